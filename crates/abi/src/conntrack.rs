@@ -1,0 +1,94 @@
+//! Connection tracking: one row per flow and workload, found by one lookup in either direction.
+
+use crate::Address;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Key of [`crate::map::CONNTRACK`], seen from the workload: a packet out has it as source, a packet in as destination.
+///
+/// A flow between two workloads of one node has two rows, one for each end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ConnKey {
+    /// The workload's address.
+    pub local: Address,
+    /// The other end's address; behind a service, the backend's.
+    pub remote: Address,
+    /// The workload's port in network order; for ICMP echo the identifier.
+    pub local_port: [u8; 2],
+    /// The other end's port in network order; for ICMP echo the identifier again.
+    pub remote_port: [u8; 2],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub padding: [u8; 3],
+}
+
+const _: () = assert!(size_of::<ConnKey>() == 40);
+
+/// What is remembered of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ConnInfo {
+    /// When the row stops counting, in seconds of the monotonic clock.
+    pub expires: u32,
+    /// A union of the `flag` constants.
+    pub flags: u32,
+    /// The policy number under which the flow was last allowed.
+    pub policy: u32,
+    /// The value of [`crate::config::Config::epoch`] at that time.
+    pub epoch: u32,
+    /// The rule that allowed it; 0 where nothing is enforced.
+    pub rule: u32,
+    /// The layer-7 rule set, where [`flag::PROXIED`] is set.
+    pub l7: u32,
+    /// Identity of the other end when the flow was last checked.
+    pub peer_identity: u32,
+    /// Port of the service that was translated, in network order.
+    pub service_port: [u8; 2],
+    /// Zero.
+    pub padding: [u8; 2],
+    /// Address of the service that was translated, where [`flag::TRANSLATED`] is set.
+    pub service: Address,
+    /// Packets out of the workload.
+    pub packets_out: u32,
+    /// Packets into the workload.
+    pub packets_in: u32,
+    /// Bytes out of the workload.
+    pub bytes_out: u64,
+    /// Bytes into the workload.
+    pub bytes_in: u64,
+}
+
+const _: () = assert!(size_of::<ConnInfo>() == 72);
+
+/// Bits of [`ConnInfo::flags`].
+pub mod flag {
+    /// The workload opened the flow (its egress policy applies); otherwise the other end did.
+    pub const LOCAL_OPENED: u32 = 1;
+    /// The side that did not open the flow has answered.
+    pub const ANSWERED: u32 = 2;
+    /// The workload sent FIN.
+    pub const LOCAL_CLOSED: u32 = 4;
+    /// The other end sent FIN.
+    pub const REMOTE_CLOSED: u32 = 8;
+    /// Either end sent RST.
+    pub const RESET: u32 = 16;
+    /// Packets of the flow go through the node proxy.
+    pub const PROXIED: u32 = 32;
+    /// The workload reached the other end through a service address.
+    pub const TRANSLATED: u32 = 64;
+}
+
+/// Lifetimes in seconds, after the last packet; those of the field's incumbent (`--bpf-ct-timeout-*`).
+pub mod lifetime {
+    /// An established TCP connection.
+    pub const TCP: u32 = 8000;
+    /// A TCP connection that has not been answered yet.
+    pub const TCP_OPENING: u32 = 60;
+    /// A TCP connection that both ends closed, or that was reset.
+    pub const TCP_CLOSING: u32 = 10;
+    /// Everything else.
+    pub const ANY: u32 = 60;
+}

@@ -1,0 +1,136 @@
+//! What the packet path reports: flow events, drop reasons and counters.
+
+use crate::Address;
+use crate::policy::Direction;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// One packet as it was judged; an entry of [`crate::map::EVENTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FlowEvent {
+    /// Nanoseconds of the monotonic clock.
+    pub time: u64,
+    /// Source address of the packet as it is delivered (after translation).
+    pub source: Address,
+    /// Destination address of the packet as it is delivered (after translation).
+    pub destination: Address,
+    /// Source port in network order.
+    pub source_port: [u8; 2],
+    /// Destination port in network order; for ICMP its type and code.
+    pub destination_port: [u8; 2],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// TCP flags as on the wire.
+    pub tcp_flags: u8,
+    /// A [`Verdict`].
+    pub verdict: u8,
+    /// A [`DropReason`]; 0 where the packet was not dropped.
+    pub reason: u8,
+    /// A [`Direction`], seen from `endpoint`.
+    pub direction: u8,
+    /// 1 where the packet answers one that was seen before.
+    pub reply: u8,
+    /// Zero.
+    pub padding: [u8; 2],
+    /// Length of the packet in bytes, from the link layer on.
+    pub length: u32,
+    /// Identity of the source.
+    pub source_identity: u32,
+    /// Identity of the destination.
+    pub destination_identity: u32,
+    /// The endpoint whose hook judged the packet.
+    pub endpoint: u32,
+    /// Number of the policy that was in force.
+    pub policy: u32,
+    /// The rule that decided; 0 is the default.
+    pub rule: u32,
+    /// The layer-7 rule set, where the packet was sent to the proxy.
+    pub l7: u32,
+    /// Port of the service that was translated, in network order; zero where none was.
+    pub service_port: [u8; 2],
+    /// Zero.
+    pub padding2: [u8; 6],
+    /// Address of the service that was translated; zero where none was.
+    pub service: Address,
+}
+
+const _: () = assert!(size_of::<FlowEvent>() == 104);
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Verdict {
+    /// Delivered, or handed on.
+    Forward = 1,
+    /// Thrown away; the event says why.
+    Drop = 2,
+    /// Handed to the node proxy.
+    Redirect = 3,
+    /// Refused by policy but delivered, since the endpoint is in audit mode.
+    Audit = 4,
+}
+
+/// The text of one table makes the enum, its numbers, its names and its descriptions.
+macro_rules! drop_reasons {
+    ($($name:ident = $number:literal, $text:literal;)*) => {
+        /// Why a packet was thrown away. In the packet path this is the error type.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $(#[doc = $text] $name = $number,)*
+        }
+
+        impl DropReason {
+            /// All reasons, by number.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The reason with this number.
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
+
+            /// A sentence for people.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    PolicyDefaultDeny = 1, "no policy rule allows it";
+    PolicyDeny = 2, "a policy rule denies it";
+    UnknownEndpoint = 3, "the interface has no endpoint yet";
+    InvalidSource = 4, "the source address is not the workload's own";
+    InvalidPacket = 5, "the packet is malformed or cut short";
+    UnsupportedProtocol = 6, "neither IPv4, IPv6 nor ARP";
+    UnknownFragment = 7, "a fragment whose first part was not seen";
+    NoBackend = 8, "the service has no backend";
+    ProxyUnavailable = 9, "policy asks for the layer-7 proxy, and it is not there";
+    NotEstablished = 10, "a TCP segment of no known connection";
+    ConntrackFull = 11, "the connection could not be remembered";
+    TranslationFailed = 12, "the packet could not be rewritten";
+    MapMissing = 13, "a map row that must be there is not";
+    TimeExceeded = 14, "the hop limit ran out";
+}
+
+/// Number of rows of [`crate::map::COUNTERS`].
+pub const COUNTER_ROWS: u32 = 64;
+
+/// Row of the counter for a reason (0: forwarded) and direction.
+#[inline(always)]
+pub const fn counter_index(reason: u8, direction: Direction) -> u32 {
+    (reason as u32 & 31) * 2 + direction as u32
+}
+
+/// Packets and bytes, of one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, from the link layer on.
+    pub bytes: u64,
+}

@@ -1,0 +1,58 @@
+//! The numbers that stand for sets of labels; the space and the reserved numbers are the field's own.
+
+/// No identity is known.
+pub const UNKNOWN: u32 = 0;
+/// The local node itself.
+pub const HOST: u32 = 1;
+/// Everything outside the cluster.
+pub const WORLD: u32 = 2;
+/// A workload that the agent does not manage.
+pub const UNMANAGED: u32 = 3;
+/// Health endpoints.
+pub const HEALTH: u32 = 4;
+/// A workload whose labels are not known yet.
+pub const INIT: u32 = 5;
+/// The other nodes of the cluster.
+pub const REMOTE_NODE: u32 = 6;
+/// The API server of Kubernetes.
+pub const KUBE_APISERVER: u32 = 7;
+/// Ingress proxies.
+pub const INGRESS: u32 = 8;
+/// Everything outside the cluster that is reached by IPv4, where the two families are told apart.
+pub const WORLD_IPV4: u32 = 9;
+/// Everything outside the cluster that is reached by IPv6, where the two families are told apart.
+pub const WORLD_IPV6: u32 = 10;
+
+/// The first number that is allocated to the labels of workloads.
+pub const FIRST_ALLOCATED: u32 = 256;
+/// The last number that is allocated to the labels of workloads.
+pub const LAST_ALLOCATED: u32 = 65_535;
+/// The first number of the node-local scope (top byte 1): meaningful on this node only.
+pub const FIRST_LOCAL: u32 = 1 << 24;
+
+/// Pseudo peer of [`crate::policy::ClassKey`]: any workload that has no row of its own.
+pub const ANY_WORKLOAD: u32 = u32::MAX;
+
+/// Whether the number stands for workloads (rather than for a reserved kind of peer).
+#[inline(always)]
+pub const fn is_workload(number: u32) -> bool {
+    number >= FIRST_ALLOCATED
+}
+
+/// The label of a reserved identity without its `reserved:` prefix, or nothing where the number is not reserved.
+pub const fn reserved_name(number: u32) -> Option<&'static str> {
+    Some(match number {
+        UNKNOWN => "unknown",
+        HOST => "host",
+        WORLD => "world",
+        UNMANAGED => "unmanaged",
+        HEALTH => "health",
+        INIT => "init",
+        REMOTE_NODE => "remote-node",
+        KUBE_APISERVER => "kube-apiserver",
+        INGRESS => "ingress",
+        WORLD_IPV4 => "world-ipv4",
+        WORLD_IPV6 => "world-ipv6",
+        _ => return None,
+    })
+}

@@ -1,0 +1,25 @@
+//! The bytes that kernel and user space agree on.
+//!
+//! Every map key, map value and event of the packet path is defined here, once, with its size asserted. The same
+//! types are compiled into the kernel programs and into the agent, so a change of layout is a change of this crate
+//! and of [`LAYOUT`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod config;
+pub mod conntrack;
+pub mod endpoint;
+pub mod event;
+pub mod identity;
+pub mod map;
+pub mod mark;
+pub mod policy;
+pub mod service;
+
+pub use address::Address;
+pub use event::DropReason;
+
+/// Version of everything in this crate; it is part of the directory that maps are pinned under, so that an agent
+/// never adopts maps of another layout.
+pub const LAYOUT: u32 = 1;

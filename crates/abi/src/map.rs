@@ -1,0 +1,46 @@
+//! Names, shapes and default sizes of the maps, as `bpf` shows and pins them.
+
+/// Longest-prefix trie: [`crate::address::AddressKey`] to [`crate::address::AddressInfo`].
+pub const ADDRESSES: &str = "NX_ADDRESSES";
+/// Hash: [`crate::endpoint::EndpointKey`] to [`crate::endpoint::EndpointInfo`].
+pub const ENDPOINTS: &str = "NX_ENDPOINTS";
+/// Hash: [`crate::policy::CidrPartKey`] to `u32`.
+pub const CIDR_PARTS: &str = "NX_CIDR_PARTS";
+/// Hash: [`crate::policy::ClassKey`] to `u32`.
+pub const CLASSES: &str = "NX_CLASSES";
+/// Longest-prefix trie: [`crate::policy::VerdictKey`] to [`crate::policy::VerdictInfo`].
+pub const VERDICTS: &str = "NX_VERDICTS";
+/// LRU hash: [`crate::conntrack::ConnKey`] to [`crate::conntrack::ConnInfo`].
+pub const CONNTRACK: &str = "NX_CONNTRACK";
+/// Hash: [`crate::service::ServiceKey`] to [`crate::service::ServiceInfo`].
+pub const SERVICES: &str = "NX_SERVICES";
+/// Hash: [`crate::service::BackendKey`] to [`crate::service::BackendInfo`].
+pub const BACKENDS: &str = "NX_BACKENDS";
+/// Array of one [`crate::config::Config`].
+pub const CONFIG: &str = "NX_CONFIG";
+/// Per-CPU array: [`crate::event::counter_index`] to [`crate::event::Counter`].
+pub const COUNTERS: &str = "NX_COUNTERS";
+/// Ring buffer of [`crate::event::FlowEvent`].
+pub const EVENTS: &str = "NX_EVENTS";
+
+/// Default number of rows of each map that has a limit.
+pub mod capacity {
+    /// Rows of the address trie.
+    pub const ADDRESSES: u32 = 512 * 1024;
+    /// Workloads of a node.
+    pub const ENDPOINTS: u32 = 4096;
+    /// Rows of CIDR parts.
+    pub const CIDR_PARTS: u32 = 256 * 1024;
+    /// Rows of peer classes.
+    pub const CLASSES: u32 = 512 * 1024;
+    /// Rows of verdicts.
+    pub const VERDICTS: u32 = 512 * 1024;
+    /// Flows that are remembered; the least recently used make room.
+    pub const CONNTRACK: u32 = 256 * 1024;
+    /// Service addresses.
+    pub const SERVICES: u32 = 64 * 1024;
+    /// Backend slots.
+    pub const BACKENDS: u32 = 256 * 1024;
+    /// Bytes of the event ring, a power of two.
+    pub const EVENT_BYTES: u32 = 1024 * 1024;
+}

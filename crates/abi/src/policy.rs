@@ -1,0 +1,100 @@
+//! Policy rows: peers folded into classes, and the final verdict of each class, direction, protocol and port.
+//!
+//! The packet path asks, for an endpoint's policy `p` and the peer address's `(peer, cidr)`:
+//! 1. `part = CIDR_PARTS[p, cidr]`, or 0 where `cidr` is 0 or there is no row (the policy does not care about it);
+//! 2. `class = CLASSES[p, peer, part]`; if absent and the peer is a workload, `CLASSES[p, ANY_WORKLOAD, part]`; if
+//!    absent, 0, the class of peers that no selector of the policy tells apart;
+//! 3. `verdict = VERDICTS[p, class, direction, protocol, port]` by longest prefix. No row: refused, by default deny.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Key of [`crate::map::CIDR_PARTS`]; the value is a `u32`, the policy's own number for what it can tell of the class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CidrPartKey {
+    /// Policy number.
+    pub policy: u32,
+    /// CIDR class of an address ([`crate::address::AddressInfo::cidr`]).
+    pub cidr: u32,
+}
+
+/// Key of [`crate::map::CLASSES`]; the value is a `u32`, the class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ClassKey {
+    /// Policy number.
+    pub policy: u32,
+    /// Peer number ([`crate::address::AddressInfo::peer`]) or [`crate::identity::ANY_WORKLOAD`].
+    pub peer: u32,
+    /// The policy's part number of the address's CIDR class; 0 for none.
+    pub part: u32,
+}
+
+/// Which way a packet goes, seen from the workload whose policy is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Direction {
+    /// Into the workload.
+    Ingress = 0,
+    /// Out of the workload.
+    Egress = 1,
+}
+
+/// Key of [`crate::map::VERDICTS`], a longest-prefix-match trie.
+///
+/// A row for every protocol ends after `direction`; one for a whole protocol after `protocol`; one for an aligned
+/// block of ports within `port`. For ICMP and ICMPv6 `port` is the type in the first byte and the code in the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VerdictKey {
+    /// Leading bits that count after this field: [`Self::ANY_PROTOCOL`], [`Self::ANY_PORT`] or up to
+    /// [`Self::ONE_PORT`].
+    pub prefix_bits: u32,
+    /// Policy number.
+    pub policy: u32,
+    /// Peer class.
+    pub class: u32,
+    /// A [`Direction`].
+    pub direction: u8,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Destination port in network order.
+    pub port: [u8; 2],
+}
+
+const _: () = assert!(size_of::<VerdictKey>() == 16);
+
+impl VerdictKey {
+    /// Prefix of a row for every protocol.
+    pub const ANY_PROTOCOL: u32 = 72;
+    /// Prefix of a row for every port of one protocol.
+    pub const ANY_PORT: u32 = 80;
+    /// Prefix of a row for one port.
+    pub const ONE_PORT: u32 = 96;
+}
+
+/// What happens to a packet; final, precedence was resolved when the row was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VerdictInfo {
+    /// One of the [`action`] constants. Any other value denies.
+    pub action: u32,
+    /// The rule that decides, for events and `policy explain`; 0 is the default.
+    pub rule: u32,
+    /// The layer-7 rule set that the proxy applies; meaningful with [`action::REDIRECT`].
+    pub l7: u32,
+}
+
+/// Values of [`VerdictInfo::action`].
+pub mod action {
+    /// Refused, by a rule that says so or by default.
+    pub const DENY: u32 = 0;
+    /// Goes straight through.
+    pub const ALLOW: u32 = 1;
+    /// Goes through the node proxy, which applies a layer-7 rule set to each request.
+    pub const REDIRECT: u32 = 2;
+}

@@ -1,0 +1,39 @@
+//! What a policy says of requests, as plain data.
+
+/// One HTTP rule: every part that is given must hold; a part that is absent holds for anything.
+///
+/// `method`, `path` and `host` are regular expressions in RE2's syntax, matched against the whole value. The path
+/// includes the query string; the host includes the port as sent. All are case-sensitive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HttpRule {
+    /// Expression for the method.
+    pub method: Option<String>,
+    /// Expression for the path with its query.
+    pub path: Option<String>,
+    /// Expression for the authority.
+    pub host: Option<String>,
+    /// Header fields that must be there.
+    pub headers: Vec<HeaderRule>,
+}
+
+/// A header field that must be there, with a value or any.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HeaderRule {
+    /// Field name; case does not count.
+    pub name: String,
+    /// The exact value; case counts. Absent: the field must only be present.
+    pub value: Option<String>,
+}
+
+/// A request as rules see it: canonical, borrowed from wherever it was parsed.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestView<'a> {
+    /// Method as sent.
+    pub method: &'a str,
+    /// Canonical path with query.
+    pub path: &'a str,
+    /// Authority: of an absolute target, otherwise of the Host field.
+    pub host: &'a str,
+    /// Header fields in order, names as sent.
+    pub headers: &'a [(&'a str, &'a str)],
+}

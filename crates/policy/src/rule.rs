@@ -1,0 +1,294 @@
+//! The one internal form of every kind of policy.
+
+use identity::Selector;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use abi::policy::Direction;
+pub use l7::rule::{HeaderRule, HttpRule};
+
+/// Names one submitted policy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyId {
+    /// What it was submitted as.
+    pub kind: Kind,
+    /// Its namespace; none for clusterwide kinds.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+/// The kinds of policy documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `networking.k8s.io/v1`.
+    NetworkPolicy,
+    /// `cilium.io/v2`, also in the form of 2017.
+    CiliumNetworkPolicy,
+    /// `cilium.io/v2`.
+    CiliumClusterwideNetworkPolicy,
+}
+
+/// One submitted policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name.
+    pub id: PolicyId,
+    /// One for each `spec` or entry of `specs`.
+    pub specs: Vec<Spec>,
+}
+
+/// A subject and what is said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// The workloads it is about; the policy's namespace has been written into it.
+    pub subject: Selector,
+    /// Whether, for a subject, what no rule allows is refused on the way in.
+    pub default_deny_ingress: bool,
+    /// The same on the way out.
+    pub default_deny_egress: bool,
+    /// The rules, in the order of the document.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule: peers AND traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Where it stands, as a field path for people: `spec.ingress[0]`.
+    pub place: Arc<str>,
+    /// Which way the traffic goes, seen from the subject.
+    pub direction: Direction,
+    /// When it is asked.
+    pub tier: Tier,
+    /// Order within the tier; the lower is asked first.
+    pub priority: u32,
+    /// What it does.
+    pub action: Action,
+    /// Who must be at the other end.
+    pub peers: Peers,
+    /// What must be sent.
+    pub traffic: Traffic,
+}
+
+/// Groups of rules, asked in this order; the first tier that decides wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// Rules of the cluster's administrators.
+    Admin,
+    /// NetworkPolicy and the Cilium kinds.
+    Normal,
+    /// What holds where nobody said otherwise.
+    Baseline,
+}
+
+/// What a rule does. At the same tier and priority a deny beats an allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Lets through.
+    Allow,
+    /// Refuses.
+    Deny,
+    /// Leaves the decision to the next tier.
+    Pass,
+}
+
+/// Who may be at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// Anyone at all.
+    Any,
+    /// Whoever one of these selects; an empty list selects nobody.
+    Of(Vec<Peer>),
+}
+
+/// One way to say who.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Peer {
+    /// By labels; scoping has been written into the selector.
+    Labels(Selector),
+    /// By address.
+    Cidr {
+        /// The block.
+        block: Cidr,
+        /// Blocks within it that are left out.
+        except: Vec<Cidr>,
+        /// Whose addresses count.
+        reach: CidrReach,
+    },
+    /// By a name of the field for a kind of peer.
+    Entity(Entity),
+}
+
+/// Whose addresses a CIDR peer may match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CidrReach {
+    /// Only those outside the cluster (CiliumNetworkPolicy): never workloads, never nodes.
+    World,
+    /// Whatever address a packet carries (`ipBlock` of NetworkPolicy).
+    Everything,
+}
+
+/// Kinds of peers, by the names policies use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Entity {
+    /// Every peer.
+    All,
+    /// Everything outside the cluster.
+    World,
+    /// Everything outside the cluster, by IPv4.
+    WorldIpv4,
+    /// Everything outside the cluster, by IPv6.
+    WorldIpv6,
+    /// Every workload and node of the cluster, and its reserved peers; everything but the world.
+    Cluster,
+    /// The local node.
+    Host,
+    /// The other nodes.
+    RemoteNode,
+    /// The API server.
+    KubeApiserver,
+    /// Ingress proxies.
+    Ingress,
+    /// Health endpoints.
+    Health,
+    /// Workloads whose labels are not known yet.
+    Init,
+    /// Workloads that the agent does not manage.
+    Unmanaged,
+    /// Nobody.
+    None,
+}
+
+/// What may be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// Anything, of any protocol.
+    Any,
+    /// Whatever one of these matches; an empty list matches nothing.
+    Of(Vec<TrafficMatch>),
+}
+
+/// One way to say what.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TrafficMatch {
+    /// A transport protocol and its destination ports.
+    Port {
+        /// The protocol.
+        protocol: Protocol,
+        /// The ports, after service translation.
+        port: Port,
+        /// HTTP rules of which one must allow each request; none: the connection alone decides.
+        /// `Some` with an empty list lets no request through.
+        http: Option<Vec<HttpRule>>,
+    },
+    /// An ICMP message.
+    Icmp {
+        /// Which ICMP.
+        family: Family,
+        /// Its type.
+        kind: u8,
+    },
+}
+
+/// Transport protocols that have ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP, 6.
+    Tcp,
+    /// UDP, 17.
+    Udp,
+    /// SCTP, 132.
+    Sctp,
+    /// Each of the three.
+    Any,
+}
+
+/// Destination ports.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Port {
+    /// Every port.
+    Any,
+    /// From the first to the last, both included.
+    Range(u16, u16),
+    /// The port that the receiving workload calls by this name, in lower case.
+    Named(String),
+}
+
+/// Address families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4; its ICMP is protocol 1.
+    Ipv4,
+    /// IPv6; its ICMP is protocol 58.
+    Ipv6,
+}
+
+/// A block of addresses; the bits past the length are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cidr {
+    address: IpAddr,
+    length: u8,
+}
+
+impl Cidr {
+    /// The block of this length that holds the address; none where the length exceeds the family's.
+    pub fn new(address: IpAddr, length: u8) -> Option<Self> {
+        let address = match address {
+            IpAddr::V4(v4) if length <= 32 => {
+                IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)).into())
+            }
+            IpAddr::V6(v6) if length <= 128 => {
+                IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)).into())
+            }
+            _ => return None,
+        };
+        Some(Self { address, length })
+    }
+
+    /// The first address of the block.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many leading bits all its addresses share.
+    pub fn length(&self) -> u8 {
+        self.length
+    }
+
+    /// Whether the address lies in the block; never across families.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        Self::new(address, self.length).is_some_and(|block| block == *self)
+    }
+
+    /// Whether the whole of the other block lies in this one.
+    pub fn encloses(&self, other: &Self) -> bool {
+        other.length >= self.length && self.contains(other.address)
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl Kind {
+    /// The name in `kind:`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::CiliumNetworkPolicy => "CiliumNetworkPolicy",
+            Self::CiliumClusterwideNetworkPolicy => "CiliumClusterwideNetworkPolicy",
+        }
+    }
+}
+
+impl fmt::Display for PolicyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{}/{namespace}/{}", self.kind.name(), self.name),
+            None => write!(f, "{}/{}", self.kind.name(), self.name),
+        }
+    }
+}
