@@ -15,6 +15,7 @@ pub mod identity;
 pub mod map;
 pub mod mark;
 pub mod policy;
+pub mod row;
 pub mod service;
 
 pub use address::Address;
