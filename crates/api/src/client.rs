@@ -1,0 +1,126 @@
+//! Asking an agent, from a blocking program.
+
+use crate::{Answer, Cause, Envelope, Failure, Request, VERSION};
+use serde::de::DeserializeOwned;
+use std::io::{self, BufRead, BufReader, Write};
+use std::marker::PhantomData;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// A connection to an agent.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+/// Why an agent gave no answer.
+#[derive(Debug)]
+pub enum CallError {
+    /// Nobody answers at the socket.
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The agent answered that it could not.
+    Refused(Failure),
+    /// The answer is not one this program understands.
+    Garbled {
+        /// The socket.
+        socket: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl Client {
+    /// Connects to the agent at this socket.
+    pub fn connect(socket: &Path) -> Result<Self, CallError> {
+        let stream = UnixStream::connect(socket)
+            .map_err(|source| CallError::Unreachable { socket: socket.to_path_buf(), source })?;
+        Ok(Self { socket: socket.to_path_buf(), stream: BufReader::new(stream) })
+    }
+
+    /// Asks and waits for the answer.
+    pub fn call<T: DeserializeOwned>(&mut self, request: Request) -> Result<T, CallError> {
+        self.send(request)?;
+        self.answer()?.ok_or_else(|| self.garbled("the agent closed the connection without an answer"))
+    }
+
+    /// Asks and hands out one answer after another until the agent has no more.
+    pub fn follow<T: DeserializeOwned>(mut self, request: Request) -> Result<Answers<T>, CallError> {
+        self.send(request)?;
+        Ok(Answers { client: self, shape: PhantomData })
+    }
+
+    fn send(&mut self, request: Request) -> Result<(), CallError> {
+        let envelope = Envelope { version: VERSION, request };
+        let mut line = serde_json::to_vec(&envelope).expect("requests are plain data with string keys");
+        line.push(b'\n');
+        self.stream
+            .get_mut()
+            .write_all(&line)
+            .map_err(|source| CallError::Unreachable { socket: self.socket.clone(), source })
+    }
+
+    fn answer<T: DeserializeOwned>(&mut self) -> Result<Option<T>, CallError> {
+        let mut line = String::new();
+        let read = self
+            .stream
+            .read_line(&mut line)
+            .map_err(|source| CallError::Unreachable { socket: self.socket.clone(), source })?;
+        if read == 0 {
+            return Ok(None);
+        }
+        match serde_json::from_str(&line).map_err(|error| self.garbled(&error.to_string()))? {
+            Answer::Ok(answer) => Ok(Some(answer)),
+            Answer::Error(failure) => Err(CallError::Refused(failure)),
+        }
+    }
+
+    fn garbled(&self, message: &str) -> CallError {
+        CallError::Garbled { socket: self.socket.clone(), message: message.to_string() }
+    }
+}
+
+/// Answers to a request that follows something.
+#[derive(Debug)]
+pub struct Answers<T> {
+    client: Client,
+    shape: PhantomData<T>,
+}
+
+impl<T: DeserializeOwned> Iterator for Answers<T> {
+    type Item = Result<T, CallError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.client.answer().transpose()
+    }
+}
+
+impl CallError {
+    /// Whether the request itself was wrong.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Refused(Failure { cause: Cause::Invalid, .. }))
+    }
+}
+
+impl std::fmt::Display for CallError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable { socket, source } => write!(
+                f,
+                "no agent answers at {}: {source}; start one with `nexin agent`, or name its socket with --socket",
+                socket.display()
+            ),
+            Self::Refused(failure) => failure.fmt(f),
+            Self::Garbled { socket, message } => {
+                write!(f, "the agent at {} answered something else than asked: {message}", socket.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for CallError {}

@@ -1,0 +1,161 @@
+//! What an agent shows of itself.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// How an agent fares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's program version.
+    pub version: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Process number of the agent.
+    pub agent: u32,
+    /// Process number of the node proxy, where it runs.
+    pub proxy: Option<u32>,
+    /// How programs are attached: `tcx` or `clsact`.
+    pub attach: String,
+    /// Directory that the maps are pinned under.
+    pub pins: String,
+    /// Directory of policies that is watched.
+    pub policies_from: String,
+    /// Files of that directory that are not in force as they stand, with what is wrong.
+    pub problems: Vec<String>,
+    /// Workloads.
+    pub endpoints: usize,
+    /// Identities in use.
+    pub identities: usize,
+    /// Policies in force.
+    pub policies: usize,
+    /// Services.
+    pub services: usize,
+    /// Packets by reason: `forwarded` and the drop reasons.
+    pub packets: BTreeMap<String, u64>,
+    /// Events that were lost before they could be read.
+    pub lost_events: u64,
+}
+
+/// A workload of the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Number on this node.
+    pub id: u32,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Security identity.
+    pub identity: u32,
+    /// Labels that the identity stands for.
+    pub labels: Vec<String>,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Host-side interface.
+    pub interface: String,
+    /// Path of its network namespace.
+    pub network_namespace: String,
+    /// Whether policy is enforced on the way in.
+    pub ingress_enforced: bool,
+    /// Whether policy is enforced on the way out.
+    pub egress_enforced: bool,
+    /// Number of the policy in force.
+    pub policy: u32,
+}
+
+/// A set of labels and its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The number.
+    pub id: u32,
+    /// The labels.
+    pub labels: Vec<String>,
+    /// How many workloads of this node have it.
+    pub workloads: usize,
+}
+
+/// A service and its backends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Its frontends.
+    pub frontends: Vec<Frontend>,
+}
+
+/// One address and port of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frontend {
+    /// `address:port/protocol`.
+    pub frontend: String,
+    /// `address:port` of each backend.
+    pub backends: Vec<String>,
+}
+
+/// A policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Kind.
+    pub kind: String,
+    /// Namespace; none for clusterwide kinds.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// How many rules it has.
+    pub rules: usize,
+    /// How many workloads of this node it selects.
+    pub endpoints: usize,
+    /// Where it was read from.
+    pub source: String,
+}
+
+/// A rule and its number, as packet path and events name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The number.
+    pub id: u32,
+    /// The policy: `Kind/namespace/name`.
+    pub policy: String,
+    /// The field path within it.
+    pub place: String,
+}
+
+/// What policy says of a connection or request, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// `allow`, `drop` (refused at layers 3 and 4) or `deny` (the request is refused at layer 7).
+    pub verdict: String,
+    /// Each side that was asked.
+    pub sides: Vec<Side>,
+}
+
+/// What one side's policy says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// `egress` or `ingress`.
+    pub direction: String,
+    /// Whose policy: `namespace/name`.
+    pub subject: String,
+    /// Verdict of this side.
+    pub verdict: String,
+    /// The rule that decides, where one does.
+    pub rule: Option<String>,
+    /// One sentence: why.
+    pub reason: String,
+    /// Each rule that was considered, with why it did or did not apply.
+    pub considered: Vec<Considered>,
+}
+
+/// A rule that was considered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Considered {
+    /// `Kind/namespace/name` and field path.
+    pub rule: String,
+    /// Whether it applies.
+    pub applies: bool,
+    /// Why.
+    pub why: String,
+}
