@@ -1,2 +1,30 @@
 //! Chores of the repository that are more than three lines long.
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask tidy    check the shape of the tree";
+
+fn main() -> anyhow::Result<ExitCode> {
+    match std::env::args().nth(1).as_deref() {
+        Some("tidy") => tidy(),
+        _ => {
+            eprintln!("{USAGE}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// Prints what is out of shape; succeeds where nothing is.
+fn tidy() -> anyhow::Result<ExitCode> {
+    let files = tree::files()?;
+    let findings = tidy::check(&files, &tree::crates()?);
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    println!("tidy: {} files, {} findings", files.len(), findings.len());
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,40 @@
+# One door for commands; each target first sets up what it lacks.
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check tidy bench clean
+
+# Where scripts/setup puts bpf-linker; crates/loader/build.rs looks there too.
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nexin/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+CARGO = RUSTUP_TOOLCHAIN=$$(scripts/toolchain) cargo
+NEXIN := $(or $(CARGO_TARGET_DIR),target)/release/nexin
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-7s %s\n", $$1, $$2}'
+
+setup: ## Install what a build lacks: the pinned Rust, a C compiler, bpf-linker
+	@scripts/setup
+
+build: setup ## Build the one binary, target/release/nexin
+	@$(CARGO) build --locked --release --package nexin
+
+demo: build ## Run the HTTP tutorial for real: namespaces, eBPF, policy, probes (asks for root)
+	@scripts/as-root $(NEXIN) demo
+
+test: check ## Run everything that has to hold: check, then every test (as root also those with BPF)
+	@RUSTUP_TOOLCHAIN=$$(scripts/toolchain) scripts/test
+
+check: setup tidy ## Check format, lints and the shape of the tree
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
+	else echo 'check: cargo-deny is not installed; licences and advisories of dependencies were not checked'; fi
+
+tidy: setup ## Check the shape of the tree: arrows between crates, lengths, names, links
+	@$(CARGO) xtask tidy
+
+bench: build ## Measure: nanoseconds per packet, round trips and throughput (asks for root)
+	@scripts/as-root $(NEXIN) bench
+
+clean: ## Remove what was built in this tree; the tools stay
+	@$(CARGO) clean
+	@rm -rf programs/target

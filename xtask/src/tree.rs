@@ -1,0 +1,125 @@
+//! The repository as the checks see it: its text files, and its crates with their arrows.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+/// A text file that is, or could be, under version control.
+#[derive(Clone, Debug)]
+pub(crate) struct File {
+    /// Path from the root of the repository.
+    pub(crate) path: String,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+/// A crate of one of the repository's workspaces.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Crate {
+    /// Package name without the `nexin-` prefix.
+    pub(crate) name: String,
+    /// Path of its Cargo.toml from the root of the repository.
+    pub(crate) manifest: String,
+    /// SPDX expression, where there is one.
+    pub(crate) license: Option<String>,
+    /// What it is for, where it says so.
+    pub(crate) description: Option<String>,
+    /// Packages it is built from; those only for tests are left out.
+    pub(crate) dependencies: Vec<String>,
+}
+
+/// The file name without directories and extension.
+pub(crate) fn stem(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.split_once('.').map_or(name, |(stem, _)| stem)
+}
+
+/// The package name as the tables of the checks say it.
+pub(crate) fn short_name(package: &str) -> &str {
+    package.strip_prefix("nexin-").unwrap_or(package)
+}
+
+/// Reads every text file that git tracks or would track.
+pub(crate) fn files() -> Result<Vec<File>> {
+    let listed =
+        output(Command::new("git").current_dir(root()).args(["ls-files", "-co", "--exclude-standard"]))?;
+    let mut paths: Vec<&str> = listed.lines().collect();
+    paths.sort_unstable();
+    paths.dedup();
+    // What is deleted but not yet committed, or is not text, has no text to check.
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).ok();
+    Ok(paths.into_iter().filter_map(|path| Some(File { path: path.into(), text: read(path)? })).collect())
+}
+
+/// Asks cargo for the crates of the workspace, and of the kernel side's where it is there.
+pub(crate) fn crates() -> Result<Vec<Crate>> {
+    let manifests = ["Cargo.toml", "programs/Cargo.toml"].map(|path| root().join(path));
+    let mut crates = Vec::new();
+    for manifest in manifests.iter().filter(|path| path.exists()) {
+        let metadata = output(
+            Command::new(env!("CARGO"))
+                .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
+                .arg(manifest),
+        )?;
+        let metadata: Value =
+            serde_json::from_str(&metadata).context("the output of cargo metadata is not JSON")?;
+        crates.extend(metadata["packages"].as_array().into_iter().flatten().map(package));
+    }
+    Ok(crates)
+}
+
+/// Reads one package of cargo's metadata.
+fn package(value: &Value) -> Crate {
+    let text = |field: &str| value[field].as_str().map(str::to_owned);
+    let manifest = text("manifest_path").unwrap_or_default();
+    let built_from = |dependency: &&Value| dependency["kind"].as_str() != Some("dev");
+    let dependencies = value["dependencies"].as_array().into_iter().flatten().filter(built_from);
+    Crate {
+        name: short_name(value["name"].as_str().unwrap_or_default()).to_owned(),
+        manifest: Path::new(&manifest)
+            .strip_prefix(root())
+            .map_or(manifest.clone(), |path| path.display().to_string()),
+        license: text("license"),
+        description: text("description"),
+        dependencies: dependencies
+            .filter_map(|dependency| Some(dependency["name"].as_str()?.to_owned()))
+            .collect(),
+    }
+}
+
+/// The root of the repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository")
+}
+
+/// Runs a command and hands back what it wrote.
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("could not run {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_dependencies_are_no_arrows() {
+        let read = package(&serde_json::json!({
+            "name": "nexin-flow", "manifest_path": "/elsewhere/Cargo.toml", "license": "Apache-2.0",
+            "dependencies": [{"name": "nexin-abi", "kind": null}, {"name": "cc", "kind": "build"},
+                             {"name": "nexin-policy", "kind": "dev"}]
+        }));
+        assert_eq!((read.name.as_str(), read.dependencies), ("flow", vec!["nexin-abi".into(), "cc".into()]));
+        assert_eq!(read.description, None);
+    }
+
+    #[test]
+    fn a_stem_has_no_directories_and_no_extension() {
+        assert_eq!(stem("crates/abi/src/address.rs"), "address");
+        assert_eq!(stem("Makefile"), "Makefile");
+    }
+}
