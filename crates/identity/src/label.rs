@@ -99,6 +99,12 @@ impl Labels {
     }
 }
 
+impl FromIterator<(LabelKey, String)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (LabelKey, String)>>(labels: I) -> Self {
+        Self(labels.into_iter().collect())
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

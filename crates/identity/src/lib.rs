@@ -4,8 +4,13 @@
 //! run. Nothing here does I/O; allocation is a plain value that the caller persists.
 #![forbid(unsafe_code)]
 
+mod allocator;
+pub mod filter;
 mod label;
+mod numbering;
 mod selector;
 
+pub use allocator::Allocator;
 pub use label::{Label, LabelKey, Labels, Source, key};
+pub use numbering::{Conflict, Exhausted, Numbering};
 pub use selector::{Operator, Requirement, Selector};

@@ -1,0 +1,133 @@
+//! Security identities: which number stands for which labels on this node.
+
+use crate::filter;
+use crate::label::Labels;
+use crate::numbering::{Conflict, Exhausted, Numbering};
+use abi::identity::{FIRST_ALLOCATED, LAST_ALLOCATED, reserved_name};
+use std::collections::BTreeMap;
+
+/// Labels to number and back: reserved numbers are fixed, those of workloads are handed out in turn and counted.
+#[derive(Clone, Debug)]
+pub struct Allocator {
+    reserved: BTreeMap<u32, Labels>,
+    allocated: Numbering<Labels>,
+}
+
+impl Default for Allocator {
+    fn default() -> Self {
+        let reserved = (0..FIRST_ALLOCATED)
+            .filter_map(|number| Some((number, Labels::reserved(reserved_name(number)?))));
+        Self { reserved: reserved.collect(), allocated: Numbering::new(FIRST_ALLOCATED..=LAST_ALLOCATED) }
+    }
+}
+
+impl Allocator {
+    /// Only the reserved numbers stand for something.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Holds the identity of these labels once more and tells its number; labels that say nothing of security are
+    /// left out first ([`filter::relevant`]).
+    pub fn acquire(&mut self, labels: &Labels) -> Result<u32, Exhausted> {
+        match self.reserved_number(labels) {
+            Some(number) => Ok(number),
+            None => self.allocated.acquire(&filter::relevant(labels)),
+        }
+    }
+
+    /// Gives up one hold; the labels are returned when that was the last. Reserved numbers stay.
+    pub fn release(&mut self, number: u32) -> Option<Labels> {
+        self.allocated.release(number)
+    }
+
+    /// The number of these labels, where they have one.
+    pub fn number(&self, labels: &Labels) -> Option<u32> {
+        self.reserved_number(labels).or_else(|| self.allocated.number(&filter::relevant(labels)))
+    }
+
+    /// The labels that the number stands for.
+    pub fn labels(&self, number: u32) -> Option<&Labels> {
+        self.reserved.get(&number).or_else(|| self.allocated.value(number))
+    }
+
+    /// Every identity, reserved ones first, by number.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Labels)> {
+        self.reserved.iter().map(|(number, labels)| (*number, labels)).chain(self.allocated.iter())
+    }
+
+    /// The identities of workloads alone, by number: what to persist, with [`Self::next`].
+    pub fn allocated(&self) -> impl Iterator<Item = (u32, &Labels)> {
+        self.allocated.iter()
+    }
+
+    /// The number that is tried first for new labels.
+    pub fn next(&self) -> u32 {
+        self.allocated.next()
+    }
+
+    /// Makes a number stand for its labels again after a restart, with no holder yet.
+    pub fn restore(&mut self, number: u32, labels: Labels) -> Result<(), Conflict> {
+        self.allocated.restore(number, labels)
+    }
+
+    /// Continues to hand out numbers from here, as [`Self::next`] told before a restart.
+    pub fn continue_at(&mut self, next: u32) -> Result<(), Conflict> {
+        self.allocated.continue_at(next)
+    }
+
+    /// Gives up every identity that nobody holds: what was restored and not asked for again.
+    pub fn sweep(&mut self) -> Vec<(u32, Labels)> {
+        self.allocated.sweep()
+    }
+
+    fn reserved_number(&self, labels: &Labels) -> Option<u32> {
+        self.reserved.iter().find(|(_, known)| *known == labels).map(|(number, _)| *number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::identity::{HOST, KUBE_APISERVER, WORLD};
+
+    fn pod(app: &str, name: &str) -> Labels {
+        Labels::of_workload("default", [], [("app", app), ("statefulset.kubernetes.io/pod-name", name)])
+    }
+
+    #[test]
+    fn reserved_labels_have_their_fixed_numbers() {
+        let mut allocator = Allocator::new();
+        for (name, number) in [("host", HOST), ("world", WORLD), ("kube-apiserver", KUBE_APISERVER)] {
+            assert_eq!(allocator.acquire(&Labels::reserved(name)), Ok(number));
+            assert_eq!(allocator.labels(number), Some(&Labels::reserved(name)));
+            assert_eq!(allocator.release(number), None);
+            assert_eq!(allocator.number(&Labels::reserved(name)), Some(number));
+        }
+    }
+
+    #[test]
+    fn replicas_of_a_workload_share_one_identity() {
+        let mut allocator = Allocator::new();
+        let first = allocator.acquire(&pod("web", "web-0")).unwrap();
+        assert_eq!(first, FIRST_ALLOCATED);
+        assert_eq!(allocator.acquire(&pod("web", "web-1")), Ok(first));
+        assert_ne!(allocator.acquire(&pod("db", "db-0")), Ok(first));
+        assert_eq!(allocator.release(first), None);
+        assert!(allocator.release(first).is_some());
+        assert_eq!(allocator.labels(first), None);
+    }
+
+    #[test]
+    fn only_the_identities_of_workloads_are_listed_for_persistence() {
+        let mut allocator = Allocator::new();
+        let number = allocator.acquire(&pod("web", "web-0")).unwrap();
+        assert_eq!(allocator.allocated().map(|(number, _)| number).collect::<Vec<_>>(), [number]);
+        assert!(allocator.iter().count() > 10);
+        let mut restarted = Allocator::new();
+        restarted.restore(number, allocator.labels(number).unwrap().clone()).unwrap();
+        assert_eq!(restarted.restore(HOST, pod("x", "x")), Err(Conflict::OutOfRange(HOST)));
+        assert_eq!(restarted.acquire(&pod("web", "web-7")), Ok(number));
+        assert_eq!(restarted.sweep(), []);
+    }
+}

@@ -1,0 +1,50 @@
+//! Which labels count for security: those that name one replica or one run of a workload do not.
+
+use crate::label::{LabelKey, Labels, Source};
+
+/// The labels without those that tell replicas or runs of one workload apart; an identity per replica would make
+/// every scale-up a change of policy.
+pub fn relevant(labels: &Labels) -> Labels {
+    labels
+        .iter()
+        .filter(|(key, _)| is_relevant(key))
+        .map(|(key, value)| (key.clone(), value.to_owned()))
+        .collect()
+}
+
+/// Whether a label with this key is part of an identity.
+pub fn is_relevant(key: &LabelKey) -> bool {
+    key.source != Source::K8s || !IRRELEVANT.contains(&key.name.as_str())
+}
+
+/// Keys that Kubernetes' own controllers set for each replica, run or revision.
+const IRRELEVANT: &[&str] = &[
+    "apps.kubernetes.io/pod-index",
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-completion-index",
+    "controller-revision-hash",
+    "controller-uid",
+    "job-completion-index",
+    "pod-template-generation",
+    "pod-template-hash",
+    "statefulset.kubernetes.io/pod-name",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_one_replica_do_not_count_and_all_others_do() {
+        let own = [("app", "web"), ("pod-template-hash", "5d9c"), ("apps.kubernetes.io/pod-index", "3")];
+        let labels = relevant(&Labels::of_workload("default", [("team", "a")], own));
+        assert_eq!(labels, Labels::of_workload("default", [("team", "a")], [("app", "web")]));
+    }
+
+    #[test]
+    fn a_label_of_another_source_counts_whatever_its_key() {
+        let mut labels = Labels::default();
+        labels.insert(Source::Other("vm".into()), "controller-uid", "1");
+        assert_eq!(relevant(&labels), labels);
+    }
+}
