@@ -25,6 +25,15 @@ pub struct HeaderRule {
     pub value: Option<String>,
 }
 
+/// A header field of a message, borrowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// Name as sent.
+    pub name: &'a str,
+    /// Value without the white space around it. Bytes, since old clients send more than ASCII here.
+    pub value: &'a [u8],
+}
+
 /// A request as rules see it: canonical, borrowed from wherever it was parsed.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'a> {
@@ -34,6 +43,19 @@ pub struct RequestView<'a> {
     pub path: &'a str,
     /// Authority: of an absolute target, otherwise of the Host field.
     pub host: &'a str,
-    /// Header fields in order, names as sent.
-    pub headers: &'a [(&'a str, &'a str)],
+    /// Header fields in order, as they are forwarded.
+    pub headers: &'a [Field<'a>],
+}
+
+impl HeaderRule {
+    /// Whether the fields have what the rule asks for. A field that comes several times has no one value, and so
+    /// never equals the one asked for: servers differ in which of them they believe.
+    pub fn holds(&self, fields: &[Field<'_>]) -> bool {
+        let mut found = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(&self.name));
+        match (&self.value, found.next()) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(value), Some(field)) => field.value == value.as_bytes() && found.next().is_none(),
+        }
+    }
 }

@@ -1,0 +1,498 @@
+//! Regular expressions in RE2's syntax (Go's `regexp`), as policies write them.
+//!
+//! They are parsed here, rather than handed to a library with a syntax of its own, so that an expression means what
+//! RE2 makes of it or is refused: `[a&&b]`, `\<` and `{id}` mean other things elsewhere. An expression is always
+//! matched against a whole field of a request, which is ASCII without line breaks; so greed and the flags `m`, `s` and
+//! `U` make no difference and are accepted. Refused by name: back-references and look-around (RE2 has none), `\C`,
+//! `\p{..}`, octal escapes, and characters outside ASCII in classes.
+
+use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, Look, Repetition};
+use std::fmt;
+
+/// The byte that separates the fields of a request in the automaton; no expression matches it.
+pub(crate) const SEPARATOR: u8 = 0;
+
+/// How large one expression may be, counted in states of its automaton.
+pub const MAX_SIZE: u32 = 10_000;
+/// How often a counted repetition may repeat; RE2's own limit.
+const MAX_REPEAT: u32 = 1000;
+/// How deep groups may be nested.
+const MAX_DEPTH: u32 = 100;
+
+/// Why an expression is refused, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpressionError {
+    /// Offset in bytes.
+    pub position: usize,
+    /// What is wrong there.
+    pub message: &'static str,
+}
+
+impl fmt::Display for ExpressionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (at offset {})", self.message, self.position)
+    }
+}
+
+impl std::error::Error for ExpressionError {}
+
+type Result<T> = std::result::Result<T, ExpressionError>;
+
+/// Tells whether an expression may stand in a rule.
+pub fn check(text: &str) -> Result<()> {
+    parse(text).map(|_| ())
+}
+
+/// A part of an expression and its size in states.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) hir: Hir,
+    pub(crate) size: u32,
+}
+
+/// Parses an expression.
+pub(crate) fn parse(text: &str) -> Result<Part> {
+    let mut parser = Parser { text, at: 0, depth: 0 };
+    let part = parser.alternation(false)?;
+    if parser.at < text.len() {
+        return parser.fail("this closing parenthesis has no opening one");
+    }
+    Ok(part)
+}
+
+/// Reads the text from the front. Letter case counts unless `fold` is set, which flags do for the rest of a group.
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+    depth: u32,
+}
+
+impl Parser<'_> {
+    /// Alternatives up to the end of the group.
+    fn alternation(&mut self, mut fold: bool) -> Result<Part> {
+        let mut parts = vec![self.sequence(&mut fold)?];
+        while self.take("|") {
+            parts.push(self.sequence(&mut fold)?);
+        }
+        let size = parts.iter().fold(0u32, |sum, part| sum.saturating_add(part.size + 1));
+        self.bounded(Part { hir: Hir::alternation(parts.into_iter().map(|part| part.hir).collect()), size })
+    }
+
+    /// Items one after the other, up to `|`, `)` or the end.
+    fn sequence(&mut self, fold: &mut bool) -> Result<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut repeatable = false;
+        while let Some(next) = self.peek() {
+            match next {
+                '|' | ')' => break,
+                '*' | '+' | '?' | '{' => {
+                    if let Some((min, max)) = self.repetition(repeatable)? {
+                        let part = parts.pop().expect("an item to repeat was seen");
+                        parts.push(self.repeat(part, min, max)?);
+                        repeatable = false;
+                        continue;
+                    }
+                    parts.push(self.literal(*fold));
+                }
+                '\\' if self.take("\\Q") => self.quoted(*fold, &mut parts),
+                '(' => match self.group(fold)? {
+                    Some(part) => parts.push(part),
+                    None => {
+                        repeatable = false;
+                        continue;
+                    }
+                },
+                _ => parts.push(self.item(*fold)?),
+            }
+            repeatable = !parts.is_empty();
+        }
+        let size = parts.iter().fold(0u32, |sum, part| sum.saturating_add(part.size));
+        self.bounded(Part { hir: Hir::concat(parts.into_iter().map(|part| part.hir).collect()), size })
+    }
+
+    /// A repetition operator; none where a brace is not one and so stands for itself.
+    fn repetition(&mut self, repeatable: bool) -> Result<Option<(u32, Option<u32>)>> {
+        let start = self.at;
+        let bounds = match self.bump() {
+            Some('*') => (0, None),
+            Some('+') => (1, None),
+            Some('?') => (0, Some(1)),
+            _ => match self.braces() {
+                Some(bounds) => bounds,
+                None => {
+                    self.at = start;
+                    return Ok(None);
+                }
+            },
+        };
+        if !repeatable {
+            return fail(start, "there is nothing to repeat here");
+        }
+        let (min, max) = bounds;
+        if min > MAX_REPEAT || max.is_some_and(|max| max > MAX_REPEAT || max < min) {
+            return fail(start, "a repetition must be rising and not above 1000");
+        }
+        self.take("?");
+        Ok(Some(bounds))
+    }
+
+    /// `n}`, `n,}` or `n,m}` after an opening brace.
+    fn braces(&mut self) -> Option<(u32, Option<u32>)> {
+        let min = self.number()?;
+        let max = if self.take(",") {
+            if self.peek() == Some('}') { None } else { Some(self.number()?) }
+        } else {
+            Some(min)
+        };
+        self.take("}").then_some((min, max))
+    }
+
+    /// A decimal number; one too large to count is as good as the largest.
+    fn number(&mut self) -> Option<u32> {
+        let digits = self.text[self.at..].bytes().take_while(u8::is_ascii_digit).count();
+        let text = &self.text[self.at..self.at + digits];
+        self.at += digits;
+        (digits > 0).then(|| text.parse().unwrap_or(u32::MAX))
+    }
+
+    fn repeat(&self, part: Part, min: u32, max: Option<u32>) -> Result<Part> {
+        let copies = max.unwrap_or(min).max(1);
+        let size = part.size.saturating_mul(copies).saturating_add(copies);
+        let hir = Hir::repetition(Repetition { min, max, greedy: true, sub: Box::new(part.hir) });
+        self.bounded(Part { hir, size })
+    }
+
+    /// A group; none where it only sets flags for what follows it.
+    fn group(&mut self, fold: &mut bool) -> Result<Option<Part>> {
+        let start = self.at;
+        self.at += 1;
+        let mut inner = *fold;
+        if self.take("?P<") || (!self.starts("?<=") && !self.starts("?<!") && self.take("?<")) {
+            self.group_name()?;
+        } else if self.take("?") {
+            inner = self.flags(start, *fold)?;
+            if self.take(")") {
+                *fold = inner;
+                return Ok(None);
+            }
+            self.at += 1;
+        }
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return fail(start, "groups are nested more than 100 deep");
+        }
+        let part = self.alternation(inner)?;
+        self.depth -= 1;
+        if !self.take(")") {
+            return fail(start, "this opening parenthesis has no closing one");
+        }
+        Ok(Some(part))
+    }
+
+    fn group_name(&mut self) -> Result<()> {
+        let start = self.at;
+        while self.peek().is_some_and(|next| next.is_ascii_alphanumeric() || next == '_') {
+            self.at += 1;
+        }
+        if self.at == start || !self.take(">") {
+            return fail(start, "a group's name is made of letters, digits and underscores, and ends with >");
+        }
+        Ok(())
+    }
+
+    /// Flags after `(?`, up to but without the `:` or `)`; tells whether letter case is folded from there on.
+    fn flags(&mut self, start: usize, mut fold: bool) -> Result<bool> {
+        let mut on = true;
+        loop {
+            match self.peek() {
+                Some('i') => fold = on,
+                Some('m' | 's' | 'U') => {}
+                Some('-') if on => on = false,
+                Some(':' | ')') => return Ok(fold),
+                Some('=' | '!' | '<') => return fail(start, "look-around is not part of RE2's syntax"),
+                _ => return fail(start, "after (? stand P<name>, the flags i, m, s, U, or a colon"),
+            }
+            self.at += 1;
+        }
+    }
+
+    /// What stands between `\Q` and `\E`, taken literally.
+    fn quoted(&mut self, fold: bool, parts: &mut Vec<Part>) {
+        while self.at < self.text.len() && !self.take("\\E") {
+            parts.push(self.literal(fold));
+        }
+    }
+
+    /// A literal, a class, an escape, a dot or an anchor.
+    fn item(&mut self, fold: bool) -> Result<Part> {
+        match self.peek() {
+            Some('.') => {
+                self.at += 1;
+                Ok(class(ClassBytes::empty(), true))
+            }
+            Some('^') => Ok(self.anchor(1, Look::StartLF)),
+            Some('$') => Ok(self.anchor(1, Look::EndLF)),
+            Some('[') => self.bracket(fold),
+            Some('\\') => self.escape(fold),
+            Some('\0') => self.fail("a field never has a NUL in it"),
+            _ => Ok(self.literal(fold)),
+        }
+    }
+
+    fn anchor(&mut self, length: usize, look: Look) -> Part {
+        self.at += length;
+        Part { hir: Hir::look(look), size: 1 }
+    }
+
+    /// An escape outside a class.
+    fn escape(&mut self, fold: bool) -> Result<Part> {
+        let rest = &self.text.as_bytes()[self.at + 1..];
+        match rest.first() {
+            Some(b'A') => Ok(self.anchor(2, Look::StartLF)),
+            Some(b'z') => Ok(self.anchor(2, Look::EndLF)),
+            Some(b'b') => Ok(self.anchor(2, Look::WordAscii)),
+            Some(b'B') => Ok(self.anchor(2, Look::WordAsciiNegate)),
+            _ => match self.perl_class() {
+                Some((ranges, negated)) => Ok(class(ranges, negated)),
+                None => Ok(byte(self.escaped_byte()?, fold)),
+            },
+        }
+    }
+
+    /// `\d`, `\s`, `\w` or the opposite of one.
+    fn perl_class(&mut self) -> Option<(ClassBytes, bool)> {
+        let kind = *self.text.as_bytes().get(self.at + 1)?;
+        let name = match kind.to_ascii_lowercase() {
+            b'd' => "digit",
+            b's' => "perl-space",
+            b'w' => "word",
+            _ => return None,
+        };
+        self.at += 2;
+        Some((named_class(name)?, kind.is_ascii_uppercase()))
+    }
+
+    /// An escape that stands for one byte, in a class or outside.
+    fn escaped_byte(&mut self) -> Result<u8> {
+        let start = self.at;
+        self.at += 1;
+        let byte = match self.bump() {
+            None => return fail(start, "a backslash at the end escapes nothing"),
+            Some('a') => 7,
+            Some('f') => 12,
+            Some('t') => b'\t',
+            Some('n') => b'\n',
+            Some('r') => b'\r',
+            Some('v') => 11,
+            Some('x') => self.hexadecimal(start)?,
+            Some('C') => {
+                return fail(
+                    start,
+                    "\\C (any byte) is not supported; fields are ASCII, where . does the same",
+                );
+            }
+            Some('p' | 'P') => {
+                return fail(start, "\\p{..} is not supported; fields are ASCII, name the characters");
+            }
+            Some('0') => return fail(start, "octal escapes are not supported; write \\x2F for a slash"),
+            Some('1'..='9') => return fail(start, "back-references are not part of RE2's syntax"),
+            Some(other) if other.is_ascii_punctuation() || other == ' ' => other as u8,
+            Some(_) => return fail(start, "RE2 knows no such escape"),
+        };
+        if byte == SEPARATOR { fail(start, "a field never has a NUL in it") } else { Ok(byte) }
+    }
+
+    /// The digits after `\x`: two, or any number in braces.
+    fn hexadecimal(&mut self, start: usize) -> Result<u8> {
+        let rest = &self.text[self.at..];
+        let (digits, length) = match rest.strip_prefix('{') {
+            Some(braced) => {
+                let end = braced.find('}').unwrap_or(0);
+                (&braced[..end], end + 2)
+            }
+            None => (rest.get(..2).unwrap_or(""), 2),
+        };
+        if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return fail(start, "after \\x stand two hexadecimal digits, or some in braces");
+        }
+        self.at += length;
+        match u8::from_str_radix(digits.trim_start_matches('0'), 16) {
+            Ok(byte) if byte.is_ascii() => Ok(byte),
+            Err(_) if digits.bytes().all(|digit| digit == b'0') => Ok(0),
+            _ => fail(start, "characters outside ASCII never come in a field; expect them percent-encoded"),
+        }
+    }
+
+    /// A class in brackets.
+    fn bracket(&mut self, fold: bool) -> Result<Part> {
+        let start = self.at;
+        self.at += 1;
+        let negated = self.take("^");
+        let mut ranges = ClassBytes::empty();
+        let mut first = true;
+        while first || self.peek() != Some(']') {
+            first = false;
+            if self.peek().is_none() {
+                return fail(start, "this opening bracket has no closing one");
+            }
+            self.class_item(&mut ranges)?;
+        }
+        self.at += 1;
+        if fold {
+            ranges.case_fold_simple();
+        }
+        Ok(class(ranges, negated))
+    }
+
+    /// One item of a class: a named class, an escape that is one, a byte or a range.
+    fn class_item(&mut self, ranges: &mut ClassBytes) -> Result<()> {
+        if let Some(length) = self.text[self.at..].strip_prefix("[:").and_then(|rest| rest.find(":]")) {
+            let name = &self.text[self.at + 2..self.at + 2 + length];
+            let Some(mut named) = named_class(name.trim_start_matches('^')) else {
+                return self.fail("there is no named class of this name");
+            };
+            if name.starts_with('^') {
+                named.negate();
+            }
+            self.at += length + 4;
+            ranges.union(&named);
+            return Ok(());
+        }
+        if self.peek() == Some('\\')
+            && let Some((mut named, negated)) = self.perl_class()
+        {
+            if negated {
+                named.negate();
+            }
+            ranges.union(&named);
+            return Ok(());
+        }
+        let start = self.at;
+        let low = self.class_byte()?;
+        let mut high = low;
+        if self.starts("-") && !self.starts("-]") && self.at + 1 < self.text.len() {
+            self.at += 1;
+            high = self.class_byte()?;
+        }
+        if high < low {
+            return fail(start, "this range ends before it begins");
+        }
+        ranges.push(ClassBytesRange::new(low, high));
+        Ok(())
+    }
+
+    fn class_byte(&mut self) -> Result<u8> {
+        match self.peek() {
+            Some('\\') => self.escaped_byte(),
+            Some('\0') => self.fail("a field never has a NUL in it"),
+            Some(next) if next.is_ascii() => {
+                self.at += 1;
+                Ok(next as u8)
+            }
+            Some(_) => {
+                self.fail("characters outside ASCII never come in a field; expect them percent-encoded")
+            }
+            None => self.fail("the class ends in the middle of a range"),
+        }
+    }
+
+    /// The next character, as itself.
+    fn literal(&mut self, fold: bool) -> Part {
+        match self.bump() {
+            Some(next) if next.is_ascii() => byte(next as u8, fold),
+            Some(next) => {
+                let mut buffer = [0; 4];
+                let bytes = next.encode_utf8(&mut buffer).as_bytes();
+                Part { hir: Hir::literal(bytes), size: bytes.len() as u32 }
+            }
+            None => Part { hir: Hir::empty(), size: 0 },
+        }
+    }
+
+    fn bounded(&self, part: Part) -> Result<Part> {
+        if part.size > MAX_SIZE {
+            self.fail("the expression is too large: repetitions multiply")
+        } else {
+            Ok(part)
+        }
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
+
+    fn bump(&mut self) -> Option<char> {
+        let next = self.peek()?;
+        self.at += next.len_utf8();
+        Some(next)
+    }
+
+    fn starts(&self, prefix: &str) -> bool {
+        self.text[self.at..].starts_with(prefix)
+    }
+
+    fn take(&mut self, prefix: &str) -> bool {
+        let starts = self.starts(prefix);
+        if starts {
+            self.at += prefix.len();
+        }
+        starts
+    }
+
+    fn fail<T>(&self, message: &'static str) -> Result<T> {
+        fail(self.at, message)
+    }
+}
+
+fn fail<T>(position: usize, message: &'static str) -> Result<T> {
+    Err(ExpressionError { position, message })
+}
+
+/// One byte, in both letter cases where case is folded.
+fn byte(byte: u8, fold: bool) -> Part {
+    let hir = if fold && byte.is_ascii_alphabetic() {
+        let both = [byte.to_ascii_lowercase(), byte.to_ascii_uppercase()];
+        Hir::class(Class::Bytes(ClassBytes::new(both.map(|byte| ClassBytesRange::new(byte, byte)))))
+    } else {
+        Hir::literal([byte])
+    };
+    Part { hir, size: 1 }
+}
+
+/// A class, or its opposite, without the separator.
+fn class(mut ranges: ClassBytes, negated: bool) -> Part {
+    if negated {
+        ranges.negate();
+    }
+    ranges.difference(&ClassBytes::new([ClassBytesRange::new(SEPARATOR, SEPARATOR)]));
+    Part { hir: Hir::class(Class::Bytes(ranges)), size: 2 }
+}
+
+/// Any text that has no separator: what a field matches for which a rule asks nothing.
+pub(crate) fn anything() -> Hir {
+    let any = class(ClassBytes::empty(), true).hir;
+    Hir::repetition(Repetition { min: 0, max: None, greedy: true, sub: Box::new(any) })
+}
+
+/// The classes that have a name, RE2's ranges.
+fn named_class(name: &str) -> Option<ClassBytes> {
+    let ranges: &[(u8, u8)] = match name {
+        "alnum" => &[(b'0', b'9'), (b'A', b'Z'), (b'a', b'z')],
+        "alpha" => &[(b'A', b'Z'), (b'a', b'z')],
+        "ascii" => &[(0, 0x7f)],
+        "blank" => &[(b'\t', b'\t'), (b' ', b' ')],
+        "cntrl" => &[(0, 0x1f), (0x7f, 0x7f)],
+        "digit" => &[(b'0', b'9')],
+        "graph" => &[(b'!', b'~')],
+        "lower" => &[(b'a', b'z')],
+        "perl-space" => &[(b'\t', b'\n'), (0x0c, b'\r'), (b' ', b' ')],
+        "print" => &[(b' ', b'~')],
+        "punct" => &[(b'!', b'/'), (b':', b'@'), (b'[', b'`'), (b'{', b'~')],
+        "space" => &[(b'\t', b'\r'), (b' ', b' ')],
+        "upper" => &[(b'A', b'Z')],
+        "word" => &[(b'0', b'9'), (b'A', b'Z'), (b'_', b'_'), (b'a', b'z')],
+        "xdigit" => &[(b'0', b'9'), (b'A', b'F'), (b'a', b'f')],
+        _ => return None,
+    };
+    Some(ClassBytes::new(ranges.iter().map(|&(low, high)| ClassBytesRange::new(low, high))))
+}

@@ -1,0 +1,201 @@
+//! All rules that apply to a request, compiled into one automaton: a request costs one walk over its bytes.
+//!
+//! The automaton reads method, path and host one after the other with a separator in between; each rule is one of its
+//! patterns, and the state it ends in names every rule that matched. It is built while requests come (a lazy DFA), so
+//! a hostile set of expressions costs time where it is used and never more memory than the limits below.
+
+use crate::expression::{self, SEPARATOR};
+use crate::rule::{HeaderRule, HttpRule, RequestView};
+use regex_automata::hybrid::{LazyStateID, dfa};
+use regex_automata::nfa::thompson::{self, WhichCaptures};
+use regex_automata::util::look::LookMatcher;
+use regex_automata::util::pool::Pool;
+use regex_automata::{Anchored, Input, MatchKind};
+use regex_syntax::hir::Hir;
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+
+/// How large all expressions of a matcher together may be, counted as [`expression::MAX_SIZE`] is.
+const MAX_TOTAL_SIZE: u32 = 250_000;
+/// Bytes that the automaton may take before its lazily built part; `MAX_TOTAL_SIZE` is meant to be met first.
+const MAX_AUTOMATON: usize = 32 << 20;
+/// Bytes that the lazily built part aims at, for each thread that matches at the same time.
+const CACHE: usize = 1 << 20;
+
+type Caches = Pool<dfa::Cache, Box<dyn Fn() -> dfa::Cache + Send + Sync + UnwindSafe + RefUnwindSafe>>;
+
+/// Decides which of its rules a request matches.
+#[derive(Debug)]
+pub struct Matcher {
+    automaton: Arc<dfa::DFA>,
+    caches: Caches,
+    /// What each rule asks of header fields.
+    headers: Vec<Vec<HeaderRule>>,
+}
+
+/// Which rule was refused, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleError {
+    /// Index of the rule.
+    pub rule: usize,
+    /// The part of the rule.
+    pub field: RuleField,
+    /// Offset in bytes into that part.
+    pub position: usize,
+    /// What is wrong there.
+    pub message: &'static str,
+}
+
+/// Parts of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleField {
+    /// [`HttpRule::method`].
+    Method,
+    /// [`HttpRule::path`].
+    Path,
+    /// [`HttpRule::host`].
+    Host,
+    /// The name of the entry with this index in [`HttpRule::headers`].
+    Header(usize),
+}
+
+impl Matcher {
+    /// Compiles the rules. With none, no request matches.
+    pub fn new(rules: &[HttpRule]) -> Result<Self, RuleError> {
+        let mut patterns = Vec::with_capacity(rules.len());
+        let mut total = 0u32;
+        for (index, rule) in rules.iter().enumerate() {
+            let (pattern, size) = pattern(rule).map_err(|error| RuleError { rule: index, ..error })?;
+            total = total.saturating_add(size);
+            if total > MAX_TOTAL_SIZE {
+                return Err(too_large(index));
+            }
+            patterns.push(pattern);
+        }
+        let automaton = Arc::new(compile(&patterns).ok_or_else(|| too_large(rules.len().saturating_sub(1)))?);
+        let source = Arc::clone(&automaton);
+        let caches = Pool::new(Box::new(move || source.create_cache()) as _);
+        Ok(Self { automaton, caches, headers: rules.iter().map(|rule| rule.headers.clone()).collect() })
+    }
+
+    /// The first rule that the request matches.
+    pub fn matches(&self, request: &RequestView<'_>) -> Option<usize> {
+        let mut cache = self.caches.get();
+        let end = self.walk(&mut cache, request)?;
+        (0..self.automaton.match_len(&cache, end))
+            .map(|index| self.automaton.match_pattern(&cache, end, index).as_usize())
+            .filter(|&rule| self.headers[rule].iter().all(|header| header.holds(request.headers)))
+            .min()
+    }
+
+    /// The matching state after the whole request, or none. That the automaton cannot go on is no match either.
+    fn walk(&self, cache: &mut dfa::Cache, request: &RequestView<'_>) -> Option<LazyStateID> {
+        let start = Input::new("").anchored(Anchored::Yes);
+        let mut state = self.automaton.start_state_forward(cache, &start).ok()?;
+        for (index, part) in [request.method, request.path, request.host].into_iter().enumerate() {
+            if index > 0 {
+                state = self.automaton.next_state(cache, state, SEPARATOR).ok()?;
+            }
+            for &byte in part.as_bytes() {
+                if byte == SEPARATOR || state.is_dead() {
+                    return None;
+                }
+                state = self.automaton.next_state(cache, state, byte).ok()?;
+            }
+        }
+        let end = self.automaton.next_eoi_state(cache, state).ok()?;
+        end.is_match().then_some(end)
+    }
+}
+
+/// A rule as one expression over all fields, and its size; the error's rule index is left at 0.
+fn pattern(rule: &HttpRule) -> Result<(Hir, u32), RuleError> {
+    let mut parts = Vec::with_capacity(5);
+    let mut total = 0u32;
+    let fields =
+        [(RuleField::Method, &rule.method), (RuleField::Path, &rule.path), (RuleField::Host, &rule.host)];
+    for (field, text) in fields {
+        if !parts.is_empty() {
+            parts.push(Hir::literal([SEPARATOR]));
+        }
+        let Some(text) = text else {
+            parts.push(expression::anything());
+            total += 3;
+            continue;
+        };
+        let part = expression::parse(text).map_err(|error| RuleError {
+            rule: 0,
+            field,
+            position: error.position,
+            message: error.message,
+        })?;
+        parts.push(part.hir);
+        total += part.size + 1;
+    }
+    for (index, header) in rule.headers.iter().enumerate() {
+        if let Some(position) = not_a_name(&header.name) {
+            let message = "a header's name is made of letters, digits and !#$%&'*+-.^_`|~";
+            return Err(RuleError { rule: 0, field: RuleField::Header(index), position, message });
+        }
+    }
+    Ok((Hir::concat(parts), total))
+}
+
+/// Where a text stops being a field name.
+fn not_a_name(text: &str) -> Option<usize> {
+    if text.is_empty() {
+        return Some(0);
+    }
+    text.bytes().position(|byte| !(byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)))
+}
+
+fn compile(patterns: &[Hir]) -> Option<dfa::DFA> {
+    let mut looks = LookMatcher::new();
+    // The anchors are compiled as those of lines, and the separator ends a line: so they hold at a field's ends.
+    looks.set_line_terminator(SEPARATOR);
+    let nfa = thompson::Compiler::new()
+        .configure(
+            thompson::Config::new()
+                .utf8(false)
+                .which_captures(WhichCaptures::None)
+                .nfa_size_limit(Some(MAX_AUTOMATON))
+                .look_matcher(looks),
+        )
+        .build_many_from_hir(patterns)
+        .ok()?;
+    dfa::Builder::new()
+        .configure(
+            dfa::Config::new()
+                .match_kind(MatchKind::All)
+                .cache_capacity(CACHE)
+                // A large set of rules has large states; it gets what a few of them need, even beyond the aim.
+                .skip_cache_capacity_check(true),
+        )
+        .build_from_nfa(nfa)
+        .ok()
+}
+
+fn too_large(rule: usize) -> RuleError {
+    let message = "the HTTP rules that apply here together are too large";
+    RuleError { rule, field: RuleField::Path, position: 0, message }
+}
+
+impl fmt::Display for RuleField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Method => f.write_str("method"),
+            Self::Path => f.write_str("path"),
+            Self::Host => f.write_str("host"),
+            Self::Header(index) => write!(f, "headers[{index}]"),
+        }
+    }
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http[{}].{}: {} (at offset {})", self.rule, self.field, self.message, self.position)
+    }
+}
+
+impl std::error::Error for RuleError {}
