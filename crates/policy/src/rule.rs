@@ -238,9 +238,9 @@ impl Cidr {
             IpAddr::V4(v4) if length <= 32 => {
                 IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)).into())
             }
-            IpAddr::V6(v6) if length <= 128 => {
-                IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)).into())
-            }
+            IpAddr::V6(v6) if length <= 128 => IpAddr::V6(
+                (v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)).into(),
+            ),
             _ => return None,
         };
         Some(Self { address, length })
@@ -270,6 +270,28 @@ impl Cidr {
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl Protocol {
+    /// The IP protocol numbers it stands for.
+    pub fn numbers(self) -> &'static [u8] {
+        match self {
+            Self::Tcp => &[6],
+            Self::Udp => &[17],
+            Self::Sctp => &[132],
+            Self::Any => &[6, 17, 132],
+        }
+    }
+}
+
+impl Family {
+    /// The IP protocol number of the family's ICMP.
+    pub fn icmp(self) -> u8 {
+        match self {
+            Self::Ipv4 => 1,
+            Self::Ipv6 => 58,
+        }
     }
 }
 

@@ -1,0 +1,148 @@
+//! The numbers by which rows name rules and layer-7 rule sets, and what they stand for.
+
+use crate::rule::{HttpRule, PolicyId};
+use identity::Numbering;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+/// Number of a rule in rows and events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(pub u32);
+
+/// Number of a set of HTTP rules in rows and in the proxy's table; from 1, 0 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct L7SetId(pub u32);
+
+/// Where a rule stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleOrigin {
+    /// The policy it is part of.
+    pub policy: PolicyId,
+    /// Where in the document.
+    pub place: Arc<str>,
+}
+
+/// HTTP rules of which one must allow a request; sorted, each once.
+pub type HttpRules = BTreeSet<HttpRule>;
+
+/// Rules and sets of HTTP rules by number. A number keeps its meaning while it is in force, and is not given another
+/// before four thousand million others were.
+#[derive(Clone, Debug)]
+pub struct RuleBook {
+    rules: HashMap<PolicyId, HashMap<Arc<str>, RuleId>>,
+    origins: Numbering<RuleOrigin>,
+    sets: Numbering<Arc<HttpRules>>,
+}
+
+impl RuleId {
+    /// No rule decided: the default did.
+    pub const DEFAULT: Self = Self(0);
+    /// The one rule that no policy holds: a node may always speak to its own workloads, whatever policies say.
+    ///
+    /// Without it a policy would cut off the node's health probes, and Kubernetes promises that traffic from the node
+    /// a pod runs on is let in.
+    pub const LOCAL_HOST: Self = Self(1);
+}
+
+impl Default for RuleBook {
+    fn default() -> Self {
+        let first = RuleId::LOCAL_HOST.0 + 1;
+        Self {
+            rules: HashMap::new(),
+            origins: Numbering::new(first..=u32::MAX),
+            sets: Numbering::new(1..=u32::MAX),
+        }
+    }
+}
+
+impl RuleBook {
+    /// No number stands for anything but [`RuleId::LOCAL_HOST`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of a rule; a rule that comes again at the same place of the same policy has the same number.
+    pub fn rule(&mut self, policy: &PolicyId, place: &Arc<str>) -> RuleId {
+        if let Some(id) = self.rules.get(policy).and_then(|places| places.get(place)) {
+            return *id;
+        }
+        let origin = RuleOrigin { policy: policy.clone(), place: place.clone() };
+        let id = RuleId(self.origins.acquire(&origin).expect("fewer rules than numbers fit in memory"));
+        self.rules.entry(policy.clone()).or_default().insert(place.clone(), id);
+        id
+    }
+
+    /// Where the rule with this number stands; nothing for the default and the rule for the local host.
+    pub fn origin(&self, id: RuleId) -> Option<&RuleOrigin> {
+        self.origins.value(id.0)
+    }
+
+    /// Gives up the numbers of all rules of a policy that is gone.
+    pub fn forget(&mut self, policy: &PolicyId) {
+        for (_, id) in self.rules.remove(policy).into_iter().flatten() {
+            self.origins.release(id.0);
+        }
+    }
+
+    /// Holds a set of HTTP rules once more and tells its number.
+    pub fn acquire_set(&mut self, rules: HttpRules) -> L7SetId {
+        L7SetId(self.sets.acquire(&Arc::new(rules)).expect("fewer sets than numbers fit in memory"))
+    }
+
+    /// Gives up one hold of a set.
+    pub fn release_set(&mut self, id: L7SetId) {
+        self.sets.release(id.0);
+    }
+
+    /// The rules of a set.
+    pub fn set(&self, id: L7SetId) -> Option<&Arc<HttpRules>> {
+        self.sets.value(id.0)
+    }
+
+    /// All sets in force, by number: what the proxy must know.
+    pub fn sets(&self) -> impl Iterator<Item = (L7SetId, &Arc<HttpRules>)> {
+        self.sets.iter().map(|(number, rules)| (L7SetId(number), rules))
+    }
+}
+
+impl fmt::Display for RuleOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.policy, self.place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::Kind;
+
+    fn id(name: &str) -> PolicyId {
+        PolicyId { kind: Kind::NetworkPolicy, namespace: Some("default".into()), name: name.into() }
+    }
+
+    #[test]
+    fn a_rule_keeps_its_number_until_its_policy_is_forgotten() {
+        let mut book = RuleBook::new();
+        let place: Arc<str> = "spec.ingress[0]".into();
+        let first = book.rule(&id("a"), &place);
+        assert_eq!(book.rule(&id("a"), &place), first);
+        assert_ne!(book.rule(&id("b"), &place), first);
+        assert_eq!(book.origin(first).unwrap().to_string(), "NetworkPolicy/default/a spec.ingress[0]");
+        book.forget(&id("a"));
+        assert_eq!(book.origin(first), None);
+        assert_ne!(book.rule(&id("a"), &place), first, "a number is not handed out again");
+    }
+
+    #[test]
+    fn equal_sets_share_a_number_while_held() {
+        let mut book = RuleBook::new();
+        let rules = HttpRules::from([HttpRule { method: Some("GET".into()), ..HttpRule::default() }]);
+        let set = book.acquire_set(rules.clone());
+        assert_eq!(book.acquire_set(rules.clone()), set);
+        book.release_set(set);
+        assert_eq!(book.set(set).map(|set| &**set), Some(&rules));
+        book.release_set(set);
+        assert_eq!(book.sets().count(), 0);
+    }
+}

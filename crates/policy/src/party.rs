@@ -1,0 +1,86 @@
+//! One end of a connection, with all that a policy can ask of it.
+
+use crate::rule::{Entity, Protocol};
+use abi::identity as number;
+use identity::Labels;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Party<'a> {
+    /// Its security identity, or the number that policy rows know it by; only the kind of the number counts.
+    pub number: u32,
+    /// Its labels.
+    pub labels: &'a Labels,
+    /// The ports it gave names to.
+    pub ports: &'a NamedPorts,
+    /// The address that packets of the connection carry; without one no block of addresses holds it.
+    pub address: Option<IpAddr>,
+}
+
+/// The ports that a workload gave names to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamedPorts(BTreeSet<(String, u8, u16)>);
+
+impl NamedPorts {
+    /// No named port, for parties that are not workloads.
+    pub const NONE: &'static Self = &Self(BTreeSet::new());
+
+    /// Gives a port a name; case does not count. A name may stand for several ports.
+    pub fn insert(&mut self, name: &str, protocol: Protocol, port: u16) {
+        for number in protocol.numbers() {
+            self.0.insert((name.to_ascii_lowercase(), *number, port));
+        }
+    }
+
+    /// The protocol numbers and ports that the name stands for, of those protocols that are asked for.
+    pub fn resolve<'a>(&'a self, name: &'a str, protocol: Protocol) -> impl Iterator<Item = (u8, u16)> + 'a {
+        self.0
+            .iter()
+            .filter(move |(known, number, _)| known == name && protocol.numbers().contains(number))
+            .map(|(_, number, port)| (*number, *port))
+    }
+
+    /// Only the ports with one of these names.
+    pub fn named(&self, names: &BTreeSet<String>) -> Self {
+        Self(self.0.iter().filter(|(name, ..)| names.contains(name)).cloned().collect())
+    }
+
+    /// The names, once for each port that has it.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, ..)| name.as_str())
+    }
+
+    /// Whether no port has a name.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Whether the number stands for something outside the cluster.
+pub fn is_world(identity: u32) -> bool {
+    matches!(identity, number::WORLD | number::WORLD_IPV4 | number::WORLD_IPV6)
+}
+
+impl Entity {
+    /// Whether the entity names the kind of peer that the number stands for.
+    ///
+    /// The two families of the world are told apart by address, for one number may stand for both: see
+    /// [`crate::cidr::blocks_of`].
+    pub fn names(self, identity: u32) -> bool {
+        match self {
+            Self::All => true,
+            Self::World | Self::WorldIpv4 | Self::WorldIpv6 => is_world(identity),
+            Self::Cluster => identity != number::UNKNOWN && !is_world(identity),
+            Self::Host => identity == number::HOST,
+            Self::RemoteNode => identity == number::REMOTE_NODE,
+            Self::KubeApiserver => identity == number::KUBE_APISERVER,
+            Self::Ingress => identity == number::INGRESS,
+            Self::Health => identity == number::HEALTH,
+            Self::Init => identity == number::INIT,
+            Self::Unmanaged => identity == number::UNMANAGED,
+            Self::None => false,
+        }
+    }
+}
