@@ -43,6 +43,12 @@ pub fn check(text: &str) -> Result<()> {
     parse(text).map(|_| ())
 }
 
+/// The expression as the regex engine understands it, for whoever wants to match it by means of their own; anchors
+/// are not added.
+pub fn hir(text: &str) -> Result<Hir> {
+    Ok(parse(text)?.hir)
+}
+
 /// A part of an expression and its size in states.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
