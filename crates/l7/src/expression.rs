@@ -6,6 +6,8 @@
 //! `U` make no difference and are accepted. Refused by name: back-references and look-around (RE2 has none), `\C`,
 //! `\p{..}`, octal escapes, and characters outside ASCII in classes.
 
+mod class;
+
 use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, Look, Repetition};
 use std::fmt;
 
@@ -265,19 +267,6 @@ impl Parser<'_> {
         }
     }
 
-    /// `\d`, `\s`, `\w` or the opposite of one.
-    fn perl_class(&mut self) -> Option<(ClassBytes, bool)> {
-        let kind = *self.text.as_bytes().get(self.at + 1)?;
-        let name = match kind.to_ascii_lowercase() {
-            b'd' => "digit",
-            b's' => "perl-space",
-            b'w' => "word",
-            _ => return None,
-        };
-        self.at += 2;
-        Some((named_class(name)?, kind.is_ascii_uppercase()))
-    }
-
     /// An escape that stands for one byte, in a class or outside.
     fn escaped_byte(&mut self) -> Result<u8> {
         let start = self.at;
@@ -326,79 +315,6 @@ impl Parser<'_> {
             Ok(byte) if byte.is_ascii() => Ok(byte),
             Err(_) if digits.bytes().all(|digit| digit == b'0') => Ok(0),
             _ => fail(start, "characters outside ASCII never come in a field; expect them percent-encoded"),
-        }
-    }
-
-    /// A class in brackets.
-    fn bracket(&mut self, fold: bool) -> Result<Part> {
-        let start = self.at;
-        self.at += 1;
-        let negated = self.take("^");
-        let mut ranges = ClassBytes::empty();
-        let mut first = true;
-        while first || self.peek() != Some(']') {
-            first = false;
-            if self.peek().is_none() {
-                return fail(start, "this opening bracket has no closing one");
-            }
-            self.class_item(&mut ranges)?;
-        }
-        self.at += 1;
-        if fold {
-            ranges.case_fold_simple();
-        }
-        Ok(class(ranges, negated))
-    }
-
-    /// One item of a class: a named class, an escape that is one, a byte or a range.
-    fn class_item(&mut self, ranges: &mut ClassBytes) -> Result<()> {
-        if let Some(length) = self.text[self.at..].strip_prefix("[:").and_then(|rest| rest.find(":]")) {
-            let name = &self.text[self.at + 2..self.at + 2 + length];
-            let Some(mut named) = named_class(name.trim_start_matches('^')) else {
-                return self.fail("there is no named class of this name");
-            };
-            if name.starts_with('^') {
-                named.negate();
-            }
-            self.at += length + 4;
-            ranges.union(&named);
-            return Ok(());
-        }
-        if self.peek() == Some('\\')
-            && let Some((mut named, negated)) = self.perl_class()
-        {
-            if negated {
-                named.negate();
-            }
-            ranges.union(&named);
-            return Ok(());
-        }
-        let start = self.at;
-        let low = self.class_byte()?;
-        let mut high = low;
-        if self.starts("-") && !self.starts("-]") && self.at + 1 < self.text.len() {
-            self.at += 1;
-            high = self.class_byte()?;
-        }
-        if high < low {
-            return fail(start, "this range ends before it begins");
-        }
-        ranges.push(ClassBytesRange::new(low, high));
-        Ok(())
-    }
-
-    fn class_byte(&mut self) -> Result<u8> {
-        match self.peek() {
-            Some('\\') => self.escaped_byte(),
-            Some('\0') => self.fail("a field never has a NUL in it"),
-            Some(next) if next.is_ascii() => {
-                self.at += 1;
-                Ok(next as u8)
-            }
-            Some(_) => {
-                self.fail("characters outside ASCII never come in a field; expect them percent-encoded")
-            }
-            None => self.fail("the class ends in the middle of a range"),
         }
     }
 
@@ -478,27 +394,4 @@ fn class(mut ranges: ClassBytes, negated: bool) -> Part {
 pub(crate) fn anything() -> Hir {
     let any = class(ClassBytes::empty(), true).hir;
     Hir::repetition(Repetition { min: 0, max: None, greedy: true, sub: Box::new(any) })
-}
-
-/// The classes that have a name, RE2's ranges.
-fn named_class(name: &str) -> Option<ClassBytes> {
-    let ranges: &[(u8, u8)] = match name {
-        "alnum" => &[(b'0', b'9'), (b'A', b'Z'), (b'a', b'z')],
-        "alpha" => &[(b'A', b'Z'), (b'a', b'z')],
-        "ascii" => &[(0, 0x7f)],
-        "blank" => &[(b'\t', b'\t'), (b' ', b' ')],
-        "cntrl" => &[(0, 0x1f), (0x7f, 0x7f)],
-        "digit" => &[(b'0', b'9')],
-        "graph" => &[(b'!', b'~')],
-        "lower" => &[(b'a', b'z')],
-        "perl-space" => &[(b'\t', b'\n'), (0x0c, b'\r'), (b' ', b' ')],
-        "print" => &[(b' ', b'~')],
-        "punct" => &[(b'!', b'/'), (b':', b'@'), (b'[', b'`'), (b'{', b'~')],
-        "space" => &[(b'\t', b'\r'), (b' ', b' ')],
-        "upper" => &[(b'A', b'Z')],
-        "word" => &[(b'0', b'9'), (b'A', b'Z'), (b'_', b'_'), (b'a', b'z')],
-        "xdigit" => &[(b'0', b'9'), (b'A', b'F'), (b'a', b'f')],
-        _ => return None,
-    };
-    Some(ClassBytes::new(ranges.iter().map(|&(low, high)| ClassBytesRange::new(low, high))))
 }

@@ -1,0 +1,185 @@
+//! Heads of messages: where one ends, its lines and its fields.
+
+use crate::{Field, Refusal};
+use std::ops::Range;
+
+/// The most bytes a head may have.
+pub const MAX_HEAD: usize = 60 * 1024;
+/// The most fields a head may have.
+pub const MAX_FIELDS: usize = 100;
+
+/// Finds the end of a head, looking at each byte once however they trickle in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scanner {
+    start: usize,
+    line: usize,
+    seen: usize,
+}
+
+impl Scanner {
+    /// Where the head lies in the input, once all of it is there. The input is what has come since the scanner was
+    /// made, and grows from call to call. One empty line before the head is skipped (RFC 9112, section 2.2).
+    ///
+    /// What can only be refused later is refused as soon as it is seen, so that a client of another protocol, who
+    /// may be waiting for an answer, gets one.
+    pub fn scan(&mut self, input: &[u8]) -> Result<Option<Range<usize>>, Refusal> {
+        while let Some(next) = input[self.seen..].iter().position(|&byte| byte == b'\n') {
+            let end = self.seen + next;
+            self.seen = end + 1;
+            if end == 0 || input[end - 1] != b'\r' {
+                return Err(Refusal::malformed("a line that does not end in CR LF"));
+            }
+            match (&input[self.line..end - 1], self.line == self.start) {
+                ([], true) if self.start == 0 => self.start = self.seen,
+                ([], true) => return Err(Refusal::malformed("empty lines before a head")),
+                ([], false) => return bounded(self.start..self.seen).map(Some),
+                (line, true) if !speaks_http(line) => return Err(NOT_HTTP),
+                _ => {}
+            }
+            self.line = self.seen;
+        }
+        self.seen = input.len();
+        match input.get(self.start) {
+            Some(first) if !first.is_ascii_uppercase() && *first != b'\r' => Err(NOT_HTTP),
+            _ => bounded(self.start..self.seen).map(|_| None),
+        }
+    }
+}
+
+const NOT_HTTP: Refusal = Refusal::malformed("this is not HTTP");
+
+fn bounded(head: Range<usize>) -> Result<Range<usize>, Refusal> {
+    if head.len() > MAX_HEAD {
+        return Err(Refusal { status: 431, reason: "the head is larger than 60 KiB" });
+    }
+    Ok(head)
+}
+
+/// Whether a first line ends or begins with a version.
+fn speaks_http(line: &[u8]) -> bool {
+    line.starts_with(b"HTTP/") || line.len() > 8 && line[line.len() - 8..].starts_with(b"HTTP/")
+}
+
+/// Splits a head into its first line and the lines of its fields, all without and with their line ends.
+pub(crate) fn split_first_line(head: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let end = head.windows(2).position(|pair| pair == b"\r\n");
+    let end = end.ok_or(Refusal::malformed("a head without a line"))?;
+    Ok((&head[..end], &head[end + 2..]))
+}
+
+/// Parses the lines of the fields, up to the empty line.
+pub(crate) fn parse_fields<'h, 'f>(
+    mut lines: &'h [u8],
+    storage: &'f mut [Field<'h>],
+) -> Result<&'f mut [Field<'h>], Refusal> {
+    let mut count = 0;
+    while lines != b"\r\n" {
+        let (line, rest) = split_first_line(lines)?;
+        let Some(slot) = storage.get_mut(count) else {
+            return Err(Refusal { status: 431, reason: "more fields than 100" });
+        };
+        *slot = parse_field(line)?;
+        count += 1;
+        lines = rest;
+    }
+    Ok(&mut storage[..count])
+}
+
+fn parse_field(line: &[u8]) -> Result<Field<'_>, Refusal> {
+    if line.first().is_some_and(|&byte| byte == b' ' || byte == b'\t') {
+        return Err(Refusal::malformed("a field folded over several lines"));
+    }
+    let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+        return Err(Refusal::malformed("a field without a colon"));
+    };
+    let name = &line[..colon];
+    if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
+        return Err(Refusal::malformed("a field name with a space or another character it may not have"));
+    }
+    let name = std::str::from_utf8(name).expect("a token is ASCII");
+    let value = trim(&line[colon + 1..]);
+    if !value.iter().all(|&byte| is_field_value(byte)) {
+        return Err(Refusal::malformed("a control character in a field"));
+    }
+    Ok(Field { name, value })
+}
+
+/// Characters of tokens (RFC 9110, section 5.6.2): field names, and wider than what methods may have.
+pub(crate) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Bytes of field values: visible ones, space, tab, and what is not ASCII.
+pub(crate) fn is_field_value(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+/// Without spaces and tabs at either end.
+pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// Appends the lines of fields.
+pub(crate) fn write_fields(fields: &[Field<'_>], out: &mut Vec<u8>) {
+    for field in fields {
+        for part in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds the bytes one by one, and checks that all at once gives the same.
+    fn scan(input: &[u8]) -> Result<Option<Range<usize>>, Refusal> {
+        let mut scanner = Scanner::default();
+        let mut found = Ok(None);
+        for end in 0..=input.len() {
+            found = scanner.scan(&input[..end]);
+            if found != Ok(None) {
+                break;
+            }
+        }
+        assert_eq!(Scanner::default().scan(input), found, "{input:?}");
+        found
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_found() {
+        assert_eq!(scan(b""), Ok(None));
+        assert_eq!(scan(b"GET / HTTP/1.1\r\nA: b\r\n"), Ok(None));
+        assert_eq!(scan(b"GET / HTTP/1.1\r\n\r\nGET"), Ok(Some(0..18)));
+        assert_eq!(scan(b"\r\nGET / HTTP/1.1\r\nA: b\r\n\r\n"), Ok(Some(2..26)));
+        assert_eq!(scan(b"HTTP/1.1 200 OK\r\n\r\n"), Ok(Some(0..19)));
+    }
+
+    #[test]
+    fn other_protocols_are_refused_at_once() {
+        for bytes in [
+            &b"\x16\x03\x01"[..],
+            b" GET / HTTP/1.1\r\n",
+            b"SSH-2.0-client\r\n",
+            b"GET /\r\n",
+            b"GET / HTTP/1.1\n",
+            b"\r\n\r\n",
+            b"\n",
+            b"\0",
+        ] {
+            assert_eq!(scan(bytes).map_err(|refusal| refusal.status), Err(400), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused() {
+        let mut head = b"GET / HTTP/1.1\r\nX: ".to_vec();
+        head.resize(MAX_HEAD, b'a');
+        assert_eq!(Scanner::default().scan(&head), Ok(None));
+        head.push(b'a');
+        assert_eq!(Scanner::default().scan(&head).map_err(|refusal| refusal.status), Err(431));
+    }
+}

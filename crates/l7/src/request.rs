@@ -1,0 +1,189 @@
+//! The head of a request: parsed strictly, made canonical once, and written again for the server.
+
+use crate::body::Framing;
+use crate::head::{is_token, parse_fields, split_first_line, write_fields};
+use crate::{Field, Refusal, RequestView, connection, path};
+use std::ops::Range;
+
+/// A request as rules see it and as it is forwarded; there is no other form of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Method as sent.
+    pub method: &'a str,
+    /// Canonical path with query, or `*`.
+    pub path: &'a str,
+    /// Authority: of an absolute target, otherwise of the Host field. It is also the value of the Host field below.
+    pub host: &'a str,
+    /// The fields that are forwarded, in order; those for this connection only are left out.
+    pub fields: &'a [Field<'a>],
+    /// What follows the head.
+    pub framing: Framing,
+    /// Whether the client asks to close the connection after the answer.
+    pub close: bool,
+    /// Whether the client asks for a WebSocket. Requests for other protocols are forwarded without that wish.
+    pub websocket: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Parses a head whose end [`crate::Scanner`] has found. The target is made canonical in place, so that the bytes
+    /// as they were sent are gone: nothing can be decided on the one form and the other be forwarded.
+    pub fn parse<'h: 'a>(head: &'h mut [u8], storage: &'a mut [Field<'h>]) -> Result<Self, Refusal> {
+        let line = request_line(head)?;
+        let target = resolve_target(head, &line)?;
+        let head: &'h [u8] = head;
+        let fields = parse_fields(&head[line.end..], storage)?;
+        let connection = connection::read(fields)?;
+        let sent = connection.host.ok_or(Refusal::malformed("no Host field"))?;
+        let sent = authority(sent)?;
+        let host = match target.authority {
+            Some(range) => authority(&head[range])?,
+            None => sent,
+        };
+        for field in fields.iter_mut().filter(|field| field.name.eq_ignore_ascii_case("host")) {
+            field.value = host.as_bytes();
+        }
+        let kept = connection.retain_forwarded(fields);
+        let framing = match connection.length {
+            Some(length) => Framing::Length(length),
+            None if connection.chunked => Framing::Chunked,
+            None => Framing::Empty,
+        };
+        let method = ascii(&head[..line.method]);
+        if connection.websocket
+            && (method != "GET" || !matches!(framing, Framing::Empty | Framing::Length(0)))
+        {
+            return Err(Refusal::malformed("a WebSocket is asked for with GET and no body"));
+        }
+        Ok(Self {
+            method,
+            path: ascii(&head[target.path]),
+            host,
+            fields: &fields[..kept],
+            framing,
+            close: connection.close,
+            websocket: connection.websocket,
+        })
+    }
+
+    /// What rules decide on.
+    pub fn view(&self) -> RequestView<'a> {
+        RequestView { method: self.method, path: self.path, host: self.host, headers: self.fields }
+    }
+
+    /// Appends the head as it is forwarded.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        for part in [self.method, " ", self.path, " HTTP/1.1\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        write_fields(self.fields, out);
+        let connection: &[u8] = match (self.websocket, self.close) {
+            (true, _) => b"Connection: Upgrade\r\n\r\n",
+            (false, true) => b"Connection: close\r\n\r\n",
+            (false, false) => b"\r\n",
+        };
+        out.extend_from_slice(connection);
+    }
+}
+
+/// Where the parts of a request line are.
+struct RequestLine {
+    /// Length of the method, which begins at 0.
+    method: usize,
+    target: Range<usize>,
+    /// Where the fields begin.
+    end: usize,
+}
+
+fn request_line(head: &[u8]) -> Result<RequestLine, Refusal> {
+    let (line, _) = split_first_line(head)?;
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Refusal::malformed(
+            "a request line is a method, a target and a version, one space between",
+        ));
+    };
+    match version {
+        b"HTTP/1.1" => {}
+        b"HTTP/1.0" => return Err(Refusal { status: 426, reason: "HTTP/1.0 is not supported" }),
+        b"HTTP/2.0" => return Err(Refusal { status: 505, reason: "HTTP/2 is not supported yet" }),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            return Err(Refusal { status: 505, reason: "a version of HTTP that does not exist" });
+        }
+        _ => return Err(Refusal::malformed("a request line without a version")),
+    }
+    if !is_method(method) {
+        return Err(Refusal::malformed("a method is written in capital letters"));
+    }
+    if method == b"CONNECT" {
+        return Err(Refusal { status: 501, reason: "CONNECT makes a tunnel, which no rule can look into" });
+    }
+    let start = method.len() + 1;
+    Ok(RequestLine { method: method.len(), target: start..start + target.len(), end: line.len() + 2 })
+}
+
+/// Methods are case-sensitive, and all that are registered are in capitals; some servers take `get` for GET.
+fn is_method(method: &[u8]) -> bool {
+    method.first().is_some_and(u8::is_ascii_uppercase)
+        && method.len() <= 32
+        && method.iter().all(|&byte| is_token(byte) && !byte.is_ascii_lowercase())
+}
+
+/// Where the authority and the canonical path are.
+struct Target {
+    authority: Option<Range<usize>>,
+    path: Range<usize>,
+}
+
+/// Tells the forms of a target apart (RFC 9112, section 3.2) and makes the path canonical.
+fn resolve_target(head: &mut [u8], line: &RequestLine) -> Result<Target, Refusal> {
+    let Range { start, end } = line.target;
+    let target = &head[start..end];
+    if target == b"*" {
+        if &head[..line.method] != b"OPTIONS" {
+            return Err(Refusal::malformed("the target * is for OPTIONS alone"));
+        }
+        return Ok(Target { authority: None, path: start..end });
+    }
+    let mut authority = None;
+    let mut path = start;
+    if target.first() != Some(&b'/') {
+        const SCHEME: &[u8] = b"http://";
+        if target.len() < SCHEME.len() || !target[..SCHEME.len()].eq_ignore_ascii_case(SCHEME) {
+            return Err(Refusal::malformed("a target is a path or begins with http://"));
+        }
+        let from = start + SCHEME.len();
+        let slash = head[from..end].iter().position(|&byte| byte == b'/');
+        path = from + slash.ok_or(Refusal::malformed("an absolute target without a path"))?;
+        authority = Some(from..path);
+    }
+    let length = path::canonicalise(&mut head[path..end])?;
+    Ok(Target { authority, path: path..path + length })
+}
+
+/// An authority: a name or address and perhaps a port; no user, no list, nothing that an URL could continue with.
+fn authority(bytes: &[u8]) -> Result<&str, Refusal> {
+    let refused = Refusal::malformed("a host that is not a name or an address with perhaps a port");
+    let text = std::str::from_utf8(bytes).map_err(|_| refused)?;
+    let (host, after) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').ok_or(refused)?,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let is_host = |byte: u8| match text.starts_with('[') {
+        true => byte.is_ascii_hexdigit() || byte == b':' || byte == b'.',
+        false => byte.is_ascii_alphanumeric() || b"-._~".contains(&byte),
+    };
+    let port = match after.strip_prefix(':') {
+        Some(port) => port,
+        None if after.is_empty() => "80",
+        None => return Err(refused),
+    };
+    let valid = !host.is_empty() && host.bytes().all(is_host) && port.parse::<u16>().is_ok();
+    // A sign would be parsed as part of a number.
+    if valid && !port.starts_with('+') { Ok(text) } else { Err(refused) }
+}
+
+fn ascii(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("methods and paths were checked to be ASCII")
+}

@@ -1,0 +1,121 @@
+//! The head of a response: parsed strictly, and written again for the client.
+
+use crate::body::Framing;
+use crate::head::{is_field_value, parse_fields, split_first_line, write_fields};
+use crate::{Field, Refusal, connection};
+
+/// A response's head.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'a> {
+    /// Status, three digits.
+    pub status: u16,
+    /// The words after it; may be empty.
+    pub reason: &'a [u8],
+    /// The fields that are forwarded, in order; those for this connection only are left out.
+    pub fields: &'a [Field<'a>],
+    /// Whether the server closes the connection after the body.
+    pub close: bool,
+    /// Whether it names WebSocket as the protocol to switch to.
+    pub websocket: bool,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+/// What the Connection field of a forwarded response says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// Nothing: the connection stays open.
+    Keep,
+    /// It is closed after this response.
+    Close,
+    /// It becomes a WebSocket.
+    Upgrade,
+}
+
+impl<'a> Response<'a> {
+    /// Parses a head whose end [`crate::Scanner`] has found. A refusal always has status 502.
+    pub fn parse<'h: 'a>(head: &'h [u8], storage: &'a mut [Field<'h>]) -> Result<Self, Refusal> {
+        Self::parse_strictly(head, storage).map_err(Refusal::of_response)
+    }
+
+    fn parse_strictly<'h: 'a>(head: &'h [u8], storage: &'a mut [Field<'h>]) -> Result<Self, Refusal> {
+        let (line, lines) = split_first_line(head)?;
+        let (old, status, reason) = status_line(line)?;
+        let fields = parse_fields(lines, storage)?;
+        let connection = connection::read(fields)?;
+        if old && connection.chunked {
+            return Err(Refusal::malformed("HTTP/1.0 with a transfer coding"));
+        }
+        if connection.expects_continue || (connection.chunked && is_bodiless(status)) {
+            return Err(Refusal::malformed("a response with a field that it cannot have"));
+        }
+        let kept = connection.retain_forwarded(fields);
+        Ok(Self {
+            status,
+            reason,
+            fields: &fields[..kept],
+            close: old || connection.close,
+            websocket: connection.websocket,
+            length: connection.length,
+            chunked: connection.chunked,
+        })
+    }
+
+    /// What follows the head, where it answers a request with this method (RFC 9112, section 6.3).
+    pub fn framing(&self, method: &str) -> Framing {
+        if method == "HEAD" || is_bodiless(self.status) {
+            Framing::Empty
+        } else if self.chunked {
+            Framing::Chunked
+        } else {
+            self.length.map_or(Framing::UntilClose, Framing::Length)
+        }
+    }
+
+    /// Whether another response to the same request follows: any 1xx but the one that switches protocols.
+    pub fn is_interim(&self) -> bool {
+        self.status < 200 && self.status != 101
+    }
+
+    /// Appends the head as it is forwarded.
+    pub fn write(&self, persistence: Persistence, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend(
+            [self.status / 100, self.status / 10 % 10, self.status % 10].map(|digit| b'0' + digit as u8),
+        );
+        out.push(b' ');
+        out.extend_from_slice(self.reason);
+        out.extend_from_slice(b"\r\n");
+        write_fields(self.fields, out);
+        let connection: &[u8] = match persistence {
+            Persistence::Keep => b"\r\n",
+            Persistence::Close => b"Connection: close\r\n\r\n",
+            Persistence::Upgrade => b"Connection: Upgrade\r\n\r\n",
+        };
+        out.extend_from_slice(connection);
+    }
+}
+
+/// Whether a response with this status never has a body.
+fn is_bodiless(status: u16) -> bool {
+    status < 200 || status == 204 || status == 304
+}
+
+/// Whether the version is 1.0, the status, and the words after it.
+fn status_line(line: &[u8]) -> Result<(bool, u16, &[u8]), Refusal> {
+    let (old, rest) = match (line.strip_prefix(b"HTTP/1.1 "), line.strip_prefix(b"HTTP/1.0 ")) {
+        (Some(rest), _) => (false, rest),
+        (None, Some(rest)) => (true, rest),
+        (None, None) => return Err(Refusal::malformed("a response whose version is neither 1.1 nor 1.0")),
+    };
+    let [hundreds @ b'1'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', rest @ ..] = rest else {
+        return Err(Refusal::malformed("a response whose status is not three digits from 100 to 599"));
+    };
+    let reason = match rest {
+        [] => rest,
+        [b' ', reason @ ..] if reason.iter().all(|&byte| is_field_value(byte)) => reason,
+        _ => return Err(Refusal::malformed("a malformed status line")),
+    };
+    let status = [hundreds, tens, ones].into_iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    Ok((old, status, reason))
+}

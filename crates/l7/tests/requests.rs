@@ -1,0 +1,457 @@
+//! What becomes of a request head: forwarded in canonical form, incomplete, or refused with a status.
+
+use l7::head::MAX_FIELDS;
+use l7::{Body, Field, Framing, HttpRule, Matcher, Refusal, Request, Scanner};
+
+/// A request as it is forwarded.
+#[derive(Clone, Debug, PartialEq)]
+struct Forwarded {
+    head: Vec<u8>,
+    framing: Framing,
+    close: bool,
+    websocket: bool,
+}
+
+/// Scans and parses; none where the head is incomplete.
+fn forward(input: &[u8]) -> Result<Option<Forwarded>, Refusal> {
+    let Some(range) = Scanner::default().scan(input)? else { return Ok(None) };
+    let mut head = input[range].to_vec();
+    let mut storage = [Field::default(); MAX_FIELDS];
+    let request = Request::parse(&mut head, &mut storage)?;
+    let mut out = Vec::new();
+    request.write(&mut out);
+    let Request { framing, close, websocket, .. } = request;
+    Ok(Some(Forwarded { head: out, framing, close, websocket }))
+}
+
+#[track_caller]
+fn forwards(input: &str, expected: &str) -> Forwarded {
+    let forwarded = forward(input.as_bytes());
+    let forwarded = forwarded.unwrap_or_else(|refusal| panic!("{input:?}: {refusal:?}"));
+    let forwarded = forwarded.unwrap_or_else(|| panic!("{input:?} is incomplete"));
+    assert_eq!(String::from_utf8_lossy(&forwarded.head), expected, "{input:?}");
+    forwarded
+}
+
+#[track_caller]
+fn refuses(status: u16, input: impl AsRef<[u8]>) {
+    let input = input.as_ref();
+    let found = forward(input).map(|forwarded| forwarded.map(|forwarded| forwarded.head));
+    assert_eq!(found.map_err(|refusal| refusal.status), Err(status), "{}", String::from_utf8_lossy(input));
+}
+
+/// A GET with these lines of fields after Host.
+fn with(lines: &str) -> String {
+    format!("GET /public HTTP/1.1\r\nHost: svc.local\r\n{lines}\r\n")
+}
+
+#[test]
+fn a_plain_request_is_forwarded_as_it_is() {
+    let request = "GET /public?x=1 HTTP/1.1\r\nHost: svc.local:8080\r\nUser-Agent: a b\r\nX:\r\n\r\n";
+    let forwarded = forwards(request, &request.replace("X:", "X: "));
+    assert_eq!((forwarded.framing, forwarded.close, forwarded.websocket), (Framing::Empty, false, false));
+}
+
+#[test]
+fn incomplete_heads_wait() {
+    for input in [
+        "",
+        "\r",
+        "\r\n",
+        "G",
+        "GET / HTTP/1.1",
+        "GET / HTTP/1.1\r\nHost: a\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n\r",
+    ] {
+        assert_eq!(forward(input.as_bytes()), Ok(None), "{input:?}");
+    }
+}
+
+#[test]
+fn one_empty_line_before_a_request_is_skipped_and_no_more() {
+    forwards("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    refuses(400, "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    refuses(400, format!("{}GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n".repeat(2000)));
+}
+
+#[test]
+fn request_lines_are_strict() {
+    for (status, line) in [
+        (400, "get /public HTTP/1.1"),
+        (400, "Get /public HTTP/1.1"),
+        (400, " GET /public HTTP/1.1"),
+        (400, "GET  /public HTTP/1.1"),
+        (400, "GET /public  HTTP/1.1"),
+        (400, "GET /public HTTP/1.1 "),
+        (400, "GET\t/public HTTP/1.1"),
+        (400, "GET /public\t/private HTTP/1.1"),
+        (400, "GET /pub lic HTTP/1.1"),
+        (400, "GET /public"),
+        (400, "GET HTTP/1.1"),
+        (400, "GET /public http/1.1"),
+        (400, "GET /public HTTP/1.1\r"),
+        (400, "G\0T /public HTTP/1.1"),
+        (400, "GET /pub\0lic HTTP/1.1"),
+        (400, "GET /public#x HTTP/1.1"),
+        (400, "GET public HTTP/1.1"),
+        (400, "GET ?x HTTP/1.1"),
+        (400, "GET * HTTP/1.1"),
+        (400, "GET svc.local:80 HTTP/1.1"),
+        (400, "GET /public/%2Fx HTTP/1.1"),
+        (400, "GET /public\\..\\private HTTP/1.1"),
+        (400, "GET /public/%u002e%u002e/private HTTP/1.1"),
+        (400, "GET ftp://svc.local/public HTTP/1.1"),
+        (400, "GET https://svc.local/public HTTP/1.1"),
+        (400, "GET http://svc.local HTTP/1.1"),
+        (400, "GET http://svc.local?x=/ HTTP/1.1"),
+        (400, "GET http:///public HTTP/1.1"),
+        (400, "GET http://user@svc.local/public HTTP/1.1"),
+        (426, "GET /public HTTP/1.0"),
+        (505, "GET /public HTTP/1.2"),
+        (505, "GET /public HTTP/2.0"),
+        (505, "GET /public HTTP/0.9"),
+        (501, "CONNECT svc.local:80 HTTP/1.1"),
+        (501, "CONNECT /public HTTP/1.1"),
+    ] {
+        refuses(status, format!("{line}\r\nHost: svc.local\r\n\r\n"));
+    }
+    refuses(505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+}
+
+#[test]
+fn targets_become_canonical() {
+    for (target, path, host) in [
+        ("/public/../private", "/private", "svc.local"),
+        ("/public/%2e%2e/private?a=/../b", "/private?a=/../b", "svc.local"),
+        ("/public//../private", "/public/private", "svc.local"),
+        ("/%70ublic", "/public", "svc.local"),
+        ("/public/%252e%252e/private", "/public/%252e%252e/private", "svc.local"),
+        ("http://evil.org/public/../x", "/x", "evil.org"),
+        ("HTTP://evil.org:81/", "/", "evil.org:81"),
+    ] {
+        forwards(
+            &format!("GET {target} HTTP/1.1\r\nA: b\r\nHost: svc.local\r\nC: d\r\n\r\n"),
+            &format!("GET {path} HTTP/1.1\r\nA: b\r\nHost: {host}\r\nC: d\r\n\r\n"),
+        );
+    }
+    forwards("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
+    forwards("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n");
+}
+
+#[test]
+fn there_is_one_host() {
+    refuses(400, "GET / HTTP/1.1\r\n\r\n");
+    refuses(400, "GET http://svc.local/ HTTP/1.1\r\n\r\n");
+    refuses(400, with("Host: svc.local\r\n"));
+    refuses(400, with("host: evil.org\r\n"));
+    for host in [
+        "", "a,b", "a b", "user@a", "a/b", "a?b", "a#b", "a:b", "a:", "a:70000", "a:+80", "a:-1", ":80",
+        "[::1", "[::1]x", "[::1]:x", "[zz]", "::1", "a\u{e9}", "a%2fb", "a:80:80",
+    ] {
+        refuses(400, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    }
+    for host in ["a", "a_b.c-d~e:80", "10.0.0.1:8080", "[fd00::1]", "[::ffff:10.0.0.1]:80"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        forwards(&request, &request);
+    }
+}
+
+#[test]
+fn fields_are_strict() {
+    for line in [
+        "XYZ",
+        ": x",
+        "X : a",
+        "X\t: a",
+        "X Y: a",
+        " folded: a",
+        "X: a\r\n folded",
+        "X: a\r\n\tfolded",
+        "X: a\0b",
+        "X: a\x01b",
+        "X: a\x7fb",
+        "X: a\rb",
+        "X\u{e9}: a",
+        "\"X\": a",
+    ] {
+        refuses(400, with(&format!("{line}\r\n")));
+    }
+    refuses(400, with("X: a\n"));
+    refuses(400, b"GET / HTTP/1.1\nHost: a\n\n");
+    forwards(&with("X-Token: \t s3cret \t \r\n"), &with("X-Token: s3cret\r\n"));
+    forwards(&with("X: caf\u{e9}\r\n"), &with("X: caf\u{e9}\r\n"));
+}
+
+#[test]
+fn heads_have_limits() {
+    let many = |count: usize| with(&"X: a\r\n".repeat(count));
+    forwards(&many(MAX_FIELDS - 1), &many(MAX_FIELDS - 1));
+    refuses(431, many(MAX_FIELDS));
+    refuses(431, with(&format!("X: {}\r\n", "a".repeat(61_440))));
+    refuses(431, with(&format!("X: {}", "a".repeat(61_440))));
+    refuses(431, format!("GET /{}", "a".repeat(61_440)));
+}
+
+#[test]
+fn the_frame_of_the_body_is_never_in_doubt() {
+    let post = |lines: &str| format!("POST /public HTTP/1.1\r\nHost: svc.local\r\n{lines}\r\n");
+    for (status, lines) in [
+        (400, "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n"),
+        (400, "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"),
+        (400, "Content-Length: 4\r\nContent-Length: 4\r\n"),
+        (400, "Content-Length: 4\r\ncontent-length: 5\r\n"),
+        (400, "Content-Length: 0, 42\r\n"),
+        (400, "Content-Length: 4, 4\r\n"),
+        (400, "Content-Length: +4\r\n"),
+        (400, "Content-Length: -4\r\n"),
+        (400, "Content-Length: 0x4\r\n"),
+        (400, "Content-Length: 4 2\r\n"),
+        (400, "Content-Length:\r\n"),
+        (400, "Content-Length: 04\r\n"),
+        (400, "Content-Length: 18446744073709551616\r\n"),
+        (400, "Content-Length: 18446744073709551615\r\n"),
+        (400, "Content-Length : 4\r\n"),
+        (501, "Transfer-Encoding: gzip\r\n"),
+        (501, "Transfer-Encoding: gzip, chunked\r\n"),
+        (501, "Transfer-Encoding: chunked, chunked\r\n"),
+        (501, "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+        (501, "Transfer-Encoding: \"chunked\"\r\n"),
+        (501, "Transfer-Encoding: chunked;foo=bar\r\n"),
+        (501, "Transfer-Encoding: identity\r\n"),
+        (501, "Transfer-Encoding:\r\n"),
+        (501, "Content-Length: 47\r\nTransfer-Encoding: \"chunked\"\r\n"),
+        (400, "Transfer-Encoding\0: chunked\r\n"),
+        (400, "Connection: Content-Length\r\nContent-Length: 4\r\n"),
+        (400, "Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n"),
+        (400, "Connection: Host\r\n"),
+        (417, "Expect: 200-ok\r\n"),
+        (417, "Expect: 100-continue\r\nExpect: 100-continue\r\n"),
+    ] {
+        refuses(status, post(lines));
+    }
+    for (lines, framing) in [
+        ("Content-Length: 0\r\n", Framing::Length(0)),
+        ("Content-Length: 4\r\n", Framing::Length(4)),
+        ("Transfer-Encoding: chunked\r\n", Framing::Chunked),
+        ("Transfer-Encoding: Chunked\r\n", Framing::Chunked),
+        ("Content-Length: 3\r\nExpect: 100-continue\r\n", Framing::Length(3)),
+        ("", Framing::Empty),
+    ] {
+        assert_eq!(forwards(&post(lines), &post(lines)).framing, framing, "{lines}");
+    }
+}
+
+#[test]
+fn what_is_for_one_connection_goes_no_further() {
+    let kept = with("A: b\r\nC: d\r\n");
+    forwards(
+        &with(
+            "A: b\r\nKeep-Alive: timeout=5\r\nConnection: keep-alive, X-Mine\r\nX-Mine: 1\r\nTE: trailers\r\n\
+             Proxy-Connection: keep-alive\r\nC: d\r\nx-mine: 2\r\n",
+        ),
+        &kept,
+    );
+    let closing = forwards(
+        &with("A: b\r\nConnection: Close\r\nC: d\r\n"),
+        &with("A: b\r\nC: d\r\nConnection: close\r\n"),
+    );
+    assert!(closing.close);
+    refuses(400, with("Connection: clo se\r\n"));
+}
+
+#[test]
+fn only_a_websocket_may_take_a_connection_over() {
+    let websocket = "Upgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade\r\n";
+    assert!(forwards(&with(websocket), &with(websocket)).websocket);
+    for lines in [
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
+        "Connection: Upgrade\r\nUpgrade: foo/9\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+        "Connection: Upgrade\r\n",
+        "Upgrade: websocket\r\n",
+    ] {
+        assert!(!forwards(&with(lines), &with("")).websocket);
+    }
+    refuses(400, with("Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n"));
+    refuses(400, with("Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n"));
+    refuses(400, with(websocket).replace("GET", "POST"));
+}
+
+#[test]
+fn rules_see_exactly_what_is_forwarded() {
+    let allows = |rule: HttpRule, request: &str| {
+        let mut head = request.as_bytes().to_vec();
+        let mut storage = [Field::default(); MAX_FIELDS];
+        let request = Request::parse(&mut head, &mut storage).expect("valid");
+        Matcher::new(&[rule]).expect("compiles").matches(&request.view()).is_some()
+    };
+    let path = |path: &str| HttpRule { path: Some(path.to_owned()), ..HttpRule::default() };
+    let header = |name: &str, value: &str| HttpRule {
+        headers: vec![l7::rule::HeaderRule { name: name.to_owned(), value: Some(value.to_owned()) }],
+        ..HttpRule::default()
+    };
+    assert!(!allows(path("/public/.*"), "GET /public/../private HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert!(!allows(path("/public/.*"), "GET /public/%2e%2E/private HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert!(allows(path("/private"), "GET /public/../private HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert!(!allows(path("/public"), "GET /public?x=1 HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let host = HttpRule { host: Some("good\\.org".to_owned()), ..HttpRule::default() };
+    assert!(!allows(host.clone(), "GET http://evil.org/ HTTP/1.1\r\nHost: good.org\r\n\r\n"));
+    assert!(allows(host, "GET http://good.org/ HTTP/1.1\r\nHost: evil.org\r\n\r\n"));
+    assert!(!allows(header("Host", "good.org"), "GET http://evil.org/ HTTP/1.1\r\nHost: good.org\r\n\r\n"));
+    assert!(allows(header("X-Token", "s3cret"), &with("x-token:  s3cret \r\n")));
+    // A field that Connection names does not reach the server, and so allows nothing.
+    assert!(!allows(header("X-Token", "s3cret"), &with("X-Token: s3cret\r\nConnection: x-token\r\n")));
+}
+
+/// Mutates valid requests at random: nothing panics, and what is forwarded is read again as the same request, all of
+/// it and nothing more.
+#[test]
+fn what_is_forwarded_reads_the_same_again() {
+    let seeds = [
+        with("X-Token: s3cret\r\nConnection: keep-alive, x-token\r\n"),
+        with("Upgrade: websocket\r\nConnection: Upgrade\r\n"),
+        "POST http://svc.local:80/a/../b//c?x=%2e HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n"
+            .to_owned(),
+        "PUT /%70/./x HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: a\r\nConnection: close\r\n\r\n"
+            .to_owned(),
+        "OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"
+            .to_owned(),
+    ];
+    let pieces: [&[u8]; 24] = [
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\0",
+        b" ",
+        b"\t",
+        b":",
+        b",",
+        b"/",
+        b"..",
+        b"%2e",
+        b"%2f",
+        b"\\",
+        b"?",
+        b"#",
+        b"close",
+        b"Host: b\r\n",
+        b"Content-Length: 3\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Connection: upgrade\r\n",
+        b"\xe9",
+        b"\r\n\r\n",
+        b"http://b",
+        b"Upgrade: h2c\r\n",
+    ];
+    let mut random = Random(7);
+    let mut forwarded_count = 0;
+    for round in 0..200_000 {
+        let mut bytes = seeds[round % seeds.len()].as_bytes().to_vec();
+        for _ in 0..=random.below(3) {
+            mutate(&mut bytes, &pieces, &mut random);
+        }
+        let Ok(Some(first)) = forward(&bytes) else { continue };
+        forwarded_count += 1;
+        let again = forward(&first.head);
+        assert_eq!(
+            again.as_ref().map(Option::as_ref),
+            Ok(Some(&first)),
+            "{:?}",
+            String::from_utf8_lossy(&bytes)
+        );
+        let end = Scanner::default().scan(&first.head).expect("valid").expect("complete").end;
+        assert_eq!(end, first.head.len(), "{:?}", first.head);
+    }
+    assert!(forwarded_count > 20_000, "only {forwarded_count} were valid");
+}
+
+fn mutate(bytes: &mut Vec<u8>, pieces: &[&[u8]], random: &mut Random) {
+    let at = random.below(bytes.len() + 1);
+    let piece = pieces[random.below(pieces.len())];
+    match random.below(4) {
+        0 => drop(bytes.splice(at..at, piece.iter().copied())),
+        1 => drop(bytes.drain(at..(at + random.below(4)).min(bytes.len()))),
+        2 if at < bytes.len() => bytes[at] = random.below(256) as u8,
+        _ => drop(bytes.splice(at..(at + piece.len()).min(bytes.len()), piece.iter().copied())),
+    }
+}
+
+/// A small generator, so that a failure comes again.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+/// Reads a chunked body in pieces of every size; tells how many bytes it takes.
+#[track_caller]
+fn chunked(input: &[u8]) -> Option<usize> {
+    let mut results = Vec::new();
+    for piece in 1..=input.len() {
+        let mut body = Body::new(Framing::Chunked);
+        let mut taken = 0;
+        let result = input.chunks(piece).try_for_each(|part| {
+            taken += body.advance(part)?;
+            Ok::<_, Refusal>(())
+        });
+        results.push(result.is_ok().then_some(taken).filter(|_| body.is_done()));
+    }
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{results:?} for {input:?}");
+    results[0]
+}
+
+#[test]
+fn chunks_end_where_they_say() {
+    for (input, taken) in [
+        (&b"0\r\n\r\n"[..], Some(5)),
+        (b"3\r\nabc\r\n0\r\n\r\nGET /", Some(13)),
+        (b"00a\r\n0123456789\r\n0\r\n\r\n", Some(22)),
+        (b"A;x=y; z=\"q\"\r\n0123456789\r\n0;last\r\n\r\n", Some(36)),
+        (b"0\r\nX-Sum: 1\r\nY:\r\n\r\n", Some(19)),
+        (b"3\r\nabc\r\n0\r\n", None),
+        (b"", None),
+    ] {
+        let found = if input.is_empty() { None } else { chunked(input) };
+        assert_eq!(found, taken, "{}", String::from_utf8_lossy(input));
+    }
+}
+
+#[test]
+fn malformed_chunks_are_refused() {
+    for input in [
+        &b"3\r\nabcXX0\r\n\r\n"[..],
+        b"3\r\nabc\n0\r\n\r\n",
+        b"3\nabc\r\n0\r\n\r\n",
+        b"2;\nxx\r\n0\r\n\r\n",
+        b"2;\rxx\r\n0\r\n\r\n",
+        b" 3\r\nabc\r\n0\r\n\r\n",
+        b"3 \r\nabc\r\n0\r\n\r\n",
+        b"0x3\r\nabc\r\n0\r\n\r\n",
+        b"+3\r\nabc\r\n0\r\n\r\n",
+        b"-1\r\nabc\r\n0\r\n\r\n",
+        b"\r\nabc\r\n0\r\n\r\n",
+        b";x\r\nabc\r\n0\r\n\r\n",
+        b"10000000000000003\r\nabc\r\n0\r\n\r\n",
+        b"0\r\nContent-Length: 3\r\n\r\n",
+        b"0\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"0\r\nhost: evil\r\n\r\n",
+        b"0\r\n folded\r\n\r\n",
+        b"0\r\nX : y\r\n\r\n",
+        b"0\r\nXY\r\n\r\n",
+        b"0\r\nX: \0\r\n\r\n",
+        b"0\r\nX: y\n\r\n",
+        b"0\r\n\rX",
+    ] {
+        let refused = Body::new(Framing::Chunked).advance(input).is_err();
+        assert!(refused, "{}", String::from_utf8_lossy(input));
+    }
+    let endless = format!("1;{}", "x".repeat(10_000));
+    assert!(Body::new(Framing::Chunked).advance(endless.as_bytes()).is_err());
+    // Names that only begin like a forbidden one are fine.
+    assert!(
+        Body::new(Framing::Chunked).advance(b"0\r\ntransfer-encodings: x\r\nhostname: y\r\n\r\n").is_ok()
+    );
+}
