@@ -4,8 +4,21 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An IPv6 address, or an IPv4 address mapped into `::ffff:0:0/96` (RFC 4291, section 2.5.5.2), in network order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    IntoBytes,
+    FromBytes,
+    Immutable,
+    KnownLayout,
+)]
 #[repr(C)]
 pub struct Address(pub [u8; 16]);
 
@@ -54,8 +67,9 @@ impl From<Address> for IpAddr {
 }
 
 /// Key of [`crate::map::ADDRESSES`], a longest-prefix-match trie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct AddressKey {
     /// Leading bits of `address` that count, 0..=128 (an IPv4 prefix: its length plus 96).
@@ -75,8 +89,7 @@ impl AddressKey {
 }
 
 /// What one lookup tells of an address: who it is, which CIDR blocks hold it, and where it is delivered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct AddressInfo {
     /// Security identity (see [`crate::identity`]); what events report.

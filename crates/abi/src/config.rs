@@ -3,8 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The single value of [`crate::map::CONFIG`] (an array of one).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Config {
     /// Rises with every change of addresses, classes or parts under a policy number that stays; a flow that was

@@ -1,4 +1,8 @@
 //! Connection tracking: one row per flow and workload, found by one lookup in either direction.
+//!
+//! Two more things are remembered beside flows. A flow to a service address has a second row, under the service's
+//! address, that keeps it with its backend ([`flag::CHOICE`]). And the ports of a fragmented packet are kept for its
+//! later fragments ([`FragmentKey`]).
 
 use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -6,8 +10,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Key of [`crate::map::CONNTRACK`], seen from the workload: a packet out has it as source, a packet in as destination.
 ///
 /// A flow between two workloads of one node has two rows, one for each end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ConnKey {
     /// The workload's address.
@@ -27,8 +32,7 @@ pub struct ConnKey {
 const _: () = assert!(size_of::<ConnKey>() == 40);
 
 /// What is remembered of a flow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ConnInfo {
     /// When the row stops counting, in seconds of the monotonic clock.
@@ -79,6 +83,39 @@ pub mod flag {
     pub const PROXIED: u32 = 32;
     /// The workload reached the other end through a service address.
     pub const TRANSLATED: u32 = 64;
+    /// Not a flow but the choice of a backend, found under the service's address and port as the remote ones:
+    /// `service` and `service_port` are the backend's, `policy` is the number of the backend set it was chosen from.
+    pub const CHOICE: u32 = 128;
+}
+
+/// Key of [`crate::map::FRAGMENTS`]: what all fragments of one packet have in common.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct FragmentKey {
+    /// Source address of the packet.
+    pub source: Address,
+    /// Destination address of the packet.
+    pub destination: Address,
+    /// Identification in network order; that of IPv4 is 16 bits long and in the last two bytes.
+    pub identification: [u8; 4],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub padding: [u8; 3],
+}
+
+const _: () = assert!(size_of::<FragmentKey>() == 40);
+
+/// What the first fragment said, for the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FragmentInfo {
+    /// Source port in network order; for ICMP echo the identifier.
+    pub source_port: [u8; 2],
+    /// Destination port in network order; for ICMP its type and code.
+    pub destination_port: [u8; 2],
 }
 
 /// Lifetimes in seconds, after the last packet; those of the field's incumbent (`--bpf-ct-timeout-*`).

@@ -4,8 +4,9 @@ use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Key of [`crate::map::ENDPOINTS`]: the index of the host-side interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct EndpointKey {
     /// Interface index in the node's network namespace.
@@ -13,8 +14,7 @@ pub struct EndpointKey {
 }
 
 /// One workload. Writing this row is how a policy takes effect: `policy` and `flags` change together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct EndpointInfo {
     /// Number of the endpoint on this node, from 1.

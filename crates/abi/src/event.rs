@@ -5,8 +5,7 @@ use crate::policy::Direction;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One packet as it was judged; an entry of [`crate::map::EVENTS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowEvent {
     /// Nanoseconds of the monotonic clock.
@@ -25,7 +24,7 @@ pub struct FlowEvent {
     pub tcp_flags: u8,
     /// A [`Verdict`].
     pub verdict: u8,
-    /// A [`DropReason`]; 0 where the packet was not dropped.
+    /// A [`DropReason`]: why it was dropped or, with [`Verdict::Audit`], would have been; 0 otherwise.
     pub reason: u8,
     /// A [`Direction`], seen from `endpoint`.
     pub direction: u8,
@@ -113,6 +112,8 @@ drop_reasons! {
     TranslationFailed = 12, "the packet could not be rewritten";
     MapMissing = 13, "a map row that must be there is not";
     TimeExceeded = 14, "the hop limit ran out";
+    NotForProxy = 15, "a packet on the proxy's interface that no policy sent there";
+    InvalidDestination = 16, "the destination address is not the workload's own";
 }
 
 /// Number of rows of [`crate::map::COUNTERS`].
@@ -125,8 +126,7 @@ pub const fn counter_index(reason: u8, direction: Direction) -> u32 {
 }
 
 /// Packets and bytes, of one CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Counter {
     /// Packets.

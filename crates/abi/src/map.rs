@@ -12,6 +12,8 @@ pub const CLASSES: &str = "NX_CLASSES";
 pub const VERDICTS: &str = "NX_VERDICTS";
 /// LRU hash: [`crate::conntrack::ConnKey`] to [`crate::conntrack::ConnInfo`].
 pub const CONNTRACK: &str = "NX_CONNTRACK";
+/// LRU hash: [`crate::conntrack::FragmentKey`] to [`crate::conntrack::FragmentInfo`].
+pub const FRAGMENTS: &str = "NX_FRAGMENTS";
 /// Hash: [`crate::service::ServiceKey`] to [`crate::service::ServiceInfo`].
 pub const SERVICES: &str = "NX_SERVICES";
 /// Hash: [`crate::service::BackendKey`] to [`crate::service::BackendInfo`].
@@ -37,6 +39,8 @@ pub mod capacity {
     pub const VERDICTS: u32 = 512 * 1024;
     /// Flows that are remembered; the least recently used make room.
     pub const CONNTRACK: u32 = 256 * 1024;
+    /// Fragmented packets under way.
+    pub const FRAGMENTS: u32 = 8 * 1024;
     /// Service addresses.
     pub const SERVICES: u32 = 64 * 1024;
     /// Backend slots.

@@ -9,8 +9,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Key of [`crate::map::CIDR_PARTS`]; the value is a `u32`, the policy's own number for what it can tell of the class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct CidrPartKey {
     /// Policy number.
@@ -20,8 +21,9 @@ pub struct CidrPartKey {
 }
 
 /// Key of [`crate::map::CLASSES`]; the value is a `u32`, the class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ClassKey {
     /// Policy number.
@@ -46,8 +48,9 @@ pub enum Direction {
 ///
 /// A row for every protocol ends after `direction`; one for a whole protocol after `protocol`; one for an aligned
 /// block of ports within `port`. For ICMP and ICMPv6 `port` is the type in the first byte and the code in the second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct VerdictKey {
     /// Leading bits that count after this field: [`Self::ANY_PROTOCOL`], [`Self::ANY_PORT`] or up to
@@ -77,8 +80,7 @@ impl VerdictKey {
 }
 
 /// What happens to a packet; final, precedence was resolved when the row was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct VerdictInfo {
     /// One of the [`action`] constants. Any other value denies.

@@ -4,8 +4,9 @@ use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Key of [`crate::map::SERVICES`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ServiceKey {
     /// The service's own address.
@@ -21,8 +22,7 @@ pub struct ServiceKey {
 const _: () = assert!(size_of::<ServiceKey>() == 20);
 
 /// A set of backends. Writing this row switches a service to another set at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ServiceInfo {
     /// Number of the backend set.
@@ -32,8 +32,9 @@ pub struct ServiceInfo {
 }
 
 /// Key of [`crate::map::BACKENDS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct BackendKey {
     /// Number of the backend set.
@@ -43,8 +44,7 @@ pub struct BackendKey {
 }
 
 /// Where one backend listens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct BackendInfo {
     /// The backend's address.

@@ -1,0 +1,227 @@
+//! Decides whether a packet may go on: a flow that was allowed under the policy in force, or policy's own verdict.
+
+use crate::conntrack::{self, Turn, Way};
+use crate::packet::Packet;
+use crate::parse::{Flow, ICMP, ICMP6, TCP};
+use crate::policy::{self, Question};
+use crate::report::Trace;
+use crate::{Maps, deliver, related};
+use abi::DropReason;
+use abi::address::AddressInfo;
+use abi::config::Config;
+use abi::conntrack::{ConnInfo, flag};
+use abi::endpoint::{self, EndpointInfo};
+use abi::mark;
+use abi::policy::{Direction, VerdictInfo, action};
+
+/// Leave to deliver one packet; only this module grants it.
+#[must_use]
+pub(crate) struct Permit {
+    route: Route,
+    translated: bool,
+}
+
+/// Which way a permitted packet takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// To where it was going.
+    Straight,
+    /// To the node proxy behind this interface.
+    Proxy(u32),
+}
+
+impl Permit {
+    /// The way to take.
+    #[inline(always)]
+    pub(crate) fn route(&self) -> Route {
+        self.route
+    }
+
+    /// Whether the packet answers one that was sent to a service, and must seem to come from there.
+    #[inline(always)]
+    pub(crate) fn is_from_service(&self) -> bool {
+        self.translated && self.route == Route::Straight
+    }
+}
+
+/// Whose policy is asked, and what for.
+pub(crate) struct Subject<'a> {
+    pub(crate) endpoint: &'a EndpointInfo,
+    pub(crate) config: &'a Config,
+    /// The address at the other end.
+    pub(crate) peer: &'a AddressInfo,
+    /// The packet's way through the workload's door.
+    pub(crate) direction: Direction,
+}
+
+/// Checks one packet, of a known flow or a new one, and remembers what it did.
+#[inline(always)]
+pub(crate) fn check(
+    packet: &impl Packet,
+    maps: &impl Maps,
+    subject: &Subject<'_>,
+    trace: &mut Trace,
+) -> Result<Permit, DropReason> {
+    let now = conntrack::seconds(maps.now());
+    let from_proxy = packet.mark() & mark::MASK == mark::FROM_PROXY;
+    if related::is_error(&trace.flow)
+        && let Some(key) = related::key(packet, &trace.flow, subject.direction)?
+        && let Some(row) = maps.connection(&key)
+        && conntrack::is_live(&row, now)
+    {
+        return permit(&row, subject.config, from_proxy, trace);
+    }
+    let key = conntrack::key(&trace.flow, subject.direction);
+    let found = is_tracked(&trace.flow)
+        .then(|| maps.connection(&key))
+        .flatten()
+        .filter(|row| conntrack::continues(row, &trace.flow, subject.direction, now));
+    let asked = match &found {
+        Some(row) if is_current(row, subject) => None,
+        Some(row) => Some(conntrack::opener(row)),
+        None if is_midstream(subject, trace) => return Err(DropReason::NotEstablished),
+        None => Some(subject.direction),
+    };
+    let ruling = match asked {
+        Some(direction) => Some(rule(maps, subject, direction, trace)?),
+        None => None,
+    };
+    let seen = Seen { from_proxy, length: packet.length(), now };
+    match found {
+        Some(mut row) => pass(&mut row, ruling, subject, seen, trace),
+        None => {
+            let mut row = conntrack::begin(subject.direction);
+            trace.turn = Turn::Notable;
+            let permit = pass(&mut row, ruling, subject, seen, trace)?;
+            if is_tracked(&trace.flow) && !maps.remember(&key, &row) {
+                return Err(DropReason::ConntrackFull);
+            }
+            Ok(permit)
+        }
+    }
+}
+
+/// What matters of a packet beside its flow.
+#[derive(Clone, Copy)]
+struct Seen {
+    from_proxy: bool,
+    length: u32,
+    now: u32,
+}
+
+/// Lets a packet through on a row, which takes down policy's ruling and what the packet did.
+#[inline(always)]
+fn pass(
+    row: &mut ConnInfo,
+    ruling: Option<VerdictInfo>,
+    subject: &Subject<'_>,
+    seen: Seen,
+    trace: &mut Trace,
+) -> Result<Permit, DropReason> {
+    let direction = subject.direction;
+    if let Some(ruling) = ruling {
+        row.policy = subject.endpoint.policy;
+        row.epoch = subject.config.epoch;
+        row.rule = ruling.rule;
+        row.peer_identity = subject.peer.identity;
+        if ruling.action == action::REDIRECT {
+            row.flags |= flag::PROXIED;
+            row.l7 = ruling.l7;
+        }
+    }
+    if seen.from_proxy && conntrack::opener(row) == Direction::Ingress {
+        // The proxy speaks to the workload in the opener's name: the answers are the proxy's.
+        row.flags |= flag::PROXIED;
+    }
+    if trace.is_translated() && row.flags & flag::TRANSLATED == 0 {
+        row.flags |= flag::TRANSLATED;
+        row.service = trace.service;
+        row.service_port = trace.service_port;
+    }
+    let way = Way { direction, leg: conntrack::leg(row, direction, seen.from_proxy), length: seen.length };
+    if conntrack::note(row, &trace.flow, way, seen.now) == Turn::Notable {
+        trace.turn = Turn::Notable;
+    }
+    trace.is_reply = conntrack::opener(row) != direction;
+    permit(row, subject.config, seen.from_proxy, trace)
+}
+
+/// The permit that a row stands for.
+#[inline(always)]
+fn permit(
+    row: &ConnInfo,
+    config: &Config,
+    from_proxy: bool,
+    trace: &mut Trace,
+) -> Result<Permit, DropReason> {
+    trace.rule = row.rule;
+    trace.l7 = row.l7;
+    let translated = row.flags & flag::TRANSLATED != 0;
+    if translated {
+        trace.service = row.service;
+        trace.service_port = row.service_port;
+    }
+    // What the proxy sends has had its verdict.
+    let route = if row.flags & flag::PROXIED != 0 && !from_proxy {
+        trace.to_proxy = true;
+        Route::Proxy(deliver::proxy_of(config)?)
+    } else {
+        Route::Straight
+    };
+    Ok(Permit { route, translated })
+}
+
+/// Policy's ruling on a flow that is opened in `direction`; in audit mode a refusal is noted and overruled.
+#[inline(always)]
+fn rule(
+    maps: &impl Maps,
+    subject: &Subject<'_>,
+    direction: Direction,
+    trace: &mut Trace,
+) -> Result<VerdictInfo, DropReason> {
+    let flow = &trace.flow;
+    let port = match flow.protocol {
+        _ if direction == subject.direction => flow.destination_port,
+        // An answer: what it answers was sent to its source, or was an echo request.
+        ICMP => [8, 0],
+        ICMP6 => [128, 0],
+        _ => flow.source_port,
+    };
+    let question = Question { direction, protocol: flow.protocol, port };
+    let verdict = policy::ask(maps, subject.endpoint, subject.peer, question);
+    trace.rule = verdict.rule;
+    let refusal = match verdict.action {
+        action::ALLOW => return Ok(verdict),
+        action::REDIRECT if flow.protocol == TCP => return Ok(verdict),
+        action::REDIRECT => return Err(DropReason::ProxyUnavailable),
+        _ if verdict.rule == 0 => DropReason::PolicyDefaultDeny,
+        _ => DropReason::PolicyDeny,
+    };
+    if subject.endpoint.flags & endpoint::flag::AUDIT == 0 {
+        return Err(refusal);
+    }
+    trace.audit = Some(refusal);
+    Ok(VerdictInfo { action: action::ALLOW, ..verdict })
+}
+
+/// Whether the row was allowed under what holds now.
+#[inline(always)]
+fn is_current(row: &ConnInfo, subject: &Subject<'_>) -> bool {
+    row.policy == subject.endpoint.policy && row.epoch == subject.config.epoch
+}
+
+/// Whether a row is kept: not for single ICMP messages.
+#[inline(always)]
+fn is_tracked(flow: &Flow) -> bool {
+    !flow.is_icmp() || flow.is_echo()
+}
+
+/// Whether a segment belongs to a TCP connection that should be known but is not.
+///
+/// Taking it for a new one would let whoever speaks first after the row is gone choose whose policy is asked. Where
+/// nothing is enforced there is nothing to get round, and connections older than the agent live on.
+#[inline(always)]
+fn is_midstream(subject: &Subject<'_>, trace: &Trace) -> bool {
+    const ANY: u32 = endpoint::flag::ENFORCE_INGRESS | endpoint::flag::ENFORCE_EGRESS;
+    trace.flow.protocol == TCP && !trace.flow.opens() && subject.endpoint.flags & ANY != 0
+}

@@ -1,0 +1,40 @@
+//! The packet path: what is decided about a packet, written once for the kernel and for user space.
+//!
+//! Each hook is a story of a few calls ([`from_workload`], [`to_workload`], [`to_proxy`]) over two small traits:
+//! [`Packet`], the bytes and marks of one packet, and [`Maps`], the rows. `programs` compiles the stories for the
+//! kernel; [`native`] runs them over maps in memory, for tests and for `nexin test`.
+//!
+//! A story returns where the packet goes or why it is dropped; whatever is missing or cannot be understood is a drop.
+#![cfg_attr(target_arch = "bpf", no_std)]
+#![forbid(unsafe_code)]
+
+mod check;
+mod checksum;
+mod conntrack;
+mod deliver;
+mod fragment;
+mod from_workload;
+mod maps;
+mod neighbour;
+mod packet;
+mod parse;
+mod policy;
+mod related;
+mod report;
+mod service;
+mod to_proxy;
+mod to_workload;
+mod translate;
+mod workload;
+
+#[cfg(not(target_arch = "bpf"))]
+pub mod craft;
+#[cfg(not(target_arch = "bpf"))]
+pub mod native;
+
+pub use deliver::Delivery;
+pub use from_workload::from_workload;
+pub use maps::Maps;
+pub use packet::{Covers, MAX_OFFSET, Packet};
+pub use to_proxy::{SocketState, SocketTuple, Sockets, to_proxy};
+pub use to_workload::to_workload;

@@ -1,0 +1,110 @@
+//! A packet in memory.
+
+use super::{Arrival, ProxySockets};
+use crate::checksum;
+use crate::{Covers, MAX_OFFSET, Packet, SocketState, SocketTuple, Sockets};
+use abi::DropReason;
+
+/// A packet in memory, with what the kernel keeps beside its bytes.
+pub(super) struct Frame {
+    pub(super) bytes: Vec<u8>,
+    pub(super) mark: u32,
+    interface: u32,
+    sockets: ProxySockets,
+}
+
+impl Frame {
+    pub(super) fn new(arrival: Arrival<'_>, sockets: ProxySockets) -> Self {
+        Self { bytes: arrival.frame.to_vec(), mark: arrival.mark, interface: arrival.interface, sockets }
+    }
+
+    fn fix(&mut self, offset: u32, difference: u32) -> Result<(), DropReason> {
+        let old = u16::from_be_bytes(self.read(offset)?);
+        let new = !checksum::fold(u32::from(!old).wrapping_add(difference));
+        self.write(offset, new.to_be_bytes())
+    }
+}
+
+impl Packet for Frame {
+    fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    fn length(&self) -> u32 {
+        u32::try_from(self.bytes.len()).expect("a frame is far below 4 GiB")
+    }
+
+    fn mark(&self) -> u32 {
+        self.mark
+    }
+
+    fn set_mark(&mut self, mark: u32) {
+        self.mark = mark;
+    }
+
+    fn is_tagged(&self) -> bool {
+        self.bytes.get(12..14) == Some(&[0x81, 0x00])
+    }
+
+    fn claim(&mut self) -> Result<(), DropReason> {
+        Ok(())
+    }
+
+    fn read<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason> {
+        if offset > MAX_OFFSET {
+            return Err(DropReason::InvalidPacket);
+        }
+        let start = offset as usize;
+        self.bytes
+            .get(start..start + N)
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or(DropReason::InvalidPacket)
+    }
+
+    fn write<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason> {
+        let start = offset as usize;
+        let place = self.bytes.get_mut(start..start + N).ok_or(DropReason::TranslationFailed)?;
+        place.copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn resize(&mut self, length: u32) -> Result<(), DropReason> {
+        self.bytes.resize(length as usize, 0);
+        Ok(())
+    }
+
+    fn fix_header_checksum(&mut self, offset: u32, difference: u32) -> Result<(), DropReason> {
+        self.fix(offset, difference)
+    }
+
+    fn fix_checksum(&mut self, offset: u32, difference: u32, _covers: Covers) -> Result<(), DropReason> {
+        self.fix(offset, difference)
+    }
+
+    fn fix_optional_checksum(
+        &mut self,
+        offset: u32,
+        difference: u32,
+        _covers: Covers,
+    ) -> Result<(), DropReason> {
+        if self.read(offset)? == [0, 0] {
+            return Ok(());
+        }
+        self.fix(offset, difference)?;
+        if self.read(offset)? == [0, 0] {
+            // RFC 768: a checksum that comes out as zero is sent as all ones.
+            self.write(offset, [0xff, 0xff])?;
+        }
+        Ok(())
+    }
+}
+
+impl Sockets for Frame {
+    fn state_of(&self, _tuple: &SocketTuple) -> Option<SocketState> {
+        self.sockets.connected
+    }
+
+    fn assign_listener(&mut self, _tuple: &SocketTuple) -> bool {
+        self.sockets.listens
+    }
+}

@@ -1,0 +1,84 @@
+//! The native home: the packet path over maps in memory.
+//!
+//! ```
+//! use datapath::native::{Arrival, Hook, Tables};
+//!
+//! let tables = Tables::new();
+//! let (source, destination) = ("10.0.0.1:4000".parse()?, "10.0.0.2:80".parse()?);
+//! let frame = datapath::craft::tcp(source, destination).frame();
+//! let outcome = tables.run(Hook::FromWorkload, Arrival { interface: 7, mark: 0, frame: &frame, now: 0 });
+//! assert_eq!(outcome.verdict, Err(abi::DropReason::UnknownEndpoint));
+//! # Ok::<(), std::net::AddrParseError>(())
+//! ```
+
+mod frame;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use rows::Tables;
+
+use crate::{Delivery, SocketState, from_workload, to_proxy, to_workload};
+use abi::DropReason;
+use abi::event::FlowEvent;
+use frame::Frame;
+
+/// The places where a packet is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// Ingress of the host-side interface of a workload: what the workload sends.
+    FromWorkload,
+    /// Egress of the host-side interface of a workload: what the workload is sent.
+    ToWorkload,
+    /// Ingress of the node proxy's interface.
+    ToProxy,
+}
+
+/// A packet at a hook.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Index of the interface.
+    pub interface: u32,
+    /// The packet's mark.
+    pub mark: u32,
+    /// The packet, from its Ethernet header on.
+    pub frame: &'a [u8],
+    /// Nanoseconds of the monotonic clock.
+    pub now: u64,
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Where it goes, or why it goes nowhere.
+    pub verdict: Result<Delivery, DropReason>,
+    /// Its mark afterwards.
+    pub mark: u32,
+    /// Its bytes afterwards.
+    pub frame: Vec<u8>,
+    /// What was reported.
+    pub events: Vec<FlowEvent>,
+}
+
+/// Which sockets the node proxy has, as [`to_proxy`] sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProxySockets {
+    /// The state of the socket that a packet's own addresses and ports name, if there is one.
+    pub connected: Option<SocketState>,
+    /// Whether the proxy listens.
+    pub listens: bool,
+}
+
+impl Tables {
+    /// Judges one packet at a hook.
+    pub fn run(&self, hook: Hook, arrival: Arrival<'_>) -> Outcome {
+        self.set_now(arrival.now);
+        let mut frame = Frame::new(arrival, self.proxy_sockets());
+        let verdict = match hook {
+            Hook::FromWorkload => from_workload(&mut frame, self),
+            Hook::ToWorkload => to_workload(&mut frame, self),
+            Hook::ToProxy => to_proxy(&mut frame, self),
+        };
+        Outcome { verdict, mark: frame.mark, frame: frame.bytes, events: self.take_events() }
+    }
+}

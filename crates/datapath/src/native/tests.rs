@@ -1,0 +1,1 @@
+//! Stories of single packets, each with all that it changes.

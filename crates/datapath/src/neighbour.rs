@@ -1,0 +1,138 @@
+//! Finding link-layer addresses: the packet path answers for the gateway and for everyone behind it.
+
+use crate::checksum;
+use crate::deliver::Delivery;
+use crate::packet::Packet;
+use crate::parse::{Flow, ICMP6, IP};
+use abi::endpoint::EndpointInfo;
+use abi::{Address, DropReason};
+
+/// Multicast listener messages and those of neighbour discovery (RFC 2710, 3810, 4861), by ICMPv6 type.
+const LISTENER_QUERY: u8 = 130;
+const LISTENER_DONE: u8 = 132;
+const ROUTER_SOLICITATION: u8 = 133;
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+const LISTENER_REPORT: u8 = 143;
+
+/// Length of a frame with a neighbour advertisement that carries a link-layer address.
+const ADVERTISEMENT_FRAME: u32 = IP + 40 + 32;
+
+/// Takes an ARP packet from a workload: a request for any address but its own is answered with the host's side.
+#[inline(always)]
+pub(crate) fn arp(packet: &mut impl Packet, endpoint: &EndpointInfo) -> Result<Delivery, DropReason> {
+    let [kind @ .., _, operation] = packet.read::<8>(IP)?;
+    if kind != [0, 1, 0x08, 0, 6, 4] {
+        return Err(DropReason::InvalidPacket);
+    }
+    let mac = packet.read::<6>(IP + 8)?;
+    let sender = packet.read::<4>(IP + 14)?;
+    let target = packet.read::<4>(IP + 24)?;
+    // A probe asks whether an address is taken, and has none yet (RFC 5227).
+    let is_probe = operation == 1 && sender == [0; 4];
+    if mac != endpoint.mac || (Address::from_v4(sender) != endpoint.v4 && !is_probe) {
+        return Err(DropReason::InvalidSource);
+    }
+    if operation == 2 || is_probe || target == sender {
+        return Ok(Delivery::Pass);
+    }
+    if operation != 1 {
+        return Err(DropReason::InvalidPacket);
+    }
+    turn_round(packet, endpoint)?;
+    packet.write(IP + 6, [0, 2])?;
+    packet.write(IP + 8, endpoint.host_mac)?;
+    packet.write(IP + 14, target)?;
+    packet.write(IP + 18, mac)?;
+    packet.write(IP + 24, sender)?;
+    Ok(Delivery::Egress(packet.interface()))
+}
+
+/// Takes what a workload says to its neighbours; nothing where the packet is no such thing.
+///
+/// A solicitation for any address but its own is answered with the host's side. The rest stays on the link: the
+/// host's stack takes it for what it is worth, and no router sends it on.
+#[inline(always)]
+pub(crate) fn said(
+    packet: &mut impl Packet,
+    endpoint: &EndpointInfo,
+    flow: &Flow,
+) -> Result<Option<Delivery>, DropReason> {
+    let own = flow.source == endpoint.v6;
+    let nobody = flow.source == Address([0; 16]);
+    if flow.protocol != ICMP6 || !(own || nobody || is_link_local(&flow.source)) {
+        return Ok(None);
+    }
+    let to_link = is_link_local(&flow.destination) || is_link_multicast(&flow.destination);
+    match flow.destination_port[0] {
+        SOLICITATION if flow.hop_limit == 255 && flow.transport == IP + 40 => {
+            let target = Address(packet.read::<16>(flow.transport + 8)?);
+            if !nobody && target != endpoint.v6 {
+                return advertise(packet, endpoint, flow, &target).map(Some);
+            }
+        }
+        ROUTER_SOLICITATION | ADVERTISEMENT if flow.hop_limit == 255 => {}
+        LISTENER_QUERY..=LISTENER_DONE | LISTENER_REPORT => {}
+        _ => return Ok(None),
+    }
+    Ok(if to_link { Some(Delivery::Pass) } else { None })
+}
+
+/// Whether the packet is neighbour discovery that the workload hears from the other end of its link: the hop limit
+/// shows that no router sent it on, and a listener query goes to a group that none would.
+#[inline(always)]
+pub(crate) fn is_heard(flow: &Flow) -> bool {
+    if flow.protocol != ICMP6 {
+        return false;
+    }
+    match flow.destination_port[0] {
+        ROUTER_SOLICITATION..=ADVERTISEMENT => flow.hop_limit == 255,
+        LISTENER_QUERY => is_link_multicast(&flow.destination),
+        _ => false,
+    }
+}
+
+/// Makes the solicitation an advertisement that `target` is at the host's side, and sends it back.
+#[inline(always)]
+fn advertise(
+    packet: &mut impl Packet,
+    endpoint: &EndpointInfo,
+    flow: &Flow,
+    target: &Address,
+) -> Result<Delivery, DropReason> {
+    // Type and code; router, solicited and override; option and its length.
+    const WORDS: u32 = 0x8800 + 0xe000 + 0x0201;
+    const LENGTH: u32 = 32;
+    let pseudo = LENGTH + ICMP6 as u32 + checksum::sum(&target.0) + checksum::sum(&flow.source.0);
+    let body = WORDS + checksum::sum(&target.0) + checksum::sum(&endpoint.host_mac);
+    let [high, low] = (!checksum::fold(pseudo + body)).to_be_bytes();
+    let [a, b, c, d, e, f] = endpoint.host_mac;
+
+    packet.resize(ADVERTISEMENT_FRAME)?;
+    turn_round(packet, endpoint)?;
+    packet.write(IP + 4, [0, LENGTH as u8, ICMP6, 255])?;
+    packet.write(IP + 8, target.0)?;
+    packet.write(IP + 24, flow.source.0)?;
+    packet.write(IP + 40, [ADVERTISEMENT, 0, high, low, 0xe0, 0, 0, 0])?;
+    packet.write(IP + 48, target.0)?;
+    packet.write(IP + 64, [2, 1, a, b, c, d, e, f])?;
+    Ok(Delivery::Egress(packet.interface()))
+}
+
+/// Addresses the frame from the host's side to the workload.
+#[inline(always)]
+fn turn_round(packet: &mut impl Packet, endpoint: &EndpointInfo) -> Result<(), DropReason> {
+    let [a, b, c, d, e, f] = endpoint.mac;
+    let [g, h, i, j, k, l] = endpoint.host_mac;
+    packet.write(0, [a, b, c, d, e, f, g, h, i, j, k, l])
+}
+
+#[inline(always)]
+fn is_link_local(address: &Address) -> bool {
+    address.0[0] == 0xfe && address.0[1] & 0xc0 == 0x80
+}
+
+#[inline(always)]
+fn is_link_multicast(address: &Address) -> bool {
+    address.0[0] == 0xff && address.0[1] & 0x0f <= 2
+}

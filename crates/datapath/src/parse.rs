@@ -1,0 +1,220 @@
+//! Reads who talks to whom out of a packet; both families and all protocols end in one [`Flow`].
+
+use crate::fragment::Fragment;
+use crate::packet::{MAX_OFFSET, Packet};
+use abi::{Address, DropReason};
+
+/// IP protocol number of ICMP.
+pub(crate) const ICMP: u8 = 1;
+/// IP protocol number of TCP.
+pub(crate) const TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub(crate) const UDP: u8 = 17;
+/// IP protocol number of ICMPv6.
+pub(crate) const ICMP6: u8 = 58;
+/// IP protocol number of SCTP.
+pub(crate) const SCTP: u8 = 132;
+
+/// TCP flag: no more data from the sender.
+pub const FIN: u8 = 1;
+/// TCP flag: opens a connection.
+pub const SYN: u8 = 2;
+/// TCP flag: ends a connection at once.
+pub const RST: u8 = 4;
+/// TCP flag: acknowledges.
+pub const ACK: u8 = 16;
+
+/// Offset of the IP header.
+pub(crate) const IP: u32 = 14;
+
+/// IPv6 extension headers that are walked; a packet with more is refused.
+const MAX_EXTENSIONS: usize = 6;
+
+/// What the Ethernet header says of the rest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// IPv4 or IPv6.
+    Ip,
+    /// ARP.
+    Arp,
+}
+
+/// Who talks to whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Flow {
+    pub(crate) source: Address,
+    pub(crate) destination: Address,
+    /// In network order; for ICMP echo the identifier.
+    pub(crate) source_port: [u8; 2],
+    /// In network order; for ICMP its type and code, which is what policy rows carry.
+    pub(crate) destination_port: [u8; 2],
+    pub(crate) protocol: u8,
+    pub(crate) tcp_flags: u8,
+    pub(crate) hop_limit: u8,
+    /// Offset of the transport header; 0 in a fragment that does not carry it.
+    pub(crate) transport: u32,
+}
+
+impl Flow {
+    /// A flow of which nothing is known yet.
+    #[inline(always)]
+    pub(crate) const fn unknown() -> Self {
+        Self {
+            source: Address([0; 16]),
+            destination: Address([0; 16]),
+            source_port: [0; 2],
+            destination_port: [0; 2],
+            protocol: 0,
+            tcp_flags: 0,
+            hop_limit: 0,
+            transport: 0,
+        }
+    }
+
+    /// Whether the packet asks for something new, whatever was before it: a TCP SYN or an echo request.
+    #[inline(always)]
+    pub(crate) fn opens(&self) -> bool {
+        match self.protocol {
+            TCP => self.tcp_flags & (SYN | ACK) == SYN,
+            ICMP => self.destination_port[0] == 8,
+            ICMP6 => self.destination_port[0] == 128,
+            _ => false,
+        }
+    }
+
+    /// Whether this is ICMP of either family.
+    #[inline(always)]
+    pub(crate) fn is_icmp(&self) -> bool {
+        self.protocol == ICMP || self.protocol == ICMP6
+    }
+
+    /// Whether this is an ICMP message that belongs to an exchange of requests and answers.
+    #[inline(always)]
+    pub(crate) fn is_echo(&self) -> bool {
+        let kind = self.destination_port[0];
+        (self.protocol == ICMP && (kind == 8 || kind == 0))
+            || (self.protocol == ICMP6 && (kind == 128 || kind == 129))
+    }
+}
+
+/// Tells IP from ARP; anything else is refused, VLAN tags included.
+#[inline(always)]
+pub(crate) fn kind(packet: &impl Packet) -> Result<Kind, DropReason> {
+    if packet.is_tagged() {
+        return Err(DropReason::UnsupportedProtocol);
+    }
+    match packet.read::<2>(12)? {
+        [0x08, 0x00] | [0x86, 0xdd] => Ok(Kind::Ip),
+        [0x08, 0x06] => Ok(Kind::Arp),
+        _ => Err(DropReason::UnsupportedProtocol),
+    }
+}
+
+/// Reads the headers of an IP packet into `flow`; the ports of a later fragment are not among them.
+#[inline(always)]
+pub(crate) fn headers(packet: &impl Packet, flow: &mut Flow) -> Result<Fragment, DropReason> {
+    let fragment = match packet.read::<2>(12)? {
+        [0x08, 0x00] => header4(packet, flow)?,
+        _ => header6(packet, flow)?,
+    };
+    if fragment.offset == 0 {
+        transport(packet, flow)?;
+    } else {
+        flow.transport = 0;
+    }
+    Ok(fragment)
+}
+
+#[inline(always)]
+fn header4(packet: &impl Packet, flow: &mut Flow) -> Result<Fragment, DropReason> {
+    let header = packet.read::<20>(IP)?;
+    let words = u32::from(header[0] & 15);
+    let total = u32::from(u16::from_be_bytes([header[2], header[3]]));
+    if header[0] >> 4 != 4 || words < 5 || total < words * 4 || IP + total > packet.length() {
+        return Err(DropReason::InvalidPacket);
+    }
+    flow.source = Address::from_v4([header[12], header[13], header[14], header[15]]);
+    flow.destination = Address::from_v4([header[16], header[17], header[18], header[19]]);
+    flow.hop_limit = header[8];
+    flow.protocol = header[9];
+    flow.transport = IP + words * 4;
+    let place = u16::from_be_bytes([header[6], header[7]]);
+    Ok(Fragment {
+        offset: place & 0x1fff,
+        more: place & 0x2000 != 0,
+        identification: [0, 0, header[4], header[5]],
+    })
+}
+
+#[inline(always)]
+fn header6(packet: &impl Packet, flow: &mut Flow) -> Result<Fragment, DropReason> {
+    let [version, _, _, _, _, _, next, hop_limit] = packet.read::<8>(IP)?;
+    flow.source = Address(packet.read::<16>(IP + 8)?);
+    flow.destination = Address(packet.read::<16>(IP + 24)?);
+    // A mapped address on the wire would pass for the IPv4 address inside it.
+    if version >> 4 != 6 || flow.source.is_v4() || flow.destination.is_v4() {
+        return Err(DropReason::InvalidPacket);
+    }
+    flow.hop_limit = hop_limit;
+    flow.protocol = next;
+    flow.transport = IP + 40;
+    extensions(packet, flow)
+}
+
+/// Walks IPv6 extension headers up to the transport header or into a later fragment.
+#[inline(always)]
+fn extensions(packet: &impl Packet, flow: &mut Flow) -> Result<Fragment, DropReason> {
+    let mut fragment = Fragment { offset: 0, more: false, identification: [0; 4] };
+    for _ in 0..MAX_EXTENSIONS {
+        let length = match flow.protocol {
+            // Hop-by-hop and destination options, and routing; authentication counts in fours, less two.
+            0 | 43 | 60 => (u32::from(packet.read::<2>(flow.transport)?[1]) + 1) * 8,
+            51 => (u32::from(packet.read::<2>(flow.transport)?[1]) + 2) * 4,
+            44 => 8,
+            _ => return Ok(fragment),
+        };
+        let [next, _, high, low, a, b, c, d] = packet.read::<8>(flow.transport)?;
+        if flow.protocol == 43 && low != 0 {
+            // Segments are left: the destination that policy would judge is not the last one.
+            return Err(DropReason::InvalidPacket);
+        }
+        if flow.protocol == 44 {
+            let place = u16::from_be_bytes([high, low]);
+            fragment = Fragment { offset: place >> 3, more: place & 1 != 0, identification: [a, b, c, d] };
+        }
+        flow.protocol = next;
+        flow.transport += length;
+        if fragment.offset != 0 {
+            return Ok(fragment);
+        }
+        if flow.transport > MAX_OFFSET {
+            return Err(DropReason::InvalidPacket);
+        }
+    }
+    Err(DropReason::InvalidPacket)
+}
+
+/// Reads ports and what stands for them. A header that is cut short is refused, in a first fragment too (RFC 1858).
+#[inline(always)]
+fn transport(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
+    match flow.protocol {
+        TCP | UDP | SCTP => {
+            let [a, b, c, d, ..] = packet.read::<8>(flow.transport)?;
+            flow.source_port = [a, b];
+            flow.destination_port = [c, d];
+            if flow.protocol == TCP {
+                let [.., flags, _, _, _, _, _, _] = packet.read::<20>(flow.transport)?;
+                flow.tcp_flags = flags;
+            }
+        }
+        ICMP | ICMP6 => {
+            let [kind, code, _, _, high, low, _, _] = packet.read::<8>(flow.transport)?;
+            flow.destination_port = [kind, code];
+            if flow.is_echo() {
+                flow.source_port = [high, low];
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! ICMP errors: they belong to the flow of the packet that they carry the beginning of.
+
+use crate::conntrack;
+use crate::packet::{MAX_OFFSET, Packet};
+use crate::parse::{Flow, ICMP, ICMP6, IP, SCTP, TCP, UDP};
+use abi::conntrack::ConnKey;
+use abi::policy::Direction;
+use abi::{Address, DropReason};
+
+/// Whether the packet is an ICMP error: unreachable, too big, time exceeded or parameter problem.
+#[inline(always)]
+pub(crate) fn is_error(flow: &Flow) -> bool {
+    let kind = flow.destination_port[0];
+    match flow.protocol {
+        ICMP => kind == 3 || kind == 11 || kind == 12,
+        ICMP6 => kind >= 1 && kind <= 4,
+        _ => false,
+    }
+}
+
+/// Offset of the packet that an error carries.
+#[inline(always)]
+pub(crate) fn embedded(flow: &Flow) -> u32 {
+    flow.transport + 8
+}
+
+/// The key of the flow that an error is about; nothing where it cannot be about a flow of the workload that sends or
+/// receives it.
+#[inline(always)]
+pub(crate) fn key(
+    packet: &impl Packet,
+    error: &Flow,
+    direction: Direction,
+) -> Result<Option<ConnKey>, DropReason> {
+    if error.transport < IP || error.transport > MAX_OFFSET / 2 {
+        return Ok(None);
+    }
+    let mut inner = Flow::unknown();
+    let transport = addresses(packet, error, &mut inner)?;
+    let [a, b, c, d, high, low, _, _] = packet.read::<8>(transport)?;
+    match inner.protocol {
+        TCP | UDP | SCTP => {
+            inner.source_port = [a, b];
+            inner.destination_port = [c, d];
+        }
+        ICMP | ICMP6 => {
+            inner.destination_port = [a, b];
+            if !inner.is_echo() {
+                return Ok(None);
+            }
+            inner.source_port = [high, low];
+        }
+        _ => {}
+    }
+    // The packet inside went the other way. A workload may complain about its own flows only, and only to their
+    // other end; a complaint to the workload may come from any router on the way.
+    let (key, ours) = match direction {
+        Direction::Egress => {
+            let key = conntrack::key(&inner, Direction::Ingress);
+            (key, key.local == error.source && key.remote == error.destination)
+        }
+        Direction::Ingress => {
+            let key = conntrack::key(&inner, Direction::Egress);
+            (key, key.local == error.destination)
+        }
+    };
+    Ok(if ours { Some(key) } else { None })
+}
+
+/// Reads the addresses and protocol of the packet inside; gives the offset of its transport header.
+#[inline(always)]
+fn addresses(packet: &impl Packet, error: &Flow, inner: &mut Flow) -> Result<u32, DropReason> {
+    let at = embedded(error);
+    if error.source.is_v4() {
+        let header = packet.read::<20>(at)?;
+        inner.source = Address::from_v4([header[12], header[13], header[14], header[15]]);
+        inner.destination = Address::from_v4([header[16], header[17], header[18], header[19]]);
+        inner.protocol = header[9];
+        return Ok(at + u32::from(header[0] & 15) * 4);
+    }
+    // Extension headers are not walked here: such an error is left to policy.
+    inner.protocol = packet.read::<8>(at)?[6];
+    inner.source = Address(packet.read::<16>(at + 8)?);
+    inner.destination = Address(packet.read::<16>(at + 24)?);
+    Ok(at + 40)
+}

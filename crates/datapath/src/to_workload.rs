@@ -1,0 +1,57 @@
+//! Egress of a workload's host-side interface: judges what the workload is sent.
+
+use crate::check::{self, Permit, Subject};
+use crate::packet::Packet;
+use crate::parse::Kind;
+use crate::report::Trace;
+use crate::translate::{self, End};
+use crate::{Delivery, Maps, deliver, fragment, neighbour, parse, related, workload};
+use abi::DropReason;
+use abi::address::AddressKey;
+use abi::policy::Direction;
+
+/// Judges a packet on its way to the workload behind the packet's interface.
+#[inline(always)]
+pub fn to_workload(packet: &mut impl Packet, maps: &impl Maps) -> Result<Delivery, DropReason> {
+    let mut trace = Trace::new(Direction::Ingress);
+    let verdict = judge(packet, maps, &mut trace);
+    trace.report(packet, maps, verdict);
+    verdict
+}
+
+#[inline(always)]
+fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<Delivery, DropReason> {
+    let endpoint = workload::behind(packet, maps)?;
+    trace.belongs_to(endpoint);
+    if parse::kind(packet)? == Kind::Arp {
+        return Ok(Delivery::Pass);
+    }
+    let fragment = parse::headers(packet, &mut trace.flow)?;
+    if neighbour::is_heard(&trace.flow) {
+        return Ok(Delivery::Pass);
+    }
+    if !workload::owns(endpoint, &trace.flow.destination) {
+        return Err(DropReason::InvalidDestination);
+    }
+    fragment::settle(maps, &mut trace.flow, &fragment)?;
+
+    let config = maps.config().ok_or(DropReason::MapMissing)?;
+    let peer = maps.address(&AddressKey::host(trace.flow.source)).ok_or(DropReason::MapMissing)?;
+    trace.peer_identity = peer.identity;
+    let subject = Subject { endpoint, config, peer, direction: Direction::Ingress };
+    let permit = check::check(packet, maps, &subject, trace)?;
+    translate_back(packet, trace, &permit)?;
+    Ok(deliver::inward(packet, permit))
+}
+
+/// Makes what comes from a backend come from the service that the workload spoke to.
+#[inline(always)]
+fn translate_back(packet: &mut impl Packet, trace: &Trace, permit: &Permit) -> Result<(), DropReason> {
+    if !permit.is_from_service() {
+        return Ok(());
+    }
+    if related::is_error(&trace.flow) {
+        return translate::rewrite_error(packet, &trace.flow, &trace.service, trace.service_port);
+    }
+    translate::rewrite(packet, &trace.flow, End::Source, &trace.service, trace.service_port)
+}
