@@ -1,13 +1,15 @@
 //! Rules in; verdicts, map rows and layer-7 tables out.
 //!
 //! [`rule`] is the one internal form of every kind of policy. Two implementations give it meaning and must agree:
-//! `model`, written to be read, and [`compile`], which makes the rows that the packet path looks up.
+//! [`model`], written to be read, and [`compile`], which makes the rows that the packet path looks up.
 #![forbid(unsafe_code)]
 
 pub mod book;
 pub mod cidr;
 pub mod compile;
 pub mod directory;
+pub mod model;
 pub mod party;
 pub mod rule;
 pub mod set;
+mod text;

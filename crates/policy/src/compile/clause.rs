@@ -141,14 +141,15 @@ impl Reading<'_> {
                 vec![Term::block(TrafficBlock::icmp(family.icmp(), *kind))]
             }
             TrafficMatch::Port { protocol, port, http } => {
+                let http = http.as_ref().filter(|_| action == Action::Allow);
                 // HTTP is spoken over TCP: a match with requests never matches another protocol.
                 let protocols: Vec<Protocol> = match (http, protocol) {
                     (None, _) | (_, Protocol::Tcp) => vec![*protocol],
                     (Some(_), Protocol::Any) => vec![Protocol::Tcp],
                     (Some(_), _) => vec![],
                 };
-                let asks = http.as_ref().filter(|_| action == Action::Allow && self.default_deny);
-                let http = asks.map(|rules| Arc::new(rules.iter().cloned().collect::<HttpRules>()));
+                let asked = http.filter(|_| self.default_deny);
+                let http = asked.map(|rules| Arc::new(rules.iter().cloned().collect::<HttpRules>()));
                 let whats = protocols.into_iter().flat_map(|protocol| self.whats(protocol, port));
                 whats.map(|what| Term { what, http: http.clone() }).collect()
             }

@@ -5,6 +5,7 @@ use super::clause::{Clause, Effect, Term, What};
 use crate::book::{HttpRules, RuleId};
 use crate::party::NamedPorts;
 use crate::rule::Action;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ pub(super) fn answers<'a>(
 
 /// The one place where precedence turns rules into an answer.
 fn decide(candidates: &mut [Candidate<'_>]) -> Answer {
-    candidates.sort_by(|one, other| other.clause.precedence.cmp(&one.clause.precedence));
+    candidates.sort_by_key(|candidate| Reverse(candidate.clause.precedence));
     let mut rest = &candidates[..];
     while let Some(first) = rest.first() {
         let (rule, precedence) = (first.clause.id, &first.clause.precedence);

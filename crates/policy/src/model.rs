@@ -1,0 +1,304 @@
+//! The reference: what policies say of one connection or request, by sets and loops, and why.
+//!
+//! Nothing here is shared with [`crate::compile`] but the rules themselves and what one peer selector means; where the
+//! two differ, one is wrong.
+
+mod explain;
+mod request;
+
+use crate::party::{Party, is_world};
+use crate::rule::{
+    Action, Cidr, CidrReach, Direction, Entity, HttpRule, Peer, Peers, Policy, PolicyId, Port, Rule, Tier,
+    Traffic, TrafficMatch,
+};
+use abi::identity::HOST;
+use l7::rule::RequestView;
+use std::collections::BTreeSet;
+
+/// What is asked, seen from one end.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// Which way the connection is opened, seen from the subject.
+    pub direction: Direction,
+    /// The end whose policies are asked.
+    pub subject: Party<'a>,
+    /// The other end.
+    pub peer: Party<'a>,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Destination port; for ICMP the type in the upper byte and the code in the lower.
+    pub port: u16,
+    /// The request, or nothing to ask about the connection alone.
+    pub request: Option<RequestView<'a>>,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// The connection, or the request on it, is let through.
+    Allow,
+    /// The connection is let through and the request on it refused.
+    DenyRequest,
+    /// The connection is refused.
+    Drop,
+}
+
+/// What the answer rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis<'a> {
+    /// A node may always speak to its own workloads ([`crate::book::RuleId::LOCAL_HOST`]).
+    LocalHost,
+    /// A rule. Where several say the same, the first.
+    Rule(RuleRef<'a>),
+    /// No rule allows it, and a policy asks for default deny.
+    DefaultDeny,
+    /// No rule refuses it, and no policy asks for default deny.
+    DefaultAllow,
+}
+
+/// A rule and the policy it is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleRef<'a> {
+    /// The policy.
+    pub policy: &'a PolicyId,
+    /// The rule.
+    pub rule: &'a Rule,
+}
+
+/// The answer and how it came about.
+#[derive(Clone, Debug)]
+pub struct Decision<'a> {
+    /// The answer.
+    pub verdict: Verdict,
+    /// What decides on the connection.
+    pub basis: Basis<'a>,
+    /// The requests that may pass, where only some may.
+    pub requests: Option<BTreeSet<&'a HttpRule>>,
+    /// What was found of each rule, in order.
+    pub considered: Vec<Considered<'a>>,
+}
+
+/// What was found of a rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Considered<'a> {
+    /// The rule.
+    pub rule: RuleRef<'a>,
+    /// Whether it applies, and what it lacks where it does not.
+    pub finding: Finding,
+}
+
+/// How far a rule goes towards applying; the greater is the nearer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Finding {
+    /// It is about other subjects.
+    OtherSubject,
+    /// It is about the other direction.
+    OtherDirection,
+    /// It is about other peers.
+    OtherPeer,
+    /// It is about other ports or protocols.
+    OtherTraffic,
+    /// It is about other requests.
+    OtherRequest,
+    /// It applies, but a rule that is asked before it, or that beats it, decides.
+    Outranked,
+    /// It applies, and leaves the decision to the next tier.
+    Passes,
+    /// It applies and decides, alone or with others that say the same.
+    Decides,
+}
+
+/// Asks policies about a connection or a request. The order of the policies only tells which of several rules that
+/// say the same is named.
+pub fn verdict<'a>(policies: impl IntoIterator<Item = &'a Policy>, query: &Query<'_>) -> Decision<'a> {
+    let mut default_deny = false;
+    let mut considered = Vec::new();
+    for policy in policies {
+        for spec in &policy.specs {
+            let applies = spec.subject.selects(query.subject.labels);
+            default_deny |= applies
+                && match query.direction {
+                    Direction::Ingress => spec.default_deny_ingress,
+                    Direction::Egress => spec.default_deny_egress,
+                };
+            for rule in &spec.rules {
+                let finding = if applies { examine(rule, query) } else { Finding::OtherSubject };
+                considered.push(Considered { rule: RuleRef { policy: &policy.id, rule }, finding });
+            }
+        }
+    }
+    if query.direction == Direction::Ingress && query.peer.number == HOST {
+        return Decision { verdict: Verdict::Allow, basis: Basis::LocalHost, requests: None, considered };
+    }
+    for tier in [Tier::Admin, Tier::Normal, Tier::Baseline] {
+        if let Some(decision) = ask_tier(tier, &mut considered, default_deny, query) {
+            return Decision { considered, ..decision };
+        }
+    }
+    let (verdict, basis) = match default_deny {
+        true => (Verdict::Drop, Basis::DefaultDeny),
+        false => (Verdict::Allow, Basis::DefaultAllow),
+    };
+    Decision { verdict, basis, requests: None, considered }
+}
+
+/// Asks the rules of one tier, priority by priority; nothing where none decides.
+fn ask_tier<'a>(
+    tier: Tier,
+    considered: &mut [Considered<'a>],
+    default_deny: bool,
+    query: &Query<'_>,
+) -> Option<Decision<'a>> {
+    let applies = |one: &Considered<'_>| one.finding == Finding::Outranked && one.rule.rule.tier == tier;
+    let priorities: BTreeSet<u32> =
+        considered.iter().filter(|one| applies(one)).map(|one| one.rule.rule.priority).collect();
+    for priority in priorities {
+        let asked = considered.iter_mut().filter(|one| applies(one) && one.rule.rule.priority == priority);
+        let (denies, others): (Vec<_>, Vec<_>) = asked.partition(|one| one.rule.rule.action == Action::Deny);
+        if let Some(first) = decide(denies) {
+            return Some(Decision::new(Verdict::Drop, first));
+        }
+        let (allows, passes): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|one| one.rule.rule.action == Action::Allow);
+        let (by_request, whole): (Vec<_>, Vec<_>) =
+            allows.into_iter().partition(|one| default_deny && only_requests(one.rule.rule, query));
+        if let Some(first) = decide(whole) {
+            return Some(Decision::new(Verdict::Allow, first));
+        }
+        if !by_request.is_empty() {
+            return Some(ask_requests(by_request, query));
+        }
+        if !passes.is_empty() {
+            passes.into_iter().for_each(|one| one.finding = Finding::Passes);
+            return None;
+        }
+    }
+    None
+}
+
+/// Lets these rules decide; the first is named.
+fn decide<'a>(rules: Vec<&mut Considered<'a>>) -> Option<RuleRef<'a>> {
+    let first = rules.first().map(|one| one.rule);
+    rules.into_iter().for_each(|one| one.finding = Finding::Decides);
+    first
+}
+
+/// Only rules about requests allow the connection: a request must match one of them.
+fn ask_requests<'a>(rules: Vec<&mut Considered<'a>>, query: &Query<'_>) -> Decision<'a> {
+    let first = rules[0].rule;
+    let mut requests = BTreeSet::new();
+    let mut allowed = query.request.is_none();
+    for one in rules {
+        let http: Vec<&HttpRule> = matching(one.rule.rule, query).filter_map(http_rules).flatten().collect();
+        let fits =
+            query.request.is_none_or(|request| http.iter().any(|rule| request::matches(rule, &request)));
+        allowed |= fits;
+        one.finding = if fits { Finding::Decides } else { Finding::OtherRequest };
+        requests.extend(http);
+    }
+    let verdict = if allowed { Verdict::Allow } else { Verdict::DenyRequest };
+    Decision { requests: Some(requests), ..Decision::new(verdict, first) }
+}
+
+impl<'a> Decision<'a> {
+    fn new(verdict: Verdict, rule: RuleRef<'a>) -> Self {
+        Self { verdict, basis: Basis::Rule(rule), requests: None, considered: Vec::new() }
+    }
+
+    /// The rule that decides: of a request the one that lets it through, otherwise that on the connection.
+    pub fn rule(&self) -> Option<RuleRef<'a>> {
+        match self.basis {
+            Basis::Rule(_) if self.verdict == Verdict::Allow => {
+                self.considered.iter().find(|one| one.finding == Finding::Decides).map(|one| one.rule)
+            }
+            Basis::Rule(rule) => Some(rule),
+            Basis::LocalHost | Basis::DefaultDeny | Basis::DefaultAllow => None,
+        }
+    }
+
+    /// Of the rules that would have allowed it, the first of those that lack least.
+    pub fn nearest(&self) -> Option<Considered<'a>> {
+        let allowing = self.considered.iter().filter(|one| one.rule.rule.action == Action::Allow);
+        let lacking = allowing.filter(|one| one.finding < Finding::Outranked);
+        lacking.rev().max_by_key(|one| one.finding).copied()
+    }
+}
+
+/// Whether a rule applies to the connection; [`Finding::Outranked`] where it does, until it is its turn.
+fn examine(rule: &Rule, query: &Query<'_>) -> Finding {
+    if rule.direction != query.direction {
+        Finding::OtherDirection
+    } else if !is_peer(&rule.peers, &query.peer) {
+        Finding::OtherPeer
+    } else if rule.traffic != Traffic::Any && matching(rule, query).next().is_none() {
+        Finding::OtherTraffic
+    } else {
+        Finding::Outranked
+    }
+}
+
+fn is_peer(peers: &Peers, party: &Party<'_>) -> bool {
+    match peers {
+        Peers::Any => true,
+        Peers::Of(peers) => peers.iter().any(|peer| match peer {
+            Peer::Labels(selector) => selector.selects(party.labels),
+            Peer::Entity(Entity::WorldIpv4) => {
+                Entity::World.names(party.number) && party.address.is_some_and(|address| address.is_ipv4())
+            }
+            Peer::Entity(Entity::WorldIpv6) => {
+                Entity::World.names(party.number) && party.address.is_some_and(|address| address.is_ipv6())
+            }
+            Peer::Entity(entity) => entity.names(party.number),
+            Peer::Cidr { block, except, reach } => holds(block, except, *reach, party),
+        }),
+    }
+}
+
+fn holds(block: &Cidr, except: &[Cidr], reach: CidrReach, party: &Party<'_>) -> bool {
+    let reached = reach == CidrReach::Everything || is_world(party.number);
+    let address = party.address.filter(|_| reached);
+    address.is_some_and(|address| {
+        block.contains(address) && !except.iter().any(|except| except.contains(address))
+    })
+}
+
+/// The parts of the rule's traffic that the connection is of.
+fn matching<'a>(rule: &'a Rule, query: &Query<'_>) -> impl Iterator<Item = &'a TrafficMatch> {
+    let matches = match &rule.traffic {
+        Traffic::Any => &[][..],
+        Traffic::Of(matches) => matches,
+    };
+    matches.iter().filter(|one| match one {
+        TrafficMatch::Icmp { family, kind } => {
+            query.protocol == family.icmp() && query.port.to_be_bytes()[0] == *kind
+        }
+        TrafficMatch::Port { protocol, port, http } => {
+            // HTTP is spoken over TCP: to allow requests is to allow nothing of other protocols.
+            let spoken = http.is_none() || rule.action != Action::Allow || query.protocol == 6;
+            let receiver = match query.direction {
+                Direction::Ingress => &query.subject,
+                Direction::Egress => &query.peer,
+            };
+            let right_port = match port {
+                Port::Any => true,
+                Port::Range(first, last) => (*first..=*last).contains(&query.port),
+                Port::Named(name) => {
+                    receiver.ports.resolve(name, *protocol).any(|known| known == (query.protocol, query.port))
+                }
+            };
+            spoken && protocol.numbers().contains(&query.protocol) && right_port
+        }
+    })
+}
+
+/// Whether all that the rule says of the connection is which requests may pass on it.
+fn only_requests(rule: &Rule, query: &Query<'_>) -> bool {
+    rule.traffic != Traffic::Any && matching(rule, query).all(|one| http_rules(one).is_some())
+}
+
+fn http_rules(one: &TrafficMatch) -> Option<&Vec<HttpRule>> {
+    match one {
+        TrafficMatch::Port { http, .. } => http.as_ref(),
+        TrafficMatch::Icmp { .. } => None,
+    }
+}

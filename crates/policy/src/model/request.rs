@@ -1,0 +1,82 @@
+//! Whether one HTTP rule matches one request, each part by itself.
+
+use l7::rule::{HttpRule, RequestView};
+use regex_automata::meta::Regex;
+use regex_automata::{Anchored, Input};
+use regex_syntax::hir::{Hir, Look};
+
+/// Whether every part that the rule gives holds for the request.
+pub(super) fn matches(rule: &HttpRule, request: &RequestView<'_>) -> bool {
+    let expressions =
+        [(&rule.method, request.method), (&rule.path, request.path), (&rule.host, request.host)];
+    for (expression, value) in expressions {
+        if expression.as_ref().is_some_and(|expression| !matches_whole(expression, value)) {
+            return false;
+        }
+    }
+    for header in &rule.headers {
+        let same_name = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(&header.name));
+        let values: Vec<&[u8]> = same_name.map(|field| field.value).collect();
+        let holds = match &header.value {
+            None => !values.is_empty(),
+            // Said twice, a field has no one value: servers differ in which they believe.
+            Some(wanted) => values == [wanted.as_bytes()],
+        };
+        if !holds {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether the expression matches the whole value. One that does not compile matches nothing; it is refused when the
+/// policy is read.
+fn matches_whole(expression: &str, value: &str) -> bool {
+    let Ok(hir) = l7::expression::hir(expression) else { return false };
+    let whole = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
+    let config = Regex::config().utf8_empty(false);
+    let Ok(regex) = Regex::builder().configure(config).build_from_hir(&whole) else { return false };
+    regex.is_match(Input::new(value).anchored(Anchored::Yes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use l7::rule::{Field, HeaderRule};
+
+    fn path(expression: &str) -> HttpRule {
+        HttpRule { path: Some(expression.into()), ..HttpRule::default() }
+    }
+
+    fn get<'a>(path: &'a str, headers: &'a [Field<'a>]) -> RequestView<'a> {
+        RequestView { method: "GET", path, host: "app1-service", headers }
+    }
+
+    #[test]
+    fn an_expression_must_match_the_whole_value() {
+        for (expression, value, expect) in [
+            ("/public", "/public", true),
+            ("/public$", "/public", true),
+            ("/public", "/public?x=1", false),
+            ("/public", "/publication", false),
+            ("/a|/b", "/b", true),
+            ("/a|/b", "/ac", false),
+            ("", "/", false),
+            ("/[a&&b]", "/&", true),
+            ("(", "(", false),
+        ] {
+            assert_eq!(matches(&path(expression), &get(value, &[])), expect, "{expression} against {value}");
+        }
+    }
+
+    #[test]
+    fn a_header_said_twice_has_no_value() {
+        let wanted = HeaderRule { name: "X-Token".into(), value: Some("42".into()) };
+        let rule = HttpRule { headers: vec![wanted], ..HttpRule::default() };
+        let field = |value: &'static str| Field { name: "x-token", value: value.as_bytes() };
+        assert!(matches(&rule, &get("/", &[field("42")])));
+        assert!(!matches(&rule, &get("/", &[field("41")])));
+        assert!(!matches(&rule, &get("/", &[field("42"), field("42")])));
+        assert!(!matches(&rule, &get("/", &[])));
+    }
+}

@@ -1,0 +1,134 @@
+//! Peers and traffic as people read them in explanations.
+
+use crate::rule::{CidrReach, Entity, Family, HttpRule, Peer, Peers, Port, Protocol, Traffic, TrafficMatch};
+use std::fmt::{Display, Formatter, Result, Write};
+
+impl Display for Peers {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Any => f.write_str("anyone"),
+            Self::Of(peers) if peers.is_empty() => f.write_str("nobody"),
+            Self::Of(peers) => list(f, peers, " or "),
+        }
+    }
+}
+
+impl Display for Peer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Labels(selector) => selector.fmt(f),
+            Self::Entity(entity) => write!(f, "entity {}", entity.name()),
+            Self::Cidr { block, except, reach } => {
+                block.fmt(f)?;
+                if !except.is_empty() {
+                    f.write_str(" except ")?;
+                    list(f, except, ", ")?;
+                }
+                match reach {
+                    CidrReach::World => f.write_str(" outside the cluster"),
+                    CidrReach::Everything => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl Display for Traffic {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Any => f.write_str("anything"),
+            Self::Of(matches) if matches.is_empty() => f.write_str("nothing"),
+            Self::Of(matches) => list(f, matches, " or "),
+        }
+    }
+}
+
+impl Display for TrafficMatch {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Icmp { family: Family::Ipv4, kind } => write!(f, "ICMP type {kind}"),
+            Self::Icmp { family: Family::Ipv6, kind } => write!(f, "ICMPv6 type {kind}"),
+            Self::Port { protocol, port, http } => {
+                write!(f, "{port}/{protocol}")?;
+                match http {
+                    None => Ok(()),
+                    Some(rules) if rules.is_empty() => f.write_str(" with no request"),
+                    Some(rules) => {
+                        f.write_str(" with ")?;
+                        rules.iter().enumerate().try_for_each(|(index, rule)| {
+                            f.write_str(if index > 0 { " or " } else { "" })?;
+                            request(f, rule)
+                        })
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Display for Port {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Any => f.write_str("any port"),
+            Self::Range(first, last) if first == last => first.fmt(f),
+            Self::Range(first, last) => write!(f, "{first}-{last}"),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Display for Protocol {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+            Self::Any => "ANY",
+        })
+    }
+}
+
+impl Entity {
+    /// The name in policies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::World => "world",
+            Self::WorldIpv4 => "world-ipv4",
+            Self::WorldIpv6 => "world-ipv6",
+            Self::Cluster => "cluster",
+            Self::Host => "host",
+            Self::RemoteNode => "remote-node",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::Ingress => "ingress",
+            Self::Health => "health",
+            Self::Init => "init",
+            Self::Unmanaged => "unmanaged",
+            Self::None => "none",
+        }
+    }
+}
+
+fn list(f: &mut Formatter<'_>, items: &[impl Display], separator: &str) -> Result {
+    items.iter().enumerate().try_for_each(|(index, item)| {
+        f.write_str(if index > 0 { separator } else { "" })?;
+        item.fmt(f)
+    })
+}
+
+/// A rule as a request of its kind would be typed.
+fn request(f: &mut Formatter<'_>, rule: &HttpRule) -> Result {
+    f.write_str(rule.method.as_deref().unwrap_or("any method"))?;
+    write!(f, " {}", rule.path.as_deref().unwrap_or("any path"))?;
+    if let Some(host) = &rule.host {
+        write!(f, " at {host}")?;
+    }
+    for header in &rule.headers {
+        write!(f, " with {}", header.name)?;
+        if let Some(value) = &header.value {
+            f.write_char(':')?;
+            write!(f, " {value}")?;
+        }
+    }
+    Ok(())
+}
