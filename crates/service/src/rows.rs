@@ -35,7 +35,9 @@ pub fn frontends<'a>(
 
 /// The rows of a backend set under its number.
 pub fn backend_rows(number: u32, backends: &[BackendInfo]) -> impl Iterator<Item = Row> + '_ {
-    (0..).zip(backends).map(move |(slot, &backend)| Row::Backend(BackendKey { backends: number, slot }, backend))
+    (0..)
+        .zip(backends)
+        .map(move |(slot, &backend)| Row::Backend(BackendKey { backends: number, slot }, backend))
 }
 
 fn backends(
@@ -49,7 +51,8 @@ fn backends(
         .filter(|candidate| service.selects(candidate))
         .filter_map(|candidate| {
             let port = target(port, candidate)?;
-            let address = candidate.addresses.iter().find(|address| address.is_ipv4() == frontend.is_ipv4())?;
+            let address =
+                candidate.addresses.iter().find(|address| address.is_ipv4() == frontend.is_ipv4())?;
             Some(BackendInfo { address: Address::from(*address), port: port.to_be_bytes(), padding: [0; 2] })
         })
         .collect();

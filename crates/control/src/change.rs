@@ -1,0 +1,89 @@
+//! What can happen to the world of a node.
+
+use policy::rule::{Policy, PolicyId};
+use service::Service;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// One change. Several may be applied together, and then take effect together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A namespace comes, or gets other labels.
+    Namespace {
+        /// Its name.
+        name: String,
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+    },
+    /// A namespace goes; its workloads lose its labels.
+    RemoveNamespace(String),
+    /// A workload comes, or one of the same number changes.
+    Endpoint(Endpoint),
+    /// A workload goes.
+    RemoveEndpoint(u32),
+    /// A policy comes, or one of the same name changes.
+    Policy(Policy),
+    /// A policy goes.
+    RemovePolicy(PolicyId),
+    /// A service comes, or one of the same name changes. Its addresses have been assigned.
+    Service(Service),
+    /// A service goes.
+    RemoveService {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// What holds for the whole node.
+    Node(Node),
+}
+
+/// A workload of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Number on this node, from 1.
+    pub id: u32,
+    /// Namespace.
+    pub namespace: String,
+    /// Name, unique in the namespace.
+    pub name: String,
+    /// Its own labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its addresses; at most one of each family counts as its own source.
+    pub addresses: Vec<IpAddr>,
+    /// Its ports by name (in lower case) and protocol number.
+    pub named_ports: BTreeMap<(String, u8), u16>,
+    /// How it is wired to the node.
+    pub interface: Interface,
+}
+
+/// Both ends of the wire between node and workload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Index of the host-side end.
+    pub index: u32,
+    /// Link-layer address of the workload's end.
+    pub mac: [u8; 6],
+    /// Link-layer address of the host-side end.
+    pub host_mac: [u8; 6],
+}
+
+/// What holds for the whole node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// The node's own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Interface and port of the node proxy; none while there is no proxy.
+    pub proxy: Option<Proxy>,
+    /// Whether forwarded flows are reported, not only dropped ones.
+    pub report_forwards: bool,
+}
+
+/// Where the node proxy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Index of the interface whose ingress hook hands packets to it.
+    pub interface: u32,
+    /// The port that it listens on.
+    pub port: u16,
+}

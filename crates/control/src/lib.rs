@@ -1,0 +1,19 @@
+//! The world of a node: a change in, map writes out.
+//!
+//! [`World`] is a plain value. It has no clock, socket, file or thread; the agent feeds it what happens and hands what
+//! it returns to the kernel, tests feed it whole worlds and look at the rows.
+#![forbid(unsafe_code)]
+
+mod change;
+mod enforcement;
+mod peers;
+mod pool;
+mod translation;
+mod world;
+mod writes;
+
+pub use change::{Change, Endpoint, Interface, Node, Proxy};
+pub use enforcement::Enforcement;
+pub use pool::{Pool, PoolError};
+pub use world::World;
+pub use writes::{Rows, Writes};
