@@ -1,0 +1,159 @@
+//! Which flows to show: conditions of one key are alternatives, keys must all hold.
+
+use crate::filter::condition::Condition;
+use crate::flow::Flow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+mod condition;
+
+/// A filter; the empty one lets everything pass.
+///
+/// Keys: `verdict`, `type` (`drop`, `policy-verdict`, `trace`, `l7`), `protocol`, `pod`, `namespace`, `ip`, `port`,
+/// `identity` and `label` (each also as `from-…` and `to-…`), `http-method`, `http-path`, `http-status`.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    conditions: BTreeMap<String, Vec<Condition>>,
+}
+
+/// Why a condition cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilterError {
+    /// There is no `=` between key and value.
+    Form(String),
+    /// The key is none of the filter's.
+    Key(String),
+    /// The value does not fit the key.
+    Value {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+        /// What would be right.
+        right: &'static str,
+    },
+}
+
+impl Filter {
+    /// Adds a condition, for instance `to-pod` and `default/app1`.
+    pub fn add(&mut self, key: &str, value: &str) -> Result<(), FilterError> {
+        let condition = Condition::parse(key, value)?;
+        self.conditions.entry(key.to_owned()).or_default().push(condition);
+        Ok(())
+    }
+
+    /// Reads conditions of the form `key=value`.
+    pub fn parse<'a>(conditions: impl IntoIterator<Item = &'a str>) -> Result<Self, FilterError> {
+        let mut filter = Self::default();
+        for text in conditions {
+            let (key, value) = text.split_once('=').ok_or_else(|| FilterError::Form(text.to_owned()))?;
+            filter.add(key, value)?;
+        }
+        Ok(filter)
+    }
+
+    /// Whether a flow is to be shown.
+    pub fn passes(&self, flow: &Flow) -> bool {
+        self.conditions
+            .values()
+            .all(|alternatives| alternatives.iter().any(|condition| condition.holds(flow)))
+    }
+}
+
+impl fmt::Display for FilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form(text) => write!(f, "`{text}` is no filter; one is written key=value"),
+            Self::Key(key) => write!(f, "there is no filter `{key}`; there are {}", condition::KEYS),
+            Self::Value { key, value, right } => {
+                write!(f, "`{value}` cannot be asked of `{key}`; right is {right}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FilterError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Verdict;
+    use crate::testing::{Town, clock, dropped_syn, request};
+
+    /// Which of three flows pass: app3's dropped packet, app2's forwarded request, app2's refused request.
+    fn check(conditions: &[&str], expected: [bool; 3]) {
+        let filter = Filter::parse(conditions.iter().copied()).unwrap();
+        let flows = [
+            Flow::of_packet(&dropped_syn(), &Town, clock()).unwrap(),
+            Flow::of_request(&request(Verdict::Forwarded, "/public?x=1"), &Town, clock()),
+            Flow::of_request(&request(Verdict::Dropped, "/private"), &Town, clock()),
+        ];
+        assert_eq!(flows.each_ref().map(|flow| filter.passes(flow)), expected, "{conditions:?}");
+    }
+
+    #[test]
+    fn each_key_asks_its_question() {
+        let (packet, requests, all, none) =
+            ([true, false, false], [false, true, true], [true; 3], [false; 3]);
+        for (condition, expected) in [
+            ("verdict=dropped", [true, false, true]),
+            ("verdict=FORWARDED", [false, true, false]),
+            ("type=l7", requests),
+            ("type=drop", packet),
+            ("type=policy-verdict", packet),
+            ("type=trace", none),
+            ("protocol=tcp", all),
+            ("protocol=http", requests),
+            ("protocol=udp", none),
+            ("pod=default/app1", all),
+            ("from-pod=app3", packet),
+            ("from-pod=other/app3", none),
+            ("to-pod=default/", all),
+            ("to-pod=app2", none),
+            ("namespace=default", all),
+            ("from-namespace=kube-system", none),
+            ("ip=10.0.0.3", packet),
+            ("from-ip=10.0.0.2/31", all),
+            ("to-ip=10.0.0.2/31", none),
+            ("ip=2001:db8::/32", none),
+            ("port=80", all),
+            ("from-port=38412", packet),
+            ("to-port=38412", none),
+            ("identity=257", requests),
+            ("to-identity=256", all),
+            ("from-label=k8s:id=app3", packet),
+            ("label=id=app2", requests),
+            ("http-method=get", requests),
+            ("http-path=^/pub.*=1$", [false, true, false]),
+            ("http-status=403", [false, false, true]),
+            ("http-status=2+", [false, true, false]),
+        ] {
+            check(&[condition], expected);
+        }
+    }
+
+    #[test]
+    fn values_of_a_key_are_alternatives_and_keys_must_all_hold() {
+        check(&[], [true; 3]);
+        check(&["from-pod=app2", "from-pod=app3"], [true; 3]);
+        check(&["from-pod=app2", "verdict=dropped"], [false, false, true]);
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_refused_with_what_would_be_right() {
+        for (condition, expected) in [
+            ("port", "`port` is no filter; one is written key=value"),
+            ("colour=red", "there is no filter `colour`"),
+            ("port=http", "`http` cannot be asked of `port`; right is a number from 0 to 65535"),
+            ("verdict=maybe", "right is forwarded, dropped, redirected or audit"),
+            ("ip=10.0.0.0/33", "right is an address or a block"),
+            ("http-path=(", "right is a regular expression"),
+            ("http-status=x", "right is a status such as 404, or its first digits and a plus"),
+            ("from-verdict=dropped", "there is no filter `from-verdict`"),
+            ("to-http-path=/x", "there is no filter `to-http-path`"),
+        ] {
+            let message = Filter::parse([condition]).unwrap_err().to_string();
+            assert!(message.contains(expected), "{condition}: {message}");
+        }
+    }
+}

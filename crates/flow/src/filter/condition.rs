@@ -1,0 +1,228 @@
+//! One condition of a filter: what it asks of a flow, and how it is written.
+
+use super::FilterError;
+use crate::flow::{Endpoint, Flow, Http, Kind, Verdict};
+use abi::Address;
+use regex_automata::Input;
+use regex_automata::hybrid::dfa::DFA;
+use std::net::IpAddr;
+
+/// The keys, for messages.
+pub(super) const KEYS: &str = "verdict, type, protocol, http-method, http-path, http-status, and, alone or after from- \
+                               or to-, pod, namespace, ip, port, identity, label";
+
+/// Something to ask of a flow.
+#[derive(Clone, Debug)]
+pub(super) enum Condition {
+    Verdict(Verdict),
+    Kind(Shown),
+    Protocol(String),
+    End(Side, Trait),
+    Method(String),
+    Path(Box<DFA>),
+    Status(String),
+}
+
+/// Which ends a question is about; of both, one is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Source,
+    Destination,
+    Either,
+}
+
+/// Kinds of flows as people ask for them; one flow can be of several.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shown {
+    Drop,
+    PolicyVerdict,
+    Trace,
+    Request,
+}
+
+/// What may be asked of one end.
+#[derive(Clone, Debug)]
+pub(super) enum Trait {
+    Pod { namespace: String, prefix: String },
+    Namespace(String),
+    Block { address: Address, bits: u32 },
+    Port(u16),
+    Identity(u32),
+    Label(String),
+}
+
+impl Condition {
+    /// Reads a condition.
+    pub(super) fn parse(key: &str, value: &str) -> Result<Self, FilterError> {
+        let (read, right) = match key {
+            "verdict" => (verdict(value).map(Self::Verdict), "forwarded, dropped, redirected or audit"),
+            "type" => (shown(value).map(Self::Kind), "drop, policy-verdict, trace or l7"),
+            "protocol" => {
+                (protocol(value).map(Self::Protocol), "tcp, udp, sctp, icmp, icmpv4, icmpv6 or http")
+            }
+            "http-method" => (Some(Self::Method(value.to_owned())), "a method"),
+            "http-path" => {
+                (DFA::new(value).ok().map(|path| Self::Path(Box::new(path))), "a regular expression")
+            }
+            "http-status" => (status(value), "a status such as 404, or its first digits and a plus: 5+"),
+            _ => {
+                let (side, subject) = side(key);
+                let (read, right) =
+                    Trait::parse(subject, value).ok_or_else(|| FilterError::Key(key.to_owned()))?;
+                (read.map(|read| Self::End(side, read)), right)
+            }
+        };
+        read.ok_or_else(|| FilterError::Value { key: key.to_owned(), value: value.to_owned(), right })
+    }
+
+    /// Whether it holds of a flow.
+    pub(super) fn holds(&self, flow: &Flow) -> bool {
+        let http =
+            |asked: &dyn Fn(&Http) -> bool| flow.l7.as_ref().is_some_and(|request| asked(&request.http));
+        match self {
+            Self::Verdict(verdict) => flow.verdict == *verdict,
+            Self::Kind(shown) => shown.includes(flow),
+            Self::Protocol(name) if name == "http" => flow.l7.is_some(),
+            Self::Protocol(name) => flow.l4.name().to_ascii_lowercase().starts_with(name.as_str()),
+            Self::End(side, asked) => side.any(flow, |end| asked.holds(end)),
+            Self::Method(method) => http(&|http| http.method.eq_ignore_ascii_case(method)),
+            Self::Path(path) => http(&|http| finds(path, http.path())),
+            Self::Status(digits) => {
+                http(&|http| http.code.is_some_and(|code| code.to_string().starts_with(digits.as_str())))
+            }
+        }
+    }
+}
+
+impl Shown {
+    fn includes(self, flow: &Flow) -> bool {
+        match self {
+            Self::Drop => flow.kind == Kind::Packet && flow.verdict == Verdict::Dropped,
+            Self::PolicyVerdict => flow.is_policy_verdict(),
+            Self::Trace => flow.kind == Kind::Packet && flow.verdict != Verdict::Dropped,
+            Self::Request => flow.kind == Kind::Request,
+        }
+    }
+}
+
+/// One end with what is known of it.
+struct End<'a> {
+    endpoint: &'a Endpoint,
+    address: IpAddr,
+    port: Option<u16>,
+}
+
+impl Side {
+    fn any(self, flow: &Flow, holds: impl Fn(&End<'_>) -> bool) -> bool {
+        let ports = flow.ports();
+        let source = End {
+            endpoint: &flow.source,
+            address: flow.ip.source,
+            port: ports.map(|ports| ports.source_port),
+        };
+        let destination = End {
+            endpoint: &flow.destination,
+            address: flow.ip.destination,
+            port: ports.map(|ports| ports.destination_port),
+        };
+        (self != Self::Destination && holds(&source)) || (self != Self::Source && holds(&destination))
+    }
+}
+
+impl Trait {
+    /// Reads what is asked of an end, with what would be right; nothing where ends have no such key.
+    fn parse(key: &str, value: &str) -> Option<(Option<Self>, &'static str)> {
+        Some(match key {
+            "pod" => (Some(pod(value)), "[namespace/]name-prefix"),
+            "namespace" => (Some(Self::Namespace(value.to_owned())), "a namespace"),
+            "ip" => (block(value), "an address or a block such as 10.0.0.0/8"),
+            "port" => (value.parse().ok().map(Self::Port), "a number from 0 to 65535"),
+            "identity" => (identity(value).map(Self::Identity), "a number or a reserved name such as world"),
+            "label" => (Some(Self::Label(value.to_owned())), "a label such as k8s:app=web"),
+            _ => return None,
+        })
+    }
+
+    fn holds(&self, end: &End<'_>) -> bool {
+        match self {
+            Self::Pod { namespace, prefix } => {
+                end.endpoint.namespace.as_ref() == Some(namespace)
+                    && end.endpoint.pod_name.as_ref().is_some_and(|name| name.starts_with(prefix))
+            }
+            Self::Namespace(namespace) => end.endpoint.namespace.as_ref() == Some(namespace),
+            Self::Block { address, bits } => masked(end.address.into(), *bits) == masked(*address, *bits),
+            Self::Port(port) => end.port == Some(*port),
+            Self::Identity(identity) => end.endpoint.identity == *identity,
+            Self::Label(asked) => end.endpoint.labels.iter().any(|label| {
+                label == asked
+                    || label.split_once(':').is_some_and(|(_, without_source)| without_source == asked)
+            }),
+        }
+    }
+}
+
+fn side(key: &str) -> (Side, &str) {
+    match (key.strip_prefix("from-"), key.strip_prefix("to-")) {
+        (Some(subject), _) => (Side::Source, subject),
+        (_, Some(subject)) => (Side::Destination, subject),
+        _ => (Side::Either, key),
+    }
+}
+
+fn verdict(value: &str) -> Option<Verdict> {
+    let all = [Verdict::Forwarded, Verdict::Dropped, Verdict::Redirected, Verdict::Audit];
+    all.into_iter().find(|verdict| verdict.name().eq_ignore_ascii_case(value))
+}
+
+fn shown(value: &str) -> Option<Shown> {
+    Some(match value {
+        "drop" => Shown::Drop,
+        "policy-verdict" => Shown::PolicyVerdict,
+        "trace" => Shown::Trace,
+        "l7" => Shown::Request,
+        _ => return None,
+    })
+}
+
+fn protocol(value: &str) -> Option<String> {
+    let value = value.to_ascii_lowercase();
+    ["tcp", "udp", "sctp", "icmp", "icmpv4", "icmpv6", "http"].contains(&value.as_str()).then_some(value)
+}
+
+fn status(value: &str) -> Option<Condition> {
+    let digits = value.strip_suffix('+').unwrap_or(value);
+    let whole = digits.len() == 3 || (value.ends_with('+') && (1..3).contains(&digits.len()));
+    (whole && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| Condition::Status(digits.to_owned()))
+}
+
+/// As the field's command line reads it: no namespace means `default`, and the name is the beginning of one.
+fn pod(value: &str) -> Trait {
+    let (namespace, prefix) = value.split_once('/').unwrap_or(("default", value));
+    Trait::Pod { namespace: namespace.to_owned(), prefix: prefix.to_owned() }
+}
+
+fn identity(value: &str) -> Option<u32> {
+    value.parse().ok().or_else(|| {
+        (0..abi::identity::FIRST_ALLOCATED)
+            .find(|number| abi::identity::reserved_name(*number) == Some(value))
+    })
+}
+
+fn block(value: &str) -> Option<Trait> {
+    let (address, length) =
+        value.split_once('/').map_or((value, None), |(address, length)| (address, Some(length)));
+    let address: IpAddr = address.parse().ok()?;
+    let (longest, before) = if address.is_ipv4() { (32, Address::V4_PREFIX_BITS) } else { (128, 0) };
+    let length: u32 = length.map_or(Some(longest), |length| length.parse().ok())?;
+    (length <= longest).then(|| Trait::Block { address: address.into(), bits: before + length })
+}
+
+fn masked(address: Address, bits: u32) -> u128 {
+    u128::from_be_bytes(address.0) & u128::MAX.checked_shl(128 - bits).unwrap_or(0)
+}
+
+/// Whether an expression is found anywhere in a text. An automaton that gives up has found nothing.
+fn finds(expression: &DFA, text: &str) -> bool {
+    let found = expression.try_search_fwd(&mut expression.create_cache(), &Input::new(text));
+    found.is_ok_and(|end| end.is_some())
+}

@@ -1,0 +1,229 @@
+//! A flow as one line for people.
+
+use crate::flow::{Endpoint, Flow, IcmpMessage, Kind, Layer4, Layer7, Verdict};
+use std::net::IpAddr;
+
+/// Whether lines have colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// Text alone.
+    Plain,
+    /// With the escape sequences of a terminal.
+    Ansi,
+}
+
+/// The line of a flow:
+/// `Nov 22 16:40:01.123: default/app2:38412 (ID:257) -> default/app1:80 (ID:256) http-request FORWARDED (…) …`.
+/// A reply points the other way: who opened the connection stands on the left.
+pub fn line(flow: &Flow, paint: Paint) -> String {
+    let ports = flow.ports();
+    let source = end(&flow.source, flow.ip.source, ports.map(|ports| ports.source_port));
+    let destination = end(&flow.destination, flow.ip.destination, ports.map(|ports| ports.destination_port));
+    let (left, arrow, right) =
+        if flow.is_reply { (destination, "<-", source) } else { (source, "->", destination) };
+    let verdict = painted(flow.verdict, paint);
+    let mut line =
+        format!("{}: {left} {arrow} {right} {} {verdict} ({})", flow.time.short(), title(flow), what(flow));
+    if let Some(service) = &flow.destination_service {
+        line.push_str(&format!(" via {}/{}", service.namespace, service.name));
+    }
+    line.push_str(&why(flow));
+    line
+}
+
+/// One end: by name where there is one, with its identity by number or reserved name.
+fn end(endpoint: &Endpoint, address: IpAddr, port: Option<u16>) -> String {
+    let name = match (&endpoint.namespace, &endpoint.pod_name, address) {
+        (Some(namespace), Some(pod), _) => format!("{namespace}/{pod}"),
+        (_, _, IpAddr::V6(v6)) if port.is_some() => format!("[{v6}]"),
+        _ => address.to_string(),
+    };
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    match abi::identity::reserved_name(endpoint.identity) {
+        Some(reserved) => format!("{name}{port} ({reserved})"),
+        None => format!("{name}{port} (ID:{})", endpoint.identity),
+    }
+}
+
+fn title(flow: &Flow) -> String {
+    let direction = format!("{:?}", flow.traffic_direction).to_lowercase();
+    match flow.kind {
+        Kind::Request => "http-request".into(),
+        Kind::Packet if flow.is_policy_verdict() => format!("policy-verdict:{direction}"),
+        Kind::Packet => format!("drop:{direction}"),
+    }
+}
+
+fn painted(verdict: Verdict, paint: Paint) -> String {
+    let colour = match verdict {
+        Verdict::Forwarded => 32,
+        Verdict::Dropped => 31,
+        Verdict::Audit | Verdict::Redirected => 33,
+    };
+    match paint {
+        Paint::Plain => verdict.name().to_owned(),
+        Paint::Ansi => format!("\x1b[{colour}m{}\x1b[0m", verdict.name()),
+    }
+}
+
+/// What was sent.
+fn what(flow: &Flow) -> String {
+    if let Some(request) = &flow.l7 {
+        return exchange(request);
+    }
+    match flow.l4 {
+        Layer4::Tcp(segment) => format!("TCP Flags: {}", segment.flags),
+        Layer4::Icmp4(message) => format!("ICMPv4 {}", icmp(message, [8, 0])),
+        Layer4::Icmp6(message) => format!("ICMPv6 {}", icmp(message, [128, 129])),
+        Layer4::Other(number) => format!("protocol {number}"),
+        Layer4::Udp(_) | Layer4::Sctp(_) => flow.l4.name().to_owned(),
+    }
+}
+
+fn exchange(request: &Layer7) -> String {
+    // The request comes from a stranger: what could move the cursor or forge a line is written as an escape.
+    let clean = |text: &str| text.escape_debug().to_string();
+    let http = &request.http;
+    let mut text = format!("{} {} {}", clean(&http.protocol), clean(&http.method), clean(&http.url));
+    if let Some(code) = http.code {
+        text.push_str(&format!(" {code}"));
+    }
+    if let Some(nanos) = request.latency_ns.as_ref().and_then(|text| text.parse::<f64>().ok()) {
+        text.push_str(&format!(" {:.1}ms", nanos / 1e6));
+    }
+    text
+}
+
+fn icmp(message: IcmpMessage, [request, reply]: [u8; 2]) -> String {
+    match message.kind {
+        kind if kind == request => "EchoRequest".into(),
+        kind if kind == reply => "EchoReply".into(),
+        kind => format!("type {kind} code {}", message.code),
+    }
+}
+
+/// Which rule or reason decided; nothing where nothing is enforced.
+fn why(flow: &Flow) -> String {
+    let reason = flow.reason().map(|reason| reason.describe());
+    match (reason, flow.rule()) {
+        (Some(reason), Some(rule)) => format!(" {reason}: {rule}"),
+        (Some(reason), None) => format!(" {reason}"),
+        (None, Some(rule)) => format!(" by {rule}"),
+        (None, None) if flow.kind == Kind::Request && flow.verdict == Verdict::Dropped => {
+            " no HTTP rule allows it".into()
+        }
+        (None, None) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Town, clock, dropped_syn, request};
+    use abi::Address;
+    use abi::event::{FlowEvent, Verdict as Number};
+
+    const START: &str = "Nov 22 16:40:01.123: ";
+
+    fn check(event: FlowEvent, expected: &str) {
+        let flow = Flow::of_packet(&event, &Town, clock()).unwrap();
+        assert_eq!(line(&flow, Paint::Plain), format!("{START}{expected}"));
+    }
+
+    #[test]
+    fn packets_say_who_whom_what_and_why() {
+        let drop = FlowEvent { service: Address::default(), ..dropped_syn() };
+        let ends = "default/app3:38412 (ID:258) -> default/app1:80 (ID:256)";
+        let udp = FlowEvent { protocol: 17, ..drop };
+        let (forward, redirect) = (Number::Forward as u8, Number::Redirect as u8);
+        let allowed = FlowEvent { verdict: forward, reason: 0, rule: 1, ..drop };
+        let echo = FlowEvent { protocol: 1, destination_port: [8, 0], ..drop };
+        let rule = "CiliumNetworkPolicy/default/rule1 spec.ingress[0]";
+        check(
+            drop,
+            &format!("{ends} policy-verdict:ingress DROPPED (TCP Flags: SYN) no policy rule allows it"),
+        );
+        check(
+            dropped_syn(),
+            &format!(
+                "{ends} policy-verdict:ingress DROPPED (TCP Flags: SYN) via default/app1-service no policy rule allows it"
+            ),
+        );
+        check(udp, &format!("{ends} policy-verdict:ingress DROPPED (UDP) no policy rule allows it"));
+        check(allowed, &format!("{ends} policy-verdict:ingress FORWARDED (TCP Flags: SYN) by {rule}"));
+        check(
+            FlowEvent { verdict: redirect, direction: 1, ..allowed },
+            &format!("{ends} policy-verdict:egress REDIRECTED (TCP Flags: SYN) by {rule}"),
+        );
+        check(
+            FlowEvent { reason: 2, rule: 1, ..drop },
+            &format!(
+                "{ends} policy-verdict:ingress DROPPED (TCP Flags: SYN) a policy rule denies it: {rule}"
+            ),
+        );
+        check(
+            FlowEvent { reason: 14, ..drop },
+            &format!("{ends} drop:ingress DROPPED (TCP Flags: SYN) the hop limit ran out"),
+        );
+        check(
+            echo,
+            "default/app3 (ID:258) -> default/app1 (ID:256) policy-verdict:ingress DROPPED (ICMPv4 EchoRequest) \
+             no policy rule allows it",
+        );
+    }
+
+    #[test]
+    fn a_reply_points_back_at_who_opened() {
+        let event = FlowEvent {
+            verdict: Number::Forward as u8,
+            reason: 0,
+            reply: 1,
+            tcp_flags: 0x12,
+            service: Address::default(),
+            ..dropped_syn()
+        };
+        check(
+            event,
+            "default/app1:80 (ID:256) <- default/app3:38412 (ID:258) policy-verdict:ingress FORWARDED \
+             (TCP Flags: SYN, ACK)",
+        );
+    }
+
+    #[test]
+    fn a_stranger_is_an_address_with_its_kind() {
+        let source: IpAddr = "2001:db8::1".parse().unwrap();
+        let event = FlowEvent {
+            source: source.into(),
+            source_identity: abi::identity::WORLD,
+            service: Address::default(),
+            ..dropped_syn()
+        };
+        let flow = Flow::of_packet(&event, &Town, clock()).unwrap();
+        assert!(line(&flow, Paint::Plain).starts_with(&format!("{START}[2001:db8::1]:38412 (world) -> ")));
+    }
+
+    #[test]
+    fn requests_show_what_was_asked_and_answered() {
+        let ends = format!("{START}default/app2:40000 (ID:257) -> default/app1:80 (ID:256) http-request");
+        let shown =
+            |verdict, path| line(&Flow::of_request(&request(verdict, path), &Town, clock()), Paint::Plain);
+        assert_eq!(
+            shown(Verdict::Forwarded, "/public"),
+            format!(
+                "{ends} FORWARDED (HTTP/1.1 GET http://app1-service/public 200 1.2ms) by CiliumNetworkPolicy/default/rule1 spec.ingress[0]"
+            )
+        );
+        assert_eq!(
+            shown(Verdict::Dropped, "/private"),
+            format!("{ends} DROPPED (HTTP/1.1 GET http://app1-service/private 403) no HTTP rule allows it")
+        );
+        assert!(shown(Verdict::Dropped, "/\x1b[2J\n").contains(r"/\u{1b}[2J\n 403"));
+    }
+
+    #[test]
+    fn colours_come_only_when_asked_for() {
+        let flow = Flow::of_packet(&dropped_syn(), &Town, clock()).unwrap();
+        assert!(!line(&flow, Paint::Plain).contains('\x1b'));
+        assert!(line(&flow, Paint::Ansi).contains("\x1b[31mDROPPED\x1b[0m"));
+    }
+}

@@ -1,0 +1,88 @@
+//! The last flows, kept in memory: the newest push out the oldest.
+
+use std::collections::VecDeque;
+
+/// A bounded store; entries are numbered from 0 and keep their number.
+#[derive(Clone, Debug)]
+pub struct Ring<T> {
+    entries: VecDeque<T>,
+    capacity: usize,
+    next: u64,
+}
+
+/// How many entries were pushed out before a reader came for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missed(pub u64);
+
+impl<T> Ring<T> {
+    /// A ring that keeps as many entries; at least one.
+    pub fn new(capacity: usize) -> Self {
+        Self { entries: VecDeque::new(), capacity: capacity.max(1), next: 0 }
+    }
+
+    /// Adds the newest entry.
+    pub fn push(&mut self, entry: T) {
+        if self.entries.len() == self.capacity {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry);
+        self.next += 1;
+    }
+
+    /// The number that the next entry will have: where one who wants only what is new begins to read.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// All entries from a number on, oldest first, and how many of those are gone already.
+    pub fn since(&self, number: u64) -> (impl Iterator<Item = &T>, Missed) {
+        let oldest = self.next - self.entries.len() as u64;
+        let missed = oldest.saturating_sub(number);
+        let skipped = number.saturating_sub(oldest).min(self.entries.len() as u64) as usize;
+        (self.entries.range(skipped..), Missed(missed))
+    }
+
+    /// The last entries that pass, oldest first.
+    pub fn last(&self, count: usize, passes: impl Fn(&T) -> bool) -> Vec<&T> {
+        let mut found: Vec<&T> =
+            self.entries.iter().rev().filter(|entry| passes(entry)).take(count).collect();
+        found.reverse();
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(capacity: usize, pushed: u64) -> Ring<u64> {
+        let mut ring = Ring::new(capacity);
+        (0..pushed).for_each(|entry| ring.push(entry));
+        ring
+    }
+
+    #[test]
+    fn the_newest_push_out_the_oldest() {
+        for (pushed, since, expected, missed) in [
+            (0, 0, vec![], 0),
+            (2, 0, vec![0, 1], 0),
+            (5, 0, vec![2, 3, 4], 2),
+            (5, 4, vec![4], 0),
+            (5, 5, vec![], 0),
+            (5, 9, vec![], 0),
+        ] {
+            let ring = ring(3, pushed);
+            let (entries, gone) = ring.since(since);
+            assert_eq!(
+                (entries.copied().collect::<Vec<_>>(), gone),
+                (expected, Missed(missed)),
+                "{pushed} {since}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_that_pass_come_in_order() {
+        assert_eq!(ring(10, 8).last(2, |entry| entry % 2 == 0), [&4, &6]);
+    }
+}
