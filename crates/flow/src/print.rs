@@ -104,21 +104,30 @@ fn icmp(message: IcmpMessage, [request, reply]: [u8; 2]) -> String {
 
 /// Which rule or reason decided; nothing where nothing is enforced.
 fn why(flow: &Flow) -> String {
-    let reason = flow.reason().map(|reason| reason.describe());
+    let reason = match &flow.l7 {
+        Some(request) if flow.verdict == Verdict::Dropped => Some(refusal(request)),
+        _ => flow.reason().map(|reason| reason.describe()),
+    };
     match (reason, flow.rule()) {
         (Some(reason), Some(rule)) => format!(" {reason}: {rule}"),
         (Some(reason), None) => format!(" {reason}"),
         (None, Some(rule)) => format!(" by {rule}"),
-        (None, None) if flow.kind == Kind::Request && flow.verdict == Verdict::Dropped => {
-            " no HTTP rule allows it".into()
-        }
         (None, None) => String::new(),
+    }
+}
+
+/// Only rules answer 403; every other answer was given before one was asked.
+fn refusal(request: &Layer7) -> &'static str {
+    match request.http.code {
+        Some(403) => "no HTTP rule allows it",
+        _ => "refused before any rule was asked",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::Request;
     use crate::testing::{Town, clock, dropped_syn, request};
     use abi::Address;
     use abi::event::{FlowEvent, Verdict as Number};
@@ -216,6 +225,15 @@ mod tests {
         assert_eq!(
             shown(Verdict::Dropped, "/private"),
             format!("{ends} DROPPED (HTTP/1.1 GET http://app1-service/private 403) no HTTP rule allows it")
+        );
+        let malformed = Request { status: Some(400), ..request(Verdict::Dropped, "/") };
+        let malformed = Flow::of_request(&malformed, &Town, clock());
+        assert!(line(&malformed, Paint::Plain).ends_with(" 400) refused before any rule was asked"));
+        let by_rule = Request { rule: 1, ..request(Verdict::Dropped, "/") };
+        let by_rule = Flow::of_request(&by_rule, &Town, clock());
+        assert!(
+            line(&by_rule, Paint::Plain)
+                .contains(" 403) no HTTP rule allows it: CiliumNetworkPolicy/default/rule1")
         );
         assert!(shown(Verdict::Dropped, "/\x1b[2J\n").contains(r"/\u{1b}[2J\n 403"));
     }

@@ -17,13 +17,15 @@ const ARROWS: &[(&str, Knows)] = &[
     ("flow", Knows::Only(&["abi"])),
     // Ring 2: pure logic.
     ("control", Knows::Only(&["abi", "identity", "policy", "service"])),
-    // Ring 3: adapters, which never know one another.
-    ("loader", Knows::Only(&["abi"])),
+    // Ring 3: adapters, which never know one another; two of them speak route netlink by the same small crate below.
+    ("netlink", Knows::Only(&[])),
+    ("loader", Knows::Only(&["abi", "netlink"])),
     ("proxy", Knows::Only(&["abi", "l7"])),
-    ("workload", Knows::Only(&["abi"])),
+    ("workload", Knows::Only(&["abi", "netlink"])),
     // Ring 4: roots, which put everything together, and what stands outside.
     ("agent", Knows::Everybody),
     ("nexin", Knows::Everybody),
+    ("testbed", Knows::Everybody),
     ("programs", Knows::Only(&["abi", "datapath"])),
     ("xtask", Knows::Only(&[])),
 ];

@@ -5,7 +5,7 @@ use crate::tree::{Crate, File};
 
 /// Crates without clock, socket, file, thread or environment: time and everything else are arguments.
 const PURE: &[&str] =
-    &["abi", "api", "control", "datapath", "flow", "identity", "l7", "manifest", "policy", "service"];
+    &["abi", "control", "datapath", "flow", "identity", "l7", "manifest", "policy", "service"];
 
 const EFFECTS: &[&str] = &[
     "std::env",
