@@ -1,0 +1,67 @@
+//! Answers that the proxy gives itself.
+
+/// Whether the connection stays open after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    Keep,
+    Close,
+}
+
+/// The body of every answer to a denied request; the incumbent's, which clients may look for.
+const DENIED: &str = "Access denied\r\n";
+
+/// Appends the answer to a denied request. An answer to HEAD has the fields of the body and not the body.
+pub(crate) fn deny(method: &str, then: Then, out: &mut Vec<u8>) {
+    write(403, "Forbidden", DENIED, then, out);
+    if method == "HEAD" {
+        out.truncate(out.len() - DENIED.len());
+    }
+}
+
+/// Appends the answer to a request that cannot be served; the connection is closed after it.
+pub(crate) fn refuse(status: u16, reason: &str, out: &mut Vec<u8>) {
+    let words = match status {
+        400 => "Bad Request",
+        408 => "Request Timeout",
+        417 => "Expectation Failed",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    };
+    write(status, words, &format!("{reason}\r\n"), Then::Close, out);
+}
+
+fn write(status: u16, words: &str, body: &str, then: Then, out: &mut Vec<u8>) {
+    let connection = match (then, status) {
+        (Then::Keep, _) => "",
+        (Then::Close, 426) => "Upgrade: HTTP/1.1\r\nConnection: Upgrade, close\r\n",
+        (Then::Close, _) => "Connection: close\r\n",
+    };
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status} {words}\r\nContent-Length: {length}\r\nContent-Type: text/plain\r\n{connection}\r\n{body}"
+    );
+    out.extend_from_slice(answer.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denied_request_is_told_so() {
+        let mut out = Vec::new();
+        deny("GET", Then::Keep, &mut out);
+        let expected = "HTTP/1.1 403 Forbidden\r\nContent-Length: 15\r\nContent-Type: text/plain\r\n\r\nAccess denied\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+        out.clear();
+        deny("HEAD", Then::Close, &mut out);
+        let expected = "HTTP/1.1 403 Forbidden\r\nContent-Length: 15\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+}

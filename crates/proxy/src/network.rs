@@ -1,0 +1,70 @@
+//! Addresses: where a connection was meant to go, and whom the server sees as its client.
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// The side of the network that differs between a node and a test on one address.
+pub trait Network: Send + Sync {
+    /// The server that the client of this connection meant to reach.
+    fn destination(&self, accepted: &TcpStream) -> io::Result<SocketAddr>;
+
+    /// A socket from which to connect to the server on behalf of the client.
+    fn socket(&self, client: SocketAddr, server: SocketAddr) -> io::Result<TcpSocket>;
+}
+
+/// Connections that packets were redirected into (`bpf_sk_assign`, TPROXY): both ends keep their addresses. Needs
+/// CAP_NET_ADMIN.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Transparent;
+
+impl Transparent {
+    /// A listener that takes redirected connections. All it sends, and what its connections send, carries
+    /// [`abi::mark::FROM_PROXY`].
+    pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+        let socket = transparent_socket(address)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&SockAddr::from(address))?;
+        socket.listen(4096)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    }
+}
+
+impl Network for Transparent {
+    fn destination(&self, accepted: &TcpStream) -> io::Result<SocketAddr> {
+        accepted.local_addr()
+    }
+
+    /// Bound to the client's address and port, both: with a port of its own, the proxy would run out of them, for the
+    /// ones of closed connections wait a minute to be used again (so connections to servers are also reset at the end,
+    /// when all has been said).
+    fn socket(&self, client: SocketAddr, server: SocketAddr) -> io::Result<TcpSocket> {
+        let socket = transparent_socket(server)?;
+        socket.bind(&SockAddr::from(client))?;
+        socket.set_nonblocking(true)?;
+        Ok(TcpSocket::from_std_stream(socket.into()))
+    }
+}
+
+/// A socket of the address's family that may use addresses of others, marked as the proxy's.
+fn transparent_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    match address {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_mark(abi::mark::FROM_PROXY)?;
+    Ok(socket)
+}
+
+/// Makes closing a connection reset it, so that its port is free at once.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)) {
+        tracing::debug!(%error, "a connection will linger");
+    }
+}

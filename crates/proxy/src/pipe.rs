@@ -1,0 +1,105 @@
+//! One direction of a connection: what came in from one end, and what may go out to the other.
+//!
+//! Heads are written anew and go out from a buffer of their own; bodies go out from where they came in, uncopied.
+
+use std::io::IoSlice;
+
+/// How much is read ahead; a head of the largest size must fit.
+const LIMIT: usize = l7::head::MAX_HEAD + 4096;
+/// How much is read at once.
+const READ: usize = 16 * 1024;
+
+/// Bytes on their way. Going out first: `written`; then the first `passing` bytes of what came in.
+#[derive(Debug, Default)]
+pub(crate) struct Pipe {
+    input: Vec<u8>,
+    /// Where in `input` the bytes begin that are still here.
+    start: usize,
+    passing: usize,
+    written: Vec<u8>,
+    /// How much of `written` has gone out.
+    gone: usize,
+    /// The end that bytes come from has sent its last.
+    pub(crate) ended: bool,
+}
+
+impl Pipe {
+    /// What came in and was not decided on.
+    pub(crate) fn input(&self) -> &[u8] {
+        &self.input[self.start + self.passing..]
+    }
+
+    /// The same bytes to be changed, and the place to write what goes out instead of them. Only while no body passes,
+    /// for that would go out later.
+    pub(crate) fn rewrite(&mut self) -> (&mut [u8], &mut Vec<u8>) {
+        debug_assert_eq!(self.passing, 0, "a head would overtake a body");
+        (&mut self.input[self.start..], &mut self.written)
+    }
+
+    /// Lets this many bytes of the input go out as they are.
+    pub(crate) fn pass(&mut self, count: usize) {
+        self.passing += count;
+    }
+
+    /// Drops this many bytes of the input.
+    pub(crate) fn discard(&mut self, count: usize) {
+        debug_assert_eq!(self.passing, 0, "the bytes before are still needed");
+        self.start += count;
+        self.tidy();
+    }
+
+    /// Drops all that was to go out, since nobody takes it any more.
+    pub(crate) fn abandon(&mut self) {
+        self.start += std::mem::take(&mut self.passing);
+        self.written.clear();
+        self.gone = 0;
+        self.tidy();
+    }
+
+    /// Whether anything waits to go out.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.passing > 0 || self.gone < self.written.len()
+    }
+
+    /// What is to go out, in order.
+    pub(crate) fn outgoing(&self) -> [IoSlice<'_>; 2] {
+        let passing = &self.input[self.start..self.start + self.passing];
+        [IoSlice::new(&self.written[self.gone..]), IoSlice::new(passing)]
+    }
+
+    /// Notes that this many bytes of [`Self::outgoing`] went out.
+    pub(crate) fn sent(&mut self, count: usize) {
+        let of_written = count.min(self.written.len() - self.gone);
+        self.gone += of_written;
+        if self.gone == self.written.len() {
+            self.written.clear();
+            self.gone = 0;
+        }
+        self.start += count - of_written;
+        self.passing -= count - of_written;
+        self.tidy();
+    }
+
+    /// Whether there is room to read more into.
+    pub(crate) fn wants_input(&self) -> bool {
+        !self.ended && self.input.len() - self.start < LIMIT
+    }
+
+    /// Where to read to: a buffer to append to, with room.
+    pub(crate) fn room(&mut self) -> &mut Vec<u8> {
+        let room = READ.min(LIMIT - (self.input.len() - self.start));
+        if self.input.capacity() - self.input.len() < room {
+            self.input.drain(..self.start);
+            self.start = 0;
+            self.input.reserve(room);
+        }
+        &mut self.input
+    }
+
+    fn tidy(&mut self) {
+        if self.start == self.input.len() {
+            self.input.clear();
+            self.start = 0;
+        }
+    }
+}

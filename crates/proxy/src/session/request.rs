@@ -1,0 +1,178 @@
+//! What comes from the client: heads that are decided on, bodies that pass or are thrown away.
+
+use super::{Ending, Exchange, Now, Receiving, Sending, Server, Session};
+use crate::answer::{self, Then};
+use crate::event::{RequestEvent, Verdict};
+use crate::judge::{Judgement, Unknown};
+use l7::head::MAX_FIELDS;
+use l7::{Body, Field, Framing, Refusal, Request, Scanner};
+use std::ops::Range;
+
+/// A request that was just read, without the bytes it was read from.
+struct Incoming {
+    event: RequestEvent,
+    framing: Framing,
+    close: bool,
+    websocket: bool,
+    expects_continue: bool,
+    outcome: Result<Judgement, Unknown>,
+}
+
+impl Session {
+    /// Takes a step with what came from the client; tells whether there was one to take.
+    pub(super) fn advance_request(&mut self, now: Now) -> bool {
+        let input = self.to_server.input();
+        match &mut self.sending {
+            // The answer before goes out first; a head written now would overtake a body that is passing.
+            Sending::Head(_) if self.to_client.is_pending() || self.to_server.is_pending() => false,
+            Sending::Head(scanner) => match scanner.scan(input) {
+                Ok(Some(head)) => {
+                    self.begin(head, now);
+                    true
+                }
+                Ok(None) => {
+                    if self.to_server.ended {
+                        self.ending = Some(Ending::Drain);
+                    }
+                    false
+                }
+                Err(refusal) => {
+                    self.refuse(refusal, now);
+                    true
+                }
+            },
+            Sending::Body(body) => match body.advance(input) {
+                Ok(count) => {
+                    let done = body.is_done();
+                    self.to_server.pass(count);
+                    if done {
+                        self.sending = Sending::Complete;
+                    } else if self.to_server.ended {
+                        self.client_broke(now);
+                    }
+                    count > 0 || done
+                }
+                Err(refusal) => {
+                    self.to_server.abandon();
+                    self.fail(refusal, now);
+                    true
+                }
+            },
+            Sending::Discard(body, left) => match body.advance(input) {
+                Ok(count) if count as u64 <= *left => {
+                    *left -= count as u64;
+                    let done = body.is_done();
+                    self.to_server.discard(count);
+                    if done {
+                        self.await_request(now);
+                    } else if self.to_server.ended {
+                        self.ending = Some(Ending::Drain);
+                    }
+                    count > 0 || done
+                }
+                Ok(_) | Err(_) => {
+                    self.ending = Some(Ending::Drain);
+                    true
+                }
+            },
+            Sending::Complete => false,
+            Sending::Tunnel => {
+                let count = input.len();
+                self.to_server.pass(count);
+                count > 0
+            }
+        }
+    }
+
+    /// A request's head is there: it is read, decided on, and forwarded or answered.
+    fn begin(&mut self, head: Range<usize>, now: Now) {
+        let end = head.end;
+        self.head_since = None;
+        let incoming = match self.read_request(head, now) {
+            Ok(incoming) => incoming,
+            Err(refusal) => return self.refuse(refusal, now),
+        };
+        self.to_server.discard(end);
+        match &incoming.outcome {
+            Ok(judgement) if judgement.allows() => self.forward(incoming, now),
+            Ok(_) => self.deny(incoming),
+            Err(unknown) => {
+                let Unknown { status, reason } = *unknown;
+                self.answer_refusal(incoming.event, Refusal { status, reason });
+            }
+        }
+    }
+
+    /// Parses the head and asks for a judgement; where it allows, the head is written to go out.
+    fn read_request(&mut self, head: Range<usize>, now: Now) -> Result<Incoming, Refusal> {
+        let mut event = self.blank_event(now);
+        let (input, out) = self.to_server.rewrite();
+        let mut storage = [Field::default(); MAX_FIELDS];
+        let request = Request::parse(&mut input[head], &mut storage)?;
+        event.method.push_str(request.method);
+        event.path.push_str(request.path);
+        event.host.push_str(request.host);
+        let outcome = self.judge.decide(&request.view());
+        if let Ok(judgement) = &outcome {
+            (event.source_identity, event.destination_identity) = judgement.identities;
+            event.decisions.clone_from(&judgement.decisions);
+            if judgement.allows() {
+                request.write(out);
+            }
+        }
+        let expects_continue = request.fields.iter().any(|field| field.name.eq_ignore_ascii_case("expect"));
+        let Request { framing, close, websocket, .. } = request;
+        Ok(Incoming { event, framing, close, websocket, expects_continue, outcome })
+    }
+
+    fn forward(&mut self, incoming: Incoming, now: Now) {
+        self.exchange = Some(Exchange {
+            method: incoming.event.method.clone(),
+            event: Some(incoming.event),
+            began: now.instant,
+            websocket: incoming.websocket,
+            close: incoming.close,
+        });
+        self.sending = Sending::Body(Body::new(incoming.framing));
+        self.receiving = Receiving::Head(Scanner::default());
+        if self.server == Server::Idle {
+            self.server = Server::Wanted;
+        }
+    }
+
+    /// Answers 403. The connection stays where the rest of the request can be told from the next one and is not long;
+    /// a client that waits to be told to go on may send its body or not, so there it cannot.
+    fn deny(&mut self, incoming: Incoming) {
+        let short = match incoming.framing {
+            Framing::Empty => true,
+            Framing::Length(length) => length <= self.config.discard_limit,
+            Framing::Chunked => true,
+            Framing::UntilClose => false,
+        };
+        let keep = short && !incoming.close && !incoming.expects_continue;
+        let then = if keep { Then::Keep } else { Then::Close };
+        answer::deny(&incoming.event.method, then, self.to_client.rewrite().1);
+        self.sending = Sending::Discard(Body::new(incoming.framing), self.config.discard_limit);
+        if !keep {
+            self.ending = Some(Ending::Drain);
+        }
+        self.events.push(RequestEvent {
+            status: Some(403),
+            verdict: Verdict::Deny,
+            reason: "no HTTP rule allows it",
+            ..incoming.event
+        });
+    }
+
+    /// Answers a request that could not be read.
+    pub(super) fn refuse(&mut self, refusal: Refusal, now: Now) {
+        let event = self.blank_event(now);
+        self.answer_refusal(event, refusal);
+    }
+
+    fn answer_refusal(&mut self, event: RequestEvent, Refusal { status, reason }: Refusal) {
+        answer::refuse(status, reason, self.to_client.rewrite().1);
+        self.events.push(RequestEvent { status: Some(status), verdict: Verdict::Refuse, reason, ..event });
+        self.ending = Some(Ending::Drain);
+    }
+}

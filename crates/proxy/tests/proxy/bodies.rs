@@ -1,0 +1,170 @@
+//! Bodies in both directions, however they are framed.
+
+use crate::harness::{Server, Step, World, hear, say};
+
+#[test]
+fn bodies_with_a_length_pass() {
+    let answer = "HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nworld";
+    let server = Server::new(vec![vec![hear("hello"), say(answer), hear("again"), say(answer)]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 5\r\n\r\n";
+    client.send(request);
+    client.send("hel");
+    client.send("lo");
+    client.expect(answer);
+    client.send(format!("{request}again"));
+    client.expect(answer);
+    assert_eq!(server.heard(), [format!("{request}hello{request}again")]);
+}
+
+#[test]
+fn chunks_and_trailers_pass_unchanged() {
+    let chunks = "5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nX-Sum: 1\r\n\r\n";
+    let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    let server = Server::new(vec![vec![
+        hear("X-Sum: 1\r\n\r\n"),
+        say(&answer),
+        hear("X-Sum: 1\r\n\r\n"),
+        say(&answer),
+    ]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    let request = format!("POST /public HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    for byte in request.as_bytes().chunks(3) {
+        client.send(byte);
+    }
+    client.expect(&answer);
+    client.send(&request);
+    client.expect(&answer);
+    assert_eq!(server.heard(), [request.repeat(2)]);
+}
+
+#[test]
+fn large_bodies_stream_both_ways_at_once() {
+    const SIZE: usize = 20_000_000;
+    let body: Vec<u8> = (0..SIZE).map(|index| (index % 251) as u8).collect();
+    let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").into_bytes();
+    answer.extend_from_slice(&body);
+    // The answer begins before the request has ended.
+    let script = vec![hear("\r\n\r\n"), Step::Swallow(1000), say(&answer), Step::Swallow(SIZE - 1000)];
+    let server = Server::new(vec![script]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(format!("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: {SIZE}\r\n\r\n"));
+    let mut writer = client.stream.try_clone().expect("a second handle");
+    let sent = body.clone();
+    let writing = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &sent));
+    client.expect(b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n");
+    let mut found = vec![0; SIZE];
+    std::io::Read::read_exact(&mut client.stream, &mut found).expect("the whole body");
+    assert!(found == body, "the body was changed");
+    writing.join().expect("no panic").expect("the server reads all");
+    server.heard();
+}
+
+#[test]
+fn answers_without_a_body_end_with_their_head() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+    let none = "HTTP/1.1 204 No Content\r\n\r\n";
+    let same = "HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\n\r\n";
+    let script = [head, none, same].into_iter().flat_map(|answer| [hear("\r\n\r\n"), say(answer)]).collect();
+    let server = Server::new(vec![script]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    for (method, answer) in [("HEAD", head), ("GET", none), ("GET", same)] {
+        client.send(format!("{method} /public HTTP/1.1\r\nHost: svc\r\n\r\n"));
+        client.expect(answer);
+    }
+    server.heard();
+}
+
+#[test]
+fn an_answer_until_close_closes() {
+    let server =
+        Server::new(vec![vec![hear("\r\n\r\n"), say("HTTP/1.0 200 OK\r\n\r\nall "), say("there is")]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send("GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");
+    client.expect("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall there is");
+    client.expect_end();
+}
+
+#[test]
+fn a_client_is_told_to_go_on_by_the_server() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let script = vec![hear("\r\n\r\n"), say("HTTP/1.1 100 Continue\r\n\r\n"), hear("abc"), say(answer)];
+    let server = Server::new(vec![script]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
+    client.send(request);
+    client.expect("HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("abc");
+    client.expect(answer);
+    assert_eq!(server.heard(), [format!("{request}abc")]);
+    let event = world.event();
+    assert_eq!(event.status, Some(200));
+    world.no_event();
+}
+
+#[test]
+fn a_denied_client_that_waits_to_go_on_is_closed() {
+    let server = Server::new(vec![]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send("POST /private HTTP/1.1\r\nHost: svc\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.status(), 403);
+    client.expect("Access denied\r\n");
+    client.expect_end();
+    assert!(server.heard().is_empty());
+}
+
+#[test]
+fn a_websocket_is_a_tunnel_once_the_server_agrees() {
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let server = Server::new(vec![vec![
+        hear("\r\n\r\n"),
+        say([switching, "\0frame"].concat()),
+        hear("GET /private"),
+        say("\0more"),
+    ]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    let request = "GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    client.send(request);
+    client.expect([switching, "\0frame"].concat());
+    // Frames are not requests, whatever they look like.
+    client.send("GET /private");
+    client.expect("\0more");
+    client.expect_end();
+    drop(client);
+    assert_eq!(server.heard(), [[request, "GET /private"].concat()]);
+    assert_eq!(world.event().status, Some(101));
+}
+
+#[test]
+fn without_the_servers_consent_there_is_no_tunnel() {
+    let refused = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(refused)]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    let request = "GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    // What follows was sent in the hope of a tunnel; it is judged as a request.
+    client.send([request, "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n"].concat());
+    client.expect(refused);
+    assert_eq!(client.status(), 403);
+    assert_eq!(server.heard(), [request]);
+}
+
+#[test]
+fn a_server_that_switches_unasked_is_refused() {
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(switching)]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send("GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n");
+    assert_eq!(client.status(), 502);
+    client.rest();
+    assert_eq!(server.heard(), ["GET /public HTTP/1.1\r\nHost: svc\r\n\r\n"]);
+}

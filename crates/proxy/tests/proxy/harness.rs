@@ -1,0 +1,324 @@
+//! A proxy under test with its policy, its recorder of events, a scripted server, and clients.
+
+use l7::{HttpRule, Matcher};
+use proxy::{Applied, Config, Events, Flow, Network, Policy, Proxy, RequestEvent};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long any single step of a test may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Policy that tests change: one set of rules in each direction, or none.
+#[derive(Default)]
+pub(crate) struct TestPolicy {
+    generation: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    known: bool,
+    egress: Option<Arc<Matcher>>,
+    ingress: Option<Arc<Matcher>>,
+    /// Whether flows name sets that nobody knows.
+    forgetful: bool,
+}
+
+pub(crate) const EGRESS: Applied = Applied { set: 1, rule: 11, direction: abi::policy::Direction::Egress };
+pub(crate) const INGRESS: Applied = Applied { set: 2, rule: 22, direction: abi::policy::Direction::Ingress };
+
+impl TestPolicy {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().expect("no test panics with it"));
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn ingress(&self, rules: &[HttpRule]) {
+        let matcher = Arc::new(Matcher::new(rules).expect("the rules of tests compile"));
+        self.change(|state| (state.known, state.ingress) = (true, Some(matcher)));
+    }
+
+    pub(crate) fn egress(&self, rules: &[HttpRule]) {
+        let matcher = Arc::new(Matcher::new(rules).expect("the rules of tests compile"));
+        self.change(|state| (state.known, state.egress) = (true, Some(matcher)));
+    }
+
+    pub(crate) fn no_rules(&self) {
+        self.change(|state| *state = State { known: true, ..State::default() });
+    }
+
+    pub(crate) fn unknown_flow(&self) {
+        self.change(|state| state.known = false);
+    }
+
+    pub(crate) fn unknown_sets(&self) {
+        self.change(|state| state.forgetful = true);
+    }
+}
+
+impl Policy for TestPolicy {
+    fn flow(&self, _client: SocketAddr, _server: SocketAddr) -> Option<Flow> {
+        let state = self.state.lock().expect("no test panics with it");
+        let mut applied = Vec::new();
+        applied.extend(state.egress.is_some().then_some(EGRESS));
+        applied.extend(state.ingress.is_some().then_some(INGRESS));
+        state.known.then_some(Flow { source_identity: 256, destination_identity: 257, applied })
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    fn rules(&self, set: u32) -> Option<Arc<Matcher>> {
+        let state = self.state.lock().expect("no test panics with it");
+        let rules = if set == EGRESS.set { &state.egress } else { &state.ingress };
+        rules.clone().filter(|_| !state.forgetful)
+    }
+}
+
+/// Hands events to the test.
+struct Recorder(mpsc::Sender<RequestEvent>);
+
+impl Events for Recorder {
+    fn report(&self, event: RequestEvent) {
+        // A test that ended before its connections does not listen any more.
+        let _ = self.0.send(event);
+    }
+}
+
+/// Every connection was meant for one server, and comes from wherever it comes.
+struct Fixed(SocketAddr);
+
+impl Network for Fixed {
+    fn destination(&self, _accepted: &tokio::net::TcpStream) -> io::Result<SocketAddr> {
+        Ok(self.0)
+    }
+
+    fn socket(&self, _client: SocketAddr, _server: SocketAddr) -> io::Result<tokio::net::TcpSocket> {
+        tokio::net::TcpSocket::new_v4()
+    }
+}
+
+/// A proxy in front of an address.
+pub(crate) struct World {
+    pub(crate) policy: Arc<TestPolicy>,
+    pub(crate) server: SocketAddr,
+    events: mpsc::Receiver<RequestEvent>,
+    address: SocketAddr,
+}
+
+impl World {
+    /// A proxy before this server, whose ingress policy is to allow `GET` and `POST` under `/public`.
+    pub(crate) fn new(server: SocketAddr) -> Self {
+        Self::with(server, quick())
+    }
+
+    pub(crate) fn with(server: SocketAddr, config: Config) -> Self {
+        let policy = Arc::new(TestPolicy::default());
+        policy.ingress(&[rule("GET|POST|HEAD", "/public.*")]);
+        let (sender, events) = mpsc::channel();
+        let proxy = Proxy::new(config, policy.clone(), Arc::new(Recorder(sender)), Arc::new(Fixed(server)));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+        listener.set_nonblocking(true).expect("sockets can be non-blocking");
+        let address = listener.local_addr().expect("it is bound");
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime
+                .expect("a runtime can be made")
+                .block_on(proxy.serve(listener))
+                .expect("it serves for ever");
+        });
+        Self { policy, server, events, address }
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// The next event.
+    #[track_caller]
+    pub(crate) fn event(&self) -> RequestEvent {
+        self.events.recv_timeout(PATIENCE).expect("each request makes an event")
+    }
+
+    /// Tells that no event is waiting.
+    #[track_caller]
+    pub(crate) fn no_event(&self) {
+        assert_eq!(self.events.try_recv().ok(), None);
+    }
+}
+
+/// Limits that let tests of time-outs end soon.
+pub(crate) fn quick() -> Config {
+    Config {
+        head_timeout: Duration::from_millis(300),
+        idle_timeout: Duration::from_millis(600),
+        stall_timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(2),
+        linger_timeout: Duration::from_millis(300),
+        discard_limit: 64 * 1024,
+        max_connections: 100,
+    }
+}
+
+pub(crate) fn rule(method: &str, path: &str) -> HttpRule {
+    HttpRule { method: Some(method.to_owned()), path: Some(path.to_owned()), ..HttpRule::default() }
+}
+
+/// A client that says and hears exact bytes.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+}
+
+impl Client {
+    fn new(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the proxy listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        Self { stream }
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).expect("the proxy reads");
+    }
+
+    /// Reads as many bytes as these and compares.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        let mut found = vec![0; expected.len()];
+        let mut filled = 0;
+        while filled < found.len() {
+            match self.stream.read(&mut found[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&found[..filled])),
+            }
+        }
+        assert_eq!(String::from_utf8_lossy(&found[..filled]), String::from_utf8_lossy(expected));
+    }
+
+    /// Reads a head and gives its status.
+    #[track_caller]
+    pub(crate) fn status(&mut self) -> u16 {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_eq!(
+                self.stream.read(&mut byte).expect("an answer"),
+                1,
+                "{:?}",
+                String::from_utf8_lossy(&head)
+            );
+            head.push(byte[0]);
+        }
+        String::from_utf8_lossy(&head)[9..12].parse().expect("a status")
+    }
+
+    /// Reads to the end; a reset counts as one.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "the proxy must close"),
+        }
+        rest
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_end(&mut self) {
+        let rest = self.rest();
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+    }
+}
+
+/// A step of a scripted server.
+pub(crate) enum Step {
+    /// Reads until what was read since the last such step ends like this.
+    Hear(&'static str),
+    /// Reads to the end of the connection; a reset counts as one.
+    End,
+    /// Reads this many bytes and keeps none of them.
+    Swallow(usize),
+    Say(Vec<u8>),
+    /// Closes with a reset.
+    Reset,
+}
+
+pub(crate) fn hear(end: &'static str) -> Step {
+    Step::Hear(end)
+}
+
+pub(crate) fn say(bytes: impl AsRef<[u8]>) -> Step {
+    Step::Say(bytes.as_ref().to_vec())
+}
+
+/// A server that follows one script for each connection, in order, and then closes.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    thread: JoinHandle<Vec<String>>,
+}
+
+impl Server {
+    pub(crate) fn new(scripts: Vec<Vec<Step>>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+        let address = listener.local_addr().expect("it is bound");
+        let thread = thread::spawn(move || {
+            scripts
+                .into_iter()
+                .map(|script| follow(listener.accept().expect("a connection").0, script))
+                .collect()
+        });
+        Self { address, thread }
+    }
+
+    /// Ends when all scripts were followed; gives all that was heard on each connection, up to its end.
+    #[track_caller]
+    pub(crate) fn heard(self) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.thread.is_finished() {
+            assert!(Instant::now() < deadline, "the server still waits for something");
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.thread.join().expect("the script was followed")
+    }
+}
+
+fn follow(mut stream: TcpStream, script: Vec<Step>) -> String {
+    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    let mut heard = Vec::new();
+    for step in script {
+        match step {
+            Step::Hear(end) => hear_until(&mut stream, end, &mut heard),
+            Step::Swallow(count) => {
+                let mut taken = io::Read::by_ref(&mut stream).take(count as u64);
+                assert_eq!(io::copy(&mut taken, &mut io::sink()).expect("bytes"), count as u64);
+            }
+            // A client that breaks off is the test's business.
+            Step::End => drop(stream.read_to_end(&mut heard)),
+            Step::Say(bytes) => drop(stream.write_all(&bytes)),
+            Step::Reset => {
+                socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket lingers");
+                return String::from_utf8_lossy(&heard).into_owned();
+            }
+        }
+    }
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+fn hear_until(stream: &mut TcpStream, end: &str, heard: &mut Vec<u8>) {
+    let from = heard.len();
+    let mut byte = [0];
+    while !heard[from..].ends_with(end.as_bytes()) {
+        match stream.read(&mut byte) {
+            Ok(1) => heard.push(byte[0]),
+            other => {
+                panic!("{other:?} instead of {end:?} after {:?}", String::from_utf8_lossy(&heard[from..]))
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Requests that are malformed or mean to be understood in two ways: none of their bytes reach the server.
+
+use crate::harness::{Server, World, hear, say};
+use proxy::Verdict;
+
+#[track_caller]
+fn refused(status: u16, bytes: impl AsRef<[u8]>) {
+    let server = Server::new(vec![]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(bytes.as_ref());
+    assert_eq!(client.status(), status, "{}", String::from_utf8_lossy(bytes.as_ref()));
+    let rest = client.rest();
+    assert!(
+        !rest.windows(9).any(|bytes| bytes == b"HTTP/1.1 "),
+        "a second answer: {}",
+        String::from_utf8_lossy(&rest)
+    );
+    let event = world.event();
+    assert_eq!((event.verdict, event.status), (Verdict::Refuse, Some(status)));
+    assert!(!event.reason.is_empty());
+    assert!(server.heard().is_empty());
+}
+
+#[test]
+fn malformed_requests_are_refused_and_the_connection_closed() {
+    let smuggled = "GET /public HTTP/1.1\r\nHost: svc\r\n\r\n";
+    for (status, head) in [
+        (
+            400,
+            "POST /public HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n",
+        ),
+        (400, "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 0, 42\r\n\r\n"),
+        (501, "POST /public HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: xchunked\r\n\r\n"),
+        (400, "GET /public HTTP/1.1\r\nHost: svc\r\nHost: other\r\n\r\n"),
+        (400, "GET /public HTTP/1.1\r\n\r\n"),
+        (400, "GET /public\0 HTTP/1.1\r\nHost: svc\r\n\r\n"),
+        (400, "GET /public%2f..%2fprivate HTTP/1.1\r\nHost: svc\r\n\r\n"),
+        (501, "CONNECT svc:80 HTTP/1.1\r\nHost: svc:80\r\n\r\n"),
+        (426, "GET /public HTTP/1.0\r\n\r\n"),
+        (505, "GET /public HTTP/3.0\r\nHost: svc\r\n\r\n"),
+        (417, "POST /public HTTP/1.1\r\nHost: svc\r\nExpect: the-unexpected\r\n\r\n"),
+    ] {
+        refused(status, [head, smuggled].concat());
+    }
+}
+
+#[test]
+fn other_protocols_are_refused_at_once() {
+    refused(505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    refused(400, b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03");
+    refused(400, "SSH-2.0-client\r\n");
+    refused(400, "hello\n");
+    refused(400, "\r\n".repeat(2000));
+}
+
+#[test]
+fn a_head_larger_than_the_limit_is_refused() {
+    refused(431, format!("GET /public HTTP/1.1\r\nHost: svc\r\nX: {}", "a".repeat(70_000)));
+    refused(431, format!("GET /public HTTP/1.1\r\nHost: svc\r\n{}\r\n", "X: y\r\n".repeat(101)));
+}
+
+#[test]
+fn the_largest_head_passes() {
+    let head = "GET /public HTTP/1.1\r\nHost: svc\r\nX: ";
+    let request = format!("{head}{}\r\n\r\n", "a".repeat(l7::head::MAX_HEAD - head.len() - 4));
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer)]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(&request);
+    client.expect(answer);
+    assert!(server.heard() == [request], "the head was changed");
+}
+
+#[test]
+fn a_chunk_that_goes_wrong_ends_the_exchange() {
+    let server = Server::new(vec![vec![hear("\r\n\r\n")]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client
+        .send("POST /public HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcXX0\r\n\r\n");
+    assert_eq!(client.status(), 400);
+    client.rest();
+    let event = world.event();
+    assert_eq!((event.status, event.reason), (Some(400), "a malformed chunk"));
+    drop(server);
+}
+
+#[test]
+fn a_large_body_of_a_denied_request_is_not_waited_for() {
+    let server = Server::new(vec![]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send("POST /private HTTP/1.1\r\nHost: svc\r\nContent-Length: 1000000\r\n\r\nabc");
+    assert_eq!(client.status(), 403);
+    client.expect("Access denied\r\n");
+    client.expect_end();
+    assert!(server.heard().is_empty());
+}
+
+#[test]
+fn an_endless_body_of_a_denied_request_is_not_read_for_ever() {
+    let server = Server::new(vec![]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send("POST /private HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(client.status(), 403);
+    let mut writer = client.stream.try_clone().expect("a second handle");
+    std::thread::spawn(move || while std::io::Write::write_all(&mut writer, b"5\r\nhello\r\n").is_ok() {});
+    client.expect("Access denied\r\n");
+    client.rest();
+    assert!(server.heard().is_empty());
+}

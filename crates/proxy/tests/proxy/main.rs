@@ -1,0 +1,8 @@
+//! The whole proxy over real sockets on loopback, between a client and a server that follow scripts.
+#![forbid(unsafe_code)]
+
+mod bodies;
+mod endings;
+mod harness;
+mod hostile;
+mod verdicts;

@@ -1,0 +1,150 @@
+//! Who is let through, under which policy, and what is told of it.
+
+use crate::harness::{EGRESS, INGRESS, Server, Step, World, hear, rule, say};
+use proxy::{Decision, Verdict};
+
+const GET: &str = "GET /public HTTP/1.1\r\nHost: svc\r\n\r\n";
+const PRIVATE: &str = "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const DENIED: &str =
+    "HTTP/1.1 403 Forbidden\r\nContent-Length: 15\r\nContent-Type: text/plain\r\n\r\nAccess denied\r\n";
+
+/// One exchange of the server.
+fn ok() -> [Step; 2] {
+    [hear("\r\n\r\n"), say(OK)]
+}
+
+#[test]
+fn an_allowed_request_reaches_the_server() {
+    let server = Server::new(vec![ok().into()]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(
+        "GET /public/../public?x=%2e HTTP/1.1\r\nhost:svc:80\r\nA:  b\r\nConnection: keep-alive\r\n\r\n",
+    );
+    client.expect(OK);
+    assert_eq!(server.heard(), ["GET /public?x=%2e HTTP/1.1\r\nhost: svc:80\r\nA: b\r\n\r\n"]);
+
+    let event = world.event();
+    assert_eq!((event.verdict, event.status, event.reason), (Verdict::Forward, Some(200), ""));
+    assert_eq!((event.source_identity, event.destination_identity), (256, 257));
+    assert_eq!((&*event.method, &*event.path, &*event.host), ("GET", "/public?x=%2e", "svc:80"));
+    assert_eq!(event.decisions, [Decision { applied: INGRESS, http_rule: Some(0) }]);
+    assert_eq!((event.client, event.server), (client.stream.local_addr().expect("bound"), world.server));
+    assert!(!event.latency.is_zero());
+    world.no_event();
+}
+
+#[test]
+fn a_denied_request_is_answered_and_the_connection_stays() {
+    let server = Server::new(vec![ok().into()]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(PRIVATE);
+    client.expect(DENIED);
+    client.send("POST /private HTTP/1.1\r\nHost: svc\r\nContent-Length: 5\r\n\r\nhello");
+    client.expect(DENIED);
+    client.send(
+        "POST /private HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+    );
+    client.expect(DENIED);
+    client.send("HEAD /private HTTP/1.1\r\nHost: svc\r\n\r\n");
+    client.expect(DENIED.trim_end_matches("Access denied\r\n"));
+    client.send(GET);
+    client.expect(OK);
+    assert_eq!(server.heard(), [GET]);
+    for method in ["GET", "POST", "POST", "HEAD"] {
+        let event = world.event();
+        assert_eq!((event.verdict, event.status, &*event.method), (Verdict::Deny, Some(403), method));
+        assert_eq!(event.decisions, [Decision { applied: INGRESS, http_rule: None }]);
+    }
+    assert_eq!(world.event().verdict, Verdict::Forward);
+}
+
+#[test]
+fn both_sides_must_allow() {
+    let server = Server::new(vec![ok().into()]);
+    let world = World::new(server.address);
+    world.policy.egress(&[rule("GET", "/.*"), rule("PUT", "/.*")]);
+    let mut client = world.connect();
+    client.send("POST /public HTTP/1.1\r\nHost: svc\r\n\r\n");
+    client.expect(DENIED);
+    assert_eq!(world.event().decisions, [Decision { applied: EGRESS, http_rule: None }]);
+    client.send("PUT /public HTTP/1.1\r\nHost: svc\r\n\r\n");
+    client.expect(DENIED);
+    let allowed_out = Decision { applied: EGRESS, http_rule: Some(1) };
+    assert_eq!(world.event().decisions, [allowed_out, Decision { applied: INGRESS, http_rule: None }]);
+    client.send(GET);
+    client.expect(OK);
+    assert_eq!(world.event().decisions.len(), 2);
+    assert_eq!(server.heard(), [GET]);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let server = Server::new(vec![[ok(), ok()].into_iter().flatten().collect()]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send([GET, PRIVATE, GET, PRIVATE].concat());
+    client.expect([OK, DENIED, OK, DENIED].concat());
+    assert_eq!(server.heard(), [[GET, GET].concat()]);
+    let verdicts: Vec<_> = (0..4).map(|_| world.event().verdict).collect();
+    assert_eq!(verdicts, [Verdict::Forward, Verdict::Deny, Verdict::Forward, Verdict::Deny]);
+}
+
+#[test]
+fn a_change_of_policy_takes_effect_at_the_next_request() {
+    let script = vec![ok(), ok()].into_iter().flatten().collect();
+    let server = Server::new(vec![script]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(GET);
+    client.expect(OK);
+    world.policy.ingress(&[rule("GET", "/other")]);
+    client.send(GET);
+    client.expect(DENIED);
+    world.policy.no_rules();
+    client.send(PRIVATE);
+    client.expect(OK);
+    assert_eq!(server.heard(), [[GET, PRIVATE].concat()]);
+}
+
+#[test]
+fn where_policy_cannot_be_asked_the_answer_is_no() {
+    let server = Server::new(vec![ok().into()]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(GET);
+    client.expect(OK);
+    assert_eq!(world.event().status, Some(200));
+    drop(client);
+    server.heard();
+
+    let mut client = world.connect();
+    world.policy.unknown_flow();
+    client.send(GET);
+    assert_eq!(client.status(), 503);
+    client.rest();
+    let event = world.event();
+    assert_eq!((event.verdict, event.status, &*event.path), (Verdict::Refuse, Some(503), "/public"));
+
+    let mut client = world.connect();
+    world.policy.ingress(&[rule("GET", "/public")]);
+    world.policy.unknown_sets();
+    client.send(GET);
+    assert_eq!(client.status(), 500);
+    client.rest();
+    assert_eq!(world.event().verdict, Verdict::Refuse);
+    world.no_event();
+}
+
+#[test]
+fn an_empty_rule_set_denies_everything() {
+    let server = Server::new(vec![]);
+    let world = World::new(server.address);
+    world.policy.ingress(&[]);
+    let mut client = world.connect();
+    client.send(GET);
+    client.expect(DENIED);
+    assert!(server.heard().is_empty());
+}
