@@ -40,6 +40,7 @@ fn of_file(file: &File) -> Vec<Finding> {
         findings.extend(length::excesses(file));
         findings.extend(attributes::unreasoned(file));
         findings.extend(attributes::unproven(file));
+        findings.extend(attributes::skipped(file));
         findings.extend(purity::effects(file));
     }
     findings

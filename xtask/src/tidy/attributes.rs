@@ -1,4 +1,5 @@
-//! Lints that are switched off say why; unsafe blocks carry their proof, also where clippy does not look.
+//! What is switched off says why, lints as well as tests; unsafe blocks carry their proof, also where clippy does not
+//! look.
 
 use super::{Finding, at, numbered};
 use crate::tree::File;
@@ -25,6 +26,15 @@ pub(super) fn unreasoned(file: &File) -> Vec<Finding> {
         .collect()
 }
 
+/// Tests that are switched off otherwise than by the one mark that `scripts/test` knows: those run as root.
+pub(super) fn skipped(file: &File) -> Vec<Finding> {
+    let marks = numbered(&file.text).filter(|(_, line)| line.trim_start().starts_with("#[ignore"));
+    let unknown = marks.filter(|(_, line)| line.trim() != "#[ignore = \"needs root\"]");
+    unknown
+        .map(|(line, _)| at(&file.path, line, "a test is skipped for no reason but `needs root`"))
+        .collect()
+}
+
 /// Unsafe blocks and implementations without a `SAFETY:` comment before them.
 pub(super) fn unproven(file: &File) -> Vec<Finding> {
     let lines: Vec<&str> = file.text.lines().collect();
@@ -47,6 +57,12 @@ mod tests {
     fn a_lint_switched_off_without_a_reason_is_found() {
         let text = "#![allow(x, reason = \"y\")]\n#[expect(\n    x,\n    reason = \"y\"\n)]\n#[allow(x)]\nfn a() {}\n";
         assert_eq!(lines(&unreasoned(&file("a.rs", text))), [6]);
+    }
+
+    #[test]
+    fn a_test_that_is_skipped_for_another_reason_is_found() {
+        let text = "#[ignore = \"needs root\"]\n    #[ignore]\n#[ignore = \"flaky\"]\n";
+        assert_eq!(lines(&skipped(&file("a.rs", text))), [2, 3]);
     }
 
     #[test]
