@@ -64,13 +64,18 @@ impl RuleBook {
 
     /// The number of a rule; a rule that comes again at the same place of the same policy has the same number.
     pub fn rule(&mut self, policy: &PolicyId, place: &Arc<str>) -> RuleId {
-        if let Some(id) = self.rules.get(policy).and_then(|places| places.get(place)) {
-            return *id;
+        if let Some(id) = self.numbered(policy, place) {
+            return id;
         }
         let origin = RuleOrigin { policy: policy.clone(), place: place.clone() };
         let id = RuleId(self.origins.acquire(&origin).expect("fewer rules than numbers fit in memory"));
         self.rules.entry(policy.clone()).or_default().insert(place.clone(), id);
         id
+    }
+
+    /// The number that a rule has already.
+    pub fn numbered(&self, policy: &PolicyId, place: &str) -> Option<RuleId> {
+        self.rules.get(policy)?.get(place).copied()
     }
 
     /// Where the rule with this number stands; nothing for the default and the rule for the local host.
@@ -98,6 +103,18 @@ impl RuleBook {
     /// The rules of a set.
     pub fn set(&self, id: L7SetId) -> Option<&Arc<HttpRules>> {
         self.sets.value(id.0)
+    }
+
+    /// All rules by number.
+    pub fn rules(&self) -> impl Iterator<Item = (RuleId, &RuleOrigin)> {
+        self.origins.iter().map(|(number, origin)| (RuleId(number), origin))
+    }
+
+    /// Continues above numbers that rows, flows or files may still hold from before a restart.
+    pub fn number_above(&mut self, rule: u32, set: u32) {
+        // A number at the very end of its range wraps around, as the numbering itself does.
+        let _ = self.origins.continue_at(self.origins.next().max(rule.saturating_add(1)));
+        let _ = self.sets.continue_at(self.sets.next().max(set.saturating_add(1)));
     }
 
     /// All sets in force, by number: what the proxy must know.

@@ -7,7 +7,11 @@
 pub mod book;
 pub mod cidr;
 pub mod compile;
+#[cfg(test)]
+mod differential;
 pub mod directory;
+#[cfg(any(test, feature = "generate"))]
+pub mod generate;
 pub mod model;
 pub mod party;
 pub mod rule;

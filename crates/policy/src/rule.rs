@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use abi::policy::Direction;
+pub use l7::expression::check as check_expression;
 pub use l7::rule::{HeaderRule, HttpRule};
 
 /// Names one submitted policy.

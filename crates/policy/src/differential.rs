@@ -1,0 +1,249 @@
+//! The model against the rows, walked as the packet path documents it, over random worlds.
+
+use crate::book::{L7SetId, RuleBook, RuleId};
+use crate::cidr::{Blocks, Side};
+use crate::compile::Compiled;
+use crate::directory::Directory;
+use crate::generate::{self, End, Probe, World};
+use crate::model::{self, Basis, Query, Verdict};
+use crate::party::Party;
+use crate::rule::Direction;
+use crate::set::{PolicyKey, PolicySet};
+use abi::identity::{ANY_WORKLOAD, is_workload};
+use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey, action};
+use abi::row::Row;
+use l7::Matcher;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+const WORLDS: u64 = 400;
+const PROBES: usize = 100;
+
+#[test]
+fn rows_say_what_the_model_says() {
+    let (mut asked, mut seen) = (0, BTreeMap::<(Verdict, bool), usize>::new());
+    for seed in 0..WORLDS {
+        let world = generate::world(seed);
+        let probes = generate::probes(&world, seed, PROBES);
+        let node = Node::new(&world, Arrival::of(seed));
+        for probe in &probes {
+            for subject in subjects(probe) {
+                let (wanted, got) = node.ask(&world, probe, subject);
+                asked += 1;
+                *seen.entry((wanted.verdict, wanted.rule.0 > 1)).or_default() += 1;
+                if wanted != got {
+                    report(&world, probe, subject, Arrival::of(seed));
+                }
+            }
+        }
+    }
+    assert!(asked >= 40_000, "{asked}");
+    for verdict in [Verdict::Allow, Verdict::Drop, Verdict::DenyRequest] {
+        assert!(seen[&(verdict, true)] > 200, "rules decide too seldom: {seen:?}");
+    }
+}
+
+/// Shrinks the world and panics with what remains.
+fn report(world: &World, probe: &Probe, subject: Direction, arrival: Arrival) -> ! {
+    let ask = |world: &World| Node::new(world, arrival).ask(world, probe, subject);
+    let smallest = generate::shrink(world, |world| {
+        let (wanted, got) = ask(world);
+        wanted != got
+    });
+    let (wanted, got) = ask(&smallest);
+    let (from, to) = (smallest.party(probe.from, probe.family), smallest.party(probe.to, probe.family));
+    panic!(
+        "{subject:?} of {probe:#?}\nfrom {from:?}\nto {to:?}\nmodel: {wanted:?}\nrows: {got:?}\n{:#?}",
+        smallest.policies
+    );
+}
+
+/// When peers and policies come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrival {
+    /// Every peer is known before the first policy is compiled.
+    PeersFirst,
+    /// Every workload is learnt afterwards.
+    PeersLast,
+}
+
+impl Arrival {
+    fn of(seed: u64) -> Self {
+        if seed.is_multiple_of(2) { Self::PeersFirst } else { Self::PeersLast }
+    }
+}
+
+/// What both sides must agree on.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    verdict: Verdict,
+    rule: RuleId,
+}
+
+/// All rows of a node with the lookup of [`abi::policy`].
+#[derive(Default)]
+struct Rows {
+    parts: BTreeMap<CidrPartKey, u32>,
+    classes: BTreeMap<ClassKey, u32>,
+    verdicts: BTreeMap<VerdictKey, VerdictInfo>,
+}
+
+/// A node that has compiled the policies for every workload of the world.
+struct Node {
+    rows: Rows,
+    blocks: Blocks,
+    book: RuleBook,
+    /// The policy of each workload, by number, and the policies.
+    policies: Vec<u32>,
+    compiled: BTreeMap<u32, Compiled>,
+    matchers: HashMap<L7SetId, Matcher>,
+}
+
+impl Node {
+    fn new(world: &World, arrival: Arrival) -> Self {
+        let (mut set, mut blocks, mut book) = (PolicySet::new(), Blocks::new(), RuleBook::new());
+        for policy in &world.policies {
+            blocks.insert(policy);
+            set.apply(policy.clone());
+        }
+        let mut directory = Directory::new();
+        let workloads: Vec<Party<'_>> =
+            (0..world.workloads.len()).map(|index| world.party(End::Workload(index), 0)).collect();
+        let enter = |directory: &mut Directory| {
+            for peer in &workloads {
+                directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
+            }
+        };
+        if arrival == Arrival::PeersFirst {
+            enter(&mut directory);
+        }
+        let mut numbers = HashMap::<PolicyKey, u32>::new();
+        let mut compiled = BTreeMap::new();
+        let mut rows = Rows::default();
+        let mut policies = Vec::new();
+        for subject in &workloads {
+            let selection = set.selection(subject.labels, subject.ports);
+            let next = 1 + numbers.len() as u32;
+            let number = *numbers.entry(selection.key()).or_insert_with(|| {
+                let policy = Compiled::new(&selection, &mut directory, &mut book);
+                rows.put(policy.rows(next));
+                compiled.insert(next, policy);
+                next
+            });
+            policies.push(number);
+        }
+        if arrival == Arrival::PeersLast {
+            enter(&mut directory);
+            for (number, policy) in &mut compiled {
+                for peer in &workloads {
+                    rows.put(policy.learn(*number, peer, &mut book));
+                }
+            }
+        }
+        for (number, policy) in &compiled {
+            rows.put(blocks.classes().filter_map(|class| policy.cidr_row(*number, &class)));
+        }
+        let matchers = book.sets().map(|(id, rules)| {
+            let rules: Vec<_> = rules.iter().cloned().collect();
+            (id, Matcher::new(&rules).expect("the generator's expressions compile"))
+        });
+        Self { matchers: matchers.collect(), rows, blocks, book, policies, compiled }
+    }
+
+    /// What the model says and what the rows say.
+    fn ask(&self, world: &World, probe: &Probe, subject: Direction) -> (Outcome, Outcome) {
+        let (End::Workload(index), subject, peer, direction) = (match subject {
+            Direction::Egress => (probe.from, probe.from, probe.to, subject),
+            Direction::Ingress => (probe.to, probe.to, probe.from, subject),
+        }) else {
+            unreachable!("only workloads are subjects")
+        };
+        let fields = probe.request.as_ref().map(|request| request.fields()).unwrap_or_default();
+        let query = Query {
+            direction,
+            subject: world.party(subject, probe.family),
+            peer: world.party(peer, probe.family),
+            protocol: probe.protocol,
+            port: probe.port,
+            request: probe.request.as_ref().map(|request| request.view(&fields)),
+        };
+        let policy = self.policies[index];
+        let enforced = self.compiled[&policy].enforces(direction);
+        let decision = model::verdict(&world.policies, &query);
+        let rule = match decision.basis {
+            // Where nothing is enforced the packet path asks nobody.
+            _ if !enforced => RuleId::DEFAULT,
+            Basis::LocalHost => RuleId::LOCAL_HOST,
+            Basis::Rule(rule) => {
+                self.book.numbered(rule.policy, &rule.rule.place).expect("the rule is in force")
+            }
+            Basis::DefaultDeny | Basis::DefaultAllow => RuleId::DEFAULT,
+        };
+        let wanted = Outcome { verdict: decision.verdict, rule };
+        let got = if enforced {
+            self.walk(policy, &query)
+        } else {
+            Outcome { verdict: Verdict::Allow, rule: RuleId::DEFAULT }
+        };
+        (wanted, got)
+    }
+
+    /// The lookup of [`abi::policy`], then the request by the matcher of its set.
+    fn walk(&self, policy: u32, query: &Query<'_>) -> Outcome {
+        let address: IpAddr = query.peer.address.expect("parties of a generated world have addresses");
+        let cidr = self.blocks.class_of(address, Side::of(query.peer.number));
+        let class = self.rows.class(policy, query.peer.number, cidr);
+        let found = self.rows.verdict(policy, class, query).unwrap_or_default();
+        let verdict = match (found.action, &query.request) {
+            (action::ALLOW, _) | (action::REDIRECT, None) => Verdict::Allow,
+            (action::REDIRECT, Some(request)) => match self.matchers[&L7SetId(found.l7)].matches(request) {
+                Some(_) => Verdict::Allow,
+                None => Verdict::DenyRequest,
+            },
+            _ => Verdict::Drop,
+        };
+        Outcome { verdict, rule: RuleId(found.rule) }
+    }
+}
+
+impl Rows {
+    fn put(&mut self, rows: impl IntoIterator<Item = Row>) {
+        for row in rows {
+            match row {
+                Row::CidrPart(key, part) => drop(self.parts.insert(key, part)),
+                Row::Class(key, class) => drop(self.classes.insert(key, class)),
+                Row::Verdict(key, verdict) => {
+                    let before = self.verdicts.insert(key, verdict);
+                    assert_eq!(before, None, "a verdict is written once");
+                }
+                other => panic!("a policy has no such row: {other:?}"),
+            }
+        }
+    }
+
+    fn class(&self, policy: u32, peer: u32, cidr: u32) -> u32 {
+        let part = self.parts.get(&CidrPartKey { policy, cidr }).copied().unwrap_or(0);
+        let row = |peer| self.classes.get(&ClassKey { policy, peer, part }).copied();
+        row(peer).or_else(|| row(ANY_WORKLOAD).filter(|_| is_workload(peer))).unwrap_or(0)
+    }
+
+    fn verdict(&self, policy: u32, class: u32, query: &Query<'_>) -> Option<VerdictInfo> {
+        let bits = u32::from(query.protocol) << 16 | u32::from(query.port);
+        (0..=24).rev().find_map(|length: u32| {
+            let kept = bits & !(0x00ff_ffff >> length);
+            let [_, protocol, high, low] = kept.to_be_bytes();
+            let prefix_bits = VerdictKey::ANY_PROTOCOL + length;
+            let direction = query.direction as u8;
+            let port = [high, low];
+            self.verdicts.get(&VerdictKey { prefix_bits, policy, class, direction, protocol, port }).copied()
+        })
+    }
+}
+
+/// The directions in which a workload's policies are asked about the probe.
+fn subjects(probe: &Probe) -> impl Iterator<Item = Direction> {
+    let is_subject = |end| matches!(end, End::Workload(_));
+    let egress = is_subject(probe.from).then_some(Direction::Egress);
+    let ingress = is_subject(probe.to).then_some(Direction::Ingress);
+    egress.into_iter().chain(ingress)
+}

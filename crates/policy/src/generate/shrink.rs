@@ -1,0 +1,67 @@
+//! Makes a world that shows a difference as small as possible.
+
+use super::World;
+use crate::rule::{Peers, Rule, Traffic};
+
+/// The smallest world that can be reached by leaving things out, one after the other, while the difference is seen.
+///
+/// Workloads and others stay, since probes name them by index.
+pub fn shrink(world: &World, differs: impl Fn(&World) -> bool) -> World {
+    let mut smallest = world.clone();
+    while let Some(smaller) = steps(&smallest).into_iter().find(|smaller| differs(smaller)) {
+        smallest = smaller;
+    }
+    smallest
+}
+
+/// Every world with one thing less.
+fn steps(world: &World) -> Vec<World> {
+    let mut steps = Vec::new();
+    for (at, policy) in world.policies.iter().enumerate() {
+        steps.push(edited(world, |world| drop(world.policies.remove(at))));
+        for (spec_at, spec) in policy.specs.iter().enumerate() {
+            steps.push(edited(world, |world| drop(world.policies[at].specs.remove(spec_at))));
+            if !spec.subject.requirements.is_empty() {
+                steps.push(edited(world, |world| {
+                    world.policies[at].specs[spec_at].subject.requirements.pop();
+                }));
+            }
+            for (rule_at, rule) in spec.rules.iter().enumerate() {
+                let edit = |change: &dyn Fn(&mut Vec<Rule>)| {
+                    edited(world, |world| change(&mut world.policies[at].specs[spec_at].rules))
+                };
+                steps.push(edit(&|rules| drop(rules.remove(rule_at))));
+                steps.extend(
+                    simpler(rule).into_iter().map(|simple| edit(&|rules| rules[rule_at] = simple.clone())),
+                );
+            }
+        }
+    }
+    steps
+}
+
+/// Every rule with one peer or one part of the traffic less.
+fn simpler(rule: &Rule) -> Vec<Rule> {
+    let mut simpler = Vec::new();
+    if let Peers::Of(peers) = &rule.peers {
+        for at in 0..peers.len() {
+            let mut peers = peers.clone();
+            peers.remove(at);
+            simpler.push(Rule { peers: Peers::Of(peers), ..rule.clone() });
+        }
+    }
+    if let Traffic::Of(matches) = &rule.traffic {
+        for at in 0..matches.len() {
+            let mut matches = matches.clone();
+            matches.remove(at);
+            simpler.push(Rule { traffic: Traffic::Of(matches), ..rule.clone() });
+        }
+    }
+    simpler
+}
+
+fn edited(world: &World, edit: impl FnOnce(&mut World)) -> World {
+    let mut edited = world.clone();
+    edit(&mut edited);
+    edited
+}
