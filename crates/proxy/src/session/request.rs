@@ -21,65 +21,74 @@ struct Incoming {
 impl Session {
     /// Takes a step with what came from the client; tells whether there was one to take.
     pub(super) fn advance_request(&mut self, now: Now) -> bool {
-        let input = self.to_server.input();
-        match &mut self.sending {
+        match &self.sending {
             // The answer before goes out first; a head written now would overtake a body that is passing.
             Sending::Head(_) if self.to_client.is_pending() || self.to_server.is_pending() => false,
-            Sending::Head(scanner) => match scanner.scan(input) {
-                Ok(Some(head)) => {
-                    self.begin(head, now);
-                    true
-                }
-                Ok(None) => {
-                    if self.to_server.ended {
-                        self.ending = Some(Ending::Drain);
-                    }
-                    false
-                }
-                Err(refusal) => {
-                    self.refuse(refusal, now);
-                    true
-                }
-            },
-            Sending::Body(body) => match body.advance(input) {
-                Ok(count) => {
-                    let done = body.is_done();
-                    self.to_server.pass(count);
-                    if done {
-                        self.sending = Sending::Complete;
-                    } else if self.to_server.ended {
-                        self.client_broke(now);
-                    }
-                    count > 0 || done
-                }
-                Err(refusal) => {
-                    self.to_server.abandon();
-                    self.fail(refusal, now);
-                    true
-                }
-            },
-            Sending::Discard(body, left) => match body.advance(input) {
-                Ok(count) if count as u64 <= *left => {
-                    *left -= count as u64;
-                    let done = body.is_done();
-                    self.to_server.discard(count);
-                    if done {
-                        self.await_request(now);
-                    } else if self.to_server.ended {
-                        self.ending = Some(Ending::Drain);
-                    }
-                    count > 0 || done
-                }
-                Ok(_) | Err(_) => {
-                    self.ending = Some(Ending::Drain);
-                    true
-                }
-            },
+            Sending::Head(_) => self.scan_head(now),
+            Sending::Body(_) => self.pass_body(now),
+            Sending::Discard(..) => self.discard_body(now),
             Sending::Complete => false,
             Sending::Tunnel => {
-                let count = input.len();
+                let count = self.to_server.input().len();
                 self.to_server.pass(count);
                 count > 0
+            }
+        }
+    }
+
+    fn scan_head(&mut self, now: Now) -> bool {
+        let Sending::Head(scanner) = &mut self.sending else { return false };
+        match scanner.scan(self.to_server.input()) {
+            Ok(Some(head)) => self.begin(head, now),
+            Ok(None) => {
+                if self.to_server.ended {
+                    self.ending = Some(Ending::Drain);
+                }
+                return false;
+            }
+            Err(refusal) => self.refuse(refusal, now),
+        }
+        true
+    }
+
+    fn pass_body(&mut self, now: Now) -> bool {
+        let Sending::Body(body) = &mut self.sending else { return false };
+        match body.advance(self.to_server.input()) {
+            Ok(count) => {
+                let done = body.is_done();
+                self.to_server.pass(count);
+                if done {
+                    self.sending = Sending::Complete;
+                } else if self.to_server.ended {
+                    self.client_broke(now);
+                }
+                count > 0 || done
+            }
+            Err(refusal) => {
+                self.to_server.abandon();
+                self.fail(refusal, now);
+                true
+            }
+        }
+    }
+
+    fn discard_body(&mut self, now: Now) -> bool {
+        let Sending::Discard(body, left) = &mut self.sending else { return false };
+        match body.advance(self.to_server.input()) {
+            Ok(count) if count as u64 <= *left => {
+                *left -= count as u64;
+                let done = body.is_done();
+                self.to_server.discard(count);
+                if done {
+                    self.await_request(now);
+                } else if self.to_server.ended {
+                    self.ending = Some(Ending::Drain);
+                }
+                count > 0 || done
+            }
+            Ok(_) | Err(_) => {
+                self.ending = Some(Ending::Drain);
+                true
             }
         }
     }
