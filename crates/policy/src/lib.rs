@@ -7,8 +7,6 @@
 pub mod book;
 pub mod cidr;
 pub mod compile;
-#[cfg(test)]
-mod differential;
 pub mod directory;
 #[cfg(any(test, feature = "generate"))]
 pub mod generate;
@@ -16,4 +14,6 @@ pub mod model;
 pub mod party;
 pub mod rule;
 pub mod set;
+#[cfg(test)]
+mod tests;
 mod text;

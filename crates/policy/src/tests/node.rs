@@ -1,10 +1,10 @@
-//! The model against the rows, walked as the packet path documents it, over random worlds.
+//! Compiled policies and the packet path's lookup over their rows, written plainly.
 
 use crate::book::{L7SetId, RuleBook, RuleId};
 use crate::cidr::{Blocks, Side};
 use crate::compile::Compiled;
 use crate::directory::Directory;
-use crate::generate::{self, End, Probe, World};
+use crate::generate::{End, Probe, World};
 use crate::model::{self, Basis, Query, Verdict};
 use crate::party::Party;
 use crate::rule::Direction;
@@ -16,51 +16,9 @@ use l7::Matcher;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-const WORLDS: u64 = 400;
-const PROBES: usize = 100;
-
-#[test]
-fn rows_say_what_the_model_says() {
-    let (mut asked, mut seen) = (0, BTreeMap::<(Verdict, bool), usize>::new());
-    for seed in 0..WORLDS {
-        let world = generate::world(seed);
-        let probes = generate::probes(&world, seed, PROBES);
-        let node = Node::new(&world, Arrival::of(seed));
-        for probe in &probes {
-            for subject in subjects(probe) {
-                let (wanted, got) = node.ask(&world, probe, subject);
-                asked += 1;
-                *seen.entry((wanted.verdict, wanted.rule.0 > 1)).or_default() += 1;
-                if wanted != got {
-                    report(&world, probe, subject, Arrival::of(seed));
-                }
-            }
-        }
-    }
-    assert!(asked >= 40_000, "{asked}");
-    for verdict in [Verdict::Allow, Verdict::Drop, Verdict::DenyRequest] {
-        assert!(seen[&(verdict, true)] > 200, "rules decide too seldom: {seen:?}");
-    }
-}
-
-/// Shrinks the world and panics with what remains.
-fn report(world: &World, probe: &Probe, subject: Direction, arrival: Arrival) -> ! {
-    let ask = |world: &World| Node::new(world, arrival).ask(world, probe, subject);
-    let smallest = generate::shrink(world, |world| {
-        let (wanted, got) = ask(world);
-        wanted != got
-    });
-    let (wanted, got) = ask(&smallest);
-    let (from, to) = (smallest.party(probe.from, probe.family), smallest.party(probe.to, probe.family));
-    panic!(
-        "{subject:?} of {probe:#?}\nfrom {from:?}\nto {to:?}\nmodel: {wanted:?}\nrows: {got:?}\n{:#?}",
-        smallest.policies
-    );
-}
-
 /// When peers and policies come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arrival {
+pub(super) enum Arrival {
     /// Every peer is known before the first policy is compiled.
     PeersFirst,
     /// Every workload is learnt afterwards.
@@ -68,16 +26,16 @@ enum Arrival {
 }
 
 impl Arrival {
-    fn of(seed: u64) -> Self {
+    pub(super) fn of(seed: u64) -> Self {
         if seed.is_multiple_of(2) { Self::PeersFirst } else { Self::PeersLast }
     }
 }
 
 /// What both sides must agree on.
 #[derive(Debug, PartialEq)]
-struct Outcome {
-    verdict: Verdict,
-    rule: RuleId,
+pub(super) struct Outcome {
+    pub(super) verdict: Verdict,
+    pub(super) rule: RuleId,
 }
 
 /// All rows of a node with the lookup of [`abi::policy`].
@@ -89,7 +47,7 @@ struct Rows {
 }
 
 /// A node that has compiled the policies for every workload of the world.
-struct Node {
+pub(super) struct Node {
     rows: Rows,
     blocks: Blocks,
     book: RuleBook,
@@ -100,7 +58,7 @@ struct Node {
 }
 
 impl Node {
-    fn new(world: &World, arrival: Arrival) -> Self {
+    pub(super) fn new(world: &World, arrival: Arrival) -> Self {
         let (mut set, mut blocks, mut book) = (PolicySet::new(), Blocks::new(), RuleBook::new());
         for policy in &world.policies {
             blocks.insert(policy);
@@ -151,7 +109,7 @@ impl Node {
     }
 
     /// What the model says and what the rows say.
-    fn ask(&self, world: &World, probe: &Probe, subject: Direction) -> (Outcome, Outcome) {
+    pub(super) fn ask(&self, world: &World, probe: &Probe, subject: Direction) -> (Outcome, Outcome) {
         let (End::Workload(index), subject, peer, direction) = (match subject {
             Direction::Egress => (probe.from, probe.from, probe.to, subject),
             Direction::Ingress => (probe.to, probe.to, probe.from, subject),
@@ -238,12 +196,4 @@ impl Rows {
             self.verdicts.get(&VerdictKey { prefix_bits, policy, class, direction, protocol, port }).copied()
         })
     }
-}
-
-/// The directions in which a workload's policies are asked about the probe.
-fn subjects(probe: &Probe) -> impl Iterator<Item = Direction> {
-    let is_subject = |end| matches!(end, End::Workload(_));
-    let egress = is_subject(probe.from).then_some(Direction::Egress);
-    let ingress = is_subject(probe.to).then_some(Direction::Ingress);
-    egress.into_iter().chain(ingress)
 }

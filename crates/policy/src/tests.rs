@@ -1,0 +1,5 @@
+//! Proof that the model says what the reference asks for, and that the rows say what the model says.
+
+mod differential;
+mod node;
+mod semantics;

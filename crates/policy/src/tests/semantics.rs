@@ -1,0 +1,450 @@
+//! What policies mean, bullet by bullet; the model and the rows must both say so.
+
+use super::node::{Arrival, Node};
+use crate::generate::{End, Other, Probe, Request, Workload, World};
+use crate::model::Verdict::{Allow, DenyRequest, Drop};
+use crate::model::{self, Finding, Query, Verdict};
+use crate::party::NamedPorts;
+use crate::rule::*;
+use Direction::{Egress, Ingress};
+use identity::{Labels, Operator, Selector, Source, key};
+use std::net::IpAddr;
+
+const APP1: End = End::Workload(0);
+const APP2: End = End::Workload(1);
+const APP3: End = End::Workload(2);
+const WWW: End = End::Other(0);
+const HOST: End = End::Other(1);
+const NODE: End = End::Other(2);
+const API: End = End::Other(3);
+
+/// Asks about TCP from one end to the other, on the side where policies are.
+#[track_caller]
+fn check(policies: &[Policy], from: End, to: End, what: impl Into<What>, expect: Verdict) {
+    let world = world(policies);
+    let What { protocol, port, request } = what.into();
+    let probe = Probe { from, to, family: 0, protocol, port, request };
+    let directions = [(Egress, from), (Ingress, to)];
+    let sides: Vec<Direction> = directions
+        .into_iter()
+        .filter(|(_, end)| matches!(end, End::Workload(_)))
+        .map(|(side, _)| side)
+        .collect();
+    for arrival in [Arrival::PeersFirst, Arrival::PeersLast] {
+        let node = Node::new(&world, arrival);
+        let mut worst = Allow;
+        for side in &sides {
+            let (model, rows) = node.ask(&world, &probe, *side);
+            assert_eq!(model, rows, "model and rows differ on {side:?}");
+            worst = worst.max(model.verdict);
+        }
+        assert_eq!(worst, expect);
+    }
+}
+
+/// What is sent.
+struct What {
+    protocol: u8,
+    port: u16,
+    request: Option<Request>,
+}
+
+impl From<u16> for What {
+    fn from(port: u16) -> Self {
+        Self { protocol: 6, port, request: None }
+    }
+}
+
+impl From<&str> for What {
+    fn from(path: &str) -> Self {
+        let request =
+            Request { method: "GET".into(), path: path.into(), host: "app1".into(), headers: vec![] };
+        Self { protocol: 6, port: 80, request: Some(request) }
+    }
+}
+
+impl From<(u8, u16)> for What {
+    fn from((protocol, port): (u8, u16)) -> Self {
+        Self { protocol, port, request: None }
+    }
+}
+
+#[test]
+fn without_policies_everything_passes() {
+    check(&[], APP2, APP1, 80, Allow);
+    check(&[], WWW, APP1, (47, 0), Allow);
+}
+
+#[test]
+fn a_rule_selects_by_labels_and_the_rest_is_refused() {
+    let policies = [app1([allow(Ingress, [app("app2")], [tcp(80)])])];
+    check(&policies, APP2, APP1, 80, Allow);
+    check(&policies, APP2, APP1, 81, Drop);
+    check(&policies, APP3, APP1, 80, Drop);
+    check(&policies, APP1, APP3, 80, Allow);
+}
+
+#[test]
+fn default_deny_without_rules_refuses_everything_but_the_node_itself() {
+    let policies = [Policy { specs: vec![spec([], true, true)], ..app1([]) }];
+    check(&policies, APP2, APP1, 80, Drop);
+    check(&policies, APP1, APP2, 80, Drop);
+    check(&policies, HOST, APP1, 80, Allow);
+    check(&policies, NODE, APP1, 80, Drop);
+    check(&policies, APP1, HOST, 80, Drop);
+}
+
+#[test]
+fn the_node_is_let_in_even_where_a_rule_denies_it() {
+    let mut deny = deny(Ingress, [entity(Entity::Host)], []);
+    deny.traffic = Traffic::Any;
+    check(&[app1([deny])], HOST, APP1, 80, Allow);
+}
+
+#[test]
+fn a_rule_with_ports_and_no_peer_is_about_every_peer() {
+    let mut rule = allow(Ingress, [], [tcp(80)]);
+    rule.peers = Peers::Any;
+    let policies = [app1([rule])];
+    for from in [APP2, WWW, NODE] {
+        check(&policies, from, APP1, 80, Allow);
+        check(&policies, from, APP1, 81, Drop);
+    }
+}
+
+#[test]
+fn a_rule_with_an_empty_list_of_peers_is_about_nobody() {
+    check(&[app1([allow(Ingress, [], [tcp(80)])])], APP2, APP1, 80, Drop);
+}
+
+#[test]
+fn a_rule_without_ports_allows_every_protocol() {
+    let policies = [app1([whole(allow(Ingress, [app("app2")], []))])];
+    for what in [(6, 80), (17, 53), (132, 1), (47, 0), (1, 8 << 8)] {
+        check(&policies, APP2, APP1, what, Allow);
+    }
+}
+
+#[test]
+fn icmp_is_refused_where_rules_only_name_ports_and_allowed_by_type() {
+    let icmp = TrafficMatch::Icmp { family: Family::Ipv4, kind: 8 };
+    check(&[app1([allow(Ingress, [app("app2")], [tcp(80)])])], APP2, APP1, (1, 8 << 8), Drop);
+    let policies = [app1([allow(Ingress, [app("app2")], [icmp])])];
+    check(&policies, APP2, APP1, (1, 8 << 8 | 3), Allow);
+    check(&policies, APP2, APP1, (1, 3 << 8), Drop);
+    check(&policies, APP2, APP1, (58, 8 << 8), Drop);
+    check(&policies, APP2, APP1, 80, Drop);
+}
+
+#[test]
+fn deny_beats_allow_however_specific_the_allow() {
+    let mut broad = whole(deny(Ingress, [], []));
+    broad.peers = Peers::Any;
+    let policies = [app1([allow(Ingress, [app("app2")], [tcp(80)]), broad])];
+    check(&policies, APP2, APP1, 80, Drop);
+    let policies =
+        [app1([whole(allow(Ingress, [app("app2")], [])), deny(Ingress, [app("app2")], [tcp(80)])])];
+    check(&policies, APP2, APP1, 80, Drop);
+    check(&policies, APP2, APP1, 81, Allow);
+}
+
+#[test]
+fn rules_without_default_deny_only_deny() {
+    let spec = spec(
+        [allow(Ingress, [app("app2")], [tcp(80)]), deny(Ingress, [app("app3")], [tcp(80)])],
+        false,
+        false,
+    );
+    let policies = [Policy { specs: vec![spec], ..app1([]) }];
+    check(&policies, APP3, APP1, 80, Drop);
+    check(&policies, APP3, APP1, 81, Allow);
+    check(&policies, APP2, APP1, 9999, Allow);
+    check(&policies, WWW, APP1, (47, 0), Allow);
+}
+
+#[test]
+fn http_rules_decide_on_each_request() {
+    let policies = [app1([allow(Ingress, [app("app2")], [http(80, "/public")])])];
+    check(&policies, APP2, APP1, "/public", Allow);
+    check(&policies, APP2, APP1, "/private", DenyRequest);
+    check(&policies, APP2, APP1, 80, Allow);
+    check(&policies, APP3, APP1, "/public", Drop);
+}
+
+#[test]
+fn http_rules_of_several_policies_add_up() {
+    let other = Policy { id: id("rule2"), ..app1([allow(Ingress, [app("app2")], [http(80, "/private")])]) };
+    let policies = [app1([allow(Ingress, [app("app2")], [http(80, "/public")])]), other];
+    check(&policies, APP2, APP1, "/public", Allow);
+    check(&policies, APP2, APP1, "/private", Allow);
+    check(&policies, APP2, APP1, "/secret", DenyRequest);
+}
+
+#[test]
+fn a_rule_about_the_connection_makes_http_rules_without_effect() {
+    let by_request = || allow(Ingress, [app("app2")], [http(80, "/public")]);
+    check(&[app1([by_request(), allow(Ingress, [app("app2")], [tcp(80)])])], APP2, APP1, "/private", Allow);
+    check(&[app1([by_request(), whole(allow(Ingress, [app("app2")], []))])], APP2, APP1, "/private", Allow);
+    let range = TrafficMatch::Port { protocol: Protocol::Any, port: Port::Range(1, 100), http: None };
+    check(&[app1([by_request(), allow(Ingress, [app("app2")], [range])])], APP2, APP1, "/private", Allow);
+    check(
+        &[app1([by_request(), allow(Ingress, [app("app3")], [tcp(80)])])],
+        APP2,
+        APP1,
+        "/private",
+        DenyRequest,
+    );
+}
+
+#[test]
+fn an_empty_list_of_http_rules_lets_no_request_through() {
+    let none = TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(80, 80), http: Some(vec![]) };
+    check(&[app1([allow(Ingress, [app("app2")], [none])])], APP2, APP1, "/", DenyRequest);
+}
+
+#[test]
+fn http_rules_without_default_deny_refuse_nothing() {
+    let spec = spec([allow(Ingress, [app("app2")], [http(80, "/public")])], false, false);
+    let policies = [Policy { specs: vec![spec], ..app1([]) }];
+    check(&policies, APP2, APP1, "/private", Allow);
+}
+
+#[test]
+fn named_ports_are_those_of_the_receiver() {
+    let named = |name: &str| TrafficMatch::Port {
+        protocol: Protocol::Tcp,
+        port: Port::Named(name.into()),
+        http: None,
+    };
+    let policies = [app1([allow(Ingress, [app("app2")], [named("http")])])];
+    check(&policies, APP2, APP1, 80, Allow);
+    check(&policies, APP2, APP1, 8080, Drop);
+    let policies = [about("app2", [allow(Egress, [app("app1"), app("app3")], [named("http")])])];
+    check(&policies, APP2, APP1, 80, Allow);
+    check(&policies, APP2, APP3, 8080, Allow);
+    check(&policies, APP2, APP3, 80, Drop);
+    check(&policies, APP2, WWW, 80, Drop);
+    check(&[app1([allow(Ingress, [app("app2")], [named("none")])])], APP2, APP1, 80, Drop);
+}
+
+#[test]
+fn blocks_of_cilium_policies_never_hold_workloads_or_nodes() {
+    let all = cidr("0.0.0.0/0", &[], CidrReach::World);
+    let policies = [about("app2", [whole(allow(Egress, [all], []))])];
+    check(&policies, APP2, WWW, 443, Allow);
+    for inside in [APP1, HOST, NODE, API] {
+        check(&policies, APP2, inside, 443, Drop);
+    }
+}
+
+#[test]
+fn blocks_of_network_policies_hold_whatever_address_a_packet_carries() {
+    let block = cidr("10.0.0.0/8", &["10.244.0.3/32"], CidrReach::Everything);
+    let policies = [about("app2", [whole(allow(Egress, [block], []))])];
+    for (to, expect) in [(APP1, Allow), (APP3, Drop), (HOST, Allow), (NODE, Allow), (WWW, Drop)] {
+        check(&policies, APP2, to, 443, expect);
+    }
+}
+
+#[test]
+fn exceptions_leave_out_only_their_own_block() {
+    let block = cidr("198.51.0.0/16", &["198.51.100.0/24"], CidrReach::World);
+    let inner = cidr("198.51.100.7/32", &[], CidrReach::World);
+    check(&[about("app2", [whole(allow(Egress, [block.clone()], []))])], APP2, WWW, 443, Drop);
+    check(&[about("app2", [whole(allow(Egress, [block, inner], []))])], APP2, WWW, 443, Allow);
+}
+
+#[test]
+fn entities_name_kinds_of_peers() {
+    for (name, ends) in [
+        (Entity::All, &[APP1, WWW, HOST, NODE, API][..]),
+        (Entity::World, &[WWW]),
+        (Entity::WorldIpv4, &[WWW]),
+        (Entity::WorldIpv6, &[]),
+        (Entity::Cluster, &[APP1, HOST, NODE, API]),
+        (Entity::Host, &[HOST]),
+        (Entity::RemoteNode, &[NODE]),
+        (Entity::KubeApiserver, &[API]),
+        (Entity::Health, &[]),
+        (Entity::None, &[]),
+    ] {
+        let policies = [about("app2", [whole(allow(Egress, [entity(name)], []))])];
+        for end in [APP1, WWW, HOST, NODE, API] {
+            let expect = if ends.contains(&end) { Allow } else { Drop };
+            check(&policies, APP2, end, 443, expect);
+        }
+    }
+}
+
+#[test]
+fn a_wildcard_for_workloads_is_not_about_the_world() {
+    let pods = Peer::Labels(Selector::default().with(None, key::NAMESPACE, Operator::Exists));
+    let policies = [about("app2", [whole(allow(Egress, [pods], []))])];
+    for (to, expect) in [(APP1, Allow), (APP3, Allow), (WWW, Drop), (HOST, Drop)] {
+        check(&policies, APP2, to, 443, expect);
+    }
+}
+
+#[test]
+fn tiers_are_asked_in_order_and_pass_leads_to_the_next() {
+    let at = |tier, priority, rule: Rule| Rule { tier, priority, ..rule };
+    let from2 = || whole(allow(Ingress, [app("app2")], []));
+    let no2 = || whole(deny(Ingress, [app("app2")], []));
+    let pass2 = || Rule { action: Action::Pass, ..from2() };
+    let (admin, normal, baseline) = (Tier::Admin, Tier::Normal, Tier::Baseline);
+    for (rules, expect) in [
+        (vec![at(admin, 0, from2()), at(normal, 0, no2())], Allow),
+        (vec![at(normal, 0, from2()), at(baseline, 0, no2())], Allow),
+        (vec![at(admin, 1, no2()), at(admin, 0, from2())], Allow),
+        (vec![at(admin, 0, pass2()), at(admin, 1, no2()), at(normal, 0, from2())], Allow),
+        (vec![at(admin, 0, pass2()), at(admin, 0, no2()), at(normal, 0, from2())], Drop),
+        (vec![at(normal, 0, pass2()), at(normal, 1, from2())], Drop),
+        (vec![at(baseline, 0, from2())], Allow),
+    ] {
+        check(&[app1(rules)], APP2, APP1, 80, expect);
+    }
+}
+
+#[test]
+fn a_refusal_names_the_nearest_rule_and_what_it_lacks() {
+    let policies = [app1([
+        allow(Egress, [app("app2")], [tcp(80)]),
+        allow(Ingress, [app("app2")], [tcp(80)]),
+        allow(Ingress, [app("app3")], [tcp(80)]),
+    ])];
+    let world = world(&policies);
+    let (subject, peer) = (world.party(APP1, 0), world.party(APP2, 0));
+    let query = Query { direction: Ingress, subject, peer, protocol: 6, port: 81, request: None };
+    let decision = model::verdict(&policies, &query);
+    let findings: Vec<Finding> = decision.considered.iter().map(|one| one.finding).collect();
+    assert_eq!(findings, [Finding::OtherDirection, Finding::OtherTraffic, Finding::OtherPeer]);
+    assert_eq!(
+        decision.to_string(),
+        "drop: no rule allows it; nearest: CiliumNetworkPolicy/default/rule1 spec.rules[1] is about other traffic: 80/TCP"
+    );
+}
+
+/// app1, app2 and app3 in namespace default; app1 calls port 80 http, app3 port 8080.
+fn world(policies: &[Policy]) -> World {
+    let workload = |index: u8, http: Option<u16>| {
+        let name = format!("app{index}");
+        let mut ports = NamedPorts::default();
+        http.into_iter().for_each(|port| ports.insert("http", Protocol::Tcp, port));
+        let labels = Labels::of_workload("default", [], [("id", name.as_str())]);
+        let addresses =
+            [IpAddr::from([10, 244, 0, index]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(index)])];
+        Workload {
+            own: vec![("id".into(), name.clone())],
+            namespace: "default".into(),
+            name,
+            labels,
+            ports,
+            addresses,
+        }
+    };
+    let other = |name: &str, identity, address: &str| {
+        let labels = Labels::reserved(abi::identity::reserved_name(identity).unwrap());
+        Other {
+            name: name.into(),
+            identity,
+            labels,
+            addresses: [address.parse().unwrap(), "2001:db8::7".parse().unwrap()],
+        }
+    };
+    World {
+        namespaces: [("default".to_owned(), Vec::new())].into(),
+        workloads: vec![workload(1, Some(80)), workload(2, None), workload(3, Some(8080))],
+        others: vec![
+            other("www", abi::identity::WORLD, "198.51.100.7"),
+            other("host", abi::identity::HOST, "10.0.0.1"),
+            other("node", abi::identity::REMOTE_NODE, "10.0.0.2"),
+            other("api", abi::identity::KUBE_APISERVER, "10.0.0.3"),
+        ],
+        policies: policies.to_vec(),
+    }
+}
+
+fn id(name: &str) -> PolicyId {
+    PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: Some("default".into()), name: name.into() }
+}
+
+fn app1(rules: impl IntoIterator<Item = Rule>) -> Policy {
+    about("app1", rules)
+}
+
+/// A policy about one workload, with default deny in the directions of its rules.
+fn about(subject: &str, rules: impl IntoIterator<Item = Rule>) -> Policy {
+    let rules: Vec<Rule> = rules.into_iter().collect();
+    let has = |direction| rules.iter().any(|rule| rule.direction == direction);
+    let (ingress, egress) = (has(Ingress), has(Egress));
+    Policy {
+        id: id("rule1"),
+        specs: vec![Spec { subject: selector(subject), ..spec(rules, ingress, egress) }],
+    }
+}
+
+/// A spec about app1.
+fn spec(rules: impl IntoIterator<Item = Rule>, ingress: bool, egress: bool) -> Spec {
+    let place = |index| format!("spec.rules[{index}]").into();
+    let rules =
+        rules.into_iter().enumerate().map(|(index, rule)| Rule { place: place(index), ..rule }).collect();
+    Spec { subject: selector("app1"), default_deny_ingress: ingress, default_deny_egress: egress, rules }
+}
+
+fn allow<const P: usize, const T: usize>(
+    direction: Direction,
+    peers: [Peer; P],
+    traffic: [TrafficMatch; T],
+) -> Rule {
+    Rule {
+        place: "".into(),
+        direction,
+        tier: Tier::Normal,
+        priority: 0,
+        action: Action::Allow,
+        peers: Peers::Of(peers.into()),
+        traffic: Traffic::Of(traffic.into()),
+    }
+}
+
+fn deny<const P: usize, const T: usize>(
+    direction: Direction,
+    peers: [Peer; P],
+    traffic: [TrafficMatch; T],
+) -> Rule {
+    Rule { action: Action::Deny, ..allow(direction, peers, traffic) }
+}
+
+/// The rule for all traffic.
+fn whole(rule: Rule) -> Rule {
+    Rule { traffic: Traffic::Any, ..rule }
+}
+
+fn selector(name: &str) -> Selector {
+    Selector::default().with(Some(Source::K8s), "id", Operator::equals(name))
+}
+
+fn app(name: &str) -> Peer {
+    Peer::Labels(selector(name))
+}
+
+fn entity(entity: Entity) -> Peer {
+    Peer::Entity(entity)
+}
+
+fn cidr(block: &str, except: &[&str], reach: CidrReach) -> Peer {
+    let parse = |text: &str| {
+        let (address, length) = text.split_once('/').unwrap();
+        Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
+    };
+    Peer::Cidr { block: parse(block), except: except.iter().map(|text| parse(text)).collect(), reach }
+}
+
+fn tcp(port: u16) -> TrafficMatch {
+    TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(port, port), http: None }
+}
+
+fn http(port: u16, path: &str) -> TrafficMatch {
+    let rule = HttpRule { path: Some(path.into()), ..HttpRule::default() };
+    TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(port, port), http: Some(vec![rule]) }
+}
