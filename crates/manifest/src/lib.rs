@@ -4,9 +4,47 @@
 //! whole, and all errors of a file are told together.
 #![forbid(unsafe_code)]
 
+mod address;
+mod cidr;
+mod cilium;
 mod diagnostic;
+mod document;
+mod icmp;
+mod item;
+mod kubernetes;
+mod name;
+mod nearest;
+mod node;
 mod object;
+mod report;
+mod selector;
 pub mod test;
+mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use object::{NamedPort, Namespace, Object, Policy, Protocol, Service, Workload};
+
+use item::Item;
+use report::Report;
+
+/// What a file describes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Its objects, in order.
+    pub objects: Vec<Object>,
+    /// What is worth knowing about them.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads a file of any number of documents; `file` is what diagnostics call it.
+///
+/// # Errors
+/// Everything that is wrong with the file, warnings included; then nothing of it should be applied.
+pub fn parse(file: &str, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
+    let report = Report::on(file);
+    let nodes = yaml::documents(text, &report);
+    let objects = nodes.iter().flat_map(|node| document::read(&Item::document(node, &report))).collect();
+    let is_clean = report.is_clean_since(0);
+    let findings = report.finish();
+    if is_clean { Ok(Manifest { objects, warnings: findings }) } else { Err(findings) }
+}

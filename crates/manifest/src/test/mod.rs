@@ -1,10 +1,23 @@
 //! PolicyTest documents: worlds, policies and what is expected of probes between parties.
 
+mod policies;
 mod probe;
 mod step;
+mod world;
 
 pub use probe::{Expect, HttpRequest, Party, Probe, Question};
 pub use step::{External, Step, WorkloadName, WorkloadState};
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::document::{self, TEST};
+use crate::item::{Fields, Item, Nulls};
+use crate::report::Report;
+use crate::yaml;
+use std::io;
+use world::World;
+
+/// Gives the text of a file that a test refers to, by the path that the test writes.
+pub type Load<'a> = dyn FnMut(&str) -> io::Result<String> + 'a;
 
 /// One PolicyTest document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,4 +27,89 @@ pub struct PolicyTest {
     /// The steps, in order. `policies` and `probes` without `steps` are one step; namespaces, workloads and externals
     /// given beside `steps` are part of the first.
     pub steps: Vec<Step>,
+}
+
+/// The tests of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tests {
+    /// Its documents, in order.
+    pub documents: Vec<Document>,
+    /// What is worth knowing about them.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A document of a file of tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The name of the test.
+    pub name: String,
+    /// The line it begins in.
+    pub line: u32,
+    /// The test; or, where a policy of it asks for what is not supported yet, everything of that kind.
+    pub test: Result<PolicyTest, Vec<Diagnostic>>,
+}
+
+/// Reads a file of PolicyTest documents; `file` is what diagnostics call it.
+///
+/// # Errors
+/// Everything that is wrong with the file and those it refers to. What is merely not supported yet is no error of the
+/// file, but the outcome of its document.
+pub fn parse(file: &str, text: &str, load: &mut Load<'_>) -> Result<Tests, Vec<Diagnostic>> {
+    let report = Report::on(file);
+    let nodes = yaml::documents(text, &report);
+    let items = nodes.iter().map(|node| Item::document(node, &report));
+    let documents = items.filter_map(|item| document(&item, load)).collect();
+    let findings = report.finish();
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(findings);
+    }
+    let warnings = findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
+    Ok(Tests { documents, warnings })
+}
+
+fn document(item: &Item<'_>, load: &mut Load<'_>) -> Option<Document> {
+    let mark = item.report().mark();
+    let mut fields = item.fields(Nulls::Refused)?;
+    let (version, kind) = (fields.require("apiVersion")?, fields.require("kind")?);
+    let (api_version, kind) = (version.text()?, kind.text()?);
+    if (api_version, kind) != TEST {
+        item.error(format!("this is {kind} of {api_version}; tests are {} of {}", TEST.1, TEST.0));
+        return None;
+    }
+    let name = document::header(&mut fields, api_version, kind).name;
+    let spec = fields.require("spec");
+    fields.finish();
+    let steps = spec.and_then(|item| item.fields(Nulls::Refused)).map(|fields| steps(fields, load));
+    let (name, steps) = (name?, steps?);
+    let refusals = item.report().refusals_since(mark);
+    let test = if refusals.is_empty() { Ok(PolicyTest { name: name.clone(), steps }) } else { Err(refusals) };
+    Some(Document { name, line: item.line(), test })
+}
+
+/// Reads `spec`: steps, or what makes one.
+fn steps(mut fields: Fields<'_>, load: &mut Load<'_>) -> Vec<Step> {
+    let mut world = World::new(fields.item().report());
+    if let Some(description) = fields.take("description") {
+        description.text();
+    }
+    let listed = fields.take("steps");
+    let first = step::read(&mut fields, &mut world, load);
+    if let Some(listed) = &listed
+        && !first.is_world_only()
+    {
+        listed.error("stands beside what belongs into a step; beside `steps` only the world may be given");
+    }
+    fields.finish();
+    let Some(listed) = listed else { return vec![first] };
+    let mut steps: Vec<Step> = Vec::new();
+    for item in listed.list() {
+        let Some(mut fields) = item.fields(Nulls::Refused) else { continue };
+        steps.push(step::read(&mut fields, &mut world, load));
+        fields.finish();
+    }
+    match steps.first_mut() {
+        Some(step) => step.begin_with(first),
+        None => listed.error("there is no step; list at least one"),
+    }
+    steps
 }

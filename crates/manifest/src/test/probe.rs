@@ -1,9 +1,17 @@
 //! A probe: one question about two parties, and the answer that is expected.
 
 use super::WorkloadName;
+use super::world::World;
+use crate::icmp::{self, FAMILIES};
+use crate::item::{Fields, Item, Nulls};
+use crate::kubernetes::service::PROTOCOLS;
+use crate::name::is_header_name;
 use crate::object::Protocol;
 use policy::rule::Family;
 use std::net::IpAddr;
+
+const VERDICTS: &[(&str, Expect)] =
+    &[("allow", Expect::Allow), ("drop", Expect::Drop), ("deny", Expect::Deny)];
 
 /// One question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,4 +89,150 @@ pub enum Expect {
     Drop,
     /// Connected; the request is refused at layer 7.
     Deny,
+}
+
+/// Reads `probes` and `matrix` of a step.
+pub(super) fn read(fields: &mut Fields<'_>, world: &World<'_>) -> Vec<Probe> {
+    let (probes, matrix) = (fields.take("probes"), fields.take("matrix"));
+    let mut probes: Vec<Probe> =
+        probes.iter().flat_map(Item::list).filter_map(|item| probe(&item, world)).collect();
+    if let Some(matrix) = matrix {
+        probes.extend(self::matrix(&matrix, world));
+    }
+    probes
+}
+
+fn probe(item: &Item<'_>, world: &World<'_>) -> Option<Probe> {
+    let mut fields = item.fields(Nulls::Refused)?;
+    let (from, to) = (fields.require("from"), fields.require("to"));
+    let family = fields.take("family").and_then(|item| item.one_of("family", FAMILIES));
+    let question = question(&mut fields, family);
+    let expect = fields.take("expect");
+    fields.finish();
+    let expect = expect.and_then(|item| {
+        let expect = item.one_of("verdict", VERDICTS);
+        if expect == Some(Expect::Deny) && !matches!(question, Some(Question::Http { .. })) {
+            item.error("only a request can be denied; give `http`, or expect drop");
+        }
+        expect
+    });
+    let (from, to) = (world.party(&from?), world.party(&to?));
+    Some(Probe { from: from?, to: to?, family, question: question?, expect, line: item.line() })
+}
+
+/// Reads `protocol` and `port`, with or without `http`; or `icmp`.
+fn question(fields: &mut Fields<'_>, family: Option<Family>) -> Option<Question> {
+    let (protocol, port) = (fields.take("protocol"), fields.take("port"));
+    let (http, icmp) = (fields.take("http"), fields.take("icmp"));
+    if let Some(icmp) = icmp {
+        if protocol.is_some() || port.is_some() || http.is_some() {
+            icmp.error("stands beside `port`, `protocol` or `http`; a probe asks one question");
+        }
+        let mut fields = icmp.fields(Nulls::Refused)?;
+        let kind = fields.require("type");
+        fields.finish();
+        return Some(Question::Icmp { kind: icmp::kind(&kind?, family.unwrap_or(Family::Ipv4))? });
+    }
+    let Some(port) = port else {
+        fields.item().error("`port` is missing; give `port` or `icmp`");
+        return None;
+    };
+    let port = port.integer(1..=65_535);
+    let named = protocol.map_or(Some(Protocol::Tcp), |item| {
+        let named = item.one_of("protocol", PROTOCOLS);
+        if http.is_some() && named.is_some_and(|named| named != Protocol::Tcp) {
+            item.error("HTTP goes by TCP");
+        }
+        named
+    });
+    match http {
+        Some(http) => Some(Question::Http { port: port?, request: request(&http)? }),
+        None => Some(Question::Connect { protocol: named?, port: port? }),
+    }
+}
+
+fn request(item: &Item<'_>) -> Option<HttpRequest> {
+    let mut fields = item.fields(Nulls::Refused)?;
+    let mut word = |name| {
+        let item = fields.take(name)?;
+        let text = item.text()?;
+        if text.is_empty() || text.bytes().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control()) {
+            item.error(format!("{text:?} cannot be sent; write one word"));
+        }
+        Some(text.to_owned())
+    };
+    let (method, path, host) = (word("method"), word("path"), word("host"));
+    let headers = fields.take("headers");
+    fields.finish();
+    let headers = headers.iter().flat_map(Item::entries).filter_map(|(name, value)| header(name, &value));
+    Some(HttpRequest {
+        method: method.unwrap_or_else(|| "GET".to_owned()),
+        path: path.unwrap_or_else(|| "/".to_owned()),
+        host,
+        headers: headers.collect(),
+    })
+}
+
+fn header(name: &str, value: &Item<'_>) -> Option<(String, String)> {
+    let text = value.text()?;
+    if !is_header_name(name) || text.chars().any(char::is_control) {
+        value.error(format!("{name:?} with {text:?} is no header field; write `X-Name: value`"));
+    }
+    Some((name.to_owned(), text.to_owned()))
+}
+
+/// Reads `{order, expect: [{port, protocol, rows}]}`: row i, column j is from order[i] to order[j].
+fn matrix(item: &Item<'_>, world: &World<'_>) -> Vec<Probe> {
+    let Some(mut fields) = item.fields(Nulls::Refused) else { return Vec::new() };
+    let (order, expect) = (fields.require("order"), fields.require("expect"));
+    fields.finish();
+    let order = order.iter().flat_map(Item::list);
+    let order: Vec<Option<Party>> = order.map(|item| world.party(&item)).collect();
+    expect.iter().flat_map(Item::list).flat_map(|item| table(&item, &order)).collect()
+}
+
+fn table(item: &Item<'_>, order: &[Option<Party>]) -> Vec<Probe> {
+    let Some(mut fields) = item.fields(Nulls::Refused) else { return Vec::new() };
+    let (port, protocol) = (fields.require("port"), fields.take("protocol"));
+    let rows = fields.require("rows");
+    fields.finish();
+    let port = port.and_then(|item| item.integer(1..=65_535));
+    let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
+    let (Some(port), Some(protocol), Some(rows)) = (port, protocol, rows) else { return Vec::new() };
+    let items = rows.list();
+    if items.len() != order.len() {
+        rows.error(format!("{} rows for {} parties in `order`", items.len(), order.len()));
+    }
+    let question = Question::Connect { protocol, port };
+    items.iter().zip(order).flat_map(|(item, from)| row(item, from.as_ref(), order, &question)).collect()
+}
+
+fn row(item: &Item<'_>, from: Option<&Party>, order: &[Option<Party>], question: &Question) -> Vec<Probe> {
+    let Some(text) = item.text() else { return Vec::new() };
+    if text.chars().count() != order.len() {
+        item.error(format!("{} columns for {} parties in `order`", text.chars().count(), order.len()));
+    }
+    let probes = text.chars().zip(order).filter_map(|(cell, to)| {
+        let expect = match cell {
+            '.' => Expect::Allow,
+            'X' => Expect::Drop,
+            '-' => return None,
+            other => {
+                item.error(format!(
+                    "{other:?} is no verdict; write `.` for allow, `X` for drop, `-` for neither"
+                ));
+                return None;
+            }
+        };
+        let (from, to) = (from?.clone(), to.clone()?);
+        Some(Probe {
+            from,
+            to,
+            family: None,
+            question: question.clone(),
+            expect: Some(expect),
+            line: item.line(),
+        })
+    });
+    probes.collect()
 }

@@ -1,7 +1,11 @@
 //! A step of a test: what changes in the world, and the probes that follow.
 
-use super::Probe;
+use super::world::World;
+use super::{Load, Probe, policies, probe};
+use crate::item::{Fields, Item, Nulls};
+use crate::kubernetes::service::PROTOCOLS;
 use crate::object::{NamedPort, Namespace, Policy};
+use crate::{address, name};
 use policy::rule::PolicyId;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -58,4 +62,103 @@ pub struct External {
     pub name: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+}
+
+impl Step {
+    /// Puts the world that a test begins with before what this step changes.
+    pub(super) fn begin_with(&mut self, world: Self) {
+        self.namespaces.splice(0..0, world.namespaces);
+        self.workloads.splice(0..0, world.workloads);
+        self.externals.splice(0..0, world.externals);
+    }
+
+    /// Whether it does nothing but describe who is there.
+    pub(super) fn is_world_only(&self) -> bool {
+        self.remove_workloads.is_empty()
+            && self.policies.is_none()
+            && self.delete.is_empty()
+            && self.apply.is_empty()
+            && self.probes.is_empty()
+    }
+}
+
+/// Reads the fields of a step; `world` is what was there before, and then after it.
+pub(super) fn read(fields: &mut Fields<'_>, world: &mut World<'_>, load: &mut Load<'_>) -> Step {
+    let name = fields.take("name").and_then(|item| item.text()).unwrap_or_default().to_owned();
+    let removed = fields.take("removeWorkloads");
+    let mut step = Step {
+        name,
+        remove_workloads: list(removed, |item| world.workload(item)),
+        namespaces: list(fields.take("namespaces"), namespace),
+        workloads: list(fields.take("workloads"), workload),
+        externals: list(fields.take("externals"), external),
+        policies: policies::read(fields, "policies", "policyFiles", load),
+        ..Step::default()
+    };
+    world.apply(&step);
+    let delete = fields.take("delete");
+    step.delete = list(delete, |item| world.policy(item));
+    step.apply = policies::read(fields, "apply", "applyFiles", load).unwrap_or_default();
+    if let Some(policy) = step.apply.iter().find(|policy| step.delete.contains(&policy.id)) {
+        fields.item().error(format!("{} is deleted and applied in one step; make two", policy.id));
+    }
+    world.apply(&step);
+    step.probes = probe::read(fields, world);
+    step
+}
+
+/// Reads each value of a list, where there is one.
+fn list<T>(item: Option<Item<'_>>, read: impl FnMut(&Item<'_>) -> Option<T>) -> Vec<T> {
+    item.map(|item| item.list()).unwrap_or_default().iter().filter_map(read).collect()
+}
+
+fn namespace(item: &Item<'_>) -> Option<Namespace> {
+    let mut fields = item.fields(Nulls::Refused)?;
+    let (name, labels) = (fields.require("name"), fields.take("labels"));
+    fields.finish();
+    let labels = labels.map(|item| item.text_map()).unwrap_or_default();
+    Some(Namespace { name: name::namespace(&name?)?, labels })
+}
+
+fn workload(item: &Item<'_>) -> Option<WorkloadState> {
+    let mut fields = item.fields(Nulls::Refused)?;
+    let (name, namespace) = (fields.require("name"), fields.take("namespace"));
+    let (labels, ips, ports) = (fields.take("labels"), fields.take("ips"), fields.take("namedPorts"));
+    fields.finish();
+    let namespace = namespace.map_or(Some("default".to_owned()), |item| name::namespace(&item));
+    let ports = ports.iter().flat_map(Item::entries).filter_map(|(name, port)| named_port(name, &port));
+    Some(WorkloadState {
+        name: WorkloadName { namespace: namespace?, name: name::object(&name?)? },
+        labels: labels.map(|item| item.text_map()).unwrap_or_default(),
+        addresses: ips.map(|item| address::many(&item)).unwrap_or_default(),
+        named_ports: ports.collect(),
+    })
+}
+
+/// Reads `name: 80/TCP`.
+fn named_port(name: &str, item: &Item<'_>) -> Option<NamedPort> {
+    let text = item.text()?;
+    let parts = text.split_once('/').and_then(|(port, protocol)| {
+        let protocol = PROTOCOLS.iter().find(|(known, _)| *known == protocol)?.1;
+        Some((port.parse().ok().filter(|port| *port > 0)?, protocol))
+    });
+    if parts.is_none() {
+        item.error(format!("{text:?} is no port; write one such as 80/TCP, 53/UDP or 9/SCTP"));
+    }
+    if !name::is_port_name(name) {
+        item.error(format!("{name:?} is no port name; write at most 15 letters, digits and single `-`"));
+    }
+    let (port, protocol) = parts?;
+    Some(NamedPort { name: name.to_lowercase(), protocol, port })
+}
+
+fn external(item: &Item<'_>) -> Option<External> {
+    let mut fields = item.fields(Nulls::Refused)?;
+    let (name, ips) = (fields.require("name"), fields.require("ips"));
+    fields.finish();
+    let (name, addresses) = (name::object(&name?)?, address::many(&ips?));
+    if addresses.is_empty() {
+        item.error("`ips` lists no address; an external is known by its addresses");
+    }
+    Some(External { name, addresses })
 }

@@ -1,0 +1,52 @@
+//! Blocks of addresses, and blocks that are left out of them.
+
+use crate::item::Item;
+use policy::rule::{Cidr, CidrReach, Peer};
+use std::net::IpAddr;
+
+/// A block as `10.0.0.0/8` or `2001:db8::/32`.
+pub(crate) fn block(item: &Item<'_>) -> Option<Cidr> {
+    let text = item.text()?;
+    let Some((address, length)) = text.split_once('/') else {
+        item.error(format!("{text:?} has no `/`; write a block such as \"10.0.0.0/8\" or \"2001:db8::/32\""));
+        return None;
+    };
+    let Ok(address) = address.parse::<IpAddr>() else {
+        item.error(format!(
+            "{address:?} is no address; write a block such as \"10.0.0.0/8\" or \"2001:db8::/32\""
+        ));
+        return None;
+    };
+    // Such a block would say twice, or never, what the block of IPv4 says.
+    if let IpAddr::V6(address) = address
+        && let Some(v4) = address.to_ipv4_mapped()
+    {
+        item.error(format!("{text:?} maps IPv4 into IPv6; write the block of {v4} as IPv4"));
+        return None;
+    }
+    let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+    let exact = digits && (length == "0" || !length.starts_with('0'));
+    let block = length.parse().ok().filter(|_| exact).and_then(|length| Cidr::new(address, length));
+    let Some(block) = block else {
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        item.error(format!("the prefix length {length:?} is none; write a number from 0 to {most}"));
+        return None;
+    };
+    if block.address() != address {
+        item.warn(format!("{text} has bits beyond its length; it is read as {block}"));
+    }
+    Some(block)
+}
+
+/// A block, with the list of blocks that are left out.
+pub(crate) fn peer(block: Cidr, except: Option<Item<'_>>, reach: CidrReach) -> Peer {
+    let items = except.iter().flat_map(Item::list);
+    let except = items.filter_map(|item| {
+        let inner = self::block(&item)?;
+        if !block.encloses(&inner) {
+            item.error(format!("{inner} is not within {block}; what is left out must be part of the block"));
+        }
+        Some(inner)
+    });
+    Peer::Cidr { block, except: except.collect(), reach }
+}

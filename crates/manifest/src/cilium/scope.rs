@@ -1,0 +1,61 @@
+//! Which namespaces selectors reach: those of subjects, and those of peers that do not say.
+
+use crate::item::Item;
+use crate::selector::{Keys, Written};
+use identity::{Operator, Requirement, Selector, Source, key};
+
+/// Where peers are looked for that do not mention a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// In this namespace.
+    Namespace(String),
+    /// In any namespace: workloads, but no other kind of peer.
+    #[default]
+    Workloads,
+    /// Anywhere: workloads whose labels are not known yet have no namespace either.
+    Unbounded,
+}
+
+/// Reads the selector of a policy's subject; its namespace is always the policy's own.
+pub(super) fn subject(item: &Item<'_>, namespace: Option<&str>) -> (Selector, Scope) {
+    let mut written = Written::read(item, Keys::Sourced);
+    let is_init = |one: &Requirement| one.source == Some(Source::Reserved) && one.name == "init";
+    let init = written.requirements().any(is_init);
+    let Some(namespace) = namespace else {
+        let scope = if init { Scope::Unbounded } else { Scope::Workloads };
+        return (written.into_selector(), scope);
+    };
+    let own = Operator::equals(namespace);
+    if written.requirements().any(|one| names_namespace(one) && one.operator != own) {
+        item.warn(format!("the policy is about workloads of its own namespace, {namespace}, only"));
+    }
+    written.labels.retain(|one| one.source != Some(Source::K8s) || one.name != key::NAMESPACE);
+    let selector = written.into_selector().with(Some(Source::K8s), key::NAMESPACE, own);
+    (selector, Scope::Namespace(namespace.to_owned()))
+}
+
+/// Reads the selector of a peer.
+pub(super) fn peer(item: &Item<'_>, scope: &Scope) -> Selector {
+    let selector = Written::read(item, Keys::Sourced).into_selector();
+    let is_reserved = |one: &Requirement| one.source == Some(Source::Reserved);
+    let mentions = |check: fn(&Requirement) -> bool| selector.requirements.iter().any(check);
+    if mentions(is_reserved) || mentions(names_namespace) {
+        return selector;
+    }
+    match scope {
+        Scope::Namespace(_) if mentions(is_namespace_label) => selector,
+        Scope::Namespace(own) => selector.with(Some(Source::K8s), key::NAMESPACE, Operator::equals(own)),
+        Scope::Workloads => selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists),
+        Scope::Unbounded => selector,
+    }
+}
+
+/// Whether the requirement is on the name of the namespace, in any of its spellings.
+fn names_namespace(one: &Requirement) -> bool {
+    one.name == key::NAMESPACE && matches!(one.source, None | Some(Source::K8s))
+}
+
+/// Whether the requirement is on a label of the namespace.
+fn is_namespace_label(one: &Requirement) -> bool {
+    one.name.starts_with(key::NAMESPACE_LABELS) && matches!(one.source, None | Some(Source::K8s))
+}

@@ -1,0 +1,213 @@
+//! Typed reading of a tree: each reader asks for what it knows, and what nobody asked for is an error.
+//!
+//! A reader that gives nothing has reported why. Documents with errors are refused as a whole, so readers go on with
+//! what is left and all findings are told at once.
+
+use crate::diagnostic::Severity;
+use crate::nearest::hint;
+use crate::node::{Entry, Meaning, Node, Scalar, Value};
+use crate::report::Report;
+use crate::yaml::push_key;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+/// A value with its path, and the report that findings about it go to.
+#[derive(Clone, Debug)]
+pub(crate) struct Item<'a> {
+    node: &'a Node,
+    path: String,
+    report: &'a Report,
+}
+
+/// A mapping whose fields are asked for one by one.
+#[derive(Debug)]
+pub(crate) struct Fields<'a> {
+    item: Item<'a>,
+    entries: &'a [Entry],
+    asked: Vec<&'static str>,
+    nulls: Nulls,
+}
+
+/// What a field means that is there without a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nulls {
+    /// As if it were not there, as in the built-in kinds of Kubernetes.
+    Absent,
+    /// An error: a forgotten value could mean nobody as well as everybody.
+    Refused,
+}
+
+impl<'a> Item<'a> {
+    /// A whole document.
+    pub(crate) fn document(node: &'a Node, report: &'a Report) -> Self {
+        Self { node, path: String::new(), report }
+    }
+
+    pub(crate) fn error(&self, message: impl Into<String>) {
+        self.report.add(Severity::Error, self.node.place, &self.path, message);
+    }
+
+    /// Says that something right is not done yet; `what` names it.
+    pub(crate) fn not_supported(&self, what: impl Display) {
+        let message = format!("{what} is not supported yet");
+        self.report.add(Severity::NotSupportedYet, self.node.place, &self.path, message);
+    }
+
+    pub(crate) fn warn(&self, message: impl Into<String>) {
+        self.report.add(Severity::Warning, self.node.place, &self.path, message);
+    }
+
+    pub(crate) fn report(&self) -> &'a Report {
+        self.report
+    }
+
+    pub(crate) fn line(&self) -> u32 {
+        self.node.place.line
+    }
+
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(&self.node.value, Value::Scalar(Scalar { meaning: Meaning::Text, .. }))
+    }
+
+    pub(crate) fn text(&self) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Scalar(Scalar { text, meaning: Meaning::Text }) => Some(text),
+            Value::Scalar(Scalar { text, meaning }) if *meaning != Meaning::Null => {
+                self.error(format!("must be text, not {}; write {text:?}", self.node));
+                None
+            }
+            _ => self.mismatch("text"),
+        }
+    }
+
+    /// A whole number within a range.
+    pub(crate) fn integer<T: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Option<T> {
+        let Value::Scalar(Scalar { meaning: Meaning::Integer(value), .. }) = &self.node.value else {
+            return self.mismatch("a whole number");
+        };
+        let narrow = T::try_from(*value).ok().filter(|_| range.contains(value));
+        if narrow.is_none() {
+            self.error(format!("{value} is out of range; it must be {} to {}", range.start(), range.end()));
+        }
+        narrow
+    }
+
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        match &self.node.value {
+            Value::Scalar(Scalar { meaning: Meaning::Bool(value), .. }) => Some(*value),
+            _ => self.mismatch("true or false"),
+        }
+    }
+
+    /// The values of a list; none where it is no list.
+    pub(crate) fn list(&self) -> Vec<Item<'a>> {
+        let Value::List(items) = &self.node.value else {
+            return self.mismatch("a list").unwrap_or_default();
+        };
+        let item =
+            |(index, node)| Self { node, path: format!("{}[{index}]", self.path), report: self.report };
+        items.iter().enumerate().map(item).collect()
+    }
+
+    /// The keys and values of a mapping whose keys are not known beforehand.
+    pub(crate) fn entries(&self) -> Vec<(&'a str, Item<'a>)> {
+        let Value::Map(entries) = &self.node.value else {
+            return self.mismatch("a mapping").unwrap_or_default();
+        };
+        entries.iter().map(|entry| (entry.key.as_str(), self.under(entry))).collect()
+    }
+
+    /// A mapping of text to text.
+    pub(crate) fn text_map(&self) -> BTreeMap<String, String> {
+        let entries = self.entries().into_iter();
+        entries.filter_map(|(key, value)| Some((key.to_owned(), value.text()?.to_owned()))).collect()
+    }
+
+    /// The fields of a mapping.
+    pub(crate) fn fields(&self, nulls: Nulls) -> Option<Fields<'a>> {
+        match &self.node.value {
+            Value::Map(entries) => Some(Fields { item: self.clone(), entries, asked: Vec::new(), nulls }),
+            _ => self.mismatch("a mapping"),
+        }
+    }
+
+    /// The text, if it is one of the names; an error with the nearest of them if not.
+    pub(crate) fn one_of<T: Copy>(&self, what: &str, names: &[(&str, T)]) -> Option<T> {
+        let text = self.text()?;
+        let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+            let hint = hint(text, known.iter().copied());
+            self.error(format!("unknown {what} `{text}`{hint} (known: {})", known.join(", ")));
+        }
+        found
+    }
+
+    fn mismatch<T>(&self, expected: &str) -> Option<T> {
+        self.error(format!("must be {expected}, not {}", self.node));
+        None
+    }
+
+    fn under(&self, entry: &'a Entry) -> Item<'a> {
+        let mut path = self.path.clone();
+        push_key(&mut path, &entry.key);
+        Item { node: &entry.value, path, report: self.report }
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// A field that may be absent.
+    pub(crate) fn take(&mut self, name: &'static str) -> Option<Item<'a>> {
+        self.asked.push(name);
+        let entry = self.entries.iter().find(|entry| entry.key == name)?;
+        let item = self.item.under(entry);
+        if !entry.value.is_null() {
+            return Some(item);
+        }
+        if self.nulls == Nulls::Refused {
+            item.error("has no value; give it one, or leave the field out");
+        }
+        None
+    }
+
+    /// A field that must be there.
+    pub(crate) fn require(&mut self, name: &'static str) -> Option<Item<'a>> {
+        let found = self.take(name);
+        let refused = self.nulls == Nulls::Refused && self.entries.iter().any(|entry| entry.key == name);
+        if found.is_none() && !refused {
+            self.item.error(format!("`{name}` is missing"));
+        }
+        found
+    }
+
+    /// Fields that are right but mean nothing here.
+    pub(crate) fn ignore(&mut self, names: &[&'static str]) {
+        self.asked.extend(names);
+    }
+
+    /// Fields that are right but not supported yet.
+    pub(crate) fn not_supported(&mut self, names: &[&'static str]) {
+        for name in names {
+            if let Some(item) = self.take(name) {
+                item.not_supported(format_args!("`{name}`"));
+            }
+        }
+    }
+
+    /// The mapping itself, to complain about it as a whole.
+    pub(crate) fn item(&self) -> &Item<'a> {
+        &self.item
+    }
+
+    /// Reports every field that nobody asked for.
+    pub(crate) fn finish(self) {
+        for entry in self.entries.iter().filter(|entry| !self.asked.contains(&entry.key.as_str())) {
+            let hint = hint(&entry.key, self.asked.iter().copied());
+            let mut path = self.item.path.clone();
+            push_key(&mut path, &entry.key);
+            let message = format!("unknown field `{}`{hint}", entry.key);
+            self.item.report.add(Severity::Error, entry.place, &path, message);
+        }
+    }
+}

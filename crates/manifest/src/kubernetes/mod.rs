@@ -1,0 +1,5 @@
+//! The kinds that Kubernetes itself brings.
+
+pub(crate) mod network_policy;
+pub(crate) mod service;
+pub(crate) mod workload;

@@ -1,0 +1,162 @@
+//! NetworkPolicy of Kubernetes, with the meaning that Kubernetes documents.
+
+use crate::cidr;
+use crate::document::Header;
+use crate::item::{Fields, Item, Nulls};
+use crate::name;
+use crate::selector::{Keys, Written};
+use identity::{Operator, Selector, Source, key};
+use policy::rule::{
+    Action, CidrReach, Direction, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec, Tier,
+    Traffic, TrafficMatch,
+};
+
+/// Protocols of ports.
+const PROTOCOLS: &[(&str, Protocol)] =
+    &[("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
+
+const TYPES: &[(&str, Direction)] = &[("Ingress", Direction::Ingress), ("Egress", Direction::Egress)];
+
+/// Reads what stands beside the header: `spec` and `status`.
+pub(crate) fn policy(mut fields: Fields<'_>, header: Header<'_>) -> Option<Policy> {
+    let spec = fields.require("spec");
+    fields.ignore(&["status"]);
+    fields.finish();
+    let spec = spec.and_then(|item| self::spec(&item, &header.namespace))?;
+    let namespace = Some(header.namespace);
+    Some(Policy {
+        id: PolicyId { kind: Kind::NetworkPolicy, namespace, name: header.name? },
+        specs: vec![spec],
+    })
+}
+
+fn spec(item: &Item<'_>, namespace: &str) -> Option<Spec> {
+    let mut fields = item.fields(Nulls::Absent)?;
+    let subject = fields.take("podSelector").map(|item| Written::read(&item, Keys::Plain).into_selector());
+    let types = fields.take("policyTypes");
+    let (ingress, egress) = (fields.take("ingress"), fields.take("egress"));
+    fields.finish();
+    let ingress = rules(ingress, Direction::Ingress, namespace);
+    let egress = rules(egress, Direction::Egress, namespace);
+    let listed = types.iter().flat_map(Item::list).filter_map(|item| item.one_of("policy type", TYPES));
+    let mut types: Vec<Direction> = listed.collect();
+    if types.is_empty() {
+        types.push(Direction::Ingress);
+        types.extend((!egress.is_empty()).then_some(Direction::Egress));
+    }
+    let rules: Vec<Rule> = ingress.into_iter().chain(egress).collect();
+    if rules.iter().any(|rule| !types.contains(&rule.direction)) {
+        item.warn("has rules in a direction that `policyTypes` does not list; they hold for nothing");
+    }
+    Some(Spec {
+        subject: within(subject.unwrap_or_default(), namespace),
+        default_deny_ingress: types.contains(&Direction::Ingress),
+        default_deny_egress: types.contains(&Direction::Egress),
+        rules: rules.into_iter().filter(|rule| types.contains(&rule.direction)).collect(),
+    })
+}
+
+/// The selector, for workloads of one namespace only.
+fn within(selector: Selector, namespace: &str) -> Selector {
+    selector.with(Some(Source::K8s), key::NAMESPACE, Operator::equals(namespace))
+}
+
+fn rules(list: Option<Item<'_>>, direction: Direction, namespace: &str) -> Vec<Rule> {
+    let items = list.iter().flat_map(Item::list).enumerate();
+    items.filter_map(|(index, item)| rule(&item, index, direction, namespace)).collect()
+}
+
+fn rule(item: &Item<'_>, index: usize, direction: Direction, namespace: &str) -> Option<Rule> {
+    let mut fields = item.fields(Nulls::Absent)?;
+    let (section, who) = match direction {
+        Direction::Ingress => ("ingress", "from"),
+        Direction::Egress => ("egress", "to"),
+    };
+    let (peers, ports) = (fields.take(who), fields.take("ports"));
+    fields.finish();
+    let peers = peers.iter().flat_map(Item::list).collect::<Vec<_>>();
+    let ports = ports.iter().flat_map(Item::list).collect::<Vec<_>>();
+    Some(Rule {
+        place: format!("spec.{section}[{index}]").into(),
+        direction,
+        tier: Tier::Normal,
+        priority: 0,
+        action: Action::Allow,
+        peers: match peers.is_empty() {
+            true => Peers::Any,
+            false => Peers::Of(peers.iter().filter_map(|item| peer(item, namespace)).collect()),
+        },
+        traffic: match ports.is_empty() {
+            true => Traffic::Any,
+            false => Traffic::Of(ports.iter().filter_map(port).collect()),
+        },
+    })
+}
+
+/// Reads `{podSelector, namespaceSelector}` or `{ipBlock}`.
+fn peer(item: &Item<'_>, namespace: &str) -> Option<Peer> {
+    let mut fields = item.fields(Nulls::Absent)?;
+    let (pods, namespaces) = (fields.take("podSelector"), fields.take("namespaceSelector"));
+    let block = fields.take("ipBlock");
+    fields.finish();
+    if let Some(block) = block {
+        if pods.is_some() || namespaces.is_some() {
+            item.error("`ipBlock` stands beside a selector; write an entry of its own for it");
+        }
+        return ip_block(&block);
+    }
+    if pods.is_none() && namespaces.is_none() {
+        item.error("names no peer; give `podSelector`, `namespaceSelector` or `ipBlock`");
+    }
+    let pods = pods.map(|item| Written::read(&item, Keys::Plain).into_selector()).unwrap_or_default();
+    let Some(namespaces) = namespaces else { return Some(Peer::Labels(within(pods, namespace))) };
+    let mut selector = Written::read(&namespaces, Keys::OfNamespace).into_selector();
+    selector.requirements.extend(pods.requirements);
+    // Workloads only: what has no namespace would otherwise meet NotIn and DoesNotExist.
+    Some(Peer::Labels(selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists)))
+}
+
+fn ip_block(item: &Item<'_>) -> Option<Peer> {
+    let mut fields = item.fields(Nulls::Absent)?;
+    let (block, except) = (fields.require("cidr"), fields.take("except"));
+    fields.finish();
+    Some(cidr::peer(cidr::block(&block?)?, except, CidrReach::Everything))
+}
+
+fn port(item: &Item<'_>) -> Option<TrafficMatch> {
+    let mut fields = item.fields(Nulls::Absent)?;
+    let (port, end, protocol) = (fields.take("port"), fields.take("endPort"), fields.take("protocol"));
+    fields.finish();
+    let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
+    let port = match &port {
+        None => Port::Any,
+        Some(item) if item.is_text() => Port::Named(port_name(item)?),
+        Some(item) => {
+            let first = item.integer(1..=65_535)?;
+            Port::Range(first, first)
+        }
+    };
+    let port = match (port, end) {
+        (port, None) => port,
+        (Port::Range(first, _), Some(end)) => {
+            let last: u16 = end.integer(1..=65_535)?;
+            if last < first {
+                end.error(format!("{last} is below `port`, which is {first}"));
+            }
+            Port::Range(first, last)
+        }
+        (port, Some(end)) => {
+            end.error("needs a `port` that is a number, where the range begins");
+            port
+        }
+    };
+    Some(TrafficMatch::Port { protocol: protocol?, port, http: None })
+}
+
+fn port_name(item: &Item<'_>) -> Option<String> {
+    if let Some(number) = item.text().and_then(|text| text.parse::<u16>().ok()) {
+        item.error(format!("a port in quotes is a name; write {number} without quotes"));
+        return None;
+    }
+    name::port(item)
+}

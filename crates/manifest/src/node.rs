@@ -1,0 +1,131 @@
+//! A manifest as a tree in which every value knows where it stands.
+
+use std::fmt;
+
+/// Where a value begins; both counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    pub(crate) value: Value,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A key with its value; keys are unique within their map.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) place: Place,
+    pub(crate) value: Node,
+}
+
+/// A scalar: its text, and what the text means.
+#[derive(Clone, Debug)]
+pub(crate) struct Scalar {
+    pub(crate) text: String,
+    pub(crate) meaning: Meaning,
+}
+
+/// What a scalar means by the core schema of YAML 1.2, which is that of JSON.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Meaning {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    /// A number that is no whole one, or too large.
+    Real,
+    Text,
+}
+
+impl Scalar {
+    /// A scalar whose text was quoted: always text.
+    pub(crate) fn quoted(text: String) -> Self {
+        Self { text, meaning: Meaning::Text }
+    }
+
+    /// A scalar without quotes: its text decides.
+    pub(crate) fn plain(text: String) -> Self {
+        let meaning = match text.as_str() {
+            "" | "~" | "null" | "Null" | "NULL" => Meaning::Null,
+            "true" | "True" | "TRUE" => Meaning::Bool(true),
+            "false" | "False" | "FALSE" => Meaning::Bool(false),
+            other => number(other),
+        };
+        Self { text, meaning }
+    }
+}
+
+fn number(text: &str) -> Meaning {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let radix = [("0x", 16), ("0o", 8)].iter().find_map(|(prefix, radix)| {
+        digits.strip_prefix(prefix).and_then(|digits| i64::from_str_radix(digits, *radix).ok())
+    });
+    if let Some(value) = radix.or_else(|| text.parse().ok()) {
+        return Meaning::Integer(value);
+    }
+    let numeric = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.');
+    let special = matches!(digits, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN");
+    if special || (numeric && text.parse::<f64>().is_ok()) { Meaning::Real } else { Meaning::Text }
+}
+
+impl Node {
+    /// Whether there is no value: `key:` or `key: null`.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar(scalar) if scalar.meaning == Meaning::Null)
+    }
+}
+
+/// What a value is, as a sentence goes on after "not": `the number 80`, `a list`.
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Value::List(_) => f.write_str("a list"),
+            Value::Map(_) => f.write_str("a mapping"),
+            Value::Scalar(scalar) => match scalar.meaning {
+                Meaning::Null => f.write_str("nothing"),
+                Meaning::Bool(value) => value.fmt(f),
+                Meaning::Integer(_) | Meaning::Real => write!(f, "the number {}", scalar.text),
+                Meaning::Text => write!(f, "the text {:?}", scalar.text),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_scalars_mean_what_json_makes_of_them() {
+        let check = |text: &str, meaning| assert_eq!(Scalar::plain(text.into()).meaning, meaning, "{text}");
+        check("80", Meaning::Integer(80));
+        check("-1", Meaning::Integer(-1));
+        check("0x1f", Meaning::Integer(31));
+        check("0o17", Meaning::Integer(15));
+        check("1.5", Meaning::Real);
+        check("1e3", Meaning::Real);
+        check("99999999999999999999", Meaning::Real);
+        check(".inf", Meaning::Real);
+        check("true", Meaning::Bool(true));
+        check("y", Meaning::Text);
+        check("no", Meaning::Text);
+        check("", Meaning::Null);
+        check("~", Meaning::Null);
+        check("inf", Meaning::Text);
+        check("80a", Meaning::Text);
+        check("10.0.0.0/8", Meaning::Text);
+        check("1.2.3", Meaning::Text);
+    }
+}

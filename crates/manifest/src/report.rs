@@ -1,0 +1,63 @@
+//! Everything that is found wrong with one file, in the order it is found.
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::node::Place;
+use std::cell::RefCell;
+
+/// Collects findings. Readers hold it by shared reference, so that each can go on after what it could not read.
+#[derive(Debug)]
+pub(crate) struct Report {
+    file: String,
+    findings: RefCell<Vec<Diagnostic>>,
+}
+
+impl Report {
+    /// An empty report on a file.
+    pub(crate) fn on(file: &str) -> Self {
+        Self { file: file.into(), findings: RefCell::default() }
+    }
+
+    /// Adds a finding.
+    pub(crate) fn add(&self, severity: Severity, place: Place, field: &str, message: impl Into<String>) {
+        self.findings.borrow_mut().push(Diagnostic {
+            file: self.file.clone(),
+            line: place.line,
+            column: place.column,
+            field: field.into(),
+            message: message.into(),
+            severity,
+        });
+    }
+
+    /// Adds the findings on a file that this one refers to.
+    pub(crate) fn adopt(&self, findings: Vec<Diagnostic>) {
+        self.findings.borrow_mut().extend(findings);
+    }
+
+    /// How many findings there are; a mark for [`Self::since`].
+    pub(crate) fn mark(&self) -> usize {
+        self.findings.borrow().len()
+    }
+
+    /// The findings since a mark for which a document is refused: all but warnings.
+    pub(crate) fn refusals_since(&self, mark: usize) -> Vec<Diagnostic> {
+        let findings = self.findings.borrow();
+        findings[mark..].iter().filter(|finding| finding.severity != Severity::Warning).cloned().collect()
+    }
+
+    /// Whether nothing was found since a mark for which a document is refused.
+    pub(crate) fn is_clean_since(&self, mark: usize) -> bool {
+        self.findings.borrow()[mark..].iter().all(|finding| finding.severity == Severity::Warning)
+    }
+
+    /// All findings in the order of the file, then those on other files.
+    pub(crate) fn finish(self) -> Vec<Diagnostic> {
+        let mut findings = self.findings.into_inner();
+        findings.sort_by_key(|finding| match finding.file == self.file {
+            true => (0, finding.line, finding.column),
+            // These are in order already.
+            false => (1, 0, 0),
+        });
+        findings
+    }
+}

@@ -1,0 +1,160 @@
+//! Label selectors: `matchLabels` and `matchExpressions`.
+
+use crate::item::{Item, Nulls};
+use crate::name::{is_domain_label, is_label_key, is_label_value};
+use crate::nearest::hint;
+use identity::{Operator, Requirement, Selector, Source, key};
+use std::collections::BTreeSet;
+
+/// How the keys of a selector are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// With or without a source: `k8s:app`, `any:app`, `app`.
+    Sourced,
+    /// Plain keys of Kubernetes.
+    Plain,
+    /// Plain keys, of labels of the namespace.
+    OfNamespace,
+}
+
+/// A selector as it was written, before scope is added.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Written {
+    /// From `matchLabels`.
+    pub(crate) labels: Vec<Requirement>,
+    /// From `matchExpressions`.
+    pub(crate) expressions: Vec<Requirement>,
+}
+
+/// Makes an operator of the values that it asks for.
+type WithValues = fn(BTreeSet<String>) -> Operator;
+
+const OPERATORS: &[(&str, WithValues)] = &[
+    ("In", Operator::In),
+    ("NotIn", Operator::NotIn),
+    ("Exists", |_| Operator::Exists),
+    ("DoesNotExist", |_| Operator::DoesNotExist),
+];
+
+/// Names that may follow `reserved:`.
+const RESERVED: &[&str] = &[
+    "host",
+    "world",
+    "unmanaged",
+    "health",
+    "init",
+    "remote-node",
+    "kube-apiserver",
+    "ingress",
+    "world-ipv4",
+    "world-ipv6",
+    "unknown",
+];
+
+impl Written {
+    /// Reads `{matchLabels, matchExpressions}`.
+    pub(crate) fn read(item: &Item<'_>, keys: Keys) -> Self {
+        let nulls = if keys == Keys::Sourced { Nulls::Refused } else { Nulls::Absent };
+        let Some(mut fields) = item.fields(nulls) else { return Self::default() };
+        let labels = fields.take("matchLabels");
+        let expressions = fields.take("matchExpressions");
+        fields.finish();
+        Self {
+            labels: labels.map(|item| match_labels(&item, keys)).unwrap_or_default(),
+            expressions: expressions
+                .iter()
+                .flat_map(Item::list)
+                .filter_map(|item| match_expression(&item, keys, nulls))
+                .collect(),
+        }
+    }
+
+    /// All requirements, in the order of the manifest.
+    pub(crate) fn requirements(&self) -> impl Iterator<Item = &Requirement> {
+        self.labels.iter().chain(&self.expressions)
+    }
+
+    /// The selector as written.
+    pub(crate) fn into_selector(self) -> Selector {
+        Selector { requirements: self.labels.into_iter().chain(self.expressions).collect() }
+    }
+}
+
+fn match_labels(item: &Item<'_>, keys: Keys) -> Vec<Requirement> {
+    let entries = item.entries().into_iter();
+    entries
+        .filter_map(|(name, value)| {
+            let (source, name) = label_key(&value, name, keys)?;
+            let operator = Operator::equals(label_value(&value)?);
+            Some(Requirement { source, name, operator })
+        })
+        .collect()
+}
+
+fn match_expression(item: &Item<'_>, keys: Keys, nulls: Nulls) -> Option<Requirement> {
+    let mut fields = item.fields(nulls)?;
+    let (name, operator, values) = (fields.require("key"), fields.require("operator"), fields.take("values"));
+    fields.finish();
+    let key = name.and_then(|item| label_key(&item, item.text()?, keys));
+    let listed = values.as_ref().map(Item::list).unwrap_or_default();
+    let operator = operator?.one_of("operator", OPERATORS)?;
+    let operator = operator(listed.iter().filter_map(label_value).collect());
+    let asks_values = matches!(operator, Operator::In(_) | Operator::NotIn(_));
+    if asks_values && listed.is_empty() {
+        item.error("In and NotIn need `values`; list at least one");
+    }
+    if !asks_values && !listed.is_empty() {
+        item.error("Exists and DoesNotExist take no values; leave `values` out");
+    }
+    let (source, name) = key?;
+    Some(Requirement { source, name, operator })
+}
+
+fn label_value(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    if !is_label_value(text) {
+        item.error(format!(
+            "{text:?} is no label value; write at most 63 letters, digits, `-`, `_` and `.`, \
+             beginning and ending with a letter or digit"
+        ));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// Source and name of a key; `item` is where it is written.
+fn label_key(item: &Item<'_>, text: &str, keys: Keys) -> Option<(Option<Source>, String)> {
+    let (source, name) = match (keys, text.split_once(':')) {
+        (Keys::Sourced, Some((source, name))) => (source_named(item, source)?, name),
+        (Keys::Sourced, None) => (None, text),
+        (Keys::Plain | Keys::OfNamespace, _) => (Some(Source::K8s), text),
+    };
+    if source == Some(Source::Reserved) && !RESERVED.contains(&name) {
+        let hint = hint(name, RESERVED.iter().copied());
+        item.error(format!("unknown reserved label {text:?}{hint} (known: {})", RESERVED.join(", ")));
+        return None;
+    }
+    // The prefix of namespace labels is ours; what Kubernetes limits is the key behind it.
+    if !is_label_key(name.strip_prefix(key::NAMESPACE_LABELS).unwrap_or(name)) {
+        item.error(format!(
+            "{text:?} is no label key; write a name of at most 63 letters, digits, `-`, `_` and `.`, \
+             with or without a domain before it (example.com/name)"
+        ));
+        return None;
+    }
+    let prefix = if keys == Keys::OfNamespace { key::NAMESPACE_LABELS } else { "" };
+    Some((source, format!("{prefix}{name}")))
+}
+
+fn source_named(item: &Item<'_>, text: &str) -> Option<Option<Source>> {
+    match text {
+        "any" => Some(None),
+        "k8s" => Some(Some(Source::K8s)),
+        "reserved" => Some(Some(Source::Reserved)),
+        other if is_domain_label(other) => Some(Some(Source::Other(other.to_owned()))),
+        other => {
+            item.error(format!("{other:?} is no label source; write `k8s:`, `any:`, `reserved:` or none"));
+            None
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The text of a file into trees, one for each document; JSON is read as the YAML that it is.
+//!
+//! Anchors, aliases and merge keys are resolved here. A tree cannot be made larger than [`MAX_WEIGHT`] by aliases of
+//! aliases, nor deeper than [`MAX_DEPTH`].
+
+use crate::diagnostic::Severity;
+use crate::node::{Entry, Node, Place, Scalar, Value};
+use crate::report::Report;
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use std::collections::{HashMap, HashSet};
+
+/// Longest text that is read, in bytes.
+const MAX_TEXT: usize = 16 << 20;
+/// Most values in all documents of a file, aliases counted as often as they are used; 32 bytes of text count as one.
+const MAX_WEIGHT: usize = 2_000_000;
+/// Deepest nesting of lists and mappings.
+const MAX_DEPTH: usize = 64;
+/// The key that merges other mappings into its own.
+const MERGE: &str = "<<";
+
+/// The documents of a file; empty ones are left out. What comes after a syntax error is not read.
+pub(crate) fn documents(text: &str, report: &Report) -> Vec<Node> {
+    let mut builder =
+        Builder { report, open: Vec::new(), anchors: HashMap::new(), weight: 0, documents: Vec::new() };
+    if let Err(Fatal { place, message }) = builder.read(text) {
+        report.add(Severity::Error, place, &builder.path(), message);
+    }
+    builder.documents
+}
+
+/// Why nothing more can be read of a file.
+struct Fatal {
+    place: Place,
+    message: String,
+}
+
+/// Puts events together into trees.
+struct Builder<'a> {
+    report: &'a Report,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Anchored>,
+    weight: usize,
+    documents: Vec<Node>,
+}
+
+/// A value that aliases may name, and what each use of it costs.
+struct Anchored {
+    node: Node,
+    weight: usize,
+    depth: usize,
+}
+
+/// A list or mapping whose end has not been seen.
+struct Open {
+    place: Place,
+    anchor: usize,
+    weight_before: usize,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Node>),
+    Map { entries: Vec<Entry>, key: Option<(String, Place)> },
+}
+
+impl Builder<'_> {
+    fn read(&mut self, text: &str) -> Result<(), Fatal> {
+        if text.len() > MAX_TEXT {
+            let message = format!("the file has {} bytes; at most {MAX_TEXT} are read", text.len());
+            return Err(Fatal { place: Place { line: 1, column: 1 }, message });
+        }
+        for event in Parser::new_from_str(text) {
+            let (event, span) = event.map_err(|error| Fatal {
+                place: place(error.marker().line(), error.marker().col()),
+                message: format!("this is no YAML: {}", error.info()),
+            })?;
+            self.take(event, &span)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Fatal> {
+        let place = place(span.start.line(), span.start.col());
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let before = self.weight;
+                self.weigh(1 + text.len() / 32, place)?;
+                let scalar = self.scalar(text.into_owned(), style, tag.as_deref(), place);
+                self.close(Node { place, value: Value::Scalar(scalar) }, anchor, before)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.open(place, anchor, tag.as_deref(), Content::List(Vec::new()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.open(place, anchor, tag.as_deref(), Content::Map { entries: Vec::new(), key: None })
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            Event::Alias(anchor) => self.alias(anchor, place),
+            Event::DocumentEnd => {
+                self.anchors.clear();
+                Ok(())
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => Ok(()),
+        }
+    }
+
+    fn scalar(&self, text: String, style: ScalarStyle, tag: Option<&Tag>, place: Place) -> Scalar {
+        let is_text = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
+        if !is_text {
+            self.refuse_tag(tag, place);
+        }
+        if is_text || style != ScalarStyle::Plain { Scalar::quoted(text) } else { Scalar::plain(text) }
+    }
+
+    fn refuse_tag(&self, tag: Option<&Tag>, place: Place) {
+        if tag.is_some() {
+            self.report.add(
+                Severity::Error,
+                place,
+                &self.path(),
+                "a tag has no meaning here; leave it out, or put quotes around what is text",
+            );
+        }
+    }
+
+    fn open(
+        &mut self,
+        place: Place,
+        anchor: usize,
+        tag: Option<&Tag>,
+        content: Content,
+    ) -> Result<(), Fatal> {
+        self.refuse_tag(tag, place);
+        deep(self.open.len() + 1, place)?;
+        let weight_before = self.weight;
+        self.weigh(1, place)?;
+        self.open.push(Open { place, anchor, weight_before, content });
+        Ok(())
+    }
+
+    /// Takes the end of the innermost list or mapping.
+    fn end(&mut self) -> Result<(), Fatal> {
+        let path = self.path_to(self.open.len().saturating_sub(1));
+        let Some(open) = self.open.pop() else { return Ok(()) };
+        let value = match open.content {
+            Content::List(items) => Value::List(items),
+            Content::Map { entries, .. } => Value::Map(self.merged(entries, &path)),
+        };
+        self.close(Node { place: open.place, value }, open.anchor, open.weight_before)
+    }
+
+    fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Fatal> {
+        let Some(anchored) = self.anchors.get(&anchor) else {
+            return Err(Fatal { place, message: "an alias of a value that it is itself a part of".into() });
+        };
+        let (weight, depth) = (anchored.weight, anchored.depth);
+        deep(self.open.len() + depth, place)?;
+        self.weigh(weight, place)?;
+        let node = self.anchors[&anchor].node.clone();
+        self.put(node, place)
+    }
+
+    /// Takes a complete value.
+    fn close(&mut self, node: Node, anchor: usize, weight_before: usize) -> Result<(), Fatal> {
+        if anchor != 0 {
+            let weight = self.weight - weight_before;
+            self.weigh(weight, node.place)?;
+            let depth = depth(&node);
+            self.anchors.insert(anchor, Anchored { node: node.clone(), weight, depth });
+        }
+        let place = node.place;
+        self.put(node, place)
+    }
+
+    /// Puts a value where it belongs: into the innermost open list or mapping, or among the documents.
+    fn put(&mut self, node: Node, used_at: Place) -> Result<(), Fatal> {
+        match self.open.last_mut().map(|open| &mut open.content) {
+            None if node.is_null() => {}
+            None => self.documents.push(node),
+            Some(Content::List(items)) => items.push(node),
+            Some(Content::Map { entries, key }) => match (key.take(), node.value) {
+                (Some((key, place)), value) => {
+                    entries.push(Entry { key, place, value: Node { place: node.place, value } });
+                }
+                (None, Value::Scalar(scalar)) => *key = Some((scalar.text, used_at)),
+                (None, _) => {
+                    let message = "a key must be text, not a list or a mapping".into();
+                    return Err(Fatal { place: used_at, message });
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn weigh(&mut self, weight: usize, place: Place) -> Result<(), Fatal> {
+        self.weight += weight;
+        if self.weight <= MAX_WEIGHT {
+            return Ok(());
+        }
+        Err(Fatal { place, message: format!("more than {MAX_WEIGHT} values in one file, aliases counted") })
+    }
+
+    /// A mapping's entries with merge keys resolved: its own win over merged ones, earlier merges over later.
+    fn merged(&self, entries: Vec<Entry>, path: &str) -> Vec<Entry> {
+        let entries = self.unique(entries, path);
+        if !entries.iter().any(|entry| entry.key == MERGE) {
+            return entries;
+        }
+        let (merges, mut own): (Vec<Entry>, Vec<Entry>) =
+            entries.into_iter().partition(|entry| entry.key == MERGE);
+        let mut keys: HashSet<String> = own.iter().map(|entry| entry.key.clone()).collect();
+        for merge in merges {
+            let place = merge.value.place;
+            let sources = match merge.value.value {
+                Value::List(items) => items,
+                value => vec![Node { place, value }],
+            };
+            for source in sources {
+                let Value::Map(entries) = source.value else {
+                    let message = format!("`<<` must be a mapping or a list of mappings, not {source}");
+                    self.report.add(Severity::Error, source.place, path, message);
+                    continue;
+                };
+                own.extend(entries.into_iter().filter(|entry| keys.insert(entry.key.clone())));
+            }
+        }
+        own
+    }
+
+    /// The entries with each key once; a key that comes again is an error.
+    fn unique(&self, entries: Vec<Entry>, path: &str) -> Vec<Entry> {
+        let mut seen: HashMap<String, u32> = HashMap::with_capacity(entries.len());
+        let mut kept = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if let Some(first) = seen.get(&entry.key) {
+                let message = format!("`{}` is given twice, first in line {first}; keep one", entry.key);
+                self.report.add(Severity::Error, entry.place, path, message);
+                continue;
+            }
+            seen.insert(entry.key.clone(), entry.place.line);
+            kept.push(entry);
+        }
+        kept
+    }
+
+    fn path(&self) -> String {
+        self.path_to(self.open.len())
+    }
+
+    /// The path of what is being read in the outermost `depth` lists and mappings.
+    fn path_to(&self, depth: usize) -> String {
+        let mut path = String::new();
+        for open in &self.open[..depth] {
+            match &open.content {
+                Content::List(items) => path.push_str(&format!("[{}]", items.len())),
+                Content::Map { key: Some((key, _)), .. } => push_key(&mut path, key),
+                Content::Map { .. } => {}
+            }
+        }
+        path
+    }
+}
+
+/// Refuses what is nested too deep.
+fn deep(depth: usize, place: Place) -> Result<(), Fatal> {
+    if depth <= MAX_DEPTH {
+        return Ok(());
+    }
+    Err(Fatal { place, message: format!("nested deeper than {MAX_DEPTH}") })
+}
+
+/// How many lists and mappings there are, one within the other.
+fn depth(node: &Node) -> usize {
+    match &node.value {
+        Value::Scalar(_) => 0,
+        Value::List(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Map(entries) => 1 + entries.iter().map(|entry| depth(&entry.value)).max().unwrap_or(0),
+    }
+}
+
+/// Adds a key to a path: `.key`, or `["a.b/c"]` where the key would blur it.
+pub(crate) fn push_key(path: &mut String, key: &str) {
+    let is_word =
+        !key.is_empty() && key.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    match (is_word, path.is_empty()) {
+        (true, true) => path.push_str(key),
+        (true, false) => {
+            path.push('.');
+            path.push_str(key);
+        }
+        (false, _) => path.push_str(&format!("[{key:?}]")),
+    }
+}
+
+/// A place from the parser's line, counted from 1, and column, counted from 0.
+fn place(line: usize, column: usize) -> Place {
+    let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Place { line: narrow(line), column: narrow(column).saturating_add(1) }
+}
