@@ -25,7 +25,10 @@ test: check ## Run everything that has to hold: check, then every test (as root 
 
 check: setup tidy ## Check format, lints and the shape of the tree
 	@$(CARGO) fmt --all --check
+	@$(CARGO) fmt --manifest-path programs/Cargo.toml --check
 	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@RUSTC_BOOTSTRAP=1 $(CARGO) clippy --locked --manifest-path programs/Cargo.toml \
+		-Z build-std=core --target bpfel-unknown-none -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
 	else echo 'check: cargo-deny is not installed; licences and advisories of dependencies were not checked'; fi
 
