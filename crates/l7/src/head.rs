@@ -105,9 +105,26 @@ fn parse_field(line: &[u8]) -> Result<Field<'_>, Refusal> {
 }
 
 /// Characters of tokens (RFC 9110, section 5.6.2): field names, and wider than what methods may have.
-pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+pub(crate) const fn is_token(byte: u8) -> bool {
+    TOKEN[byte as usize]
 }
+
+/// [`is_token`] as a table: each byte of each name is asked for.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
 
 /// Bytes of field values: visible ones, space, tab, and what is not ASCII.
 pub(crate) fn is_field_value(byte: u8) -> bool {

@@ -5,6 +5,7 @@
 //! a hostile set of expressions costs time where it is used and never more memory than the limits below.
 
 use crate::expression::{self, SEPARATOR};
+use crate::head::is_token;
 use crate::rule::{HeaderRule, HttpRule, RequestView};
 use regex_automata::hybrid::{LazyStateID, dfa};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
@@ -147,7 +148,7 @@ fn not_a_name(text: &str) -> Option<usize> {
     if text.is_empty() {
         return Some(0);
     }
-    text.bytes().position(|byte| !(byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)))
+    text.bytes().position(|byte| !is_token(byte))
 }
 
 fn compile(patterns: &[Hir]) -> Option<dfa::DFA> {
