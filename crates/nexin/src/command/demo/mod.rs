@@ -1,0 +1,112 @@
+//! `nexin demo`: the tutorial, for real, on a node of its own that leaves nothing behind.
+
+mod client;
+mod namespace;
+mod node;
+mod play;
+mod script;
+mod server;
+mod sweep;
+mod transcript;
+
+pub(crate) use client::Client;
+pub(crate) use server::Server;
+
+use crate::interrupt::Interrupt;
+use crate::outcome::Outcome;
+use crate::session::Session;
+use clap::Args;
+use flow::Flow;
+use node::Node;
+use play::{Step, play};
+use script::SCENES;
+use serde::Serialize;
+use std::path::Path;
+use std::time::Instant;
+use transcript::{Silent, Transcript};
+
+/// Play the HTTP tutorial for real: workloads, a service, a policy, and requests before and after
+///
+/// Everything is made in a network namespace of the demo's own and removed at the end, also after ctrl-C; what a demo that
+/// crashed has left behind is removed at the start. Requests are typed as for curl, and made by a client that is built in.
+/// Exits with 1 where a request does not come to what it must.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  nexin demo\n  nexin demo -o json\n  nexin demo --keep\n  nexin demo --down"
+)]
+pub(crate) struct Demo {
+    /// Leave everything up at the end, to be played with
+    #[arg(long, conflicts_with = "down")]
+    keep: bool,
+    /// Remove what --keep has left up
+    #[arg(long)]
+    down: bool,
+}
+
+/// The whole of it, for machines.
+#[derive(Serialize)]
+struct Report<'a> {
+    held: bool,
+    milliseconds: u128,
+    kernel: String,
+    steps: &'a [Step],
+    flows: &'a [Flow],
+}
+
+impl Demo {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        if self.down {
+            Node::down()?;
+            return Ok(Outcome::Holds);
+        }
+        let interrupt = Interrupt::watch()?;
+        let begin = Instant::now();
+        let mut node = Node::start(interrupt)?;
+        let transcript = Transcript(session);
+        let steps = if session.is_json() {
+            play(SCENES, &mut node, &mut Silent)?
+        } else {
+            play(SCENES, &mut node, &mut Transcript(session))?
+        };
+        let flows = node.flows()?;
+        let held = steps.iter().all(|step| step.held);
+        let took = begin.elapsed();
+        if session.is_json() {
+            let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+            session.print_json(&Report {
+                held,
+                milliseconds: took.as_millis(),
+                kernel,
+                steps: &steps,
+                flows: &flows,
+            })?;
+        } else {
+            transcript.flows(&flows)?;
+            transcript.end(&steps, took)?;
+        }
+        if self.keep {
+            node.keep();
+            invite(session, node.socket())?;
+        }
+        Ok(if held { Outcome::Holds } else { Outcome::Fails })
+    }
+}
+
+/// Says how to play with what was kept, and how to end it.
+fn invite(session: &Session, socket: &Path) -> anyhow::Result<()> {
+    if session.is_json() {
+        return Ok(());
+    }
+    Ok(session.print_line(&format!(
+        "\nIt all stays up. Play with it:\n\
+         $ export NEXIN_SOCKET={}\n\
+         $ nexin exec app2 -- curl http://app1-service/public\n\
+         $ nexin policy explain --from app3 --to app1-a --port 80 --http 'GET /public'\n\
+         $ nexin run --name app4 --label id=app2 -- bash\n\
+         $ nexin observe --follow\n\
+         $ nexin policy delete CiliumNetworkPolicy/default/rule1\n\
+         and end it:\n\
+         $ nexin demo --down",
+        socket.display()
+    ))?)
+}

@@ -1,0 +1,77 @@
+//! `nexin exec`: runs a command inside a workload that runs already.
+
+use crate::inside::{self, Signals};
+use crate::outcome::{BadInput, Outcome};
+use crate::session::Session;
+use api::Request;
+use api::view::{Endpoint, Service};
+use clap::Args;
+use std::ffi::OsString;
+
+/// Run a command inside a workload that runs already: in its network namespace, under its policy
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nexin exec app2 -- curl -s http://app1-service/public\n  \
+    nexin exec team-a/web -- ss -tln")]
+pub(crate) struct Exec {
+    /// The workload
+    #[arg(value_name = "[NAMESPACE/]NAME")]
+    workload: String,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Exec {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        let signals = Signals::hold()?;
+        let mut agent = session.agent()?;
+        let endpoints: Vec<Endpoint> = agent.call(Request::Endpoints)?;
+        let endpoint = find(&endpoints, &self.workload)?;
+        let services: Vec<Service> = agent.call(Request::Services)?;
+        inside::enter(endpoint, &services)?;
+        let child = inside::start(&mut inside::command(&self.command))?;
+        inside::pass_through(child, signals).map(Outcome::Passes)
+    }
+}
+
+/// The workload that is named, in `default` where no namespace is.
+fn find<'a>(endpoints: &'a [Endpoint], named: &str) -> Result<&'a Endpoint, BadInput> {
+    let (namespace, name) = named.split_once('/').unwrap_or(("default", named));
+    endpoints.iter().find(|endpoint| endpoint.namespace == namespace && endpoint.name == name).ok_or_else(
+        || {
+            let known: Vec<_> =
+                endpoints.iter().map(|known| format!("{}/{}", known.namespace, known.name)).collect();
+            BadInput(format!("there is no workload {namespace}/{name}; there are: {}", known.join(", ")))
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_is_found_by_namespace_and_name() {
+        let endpoint = |namespace: &str, name: &str| Endpoint {
+            id: 1,
+            namespace: namespace.into(),
+            name: name.into(),
+            identity: 256,
+            labels: vec![],
+            addresses: vec![],
+            interface: String::new(),
+            network_namespace: String::new(),
+            ingress_enforced: false,
+            egress_enforced: false,
+            policy: 0,
+        };
+        let endpoints = [endpoint("other", "web"), endpoint("default", "web"), endpoint("other", "db")];
+        assert_eq!(find(&endpoints, "web").unwrap().namespace, "default");
+        assert_eq!(find(&endpoints, "other/web").unwrap().namespace, "other");
+        let error = find(&endpoints, "db").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no workload default/db; there are: other/web, default/web, other/db"
+        );
+    }
+}

@@ -1,0 +1,31 @@
+//! `nexin identity`: the identities in use, and the labels they stand for.
+
+use crate::listing;
+use crate::outcome::Outcome;
+use crate::session::Session;
+use api::{Request, view};
+use clap::{Args, Subcommand};
+
+/// Look at the identities in use
+#[derive(Debug, Args)]
+pub(crate) struct Identity {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List identities with their labels and how many workloads of this node have each
+    #[command(after_help = "Examples:\n  nexin identity list\n  nexin identity list -o json")]
+    List,
+}
+
+impl Identity {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        let Action::List = self.action;
+        let header = ["id", "workloads", "labels"];
+        listing::show(session, Request::Identities, header, |identity: &view::Identity| {
+            [identity.id.to_string(), identity.workloads.to_string(), identity.labels.join(",")]
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! The commands, one module each.
+
+mod agent;
+mod demo;
+
+mod endpoint;
+mod exec;
+mod identity;
+mod observe;
+mod policy;
+mod run;
+mod service;
+mod status;
+mod version;
+
+use crate::outcome::Outcome;
+use crate::session::Session;
+use clap::Subcommand;
+
+/// What can be typed after `nexin`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(demo::Demo),
+    Agent(agent::Agent),
+    Run(run::Run),
+    Exec(exec::Exec),
+    Policy(policy::Policy),
+    Endpoint(endpoint::Endpoint),
+    Identity(identity::Identity),
+    Service(service::Service),
+    Status(status::Status),
+    Observe(observe::Observe),
+    Version(version::Version),
+    #[command(hide = true)]
+    DemoServer(demo::Server),
+    #[command(hide = true)]
+    DemoClient(demo::Client),
+}
+
+impl Command {
+    /// Does what was typed.
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        match self {
+            Self::Demo(demo) => demo.run(session),
+            Self::Agent(agent) => agent.run(session),
+            Self::Run(run) => run.run(session),
+            Self::Exec(exec) => exec.run(session),
+            Self::Policy(policy) => policy.run(session),
+            Self::Endpoint(endpoint) => endpoint.run(session),
+            Self::Identity(identity) => identity.run(session),
+            Self::Service(service) => service.run(session),
+            Self::Status(status) => status.run(session),
+            Self::Observe(observe) => observe.run(session),
+            Self::Version(version) => version.run(session),
+            Self::DemoServer(server) => server.run(),
+            Self::DemoClient(client) => client.run(session),
+        }
+    }
+}

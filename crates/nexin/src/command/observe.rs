@@ -1,0 +1,49 @@
+//! `nexin observe`: the flows of this node as they were judged.
+
+mod filters;
+
+use crate::outcome::Outcome;
+use crate::session::Session;
+use api::Request;
+use clap::Args;
+use filters::Filters;
+use flow::Flow;
+use std::io::{self, Write};
+
+/// Show flows: what was forwarded, dropped and asked for by HTTP, with names and the rule that decided
+///
+/// Several values of one filter are alternatives; different filters must all hold. With `-o json` each flow is one line.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nexin observe --follow\n  \
+    nexin observe --last 100 --verdict dropped --to-pod app1\n  nexin observe -o json --http-path /private")]
+pub(crate) struct Observe {
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    follow: bool,
+    /// How many of the past to show [default: 20; with --follow: 0]
+    #[arg(long, value_name = "NUMBER")]
+    last: Option<usize>,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+impl Observe {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        let last = self.last.unwrap_or(if self.follow { 0 } else { 20 });
+        let request = Request::Observe { last, follow: self.follow, filters: self.filters.0 };
+        for flow in session.agent()?.follow::<Flow>(request)? {
+            print(session, &flow?)?;
+        }
+        Ok(Outcome::Holds)
+    }
+}
+
+fn print(session: &Session, flow: &Flow) -> io::Result<()> {
+    if session.is_json() {
+        let mut out = io::stdout().lock();
+        serde_json::to_writer(&mut out, flow)?;
+        writeln!(out)?;
+        return out.flush();
+    }
+    session.print_line(&flow::line(flow, session.flow_paint()))
+}

@@ -1,0 +1,38 @@
+//! `nexin policy`: put policies in force, look at them, and ask what they say.
+
+mod apply;
+mod delete;
+mod explain;
+mod list;
+mod manifest_files;
+// mod validate;
+
+use crate::outcome::Outcome;
+use crate::session::Session;
+use clap::{Args, Subcommand};
+
+/// Put policies in force, look at them, and ask what they say
+#[derive(Debug, Args)]
+pub(crate) struct Policy {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Apply(apply::Apply),
+    Delete(delete::Delete),
+    Explain(explain::Explain),
+    List(list::List),
+}
+
+impl Policy {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        match self.action {
+            Action::Apply(apply) => apply.run(session),
+            Action::Delete(delete) => delete.run(session),
+            Action::Explain(explain) => explain.run(session),
+            Action::List(list) => list.run(session),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `nexin run`: starts a command as a workload.
+
+use crate::inside::{self, Signals};
+use crate::outcome::Outcome;
+use crate::session::Session;
+use anyhow::Context;
+use api::view::{Endpoint, Service};
+use api::{Request, Workload};
+use clap::Args;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+/// Start a command as a workload: in its own network namespace, under policy
+///
+/// The workload lives as long as the command. Its exit code is that of the command, 126 or 127 where the command cannot
+/// be started. Services are known by name, as of the start, through /etc/hosts.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  nexin run --name web --label app=web --port-name http=80/TCP -- nginx\n  \
+    nexin run --name shell -- bash"
+)]
+pub(crate) struct Run {
+    /// Name of the workload, unique in its namespace
+    #[arg(long)]
+    name: String,
+    /// Namespace of the workload
+    #[arg(long, default_value = "default")]
+    namespace: String,
+    /// A label; may be repeated
+    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// A name for a port, by which policies may call it; may be repeated
+    #[arg(long = "port-name", value_name = "NAME=PORT/PROTOCOL", value_parser = port_name)]
+    named_ports: Vec<(String, String)>,
+    /// An address to have, instead of one that is assigned; may be repeated
+    #[arg(long = "ip", value_name = "ADDRESS")]
+    addresses: Vec<IpAddr>,
+    /// Leave the command in the background, without input and output, once it runs
+    #[arg(long)]
+    detach: bool,
+    /// The background half of --detach: says on standard output that the command runs
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    announce: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        if self.detach { detach(session) } else { self.attend(session) }
+    }
+
+    /// Makes the workload, runs the command in it, and removes the workload when the command has ended.
+    fn attend(self, session: &Session) -> anyhow::Result<Outcome> {
+        let signals = Signals::hold()?;
+        if self.announce {
+            rustix::process::setsid().context("cannot leave the terminal")?;
+        }
+        let mut agent = session.agent()?;
+        let endpoint: Endpoint = agent.call(Request::CreateWorkload(self.workload()))?;
+        let services = agent.call::<Vec<Service>>(Request::Services);
+        let outcome = services.map_err(Into::into).and_then(|known| self.inside(&endpoint, &known, signals));
+        self.remove(session);
+        outcome
+    }
+
+    /// Removes the workload. Where that fails nothing is lost: the agent does it when it finds this process gone.
+    fn remove(&self, session: &Session) {
+        let request = Request::RemoveWorkload { namespace: self.namespace.clone(), name: self.name.clone() };
+        // The agent may have been started anew meanwhile: what was connected before may not be any more.
+        let _ = session.agent().and_then(|mut agent| agent.call::<serde::de::IgnoredAny>(request));
+    }
+
+    fn inside(&self, endpoint: &Endpoint, services: &[Service], signals: Signals) -> anyhow::Result<Outcome> {
+        inside::enter(endpoint, services)?;
+        let mut command = inside::command(&self.command);
+        if self.announce {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        }
+        let child = inside::start(&mut command)?;
+        if self.announce {
+            announce(endpoint)?;
+        }
+        inside::pass_through(child, signals).map(Outcome::Passes)
+    }
+
+    fn workload(&self) -> Workload {
+        Workload {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            labels: self.labels.iter().cloned().collect(),
+            addresses: self.addresses.clone(),
+            named_ports: self.named_ports.iter().cloned().collect(),
+            owner: Some(std::process::id()),
+        }
+    }
+}
+
+/// Starts this very command line again in the background, and waits until its command runs.
+fn detach(session: &Session) -> anyhow::Result<Outcome> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut child = Command::new(program)
+        .args(announcing(std::env::args_os().skip(1)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start the background half")?;
+    let mut announced = String::new();
+    child.stdout.take().expect("its output was asked for").read_to_string(&mut announced)?;
+    if announced.is_empty() {
+        // It has said on standard error why.
+        let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
+        return Ok(Outcome::Passes(code.unwrap_or(1)));
+    }
+    let endpoint: Endpoint =
+        serde_json::from_str(&announced).context("the background half said something else")?;
+    if session.is_json() {
+        session.print_json(&endpoint)?;
+    } else {
+        let addresses: Vec<_> = endpoint.addresses.iter().map(ToString::to_string).collect();
+        let Endpoint { namespace, name, identity, .. } = &endpoint;
+        session.print_line(&format!(
+            "{namespace}/{name} runs with identity {identity} at {}",
+            addresses.join(", ")
+        ))?;
+    }
+    Ok(Outcome::Holds)
+}
+
+/// The arguments with `--detach` turned into `--announce`, the command's own left alone.
+fn announcing(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut ours = true;
+    let turn = |argument: OsString| {
+        ours &= argument != "--";
+        if ours && argument == "--detach" { "--announce".into() } else { argument }
+    };
+    arguments.map(turn).collect()
+}
+
+/// Says that the command runs, and then lets go of standard output and standard error.
+fn announce(endpoint: &Endpoint) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(endpoint)?);
+    let nowhere = File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&nowhere)?;
+    rustix::stdio::dup2_stderr(&nowhere)?;
+    Ok(())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("a label is a key, an equals sign and a value: app=web".into()),
+    }
+}
+
+fn port_name(text: &str) -> Result<(String, String), String> {
+    let told = "a named port is a name, a port and a protocol: http=80/TCP";
+    let (name, port) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(told)?;
+    let (number, protocol) = port.split_once('/').unwrap_or((port, "TCP"));
+    let protocol = protocol.to_ascii_uppercase();
+    match number.parse::<u16>() {
+        Ok(number) if number > 0 && ["TCP", "UDP", "SCTP"].contains(&protocol.as_str()) => {
+            Ok((name.into(), format!("{number}/{protocol}")))
+        }
+        _ => Err(told.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_and_ports_are_named_by_an_equals_sign() {
+        let pair = |key: &str, value: &str| Ok((key.to_string(), value.to_string()));
+        assert_eq!(label("id=app1"), pair("id", "app1"));
+        assert_eq!(label("empty="), pair("empty", ""));
+        assert!(label("id").is_err());
+        assert_eq!(port_name("http=80/TCP"), pair("http", "80/TCP"));
+        assert_eq!(port_name("dns=53/udp"), pair("dns", "53/UDP"));
+        assert_eq!(port_name("web=8080"), pair("web", "8080/TCP"));
+        assert!(port_name("http=0/TCP").is_err());
+        assert!(port_name("http=80/XYZ").is_err());
+        assert!(port_name("80").is_err());
+    }
+
+    #[test]
+    fn only_our_own_detach_is_turned() {
+        let typed = ["run", "--detach", "--name", "a", "--", "sh", "--detach"].map(OsString::from);
+        let turned = ["run", "--announce", "--name", "a", "--", "sh", "--detach"].map(OsString::from);
+        assert_eq!(announcing(typed.into_iter()), turned);
+    }
+}

@@ -1,0 +1,50 @@
+//! `nexin status`: how the agent of this node fares.
+
+use crate::outcome::Outcome;
+use crate::session::{Session, Tone};
+use api::Request;
+use api::view;
+use clap::Args;
+
+/// Show how the agent of this node fares; fails where something is wrong with it
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nexin status\n  nexin status -o json --socket /run/nexin/agent.sock")]
+pub(crate) struct Status {}
+
+impl Status {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        let status: view::Status = session.agent()?.call(Request::Status)?;
+        if session.is_json() {
+            session.print_json(&status)?;
+        } else {
+            for (name, value) in facts(&status) {
+                session.print_line(&format!(
+                    "{} {value}",
+                    session.paint(Tone::Strong, &format!("{name:<12}"))
+                ))?;
+            }
+            for problem in &status.problems {
+                session.print_line(&format!("{} {problem}", session.paint(Tone::Bad, "problem     ")))?;
+            }
+        }
+        Ok(if status.problems.is_empty() { Outcome::Holds } else { Outcome::Fails })
+    }
+}
+
+fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
+    let proxy = status.proxy.map_or("not running".to_string(), |process| format!("process {process}"));
+    let packets: Vec<_> = status.packets.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    vec![
+        ("agent", format!("{} (process {})", status.version, status.agent)),
+        ("proxy", proxy),
+        ("kernel", status.kernel.clone()),
+        ("attached by", status.attach.clone()),
+        ("pinned under", status.pins.clone()),
+        ("policies", format!("{} in force, watching {}", status.policies, status.policies_from)),
+        ("endpoints", status.endpoints.to_string()),
+        ("identities", status.identities.to_string()),
+        ("services", status.services.to_string()),
+        ("packets", packets.join(", ")),
+        ("events lost", status.lost_events.to_string()),
+    ]
+}

@@ -1,0 +1,41 @@
+//! A list that the agent gives, printed as a table or as JSON.
+
+use crate::outcome::Outcome;
+use crate::session::Session;
+use crate::table::Table;
+use api::Request;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Asks the agent for a list and prints it; `cells` makes the row of an item.
+pub(crate) fn show<T, const N: usize>(
+    session: &Session,
+    request: Request,
+    header: [&'static str; N],
+    cells: impl Fn(&T) -> [String; N],
+) -> anyhow::Result<Outcome>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let items: Vec<T> = session.agent()?.call(request)?;
+    print(session, &items, header, cells)
+}
+
+/// Prints a list that is at hand.
+pub(crate) fn print<T: Serialize, const N: usize>(
+    session: &Session,
+    items: &[T],
+    header: [&'static str; N],
+    cells: impl Fn(&T) -> [String; N],
+) -> anyhow::Result<Outcome> {
+    if session.is_json() {
+        session.print_json(&items)?;
+        return Ok(Outcome::Holds);
+    }
+    let mut table = Table::new(header);
+    for item in items {
+        table.push(cells(item));
+    }
+    session.print_table(&table)?;
+    Ok(Outcome::Holds)
+}

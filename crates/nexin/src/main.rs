@@ -1,0 +1,23 @@
+//! The one binary: every command of Nexin, from `nexin demo` to the node agent.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod command;
+mod inside;
+mod interrupt;
+mod listing;
+mod outcome;
+mod session;
+mod table;
+
+use arguments::Arguments;
+use clap::Parser;
+use session::Session;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let session = Session::new(arguments.global);
+    let result = arguments.command.run(&session);
+    outcome::exit_code(result, &session)
+}
