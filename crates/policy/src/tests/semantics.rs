@@ -21,7 +21,12 @@ const API: End = End::Other(3);
 /// Asks about TCP from one end to the other, on the side where policies are.
 #[track_caller]
 fn check(policies: &[Policy], from: End, to: End, what: impl Into<What>, expect: Verdict) {
-    let world = world(policies);
+    check_in(&world(policies), from, to, what, expect);
+}
+
+/// The same in a world of its own.
+#[track_caller]
+fn check_in(world: &World, from: End, to: End, what: impl Into<What>, expect: Verdict) {
     let What { protocol, port, request } = what.into();
     let probe = Probe { from, to, family: 0, protocol, port, request };
     let directions = [(Egress, from), (Ingress, to)];
@@ -31,10 +36,10 @@ fn check(policies: &[Policy], from: End, to: End, what: impl Into<What>, expect:
         .map(|(side, _)| side)
         .collect();
     for arrival in [Arrival::PeersFirst, Arrival::PeersLast] {
-        let node = Node::new(&world, arrival);
+        let node = Node::new(world, arrival);
         let mut worst = Allow;
         for side in &sides {
-            let (model, rows) = node.ask(&world, &probe, *side);
+            let (model, rows) = node.ask(world, &probe, *side);
             assert_eq!(model, rows, "model and rows differ on {side:?}");
             worst = worst.max(model.verdict);
         }
@@ -283,6 +288,15 @@ fn a_wildcard_for_workloads_is_not_about_the_world() {
     for (to, expect) in [(APP1, Allow), (APP3, Allow), (WWW, Drop), (HOST, Drop)] {
         check(&policies, APP2, to, 443, expect);
     }
+}
+
+#[test]
+fn a_wildcard_for_workloads_misses_one_without_a_namespace() {
+    let pods = Peer::Labels(Selector::default().with(None, key::NAMESPACE, Operator::Exists));
+    let mut world = world(&[about("app2", [whole(allow(Egress, [pods], []))])]);
+    world.workloads[2].labels = Labels::default();
+    check_in(&world, APP2, APP1, 443, Allow);
+    check_in(&world, APP2, APP3, 443, Drop);
 }
 
 #[test]
