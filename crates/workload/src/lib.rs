@@ -1,0 +1,21 @@
+//! Workloads as network namespaces: their interfaces, addresses, routes and processes.
+//!
+//! A [`Namespace`] is where a workload lives, a [`Node`] wires it to the namespace that it is in itself, and
+//! [`spawn`] starts commands inside. All of it is synchronous: it is called rarely, and in order. What is made carries
+//! the names that the caller gives, so that [`sweep`] finds by prefix what a crash left behind.
+
+mod namespace;
+mod network;
+mod node;
+mod process;
+mod proxy;
+mod sweep;
+mod sysctl;
+
+pub use namespace::{Namespace, NamespaceError};
+pub use network::{Link, Network, NetworkError, Route, RouteKind, Rule, Veth};
+pub use node::{GATEWAY_V4, GATEWAY_V6, Node, Plan, WORKLOAD_INTERFACE, WireError, Wired};
+pub use process::{ProcessError, Surroundings, spawn, stop};
+pub use proxy::{PROXY_INTERFACE, PROXY_PEER, Proxy, ProxyRouting};
+pub use sweep::{Swept, sweep};
+pub use sysctl::SysctlError;

@@ -1,0 +1,203 @@
+//! A network namespace: made, named, entered, deleted.
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Where named namespaces are, shared with `ip netns`.
+const DIRECTORY: &str = "/run/netns";
+/// The calling thread's namespace.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// A network namespace, alive at least as long as this value.
+#[derive(Debug)]
+pub struct Namespace {
+    descriptor: OwnedFd,
+}
+
+/// Why a namespace could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    /// The name can not be a file name.
+    #[error("{0:?} can not name a namespace: it takes 1 to 255 bytes without '/', and not '.' or '..'")]
+    Name(String),
+    /// There is one of this name.
+    #[error("there is a network namespace {0} already")]
+    Exists(String),
+    /// There is none of this name.
+    #[error("there is no network namespace {0}")]
+    Missing(String),
+    /// The kernel refused.
+    #[error("network namespace: {what}: {source}; it takes root (CAP_SYS_ADMIN)")]
+    Kernel {
+        /// What was tried.
+        what: &'static str,
+        /// Why it was refused.
+        source: io::Error,
+    },
+}
+
+impl Namespace {
+    /// Makes a namespace with nothing but a loopback that is down; it ends with its last user.
+    pub fn anonymous() -> Result<Self, NamespaceError> {
+        let made = std::thread::scope(|scope| {
+            scope.spawn(|| unshare(UnshareFlags::NEWNET).and_then(|()| open(Path::new(OWN)))).join()
+        });
+        let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        made.map(|descriptor| Self { descriptor }).map_err(kernel("making one"))
+    }
+
+    /// Makes a namespace that lasts until [`Self::delete`], and that `ip netns` shows.
+    pub fn create(name: &str) -> Result<Self, NamespaceError> {
+        let path = path(name)?;
+        share_directory().map_err(kernel("sharing /run/netns"))?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        match rustix::fs::open(&path, flags, Mode::empty()) {
+            Err(rustix::io::Errno::EXIST) => return Err(NamespaceError::Exists(name.to_owned())),
+            opened => drop(opened.map_err(|error| kernel("naming it")(error.into()))?),
+        }
+        let bound = Self::anonymous().and_then(|namespace| {
+            let own = format!("/proc/self/fd/{}", namespace.descriptor.as_raw_fd());
+            rustix::mount::mount_bind(own, &path).map_err(|error| kernel("naming it")(error.into()))?;
+            Ok(namespace)
+        });
+        if bound.is_err() {
+            // The error of the binding is what the caller needs to know.
+            let _ = std::fs::remove_file(&path);
+        }
+        bound
+    }
+
+    /// Opens a named namespace.
+    pub fn open(name: &str) -> Result<Self, NamespaceError> {
+        match open(&path(name)?) {
+            Ok(descriptor) => Ok(Self { descriptor }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(NamespaceError::Missing(name.to_owned()))
+            }
+            Err(error) => Err(kernel("opening it")(error)),
+        }
+    }
+
+    /// The namespace of the calling thread.
+    pub fn current() -> Result<Self, NamespaceError> {
+        open(Path::new(OWN)).map(|descriptor| Self { descriptor }).map_err(kernel("opening one's own"))
+    }
+
+    /// The namespace that a process is in.
+    pub fn of_process(process: u32) -> Result<Self, NamespaceError> {
+        let path = PathBuf::from(format!("/proc/{process}/ns/net"));
+        open(&path).map(|descriptor| Self { descriptor }).map_err(kernel("opening a process's"))
+    }
+
+    /// Removes the name; the namespace itself ends when nothing is in it any more. That there is none is no error.
+    pub fn delete(name: &str) -> Result<(), NamespaceError> {
+        let path = path(name)?;
+        // A name that a crash left behind may not be mounted.
+        let _ = rustix::mount::unmount(&path, UnmountFlags::DETACH);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(kernel("removing its name")(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The names in use, sorted.
+    pub fn names() -> Result<Vec<String>, NamespaceError> {
+        let entries = match std::fs::read_dir(DIRECTORY) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(kernel("listing names"))?,
+        };
+        let name = |entry: io::Result<std::fs::DirEntry>| {
+            entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        };
+        let names = entries.map(name).collect::<io::Result<Vec<_>>>();
+        let mut names = names.map_err(kernel("listing names"))?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Runs a closure on a thread of its own inside the namespace, and waits for it.
+    pub fn enter<T: Send>(&self, run: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
+        let entered = std::thread::scope(|scope| {
+            let inside = scope.spawn(|| self.join().map(|()| run()));
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        entered.map_err(kernel("entering it"))
+    }
+
+    /// The number by which the kernel tells namespaces apart, as in the links of `/proc/PID/ns/net`.
+    pub fn id(&self) -> Result<u64, NamespaceError> {
+        let stat = rustix::fs::fstat(&self.descriptor);
+        stat.map(|stat| stat.st_ino).map_err(|error| kernel("asking its number")(error.into()))
+    }
+
+    /// Moves the calling thread into the namespace, for good.
+    pub(crate) fn join(&self) -> io::Result<()> {
+        let kind = Some(LinkNameSpaceType::Network);
+        Ok(rustix::thread::move_into_link_name_space(self.descriptor.as_fd(), kind)?)
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Leaves namespaces for new ones; of the calling thread only, so call it on a thread of its own.
+#[expect(
+    unsafe_code,
+    reason = "unsharing is unsafe for tables of descriptors only, and there is one call for all"
+)]
+pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    assert!(!flags.contains(UnshareFlags::FILES), "descriptors stay shared");
+    // SAFETY: the table of descriptors stays shared, which is all that the call asks for.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn path(name: &str) -> Result<PathBuf, NamespaceError> {
+    if name.is_empty() || name.len() > 255 || name.contains(['/', '\0']) || name == "." || name == ".." {
+        return Err(NamespaceError::Name(name.to_owned()));
+    }
+    Ok(Path::new(DIRECTORY).join(name))
+}
+
+/// Makes the directory a shared mount, as `ip netns` does: a name that is removed here is gone in every mount
+/// namespace, and does not keep its namespace alive there.
+fn share_directory() -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(DIRECTORY)?;
+    let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
+    match rustix::mount::mount_change(DIRECTORY, shared) {
+        // Not a mount yet.
+        Err(rustix::io::Errno::INVAL) => {
+            rustix::mount::mount_bind_recursive(DIRECTORY, DIRECTORY)?;
+            Ok(rustix::mount::mount_change(DIRECTORY, shared)?)
+        }
+        changed => Ok(changed?),
+    }
+}
+
+fn kernel(what: &'static str) -> impl Fn(io::Error) -> NamespaceError {
+    move |source| NamespaceError::Kernel { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_no_file_name_is_refused() {
+        for name in ["", ".", "..", "a/b", "../etc", "a\0"] {
+            assert!(matches!(Namespace::open(name), Err(NamespaceError::Name(_))), "{name:?}");
+        }
+    }
+}

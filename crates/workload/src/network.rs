@@ -1,0 +1,356 @@
+//! Interfaces, addresses, routes, neighbours and rules of one network namespace.
+
+use crate::namespace::{Namespace, NamespaceError};
+use netlink::message::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink::message::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink::message::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink::message::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink::message::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink::message::{AddressFamily, RouteNetlinkMessage as Message};
+use netlink::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Socket};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// The network of one namespace, whichever thread speaks to it.
+#[derive(Debug)]
+pub struct Network {
+    socket: Socket,
+}
+
+/// What the kernel refused, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// A change or a question.
+    #[error("{what}: {source}")]
+    Kernel {
+        /// What was tried.
+        what: String,
+        /// Why it was refused.
+        source: io::Error,
+    },
+    /// The namespace could not be entered.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// Link-layer address; zero where it has none of six bytes.
+    pub mac: [u8; 6],
+    /// Longest packet.
+    pub mtu: u32,
+    /// Whether it was taken up.
+    pub is_up: bool,
+    /// Whether packets pass: it is up, and so is its other end.
+    pub is_running: bool,
+}
+
+/// A pair of interfaces to make; both ends are down at first.
+#[derive(Debug)]
+pub struct Veth<'a> {
+    /// Name of the end in this namespace.
+    pub name: &'a str,
+    /// Name of the other end.
+    pub peer: &'a str,
+    /// Where the other end is; none for this namespace.
+    pub peer_namespace: Option<&'a Namespace>,
+    /// Longest packet.
+    pub mtu: u32,
+    /// Index of the end in this namespace; none for the kernel's choice.
+    pub index: Option<u32>,
+}
+
+/// A route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Destination.
+    pub destination: IpAddr,
+    /// Its leading bits that count.
+    pub prefix: u8,
+    /// Index of the interface.
+    pub interface: u32,
+    /// Where packets go.
+    pub kind: RouteKind,
+    /// Number of the table.
+    pub table: u32,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    /// The destination is at the interface.
+    Direct,
+    /// The gateway is at the interface, whatever its address.
+    Via(IpAddr),
+    /// The destination is this namespace itself.
+    Local,
+}
+
+/// A rule: packets with a mark are routed by a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The mark.
+    pub mark: u32,
+    /// Its bits that count.
+    pub mask: u32,
+    /// Number of the table.
+    pub table: u32,
+    /// When the rule is asked; lower comes first.
+    pub priority: u32,
+}
+
+impl Route {
+    /// The number of the main table.
+    pub const MAIN: u32 = 254;
+}
+
+impl Network {
+    /// The network of the calling thread's namespace.
+    pub fn current() -> Result<Self, NetworkError> {
+        let socket =
+            Socket::open().map_err(|source| NetworkError::Kernel { what: "netlink".to_owned(), source })?;
+        Ok(Self { socket })
+    }
+
+    /// The network of a namespace.
+    pub fn of(namespace: &Namespace) -> Result<Self, NetworkError> {
+        namespace.enter(Self::current)?
+    }
+
+    /// Every interface, by index.
+    pub fn links(&mut self) -> Result<Vec<Link>, NetworkError> {
+        let answers = self.socket.dump(Message::GetLink(LinkMessage::default()));
+        let answers =
+            answers.map_err(|source| NetworkError::Kernel { what: "interfaces".to_owned(), source })?;
+        Ok(answers.into_iter().filter_map(Link::of).collect())
+    }
+
+    /// The interface of this name.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>, NetworkError> {
+        let mut request = LinkMessage::default();
+        request.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        match self.socket.find(Message::GetLink(request)) {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => Ok(None),
+            Err(source) => Err(NetworkError::Kernel { what: format!("interface {name}"), source }),
+            Ok(answer) => Ok(answer.and_then(Link::of)),
+        }
+    }
+
+    /// Makes a pair of interfaces.
+    pub fn create_veth(&mut self, veth: &Veth<'_>) -> Result<(), NetworkError> {
+        let mut peer = LinkMessage::default();
+        peer.attributes.push(LinkAttribute::IfName(veth.peer.to_owned()));
+        peer.attributes.push(LinkAttribute::Mtu(veth.mtu));
+        if let Some(namespace) = veth.peer_namespace {
+            peer.attributes.push(LinkAttribute::NetNsFd(namespace.as_fd().as_raw_fd()));
+        }
+        let mut link = LinkMessage::default();
+        link.header.index = veth.index.unwrap_or(0);
+        link.attributes = vec![
+            LinkAttribute::IfName(veth.name.to_owned()),
+            LinkAttribute::Mtu(veth.mtu),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Veth),
+                LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+            ]),
+        ];
+        let what = || format!("making interfaces {} and {}", veth.name, veth.peer);
+        self.change(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL, what)
+    }
+
+    /// Takes an interface up.
+    pub fn up(&mut self, interface: u32) -> Result<(), NetworkError> {
+        self.switch(interface, LinkFlags::Up)
+    }
+
+    /// Takes an interface down.
+    pub fn down(&mut self, interface: u32) -> Result<(), NetworkError> {
+        self.switch(interface, LinkFlags::empty())
+    }
+
+    /// Deletes an interface, and with it its other end; one that is gone is no error.
+    pub fn delete_link(&mut self, name: &str) -> Result<(), NetworkError> {
+        let Some(link) = self.link(name)? else { return Ok(()) };
+        let mut request = LinkMessage::default();
+        request.header.index = link.index;
+        match self.change(Message::DelLink(request), 0, || format!("deleting interface {name}")) {
+            Err(error) if error.is(rustix::io::Errno::NODEV) => Ok(()),
+            deleted => deleted,
+        }
+    }
+
+    /// Gives an interface an address, at once and without asking the link whether another has it.
+    pub fn add_address(&mut self, interface: u32, address: IpAddr, prefix: u8) -> Result<(), NetworkError> {
+        let mut request = AddressMessage::default();
+        request.header.family = family(address);
+        request.header.index = interface;
+        request.header.prefix_len = prefix;
+        request.attributes.push(AddressAttribute::Address(address));
+        request.attributes.push(AddressAttribute::Local(address));
+        if address.is_ipv6() {
+            request.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        let what = || format!("address {address}/{prefix} at interface {interface}");
+        self.change(Message::NewAddress(request), NLM_F_CREATE | NLM_F_EXCL, what)
+    }
+
+    /// Adds a route, or replaces the one to the same destination.
+    pub fn add_route(&mut self, route: &Route) -> Result<(), NetworkError> {
+        let what = || format!("route to {}/{}", route.destination, route.prefix);
+        self.change(Message::NewRoute(route.message()), NLM_F_CREATE | NLM_F_REPLACE, what)
+    }
+
+    /// Removes a route; that there is none is no error.
+    pub fn delete_route(&mut self, route: &Route) -> Result<(), NetworkError> {
+        let what = || format!("deleting the route to {}/{}", route.destination, route.prefix);
+        match self.change(Message::DelRoute(route.message()), 0, what) {
+            Err(error) if error.is(rustix::io::Errno::SRCH) => Ok(()),
+            deleted => deleted,
+        }
+    }
+
+    /// Writes down the link-layer address of a neighbour, for good.
+    pub fn add_neighbour(
+        &mut self,
+        interface: u32,
+        address: IpAddr,
+        mac: [u8; 6],
+    ) -> Result<(), NetworkError> {
+        let mut request = NeighbourMessage::default();
+        request.header.family = family(address);
+        request.header.ifindex = interface;
+        request.header.state = NeighbourState::Permanent;
+        request.attributes.push(NeighbourAttribute::Destination(match address {
+            IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+            IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+        }));
+        request.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+        let what = || format!("neighbour {address} at interface {interface}");
+        self.change(Message::NewNeighbour(request), NLM_F_CREATE | NLM_F_REPLACE, what)
+    }
+
+    /// Adds a rule for both address families; one that is there already stays as it is.
+    pub fn add_rule(&mut self, rule: &Rule) -> Result<(), NetworkError> {
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let what = || format!("rule for mark {:#x}/{:#x}", rule.mark, rule.mask);
+            match self.change(Message::NewRule(rule.message(family)), NLM_F_CREATE | NLM_F_EXCL, what) {
+                Err(error) if error.is(rustix::io::Errno::EXIST) => {}
+                added => added?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a rule of both address families; that there is none is no error.
+    pub fn delete_rule(&mut self, rule: &Rule) -> Result<(), NetworkError> {
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let what = || format!("deleting the rule for mark {:#x}/{:#x}", rule.mark, rule.mask);
+            match self.change(Message::DelRule(rule.message(family)), 0, what) {
+                Err(error) if error.is(rustix::io::Errno::NOENT) => {}
+                deleted => deleted?,
+            }
+        }
+        Ok(())
+    }
+
+    fn switch(&mut self, interface: u32, to: LinkFlags) -> Result<(), NetworkError> {
+        let mut request = LinkMessage::default();
+        request.header.index = interface;
+        request.header.flags = to;
+        request.header.change_mask = LinkFlags::Up;
+        let state = if to.is_empty() { "down" } else { "up" };
+        self.change(Message::SetLink(request), 0, || format!("taking interface {interface} {state}"))
+    }
+
+    fn change(
+        &mut self,
+        request: Message,
+        flags: u16,
+        what: impl Fn() -> String,
+    ) -> Result<(), NetworkError> {
+        self.socket.change(request, flags).map_err(|source| NetworkError::Kernel { what: what(), source })
+    }
+}
+
+impl NetworkError {
+    fn is(&self, errno: rustix::io::Errno) -> bool {
+        match self {
+            Self::Kernel { source, .. } => source.raw_os_error() == Some(errno.raw_os_error()),
+            Self::Namespace(_) => false,
+        }
+    }
+}
+
+impl Link {
+    fn of(answer: Message) -> Option<Self> {
+        let Message::NewLink(message) = answer else { return None };
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            mac: [0; 6],
+            mtu: 0,
+            is_up: message.header.flags.contains(LinkFlags::Up),
+            is_running: message.header.flags.contains(LinkFlags::Running),
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Address(mac) => link.mac = mac.try_into().unwrap_or_default(),
+                _ => {}
+            }
+        }
+        Some(link)
+    }
+}
+
+impl Route {
+    fn message(&self) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(self.destination);
+        message.header.destination_prefix_length = self.prefix;
+        message.header.protocol = RouteProtocol::Static;
+        // Tables beyond one byte are named by the attribute alone.
+        message.header.table = u8::try_from(self.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
+        message.attributes.push(RouteAttribute::Table(self.table));
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::from(self.destination)));
+        message.attributes.push(RouteAttribute::Oif(self.interface));
+        (message.header.kind, message.header.scope) = match self.kind {
+            RouteKind::Direct => (RouteType::Unicast, RouteScope::Link),
+            RouteKind::Via(_) => (RouteType::Unicast, RouteScope::Universe),
+            RouteKind::Local => (RouteType::Local, RouteScope::Host),
+        };
+        if let RouteKind::Via(gateway) = self.kind {
+            message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(gateway)));
+            message.header.flags = RouteFlags::Onlink;
+        }
+        message
+    }
+}
+
+impl Rule {
+    fn message(&self, family: AddressFamily) -> RuleMessage {
+        let mut message = RuleMessage::default();
+        message.header.family = family;
+        message.header.action = RuleAction::ToTable;
+        message.attributes = vec![
+            RuleAttribute::FwMark(self.mark),
+            RuleAttribute::FwMask(self.mask),
+            RuleAttribute::Table(self.table),
+            RuleAttribute::Priority(self.priority),
+        ];
+        message
+    }
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}

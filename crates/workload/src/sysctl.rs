@@ -1,0 +1,31 @@
+//! Kernel settings of the calling thread's network namespace.
+
+use std::io;
+use std::path::Path;
+
+/// A setting could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("setting net.{name} to {value}: {source}")]
+pub struct SysctlError {
+    /// The setting under `net`, with slashes.
+    pub name: String,
+    /// The value.
+    pub value: &'static str,
+    /// Why it was refused.
+    pub source: io::Error,
+}
+
+/// Writes settings under `/proc/sys/net`. Those of IPv6 are passed over where the kernel has no IPv6.
+pub(crate) fn write<'a>(
+    settings: impl IntoIterator<Item = (&'a str, &'static str)>,
+) -> Result<(), SysctlError> {
+    let root = Path::new("/proc/sys/net");
+    for (name, value) in settings {
+        match std::fs::write(root.join(name), value) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !root.join("ipv6").exists() => {}
+            Err(source) => return Err(SysctlError { name: name.to_owned(), value, source }),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}

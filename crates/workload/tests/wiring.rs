@@ -1,0 +1,285 @@
+//! Workloads wired to a node, all in network namespaces of the tests' own.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use workload::{
+    Namespace, Node, PROXY_INTERFACE, Plan, ProxyRouting, Surroundings, Wired, spawn, stop, sweep,
+};
+
+const MTU: u32 = 1500;
+
+/// Whether namespaces can be made here; root that can not make them fails the test that uses them.
+fn possible() -> bool {
+    let possible = rustix::process::geteuid().is_root();
+    if !possible {
+        assert!(std::env::var_os("CI").is_none(), "CI runs these tests as root");
+        println!("skipped: making network namespaces takes root");
+    }
+    possible
+}
+
+/// A node in a namespace of its own, and its workloads.
+struct Bed {
+    node: Node,
+    workloads: Vec<(Namespace, Wired)>,
+}
+
+impl Bed {
+    fn new(workloads: &[&[&str]]) -> Self {
+        let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
+        node.prepare().unwrap();
+        let mut bed = Self { node, workloads: Vec::new() };
+        for (index, addresses) in workloads.iter().enumerate() {
+            bed.add(&format!("nx{index}"), addresses);
+        }
+        bed
+    }
+
+    fn add(&mut self, host: &str, addresses: &[&str]) {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let namespace = Namespace::anonymous().unwrap();
+        let plan = Plan { host, addresses: &addresses, mtu: MTU, index: None };
+        let wired = self.node.wire(&namespace, &plan).unwrap();
+        self.workloads.push((namespace, wired));
+    }
+
+    fn up(&mut self) {
+        for (_, wired) in &self.workloads {
+            self.node.up(wired).unwrap();
+        }
+    }
+}
+
+/// Sends a line from one workload to another over TCP, and returns what came back.
+fn converse(from: &Namespace, to: &Namespace, address: SocketAddr) -> String {
+    let listener = to.enter(|| TcpListener::bind(address).unwrap()).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, peer) = listener.accept().unwrap();
+        let mut line = [0; 5];
+        stream.read_exact(&mut line).unwrap();
+        write!(stream, "{} to {}", String::from_utf8_lossy(&line), peer.ip()).unwrap();
+    });
+    let mut stream =
+        from.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(2)).unwrap()).unwrap();
+    stream.write_all(b"hello").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    server.join().unwrap();
+    answer
+}
+
+#[test]
+fn two_workloads_talk_over_both_families_with_their_own_addresses() {
+    if !possible() {
+        return;
+    }
+    let mut bed = Bed::new(&[&["10.0.0.1", "fd00::1"], &["10.0.0.2", "fd00::2"]]);
+    bed.up();
+    let [(one, _), (two, _)] = &bed.workloads[..] else { panic!("two workloads") };
+    assert_eq!(converse(one, two, "10.0.0.2:80".parse().unwrap()), "hello to 10.0.0.1");
+    assert_eq!(converse(one, two, "[fd00::2]:80".parse().unwrap()), "hello to fd00::1");
+    assert_eq!(converse(two, one, "10.0.0.1:80".parse().unwrap()), "hello to 10.0.0.2");
+}
+
+#[test]
+fn nothing_passes_before_the_host_side_is_up() {
+    if !possible() {
+        return;
+    }
+    let mut bed = Bed::new(&[&["10.0.0.1"], &["10.0.0.2"]]);
+    let links = bed.node.network().links().unwrap();
+    assert!(links.iter().filter(|link| link.name.starts_with("nx")).all(|link| !link.is_up), "{links:?}");
+    let address: SocketAddr = "10.0.0.2:80".parse().unwrap();
+    let _listener = bed.workloads[1].0.enter(|| TcpListener::bind(address).unwrap()).unwrap();
+    let connect = |patience| move || TcpStream::connect_timeout(&address, patience).map(drop);
+    bed.workloads[0].0.enter(connect(Duration::from_millis(200))).unwrap().unwrap_err();
+    bed.up();
+    bed.workloads[0].0.enter(connect(Duration::from_secs(5))).unwrap().unwrap();
+}
+
+#[test]
+fn a_wired_workload_is_as_planned_and_unwiring_leaves_nothing() {
+    if !possible() {
+        return;
+    }
+    let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
+    let namespace = Namespace::anonymous().unwrap();
+    let addresses = ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+    let plan = Plan { host: "nx7", addresses: &addresses, mtu: 1400, index: Some(1007) };
+    let wired = node.wire(&namespace, &plan).unwrap();
+    assert_eq!(wired.interface, 1007);
+    let host = node.network().link("nx7").unwrap().unwrap();
+    assert_eq!((host.index, host.mac, host.mtu), (1007, wired.host_mac, 1400));
+    let inside = workload::Network::of(&namespace).unwrap().link("eth0").unwrap().unwrap();
+    assert_eq!((inside.mac, inside.mtu, inside.is_up), (wired.mac, 1400, true));
+    let error = node.wire(&Namespace::anonymous().unwrap(), &plan).unwrap_err();
+    assert!(error.to_string().contains("making interfaces nx7 and eth0"), "{error}");
+    assert!(node.network().link("nx7").unwrap().is_some(), "who was there first stays");
+    node.unwire("nx7").unwrap();
+    node.unwire("nx7").unwrap();
+    assert_eq!(node.network().links().unwrap().len(), 1, "the loopback is left");
+}
+
+#[test]
+fn a_wiring_that_fails_leaves_no_interface() {
+    if !possible() {
+        return;
+    }
+    let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
+    let namespace = Namespace::anonymous().unwrap();
+    let twice = ["10.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
+    let plan = Plan { host: "nx1", addresses: &twice, mtu: MTU, index: None };
+    let error = node.wire(&namespace, &plan).unwrap_err();
+    assert!(error.to_string().starts_with("address 10.0.0.1/32"), "{error}");
+    assert_eq!(node.network().link("nx1").unwrap(), None);
+    assert_eq!(workload::Network::of(&namespace).unwrap().link("eth0").unwrap(), None);
+}
+
+#[test]
+fn marked_packets_to_anyone_come_to_the_node_and_others_do_not() {
+    if !possible() {
+        return;
+    }
+    let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
+    node.prepare().unwrap();
+    let routing =
+        ProxyRouting { mark: 0x4e58_0000, mask: 0xffff_0000, table: 20_056, priority: 90, mtu: MTU };
+    let proxy = node.create_proxy(&routing).unwrap();
+    assert_eq!(node.create_proxy(&routing).unwrap(), proxy, "what an earlier run left is taken over");
+    for (bind, stranger) in [("0.0.0.0:0", "198.51.100.9"), ("[::]:0", "2001:db8::9")] {
+        assert!(reaches_itself(&node, bind, stranger, routing.mark | 7), "{stranger}");
+        assert!(!reaches_itself(&node, bind, stranger, 0), "{stranger}");
+    }
+    node.remove_proxy(&routing).unwrap();
+    node.remove_proxy(&routing).unwrap();
+    assert_eq!(node.network().link(PROXY_INTERFACE).unwrap(), None);
+    assert!(!reaches_itself(&node, "0.0.0.0:0", "198.51.100.9", routing.mark));
+}
+
+/// Whether a datagram with a mark to a foreign address is received on the node itself.
+fn reaches_itself(node: &Node, bind: &str, stranger: &str, mark: u32) -> bool {
+    let run = || {
+        let receiver = UdpSocket::bind(bind).unwrap();
+        receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let sender = UdpSocket::bind(bind).unwrap();
+        socket2::SockRef::from(&sender).set_mark(mark).unwrap();
+        let to = SocketAddr::new(stranger.parse().unwrap(), receiver.local_addr().unwrap().port());
+        sender.send_to(b"knock", to).is_ok() && receiver.recv(&mut [0; 8]).is_ok()
+    };
+    node.namespace().enter(run).unwrap()
+}
+
+#[test]
+fn a_named_namespace_is_found_until_it_is_deleted() {
+    if !possible() {
+        return;
+    }
+    let name = format!("nxtest-name-{}", std::process::id());
+    let made = Namespace::create(&name).unwrap();
+    assert!(matches!(Namespace::create(&name), Err(workload::NamespaceError::Exists(_))));
+    assert!(Namespace::names().unwrap().contains(&name));
+    assert_eq!(Namespace::open(&name).unwrap().id().unwrap(), made.id().unwrap());
+    assert_ne!(Namespace::current().unwrap().id().unwrap(), made.id().unwrap());
+    let inside = made.enter(|| Namespace::current().unwrap().id().unwrap()).unwrap();
+    assert_eq!(inside, made.id().unwrap());
+    Namespace::delete(&name).unwrap();
+    Namespace::delete(&name).unwrap();
+    assert!(matches!(Namespace::open(&name), Err(workload::NamespaceError::Missing(_))));
+}
+
+#[test]
+fn a_command_sees_its_own_interfaces_and_names_and_the_machine_sees_neither() {
+    if !possible() {
+        return;
+    }
+    let before = std::fs::read_to_string("/etc/hosts").unwrap();
+    let bed = Bed::new(&[&["10.0.0.1"]]);
+    let hosts = vec![("10.96.0.7".parse().unwrap(), "app1-service".to_owned())];
+    let mut command = Command::new("sh");
+    command.args(["-c", "ls /sys/class/net; tail -n 1 /etc/hosts"]).stdout(Stdio::piped());
+    let child = spawn(command, &bed.workloads[0].0, &Surroundings { hosts }).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let seen = String::from_utf8(output.stdout).unwrap();
+    let words: Vec<_> = seen.split_whitespace().collect();
+    assert_eq!(words, ["eth0", "lo", "10.96.0.7", "app1-service"]);
+    assert_eq!(std::fs::read_to_string("/etc/hosts").unwrap(), before);
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_named() {
+    if !possible() {
+        return;
+    }
+    let namespace = Namespace::anonymous().unwrap();
+    let error = spawn(Command::new("/nonexistent/x"), &namespace, &Surroundings::default()).unwrap_err();
+    assert!(error.to_string().starts_with("/nonexistent/x: starting it: No such file"), "{error}");
+}
+
+#[test]
+fn stopping_ends_the_whole_group_even_one_that_does_not_listen() {
+    if !possible() {
+        return;
+    }
+    let namespace = Namespace::anonymous().unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' TERM; sleep 60 & echo ready; while :; do sleep 1; done"])
+        .stdout(Stdio::piped());
+    let mut child = spawn(command, &namespace, &Surroundings::default()).unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0; 5]).unwrap();
+    let start = Instant::now();
+    let status = stop(&mut child, Duration::from_millis(50)).unwrap();
+    assert!(
+        !status.success() && start.elapsed() < Duration::from_secs(2),
+        "{status} after {:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_sweep_removes_what_a_crash_left_and_nothing_else() {
+    if !possible() {
+        return;
+    }
+    let prefix = format!("nxs{}", std::process::id() % 100_000);
+    let [name, other] = [format!("{prefix}-app"), format!("other-{prefix}")];
+    let namespace = Namespace::create(&name).unwrap();
+    Namespace::create(&other).unwrap();
+    let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
+    let addresses = ["10.0.0.1".parse().unwrap()];
+    let plan = Plan { host: &prefix, addresses: &addresses, mtu: MTU, index: None };
+    node.wire(&namespace, &plan).unwrap();
+    let mut command = Command::new("sleep");
+    command.arg("60");
+    let mut child = spawn(command, &namespace, &Surroundings::default()).unwrap();
+    let swept = sweep(&mut node, &prefix).unwrap();
+    assert_eq!(swept.namespaces, [name]);
+    assert_eq!(swept.links, std::slice::from_ref(&prefix));
+    assert_eq!(swept.processes, [child.id()]);
+    assert!(!child.wait().unwrap().success());
+    assert!(Namespace::open(&other).is_ok());
+    Namespace::delete(&other).unwrap();
+    assert_eq!(sweep(&mut node, &prefix).unwrap(), workload::Swept::default());
+}
+
+#[test]
+fn wiring_a_workload_takes_milliseconds() {
+    if !possible() {
+        return;
+    }
+    let mut bed = Bed::new(&[]);
+    let mut times: Vec<Duration> = (0..20)
+        .map(|index| {
+            let start = Instant::now();
+            bed.add(&format!("nx{index}"), &[&format!("10.0.0.{index}"), &format!("fd00::{index}")]);
+            bed.node.up(&bed.workloads[index].1).unwrap();
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("wiring a workload: median {:?}, slowest {:?}", times[10], times[19]);
+    // A machine under load may take its time; a second means that something waits.
+    assert!(times[10] < Duration::from_millis(200), "{times:?}");
+}
