@@ -22,6 +22,8 @@ pub const BACKENDS: &str = "NX_BACKENDS";
 pub const CONFIG: &str = "NX_CONFIG";
 /// Per-CPU array: [`crate::event::counter_index`] to [`crate::event::Counter`].
 pub const COUNTERS: &str = "NX_COUNTERS";
+/// Per-CPU array of one: room to work in, of no meaning to user space.
+pub const SCRATCH: &str = "NX_SCRATCH";
 /// Ring buffer of [`crate::event::FlowEvent`].
 pub const EVENTS: &str = "NX_EVENTS";
 

@@ -5,7 +5,7 @@ use crate::packet::Packet;
 use crate::parse::{Flow, ICMP, ICMP6, TCP};
 use crate::policy::{self, Question};
 use crate::report::Trace;
-use crate::{Maps, deliver, related};
+use crate::{Maps, related};
 use abi::DropReason;
 use abi::address::AddressInfo;
 use abi::config::Config;
@@ -15,34 +15,11 @@ use abi::mark;
 use abi::policy::{Direction, VerdictInfo, action};
 
 /// Leave to deliver one packet; only this module grants it.
+///
+/// It holds nothing: which way the packet takes is in the trace. A permit with contents would lie undefined beside
+/// every refusal, and what the compiler does with an undefined value the verifier refuses.
 #[must_use]
-pub(crate) struct Permit {
-    route: Route,
-    translated: bool,
-}
-
-/// Which way a permitted packet takes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Route {
-    /// To where it was going.
-    Straight,
-    /// To the node proxy behind this interface.
-    Proxy(u32),
-}
-
-impl Permit {
-    /// The way to take.
-    #[inline(always)]
-    pub(crate) fn route(&self) -> Route {
-        self.route
-    }
-
-    /// Whether the packet answers one that was sent to a service, and must seem to come from there.
-    #[inline(always)]
-    pub(crate) fn is_from_service(&self) -> bool {
-        self.translated && self.route == Route::Straight
-    }
-}
+pub(crate) struct Permit(());
 
 /// Whose policy is asked, and what for.
 pub(crate) struct Subject<'a> {
@@ -156,19 +133,18 @@ fn permit(
 ) -> Result<Permit, DropReason> {
     trace.rule = row.rule;
     trace.l7 = row.l7;
-    let translated = row.flags & flag::TRANSLATED != 0;
-    if translated {
+    if row.flags & flag::TRANSLATED != 0 {
         trace.service = row.service;
         trace.service_port = row.service_port;
     }
     // What the proxy sends has had its verdict.
-    let route = if row.flags & flag::PROXIED != 0 && !from_proxy {
-        trace.to_proxy = true;
-        Route::Proxy(deliver::proxy_of(config)?)
-    } else {
-        Route::Straight
-    };
-    Ok(Permit { route, translated })
+    if row.flags & flag::PROXIED != 0 && !from_proxy {
+        if config.proxy_interface == 0 {
+            return Err(DropReason::ProxyUnavailable);
+        }
+        trace.proxy = config.proxy_interface;
+    }
+    Ok(Permit(()))
 }
 
 /// Policy's ruling on a flow that is opened in `direction`; in audit mode a refusal is noted and overruled.

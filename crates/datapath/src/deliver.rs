@@ -1,10 +1,10 @@
 //! Sends a permitted packet on its way.
 
-use crate::check::{Permit, Route};
+use crate::check::Permit;
 use crate::packet::Packet;
 use crate::parse::{Flow, IP};
+use crate::report::Trace;
 use abi::address::AddressInfo;
-use abi::config::Config;
 use abi::endpoint::EndpointInfo;
 use abi::{DropReason, mark};
 
@@ -19,51 +19,37 @@ pub enum Delivery {
     Ingress(u32),
 }
 
-/// Delivers a packet that a workload sent: to a workload of this node, or to the stack, which routes it.
+/// Delivers a packet that a workload sent: to a workload of this node, to the stack, which routes it, or to the proxy.
 #[inline(always)]
 pub(crate) fn onward(
     packet: &mut impl Packet,
-    flow: &Flow,
+    trace: &mut Trace,
     from: &EndpointInfo,
     to: &AddressInfo,
     permit: Permit,
-) -> Result<Delivery, DropReason> {
-    match permit.route() {
-        Route::Straight if to.interface == 0 => Ok(Delivery::Pass),
-        Route::Straight => {
-            hop(packet, flow)?;
-            let [a, b, c, d, e, f] = to.mac;
-            let [g, h, i, j, k, l] = from.host_mac;
-            packet.write(0, [a, b, c, d, e, f, g, h, i, j, k, l])?;
-            Ok(Delivery::Egress(to.interface))
-        }
-        Route::Proxy(interface) => Ok(proxied(packet, interface)),
+) -> Result<(), DropReason> {
+    if trace.proxy != 0 || to.interface == 0 {
+        inward(packet, trace, permit);
+        return Ok(());
     }
+    hop(packet, &trace.flow)?;
+    let [a, b, c, d, e, f] = to.mac;
+    let [g, h, i, j, k, l] = from.host_mac;
+    packet.write(0, [a, b, c, d, e, f, g, h, i, j, k, l])?;
+    trace.delivery = Delivery::Egress(to.interface);
+    Ok(())
 }
 
-/// Delivers a packet that is at its workload's door.
+/// Delivers a packet the way it was going, or to the proxy.
 #[inline(always)]
-pub(crate) fn inward(packet: &mut impl Packet, permit: Permit) -> Delivery {
-    match permit.route() {
-        Route::Straight => Delivery::Pass,
-        Route::Proxy(interface) => proxied(packet, interface),
+pub(crate) fn inward(packet: &mut impl Packet, trace: &mut Trace, _permit: Permit) {
+    if trace.proxy == 0 {
+        trace.delivery = Delivery::Pass;
+        return;
     }
-}
-
-/// The interface of the node proxy.
-#[inline(always)]
-pub(crate) fn proxy_of(config: &Config) -> Result<u32, DropReason> {
-    match config.proxy_interface {
-        0 => Err(DropReason::ProxyUnavailable),
-        interface => Ok(interface),
-    }
-}
-
-#[inline(always)]
-fn proxied(packet: &mut impl Packet, interface: u32) -> Delivery {
     let others = packet.mark() & !mark::MASK;
     packet.set_mark(others | mark::TO_PROXY);
-    Delivery::Ingress(interface)
+    trace.delivery = Delivery::Ingress(trace.proxy);
 }
 
 /// Takes one off the hop limit, as a router does.

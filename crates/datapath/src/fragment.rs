@@ -5,40 +5,22 @@ use crate::parse::Flow;
 use abi::DropReason;
 use abi::conntrack::{FragmentInfo, FragmentKey};
 
-/// Where a packet's piece belongs.
-pub(crate) struct Fragment {
-    /// In eights of bytes.
-    pub(crate) offset: u16,
-    /// Whether another piece follows.
-    pub(crate) more: bool,
-    /// What all pieces share.
-    pub(crate) identification: [u8; 4],
-}
-
-impl Fragment {
-    /// Whether the packet is in pieces at all.
-    #[inline(always)]
-    pub(crate) fn is_part(&self) -> bool {
-        self.more || self.offset != 0
-    }
-}
-
 /// Remembers the ports of a first fragment; recalls them for a later one.
 ///
 /// Comes after the source was found to be the sender's own: nobody can set the ports of another's fragments.
 #[inline(always)]
-pub(crate) fn settle(maps: &impl Maps, flow: &mut Flow, fragment: &Fragment) -> Result<(), DropReason> {
-    if !fragment.is_part() {
+pub(crate) fn settle(maps: &impl Maps, flow: &mut Flow) -> Result<(), DropReason> {
+    if !flow.is_fragment() {
         return Ok(());
     }
     let key = FragmentKey {
         source: flow.source,
         destination: flow.destination,
-        identification: fragment.identification,
+        identification: flow.identification,
         protocol: flow.protocol,
         padding: [0; 3],
     };
-    if fragment.offset == 0 {
+    if flow.fragment == 0 {
         let ports = FragmentInfo { source_port: flow.source_port, destination_port: flow.destination_port };
         return if maps.remember_fragment(&key, &ports) { Ok(()) } else { Err(DropReason::ConntrackFull) };
     }

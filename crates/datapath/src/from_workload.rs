@@ -3,7 +3,7 @@
 use crate::check::{self, Subject};
 use crate::packet::Packet;
 use crate::parse::Kind;
-use crate::report::Trace;
+use crate::report::{Trace, converge};
 use crate::{Delivery, Maps, deliver, fragment, neighbour, parse, service, workload};
 use abi::address::AddressKey;
 use abi::policy::Direction;
@@ -11,37 +11,46 @@ use abi::{DropReason, mark};
 
 /// Judges a packet that the workload behind the packet's interface sent.
 #[inline(always)]
-pub fn from_workload(packet: &mut impl Packet, maps: &impl Maps) -> Result<Delivery, DropReason> {
-    let mut trace = Trace::new(Direction::Egress);
-    let verdict = judge(packet, maps, &mut trace);
-    trace.report(packet, maps, verdict);
-    verdict
+pub fn from_workload(
+    packet: &mut impl Packet,
+    maps: &impl Maps,
+    trace: &mut Trace,
+) -> Result<Delivery, DropReason> {
+    let trace = trace.begin(Direction::Egress);
+    let judged = judge(packet, maps, trace);
+    let trace = converge(trace);
+    trace.report(packet, maps, judged);
+    judged.map(|()| trace.delivery)
 }
 
 #[inline(always)]
-fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<Delivery, DropReason> {
+fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
     let endpoint = workload::behind(packet, maps)?;
     trace.belongs_to(endpoint);
     strip_marks(packet);
     if parse::kind(packet)? == Kind::Arp {
-        return neighbour::arp(packet, endpoint);
+        return neighbour::arp(packet, endpoint, trace);
     }
-    let fragment = parse::headers(packet, &mut trace.flow)?;
-    if let Some(delivery) = neighbour::said(packet, endpoint, &trace.flow)? {
-        return Ok(delivery);
+    parse::headers(packet, &mut trace.flow)?;
+    let trace = converge(trace);
+    if neighbour::is_said(endpoint, &trace.flow) {
+        return neighbour::answer(packet, endpoint, trace);
     }
     if !workload::owns(endpoint, &trace.flow.source) {
         return Err(DropReason::InvalidSource);
     }
-    fragment::settle(maps, &mut trace.flow, &fragment)?;
+    fragment::settle(maps, &mut trace.flow)?;
+    let trace = converge(trace);
     service::translate(packet, maps, trace)?;
+    let trace = converge(trace);
 
     let config = maps.config().ok_or(DropReason::MapMissing)?;
     let peer = maps.address(&AddressKey::host(trace.flow.destination)).ok_or(DropReason::MapMissing)?;
     trace.peer_identity = peer.identity;
     let subject = Subject { endpoint, config, peer, direction: Direction::Egress };
     let permit = check::check(packet, maps, &subject, trace)?;
-    deliver::onward(packet, &trace.flow, endpoint, peer, permit)
+    let trace = converge(trace);
+    deliver::onward(packet, trace, endpoint, peer, permit)
 }
 
 /// Takes off marks that only the node may set; a workload cannot, but nothing here should rest on that.

@@ -4,6 +4,7 @@ use crate::checksum;
 use crate::deliver::Delivery;
 use crate::packet::Packet;
 use crate::parse::{Flow, ICMP6, IP};
+use crate::report::Trace;
 use abi::endpoint::EndpointInfo;
 use abi::{Address, DropReason};
 
@@ -15,12 +16,19 @@ const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 const LISTENER_REPORT: u8 = 143;
 
+/// The unspecified address: of one who has none yet.
+const NOBODY: Address = Address([0; 16]);
+
 /// Length of a frame with a neighbour advertisement that carries a link-layer address.
 const ADVERTISEMENT_FRAME: u32 = IP + 40 + 32;
 
 /// Takes an ARP packet from a workload: a request for any address but its own is answered with the host's side.
 #[inline(always)]
-pub(crate) fn arp(packet: &mut impl Packet, endpoint: &EndpointInfo) -> Result<Delivery, DropReason> {
+pub(crate) fn arp(
+    packet: &mut impl Packet,
+    endpoint: &EndpointInfo,
+    trace: &mut Trace,
+) -> Result<(), DropReason> {
     let [kind @ .., _, operation] = packet.read::<8>(IP)?;
     if kind != [0, 1, 0x08, 0, 6, 4] {
         return Err(DropReason::InvalidPacket);
@@ -34,7 +42,8 @@ pub(crate) fn arp(packet: &mut impl Packet, endpoint: &EndpointInfo) -> Result<D
         return Err(DropReason::InvalidSource);
     }
     if operation == 2 || is_probe || target == sender {
-        return Ok(Delivery::Pass);
+        trace.delivery = Delivery::Pass;
+        return Ok(());
     }
     if operation != 1 {
         return Err(DropReason::InvalidPacket);
@@ -45,37 +54,50 @@ pub(crate) fn arp(packet: &mut impl Packet, endpoint: &EndpointInfo) -> Result<D
     packet.write(IP + 14, target)?;
     packet.write(IP + 18, mac)?;
     packet.write(IP + 24, sender)?;
-    Ok(Delivery::Egress(packet.interface()))
+    trace.delivery = Delivery::Egress(packet.interface());
+    Ok(())
 }
 
-/// Takes what a workload says to its neighbours; nothing where the packet is no such thing.
+/// Whether a workload's packet is meant for its neighbours: from an address of the link or its own, and to the link,
+/// unless it asks for a neighbour, which it may do of itself.
+#[inline(always)]
+pub(crate) fn is_said(endpoint: &EndpointInfo, flow: &Flow) -> bool {
+    let own = flow.source == endpoint.v6;
+    let nobody = flow.source == NOBODY;
+    if flow.protocol != ICMP6 || !(own || nobody || is_link_local(&flow.source)) {
+        return false;
+    }
+    let to_link = is_link_local(&flow.destination) || is_link_multicast(&flow.destination);
+    match flow.destination_port[0] {
+        SOLICITATION => flow.hop_limit == 255 && flow.transport == IP + 40 && (to_link || !nobody),
+        ROUTER_SOLICITATION | ADVERTISEMENT => flow.hop_limit == 255 && to_link,
+        LISTENER_QUERY..=LISTENER_DONE | LISTENER_REPORT => to_link,
+        _ => false,
+    }
+}
+
+/// Takes what a workload says to its neighbours.
 ///
 /// A solicitation for any address but its own is answered with the host's side. The rest stays on the link: the
 /// host's stack takes it for what it is worth, and no router sends it on.
 #[inline(always)]
-pub(crate) fn said(
+pub(crate) fn answer(
     packet: &mut impl Packet,
     endpoint: &EndpointInfo,
-    flow: &Flow,
-) -> Result<Option<Delivery>, DropReason> {
-    let own = flow.source == endpoint.v6;
-    let nobody = flow.source == Address([0; 16]);
-    if flow.protocol != ICMP6 || !(own || nobody || is_link_local(&flow.source)) {
-        return Ok(None);
-    }
-    let to_link = is_link_local(&flow.destination) || is_link_multicast(&flow.destination);
-    match flow.destination_port[0] {
-        SOLICITATION if flow.hop_limit == 255 && flow.transport == IP + 40 => {
-            let target = Address(packet.read::<16>(flow.transport + 8)?);
-            if !nobody && target != endpoint.v6 {
-                return advertise(packet, endpoint, flow, &target).map(Some);
-            }
+    trace: &mut Trace,
+) -> Result<(), DropReason> {
+    let flow = &trace.flow;
+    if flow.destination_port[0] == SOLICITATION && flow.source != NOBODY {
+        let target = Address(packet.read::<16>(IP + 48)?);
+        if target == endpoint.v6 {
+            return Err(DropReason::InvalidPacket);
         }
-        ROUTER_SOLICITATION | ADVERTISEMENT if flow.hop_limit == 255 => {}
-        LISTENER_QUERY..=LISTENER_DONE | LISTENER_REPORT => {}
-        _ => return Ok(None),
+        advertise(packet, endpoint, &flow.source, &target)?;
+        trace.delivery = Delivery::Egress(packet.interface());
+    } else {
+        trace.delivery = Delivery::Pass;
     }
-    Ok(if to_link { Some(Delivery::Pass) } else { None })
+    Ok(())
 }
 
 /// Whether the packet is neighbour discovery that the workload hears from the other end of its link: the hop limit
@@ -97,13 +119,13 @@ pub(crate) fn is_heard(flow: &Flow) -> bool {
 fn advertise(
     packet: &mut impl Packet,
     endpoint: &EndpointInfo,
-    flow: &Flow,
+    source: &Address,
     target: &Address,
-) -> Result<Delivery, DropReason> {
+) -> Result<(), DropReason> {
     // Type and code; router, solicited and override; option and its length.
     const WORDS: u32 = 0x8800 + 0xe000 + 0x0201;
     const LENGTH: u32 = 32;
-    let pseudo = LENGTH + ICMP6 as u32 + checksum::sum(&target.0) + checksum::sum(&flow.source.0);
+    let pseudo = LENGTH + ICMP6 as u32 + checksum::sum(&target.0) + checksum::sum(&source.0);
     let body = WORDS + checksum::sum(&target.0) + checksum::sum(&endpoint.host_mac);
     let [high, low] = (!checksum::fold(pseudo + body)).to_be_bytes();
     let [a, b, c, d, e, f] = endpoint.host_mac;
@@ -112,11 +134,10 @@ fn advertise(
     turn_round(packet, endpoint)?;
     packet.write(IP + 4, [0, LENGTH as u8, ICMP6, 255])?;
     packet.write(IP + 8, target.0)?;
-    packet.write(IP + 24, flow.source.0)?;
+    packet.write(IP + 24, source.0)?;
     packet.write(IP + 40, [ADVERTISEMENT, 0, high, low, 0xe0, 0, 0, 0])?;
     packet.write(IP + 48, target.0)?;
-    packet.write(IP + 64, [2, 1, a, b, c, d, e, f])?;
-    Ok(Delivery::Egress(packet.interface()))
+    packet.write(IP + 64, [2, 1, a, b, c, d, e, f])
 }
 
 /// Addresses the frame from the host's side to the workload.

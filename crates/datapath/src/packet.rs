@@ -30,6 +30,9 @@ pub trait Packet {
     /// Makes the stack accept the packet as addressed to the node, whatever its link-layer destination.
     fn claim(&mut self) -> Result<(), DropReason>;
     /// Reads `N` bytes; beyond the end or past [`MAX_OFFSET`] the packet is invalid.
+    ///
+    /// `N` is two at least: of a single byte the compiler asks whether it lies before the end in words that the
+    /// verifier does not understand.
     fn read<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason>;
     /// Writes `N` bytes.
     fn write<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason>;

@@ -1,7 +1,7 @@
 //! Reads who talks to whom out of a packet; both families and all protocols end in one [`Flow`].
 
-use crate::fragment::Fragment;
-use crate::packet::{MAX_OFFSET, Packet};
+use crate::packet::Packet;
+use crate::report::converge;
 use abi::{Address, DropReason};
 
 /// IP protocol number of ICMP.
@@ -16,17 +16,23 @@ pub(crate) const ICMP6: u8 = 58;
 pub(crate) const SCTP: u8 = 132;
 
 /// TCP flag: no more data from the sender.
-pub const FIN: u8 = 1;
+pub(crate) const FIN: u8 = 1;
 /// TCP flag: opens a connection.
-pub const SYN: u8 = 2;
+pub(crate) const SYN: u8 = 2;
 /// TCP flag: ends a connection at once.
-pub const RST: u8 = 4;
+pub(crate) const RST: u8 = 4;
 /// TCP flag: acknowledges.
-pub const ACK: u8 = 16;
+pub(crate) const ACK: u8 = 16;
 
 /// Offset of the IP header.
 pub(crate) const IP: u32 = 14;
 
+/// IPv6 extension headers, by the number that announces them.
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const OPTIONS: u8 = 60;
 /// IPv6 extension headers that are walked; a packet with more is refused.
 const MAX_EXTENSIONS: usize = 6;
 
@@ -53,6 +59,12 @@ pub(crate) struct Flow {
     pub(crate) hop_limit: u8,
     /// Offset of the transport header; 0 in a fragment that does not carry it.
     pub(crate) transport: u32,
+    /// Where in its packet the piece belongs, in eights of bytes.
+    pub(crate) fragment: u16,
+    /// Whether another piece follows.
+    pub(crate) more_fragments: bool,
+    /// What all pieces of a packet share.
+    pub(crate) identification: [u8; 4],
 }
 
 impl Flow {
@@ -68,6 +80,9 @@ impl Flow {
             tcp_flags: 0,
             hop_limit: 0,
             transport: 0,
+            fragment: 0,
+            more_fragments: false,
+            identification: [0; 4],
         }
     }
 
@@ -80,6 +95,12 @@ impl Flow {
             ICMP6 => self.destination_port[0] == 128,
             _ => false,
         }
+    }
+
+    /// Whether the packet is in pieces.
+    #[inline(always)]
+    pub(crate) fn is_fragment(&self) -> bool {
+        self.more_fragments || self.fragment != 0
     }
 
     /// Whether this is ICMP of either family.
@@ -112,21 +133,24 @@ pub(crate) fn kind(packet: &impl Packet) -> Result<Kind, DropReason> {
 
 /// Reads the headers of an IP packet into `flow`; the ports of a later fragment are not among them.
 #[inline(always)]
-pub(crate) fn headers(packet: &impl Packet, flow: &mut Flow) -> Result<Fragment, DropReason> {
-    let fragment = match packet.read::<2>(12)? {
+pub(crate) fn headers(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
+    match packet.read::<2>(12)? {
         [0x08, 0x00] => header4(packet, flow)?,
-        _ => header6(packet, flow)?,
-    };
-    if fragment.offset == 0 {
-        transport(packet, flow)?;
-    } else {
-        flow.transport = 0;
+        _ => {
+            header6(packet, flow)?;
+            extensions(packet, flow)?;
+        }
     }
-    Ok(fragment)
+    let flow = converge(flow);
+    if flow.fragment != 0 {
+        flow.transport = 0;
+        return Ok(());
+    }
+    transport(packet, flow)
 }
 
 #[inline(always)]
-fn header4(packet: &impl Packet, flow: &mut Flow) -> Result<Fragment, DropReason> {
+fn header4(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
     let header = packet.read::<20>(IP)?;
     let words = u32::from(header[0] & 15);
     let total = u32::from(u16::from_be_bytes([header[2], header[3]]));
@@ -139,15 +163,14 @@ fn header4(packet: &impl Packet, flow: &mut Flow) -> Result<Fragment, DropReason
     flow.protocol = header[9];
     flow.transport = IP + words * 4;
     let place = u16::from_be_bytes([header[6], header[7]]);
-    Ok(Fragment {
-        offset: place & 0x1fff,
-        more: place & 0x2000 != 0,
-        identification: [0, 0, header[4], header[5]],
-    })
+    flow.fragment = place & 0x1fff;
+    flow.more_fragments = place & 0x2000 != 0;
+    flow.identification = [0, 0, header[4], header[5]];
+    Ok(())
 }
 
 #[inline(always)]
-fn header6(packet: &impl Packet, flow: &mut Flow) -> Result<Fragment, DropReason> {
+fn header6(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
     let [version, _, _, _, _, _, next, hop_limit] = packet.read::<8>(IP)?;
     flow.source = Address(packet.read::<16>(IP + 8)?);
     flow.destination = Address(packet.read::<16>(IP + 24)?);
@@ -158,37 +181,38 @@ fn header6(packet: &impl Packet, flow: &mut Flow) -> Result<Fragment, DropReason
     flow.hop_limit = hop_limit;
     flow.protocol = next;
     flow.transport = IP + 40;
-    extensions(packet, flow)
+    Ok(())
 }
 
 /// Walks IPv6 extension headers up to the transport header or into a later fragment.
 #[inline(always)]
-fn extensions(packet: &impl Packet, flow: &mut Flow) -> Result<Fragment, DropReason> {
-    let mut fragment = Fragment { offset: 0, more: false, identification: [0; 4] };
+fn extensions(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
     for _ in 0..MAX_EXTENSIONS {
-        let length = match flow.protocol {
-            // Hop-by-hop and destination options, and routing; authentication counts in fours, less two.
-            0 | 43 | 60 => (u32::from(packet.read::<2>(flow.transport)?[1]) + 1) * 8,
-            51 => (u32::from(packet.read::<2>(flow.transport)?[1]) + 2) * 4,
-            44 => 8,
-            _ => return Ok(fragment),
+        let flow = converge(flow);
+        if !matches!(flow.protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | OPTIONS) {
+            return Ok(());
+        }
+        let [next, length, high, low, a, b, c, d] = packet.read::<8>(flow.transport)?;
+        let length = u32::from(length);
+        flow.transport += match flow.protocol {
+            FRAGMENT => 8,
+            // The one that counts in fours, less two.
+            AUTHENTICATION => (length + 2) * 4,
+            _ => (length + 1) * 8,
         };
-        let [next, _, high, low, a, b, c, d] = packet.read::<8>(flow.transport)?;
-        if flow.protocol == 43 && low != 0 {
+        if flow.protocol == ROUTING && low != 0 {
             // Segments are left: the destination that policy would judge is not the last one.
             return Err(DropReason::InvalidPacket);
         }
-        if flow.protocol == 44 {
+        if flow.protocol == FRAGMENT {
             let place = u16::from_be_bytes([high, low]);
-            fragment = Fragment { offset: place >> 3, more: place & 1 != 0, identification: [a, b, c, d] };
+            flow.fragment = place >> 3;
+            flow.more_fragments = place & 1 != 0;
+            flow.identification = [a, b, c, d];
         }
         flow.protocol = next;
-        flow.transport += length;
-        if fragment.offset != 0 {
-            return Ok(fragment);
-        }
-        if flow.transport > MAX_OFFSET {
-            return Err(DropReason::InvalidPacket);
+        if flow.fragment != 0 {
+            return Ok(());
         }
     }
     Err(DropReason::InvalidPacket)

@@ -10,8 +10,19 @@ use abi::event::{self, FlowEvent, Verdict};
 use abi::policy::Direction;
 use abi::{Address, DropReason};
 
-/// What the stages found out about a packet, for its event.
-pub(crate) struct Trace {
+/// Keeps the compiler from carrying what it knows of a place in memory past this point.
+///
+/// The kernel's verifier follows every path until it looks like one that it has seen. With each value read afresh
+/// from memory, paths look alike as soon as they meet.
+#[inline(always)]
+pub(crate) fn converge<T>(place: &mut T) -> &mut T {
+    core::hint::black_box(place)
+}
+
+/// What the stages found out about a packet: whose it is, and all that its event says.
+///
+/// It is handed in, for the kernel's stack has little room.
+pub struct Trace {
     pub(crate) direction: Direction,
     pub(crate) flow: Flow,
     pub(crate) endpoint: u32,
@@ -25,16 +36,19 @@ pub(crate) struct Trace {
     pub(crate) service_port: [u8; 2],
     pub(crate) turn: Turn,
     pub(crate) is_reply: bool,
-    pub(crate) to_proxy: bool,
+    /// Index of the interface of the proxy that the packet goes to; 0 where it goes straight.
+    pub(crate) proxy: u32,
+    /// Where the packet goes if it is not refused.
+    pub(crate) delivery: Delivery,
     /// Why it would have been dropped but for audit mode.
     pub(crate) audit: Option<DropReason>,
 }
 
-impl Trace {
+impl Default for Trace {
     #[inline(always)]
-    pub(crate) const fn new(direction: Direction) -> Self {
+    fn default() -> Self {
         Self {
-            direction,
+            direction: Direction::Ingress,
             flow: Flow::unknown(),
             endpoint: 0,
             identity: 0,
@@ -46,9 +60,19 @@ impl Trace {
             service_port: [0; 2],
             turn: Turn::None,
             is_reply: false,
-            to_proxy: false,
+            proxy: 0,
+            delivery: Delivery::Pass,
             audit: None,
         }
+    }
+}
+
+impl Trace {
+    /// Begins with a packet of which nothing is known.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, direction: Direction) -> &mut Self {
+        *self = Self { direction, ..Self::default() };
+        converge(self)
     }
 
     /// Notes whose packet it is.
@@ -67,24 +91,19 @@ impl Trace {
 
     /// Counts the packet, and reports it if it was refused or is a turn in the life of its flow.
     #[inline(always)]
-    pub(crate) fn report(
-        &self,
-        packet: &impl Packet,
-        maps: &impl Maps,
-        verdict: Result<Delivery, DropReason>,
-    ) {
-        let refused = match verdict {
-            Ok(_) => 0,
+    pub(crate) fn report(&self, packet: &impl Packet, maps: &impl Maps, judged: Result<(), DropReason>) {
+        let refused = match judged {
+            Ok(()) => 0,
             Err(reason) => reason as u8,
         };
         let length = packet.length();
         maps.count(event::counter_index(refused, self.direction), length);
-        let (verdict, reason) = match (verdict, self.audit) {
+        let (verdict, reason) = match (judged, self.audit) {
             (Err(reason), _) => (Verdict::Drop, reason as u8),
-            (Ok(_), Some(reason)) => (Verdict::Audit, reason as u8),
-            (Ok(_), None) if self.turn == Turn::None || !reports_forwards(maps) => return,
-            (Ok(_), None) if self.to_proxy => (Verdict::Redirect, 0),
-            (Ok(_), None) => (Verdict::Forward, 0),
+            (Ok(()), Some(reason)) => (Verdict::Audit, reason as u8),
+            (Ok(()), None) if self.turn == Turn::None || !reports_forwards(maps) => return,
+            (Ok(()), None) if self.proxy != 0 => (Verdict::Redirect, 0),
+            (Ok(()), None) => (Verdict::Forward, 0),
         };
         maps.report(self.event(maps.now(), length, verdict, reason));
     }

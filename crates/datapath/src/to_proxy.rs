@@ -2,7 +2,7 @@
 
 use crate::packet::Packet;
 use crate::parse;
-use crate::report::Trace;
+use crate::report::{Trace, converge};
 use crate::{Delivery, Maps};
 use abi::policy::Direction;
 use abi::{Address, DropReason, mark};
@@ -41,28 +41,30 @@ pub trait Sockets {
 
 /// Judges a packet that came in by the node proxy's interface.
 #[inline(always)]
-pub fn to_proxy<P: Packet + Sockets>(packet: &mut P, maps: &impl Maps) -> Result<Delivery, DropReason> {
-    let mut trace = Trace::new(Direction::Ingress);
-    let verdict = judge(packet, maps, &mut trace);
-    trace.report(packet, maps, verdict);
-    verdict
-}
-
-#[inline(always)]
-fn judge<P: Packet + Sockets>(
+pub fn to_proxy<P: Packet + Sockets>(
     packet: &mut P,
     maps: &impl Maps,
     trace: &mut Trace,
 ) -> Result<Delivery, DropReason> {
+    let trace = trace.begin(Direction::Ingress);
+    let judged = judge(packet, maps, trace);
+    let trace = converge(trace);
+    trace.report(packet, maps, judged);
+    judged.map(|()| trace.delivery)
+}
+
+#[inline(always)]
+fn judge<P: Packet + Sockets>(packet: &mut P, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
     if packet.mark() & mark::MASK != mark::TO_PROXY {
         return Err(DropReason::NotForProxy);
     }
     parse::headers(packet, &mut trace.flow)?;
+    let trace = converge(trace);
     let flow = &trace.flow;
     packet.claim()?;
     if flow.protocol != parse::TCP {
         // An ICMP error about one of the proxy's connections: the stack finds the socket.
-        return Ok(Delivery::Pass);
+        return Ok(());
     }
     let own = SocketTuple {
         source: flow.source,
@@ -71,8 +73,8 @@ fn judge<P: Packet + Sockets>(
         destination_port: flow.destination_port,
     };
     match packet.state_of(&own) {
-        Some(SocketState::Connected) => return Ok(Delivery::Pass),
-        Some(SocketState::TimeWait) if !flow.opens() => return Ok(Delivery::Pass),
+        Some(SocketState::Connected) => return Ok(()),
+        Some(SocketState::TimeWait) if !flow.opens() => return Ok(()),
         _ => {}
     }
     let config = maps.config().ok_or(DropReason::MapMissing)?;
@@ -82,5 +84,5 @@ fn judge<P: Packet + Sockets>(
         Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
     };
     let listener = SocketTuple { destination, destination_port: config.proxy_port, ..own };
-    if packet.assign_listener(&listener) { Ok(Delivery::Pass) } else { Err(DropReason::ProxyUnavailable) }
+    if packet.assign_listener(&listener) { Ok(()) } else { Err(DropReason::ProxyUnavailable) }
 }

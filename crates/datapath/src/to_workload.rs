@@ -1,9 +1,9 @@
 //! Egress of a workload's host-side interface: judges what the workload is sent.
 
-use crate::check::{self, Permit, Subject};
+use crate::check::{self, Subject};
 use crate::packet::Packet;
 use crate::parse::Kind;
-use crate::report::Trace;
+use crate::report::{Trace, converge};
 use crate::translate::{self, End};
 use crate::{Delivery, Maps, deliver, fragment, neighbour, parse, related, workload};
 use abi::DropReason;
@@ -12,42 +12,51 @@ use abi::policy::Direction;
 
 /// Judges a packet on its way to the workload behind the packet's interface.
 #[inline(always)]
-pub fn to_workload(packet: &mut impl Packet, maps: &impl Maps) -> Result<Delivery, DropReason> {
-    let mut trace = Trace::new(Direction::Ingress);
-    let verdict = judge(packet, maps, &mut trace);
-    trace.report(packet, maps, verdict);
-    verdict
+pub fn to_workload(
+    packet: &mut impl Packet,
+    maps: &impl Maps,
+    trace: &mut Trace,
+) -> Result<Delivery, DropReason> {
+    let trace = trace.begin(Direction::Ingress);
+    let judged = judge(packet, maps, trace);
+    let trace = converge(trace);
+    trace.report(packet, maps, judged);
+    judged.map(|()| trace.delivery)
 }
 
 #[inline(always)]
-fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<Delivery, DropReason> {
+fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
     let endpoint = workload::behind(packet, maps)?;
     trace.belongs_to(endpoint);
     if parse::kind(packet)? == Kind::Arp {
-        return Ok(Delivery::Pass);
+        return Ok(());
     }
-    let fragment = parse::headers(packet, &mut trace.flow)?;
+    parse::headers(packet, &mut trace.flow)?;
+    let trace = converge(trace);
     if neighbour::is_heard(&trace.flow) {
-        return Ok(Delivery::Pass);
+        return Ok(());
     }
     if !workload::owns(endpoint, &trace.flow.destination) {
         return Err(DropReason::InvalidDestination);
     }
-    fragment::settle(maps, &mut trace.flow, &fragment)?;
+    fragment::settle(maps, &mut trace.flow)?;
+    let trace = converge(trace);
 
     let config = maps.config().ok_or(DropReason::MapMissing)?;
     let peer = maps.address(&AddressKey::host(trace.flow.source)).ok_or(DropReason::MapMissing)?;
     trace.peer_identity = peer.identity;
     let subject = Subject { endpoint, config, peer, direction: Direction::Ingress };
     let permit = check::check(packet, maps, &subject, trace)?;
-    translate_back(packet, trace, &permit)?;
-    Ok(deliver::inward(packet, permit))
+    let trace = converge(trace);
+    translate_back(packet, trace)?;
+    deliver::inward(packet, trace, permit);
+    Ok(())
 }
 
 /// Makes what comes from a backend come from the service that the workload spoke to.
 #[inline(always)]
-fn translate_back(packet: &mut impl Packet, trace: &Trace, permit: &Permit) -> Result<(), DropReason> {
-    if !permit.is_from_service() {
+fn translate_back(packet: &mut impl Packet, trace: &Trace) -> Result<(), DropReason> {
+    if trace.proxy != 0 || !trace.is_translated() {
         return Ok(());
     }
     if related::is_error(&trace.flow) {

@@ -64,7 +64,7 @@ pub(crate) fn rewrite_error(
     let sum = flow.transport + 2;
     let ports = if flow.source.is_v4() {
         let old = packet.read::<4>(at + 16)?;
-        let header = u32::from(packet.read::<1>(at)?[0] & 15) * 4;
+        let header = u32::from(packet.read::<2>(at)?[0] & 15) * 4;
         // The inner header's checksum takes up what its address changes, so the sum over both stays.
         packet.fix_header_checksum(at + 10, checksum::difference(&old, &service.v4()))?;
         packet.write(at + 16, service.v4())?;

@@ -11,7 +11,14 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Bits of a TCP header's flags.
 pub mod flag {
-    pub use crate::parse::{ACK, FIN, RST, SYN};
+    /// No more data from the sender.
+    pub const FIN: u8 = crate::parse::FIN;
+    /// Opens a connection.
+    pub const SYN: u8 = crate::parse::SYN;
+    /// Ends a connection at once.
+    pub const RST: u8 = crate::parse::RST;
+    /// Acknowledges.
+    pub const ACK: u8 = crate::parse::ACK;
 }
 
 /// Link-layer source of a frame unless [`Craft::link`] says otherwise.

@@ -18,7 +18,7 @@ mod tests;
 
 pub use rows::Tables;
 
-use crate::{Delivery, SocketState, from_workload, to_proxy, to_workload};
+use crate::{Delivery, SocketState, Trace, from_workload, to_proxy, to_workload};
 use abi::DropReason;
 use abi::event::FlowEvent;
 use frame::Frame;
@@ -73,11 +73,12 @@ impl Tables {
     /// Judges one packet at a hook.
     pub fn run(&self, hook: Hook, arrival: Arrival<'_>) -> Outcome {
         self.set_now(arrival.now);
+        let trace = &mut Trace::default();
         let mut frame = Frame::new(arrival, self.proxy_sockets());
         let verdict = match hook {
-            Hook::FromWorkload => from_workload(&mut frame, self),
-            Hook::ToWorkload => to_workload(&mut frame, self),
-            Hook::ToProxy => to_proxy(&mut frame, self),
+            Hook::FromWorkload => from_workload(&mut frame, self, trace),
+            Hook::ToWorkload => to_workload(&mut frame, self, trace),
+            Hook::ToProxy => to_proxy(&mut frame, self, trace),
         };
         Outcome { verdict, mark: frame.mark, frame: frame.bytes, events: self.take_events() }
     }

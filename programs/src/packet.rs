@@ -1,0 +1,170 @@
+//! Packet access by the kernel's socket buffer.
+
+use abi::DropReason;
+use aya_ebpf::bindings::{
+    __sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_OK, TC_ACT_SHOT,
+};
+use aya_ebpf::helpers::{
+    bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_skb_change_tail, bpf_skb_change_type,
+    bpf_skb_load_bytes, bpf_skb_store_bytes,
+};
+use aya_ebpf::programs::TcContext;
+use datapath::{Covers, Delivery, MAX_OFFSET, Packet};
+
+/// `PACKET_HOST` of `linux/if_packet.h`: addressed to this machine.
+const PACKET_HOST: u32 = 0;
+
+/// A packet at a traffic-control hook.
+pub struct Skb {
+    pub(crate) context: *mut __sk_buff,
+}
+
+impl Skb {
+    /// The packet that a program was called for.
+    #[inline(always)]
+    pub fn new(context: &TcContext) -> Self {
+        Self { context: context.skb.skb }
+    }
+
+    /// Tells the kernel what to do with the packet.
+    #[inline(always)]
+    pub fn send(&self, verdict: Result<Delivery, DropReason>) -> i32 {
+        match verdict {
+            Ok(Delivery::Pass) => TC_ACT_OK,
+            // SAFETY: the helper takes numbers only; an index without an interface drops the packet.
+            Ok(Delivery::Egress(interface)) => unsafe { bpf_redirect(interface, 0) as i32 },
+            // SAFETY: as above.
+            Ok(Delivery::Ingress(interface)) => unsafe {
+                bpf_redirect(interface, u64::from(BPF_F_INGRESS)) as i32
+            },
+            Err(_) => TC_ACT_SHOT,
+        }
+    }
+
+    /// Reads bytes that are not in the packet's linear part.
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason> {
+        let mut bytes = [0; N];
+        // SAFETY: the buffer is `N` bytes long; the helper refuses what is beyond the packet.
+        let failed =
+            unsafe { bpf_skb_load_bytes(self.context.cast(), offset, bytes.as_mut_ptr().cast(), N as u32) };
+        if failed == 0 { Ok(bytes) } else { Err(DropReason::InvalidPacket) }
+    }
+
+    #[inline(always)]
+    fn fix(&mut self, offset: u32, difference: u32, flags: u32) -> Result<(), DropReason> {
+        // SAFETY: the helper refuses what is beyond the packet.
+        let failed = unsafe {
+            bpf_l4_csum_replace(self.context, offset, 0, in_memory_order(difference), u64::from(flags))
+        };
+        done(failed)
+    }
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context is the one that the kernel called the program with; so below.
+        unsafe { (*self.context).ifindex }
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: see `interface`.
+        unsafe { (*self.context).len }
+    }
+
+    #[inline(always)]
+    fn mark(&self) -> u32 {
+        // SAFETY: see `interface`.
+        unsafe { (*self.context).mark }
+    }
+
+    #[inline(always)]
+    fn set_mark(&mut self, mark: u32) {
+        // SAFETY: see `interface`; the mark is writable at these hooks. Volatile, for the compiler would write only
+        // the half that changes, and the kernel takes the whole.
+        unsafe { core::ptr::addr_of_mut!((*self.context).mark).write_volatile(mark) }
+    }
+
+    #[inline(always)]
+    fn is_tagged(&self) -> bool {
+        // SAFETY: see `interface`.
+        unsafe { (*self.context).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn claim(&mut self) -> Result<(), DropReason> {
+        // SAFETY: the helper takes a number, and refuses kinds that it does not know.
+        done(unsafe { bpf_skb_change_type(self.context, PACKET_HOST) })
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason> {
+        if offset > MAX_OFFSET {
+            return Err(DropReason::InvalidPacket);
+        }
+        // SAFETY: see `interface`.
+        let (data, end) = unsafe { ((*self.context).data as usize, (*self.context).data_end as usize) };
+        let start = data + offset as usize;
+        if start + N > end {
+            return self.load(offset);
+        }
+        // SAFETY: `N` bytes from `start` are within the linear part, as was just asked.
+        Ok(unsafe { *(start as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn write<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason> {
+        // SAFETY: the buffer is `N` bytes long; the helper refuses what is beyond the packet.
+        let failed =
+            unsafe { bpf_skb_store_bytes(self.context.cast(), offset, bytes.as_ptr().cast(), N as u32, 0) };
+        done(failed)
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: u32) -> Result<(), DropReason> {
+        // SAFETY: the helper takes numbers, and refuses lengths that cannot be.
+        done(unsafe { bpf_skb_change_tail(self.context, length, 0) })
+    }
+
+    #[inline(always)]
+    fn fix_header_checksum(&mut self, offset: u32, difference: u32) -> Result<(), DropReason> {
+        // SAFETY: the helper refuses what is beyond the packet.
+        done(unsafe { bpf_l3_csum_replace(self.context, offset, 0, in_memory_order(difference), 0) })
+    }
+
+    #[inline(always)]
+    fn fix_checksum(&mut self, offset: u32, difference: u32, covers: Covers) -> Result<(), DropReason> {
+        self.fix(offset, difference, flags(covers))
+    }
+
+    #[inline(always)]
+    fn fix_optional_checksum(
+        &mut self,
+        offset: u32,
+        difference: u32,
+        covers: Covers,
+    ) -> Result<(), DropReason> {
+        self.fix(offset, difference, flags(covers) | BPF_F_MARK_MANGLED_0)
+    }
+}
+
+#[inline(always)]
+fn flags(covers: Covers) -> u32 {
+    match covers {
+        Covers::Address => BPF_F_PSEUDO_HDR,
+        Covers::Segment => 0,
+    }
+}
+
+/// The kernel sums words as they lie in memory.
+#[inline(always)]
+fn in_memory_order(difference: u32) -> u64 {
+    u64::from((difference as u16).to_be())
+}
+
+#[inline(always)]
+fn done(failed: i64) -> Result<(), DropReason> {
+    if failed == 0 { Ok(()) } else { Err(DropReason::TranslationFailed) }
+}

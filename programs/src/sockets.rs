@@ -1,0 +1,90 @@
+//! The node's TCP sockets, as the kernel looks them up.
+
+use crate::packet::Skb;
+use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
+use aya_ebpf::helpers::{bpf_sk_assign, bpf_sk_release, bpf_skc_lookup_tcp};
+use datapath::{SocketState, SocketTuple, Sockets};
+
+/// States of `enum` in `net/tcp_states.h`.
+const TCP_TIME_WAIT: u32 = 6;
+const TCP_LISTEN: u32 = 10;
+
+/// `BPF_F_CURRENT_NETNS`: the namespace of the packet's interface.
+const THIS_NAMESPACE: u64 = u64::MAX;
+
+/// The kernel's tuple of an IPv4 socket.
+#[repr(C)]
+struct Tuple4 {
+    source: [u8; 4],
+    destination: [u8; 4],
+    source_port: [u8; 2],
+    destination_port: [u8; 2],
+}
+
+/// The kernel's tuple of an IPv6 socket.
+#[repr(C)]
+struct Tuple6 {
+    source: [u8; 16],
+    destination: [u8; 16],
+    source_port: [u8; 2],
+    destination_port: [u8; 2],
+}
+
+impl Skb {
+    /// The socket for a tuple. One that is not null must be released.
+    #[inline(always)]
+    fn socket(&self, tuple: &SocketTuple) -> *mut bpf_sock {
+        let SocketTuple { source, destination, source_port, destination_port } = *tuple;
+        if source.is_v4() {
+            let four =
+                Tuple4 { source: source.v4(), destination: destination.v4(), source_port, destination_port };
+            self.find(&four)
+        } else {
+            let six = Tuple6 { source: source.0, destination: destination.0, source_port, destination_port };
+            self.find(&six)
+        }
+    }
+
+    #[inline(always)]
+    fn find<T>(&self, tuple: &T) -> *mut bpf_sock {
+        let start = core::ptr::from_ref(tuple).cast_mut().cast::<bpf_sock_tuple>();
+        // SAFETY: the tuple has the layout that its size tells the helper, which only reads it.
+        unsafe { bpf_skc_lookup_tcp(self.context.cast(), start, size_of::<T>() as u32, THIS_NAMESPACE, 0) }
+    }
+}
+
+impl Sockets for Skb {
+    #[inline(always)]
+    fn state_of(&self, tuple: &SocketTuple) -> Option<SocketState> {
+        let socket = self.socket(tuple);
+        if socket.is_null() {
+            return None;
+        }
+        // SAFETY: the lookup gave a reference, which is given back after the last use.
+        let state = unsafe {
+            let state = (*socket).state;
+            bpf_sk_release(socket.cast());
+            state
+        };
+        Some(match state {
+            TCP_LISTEN => SocketState::Listen,
+            TCP_TIME_WAIT => SocketState::TimeWait,
+            _ => SocketState::Connected,
+        })
+    }
+
+    #[inline(always)]
+    fn assign_listener(&mut self, tuple: &SocketTuple) -> bool {
+        let socket = self.socket(tuple);
+        if socket.is_null() {
+            return false;
+        }
+        // SAFETY: the lookup gave a reference, which is given back after the last use; the packet takes its own.
+        unsafe {
+            let listens = (*socket).state == TCP_LISTEN;
+            let assigned = listens && bpf_sk_assign(self.context.cast(), socket.cast(), 0) == 0;
+            bpf_sk_release(socket.cast());
+            assigned
+        }
+    }
+}
