@@ -50,7 +50,10 @@ impl World {
             match row {
                 Row::Config(config) => world.config = config,
                 Row::Endpoint(_, info) => world.enforcement.number_above(info.policy),
-                Row::Verdict(key, _) => world.enforcement.number_above(key.policy),
+                Row::Verdict(key, verdict) => {
+                    world.enforcement.number_above(key.policy);
+                    world.enforcement.book.number_above(verdict.rule, verdict.l7);
+                }
                 Row::Class(key, _) => world.enforcement.number_above(key.policy),
                 Row::Backend(key, _) => world.translation.number_above(key.backends),
                 Row::Service(_, info) => world.translation.number_above(info.backends),
@@ -61,6 +64,16 @@ impl World {
             }
         }
         world
+    }
+
+    /// Notes what the maps really hold, where writes were made that failed half way.
+    pub fn find(&mut self, rows: impl IntoIterator<Item = Row>) {
+        self.rows = rows.into_iter().filter_map(|row| Some((row.key()?, row))).collect();
+    }
+
+    /// Gives no rule set a number up to this one: somebody may still remember what it stood for.
+    pub fn number_rule_sets_above(&mut self, number: u32) {
+        self.enforcement.book.number_above(0, number);
     }
 
     /// Applies changes that take effect together, and returns the writes that make them so.

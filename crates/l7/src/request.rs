@@ -25,6 +25,21 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// The head of a request as a client would send it, for those who ask what would become of it.
+    pub fn compose<'f>(
+        method: &str,
+        path: &str,
+        host: &str,
+        fields: impl IntoIterator<Item = (&'f str, &'f str)>,
+    ) -> Vec<u8> {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
+        for (name, value) in fields {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        head.into_bytes()
+    }
+
     /// Parses a head whose end [`crate::Scanner`] has found. The target is made canonical in place, so that the bytes
     /// as they were sent are gone: nothing can be decided on the one form and the other be forwarded.
     pub fn parse<'h: 'a>(head: &'h mut [u8], storage: &'a mut [Field<'h>]) -> Result<Self, Refusal> {

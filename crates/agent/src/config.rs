@@ -1,0 +1,52 @@
+//! What can be set about an agent.
+
+use crate::paths::Paths;
+use policy::rule::Cidr;
+use std::path::PathBuf;
+
+/// The settings of one agent, each with a default that suits one Linux host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Name that sets this agent's pins apart from another's.
+    pub instance: String,
+    /// Where it keeps its files and its socket.
+    pub directory: PathBuf,
+    /// Directory of manifests that is watched.
+    pub policies: PathBuf,
+    /// Name of the network namespace that is the node's (as of `ip netns`); none: the one it is started in.
+    pub network_namespace: Option<String>,
+    /// Blocks that workloads get their addresses from, at most one of each family.
+    pub workload_addresses: Vec<Cidr>,
+    /// Blocks that services get their addresses from, at most one of each family.
+    pub service_addresses: Vec<Cidr>,
+    /// Port of the node proxy; it listens on loopback addresses of the node's namespace.
+    pub proxy_port: u16,
+    /// How programs are attached.
+    pub attach: loader::Mode,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let block = |address: &str, length| {
+            let address = address.parse().expect("the defaults are addresses");
+            Cidr::new(address, length).expect("the defaults are blocks")
+        };
+        Self {
+            instance: "node".into(),
+            directory: "/run/nexin".into(),
+            policies: "/etc/nexin/policies".into(),
+            network_namespace: None,
+            workload_addresses: vec![block("10.244.0.0", 16), block("fd00:10:244::", 64)],
+            service_addresses: vec![block("10.96.0.0", 16), block("fd00:10:96::", 112)],
+            proxy_port: 10_000,
+            attach: loader::Mode::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Where its files are.
+    pub fn paths(&self) -> Paths {
+        Paths::new(&self.directory, &self.instance)
+    }
+}

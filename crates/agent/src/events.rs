@@ -1,0 +1,90 @@
+//! Events of the packet path and of the proxy, decoded into the feed as they come.
+
+use crate::feed::Feed;
+use crate::names::SharedNames;
+use crate::paths::Paths;
+use crate::request_events::{Message, Receiver};
+use flow::{Clock, Flow};
+use loader::{EventRing, Loaded};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::{ClockId, clock_gettime};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Events that are decoded before watchers are told.
+const BATCH: usize = 256;
+
+/// Begins to decode.
+pub(crate) fn pump(
+    loaded: &Loaded,
+    paths: &Paths,
+    names: SharedNames,
+    feed: Arc<Feed>,
+) -> anyhow::Result<()> {
+    let ring = loaded.events()?;
+    let receiver = Receiver::bind(&paths.request_events())?;
+    let (packet_names, packet_feed) = (names.clone(), Arc::clone(&feed));
+    thread::Builder::new()
+        .name("packets".into())
+        .spawn(move || packets(ring, &packet_names, &packet_feed))?;
+    thread::Builder::new().name("requests".into()).spawn(move || requests(receiver, &names, &feed))?;
+    Ok(())
+}
+
+fn packets(mut ring: EventRing, names: &SharedNames, feed: &Feed) {
+    loop {
+        let waited = poll(&mut [PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN)], None);
+        if let Err(error) = waited
+            && error != rustix::io::Errno::INTR
+        {
+            tracing::error!(%error, "events of the packet path are not read any more");
+            return;
+        }
+        let clock = clock().0;
+        loop {
+            let flows: Vec<Flow> = ring
+                .by_ref()
+                .take(BATCH)
+                .filter_map(|event| match Flow::of_packet(&event, names, clock) {
+                    Ok(flow) => Some(flow),
+                    Err(error) => {
+                        tracing::warn!(%error, "an event could not be read");
+                        None
+                    }
+                })
+                .collect();
+            let more = flows.len() == BATCH;
+            feed.push(flows);
+            if !more {
+                break;
+            }
+        }
+    }
+}
+
+fn requests(mut receiver: Receiver, names: &SharedNames, feed: &Feed) {
+    loop {
+        match receiver.receive() {
+            Ok(message) => feed.push([request(message, names)]),
+            Err(error) => {
+                tracing::error!(%error, "events of the proxy are not read any more");
+                return;
+            }
+        }
+    }
+}
+
+fn request(message: Message, names: &SharedNames) -> Flow {
+    let (clock, epoch) = clock();
+    Flow::of_request(&message.request(epoch), names, clock)
+}
+
+/// The relation of the clocks now, and the time of day at which the monotonic one was zero, in nanoseconds.
+fn clock() -> (Clock, u64) {
+    let now = clock_gettime(ClockId::Monotonic);
+    let monotonic = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    (Clock::new(wall, monotonic), wall.saturating_sub(monotonic))
+}

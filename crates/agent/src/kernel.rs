@@ -1,0 +1,125 @@
+//! The world and the kernel side by side: changes go through the one into the other.
+
+use crate::names::SharedNames;
+use crate::paths::Paths;
+use crate::rule_sets::Publisher;
+use abi::row::MapOp;
+use anyhow::Context;
+use control::{Change, World, Writes};
+use identity::Allocator;
+use loader::{Loaded, Mode, Options};
+use std::time::{Duration, Instant};
+
+/// How long a packet may be on its way through rows that were just replaced. A program runs for microseconds; this
+/// leaves room for a CPU that the hypervisor takes away.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// What is in force, and the way to change it.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) loaded: Loaded,
+    pub(crate) world: World,
+    publisher: Publisher,
+    names: SharedNames,
+    leftovers: Leftovers,
+}
+
+/// What to clean up once no packet can need it.
+#[derive(Debug, Default)]
+struct Leftovers {
+    writes: Vec<MapOp>,
+    rule_sets: Vec<u32>,
+    due: Option<Instant>,
+}
+
+impl Kernel {
+    /// Loads the programs, or takes over those of an earlier run, with the rows that they judge by.
+    pub(crate) fn open(
+        paths: &Paths,
+        mode: Mode,
+        identities: Allocator,
+        names: SharedNames,
+    ) -> anyhow::Result<Self> {
+        let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
+        let loaded = Loaded::open(options)?;
+        let publisher = Publisher::new(&paths.rule_sets())
+            .with_context(|| format!("{} cannot be used", paths.rule_sets().display()))?;
+        let mut world = World::adopt(loaded.rows()?, identities);
+        world.number_rule_sets_above(publisher.highest()?);
+        Ok(Self { loaded, world, publisher, names, leftovers: Leftovers::default() })
+    }
+
+    /// Makes changes take effect, together and at once.
+    ///
+    /// # Errors
+    /// When the kernel refuses a write. Then the world is as before, and what was written of the change is taken back.
+    pub(crate) fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> anyhow::Result<()> {
+        self.clean_up_now();
+        let before = self.world.clone();
+        let writes = self.world.apply(changes);
+        if let Err(error) = self.write(&writes) {
+            self.take_back(before);
+            return Err(error.context("the change is not in force; what was, still is"));
+        }
+        self.names.refresh(&self.world);
+        let Writes { later, dead_rule_sets, .. } = writes;
+        self.leftovers = Leftovers {
+            due: (!later.is_empty() || !dead_rule_sets.is_empty()).then(|| Instant::now() + GRACE),
+            writes: later,
+            rule_sets: dead_rule_sets,
+        };
+        Ok(())
+    }
+
+    /// When [`Self::clean_up`] has something to do.
+    pub(crate) fn clean_up_due(&self) -> Option<Instant> {
+        self.leftovers.due
+    }
+
+    /// Removes what no packet can need any more.
+    pub(crate) fn clean_up(&mut self) {
+        let Leftovers { writes, rule_sets, .. } = std::mem::take(&mut self.leftovers);
+        if let Err(error) = self.loaded.apply(&writes) {
+            // They take room and nothing else: nothing names them.
+            tracing::error!(%error, "rows that are not needed any more could not be removed");
+        }
+        rule_sets.into_iter().for_each(|number| self.publisher.withdraw(number));
+    }
+
+    /// Returns to an earlier world, from whatever the maps hold now.
+    fn take_back(&mut self, before: World) {
+        self.world = before;
+        let repaired = self.loaded.rows().map_err(anyhow::Error::from).and_then(|rows| {
+            self.world.find(rows);
+            let writes = self.world.apply([]);
+            self.write(&writes)?;
+            Ok(self.loaded.apply(&writes.later)?)
+        });
+        if let Err(error) = repaired {
+            tracing::error!(error = format!("{error:#}"), "a change could not be taken back whole");
+        }
+    }
+
+    /// Removes the rule sets of an earlier run that nothing names any more, once its rows are gone.
+    pub(crate) fn clean_up_leftovers(&mut self) -> anyhow::Result<()> {
+        self.clean_up_now();
+        let named = self.world.enforcement().book().sets().map(|(set, _)| set.0).collect();
+        Ok(self.publisher.keep_only(&named)?)
+    }
+
+    fn clean_up_now(&mut self) {
+        if let Some(due) = self.leftovers.due {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            self.clean_up();
+        }
+    }
+
+    fn write(&self, writes: &Writes) -> anyhow::Result<()> {
+        for (number, rules) in &writes.rule_sets {
+            self.publisher
+                .publish(*number, rules)
+                .with_context(|| format!("layer-7 rule set {number} could not be written"))?;
+        }
+        Ok(self.loaded.apply(&writes.now)?)
+    }
+}

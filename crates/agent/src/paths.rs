@@ -1,0 +1,77 @@
+//! Where an agent keeps its files.
+
+use std::path::{Path, PathBuf};
+
+/// The files of one agent: all under one directory, but for what is pinned in the BPF file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    directory: PathBuf,
+    instance: String,
+}
+
+impl Paths {
+    /// The files of the agent with this name, under this directory.
+    pub fn new(directory: impl Into<PathBuf>, instance: impl Into<String>) -> Self {
+        Self { directory: directory.into(), instance: instance.into() }
+    }
+
+    /// The directory itself.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The agent's name.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The socket of the API.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("agent.sock")
+    }
+
+    /// The socket that the proxy reports to.
+    pub fn request_events(&self) -> PathBuf {
+        self.directory.join("requests.sock")
+    }
+
+    /// What must be found again after a restart.
+    pub fn state(&self) -> PathBuf {
+        self.directory.join("state.json")
+    }
+
+    /// Held by the one agent that runs.
+    pub fn lock(&self) -> PathBuf {
+        self.directory.join("agent.lock")
+    }
+
+    /// Process number of the proxy.
+    pub fn proxy(&self) -> PathBuf {
+        self.directory.join("proxy.json")
+    }
+
+    /// What the proxy says.
+    pub fn proxy_log(&self) -> PathBuf {
+        self.directory.join("proxy.log")
+    }
+
+    /// The layer-7 rule sets.
+    pub fn rule_sets(&self) -> PathBuf {
+        self.directory.join("rule-sets")
+    }
+
+    /// Manifests that were applied through the API.
+    pub fn applied(&self) -> PathBuf {
+        self.directory.join("applied")
+    }
+
+    /// What watched files said when they were last right.
+    pub fn kept(&self) -> PathBuf {
+        self.directory.join("kept")
+    }
+
+    /// Where maps and links are pinned.
+    pub fn pins(&self) -> PathBuf {
+        loader::pin_directory(&self.instance)
+    }
+}

@@ -1,0 +1,45 @@
+//! Removes everything that an agent left: what is otherwise kept so that traffic goes on without it.
+
+use crate::config::Config;
+use crate::supervisor;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io;
+use workload::{Namespace, Node, PROXY_INTERFACE, sweep};
+
+/// Removes workloads, programs, maps, the proxy and the files of an agent that does not run any more. That some of it
+/// is gone already is fine; the first thing that could not be removed is returned, after everything else was tried.
+pub fn remove(config: &Config) -> anyhow::Result<()> {
+    let paths = config.paths();
+    let mut failures: Vec<anyhow::Error> = Vec::new();
+    if let Some(proxy) = supervisor::running(&paths)
+        && let Some(process) = i32::try_from(proxy.process).ok().and_then(Pid::from_raw)
+        && let Err(error) = kill_process(process, Signal::KILL)
+    {
+        failures.push(error.into());
+    }
+    failures.extend(remove_links(config).err());
+    failures.extend(loader::remove_pins(&paths.pins()).map_err(anyhow::Error::from).err());
+    match fs::remove_dir_all(paths.directory()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => failures.push(error.into()),
+        _ => {}
+    }
+    failures.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Interfaces go first: without programs they would pass everything.
+fn remove_links(config: &Config) -> anyhow::Result<()> {
+    let namespace = match &config.network_namespace {
+        Some(name) if !Namespace::names()?.contains(name) => return Ok(()),
+        Some(name) => Namespace::open(name)?,
+        None => Namespace::current()?,
+    };
+    let mut node = Node::of(namespace)?;
+    let links = node.network().links()?;
+    let is_workload = |name: &str| name.strip_prefix("nx").is_some_and(|id| id.parse::<u32>().is_ok());
+    for link in links.iter().filter(|link| is_workload(&link.name) || link.name == PROXY_INTERFACE) {
+        node.network().delete_link(&link.name)?;
+    }
+    sweep(&mut node, &format!("nexin-{}-", config.instance))?;
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Request events on their way from the proxy's process to the agent's: datagrams on a unix socket.
+//!
+//! The proxy never waits: what finds no agent or no room is counted and lost.
+
+use flow::{Direction, Verdict};
+use proxy::RequestEvent;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The largest datagram: a head is at most 60 KiB, and JSON may double a few bytes of it.
+const LARGEST: usize = 192 * 1024;
+
+/// The proxy's end.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    socket: UnixDatagram,
+    to: PathBuf,
+    lost: AtomicU64,
+}
+
+/// The agent's end.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    socket: UnixDatagram,
+    buffer: Vec<u8>,
+}
+
+/// A request as it is sent.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Message {
+    /// Nanoseconds since 1970.
+    wall: u64,
+    client: SocketAddr,
+    server: SocketAddr,
+    source_identity: u32,
+    destination_identity: u32,
+    method: String,
+    path: String,
+    host: String,
+    status: Option<u16>,
+    forwarded: bool,
+    ingress: bool,
+    rule: u32,
+    latency: u64,
+    /// Events that were lost before this one, since the proxy began.
+    lost: u64,
+}
+
+impl Reporter {
+    /// Reports to whoever is bound to this path, now or later.
+    pub(crate) fn new(to: &Path) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, to: to.to_path_buf(), lost: AtomicU64::new(0) })
+    }
+}
+
+impl proxy::Events for Reporter {
+    fn report(&self, event: RequestEvent) {
+        let message = Message::of(&event, self.lost.load(Ordering::Relaxed));
+        let sent = serde_json::to_vec(&message)
+            .map_err(io::Error::other)
+            .and_then(|bytes| self.socket.send_to(&bytes, &self.to));
+        if sent.is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Receiver {
+    /// Receives at this path from now on.
+    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        Ok(Self { socket: UnixDatagram::bind(path)?, buffer: vec![0; LARGEST] })
+    }
+
+    /// Waits for the next message that can be read.
+    pub(crate) fn receive(&mut self) -> io::Result<Message> {
+        loop {
+            let length = self.socket.recv(&mut self.buffer)?;
+            match serde_json::from_slice(&self.buffer[..length]) {
+                Ok(message) => return Ok(message),
+                Err(error) => tracing::warn!(%error, "a request event could not be read"),
+            }
+        }
+    }
+}
+
+impl Message {
+    fn of(event: &RequestEvent, lost: u64) -> Self {
+        let decided = event.decisions.last();
+        Self {
+            wall: event.time.duration_since(UNIX_EPOCH).map_or(0, nanoseconds),
+            client: event.client,
+            server: event.server,
+            source_identity: event.source_identity,
+            destination_identity: event.destination_identity,
+            method: event.method.clone(),
+            path: event.path.clone(),
+            host: event.host.clone(),
+            status: event.status,
+            forwarded: event.verdict == proxy::Verdict::Forward,
+            ingress: decided
+                .is_none_or(|decision| decision.applied.direction == abi::policy::Direction::Ingress),
+            rule: decided.map_or(0, |decision| decision.applied.rule),
+            latency: nanoseconds(event.latency),
+            lost,
+        }
+    }
+
+    /// The request as flows are made of, for a clock that counts from `epoch` nanoseconds since 1970.
+    pub(crate) fn request(self, epoch: u64) -> flow::Request {
+        flow::Request {
+            time: self.wall.saturating_sub(epoch),
+            verdict: if self.forwarded { Verdict::Forwarded } else { Verdict::Dropped },
+            source: self.client,
+            destination: self.server,
+            source_identity: self.source_identity,
+            destination_identity: self.destination_identity,
+            endpoint: 0,
+            direction: if self.ingress { Direction::Ingress } else { Direction::Egress },
+            rule: self.rule,
+            method: self.method,
+            path: self.path,
+            host: self.host,
+            protocol: "HTTP/1.1".into(),
+            status: self.status,
+            latency: Some(Duration::from_nanos(self.latency)),
+        }
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,136 @@
+//! What can be asked of an agent, and what it answers.
+
+pub(crate) mod applied;
+mod status;
+
+use crate::agent::Agent;
+use crate::explain;
+use crate::state::Workload;
+use crate::views;
+use crate::wiring::named_ports;
+use api::{Cause, Failure, Request};
+use serde::Serialize;
+use serde_json::Value;
+
+type Answer = Result<Value, Failure>;
+
+/// Longest name of a workload or namespace (RFC 1123).
+const LONGEST_NAME: usize = 63;
+
+/// Answers one request; whatever it changes is in force when the answer is given.
+pub(crate) fn answer(agent: &mut Agent, request: Request) -> Answer {
+    let world = &agent.kernel.world;
+    match request {
+        Request::Status => value(&status::status(agent).map_err(internal)?),
+        Request::Endpoints => value(&views::endpoints(world, &agent.state)),
+        Request::Identities => value(&views::identities(world)),
+        Request::Services => value(&views::services(world)),
+        Request::Policies => value(&views::policies(world, &agent.objects)),
+        Request::Rules => value(&views::rules(world)),
+        Request::Explain(probe) => value(&explain::explain(world, &probe)?),
+        Request::Apply { file, text } => value(&applied::apply(agent, &file, &text)?),
+        Request::Delete { names } => value(&applied::delete(agent, &names)?),
+        Request::CreateWorkload(wanted) => create(agent, wanted),
+        Request::RemoveWorkload { namespace, name } => remove(agent, &namespace, &name),
+        Request::Stop => Ok(Value::Null),
+        Request::Observe { .. } => {
+            Err(Failure::new(Cause::Internal, "flows are not for the agent's own thread to follow"))
+        }
+    }
+}
+
+fn create(agent: &mut Agent, mut wanted: api::Workload) -> Answer {
+    let (namespace, name) = (wanted.namespace.clone(), wanted.name.clone());
+    for (what, text) in [("namespace", &namespace), ("name", &name)] {
+        check_name(what, text)?;
+    }
+    if agent.kernel.world.endpoint(&namespace, &name).is_some() {
+        return Err(Failure::new(
+            Cause::Conflict,
+            format!(
+                "workload {namespace}/{name} is there already; give this one another name, or end that one"
+            ),
+        ));
+    }
+    named_ports(&wanted.named_ports).map_err(invalid)?;
+    wanted.addresses = agent
+        .addresses
+        .for_workload(&wanted.addresses)
+        .map_err(|error| Failure::new(Cause::Conflict, error.to_string()))?;
+    let id = agent.state.last_endpoint + 1;
+    let mut workload = Workload::new(id, agent.paths.instance(), wanted);
+    if workload.wanted.owner.is_some() && workload.owner.is_none() {
+        agent.addresses.release_workload(&workload.wanted.addresses);
+        return Err(Failure::new(Cause::Invalid, "the process that is to own the workload does not run"));
+    }
+    if let Err(error) = agent.wiring.create(&mut agent.kernel, &mut workload) {
+        agent.addresses.release_workload(&workload.wanted.addresses);
+        return Err(internal(error));
+    }
+    agent.state.last_endpoint = id;
+    agent.state.workloads.push(workload);
+    agent.remember().map_err(internal)?;
+    let world = &agent.kernel.world;
+    let made = world.endpoint(&namespace, &name).and_then(|made| views::endpoint(world, &agent.state, made));
+    value(&made.ok_or_else(|| Failure::new(Cause::Internal, "the workload is gone as soon as it was made"))?)
+}
+
+fn remove(agent: &mut Agent, namespace: &str, name: &str) -> Answer {
+    let Some(endpoint) = agent.kernel.world.endpoint(namespace, name) else {
+        return Err(Failure::new(
+            Cause::NotFound,
+            format!("there is no workload {namespace}/{name} on this node"),
+        ));
+    };
+    let id = endpoint.id;
+    agent.remove_workload(id).map_err(internal)?;
+    Ok(Value::Null)
+}
+
+/// Names are DNS labels, as in Kubernetes.
+fn check_name(what: &str, text: &str) -> Result<(), Failure> {
+    let right = (1..=LONGEST_NAME).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if right {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Cause::Invalid,
+        format!("{what} {text:?} should be 1 to {LONGEST_NAME} lower-case letters, digits and inner hyphens"),
+    ))
+}
+
+fn value(view: &impl Serialize) -> Answer {
+    serde_json::to_value(view).map_err(|error| internal(error.into()))
+}
+
+fn internal(error: anyhow::Error) -> Failure {
+    Failure::new(Cause::Internal, format!("{error:#}"))
+}
+
+fn invalid(error: anyhow::Error) -> Failure {
+    Failure::new(Cause::Invalid, format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_dns_labels() {
+        let long = "a".repeat(LONGEST_NAME + 1);
+        for (name, right) in [
+            ("app1", true),
+            ("a-b", true),
+            ("", false),
+            ("App", false),
+            ("-a", false),
+            ("a/b", false),
+            (&long, false),
+        ] {
+            assert_eq!(check_name("name", name).is_ok(), right, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Layer-7 rule sets as files: written by the agent, read by the node proxy, one file for each number.
+//!
+//! A file is written before any row names its number and never changes, so the proxy needs nothing else to find the
+//! rules of a connection; it goes on without an agent, and a set that it cannot read is a set that allows nothing.
+
+use crate::state::replace;
+use l7::Matcher;
+use l7::rule::{HeaderRule, HttpRule};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The writing side.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    directory: PathBuf,
+}
+
+/// The reading side; sets are compiled once.
+#[derive(Debug)]
+pub(crate) struct Library {
+    directory: PathBuf,
+    compiled: Mutex<HashMap<u32, Arc<Matcher>>>,
+}
+
+/// A rule as the file has it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredRule {
+    method: Option<String>,
+    path: Option<String>,
+    host: Option<String>,
+    headers: Vec<(String, Option<String>)>,
+}
+
+impl Publisher {
+    /// Publishes in this directory, which is made if it is not there.
+    pub(crate) fn new(directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        Ok(Self { directory: directory.to_path_buf() })
+    }
+
+    /// Makes a set readable.
+    pub(crate) fn publish(&self, number: u32, rules: &[HttpRule]) -> io::Result<()> {
+        let stored: Vec<StoredRule> = rules.iter().map(StoredRule::of).collect();
+        replace(&path(&self.directory, number), &serde_json::to_vec(&stored)?)
+    }
+
+    /// Removes a set that no row names any more.
+    pub(crate) fn withdraw(&self, number: u32) {
+        if let Err(error) = fs::remove_file(path(&self.directory, number)) {
+            tracing::debug!(%error, number, "a rule set was not there to be removed");
+        }
+    }
+
+    /// Removes every set but these: what an earlier run left behind.
+    pub(crate) fn keep_only(&self, numbers: &BTreeSet<u32>) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?.path();
+            let number = entry.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            if number.is_none_or(|number| !numbers.contains(&number)) {
+                fs::remove_file(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The highest number in use, so that a new run does not give an old one another meaning.
+    pub(crate) fn highest(&self) -> io::Result<u32> {
+        let mut highest = 0;
+        for entry in fs::read_dir(&self.directory)? {
+            let stem = entry?.path();
+            let number: Option<u32> = stem.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            highest = highest.max(number.unwrap_or(0));
+        }
+        Ok(highest)
+    }
+}
+
+impl Library {
+    /// Reads from this directory.
+    pub(crate) fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_path_buf(), compiled: Mutex::default() }
+    }
+
+    /// The rules of a set; none where it cannot be read, which is said in the log.
+    pub(crate) fn matcher(&self, number: u32) -> Option<Arc<Matcher>> {
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(matcher) = compiled.get(&number) {
+            return Some(Arc::clone(matcher));
+        }
+        let matcher = match self.compile(number) {
+            Ok(matcher) => Arc::new(matcher),
+            Err(error) => {
+                tracing::error!(%error, number, "a rule set cannot be used; requests that it applies to are refused");
+                return None;
+            }
+        };
+        compiled.insert(number, Arc::clone(&matcher));
+        Some(matcher)
+    }
+
+    fn compile(&self, number: u32) -> anyhow::Result<Matcher> {
+        let bytes = fs::read(path(&self.directory, number))?;
+        let stored: Vec<StoredRule> = serde_json::from_slice(&bytes)?;
+        let rules: Vec<HttpRule> = stored.into_iter().map(HttpRule::from).collect();
+        Ok(Matcher::new(&rules)?)
+    }
+}
+
+fn path(directory: &Path, number: u32) -> PathBuf {
+    directory.join(format!("{number}.json"))
+}
+
+impl StoredRule {
+    fn of(rule: &HttpRule) -> Self {
+        let headers = rule.headers.iter().map(|header| (header.name.clone(), header.value.clone()));
+        Self {
+            method: rule.method.clone(),
+            path: rule.path.clone(),
+            host: rule.host.clone(),
+            headers: headers.collect(),
+        }
+    }
+}
+
+impl From<StoredRule> for HttpRule {
+    fn from(stored: StoredRule) -> Self {
+        let headers = stored.headers.into_iter().map(|(name, value)| HeaderRule { name, value });
+        Self { method: stored.method, path: stored.path, host: stored.host, headers: headers.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use l7::rule::RequestView;
+
+    #[test]
+    fn a_published_set_is_read_as_it_was_and_a_missing_one_is_none() {
+        let directory = std::env::temp_dir().join(format!("nexin-rule-sets-{}", std::process::id()));
+        let publisher = Publisher::new(&directory).unwrap();
+        let rule =
+            HttpRule { method: Some("GET".into()), path: Some("/public".into()), ..HttpRule::default() };
+        publisher.publish(7, &[rule]).unwrap();
+        assert_eq!(publisher.highest().unwrap(), 7);
+        let library = Library::new(&directory);
+        let matcher = library.matcher(7).unwrap();
+        let request = |path| RequestView { method: "GET", path, host: "app1", headers: &[] };
+        assert_eq!(matcher.matches(&request("/public")), Some(0));
+        assert_eq!(matcher.matches(&request("/private")), None);
+        assert!(library.matcher(8).is_none());
+        publisher.keep_only(&BTreeSet::new()).unwrap();
+        assert_eq!(publisher.highest().unwrap(), 0);
+        fs::remove_dir(&directory).unwrap();
+    }
+}

@@ -1,0 +1,113 @@
+//! What the agent shows of its world.
+
+use crate::names::texts;
+use crate::objects::{ObjectName, Objects};
+use crate::state::State;
+use abi::endpoint::flag;
+use abi::service::{BackendInfo, ServiceKey};
+use api::view;
+use control::World;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+/// The workloads.
+pub(crate) fn endpoints(world: &World, state: &State) -> Vec<view::Endpoint> {
+    world.endpoints().filter_map(|endpoint| self::endpoint(world, state, endpoint)).collect()
+}
+
+/// One workload.
+pub(crate) fn endpoint(world: &World, state: &State, endpoint: &control::Endpoint) -> Option<view::Endpoint> {
+    let row = world.endpoint_row(endpoint)?;
+    let wiring = state.workloads.iter().find(|workload| workload.id == endpoint.id)?;
+    Some(view::Endpoint {
+        id: endpoint.id,
+        namespace: endpoint.namespace.clone(),
+        name: endpoint.name.clone(),
+        identity: row.identity,
+        labels: world.identities().labels(row.identity).map(texts).unwrap_or_default(),
+        addresses: endpoint.addresses.clone(),
+        interface: wiring.interface.clone(),
+        network_namespace: wiring.network_namespace.clone(),
+        ingress_enforced: row.flags & flag::ENFORCE_INGRESS != 0,
+        egress_enforced: row.flags & flag::ENFORCE_EGRESS != 0,
+        policy: row.policy,
+    })
+}
+
+/// The identities in use, reserved ones included.
+pub(crate) fn identities(world: &World) -> Vec<view::Identity> {
+    let mut holders: BTreeMap<u32, usize> = BTreeMap::new();
+    for endpoint in world.endpoints() {
+        if let Some(row) = world.endpoint_row(endpoint) {
+            *holders.entry(row.identity).or_default() += 1;
+        }
+    }
+    let identities = world.identities().iter();
+    identities
+        .map(|(id, labels)| view::Identity {
+            id,
+            labels: texts(labels),
+            workloads: holders.get(&id).copied().unwrap_or(0),
+        })
+        .collect()
+}
+
+/// The services with their frontends and backends.
+pub(crate) fn services(world: &World) -> Vec<view::Service> {
+    let backends: BTreeMap<&ServiceKey, &[BackendInfo]> = world.frontends().collect();
+    let services = world.services().map(|service| {
+        let fronts = service.addresses.iter().flat_map(|address| {
+            service.ports.iter().map(move |port| (*address, port.port, port.protocol.number()))
+        });
+        let frontends = fronts.map(|(address, port, protocol)| {
+            let key = ServiceKey { address: address.into(), port: port.to_be_bytes(), protocol, padding: 0 };
+            let name = crate::explain::protocol_name(protocol);
+            view::Frontend {
+                frontend: format!("{}/{name}", SocketAddr::new(address, port)),
+                backends: backends.get(&key).map(|set| set.iter().map(backend).collect()).unwrap_or_default(),
+            }
+        });
+        view::Service {
+            namespace: service.namespace.clone(),
+            name: service.name.clone(),
+            frontends: frontends.collect(),
+        }
+    });
+    services.collect()
+}
+
+/// The policies in force.
+pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::Policy> {
+    let policies = world.enforcement().policies();
+    let parties: Vec<_> = world.endpoints().filter_map(|endpoint| world.party(endpoint)).collect();
+    policies
+        .iter()
+        .map(|policy| view::Policy {
+            kind: policy.id.kind.name().into(),
+            namespace: policy.id.namespace.clone(),
+            name: policy.id.name.clone(),
+            rules: policy.specs.iter().map(|spec| spec.rules.len()).sum(),
+            endpoints: parties
+                .iter()
+                .filter(|party| policy.specs.iter().any(|spec| spec.subject.selects(party.labels)))
+                .count(),
+            source: objects.source(&ObjectName::Policy(policy.id.clone())).unwrap_or_default().into(),
+        })
+        .collect()
+}
+
+/// The rules in force by number.
+pub(crate) fn rules(world: &World) -> Vec<view::Rule> {
+    let rules = world.enforcement().book().rules();
+    rules
+        .map(|(id, origin)| view::Rule {
+            id: id.0,
+            policy: origin.policy.to_string(),
+            place: origin.place.to_string(),
+        })
+        .collect()
+}
+
+fn backend(backend: &BackendInfo) -> String {
+    SocketAddr::new(IpAddr::from(backend.address), u16::from_be_bytes(backend.port)).to_string()
+}
