@@ -1,1 +1,0 @@
-//! Stories of single packets, each with all that it changes.

@@ -1,0 +1,230 @@
+//! Flows that are opened, answered, re-checked and ended.
+
+use super::*;
+use crate::craft::flag::{ACK, FIN, RST, SYN};
+use abi::conntrack::{self, lifetime};
+use abi::event::Verdict;
+use abi::mark;
+
+fn syn(family: Family) -> craft::Craft {
+    craft::tcp(at(family.client, 4000), at(family.server, 80))
+}
+
+fn answer(family: Family) -> craft::Craft {
+    craft::tcp(at(family.server, 80), at(family.client, 4000)).flags(SYN | ACK)
+}
+
+/// A node where the server allows the client to come in, to `port`, and nothing else is allowed to either.
+fn strict(family: Family, protocol: u8, port: u16) -> Node {
+    let mut node = Node::new(family);
+    node.enforce(CLIENT, family.client, BOTH);
+    node.enforce(SERVER, family.server, BOTH);
+    node.rule(CLIENT, SERVER.identity, Direction::Egress, (protocol, port), ALLOW);
+    node.rule(SERVER, CLIENT.identity, Direction::Ingress, (protocol, port), ALLOW);
+    node
+}
+
+#[test]
+fn a_connection_between_workloads_goes_both_ways() {
+    each_family(|family| {
+        let node = strict(family, 6, 80);
+        let sent = node.from(CLIENT, &syn(family).frame());
+        delivered(&sent, SERVER);
+        assert_eq!(node.to(SERVER, &sent.frame).verdict, Ok(Delivery::Pass));
+        let back = node.from(SERVER, &answer(family).frame());
+        delivered(&back, CLIENT);
+        assert_eq!(node.to(CLIENT, &back.frame).verdict, Ok(Delivery::Pass));
+        let rows = node.tables.connections();
+        assert_eq!(rows.len(), 2, "a row for each end");
+        for (_, row) in rows {
+            assert_eq!((row.packets_out, row.packets_in, row.rule), (1, 1, RULE));
+            assert_eq!(row.flags & conntrack::flag::ANSWERED, conntrack::flag::ANSWERED);
+        }
+    });
+}
+
+#[test]
+fn the_first_packet_and_the_first_answer_are_reported_and_no_others() {
+    each_family(|family| {
+        let node = strict(family, 6, 80);
+        let story = [
+            (node.to(SERVER, &syn(family).frame()), 1),
+            (node.to(SERVER, &syn(family).frame()), 0),
+            (node.from(SERVER, &answer(family).frame()), 1),
+            (node.to(SERVER, &syn(family).flags(ACK).frame()), 0),
+            (node.to(SERVER, &syn(family).flags(ACK | RST).frame()), 1),
+        ];
+        for (step, (outcome, events)) in story.iter().enumerate() {
+            assert!(outcome.verdict.is_ok(), "step {step}: {outcome:?}");
+            assert_eq!(outcome.events.len(), *events, "step {step}");
+        }
+        let event = story[2].0.events[0];
+        assert_eq!((event.verdict, event.reply, event.rule), (Verdict::Forward as u8, 1, RULE));
+        assert_eq!((event.source_identity, event.destination_identity), (SERVER.identity, CLIENT.identity));
+    });
+}
+
+#[test]
+fn a_hop_is_taken_and_the_checksum_kept() {
+    each_family(|family| {
+        for hops in [2, 64, 255] {
+            let outcome = Node::new(family).from(CLIENT, &syn(family).hop_limit(hops).frame());
+            delivered(&outcome, SERVER);
+            let place = if family.client.is_ipv4() { 14 + 8 } else { 14 + 7 };
+            assert_eq!(outcome.frame[place], hops - 1);
+        }
+    });
+}
+
+#[test]
+fn options_and_extension_headers_are_passed_over() {
+    each_family(|family| {
+        for count in 0..=5 {
+            let node = strict(family, 6, 80);
+            delivered(&node.from(CLIENT, &syn(family).padded(count).frame()), SERVER);
+        }
+    });
+}
+
+#[test]
+fn what_leaves_the_node_is_left_to_the_stack_untouched() {
+    each_family(|family| {
+        let node = Node::new(family);
+        let frame = craft::tcp(at(family.client, 4000), at(family.world, 443)).frame();
+        let outcome = node.run(Hook::FromWorkload, CLIENT.interface, mark::FROM_PROXY | 7, &frame);
+        assert_eq!(outcome.verdict, Ok(Delivery::Pass));
+        assert_eq!(outcome.frame, frame);
+        assert_eq!(outcome.mark, 7, "marks of ours are taken off, those of others stay");
+        assert_eq!(outcome.events[0].destination_identity, identity::WORLD);
+    });
+}
+
+#[test]
+fn a_new_policy_cuts_a_connection_at_its_next_packet_either_way() {
+    each_family(|family| {
+        let mut node = strict(family, 6, 80);
+        assert!(node.to(SERVER, &syn(family).frame()).verdict.is_ok());
+        assert!(node.from(SERVER, &answer(family).frame()).verdict.is_ok());
+        // The same policy number and another epoch: the rule is gone.
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), DENY);
+        let data = syn(family).flags(ACK).frame();
+        assert!(node.to(SERVER, &data).verdict.is_ok(), "nothing says yet that anything changed");
+        node.configure(Config { epoch: 1, ..Config::default() });
+        dropped(&node, &node.to(SERVER, &data), DropReason::PolicyDeny);
+        dropped(&node, &node.from(SERVER, &answer(family).flags(ACK).frame()), DropReason::PolicyDeny);
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), ALLOW);
+        assert!(node.to(SERVER, &data).verdict.is_ok(), "and lets it live again when it is allowed again");
+    });
+}
+
+#[test]
+fn rows_live_as_long_as_their_state_says() {
+    each_family(|family| {
+        let node = strict(family, 6, 80);
+        let left = |node: &Node| u64::from(node.connection().expires) - node.now / SECOND;
+        assert!(node.to(SERVER, &syn(family).frame()).verdict.is_ok());
+        assert_eq!(left(&node), u64::from(lifetime::TCP_OPENING));
+        assert!(node.from(SERVER, &answer(family).frame()).verdict.is_ok());
+        assert_eq!(left(&node), u64::from(lifetime::TCP));
+        assert!(node.to(SERVER, &syn(family).flags(FIN | ACK).frame()).verdict.is_ok());
+        assert_eq!(left(&node), u64::from(lifetime::TCP), "half closed");
+        assert!(node.from(SERVER, &answer(family).flags(FIN | ACK).frame()).verdict.is_ok());
+        assert_eq!(left(&node), u64::from(lifetime::TCP_CLOSING));
+    });
+}
+
+#[test]
+fn a_row_past_its_time_counts_no_more() {
+    each_family(|family| {
+        let mut node = strict(family, 6, 80);
+        assert!(node.to(SERVER, &syn(family).frame()).verdict.is_ok());
+        node.wait(u64::from(lifetime::TCP_OPENING) + 1);
+        dropped(&node, &node.from(SERVER, &answer(family).frame()), DropReason::NotEstablished);
+    });
+}
+
+#[test]
+fn a_tuple_is_opened_anew_under_policy_only_after_its_end() {
+    each_family(|family| {
+        let mut node = strict(family, 6, 80);
+        assert!(node.to(SERVER, &syn(family).frame()).verdict.is_ok());
+        assert!(node.to(SERVER, &syn(family).flags(RST).frame()).verdict.is_ok());
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), DENY);
+        dropped(&node, &node.to(SERVER, &syn(family).frame()), DropReason::PolicyDeny);
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), ALLOW);
+        assert!(node.to(SERVER, &syn(family).frame()).verdict.is_ok());
+        assert_eq!(node.connection().packets_in, 1, "a new row");
+    });
+}
+
+#[test]
+fn the_other_sides_request_is_no_answer() {
+    each_family(|family| {
+        let node = strict(family, 6, 80);
+        assert!(node.to(SERVER, &syn(family).frame()).verdict.is_ok());
+        let request = craft::tcp(at(family.server, 80), at(family.client, 4000)).frame();
+        dropped(&node, &node.from(SERVER, &request), DropReason::PolicyDefaultDeny);
+    });
+}
+
+#[test]
+fn an_echo_is_tracked_by_its_identifier() {
+    each_family(|family| {
+        let (request, reply) = if family.client.is_ipv4() { (8, 0) } else { (128, 129) };
+        let kind = u16::from_be_bytes([request, 0]);
+        let protocol = if family.client.is_ipv4() { 1 } else { 58 };
+        let node = strict(family, protocol, kind);
+        assert!(
+            node.to(SERVER, &craft::icmp(family.client, family.server, request, 0).frame()).verdict.is_ok()
+        );
+        let back = craft::icmp(family.server, family.client, reply, 0);
+        delivered(&node.from(SERVER, &back.clone().frame()), CLIENT);
+        dropped(&node, &node.from(SERVER, &back.identifier(8).frame()), DropReason::PolicyDefaultDeny);
+        let own = craft::icmp(family.server, family.client, request, 0).frame();
+        dropped(&node, &node.from(SERVER, &own), DropReason::PolicyDefaultDeny);
+    });
+}
+
+#[test]
+fn other_icmp_goes_by_policy_each_time_and_is_not_remembered() {
+    each_family(|family| {
+        let protocol = if family.client.is_ipv4() { 1 } else { 58 };
+        let node = strict(family, protocol, u16::from_be_bytes([13, 0]));
+        assert!(node.to(SERVER, &craft::icmp(family.client, family.server, 13, 0).frame()).verdict.is_ok());
+        assert_eq!(node.tables.connections(), []);
+    });
+}
+
+#[test]
+fn audit_mode_reports_what_it_lets_through() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.enforce(SERVER, family.server, BOTH | flag::AUDIT);
+        let outcome = node.to(SERVER, &syn(family).frame());
+        assert_eq!(outcome.verdict, Ok(Delivery::Pass));
+        let event = outcome.events[0];
+        assert_eq!(
+            (event.verdict, event.reason),
+            (Verdict::Audit as u8, DropReason::PolicyDefaultDeny as u8)
+        );
+        assert_eq!(node.to(SERVER, &syn(family).frame()).events, [], "once for a flow");
+    });
+}
+
+#[test]
+fn nothing_enforced_takes_up_connections_older_than_the_agent() {
+    each_family(|family| {
+        let node = Node::new(family);
+        delivered(&node.from(CLIENT, &syn(family).flags(ACK).frame()), SERVER);
+    });
+}
+
+#[test]
+fn other_protocols_are_flows_without_ports() {
+    each_family(|family| {
+        let mut node = strict(family, 47, 0);
+        assert!(node.to(SERVER, &craft::other(family.client, family.server, 47).frame()).verdict.is_ok());
+        node.wait(u64::from(lifetime::ANY) - 1);
+        delivered(&node.from(SERVER, &craft::other(family.server, family.client, 47).frame()), CLIENT);
+    });
+}

@@ -1,0 +1,208 @@
+//! Stories of packets: two workloads on one node, a service, and the world.
+
+mod drops;
+mod flows;
+mod fragments;
+mod neighbours;
+mod proxied;
+mod related;
+mod services;
+
+use super::{Arrival, Hook, Outcome, Tables};
+use crate::Delivery;
+use crate::craft;
+use abi::address::{AddressInfo, AddressKey};
+use abi::config::{self, Config};
+use abi::conntrack::ConnInfo;
+use abi::endpoint::{EndpointInfo, EndpointKey, flag};
+use abi::event::FlowEvent;
+use abi::policy::{ClassKey, Direction, VerdictInfo, VerdictKey, action};
+use abi::row::{MapOp, Row};
+use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
+use abi::{Address, DropReason, identity};
+use std::net::{IpAddr, SocketAddr};
+
+const SECOND: u64 = 1_000_000_000;
+const CLIENT: Workload = Workload { interface: 10, identity: 1000, mac: [2, 0, 0, 0, 10, 1] };
+const SERVER: Workload = Workload { interface: 20, identity: 2000, mac: [2, 0, 0, 0, 20, 1] };
+const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xaa];
+const PROXY: u32 = 99;
+const RULE: u32 = 77;
+
+/// A workload of the node, whose policy has the number of its interface.
+#[derive(Clone, Copy)]
+struct Workload {
+    interface: u32,
+    identity: u32,
+    mac: [u8; 6],
+}
+
+/// The addresses of one family.
+#[derive(Clone, Copy)]
+struct Family {
+    client: IpAddr,
+    server: IpAddr,
+    other: IpAddr,
+    service: IpAddr,
+    world: IpAddr,
+}
+
+/// The addresses of each family.
+fn families() -> [Family; 2] {
+    let family = |[client, server, other, service, world]: [&str; 5]| Family {
+        client: client.parse().unwrap(),
+        server: server.parse().unwrap(),
+        other: other.parse().unwrap(),
+        service: service.parse().unwrap(),
+        world: world.parse().unwrap(),
+    };
+    [
+        family(["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.96.0.1", "198.51.100.7"]),
+        family(["fd00::1", "fd00::2", "fd00::3", "fd96::1", "2001:db8::7"]),
+    ]
+}
+
+/// Runs the same story with the addresses of each family.
+fn each_family(story: impl Fn(Family)) {
+    families().into_iter().for_each(story);
+}
+
+fn at(address: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(address, port)
+}
+
+/// A node with client and server, and nothing enforced.
+struct Node {
+    tables: Tables,
+    now: u64,
+}
+
+impl Node {
+    fn new(family: Family) -> Self {
+        let mut node = Self { tables: Tables::new(), now: 1000 * SECOND };
+        node.configure(Config {
+            proxy_interface: PROXY,
+            flags: config::flag::REPORT_FORWARDS,
+            ..Config::default()
+        });
+        for everyone in ["::", "::ffff:0:0"] {
+            let prefix_bits = if everyone == "::" { 0 } else { Address::V4_PREFIX_BITS };
+            let address = Address(everyone.parse::<std::net::Ipv6Addr>().unwrap().octets());
+            let world =
+                AddressInfo { identity: identity::WORLD, peer: identity::WORLD, ..AddressInfo::default() };
+            node.put(Row::Address(AddressKey { prefix_bits, address }, world));
+        }
+        for (workload, address) in [(CLIENT, family.client), (SERVER, family.server)] {
+            node.enforce(workload, address, 0);
+            let info = AddressInfo {
+                identity: workload.identity,
+                peer: workload.identity,
+                interface: workload.interface,
+                mac: workload.mac,
+                ..AddressInfo::default()
+            };
+            node.put(Row::Address(AddressKey::host(address.into()), info));
+        }
+        node
+    }
+
+    fn put(&mut self, row: Row) {
+        self.tables.apply(MapOp::Put(row));
+    }
+
+    fn configure(&mut self, config: Config) {
+        self.put(Row::Config(config));
+    }
+
+    /// Writes the workload's row anew, with flags.
+    fn enforce(&mut self, workload: Workload, address: IpAddr, flags: u32) {
+        let mut info = EndpointInfo {
+            id: workload.interface,
+            identity: workload.identity,
+            policy: workload.interface,
+            flags,
+            mac: workload.mac,
+            host_mac: HOST_MAC,
+            ..EndpointInfo::default()
+        };
+        if address.is_ipv4() {
+            info.v4 = address.into();
+        } else {
+            info.v6 = address.into();
+        }
+        self.put(Row::Endpoint(EndpointKey { interface: workload.interface }, info));
+    }
+
+    /// Rules on what `peer` may do at one port of a policy that has the number of the workload's interface.
+    fn rule(&mut self, of: Workload, peer: u32, direction: Direction, port: (u8, u16), verdict: VerdictInfo) {
+        let (policy, class) = (of.interface, peer);
+        self.put(Row::Class(ClassKey { policy, peer, part: 0 }, class));
+        let key = VerdictKey {
+            prefix_bits: VerdictKey::ONE_PORT,
+            policy,
+            class,
+            direction: direction as u8,
+            protocol: port.0,
+            port: port.1.to_be_bytes(),
+        };
+        self.put(Row::Verdict(key, verdict));
+    }
+
+    /// A service with these backends, as set number `set`.
+    fn serve(&mut self, protocol: u8, service: SocketAddr, set: u32, backends: &[SocketAddr]) {
+        let count = backends.len() as u32;
+        let port = service.port().to_be_bytes();
+        let key = ServiceKey { address: service.ip().into(), port, protocol, padding: 0 };
+        self.put(Row::Service(key, ServiceInfo { backends: set, count }));
+        for (slot, backend) in (0..).zip(backends) {
+            let port = backend.port().to_be_bytes();
+            let info = BackendInfo { address: backend.ip().into(), port, padding: [0; 2] };
+            self.put(Row::Backend(BackendKey { backends: set, slot }, info));
+        }
+    }
+
+    fn run(&self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Outcome {
+        self.tables.run(hook, Arrival { interface, mark, frame, now: self.now })
+    }
+
+    fn from(&self, workload: Workload, frame: &[u8]) -> Outcome {
+        self.run(Hook::FromWorkload, workload.interface, 0, frame)
+    }
+
+    fn to(&self, workload: Workload, frame: &[u8]) -> Outcome {
+        self.run(Hook::ToWorkload, workload.interface, 0, frame)
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now += seconds * SECOND;
+    }
+
+    /// The one connection there is.
+    fn connection(&self) -> ConnInfo {
+        let rows = self.tables.connections();
+        assert_eq!(rows.len(), 1, "one connection is expected: {rows:?}");
+        rows[0].1
+    }
+}
+
+const ALLOW: VerdictInfo = VerdictInfo { action: action::ALLOW, rule: RULE, l7: 0 };
+const DENY: VerdictInfo = VerdictInfo { action: action::DENY, rule: RULE, l7: 0 };
+const PROXIED: VerdictInfo = VerdictInfo { action: action::REDIRECT, rule: RULE, l7: 5 };
+const BOTH: u32 = flag::ENFORCE_INGRESS | flag::ENFORCE_EGRESS;
+
+/// Asserts that the packet went on, out of the server's interface, as the workload is to receive it.
+fn delivered(outcome: &Outcome, to: Workload) {
+    assert_eq!(outcome.verdict, Ok(Delivery::Egress(to.interface)));
+    assert_eq!(outcome.frame[..6], to.mac);
+    assert_eq!(outcome.frame[6..12], HOST_MAC);
+    assert_eq!(craft::check(&outcome.frame), Ok(()));
+}
+
+/// Asserts that the packet was dropped, counted and reported for this reason, and nothing else happened.
+fn dropped(node: &Node, outcome: &Outcome, reason: DropReason) {
+    assert_eq!(outcome.verdict, Err(reason));
+    let told: Vec<u8> = outcome.events.iter().map(|event: &FlowEvent| event.reason).collect();
+    assert_eq!(told, [reason as u8]);
+    let counted = node.tables.counters();
+    assert!(counted.iter().any(|&(index, row)| index / 2 == reason as u32 && row.packets > 0), "{counted:?}");
+}

@@ -1,0 +1,158 @@
+//! Flows that policy sends through the node proxy.
+
+use super::*;
+use crate::SocketState;
+use crate::craft::flag::{ACK, FIN, RST, SYN};
+use crate::native::ProxySockets;
+use abi::conntrack::lifetime;
+use abi::event::Verdict;
+use abi::mark;
+
+const TO_PROXY: Result<Delivery, DropReason> = Ok(Delivery::Ingress(PROXY));
+const PASS: Result<Delivery, DropReason> = Ok(Delivery::Pass);
+
+fn request(family: Family) -> craft::Craft {
+    craft::tcp(at(family.client, 4000), at(family.server, 80))
+}
+
+fn answer(family: Family) -> craft::Craft {
+    craft::tcp(at(family.server, 80), at(family.client, 4000)).flags(SYN | ACK)
+}
+
+fn from_proxy(node: &Node, workload: Workload, frame: &[u8]) -> Outcome {
+    node.run(Hook::ToWorkload, workload.interface, mark::FROM_PROXY, frame)
+}
+
+/// A node where one workload's policy asks for the proxy.
+fn node(family: Family, of: Workload) -> Node {
+    let mut node = Node::new(family);
+    if of.interface == SERVER.interface {
+        node.enforce(SERVER, family.server, flag::ENFORCE_INGRESS);
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), PROXIED);
+    } else {
+        node.enforce(CLIENT, family.client, flag::ENFORCE_EGRESS);
+        node.rule(CLIENT, SERVER.identity, Direction::Egress, (6, 80), PROXIED);
+    }
+    node
+}
+
+#[test]
+fn at_the_server_the_proxy_stands_between() {
+    each_family(|family| {
+        let node = node(family, SERVER);
+        let syn = node.to(SERVER, &request(family).frame());
+        assert_eq!((syn.verdict, syn.mark), (TO_PROXY, mark::TO_PROXY));
+        assert_eq!((syn.events[0].verdict, syn.events[0].l7), (Verdict::Redirect as u8, 5));
+        assert_eq!(
+            from_proxy(&node, SERVER, &request(family).frame()).verdict,
+            PASS,
+            "the proxy's own request"
+        );
+        let back = node.from(SERVER, &answer(family).frame());
+        assert_eq!((back.verdict, back.mark), (TO_PROXY, mark::TO_PROXY), "never straight to the client");
+        assert_eq!(node.to(SERVER, &request(family).flags(ACK).frame()).verdict, TO_PROXY);
+        assert_eq!(node.tables.connections().len(), 1, "both legs share a row");
+    });
+}
+
+#[test]
+fn at_the_client_the_proxy_stands_between() {
+    each_family(|family| {
+        let node = node(family, CLIENT);
+        assert_eq!(node.from(CLIENT, &request(family).frame()).verdict, TO_PROXY);
+        assert_eq!(from_proxy(&node, SERVER, &request(family).frame()).verdict, PASS);
+        let back = node.from(SERVER, &answer(family).frame());
+        assert_eq!(back.verdict, TO_PROXY, "what the proxy opened is answered to the proxy");
+        assert_eq!(
+            node.to(CLIENT, &answer(family).frame()).verdict,
+            TO_PROXY,
+            "as is what comes from elsewhere"
+        );
+        assert_eq!(from_proxy(&node, CLIENT, &answer(family).frame()).verdict, PASS);
+    });
+}
+
+#[test]
+fn a_proxied_flow_to_a_service_is_answered_by_the_service() {
+    each_family(|family| {
+        let mut node = node(family, CLIENT);
+        node.serve(6, at(family.service, 8000), 1, &[at(family.server, 80)]);
+        let asked = craft::tcp(at(family.client, 4000), at(family.service, 8000)).frame();
+        let sent = node.from(CLIENT, &asked);
+        assert_eq!((sent.verdict, sent.frame), (TO_PROXY, request(family).frame()));
+        let back = from_proxy(&node, CLIENT, &answer(family).frame());
+        let seen = craft::tcp(at(family.service, 8000), at(family.client, 4000)).flags(SYN | ACK).frame();
+        assert_eq!((back.verdict, back.frame), (PASS, seen));
+    });
+}
+
+#[test]
+fn the_proxys_packets_are_still_judged_at_layers_three_and_four() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.enforce(SERVER, family.server, flag::ENFORCE_INGRESS);
+        let outcome = from_proxy(&node, SERVER, &request(family).frame());
+        dropped(&node, &outcome, DropReason::PolicyDefaultDeny);
+    });
+}
+
+#[test]
+fn a_connection_that_policy_sends_to_the_proxy_too_late_is_cut_there() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.enforce(SERVER, family.server, flag::ENFORCE_INGRESS);
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), ALLOW);
+        assert_eq!(node.to(SERVER, &request(family).frame()).verdict, PASS);
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), PROXIED);
+        node.configure(Config { epoch: 1, proxy_interface: PROXY, ..Config::default() });
+        assert_eq!(node.to(SERVER, &request(family).flags(ACK).frame()).verdict, TO_PROXY);
+        assert_eq!(node.from(SERVER, &answer(family).flags(ACK).frame()).verdict, TO_PROXY);
+    });
+}
+
+#[test]
+fn the_proxy_may_open_its_leg_anew_while_the_clients_lives() {
+    each_family(|family| {
+        let mut node = node(family, SERVER);
+        assert_eq!(node.to(SERVER, &request(family).frame()).verdict, TO_PROXY);
+        assert_eq!(node.to(SERVER, &request(family).flags(ACK).frame()).verdict, TO_PROXY);
+        assert_eq!(from_proxy(&node, SERVER, &request(family).frame()).verdict, PASS);
+        assert_eq!(from_proxy(&node, SERVER, &request(family).flags(RST).frame()).verdict, PASS);
+        node.wait(u64::from(lifetime::TCP_OPENING) + 1);
+        assert_eq!(node.to(SERVER, &request(family).flags(ACK).frame()).verdict, TO_PROXY, "idle, not over");
+        assert_eq!(from_proxy(&node, SERVER, &request(family).frame()).verdict, PASS);
+        assert_eq!(node.to(SERVER, &request(family).flags(FIN | ACK).frame()).verdict, TO_PROXY);
+        assert_eq!(from_proxy(&node, SERVER, &request(family).flags(RST).frame()).verdict, PASS);
+        let left = u64::from(node.connection().expires) - node.now / SECOND;
+        assert_eq!(left, u64::from(lifetime::TCP_CLOSING), "both legs are over");
+    });
+}
+
+#[test]
+fn at_the_proxys_interface_a_packet_finds_its_socket() {
+    let listens = |connected| ProxySockets { connected, listens: true };
+    let deaf = |connected| ProxySockets { connected, listens: false };
+    let lost = Err(DropReason::ProxyUnavailable);
+    let table = [
+        // A connection is the stack's to find.
+        (deaf(Some(SocketState::Connected)), ACK, PASS),
+        // Somebody else's listener on the same port is not the proxy's.
+        (deaf(Some(SocketState::Listen)), SYN, lost),
+        (listens(Some(SocketState::Listen)), SYN, PASS),
+        // A stray segment ends at the old connection, a new one begins at the listener.
+        (deaf(Some(SocketState::TimeWait)), ACK, PASS),
+        (deaf(Some(SocketState::TimeWait)), SYN, lost),
+        (listens(None), SYN, PASS),
+        (listens(None), ACK, PASS),
+    ];
+    each_family(|family| {
+        for (sockets, flags, expected) in table {
+            let mut node = Node::new(family);
+            node.tables.set_proxy_sockets(sockets);
+            let frame = request(family).flags(flags).frame();
+            let outcome = node.run(Hook::ToProxy, PROXY, mark::TO_PROXY, &frame);
+            assert_eq!((outcome.verdict, outcome.mark), (expected, mark::TO_PROXY), "{sockets:?} {flags}");
+            assert_eq!(outcome.frame, frame);
+        }
+    });
+}

@@ -1,0 +1,70 @@
+//! ICMP errors about flows.
+
+use super::*;
+
+/// Type and code of "port unreachable" in each family.
+fn unreachable(family: Family) -> (u8, u8) {
+    if family.client.is_ipv4() { (3, 3) } else { (1, 4) }
+}
+
+fn ask(family: Family, to: SocketAddr) -> Vec<u8> {
+    craft::udp(at(family.client, 4000), to).frame()
+}
+
+#[test]
+fn an_error_about_a_flow_passes_and_one_about_nothing_goes_by_policy() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.enforce(CLIENT, family.client, BOTH);
+        node.rule(CLIENT, SERVER.identity, Direction::Egress, (17, 53), ALLOW);
+        let (kind, code) = unreachable(family);
+        let asked = ask(family, at(family.server, 53));
+        let error = craft::icmp_error(family.world, family.client, kind, code, &asked).frame();
+        dropped(&node, &node.to(CLIENT, &error), DropReason::PolicyDefaultDeny);
+        delivered(&node.from(CLIENT, &asked), SERVER);
+        assert_eq!(node.to(CLIENT, &error).verdict, Ok(Delivery::Pass), "from any router");
+    });
+}
+
+#[test]
+fn a_workload_complains_about_its_own_flows_to_their_other_end_only() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.enforce(SERVER, family.server, BOTH);
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (17, 53), ALLOW);
+        let (kind, code) = unreachable(family);
+        let asked = ask(family, at(family.server, 53));
+        assert!(node.to(SERVER, &asked).verdict.is_ok());
+        delivered(
+            &node.from(SERVER, &craft::icmp_error(family.server, family.client, kind, code, &asked).frame()),
+            CLIENT,
+        );
+        let elsewhere = craft::icmp_error(family.server, family.world, kind, code, &asked).frame();
+        dropped(&node, &node.from(SERVER, &elsewhere), DropReason::PolicyDefaultDeny);
+        let others = ask(family, at(family.other, 53));
+        let others = craft::icmp_error(family.server, family.client, kind, code, &others).frame();
+        dropped(&node, &node.from(SERVER, &others), DropReason::PolicyDefaultDeny);
+    });
+}
+
+#[test]
+fn an_error_about_a_translated_packet_speaks_of_the_service() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.serve(17, at(family.service, 53), 1, &[at(family.server, 5353)]);
+        let (kind, code) = unreachable(family);
+        let asked = ask(family, at(family.service, 53));
+        let sent = node.from(CLIENT, &asked);
+        delivered(&sent, SERVER);
+        let error = craft::icmp_error(family.world, family.client, kind, code, &sent.frame).frame();
+        let outcome = node.to(CLIENT, &error);
+        assert_eq!(outcome.verdict, Ok(Delivery::Pass));
+        assert_eq!(craft::check(&outcome.frame), Ok(()));
+        // The packet inside is as it was sent, but for its hop limit and the checksums that cover it.
+        let ip = if family.client.is_ipv4() { 20 } else { 40 };
+        let inside = &outcome.frame[14 + ip + 8..];
+        let addresses = if family.client.is_ipv4() { 12..20 } else { 8..40 };
+        assert_eq!(inside[addresses.clone()], asked[14..][addresses]);
+        assert_eq!(inside[ip..ip + 4], asked[14 + ip..][..4], "ports");
+    });
+}
