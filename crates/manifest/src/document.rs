@@ -85,7 +85,7 @@ fn kind<'a>(fields: &mut Fields<'a>) -> Option<(&'a str, &'a str)> {
         version.error(format!("{version_text:?} has no {kind_text}; write {right}"));
     } else {
         let hint = hint(kind_text, KINDS.iter().map(|(_, kind)| *kind));
-        kind.error(format!("kind {kind_text} is none that is read here{hint}"));
+        kind.error(format!("{kind_text} is no kind that is read here{hint}"));
     }
     None
 }

@@ -165,8 +165,9 @@ impl<'a> Fields<'a> {
         if !entry.value.is_null() {
             return Some(item);
         }
-        if self.nulls == Nulls::Refused {
-            item.error("has no value; give it one, or leave the field out");
+        match self.nulls {
+            Nulls::Refused => item.error("has no value; give it one, or leave the field out"),
+            Nulls::Absent => item.warn("has no value; it is read as if it were not there"),
         }
         None
     }

@@ -20,20 +20,24 @@ pub(crate) fn hint<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) ->
     nearest(wrong, names).map(|name| format!(", did you mean `{name}`?")).unwrap_or_default()
 }
 
-/// How many letters must be added, dropped or changed (Levenshtein).
+/// How many letters must be added, dropped, changed, or swapped with the next (optimal string alignment).
 fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, letter) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, other) in to.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=to.len()).collect();
+    for row in 1..=from.len() {
+        let mut line = vec![row];
+        for column in 1..=to.len() {
+            let changed = above[column - 1] + usize::from(from[row - 1] != to[column - 1]);
+            let mut least = changed.min(above[column] + 1).min(line[column - 1] + 1);
+            if row > 1 && column > 1 && from[row - 2..row] == [to[column - 1], to[column - 2]] {
+                least = least.min(before[column - 2] + 1);
+            }
+            line.push(least);
         }
+        before = std::mem::replace(&mut above, line);
     }
-    row[to.len()]
+    above[to.len()]
 }
 
 #[cfg(test)]
@@ -47,6 +51,8 @@ mod tests {
         check("endpontSelector", Some("endpointSelector"));
         check("EndpointSelector", Some("endpointSelector"));
         check("ingres", Some("ingress"));
+        check("igness", Some("ingress"));
+        check("ergess", Some("egress"));
         check("toServices", None);
         check("", None);
     }

@@ -97,8 +97,8 @@ fn match_expression(item: &Item<'_>, keys: Keys, nulls: Nulls) -> Option<Require
     fields.finish();
     let key = name.and_then(|item| label_key(&item, item.text()?, keys));
     let listed = values.as_ref().map(Item::list).unwrap_or_default();
-    let operator = operator?.one_of("operator", OPERATORS)?;
-    let operator = operator(listed.iter().filter_map(label_value).collect());
+    let values = listed.iter().filter_map(label_value).collect();
+    let operator = operator?.one_of("operator", OPERATORS)?(values);
     let asks_values = matches!(operator, Operator::In(_) | Operator::NotIn(_));
     if asks_values && listed.is_empty() {
         item.error("In and NotIn need `values`; list at least one");

@@ -36,6 +36,7 @@ pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> 
 
 /// Reads one `spec`; `place` is what its rules call it.
 fn spec(item: &Item<'_>, place: &str, namespace: Option<&str>) -> Option<Spec> {
+    let mark = item.report().mark();
     let mut fields = item.fields(Nulls::Refused)?;
     let (endpoints, nodes) = (fields.take("endpointSelector"), fields.take("nodeSelector"));
     match (&endpoints, &nodes) {
@@ -55,7 +56,8 @@ fn spec(item: &Item<'_>, place: &str, namespace: Option<&str>) -> Option<Spec> {
     let sections = rules::sections(&mut fields, place, &scope);
     metadata(&mut fields);
     fields.finish();
-    if !sections.has_ingress && !sections.has_egress {
+    let is_clean = item.report().is_clean_since(mark);
+    if is_clean && !sections.has_ingress && !sections.has_egress {
         item.error("there is no rule; give at least one of `ingress`, `ingressDeny`, `egress`, `egressDeny`");
     }
     let (ingress, egress) = default_deny.map(|item| enable_default_deny(&item)).unwrap_or_default();

@@ -68,8 +68,9 @@ fn port(item: &Item<'_>, rules: Option<&[HttpRule]>) -> Option<TrafficMatch> {
     let (port, end) = (fields.require("port"), fields.take("endPort"));
     let protocol = fields.take("protocol");
     fields.finish();
-    let protocol = protocol.map_or(Some(Protocol::Any), |item| self::protocol(&item))?;
-    let port = self::port_or_range(&port?, end)?;
+    let port = port.and_then(|item| port_or_range(&item, end));
+    let protocol = protocol.map_or(Some(Protocol::Any), |item| self::protocol(&item));
+    let (port, protocol) = (port?, protocol?);
     if rules.is_some() && protocol != Protocol::Tcp {
         item.error("HTTP rules hold on TCP only; write `protocol: TCP`");
     }

@@ -128,29 +128,33 @@ fn port(item: &Item<'_>) -> Option<TrafficMatch> {
     let (port, end, protocol) = (fields.take("port"), fields.take("endPort"), fields.take("protocol"));
     fields.finish();
     let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
-    let port = match &port {
-        None => Port::Any,
-        Some(item) if item.is_text() => Port::Named(port_name(item)?),
-        Some(item) => {
+    let port = port_or_range(port, end);
+    Some(TrafficMatch::Port { protocol: protocol?, port: port?, http: None })
+}
+
+/// A number with or without an end, a name, or neither: every port.
+fn port_or_range(port: Option<Item<'_>>, end: Option<Item<'_>>) -> Option<Port> {
+    match (port, end) {
+        (Some(item), end) if !item.is_text() => {
             let first = item.integer(1..=65_535)?;
-            Port::Range(first, first)
+            let last = end.map_or(Some(first), |end| range_end(&end, first))?;
+            Some(Port::Range(first, last))
         }
-    };
-    let port = match (port, end) {
-        (port, None) => port,
-        (Port::Range(first, _), Some(end)) => {
-            let last: u16 = end.integer(1..=65_535)?;
-            if last < first {
-                end.error(format!("{last} is below `port`, which is {first}"));
-            }
-            Port::Range(first, last)
-        }
-        (port, Some(end)) => {
+        (_, Some(end)) => {
             end.error("needs a `port` that is a number, where the range begins");
-            port
+            None
         }
-    };
-    Some(TrafficMatch::Port { protocol: protocol?, port, http: None })
+        (Some(item), None) => port_name(&item).map(Port::Named),
+        (None, None) => Some(Port::Any),
+    }
+}
+
+fn range_end(item: &Item<'_>, first: u16) -> Option<u16> {
+    let last = item.integer(1..=65_535)?;
+    if last < first {
+        item.error(format!("{last} is below `port`, which is {first}"));
+    }
+    Some(last)
 }
 
 fn port_name(item: &Item<'_>) -> Option<String> {

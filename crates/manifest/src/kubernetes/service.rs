@@ -83,12 +83,12 @@ fn port(item: &Item<'_>, many: bool) -> Option<ServicePort> {
         item.error("`name` is missing; where a service has several ports, each needs one");
     }
     let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
-    let port = port?.integer(1..=65_535)?;
+    let port = port.and_then(|item| item.integer(1..=65_535));
     let target = match target {
-        None => TargetPort::Number(port),
-        Some(item) if item.is_text() => TargetPort::Name(name::port(&item)?),
-        Some(item) => TargetPort::Number(item.integer(1..=65_535)?),
+        None => port.map(TargetPort::Number),
+        Some(item) if item.is_text() => name::port(&item).map(TargetPort::Name),
+        Some(item) => item.integer(1..=65_535).map(TargetPort::Number),
     };
     let name = name.and_then(|item| item.text()).unwrap_or_default().to_owned();
-    Some(ServicePort { name, protocol: protocol?, port, target })
+    Some(ServicePort { name, protocol: protocol?, port: port?, target: target? })
 }

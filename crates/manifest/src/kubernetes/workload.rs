@@ -64,6 +64,7 @@ fn port(item: &Item<'_>) -> Option<NamedPort> {
     let (name, port) = (fields.take("name"), fields.require("containerPort"));
     let protocol = fields.take("protocol");
     let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
-    let port = port?.integer(1..=65_535)?;
-    Some(NamedPort { name: name::port(&name?)?, protocol: protocol?, port })
+    let port = port.and_then(|item| item.integer(1..=65_535));
+    let name = name.and_then(|item| name::port(&item));
+    Some(NamedPort { name: name?, protocol: protocol?, port: port? })
 }

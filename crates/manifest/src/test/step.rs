@@ -125,13 +125,17 @@ fn workload(item: &Item<'_>) -> Option<WorkloadState> {
     let (name, namespace) = (fields.require("name"), fields.take("namespace"));
     let (labels, ips, ports) = (fields.take("labels"), fields.take("ips"), fields.take("namedPorts"));
     fields.finish();
+    let name = name.and_then(|item| name::object(&item));
     let namespace = namespace.map_or(Some("default".to_owned()), |item| name::namespace(&item));
+    let labels = labels.map(|item| item.text_map()).unwrap_or_default();
+    let addresses = ips.map(|item| address::many(&item)).unwrap_or_default();
     let ports = ports.iter().flat_map(Item::entries).filter_map(|(name, port)| named_port(name, &port));
+    let named_ports = ports.collect();
     Some(WorkloadState {
-        name: WorkloadName { namespace: namespace?, name: name::object(&name?)? },
-        labels: labels.map(|item| item.text_map()).unwrap_or_default(),
-        addresses: ips.map(|item| address::many(&item)).unwrap_or_default(),
-        named_ports: ports.collect(),
+        name: WorkloadName { namespace: namespace?, name: name? },
+        labels,
+        addresses,
+        named_ports,
     })
 }
 
@@ -156,9 +160,10 @@ fn external(item: &Item<'_>) -> Option<External> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (name, ips) = (fields.require("name"), fields.require("ips"));
     fields.finish();
-    let (name, addresses) = (name::object(&name?)?, address::many(&ips?));
+    let name = name.and_then(|item| name::object(&item));
+    let addresses = address::many(&ips?);
     if addresses.is_empty() {
         item.error("`ips` lists no address; an external is known by its addresses");
     }
-    Some(External { name, addresses })
+    Some(External { name: name?, addresses })
 }

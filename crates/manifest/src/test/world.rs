@@ -94,7 +94,10 @@ impl<'a> World<'a> {
                 PolicyId { kind, namespace: Some((*namespace).into()), name: (*name).into() }
             }
             _ => {
-                let hint = hint(parts[0], KINDS.iter().map(|kind| kind.name()));
+                let hint = match kind {
+                    Some(_) => String::new(),
+                    None => hint(parts[0], KINDS.iter().map(|kind| kind.name())),
+                };
                 item.error(format!(
                     "{text:?} names no policy; write Kind/namespace/name, or Kind/name{hint}"
                 ));

@@ -1,0 +1,181 @@
+//! Whole files: those of the tutorial, and what YAML brings with it.
+
+use manifest::test::{Expect, Question, Step};
+use manifest::{Diagnostic, Manifest, Object, Policy, Workload};
+
+fn read(text: &str) -> Manifest {
+    manifest::parse("file.yaml", text).unwrap_or_else(|findings| panic!("{}", lines(&findings)))
+}
+
+fn refused(text: &str) -> String {
+    lines(&manifest::parse("file.yaml", text).expect_err(text))
+}
+
+fn lines(findings: &[Diagnostic]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn policies(text: &str) -> Vec<Policy> {
+    let policy = |object| match object {
+        Object::Policy(policy) => Some(policy),
+        _ => None,
+    };
+    read(text).objects.into_iter().filter_map(policy).collect()
+}
+
+#[test]
+fn the_policy_of_2017_reads_as_that_of_today() {
+    let old = policies(include_str!("tutorial/rule1-v1.yaml"));
+    assert_eq!(old, policies(include_str!("tutorial/rule1-v2.yaml")));
+    assert_eq!(old.len(), 1);
+    assert_eq!(old[0].id.to_string(), "CiliumNetworkPolicy/default/rule1");
+}
+
+#[test]
+fn the_demo_has_a_service_and_three_workloads() {
+    let objects = read(include_str!("tutorial/demo.yaml")).objects;
+    let workload = |object: &Object| match object {
+        Object::Workload(Workload { name, replicas, labels, .. }) => {
+            Some((name.clone(), *replicas, labels["id"].clone()))
+        }
+        _ => None,
+    };
+    let expected = [("app1", 2), ("app2", 1), ("app3", 1)];
+    let expected = expected.map(|(name, replicas)| (name.to_owned(), replicas, name.to_owned()));
+    assert_eq!(objects.iter().filter_map(workload).collect::<Vec<_>>(), expected);
+    let Object::Service(service) = &objects[0] else { panic!("{:?}", objects[0]) };
+    assert_eq!((service.name.as_str(), service.ports.len(), service.headless), ("app1-service", 1, false));
+}
+
+#[test]
+fn the_test_of_the_tutorial_has_four_steps_and_shares_its_probes() {
+    let mut loaded = Vec::new();
+    let mut load = |path: &str| {
+        loaded.push(path.to_owned());
+        Ok(include_str!("tutorial/rule1-v2.yaml").to_owned())
+    };
+    let text = include_str!("tutorial/tutorial.test.yaml");
+    let tests = manifest::test::parse("tutorial.test.yaml", text, &mut load).expect("it is right");
+    assert_eq!(loaded, ["rule1-v1.yaml", "rule1-v2.yaml"]);
+    let test = tests.documents[0].test.as_ref().expect("it is supported");
+    let probes: Vec<usize> = test.steps.iter().map(|step| step.probes.len()).collect();
+    assert_eq!(probes, [3, 7, 7, 1]);
+    assert_eq!(test.steps[1].probes, test.steps[2].probes);
+    assert_eq!(test.steps[0].workloads.len(), 3, "the world belongs to the first step");
+    assert_eq!(test.steps[3].delete[0].to_string(), "CiliumNetworkPolicy/default/rule1");
+}
+
+#[test]
+fn a_matrix_becomes_a_probe_for_each_cell_that_is_asked() {
+    let step = &step(
+        "workloads: [{name: a}, {name: b}], matrix: {order: [a, b], expect: [{port: 53, protocol: UDP, rows: [-X, .-]}]}",
+    );
+    let told: Vec<_> =
+        step.probes.iter().map(|probe| (&probe.from, &probe.to, probe.expect, &probe.question)).collect();
+    let question = Question::Connect { protocol: manifest::Protocol::Udp, port: 53 };
+    let (a, b) = (&step.probes[0].from, &step.probes[0].to);
+    assert_eq!(told, [(a, b, Some(Expect::Drop), &question), (b, a, Some(Expect::Allow), &question)]);
+}
+
+#[test]
+fn what_is_not_supported_is_the_outcome_of_its_document_alone() {
+    let document = |name, egress| {
+        format!(
+            "---\napiVersion: nexin.io/v1alpha1\nkind: PolicyTest\nmetadata: {{name: {name}}}\nspec:\n  policies:\n  \
+             - {{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {{name: p}}, \
+             spec: {{endpointSelector: {{}}, egress: [{egress}]}}}}\n"
+        )
+    };
+    let text = document("one", "{toFQDNs: []}") + &document("two", "{toEntities: [world]}");
+    let tests = manifest::test::parse("t.yaml", &text, &mut |_| unreachable!()).expect("nothing is wrong");
+    let [one, two] = &tests.documents[..] else { panic!("{tests:?}") };
+    let findings = one.test.as_ref().expect_err("toFQDNs");
+    assert!(lines(findings).starts_with("t.yaml:7:"), "{}", lines(findings));
+    assert!(lines(findings).ends_with("toFQDNs: `toFQDNs` is not supported yet"), "{}", lines(findings));
+    assert!(two.test.is_ok());
+}
+
+fn step(spec: &str) -> Step {
+    let text =
+        format!("apiVersion: nexin.io/v1alpha1\nkind: PolicyTest\nmetadata: {{name: t}}\nspec: {{{spec}}}\n");
+    let tests = manifest::test::parse("t.yaml", &text, &mut |_| unreachable!());
+    let tests = tests.unwrap_or_else(|findings| panic!("{}", lines(&findings)));
+    tests.documents[0].test.clone().expect("it is supported").steps.remove(0)
+}
+
+#[test]
+fn places_are_lines_and_columns_of_the_value() {
+    let text = include_str!("tutorial/rule1-v2.yaml").replace("\"80\"", "8_0").replace("GET", "G(ET");
+    let port = "file.yaml:16:15: spec.ingress[0].toPorts[0].ports[0].port: port \"8_0\" is neither a number nor a \
+                port name; write \"80\", or a name of at most 15 letters, digits and single `-`, at least one a letter";
+    let method = "file.yaml:20:19: spec.ingress[0].toPorts[0].rules.http[0].method: \"G(ET\" is no regular expression: \
+                  this opening parenthesis has no closing one (at offset 1)";
+    assert_eq!(refused(&text), format!("{port}\n{method}"));
+}
+
+#[test]
+fn everything_that_kubectl_writes_into_metadata_is_accepted() {
+    let text = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata:\n  name: p\n  namespace: x\n  \
+        annotations: {kubectl.kubernetes.io/last-applied-configuration: '{}'}\n  creationTimestamp: null\n  \
+        generation: 2\n  labels: {a: b}\n  managedFields: [{manager: kubectl, operation: Update}]\n  \
+        resourceVersion: '7'\n  uid: 0-1\n  ownerReferences: []\n  finalizers: []\nspec: {endpointSelector: {}, \
+        ingress: [{}]}\nstatus: {conditions: [{type: Valid}]}\n";
+    let manifest = read(text);
+    assert_eq!((manifest.objects.len(), manifest.warnings), (1, vec![]));
+}
+
+#[test]
+fn a_list_gives_its_items_and_a_file_its_documents() {
+    let list = "{apiVersion: v1, kind: List, metadata: {}, items: [{apiVersion: v1, kind: Namespace, metadata: \
+                {name: a}}, {apiVersion: v1, kind: Namespace, metadata: {name: b}}]}";
+    let text = format!("---\n---\n{list}\n...\n---\n# nothing\n---\n{list}\n");
+    assert_eq!(read(&text).objects.len(), 4);
+    assert_eq!(read("").objects.len(), 0);
+}
+
+#[test]
+fn json_is_read_with_or_without_a_byte_order_mark() {
+    let text = "\u{feff}{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"Namespace\",\n\t\"metadata\": {\"name\": \"x\"}\n}";
+    assert_eq!(read(text).objects.len(), 1);
+}
+
+#[test]
+fn merge_keys_give_way_to_what_is_written_out() {
+    let text = "apiVersion: v1\nkind: Namespace\nmetadata:\n  annotations: {a: &one {k: one, l: one}, b: &two {l: two, m: two}}\n  \
+                name: x\n  labels: {<<: [*one, *two], k: own}\n";
+    let Object::Namespace(namespace) = &read(text).objects[0] else { panic!() };
+    let labels: Vec<_> = namespace.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(labels, ["k=own", "l=one", "m=two"]);
+}
+
+#[test]
+fn a_small_file_cannot_grow_without_bound() {
+    let mut laughs = String::from("a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n");
+    for level in 1..10 {
+        let before = format!("*a{},", level - 1).repeat(9);
+        laughs.push_str(&format!("a{level}: &a{level} [{before}]\n"));
+    }
+    let found = refused(&laughs);
+    assert!(found.contains("more than 2000000 values in one file, aliases counted"), "{found}");
+    let found = refused(&"[".repeat(100));
+    assert!(found.contains("nested deeper than 64"), "{found}");
+    let mut deep = format!("a0: &a0 {}{}\n", "[".repeat(60), "]".repeat(60));
+    for level in 1..100 {
+        deep.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1));
+    }
+    let found = refused(&deep);
+    assert!(found.contains("nested deeper than 64"), "{found}");
+    let found = refused(&format!("a: {}", "x".repeat(17 << 20)));
+    assert!(found.contains("at most 16777216 are read"), "{found}");
+}
+
+#[test]
+fn what_stands_before_a_syntax_error_is_judged_too() {
+    let found = refused("apiVersion: v1\nkind: Namespace\nmetadata: {nme: x}\n---\na: [\n");
+    assert_eq!(
+        found,
+        "file.yaml:3:11: metadata: `name` is missing\n\
+         file.yaml:3:12: metadata.nme: unknown field `nme`, did you mean `name`?\n\
+         file.yaml:6:1: a[0]: this is no YAML: while parsing a node, did not find expected node content"
+    );
+}

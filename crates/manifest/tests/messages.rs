@@ -1,0 +1,83 @@
+//! What is said of manifests: each line of `messages/*.txt` is a case, the indented lines under it all that is found.
+
+use manifest::{Diagnostic, Severity};
+use std::io;
+
+const CILIUM: &str =
+    "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p}\nspec: {CASE}\n";
+const NETWORK_POLICY: &str =
+    "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {CASE}\n";
+const POLICY_TEST: &str = "apiVersion: nexin.io/v1alpha1\nkind: PolicyTest\nmetadata: {name: p}\nspec: \
+    {workloads: [{name: a}, {name: b, namespace: x}], externals: [{name: www, ips: [198.51.100.7]}], CASE}\n";
+
+/// A file whose mistake is in its own line 7.
+const WRONG: &str = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: wrong}\nspec:\n  \
+    endpointSelector: {}\n  ingress:\n  - fromEntities: [worlds]\n";
+
+#[test]
+fn of_cilium_network_policies() {
+    check(include_str!("messages/cilium.txt"), |case| of_manifest(&CILIUM.replace("CASE", case)));
+}
+
+#[test]
+fn of_network_policies() {
+    check(include_str!("messages/network_policy.txt"), |case| {
+        of_manifest(&NETWORK_POLICY.replace("CASE", case))
+    });
+}
+
+#[test]
+fn of_documents() {
+    check(include_str!("messages/documents.txt"), of_manifest);
+}
+
+#[test]
+fn of_policy_tests() {
+    check(include_str!("messages/policy_test.txt"), |case| of_test(&POLICY_TEST.replace("CASE", case)));
+}
+
+fn check(cases: &str, find: impl Fn(&str) -> Vec<Diagnostic>) {
+    let mut actual = String::new();
+    for line in cases.lines().filter(|line| !line.starts_with("  ")) {
+        actual.push_str(line);
+        actual.push('\n');
+        if !line.starts_with('#') {
+            actual.push_str(&told(&find(line)));
+        }
+    }
+    for (line, (expected, actual)) in cases.lines().zip(actual.lines()).enumerate() {
+        assert_eq!(expected, actual, "line {}", line + 1);
+    }
+    assert_eq!(cases.lines().count(), actual.lines().count());
+}
+
+fn told(findings: &[Diagnostic]) -> String {
+    if findings.is_empty() {
+        return "  fine\n".to_owned();
+    }
+    let severity = |finding: &Diagnostic| match finding.severity {
+        Severity::Error => "error",
+        Severity::NotSupportedYet => "later",
+        Severity::Warning => "warns",
+    };
+    findings.iter().map(|finding| format!("  {} {finding}\n", severity(finding))).collect()
+}
+
+fn of_manifest(text: &str) -> Vec<Diagnostic> {
+    manifest::parse("p.yaml", text).map_or_else(|findings| findings, |manifest| manifest.warnings)
+}
+
+fn of_test(text: &str) -> Vec<Diagnostic> {
+    let mut load = |path: &str| match path {
+        "rule1-v2.yaml" => Ok(include_str!("tutorial/rule1-v2.yaml").to_owned()),
+        "wrong.yaml" => Ok(WRONG.to_owned()),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    match manifest::test::parse("p.yaml", text, &mut load) {
+        Ok(tests) => {
+            let later = tests.documents.into_iter().filter_map(|document| document.test.err()).flatten();
+            tests.warnings.into_iter().chain(later).collect()
+        }
+        Err(findings) => findings,
+    }
+}
