@@ -14,7 +14,7 @@ fn is_label_part(text: &str) -> bool {
 }
 
 /// One label of a domain name: lower-case letters, digits and `-`, at most 63.
-pub(crate) fn is_domain_label(text: &str) -> bool {
+fn is_domain_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !text.is_empty()
         && text.len() <= 63

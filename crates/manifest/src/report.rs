@@ -4,6 +4,9 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::node::Place;
 use std::cell::RefCell;
 
+/// Most findings that are told; whoever reads them has enough to do, and a hostile file cannot make more.
+const MAX_FINDINGS: usize = 1000;
+
 /// Collects findings. Readers hold it by shared reference, so that each can go on after what it could not read.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -19,7 +22,7 @@ impl Report {
 
     /// Adds a finding.
     pub(crate) fn add(&self, severity: Severity, place: Place, field: &str, message: impl Into<String>) {
-        self.findings.borrow_mut().push(Diagnostic {
+        self.push(Diagnostic {
             file: self.file.clone(),
             line: place.line,
             column: place.column,
@@ -29,9 +32,20 @@ impl Report {
         });
     }
 
+    /// Adds a finding, or, where there are too many, one last that says so. What is refused stays refused.
+    fn push(&self, finding: Diagnostic) {
+        let mut findings = self.findings.borrow_mut();
+        if findings.len() < MAX_FINDINGS {
+            findings.push(finding);
+        } else if findings.len() == MAX_FINDINGS && finding.severity != Severity::Warning {
+            let message = format!("more than {MAX_FINDINGS} findings; the rest is not told");
+            findings.push(Diagnostic { field: String::new(), message, severity: Severity::Error, ..finding });
+        }
+    }
+
     /// Adds the findings on a file that this one refers to.
     pub(crate) fn adopt(&self, findings: Vec<Diagnostic>) {
-        self.findings.borrow_mut().extend(findings);
+        findings.into_iter().for_each(|finding| self.push(finding));
     }
 
     /// How many findings there are; a mark for [`Self::since`].
@@ -47,7 +61,9 @@ impl Report {
 
     /// Whether nothing was found since a mark for which a document is refused.
     pub(crate) fn is_clean_since(&self, mark: usize) -> bool {
-        self.findings.borrow()[mark..].iter().all(|finding| finding.severity == Severity::Warning)
+        let findings = self.findings.borrow();
+        findings.len() <= MAX_FINDINGS
+            && findings[mark..].iter().all(|finding| finding.severity == Severity::Warning)
     }
 
     /// All findings in the order of the file, then those on other files.

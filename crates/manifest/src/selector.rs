@@ -1,7 +1,7 @@
 //! Label selectors: `matchLabels` and `matchExpressions`.
 
 use crate::item::{Item, Nulls};
-use crate::name::{is_domain_label, is_label_key, is_label_value};
+use crate::name::{is_label_key, is_label_value};
 use crate::nearest::hint;
 use identity::{Operator, Requirement, Selector, Source, key};
 use std::collections::BTreeSet;
@@ -50,6 +50,13 @@ const RESERVED: &[&str] = &[
     "world-ipv6",
     "unknown",
 ];
+
+/// Sources that nobody vouches for labels by yet.
+const LATER_SOURCES: &[&str] =
+    &["cidr", "cidrgroup", "cilium-generated", "container", "fqdn", "node", "unspec"];
+
+/// Labels that workloads do not have yet; a selector of them would miss what it means.
+const LATER_LABELS: &[&str] = &[key::CLUSTER, "io.cilium.k8s.policy.serviceaccount"];
 
 impl Written {
     /// Reads `{matchLabels, matchExpressions}`.
@@ -134,6 +141,9 @@ fn label_key(item: &Item<'_>, text: &str, keys: Keys) -> Option<(Option<Source>,
         item.error(format!("unknown reserved label {text:?}{hint} (known: {})", RESERVED.join(", ")));
         return None;
     }
+    if LATER_LABELS.contains(&name) {
+        item.not_supported(format_args!("the label {name}"));
+    }
     // The prefix of namespace labels is ours; what Kubernetes limits is the key behind it.
     if !is_label_key(name.strip_prefix(key::NAMESPACE_LABELS).unwrap_or(name)) {
         item.error(format!(
@@ -151,9 +161,13 @@ fn source_named(item: &Item<'_>, text: &str) -> Option<Option<Source>> {
         "any" => Some(None),
         "k8s" => Some(Some(Source::K8s)),
         "reserved" => Some(Some(Source::Reserved)),
-        other if is_domain_label(other) => Some(Some(Source::Other(other.to_owned()))),
+        later if LATER_SOURCES.contains(&later) => {
+            item.not_supported(format_args!("the label source `{later}:`"));
+            None
+        }
         other => {
-            item.error(format!("{other:?} is no label source; write `k8s:`, `any:`, `reserved:` or none"));
+            let hint = hint(other, ["any", "k8s", "reserved"]);
+            item.error(format!("{other:?} is no label source{hint} (known: any, k8s, reserved)"));
             None
         }
     }

@@ -170,6 +170,14 @@ fn a_small_file_cannot_grow_without_bound() {
 }
 
 #[test]
+fn a_flood_of_findings_is_cut_short_and_still_refused() {
+    let head = "apiVersion: v1\nkind: List\nitems:\n";
+    let found = refused(&format!("{head}{}", "- {a: 1}\n".repeat(5000)));
+    assert_eq!(found.lines().count(), 1001);
+    assert!(found.lines().last().is_some_and(|last| last.ends_with("the rest is not told")), "{found}");
+}
+
+#[test]
 fn what_stands_before_a_syntax_error_is_judged_too() {
     let found = refused("apiVersion: v1\nkind: Namespace\nmetadata: {nme: x}\n---\na: [\n");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Broken files never break the reader: every prefix, and thousands of random changes, of files that are right.
+//! Broken files never break the reader: prefixes and random changes of files that are right.
 
 const FILES: [&str; 4] = [
     include_str!("tutorial/demo.yaml"),
@@ -13,21 +13,24 @@ const PIECES: [&str; 24] = [
     "[]", "65536", "é", "---\n", "<<: ",
 ];
 
-/// Reads a file in every way there is; the results count only where both agree with themselves.
+/// Reads a file as manifests and as tests; whatever is refused has a reason, and each reason its place.
 fn read(text: &str) {
-    let first = manifest::parse("file.yaml", text);
-    assert_eq!(first, manifest::parse("file.yaml", text));
-    let mut load = |_: &str| Ok(text.to_owned());
-    let tests = manifest::test::parse("file.yaml", text, &mut load);
-    if let Err(findings) = &tests {
+    let manifest = manifest::parse("file.yaml", text);
+    let tests = manifest::test::parse("file.yaml", text, &mut |_: &str| Ok(String::new()));
+    for findings in [manifest.err(), tests.err()].into_iter().flatten() {
         assert!(!findings.is_empty(), "refused without a reason:\n{text}");
+        assert!(
+            findings.iter().all(|finding| finding.line > 0 && finding.column > 0),
+            "{findings:?}\n{text}"
+        );
     }
 }
 
 #[test]
-fn every_prefix() {
+fn prefixes() {
     for file in FILES {
-        for (end, _) in file.char_indices() {
+        // Every seventh: the tests should stay quick, and neighbours differ little.
+        for (end, _) in file.char_indices().step_by(7) {
             read(&file[..end]);
         }
     }
@@ -36,7 +39,7 @@ fn every_prefix() {
 #[test]
 fn random_changes() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..4000 {
+    for _ in 0..1000 {
         let mut text = FILES[random.below(FILES.len())].to_owned();
         for _ in 0..=random.below(3) {
             let (from, to) = (random.boundary(&text), random.boundary(&text));
