@@ -1,0 +1,49 @@
+//! The places of the packet path that a program sits at.
+
+use crate::sys::TcxPoint;
+use std::fmt;
+
+/// A program, by the packets it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// Ingress of a workload's host-side interface: what the workload sends.
+    FromWorkload,
+    /// Egress of a workload's host-side interface: what the workload is about to receive.
+    ToWorkload,
+    /// Ingress of the proxy's interface: what policy sends to the node proxy.
+    ToProxy,
+}
+
+impl Hook {
+    /// All hooks.
+    pub const ALL: [Self; 3] = [Self::FromWorkload, Self::ToWorkload, Self::ToProxy];
+    /// The hooks of a workload's interface.
+    pub const WORKLOAD: [Self; 2] = [Self::FromWorkload, Self::ToWorkload];
+
+    /// Name of the program, as the object file and `bpf` show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FromWorkload => "from_workload",
+            Self::ToWorkload => "to_workload",
+            Self::ToProxy => "to_proxy",
+        }
+    }
+
+    /// The hook whose program has this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|hook| hook.name() == name)
+    }
+
+    pub(crate) const fn point(self) -> TcxPoint {
+        match self {
+            Self::FromWorkload | Self::ToProxy => TcxPoint::Ingress,
+            Self::ToWorkload => TcxPoint::Egress,
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

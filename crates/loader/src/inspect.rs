@@ -1,0 +1,264 @@
+//! What is loaded and attached on this machine, whoever did it: what `nexin bpf` shows.
+
+use crate::sys::{self, TcxPoint};
+use crate::{clsact, shape};
+use aya::maps::MapInfo;
+use aya::programs::ProgramInfo;
+use netlink::Socket;
+use netlink::message::RouteNetlinkMessage as Message;
+use netlink::message::link::{LinkAttribute, LinkMessage, LinkXdp};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// A program in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Number.
+    pub id: u32,
+    /// Name, cut to 15 bytes by the kernel.
+    pub name: String,
+    /// Hash of its instructions.
+    pub tag: String,
+    /// Kind, as the kernel's headers name it.
+    pub kind: String,
+    /// Instructions that the verifier went through.
+    pub verified_instructions: Option<u32>,
+    /// Bytes of BPF code after translation; 0 where the kernel does not tell.
+    pub translated_bytes: u32,
+    /// Bytes of machine code.
+    pub machine_bytes: u32,
+    /// Time spent in it while [`RunStatistics`] were on.
+    pub run_time: Duration,
+    /// Runs while [`RunStatistics`] were on.
+    pub runs: u64,
+    /// Numbers of the maps it uses.
+    pub maps: Vec<u32>,
+}
+
+/// A map in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// Number.
+    pub id: u32,
+    /// Name, cut to 15 bytes by the kernel.
+    pub name: String,
+    /// Kind, as `bpftool` writes it.
+    pub kind: &'static str,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Room for rows; of a ring buffer, bytes.
+    pub capacity: u32,
+    /// Bytes of memory that it takes now.
+    pub memory: Option<u64>,
+}
+
+/// A program at an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Index of the interface.
+    pub interface: u32,
+    /// Name of the interface.
+    pub name: String,
+    /// Where on its way a packet meets the program.
+    pub point: Point,
+    /// Number of the program; programs at one point are listed in the order they run.
+    pub program: u32,
+    /// Number of the link, where there is one.
+    pub link: Option<u32>,
+}
+
+/// A place at an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Point {
+    /// XDP in the driver.
+    XdpDriver,
+    /// XDP in the stack.
+    XdpGeneric,
+    /// XDP in the device.
+    XdpOffload,
+    /// Tcx, packets in.
+    TcxIngress,
+    /// Tcx, packets out.
+    TcxEgress,
+    /// Clsact filter, packets in.
+    ClsactIngress,
+    /// Clsact filter, packets out.
+    ClsactEgress,
+}
+
+/// Run times are measured by the kernel as long as this lives, at some cost to every program.
+#[derive(Debug)]
+pub struct RunStatistics {
+    _descriptor: OwnedFd,
+}
+
+/// Something could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct InspectError {
+    /// What was asked.
+    pub what: &'static str,
+    /// Why it could not be told.
+    pub source: io::Error,
+}
+
+impl RunStatistics {
+    /// Switches the measuring on.
+    pub fn start() -> Result<Self, InspectError> {
+        let descriptor =
+            aya::sys::enable_stats(aya::sys::Stats::RunTime).map_err(failed("run-time statistics"))?;
+        Ok(Self { _descriptor: descriptor })
+    }
+}
+
+/// All programs, by number.
+pub fn programs() -> Result<Vec<Program>, InspectError> {
+    let failed = failed("programs");
+    aya::programs::loaded_programs().map(|info| Program::of(&info?)).collect::<Result<_, _>>().map_err(failed)
+}
+
+/// All maps, by number.
+pub fn maps() -> Result<Vec<Map>, InspectError> {
+    let failed = failed("maps");
+    aya::maps::loaded_maps()
+        .map(|info| info.map(|info| Map::of(&info)))
+        .collect::<Result<_, _>>()
+        .map_err(failed)
+}
+
+/// The programs at every interface of this network namespace.
+pub fn attachments() -> Result<Vec<Attachment>, InspectError> {
+    let mut socket = Socket::open().map_err(failed("netlink"))?;
+    let links = socket.dump(Message::GetLink(LinkMessage::default())).map_err(failed("interfaces"))?;
+    let mut attachments = Vec::new();
+    for link in links {
+        let Message::NewLink(link) = link else { continue };
+        let interface = Interface::of(&link);
+        attachments.extend(interface.xdp(&link));
+        for point in [TcxPoint::Ingress, TcxPoint::Egress] {
+            interface.tcx(point, &mut attachments).map_err(failed("tcx programs"))?;
+            interface.clsact(&mut socket, point, &mut attachments).map_err(failed("clsact filters"))?;
+        }
+    }
+    Ok(attachments)
+}
+
+/// An interface while its programs are listed.
+struct Interface {
+    index: u32,
+    name: String,
+}
+
+impl Interface {
+    fn of(link: &LinkMessage) -> Self {
+        let name = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        });
+        Self { index: link.header.index, name: name.unwrap_or_default() }
+    }
+
+    fn attachment(&self, point: Point, program: u32, link: Option<u32>) -> Attachment {
+        Attachment { interface: self.index, name: self.name.clone(), point, program, link }
+    }
+
+    fn xdp(&self, link: &LinkMessage) -> Vec<Attachment> {
+        let programs = link.attributes.iter().filter_map(|attribute| match attribute {
+            LinkAttribute::Xdp(options) => Some(options),
+            _ => None,
+        });
+        let attachment = |option: &LinkXdp| match *option {
+            LinkXdp::DrvProgId(program) => Some(self.attachment(Point::XdpDriver, program, None)),
+            LinkXdp::SkbProgId(program) => Some(self.attachment(Point::XdpGeneric, program, None)),
+            LinkXdp::HwProgId(program) => Some(self.attachment(Point::XdpOffload, program, None)),
+            _ => None,
+        };
+        programs.flatten().filter_map(attachment).collect()
+    }
+
+    fn tcx(&self, point: TcxPoint, into: &mut Vec<Attachment>) -> io::Result<()> {
+        let found = match sys::query(self.index, point) {
+            // A kernel before 6.6 does not know the place, and an interface may go while we look.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV)) => return Ok(()),
+            found => found?,
+        };
+        let shown = if point == TcxPoint::Ingress { Point::TcxIngress } else { Point::TcxEgress };
+        into.extend(found.into_iter().map(|found| {
+            let link = Some(found.link).filter(|link| *link != 0);
+            self.attachment(shown, found.program, link)
+        }));
+        Ok(())
+    }
+
+    fn clsact(&self, socket: &mut Socket, point: TcxPoint, into: &mut Vec<Attachment>) -> io::Result<()> {
+        let shown = if point == TcxPoint::Ingress { Point::ClsactIngress } else { Point::ClsactEgress };
+        let found = match clsact::programs(socket, self.index, point) {
+            // No clsact qdisc, or no interface any more.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV)) => return Ok(()),
+            found => found?,
+        };
+        into.extend(found.into_iter().map(|program| self.attachment(shown, program, None)));
+        Ok(())
+    }
+}
+
+impl Program {
+    fn of(info: &ProgramInfo) -> Result<Self, aya::programs::ProgramError> {
+        Ok(Self {
+            id: info.id(),
+            name: info.name_as_str().unwrap_or_default().to_owned(),
+            tag: format!("{:016x}", info.tag()),
+            kind: format!("{:?}", info.program_type()),
+            verified_instructions: info.verified_instruction_count(),
+            translated_bytes: info.size_translated().unwrap_or_default(),
+            machine_bytes: info.size_jitted(),
+            run_time: info.run_time(),
+            runs: info.run_count(),
+            maps: info.map_ids()?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Map {
+    fn of(info: &MapInfo) -> Self {
+        Self {
+            id: info.id(),
+            name: info.name_as_str().unwrap_or_default().to_owned(),
+            kind: shape::kind::name(info.map_type().map_or(0, |kind| kind as u32)),
+            key_size: info.key_size(),
+            value_size: info.value_size(),
+            capacity: info.max_entries(),
+            memory: info.fd().ok().and_then(|map| memory(map.as_fd())),
+        }
+    }
+}
+
+/// What the kernel says of a descriptor's memory; only there, and not in the map's information, is it told.
+fn memory(map: BorrowedFd<'_>) -> Option<u64> {
+    let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd())).ok()?;
+    told.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse().ok()
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::XdpDriver => "xdp",
+            Self::XdpGeneric => "xdpgeneric",
+            Self::XdpOffload => "xdpoffload",
+            Self::TcxIngress => "tcx/ingress",
+            Self::TcxEgress => "tcx/egress",
+            Self::ClsactIngress => "clsact/ingress",
+            Self::ClsactEgress => "clsact/egress",
+        })
+    }
+}
+
+fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    what: &'static str,
+) -> impl Fn(E) -> InspectError {
+    move |error| InspectError { what, source: io::Error::other(error) }
+}

@@ -1,0 +1,37 @@
+//! Loads, pins and attaches the programs of the packet path, and writes and reads their maps.
+//!
+//! [`Spec`] is what the object file says and is the same on every machine; [`Loaded`] owns what the kernel made of it.
+//! This is the only crate that calls bpf(2), and the only one that uses netlink for attaching.
+//!
+//! Needs Linux 5.15 by the features it uses (batches on tries 5.14, ring buffer 5.8, links 5.7); from 6.6 on programs
+//! are attached as tcx links, before that as clsact filters. Tested on Linux 6.18.
+
+mod apply;
+mod attach;
+mod clsact;
+mod events;
+mod hook;
+pub mod inspect;
+mod loaded;
+mod pin;
+mod pinned;
+mod read;
+mod shape;
+mod spec;
+mod sys;
+mod test_run;
+
+pub use apply::ApplyError;
+pub use attach::{AttachError, Mode};
+pub use events::EventRing;
+pub use hook::Hook;
+pub use loaded::{Loaded, OpenError, Options};
+pub use pin::{PinError, pin_directory, remove_pins};
+pub use pinned::Pinned;
+pub use read::{CounterRow, ReadError};
+pub use shape::Capacities;
+pub use spec::{MapSpec, ProgramSpec, Spec, SpecError};
+pub use test_run::{Action, TestRun, TestRunError};
+
+/// The compiled programs, as `build.rs` found or made them.
+pub static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nexin.bpf.o"));

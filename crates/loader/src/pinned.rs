@@ -1,0 +1,76 @@
+//! The maps of a running packet path, opened by their pins to be read.
+
+use crate::pin;
+use crate::read::{self, ReadError};
+use crate::sys::Table;
+use abi::Address;
+use abi::address::{AddressInfo, AddressKey};
+use abi::config::Config;
+use abi::conntrack::{ConnInfo, ConnKey};
+use abi::map;
+use abi::row::Row;
+use aya::maps::MapData;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// What a process beside the agent reads: flows, addresses and the configuration. It holds no program.
+#[derive(Debug)]
+pub struct Pinned {
+    maps: PathBuf,
+    conntrack: Table,
+    addresses: Table,
+    config: Table,
+}
+
+impl Pinned {
+    /// Opens the maps that are pinned under the directory ([`crate::pin_directory`]).
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        let maps = pin::maps(directory);
+        let table = |name| open(&maps.join(name));
+        Ok(Self {
+            conntrack: table(map::CONNTRACK)?,
+            addresses: table(map::ADDRESSES)?,
+            config: table(map::CONFIG)?,
+            maps,
+        })
+    }
+
+    /// What is remembered of a flow.
+    pub fn connection(&self, key: &ConnKey) -> io::Result<Option<ConnInfo>> {
+        Ok(self.conntrack.lookup(key.as_bytes())?.map(|value| decode(&value)))
+    }
+
+    /// What is known of an address.
+    pub fn address(&self, address: Address) -> io::Result<Option<AddressInfo>> {
+        let key = AddressKey::host(address);
+        Ok(self.addresses.lookup(key.as_bytes())?.map(|value| decode(&value)))
+    }
+
+    /// Every row that an agent writes, in no order, as [`crate::Loaded::rows`] gives them.
+    pub fn rows(&self) -> Result<Vec<Row>, ReadError> {
+        read::rows(|map| open(&self.maps.join(map)).map_err(|source| ReadError { map, source }))
+    }
+
+    /// Every flow that is remembered, in no order, expired ones included.
+    pub fn connections(&self) -> Result<Vec<(ConnKey, ConnInfo)>, ReadError> {
+        read::connections(&self.conntrack)
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> io::Result<Config> {
+        let value = self.config.lookup(0u32.as_bytes())?;
+        value.map(|value| decode(&value)).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+fn open(path: &Path) -> io::Result<Table> {
+    let data = MapData::from_pin(path).map_err(io::Error::other)?;
+    let info = data.info().map_err(io::Error::other)?;
+    Ok(Table::new(data.fd().as_fd().try_clone_to_owned()?, &info, None))
+}
+
+fn decode<T: FromBytes>(bytes: &[u8]) -> T {
+    T::read_from_bytes(bytes).expect("a pin directory is of one layout, whose sizes are those of abi")
+}

@@ -1,0 +1,153 @@
+//! What the object file says, read without asking the kernel: the same on every machine.
+
+use crate::hook::Hook;
+use crate::shape::{SHAPES, Shape, kind};
+use std::borrow::Cow;
+
+/// The programs and maps of an object file, found to be those of this crate's `abi`.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub(crate) object: Cow<'static, [u8]>,
+    maps: Vec<MapSpec>,
+    programs: Vec<ProgramSpec>,
+}
+
+/// A map as the object file declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapSpec {
+    /// Name.
+    pub name: String,
+    /// Number of the kind, from `enum bpf_map_type`.
+    pub kind: u32,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Room for rows; of the event ring, bytes.
+    pub capacity: u32,
+    /// Flags of its creation, from `BPF_F_*`.
+    pub flags: u32,
+}
+
+/// A program as the object file holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramSpec {
+    /// The hook that it is for.
+    pub hook: Hook,
+    /// Instructions of its entry function.
+    pub instructions: usize,
+}
+
+/// Why bytes are not an object file that this crate can load.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// Not an ELF file for BPF.
+    #[error("not a BPF object file: {0}")]
+    Object(#[from] aya_obj::ParseError),
+    /// A map of `abi` is not declared.
+    #[error("the object file declares no map {0}; programs and loader were built from different sources")]
+    MapMissing(&'static str),
+    /// A map is not declared as `abi` says.
+    #[error(
+        "map {name} is declared with {what} {found}, and abi says {expected}; programs and loader were built from different sources"
+    )]
+    MapShape {
+        /// The map.
+        name: &'static str,
+        /// What differs.
+        what: &'static str,
+        /// As declared.
+        found: u32,
+        /// As `abi` says.
+        expected: u32,
+    },
+    /// There is no program for a hook.
+    #[error("the object file holds no classifier program {0}")]
+    ProgramMissing(Hook),
+}
+
+impl Spec {
+    /// The programs that were compiled with this crate.
+    pub fn embedded() -> Result<Self, SpecError> {
+        Self::parse(crate::PROGRAMS)
+    }
+
+    /// Reads an object file.
+    pub fn parse(object: impl Into<Cow<'static, [u8]>>) -> Result<Self, SpecError> {
+        let object = object.into();
+        let parsed = aya_obj::Object::parse(&object)?;
+        let mut maps: Vec<_> = parsed.maps.iter().map(|(name, map)| MapSpec::of(name, map)).collect();
+        maps.sort_by(|left, right| left.name.cmp(&right.name));
+        for shape in &SHAPES {
+            let map =
+                maps.iter().find(|map| map.name == shape.name).ok_or(SpecError::MapMissing(shape.name))?;
+            map.check(shape)?;
+        }
+        let program = |hook| program(&parsed, hook).ok_or(SpecError::ProgramMissing(hook));
+        let programs = Hook::ALL.into_iter().map(program).collect::<Result<_, _>>()?;
+        Ok(Self { object, maps, programs })
+    }
+
+    /// The declared maps, by name.
+    pub fn maps(&self) -> &[MapSpec] {
+        &self.maps
+    }
+
+    /// The programs, by hook.
+    pub fn programs(&self) -> &[ProgramSpec] {
+        &self.programs
+    }
+}
+
+impl MapSpec {
+    fn of(name: &str, map: &aya_obj::Map) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            capacity: map.max_entries(),
+            flags: map.map_flags(),
+        }
+    }
+
+    fn check(&self, shape: &Shape) -> Result<(), SpecError> {
+        let sides = [
+            ("kind", self.kind, shape.kind),
+            ("key size", self.key_size, shape.key_size),
+            ("value size", self.value_size, shape.value_size),
+        ];
+        for (what, found, expected) in sides {
+            // What a ring buffer declares as sizes is nothing to the kernel.
+            if found != expected && (what == "kind" || shape.kind != kind::RING_BUFFER) {
+                return Err(SpecError::MapShape { name: shape.name, what, found, expected });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn program(object: &aya_obj::Object, hook: Hook) -> Option<ProgramSpec> {
+    let program = object.programs.get(hook.name())?;
+    let classifier = matches!(program.section, aya_obj::ProgramSection::SchedClassifier);
+    let function = object.functions.get(&program.function_key())?;
+    classifier.then_some(ProgramSpec { hook, instructions: function.instructions.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_object_has_every_map_and_program_of_abi() {
+        let spec = Spec::embedded().unwrap();
+        assert_eq!(spec.programs().len(), Hook::ALL.len());
+        assert!(spec.programs().iter().all(|program| program.instructions > 1), "{:?}", spec.programs());
+    }
+
+    #[test]
+    fn what_is_no_object_file_is_refused() {
+        let error = Spec::parse(&b"#!/bin/sh\n"[..]).unwrap_err();
+        assert!(matches!(error, SpecError::Object(_)), "{error}");
+    }
+}

@@ -1,0 +1,336 @@
+//! The door to bpf(2) for what `aya` does not offer: batches of rows, and links by interface index.
+#![expect(
+    unsafe_code,
+    reason = "bpf(2) takes addresses of buffers; every command here checks their lengths first"
+)]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Numbers of the commands that are used, from `enum bpf_cmd`.
+mod command {
+    pub(super) const MAP_LOOKUP: i32 = 1;
+    pub(super) const MAP_DELETE: i32 = 3;
+    pub(super) const OBJECT_PIN: i32 = 6;
+    pub(super) const OBJECT_OPEN: i32 = 7;
+    pub(super) const PROGRAM_QUERY: i32 = 16;
+    pub(super) const MAP_LOOKUP_BATCH: i32 = 24;
+    pub(super) const MAP_UPDATE_BATCH: i32 = 26;
+    pub(super) const MAP_DELETE_BATCH: i32 = 27;
+    pub(super) const LINK_CREATE: i32 = 28;
+    pub(super) const LINK_UPDATE: i32 = 29;
+    pub(super) const LINK_DETACH: i32 = 34;
+}
+
+/// Where a program sits on an interface, from `enum bpf_attach_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub(crate) enum TcxPoint {
+    /// Packets that the interface receives.
+    Ingress = 46,
+    /// Packets that the interface sends.
+    Egress = 47,
+}
+
+/// A program that [`query`] found: its number, and its link's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queried {
+    pub(crate) program: u32,
+    pub(crate) link: u32,
+}
+
+/// A map with the sizes that the kernel reads and writes for each row.
+#[derive(Debug)]
+pub(crate) struct Table {
+    descriptor: OwnedFd,
+    key_size: usize,
+    value_size: usize,
+}
+
+/// Rows of a [`Table`], one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) keys: Vec<u8>,
+    pub(crate) values: Vec<u8>,
+}
+
+/// A batch that stopped: how many rows were dealt with before, and why.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    pub(crate) done: usize,
+    pub(crate) error: io::Error,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapAttribute {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttribute {
+    from: u64,
+    to: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    row_flags: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ObjectAttribute {
+    path: u64,
+    descriptor: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkAttribute {
+    /// The program; of an update and a detachment, the link.
+    first: u32,
+    /// The interface; of an update, the program.
+    second: u32,
+    point: u32,
+    flags: u32,
+    relative: u32,
+    padding: u32,
+    revision: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct QueryAttribute {
+    interface: u32,
+    point: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    padding: u32,
+    program_flags: u64,
+    links: u64,
+    link_flags: u64,
+    revision: u64,
+}
+
+impl Table {
+    /// Takes a map's descriptor; per-CPU maps move `cpus` values a row, each rounded up to eight bytes.
+    pub(crate) fn new(descriptor: OwnedFd, info: &aya::maps::MapInfo, cpus: Option<usize>) -> Self {
+        let value_size = info.value_size() as usize;
+        let value_size = cpus.map_or(value_size, |cpus| value_size.next_multiple_of(8) * cpus);
+        Self { descriptor, key_size: info.key_size() as usize, value_size }
+    }
+
+    /// The row's value, or nothing where there is no such row.
+    pub(crate) fn lookup(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        assert_eq!(key.len(), self.key_size, "a key of this map");
+        let mut value = vec![0; self.value_size];
+        let mut attribute = self.row(key);
+        attribute.value = value.as_mut_ptr() as u64;
+        // SAFETY: `key` and `value` are as long as the kernel's sizes of this map.
+        match unsafe { bpf(command::MAP_LOOKUP, &mut attribute) } {
+            Ok(_) => Ok(Some(value)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the row; false where there was none.
+    pub(crate) fn delete(&self, key: &[u8]) -> io::Result<bool> {
+        assert_eq!(key.len(), self.key_size, "a key of this map");
+        // SAFETY: `key` is as long as the kernel's key size of this map.
+        match unsafe { bpf(command::MAP_DELETE, &mut self.row(key)) } {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Inserts or replaces rows in order.
+    pub(crate) fn update_batch(&self, rows: &Rows) -> Result<(), Stopped> {
+        let count = self.count(&rows.keys);
+        assert_eq!(rows.values.len(), count * self.value_size, "a value for each key");
+        let mut attribute = self.batch(&rows.keys, count);
+        attribute.values = rows.values.as_ptr() as u64;
+        // SAFETY: both buffers hold `count` rows of this map.
+        unsafe { run_batch(command::MAP_UPDATE_BATCH, &mut attribute) }
+    }
+
+    /// Removes rows in order; stops at the first that is not there.
+    pub(crate) fn delete_batch(&self, keys: &[u8]) -> Result<(), Stopped> {
+        let mut attribute = self.batch(keys, self.count(keys));
+        // SAFETY: `keys` holds `count` keys of this map.
+        unsafe { run_batch(command::MAP_DELETE_BATCH, &mut attribute) }
+    }
+
+    /// All rows. Rows that come or go meanwhile may be in or out.
+    pub(crate) fn rows(&self) -> io::Result<Rows> {
+        let mut all = Rows::default();
+        let mut chunk = 1024;
+        // Hash maps keep their place as a number, the others as a key.
+        let mut place = vec![0; self.key_size.max(4)];
+        let mut begun = false;
+        loop {
+            let mut part =
+                Rows { keys: vec![0; chunk * self.key_size], values: vec![0; chunk * self.value_size] };
+            let mut next = vec![0; place.len()];
+            let mut attribute = self.batch(&part.keys, chunk);
+            attribute.from = if begun { place.as_ptr() as u64 } else { 0 };
+            attribute.to = next.as_mut_ptr() as u64;
+            attribute.keys = part.keys.as_mut_ptr() as u64;
+            attribute.values = part.values.as_mut_ptr() as u64;
+            // SAFETY: the buffers hold `chunk` rows, and `place` and `next` a key or a number each.
+            let result = unsafe { bpf(command::MAP_LOOKUP_BATCH, &mut attribute) };
+            let code = result.as_ref().err().and_then(io::Error::raw_os_error);
+            if code == Some(libc::ENOSPC) {
+                // One bucket of the hash holds more rows than the buffer.
+                chunk *= 2;
+                continue;
+            }
+            if code != Some(libc::ENOENT) {
+                result?;
+            }
+            let count = (attribute.count as usize).min(chunk);
+            all.keys.extend_from_slice(&part.keys[..count * self.key_size]);
+            all.values.extend_from_slice(&part.values[..count * self.value_size]);
+            if code == Some(libc::ENOENT) {
+                return Ok(all);
+            }
+            (place, begun) = (next, true);
+        }
+    }
+
+    fn row(&self, key: &[u8]) -> MapAttribute {
+        MapAttribute {
+            map: self.descriptor.as_raw_fd() as u32,
+            key: key.as_ptr() as u64,
+            ..Default::default()
+        }
+    }
+
+    fn batch(&self, keys: &[u8], count: usize) -> BatchAttribute {
+        BatchAttribute {
+            map: self.descriptor.as_raw_fd() as u32,
+            keys: keys.as_ptr() as u64,
+            count: u32::try_from(count).expect("fewer rows than any map has"),
+            ..Default::default()
+        }
+    }
+
+    fn count(&self, keys: &[u8]) -> usize {
+        assert_eq!(keys.len() % self.key_size, 0, "keys of this map");
+        keys.len() / self.key_size
+    }
+}
+
+/// Keeps the object alive under a path of the BPF file system.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = terminated(path)?;
+    let descriptor = object.as_raw_fd() as u32;
+    let mut attribute = ObjectAttribute { path: path.as_ptr() as u64, descriptor, flags: 0 };
+    // SAFETY: the path ends in a zero byte and lives until the call returns.
+    unsafe { bpf(command::OBJECT_PIN, &mut attribute) }.map(drop)
+}
+
+/// Opens the object that is pinned at the path.
+pub(crate) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = terminated(path)?;
+    let mut attribute = ObjectAttribute { path: path.as_ptr() as u64, ..Default::default() };
+    // SAFETY: the path ends in a zero byte and lives until the call returns.
+    unsafe { bpf(command::OBJECT_OPEN, &mut attribute) }.map(owned)
+}
+
+/// Attaches a program to an interface; the attachment lasts as long as the link's descriptor or pin. Linux 6.6.
+pub(crate) fn create_link(program: BorrowedFd<'_>, interface: u32, point: TcxPoint) -> io::Result<OwnedFd> {
+    let mut attribute = LinkAttribute {
+        first: program.as_raw_fd() as u32,
+        second: interface,
+        point: point as u32,
+        ..Default::default()
+    };
+    // SAFETY: the attribute holds no address.
+    unsafe { bpf(command::LINK_CREATE, &mut attribute) }.map(owned)
+}
+
+/// Puts another program in the place of the link's, at once for every packet.
+pub(crate) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attribute = LinkAttribute {
+        first: link.as_raw_fd() as u32,
+        second: program.as_raw_fd() as u32,
+        ..Default::default()
+    };
+    // SAFETY: the attribute holds no address.
+    unsafe { bpf(command::LINK_UPDATE, &mut attribute) }.map(drop)
+}
+
+/// Ends the attachment, whoever else holds the link.
+pub(crate) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attribute = LinkAttribute { first: link.as_raw_fd() as u32, ..Default::default() };
+    // SAFETY: the attribute holds no address.
+    unsafe { bpf(command::LINK_DETACH, &mut attribute) }.map(drop)
+}
+
+/// The programs at a place of an interface, in the order they run. Linux 6.6.
+pub(crate) fn query(interface: u32, point: TcxPoint) -> io::Result<Vec<Queried>> {
+    /// The kernel's own limit on programs in one place (`BPF_MPROG_MAX`).
+    const LIMIT: usize = 64;
+    let mut programs = [0_u32; LIMIT];
+    let mut links = [0_u32; LIMIT];
+    let mut attribute = QueryAttribute {
+        interface,
+        point: point as u32,
+        programs: programs.as_mut_ptr() as u64,
+        links: links.as_mut_ptr() as u64,
+        count: LIMIT as u32,
+        ..Default::default()
+    };
+    // SAFETY: both arrays hold `count` numbers.
+    unsafe { bpf(command::PROGRAM_QUERY, &mut attribute) }?;
+    let found = (attribute.count as usize).min(LIMIT);
+    Ok(programs.into_iter().zip(links).take(found).map(|(program, link)| Queried { program, link }).collect())
+}
+
+/// # Safety
+///
+/// The attribute's addresses must be valid for what the command reads and writes.
+unsafe fn run_batch(command: i32, attribute: &mut BatchAttribute) -> Result<(), Stopped> {
+    let asked = attribute.count as usize;
+    // SAFETY: the caller's promise.
+    unsafe { bpf(command, attribute) }.map(drop).map_err(|error| {
+        // A batch that was refused before its first row leaves the count as it was.
+        let done = attribute.count as usize;
+        Stopped { done: if done >= asked { 0 } else { done }, error }
+    })
+}
+
+/// # Safety
+///
+/// `attribute` must be laid out as the command's part of `union bpf_attr`, and its addresses must be valid for what
+/// the command reads and writes.
+unsafe fn bpf<A>(command: i32, attribute: &mut A) -> io::Result<i32> {
+    // SAFETY: the caller's promise; the size is the attribute's own.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attribute), size_of::<A>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+fn owned(descriptor: i32) -> OwnedFd {
+    // SAFETY: only called on what the kernel returned as a new descriptor.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+fn terminated(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}

@@ -1,0 +1,143 @@
+//! Runs a program once, or many times, on a frame of the caller's making (`BPF_PROG_TEST_RUN`).
+
+use crate::hook::Hook;
+use crate::loaded::Loaded;
+use aya::programs::{ProgramError, TestRun as _, TestRunOptions};
+use std::time::Duration;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// What a program made of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestRun {
+    /// What it decided.
+    pub action: Action,
+    /// The frame as it left it.
+    pub frame: Vec<u8>,
+    /// The packet mark as it left it.
+    pub mark: u32,
+    /// How long one run took, on average.
+    pub duration: Duration,
+}
+
+/// A program's decision. Where a redirected packet goes can not be read back from the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// On to the next program, or to the stack.
+    Pass,
+    /// Thrown away.
+    Drop,
+    /// To another interface.
+    Redirect,
+    /// A value that the packet path never returns.
+    Other(u32),
+}
+
+/// Why a frame could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum TestRunError {
+    /// The kernel needs the whole link-layer header.
+    #[error("a frame of {0} bytes has no Ethernet header; it takes 14")]
+    Short(usize),
+    /// The kernel refused to run it.
+    #[error(
+        "test-run of {hook} as received on interface {interface}: {source}; the interface must exist in this namespace"
+    )]
+    Refused {
+        /// The program.
+        hook: Hook,
+        /// The interface that the packet is said to be on.
+        interface: u32,
+        /// Why.
+        source: Box<ProgramError>,
+    },
+}
+
+/// The head of `struct __sk_buff`; what is not named must be zero going in.
+#[derive(Clone, Copy, IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Context {
+    length_and_kind: [u32; 2],
+    mark: u32,
+    queue_to_ingress_interface: [u32; 7],
+    interface: u32,
+    rest: [u32; 37],
+}
+
+const _: () = assert!(size_of::<Context>() == 192);
+
+impl Loaded {
+    /// Runs the hook's program on a frame as if it were on the interface (0: the loopback).
+    pub fn test_run(
+        &self,
+        hook: Hook,
+        frame: &[u8],
+        mark: u32,
+        interface: u32,
+    ) -> Result<TestRun, TestRunError> {
+        self.run(hook, frame, Packet { mark, interface }, 1)
+    }
+
+    /// Runs the hook's program many times on the same frame, each on what the one before left, and tells the time of
+    /// one run.
+    pub fn measure(
+        &self,
+        hook: Hook,
+        frame: &[u8],
+        interface: u32,
+        repeat: u32,
+    ) -> Result<Duration, TestRunError> {
+        self.run(hook, frame, Packet { mark: 0, interface }, repeat).map(|run| run.duration)
+    }
+
+    fn run(&self, hook: Hook, frame: &[u8], packet: Packet, repeat: u32) -> Result<TestRun, TestRunError> {
+        const ETHERNET: usize = 14;
+        /// More than the packet path ever adds to a frame.
+        const GROWTH: usize = 256;
+        if frame.len() < ETHERNET {
+            return Err(TestRunError::Short(frame.len()));
+        }
+        let mut context = Context::new_zeroed();
+        context.mark = packet.mark;
+        context.interface = packet.interface;
+        let mut frame_out = vec![0; frame.len() + GROWTH];
+        let mut context_out = Context::new_zeroed();
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(frame_out.as_mut_slice()),
+            ctx_in: Some(context.as_bytes()),
+            ctx_out: Some(context_out.as_mut_bytes()),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = self.program(hook).test_run(options).map_err(|error| TestRunError::Refused {
+            hook,
+            interface: packet.interface,
+            source: Box::new(error),
+        })?;
+        frame_out.truncate(result.data_size_out as usize);
+        Ok(TestRun {
+            action: Action::from_number(result.return_value),
+            frame: frame_out,
+            mark: context_out.mark,
+            duration: result.duration,
+        })
+    }
+}
+
+/// What is known of a frame beside its bytes.
+struct Packet {
+    mark: u32,
+    interface: u32,
+}
+
+impl Action {
+    const fn from_number(number: u32) -> Self {
+        const NEXT: u32 = u32::MAX;
+        match number {
+            0 | NEXT => Self::Pass,
+            2 => Self::Drop,
+            7 => Self::Redirect,
+            other => Self::Other(other),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The programs and maps in a real kernel, each test in a network namespace of its own.
+
+mod attaching;
+mod ground;
+mod maps;
+mod running;
+mod verified;

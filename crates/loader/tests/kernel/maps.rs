@@ -1,0 +1,185 @@
+//! Rows that are written and read back.
+
+use crate::ground::{loaded, options, possible};
+use abi::Address;
+use abi::address::{AddressInfo, AddressKey};
+use abi::config::Config;
+use abi::conntrack::ConnKey;
+use abi::endpoint::{EndpointInfo, EndpointKey};
+use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey};
+use abi::row::{MapOp, Row, RowKey};
+use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
+use loader::{ApplyError, Capacities, Loaded, Options};
+use std::collections::HashSet;
+use std::time::Instant;
+
+/// One row of each map.
+fn one_of_each() -> Vec<Row> {
+    let address = Address::from_v4([10, 0, 0, 1]);
+    let verdict = VerdictKey {
+        prefix_bits: VerdictKey::ONE_PORT,
+        policy: 1,
+        class: 2,
+        direction: 0,
+        protocol: 6,
+        port: [0, 80],
+    };
+    vec![
+        Row::Address(AddressKey::host(address), AddressInfo { identity: 256, ..AddressInfo::default() }),
+        Row::Endpoint(
+            EndpointKey { interface: 7 },
+            EndpointInfo { id: 1, v4: address, ..EndpointInfo::default() },
+        ),
+        Row::CidrPart(CidrPartKey { policy: 1, cidr: 3 }, 4),
+        Row::Class(ClassKey { policy: 1, peer: 256, part: 0 }, 2),
+        Row::Verdict(verdict, VerdictInfo { action: 1, rule: 9, l7: 0 }),
+        Row::Service(
+            ServiceKey { address, port: [0, 80], protocol: 6, padding: 0 },
+            ServiceInfo { backends: 1, count: 1 },
+        ),
+        Row::Backend(
+            BackendKey { backends: 1, slot: 0 },
+            BackendInfo { address, port: [0, 80], padding: [0; 2] },
+        ),
+        Row::Config(Config { epoch: 5, ..Config::default() }),
+    ]
+}
+
+fn read(loaded: &Loaded) -> HashSet<Row> {
+    loaded.rows().unwrap().into_iter().collect()
+}
+
+fn endpoint(interface: u32) -> MapOp {
+    MapOp::Put(Row::Endpoint(
+        EndpointKey { interface },
+        EndpointInfo { id: interface, ..EndpointInfo::default() },
+    ))
+}
+
+fn class(peer: u32) -> Row {
+    Row::Class(ClassKey { policy: 1, peer, part: 0 }, peer)
+}
+
+#[test]
+fn rows_of_every_map_are_read_back_as_written_and_deleted() {
+    if !possible() {
+        return;
+    }
+    let loaded = loaded();
+    let empty = HashSet::from([Row::Config(Config::default())]);
+    assert_eq!(read(&loaded), empty);
+    let rows = one_of_each();
+    loaded.apply(&rows.iter().copied().map(MapOp::Put).collect::<Vec<_>>()).unwrap();
+    assert_eq!(read(&loaded), rows.iter().copied().collect());
+    let deletes: Vec<_> = rows.iter().filter_map(Row::key).map(MapOp::Delete).collect();
+    assert_eq!(deletes.len(), rows.len() - 1, "all but the configuration");
+    loaded.apply(&deletes).unwrap();
+    loaded.apply(&deletes).expect("what is not there is deleted already");
+    loaded.apply(&[MapOp::Put(Row::Config(Config::default()))]).unwrap();
+    assert_eq!(read(&loaded), empty);
+}
+
+#[test]
+fn a_later_write_to_a_key_wins_over_an_earlier_one() {
+    if !possible() {
+        return;
+    }
+    let loaded = loaded();
+    let key = ClassKey { policy: 1, peer: 2, part: 0 };
+    let (put, delete) = (|class| MapOp::Put(Row::Class(key, class)), MapOp::Delete(RowKey::Class(key)));
+    loaded.apply(&[put(1), put(2)]).unwrap();
+    assert!(read(&loaded).contains(&Row::Class(key, 2)));
+    loaded.apply(&[put(3), delete, put(4), delete]).unwrap();
+    assert_eq!(read(&loaded).len(), 1, "only the configuration");
+}
+
+#[test]
+fn deleting_passes_over_rows_that_are_not_there() {
+    if !possible() {
+        return;
+    }
+    let loaded = loaded();
+    let keys = (0..100).map(|peer| class(peer).key().unwrap());
+    let odd: Vec<_> = (0..100).filter(|peer| peer % 2 == 1).map(class).map(MapOp::Put).collect();
+    loaded.apply(&odd).unwrap();
+    loaded.apply(&keys.map(MapOp::Delete).collect::<Vec<_>>()).unwrap();
+    assert_eq!(read(&loaded).len(), 1, "only the configuration");
+}
+
+#[test]
+fn more_rows_than_one_call_returns_are_all_read() {
+    if !possible() {
+        return;
+    }
+    let loaded = loaded();
+    let rows: Vec<_> = (0..4000).map(class).collect();
+    loaded.apply(&rows.iter().copied().map(MapOp::Put).collect::<Vec<_>>()).unwrap();
+    let addresses = (0..4000_u32).map(|number| {
+        let key = AddressKey::host(Address::from_v4(number.to_be_bytes()));
+        Row::Address(key, AddressInfo { identity: number, ..AddressInfo::default() })
+    });
+    let addresses: Vec<_> = addresses.collect();
+    loaded.apply(&addresses.iter().copied().map(MapOp::Put).collect::<Vec<_>>()).unwrap();
+    let read = read(&loaded);
+    assert_eq!(read.len(), 8001);
+    assert!(rows.iter().chain(&addresses).all(|row| read.contains(row)));
+}
+
+#[test]
+fn a_full_map_is_named_with_its_capacity_and_what_came_before_is_in_force() {
+    if !possible() {
+        return;
+    }
+    let capacities = Capacities { endpoints: 2, addresses: 1, ..Capacities::SMALL };
+    let loaded = Loaded::open(Options { capacities, ..options() }).unwrap();
+    let error =
+        loaded.apply(&[MapOp::Put(class(1)), endpoint(1), endpoint(2), endpoint(3), MapOp::Put(class(2))]);
+    let error = error.unwrap_err();
+    assert!(error.to_string().starts_with("map NX_ENDPOINTS is full at its capacity of 2 rows"), "{error}");
+    let ApplyError::Full { index, operation, .. } = error else { panic!("{error}") };
+    assert_eq!((index, *operation), (3, endpoint(3)));
+    assert_eq!(read(&loaded).len(), 1 + 1 + 2, "the configuration, a class, two endpoints");
+
+    let address =
+        |last| Row::Address(AddressKey::host(Address::from_v4([10, 0, 0, last])), AddressInfo::default());
+    let error = loaded.apply(&[MapOp::Put(address(1)), MapOp::Put(address(2))]).unwrap_err();
+    assert!(matches!(error, ApplyError::Full { map: "NX_ADDRESSES", capacity: 1, index: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_flow_that_is_not_remembered_is_not_forgotten() {
+    if !possible() {
+        return;
+    }
+    let loaded = loaded();
+    let flow = ConnKey {
+        local: Address::from_v4([10, 0, 0, 1]),
+        remote: Address::from_v4([10, 0, 0, 2]),
+        local_port: [0, 1],
+        remote_port: [0, 80],
+        protocol: 6,
+        padding: [0; 3],
+    };
+    assert!(!loaded.forget(&flow).unwrap());
+    assert_eq!(loaded.connections().unwrap(), []);
+}
+
+#[test]
+fn many_rows_are_written_in_microseconds_each() {
+    if !possible() {
+        return;
+    }
+    let capacities = Capacities { classes: 100_000, ..Capacities::SMALL };
+    let loaded = Loaded::open(Options { capacities, ..options() }).unwrap();
+    let operations: Vec<_> = (0..50_000).map(class).map(MapOp::Put).collect();
+    let start = Instant::now();
+    loaded.apply(&operations).unwrap();
+    let together = start.elapsed();
+    let start = Instant::now();
+    for operation in &operations {
+        loaded.apply(std::slice::from_ref(operation)).unwrap();
+    }
+    let apart = start.elapsed();
+    println!("50,000 rows: {together:?} in one list, {apart:?} one by one");
+    assert!(together < apart, "a batch saves calls");
+}

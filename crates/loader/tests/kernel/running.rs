@@ -1,0 +1,71 @@
+//! Programs that are run on frames, and what they report.
+
+use crate::ground::{loaded, possible};
+use abi::event::{DropReason, Verdict};
+use abi::policy::Direction;
+use loader::inspect::{RunStatistics, programs};
+use loader::{Action, Hook, TestRunError};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// A TCP segment with SYN from 10.0.0.1:1024 to 10.0.0.2:80.
+fn frame() -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00];
+    frame.extend([0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    frame.extend([4, 0, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
+    frame
+}
+
+#[test]
+fn a_packet_of_an_unknown_workload_is_dropped_reported_and_counted() {
+    if !possible() {
+        return;
+    }
+    let loaded = loaded();
+    let mut events = loaded.events().unwrap();
+    assert_eq!(events.next(), None);
+    let run = loaded.test_run(Hook::FromWorkload, &frame(), 0, 0).unwrap();
+    assert_eq!(run.action, Action::Drop);
+    assert_eq!(run.frame, frame());
+    let mut waiting = [rustix::event::PollFd::from_borrowed_fd(events.as_fd(), rustix::event::PollFlags::IN)];
+    let timeout = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
+    assert_eq!(
+        rustix::event::poll(&mut waiting, Some(&timeout)).unwrap(),
+        1,
+        "an event makes the ring readable"
+    );
+    let event = events.next().unwrap();
+    assert_eq!((event.verdict, event.reason), (Verdict::Drop as u8, DropReason::UnknownEndpoint as u8));
+    assert_eq!(events.next(), None);
+    let [row] = loaded.counters().unwrap()[..] else { panic!("{:?}", loaded.counters()) };
+    assert_eq!((row.reason, row.direction), (Some(DropReason::UnknownEndpoint), Direction::Egress));
+    assert_eq!((row.counter.packets, row.counter.bytes), (1, frame().len() as u64));
+}
+
+#[test]
+fn a_frame_without_a_header_and_an_interface_that_is_not_there_are_refused() {
+    if !possible() {
+        return;
+    }
+    let loaded = loaded();
+    let error = loaded.test_run(Hook::FromWorkload, &[0; 13], 0, 0).unwrap_err();
+    assert!(matches!(error, TestRunError::Short(13)), "{error}");
+    let error = loaded.test_run(Hook::ToWorkload, &frame(), 0, 999_999).unwrap_err();
+    assert!(error.to_string().contains("interface 999999"), "{error}");
+}
+
+#[test]
+fn many_runs_tell_the_time_of_one_and_the_kernel_counts_them() {
+    if !possible() {
+        return;
+    }
+    let loaded = loaded();
+    let statistics = RunStatistics::start().unwrap();
+    let time = loaded.measure(Hook::FromWorkload, &frame(), 0, 10_000).unwrap();
+    drop(statistics);
+    println!("a packet of an unknown workload: {time:?}");
+    assert!(time > Duration::ZERO && time < Duration::from_micros(100), "{time:?}");
+    let counted =
+        programs().unwrap().into_iter().any(|program| program.name == "from_workload" && program.runs >= 1);
+    assert!(counted, "run-time statistics were on");
+}

@@ -1,0 +1,33 @@
+//! How much work the programs are for the verifier, against what is written down.
+
+use crate::ground::{loaded, possible};
+use loader::Hook;
+use std::path::PathBuf;
+
+/// Set to write the numbers down anew.
+const REFRESH: &str = "NEXIN_REFRESH";
+/// Growth that is let pass, in percent.
+const TOLERANCE: u32 = 5;
+
+#[test]
+fn programs_do_not_grow_for_the_verifier_unnoticed() {
+    if !possible() {
+        return;
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../programs/verified-instructions.txt");
+    let loaded = loaded();
+    let now = Hook::ALL.map(|hook| (hook, loaded.verified_instructions(hook).expect("Linux 5.16 tells")));
+    let text: String = now.iter().map(|(hook, count)| format!("{hook} {count}\n")).collect();
+    if std::env::var_os(REFRESH).is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for (hook, count) in now {
+        let line = golden.lines().find_map(|line| line.strip_prefix(hook.name())?.trim().parse::<u32>().ok());
+        let before = line.unwrap_or_else(|| panic!("{} has no line for {hook}", path.display()));
+        assert!(
+            count <= before + before * TOLERANCE / 100,
+            "{hook} takes the verifier {count} instructions, and took {before}: make it smaller, or set {REFRESH}=1"
+        );
+    }
+}
