@@ -54,7 +54,7 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
     /// Host-side interface.
     pub interface: String,
-    /// Path of its network namespace.
+    /// Name of its network namespace, as `ip netns` shows it.
     pub network_namespace: String,
     /// Whether policy is enforced on the way in.
     pub ingress_enforced: bool,

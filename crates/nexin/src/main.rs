@@ -6,6 +6,7 @@ mod command;
 mod inside;
 mod interrupt;
 mod listing;
+mod log;
 mod outcome;
 mod session;
 mod table;

@@ -15,7 +15,7 @@ mod sysctl;
 pub use namespace::{Namespace, NamespaceError};
 pub use network::{Link, Network, NetworkError, Route, RouteKind, Rule, Veth};
 pub use node::{GATEWAY_V4, GATEWAY_V6, Node, Plan, WORKLOAD_INTERFACE, WireError, Wired};
-pub use process::{ProcessError, Surroundings, spawn, stop};
+pub use process::{ProcessError, Surroundings, enter, spawn, stop};
 pub use proxy::{PROXY_INTERFACE, PROXY_PEER, Proxy, ProxyRouting};
 pub use sweep::{Swept, sweep};
 pub use sysctl::SysctlError;

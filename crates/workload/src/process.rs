@@ -30,6 +30,14 @@ pub enum ProcessError {
         /// Why it was refused.
         source: io::Error,
     },
+    /// The calling thread could not be moved.
+    #[error("{what}: {source}")]
+    Enter {
+        /// What was tried.
+        what: &'static str,
+        /// Why it was refused.
+        source: io::Error,
+    },
     /// It was not stopped.
     #[error("stopping process {process}: {source}")]
     Stop {
@@ -53,13 +61,19 @@ pub fn spawn(
     let spawned = std::thread::scope(|scope| {
         // A child is born into the namespaces of the thread that makes it.
         let start = || {
-            namespace.join().map_err(|error| ("entering its network namespace", error))?;
-            surround(surroundings)?;
+            move_in(namespace, surroundings)?;
             command.spawn().map_err(|error| ("starting it", error))
         };
         scope.spawn(start).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     spawned.map_err(|(what, source)| ProcessError::Start { program, what, source })
+}
+
+/// Moves the calling thread, and so whatever it starts from now on, into a namespace, as [`spawn`] does for one command.
+///
+/// For a command that keeps its caller's process group, and so the terminal's foreground.
+pub fn enter(namespace: &Namespace, surroundings: &Surroundings) -> Result<(), ProcessError> {
+    move_in(namespace, surroundings).map_err(|(what, source)| ProcessError::Enter { what, source })
 }
 
 /// Stops a command and the processes of its group: asks, waits up to `grace`, then kills.
@@ -91,6 +105,11 @@ fn is_over(process: Pid) -> bool {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     matches!(waitid(WaitId::Pid(process), options), Ok(Some(_)))
+}
+
+fn move_in(namespace: &Namespace, surroundings: &Surroundings) -> Result<(), (&'static str, io::Error)> {
+    namespace.join().map_err(|error| ("entering its network namespace", error))?;
+    surround(surroundings)
 }
 
 /// Gives the calling thread mounts of its own, with the workload's `/sys` and `/etc/hosts`.

@@ -1,11 +1,19 @@
 //! `nexin agent`: the node agent.
 
-use crate::outcome::Outcome;
-use crate::session::Session;
+mod settings;
+
+use crate::log;
+use crate::outcome::{BadInput, Outcome};
 use clap::Args;
+pub(crate) use settings::Settings;
+use std::fs;
 use std::path::PathBuf;
 
 /// Run the node agent: keeps the kernel's maps as policies, services and workloads ask
+///
+/// What it has put in the kernel stays when it ends, and goes on working; the next agent takes it over. The configuration is
+/// a JSON object with any of: directory, instance, policies, networkNamespace, workloadAddresses, serviceAddresses,
+/// proxyPort, attach (automatic or clsact).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin agent\n  nexin agent --config /etc/nexin/agent.json")]
 pub(crate) struct Agent {
@@ -14,8 +22,40 @@ pub(crate) struct Agent {
     config: Option<PathBuf>,
 }
 
+/// Run the node proxy of an agent, as the agent does
+#[derive(Debug, Args)]
+pub(crate) struct Proxy {
+    /// Directory of the agent
+    #[arg(long)]
+    directory: PathBuf,
+    /// Name of the agent
+    #[arg(long)]
+    instance: String,
+    /// Port to listen on
+    #[arg(long)]
+    port: u16,
+}
+
 impl Agent {
-    pub(crate) fn run(self, _session: &Session) -> anyhow::Result<Outcome> {
-        anyhow::bail!("the agent is not part of this build yet: {:?}", self.config)
+    pub(crate) fn run(self) -> anyhow::Result<Outcome> {
+        let config = match &self.config {
+            None => agent::Config::default(),
+            Some(file) => {
+                let wrong = |error: &dyn std::fmt::Display| BadInput(format!("{}: {error}", file.display()));
+                let text = fs::read_to_string(file).map_err(|error| wrong(&error))?;
+                Settings::parse(&text).and_then(Settings::config).map_err(|error| wrong(&error))?
+            }
+        };
+        log::start();
+        agent::run(config)?;
+        Ok(Outcome::Holds)
+    }
+}
+
+impl Proxy {
+    pub(crate) fn run(self) -> anyhow::Result<Outcome> {
+        log::start();
+        agent::run_proxy(&agent::Paths::new(self.directory, self.instance), self.port)?;
+        Ok(Outcome::Holds)
     }
 }

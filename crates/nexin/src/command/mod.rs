@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 mod agent;
+mod bpf;
 mod demo;
 
 mod endpoint;
@@ -30,7 +31,10 @@ pub(crate) enum Command {
     Service(service::Service),
     Status(status::Status),
     Observe(observe::Observe),
+    Bpf(bpf::Bpf),
     Version(version::Version),
+    #[command(hide = true)]
+    Proxy(agent::Proxy),
     #[command(hide = true)]
     DemoServer(demo::Server),
     #[command(hide = true)]
@@ -42,7 +46,7 @@ impl Command {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         match self {
             Self::Demo(demo) => demo.run(session),
-            Self::Agent(agent) => agent.run(session),
+            Self::Agent(agent) => agent.run(),
             Self::Run(run) => run.run(session),
             Self::Exec(exec) => exec.run(session),
             Self::Policy(policy) => policy.run(session),
@@ -51,7 +55,9 @@ impl Command {
             Self::Service(service) => service.run(session),
             Self::Status(status) => status.run(session),
             Self::Observe(observe) => observe.run(session),
+            Self::Bpf(bpf) => bpf.run(session),
             Self::Version(version) => version.run(session),
+            Self::Proxy(proxy) => proxy.run(),
             Self::DemoServer(server) => server.run(),
             Self::DemoClient(client) => client.run(session),
         }

@@ -1,31 +1,26 @@
-//! The text of an `/etc/hosts` in which services have names.
+//! The names that services have for a workload.
 
 use api::view::Service;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-/// The node's own text, and a line for each address of a service.
+/// Each address of each service with its names, as lines of `/etc/hosts` have them.
 ///
 /// Within its namespace a service is known by its bare name, everywhere by the longer ones that cluster DNS has.
-pub(super) fn text(own: &str, namespace: &str, services: &[Service]) -> String {
-    let mut text = own.to_string();
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    for service in services {
+pub(super) fn names(namespace: &str, services: &[Service]) -> Vec<(IpAddr, String)> {
+    let of_service = |service: &Service| {
         let full = format!("{}.{}", service.name, service.namespace);
         let bare = if service.namespace == namespace { format!("{} ", service.name) } else { String::new() };
-        for address in addresses(service) {
-            text.push_str(&format!("{address}\t{bare}{full} {full}.svc {full}.svc.cluster.local\n"));
-        }
-    }
-    text
+        let names = format!("{bare}{full} {full}.svc {full}.svc.cluster.local");
+        addresses(service).into_iter().map(move |address| (address, names.clone()))
+    };
+    services.iter().flat_map(of_service).collect()
 }
 
-fn addresses(service: &Service) -> BTreeSet<String> {
+fn addresses(service: &Service) -> BTreeSet<IpAddr> {
     let address = |frontend: &str| {
         let (address, _) = frontend.rsplit_once('/')?;
-        Some(address.parse::<SocketAddr>().ok()?.ip().to_string())
+        Some(address.parse::<SocketAddr>().ok()?.ip())
     };
     service.frontends.iter().filter_map(|frontend| address(&frontend.frontend)).collect()
 }
@@ -49,12 +44,17 @@ mod tests {
             service("default", &["10.96.0.1:80/TCP", "10.96.0.1:443/TCP", "[fd00::1]:80/TCP"]),
             service("other", &["10.96.0.2:80/TCP"]),
         ];
+        let lines: Vec<_> = names("default", &services)
+            .into_iter()
+            .map(|(address, names)| format!("{address} {names}"))
+            .collect();
         assert_eq!(
-            text("127.0.0.1 localhost", "default", &services),
-            "127.0.0.1 localhost\n\
-             10.96.0.1\tweb web.default web.default.svc web.default.svc.cluster.local\n\
-             fd00::1\tweb web.default web.default.svc web.default.svc.cluster.local\n\
-             10.96.0.2\tweb.other web.other.svc web.other.svc.cluster.local\n"
+            lines,
+            [
+                "10.96.0.1 web web.default web.default.svc web.default.svc.cluster.local",
+                "fd00::1 web web.default web.default.svc web.default.svc.cluster.local",
+                "10.96.0.2 web.other web.other.svc web.other.svc.cluster.local",
+            ]
         );
     }
 }

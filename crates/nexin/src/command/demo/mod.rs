@@ -1,7 +1,6 @@
 //! `nexin demo`: the tutorial, for real, on a node of its own that leaves nothing behind.
 
 mod client;
-mod namespace;
 mod node;
 mod play;
 mod script;

@@ -3,24 +3,27 @@
 use super::client::Fetched;
 use super::play::{Ended, Stage};
 use super::script::FILES;
-use super::{namespace, sweep};
+use super::sweep;
+use crate::command::agent::Settings;
 use crate::interrupt::Interrupt;
 use anyhow::{Context, bail};
 use api::view::{Explanation, Status};
 use api::{CallError, HttpProbe, Probe, Request};
 use flow::Flow;
 use rustix::fs::FlockOperation;
-use serde_json::json;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use workload::Namespace;
 
-/// What the demo's node is known by: part of the names of everything that it makes.
-pub(super) const INSTANCE: &str = "demo";
-/// The node's network namespace, and the beginning of the names of its workloads' namespaces.
-const NAMESPACES: &str = "/run/netns/nexin-demo";
+/// Name of the demo's agent.
+const INSTANCE: &str = "demo";
+/// The node's network namespace.
+const NAMESPACE: &str = "nexin-demo-node";
+/// What the names of all its namespaces begin with, for the agent names those of workloads after itself.
+const PREFIX: &str = "nexin-demo-";
 /// Everything else that is made, but for what is pinned in the BPF file system.
 const DIRECTORY: &str = "/run/nexin-demo";
 /// Held by the one demo that plays.
@@ -48,8 +51,8 @@ impl Node {
         let socket = Path::new(DIRECTORY).join("agent.sock");
         let mut node = Self { program, socket, interrupt, agent: None, kept: false, _lock: lock };
         node.write_files()?;
-        namespace::make(Path::new(NAMESPACES))?;
-        node.start_agent()?;
+        let namespace = Namespace::create(NAMESPACE)?;
+        node.start_agent(&namespace)?;
         Ok(node)
     }
 
@@ -88,17 +91,17 @@ impl Node {
         for (name, text) in FILES {
             fs::write(directory.join(name), text)?;
         }
-        let config = json!({
-            "instance": INSTANCE,
-            "directory": directory,
-            "policies": policies,
-            "networkNamespace": NAMESPACES,
-        });
-        Ok(fs::write(directory.join("agent.json"), serde_json::to_vec_pretty(&config)?)?)
+        let settings = Settings {
+            instance: Some(INSTANCE.into()),
+            directory: Some(directory.into()),
+            policies: Some(policies),
+            ..Settings::default()
+        };
+        Ok(fs::write(directory.join("agent.json"), serde_json::to_vec_pretty(&settings)?)?)
     }
 
-    /// Starts the agent and waits until it answers.
-    fn start_agent(&mut self) -> anyhow::Result<()> {
+    /// Starts the agent in the node's namespace, and waits until it answers.
+    fn start_agent(&mut self, namespace: &Namespace) -> anyhow::Result<()> {
         let directory = Path::new(DIRECTORY);
         let log = directory.join("agent.log");
         let output = File::create(&log)?;
@@ -106,7 +109,8 @@ impl Node {
         command.arg("agent").arg("--config").arg(directory.join("agent.json")).current_dir(directory);
         // What is typed at the terminal is for the demo, which ends its agent in its own time.
         command.process_group(0).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let agent = self.agent.insert(command.spawn().context("cannot start the agent")?);
+        let agent =
+            self.agent.insert(namespace.enter(|| command.spawn())?.context("cannot start the agent")?);
         let until = Instant::now() + STARTING;
         loop {
             let answer = api::Client::connect(&self.socket)
@@ -195,13 +199,9 @@ fn lock() -> anyhow::Result<File> {
 
 /// Removes everything that a demo makes; that there is nothing is not an error.
 fn remove() -> anyhow::Result<()> {
-    sweep::namespaces(&sweep::mounted(NAMESPACES)?)?;
-    sweep::directory(&pins())?;
+    sweep::namespaces(PREFIX)?;
+    loader::remove_pins(&loader::pin_directory(INSTANCE))?;
     sweep::directory(Path::new(DIRECTORY))
-}
-
-fn pins() -> PathBuf {
-    Path::new("/sys/fs/bpf/nexin").join(INSTANCE)
 }
 
 /// The end of a log, where whatever went wrong stands.

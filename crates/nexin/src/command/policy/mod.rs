@@ -5,7 +5,7 @@ mod delete;
 mod explain;
 mod list;
 mod manifest_files;
-// mod validate;
+mod validate;
 
 use crate::outcome::Outcome;
 use crate::session::Session;
@@ -24,6 +24,7 @@ enum Action {
     Delete(delete::Delete),
     Explain(explain::Explain),
     List(list::List),
+    Validate(validate::Validate),
 }
 
 impl Policy {
@@ -33,6 +34,7 @@ impl Policy {
             Action::Delete(delete) => delete.run(session),
             Action::Explain(explain) => explain.run(session),
             Action::List(list) => list.run(session),
+            Action::Validate(validate) => validate.run(session),
         }
     }
 }

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 /// Say what is wrong with manifests, by file, line and field; needs no agent
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  nexin policy validate rule1.yaml\n  nexin policy validate -o json policies/")]
+#[command(
+    after_help = "Examples:\n  nexin policy validate rule1.yaml\n  nexin policy validate -o json policies/"
+)]
 pub(crate) struct Validate {
     /// Manifests: a file, a directory, or - for standard input
     #[arg(required = true, value_name = "PATH")]

@@ -1,0 +1,126 @@
+//! The agent's configuration as it is written, and what it means.
+
+use policy::rule::Cidr;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A configuration file: whatever is not there is as [`agent::Config`] has it by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Where the agent keeps its files and its socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Name that sets its pins apart from another agent's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) instance: Option<String>,
+    /// Directory of manifests that is watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) policies: Option<PathBuf>,
+    /// The network namespace that is the node's, as `ip netns` names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) network_namespace: Option<String>,
+    /// Blocks that workloads get their addresses from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) workload_addresses: Option<Vec<String>>,
+    /// Blocks that services get their addresses from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) service_addresses: Option<Vec<String>>,
+    /// Port of the node proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proxy_port: Option<u16>,
+    /// How programs are attached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) attach: Option<Attach>,
+}
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Attach {
+    /// Tcx links where the kernel has them, else clsact filters.
+    Automatic,
+    /// Clsact filters in any case.
+    Clsact,
+}
+
+impl Settings {
+    /// Reads a file's text.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// What it means.
+    pub(super) fn config(self) -> Result<agent::Config, String> {
+        let default = agent::Config::default();
+        let attach = self.attach.map_or(default.attach, |attach| match attach {
+            Attach::Automatic => loader::Mode::Automatic,
+            Attach::Clsact => loader::Mode::Clsact,
+        });
+        Ok(agent::Config {
+            instance: self.instance.unwrap_or(default.instance),
+            directory: self.directory.unwrap_or(default.directory),
+            policies: self.policies.unwrap_or(default.policies),
+            network_namespace: self.network_namespace,
+            workload_addresses: blocks(
+                "workloadAddresses",
+                self.workload_addresses,
+                default.workload_addresses,
+            )?,
+            service_addresses: blocks("serviceAddresses", self.service_addresses, default.service_addresses)?,
+            proxy_port: self.proxy_port.unwrap_or(default.proxy_port),
+            attach,
+        })
+    }
+}
+
+/// The blocks that a field gives, at most one of each family.
+fn blocks(field: &str, written: Option<Vec<String>>, default: Vec<Cidr>) -> Result<Vec<Cidr>, String> {
+    let Some(written) = written else { return Ok(default) };
+    let blocks: Vec<Cidr> = written
+        .iter()
+        .map(|text| block(text).ok_or_else(|| format!("{field}: {text:?} is no block such as 10.244.0.0/16")))
+        .collect::<Result<_, _>>()?;
+    let fourths = blocks.iter().filter(|block| block.address().is_ipv4()).count();
+    if blocks.is_empty() || fourths > 1 || blocks.len() - fourths > 1 {
+        return Err(format!("{field}: give one IPv4 block, one IPv6 block, or both"));
+    }
+    Ok(blocks)
+}
+
+fn block(text: &str) -> Option<Cidr> {
+    let (address, length) = text.split_once('/')?;
+    Cidr::new(address.parse().ok()?, length.parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_as_by_default() {
+        let config = Settings::parse("{}").unwrap().config().unwrap();
+        assert_eq!(config, agent::Config::default());
+    }
+
+    #[test]
+    fn what_is_written_is_taken() {
+        let text = r#"{"directory": "/run/x", "workloadAddresses": ["10.1.0.0/24"], "attach": "clsact"}"#;
+        let config = Settings::parse(text).unwrap().config().unwrap();
+        assert_eq!(config.directory, PathBuf::from("/run/x"));
+        assert_eq!(config.workload_addresses, [block("10.1.0.0/24").unwrap()]);
+        assert_eq!(config.attach, loader::Mode::Clsact);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let check = |text: &str, expected: &str| {
+            let error = Settings::parse(text).and_then(Settings::config).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(r#"{"directori": "/x"}"#, "unknown field `directori`");
+        check("{\n\"proxyPort\": 70000}", "line 2");
+        check(r#"{"serviceAddresses": ["10.0.0.0"]}"#, "\"10.0.0.0\" is no block such as 10.244.0.0/16");
+        check(r#"{"serviceAddresses": ["10.0.0.0/8", "11.0.0.0/8"]}"#, "one IPv4 block");
+    }
+}

@@ -1,0 +1,61 @@
+//! `nexin bpf maps`: the maps, their shape and their room.
+
+use crate::listing;
+use crate::outcome::Outcome;
+use crate::session::Session;
+use clap::Args;
+use loader::inspect;
+use serde::Serialize;
+
+/// Show the maps: kind, sizes, room and memory
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nexin bpf maps\n  nexin bpf maps --all -o json")]
+pub(super) struct Maps {
+    /// Show the maps of others too
+    #[arg(long)]
+    all: bool,
+}
+
+/// A map, as it is printed.
+#[derive(Serialize)]
+struct Row {
+    id: u32,
+    name: String,
+    kind: &'static str,
+    key_bytes: u32,
+    value_bytes: u32,
+    capacity: u32,
+    memory_bytes: Option<u64>,
+}
+
+impl Maps {
+    pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        let ours = |map: &inspect::Map| self.all || map.name.starts_with("NX_");
+        let rows: Vec<Row> = inspect::maps()?.into_iter().filter(ours).map(Row::of).collect();
+        listing::print(session, &rows, ["id", "name", "kind", "key", "value", "capacity", "memory"], |row| {
+            [
+                row.id.to_string(),
+                row.name.clone(),
+                row.kind.into(),
+                row.key_bytes.to_string(),
+                row.value_bytes.to_string(),
+                row.capacity.to_string(),
+                row.memory_bytes.map_or("-".into(), |bytes| format!("{} KiB", bytes.div_ceil(1024))),
+            ]
+        })
+    }
+}
+
+impl Row {
+    fn of(map: inspect::Map) -> Self {
+        Self {
+            id: map.id,
+            name: map.name,
+            kind: map.kind,
+            key_bytes: map.key_size,
+            value_bytes: map.value_size,
+            capacity: map.capacity,
+            memory_bytes: map.memory,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The names behind addresses and numbers, as far as an agent tells them.
+
+use crate::session::Session;
+use api::{Request, view};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// What an agent knows; where none answers, nothing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    workloads: BTreeMap<IpAddr, String>,
+    endpoints: BTreeMap<u32, String>,
+    identities: BTreeMap<u32, String>,
+    rules: BTreeMap<u32, String>,
+}
+
+impl Names {
+    /// Asks the agent.
+    pub(super) fn ask(session: &Session) -> Self {
+        // Without an agent, or with one of another version, numbers stay numbers.
+        session.agent().and_then(|mut agent| Self::learn(&mut agent)).unwrap_or_default()
+    }
+
+    fn learn(agent: &mut api::Client) -> Result<Self, api::CallError> {
+        let endpoints: Vec<view::Endpoint> = agent.call(Request::Endpoints)?;
+        let identities: Vec<view::Identity> = agent.call(Request::Identities)?;
+        let rules: Vec<view::Rule> = agent.call(Request::Rules)?;
+        let name = |endpoint: &view::Endpoint| format!("{}/{}", endpoint.namespace, endpoint.name);
+        let of_addresses = |endpoint: &view::Endpoint| {
+            let name = name(endpoint);
+            endpoint.addresses.clone().into_iter().map(move |address| (address, name.clone()))
+        };
+        Ok(Self {
+            workloads: endpoints.iter().flat_map(of_addresses).collect(),
+            endpoints: endpoints.iter().map(|endpoint| (endpoint.id, name(endpoint))).collect(),
+            identities: identities.into_iter().map(|known| (known.id, known.labels.join(","))).collect(),
+            rules: rules
+                .into_iter()
+                .map(|rule| (rule.id, format!("{} {}", rule.policy, rule.place)))
+                .collect(),
+        })
+    }
+
+    /// The workload with the address, else the address.
+    pub(super) fn address(&self, address: IpAddr) -> String {
+        self.workloads.get(&address).cloned().unwrap_or_else(|| address.to_string())
+    }
+
+    /// The workload with the number on this node, else the number.
+    pub(super) fn endpoint(&self, id: u32) -> String {
+        self.endpoints.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+
+    /// The number of an identity, and the labels that it stands for.
+    pub(super) fn identity(&self, id: u32) -> String {
+        match (abi::identity::reserved_name(id), self.identities.get(&id)) {
+            (Some(reserved), _) => reserved.to_string(),
+            (None, Some(labels)) => format!("{id} ({labels})"),
+            (None, None) => id.to_string(),
+        }
+    }
+
+    /// The rule with the number, else the number; 0 is no rule.
+    pub(super) fn rule(&self, id: u32) -> String {
+        match (id, self.rules.get(&id)) {
+            (0, _) => "-".into(),
+            (_, Some(rule)) => rule.clone(),
+            (_, None) => id.to_string(),
+        }
+    }
+}

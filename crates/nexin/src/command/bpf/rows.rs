@@ -1,0 +1,72 @@
+//! Numbers of policy rows in words: protocols, ports, actions.
+
+use abi::policy::{VerdictKey, action};
+
+/// ICMP of each family, whose types stand where others have ports.
+const ICMP: [u8; 2] = [1, 58];
+
+/// The name of a protocol by number, else the number.
+pub(super) fn protocol(number: u8) -> String {
+    match number {
+        1 => "ICMP".into(),
+        6 => "TCP".into(),
+        17 => "UDP".into(),
+        58 => "ICMPv6".into(),
+        132 => "SCTP".into(),
+        other => other.to_string(),
+    }
+}
+
+/// What a verdict row is about: protocol and ports, `any` where it is about all.
+pub(super) fn traffic(key: &VerdictKey) -> (String, String) {
+    let any = || "any".to_string();
+    if key.prefix_bits < VerdictKey::ANY_PORT {
+        return (any(), any());
+    }
+    let bits = key.prefix_bits - VerdictKey::ANY_PORT;
+    let first = u16::from_be_bytes(key.port);
+    let last = first | u16::MAX.checked_shr(bits).unwrap_or(0);
+    let ports = match (bits, first == last) {
+        (0, _) => any(),
+        (8, _) if ICMP.contains(&key.protocol) => format!("type {}", key.port[0]),
+        (_, true) => first.to_string(),
+        (_, false) => format!("{first}-{last}"),
+    };
+    (protocol(key.protocol), ports)
+}
+
+/// What a verdict does.
+pub(super) fn verdict(number: u32) -> &'static str {
+    match number {
+        action::ALLOW => "allow",
+        action::REDIRECT => "proxy",
+        _ => "deny",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_tells_how_much_a_row_is_about() {
+        let check = |prefix_bits: u32, protocol: u8, port: u16, expected: (&str, &str)| {
+            let key = VerdictKey {
+                prefix_bits,
+                policy: 1,
+                class: 1,
+                direction: 0,
+                protocol,
+                port: port.to_be_bytes(),
+            };
+            let (protocol, ports) = traffic(&key);
+            assert_eq!((protocol.as_str(), ports.as_str()), expected);
+        };
+        check(VerdictKey::ANY_PROTOCOL, 0, 0, ("any", "any"));
+        check(VerdictKey::ANY_PORT, 17, 0, ("UDP", "any"));
+        check(VerdictKey::ONE_PORT, 6, 80, ("TCP", "80"));
+        check(VerdictKey::ANY_PORT + 6, 6, 1024, ("TCP", "1024-2047"));
+        check(VerdictKey::ANY_PORT + 15, 132, 80, ("SCTP", "80-81"));
+        check(VerdictKey::ANY_PORT + 8, 1, 8 << 8, ("ICMP", "type 8"));
+    }
+}

@@ -1,0 +1,127 @@
+//! The command line from outside: exit codes, streams and messages.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+/// Runs the binary where no agent is.
+fn nexin(words: &[&str]) -> Output {
+    with_input(words, "")
+}
+
+fn with_input(words: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nexin"))
+        .args(words)
+        .env("NEXIN_SOCKET", "/nonexistent/agent.sock")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that reads nothing may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// Expects an exit code, and texts on standard output and standard error.
+fn check(output: &Output, code: i32, stdout: &str, stderr: &str) {
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "stdout: {out}\nstderr: {err}");
+    assert!(out.contains(stdout), "stdout: {out}");
+    assert!(err.contains(stderr), "stderr: {err}");
+    if stderr.is_empty() {
+        assert_eq!(err, "");
+    }
+}
+
+#[test]
+fn help_is_an_answer_and_bad_usage_an_error() {
+    check(&nexin(&["--help"]), 0, "Usage: nexin", "");
+    check(&nexin(&["policy", "explain", "--help"]), 0, "Examples:", "");
+    check(&nexin(&["dance"]), 2, "", "unrecognized subcommand 'dance'");
+    check(&nexin(&[]), 2, "", "Usage: nexin");
+    check(&nexin(&["run", "--name", "a"]), 2, "", "COMMAND");
+}
+
+#[test]
+fn the_version_is_told_for_people_and_for_machines() {
+    check(&nexin(&["version"]), 0, concat!("nexin ", env!("CARGO_PKG_VERSION")), "");
+    let json = nexin(&["version", "-o", "json"]);
+    let version: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    assert!(version["kernel"].is_string());
+}
+
+#[test]
+fn no_agent_is_a_failure_that_says_what_to_do() {
+    for words in [
+        &["status"][..],
+        &["endpoint", "list"],
+        &["identity", "list"],
+        &["service", "list"],
+        &["policy", "list"],
+        &["observe"],
+        &["policy", "explain", "--from", "a", "--to", "b", "--port", "80"],
+        &["run", "--name", "a", "--", "true"],
+        &["exec", "a", "--", "true"],
+    ] {
+        check(&nexin(words), 1, "", "error: no agent answers at /nonexistent/agent.sock");
+    }
+    check(&nexin(&["status"]), 1, "", "start one with `nexin agent`");
+    check(&nexin(&["status", "--socket", "/nonexistent/other.sock"]), 1, "", "/nonexistent/other.sock");
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_with_what_would_be_right() {
+    let explain = |port: &str| nexin(&["policy", "explain", "--from", "a", "--to", "b", "--port", port]);
+    check(&explain("80/TPC"), 2, "", "is none of TCP, UDP, SCTP, ICMP, ICMPv6");
+    check(&explain("99999"), 2, "", "is no number from 0 to 65535");
+    check(&nexin(&["run", "--name", "a", "--label", "x", "--", "true"]), 2, "", "app=web");
+    check(&nexin(&["policy", "delete", "rule1"]), 2, "", "NetworkPolicy/default/web");
+    check(
+        &nexin(&["policy", "apply", "-f", "/nonexistent/a.yaml"]),
+        2,
+        "",
+        "/nonexistent/a.yaml: No such file",
+    );
+    check(&nexin(&["agent", "--config", "/nonexistent/a.json"]), 2, "", "/nonexistent/a.json: No such file");
+}
+
+#[test]
+fn validate_needs_no_agent_and_names_line_and_field() {
+    let good = include_str!("../../../examples/tutorial/rule1.yaml");
+    check(&with_input(&["policy", "validate", "-"], good), 0, "1 object, nothing wrong", "");
+    let typo = good.replace("endpointSelector", "endpointSelectr");
+    let refused = with_input(&["policy", "validate", "-"], &typo);
+    check(&refused, 2, "", "<stdin>:7:");
+    check(&refused, 2, "", "endpointSelectr");
+    let json = with_input(&["policy", "validate", "-o", "json", "-"], &typo);
+    check(&json, 2, "", "");
+    let findings: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&findings[0]["line"], &findings[0]["severity"]), (&7.into(), &"error".into()), "{findings}");
+}
+
+#[test]
+fn the_tutorials_manifests_are_right() {
+    for name in ["demo.yaml", "service.yaml", "rule1.yaml"] {
+        let file = format!("{}/../../examples/tutorial/{name}", env!("CARGO_MANIFEST_DIR"));
+        check(&nexin(&["policy", "validate", &file]), 0, "nothing wrong", "");
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_or_who_insists() {
+    let good = include_str!("../../../examples/tutorial/rule1.yaml");
+    let plain = with_input(&["policy", "validate", "-"], good);
+    assert!(!plain.stdout.contains(&0x1b));
+    let insisted = with_input(&["--color", "always", "policy", "validate", "-"], good);
+    assert!(insisted.stdout.contains(&0x1b));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_nexin")).arg("version").stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
