@@ -4,7 +4,7 @@ use crate::conntrack::{self, Turn, Way};
 use crate::packet::Packet;
 use crate::parse::{Flow, ICMP, ICMP6, TCP};
 use crate::policy::{self, Question};
-use crate::report::Trace;
+use crate::report::{Trace, converge};
 use crate::{Maps, related};
 use abi::DropReason;
 use abi::address::AddressInfo;
@@ -12,7 +12,7 @@ use abi::config::Config;
 use abi::conntrack::{ConnInfo, flag};
 use abi::endpoint::{self, EndpointInfo};
 use abi::mark;
-use abi::policy::{Direction, VerdictInfo, action};
+use abi::policy::{Direction, action};
 
 /// Leave to deliver one packet; only this module grants it.
 ///
@@ -59,17 +59,17 @@ pub(crate) fn check(
         None if is_midstream(subject, trace) => return Err(DropReason::NotEstablished),
         None => Some(subject.direction),
     };
-    let ruling = match asked {
-        Some(direction) => Some(rule(maps, subject, direction, trace)?),
-        None => None,
-    };
+    if let Some(direction) = asked {
+        rule(maps, subject, direction, trace)?;
+    }
+    let trace = converge(trace);
     let seen = Seen { from_proxy, length: packet.length(), now };
     match found {
-        Some(mut row) => pass(&mut row, ruling, subject, seen, trace),
+        Some(mut row) => pass(&mut row, subject, seen, trace),
         None => {
             let mut row = conntrack::begin(subject.direction);
             trace.turn = Turn::Notable;
-            let permit = pass(&mut row, ruling, subject, seen, trace)?;
+            let permit = pass(&mut row, subject, seen, trace)?;
             if is_tracked(&trace.flow) && !maps.remember(&key, &row) {
                 return Err(DropReason::ConntrackFull);
             }
@@ -90,13 +90,12 @@ struct Seen {
 #[inline(always)]
 fn pass(
     row: &mut ConnInfo,
-    ruling: Option<VerdictInfo>,
     subject: &Subject<'_>,
     seen: Seen,
     trace: &mut Trace,
 ) -> Result<Permit, DropReason> {
     let direction = subject.direction;
-    if let Some(ruling) = ruling {
+    if let Some(ruling) = trace.ruling {
         row.policy = subject.endpoint.policy;
         row.epoch = subject.config.epoch;
         row.rule = ruling.rule;
@@ -154,7 +153,7 @@ fn rule(
     subject: &Subject<'_>,
     direction: Direction,
     trace: &mut Trace,
-) -> Result<VerdictInfo, DropReason> {
+) -> Result<(), DropReason> {
     let flow = &trace.flow;
     let port = match flow.protocol {
         _ if direction == subject.direction => flow.destination_port,
@@ -166,9 +165,10 @@ fn rule(
     let question = Question { direction, protocol: flow.protocol, port };
     let verdict = policy::ask(maps, subject.endpoint, subject.peer, question);
     trace.rule = verdict.rule;
+    trace.ruling = Some(verdict);
     let refusal = match verdict.action {
-        action::ALLOW => return Ok(verdict),
-        action::REDIRECT if flow.protocol == TCP => return Ok(verdict),
+        action::ALLOW => return Ok(()),
+        action::REDIRECT if trace.flow.protocol == TCP => return Ok(()),
         action::REDIRECT => return Err(DropReason::ProxyUnavailable),
         _ if verdict.rule == 0 => DropReason::PolicyDefaultDeny,
         _ => DropReason::PolicyDeny,
@@ -177,7 +177,7 @@ fn rule(
         return Err(refusal);
     }
     trace.audit = Some(refusal);
-    Ok(VerdictInfo { action: action::ALLOW, ..verdict })
+    Ok(())
 }
 
 /// Whether the row was allowed under what holds now.

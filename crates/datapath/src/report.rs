@@ -7,7 +7,7 @@ use crate::{Delivery, Maps};
 use abi::config::flag;
 use abi::endpoint::EndpointInfo;
 use abi::event::{self, FlowEvent, Verdict};
-use abi::policy::Direction;
+use abi::policy::{Direction, VerdictInfo};
 use abi::{Address, DropReason};
 
 /// Keeps the compiler from carrying what it knows of a place in memory past this point.
@@ -38,8 +38,12 @@ pub struct Trace {
     pub(crate) is_reply: bool,
     /// Index of the interface of the proxy that the packet goes to; 0 where it goes straight.
     pub(crate) proxy: u32,
+    /// Why the packet is dropped.
+    pub(crate) refusal: Option<DropReason>,
     /// Where the packet goes if it is not refused.
     pub(crate) delivery: Delivery,
+    /// What policy said, where it was asked.
+    pub(crate) ruling: Option<VerdictInfo>,
     /// Why it would have been dropped but for audit mode.
     pub(crate) audit: Option<DropReason>,
 }
@@ -61,7 +65,9 @@ impl Default for Trace {
             turn: Turn::None,
             is_reply: false,
             proxy: 0,
+            refusal: None,
             delivery: Delivery::Pass,
+            ruling: None,
             audit: None,
         }
     }
@@ -91,21 +97,27 @@ impl Trace {
 
     /// Counts the packet, and reports it if it was refused or is a turn in the life of its flow.
     #[inline(always)]
-    pub(crate) fn report(&self, packet: &impl Packet, maps: &impl Maps, judged: Result<(), DropReason>) {
-        let refused = match judged {
-            Ok(()) => 0,
-            Err(reason) => reason as u8,
-        };
+    pub(crate) fn report(&self, packet: &impl Packet, maps: &impl Maps) {
+        let refused = self.refusal.map_or(0, |reason| reason as u8);
         let length = packet.length();
         maps.count(event::counter_index(refused, self.direction), length);
-        let (verdict, reason) = match (judged, self.audit) {
-            (Err(reason), _) => (Verdict::Drop, reason as u8),
-            (Ok(()), Some(reason)) => (Verdict::Audit, reason as u8),
-            (Ok(()), None) if self.turn == Turn::None || !reports_forwards(maps) => return,
-            (Ok(()), None) if self.proxy != 0 => (Verdict::Redirect, 0),
-            (Ok(()), None) => (Verdict::Forward, 0),
+        let (verdict, reason) = match (self.refusal, self.audit) {
+            (Some(_), _) => (Verdict::Drop, refused),
+            (None, Some(reason)) => (Verdict::Audit, reason as u8),
+            (None, None) if self.turn == Turn::None || !reports_forwards(maps) => return,
+            (None, None) if self.proxy != 0 => (Verdict::Redirect, 0),
+            (None, None) => (Verdict::Forward, 0),
         };
         maps.report(self.event(maps.now(), length, verdict, reason));
+    }
+
+    /// What the story ends with.
+    #[inline(always)]
+    pub(crate) fn verdict(&self) -> Result<Delivery, DropReason> {
+        match self.refusal {
+            Some(reason) => Err(reason),
+            None => Ok(self.delivery),
+        }
     }
 
     #[inline(always)]

@@ -18,10 +18,10 @@ pub fn to_workload(
     trace: &mut Trace,
 ) -> Result<Delivery, DropReason> {
     let trace = trace.begin(Direction::Ingress);
-    let judged = judge(packet, maps, trace);
+    trace.refusal = judge(packet, maps, trace).err();
     let trace = converge(trace);
-    trace.report(packet, maps, judged);
-    judged.map(|()| trace.delivery)
+    trace.report(packet, maps);
+    trace.verdict()
 }
 
 #[inline(always)]
