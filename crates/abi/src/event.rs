@@ -10,9 +10,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct FlowEvent {
     /// Nanoseconds of the monotonic clock.
     pub time: u64,
-    /// Source address of the packet as it is delivered (after translation).
+    /// Source address; behind a service the backend's.
     pub source: Address,
-    /// Destination address of the packet as it is delivered (after translation).
+    /// Destination address; behind a service the backend's.
     pub destination: Address,
     /// Source port in network order.
     pub source_port: [u8; 2],

@@ -1,6 +1,7 @@
 //! Names, shapes and default sizes of the maps, as `bpf` shows and pins them.
 
-/// Longest-prefix trie: [`crate::address::AddressKey`] to [`crate::address::AddressInfo`].
+/// Longest-prefix trie: [`crate::address::AddressKey`] to [`crate::address::AddressInfo`]. An address without a row is
+/// dropped, so each family has a row for all of it (`::/0` and `::ffff:0:0/96`).
 pub const ADDRESSES: &str = "NX_ADDRESSES";
 /// Hash: [`crate::endpoint::EndpointKey`] to [`crate::endpoint::EndpointInfo`].
 pub const ENDPOINTS: &str = "NX_ENDPOINTS";

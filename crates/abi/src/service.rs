@@ -25,7 +25,8 @@ const _: () = assert!(size_of::<ServiceKey>() == 20);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ServiceInfo {
-    /// Number of the backend set.
+    /// Number of the backend set. A set that changes takes a new number: by it, flows that can leave a backend see
+    /// that they must choose again.
     pub backends: u32,
     /// How many slots the set has, from 0; with none the connection is refused.
     pub count: u32,

@@ -101,7 +101,7 @@ pub(crate) fn answer(
 }
 
 /// Whether the packet is neighbour discovery that the workload hears from the other end of its link: the hop limit
-/// shows that no router sent it on, and a listener query goes to a group that none would.
+/// shows that no router sent it on, and listener messages go to groups that none would send on.
 #[inline(always)]
 pub(crate) fn is_heard(flow: &Flow) -> bool {
     if flow.protocol != ICMP6 {
@@ -109,7 +109,7 @@ pub(crate) fn is_heard(flow: &Flow) -> bool {
     }
     match flow.destination_port[0] {
         ROUTER_SOLICITATION..=ADVERTISEMENT => flow.hop_limit == 255,
-        LISTENER_QUERY => is_link_multicast(&flow.destination),
+        LISTENER_QUERY..=LISTENER_DONE | LISTENER_REPORT => is_link_multicast(&flow.destination),
         _ => false,
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn is_error(flow: &Flow) -> bool {
     let kind = flow.destination_port[0];
     match flow.protocol {
         ICMP => kind == 3 || kind == 11 || kind == 12,
-        ICMP6 => kind >= 1 && kind <= 4,
+        ICMP6 => (1..=4).contains(&kind),
         _ => false,
     }
 }

@@ -133,6 +133,7 @@ fn a_workload_hears_its_link_and_nothing_that_was_sent_on() {
     assert_eq!(heard(135, "ff02::1:ff00:1", 255), PASS);
     assert_eq!(heard(134, "ff02::1", 255), PASS);
     assert_eq!(heard(130, "ff02::1", 1), PASS);
+    assert_eq!(heard(143, "ff02::16", 1), PASS);
     assert_eq!(heard(135, "ff02::1:ff00:1", 254), Err(DropReason::InvalidDestination));
     assert_eq!(heard(130, V6, 1), Err(DropReason::PolicyDefaultDeny));
     assert_eq!(heard(137, V6, 255), Err(DropReason::PolicyDefaultDeny));
