@@ -1,0 +1,100 @@
+//! What an engine is: brought into a state, it answers crossings.
+
+use crate::crossing::Crossing;
+use crate::state::State;
+use manifest::test::{Expect, WorkloadName};
+use std::error::Error;
+use std::fmt;
+
+/// One way to find verdicts.
+pub trait Engine {
+    /// What people call it.
+    fn name(&self) -> &'static str;
+
+    /// Brings it from the state it is in, at first an empty one, into another.
+    fn prepare(&mut self, state: &State) -> Result<(), EngineError>;
+
+    /// Asks about one crossing.
+    fn ask(&mut self, crossing: &Crossing) -> Result<Answer, EngineError>;
+
+    /// Asks about many crossings, in an order of its own or at the same time.
+    fn ask_all(&mut self, crossings: &[Crossing]) -> Result<Vec<Answer>, EngineError> {
+        crossings.iter().map(|crossing| self.ask(crossing)).collect()
+    }
+}
+
+/// A verdict and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What becomes of it.
+    pub verdict: Expect,
+    /// The rule that decided, as `Kind/namespace/name place`; none where the default did.
+    pub rule: Option<String>,
+    /// A sentence.
+    pub reason: String,
+}
+
+/// Why an engine has no answer. None of this is a verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// What stands behind it failed.
+    #[error("{doing}: {source}")]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A packet went where none may go.
+    #[error("{from} to {to}: {what}")]
+    Astray {
+        /// The source address.
+        from: std::net::IpAddr,
+        /// The destination address.
+        to: std::net::IpAddr,
+        /// Where it went, and where it should have.
+        what: &'static str,
+    },
+}
+
+impl EngineError {
+    /// Wraps what failed, for use with `map_err`.
+    pub(crate) fn failed<E: Error + Send + Sync + 'static>(doing: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Failed { doing, source: Box::new(source) }
+    }
+}
+
+impl Answer {
+    /// Nothing stands in the way.
+    pub(crate) fn allow(rule: Option<String>, reason: impl Into<String>) -> Self {
+        Self { verdict: Expect::Allow, rule, reason: reason.into() }
+    }
+
+    /// The answer for what no policy is asked about, if the crossing is such.
+    pub(crate) fn without_policy(crossing: &Crossing) -> Option<Self> {
+        use crate::crossing::End::Workload;
+        if crossing.is_internal() {
+            return Some(Self::allow(None, "it never leaves the workload"));
+        }
+        let asked = matches!(crossing.from, Workload(_)) || matches!(crossing.to, Workload(_));
+        (!asked).then(|| Self::allow(None, "no workload takes part"))
+    }
+}
+
+/// Whose policy said something, in reasons.
+pub(crate) struct Side<'a> {
+    /// `egress` or `ingress`.
+    pub(crate) direction: policy::rule::Direction,
+    /// The workload.
+    pub(crate) subject: &'a WorkloadName,
+}
+
+impl fmt::Display for Side<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let direction = match self.direction {
+            policy::rule::Direction::Ingress => "ingress",
+            policy::rule::Direction::Egress => "egress",
+        };
+        write!(f, "{direction} of {}/{}", self.subject.namespace, self.subject.name)
+    }
+}

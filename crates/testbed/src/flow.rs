@@ -1,0 +1,71 @@
+//! The frames of a crossing: what opens it, and what answers.
+
+use crate::crossing::{Crossing, Sent};
+use datapath::craft::{self, Craft, flag};
+use manifest::Protocol;
+use std::net::{IpAddr, SocketAddr};
+
+/// Types of the echo request and its reply, of ICMP and of ICMPv6.
+const ECHO: [(u8, u8); 2] = [(8, 0), (128, 129)];
+
+/// A crossing as frames, told from others between the same ends by a number.
+pub(crate) struct Flow<'a> {
+    crossing: &'a Crossing,
+    number: u16,
+}
+
+impl<'a> Flow<'a> {
+    pub(crate) fn new(crossing: &'a Crossing, number: u16) -> Self {
+        Self { crossing, number }
+    }
+
+    /// The first frame.
+    pub(crate) fn opening(&self) -> Craft {
+        let (source, destination) = (self.crossing.source, self.crossing.destination);
+        match self.crossing.sent {
+            Sent::Connection(protocol, port) => {
+                segment(protocol, (source, self.number).into(), (destination, port).into(), flag::SYN)
+            }
+            Sent::Request(port, _) => {
+                segment(Protocol::Tcp, (source, self.number).into(), (destination, port).into(), flag::SYN)
+            }
+            Sent::Icmp(kind) if is_error(kind, source) => {
+                // About a datagram of a flow that nobody knows, so that the error stands for itself.
+                let about = craft::udp((destination, self.number).into(), (source, 9).into()).frame();
+                craft::icmp_error(source, destination, kind, 0, &about)
+            }
+            Sent::Icmp(kind) => craft::icmp(source, destination, kind, 0).identifier(self.number),
+        }
+    }
+
+    /// The frame that answers the first, where something does.
+    pub(crate) fn answer(&self) -> Option<Craft> {
+        let (source, destination) = (self.crossing.source, self.crossing.destination);
+        let client: SocketAddr = (source, self.number).into();
+        match self.crossing.sent {
+            Sent::Connection(protocol, port) => {
+                Some(segment(protocol, (destination, port).into(), client, flag::SYN | flag::ACK))
+            }
+            Sent::Request(port, _) => {
+                Some(segment(Protocol::Tcp, (destination, port).into(), client, flag::SYN | flag::ACK))
+            }
+            Sent::Icmp(kind) => {
+                let (request, reply) = ECHO[usize::from(source.is_ipv6())];
+                (kind == request).then(|| craft::icmp(destination, source, reply, 0).identifier(self.number))
+            }
+        }
+    }
+}
+
+fn segment(protocol: Protocol, source: SocketAddr, destination: SocketAddr, flags: u8) -> Craft {
+    match protocol {
+        Protocol::Tcp => craft::tcp(source, destination).flags(flags),
+        Protocol::Udp => craft::udp(source, destination),
+        Protocol::Sctp => craft::sctp(source, destination),
+    }
+}
+
+/// Whether a message of this type carries the beginning of another packet.
+fn is_error(kind: u8, source: IpAddr) -> bool {
+    if source.is_ipv4() { matches!(kind, 3 | 4 | 5 | 11 | 12) } else { kind < 128 }
+}

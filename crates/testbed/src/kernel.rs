@@ -1,0 +1,101 @@
+//! The kernel as a home: real maps, and frames through the loaded programs by test-run.
+
+use crate::engine::EngineError;
+use crate::home::{Fate, Home, Outcome};
+use abi::DropReason;
+use abi::endpoint::{EndpointInfo, EndpointKey};
+use abi::mark;
+use abi::row::{MapOp, Row, RowKey};
+use datapath::native::Hook;
+use loader::{Action, Capacities, EventRing, Loaded, Options};
+use std::collections::HashMap;
+use std::io;
+
+/// The one interface that packets are said to be on; it must exist, and the loopback always does.
+///
+/// The programs know a workload by the packet's interface, so whoever's turn it is stands at this door.
+const DOOR: EndpointKey = EndpointKey { interface: 1 };
+
+/// Programs and maps of this engine's own, attached to nothing and pinned nowhere: they end with it.
+pub struct Kernel {
+    loaded: Loaded,
+    events: EventRing,
+    /// The endpoint rows by their real interface.
+    endpoints: HashMap<u32, EndpointInfo>,
+    at_door: Option<EndpointInfo>,
+}
+
+impl Kernel {
+    /// Loads the programs.
+    pub fn open() -> Result<Self, EngineError> {
+        let options = Options { capacities: Capacities::SMALL, ..Options::default() };
+        let loaded = Loaded::open(options).map_err(EngineError::failed("loading the programs"))?;
+        let events = loaded.events().map_err(EngineError::failed("opening the event ring"))?;
+        Ok(Self { loaded, events, endpoints: HashMap::new(), at_door: None })
+    }
+
+    /// Puts the workload of this interface at the door.
+    fn admit(&mut self, interface: u32) -> Result<(), EngineError> {
+        let wanted = self.endpoints.get(&interface).copied();
+        if wanted != self.at_door {
+            let write = match wanted {
+                Some(info) => MapOp::Put(Row::Endpoint(DOOR, info)),
+                None => MapOp::Delete(RowKey::Endpoint(DOOR)),
+            };
+            self.loaded.apply(&[write]).map_err(EngineError::failed("writing maps"))?;
+            self.at_door = wanted;
+        }
+        Ok(())
+    }
+}
+
+impl Home for Kernel {
+    fn name(&self) -> &'static str {
+        "kernel"
+    }
+
+    fn write(&mut self, writes: &[MapOp]) -> Result<(), EngineError> {
+        for write in writes {
+            match write {
+                MapOp::Put(Row::Endpoint(key, info)) => drop(self.endpoints.insert(key.interface, *info)),
+                MapOp::Delete(RowKey::Endpoint(key)) => drop(self.endpoints.remove(&key.interface)),
+                _ => {}
+            }
+        }
+        self.loaded.apply(writes).map_err(EngineError::failed("writing maps"))
+    }
+
+    fn run(&mut self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Result<Outcome, EngineError> {
+        self.admit(interface)?;
+        let run = self
+            .loaded
+            .test_run(program(hook), frame, mark, DOOR.interface)
+            .map_err(EngineError::failed("running a program"))?;
+        let event = self.events.by_ref().last();
+        let fate = match run.action {
+            Action::Pass => Fate::Pass,
+            Action::Redirect if run.mark & mark::MASK == mark::TO_PROXY => Fate::Proxy,
+            Action::Redirect => Fate::Workload(None),
+            Action::Drop => {
+                let reason = event.and_then(|event| DropReason::from_number(event.reason));
+                Fate::Drop(reason.ok_or_else(|| unexplained("a packet was dropped without an event"))?)
+            }
+            Action::Other(_) => {
+                return Err(unexplained("a program returned what the packet path never does"));
+            }
+        };
+        Ok(Outcome { fate, frame: run.frame, event })
+    }
+}
+
+fn unexplained(what: &'static str) -> EngineError {
+    EngineError::failed("running a program")(io::Error::other(what))
+}
+
+fn program(hook: Hook) -> loader::Hook {
+    match hook {
+        Hook::FromWorkload => loader::Hook::FromWorkload,
+        Hook::ToWorkload => loader::Hook::ToWorkload,
+        Hook::ToProxy => loader::Hook::ToProxy,
+    }
+}

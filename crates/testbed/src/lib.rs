@@ -1,0 +1,31 @@
+//! The engines of `nexin test`: one world, one probe, several ways to find the verdict, which must all agree.
+//!
+//! A [`State`] is what a PolicyTest document describes at one of its steps; a [`Crossing`] is one of its probes with
+//! addresses in place of names. An [`Engine`] is brought into a state and asked about crossings: [`Model`] by the
+//! reference, [`Rows`] by compiled rows and real frames through the packet path, in memory or in the [`Kernel`].
+//! [`run()`] takes the documents of a [`Suite`] through all of it.
+#![forbid(unsafe_code)]
+
+mod crossing;
+mod engine;
+mod flow;
+mod home;
+mod kernel;
+mod model;
+mod report;
+mod rows;
+mod runner;
+mod state;
+mod suite;
+mod transition;
+
+pub use crossing::{Crossing, End, Name, PartyError, Sent};
+pub use engine::{Answer, Engine, EngineError};
+pub use home::{Fate, Home, Outcome};
+pub use kernel::Kernel;
+pub use model::Model;
+pub use report::{Count, Judged, Summary, Verdict};
+pub use rows::Rows;
+pub use runner::{EngineKind, Observer, RunError, UnknownEngine, run};
+pub use state::{State, StepError, Workload};
+pub use suite::{Suite, SuiteError};

@@ -1,0 +1,214 @@
+//! The engines that go by compiled rows: the world of `control`, its writes in a home's maps, and frames through the
+//! packet path.
+
+use crate::crossing::{Crossing, End};
+use crate::engine::{Answer, Engine, EngineError, Side};
+use crate::flow::Flow;
+use crate::home::{Fate, Home, Outcome};
+use crate::state::State;
+use crate::transition::Endpoints;
+use abi::event::FlowEvent;
+use abi::mark;
+use control::{Interface, World};
+use datapath::craft::Craft;
+use datapath::native::Hook;
+use l7::Matcher;
+use manifest::test::{Expect, WorkloadName};
+use policy::book::RuleId;
+use policy::rule::Direction;
+use std::collections::HashMap;
+
+/// Source ports of probes, those that clients have (RFC 6056); each probe has another, so that it is a flow of its own.
+const PORTS: std::ops::RangeInclusive<u16> = 32768..=u16::MAX - 1;
+
+/// Compiled rows in a home of the packet path. States are reached by the changes that lead there, as on a node.
+pub struct Rows<H> {
+    home: H,
+    world: World,
+    state: State,
+    endpoints: Endpoints,
+    matchers: HashMap<u32, Matcher>,
+    port: u16,
+}
+
+/// What one side's hook said of a frame that it let through.
+struct Said<'a> {
+    side: Side<'a>,
+    event: FlowEvent,
+    /// Whether the side asks the proxy about requests.
+    asks_proxy: bool,
+}
+
+impl<H: Home> Engine for Rows<H> {
+    fn name(&self) -> &'static str {
+        self.home.name()
+    }
+
+    fn prepare(&mut self, state: &State) -> Result<(), EngineError> {
+        let changes = self.endpoints.changes(&self.state, state);
+        let writes = self.world.apply(changes);
+        for (set, rules) in &writes.rule_sets {
+            let matcher = Matcher::new(rules).map_err(EngineError::failed("compiling HTTP rules"))?;
+            self.matchers.insert(*set, matcher);
+        }
+        self.home.write(&writes.now)?;
+        self.home.write(&writes.later)?;
+        writes.dead_rule_sets.iter().for_each(|set| drop(self.matchers.remove(set)));
+        self.state = state.clone();
+        Ok(())
+    }
+
+    fn ask(&mut self, crossing: &Crossing) -> Result<Answer, EngineError> {
+        if let Some(answer) = Answer::without_policy(crossing) {
+            return Ok(answer);
+        }
+        self.port = if self.port == *PORTS.end() { *PORTS.start() } else { self.port + 1 };
+        let flow = Flow::new(crossing, self.port);
+        let said = match self.send(crossing, flow.opening())? {
+            Ok(said) => said,
+            Err(refused) => return Ok(refused),
+        };
+        let proxied = said.iter().any(|said| said.asks_proxy);
+        if let Some(answer) = flow.answer().filter(|_| !proxied)
+            && let Err(refused) = self.send(&returning(crossing), answer)?
+        {
+            let reason = format!("the answer does not come back: {}", refused.reason);
+            return Ok(Answer { reason, ..refused });
+        }
+        Ok(self.judge_request(crossing, &said))
+    }
+}
+
+impl<H: Home> Rows<H> {
+    /// An engine over the maps of a home, which hold nothing yet.
+    pub fn new(home: H) -> Self {
+        Self {
+            home,
+            world: World::new(),
+            state: State::default(),
+            endpoints: Endpoints::default(),
+            matchers: HashMap::new(),
+            port: *PORTS.start(),
+        }
+    }
+
+    /// Sends a frame the way of a crossing: out of its source if that is a workload, then into its destination.
+    fn send<'a>(
+        &mut self,
+        crossing: &'a Crossing,
+        frame: Craft,
+    ) -> Result<Result<Vec<Said<'a>>, Answer>, EngineError> {
+        let mut said = Vec::new();
+        let (mut mark, mut bytes) = (0, frame.clone().frame());
+        if let End::Workload(name) = &crossing.from {
+            let Interface { index, mac, host_mac } = self.interface(name);
+            bytes = frame.link(mac, host_mac).frame();
+            let side = Side { direction: Direction::Egress, subject: name };
+            let outcome = self.home.run(Hook::FromWorkload, index, 0, &bytes)?;
+            match outcome.fate {
+                Fate::Drop(_) => return Ok(Err(self.refusal(side, &outcome))),
+                // The proxy opens the onward connection in the name of its client.
+                Fate::Proxy => mark = mark::FROM_PROXY,
+                Fate::Pass | Fate::Workload(_) => bytes.clone_from(&outcome.frame),
+            }
+            self.check_exit(crossing, outcome.fate)?;
+            said.extend(Said::new(side, &outcome));
+        }
+        if let End::Workload(name) = &crossing.to {
+            let Interface { index, .. } = self.interface(name);
+            let side = Side { direction: Direction::Ingress, subject: name };
+            let outcome = self.home.run(Hook::ToWorkload, index, mark, &bytes)?;
+            match outcome.fate {
+                Fate::Drop(_) => return Ok(Err(self.refusal(side, &outcome))),
+                Fate::Pass | Fate::Proxy => said.extend(Said::new(side, &outcome)),
+                Fate::Workload(_) => return Err(astray(crossing, "sent on at its destination's own door")),
+            }
+        }
+        Ok(Ok(said))
+    }
+
+    /// Whether what leaves a workload is delivered to whom it is for.
+    fn check_exit(&self, crossing: &Crossing, fate: Fate) -> Result<(), EngineError> {
+        match (fate, &crossing.to) {
+            (Fate::Workload(Some(index)), End::Workload(to)) if index != self.interface(to).index => {
+                Err(astray(crossing, "delivered to another workload"))
+            }
+            (Fate::Workload(_), End::Host | End::World) => {
+                Err(astray(crossing, "delivered to a workload, and it is for nobody here"))
+            }
+            (Fate::Pass, End::Workload(_)) => {
+                Err(astray(crossing, "left to the stack, and it is for a workload of this node"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks every rule set that applies, as the proxy does.
+    fn judge_request(&self, crossing: &Crossing, said: &[Said<'_>]) -> Answer {
+        crossing.with_request(|request| {
+            for Said { side, event, .. } in said.iter().filter(|said| said.asks_proxy) {
+                let refused = match &request {
+                    None => continue,
+                    Some(Err(refusal)) => refusal.reason,
+                    Some(Ok(request)) => match self.matchers.get(&event.l7) {
+                        None => "its rule set is not known",
+                        Some(matcher) if matcher.matches(request).is_none() => {
+                            "no HTTP rule allows the request"
+                        }
+                        Some(_) => continue,
+                    },
+                };
+                let rule = self.rule(event.rule);
+                return Answer { verdict: Expect::Deny, rule, reason: format!("{side}: {refused}") };
+            }
+            let Some(Said { side, event, .. }) = said.last() else {
+                return Answer::allow(None, "a packet of a flow that was allowed before");
+            };
+            let rule = self.rule(event.rule);
+            let by = match event.rule {
+                number if number == RuleId::LOCAL_HOST.0 => "a node may always speak to its own workloads",
+                number if number == RuleId::DEFAULT.0 => "nothing is enforced, or nothing refuses it",
+                _ => "a rule allows it",
+            };
+            Answer::allow(rule, format!("{side}: {by}"))
+        })
+    }
+
+    fn refusal(&self, side: Side<'_>, outcome: &Outcome) -> Answer {
+        let Fate::Drop(reason) = outcome.fate else { unreachable!("only what is dropped is refused") };
+        let rule = outcome.event.and_then(|event| self.rule(event.rule));
+        Answer { verdict: Expect::Drop, rule, reason: format!("{side}: {}", reason.describe()) }
+    }
+
+    fn rule(&self, number: u32) -> Option<String> {
+        self.world.enforcement().book().origin(RuleId(number)).map(ToString::to_string)
+    }
+
+    fn interface(&self, name: &WorkloadName) -> Interface {
+        self.endpoints.interface(name).expect("a crossing is of the state that the engine is in")
+    }
+}
+
+impl<'a> Said<'a> {
+    fn new(side: Side<'a>, outcome: &Outcome) -> Option<Self> {
+        let event = outcome.event?;
+        // What the proxy itself sends goes straight on, but the rule set of the second side applies too.
+        let asks_proxy = outcome.fate == Fate::Proxy || event.l7 != 0;
+        Some(Self { side, event, asks_proxy })
+    }
+}
+
+/// The crossing of what comes back.
+fn returning(crossing: &Crossing) -> Crossing {
+    Crossing {
+        from: crossing.to.clone(),
+        to: crossing.from.clone(),
+        source: crossing.destination,
+        destination: crossing.source,
+        sent: crossing.sent.clone(),
+    }
+}
+
+fn astray(crossing: &Crossing, what: &'static str) -> EngineError {
+    EngineError::Astray { from: crossing.source, to: crossing.destination, what }
+}

@@ -1,0 +1,198 @@
+//! Runs documents on engines, and tells each verdict as it is found.
+
+use crate::crossing::{Crossing, Name};
+use crate::engine::{Answer, Engine, EngineError};
+use crate::kernel::Kernel;
+use crate::model::Model;
+use crate::report::{Judged, Summary, Verdict};
+use crate::rows::Rows;
+use crate::state::State;
+use crate::suite::Suite;
+use datapath::native::Tables;
+use manifest::test::{PolicyTest, Probe, Step};
+use std::fmt;
+use std::str::FromStr;
+
+/// The engines, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EngineKind {
+    /// The reference: sets and loops, no compilation.
+    Model,
+    /// Compiled rows, the packet path natively.
+    Native,
+    /// The same rows and packets through the loaded programs.
+    Kernel,
+}
+
+/// Why a run ended early. The tests themselves have no fault that the engines' answers could show.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A step or probe of a test that cannot be taken.
+    #[error("test {test}, {place}: {message}")]
+    Test {
+        /// The test.
+        test: String,
+        /// The step, or the line of the probe.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// An engine that cannot answer.
+    #[error("engine {engine}: {source}")]
+    Engine {
+        /// The engine.
+        engine: EngineKind,
+        /// Why.
+        source: EngineError,
+    },
+}
+
+/// Is told what happens in a run.
+pub trait Observer {
+    /// A document is begun, after so many of so many.
+    fn begin(&mut self, name: &str, done: usize, all: usize);
+    /// A verdict was found.
+    fn verdict(&mut self, verdict: &Verdict);
+}
+
+impl EngineKind {
+    /// Makes an engine in the empty state.
+    pub fn open(self) -> Result<Box<dyn Engine>, RunError> {
+        Ok(match self {
+            Self::Model => Box::new(Model::default()),
+            Self::Native => Box::new(Rows::new(Tables::new())),
+            Self::Kernel => Box::new(Rows::new(
+                Kernel::open().map_err(|source| RunError::Engine { engine: self, source })?,
+            )),
+        })
+    }
+
+    /// The engines to use where none is named, and why the kernel is not among them.
+    pub fn usual() -> (Vec<Self>, Option<String>) {
+        match Self::Kernel.open() {
+            Ok(_) => (vec![Self::Model, Self::Native, Self::Kernel], None),
+            Err(error) => (vec![Self::Model, Self::Native], Some(error.to_string())),
+        }
+    }
+}
+
+/// Runs every document on every engine.
+pub fn run(suite: &Suite, engines: &[EngineKind], observer: &mut dyn Observer) -> Result<Summary, RunError> {
+    let mut summary = Summary::of(engines);
+    // An engine goes from one document's world to the next by changes, as within a document: loading the kernel's
+    // programs anew would take longer than most documents.
+    let mut engines = engines.iter().map(|&kind| Ok((kind, kind.open()?))).collect::<Result<Vec<_>, _>>()?;
+    for (done, document) in suite.documents.iter().enumerate() {
+        observer.begin(&document.name, done, suite.documents.len());
+        match &document.test {
+            Err(findings) => summary.leave_out(&document.name, findings),
+            Ok(test) => Run::of(test, &mut engines)?.steps(&mut summary, observer)?,
+        }
+    }
+    Ok(summary)
+}
+
+/// One document on its way through all engines.
+struct Run<'a> {
+    test: &'a PolicyTest,
+    engines: &'a mut [(EngineKind, Box<dyn Engine>)],
+    state: State,
+}
+
+impl<'a> Run<'a> {
+    fn of(test: &'a PolicyTest, engines: &'a mut [(EngineKind, Box<dyn Engine>)]) -> Result<Self, RunError> {
+        let mut run = Self { test, engines, state: State::default() };
+        run.prepare()?;
+        Ok(run)
+    }
+
+    fn prepare(&mut self) -> Result<(), RunError> {
+        for (kind, engine) in &mut *self.engines {
+            engine.prepare(&self.state).map_err(|source| RunError::Engine { engine: *kind, source })?;
+        }
+        Ok(())
+    }
+
+    fn steps(&mut self, summary: &mut Summary, observer: &mut dyn Observer) -> Result<(), RunError> {
+        summary.documents += 1;
+        for (number, step) in (1..).zip(&self.test.steps) {
+            let name = if step.name.is_empty() { format!("step {number}") } else { step.name.clone() };
+            self.state.take(step).map_err(|error| self.wrong(&name, &error))?;
+            let crossings = self.crossings(step)?;
+            self.prepare()?;
+            let mut answers = Vec::new();
+            for (kind, engine) in &mut *self.engines {
+                let failed = |source| RunError::Engine { engine: *kind, source };
+                answers.push((*kind, engine.ask_all(&crossings).map_err(failed)?));
+            }
+            for (index, (probe, crossing)) in step.probes.iter().zip(&crossings).enumerate() {
+                for (engine, answers) in &answers {
+                    let verdict = self.verdict(&name, probe, crossing, (*engine, &answers[index]));
+                    summary.count(&verdict);
+                    observer.verdict(&verdict);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn crossings(&self, step: &Step) -> Result<Vec<Crossing>, RunError> {
+        let crossing = |probe: &Probe| {
+            self.state
+                .crossing(probe)
+                .map_err(|error| self.wrong(&format!("probe in line {}", probe.line), &error))
+        };
+        step.probes.iter().map(crossing).collect()
+    }
+
+    fn verdict(
+        &self,
+        step: &str,
+        probe: &Probe,
+        crossing: &Crossing,
+        (engine, answer): (EngineKind, &Answer),
+    ) -> Verdict {
+        let (from, to) = (Name(probe.from.clone()), Name(probe.to.clone()));
+        let family = if crossing.source.is_ipv6() { " over IPv6" } else { "" };
+        Verdict {
+            test: self.test.name.clone(),
+            step: step.to_owned(),
+            probe: format!("{from} -> {to} {}{family}", crossing.sent),
+            engine,
+            expect: probe.expect.map(Judged),
+            verdict: Judged(answer.verdict),
+            rule: answer.rule.clone(),
+            reason: answer.reason.clone(),
+        }
+    }
+
+    fn wrong(&self, place: &str, error: &dyn fmt::Display) -> RunError {
+        RunError::Test { test: self.test.name.clone(), place: place.to_owned(), message: error.to_string() }
+    }
+}
+
+/// A name that is no engine's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no engine `{0}`; there are model, native and kernel")]
+pub struct UnknownEngine(String);
+
+impl FromStr for EngineKind {
+    type Err = UnknownEngine;
+
+    fn from_str(text: &str) -> Result<Self, UnknownEngine> {
+        [Self::Model, Self::Native, Self::Kernel]
+            .into_iter()
+            .find(|kind| kind.to_string() == text)
+            .ok_or_else(|| UnknownEngine(text.to_owned()))
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::Native => "native",
+            Self::Kernel => "kernel",
+        })
+    }
+}

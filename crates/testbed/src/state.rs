@@ -1,0 +1,199 @@
+//! What a PolicyTest document describes at one of its steps.
+
+use control::{Pool, PoolError};
+use identity::{Labels, filter};
+use manifest::NamedPort;
+use manifest::test::{Step, WorkloadName, WorkloadState};
+use policy::rule::{Cidr, Policy, PolicyId};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Namespaces, workloads, hosts outside and policies, as they are at one moment.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Labels of the namespaces that a test names; every other one exists without labels of its own.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// The workloads.
+    pub workloads: BTreeMap<WorkloadName, Workload>,
+    /// Addresses of the hosts outside the cluster.
+    pub externals: BTreeMap<String, Vec<IpAddr>>,
+    /// The policies in force.
+    pub policies: BTreeMap<PolicyId, Policy>,
+    pools: [Pool; 2],
+}
+
+/// A workload and its addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Its own labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its addresses: those given, otherwise one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// Its ports that have names.
+    pub named_ports: Vec<NamedPort>,
+}
+
+/// Why a step cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    /// A workload is to go away that is not there.
+    #[error("removeWorkloads: there is no workload {}/{}", .0.namespace, .0.name)]
+    NoWorkload(WorkloadName),
+    /// A policy is to go away that is not there.
+    #[error("delete: no policy {0} is in force")]
+    NoPolicy(PolicyId),
+    /// An address cannot be had.
+    #[error("workload {}/{}: {source}", .name.namespace, .name.name)]
+    Address {
+        /// The workload.
+        name: WorkloadName,
+        /// Why.
+        source: PoolError,
+    },
+}
+
+/// The node's own addresses; the first of the blocks that workloads without given addresses get theirs from.
+pub(crate) const HOST_ADDRESSES: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 200, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0, 0, 0, 1))];
+
+impl Default for State {
+    fn default() -> Self {
+        let pool = |address, length| {
+            let mut pool = Pool::new(Cidr::new(address, length).expect("the length is one of the family"));
+            pool.reserve(address).expect("nothing of a new pool is taken");
+            pool
+        };
+        let [v4, v6] = HOST_ADDRESSES;
+        Self {
+            namespaces: BTreeMap::new(),
+            workloads: BTreeMap::new(),
+            externals: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            pools: [pool(v4, 16), pool(v6, 64)],
+        }
+    }
+}
+
+impl State {
+    /// Takes the changes of a step, in their order.
+    pub fn take(&mut self, step: &Step) -> Result<(), StepError> {
+        for name in &step.remove_workloads {
+            let gone = self.workloads.remove(name).ok_or_else(|| StepError::NoWorkload(name.clone()))?;
+            self.release(&gone.addresses);
+        }
+        for namespace in &step.namespaces {
+            self.namespaces.insert(namespace.name.clone(), namespace.labels.clone());
+        }
+        for workload in &step.workloads {
+            self.admit(workload)
+                .map_err(|source| StepError::Address { name: workload.name.clone(), source })?;
+        }
+        for external in &step.externals {
+            self.externals.insert(external.name.clone(), external.addresses.clone());
+        }
+        if let Some(policies) = &step.policies {
+            self.policies.clear();
+            self.policies.extend(policies.iter().map(|policy| (policy.id.clone(), policy.clone())));
+        }
+        for id in &step.delete {
+            self.policies.remove(id).ok_or_else(|| StepError::NoPolicy(id.clone()))?;
+        }
+        self.policies.extend(step.apply.iter().map(|policy| (policy.id.clone(), policy.clone())));
+        Ok(())
+    }
+
+    /// The labels by which policies know a workload.
+    pub fn labels(&self, name: &WorkloadName, workload: &Workload) -> Labels {
+        let none = BTreeMap::new();
+        let namespace = self.namespaces.get(&name.namespace).unwrap_or(&none);
+        let namespace = namespace.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let own = workload.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        filter::relevant(&Labels::of_workload(&name.namespace, namespace, own))
+    }
+
+    /// A workload that is named again keeps the addresses and ports that are not: it is the same one, relabelled.
+    fn admit(&mut self, given: &WorkloadState) -> Result<(), PoolError> {
+        let known = self.workloads.remove(&given.name).unwrap_or_default();
+        let addresses = match (given.addresses.is_empty(), known.addresses.is_empty()) {
+            (true, false) => known.addresses,
+            (true, true) => self.pools.iter_mut().map(Pool::take).collect::<Result<_, _>>()?,
+            (false, _) => {
+                self.release(&known.addresses);
+                self.reserve(&given.addresses)?;
+                given.addresses.clone()
+            }
+        };
+        let named_ports =
+            if given.named_ports.is_empty() { known.named_ports } else { given.named_ports.clone() };
+        let workload = Workload { labels: given.labels.clone(), addresses, named_ports };
+        self.workloads.insert(given.name.clone(), workload);
+        Ok(())
+    }
+
+    fn reserve(&mut self, addresses: &[IpAddr]) -> Result<(), PoolError> {
+        for &address in addresses {
+            if self.workloads.values().any(|workload| workload.addresses.contains(&address)) {
+                return Err(PoolError::Taken(address));
+            }
+            self.pools.iter_mut().try_for_each(|pool| pool.reserve(address))?;
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, addresses: &[IpAddr]) {
+        for pool in &mut self.pools {
+            addresses.iter().for_each(|&address| pool.release(address));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> WorkloadName {
+        WorkloadName { namespace: "default".into(), name: name.into() }
+    }
+
+    fn workload(of: &str, addresses: &[&str]) -> Step {
+        let workload = WorkloadState {
+            name: name(of),
+            labels: BTreeMap::new(),
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            named_ports: vec![],
+        };
+        Step { workloads: vec![workload], ..Step::default() }
+    }
+
+    fn addresses(state: &State, of: &str) -> Vec<String> {
+        state.workloads[&name(of)].addresses.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_workload_without_addresses_gets_one_of_each_family_and_keeps_them() {
+        let mut state = State::default();
+        state.take(&workload("a", &[])).unwrap();
+        assert_eq!(addresses(&state, "a"), ["10.200.0.2", "fd00:200::2"]);
+        state.take(&workload("b", &["10.200.0.3"])).unwrap();
+        state.take(&workload("c", &[])).unwrap();
+        assert_eq!(addresses(&state, "c"), ["10.200.0.4", "fd00:200::3"]);
+        state.take(&workload("a", &[])).unwrap();
+        assert_eq!(addresses(&state, "a"), ["10.200.0.2", "fd00:200::2"]);
+    }
+
+    #[test]
+    fn no_two_workloads_have_one_address() {
+        let mut state = State::default();
+        state.take(&workload("a", &["10.0.0.1"])).unwrap();
+        let error = state.take(&workload("b", &["10.0.0.1"])).unwrap_err();
+        assert_eq!(error.to_string(), "workload default/b: address 10.0.0.1 is taken already");
+        state.take(&workload("a", &["10.0.0.1"])).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_go_away() {
+        let mut state = State::default();
+        let error = state.take(&Step { remove_workloads: vec![name("a")], ..Step::default() }).unwrap_err();
+        assert_eq!(error, StepError::NoWorkload(name("a")));
+    }
+}

@@ -1,0 +1,98 @@
+//! Files of PolicyTest documents, read from paths that people type.
+
+use manifest::Diagnostic;
+use manifest::test::Document;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// What the files of a directory that hold tests end in.
+const ENDINGS: [&str; 3] = [".test.yaml", ".test.yml", ".test.json"];
+
+/// The documents of some files, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Suite {
+    /// The documents.
+    pub documents: Vec<Document>,
+    /// What is worth knowing about them.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Why the input cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum SuiteError {
+    /// A path cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory without tests.
+    #[error("{}: no file here ends in .test.yaml, .test.yml or .test.json", .0.display())]
+    NoTests(PathBuf),
+    /// Files that are wrong; every finding of every file.
+    #[error("{}", lines(.0))]
+    Wrong(Vec<Diagnostic>),
+}
+
+impl Suite {
+    /// Reads files, and all tests of directories.
+    pub fn read(paths: &[PathBuf]) -> Result<Self, SuiteError> {
+        let mut suite = Self::default();
+        let mut wrong = Vec::new();
+        for path in paths {
+            for file in files(path)? {
+                match parse(&file)? {
+                    Ok(tests) => {
+                        suite.documents.extend(tests.documents);
+                        suite.warnings.extend(tests.warnings);
+                    }
+                    Err(findings) => wrong.extend(findings),
+                }
+            }
+        }
+        if wrong.is_empty() { Ok(suite) } else { Err(SuiteError::Wrong(wrong)) }
+    }
+}
+
+/// A file as its tests, or what is wrong with it; paths in it are relative to it.
+fn parse(file: &Path) -> Result<Result<manifest::test::Tests, Vec<Diagnostic>>, SuiteError> {
+    let text = fs::read_to_string(file).map_err(|error| unreadable(file, error))?;
+    let directory = file.parent().unwrap_or(Path::new(""));
+    let mut load = |path: &str| fs::read_to_string(directory.join(path));
+    Ok(manifest::test::parse(&file.display().to_string(), &text, &mut load))
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>, SuiteError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    collect(path, &mut found)?;
+    found.sort();
+    if found.is_empty() { Err(SuiteError::NoTests(path.to_owned())) } else { Ok(found) }
+}
+
+fn collect(directory: &Path, found: &mut Vec<PathBuf>) -> Result<(), SuiteError> {
+    for entry in fs::read_dir(directory).map_err(|error| unreadable(directory, error))? {
+        let entry = entry.map_err(|error| unreadable(directory, error))?;
+        let kind = entry.file_type().map_err(|error| unreadable(directory, error))?;
+        let name = entry.file_name();
+        // A link to a directory may lead back here; it is not followed.
+        if kind.is_dir() {
+            collect(&entry.path(), found)?;
+        } else if ENDINGS.iter().any(|ending| name.to_string_lossy().ends_with(ending)) {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(path: &Path, source: io::Error) -> SuiteError {
+    SuiteError::Unreadable { path: path.to_owned(), source }
+}
+
+fn lines(findings: &[Diagnostic]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
