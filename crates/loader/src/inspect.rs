@@ -1,7 +1,7 @@
 //! What is loaded and attached on this machine, whoever did it: what `nexin bpf` shows.
 
 use crate::sys::{self, TcxPoint};
-use crate::{clsact, shape};
+use crate::{clsact, pin, shape};
 use aya::maps::MapInfo;
 use aya::programs::ProgramInfo;
 use netlink::Socket;
@@ -10,6 +10,7 @@ use netlink::message::link::{LinkAttribute, LinkMessage, LinkXdp};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 /// A program in the kernel.
@@ -128,6 +129,14 @@ pub fn maps() -> Result<Vec<Map>, InspectError> {
         .map(|info| info.map(|info| Map::of(&info)))
         .collect::<Result<_, _>>()
         .map_err(failed)
+}
+
+/// Numbers of the maps that are pinned under a directory ([`crate::pin_directory`]); none where there is no directory.
+pub fn pinned_maps(directory: &Path) -> Result<Vec<u32>, InspectError> {
+    const WHAT: &str = "pinned maps";
+    let paths = pin::pins(&pin::maps(directory)).map_err(failed(WHAT))?;
+    let number = |path| MapInfo::from_pin(path).map(|info| info.id());
+    paths.into_iter().map(number).collect::<Result<_, _>>().map_err(failed(WHAT))
 }
 
 /// The programs at every interface of this network namespace.

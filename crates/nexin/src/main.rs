@@ -10,6 +10,7 @@ mod log;
 mod outcome;
 mod session;
 mod table;
+mod verdict;
 
 use arguments::Arguments;
 use clap::Parser;

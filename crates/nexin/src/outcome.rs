@@ -43,7 +43,7 @@ pub(crate) fn exit_code(result: anyhow::Result<Outcome>, session: &Session) -> E
         Err(error) if is_broken_pipe(&error) => 0,
         Err(error) if error.is::<Interrupted>() => Interrupted::EXIT_CODE,
         Err(error) => {
-            session.print_error(&format!("{error:#}"));
+            session.print_error(&api::sentence(error.as_ref()));
             match error.downcast_ref::<NotStarted>() {
                 Some(error) => error.exit_code(),
                 None if is_bad_input(&error) => 2,

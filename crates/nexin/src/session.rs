@@ -88,6 +88,11 @@ impl Session {
         paint(text, tone, self.colors(&io::stdout()))
     }
 
+    /// What `--color` is for a command whose output is shown by this one.
+    pub(crate) fn color_of_children(&self) -> &'static str {
+        if self.colors(&io::stdout()) { "always" } else { "never" }
+    }
+
     /// Whether the lines of flows have colours.
     pub(crate) fn flow_paint(&self) -> flow::Paint {
         if self.colors(&io::stdout()) { flow::Paint::Ansi } else { flow::Paint::Plain }

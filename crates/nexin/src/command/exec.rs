@@ -1,8 +1,9 @@
 //! `nexin exec`: runs a command inside a workload that runs already.
 
 use crate::inside::{self, Signals};
-use crate::outcome::{BadInput, Outcome};
+use crate::outcome::Outcome;
 use crate::session::Session;
+use anyhow::anyhow;
 use api::Request;
 use api::view::{Endpoint, Service};
 use clap::Args;
@@ -35,13 +36,13 @@ impl Exec {
 }
 
 /// The workload that is named, in `default` where no namespace is.
-fn find<'a>(endpoints: &'a [Endpoint], named: &str) -> Result<&'a Endpoint, BadInput> {
+fn find<'a>(endpoints: &'a [Endpoint], named: &str) -> anyhow::Result<&'a Endpoint> {
     let (namespace, name) = named.split_once('/').unwrap_or(("default", named));
     endpoints.iter().find(|endpoint| endpoint.namespace == namespace && endpoint.name == name).ok_or_else(
         || {
             let known: Vec<_> =
                 endpoints.iter().map(|known| format!("{}/{}", known.namespace, known.name)).collect();
-            BadInput(format!("there is no workload {namespace}/{name}; there are: {}", known.join(", ")))
+            anyhow!("there is no workload {namespace}/{name}; there are: {}", known.join(", "))
         },
     )
 }

@@ -1,7 +1,7 @@
 //! Where to look: in which network namespace, and at whose pinned maps.
 
-use crate::outcome::BadInput;
 use crate::session::Session;
+use anyhow::Context;
 use api::Request;
 use api::view::Status;
 use clap::Args;
@@ -35,12 +35,11 @@ impl Pins {
         };
         let default = || agent::Config::default().paths().pins();
         let directory = self.pins.or_else(told).unwrap_or_else(default);
-        Pinned::open(&directory).map_err(|error| {
-            BadInput(format!(
-                "no maps can be opened under {}: {error}; has an agent run here? --pins names another directory",
-                directory.display()
-            ))
-            .into()
+        Pinned::open(&directory).with_context(|| {
+            let place = directory.display();
+            format!(
+                "no maps can be opened under {place}; has an agent run here? --pins names another directory"
+            )
         })
     }
 }
@@ -49,7 +48,6 @@ impl Place {
     /// The programs at its interfaces.
     pub(super) fn attachments(&self) -> anyhow::Result<Vec<Attachment>> {
         let Some(name) = &self.netns else { return Ok(inspect::attachments()?) };
-        let namespace = Namespace::open(name).map_err(|error| BadInput(error.to_string()))?;
-        Ok(namespace.enter(inspect::attachments)??)
+        Ok(Namespace::open(name)?.enter(inspect::attachments)??)
     }
 }

@@ -17,7 +17,7 @@ use crate::session::Session;
 use clap::Args;
 use flow::Flow;
 use node::Node;
-use play::{Step, play};
+use play::{Audience, Step, play};
 use script::SCENES;
 use serde::Serialize;
 use std::path::Path;
@@ -49,7 +49,7 @@ struct Report<'a> {
     milliseconds: u128,
     kernel: String,
     steps: &'a [Step],
-    flows: &'a [Flow],
+    flows: Vec<Flow>,
 }
 
 impl Demo {
@@ -58,33 +58,24 @@ impl Demo {
             Node::down()?;
             return Ok(Outcome::Holds);
         }
-        let interrupt = Interrupt::watch()?;
         let begin = Instant::now();
-        let mut node = Node::start(interrupt)?;
-        let transcript = Transcript(session);
-        let steps = if session.is_json() {
-            play(SCENES, &mut node, &mut Silent)?
-        } else {
-            play(SCENES, &mut node, &mut Transcript(session))?
-        };
-        let flows = node.flows()?;
+        let interrupt = Interrupt::watch()?;
+        let (mut transcript, mut silent) = (Transcript(session), Silent);
+        let audience: &mut dyn Audience = if session.is_json() { &mut silent } else { &mut transcript };
+        audience.scene("A node of the demo's own: a network namespace, and an agent in it")?;
+        let mut node = Node::start(interrupt, session.color_of_children())?;
+        let steps = play(SCENES, &mut node, audience)?;
         let held = steps.iter().all(|step| step.held);
-        let took = begin.elapsed();
         if session.is_json() {
             let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-            session.print_json(&Report {
-                held,
-                milliseconds: took.as_millis(),
-                kernel,
-                steps: &steps,
-                flows: &flows,
-            })?;
+            let (steps, flows) = (&steps, node.flows()?);
+            let milliseconds = begin.elapsed().as_millis();
+            session.print_json(&Report { held, milliseconds, kernel, steps, flows })?;
         } else {
-            transcript.flows(&flows)?;
-            transcript.end(&steps, took)?;
+            transcript.end(&steps, begin.elapsed())?;
         }
         if self.keep {
-            node.keep();
+            node.keep()?;
             invite(session, node.socket())?;
         }
         Ok(if held { Outcome::Holds } else { Outcome::Fails })

@@ -26,6 +26,8 @@ const NAMESPACE: &str = "nexin-demo-node";
 const PREFIX: &str = "nexin-demo-";
 /// Everything else that is made, but for what is pinned in the BPF file system.
 const DIRECTORY: &str = "/run/nexin-demo";
+/// There where a demo was kept, so that the next one does not take it for one that crashed.
+const KEPT: &str = "/run/nexin-demo/stays-up";
 /// Held by the one demo that plays.
 const LOCK: &str = "/run/nexin-demo.lock";
 /// How long an agent may take to answer.
@@ -37,6 +39,8 @@ pub(super) struct Node {
     program: PathBuf,
     socket: PathBuf,
     interrupt: Interrupt,
+    /// What the commands are told of colours.
+    color: &'static str,
     agent: Option<Child>,
     kept: bool,
     _lock: File,
@@ -44,12 +48,14 @@ pub(super) struct Node {
 
 impl Node {
     /// Removes what an earlier demo left behind, and sets a node up.
-    pub(super) fn start(interrupt: Interrupt) -> anyhow::Result<Self> {
+    pub(super) fn start(interrupt: Interrupt, color: &'static str) -> anyhow::Result<Self> {
         let lock = lock()?;
+        let is_kept = Path::new(KEPT).exists();
+        anyhow::ensure!(!is_kept, "a demo was kept up; end it first: nexin demo --down");
         remove()?;
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let socket = Path::new(DIRECTORY).join("agent.sock");
-        let mut node = Self { program, socket, interrupt, agent: None, kept: false, _lock: lock };
+        let mut node = Self { program, socket, interrupt, color, agent: None, kept: false, _lock: lock };
         node.write_files()?;
         let namespace = Namespace::create(NAMESPACE)?;
         node.start_agent(&namespace)?;
@@ -62,9 +68,11 @@ impl Node {
         remove()
     }
 
-    /// Leaves everything as it is when this value is dropped.
-    pub(super) fn keep(&mut self) {
+    /// Leaves everything as it is when this value is dropped, until [`Self::down`].
+    pub(super) fn keep(&mut self) -> anyhow::Result<()> {
+        File::create(KEPT).with_context(|| format!("cannot make {KEPT}"))?;
         self.kept = true;
+        Ok(())
     }
 
     /// Where its agent listens.
@@ -135,7 +143,13 @@ impl Node {
         // The script says `nexin` where a workload's command is this program too.
         let words = words.iter().map(|word| if *word == "nexin" { own.as_ref() } else { word });
         let mut command = Command::new(&self.program);
-        command.arg("--socket").arg(&self.socket).args(words).current_dir(DIRECTORY).stdin(Stdio::null());
+        command
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(["--color", self.color])
+            .args(words)
+            .current_dir(DIRECTORY)
+            .stdin(Stdio::null());
         let output = command.output().with_context(|| format!("cannot run {own}"))?;
         self.interrupt.check()?;
         Ok(output)
@@ -199,8 +213,11 @@ fn lock() -> anyhow::Result<File> {
 
 /// Removes everything that a demo makes; that there is nothing is not an error.
 fn remove() -> anyhow::Result<()> {
+    let pins = loader::pin_directory(INSTANCE);
+    let maps = loader::inspect::pinned_maps(&pins)?;
     sweep::namespaces(PREFIX)?;
-    loader::remove_pins(&loader::pin_directory(INSTANCE))?;
+    loader::remove_pins(&pins)?;
+    sweep::await_maps(&maps)?;
     sweep::directory(Path::new(DIRECTORY))
 }
 

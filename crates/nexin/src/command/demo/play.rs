@@ -83,7 +83,7 @@ const STARTING: Duration = Duration::from_secs(3);
 pub(super) fn play(
     scenes: &'static [Scene],
     stage: &mut impl Stage,
-    audience: &mut impl Audience,
+    audience: &mut dyn Audience,
 ) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for scene in scenes {

@@ -98,6 +98,10 @@ pub(super) const SCENES: &[Scene] = &[
             Act::Fetch { from: "app3", path: "/public", expect: Expect::Silence },
         ],
     },
+    Scene {
+        title: "What the kernel and the proxy saw of that",
+        acts: &[Act::Nexin(&["observe", "--to-port", "80", "--last", "12"])],
+    },
 ];
 
 impl Expect {

@@ -10,10 +10,14 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use workload::Node;
 
 /// How long a killed process may take to be gone.
 const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+
+/// How long the kernel may take to free a map.
+const FREEING: Duration = Duration::from_secs(2);
 
 /// Ends everything in the network namespaces whose names begin so, and removes these.
 pub(super) fn namespaces(prefix: &str) -> anyhow::Result<()> {
@@ -29,6 +33,16 @@ pub(super) fn directory(path: &Path) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Waits until maps that nobody holds any more are gone: the kernel frees them a little later.
+pub(super) fn await_maps(maps: &[u32]) -> anyhow::Result<()> {
+    let until = Instant::now() + FREEING;
+    while loader::inspect::maps()?.iter().any(|map| maps.contains(&map.id)) {
+        anyhow::ensure!(Instant::now() < until, "someone else still holds maps of the demo");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
 }
 
 /// Waits until a process that was killed is gone: until then it holds what it had open.

@@ -1,8 +1,8 @@
-//! The demo as a person sees it: what is typed, what came of it, which rule decided, and the flows.
+//! The demo as a person sees it: what is typed, what came of it, and which rule decided.
 
 use super::play::{Audience, Probe, Step};
 use crate::session::{Session, Tone};
-use flow::Flow;
+use crate::verdict;
 use std::time::Duration;
 
 /// Prints each step as it is played.
@@ -40,22 +40,9 @@ impl Audience for Transcript<'_> {
 impl Transcript<'_> {
     /// What happened, and why.
     fn decision(&self, probe: &Probe) -> String {
-        let tone = if probe.verdict == "allow" { Tone::Good } else { Tone::Bad };
         let status = probe.status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
-        let rule = probe.rule.as_ref().map(|rule| format!("by {rule}: ")).unwrap_or_default();
-        let why = self.0.paint(Tone::Faint, &format!("{rule}{}", probe.reason));
-        format!("{}{status} {why}", self.0.paint(tone, probe.verdict))
-    }
-
-    /// Prints the flows, as `nexin observe` does.
-    pub(super) fn flows(&self, flows: &[Flow]) -> anyhow::Result<()> {
-        let title = "What the kernel and the proxy saw";
-        self.0.print_line(&format!("\n{}", self.0.paint(Tone::Strong, &format!("# {title}"))))?;
-        self.0.print_line("$ nexin observe --to-port 80")?;
-        for flow in flows {
-            self.0.print_line(&flow::line(flow, self.0.flow_paint()))?;
-        }
-        Ok(())
+        let why = self.0.paint(Tone::Faint, verdict::reason(&probe.policy, &probe.reason));
+        format!("{}{status}: {why}", verdict::painted(self.0, probe.verdict))
     }
 
     /// Prints how it went.
@@ -117,18 +104,18 @@ mod tests {
             status: Some(403),
             policy: policy.into(),
             rule: Some("CiliumNetworkPolicy/default/rule1 spec.ingress[0]".into()),
-            reason: "no HTTP rule allows GET /private".into(),
+            reason: "deny: rule1 spec.ingress[0] does not allow the request".into(),
         };
         Step { scene: "", typed: String::new(), output: String::new(), held: false, probe: Some(probe) }
     }
 
     #[test]
-    fn a_decision_names_verdict_status_rule_and_reason() {
+    fn a_decision_names_verdict_status_and_reason() {
         let session = Session::new(Global { socket: None, output: Output::Text, color: Color::Never });
         let step = probe("deny", "deny", "deny");
         assert_eq!(
             Transcript(&session).decision(&step.probe.unwrap()),
-            "deny (HTTP 403) by CiliumNetworkPolicy/default/rule1 spec.ingress[0]: no HTTP rule allows GET /private"
+            "deny (HTTP 403): rule1 spec.ingress[0] does not allow the request"
         );
     }
 

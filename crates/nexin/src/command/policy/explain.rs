@@ -1,7 +1,8 @@
 //! `nexin policy explain`: what policy says of a connection or request, and which rules say so.
 
 use crate::outcome::Outcome;
-use crate::session::{Session, Tone};
+use crate::session::Session;
+use crate::verdict;
 use api::view::{Explanation, Side};
 use api::{HttpProbe, Probe, Request};
 use clap::Args;
@@ -71,26 +72,26 @@ fn request(line: RequestLine, headers: Vec<(String, String)>) -> HttpProbe {
 }
 
 fn lines(session: &Session, explanation: &Explanation) -> Vec<String> {
-    let mut lines = vec![verdict(session, &explanation.verdict)];
+    let mut lines = vec![verdict::painted(session, &explanation.verdict)];
     for side in &explanation.sides {
         lines.push(heading(session, side));
         for considered in &side.considered {
             let sign = if considered.applies { "+" } else { "-" };
-            lines.push(format!("    {sign} {}: {}", considered.rule, considered.why));
+            // Most reasons begin with the rule's name, which stands before them already.
+            let why = considered
+                .why
+                .strip_prefix(&considered.rule)
+                .map_or(considered.why.as_str(), str::trim_start);
+            lines.push(format!("    {sign} {}: {why}", considered.rule));
         }
     }
     lines
 }
 
 fn heading(session: &Session, side: &Side) -> String {
-    let by = side.rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
-    let verdict = verdict(session, &side.verdict);
-    format!("  {} of {}: {verdict}{by}: {}", side.direction, side.subject, side.reason)
-}
-
-fn verdict(session: &Session, verdict: &str) -> String {
-    let tone = if verdict == "allow" { Tone::Good } else { Tone::Bad };
-    session.paint(tone, verdict)
+    let Side { direction, subject, verdict, reason, .. } = side;
+    let painted = verdict::painted(session, verdict);
+    format!("  {direction} of {subject}: {painted}: {}", verdict::reason(verdict, reason))
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
