@@ -226,8 +226,8 @@ impl Agent {
         }
         let applied = self.with_addresses(changes).and_then(|changes| self.kernel.apply(changes));
         if let Err(error) = &applied {
-            tracing::error!(error = format!("{error:#}"), file, "not in force");
-            self.objects.unreadable(file, &format!("{error:#}"));
+            tracing::error!(error = api::sentence(error.as_ref()), file, "not in force");
+            self.objects.unreadable(file, &api::sentence(error.as_ref()));
         }
         applied.and_then(|()| self.remember()).is_ok()
     }
@@ -256,14 +256,14 @@ impl Agent {
     fn look_after(&mut self) {
         if let Err(error) = self.supervisor.ensure() {
             // Until it runs, what policy sends to it is dropped.
-            tracing::error!(error = format!("{error:#}"), "there is no proxy");
+            tracing::error!(error = api::sentence(error.as_ref()), "there is no proxy");
         }
         let orphan = |workload: &&Workload| workload.owner.is_some_and(|owner| !owner.is_alive());
         let orphans: Vec<u32> =
             self.state.workloads.iter().filter(orphan).map(|workload| workload.id).collect();
         for id in orphans {
             if let Err(error) = self.remove_workload(id) {
-                tracing::error!(error = format!("{error:#}"), "a workload whose owner ended stays");
+                tracing::error!(error = api::sentence(error.as_ref()), "a workload whose owner ended stays");
             }
         }
     }

@@ -96,7 +96,7 @@ impl Kernel {
             Ok(self.loaded.apply(&writes.later)?)
         });
         if let Err(error) = repaired {
-            tracing::error!(error = format!("{error:#}"), "a change could not be taken back whole");
+            tracing::error!(error = api::sentence(error.as_ref()), "a change could not be taken back whole");
         }
     }
 

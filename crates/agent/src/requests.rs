@@ -107,11 +107,11 @@ fn value(view: &impl Serialize) -> Answer {
 }
 
 fn internal(error: anyhow::Error) -> Failure {
-    Failure::new(Cause::Internal, format!("{error:#}"))
+    Failure::new(Cause::Internal, api::sentence(error.as_ref()))
 }
 
 fn invalid(error: anyhow::Error) -> Failure {
-    Failure::new(Cause::Invalid, format!("{error:#}"))
+    Failure::new(Cause::Invalid, api::sentence(error.as_ref()))
 }
 
 #[cfg(test)]

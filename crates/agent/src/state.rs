@@ -13,8 +13,8 @@ use std::path::Path;
 pub(crate) struct State {
     /// The workloads of the node.
     pub workloads: Vec<Workload>,
-    /// Identity numbers and the labels they stand for, each `source:key=value`.
-    pub identities: Vec<(u32, Vec<(String, String, String)>)>,
+    /// Identity numbers and the labels they stand for.
+    pub identities: Vec<(u32, Vec<StoredLabel>)>,
     /// The identity number that is tried next.
     pub next_identity: Option<u32>,
     /// Addresses of services, by `namespace/name`.
@@ -22,6 +22,9 @@ pub(crate) struct State {
     /// The highest endpoint number that was given out.
     pub last_endpoint: u32,
 }
+
+/// Source, key and value of a label.
+pub(crate) type StoredLabel = (String, String, String);
 
 /// A workload and how it is wired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -65,7 +65,7 @@ impl Wiring {
         ];
         for error in results.into_iter().filter_map(Result::err) {
             tracing::warn!(
-                error = format!("{error:#}"),
+                error = api::sentence(error.as_ref()),
                 workload = workload.wanted.name,
                 "not all of a workload could be removed"
             );

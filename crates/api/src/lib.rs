@@ -167,6 +167,21 @@ pub enum Cause {
     Internal,
 }
 
+/// An error and its causes in one line; what a cause says is left out where the error has said it already.
+pub fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !said.contains(&more) {
+            said.push_str(": ");
+            said.push_str(&more);
+        }
+        cause = error.source();
+    }
+    said
+}
+
 impl Failure {
     /// A failure with one message.
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
@@ -185,6 +200,15 @@ impl std::error::Error for Failure {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let cause = || std::io::Error::other("file exists");
+        let terse = CallError::Garbled { socket: "/s".into(), message: "x".into() };
+        let wordy = CallError::Unreachable { socket: "/s".into(), source: cause() };
+        assert!(sentence(&terse).ends_with(": x"));
+        assert_eq!(sentence(&wordy).matches("file exists").count(), 1);
+    }
 
     #[test]
     fn requests_are_one_line_with_their_version() {

@@ -100,6 +100,8 @@ fn pass(
         row.epoch = subject.config.epoch;
         row.rule = ruling.rule;
         row.peer_identity = subject.peer.identity;
+        // A flow that went through the proxy goes on through it, also when policy asks nothing of its requests any more.
+        row.l7 = 0;
         if ruling.action == action::REDIRECT {
             row.flags |= flag::PROXIED;
             row.l7 = ruling.l7;

@@ -187,7 +187,8 @@ impl Network {
         }
     }
 
-    /// Gives an interface an address, at once and without asking the link whether another has it.
+    /// Gives an interface an address, at once and without asking the link whether another has it; that it has it
+    /// already is fine.
     pub fn add_address(&mut self, interface: u32, address: IpAddr, prefix: u8) -> Result<(), NetworkError> {
         let mut request = AddressMessage::default();
         request.header.family = family(address);
@@ -199,7 +200,7 @@ impl Network {
             request.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         let what = || format!("address {address}/{prefix} at interface {interface}");
-        self.change(Message::NewAddress(request), NLM_F_CREATE | NLM_F_EXCL, what)
+        self.change(Message::NewAddress(request), NLM_F_CREATE | NLM_F_REPLACE, what)
     }
 
     /// Adds a route, or replaces the one to the same destination.

@@ -1,0 +1,152 @@
+//! A whole node: agent, proxy, workloads and packet path, through restarts, crashes and bad input.
+
+#[path = "node/bed.rs"]
+mod bed;
+
+use bed::{Bed, eventually};
+
+/// Only `client` may connect to `server`, on port 80.
+const CONNECTIONS: &str = r#"
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: connections}
+spec:
+  podSelector: {matchLabels: {app: server}}
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: client}}}]
+    ports: [{port: 80}]
+"#;
+
+/// Only `client` may connect to `server`, and only ask for /public.
+const REQUESTS: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: requests}
+spec:
+  endpointSelector: {matchLabels: {app: server}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: client}}]
+    toPorts:
+    - ports: [{port: "80", protocol: TCP}]
+      rules: {http: [{method: GET, path: /public}]}
+"#;
+
+#[test]
+#[ignore = "needs root"]
+fn without_an_agent_traffic_flows_on_under_the_same_policy() {
+    let mut bed = Bed::new("a");
+    let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));
+    bed.apply(CONNECTIONS);
+    let mut open = client.connect(&server).unwrap();
+    assert_eq!(open.fetch("/"), Some(200));
+    bed.kill();
+    for _ in 0..2 {
+        assert_eq!(open.fetch("/"), Some(200), "a connection from before");
+        assert_eq!(client.fetch(&server, "/"), Some(200), "a new connection");
+        assert_eq!(other.fetch(&server, "/"), None, "what policy closes stays closed");
+        if bed.try_start() {
+            let status = bed.status();
+            assert_eq!((status.endpoints, status.policies), (3, 1), "{status:?}");
+        }
+    }
+    bed.delete("NetworkPolicy/default/connections");
+    assert_eq!(other.fetch(&server, "/"), Some(200));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_proxy_that_is_killed_opens_nothing_and_comes_back() {
+    let mut bed = Bed::new("b");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    assert_eq!(client.fetch(&server, "/public"), Some(200));
+    assert_eq!(client.fetch(&server, "/private"), Some(403));
+    let proxy = bed.status().proxy.unwrap();
+    bed.kill();
+    assert_eq!(client.fetch(&server, "/private"), Some(403), "the proxy needs no agent");
+    end(proxy);
+    assert_eq!(client.fetch(&server, "/public"), None);
+    assert_eq!(client.fetch(&server, "/private"), None);
+    assert_eq!(server.fetch(&client, "/"), Some(200), "what needs no proxy goes on");
+    bed.start();
+    assert_eq!(eventually(|| client.fetch(&server, "/public")), Some(200));
+    assert_eq!(client.fetch(&server, "/private"), Some(403));
+    end(bed.status().proxy.unwrap());
+    assert_eq!(eventually(|| client.fetch(&server, "/public")), Some(200), "the agent starts it again");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_broken_file_changes_nothing_and_a_restart_neither() {
+    let mut bed = Bed::new("c");
+    let (server, other) = (bed.workload("server"), bed.workload("other"));
+    bed.write_policy("a.yaml", CONNECTIONS);
+    assert!(eventually(|| (bed.status().policies == 1).then_some(())).is_some());
+    assert_eq!(other.fetch(&server, "/"), None);
+    bed.write_policy("a.yaml", &CONNECTIONS.replace("ingress:", "ingres:"));
+    let problem = eventually(|| bed.status().problems.first().cloned()).unwrap();
+    assert!(problem.contains("a.yaml:7:3") && problem.contains("`ingres`"), "{problem}");
+    assert_eq!(other.fetch(&server, "/"), None);
+    bed.kill();
+    bed.start();
+    assert_eq!(bed.status().policies, 1);
+    assert_eq!(other.fetch(&server, "/"), None);
+    bed.write_policy("a.yaml", &CONNECTIONS.replace("app: client", "app: other"));
+    assert_eq!(eventually(|| other.fetch(&server, "/")), Some(200));
+    assert_eq!(bed.status().problems, Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_change_of_policy_reaches_connections_that_are_open() {
+    let bed = Bed::new("d");
+    let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));
+    let (mut allowed, mut refused) = (client.connect(&server).unwrap(), other.connect(&server).unwrap());
+    assert_eq!((allowed.fetch("/"), refused.fetch("/")), (Some(200), Some(200)));
+    bed.apply(CONNECTIONS);
+    assert_eq!(allowed.fetch("/"), Some(200));
+    assert_eq!(refused.fetch("/"), None);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_change_of_requests_reaches_connections_that_are_open() {
+    let bed = Bed::new("e");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    let mut open = client.connect(&server).unwrap();
+    assert_eq!((open.fetch("/public"), open.fetch("/private")), (Some(200), Some(403)));
+    bed.apply(&REQUESTS.replace("/public", "/private"));
+    assert_eq!((open.fetch("/public"), open.fetch("/private")), (Some(403), Some(200)));
+    bed.delete("CiliumNetworkPolicy/default/requests");
+    assert_eq!((open.fetch("/public"), open.fetch("/private")), (Some(200), Some(200)));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_service_reaches_its_backends_in_both_families() {
+    let bed = Bed::new("f");
+    let (_server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  selector: {app: server}\n  ports: [{port: 8080, targetPort: 80}]\n",
+    );
+    for address in ["10.96.0.1:8080", "[fd00:10:96::1]:8080"] {
+        let mut connection = client.connect_to(address.parse().unwrap()).expect(address);
+        assert_eq!(connection.fetch("/"), Some(200), "{address}");
+    }
+    bed.apply(REQUESTS);
+    for address in ["10.96.0.1:8080", "[fd00:10:96::1]:8080"] {
+        let mut connection = client.connect_to(address.parse().unwrap()).expect(address);
+        assert_eq!(
+            (connection.fetch("/public"), connection.fetch("/x")),
+            (Some(200), Some(403)),
+            "{address}"
+        );
+    }
+}
+
+/// Ends a process of this test's own node.
+fn end(process: u32) {
+    let process = rustix::process::Pid::from_raw(process as i32).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+}
