@@ -1,0 +1,144 @@
+//! A random world as a step of a test, and its questions as probes.
+
+use abi::identity::{HOST, WORLD};
+use manifest::test::{External, HttpRequest, Party, Probe, Question, Step, WorkloadName, WorkloadState};
+use manifest::{NamedPort, Namespace, Protocol};
+use policy::generate::{self, End, World};
+use policy::party::NamedPorts;
+use policy::rule::{self, Family};
+use std::collections::BTreeMap;
+use testbed::{Answer, State};
+
+/// A random world, and which of its workloads are there.
+#[derive(Clone)]
+pub(crate) struct Case {
+    pub(crate) world: World,
+    pub(crate) present: Vec<bool>,
+}
+
+impl Case {
+    /// All of the world is there.
+    pub(crate) fn of(world: World) -> Self {
+        Self { present: vec![true; world.workloads.len()], world }
+    }
+
+    /// The step that makes the world out of nothing.
+    pub(crate) fn step(&self) -> Step {
+        let workloads = self.world.workloads.iter().zip(&self.present).filter(|(_, present)| **present);
+        let namespaces = self.world.namespaces.iter();
+        Step {
+            namespaces: namespaces
+                .map(|(name, labels)| Namespace {
+                    name: name.clone(),
+                    labels: labels.iter().cloned().collect(),
+                })
+                .collect(),
+            workloads: workloads.map(|(workload, _)| self::workload(workload)).collect(),
+            externals: self
+                .world
+                .others
+                .iter()
+                .filter(|other| other.identity == WORLD)
+                .map(external)
+                .collect(),
+            policies: Some(self.world.policies.clone()),
+            ..Step::default()
+        }
+    }
+
+    /// The world as a state.
+    pub(crate) fn state(&self) -> State {
+        let mut state = State::default();
+        state.take(&self.step()).expect("the generator's worlds are sound");
+        state
+    }
+}
+
+/// Whether two answers are not the same. An engine that enforces nothing asks no rule, and so names none.
+pub(crate) fn differs(wanted: &Answer, got: &Answer) -> bool {
+    wanted.verdict != got.verdict || (got.rule.is_some() && got.rule != wanted.rule)
+}
+
+/// So many random questions that a test can ask; what it cannot ask is left out.
+pub(crate) fn probes(world: &World, seed: u64, count: usize) -> Vec<Probe> {
+    // A third of the generator's questions are about other nodes, other protocols, port 0 or a workload itself.
+    let questions = generate::probes(world, seed, count * 2);
+    questions.iter().filter_map(|question| probe(world, question)).take(count).collect()
+}
+
+fn probe(world: &World, asked: &generate::Probe) -> Option<Probe> {
+    let family = [Family::Ipv4, Family::Ipv6][asked.family];
+    let [kind, _] = asked.port.to_be_bytes();
+    let question = match (asked.protocol, &asked.request) {
+        (6, Some(request)) => {
+            // A test's header fields are a map: one that is said twice is said in different case.
+            let headers: BTreeMap<String, String> = request.headers.iter().cloned().collect();
+            let request = HttpRequest {
+                method: request.method.clone(),
+                path: request.path.clone(),
+                host: Some(request.host.clone()),
+                headers: headers.into_iter().collect(),
+            };
+            Question::Http { port: asked.port, request }
+        }
+        (number, _) if number == family.icmp() => Question::Icmp { kind },
+        (number, _) => {
+            let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+            let protocol = all.into_iter().find(|protocol| protocol.number() == number)?;
+            Question::Connect { protocol, port: asked.port }
+        }
+    };
+    let has_port = !matches!(question, Question::Icmp { .. });
+    if asked.from == asked.to || (has_port && asked.port == 0) {
+        return None;
+    }
+    let (from, to) = (party(world, asked.from)?, party(world, asked.to)?);
+    Some(Probe { from, to, family: Some(family), question, expect: None, line: 0 })
+}
+
+fn party(world: &World, end: End) -> Option<Party> {
+    match end {
+        End::Workload(index) => Some(Party::Workload(name(&world.workloads[index]))),
+        End::Other(index) => match world.others[index].identity {
+            WORLD => Some(Party::External(world.others[index].name.clone())),
+            HOST => Some(Party::Host),
+            _ => None,
+        },
+    }
+}
+
+pub(crate) fn name(workload: &generate::Workload) -> WorkloadName {
+    WorkloadName { namespace: workload.namespace.clone(), name: workload.name.clone() }
+}
+
+fn workload(workload: &generate::Workload) -> WorkloadState {
+    WorkloadState {
+        name: name(workload),
+        labels: workload.own.iter().cloned().collect(),
+        addresses: workload.addresses.to_vec(),
+        named_ports: named_ports(&workload.ports),
+    }
+}
+
+fn named_ports(ports: &NamedPorts) -> Vec<NamedPort> {
+    let protocols = [
+        (rule::Protocol::Tcp, Protocol::Tcp),
+        (rule::Protocol::Udp, Protocol::Udp),
+        (rule::Protocol::Sctp, Protocol::Sctp),
+    ];
+    let named = |name: &str| {
+        let found = protocols.into_iter().flat_map(|(asked, protocol)| {
+            let ports: Vec<u16> = ports.resolve(name, asked).map(|(_, port)| port).collect();
+            ports.into_iter().map(move |port| (protocol, port))
+        });
+        found.map(|(protocol, port)| NamedPort { name: name.to_owned(), protocol, port }).collect::<Vec<_>>()
+    };
+    let mut all: Vec<NamedPort> = ports.names().flat_map(named).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn external(other: &generate::Other) -> External {
+    External { name: other.name.clone(), addresses: other.addresses.to_vec() }
+}

@@ -1,0 +1,166 @@
+//! A difference made small and written down as a PolicyTest that shows it.
+
+use crate::case::{self, Case, differs};
+use crate::policies::manifests;
+use crate::writable::writable;
+use crate::yaml;
+use datapath::native::Tables;
+use manifest::Protocol;
+use manifest::test::{Expect, Party, Probe, Question, Step};
+use policy::generate::{self, shrink};
+use policy::rule::Family;
+use serde_json::{Map, Value, json};
+use testbed::{Answer, Engine, Kernel, Model, Name, Rows, State};
+
+/// Panics with the smallest test that still shows the difference between the model and an engine.
+pub(crate) fn fail(case: &Case, probe: &Probe, engine: &str) -> ! {
+    let smaller = |case: &Case| Case { world: writable(&case.world), present: case.present.clone() };
+    let of_verdicts = |case: &Case| {
+        answers(&case.state(), probe, engine).is_some_and(|(wanted, got)| wanted.verdict != got.verdict)
+    };
+    // A test can show verdicts, so a difference in rules is looked for only where it is all there is.
+    let verdicts_differ = of_verdicts(case);
+    let shows = |case: &Case| match verdicts_differ {
+        true => of_verdicts(case),
+        false => answers(&case.state(), probe, engine).is_some_and(|(wanted, got)| differs(&wanted, &got)),
+    };
+    let written = smaller(case);
+    let (small, can_be_written) = if shows(&written) { (written, true) } else { (case.clone(), false) };
+    let world = shrink(&small.world, |world| shows(&Case { world: world.clone(), ..small.clone() }));
+    let mut small = Case { world, ..small };
+    for at in 0..small.present.len() {
+        let mut without = small.clone();
+        without.present[at] = false;
+        if shows(&without) {
+            small = without;
+        }
+    }
+    let Some((wanted, got)) = answers(&small.state(), probe, engine) else {
+        panic!(
+            "the difference shows only after changes, not from a fresh start: {probe:?}\n{:#?}",
+            case.world
+        )
+    };
+    let verdicts = format!("model: {wanted:?}\n{engine}: {got:?}");
+    if !can_be_written {
+        let policies = &small.world.policies;
+        panic!("{verdicts}\nof {probe:?}\nwith policies that no manifest can say:\n{policies:#?}");
+    }
+    panic!("{verdicts}\nshown by:\n{}", yaml::text(&document(&small, &[(probe.clone(), wanted.verdict)])));
+}
+
+/// What the model and the engine say of the probe, where it can be asked.
+fn answers(state: &State, probe: &Probe, engine: &str) -> Option<(Answer, Answer)> {
+    let crossing = state.crossing(probe).ok()?;
+    let mut other: Box<dyn Engine> = match engine {
+        "kernel" => Box::new(Rows::new(Kernel::open().expect("the kernel was asked before"))),
+        _ => Box::new(Rows::new(Tables::new())),
+    };
+    let answer = |engine: &mut dyn Engine| {
+        engine.prepare(state).expect("it was prepared before");
+        engine.ask(&crossing).expect("it was asked before")
+    };
+    Some((answer(&mut Model::default()), answer(&mut *other)))
+}
+
+/// Writes a random world down, reads it again, and compares what the model says of both. Returns how many were asked.
+pub(crate) fn check(seed: u64) -> usize {
+    let case = Case::of(writable(&generate::world(seed)));
+    let state = case.state();
+    let mut model = Model::default();
+    model.prepare(&state).unwrap();
+    let mut probes = Vec::new();
+    for probe in case::probes(&case.world, seed, 30) {
+        let answer = model.ask(&state.crossing(&probe).unwrap()).unwrap();
+        probes.push((probe, answer.verdict));
+    }
+    let text = yaml::text(&document(&case, &probes));
+    let mut load = |path: &str| panic!("the document names no file, and certainly not {path}");
+    let mut tests = match manifest::test::parse("written.yaml", &text, &mut load) {
+        Ok(tests) => tests.documents,
+        Err(findings) => panic!("{findings:#?}\n{text}"),
+    };
+    let test = tests.remove(0).test.unwrap_or_else(|findings| panic!("{findings:#?}\n{text}"));
+    let step: &Step = &test.steps[0];
+    let mut state = State::default();
+    state.take(step).unwrap();
+    model.prepare(&state).unwrap();
+    for probe in &step.probes {
+        let answer = model.ask(&state.crossing(probe).unwrap()).unwrap();
+        assert_eq!(Some(answer.verdict), probe.expect, "line {}: {answer:?} in\n{text}", probe.line);
+    }
+    step.probes.len()
+}
+
+/// The case, whose world is writable, as a PolicyTest.
+fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
+    let step = case.step();
+    let policies: Vec<Value> = case.world.policies.iter().flat_map(manifests).collect();
+    let workloads = step.workloads.iter().map(|workload| {
+        let ports = workload.named_ports.iter();
+        let ports =
+            ports.map(|port| (port.name.clone(), format!("{}/{}", port.port, name_of(port.protocol)).into()));
+        json!({
+            "name": workload.name.name,
+            "namespace": workload.name.namespace,
+            "labels": workload.labels,
+            "ips": workload.addresses,
+            "namedPorts": Map::from_iter(ports),
+        })
+    });
+    let namespaces = step.namespaces.iter().map(|one| json!({"name": one.name, "labels": one.labels}));
+    let named = |name: &str| {
+        probes.iter().any(|(probe, _)| [&probe.from, &probe.to].contains(&&Party::External(name.to_owned())))
+    };
+    let externals = step
+        .externals
+        .iter()
+        .filter(|one| named(&one.name))
+        .map(|one| json!({"name": one.name, "ips": one.addresses}));
+    json!({
+        "apiVersion": "nexin.io/v1alpha1",
+        "kind": "PolicyTest",
+        "metadata": {"name": "found-by-chance"},
+        "spec": {
+            "namespaces": namespaces.collect::<Vec<_>>(),
+            "workloads": workloads.collect::<Vec<_>>(),
+            "externals": externals.collect::<Vec<_>>(),
+            "policies": policies,
+            "probes": probes.iter().map(|(probe, expect)| written(probe, *expect)).collect::<Vec<_>>(),
+        },
+    })
+}
+
+fn written(probe: &Probe, expect: Expect) -> Value {
+    let party = |party: &Party| Name(party.clone()).to_string();
+    let mut value = json!({"from": party(&probe.from), "to": party(&probe.to)});
+    match &probe.question {
+        Question::Connect { protocol, port } => {
+            value["port"] = (*port).into();
+            value["protocol"] = name_of(*protocol).into();
+        }
+        Question::Icmp { kind } => value["icmp"] = json!({"type": kind}),
+        Question::Http { port, request } => {
+            value["port"] = (*port).into();
+            value["http"] = json!({"method": request.method, "path": request.path, "host": request.host});
+            let headers: Map<String, Value> =
+                request.headers.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+            if !headers.is_empty() {
+                value["http"]["headers"] = headers.into();
+            }
+        }
+    }
+    if let Some(family) = probe.family {
+        value["family"] = if family == Family::Ipv4 { "IPv4" } else { "IPv6" }.into();
+    }
+    value["expect"] = testbed::Judged(expect).to_string().into();
+    value
+}
+
+fn name_of(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+        Protocol::Sctp => "SCTP",
+    }
+}

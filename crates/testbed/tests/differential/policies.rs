@@ -1,0 +1,249 @@
+//! Policies as manifests: the way back from rules to what a person would have written.
+
+use crate::writable::{is_of_kubernetes, is_of_namespace, namespace};
+use identity::{Operator, Requirement, Selector, Source};
+use policy::rule::{
+    Action, Cidr, Direction, Family, HttpRule, Peer, Peers, Policy, Port, Protocol, Rule, Spec, Traffic,
+    TrafficMatch,
+};
+use serde_json::{Map, Value, json};
+
+/// The manifests of a policy that is writable: one for each spec, and one for each rule about any address.
+pub(crate) fn manifests(policy: &Policy) -> Vec<Value> {
+    let mut manifests = Vec::new();
+    for (number, spec) in policy.specs.iter().enumerate() {
+        let name = format!("{}-{number}", policy.id.name).to_lowercase();
+        let (blocks, others): (Vec<&Rule>, Vec<&Rule>) =
+            spec.rules.iter().partition(|rule| is_of_kubernetes(rule, spec));
+        manifests.extend(cilium(&name, spec, &others));
+        for (index, rule) in blocks.into_iter().enumerate() {
+            manifests.push(kubernetes(&format!("{name}-{index}"), spec, rule));
+        }
+    }
+    manifests
+}
+
+/// The sections of a Cilium policy, with the direction and action of their rules.
+const SECTIONS: [(&str, Direction, Action); 4] = [
+    ("ingress", Direction::Ingress, Action::Allow),
+    ("ingressDeny", Direction::Ingress, Action::Deny),
+    ("egress", Direction::Egress, Action::Allow),
+    ("egressDeny", Direction::Egress, Action::Deny),
+];
+
+fn cilium(name: &str, spec: &Spec, rules: &[&Rule]) -> Option<Value> {
+    let mut sections = Map::new();
+    for (section, direction, action) in SECTIONS {
+        let own = rules.iter().filter(|rule| (rule.direction, rule.action) == (direction, action));
+        let mut entries: Vec<Value> = own.flat_map(|rule| entries(rule)).collect();
+        let asked = match direction {
+            Direction::Ingress => spec.default_deny_ingress,
+            Direction::Egress => spec.default_deny_egress,
+        };
+        if asked && action == Action::Allow && entries.is_empty() {
+            // A rule that allows nobody: default deny takes hold only where there is a rule.
+            entries.push(json!({}));
+        }
+        if !entries.is_empty() {
+            sections.insert(section.into(), entries.into());
+        }
+    }
+    if sections.is_empty() {
+        return None;
+    }
+    let (kind, namespace) = match namespace(spec) {
+        Some(namespace) => ("CiliumNetworkPolicy", Some(namespace)),
+        None => ("CiliumClusterwideNetworkPolicy", None),
+    };
+    let mut body = json!({
+        "endpointSelector": selector(&spec.subject, |one| namespace.is_none() || !is_of_namespace(one)),
+        "enableDefaultDeny": {"ingress": spec.default_deny_ingress, "egress": spec.default_deny_egress},
+    });
+    body.as_object_mut().expect("it is an object").extend(sections);
+    let mut metadata = json!({"name": name});
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = namespace.into();
+    }
+    Some(json!({"apiVersion": "cilium.io/v2", "kind": kind, "metadata": metadata, "spec": body}))
+}
+
+/// One rule as the several that say the same: manifests have one kind of peer, and one of traffic, in each.
+fn entries(rule: &Rule) -> Vec<Value> {
+    let mut entries = Vec::new();
+    for peers in peer_fields(rule) {
+        for traffic in traffic_fields(&rule.traffic) {
+            entries.push(Value::Object(
+                peers.iter().chain(&traffic).map(|(k, v)| (k.clone(), v.clone())).collect(),
+            ));
+        }
+    }
+    entries
+}
+
+fn peer_fields(rule: &Rule) -> Vec<Map<String, Value>> {
+    let way = if rule.direction == Direction::Ingress { "from" } else { "to" };
+    let field = |name: &str, values: Vec<Value>| Map::from_iter([(format!("{way}{name}"), values.into())]);
+    let peers = match &rule.peers {
+        Peers::Any => {
+            return if rule.traffic == Traffic::Any {
+                vec![field("Entities", vec!["all".into()])]
+            } else {
+                vec![Map::new()]
+            };
+        }
+        Peers::Of(peers) if peers.is_empty() => return vec![field("Endpoints", vec![])],
+        Peers::Of(peers) => peers,
+    };
+    let (mut labels, mut blocks, mut entities) = (Vec::new(), Vec::new(), Vec::new());
+    for peer in peers {
+        match peer {
+            Peer::Labels(one) => labels.push(selector(one, |_| true)),
+            Peer::Cidr { block, except, .. } => blocks.push(self::block(block, except)),
+            Peer::Entity(entity) => entities.push(entity.name().into()),
+        }
+    }
+    [("Endpoints", labels), ("CIDRSet", blocks), ("Entities", entities)]
+        .into_iter()
+        .filter(|(_, values)| !values.is_empty())
+        .map(|(name, values)| field(name, values))
+        .collect()
+}
+
+fn traffic_fields(traffic: &Traffic) -> Vec<Map<String, Value>> {
+    let Traffic::Of(matches) = traffic else { return vec![Map::new()] };
+    let (mut ports, mut icmps) = (Vec::new(), Vec::new());
+    for one in matches {
+        match one {
+            TrafficMatch::Icmp { family, kind } => {
+                let family = if *family == Family::Ipv4 { "IPv4" } else { "IPv6" };
+                icmps.push(json!({"family": family, "type": kind}));
+            }
+            TrafficMatch::Port { protocol, port: number, http } => {
+                let mut entry = json!({"ports": [port(*protocol, number)]});
+                if let Some(http) = http {
+                    entry["rules"] = json!({"http": http.iter().map(http_rule).collect::<Vec<_>>()});
+                }
+                ports.push(entry);
+            }
+        }
+    }
+    let ports = (!ports.is_empty()).then(|| Map::from_iter([("toPorts".to_owned(), ports.into())]));
+    let icmps =
+        (!icmps.is_empty()).then(|| Map::from_iter([("icmps".to_owned(), json!([{"fields": icmps}]))]));
+    ports.into_iter().chain(icmps).collect()
+}
+
+fn kubernetes(name: &str, spec: &Spec, rule: &Rule) -> Value {
+    let (section, side, kind) = match rule.direction {
+        Direction::Ingress => ("ingress", "from", "Ingress"),
+        Direction::Egress => ("egress", "to", "Egress"),
+    };
+    let mut entry = Map::new();
+    if let Peers::Of(peers) = &rule.peers {
+        let blocks = peers.iter().filter_map(|peer| match peer {
+            Peer::Cidr { block, except, .. } => Some(json!({"ipBlock": self::block(block, except)})),
+            _ => None,
+        });
+        entry.insert(side.into(), blocks.collect());
+    }
+    if let Traffic::Of(matches) = &rule.traffic {
+        let ports = matches.iter().filter_map(|one| match one {
+            TrafficMatch::Port { protocol, port, .. } => Some((protocol, port)),
+            TrafficMatch::Icmp { .. } => None,
+        });
+        let ports = ports.flat_map(|(protocol, port)| kubernetes_ports(*protocol, port));
+        entry.insert("ports".into(), ports.collect());
+    }
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": namespace(spec)},
+        "spec": {
+            "podSelector": pod_selector(&spec.subject),
+            "policyTypes": [kind],
+            section: [entry],
+        },
+    })
+}
+
+fn kubernetes_ports(protocol: Protocol, port: &Port) -> Vec<Value> {
+    let protocols = match protocol {
+        Protocol::Any => vec![Protocol::Tcp, Protocol::Udp, Protocol::Sctp],
+        one => vec![one],
+    };
+    let of = |protocol: Protocol| match port {
+        Port::Any => json!({"protocol": protocol.to_string()}),
+        Port::Range(first, last) => json!({"protocol": protocol.to_string(), "port": first, "endPort": last}),
+        Port::Named(name) => json!({"protocol": protocol.to_string(), "port": name}),
+    };
+    protocols.into_iter().map(of).collect()
+}
+
+fn port(protocol: Protocol, port: &Port) -> Value {
+    let protocol = protocol.to_string();
+    match port {
+        Port::Any => json!({"port": "0", "protocol": protocol}),
+        Port::Named(name) => json!({"port": name, "protocol": protocol}),
+        Port::Range(first, last) if first == last => json!({"port": first.to_string(), "protocol": protocol}),
+        Port::Range(first, last) => json!({"port": first.to_string(), "endPort": last, "protocol": protocol}),
+    }
+}
+
+fn http_rule(rule: &HttpRule) -> Value {
+    let mut fields = Map::new();
+    for (name, value) in [("method", &rule.method), ("path", &rule.path), ("host", &rule.host)] {
+        fields.extend(value.as_ref().map(|value| (name.to_owned(), value.clone().into())));
+    }
+    let headers = rule.headers.iter().map(|header| match &header.value {
+        Some(value) => Value::from(format!("{}: {value}", header.name)),
+        None => header.name.clone().into(),
+    });
+    let headers: Vec<Value> = headers.collect();
+    if !headers.is_empty() {
+        fields.insert("headers".into(), headers.into());
+    }
+    fields.into()
+}
+
+fn block(block: &Cidr, except: &[Cidr]) -> Value {
+    let mut value = json!({"cidr": block.to_string()});
+    if !except.is_empty() {
+        value["except"] = except.iter().map(Cidr::to_string).collect();
+    }
+    value
+}
+
+/// A selector with those of its requirements that are wanted, in the words of a Cilium policy.
+fn selector(selector: &Selector, wanted: impl Fn(&Requirement) -> bool) -> Value {
+    expressions(selector.requirements.iter().filter(|one| wanted(one)))
+}
+
+/// The selector of a NetworkPolicy, which knows labels of Kubernetes only and so names no source; its namespace is the
+/// policy's own.
+fn pod_selector(selector: &Selector) -> Value {
+    let plain: Vec<Requirement> = selector
+        .requirements
+        .iter()
+        .filter(|one| !is_of_namespace(one))
+        .map(|one| Requirement { source: None, ..one.clone() })
+        .collect();
+    expressions(plain.iter())
+}
+
+fn expressions<'a>(requirements: impl Iterator<Item = &'a Requirement>) -> Value {
+    let expressions: Vec<Value> = requirements.map(expression).collect();
+    if expressions.is_empty() { json!({}) } else { json!({"matchExpressions": expressions}) }
+}
+
+fn expression(requirement: &Requirement) -> Value {
+    let key = match &requirement.source {
+        Some(Source::K8s) => format!("k8s:{}", requirement.name),
+        _ => requirement.name.clone(),
+    };
+    match &requirement.operator {
+        Operator::In(values) => json!({"key": key, "operator": "In", "values": values}),
+        Operator::NotIn(values) => json!({"key": key, "operator": "NotIn", "values": values}),
+        Operator::Exists => json!({"key": key, "operator": "Exists"}),
+        Operator::DoesNotExist => json!({"key": key, "operator": "DoesNotExist"}),
+    }
+}

@@ -1,0 +1,90 @@
+//! The part of the policy language that manifests can say: worlds are bent into it, so that they can be written down.
+
+use identity::{Operator, Requirement, key};
+use policy::generate::World;
+use policy::rule::{
+    Action, CidrReach, Direction, HttpRule, Peer, Peers, Port, Protocol, Rule, Spec, Tier, Traffic,
+    TrafficMatch,
+};
+
+/// The world with every rule bent into what a manifest can say, or left out. What remains has another meaning.
+pub(crate) fn writable(world: &World) -> World {
+    let mut world = world.clone();
+    for spec in world.policies.iter_mut().flat_map(|policy| &mut policy.specs) {
+        let rules = std::mem::take(&mut spec.rules);
+        spec.rules = rules.into_iter().filter_map(|rule| bent(rule, spec)).collect();
+    }
+    world
+}
+
+/// Whether the rule is written as a NetworkPolicy: only there do blocks hold whatever address a packet carries.
+pub(crate) fn is_of_kubernetes(rule: &Rule, spec: &Spec) -> bool {
+    let Peers::Of(peers) = &rule.peers else { return false };
+    let blocks = peers.iter().all(|peer| matches!(peer, Peer::Cidr { reach: CidrReach::Everything, .. }));
+    let plain = match &rule.traffic {
+        Traffic::Any => true,
+        Traffic::Of(matches) => {
+            matches.iter().all(|one| matches!(one, TrafficMatch::Port { http: None, .. }))
+        }
+    };
+    let default_deny = match rule.direction {
+        Direction::Ingress => spec.default_deny_ingress,
+        Direction::Egress => spec.default_deny_egress,
+    };
+    let allows = rule.action == Action::Allow;
+    !peers.is_empty() && blocks && plain && default_deny && allows && namespace(spec).is_some()
+}
+
+/// The namespace that the subject is in, where the spec names one.
+pub(crate) fn namespace(spec: &Spec) -> Option<&str> {
+    spec.subject.requirements.iter().filter(|one| is_of_namespace(one)).find_map(|one| match &one.operator {
+        Operator::In(values) if values.len() == 1 => values.first().map(String::as_str),
+        _ => None,
+    })
+}
+
+pub(crate) fn is_of_namespace(requirement: &Requirement) -> bool {
+    requirement.name == key::NAMESPACE
+}
+
+fn bent(mut rule: Rule, spec: &Spec) -> Option<Rule> {
+    if rule.action == Action::Pass {
+        return None;
+    }
+    (rule.tier, rule.priority) = (Tier::Normal, 0);
+    if let Traffic::Of(matches) = &mut rule.traffic {
+        let old = std::mem::take(matches);
+        matches.extend(old.into_iter().filter_map(bent_match));
+        if matches.is_empty() {
+            return None;
+        }
+    }
+    let of_kubernetes = is_of_kubernetes(&rule, spec);
+    if let Peers::Of(peers) = &mut rule.peers {
+        for peer in peers {
+            match peer {
+                Peer::Labels(selector) if !selector.requirements.iter().any(is_of_namespace) => {
+                    *selector = selector.clone().with(None, key::NAMESPACE, Operator::Exists);
+                }
+                Peer::Cidr { reach, .. } if !of_kubernetes => *reach = CidrReach::World,
+                _ => {}
+            }
+        }
+    }
+    Some(rule)
+}
+
+fn bent_match(one: TrafficMatch) -> Option<TrafficMatch> {
+    let TrafficMatch::Port { protocol, port, http } = one else { return Some(one) };
+    let port = match port {
+        // Port 0 stands for every port in manifests, and no test asks about it.
+        Port::Range(0, 0) => return None,
+        Port::Range(first, last) => Port::Range(first.max(1), last),
+        Port::Any if http.is_some() => Port::Range(1, u16::MAX),
+        other => other,
+    };
+    let protocol = if http.is_some() { Protocol::Tcp } else { protocol };
+    let nobody = || HttpRule { method: Some("NOBODY".into()), ..HttpRule::default() };
+    let http = http.map(|rules| if rules.is_empty() { vec![nobody()] } else { rules });
+    Some(TrafficMatch::Port { protocol, port, http })
+}
