@@ -124,6 +124,8 @@ pub mod lifetime {
     pub const TCP: u32 = 8000;
     /// A TCP connection that has not been answered yet.
     pub const TCP_OPENING: u32 = 60;
+    /// A TCP connection that one end closed; that of `nf_conntrack_tcp_timeout_fin_wait`.
+    pub const TCP_HALF_CLOSED: u32 = 120;
     /// A TCP connection that both ends closed, or that was reset.
     pub const TCP_CLOSING: u32 = 10;
     /// Everything else.

@@ -7,6 +7,7 @@ use abi::endpoint::flag;
 use abi::service::{BackendInfo, ServiceKey};
 use api::view;
 use control::World;
+use policy::book::RuleId;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -98,14 +99,15 @@ pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::Policy> {
 
 /// The rules in force by number.
 pub(crate) fn rules(world: &World) -> Vec<view::Rule> {
+    let local_host = RuleId::LOCAL_HOST.0;
+    let built_in = view::Rule { id: local_host, policy: "Node/local-host".into(), place: String::new() };
     let rules = world.enforcement().book().rules();
-    rules
-        .map(|(id, origin)| view::Rule {
-            id: id.0,
-            policy: origin.policy.to_string(),
-            place: origin.place.to_string(),
-        })
-        .collect()
+    let rules = rules.map(|(id, origin)| view::Rule {
+        id: id.0,
+        policy: origin.policy.to_string(),
+        place: origin.place.to_string(),
+    });
+    [built_in].into_iter().chain(rules).collect()
 }
 
 fn backend(backend: &BackendInfo) -> String {

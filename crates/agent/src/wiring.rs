@@ -58,6 +58,7 @@ impl Wiring {
         let name = &workload.interface;
         let index = self.node.network().link(name).ok().flatten().map(|link| link.index);
         let results = [
+            end_processes(workload),
             self.node.unwire(name).map_err(anyhow::Error::from),
             index.map_or(Ok(()), |index| kernel.loaded.detach(index).map_err(anyhow::Error::from)),
             kernel.apply([Change::RemoveEndpoint(workload.id)]),
@@ -87,6 +88,14 @@ impl Wiring {
         kernel.loaded.attach(wired.interface).context("the packet path cannot be attached")?;
         Ok(self.node.up(&wired)?)
     }
+}
+
+/// Ends what runs in a workload: without its name the namespace could not be found again.
+fn end_processes(workload: &Workload) -> anyhow::Result<()> {
+    if Namespace::names()?.contains(&workload.network_namespace) {
+        Namespace::open(&workload.network_namespace)?.kill_all()?;
+    }
+    Ok(())
 }
 
 /// A workload as the world knows it.

@@ -182,6 +182,8 @@ fn lifetime_of(protocol: u8, flags: u32) -> u32 {
         lifetime::TCP_CLOSING
     } else if flags & flag::ANSWERED == 0 {
         lifetime::TCP_OPENING
+    } else if flags & (flag::LOCAL_CLOSED | flag::REMOTE_CLOSED) != 0 {
+        lifetime::TCP_HALF_CLOSED
     } else {
         lifetime::TCP
     }

@@ -243,10 +243,22 @@ impl Flow {
         Some(rule)
     }
 
-    /// Whether policy decided, rather than the state of the packet path.
+    /// Whether policy decided on the packet, rather than the state of the packet path or of the connection.
     pub fn is_policy_verdict(&self) -> bool {
         use DropReason::{PolicyDefaultDeny, PolicyDeny};
-        self.kind == Kind::Packet && matches!(self.reason(), None | Some(PolicyDefaultDeny | PolicyDeny))
+        let decided = match self.reason() {
+            Some(reason) => matches!(reason, PolicyDefaultDeny | PolicyDeny),
+            None => self.opens(),
+        };
+        self.kind == Kind::Packet && decided
+    }
+
+    /// Whether the packet opens a connection, as far as it can tell; policy is asked of such packets.
+    fn opens(&self) -> bool {
+        match self.l4 {
+            Layer4::Tcp(segment) => segment.flags.opens(),
+            _ => !self.is_reply,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A flow as one line for people.
 
-use crate::flow::{Endpoint, Flow, IcmpMessage, Kind, Layer4, Layer7, Verdict};
+use crate::flow::{Direction, Endpoint, Flow, IcmpMessage, Kind, Layer4, Layer7, Verdict};
 use std::net::IpAddr;
 
 /// Whether lines have colours.
@@ -50,7 +50,11 @@ fn title(flow: &Flow) -> String {
     match flow.kind {
         Kind::Request => "http-request".into(),
         Kind::Packet if flow.is_policy_verdict() => format!("policy-verdict:{direction}"),
-        Kind::Packet => format!("drop:{direction}"),
+        Kind::Packet if flow.verdict == Verdict::Dropped => format!("drop:{direction}"),
+        Kind::Packet => match flow.traffic_direction {
+            Direction::Egress => "from-endpoint".into(),
+            Direction::Ingress => "to-endpoint".into(),
+        },
     }
 }
 

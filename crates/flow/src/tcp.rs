@@ -22,6 +22,11 @@ const NAMES: [(u8, &str); 8] = [
 pub struct TcpFlags(pub u8);
 
 impl TcpFlags {
+    /// Whether the segment opens a connection: SYN without ACK.
+    pub(crate) fn opens(self) -> bool {
+        self.0 & 0x12 == 0x02
+    }
+
     fn set(self) -> impl Iterator<Item = &'static str> {
         NAMES.into_iter().filter(move |(bit, _)| self.0 & bit != 0).map(|(_, name)| name)
     }

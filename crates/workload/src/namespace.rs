@@ -2,6 +2,7 @@
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::process::{Pid, Signal};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use std::fs::DirBuilder;
 use std::io;
@@ -128,6 +129,30 @@ impl Namespace {
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         entered.map_err(kernel("entering it"))
+    }
+
+    /// Kills every process that is in the namespace, but never the caller's; returns their numbers.
+    pub fn kill_all(&self) -> Result<Vec<u32>, NamespaceError> {
+        let link = format!("net:[{}]", self.id()?);
+        let own = std::process::id();
+        let mut killed = Vec::new();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            let inside = std::fs::read_link(entry.path().join("ns/net"))
+                .is_ok_and(|target| target.as_os_str() == &*link);
+            if !inside || process == own {
+                continue;
+            }
+            // One that ended meanwhile is as good as killed.
+            if let Some(pid) = Pid::from_raw(process.cast_signed())
+                && rustix::process::kill_process(pid, Signal::KILL).is_ok()
+            {
+                killed.push(process);
+            }
+        }
+        Ok(killed)
     }
 
     /// The number by which the kernel tells namespaces apart, as in the links of `/proc/PID/ns/net`.

@@ -1,8 +1,7 @@
 //! Removes what a crash left behind.
 
-use crate::namespace::{Namespace, NamespaceError};
+use crate::namespace::Namespace;
 use crate::node::{Node, WireError};
-use rustix::process::{Pid, Signal};
 
 /// What was found and removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub fn sweep(node: &mut Node, prefix: &str) -> Result<Swept, WireError> {
     for name in Namespace::names()?.into_iter().filter(|name| name.starts_with(prefix)) {
         // A name whose mount is gone opens as an empty file: it has no processes, and only the name is left.
         if let Ok(namespace) = Namespace::open(&name) {
-            swept.processes.extend(kill_all(&namespace)?);
+            swept.processes.extend(namespace.kill_all()?);
         }
         Namespace::delete(&name)?;
         swept.namespaces.push(name);
@@ -38,28 +37,4 @@ pub fn sweep(node: &mut Node, prefix: &str) -> Result<Swept, WireError> {
         swept.links.push(link.name);
     }
     Ok(swept)
-}
-
-/// Kills every process that is in the namespace, but never the caller's.
-fn kill_all(namespace: &Namespace) -> Result<Vec<u32>, NamespaceError> {
-    let link = format!("net:[{}]", namespace.id()?);
-    let own = std::process::id();
-    let mut killed = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let inside =
-            std::fs::read_link(entry.path().join("ns/net")).is_ok_and(|target| target.as_os_str() == &*link);
-        if !inside || process == own {
-            continue;
-        }
-        // One that ended meanwhile is as good as killed.
-        if let Some(pid) = Pid::from_raw(process.cast_signed())
-            && rustix::process::kill_process(pid, Signal::KILL).is_ok()
-        {
-            killed.push(process);
-        }
-    }
-    Ok(killed)
 }

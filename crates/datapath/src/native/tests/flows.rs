@@ -127,7 +127,7 @@ fn rows_live_as_long_as_their_state_says() {
         assert!(node.from(SERVER, &answer(family).frame()).verdict.is_ok());
         assert_eq!(left(&node), u64::from(lifetime::TCP));
         assert!(node.to(SERVER, &syn(family).flags(FIN | ACK).frame()).verdict.is_ok());
-        assert_eq!(left(&node), u64::from(lifetime::TCP), "half closed");
+        assert_eq!(left(&node), u64::from(lifetime::TCP_HALF_CLOSED), "half closed");
         assert!(node.from(SERVER, &answer(family).flags(FIN | ACK).frame()).verdict.is_ok());
         assert_eq!(left(&node), u64::from(lifetime::TCP_CLOSING));
     });
