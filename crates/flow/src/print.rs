@@ -197,7 +197,7 @@ mod tests {
         };
         check(
             event,
-            "default/app1:80 (ID:256) <- default/app3:38412 (ID:258) policy-verdict:ingress FORWARDED \
+            "default/app1:80 (ID:256) <- default/app3:38412 (ID:258) to-endpoint FORWARDED \
              (TCP Flags: SYN, ACK)",
         );
     }
