@@ -92,7 +92,7 @@ impl Summary {
 impl fmt::Display for Summary {
     /// A line for each engine, and one for what was left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} documents", self.documents)?;
+        write!(f, "{}", documents(self.documents))?;
         for (engine, Count { right, wrong, unjudged }) in &self.engines {
             write!(f, "\n{engine:>8}: {right} as expected, {wrong} not")?;
             if *unjudged > 0 {
@@ -100,10 +100,14 @@ impl fmt::Display for Summary {
             }
         }
         if !self.left_out.is_empty() {
-            write!(f, "\nnot supported yet, and not run: {} documents", self.left_out.len())?;
+            write!(f, "\nnot supported yet, and not run: {}", documents(self.left_out.len()))?;
         }
         Ok(())
     }
+}
+
+fn documents(number: usize) -> String {
+    format!("{number} document{}", if number == 1 { "" } else { "s" })
 }
 
 impl fmt::Display for Judged {

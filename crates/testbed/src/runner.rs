@@ -189,7 +189,7 @@ impl FromStr for EngineKind {
 
 impl fmt::Display for EngineKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Model => "model",
             Self::Native => "native",
             Self::Kernel => "kernel",

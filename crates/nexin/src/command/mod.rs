@@ -12,6 +12,7 @@ mod policy;
 mod run;
 mod service;
 mod status;
+mod test;
 mod version;
 
 use crate::outcome::Outcome;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Identity(identity::Identity),
     Service(service::Service),
     Status(status::Status),
+    Test(test::Test),
     Observe(observe::Observe),
     Bpf(bpf::Bpf),
     Version(version::Version),
@@ -54,6 +56,7 @@ impl Command {
             Self::Identity(identity) => identity.run(session),
             Self::Service(service) => service.run(session),
             Self::Status(status) => status.run(session),
+            Self::Test(test) => test.run(session),
             Self::Observe(observe) => observe.run(session),
             Self::Bpf(bpf) => bpf.run(session),
             Self::Version(version) => version.run(session),
