@@ -66,6 +66,11 @@ impl<'a> Item<'a> {
         self.node.place.line
     }
 
+    /// The value as JSON, in one line.
+    pub(crate) fn json(&self) -> String {
+        self.node.json()
+    }
+
     pub(crate) fn is_text(&self) -> bool {
         matches!(&self.node.value, Value::Scalar(Scalar { meaning: Meaning::Text, .. }))
     }

@@ -87,6 +87,42 @@ impl Node {
     }
 }
 
+impl Node {
+    /// The value as JSON, in one line.
+    pub(crate) fn json(&self) -> String {
+        let join = |parts: Vec<String>| parts.join(",");
+        match &self.value {
+            Value::List(items) => format!("[{}]", join(items.iter().map(Self::json).collect())),
+            Value::Map(entries) => {
+                let entry = |entry: &Entry| format!("{}:{}", quoted(&entry.key), entry.value.json());
+                format!("{{{}}}", join(entries.iter().map(entry).collect()))
+            }
+            Value::Scalar(scalar) => match scalar.meaning {
+                Meaning::Null => "null".to_owned(),
+                Meaning::Bool(value) => value.to_string(),
+                Meaning::Integer(value) => value.to_string(),
+                // No field of a manifest takes one; as it was written, whoever reads it next says so too.
+                Meaning::Real => scalar.text.clone(),
+                Meaning::Text => quoted(&scalar.text),
+            },
+        }
+    }
+}
+
+/// A string of JSON (RFC 8259, section 7).
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for one in text.chars() {
+        match one {
+            '"' | '\\' => quoted.extend(['\\', one]),
+            control if control < ' ' => quoted.push_str(&format!("\\u{:04x}", u32::from(control))),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// What a value is, as a sentence goes on after "not": `the number 80`, `a list`.
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,6 +142,21 @@ impl fmt::Display for Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tree_is_written_as_json() {
+        let place = Place { line: 1, column: 1 };
+        let scalar = |scalar| Node { place, value: Value::Scalar(scalar) };
+        let list = vec![
+            scalar(Scalar::plain("0x10".into())),
+            scalar(Scalar::plain("~".into())),
+            scalar(Scalar::quoted("80".into())),
+            scalar(Scalar::quoted("a \"b\"\\\n".into())),
+        ];
+        let value = Node { place, value: Value::List(list) };
+        let map = Node { place, value: Value::Map(vec![Entry { key: "k".into(), place, value }]) };
+        assert_eq!(map.json(), r#"{"k":[16,null,"80","a \"b\"\\\u000a"]}"#);
+    }
 
     #[test]
     fn plain_scalars_mean_what_json_makes_of_them() {

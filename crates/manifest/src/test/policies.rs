@@ -1,4 +1,4 @@
-//! The policies of a test: inline, as kubectl takes them, or in files by path.
+//! The policies of a test: inline, as kubectl takes them, or in files by path; each with its own text.
 
 use super::Load;
 use crate::document;
@@ -13,12 +13,12 @@ pub(super) fn read(
     inline: &'static str,
     files: &'static str,
     load: &mut Load<'_>,
-) -> Option<Vec<Policy>> {
+) -> Option<Vec<(Policy, String)>> {
     let (inline, files) = (fields.take(inline), fields.take(files));
     if inline.is_none() && files.is_none() {
         return None;
     }
-    let mut policies: Vec<Policy> =
+    let mut policies: Vec<(Policy, String)> =
         inline.iter().flat_map(Item::list).flat_map(|item| of_document(&item)).collect();
     for path in files.iter().flat_map(Item::list) {
         policies.extend(of_file(&path, load));
@@ -26,10 +26,10 @@ pub(super) fn read(
     Some(policies)
 }
 
-fn of_document(item: &Item<'_>) -> Vec<Policy> {
+fn of_document(item: &Item<'_>) -> Vec<(Policy, String)> {
     let objects = document::read(item).into_iter();
     let policies = objects.filter_map(|object| match object {
-        Object::Policy(policy) => Some(policy),
+        Object::Policy(policy) => Some((policy, item.json())),
         Object::Namespace(_) | Object::Service(_) | Object::Workload(_) => {
             item.error("is no policy; only policies may stand here");
             None
@@ -38,7 +38,7 @@ fn of_document(item: &Item<'_>) -> Vec<Policy> {
     policies.collect()
 }
 
-fn of_file(path: &Item<'_>, load: &mut Load<'_>) -> Vec<Policy> {
+fn of_file(path: &Item<'_>, load: &mut Load<'_>) -> Vec<(Policy, String)> {
     let Some(file) = path.text() else { return Vec::new() };
     let text = match load(file) {
         Ok(text) => text,

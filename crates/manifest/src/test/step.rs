@@ -29,6 +29,8 @@ pub struct Step {
     pub delete: Vec<PolicyId>,
     /// Policies that come or change.
     pub apply: Vec<Policy>,
+    /// The manifest of each policy of this step as JSON, for whoever has to send it on.
+    pub manifests: BTreeMap<PolicyId, String>,
     /// What is then asked, matrices included.
     pub probes: Vec<Probe>,
 }
@@ -72,6 +74,15 @@ impl Step {
         self.externals.splice(0..0, world.externals);
     }
 
+    /// Keeps the manifests of policies that were read.
+    fn keep(&mut self, read: Vec<(Policy, String)>) -> Vec<Policy> {
+        let kept = read.into_iter().map(|(policy, manifest)| {
+            self.manifests.insert(policy.id.clone(), manifest);
+            policy
+        });
+        kept.collect()
+    }
+
     /// Whether it does nothing but describe who is there.
     pub(super) fn is_world_only(&self) -> bool {
         self.remove_workloads.is_empty()
@@ -92,13 +103,14 @@ pub(super) fn read(fields: &mut Fields<'_>, world: &mut World<'_>, load: &mut Lo
         namespaces: list(fields.take("namespaces"), namespace),
         workloads: list(fields.take("workloads"), workload),
         externals: list(fields.take("externals"), external),
-        policies: policies::read(fields, "policies", "policyFiles", load),
         ..Step::default()
     };
+    step.policies = policies::read(fields, "policies", "policyFiles", load).map(|read| step.keep(read));
     world.apply(&step);
     let delete = fields.take("delete");
     step.delete = list(delete, |item| world.policy(item));
-    step.apply = policies::read(fields, "apply", "applyFiles", load).unwrap_or_default();
+    let applied = policies::read(fields, "apply", "applyFiles", load).unwrap_or_default();
+    step.apply = step.keep(applied);
     if let Some(policy) = step.apply.iter().find(|policy| step.delete.contains(&policy.id)) {
         fields.item().error(format!("{} is deleted and applied in one step; make two", policy.id));
     }
