@@ -29,7 +29,11 @@ impl Wiring {
         node.prepare()?;
         let interface = node.create_proxy(&PROXY)?.interface;
         for &address in addresses {
-            node.network().add_address(interface, address, if address.is_ipv4() { 32 } else { 128 })?;
+            match node.network().add_address(interface, address, if address.is_ipv4() { 32 } else { 128 }) {
+                // From an earlier run.
+                Err(error) if error.is_present() => {}
+                result => result?,
+            }
         }
         Ok((Self { node }, Proxy { interface, port }))
     }

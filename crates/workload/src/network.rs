@@ -187,8 +187,8 @@ impl Network {
         }
     }
 
-    /// Gives an interface an address, at once and without asking the link whether another has it; that it has it
-    /// already is fine.
+    /// Gives an interface an address, at once and without asking the link whether another has it. That it has it
+    /// already is an error that [`NetworkError::is_present`] tells.
     pub fn add_address(&mut self, interface: u32, address: IpAddr, prefix: u8) -> Result<(), NetworkError> {
         let mut request = AddressMessage::default();
         request.header.family = family(address);
@@ -200,7 +200,7 @@ impl Network {
             request.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         let what = || format!("address {address}/{prefix} at interface {interface}");
-        self.change(Message::NewAddress(request), NLM_F_CREATE | NLM_F_REPLACE, what)
+        self.change(Message::NewAddress(request), NLM_F_CREATE | NLM_F_EXCL, what)
     }
 
     /// Adds a route, or replaces the one to the same destination.
@@ -282,6 +282,11 @@ impl Network {
 }
 
 impl NetworkError {
+    /// Whether what was to be made is there already.
+    pub fn is_present(&self) -> bool {
+        self.is(rustix::io::Errno::EXIST)
+    }
+
     fn is(&self, errno: rustix::io::Errno) -> bool {
         match self {
             Self::Kernel { source, .. } => source.raw_os_error() == Some(errno.raw_os_error()),

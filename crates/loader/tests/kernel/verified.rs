@@ -17,11 +17,13 @@ fn programs_do_not_grow_for_the_verifier_unnoticed() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../programs/verified-instructions.txt");
     let loaded = loaded();
     let now = Hook::ALL.map(|hook| (hook, loaded.verified_instructions(hook).expect("Linux 5.16 tells")));
-    let text: String = now.iter().map(|(hook, count)| format!("{hook} {count}\n")).collect();
-    if std::env::var_os(REFRESH).is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
     let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    if std::env::var_os(REFRESH).is_some() {
+        let header = golden.lines().filter(|line| line.starts_with('#')).map(|line| format!("{line}\n"));
+        let numbers = now.iter().map(|(hook, count)| format!("{hook} {count}\n"));
+        std::fs::write(&path, header.chain(numbers).collect::<String>()).unwrap();
+        return;
+    }
     for (hook, count) in now {
         let line = golden.lines().find_map(|line| line.strip_prefix(hook.name())?.trim().parse::<u32>().ok());
         let before = line.unwrap_or_else(|| panic!("{} has no line for {hook}", path.display()));
