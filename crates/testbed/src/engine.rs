@@ -17,8 +17,8 @@ pub trait Engine {
     /// Asks about one crossing.
     fn ask(&mut self, crossing: &Crossing) -> Result<Answer, EngineError>;
 
-    /// Asks about many crossings, in an order of its own or at the same time.
-    fn ask_all(&mut self, crossings: &[Crossing]) -> Result<Vec<Answer>, EngineError> {
+    /// Asks about many crossings, in an order of its own or at the same time; the answers are in theirs.
+    fn ask_all(&mut self, crossings: &[Crossing]) -> Vec<Result<Answer, EngineError>> {
         crossings.iter().map(|crossing| self.ask(crossing)).collect()
     }
 }
@@ -45,6 +45,9 @@ pub enum EngineError {
         /// Why it failed.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// What is asked cannot be asked here; other questions can.
+    #[error("{0}")]
+    Impossible(&'static str),
     /// A packet went where none may go.
     #[error("{from} to {to}: {what}")]
     Astray {

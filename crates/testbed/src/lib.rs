@@ -2,7 +2,8 @@
 //!
 //! A [`State`] is what a PolicyTest document describes at one of its steps; a [`Crossing`] is one of its probes with
 //! addresses in place of names. An [`Engine`] is brought into a state and asked about crossings: [`Model`] by the
-//! reference, [`Rows`] by compiled rows and real frames through the packet path, in memory or in the [`Kernel`].
+//! reference, [`Rows`] by compiled rows and real frames through the packet path, in memory or in the [`Kernel`],
+//! [`Live`] by real servers and clients under an agent.
 //! [`run()`] takes the documents of a [`Suite`] through all of it.
 #![forbid(unsafe_code)]
 
@@ -11,6 +12,7 @@ mod engine;
 mod flow;
 mod home;
 mod kernel;
+mod live;
 mod model;
 mod report;
 mod rows;
@@ -23,6 +25,7 @@ pub use crossing::{Crossing, End, Name, PartyError, Sent};
 pub use engine::{Answer, Engine, EngineError};
 pub use home::{Fate, Home, Outcome};
 pub use kernel::Kernel;
+pub use live::Live;
 pub use model::Model;
 pub use report::{Count, Judged, Summary, Verdict};
 pub use rows::Rows;

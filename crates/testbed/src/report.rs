@@ -39,6 +39,8 @@ pub struct Summary {
     pub documents: usize,
     /// Documents that were not, with what they ask for that is not supported yet.
     pub left_out: Vec<(String, Vec<String>)>,
+    /// What engines could not ask, and how many probes each time.
+    pub unasked: BTreeMap<(EngineKind, &'static str), usize>,
     /// What each engine found.
     pub engines: BTreeMap<EngineKind, Count>,
 }
@@ -52,6 +54,8 @@ pub struct Count {
     pub wrong: usize,
     /// Verdicts of probes that expect nothing.
     pub unjudged: usize,
+    /// Probes that the engine could not ask; [`Summary::unasked`] says why.
+    pub unasked: usize,
 }
 
 impl Verdict {
@@ -84,6 +88,11 @@ impl Summary {
         }
     }
 
+    pub(crate) fn miss(&mut self, engine: EngineKind, why: &'static str) {
+        self.engines.entry(engine).or_default().unasked += 1;
+        *self.unasked.entry((engine, why)).or_default() += 1;
+    }
+
     pub(crate) fn leave_out(&mut self, test: &str, findings: &[Diagnostic]) {
         self.left_out.push((test.to_owned(), findings.iter().map(ToString::to_string).collect()));
     }
@@ -93,11 +102,14 @@ impl fmt::Display for Summary {
     /// A line for each engine, and one for what was left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", documents(self.documents))?;
-        for (engine, Count { right, wrong, unjudged }) in &self.engines {
+        for (engine, Count { right, wrong, unjudged, .. }) in &self.engines {
             write!(f, "\n{engine:>8}: {right} as expected, {wrong} not")?;
             if *unjudged > 0 {
                 write!(f, ", {unjudged} with no expectation")?;
             }
+        }
+        for ((engine, why), probes) in &self.unasked {
+            write!(f, "\n{engine:>8}: {probes} not asked: {why}")?;
         }
         if !self.left_out.is_empty() {
             write!(f, "\nnot supported yet, and not run: {}", documents(self.left_out.len()))?;

@@ -3,6 +3,7 @@
 use crate::crossing::{Crossing, Name};
 use crate::engine::{Answer, Engine, EngineError};
 use crate::kernel::Kernel;
+use crate::live::Live;
 use crate::model::Model;
 use crate::report::{Judged, Summary, Verdict};
 use crate::rows::Rows;
@@ -22,6 +23,8 @@ pub enum EngineKind {
     Native,
     /// The same rows and packets through the loaded programs.
     Kernel,
+    /// Workloads as namespaces, with real servers and clients under a real agent.
+    Live,
 }
 
 /// Why a run ended early. The tests themselves have no fault that the engines' answers could show.
@@ -37,6 +40,9 @@ pub enum RunError {
         /// What is wrong.
         message: String,
     },
+    /// The observer did not want to go on.
+    #[error("interrupted")]
+    Interrupted,
     /// An engine that cannot answer.
     #[error("engine {engine}: {source}")]
     Engine {
@@ -51,19 +57,27 @@ pub enum RunError {
 pub trait Observer {
     /// A document is begun, after so many of so many.
     fn begin(&mut self, name: &str, done: usize, all: usize);
+    /// Whether to go on; asked before each document and step.
+    fn goes_on(&self) -> bool {
+        true
+    }
     /// A verdict was found.
     fn verdict(&mut self, verdict: &Verdict);
 }
 
 impl EngineKind {
-    /// Makes an engine in the empty state.
+    /// Makes an engine in the empty state. For the live one, this program must have a command `agent`.
     pub fn open(self) -> Result<Box<dyn Engine>, RunError> {
+        let failed = |source| RunError::Engine { engine: self, source };
         Ok(match self {
             Self::Model => Box::new(Model::default()),
             Self::Native => Box::new(Rows::new(Tables::new())),
-            Self::Kernel => Box::new(Rows::new(
-                Kernel::open().map_err(|source| RunError::Engine { engine: self, source })?,
-            )),
+            Self::Kernel => Box::new(Rows::new(Kernel::open().map_err(failed)?)),
+            Self::Live => {
+                let own =
+                    std::env::current_exe().map_err(EngineError::failed("finding this program's own file"));
+                Box::new(own.and_then(|program| Live::start(&program)).map_err(failed)?)
+            }
         })
     }
 
@@ -84,6 +98,9 @@ pub fn run(suite: &Suite, engines: &[EngineKind], observer: &mut dyn Observer) -
     let mut engines = engines.iter().map(|&kind| Ok((kind, kind.open()?))).collect::<Result<Vec<_>, _>>()?;
     for (done, document) in suite.documents.iter().enumerate() {
         observer.begin(&document.name, done, suite.documents.len());
+        if !observer.goes_on() {
+            return Err(RunError::Interrupted);
+        }
         match &document.test {
             Err(findings) => summary.leave_out(&document.name, findings),
             Ok(test) => Run::of(test, &mut engines)?.steps(&mut summary, observer)?,
@@ -120,16 +137,24 @@ impl<'a> Run<'a> {
             self.state.take(step).map_err(|error| self.wrong(&name, &error))?;
             let crossings = self.crossings(step)?;
             self.prepare()?;
-            let mut answers = Vec::new();
-            for (kind, engine) in &mut *self.engines {
-                let failed = |source| RunError::Engine { engine: *kind, source };
-                answers.push((*kind, engine.ask_all(&crossings).map_err(failed)?));
+            if !observer.goes_on() {
+                return Err(RunError::Interrupted);
             }
-            for (index, (probe, crossing)) in step.probes.iter().zip(&crossings).enumerate() {
-                for (engine, answers) in &answers {
-                    let verdict = self.verdict(&name, probe, crossing, (*engine, &answers[index]));
-                    summary.count(&verdict);
-                    observer.verdict(&verdict);
+            let ask = |(kind, engine): &mut (EngineKind, Box<dyn Engine>)| {
+                (*kind, engine.ask_all(&crossings).into_iter())
+            };
+            let mut answers: Vec<_> = self.engines.iter_mut().map(ask).collect();
+            for (probe, crossing) in step.probes.iter().zip(&crossings) {
+                for (engine, answers) in &mut answers {
+                    match answers.next().expect("an engine answers each crossing, or says why it does not") {
+                        Ok(answer) => {
+                            let verdict = self.verdict(&name, probe, crossing, (*engine, answer));
+                            summary.count(&verdict);
+                            observer.verdict(&verdict);
+                        }
+                        Err(EngineError::Impossible(why)) => summary.miss(*engine, why),
+                        Err(source) => return Err(RunError::Engine { engine: *engine, source }),
+                    }
                 }
             }
         }
@@ -150,7 +175,7 @@ impl<'a> Run<'a> {
         step: &str,
         probe: &Probe,
         crossing: &Crossing,
-        (engine, answer): (EngineKind, &Answer),
+        (engine, answer): (EngineKind, Answer),
     ) -> Verdict {
         let (from, to) = (Name(probe.from.clone()), Name(probe.to.clone()));
         let family = if crossing.source.is_ipv6() { " over IPv6" } else { "" };
@@ -161,8 +186,8 @@ impl<'a> Run<'a> {
             engine,
             expect: probe.expect.map(Judged),
             verdict: Judged(answer.verdict),
-            rule: answer.rule.clone(),
-            reason: answer.reason.clone(),
+            rule: answer.rule,
+            reason: answer.reason,
         }
     }
 
@@ -173,14 +198,14 @@ impl<'a> Run<'a> {
 
 /// A name that is no engine's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no engine `{0}`; there are model, native and kernel")]
+#[error("there is no engine `{0}`; there are model, native, kernel and live")]
 pub struct UnknownEngine(String);
 
 impl FromStr for EngineKind {
     type Err = UnknownEngine;
 
     fn from_str(text: &str) -> Result<Self, UnknownEngine> {
-        [Self::Model, Self::Native, Self::Kernel]
+        [Self::Model, Self::Native, Self::Kernel, Self::Live]
             .into_iter()
             .find(|kind| kind.to_string() == text)
             .ok_or_else(|| UnknownEngine(text.to_owned()))
@@ -193,6 +218,7 @@ impl fmt::Display for EngineKind {
             Self::Model => "model",
             Self::Native => "native",
             Self::Kernel => "kernel",
+            Self::Live => "live",
         })
     }
 }

@@ -19,6 +19,8 @@ pub struct State {
     pub externals: BTreeMap<String, Vec<IpAddr>>,
     /// The policies in force.
     pub policies: BTreeMap<PolicyId, Policy>,
+    /// Their manifests as JSON, of those that were read from some.
+    pub manifests: BTreeMap<PolicyId, String>,
     pools: [Pool; 2],
 }
 
@@ -52,24 +54,28 @@ pub enum StepError {
     },
 }
 
-/// The node's own addresses; the first of the blocks that workloads without given addresses get theirs from.
+/// The node's own addresses.
 pub(crate) const HOST_ADDRESSES: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 200, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0, 0, 0, 1))];
+/// Where workloads without given addresses get theirs from: the upper halves of the blocks that begin with the node's
+/// own. An agent that gives addresses of its own accord takes them from the lower.
+const POOLS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(10, 200, 128, 0)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0x8000, 0, 0, 0)),
+];
 
 impl Default for State {
     fn default() -> Self {
-        let pool = |address, length| {
-            let mut pool = Pool::new(Cidr::new(address, length).expect("the length is one of the family"));
-            pool.reserve(address).expect("nothing of a new pool is taken");
-            pool
-        };
-        let [v4, v6] = HOST_ADDRESSES;
+        let pool =
+            |address, length| Pool::new(Cidr::new(address, length).expect("the length is one of the family"));
+        let [v4, v6] = POOLS;
         Self {
             namespaces: BTreeMap::new(),
             workloads: BTreeMap::new(),
             externals: BTreeMap::new(),
             policies: BTreeMap::new(),
-            pools: [pool(v4, 16), pool(v6, 64)],
+            manifests: BTreeMap::new(),
+            pools: [pool(v4, 17), pool(v6, 65)],
         }
     }
 }
@@ -99,6 +105,7 @@ impl State {
             self.policies.remove(id).ok_or_else(|| StepError::NoPolicy(id.clone()))?;
         }
         self.policies.extend(step.apply.iter().map(|policy| (policy.id.clone(), policy.clone())));
+        self.manifests.extend(step.manifests.clone());
         Ok(())
     }
 
@@ -173,12 +180,12 @@ mod tests {
     fn a_workload_without_addresses_gets_one_of_each_family_and_keeps_them() {
         let mut state = State::default();
         state.take(&workload("a", &[])).unwrap();
-        assert_eq!(addresses(&state, "a"), ["10.200.0.2", "fd00:200::2"]);
-        state.take(&workload("b", &["10.200.0.3"])).unwrap();
+        assert_eq!(addresses(&state, "a"), ["10.200.128.1", "fd00:200::8000:0:0:1"]);
+        state.take(&workload("b", &["10.200.128.2"])).unwrap();
         state.take(&workload("c", &[])).unwrap();
-        assert_eq!(addresses(&state, "c"), ["10.200.0.4", "fd00:200::3"]);
+        assert_eq!(addresses(&state, "c"), ["10.200.128.3", "fd00:200::8000:0:0:2"]);
         state.take(&workload("a", &[])).unwrap();
-        assert_eq!(addresses(&state, "a"), ["10.200.0.2", "fd00:200::2"]);
+        assert_eq!(addresses(&state, "a"), ["10.200.128.1", "fd00:200::8000:0:0:1"]);
     }
 
     #[test]

@@ -14,13 +14,17 @@ pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 pub const WORKLOAD_INTERFACE: &str = "eth0";
 
 /// Settings of the node's namespace.
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 7] = [
     // Packets between workloads, the node and the world are routed.
     ("ipv4/ip_forward", "1"),
     ("ipv6/conf/all/forwarding", "1"),
     // Packets of a transparent proxy have sources that are routed elsewhere; the packet path checks sources.
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
+    // The proxy has sockets with addresses of workloads and hosts outside. A packet that comes in for one of them by
+    // an interface without our programs must first be routed to the workload's door, and what is routed on is dropped
+    // where it was given to a socket before. Of both families, despite its name.
+    ("ipv4/tcp_early_demux", "0"),
     // Every workload is behind the same gateway; there is no shorter way to tell of.
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),

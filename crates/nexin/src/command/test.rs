@@ -1,5 +1,6 @@
 //! `nexin test`: runs PolicyTest files on the engines, and tells what differs from what they expect.
 
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::outcome::{BadInput, Outcome};
 use crate::session::{Session, Tone};
 use clap::Args;
@@ -40,8 +41,13 @@ impl Test {
         if let Some(reason) = without {
             session.print_error_line(&format!("not asking the kernel: {reason}"));
         }
-        let mut printer =
-            Printer { session, verbose: self.verbose, failure: None, progress: Progress::start() };
+        let mut printer = Printer {
+            session,
+            verbose: self.verbose,
+            failure: None,
+            progress: Progress::start(),
+            interrupt: Interrupt::watch()?,
+        };
         let result = testbed::run(&suite, &engines, &mut printer);
         printer.progress.clear();
         if let Some(error) = printer.failure {
@@ -49,6 +55,7 @@ impl Test {
         }
         let summary = result.map_err(|error| match error {
             RunError::Test { .. } => BadInput(error.to_string()).into(),
+            RunError::Interrupted => Interrupted.into(),
             RunError::Engine { .. } => anyhow::Error::from(error),
         })?;
         print_summary(session, &summary)?;
@@ -63,11 +70,16 @@ struct Printer<'a> {
     /// The first that went wrong in printing; nothing is printed after it.
     failure: Option<io::Error>,
     progress: Progress,
+    interrupt: Interrupt,
 }
 
 impl Observer for Printer<'_> {
     fn begin(&mut self, name: &str, done: usize, all: usize) {
         self.progress.show(name, done, all);
+    }
+
+    fn goes_on(&self) -> bool {
+        self.interrupt.check().is_ok() && self.failure.is_none()
     }
 
     fn verdict(&mut self, verdict: &Verdict) {
@@ -133,6 +145,9 @@ fn print_summary(session: &Session, summary: &Summary) -> io::Result<()> {
         findings.iter().for_each(|finding| session.print_error_line(&format!("    {finding}")));
     }
     if session.is_json() {
+        for ((engine, why), probes) in &summary.unasked {
+            session.print_error_line(&format!("{engine}: {probes} probes not asked: {why}"));
+        }
         return Ok(());
     }
     let tone = if summary.is_right() { Tone::Good } else { Tone::Bad };

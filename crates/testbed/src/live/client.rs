@@ -1,0 +1,164 @@
+//! A client: sends what a crossing is about, and tells what comes back.
+
+use super::server::socket;
+use crate::crossing::{Crossing, Sent, head};
+use manifest::Protocol;
+use manifest::test::HttpRequest;
+use socket2::{Domain, Socket, Type};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use workload::Namespace;
+
+/// What came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing.
+    Nothing,
+    /// The end of the connection, at once.
+    Reset,
+    /// Something: an echo, or a connection.
+    Reached,
+    /// An HTTP response.
+    Status(u16),
+}
+
+/// A crossing, where its ends are, and how long to wait.
+#[derive(Clone, Copy)]
+pub(super) struct Client<'a> {
+    pub(super) crossing: &'a Crossing,
+    pub(super) from: &'a Namespace,
+    pub(super) to: &'a Namespace,
+    pub(super) patience: Duration,
+}
+
+impl Client<'_> {
+    /// Sends what the crossing is about.
+    pub(super) fn ask(&self) -> io::Result<Seen> {
+        match &self.crossing.sent {
+            Sent::Icmp(kind) => self.echo(*kind),
+            Sent::Connection(Protocol::Udp, port) => self.datagram(*port),
+            Sent::Connection(Protocol::Sctp, port) => {
+                Ok(self.connect(Protocol::Sctp, *port)?.map_or_else(|seen| seen, |_| Seen::Reached))
+            }
+            // What answers a connection by TCP may be the proxy: a request tells whether the server is reached.
+            Sent::Connection(Protocol::Tcp, port) => {
+                let (method, path, host) = ("GET".into(), "/".into(), Some("probe".into()));
+                self.request(*port, &HttpRequest { method, path, host, headers: Vec::new() })
+            }
+            Sent::Request(port, request) => self.request(*port, request),
+        }
+    }
+
+    fn request(&self, port: u16, request: &HttpRequest) -> io::Result<Seen> {
+        let mut stream = match self.connect(Protocol::Tcp, port)? {
+            Ok(stream) => stream,
+            Err(seen) => return Ok(seen),
+        };
+        stream.set_read_timeout(Some(self.patience))?;
+        match stream.write_all(&head(request)).and_then(|()| status(&mut stream)) {
+            Ok(status) => Ok(Seen::Status(status)),
+            Err(error) => what_happened(error),
+        }
+    }
+
+    /// Connects, or tells what happened instead.
+    fn connect(&self, protocol: Protocol, port: u16) -> io::Result<Result<Socket, Seen>> {
+        let Crossing { source, destination, .. } = *self.crossing;
+        let socket = socket(self.from, Type::STREAM, protocol, (source, 0).into())?;
+        let to = SocketAddr::new(destination, port);
+        match socket.connect_timeout(&to.into(), self.patience) {
+            Ok(()) => Ok(Ok(socket)),
+            Err(error) => what_happened(error).map(Err),
+        }
+    }
+
+    /// Sends a datagram again and again until it comes back.
+    fn datagram(&self, port: u16) -> io::Result<Seen> {
+        let Crossing { source, destination, .. } = *self.crossing;
+        let socket = socket(self.from, Type::DGRAM, Protocol::Udp, (source, 0).into())?;
+        socket.connect(&SocketAddr::new(destination, port).into())?;
+        self.until_heard(&socket, || socket.send(b"nexin").map(drop), |heard| heard == b"nexin")
+    }
+
+    /// Sends an echo request until the other end has it. What is seen there is the request itself: the reply belongs
+    /// to the same flow.
+    fn echo(&self, kind: u8) -> io::Result<Seen> {
+        let Crossing { source, destination, .. } = *self.crossing;
+        let raw = |namespace: &Namespace, address: SocketAddr| {
+            let number = if address.is_ipv4() { 1 } else { 58 };
+            let open = || Socket::new(Domain::for_address(address), Type::RAW, Some(number.into()));
+            let socket = namespace.enter(open).map_err(io::Error::other)??;
+            socket.bind(&address.into())?;
+            io::Result::Ok(socket)
+        };
+        let (sender, receiver) =
+            (raw(self.from, (source, 0).into())?, raw(self.to, (destination, 0).into())?);
+        // Other probes of the same ends are told apart by what they carry.
+        let token = format!("{source} {destination} {:?}", std::thread::current().id());
+        let mut message = [&[kind, 0, 0, 0, 0, 7, 0, 1][..], token.as_bytes()].concat();
+        let sum = checksum(&message);
+        message[2..4].copy_from_slice(&sum);
+        let to = SocketAddr::new(destination, 0);
+        let send = || sender.send_to(&message, &to.into()).map(drop);
+        self.until_heard(&receiver, send, |heard| heard.ends_with(token.as_bytes()))
+    }
+
+    /// Sends again and again until the socket hears what is waited for.
+    fn until_heard(
+        &self,
+        socket: &Socket,
+        send: impl Fn() -> io::Result<()>,
+        is_it: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<Seen> {
+        const PAUSE: Duration = Duration::from_millis(100);
+        socket.set_read_timeout(Some(PAUSE))?;
+        let deadline = Instant::now() + self.patience;
+        let mut bytes = [0; 2048];
+        while Instant::now() < deadline {
+            send()?;
+            let pause = Instant::now() + PAUSE;
+            while Instant::now() < pause {
+                match (&*socket).read(&mut bytes) {
+                    Ok(length) if is_it(&bytes[..length]) => return Ok(Seen::Reached),
+                    Ok(_) => {}
+                    Err(error) => match what_happened(error)? {
+                        Seen::Nothing => break,
+                        seen => return Ok(seen),
+                    },
+                }
+            }
+        }
+        Ok(Seen::Nothing)
+    }
+}
+
+/// What an error of a socket says of the other end; other errors are this machine's own.
+fn what_happened(error: io::Error) -> io::Result<Seen> {
+    match error.kind() {
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => Ok(Seen::Nothing),
+        ErrorKind::ConnectionRefused
+        | ErrorKind::ConnectionReset
+        | ErrorKind::BrokenPipe
+        | ErrorKind::UnexpectedEof => Ok(Seen::Reset),
+        _ => Err(error),
+    }
+}
+
+/// The status of a response: `HTTP/1.1 200 OK`.
+fn status(stream: &mut impl Read) -> io::Result<u16> {
+    const BEFORE: usize = "HTTP/1.1 ".len();
+    let mut line = [0; BEFORE + 3];
+    stream.read_exact(&mut line)?;
+    let number = std::str::from_utf8(&line[BEFORE..]).ok().and_then(|digits| digits.parse().ok());
+    number.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the response does not begin as HTTP does"))
+}
+
+/// The Internet checksum (RFC 1071); of ICMPv6 the kernel writes its own over it.
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let words =
+        bytes.chunks(2).map(|pair| u32::from_be_bytes([0, 0, pair[0], pair.get(1).copied().unwrap_or(0)]));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    (!((folded + (folded >> 16)) as u16)).to_be_bytes()
+}

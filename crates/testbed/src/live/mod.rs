@@ -1,0 +1,222 @@
+//! The engine `live`: workloads as network namespaces on a node of their own, with real servers and clients, under the
+//! real agent.
+
+mod client;
+mod node;
+mod outside;
+mod server;
+
+use crate::crossing::{Crossing, End, Sent};
+use crate::engine::{Answer, Engine, EngineError};
+use crate::state::{State, Workload};
+use client::{Client, Seen};
+use manifest::Protocol;
+use manifest::test::{Expect, WorkloadName};
+use node::Node;
+use outside::Outside;
+use server::{Listener, Servers};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use workload::Namespace;
+
+/// How long a probe may take: at first, and again where nothing came back. The second covers the repetition of a
+/// first segment that the machine itself lost (RFC 6298: after a second).
+const PATIENCE: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1500)];
+
+/// A node with an agent, and whoever takes part in the tests.
+pub struct Live {
+    // Ended before the node: its interfaces are the node's.
+    outside: Outside,
+    workloads: BTreeMap<WorkloadName, Namespace>,
+    state: State,
+    node: Node,
+}
+
+impl Live {
+    /// Sets a node up; `program` is the one whose `agent` command is the node's agent.
+    pub fn start(program: &Path) -> Result<Self, EngineError> {
+        let node = Node::start(program)?;
+        Ok(Self { outside: Outside::default(), workloads: BTreeMap::new(), state: State::default(), node })
+    }
+
+    /// Where one end of a crossing is.
+    fn namespace(&self, end: &End, address: std::net::IpAddr) -> &Namespace {
+        match end {
+            End::Workload(name) => &self.workloads[name],
+            End::Host => self.node.namespace(),
+            End::World => self.outside.host(address).expect("hosts outside are made before they are asked"),
+        }
+    }
+
+    fn remove(&mut self, name: &WorkloadName) -> Result<(), EngineError> {
+        self.workloads.remove(name);
+        self.node.remove_workload(name)
+    }
+
+    /// Makes every host outside that takes part.
+    fn make_outside(&mut self, crossings: &[&Crossing]) -> Result<(), EngineError> {
+        for crossing in crossings {
+            for (end, address) in [(&crossing.from, crossing.source), (&crossing.to, crossing.destination)] {
+                if *end == End::World {
+                    self.outside.make(&mut self.node, address)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts whatever is asked.
+    fn serve(&self, crossings: &[&Crossing]) -> Result<Servers, EngineError> {
+        let mut asked = BTreeSet::new();
+        let mut listeners = Vec::new();
+        for crossing in crossings {
+            let (protocol, port) = match crossing.sent {
+                Sent::Connection(protocol, port) => (protocol, port),
+                Sent::Request(port, _) => (Protocol::Tcp, port),
+                Sent::Icmp(_) => continue,
+            };
+            let address = SocketAddr::new(crossing.destination, port);
+            if asked.insert((address, protocol)) {
+                let namespace = self.namespace(&crossing.to, crossing.destination);
+                listeners.push(Listener::open(namespace, address, protocol)?);
+            }
+        }
+        Servers::start(listeners)
+    }
+
+    /// Sends all crossings at the same time, and tells what came back of each.
+    fn send(&self, crossings: &[&Crossing], patience: Duration) -> Result<Vec<Seen>, EngineError> {
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = crossings
+                .iter()
+                .map(|crossing| {
+                    let from = self.namespace(&crossing.from, crossing.source);
+                    let to = self.namespace(&crossing.to, crossing.destination);
+                    scope.spawn(move || Client { crossing, from, to, patience }.ask())
+                })
+                .collect();
+            let seen = |client: std::thread::ScopedJoinHandle<'_, std::io::Result<Seen>>| {
+                let seen = client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                seen.map_err(EngineError::failed("asking as a client"))
+            };
+            clients.into_iter().map(seen).collect()
+        })
+    }
+}
+
+impl Engine for Live {
+    fn name(&self) -> &'static str {
+        "live"
+    }
+
+    fn prepare(&mut self, state: &State) -> Result<(), EngineError> {
+        let old = std::mem::take(&mut self.state);
+        for (name, workload) in &old.workloads {
+            // An agent's workloads do not change: one that does ends, and begins anew with the same addresses.
+            if state.workloads.get(name) != Some(workload) {
+                self.remove(name)?;
+            }
+        }
+        for name in old.namespaces.keys().filter(|name| !state.namespaces.contains_key(*name)) {
+            self.node.delete(&format!("Namespace/{name}"))?;
+        }
+        for (name, labels) in &state.namespaces {
+            if old.namespaces.get(name) != Some(labels) {
+                self.node.apply_namespace(name, labels)?;
+            }
+        }
+        for (name, workload) in &state.workloads {
+            if old.workloads.get(name) != Some(workload) {
+                self.admit(name, workload)?;
+            }
+        }
+        for id in old.policies.keys().filter(|id| !state.policies.contains_key(*id)) {
+            self.node.delete(&id.to_string())?;
+        }
+        for (id, policy) in &state.policies {
+            if old.policies.get(id) != Some(policy) {
+                let manifest = state.manifests.get(id).expect("a policy of a test comes with its manifest");
+                self.node.apply(manifest)?;
+            }
+        }
+        self.state = state.clone();
+        Ok(())
+    }
+
+    fn ask(&mut self, crossing: &Crossing) -> Result<Answer, EngineError> {
+        self.ask_all(std::slice::from_ref(crossing)).remove(0)
+    }
+
+    fn ask_all(&mut self, crossings: &[Crossing]) -> Vec<Result<Answer, EngineError>> {
+        let mut answers: Vec<_> = crossings.iter().map(known).collect();
+        let open: Vec<usize> = (0..answers.len()).filter(|&index| answers[index].is_none()).collect();
+        let sent: Vec<&Crossing> = open.iter().map(|&index| &crossings[index]).collect();
+        match self.ask_open(&sent) {
+            Ok(seen) => {
+                for (&index, seen) in open.iter().zip(seen) {
+                    answers[index] = Some(Ok(answer(&crossings[index], seen)));
+                }
+            }
+            Err(error) => return vec![Err(error)],
+        }
+        answers.into_iter().map(|answer| answer.expect("what was open was asked")).collect()
+    }
+}
+
+impl Live {
+    fn admit(&mut self, name: &WorkloadName, workload: &Workload) -> Result<(), EngineError> {
+        workload.addresses.iter().try_for_each(|address| self.outside.remove(&mut self.node, *address))?;
+        let namespace = self.node.create_workload(name, workload)?;
+        self.workloads.insert(name.clone(), namespace);
+        Ok(())
+    }
+
+    fn ask_open(&mut self, crossings: &[&Crossing]) -> Result<Vec<Seen>, EngineError> {
+        self.make_outside(crossings)?;
+        let _servers = self.serve(crossings)?;
+        let mut seen = self.send(crossings, PATIENCE[0])?;
+        let silent: Vec<usize> = (0..seen.len()).filter(|&index| seen[index] == Seen::Nothing).collect();
+        let again: Vec<&Crossing> = silent.iter().map(|&index| crossings[index]).collect();
+        for (index, second) in silent.into_iter().zip(self.send(&again, PATIENCE[1])?) {
+            seen[index] = second;
+        }
+        Ok(seen)
+    }
+}
+
+/// The answer to what need not, or cannot, be sent.
+fn known(crossing: &Crossing) -> Option<Result<Answer, EngineError>> {
+    const ECHO: [u8; 2] = [8, 128];
+    match crossing.sent {
+        Sent::Icmp(kind) if kind != ECHO[usize::from(crossing.source.is_ipv6())] => {
+            Some(Err(EngineError::Impossible("of ICMP, only echo requests are sent for real")))
+        }
+        Sent::Connection(Protocol::Sctp, _) if !server::has_sctp() => {
+            Some(Err(EngineError::Impossible("SCTP is not supported by this kernel")))
+        }
+        _ => Answer::without_policy(crossing).map(Ok),
+    }
+}
+
+fn answer(crossing: &Crossing, seen: Seen) -> Answer {
+    let asks_request = matches!(crossing.sent, Sent::Request(..));
+    let (verdict, reason) = match seen {
+        Seen::Nothing => (Expect::Drop, "nothing came back".into()),
+        Seen::Reset => (Expect::Drop, "the connection was reset".into()),
+        Seen::Reached => (Expect::Allow, "it came through".into()),
+        Seen::Status(status) => {
+            let verdict = match status {
+                200 => Expect::Allow,
+                // The proxy says that it could not reach the server.
+                502..=504 => Expect::Drop,
+                _ if asks_request => Expect::Deny,
+                // Connected, and nothing more was asked.
+                _ => Expect::Allow,
+            };
+            (verdict, format!("connected, and answered with status {status}"))
+        }
+    };
+    Answer { verdict, rule: None, reason }
+}

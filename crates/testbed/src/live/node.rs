@@ -1,0 +1,211 @@
+//! A node of the tests' own: a network namespace, and the agent in it.
+
+use crate::engine::EngineError;
+use crate::state::{HOST_ADDRESSES, Workload};
+use agent::Config;
+use api::{CallError, Client, Request, view};
+use manifest::test::WorkloadName;
+use policy::rule::Cidr;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use workload::Namespace;
+
+/// What the names of all such nodes begin with; the number of the process that made one follows.
+const PREFIX: &str = "nexin-test-";
+/// What the instances of their agents are called; the same number follows.
+const INSTANCE: &str = "test-";
+/// How long an agent may take to answer.
+const STARTING: Duration = Duration::from_secs(20);
+
+/// A node; dropping it removes everything.
+pub(super) struct Node {
+    name: String,
+    config: Config,
+    wiring: workload::Node,
+    agent: Child,
+}
+
+impl Node {
+    /// Removes what earlier processes left behind, and sets a node up.
+    pub(super) fn start(program: &Path) -> Result<Self, EngineError> {
+        remove_leftovers().map_err(EngineError::failed("removing what an earlier run left"))?;
+        let process = std::process::id();
+        let (name, config) = (format!("{PREFIX}{process}"), config(process));
+        let namespace = Namespace::create(&name).map_err(EngineError::failed("making a node's namespace"))?;
+        let started = start_agent(program, &namespace, &config);
+        let wiring = workload::Node::of(namespace);
+        let agent = started.inspect_err(|_| remove(&name, &config))?;
+        let wiring = wiring.map_err(EngineError::failed("entering the node's namespace"))?;
+        let mut node = Self { name, config, wiring, agent };
+        node.await_agent()?;
+        Ok(node)
+    }
+
+    /// The node's own network namespace.
+    pub(super) fn namespace(&self) -> &Namespace {
+        self.wiring.namespace()
+    }
+
+    /// The node's side of wires.
+    pub(super) fn wiring(&mut self) -> &mut workload::Node {
+        &mut self.wiring
+    }
+
+    /// Makes a workload, and tells where it is.
+    pub(super) fn create_workload(
+        &self,
+        name: &WorkloadName,
+        workload: &Workload,
+    ) -> Result<Namespace, EngineError> {
+        let ports = workload.named_ports.iter().map(|port| {
+            (port.name.clone(), format!("{}/{}", port.port, crate::crossing::protocol_name(port.protocol)))
+        });
+        let made: view::Endpoint = self.call(Request::CreateWorkload(api::Workload {
+            namespace: name.namespace.clone(),
+            name: name.name.clone(),
+            labels: workload.labels.clone(),
+            addresses: workload.addresses.clone(),
+            named_ports: ports.collect(),
+            owner: Some(std::process::id()),
+        }))?;
+        Namespace::open(&made.network_namespace).map_err(EngineError::failed("entering a workload"))
+    }
+
+    /// Removes a workload.
+    pub(super) fn remove_workload(&self, name: &WorkloadName) -> Result<(), EngineError> {
+        let (namespace, name) = (name.namespace.clone(), name.name.clone());
+        self.call::<Value>(Request::RemoveWorkload { namespace, name }).map(drop)
+    }
+
+    /// Puts a manifest in force.
+    pub(super) fn apply(&self, text: &str) -> Result<(), EngineError> {
+        let request = Request::Apply { file: "test".into(), text: text.to_owned() };
+        self.call::<Value>(request).map(drop)
+    }
+
+    /// Puts a namespace's labels in force.
+    pub(super) fn apply_namespace(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), EngineError> {
+        let metadata = json!({"name": name, "labels": labels});
+        self.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}).to_string())
+    }
+
+    /// Takes an object out of force by name.
+    pub(super) fn delete(&self, name: &str) -> Result<(), EngineError> {
+        self.call::<Value>(Request::Delete { names: vec![name.to_owned()] }).map(drop)
+    }
+
+    fn call<T: serde::de::DeserializeOwned>(&self, request: Request) -> Result<T, EngineError> {
+        let mut client = self.client().map_err(EngineError::failed("asking the agent"))?;
+        client.call(request).map_err(EngineError::failed("asking the agent"))
+    }
+
+    fn client(&self) -> Result<Client, CallError> {
+        Client::connect(&self.config.paths().socket())
+    }
+
+    /// Waits until the agent answers.
+    fn await_agent(&mut self) -> Result<(), EngineError> {
+        let until = Instant::now() + STARTING;
+        loop {
+            match self.client().and_then(|mut client| client.call::<view::Status>(Request::Status)) {
+                Ok(_) => return Ok(()),
+                Err(CallError::Unreachable { .. }) if Instant::now() < until => {}
+                Err(error) => return Err(EngineError::failed("starting the agent")(error)),
+            }
+            if let Ok(Some(status)) = self.agent.try_wait() {
+                let said = fs::read_to_string(log(&self.config)).unwrap_or_default();
+                let message = format!("it ended with {status}: {}", said.trim_end());
+                return Err(EngineError::failed("starting the agent")(io::Error::other(message)));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // However it ends: what it made is removed next.
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+        remove(&self.name, &self.config);
+    }
+}
+
+fn start_agent(program: &Path, namespace: &Namespace, config: &Config) -> Result<Child, EngineError> {
+    let start = || {
+        let directory = &config.directory;
+        fs::create_dir_all(&config.policies)?;
+        let settings = directory.join("agent.json");
+        fs::write(&settings, written(config).to_string())?;
+        let output = File::create(log(config))?;
+        let mut command = Command::new(program);
+        command.arg("agent").arg("--config").arg(settings).current_dir(directory);
+        // What is typed at the terminal is for the tests, which end their agent themselves.
+        command.process_group(0).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        namespace.enter(|| command.spawn()).map_err(io::Error::other)?
+    };
+    start().map_err(EngineError::failed("starting the agent"))
+}
+
+fn config(process: u32) -> Config {
+    let directory = PathBuf::from(format!("/run/{PREFIX}{process}"));
+    let block = |(address, length)| Cidr::new(address, length).expect("the length is one of the family");
+    Config {
+        instance: format!("{INSTANCE}{process}"),
+        policies: directory.join("policies"),
+        directory,
+        // The first of each is the node's own.
+        workload_addresses: HOST_ADDRESSES.into_iter().zip([16, 64]).map(block).collect(),
+        ..Config::default()
+    }
+}
+
+/// The configuration as `nexin agent --config` reads it.
+fn written(config: &Config) -> Value {
+    let blocks: Vec<String> = config.workload_addresses.iter().map(Cidr::to_string).collect();
+    json!({
+        "instance": config.instance,
+        "directory": config.directory,
+        "policies": config.policies,
+        "workloadAddresses": blocks,
+    })
+}
+
+fn log(config: &Config) -> PathBuf {
+    config.directory.join("agent.log")
+}
+
+/// Removes the nodes of processes that are no more.
+fn remove_leftovers() -> Result<(), workload::NamespaceError> {
+    for name in Namespace::names()? {
+        let Some(process) = name.strip_prefix(PREFIX).and_then(|number| number.parse::<u32>().ok()) else {
+            continue;
+        };
+        if !Path::new(&format!("/proc/{process}")).exists() {
+            remove(&name, &config(process));
+        }
+    }
+    Ok(())
+}
+
+/// Removes a node as far as it is there, its agent included.
+fn remove(name: &str, config: &Config) {
+    if let Ok(namespace) = Namespace::open(name) {
+        // An agent whose tests crashed runs on; the processes of the node are all the node's own.
+        let _ = namespace.kill_all();
+    }
+    let inside = Config { network_namespace: Some(name.to_owned()), ..config.clone() };
+    // What cannot be removed now is found by the next run.
+    let _ = agent::remove(&inside);
+    let _ = Namespace::delete(name);
+}
