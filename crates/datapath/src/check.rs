@@ -45,6 +45,7 @@ pub(crate) fn check(
         && let Some(key) = related::key(packet, &trace.flow, subject.direction)?
         && let Some(row) = maps.connection(&key)
         && conntrack::is_live(&row, now)
+        && is_current(&row, subject)
     {
         return permit(&row, subject.config, from_proxy, trace);
     }

@@ -27,6 +27,23 @@ fn an_error_about_a_flow_passes_and_one_about_nothing_goes_by_policy() {
 }
 
 #[test]
+fn an_error_about_a_flow_of_an_older_policy_or_epoch_goes_by_policy() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.enforce(CLIENT, family.client, BOTH);
+        node.rule(CLIENT, SERVER.identity, Direction::Egress, (17, 53), ALLOW);
+        let (kind, code) = unreachable(family);
+        let asked = ask(family, at(family.server, 53));
+        let error = craft::icmp_error(family.world, family.client, kind, code, &asked).frame();
+        delivered(&node.from(CLIENT, &asked), SERVER);
+        node.configure(Config { epoch: 1, ..Config::default() });
+        dropped(&node, &node.to(CLIENT, &error), DropReason::PolicyDefaultDeny);
+        delivered(&node.from(CLIENT, &asked), SERVER);
+        assert_eq!(node.to(CLIENT, &error).verdict, Ok(Delivery::Pass), "judged again, and allowed");
+    });
+}
+
+#[test]
 fn a_workload_complains_about_its_own_flows_to_their_other_end_only() {
     each_family(|family| {
         let mut node = Node::new(family);
