@@ -191,7 +191,8 @@ fn remove_leftovers() -> Result<(), workload::NamespaceError> {
         let Some(process) = name.strip_prefix(PREFIX).and_then(|number| number.parse::<u32>().ok()) else {
             continue;
         };
-        if !Path::new(&format!("/proc/{process}")).exists() {
+        // One that ended but was not waited for still has a number, but no program.
+        if fs::read_link(format!("/proc/{process}/exe")).is_err() {
             remove(&name, &config(process));
         }
     }
