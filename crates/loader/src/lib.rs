@@ -8,6 +8,7 @@
 
 mod apply;
 mod attach;
+mod baseline;
 mod clsact;
 mod events;
 mod hook;
@@ -23,6 +24,7 @@ mod test_run;
 
 pub use apply::ApplyError;
 pub use attach::{AttachError, Mode};
+pub use baseline::Baseline;
 pub use events::EventRing;
 pub use hook::Hook;
 pub use loaded::{Loaded, OpenError, Options};

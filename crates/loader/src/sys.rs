@@ -1,4 +1,4 @@
-//! The door to bpf(2) for what `aya` does not offer: batches of rows, and links by interface index.
+//! The door to bpf(2) for what `aya` does not offer: batches of rows, links by interface index, a bare program.
 #![expect(
     unsafe_code,
     reason = "bpf(2) takes addresses of buffers; every command here checks their lengths first"
@@ -14,8 +14,10 @@ use std::path::Path;
 mod command {
     pub(super) const MAP_LOOKUP: i32 = 1;
     pub(super) const MAP_DELETE: i32 = 3;
+    pub(super) const PROGRAM_LOAD: i32 = 5;
     pub(super) const OBJECT_PIN: i32 = 6;
     pub(super) const OBJECT_OPEN: i32 = 7;
+    pub(super) const PROGRAM_TEST_RUN: i32 = 10;
     pub(super) const PROGRAM_QUERY: i32 = 16;
     pub(super) const MAP_LOOKUP_BATCH: i32 = 24;
     pub(super) const MAP_UPDATE_BATCH: i32 = 26;
@@ -107,6 +109,28 @@ struct LinkAttribute {
     relative: u32,
     padding: u32,
     revision: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgramAttribute {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRunAttribute {
+    program: u32,
+    action: u32,
+    frame_size: u32,
+    result_size: u32,
+    frame: u64,
+    result: u64,
+    repeat: u32,
+    nanoseconds: u32,
 }
 
 #[repr(C)]
@@ -300,6 +324,35 @@ pub(crate) fn query(interface: u32, point: TcxPoint) -> io::Result<Vec<Queried>>
     unsafe { bpf(command::PROGRAM_QUERY, &mut attribute) }?;
     let found = (attribute.count as usize).min(LIMIT);
     Ok(programs.into_iter().zip(links).take(found).map(|(program, link)| Queried { program, link }).collect())
+}
+
+/// Loads a classifier that lets everything pass and does nothing else.
+pub(crate) fn load_nothing() -> io::Result<OwnedFd> {
+    const CLASSIFIER: u32 = 3;
+    /// `r0 = 0`, `exit`.
+    const CODE: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+    let mut attribute = ProgramAttribute {
+        kind: CLASSIFIER,
+        count: CODE.len() as u32,
+        instructions: CODE.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+    };
+    // SAFETY: the code is `count` instructions long, and the licence ends in a zero byte.
+    unsafe { bpf(command::PROGRAM_LOAD, &mut attribute) }.map(owned)
+}
+
+/// Runs a classifier on a frame many times over, and tells the nanoseconds of one run.
+pub(crate) fn time(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<u32> {
+    let mut attribute = TestRunAttribute {
+        program: program.as_raw_fd() as u32,
+        frame_size: u32::try_from(frame.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        frame: frame.as_ptr() as u64,
+        repeat,
+        ..Default::default()
+    };
+    // SAFETY: the frame is `frame_size` bytes long, and no result is asked for.
+    unsafe { bpf(command::PROGRAM_TEST_RUN, &mut attribute) }?;
+    Ok(attribute.nanoseconds)
 }
 
 /// # Safety

@@ -4,7 +4,7 @@ use crate::ground::{loaded, possible};
 use abi::event::{DropReason, Verdict};
 use abi::policy::Direction;
 use loader::inspect::{RunStatistics, programs};
-use loader::{Action, Hook, TestRunError};
+use loader::{Action, Baseline, Hook, TestRunError};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -63,7 +63,9 @@ fn many_runs_tell_the_time_of_one_and_the_kernel_counts_them() {
     let statistics = RunStatistics::start().unwrap();
     let time = loaded.measure(Hook::FromWorkload, &frame(), 0, 10_000).unwrap();
     drop(statistics);
-    println!("a packet of an unknown workload: {time:?}");
+    let nothing = Baseline::load().unwrap().measure(&frame(), 10_000).unwrap();
+    println!("a packet of an unknown workload: {time:?}; a program that does nothing: {nothing:?}");
+    assert!(nothing < time);
     assert!(time > Duration::ZERO && time < Duration::from_micros(100), "{time:?}");
     let counted =
         programs().unwrap().into_iter().any(|program| program.name == "from_workload" && program.runs >= 1);
