@@ -35,8 +35,9 @@ check: setup tidy ## Check format, lints and the shape of the tree
 tidy: setup ## Check the shape of the tree: arrows between crates, lengths, names, links
 	@$(CARGO) xtask tidy
 
-bench: build ## Measure: nanoseconds per packet, round trips and throughput (asks for root)
-	@scripts/as-root $(NEXIN) bench
+bench: setup ## Measure: nanoseconds per packet, round trips and throughput (asks for root)
+	@$(CARGO) bench --locked --package nexin-testbed --bench path \
+		--config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root']"
 
 clean: ## Remove what was built in this tree; the tools stay
 	@$(CARGO) clean

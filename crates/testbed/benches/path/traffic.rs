@@ -1,0 +1,159 @@
+//! TCP between the two workloads of a stage: round trips, bytes and connections per second.
+
+use crate::machine::{Places, stay_on};
+use crate::stage::{ALLOWED_PORT, SERVER, Stage};
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Nothing here takes this long unless it is lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes that are written and read at once.
+const CHUNK: usize = 128 * 1024;
+
+/// What client and server do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    /// One byte there and one back, on one connection.
+    RoundTrips,
+    /// As many bytes as possible one way, on one connection.
+    Bytes,
+    /// Connections that the server closes at once, one after another.
+    Connections,
+}
+
+/// What the server counted, and when it was done.
+struct Served {
+    count: u64,
+    until: Instant,
+}
+
+impl Exchange {
+    /// What is counted, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::RoundTrips => "Round trips of one byte",
+            Self::Bytes => "Bytes one way",
+            Self::Connections => "Connections, made and closed",
+        }
+    }
+
+    /// The unit of what is told, and what one of what is counted makes of it.
+    pub(crate) fn unit(self) -> (&'static str, f64) {
+        match self {
+            Self::RoundTrips | Self::Connections => ("per second", 1.0),
+            Self::Bytes => ("Mbit per second", 8e-6),
+        }
+    }
+}
+
+/// Runs an exchange for a while, and gives what arrived per second.
+pub(crate) fn measure(stage: &Stage, exchange: Exchange, places: Places, time: Duration) -> Result<f64> {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| read_events(stage, &over));
+        let server = scope.spawn(|| {
+            stay_on(places.server)?;
+            serve(exchange, &stage.listener, &over)
+        });
+        let call = || {
+            stay_on(places.client)?;
+            call(exchange, time, &over)
+        };
+        let began = stage.client.namespace.enter(call);
+        // Whatever became of the client, nobody waits for it any more.
+        over.store(true, Ordering::Relaxed);
+        let served = server.join().expect("the server does not panic");
+        reader.join().expect("the reader does not panic").context("reading events")?;
+        let (began, served) = (began?.context("the client")?, served.context("the server")?);
+        Ok(served.count as f64 / served.until.duration_since(began).as_secs_f64())
+    })
+}
+
+/// Does the client's part; gives the time of its first act.
+fn call(exchange: Exchange, time: Duration, over: &AtomicBool) -> io::Result<Instant> {
+    let address = SocketAddr::new(SERVER[0], ALLOWED_PORT);
+    if exchange == Exchange::Connections {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            await_end(TcpStream::connect(address)?)?;
+        }
+        over.store(true, Ordering::Relaxed);
+        await_end(TcpStream::connect(address)?)?;
+        return Ok(began);
+    }
+    let mut stream = patient(TcpStream::connect(address)?)?;
+    let began = Instant::now();
+    let chunk = vec![0; if exchange == Exchange::Bytes { CHUNK } else { 1 }];
+    while began.elapsed() < time {
+        stream.write_all(&chunk)?;
+        if exchange == Exchange::RoundTrips {
+            stream.read_exact(&mut [0])?;
+        }
+    }
+    stream.shutdown(Shutdown::Write)?;
+    await_end(stream)?;
+    Ok(began)
+}
+
+/// Does the server's part, until the client is done.
+fn serve(exchange: Exchange, listener: &TcpListener, over: &AtomicBool) -> io::Result<Served> {
+    set_socket_timeout(listener, Timeout::Recv, Some(PATIENCE))?;
+    let mut count = 0;
+    if exchange == Exchange::Connections {
+        // The server closes first, so that the port that lingers is the server's and the client has enough of them.
+        loop {
+            let (stream, _) = listener.accept()?;
+            // Asked before the connection is closed, on which the client waits: the last one is never missed.
+            let is_last = over.load(Ordering::Relaxed);
+            drop(stream);
+            if is_last {
+                return Ok(Served { count, until: Instant::now() });
+            }
+            count += 1;
+        }
+    }
+    let mut stream = patient(listener.accept()?.0)?;
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = stream.read(&mut chunk)?;
+        if read == 0 {
+            return Ok(Served { count, until: Instant::now() });
+        }
+        if exchange == Exchange::RoundTrips {
+            stream.write_all(&chunk[..read])?;
+        }
+        count += read as u64;
+    }
+}
+
+/// A connection that sends at once, and that fails rather than wait for ever.
+fn patient(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Waits until the other side has closed the connection, then closes it too.
+fn await_end(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    if stream.read(&mut [0])? == 0 { Ok(()) } else { Err(io::Error::other("bytes that nobody sent")) }
+}
+
+/// Reads what the programs report, as the agent does on a node, so that reports find room.
+fn read_events(stage: &Stage, over: &AtomicBool) -> io::Result<()> {
+    let Some(loaded) = &stage.loaded else { return Ok(()) };
+    let mut events = loaded.events()?;
+    let patience = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    while !over.load(Ordering::Relaxed) {
+        poll(&mut [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN)], Some(&patience))?;
+        events.by_ref().for_each(drop);
+    }
+    Ok(())
+}
