@@ -13,6 +13,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::btf_map;
+use datapath::policy::PolicyRows;
 use datapath::{Maps, Trace};
 
 /// Rows that only user space writes take memory when they are written, not before.
@@ -65,6 +66,26 @@ pub fn scratch() -> Option<&'static mut Trace> {
 /// The maps above.
 pub struct KernelMaps;
 
+impl PolicyRows for KernelMaps {
+    #[inline(always)]
+    fn cidr_part(&self, key: &CidrPartKey) -> Option<u32> {
+        // SAFETY: programs never write this map, and the value is copied.
+        unsafe { NX_CIDR_PARTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn class(&self, key: &ClassKey) -> Option<u32> {
+        // SAFETY: programs never write this map, and the value is copied.
+        unsafe { NX_CLASSES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn verdict(&self, key: &VerdictKey) -> Option<VerdictInfo> {
+        // SAFETY: both are a 32-bit prefix length and then the bits, without padding.
+        NX_VERDICTS.get(unsafe { &*core::ptr::from_ref(key).cast::<Key<VerdictBits>>() }).copied()
+    }
+}
+
 impl Maps for KernelMaps {
     type Connection<'a> = &'a mut ConnInfo;
 
@@ -89,24 +110,6 @@ impl Maps for KernelMaps {
     fn address(&self, key: &AddressKey) -> Option<&AddressInfo> {
         // SAFETY: both are a 32-bit prefix length and then the bits, without padding.
         NX_ADDRESSES.get(unsafe { &*core::ptr::from_ref(key).cast::<Key<AddressBits>>() })
-    }
-
-    #[inline(always)]
-    fn cidr_part(&self, key: &CidrPartKey) -> Option<u32> {
-        // SAFETY: programs never write this map, and the value is copied.
-        unsafe { NX_CIDR_PARTS.get(key) }.copied()
-    }
-
-    #[inline(always)]
-    fn class(&self, key: &ClassKey) -> Option<u32> {
-        // SAFETY: programs never write this map, and the value is copied.
-        unsafe { NX_CLASSES.get(key) }.copied()
-    }
-
-    #[inline(always)]
-    fn verdict(&self, key: &VerdictKey) -> Option<&VerdictInfo> {
-        // SAFETY: both are a 32-bit prefix length and then the bits, without padding.
-        NX_VERDICTS.get(unsafe { &*core::ptr::from_ref(key).cast::<Key<VerdictBits>>() })
     }
 
     #[inline(always)]

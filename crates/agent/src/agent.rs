@@ -7,7 +7,7 @@ use crate::feed::Feed;
 use crate::files::{self, Kept};
 use crate::kernel::Kernel;
 use crate::names::SharedNames;
-use crate::objects::Objects;
+use crate::objects::{Objects, Texts};
 use crate::paths::Paths;
 use crate::server::{self, Question};
 use crate::state::{State, Workload};
@@ -16,14 +16,17 @@ use crate::wiring::Wiring;
 use crate::{identities, requests};
 use anyhow::Context;
 use control::{Change, Node};
-use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How often the agent looks after what nobody tells it of: the proxy, and owners of workloads.
 const TICK: Duration = Duration::from_millis(500);
+
+/// How long manifests are left alone after a change before they are read.
+const QUIET: Duration = Duration::from_millis(20);
 
 /// What the agent is told.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(crate) struct Agent {
     pub(crate) supervisor: Supervisor,
     pub(crate) feed: Arc<Feed>,
     kept: Kept,
+    /// The directory of manifests as it was when it was last read.
+    seen: Option<files::Identity>,
     ended: bool,
     /// Held for as long as the agent runs.
     _lock: File,
@@ -81,32 +86,41 @@ impl Agent {
         let paths = config.paths();
         let lock = lock(&paths)?;
         let state = State::load(&paths.state())?;
-        let (addresses, own) = Addresses::new(&config.workload_addresses, &config.service_addresses, &state)?;
+        let (mut addresses, own) =
+            Addresses::new(&config.workload_addresses, &config.service_addresses, &state)?;
         let (mut wiring, proxy) = Wiring::prepare(&own, config.proxy_port)?;
         let names = SharedNames::default();
         let identities = identities::restore(&state)?;
-        let mut kernel = Kernel::open(&paths, config.attach, identities, names.clone())?;
+        let numbers = (identities, state.last_rule_set);
+        let mut kernel = Kernel::open(&paths, config.attach, numbers, names.clone())?;
         kernel.loaded.attach_proxy(proxy.interface)?;
         let node = Node { addresses: own, proxy: Some(proxy), report_forwards: true };
         let mut changes = vec![Change::Node(node)];
         let mut workloads = Vec::new();
         for workload in state.workloads {
             match wiring.adopt(&workload)? {
-                Some(change) => {
+                Some((change, interface)) => {
+                    // Its programs may have been taken off by others.
+                    kernel.loaded.attach(interface)?;
                     changes.push(change);
                     workloads.push(workload);
                 }
-                None => tracing::warn!(
-                    name = workload.wanted.name,
-                    "a workload's interface is gone, and so is it"
-                ),
+                None => {
+                    tracing::warn!(
+                        name = workload.wanted.name,
+                        "a workload's interface is gone, and so is it"
+                    );
+                    addresses.release_workload(&workload.wanted.addresses);
+                    workload::Namespace::delete(&workload.network_namespace)?;
+                }
             }
         }
         let state = State { workloads, ..state };
         let feed = Feed::new();
         let kept = Kept::new(&paths.kept())?;
-        let supervisor = Supervisor::new(&paths, config.proxy_port);
-        let objects = Objects::default();
+        let supervisor = Supervisor::new(&paths, config.proxy_port)?;
+        let mut objects = Objects::default();
+        let recalled = recall(&paths, &config, &kept, &mut objects)?;
         let mut agent = Self {
             config,
             paths,
@@ -118,15 +132,16 @@ impl Agent {
             supervisor,
             feed,
             kept,
+            seen: None,
             ended: false,
             _lock: lock,
         };
-        agent.recall(&mut changes)?;
+        changes.extend(agent.with_addresses(recalled)?);
         agent.kernel.apply(changes)?;
         // In force at last; from here on nothing is opened by what was left out above.
         agent.kernel.clean_up_leftovers()?;
         agent.remember()?;
-        agent.supervisor.ensure()?;
+        agent.look_after_proxy();
         events::pump(&agent.kernel.loaded, &agent.paths, names, Arc::clone(&agent.feed))?;
         let changed = tell.clone();
         files::watch(&agent.config.policies, move || drop(changed.send(Incident::Files)))?;
@@ -143,7 +158,11 @@ impl Agent {
             let due = self.kernel.clean_up_due().map_or(tick, |due| due.min(tick));
             match incidents.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Incident::Question(question)) => self.answer(question),
-                Ok(Incident::Files) => self.read_files(),
+                Ok(Incident::Files) => {
+                    // Whoever writes one file may be about to write another, or more of this one.
+                    std::thread::sleep(QUIET);
+                    self.read_files();
+                }
                 Ok(Incident::End) | Err(RecvTimeoutError::Disconnected) => self.ended = true,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -165,71 +184,48 @@ impl Agent {
         let _ = reply.send(answer);
     }
 
-    /// Puts in force what manifests said when they were last right, and what was applied.
-    fn recall(&mut self, changes: &mut Vec<Change>) -> anyhow::Result<()> {
-        let applied = requests::applied::recall(self)?;
-        changes.extend(applied);
-        for (file, text) in self.kept.texts()? {
-            match self.objects.read(&file, &text) {
-                Ok(read) => changes.extend(self.with_addresses(read)?),
-                Err(messages) => {
-                    tracing::error!(?messages, file, "what was in force cannot be read any more")
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the directory of manifests; each file that changed takes effect whole, or not at all.
+    /// Reads the directory of manifests; what changed takes effect together.
     fn read_files(&mut self) {
         let directory = self.config.policies.clone();
-        let found = match files::scan(&directory) {
-            Ok(found) => found,
-            Err(error) => {
-                self.objects.unreadable(&directory.display().to_string(), &error.to_string());
-                return;
-            }
+        let name = directory.display().to_string();
+        self.seen = files::identity(&directory);
+        let texts = match files::scan(&directory) {
+            Ok(texts) => texts,
+            Err(error) => return self.objects.note(&name, &error.to_string()),
         };
-        let here: Vec<String> = self.objects.files().map(str::to_owned).collect();
-        let inside = |file: &String| std::path::Path::new(file).parent() == Some(&directory);
-        let gone: BTreeSet<String> =
-            here.into_iter().filter(|file| inside(file) && !found.contains_key(file)).collect();
-        for file in &gone {
-            let changes = self.objects.forget(file);
-            self.put_in_force(file, changes);
+        let mut objects = self.objects.clone();
+        let inside = |file: &str| file == name || Path::new(file).parent() == Some(&directory);
+        let changes = objects.update(&texts, inside);
+        let problems = objects.problems();
+        if let Err(error) = self.put_in_force(objects, changes) {
+            let error = api::sentence(error.as_ref());
+            tracing::error!(error, "manifests that changed are not in force");
+            return self.objects.note(&name, &error);
         }
-        for (file, text) in &found {
-            let read = text
-                .as_ref()
-                .map_err(|error| vec![error.clone()])
-                .map(|text| (text, self.objects.read(file, text)));
-            match read {
-                Ok((text, Ok(changes))) => {
-                    if self.put_in_force(file, changes)
-                        && let Err(error) = self.kept.keep(file, text)
-                    {
-                        tracing::error!(%error, file, "what is in force could not be kept for the next start");
-                    }
-                }
-                Ok((_, Err(messages))) => tracing::error!("{}", messages.join("\n")),
-                Err(error) => self.objects.unreadable(file, &error.join(", ")),
-            }
-        }
-        if let Err(error) = self.kept.keep_only(&found.into_keys().collect()) {
-            tracing::error!(%error, "files that are gone could not be forgotten");
+        problems.iter().for_each(|problem| tracing::error!("{problem}"));
+        if let Err(error) = self.keep(&texts) {
+            tracing::error!(%error, "what is in force could not be kept for the next start");
         }
     }
 
-    fn put_in_force(&mut self, file: &str, changes: Vec<Change>) -> bool {
-        if changes.is_empty() {
-            return true;
+    /// Keeps the texts that are in force, for a start at which they may be broken.
+    fn keep(&self, texts: &Texts) -> std::io::Result<()> {
+        for (file, text) in texts.iter().filter(|(file, _)| self.objects.is_in_force(file)) {
+            if let Ok(text) = text {
+                self.kept.keep(file, text)?;
+            }
         }
-        let applied = self.with_addresses(changes).and_then(|changes| self.kernel.apply(changes));
-        if let Err(error) = &applied {
-            tracing::error!(error = api::sentence(error.as_ref()), file, "not in force");
-            self.objects.unreadable(file, &api::sentence(error.as_ref()));
+        self.kept.keep_only(&texts.keys().cloned().collect())
+    }
+
+    /// Makes changes of objects take effect, all or none; only then are the objects the agent's.
+    pub(crate) fn put_in_force(&mut self, objects: Objects, changes: Vec<Change>) -> anyhow::Result<()> {
+        if !changes.is_empty() {
+            let changes = self.with_addresses(changes)?;
+            self.kernel.apply(changes)?;
         }
-        applied.and_then(|()| self.remember()).is_ok()
+        self.objects = objects;
+        self.remember()
     }
 
     /// Gives services their addresses.
@@ -249,14 +245,16 @@ impl Agent {
     /// Writes down what must be found again.
     pub(crate) fn remember(&mut self) -> anyhow::Result<()> {
         identities::record(self.kernel.world.identities(), &mut self.state);
+        let last = self.kernel.world.enforcement().book().last_set();
+        self.state.last_rule_set = self.state.last_rule_set.max(last);
         self.state.save(&self.paths.state())
     }
 
     /// Starts the proxy again if it ended; removes workloads whose owner ended.
     fn look_after(&mut self) {
-        if let Err(error) = self.supervisor.ensure() {
-            // Until it runs, what policy sends to it is dropped.
-            tracing::error!(error = api::sentence(error.as_ref()), "there is no proxy");
+        self.look_after_proxy();
+        if files::identity(&self.config.policies) != self.seen {
+            self.read_files();
         }
         let orphan = |workload: &&Workload| workload.owner.is_some_and(|owner| !owner.is_alive());
         let orphans: Vec<u32> =
@@ -268,20 +266,51 @@ impl Agent {
         }
     }
 
+    fn look_after_proxy(&mut self) {
+        if let Err(error) = self.supervisor.ensure() {
+            // Until it runs, what policy sends to it is dropped.
+            tracing::error!(error = api::sentence(error.as_ref()), "there is no proxy");
+        }
+    }
+
     /// Removes a workload by number.
     pub(crate) fn remove_workload(&mut self, id: u32) -> anyhow::Result<()> {
         let place = self.state.workloads.iter().position(|workload| workload.id == id);
-        let workload = self.state.workloads.remove(place.context("there is no such workload")?);
-        self.wiring.remove(&mut self.kernel, &workload);
+        let place = place.context("there is no such workload")?;
+        self.wiring.remove(&mut self.kernel, &self.state.workloads[place])?;
+        let workload = self.state.workloads.remove(place);
         self.addresses.release_workload(&workload.wanted.addresses);
         self.remember()
     }
 }
 
-/// Makes the agent's directory and holds it against a second agent.
+/// What manifests said when they were last right, and what was applied. An agent that cannot read it does not start:
+/// what the one before it has put in the kernel stays in force.
+fn recall(paths: &Paths, config: &Config, kept: &Kept, objects: &mut Objects) -> anyhow::Result<Vec<Change>> {
+    let mut changes = requests::applied::recall(paths, objects)?;
+    let texts: Texts = kept.texts()?.into_iter().map(|(file, text)| (file, Ok(text))).collect();
+    let directory = &config.policies;
+    anyhow::ensure!(
+        texts.is_empty() || directory.is_dir(),
+        "{} is gone, and policies in force came from it; make it, empty to take them out of force",
+        directory.display()
+    );
+    changes.extend(objects.update(&texts, |_| false));
+    let problems = objects.problems();
+    anyhow::ensure!(
+        problems.is_empty(),
+        "what was in force cannot be read any more: {}",
+        problems.join("; ")
+    );
+    Ok(changes)
+}
+
+/// Makes the agent's directories and holds them against a second agent.
 fn lock(paths: &Paths) -> anyhow::Result<File> {
     let directory = paths.directory();
-    fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
+    for wanted in [directory, paths.lasting()] {
+        fs::create_dir_all(wanted).with_context(|| format!("{} cannot be made", wanted.display()))?;
+    }
     let file = File::create(paths.lock())?;
     file.try_lock().with_context(|| {
         format!(

@@ -9,8 +9,10 @@ use std::path::PathBuf;
 pub struct Config {
     /// Name that sets this agent's pins apart from another's.
     pub instance: String,
-    /// Where it keeps its files and its socket.
+    /// Where it keeps its socket and what ends with the machine's run.
     pub directory: PathBuf,
+    /// Where it keeps what outlasts the machine's run: what was applied, what was in force, identities.
+    pub state_directory: PathBuf,
     /// Directory of manifests that is watched.
     pub policies: PathBuf,
     /// Name of the network namespace that is the node's (as of `ip netns`); none: the one it is started in.
@@ -34,6 +36,7 @@ impl Default for Config {
         Self {
             instance: "node".into(),
             directory: "/run/nexin".into(),
+            state_directory: "/var/lib/nexin".into(),
             policies: "/etc/nexin/policies".into(),
             network_namespace: None,
             workload_addresses: vec![block("10.244.0.0", 16), block("fd00:10:244::", 64)],
@@ -47,6 +50,6 @@ impl Default for Config {
 impl Config {
     /// Where its files are.
     pub fn paths(&self) -> Paths {
-        Paths::new(&self.directory, &self.instance)
+        Paths::new(&self.directory, &self.instance).with_lasting(&self.state_directory)
     }
 }

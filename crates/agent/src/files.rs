@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -29,6 +30,15 @@ pub(crate) fn scan(directory: &Path) -> io::Result<BTreeMap<String, Result<Strin
         }
     }
     Ok(found)
+}
+
+/// Inode and time of change of a directory: another, or one whose entries changed, has others.
+pub(crate) type Identity = (u64, i64, i64);
+
+/// What a directory is now; none where there is none.
+pub(crate) fn identity(directory: &Path) -> Option<Identity> {
+    let status = fs::metadata(directory).ok()?;
+    Some((status.ino(), status.mtime(), status.mtime_nsec()))
 }
 
 /// Calls `changed` whenever something in the directory may have; it is made if it is not there.

@@ -37,7 +37,7 @@ impl Kernel {
     pub(crate) fn open(
         paths: &Paths,
         mode: Mode,
-        identities: Allocator,
+        (identities, last_rule_set): (Allocator, u32),
         names: SharedNames,
     ) -> anyhow::Result<Self> {
         let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
@@ -45,7 +45,7 @@ impl Kernel {
         let publisher = Publisher::new(&paths.rule_sets())
             .with_context(|| format!("{} cannot be used", paths.rule_sets().display()))?;
         let mut world = World::adopt(loaded.rows()?, identities);
-        world.number_rule_sets_above(publisher.highest()?);
+        world.number_rule_sets_above(publisher.highest()?.max(last_rule_set));
         Ok(Self { loaded, world, publisher, names, leftovers: Leftovers::default() })
     }
 
@@ -88,7 +88,9 @@ impl Kernel {
 
     /// Returns to an earlier world, from whatever the maps hold now.
     fn take_back(&mut self, before: World) {
+        let last_rule_set = self.world.enforcement().book().last_set();
         self.world = before;
+        self.world.number_rule_sets_above(last_rule_set);
         let repaired = self.loaded.rows().map_err(anyhow::Error::from).and_then(|rows| {
             self.world.find(rows);
             let writes = self.world.apply([]);

@@ -19,28 +19,42 @@ pub(crate) enum ObjectName {
     Namespace(String),
 }
 
+/// An object and its name.
+pub(crate) type Named = (ObjectName, Object);
+
+/// What the files of a directory say: their texts, or why they cannot be read.
+pub(crate) type Texts = BTreeMap<String, Result<String, String>>;
+
 /// The objects in force, by the file that they came from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Objects {
-    files: BTreeMap<String, Vec<(ObjectName, Object)>>,
+    files: BTreeMap<String, Vec<Named>>,
     problems: BTreeMap<String, Vec<String>>,
 }
 
 impl Objects {
-    /// Reads a file anew; the changes take it from what it said before to what it says now.
+    /// Takes in what files say now, all together; the changes lead from what was in force to what is.
     ///
-    /// On errors nothing changes, and the messages are kept until the file is read again.
-    pub(crate) fn read(&mut self, file: &str, text: &str) -> Result<Vec<Change>, Vec<String>> {
-        match self.parse(file, text).and_then(|objects| self.unclaimed(file, objects)) {
-            Ok(objects) => {
-                self.problems.remove(file);
-                Ok(self.replace(file, objects))
-            }
-            Err(messages) => {
-                self.problems.insert(file.to_string(), messages.clone());
-                Err(messages)
+    /// Files that `belong` here and are not among the texts are gone, and what they said goes with them. A file with
+    /// an error, one that is empty all of a sudden, and one that describes what another file describes, is a problem,
+    /// and what it said before stays.
+    pub(crate) fn update(&mut self, texts: &Texts, belongs: impl Fn(&str) -> bool) -> Vec<Change> {
+        let before = self.by_name();
+        self.files.retain(|file, _| !belongs(file) || texts.contains_key(file));
+        self.problems.retain(|file, _| !belongs(file) && !texts.contains_key(file));
+        let mut read = BTreeMap::new();
+        for (file, text) in texts {
+            match self.read(file, text) {
+                Ok(objects) => drop(read.insert(file.clone(), objects)),
+                Err(messages) => drop(self.problems.insert(file.clone(), messages)),
             }
         }
+        while let Some((file, message)) = self.rival(&read) {
+            read.remove(&file);
+            self.problems.insert(file, vec![message]);
+        }
+        self.files.extend(read);
+        changes(before, self.by_name())
     }
 
     /// Takes one object in, as the only one that `file` stands for; it may be there already, but not from another.
@@ -50,12 +64,23 @@ impl Objects {
         name: ObjectName,
         object: Object,
     ) -> Result<Vec<Change>, Vec<String>> {
-        match self.source(&name) {
-            Some(other) if other != file => {
-                Err(vec![format!("{name} is described in {other}; change it there")])
-            }
-            _ => Ok(self.replace(file, vec![(name, object)])),
+        if let Some(other) = self.source(&name).filter(|other| *other != file) {
+            return Err(vec![format!("{name} is described in {other}; change it there")]);
         }
+        let before = self.by_name();
+        self.files.insert(file.to_string(), vec![(name, object)]);
+        Ok(changes(before, self.by_name()))
+    }
+
+    /// Takes everything that the file said out of force.
+    pub(crate) fn forget(&mut self, file: &str) -> Vec<Change> {
+        let objects = self.files.remove(file).unwrap_or_default();
+        objects.into_iter().map(|(name, _)| name.removal()).collect()
+    }
+
+    /// Notes what is wrong with a file or directory; what it said before stays in force.
+    pub(crate) fn note(&mut self, file: &str, why: &str) {
+        self.problems.insert(file.to_string(), vec![format!("{file}: {why}")]);
     }
 
     /// The object that people call so, and the file that it came from.
@@ -66,27 +91,15 @@ impl Objects {
         })
     }
 
-    /// Notes that a file cannot be read at all; what it said before stays in force.
-    pub(crate) fn unreadable(&mut self, file: &str, why: &str) {
-        self.problems.insert(file.to_string(), vec![format!("{file}: {why}")]);
-    }
-
-    /// Takes everything that the file said out of force.
-    pub(crate) fn forget(&mut self, file: &str) -> Vec<Change> {
-        self.problems.remove(file);
-        let objects = self.files.remove(file).unwrap_or_default();
-        objects.into_iter().map(|(name, _)| name.removal()).collect()
-    }
-
     /// The file that an object came from.
     pub(crate) fn source(&self, name: &ObjectName) -> Option<&str> {
-        let holds = |objects: &Vec<(ObjectName, Object)>| objects.iter().any(|(known, _)| known == name);
+        let holds = |objects: &Vec<Named>| objects.iter().any(|(known, _)| known == name);
         self.files.iter().find(|(_, objects)| holds(objects)).map(|(file, _)| file.as_str())
     }
 
-    /// The files that are known, with or without objects in force.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
-        self.files.keys().chain(self.problems.keys()).map(String::as_str)
+    /// Whether the file is in force as it stands.
+    pub(crate) fn is_in_force(&self, file: &str) -> bool {
+        self.files.contains_key(file) && !self.problems.contains_key(file)
     }
 
     /// All messages about files that are not in force as they stand.
@@ -94,48 +107,60 @@ impl Objects {
         self.problems.values().flatten().cloned().collect()
     }
 
-    /// The objects that a text describes, or all that is wrong with it, without taking anything in force.
-    pub(crate) fn parse(&self, file: &str, text: &str) -> Result<Vec<(ObjectName, Object)>, Vec<String>> {
-        let objects = manifest::parse(file, text).map_err(|found| messages(&found))?;
-        let mut named: Vec<(ObjectName, Object)> = Vec::new();
-        let mut wrong = Vec::new();
-        for object in objects.objects {
-            match ObjectName::of(&object) {
-                None => wrong.push(format!(
-                    "{file}: a workload cannot be applied to a node; start it with `nexin run`"
-                )),
-                Some(name) if named.iter().any(|(known, _)| *known == name) => {
-                    wrong.push(format!("{file}: {name} is described twice"));
-                }
-                Some(name) => named.push((name, object)),
+    fn read(&self, file: &str, text: &Result<String, String>) -> Result<Vec<Named>, Vec<String>> {
+        let text = text.as_ref().map_err(|why| vec![format!("{file}: {why}")])?;
+        let objects = parse(file, text)?;
+        let had = self.files.get(file).is_some_and(|objects| !objects.is_empty());
+        if objects.is_empty() && had {
+            return Err(vec![format!("{file} is empty; remove it to take what it said out of force")]);
+        }
+        Ok(objects)
+    }
+
+    /// A file that says what another file says, and what to say of it: rather one that did not say so before.
+    fn rival(&self, read: &BTreeMap<String, Vec<Named>>) -> Option<(String, String)> {
+        let kept = self.files.iter().filter(|(file, _)| !read.contains_key(*file));
+        let mut owners: BTreeMap<&ObjectName, &String> = BTreeMap::new();
+        for (file, objects) in kept.chain(read) {
+            for (name, _) in objects {
+                let Some(owner) = owners.insert(name, file) else { continue };
+                let held = |file: &String| self.source(name) == Some(file);
+                let (rival, other) =
+                    if held(file) && read.contains_key(owner) { (owner, file) } else { (file, owner) };
+                return Some((rival.clone(), format!("{rival}: {name} is already described in {other}")));
             }
         }
-        if wrong.is_empty() { Ok(named) } else { Err(wrong) }
+        None
     }
 
-    /// The objects, unless one of them is described elsewhere.
-    fn unclaimed(
-        &self,
-        file: &str,
-        objects: Vec<(ObjectName, Object)>,
-    ) -> Result<Vec<(ObjectName, Object)>, Vec<String>> {
-        let claimed = objects.iter().filter_map(|(name, _)| {
-            let other = self.source(name).filter(|other| *other != file)?;
-            Some(format!("{file}: {name} is already described in {other}"))
-        });
-        let wrong: Vec<String> = claimed.collect();
-        if wrong.is_empty() { Ok(objects) } else { Err(wrong) }
+    fn by_name(&self) -> BTreeMap<ObjectName, Object> {
+        self.files.values().flatten().cloned().collect()
     }
+}
 
-    fn replace(&mut self, file: &str, objects: Vec<(ObjectName, Object)>) -> Vec<Change> {
-        let old = self.files.remove(file).unwrap_or_default();
-        let gone = old.iter().filter(|(name, _)| objects.iter().all(|(kept, _)| kept != name));
-        let mut changes: Vec<Change> = gone.map(|(name, _)| name.clone().removal()).collect();
-        let news = objects.iter().filter(|entry| !old.contains(entry));
-        changes.extend(news.filter_map(|(_, object)| arrival(object.clone())));
-        self.files.insert(file.to_string(), objects);
-        changes
+/// The objects that a text describes, or all that is wrong with it.
+pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Named>, Vec<String>> {
+    let manifest = manifest::parse(file, text).map_err(|found| messages(&found))?;
+    let mut named: Vec<Named> = Vec::new();
+    let mut wrong = Vec::new();
+    for object in manifest.objects {
+        match ObjectName::of(&object) {
+            None => wrong
+                .push(format!("{file}: a workload cannot be applied to a node; start it with `nexin run`")),
+            Some(name) if named.iter().any(|(known, _)| *known == name) => {
+                wrong.push(format!("{file}: {name} is described twice"));
+            }
+            Some(name) => named.push((name, object)),
+        }
     }
+    if wrong.is_empty() { Ok(named) } else { Err(wrong) }
+}
+
+/// What leads from some objects to others.
+fn changes(before: BTreeMap<ObjectName, Object>, after: BTreeMap<ObjectName, Object>) -> Vec<Change> {
+    let gone = before.keys().filter(|name| !after.contains_key(name)).cloned().map(ObjectName::removal);
+    let came = after.iter().filter(|(name, object)| before.get(name) != Some(object));
+    gone.chain(came.filter_map(|(_, object)| arrival(object.clone()))).collect()
 }
 
 impl ObjectName {
@@ -180,4 +205,60 @@ fn arrival(object: Object) -> Option<Change> {
 
 fn messages(found: &[Diagnostic]) -> Vec<String> {
     found.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: a}}";
+    const B: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: b}}";
+
+    fn texts(files: &[(&str, &str)]) -> Texts {
+        files.iter().map(|(file, text)| (file.to_string(), Ok(text.to_string()))).collect()
+    }
+
+    fn update(objects: &mut Objects, files: &[(&str, &str)]) -> Vec<String> {
+        let changes = objects.update(&texts(files), |_| true);
+        changes
+            .into_iter()
+            .map(|change| match change {
+                Change::Namespace { name, .. } => format!("+{name}"),
+                Change::RemoveNamespace(name) => format!("-{name}"),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_object_that_moves_between_files_stays_in_force() {
+        let mut objects = Objects::default();
+        assert_eq!(update(&mut objects, &[("z", A)]), ["+a"]);
+        assert!(update(&mut objects, &[("a", A)]).is_empty(), "renamed");
+        assert!(update(&mut objects, &[("a", B), ("z", A)]) == ["+b"], "{objects:?}");
+        assert_eq!(objects.problems(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn of_two_files_that_say_the_same_the_newcomer_is_refused() {
+        let mut objects = Objects::default();
+        update(&mut objects, &[("z", A)]);
+        assert!(update(&mut objects, &[("a", A), ("z", A)]).is_empty());
+        assert_eq!(objects.problems(), ["a: Namespace/a is already described in z"]);
+        assert!(objects.is_in_force("z") && !objects.is_in_force("a"));
+        assert!(update(&mut objects, &[("a", A)]).is_empty());
+        assert!(objects.is_in_force("a"));
+    }
+
+    #[test]
+    fn a_file_that_is_broken_or_suddenly_empty_keeps_what_it_said() {
+        let mut objects = Objects::default();
+        update(&mut objects, &[("a", A)]);
+        for text in ["", "kind: ["] {
+            assert!(update(&mut objects, &[("a", text)]).is_empty());
+            assert_eq!(objects.problems().len(), 1);
+        }
+        assert_eq!(update(&mut objects, &[]), ["-a"]);
+        assert_eq!(objects.problems(), Vec::<String>::new());
+    }
 }

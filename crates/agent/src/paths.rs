@@ -2,17 +2,31 @@
 
 use std::path::{Path, PathBuf};
 
-/// The files of one agent: all under one directory, but for what is pinned in the BPF file system.
+/// The files of one agent: those that end with the machine's run, those that outlast it, and what is pinned in the BPF
+/// file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
     directory: PathBuf,
+    lasting: PathBuf,
     instance: String,
 }
 
 impl Paths {
-    /// The files of the agent with this name, under this directory.
+    /// The files of the agent with this name, all under this directory.
     pub fn new(directory: impl Into<PathBuf>, instance: impl Into<String>) -> Self {
-        Self { directory: directory.into(), instance: instance.into() }
+        let directory = directory.into();
+        Self { lasting: directory.clone(), directory, instance: instance.into() }
+    }
+
+    /// Those that outlast the machine's run under this directory.
+    #[must_use]
+    pub fn with_lasting(self, lasting: impl Into<PathBuf>) -> Self {
+        Self { lasting: lasting.into(), ..self }
+    }
+
+    /// The directory of what outlasts the machine's run.
+    pub(crate) fn lasting(&self) -> &Path {
+        &self.lasting
     }
 
     /// The directory itself.
@@ -37,7 +51,7 @@ impl Paths {
 
     /// What must be found again after a restart.
     pub fn state(&self) -> PathBuf {
-        self.directory.join("state.json")
+        self.lasting.join("state.json")
     }
 
     /// Held by the one agent that runs.
@@ -62,12 +76,12 @@ impl Paths {
 
     /// Manifests that were applied through the API.
     pub fn applied(&self) -> PathBuf {
-        self.directory.join("applied")
+        self.lasting.join("applied")
     }
 
     /// What watched files said when they were last right.
     pub fn kept(&self) -> PathBuf {
-        self.directory.join("kept")
+        self.lasting.join("kept")
     }
 
     /// Where maps and links are pinned.

@@ -1,17 +1,22 @@
 //! The node proxy as a process of its own: it asks the kernel's maps, reads rule sets from files, and tells the agent.
 //!
-//! It needs no agent to go on. What the kernel remembers of a flow says which rule sets apply; when the agent has
-//! changed policy, the packet path has judged the flow anew by the time the next request arrives.
+//! It needs no agent to go on: which rule sets apply to a connection it asks the policy rows in the kernel, by the
+//! same code as the packet path, and again when the epoch has risen.
 
 use crate::paths::Paths;
 use crate::request_events::Reporter;
 use crate::rule_sets::Library;
 use abi::Address;
-use abi::conntrack::{ConnInfo, ConnKey, flag};
-use abi::policy::Direction;
+use abi::address::AddressInfo;
+use abi::endpoint::EndpointKey;
+use abi::policy::{CidrPartKey, ClassKey, Direction, VerdictInfo, VerdictKey, action};
 use anyhow::Context;
+use datapath::policy::{self, PolicyRows, Question};
 use loader::Pinned;
 use proxy::{Applied, Flow, Policy};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::cell::Cell;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +27,7 @@ pub fn run_proxy(paths: &Paths, port: u16) -> anyhow::Result<()> {
     let pinned = Pinned::open(&pins).with_context(|| {
         format!("the maps under {} cannot be opened; is the agent running?", pins.display())
     })?;
-    let policy = KernelPolicy { pinned, library: Library::new(&paths.rule_sets()), stale: AtomicU64::new(0) };
+    let policy = KernelPolicy { pinned, library: Library::new(&paths.rule_sets()) };
     let events = Reporter::new(&paths.request_events())?;
     let listeners = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(|address| {
         let address = SocketAddr::new(address, port);
@@ -31,7 +36,7 @@ pub fn run_proxy(paths: &Paths, port: u16) -> anyhow::Result<()> {
     let [v4, v6] = listeners;
     let listeners = [v4?, v6?];
     let proxy = proxy::Proxy::new(
-        proxy::Config::default(),
+        proxy::Config { max_connections: room()?, ..proxy::Config::default() },
         Arc::new(policy),
         Arc::new(events),
         Arc::new(proxy::Transparent),
@@ -44,12 +49,23 @@ pub fn run_proxy(paths: &Paths, port: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Policy as the packet path applied it to a flow.
+/// Takes as many descriptors as the process may have, and tells how many connections they are enough for.
+fn room() -> anyhow::Result<usize> {
+    /// Of one connection: the client's socket and the server's.
+    const EACH: u64 = 2;
+    /// Listeners, maps, files, and whatever else.
+    const OTHERS: u64 = 64;
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    let most = proxy::Config::default().max_connections;
+    let fits = maximum.map_or(u64::MAX, |maximum| maximum.saturating_sub(OTHERS) / EACH);
+    Ok(usize::try_from(fits).map_or(most, |fits| fits.clamp(1, most)))
+}
+
+/// Policy as the packet path applies it: the same rows, asked by the same code.
 struct KernelPolicy {
     pinned: Pinned,
     library: Library,
-    /// How many answers were given from rows of an older epoch; each asks for a new look at the next request.
-    stale: AtomicU64,
 }
 
 impl Policy for KernelPolicy {
@@ -57,19 +73,19 @@ impl Policy for KernelPolicy {
         match self.ask(client, server) {
             Ok(flow) => flow,
             Err(error) => {
-                tracing::error!(%error, %client, %server, "the flow cannot be looked up; its requests are refused");
+                tracing::error!(%error, %client, %server, "policy cannot be asked; requests are refused");
                 None
             }
         }
     }
 
+    /// The epoch, which rises after the rows that it stands for were written.
     fn generation(&self) -> u64 {
-        // Where the epoch cannot be read, every request asks again, and then fails.
-        let epoch = self
-            .pinned
+        // Where it cannot be read, each question is a new one, and its answer is that policy cannot be asked.
+        static UNREAD: AtomicU64 = AtomicU64::new(u64::MAX / 2);
+        self.pinned
             .config()
-            .map_or_else(|_| self.stale.fetch_add(1, Ordering::Relaxed), |config| config.epoch.into());
-        epoch + self.stale.load(Ordering::Relaxed)
+            .map_or_else(|_| UNREAD.fetch_add(1, Ordering::Relaxed), |config| config.epoch.into())
     }
 
     fn rules(&self, set: u32) -> Option<Arc<l7::Matcher>> {
@@ -78,44 +94,75 @@ impl Policy for KernelPolicy {
 }
 
 impl KernelPolicy {
-    fn ask(&self, client: SocketAddr, server: SocketAddr) -> std::io::Result<Option<Flow>> {
-        let out = self.pinned.connection(&key(client, server))?;
-        let into = self.pinned.connection(&key(server, client))?;
-        let sides = [(out, Direction::Egress), (into, Direction::Ingress)];
-        let proxied: Vec<(ConnInfo, Direction)> = sides
-            .into_iter()
-            .filter_map(|(row, direction)| Some((row?, direction)))
-            .filter(|(row, _)| row.flags & flag::PROXIED != 0)
-            .collect();
-        if proxied.is_empty() {
-            return Ok(None);
+    /// What the policies of both ends say now, of those ends that are workloads of this node. Both must let the
+    /// connection through; nothing where one does not, or where neither end is ours.
+    fn ask(&self, client: SocketAddr, server: SocketAddr) -> io::Result<Option<Flow>> {
+        let source = self.address(client)?;
+        let destination = self.address(server)?;
+        let sides = [(&source, &destination, Direction::Egress), (&destination, &source, Direction::Ingress)];
+        let mut applied = Vec::new();
+        let mut is_ours = false;
+        for (subject, peer, direction) in sides.into_iter().filter(|(subject, ..)| subject.interface != 0) {
+            is_ours = true;
+            let verdict = self.verdict(subject, peer, direction, server.port())?;
+            match verdict.action {
+                action::ALLOW => {}
+                action::REDIRECT => applied.push(Applied { set: verdict.l7, rule: verdict.rule, direction }),
+                _ => return Ok(None),
+            }
         }
-        let epoch = self.pinned.config()?.epoch;
-        if proxied.iter().any(|(row, _)| row.epoch != epoch) {
-            self.stale.fetch_add(1, Ordering::Relaxed);
-        }
-        let applied = proxied.iter().filter(|(row, _)| row.l7 != 0);
-        Ok(Some(Flow {
-            source_identity: self.identity(client)?,
-            destination_identity: self.identity(server)?,
-            applied: applied
-                .map(|(row, direction)| Applied { set: row.l7, rule: row.rule, direction: *direction })
-                .collect(),
-        }))
+        let flow =
+            Flow { source_identity: source.identity, destination_identity: destination.identity, applied };
+        Ok(is_ours.then_some(flow))
     }
 
-    fn identity(&self, of: SocketAddr) -> std::io::Result<u32> {
-        Ok(self.pinned.address(Address::from(of.ip()))?.map_or(abi::identity::UNKNOWN, |info| info.identity))
+    fn verdict(
+        &self,
+        subject: &AddressInfo,
+        peer: &AddressInfo,
+        direction: Direction,
+        port: u16,
+    ) -> io::Result<VerdictInfo> {
+        const TCP: u8 = 6;
+        let Some(endpoint) = self.pinned.endpoint(&EndpointKey { interface: subject.interface })? else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let rows = Rows { pinned: &self.pinned, failure: Cell::new(None) };
+        let question = Question { direction, protocol: TCP, port: port.to_be_bytes() };
+        let verdict = policy::ask(&rows, &endpoint, peer, question);
+        rows.failure.take().map_or(Ok(verdict), Err)
+    }
+
+    fn address(&self, of: SocketAddr) -> io::Result<AddressInfo> {
+        self.pinned.address(Address::from(of.ip()))?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
-fn key(local: SocketAddr, remote: SocketAddr) -> ConnKey {
-    ConnKey {
-        local: local.ip().into(),
-        remote: remote.ip().into(),
-        local_port: local.port().to_be_bytes(),
-        remote_port: remote.port().to_be_bytes(),
-        protocol: 6,
-        padding: [0; 3],
+/// The policy rows in the kernel. A row that cannot be read is taken for none, and noted: the verdict is void then.
+struct Rows<'a> {
+    pinned: &'a Pinned,
+    failure: Cell<Option<io::Error>>,
+}
+
+impl Rows<'_> {
+    fn noted<T>(&self, row: io::Result<Option<T>>) -> Option<T> {
+        row.unwrap_or_else(|error| {
+            self.failure.set(Some(error));
+            None
+        })
+    }
+}
+
+impl PolicyRows for Rows<'_> {
+    fn cidr_part(&self, key: &CidrPartKey) -> Option<u32> {
+        self.noted(self.pinned.cidr_part(key))
+    }
+
+    fn class(&self, key: &ClassKey) -> Option<u32> {
+        self.noted(self.pinned.class(key))
+    }
+
+    fn verdict(&self, key: &VerdictKey) -> Option<VerdictInfo> {
+        self.noted(self.pinned.verdict(key))
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::config::Config;
 use crate::supervisor;
-use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io;
 use workload::{Namespace, Node, PROXY_INTERFACE, sweep};
@@ -12,17 +11,14 @@ use workload::{Namespace, Node, PROXY_INTERFACE, sweep};
 pub fn remove(config: &Config) -> anyhow::Result<()> {
     let paths = config.paths();
     let mut failures: Vec<anyhow::Error> = Vec::new();
-    if let Some(proxy) = supervisor::running(&paths)
-        && let Some(process) = i32::try_from(proxy.process).ok().and_then(Pid::from_raw)
-        && let Err(error) = kill_process(process, Signal::KILL)
-    {
-        failures.push(error.into());
-    }
+    failures.extend(supervisor::end(&paths).err());
     failures.extend(remove_links(config).err());
     failures.extend(loader::remove_pins(&paths.pins()).map_err(anyhow::Error::from).err());
-    match fs::remove_dir_all(paths.directory()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => failures.push(error.into()),
-        _ => {}
+    for directory in [paths.directory(), paths.lasting()] {
+        match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => failures.push(error.into()),
+            _ => {}
+        }
     }
     failures.into_iter().next().map_or(Ok(()), Err)
 }

@@ -11,6 +11,7 @@ use crate::wiring::named_ports;
 use api::{Cause, Failure, Request};
 use serde::Serialize;
 use serde_json::Value;
+use std::net::IpAddr;
 
 type Answer = Result<Value, Failure>;
 
@@ -53,6 +54,9 @@ fn create(agent: &mut Agent, mut wanted: api::Workload) -> Answer {
         ));
     }
     named_ports(&wanted.named_ports).map_err(invalid)?;
+    for address in &wanted.addresses {
+        check_free(agent, *address)?;
+    }
     wanted.addresses = agent
         .addresses
         .for_workload(&wanted.addresses)
@@ -63,11 +67,13 @@ fn create(agent: &mut Agent, mut wanted: api::Workload) -> Answer {
         agent.addresses.release_workload(&workload.wanted.addresses);
         return Err(Failure::new(Cause::Invalid, "the process that is to own the workload does not run"));
     }
-    if let Err(error) = agent.wiring.create(&mut agent.kernel, &mut workload) {
+    // Before anything is made under this number: after a crash it is not tried again.
+    agent.state.last_endpoint = id;
+    let made = agent.remember().and_then(|()| agent.wiring.create(&mut agent.kernel, &mut workload));
+    if let Err(error) = made {
         agent.addresses.release_workload(&workload.wanted.addresses);
         return Err(internal(error));
     }
-    agent.state.last_endpoint = id;
     agent.state.workloads.push(workload);
     agent.remember().map_err(internal)?;
     let world = &agent.kernel.world;
@@ -85,6 +91,24 @@ fn remove(agent: &mut Agent, namespace: &str, name: &str) -> Answer {
     let id = endpoint.id;
     agent.remove_workload(id).map_err(internal)?;
     Ok(Value::Null)
+}
+
+/// Refuses an address that something on this node has already, in the pools or outside them.
+fn check_free(agent: &Agent, address: IpAddr) -> Result<(), Failure> {
+    let world = &agent.kernel.world;
+    let owner = if let Some(endpoint) = world.endpoint_at(address) {
+        format!("workload {}/{}", endpoint.namespace, endpoint.name)
+    } else if let Some(service) = world.services().find(|service| service.addresses.contains(&address)) {
+        format!("service {}/{}", service.namespace, service.name)
+    } else if world.node().addresses.contains(&address) {
+        "the node itself".to_string()
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(
+        Cause::Conflict,
+        format!("{address} is the address of {owner}; ask for another, or for none"),
+    ))
 }
 
 /// Names are DNS labels, as in Kubernetes.

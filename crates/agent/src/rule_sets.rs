@@ -8,8 +8,9 @@ use l7::Matcher;
 use l7::rule::{HeaderRule, HttpRule};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,8 +24,18 @@ pub(crate) struct Publisher {
 #[derive(Debug)]
 pub(crate) struct Library {
     directory: PathBuf,
-    compiled: Mutex<HashMap<u32, Arc<Matcher>>>,
+    compiled: Mutex<HashMap<u32, Compiled>>,
 }
+
+/// A set and the very file that it was read from.
+#[derive(Debug)]
+struct Compiled {
+    file: FileIdentity,
+    matcher: Arc<Matcher>,
+}
+
+/// Inode and time of change: another file under the same name has another.
+type FileIdentity = (u64, i64, i64);
 
 /// A rule as the file has it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,26 +99,35 @@ impl Library {
 
     /// The rules of a set; none where it cannot be read, which is said in the log.
     pub(crate) fn matcher(&self, number: u32) -> Option<Arc<Matcher>> {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(matcher) = compiled.get(&number) {
-            return Some(Arc::clone(matcher));
-        }
-        let matcher = match self.compile(number) {
-            Ok(matcher) => Arc::new(matcher),
+        match self.current(number) {
+            Ok(matcher) => Some(matcher),
             Err(error) => {
-                tracing::error!(%error, number, "a rule set cannot be used; requests that it applies to are refused");
-                return None;
+                let error = api::sentence(error.as_ref());
+                tracing::error!(
+                    error,
+                    number,
+                    "a rule set cannot be used; requests that it applies to are refused"
+                );
+                None
             }
-        };
-        compiled.insert(number, Arc::clone(&matcher));
-        Some(matcher)
+        }
     }
 
-    fn compile(&self, number: u32) -> anyhow::Result<Matcher> {
-        let bytes = fs::read(path(&self.directory, number))?;
+    fn current(&self, number: u32) -> anyhow::Result<Arc<Matcher>> {
+        let mut file = File::open(path(&self.directory, number))?;
+        let status = file.metadata()?;
+        let identity = (status.ino(), status.mtime(), status.mtime_nsec());
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = compiled.get(&number).filter(|known| known.file == identity) {
+            return Ok(Arc::clone(&known.matcher));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
         let stored: Vec<StoredRule> = serde_json::from_slice(&bytes)?;
         let rules: Vec<HttpRule> = stored.into_iter().map(HttpRule::from).collect();
-        Ok(Matcher::new(&rules)?)
+        let matcher = Arc::new(Matcher::new(&rules)?);
+        compiled.insert(number, Compiled { file: identity, matcher: Arc::clone(&matcher) });
+        Ok(matcher)
     }
 }
 
@@ -153,6 +173,10 @@ mod tests {
         assert_eq!(matcher.matches(&request("/public")), Some(0));
         assert_eq!(matcher.matches(&request("/private")), None);
         assert!(library.matcher(8).is_none());
+        let all = HttpRule { path: Some("/private".into()), ..HttpRule::default() };
+        publisher.publish(7, &[all]).unwrap();
+        let matcher = library.matcher(7).unwrap();
+        assert_eq!(matcher.matches(&request("/public")), None, "another file is another set");
         publisher.keep_only(&BTreeSet::new()).unwrap();
         assert_eq!(publisher.highest().unwrap(), 0);
         fs::remove_dir(&directory).unwrap();

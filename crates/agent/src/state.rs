@@ -21,6 +21,9 @@ pub(crate) struct State {
     pub services: BTreeMap<String, Vec<IpAddr>>,
     /// The highest endpoint number that was given out.
     pub last_endpoint: u32,
+    /// The highest number that a layer-7 rule set was given: the proxy may still know what it stood for.
+    #[serde(default)]
+    pub last_rule_set: u32,
 }
 
 /// Source, key and value of a label.

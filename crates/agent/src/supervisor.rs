@@ -3,6 +3,8 @@
 use crate::paths::Paths;
 use crate::state::{Owner, replace};
 use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -23,9 +25,14 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Takes over the proxy of an earlier agent if it runs; starts none.
-    pub(crate) fn new(paths: &Paths, port: u16) -> Self {
-        Self { paths: paths.clone(), port, process: running(paths), child: None }
+    /// Takes over the proxy of an earlier agent if it runs and does what this one wants, else ends it; starts none.
+    pub(crate) fn new(paths: &Paths, port: u16) -> anyhow::Result<Self> {
+        let fits = |running: &Running| (running.port, running.layout) == (port, abi::LAYOUT);
+        let process = running(paths).filter(fits).map(|running| running.process);
+        if process.is_none() {
+            end(paths)?;
+        }
+        Ok(Self { paths: paths.clone(), port, process, child: None })
     }
 
     /// Process number of the proxy, where it runs.
@@ -46,7 +53,8 @@ impl Supervisor {
         }
         let child = self.start().context("the proxy could not be started")?;
         let process = Owner::of(child.id()).context("the proxy ended at once")?;
-        replace(&self.paths.proxy(), &serde_json::to_vec(&process)?)?;
+        let running = Running { process, port: self.port, layout: abi::LAYOUT };
+        replace(&self.paths.proxy(), &serde_json::to_vec(&running)?)?;
         (self.child, self.process) = (Some(child), Some(process));
         self.wait_until_it_listens()
     }
@@ -80,12 +88,31 @@ impl Supervisor {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+        anyhow::ensure!(
+            self.process().is_some(),
+            "another program listens at {address}; give the proxy another port"
+        );
         Ok(())
     }
 }
 
-/// The proxy that runs for the agent with these files.
-pub(crate) fn running(paths: &Paths) -> Option<Owner> {
-    let process: Owner = serde_json::from_slice(&fs::read(paths.proxy()).ok()?).ok()?;
-    process.is_alive().then_some(process)
+/// A proxy and what it was started for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Running {
+    process: Owner,
+    port: u16,
+    /// Of the maps that it reads.
+    layout: u32,
+}
+
+/// Ends the proxy that runs for the agent with these files, if there is one.
+pub(crate) fn end(paths: &Paths) -> anyhow::Result<()> {
+    let Some(running) = running(paths) else { return Ok(()) };
+    let process = i32::try_from(running.process.process).ok().and_then(Pid::from_raw);
+    Ok(kill_process(process.context("a process number that cannot be")?, Signal::KILL)?)
+}
+
+fn running(paths: &Paths) -> Option<Running> {
+    let running: Running = serde_json::from_slice(&fs::read(paths.proxy()).ok()?).ok()?;
+    running.process.is_alive().then_some(running)
 }

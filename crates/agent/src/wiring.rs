@@ -43,38 +43,37 @@ impl Wiring {
     pub(crate) fn create(&mut self, kernel: &mut Kernel, workload: &mut Workload) -> anyhow::Result<()> {
         let namespace = Namespace::create(&workload.network_namespace)?;
         let made = self.connect(kernel, workload, &namespace);
-        if made.is_err() {
-            self.remove(kernel, workload);
+        if made.is_err()
+            && let Err(error) = self.remove(kernel, workload)
+        {
+            tracing::error!(
+                error = api::sentence(error.as_ref()),
+                "a workload that failed could not be removed whole"
+            );
         }
         made
     }
 
-    /// Takes a workload of an earlier run back in, as a change to apply; none where its wire is gone.
-    pub(crate) fn adopt(&mut self, workload: &Workload) -> anyhow::Result<Option<Change>> {
+    /// Takes a workload of an earlier run back in, as a change to apply, and tells its interface; none where its wire
+    /// is gone.
+    pub(crate) fn adopt(&mut self, workload: &Workload) -> anyhow::Result<Option<(Change, u32)>> {
         let Some(link) = self.node.network().link(&workload.interface)? else { return Ok(None) };
         let mac = workload.mac;
         let interface = Interface { index: link.index, mac, host_mac: link.mac };
-        Ok(Some(Change::Endpoint(endpoint(workload, interface)?)))
+        Ok(Some((Change::Endpoint(endpoint(workload, interface)?), link.index)))
     }
 
-    /// Removes a workload: its wire first, so that nothing passes unguarded.
-    pub(crate) fn remove(&mut self, kernel: &mut Kernel, workload: &Workload) {
+    /// Removes a workload: its wire first, and nothing else where that stays, so that nothing passes unguarded.
+    pub(crate) fn remove(&mut self, kernel: &mut Kernel, workload: &Workload) -> anyhow::Result<()> {
         let name = &workload.interface;
-        let index = self.node.network().link(name).ok().flatten().map(|link| link.index);
-        let results = [
-            end_processes(workload),
-            self.node.unwire(name).map_err(anyhow::Error::from),
-            index.map_or(Ok(()), |index| kernel.loaded.detach(index).map_err(anyhow::Error::from)),
-            kernel.apply([Change::RemoveEndpoint(workload.id)]),
-            Namespace::delete(&workload.network_namespace).map_err(anyhow::Error::from),
-        ];
-        for error in results.into_iter().filter_map(Result::err) {
-            tracing::warn!(
-                error = api::sentence(error.as_ref()),
-                workload = workload.wanted.name,
-                "not all of a workload could be removed"
-            );
+        let link = self.node.network().link(name)?;
+        end_processes(workload)?;
+        self.node.unwire(name)?;
+        if let Some(link) = link {
+            kernel.loaded.detach(link.index)?;
         }
+        kernel.apply([Change::RemoveEndpoint(workload.id)])?;
+        Ok(Namespace::delete(&workload.network_namespace)?)
     }
 
     fn connect(
@@ -97,7 +96,9 @@ impl Wiring {
 /// Ends what runs in a workload: without its name the namespace could not be found again.
 fn end_processes(workload: &Workload) -> anyhow::Result<()> {
     if Namespace::names()?.contains(&workload.network_namespace) {
-        Namespace::open(&workload.network_namespace)?.kill_all()?;
+        // Whoever asks for the end of its own workload goes on, to tell how it ended.
+        let owner = workload.owner.map(|owner| owner.process);
+        Namespace::open(&workload.network_namespace)?.kill_all(owner)?;
     }
     Ok(())
 }

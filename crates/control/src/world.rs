@@ -68,7 +68,17 @@ impl World {
 
     /// Notes what the maps really hold, where writes were made that failed half way.
     pub fn find(&mut self, rows: impl IntoIterator<Item = Row>) {
-        self.rows = rows.into_iter().filter_map(|row| Some((row.key()?, row))).collect();
+        self.rows.clear();
+        for row in rows {
+            match (row, row.key()) {
+                // Never back to an epoch that flows may remember.
+                (Row::Config(found), _) => {
+                    self.config = Config { epoch: found.epoch.max(self.config.epoch), ..found };
+                }
+                (_, Some(key)) => drop(self.rows.insert(key, row)),
+                (_, None) => {}
+            }
+        }
     }
 
     /// Gives no rule set a number up to this one: somebody may still remember what it stood for.

@@ -18,7 +18,7 @@ mod maps;
 mod neighbour;
 mod packet;
 mod parse;
-mod policy;
+pub mod policy;
 mod related;
 mod report;
 mod service;

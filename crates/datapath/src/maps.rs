@@ -1,16 +1,16 @@
 //! The rows that the stages read, and the few that they write.
 
+use crate::policy::PolicyRows;
 use abi::address::{AddressInfo, AddressKey};
 use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::FlowEvent;
-use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use core::ops::DerefMut;
 
 /// Access to the maps of [`abi::map`] and to the clock.
-pub trait Maps {
+pub trait Maps: PolicyRows {
     /// A connection's row, changed in place.
     type Connection<'a>: DerefMut<Target = ConnInfo>
     where
@@ -24,12 +24,6 @@ pub trait Maps {
     fn endpoint(&self, key: &EndpointKey) -> Option<&EndpointInfo>;
     /// What is known of an address, by its longest prefix.
     fn address(&self, key: &AddressKey) -> Option<&AddressInfo>;
-    /// A policy's number for a CIDR class.
-    fn cidr_part(&self, key: &CidrPartKey) -> Option<u32>;
-    /// A policy's class of a peer.
-    fn class(&self, key: &ClassKey) -> Option<u32>;
-    /// The verdict with the longest prefix.
-    fn verdict(&self, key: &VerdictKey) -> Option<&VerdictInfo>;
     /// The backends behind a service address.
     fn service(&self, key: &ServiceKey) -> Option<&ServiceInfo>;
     /// One backend.

@@ -7,20 +7,26 @@ use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey};
+use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::map;
+use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey};
 use abi::row::Row;
 use aya::maps::MapData;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// What a process beside the agent reads: flows, addresses and the configuration. It holds no program.
+/// What a process beside the agent reads: flows, addresses, policies and the configuration. It holds no program.
 #[derive(Debug)]
 pub struct Pinned {
     maps: PathBuf,
     conntrack: Table,
     addresses: Table,
+    endpoints: Table,
+    cidr_parts: Table,
+    classes: Table,
+    verdicts: Table,
     config: Table,
 }
 
@@ -32,6 +38,10 @@ impl Pinned {
         Ok(Self {
             conntrack: table(map::CONNTRACK)?,
             addresses: table(map::ADDRESSES)?,
+            endpoints: table(map::ENDPOINTS)?,
+            cidr_parts: table(map::CIDR_PARTS)?,
+            classes: table(map::CLASSES)?,
+            verdicts: table(map::VERDICTS)?,
             config: table(map::CONFIG)?,
             maps,
         })
@@ -39,13 +49,32 @@ impl Pinned {
 
     /// What is remembered of a flow.
     pub fn connection(&self, key: &ConnKey) -> io::Result<Option<ConnInfo>> {
-        Ok(self.conntrack.lookup(key.as_bytes())?.map(|value| decode(&value)))
+        find(&self.conntrack, key)
     }
 
     /// What is known of an address.
     pub fn address(&self, address: Address) -> io::Result<Option<AddressInfo>> {
-        let key = AddressKey::host(address);
-        Ok(self.addresses.lookup(key.as_bytes())?.map(|value| decode(&value)))
+        find(&self.addresses, &AddressKey::host(address))
+    }
+
+    /// The workload behind an interface.
+    pub fn endpoint(&self, key: &EndpointKey) -> io::Result<Option<EndpointInfo>> {
+        find(&self.endpoints, key)
+    }
+
+    /// A policy's number for a CIDR class.
+    pub fn cidr_part(&self, key: &CidrPartKey) -> io::Result<Option<u32>> {
+        find(&self.cidr_parts, key)
+    }
+
+    /// A policy's class of a peer.
+    pub fn class(&self, key: &ClassKey) -> io::Result<Option<u32>> {
+        find(&self.classes, key)
+    }
+
+    /// The verdict with the longest prefix.
+    pub fn verdict(&self, key: &VerdictKey) -> io::Result<Option<VerdictInfo>> {
+        find(&self.verdicts, key)
     }
 
     /// Every row that an agent writes, in no order, as [`crate::Loaded::rows`] gives them.
@@ -63,6 +92,10 @@ impl Pinned {
         let value = self.config.lookup(0u32.as_bytes())?;
         value.map(|value| decode(&value)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+}
+
+fn find<K: IntoBytes + Immutable, V: FromBytes>(table: &Table, key: &K) -> io::Result<Option<V>> {
+    Ok(table.lookup(key.as_bytes())?.map(|value| decode(&value)))
 }
 
 fn open(path: &Path) -> io::Result<Table> {

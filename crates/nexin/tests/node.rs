@@ -122,6 +122,54 @@ fn a_change_of_requests_reaches_connections_that_are_open() {
     assert_eq!((open.fetch("/public"), open.fetch("/private")), (Some(200), Some(200)));
 }
 
+/// `client` may send any request, but only to `server`.
+const ANY_REQUEST: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: any-request}
+spec:
+  endpointSelector: {matchLabels: {app: client}}
+  egress:
+  - toEndpoints: [{matchLabels: {app: server}}]
+    toPorts:
+    - ports: [{port: "80", protocol: TCP}]
+      rules: {http: [{}]}
+"#;
+
+#[test]
+#[ignore = "needs root"]
+fn requests_need_the_leave_of_both_ends() {
+    let bed = Bed::new("g");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(ANY_REQUEST);
+    assert_eq!(client.fetch(&server, "/private"), Some(200));
+    bed.apply(REQUESTS);
+    let mut open = client.connect(&server).unwrap();
+    for _ in 0..2 {
+        assert_eq!((open.fetch("/public"), open.fetch("/private")), (Some(200), Some(403)));
+    }
+    bed.apply(&REQUESTS.replace("/public", "/private"));
+    assert_eq!((open.fetch("/public"), open.fetch("/private")), (Some(403), Some(200)));
+    bed.apply(&ANY_REQUEST.replace("app: server", "app: nobody"));
+    assert_eq!(open.fetch("/private"), None);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_rule_set_is_never_taken_for_one_from_before_a_restart() {
+    let mut bed = Bed::new("h");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(&REQUESTS.replace("path: /public", "path: /.*"));
+    assert_eq!(client.fetch(&server, "/private"), Some(200));
+    bed.delete("CiliumNetworkPolicy/default/requests");
+    // The set's file goes a moment after its rows.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    bed.kill();
+    bed.start();
+    bed.apply(REQUESTS);
+    assert_eq!((client.fetch(&server, "/public"), client.fetch(&server, "/private")), (Some(200), Some(403)));
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_service_reaches_its_backends_in_both_families() {

@@ -117,6 +117,11 @@ impl RuleBook {
         let _ = self.sets.continue_at(self.sets.next().max(set.saturating_add(1)));
     }
 
+    /// The highest number that a set of rules was given, while numbers have not wrapped around.
+    pub fn last_set(&self) -> u32 {
+        self.sets.next().saturating_sub(1)
+    }
+
     /// All sets in force, by number: what the proxy must know.
     pub fn sets(&self) -> impl Iterator<Item = (L7SetId, &Arc<HttpRules>)> {
         self.sets.iter().map(|(number, rules)| (L7SetId(number), rules))

@@ -131,8 +131,8 @@ impl Namespace {
         entered.map_err(kernel("entering it"))
     }
 
-    /// Kills every process that is in the namespace, but never the caller's; returns their numbers.
-    pub fn kill_all(&self) -> Result<Vec<u32>, NamespaceError> {
+    /// Kills every process that is in the namespace but the one to spare, and never the caller's; returns their numbers.
+    pub fn kill_all(&self, spare: Option<u32>) -> Result<Vec<u32>, NamespaceError> {
         let link = format!("net:[{}]", self.id()?);
         let own = std::process::id();
         let mut killed = Vec::new();
@@ -142,7 +142,7 @@ impl Namespace {
             };
             let inside = std::fs::read_link(entry.path().join("ns/net"))
                 .is_ok_and(|target| target.as_os_str() == &*link);
-            if !inside || process == own {
+            if !inside || process == own || spare == Some(process) {
                 continue;
             }
             // One that ended meanwhile is as good as killed.

@@ -26,7 +26,7 @@ pub fn sweep(node: &mut Node, prefix: &str) -> Result<Swept, WireError> {
     for name in Namespace::names()?.into_iter().filter(|name| name.starts_with(prefix)) {
         // A name whose mount is gone opens as an empty file: it has no processes, and only the name is left.
         if let Ok(namespace) = Namespace::open(&name) {
-            swept.processes.extend(namespace.kill_all()?);
+            swept.processes.extend(namespace.kill_all(None)?);
         }
         Namespace::delete(&name)?;
         swept.namespaces.push(name);

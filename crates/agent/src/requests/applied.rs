@@ -1,8 +1,10 @@
 //! Objects that were put in force through the API: one file for each, so that each can be taken out by name.
 
 use crate::agent::Agent;
-use crate::objects::ObjectName;
+use crate::objects::{ObjectName, Objects, parse};
+use crate::paths::Paths;
 use crate::state::replace;
+use anyhow::anyhow;
 use api::{Cause, Failure};
 use control::Change;
 use serde::{Deserialize, Serialize};
@@ -20,19 +22,14 @@ struct Stored {
 /// Puts everything that a text describes in force, or nothing.
 pub(crate) fn apply(agent: &mut Agent, file: &str, text: &str) -> Result<Vec<String>, Failure> {
     let invalid = |messages| Failure { cause: Cause::Invalid, messages };
-    let objects = agent.objects.parse(file, text).map_err(invalid)?;
     let mut names = Vec::new();
     let mut changes = Vec::new();
-    let before = agent.objects.clone();
-    for (name, object) in objects {
-        changes.extend(agent.objects.put(&source(&name), name.clone(), object).map_err(invalid)?);
+    let mut objects = agent.objects.clone();
+    for (name, object) in parse(file, text).map_err(invalid)? {
+        changes.extend(objects.put(&source(&name), name.clone(), object).map_err(invalid)?);
         names.push(name);
     }
-    let in_force = agent.with_addresses(changes).and_then(|changes| agent.kernel.apply(changes));
-    if let Err(error) = in_force {
-        agent.objects = before;
-        return Err(super::internal(error));
-    }
+    agent.put_in_force(objects, changes).map_err(super::internal)?;
     let mut answer = Vec::new();
     for name in names {
         let stored = Stored { file: file.into(), name: name.to_string(), text: text.into() };
@@ -65,9 +62,9 @@ pub(crate) fn delete(agent: &mut Agent, names: &[String]) -> Result<Vec<String>,
             }
         }
     }
-    let changes: Vec<Change> = sources.iter().flat_map(|(_, file)| agent.objects.forget(file)).collect();
-    let changes = agent.with_addresses(changes).map_err(super::internal)?;
-    agent.kernel.apply(changes).map_err(super::internal)?;
+    let mut objects = agent.objects.clone();
+    let changes = sources.iter().flat_map(|(_, file)| objects.forget(file)).collect();
+    agent.put_in_force(objects, changes).map_err(super::internal)?;
     for (name, _) in &sources {
         let _ = fs::remove_file(path(agent, name));
     }
@@ -76,8 +73,8 @@ pub(crate) fn delete(agent: &mut Agent, names: &[String]) -> Result<Vec<String>,
 }
 
 /// Reads what was applied before a restart.
-pub(crate) fn recall(agent: &mut Agent) -> anyhow::Result<Vec<Change>> {
-    let directory = agent.paths.applied();
+pub(crate) fn recall(paths: &Paths, objects: &mut Objects) -> anyhow::Result<Vec<Change>> {
+    let directory = paths.applied();
     fs::create_dir_all(&directory)?;
     let mut changes = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -85,17 +82,13 @@ pub(crate) fn recall(agent: &mut Agent) -> anyhow::Result<Vec<Change>> {
         if path.extension().is_none_or(|ending| ending != "json") {
             continue;
         }
+        let refused = |messages: Vec<String>| {
+            anyhow!("{} was in force and cannot be read any more: {}", path.display(), messages.join("; "))
+        };
         let stored: Stored = serde_json::from_slice(&fs::read(&path)?)?;
-        match agent.objects.parse(&stored.file, &stored.text) {
-            Ok(objects) => {
-                for (name, object) in objects.into_iter().filter(|(name, _)| name.to_string() == stored.name)
-                {
-                    if let Ok(put) = agent.objects.put(&source(&name), name, object) {
-                        changes.extend(agent.with_addresses(put)?);
-                    }
-                }
-            }
-            Err(messages) => tracing::error!(?messages, "what was applied cannot be read any more"),
+        let described = parse(&stored.file, &stored.text).map_err(refused)?;
+        for (name, object) in described.into_iter().filter(|(name, _)| name.to_string() == stored.name) {
+            changes.extend(objects.put(&source(&name), name, object).map_err(refused)?);
         }
     }
     Ok(changes)

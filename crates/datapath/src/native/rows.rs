@@ -2,6 +2,7 @@
 
 use super::ProxySockets;
 use crate::Maps;
+use crate::policy::PolicyRows;
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::config::Config;
@@ -122,6 +123,30 @@ impl Tables {
     }
 }
 
+impl PolicyRows for Tables {
+    fn cidr_part(&self, key: &CidrPartKey) -> Option<u32> {
+        self.cidr_parts.get(key).copied()
+    }
+
+    fn class(&self, key: &ClassKey) -> Option<u32> {
+        self.classes.get(key).copied()
+    }
+
+    fn verdict(&self, key: &VerdictKey) -> Option<VerdictInfo> {
+        let found = (VerdictKey::ANY_PROTOCOL..=key.prefix_bits).rev().find_map(|bits| {
+            let ports = leading_ones(bits.saturating_sub(VerdictKey::ANY_PORT));
+            self.verdicts.get(&VerdictKey {
+                prefix_bits: bits,
+                // Rows end after the direction, after the protocol, or within the port; never in between.
+                protocol: if bits >= VerdictKey::ANY_PORT { key.protocol } else { 0 },
+                port: (u16::from_be_bytes(key.port) & (ports >> 112) as u16).to_be_bytes(),
+                ..*key
+            })
+        });
+        found.copied()
+    }
+}
+
 impl Maps for Tables {
     type Connection<'a> = RefMut<'a, ConnInfo>;
 
@@ -141,27 +166,6 @@ impl Maps for Tables {
         (0..=key.prefix_bits).rev().find_map(|bits| {
             let address = u128::from_be_bytes(key.address.0) & leading_ones(bits);
             self.addresses.get(&AddressKey { prefix_bits: bits, address: Address(address.to_be_bytes()) })
-        })
-    }
-
-    fn cidr_part(&self, key: &CidrPartKey) -> Option<u32> {
-        self.cidr_parts.get(key).copied()
-    }
-
-    fn class(&self, key: &ClassKey) -> Option<u32> {
-        self.classes.get(key).copied()
-    }
-
-    fn verdict(&self, key: &VerdictKey) -> Option<&VerdictInfo> {
-        (VerdictKey::ANY_PROTOCOL..=key.prefix_bits).rev().find_map(|bits| {
-            let ports = leading_ones(bits.saturating_sub(VerdictKey::ANY_PORT));
-            self.verdicts.get(&VerdictKey {
-                prefix_bits: bits,
-                // Rows end after the direction, after the protocol, or within the port; never in between.
-                protocol: if bits >= VerdictKey::ANY_PORT { key.protocol } else { 0 },
-                port: (u16::from_be_bytes(key.port) & (ports >> 112) as u16).to_be_bytes(),
-                ..*key
-            })
         })
     }
 

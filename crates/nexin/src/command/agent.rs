@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Run the node agent: keeps the kernel's maps as policies, services and workloads ask
 ///
 /// What it has put in the kernel stays when it ends, and goes on working; the next agent takes it over. The configuration is
-/// a JSON object with any of: directory, instance, policies, networkNamespace, workloadAddresses, serviceAddresses,
+/// a JSON object with any of: directory, stateDirectory, instance, policies, networkNamespace, workloadAddresses, serviceAddresses,
 /// proxyPort, attach (automatic or clsact).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin agent\n  nexin agent --config /etc/nexin/agent.json")]

@@ -139,6 +139,7 @@ impl Drop for Bed {
         let config = agent::Config {
             instance: self.name.clone(),
             directory: self.directory.join("run"),
+            state_directory: self.directory.join("run"),
             network_namespace: Some(self.name.clone()),
             ..agent::Config::default()
         };

@@ -163,6 +163,7 @@ fn config(process: u32) -> Config {
     Config {
         instance: format!("{INSTANCE}{process}"),
         policies: directory.join("policies"),
+        state_directory: directory.clone(),
         directory,
         // The first of each is the node's own.
         workload_addresses: HOST_ADDRESSES.into_iter().zip([16, 64]).map(block).collect(),
@@ -203,7 +204,7 @@ fn remove_leftovers() -> Result<(), workload::NamespaceError> {
 fn remove(name: &str, config: &Config) {
     if let Ok(namespace) = Namespace::open(name) {
         // An agent whose tests crashed runs on; the processes of the node are all the node's own.
-        let _ = namespace.kill_all();
+        let _ = namespace.kill_all(None);
     }
     let inside = Config { network_namespace: Some(name.to_owned()), ..config.clone() };
     // What cannot be removed now is found by the next run.

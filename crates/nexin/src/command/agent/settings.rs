@@ -8,9 +8,12 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Settings {
-    /// Where the agent keeps its files and its socket.
+    /// Where the agent keeps its socket and what ends with the machine's run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) directory: Option<PathBuf>,
+    /// Where it keeps what outlasts the machine's run; with `directory` given and this not, there as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) state_directory: Option<PathBuf>,
     /// Name that sets its pins apart from another agent's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) instance: Option<String>,
@@ -57,7 +60,9 @@ impl Settings {
             Attach::Automatic => loader::Mode::Automatic,
             Attach::Clsact => loader::Mode::Clsact,
         });
+        let beside = self.directory.clone();
         Ok(agent::Config {
+            state_directory: self.state_directory.or(beside).unwrap_or(default.state_directory),
             instance: self.instance.unwrap_or(default.instance),
             directory: self.directory.unwrap_or(default.directory),
             policies: self.policies.unwrap_or(default.policies),
