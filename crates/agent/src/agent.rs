@@ -94,27 +94,9 @@ impl Agent {
         let numbers = (identities, state.last_rule_set);
         let mut kernel = Kernel::open(&paths, config.attach, numbers, names.clone())?;
         kernel.loaded.attach_proxy(proxy.interface)?;
-        let node = Node { addresses: own, proxy: Some(proxy), report_forwards: true };
+        let node = Node { addresses: wiring.node_addresses()?, proxy: Some(proxy), report_forwards: true };
         let mut changes = vec![Change::Node(node)];
-        let mut workloads = Vec::new();
-        for workload in state.workloads {
-            match wiring.adopt(&workload)? {
-                Some((change, interface)) => {
-                    // Its programs may have been taken off by others.
-                    kernel.loaded.attach(interface)?;
-                    changes.push(change);
-                    workloads.push(workload);
-                }
-                None => {
-                    tracing::warn!(
-                        name = workload.wanted.name,
-                        "a workload's interface is gone, and so is it"
-                    );
-                    addresses.release_workload(&workload.wanted.addresses);
-                    workload::Namespace::delete(&workload.network_namespace)?;
-                }
-            }
-        }
+        let workloads = take_over(state.workloads, &mut wiring, &mut kernel, &mut addresses, &mut changes)?;
         let state = State { workloads, ..state };
         let feed = Feed::new();
         let kept = Kept::new(&paths.kept())?;
@@ -253,6 +235,9 @@ impl Agent {
     /// Starts the proxy again if it ended; removes workloads whose owner ended.
     fn look_after(&mut self) {
         self.look_after_proxy();
+        if let Err(error) = self.look_after_addresses() {
+            tracing::error!(error = api::sentence(error.as_ref()), "the node's own addresses are not known");
+        }
         if files::identity(&self.config.policies) != self.seen {
             self.read_files();
         }
@@ -264,6 +249,17 @@ impl Agent {
                 tracing::error!(error = api::sentence(error.as_ref()), "a workload whose owner ended stays");
             }
         }
+    }
+
+    /// Notes addresses that the node got or lost.
+    fn look_after_addresses(&mut self) -> anyhow::Result<()> {
+        let addresses = self.wiring.node_addresses()?;
+        let node = self.kernel.world.node();
+        if node.addresses != addresses {
+            let change = Change::Node(Node { addresses, ..node.clone() });
+            self.kernel.apply([change])?;
+        }
+        Ok(())
     }
 
     fn look_after_proxy(&mut self) {
@@ -282,6 +278,30 @@ impl Agent {
         self.addresses.release_workload(&workload.wanted.addresses);
         self.remember()
     }
+}
+
+/// Takes the workloads of an earlier run back in, with their programs; those that are gone give their addresses back.
+fn take_over(
+    known: Vec<Workload>,
+    wiring: &mut Wiring,
+    kernel: &mut Kernel,
+    addresses: &mut Addresses,
+    changes: &mut Vec<Change>,
+) -> anyhow::Result<Vec<Workload>> {
+    let mut workloads = Vec::new();
+    for workload in known {
+        if let Some((change, interface)) = wiring.adopt(&workload)? {
+            // Its programs may have been taken off by others.
+            kernel.loaded.attach(interface)?;
+            changes.push(change);
+            workloads.push(workload);
+        } else {
+            tracing::warn!(name = workload.wanted.name, "a workload's interface is gone, and so is it");
+            addresses.release_workload(&workload.wanted.addresses);
+            workload::Namespace::delete(&workload.network_namespace)?;
+        }
+    }
+    Ok(workloads)
 }
 
 /// What manifests said when they were last right, and what was applied. An agent that cannot read it does not start:

@@ -38,6 +38,18 @@ impl Wiring {
         Ok((Self { node }, Proxy { interface, port }))
     }
 
+    /// The addresses of the node itself, on whichever interface; link-local ones are not routed and not looked up.
+    pub(crate) fn node_addresses(&mut self) -> anyhow::Result<Vec<IpAddr>> {
+        let mut addresses = self.node.network().addresses()?;
+        addresses.retain(|address| match address {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        });
+        addresses.sort();
+        addresses.dedup();
+        Ok(addresses)
+    }
+
     /// Makes a workload. Its wire carries nothing before its rows are written and its programs attached; when that
     /// fails nothing is left of it.
     pub(crate) fn create(&mut self, kernel: &mut Kernel, workload: &mut Workload) -> anyhow::Result<()> {

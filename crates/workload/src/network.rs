@@ -133,6 +133,14 @@ impl Network {
         Ok(answers.into_iter().filter_map(Link::of).collect())
     }
 
+    /// Every address of every interface.
+    pub fn addresses(&mut self) -> Result<Vec<IpAddr>, NetworkError> {
+        let answers = self.socket.dump(Message::GetAddress(AddressMessage::default()));
+        let answers =
+            answers.map_err(|source| NetworkError::Kernel { what: "addresses".to_owned(), source })?;
+        Ok(answers.into_iter().filter_map(address_of).collect())
+    }
+
     /// The interface of this name.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, NetworkError> {
         let mut request = LinkMessage::default();
@@ -293,6 +301,21 @@ impl NetworkError {
             Self::Namespace(_) => false,
         }
     }
+}
+
+/// The interface's own address; `Address` alone would be the other end's on a point-to-point link.
+fn address_of(answer: Message) -> Option<IpAddr> {
+    let Message::NewAddress(message) = answer else { return None };
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
 }
 
 impl Link {

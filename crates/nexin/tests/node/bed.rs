@@ -112,6 +112,11 @@ impl Bed {
         Host { namespace, addresses: endpoint.addresses }
     }
 
+    /// The node itself.
+    pub(crate) fn node(&self) -> Host {
+        Host { namespace: Namespace::open(&self.name).unwrap(), addresses: Vec::new() }
+    }
+
     /// What the agent said.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("agent.log")).unwrap_or_default()
