@@ -102,7 +102,8 @@ impl Maps for KernelMaps {
 
     #[inline(always)]
     fn endpoint(&self, key: &EndpointKey) -> Option<&EndpointInfo> {
-        // SAFETY: programs never write this map; user space replaces rows whole.
+        // SAFETY: programs never write this map, and the row stays mapped while the program runs. The kernel may give
+        // the memory of a row that was replaced to another one at once: the story copies it before all other lookups.
         unsafe { NX_ENDPOINTS.get(key) }
     }
 

@@ -69,6 +69,12 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn ingress(&self) -> u32 {
+        // SAFETY: see `interface`.
+        unsafe { (*self.context).ingress_ifindex }
+    }
+
+    #[inline(always)]
     fn length(&self) -> u32 {
         // SAFETY: see `interface`.
         unsafe { (*self.context).len }

@@ -8,9 +8,8 @@ use crate::report::{Trace, converge};
 use crate::{Maps, related};
 use abi::DropReason;
 use abi::address::AddressInfo;
-use abi::config::Config;
 use abi::conntrack::{ConnInfo, flag};
-use abi::endpoint::{self, EndpointInfo};
+use abi::endpoint;
 use abi::mark;
 use abi::policy::{Direction, action};
 
@@ -21,10 +20,8 @@ use abi::policy::{Direction, action};
 #[must_use]
 pub(crate) struct Permit(());
 
-/// Whose policy is asked, and what for.
+/// What the workload's policy is asked about.
 pub(crate) struct Subject<'a> {
-    pub(crate) endpoint: &'a EndpointInfo,
-    pub(crate) config: &'a Config,
     /// The address at the other end.
     pub(crate) peer: &'a AddressInfo,
     /// The packet's way through the workload's door.
@@ -45,9 +42,9 @@ pub(crate) fn check(
         && let Some(key) = related::key(packet, &trace.flow, subject.direction)?
         && let Some(row) = maps.connection(&key)
         && conntrack::is_live(&row, now)
-        && is_current(&row, subject)
+        && is_current(&row, trace)
     {
-        return permit(&row, subject.config, from_proxy, trace);
+        return permit(&row, from_proxy, trace);
     }
     let key = conntrack::key(&trace.flow, subject.direction);
     let found = is_tracked(&trace.flow)
@@ -55,9 +52,9 @@ pub(crate) fn check(
         .flatten()
         .filter(|row| conntrack::continues(row, &trace.flow, subject.direction, now));
     let asked = match &found {
-        Some(row) if is_current(row, subject) => None,
+        Some(row) if is_current(row, trace) => None,
         Some(row) => Some(conntrack::opener(row)),
-        None if is_midstream(subject, trace) => return Err(DropReason::NotEstablished),
+        None if is_midstream(trace) => return Err(DropReason::NotEstablished),
         None => Some(subject.direction),
     };
     if let Some(direction) = asked {
@@ -97,8 +94,8 @@ fn pass(
 ) -> Result<Permit, DropReason> {
     let direction = subject.direction;
     if let Some(ruling) = trace.ruling {
-        row.policy = subject.endpoint.policy;
-        row.epoch = subject.config.epoch;
+        row.policy = trace.endpoint.policy;
+        row.epoch = trace.config.epoch;
         row.rule = ruling.rule;
         row.peer_identity = subject.peer.identity;
         // A flow that went through the proxy goes on through it, also when policy asks nothing of its requests any more.
@@ -122,17 +119,12 @@ fn pass(
         trace.turn = Turn::Notable;
     }
     trace.is_reply = conntrack::opener(row) != direction;
-    permit(row, subject.config, seen.from_proxy, trace)
+    permit(row, seen.from_proxy, trace)
 }
 
 /// The permit that a row stands for.
 #[inline(always)]
-fn permit(
-    row: &ConnInfo,
-    config: &Config,
-    from_proxy: bool,
-    trace: &mut Trace,
-) -> Result<Permit, DropReason> {
+fn permit(row: &ConnInfo, from_proxy: bool, trace: &mut Trace) -> Result<Permit, DropReason> {
     trace.rule = row.rule;
     trace.l7 = row.l7;
     if row.flags & flag::TRANSLATED != 0 {
@@ -141,10 +133,10 @@ fn permit(
     }
     // What the proxy sends has had its verdict.
     if row.flags & flag::PROXIED != 0 && !from_proxy {
-        if config.proxy_interface == 0 {
+        if trace.config.proxy_interface == 0 {
             return Err(DropReason::ProxyUnavailable);
         }
-        trace.proxy = config.proxy_interface;
+        trace.proxy = trace.config.proxy_interface;
     }
     Ok(Permit(()))
 }
@@ -166,7 +158,7 @@ fn rule(
         _ => flow.source_port,
     };
     let question = Question { direction, protocol: flow.protocol, port };
-    let verdict = policy::ask(maps, subject.endpoint, subject.peer, question);
+    let verdict = policy::ask(maps, &trace.endpoint, subject.peer, question);
     trace.rule = verdict.rule;
     trace.ruling = Some(verdict);
     let refusal = match verdict.action {
@@ -176,7 +168,7 @@ fn rule(
         _ if verdict.rule == 0 => DropReason::PolicyDefaultDeny,
         _ => DropReason::PolicyDeny,
     };
-    if subject.endpoint.flags & endpoint::flag::AUDIT == 0 {
+    if trace.endpoint.flags & endpoint::flag::AUDIT == 0 {
         return Err(refusal);
     }
     trace.audit = Some(refusal);
@@ -185,8 +177,8 @@ fn rule(
 
 /// Whether the row was allowed under what holds now.
 #[inline(always)]
-fn is_current(row: &ConnInfo, subject: &Subject<'_>) -> bool {
-    row.policy == subject.endpoint.policy && row.epoch == subject.config.epoch
+fn is_current(row: &ConnInfo, trace: &Trace) -> bool {
+    row.policy == trace.endpoint.policy && row.epoch == trace.config.epoch
 }
 
 /// Whether a row is kept: not for single ICMP messages.
@@ -200,7 +192,7 @@ fn is_tracked(flow: &Flow) -> bool {
 /// Taking it for a new one would let whoever speaks first after the row is gone choose whose policy is asked. Where
 /// nothing is enforced there is nothing to get round, and connections older than the agent live on.
 #[inline(always)]
-fn is_midstream(subject: &Subject<'_>, trace: &Trace) -> bool {
+fn is_midstream(trace: &Trace) -> bool {
     const ANY: u32 = endpoint::flag::ENFORCE_INGRESS | endpoint::flag::ENFORCE_EGRESS;
-    trace.flow.protocol == TCP && !trace.flow.opens() && subject.endpoint.flags & ANY != 0
+    trace.flow.protocol == TCP && !trace.flow.opens() && trace.endpoint.flags & ANY != 0
 }

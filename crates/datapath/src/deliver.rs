@@ -5,7 +5,6 @@ use crate::packet::Packet;
 use crate::parse::{Flow, IP};
 use crate::report::Trace;
 use abi::address::AddressInfo;
-use abi::endpoint::EndpointInfo;
 use abi::{DropReason, mark};
 
 /// Where a packet goes.
@@ -24,7 +23,6 @@ pub enum Delivery {
 pub(crate) fn onward(
     packet: &mut impl Packet,
     trace: &mut Trace,
-    from: &EndpointInfo,
     to: &AddressInfo,
     permit: Permit,
 ) -> Result<(), DropReason> {
@@ -34,7 +32,7 @@ pub(crate) fn onward(
     }
     hop(packet, &trace.flow)?;
     let [a, b, c, d, e, f] = to.mac;
-    let [g, h, i, j, k, l] = from.host_mac;
+    let [g, h, i, j, k, l] = trace.endpoint.host_mac;
     packet.write(0, [a, b, c, d, e, f, g, h, i, j, k, l])?;
     trace.delivery = Delivery::Egress(to.interface);
     Ok(())

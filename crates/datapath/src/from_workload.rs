@@ -25,18 +25,18 @@ pub fn from_workload(
 
 #[inline(always)]
 fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
-    let endpoint = workload::behind(packet, maps)?;
-    trace.belongs_to(endpoint);
+    workload::enter(packet, maps, trace)?;
+    let trace = converge(trace);
     strip_marks(packet);
     if parse::kind(packet)? == Kind::Arp {
-        return neighbour::arp(packet, endpoint, trace);
+        return neighbour::arp(packet, trace);
     }
     parse::headers(packet, &mut trace.flow)?;
     let trace = converge(trace);
-    if neighbour::is_said(endpoint, &trace.flow) {
-        return neighbour::answer(packet, endpoint, trace);
+    if neighbour::is_said(&trace.endpoint, &trace.flow) {
+        return neighbour::answer(packet, trace);
     }
-    if !workload::owns(endpoint, &trace.flow.source) {
+    if !workload::owns(&trace.endpoint, &trace.flow.source) {
         return Err(DropReason::InvalidSource);
     }
     fragment::settle(maps, &mut trace.flow)?;
@@ -44,13 +44,12 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Resul
     service::translate(packet, maps, trace)?;
     let trace = converge(trace);
 
-    let config = maps.config().ok_or(DropReason::MapMissing)?;
     let peer = maps.address(&AddressKey::host(trace.flow.destination)).ok_or(DropReason::MapMissing)?;
     trace.peer_identity = peer.identity;
-    let subject = Subject { endpoint, config, peer, direction: Direction::Egress };
+    let subject = Subject { peer, direction: Direction::Egress };
     let permit = check::check(packet, maps, &subject, trace)?;
     let trace = converge(trace);
-    deliver::onward(packet, trace, endpoint, peer, permit)
+    deliver::onward(packet, trace, peer, permit)
 }
 
 /// Takes off marks that only the node may set; a workload cannot, but nothing here should rest on that.

@@ -24,11 +24,8 @@ const ADVERTISEMENT_FRAME: u32 = IP + 40 + 32;
 
 /// Takes an ARP packet from a workload: a request for any address but its own is answered with the host's side.
 #[inline(always)]
-pub(crate) fn arp(
-    packet: &mut impl Packet,
-    endpoint: &EndpointInfo,
-    trace: &mut Trace,
-) -> Result<(), DropReason> {
+pub(crate) fn arp(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), DropReason> {
+    let endpoint = &trace.endpoint;
     let [kind @ .., _, operation] = packet.read::<8>(IP)?;
     if kind != [0, 1, 0x08, 0, 6, 4] {
         return Err(DropReason::InvalidPacket);
@@ -81,12 +78,8 @@ pub(crate) fn is_said(endpoint: &EndpointInfo, flow: &Flow) -> bool {
 /// A solicitation for any address but its own is answered with the host's side. The rest stays on the link: the
 /// host's stack takes it for what it is worth, and no router sends it on.
 #[inline(always)]
-pub(crate) fn answer(
-    packet: &mut impl Packet,
-    endpoint: &EndpointInfo,
-    trace: &mut Trace,
-) -> Result<(), DropReason> {
-    let flow = &trace.flow;
+pub(crate) fn answer(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), DropReason> {
+    let (endpoint, flow) = (&trace.endpoint, &trace.flow);
     if flow.destination_port[0] == SOLICITATION && flow.source != NOBODY {
         let target = Address(packet.read::<16>(IP + 48)?);
         if target == endpoint.v6 {

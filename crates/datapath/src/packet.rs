@@ -19,6 +19,8 @@ pub enum Covers {
 pub trait Packet {
     /// Index of the interface whose hook sees the packet.
     fn interface(&self) -> u32;
+    /// Index of the interface by which the packet came into the node; 0 where the node itself made it.
+    fn ingress(&self) -> u32;
     /// Length in bytes, from the link layer on.
     fn length(&self) -> u32;
     /// The packet's mark.

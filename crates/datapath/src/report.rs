@@ -4,7 +4,7 @@ use crate::conntrack::Turn;
 use crate::packet::Packet;
 use crate::parse::Flow;
 use crate::{Delivery, Maps};
-use abi::config::flag;
+use abi::config::{Config, flag};
 use abi::endpoint::EndpointInfo;
 use abi::event::{self, FlowEvent, Verdict};
 use abi::policy::{Direction, VerdictInfo};
@@ -19,15 +19,16 @@ pub(crate) fn converge<T>(place: &mut T) -> &mut T {
     core::hint::black_box(place)
 }
 
-/// What the stages found out about a packet: whose it is, and all that its event says.
+/// What the stages found out about a packet: whose it is, what holds for it, and all that its event says.
 ///
 /// It is handed in, for the kernel's stack has little room.
 pub struct Trace {
     pub(crate) direction: Direction,
     pub(crate) flow: Flow,
-    pub(crate) endpoint: u32,
-    pub(crate) identity: u32,
-    pub(crate) policy: u32,
+    /// What holds for the node, copied before any other row is looked up (see `workload::enter`).
+    pub(crate) config: Config,
+    /// The workload whose packet it is, copied too; all zero where it is nobody's.
+    pub(crate) endpoint: EndpointInfo,
     pub(crate) peer_identity: u32,
     pub(crate) rule: u32,
     pub(crate) l7: u32,
@@ -54,9 +55,8 @@ impl Default for Trace {
         Self {
             direction: Direction::Ingress,
             flow: Flow::unknown(),
-            endpoint: 0,
-            identity: 0,
-            policy: 0,
+            config: Config::default(),
+            endpoint: EndpointInfo::default(),
             peer_identity: 0,
             rule: 0,
             l7: 0,
@@ -81,14 +81,6 @@ impl Trace {
         converge(self)
     }
 
-    /// Notes whose packet it is.
-    #[inline(always)]
-    pub(crate) fn belongs_to(&mut self, endpoint: &EndpointInfo) {
-        self.endpoint = endpoint.id;
-        self.identity = endpoint.identity;
-        self.policy = endpoint.policy;
-    }
-
     /// Whether a service address was translated.
     #[inline(always)]
     pub(crate) fn is_translated(&self) -> bool {
@@ -104,7 +96,7 @@ impl Trace {
         let (verdict, reason) = match (self.refusal, self.audit) {
             (Some(_), _) => (Verdict::Drop, refused),
             (None, Some(reason)) => (Verdict::Audit, reason as u8),
-            (None, None) if self.turn == Turn::None || !reports_forwards(maps) => return,
+            (None, None) if self.turn == Turn::None || !self.reports_forwards() => return,
             (None, None) if self.proxy != 0 => (Verdict::Redirect, 0),
             (None, None) => (Verdict::Forward, 0),
         };
@@ -123,8 +115,8 @@ impl Trace {
     #[inline(always)]
     fn event(&self, time: u64, length: u32, verdict: Verdict, reason: u8) -> FlowEvent {
         let (source_identity, destination_identity) = match self.direction {
-            Direction::Egress => (self.identity, self.peer_identity),
-            Direction::Ingress => (self.peer_identity, self.identity),
+            Direction::Egress => (self.endpoint.identity, self.peer_identity),
+            Direction::Ingress => (self.peer_identity, self.endpoint.identity),
         };
         FlowEvent {
             time,
@@ -142,8 +134,8 @@ impl Trace {
             length,
             source_identity,
             destination_identity,
-            endpoint: self.endpoint,
-            policy: self.policy,
+            endpoint: self.endpoint.id,
+            policy: self.endpoint.policy,
             rule: self.rule,
             l7: self.l7,
             service_port: self.service_port,
@@ -151,9 +143,9 @@ impl Trace {
             service: self.service,
         }
     }
-}
 
-#[inline(always)]
-fn reports_forwards(maps: &impl Maps) -> bool {
-    maps.config().is_some_and(|config| config.flags & flag::REPORT_FORWARDS != 0)
+    #[inline(always)]
+    fn reports_forwards(&self) -> bool {
+        self.config.flags & flag::REPORT_FORWARDS != 0
+    }
 }

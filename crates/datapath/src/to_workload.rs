@@ -26,8 +26,8 @@ pub fn to_workload(
 
 #[inline(always)]
 fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
-    let endpoint = workload::behind(packet, maps)?;
-    trace.belongs_to(endpoint);
+    workload::enter(packet, maps, trace)?;
+    let trace = converge(trace);
     if parse::kind(packet)? == Kind::Arp {
         return Ok(());
     }
@@ -36,16 +36,18 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Resul
     if neighbour::is_heard(&trace.flow) {
         return Ok(());
     }
-    if !workload::owns(endpoint, &trace.flow.destination) {
+    if !workload::owns(&trace.endpoint, &trace.flow.destination) {
         return Err(DropReason::InvalidDestination);
+    }
+    let peer = maps.address(&AddressKey::host(trace.flow.source)).ok_or(DropReason::MapMissing)?;
+    trace.peer_identity = peer.identity;
+    if !workload::may_send(peer, packet.ingress()) {
+        return Err(DropReason::InvalidSource);
     }
     fragment::settle(maps, &mut trace.flow)?;
     let trace = converge(trace);
 
-    let config = maps.config().ok_or(DropReason::MapMissing)?;
-    let peer = maps.address(&AddressKey::host(trace.flow.source)).ok_or(DropReason::MapMissing)?;
-    trace.peer_identity = peer.identity;
-    let subject = Subject { endpoint, config, peer, direction: Direction::Ingress };
+    let subject = Subject { peer, direction: Direction::Ingress };
     let permit = check::check(packet, maps, &subject, trace)?;
     let trace = converge(trace);
     translate_back(packet, trace)?;

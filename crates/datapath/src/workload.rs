@@ -2,13 +2,22 @@
 
 use crate::Maps;
 use crate::packet::Packet;
+use crate::report::{Trace, converge};
+use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey};
-use abi::{Address, DropReason};
+use abi::{Address, DropReason, identity};
 
-/// The workload behind the packet's interface.
+/// Takes down what holds for the node, then the workload behind the packet's interface.
+///
+/// Both are copied before an address or a verdict is looked up: a packet that is held up must not remember an old
+/// verdict under a new epoch or policy. `converge` keeps the compiler from reading the rows a second time.
 #[inline(always)]
-pub(crate) fn behind<'a>(packet: &impl Packet, maps: &'a impl Maps) -> Result<&'a EndpointInfo, DropReason> {
-    maps.endpoint(&EndpointKey { interface: packet.interface() }).ok_or(DropReason::UnknownEndpoint)
+pub(crate) fn enter(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
+    trace.config = *maps.config().ok_or(DropReason::MapMissing)?;
+    let trace = converge(trace);
+    let key = EndpointKey { interface: packet.interface() };
+    trace.endpoint = *maps.endpoint(&key).ok_or(DropReason::UnknownEndpoint)?;
+    Ok(())
 }
 
 /// Whether the address is the workload's own.
@@ -16,4 +25,12 @@ pub(crate) fn behind<'a>(packet: &impl Packet, maps: &'a impl Maps) -> Result<&'
 pub(crate) fn owns(endpoint: &EndpointInfo, address: &Address) -> bool {
     // All zero stands for no address, and is one that packets can carry.
     *address != Address([0; 16]) && (*address == endpoint.v4 || *address == endpoint.v6)
+}
+
+/// Whether a packet that came into the node by interface `ingress` may name the peer as its source: a workload speaks
+/// by its own door and the node by none. What the node makes itself, it may also make in a workload's name.
+#[inline(always)]
+pub(crate) fn may_send(peer: &AddressInfo, ingress: u32) -> bool {
+    let is_ours = peer.interface != 0 || peer.identity == identity::HOST;
+    ingress == 0 || ingress == peer.interface || !is_ours
 }

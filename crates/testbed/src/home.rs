@@ -57,7 +57,8 @@ impl Home for Tables {
     fn run(&mut self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Result<Outcome, EngineError> {
         /// Any moment will do, as long as flows do not age.
         const NOW: u64 = 1_000_000_000_000;
-        let outcome = Tables::run(self, hook, Arrival { interface, mark, frame, now: NOW });
+        let arrival = Arrival { interface, mark, frame, now: NOW, ..Arrival::default() };
+        let outcome = Tables::run(self, hook, arrival);
         let fate = match outcome.verdict {
             Ok(Delivery::Pass) => Fate::Pass,
             Ok(Delivery::Egress(interface)) => Fate::Workload(Some(interface)),

@@ -10,12 +10,14 @@ pub(super) struct Frame {
     pub(super) bytes: Vec<u8>,
     pub(super) mark: u32,
     interface: u32,
+    ingress: u32,
     sockets: ProxySockets,
 }
 
 impl Frame {
     pub(super) fn new(arrival: Arrival<'_>, sockets: ProxySockets) -> Self {
-        Self { bytes: arrival.frame.to_vec(), mark: arrival.mark, interface: arrival.interface, sockets }
+        let Arrival { interface, ingress, mark, frame, now: _ } = arrival;
+        Self { bytes: frame.to_vec(), mark, interface, ingress, sockets }
     }
 
     fn fix(&mut self, offset: u32, difference: u32) -> Result<(), DropReason> {
@@ -28,6 +30,10 @@ impl Frame {
 impl Packet for Frame {
     fn interface(&self) -> u32 {
         self.interface
+    }
+
+    fn ingress(&self) -> u32 {
+        self.ingress
     }
 
     fn length(&self) -> u32 {

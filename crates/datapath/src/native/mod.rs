@@ -6,7 +6,7 @@
 //! let tables = Tables::new();
 //! let (source, destination) = ("10.0.0.1:4000".parse()?, "10.0.0.2:80".parse()?);
 //! let frame = datapath::craft::tcp(source, destination).frame();
-//! let outcome = tables.run(Hook::FromWorkload, Arrival { interface: 7, mark: 0, frame: &frame, now: 0 });
+//! let outcome = tables.run(Hook::FromWorkload, Arrival { interface: 7, frame: &frame, ..Arrival::default() });
 //! assert_eq!(outcome.verdict, Err(abi::DropReason::UnknownEndpoint));
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
@@ -35,10 +35,12 @@ pub enum Hook {
 }
 
 /// A packet at a hook.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Arrival<'a> {
     /// Index of the interface.
     pub interface: u32,
+    /// Index of the interface by which the packet came into the node; 0 where the node itself made it.
+    pub ingress: u32,
     /// The packet's mark.
     pub mark: u32,
     /// The packet, from its Ethernet header on.

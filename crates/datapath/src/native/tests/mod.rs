@@ -1,5 +1,6 @@
 //! Stories of packets: two workloads on one node, a service, and the world.
 
+mod arrivals;
 mod drops;
 mod flows;
 mod fragments;
@@ -162,7 +163,14 @@ impl Node {
     }
 
     fn run(&self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Outcome {
-        self.tables.run(hook, Arrival { interface, mark, frame, now: self.now })
+        self.tables.run(hook, Arrival { interface, mark, frame, now: self.now, ..Arrival::default() })
+    }
+
+    /// Sends a workload a frame that came into the node by interface `ingress`.
+    fn forward(&self, ingress: u32, to: Workload, frame: &[u8]) -> Outcome {
+        let arrival =
+            Arrival { interface: to.interface, ingress, frame, now: self.now, ..Arrival::default() };
+        self.tables.run(Hook::ToWorkload, arrival)
     }
 
     fn from(&self, workload: Workload, frame: &[u8]) -> Outcome {

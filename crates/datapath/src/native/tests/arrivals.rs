@@ -1,0 +1,63 @@
+//! Sources that a packet may name, by where it came into the node.
+
+use super::*;
+use abi::mark;
+
+/// An interface of the node that is no workload's.
+const OUTSIDE: u32 = 5;
+
+/// Makes an address the node's own.
+fn host(node: &mut Node, address: IpAddr) {
+    let info = AddressInfo { identity: identity::HOST, peer: identity::HOST, ..AddressInfo::default() };
+    node.put(Row::Address(AddressKey::host(address.into()), info));
+}
+
+#[test]
+fn no_one_outside_speaks_in_a_workloads_name() {
+    each_family(|family| {
+        let node = Node::new(family);
+        let frame = craft::tcp(at(family.client, 4000), at(family.server, 80)).frame();
+        for ingress in [OUTSIDE, SERVER.interface] {
+            let node = Node::new(family);
+            dropped(&node, &node.forward(ingress, SERVER, &frame), DropReason::InvalidSource);
+            assert_eq!(node.tables.connections(), [], "nothing is remembered");
+        }
+        assert_eq!(node.forward(CLIENT.interface, SERVER, &frame).verdict, Ok(Delivery::Pass));
+        let own = craft::tcp(at(family.client, 4001), at(family.server, 80)).frame();
+        let outcome = node.run(Hook::ToWorkload, SERVER.interface, mark::FROM_PROXY, &own);
+        assert_eq!(outcome.verdict, Ok(Delivery::Pass), "the proxy does");
+    });
+}
+
+#[test]
+fn no_one_outside_speaks_in_the_nodes_name() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        host(&mut node, family.other);
+        let frame = craft::tcp(at(family.other, 4000), at(family.server, 80)).frame();
+        for ingress in [OUTSIDE, CLIENT.interface] {
+            dropped(&node, &node.forward(ingress, SERVER, &frame), DropReason::InvalidSource);
+        }
+        assert_eq!(node.to(SERVER, &frame).verdict, Ok(Delivery::Pass));
+    });
+}
+
+#[test]
+fn the_world_comes_in_by_any_interface() {
+    each_family(|family| {
+        let node = Node::new(family);
+        let frame = craft::tcp(at(family.world, 4000), at(family.server, 80)).frame();
+        assert_eq!(node.forward(OUTSIDE, SERVER, &frame).verdict, Ok(Delivery::Pass));
+    });
+}
+
+#[test]
+fn a_spoofed_first_fragment_from_outside_sets_no_ones_ports() {
+    each_family(|family| {
+        let node = Node::new(family);
+        let frame = craft::udp(at(family.client, 4000), at(family.server, 53)).payload(&[7; 64]);
+        let pieces = frame.fragments(32);
+        dropped(&node, &node.forward(OUTSIDE, SERVER, &pieces[0]), DropReason::InvalidSource);
+        dropped(&node, &node.forward(CLIENT.interface, SERVER, &pieces[1]), DropReason::UnknownFragment);
+    });
+}
