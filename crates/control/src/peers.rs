@@ -2,7 +2,7 @@
 
 use crate::change::Endpoint;
 use abi::identity::{FIRST_LOCAL, UNKNOWN};
-use identity::{Allocator, Labels, Numbering};
+use identity::{Allocator, Labels, Numbering, filter};
 use policy::directory::Directory;
 use policy::party::NamedPorts;
 use policy::rule::Protocol;
@@ -59,7 +59,9 @@ impl Peers {
     }
 
     /// Takes in a workload, or what changed about it.
-    pub(crate) fn admit(&mut self, endpoint: &Endpoint, labels: Labels, movement: &mut Movement) {
+    pub(crate) fn admit(&mut self, endpoint: &Endpoint, labels: &Labels, movement: &mut Movement) {
+        // Policies see what identities are made of, on both ends.
+        let labels = filter::relevant(labels);
         let ports = named_ports(endpoint);
         if self.members.get(&endpoint.id).is_some_and(|known| known.labels == labels && known.ports == ports)
         {
@@ -71,7 +73,7 @@ impl Peers {
         let population = self.population.entry(peer).or_default();
         *population += 1;
         if *population == 1 {
-            self.directory.insert(peer, self.security_labels(identity, &labels), ports.clone());
+            self.directory.insert(peer, labels.clone(), ports.clone());
             movement.came.insert(peer);
             movement.went.remove(&peer);
         }
@@ -112,10 +114,6 @@ impl Peers {
         }
         // Without a number of its own the workload is taken for one that no rule knows.
         self.unusual.acquire(&(identity, ports.clone())).unwrap_or(UNKNOWN)
-    }
-
-    fn security_labels(&self, identity: u32, labels: &Labels) -> Labels {
-        self.identities.labels(identity).unwrap_or(labels).clone()
     }
 }
 

@@ -204,7 +204,7 @@ impl World {
                 namespace.iter().map(|(key, value)| (key.as_str(), value.as_str())),
                 own.iter().map(|(key, value)| (key.as_str(), value.as_str())),
             );
-            self.peers.admit(endpoint, labels, movement);
+            self.peers.admit(endpoint, &labels, movement);
         }
     }
 
