@@ -156,12 +156,8 @@ impl Crossing {
 /// The head of a request as it is sent.
 pub(crate) fn head(request: &HttpRequest) -> Vec<u8> {
     let host = request.host.as_deref().unwrap_or_default();
-    let mut head = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", request.method, request.path);
-    for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("\r\n");
-    head.into_bytes()
+    let fields = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    Request::compose(&request.method, &request.path, host, fields)
 }
 
 fn sent(probe: &Probe) -> Sent {
