@@ -101,7 +101,7 @@ drop_reasons! {
     PolicyDefaultDeny = 1, "no policy rule allows it";
     PolicyDeny = 2, "a policy rule denies it";
     UnknownEndpoint = 3, "the interface has no endpoint yet";
-    InvalidSource = 4, "the source address is not the workload's own";
+    InvalidSource = 4, "the source address is not its sender's own";
     InvalidPacket = 5, "the packet is malformed or cut short";
     UnsupportedProtocol = 6, "neither IPv4, IPv6 nor ARP";
     UnknownFragment = 7, "a fragment whose first part was not seen";
