@@ -41,6 +41,8 @@ fn help_is_an_answer_and_bad_usage_an_error() {
     check(&nexin(&["dance"]), 2, "", "unrecognized subcommand 'dance'");
     check(&nexin(&[]), 2, "", "Usage: nexin");
     check(&nexin(&["run", "--name", "a"]), 2, "", "COMMAND");
+    let publish = ["run", "--name", "a", "--publish", "8080:80", "--", "true"];
+    check(&nexin(&publish), 2, "", "--publish 8080:80: ports of the node are not supported yet");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `nexin run`: starts a command as a workload.
 
 use crate::inside::{self, Signals};
-use crate::outcome::Outcome;
+use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
 use anyhow::Context;
 use api::view::{Endpoint, Service};
@@ -38,6 +38,9 @@ pub(crate) struct Run {
     /// An address to have, instead of one that is assigned; may be repeated
     #[arg(long = "ip", value_name = "ADDRESS")]
     addresses: Vec<IpAddr>,
+    /// Not supported yet: a port of the node that leads to the workload
+    #[arg(long, value_name = "PORT:PORT", hide = true)]
+    publish: Vec<String>,
     /// Leave the command in the background, without input and output, once it runs
     #[arg(long)]
     detach: bool,
@@ -51,6 +54,12 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        if let Some(port) = self.publish.first() {
+            return Err(BadInput(format!(
+                "--publish {port}: ports of the node are not supported yet; reach the workload at its own address"
+            ))
+            .into());
+        }
         if self.detach { detach(session) } else { self.attend(session) }
     }
 
