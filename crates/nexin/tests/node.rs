@@ -98,6 +98,20 @@ fn a_broken_file_changes_nothing_and_a_restart_neither() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_refused_apply_leaves_no_trace() {
+    let bed = Bed::new("i");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.write_policy("a.yaml", &CONNECTIONS.replace("app: server", "app: nobody"));
+    assert!(eventually(|| (bed.status().policies == 1).then_some(())).is_some());
+    let refusal = bed.try_apply(&format!("{REQUESTS}---{CONNECTIONS}")).unwrap_err().to_string();
+    assert!(refusal.contains("NetworkPolicy/default/connections is described in"), "{refusal}");
+    assert_eq!((bed.status().policies, client.fetch(&server, "/private")), (1, Some(200)));
+    bed.apply(REQUESTS);
+    assert_eq!((bed.status().policies, client.fetch(&server, "/private")), (2, Some(403)));
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_change_of_policy_reaches_connections_that_are_open() {
     let bed = Bed::new("d");
     let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));

@@ -81,7 +81,12 @@ impl Bed {
     }
 
     pub(crate) fn apply(&self, text: &str) {
-        let _: Vec<String> = self.ask(Request::Apply { file: "test.yaml".into(), text: text.into() });
+        self.try_apply(text).unwrap();
+    }
+
+    pub(crate) fn try_apply(&self, text: &str) -> Result<Vec<String>, api::CallError> {
+        let request = Request::Apply { file: "test.yaml".into(), text: text.into() };
+        Client::connect(&self.socket())?.call(request)
     }
 
     pub(crate) fn delete(&self, name: &str) {
