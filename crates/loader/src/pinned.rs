@@ -47,11 +47,6 @@ impl Pinned {
         })
     }
 
-    /// What is remembered of a flow.
-    pub fn connection(&self, key: &ConnKey) -> io::Result<Option<ConnInfo>> {
-        find(&self.conntrack, key)
-    }
-
     /// What is known of an address.
     pub fn address(&self, address: Address) -> io::Result<Option<AddressInfo>> {
         find(&self.addresses, &AddressKey::host(address))

@@ -189,6 +189,7 @@ fn deciding(explanation: &Explanation) -> (Option<String>, String) {
 #[cfg(test)]
 mod tests {
     use super::super::script::{PRIVATE, PUBLIC, SCENES};
+    use super::super::transcript::Silent;
     use super::*;
     use api::view::Side;
 
@@ -247,22 +248,8 @@ mod tests {
         }
     }
 
-    struct Nobody;
-
-    impl Audience for Nobody {
-        fn scene(&mut self, _title: &str) -> anyhow::Result<()> {
-            Ok(())
-        }
-        fn typed(&mut self, _line: &str) -> anyhow::Result<()> {
-            Ok(())
-        }
-        fn played(&mut self, _step: &Step) -> anyhow::Result<()> {
-            Ok(())
-        }
-    }
-
     fn failed(stage: &mut Painted) -> Vec<String> {
-        let steps = play(SCENES, stage, &mut Nobody).unwrap();
+        let steps = play(SCENES, stage, &mut Silent).unwrap();
         assert_eq!(steps.iter().filter(|step| step.probe.is_some()).count(), 7);
         steps.into_iter().filter(|step| !step.held).map(|step| step.typed).collect()
     }
