@@ -29,6 +29,8 @@ pub const FIRST_ALLOCATED: u32 = 256;
 pub const LAST_ALLOCATED: u32 = 65_535;
 /// The first number of the node-local scope (top byte 1): meaningful on this node only.
 pub const FIRST_LOCAL: u32 = 1 << 24;
+/// The first number of the scope of other nodes (top byte 2), which tells nodes apart by their labels.
+pub const FIRST_NODE: u32 = 2 << 24;
 
 /// Pseudo peer of [`crate::policy::ClassKey`]: any workload that has no row of its own.
 pub const ANY_WORKLOAD: u32 = u32::MAX;
@@ -36,7 +38,13 @@ pub const ANY_WORKLOAD: u32 = u32::MAX;
 /// Whether the number stands for workloads (rather than for a reserved kind of peer).
 #[inline(always)]
 pub const fn is_workload(number: u32) -> bool {
-    number >= FIRST_ALLOCATED
+    number >= FIRST_ALLOCATED && number < FIRST_NODE
+}
+
+/// Whether the number stands for other nodes of the cluster.
+#[inline(always)]
+pub const fn is_remote_node(number: u32) -> bool {
+    number == REMOTE_NODE || (number >= FIRST_NODE && number != ANY_WORKLOAD)
 }
 
 /// The label of a reserved identity without its `reserved:` prefix, or nothing where the number is not reserved.

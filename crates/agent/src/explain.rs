@@ -4,8 +4,8 @@ use api::view::{Considered, Explanation, Side};
 use api::{Cause, Failure, HttpProbe, Probe};
 use control::{Endpoint, World};
 use identity::Labels;
-use policy::model::{self, Finding, Query, Verdict};
-use policy::party::{NamedPorts, Party};
+use policy::model::{self, Context, Finding, Query, Verdict};
+use policy::party::Party;
 use policy::rule::Direction;
 use std::net::IpAddr;
 
@@ -70,7 +70,8 @@ fn malformed(refusal: l7::Refusal) -> Failure {
 
 fn side(world: &World, subject: &Endpoint, query: &Query<'_>) -> (Verdict, Side) {
     let policies = world.enforcement().policies();
-    let decision = model::verdict(policies.iter().map(|policy| &**policy), query);
+    let context = Context { catalog: policies.catalog(), mode: policies.mode() };
+    let decision = model::verdict(policies.iter().map(|policy| &**policy), &context, query);
     let considered = decision.considered.iter().filter(|one| one.finding > Finding::OtherDirection);
     let considered = considered.map(|one| Considered {
         rule: one.rule.to_string(),
@@ -98,12 +99,7 @@ fn word(verdict: Verdict) -> &'static str {
 
 fn party<'a>(world: &'a World, end: &'a End<'_>, address: IpAddr) -> Party<'a> {
     let known = end.endpoint.and_then(|endpoint| world.party(endpoint));
-    let party = known.unwrap_or(Party {
-        number: end.identity,
-        labels: &end.labels,
-        ports: NamedPorts::NONE,
-        address: None,
-    });
+    let party = known.unwrap_or(Party::new(end.identity, &end.labels));
     Party { address: Some(address), ..party }
 }
 

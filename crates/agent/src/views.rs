@@ -90,7 +90,9 @@ pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::Policy> {
             rules: policy.specs.iter().map(|spec| spec.rules.len()).sum(),
             endpoints: parties
                 .iter()
-                .filter(|party| policy.specs.iter().any(|spec| spec.subject.selects(party.labels)))
+                .filter(|party| {
+                    policy.specs.iter().any(|spec| spec.subject.selects(party.number, party.labels))
+                })
                 .count(),
             source: objects.source(&ObjectName::Policy(policy.id.clone())).unwrap_or_default().into(),
         })

@@ -42,8 +42,12 @@ impl Enforcement {
 
     /// Puts a policy in force, in place of the one with its name.
     pub(crate) fn put(&mut self, policy: Policy) {
-        self.blocks.insert(&policy);
-        if let Some(replaced) = self.policies.apply(policy) {
+        let id = policy.id.clone();
+        let replaced = self.policies.apply(policy);
+        if let Some(applied) = self.policies.resolved(&id) {
+            self.blocks.insert(applied);
+        }
+        if let Some(replaced) = replaced {
             self.blocks.remove(&replaced);
         }
     }
@@ -88,7 +92,7 @@ impl Enforcement {
         let mut needed = BTreeSet::new();
         let mut assignments = BTreeMap::new();
         for (endpoint, member) in members {
-            let selection = self.policies.selection(&member.labels, &member.ports);
+            let selection = self.policies.selection(&member.party());
             let key = selection.key();
             let in_force = self.in_force.entry(key.clone()).or_insert_with(|| {
                 self.last_number += 1;

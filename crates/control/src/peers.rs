@@ -4,7 +4,7 @@ use crate::change::Endpoint;
 use abi::identity::{FIRST_LOCAL, UNKNOWN};
 use identity::{Allocator, Labels, Numbering, filter};
 use policy::directory::Directory;
-use policy::party::NamedPorts;
+use policy::party::{NamedPorts, Party};
 use policy::rule::Protocol;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +30,13 @@ pub(crate) struct Member {
     pub(crate) ports: NamedPorts,
     pub(crate) identity: u32,
     pub(crate) peer: u32,
+}
+
+impl Member {
+    /// The workload as policies see it; its address is not known here.
+    pub(crate) fn party(&self) -> Party<'_> {
+        Party { ports: &self.ports, ..Party::new(self.identity, &self.labels) }
+    }
 }
 
 /// Peer numbers that came and went.

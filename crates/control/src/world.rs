@@ -131,13 +131,7 @@ impl World {
 
     /// A workload's identity, security labels and named ports.
     pub fn party(&self, endpoint: &Endpoint) -> Option<policy::party::Party<'_>> {
-        let member = self.peers.member(endpoint.id)?;
-        Some(policy::party::Party {
-            number: member.identity,
-            labels: &member.labels,
-            ports: &member.ports,
-            address: None,
-        })
+        Some(self.peers.member(endpoint.id)?.party())
     }
 
     /// Identities in use.
@@ -317,7 +311,8 @@ mod tests {
     use abi::endpoint::flag;
     use identity::{Operator, Selector, Source};
     use policy::rule::{
-        Action, Direction, Kind, Peer, Peers as RulePeers, Policy, PolicyId, Rule, Spec, Tier, Traffic,
+        Action, Direction, Kind, Peer, Peers as RulePeers, Policy, PolicyId, Rule, Spec, Subject, Tier,
+        Traffic,
     };
 
     fn endpoint(id: u32, app: &str) -> Change {
@@ -340,14 +335,15 @@ mod tests {
         let rule = Rule {
             place: "spec.ingress[0]".into(),
             direction: Direction::Ingress,
-            tier: Tier::Normal,
             priority: 0,
             action: Action::Allow,
             peers: RulePeers::Of(vec![Peer::Labels(app(from))]),
             traffic: Traffic::Any,
         };
         let spec = Spec {
-            subject: app(to),
+            subject: Subject::Workloads(app(to)),
+            tier: Tier::Normal,
+            log: None,
             default_deny_ingress: true,
             default_deny_egress: false,
             rules: vec![rule],

@@ -41,7 +41,7 @@ fn told(policy: &Policy) -> String {
             (false, true) => "egress closed",
             (false, false) => "open",
         };
-        told.push_str(&format!("  {}: {denied}\n", spec.subject));
+        told.push_str(&format!("  {}: {denied}\n", spec.subject.selector()));
         spec.rules.iter().for_each(|one| told.push_str(&format!("  {}\n", rule(one))));
     }
     told
@@ -71,6 +71,7 @@ fn peer(peer: &Peer) -> String {
             let reach = if *reach == CidrReach::World { "world" } else { "any" };
             except.iter().fold(format!("{reach} {block}"), |told, block| format!("{told} but {block}"))
         }
+        other => other.to_string(),
     }
 }
 

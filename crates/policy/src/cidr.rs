@@ -194,7 +194,9 @@ pub fn blocks_of(policy: &Policy) -> Vec<(Cidr, Side)> {
 /// The blocks of one peer.
 pub(crate) fn blocks_of_peer(peer: &Peer) -> Vec<(Cidr, Side)> {
     match peer {
-        Peer::Labels(_) => Vec::new(),
+        Peer::Labels(_) | Peer::Nodes(_) | Peer::Domain(_) | Peer::Group { .. } | Peer::Service(_) => {
+            Vec::new()
+        }
         Peer::Entity(entity) => family_block(*entity).into_iter().map(|block| (block, Side::World)).collect(),
         Peer::Cidr { block, except, reach } => {
             let sides = match reach {
@@ -210,7 +212,7 @@ pub(crate) fn blocks_of_peer(peer: &Peer) -> Vec<(Cidr, Side)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{Action, Direction, Kind, PolicyId, Rule, Spec, Tier, Traffic};
+    use crate::rule::{Action, Direction, Kind, PolicyId, Rule, Spec, Subject, Tier, Traffic};
     use identity::Selector;
 
     fn cidr(text: &str) -> Cidr {
@@ -224,14 +226,15 @@ mod tests {
         let rule = Rule {
             place: "spec.egress[0]".into(),
             direction: Direction::Egress,
-            tier: Tier::Normal,
             priority: 0,
             action: Action::Allow,
             peers: Peers::Of(vec![peer]),
             traffic: Traffic::Any,
         };
         let spec = Spec {
-            subject: Selector::default(),
+            subject: Subject::Workloads(Selector::default()),
+            tier: Tier::Normal,
+            log: None,
             default_deny_ingress: false,
             default_deny_egress: true,
             rules: vec![rule],

@@ -14,12 +14,12 @@ use crate::book::{HttpRules, L7SetId, RuleBook, RuleId};
 use crate::cidr::{CidrClass, Side};
 use crate::directory::Directory;
 use crate::party::{NamedPorts, Party};
-use crate::rule::{Action, Direction, Entity, Peer, Peers};
+use crate::rule::{Action, Direction, Entity, Peer, Peers, Tier};
 use crate::set::{Selection, port_names};
 use abi::identity::{ANY_WORKLOAD, is_workload};
 use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, action};
 use abi::row::{Row, RowKey};
-use clause::{Clause, Level, Reading};
+use clause::{Clause, Level, Numbered, Reading};
 use facet::{FacetSet, Facets, Parts};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use table::Answer;
@@ -88,7 +88,7 @@ impl Compiled {
             let party = directory.party(number).expect("who has a named port is in the directory");
             known.entry(number).or_insert_with(|| compiled.facets.of_party(&party));
         }
-        for number in directory.reserved() {
+        for number in directory.apart() {
             known.entry(number).or_default();
         }
         for (number, facets) in known {
@@ -252,18 +252,22 @@ impl Compiled {
 
 impl Rules {
     fn new(selection: &Selection, direction: Direction, facets: &mut Facets, book: &mut RuleBook) -> Self {
-        let default_deny = selection.specs().iter().any(|applying| match direction {
-            Direction::Ingress => applying.spec().default_deny_ingress,
-            Direction::Egress => applying.spec().default_deny_egress,
-        });
+        let isolation = selection.isolation(direction);
+        let default_deny = isolation.is_some();
         let reading = Reading { direction, ports: selection.ports(), default_deny };
         let mut clauses = Vec::new();
         let mut position = 0;
         let mut denies = false;
         for applying in selection.specs() {
+            let tier = applying.spec().tier;
+            // Isolation decides before the baseline is asked.
+            if tier == Tier::Baseline && isolation == Some(Tier::Normal) {
+                continue;
+            }
             for rule in applying.spec().rules.iter().filter(|rule| rule.direction == direction) {
                 let id = book.rule(&applying.policy.id, &rule.place);
-                clauses.extend(reading.clauses(rule, id, position, facets_of(&rule.peers, facets)));
+                let facets = facets_of(&rule.peers, facets);
+                clauses.extend(reading.clauses(rule, Numbered { id, tier, position }, facets));
                 denies |= rule.action == Action::Deny;
                 position += 1;
             }
@@ -274,7 +278,7 @@ impl Rules {
         } else if !default_deny {
             clauses.push(Clause::allow_all(Level::Otherwise, RuleId::DEFAULT, None));
         }
-        if enforced && direction == Direction::Ingress {
+        if enforced && direction == Direction::Ingress && !selection.is_about_host() {
             let host = facets.intern(&Peer::Entity(Entity::Host));
             clauses.push(Clause::allow_all(
                 Level::Constant,

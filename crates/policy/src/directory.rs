@@ -1,7 +1,7 @@
 //! Everyone a policy may meet, by peer number, and whom each selector selects.
 
 use crate::party::{NamedPorts, Party};
-use abi::identity::{FIRST_ALLOCATED, WORLD_IPV4, is_workload, reserved_name};
+use abi::identity::{FIRST_ALLOCATED, FIRST_NODE, WORLD_IPV4, is_workload, reserved_name};
 use identity::{Labels, Selector, Source, key};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeBounds;
@@ -81,7 +81,7 @@ impl Directory {
     /// The peer with this number; its address is not known here.
     pub fn party(&self, number: u32) -> Option<Party<'_>> {
         let Known { labels, ports } = self.peers.get(&number)?;
-        Some(Party { number, labels, ports, address: None })
+        Some(Party { ports, ..Party::new(number, labels) })
     }
 
     /// Forgets whom selectors select for which the answer is no: those that no policy in force has any more.
@@ -89,9 +89,9 @@ impl Directory {
         self.selections.retain(|selector, _| in_force(selector));
     }
 
-    /// The numbers of reserved peers.
-    pub(crate) fn reserved(&self) -> impl Iterator<Item = u32> {
-        self.numbers(..FIRST_ALLOCATED)
+    /// The numbers of peers that are not workloads: the reserved ones, and nodes with numbers of their own.
+    pub(crate) fn apart(&self) -> impl Iterator<Item = u32> {
+        self.numbers(..FIRST_ALLOCATED).chain(self.numbers(FIRST_NODE..))
     }
 
     /// Whom the selector selects.
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn reserved_peers_are_known_from_the_start() {
         let directory = Directory::new();
-        assert_eq!(directory.reserved().collect::<Vec<_>>(), (0..=8).collect::<Vec<_>>());
+        assert_eq!(directory.apart().collect::<Vec<_>>(), (0..=8).collect::<Vec<_>>());
         assert_eq!(*directory.party(1).unwrap().labels, Labels::reserved("host"));
     }
 }

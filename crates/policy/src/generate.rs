@@ -137,11 +137,11 @@ impl World {
             End::Workload(index) => {
                 let Workload { labels, ports, addresses, .. } = &self.workloads[index];
                 let number = abi::identity::FIRST_ALLOCATED + index as u32;
-                Party { number, labels, ports, address: Some(addresses[family]) }
+                Party { ports, address: Some(addresses[family]), ..Party::new(number, labels) }
             }
             End::Other(index) => {
                 let Other { identity, labels, addresses, .. } = &self.others[index];
-                Party { number: *identity, labels, ports: NamedPorts::NONE, address: Some(addresses[family]) }
+                Party { address: Some(addresses[family]), ..Party::new(*identity, labels) }
             }
         }
     }

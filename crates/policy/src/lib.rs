@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 pub mod book;
+pub mod catalog;
 pub mod cidr;
 pub mod compile;
 pub mod directory;
+pub mod domain;
 #[cfg(any(test, feature = "generate"))]
 pub mod generate;
 pub mod model;

@@ -3,17 +3,27 @@
 //! Nothing here is shared with [`crate::compile`] but the rules themselves and what one peer selector means; where the
 //! two differ, one is wrong.
 
+mod applies;
 mod explain;
 mod request;
 
-use crate::party::{Party, is_world};
-use crate::rule::{
-    Action, Cidr, CidrReach, Direction, Entity, HttpRule, Peer, Peers, Policy, PolicyId, Port, Rule, Tier,
-    Traffic, TrafficMatch,
-};
+use crate::catalog::Catalog;
+use crate::party::Party;
+use crate::rule::{Action, Direction, HttpRule, Mode, Policy, PolicyId, Rule, Spec, Tier};
 use abi::identity::HOST;
 use l7::rule::RequestView;
 use std::collections::BTreeSet;
+
+use applies::{examine, matching, only_requests, requests_of};
+
+/// What holds beside the policies.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// What policies refer to.
+    pub catalog: &'a Catalog,
+    /// Whom policies are enforced for.
+    pub mode: Mode,
+}
 
 /// What is asked, seen from one end.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +62,12 @@ pub enum Basis<'a> {
     Rule(RuleRef<'a>),
     /// No rule allows it, and a policy asks for default deny.
     DefaultDeny,
+    /// No rule allows it, and policies are enforced for every workload ([`Mode::Always`]).
+    AlwaysDeny,
     /// No rule refuses it, and no policy asks for default deny.
     DefaultAllow,
+    /// Policies are enforced for nobody ([`Mode::Never`]).
+    NeverDeny,
 }
 
 /// A rule and the policy it is part of.
@@ -83,6 +97,8 @@ pub struct Decision<'a> {
 pub struct Considered<'a> {
     /// The rule.
     pub rule: RuleRef<'a>,
+    /// When it is asked.
+    pub tier: Tier,
     /// Whether it applies, and what it lacks where it does not.
     pub finding: Finding,
 }
@@ -110,36 +126,105 @@ pub enum Finding {
 
 /// Asks policies about a connection or a request. The order of the policies only tells which of several rules that
 /// say the same is named.
-pub fn verdict<'a>(policies: impl IntoIterator<Item = &'a Policy>, query: &Query<'_>) -> Decision<'a> {
-    let mut default_deny = false;
+pub fn verdict<'a>(
+    policies: impl IntoIterator<Item = &'a Policy>,
+    context: &Context<'_>,
+    query: &Query<'_>,
+) -> Decision<'a> {
+    let mut isolation = Isolation::default();
     let mut considered = Vec::new();
     for policy in policies {
         for spec in &policy.specs {
-            let applies = spec.subject.selects(query.subject.labels);
-            default_deny |= applies
-                && match query.direction {
-                    Direction::Ingress => spec.default_deny_ingress,
-                    Direction::Egress => spec.default_deny_egress,
-                };
+            let applies = spec.subject.selects(query.subject.number, query.subject.labels);
+            if applies {
+                isolation.note(spec, query.direction);
+            }
             for rule in &spec.rules {
-                let finding = if applies { examine(rule, query) } else { Finding::OtherSubject };
-                considered.push(Considered { rule: RuleRef { policy: &policy.id, rule }, finding });
+                let finding = if applies { examine(rule, context, query) } else { Finding::OtherSubject };
+                considered.push(Considered {
+                    rule: RuleRef { policy: &policy.id, rule },
+                    tier: spec.tier,
+                    finding,
+                });
             }
         }
     }
-    if query.direction == Direction::Ingress && query.peer.number == HOST {
-        return Decision { verdict: Verdict::Allow, basis: Basis::LocalHost, requests: None, considered };
-    }
-    for tier in [Tier::Admin, Tier::Normal, Tier::Baseline] {
-        if let Some(decision) = ask_tier(tier, &mut considered, default_deny, query) {
-            return Decision { considered, ..decision };
+    let (verdict, basis) = match unasked(context.mode, query) {
+        Some(basis) => (Verdict::Allow, basis),
+        None => {
+            if context.mode == Mode::Always && query.subject.number != HOST {
+                isolation.always = true;
+            }
+            match ask_tiers(&mut considered, isolation, query) {
+                Ok(decision) => return Decision { considered, ..decision },
+                Err(otherwise) => otherwise,
+            }
         }
-    }
-    let (verdict, basis) = match default_deny {
-        true => (Verdict::Drop, Basis::DefaultDeny),
-        false => (Verdict::Allow, Basis::DefaultAllow),
     };
     Decision { verdict, basis, requests: None, considered }
+}
+
+/// Why no rule is asked, where none is.
+fn unasked<'a>(mode: Mode, query: &Query<'_>) -> Option<Basis<'a>> {
+    if mode == Mode::Never {
+        Some(Basis::NeverDeny)
+    } else if query.direction == Direction::Ingress
+        && query.peer.number == HOST
+        && query.subject.number != HOST
+    {
+        Some(Basis::LocalHost)
+    } else {
+        None
+    }
+}
+
+/// At the end of which tier what no rule allowed is refused.
+#[derive(Clone, Copy, Debug, Default)]
+struct Isolation {
+    /// A spec before the baseline asks for default deny.
+    normal: bool,
+    /// A spec of the baseline does.
+    baseline: bool,
+    /// Nobody is let through without a rule, whatever specs say.
+    always: bool,
+}
+
+impl Isolation {
+    fn note(&mut self, spec: &Spec, direction: Direction) {
+        let asks = match direction {
+            Direction::Ingress => spec.default_deny_ingress,
+            Direction::Egress => spec.default_deny_egress,
+        };
+        match spec.tier {
+            Tier::Admin | Tier::Normal => self.normal |= asks,
+            Tier::Baseline => self.baseline |= asks,
+        }
+    }
+
+    fn denies(&self) -> bool {
+        self.normal || self.baseline || self.always
+    }
+}
+
+/// Asks tier after tier; where none decides, the default does.
+fn ask_tiers<'a>(
+    considered: &mut [Considered<'a>],
+    isolation: Isolation,
+    query: &Query<'_>,
+) -> Result<Decision<'a>, (Verdict, Basis<'a>)> {
+    for tier in [Tier::Admin, Tier::Normal, Tier::Baseline] {
+        if tier == Tier::Baseline && isolation.normal {
+            return Err((Verdict::Drop, Basis::DefaultDeny));
+        }
+        if let Some(decision) = ask_tier(tier, considered, isolation.denies(), query) {
+            return Ok(decision);
+        }
+    }
+    Err(match isolation {
+        Isolation { baseline: true, .. } => (Verdict::Drop, Basis::DefaultDeny),
+        Isolation { always: true, .. } => (Verdict::Drop, Basis::AlwaysDeny),
+        _ => (Verdict::Allow, Basis::DefaultAllow),
+    })
 }
 
 /// Asks the rules of one tier, priority by priority; nothing where none decides.
@@ -149,7 +234,7 @@ fn ask_tier<'a>(
     default_deny: bool,
     query: &Query<'_>,
 ) -> Option<Decision<'a>> {
-    let applies = |one: &Considered<'_>| one.finding == Finding::Outranked && one.rule.rule.tier == tier;
+    let applies = |one: &Considered<'_>| one.finding == Finding::Outranked && one.tier == tier;
     let priorities: BTreeSet<u32> =
         considered.iter().filter(|one| applies(one)).map(|one| one.rule.rule.priority).collect();
     for priority in priorities {
@@ -189,7 +274,7 @@ fn ask_requests<'a>(rules: Vec<&mut Considered<'a>>, query: &Query<'_>) -> Decis
     let mut requests = BTreeSet::new();
     let mut allowed = query.request.is_none();
     for one in rules {
-        let http: Vec<&HttpRule> = matching(one.rule.rule, query).filter_map(http_rules).flatten().collect();
+        let http: Vec<&HttpRule> = matching(one.rule.rule, query).filter_map(requests_of).flatten().collect();
         let fits =
             query.request.is_none_or(|request| http.iter().any(|rule| request::matches(rule, &request)));
         allowed |= fits;
@@ -212,7 +297,7 @@ impl<'a> Decision<'a> {
                 self.considered.iter().find(|one| one.finding == Finding::Decides).map(|one| one.rule)
             }
             Basis::Rule(rule) => Some(rule),
-            Basis::LocalHost | Basis::DefaultDeny | Basis::DefaultAllow => None,
+            _ => None,
         }
     }
 
@@ -221,84 +306,5 @@ impl<'a> Decision<'a> {
         let allowing = self.considered.iter().filter(|one| one.rule.rule.action == Action::Allow);
         let lacking = allowing.filter(|one| one.finding < Finding::Outranked);
         lacking.rev().max_by_key(|one| one.finding).copied()
-    }
-}
-
-/// Whether a rule applies to the connection; [`Finding::Outranked`] where it does, until it is its turn.
-fn examine(rule: &Rule, query: &Query<'_>) -> Finding {
-    if rule.direction != query.direction {
-        Finding::OtherDirection
-    } else if !is_peer(&rule.peers, &query.peer) {
-        Finding::OtherPeer
-    } else if rule.traffic != Traffic::Any && matching(rule, query).next().is_none() {
-        Finding::OtherTraffic
-    } else {
-        Finding::Outranked
-    }
-}
-
-fn is_peer(peers: &Peers, party: &Party<'_>) -> bool {
-    match peers {
-        Peers::Any => true,
-        Peers::Of(peers) => peers.iter().any(|peer| match peer {
-            Peer::Labels(selector) => selector.selects(party.labels),
-            Peer::Entity(Entity::WorldIpv4) => {
-                Entity::World.names(party.number) && party.address.is_some_and(|address| address.is_ipv4())
-            }
-            Peer::Entity(Entity::WorldIpv6) => {
-                Entity::World.names(party.number) && party.address.is_some_and(|address| address.is_ipv6())
-            }
-            Peer::Entity(entity) => entity.names(party.number),
-            Peer::Cidr { block, except, reach } => holds(block, except, *reach, party),
-        }),
-    }
-}
-
-fn holds(block: &Cidr, except: &[Cidr], reach: CidrReach, party: &Party<'_>) -> bool {
-    let reached = reach == CidrReach::Everything || is_world(party.number);
-    let address = party.address.filter(|_| reached);
-    address.is_some_and(|address| {
-        block.contains(address) && !except.iter().any(|except| except.contains(address))
-    })
-}
-
-/// The parts of the rule's traffic that the connection is of.
-fn matching<'a>(rule: &'a Rule, query: &Query<'_>) -> impl Iterator<Item = &'a TrafficMatch> {
-    let matches = match &rule.traffic {
-        Traffic::Any => &[][..],
-        Traffic::Of(matches) => matches,
-    };
-    matches.iter().filter(|one| match one {
-        TrafficMatch::Icmp { family, kind } => {
-            query.protocol == family.icmp() && query.port.to_be_bytes()[0] == *kind
-        }
-        TrafficMatch::Port { protocol, port, http } => {
-            // HTTP is spoken over TCP: to allow requests is to allow nothing of other protocols.
-            let spoken = http.is_none() || rule.action != Action::Allow || query.protocol == 6;
-            let receiver = match query.direction {
-                Direction::Ingress => &query.subject,
-                Direction::Egress => &query.peer,
-            };
-            let right_port = match port {
-                Port::Any => true,
-                Port::Range(first, last) => (*first..=*last).contains(&query.port),
-                Port::Named(name) => {
-                    receiver.ports.resolve(name, *protocol).any(|known| known == (query.protocol, query.port))
-                }
-            };
-            spoken && protocol.numbers().contains(&query.protocol) && right_port
-        }
-    })
-}
-
-/// Whether all that the rule says of the connection is which requests may pass on it.
-fn only_requests(rule: &Rule, query: &Query<'_>) -> bool {
-    rule.traffic != Traffic::Any && matching(rule, query).all(|one| http_rules(one).is_some())
-}
-
-fn http_rules(one: &TrafficMatch) -> Option<&Vec<HttpRule>> {
-    match one {
-        TrafficMatch::Port { http, .. } => http.as_ref(),
-        TrafficMatch::Icmp { .. } => None,
     }
 }

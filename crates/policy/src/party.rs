@@ -17,6 +17,18 @@ pub struct Party<'a> {
     pub ports: &'a NamedPorts,
     /// The address that packets of the connection carry; without one no block of addresses holds it.
     pub address: Option<IpAddr>,
+    /// The domain names that the address was resolved from, as [`crate::domain::canonical_name`] writes them.
+    pub names: &'a BTreeSet<String>,
+}
+
+/// No domain name, for parties that nobody asked a name server about.
+pub const NO_NAMES: &BTreeSet<String> = &BTreeSet::new();
+
+impl<'a> Party<'a> {
+    /// A party of which no more is known: no named port, no address, no domain name.
+    pub fn new(number: u32, labels: &'a Labels) -> Self {
+        Self { number, labels, ports: NamedPorts::NONE, address: None, names: NO_NAMES }
+    }
 }
 
 /// The ports that a workload gave names to.
@@ -74,7 +86,7 @@ impl Entity {
             Self::World | Self::WorldIpv4 | Self::WorldIpv6 => is_world(identity),
             Self::Cluster => identity != number::UNKNOWN && !is_world(identity),
             Self::Host => identity == number::HOST,
-            Self::RemoteNode => identity == number::REMOTE_NODE,
+            Self::RemoteNode => number::is_remote_node(identity),
             Self::KubeApiserver => identity == number::KUBE_APISERVER,
             Self::Ingress => identity == number::INGRESS,
             Self::Health => identity == number::HEALTH,

@@ -1,6 +1,8 @@
 //! The one internal form of every kind of policy.
 
-use identity::Selector;
+use crate::domain::DomainPattern;
+use abi::identity::HOST;
+use identity::{Labels, Selector};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,6 +31,12 @@ pub enum Kind {
     CiliumNetworkPolicy,
     /// `cilium.io/v2`.
     CiliumClusterwideNetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha2`.
+    ClusterNetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha1`.
+    AdminNetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha1`.
+    BaselineAdminNetworkPolicy,
 }
 
 /// One submitted policy.
@@ -43,14 +51,39 @@ pub struct Policy {
 /// A subject and what is said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// The workloads it is about; the policy's namespace has been written into it.
-    pub subject: Selector,
+    /// Whom it is about.
+    pub subject: Subject,
+    /// When its rules are asked.
+    pub tier: Tier,
     /// Whether, for a subject, what no rule allows is refused on the way in.
     pub default_deny_ingress: bool,
     /// The same on the way out.
     pub default_deny_egress: bool,
+    /// What flow events carry that its rules decided on.
+    pub log: Option<Arc<str>>,
     /// The rules, in the order of the document.
     pub rules: Vec<Rule>,
+}
+
+/// Whom a spec is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Workloads; the policy's namespace has been written into the selector.
+    Workloads(Selector),
+    /// Nodes: their own processes, not the workloads on them.
+    Nodes(Selector),
+}
+
+/// Whom policies are enforced for; host policies are enforced in every mode but the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// In each direction, those for whom some policy asks for it.
+    #[default]
+    Default,
+    /// Every workload, in both directions, also where no policy is about it.
+    Always,
+    /// Nobody.
+    Never,
 }
 
 /// One rule: peers AND traffic.
@@ -60,8 +93,6 @@ pub struct Rule {
     pub place: Arc<str>,
     /// Which way the traffic goes, seen from the subject.
     pub direction: Direction,
-    /// When it is asked.
-    pub tier: Tier,
     /// Order within the tier; the lower is asked first.
     pub priority: u32,
     /// What it does.
@@ -73,6 +104,9 @@ pub struct Rule {
 }
 
 /// Groups of rules, asked in this order; the first tier that decides wins.
+///
+/// Default deny decides at the end of [`Self::Normal`], so that what a NetworkPolicy leaves out never comes to the
+/// baseline; only where all specs that ask for it are of the baseline it decides after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// Rules of the cluster's administrators.
@@ -117,8 +151,49 @@ pub enum Peer {
         /// Whose addresses count.
         reach: CidrReach,
     },
+    /// By the blocks of named groups; only addresses outside the cluster count.
+    Group {
+        /// Which groups.
+        groups: GroupRef,
+        /// Blocks that are left out.
+        except: Vec<Cidr>,
+    },
+    /// By a service: whoever stands behind it.
+    Service(ServiceRef),
+    /// By domain name: addresses outside the cluster that such a name was resolved to.
+    Domain(DomainPattern),
+    /// Nodes of the cluster, the local one included, by their labels.
+    Nodes(Selector),
     /// By a name of the field for a kind of peer.
     Entity(Entity),
+}
+
+/// Which `CiliumCIDRGroup`s are meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GroupRef {
+    /// The one with this name.
+    Named(Arc<str>),
+    /// All with such labels.
+    Labelled(Selector),
+}
+
+/// Which services are meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServiceRef {
+    /// The one with this name.
+    Named {
+        /// Its namespace.
+        namespace: Arc<str>,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// All with such labels.
+    Labelled {
+        /// Only those of this namespace.
+        namespace: Option<Arc<str>>,
+        /// Of the service's own labels.
+        selector: Selector,
+    },
 }
 
 /// Whose addresses a CIDR peer may match.
@@ -247,6 +322,11 @@ impl Cidr {
         Some(Self { address, length })
     }
 
+    /// The block of one address.
+    pub fn host(address: IpAddr) -> Self {
+        Self { address, length: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
     /// The first address of the block.
     pub fn address(&self) -> IpAddr {
         self.address
@@ -296,6 +376,32 @@ impl Family {
     }
 }
 
+impl Subject {
+    /// Whether it is about whoever has this number and these labels.
+    pub fn selects(&self, number: u32, labels: &Labels) -> bool {
+        match self {
+            Self::Workloads(selector) => number != HOST && selector.selects(labels),
+            Self::Nodes(selector) => number == HOST && selector.selects(labels),
+        }
+    }
+
+    /// The selector alone.
+    pub fn selector(&self) -> &Selector {
+        let (Self::Workloads(selector) | Self::Nodes(selector)) = self;
+        selector
+    }
+}
+
+impl Rule {
+    /// The priority of rules whose policy gives no order.
+    pub const USUAL_PRIORITY: u32 = priority(1000, 0);
+}
+
+/// The priority of a rule of a policy with this order, asked after those of a lower index.
+pub const fn priority(order: u16, index: u16) -> u32 {
+    (order as u32) << 16 | index as u32
+}
+
 impl Kind {
     /// The name in `kind:`.
     pub fn name(self) -> &'static str {
@@ -303,6 +409,9 @@ impl Kind {
             Self::NetworkPolicy => "NetworkPolicy",
             Self::CiliumNetworkPolicy => "CiliumNetworkPolicy",
             Self::CiliumClusterwideNetworkPolicy => "CiliumClusterwideNetworkPolicy",
+            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+            Self::AdminNetworkPolicy => "AdminNetworkPolicy",
+            Self::BaselineAdminNetworkPolicy => "BaselineAdminNetworkPolicy",
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Peers and traffic as people read them in explanations.
 
-use crate::rule::{CidrReach, Entity, Family, HttpRule, Peer, Peers, Port, Protocol, Traffic, TrafficMatch};
+use crate::rule::{
+    CidrReach, Entity, Family, GroupRef, HttpRule, Peer, Peers, Port, Protocol, ServiceRef, Traffic,
+    TrafficMatch,
+};
 use std::fmt::{Display, Formatter, Result, Write};
 
 impl Display for Peers {
@@ -29,6 +32,26 @@ impl Display for Peer {
                     CidrReach::Everything => Ok(()),
                 }
             }
+            Self::Group { groups, except } => {
+                match groups {
+                    GroupRef::Named(name) => write!(f, "group {name}")?,
+                    GroupRef::Labelled(selector) => write!(f, "groups with {selector}")?,
+                }
+                if except.is_empty() {
+                    return Ok(());
+                }
+                f.write_str(" except ")?;
+                list(f, except, ", ")
+            }
+            Self::Service(ServiceRef::Named { namespace, name }) => write!(f, "service {namespace}/{name}"),
+            Self::Service(ServiceRef::Labelled { namespace: Some(namespace), selector }) => {
+                write!(f, "services of {namespace} with {selector}")
+            }
+            Self::Service(ServiceRef::Labelled { namespace: None, selector }) => {
+                write!(f, "services with {selector}")
+            }
+            Self::Domain(pattern) => write!(f, "domain {pattern}"),
+            Self::Nodes(selector) => write!(f, "nodes with {selector}"),
         }
     }
 }

@@ -7,9 +7,10 @@ use abi::identity::{FIRST_ALLOCATED, HOST, WORLD, reserved_name};
 use identity::Labels;
 use l7::{Refusal, RequestView};
 use manifest::test::{Expect, WorkloadName};
-use policy::model::{self, Decision, Query, Verdict};
+use policy::catalog::Catalog;
+use policy::model::{self, Context, Decision, Query, Verdict};
 use policy::party::{NamedPorts, Party};
-use policy::rule::{Direction, Protocol};
+use policy::rule::{Direction, Mode, Protocol};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -21,6 +22,7 @@ pub struct Model {
     workloads: BTreeMap<WorkloadName, (Labels, NamedPorts)>,
     /// Those of parties that are not workloads.
     reserved: BTreeMap<u32, Labels>,
+    catalog: Catalog,
 }
 
 impl Engine for Model {
@@ -68,7 +70,8 @@ impl Model {
                 port: crossing.port(),
                 request: request.and_then(Result::ok),
             };
-            let decision = model::verdict(self.state.policies.values(), &query);
+            let context = Context { catalog: &self.catalog, mode: Mode::Default };
+            let decision = model::verdict(self.state.policies.values(), &context, &query);
             let malformed = request.and_then(Result::err).filter(|_| decision.requests.is_some());
             answers.push(answer(&decision, malformed, Side { direction, subject: name }));
         }
@@ -79,19 +82,15 @@ impl Model {
     }
 
     fn party(&self, end: &End, address: IpAddr) -> Party<'_> {
-        let reserved = |number| Party {
-            number,
-            labels: &self.reserved[&number],
-            ports: NamedPorts::NONE,
-            address: Some(address),
-        };
+        let reserved =
+            |number| Party { address: Some(address), ..Party::new(number, &self.reserved[&number]) };
         match end {
             End::Host => reserved(HOST),
             End::World => reserved(WORLD),
             End::Workload(name) => {
                 let (labels, ports) = &self.workloads[name];
                 // Of a workload's number only the kind counts.
-                Party { number: FIRST_ALLOCATED, labels, ports, address: Some(address) }
+                Party { ports, address: Some(address), ..Party::new(FIRST_ALLOCATED, labels) }
             }
         }
     }

@@ -8,7 +8,7 @@ mod scope;
 
 use crate::document::Header;
 use crate::item::{Fields, Item, Nulls};
-use policy::rule::{Kind, Policy, PolicyId, Spec};
+use policy::rule::{Kind, Policy, PolicyId, Spec, Subject, Tier};
 
 /// Reads what stands beside the header of a policy: `spec`, `specs`, `status` and, in 2017, `description`.
 pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> Option<Policy> {
@@ -62,7 +62,9 @@ fn spec(item: &Item<'_>, place: &str, namespace: Option<&str>) -> Option<Spec> {
     }
     let (ingress, egress) = default_deny.map(|item| enable_default_deny(&item)).unwrap_or_default();
     Some(Spec {
-        subject,
+        subject: Subject::Workloads(subject),
+        tier: Tier::Normal,
+        log: None,
         default_deny_ingress: sections.has_ingress && ingress.unwrap_or(true),
         default_deny_egress: sections.has_egress && egress.unwrap_or(true),
         rules: sections.rules,

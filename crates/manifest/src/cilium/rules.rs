@@ -4,7 +4,7 @@ use super::scope::Scope;
 use super::{peers, ports};
 use crate::icmp;
 use crate::item::{Fields, Item, Nulls};
-use policy::rule::{Action, Direction, Peers, Rule, Tier, Traffic};
+use policy::rule::{Action, Direction, Peers, Rule, Traffic};
 
 /// Which list a rule stands in.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +69,7 @@ fn rule(item: &Item<'_>, place: String, section: Section, scope: &Scope) -> Opti
     Some(Rule {
         place: place.into(),
         direction: section.direction,
-        tier: Tier::Normal,
-        priority: 0,
+        priority: Rule::USUAL_PRIORITY,
         action: section.action,
         peers,
         traffic,

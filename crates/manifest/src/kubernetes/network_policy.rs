@@ -7,8 +7,8 @@ use crate::name;
 use crate::selector::{Keys, Written};
 use identity::{Operator, Selector, Source, key};
 use policy::rule::{
-    Action, CidrReach, Direction, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec, Tier,
-    Traffic, TrafficMatch,
+    Action, CidrReach, Direction, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec, Subject,
+    Tier, Traffic, TrafficMatch,
 };
 
 /// Protocols of ports.
@@ -49,7 +49,9 @@ fn spec(item: &Item<'_>, namespace: &str) -> Option<Spec> {
         item.warn("has rules in a direction that `policyTypes` does not list; they hold for nothing");
     }
     Some(Spec {
-        subject: within(subject.unwrap_or_default(), namespace),
+        subject: Subject::Workloads(within(subject.unwrap_or_default(), namespace)),
+        tier: Tier::Normal,
+        log: None,
         default_deny_ingress: types.contains(&Direction::Ingress),
         default_deny_egress: types.contains(&Direction::Egress),
         rules: rules.into_iter().filter(|rule| types.contains(&rule.direction)).collect(),
@@ -79,8 +81,7 @@ fn rule(item: &Item<'_>, index: usize, direction: Direction, namespace: &str) ->
     Some(Rule {
         place: format!("spec.{section}[{index}]").into(),
         direction,
-        tier: Tier::Normal,
-        priority: 0,
+        priority: Rule::USUAL_PRIORITY,
         action: Action::Allow,
         peers: match peers.is_empty() {
             true => Peers::Any,

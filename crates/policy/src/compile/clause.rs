@@ -67,6 +67,14 @@ pub(super) enum What {
     PeerPort(String, Protocol),
 }
 
+/// A rule's number, when it is asked, and which of those asked with it comes first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbered {
+    pub(super) id: RuleId,
+    pub(super) tier: Tier,
+    pub(super) position: usize,
+}
+
 /// How rules of one direction are read for one subject.
 pub(super) struct Reading<'a> {
     pub(super) direction: Direction,
@@ -107,8 +115,7 @@ impl Reading<'_> {
     pub(super) fn clauses(
         &self,
         rule: &Rule,
-        id: RuleId,
-        position: usize,
+        Numbered { id, tier, position }: Numbered,
         facets: Option<Vec<u32>>,
     ) -> Vec<Clause> {
         let mut terms = self.terms(rule);
@@ -119,7 +126,7 @@ impl Reading<'_> {
             Action::Pass => Effect::Pass,
         };
         let clause = |effect, terms| {
-            let level = Reverse(Level::Tier(rule.tier));
+            let level = Reverse(Level::Tier(tier));
             let precedence =
                 Precedence { level, priority: Reverse(rule.priority), effect, position: Reverse(position) };
             Clause { id, precedence, facets: facets.clone(), terms }

@@ -4,7 +4,7 @@ use crate::cidr::{Side, blocks_of_peer, family_block};
 use crate::directory::Directory;
 use crate::party::Party;
 use crate::rule::{Cidr, CidrReach, Entity, Peer};
-use abi::identity::is_workload;
+use abi::identity::{HOST, is_remote_node, is_workload};
 use identity::{Operator, Selector, Source, key};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -60,14 +60,15 @@ impl Facets {
         let common = self.of_any_workload();
         for (facet, peer) in self.enumerate() {
             match peer {
-                Peer::Cidr { .. } => {}
+                Peer::Cidr { .. } | Peer::Domain(_) => {}
+                Peer::Group { .. } | Peer::Service(_) => unreachable!("references were resolved"),
                 Peer::Labels(selector) if common.binary_search(&facet).is_err() => {
                     for number in directory.selected(selector) {
                         known.entry(*number).or_default().push(facet);
                     }
                 }
-                Peer::Entity(_) | Peer::Labels(_) => {
-                    for number in directory.reserved() {
+                Peer::Entity(_) | Peer::Labels(_) | Peer::Nodes(_) => {
+                    for number in directory.apart() {
                         let party = directory.party(number).expect("a number of the directory has a party");
                         if selects(peer, &party) {
                             known.entry(number).or_default().push(facet);
@@ -162,7 +163,7 @@ fn is_everybody(peer: &Peer) -> bool {
     match peer {
         Peer::Entity(entity) => *entity == Entity::All,
         Peer::Labels(selector) => selector.requirements.is_empty(),
-        Peer::Cidr { .. } => false,
+        _ => false,
     }
 }
 
@@ -171,7 +172,7 @@ fn is_any_workload(peer: &Peer) -> bool {
     match peer {
         Peer::Entity(entity) => *entity == Entity::Cluster,
         Peer::Labels(selector) => asks_only_for_a_namespace(selector),
-        Peer::Cidr { .. } => false,
+        _ => false,
     }
 }
 
@@ -188,6 +189,10 @@ fn selects(peer: &Peer, party: &Party<'_>) -> bool {
     match peer {
         Peer::Labels(selector) => selector.selects(party.labels),
         Peer::Entity(entity) => entity.names(party.number),
-        Peer::Cidr { .. } => false,
+        Peer::Nodes(selector) => {
+            (party.number == HOST || is_remote_node(party.number)) && selector.selects(party.labels)
+        }
+        Peer::Cidr { .. } | Peer::Domain(_) => false,
+        Peer::Group { .. } | Peer::Service(_) => unreachable!("references were resolved"),
     }
 }

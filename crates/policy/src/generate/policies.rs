@@ -3,7 +3,7 @@
 use super::Random;
 use crate::rule::{
     Action, Cidr, CidrReach, Direction, Entity, Family, HeaderRule, HttpRule, Kind, Peer, Peers, Policy,
-    PolicyId, Port, Protocol, Rule, Spec, Tier, Traffic, TrafficMatch,
+    PolicyId, Port, Protocol, Rule, Spec, Subject, Tier, Traffic, TrafficMatch,
 };
 use identity::{Operator, Selector, Source, key};
 
@@ -76,6 +76,12 @@ fn policy(random: &mut Random, index: usize) -> Policy {
 }
 
 fn spec(random: &mut Random, kind: Kind, namespace: Option<&str>, number: usize) -> Spec {
+    let tier = match kind {
+        Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy if random.chance(25) => {
+            random.pick(&[Tier::Admin, Tier::Baseline])
+        }
+        _ => Tier::Normal,
+    };
     let mut rules = Vec::new();
     for index in 0..random.below(5) {
         rules.push(rule(random, kind, namespace, format!("specs[{number}].rules[{index}]")));
@@ -83,28 +89,28 @@ fn spec(random: &mut Random, kind: Kind, namespace: Option<&str>, number: usize)
     let has = |direction| rules.iter().any(|rule: &Rule| rule.direction == direction);
     let (ingress, egress) = (has(Direction::Ingress), has(Direction::Egress));
     Spec {
-        subject: scoped(labels(random), namespace),
+        subject: Subject::Workloads(scoped(labels(random), namespace)),
+        tier,
         default_deny_ingress: if random.chance(80) { ingress } else { random.chance(50) },
         default_deny_egress: if random.chance(80) { egress } else { random.chance(50) },
+        log: None,
         rules,
     }
 }
 
 fn rule(random: &mut Random, kind: Kind, namespace: Option<&str>, place: String) -> Rule {
-    let (action, tier, priority) = match kind {
-        Kind::NetworkPolicy => (Action::Allow, Tier::Normal, 0),
-        _ if random.chance(70) => (Action::Allow, Tier::Normal, 0),
-        _ if random.chance(50) => (Action::Deny, Tier::Normal, 0),
+    let (action, priority) = match kind {
+        Kind::NetworkPolicy => (Action::Allow, 0),
+        _ if random.chance(70) => (Action::Allow, 0),
+        _ if random.chance(50) => (Action::Deny, 0),
         _ => {
             let action = random.pick(&[Action::Allow, Action::Deny, Action::Pass]);
-            let tier = random.pick(&[Tier::Admin, Tier::Normal, Tier::Baseline]);
-            (action, tier, random.below(3) as u32)
+            (action, random.below(3) as u32)
         }
     };
     Rule {
         place: place.into(),
         direction: random.pick(&[Direction::Ingress, Direction::Egress]),
-        tier,
         priority,
         action,
         peers: peers(random, kind, namespace),

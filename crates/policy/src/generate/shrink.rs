@@ -1,7 +1,7 @@
 //! Makes a world that shows a difference as small as possible.
 
 use super::World;
-use crate::rule::{Peers, Rule, Traffic};
+use crate::rule::{Peers, Rule, Subject, Traffic};
 
 /// The smallest world that can be reached by leaving things out, one after the other, while the difference is seen.
 ///
@@ -21,9 +21,11 @@ fn steps(world: &World) -> Vec<World> {
         steps.push(edited(world, |world| drop(world.policies.remove(at))));
         for (spec_at, spec) in policy.specs.iter().enumerate() {
             steps.push(edited(world, |world| drop(world.policies[at].specs.remove(spec_at))));
-            if !spec.subject.requirements.is_empty() {
+            if !spec.subject.selector().requirements.is_empty() {
                 steps.push(edited(world, |world| {
-                    world.policies[at].specs[spec_at].subject.requirements.pop();
+                    let (Subject::Workloads(selector) | Subject::Nodes(selector)) =
+                        &mut world.policies[at].specs[spec_at].subject;
+                    selector.requirements.pop();
                 }));
             }
             for (rule_at, rule) in spec.rules.iter().enumerate() {

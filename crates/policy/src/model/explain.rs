@@ -13,8 +13,14 @@ impl fmt::Display for Decision<'_> {
             (Basis::DefaultAllow, _) => {
                 f.write_str("no rule refuses it, and no policy asks for default deny")
             }
-            (Basis::DefaultDeny, _) => {
+            (Basis::NeverDeny, _) => {
+                f.write_str("policies are enforced for nobody (policy enforcement `never`)")
+            }
+            (basis @ (Basis::DefaultDeny | Basis::AlwaysDeny), _) => {
                 f.write_str("no rule allows it")?;
+                if basis == Basis::AlwaysDeny {
+                    f.write_str(", and policies are enforced for everyone (policy enforcement `always`)")?;
+                }
                 match self.nearest() {
                     Some(nearest) => write!(f, "; nearest: {nearest}"),
                     None => Ok(()),

@@ -1,13 +1,14 @@
 //! Compiled policies and the packet path's lookup over their rows, written plainly.
 
 use crate::book::{L7SetId, RuleBook, RuleId};
+use crate::catalog::Catalog;
 use crate::cidr::{Blocks, Side};
 use crate::compile::Compiled;
 use crate::directory::Directory;
 use crate::generate::{End, Probe, World};
-use crate::model::{self, Basis, Query, Verdict};
+use crate::model::{self, Basis, Context, Query, Verdict};
 use crate::party::Party;
-use crate::rule::Direction;
+use crate::rule::{Direction, Mode};
 use crate::set::{PolicyKey, PolicySet};
 use abi::identity::{ANY_WORKLOAD, is_workload};
 use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey, action};
@@ -80,7 +81,7 @@ impl Node {
         let mut rows = Rows::default();
         let mut policies = Vec::new();
         for subject in &workloads {
-            let selection = set.selection(subject.labels, subject.ports);
+            let selection = set.selection(subject);
             let next = 1 + numbers.len() as u32;
             let number = *numbers.entry(selection.key()).or_insert_with(|| {
                 let policy = Compiled::new(&selection, &mut directory, &mut book);
@@ -126,8 +127,10 @@ impl Node {
             request: probe.request.as_ref().map(|request| request.view(&fields)),
         };
         let policy = self.policies[index];
+        let catalog = Catalog::new();
+        let context = Context { catalog: &catalog, mode: Mode::Default };
         let enforced = self.compiled[&policy].enforces(direction);
-        let decision = model::verdict(&world.policies, &query);
+        let decision = model::verdict(&world.policies, &context, &query);
         let rule = match decision.basis {
             // Where nothing is enforced the packet path asks nobody.
             _ if !enforced => RuleId::DEFAULT,
@@ -135,7 +138,7 @@ impl Node {
             Basis::Rule(rule) => {
                 self.book.numbered(rule.policy, &rule.rule.place).expect("the rule is in force")
             }
-            Basis::DefaultDeny | Basis::DefaultAllow => RuleId::DEFAULT,
+            _ => RuleId::DEFAULT,
         };
         let wanted = Outcome { verdict: decision.verdict, rule };
         let got = if enforced {

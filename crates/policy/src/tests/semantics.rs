@@ -1,9 +1,10 @@
 //! What policies mean, bullet by bullet; the model and the rows must both say so.
 
 use super::node::{Arrival, Node};
+use crate::catalog::Catalog;
 use crate::generate::{End, Other, Probe, Request, Workload, World};
 use crate::model::Verdict::{Allow, DenyRequest, Drop};
-use crate::model::{self, Finding, Query, Verdict};
+use crate::model::{self, Context, Finding, Query, Verdict};
 use crate::party::NamedPorts;
 use crate::rule::*;
 use Direction::{Egress, Ingress};
@@ -299,24 +300,52 @@ fn a_wildcard_for_workloads_misses_one_without_a_namespace() {
     check_in(&world, APP2, APP3, 443, Drop);
 }
 
+/// One policy for each rule, each in its tier; those of the normal tier isolate.
+fn tiers(rules: &[(Tier, u32, Action)]) -> Vec<Policy> {
+    let one = |(index, (tier, priority, action)): (usize, &(Tier, u32, Action))| {
+        let rule = Rule { action: *action, priority: *priority, ..whole(allow(Ingress, [app("app2")], [])) };
+        let spec = Spec { tier: *tier, ..spec([rule], *tier == Tier::Normal, false) };
+        Policy { id: id(&format!("rule{index}")), specs: vec![spec] }
+    };
+    rules.iter().enumerate().map(one).collect()
+}
+
 #[test]
 fn tiers_are_asked_in_order_and_pass_leads_to_the_next() {
-    let at = |tier, priority, rule: Rule| Rule { tier, priority, ..rule };
-    let from2 = || whole(allow(Ingress, [app("app2")], []));
-    let no2 = || whole(deny(Ingress, [app("app2")], []));
-    let pass2 = || Rule { action: Action::Pass, ..from2() };
-    let (admin, normal, baseline) = (Tier::Admin, Tier::Normal, Tier::Baseline);
+    use Action::{Allow as Yes, Deny as No, Pass};
+    use Tier::{Admin, Baseline, Normal};
     for (rules, expect) in [
-        (vec![at(admin, 0, from2()), at(normal, 0, no2())], Allow),
-        (vec![at(normal, 0, from2()), at(baseline, 0, no2())], Allow),
-        (vec![at(admin, 1, no2()), at(admin, 0, from2())], Allow),
-        (vec![at(admin, 0, pass2()), at(admin, 1, no2()), at(normal, 0, from2())], Allow),
-        (vec![at(admin, 0, pass2()), at(admin, 0, no2()), at(normal, 0, from2())], Drop),
-        (vec![at(normal, 0, pass2()), at(normal, 1, from2())], Drop),
-        (vec![at(baseline, 0, from2())], Allow),
+        (vec![(Admin, 0, Yes), (Normal, 0, No)], Allow),
+        (vec![(Normal, 0, Yes), (Baseline, 0, No)], Allow),
+        (vec![(Admin, 1, No), (Admin, 0, Yes)], Allow),
+        (vec![(Admin, 0, Pass), (Admin, 1, No), (Normal, 0, Yes)], Allow),
+        (vec![(Admin, 0, Pass), (Admin, 0, No), (Normal, 0, Yes)], Drop),
+        (vec![(Normal, 0, Pass), (Normal, 1, Yes)], Drop),
+        (vec![(Admin, 0, Pass), (Baseline, 0, No)], Drop),
+        (vec![(Admin, 0, Pass), (Baseline, 0, Yes), (Baseline, 1, No)], Allow),
+        (vec![(Baseline, 0, Pass), (Baseline, 1, No)], Allow),
+        (vec![(Baseline, 0, Yes)], Allow),
     ] {
-        check(&[app1(rules)], APP2, APP1, 80, expect);
+        check(&tiers(&rules), APP2, APP1, 80, expect);
     }
+}
+
+#[test]
+fn who_is_isolated_never_comes_to_the_baseline() {
+    let baseline = (Tier::Baseline, 0, Action::Allow);
+    let isolated = about("app1", [whole(allow(Ingress, [app("app3")], []))]);
+    let policies = [tiers(&[baseline]), vec![Policy { id: id("rule9"), ..isolated }]].concat();
+    check(&policies, APP2, APP1, 80, Drop);
+    check(&policies, APP3, APP1, 80, Allow);
+}
+
+#[test]
+fn a_baseline_that_isolates_does_so_after_its_own_rules() {
+    let rule = whole(allow(Ingress, [app("app2")], []));
+    let spec = Spec { tier: Tier::Baseline, ..spec([rule], true, false) };
+    let policies = [Policy { specs: vec![spec], ..app1([]) }];
+    check(&policies, APP2, APP1, 80, Allow);
+    check(&policies, APP3, APP1, 80, Drop);
 }
 
 #[test]
@@ -329,7 +358,8 @@ fn a_refusal_names_the_nearest_rule_and_what_it_lacks() {
     let world = world(&policies);
     let (subject, peer) = (world.party(APP1, 0), world.party(APP2, 0));
     let query = Query { direction: Ingress, subject, peer, protocol: 6, port: 81, request: None };
-    let decision = model::verdict(&policies, &query);
+    let decision =
+        model::verdict(&policies, &Context { catalog: &Catalog::new(), mode: Mode::Default }, &query);
     let findings: Vec<Finding> = decision.considered.iter().map(|one| one.finding).collect();
     assert_eq!(findings, [Finding::OtherDirection, Finding::OtherTraffic, Finding::OtherPeer]);
     assert_eq!(
@@ -393,7 +423,7 @@ fn about(subject: &str, rules: impl IntoIterator<Item = Rule>) -> Policy {
     let (ingress, egress) = (has(Ingress), has(Egress));
     Policy {
         id: id("rule1"),
-        specs: vec![Spec { subject: selector(subject), ..spec(rules, ingress, egress) }],
+        specs: vec![Spec { subject: Subject::Workloads(selector(subject)), ..spec(rules, ingress, egress) }],
     }
 }
 
@@ -402,7 +432,14 @@ fn spec(rules: impl IntoIterator<Item = Rule>, ingress: bool, egress: bool) -> S
     let place = |index| format!("spec.rules[{index}]").into();
     let rules =
         rules.into_iter().enumerate().map(|(index, rule)| Rule { place: place(index), ..rule }).collect();
-    Spec { subject: selector("app1"), default_deny_ingress: ingress, default_deny_egress: egress, rules }
+    Spec {
+        subject: Subject::Workloads(selector("app1")),
+        tier: Tier::Normal,
+        default_deny_ingress: ingress,
+        default_deny_egress: egress,
+        log: None,
+        rules,
+    }
 }
 
 fn allow<const P: usize, const T: usize>(
@@ -413,7 +450,6 @@ fn allow<const P: usize, const T: usize>(
     Rule {
         place: "".into(),
         direction,
-        tier: Tier::Normal,
         priority: 0,
         action: Action::Allow,
         peers: Peers::Of(peers.into()),

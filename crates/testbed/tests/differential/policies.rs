@@ -56,7 +56,7 @@ fn cilium(name: &str, spec: &Spec, rules: &[&Rule]) -> Option<Value> {
         None => ("CiliumClusterwideNetworkPolicy", None),
     };
     let mut body = json!({
-        "endpointSelector": selector(&spec.subject, |one| namespace.is_none() || !is_of_namespace(one)),
+        "endpointSelector": selector(spec.subject.selector(), |one| namespace.is_none() || !is_of_namespace(one)),
         "enableDefaultDeny": {"ingress": spec.default_deny_ingress, "egress": spec.default_deny_egress},
     });
     body.as_object_mut().expect("it is an object").extend(sections);
@@ -100,6 +100,7 @@ fn peer_fields(rule: &Rule) -> Vec<Map<String, Value>> {
             Peer::Labels(one) => labels.push(selector(one, |_| true)),
             Peer::Cidr { block, except, .. } => blocks.push(self::block(block, except)),
             Peer::Entity(entity) => entities.push(entity.name().into()),
+            other => unreachable!("the generator makes no {other}"),
         }
     }
     [("Endpoints", labels), ("CIDRSet", blocks), ("Entities", entities)]
@@ -159,7 +160,7 @@ fn kubernetes(name: &str, spec: &Spec, rule: &Rule) -> Value {
         "kind": "NetworkPolicy",
         "metadata": {"name": name, "namespace": namespace(spec)},
         "spec": {
-            "podSelector": pod_selector(&spec.subject),
+            "podSelector": pod_selector(spec.subject.selector()),
             "policyTypes": [kind],
             section: [entry],
         },

@@ -11,6 +11,7 @@ use policy::rule::{
 pub(crate) fn writable(world: &World) -> World {
     let mut world = world.clone();
     for spec in world.policies.iter_mut().flat_map(|policy| &mut policy.specs) {
+        spec.tier = Tier::Normal;
         let rules = std::mem::take(&mut spec.rules);
         spec.rules = rules.into_iter().filter_map(|rule| bent(rule, spec)).collect();
     }
@@ -37,7 +38,9 @@ pub(crate) fn is_of_kubernetes(rule: &Rule, spec: &Spec) -> bool {
 
 /// The namespace that the subject is in, where the spec names one.
 pub(crate) fn namespace(spec: &Spec) -> Option<&str> {
-    spec.subject.requirements.iter().filter(|one| is_of_namespace(one)).find_map(|one| match &one.operator {
+    spec.subject.selector().requirements.iter().filter(|one| is_of_namespace(one)).find_map(|one| match &one
+        .operator
+    {
         Operator::In(values) if values.len() == 1 => values.first().map(String::as_str),
         _ => None,
     })
@@ -51,7 +54,7 @@ fn bent(mut rule: Rule, spec: &Spec) -> Option<Rule> {
     if rule.action == Action::Pass {
         return None;
     }
-    (rule.tier, rule.priority) = (Tier::Normal, 0);
+    rule.priority = Rule::USUAL_PRIORITY;
     if let Traffic::Of(matches) = &mut rule.traffic {
         let old = std::mem::take(matches);
         matches.extend(old.into_iter().filter_map(bent_match));

@@ -1,0 +1,162 @@
+//! What policies refer to by name or label: groups of blocks, and services.
+
+use crate::rule::{Cidr, CidrReach, GroupRef, Peer, Peers, Policy, ServiceRef};
+use identity::{Labels, Operator, Selector, Source, key};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// The groups and services that policies may refer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    groups: BTreeMap<String, Group>,
+    services: BTreeMap<(String, String), Service>,
+}
+
+/// A `CiliumCIDRGroup`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its own labels.
+    pub labels: Labels,
+    /// Its blocks.
+    pub blocks: BTreeSet<Cidr>,
+}
+
+/// What a policy can see of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its own labels.
+    pub labels: Labels,
+    /// Who stands behind it.
+    pub backends: Backends,
+}
+
+/// Who stands behind a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backends {
+    /// The workloads of its namespace with these labels.
+    Selected(BTreeMap<String, String>),
+    /// Addresses that somebody wrote down (Endpoints of a service without selector); only those outside the cluster
+    /// count, as with every CIDR.
+    Addresses(BTreeSet<IpAddr>),
+}
+
+impl Catalog {
+    /// Nothing can be referred to.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts a group in place of the one with its name; whether anything changed.
+    pub fn put_group(&mut self, name: &str, group: Group) -> bool {
+        self.groups.get(name) != Some(&group) && {
+            self.groups.insert(name.to_owned(), group);
+            true
+        }
+    }
+
+    /// Removes a group; whether it was there.
+    pub fn remove_group(&mut self, name: &str) -> bool {
+        self.groups.remove(name).is_some()
+    }
+
+    /// Puts a service in place of the one with its name; whether anything changed.
+    pub fn put_service(&mut self, namespace: &str, name: &str, service: Service) -> bool {
+        let id = (namespace.to_owned(), name.to_owned());
+        self.services.get(&id) != Some(&service) && {
+            self.services.insert(id, service);
+            true
+        }
+    }
+
+    /// Removes a service; whether it was there.
+    pub fn remove_service(&mut self, namespace: &str, name: &str) -> bool {
+        self.services.remove(&(namespace.to_owned(), name.to_owned())).is_some()
+    }
+
+    /// The groups that are meant.
+    pub fn groups<'a>(&'a self, meant: &'a GroupRef) -> impl Iterator<Item = &'a Group> {
+        let found = self.groups.iter().filter(move |(known, group)| match meant {
+            GroupRef::Named(name) => **known == **name,
+            GroupRef::Labelled(selector) => selector.selects(&group.labels),
+        });
+        found.map(|(_, group)| group)
+    }
+
+    /// The services that are meant, each with its namespace.
+    pub fn services<'a>(&'a self, meant: &'a ServiceRef) -> impl Iterator<Item = (&'a str, &'a Service)> {
+        let found = self.services.iter().filter(move |((within, known), service)| match meant {
+            ServiceRef::Named { namespace, name } => **within == **namespace && **known == **name,
+            ServiceRef::Labelled { namespace, selector } => {
+                namespace.as_ref().is_none_or(|namespace| **within == **namespace)
+                    && selector.selects(&service.labels)
+            }
+        });
+        found.map(|((namespace, _), service)| (namespace.as_str(), service))
+    }
+
+    /// The policy with every reference replaced by what it means now; none where it has no reference.
+    pub fn resolve(&self, policy: &Policy) -> Option<Policy> {
+        is_referring(policy).then(|| {
+            let mut resolved = policy.clone();
+            for rule in resolved.specs.iter_mut().flat_map(|spec| &mut spec.rules) {
+                if let Peers::Of(peers) = &mut rule.peers {
+                    *peers = peers.drain(..).flat_map(|peer| self.meaning(peer)).collect();
+                }
+            }
+            resolved
+        })
+    }
+
+    /// The peers that a peer stands for: itself, unless it is a reference.
+    fn meaning(&self, peer: Peer) -> Vec<Peer> {
+        match &peer {
+            Peer::Group { groups, except } => {
+                let blocks: BTreeSet<Cidr> =
+                    self.groups(groups).flat_map(|group| &group.blocks).copied().collect();
+                blocks.into_iter().map(|block| world(block, except)).collect()
+            }
+            Peer::Service(meant) => {
+                self.services(meant).flat_map(|(namespace, service)| service.peers(namespace)).collect()
+            }
+            Peer::Labels(_) | Peer::Cidr { .. } | Peer::Entity(_) | Peer::Domain(_) | Peer::Nodes(_) => {
+                vec![peer]
+            }
+        }
+    }
+}
+
+/// Whether a policy says something only together with a catalog.
+pub fn is_referring(policy: &Policy) -> bool {
+    let peers = policy.specs.iter().flat_map(|spec| &spec.rules).filter_map(|rule| match &rule.peers {
+        Peers::Any => None,
+        Peers::Of(peers) => Some(peers),
+    });
+    peers.flatten().any(|peer| matches!(peer, Peer::Group { .. } | Peer::Service(_)))
+}
+
+impl Service {
+    fn peers(&self, namespace: &str) -> Vec<Peer> {
+        match &self.backends {
+            Backends::Selected(labels) => vec![Peer::Labels(selector(namespace, labels))],
+            Backends::Addresses(addresses) => {
+                let blocks = addresses.iter().map(|address| Cidr::host(*address));
+                blocks.map(|block| world(block, &[])).collect()
+            }
+        }
+    }
+}
+
+/// Those of the exceptions that touch the block; the others may be of another family.
+fn world(block: Cidr, except: &[Cidr]) -> Peer {
+    let touching = except.iter().filter(|one| block.encloses(one) || one.encloses(&block));
+    let except = touching.map(|one| if one.encloses(&block) { block } else { *one }).collect();
+    Peer::Cidr { block, except, reach: CidrReach::World }
+}
+
+/// The workloads that a service of this namespace selects.
+fn selector(namespace: &str, labels: &BTreeMap<String, String>) -> Selector {
+    let namespace = Selector::default().with(Some(Source::K8s), key::NAMESPACE, Operator::equals(namespace));
+    labels.iter().fold(namespace, |selector, (name, value)| {
+        selector.with(Some(Source::K8s), name.as_str(), Operator::equals(value.as_str()))
+    })
+}

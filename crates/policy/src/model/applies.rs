@@ -1,0 +1,120 @@
+//! Whether one rule is about one connection: its direction, its peers, its traffic.
+
+use super::{Context, Finding, Query};
+use crate::catalog::{Backends, Service};
+use crate::party::{Party, is_world};
+use crate::rule::{
+    Action, Cidr, CidrReach, Direction, Entity, HttpRule, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
+};
+use abi::identity::{HOST, is_remote_node};
+use identity::{Source, key};
+use std::net::IpAddr;
+
+/// Whether a rule applies to the connection; [`Finding::Outranked`] where it does, until it is its turn.
+pub(super) fn examine(rule: &Rule, context: &Context<'_>, query: &Query<'_>) -> Finding {
+    if rule.direction != query.direction {
+        Finding::OtherDirection
+    } else if !is_peer(&rule.peers, context, &query.peer) {
+        Finding::OtherPeer
+    } else if rule.traffic != Traffic::Any && matching(rule, query).next().is_none() {
+        Finding::OtherTraffic
+    } else {
+        Finding::Outranked
+    }
+}
+
+fn is_peer(peers: &Peers, context: &Context<'_>, party: &Party<'_>) -> bool {
+    match peers {
+        Peers::Any => true,
+        Peers::Of(peers) => peers.iter().any(|peer| is_one(peer, context, party)),
+    }
+}
+
+fn is_one(peer: &Peer, context: &Context<'_>, party: &Party<'_>) -> bool {
+    // Whatever is said by address is said of addresses outside the cluster, but for `ipBlock`.
+    let outside = party.address.filter(|_| is_world(party.number));
+    match peer {
+        Peer::Labels(selector) => selector.selects(party.labels),
+        Peer::Entity(Entity::WorldIpv4) => outside.is_some_and(|address| address.is_ipv4()),
+        Peer::Entity(Entity::WorldIpv6) => outside.is_some_and(|address| address.is_ipv6()),
+        Peer::Entity(entity) => entity.names(party.number),
+        Peer::Cidr { block, except, reach: CidrReach::World } => {
+            outside.is_some_and(|address| holds(block, except, address))
+        }
+        Peer::Cidr { block, except, reach: CidrReach::Everything } => {
+            party.address.is_some_and(|address| holds(block, except, address))
+        }
+        Peer::Group { groups, except } => outside.is_some_and(|address| {
+            context
+                .catalog
+                .groups(groups)
+                .flat_map(|group| &group.blocks)
+                .any(|block| holds(block, except, address))
+        }),
+        Peer::Service(meant) => context
+            .catalog
+            .services(meant)
+            .any(|(namespace, service)| is_behind(service, namespace, party, outside)),
+        Peer::Domain(pattern) => outside.is_some() && party.names.iter().any(|name| pattern.matches(name)),
+        Peer::Nodes(selector) => {
+            (party.number == HOST || is_remote_node(party.number)) && selector.selects(party.labels)
+        }
+    }
+}
+
+fn holds(block: &Cidr, except: &[Cidr], address: IpAddr) -> bool {
+    block.contains(address) && !except.iter().any(|except| except.contains(address))
+}
+
+fn is_behind(service: &Service, namespace: &str, party: &Party<'_>, outside: Option<IpAddr>) -> bool {
+    let label = |name: &str| party.labels.value(Some(&Source::K8s), name);
+    match &service.backends {
+        Backends::Selected(labels) => {
+            label(key::NAMESPACE) == Some(namespace)
+                && labels.iter().all(|(name, value)| label(name) == Some(value.as_str()))
+        }
+        Backends::Addresses(addresses) => outside.is_some_and(|address| addresses.contains(&address)),
+    }
+}
+
+/// The parts of the rule's traffic that the connection is of.
+pub(super) fn matching<'a>(rule: &'a Rule, query: &Query<'_>) -> impl Iterator<Item = &'a TrafficMatch> {
+    let matches = match &rule.traffic {
+        Traffic::Any => &[][..],
+        Traffic::Of(matches) => matches,
+    };
+    matches.iter().filter(|one| match one {
+        TrafficMatch::Icmp { family, kind } => {
+            query.protocol == family.icmp() && query.port.to_be_bytes()[0] == *kind
+        }
+        TrafficMatch::Port { protocol, port, http } => {
+            // HTTP is spoken over TCP: to allow requests is to allow nothing of other protocols.
+            let spoken = http.is_none() || rule.action != Action::Allow || query.protocol == 6;
+            let receiver = match query.direction {
+                Direction::Ingress => &query.subject,
+                Direction::Egress => &query.peer,
+            };
+            let right_port = match port {
+                Port::Any => true,
+                Port::Range(first, last) => (*first..=*last).contains(&query.port),
+                Port::Named(name) => {
+                    receiver.ports.resolve(name, *protocol).any(|known| known == (query.protocol, query.port))
+                }
+            };
+            spoken && protocol.numbers().contains(&query.protocol) && right_port
+        }
+    })
+}
+
+/// Whether all that the rule says of the connection is which requests may pass on it.
+pub(super) fn only_requests(rule: &Rule, query: &Query<'_>) -> bool {
+    rule.traffic != Traffic::Any && matching(rule, query).all(|one| requests_of(one).is_some())
+}
+
+/// The requests that this part of the traffic is limited to.
+pub(super) fn requests_of(one: &TrafficMatch) -> Option<&Vec<HttpRule>> {
+    match one {
+        TrafficMatch::Port { http, .. } => http.as_ref(),
+        TrafficMatch::Icmp { .. } => None,
+    }
+}
