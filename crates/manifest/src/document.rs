@@ -22,6 +22,14 @@ pub(crate) struct Header<'a> {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
+/// An object with the document that describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Described<'a> {
+    pub(crate) object: Object,
+    /// An item, where the document is a list.
+    pub(crate) document: Item<'a>,
+}
+
 /// The kind of the documents that `nexin test` runs.
 pub(crate) const TEST: (&str, &str) = ("nexin.io/v1alpha1", "PolicyTest");
 
@@ -53,7 +61,7 @@ const LATER: &[&str] = &[
 ];
 
 /// Reads a document, or each of the items of a list. A document with errors gives nothing.
-pub(crate) fn read(item: &Item<'_>) -> Vec<Object> {
+pub(crate) fn read<'a>(item: &Item<'a>) -> Vec<Described<'a>> {
     let mark = item.report().mark();
     let Some(mut fields) = item.fields(Nulls::Absent) else { return Vec::new() };
     let Some((api_version, kind)) = kind(&mut fields) else { return Vec::new() };
@@ -65,7 +73,8 @@ pub(crate) fn read(item: &Item<'_>) -> Vec<Object> {
     }
     let header = header(&mut fields, api_version, kind);
     let object = content(fields, header);
-    object.filter(|_| item.report().is_clean_since(mark)).into_iter().collect()
+    let object = object.filter(|_| item.report().is_clean_since(mark));
+    object.map(|object| Described { object, document: item.clone() }).into_iter().collect()
 }
 
 /// Reads `apiVersion` and `kind`, if it is one that is read.

@@ -62,6 +62,12 @@ impl<'a> Item<'a> {
         self.report
     }
 
+    /// Line and column of the value at a path within this one.
+    pub(crate) fn place_of(&self, path: &str) -> Option<(u32, u32)> {
+        let node = if path.is_empty() { self.node } else { self.node.at(path)? };
+        Some((node.place.line, node.place.column))
+    }
+
     pub(crate) fn line(&self) -> u32 {
         self.node.place.line
     }

@@ -16,6 +16,7 @@ mod name;
 mod nearest;
 mod node;
 mod object;
+mod places;
 mod report;
 mod selector;
 pub mod test;
@@ -23,7 +24,9 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use object::{NamedPort, Namespace, Object, Policy, Protocol, Service, Workload};
+pub use places::{Places, Position};
 
+use document::Described;
 use item::Item;
 use report::Report;
 
@@ -32,6 +35,8 @@ use report::Report;
 pub struct Manifest {
     /// Its objects, in order.
     pub objects: Vec<Object>,
+    /// Where its policies stand.
+    pub places: Places,
     /// What is worth knowing about them.
     pub warnings: Vec<Diagnostic>,
 }
@@ -43,8 +48,15 @@ pub struct Manifest {
 pub fn parse(file: &str, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
     let report = Report::on(file);
     let nodes = yaml::documents(text, &report);
-    let objects = nodes.iter().flat_map(|node| document::read(&Item::document(node, &report))).collect();
+    let described = nodes.iter().flat_map(|node| document::read(&Item::document(node, &report)));
+    let (name, mut places, mut objects) = (file.into(), Places::default(), Vec::new());
+    for Described { object, document } in described {
+        if let Object::Policy(policy) = &object {
+            places.note(policy, &document, &name);
+        }
+        objects.push(object);
+    }
     let is_clean = report.is_clean_since(0);
     let findings = report.finish();
-    if is_clean { Ok(Manifest { objects, warnings: findings }) } else { Err(findings) }
+    if is_clean { Ok(Manifest { objects, places, warnings: findings }) } else { Err(findings) }
 }

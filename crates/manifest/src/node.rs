@@ -85,9 +85,18 @@ impl Node {
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(scalar) if scalar.meaning == Meaning::Null)
     }
-}
 
-impl Node {
+    /// The value at a path of plain keys and indices, such as `spec.ingress[0]`.
+    pub(crate) fn at(&self, path: &str) -> Option<&Self> {
+        path.split(['.', '[']).try_fold(self, |node, step| match (&node.value, step.strip_suffix(']')) {
+            (Value::List(items), Some(index)) => items.get(index.parse::<usize>().ok()?),
+            (Value::Map(entries), None) => {
+                entries.iter().find(|entry| entry.key == step).map(|entry| &entry.value)
+            }
+            _ => None,
+        })
+    }
+
     /// The value as JSON, in one line.
     pub(crate) fn json(&self) -> String {
         let join = |parts: Vec<String>| parts.join(",");

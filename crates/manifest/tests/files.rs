@@ -2,6 +2,7 @@
 
 use manifest::test::{Expect, Question, Step};
 use manifest::{Diagnostic, Manifest, Object, Policy, Workload};
+use policy::rule::PolicyId;
 
 fn read(text: &str) -> Manifest {
     manifest::parse("file.yaml", text).unwrap_or_else(|findings| panic!("{}", lines(&findings)))
@@ -111,6 +112,28 @@ fn places_are_lines_and_columns_of_the_value() {
     let method = "file.yaml:20:19: spec.ingress[0].toPorts[0].rules.http[0].method: \"G(ET\" is no regular expression: \
                   this opening parenthesis has no closing one (at offset 1)";
     assert_eq!(refused(&text), format!("{port}\n{method}"));
+}
+
+#[test]
+fn policies_and_rules_are_found_again() {
+    let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: cilium.io/v2\n  kind: CiliumNetworkPolicy\n  \
+                metadata: {name: p}\n  spec: {endpointSelector: {}, ingress: [{}, {}]}\n  specs:\n  - egressDeny: [{}]\n    \
+                endpointSelector: {}\n";
+    let Manifest { objects, places, .. } = read(list);
+    let [Object::Policy(Policy { id, .. })] = &objects[..] else { panic!("{objects:?}") };
+    let check = |path: &str, expected: &str| {
+        let place = places.of(id, path).map(ToString::to_string);
+        assert_eq!(place.as_deref(), Some(expected), "{path}");
+    };
+    check("", "file.yaml:4:3");
+    check("spec", "file.yaml:7:9");
+    check("spec.ingress[1]", "file.yaml:7:46");
+    check("spec.ingress[1].fromEndpoints[0]", "file.yaml:7:46");
+    check("spec.endpointSelector", "file.yaml:7:9");
+    check("specs[0].egressDeny[0]", "file.yaml:9:18");
+    check("specs[0]", "file.yaml:9:5");
+    let other = PolicyId { name: "q".into(), ..id.clone() };
+    assert_eq!(places.of(&other, ""), None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The policies of a test: inline, as kubectl takes them, or in files by path; each with its own text.
 
 use super::Load;
-use crate::document;
+use crate::document::{self, Described};
 use crate::item::{Fields, Item};
 use crate::object::{Object, Policy};
 use crate::report::Report;
@@ -27,11 +27,11 @@ pub(super) fn read(
 }
 
 fn of_document(item: &Item<'_>) -> Vec<(Policy, String)> {
-    let objects = document::read(item).into_iter();
-    let policies = objects.filter_map(|object| match object {
-        Object::Policy(policy) => Some((policy, item.json())),
+    let described = document::read(item).into_iter();
+    let policies = described.filter_map(|Described { object, document }| match object {
+        Object::Policy(policy) => Some((policy, document.json())),
         Object::Namespace(_) | Object::Service(_) | Object::Workload(_) => {
-            item.error("is no policy; only policies may stand here");
+            document.error("is no policy; only policies may stand here");
             None
         }
     });
