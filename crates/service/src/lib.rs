@@ -19,6 +19,8 @@ pub struct Service {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Its own labels, by which policies may refer to it.
+    pub labels: BTreeMap<String, String>,
     /// Labels that a workload of the same namespace must have to serve; empty selects none.
     pub selector: BTreeMap<String, String>,
     /// Its own addresses; at most one of each family. Empty until one is assigned, or where it is headless.
@@ -108,6 +110,7 @@ mod tests {
         let service = Service {
             namespace: "default".into(),
             name: "web".into(),
+            labels: BTreeMap::new(),
             selector: labels(&[("id", "app1")]),
             addresses: vec![],
             headless: false,

@@ -78,6 +78,7 @@ mod tests {
         let service = Service {
             namespace: "default".into(),
             name: "web".into(),
+            labels: BTreeMap::new(),
             selector: BTreeMap::from([("id".into(), "app1".into())]),
             addresses: vec!["10.96.0.1".parse().unwrap(), "fd00:96::1".parse().unwrap()],
             headless: false,

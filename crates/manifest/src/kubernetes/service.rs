@@ -24,7 +24,8 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     let items = ports.iter().flat_map(Item::list).collect::<Vec<_>>();
     let many = items.len() > 1;
     let ports = items.iter().filter_map(|item| port(item, many)).collect();
-    Some(Service { namespace: header.namespace, name: header.name?, selector, addresses, headless, ports })
+    let Header { namespace, name, labels, .. } = header;
+    Some(Service { namespace, name: name?, labels, selector, addresses, headless, ports })
 }
 
 /// Reads `clusterIP` and `clusterIPs`: the addresses, and whether none is wanted.
