@@ -74,8 +74,7 @@ impl Enforcement {
     pub(crate) fn follow(&mut self, movement: &Movement, peers: &Peers) {
         for InForce { number, compiled } in self.in_force.values_mut() {
             for peer in &movement.came {
-                let party = peers.directory.party(*peer).expect("a peer that came is in the directory");
-                compiled.learn(*number, &party, &mut self.book);
+                compiled.learn(*number, *peer, &peers.directory, &mut self.book);
             }
             for peer in &movement.went {
                 compiled.forget(*number, *peer);
@@ -106,7 +105,7 @@ impl Enforcement {
             self.in_force.keys().filter(|key| !needed.contains(key)).cloned().collect();
         for key in idle {
             if let Some(gone) = self.in_force.remove(&key) {
-                gone.compiled.release(&mut self.book);
+                gone.compiled.release(&mut peers.directory, &mut self.book);
             }
         }
         assignments

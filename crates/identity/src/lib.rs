@@ -6,6 +6,7 @@
 
 mod allocator;
 pub mod filter;
+pub mod index;
 mod label;
 mod numbering;
 mod selector;

@@ -1,6 +1,6 @@
 //! What a policy says of labels: a list of requirements that must all hold.
 
-use crate::label::{Labels, Source};
+use crate::label::{Labels, Source, key};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -50,6 +50,11 @@ impl Selector {
     pub fn selects(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|requirement| requirement.holds(labels))
     }
+
+    /// The one namespace whose workloads it can select, where its requirements pin it down.
+    pub fn namespace(&self) -> Option<&str> {
+        self.requirements.iter().find_map(Requirement::namespace)
+    }
 }
 
 impl Requirement {
@@ -61,6 +66,21 @@ impl Requirement {
             Operator::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
+        }
+    }
+
+    /// Whether it fails wherever no label has its key.
+    pub(crate) fn asks_for_a_label(&self) -> bool {
+        matches!(self.operator, Operator::In(_) | Operator::Exists)
+    }
+
+    /// The namespace that it asks for, and no other.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        match &self.operator {
+            Operator::In(values) if values.len() == 1 && self.name == key::NAMESPACE => {
+                values.first().map(String::as_str)
+            }
+            _ => None,
         }
     }
 }

@@ -192,21 +192,28 @@ pub fn blocks_of(policy: &Policy) -> Vec<(Cidr, Side)> {
 }
 
 /// The blocks of one peer.
-pub(crate) fn blocks_of_peer(peer: &Peer) -> Vec<(Cidr, Side)> {
+fn blocks_of_peer(peer: &Peer) -> Vec<(Cidr, Side)> {
     match peer {
         Peer::Labels(_) | Peer::Nodes(_) | Peer::Domain(_) | Peer::Group { .. } | Peer::Service(_) => {
             Vec::new()
         }
         Peer::Entity(entity) => family_block(*entity).into_iter().map(|block| (block, Side::World)).collect(),
-        Peer::Cidr { block, except, reach } => {
-            let sides = match reach {
-                CidrReach::World => &[Side::World][..],
-                CidrReach::Everything => &[Side::World, Side::Inside],
-            };
-            let blocks = std::iter::once(block).chain(except);
-            blocks.flat_map(|block| sides.iter().map(|side| (*block, *side))).collect()
-        }
+        Peer::Cidr { block, except, reach } => blocks_with(*block, except, *reach).collect(),
     }
+}
+
+/// A block and those left out of it, with the sides for which they count.
+pub(crate) fn blocks_with(
+    block: Cidr,
+    except: &[Cidr],
+    reach: CidrReach,
+) -> impl Iterator<Item = (Cidr, Side)> + '_ {
+    let sides = match reach {
+        CidrReach::World => &[Side::World][..],
+        CidrReach::Everything => &[Side::World, Side::Inside],
+    };
+    let blocks = std::iter::once(block).chain(except.iter().copied());
+    blocks.flat_map(move |block| sides.iter().map(move |side| (block, *side)))
 }
 
 #[cfg(test)]

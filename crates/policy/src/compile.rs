@@ -12,8 +12,8 @@ pub use block::TrafficBlock;
 
 use crate::book::{HttpRules, L7SetId, RuleBook, RuleId};
 use crate::cidr::{CidrClass, Side};
-use crate::directory::Directory;
-use crate::party::{NamedPorts, Party};
+use crate::directory::{Directory, SelectorId};
+use crate::party::NamedPorts;
 use crate::rule::{Action, Direction, Entity, Peer, Peers, Tier};
 use crate::set::{Selection, port_names};
 use abi::identity::{ANY_WORKLOAD, is_workload};
@@ -59,6 +59,13 @@ struct Rules {
     by_facet: Vec<Vec<u32>>,
 }
 
+/// Whatever gives numbers to what rules name.
+struct Numbers<'a> {
+    facets: &'a mut Facets,
+    directory: &'a mut Directory,
+    book: &'a mut RuleBook,
+}
+
 /// The verdicts of one class in both directions.
 type Table = Vec<(u8, TrafficBlock, VerdictInfo)>;
 
@@ -66,8 +73,9 @@ impl Compiled {
     /// Compiles what applies to a subject, for all peers of the directory.
     pub fn new(selection: &Selection, directory: &mut Directory, book: &mut RuleBook) -> Self {
         let mut facets = Facets::default();
-        let ingress = Rules::new(selection, Direction::Ingress, &mut facets, book);
-        let egress = Rules::new(selection, Direction::Egress, &mut facets, book);
+        let mut numbers = Numbers { facets: &mut facets, directory, book };
+        let ingress = Rules::new(selection, Direction::Ingress, &mut numbers);
+        let egress = Rules::new(selection, Direction::Egress, &mut numbers);
         let mut compiled = Self {
             parts: Parts::new(&facets),
             ingress: ingress.indexed(facets.len()),
@@ -85,8 +93,7 @@ impl Compiled {
         compiled.place(ANY_WORKLOAD, &any_workload, NamedPorts::NONE, book);
         let mut known = compiled.facets.of_known(directory);
         for number in compiled.peer_names.iter().flat_map(|name| directory.with_port_name(name)) {
-            let party = directory.party(number).expect("who has a named port is in the directory");
-            known.entry(number).or_insert_with(|| compiled.facets.of_party(&party));
+            known.entry(number).or_insert_with(|| compiled.facets.of_peer(number, directory));
         }
         for number in directory.apart() {
             known.entry(number).or_default();
@@ -116,15 +123,16 @@ impl Compiled {
 
     /// Adds a peer that is new in the directory; the rows to add are returned. They must be in place before any
     /// address has the peer's number.
-    pub fn learn(&mut self, policy: u32, peer: &Party<'_>, book: &mut RuleBook) -> Vec<Row> {
+    ///
+    /// Only a peer need be learnt that one of [`Self::selectors`] selects, that has one of
+    /// [`Self::peer_port_names`], or that is not [ordinary](Directory::is_ordinary).
+    pub fn learn(&mut self, policy: u32, peer: u32, directory: &Directory, book: &mut RuleBook) -> Vec<Row> {
         let first_new = self.tables.len();
-        let facets = self.facets.of_party(peer);
-        self.place(peer.number, &facets, peer.ports, book);
-        let classes: Vec<Row> = self
-            .parts_of(peer.number)
-            .into_iter()
-            .map(|part| self.class_row(policy, peer.number, part))
-            .collect();
+        let facets = self.facets.of_peer(peer, directory);
+        let ports = directory.party(peer).map_or(NamedPorts::NONE, |party| party.ports);
+        self.place(peer, &facets, ports, book);
+        let classes: Vec<Row> =
+            self.parts_of(peer).into_iter().map(|part| self.class_row(policy, peer, part)).collect();
         self.verdict_rows(policy, first_new).chain(classes).collect()
     }
 
@@ -151,8 +159,19 @@ impl Compiled {
         self.sets.values().copied()
     }
 
-    /// Gives up the sets of HTTP rules once the rows are gone.
-    pub fn release(self, book: &mut RuleBook) {
+    /// The selectors that tell peers apart; they are held in the directory.
+    pub fn selectors(&self) -> impl Iterator<Item = SelectorId> {
+        self.facets.selectors()
+    }
+
+    /// The names of ports that rules ask of peers.
+    pub fn peer_port_names(&self) -> impl Iterator<Item = &str> {
+        self.peer_names.iter().map(String::as_str)
+    }
+
+    /// Gives up its selectors, and the sets of HTTP rules, once the rows are gone.
+    pub fn release(self, directory: &mut Directory, book: &mut RuleBook) {
+        self.facets.release(directory);
         for set in self.sets.into_values() {
             book.release_set(set);
         }
@@ -251,7 +270,7 @@ impl Compiled {
 }
 
 impl Rules {
-    fn new(selection: &Selection, direction: Direction, facets: &mut Facets, book: &mut RuleBook) -> Self {
+    fn new(selection: &Selection, direction: Direction, numbers: &mut Numbers<'_>) -> Self {
         let isolation = selection.isolation(direction);
         let default_deny = isolation.is_some();
         let reading = Reading { direction, ports: selection.ports(), default_deny };
@@ -265,8 +284,8 @@ impl Rules {
                 continue;
             }
             for rule in applying.spec().rules.iter().filter(|rule| rule.direction == direction) {
-                let id = book.rule(&applying.policy.id, &rule.place);
-                let facets = facets_of(&rule.peers, facets);
+                let id = numbers.book.rule(applying.policy_id(), &rule.place);
+                let facets = numbers.facets_of(&rule.peers);
                 clauses.extend(reading.clauses(rule, Numbered { id, tier, position }, facets));
                 denies |= rule.action == Action::Deny;
                 position += 1;
@@ -279,7 +298,7 @@ impl Rules {
             clauses.push(Clause::allow_all(Level::Otherwise, RuleId::DEFAULT, None));
         }
         if enforced && direction == Direction::Ingress && !selection.is_about_host() {
-            let host = facets.intern(&Peer::Entity(Entity::Host));
+            let host = numbers.facets.intern(&Peer::Entity(Entity::Host), numbers.directory);
             clauses.push(Clause::allow_all(
                 Level::Constant,
                 RuleId::LOCAL_HOST,
@@ -309,11 +328,13 @@ impl Rules {
     }
 }
 
-/// The facets that select a rule's peers; none where it is about everybody.
-fn facets_of(peers: &Peers, facets: &mut Facets) -> Option<Vec<u32>> {
-    match peers {
-        Peers::Any => None,
-        Peers::Of(peers) => peers.iter().map(|peer| facets.intern(peer)).collect(),
+impl Numbers<'_> {
+    /// The facets that select a rule's peers; none where it is about everybody.
+    fn facets_of(&mut self, peers: &Peers) -> Option<Vec<u32>> {
+        match peers {
+            Peers::Any => None,
+            Peers::Of(peers) => peers.iter().map(|peer| self.facets.intern(peer, self.directory)).collect(),
+        }
     }
 }
 

@@ -4,23 +4,24 @@ use crate::catalog::Catalog;
 use crate::party::{NamedPorts, Party};
 use crate::rule::{Direction, Mode, Policy, PolicyId, Port, Spec, Tier, Traffic, TrafficMatch};
 use abi::identity::HOST;
-use identity::{Operator, Selector, Source, key};
-use std::collections::{BTreeMap, BTreeSet};
+use identity::index::SelectorIndex;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The policies in force, by name.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
-    policies: BTreeMap<PolicyId, Submitted>,
-    /// Specs by the namespace that their subject must be in; under none those that may be in any.
-    by_namespace: BTreeMap<Option<String>, BTreeSet<(PolicyId, usize)>>,
+    policies: BTreeMap<PolicyId, Arc<Submitted>>,
+    /// Specs by the labels that their subjects have.
+    by_subject: SelectorIndex<Applying>,
     catalog: Catalog,
     mode: Mode,
     revisions: u64,
 }
 
 /// A policy, what its references mean now, and the number of that meaning.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Submitted {
     policy: Arc<Policy>,
     resolved: Arc<Policy>,
@@ -45,12 +46,11 @@ pub struct Selection {
     is_about_host: bool,
 }
 
-/// One spec that applies.
+/// One spec of a policy in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Applying {
-    pub(crate) policy: Arc<Policy>,
+    submitted: Arc<Submitted>,
     spec: usize,
-    revision: u64,
 }
 
 /// Stands for a selection: subjects with the same key share one compiled policy.
@@ -70,51 +70,44 @@ impl PolicySet {
 
     /// Puts a policy into force, in place of the one with its name; what that one meant is returned.
     pub fn apply(&mut self, policy: Policy) -> Option<Arc<Policy>> {
-        let replaced = self.remove(&policy.id);
-        for (index, spec) in policy.specs.iter().enumerate() {
-            self.by_namespace
-                .entry(namespace_of(spec.subject.selector()))
-                .or_default()
-                .insert((policy.id.clone(), index));
-        }
         let policy = Arc::new(policy);
         let resolved = self.catalog.resolve(&policy).map_or_else(|| policy.clone(), Arc::new);
-        self.revisions += 1;
-        let id = policy.id.clone();
-        self.policies.insert(id, Submitted { policy, resolved, revision: self.revisions });
-        replaced
+        self.put(policy, resolved)
     }
 
     /// Takes a policy out of force; what it meant is returned.
     pub fn remove(&mut self, id: &PolicyId) -> Option<Arc<Policy>> {
-        let removed = self.policies.remove(id)?.resolved;
-        for (index, spec) in removed.specs.iter().enumerate() {
-            let namespace = namespace_of(spec.subject.selector());
-            if let Some(specs) = self.by_namespace.get_mut(&namespace) {
-                specs.remove(&(id.clone(), index));
-                if specs.is_empty() {
-                    self.by_namespace.remove(&namespace);
-                }
-            }
+        let submitted = self.policies.remove(id)?;
+        for applying in Applying::all(&submitted) {
+            self.by_subject.remove(applying.spec().subject.selector(), &applying);
         }
-        Some(removed)
+        Some(submitted.resolved.clone())
     }
 
     /// Changes what policies refer to; the policies that mean something else now are returned.
     pub fn refer(&mut self, change: impl FnOnce(&mut Catalog)) -> Vec<Changed> {
         change(&mut self.catalog);
-        let mut changed = Vec::new();
-        for submitted in self.policies.values_mut() {
-            let Some(after) = self.catalog.resolve(&submitted.policy) else { continue };
-            if after != *submitted.resolved {
-                self.revisions += 1;
-                submitted.revision = self.revisions;
-                let after = Arc::new(after);
-                let before = std::mem::replace(&mut submitted.resolved, after.clone());
-                changed.push(Changed { before, after });
-            }
+        let meant = self.policies.values().filter_map(|submitted| {
+            let after = self.catalog.resolve(&submitted.policy)?;
+            (after != *submitted.resolved).then(|| (submitted.policy.clone(), Arc::new(after)))
+        });
+        let meant: Vec<(Arc<Policy>, Arc<Policy>)> = meant.collect();
+        let changed = meant.into_iter().filter_map(|(policy, after)| {
+            let before = self.put(policy, after.clone())?;
+            Some(Changed { before, after })
+        });
+        changed.collect()
+    }
+
+    fn put(&mut self, policy: Arc<Policy>, resolved: Arc<Policy>) -> Option<Arc<Policy>> {
+        let replaced = self.remove(&policy.id);
+        self.revisions += 1;
+        let submitted = Arc::new(Submitted { policy, resolved, revision: self.revisions });
+        for applying in Applying::all(&submitted) {
+            self.by_subject.insert(applying.spec().subject.selector(), applying.clone());
         }
-        changed
+        self.policies.insert(submitted.policy.id.clone(), submitted);
+        replaced
     }
 
     /// What policies refer to.
@@ -157,23 +150,16 @@ impl PolicySet {
     }
 
     fn applying(&self, subject: &Party<'_>) -> Vec<Applying> {
-        let namespace = subject.labels.value(Some(&Source::K8s), key::NAMESPACE).map(str::to_owned);
-        let anywhere = self.by_namespace.get(&None);
-        let here = namespace.and_then(|name| self.by_namespace.get(&Some(name)));
-        let candidates: BTreeSet<_> = anywhere.into_iter().chain(here).flatten().collect();
-        let applying = candidates.into_iter().filter_map(|(id, spec)| {
-            let Submitted { resolved, revision, .. } = self.policies.get(id)?;
-            let applies = resolved.specs[*spec].subject.selects(subject.number, subject.labels);
-            applies.then(|| Applying { policy: resolved.clone(), spec: *spec, revision: *revision })
-        });
-        applying.collect()
+        let candidates = self.by_subject.candidates(subject.labels).into_iter();
+        let selects = |one: &&Applying| one.spec().subject.selects(subject.number, subject.labels);
+        candidates.filter(selects).cloned().collect()
     }
 }
 
 impl Selection {
     /// The key by which subjects share one compiled policy. A policy that is submitted again is another policy.
     pub fn key(&self) -> PolicyKey {
-        let specs = self.specs.iter().map(|applying| (applying.revision, applying.spec)).collect();
+        let specs = self.specs.iter().map(|one| (one.submitted.revision, one.spec)).collect();
         PolicyKey { specs, ports: self.ports.clone(), always: self.always, is_about_host: self.is_about_host }
     }
 
@@ -195,7 +181,7 @@ impl Selection {
 
     /// The policies that apply, once for each spec that does.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyId> {
-        self.specs.iter().map(|applying| &applying.policy.id)
+        self.specs.iter().map(Applying::policy_id)
     }
 
     pub(crate) fn specs(&self) -> &[Applying] {
@@ -209,24 +195,39 @@ impl Selection {
 }
 
 impl Applying {
+    fn all(submitted: &Arc<Submitted>) -> impl Iterator<Item = Self> {
+        (0..submitted.resolved.specs.len()).map(|spec| Self { submitted: submitted.clone(), spec })
+    }
+
     pub(crate) fn spec(&self) -> &Spec {
-        &self.policy.specs[self.spec]
+        &self.submitted.resolved.specs[self.spec]
+    }
+
+    pub(crate) fn policy_id(&self) -> &PolicyId {
+        &self.submitted.resolved.id
     }
 }
 
-/// The one namespace whose workloads the selector can select, where its requirements pin it down.
-fn namespace_of(subject: &Selector) -> Option<String> {
-    subject.requirements.iter().find_map(|requirement| match &requirement.operator {
-        Operator::In(values)
-            if values.len() == 1
-                && requirement.name == key::NAMESPACE
-                && requirement.source.as_ref().is_none_or(|source| *source == Source::K8s) =>
-        {
-            values.first().cloned()
-        }
-        _ => None,
-    })
+/// By the names of policies; a set has one policy of each name.
+impl Ord for Applying {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.policy_id(), self.spec).cmp(&(other.policy_id(), other.spec))
+    }
 }
+
+impl PartialOrd for Applying {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Applying {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Applying {}
 
 /// The names of ports that the spec's ingress rules ask of the subject.
 fn ingress_names(spec: &Spec) -> impl Iterator<Item = String> {

@@ -1,8 +1,8 @@
 //! What a policy can tell of a peer: which of its peer selectors select it, and which of its blocks hold its address.
 
-use crate::cidr::{Side, blocks_of_peer, family_block};
-use crate::directory::Directory;
-use crate::party::Party;
+use crate::cidr::{Side, blocks_with, family_block};
+use crate::directory::{Directory, SelectorId};
+use crate::domain::DomainPattern;
 use crate::rule::{Cidr, CidrReach, Entity, Peer};
 use abi::identity::{HOST, is_remote_node, is_workload};
 use identity::{Operator, Selector, Source, key};
@@ -11,11 +11,28 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// A sorted set of facets by index: all that rules can see of a peer but its named ports.
 pub(super) type FacetSet = Box<[u32]>;
 
-/// The distinct peer selectors of one policy's rules.
+/// The distinct ways in which one policy's rules tell peers apart.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facets {
-    peers: Vec<Peer>,
-    index: HashMap<Peer, u32>,
+    facets: Vec<Facet>,
+    index: HashMap<Facet, u32>,
+}
+
+/// One way to tell peers apart. Selectors are held in the directory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Facet {
+    /// Workloads, and whoever else has such labels.
+    Labels(SelectorId),
+    /// A selector that every workload has the label for; those without a namespace are asked one by one.
+    AnyWorkload(SelectorId),
+    Nodes(SelectorId),
+    Entity(Entity),
+    Block {
+        block: Cidr,
+        except: Box<[Cidr]>,
+        reach: CidrReach,
+    },
+    Domain(DomainPattern),
 }
 
 /// The policy's own numbers for what it can tell of an address.
@@ -31,48 +48,53 @@ pub(super) struct Parts {
 
 impl Facets {
     /// The index of the facet; none where the peer is everybody.
-    pub(super) fn intern(&mut self, peer: &Peer) -> Option<u32> {
+    pub(super) fn intern(&mut self, peer: &Peer, directory: &mut Directory) -> Option<u32> {
         if is_everybody(peer) {
             return None;
         }
-        let peer = match peer {
-            // The family of the world is told by address, since the world may have one number for both.
-            Peer::Entity(entity) => match family_block(*entity) {
-                Some(block) => Peer::Cidr { block, except: Vec::new(), reach: CidrReach::World },
-                None => peer.clone(),
-            },
-            _ => peer.clone(),
-        };
-        let next = self.peers.len() as u32;
-        Some(*self.index.entry(peer).or_insert_with_key(|peer| {
-            self.peers.push(peer.clone());
+        let facet = Facet::new(peer, directory);
+        let held = facet.selector();
+        let next = self.facets.len() as u32;
+        let index = *self.index.entry(facet).or_insert_with_key(|facet| {
+            self.facets.push(facet.clone());
             next
-        }))
+        });
+        // A facet holds its selector once.
+        if let Some(selector) = held.filter(|_| index != next) {
+            directory.release(selector);
+        }
+        Some(index)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.peers.len()
+        self.facets.len()
+    }
+
+    /// The selectors that it holds, those apart that select every workload.
+    pub(super) fn selectors(&self) -> impl Iterator<Item = SelectorId> {
+        self.facets.iter().filter(|facet| !matches!(facet, Facet::AnyWorkload(_))).filter_map(Facet::selector)
+    }
+
+    /// Gives up its selectors.
+    pub(super) fn release(self, directory: &mut Directory) {
+        self.facets.iter().filter_map(Facet::selector).for_each(|selector| directory.release(selector));
     }
 
     /// The facets of every peer that has any but those of [`Self::of_any_workload`].
-    pub(super) fn of_known(&self, directory: &mut Directory) -> BTreeMap<u32, Vec<u32>> {
+    pub(super) fn of_known(&self, directory: &Directory) -> BTreeMap<u32, Vec<u32>> {
         let mut known: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         let common = self.of_any_workload();
-        for (facet, peer) in self.enumerate() {
-            match peer {
-                Peer::Cidr { .. } | Peer::Domain(_) => {}
-                Peer::Group { .. } | Peer::Service(_) => unreachable!("references were resolved"),
-                Peer::Labels(selector) if common.binary_search(&facet).is_err() => {
-                    for number in directory.selected(selector) {
-                        known.entry(*number).or_default().push(facet);
+        for (index, facet) in self.enumerate() {
+            match facet {
+                Facet::Block { .. } | Facet::Domain(_) => {}
+                Facet::Labels(selector) => {
+                    for number in directory.selected(*selector) {
+                        known.entry(*number).or_default().push(index);
                     }
                 }
-                Peer::Entity(_) | Peer::Labels(_) | Peer::Nodes(_) => {
-                    for number in directory.apart() {
-                        let party = directory.party(number).expect("a number of the directory has a party");
-                        if selects(peer, &party) {
-                            known.entry(number).or_default().push(facet);
-                        }
+                Facet::Entity(_) | Facet::AnyWorkload(_) | Facet::Nodes(_) => {
+                    for number in directory.apart().filter(|number| facet.selects(*number, directory)) {
+                        known.entry(number).or_default().push(index);
                     }
                 }
             }
@@ -82,38 +104,89 @@ impl Facets {
                 facets.extend(&common);
             }
         }
-        known.extend(directory.without_namespace().filter_map(|number| {
-            let party = directory.party(number)?;
-            Some((number, self.of_party(&party)))
-        }));
+        known.extend(directory.without_namespace().map(|number| (number, self.of_peer(number, directory))));
         known
     }
 
     /// The facets of one peer, by asking each.
-    pub(super) fn of_party(&self, party: &Party<'_>) -> Vec<u32> {
-        self.enumerate().filter(|(_, peer)| selects(peer, party)).map(|(facet, _)| facet).collect()
+    pub(super) fn of_peer(&self, number: u32, directory: &Directory) -> Vec<u32> {
+        self.enumerate()
+            .filter(|(_, facet)| facet.selects(number, directory))
+            .map(|(index, _)| index)
+            .collect()
     }
 
     /// The facets that every workload has, whatever its labels.
     pub(super) fn of_any_workload(&self) -> Vec<u32> {
-        self.enumerate().filter(|(_, peer)| is_any_workload(peer)).map(|(facet, _)| facet).collect()
+        let common = |facet: &Facet| matches!(facet, Facet::AnyWorkload(_) | Facet::Entity(Entity::Cluster));
+        self.enumerate().filter(|(_, facet)| common(facet)).map(|(index, _)| index).collect()
     }
 
     /// The facets of addresses for which this is the longest block in force.
     pub(super) fn of_block(&self, longest: &Cidr, side: Side) -> FacetSet {
-        let holds = |peer: &Peer| match peer {
-            Peer::Cidr { block, except, reach } => {
+        let holds = |facet: &Facet| match facet {
+            Facet::Block { block, except, reach } => {
                 (side == Side::World || *reach == CidrReach::Everything)
                     && block.encloses(longest)
                     && !except.iter().any(|except| except.encloses(longest))
             }
             _ => false,
         };
-        self.enumerate().filter(|(_, peer)| holds(peer)).map(|(facet, _)| facet).collect()
+        self.enumerate().filter(|(_, facet)| holds(facet)).map(|(index, _)| index).collect()
     }
 
-    fn enumerate(&self) -> impl Iterator<Item = (u32, &Peer)> {
-        (0..).zip(&self.peers)
+    fn enumerate(&self) -> impl Iterator<Item = (u32, &Facet)> {
+        (0..).zip(&self.facets)
+    }
+}
+
+impl Facet {
+    /// What the peer tells apart; its selector is held once more.
+    fn new(peer: &Peer, directory: &mut Directory) -> Self {
+        match peer {
+            Peer::Labels(selector) if asks_only_for_a_namespace(selector) => {
+                Self::AnyWorkload(directory.intern(selector))
+            }
+            Peer::Labels(selector) => Self::Labels(directory.intern(selector)),
+            Peer::Nodes(selector) => Self::Nodes(directory.intern(selector)),
+            // The family of the world is told by address, since the world may have one number for both.
+            Peer::Entity(entity) => match family_block(*entity) {
+                Some(block) => Self::Block { block, except: Box::default(), reach: CidrReach::World },
+                None => Self::Entity(*entity),
+            },
+            Peer::Cidr { block, except, reach } => {
+                Self::Block { block: *block, except: except.as_slice().into(), reach: *reach }
+            }
+            Peer::Domain(pattern) => Self::Domain(pattern.clone()),
+            Peer::Group { .. } | Peer::Service(_) => unreachable!("references were resolved"),
+        }
+    }
+
+    fn selector(&self) -> Option<SelectorId> {
+        match self {
+            Self::Labels(selector) | Self::AnyWorkload(selector) | Self::Nodes(selector) => Some(*selector),
+            Self::Entity(_) | Self::Block { .. } | Self::Domain(_) => None,
+        }
+    }
+
+    /// Whether it tells the peer apart; blocks and names are asked by address, elsewhere.
+    fn selects(&self, number: u32, directory: &Directory) -> bool {
+        match self {
+            Self::Labels(selector) | Self::AnyWorkload(selector) => directory.selects(*selector, number),
+            Self::Nodes(selector) => {
+                (number == HOST || is_remote_node(number)) && directory.selects(*selector, number)
+            }
+            Self::Entity(entity) => entity.names(number),
+            Self::Block { .. } | Self::Domain(_) => false,
+        }
+    }
+
+    /// The blocks whose addresses it may tell apart.
+    fn blocks(&self) -> Vec<(Cidr, Side)> {
+        match self {
+            Self::Block { block, except, reach } => blocks_with(*block, except, *reach).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -128,7 +201,7 @@ impl Parts {
             world: BTreeSet::from([0]),
             inside: BTreeSet::from([0]),
         };
-        for (block, side) in facets.peers.iter().flat_map(blocks_of_peer) {
+        for (block, side) in facets.facets.iter().flat_map(Facet::blocks) {
             let members = facets.of_block(&block, side);
             let next = parts.members.len() as u32;
             let part = *parts.numbers.entry(members).or_insert_with_key(|members| {
@@ -167,32 +240,10 @@ fn is_everybody(peer: &Peer) -> bool {
     }
 }
 
-/// Whether every workload is selected for being one; those without a namespace are asked one by one.
-fn is_any_workload(peer: &Peer) -> bool {
-    match peer {
-        Peer::Entity(entity) => *entity == Entity::Cluster,
-        Peer::Labels(selector) => asks_only_for_a_namespace(selector),
-        _ => false,
-    }
-}
-
 fn asks_only_for_a_namespace(selector: &Selector) -> bool {
     selector.requirements.iter().all(|requirement| {
         requirement.name == key::NAMESPACE
             && requirement.operator == Operator::Exists
             && requirement.source.as_ref().is_none_or(|source| *source == Source::K8s)
     })
-}
-
-/// Whether the facet selects the peer; blocks are asked by address, elsewhere.
-fn selects(peer: &Peer, party: &Party<'_>) -> bool {
-    match peer {
-        Peer::Labels(selector) => selector.selects(party.labels),
-        Peer::Entity(entity) => entity.names(party.number),
-        Peer::Nodes(selector) => {
-            (party.number == HOST || is_remote_node(party.number)) && selector.selects(party.labels)
-        }
-        Peer::Cidr { .. } | Peer::Domain(_) => false,
-        Peer::Group { .. } | Peer::Service(_) => unreachable!("references were resolved"),
-    }
 }

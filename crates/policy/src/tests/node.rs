@@ -95,7 +95,7 @@ impl Node {
             enter(&mut directory);
             for (number, policy) in &mut compiled {
                 for peer in &workloads {
-                    rows.put(policy.learn(*number, peer, &mut book));
+                    rows.put(policy.learn(*number, peer.number, &directory, &mut book));
                 }
             }
         }

@@ -1,0 +1,123 @@
+//! How long it takes to resolve and compile large sets of policies for one subject, and how many rows they make.
+//!
+//! `cargo bench -p nexin-policy --bench compile`. Each figure is the median of many runs, each from the policies in
+//! force to a compiled policy, with no selector known from the run before.
+
+use abi::identity::FIRST_ALLOCATED;
+use identity::{Labels, Operator, Selector, Source, key};
+use policy::book::RuleBook;
+use policy::cidr::Blocks;
+use policy::compile::Compiled;
+use policy::directory::Directory;
+use policy::party::{NamedPorts, Party};
+use policy::rule::{
+    Action, Cidr, CidrReach, Direction, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec,
+    Subject, Tier, Traffic, TrafficMatch,
+};
+use policy::set::PolicySet;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+const NAMESPACE: &str = "default";
+const RUNS: usize = 101;
+const IDENTITIES: u32 = 3000;
+
+fn main() {
+    let identities =
+        (0..IDENTITIES).map(|number| (FIRST_ALLOCATED + number, of_workload("name", &number.to_string())));
+    let selected = (0..1000).map(|index| policy(index, "foo", "", by_labels("bar", "")));
+    report("1,000 rules by labels, 3,000 identities", identities.collect(), selected.collect());
+    report(
+        "1,000 rules by block",
+        Vec::new(),
+        (0..1000).map(|index| policy(index, "foo", "", by_block(index))).collect(),
+    );
+    let others = (0..20_000).map(|index| policy(index, "value", &index.to_string(), by_labels("bar", "")));
+    report("20,000 rules about others", Vec::new(), others.collect());
+}
+
+/// Measures and prints one set of policies.
+fn report(title: &str, identities: Vec<(u32, Labels)>, policies: Vec<Policy>) {
+    let (mut set, mut blocks, mut directory, mut book) =
+        (PolicySet::new(), Blocks::new(), Directory::new(), RuleBook::new());
+    for (number, labels) in identities {
+        directory.insert(number, labels, NamedPorts::default());
+    }
+    directory.insert(FIRST_ALLOCATED + IDENTITIES, of_workload("bar", ""), NamedPorts::default());
+    for policy in policies {
+        blocks.insert(&policy);
+        set.apply(policy);
+    }
+    let labels = of_workload("foo", "");
+    let subject = Party::new(FIRST_ALLOCATED + IDENTITIES + 1, &labels);
+    let mut times = Vec::new();
+    let mut rows = 0;
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        let selection = set.selection(&subject);
+        let compiled = black_box(Compiled::new(&selection, &mut directory, &mut book));
+        times.push(start.elapsed());
+        rows = compiled.rows(1).len()
+            + blocks.classes().filter_map(|class| compiled.cidr_row(1, &class)).count();
+        rows += blocks.world_rows().count();
+        compiled.release(&mut directory, &mut book);
+    }
+    times.sort();
+    let median: Duration = times[RUNS / 2];
+    println!("{title}: {:.3} ms, {rows} rows", median.as_secs_f64() * 1e3);
+}
+
+fn of_workload(name: &str, value: &str) -> Labels {
+    Labels::of_workload(NAMESPACE, [], [(name, value)])
+}
+
+fn selector(name: &str, value: &str) -> Selector {
+    Selector::default().with(None, name, Operator::equals(value)).with(
+        Some(Source::K8s),
+        key::NAMESPACE,
+        Operator::equals(NAMESPACE),
+    )
+}
+
+fn by_labels(name: &str, value: &str) -> Rule {
+    rule(Direction::Ingress, Peer::Labels(selector(name, value)), Traffic::Any)
+}
+
+/// Blocks of five lengths that nest here and there, each with one port.
+fn by_block(index: u32) -> Rule {
+    let length = [8, 16, 24, 28, 32][index as usize % 5];
+    let last = if length == 28 { (index % 16) << 4 } else { index % 255 };
+    let address =
+        [[10, 192, 244][index as usize % 3], index % 17, index % 121, last].map(|octet| octet as u8);
+    let block = Cidr::new(address.into(), length).expect("a length of IPv4");
+    let port = 80 + (index % 97) as u16;
+    let port = TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(port, port), http: None };
+    let peer = Peer::Cidr { block, except: Vec::new(), reach: CidrReach::World };
+    rule(Direction::Egress, peer, Traffic::Of(vec![port]))
+}
+
+fn rule(direction: Direction, peer: Peer, traffic: Traffic) -> Rule {
+    Rule {
+        place: "spec.rules[0]".into(),
+        direction,
+        priority: Rule::USUAL_PRIORITY,
+        action: Action::Allow,
+        peers: Peers::Of(vec![peer]),
+        traffic,
+    }
+}
+
+/// A policy about workloads with this label, whose one rule this is.
+fn policy(index: u32, name: &str, value: &str, rule: Rule) -> Policy {
+    let spec = Spec {
+        subject: Subject::Workloads(selector(name, value)),
+        tier: Tier::Normal,
+        default_deny_ingress: rule.direction == Direction::Ingress,
+        default_deny_egress: rule.direction == Direction::Egress,
+        log: None,
+        rules: vec![rule],
+    };
+    let name = format!("policy-{index}");
+    let id = PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: Some(NAMESPACE.into()), name };
+    Policy { id, specs: vec![spec] }
+}
