@@ -145,8 +145,9 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Named>, Vec<String>> {
     let mut wrong = Vec::new();
     for object in manifest.objects {
         match ObjectName::of(&object) {
-            None => wrong
+            None if matches!(object, Object::Workload(_)) => wrong
                 .push(format!("{file}: a workload cannot be applied to a node; start it with `nexin run`")),
+            None => wrong.push(format!("{file}: {} cannot be applied to a node yet", object.name())),
             Some(name) if named.iter().any(|(known, _)| *known == name) => {
                 wrong.push(format!("{file}: {name} is described twice"));
             }
@@ -171,6 +172,8 @@ impl ObjectName {
             Object::Service(service) => Some(Self::Service(service.namespace.clone(), service.name.clone())),
             Object::Namespace(namespace) => Some(Self::Namespace(namespace.name.clone())),
             Object::Workload(_) => None,
+            // The world does not know them yet.
+            Object::Endpoints(_) | Object::CidrGroup(_) | Object::Node(_) => None,
         }
     }
 
@@ -199,7 +202,7 @@ fn arrival(object: Object) -> Option<Change> {
         Object::Policy(policy) => Change::Policy(policy),
         Object::Service(service) => Change::Service(service),
         Object::Namespace(namespace) => Change::Namespace { name: namespace.name, labels: namespace.labels },
-        Object::Workload(_) => return None,
+        Object::Workload(_) | Object::Endpoints(_) | Object::CidrGroup(_) | Object::Node(_) => return None,
     })
 }
 

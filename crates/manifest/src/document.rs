@@ -1,11 +1,11 @@
 //! One document: its `apiVersion`, `kind` and `metadata`, and whom to ask for the rest.
 
 use crate::item::{Fields, Item, Nulls};
-use crate::kubernetes::{network_policy, service, workload};
+use crate::kind::{self, KINDS, Known};
+use crate::name;
 use crate::nearest::hint;
-use crate::object::{Namespace, Object};
-use crate::{cilium, name};
-use policy::rule::Kind;
+use crate::object::Object;
+use crate::order;
 use std::collections::BTreeMap;
 
 /// What a document says of itself before its content.
@@ -20,6 +20,7 @@ pub(crate) struct Header<'a> {
     /// Where the namespace is given.
     pub(crate) namespace_given: Option<Item<'a>>,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: Option<Item<'a>>,
 }
 
 /// An object with the document that describes it.
@@ -33,70 +34,84 @@ pub(crate) struct Described<'a> {
 /// The kind of the documents that `nexin test` runs.
 pub(crate) const TEST: (&str, &str) = ("nexin.io/v1alpha1", "PolicyTest");
 
-/// Kinds that are read, with their API.
-const KINDS: &[(&str, &str)] = &[
-    ("cilium.io/v2", "CiliumNetworkPolicy"),
-    ("cilium.io/v2", "CiliumClusterwideNetworkPolicy"),
-    ("networking.k8s.io/v1", "NetworkPolicy"),
-    ("v1", "List"),
-    ("v1", "Namespace"),
-    ("v1", "Service"),
-    ("v1", "Pod"),
-    ("apps/v1", "Deployment"),
-    ("apps/v1", "ReplicaSet"),
-    ("apps/v1", "StatefulSet"),
-    ("apps/v1", "DaemonSet"),
-];
-
-/// Kinds that bear on policy and are not read yet.
-const LATER: &[&str] = &[
-    "ClusterNetworkPolicy",
-    "AdminNetworkPolicy",
-    "BaselineAdminNetworkPolicy",
-    "CiliumCIDRGroup",
-    "CiliumEgressGatewayPolicy",
-    "CiliumEnvoyConfig",
-    "CiliumClusterwideEnvoyConfig",
-    "CiliumLocalRedirectPolicy",
-];
-
 /// Reads a document, or each of the items of a list. A document with errors gives nothing.
 pub(crate) fn read<'a>(item: &Item<'a>) -> Vec<Described<'a>> {
+    read_in(item, None)
+}
+
+/// Reads a document, or an item of a list of one kind, which need not repeat it.
+fn read_in<'a>(item: &Item<'a>, list: Option<&'static Known>) -> Vec<Described<'a>> {
     let mark = item.report().mark();
     let Some(mut fields) = item.fields(Nulls::Absent) else { return Vec::new() };
-    let Some((api_version, kind)) = kind(&mut fields) else { return Vec::new() };
-    if kind == "List" {
-        let items = fields.take("items");
-        fields.ignore(&["metadata"]);
-        fields.finish();
-        return items.iter().flat_map(Item::list).flat_map(|item| read(&item)).collect();
+    match subject(&mut fields, list) {
+        None => Vec::new(),
+        Some(What::List(of)) => {
+            let items = fields.take("items");
+            fields.ignore(&["metadata"]);
+            fields.finish();
+            items.iter().flat_map(Item::list).flat_map(|item| read_in(&item, of)).collect()
+        }
+        Some(What::One(known, api_version)) => {
+            let object = one(fields, known, api_version);
+            let object = object.filter(|_| item.report().is_clean_since(mark));
+            object.map(|object| Described { object, document: item.clone() }).into_iter().collect()
+        }
     }
-    let header = header(&mut fields, api_version, kind);
-    let object = content(fields, header);
-    let object = object.filter(|_| item.report().is_clean_since(mark));
-    object.map(|object| Described { object, document: item.clone() }).into_iter().collect()
+}
+
+/// What a document describes.
+enum What<'a> {
+    /// One object, and the version it is written in.
+    One(&'static Known, &'a str),
+    /// Objects of any kind, or of one.
+    List(Option<&'static Known>),
 }
 
 /// Reads `apiVersion` and `kind`, if it is one that is read.
-fn kind<'a>(fields: &mut Fields<'a>) -> Option<(&'a str, &'a str)> {
+fn subject<'a>(fields: &mut Fields<'a>, list: Option<&'static Known>) -> Option<What<'a>> {
+    if let Some(known) = list
+        && !fields.has("kind")
+        && !fields.has("apiVersion")
+    {
+        fields.ignore(&["apiVersion", "kind"]);
+        return Some(What::One(known, known.api_version));
+    }
     let (version, kind) = (fields.require("apiVersion"), fields.require("kind"));
     let (version, kind) = (version?, kind?);
     let (version_text, kind_text) = (version.text()?, kind.text()?);
-    let old_form = (version_text, kind_text) == ("cilium.io/v1", "CiliumNetworkPolicy");
-    if old_form || KINDS.contains(&(version_text, kind_text)) {
-        return Some((version_text, kind_text));
+    let find = |name: &str| {
+        let of_kind = |known: &&Known| known.kind == name && known.is_of(version_text);
+        KINDS.iter().find(of_kind)
+    };
+    if let Some(known) = find(kind_text) {
+        return Some(What::One(known, version_text));
+    }
+    if (version_text, kind_text) == ("v1", "List") {
+        return Some(What::List(None));
+    }
+    if let Some(known) = kind_text.strip_suffix("List").and_then(find) {
+        return Some(What::List(Some(known)));
     }
     if (version_text, kind_text) == TEST {
         kind.error("a PolicyTest says what is expected, it sets nothing; run it with `nexin test`");
-    } else if LATER.contains(&kind_text) {
+    } else if kind::LATER.contains(&kind_text) {
         kind.not_supported(kind_text);
-    } else if let Some((right, _)) = KINDS.iter().find(|(_, known)| *known == kind_text) {
-        version.error(format!("{version_text:?} has no {kind_text}; write {right}"));
+    } else if let Some(known) = KINDS.iter().find(|known| known.kind == kind_text) {
+        version.error(format!("{version_text:?} has no {kind_text}; write {}", known.api_version));
     } else {
-        let hint = hint(kind_text, KINDS.iter().map(|(_, kind)| *kind));
+        let hint = hint(kind_text, KINDS.iter().map(|known| known.kind));
         kind.error(format!("{kind_text} is no kind that is read here{hint}"));
     }
     None
+}
+
+fn one<'a>(mut fields: Fields<'a>, known: &'static Known, api_version: &'a str) -> Option<Object> {
+    let header = header(&mut fields, api_version, known.kind);
+    if let Some(item) = header.namespace_given.as_ref().filter(|_| known.is_clusterwide) {
+        item.error(format!("{} has no namespace; leave it out", known.kind));
+    }
+    order::refuse_elsewhere(&header);
+    (known.read)(fields, header)
 }
 
 /// Reads `metadata`, in which everything that kubectl writes may stand.
@@ -108,6 +123,7 @@ pub(crate) fn header<'a>(fields: &mut Fields<'a>, api_version: &'a str, kind: &'
         namespace: "default".to_owned(),
         namespace_given: None,
         labels: BTreeMap::new(),
+        annotations: None,
     };
     let Some(metadata) = fields.require("metadata") else { return header };
     let Some(mut fields) = metadata.fields(Nulls::Absent) else { return header };
@@ -116,8 +132,8 @@ pub(crate) fn header<'a>(fields: &mut Fields<'a>, api_version: &'a str, kind: &'
     let namespace = header.namespace_given.as_ref().and_then(name::namespace);
     header.namespace = namespace.unwrap_or(header.namespace);
     header.labels = fields.take("labels").map(|item| item.text_map()).unwrap_or_default();
+    header.annotations = fields.take("annotations");
     fields.ignore(&[
-        "annotations",
         "creationTimestamp",
         "deletionGracePeriodSeconds",
         "deletionTimestamp",
@@ -132,25 +148,4 @@ pub(crate) fn header<'a>(fields: &mut Fields<'a>, api_version: &'a str, kind: &'
     ]);
     fields.finish();
     header
-}
-
-fn content(fields: Fields<'_>, header: Header<'_>) -> Option<Object> {
-    match header.kind {
-        "CiliumNetworkPolicy" => {
-            cilium::policy(fields, Kind::CiliumNetworkPolicy, header).map(Object::Policy)
-        }
-        "CiliumClusterwideNetworkPolicy" => {
-            cilium::policy(fields, Kind::CiliumClusterwideNetworkPolicy, header).map(Object::Policy)
-        }
-        "NetworkPolicy" => network_policy::policy(fields, header).map(Object::Policy),
-        "Namespace" => namespace(fields, header).map(Object::Namespace),
-        "Service" => service::service(fields, header).map(Object::Service),
-        _ => workload::workload(fields, header).map(Object::Workload),
-    }
-}
-
-fn namespace(mut fields: Fields<'_>, header: Header<'_>) -> Option<Namespace> {
-    fields.ignore(&["spec", "status"]);
-    fields.finish();
-    Some(Namespace { name: header.name?, labels: header.labels })
 }

@@ -183,10 +183,15 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// Whether there is such a field, with or without a value.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == name)
+    }
+
     /// A field that must be there.
     pub(crate) fn require(&mut self, name: &'static str) -> Option<Item<'a>> {
         let found = self.take(name);
-        let refused = self.nulls == Nulls::Refused && self.entries.iter().any(|entry| entry.key == name);
+        let refused = self.nulls == Nulls::Refused && self.has(name);
         if found.is_none() && !refused {
             self.item.error(format!("`{name}` is missing"));
         }

@@ -11,11 +11,13 @@ mod diagnostic;
 mod document;
 mod icmp;
 mod item;
+mod kind;
 mod kubernetes;
 mod name;
 mod nearest;
 mod node;
 mod object;
+mod order;
 mod places;
 mod report;
 mod selector;
@@ -23,7 +25,9 @@ pub mod test;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
-pub use object::{NamedPort, Namespace, Object, Policy, Protocol, Service, Workload};
+pub use object::{
+    CidrGroup, Endpoints, NamedPort, Namespace, Node, Object, ObjectName, Policy, Protocol, Service, Workload,
+};
 pub use places::{Places, Position};
 
 use document::Described;

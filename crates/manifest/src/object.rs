@@ -1,6 +1,10 @@
 //! What manifests describe, as plain data.
 
-use std::collections::BTreeMap;
+use policy::catalog::Group;
+use policy::rule::PolicyId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
 
 pub use policy::rule::Policy;
 pub use service::{Protocol, Service};
@@ -14,8 +18,25 @@ pub enum Object {
     Namespace(Namespace),
     /// A service.
     Service(Service),
+    /// Addresses behind a service: Endpoints, or an EndpointSlice.
+    Endpoints(Endpoints),
+    /// A CiliumCIDRGroup.
+    CidrGroup(CidrGroup),
+    /// A node.
+    Node(Node),
     /// A Pod, Deployment, ReplicaSet, StatefulSet or DaemonSet.
     Workload(Workload),
+}
+
+/// What people call an object: `Kind/namespace/name`, or `Kind/name` where its kind has no namespaces.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// The kind, as in its manifest; `Workload` of whatever runs pods.
+    pub kind: &'static str,
+    /// The namespace, where the kind has them.
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: String,
 }
 
 /// A namespace and its labels, as written.
@@ -25,6 +46,39 @@ pub struct Namespace {
     pub name: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+}
+
+/// Who stands behind a service, by address. A service may have several such lists; all of them count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The namespace of the service.
+    pub namespace: String,
+    /// The service.
+    pub service: String,
+    /// The name of an EndpointSlice; Endpoints are called as their service is.
+    pub slice: Option<String>,
+    /// The addresses that are ready.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// Blocks that policies may refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CidrGroup {
+    /// Its name.
+    pub name: String,
+    /// Its labels, of source `k8s`, and its blocks.
+    pub group: Group,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What is to run: the part of a pod, or of a controller's pod template, that a network policy can see.
@@ -51,4 +105,44 @@ pub struct NamedPort {
     pub protocol: Protocol,
     /// Its number.
     pub port: u16,
+}
+
+impl Object {
+    /// What people call it.
+    pub fn name(&self) -> ObjectName {
+        let of = |kind, namespace: Option<&String>, name: &String| ObjectName {
+            kind,
+            namespace: namespace.cloned(),
+            name: name.clone(),
+        };
+        match self {
+            Self::Policy(policy) => (&policy.id).into(),
+            Self::Namespace(namespace) => of("Namespace", None, &namespace.name),
+            Self::Service(service) => of("Service", Some(&service.namespace), &service.name),
+            Self::Endpoints(Endpoints { namespace, slice: Some(slice), .. }) => {
+                of("EndpointSlice", Some(namespace), slice)
+            }
+            Self::Endpoints(Endpoints { namespace, service, .. }) => {
+                of("Endpoints", Some(namespace), service)
+            }
+            Self::CidrGroup(group) => of("CiliumCIDRGroup", None, &group.name),
+            Self::Node(node) => of("Node", None, &node.name),
+            Self::Workload(workload) => of("Workload", Some(&workload.namespace), &workload.name),
+        }
+    }
+}
+
+impl From<&PolicyId> for ObjectName {
+    fn from(id: &PolicyId) -> Self {
+        Self { kind: id.kind.name(), namespace: id.namespace.clone(), name: id.name.clone() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{}/{namespace}/{}", self.kind, self.name),
+            None => write!(f, "{}/{}", self.kind, self.name),
+        }
+    }
 }

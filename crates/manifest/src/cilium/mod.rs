@@ -1,5 +1,6 @@
 //! CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy, of today and in the form of 2017.
 
+pub(crate) mod cidr_group;
 mod http;
 mod peers;
 mod ports;
@@ -8,14 +9,13 @@ mod scope;
 
 use crate::document::Header;
 use crate::item::{Fields, Item, Nulls};
+use crate::order::Order;
 use policy::rule::{Kind, Policy, PolicyId, Spec, Subject, Tier};
 
 /// Reads what stands beside the header of a policy: `spec`, `specs`, `status` and, in 2017, `description`.
 pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> Option<Policy> {
     let clusterwide = kind == Kind::CiliumClusterwideNetworkPolicy;
-    if let Some(item) = header.namespace_given.as_ref().filter(|_| clusterwide) {
-        item.error(format!("a {} has no namespace; leave it out", kind.name()));
-    }
+    let order = Order::of(&header);
     let namespace = (!clusterwide).then(|| header.namespace.clone());
     let (spec, specs) = (fields.take("spec"), fields.take("specs"));
     fields.ignore(&["status"]);
@@ -29,7 +29,12 @@ pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> 
     let one = spec.iter().map(|item| (item.clone(), "spec".to_owned()));
     let many = specs.iter().flat_map(Item::list).enumerate();
     let many = many.map(|(index, item)| (item, format!("specs[{index}]")));
-    let specs = one.chain(many).filter_map(|(item, place)| self::spec(&item, &place, namespace.as_deref()));
+    let specs = one.chain(many).filter_map(|(item, place)| {
+        let mut spec = self::spec(&item, &place, namespace.as_deref())?;
+        spec.tier = order.tier;
+        spec.rules.iter_mut().for_each(|rule| rule.priority = order.priority);
+        Some(spec)
+    });
     let specs = specs.collect();
     Some(Policy { id: PolicyId { kind, namespace, name: header.name? }, specs })
 }

@@ -4,11 +4,12 @@ use crate::cidr;
 use crate::document::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::name;
+use crate::order::Order;
 use crate::selector::{Keys, Written};
 use identity::{Operator, Selector, Source, key};
 use policy::rule::{
     Action, CidrReach, Direction, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec, Subject,
-    Tier, Traffic, TrafficMatch,
+    Traffic, TrafficMatch,
 };
 
 /// Protocols of ports.
@@ -22,7 +23,8 @@ pub(crate) fn policy(mut fields: Fields<'_>, header: Header<'_>) -> Option<Polic
     let spec = fields.require("spec");
     fields.ignore(&["status"]);
     fields.finish();
-    let spec = spec.and_then(|item| self::spec(&item, &header.namespace))?;
+    let order = Order::of(&header);
+    let spec = spec.and_then(|item| self::spec(&item, &header.namespace, order))?;
     let namespace = Some(header.namespace);
     Some(Policy {
         id: PolicyId { kind: Kind::NetworkPolicy, namespace, name: header.name? },
@@ -30,7 +32,7 @@ pub(crate) fn policy(mut fields: Fields<'_>, header: Header<'_>) -> Option<Polic
     })
 }
 
-fn spec(item: &Item<'_>, namespace: &str) -> Option<Spec> {
+fn spec(item: &Item<'_>, namespace: &str, order: Order) -> Option<Spec> {
     let mut fields = item.fields(Nulls::Absent)?;
     let subject = fields.take("podSelector").map(|item| Written::read(&item, Keys::Plain).into_selector());
     let types = fields.take("policyTypes");
@@ -44,13 +46,14 @@ fn spec(item: &Item<'_>, namespace: &str) -> Option<Spec> {
         types.push(Direction::Ingress);
         types.extend((!egress.is_empty()).then_some(Direction::Egress));
     }
-    let rules: Vec<Rule> = ingress.into_iter().chain(egress).collect();
+    let mut rules: Vec<Rule> = ingress.into_iter().chain(egress).collect();
+    rules.iter_mut().for_each(|rule| rule.priority = order.priority);
     if rules.iter().any(|rule| !types.contains(&rule.direction)) {
         item.warn("has rules in a direction that `policyTypes` does not list; they hold for nothing");
     }
     Some(Spec {
         subject: Subject::Workloads(within(subject.unwrap_or_default(), namespace)),
-        tier: Tier::Normal,
+        tier: order.tier,
         log: None,
         default_deny_ingress: types.contains(&Direction::Ingress),
         default_deny_egress: types.contains(&Direction::Egress),

@@ -30,7 +30,7 @@ fn of_document(item: &Item<'_>) -> Vec<(Policy, String)> {
     let described = document::read(item).into_iter();
     let policies = described.filter_map(|Described { object, document }| match object {
         Object::Policy(policy) => Some((policy, document.json())),
-        Object::Namespace(_) | Object::Service(_) | Object::Workload(_) => {
+        _ => {
             document.error("is no policy; only policies may stand here");
             None
         }

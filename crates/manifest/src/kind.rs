@@ -1,0 +1,91 @@
+//! The kinds of documents that are read, and who reads each.
+
+use crate::cilium::{self, cidr_group};
+use crate::document::Header;
+use crate::item::Fields;
+use crate::kubernetes::{endpoints, network_policy, node, service, workload};
+use crate::object::{Namespace, Object};
+use policy::rule::Kind;
+
+/// A kind.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) api_version: &'static str,
+    pub(crate) kind: &'static str,
+    /// Whether its objects are in no namespace.
+    pub(crate) is_clusterwide: bool,
+    /// Reads what stands beside the header.
+    pub(crate) read: Read,
+}
+
+type Read = for<'a> fn(Fields<'a>, Header<'a>) -> Option<Object>;
+
+/// Kinds that are read.
+pub(crate) const KINDS: &[Known] = &[
+    namespaced("cilium.io/v2", "CiliumNetworkPolicy", |fields, header| {
+        cilium::policy(fields, Kind::CiliumNetworkPolicy, header).map(Object::Policy)
+    }),
+    clusterwide("cilium.io/v2", "CiliumClusterwideNetworkPolicy", |fields, header| {
+        cilium::policy(fields, Kind::CiliumClusterwideNetworkPolicy, header).map(Object::Policy)
+    }),
+    clusterwide("cilium.io/v2", "CiliumCIDRGroup", cidr_group_object),
+    clusterwide("cilium.io/v2alpha1", "CiliumCIDRGroup", cidr_group_object),
+    namespaced("networking.k8s.io/v1", "NetworkPolicy", |fields, header| {
+        network_policy::policy(fields, header).map(Object::Policy)
+    }),
+    clusterwide("v1", "Namespace", |fields, header| namespace(fields, header).map(Object::Namespace)),
+    clusterwide("v1", "Node", |fields, header| node::node(fields, header).map(Object::Node)),
+    namespaced("v1", "Service", |fields, header| service::service(fields, header).map(Object::Service)),
+    namespaced("v1", "Endpoints", |fields, header| {
+        endpoints::endpoints(fields, header).map(Object::Endpoints)
+    }),
+    namespaced("discovery.k8s.io/v1", "EndpointSlice", |fields, header| {
+        endpoints::slice(fields, header).map(Object::Endpoints)
+    }),
+    namespaced("v1", "Pod", workload_object),
+    namespaced("apps/v1", "Deployment", workload_object),
+    namespaced("apps/v1", "ReplicaSet", workload_object),
+    namespaced("apps/v1", "StatefulSet", workload_object),
+    namespaced("apps/v1", "DaemonSet", workload_object),
+];
+
+/// Kinds that bear on policy and are not read yet.
+pub(crate) const LATER: &[&str] = &[
+    "ClusterNetworkPolicy",
+    "AdminNetworkPolicy",
+    "BaselineAdminNetworkPolicy",
+    "CiliumEgressGatewayPolicy",
+    "CiliumEnvoyConfig",
+    "CiliumClusterwideEnvoyConfig",
+    "CiliumLocalRedirectPolicy",
+];
+
+impl Known {
+    /// Whether it is read in this version; policies of 2017 are.
+    pub(crate) fn is_of(&self, api_version: &str) -> bool {
+        let is_old_form = (api_version, self.kind) == ("cilium.io/v1", "CiliumNetworkPolicy");
+        self.api_version == api_version || is_old_form
+    }
+}
+
+const fn namespaced(api_version: &'static str, kind: &'static str, read: Read) -> Known {
+    Known { api_version, kind, is_clusterwide: false, read }
+}
+
+const fn clusterwide(api_version: &'static str, kind: &'static str, read: Read) -> Known {
+    Known { api_version, kind, is_clusterwide: true, read }
+}
+
+fn cidr_group_object(fields: Fields<'_>, header: Header<'_>) -> Option<Object> {
+    cidr_group::cidr_group(fields, header).map(Object::CidrGroup)
+}
+
+fn workload_object(fields: Fields<'_>, header: Header<'_>) -> Option<Object> {
+    workload::workload(fields, header).map(Object::Workload)
+}
+
+fn namespace(mut fields: Fields<'_>, header: Header<'_>) -> Option<Namespace> {
+    fields.ignore(&["spec", "status"]);
+    fields.finish();
+    Some(Namespace { name: header.name?, labels: header.labels })
+}
