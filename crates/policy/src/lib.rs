@@ -12,6 +12,7 @@ pub mod directory;
 pub mod domain;
 #[cfg(any(test, feature = "generate"))]
 pub mod generate;
+pub mod lint;
 pub mod model;
 pub mod party;
 pub mod rule;

@@ -1,0 +1,150 @@
+//! What is legal but surely not meant: rules that can never matter, and selectors that can select nobody.
+//!
+//! Only what is certain is told: it holds whatever workloads, services, groups and other policies there are. So all rules
+//! that are called shadowed or swallowed can be removed together, and no verdict changes.
+
+mod cover;
+mod demand;
+mod hollow;
+mod index;
+mod relation;
+#[cfg(test)]
+mod tests;
+
+use crate::book::RuleOrigin;
+use crate::rule::{Action, Kind, Policy, PolicyId, Spec, Subject};
+use cover::Entry;
+use demand::Demands;
+use index::Index;
+use relation::Order;
+use std::fmt;
+use std::rc::Rc;
+
+/// Something that is surely not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lint {
+    /// The rule, or the selector of a subject.
+    pub at: RuleOrigin,
+    /// What is wrong with it.
+    pub flaw: Flaw,
+}
+
+/// What can be wrong with a rule that is legal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// It, or a part of it, can match nothing; the sentence says which and why.
+    Hollow(String),
+    /// Another rule does the same for all that it is about, at its turn or before.
+    Shadowed(RuleOrigin),
+    /// A rule that does something else decides on all that it is about, before its turn comes.
+    Swallowed(RuleOrigin, Action),
+    /// Its HTTP rules ask nothing: another rule, or another part of it, allows the whole connection.
+    Voided(RuleOrigin),
+}
+
+/// Looks for what is surely not meant, in the order of the policies.
+///
+/// Each rule is compared with those alone that share what is rarest in them ([`index`]), so that tens of thousands of
+/// policies with subjects of their own take time in proportion.
+pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
+    let (mut lints, mut entries) = (Vec::new(), Vec::new());
+    for policy in policies {
+        for (number, spec) in policy.specs.iter().enumerate() {
+            let subject = Rc::new(Demands::of(spec.subject.selector()));
+            if let Some(why) = hollow::selector(&subject) {
+                let at =
+                    RuleOrigin { policy: policy.id.clone(), place: subject_place(policy, number).into() };
+                lints.push(Lint { at, flaw: Flaw::Hollow(why) });
+                continue;
+            }
+            for rule in &spec.rules {
+                let entry = Entry::new(&policy.id, spec, rule, subject.clone());
+                let (found, is_empty) = hollow::rule(&entry);
+                lints.extend(found.into_iter().map(|why| entry.lint(Flaw::Hollow(why))));
+                if !is_empty {
+                    entries.push(entry);
+                }
+            }
+        }
+    }
+    let order = Order::of(&entries);
+    let index = Index::of(&entries);
+    for (number, entry) in entries.iter().enumerate() {
+        let others = index.candidates(entry).map(|other| (other, &entries[other]));
+        let flaw = order.flaw((number, entry), others);
+        lints.extend(flaw.map(|flaw| entry.lint(flaw)));
+    }
+    lints
+}
+
+/// Where the subject's selector stands, as rules call places.
+fn subject_place(policy: &Policy, number: usize) -> String {
+    let spec: &Spec = &policy.specs[number];
+    let written = spec.rules.first().and_then(|rule| rule.place.split_once('.'));
+    let parent = match written {
+        Some((parent, _)) => parent.to_owned(),
+        None if policy.specs.len() > 1 => format!("specs[{number}]"),
+        None => "spec".to_owned(),
+    };
+    let field = match (policy.id.kind, &spec.subject) {
+        (Kind::NetworkPolicy, _) => "podSelector",
+        (Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy, Subject::Workloads(_)) => {
+            "endpointSelector"
+        }
+        (_, Subject::Nodes(_)) => "nodeSelector",
+        _ => "subject",
+    };
+    format!("{parent}.{field}")
+}
+
+impl Flaw {
+    /// A word for it that tools can rely on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Hollow(_) => "matches-nothing",
+            Self::Shadowed(_) => "shadowed",
+            Self::Swallowed(..) => "never-decides",
+            Self::Voided(_) => "http-without-effect",
+        }
+    }
+
+    /// The other rule that has to do with it.
+    pub fn other(&self) -> Option<&RuleOrigin> {
+        match self {
+            Self::Hollow(_) => None,
+            Self::Shadowed(other) | Self::Swallowed(other, _) | Self::Voided(other) => Some(other),
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    /// What is wrong, and what follows from it, in one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hollow(why) => f.write_str(why),
+            Self::Shadowed(other) => write!(f, "adds nothing: {other} says all of this already"),
+            Self::Swallowed(other, action) => {
+                let does = match action {
+                    Action::Allow => "decides on all of this",
+                    Action::Deny => "denies all of this",
+                    Action::Pass => "leaves all of this to the next tier",
+                };
+                write!(f, "never decides anything: {other} is asked first and {does}")
+            }
+            Self::Voided(other) => {
+                write!(f, "HTTP rules have no effect: {other} allows every request of the same peer and port")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Lint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.flaw)
+    }
+}
+
+/// Where a rule stands.
+fn origin(policy: &PolicyId, place: &std::sync::Arc<str>) -> RuleOrigin {
+    RuleOrigin { policy: policy.clone(), place: place.clone() }
+}

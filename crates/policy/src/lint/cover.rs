@@ -1,0 +1,230 @@
+//! When all that one rule is about is certain to be part of what another is about.
+
+use super::demand::Demands;
+use super::{Flaw, Lint, origin};
+use crate::book::RuleOrigin;
+use crate::domain::DomainPattern;
+use crate::rule::{
+    Action, Cidr, CidrReach, Entity, Family, HttpRule, Peer, Peers, PolicyId, Port, Protocol, Rule, Spec,
+    Subject, Traffic, TrafficMatch,
+};
+use identity::key;
+use std::rc::Rc;
+
+/// A rule, with the demands of its selectors worked out.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) policy: &'a PolicyId,
+    pub(super) spec: &'a Spec,
+    pub(super) rule: &'a Rule,
+    pub(super) subject: Rc<Demands<'a>>,
+    /// None: anyone.
+    pub(super) peers: Option<Vec<Who<'a>>>,
+}
+
+/// A peer, with the demands of its selector.
+#[derive(Debug)]
+pub(super) struct Who<'a> {
+    pub(super) peer: &'a Peer,
+    pub(super) demands: Option<Demands<'a>>,
+}
+
+/// What of HTTP rules counts when traffic is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Requests {
+    /// Which requests may pass.
+    Compared,
+    /// Only that the connection is decided on.
+    Ignored,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn new(
+        policy: &'a PolicyId,
+        spec: &'a Spec,
+        rule: &'a Rule,
+        subject: Rc<Demands<'a>>,
+    ) -> Self {
+        let peers = match &rule.peers {
+            Peers::Any => None,
+            Peers::Of(peers) => Some(peers.iter().map(Who::of).collect()),
+        };
+        Self { policy, spec, rule, subject, peers }
+    }
+
+    pub(super) fn origin(&self) -> RuleOrigin {
+        origin(self.policy, &self.rule.place)
+    }
+
+    pub(super) fn lint(&self, flaw: Flaw) -> Lint {
+        Lint { at: self.origin(), flaw }
+    }
+
+    /// Whether everybody the other rule is about is one that this is about, in the same direction.
+    pub(super) fn has_subjects_of(&self, other: &Self) -> bool {
+        let same_kind = matches!(
+            (&self.spec.subject, &other.spec.subject),
+            (Subject::Workloads(_), Subject::Workloads(_)) | (Subject::Nodes(_), Subject::Nodes(_))
+        );
+        same_kind && self.rule.direction == other.rule.direction && other.subject.imply(&self.subject)
+    }
+
+    /// Whether every peer of the other rule is one of this.
+    pub(super) fn has_peers_of(&self, other: &Self) -> bool {
+        match &other.peers {
+            None => self.has_everyone(),
+            Some(others) => others.iter().all(|other| self.has_peer(other)),
+        }
+    }
+
+    /// Whether the peer is one of this rule's.
+    pub(super) fn has_peer(&self, other: &Who<'_>) -> bool {
+        self.peers.as_ref().is_none_or(|peers| peers.iter().any(|peer| peer.covers(other)))
+    }
+
+    /// Whether this rule is about anyone at all.
+    pub(super) fn has_everyone(&self) -> bool {
+        self.peers.as_ref().is_none_or(|peers| peers.iter().any(Who::is_everyone))
+    }
+
+    /// Whether all traffic of the other rule is of this.
+    pub(super) fn has_traffic_of(&self, other: &Self, requests: Requests) -> bool {
+        match &other.rule.traffic {
+            Traffic::Any => self.rule.traffic == Traffic::Any,
+            Traffic::Of(others) => others.iter().all(|other| self.has_match(other, requests)),
+        }
+    }
+
+    /// Whether the traffic is part of this rule's.
+    pub(super) fn has_match(&self, other: &TrafficMatch, requests: Requests) -> bool {
+        match &self.rule.traffic {
+            Traffic::Any => true,
+            Traffic::Of(matches) => {
+                matches.iter().any(|one| is_within(other, one, self.rule.action, requests))
+            }
+        }
+    }
+}
+
+impl<'a> Who<'a> {
+    fn of(peer: &'a Peer) -> Self {
+        let demands = match peer {
+            Peer::Labels(selector) | Peer::Nodes(selector) => Some(Demands::of(selector)),
+            _ => None,
+        };
+        Self { peer, demands }
+    }
+
+    fn is_everyone(&self) -> bool {
+        match self.peer {
+            Peer::Entity(Entity::All) => true,
+            Peer::Labels(_) => self.demands.as_ref().is_some_and(Demands::are_none),
+            _ => false,
+        }
+    }
+
+    /// Whether everybody that the other is, this is too.
+    fn covers(&self, other: &Who<'_>) -> bool {
+        if self.is_everyone() || self.peer == other.peer {
+            return true;
+        }
+        let implied = || match (&self.demands, &other.demands) {
+            (Some(own), Some(others)) => others.imply(own),
+            _ => false,
+        };
+        match (self.peer, other.peer) {
+            (_, Peer::Entity(Entity::None)) => true,
+            (Peer::Labels(_), Peer::Labels(_) | Peer::Nodes(_)) => implied(),
+            (Peer::Nodes(_), Peer::Nodes(_)) => implied(),
+            (Peer::Entity(entity), _) => is_of_entity(*entity, other),
+            (Peer::Cidr { reach: CidrReach::World, .. }, Peer::Cidr { reach: CidrReach::Everything, .. }) => {
+                false
+            }
+            (Peer::Cidr { block, except, .. }, Peer::Cidr { block: inner, except: left_out, .. }) => {
+                block.encloses(inner) && except.iter().all(|one| is_left_out(one, inner, left_out))
+            }
+            (Peer::Cidr { block, except, .. }, Peer::Entity(Entity::WorldIpv4)) => {
+                block.address().is_ipv4() && block.length() == 0 && except.is_empty()
+            }
+            (Peer::Cidr { block, except, .. }, Peer::Entity(Entity::WorldIpv6)) => {
+                block.address().is_ipv6() && block.length() == 0 && except.is_empty()
+            }
+            (Peer::Group { groups, except }, Peer::Group { groups: others, except: left_out }) => {
+                groups == others && except.iter().all(|one| left_out.iter().any(|other| other.encloses(one)))
+            }
+            (Peer::Domain(pattern), Peer::Domain(DomainPattern::Name(name))) => pattern.matches(name),
+            (Peer::Domain(DomainPattern::Pattern(pattern)), Peer::Domain(_)) => **pattern == *"*",
+            _ => false,
+        }
+    }
+}
+
+/// Whether the entity names everybody that the peer is.
+fn is_of_entity(entity: Entity, peer: &Who<'_>) -> bool {
+    let is_world = match peer.peer {
+        Peer::Cidr { reach: CidrReach::World, block, .. } => Some(Some(family(block))),
+        Peer::Group { .. } | Peer::Domain(_) | Peer::Entity(Entity::World) => Some(None),
+        Peer::Entity(Entity::WorldIpv4) => Some(Some(Family::Ipv4)),
+        Peer::Entity(Entity::WorldIpv6) => Some(Some(Family::Ipv6)),
+        _ => None,
+    };
+    match (entity, is_world) {
+        (Entity::World, Some(_))
+        | (Entity::WorldIpv4, Some(Some(Family::Ipv4)))
+        | (Entity::WorldIpv6, Some(Some(Family::Ipv6))) => true,
+        // Workloads alone are in a namespace.
+        (Entity::Cluster, None) => match (peer.peer, &peer.demands) {
+            (Peer::Labels(_), Some(demands)) => demands.need(key::NAMESPACE),
+            (Peer::Nodes(_), _) => true,
+            (Peer::Entity(entity), _) => *entity != Entity::All,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// The family of a block's addresses.
+pub(super) fn family(block: &Cidr) -> Family {
+    if block.address().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+}
+
+/// Whether the exception takes nothing of the inner block that its own exceptions leave.
+fn is_left_out(exception: &Cidr, inner: &Cidr, left_out: &[Cidr]) -> bool {
+    let is_apart = !exception.encloses(inner) && !inner.encloses(exception);
+    is_apart || left_out.iter().any(|one| one.encloses(exception))
+}
+
+/// Whether the traffic is part of what `wide` is for a rule with this action.
+fn is_within(narrow: &TrafficMatch, wide: &TrafficMatch, action: Action, requests: Requests) -> bool {
+    let (
+        TrafficMatch::Port { protocol, port, http },
+        TrafficMatch::Port { protocol: wide_protocol, port: wide_port, http: wide_http },
+    ) = (narrow, wide)
+    else {
+        return narrow == wide;
+    };
+    let numbers = numbers(*wide_protocol, wide_http, action);
+    let has_protocol = self::numbers(*protocol, http, action).iter().all(|number| numbers.contains(number));
+    let has_port = match (wide_port, port) {
+        (Port::Any | Port::Range(0, u16::MAX), _) => true,
+        (Port::Range(..), Port::Any) => false,
+        (Port::Range(first, last), Port::Range(from, to)) => first <= from && to <= last,
+        (wide, narrow) => wide == narrow,
+    };
+    let has_requests = match (wide_http, http) {
+        _ if action != Action::Allow || requests == Requests::Ignored => true,
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(wide), Some(narrow)) => narrow.iter().all(|one| wide.contains(one)),
+    };
+    has_protocol && has_port && has_requests
+}
+
+/// The protocols that the traffic is of: HTTP is spoken over TCP, so to allow requests is to allow nothing of others.
+fn numbers(protocol: Protocol, http: &Option<Vec<HttpRule>>, action: Action) -> &'static [u8] {
+    match (http, action) {
+        (Some(_), Action::Allow) if protocol.numbers().contains(&6) => &[6],
+        (Some(_), Action::Allow) => &[],
+        _ => protocol.numbers(),
+    }
+}

@@ -1,0 +1,346 @@
+//! Each flaw by example and by a near miss; and that what is called shadowed or swallowed can be left out.
+
+use super::*;
+use crate::catalog::Catalog;
+use crate::generate::{self, End, World};
+use crate::model::{self, Context, Query, Verdict};
+use crate::rule::{
+    Cidr, CidrReach, Direction, Entity, Family, HttpRule, Mode, Peer, Peers, Port, Protocol, Rule, Tier,
+    Traffic, TrafficMatch,
+};
+use identity::{Operator, Selector, Source, key};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+fn app(value: &str) -> Selector {
+    Selector::default().with(None, "app", Operator::equals(value))
+}
+
+fn k8s(value: &str) -> Selector {
+    Selector::default().with(Some(Source::K8s), "app", Operator::equals(value))
+}
+
+fn peers(selector: Selector) -> Peers {
+    Peers::Of(vec![Peer::Labels(selector)])
+}
+
+fn block(text: &str, except: &[&str]) -> Peers {
+    let cidr = |text: &str| {
+        let (address, length) = text.split_once('/').unwrap();
+        Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
+    };
+    let except = except.iter().map(|text| cidr(text)).collect();
+    Peers::Of(vec![Peer::Cidr { block: cidr(text), except, reach: CidrReach::World }])
+}
+
+fn entity(entity: Entity) -> Peers {
+    Peers::Of(vec![Peer::Entity(entity)])
+}
+
+fn ports(protocol: Protocol, first: u16, last: u16) -> Traffic {
+    Traffic::Of(vec![TrafficMatch::Port { protocol, port: Port::Range(first, last), http: None }])
+}
+
+fn get(port: u16, paths: &[&str]) -> Traffic {
+    let rule = |path: &&str| HttpRule { path: Some((*path).into()), ..HttpRule::default() };
+    let http = Some(paths.iter().map(rule).collect());
+    Traffic::Of(vec![TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(port, port), http }])
+}
+
+fn tcp(port: u16) -> Traffic {
+    ports(Protocol::Tcp, port, port)
+}
+
+fn rule(action: Action, peers: Peers, traffic: Traffic) -> Rule {
+    let (direction, priority) = (Direction::Ingress, 0);
+    Rule { place: "spec.ingress[0]".into(), direction, priority, action, peers, traffic }
+}
+
+fn allow(peers: Peers, traffic: Traffic) -> Rule {
+    rule(Action::Allow, peers, traffic)
+}
+
+/// A policy about workloads of app `web`, of one rule.
+fn policy(name: &str, rule: Rule) -> Policy {
+    about(name, app("web"), Tier::Normal, rule)
+}
+
+fn about(name: &str, subject: Selector, tier: Tier, rule: Rule) -> Policy {
+    let spec = Spec {
+        subject: Subject::Workloads(subject),
+        tier,
+        default_deny_ingress: true,
+        default_deny_egress: false,
+        log: None,
+        rules: vec![rule],
+    };
+    let id = PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: None, name: name.into() };
+    Policy { id, specs: vec![spec] }
+}
+
+/// The lints on policies named a, b, ..., as `name code`.
+fn codes(policies: &[Policy]) -> Vec<String> {
+    lint(policies).iter().map(|lint| format!("{} {}", lint.at.policy.name, lint.flaw.code())).collect()
+}
+
+/// The lints on two policies, the one of the second rule after that of the first.
+fn pair(first: Rule, second: Rule) -> Vec<String> {
+    codes(&[policy("a", first), policy("b", second)])
+}
+
+#[test]
+fn a_selector_that_contradicts_itself_selects_nobody() {
+    let check = |selector: Selector, hollow: bool| {
+        let found = codes(&[policy("a", allow(peers(selector.clone()), tcp(80)))]);
+        assert_eq!(found.len(), usize::from(hollow), "{selector}: {found:?}");
+        let found = codes(&[about("a", selector.clone(), Tier::Normal, allow(Peers::Any, tcp(80)))]);
+        assert_eq!(found.len(), usize::from(hollow), "subject {selector}: {found:?}");
+    };
+    let some = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    let with = |operator| app("web").with(None, "app", operator);
+    check(with(Operator::equals("db")), true);
+    check(with(Operator::In(some(&["web", "db"]))), false);
+    check(with(Operator::NotIn(some(&["web", "db"]))), true);
+    check(with(Operator::NotIn(some(&["db"]))), false);
+    check(with(Operator::DoesNotExist), true);
+    check(with(Operator::Exists), false);
+    // A key without source is that of Kubernetes, where there is one.
+    check(k8s("web").with(None, "app", Operator::equals("db")), true);
+    let other = Some(Source::Other("vm".into()));
+    check(app("web").with(other.clone(), "app", Operator::equals("db")), false);
+    let absent = Selector::default().with(None, "app", Operator::DoesNotExist);
+    check(absent.with(other, "app", Operator::Exists), true);
+    let within = |name: &str| app("web").with(Some(Source::K8s), key::NAMESPACE, Operator::equals(name));
+    check(within("x").with(None, key::NAMESPACE, Operator::equals("y")), true);
+    check(within("x").with(None, key::NAMESPACE, Operator::equals("x")), false);
+    check(Selector::default().with(None, "app", Operator::NotIn(some(&["web"]))), false);
+}
+
+#[test]
+fn the_subject_is_named_by_its_field() {
+    let nobody = app("web").with(None, "app", Operator::Exists).with(None, "app", Operator::equals("db"));
+    let lints = lint(&[about("a", nobody, Tier::Normal, allow(Peers::Any, tcp(80)))]);
+    assert_eq!(
+        lints[0].to_string(),
+        "CiliumNetworkPolicy/a spec.endpointSelector: selects nobody: what is demanded of the label `app` \
+         contradicts itself"
+    );
+}
+
+#[test]
+fn a_block_wholly_left_out_is_nobody() {
+    let check = |peers: Peers, hollow: bool| {
+        let found = codes(&[policy("a", allow(peers, tcp(80)))]);
+        assert_eq!(found.len(), usize::from(hollow), "{found:?}");
+    };
+    check(block("10.0.0.0/8", &["10.0.0.0/8"]), true);
+    check(block("10.0.0.0/8", &["10.0.0.0/9", "10.128.0.0/10", "10.192.0.0/10"]), true);
+    check(block("10.0.0.0/8", &["10.0.0.0/9", "10.128.0.0/10"]), false);
+    check(block("::/0", &["::/1", "8000::/1"]), true);
+    check(block("::/0", &["::/1"]), false);
+    check(entity(Entity::None), true);
+    check(entity(Entity::World), false);
+}
+
+#[test]
+fn an_empty_list_of_peers_is_told_unless_it_is_how_nothing_is_written() {
+    let nobody = || Peers::Of(Vec::new());
+    let only = policy("a", allow(nobody(), Traffic::Any));
+    assert_eq!(codes(std::slice::from_ref(&only)), [""; 0]);
+    let mut beside = only;
+    beside.specs[0].rules.push(allow(Peers::Any, tcp(80)));
+    assert_eq!(codes(&[beside]), ["a matches-nothing"]);
+    let denies = policy("a", rule(Action::Deny, nobody(), Traffic::Any));
+    assert_eq!(codes(&[denies]), ["a matches-nothing"]);
+}
+
+#[test]
+fn traffic_that_no_peer_can_have_is_told() {
+    let ping = |family| Traffic::Of(vec![TrafficMatch::Icmp { family, kind: 8 }]);
+    let check = |peers: Peers, traffic: Traffic, direction, hollow: bool| {
+        let found = codes(&[policy("a", Rule { direction, ..allow(peers, traffic) })]);
+        assert_eq!(found.len(), usize::from(hollow), "{found:?}");
+    };
+    let v4 = || block("10.0.0.0/8", &[]);
+    check(v4(), ping(Family::Ipv6), Direction::Ingress, true);
+    check(v4(), ping(Family::Ipv4), Direction::Ingress, false);
+    check(entity(Entity::WorldIpv6), ping(Family::Ipv4), Direction::Ingress, true);
+    check(entity(Entity::World), ping(Family::Ipv4), Direction::Ingress, false);
+    let port = Port::Named("http".into());
+    let named = || {
+        let one = TrafficMatch::Port { protocol: Protocol::Tcp, port: port.clone(), http: None };
+        Traffic::Of(vec![one])
+    };
+    check(v4(), named(), Direction::Egress, true);
+    check(v4(), named(), Direction::Ingress, false);
+    check(peers(app("db")), named(), Direction::Egress, false);
+    check(v4(), Traffic::Of(Vec::new()), Direction::Ingress, true);
+}
+
+#[test]
+fn a_rule_within_another_adds_nothing() {
+    let narrow = || allow(peers(app("db").with(None, "env", Operator::Exists)), tcp(80));
+    let check = |wide: Rule, shadowed: bool| {
+        let expected: &[&str] = if shadowed { &["b shadowed"] } else { &[] };
+        assert_eq!(pair(wide.clone(), narrow()), expected, "{wide:?}");
+    };
+    check(allow(peers(app("db")), tcp(80)), true);
+    check(allow(Peers::Any, Traffic::Any), true);
+    check(allow(entity(Entity::All), ports(Protocol::Any, 79, 81)), true);
+    check(allow(peers(k8s("db")), tcp(80)), false);
+    check(allow(peers(app("db")), tcp(81)), false);
+    check(allow(peers(app("db")), ports(Protocol::Udp, 0, 65535)), false);
+    check(allow(entity(Entity::Cluster), tcp(80)), false);
+    check(Rule { direction: Direction::Egress, ..allow(Peers::Any, Traffic::Any) }, false);
+    check(Rule { priority: 1, ..allow(Peers::Any, Traffic::Any) }, false);
+}
+
+#[test]
+fn of_two_rules_that_say_the_same_the_first_counts() {
+    let rule = || allow(peers(app("db")), tcp(80));
+    assert_eq!(pair(rule(), rule()), ["b shadowed"]);
+    let wide = about("b", Selector::default(), Tier::Normal, rule());
+    assert_eq!(codes(&[policy("a", rule()), wide.clone()]), ["a shadowed"]);
+    assert_eq!(codes(&[wide, policy("c", rule())]), ["c shadowed"]);
+    let other = about("b", app("api"), Tier::Normal, rule());
+    assert_eq!(codes(&[policy("a", rule()), other]), [""; 0]);
+}
+
+#[test]
+fn blocks_are_within_blocks_but_for_what_is_left_out() {
+    let check = |wide: Peers, narrow: Peers, shadowed: bool| {
+        let found = pair(allow(wide.clone(), tcp(80)), allow(narrow.clone(), tcp(80)));
+        assert_eq!(found.contains(&"b shadowed".into()), shadowed, "{narrow} within {wide}");
+    };
+    check(block("10.0.0.0/8", &[]), block("10.1.0.0/16", &["10.1.1.0/24"]), true);
+    check(block("10.0.0.0/8", &["10.2.0.0/16"]), block("10.1.0.0/16", &[]), true);
+    check(block("10.0.0.0/8", &["10.1.1.0/24"]), block("10.1.0.0/16", &[]), false);
+    check(block("10.0.0.0/8", &["10.1.1.0/24"]), block("10.1.0.0/16", &["10.1.0.0/23"]), true);
+    check(block("10.0.0.0/8", &["10.0.0.0/9"]), block("10.1.0.0/16", &[]), false);
+    check(entity(Entity::World), block("10.0.0.0/8", &[]), true);
+    check(entity(Entity::WorldIpv6), block("10.0.0.0/8", &[]), false);
+    check(entity(Entity::World), entity(Entity::WorldIpv4), true);
+    check(entity(Entity::Cluster), entity(Entity::Host), true);
+    check(entity(Entity::Cluster), entity(Entity::World), false);
+    let in_x = Selector::default().with(Some(Source::K8s), key::NAMESPACE, Operator::equals("x"));
+    check(entity(Entity::Cluster), peers(in_x), true);
+    check(block("0.0.0.0/0", &[]), entity(Entity::World), false);
+}
+
+#[test]
+fn a_deny_swallows_an_allow_and_what_is_asked_first_swallows_what_comes_later() {
+    let deny = |peers| rule(Action::Deny, peers, Traffic::Any);
+    let db = || allow(peers(app("db")), tcp(80));
+    assert_eq!(pair(db(), deny(Peers::Any)), ["a never-decides"]);
+    assert_eq!(pair(db(), deny(peers(app("api")))), [""; 0]);
+    assert_eq!(pair(Rule { priority: 1, ..deny(Peers::Any) }, db()), [""; 0]);
+    assert_eq!(
+        pair(Rule { priority: 1, ..deny(Peers::Any) }, allow(Peers::Any, Traffic::Any)),
+        ["a never-decides"]
+    );
+    let admin = |action| about("a", app("web"), Tier::Admin, rule(action, Peers::Any, Traffic::Any));
+    assert_eq!(codes(&[admin(Action::Allow), policy("b", db())]), ["b shadowed"]);
+    assert_eq!(codes(&[admin(Action::Deny), policy("b", db())]), ["b never-decides"]);
+    assert_eq!(codes(&[admin(Action::Pass), policy("b", db())]), [""; 0]);
+}
+
+#[test]
+fn what_a_pass_may_leave_out_swallows_nothing() {
+    let later = Rule { priority: 2, ..allow(Peers::Any, Traffic::Any) };
+    let admin = |name: &str, rule| about(name, app("web"), Tier::Admin, rule);
+    let passing = Rule { priority: 1, ..rule(Action::Pass, peers(app("api")), tcp(80)) };
+    let usual = policy("c", allow(peers(app("db")), tcp(80)));
+    assert_eq!(codes(&[admin("a", later.clone()), usual.clone()]), ["c shadowed"]);
+    assert_eq!(codes(&[admin("a", later), admin("b", passing), usual]), [""; 0]);
+}
+
+#[test]
+fn a_whole_connection_voids_http_rules() {
+    let limited = || allow(peers(app("db")), get(80, &["/public"]));
+    assert_eq!(pair(allow(Peers::Any, tcp(80)), limited()), ["b http-without-effect"]);
+    assert_eq!(pair(limited(), allow(entity(Entity::All), Traffic::Any)), ["a http-without-effect"]);
+    assert_eq!(pair(allow(Peers::Any, tcp(81)), limited()), [""; 0]);
+    assert_eq!(pair(allow(peers(app("api")), tcp(80)), limited()), [""; 0]);
+    let mut itself = limited();
+    let Traffic::Of(matches) = &mut itself.traffic else { unreachable!("it has ports") };
+    matches.extend(match tcp(80) {
+        Traffic::Of(matches) => matches,
+        Traffic::Any => unreachable!("it has ports"),
+    });
+    assert_eq!(codes(&[policy("a", itself)]), ["a http-without-effect"]);
+}
+
+#[test]
+fn http_rules_are_within_those_that_have_all_of_them() {
+    let limited = |paths: &[&str]| allow(peers(app("db")), get(80, paths));
+    assert_eq!(pair(limited(&["/a", "/b"]), limited(&["/b"])), ["b shadowed"]);
+    assert_eq!(pair(limited(&["/a"]), limited(&["/a", "/b"])), ["a shadowed"]);
+    assert_eq!(pair(limited(&["/a"]), limited(&["/b"])), [""; 0]);
+}
+
+/// The flaws of which the rules are left out here; with every kind of flaw counted.
+fn without_flawed(world: &World, seen: &mut BTreeMap<&'static str, usize>) -> World {
+    let mut rest = world.clone();
+    for Lint { at, flaw } in lint(&world.policies) {
+        *seen.entry(flaw.code()).or_default() += 1;
+        if matches!(flaw, Flaw::Shadowed(_) | Flaw::Swallowed(..)) {
+            let policy = rest.policies.iter_mut().find(|policy| policy.id == at.policy).unwrap();
+            policy.specs.iter_mut().for_each(|spec| spec.rules.retain(|rule| rule.place != at.place));
+        }
+    }
+    rest
+}
+
+fn verdicts(world: &World, probe: &generate::Probe) -> Vec<Verdict> {
+    let fields = probe.request.as_ref().map(|request| request.fields()).unwrap_or_default();
+    let request = probe.request.as_ref().map(|request| request.view(&fields));
+    let ends = [(Direction::Egress, probe.from, probe.to), (Direction::Ingress, probe.to, probe.from)];
+    let asked = ends.into_iter().filter(|(_, subject, _)| matches!(subject, End::Workload(_)));
+    let verdicts = asked.map(|(direction, subject, peer)| {
+        let query = Query {
+            direction,
+            subject: world.party(subject, probe.family),
+            peer: world.party(peer, probe.family),
+            protocol: probe.protocol,
+            port: probe.port,
+            request,
+        };
+        let context = Context { catalog: &Catalog::new(), mode: Mode::Default };
+        model::verdict(&world.policies, &context, &query).verdict
+    });
+    verdicts.collect()
+}
+
+#[test]
+fn what_is_shadowed_or_swallowed_can_be_left_out() {
+    let mut seen = BTreeMap::new();
+    for seed in 0..600 {
+        let world = generate::world(seed);
+        let rest = without_flawed(&world, &mut seen);
+        for probe in generate::probes(&world, seed, 150) {
+            let (before, after) = (verdicts(&world, &probe), verdicts(&rest, &probe));
+            assert_eq!(before, after, "seed {seed}, {probe:?}: {:#?}", lint(&world.policies));
+        }
+    }
+    for code in ["shadowed", "never-decides", "http-without-effect", "matches-nothing"] {
+        assert!(seen.get(code).is_some_and(|times| *times > 50), "{seen:?}");
+    }
+}
+
+#[test]
+fn many_policies_take_time_in_proportion() {
+    let check = |subject: fn(usize) -> usize, peer: fn(usize) -> Peers, port: fn(usize) -> usize| {
+        let policies = (0..30_000).map(|number| {
+            let rule = allow(peer(number), tcp(port(number) as u16));
+            about(&format!("p{number}"), app(&format!("app-{}", subject(number))), Tier::Normal, rule)
+        });
+        let policies: Vec<Policy> = policies.collect();
+        let start = Instant::now();
+        assert_eq!(codes(&policies), [""; 0]);
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    };
+    let from = |number: usize| peers(app(&format!("app-{number}")));
+    check(|number| number % 6_000, |_| Peers::Any, |number| 80 + number / 6_000);
+    check(|_| 0, |_| Peers::Any, |number| number);
+    check(|_| 0, from, |_| 80);
+}
