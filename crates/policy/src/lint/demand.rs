@@ -80,9 +80,11 @@ impl<'a> Demands<'a> {
                 Some(k8s) if !k8s.may_lack => own.meet(k8s),
                 _ => own,
             },
-            Some(Source::K8s) => {
-                any.map_or(own.clone(), |any| own.meet(&Demand { may_lack: true, ..any.clone() }))
-            }
+            Some(Source::K8s) => match any {
+                Some(any) if any.has_value() => own.meet(any),
+                Some(any) => own.meet(&Demand { may_lack: true, ..any.clone() }),
+                None => own,
+            },
             Some(_) if any.is_some_and(|any| any.values.are_none()) => own.meet(&Demand::absence()),
             Some(_) => own,
         }
@@ -111,6 +113,12 @@ impl<'a> Demand<'a> {
     /// Both demands at once.
     fn meet(&self, other: &Self) -> Self {
         Self { may_lack: self.may_lack && other.may_lack, values: self.values.meet(&other.values) }
+    }
+
+    /// Whether it asks for a value of its own. None but Kubernetes vouches for labels with values: those of reserved
+    /// peers have none.
+    fn has_value(&self) -> bool {
+        !self.may_lack && matches!(&self.values, Values::Only(values) if !values.contains(""))
     }
 
     fn is_impossible(&self) -> bool {

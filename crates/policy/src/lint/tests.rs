@@ -187,7 +187,8 @@ fn a_rule_within_another_adds_nothing() {
     check(allow(peers(app("db")), tcp(80)), true);
     check(allow(Peers::Any, Traffic::Any), true);
     check(allow(entity(Entity::All), ports(Protocol::Any, 79, 81)), true);
-    check(allow(peers(k8s("db")), tcp(80)), false);
+    check(allow(peers(k8s("db")), tcp(80)), true);
+    check(allow(peers(k8s("api")), tcp(80)), false);
     check(allow(peers(app("db")), tcp(81)), false);
     check(allow(peers(app("db")), ports(Protocol::Udp, 0, 65535)), false);
     check(allow(entity(Entity::Cluster), tcp(80)), false);

@@ -1,82 +1,116 @@
-//! `nexin policy validate`: what is wrong with manifests, without an agent.
+//! `nexin policy validate`: what is wrong with manifests, and what is surely not meant, without an agent.
+
+mod finding;
 
 use super::manifest_files;
 use crate::outcome::Outcome;
 use crate::session::{Session, Tone};
 use clap::Args;
-use manifest::{Diagnostic, Severity};
-use serde::Serialize;
+use finding::Finding;
+use manifest::{Manifest, Object, Places, Severity};
+use policy::lint;
+use policy::rule::{Policy, PolicyId};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Say what is wrong with manifests, by file, line and field; needs no agent
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  nexin policy validate rule1.yaml\n  nexin policy validate -o json policies/"
+    after_help = "Examples:\n  nexin policy validate rule1.yaml\n  nexin policy validate --strict policies/\n  \
+        kubectl get netpol -A -o yaml | nexin policy validate -\n  nexin policy validate -o json policies/\n\n\
+    Warnings are about what is legal but surely not meant: selectors that can select nobody, rules that another rule \
+    makes pointless, HTTP rules that another rule voids. All files are looked at together. Each finding is one line, \
+    `file:line:column: [warning:] field: message`. Exit codes: 0 nothing wrong, or warnings; 1 warnings and --strict; \
+    2 anything that is refused."
 )]
 pub(crate) struct Validate {
     /// Manifests: a file, a directory, or - for standard input
     #[arg(required = true, value_name = "PATH")]
     files: Vec<PathBuf>,
+    /// Fail where there are warnings
+    #[arg(long)]
+    strict: bool,
 }
 
-/// A finding, as it is printed for machines.
-#[derive(Serialize)]
-struct Finding<'a> {
-    file: &'a str,
-    line: u32,
-    column: u32,
-    field: &'a str,
-    severity: &'static str,
-    message: &'a str,
+/// What was read, and what was found.
+#[derive(Default)]
+struct Validation {
+    /// The names of the files, in order.
+    files: Vec<String>,
+    objects: usize,
+    policies: BTreeMap<PolicyId, Policy>,
+    places: Places,
+    findings: Vec<Finding>,
 }
 
 impl Validate {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let mut diagnostics = Vec::new();
-        let mut objects = 0;
+        let mut validation = Validation::default();
         for file in manifest_files::read(&self.files)? {
+            validation.files.push(file.name.clone());
             match manifest::parse(&file.name, &file.text) {
-                Ok(parsed) => {
-                    objects += parsed.objects.len();
-                    diagnostics.extend(parsed.warnings);
-                }
-                Err(found) => diagnostics.extend(found),
+                Ok(parsed) => validation.take(parsed),
+                Err(found) => validation.findings.extend(found.into_iter().map(Finding::from)),
             }
         }
-        print(session, &diagnostics, objects)?;
-        let refused = diagnostics.iter().any(|diagnostic| diagnostic.severity > Severity::Warning);
-        Ok(if refused { Outcome::Refuses } else { Outcome::Holds })
+        validation.lint();
+        validation.print(session)?;
+        let worst = validation.findings.iter().map(|finding| finding.severity).max();
+        Ok(match worst {
+            None => Outcome::Holds,
+            Some(Severity::Warning) if !self.strict => Outcome::Holds,
+            Some(Severity::Warning) => Outcome::Fails,
+            Some(Severity::NotSupportedYet | Severity::Error) => Outcome::Refuses,
+        })
     }
 }
 
-fn print(session: &Session, diagnostics: &[Diagnostic], objects: usize) -> anyhow::Result<()> {
-    if session.is_json() {
-        session.print_json(&diagnostics.iter().map(Finding::of).collect::<Vec<_>>())?;
-        return Ok(());
-    }
-    for diagnostic in diagnostics {
-        session.print_error_line(&diagnostic.to_string());
-    }
-    if diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Warning) {
-        let noun = if objects == 1 { "object" } else { "objects" };
-        session.print_line(&session.paint(Tone::Good, &format!("{objects} {noun}, nothing wrong")))?;
-    }
-    Ok(())
-}
-
-impl<'a> Finding<'a> {
-    fn of(diagnostic: &'a Diagnostic) -> Self {
-        Self {
-            file: &diagnostic.file,
-            line: diagnostic.line,
-            column: diagnostic.column,
-            field: &diagnostic.field,
-            severity: match diagnostic.severity {
-                Severity::Warning => "warning",
-                Severity::NotSupportedYet => "not-supported-yet",
-                Severity::Error => "error",
-            },
-            message: &diagnostic.message,
+impl Validation {
+    /// Takes what a file says; of a policy that is given twice, the last counts.
+    fn take(&mut self, parsed: Manifest) {
+        self.objects += parsed.objects.len();
+        self.findings.extend(parsed.warnings.into_iter().map(Finding::from));
+        for object in parsed.objects {
+            let Object::Policy(policy) = object else { continue };
+            let (id, before) = (policy.id.clone(), self.places.of(&policy.id, "").cloned());
+            if self.policies.insert(id.clone(), policy).is_some()
+                && let Some(place) = parsed.places.of(&id, "")
+            {
+                let before = before.map(|place| format!(" at {place}")).unwrap_or_default();
+                self.findings.push(Finding::repeated(&id, place, &before));
+            }
         }
+        self.places.extend(parsed.places);
     }
+
+    /// Looks for what is surely not meant, and puts all findings in the order of the files.
+    fn lint(&mut self) {
+        let lints = lint::lint(self.policies.values());
+        self.findings.extend(lints.iter().map(|lint| Finding::of_lint(lint, &self.places)));
+        let number = |file: &str| self.files.iter().position(|known| known == file);
+        self.findings.sort_by_cached_key(|finding| (number(&finding.file), finding.line, finding.column));
+    }
+
+    fn print(&self, session: &Session) -> anyhow::Result<()> {
+        if session.is_json() {
+            session.print_json(&self.findings)?;
+            return Ok(());
+        }
+        self.findings.iter().for_each(|finding| session.print_error_line(&finding.to_string()));
+        let warnings = self.findings.iter().filter(|one| one.severity == Severity::Warning).count();
+        let errors = self.findings.len() - warnings;
+        let (tone, summary) = match (errors, warnings) {
+            (0, 0) => (Tone::Good, format!("{}, nothing wrong", count(self.objects, "object"))),
+            (0, _) => {
+                (Tone::Strong, format!("{}, {}", count(self.objects, "object"), count(warnings, "warning")))
+            }
+            _ => (Tone::Bad, format!("{}, {}", count(errors, "error"), count(warnings, "warning"))),
+        };
+        session.print_line(&session.paint(tone, &summary))?;
+        Ok(())
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
