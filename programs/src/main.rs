@@ -2,10 +2,12 @@
 #![no_std]
 #![no_main]
 
+mod from_outside;
 mod from_workload;
 mod maps;
 mod packet;
 mod sockets;
+mod to_outside;
 mod to_proxy;
 mod to_workload;
 

@@ -1,4 +1,4 @@
-//! What the packet path knows of the workload behind an interface.
+//! What the packet path knows of the workload behind an interface, and of the node itself.
 
 use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -9,13 +9,20 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 )]
 #[repr(C)]
 pub struct EndpointKey {
-    /// Interface index in the node's network namespace.
+    /// Interface index in the node's network namespace; 0 for the node itself.
     pub interface: u32,
 }
 
-/// One workload. Writing this row is how a policy takes effect: `policy` and `flags` change together.
+impl EndpointKey {
+    /// The node itself, which is behind no interface. It has a row while policies select it; of that row identity,
+    /// policy and flags count.
+    pub const NODE: Self = Self { interface: 0 };
+}
+
+/// One workload. Writing this row is how a policy takes effect: `policy` and `flags` change together. They are one
+/// word of eight bytes, and the alignment makes the packet path read them as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct EndpointInfo {
     /// Number of the endpoint on this node, from 1.
     pub id: u32,
@@ -39,6 +46,9 @@ pub struct EndpointInfo {
 }
 
 const _: () = assert!(size_of::<EndpointInfo>() == 64);
+const _: () = assert!(core::mem::offset_of!(EndpointInfo, policy).is_multiple_of(8));
+const _: () =
+    assert!(core::mem::offset_of!(EndpointInfo, flags) == core::mem::offset_of!(EndpointInfo, policy) + 4);
 
 /// Bits of [`EndpointInfo::flags`].
 pub mod flag {
@@ -46,6 +56,8 @@ pub mod flag {
     pub const ENFORCE_INGRESS: u32 = 1;
     /// Packets from the workload need an allowing row; without this bit everything may go out.
     pub const ENFORCE_EGRESS: u32 = 2;
+    /// Either of the above.
+    pub const ENFORCE: u32 = ENFORCE_INGRESS | ENFORCE_EGRESS;
     /// Packets that policy refuses at layers 3 and 4 are reported and let through.
     pub const AUDIT: u32 = 4;
 }

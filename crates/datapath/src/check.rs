@@ -10,8 +10,9 @@ use abi::DropReason;
 use abi::address::AddressInfo;
 use abi::conntrack::{ConnInfo, flag};
 use abi::endpoint;
+use abi::identity;
 use abi::mark;
-use abi::policy::{Direction, action};
+use abi::policy::{Direction, VerdictInfo, action};
 
 /// Leave to deliver one packet; only this module grants it.
 ///
@@ -20,12 +21,14 @@ use abi::policy::{Direction, action};
 #[must_use]
 pub(crate) struct Permit(());
 
-/// What the workload's policy is asked about.
+/// What the policy of a workload, or of the node itself, is asked about.
 pub(crate) struct Subject<'a> {
     /// The address at the other end.
     pub(crate) peer: &'a AddressInfo,
-    /// The packet's way through the workload's door.
+    /// The packet's way through the door of whoever is asked.
     pub(crate) direction: Direction,
+    /// Whether another door has sent the packet to the proxy.
+    pub(crate) proxied: bool,
 }
 
 /// Checks one packet, of a known flow or a new one, and remembers what it did.
@@ -105,8 +108,8 @@ fn pass(
             row.l7 = ruling.l7;
         }
     }
-    if seen.from_proxy && conntrack::opener(row) == Direction::Ingress {
-        // The proxy speaks to the workload in the opener's name: the answers are the proxy's.
+    if subject.proxied || (seen.from_proxy && conntrack::opener(row) == Direction::Ingress) {
+        // The proxy speaks to the workload, or to the node, in the opener's name: the answers are the proxy's.
         row.flags |= flag::PROXIED;
     }
     if trace.is_translated() && row.flags & flag::TRANSLATED == 0 {
@@ -163,8 +166,8 @@ fn rule(
     trace.ruling = Some(verdict);
     let refusal = match verdict.action {
         action::ALLOW => return Ok(()),
-        action::REDIRECT if trace.flow.protocol == TCP => return Ok(()),
-        action::REDIRECT => return Err(DropReason::ProxyUnavailable),
+        action::REDIRECT if has_proxy(trace) => return Ok(()),
+        action::REDIRECT => DropReason::ProxyUnavailable,
         _ if verdict.rule == 0 => DropReason::PolicyDefaultDeny,
         _ => DropReason::PolicyDeny,
     };
@@ -172,7 +175,14 @@ fn rule(
         return Err(refusal);
     }
     trace.audit = Some(refusal);
+    trace.ruling = Some(VerdictInfo { action: action::ALLOW, l7: 0, ..verdict });
     Ok(())
+}
+
+/// Whether the proxy speaks for the packet's flow: it speaks TCP, and not in the node's own name.
+#[inline(always)]
+fn has_proxy(trace: &Trace) -> bool {
+    trace.flow.protocol == TCP && trace.endpoint.identity != identity::HOST
 }
 
 /// Whether the row was allowed under what holds now.
@@ -190,9 +200,10 @@ fn is_tracked(flow: &Flow) -> bool {
 /// Whether a segment belongs to a TCP connection that should be known but is not.
 ///
 /// Taking it for a new one would let whoever speaks first after the row is gone choose whose policy is asked. Where
-/// nothing is enforced there is nothing to get round, and connections older than the agent live on.
+/// nothing is enforced, or refusals are only reported, there is nothing to get round, and older connections live on.
 #[inline(always)]
 fn is_midstream(trace: &Trace) -> bool {
-    const ANY: u32 = endpoint::flag::ENFORCE_INGRESS | endpoint::flag::ENFORCE_EGRESS;
-    trace.flow.protocol == TCP && !trace.flow.opens() && trace.endpoint.flags & ANY != 0
+    use endpoint::flag::{AUDIT, ENFORCE};
+    let flags = trace.endpoint.flags;
+    trace.flow.protocol == TCP && !trace.flow.opens() && flags & ENFORCE != 0 && flags & AUDIT == 0
 }

@@ -4,10 +4,10 @@ use crate::check::{self, Subject};
 use crate::packet::Packet;
 use crate::parse::Kind;
 use crate::report::{Trace, converge};
-use crate::{Delivery, Maps, deliver, fragment, neighbour, parse, service, workload};
+use crate::{Delivery, Maps, deliver, fragment, host, neighbour, parse, service, workload};
 use abi::address::AddressKey;
 use abi::policy::Direction;
-use abi::{DropReason, mark};
+use abi::{DropReason, identity, mark};
 
 /// Judges a packet that the workload behind the packet's interface sent.
 #[inline(always)]
@@ -20,6 +20,11 @@ pub fn from_workload(
     trace.refusal = judge(packet, maps, trace).err();
     let trace = converge(trace);
     trace.report(packet, maps);
+    let trace = converge(trace);
+    if trace.refusal.is_none() && trace.peer_identity == identity::HOST {
+        host::receive(packet, maps, trace);
+    }
+    let trace = converge(trace);
     trace.verdict()
 }
 
@@ -46,7 +51,7 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Resul
 
     let peer = maps.address(&AddressKey::host(trace.flow.destination)).ok_or(DropReason::MapMissing)?;
     trace.peer_identity = peer.identity;
-    let subject = Subject { peer, direction: Direction::Egress };
+    let subject = Subject { peer, direction: Direction::Egress, proxied: false };
     let permit = check::check(packet, maps, &subject, trace)?;
     let trace = converge(trace);
     deliver::onward(packet, trace, peer, permit)

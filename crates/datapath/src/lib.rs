@@ -1,6 +1,7 @@
 //! The packet path: what is decided about a packet, written once for the kernel and for user space.
 //!
-//! Each hook is a story of a few calls ([`from_workload`], [`to_workload`], [`to_proxy`]) over two small traits:
+//! Each hook is a story of a few calls ([`from_workload`], [`to_workload`], [`from_outside`], [`to_outside`],
+//! [`to_proxy`]) over two small traits:
 //! [`Packet`], the bytes and marks of one packet, and [`Maps`], the rows. `programs` compiles the stories for the
 //! kernel; [`native`] runs them over maps in memory, for tests and for `nexin test`.
 //!
@@ -13,7 +14,9 @@ mod checksum;
 mod conntrack;
 mod deliver;
 mod fragment;
+mod from_outside;
 mod from_workload;
+mod host;
 mod maps;
 mod neighbour;
 mod packet;
@@ -22,6 +25,7 @@ pub mod policy;
 mod related;
 mod report;
 mod service;
+mod to_outside;
 mod to_proxy;
 mod to_workload;
 mod translate;
@@ -33,9 +37,11 @@ pub mod craft;
 pub mod native;
 
 pub use deliver::Delivery;
+pub use from_outside::from_outside;
 pub use from_workload::from_workload;
 pub use maps::Maps;
 pub use packet::{Covers, MAX_OFFSET, Packet};
 pub use report::Trace;
+pub use to_outside::to_outside;
 pub use to_proxy::{SocketState, SocketTuple, Sockets, to_proxy};
 pub use to_workload::to_workload;

@@ -93,8 +93,8 @@ pub(crate) fn answer(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), 
     Ok(())
 }
 
-/// Whether the packet is neighbour discovery that the workload hears from the other end of its link: the hop limit
-/// shows that no router sent it on, and listener messages go to groups that none would send on.
+/// Whether the packet is neighbour discovery between the ends of a link: the hop limit shows that no router sent it
+/// on, and listener messages go to groups that none would send on.
 #[inline(always)]
 pub(crate) fn is_heard(flow: &Flow) -> bool {
     if flow.protocol != ICMP6 {
@@ -141,8 +141,9 @@ fn turn_round(packet: &mut impl Packet, endpoint: &EndpointInfo) -> Result<(), D
     packet.write(0, [a, b, c, d, e, f, g, h, i, j, k, l])
 }
 
+/// Whether an address is good on its link alone.
 #[inline(always)]
-fn is_link_local(address: &Address) -> bool {
+pub(crate) fn is_link_local(address: &Address) -> bool {
     address.0[0] == 0xfe && address.0[1] & 0xc0 == 0x80
 }
 

@@ -124,6 +124,12 @@ pub(crate) fn kind(packet: &impl Packet) -> Result<Kind, DropReason> {
     if packet.is_tagged() {
         return Err(DropReason::UnsupportedProtocol);
     }
+    kind_on_any_vlan(packet)
+}
+
+/// The same where frames may carry one VLAN tag, which the kernel keeps beside them; another below it is refused.
+#[inline(always)]
+pub(crate) fn kind_on_any_vlan(packet: &impl Packet) -> Result<Kind, DropReason> {
     match packet.read::<2>(12)? {
         [0x08, 0x00] | [0x86, 0xdd] => Ok(Kind::Ip),
         [0x08, 0x06] => Ok(Kind::Arp),
@@ -134,12 +140,24 @@ pub(crate) fn kind(packet: &impl Packet) -> Result<Kind, DropReason> {
 /// Reads the headers of an IP packet into `flow`; the ports of a later fragment are not among them.
 #[inline(always)]
 pub(crate) fn headers(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
+    addresses(packet, flow)?;
+    beyond_addresses(packet, flow)
+}
+
+/// Reads who sends an IP packet to whom, and what is in its first header beside.
+#[inline(always)]
+pub(crate) fn addresses(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
     match packet.read::<2>(12)? {
-        [0x08, 0x00] => header4(packet, flow)?,
-        _ => {
-            header6(packet, flow)?;
-            extensions(packet, flow)?;
-        }
+        [0x08, 0x00] => header4(packet, flow),
+        _ => header6(packet, flow),
+    }
+}
+
+/// Reads the headers that follow the first.
+#[inline(always)]
+pub(crate) fn beyond_addresses(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
+    if !flow.source.is_v4() {
+        extensions(packet, flow)?;
     }
     let flow = converge(flow);
     if flow.fragment != 0 {

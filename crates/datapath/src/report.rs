@@ -27,7 +27,7 @@ pub struct Trace {
     pub(crate) flow: Flow,
     /// What holds for the node, copied before any other row is looked up (see `workload::enter`).
     pub(crate) config: Config,
-    /// The workload whose packet it is, copied too; all zero where it is nobody's.
+    /// The workload or node whose packet it is, copied too; all zero where it is nobody's.
     pub(crate) endpoint: EndpointInfo,
     pub(crate) peer_identity: u32,
     pub(crate) rule: u32,
@@ -78,6 +78,15 @@ impl Trace {
     #[inline(always)]
     pub(crate) fn begin(&mut self, direction: Direction) -> &mut Self {
         *self = Self { direction, ..Self::default() };
+        converge(self)
+    }
+
+    /// Goes on to another door that the packet passes: of that one all is to be found out anew, but not of the packet
+    /// and of what holds for the node.
+    #[inline(always)]
+    pub(crate) fn turn_to(&mut self, direction: Direction, endpoint: &EndpointInfo) -> &mut Self {
+        let Self { flow, config, delivery, .. } = *self;
+        *self = Self { direction, flow, config, endpoint: *endpoint, delivery, ..Self::default() };
         converge(self)
     }
 

@@ -5,10 +5,10 @@ use crate::packet::Packet;
 use crate::parse::Kind;
 use crate::report::{Trace, converge};
 use crate::translate::{self, End};
-use crate::{Delivery, Maps, deliver, fragment, neighbour, parse, related, workload};
-use abi::DropReason;
+use crate::{Delivery, Maps, deliver, fragment, host, neighbour, parse, related, workload};
 use abi::address::AddressKey;
 use abi::policy::Direction;
+use abi::{DropReason, identity};
 
 /// Judges a packet on its way to the workload behind the packet's interface.
 #[inline(always)]
@@ -46,8 +46,12 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Resul
     }
     fragment::settle(maps, &mut trace.flow)?;
     let trace = converge(trace);
+    if peer.identity == identity::HOST {
+        host::send(packet, maps, trace)?;
+    }
+    let trace = converge(trace);
 
-    let subject = Subject { peer, direction: Direction::Ingress };
+    let subject = Subject { peer, direction: Direction::Ingress, proxied: false };
     let permit = check::check(packet, maps, &subject, trace)?;
     let trace = converge(trace);
     translate_back(packet, trace)?;

@@ -15,9 +15,15 @@ use abi::{Address, DropReason, identity};
 pub(crate) fn enter(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
     trace.config = *maps.config().ok_or(DropReason::MapMissing)?;
     let trace = converge(trace);
-    let key = EndpointKey { interface: packet.interface() };
-    trace.endpoint = *maps.endpoint(&key).ok_or(DropReason::UnknownEndpoint)?;
+    trace.endpoint = *behind(packet, maps)?;
     Ok(())
+}
+
+/// The workload behind the packet's interface.
+#[inline(always)]
+pub(crate) fn behind<'a>(packet: &impl Packet, maps: &'a impl Maps) -> Result<&'a EndpointInfo, DropReason> {
+    let key = EndpointKey { interface: packet.interface() };
+    maps.endpoint(&key).ok_or(DropReason::UnknownEndpoint)
 }
 
 /// Whether the address is the workload's own.

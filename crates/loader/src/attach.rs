@@ -86,6 +86,12 @@ impl Loaded {
         self.attach_hooks(interface, &Hook::WORKLOAD)
     }
 
+    /// Attaches the programs that ask the node's own policy to an interface that leads out of the node, in both
+    /// directions or not at all. That they are attached already is fine.
+    pub fn attach_outside(&mut self, interface: u32) -> Result<(), AttachError> {
+        self.attach_hooks(interface, &Hook::OUTSIDE)
+    }
+
     /// Attaches the program that hands packets to the node proxy to the proxy's interface.
     pub fn attach_proxy(&mut self, interface: u32) -> Result<(), AttachError> {
         self.attach_hooks(interface, &[Hook::ToProxy])

@@ -10,21 +10,30 @@ pub enum Hook {
     FromWorkload,
     /// Egress of a workload's host-side interface: what the workload is about to receive.
     ToWorkload,
+    /// Ingress of an interface that leads out of the node: what comes to the node itself.
+    FromOutside,
+    /// Egress of an interface that leads out of the node: what the node itself sends.
+    ToOutside,
     /// Ingress of the proxy's interface: what policy sends to the node proxy.
     ToProxy,
 }
 
 impl Hook {
     /// All hooks.
-    pub const ALL: [Self; 3] = [Self::FromWorkload, Self::ToWorkload, Self::ToProxy];
+    pub const ALL: [Self; 5] =
+        [Self::FromWorkload, Self::ToWorkload, Self::FromOutside, Self::ToOutside, Self::ToProxy];
     /// The hooks of a workload's interface.
     pub const WORKLOAD: [Self; 2] = [Self::FromWorkload, Self::ToWorkload];
+    /// The hooks of an interface that leads out of the node.
+    pub const OUTSIDE: [Self; 2] = [Self::FromOutside, Self::ToOutside];
 
     /// Name of the program, as the object file and `bpf` show it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::FromWorkload => "from_workload",
             Self::ToWorkload => "to_workload",
+            Self::FromOutside => "from_outside",
+            Self::ToOutside => "to_outside",
             Self::ToProxy => "to_proxy",
         }
     }
@@ -36,8 +45,8 @@ impl Hook {
 
     pub(crate) const fn point(self) -> TcxPoint {
         match self {
-            Self::FromWorkload | Self::ToProxy => TcxPoint::Ingress,
-            Self::ToWorkload => TcxPoint::Egress,
+            Self::FromWorkload | Self::FromOutside | Self::ToProxy => TcxPoint::Ingress,
+            Self::ToWorkload | Self::ToOutside => TcxPoint::Egress,
         }
     }
 }

@@ -96,6 +96,8 @@ fn program(hook: Hook) -> loader::Hook {
     match hook {
         Hook::FromWorkload => loader::Hook::FromWorkload,
         Hook::ToWorkload => loader::Hook::ToWorkload,
+        Hook::FromOutside => loader::Hook::FromOutside,
+        Hook::ToOutside => loader::Hook::ToOutside,
         Hook::ToProxy => loader::Hook::ToProxy,
     }
 }

@@ -18,7 +18,7 @@ mod tests;
 
 pub use rows::Tables;
 
-use crate::{Delivery, SocketState, Trace, from_workload, to_proxy, to_workload};
+use crate::{Delivery, SocketState, Trace, from_outside, from_workload, to_outside, to_proxy, to_workload};
 use abi::DropReason;
 use abi::event::FlowEvent;
 use frame::Frame;
@@ -30,6 +30,10 @@ pub enum Hook {
     FromWorkload,
     /// Egress of the host-side interface of a workload: what the workload is sent.
     ToWorkload,
+    /// Ingress of an interface that leads out of the node: what comes to the node itself.
+    FromOutside,
+    /// Egress of an interface that leads out of the node: what the node itself sends.
+    ToOutside,
     /// Ingress of the node proxy's interface.
     ToProxy,
 }
@@ -80,6 +84,8 @@ impl Tables {
         let verdict = match hook {
             Hook::FromWorkload => from_workload(&mut frame, self, trace),
             Hook::ToWorkload => to_workload(&mut frame, self, trace),
+            Hook::FromOutside => from_outside(&mut frame, self, trace),
+            Hook::ToOutside => to_outside(&mut frame, self, trace),
             Hook::ToProxy => to_proxy(&mut frame, self, trace),
         };
         Outcome { verdict, mark: frame.mark, frame: frame.bytes, events: self.take_events() }

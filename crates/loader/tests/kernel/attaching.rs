@@ -199,3 +199,21 @@ fn a_pin_directory_elsewhere_is_refused() {
     let error = Loaded::open(options).unwrap_err();
     assert!(matches!(error, OpenError::Pin(PinError::Elsewhere(_))), "{error}");
 }
+
+#[test]
+fn the_way_out_of_the_node_has_a_program_in_each_direction_until_it_is_detached() {
+    if !possible() {
+        return;
+    }
+    for mode in [Mode::Automatic, Mode::Clsact] {
+        let (interface, pins) = (interface(), Pins::new());
+        let options = Options { mode, ..pins.options() };
+        Loaded::open(options.clone()).unwrap().attach_outside(interface).unwrap();
+        let mut loaded = Loaded::open(options).unwrap();
+        let attached: Vec<_> = loaded.attached().collect();
+        assert_eq!(attached, [(interface, Hook::FromOutside), (interface, Hook::ToOutside)], "{mode:?}");
+        assert_eq!(points(interface).len(), 2, "{mode:?}");
+        loaded.detach(interface).unwrap();
+        assert_eq!(points(interface), [], "{mode:?}");
+    }
+}

@@ -3,5 +3,6 @@
 mod attaching;
 mod ground;
 mod maps;
+mod node;
 mod running;
 mod verified;

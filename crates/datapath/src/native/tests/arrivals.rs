@@ -3,15 +3,6 @@
 use super::*;
 use abi::mark;
 
-/// An interface of the node that is no workload's.
-const OUTSIDE: u32 = 5;
-
-/// Makes an address the node's own.
-fn host(node: &mut Node, address: IpAddr) {
-    let info = AddressInfo { identity: identity::HOST, peer: identity::HOST, ..AddressInfo::default() };
-    node.put(Row::Address(AddressKey::host(address.into()), info));
-}
-
 #[test]
 fn no_one_outside_speaks_in_a_workloads_name() {
     each_family(|family| {
@@ -33,7 +24,7 @@ fn no_one_outside_speaks_in_a_workloads_name() {
 fn no_one_outside_speaks_in_the_nodes_name() {
     each_family(|family| {
         let mut node = Node::new(family);
-        host(&mut node, family.other);
+        node.own(family.other);
         let frame = craft::tcp(at(family.other, 4000), at(family.server, 80)).frame();
         for ingress in [OUTSIDE, CLIENT.interface] {
             dropped(&node, &node.forward(ingress, SERVER, &frame), DropReason::InvalidSource);

@@ -1,9 +1,11 @@
 //! Stories of packets: two workloads on one node, a service, and the world.
 
 mod arrivals;
+mod audit;
 mod drops;
 mod flows;
 mod fragments;
+mod host;
 mod neighbours;
 mod proxied;
 mod related;
@@ -26,6 +28,10 @@ use std::net::{IpAddr, SocketAddr};
 const SECOND: u64 = 1_000_000_000;
 const CLIENT: Workload = Workload { interface: 10, identity: 1000, mac: [2, 0, 0, 0, 10, 1] };
 const SERVER: Workload = Workload { interface: 20, identity: 2000, mac: [2, 0, 0, 0, 20, 1] };
+/// The node itself, whose address is `Family::other` where a test says so (see `Node::own`).
+const NODE: Workload = Workload { interface: 0, identity: identity::HOST, mac: [0; 6] };
+/// An interface of the node that is no workload's.
+const OUTSIDE: u32 = 5;
 const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xaa];
 const PROXY: u32 = 99;
 const RULE: u32 = 77;
@@ -132,6 +138,12 @@ impl Node {
             info.v6 = address.into();
         }
         self.put(Row::Endpoint(EndpointKey { interface: workload.interface }, info));
+    }
+
+    /// Makes an address the node's own.
+    fn own(&mut self, address: IpAddr) {
+        let info = AddressInfo { identity: identity::HOST, peer: identity::HOST, ..AddressInfo::default() };
+        self.put(Row::Address(AddressKey::host(address.into()), info));
     }
 
     /// Rules on what `peer` may do at one port of a policy that has the number of the workload's interface.

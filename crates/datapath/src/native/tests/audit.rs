@@ -1,0 +1,88 @@
+//! Audit mode at every door: what policy refuses passes, is remembered, and is reported with the rule that refuses.
+
+use super::*;
+use crate::craft::flag::{ACK, SYN};
+use abi::event::{self, Verdict};
+
+const AUDITED: u32 = BOTH | flag::AUDIT;
+
+/// Asserts that a packet passed though policy refused it, for this reason, by this rule.
+fn audited(outcome: &Outcome, reason: DropReason, rule: u32) {
+    assert!(outcome.verdict.is_ok(), "{outcome:?}");
+    let told: Vec<_> = outcome.events.iter().map(|event| (event.verdict, event.reason, event.rule)).collect();
+    assert_eq!(told, [(Verdict::Audit as u8, reason as u8, rule)]);
+}
+
+#[test]
+fn a_rule_that_denies_is_named_and_the_packet_counts_as_forwarded() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.enforce(SERVER, family.server, AUDITED);
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), DENY);
+        let ask = craft::tcp(at(family.client, 4000), at(family.server, 80)).frame();
+        audited(&node.to(SERVER, &ask), DropReason::PolicyDeny, RULE);
+        let [(row, counter)] = node.tables.counters()[..] else { panic!("{:?}", node.tables.counters()) };
+        assert_eq!((row, counter.packets), (event::counter_index(0, Direction::Ingress), 1));
+        assert_eq!(node.connection().rule, RULE);
+    });
+}
+
+#[test]
+fn every_door_lets_pass_what_it_refuses() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.own(family.other);
+        node.enforce(CLIENT, family.client, AUDITED);
+        let to = |address| craft::udp(at(family.client, 4000), at(address, 53)).frame();
+        audited(&node.from(CLIENT, &to(family.server)), DropReason::PolicyDefaultDeny, 0);
+        node.enforce(CLIENT, family.client, 0);
+        node.enforce(NODE, family.other, AUDITED);
+        let own = |peer| craft::udp(at(family.other, 4000), at(peer, 53)).frame();
+        let at_outside = |hook, frame: &[u8]| node.run(hook, OUTSIDE, 0, frame);
+        audited(&at_outside(Hook::ToOutside, &own(family.world)), DropReason::PolicyDefaultDeny, 0);
+        let comes = craft::udp(at(family.world, 4001), at(family.other, 53)).frame();
+        audited(&at_outside(Hook::FromOutside, &comes), DropReason::PolicyDefaultDeny, 0);
+        for two_doors in [node.from(CLIENT, &to(family.other)), node.to(SERVER, &own(family.server))] {
+            let told: Vec<u8> = two_doors.events.iter().map(|event| event.verdict).collect();
+            assert!(told.contains(&(Verdict::Audit as u8)) && told.len() == 2, "{told:?}");
+            assert!(two_doors.verdict.is_ok());
+        }
+    });
+}
+
+#[test]
+fn a_connection_from_before_lives_on() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.enforce(SERVER, family.server, AUDITED);
+        let segment = craft::tcp(at(family.client, 4000), at(family.server, 80)).flags(ACK).frame();
+        audited(&node.to(SERVER, &segment), DropReason::PolicyDefaultDeny, 0);
+        assert_eq!(node.to(SERVER, &segment).events, [], "once is enough");
+    });
+}
+
+#[test]
+fn what_would_need_a_proxy_that_cannot_be_goes_straight() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.enforce(SERVER, family.server, AUDITED);
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (17, 53), PROXIED);
+        let ask = craft::udp(at(family.client, 4000), at(family.server, 53)).frame();
+        let outcome = node.to(SERVER, &ask);
+        audited(&outcome, DropReason::ProxyUnavailable, RULE);
+        assert_eq!(outcome.verdict, Ok(Delivery::Pass));
+    });
+}
+
+#[test]
+fn the_end_of_audit_mode_cuts_what_it_let_through() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.enforce(SERVER, family.server, AUDITED);
+        let ask = craft::tcp(at(family.client, 4000), at(family.server, 80));
+        audited(&node.to(SERVER, &ask.clone().flags(SYN).frame()), DropReason::PolicyDefaultDeny, 0);
+        node.enforce(SERVER, family.server, BOTH);
+        node.configure(Config { epoch: 1, ..Config::default() });
+        dropped(&node, &node.to(SERVER, &ask.flags(ACK).frame()), DropReason::PolicyDefaultDeny);
+    });
+}

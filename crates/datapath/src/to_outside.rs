@@ -1,0 +1,71 @@
+//! Egress of an interface that leads out of the node: judges what the node itself sends.
+
+use crate::check::{self, Subject};
+use crate::packet::Packet;
+use crate::parse::Kind;
+use crate::report::{Trace, converge};
+use crate::{Delivery, Maps, deliver, fragment, host, neighbour, parse};
+use abi::DropReason;
+use abi::address::AddressKey;
+use abi::endpoint::flag;
+use abi::policy::Direction;
+
+/// Judges a packet that goes out, if the node itself sends it and its policy enforces something.
+#[inline(always)]
+pub fn to_outside(
+    packet: &mut impl Packet,
+    maps: &impl Maps,
+    trace: &mut Trace,
+) -> Result<Delivery, DropReason> {
+    let trace = trace.begin(Direction::Egress);
+    trace.refusal = match concerns_node(packet, maps, trace) {
+        Ok(false) => return Ok(Delivery::Pass),
+        Ok(true) => judge(packet, maps, converge(trace)).err(),
+        Err(reason) => Some(reason),
+    };
+    let trace = converge(trace);
+    trace.report(packet, maps);
+    trace.verdict()
+}
+
+/// Takes down the node and who speaks to whom; false where the node's policy is not asked.
+///
+/// What is sent on for others in the node's name (masquerading) may always go, and is remembered for its answers,
+/// which come to the node.
+#[inline(always)]
+fn concerns_node(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<bool, DropReason> {
+    trace.config = *maps.config().ok_or(DropReason::MapMissing)?;
+    let trace = converge(trace);
+    let Some(node) = host::enforced(maps) else { return Ok(false) };
+    trace.endpoint = *node;
+    let trace = converge(trace);
+    if parse::kind_on_any_vlan(packet)? == Kind::Arp {
+        return Ok(false);
+    }
+    parse::addresses(packet, &mut trace.flow)?;
+    let trace = converge(trace);
+    if packet.ingress() == 0 && !host::is_from_proxy(packet) {
+        return Ok(true);
+    }
+    trace.endpoint.flags &= !flag::ENFORCE;
+    host::owns(maps, &trace.flow.source)
+}
+
+#[inline(always)]
+fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
+    parse::beyond_addresses(packet, &mut trace.flow)?;
+    let trace = converge(trace);
+    if neighbour::is_heard(&trace.flow) {
+        return Ok(());
+    }
+    fragment::settle(maps, &mut trace.flow)?;
+    let trace = converge(trace);
+
+    let peer = maps.address(&AddressKey::host(trace.flow.destination)).ok_or(DropReason::MapMissing)?;
+    trace.peer_identity = peer.identity;
+    let subject = Subject { peer, direction: Direction::Egress, proxied: false };
+    let permit = check::check(packet, maps, &subject, trace)?;
+    let trace = converge(trace);
+    deliver::inward(packet, trace, permit);
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The node's own policy in the kernel: what comes to the node, what it sends, and both doors of a workload's packet.
+
+use crate::ground::{loaded, possible};
+use abi::address::{AddressInfo, AddressKey};
+use abi::endpoint::{EndpointInfo, EndpointKey, flag};
+use abi::event::{DropReason, Verdict};
+use abi::policy::{ClassKey, Direction, VerdictInfo, VerdictKey, action};
+use abi::row::{MapOp, Row};
+use abi::{Address, identity};
+use loader::{Action, EventRing, Hook, Loaded};
+
+/// The loopback: test-runs take an interface that is there for the packet's own.
+const DOOR: u32 = 1;
+const WORKLOAD: [u8; 4] = [10, 0, 0, 1];
+const NODE: [u8; 4] = [10, 0, 0, 2];
+const WORLD: [u8; 4] = [198, 51, 100, 7];
+
+/// A TCP segment with SYN.
+fn syn(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00];
+    frame.extend([0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0]);
+    frame.extend([source.0, destination.0].concat());
+    frame.extend([source.1.to_be_bytes(), destination.1.to_be_bytes()].concat());
+    frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
+    frame
+}
+
+fn address(address: [u8; 4], prefix_bits: u32, identity: u32) -> Row {
+    let key = AddressKey { prefix_bits, address: Address::from_v4(address) };
+    Row::Address(key, AddressInfo { identity, peer: identity, ..AddressInfo::default() })
+}
+
+/// A node with one workload, where nothing is enforced but what the flags of the node's own row say.
+fn node(flags: u32) -> Loaded {
+    let loaded = loaded();
+    let own = EndpointInfo { identity: identity::HOST, policy: 9, flags, ..EndpointInfo::default() };
+    let workload =
+        EndpointInfo { id: 1, identity: 256, v4: Address::from_v4(WORKLOAD), ..EndpointInfo::default() };
+    let rows = [
+        address([0; 4], Address::V4_PREFIX_BITS, identity::WORLD),
+        address(WORKLOAD, 128, 256),
+        address(NODE, 128, identity::HOST),
+        Row::Endpoint(EndpointKey { interface: DOOR }, workload),
+        Row::Endpoint(EndpointKey::NODE, own),
+    ];
+    loaded.apply(&rows.map(MapOp::Put)).unwrap();
+    loaded
+}
+
+/// Allows the peer one TCP port, by rule 7 of the node's policy.
+fn allow(loaded: &Loaded, peer: u32, direction: Direction, port: u16) {
+    let class = Row::Class(ClassKey { policy: 9, peer, part: 0 }, peer);
+    let key = VerdictKey {
+        prefix_bits: VerdictKey::ONE_PORT,
+        policy: 9,
+        class: peer,
+        direction: direction as u8,
+        protocol: 6,
+        port: port.to_be_bytes(),
+    };
+    let verdict = Row::Verdict(key, VerdictInfo { action: action::ALLOW, rule: 7, l7: 0 });
+    loaded.apply(&[MapOp::Put(class), MapOp::Put(verdict)]).unwrap();
+}
+
+/// What becomes of a segment, and what is said of it: verdict, reason and rule.
+fn run(loaded: &Loaded, events: &mut EventRing, hook: Hook, frame: &[u8]) -> (Action, Vec<(u8, u8, u32)>) {
+    let action = loaded.test_run(hook, frame, 0, DOOR).unwrap().action;
+    (action, events.map(|event| (event.verdict, event.reason, event.rule)).collect())
+}
+
+const REFUSED: (u8, u8, u32) = (Verdict::Drop as u8, DropReason::PolicyDefaultDeny as u8, 0);
+
+#[test]
+fn the_nodes_policy_is_asked_at_every_door_in_the_kernel() {
+    if !possible() {
+        return;
+    }
+    let loaded = node(flag::ENFORCE);
+    let mut events = loaded.events().unwrap();
+    let doors = [
+        (Hook::FromOutside, syn((WORLD, 4000), (NODE, 22)), identity::WORLD, Direction::Ingress, 22),
+        (Hook::ToOutside, syn((NODE, 4000), (WORLD, 443)), identity::WORLD, Direction::Egress, 443),
+        (Hook::FromWorkload, syn((WORKLOAD, 4000), (NODE, 80)), 256, Direction::Ingress, 80),
+        (Hook::ToWorkload, syn((NODE, 4000), (WORKLOAD, 81)), 256, Direction::Egress, 81),
+    ];
+    for (hook, frame, peer, direction, port) in doors {
+        assert_eq!(run(&loaded, &mut events, hook, &frame), (Action::Drop, vec![REFUSED]), "{hook}");
+        allow(&loaded, peer, direction, port);
+        assert_eq!(run(&loaded, &mut events, hook, &frame), (Action::Pass, vec![]), "{hook}");
+    }
+    let passing = syn((WORLD, 4000), (WORKLOAD, 22));
+    assert_eq!(run(&loaded, &mut events, Hook::FromOutside, &passing), (Action::Pass, vec![]));
+}
+
+#[test]
+fn audit_mode_of_the_node_drops_nothing_in_the_kernel() {
+    if !possible() {
+        return;
+    }
+    let loaded = node(flag::ENFORCE | flag::AUDIT);
+    let mut events = loaded.events().unwrap();
+    let audited = (Verdict::Audit as u8, DropReason::PolicyDefaultDeny as u8, 0);
+    let doors = [
+        (Hook::FromOutside, syn((WORLD, 4000), (NODE, 22))),
+        (Hook::ToOutside, syn((NODE, 4000), (WORLD, 443))),
+        (Hook::FromWorkload, syn((WORKLOAD, 4000), (NODE, 80))),
+        (Hook::ToWorkload, syn((NODE, 4000), (WORKLOAD, 81))),
+    ];
+    for (hook, frame) in doors {
+        assert_eq!(run(&loaded, &mut events, hook, &frame), (Action::Pass, vec![audited]), "{hook}");
+    }
+}
+
+#[test]
+fn a_node_that_no_policy_selects_is_not_asked_in_the_kernel() {
+    if !possible() {
+        return;
+    }
+    let loaded = node(0);
+    let mut events = loaded.events().unwrap();
+    for hook in Hook::OUTSIDE {
+        let run = run(&loaded, &mut events, hook, &syn((WORLD, 4000), (NODE, 22)));
+        assert_eq!(run, (Action::Pass, vec![]), "{hook}");
+    }
+    assert_eq!(loaded.connections().unwrap(), []);
+}
