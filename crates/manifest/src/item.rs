@@ -62,6 +62,11 @@ impl<'a> Item<'a> {
         self.report
     }
 
+    /// The path of the field within its document.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Line and column of the value at a path within this one.
     pub(crate) fn place_of(&self, path: &str) -> Option<(u32, u32)> {
         let node = if path.is_empty() { self.node } else { self.node.at(path)? };
@@ -90,6 +95,11 @@ impl<'a> Item<'a> {
             }
             _ => self.mismatch("text"),
         }
+    }
+
+    /// Reports what is no text, where nobody needs it.
+    pub(crate) fn check_text(&self) {
+        self.text();
     }
 
     /// A whole number within a range.

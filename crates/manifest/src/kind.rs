@@ -5,6 +5,7 @@ use crate::document::Header;
 use crate::item::Fields;
 use crate::kubernetes::{endpoints, network_policy, node, service, workload};
 use crate::object::{Namespace, Object};
+use crate::tiered;
 use policy::rule::Kind;
 
 /// A kind.
@@ -20,6 +21,9 @@ pub(crate) struct Known {
 
 type Read = for<'a> fn(Fields<'a>, Header<'a>) -> Option<Object>;
 
+const CLUSTER_POLICY: &str = "policy.networking.k8s.io/v1alpha2";
+const ADMIN_POLICY: &str = "policy.networking.k8s.io/v1alpha1";
+
 /// Kinds that are read.
 pub(crate) const KINDS: &[Known] = &[
     namespaced("cilium.io/v2", "CiliumNetworkPolicy", |fields, header| {
@@ -32,6 +36,15 @@ pub(crate) const KINDS: &[Known] = &[
     clusterwide("cilium.io/v2alpha1", "CiliumCIDRGroup", cidr_group_object),
     namespaced("networking.k8s.io/v1", "NetworkPolicy", |fields, header| {
         network_policy::policy(fields, header).map(Object::Policy)
+    }),
+    clusterwide(CLUSTER_POLICY, "ClusterNetworkPolicy", |fields, header| {
+        tiered::cluster(fields, header).map(Object::Policy)
+    }),
+    clusterwide(ADMIN_POLICY, "AdminNetworkPolicy", |fields, header| {
+        tiered::admin(fields, header).map(Object::Policy)
+    }),
+    clusterwide(ADMIN_POLICY, "BaselineAdminNetworkPolicy", |fields, header| {
+        tiered::baseline(fields, header).map(Object::Policy)
     }),
     clusterwide("v1", "Namespace", |fields, header| namespace(fields, header).map(Object::Namespace)),
     clusterwide("v1", "Node", |fields, header| node::node(fields, header).map(Object::Node)),
@@ -51,9 +64,6 @@ pub(crate) const KINDS: &[Known] = &[
 
 /// Kinds that bear on policy and are not read yet.
 pub(crate) const LATER: &[&str] = &[
-    "ClusterNetworkPolicy",
-    "AdminNetworkPolicy",
-    "BaselineAdminNetworkPolicy",
     "CiliumEgressGatewayPolicy",
     "CiliumEnvoyConfig",
     "CiliumClusterwideEnvoyConfig",

@@ -9,6 +9,7 @@ mod cidr;
 mod cilium;
 mod diagnostic;
 mod document;
+mod domain;
 mod icmp;
 mod item;
 mod kind;
@@ -22,6 +23,7 @@ mod places;
 mod report;
 mod selector;
 pub mod test;
+mod tiered;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};

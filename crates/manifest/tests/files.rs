@@ -87,12 +87,17 @@ fn what_is_not_supported_is_the_outcome_of_its_document_alone() {
              spec: {{endpointSelector: {{}}, egress: [{egress}]}}}}\n"
         )
     };
-    let text = document("one", "{toFQDNs: []}") + &document("two", "{toEntities: [world]}");
+    let text = document("one", "{toEntities: [all], authentication: {mode: required}}")
+        + &document("two", "{toEntities: [world]}");
     let tests = manifest::test::parse("t.yaml", &text, &mut |_| unreachable!()).expect("nothing is wrong");
     let [one, two] = &tests.documents[..] else { panic!("{tests:?}") };
-    let findings = one.test.as_ref().expect_err("toFQDNs");
+    let findings = one.test.as_ref().expect_err("authentication");
     assert!(lines(findings).starts_with("t.yaml:7:"), "{}", lines(findings));
-    assert!(lines(findings).ends_with("toFQDNs: `toFQDNs` is not supported yet"), "{}", lines(findings));
+    assert!(
+        lines(findings).ends_with("authentication: authentication \"required\" is not supported yet"),
+        "{}",
+        lines(findings)
+    );
     assert!(two.test.is_ok());
 }
 

@@ -1,11 +1,26 @@
 //! What policies mean: each line of `meaning.txt` is a `spec`, the indented lines under it are what it is read as.
 
 use manifest::{Object, Policy};
-use policy::rule::{Action, CidrReach, Direction, Peer, Peers, Port, Rule, Traffic, TrafficMatch};
+use policy::rule::{
+    Action, CidrReach, Direction, Peer, Peers, Port, Rule, Subject, Tier, Traffic, TrafficMatch,
+};
 
-const HEADS: [(&str, &str); 3] = [
+const HEADS: [(&str, &str); 6] = [
     ("cnp ", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p, namespace: x}\n"),
     ("ccnp ", "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\nmetadata: {name: p}\n"),
+    (
+        "cluster ",
+        "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: p}\n",
+    ),
+    (
+        "admin ",
+        "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {name: p}\n",
+    ),
+    (
+        "baseline ",
+        "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: BaselineAdminNetworkPolicy\n\
+         metadata: {name: default}\n",
+    ),
     ("knp ", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: x}\n"),
 ];
 
@@ -41,14 +56,25 @@ fn told(policy: &Policy) -> String {
             (false, true) => "egress closed",
             (false, false) => "open",
         };
-        told.push_str(&format!("  {}: {denied}\n", spec.subject.selector()));
+        let nodes = if matches!(spec.subject, Subject::Nodes(_)) { "nodes " } else { "" };
+        let tier = if spec.tier == Tier::Normal { String::new() } else { format!(", {:?}", spec.tier) };
+        let log = spec.log.as_ref().map(|log| format!(", logged {log:?}")).unwrap_or_default();
+        told.push_str(&format!("  {nodes}{}: {denied}{tier}{log}\n", spec.subject.selector()));
         spec.rules.iter().for_each(|one| told.push_str(&format!("  {}\n", rule(one))));
     }
     told
 }
 
 fn rule(rule: &Rule) -> String {
-    let action = if rule.action == Action::Deny { "deny" } else { "allow" };
+    let action = match rule.action {
+        Action::Allow => "allow",
+        Action::Deny => "deny",
+        Action::Pass => "pass",
+    };
+    let order = match rule.priority {
+        Rule::USUAL_PRIORITY => String::new(),
+        other => format!(" (order {}.{})", other >> 16, other & 0xffff),
+    };
     let peers = match &rule.peers {
         Peers::Any => "anyone".to_owned(),
         Peers::Of(peers) if peers.is_empty() => "nobody".to_owned(),
@@ -60,7 +86,7 @@ fn rule(rule: &Rule) -> String {
         Traffic::Of(matches) => matches.iter().map(traffic).collect::<Vec<_>>().join(", "),
     };
     let word = if rule.direction == Direction::Ingress { "from" } else { "to" };
-    format!("{}: {action} {word} {peers}: {traffic}", rule.place)
+    format!("{}{order}: {action} {word} {peers}: {traffic}", rule.place)
 }
 
 fn peer(peer: &Peer) -> String {

@@ -5,6 +5,12 @@ use std::io;
 
 const CILIUM: &str =
     "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p}\nspec: {CASE}\n";
+const CLUSTERWIDE: &str =
+    "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\nmetadata: {name: p}\nspec: {CASE}\n";
+const CLUSTER_POLICY: &str = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\n\
+    metadata: {name: p}\nspec: {CASE}\n";
+const ADMIN_POLICY: &str = "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\n\
+    metadata: {name: p}\nspec: {CASE}\n";
 const NETWORK_POLICY: &str =
     "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {CASE}\n";
 const POLICY_TEST: &str = "apiVersion: nexin.io/v1alpha1\nkind: PolicyTest\nmetadata: {name: p}\nspec: \
@@ -17,6 +23,32 @@ const WRONG: &str = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetada
 #[test]
 fn of_cilium_network_policies() {
     check(include_str!("messages/cilium.txt"), |case| of_manifest(&CILIUM.replace("CASE", case)));
+}
+
+#[test]
+fn of_clusterwide_policies() {
+    check(include_str!("messages/clusterwide.txt"), |case| of_manifest(&CLUSTERWIDE.replace("CASE", case)));
+}
+
+#[test]
+fn of_cluster_network_policies() {
+    check(include_str!("messages/cluster_policy.txt"), |case| {
+        of_manifest(
+            &CLUSTER_POLICY.replace(
+                "CASE",
+                &case.replace("HEAD", "tier: Admin, priority: 1, subject: {namespaces: {}}"),
+            ),
+        )
+    });
+}
+
+#[test]
+fn of_admin_network_policies() {
+    check(include_str!("messages/admin_policy.txt"), |case| {
+        of_manifest(
+            &ADMIN_POLICY.replace("CASE", &case.replace("HEAD", "priority: 1, subject: {namespaces: {}}")),
+        )
+    });
 }
 
 #[test]

@@ -1,38 +1,20 @@
-//! The HTTP rules of an entry of `toPorts`.
+//! Rules for HTTP requests.
 
+use super::proxied;
 use crate::item::{Fields, Item, Nulls};
 use crate::name;
-use policy::rule::{Direction, HeaderRule, HttpRule};
+use policy::rule::{HeaderRule, HttpRule};
 
 /// What to do with a request whose header field does not match; nothing of it is supported yet.
 const MISMATCH: &[(&str, ())] = &[("LOG", ()), ("ADD", ()), ("DELETE", ()), ("REPLACE", ())];
 
-/// Reads `rules`; none where it holds no HTTP rules.
-pub(super) fn rules(item: &Item<'_>, direction: Direction) -> Option<Vec<HttpRule>> {
-    let mut fields = item.fields(Nulls::Refused)?;
-    let http = fields.take("http");
-    let others = ["dns", "kafka", "l7proto"].map(|name| (name, fields.take(name)));
-    fields.not_supported(&["l7"]);
-    fields.finish();
-    let given = usize::from(http.is_some()) + others.iter().filter(|(_, item)| item.is_some()).count();
-    if given > 1 {
-        item.error("has rules for several protocols; write an entry of `toPorts` for each");
-    }
-    for (name, other) in others {
-        match other {
-            Some(other) if name == "dns" && direction == Direction::Ingress => {
-                other.error("DNS rules hold on egress only; move them to an egress rule");
-            }
-            Some(other) => other.not_supported(format_args!("`{name}`")),
-            None => {}
-        }
-    }
-    let http = http?;
-    let items = http.list();
+/// Reads the list of rules.
+pub(super) fn rules(item: &Item<'_>) -> Vec<HttpRule> {
+    let items = item.list();
     if items.is_empty() {
-        http.error("an empty list says nothing of requests; list a rule, or leave `rules` out to allow all");
+        item.error("an empty list says nothing of requests; list a rule, or leave `rules` out to allow all");
     }
-    Some(items.iter().filter_map(rule).collect())
+    items.iter().filter_map(rule).collect()
 }
 
 fn rule(item: &Item<'_>) -> Option<HttpRule> {
@@ -73,8 +55,12 @@ fn header(item: &Item<'_>) -> Option<HeaderRule> {
 fn header_match(item: &Item<'_>) -> Option<HeaderRule> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (name, value, mismatch) = (fields.require("name"), fields.take("value"), fields.take("mismatch"));
-    fields.not_supported(&["secret"]);
+    let secret = fields.take("secret");
     fields.finish();
+    if let Some(secret) = secret {
+        proxied::secret(&secret);
+        secret.not_supported("`secret`");
+    }
     if let Some(mismatch) = mismatch
         && mismatch.one_of("mismatch action", MISMATCH).is_some()
     {

@@ -1,16 +1,24 @@
 //! CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy, of today and in the form of 2017.
 
 pub(crate) mod cidr_group;
+mod conflicts;
 mod http;
 mod peers;
 mod ports;
+mod proxied;
+mod requests;
 mod rules;
 mod scope;
+mod services;
 
 use crate::document::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::order::Order;
+use conflicts::Demand;
+use identity::Selector;
 use policy::rule::{Kind, Policy, PolicyId, Spec, Subject, Tier};
+use scope::Scope;
+use std::sync::Arc;
 
 /// Reads what stands beside the header of a policy: `spec`, `specs`, `status` and, in 2017, `description`.
 pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> Option<Policy> {
@@ -29,51 +37,69 @@ pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> 
     let one = spec.iter().map(|item| (item.clone(), "spec".to_owned()));
     let many = specs.iter().flat_map(Item::list).enumerate();
     let many = many.map(|(index, item)| (item, format!("specs[{index}]")));
+    let mut demands = Vec::new();
     let specs = one.chain(many).filter_map(|(item, place)| {
-        let mut spec = self::spec(&item, &place, namespace.as_deref())?;
+        let (mut spec, asked) = self::spec(&item, &place, namespace.as_deref())?;
+        demands.extend(asked);
         spec.tier = order.tier;
         spec.rules.iter_mut().for_each(|rule| rule.priority = order.priority);
         Some(spec)
     });
     let specs = specs.collect();
+    conflicts::report(&demands);
     Some(Policy { id: PolicyId { kind, namespace, name: header.name? }, specs })
 }
 
-/// Reads one `spec`; `place` is what its rules call it.
-fn spec(item: &Item<'_>, place: &str, namespace: Option<&str>) -> Option<Spec> {
+/// Reads one `spec`, and what it asks of whoever serves connections; `place` is what its rules call it.
+fn spec<'a>(item: &Item<'a>, place: &str, namespace: Option<&str>) -> Option<(Spec, Vec<Demand<'a>>)> {
     let mark = item.report().mark();
     let mut fields = item.fields(Nulls::Refused)?;
-    let (endpoints, nodes) = (fields.take("endpointSelector"), fields.take("nodeSelector"));
-    match (&endpoints, &nodes) {
-        (Some(_), Some(nodes)) => nodes.error("`endpointSelector` is there too; keep one of the two"),
-        (None, Some(nodes)) if namespace.is_some() => {
-            nodes.error("a policy of a namespace is not about nodes; use a CiliumClusterwideNetworkPolicy");
-        }
-        (None, Some(nodes)) => nodes.not_supported("`nodeSelector`"),
-        (None, None) => item.error("`endpointSelector` is missing; write `{}` for every workload"),
-        (Some(_), None) => {}
-    }
-    let (subject, scope) = match endpoints {
-        Some(endpoints) => scope::subject(&endpoints, namespace),
-        None => Default::default(),
-    };
+    let (subject, scope) = subject(&mut fields, namespace);
     let default_deny = fields.take("enableDefaultDeny");
-    let sections = rules::sections(&mut fields, place, &scope);
-    metadata(&mut fields);
+    let sections = rules::sections(&mut fields, place, subject.selector(), &scope);
+    let log = metadata(&mut fields);
     fields.finish();
     let is_clean = item.report().is_clean_since(mark);
     if is_clean && !sections.has_ingress && !sections.has_egress {
         item.error("there is no rule; give at least one of `ingress`, `ingressDeny`, `egress`, `egressDeny`");
     }
+    let asks_requests = sections.demands.iter().find(|demand| demand.asks.requests.is_some());
+    if let (Subject::Nodes(_), Some(demand)) = (&subject, asks_requests) {
+        demand.item.not_supported("a rule for requests in a policy about nodes");
+    }
     let (ingress, egress) = default_deny.map(|item| enable_default_deny(&item)).unwrap_or_default();
-    Some(Spec {
-        subject: Subject::Workloads(subject),
+    let spec = Spec {
+        subject,
         tier: Tier::Normal,
-        log: None,
+        log,
         default_deny_ingress: sections.has_ingress && ingress.unwrap_or(true),
         default_deny_egress: sections.has_egress && egress.unwrap_or(true),
         rules: sections.rules,
-    })
+    };
+    Some((spec, sections.demands))
+}
+
+/// Reads `endpointSelector` or `nodeSelector`.
+fn subject(fields: &mut Fields<'_>, namespace: Option<&str>) -> (Subject, Scope) {
+    let (endpoints, nodes) = (fields.take("endpointSelector"), fields.take("nodeSelector"));
+    match (endpoints, nodes) {
+        (Some(endpoints), None) => {
+            let (selector, scope) = scope::subject(&endpoints, namespace);
+            return (Subject::Workloads(selector), scope);
+        }
+        (None, Some(nodes)) if namespace.is_none() => {
+            return (Subject::Nodes(scope::nodes(&nodes)), Scope::Workloads);
+        }
+        (None, Some(nodes)) => {
+            nodes.error("a policy of a namespace is not about nodes; use a CiliumClusterwideNetworkPolicy");
+        }
+        (Some(_), Some(nodes)) => nodes.error("`endpointSelector` is there too; keep one of the two"),
+        (None, None) => {
+            fields.item().error("`endpointSelector` is missing; write `{}` for every workload");
+        }
+    }
+    let scope = namespace.map_or(Scope::Workloads, |own| Scope::Namespace(own.to_owned()));
+    (Subject::Workloads(Selector::default()), scope)
 }
 
 /// Reads `enableDefaultDeny: {ingress, egress}`. It cannot ask for what a direction without rules does not do.
@@ -84,26 +110,25 @@ fn enable_default_deny(item: &Item<'_>) -> (Option<bool>, Option<bool>) {
     (ingress.and_then(|item| item.boolean()), egress.and_then(|item| item.boolean()))
 }
 
-/// Reads what a spec says about itself and what decides nothing.
-fn metadata(fields: &mut Fields<'_>) {
+/// Reads what a spec says about itself: what flows carry is given back, the rest decides nothing.
+fn metadata(fields: &mut Fields<'_>) -> Option<Arc<str>> {
     if let Some(item) = fields.take("description") {
         item.text();
     }
     for label in fields.take("labels").iter().flat_map(Item::list) {
         if let Some(mut fields) = label.fields(Nulls::Refused) {
-            fields.require("key");
-            fields.ignore(&["value", "source"]);
+            let texts = [fields.require("key"), fields.take("value"), fields.take("source")];
             fields.finish();
+            texts.iter().flatten().for_each(Item::check_text);
         }
     }
-    let Some(item) = fields.take("log") else { return };
-    let Some(mut fields) = item.fields(Nulls::Refused) else { return };
-    if let Some(value) = fields.require("value") {
-        let text = value.text().unwrap_or_default();
-        if text.chars().count() > 32 || text.chars().any(char::is_control) {
-            value.error("must be at most 32 printable characters");
-        }
-        value.warn("flows do not carry it yet");
-    }
+    let mut fields = fields.take("log")?.fields(Nulls::Refused)?;
+    let value = fields.require("value");
     fields.finish();
+    let value = value?;
+    let text = value.text()?;
+    if text.chars().count() > 32 || text.chars().any(char::is_control) {
+        value.error("must be at most 32 printable characters");
+    }
+    Some(text.into())
 }

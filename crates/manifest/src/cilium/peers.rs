@@ -1,40 +1,45 @@
-//! The peers of a rule: by labels, by address, or by kind.
+//! The peers of a rule, in one of the ways in which a rule may name them.
 
 use super::rules::Section;
 use super::scope::{self, Scope};
-use crate::cidr;
+use super::services;
 use crate::item::{Fields, Item, Nulls};
-use policy::rule::{Action, CidrReach, Direction, Entity, Peer};
+use crate::selector::{Keys, Written};
+use crate::{cidr, domain, name};
+use policy::rule::{Action, CidrReach, Direction, Entity, GroupRef, Peer};
 
-/// What the fields that name peers are called.
-#[derive(Clone, Copy, Debug)]
-struct PeerNames {
-    endpoints: &'static str,
-    entities: &'static str,
-    cidr: &'static str,
-    cidr_set: &'static str,
-    requires: &'static str,
-    /// Not supported yet.
-    later: &'static [&'static str],
+/// The ways to name peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Endpoints,
+    Entities,
+    Cidr,
+    CidrSet,
+    Nodes,
+    Groups,
+    Services,
+    DomainNames,
 }
 
-const FROM: PeerNames = PeerNames {
-    endpoints: "fromEndpoints",
-    entities: "fromEntities",
-    cidr: "fromCIDR",
-    cidr_set: "fromCIDRSet",
-    requires: "fromRequires",
-    later: &["fromNodes", "fromGroups"],
-};
+const FROM: &[(&str, Way)] = &[
+    ("fromEndpoints", Way::Endpoints),
+    ("fromEntities", Way::Entities),
+    ("fromCIDR", Way::Cidr),
+    ("fromCIDRSet", Way::CidrSet),
+    ("fromNodes", Way::Nodes),
+    ("fromGroups", Way::Groups),
+];
 
-const TO: PeerNames = PeerNames {
-    endpoints: "toEndpoints",
-    entities: "toEntities",
-    cidr: "toCIDR",
-    cidr_set: "toCIDRSet",
-    requires: "toRequires",
-    later: &["toNodes", "toGroups", "toServices"],
-};
+const TO: &[(&str, Way)] = &[
+    ("toEndpoints", Way::Endpoints),
+    ("toEntities", Way::Entities),
+    ("toCIDR", Way::Cidr),
+    ("toCIDRSet", Way::CidrSet),
+    ("toNodes", Way::Nodes),
+    ("toGroups", Way::Groups),
+    ("toServices", Way::Services),
+    ("toFQDNs", Way::DomainNames),
+];
 
 const ENTITIES: &[(&str, Entity)] = &[
     ("all", Entity::All),
@@ -56,67 +61,89 @@ const ENTITIES: &[(&str, Entity)] = &[
 
 /// Reads the peers; none where no field names any. An empty list selects nobody, whatever stands beside it.
 pub(super) fn read(fields: &mut Fields<'_>, section: Section, scope: &Scope) -> Option<Vec<Peer>> {
-    let names = if section.direction == Direction::Ingress { FROM } else { TO };
-    let mut members: Vec<(&str, Item<'_>, Vec<Item<'_>>)> = Vec::new();
-    for name in [names.endpoints, names.entities, names.cidr, names.cidr_set] {
-        if let Some(item) = fields.take(name) {
-            let items = item.list();
-            members.push((name, item, items));
-        }
-    }
-    if let Some(requires) = fields.take(names.requires)
+    let (ways, requires) = match section.direction {
+        Direction::Ingress => (FROM, "fromRequires"),
+        Direction::Egress => (TO, "toRequires"),
+    };
+    let given = ways.iter().filter_map(|(name, way)| {
+        let item = fields.take(name)?;
+        let items = item.list();
+        Some((*name, *way, item, items))
+    });
+    let given: Vec<_> = given.collect();
+    if let Some(requires) = fields.take(requires)
         && !requires.list().is_empty()
     {
         requires.error("is gone from the language; say it in the selectors of the peers");
     }
-    fields.not_supported(names.later);
-    domain_names(fields, section);
-    let mut filled = members.iter().filter(|(_, _, items)| !items.is_empty());
-    if let (Some((first, ..)), Some((_, second, _))) = (filled.next(), filled.next()) {
+    for (.., item, _) in given.iter().filter(|(_, way, ..)| *way == Way::DomainNames) {
+        if section.action == Action::Deny {
+            item.error("a deny rule has no domain names; name addresses in `toCIDRSet`");
+        }
+    }
+    let mut filled = given.iter().filter(|(.., items)| !items.is_empty());
+    if let (Some((first, ..)), Some((_, _, second, _))) = (filled.next(), filled.next()) {
         second
             .error(format!("stands beside `{first}`; a rule names peers in one way, so write a second rule"));
     }
-    if members.iter().any(|(_, _, items)| items.is_empty()) {
+    if given.iter().any(|(.., items)| items.is_empty()) {
         return Some(Vec::new());
     }
-    let one = |name: &str, item: &Item<'_>| match name {
-        _ if name == names.endpoints => Some(Peer::Labels(scope::peer(item, scope))),
-        _ if name == names.entities => item.one_of("entity", ENTITIES).map(Peer::Entity),
-        _ if name == names.cidr => cidr::block(item).map(|block| cidr::peer(block, None, CidrReach::World)),
-        _ => cidr_rule(item),
-    };
-    let (name, _, items) = members.first()?;
-    Some(items.iter().filter_map(|item| one(name, item)).collect())
+    let (_, way, _, items) = given.first()?;
+    Some(items.iter().filter_map(|item| one(item, *way, scope)).collect())
 }
 
-/// Sees to `toFQDNs`: right in an egress allow rule only, and not supported yet.
-fn domain_names(fields: &mut Fields<'_>, section: Section) {
-    if section.direction == Direction::Ingress {
-        return;
-    }
-    let Some(item) = fields.take("toFQDNs") else { return };
-    match section.action {
-        Action::Deny => item.error("a deny rule has no domain names; name addresses in `toCIDRSet`"),
-        Action::Allow | Action::Pass => item.not_supported("`toFQDNs`"),
+fn one(item: &Item<'_>, way: Way, scope: &Scope) -> Option<Peer> {
+    match way {
+        Way::Endpoints => Some(Peer::Labels(scope::peer(item, scope))),
+        Way::Entities => item.one_of("entity", ENTITIES).map(Peer::Entity),
+        Way::Cidr => cidr::block(item).map(|block| cidr::peer(block, None, CidrReach::World)),
+        Way::CidrSet => cidr_rule(item),
+        Way::Nodes => Some(Peer::Nodes(Written::read(item, Keys::Sourced).into_selector())),
+        Way::Groups => {
+            group(item);
+            None
+        }
+        Way::Services => services::read(item, scope).map(Peer::Service),
+        Way::DomainNames => domain::selector(item).map(Peer::Domain),
     }
 }
 
-/// Reads `{cidr, except}`.
+/// Reads `{cidr, except}`, or a group by name or by labels with `except`.
 fn cidr_rule(item: &Item<'_>) -> Option<Peer> {
     let mut fields = item.fields(Nulls::Refused)?;
-    let ways = ["cidr", "cidrGroupRef", "cidrGroupSelector"].map(|name| fields.take(name));
-    let except = fields.take("except");
+    let (block, named) = (fields.take("cidr"), fields.take("cidrGroupRef"));
+    let (labelled, except) = (fields.take("cidrGroupSelector"), fields.take("except"));
     fields.finish();
-    if ways.iter().flatten().count() != 1 {
-        item.error("needs exactly one of `cidr`, `cidrGroupRef` and `cidrGroupSelector`");
-        return None;
+    let groups = match (block, named, labelled) {
+        (Some(block), None, None) => {
+            return Some(cidr::peer(cidr::block(&block)?, except, CidrReach::World));
+        }
+        (None, Some(named), None) => GroupRef::Named(name::object(&named)?.into()),
+        (None, None, Some(labelled)) => {
+            GroupRef::Labelled(Written::read(&labelled, Keys::Sourced).into_selector())
+        }
+        _ => {
+            item.error("needs exactly one of `cidr`, `cidrGroupRef` and `cidrGroupSelector`");
+            return None;
+        }
+    };
+    let except = except.iter().flat_map(Item::list).filter_map(|item| cidr::block(&item)).collect();
+    Some(Peer::Group { groups, except })
+}
+
+/// Sees to the shape of a cloud provider's group, which nobody resolves yet.
+fn group(item: &Item<'_>) {
+    let Some(mut fields) = item.fields(Nulls::Refused) else { return };
+    let aws = fields.require("aws");
+    fields.finish();
+    let Some(aws) = aws else { return };
+    let Some(mut fields) = aws.fields(Nulls::Refused) else { return };
+    fields.take("labels").map(|item| item.text_map());
+    for name in ["securityGroupsIds", "securityGroupsNames"] {
+        fields.take(name).iter().flat_map(Item::list).for_each(|item| item.check_text());
     }
-    let [block, reference, selector] = ways;
-    if let Some(item) = reference {
-        item.not_supported("`cidrGroupRef`");
-    }
-    if let Some(item) = selector {
-        item.not_supported("`cidrGroupSelector`");
-    }
-    Some(cidr::peer(cidr::block(&block?)?, except, CidrReach::World))
+    fields.take("region").iter().for_each(Item::check_text);
+    fields.finish();
+    aws.not_supported("a group of a cloud provider");
 }

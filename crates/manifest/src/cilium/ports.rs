@@ -1,10 +1,11 @@
-//! The ports of a rule, with the HTTP rules that hold on them.
+//! The ports of a rule, with the rules for requests that hold on them.
 
-use super::http;
+use super::proxied::Proxied;
+use super::requests::{self, Requests};
 use super::rules::Section;
 use crate::item::{Fields, Item, Nulls};
 use crate::name;
-use policy::rule::{Action, Direction, HttpRule, Port, Protocol, TrafficMatch};
+use policy::rule::{Action, Port, Protocol, TrafficMatch};
 
 /// Most ports in one list.
 const MAX_PORTS: usize = 40;
@@ -24,71 +25,106 @@ const PROTOCOLS: &[(&str, Option<Protocol>)] = &[
     ("AH", None),
 ];
 
+/// What one entry of `toPorts` says.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) item: Item<'a>,
+    pub(super) matches: Vec<TrafficMatch>,
+    pub(super) requests: Option<Requests>,
+    pub(super) tls: Option<String>,
+}
+
 /// Reads one entry of `toPorts`.
-pub(super) fn matches(item: &Item<'_>, section: Section) -> Vec<TrafficMatch> {
-    let Some(mut fields) = item.fields(Nulls::Refused) else { return Vec::new() };
+pub(super) fn entry<'a>(item: &Item<'a>, section: Section) -> Option<Entry<'a>> {
+    let mut fields = item.fields(Nulls::Refused)?;
     let listed = fields.take("ports");
     let items = listed.iter().flat_map(Item::list).collect::<Vec<_>>();
     if let Some(listed) = listed.filter(|_| items.len() > MAX_PORTS) {
         listed.error(format!("{} ports; at most {MAX_PORTS} may stand in one list", items.len()));
     }
-    let rules = layer_seven(&mut fields, section);
+    let proxied = Proxied::take(&mut fields);
+    let tls = proxied.tls();
+    let requests = layer_seven(&mut fields, section, proxied);
     fields.finish();
     if items.is_empty() {
-        match rules {
+        match requests {
             Some(_) => item.error("has rules for requests but no `ports`; list the ports they hold on"),
             None => item.warn("lists no port and so matches nothing; list ports, or leave `toPorts` out"),
         }
     }
-    items.iter().filter_map(|item| port(item, rules.as_deref())).collect()
+    let matches = items.iter().filter_map(|item| port(item, requests.as_ref())).collect();
+    Some(Entry { item: item.clone(), matches, requests, tls })
 }
 
-/// Reads what an entry says of layer 7: HTTP rules, where there are any.
-fn layer_seven(fields: &mut Fields<'_>, section: Section) -> Option<Vec<HttpRule>> {
+/// Reads what an entry says of layer 7: rules for requests, where there are any.
+fn layer_seven(fields: &mut Fields<'_>, section: Section, proxied: Proxied<'_>) -> Option<Requests> {
+    let rules = fields.take("rules");
     if section.action == Action::Deny {
-        for name in ["rules", "terminatingTLS", "originatingTLS", "serverNames", "listener"] {
-            if let Some(item) = fields.take(name) {
-                item.error("a deny rule refuses connections, it does not look into them; leave it out");
-            }
+        if let Some(rules) = rules {
+            rules.error("a deny rule refuses connections, it does not look into them; leave it out");
         }
+        proxied.refuse();
         return None;
     }
-    if let Some(item) = fields.take("listener") {
-        match section.direction {
-            Direction::Ingress => item.error("a listener serves egress rules only; leave it out"),
-            Direction::Egress => item.not_supported("`listener`"),
-        }
-    }
-    fields.not_supported(&["terminatingTLS", "originatingTLS", "serverNames"]);
-    http::rules(&fields.take("rules")?, section.direction)
+    let requests = rules.and_then(|rules| requests::read(&rules, section.direction));
+    proxied.judge(section, requests.as_ref());
+    requests
 }
 
-fn port(item: &Item<'_>, rules: Option<&[HttpRule]>) -> Option<TrafficMatch> {
+fn port(item: &Item<'_>, requests: Option<&Requests>) -> Option<TrafficMatch> {
     let mut fields = item.fields(Nulls::Refused)?;
+    let named = fields.take("protocol");
+    let protocol = named.as_ref().map_or(Some(Some(Protocol::Any)), protocol);
+    if let (Some(None), Some(named)) = (protocol, named) {
+        without_ports(&named, fields);
+        return None;
+    }
     let (port, end) = (fields.require("port"), fields.take("endPort"));
-    let protocol = fields.take("protocol");
     fields.finish();
+    let is_range = end.is_some();
     let port = port.and_then(|item| port_or_range(&item, end));
-    let protocol = protocol.map_or(Some(Protocol::Any), |item| self::protocol(&item));
-    let (port, protocol) = (port?, protocol?);
-    if rules.is_some() && protocol != Protocol::Tcp {
-        item.error("HTTP rules hold on TCP only; write `protocol: TCP`");
+    let (port, protocol) = (port?, protocol.flatten()?);
+    if let Some(requests) = requests {
+        suits(item, requests, (protocol, &port), is_range);
     }
-    if rules.is_some() && port == Port::Any {
-        item.error("HTTP rules need a port; port 0 stands for all of them");
-    }
-    Some(TrafficMatch::Port { protocol, port, http: rules.map(<[HttpRule]>::to_vec) })
+    let http = match requests {
+        Some(Requests::Http(rules)) => Some(rules.clone()),
+        _ => None,
+    };
+    Some(TrafficMatch::Port { protocol, port, http })
 }
 
-fn protocol(item: &Item<'_>) -> Option<Protocol> {
-    if item.is_text() && item.text() == Some("") {
-        return Some(Protocol::Any);
+/// Reports rules for requests on a port where there are no such requests.
+fn suits(item: &Item<'_>, requests: &Requests, (protocol, port): (Protocol, &Port), is_range: bool) {
+    let name = requests.name();
+    match (requests, protocol) {
+        (_, Protocol::Tcp) | (Requests::Dns, Protocol::Udp | Protocol::Any) => {}
+        (Requests::Dns, _) => item.error("DNS rules hold on TCP and UDP only; write `protocol: ANY`"),
+        _ => item.error(format!("{name} rules hold on TCP only; write `protocol: TCP`")),
     }
-    let known = item.one_of("protocol", PROTOCOLS)?;
-    if known.is_none() {
-        item.not_supported(format_args!("protocol {}", item.text()?));
+    if *port == Port::Any {
+        item.error(format!("{name} rules need a port; port 0 stands for all of them"));
     }
-    known
+    if *requests == Requests::Dns && is_range {
+        item.error("DNS rules hold on single ports; leave `endPort` out");
+    }
+}
+
+/// A protocol, where it is one; of those, one with ports.
+fn protocol(item: &Item<'_>) -> Option<Option<Protocol>> {
+    let is_empty = item.is_text() && item.text() == Some("");
+    if is_empty { Some(Some(Protocol::Any)) } else { item.one_of("protocol", PROTOCOLS) }
+}
+
+/// Sees to an entry of a protocol that has no ports.
+fn without_ports(protocol: &Item<'_>, mut fields: Fields<'_>) {
+    let name = protocol.text().unwrap_or_default();
+    let port = fields.take("port").filter(|item| item.text().is_some_and(|text| !matches!(text, "" | "0")));
+    for item in [port, fields.take("endPort")].iter().flatten() {
+        item.error(format!("protocol {name} has no ports; leave it out"));
+    }
+    fields.finish();
+    protocol.not_supported(format_args!("protocol {name}"));
 }
 
 /// A number from 0 (every port) to 65535, with or without an end, or a name.

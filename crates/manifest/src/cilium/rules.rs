@@ -1,9 +1,12 @@
 //! The four lists of rules of a spec: who may reach whom, and who may not.
 
+use super::conflicts::{Asks, Demand};
+use super::ports::Entry;
 use super::scope::Scope;
 use super::{peers, ports};
 use crate::icmp;
 use crate::item::{Fields, Item, Nulls};
+use identity::Selector;
 use policy::rule::{Action, Direction, Peers, Rule, Traffic};
 
 /// Which list a rule stands in.
@@ -21,20 +24,26 @@ const SECTIONS: [Section; 4] = [
     Section { name: "egressDeny", direction: Direction::Egress, action: Action::Deny },
 ];
 
-/// How an allow rule may ask for authentication, and whether that asks for anything.
-const AUTHENTICATION: &[(&str, bool)] =
-    &[("disabled", false), ("required", true), ("test-always-fail", true)];
+/// How an allow rule may ask for authentication.
+const AUTHENTICATION: &[(&str, &str)] =
+    &[("disabled", "disabled"), ("required", "required"), ("test-always-fail", "test-always-fail")];
 
 /// All rules of a spec, and the directions that have any.
 #[derive(Debug, Default)]
-pub(super) struct Sections {
+pub(super) struct Sections<'a> {
     pub(super) rules: Vec<Rule>,
+    pub(super) demands: Vec<Demand<'a>>,
     pub(super) has_ingress: bool,
     pub(super) has_egress: bool,
 }
 
 /// Reads the four lists; `place` is what the rules call the spec.
-pub(super) fn sections(fields: &mut Fields<'_>, place: &str, scope: &Scope) -> Sections {
+pub(super) fn sections<'a>(
+    fields: &mut Fields<'a>,
+    place: &str,
+    subject: &Selector,
+    scope: &Scope,
+) -> Sections<'a> {
     let mut sections = Sections::default();
     for section in SECTIONS {
         let items = fields.take(section.name).iter().flat_map(Item::list).collect::<Vec<_>>();
@@ -43,61 +52,88 @@ pub(super) fn sections(fields: &mut Fields<'_>, place: &str, scope: &Scope) -> S
             Direction::Egress => sections.has_egress |= !items.is_empty(),
         }
         for (index, item) in items.iter().enumerate() {
-            let place = format!("{place}.{}[{index}]", section.name);
-            sections.rules.extend(rule(item, place, section, scope));
+            let Some((rule, asked)) = rule(item, section, scope) else { continue };
+            let demand = |(asks, traffic, item)| Demand {
+                subject: subject.clone(),
+                direction: rule.direction,
+                peers: rule.peers.clone(),
+                traffic,
+                asks,
+                item,
+            };
+            sections.demands.extend(asked.into_iter().map(demand));
+            let place = format!("{place}.{}[{index}]", section.name).into();
+            sections.rules.push(Rule { place, ..rule });
         }
     }
     sections
 }
 
-fn rule(item: &Item<'_>, place: String, section: Section, scope: &Scope) -> Option<Rule> {
+/// What a part of a rule asks for, of which traffic, and where.
+type Asked<'a> = (Asks, Traffic, Item<'a>);
+
+fn rule<'a>(item: &Item<'a>, section: Section, scope: &Scope) -> Option<(Rule, Vec<Asked<'a>>)> {
     let mut fields = item.fields(Nulls::Refused)?;
     let peers = peers::read(&mut fields, section, scope);
-    let traffic = traffic(&mut fields, section);
-    if section.action == Action::Allow
-        && let Some(authentication) = fields.take("authentication")
-    {
-        self::authentication(&authentication);
-    }
+    let (traffic, entries) = traffic(&mut fields, section);
+    let authentication = fields.take("authentication");
     fields.finish();
+    let authentication = authentication.and_then(|item| self::authentication(&item, section));
     let peers = match (peers, &traffic) {
         (Some(peers), _) => Peers::Of(peers),
         // No peer is named: traffic of this kind may come from anyone, but a rule that says nothing selects nobody.
         (None, Traffic::Of(_)) => Peers::Any,
         (None, Traffic::Any) => Peers::Of(Vec::new()),
     };
-    Some(Rule {
-        place: place.into(),
+    let by_entry = entries.into_iter().map(|Entry { item, matches, requests, tls }| {
+        let requests = requests.map(|requests| requests.name());
+        (Asks { requests, tls, authentication: None }, Traffic::Of(matches), item)
+    });
+    let by_rule = authentication
+        .map(|mode| (Asks { authentication: Some(mode), ..Asks::default() }, traffic.clone(), item.clone()));
+    let asked = by_entry.chain(by_rule).filter(|(asks, ..)| *asks != Asks::default()).collect();
+    let rule = Rule {
+        place: "".into(),
         direction: section.direction,
         priority: Rule::USUAL_PRIORITY,
         action: section.action,
         peers,
         traffic,
-    })
+    };
+    Some((rule, asked))
 }
 
 /// Reads `toPorts` and `icmps`; empty lists say nothing of what is sent.
-fn traffic(fields: &mut Fields<'_>, section: Section) -> Traffic {
+fn traffic<'a>(fields: &mut Fields<'a>, section: Section) -> (Traffic, Vec<Entry<'a>>) {
     let (to_ports, icmps) = (fields.take("toPorts"), fields.take("icmps"));
     let to_ports = to_ports.iter().flat_map(Item::list).collect::<Vec<_>>();
     let has_icmps = icmps.as_ref().is_some_and(|icmps| !icmps.list().is_empty());
     match icmps.filter(|_| has_icmps) {
         Some(icmps) if !to_ports.is_empty() => {
             icmps.error("stands beside `toPorts`; write a rule of its own for it");
-            Traffic::Any
+            (Traffic::Any, Vec::new())
         }
-        Some(icmps) => Traffic::Of(icmp::matches(&icmps)),
-        None if to_ports.is_empty() => Traffic::Any,
-        None => Traffic::Of(to_ports.iter().flat_map(|item| ports::matches(item, section)).collect()),
+        Some(icmps) => (Traffic::Of(icmp::matches(&icmps)), Vec::new()),
+        None if to_ports.is_empty() => (Traffic::Any, Vec::new()),
+        None => {
+            let entries: Vec<_> = to_ports.iter().filter_map(|item| ports::entry(item, section)).collect();
+            (Traffic::Of(entries.iter().flat_map(|entry| entry.matches.clone()).collect()), entries)
+        }
     }
 }
 
-fn authentication(item: &Item<'_>) {
-    let Some(mut fields) = item.fields(Nulls::Refused) else { return };
-    if let Some(mode) = fields.require("mode")
-        && mode.one_of("mode", AUTHENTICATION) == Some(true)
-    {
-        item.not_supported("`authentication`");
+/// Reads `{mode}`: nothing but `disabled` is supported.
+fn authentication(item: &Item<'_>, section: Section) -> Option<&'static str> {
+    if section.action == Action::Deny {
+        item.error("a deny rule refuses connections, there is nobody to authenticate; leave it out");
+        return None;
     }
+    let mut fields = item.fields(Nulls::Refused)?;
+    let mode = fields.require("mode");
     fields.finish();
+    let mode = mode?.one_of("mode", AUTHENTICATION)?;
+    if mode != "disabled" {
+        item.not_supported(format_args!("authentication {mode:?}"));
+    }
+    Some(mode)
 }

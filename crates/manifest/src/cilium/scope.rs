@@ -5,12 +5,11 @@ use crate::selector::{Keys, Written};
 use identity::{Operator, Requirement, Selector, Source, key};
 
 /// Where peers are looked for that do not mention a namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// In this namespace.
     Namespace(String),
     /// In any namespace: workloads, but no other kind of peer.
-    #[default]
     Workloads,
     /// Anywhere: workloads whose labels are not known yet have no namespace either.
     Unbounded,
@@ -32,6 +31,11 @@ pub(super) fn subject(item: &Item<'_>, namespace: Option<&str>) -> (Selector, Sc
     written.labels.retain(|one| one.source != Some(Source::K8s) || one.name != key::NAMESPACE);
     let selector = written.into_selector().with(Some(Source::K8s), key::NAMESPACE, own);
     (selector, Scope::Namespace(namespace.to_owned()))
+}
+
+/// Reads the selector of a policy about nodes, which are in no namespace.
+pub(super) fn nodes(item: &Item<'_>) -> Selector {
+    Written::read(item, Keys::Sourced).into_selector()
 }
 
 /// Reads the selector of a peer.

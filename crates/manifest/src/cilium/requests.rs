@@ -1,0 +1,89 @@
+//! The rules of an entry of `toPorts` that look into what is sent, each for one protocol.
+
+use super::http;
+use crate::domain;
+use crate::item::{Item, Nulls};
+use policy::rule::{Direction, HttpRule};
+
+/// Rules for one protocol; of those that are not supported yet only which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Requests {
+    Http(Vec<HttpRule>),
+    Dns,
+    Kafka,
+    /// Of a protocol that a plug-in of the proxy knew.
+    Other,
+}
+
+const KAFKA_ROLES: &[(&str, ())] = &[("produce", ()), ("consume", ())];
+
+impl Requests {
+    /// What people call the protocol.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "HTTP",
+            Self::Dns => "DNS",
+            Self::Kafka => "Kafka",
+            Self::Other => "l7proto",
+        }
+    }
+}
+
+/// Reads `rules`; none where it holds none.
+pub(super) fn read(item: &Item<'_>, direction: Direction) -> Option<Requests> {
+    let mut fields = item.fields(Nulls::Refused)?;
+    let (http, dns, kafka) = (fields.take("http"), fields.take("dns"), fields.take("kafka"));
+    let (protocol, others) = (fields.take("l7proto"), fields.take("l7"));
+    fields.finish();
+    let given = [&http, &dns, &kafka, &protocol].into_iter().flatten().count();
+    if given > 1 {
+        item.error("has rules for several protocols; write an entry of `toPorts` for each");
+    }
+    if let (None, Some(others)) = (&protocol, &others) {
+        others.error("`l7proto` is missing, which names the protocol of these rules");
+    }
+    if let Some(kafka) = &kafka {
+        kafka.list().iter().for_each(self::kafka);
+        kafka.not_supported("`kafka`");
+    }
+    if let Some(protocol) = &protocol {
+        protocol.check_text();
+        others.iter().flat_map(Item::list).for_each(|item| drop(item.text_map()));
+        protocol.not_supported("`l7proto`");
+    }
+    if let Some(dns) = &dns {
+        self::dns(dns, direction);
+    }
+    match (http, dns, kafka, protocol) {
+        (Some(http), ..) => Some(Requests::Http(http::rules(&http))),
+        (None, Some(_), ..) => Some(Requests::Dns),
+        (None, None, Some(_), _) => Some(Requests::Kafka),
+        (None, None, None, Some(_)) => Some(Requests::Other),
+        (None, None, None, None) => None,
+    }
+}
+
+fn dns(item: &Item<'_>, direction: Direction) {
+    for item in item.list() {
+        domain::selector(&item);
+    }
+    match direction {
+        Direction::Ingress => item.error("DNS rules hold on egress only; move them to an egress rule"),
+        Direction::Egress => item.not_supported("`dns`"),
+    }
+}
+
+/// Sees to the shape of `{role | apiKey, apiVersion, clientID, topic}`.
+fn kafka(item: &Item<'_>) {
+    let Some(mut fields) = item.fields(Nulls::Refused) else { return };
+    let (role, key) = (fields.take("role"), fields.take("apiKey"));
+    for name in ["apiVersion", "clientID", "topic"] {
+        fields.take(name).iter().for_each(Item::check_text);
+    }
+    fields.finish();
+    if let (Some(_), Some(key)) = (&role, &key) {
+        key.error("stands beside `role`, which stands for several keys; keep one of the two");
+    }
+    key.iter().for_each(Item::check_text);
+    role.and_then(|item| item.one_of("role", KAFKA_ROLES));
+}

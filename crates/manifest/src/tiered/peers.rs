@@ -1,0 +1,75 @@
+//! The peers of a rule: workloads; on the way out also nodes, networks and domain names.
+
+use super::rules::filled;
+use super::{of_namespaces, of_pods};
+use crate::item::{Item, Nulls};
+use crate::selector::{Keys, Written};
+use crate::{cidr, domain};
+use policy::domain::DomainPattern;
+use policy::rule::{Action, CidrReach, Direction, Peer};
+
+/// Most blocks, and most domain names, of one peer.
+const MAX_LISTED: usize = 25;
+
+/// The ways to name a peer that have no ports with names.
+const BY_ADDRESS: [&str; 3] = ["nodes", "networks", "domainNames"];
+
+/// Whether no peer that this says can have ports with names.
+pub(super) fn has_no_named_ports(item: &Item<'_>) -> bool {
+    item.fields(Nulls::Refused).is_some_and(|fields| BY_ADDRESS.iter().any(|name| fields.has(name)))
+}
+
+/// Reads one entry of `from` or `to`.
+pub(super) fn read(item: &Item<'_>, direction: Direction, action: Option<Action>) -> Vec<Peer> {
+    let Some(mut fields) = item.fields(Nulls::Refused) else { return Vec::new() };
+    let names = ["namespaces", "pods", "nodes", "networks", "domainNames"];
+    let known = if direction == Direction::Ingress { &names[..2] } else { &names[..] };
+    let given: Vec<_> = known.iter().filter_map(|name| Some((*name, fields.take(name)?))).collect();
+    let strays = BY_ADDRESS.iter().filter_map(|name| fields.take(name)).collect::<Vec<_>>();
+    fields.finish();
+    if let (Direction::Ingress, [stray, ..]) = (direction, &strays[..]) {
+        stray.error("may be named on the way out only; on the way in name `namespaces` or `pods`");
+        return Vec::new();
+    }
+    let [(name, given)] = &given[..] else {
+        let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+        item.error(format!("needs exactly one of {}", known.join(", ")));
+        return Vec::new();
+    };
+    match *name {
+        "namespaces" => vec![Peer::Labels(of_namespaces(given))],
+        "pods" => of_pods(given).map(Peer::Labels).into_iter().collect(),
+        "nodes" => vec![Peer::Nodes(Written::read(given, Keys::Plain).into_selector())],
+        "networks" => networks(given),
+        _ => domain_names(given, action),
+    }
+}
+
+fn networks(item: &Item<'_>) -> Vec<Peer> {
+    let blocks = filled(item, MAX_LISTED);
+    // Whatever address a packet carries, as upstream says: to leave workloads out, pass them before.
+    let peer = |block| Peer::Cidr { block, except: Vec::new(), reach: CidrReach::Everything };
+    blocks.iter().filter_map(cidr::block).map(peer).collect()
+}
+
+fn domain_names(item: &Item<'_>, action: Option<Action>) -> Vec<Peer> {
+    if action.is_some_and(|action| action != Action::Allow) {
+        item.error(
+            "domain names may be accepted only; refuse the rest by a rule of `networks` after this one",
+        );
+    }
+    filled(item, MAX_LISTED).iter().filter_map(domain_name).map(Peer::Domain).collect()
+}
+
+/// A name, or `*.` and a name: one or more labels before it.
+fn domain_name(item: &Item<'_>) -> Option<DomainPattern> {
+    let text = item.text()?;
+    match text.strip_prefix("*.") {
+        rest if rest.unwrap_or(text).contains('*') => {
+            item.error(format!("{text:?} is no domain name; `*.` may stand at the beginning only"));
+            None
+        }
+        Some(_) => domain::checked(item, DomainPattern::pattern(&format!("*{text}"))),
+        None => domain::checked(item, DomainPattern::name(text)),
+    }
+}
