@@ -1,27 +1,85 @@
-//! What policy says of a connection, asked of the reference model over the policies in force.
+//! What policy says of a connection, asked of the reference model, for both ends.
 
 use api::view::{Considered, Explanation, Side};
 use api::{Cause, Failure, HttpProbe, Probe};
-use control::{Endpoint, World};
-use identity::Labels;
+use identity::{Labels, filter};
 use policy::model::{self, Context, Finding, Query, Verdict};
-use policy::party::Party;
-use policy::rule::Direction;
+use policy::party::{NamedPorts, Party};
+use policy::rule::{Direction, Subject};
+use policy::set::PolicySet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// One end of a connection as it was named.
-struct End<'a> {
-    endpoint: Option<&'a Endpoint>,
-    labels: Labels,
-    identity: u32,
-    addresses: Vec<IpAddr>,
+/// One end of a connection, with all that policies can ask of it.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// What people call it.
+    pub name: String,
+    /// Its identity; only the kind of the number counts.
+    pub number: u32,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its ports that have names.
+    pub ports: NamedPorts,
+    /// The domain names that are known to stand for it.
+    pub names: BTreeSet<String>,
+    /// Its addresses; none where any will do.
+    pub addresses: Vec<IpAddr>,
 }
 
-/// Explains what becomes of a connection, and of a request on it where there is one.
-pub(crate) fn explain(world: &World, probe: &Probe) -> Result<Explanation, Failure> {
-    let (from, to) = (end(world, &probe.from)?, end(world, &probe.to)?);
+impl End {
+    /// An end of which no more is known than its kind and its labels.
+    pub fn new(name: &str, number: u32, labels: Labels) -> Self {
+        let name = name.to_owned();
+        Self {
+            name,
+            number,
+            labels,
+            ports: NamedPorts::default(),
+            names: BTreeSet::new(),
+            addresses: Vec::new(),
+        }
+    }
+
+    /// A workload that is not there, by `[namespace/]key=value,key=value`; nothing where the text is no such thing.
+    /// `of` tells the labels of a namespace.
+    pub fn by_labels<'a>(text: &str, of: impl FnOnce(&str) -> Vec<(&'a str, &'a str)>) -> Option<Self> {
+        let first = text.find('=')?;
+        // A key may have a prefix with a slash of its own; what ends the namespace comes first.
+        let (namespace, labels) = match text[..first].split_once('/') {
+            Some((namespace, _)) if !namespace.contains('.') => (namespace, &text[namespace.len() + 1..]),
+            _ => ("default", text),
+        };
+        let pairs: Option<Vec<(&str, &str)>> = labels.split(',').map(|pair| pair.split_once('=')).collect();
+        let labels = filter::relevant(&Labels::of_workload(namespace, of(namespace), pairs?));
+        Some(Self::new(text, abi::identity::FIRST_ALLOCATED, labels))
+    }
+
+    /// Whether policies are asked about it: those of workloads, and of the node where some are about it.
+    fn is_asked(&self, policies: &PolicySet) -> bool {
+        if self.number != abi::identity::HOST {
+            return abi::identity::is_workload(self.number);
+        }
+        let mut specs = policies.iter().flat_map(|policy| &policy.specs);
+        specs.any(|spec| match &spec.subject {
+            Subject::Nodes(selector) => selector.selects(&self.labels),
+            Subject::Workloads(_) => false,
+        })
+    }
+
+    fn party(&self, address: IpAddr) -> Party<'_> {
+        let Self { number, labels, ports, names, .. } = self;
+        Party { number: *number, labels, ports, names, address: Some(address) }
+    }
+}
+
+/// Explains what becomes of a connection between two ends, and of a request on it where there is one.
+///
+/// # Errors
+/// What is asked makes no sense.
+pub fn explain(from: &End, to: &End, probe: &Probe, policies: &PolicySet) -> Result<Explanation, Failure> {
     let protocol = protocol_number(&probe.protocol)?;
-    let (source, destination) = addresses(&from, &to)?;
+    let (source, destination) = addresses(from, to, probe.family.as_deref())?;
     let mut head = probe.http.as_ref().map(head);
     let mut fields = [l7::Field::default(); l7::head::MAX_FIELDS];
     let request = match &mut head {
@@ -30,25 +88,19 @@ pub(crate) fn explain(world: &World, probe: &Probe) -> Result<Explanation, Failu
     };
     let port = if matches!(protocol, 1 | 58) { probe.port << 8 } else { probe.port };
     let mut sides = Vec::new();
-    for (direction, subject, peer) in [(Direction::Egress, &from, &to), (Direction::Ingress, &to, &from)] {
-        let Some(endpoint) = subject.endpoint else { continue };
-        let (own, other) =
-            if direction == Direction::Egress { (source, destination) } else { (destination, source) };
-        let query = Query {
-            direction,
-            subject: party(world, subject, own),
-            peer: party(world, peer, other),
-            protocol,
-            port,
-            request,
-        };
-        sides.push(side(world, endpoint, &query));
+    let ends = [
+        (Direction::Egress, (from, source), (to, destination)),
+        (Direction::Ingress, (to, destination), (from, source)),
+    ];
+    for (direction, (subject, own), (peer, other)) in ends {
+        if subject.is_asked(policies) {
+            let (subject_party, peer) = (subject.party(own), peer.party(other));
+            let query = Query { direction, subject: subject_party, peer, protocol, port, request };
+            sides.push(side(policies, &subject.name, &query));
+        }
     }
     let verdict = sides.iter().map(|(verdict, _)| *verdict).max().unwrap_or(Verdict::Allow);
-    Ok(Explanation {
-        verdict: word(verdict).into(),
-        sides: sides.into_iter().map(|(_, side)| side).collect(),
-    })
+    Ok(Explanation { verdict: verdict.to_string(), sides: sides.into_iter().map(|(_, side)| side).collect() })
 }
 
 /// The request's head: rules see a request as the proxy reads it, not as it was typed.
@@ -68,92 +120,59 @@ fn malformed(refusal: l7::Refusal) -> Failure {
     )
 }
 
-fn side(world: &World, subject: &Endpoint, query: &Query<'_>) -> (Verdict, Side) {
-    let policies = world.enforcement().policies();
+fn side(policies: &PolicySet, subject: &str, query: &Query<'_>) -> (Verdict, Side) {
     let context = Context { catalog: policies.catalog(), mode: policies.mode() };
     let decision = model::verdict(policies.iter().map(|policy| &**policy), &context, query);
-    let considered = decision.considered.iter().filter(|one| one.finding > Finding::OtherDirection);
-    let considered = considered.map(|one| Considered {
+    let told = decision.told(&context, query);
+    let considered = told.iter().map(|one| Considered {
         rule: one.rule.to_string(),
         applies: one.finding > Finding::Outranked,
-        why: one.to_string(),
+        finding: finding_name(one.finding).into(),
+        why: one.why.clone(),
     });
     let side = Side {
         direction: if query.direction == Direction::Egress { "egress" } else { "ingress" }.into(),
-        subject: format!("{}/{}", subject.namespace, subject.name),
-        verdict: word(decision.verdict).into(),
+        subject: subject.into(),
+        verdict: decision.verdict.to_string(),
         rule: decision.rule().map(|rule| rule.to_string()),
-        reason: decision.to_string(),
+        reason: decision.reason(&told),
         considered: considered.collect(),
     };
     (decision.verdict, side)
 }
 
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Allow => "allow",
-        Verdict::DenyRequest => "deny",
-        Verdict::Drop => "drop",
+fn finding_name(finding: Finding) -> &'static str {
+    match finding {
+        Finding::OtherSubject => "other-subject",
+        Finding::OtherDirection => "other-direction",
+        Finding::OtherPeer => "other-peer",
+        Finding::OtherTraffic => "other-traffic",
+        Finding::OtherRequest => "other-request",
+        Finding::Outranked => "outranked",
+        Finding::Passes => "passes",
+        Finding::Decides => "decides",
     }
 }
 
-fn party<'a>(world: &'a World, end: &'a End<'_>, address: IpAddr) -> Party<'a> {
-    let known = end.endpoint.and_then(|endpoint| world.party(endpoint));
-    let party = known.unwrap_or(Party::new(end.identity, &end.labels));
-    Party { address: Some(address), ..party }
-}
-
-fn end<'a>(world: &'a World, name: &str) -> Result<End<'a>, Failure> {
-    let reserved = |identity, addresses| End {
-        endpoint: None,
-        labels: world.identities().labels(identity).cloned().unwrap_or_default(),
-        identity,
-        addresses,
-    };
-    match name {
-        "host" => return Ok(reserved(abi::identity::HOST, world.node().addresses.clone())),
-        "world" => return Ok(reserved(abi::identity::WORLD, Vec::new())),
-        _ => {}
-    }
-    if let Ok(address) = name.parse::<IpAddr>() {
-        return Ok(match world.endpoint_at(address) {
-            Some(endpoint) => workload(endpoint),
-            None if world.node().addresses.contains(&address) => reserved(abi::identity::HOST, vec![address]),
-            None => reserved(abi::identity::WORLD, vec![address]),
-        });
-    }
-    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
-    world.endpoint(namespace, name).map(workload).ok_or_else(|| {
-        Failure::new(
-            Cause::NotFound,
-            format!(
-                "no workload {namespace}/{name} on this node; name one of `nexin endpoint list`, an address, `host` or `world`"
-            ),
-        )
-    })
-}
-
-fn workload(endpoint: &Endpoint) -> End<'_> {
-    End {
-        endpoint: Some(endpoint),
-        labels: Labels::default(),
-        identity: 0,
-        addresses: endpoint.addresses.clone(),
-    }
-}
-
-/// An address of each end, of the same family, IPv4 where both have it; the world has whatever the other end needs.
-fn addresses(from: &End<'_>, to: &End<'_>) -> Result<(IpAddr, IpAddr), Failure> {
-    let of = |end: &End<'_>, v4: bool| match end.addresses.iter().find(|address| address.is_ipv4() == v4) {
+/// An address of each end, of the same family, IPv4 where both have it unless a family is wanted; an end without
+/// addresses has whatever the other needs.
+fn addresses(from: &End, to: &End, family: Option<&str>) -> Result<(IpAddr, IpAddr), Failure> {
+    let of = |end: &End, v4: bool| match end.addresses.iter().find(|address| address.is_ipv4() == v4) {
         None if end.addresses.is_empty() && v4 => Some(IpAddr::from([0u8; 4])),
         None if end.addresses.is_empty() => Some(IpAddr::from([0u8; 16])),
         found => found.copied(),
     };
-    [true, false].into_iter().find_map(|v4| Some((of(from, v4)?, of(to, v4)?))).ok_or_else(|| {
-        Failure::new(
-            Cause::Invalid,
-            "the two ends have no address family in common; there is no such connection",
-        )
+    let families: &[bool] = match family {
+        None => &[true, false],
+        Some(name) if name.eq_ignore_ascii_case("IPv4") => &[true],
+        Some(name) if name.eq_ignore_ascii_case("IPv6") => &[false],
+        Some(name) => {
+            return Err(Failure::new(Cause::Invalid, format!("family {name:?} is neither IPv4 nor IPv6")));
+        }
+    };
+    families.iter().find_map(|v4| Some((of(from, *v4)?, of(to, *v4)?))).ok_or_else(|| {
+        let what = family.map_or("no address family in common".into(), |name| format!("no {name} in common"));
+        Failure::new(Cause::Invalid, format!("the two ends have {what}; there is no such connection"))
     })
 }
 
@@ -174,7 +193,7 @@ fn protocol_number(name: &str) -> Result<u8, Failure> {
 }
 
 /// The protocol's name as people write it behind a port.
-pub(crate) fn protocol_name(number: u8) -> &'static str {
+pub fn protocol_name(number: u8) -> &'static str {
     match number {
         6 => "TCP",
         17 => "UDP",
@@ -182,5 +201,28 @@ pub(crate) fn protocol_name(number: u8) -> &'static str {
         1 => "ICMP",
         58 => "ICMPv6",
         _ => "ANY",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_that_is_not_there_is_told_by_its_labels() {
+        let check = |text: &str, namespace: &str, key: &str, value: &str| {
+            let end = End::by_labels(text, |name| vec![("team", if name == "shop" { "web" } else { "-" })]);
+            let labels = end.unwrap().labels;
+            let k8s = Some(&identity::Source::K8s);
+            assert_eq!(labels.value(k8s, identity::key::NAMESPACE), Some(namespace), "{text}");
+            assert_eq!(labels.value(k8s, key), Some(value), "{text}");
+        };
+        check("app=web", "default", "app", "web");
+        check("shop/app=web,tier=front", "shop", "tier", "front");
+        check("shop/app=web", "shop", "io.cilium.k8s.namespace.labels.team", "web");
+        check("app.kubernetes.io/name=web", "default", "app.kubernetes.io/name", "web");
+        check("shop/app.kubernetes.io/name=web", "shop", "app.kubernetes.io/name", "web");
+        assert!(End::by_labels("shop/web", |_| Vec::new()).is_none());
+        assert!(End::by_labels("app=web,tier", |_| Vec::new()).is_none());
     }
 }

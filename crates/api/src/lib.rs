@@ -59,7 +59,7 @@ pub enum Request {
         names: Vec<String>,
     },
     /// What policy says of a connection or request, and why: [`view::Explanation`].
-    Explain(Probe),
+    Explain(Box<Probe>),
     /// Flows, oldest first: a stream of JSON flows, each `{"ok": flow}`.
     Observe {
         /// How many of the past to show.
@@ -85,7 +85,8 @@ pub enum Request {
 /// A connection or request that policy is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// `[namespace/]workload`, an address, `host` or `world`.
+    /// `[namespace/]workload`, an address, `host` or `world`; or, for a workload that is not there,
+    /// `[namespace/]key=value,key=value`.
     pub from: String,
     /// Likewise.
     pub to: String,
@@ -93,6 +94,9 @@ pub struct Probe {
     pub port: u16,
     /// `TCP`, `UDP`, `SCTP`, `ICMP` or `ICMPv6`.
     pub protocol: String,
+    /// By which family: `IPv4` or `IPv6`; IPv4 where both ends have it unless told.
+    #[serde(default)]
+    pub family: Option<String>,
     /// A request on that connection.
     #[serde(default)]
     pub http: Option<HttpProbe>,

@@ -156,6 +156,9 @@ pub struct Considered {
     pub rule: String,
     /// Whether it applies.
     pub applies: bool,
-    /// Why.
+    /// What was found of it: `other-peer`, `other-traffic`, `other-request`, `outranked`, `passes` or `decides`.
+    #[serde(default)]
+    pub finding: String,
+    /// Why it decides, or what differs: `peer has app=db, needs app=web`.
     pub why: String,
 }

@@ -76,3 +76,97 @@ fn findings_for_machines_have_all_their_parts() {
     assert_eq!((&shadowed["severity"], &shadowed["field"]), (&"warning".into(), &"spec.ingress[1]".into()));
     assert_eq!(shadowed["policy"], "NetworkPolicy/default/open");
 }
+
+/// What `explain` answers about the shop.
+fn explain(words: &str) -> String {
+    let mut all = vec!["explain", "-f", "shop.yaml"];
+    all.extend(words.split(' '));
+    let output = policy(&all);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn explain_says_which_rule_decides_and_what_differs_in_the_others() {
+    assert_eq!(
+        explain("--from shop/front --to data/db --port 5432"),
+        "\
+drop
+  egress of shop/front: allow: no rule refuses it, and no policy asks for default deny
+  ingress of data/db: drop: no rule allows it; nearest: NetworkPolicy/data/db spec.ingress[0]: peer
+    has app=front, needs app=cart
+    - NetworkPolicy/data/db spec.ingress[0]: peer has app=front, needs app=cart
+    - CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: peer is a workload, needs
+        203.0.113.0/24 except 203.0.113.7/32 outside the cluster
+"
+    );
+    assert_eq!(
+        explain("--from 203.0.113.9 --to shop/front --port 443"),
+        "\
+drop
+  ingress of shop/front: drop: CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]
+    - CiliumNetworkPolicy/shop/front spec.ingress[0]: applies, but
+        CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0] decides before
+    + CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: denies it
+"
+    );
+}
+
+#[test]
+fn explain_names_what_a_connection_lacks() {
+    let check = |words: &str, why: &str| {
+        let said = explain(words).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(why), "{words}: {said}");
+    };
+    check("--from shop/cart --to data/db --port 80", "port 80/TCP, rule has 5432/TCP");
+    check("--from shop/cart --to data/db --port 5432", "+ NetworkPolicy/data/db spec.ingress[0]: allows it");
+    check(
+        "--from data/app=cart --to data/db --port 5432",
+        "peer's namespace has team=storage, needs team=web",
+    );
+    check("--from shop/tier=x --to data/db --port 5432", "peer has no app, needs app=cart");
+    check("--from world --to data/db --port 80", "peer is outside the cluster, needs k8s:io.cilium");
+    check("--from world --to data/db --port 80", "peer has no known address, needs one in 203.0.113.0/24");
+    check("--from 198.51.100.1 --to shop/front --port 443", "peer is 198.51.100.1, not in 203.0.113.0/24");
+    check(
+        "--from 203.0.113.7 --to shop/front --port 443",
+        "which 203.0.113.7/32 leaves out of 203.0.113.0/24",
+    );
+    check("--from host --to data/db --port 5432", "a node may always speak to its own workloads");
+    check("--from shop/front --to shop/cart --port 80", "port 80/TCP, rule has http/TCP (which is 8080)");
+    check("--from shop/front --to shop/app=cart --port 80", "http/TCP (which the receiver does not have)");
+    check("--from shop/front --to shop/cart --port 8/ICMP", "ICMP type 8, rule has http/TCP");
+    check("--from shop/front --to shop/cart --port 8080 --http /wares", "path /wares, rule has /cart(/.*)?");
+}
+
+#[test]
+fn explain_reads_tests_too_and_machines_read_explain() {
+    let [test, rule] =
+        ["tutorial.test.yaml", "rule1.yaml"].map(|name| format!("../../../../examples/tutorial/{name}"));
+    // The last step of the test takes the policy away again.
+    let words = ["explain", "-o", "json", "-f", &test, "-f", &rule];
+    let ends = ["--from", "app2", "--to", "app1", "--port", "80", "--http", "POST /public"];
+    let said = json(&[&words[..], &ends].concat());
+    assert_eq!(said["verdict"], "deny");
+    let considered = &said["sides"][1]["considered"][0];
+    assert_eq!(considered["finding"], "other-request", "{said}");
+    assert_eq!(considered["why"], "method POST, rule has GET");
+}
+
+#[test]
+fn explain_refuses_what_is_not_there() {
+    let ask = |from: &str| {
+        policy(&["explain", "-f", "shop.yaml", "--from", from, "--to", "data/db", "--port", "80"])
+    };
+    let output = ask("shop/nobody");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.starts_with("error: no workload shop/nobody in these files; workloads: data/db, shop/cart,"),
+        "{said}"
+    );
+    let said = String::from_utf8(
+        policy(&["explain", "-f", "wrong.yaml", "--from", "a", "--to", "b", "--port", "1"]).stderr,
+    );
+    assert!(said.unwrap().contains("wrong.yaml:5:3: "));
+}

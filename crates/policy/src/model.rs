@@ -5,6 +5,7 @@
 
 mod applies;
 mod explain;
+mod lack;
 mod request;
 
 use crate::catalog::Catalog;
@@ -13,6 +14,8 @@ use crate::rule::{Action, Direction, HttpRule, Mode, Policy, PolicyId, Rule, Spe
 use abi::identity::HOST;
 use l7::rule::RequestView;
 use std::collections::BTreeSet;
+
+pub use explain::Told;
 
 use applies::{examine, matching, only_requests, requests_of};
 

@@ -30,7 +30,7 @@ fn is_peer(peers: &Peers, context: &Context<'_>, party: &Party<'_>) -> bool {
     }
 }
 
-fn is_one(peer: &Peer, context: &Context<'_>, party: &Party<'_>) -> bool {
+pub(super) fn is_one(peer: &Peer, context: &Context<'_>, party: &Party<'_>) -> bool {
     // Whatever is said by address is said of addresses outside the cluster, but for `ipBlock`.
     let outside = party.address.filter(|_| is_world(party.number));
     match peer {

@@ -1,8 +1,72 @@
 //! A decision in sentences, for `policy explain`.
 
-use super::{Basis, Considered, Decision, Finding, RuleRef, Verdict};
+use super::lack::lack;
+use super::{Basis, Considered, Context, Decision, Finding, Query, RuleRef, Verdict};
 use crate::rule::Action;
+use std::cmp::Reverse;
 use std::fmt;
+
+/// What was found of a rule, in terms of what differs.
+#[derive(Clone, Debug)]
+pub struct Told<'a> {
+    /// The rule.
+    pub rule: RuleRef<'a>,
+    /// What was found of it.
+    pub finding: Finding,
+    /// Why it decides, or what is missing: `peer has app=db, needs app=web`.
+    pub why: String,
+    /// How many parts of it do not hold.
+    missing: usize,
+}
+
+impl<'a> Decision<'a> {
+    /// Every rule about the subject and the direction, and why it does or does not decide.
+    pub fn told(&self, context: &Context<'_>, query: &Query<'_>) -> Vec<Told<'a>> {
+        let about = self.considered.iter().filter(|one| one.finding > Finding::OtherDirection);
+        about.map(|one| self.tell(one, context, query)).collect()
+    }
+
+    /// Why the answer is what it is; of a default deny what the nearest of the rules lacks.
+    pub fn reason(&self, told: &[Told<'a>]) -> String {
+        match (self.basis, self.verdict) {
+            (Basis::DefaultDeny | Basis::AlwaysDeny, _) => {}
+            (Basis::Rule(_), Verdict::DenyRequest) => {}
+            _ => return self.to_string(),
+        }
+        let allowing = told.iter().filter(|one| one.rule.rule.action == Action::Allow);
+        let lacking = allowing.filter(|one| one.finding < Finding::Outranked).rev();
+        let nearest = lacking.max_by_key(|one| (one.finding, Reverse(one.missing)));
+        let nearest = nearest.map(|one| format!("; nearest: {}: {}", one.rule, one.why)).unwrap_or_default();
+        let why = match (self.basis, self.verdict) {
+            (_, Verdict::DenyRequest) => "no rule allows the request".to_owned(),
+            (Basis::AlwaysDeny, _) => {
+                "no rule allows it, and policies are enforced for everyone (policy enforcement `always`)"
+                    .to_owned()
+            }
+            _ => "no rule allows it".to_owned(),
+        };
+        format!("{}: {why}{nearest}", self.verdict)
+    }
+
+    fn tell(&self, one: &Considered<'a>, context: &Context<'_>, query: &Query<'_>) -> Told<'a> {
+        let missing = lack(one, context, query);
+        let why = match (one.finding, self.basis) {
+            (Finding::Outranked, Basis::Rule(rule)) => format!("applies, but {rule} decides before"),
+            (Finding::Outranked, Basis::LocalHost) => {
+                "is not asked: a node may always speak to its own workloads".to_owned()
+            }
+            (Finding::Outranked, _) => "applies, but is not asked".to_owned(),
+            (Finding::Passes, _) => "applies, and leaves it to the next tier".to_owned(),
+            (Finding::Decides, _) => match one.rule.rule.action {
+                Action::Allow => "allows it".to_owned(),
+                Action::Deny => "denies it".to_owned(),
+                Action::Pass => "leaves it to the next tier".to_owned(),
+            },
+            _ => missing.join("; "),
+        };
+        Told { rule: one.rule, finding: one.finding, why, missing: missing.len() }
+    }
+}
 
 impl fmt::Display for Decision<'_> {
     /// The answer and what it rests on, in one line.

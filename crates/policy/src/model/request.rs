@@ -1,6 +1,6 @@
 //! Whether one HTTP rule matches one request, each part by itself.
 
-use l7::rule::{HttpRule, RequestView};
+use l7::rule::{HeaderRule, HttpRule, RequestView};
 use regex_automata::meta::Regex;
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Hir, Look};
@@ -14,19 +14,36 @@ pub(super) fn matches(rule: &HttpRule, request: &RequestView<'_>) -> bool {
             return false;
         }
     }
-    for header in &rule.headers {
-        let same_name = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(&header.name));
-        let values: Vec<&[u8]> = same_name.map(|field| field.value).collect();
-        let holds = match &header.value {
-            None => !values.is_empty(),
-            // Said twice, a field has no one value: servers differ in which they believe.
-            Some(wanted) => values == [wanted.as_bytes()],
-        };
-        if !holds {
-            return false;
-        }
+    rule.headers.iter().all(|header| has(request, header))
+}
+
+/// What of the request differs from what the rule asks for: `method POST, rule has GET`.
+pub(super) fn differences(rule: &HttpRule, request: &RequestView<'_>) -> Vec<String> {
+    let parts = [
+        ("method", &rule.method, request.method),
+        ("path", &rule.path, request.path),
+        ("host", &rule.host, request.host),
+    ];
+    let parts = parts.into_iter().filter_map(|(name, expression, value)| {
+        let expression = expression.as_ref().filter(|expression| !matches_whole(expression, value))?;
+        Some(format!("{name} {value}, rule has {expression}"))
+    });
+    let headers = rule.headers.iter().filter(|header| !has(request, header)).map(|header| {
+        let wanted = header.value.as_ref().map(|value| format!(": {value}")).unwrap_or_default();
+        format!("header {}{wanted} is not there, or not once", header.name)
+    });
+    parts.chain(headers).collect()
+}
+
+/// Whether the request has the header field.
+fn has(request: &RequestView<'_>, header: &HeaderRule) -> bool {
+    let same_name = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(&header.name));
+    let values: Vec<&[u8]> = same_name.map(|field| field.value).collect();
+    match &header.value {
+        None => !values.is_empty(),
+        // Said twice, a field has no one value: servers differ in which they believe.
+        Some(wanted) => values == [wanted.as_bytes()],
     }
-    true
 }
 
 /// Whether the expression matches the whole value. One that does not compile matches nothing; it is refused when the
@@ -42,7 +59,7 @@ fn matches_whole(expression: &str, value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use l7::rule::{Field, HeaderRule};
+    use l7::rule::Field;
 
     fn path(expression: &str) -> HttpRule {
         HttpRule { path: Some(expression.into()), ..HttpRule::default() }

@@ -175,9 +175,9 @@ impl Stage for Node {
     fn explain(&mut self, from: &str, to: &str, path: &str) -> anyhow::Result<Explanation> {
         let host = super::script::SERVICE.to_string();
         let http = HttpProbe { method: "GET".into(), path: path.into(), host, headers: vec![] };
-        let probe =
-            Probe { from: from.into(), to: to.into(), port: 80, protocol: "TCP".into(), http: Some(http) };
-        Ok(self.client()?.call(Request::Explain(probe))?)
+        let (from, to) = (from.into(), to.into());
+        let probe = Probe { from, to, port: 80, protocol: "TCP".into(), family: None, http: Some(http) };
+        Ok(self.client()?.call(Request::Explain(Box::new(probe)))?)
     }
 }
 

@@ -1,20 +1,30 @@
 //! `nexin policy explain`: what policy says of a connection or request, and which rules say so.
 
+use super::scenario::Scenario;
 use crate::outcome::Outcome;
 use crate::session::Session;
 use crate::verdict;
 use api::view::{Explanation, Side};
 use api::{HttpProbe, Probe, Request};
 use clap::Args;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Ask what policy says of a connection or request, and why; the verdict is an answer, never a failure
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin policy explain --from app3 --to app1 --port 80/TCP\n  \
     nexin policy explain --from app2 --to app1 --port 80 --http 'GET /private' -H 'X-Token: abc'\n  \
-    nexin policy explain --from app2 --to host --port 8/ICMP")]
+    nexin policy explain --from app2 --to host --port 8/ICMP\n  \
+    nexin policy explain -f deploy/ --from shop/cart --to data/db --port 5432\n  \
+    nexin policy explain -f deploy/ --from shop/app=new,tier=front --to 198.51.100.7 --port 443\n\n\
+    Without -f a running agent is asked. Files may hold policies, Pods and their controllers, Namespaces, Services and \
+    what else policies refer to, or PolicyTest documents (*.test.yaml), which count as after their last step. Of \
+    each side every rule is listed that is about it: + applies, - does not, and what differs.")]
 pub(crate) struct Explain {
-    /// Who connects: [namespace/]workload, an address, host or world
+    /// Ask these files instead of an agent: a file, a directory, or - for standard input; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "PATH")]
+    files: Vec<PathBuf>,
+    /// Who connects: [namespace/]workload, an address, host, world, or [namespace/]key=value,... of one not there yet
     #[arg(long, value_name = "PARTY")]
     from: String,
     /// Who is connected to, likewise
@@ -23,6 +33,9 @@ pub(crate) struct Explain {
     /// Destination port, behind any service; for ICMP the type: 80, 53/UDP, 8/ICMP
     #[arg(long, value_name = "PORT[/PROTOCOL]")]
     port: Destination,
+    /// By which family: IPv4 or IPv6 [default: IPv4 where both ends have it]
+    #[arg(long, value_name = "FAMILY", value_parser = ["IPv4", "IPv6"], ignore_case = true)]
+    family: Option<String>,
     /// A request on that connection: 'GET /public'
     #[arg(long, value_name = "METHOD PATH")]
     http: Option<RequestLine>,
@@ -46,8 +59,17 @@ struct RequestLine {
 }
 
 impl Explain {
-    pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let explanation: Explanation = session.agent()?.call(Request::Explain(self.probe()))?;
+    pub(super) fn run(mut self, session: &Session) -> anyhow::Result<Outcome> {
+        let files = std::mem::take(&mut self.files);
+        let probe = self.probe();
+        let explanation: Explanation = if files.is_empty() {
+            session.agent()?.call(Request::Explain(Box::new(probe)))?
+        } else {
+            let scenario = Scenario::read(&files)?;
+            let (from, to) = (scenario.end(&probe.from)?, scenario.end(&probe.to)?);
+            agent::explain::explain(&from, &to, &probe, &scenario.policies)
+                .map_err(api::CallError::Refused)?
+        };
         if session.is_json() {
             session.print_json(&explanation)?;
         } else {
@@ -58,9 +80,17 @@ impl Explain {
 
     fn probe(self) -> Probe {
         let http = self.http.map(|line| request(line, self.headers));
-        let protocol = self.port.protocol.to_string();
-        Probe { from: self.from, to: self.to, port: self.port.port, protocol, http }
+        let Destination { port, protocol } = self.port;
+        let protocol =
+            if self.family.as_deref().is_some_and(is_v6) && protocol == "ICMP" { "ICMPv6" } else { protocol };
+        // ICMPv6 is spoken over IPv6 alone.
+        let family = self.family.or((protocol == "ICMPv6").then(|| "IPv6".to_owned()));
+        Probe { from: self.from, to: self.to, port, protocol: protocol.to_owned(), family, http }
     }
+}
+
+fn is_v6(family: &str) -> bool {
+    family.eq_ignore_ascii_case("IPv6")
 }
 
 /// The request; a Host field is its authority.
@@ -73,20 +103,40 @@ fn request(line: RequestLine, headers: Vec<(String, String)>) -> HttpProbe {
 
 fn lines(session: &Session, explanation: &Explanation) -> Vec<String> {
     let mut lines = vec![verdict::painted(session, &explanation.verdict)];
+    if explanation.sides.is_empty() {
+        lines.push(
+            "  no policy is asked: neither end is a workload, or a node that some policy is about".into(),
+        );
+    }
     for side in &explanation.sides {
-        lines.push(heading(session, side));
+        lines.extend(wrapped(&heading(session, side), 4));
         for considered in &side.considered {
             let sign = if considered.applies { "+" } else { "-" };
-            // Most reasons begin with the rule's name, which stands before them already.
-            let why = considered
-                .why
-                .strip_prefix(&considered.rule)
-                .map_or(considered.why.as_str(), str::trim_start);
-            lines.push(format!("    {sign} {}: {why}", considered.rule));
+            lines.extend(wrapped(&format!("    {sign} {}: {}", considered.rule, considered.why), 8));
         }
     }
     lines
 }
+
+/// The text in lines of at most 100 columns, where it has spaces to break at; all but the first are indented.
+fn wrapped(text: &str, indent: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    for (index, word) in text.split(' ').enumerate() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH && !line.trim().is_empty() {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+            line.push_str(word);
+        } else {
+            line.push_str(if index > 0 { " " } else { "" });
+            line.push_str(word);
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+/// Most columns of a line.
+const WIDTH: usize = 100;
 
 fn heading(session: &Session, side: &Side) -> String {
     let Side { direction, subject, verdict, reason, .. } = side;

@@ -5,6 +5,7 @@ mod delete;
 mod explain;
 mod list;
 mod manifest_files;
+mod scenario;
 mod validate;
 
 use crate::outcome::Outcome;

@@ -1,0 +1,185 @@
+//! What a connection lacks for a rule to apply to it: what it has, and what the rule needs instead.
+
+use super::applies::{is_one, matching, requests_of};
+use super::{Considered, Context, Finding, Query, request};
+use crate::party::{Party, is_world};
+use crate::rule::{
+    Action, Cidr, CidrReach, Direction, Family, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
+};
+use abi::identity::{HOST, is_remote_node, is_workload, reserved_name};
+use identity::{Labels, Operator, Requirement, Selector, key};
+use std::net::IpAddr;
+
+/// What is missing, each part as a clause: `peer has app=db, needs app=web`.
+pub(super) fn lack(considered: &Considered<'_>, context: &Context<'_>, query: &Query<'_>) -> Vec<String> {
+    let rule = considered.rule.rule;
+    match considered.finding {
+        Finding::OtherPeer => {
+            let mut missing = peers(&rule.peers, context, &query.peer);
+            if rule.traffic != Traffic::Any && matching(rule, query).next().is_none() {
+                missing.push(traffic(rule, query));
+            }
+            missing
+        }
+        Finding::OtherTraffic => vec![traffic(rule, query)],
+        Finding::OtherRequest => requests(rule, query),
+        // Of a rule about others, nothing that the connection could have would do.
+        Finding::OtherSubject | Finding::OtherDirection => Vec::new(),
+        Finding::Outranked | Finding::Passes | Finding::Decides => Vec::new(),
+    }
+}
+
+/// Of the peers of a rule, none of which is the party, what the nearest needs.
+fn peers(peers: &Peers, context: &Context<'_>, party: &Party<'_>) -> Vec<String> {
+    let peers = match peers {
+        Peers::Any => &[][..],
+        Peers::Of(peers) => peers,
+    };
+    debug_assert!(!peers.iter().any(|peer| is_one(peer, context, party)), "somebody is one of the peers");
+    let missing = peers.iter().map(|one| peer(one, party));
+    missing.min_by_key(Vec::len).unwrap_or_else(|| vec!["the rule lists no peer".to_owned()])
+}
+
+fn peer(peer: &Peer, party: &Party<'_>) -> Vec<String> {
+    match peer {
+        Peer::Labels(selector) if is_workload(party.number) => labels(selector, party.labels),
+        Peer::Nodes(selector) if party.number == HOST || is_remote_node(party.number) => {
+            labels(selector, party.labels)
+        }
+        Peer::Labels(_) | Peer::Nodes(_) | Peer::Entity(_) | Peer::Service(_) => needs(party, peer),
+        Peer::Cidr { reach: CidrReach::World, .. } | Peer::Group { .. } | Peer::Domain(_)
+            if !is_world(party.number) =>
+        {
+            needs(party, peer)
+        }
+        Peer::Cidr { block, except, .. } => vec![address(party.address, block, except)],
+        Peer::Group { .. } => needs(party, peer),
+        Peer::Domain(_) if party.names.is_empty() => {
+            vec![format!("peer is {}, which no domain name is known to stand for, needs {peer}", kind(party))]
+        }
+        Peer::Domain(_) => {
+            let names: Vec<&str> = party.names.iter().map(String::as_str).collect();
+            vec![format!("peer is {}, needs {peer}", names.join(", "))]
+        }
+    }
+}
+
+/// What kind of peer it is, and what the rule needs.
+fn needs(party: &Party<'_>, peer: &Peer) -> Vec<String> {
+    vec![format!("peer is {}, needs {peer}", kind(party))]
+}
+
+fn address(address: Option<IpAddr>, block: &Cidr, except: &[Cidr]) -> String {
+    // An end that may have any address has none in particular.
+    let Some(address) = address.filter(|address| !address.is_unspecified()) else {
+        return format!("peer has no known address, needs one in {block}");
+    };
+    match except.iter().find(|one| one.contains(address) && block.contains(address)) {
+        Some(one) => format!("peer is {address}, which {one} leaves out of {block}"),
+        None => format!("peer is {address}, not in {block}"),
+    }
+}
+
+/// What kind of peer it is, where its labels say nothing more.
+fn kind(party: &Party<'_>) -> String {
+    let at = party.address.filter(|address| !address.is_unspecified());
+    let at = at.map(|address| format!(" {address}")).unwrap_or_default();
+    match party.number {
+        HOST => "the node".to_owned(),
+        number if is_world(number) && at.is_empty() => "outside the cluster".to_owned(),
+        number if is_world(number) => format!("outside the cluster,{at}"),
+        number if is_remote_node(number) => "another node".to_owned(),
+        number => match reserved_name(number) {
+            Some(name) => name.to_owned(),
+            None => "a workload".to_owned(),
+        },
+    }
+}
+
+/// The requirements that the labels do not meet.
+fn labels(selector: &Selector, labels: &Labels) -> Vec<String> {
+    let missing = selector.requirements.iter().filter(|requirement| !requirement.holds(labels));
+    missing.map(|requirement| unmet(requirement, labels)).collect()
+}
+
+fn unmet(requirement: &Requirement, labels: &Labels) -> String {
+    let (whose, name) = whose(&requirement.name);
+    let value = labels.value(requirement.source.as_ref(), &requirement.name);
+    let has = match value {
+        Some(value) => format!("{whose} has {name}={value}"),
+        None => format!("{whose} has no {name}"),
+    };
+    let list = |values: &std::collections::BTreeSet<String>| {
+        values.iter().map(|value| format!("{name}={value}")).collect::<Vec<_>>().join(" or ")
+    };
+    match &requirement.operator {
+        Operator::In(values) => format!("{has}, needs {}", list(values)),
+        Operator::NotIn(_) => format!("{has}, must not"),
+        Operator::Exists => format!("{has}, needs one"),
+        Operator::DoesNotExist => format!("{has}, must have none"),
+    }
+}
+
+/// Whose label it is, and what people call it.
+fn whose(name: &str) -> (&'static str, &str) {
+    match name.strip_prefix(key::NAMESPACE_LABELS) {
+        Some(name) => ("peer's namespace", name),
+        None if name == key::NAMESPACE => ("peer", "namespace"),
+        None => ("peer", name),
+    }
+}
+
+/// What is sent, and what the rule has.
+fn traffic(rule: &Rule, query: &Query<'_>) -> String {
+    let matches = match &rule.traffic {
+        Traffic::Of(matches) if !matches.is_empty() => matches,
+        _ => return "the rule is about no traffic".to_owned(),
+    };
+    let has: Vec<String> = matches.iter().map(|one| port(one, rule, query)).collect();
+    format!("{}, rule has {}", sent(query), has.join(" or "))
+}
+
+/// What a query is about, as people write it.
+fn sent(query: &Query<'_>) -> String {
+    let kind = query.port.to_be_bytes()[0];
+    match query.protocol {
+        1 => format!("ICMP type {kind}"),
+        58 => format!("ICMPv6 type {kind}"),
+        6 => format!("port {}/TCP", query.port),
+        17 => format!("port {}/UDP", query.port),
+        132 => format!("port {}/SCTP", query.port),
+        other => format!("IP protocol {other}"),
+    }
+}
+
+/// Port or ICMP type of a rule; of a named port also what it is at the receiver.
+fn port(one: &TrafficMatch, rule: &Rule, query: &Query<'_>) -> String {
+    match one {
+        TrafficMatch::Icmp { family: Family::Ipv4, kind } => format!("ICMP type {kind}"),
+        TrafficMatch::Icmp { family: Family::Ipv6, kind } => format!("ICMPv6 type {kind}"),
+        TrafficMatch::Port { port, protocol, http } => {
+            let receiver = match query.direction {
+                Direction::Ingress => &query.subject,
+                Direction::Egress => &query.peer,
+            };
+            let meaning = match port {
+                Port::Named(name) => match receiver.ports.resolve(name, *protocol).next() {
+                    Some((_, number)) => format!(" (which is {number})"),
+                    None => " (which the receiver does not have)".to_owned(),
+                },
+                Port::Any | Port::Range(..) => String::new(),
+            };
+            let spoken = http.is_some() && rule.action == Action::Allow && query.protocol != 6;
+            let spoken = if spoken { " with HTTP rules, which are for TCP alone" } else { "" };
+            format!("{port}/{protocol}{meaning}{spoken}")
+        }
+    }
+}
+
+/// What of the request differs from the nearest of the HTTP rules.
+fn requests(rule: &Rule, query: &Query<'_>) -> Vec<String> {
+    let Some(request) = &query.request else { return Vec::new() };
+    let rules = matching(rule, query).filter_map(requests_of).flatten();
+    let missing = rules.map(|rule| request::differences(rule, request)).min_by_key(Vec::len);
+    missing.unwrap_or_else(|| vec!["the rule lets no request through".to_owned()])
+}
