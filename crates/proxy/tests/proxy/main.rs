@@ -3,6 +3,7 @@
 
 mod bodies;
 mod endings;
+mod exchanges;
 mod harness;
 mod hostile;
 mod verdicts;
