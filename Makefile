@@ -1,6 +1,6 @@
 # One door for commands; each target first sets up what it lacks.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check tidy bench clean
+.PHONY: help setup build demo test check tidy bench bench-policy clean
 
 # Where scripts/setup puts bpf-linker; crates/loader/build.rs looks there too.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nexin/tools
@@ -9,7 +9,7 @@ CARGO = RUSTUP_TOOLCHAIN=$$(scripts/toolchain) cargo
 NEXIN := $(or $(CARGO_TARGET_DIR),target)/release/nexin
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-7s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
 
 setup: ## Install what a build lacks: the pinned Rust, a C compiler, bpf-linker
 	@scripts/setup
@@ -38,6 +38,9 @@ tidy: setup ## Check the shape of the tree: arrows between crates, lengths, name
 bench: setup ## Measure: nanoseconds per packet, round trips and throughput (asks for root)
 	@$(CARGO) bench --locked --package nexin-testbed --bench path \
 		--config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root']"
+
+bench-policy: build ## Measure: policies to rows, a large world and its changes, memory (asks for root)
+	@scripts/as-root $(NEXIN) bench policy
 
 clean: ## Remove what was built in this tree; the tools stay
 	@$(CARGO) clean

@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 mod agent;
+mod bench;
 mod bpf;
 mod demo;
 
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Status(status::Status),
     Test(test::Test),
     Observe(observe::Observe),
+    Bench(bench::Bench),
     Bpf(bpf::Bpf),
     Version(version::Version),
     #[command(hide = true)]
@@ -58,6 +60,7 @@ impl Command {
             Self::Status(status) => status.run(session),
             Self::Test(test) => test.run(session),
             Self::Observe(observe) => observe.run(session),
+            Self::Bench(bench) => bench.run(session),
             Self::Bpf(bpf) => bpf.run(session),
             Self::Version(version) => version.run(session),
             Self::Proxy(proxy) => proxy.run(),

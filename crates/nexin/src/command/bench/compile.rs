@@ -1,0 +1,150 @@
+//! One subject's policies, resolved and compiled from nothing: the three cases that the incumbent measures of itself.
+
+use super::milliseconds;
+use super::policies::{by_block, by_labels};
+use super::samples::Samples;
+use identity::{Labels, Source};
+use policy::book::RuleBook;
+use policy::cidr::Blocks;
+use policy::compile::Compiled;
+use policy::directory::Directory;
+use policy::party::{NamedPorts, Party};
+use policy::rule::Policy;
+use policy::set::PolicySet;
+use serde::Serialize;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// Peers that are known, none of them the subject.
+const IDENTITIES: u32 = 3000;
+/// The subject's own number.
+const SUBJECT: u32 = 256;
+/// Runs before those that count.
+const WARM_UP: usize = 20;
+/// Runs that count.
+const RUNS: usize = 200;
+/// How much faster than the incumbent it shall be.
+const TIMES_FASTER: f64 = 10.0;
+
+/// What was measured of one case.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Compilation {
+    pub(super) case: &'static str,
+    pub(super) median_ms: f64,
+    pub(super) min_ms: f64,
+    pub(super) p99_ms: f64,
+    /// Of the subject's policy.
+    pub(super) rows: usize,
+    /// By which addresses know the blocks that policies name, whoever they are about.
+    pub(super) address_rows: usize,
+    pub(super) incumbent_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) incumbent_rows: Option<usize>,
+    /// The incumbent's time by ours.
+    pub(super) ratio: f64,
+    pub(super) target_ms: f64,
+    pub(super) met: bool,
+}
+
+/// A node's policies and peers, and whose policy is asked for.
+struct Case {
+    policies: PolicySet,
+    blocks: Blocks,
+    directory: Directory,
+    subject: Labels,
+}
+
+/// Measures all three.
+pub(super) fn measure() -> [Compilation; 3] {
+    let selected = ("value", "subject");
+    let policies = |count: usize, one: &dyn Fn(usize) -> Policy| (0..count).map(one).collect();
+    [
+        ("1,000 rules by labels", 8.2, None, ("foo", ""), policies(1000, &by_labels)),
+        ("1,000 rules by block", 39.0, Some(44_596), selected, policies(1000, &|i| by_block(i, "subject"))),
+        ("20,000 rules of others", 10.6, None, selected, policies(20_000, &|i| by_block(i, &i.to_string()))),
+    ]
+    .map(|(name, incumbent_ms, incumbent_rows, subject, policies): (_, _, _, _, Vec<Policy>)| {
+        let case = Case::new(policies, subject);
+        let samples: Samples<_> = (0..WARM_UP + RUNS).map(|_| case.run().0).skip(WARM_UP).collect();
+        let quantile = |share| milliseconds(samples.quantile(share));
+        let median_ms = quantile(0.5);
+        let target_ms = incumbent_ms / TIMES_FASTER;
+        Compilation {
+            case: name,
+            median_ms,
+            min_ms: quantile(0.0),
+            p99_ms: quantile(0.99),
+            rows: case.run().1,
+            address_rows: case.blocks.world_rows().count(),
+            incumbent_ms,
+            incumbent_rows,
+            ratio: incumbent_ms / median_ms,
+            target_ms,
+            met: median_ms <= target_ms,
+        }
+    })
+}
+
+impl Case {
+    fn new(policies: Vec<Policy>, (key, value): (&str, &str)) -> Self {
+        let mut case = Self {
+            policies: PolicySet::new(),
+            blocks: Blocks::new(),
+            directory: Directory::new(),
+            subject: workload([(key, value)]),
+        };
+        for policy in policies {
+            case.blocks.insert(&policy);
+            case.policies.apply(policy);
+        }
+        for index in 0..IDENTITIES {
+            let labels = workload([(format!("foo{index}").as_str(), ""), ("app", "analytics")]);
+            case.directory.insert(SUBJECT + 1 + index, labels, NamedPorts::default());
+        }
+        case.directory.insert(SUBJECT, case.subject.clone(), NamedPorts::default());
+        case
+    }
+
+    /// The time from the subject's labels to the rows of its policy, and their number. Nothing is known from an earlier
+    /// run.
+    fn run(&self) -> (Duration, usize) {
+        let (mut directory, mut book) = (self.directory.clone(), RuleBook::new());
+        let subject = Party::new(SUBJECT, &self.subject);
+        let start = Instant::now();
+        let selection = self.policies.selection(&subject);
+        black_box(selection.key());
+        let compiled = Compiled::new(&selection, &mut directory, &mut book);
+        let mut rows = compiled.rows(1);
+        rows.extend(self.blocks.classes().filter_map(|class| compiled.cidr_row(1, &class)));
+        let time = start.elapsed();
+        (time, black_box(rows).len())
+    }
+}
+
+/// The labels that the incumbent's benchmark gives every identity, and these.
+fn workload<const N: usize>(own: [(&str, &str); N]) -> Labels {
+    let mut labels = Labels::of_workload("monitoring", [], own);
+    labels.insert(Source::K8s, "io.cilium.k8s.policy.serviceaccount", "default");
+    labels.insert(Source::K8s, "io.cilium.k8s.policy.cluster", "default");
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_of_others_make_no_row_of_a_policy() {
+        let case = Case::new((0..100).map(|i| by_block(i, &i.to_string())).collect(), ("value", "subject"));
+        let selection = case.policies.selection(&Party::new(SUBJECT, &case.subject));
+        assert_eq!(selection.policies().count(), 0);
+        assert_eq!(case.run().1, 0);
+    }
+
+    #[test]
+    fn every_block_of_a_subject_has_rows() {
+        let case = Case::new((0..100).map(|i| by_block(i, "subject")).collect(), ("value", "subject"));
+        let blocks = case.blocks.world_rows().count();
+        assert!(case.run().1 >= 2 * blocks, "{} rows for {blocks} blocks", case.run().1);
+    }
+}

@@ -1,0 +1,40 @@
+//! `nexin bench`: measures Nexin on the machine it runs on, beside what it is meant to reach.
+
+mod churn;
+mod cold_start;
+mod compile;
+mod machine;
+mod policies;
+mod policy;
+mod samples;
+mod tables;
+mod world;
+
+use crate::outcome::Outcome;
+use crate::session::Session;
+use clap::{Args, Subcommand};
+use std::time::Duration;
+
+/// Measure Nexin on this machine, beside what it is meant to reach
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Policy(policy::Policy),
+}
+
+impl Bench {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        match self.what {
+            What::Policy(policy) => policy.run(session),
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

@@ -1,0 +1,81 @@
+//! Where the writes of a benchmark go: maps in the kernel where that can be, else a table in memory.
+
+use abi::map;
+use abi::row::{MapOp, Row, RowKey};
+use loader::{ApplyError, Capacities, Loaded, Options};
+use std::collections::{BTreeMap, HashMap};
+
+/// Rows of any kind in the maps of this benchmark; most of them take room only where a row is.
+const ROOM: u32 = 2 * 1024 * 1024;
+
+/// What is written to.
+#[derive(Debug)]
+pub(super) enum Tables {
+    /// Maps that nothing else uses; they end with this value.
+    Kernel(Box<Loaded>),
+    /// A table of this process, which counts in its memory.
+    Memory(HashMap<RowKey, Row>),
+}
+
+impl Tables {
+    /// Maps in the kernel, or a table in memory and why.
+    pub(super) fn open() -> (Self, Option<String>) {
+        let capacities = Capacities {
+            addresses: ROOM,
+            endpoints: 64 * 1024,
+            cidr_parts: ROOM,
+            classes: ROOM,
+            verdicts: ROOM,
+            ..Capacities::SMALL
+        };
+        match Loaded::open(Options { capacities, ..Options::default() }) {
+            Ok(loaded) => (Self::Kernel(Box::new(loaded)), None),
+            Err(error) => (Self::memory(), Some(error.to_string())),
+        }
+    }
+
+    /// An empty table in memory.
+    pub(super) fn memory() -> Self {
+        Self::Memory(HashMap::new())
+    }
+
+    /// Makes the writes, in order.
+    pub(super) fn write(&mut self, operations: &[MapOp]) -> Result<(), ApplyError> {
+        match self {
+            Self::Kernel(loaded) => loaded.apply(operations),
+            Self::Memory(rows) => {
+                for operation in operations {
+                    match operation {
+                        MapOp::Put(row) => drop(row.key().map(|key| rows.insert(key, *row))),
+                        MapOp::Delete(key) => drop(rows.remove(key)),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How many rows are put into each map.
+pub(super) fn puts(operations: &[MapOp]) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for operation in operations {
+        if let MapOp::Put(row) = operation {
+            *counts.entry(map_of(row)).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn map_of(row: &Row) -> &'static str {
+    match row {
+        Row::Address(..) => map::ADDRESSES,
+        Row::Endpoint(..) => map::ENDPOINTS,
+        Row::CidrPart(..) => map::CIDR_PARTS,
+        Row::Class(..) => map::CLASSES,
+        Row::Verdict(..) => map::VERDICTS,
+        Row::Service(..) => map::SERVICES,
+        Row::Backend(..) => map::BACKENDS,
+        Row::Config(_) => map::CONFIG,
+    }
+}

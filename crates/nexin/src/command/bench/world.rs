@@ -1,0 +1,157 @@
+//! The large world: namespaces of a cluster, all of whose workloads run on this node.
+
+use super::policies;
+use control::{Change, Endpoint, Interface, Node};
+use policy::rule::Policy;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// The policies of one namespace, one document each.
+const DOCUMENTS: &str = include_str!("policies.yaml");
+/// How many policies a namespace has.
+const POLICIES: usize = 30;
+/// What runs in a namespace, an identity each.
+const APPS: [&str; 6] = ["api", "cache", "db", "job", "web", "worker"];
+/// How many workloads an identity has in a namespace.
+const REPLICAS: usize = 5;
+/// How many teams share the namespaces.
+const TEAMS: usize = 50;
+/// The last policy of each of these is clusterwide.
+const CLUSTERWIDE_EVERY: usize = 50;
+/// Each of these lets in whole environments, others their team.
+const OPEN_EVERY: usize = 10;
+/// Interfaces, which are rows and nothing else, are numbered from here.
+const FIRST_INTERFACE: u32 = 1000;
+
+/// A cluster of so many namespaces.
+#[derive(Clone, Debug)]
+pub(super) struct LargeWorld {
+    namespaces: usize,
+    documents: Vec<&'static str>,
+}
+
+impl LargeWorld {
+    /// A cluster of so many namespaces, at least one.
+    pub(super) fn new(namespaces: usize) -> Self {
+        Self { namespaces, documents: DOCUMENTS.split("\n---\n").collect() }
+    }
+
+    pub(super) fn namespaces(&self) -> usize {
+        self.namespaces
+    }
+
+    pub(super) fn policies(&self) -> usize {
+        self.namespaces * POLICIES
+    }
+
+    pub(super) fn identities(&self) -> usize {
+        self.namespaces * APPS.len()
+    }
+
+    pub(super) fn pods(&self) -> usize {
+        self.identities() * REPLICAS
+    }
+
+    /// All that a node learns of the cluster when it starts, each made when it is asked for.
+    pub(super) fn changes(&self) -> impl Iterator<Item = Change> {
+        let node = Node {
+            addresses: vec![Ipv4Addr::new(192, 168, 0, 1).into()],
+            proxy: None,
+            report_forwards: false,
+        };
+        let namespaces = (0..self.namespaces).map(|namespace| self.namespace(namespace, namespace));
+        let policies = (0..self.policies()).map(|policy| Change::Policy(self.policy(policy)));
+        let pods = (0..self.pods()).map(|pod| Change::Endpoint(self.pod(pod, pod / REPLICAS, "v1")));
+        [Change::Node(node)].into_iter().chain(namespaces).chain(policies).chain(pods)
+    }
+
+    /// A namespace, labelled as a team's; the teams repeat.
+    pub(super) fn namespace(&self, namespace: usize, team: usize) -> Change {
+        let role = ["system", "gateway", "monitoring"].get(namespace).unwrap_or(&"tenant");
+        let labels =
+            [("team", team_name(team)), ("env", environment(namespace)), ("role", (*role).to_owned())];
+        Change::Namespace {
+            name: namespace_name(namespace),
+            labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
+        }
+    }
+
+    /// A workload, by its own index and that of its identity, from 0; one of another version has an identity of its
+    /// own.
+    pub(super) fn pod(&self, pod: usize, identity: usize, version: &str) -> Endpoint {
+        let (namespace, app) = (identity / APPS.len(), APPS[identity % APPS.len()]);
+        let [a, b, c, d] = (pod as u32).to_be_bytes();
+        let labels = [("app", app), ("version", version), ("app.kubernetes.io/part-of", "shop")];
+        let ports = [("http", 8080), ("metrics", 9090)];
+        Endpoint {
+            id: pod as u32 + 1,
+            namespace: namespace_name(namespace),
+            name: format!("{app}-{pod}"),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            addresses: vec![Ipv4Addr::new(10, b, c, d).into()],
+            named_ports: ports.map(|(name, port)| ((name.to_owned(), 6), port)).into(),
+            interface: Interface {
+                index: FIRST_INTERFACE + pod as u32,
+                mac: [2, 0, a, b, c, d],
+                host_mac: [2, 1, a, b, c, d],
+            },
+        }
+    }
+
+    /// The policy with this index, from 0.
+    pub(super) fn policy(&self, policy: usize) -> Policy {
+        let (namespace, place) = (policy / POLICIES, policy % POLICIES);
+        let is_clusterwide = place == POLICIES - 1 && namespace.is_multiple_of(CLUSTERWIDE_EVERY);
+        let document = self.documents[place + usize::from(is_clusterwide)];
+        let environment = format!("env: {}", environment(namespace));
+        let team = team_name(namespace);
+        let scope = if namespace.is_multiple_of(OPEN_EVERY) { environment } else { format!("team: {team}") };
+        let values = BTreeMap::from([
+            ("$namespace", namespace_name(namespace)),
+            ("$neighbour", namespace_name((namespace + 1) % self.namespaces)),
+            ("$network", format!("{}.{}", namespace / 250, namespace % 250)),
+            ("$scope", scope),
+            ("$team", team),
+        ]);
+        let text = values.iter().fold(document.to_owned(), |text, (name, value)| text.replace(name, value));
+        policies::read_one(&text)
+    }
+}
+
+fn namespace_name(namespace: usize) -> String {
+    format!("namespace-{namespace}")
+}
+
+fn team_name(team: usize) -> String {
+    format!("team-{}", team % TEAMS)
+}
+
+fn environment(namespace: usize) -> String {
+    ["production", "staging", "development"][namespace % 3].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::rule::Kind;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_namespace_has_all_its_policies_under_names_of_their_own() {
+        let world = LargeWorld::new(2);
+        assert_eq!(world.documents.len(), POLICIES + 1);
+        let ids: BTreeSet<_> = (0..world.policies()).map(|policy| world.policy(policy).id).collect();
+        assert_eq!(ids.len(), 60);
+        let clusterwide = ids.iter().filter(|id| id.kind == Kind::CiliumClusterwideNetworkPolicy);
+        assert_eq!(clusterwide.count(), 1);
+    }
+
+    #[test]
+    fn an_app_of_a_namespace_is_one_identity_in_five_workloads() {
+        let world = LargeWorld::new(2);
+        let pods: Vec<_> = (0..world.pods()).map(|pod| world.pod(pod, pod / REPLICAS, "v1")).collect();
+        let identities: BTreeSet<_> = pods.iter().map(|pod| (&pod.namespace, &pod.labels)).collect();
+        let addresses: BTreeSet<_> = pods.iter().map(|pod| &pod.addresses).collect();
+        assert_eq!((identities.len(), addresses.len()), (12, 60));
+    }
+}
