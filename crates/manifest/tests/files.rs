@@ -1,8 +1,8 @@
 //! Whole files: those of the tutorial, and what YAML brings with it.
 
-use manifest::test::{Expect, Question, Step};
+use manifest::test::{Expect, Party, Question, Step};
 use manifest::{Diagnostic, Manifest, Object, Policy, Workload};
-use policy::rule::PolicyId;
+use policy::rule::{Mode, PolicyId};
 
 fn read(text: &str) -> Manifest {
     manifest::parse("file.yaml", text).unwrap_or_else(|findings| panic!("{}", lines(&findings)))
@@ -107,6 +107,35 @@ fn step(spec: &str) -> Step {
     let tests = manifest::test::parse("t.yaml", &text, &mut |_| unreachable!());
     let tests = tests.unwrap_or_else(|findings| panic!("{}", lines(&findings)));
     tests.documents[0].test.clone().expect("it is supported").steps.remove(0)
+}
+
+#[test]
+fn a_test_may_say_all_that_policies_depend_on() {
+    let group =
+        "{apiVersion: cilium.io/v2, kind: CiliumCIDRGroup, metadata: {name: g}, spec: {externalCIDRs: []}}";
+    let policy = "{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: p}, spec: {endpointSelector: \
+                  {}, ingress: [{}]}}";
+    let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: x, labels: {a: b}}}";
+    let step = step(&format!(
+        "nodes: [{{name: host, labels: {{a: b}}}}, {{name: n2, ips: [192.0.2.2]}}], externals: [{{name: www, ips: \
+         [198.51.100.7], names: [A.b., c.d]}}, {{name: web, ips: [198.51.100.8]}}], names: {{web: [e.f]}}, \
+         policyEnforcement: always, policyAuditMode: true, policies: [{group}, {policy}, {namespace}], probes: [{{from: \
+         n2, to: host, port: 80}}]"
+    ));
+    assert_eq!((step.enforcement, step.audit), (Some(Mode::Always), Some(true)));
+    let nodes: Vec<_> = step.nodes.iter().map(|node| (node.name.as_str(), node.addresses.len())).collect();
+    assert_eq!(nodes, [("host", 0), ("n2", 1)]);
+    let names: Vec<_> = step
+        .names
+        .iter()
+        .map(|(name, names)| (name.as_str(), names.iter().map(String::as_str).collect()))
+        .collect();
+    assert_eq!(names, [("web", vec!["e.f"]), ("www", vec!["a.b", "c.d"])]);
+    assert_eq!(step.namespaces[0].labels["a"], "b");
+    let told: Vec<String> = step.manifests.keys().map(ToString::to_string).collect();
+    assert_eq!(told, ["CiliumCIDRGroup/g", "CiliumNetworkPolicy/default/p", "Namespace/x"]);
+    assert_eq!((step.policies.map(|all| all.len()), step.objects.map(|all| all.len())), (Some(1), Some(1)));
+    assert_eq!(step.probes[0].from, Party::Node("n2".into()));
 }
 
 #[test]

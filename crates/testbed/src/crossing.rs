@@ -101,6 +101,8 @@ impl State {
                 let workload = self.workloads.get(name).ok_or_else(unknown)?;
                 (End::Workload(name.clone()), workload.addresses.clone())
             }
+            // No engine knows other nodes yet.
+            Party::Node(_) => return Err(unknown()),
             Party::External(name) => (End::World, self.externals.get(name).ok_or_else(unknown)?.clone()),
             Party::Host => (End::Host, HOST_ADDRESSES.to_vec()),
             Party::Address(address) => (self.end_at(*address), vec![*address]),
@@ -175,7 +177,7 @@ fn sent(probe: &Probe) -> Sent {
 fn host_of(party: &Party) -> String {
     match party {
         Party::Workload(name) => name.name.clone(),
-        Party::External(name) => name.clone(),
+        Party::External(name) | Party::Node(name) => name.clone(),
         Party::Address(IpAddr::V6(address)) => format!("[{address}]"),
         Party::Address(address) => address.to_string(),
         Party::Host => "host".into(),
@@ -197,7 +199,7 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Party::Workload(name) => write!(f, "{}/{}", name.namespace, name.name),
-            Party::External(name) => f.write_str(name),
+            Party::External(name) | Party::Node(name) => f.write_str(name),
             Party::Address(address) => address.fmt(f),
             Party::Host => f.write_str("host"),
         }

@@ -1,12 +1,14 @@
 //! PolicyTest documents: worlds, policies and what is expected of probes between parties.
 
-mod policies;
+mod inhabitant;
+mod manifests;
 mod probe;
 mod step;
 mod world;
 
+pub use inhabitant::{External, Names, NodeState, WorkloadName, WorkloadState};
 pub use probe::{Expect, HttpRequest, Party, Probe, Question};
-pub use step::{External, Step, WorkloadName, WorkloadState};
+pub use step::Step;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::{self, TEST};
@@ -25,7 +27,7 @@ pub struct PolicyTest {
     /// Its name.
     pub name: String,
     /// The steps, in order. `policies` and `probes` without `steps` are one step; namespaces, workloads and externals
-    /// given beside `steps` are part of the first.
+    /// given beside `steps` are part of the first, as are nodes and modes.
     pub steps: Vec<Step>,
 }
 

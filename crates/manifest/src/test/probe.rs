@@ -37,6 +37,8 @@ pub enum Party {
     Workload(WorkloadName),
     /// An external host of the test, by name.
     External(String),
+    /// Another node of the test, by name.
+    Node(String),
     /// An address, whoever has it.
     Address(IpAddr),
     /// The node itself.

@@ -1,8 +1,11 @@
-//! The parties and policies that a test has named so far, to tell a name from a slip of the pen.
+//! The parties and objects that a test has named so far, to tell a name from a slip of the pen.
 
+use super::inhabitant::HOST;
 use super::{Party, Step, WorkloadName};
 use crate::item::Item;
+use crate::kind::KINDS;
 use crate::nearest::hint;
+use crate::object::{Object, ObjectName};
 use crate::report::Report;
 use policy::rule::{Kind, PolicyId};
 use std::collections::BTreeSet;
@@ -11,22 +14,37 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub(super) struct World<'a> {
     workloads: BTreeSet<WorkloadName>,
+    nodes: BTreeSet<String>,
     externals: BTreeSet<String>,
-    policies: BTreeSet<PolicyId>,
+    /// Policies and what they refer to.
+    objects: BTreeSet<ObjectName>,
+    /// Namespaces whose labels are given.
+    namespaces: BTreeSet<ObjectName>,
     report: &'a Report,
     mark: usize,
 }
 
-const KINDS: [Kind; 3] =
-    [Kind::NetworkPolicy, Kind::CiliumNetworkPolicy, Kind::CiliumClusterwideNetworkPolicy];
+const POLICIES: [Kind; 6] = [
+    Kind::NetworkPolicy,
+    Kind::CiliumNetworkPolicy,
+    Kind::CiliumClusterwideNetworkPolicy,
+    Kind::ClusterNetworkPolicy,
+    Kind::AdminNetworkPolicy,
+    Kind::BaselineAdminNetworkPolicy,
+];
+
+/// What else a test may delete.
+const OTHERS: [&str; 5] = ["Service", "Endpoints", "EndpointSlice", "CiliumCIDRGroup", "Namespace"];
 
 impl<'a> World<'a> {
     /// The world before the first step of a test whose findings begin now.
     pub(super) fn new(report: &'a Report) -> Self {
         Self {
             workloads: BTreeSet::new(),
+            nodes: BTreeSet::new(),
             externals: BTreeSet::new(),
-            policies: BTreeSet::new(),
+            objects: BTreeSet::new(),
+            namespaces: BTreeSet::new(),
             report,
             mark: report.mark(),
         }
@@ -38,14 +56,19 @@ impl<'a> World<'a> {
             self.workloads.remove(name);
         }
         self.workloads.extend(step.workloads.iter().map(|workload| workload.name.clone()));
+        self.nodes.extend(step.nodes.iter().map(|node| node.name.clone()));
         self.externals.extend(step.externals.iter().map(|external| external.name.clone()));
-        if let Some(policies) = &step.policies {
-            self.policies = policies.iter().map(|policy| policy.id.clone()).collect();
+        self.namespaces.extend(step.namespaces.iter().map(|one| Object::Namespace(one.clone()).name()));
+        if let (Some(policies), Some(objects)) = (&step.policies, &step.objects) {
+            let policies = policies.iter().map(|policy| ObjectName::from(&policy.id));
+            self.objects = policies.chain(objects.iter().map(Object::name)).collect();
         }
-        for id in &step.delete {
-            self.policies.remove(id);
+        for name in step.deleted() {
+            self.objects.remove(&name);
+            self.namespaces.remove(&name);
         }
-        self.policies.extend(step.apply.iter().map(|policy| policy.id.clone()));
+        self.objects.extend(step.apply.iter().map(|policy| ObjectName::from(&policy.id)));
+        self.objects.extend(step.apply_objects.iter().map(Object::name));
     }
 
     /// Reads `[namespace/]name` of a workload that exists.
@@ -59,58 +82,82 @@ impl<'a> World<'a> {
         Some(found)
     }
 
+    /// Sees to it that a host outside of this name exists; `item` is where it is named.
+    pub(super) fn external(&self, name: &str, item: &Item<'_>) -> Option<()> {
+        if !self.externals.contains(name) {
+            let hint = hint(name, self.externals.iter().map(String::as_str));
+            item.error(format!("no external is called `{name}` at this step{hint}"));
+            return None;
+        }
+        Some(())
+    }
+
     /// Reads one end of a probe.
     pub(super) fn party(&self, item: &Item<'_>) -> Option<Party> {
         let text = item.text()?;
-        if text == "host" {
+        if text == HOST {
             return Some(Party::Host);
         }
         if let Ok(address) = text.parse() {
             return Some(Party::Address(address));
         }
         let local = WorkloadName { namespace: "default".into(), name: text.into() };
-        match (self.externals.contains(text), self.workloads.contains(&local)) {
-            (true, true) => {
+        let is_workload = self.workloads.contains(&local);
+        match (self.externals.contains(text), self.nodes.contains(text)) {
+            (true, false) if is_workload => {
                 item.error(format!(
                     "`{text}` is an external and a workload; write default/{text} for the workload"
                 ));
                 None
             }
+            (false, true) if is_workload => {
+                item.error(format!(
+                    "`{text}` is a node and a workload; write default/{text} for the workload"
+                ));
+                None
+            }
+            (true, true) => {
+                item.error(format!("`{text}` is an external and a node; call one of them otherwise"));
+                None
+            }
             (true, false) => Some(Party::External(text.to_owned())),
-            (false, _) => self.workload(item).map(Party::Workload),
+            (false, true) => Some(Party::Node(text.to_owned())),
+            (false, false) => self.workload(item).map(Party::Workload),
         }
     }
 
-    /// Reads `Kind/namespace/name`, or `Kind/name` of a clusterwide kind, of a policy that exists.
-    pub(super) fn policy(&self, item: &Item<'_>) -> Option<PolicyId> {
+    /// Reads `Kind/namespace/name`, or `Kind/name` of a clusterwide kind, of an object that exists; and, of a policy, its
+    /// own name.
+    pub(super) fn object(&self, item: &Item<'_>) -> Option<(ObjectName, Option<PolicyId>)> {
         let text = item.text()?;
         let parts: Vec<&str> = text.split('/').collect();
-        let kind = KINDS.into_iter().find(|kind| kind.name() == parts[0]);
-        let id = match (kind, &parts[1..]) {
-            (Some(kind @ Kind::CiliumClusterwideNetworkPolicy), [name]) => {
-                PolicyId { kind, namespace: None, name: (*name).into() }
-            }
-            (Some(kind), [namespace, name]) if kind != Kind::CiliumClusterwideNetworkPolicy => {
-                PolicyId { kind, namespace: Some((*namespace).into()), name: (*name).into() }
-            }
+        let kinds = || POLICIES.iter().map(|kind| kind.name()).chain(OTHERS);
+        let known =
+            KINDS.iter().find(|known| known.kind == parts[0] && kinds().any(|kind| kind == known.kind));
+        let (known, namespace, name) = match (known, &parts[1..]) {
+            (Some(known), [name]) if known.is_clusterwide => (known, None, *name),
+            (Some(known), [namespace, name]) if !known.is_clusterwide => (known, Some(*namespace), *name),
             _ => {
-                let hint = match kind {
-                    Some(_) => String::new(),
-                    None => hint(parts[0], KINDS.iter().map(|kind| kind.name())),
-                };
+                let hint = if known.is_some() { String::new() } else { hint(parts[0], kinds()) };
                 item.error(format!(
-                    "{text:?} names no policy; write Kind/namespace/name, or Kind/name{hint}"
+                    "{text:?} names no object; write Kind/namespace/name, or Kind/name of what has no namespace{hint}"
                 ));
                 return None;
             }
         };
-        // A policy that was refused does not exist; that it cannot be deleted is no news.
-        if !self.policies.contains(&id) && self.report.is_clean_since(self.mark) {
-            let known: Vec<String> = self.policies.iter().map(ToString::to_string).collect();
+        let found =
+            ObjectName { kind: known.kind, namespace: namespace.map(str::to_owned), name: name.to_owned() };
+        let exists = self.objects.contains(&found) || self.namespaces.contains(&found);
+        // What was refused does not exist; that it cannot be deleted is no news.
+        if !exists && self.report.is_clean_since(self.mark) {
+            let known: Vec<String> = self.objects.iter().map(ToString::to_string).collect();
             let hint = hint(text, known.iter().map(String::as_str));
-            item.error(format!("there is no policy {text} at this step{hint}"));
+            item.error(format!("there is no {text} at this step{hint}"));
         }
-        Some(id)
+        let kind = POLICIES.into_iter().find(|kind| kind.name() == found.kind);
+        let id =
+            kind.map(|kind| PolicyId { kind, namespace: found.namespace.clone(), name: found.name.clone() });
+        Some((found, id))
     }
 
     fn unknown(&self, item: &Item<'_>, text: &str) {
@@ -118,7 +165,7 @@ impl<'a> World<'a> {
             "default" => name.name.clone(),
             namespace => format!("{namespace}/{}", name.name),
         });
-        let names: Vec<String> = names.chain(self.externals.iter().cloned()).collect();
+        let names: Vec<String> = names.chain(self.externals.iter().chain(&self.nodes).cloned()).collect();
         let hint = hint(text, names.iter().map(String::as_str));
         item.error(format!("nobody is called `{text}` at this step{hint}"));
     }

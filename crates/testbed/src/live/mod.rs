@@ -137,7 +137,8 @@ impl Engine for Live {
         }
         for (id, policy) in &state.policies {
             if old.policies.get(id) != Some(policy) {
-                let manifest = state.manifests.get(id).expect("a policy of a test comes with its manifest");
+                let manifest =
+                    state.manifests.get(&id.into()).expect("a policy of a test comes with its manifest");
                 self.node.apply(manifest)?;
             }
         }

@@ -1,11 +1,14 @@
-//! The policies of a test: inline, as kubectl takes them, or in files by path; each with its own text.
+//! The manifests of a test: inline, as kubectl takes them, or in files by path; each with its own text.
 
 use super::Load;
 use crate::document::{self, Described};
 use crate::item::{Fields, Item};
-use crate::object::{Object, Policy};
+use crate::object::Object;
 use crate::report::Report;
 use crate::yaml;
+
+/// An object and the manifest that describes it, as JSON.
+pub(super) type Written = (Object, String);
 
 /// Reads two fields, one of manifests and one of paths; none where both are absent.
 pub(super) fn read(
@@ -13,32 +16,36 @@ pub(super) fn read(
     inline: &'static str,
     files: &'static str,
     load: &mut Load<'_>,
-) -> Option<Vec<(Policy, String)>> {
+) -> Option<Vec<Written>> {
     let (inline, files) = (fields.take(inline), fields.take(files));
     if inline.is_none() && files.is_none() {
         return None;
     }
-    let mut policies: Vec<(Policy, String)> =
+    let mut written: Vec<Written> =
         inline.iter().flat_map(Item::list).flat_map(|item| of_document(&item)).collect();
     for path in files.iter().flat_map(Item::list) {
-        policies.extend(of_file(&path, load));
+        written.extend(of_file(&path, load));
     }
-    Some(policies)
+    Some(written)
 }
 
-fn of_document(item: &Item<'_>) -> Vec<(Policy, String)> {
+fn of_document(item: &Item<'_>) -> Vec<Written> {
     let described = document::read(item).into_iter();
-    let policies = described.filter_map(|Described { object, document }| match object {
-        Object::Policy(policy) => Some((policy, document.json())),
-        _ => {
-            document.error("is no policy; only policies may stand here");
+    let written = described.filter_map(|Described { object, document }| match object {
+        Object::Workload(_) => {
+            document.error("is a workload; describe it in `workloads`");
             None
         }
+        Object::Node(_) => {
+            document.error("is a node; describe it in `nodes`");
+            None
+        }
+        object => Some((object, document.json())),
     });
-    policies.collect()
+    written.collect()
 }
 
-fn of_file(path: &Item<'_>, load: &mut Load<'_>) -> Vec<(Policy, String)> {
+fn of_file(path: &Item<'_>, load: &mut Load<'_>) -> Vec<Written> {
     let Some(file) = path.text() else { return Vec::new() };
     let text = match load(file) {
         Ok(text) => text,
@@ -49,7 +56,7 @@ fn of_file(path: &Item<'_>, load: &mut Load<'_>) -> Vec<(Policy, String)> {
     };
     let report = Report::on(file);
     let nodes = yaml::documents(&text, &report);
-    let policies = nodes.iter().flat_map(|node| of_document(&Item::document(node, &report))).collect();
+    let written = nodes.iter().flat_map(|node| of_document(&Item::document(node, &report))).collect();
     path.report().adopt(report.finish());
-    policies
+    written
 }
