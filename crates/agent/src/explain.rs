@@ -67,7 +67,17 @@ impl End {
         })
     }
 
-    fn party(&self, address: IpAddr) -> Party<'_> {
+    /// Its address of a family: any where it has none at all, nothing where it has only of the other.
+    pub fn address(&self, v4: bool) -> Option<IpAddr> {
+        match self.addresses.iter().find(|address| address.is_ipv4() == v4) {
+            None if self.addresses.is_empty() && v4 => Some(IpAddr::from([0u8; 4])),
+            None if self.addresses.is_empty() => Some(IpAddr::from([0u8; 16])),
+            found => found.copied(),
+        }
+    }
+
+    /// As policies see it where packets carry this address.
+    pub fn party(&self, address: IpAddr) -> Party<'_> {
         let Self { number, labels, ports, names, .. } = self;
         Party { number: *number, labels, ports, names, address: Some(address) }
     }
@@ -157,11 +167,6 @@ fn finding_name(finding: Finding) -> &'static str {
 /// An address of each end, of the same family, IPv4 where both have it unless a family is wanted; an end without
 /// addresses has whatever the other needs.
 fn addresses(from: &End, to: &End, family: Option<&str>) -> Result<(IpAddr, IpAddr), Failure> {
-    let of = |end: &End, v4: bool| match end.addresses.iter().find(|address| address.is_ipv4() == v4) {
-        None if end.addresses.is_empty() && v4 => Some(IpAddr::from([0u8; 4])),
-        None if end.addresses.is_empty() => Some(IpAddr::from([0u8; 16])),
-        found => found.copied(),
-    };
     let families: &[bool] = match family {
         None => &[true, false],
         Some(name) if name.eq_ignore_ascii_case("IPv4") => &[true],
@@ -170,7 +175,7 @@ fn addresses(from: &End, to: &End, family: Option<&str>) -> Result<(IpAddr, IpAd
             return Err(Failure::new(Cause::Invalid, format!("family {name:?} is neither IPv4 nor IPv6")));
         }
     };
-    families.iter().find_map(|v4| Some((of(from, *v4)?, of(to, *v4)?))).ok_or_else(|| {
+    families.iter().find_map(|v4| Some((from.address(*v4)?, to.address(*v4)?))).ok_or_else(|| {
         let what = family.map_or("no address family in common".into(), |name| format!("no {name} in common"));
         Failure::new(Cause::Invalid, format!("the two ends have {what}; there is no such connection"))
     })

@@ -170,3 +170,74 @@ fn explain_refuses_what_is_not_there() {
     );
     assert!(said.unwrap().contains("wrong.yaml:5:3: "));
 }
+
+const DIFFERENCES: &str = "\
+203.0.113.7/32, world -> shop/front: 443/TCP: allow -> drop
+    old: ingress: CiliumNetworkPolicy/shop/front spec.ingress[0]
+    new: ingress: no rule allows it
+shop/cart -> data/db: 5433/TCP: drop -> allow
+    old: ingress: no rule allows it
+    new: ingress: NetworkPolicy/data/db spec.ingress[0]
+shop/front -> 198.51.100.0/24, 2001:db8::/32, 203.0.113.0/24 and 4 more: anything: allow -> drop
+    old: nothing refuses it
+    new: egress: no rule allows it
+shop/front -> shop/cart: 8080/TCP: allow only GET /cart(/.*)? -> allow only GET|HEAD /cart(/.*)?
+    old: ingress: CiliumNetworkPolicy/shop/cart spec.ingress[0]
+    new: egress: NetworkPolicy/shop/front-egress spec.egress[0]; ingress: CiliumNetworkPolicy/shop/cart spec.ingress[0]
+4 differences (3 workloads, of the files)";
+
+#[test]
+fn diff_tells_what_changes_verdict_and_by_which_rules() {
+    check(&["diff", "shop.yaml", "shop-new.yaml"], 1, DIFFERENCES, "");
+    let same = "no connection changes verdict (3 workloads, of the files)";
+    check(&["diff", "shop.yaml", "shop.yaml"], 0, same, "");
+}
+
+#[test]
+fn diff_asks_about_the_workloads_it_is_given() {
+    let words = ["diff", "--workloads", "shop.yaml", "flawed.yaml", "shop-new.yaml"];
+    let output = policy(&words);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("shop/front -> shop/cart: anything but 8080/TCP: allow -> drop"), "{said}");
+    assert!(said.ends_with("(3 workloads, of the files)\n"), "{said}");
+}
+
+#[test]
+fn diff_makes_workloads_up_where_nobody_is_known() {
+    let output = policy(&["diff", "flawed.yaml", "shop-new.yaml"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains(
+            "default/app=cart of team=web -> data/app=db: anything but 5432-5433/TCP: allow -> drop"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("one made up for each selector)"), "{said}");
+}
+
+#[test]
+fn diff_asks_about_connections_that_happened() {
+    let expected = "\
+shop/cart -> data/db: 5433/TCP: drop -> allow (2 flows)
+    old: ingress: no rule allows it
+    new: ingress: NetworkPolicy/data/db spec.ingress[0]
+shop/front -> shop/cart: 8080/TCP HEAD /cart/1: deny -> allow (1 flow)
+    old: ingress: CiliumNetworkPolicy/shop/cart spec.ingress[0]
+    new: egress: NetworkPolicy/shop/front-egress spec.egress[0]; ingress: CiliumNetworkPolicy/shop/cart spec.ingress[0]
+2 differences (3 flows, 2 of them different)";
+    check(&["diff", "--flows", "flows.json", "shop.yaml", "shop-new.yaml"], 1, expected, "");
+    let wrong = "error: wrong.yaml:1: no flow as `nexin observe -o json` prints it: expected value at line 1 column 1";
+    check(&["diff", "--flows", "wrong.yaml", "shop.yaml", "shop.yaml"], 2, "", wrong);
+}
+
+#[test]
+fn diff_for_machines_is_a_list_of_differences() {
+    let differences = json(&["diff", "-o", "json", "shop.yaml", "shop-new.yaml"]);
+    let second = &differences[1];
+    assert_eq!(second["from"][0], "shop/cart", "{differences}");
+    assert_eq!((&second["to"][0], &second["traffic"][0]), (&"data/db".into(), &"5433/TCP".into()));
+    assert_eq!((&second["old"]["verdict"], &second["new"]["verdict"]), (&"drop".into(), &"allow".into()));
+    assert_eq!(second["new"]["by"], "ingress: NetworkPolicy/data/db spec.ingress[0]");
+    assert_eq!(differences[3]["new"]["requests"][0], "GET|HEAD /cart(/.*)?");
+}

@@ -139,7 +139,15 @@ fn list(f: &mut Formatter<'_>, items: &[impl Display], separator: &str) -> Resul
     })
 }
 
-/// A rule as a request of its kind would be typed.
+/// An HTTP rule as a request of its kind would be typed.
+pub(crate) struct Typed<'a>(pub(crate) &'a HttpRule);
+
+impl Display for Typed<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        request(f, self.0)
+    }
+}
+
 fn request(f: &mut Formatter<'_>, rule: &HttpRule) -> Result {
     f.write_str(rule.method.as_deref().unwrap_or("any method"))?;
     write!(f, " {}", rule.path.as_deref().unwrap_or("any path"))?;

@@ -3,6 +3,7 @@
 use super::lack::lack;
 use super::{Basis, Considered, Context, Decision, Finding, Query, RuleRef, Verdict};
 use crate::rule::Action;
+use crate::text::Typed;
 use std::cmp::Reverse;
 use std::fmt;
 
@@ -46,6 +47,12 @@ impl<'a> Decision<'a> {
             _ => "no rule allows it".to_owned(),
         };
         format!("{}: {why}{nearest}", self.verdict)
+    }
+
+    /// The requests that may pass, as they would be typed; nothing where any may.
+    pub fn passing(&self) -> Option<Vec<String>> {
+        let requests = self.requests.as_ref()?;
+        Some(requests.iter().map(|rule| Typed(rule).to_string()).collect())
     }
 
     fn tell(&self, one: &Considered<'a>, context: &Context<'_>, query: &Query<'_>) -> Told<'a> {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod delete;
+mod diff;
 mod explain;
 mod list;
 mod manifest_files;
@@ -23,6 +24,7 @@ pub(crate) struct Policy {
 enum Action {
     Apply(apply::Apply),
     Delete(delete::Delete),
+    Diff(diff::Diff),
     Explain(explain::Explain),
     List(list::List),
     Validate(validate::Validate),
@@ -33,6 +35,7 @@ impl Policy {
         match self.action {
             Action::Apply(apply) => apply.run(session),
             Action::Delete(delete) => delete.run(session),
+            Action::Diff(diff) => diff.run(session),
             Action::Explain(explain) => explain.run(session),
             Action::List(list) => list.run(session),
             Action::Validate(validate) => validate.run(session),

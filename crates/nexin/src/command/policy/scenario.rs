@@ -126,8 +126,27 @@ impl Scenario {
         }
     }
 
+    /// Everybody who is there, workloads first.
+    pub(super) fn ends(&self) -> impl Iterator<Item = End> {
+        let workloads = self.workloads.iter().map(|(name, workload)| self.workload(name, workload));
+        let externals = self.externals.iter().map(|(name, addresses)| world(name, addresses.clone()));
+        workloads.chain(externals).chain(self.nodes.keys().map(|name| self.node(name)))
+    }
+
+    /// Takes over whoever is there in another scenario, in place of its own, but keeps its policies.
+    pub(super) fn take_people(&mut self, other: &Self) {
+        let Self { namespaces, workloads, externals, nodes, .. } = other.clone();
+        (self.namespaces, self.workloads, self.externals, self.nodes) =
+            (namespaces, workloads, externals, nodes);
+    }
+
+    /// Whether no workload is there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.workloads.is_empty()
+    }
+
     /// The labels of a namespace, as far as files give it some.
-    fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
+    pub(super) fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
         let labels = self.namespaces.get(name).into_iter().flatten();
         labels.map(|(key, value)| (key.as_str(), value.as_str())).collect()
     }

@@ -1,0 +1,78 @@
+//! `nexin policy diff`: which connections change verdict between two sets of policies.
+
+mod change;
+mod flows;
+mod judge;
+mod parties;
+mod synthetic;
+mod traffic;
+
+use super::scenario::Scenario;
+use crate::outcome::Outcome;
+use crate::session::{Session, Tone};
+use change::Difference;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Tell which connections change verdict between two sets of policies; fails where some do
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nexin policy diff deployed/ proposed/\n  \
+        nexin policy diff --workloads pods.yaml old.yaml new.yaml\n  \
+        nexin observe -o json > flows.json; nexin policy diff --flows flows.json old/ new/\n\n\
+    Every workload is asked about every other, about the blocks, domains and nodes that rules name, and about every \
+    port that rules tell apart, by both families. Workloads are those of --workloads, else of the files compared, else \
+    of a running agent, else one is made up for each selector. With --flows only connections that happened are asked \
+    about. Exit codes: 0 nothing changes; 1 something does; 2 wrong input.")]
+pub(crate) struct Diff {
+    /// The policies as they are: a file or a directory
+    #[arg(value_name = "OLD")]
+    old: PathBuf,
+    /// The policies as they would be
+    #[arg(value_name = "NEW")]
+    new: PathBuf,
+    /// Whom to ask about: Pods and their controllers, Namespaces, or PolicyTest documents; may be repeated
+    #[arg(long, value_name = "PATH")]
+    workloads: Vec<PathBuf>,
+    /// Ask about connections that happened, as `nexin observe -o json` prints them; - for standard input
+    #[arg(long, value_name = "PATH")]
+    flows: Option<PathBuf>,
+}
+
+impl Diff {
+    pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        let mut worlds = [Scenario::read(&[self.old])?, Scenario::read(&[self.new])?];
+        if !self.workloads.is_empty() {
+            let given = Scenario::read(&self.workloads)?;
+            worlds.iter_mut().for_each(|world| world.take_people(&given));
+        }
+        let (differences, asked) = match &self.flows {
+            Some(path) => flows::compare(&worlds, path)?,
+            None => {
+                let (parties, origin) = parties::gather(&worlds, session);
+                let workloads = parties.iter().map(|party| party.workloads()).sum::<usize>();
+                (judge::compare(&worlds, &parties), format!("{workloads} workloads, {origin}"))
+            }
+        };
+        print(session, &differences, &asked)?;
+        Ok(if differences.is_empty() { Outcome::Holds } else { Outcome::Fails })
+    }
+}
+
+fn print(session: &Session, differences: &[Difference], asked: &str) -> anyhow::Result<()> {
+    if session.is_json() {
+        session.print_json(&differences)?;
+        return Ok(());
+    }
+    for difference in differences {
+        let tone = if difference.opens() { Tone::Good } else { Tone::Bad };
+        session.print_line(&session.paint(tone, &difference.headline()))?;
+        difference.grounds().iter().try_for_each(|line| session.print_line(line))?;
+    }
+    let summary = match differences.len() {
+        0 => "no connection changes verdict".to_owned(),
+        1 => "1 difference".to_owned(),
+        many => format!("{many} differences"),
+    };
+    session.print_line(&session.paint(Tone::Strong, &format!("{summary} ({asked})")))?;
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! What changes for whom: equal changes put together, and written down.
+
+use super::traffic::{Piece, words};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What becomes of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct Fate {
+    /// `allow`, `deny` or `drop`.
+    pub(super) verdict: String,
+    /// The requests that may pass on it; none: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) requests: Option<Vec<String>>,
+    /// The rules that decide, or what does.
+    pub(super) by: String,
+}
+
+/// Before and after.
+pub(super) type Change = [Fate; 2];
+
+/// A change, and all connections that it is about: from each of `from` to each of `to`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Difference {
+    from: Vec<String>,
+    to: Vec<String>,
+    /// What is sent: `80/TCP`, `every UDP port`, `anything`.
+    traffic: Vec<String>,
+    old: Fate,
+    new: Fate,
+    /// How many recorded flows are of this, where flows were asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flows: Option<usize>,
+}
+
+/// The changes that were found, by ends.
+#[derive(Debug, Default)]
+pub(super) struct Changes(BTreeMap<Ends, BTreeMap<Change, Families>>);
+
+/// Senders and receivers.
+type Ends = (Vec<String>, Vec<String>);
+/// What is sent by IPv4, and what by IPv6; nothing of a family that the ends do not share.
+type Families = [Option<BTreeSet<Piece>>; 2];
+
+impl Fate {
+    /// Whether both let the same through, whoever decides.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.verdict == other.verdict && self.requests == other.requests
+    }
+
+    fn words(&self) -> String {
+        match &self.requests {
+            Some(requests) if self.verdict == "allow" && requests.is_empty() => "allow no request".to_owned(),
+            Some(requests) if self.verdict == "allow" => format!("allow only {}", requests.join(" or ")),
+            _ => self.verdict.clone(),
+        }
+    }
+}
+
+impl Changes {
+    /// Notes the pieces of traffic that change between the first and the second.
+    pub(super) fn add(&mut self, ends: (&[String], &[String]), change: Change, families: Families) {
+        let ends = (ends.0.to_vec(), ends.1.to_vec());
+        self.0.entry(ends).or_default().insert(change, families);
+    }
+
+    /// The differences, as few as tell everything: first those with the same receivers, then those with the same senders
+    /// are put together.
+    pub(super) fn differences(self) -> Vec<Difference> {
+        type Kind = (Change, Vec<String>);
+        let mut by_receiver = BTreeMap::<(Vec<String>, Kind), BTreeSet<String>>::new();
+        for ((from, to), changes) in self.0 {
+            for (change, families) in changes {
+                let kind = (change, traffic(&families));
+                by_receiver.entry((to.clone(), kind)).or_default().extend(from.clone());
+            }
+        }
+        let mut by_sender = BTreeMap::<(BTreeSet<String>, Kind), BTreeSet<String>>::new();
+        for ((to, kind), from) in by_receiver {
+            by_sender.entry((from, kind)).or_default().extend(to);
+        }
+        let differences = by_sender.into_iter().map(|((from, ([old, new], traffic)), to)| Difference {
+            from: from.into_iter().collect(),
+            to: to.into_iter().collect(),
+            traffic,
+            old,
+            new,
+            flows: None,
+        });
+        differences.collect()
+    }
+}
+
+impl Difference {
+    /// The difference of recorded flows.
+    pub(super) fn of_flows(ends: [String; 2], traffic: String, [old, new]: Change, flows: usize) -> Self {
+        let [from, to] = ends.map(|end| vec![end]);
+        Self { from, to, traffic: vec![traffic], old, new, flows: Some(flows) }
+    }
+
+    /// Whether more is let through than before.
+    pub(super) fn opens(&self) -> bool {
+        self.new.verdict == "allow" && (self.old.verdict != "allow" || self.new.requests.is_none())
+    }
+
+    /// Who, to whom, what, and what becomes of it.
+    pub(super) fn headline(&self) -> String {
+        let flows = match self.flows {
+            None => String::new(),
+            Some(1) => " (1 flow)".to_owned(),
+            Some(flows) => format!(" ({flows} flows)"),
+        };
+        let (from, to, traffic) = (some(&self.from), some(&self.to), self.traffic.join(", "));
+        format!("{from} -> {to}: {traffic}: {} -> {}{flows}", self.old.words(), self.new.words())
+    }
+
+    /// What decides before and after.
+    pub(super) fn grounds(&self) -> [String; 2] {
+        [format!("    old: {}", self.old.by), format!("    new: {}", self.new.by)]
+    }
+}
+
+/// The traffic of both families; where they differ, each by itself.
+fn traffic(families: &Families) -> Vec<String> {
+    let (v4, v6) = match families {
+        [Some(v4), Some(v6)] => (v4, v6),
+        [one, other] => return one.iter().chain(other).flat_map(words).collect(),
+    };
+    let ported = |pieces: &BTreeSet<Piece>| -> BTreeSet<Piece> {
+        pieces.iter().filter(|piece| !matches!(piece.protocol, 1 | 58)).copied().collect()
+    };
+    if ported(v4) == ported(v6) {
+        return words(&(v4 | v6));
+    }
+    let by = |pieces: &BTreeSet<Piece>, family| -> Vec<String> {
+        if pieces.is_empty() { Vec::new() } else { vec![format!("{} by {family}", words(pieces).join(", "))] }
+    };
+    [by(v4, "IPv4"), by(v6, "IPv6")].concat()
+}
+
+/// The first names, and how many more there are.
+fn some(names: &[String]) -> String {
+    match names.len() {
+        0..=SHOWN => names.join(", "),
+        many => format!("{} and {} more", names[..SHOWN].join(", "), many - SHOWN),
+    }
+}
+
+/// So many names are written out.
+const SHOWN: usize = 3;

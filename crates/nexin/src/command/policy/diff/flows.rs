@@ -1,0 +1,127 @@
+//! Recorded flows as questions: the lines that `nexin observe -o json` prints.
+
+use super::change::Difference;
+use super::judge::{self, Asked};
+use super::parties::labels;
+use crate::command::policy::scenario::Scenario;
+use crate::outcome::BadInput;
+use agent::explain::{End, protocol_name};
+use flow::{Endpoint, Flow, IpVersion, Layer4};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// A connection or request that was seen; equal ones are asked about once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    from: String,
+    to: String,
+    protocol: u8,
+    port: u16,
+    v4: bool,
+    /// Method, path and host.
+    request: Option<[String; 3]>,
+}
+
+/// What changes for the flows of a file, and how many were asked about.
+pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Vec<Difference>, String)> {
+    let mut seen = BTreeMap::<Seen, ([End; 2], usize)>::new();
+    let mut flows = 0;
+    let text = read(path)?;
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let flow: Flow = serde_json::from_str(line).map_err(|error| {
+            BadInput(format!(
+                "{}:{}: no flow as `nexin observe -o json` prints it: {error}",
+                path.display(),
+                number + 1
+            ))
+        })?;
+        if flow.is_reply {
+            continue;
+        }
+        flows += 1;
+        let Some((protocol, port)) = destination(&flow.l4) else { continue };
+        let ends = [(&flow.source, flow.ip.source), (&flow.destination, flow.ip.destination)];
+        let ends = ends.map(|(endpoint, address)| end(worlds, endpoint, address));
+        let question = Seen {
+            from: ends[0].name.clone(),
+            to: ends[1].name.clone(),
+            protocol,
+            port,
+            v4: flow.ip.version == IpVersion::V4,
+            request: flow.l7.as_ref().map(|l7| request(&l7.http)),
+        };
+        seen.entry(question).or_insert((ends, 0)).1 += 1;
+    }
+    let differences = seen.iter().filter_map(|(seen, (ends, flows))| {
+        let request = seen.request.as_ref().map(|[method, path, host]| l7::RequestView {
+            method,
+            path,
+            host,
+            headers: &[],
+        });
+        let asked = Asked { protocol: seen.protocol, port: seen.port, v4: seen.v4, request };
+        let change = judge::change(worlds, ends.each_ref(), &asked)?;
+        Some(Difference::of_flows(ends.each_ref().map(|end| end.name.clone()), sent(seen), change, *flows))
+    });
+    Ok((differences.collect(), format!("{flows} flows, {} of them different", seen.len())))
+}
+
+fn read(path: &Path) -> Result<String, BadInput> {
+    let mut text = String::new();
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().read_to_string(&mut text).map(drop)
+    } else {
+        fs::read_to_string(path).map(|found| text = found)
+    };
+    read.map_err(|error| BadInput(format!("{}: {error}", path.display())))?;
+    Ok(text)
+}
+
+/// Who a flow says was there, by labels and address as they were then. Of named ports only files tell.
+fn end(worlds: &[Scenario; 2], endpoint: &Endpoint, address: IpAddr) -> End {
+    let name = match (&endpoint.namespace, &endpoint.pod_name) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        _ => address.to_string(),
+    };
+    let ports = worlds.iter().rev().find_map(|world| Some(world.end(&name).ok()?.ports)).unwrap_or_default();
+    End { ports, addresses: vec![address], ..End::new(&name, endpoint.identity, labels(&endpoint.labels)) }
+}
+
+/// Protocol and port that policies are asked about; of an ICMP message its type, then its code.
+fn destination(l4: &Layer4) -> Option<(u8, u16)> {
+    let icmp = |kind: u8, code: u8| u16::from_be_bytes([kind, code]);
+    Some(match l4 {
+        Layer4::Tcp(segment) => (6, segment.ports.destination_port),
+        Layer4::Udp(ports) => (17, ports.destination_port),
+        Layer4::Sctp(ports) => (132, ports.destination_port),
+        Layer4::Icmp4(message) => (1, icmp(message.kind, message.code)),
+        Layer4::Icmp6(message) => (58, icmp(message.kind, message.code)),
+        Layer4::Other(_) => return None,
+    })
+}
+
+/// Method, path and host of a request; its URL is `http://host/path`, or the path alone.
+fn request(http: &flow::Http) -> [String; 3] {
+    let bare = http.url.split_once("://").map_or("", |(_, rest)| rest);
+    let (host, path) = match bare.find('/') {
+        Some(at) => (&bare[..at], &bare[at..]),
+        None if bare.is_empty() => ("", http.url.as_str()),
+        None => (bare, "/"),
+    };
+    [http.method.clone(), path.to_owned(), host.to_owned()]
+}
+
+fn sent(seen: &Seen) -> String {
+    let name = protocol_name(seen.protocol);
+    let what = match seen.protocol {
+        1 | 58 => format!("{name} type {}", seen.port >> 8),
+        _ => format!("{}/{name}", seen.port),
+    };
+    match &seen.request {
+        Some([method, path, _]) => format!("{what} {method} {path}"),
+        None => what,
+    }
+}

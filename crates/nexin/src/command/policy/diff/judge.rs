@@ -1,0 +1,171 @@
+//! Both sets of policies asked about the same connections.
+
+use super::change::{Change, Changes, Difference, Fate};
+use super::parties::Party;
+use super::traffic::{Piece, pieces};
+use crate::command::policy::scenario::Scenario;
+use agent::explain::End;
+use l7::RequestView;
+use policy::catalog::Catalog;
+use policy::model::{self, Basis, Context, Decision, Query, Verdict};
+use policy::rule::{Direction, Policy};
+use policy::set::PolicySet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A connection that is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// IP protocol number.
+    pub(super) protocol: u8,
+    /// Port, or ICMP type in the upper byte.
+    pub(super) port: u16,
+    /// Whether by IPv4.
+    pub(super) v4: bool,
+    /// The request, or nothing to ask about the connection alone.
+    pub(super) request: Option<RequestView<'a>>,
+}
+
+/// A party with the policies that are about it, in the old world and in the new.
+struct Subject<'a> {
+    party: &'a Party,
+    applying: [Vec<Policy>; 2],
+    /// Whether anything that is said of it, or it itself, changes.
+    changes: bool,
+}
+
+/// Everything that changes between any two of the parties.
+pub(super) fn compare(worlds: &[Scenario; 2], parties: &[Party]) -> Vec<Difference> {
+    let subjects: Vec<Subject<'_>> = parties.iter().map(|party| Subject::of(worlds, party)).collect();
+    let mut changes = Changes::default();
+    for from in &subjects {
+        for to in &subjects {
+            // What nobody says anything new about does not change.
+            if from.changes || to.changes {
+                pair(worlds, from, to, &mut changes);
+            }
+        }
+    }
+    changes.differences()
+}
+
+fn pair(worlds: &[Scenario; 2], from: &Subject<'_>, to: &Subject<'_>, changes: &mut Changes) {
+    let shares = |v4: bool| {
+        let has = |party: &Party| party.ends.iter().all(|end| end.address(v4).is_some());
+        has(from.party) && has(to.party)
+    };
+    let shared = [shares(true), shares(false)];
+    let mut found = BTreeMap::<Change, [BTreeSet<Piece>; 2]>::new();
+    for (at, v4) in [true, false].into_iter().enumerate().filter(|(at, _)| shared[*at]) {
+        let policies = from.applying.iter().chain(&to.applying).flatten();
+        let receivers = to.party.ends.each_ref().map(|end| &end.ports);
+        for piece in pieces(policies, &receivers, v4) {
+            if let Some(change) = from.change(worlds, to, &piece, v4) {
+                found.entry(change).or_default()[at].insert(piece);
+            }
+        }
+    }
+    for (change, [v4, v6]) in found {
+        let families = [Some(v4).filter(|_| shared[0]), Some(v6).filter(|_| shared[1])];
+        changes.add((&from.party.names, &to.party.names), change, families);
+    }
+}
+
+/// What changes for one connection, where it does.
+pub(super) fn change(worlds: &[Scenario; 2], ends: [&End; 2], asked: &Asked<'_>) -> Option<Change> {
+    let [old, new] = worlds.each_ref().map(|world| {
+        let [from, to] = ends.map(|end| applying(&world.policies, end));
+        fate(ends, [&from, &to], &world.policies, asked)
+    });
+    let (old, new) = (old?, new?);
+    (!old.is_like(&new)).then_some([old, new])
+}
+
+impl<'a> Subject<'a> {
+    fn of(worlds: &[Scenario; 2], party: &'a Party) -> Self {
+        let [old, new] = &party.ends;
+        let applying = [applying(&worlds[0].policies, old), applying(&worlds[1].policies, new)];
+        let changes = applying[0] != applying[1] || old.labels != new.labels || old.ports != new.ports;
+        Self { party, applying, changes }
+    }
+
+    /// What becomes of a piece of traffic to the other, where that changes.
+    fn change(&self, worlds: &[Scenario; 2], to: &Self, piece: &Piece, v4: bool) -> Option<Change> {
+        let asked = Asked { protocol: piece.protocol, port: piece.port(), v4, request: None };
+        let [old, new] = [0, 1].map(|at| {
+            let ends = [&self.party.ends[at], &to.party.ends[at]];
+            fate(ends, [&self.applying[at], &to.applying[at]], &worlds[at].policies, &asked)
+        });
+        let (old, new) = (old?, new?);
+        (!old.is_like(&new)).then_some([old, new])
+    }
+}
+
+/// The policies with the specs alone that are about the end, their references resolved.
+fn applying(policies: &PolicySet, end: &End) -> Vec<Policy> {
+    let resolved = policies.iter().filter_map(|policy| policies.resolved(&policy.id));
+    let applying = resolved.filter_map(|policy| {
+        let specs = policy.specs.iter().filter(|spec| spec.subject.selects(end.number, &end.labels));
+        let specs: Vec<_> = specs.cloned().collect();
+        (!specs.is_empty()).then(|| Policy { id: policy.id.clone(), specs })
+    });
+    applying.collect()
+}
+
+/// What becomes of a connection; nothing where the ends share no address of the family.
+fn fate(
+    [from, to]: [&End; 2],
+    [egress, ingress]: [&[Policy]; 2],
+    policies: &PolicySet,
+    asked: &Asked<'_>,
+) -> Option<Fate> {
+    let (source, destination) = (from.address(asked.v4)?, to.address(asked.v4)?);
+    let (from, to) = (from.party(source), to.party(destination));
+    // References are resolved; there is nothing to look up.
+    let catalog = Catalog::new();
+    let context = Context { catalog: &catalog, mode: policies.mode() };
+    let sides = [(Direction::Egress, from, to, egress), (Direction::Ingress, to, from, ingress)];
+    let sides = sides.into_iter().filter(|(_, subject, ..)| is_subject(subject.number));
+    let decisions = sides.map(|(direction, subject, peer, policies)| {
+        let &Asked { protocol, port, request, .. } = asked;
+        let query = Query { direction, subject, peer, protocol, port, request };
+        (direction, model::verdict(policies, &context, &query))
+    });
+    let fate = worst(&decisions.collect::<Vec<_>>());
+    // Of one request it does not matter which others may pass.
+    Some(Fate { requests: fate.requests.filter(|_| asked.request.is_none()), ..fate })
+}
+
+fn is_subject(number: u32) -> bool {
+    abi::identity::is_workload(number) || number == abi::identity::HOST
+}
+
+/// What both sides together say: the one that refuses, if one does.
+fn worst(sides: &[(Direction, Decision<'_>)]) -> Fate {
+    let verdict = sides.iter().map(|(_, one)| one.verdict).max().unwrap_or(Verdict::Allow);
+    let deciding = sides.iter().filter(|(_, one)| one.verdict == verdict);
+    if verdict != Verdict::Allow {
+        let by = deciding.map(|(direction, one)| ground(*direction, one)).next().unwrap_or_default();
+        return Fate { verdict: verdict.to_string(), requests: None, by };
+    }
+    let by: Vec<String> = deciding
+        .filter(|(_, one)| one.rule().is_some())
+        .map(|(direction, one)| ground(*direction, one))
+        .collect();
+    let by = if by.is_empty() { "nothing refuses it".to_owned() } else { by.join("; ") };
+    let limits = sides.iter().filter_map(|(_, one)| one.passing());
+    let requests = limits.reduce(|some, others| {
+        let both =
+            some.iter().flat_map(|one| others.iter().map(move |other| format!("{one} and also {other}")));
+        both.collect()
+    });
+    Fate { verdict: verdict.to_string(), requests, by }
+}
+
+fn ground(direction: Direction, decision: &Decision<'_>) -> String {
+    let way = if direction == Direction::Egress { "egress" } else { "ingress" };
+    match (decision.rule(), decision.basis) {
+        (Some(rule), _) => format!("{way}: {rule}"),
+        (None, Basis::DefaultDeny | Basis::AlwaysDeny) => format!("{way}: no rule allows it"),
+        (None, _) => format!("{way}: nothing refuses it"),
+    }
+}

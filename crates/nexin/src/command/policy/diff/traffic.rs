@@ -1,0 +1,169 @@
+//! What can be sent, cut into pieces that no rule tells apart further.
+
+use policy::party::NamedPorts;
+use policy::rule::{Family, Policy, Port, Traffic, TrafficMatch};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+/// Ports of a protocol, or types of ICMP, of which every rule says the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Piece {
+    /// IP protocol number.
+    pub(super) protocol: u8,
+    pub(super) first: u16,
+    pub(super) last: u16,
+}
+
+impl Piece {
+    /// What policies are asked about it.
+    pub(super) fn port(&self) -> u16 {
+        if matches!(self.protocol, 1 | 58) { self.first << 8 } else { self.first }
+    }
+}
+
+/// All that can be sent by a family, in as few pieces as the rules allow; `receivers` are those who may give ports names.
+pub(super) fn pieces<'a>(
+    policies: impl Iterator<Item = &'a Policy>,
+    receivers: &[&NamedPorts],
+    v4: bool,
+) -> Vec<Piece> {
+    let icmp = if v4 { Family::Ipv4 } else { Family::Ipv6 }.icmp();
+    let mut cuts: BTreeMap<u8, BTreeSet<u32>> =
+        [6, 17, 132, icmp].map(|number| (number, BTreeSet::new())).into();
+    let mut cut = |protocol: u8, first: u16, last: u16| {
+        if let Some(cuts) = cuts.get_mut(&protocol) {
+            cuts.extend([u32::from(first), u32::from(last) + 1]);
+        }
+    };
+    for rule in policies.flat_map(|policy| &policy.specs).flat_map(|spec| &spec.rules) {
+        let Traffic::Of(matches) = &rule.traffic else { continue };
+        for one in matches {
+            match one {
+                TrafficMatch::Icmp { family, kind } => cut(family.icmp(), u16::from(*kind), u16::from(*kind)),
+                TrafficMatch::Port { port: Port::Any, .. } => {}
+                TrafficMatch::Port { protocol, port: Port::Range(first, last), .. } => {
+                    protocol.numbers().iter().for_each(|number| cut(*number, *first, *last));
+                }
+                TrafficMatch::Port { protocol, port: Port::Named(name), .. } => {
+                    let known = receivers.iter().flat_map(|ports| ports.resolve(name, *protocol));
+                    known.for_each(|(number, port)| cut(number, port, port));
+                }
+            }
+        }
+    }
+    cuts.into_iter().flat_map(|(protocol, cuts)| between(protocol, cuts)).collect()
+}
+
+/// The ports of a protocol, or the types of an ICMP.
+fn all(protocol: u8) -> RangeInclusive<u16> {
+    if matches!(protocol, 1 | 58) { 0..=255 } else { 1..=u16::MAX }
+}
+
+fn between(protocol: u8, cuts: BTreeSet<u32>) -> Vec<Piece> {
+    let (start, end) = all(protocol).into_inner();
+    let inner = cuts.into_iter().filter_map(|cut| u16::try_from(cut).ok());
+    let inner = inner.filter(|cut| (start..=end).contains(cut) && *cut > start);
+    let starts: Vec<u16> = [start].into_iter().chain(inner).collect();
+    let lasts = starts[1..].iter().map(|next| next - 1).chain([end]);
+    starts.iter().zip(lasts).map(|(&first, last)| Piece { protocol, first, last }).collect()
+}
+
+/// The pieces as people write them, neighbours joined: `80/TCP`, `every UDP port`, `anything but 8080/TCP`.
+pub(super) fn words(pieces: &BTreeSet<Piece>) -> Vec<String> {
+    let named = joined(pieces);
+    let rest = rest(pieces);
+    let list = |pieces: &[Piece]| pieces.iter().map(word).collect::<Vec<String>>();
+    match rest.len() {
+        0 => vec!["anything".to_owned()],
+        few if few < named.len() => vec![format!("anything but {}", list(&rest).join(" and "))],
+        _ => list(&named),
+    }
+}
+
+/// The pieces with neighbours joined, TCP first and ICMP last.
+fn joined(pieces: &BTreeSet<Piece>) -> Vec<Piece> {
+    let mut joined: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        match joined.last_mut() {
+            Some(last)
+                if last.protocol == piece.protocol && u32::from(last.last) + 1 == u32::from(piece.first) =>
+            {
+                last.last = piece.last;
+            }
+            _ => joined.push(*piece),
+        }
+    }
+    joined.sort_by_key(|piece| ORDER.iter().position(|protocol| *protocol == piece.protocol));
+    joined
+}
+
+/// All that can be sent but these; of the two ICMPs only those that some piece is of count, but one must.
+fn rest(pieces: &BTreeSet<Piece>) -> Vec<Piece> {
+    let is_there = |protocol: u8| pieces.iter().any(|piece| piece.protocol == protocol);
+    let icmp = if is_there(58) && !is_there(1) { 58 } else { 1 };
+    let protocols = ORDER.into_iter().filter(|one| !matches!(one, 1 | 58) || *one == icmp || is_there(*one));
+    let gaps = protocols.flat_map(|protocol| {
+        let own: Vec<&Piece> = pieces.iter().filter(|piece| piece.protocol == protocol).collect();
+        let (mut next, end) = (u32::from(*all(protocol).start()), *all(protocol).end());
+        let mut gaps = Vec::new();
+        for piece in own {
+            if next < u32::from(piece.first) {
+                gaps.push(Piece { protocol, first: next as u16, last: piece.first - 1 });
+            }
+            next = u32::from(piece.last) + 1;
+        }
+        if next <= u32::from(end) {
+            gaps.push(Piece { protocol, first: next as u16, last: end });
+        }
+        gaps
+    });
+    gaps.collect()
+}
+
+fn word(piece: &Piece) -> String {
+    let is_whole = all(piece.protocol) == (piece.first..=piece.last);
+    let name = agent::explain::protocol_name(piece.protocol);
+    let range = if piece.first == piece.last {
+        piece.first.to_string()
+    } else {
+        format!("{}-{}", piece.first, piece.last)
+    };
+    match (piece.protocol, is_whole) {
+        (1 | 58, true) => format!("all {name}"),
+        (1 | 58, false) => format!("{name} type {range}"),
+        (_, true) => format!("every {name} port"),
+        (_, false) => format!("{range}/{name}"),
+    }
+}
+
+/// The protocols in the order in which they are told.
+const ORDER: [u8; 5] = [6, 17, 132, 1, 58];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_cut_at_the_edges_of_what_rules_name() {
+        let pieces = between(6, BTreeSet::from([80, 81, 443, 65_536]));
+        let ranges: Vec<_> = pieces.iter().map(|piece| (piece.first, piece.last)).collect();
+        assert_eq!(ranges, [(1, 79), (80, 80), (81, 442), (443, 65_535)]);
+        assert_eq!(between(1, BTreeSet::from([8, 9])).len(), 3);
+        assert_eq!(between(17, BTreeSet::new()), [Piece { protocol: 17, first: 1, last: u16::MAX }]);
+    }
+
+    #[test]
+    fn neighbours_are_joined_and_the_whole_has_a_name() {
+        let tcp = |first, last| Piece { protocol: 6, first, last };
+        assert_eq!(words(&[tcp(80, 80), tcp(81, 90)].into()), ["80-90/TCP"]);
+        assert_eq!(words(&[tcp(1, 79), tcp(80, u16::MAX)].into()), ["every TCP port"]);
+        assert_eq!(words(&[tcp(80, 80), tcp(443, 443)].into()), ["80/TCP", "443/TCP"]);
+        let whole = |protocol| Piece { protocol, first: *all(protocol).start(), last: *all(protocol).end() };
+        assert_eq!(words(&[6, 17, 132, 58].map(whole).into()), ["anything"]);
+        assert_eq!(words(&[whole(1)].into()), ["all ICMP"]);
+        let but = [tcp(1, 79), tcp(81, u16::MAX), whole(17), whole(132), whole(1)];
+        assert_eq!(words(&but.into()), ["anything but 80/TCP"]);
+        assert_eq!(words(&[whole(17), whole(6), whole(132)].into()), ["anything but all ICMP"]);
+        assert_eq!(words(&[whole(17), tcp(80, 80)].into()), ["80/TCP", "every UDP port"]);
+    }
+}
