@@ -8,6 +8,7 @@ use crate::files::{self, Kept};
 use crate::kernel::Kernel;
 use crate::names::SharedNames;
 use crate::objects::{Objects, Texts};
+use crate::outside::Outside;
 use crate::paths::Paths;
 use crate::server::{self, Question};
 use crate::state::{State, Workload};
@@ -92,7 +93,8 @@ impl Agent {
         let names = SharedNames::default();
         let identities = identities::restore(&state)?;
         let numbers = (identities, state.last_rule_set);
-        let mut kernel = Kernel::open(&paths, config.attach, numbers, names.clone())?;
+        let outside = Outside::new(config.host_devices.clone())?;
+        let mut kernel = Kernel::open(&paths, (config.attach, outside), numbers, names.clone())?;
         kernel.loaded.attach_proxy(proxy.interface)?;
         let node = Node { addresses: wiring.node_addresses()?, proxy: Some(proxy), report_forwards: true };
         let mut changes = vec![Change::Node(node)];
@@ -237,6 +239,12 @@ impl Agent {
         self.look_after_proxy();
         if let Err(error) = self.look_after_addresses() {
             tracing::error!(error = api::sentence(error.as_ref()), "the node's own addresses are not known");
+        }
+        if let Err(error) = self.kernel.guard_node() {
+            tracing::error!(
+                error = api::sentence(error.as_ref()),
+                "the node's policy is not asked everywhere"
+            );
         }
         if files::identity(&self.config.policies) != self.seen {
             self.read_files();

@@ -23,6 +23,9 @@ pub struct Config {
     pub service_addresses: Vec<Cidr>,
     /// Port of the node proxy; it listens on loopback addresses of the node's namespace.
     pub proxy_port: u16,
+    /// Names of the interfaces that lead out of the node, where policies that select the node are asked; with none
+    /// given, those that default routes lead to.
+    pub host_devices: Vec<String>,
     /// How programs are attached.
     pub attach: loader::Mode,
 }
@@ -42,6 +45,7 @@ impl Default for Config {
             workload_addresses: vec![block("10.244.0.0", 16), block("fd00:10:244::", 64)],
             service_addresses: vec![block("10.96.0.0", 16), block("fd00:10:96::", 112)],
             proxy_port: 10_000,
+            host_devices: Vec::new(),
             attach: loader::Mode::default(),
         }
     }

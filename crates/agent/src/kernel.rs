@@ -1,13 +1,16 @@
 //! The world and the kernel side by side: changes go through the one into the other.
 
 use crate::names::SharedNames;
+use crate::outside::Outside;
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
-use abi::row::MapOp;
+use abi::endpoint::{EndpointKey, flag};
+use abi::row::{MapOp, Row, RowKey};
 use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
-use loader::{Loaded, Mode, Options};
+use loader::{Hook, Loaded, Mode, Options};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// How long a packet may be on its way through rows that were just replaced. A program runs for microseconds; this
@@ -19,6 +22,7 @@ const GRACE: Duration = Duration::from_millis(20);
 pub(crate) struct Kernel {
     pub(crate) loaded: Loaded,
     pub(crate) world: World,
+    outside: Outside,
     publisher: Publisher,
     names: SharedNames,
     leftovers: Leftovers,
@@ -36,7 +40,7 @@ impl Kernel {
     /// Loads the programs, or takes over those of an earlier run, with the rows that they judge by.
     pub(crate) fn open(
         paths: &Paths,
-        mode: Mode,
+        (mode, outside): (Mode, Outside),
         (identities, last_rule_set): (Allocator, u32),
         names: SharedNames,
     ) -> anyhow::Result<Self> {
@@ -46,7 +50,7 @@ impl Kernel {
             .with_context(|| format!("{} cannot be used", paths.rule_sets().display()))?;
         let mut world = World::adopt(loaded.rows()?, identities);
         world.number_rule_sets_above(publisher.highest()?.max(last_rule_set));
-        Ok(Self { loaded, world, publisher, names, leftovers: Leftovers::default() })
+        Ok(Self { loaded, world, outside, publisher, names, leftovers: Leftovers::default() })
     }
 
     /// Makes changes take effect, together and at once.
@@ -57,7 +61,7 @@ impl Kernel {
         self.clean_up_now();
         let before = self.world.clone();
         let writes = self.world.apply(changes);
-        if let Err(error) = self.write(&writes) {
+        if let Err(error) = self.guard_node().and_then(|()| self.write(&writes)) {
             self.take_back(before);
             return Err(error.context("the change is not in force; what was, still is"));
         }
@@ -69,6 +73,33 @@ impl Kernel {
             rule_sets: dead_rule_sets,
         };
         Ok(())
+    }
+
+    /// Has the node's own policy asked at every way out of the node, for as long as it enforces something.
+    ///
+    /// Comes before the write that puts the policy in force: until then the programs let everything pass.
+    pub(crate) fn guard_node(&mut self) -> anyhow::Result<()> {
+        let wanted = if self.node_enforces() { self.outside.interfaces()? } else { BTreeSet::new() };
+        let guarded: BTreeSet<u32> = self
+            .loaded
+            .attached()
+            .filter(|(_, hook)| Hook::OUTSIDE.contains(hook))
+            .map(|(interface, _)| interface)
+            .collect();
+        for &interface in &wanted {
+            self.loaded.attach_outside(interface)?;
+        }
+        for &interface in guarded.difference(&wanted) {
+            self.loaded.detach_outside(interface)?;
+        }
+        Ok(())
+    }
+
+    fn node_enforces(&self) -> bool {
+        match self.world.rows().get(&RowKey::Endpoint(EndpointKey::NODE)) {
+            Some(Row::Endpoint(_, node)) => node.flags & flag::ENFORCE != 0,
+            _ => false,
+        }
     }
 
     /// When [`Self::clean_up`] has something to do.
@@ -94,6 +125,7 @@ impl Kernel {
         let repaired = self.loaded.rows().map_err(anyhow::Error::from).and_then(|rows| {
             self.world.find(rows);
             let writes = self.world.apply([]);
+            self.guard_node()?;
             self.write(&writes)?;
             Ok(self.loaded.apply(&writes.later)?)
         });

@@ -15,6 +15,7 @@ mod identities;
 mod kernel;
 mod names;
 mod objects;
+mod outside;
 mod parties;
 mod paths;
 mod proxy_process;

@@ -1,6 +1,7 @@
 //! Removes everything that an agent left: what is otherwise kept so that traffic goes on without it.
 
 use crate::config::Config;
+use crate::paths::Paths;
 use crate::supervisor;
 use std::fs;
 use std::io;
@@ -12,7 +13,7 @@ pub fn remove(config: &Config) -> anyhow::Result<()> {
     let paths = config.paths();
     let mut failures: Vec<anyhow::Error> = Vec::new();
     failures.extend(supervisor::end(&paths).err());
-    failures.extend(remove_links(config).err());
+    failures.extend(remove_links(config, &paths).err());
     failures.extend(loader::remove_pins(&paths.pins()).map_err(anyhow::Error::from).err());
     for directory in [paths.directory(), paths.lasting()] {
         match fs::remove_dir_all(directory) {
@@ -23,13 +24,14 @@ pub fn remove(config: &Config) -> anyhow::Result<()> {
     failures.into_iter().next().map_or(Ok(()), Err)
 }
 
-/// Interfaces go first: without programs they would pass everything.
-fn remove_links(config: &Config) -> anyhow::Result<()> {
+/// Interfaces go first: without programs they would pass everything. Those that are not ours stay, without programs.
+fn remove_links(config: &Config, paths: &Paths) -> anyhow::Result<()> {
     let namespace = match &config.network_namespace {
         Some(name) if !Namespace::names()?.contains(name) => return Ok(()),
         Some(name) => Namespace::open(name)?,
         None => Namespace::current()?,
     };
+    namespace.enter(|| loader::detach_filters(&paths.pins()))??;
     let mut node = Node::of(namespace)?;
     let links = node.network().links()?;
     let is_workload = |name: &str| name.strip_prefix("nx").is_some_and(|id| id.parse::<u32>().is_ok());

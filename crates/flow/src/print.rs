@@ -64,9 +64,11 @@ fn painted(verdict: Verdict, paint: Paint) -> String {
         Verdict::Dropped => 31,
         Verdict::Audit | Verdict::Redirected => 33,
     };
+    // The field's own lines say of this one what was done, while its records name the mode.
+    let name = if verdict == Verdict::Audit { "AUDITED" } else { verdict.name() };
     match paint {
-        Paint::Plain => verdict.name().to_owned(),
-        Paint::Ansi => format!("\x1b[{colour}m{}\x1b[0m", verdict.name()),
+        Paint::Plain => name.to_owned(),
+        Paint::Ansi => format!("\x1b[{colour}m{name}\x1b[0m"),
     }
 }
 
@@ -172,6 +174,12 @@ mod tests {
             FlowEvent { reason: 2, rule: 1, ..drop },
             &format!(
                 "{ends} policy-verdict:ingress DROPPED (TCP Flags: SYN) a policy rule denies it: {rule}"
+            ),
+        );
+        check(
+            FlowEvent { verdict: Number::Audit as u8, reason: 2, rule: 1, ..drop },
+            &format!(
+                "{ends} policy-verdict:ingress AUDITED (TCP Flags: SYN) a policy rule denies it: {rule}"
             ),
         );
         check(

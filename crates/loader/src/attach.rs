@@ -100,7 +100,16 @@ impl Loaded {
     /// Detaches every program of ours from the interface; one that is gone has none. Take it down before: without its
     /// programs a workload's interface passes everything.
     pub fn detach(&mut self, interface: u32) -> Result<(), AttachError> {
-        for hook in Hook::ALL {
+        self.detach_hooks(interface, &Hook::ALL)
+    }
+
+    /// Detaches the programs of [`Self::attach_outside`].
+    pub fn detach_outside(&mut self, interface: u32) -> Result<(), AttachError> {
+        self.detach_hooks(interface, &Hook::OUTSIDE)
+    }
+
+    fn detach_hooks(&mut self, interface: u32, hooks: &[Hook]) -> Result<(), AttachError> {
+        for &hook in hooks {
             if let Some(link) = self.links.attached.remove(&(interface, hook)) {
                 self.detach_one(interface, hook, link)?;
             }
@@ -225,6 +234,22 @@ impl Loaded {
     fn program_descriptor(&self, hook: Hook) -> BorrowedFd<'_> {
         self.program(hook).fd().expect("programs are loaded before anything is attached").as_fd()
     }
+}
+
+/// Detaches the filters that pins in this directory tell of: they last as long as their interfaces, and those that lead
+/// out of the node stay when all else is removed. The calling thread must be in the node's namespace.
+pub fn detach_filters(directory: &Path) -> Result<(), AttachError> {
+    for path in pin::pins(&pin::links(directory))? {
+        let Some(Place { interface, hook, is_clsact: true }) = Place::of(&path) else { continue };
+        let detached = Socket::open().and_then(|mut socket| clsact::detach(&mut socket, interface, hook));
+        match detached {
+            Err(source) if !is_gone(&source) => {
+                return Err(AttachError::Interface { hook, interface, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// What the name of a pin in the directory of links says.

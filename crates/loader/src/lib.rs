@@ -23,7 +23,7 @@ mod sys;
 mod test_run;
 
 pub use apply::ApplyError;
-pub use attach::{AttachError, Mode};
+pub use attach::{AttachError, Mode, detach_filters};
 pub use baseline::Baseline;
 pub use events::EventRing;
 pub use hook::Hook;

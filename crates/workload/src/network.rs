@@ -2,7 +2,9 @@
 
 use crate::namespace::{Namespace, NamespaceError};
 use netlink::message::address::{AddressAttribute, AddressFlags, AddressMessage};
-use netlink::message::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink::message::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 use netlink::message::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink::message::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -10,6 +12,7 @@ use netlink::message::route::{
 use netlink::message::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink::message::{AddressFamily, RouteNetlinkMessage as Message};
 use netlink::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Socket};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -51,6 +54,8 @@ pub struct Link {
     pub is_up: bool,
     /// Whether packets pass: it is up, and so is its other end.
     pub is_running: bool,
+    /// Whether its packets begin with an Ethernet header.
+    pub is_ethernet: bool,
 }
 
 /// A pair of interfaces to make; both ends are down at first.
@@ -139,6 +144,13 @@ impl Network {
         let answers =
             answers.map_err(|source| NetworkError::Kernel { what: "addresses".to_owned(), source })?;
         Ok(answers.into_iter().filter_map(address_of).collect())
+    }
+
+    /// The interfaces that default routes of either family lead to, by index.
+    pub fn ways_out(&mut self) -> Result<BTreeSet<u32>, NetworkError> {
+        let answers = self.socket.dump(Message::GetRoute(RouteMessage::default()));
+        let answers = answers.map_err(|source| NetworkError::Kernel { what: "routes".to_owned(), source })?;
+        Ok(answers.into_iter().flat_map(ways_out_by).collect())
     }
 
     /// The interface of this name.
@@ -318,6 +330,20 @@ fn address_of(answer: Message) -> Option<IpAddr> {
     })
 }
 
+/// The interfaces that a route leads to, if it is a default route.
+fn ways_out_by(answer: Message) -> Vec<u32> {
+    let Message::NewRoute(RouteMessage { header, attributes, .. }) = answer else { return Vec::new() };
+    if header.destination_prefix_length != 0 || header.kind != RouteType::Unicast {
+        return Vec::new();
+    }
+    let interfaces = attributes.into_iter().map(|attribute| match attribute {
+        RouteAttribute::Oif(interface) => vec![interface],
+        RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
+        _ => Vec::new(),
+    });
+    interfaces.flatten().collect()
+}
+
 impl Link {
     fn of(answer: Message) -> Option<Self> {
         let Message::NewLink(message) = answer else { return None };
@@ -328,6 +354,7 @@ impl Link {
             mtu: 0,
             is_up: message.header.flags.contains(LinkFlags::Up),
             is_running: message.header.flags.contains(LinkFlags::Running),
+            is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
         };
         for attribute in message.attributes {
             match attribute {

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use workload::{
-    Namespace, Node, PROXY_INTERFACE, Plan, ProxyRouting, Surroundings, Wired, spawn, stop, sweep,
+    Namespace, Node, PROXY_INTERFACE, Plan, ProxyRouting, Route, RouteKind, Surroundings, Wired, spawn, stop,
+    sweep,
 };
 
 const MTU: u32 = 1500;
@@ -282,4 +283,32 @@ fn wiring_a_workload_takes_milliseconds() {
     println!("wiring a workload: median {:?}, slowest {:?}", times[10], times[19]);
     // A machine under load may take its time; a second means that something waits.
     assert!(times[10] < Duration::from_millis(200), "{times:?}");
+}
+
+#[test]
+fn the_ways_out_are_where_default_routes_lead_and_carry_ethernet() {
+    if !possible() {
+        return;
+    }
+    let mut bed = Bed::new(&[&["10.0.0.1"], &["10.0.0.2"]]);
+    bed.up();
+    let network = bed.node.network();
+    assert_eq!(network.ways_out().unwrap(), [].into());
+    let loopback = network.link("lo").unwrap().unwrap();
+    assert!(!loopback.is_ethernet);
+    for (address, (_, wired)) in ["0.0.0.0", "::"].into_iter().zip(&bed.workloads) {
+        let network = bed.node.network();
+        assert!(network.link(&wired.name).unwrap().unwrap().is_ethernet);
+        network
+            .add_route(&Route {
+                destination: address.parse().unwrap(),
+                prefix: 0,
+                interface: wired.interface,
+                kind: RouteKind::Direct,
+                table: Route::MAIN,
+            })
+            .unwrap();
+    }
+    let wires: Vec<u32> = bed.workloads.iter().map(|(_, wired)| wired.interface).collect();
+    assert_eq!(bed.node.network().ways_out().unwrap(), wires.into_iter().collect());
 }

@@ -13,13 +13,17 @@ use std::path::PathBuf;
 ///
 /// What it has put in the kernel stays when it ends, and goes on working; the next agent takes it over. The configuration is
 /// a JSON object with any of: directory, stateDirectory, instance, policies, networkNamespace, workloadAddresses, serviceAddresses,
-/// proxyPort, attach (automatic or clsact).
+/// proxyPort, hostDevices, attach (automatic or clsact).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin agent\n  nexin agent --config /etc/nexin/agent.json")]
 pub(crate) struct Agent {
     /// Configuration; what it leaves out is as a single host needs it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Interfaces that lead out of the node, where policies that select it are asked, instead of hostDevices; by default
+    /// those of default routes
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    devices: Vec<String>,
 }
 
 /// Run the node proxy of an agent, as the agent does
@@ -38,7 +42,7 @@ pub(crate) struct Proxy {
 
 impl Agent {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
-        let config = match &self.config {
+        let mut config = match &self.config {
             None => agent::Config::default(),
             Some(file) => {
                 let wrong = |error: &dyn std::fmt::Display| BadInput(format!("{}: {error}", file.display()));
@@ -46,6 +50,9 @@ impl Agent {
                 Settings::parse(&text).and_then(Settings::config).map_err(|error| wrong(&error))?
             }
         };
+        if !self.devices.is_empty() {
+            config.host_devices = self.devices;
+        }
         log::start();
         agent::run(config)?;
         Ok(Outcome::Holds)

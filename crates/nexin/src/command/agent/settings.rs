@@ -32,6 +32,9 @@ pub(crate) struct Settings {
     /// Port of the node proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) proxy_port: Option<u16>,
+    /// Names of the interfaces where policies that select the node are asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host_devices: Option<Vec<String>>,
     /// How programs are attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attach: Option<Attach>,
@@ -74,6 +77,7 @@ impl Settings {
             )?,
             service_addresses: blocks("serviceAddresses", self.service_addresses, default.service_addresses)?,
             proxy_port: self.proxy_port.unwrap_or(default.proxy_port),
+            host_devices: self.host_devices.unwrap_or(default.host_devices),
             attach,
         })
     }
@@ -110,11 +114,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_taken() {
-        let text = r#"{"directory": "/run/x", "workloadAddresses": ["10.1.0.0/24"], "attach": "clsact"}"#;
+        let text = r#"{"directory": "/run/x", "workloadAddresses": ["10.1.0.0/24"], "attach": "clsact",
+            "hostDevices": ["eth0"]}"#;
         let config = Settings::parse(text).unwrap().config().unwrap();
         assert_eq!(config.directory, PathBuf::from("/run/x"));
         assert_eq!(config.workload_addresses, [block("10.1.0.0/24").unwrap()]);
         assert_eq!(config.attach, loader::Mode::Clsact);
+        assert_eq!(config.host_devices, ["eth0"]);
     }
 
     #[test]
