@@ -1,8 +1,8 @@
 //! Whole files: those of the tutorial, and what YAML brings with it.
 
 use manifest::test::{Expect, Party, Question, Step};
-use manifest::{Diagnostic, Manifest, Object, Policy, Workload};
-use policy::rule::{Mode, PolicyId};
+use manifest::{CidrGroup, Diagnostic, Endpoints, Manifest, Node, Object, Policy, Workload};
+use policy::rule::{Mode, PolicyId, Tier, priority};
 
 fn read(text: &str) -> Manifest {
     manifest::parse("file.yaml", text).unwrap_or_else(|findings| panic!("{}", lines(&findings)))
@@ -107,6 +107,65 @@ fn step(spec: &str) -> Step {
     let tests = manifest::test::parse("t.yaml", &text, &mut |_| unreachable!());
     let tests = tests.unwrap_or_else(|findings| panic!("{}", lines(&findings)));
     tests.documents[0].test.clone().expect("it is supported").steps.remove(0)
+}
+
+#[test]
+fn annotations_of_our_own_place_a_policy() {
+    let check = |annotations: &str, tier: Tier, order: u16| {
+        for (kind, spec) in [
+            ("networking.k8s.io/v1, kind: NetworkPolicy", "ingress: [{}]"),
+            ("cilium.io/v2, kind: CiliumNetworkPolicy", "endpointSelector: {}, ingress: [{}]"),
+            ("cilium.io/v2, kind: CiliumClusterwideNetworkPolicy", "endpointSelector: {}, ingress: [{}]"),
+        ] {
+            let metadata = format!("metadata: {{name: p, annotations: {{{annotations}}}}}");
+            let spec = policies(&format!("{{apiVersion: {kind}, {metadata}, spec: {{{spec}}}}}"))
+                .remove(0)
+                .specs
+                .remove(0);
+            let found = (spec.tier, spec.rules[0].priority, spec.default_deny_ingress);
+            assert_eq!(found, (tier, priority(order, 0), true), "{kind} {annotations}");
+        }
+    };
+    check("", Tier::Normal, 1000);
+    check("policy.nexin.io/tier: admin", Tier::Admin, 1000);
+    check("policy.nexin.io/tier: baseline, policy.nexin.io/order: '0'", Tier::Baseline, 0);
+    check("policy.nexin.io/order: '65535', example.com/order: '7'", Tier::Normal, 65535);
+}
+
+#[test]
+fn what_policies_refer_to_is_read_as_far_as_they_can_see() {
+    let objects = read(include_str!("schema/referred.yaml")).objects;
+    let told: Vec<String> = objects
+        .iter()
+        .map(|object| match object {
+            Object::Endpoints(Endpoints { service, addresses, .. }) => {
+                format!("{} of {service}: {addresses:?}", object.name())
+            }
+            Object::CidrGroup(CidrGroup { group, .. }) => {
+                format!(
+                    "{} {}: {:?}",
+                    object.name(),
+                    group.labels,
+                    group.blocks.iter().map(ToString::to_string).collect::<Vec<_>>()
+                )
+            }
+            Object::Node(Node { labels, addresses, .. }) => {
+                format!("{} {labels:?}: {addresses:?}", object.name())
+            }
+            Object::Service(service) => format!("{} {:?}", object.name(), service.labels),
+            other => other.name().to_string(),
+        })
+        .collect();
+    let expected = [
+        "CiliumCIDRGroup/g k8s:a=b: [\"10.0.0.0/8\"]",
+        "Service/x/web {\"a\": \"b\"}",
+        "Endpoints/default/away of away: {198.51.100.1}",
+        "EndpointSlice/default/away-1 of away: {2001:db8::1}",
+        "EndpointSlice/default/away-2 of away: {}",
+        "Node/n {\"zone\": \"z\"}: [192.0.2.1, 2001:db8::3]",
+        "Namespace/x",
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Broken files never break the reader: prefixes and random changes of files that are right.
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     include_str!("tutorial/demo.yaml"),
     include_str!("tutorial/rule1-v1.yaml"),
     include_str!("tutorial/tutorial.test.yaml"),
@@ -10,6 +10,7 @@ const FILES: [&str; 9] = [
     include_str!("schema/cluster.yaml"),
     include_str!("schema/admin.yaml"),
     include_str!("schema/referred.yaml"),
+    include_str!("schema/policy_test.yaml"),
 ];
 
 /// What a change puts in: characters with a meaning in YAML, and words with a meaning here.

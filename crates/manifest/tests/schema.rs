@@ -31,6 +31,17 @@ fn of_what_policies_refer_to() {
     check(include_str!("schema/referred.txt"), include_str!("schema/referred.yaml"), "");
 }
 
+#[test]
+fn of_policy_test() {
+    let (schema, text) = (include_str!("schema/policy_test.txt"), include_str!("schema/policy_test.yaml"));
+    let mut load = |_: &str| Ok(include_str!("tutorial/rule1-v2.yaml").to_owned());
+    let tests = manifest::test::parse("test.yaml", text, &mut load)
+        .unwrap_or_else(|findings| panic!("{findings:#?}"));
+    assert_eq!(tests.warnings, []);
+    assert!(tests.documents.iter().all(|document| document.test.is_ok()));
+    covers(schema, text, "");
+}
+
 fn check(schema: &str, accepted: &str, later: &str) {
     let manifest =
         manifest::parse("accepted.yaml", accepted).unwrap_or_else(|findings| panic!("{findings:#?}"));
@@ -41,6 +52,11 @@ fn check(schema: &str, accepted: &str, later: &str) {
             findings.iter().filter(|finding| finding.severity != Severity::NotSupportedYet).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
+    covers(schema, accepted, later);
+}
+
+/// Whether each field of the schema, with each of its values, is in the examples that it belongs to.
+fn covers(schema: &str, accepted: &str, later: &str) {
     let (accepted, later) = (occurring(accepted), occurring(later));
     let lines = schema.lines().filter(|line| !line.starts_with('#'));
     for (examples, line) in lines.map(|line| match line.strip_prefix("later ") {

@@ -49,6 +49,10 @@ impl Asks {
 
 /// Reports each demand that stands against an earlier one.
 pub(super) fn report(demands: &[Demand<'_>]) {
+    // Nearly every document asks for one thing only, however long it is; then there is nothing to compare.
+    if demands.windows(2).all(|two| two[0].asks == two[1].asks) {
+        return;
+    }
     for (index, later) in demands.iter().enumerate() {
         let disputes = demands[..index].iter().filter_map(|earlier| {
             let dispute = later.asks.dispute(&earlier.asks)?;
