@@ -25,17 +25,21 @@ pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> 
     let clusterwide = kind == Kind::CiliumClusterwideNetworkPolicy;
     let order = Order::of(&header);
     let namespace = (!clusterwide).then(|| header.namespace.clone());
+    let item = fields.item().clone();
     let (spec, specs) = (fields.take("spec"), fields.take("specs"));
     fields.ignore(&["status"]);
     if header.api_version == "cilium.io/v1" {
         fields.ignore(&["description"]);
     }
-    if spec.is_none() && specs.is_none() {
-        fields.item().error("neither `spec` nor `specs` is there; a policy needs at least one");
-    }
     fields.finish();
+    let many = specs.as_ref().map(Item::list).unwrap_or_default();
+    match (&spec, &specs) {
+        (None, None) => item.error("neither `spec` nor `specs` is there; a policy needs at least one"),
+        (None, Some(specs)) if many.is_empty() => specs.error("holds no spec; a policy needs at least one"),
+        _ => {}
+    }
     let one = spec.iter().map(|item| (item.clone(), "spec".to_owned()));
-    let many = specs.iter().flat_map(Item::list).enumerate();
+    let many = many.into_iter().enumerate();
     let many = many.map(|(index, item)| (item, format!("specs[{index}]")));
     let mut demands = Vec::new();
     let specs = one.chain(many).filter_map(|(item, place)| {
