@@ -96,7 +96,14 @@ impl Agent {
         let outside = Outside::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, outside), numbers, names.clone())?;
         kernel.loaded.attach_proxy(proxy.interface)?;
-        let node = Node { addresses: wiring.node_addresses()?, proxy: Some(proxy), report_forwards: true };
+        let own = wiring.node_addresses()?;
+        let node = Node {
+            name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            addresses: own,
+            proxy: Some(proxy),
+            report_forwards: true,
+            ..Node::default()
+        };
         let mut changes = vec![Change::Node(node)];
         let workloads = take_over(state.workloads, &mut wiring, &mut kernel, &mut addresses, &mut changes)?;
         let state = State { workloads, ..state };

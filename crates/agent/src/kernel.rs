@@ -4,8 +4,8 @@ use crate::names::SharedNames;
 use crate::outside::Outside;
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
-use abi::endpoint::{EndpointKey, flag};
-use abi::row::{MapOp, Row, RowKey};
+use abi::endpoint::flag;
+use abi::row::MapOp;
 use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
@@ -26,6 +26,8 @@ pub(crate) struct Kernel {
     publisher: Publisher,
     names: SharedNames,
     leftovers: Leftovers,
+    /// Whether the maps may hold something else than the world says.
+    is_unsure: bool,
 }
 
 /// What to clean up once no packet can need it.
@@ -50,7 +52,15 @@ impl Kernel {
             .with_context(|| format!("{} cannot be used", paths.rule_sets().display()))?;
         let mut world = World::adopt(loaded.rows()?, identities);
         world.number_rule_sets_above(publisher.highest()?.max(last_rule_set));
-        Ok(Self { loaded, world, outside, publisher, names, leftovers: Leftovers::default() })
+        Ok(Self {
+            loaded,
+            world,
+            outside,
+            publisher,
+            names,
+            leftovers: Leftovers::default(),
+            is_unsure: false,
+        })
     }
 
     /// Makes changes take effect, together and at once.
@@ -59,12 +69,15 @@ impl Kernel {
     /// When the kernel refuses a write. Then the world is as before, and what was written of the change is taken back.
     pub(crate) fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> anyhow::Result<()> {
         self.clean_up_now();
-        let before = self.world.clone();
+        if self.is_unsure {
+            self.world.find(self.loaded.rows().context("the maps cannot be read, so nothing is changed")?);
+        }
         let writes = self.world.apply(changes);
         if let Err(error) = self.guard_node().and_then(|()| self.write(&writes)) {
-            self.take_back(before);
+            self.take_back(writes.undo);
             return Err(error.context("the change is not in force; what was, still is"));
         }
+        self.is_unsure = false;
         self.names.refresh(&self.world);
         let Writes { later, dead_rule_sets, .. } = writes;
         self.leftovers = Leftovers {
@@ -96,10 +109,7 @@ impl Kernel {
     }
 
     fn node_enforces(&self) -> bool {
-        match self.world.rows().get(&RowKey::Endpoint(EndpointKey::NODE)) {
-            Some(Row::Endpoint(_, node)) => node.flags & flag::ENFORCE != 0,
-            _ => false,
-        }
+        self.world.node_row().is_some_and(|node| node.flags & flag::ENFORCE != 0)
     }
 
     /// When [`Self::clean_up`] has something to do.
@@ -117,18 +127,19 @@ impl Kernel {
         rule_sets.into_iter().for_each(|number| self.publisher.withdraw(number));
     }
 
-    /// Returns to an earlier world, from whatever the maps hold now.
-    fn take_back(&mut self, before: World) {
-        let last_rule_set = self.world.enforcement().book().last_set();
-        self.world = before;
-        self.world.number_rule_sets_above(last_rule_set);
-        let repaired = self.loaded.rows().map_err(anyhow::Error::from).and_then(|rows| {
-            self.world.find(rows);
-            let writes = self.world.apply([]);
+    /// Returns to where the world was, from whatever the maps hold now.
+    fn take_back(&mut self, undo: Vec<Change>) {
+        let found = self.loaded.rows();
+        if let Ok(rows) = &found {
+            self.world.find(rows.iter().copied());
+        }
+        let writes = self.world.apply(undo);
+        let repaired = found.map_err(anyhow::Error::from).and_then(|_| {
             self.guard_node()?;
             self.write(&writes)?;
             Ok(self.loaded.apply(&writes.later)?)
         });
+        self.is_unsure = repaired.is_err();
         if let Err(error) = repaired {
             tracing::error!(error = api::sentence(error.as_ref()), "a change could not be taken back whole");
         }

@@ -2,10 +2,10 @@
 //!
 //! A file is taken whole or not at all: while it has an error, what it said before stays in force.
 
-use control::Change;
-use manifest::{Diagnostic, Object};
+use control::{Change, RemoteNode};
+use manifest::{CidrGroup, Diagnostic, Endpoints, Node, Object};
 use policy::rule::PolicyId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Names one object.
@@ -17,6 +17,12 @@ pub(crate) enum ObjectName {
     Service(String, String),
     /// A namespace.
     Namespace(String),
+    /// Addresses behind a service: its namespace, its name, and the slice where there is one.
+    Endpoints(String, String, Option<String>),
+    /// A group of blocks.
+    CidrGroup(String),
+    /// A node.
+    Node(String),
 }
 
 /// An object and its name.
@@ -145,9 +151,8 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Named>, Vec<String>> {
     let mut wrong = Vec::new();
     for object in manifest.objects {
         match ObjectName::of(&object) {
-            None if matches!(object, Object::Workload(_)) => wrong
+            None => wrong
                 .push(format!("{file}: a workload cannot be applied to a node; start it with `nexin run`")),
-            None => wrong.push(format!("{file}: {} cannot be applied to a node yet", object.name())),
             Some(name) if named.iter().any(|(known, _)| *known == name) => {
                 wrong.push(format!("{file}: {name} is described twice"));
             }
@@ -171,9 +176,12 @@ impl ObjectName {
             Object::Policy(policy) => Some(Self::Policy(policy.id.clone())),
             Object::Service(service) => Some(Self::Service(service.namespace.clone(), service.name.clone())),
             Object::Namespace(namespace) => Some(Self::Namespace(namespace.name.clone())),
+            Object::Endpoints(Endpoints { namespace, service, slice, .. }) => {
+                Some(Self::Endpoints(namespace.clone(), service.clone(), slice.clone()))
+            }
+            Object::CidrGroup(group) => Some(Self::CidrGroup(group.name.clone())),
+            Object::Node(node) => Some(Self::Node(node.name.clone())),
             Object::Workload(_) => None,
-            // The world does not know them yet.
-            Object::Endpoints(_) | Object::CidrGroup(_) | Object::Node(_) => None,
         }
     }
 
@@ -183,6 +191,14 @@ impl ObjectName {
             Self::Policy(id) => Change::RemovePolicy(id),
             Self::Service(namespace, name) => Change::RemoveService { namespace, name },
             Self::Namespace(name) => Change::RemoveNamespace(name),
+            Self::Endpoints(namespace, name, slice) => Change::ServiceAddresses {
+                namespace,
+                name,
+                list: slice.unwrap_or_default(),
+                addresses: BTreeSet::new(),
+            },
+            Self::CidrGroup(name) => Change::RemoveCidrGroup(name),
+            Self::Node(name) => Change::RemoveRemoteNode(name),
         }
     }
 }
@@ -193,6 +209,10 @@ impl fmt::Display for ObjectName {
             Self::Policy(id) => id.fmt(f),
             Self::Service(namespace, name) => write!(f, "Service/{namespace}/{name}"),
             Self::Namespace(name) => write!(f, "Namespace/{name}"),
+            Self::Endpoints(namespace, _, Some(slice)) => write!(f, "EndpointSlice/{namespace}/{slice}"),
+            Self::Endpoints(namespace, service, None) => write!(f, "Endpoints/{namespace}/{service}"),
+            Self::CidrGroup(name) => write!(f, "CiliumCIDRGroup/{name}"),
+            Self::Node(name) => write!(f, "Node/{name}"),
         }
     }
 }
@@ -202,7 +222,15 @@ fn arrival(object: Object) -> Option<Change> {
         Object::Policy(policy) => Change::Policy(policy),
         Object::Service(service) => Change::Service(service),
         Object::Namespace(namespace) => Change::Namespace { name: namespace.name, labels: namespace.labels },
-        Object::Workload(_) | Object::Endpoints(_) | Object::CidrGroup(_) | Object::Node(_) => return None,
+        Object::Endpoints(Endpoints { namespace, service, slice, addresses }) => {
+            let list = slice.unwrap_or_default();
+            Change::ServiceAddresses { namespace, name: service, list, addresses }
+        }
+        Object::CidrGroup(CidrGroup { name, group }) => Change::CidrGroup { name, group },
+        Object::Node(Node { name, labels, addresses }) => {
+            Change::RemoteNode(RemoteNode { name, labels, addresses })
+        }
+        Object::Workload(_) => return None,
     })
 }
 

@@ -125,6 +125,7 @@ fn endpoint(workload: &Workload, interface: Interface) -> anyhow::Result<Endpoin
         addresses: workload.wanted.addresses.clone(),
         named_ports: named_ports(&workload.wanted.named_ports)?,
         interface,
+        audit: false,
     })
 }
 

@@ -1,8 +1,9 @@
 //! What can happen to the world of a node.
 
-use policy::rule::{Policy, PolicyId};
+use policy::catalog::Group;
+use policy::rule::{Mode, Policy, PolicyId};
 use service::Service;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// One change. Several may be applied together, and then take effect together.
@@ -34,8 +35,39 @@ pub enum Change {
         /// Its name.
         name: String,
     },
+    /// One of the lists of addresses behind a service that selects no workload.
+    ServiceAddresses {
+        /// The service's namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The name of the list, where the service has several.
+        list: String,
+        /// The addresses; with none left the list is gone.
+        addresses: BTreeSet<IpAddr>,
+    },
+    /// A group of blocks comes, or one of the same name changes.
+    CidrGroup {
+        /// Its name.
+        name: String,
+        /// What is in it.
+        group: Group,
+    },
+    /// A group of blocks goes.
+    RemoveCidrGroup(String),
+    /// The domain names that an address outside the cluster is known by from now on; none: it is forgotten.
+    Names {
+        /// The address.
+        address: IpAddr,
+        /// The names, as [`policy::domain::canonical_name`] writes them.
+        names: BTreeSet<String>,
+    },
     /// What holds for the whole node.
     Node(Node),
+    /// Another node of the cluster comes, or one of the same name changes. Of this node itself the labels count.
+    RemoteNode(RemoteNode),
+    /// Another node goes, or this one loses its labels.
+    RemoveRemoteNode(String),
 }
 
 /// A workload of this node.
@@ -55,6 +87,8 @@ pub struct Endpoint {
     pub named_ports: BTreeMap<(String, u8), u16>,
     /// How it is wired to the node.
     pub interface: Interface,
+    /// Whether what policy refuses is let through and reported.
+    pub audit: bool,
 }
 
 /// Both ends of the wire between node and workload.
@@ -71,12 +105,31 @@ pub struct Interface {
 /// What holds for the whole node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
+    /// Its name; empty where it is not known.
+    pub name: String,
     /// The node's own addresses.
     pub addresses: Vec<IpAddr>,
+    /// The node's labels, by which host policies and other nodes' policies select it.
+    pub labels: BTreeMap<String, String>,
     /// Interface and port of the node proxy; none while there is no proxy.
     pub proxy: Option<Proxy>,
     /// Whether forwarded flows are reported, not only dropped ones.
     pub report_forwards: bool,
+    /// Whom policies are enforced for.
+    pub mode: Mode,
+    /// Whether what policy refuses is let through and reported, for the node and every workload.
+    pub audit: bool,
+}
+
+/// Another node of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoteNode {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Where the node proxy is.

@@ -1,14 +1,19 @@
 //! The policies in force: compiled once for all workloads to which the same rules apply.
 
-use crate::peers::{Member, Movement, Peers};
+use crate::peers::{Marks, Movement, Peers};
+use crate::writes::Draft;
 use abi::endpoint::flag;
+use abi::identity::{HOST, is_workload};
 use abi::row::Row;
 use policy::book::RuleBook;
 use policy::cidr::{Blocks, CidrClass};
 use policy::compile::Compiled;
-use policy::rule::{Direction, Policy, PolicyId};
-use policy::set::{PolicyKey, PolicySet};
-use std::collections::{BTreeMap, BTreeSet};
+use policy::directory::{Directory, SelectorId};
+use policy::rule::Direction;
+use policy::set::{PolicyKey, PolicySet, Selection};
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 
 /// Policies and what they compile to for the workloads of the node.
 #[derive(Clone, Debug, Default)]
@@ -16,15 +21,29 @@ pub struct Enforcement {
     pub(crate) policies: PolicySet,
     pub(crate) book: RuleBook,
     pub(crate) blocks: Blocks,
-    in_force: BTreeMap<PolicyKey, InForce>,
+    in_force: BTreeMap<u32, InForce>,
+    numbers: HashMap<PolicyKey, u32>,
+    /// The policy of each subject, by peer number.
+    assigned: BTreeMap<u32, u32>,
+    /// Policies that lost their last subject.
+    idle: BTreeSet<u32>,
+    interest: Interest,
     last_number: u32,
 }
 
-/// One compiled policy and its number.
+/// One compiled policy, and how many subjects it has.
 #[derive(Clone, Debug)]
 struct InForce {
-    number: u32,
+    key: PolicyKey,
     compiled: Compiled,
+    subjects: usize,
+}
+
+/// Which policies can tell a peer from others: by a selector, or by the name of a port.
+#[derive(Clone, Debug, Default)]
+struct Interest {
+    by_selector: HashMap<SelectorId, BTreeSet<u32>>,
+    by_port_name: HashMap<String, BTreeSet<u32>>,
 }
 
 /// What an endpoint's row says of policy.
@@ -40,26 +59,6 @@ impl Enforcement {
         self.last_number = self.last_number.max(number);
     }
 
-    /// Puts a policy in force, in place of the one with its name.
-    pub(crate) fn put(&mut self, policy: Policy) {
-        let id = policy.id.clone();
-        let replaced = self.policies.apply(policy);
-        if let Some(applied) = self.policies.resolved(&id) {
-            self.blocks.insert(applied);
-        }
-        if let Some(replaced) = replaced {
-            self.blocks.remove(&replaced);
-        }
-    }
-
-    /// Takes a policy out of force.
-    pub(crate) fn remove(&mut self, id: &PolicyId) {
-        if let Some(removed) = self.policies.remove(id) {
-            self.blocks.remove(&removed);
-            self.book.forget(id);
-        }
-    }
-
     /// The policies in force.
     pub fn policies(&self) -> &PolicySet {
         &self.policies
@@ -70,63 +69,168 @@ impl Enforcement {
         &self.book
     }
 
-    /// Tells the compiled policies which peers came and went.
-    pub(crate) fn follow(&mut self, movement: &Movement, peers: &Peers) {
-        for InForce { number, compiled } in self.in_force.values_mut() {
-            for peer in &movement.came {
-                compiled.learn(*number, *peer, &peers.directory, &mut self.book);
+    /// What the endpoint's row says for a subject; none where it has no policy yet.
+    pub(crate) fn assignment(&self, subject: u32) -> Option<Assignment> {
+        let policy = *self.assigned.get(&subject)?;
+        let compiled = &self.in_force[&policy].compiled;
+        let bit = |direction, bit| if compiled.enforces(direction) { bit } else { 0 };
+        let flags =
+            bit(Direction::Ingress, flag::ENFORCE_INGRESS) | bit(Direction::Egress, flag::ENFORCE_EGRESS);
+        Some(Assignment { policy, flags })
+    }
+
+    /// Tells the compiled policies that care which peers went and came.
+    pub(crate) fn follow(&mut self, movement: &Movement, peers: &Peers, draft: &mut Draft) {
+        for (peer, marks) in &movement.went {
+            for number in self.caring(*peer, marks, peers) {
+                if let Some(InForce { compiled, .. }) = self.in_force.get_mut(&number) {
+                    draft.drop_keys(compiled.forget(number, *peer));
+                }
             }
-            for peer in &movement.went {
-                compiled.forget(*number, *peer);
+        }
+        for (peer, marks) in &movement.came {
+            for number in self.caring(*peer, marks, peers) {
+                if let Some(InForce { compiled, .. }) = self.in_force.get_mut(&number) {
+                    draft.put(compiled.learn(number, *peer, &peers.directory, &mut self.book));
+                }
             }
         }
     }
 
-    /// The policy of each member; what nobody needs any more is given up.
-    pub(crate) fn assign<'a>(
-        &mut self,
-        members: impl Iterator<Item = (u32, &'a Member)>,
-        peers: &mut Peers,
-    ) -> BTreeMap<u32, Assignment> {
-        let mut needed = BTreeSet::new();
-        let mut assignments = BTreeMap::new();
-        for (endpoint, member) in members {
-            let selection = self.policies.selection(&member.party());
-            let key = selection.key();
-            let in_force = self.in_force.entry(key.clone()).or_insert_with(|| {
-                self.last_number += 1;
-                let compiled = Compiled::new(&selection, &mut peers.directory, &mut self.book);
-                InForce { number: self.last_number, compiled }
-            });
-            assignments.insert(endpoint, in_force.assignment());
-            needed.insert(key);
+    /// The policies that have rows of a peer.
+    fn caring(&self, peer: u32, marks: &Marks, peers: &Peers) -> Vec<u32> {
+        match is_workload(peer) && peers.directory.is_ordinary(peer) {
+            true => self.interest.of(marks),
+            false => self.in_force.keys().copied().collect(),
         }
-        let idle: Vec<PolicyKey> =
-            self.in_force.keys().filter(|key| !needed.contains(key)).cloned().collect();
-        for key in idle {
-            if let Some(gone) = self.in_force.remove(&key) {
-                gone.compiled.release(&mut peers.directory, &mut self.book);
+    }
+
+    /// What applies to a subject now; none where nobody is the subject, or where the node has no policy about itself.
+    pub(crate) fn selection(&self, subject: u32, peers: &Peers) -> Option<Selection> {
+        let selection = self.policies.selection(&peers.subject(subject)?);
+        let is_asked = subject != HOST || selection.policies().next().is_some();
+        is_asked.then_some(selection)
+    }
+
+    /// Whether the subject is under just this selection already.
+    pub(crate) fn is_under(&self, subject: u32, selection: Option<&Selection>) -> bool {
+        let assigned = self.assigned.get(&subject).map(|number| &self.in_force[number].key);
+        assigned == selection.map(Selection::key).as_ref()
+    }
+
+    /// Puts a subject under a selection, which is compiled if nobody is under it yet.
+    pub(crate) fn assign(
+        &mut self,
+        subject: u32,
+        selection: Option<&Selection>,
+        directory: &mut Directory,
+        draft: &mut Draft,
+    ) {
+        let number = selection.map(|selection| {
+            let number = match self.numbers.get(&selection.key()) {
+                Some(number) => *number,
+                None => self.compile(selection, directory, draft),
+            };
+            self.in_force.get_mut(&number).expect("a numbered policy is in force").subjects += 1;
+            number
+        });
+        let before = match number {
+            Some(number) => self.assigned.insert(subject, number),
+            None => self.assigned.remove(&subject),
+        };
+        if let Some(before) = before {
+            let left = self.in_force.get_mut(&before).expect("an assigned policy is in force");
+            left.subjects -= 1;
+            if left.subjects == 0 {
+                self.idle.insert(before);
             }
         }
-        assignments
+    }
+
+    fn compile(&mut self, selection: &Selection, directory: &mut Directory, draft: &mut Draft) -> u32 {
+        self.last_number += 1;
+        let number = self.last_number;
+        let compiled = Compiled::new(selection, directory, &mut self.book);
+        draft.put(rows(number, &compiled, &self.blocks));
+        self.interest.add(number, &compiled);
+        self.numbers.insert(selection.key(), number);
+        self.in_force.insert(number, InForce { key: selection.key(), compiled, subjects: 0 });
+        number
+    }
+
+    /// Gives up the policies that nobody is under any more.
+    pub(crate) fn retire(&mut self, directory: &mut Directory, draft: &mut Draft) {
+        for number in std::mem::take(&mut self.idle) {
+            if self.in_force.get(&number).is_none_or(|policy| policy.subjects > 0) {
+                continue;
+            }
+            if let Some(InForce { key, compiled, .. }) = self.in_force.remove(&number) {
+                draft.drop(rows(number, &compiled, &self.blocks));
+                self.interest.remove(number, &compiled);
+                self.numbers.remove(&key);
+                compiled.release(directory, &mut self.book);
+            }
+        }
+    }
+
+    /// What the policies in force say of a class.
+    pub(crate) fn parts(&self, class: &CidrClass) -> Vec<Row> {
+        let policies = self.in_force.iter();
+        policies.filter_map(|(number, policy)| policy.compiled.cidr_row(*number, class)).collect()
     }
 
     /// All rows of all policies in force.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
-        let classes: Vec<CidrClass> = self.blocks.classes().collect();
-        self.in_force.values().flat_map(move |InForce { number, compiled }| {
-            let cidr: Vec<Row> =
-                classes.iter().filter_map(|class| compiled.cidr_row(*number, class)).collect();
-            compiled.rows(*number).into_iter().chain(cidr)
-        })
+        self.in_force
+            .iter()
+            .flat_map(|(number, InForce { compiled, .. })| rows(*number, compiled, &self.blocks))
     }
 }
 
-impl InForce {
-    fn assignment(&self) -> Assignment {
-        let bit = |direction, bit| if self.compiled.enforces(direction) { bit } else { 0 };
-        let flags =
-            bit(Direction::Ingress, flag::ENFORCE_INGRESS) | bit(Direction::Egress, flag::ENFORCE_EGRESS);
-        Assignment { policy: self.number, flags }
+fn rows(number: u32, compiled: &Compiled, blocks: &Blocks) -> impl Iterator<Item = Row> {
+    let classes: Vec<_> = blocks.classes().collect();
+    let parts = classes.into_iter().filter_map(move |class| compiled.cidr_row(number, &class));
+    compiled.rows(number).into_iter().chain(parts.collect::<Vec<_>>())
+}
+
+impl Interest {
+    fn add(&mut self, number: u32, compiled: &Compiled) {
+        for selector in compiled.selectors() {
+            self.by_selector.entry(selector).or_default().insert(number);
+        }
+        for name in compiled.peer_port_names() {
+            self.by_port_name.entry(name.to_owned()).or_default().insert(number);
+        }
+    }
+
+    fn remove(&mut self, number: u32, compiled: &Compiled) {
+        for selector in compiled.selectors() {
+            remove_one(&mut self.by_selector, &selector, number);
+        }
+        for name in compiled.peer_port_names() {
+            remove_one(&mut self.by_port_name, name, number);
+        }
+    }
+
+    /// The policies that can tell the peer from others.
+    fn of(&self, marks: &Marks) -> Vec<u32> {
+        let by_selector = marks.selectors.iter().filter_map(|selector| self.by_selector.get(selector));
+        let by_name = marks.ports.names().filter_map(|name| self.by_port_name.get(name));
+        let numbers: BTreeSet<u32> = by_selector.chain(by_name).flatten().copied().collect();
+        numbers.into_iter().collect()
+    }
+}
+
+/// Removes a number from the set under a key, and the set with its last number.
+fn remove_one<K, Q>(sets: &mut HashMap<K, BTreeSet<u32>>, key: &Q, number: u32)
+where
+    K: Borrow<Q> + Eq + Hash,
+    Q: Eq + Hash + ?Sized,
+{
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(&number);
+        if set.is_empty() {
+            sets.remove(key);
+        }
     }
 }

@@ -4,15 +4,18 @@
 //! it returns to the kernel, tests feed it whole worlds and look at the rows.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod change;
 mod enforcement;
 mod peers;
 mod pool;
+mod step;
+mod surroundings;
 mod translation;
 mod world;
 mod writes;
 
-pub use change::{Change, Endpoint, Interface, Node, Proxy};
+pub use change::{Change, Endpoint, Interface, Node, Proxy, RemoteNode};
 pub use enforcement::Enforcement;
 pub use pool::{Pool, PoolError};
 pub use world::World;

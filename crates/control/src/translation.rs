@@ -1,15 +1,19 @@
 //! Services: their backends among the workloads, and the numbers of backend sets.
 
 use crate::change::Endpoint;
+use crate::writes::Draft;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceInfo, ServiceKey};
 use service::{Candidate, Frontend, Service, backend_rows, frontends};
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The services of the node and the backend sets in force.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Translation {
     services: BTreeMap<(String, String), Service>,
+    /// The addresses and ports of each namespace's services.
+    frontends_of: BTreeMap<String, BTreeSet<ServiceKey>>,
     sets: BTreeMap<ServiceKey, BackendSet>,
     last_set: u32,
 }
@@ -27,14 +31,19 @@ impl Translation {
         self.last_set = self.last_set.max(number);
     }
 
-    /// Puts a service in place of the one with its name.
-    pub(crate) fn put(&mut self, service: Service) {
-        self.services.insert((service.namespace.clone(), service.name.clone()), service);
+    /// Puts a service in place of the one with its name, which is returned.
+    pub(crate) fn put(&mut self, service: Service) -> Option<Service> {
+        self.services.insert((service.namespace.clone(), service.name.clone()), service)
     }
 
     /// Removes a service.
-    pub(crate) fn remove(&mut self, namespace: String, name: String) {
-        self.services.remove(&(namespace, name));
+    pub(crate) fn remove(&mut self, namespace: &str, name: &str) -> Option<Service> {
+        self.services.remove(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// The service with this name.
+    pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
+        self.services.get(&(namespace.to_owned(), name.to_owned()))
     }
 
     /// The services by namespace and name.
@@ -42,19 +51,42 @@ impl Translation {
         self.services.values()
     }
 
-    /// Finds the backends of every service; a list that changed gets a new number.
-    pub(crate) fn settle<'a>(&mut self, endpoints: impl Iterator<Item = &'a Endpoint>) {
+    /// Finds the backends of the services of one namespace among its workloads; a list that changed gets a new number.
+    pub(crate) fn settle<'a>(
+        &mut self,
+        namespace: &str,
+        endpoints: impl Iterator<Item = &'a Endpoint>,
+        draft: &mut Draft,
+    ) {
         let candidates: Vec<Candidate<'_>> = endpoints.map(candidate).collect();
+        let services = self.services.range((namespace.to_owned(), String::new())..);
+        let services = services.take_while(|((within, _), _)| within == namespace);
         let wanted: Vec<Frontend> =
-            self.services.values().flat_map(|service| frontends(service, &candidates)).collect();
-        let mut old = std::mem::take(&mut self.sets);
+            services.flat_map(|(_, service)| frontends(service, &candidates)).collect();
+        let before = self.frontends_of.remove(namespace).unwrap_or_default();
+        let mut old = BTreeMap::new();
+        for key in before {
+            if let Some(set) = self.sets.remove(&key) {
+                draft.drop(set.rows(&key));
+                old.insert(key, set);
+            }
+        }
+        let mut keys = BTreeSet::new();
         for Frontend { key, backends } in wanted {
             let kept = old.remove(&key).filter(|set| set.backends == backends);
             let set = kept.unwrap_or_else(|| {
                 self.last_set += 1;
                 BackendSet { number: self.last_set, backends }
             });
-            self.sets.insert(key, set);
+            draft.put(set.rows(&key));
+            // An address that two namespaces claim is the first one's.
+            if let Entry::Vacant(free) = self.sets.entry(key) {
+                free.insert(set);
+                keys.insert(key);
+            }
+        }
+        if !keys.is_empty() {
+            self.frontends_of.insert(namespace.to_owned(), keys);
         }
     }
 
@@ -65,11 +97,15 @@ impl Translation {
 
     /// All rows of all services.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
-        self.sets.iter().flat_map(|(key, set)| {
-            let count = u32::try_from(set.backends.len()).expect("a node has fewer backends than 2^32");
-            let info = ServiceInfo { backends: set.number, count };
-            backend_rows(set.number, &set.backends).chain([Row::Service(*key, info)])
-        })
+        self.sets.iter().flat_map(|(key, set)| set.rows(key))
+    }
+}
+
+impl BackendSet {
+    fn rows(&self, key: &ServiceKey) -> impl Iterator<Item = Row> {
+        let count = u32::try_from(self.backends.len()).expect("a node has fewer backends than 2^32");
+        let info = ServiceInfo { backends: self.number, count };
+        backend_rows(self.number, &self.backends).chain([Row::Service(*key, info)])
     }
 }
 

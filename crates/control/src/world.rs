@@ -1,50 +1,70 @@
 //! All that the agent knows of the node, and the rows that follow from it.
 
-use crate::change::{Change, Endpoint, Node};
-use crate::enforcement::{Assignment, Enforcement};
-use crate::peers::{Movement, Peers};
+use crate::change::{Change, Endpoint, Node, RemoteNode};
+use crate::enforcement::Enforcement;
+use crate::peers::Peers;
+use crate::step::Step;
 use crate::translation::Translation;
-use crate::writes::{Rows, Writes, between, with_epoch};
-use abi::Address;
-use abi::address::{AddressInfo, AddressKey};
+use crate::writes::{Rows, Writes, concerns_flows, from_found, with_epoch};
 use abi::config::{self, Config};
-use abi::endpoint::{EndpointInfo, EndpointKey};
-use abi::identity::{HOST, WORLD};
-use abi::row::{MapOp, Row, RowKey};
+use abi::endpoint::EndpointInfo;
+use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
-use identity::{Allocator, Labels};
+use identity::Allocator;
 use policy::book::L7SetId;
-use policy::cidr::Side;
 use service::Service;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Who has an address; it may be several for a moment, and by mistake.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    /// A workload, by its number.
+    Endpoint(u32),
+    /// This node.
+    Node,
+    /// Another node, by its name.
+    RemoteNode(Arc<str>),
+}
 
 /// The world of one node.
 #[derive(Clone, Debug, Default)]
 pub struct World {
-    node: Node,
-    namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    endpoints: BTreeMap<u32, Endpoint>,
-    peers: Peers,
-    enforcement: Enforcement,
-    translation: Translation,
-    assignments: BTreeMap<u32, Assignment>,
-    /// The rows as the kernel has them once all writes so far are made.
-    rows: Rows,
+    pub(crate) node: Node,
+    pub(crate) remote_nodes: BTreeMap<String, (RemoteNode, u32)>,
+    pub(crate) namespaces: BTreeMap<String, Namespace>,
+    pub(crate) endpoints: BTreeMap<u32, Endpoint>,
+    /// Who has which address.
+    pub(crate) owners: BTreeSet<(IpAddr, Owner)>,
+    pub(crate) peers: Peers,
+    pub(crate) enforcement: Enforcement,
+    pub(crate) translation: Translation,
+    /// The lists of addresses behind services that select nobody, by the service's namespace and name.
+    pub(crate) service_addresses: BTreeMap<(String, String), BTreeMap<String, BTreeSet<IpAddr>>>,
+    /// What the maps hold that no change here made: the first change replaces what no longer holds.
+    found: Option<Rows>,
     config: Config,
     published_sets: BTreeSet<u32>,
+}
+
+/// A namespace, and who is in it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Namespace {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) endpoints: BTreeSet<u32>,
 }
 
 impl World {
     /// A node with nothing on it.
     pub fn new() -> Self {
-        Self::default()
+        Self { found: Some(Rows::new()), ..Self::default() }
     }
 
     /// A node whose maps hold these rows from before; the first change replaces what no longer holds. Identities are
     /// restored by whoever kept them.
     pub fn adopt(rows: impl IntoIterator<Item = Row>, identities: Allocator) -> Self {
-        let mut world = Self::default();
+        let mut world = Self::new();
         world.peers.identities = identities;
         for row in rows {
             match row {
@@ -57,28 +77,29 @@ impl World {
                 Row::Class(key, _) => world.enforcement.number_above(key.policy),
                 Row::Backend(key, _) => world.translation.number_above(key.backends),
                 Row::Service(_, info) => world.translation.number_above(info.backends),
-                Row::Address(..) | Row::CidrPart(..) => {}
+                _ => {}
             }
-            if let Some(key) = row.key() {
-                world.rows.insert(key, row);
+            if let (Some(found), Some(key)) = (&mut world.found, row.key()) {
+                found.insert(key, row);
             }
         }
         world
     }
 
-    /// Notes what the maps really hold, where writes were made that failed half way.
+    /// Notes what the maps really hold, where writes were made that failed half way; the next change mends it all.
     pub fn find(&mut self, rows: impl IntoIterator<Item = Row>) {
-        self.rows.clear();
+        let mut found = Rows::new();
         for row in rows {
             match (row, row.key()) {
                 // Never back to an epoch that flows may remember.
-                (Row::Config(found), _) => {
-                    self.config = Config { epoch: found.epoch.max(self.config.epoch), ..found };
+                (Row::Config(config), _) => {
+                    self.config = Config { epoch: config.epoch.max(self.config.epoch), ..config };
                 }
-                (_, Some(key)) => drop(self.rows.insert(key, row)),
+                (_, Some(key)) => drop(found.insert(key, row)),
                 (_, None) => {}
             }
         }
+        self.found = Some(found);
     }
 
     /// Gives no rule set a number up to this one: somebody may still remember what it stood for.
@@ -90,28 +111,34 @@ impl World {
     ///
     /// `later` of the writes that were returned before must have been made before `now` of these.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Writes {
-        let mut movement = Movement::default();
+        let mut step = if self.found.is_some() { Step::moot() } else { Step::default() };
         for change in changes {
-            self.take(change, &mut movement);
+            self.take(change, &mut step);
         }
-        self.admit_all(&mut movement);
-        self.enforcement.follow(&movement, &self.peers);
-        let members: Vec<_> =
-            self.endpoints.keys().filter_map(|id| Some((*id, self.peers.member(*id)?.clone()))).collect();
-        let members = members.iter().map(|(id, member)| (*id, member));
-        self.assignments = self.enforcement.assign(members, &mut self.peers);
-        self.translation.settle(self.endpoints.values());
-        self.write()
+        self.settle(&mut step);
+        let Step { draft, undo, .. } = step;
+        let (now, later) = match self.found.take() {
+            Some(found) => from_found(found, self.all_rows()),
+            None => draft.writes(),
+        };
+        let mut writes = Writes { now, later, undo, ..Writes::default() };
+        self.finish(&mut writes);
+        writes
     }
 
-    /// The rows as they are once all writes so far are made.
-    pub fn rows(&self) -> &Rows {
-        &self.rows
+    /// All rows as they are once all writes so far are made, the configuration apart.
+    pub fn rows(&self) -> Rows {
+        self.all_rows().filter_map(|row| Some((row.key()?, row))).collect()
     }
 
     /// What holds for the whole node.
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// The other nodes of the cluster.
+    pub fn remote_nodes(&self) -> impl Iterator<Item = &RemoteNode> {
+        self.remote_nodes.values().map(|(node, _)| node)
     }
 
     /// The workloads by number.
@@ -121,12 +148,16 @@ impl World {
 
     /// The workload with this name.
     pub fn endpoint(&self, namespace: &str, name: &str) -> Option<&Endpoint> {
-        self.endpoints.values().find(|endpoint| endpoint.namespace == namespace && endpoint.name == name)
+        let within = self.namespaces.get(namespace)?.endpoints.iter();
+        within.filter_map(|id| self.endpoints.get(id)).find(|endpoint| endpoint.name == name)
     }
 
     /// The workload that has this address.
     pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
-        self.endpoints.values().find(|endpoint| endpoint.addresses.contains(&address))
+        match self.owners_of(address).next()? {
+            Owner::Endpoint(id) => self.endpoints.get(id),
+            Owner::Node | Owner::RemoteNode(_) => None,
+        }
     }
 
     /// A workload's identity, security labels and named ports.
@@ -146,10 +177,7 @@ impl World {
 
     /// The endpoint's row, which tells the policy in force.
     pub fn endpoint_row(&self, endpoint: &Endpoint) -> Option<EndpointInfo> {
-        match self.rows.get(&RowKey::Endpoint(EndpointKey { interface: endpoint.interface.index })) {
-            Some(Row::Endpoint(_, info)) => Some(*info),
-            _ => None,
-        }
+        self.info(endpoint)
     }
 
     /// The services.
@@ -162,129 +190,36 @@ impl World {
         self.translation.frontends()
     }
 
-    fn take(&mut self, change: Change, movement: &mut Movement) {
-        match change {
-            Change::Namespace { name, labels } => {
-                self.namespaces.insert(name, labels);
-            }
-            Change::RemoveNamespace(name) => {
-                self.namespaces.remove(&name);
-            }
-            Change::Endpoint(endpoint) => {
-                self.endpoints.insert(endpoint.id, endpoint);
-            }
-            Change::RemoveEndpoint(id) => {
-                self.endpoints.remove(&id);
-                self.peers.dismiss(id, movement);
-            }
-            Change::Policy(policy) => self.enforcement.put(policy),
-            Change::RemovePolicy(id) => self.enforcement.remove(&id),
-            Change::Service(service) => self.translation.put(service),
-            Change::RemoveService { namespace, name } => self.translation.remove(namespace, name),
-            Change::Node(node) => self.node = node,
-        }
+    /// Who has the address, workloads first.
+    pub(crate) fn owners_of(&self, address: IpAddr) -> impl Iterator<Item = &Owner> {
+        let first = (address, Owner::Endpoint(0));
+        let owners = self.owners.range(first..).take_while(move |(owned, _)| *owned == address);
+        owners.map(|(_, owner)| owner)
     }
 
-    fn admit_all(&mut self, movement: &mut Movement) {
-        let none = BTreeMap::new();
-        for endpoint in self.endpoints.values() {
-            let namespace = self.namespaces.get(&endpoint.namespace).unwrap_or(&none);
-            let pairs = |map: &'_ BTreeMap<String, String>| -> Vec<(String, String)> {
-                map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
-            };
-            let (namespace, own) = (pairs(namespace), pairs(&endpoint.labels));
-            let labels = Labels::of_workload(
-                &endpoint.namespace,
-                namespace.iter().map(|(key, value)| (key.as_str(), value.as_str())),
-                own.iter().map(|(key, value)| (key.as_str(), value.as_str())),
-            );
-            self.peers.admit(endpoint, &labels, movement);
-        }
+    fn all_rows(&self) -> impl Iterator<Item = Row> {
+        self.world_rows()
+            .chain(self.nodes_rows())
+            .chain(self.endpoints.keys().flat_map(|id| self.endpoint_rows(*id)))
+            .chain(self.enforcement.rows())
+            .chain(self.translation.rows())
     }
 
-    fn write(&mut self) -> Writes {
-        let wanted = self.wanted();
-        let (mut now, later) = between(&self.rows, &wanted);
+    /// Adds the configuration, which makes flows be checked again where a write concerns them, and the rule sets.
+    fn finish(&mut self, writes: &mut Writes) {
         let config = Config { epoch: self.config.epoch, ..self.wanted_config() };
-        if config != self.config || now.iter().chain(&later).any(concerns_flows) {
+        if config != self.config || writes.now.iter().chain(&writes.later).any(concerns_flows) {
             self.config = Config { epoch: self.config.epoch.wrapping_add(1), ..config };
-            now.push(with_epoch(self.config, self.config.epoch));
+            writes.now.push(with_epoch(self.config, self.config.epoch));
         }
-        self.rows = wanted;
         let named: BTreeSet<u32> = self.enforcement.book().sets().map(|(set, _)| set.0).collect();
         let rule_sets = named.difference(&self.published_sets).filter_map(|&set| {
             let rules = self.enforcement.book().set(L7SetId(set))?;
             Some((set, rules.iter().cloned().collect()))
         });
-        let rule_sets = rule_sets.collect();
-        let dead_rule_sets = self.published_sets.difference(&named).copied().collect();
+        writes.rule_sets = rule_sets.collect();
+        writes.dead_rule_sets = self.published_sets.difference(&named).copied().collect();
         self.published_sets = named;
-        Writes { rule_sets, now, later, dead_rule_sets }
-    }
-
-    fn wanted(&self) -> Rows {
-        let mut rows = Rows::new();
-        let all = self
-            .world_rows()
-            .chain(self.node_rows())
-            .chain(self.endpoints.values().flat_map(|endpoint| self.endpoint_rows(endpoint)))
-            .chain(self.enforcement.rows())
-            .chain(self.translation.rows());
-        rows.extend(all.filter_map(|row| Some((row.key()?, row))));
-        rows
-    }
-
-    /// Whatever no other row names is the world. IPv4 has its own row, so that a block of IPv6 that happens to hold
-    /// the mapped addresses says nothing of them.
-    fn world_rows(&self) -> impl Iterator<Item = Row> {
-        let world = |key, cidr| {
-            Row::Address(key, AddressInfo { identity: WORLD, peer: WORLD, cidr, ..AddressInfo::default() })
-        };
-        let all = AddressKey { prefix_bits: 0, address: Address::default() };
-        let v4 = AddressKey { prefix_bits: Address::V4_PREFIX_BITS, address: Address::from_v4([0, 0, 0, 0]) };
-        let blocks = self.enforcement.blocks.world_rows();
-        [(all, 0), (v4, 0)].into_iter().chain(blocks).map(move |(key, cidr)| world(key, cidr))
-    }
-
-    fn node_rows(&self) -> impl Iterator<Item = Row> {
-        self.node.addresses.iter().map(|&address| {
-            let cidr = self.enforcement.blocks.class_of(address, Side::Inside);
-            let info = AddressInfo { identity: HOST, peer: HOST, cidr, ..AddressInfo::default() };
-            Row::Address(AddressKey::host(address.into()), info)
-        })
-    }
-
-    fn endpoint_rows(&self, endpoint: &Endpoint) -> Vec<Row> {
-        let (Some(member), Some(assignment)) =
-            (self.peers.member(endpoint.id), self.assignments.get(&endpoint.id))
-        else {
-            return Vec::new();
-        };
-        let of_family = |v4: bool| endpoint.addresses.iter().find(|address| address.is_ipv4() == v4);
-        let info = EndpointInfo {
-            id: endpoint.id,
-            identity: member.identity,
-            policy: assignment.policy,
-            flags: assignment.flags,
-            v4: of_family(true).map_or_else(Address::default, |address| (*address).into()),
-            v6: of_family(false).map_or_else(Address::default, |address| (*address).into()),
-            mac: endpoint.interface.mac,
-            host_mac: endpoint.interface.host_mac,
-            padding: [0; 4],
-        };
-        let addresses = endpoint.addresses.iter().map(|&address| {
-            let info = AddressInfo {
-                identity: member.identity,
-                peer: member.peer,
-                cidr: self.enforcement.blocks.class_of(address, Side::Inside),
-                interface: endpoint.interface.index,
-                mac: endpoint.interface.mac,
-                padding: [0; 2],
-            };
-            Row::Address(AddressKey::host(address.into()), info)
-        });
-        let row = Row::Endpoint(EndpointKey { interface: endpoint.interface.index }, info);
-        addresses.chain([row]).collect()
     }
 
     fn wanted_config(&self) -> Config {
@@ -295,20 +230,12 @@ impl World {
     }
 }
 
-/// Whether a write can change what is allowed on a flow that is remembered.
-fn concerns_flows(write: &MapOp) -> bool {
-    let key = match write {
-        MapOp::Put(row) => row.key(),
-        MapOp::Delete(key) => Some(*key),
-    };
-    !matches!(key, Some(RowKey::Service(_) | RowKey::Backend(_)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::change::Interface;
     use abi::endpoint::flag;
+    use abi::row::{MapOp, RowKey};
     use identity::{Operator, Selector, Source};
     use policy::rule::{
         Action, Direction, Kind, Peer, Peers as RulePeers, Policy, PolicyId, Rule, Spec, Subject, Tier,
@@ -324,6 +251,7 @@ mod tests {
             addresses: vec![format!("10.0.0.{id}").parse().unwrap()],
             named_ports: BTreeMap::new(),
             interface: Interface { index: 100 + id, ..Interface::default() },
+            audit: false,
         })
     }
 

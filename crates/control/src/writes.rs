@@ -1,10 +1,11 @@
-//! From the rows that are there and the rows that should be: the writes between, in a safe order.
+//! From the rows that were there and the rows that come to be: the writes between, in a safe order.
 //!
 //! What is looked up last is written first: policy rows before the endpoint that names their number, backends before
 //! the service that names their set. So the write of one endpoint or service row switches it, at once, from a whole
 //! old state to a whole new one. What nothing names any more is removed later, when no packet can still be on its way
 //! through the old rows.
 
+use crate::change::Change;
 use abi::config::Config;
 use abi::row::{MapOp, Row, RowKey};
 use policy::rule::HttpRule;
@@ -22,18 +23,78 @@ pub struct Writes {
     pub later: Vec<MapOp>,
     /// Layer-7 rule sets that nothing names any more once `later` is written.
     pub dead_rule_sets: Vec<u32>,
+    /// The changes that lead back to where the world was before.
+    pub undo: Vec<Change>,
 }
 
 /// The rows of the maps, by key.
 pub type Rows = BTreeMap<RowKey, Row>;
 
-/// The writes that turn `old` into `new`, the configuration apart.
-pub(crate) fn between(old: &Rows, new: &Rows) -> (Vec<MapOp>, Vec<MapOp>) {
-    let mut puts: Vec<Row> =
-        new.iter().filter(|(key, row)| old.get(key) != Some(row)).map(|(_, row)| *row).collect();
+/// The part of the rows that changes touch, as it was and as it comes to be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Draft {
+    /// Rows of before; nothing where only the key is known.
+    was: BTreeMap<RowKey, Option<Row>>,
+    is: Rows,
+    /// All rows are compared anyway, so that none needs to be noted.
+    is_moot: bool,
+}
+
+impl Draft {
+    /// A draft that takes nothing down.
+    pub(crate) fn moot() -> Self {
+        Self { is_moot: true, ..Self::default() }
+    }
+
+    /// Takes rows away.
+    pub(crate) fn drop(&mut self, rows: impl IntoIterator<Item = Row>) {
+        if !self.is_moot {
+            rows.into_iter()
+                .for_each(|row| row.key().into_iter().for_each(|key| self.forget(key, Some(row))));
+        }
+    }
+
+    /// Takes rows away of which only the keys are known.
+    pub(crate) fn drop_keys(&mut self, keys: impl IntoIterator<Item = RowKey>) {
+        if !self.is_moot {
+            keys.into_iter().for_each(|key| self.forget(key, None));
+        }
+    }
+
+    /// Adds rows, or replaces those with their keys.
+    pub(crate) fn put(&mut self, rows: impl IntoIterator<Item = Row>) {
+        if !self.is_moot {
+            self.is.extend(rows.into_iter().filter_map(|row| Some((row.key()?, row))));
+        }
+    }
+
+    /// What to write at once and what later, each in a safe order; the configuration apart.
+    pub(crate) fn writes(self) -> (Vec<MapOp>, Vec<MapOp>) {
+        let Self { was, is, .. } = self;
+        let is_new = |(key, row): &(&RowKey, &Row)| was.get(key) != Some(&Some(**row));
+        let puts = is.iter().filter(is_new).map(|(_, row)| *row).collect();
+        ordered(puts, was.into_keys().filter(|key| !is.contains_key(key)))
+    }
+
+    fn forget(&mut self, key: RowKey, row: Option<Row>) {
+        // What these changes themselves have added was not there before.
+        if self.is.remove(&key).is_none() {
+            self.was.entry(key).or_insert(row);
+        }
+    }
+}
+
+/// The writes that turn rows that were found into those that should be.
+pub(crate) fn from_found(mut found: Rows, rows: impl Iterator<Item = Row>) -> (Vec<MapOp>, Vec<MapOp>) {
+    let is_new = |row: &Row| row.key().is_some_and(|key| found.remove(&key) != Some(*row));
+    let puts = rows.filter(is_new).collect();
+    ordered(puts, found.into_keys())
+}
+
+/// Writes in a safe order.
+fn ordered(mut puts: Vec<Row>, gone: impl Iterator<Item = RowKey>) -> (Vec<MapOp>, Vec<MapOp>) {
     puts.sort_by_key(order);
-    let (switched_off, unnamed): (Vec<RowKey>, Vec<RowKey>) =
-        old.keys().filter(|key| !new.contains_key(key)).partition(|key| names_others(key));
+    let (switched_off, unnamed): (Vec<RowKey>, Vec<RowKey>) = gone.partition(names_others);
     let now = puts.into_iter().map(MapOp::Put).chain(switched_off.into_iter().map(MapOp::Delete)).collect();
     (now, unnamed.into_iter().map(MapOp::Delete).collect())
 }
@@ -46,6 +107,15 @@ pub(crate) fn with_epoch(config: Config, epoch: u32) -> MapOp {
 /// Whether the packet path starts from the row, so that its removal takes effect at once and alone.
 fn names_others(key: &RowKey) -> bool {
     matches!(key, RowKey::Endpoint(_) | RowKey::Service(_) | RowKey::Address(_))
+}
+
+/// Whether a write can change what is allowed on a flow that is remembered.
+pub(crate) fn concerns_flows(write: &MapOp) -> bool {
+    let key = match write {
+        MapOp::Put(row) => row.key(),
+        MapOp::Delete(key) => Some(*key),
+    };
+    !matches!(key, Some(RowKey::Service(_) | RowKey::Backend(_)))
 }
 
 fn order(row: &Row) -> u8 {
@@ -64,8 +134,14 @@ mod tests {
     use abi::endpoint::{EndpointInfo, EndpointKey};
     use abi::policy::{ClassKey, VerdictInfo, VerdictKey};
 
-    fn rows(rows: impl IntoIterator<Item = Row>) -> Rows {
-        rows.into_iter().map(|row| (row.key().unwrap(), row)).collect()
+    fn between(
+        was: impl IntoIterator<Item = Row>,
+        is: impl IntoIterator<Item = Row>,
+    ) -> (Vec<MapOp>, Vec<MapOp>) {
+        let mut draft = Draft::default();
+        draft.drop(was);
+        draft.put(is);
+        draft.writes()
     }
 
     fn policy(number: u32) -> [Row; 2] {
@@ -83,9 +159,8 @@ mod tests {
 
     #[test]
     fn a_policy_is_whole_before_the_endpoint_names_it_and_the_old_one_goes_last() {
-        let old = rows(policy(1).into_iter().chain([endpoint(1)]));
-        let new = rows(policy(2).into_iter().chain([endpoint(2)]));
-        let (now, later) = between(&old, &new);
+        let (now, later) =
+            between(policy(1).into_iter().chain([endpoint(1)]), policy(2).into_iter().chain([endpoint(2)]));
         let [class, verdict] = policy(2);
         assert_eq!(now, [MapOp::Put(verdict), MapOp::Put(class), MapOp::Put(endpoint(2))]);
         let gone: Vec<_> = policy(1).iter().map(|row| MapOp::Delete(row.key().unwrap())).collect();
@@ -94,14 +169,23 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_is_gone_is_removed_at_once() {
-        let (now, later) = between(&rows([endpoint(1)]), &Rows::new());
+        let (now, later) = between([endpoint(1)], []);
         assert_eq!(now, [MapOp::Delete(endpoint(1).key().unwrap())]);
         assert_eq!(later, []);
     }
 
     #[test]
     fn what_stays_is_not_written() {
-        let same = rows(policy(1));
-        assert_eq!(between(&same, &same), (vec![], vec![]));
+        assert_eq!(between(policy(1), policy(1)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_row_of_which_only_the_key_is_known_is_written_or_removed() {
+        let [class, _] = policy(1);
+        let mut draft = Draft::default();
+        draft.drop_keys(class.key());
+        assert_eq!(draft.clone().writes(), (vec![], vec![MapOp::Delete(class.key().unwrap())]));
+        draft.put([class]);
+        assert_eq!(draft.writes(), (vec![MapOp::Put(class)], vec![]));
     }
 }

@@ -46,31 +46,29 @@ impl Catalog {
         Self::default()
     }
 
-    /// Puts a group in place of the one with its name; whether anything changed.
-    pub fn put_group(&mut self, name: &str, group: Group) -> bool {
-        self.groups.get(name) != Some(&group) && {
-            self.groups.insert(name.to_owned(), group);
-            true
-        }
+    /// Puts a group in place of the one with its name.
+    pub fn put_group(&mut self, name: &str, group: Group) {
+        self.groups.insert(name.to_owned(), group);
     }
 
-    /// Removes a group; whether it was there.
-    pub fn remove_group(&mut self, name: &str) -> bool {
-        self.groups.remove(name).is_some()
+    /// Removes a group.
+    pub fn remove_group(&mut self, name: &str) {
+        self.groups.remove(name);
     }
 
-    /// Puts a service in place of the one with its name; whether anything changed.
-    pub fn put_service(&mut self, namespace: &str, name: &str, service: Service) -> bool {
-        let id = (namespace.to_owned(), name.to_owned());
-        self.services.get(&id) != Some(&service) && {
-            self.services.insert(id, service);
-            true
-        }
+    /// Puts a service in place of the one with its name.
+    pub fn put_service(&mut self, namespace: &str, name: &str, service: Service) {
+        self.services.insert((namespace.to_owned(), name.to_owned()), service);
     }
 
-    /// Removes a service; whether it was there.
-    pub fn remove_service(&mut self, namespace: &str, name: &str) -> bool {
-        self.services.remove(&(namespace.to_owned(), name.to_owned())).is_some()
+    /// Removes a service.
+    pub fn remove_service(&mut self, namespace: &str, name: &str) {
+        self.services.remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
+    /// The group with this name.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.get(name)
     }
 
     /// The groups that are meant.

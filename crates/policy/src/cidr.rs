@@ -101,6 +101,16 @@ impl Blocks {
         longest.and_then(|block| self.numbers.number(&(block, side))).unwrap_or(0)
     }
 
+    /// How many policies name the block for this side.
+    pub fn holders(&self, block: &Cidr, side: Side) -> usize {
+        self.layer(side).blocks.get(block).copied().unwrap_or(0)
+    }
+
+    /// The number of the class with this longest block.
+    pub fn number(&self, block: &Cidr, side: Side) -> Option<u32> {
+        self.numbers.number(&(*block, side))
+    }
+
     /// All classes in force, by number.
     pub fn classes(&self) -> impl Iterator<Item = CidrClass> {
         self.numbers.iter().map(|(number, &(block, side))| CidrClass { number, block, side })

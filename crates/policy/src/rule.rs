@@ -327,6 +327,11 @@ impl Cidr {
         Self { address, length: if address.is_ipv4() { 32 } else { 128 } }
     }
 
+    /// Whether the block is one address.
+    pub fn is_host(&self) -> bool {
+        *self == Self::host(self.address)
+    }
+
     /// The first address of the block.
     pub fn address(&self) -> IpAddr {
         self.address

@@ -66,12 +66,14 @@ impl Endpoints {
             addresses: workload.addresses.clone(),
             named_ports: ports.map(|port| ((port.name.clone(), port.protocol.number()), port.port)).collect(),
             interface: interface(id),
+            audit: false,
         }
     }
 }
 
 fn node() -> Node {
-    Node { addresses: HOST_ADDRESSES.to_vec(), proxy: Some(PROXY), report_forwards: true }
+    let addresses = HOST_ADDRESSES.to_vec();
+    Node { addresses, proxy: Some(PROXY), report_forwards: true, ..Node::default() }
 }
 
 fn interface(number: u32) -> Interface {

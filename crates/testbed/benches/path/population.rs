@@ -35,8 +35,8 @@ pub(crate) fn policies() -> Result<Vec<Policy>> {
 pub(crate) fn changes(wires: &[Wired; 2], policies: Vec<Policy>) -> Vec<Change> {
     let node = control::Node {
         addresses: vec![Ipv4Addr::new(10, 244, 0, 1).into()],
-        proxy: None,
         report_forwards: true,
+        ..control::Node::default()
     };
     let [client, server] = wires;
     let mut changes = vec![
@@ -70,6 +70,7 @@ fn endpoint(id: u32, app: &str, addresses: Vec<IpAddr>, interface: Interface) ->
         addresses,
         named_ports: BTreeMap::new(),
         interface,
+        audit: false,
     }
 }
 

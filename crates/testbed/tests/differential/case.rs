@@ -1,13 +1,15 @@
 //! A random world as a step of a test, and its questions as probes.
 
 use abi::identity::{HOST, WORLD};
-use manifest::test::{External, HttpRequest, Party, Probe, Question, Step, WorkloadName, WorkloadState};
+use manifest::test::{
+    Expect, External, HttpRequest, Party, Probe, Question, Step, WorkloadName, WorkloadState,
+};
 use manifest::{NamedPort, Namespace, Protocol};
 use policy::generate::{self, End, World};
 use policy::party::NamedPorts;
 use policy::rule::{self, Family};
 use std::collections::BTreeMap;
-use testbed::{Answer, State};
+use testbed::{Answer, Crossing, Engine, Sent, State};
 
 /// A random world, and which of its workloads are there.
 #[derive(Clone)]
@@ -57,6 +59,20 @@ impl Case {
 /// Whether two answers are not the same. An engine that enforces nothing asks no rule, and so names none.
 pub(crate) fn differs(wanted: &Answer, got: &Answer) -> bool {
     wanted.verdict != got.verdict || (got.rule.is_some() && got.rule != wanted.rule)
+}
+
+/// What the model says, with the rule that rows name: of a request that is let through, the one that let its connection
+/// through, for which of several rules matched the request is the proxy's to know.
+pub(crate) fn wanted(model: &mut dyn Engine, crossing: &Crossing) -> Answer {
+    let answer = model.ask(crossing).expect("the model knows an answer to everything");
+    match crossing.sent {
+        Sent::Request(port, _) if answer.verdict == Expect::Allow => {
+            let connection = Crossing { sent: Sent::Connection(Protocol::Tcp, port), ..crossing.clone() };
+            let rule = model.ask(&connection).expect("the model knows an answer to everything").rule;
+            Answer { rule, ..answer }
+        }
+        _ => answer,
+    }
 }
 
 /// So many random questions that a test can ask; what it cannot ask is left out.

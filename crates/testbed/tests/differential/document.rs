@@ -1,6 +1,6 @@
 //! A difference made small and written down as a PolicyTest that shows it.
 
-use crate::case::{self, Case, differs};
+use crate::case::{self, Case, differs, wanted};
 use crate::policies::manifests;
 use crate::writable::writable;
 use crate::yaml;
@@ -56,11 +56,10 @@ fn answers(state: &State, probe: &Probe, engine: &str) -> Option<(Answer, Answer
         "kernel" => Box::new(Rows::new(Kernel::open().expect("the kernel was asked before"))),
         _ => Box::new(Rows::new(Tables::new())),
     };
-    let answer = |engine: &mut dyn Engine| {
-        engine.prepare(state).expect("it was prepared before");
-        engine.ask(&crossing).expect("it was asked before")
-    };
-    Some((answer(&mut Model::default()), answer(&mut *other)))
+    let mut model = Model::default();
+    model.prepare(state).expect("it was prepared before");
+    other.prepare(state).expect("it was prepared before");
+    Some((wanted(&mut model, &crossing), other.ask(&crossing).expect("it was asked before")))
 }
 
 /// Writes a random world down, reads it again, and compares what the model says of both. Returns how many were asked.

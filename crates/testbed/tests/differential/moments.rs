@@ -38,7 +38,7 @@ fn ask(case: &Case, seed: u64, engine: &mut dyn Engine, is_last: bool) -> usize 
     for probe in case::probes(&case.world, seed, PROBES) {
         // Who is away cannot be asked.
         let Ok(crossing) = state.crossing(&probe) else { continue };
-        let (wanted, got) = (model.ask(&crossing).unwrap(), engine.ask(&crossing).unwrap());
+        let (wanted, got) = (case::wanted(&mut model, &crossing), engine.ask(&crossing).unwrap());
         asked += 1;
         if differs(&wanted, &got) {
             eprintln!("after changes: model {wanted:?}, {} {got:?}", engine.name());

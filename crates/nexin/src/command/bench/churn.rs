@@ -148,6 +148,6 @@ mod tests {
         assert_eq!(churn.len(), 5);
         assert!(churn.iter().all(|kind| kind.rows_p50 > 0), "{churn:?}");
         let Tables::Memory(rows) = tables else { unreachable!("this test writes to memory") };
-        assert_eq!(rows.into_iter().collect::<control::Rows>(), *world.rows());
+        assert_eq!(rows.into_iter().collect::<control::Rows>(), world.rows());
     }
 }

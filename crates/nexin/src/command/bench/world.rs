@@ -54,11 +54,7 @@ impl LargeWorld {
 
     /// All that a node learns of the cluster when it starts, each made when it is asked for.
     pub(super) fn changes(&self) -> impl Iterator<Item = Change> {
-        let node = Node {
-            addresses: vec![Ipv4Addr::new(192, 168, 0, 1).into()],
-            proxy: None,
-            report_forwards: false,
-        };
+        let node = Node { addresses: vec![Ipv4Addr::new(192, 168, 0, 1).into()], ..Node::default() };
         let namespaces = (0..self.namespaces).map(|namespace| self.namespace(namespace, namespace));
         let policies = (0..self.policies()).map(|policy| Change::Policy(self.policy(policy)));
         let pods = (0..self.pods()).map(|pod| Change::Endpoint(self.pod(pod, pod / REPLICAS, "v1")));
@@ -95,6 +91,7 @@ impl LargeWorld {
                 mac: [2, 0, a, b, c, d],
                 host_mac: [2, 1, a, b, c, d],
             },
+            audit: false,
         }
     }
 

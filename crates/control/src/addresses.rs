@@ -1,0 +1,125 @@
+//! The rows of addresses and of endpoints.
+
+use crate::change::{Endpoint, RemoteNode};
+use crate::world::World;
+use crate::writes::Rows;
+use abi::Address;
+use abi::address::{AddressInfo, AddressKey};
+use abi::endpoint::{EndpointInfo, EndpointKey, flag};
+use abi::identity::{HOST, REMOTE_NODE, WORLD};
+use abi::row::Row;
+use policy::cidr::{CidrClass, Side, address_key};
+use policy::rule::Cidr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Each family, by its first address.
+const FAMILIES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+
+impl World {
+    /// Whatever no other row names is the world.
+    pub(crate) fn world_rows(&self) -> impl Iterator<Item = Row> {
+        let classes = self.enforcement.blocks.classes();
+        let blocks = classes.filter_map(|class| self.class_row(&class)).collect::<Vec<_>>();
+        let families = FAMILIES.into_iter().filter_map(|family| self.family_row(family));
+        families.collect::<Vec<_>>().into_iter().chain(blocks)
+    }
+
+    /// The row of all addresses of a family; none where a class has all of them. IPv4 has its own row, so that a block
+    /// of IPv6 that happens to hold the mapped addresses says nothing of them.
+    pub(crate) fn family_row(&self, family: IpAddr) -> Option<Row> {
+        let all = Cidr::new(family, 0)?;
+        let is_classless = self.enforcement.blocks.number(&all, Side::World).is_none();
+        is_classless.then(|| world_row(address_key(&all), 0))
+    }
+
+    /// The row of the addresses outside the cluster that are of a class; none where somebody inside has the address.
+    pub(crate) fn class_row(&self, class: &CidrClass) -> Option<Row> {
+        let is_owned = class.block.is_host() && self.owners_of(class.block.address()).next().is_some();
+        let is_seen = class.side == Side::World && !is_owned;
+        is_seen.then(|| world_row(address_key(&class.block), class.number))
+    }
+
+    /// The row of one address as one outside the cluster, if it has a class of its own.
+    pub(crate) fn world_row_of(&self, address: IpAddr) -> Option<Row> {
+        let block = Cidr::host(address);
+        let number = self.enforcement.blocks.number(&block, Side::World)?;
+        self.class_row(&CidrClass { number, block, side: Side::World })
+    }
+
+    /// The rows of this node and of the others; an address that two claim is the last one's.
+    pub(crate) fn nodes_rows(&self) -> impl Iterator<Item = Row> {
+        let others = self.remote_nodes.values();
+        let others = others.flat_map(|(node, number)| self.remote_node_rows(node, *number));
+        let rows = self.node_rows().into_iter().chain(others);
+        let rows: Rows = rows.filter_map(|row| Some((row.key()?, row))).collect();
+        rows.into_values()
+    }
+
+    /// The node's addresses and, where a host policy is about it, its own row among the endpoints.
+    fn node_rows(&self) -> Vec<Row> {
+        let addresses = self.node.addresses.iter().map(|address| self.address_row(*address, HOST, HOST));
+        addresses.chain(self.node_row().map(|info| Row::Endpoint(EndpointKey::NODE, info))).collect()
+    }
+
+    /// The addresses of another node.
+    fn remote_node_rows(&self, node: &RemoteNode, number: u32) -> Vec<Row> {
+        node.addresses.iter().map(|address| self.address_row(*address, REMOTE_NODE, number)).collect()
+    }
+
+    /// The addresses and the row of a workload; none where it is not known, or has no policy yet.
+    pub(crate) fn endpoint_rows(&self, id: u32) -> Vec<Row> {
+        let found = self.endpoints.get(&id).and_then(|endpoint| Some((endpoint, self.peers.member(id)?)));
+        let Some((endpoint, member)) = found else { return Vec::new() };
+        let Some(info) = self.info(endpoint) else { return Vec::new() };
+        let addresses = endpoint.addresses.iter().map(|&address| {
+            let info = AddressInfo {
+                interface: endpoint.interface.index,
+                mac: endpoint.interface.mac,
+                ..self.address(address, member.identity, member.peer)
+            };
+            Row::Address(AddressKey::host(address.into()), info)
+        });
+        addresses.chain([Row::Endpoint(EndpointKey { interface: endpoint.interface.index }, info)]).collect()
+    }
+
+    /// What the workload's row says.
+    pub(crate) fn info(&self, endpoint: &Endpoint) -> Option<EndpointInfo> {
+        let member = self.peers.member(endpoint.id)?;
+        let assignment = self.enforcement.assignment(member.peer)?;
+        let of_family = |v4: bool| endpoint.addresses.iter().find(|address| address.is_ipv4() == v4);
+        let audit = if endpoint.audit || self.node.audit { flag::AUDIT } else { 0 };
+        Some(EndpointInfo {
+            id: endpoint.id,
+            identity: member.identity,
+            policy: assignment.policy,
+            flags: assignment.flags | audit,
+            v4: of_family(true).map_or_else(Address::default, |address| (*address).into()),
+            v6: of_family(false).map_or_else(Address::default, |address| (*address).into()),
+            mac: endpoint.interface.mac,
+            host_mac: endpoint.interface.host_mac,
+            padding: [0; 4],
+        })
+    }
+
+    /// The row of the node's own processes, where a policy is about them.
+    pub fn node_row(&self) -> Option<EndpointInfo> {
+        let assignment = self.enforcement.assignment(HOST)?;
+        let audit = if self.node.audit { flag::AUDIT } else { 0 };
+        let flags = assignment.flags | audit;
+        Some(EndpointInfo { identity: HOST, policy: assignment.policy, flags, ..EndpointInfo::default() })
+    }
+
+    fn address_row(&self, address: IpAddr, identity: u32, peer: u32) -> Row {
+        Row::Address(AddressKey::host(address.into()), self.address(address, identity, peer))
+    }
+
+    fn address(&self, address: IpAddr, identity: u32, peer: u32) -> AddressInfo {
+        let cidr = self.enforcement.blocks.class_of(address, Side::Inside);
+        AddressInfo { identity, peer, cidr, ..AddressInfo::default() }
+    }
+}
+
+/// The row of addresses outside the cluster.
+fn world_row(key: AddressKey, cidr: u32) -> Row {
+    Row::Address(key, AddressInfo { identity: WORLD, peer: WORLD, cidr, ..AddressInfo::default() })
+}

@@ -1,0 +1,154 @@
+//! Random changes, one after the other: the writes must always lead to the rows that the world would have from the
+//! start, and undoing a change to as many as before.
+
+use abi::row::{MapOp, Row, RowKey};
+use control::{Change, Endpoint, Interface, Node, RemoteNode, Rows, World, Writes};
+use identity::{Labels, Source};
+use policy::catalog::Group;
+use policy::generate::{self, Random};
+use policy::rule::{Cidr, Mode, Peer, Peers};
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
+use std::net::IpAddr;
+
+const SEEDS: u64 = 20;
+const CHANGES: usize = 60;
+
+#[test]
+fn writes_lead_where_a_fresh_start_leads() {
+    for seed in 0..SEEDS {
+        let mut random = Random::new(seed);
+        let (mut world, mut maps) = (World::new(), Rows::new());
+        make(&mut maps, world.apply([]));
+        for _ in 0..CHANGES {
+            let before = maps.clone();
+            let changes: Vec<Change> = (0..=random.below(3)).map(|_| change(&mut random)).collect();
+            let writes = world.apply(changes.clone());
+            let undo = writes.undo.clone();
+            make(&mut maps, writes);
+            same(&maps, &world.rows(), &format!("seed {seed}, after {changes:?}"));
+            if random.chance(30) {
+                make(&mut maps, world.apply(undo));
+                same(&maps, &world.rows(), &format!("seed {seed}, after taking back {changes:?}"));
+                assert_eq!(sizes(&maps), sizes(&before), "seed {seed}, after taking back {changes:?}");
+            }
+        }
+        let mut restarted = World::adopt(maps.values().copied(), world.identities().clone());
+        make(&mut maps, restarted.apply([]));
+        same(&maps, &restarted.rows(), &format!("seed {seed}, after a restart"));
+    }
+}
+
+/// Makes writes; those that are only made later must not be needed by then.
+fn make(maps: &mut Rows, writes: Writes) {
+    for write in writes.now.into_iter().chain(writes.later) {
+        match write {
+            MapOp::Put(row) => drop(row.key().map(|key| maps.insert(key, row))),
+            MapOp::Delete(key) => {
+                assert!(maps.remove(&key).is_some(), "{key:?} is removed and was not there")
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn same(maps: &Rows, wanted: &Rows, when: &str) {
+    let only = |these: &Rows, those: &Rows| -> Vec<Row> {
+        these.iter().filter(|(key, row)| those.get(key) != Some(row)).map(|(_, row)| *row).collect()
+    };
+    assert!(
+        maps == wanted,
+        "{when}\nin the maps: {:#?}\nwanted: {:#?}",
+        only(maps, wanted),
+        only(wanted, maps)
+    );
+}
+
+/// How many rows each map has, those of verdicts apart: a policy that met a peer keeps the verdicts of its class.
+fn sizes(rows: &Rows) -> Vec<usize> {
+    let mut sizes: Vec<(RowKey, usize)> = Vec::new();
+    for key in rows.keys().filter(|key| !matches!(key, RowKey::Verdict(_))) {
+        match sizes.last_mut().filter(|(last, _)| discriminant(last) == discriminant(key)) {
+            Some((_, size)) => *size += 1,
+            None => sizes.push((*key, 1)),
+        }
+    }
+    sizes.into_iter().map(|(_, size)| size).collect()
+}
+
+fn change(random: &mut Random) -> Change {
+    let other = generate::world(random.below(100_000) as u64);
+    match random.below(20) {
+        0..7 => Change::Endpoint(endpoint(random, &other)),
+        7..9 => Change::RemoveEndpoint(1 + random.below(9) as u32),
+        9..13 => {
+            let mut policy = other.policies[random.below(other.policies.len())].clone();
+            for rule in policy.specs.iter_mut().flat_map(|spec| &mut spec.rules) {
+                if let (Peers::Of(peers), true) = (&mut rule.peers, random.chance(20)) {
+                    peers.push(reference(random));
+                }
+            }
+            Change::Policy(policy)
+        }
+        13 => Change::RemovePolicy(other.policies[random.below(other.policies.len())].id.clone()),
+        14 => Change::Namespace { name: (random.pick(&["x", "y", "z"])).into(), labels: labels(random) },
+        15 => Change::Node(Node {
+            addresses: vec![random.pick(&["10.0.0.1", "10.1.2.3"]).parse().unwrap()],
+            labels: labels(random),
+            mode: random.pick(&[Mode::Default, Mode::Default, Mode::Always, Mode::Never]),
+            audit: random.chance(20),
+            ..Node::default()
+        }),
+        16 => Change::RemoteNode(RemoteNode {
+            name: random.pick(&["one", "two"]).into(),
+            labels: labels(random),
+            addresses: vec![random.pick(&["10.0.0.2", "198.51.100.7"]).parse().unwrap()],
+        }),
+        17 => Change::RemoveRemoteNode(random.pick(&["one", "two"]).into()),
+        _ => group(random),
+    }
+}
+
+fn endpoint(random: &mut Random, other: &generate::World) -> Endpoint {
+    let at = random.below(other.workloads.len());
+    let workload = &other.workloads[at];
+    let id = 1 + at as u32;
+    let ports =
+        if random.chance(50) { vec![(("web".to_owned(), 6), random.pick(&[80, 8080]))] } else { vec![] };
+    Endpoint {
+        id,
+        namespace: workload.namespace.clone(),
+        name: workload.name.clone(),
+        labels: workload.own.iter().cloned().collect(),
+        addresses: workload.addresses.to_vec(),
+        named_ports: ports.into_iter().collect(),
+        interface: Interface { index: 100 + id, ..Interface::default() },
+        audit: random.chance(10),
+    }
+}
+
+fn labels(random: &mut Random) -> BTreeMap<String, String> {
+    let label = |value: &str| ("tier".to_owned(), value.to_owned());
+    random.chance(70).then(|| label(random.pick(&["front", "back"]))).into_iter().collect()
+}
+
+/// A peer that stands for something else.
+fn reference(random: &mut Random) -> Peer {
+    let groups = policy::rule::GroupRef::Named(random.pick(&["partners", "office"]).into());
+    Peer::Group { groups, except: Vec::new() }
+}
+
+fn group(random: &mut Random) -> Change {
+    let name = random.pick(&["partners", "office"]).to_owned();
+    if random.chance(30) {
+        return Change::RemoveCidrGroup(name);
+    }
+    let address = |text: &str| -> IpAddr { text.parse().unwrap() };
+    let pool = [("198.51.100.0", 24), ("198.51.100.7", 32), ("10.244.1.2", 32), ("2001:db8::", 32)];
+    let blocks = pool.iter().filter(|_| random.chance(50));
+    let blocks: BTreeSet<Cidr> =
+        blocks.map(|(text, length)| Cidr::new(address(text), *length).unwrap()).collect();
+    let mut labels = Labels::default();
+    labels.insert(Source::K8s, "kind", "outside");
+    Change::CidrGroup { name, group: Group { labels, blocks } }
+}
