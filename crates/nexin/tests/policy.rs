@@ -241,3 +241,35 @@ fn diff_for_machines_is_a_list_of_differences() {
     assert_eq!(second["new"]["by"], "ingress: NetworkPolicy/data/db spec.ingress[0]");
     assert_eq!(differences[3]["new"]["requests"][0], "GET|HEAD /cart(/.*)?");
 }
+
+#[test]
+fn explain_knows_what_policies_refer_to() {
+    let check = |to: &str, verdict: &str, why: &str| {
+        let words =
+            ["explain", "-o", "json", "-f", "world.test.yaml", "--from", "web", "--to", to, "--port", "443"];
+        let said = json(&words);
+        assert_eq!(said["sides"][0]["verdict"], verdict, "{to}: {said}");
+        assert!(said["sides"][0].to_string().contains(why), "{to}: {said}");
+    };
+    check("db", "allow", "CiliumNetworkPolicy/default/web spec.egress[0]");
+    check("203.0.113.9", "allow", "CiliumNetworkPolicy/default/web spec.egress[1]");
+    check("www", "allow", "CiliumNetworkPolicy/default/web spec.egress[2]");
+    check("n2", "allow", "CiliumNetworkPolicy/default/web spec.egress[3]");
+    check("host", "drop", "peer has role=worker, needs role=control");
+    check("198.51.100.8", "drop", "peer is outside the cluster, 198.51.100.8, needs group partners");
+    // The other side is asked too: enforcement is `always`, and nobody allows anything to `db`.
+    let said = json(&[
+        "explain",
+        "-o",
+        "json",
+        "-f",
+        "world.test.yaml",
+        "--from",
+        "web",
+        "--to",
+        "db",
+        "--port",
+        "1",
+    ]);
+    assert_eq!(said["verdict"], "drop", "{said}");
+}

@@ -1,12 +1,13 @@
 //! The world that files describe: who is there, and which policies are in force. No agent is asked.
 
 mod read;
+mod step;
 
 use crate::outcome::BadInput;
 use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
 use agent::explain::End;
 use identity::{Labels, Source, filter};
-use manifest::{NamedPort, Object, Protocol};
+use manifest::{NamedPort, Object, ObjectName, Protocol};
 use policy::catalog::{Backends, Service};
 use policy::party::NamedPorts;
 use policy::set::PolicySet;
@@ -24,11 +25,14 @@ pub(super) struct Scenario {
     workloads: BTreeMap<Name, Workload>,
     /// Hosts outside the cluster by name.
     externals: BTreeMap<String, Vec<IpAddr>>,
-    /// The other nodes by name, each with its labels.
+    /// The domain names that they are known by.
+    names: BTreeMap<String, BTreeSet<String>>,
+    /// The nodes by name, each with its labels; `host` is the local one.
     nodes: BTreeMap<String, (Text, Vec<IpAddr>)>,
+    groups: BTreeSet<String>,
     services: BTreeMap<Name, manifest::Service>,
-    /// Addresses behind services without selector.
-    endpoints: BTreeMap<Name, BTreeSet<IpAddr>>,
+    /// Who is behind services without selector.
+    endpoints: BTreeMap<ObjectName, manifest::Endpoints>,
     /// The policies, and what they refer to.
     pub(super) policies: PolicySet,
     given: u32,
@@ -52,6 +56,7 @@ impl Scenario {
             }
             Object::Node(node) => drop(self.nodes.insert(node.name, (node.labels, node.addresses))),
             Object::CidrGroup(one) => {
+                self.groups.insert(one.name.clone());
                 self.policies.refer(|catalog| _ = catalog.put_group(&one.name, one.group));
             }
             Object::Service(service) => {
@@ -60,21 +65,11 @@ impl Scenario {
                 self.refer_to(&name);
             }
             Object::Endpoints(one) => {
-                let name = (one.namespace, one.service);
-                self.endpoints.entry(name.clone()).or_default().extend(one.addresses);
+                let name = (one.namespace.clone(), one.service.clone());
+                self.endpoints.insert(Object::Endpoints(one.clone()).name(), one);
                 self.refer_to(&name);
             }
         }
-    }
-
-    /// Takes the end of a test: whoever is there, and what is in force, after its last step.
-    fn take_state(&mut self, state: testbed::State) {
-        self.namespaces.extend(state.namespaces);
-        for (name, one) in state.workloads {
-            self.admit((name.namespace, name.name), one.labels, &one.named_ports, one.addresses);
-        }
-        self.externals.extend(state.externals);
-        state.policies.into_values().for_each(|policy| drop(self.policies.apply(policy)));
     }
 
     /// Takes a workload. Files seldom say which addresses pods will have: each gets some of its own.
@@ -96,7 +91,9 @@ impl Scenario {
     fn refer_to(&mut self, name: &Name) {
         let Some(service) = self.services.get(name) else { return };
         let backends = if service.selector.is_empty() {
-            Backends::Addresses(self.endpoints.get(name).cloned().unwrap_or_default())
+            let behind =
+                self.endpoints.values().filter(|one| (&one.namespace, &one.service) == (&name.0, &name.1));
+            Backends::Addresses(behind.flat_map(|one| one.addresses.iter().copied()).collect())
         } else {
             Backends::Selected(service.selector.clone())
         };
@@ -118,9 +115,9 @@ impl Scenario {
         let name = (namespace.to_owned(), name.to_owned());
         match (self.workloads.get(&name), text) {
             (Some(workload), _) => Ok(self.workload(&name, workload)),
-            (None, "host") => Ok(End::new("host", HOST, Labels::reserved("host"))),
+            (None, "host") => Ok(self.node("host")),
             (None, "world") => Ok(world("world", Vec::new())),
-            (None, _) if self.externals.contains_key(text) => Ok(world(text, self.externals[text].clone())),
+            (None, _) if self.externals.contains_key(text) => Ok(self.external(text)),
             (None, _) if self.nodes.contains_key(text) => Ok(self.node(text)),
             (None, _) => Err(self.nobody(&name)),
         }
@@ -129,8 +126,9 @@ impl Scenario {
     /// Everybody who is there, workloads first.
     pub(super) fn ends(&self) -> impl Iterator<Item = End> {
         let workloads = self.workloads.iter().map(|(name, workload)| self.workload(name, workload));
-        let externals = self.externals.iter().map(|(name, addresses)| world(name, addresses.clone()));
-        workloads.chain(externals).chain(self.nodes.keys().map(|name| self.node(name)))
+        let externals = self.externals.keys().map(|name| self.external(name));
+        let nodes = self.nodes.keys().filter(|name| *name != "host").map(|name| self.node(name));
+        workloads.chain(externals).chain(nodes)
     }
 
     /// Takes over whoever is there in another scenario, in place of its own, but keeps its policies.
@@ -156,6 +154,10 @@ impl Scenario {
         if let Some((name, found)) = workloads.find(|(_, one)| one.addresses.contains(&address)) {
             return self.workload(name, found);
         }
+        let mut externals = self.externals.iter();
+        if let Some((name, _)) = externals.find(|(_, addresses)| addresses.contains(&address)) {
+            return self.external(name);
+        }
         match self.nodes.iter().find(|(_, (_, addresses))| addresses.contains(&address)) {
             Some((name, _)) => self.node(name),
             None => world(&address.to_string(), Vec::new()),
@@ -169,11 +171,18 @@ impl Scenario {
         End { ports: workload.ports.clone(), addresses: workload.addresses.clone(), ..end }
     }
 
-    fn node(&self, name: &str) -> End {
-        let (own, addresses) = &self.nodes[name];
-        let mut labels = Labels::reserved("remote-node");
-        own.iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
-        End { addresses: addresses.clone(), ..End::new(name, REMOTE_NODE, labels) }
+    fn external(&self, name: &str) -> End {
+        let names = self.names.get(name).cloned().unwrap_or_default();
+        End { names, ..world(name, self.externals[name].clone()) }
+    }
+
+    /// A node; the local one is there whether or not files describe it.
+    pub(super) fn node(&self, name: &str) -> End {
+        let (number, kind) = if name == "host" { (HOST, "host") } else { (REMOTE_NODE, "remote-node") };
+        let mut labels = Labels::reserved(kind);
+        let (own, addresses) = self.nodes.get(name).cloned().unwrap_or_default();
+        own.into_iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
+        End { addresses, ..End::new(name, number, labels) }
     }
 
     fn nobody(&self, (namespace, name): &Name) -> BadInput {

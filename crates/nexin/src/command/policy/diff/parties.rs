@@ -3,7 +3,7 @@
 use super::synthetic;
 use crate::command::policy::scenario::Scenario;
 use crate::session::Session;
-use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD, is_workload, reserved_name};
+use abi::identity::{FIRST_ALLOCATED, REMOTE_NODE, WORLD, is_workload, reserved_name};
 use agent::explain::End;
 use api::{Request, view};
 use identity::{Labels, Source};
@@ -42,6 +42,8 @@ pub(super) fn gather(worlds: &[Scenario; 2], session: &Session) -> (Vec<Party>, 
         parties.extend(ends.into_iter().map(Party::one));
     }
     let mut parties = alike(parties, by_address(worlds));
+    let hosts = worlds.each_ref().map(|world| world.node("host"));
+    parties.push(Party { names: vec!["host".to_owned()], ends: hosts });
     parties.extend(others(worlds).into_iter().map(Party::one));
     (parties, origin)
 }
@@ -122,9 +124,8 @@ fn others(worlds: &[Scenario; 2]) -> Vec<End> {
             Peer::Labels(_) | Peer::Nodes(_) | Peer::Group { .. } | Peer::Service(_) => {}
         }
     }
-    let host = End::new("host", HOST, Labels::reserved("host"));
     let node = End::new("other nodes", REMOTE_NODE, Labels::reserved("remote-node"));
-    let mut ends = vec![outside("world"), host, node];
+    let mut ends = vec![outside("world"), node];
     // Of a whole family the world speaks already.
     let of_block = |block: &Cidr| {
         let address = address_in(block, &blocks)?;

@@ -37,22 +37,7 @@ impl Scenario {
         let directory = Path::new(&file.name).parent().unwrap_or(Path::new("")).to_owned();
         let mut load = |path: &str| fs::read_to_string(directory.join(path));
         for document in manifest::test::parse(&file.name, &file.text, &mut load)?.documents {
-            let mut state = testbed::State::default();
-            for step in document.test?.steps {
-                state.take(&step).map_err(|error| {
-                    let (field, message) = (document.name.clone(), error.to_string());
-                    let severity = manifest::Severity::Error;
-                    vec![Diagnostic {
-                        file: file.name.clone(),
-                        line: document.line,
-                        column: 1,
-                        field,
-                        message,
-                        severity,
-                    }]
-                })?;
-            }
-            self.take_state(state);
+            document.test?.steps.into_iter().for_each(|step| self.step(step));
         }
         Ok(())
     }

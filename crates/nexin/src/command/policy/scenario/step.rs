@@ -1,0 +1,81 @@
+//! The steps of a PolicyTest, one after the other, as changes of a scenario.
+
+use super::{Scenario, Workload};
+use manifest::test::{Step, WorkloadState};
+use manifest::{Object, ObjectName};
+
+impl Scenario {
+    /// Makes the changes of a step, in their order; what is asked is passed over.
+    pub(super) fn step(&mut self, step: Step) {
+        for name in step.remove_workloads {
+            self.workloads.remove(&(name.namespace, name.name));
+        }
+        step.namespaces.into_iter().for_each(|one| self.take(Object::Namespace(one)));
+        step.workloads.into_iter().for_each(|one| self.admit_again(one));
+        for node in step.nodes {
+            self.nodes.insert(node.name, (node.labels, node.addresses));
+        }
+        self.externals.extend(step.externals.into_iter().map(|one| (one.name, one.addresses)));
+        self.names.extend(step.names);
+        if let Some(mode) = step.enforcement {
+            self.policies.enforce(mode);
+        }
+        if let Some(policies) = step.policies {
+            let ids: Vec<_> = self.policies.iter().map(|policy| policy.id.clone()).collect();
+            ids.iter().for_each(|id| drop(self.policies.remove(id)));
+            policies.into_iter().for_each(|policy| self.take(Object::Policy(policy)));
+        }
+        if let Some(objects) = step.objects {
+            self.forget_objects();
+            objects.into_iter().for_each(|object| self.take(object));
+        }
+        step.delete.iter().for_each(|id| drop(self.policies.remove(id)));
+        step.delete_objects.iter().for_each(|name| self.forget(name));
+        step.apply.into_iter().for_each(|policy| self.take(Object::Policy(policy)));
+        step.apply_objects.into_iter().for_each(|object| self.take(object));
+    }
+
+    /// A workload that is named again keeps the addresses and ports that are not: it is the same one, relabelled.
+    fn admit_again(&mut self, one: WorkloadState) {
+        let name = (one.name.namespace, one.name.name);
+        let known = self.workloads.remove(&name);
+        let (ports, addresses) = known.map(|Workload { ports, addresses, .. }| (ports, addresses)).unzip();
+        let given = if one.addresses.is_empty() { addresses.unwrap_or_default() } else { one.addresses };
+        self.admit(name.clone(), one.labels, &one.named_ports, given);
+        if let (true, Some(ports), Some(again)) =
+            (one.named_ports.is_empty(), ports, self.workloads.get_mut(&name))
+        {
+            again.ports = ports;
+        }
+    }
+
+    /// Forgets everything that policies refer to.
+    fn forget_objects(&mut self) {
+        let (groups, services) = (std::mem::take(&mut self.groups), std::mem::take(&mut self.services));
+        self.endpoints.clear();
+        self.policies.refer(|catalog| {
+            groups.iter().for_each(|name| _ = catalog.remove_group(name));
+            services.keys().for_each(|(namespace, name)| _ = catalog.remove_service(namespace, name));
+        });
+    }
+
+    fn forget(&mut self, name: &ObjectName) {
+        let within = (name.namespace.clone().unwrap_or_default(), name.name.clone());
+        match name.kind {
+            "Namespace" => drop(self.namespaces.remove(&name.name)),
+            "Service" => {
+                self.services.remove(&within);
+                self.policies.refer(|catalog| _ = catalog.remove_service(&within.0, &within.1));
+            }
+            "CiliumCIDRGroup" => {
+                self.groups.remove(&name.name);
+                self.policies.refer(|catalog| _ = catalog.remove_group(&name.name));
+            }
+            _ => {
+                if let Some(gone) = self.endpoints.remove(name) {
+                    self.refer_to(&(gone.namespace, gone.service));
+                }
+            }
+        }
+    }
+}
