@@ -121,9 +121,9 @@ fn endpoint(workload: &Workload, interface: Interface) -> anyhow::Result<Endpoin
         id: workload.id,
         namespace: workload.wanted.namespace.clone(),
         name: workload.wanted.name.clone(),
-        labels: workload.wanted.labels.clone(),
+        labels: workload.wanted.labels.clone().into(),
         addresses: workload.wanted.addresses.clone(),
-        named_ports: named_ports(&workload.wanted.named_ports)?,
+        named_ports: named_ports(&workload.wanted.named_ports)?.into(),
         interface,
         audit: false,
     })

@@ -5,6 +5,7 @@ use policy::rule::{Mode, Policy, PolicyId};
 use service::Service;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// One change. Several may be applied together, and then take effect together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,11 +81,11 @@ pub struct Endpoint {
     /// Name, unique in the namespace.
     pub name: String,
     /// Its own labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
     /// Its addresses; at most one of each family counts as its own source.
     pub addresses: Vec<IpAddr>,
     /// Its ports by name (in lower case) and protocol number.
-    pub named_ports: BTreeMap<(String, u8), u16>,
+    pub named_ports: Arc<BTreeMap<(String, u8), u16>>,
     /// How it is wired to the node.
     pub interface: Interface,
     /// Whether what policy refuses is let through and reported.

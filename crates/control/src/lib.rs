@@ -9,6 +9,7 @@ mod change;
 mod enforcement;
 mod peers;
 mod pool;
+mod shared;
 mod step;
 mod surroundings;
 mod translation;

@@ -30,7 +30,7 @@ pub(crate) struct Peers {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) labels: Arc<Labels>,
-    pub(crate) ports: NamedPorts,
+    pub(crate) ports: Arc<NamedPorts>,
     pub(crate) identity: u32,
     pub(crate) peer: u32,
 }
@@ -119,19 +119,22 @@ impl Peers {
         // Policies see what identities are made of, on both ends.
         let labels = filter::relevant(labels);
         let ports = named_ports(endpoint);
-        if self.members.get(&endpoint.id).is_some_and(|known| *known.labels == labels && known.ports == ports)
+        if self
+            .members
+            .get(&endpoint.id)
+            .is_some_and(|known| *known.labels == labels && *known.ports == ports)
         {
             return;
         }
         // Acquired before the old one is released, so that an unchanged identity keeps its number.
         let identity = self.identities.acquire(&labels).unwrap_or(UNKNOWN);
         let peer = self.peer_number(identity, &ports);
-        let labels = match self.resident(peer) {
-            Some(known) => known.labels.clone(),
-            None => Arc::new(labels),
+        let (labels, ports) = match self.resident(peer) {
+            Some(known) => (known.labels.clone(), known.ports.clone()),
+            None => (Arc::new(labels), Arc::new(ports)),
         };
         if peer != UNKNOWN && self.residents.get(&peer).is_none_or(BTreeSet::is_empty) {
-            self.enter(peer, labels.clone(), ports.clone(), movement);
+            self.enter(peer, labels.clone(), NamedPorts::clone(&ports), movement);
         }
         let member = Member { labels, ports, identity, peer };
         let old = self.members.insert(endpoint.id, member);
@@ -194,7 +197,7 @@ impl Peers {
             if residents.is_empty() {
                 self.residents.remove(&old.peer);
                 if old.peer != UNKNOWN {
-                    self.exit(old.peer, old.ports.clone(), movement);
+                    self.exit(old.peer, NamedPorts::clone(&old.ports), movement);
                 }
             }
         }
@@ -225,7 +228,7 @@ fn node_labels(reserved: &str, own: &BTreeMap<String, String>) -> Labels {
 /// The workload's named ports as policy sees them.
 fn named_ports(endpoint: &Endpoint) -> NamedPorts {
     let mut ports = NamedPorts::default();
-    for ((name, number), port) in &endpoint.named_ports {
+    for ((name, number), port) in endpoint.named_ports.iter() {
         for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
             if protocol.numbers().contains(number) {
                 ports.insert(name, protocol, *port);

@@ -172,7 +172,9 @@ impl World {
         self.namespaces.entry(endpoint.namespace.clone()).or_default().endpoints.insert(id);
         step.namespaces.insert(endpoint.namespace.clone());
         step.unsettled.insert(id);
-        self.endpoints.insert(id, endpoint);
+        let labels = self.labels.share(endpoint.labels);
+        let named_ports = self.named_ports.share(endpoint.named_ports);
+        self.endpoints.insert(id, Endpoint { labels, named_ports, ..endpoint });
     }
 
     fn remove_endpoint(&mut self, id: u32, step: &mut Step) {

@@ -3,6 +3,7 @@
 use crate::change::{Change, Endpoint, Node, RemoteNode};
 use crate::enforcement::Enforcement;
 use crate::peers::Peers;
+use crate::shared::Shared;
 use crate::step::Step;
 use crate::translation::Translation;
 use crate::writes::{Rows, Writes, concerns_flows, from_found, with_epoch};
@@ -35,6 +36,9 @@ pub struct World {
     pub(crate) remote_nodes: BTreeMap<String, (RemoteNode, u32)>,
     pub(crate) namespaces: BTreeMap<String, Namespace>,
     pub(crate) endpoints: BTreeMap<u32, Endpoint>,
+    /// Labels and named ports of workloads: those of one controller are alike.
+    pub(crate) labels: Shared<BTreeMap<String, String>>,
+    pub(crate) named_ports: Shared<BTreeMap<(String, u8), u16>>,
     /// Who has which address.
     pub(crate) owners: BTreeSet<(IpAddr, Owner)>,
     pub(crate) peers: Peers,
@@ -247,9 +251,9 @@ mod tests {
             id,
             namespace: "default".into(),
             name: format!("{app}-{id}"),
-            labels: BTreeMap::from([("app".into(), app.into())]),
+            labels: BTreeMap::from([("app".into(), app.into())]).into(),
             addresses: vec![format!("10.0.0.{id}").parse().unwrap()],
-            named_ports: BTreeMap::new(),
+            named_ports: Arc::default(),
             interface: Interface { index: 100 + id, ..Interface::default() },
             audit: false,
         })

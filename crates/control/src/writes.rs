@@ -72,7 +72,7 @@ impl Draft {
     pub(crate) fn writes(self) -> (Vec<MapOp>, Vec<MapOp>) {
         let Self { was, is, .. } = self;
         let is_new = |(key, row): &(&RowKey, &Row)| was.get(key) != Some(&Some(**row));
-        let puts = is.iter().filter(is_new).map(|(_, row)| *row).collect();
+        let puts = is.iter().filter(is_new).map(|(_, row)| MapOp::Put(*row)).collect();
         ordered(puts, was.into_keys().filter(|key| !is.contains_key(key)))
     }
 
@@ -87,15 +87,16 @@ impl Draft {
 /// The writes that turn rows that were found into those that should be.
 pub(crate) fn from_found(mut found: Rows, rows: impl Iterator<Item = Row>) -> (Vec<MapOp>, Vec<MapOp>) {
     let is_new = |row: &Row| row.key().is_some_and(|key| found.remove(&key) != Some(*row));
-    let puts = rows.filter(is_new).collect();
+    let puts = rows.filter(is_new).map(MapOp::Put).collect();
     ordered(puts, found.into_keys())
 }
 
 /// Writes in a safe order.
-fn ordered(mut puts: Vec<Row>, gone: impl Iterator<Item = RowKey>) -> (Vec<MapOp>, Vec<MapOp>) {
-    puts.sort_by_key(order);
+fn ordered(mut now: Vec<MapOp>, gone: impl Iterator<Item = RowKey>) -> (Vec<MapOp>, Vec<MapOp>) {
     let (switched_off, unnamed): (Vec<RowKey>, Vec<RowKey>) = gone.partition(names_others);
-    let now = puts.into_iter().map(MapOp::Put).chain(switched_off.into_iter().map(MapOp::Delete)).collect();
+    now.extend(switched_off.into_iter().map(MapOp::Delete));
+    // Not the stable sort, which needs as much room again; one row of a kind may come before another.
+    now.sort_unstable_by_key(order);
     (now, unnamed.into_iter().map(MapOp::Delete).collect())
 }
 
@@ -118,13 +119,14 @@ pub(crate) fn concerns_flows(write: &MapOp) -> bool {
     !matches!(key, Some(RowKey::Service(_) | RowKey::Backend(_)))
 }
 
-fn order(row: &Row) -> u8 {
-    match row {
-        Row::Verdict(..) | Row::Backend(..) => 0,
-        Row::CidrPart(..) | Row::Class(..) => 1,
-        Row::Address(..) => 2,
-        Row::Service(..) | Row::Endpoint(..) => 3,
-        Row::Config(..) => 4,
+fn order(write: &MapOp) -> u8 {
+    match write {
+        MapOp::Put(Row::Verdict(..) | Row::Backend(..)) => 0,
+        MapOp::Put(Row::CidrPart(..) | Row::Class(..)) => 1,
+        MapOp::Put(Row::Address(..)) => 2,
+        MapOp::Put(Row::Service(..) | Row::Endpoint(..)) => 3,
+        MapOp::Put(Row::Config(..)) => 4,
+        MapOp::Delete(_) => 5,
     }
 }
 

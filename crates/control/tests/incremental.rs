@@ -119,9 +119,9 @@ fn endpoint(random: &mut Random, other: &generate::World) -> Endpoint {
         id,
         namespace: workload.namespace.clone(),
         name: workload.name.clone(),
-        labels: workload.own.iter().cloned().collect(),
+        labels: BTreeMap::from_iter(workload.own.iter().cloned()).into(),
         addresses: workload.addresses.to_vec(),
-        named_ports: ports.into_iter().collect(),
+        named_ports: BTreeMap::from_iter(ports).into(),
         interface: Interface { index: 100 + id, ..Interface::default() },
         audit: random.chance(10),
     }

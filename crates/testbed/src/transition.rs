@@ -62,9 +62,12 @@ impl Endpoints {
             id,
             namespace: name.namespace.clone(),
             name: name.name.clone(),
-            labels: workload.labels.clone(),
+            labels: workload.labels.clone().into(),
             addresses: workload.addresses.clone(),
-            named_ports: ports.map(|port| ((port.name.clone(), port.protocol.number()), port.port)).collect(),
+            named_ports: BTreeMap::from_iter(
+                ports.map(|port| ((port.name.clone(), port.protocol.number()), port.port)),
+            )
+            .into(),
             interface: interface(id),
             audit: false,
         }

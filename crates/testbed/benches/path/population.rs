@@ -66,9 +66,9 @@ fn endpoint(id: u32, app: &str, addresses: Vec<IpAddr>, interface: Interface) ->
         id,
         namespace: "default".into(),
         name: format!("{app}-{id}"),
-        labels: BTreeMap::from([("app".into(), app.into())]),
+        labels: BTreeMap::from([("app".into(), app.into())]).into(),
         addresses,
-        named_ports: BTreeMap::new(),
+        named_ports: Default::default(),
         interface,
         audit: false,
     }

@@ -83,9 +83,9 @@ impl LargeWorld {
             id: pod as u32 + 1,
             namespace: namespace_name(namespace),
             name: format!("{app}-{pod}"),
-            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            labels: BTreeMap::from(labels.map(|(key, value)| (key.to_owned(), value.to_owned()))).into(),
             addresses: vec![Ipv4Addr::new(10, b, c, d).into()],
-            named_ports: ports.map(|(name, port)| ((name.to_owned(), 6), port)).into(),
+            named_ports: BTreeMap::from(ports.map(|(name, port)| ((name.to_owned(), 6), port))).into(),
             interface: Interface {
                 index: FIRST_INTERFACE + pod as u32,
                 mac: [2, 0, a, b, c, d],
