@@ -21,11 +21,11 @@ pub fn from_workload(
     let trace = converge(trace);
     trace.report(packet, maps);
     let trace = converge(trace);
-    if trace.refusal.is_none() && trace.peer_identity == identity::HOST {
-        host::receive(packet, maps, trace);
+    if trace.refusal.is_some() || trace.peer_identity != identity::HOST {
+        return trace.verdict();
     }
-    let trace = converge(trace);
-    trace.verdict()
+    host::receive(packet, maps, trace);
+    converge(trace).verdict()
 }
 
 #[inline(always)]

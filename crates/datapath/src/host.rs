@@ -39,6 +39,7 @@ pub(crate) fn is_from_proxy(packet: &impl Packet) -> bool {
 /// Judges a packet to the node that its workload may send: the second door of two, with a report of its own.
 #[inline(always)]
 pub(crate) fn receive(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace) {
+    let trace = converge(trace);
     let Some(node) = enforced(maps) else { return };
     let trace = trace.turn_to(Direction::Ingress, node);
     let proxied = trace.delivery != Delivery::Pass;

@@ -208,6 +208,58 @@ fn a_service_reaches_its_backends_in_both_families() {
     }
 }
 
+/// Only `client` may connect to the node itself, on port 80.
+const NODE: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: node}
+spec:
+  nodeSelector: {}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: client, "k8s:io.kubernetes.pod.namespace": default}}]
+    toPorts: [{ports: [{port: "80", protocol: TCP}]}]
+"#;
+
+/// Any workload may ask the node for /public.
+const REQUESTS_TO_NODE: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: requests-to-node}
+spec:
+  endpointSelector: {}
+  egress:
+  - toEntities: [host]
+    toPorts:
+    - ports: [{port: "80", protocol: TCP}]
+      rules: {http: [{method: GET, path: /public}]}
+"#;
+
+#[test]
+#[ignore = "needs root"]
+fn a_policy_of_the_node_is_asked_at_all_its_doors_and_no_other() {
+    let bed = Bed::new("k");
+    let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));
+    let (node, outside) = (bed.node(), bed.outside());
+    node.serve("node");
+    for host in [&client, &other, &outside] {
+        assert_eq!(host.fetch(&node, "/"), Some(200));
+    }
+    bed.apply(NODE);
+    assert_eq!(client.fetch(&node, "/"), Some(200));
+    assert_eq!((other.fetch(&node, "/"), outside.fetch(&node, "/")), (None, None));
+    assert_eq!((outside.fetch(&server, "/"), node.fetch(&server, "/")), (Some(200), Some(200)));
+    bed.apply(REQUESTS_TO_NODE);
+    assert_eq!(client.fetch(&node, "/private"), Some(403), "the proxy's answer, in the node's name");
+    assert_eq!(
+        other.fetch(&node, "/private"),
+        None,
+        "the way to the proxy is no way round the node's policy"
+    );
+    bed.delete("CiliumNetworkPolicy/default/requests-to-node");
+    bed.delete("CiliumClusterwideNetworkPolicy/node");
+    assert_eq!((other.fetch(&node, "/"), outside.fetch(&node, "/")), (Some(200), Some(200)));
+}
+
 /// Ends a process of this test's own node.
 fn end(process: u32) {
     let process = rustix::process::Pid::from_raw(process as i32).unwrap();

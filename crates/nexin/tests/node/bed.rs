@@ -5,12 +5,12 @@ use api::{Client, Request};
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use workload::Namespace;
+use workload::{Namespace, Node, Plan, Route, RouteKind};
 
 /// How long something may take that is expected to happen.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -110,16 +110,34 @@ impl Bed {
         };
         let endpoint: Endpoint = self.ask(Request::CreateWorkload(wanted));
         let namespace = Namespace::open(&endpoint.network_namespace).unwrap();
-        // Serves both families.
-        let listener = namespace.enter(|| TcpListener::bind("[::]:80")).unwrap().unwrap();
-        let name = name.to_string();
-        thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(stream, name.clone())));
-        Host { namespace, addresses: endpoint.addresses }
+        let host = Host { namespace, addresses: endpoint.addresses };
+        host.serve(name);
+        host
     }
 
-    /// The node itself.
+    /// The node itself, by the addresses that the agent gives it.
     pub(crate) fn node(&self) -> Host {
-        Host { namespace: Namespace::open(&self.name).unwrap(), addresses: Vec::new() }
+        let addresses = ["10.244.0.1", "fd00:10:244::1"].map(|address| address.parse().unwrap());
+        Host { namespace: Namespace::open(&self.name).unwrap(), addresses: addresses.to_vec() }
+    }
+
+    /// A host outside, where the node's default route leads.
+    pub(crate) fn outside(&self) -> Host {
+        let namespace = Namespace::anonymous().unwrap();
+        let addresses = vec!["198.51.100.7".parse().unwrap()];
+        let mut node = Node::of(Namespace::open(&self.name).unwrap()).unwrap();
+        let plan = Plan { host: "out0", addresses: &addresses, mtu: 1500, index: None };
+        let wired = node.wire(&namespace, &plan).unwrap();
+        node.up(&wired).unwrap();
+        let anywhere = Route {
+            destination: Ipv4Addr::UNSPECIFIED.into(),
+            prefix: 0,
+            interface: wired.interface,
+            kind: RouteKind::Direct,
+            table: Route::MAIN,
+        };
+        node.network().add_route(&anywhere).unwrap();
+        Host { namespace, addresses }
     }
 
     /// What the agent said.
@@ -172,6 +190,13 @@ pub(crate) struct Host {
 pub(crate) struct Conversation(BufReader<TcpStream>);
 
 impl Host {
+    /// Answers HTTP requests on port 80, in both families, with a name.
+    pub(crate) fn serve(&self, name: &str) {
+        let listener = self.namespace.enter(|| TcpListener::bind("[::]:80")).unwrap().unwrap();
+        let name = name.to_string();
+        thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(stream, name.clone())));
+    }
+
     /// Connects to port 80 by IPv4, or says that it got no connection.
     pub(crate) fn connect(&self, to: &Host) -> Option<Conversation> {
         self.connect_to(SocketAddr::new(to.addresses[0], 80))
