@@ -272,4 +272,19 @@ fn explain_knows_what_policies_refer_to() {
         "1",
     ]);
     assert_eq!(said["verdict"], "drop", "{said}");
+    // The node is a side of its own where some policy is about it.
+    let said = json(&[
+        "explain",
+        "-o",
+        "json",
+        "-f",
+        "world.test.yaml",
+        "--from",
+        "www",
+        "--to",
+        "host",
+        "--port",
+        "22",
+    ]);
+    assert_eq!((&said["verdict"], &said["sides"][0]["subject"]), (&"drop".into(), &"host".into()), "{said}");
 }

@@ -142,6 +142,10 @@ const ORDER: [u8; 5] = [6, 17, 132, 1, 58];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use policy::catalog::Catalog;
+    use policy::generate;
+    use policy::model::{self, Context, Query};
+    use policy::rule::{Direction, Mode};
 
     #[test]
     fn pieces_are_cut_at_the_edges_of_what_rules_name() {
@@ -165,5 +169,37 @@ mod tests {
         assert_eq!(words(&but.into()), ["anything but 80/TCP"]);
         assert_eq!(words(&[whole(17), whole(6), whole(132)].into()), ["anything but all ICMP"]);
         assert_eq!(words(&[whole(17), tcp(80, 80)].into()), ["80/TCP", "every UDP port"]);
+    }
+
+    #[test]
+    fn no_rule_tells_the_ports_of_a_piece_apart() {
+        let mut compared = 0;
+        for seed in 0..60 {
+            let world = generate::world(seed);
+            for probe in generate::probes(&world, seed, 60) {
+                let ends =
+                    [(Direction::Egress, probe.from, probe.to), (Direction::Ingress, probe.to, probe.from)];
+                let receiver = world.party(probe.to, probe.family);
+                let pieces = pieces(world.policies.iter(), &[receiver.ports], probe.family == 0);
+                let kind = if matches!(probe.protocol, 1 | 58) { probe.port >> 8 } else { probe.port };
+                let holds = |piece: &&Piece| {
+                    piece.protocol == probe.protocol && (piece.first..=piece.last).contains(&kind)
+                };
+                let Some(piece) = pieces.iter().find(holds) else { continue };
+                for (direction, subject, peer) in ends {
+                    let [own, chosen] = [probe.port, piece.port()].map(|port| {
+                        let [subject, peer] = [subject, peer].map(|end| world.party(end, probe.family));
+                        let (protocol, request) = (probe.protocol, None);
+                        let query = Query { direction, subject, peer, protocol, port, request };
+                        let context = Context { catalog: &Catalog::new(), mode: Mode::Default };
+                        let decision = model::verdict(&world.policies, &context, &query);
+                        (decision.verdict, decision.passing())
+                    });
+                    assert_eq!(own, chosen, "seed {seed}, {probe:?}, {piece:?}");
+                    compared += usize::from(probe.port != piece.port());
+                }
+            }
+        }
+        assert!(compared > 500, "{compared}");
     }
 }
