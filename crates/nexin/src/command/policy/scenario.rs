@@ -57,7 +57,7 @@ impl Scenario {
             Object::Node(node) => drop(self.nodes.insert(node.name, (node.labels, node.addresses))),
             Object::CidrGroup(one) => {
                 self.groups.insert(one.name.clone());
-                self.policies.refer(|catalog| _ = catalog.put_group(&one.name, one.group));
+                self.policies.refer(|catalog| catalog.put_group(&one.name, one.group));
             }
             Object::Service(service) => {
                 let name = (service.namespace.clone(), service.name.clone());
@@ -100,7 +100,7 @@ impl Scenario {
         let mut labels = Labels::default();
         service.labels.iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
         let service = Service { labels, backends };
-        self.policies.refer(|catalog| _ = catalog.put_service(&name.0, &name.1, service));
+        self.policies.refer(|catalog| catalog.put_service(&name.0, &name.1, service));
     }
 
     /// Who is called by a name, an address, `host`, `world`, or the labels of a workload that is not there.
