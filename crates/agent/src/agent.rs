@@ -16,8 +16,9 @@ use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::{identities, requests};
 use anyhow::Context;
-use control::{Change, Node};
+use control::{Change, Node, Proxy};
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -60,6 +61,20 @@ pub(crate) struct Agent {
     _lock: File,
 }
 
+/// The node as its configuration describes it.
+fn node(config: &Config, addresses: Vec<IpAddr>, proxy: Proxy) -> Node {
+    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Node {
+        name: config.node_name.clone().unwrap_or_else(host),
+        addresses,
+        labels: config.node_labels.clone(),
+        proxy: Some(proxy),
+        report_forwards: true,
+        mode: config.enforcement,
+        audit: config.audit,
+    }
+}
+
 /// Runs an agent until it is told to end. What it has put in the kernel stays and goes on working.
 pub fn run(config: Config) -> anyhow::Result<()> {
     match &config.network_namespace {
@@ -96,15 +111,7 @@ impl Agent {
         let outside = Outside::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, outside), numbers, names.clone())?;
         kernel.loaded.attach_proxy(proxy.interface)?;
-        let own = wiring.node_addresses()?;
-        let node = Node {
-            name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            addresses: own,
-            proxy: Some(proxy),
-            report_forwards: true,
-            ..Node::default()
-        };
-        let mut changes = vec![Change::Node(node)];
+        let mut changes = vec![Change::Node(node(&config, wiring.node_addresses()?, proxy))];
         let workloads = take_over(state.workloads, &mut wiring, &mut kernel, &mut addresses, &mut changes)?;
         let state = State { workloads, ..state };
         let feed = Feed::new();

@@ -1,7 +1,8 @@
 //! What can be set about an agent.
 
 use crate::paths::Paths;
-use policy::rule::Cidr;
+use policy::rule::{Cidr, Mode};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The settings of one agent, each with a default that suits one Linux host.
@@ -26,6 +27,14 @@ pub struct Config {
     /// Names of the interfaces that lead out of the node, where policies that select the node are asked; with none
     /// given, those that default routes lead to.
     pub host_devices: Vec<String>,
+    /// Name of the node; none: the host's.
+    pub node_name: Option<String>,
+    /// Labels of the node, by which policies select it.
+    pub node_labels: BTreeMap<String, String>,
+    /// Whom policies are enforced for.
+    pub enforcement: Mode,
+    /// Whether what policy refuses is let through and reported.
+    pub audit: bool,
     /// How programs are attached.
     pub attach: loader::Mode,
 }
@@ -46,6 +55,10 @@ impl Default for Config {
             service_addresses: vec![block("10.96.0.0", 16), block("fd00:10:96::", 112)],
             proxy_port: 10_000,
             host_devices: Vec::new(),
+            node_name: None,
+            node_labels: BTreeMap::new(),
+            enforcement: Mode::Default,
+            audit: false,
             attach: loader::Mode::default(),
         }
     }

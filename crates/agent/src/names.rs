@@ -2,7 +2,8 @@
 
 use control::World;
 use flow::{RuleName, ServiceName, Workload};
-use policy::book::RuleId;
+use policy::book::{RuleId, RuleOrigin};
+use policy::rule::Spec;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,6 +17,7 @@ struct Names {
     workloads: HashMap<IpAddr, (String, String)>,
     labels: HashMap<u32, Vec<String>>,
     rules: HashMap<u32, RuleName>,
+    logs: HashMap<u32, String>,
     services: HashMap<(IpAddr, u16, u8), (String, String)>,
 }
 
@@ -40,6 +42,10 @@ impl SharedNames {
                 place: origin.place.to_string(),
             };
             names.rules.insert(id.0, name);
+            match log(world, origin) {
+                Some(log) => drop(names.logs.insert(id.0, log.to_owned())),
+                None => drop(names.logs.remove(&id.0)),
+            }
         }
         let local_host = RuleName { kind: "Node".into(), name: "local-host".into(), ..RuleName::default() };
         names.rules.insert(RuleId::LOCAL_HOST.0, local_host);
@@ -58,6 +64,13 @@ impl SharedNames {
     fn read<R>(&self, read: impl FnOnce(&Names) -> R) -> R {
         read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What a rule's policy asks flows to carry.
+fn log<'a>(world: &'a World, origin: &RuleOrigin) -> Option<&'a str> {
+    let policy = world.enforcement().policies().policy(&origin.policy)?;
+    let of_rule = |spec: &&Spec| spec.rules.iter().any(|rule| rule.place == origin.place);
+    policy.specs.iter().filter(|spec| spec.log.is_some()).find(of_rule)?.log.as_deref()
 }
 
 /// The labels as text, each `source:key=value`.
@@ -80,6 +93,10 @@ impl flow::Names for SharedNames {
 
     fn rule(&self, number: u32) -> Option<RuleName> {
         self.read(|names| names.rules.get(&number).cloned())
+    }
+
+    fn log(&self, rule: u32) -> Option<String> {
+        self.read(|names| names.logs.get(&rule).cloned())
     }
 
     fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<ServiceName> {

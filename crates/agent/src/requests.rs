@@ -10,6 +10,7 @@ use crate::state::Workload;
 use crate::views;
 use crate::wiring::named_ports;
 use api::{Cause, Failure, Request};
+use control::{Change, Endpoint};
 use serde::Serialize;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -37,6 +38,7 @@ pub(crate) fn answer(agent: &mut Agent, request: Request) -> Answer {
         Request::Delete { names } => value(&applied::delete(agent, &names)?),
         Request::CreateWorkload(wanted) => create(agent, wanted),
         Request::RemoveWorkload { namespace, name } => remove(agent, &namespace, &name),
+        Request::ConfigureWorkload { namespace, name, audit } => configure(agent, &namespace, &name, audit),
         Request::Stop => Ok(Value::Null),
         Request::Observe { .. } => {
             Err(Failure::new(Cause::Internal, "flows are not for the agent's own thread to follow"))
@@ -85,12 +87,25 @@ fn create(agent: &mut Agent, mut wanted: api::Workload) -> Answer {
     value(&made.ok_or_else(|| Failure::new(Cause::Internal, "the workload is gone as soon as it was made"))?)
 }
 
+fn configure(agent: &mut Agent, namespace: &str, name: &str, audit: bool) -> Answer {
+    let known = agent.kernel.world.endpoint(namespace, name).cloned();
+    let endpoint = known.ok_or_else(|| nobody(namespace, name))?;
+    let id = endpoint.id;
+    agent.kernel.apply([Change::Endpoint(Endpoint { audit, ..endpoint })]).map_err(internal)?;
+    agent.state.workloads.iter_mut().filter(|workload| workload.id == id).for_each(|one| one.audit = audit);
+    agent.remember().map_err(internal)?;
+    let world = &agent.kernel.world;
+    let now = world.endpoint(namespace, name).and_then(|now| views::endpoint(world, &agent.state, now));
+    value(&now.ok_or_else(|| nobody(namespace, name))?)
+}
+
+fn nobody(namespace: &str, name: &str) -> Failure {
+    Failure::new(Cause::NotFound, format!("there is no workload {namespace}/{name} on this node"))
+}
+
 fn remove(agent: &mut Agent, namespace: &str, name: &str) -> Answer {
     let Some(endpoint) = agent.kernel.world.endpoint(namespace, name) else {
-        return Err(Failure::new(
-            Cause::NotFound,
-            format!("there is no workload {namespace}/{name} on this node"),
-        ));
+        return Err(nobody(namespace, name));
     };
     let id = endpoint.id;
     agent.remove_workload(id).map_err(internal)?;

@@ -44,6 +44,9 @@ pub(crate) struct Workload {
     pub mac: [u8; 6],
     /// The process whose end removes it, where there is one.
     pub owner: Option<Owner>,
+    /// Whether what policy refuses is let through and reported.
+    #[serde(default)]
+    pub audit: bool,
 }
 
 /// A process, by number and start time, so that a reused number is not mistaken for it.

@@ -32,6 +32,7 @@ pub(crate) fn endpoint(world: &World, state: &State, endpoint: &control::Endpoin
         ingress_enforced: row.flags & flag::ENFORCE_INGRESS != 0,
         egress_enforced: row.flags & flag::ENFORCE_EGRESS != 0,
         policy: row.policy,
+        audit: row.flags & flag::AUDIT != 0,
     })
 }
 

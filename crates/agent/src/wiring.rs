@@ -125,7 +125,7 @@ fn endpoint(workload: &Workload, interface: Interface) -> anyhow::Result<Endpoin
         addresses: workload.wanted.addresses.clone(),
         named_ports: named_ports(&workload.wanted.named_ports)?.into(),
         interface,
-        audit: false,
+        audit: workload.audit,
     })
 }
 
@@ -156,6 +156,7 @@ impl Workload {
             network_namespace: format!("nexin-{instance}-{id}"),
             owner: wanted.owner.and_then(Owner::of),
             mac: [0; 6],
+            audit: false,
             wanted,
         }
     }

@@ -78,6 +78,15 @@ pub enum Request {
         /// Its name.
         name: String,
     },
+    /// Changes how a workload is treated: [`view::Endpoint`].
+    ConfigureWorkload {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Whether what policy refuses is let through and reported.
+        audit: bool,
+    },
     /// Ends the agent. What it has put in the kernel stays and goes on working.
     Stop,
 }

@@ -31,6 +31,8 @@ pub struct Status {
     pub policies: usize,
     /// Services.
     pub services: usize,
+    /// Whom policies are enforced for: `default`, `always` or `never`; `audit` besides where refusals are let through.
+    pub enforcement: String,
     /// Packets by reason: `forwarded` and the drop reasons.
     pub packets: BTreeMap<String, u64>,
     /// Events that were lost before they could be read.
@@ -62,6 +64,9 @@ pub struct Endpoint {
     pub egress_enforced: bool,
     /// Number of the policy in force.
     pub policy: u32,
+    /// Whether what policy refuses is let through and reported.
+    #[serde(default)]
+    pub audit: bool,
 }
 
 /// A set of labels and its number.

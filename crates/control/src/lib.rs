@@ -7,9 +7,9 @@
 mod addresses;
 mod change;
 mod enforcement;
+mod interned;
 mod peers;
 mod pool;
-mod shared;
 mod step;
 mod surroundings;
 mod translation;

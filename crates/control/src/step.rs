@@ -172,8 +172,8 @@ impl World {
         self.namespaces.entry(endpoint.namespace.clone()).or_default().endpoints.insert(id);
         step.namespaces.insert(endpoint.namespace.clone());
         step.unsettled.insert(id);
-        let labels = self.labels.share(endpoint.labels);
-        let named_ports = self.named_ports.share(endpoint.named_ports);
+        let labels = self.labels.intern(endpoint.labels);
+        let named_ports = self.named_ports.intern(endpoint.named_ports);
         self.endpoints.insert(id, Endpoint { labels, named_ports, ..endpoint });
     }
 

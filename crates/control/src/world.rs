@@ -2,8 +2,8 @@
 
 use crate::change::{Change, Endpoint, Node, RemoteNode};
 use crate::enforcement::Enforcement;
+use crate::interned::Interned;
 use crate::peers::Peers;
-use crate::shared::Shared;
 use crate::step::Step;
 use crate::translation::Translation;
 use crate::writes::{Rows, Writes, concerns_flows, from_found, with_epoch};
@@ -37,8 +37,8 @@ pub struct World {
     pub(crate) namespaces: BTreeMap<String, Namespace>,
     pub(crate) endpoints: BTreeMap<u32, Endpoint>,
     /// Labels and named ports of workloads: those of one controller are alike.
-    pub(crate) labels: Shared<BTreeMap<String, String>>,
-    pub(crate) named_ports: Shared<BTreeMap<(String, u8), u16>>,
+    pub(crate) labels: Interned<BTreeMap<String, String>>,
+    pub(crate) named_ports: Interned<BTreeMap<(String, u8), u16>>,
     /// Who has which address.
     pub(crate) owners: BTreeSet<(IpAddr, Owner)>,
     pub(crate) peers: Peers,

@@ -110,6 +110,7 @@ impl Flow {
             traffic_direction: direction,
             is_reply: event.reply != 0,
             decision: decision(event.rule, direction, reason.is_some(), names),
+            policy_log: names.log(event.rule).into_iter().collect(),
             ip,
         })
     }
@@ -136,6 +137,7 @@ impl Flow {
             traffic_direction: request.direction,
             is_reply: false,
             decision: decision(request.rule, request.direction, refused, names),
+            policy_log: names.log(request.rule).into_iter().collect(),
             ip,
         }
     }

@@ -45,6 +45,9 @@ pub struct Flow {
     /// The rule that decided; none where nothing is enforced, or no rule allows it.
     #[serde(flatten)]
     pub decision: Option<Decision>,
+    /// What the policy of that rule asks flows to carry (`log.value`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy_log: Vec<String>,
 }
 
 /// What became of a packet or request.

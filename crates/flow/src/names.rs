@@ -11,6 +11,8 @@ pub trait Names {
     fn labels(&self, identity: u32) -> Vec<String>;
     /// The rule with this number.
     fn rule(&self, number: u32) -> Option<RuleName>;
+    /// What the policy of that rule asks flows to carry (`log.value`).
+    fn log(&self, rule: u32) -> Option<String>;
     /// The service with this address, port and IP protocol.
     fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<ServiceName>;
 }

@@ -30,6 +30,10 @@ impl Names for Town {
         })
     }
 
+    fn log(&self, rule: u32) -> Option<String> {
+        (rule == 1).then(|| "audited".to_owned())
+    }
+
     fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<ServiceName> {
         let known = address.to_string() == "10.96.0.1" && port == 80 && protocol == 6;
         known.then(|| ServiceName { namespace: "default".into(), name: "app1-service".into() })

@@ -2,7 +2,19 @@
 
 use crate::agent::Agent;
 use api::view::Status;
+use control::Node;
+use policy::rule::Mode;
 use std::collections::BTreeMap;
+
+/// Whom policies are enforced for, in the words of the settings.
+fn enforcement(node: &Node) -> String {
+    let mode = match node.mode {
+        Mode::Default => "default",
+        Mode::Always => "always",
+        Mode::Never => "never",
+    };
+    if node.audit { format!("{mode}, audit") } else { mode.into() }
+}
 
 /// Looks at everything that can go wrong.
 pub(super) fn status(agent: &Agent) -> anyhow::Result<Status> {
@@ -25,6 +37,7 @@ pub(super) fn status(agent: &Agent) -> anyhow::Result<Status> {
         identities: world.identities().allocated().count(),
         policies: world.enforcement().policies().iter().count(),
         services: world.services().count(),
+        enforcement: enforcement(world.node()),
         packets,
         lost_events: agent.feed.missed(),
     })

@@ -5,6 +5,7 @@ mod settings;
 use crate::log;
 use crate::outcome::{BadInput, Outcome};
 use clap::Args;
+use settings::Enforcement;
 pub(crate) use settings::Settings;
 use std::fs;
 use std::path::PathBuf;
@@ -13,9 +14,11 @@ use std::path::PathBuf;
 ///
 /// What it has put in the kernel stays when it ends, and goes on working; the next agent takes it over. The configuration is
 /// a JSON object with any of: directory, stateDirectory, instance, policies, networkNamespace, workloadAddresses, serviceAddresses,
-/// proxyPort, hostDevices, attach (automatic or clsact).
+/// proxyPort, hostDevices, nodeName, nodeLabels, policyEnforcement (default, always or never), policyAuditMode, attach
+/// (automatic or clsact).
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  nexin agent\n  nexin agent --config /etc/nexin/agent.json")]
+#[command(after_help = "Examples:\n  nexin agent\n  nexin agent --config /etc/nexin/agent.json\n  \
+    nexin agent --policy-enforcement always --policy-audit-mode")]
 pub(crate) struct Agent {
     /// Configuration; what it leaves out is as a single host needs it
     #[arg(long, value_name = "FILE")]
@@ -24,6 +27,12 @@ pub(crate) struct Agent {
     /// those of default routes
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     devices: Vec<String>,
+    /// Whom policies are enforced for, instead of policyEnforcement
+    #[arg(long, value_name = "MODE")]
+    policy_enforcement: Option<Enforcement>,
+    /// Let through what policy refuses at layers 3 and 4, and report it, as policyAuditMode does
+    #[arg(long)]
+    policy_audit_mode: bool,
 }
 
 /// Run the node proxy of an agent, as the agent does
@@ -53,6 +62,10 @@ impl Agent {
         if !self.devices.is_empty() {
             config.host_devices = self.devices;
         }
+        if let Some(enforcement) = self.policy_enforcement {
+            config.enforcement = enforcement.into();
+        }
+        config.audit |= self.policy_audit_mode;
         log::start();
         agent::run(config)?;
         Ok(Outcome::Holds)

@@ -1,10 +1,13 @@
 //! `nexin endpoint`: the workloads of this node.
 
 use crate::listing;
-use crate::outcome::Outcome;
+use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
 use api::{Request, view};
 use clap::{Args, Subcommand};
+
+/// The one thing that can be set of a workload, as the field calls it.
+const AUDIT: &str = "PolicyAuditMode";
 
 /// Look at the workloads of this node
 #[derive(Debug, Args)]
@@ -18,34 +21,76 @@ enum Action {
     /// List workloads with identity, addresses, interface and what is enforced
     #[command(after_help = "Examples:\n  nexin endpoint list\n  nexin endpoint list -o json")]
     List,
+    /// Change how a workload is treated, also after a restart of the agent
+    ///
+    /// With PolicyAuditMode=Enabled, what policy refuses at layers 3 and 4 is let through, and `nexin observe` shows it as
+    /// AUDIT.
+    #[command(after_help = "Examples:\n  nexin endpoint config app1 PolicyAuditMode=Enabled\n  \
+        nexin endpoint config team-a/web PolicyAuditMode=Disabled")]
+    Config {
+        /// The workload
+        #[arg(value_name = "[NAMESPACE/]NAME")]
+        workload: String,
+        /// What to change
+        #[arg(value_name = "PolicyAuditMode=Enabled|Disabled")]
+        setting: String,
+    },
 }
 
 impl Endpoint {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let Action::List = self.action;
-        let header =
-            ["id", "namespace", "name", "identity", "enforces", "policy", "addresses", "interface", "labels"];
-        listing::show(session, Request::Endpoints, header, |endpoint: &view::Endpoint| {
-            [
-                endpoint.id.to_string(),
-                endpoint.namespace.clone(),
-                endpoint.name.clone(),
-                endpoint.identity.to_string(),
-                enforced(endpoint).to_string(),
-                endpoint.policy.to_string(),
-                endpoint.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-                endpoint.interface.clone(),
-                endpoint.labels.join(","),
-            ]
-        })
+        match self.action {
+            Action::List => list(session),
+            Action::Config { workload, setting } => {
+                let (namespace, name) = workload.split_once('/').unwrap_or(("default", &workload));
+                let (namespace, name) = (namespace.to_owned(), name.to_owned());
+                let request = Request::ConfigureWorkload { namespace, name, audit: audit(&setting)? };
+                let endpoint: view::Endpoint = session.agent()?.call(request)?;
+                if session.is_json() {
+                    session.print_json(&endpoint)?;
+                } else {
+                    let word = if endpoint.audit { "Enabled" } else { "Disabled" };
+                    session
+                        .print_line(&format!("{}/{} {AUDIT}={word}", endpoint.namespace, endpoint.name))?;
+                }
+                Ok(Outcome::Holds)
+            }
+        }
     }
 }
 
-fn enforced(endpoint: &view::Endpoint) -> &'static str {
-    match (endpoint.ingress_enforced, endpoint.egress_enforced) {
+fn audit(setting: &str) -> Result<bool, BadInput> {
+    match setting.split_once('=') {
+        Some((AUDIT, "Enabled")) => Ok(true),
+        Some((AUDIT, "Disabled")) => Ok(false),
+        _ => Err(BadInput(format!("{setting:?} should be {AUDIT}=Enabled or {AUDIT}=Disabled"))),
+    }
+}
+
+fn list(session: &Session) -> anyhow::Result<Outcome> {
+    let header =
+        ["id", "namespace", "name", "identity", "enforces", "policy", "addresses", "interface", "labels"];
+    listing::show(session, Request::Endpoints, header, |endpoint: &view::Endpoint| {
+        [
+            endpoint.id.to_string(),
+            endpoint.namespace.clone(),
+            endpoint.name.clone(),
+            endpoint.identity.to_string(),
+            enforced(endpoint),
+            endpoint.policy.to_string(),
+            endpoint.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+            endpoint.interface.clone(),
+            endpoint.labels.join(","),
+        ]
+    })
+}
+
+fn enforced(endpoint: &view::Endpoint) -> String {
+    let directions = match (endpoint.ingress_enforced, endpoint.egress_enforced) {
         (true, true) => "both",
         (true, false) => "ingress",
         (false, true) => "egress",
         (false, false) => "nothing",
-    }
+    };
+    if endpoint.audit { format!("{directions} (audit)") } else { directions.into() }
 }

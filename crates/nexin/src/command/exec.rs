@@ -65,6 +65,7 @@ mod tests {
             ingress_enforced: false,
             egress_enforced: false,
             policy: 0,
+            audit: false,
         };
         let endpoints = [endpoint("other", "web"), endpoint("default", "web"), endpoint("other", "db")];
         assert_eq!(find(&endpoints, "web").unwrap().namespace, "default");

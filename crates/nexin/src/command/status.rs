@@ -41,6 +41,7 @@ fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
         ("attached by", status.attach.clone()),
         ("pinned under", status.pins.clone()),
         ("policies", format!("{} in force, watching {}", status.policies, status.policies_from)),
+        ("enforcement", status.enforcement.clone()),
         ("endpoints", status.endpoints.to_string()),
         ("identities", status.identities.to_string()),
         ("services", status.services.to_string()),

@@ -1,7 +1,9 @@
 //! The agent's configuration as it is written, and what it means.
 
-use policy::rule::Cidr;
+use clap::ValueEnum;
+use policy::rule::{Cidr, Mode};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A configuration file: whatever is not there is as [`agent::Config`] has it by default.
@@ -35,9 +37,43 @@ pub(crate) struct Settings {
     /// Names of the interfaces where policies that select the node are asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host_devices: Option<Vec<String>>,
+    /// Name of the node; a Node manifest of this name gives it labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) node_name: Option<String>,
+    /// Labels of the node, by which policies select it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) node_labels: Option<BTreeMap<String, String>>,
+    /// Whom policies are enforced for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) policy_enforcement: Option<Enforcement>,
+    /// Whether what policy refuses is let through and reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) policy_audit_mode: Option<bool>,
     /// How programs are attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attach: Option<Attach>,
+}
+
+/// Whom policies are enforced for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Enforcement {
+    /// In each direction, those workloads for which some policy asks for it
+    Default,
+    /// Every workload in both directions, also where no policy is about it
+    Always,
+    /// Nobody: policies are known and not enforced
+    Never,
+}
+
+impl From<Enforcement> for Mode {
+    fn from(enforcement: Enforcement) -> Self {
+        match enforcement {
+            Enforcement::Default => Self::Default,
+            Enforcement::Always => Self::Always,
+            Enforcement::Never => Self::Never,
+        }
+    }
 }
 
 /// How programs are attached.
@@ -78,6 +114,10 @@ impl Settings {
             service_addresses: blocks("serviceAddresses", self.service_addresses, default.service_addresses)?,
             proxy_port: self.proxy_port.unwrap_or(default.proxy_port),
             host_devices: self.host_devices.unwrap_or(default.host_devices),
+            node_name: self.node_name.or(default.node_name),
+            node_labels: self.node_labels.unwrap_or(default.node_labels),
+            enforcement: self.policy_enforcement.map_or(default.enforcement, Mode::from),
+            audit: self.policy_audit_mode.unwrap_or(default.audit),
             attach,
         })
     }
@@ -115,12 +155,14 @@ mod tests {
     #[test]
     fn what_is_written_is_taken() {
         let text = r#"{"directory": "/run/x", "workloadAddresses": ["10.1.0.0/24"], "attach": "clsact",
-            "hostDevices": ["eth0"]}"#;
+            "hostDevices": ["eth0"], "policyEnforcement": "always", "nodeLabels": {"role": "edge"}}"#;
         let config = Settings::parse(text).unwrap().config().unwrap();
         assert_eq!(config.directory, PathBuf::from("/run/x"));
         assert_eq!(config.workload_addresses, [block("10.1.0.0/24").unwrap()]);
         assert_eq!(config.attach, loader::Mode::Clsact);
         assert_eq!(config.host_devices, ["eth0"]);
+        assert_eq!((config.enforcement, config.audit), (Mode::Always, false));
+        assert_eq!(config.node_labels["role"], "edge");
     }
 
     #[test]
