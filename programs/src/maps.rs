@@ -11,9 +11,10 @@ use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
-use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop};
 use aya_ebpf::macros::btf_map;
-use datapath::policy::PolicyRows;
+use datapath::policy::{PolicyRows, Walk};
 use datapath::{Maps, Trace};
 
 /// Rows that only user space writes take memory when they are written, not before.
@@ -31,6 +32,8 @@ static NX_ENDPOINTS: HashMap<EndpointKey, EndpointInfo, { capacity::ENDPOINTS as
     HashMap::new();
 #[btf_map]
 static NX_CIDR_PARTS: HashMap<CidrPartKey, u32, { capacity::CIDR_PARTS as usize }, GROWS> = HashMap::new();
+#[btf_map]
+static NX_CIDR_PARENTS: HashMap<u32, u32, { capacity::CIDR_PARENTS as usize }, GROWS> = HashMap::new();
 #[btf_map]
 static NX_CLASSES: HashMap<ClassKey, u32, { capacity::CLASSES as usize }, GROWS> = HashMap::new();
 #[btf_map]
@@ -74,6 +77,12 @@ impl PolicyRows for KernelMaps {
     }
 
     #[inline(always)]
+    fn cidr_parent(&self, class: u32) -> Option<u32> {
+        // SAFETY: programs never write this map, and the value is copied.
+        unsafe { NX_CIDR_PARENTS.get(class) }.copied()
+    }
+
+    #[inline(always)]
     fn class(&self, key: &ClassKey) -> Option<u32> {
         // SAFETY: programs never write this map, and the value is copied.
         unsafe { NX_CLASSES.get(key) }.copied()
@@ -84,6 +93,21 @@ impl PolicyRows for KernelMaps {
         // SAFETY: both are a 32-bit prefix length and then the bits, without padding.
         NX_VERDICTS.get(unsafe { &*core::ptr::from_ref(key).cast::<Key<VerdictBits>>() }).copied()
     }
+
+    #[inline(always)]
+    fn walk(&self, walk: &mut Walk) {
+        let step: extern "C" fn(u64, *mut c_void) -> i64 = step;
+        // SAFETY: the kernel calls the function with the walk, which outlives the loop, and with nothing else (Linux
+        // 5.17).
+        unsafe { bpf_loop(Walk::STEPS, step as *mut c_void, core::ptr::from_mut(walk).cast(), 0) };
+    }
+}
+
+/// One step of a walk, as `bpf_loop` calls it; 1 ends the loop.
+extern "C" fn step(_index: u64, walk: *mut c_void) -> i64 {
+    // SAFETY: the loop was given a walk and nobody else uses it meanwhile.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    i64::from(walk.step(&KernelMaps))
 }
 
 impl Maps for KernelMaps {

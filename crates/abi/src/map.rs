@@ -7,6 +7,8 @@ pub const ADDRESSES: &str = "NX_ADDRESSES";
 pub const ENDPOINTS: &str = "NX_ENDPOINTS";
 /// Hash: [`crate::policy::CidrPartKey`] to `u32`.
 pub const CIDR_PARTS: &str = "NX_CIDR_PARTS";
+/// Hash: CIDR class (`u32`) to the class of the next block around its own (`u32`).
+pub const CIDR_PARENTS: &str = "NX_CIDR_PARENTS";
 /// Hash: [`crate::policy::ClassKey`] to `u32`.
 pub const CLASSES: &str = "NX_CLASSES";
 /// Longest-prefix trie: [`crate::policy::VerdictKey`] to [`crate::policy::VerdictInfo`].
@@ -36,6 +38,8 @@ pub mod capacity {
     pub const ENDPOINTS: u32 = 4096;
     /// Rows of CIDR parts.
     pub const CIDR_PARTS: u32 = 256 * 1024;
+    /// CIDR classes that have a parent.
+    pub const CIDR_PARENTS: u32 = 128 * 1024;
     /// Rows of peer classes.
     pub const CLASSES: u32 = 512 * 1024;
     /// Rows of verdicts.

@@ -1,10 +1,15 @@
 //! Policy rows: peers folded into classes, and the final verdict of each class, direction, protocol and port.
 //!
 //! The packet path asks, for an endpoint's policy `p` and the peer address's `(peer, cidr)`:
-//! 1. `part = CIDR_PARTS[p, cidr]`, or 0 where `cidr` is 0 or there is no row (the policy does not care about it);
+//! 1. `part = CIDR_PARTS[p, cidr]`; where `cidr` is 0 the part is 0. No row: the policy does not name the block, go
+//!    to 4.
 //! 2. `class = CLASSES[p, peer, part]`; if absent and the peer is a workload, `CLASSES[p, ANY_WORKLOAD, part]`; if
-//!    absent, 0, the class of peers that no selector of the policy tells apart;
-//! 3. `verdict = VERDICTS[p, class, direction, protocol, port]` by longest prefix. No row: refused, by default deny.
+//!    absent and the part is 0, 0, the class of peers that no selector of the policy tells apart; else go to 4.
+//! 3. `verdict = VERDICTS[p, class, direction, protocol, port]` by longest prefix. If there is one, that is it.
+//! 4. Where `cidr` was 0: refused, by default deny. Else from 1 with `cidr = CIDR_PARENTS[cidr]`, 0 if absent.
+//!
+//! So the rows of a block say only what differs from what the blocks around it say (decision 004). After
+//! [`MAX_NESTING`] blocks the packet path gives up, and refuses.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -30,9 +35,12 @@ pub struct ClassKey {
     pub policy: u32,
     /// Peer number ([`crate::address::AddressInfo::peer`]) or [`crate::identity::ANY_WORKLOAD`].
     pub peer: u32,
-    /// The policy's part number of the address's CIDR class; 0 for none.
+    /// The policy's part number of a CIDR class that holds the address; 0 for what holds all of them.
     pub part: u32,
 }
+
+/// How many blocks, one within the other, may hold an address. IPv4 has no more lengths than this.
+pub const MAX_NESTING: u32 = 33;
 
 /// Which way a packet goes, seen from the workload whose policy is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -24,6 +24,8 @@ pub enum Row {
     Endpoint(EndpointKey, EndpointInfo),
     /// Of [`crate::map::CIDR_PARTS`].
     CidrPart(CidrPartKey, u32),
+    /// Of [`crate::map::CIDR_PARENTS`].
+    CidrParent(u32, u32),
     /// Of [`crate::map::CLASSES`].
     Class(ClassKey, u32),
     /// Of [`crate::map::VERDICTS`].
@@ -45,6 +47,8 @@ pub enum RowKey {
     Endpoint(EndpointKey),
     /// Of [`crate::map::CIDR_PARTS`].
     CidrPart(CidrPartKey),
+    /// Of [`crate::map::CIDR_PARENTS`].
+    CidrParent(u32),
     /// Of [`crate::map::CLASSES`].
     Class(ClassKey),
     /// Of [`crate::map::VERDICTS`].
@@ -62,6 +66,7 @@ impl Row {
             Self::Address(key, _) => RowKey::Address(key),
             Self::Endpoint(key, _) => RowKey::Endpoint(key),
             Self::CidrPart(key, _) => RowKey::CidrPart(key),
+            Self::CidrParent(key, _) => RowKey::CidrParent(key),
             Self::Class(key, _) => RowKey::Class(key),
             Self::Verdict(key, _) => RowKey::Verdict(key),
             Self::Service(key, _) => RowKey::Service(key),

@@ -158,6 +158,10 @@ impl PolicyRows for Rows<'_> {
         self.noted(self.pinned.cidr_part(key))
     }
 
+    fn cidr_parent(&self, class: u32) -> Option<u32> {
+        self.noted(self.pinned.cidr_parent(class))
+    }
+
     fn class(&self, key: &ClassKey) -> Option<u32> {
         self.noted(self.pinned.class(key))
     }

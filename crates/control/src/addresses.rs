@@ -42,8 +42,7 @@ impl World {
     /// The row of one address as one outside the cluster, if it has a class of its own.
     pub(crate) fn world_row_of(&self, address: IpAddr) -> Option<Row> {
         let block = Cidr::host(address);
-        let number = self.enforcement.blocks.number(&block, Side::World)?;
-        self.class_row(&CidrClass { number, block, side: Side::World })
+        self.class_row(&self.enforcement.blocks.class(&block, Side::World)?)
     }
 
     /// The rows of this node and of the others; an address that two claim is the last one's.

@@ -4,16 +4,18 @@ use crate::peers::{Marks, Movement, Peers};
 use crate::writes::Draft;
 use abi::endpoint::flag;
 use abi::identity::{HOST, is_workload};
-use abi::row::Row;
+use abi::row::{MapOp, Row, RowKey};
 use policy::book::RuleBook;
-use policy::cidr::{Blocks, CidrClass};
+use policy::cidr::{Blocks, CidrClass, Side};
 use policy::compile::Compiled;
 use policy::directory::{Directory, SelectorId};
-use policy::rule::Direction;
+use policy::names::Names;
+use policy::rule::{Cidr, Direction};
 use policy::set::{PolicyKey, PolicySet, Selection};
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
+use std::net::IpAddr;
 
 /// Policies and what they compile to for the workloads of the node.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,7 @@ pub struct Enforcement {
     pub(crate) policies: PolicySet,
     pub(crate) book: RuleBook,
     pub(crate) blocks: Blocks,
+    pub(crate) names: Names,
     in_force: BTreeMap<u32, InForce>,
     numbers: HashMap<PolicyKey, u32>,
     /// The policy of each subject, by peer number.
@@ -28,6 +31,8 @@ pub struct Enforcement {
     /// Policies that lost their last subject.
     idle: BTreeSet<u32>,
     interest: Interest,
+    /// Policies that ask for domain names.
+    asking: BTreeSet<u32>,
     last_number: u32,
 }
 
@@ -150,8 +155,14 @@ impl Enforcement {
     fn compile(&mut self, selection: &Selection, directory: &mut Directory, draft: &mut Draft) -> u32 {
         self.last_number += 1;
         let number = self.last_number;
-        let compiled = Compiled::new(selection, directory, &mut self.book);
-        draft.put(rows(number, &compiled, &self.blocks));
+        let mut compiled = Compiled::new(selection, directory, &mut self.book);
+        if compiled.has_domains() {
+            for (class, names) in named(&self.blocks, &self.names) {
+                compiled.name(number, &class, names, &mut self.book);
+            }
+            self.asking.insert(number);
+        }
+        draft.put(rows(number, &compiled, &self.blocks, &self.names));
         self.interest.add(number, &compiled);
         self.numbers.insert(selection.key(), number);
         self.in_force.insert(number, InForce { key: selection.key(), compiled, subjects: 0 });
@@ -165,7 +176,8 @@ impl Enforcement {
                 continue;
             }
             if let Some(InForce { key, compiled, .. }) = self.in_force.remove(&number) {
-                draft.drop(rows(number, &compiled, &self.blocks));
+                draft.drop(rows(number, &compiled, &self.blocks, &self.names));
+                self.asking.remove(&number);
                 self.interest.remove(number, &compiled);
                 self.numbers.remove(&key);
                 compiled.release(directory, &mut self.book);
@@ -173,24 +185,51 @@ impl Enforcement {
         }
     }
 
-    /// What the policies in force say of a class.
-    pub(crate) fn parts(&self, class: &CidrClass) -> Vec<Row> {
-        let policies = self.in_force.iter();
-        policies.filter_map(|(number, policy)| policy.compiled.cidr_row(*number, class)).collect()
+    /// Notes the names of an address outside the cluster, which has a class of its own, in place of those it had.
+    pub(crate) fn name(&mut self, address: IpAddr, names: &BTreeSet<String>, draft: &mut Draft) {
+        let before = self.names.put(address, names.iter().map(String::as_str));
+        let class = self.blocks.class(&Cidr::host(address), Side::World).expect("who has names has a class");
+        for number in &self.asking {
+            let Some(InForce { compiled, .. }) = self.in_force.get_mut(number) else { continue };
+            draft.drop(compiled.named_row(*number, &class, &before));
+            let writes = compiled.name(*number, &class, names, &mut self.book);
+            draft.put(writes.into_iter().filter_map(|write| match write {
+                MapOp::Put(row) => Some(row),
+                MapOp::Delete(_) => None,
+            }));
+        }
     }
 
     /// All rows of all policies in force.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
-        self.in_force
-            .iter()
-            .flat_map(|(number, InForce { compiled, .. })| rows(*number, compiled, &self.blocks))
+        let policies = self.in_force.iter();
+        policies.flat_map(|(number, policy)| rows(*number, &policy.compiled, &self.blocks, &self.names))
     }
 }
 
-fn rows(number: u32, compiled: &Compiled, blocks: &Blocks) -> impl Iterator<Item = Row> {
-    let classes: Vec<_> = blocks.classes().collect();
-    let parts = classes.into_iter().filter_map(move |class| compiled.cidr_row(number, &class));
-    compiled.rows(number).into_iter().chain(parts.collect::<Vec<_>>())
+/// All rows of a policy. What its own block of one address says of that, names may say more of.
+fn rows<'a>(
+    number: u32,
+    compiled: &'a Compiled,
+    blocks: &'a Blocks,
+    names: &'a Names,
+) -> impl Iterator<Item = Row> {
+    let asks = compiled.has_domains();
+    let named = named(blocks, names).filter(move |_| asks);
+    let named = named.filter_map(move |(class, names)| compiled.named_row(number, &class, names));
+    let parts = compiled.block_rows(number, blocks).chain(named);
+    let parts: BTreeMap<RowKey, Row> = parts.filter_map(|row| Some((row.key()?, row))).collect();
+    compiled.rows(number).chain(parts.into_values())
+}
+
+/// The classes of addresses that have names, with the names.
+fn named<'a>(
+    blocks: &'a Blocks,
+    names: &'a Names,
+) -> impl Iterator<Item = (CidrClass, &'a BTreeSet<String>)> {
+    names
+        .iter()
+        .filter_map(|(address, names)| Some((blocks.class(&Cidr::host(address), Side::World)?, names)))
 }
 
 impl Interest {

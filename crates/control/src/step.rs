@@ -5,8 +5,9 @@ use crate::peers::Movement;
 use crate::world::{Namespace, Owner, World};
 use crate::writes::Draft;
 use abi::identity::HOST;
+use abi::row::Row;
 use identity::Labels;
-use policy::cidr::{Side, blocks_of};
+use policy::cidr::{CidrClass, Regrouped, Side, blocks_of};
 use policy::rule::{Cidr, Policy, PolicyId, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,6 +16,12 @@ use std::net::IpAddr;
 #[derive(Debug, Default)]
 pub(crate) struct Step {
     pub(crate) draft: Draft,
+    /// What becomes of the rows once no packet is judged by what was in force before.
+    pub(crate) late: Draft,
+    /// Policies as they were before, whose blocks are still in force.
+    outgrown: Vec<Policy>,
+    /// Addresses that lost their names, and still have classes of their own.
+    pub(crate) nameless: Vec<IpAddr>,
     pub(crate) undo: Vec<Change>,
     pub(crate) movement: Movement,
     /// Endpoints whose rows may change; as they were, they are in the draft.
@@ -32,7 +39,7 @@ pub(crate) struct Step {
 impl Step {
     /// A step after which all rows are compared, so that none needs to be noted on the way.
     pub(crate) fn moot() -> Self {
-        Self { draft: Draft::moot(), ..Self::default() }
+        Self { draft: Draft::moot(), late: Draft::moot(), ..Self::default() }
     }
 }
 
@@ -121,29 +128,35 @@ impl World {
 
     /// The same for everyone whose address lies in the block.
     fn touch_within(&self, block: &Cidr, step: &mut Step) {
-        let first = (block.address(), Owner::Endpoint(0));
-        for (_, owner) in self.owners.range(first..).take_while(|(address, _)| block.contains(*address)) {
+        for owner in self.owners_within(block) {
             match owner {
-                Owner::Endpoint(id) => self.touch(*id, step),
+                Owner::Endpoint(id) => self.touch(id, step),
                 Owner::Node | Owner::RemoteNode(_) => self.touch_nodes(step),
             }
         }
     }
 
-    /// The blocks for addresses inside the cluster that make a class after the change or did before, not both.
-    fn changing_blocks(&self, before: Option<&Policy>, after: Option<&Policy>) -> Vec<Cidr> {
-        let named = |policy: Option<&Policy>| {
-            let mut times = BTreeMap::<Cidr, usize>::new();
-            let blocks = policy.into_iter().flat_map(blocks_of).filter(|(_, side)| *side == Side::Inside);
-            blocks.for_each(|(block, _)| *times.entry(block).or_default() += 1);
-            times
-        };
-        let (before, after) = (named(before), named(after));
-        let holders = |block: &Cidr| self.enforcement.blocks.holders(block, Side::Inside);
-        let gone =
-            before.iter().filter(|(block, times)| holders(block) <= **times && !after.contains_key(block));
-        let new = after.iter().filter(|(block, _)| holders(block) == 0);
-        gone.chain(new).map(|(block, _)| *block).collect()
+    /// Whoever has an address in the block.
+    fn owners_within(&self, block: &Cidr) -> impl Iterator<Item = Owner> {
+        let first = (block.address(), Owner::Endpoint(0));
+        let within = self.owners.range(first..).take_while(move |(address, _)| block.contains(*address));
+        within.map(|(_, owner)| owner.clone())
+    }
+
+    /// The rows of somebody's addresses, and of the endpoint if it is one.
+    fn rows_of(&self, owner: &Owner) -> Vec<Row> {
+        match owner {
+            Owner::Endpoint(id) => self.endpoint_rows(*id),
+            Owner::Node | Owner::RemoteNode(_) => self.nodes_rows().collect(),
+        }
+    }
+
+    /// The policy's blocks for addresses inside the cluster, and how many times it names each.
+    fn held_by(&self, policy: Option<&Policy>) -> BTreeMap<Cidr, usize> {
+        let mut times = BTreeMap::<Cidr, usize>::new();
+        let blocks = policy.into_iter().flat_map(blocks_of).filter(|(_, side)| *side == Side::Inside);
+        blocks.for_each(|(block, _)| *times.entry(block).or_default() += 1);
+        times
     }
 
     fn relabel_namespace(&mut self, name: String, labels: BTreeMap<String, String>, step: &mut Step) {
@@ -234,8 +247,10 @@ impl World {
 
     /// Takes note that a policy means something else: who it is about, and which blocks it names.
     pub(crate) fn follow_policy(&mut self, before: Option<&Policy>, after: Option<&Policy>, step: &mut Step) {
-        for block in self.changing_blocks(before, after) {
-            self.touch_within(&block, step);
+        for block in self.held_by(after).keys() {
+            if self.enforcement.blocks.holders(block, Side::Inside) == 0 {
+                self.touch_within(block, step);
+            }
         }
         for policy in [before, after].into_iter().flatten() {
             for spec in &policy.specs {
@@ -247,15 +262,47 @@ impl World {
                 }
             }
         }
-        // Inserted before the others are removed, so that a block of both keeps its class.
-        let new = after.map(|after| self.enforcement.blocks.insert(after)).unwrap_or_default();
-        let gone = before.map(|before| self.enforcement.blocks.remove(before)).unwrap_or_default();
-        step.draft.drop(gone.iter().filter_map(|class| self.class_row(class)));
+        // The blocks of before stay until no packet is judged by the policy of before: see `Self::outgrow`.
+        if let Some(after) = after {
+            let regrouped = self.enforcement.blocks.insert(after);
+            self.regroup(&regrouped, &mut step.draft);
+        }
+        step.outgrown.extend(before.cloned());
+    }
+
+    /// Takes blocks out of force that no policy names any more, once every endpoint is under its new policy.
+    pub(crate) fn outgrow(&mut self, step: &mut Step) {
+        let mut draft = std::mem::take(&mut step.late);
+        for policy in std::mem::take(&mut step.outgrown) {
+            let holders = self.held_by(Some(&policy));
+            let gone = holders
+                .iter()
+                .filter(|(block, times)| self.enforcement.blocks.holders(block, Side::Inside) <= **times);
+            let owners: BTreeSet<Owner> = gone.flat_map(|(block, _)| self.owners_within(block)).collect();
+            let rows =
+                |world: &Self| -> Vec<Row> { owners.iter().flat_map(|owner| world.rows_of(owner)).collect() };
+            draft.drop(rows(self));
+            let regrouped = self.enforcement.blocks.remove(&policy);
+            self.regroup(&regrouped, &mut draft);
+            draft.put(rows(self));
+        }
+        for address in std::mem::take(&mut step.nameless) {
+            let regrouped = self.enforcement.blocks.remove_address(address);
+            self.regroup(&regrouped, &mut draft);
+        }
+        step.late = draft;
+    }
+
+    /// Follows a change of the blocks in force with the rows of their classes.
+    pub(crate) fn regroup(&self, Regrouped { came, moved, gone }: &Regrouped, draft: &mut Draft) {
+        draft.drop(gone.iter().filter_map(|class| self.class_row(class)));
         let whole = gone.iter().filter(|class| class.block.length() == 0);
-        step.draft.put(whole.filter_map(|class| self.family_row(class.block.address())));
-        step.draft.put(new.iter().filter_map(|class| self.class_row(class)));
-        step.draft.drop(gone.iter().flat_map(|class| self.enforcement.parts(class)));
-        step.draft.put(new.iter().flat_map(|class| self.enforcement.parts(class)));
+        draft.put(whole.filter_map(|class| self.family_row(class.block.address())));
+        draft.put(came.iter().filter_map(|class| self.class_row(class)));
+        draft.drop(
+            gone.iter().chain(moved.iter().map(|(before, _)| before)).filter_map(CidrClass::parent_row),
+        );
+        draft.put(came.iter().chain(moved.iter().map(|(_, now)| now)).filter_map(CidrClass::parent_row));
     }
 }
 

@@ -151,8 +151,20 @@ impl World {
         }
     }
 
-    pub(crate) fn put_names(&mut self, _address: IpAddr, _names: BTreeSet<String>, _step: &mut Step) {
-        unimplemented!("the compiler does not know names yet")
+    pub(crate) fn put_names(&mut self, address: IpAddr, names: BTreeSet<String>, step: &mut Step) {
+        let before = self.enforcement.names.of(address).clone();
+        if before == names {
+            return;
+        }
+        if before.is_empty() {
+            let regrouped = self.enforcement.blocks.insert_address(address);
+            self.regroup(&regrouped, &mut step.draft);
+        }
+        self.enforcement.name(address, &names, &mut step.draft);
+        if names.is_empty() {
+            step.nameless.push(address);
+        }
+        step.undo.push(Change::Names { address, names: before });
     }
 }
 

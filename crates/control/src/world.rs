@@ -79,6 +79,8 @@ impl World {
                     world.enforcement.book.number_above(verdict.rule, verdict.l7);
                 }
                 Row::Class(key, _) => world.enforcement.number_above(key.policy),
+                Row::CidrPart(key, _) => world.enforcement.blocks.number_above(key.cidr),
+                Row::Address(_, info) => world.enforcement.blocks.number_above(info.cidr),
                 Row::Backend(key, _) => world.translation.number_above(key.backends),
                 Row::Service(_, info) => world.translation.number_above(info.backends),
                 _ => {}
@@ -120,10 +122,15 @@ impl World {
             self.take(change, &mut step);
         }
         self.settle(&mut step);
-        let Step { draft, undo, .. } = step;
+        self.outgrow(&mut step);
+        let Step { draft, late, undo, .. } = step;
         let (now, later) = match self.found.take() {
             Some(found) => from_found(found, self.all_rows()),
-            None => draft.writes(),
+            None => {
+                let (now, unnamed) = draft.writes();
+                let (late, gone) = late.writes();
+                (now, late.into_iter().chain(gone).chain(unnamed).collect())
+            }
         };
         let mut writes = Writes { now, later, undo, ..Writes::default() };
         self.finish(&mut writes);
@@ -206,6 +213,7 @@ impl World {
             .chain(self.nodes_rows())
             .chain(self.endpoints.keys().flat_map(|id| self.endpoint_rows(*id)))
             .chain(self.enforcement.rows())
+            .chain(self.enforcement.blocks.parent_rows())
             .chain(self.translation.rows())
     }
 

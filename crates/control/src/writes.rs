@@ -93,10 +93,11 @@ pub(crate) fn from_found(mut found: Rows, rows: impl Iterator<Item = Row>) -> (V
 
 /// Writes in a safe order.
 fn ordered(mut now: Vec<MapOp>, gone: impl Iterator<Item = RowKey>) -> (Vec<MapOp>, Vec<MapOp>) {
+    let parents: BTreeMap<u32, u32> = now.iter().filter_map(parent).collect();
     let (switched_off, unnamed): (Vec<RowKey>, Vec<RowKey>) = gone.partition(names_others);
     now.extend(switched_off.into_iter().map(MapOp::Delete));
     // Not the stable sort, which needs as much room again; one row of a kind may come before another.
-    now.sort_unstable_by_key(order);
+    now.sort_unstable_by_key(|write| (order(write), nesting(write, &parents)));
     (now, unnamed.into_iter().map(MapOp::Delete).collect())
 }
 
@@ -122,11 +123,25 @@ pub(crate) fn concerns_flows(write: &MapOp) -> bool {
 fn order(write: &MapOp) -> u8 {
     match write {
         MapOp::Put(Row::Verdict(..) | Row::Backend(..)) => 0,
-        MapOp::Put(Row::CidrPart(..) | Row::Class(..)) => 1,
+        MapOp::Put(Row::CidrPart(..) | Row::CidrParent(..) | Row::Class(..)) => 1,
         MapOp::Put(Row::Address(..)) => 2,
         MapOp::Put(Row::Service(..) | Row::Endpoint(..)) => 3,
         MapOp::Put(Row::Config(..)) => 4,
         MapOp::Delete(_) => 5,
+    }
+}
+
+/// How many of the blocks around the one whose parent the row tells are written too: from the outermost on, so that
+/// no way outwards is ever cut short.
+fn nesting(write: &MapOp, parents: &BTreeMap<u32, u32>) -> usize {
+    let around = parent(write).map(|(_, around)| around);
+    std::iter::successors(around, |class| parents.get(class).copied()).count()
+}
+
+fn parent(write: &MapOp) -> Option<(u32, u32)> {
+    match write {
+        MapOp::Put(Row::CidrParent(class, parent)) => Some((*class, *parent)),
+        _ => None,
     }
 }
 
@@ -189,5 +204,13 @@ mod tests {
         assert_eq!(draft.clone().writes(), (vec![], vec![MapOp::Delete(class.key().unwrap())]));
         draft.put([class]);
         assert_eq!(draft.writes(), (vec![MapOp::Put(class)], vec![]));
+    }
+
+    #[test]
+    fn outer_blocks_come_before_those_within() {
+        let parents = [(1, 2), (2, 9), (9, 4)].map(|(class, parent)| Row::CidrParent(class, parent));
+        let (now, _) = from_found(Rows::new(), parents.into_iter());
+        let outermost_first = [(9, 4), (2, 9), (1, 2)];
+        assert_eq!(now, outermost_first.map(|(class, parent)| MapOp::Put(Row::CidrParent(class, parent))));
     }
 }

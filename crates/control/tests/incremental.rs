@@ -5,6 +5,7 @@ use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Node, RemoteNode, Rows, World, Writes};
 use identity::{Labels, Source};
 use policy::catalog::Group;
+use policy::domain::DomainPattern;
 use policy::generate::{self, Random};
 use policy::rule::{Cidr, Mode, Peer, Peers};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,10 +65,10 @@ fn same(maps: &Rows, wanted: &Rows, when: &str) {
     );
 }
 
-/// How many rows each map has, those of verdicts apart: a policy that met a peer keeps the verdicts of its class.
+/// How many rows each map has, but those of verdicts and classes: a policy keeps what it learnt of peers and names.
 fn sizes(rows: &Rows) -> Vec<usize> {
     let mut sizes: Vec<(RowKey, usize)> = Vec::new();
-    for key in rows.keys().filter(|key| !matches!(key, RowKey::Verdict(_))) {
+    for key in rows.keys().filter(|key| !matches!(key, RowKey::Verdict(_) | RowKey::Class(_))) {
         match sizes.last_mut().filter(|(last, _)| discriminant(last) == discriminant(key)) {
             Some((_, size)) => *size += 1,
             None => sizes.push((*key, 1)),
@@ -104,6 +105,14 @@ fn change(random: &mut Random) -> Change {
             labels: labels(random),
             addresses: vec![random.pick(&["10.0.0.2", "198.51.100.7"]).parse().unwrap()],
         }),
+        18 => Change::Names {
+            address: random.pick(&["198.51.100.7", "203.0.113.9"]).parse().unwrap(),
+            names: ["www.example.com", "api.example.com"]
+                .into_iter()
+                .filter(|_| random.chance(50))
+                .map(str::to_owned)
+                .collect(),
+        },
         17 => Change::RemoveRemoteNode(random.pick(&["one", "two"]).into()),
         _ => group(random),
     }
@@ -134,6 +143,10 @@ fn labels(random: &mut Random) -> BTreeMap<String, String> {
 
 /// A peer that stands for something else.
 fn reference(random: &mut Random) -> Peer {
+    if random.chance(50) {
+        let pattern = random.pick(&["*.example.com", "www.example.com", "*"]);
+        return Peer::Domain(DomainPattern::pattern(pattern).unwrap());
+    }
     let groups = policy::rule::GroupRef::Named(random.pick(&["partners", "office"]).into());
     Peer::Group { groups, except: Vec::new() }
 }

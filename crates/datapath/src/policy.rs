@@ -1,18 +1,48 @@
-//! Asks the policy rows: peer to class, class and port to verdict (see [`abi::policy`]).
+//! Asks the policy rows, from the innermost block outwards: peer to class, class and port to verdict ([`abi::policy`]).
 
 use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, flag};
 use abi::identity;
-use abi::policy::{CidrPartKey, ClassKey, Direction, VerdictInfo, VerdictKey, action};
+use abi::policy::{CidrPartKey, ClassKey, Direction, MAX_NESTING, VerdictInfo, VerdictKey, action};
 
 /// The rows of policies; whoever can look them up can ask for a verdict.
 pub trait PolicyRows {
     /// A policy's number for a CIDR class.
     fn cidr_part(&self, key: &CidrPartKey) -> Option<u32>;
+    /// The CIDR class of the next block around that of a class.
+    fn cidr_parent(&self, class: u32) -> Option<u32>;
     /// A policy's class of a peer.
     fn class(&self, key: &ClassKey) -> Option<u32>;
     /// The verdict with the longest prefix.
     fn verdict(&self, key: &VerdictKey) -> Option<VerdictInfo>;
+
+    /// Walks on to the end. A kernel's verifier would follow a loop round by round, for every way that leads to it, so
+    /// the kernel has a loop of its own.
+    #[inline(always)]
+    fn walk(&self, walk: &mut Walk)
+    where
+        Self: Sized,
+    {
+        for _ in 0..Walk::STEPS {
+            if walk.step(self) {
+                break;
+            }
+        }
+    }
+}
+
+/// A question on its way outwards, from the longest block that holds the peer's address.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    key: VerdictKey,
+    peer: u32,
+    cidr: u32,
+    verdict: VerdictInfo,
+}
+
+impl Walk {
+    /// The most steps that are taken: one for each block, and one for the peer alone.
+    pub const STEPS: u32 = MAX_NESTING + 1;
 }
 
 /// What a policy is asked, seen from its workload: may the flow be opened?
@@ -44,26 +74,60 @@ pub fn ask(
     let key = VerdictKey {
         prefix_bits: VerdictKey::ONE_PORT,
         policy: endpoint.policy,
-        class: class(rows, endpoint.policy, peer),
+        class: 0,
         direction: question.direction as u8,
         protocol: question.protocol,
         port: question.port,
     };
-    rows.verdict(&key).unwrap_or(VerdictInfo { action: action::DENY, rule: 0, l7: 0 })
+    let mut walk = Walk {
+        key,
+        peer: peer.peer,
+        cidr: peer.cidr,
+        verdict: VerdictInfo { action: action::DENY, rule: 0, l7: 0 },
+    };
+    rows.walk(&mut walk);
+    walk.verdict
 }
 
-/// The class that a policy folds the peer into.
+impl Walk {
+    /// Looks at one block, or at last at the peer alone; whether the walk ends here.
+    #[inline(always)]
+    pub fn step(&mut self, rows: &impl PolicyRows) -> bool {
+        self.key.class = class(rows, self.key.policy, self.peer, self.cidr);
+        if self.key.class != NO_CLASS
+            && let Some(verdict) = rows.verdict(&self.key)
+        {
+            self.verdict = verdict;
+            return true;
+        }
+        if self.cidr == 0 {
+            return true;
+        }
+        self.cidr = rows.cidr_parent(self.cidr).unwrap_or(0);
+        false
+    }
+}
+
+/// Stands for no class, for a policy never has so many. An `Option` that lives on is more than the verifier
+/// of Linux 6.18 can follow: it finds the unset value of `None` on the stack.
+const NO_CLASS: u32 = u32::MAX;
+
+/// The class that a policy folds the peer into for what it says of a block, or [`NO_CLASS`] where it says nothing.
 #[inline(always)]
-fn class(rows: &impl PolicyRows, policy: u32, peer: &AddressInfo) -> u32 {
-    let part = match peer.cidr {
+fn class(rows: &impl PolicyRows, policy: u32, peer: u32, cidr: u32) -> u32 {
+    let part = match cidr {
         0 => 0,
-        cidr => rows.cidr_part(&CidrPartKey { policy, cidr }).unwrap_or(0),
+        cidr => match rows.cidr_part(&CidrPartKey { policy, cidr }) {
+            Some(part) => part,
+            None => return NO_CLASS,
+        },
     };
-    if let Some(class) = rows.class(&ClassKey { policy, peer: peer.peer, part }) {
+    let otherwise = if part == 0 { 0 } else { NO_CLASS };
+    if let Some(class) = rows.class(&ClassKey { policy, peer, part }) {
         return class;
     }
-    if !identity::is_workload(peer.peer) {
-        return 0;
+    if !identity::is_workload(peer) {
+        return otherwise;
     }
-    rows.class(&ClassKey { policy, peer: identity::ANY_WORKLOAD, part }).unwrap_or(0)
+    rows.class(&ClassKey { policy, peer: identity::ANY_WORKLOAD, part }).unwrap_or(otherwise)
 }

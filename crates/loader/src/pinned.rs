@@ -25,6 +25,7 @@ pub struct Pinned {
     addresses: Table,
     endpoints: Table,
     cidr_parts: Table,
+    cidr_parents: Table,
     classes: Table,
     verdicts: Table,
     config: Table,
@@ -40,6 +41,7 @@ impl Pinned {
             addresses: table(map::ADDRESSES)?,
             endpoints: table(map::ENDPOINTS)?,
             cidr_parts: table(map::CIDR_PARTS)?,
+            cidr_parents: table(map::CIDR_PARENTS)?,
             classes: table(map::CLASSES)?,
             verdicts: table(map::VERDICTS)?,
             config: table(map::CONFIG)?,
@@ -60,6 +62,11 @@ impl Pinned {
     /// A policy's number for a CIDR class.
     pub fn cidr_part(&self, key: &CidrPartKey) -> io::Result<Option<u32>> {
         find(&self.cidr_parts, key)
+    }
+
+    /// The CIDR class of the next block around that of a class.
+    pub fn cidr_parent(&self, class: u32) -> io::Result<Option<u32>> {
+        find(&self.cidr_parents, &class)
     }
 
     /// A policy's class of a peer.

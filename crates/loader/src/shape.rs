@@ -45,10 +45,11 @@ const fn shape<K, V>(name: &'static str, kind: u32) -> Shape {
 }
 
 /// Every map of `abi`.
-pub(crate) const SHAPES: [Shape; 12] = [
+pub(crate) const SHAPES: [Shape; 13] = [
     shape::<AddressKey, AddressInfo>(map::ADDRESSES, kind::LPM_TRIE),
     shape::<EndpointKey, EndpointInfo>(map::ENDPOINTS, kind::HASH),
     shape::<CidrPartKey, u32>(map::CIDR_PARTS, kind::HASH),
+    shape::<u32, u32>(map::CIDR_PARENTS, kind::HASH),
     shape::<ClassKey, u32>(map::CLASSES, kind::HASH),
     shape::<VerdictKey, VerdictInfo>(map::VERDICTS, kind::LPM_TRIE),
     shape::<ConnKey, ConnInfo>(map::CONNTRACK, kind::LRU_HASH),
@@ -69,6 +70,8 @@ pub struct Capacities {
     pub endpoints: u32,
     /// Rows of CIDR parts.
     pub cidr_parts: u32,
+    /// CIDR classes that have a parent.
+    pub cidr_parents: u32,
     /// Rows of peer classes.
     pub classes: u32,
     /// Rows of verdicts.
@@ -91,6 +94,7 @@ impl Capacities {
         addresses: 4096,
         endpoints: 256,
         cidr_parts: 4096,
+        cidr_parents: 4096,
         classes: 4096,
         verdicts: 16 * 1024,
         conntrack: 16 * 1024,
@@ -106,6 +110,7 @@ impl Capacities {
             map::ADDRESSES => self.addresses,
             map::ENDPOINTS => self.endpoints,
             map::CIDR_PARTS => self.cidr_parts,
+            map::CIDR_PARENTS => self.cidr_parents,
             map::CLASSES => self.classes,
             map::VERDICTS => self.verdicts,
             map::CONNTRACK => self.conntrack,
@@ -124,6 +129,7 @@ impl Default for Capacities {
             addresses: capacity::ADDRESSES,
             endpoints: capacity::ENDPOINTS,
             cidr_parts: capacity::CIDR_PARTS,
+            cidr_parents: capacity::CIDR_PARENTS,
             classes: capacity::CLASSES,
             verdicts: capacity::VERDICTS,
             conntrack: capacity::CONNTRACK,

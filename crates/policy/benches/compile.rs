@@ -57,9 +57,8 @@ fn report(title: &str, identities: Vec<(u32, Labels)>, policies: Vec<Policy>) {
         let selection = set.selection(&subject);
         let compiled = black_box(Compiled::new(&selection, &mut directory, &mut book));
         times.push(start.elapsed());
-        rows = compiled.rows(1).len()
-            + blocks.classes().filter_map(|class| compiled.cidr_row(1, &class)).count();
-        rows += blocks.world_rows().count();
+        let of_policy = compiled.rows(1).chain(compiled.block_rows(1, &blocks)).count();
+        rows = of_policy + blocks.world_rows().count() + blocks.parent_rows().count();
         compiled.release(&mut directory, &mut book);
     }
     times.sort();

@@ -2,7 +2,7 @@
 
 use crate::rule::{HttpRule, PolicyId};
 use identity::Numbering;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct L7SetId(pub u32);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleOrigin {
     /// The policy it is part of.
-    pub policy: PolicyId,
+    pub policy: Arc<PolicyId>,
     /// Where in the document.
     pub place: Arc<str>,
 }
@@ -30,8 +30,10 @@ pub type HttpRules = BTreeSet<HttpRule>;
 /// before four thousand million others were.
 #[derive(Clone, Debug)]
 pub struct RuleBook {
-    rules: HashMap<PolicyId, HashMap<Arc<str>, RuleId>>,
-    origins: Numbering<RuleOrigin>,
+    rules: HashMap<Arc<PolicyId>, BTreeMap<Arc<str>, RuleId>>,
+    origins: BTreeMap<RuleId, RuleOrigin>,
+    /// The number that is tried first for the next rule.
+    next_rule: u32,
     sets: Numbering<Arc<HttpRules>>,
 }
 
@@ -43,14 +45,20 @@ impl RuleId {
     /// Without it a policy would cut off the node's health probes, and Kubernetes promises that traffic from the node
     /// a pod runs on is let in.
     pub const LOCAL_HOST: Self = Self(1);
+    /// The first number that is given to a rule of a policy.
+    const FIRST: u32 = 2;
+
+    fn after(number: u32) -> u32 {
+        number.checked_add(1).unwrap_or(Self::FIRST)
+    }
 }
 
 impl Default for RuleBook {
     fn default() -> Self {
-        let first = RuleId::LOCAL_HOST.0 + 1;
         Self {
             rules: HashMap::new(),
-            origins: Numbering::new(first..=u32::MAX),
+            origins: BTreeMap::new(),
+            next_rule: RuleId::FIRST,
             sets: Numbering::new(1..=u32::MAX),
         }
     }
@@ -63,13 +71,18 @@ impl RuleBook {
     }
 
     /// The number of a rule; a rule that comes again at the same place of the same policy has the same number.
-    pub fn rule(&mut self, policy: &PolicyId, place: &Arc<str>) -> RuleId {
-        if let Some(id) = self.numbered(policy, place) {
-            return id;
+    pub fn rule(&mut self, policy: &Arc<PolicyId>, place: &Arc<str>) -> RuleId {
+        let rules = self.rules.entry(policy.clone()).or_default();
+        if let Some(id) = rules.get(place) {
+            return *id;
         }
-        let origin = RuleOrigin { policy: policy.clone(), place: place.clone() };
-        let id = RuleId(self.origins.acquire(&origin).expect("fewer rules than numbers fit in memory"));
-        self.rules.entry(policy.clone()).or_default().insert(place.clone(), id);
+        while self.origins.contains_key(&RuleId(self.next_rule)) {
+            self.next_rule = RuleId::after(self.next_rule);
+        }
+        let id = RuleId(self.next_rule);
+        self.next_rule = RuleId::after(self.next_rule);
+        rules.insert(place.clone(), id);
+        self.origins.insert(id, RuleOrigin { policy: policy.clone(), place: place.clone() });
         id
     }
 
@@ -80,19 +93,19 @@ impl RuleBook {
 
     /// Where the rule with this number stands; nothing for the default and the rule for the local host.
     pub fn origin(&self, id: RuleId) -> Option<&RuleOrigin> {
-        self.origins.value(id.0)
+        self.origins.get(&id)
     }
 
     /// Gives up the numbers of all rules of a policy that is gone.
     pub fn forget(&mut self, policy: &PolicyId) {
         for (_, id) in self.rules.remove(policy).into_iter().flatten() {
-            self.origins.release(id.0);
+            self.origins.remove(&id);
         }
     }
 
     /// Holds a set of HTTP rules once more and tells its number.
-    pub fn acquire_set(&mut self, rules: HttpRules) -> L7SetId {
-        L7SetId(self.sets.acquire(&Arc::new(rules)).expect("fewer sets than numbers fit in memory"))
+    pub fn acquire_set(&mut self, rules: impl Into<Arc<HttpRules>>) -> L7SetId {
+        L7SetId(self.sets.acquire(&rules.into()).expect("fewer sets than numbers fit in memory"))
     }
 
     /// Gives up one hold of a set.
@@ -107,13 +120,13 @@ impl RuleBook {
 
     /// All rules by number.
     pub fn rules(&self) -> impl Iterator<Item = (RuleId, &RuleOrigin)> {
-        self.origins.iter().map(|(number, origin)| (RuleId(number), origin))
+        self.origins.iter().map(|(id, origin)| (*id, origin))
     }
 
     /// Continues above numbers that rows, flows or files may still hold from before a restart.
     pub fn number_above(&mut self, rule: u32, set: u32) {
         // A number at the very end of its range wraps around, as the numbering itself does.
-        let _ = self.origins.continue_at(self.origins.next().max(rule.saturating_add(1)));
+        self.next_rule = self.next_rule.max(RuleId::after(rule));
         let _ = self.sets.continue_at(self.sets.next().max(set.saturating_add(1)));
     }
 
@@ -139,8 +152,8 @@ mod tests {
     use super::*;
     use crate::rule::Kind;
 
-    fn id(name: &str) -> PolicyId {
-        PolicyId { kind: Kind::NetworkPolicy, namespace: Some("default".into()), name: name.into() }
+    fn id(name: &str) -> Arc<PolicyId> {
+        Arc::new(PolicyId { kind: Kind::NetworkPolicy, namespace: Some("default".into()), name: name.into() })
     }
 
     #[test]

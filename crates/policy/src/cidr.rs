@@ -1,13 +1,18 @@
-//! Which blocks of the policies in force hold an address, as one number for each answer that differs.
+//! Which blocks of the policies in force hold an address, as a forest of classes.
 //!
 //! Blocks nest or are disjoint, so the longest one that holds an address tells all that do: a class is its longest
-//! block. A block that only reaches the world says nothing of addresses inside the cluster, so there are two layers.
+//! block, and its parent is the class of the next longer block around that. A block that only reaches the world says
+//! nothing of addresses inside the cluster, so there are two forests (decision 004).
+
+mod span;
 
 use crate::party;
 use crate::rule::{Cidr, CidrReach, Entity, Peer, Peers, Policy};
 use abi::address::AddressKey;
+use abi::row::Row;
 use identity::Numbering;
-use std::collections::{BTreeMap, HashMap};
+use span::Span;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where the owner of an address is.
@@ -28,7 +33,27 @@ pub struct CidrClass {
     pub block: Cidr,
     /// Whose addresses.
     pub side: Side,
+    /// The number of the class of the next block around this one; 0 where there is none.
+    pub parent: u32,
 }
+
+/// What a change of the blocks in force did to their classes.
+///
+/// The rows of classes that came must be written in their order, before the rows of those that moved and before any
+/// address has them. The rows of classes that are gone must stay until nothing names them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Regrouped {
+    /// The classes that are new, each after those around it. An address that lies in the block of a new class has
+    /// that class from now on, unless a longer block holds it.
+    pub came: Vec<CidrClass>,
+    /// The classes that have another parent now: as they were, and as they are.
+    pub moved: Vec<(CidrClass, CidrClass)>,
+    /// The classes that are no more, as they were.
+    pub gone: Vec<CidrClass>,
+}
+
+/// Places whose parent changed, with the number of the parent they had before.
+type Moved = BTreeMap<(Side, Span), u32>;
 
 /// The blocks of the policies in force and the classes they make.
 #[derive(Clone, Debug)]
@@ -38,19 +63,32 @@ pub struct Blocks {
     numbers: Numbering<(Cidr, Side)>,
 }
 
-/// The blocks that count for one side.
+/// The blocks that count for one side. In the order of spans each stands right before those within it.
 #[derive(Clone, Debug, Default)]
-struct Layer {
-    /// How many policies name the block.
-    blocks: HashMap<Cidr, usize>,
-    /// How many blocks have a length, by family.
-    lengths: BTreeMap<(bool, u8), usize>,
+struct Layer(BTreeMap<Span, Held>);
+
+/// A block in force.
+#[derive(Clone, Debug)]
+struct Held {
+    block: Cidr,
+    number: u32,
+    /// How many times it is named.
+    holders: usize,
+    /// The next block around it.
+    parent: Option<Span>,
 }
 
 impl Side {
     /// The side of whoever has this identity or peer number.
     pub fn of(number: u32) -> Self {
         if party::is_world(number) { Self::World } else { Self::Inside }
+    }
+}
+
+impl CidrClass {
+    /// The row that makes the packet path know its parent; none where it has none.
+    pub fn parent_row(&self) -> Option<Row> {
+        (self.parent != 0).then_some(Row::CidrParent(self.number, self.parent))
     }
 }
 
@@ -66,60 +104,121 @@ impl Blocks {
         Self::default()
     }
 
-    /// Counts the blocks of a policy; the classes that are new are returned.
-    ///
-    /// An address that lies in the block of a new class has that class from now on, unless a longer block holds it.
-    pub fn insert(&mut self, policy: &Policy) -> Vec<CidrClass> {
-        let mut new = Vec::new();
-        for (block, side) in blocks_of(policy) {
-            if self.layer_mut(side).insert(block) {
-                let number =
-                    self.numbers.acquire(&(block, side)).expect("fewer blocks than numbers fit in memory");
-                new.push(CidrClass { number, block, side });
-            }
-        }
-        new
+    /// Counts the blocks of a policy.
+    pub fn insert(&mut self, policy: &Policy) -> Regrouped {
+        self.insert_all(blocks_of(policy))
     }
 
-    /// Forgets the blocks of a policy; the classes that are no more are returned.
-    pub fn remove(&mut self, policy: &Policy) -> Vec<CidrClass> {
-        let mut gone = Vec::new();
-        for (block, side) in blocks_of(policy) {
-            if self.layer_mut(side).remove(&block)
-                && let Some(number) = self.numbers.number(&(block, side))
-            {
-                self.numbers.release(number);
-                gone.push(CidrClass { number, block, side });
-            }
-        }
-        gone
+    /// Forgets the blocks of a policy.
+    pub fn remove(&mut self, policy: &Policy) -> Regrouped {
+        self.remove_all(blocks_of(policy))
+    }
+
+    /// Gives an address outside the cluster a class of its own, for what is learnt of it alone.
+    pub fn insert_address(&mut self, address: IpAddr) -> Regrouped {
+        self.insert_all(vec![(Cidr::host(address), Side::World)])
+    }
+
+    /// Takes back one [`Self::insert_address`].
+    pub fn remove_address(&mut self, address: IpAddr) -> Regrouped {
+        self.remove_all(vec![(Cidr::host(address), Side::World)])
+    }
+
+    /// Gives no class a number up to this one, which the maps may still hold.
+    pub fn number_above(&mut self, number: u32) {
+        // A number at the very end of its range wraps around, as the numbering itself does.
+        let _ = self.numbers.continue_at(self.numbers.next().max(number.saturating_add(1)));
     }
 
     /// The class of an address whose owner is on this side; 0 where no block holds it.
     pub fn class_of(&self, address: IpAddr, side: Side) -> u32 {
-        let longest = self.layer(side).longest(address);
-        longest.and_then(|block| self.numbers.number(&(block, side))).unwrap_or(0)
+        self.layer(side).longest(address).map_or(0, |held| held.number)
+    }
+
+    /// The class of a block that is in force.
+    pub fn class(&self, block: &Cidr, side: Side) -> Option<CidrClass> {
+        self.layer(side).class(Span::new(block), side)
     }
 
     /// How many policies name the block for this side.
     pub fn holders(&self, block: &Cidr, side: Side) -> usize {
-        self.layer(side).blocks.get(block).copied().unwrap_or(0)
+        self.layer(side).0.get(&Span::new(block)).map_or(0, |held| held.holders)
     }
 
     /// The number of the class with this longest block.
     pub fn number(&self, block: &Cidr, side: Side) -> Option<u32> {
-        self.numbers.number(&(*block, side))
+        Some(self.class(block, side)?.number)
     }
 
     /// All classes in force, by number.
     pub fn classes(&self) -> impl Iterator<Item = CidrClass> {
-        self.numbers.iter().map(|(number, &(block, side))| CidrClass { number, block, side })
+        self.numbers.iter().filter_map(|(_, (block, side))| self.class(block, *side))
     }
 
     /// The rows that the address trie needs for addresses outside the cluster.
     pub fn world_rows(&self) -> impl Iterator<Item = (AddressKey, u32)> {
-        let world = self.classes().filter(|class| class.side == Side::World);
-        world.map(|class| (address_key(&class.block), class.number))
+        self.world.0.values().map(|held| (address_key(&held.block), held.number))
+    }
+
+    /// The rows of all classes that have a parent.
+    pub fn parent_rows(&self) -> impl Iterator<Item = Row> {
+        self.classes()
+            .filter(|class| class.parent != 0)
+            .map(|class| Row::CidrParent(class.number, class.parent))
+    }
+
+    fn insert_all(&mut self, blocks: Vec<(Cidr, Side)>) -> Regrouped {
+        let (mut came, mut moved) = (BTreeSet::new(), Moved::new());
+        for (block, side) in blocks {
+            let span = Span::new(&block);
+            if self.layer_mut(side).hold(span) {
+                continue;
+            }
+            let number =
+                self.numbers.acquire(&(block, side)).expect("fewer blocks than numbers fit in memory");
+            let children =
+                self.layer_mut(side).insert(span, Held { block, number, holders: 1, parent: None });
+            let parent = self.class(&block, side).map_or(0, |class| class.parent);
+            for child in children {
+                moved.entry((side, child)).or_insert(parent);
+            }
+            came.insert((side, span));
+        }
+        moved.retain(|place, _| !came.contains(place));
+        Regrouped { came: self.classes_at(&came), moved: self.moved(&moved), gone: Vec::new() }
+    }
+
+    fn remove_all(&mut self, blocks: Vec<(Cidr, Side)>) -> Regrouped {
+        let (mut gone, mut moved) = (Vec::new(), Moved::new());
+        for (block, side) in blocks {
+            let span = Span::new(&block);
+            if self.layer_mut(side).give_up(span)
+                && let Some(class) = self.class(&block, side)
+            {
+                for child in self.layer_mut(side).remove(span) {
+                    moved.entry((side, child)).or_insert(class.number);
+                }
+                self.numbers.release(class.number);
+                // It may have been moved before it went.
+                let parent = moved.remove(&(side, span)).unwrap_or(class.parent);
+                gone.push(CidrClass { parent, ..class });
+            }
+        }
+        Regrouped { came: Vec::new(), moved: self.moved(&moved), gone }
+    }
+
+    /// The classes that were moved, as they were and as they are.
+    fn moved(&self, moved: &Moved) -> Vec<(CidrClass, CidrClass)> {
+        let classes = moved.iter().filter_map(|((side, span), parent)| {
+            let now = self.layer(*side).class(*span, *side)?;
+            Some((CidrClass { parent: *parent, ..now }, now))
+        });
+        classes.collect()
+    }
+
+    /// The classes at these places that are still in force.
+    fn classes_at(&self, places: &BTreeSet<(Side, Span)>) -> Vec<CidrClass> {
+        places.iter().filter_map(|(side, span)| self.layer(*side).class(*span, *side)).collect()
     }
 
     fn layer(&self, side: Side) -> &Layer {
@@ -138,42 +237,75 @@ impl Blocks {
 }
 
 impl Layer {
-    /// Whether the block was not there.
-    fn insert(&mut self, block: Cidr) -> bool {
-        let count = self.blocks.entry(block).or_default();
-        *count += 1;
-        let new = *count == 1;
-        if new {
-            *self.lengths.entry(length_key(&block)).or_default() += 1;
+    /// Counts one more holder of a block; whether it is in force.
+    fn hold(&mut self, span: Span) -> bool {
+        self.0.get_mut(&span).map(|held| held.holders += 1).is_some()
+    }
+
+    /// Counts one holder less; whether that was the last.
+    fn give_up(&mut self, span: Span) -> bool {
+        self.0.get_mut(&span).is_some_and(|held| {
+            held.holders -= 1;
+            held.holders == 0
+        })
+    }
+
+    /// Puts a block in force; the blocks that have it as parent now are returned.
+    fn insert(&mut self, span: Span, held: Held) -> Vec<Span> {
+        let children = self.children(span);
+        let parent = self.around(span);
+        self.0.insert(span, Held { parent, ..held });
+        self.move_under(&children, Some(span));
+        children
+    }
+
+    /// Takes a block out of force; the blocks that have its parent as theirs now are returned.
+    fn remove(&mut self, span: Span) -> Vec<Span> {
+        let parent = self.0.remove(&span).and_then(|held| held.parent);
+        let children = self.children(span);
+        self.move_under(&children, parent);
+        children
+    }
+
+    fn move_under(&mut self, children: &[Span], parent: Option<Span>) {
+        for child in children {
+            self.0.get_mut(child).expect("a child is in force").parent = parent;
         }
-        new
     }
 
-    /// Whether that was the last.
-    fn remove(&mut self, block: &Cidr) -> bool {
-        let Some(count) = self.blocks.get_mut(block) else { return false };
-        *count -= 1;
-        let gone = *count == 0;
-        if gone {
-            self.blocks.remove(block);
-            if let Some(blocks) = self.lengths.get_mut(&length_key(block)) {
-                *blocks -= 1;
-            }
+    /// The longest block in force around this one.
+    fn around(&self, span: Span) -> Option<Span> {
+        let mut nearest = self.0.range(..span).next_back().map(|(before, _)| *before);
+        // Whatever encloses it stands before it, and so encloses what stands right before it or is that.
+        while let Some(before) = nearest.filter(|before| !before.encloses(&span)) {
+            nearest = self.0[&before].parent;
         }
-        gone
+        nearest
     }
 
-    fn longest(&self, address: IpAddr) -> Option<Cidr> {
-        let lengths = self.lengths.range((address.is_ipv4(), 0)..=(address.is_ipv4(), 128)).rev();
-        lengths
-            .filter(|(_, blocks)| **blocks > 0)
-            .filter_map(|((_, length), _)| Cidr::new(address, *length))
-            .find(|block| self.blocks.contains_key(block))
+    /// The longest blocks in force within this one.
+    fn children(&self, span: Span) -> Vec<Span> {
+        let mut children = Vec::new();
+        let mut next = Some(span);
+        while let Some(from) = next {
+            let following = self.0.range(from..).map(|(found, _)| *found).find(|found| *found != span);
+            let Some(child) = following.filter(|found| span.encloses(found)) else { break };
+            children.push(child);
+            next = child.after();
+        }
+        children
     }
-}
 
-fn length_key(block: &Cidr) -> (bool, u8) {
-    (block.address().is_ipv4(), block.length())
+    fn longest(&self, address: IpAddr) -> Option<&Held> {
+        let host = Span::new(&Cidr::host(address));
+        self.0.get(&host).or_else(|| self.0.get(&self.around(host)?))
+    }
+
+    fn class(&self, span: Span, side: Side) -> Option<CidrClass> {
+        let held = self.0.get(&span)?;
+        let parent = held.parent.map_or(0, |parent| self.0[&parent].number);
+        Some(CidrClass { number: held.number, block: held.block, side, parent })
+    }
 }
 
 /// The key of the block in the address trie.
@@ -208,22 +340,15 @@ fn blocks_of_peer(peer: &Peer) -> Vec<(Cidr, Side)> {
             Vec::new()
         }
         Peer::Entity(entity) => family_block(*entity).into_iter().map(|block| (block, Side::World)).collect(),
-        Peer::Cidr { block, except, reach } => blocks_with(*block, except, *reach).collect(),
+        Peer::Cidr { block, except, reach } => {
+            let sides = match reach {
+                CidrReach::World => &[Side::World][..],
+                CidrReach::Everything => &[Side::World, Side::Inside],
+            };
+            let blocks = std::iter::once(block).chain(except);
+            blocks.flat_map(|block| sides.iter().map(|side| (*block, *side))).collect()
+        }
     }
-}
-
-/// A block and those left out of it, with the sides for which they count.
-pub(crate) fn blocks_with(
-    block: Cidr,
-    except: &[Cidr],
-    reach: CidrReach,
-) -> impl Iterator<Item = (Cidr, Side)> + '_ {
-    let sides = match reach {
-        CidrReach::World => &[Side::World][..],
-        CidrReach::Everything => &[Side::World, Side::Inside],
-    };
-    let blocks = std::iter::once(block).chain(except.iter().copied());
-    blocks.flat_map(move |block| sides.iter().map(move |side| (block, *side)))
 }
 
 #[cfg(test)]
@@ -265,8 +390,8 @@ mod tests {
     #[test]
     fn addresses_in_the_same_blocks_have_the_same_class() {
         let mut blocks = Blocks::new();
-        let new = blocks.insert(&policy("10.0.0.0/8", &["10.1.0.0/16"], CidrReach::World));
-        assert_eq!(new.len(), 2);
+        let new = blocks.insert(&policy("10.0.0.0/8", &["10.1.0.0/16"], CidrReach::World)).came;
+        assert_eq!((new.len(), new[0].parent, new[1].parent), (2, 0, new[0].number));
         let class = |address: &str| blocks.class_of(address.parse().unwrap(), Side::World);
         assert_eq!(class("10.2.0.1"), class("10.255.0.1"));
         assert_eq!(class("10.1.0.1"), class("10.1.255.1"));
@@ -289,14 +414,65 @@ mod tests {
         let mut blocks = Blocks::new();
         let (one, two) =
             (policy("10.0.0.0/8", &[], CidrReach::World), policy("10.0.0.0/8", &[], CidrReach::World));
-        let class = blocks.insert(&one)[0];
-        assert_eq!(blocks.insert(&two), []);
-        blocks.insert(&policy("0.0.0.0/0", &[], CidrReach::World));
+        let class = blocks.insert(&one).came[0];
+        assert_eq!(blocks.insert(&two), Regrouped::default());
+        let all = blocks.insert(&policy("0.0.0.0/0", &[], CidrReach::World));
+        let moved = CidrClass { parent: all.came[0].number, ..class };
+        assert_eq!(all.moved, [(class, moved)]);
         assert_eq!(blocks.class_of("10.9.9.9".parse().unwrap(), Side::World), class.number);
-        assert_eq!(blocks.remove(&one), []);
-        assert_eq!(blocks.remove(&two), [class]);
-        assert_ne!(blocks.class_of("10.9.9.9".parse().unwrap(), Side::World), class.number);
-        assert_ne!(blocks.class_of("10.9.9.9".parse().unwrap(), Side::World), 0);
+        assert_eq!(blocks.remove(&one), Regrouped::default());
+        assert_eq!(blocks.remove(&two), Regrouped { gone: vec![moved], ..Regrouped::default() });
+        assert_eq!(blocks.class_of("10.9.9.9".parse().unwrap(), Side::World), all.came[0].number);
+    }
+
+    /// Whatever comes and goes, each class has the number of the next block around it as parent, and the changes
+    /// that were told lead from one forest to the next.
+    #[test]
+    fn parents_follow_blocks_that_come_and_go() {
+        let pool: Vec<Cidr> =
+            ["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16", "10.1.2.0/24"]
+                .into_iter()
+                .chain([
+                    "10.1.2.3/32",
+                    "10.255.255.255/32",
+                    "255.255.255.255/32",
+                    "::/0",
+                    "fd00::/8",
+                    "fd00::1/128",
+                ])
+                .map(cidr)
+                .collect();
+        let mut blocks = Blocks::new();
+        let mut told = BTreeMap::new();
+        let mut state = 7_u64;
+        for _ in 0..2000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let block = pool[(state >> 33) as usize % pool.len()];
+            let one = (block, Side::World);
+            let changed = if blocks.class(&block, Side::World).is_some() {
+                blocks.remove_all(vec![one])
+            } else {
+                blocks.insert_all(vec![one])
+            };
+            for (before, _) in &changed.moved {
+                assert_eq!(told[&before.block], before.parent);
+            }
+            changed.gone.iter().for_each(|class| assert_eq!(told.remove(&class.block), Some(class.parent)));
+            let now = changed.came.iter().chain(changed.moved.iter().map(|(_, now)| now));
+            told.extend(now.map(|class| (class.block, class.parent)));
+            let force: Vec<CidrClass> = blocks.classes().collect();
+            assert_eq!(told, force.iter().map(|class| (class.block, class.parent)).collect());
+            for class in &force {
+                let around =
+                    force.iter().filter(|one| one.block != class.block && one.block.encloses(&class.block));
+                let parent = around.max_by_key(|one| one.block.length()).map_or(0, |one| one.number);
+                assert_eq!(class.parent, parent, "{}", class.block);
+                assert_eq!(blocks.class_of(class.block.address(), Side::World), {
+                    let holding = force.iter().filter(|one| one.block.contains(class.block.address()));
+                    holding.max_by_key(|one| one.block.length()).map_or(0, |one| one.number)
+                });
+            }
+        }
     }
 
     #[test]

@@ -1,96 +1,70 @@
 //! Policies turned into the rows that the packet path looks up; see [`abi::policy`] for the lookup.
 //!
 //! A compiled policy serves every subject with the same [`crate::set::PolicyKey`]. Peers are folded into classes as
-//! they are met: a peer that comes later adds rows to a policy that is in force and changes none.
+//! they are met: a peer that comes later adds rows to a policy that is in force and changes none. What the policy says
+//! of a block of addresses, it says as a difference to what it says around it (decision 004).
 
 mod block;
+mod class;
 mod clause;
 mod facet;
+mod part;
+mod profile;
+mod rules;
 mod table;
 
 pub use block::TrafficBlock;
 
-use crate::book::{HttpRules, L7SetId, RuleBook, RuleId};
-use crate::cidr::{CidrClass, Side};
+use crate::book::{L7SetId, RuleBook};
+use crate::cidr::{Blocks, CidrClass, Side};
 use crate::directory::{Directory, SelectorId};
 use crate::party::NamedPorts;
-use crate::rule::{Action, Direction, Entity, Peer, Peers, Tier};
+use crate::rule::Direction;
 use crate::set::{Selection, port_names};
-use abi::identity::{ANY_WORKLOAD, is_workload};
-use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, action};
-use abi::row::{Row, RowKey};
-use clause::{Clause, Level, Numbered, Reading};
-use facet::{FacetSet, Facets, Parts};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use table::Answer;
-
-/// Both directions.
-const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
+use abi::identity::ANY_WORKLOAD;
+use abi::policy::{CidrPartKey, ClassKey};
+use abi::row::{MapOp, Row, RowKey};
+use class::Classes;
+use facet::Facets;
+use part::{Difference, Parts};
+use profile::{Profile, Profiles};
+use rules::{BothWays, Numbers};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one selection of specs says, as rows without a policy number.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    ingress: Rules,
-    egress: Rules,
+    rules: BothWays,
     facets: Facets,
     parts: Parts,
     /// The names of ports that egress rules ask of peers.
     peer_names: BTreeSet<String>,
-    /// The class of everything that rules can see of a peer.
-    known: HashMap<(FacetSet, NamedPorts), u32>,
-    /// The verdict rows of each class, and classes by their rows.
-    tables: Vec<Table>,
-    by_table: HashMap<Table, u32>,
-    /// The class of each peer and part, where it is not the one that the lookup falls back to.
-    classes: BTreeMap<(u32, u32), u32>,
-    sets: HashMap<HttpRules, L7SetId>,
+    classes: Classes,
+    profiles: Profiles,
+    /// The profile of each peer that has rows of its own, and of those of the world.
+    peers: BTreeMap<u32, u32>,
 }
-
-/// The rules of one direction.
-#[derive(Clone, Debug, Default)]
-struct Rules {
-    default_deny: bool,
-    /// Without it everything goes, and there is no row for the direction.
-    enforced: bool,
-    clauses: Vec<Clause>,
-    /// Clauses about everybody, by index.
-    about_all: Vec<u32>,
-    /// Clauses by the facet they are about.
-    by_facet: Vec<Vec<u32>>,
-}
-
-/// Whatever gives numbers to what rules name.
-struct Numbers<'a> {
-    facets: &'a mut Facets,
-    directory: &'a mut Directory,
-    book: &'a mut RuleBook,
-}
-
-/// The verdicts of one class in both directions.
-type Table = Vec<(u8, TrafficBlock, VerdictInfo)>;
 
 impl Compiled {
     /// Compiles what applies to a subject, for all peers of the directory.
     pub fn new(selection: &Selection, directory: &mut Directory, book: &mut RuleBook) -> Self {
         let mut facets = Facets::default();
-        let mut numbers = Numbers { facets: &mut facets, directory, book };
-        let ingress = Rules::new(selection, Direction::Ingress, &mut numbers);
-        let egress = Rules::new(selection, Direction::Egress, &mut numbers);
+        let rules = BothWays::new(selection, &mut Numbers { facets: &mut facets, directory, book });
+        let facets = facets.complete();
         let mut compiled = Self {
             parts: Parts::new(&facets),
-            ingress: ingress.indexed(facets.len()),
-            egress: egress.indexed(facets.len()),
+            rules,
             facets,
             peer_names: peer_names(selection),
-            known: HashMap::new(),
-            tables: Vec::new(),
-            by_table: HashMap::new(),
-            classes: BTreeMap::new(),
-            sets: HashMap::new(),
+            classes: Classes::default(),
+            profiles: Profiles::default(),
+            peers: BTreeMap::new(),
         };
-        compiled.class(Vec::new(), NamedPorts::NONE, book);
-        let any_workload = compiled.facets.of_any_workload();
-        compiled.place(ANY_WORKLOAD, &any_workload, NamedPorts::NONE, book);
+        // Peers that no row tells apart are in class 0.
+        compiled
+            .classes
+            .with(compiled.rules.each(|rules| table::answers(rules, &[], NamedPorts::NONE)), book);
+        compiled.place(ANY_WORKLOAD, compiled.facets.of_any_workload(), NamedPorts::NONE, book);
         let mut known = compiled.facets.of_known(directory);
         for number in compiled.peer_names.iter().flat_map(|name| directory.with_port_name(name)) {
             known.entry(number).or_insert_with(|| compiled.facets.of_peer(number, directory));
@@ -100,25 +74,41 @@ impl Compiled {
         }
         for (number, facets) in known {
             let ports = directory.party(number).map_or(NamedPorts::NONE, |party| party.ports);
-            compiled.place(number, &facets, ports, book);
+            compiled.place(number, facets, ports, book);
         }
         compiled
     }
 
     /// Whether packets of this direction need an allowing row. Where it is false, everything goes.
     pub fn enforces(&self, direction: Direction) -> bool {
-        self.rules(direction).enforced
+        self.rules.of(direction).enforced
     }
 
     /// Whether what no rule allows is refused; where rules are enforced without it, they only deny.
     pub fn default_denies(&self, direction: Direction) -> bool {
-        self.rules(direction).default_deny
+        self.rules.of(direction).default_deny
     }
 
-    /// Every row, but those of CIDR classes ([`Self::cidr_row`]).
-    pub fn rows(&self, policy: u32) -> Vec<Row> {
-        let classes = self.classes.keys().map(|(peer, part)| self.class_row(policy, *peer, *part));
-        self.verdict_rows(policy, 0).chain(classes).collect()
+    /// Every row, but those that name CIDR classes ([`Self::block_rows`]).
+    pub fn rows(&self, policy: u32) -> impl Iterator<Item = Row> {
+        let classes = self.peers.keys().flat_map(move |peer| self.class_rows(policy, *peer));
+        self.classes.rows(policy, 0).chain(classes)
+    }
+
+    /// The rows of the policy's own blocks, which are in force.
+    pub fn block_rows(&self, policy: u32, blocks: &Blocks) -> impl Iterator<Item = Row> {
+        [Side::World, Side::Inside].into_iter().flat_map(move |side| {
+            self.parts.blocks(side).iter().filter_map(move |(block, part)| {
+                let cidr = blocks.class(block, side)?.number;
+                Some(Row::CidrPart(CidrPartKey { policy, cidr }, *part))
+            })
+        })
+    }
+
+    /// The row of the block of a class, where it is one of the policy's own.
+    pub fn block_row(&self, policy: u32, class: &CidrClass) -> Option<Row> {
+        let part = self.parts.blocks(class.side).get(&class.block)?;
+        Some(Row::CidrPart(CidrPartKey { policy, cidr: class.number }, *part))
     }
 
     /// Adds a peer that is new in the directory; the rows to add are returned. They must be in place before any
@@ -127,36 +117,62 @@ impl Compiled {
     /// Only a peer need be learnt that one of [`Self::selectors`] selects, that has one of
     /// [`Self::peer_port_names`], or that is not [ordinary](Directory::is_ordinary).
     pub fn learn(&mut self, policy: u32, peer: u32, directory: &Directory, book: &mut RuleBook) -> Vec<Row> {
-        let first_new = self.tables.len();
-        let facets = self.facets.of_peer(peer, directory);
+        let first_new = self.classes.count();
         let ports = directory.party(peer).map_or(NamedPorts::NONE, |party| party.ports);
-        self.place(peer, &facets, ports, book);
-        let classes: Vec<Row> =
-            self.parts_of(peer).into_iter().map(|part| self.class_row(policy, peer, part)).collect();
-        self.verdict_rows(policy, first_new).chain(classes).collect()
+        self.place(peer, self.facets.of_peer(peer, directory), ports, book);
+        self.classes.rows(policy, first_new).chain(self.class_rows(policy, peer)).collect()
     }
 
     /// Removes a peer that no address has any more; the keys of the rows to delete are returned.
     pub fn forget(&mut self, policy: u32, peer: u32) -> Vec<RowKey> {
-        let parts = self.parts_of(peer);
-        parts
-            .into_iter()
-            .inspect(|part| {
-                self.classes.remove(&(peer, *part));
-            })
-            .map(|part| RowKey::Class(ClassKey { policy, peer, part }))
-            .collect()
+        let keys = self.class_rows(policy, peer).filter_map(|row| row.key()).collect();
+        self.peers.remove(&peer);
+        keys
     }
 
-    /// The row that tells this policy's part for a CIDR class; none where the policy does not care about the class.
-    pub fn cidr_row(&self, policy: u32, class: &CidrClass) -> Option<Row> {
-        let part = self.parts.number(&self.facets.of_block(&class.block, class.side));
-        (part != 0).then_some(Row::CidrPart(CidrPartKey { policy, cidr: class.number }, part))
+    /// Whether the policy asks for domain names, so that it must hear of addresses that have some.
+    pub fn has_domains(&self) -> bool {
+        self.facets.has_domains()
     }
 
-    /// The sets of HTTP rules that rows name; each is held once in the book.
-    pub fn sets(&self) -> impl Iterator<Item = L7SetId> {
-        self.sets.values().copied()
+    /// Notes from which names the address of a class of its own ([`Blocks::insert_address`]) was resolved, now or no
+    /// more; the writes that this asks for are returned, in order.
+    pub fn name(
+        &mut self,
+        policy: u32,
+        class: &CidrClass,
+        names: &BTreeSet<String>,
+        book: &mut RuleBook,
+    ) -> Vec<MapOp> {
+        let difference = self.named(class, names);
+        let key = CidrPartKey { policy, cidr: class.number };
+        if difference.within == difference.around {
+            return vec![MapOp::Delete(RowKey::CidrPart(key))];
+        }
+        let first_new = self.classes.count();
+        let (part, is_new) = self.parts.intern(difference, Side::World);
+        if is_new {
+            let part = (part, self.parts.difference(part));
+            self.profiles.enter(part, &self.rules, &mut self.classes, book);
+        }
+        let of_part = self.peers.keys().filter(|_| is_new).flat_map(|peer| self.class_rows(policy, *peer));
+        let of_part = of_part.filter(|row| matches!(row, Row::Class(key, _) if key.part == part));
+        let rows = self.classes.rows(policy, first_new).chain(of_part);
+        rows.chain([Row::CidrPart(key, part)]).map(MapOp::Put).collect()
+    }
+
+    /// The row by which the policy knows an address with these names, which it was told of ([`Self::name`]); none where
+    /// the names mean nothing to it.
+    pub fn named_row(&self, policy: u32, class: &CidrClass, names: &BTreeSet<String>) -> Option<Row> {
+        let part = self.parts.number(&self.named(class, names))?;
+        Some(Row::CidrPart(CidrPartKey { policy, cidr: class.number }, part))
+    }
+
+    /// What the policy can tell of an address with these names.
+    fn named(&self, class: &CidrClass, names: &BTreeSet<String>) -> Difference {
+        let Difference { within, around } = self.parts.around(&class.block);
+        let within: BTreeSet<u32> = within.into_iter().chain(self.facets.of_names(names)).collect();
+        Difference { within: within.into_iter().collect(), around }
     }
 
     /// The selectors that tell peers apart; they are held in the directory.
@@ -169,172 +185,33 @@ impl Compiled {
         self.peer_names.iter().map(String::as_str)
     }
 
+    /// The sets of HTTP rules that rows name; each is held once in the book.
+    pub fn sets(&self) -> impl Iterator<Item = L7SetId> {
+        self.classes.sets()
+    }
+
     /// Gives up its selectors, and the sets of HTTP rules, once the rows are gone.
     pub fn release(self, directory: &mut Directory, book: &mut RuleBook) {
         self.facets.release(directory);
-        for set in self.sets.into_values() {
-            book.release_set(set);
+        self.classes.release(book);
+    }
+
+    /// Finds the profile of a peer, which says in which class it is where.
+    fn place(&mut self, number: u32, facets: Vec<u32>, ports: &NamedPorts, book: &mut RuleBook) {
+        let profile = Profile::new(number, facets, ports.named(&self.peer_names));
+        let profile = self.profiles.number(profile, (&self.rules, &self.parts), &mut self.classes, book);
+        // Peers of the world may come to have rows when names are learnt.
+        if self.profiles.classes(profile).is_empty() && Side::of(number) != Side::World {
+            self.peers.remove(&number);
+        } else {
+            self.peers.insert(number, profile);
         }
     }
 
-    fn rules(&self, direction: Direction) -> &Rules {
-        match direction {
-            Direction::Ingress => &self.ingress,
-            Direction::Egress => &self.egress,
-        }
-    }
-
-    /// Works out the class of a peer in every part its addresses can be in, and notes those that the lookup would
-    /// not find by falling back.
-    fn place(&mut self, number: u32, facets: &[u32], ports: &NamedPorts, book: &mut RuleBook) {
-        let ports = ports.named(&self.peer_names);
-        let parts: Vec<(u32, FacetSet)> =
-            self.parts.of_side(Side::of(number)).map(|(part, facets)| (part, facets.clone())).collect();
-        for (part, blocks) in parts {
-            let class = self.class([facets, &*blocks].concat(), &ports, book);
-            let fallback =
-                if is_workload(number) && number != ANY_WORKLOAD { self.any_workload(part) } else { 0 };
-            if class == fallback {
-                self.classes.remove(&(number, part));
-            } else {
-                self.classes.insert((number, part), class);
-            }
-        }
-    }
-
-    fn any_workload(&self, part: u32) -> u32 {
-        self.classes.get(&(ANY_WORKLOAD, part)).copied().unwrap_or(0)
-    }
-
-    /// The class of peers with these facets and ports, a new one where their verdicts are like nobody else's.
-    fn class(&mut self, mut facets: Vec<u32>, ports: &NamedPorts, book: &mut RuleBook) -> u32 {
-        facets.sort_unstable();
-        facets.dedup();
-        let seen = (facets.into_boxed_slice(), ports.clone());
-        if let Some(class) = self.known.get(&seen) {
-            return *class;
-        }
-        let table = self.table(&seen.0, ports, book);
-        let next = self.tables.len() as u32;
-        let class = *self.by_table.entry(table).or_insert_with_key(|table| {
-            self.tables.push(table.clone());
-            next
-        });
-        self.known.insert(seen, class);
-        class
-    }
-
-    fn table(&mut self, facets: &[u32], ports: &NamedPorts, book: &mut RuleBook) -> Table {
-        let mut table = Table::new();
-        for direction in DIRECTIONS {
-            let answers = table::answers(self.rules(direction).about(facets), ports);
-            for (block, answer) in answers {
-                table.push((direction as u8, block, self.verdict(answer, book)));
-            }
-        }
-        table
-    }
-
-    fn verdict(&mut self, answer: Answer, book: &mut RuleBook) -> VerdictInfo {
-        let rule = answer.rule.0;
-        match (answer.action, answer.http) {
-            (Action::Allow, Some(http)) => {
-                let set = *self
-                    .sets
-                    .entry((*http).clone())
-                    .or_insert_with_key(|http| book.acquire_set(http.clone()));
-                VerdictInfo { action: action::REDIRECT, rule, l7: set.0 }
-            }
-            (Action::Allow, None) => VerdictInfo { action: action::ALLOW, rule, l7: 0 },
-            (Action::Deny | Action::Pass, _) => VerdictInfo { action: action::DENY, rule, l7: 0 },
-        }
-    }
-
-    fn parts_of(&self, peer: u32) -> Vec<u32> {
-        self.classes.range((peer, 0)..=(peer, u32::MAX)).map(|((_, part), _)| *part).collect()
-    }
-
-    fn class_row(&self, policy: u32, peer: u32, part: u32) -> Row {
-        Row::Class(ClassKey { policy, peer, part }, self.classes[&(peer, part)])
-    }
-
-    /// The rows of all classes from this one on.
-    fn verdict_rows(&self, policy: u32, first: usize) -> impl Iterator<Item = Row> {
-        let classes = (0..).zip(&self.tables).skip(first);
-        classes.flat_map(move |(class, table)| {
-            table.iter().map(move |(direction, block, verdict)| {
-                Row::Verdict(block.key(policy, class, *direction), *verdict)
-            })
-        })
-    }
-}
-
-impl Rules {
-    fn new(selection: &Selection, direction: Direction, numbers: &mut Numbers<'_>) -> Self {
-        let isolation = selection.isolation(direction);
-        let default_deny = isolation.is_some();
-        let reading = Reading { direction, ports: selection.ports(), default_deny };
-        let mut clauses = Vec::new();
-        let mut position = 0;
-        let mut denies = false;
-        for applying in selection.specs() {
-            let tier = applying.spec().tier;
-            // Isolation decides before the baseline is asked.
-            if tier == Tier::Baseline && isolation == Some(Tier::Normal) {
-                continue;
-            }
-            for rule in applying.spec().rules.iter().filter(|rule| rule.direction == direction) {
-                let id = numbers.book.rule(applying.policy_id(), &rule.place);
-                let facets = numbers.facets_of(&rule.peers);
-                clauses.extend(reading.clauses(rule, Numbered { id, tier, position }, facets));
-                denies |= rule.action == Action::Deny;
-                position += 1;
-            }
-        }
-        let enforced = default_deny || denies;
-        if !enforced {
-            clauses.clear();
-        } else if !default_deny {
-            clauses.push(Clause::allow_all(Level::Otherwise, RuleId::DEFAULT, None));
-        }
-        if enforced && direction == Direction::Ingress && !selection.is_about_host() {
-            let host = numbers.facets.intern(&Peer::Entity(Entity::Host), numbers.directory);
-            clauses.push(Clause::allow_all(
-                Level::Constant,
-                RuleId::LOCAL_HOST,
-                Some(host.into_iter().collect()),
-            ));
-        }
-        Self { default_deny, enforced, clauses, ..Self::default() }
-    }
-
-    /// Finds clauses by facet, of which there are so many.
-    fn indexed(mut self, facets: usize) -> Self {
-        self.by_facet = vec![Vec::new(); facets];
-        for (index, clause) in (0..).zip(&self.clauses) {
-            match &clause.facets {
-                None => self.about_all.push(index),
-                Some(facets) => facets.iter().for_each(|facet| self.by_facet[*facet as usize].push(index)),
-            }
-        }
-        self
-    }
-
-    /// The clauses about peers with these facets.
-    fn about(&self, facets: &[u32]) -> impl Iterator<Item = &Clause> {
-        let chosen = facets.iter().flat_map(|facet| &self.by_facet[*facet as usize]);
-        let chosen: BTreeSet<u32> = self.about_all.iter().chain(chosen).copied().collect();
-        chosen.into_iter().map(|index| &self.clauses[index as usize])
-    }
-}
-
-impl Numbers<'_> {
-    /// The facets that select a rule's peers; none where it is about everybody.
-    fn facets_of(&mut self, peers: &Peers) -> Option<Vec<u32>> {
-        match peers {
-            Peers::Any => None,
-            Peers::Of(peers) => peers.iter().map(|peer| self.facets.intern(peer, self.directory)).collect(),
-        }
+    fn class_rows(&self, policy: u32, peer: u32) -> impl Iterator<Item = Row> {
+        let classes = self.peers.get(&peer).map(|profile| self.profiles.classes(*profile));
+        let classes = classes.into_iter().flatten();
+        classes.map(move |(part, class)| Row::Class(ClassKey { policy, peer, part: *part }, *class))
     }
 }
 

@@ -14,6 +14,7 @@ pub mod domain;
 pub mod generate;
 pub mod lint;
 pub mod model;
+pub mod names;
 pub mod party;
 pub mod rule;
 pub mod set;

@@ -52,8 +52,10 @@ pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
         for (number, spec) in policy.specs.iter().enumerate() {
             let subject = Rc::new(Demands::of(spec.subject.selector()));
             if let Some(why) = hollow::selector(&subject) {
-                let at =
-                    RuleOrigin { policy: policy.id.clone(), place: subject_place(policy, number).into() };
+                let at = RuleOrigin {
+                    policy: policy.id.clone().into(),
+                    place: subject_place(policy, number).into(),
+                };
                 lints.push(Lint { at, flaw: Flaw::Hollow(why) });
                 continue;
             }
@@ -146,5 +148,5 @@ impl fmt::Display for Lint {
 
 /// Where a rule stands.
 fn origin(policy: &PolicyId, place: &std::sync::Arc<str>) -> RuleOrigin {
-    RuleOrigin { policy: policy.clone(), place: place.clone() }
+    RuleOrigin { policy: policy.clone().into(), place: place.clone() }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// The policies in force, by name.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
-    policies: BTreeMap<PolicyId, Arc<Submitted>>,
+    policies: BTreeMap<Arc<PolicyId>, Arc<Submitted>>,
     /// Specs by the labels that their subjects have.
     by_subject: SelectorIndex<Applying>,
     catalog: Catalog,
@@ -23,6 +23,8 @@ pub struct PolicySet {
 /// A policy, what its references mean now, and the number of that meaning.
 #[derive(Debug)]
 struct Submitted {
+    /// The policy's name, for all who keep it.
+    id: Arc<PolicyId>,
     policy: Arc<Policy>,
     resolved: Arc<Policy>,
     revision: u64,
@@ -102,11 +104,12 @@ impl PolicySet {
     fn put(&mut self, policy: Arc<Policy>, resolved: Arc<Policy>) -> Option<Arc<Policy>> {
         let replaced = self.remove(&policy.id);
         self.revisions += 1;
-        let submitted = Arc::new(Submitted { policy, resolved, revision: self.revisions });
+        let id = Arc::new(policy.id.clone());
+        let submitted = Arc::new(Submitted { id, policy, resolved, revision: self.revisions });
         for applying in Applying::all(&submitted) {
             self.by_subject.insert(applying.spec().subject.selector(), applying.clone());
         }
-        self.policies.insert(submitted.policy.id.clone(), submitted);
+        self.policies.insert(submitted.id.clone(), submitted);
         replaced
     }
 
@@ -181,7 +184,7 @@ impl Selection {
 
     /// The policies that apply, once for each spec that does.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyId> {
-        self.specs.iter().map(Applying::policy_id)
+        self.specs.iter().map(|one| &**one.policy_id())
     }
 
     pub(crate) fn specs(&self) -> &[Applying] {
@@ -203,8 +206,8 @@ impl Applying {
         &self.submitted.resolved.specs[self.spec]
     }
 
-    pub(crate) fn policy_id(&self) -> &PolicyId {
-        &self.submitted.resolved.id
+    pub(crate) fn policy_id(&self) -> &Arc<PolicyId> {
+        &self.submitted.id
     }
 }
 

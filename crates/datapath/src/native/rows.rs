@@ -21,6 +21,7 @@ pub struct Tables {
     addresses: HashMap<AddressKey, AddressInfo>,
     endpoints: HashMap<EndpointKey, EndpointInfo>,
     cidr_parts: HashMap<CidrPartKey, u32>,
+    cidr_parents: HashMap<u32, u32>,
     classes: HashMap<ClassKey, u32>,
     verdicts: HashMap<VerdictKey, VerdictInfo>,
     services: HashMap<ServiceKey, ServiceInfo>,
@@ -102,6 +103,7 @@ impl Tables {
             Row::Address(key, value) => drop(self.addresses.insert(key, value)),
             Row::Endpoint(key, value) => drop(self.endpoints.insert(key, value)),
             Row::CidrPart(key, value) => drop(self.cidr_parts.insert(key, value)),
+            Row::CidrParent(key, value) => drop(self.cidr_parents.insert(key, value)),
             Row::Class(key, value) => drop(self.classes.insert(key, value)),
             Row::Verdict(key, value) => drop(self.verdicts.insert(key, value)),
             Row::Service(key, value) => drop(self.services.insert(key, value)),
@@ -115,6 +117,7 @@ impl Tables {
             RowKey::Address(key) => drop(self.addresses.remove(&key)),
             RowKey::Endpoint(key) => drop(self.endpoints.remove(&key)),
             RowKey::CidrPart(key) => drop(self.cidr_parts.remove(&key)),
+            RowKey::CidrParent(key) => drop(self.cidr_parents.remove(&key)),
             RowKey::Class(key) => drop(self.classes.remove(&key)),
             RowKey::Verdict(key) => drop(self.verdicts.remove(&key)),
             RowKey::Service(key) => drop(self.services.remove(&key)),
@@ -126,6 +129,10 @@ impl Tables {
 impl PolicyRows for Tables {
     fn cidr_part(&self, key: &CidrPartKey) -> Option<u32> {
         self.cidr_parts.get(key).copied()
+    }
+
+    fn cidr_parent(&self, class: u32) -> Option<u32> {
+        self.cidr_parents.get(&class).copied()
     }
 
     fn class(&self, key: &ClassKey) -> Option<u32> {

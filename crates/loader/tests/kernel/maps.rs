@@ -31,6 +31,7 @@ fn one_of_each() -> Vec<Row> {
             EndpointInfo { id: 1, v4: address, ..EndpointInfo::default() },
         ),
         Row::CidrPart(CidrPartKey { policy: 1, cidr: 3 }, 4),
+        Row::CidrParent(3, 2),
         Row::Class(ClassKey { policy: 1, peer: 256, part: 0 }, 2),
         Row::Verdict(verdict, VerdictInfo { action: 1, rule: 9, l7: 0 }),
         Row::Service(

@@ -44,6 +44,16 @@ impl TrafficBlock {
         blocks
     }
 
+    /// How many bits all its traffic begins with.
+    pub(super) fn length(&self) -> u8 {
+        self.length
+    }
+
+    /// The block of this length, at most its own, that encloses it.
+    pub(super) fn broadened(&self, length: u8) -> Self {
+        Self { bits: self.bits & !(0x00ff_ffff >> length), length }
+    }
+
     /// Whether all traffic of the other block is in this one.
     pub fn encloses(&self, other: &Self) -> bool {
         self.length <= other.length && (self.bits ^ other.bits) >> (24 - self.length) == 0

@@ -47,8 +47,8 @@ pub(super) struct Clause {
     pub(super) id: RuleId,
     pub(super) precedence: Precedence,
     /// Which facets select its peers; none: everybody.
-    pub(super) facets: Option<Vec<u32>>,
-    pub(super) terms: Vec<Term>,
+    pub(super) facets: Option<Box<[u32]>>,
+    pub(super) terms: Box<[Term]>,
 }
 
 /// Some traffic and, for [`Effect::AllowRequests`], the requests.
@@ -93,14 +93,14 @@ impl Precedence {
 
 impl Clause {
     /// Lets traffic of every kind through.
-    pub(super) fn allow_all(level: Level, id: RuleId, facets: Option<Vec<u32>>) -> Self {
+    pub(super) fn allow_all(level: Level, id: RuleId, facets: Option<Box<[u32]>>) -> Self {
         let precedence = Precedence {
             level: Reverse(level),
             priority: Reverse(0),
             effect: Effect::Allow,
             position: Reverse(0),
         };
-        Self { id, precedence, facets, terms: vec![Term::block(TrafficBlock::EVERYTHING)] }
+        Self { id, precedence, facets, terms: [Term::block(TrafficBlock::EVERYTHING)].into() }
     }
 }
 
@@ -116,23 +116,24 @@ impl Reading<'_> {
         &self,
         rule: &Rule,
         Numbered { id, tier, position }: Numbered,
-        facets: Option<Vec<u32>>,
+        facets: Option<Box<[u32]>>,
     ) -> Vec<Clause> {
-        let mut terms = self.terms(rule);
-        let by_request: Vec<Term> = terms.extract_if(.., |term| term.http.is_some()).collect();
-        let whole = match rule.action {
+        let mut whole = self.terms(rule);
+        let by_request: Vec<Term> = whole.extract_if(.., |term| term.http.is_some()).collect();
+        let effect = match rule.action {
             Action::Allow => Effect::Allow,
             Action::Deny => Effect::Deny,
             Action::Pass => Effect::Pass,
         };
-        let clause = |effect, terms| {
+        let clause = |effect, terms: Vec<Term>| {
             let level = Reverse(Level::Tier(tier));
             let precedence =
                 Precedence { level, priority: Reverse(rule.priority), effect, position: Reverse(position) };
-            Clause { id, precedence, facets: facets.clone(), terms }
+            Clause { id, precedence, facets: facets.clone(), terms: terms.into() }
         };
-        let clauses = [clause(whole, terms), clause(Effect::AllowRequests, by_request)];
-        clauses.into_iter().filter(|clause| !clause.terms.is_empty()).collect()
+        let clauses = [(effect, whole), (Effect::AllowRequests, by_request)];
+        let telling = clauses.into_iter().filter(|(_, terms)| !terms.is_empty());
+        telling.map(|(effect, terms)| clause(effect, terms)).collect()
     }
 
     fn terms(&self, rule: &Rule) -> Vec<Term> {

@@ -1,6 +1,6 @@
 //! What a policy can tell of a peer: which of its peer selectors select it, and which of its blocks hold its address.
 
-use crate::cidr::{Side, blocks_with, family_block};
+use crate::cidr::{Side, family_block};
 use crate::directory::{Directory, SelectorId};
 use crate::domain::DomainPattern;
 use crate::rule::{Cidr, CidrReach, Entity, Peer};
@@ -35,17 +35,6 @@ enum Facet {
     Domain(DomainPattern),
 }
 
-/// The policy's own numbers for what it can tell of an address.
-#[derive(Clone, Debug)]
-pub(super) struct Parts {
-    numbers: HashMap<FacetSet, u32>,
-    /// The block facets of each part, by number.
-    members: Vec<FacetSet>,
-    /// The parts that addresses of each side can be in.
-    world: BTreeSet<u32>,
-    inside: BTreeSet<u32>,
-}
-
 impl Facets {
     /// The index of the facet; none where the peer is everybody.
     pub(super) fn intern(&mut self, peer: &Peer, directory: &mut Directory) -> Option<u32> {
@@ -66,8 +55,11 @@ impl Facets {
         Some(index)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.facets.len()
+    /// Gives up what only [`Self::intern`] needs.
+    pub(super) fn complete(mut self) -> Self {
+        self.index = HashMap::new();
+        self.facets.shrink_to_fit();
+        self
     }
 
     /// The selectors that it holds, those apart that select every workload.
@@ -122,17 +114,45 @@ impl Facets {
         self.enumerate().filter(|(_, facet)| common(facet)).map(|(index, _)| index).collect()
     }
 
-    /// The facets of addresses for which this is the longest block in force.
-    pub(super) fn of_block(&self, longest: &Cidr, side: Side) -> FacetSet {
-        let holds = |facet: &Facet| match facet {
-            Facet::Block { block, except, reach } => {
-                (side == Side::World || *reach == CidrReach::Everything)
-                    && block.encloses(longest)
-                    && !except.iter().any(|except| except.encloses(longest))
+    /// The blocks that count for addresses of this side, each with the facet that names it.
+    pub(super) fn blocks(&self, side: Side) -> Vec<(Cidr, u32)> {
+        let mut blocks = Vec::new();
+        for (index, facet) in self.enumerate() {
+            if let Facet::Block { block, except, reach } = facet
+                && (side == Side::World || *reach == CidrReach::Everything)
+            {
+                blocks.extend(std::iter::once(block).chain(except).map(|block| (*block, index)));
             }
+        }
+        blocks
+    }
+
+    /// The facets of addresses in a block, given those of addresses around it and the facets that name it.
+    pub(super) fn within(&self, block: &Cidr, around: &[u32], naming: impl Iterator<Item = u32>) -> FacetSet {
+        let mut within = BTreeSet::from_iter(around.iter().copied());
+        for index in naming {
+            match &self.facets[index as usize] {
+                Facet::Block { except, .. } if except.iter().any(|except| except.encloses(block)) => {
+                    within.remove(&index);
+                }
+                _ => drop(within.insert(index)),
+            }
+        }
+        within.into_iter().collect()
+    }
+
+    /// The facets of addresses that were resolved from these names.
+    pub(super) fn of_names(&self, names: &BTreeSet<String>) -> Vec<u32> {
+        let meant = |facet: &Facet| match facet {
+            Facet::Domain(pattern) => names.iter().any(|name| pattern.matches(name)),
             _ => false,
         };
-        self.enumerate().filter(|(_, facet)| holds(facet)).map(|(index, _)| index).collect()
+        self.enumerate().filter(|(_, facet)| meant(facet)).map(|(index, _)| index).collect()
+    }
+
+    /// Whether addresses are told apart by names.
+    pub(super) fn has_domains(&self) -> bool {
+        self.facets.iter().any(|facet| matches!(facet, Facet::Domain(_)))
     }
 
     fn enumerate(&self) -> impl Iterator<Item = (u32, &Facet)> {
@@ -179,55 +199,6 @@ impl Facet {
             Self::Entity(entity) => entity.names(number),
             Self::Block { .. } | Self::Domain(_) => false,
         }
-    }
-
-    /// The blocks whose addresses it may tell apart.
-    fn blocks(&self) -> Vec<(Cidr, Side)> {
-        match self {
-            Self::Block { block, except, reach } => blocks_with(*block, except, *reach).collect(),
-            _ => Vec::new(),
-        }
-    }
-}
-
-impl Parts {
-    /// The parts of a policy follow from its own blocks: whatever other block is the longest around an address, of
-    /// the policy's own blocks the longest around it tells all that the policy can know.
-    pub(super) fn new(facets: &Facets) -> Self {
-        let none = FacetSet::default();
-        let mut parts = Self {
-            numbers: HashMap::from([(none.clone(), 0)]),
-            members: vec![none],
-            world: BTreeSet::from([0]),
-            inside: BTreeSet::from([0]),
-        };
-        for (block, side) in facets.facets.iter().flat_map(Facet::blocks) {
-            let members = facets.of_block(&block, side);
-            let next = parts.members.len() as u32;
-            let part = *parts.numbers.entry(members).or_insert_with_key(|members| {
-                parts.members.push(members.clone());
-                next
-            });
-            match side {
-                Side::World => parts.world.insert(part),
-                Side::Inside => parts.inside.insert(part),
-            };
-        }
-        parts
-    }
-
-    /// The number of the part with these facets.
-    pub(super) fn number(&self, facets: &FacetSet) -> u32 {
-        *self.numbers.get(facets).expect("the policy's own longest block around an address made the part")
-    }
-
-    /// The parts that addresses of this side can be in, with their facets.
-    pub(super) fn of_side(&self, side: Side) -> impl Iterator<Item = (u32, &FacetSet)> {
-        let parts = match side {
-            Side::World => &self.world,
-            Side::Inside => &self.inside,
-        };
-        parts.iter().map(|part| (*part, &self.members[*part as usize]))
     }
 }
 

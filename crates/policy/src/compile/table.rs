@@ -1,12 +1,12 @@
 //! The verdicts of one class of peers: a final answer for every block of traffic that a rule tells apart.
 
 use super::block::TrafficBlock;
-use super::clause::{Clause, Effect, Term, What};
+use super::clause::{Clause, Effect};
+use super::rules::{Entry, Rules, Terms};
 use crate::book::{HttpRules, RuleId};
 use crate::party::NamedPorts;
 use crate::rule::Action;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What becomes of a block of traffic, with the rule that says so.
@@ -18,14 +18,18 @@ pub(super) struct Answer {
     pub(super) http: Option<Arc<HttpRules>>,
 }
 
+/// Answers as rows for longest-prefix lookup: each holds what every broader rule says too, and a row that would
+/// repeat the next broader one is left out.
+pub(super) type Answers = Vec<(TrafficBlock, Answer)>;
+
 /// A clause that applies to some block, and the requests it lets through.
 #[derive(Clone, Copy)]
-struct Candidate<'a> {
+pub(super) struct Candidate<'a> {
     clause: &'a Clause,
     http: Option<&'a Arc<HttpRules>>,
 }
 
-/// A block, what applies to it, and its answer.
+/// A block, what applies to it as far as it matters within, and its answer.
 struct Frame<'a> {
     block: TrafficBlock,
     candidates: Vec<Candidate<'a>>,
@@ -37,30 +41,52 @@ impl Answer {
     const DEFAULT_DENY: Self = Self { action: Action::Deny, rule: RuleId::DEFAULT, http: None };
 }
 
-/// The answers for a peer that these clauses apply to, as rows for longest-prefix lookup: each holds what every
-/// broader rule says too, and a row that would repeat the next broader one is left out.
-pub(super) fn answers<'a>(
-    clauses: impl Iterator<Item = &'a Clause>,
-    peer_ports: &NamedPorts,
-) -> Vec<(TrafficBlock, Answer)> {
-    let mut by_block: BTreeMap<TrafficBlock, Vec<Candidate<'a>>> = BTreeMap::new();
-    for clause in clauses {
-        for term in &clause.terms {
-            for block in blocks(term, peer_ports) {
-                by_block.entry(block).or_default().push(Candidate { clause, http: term.http.as_ref() });
-            }
+/// The answers for a peer with these facets, where no block says otherwise. What no row answers is refused.
+pub(super) fn answers(rules: &Rules, facets: &[u32], ports: &NamedPorts) -> Answers {
+    let terms = rules.terms_about(facets, ports);
+    answers_in(rules, TrafficBlock::EVERYTHING, [rules.terms_about_all(), &terms], Some(Answer::DEFAULT_DENY))
+}
+
+/// The answers that differ where the facets of a peer are `after` rather than `before`; what no row answers stays.
+pub(super) fn changes(rules: &Rules, before: &[u32], after: &[u32], ports: &NamedPorts) -> Answers {
+    let mut changes = Answers::new();
+    let touched = rules.traffic_between(before, after, ports);
+    if touched.is_empty() {
+        return changes;
+    }
+    let (old, new) = (rules.terms_about(before, ports), rules.terms_about(after, ports));
+    for block in touched {
+        // Within the block the rows of the class are all that is looked at, so they must say everything.
+        let within = |terms| answers_in(rules, block, [rules.terms_about_all(), terms], None);
+        let new = within(&new);
+        if new != within(&old) {
+            changes.extend(new);
         }
     }
+    changes
+}
+
+/// The answers in one block of traffic, where traffic that no row answers has the outer answer; without one, the
+/// first row is for the whole block.
+fn answers_in(rules: &Rules, block: TrafficBlock, terms: [&Terms; 2], outer: Option<Answer>) -> Answers {
+    let candidate = |entry: &Entry| Candidate::new(rules, entry);
+    let broader = terms.iter().flat_map(|terms| terms.enclosing(&block)).map(candidate).collect();
+    let (candidates, answer) = decide(broader);
     let mut rows = Vec::new();
+    if outer.as_ref() != Some(&answer) {
+        rows.push((block, answer.clone()));
+    }
+    let mut within: Vec<&Entry> = terms.iter().flat_map(|terms| terms.within(&block)).collect();
+    within.sort_by_key(|entry| entry.block);
     // Blocks come with those that hold them right before, so the open ones form a stack.
-    let mut open: Vec<Frame<'a>> = Vec::new();
-    for (block, mut candidates) in by_block {
+    let mut open = vec![Frame { block, candidates, answer }];
+    for same in within.chunk_by(|one, other| one.block == other.block) {
+        let block = same[0].block;
         while open.pop_if(|frame| !frame.block.encloses(&block)).is_some() {}
-        if let Some(outer) = open.last() {
-            candidates.extend(&outer.candidates);
-        }
-        let answer = decide(&mut candidates);
-        if answer != *open.last().map_or(&Answer::DEFAULT_DENY, |outer| &outer.answer) {
+        let around = open.last().expect("the whole block encloses all that is within it");
+        let own = same.iter().copied().map(candidate);
+        let (candidates, answer) = decide(own.chain(around.candidates.iter().copied()).collect());
+        if answer != around.answer {
             rows.push((block, answer.clone()));
         }
         open.push(Frame { block, candidates, answer });
@@ -68,37 +94,37 @@ pub(super) fn answers<'a>(
     rows
 }
 
-/// The one place where precedence turns rules into an answer.
-fn decide(candidates: &mut [Candidate<'_>]) -> Answer {
+impl<'a> Candidate<'a> {
+    fn new(rules: &'a Rules, entry: &Entry) -> Self {
+        let clause = rules.clause(entry.clause);
+        Self { clause, http: clause.terms[entry.term as usize].http.as_ref() }
+    }
+}
+
+/// The one place where precedence turns rules into an answer. Only the candidates that it rests on are returned: no
+/// other can have a say in a narrower block, where all that decided here applies too.
+fn decide(mut candidates: Vec<Candidate<'_>>) -> (Vec<Candidate<'_>>, Answer) {
     candidates.sort_by_key(|candidate| Reverse(candidate.clause.precedence));
+    let mut mattering = Vec::new();
     let mut rest = &candidates[..];
     while let Some(first) = rest.first() {
         let (rule, precedence) = (first.clause.id, &first.clause.precedence);
+        mattering.push(*first);
         match precedence.effect {
             Effect::Pass => {
                 rest = &rest[rest.partition_point(|c| c.clause.precedence.level == precedence.level)..]
             }
-            Effect::Deny => return Answer { action: Action::Deny, rule, http: None },
-            Effect::Allow => return Answer { action: Action::Allow, rule, http: None },
+            Effect::Deny => return (mattering, Answer { action: Action::Deny, rule, http: None }),
+            Effect::Allow => return (mattering, Answer { action: Action::Allow, rule, http: None }),
             Effect::AllowRequests => {
-                let tied =
-                    rest.iter().take_while(|candidate| candidate.clause.precedence.ties_with(precedence));
+                let ties = rest.partition_point(|c| c.clause.precedence.ties_with(precedence));
                 let rules =
-                    tied.filter_map(|candidate| candidate.http).flat_map(|rules| rules.iter().cloned());
-                return Answer { action: Action::Allow, rule, http: Some(Arc::new(rules.collect())) };
+                    rest[..ties].iter().filter_map(|c| c.http).flat_map(|rules| rules.iter().cloned());
+                let http = Some(Arc::new(rules.collect()));
+                mattering.extend(&rest[1..ties]);
+                return (mattering, Answer { action: Action::Allow, rule, http });
             }
         }
     }
-    Answer::DEFAULT_DENY
-}
-
-/// The blocks of a term for a peer with these named ports.
-fn blocks(term: &Term, peer_ports: &NamedPorts) -> Vec<TrafficBlock> {
-    match &term.what {
-        What::Block(block) => vec![*block],
-        What::PeerPort(name, protocol) => peer_ports
-            .resolve(name, *protocol)
-            .map(|(number, port)| TrafficBlock::port(number, port))
-            .collect(),
-    }
+    (mattering, Answer::DEFAULT_DENY)
 }

@@ -324,7 +324,7 @@ fn without_flawed(world: &World, seen: &mut BTreeMap<&'static str, usize>) -> Wo
     for Lint { at, flaw } in lint(&world.policies) {
         *seen.entry(flaw.code()).or_default() += 1;
         if matches!(flaw, Flaw::Shadowed(_) | Flaw::Swallowed(..)) {
-            let policy = rest.policies.iter_mut().find(|policy| policy.id == at.policy).unwrap();
+            let policy = rest.policies.iter_mut().find(|policy| policy.id == *at.policy).unwrap();
             policy.specs.iter_mut().for_each(|spec| spec.rules.retain(|rule| rule.place != at.place));
         }
     }

@@ -1,5 +1,6 @@
 //! The model against the rows, walked as the packet path documents it, over random worlds.
 
+use super::domains;
 use super::node::{Arrival, Node};
 use crate::generate::{self, End, Probe, World};
 use crate::model::Verdict;
@@ -8,21 +9,26 @@ use std::collections::BTreeMap;
 
 const WORLDS: u64 = 200;
 const PROBES: usize = 100;
+/// Set while building to ask about so many worlds.
+const MORE_WORLDS: Option<&str> = option_env!("NEXIN_WORLDS");
 
 #[test]
 fn rows_say_what_the_model_says() {
     let (mut asked, mut seen) = (0, BTreeMap::<(Verdict, bool), usize>::new());
-    for seed in 0..WORLDS {
-        let world = generate::world(seed);
+    let worlds = MORE_WORLDS.map_or(WORLDS, |worlds| worlds.parse().unwrap());
+    for seed in 0..worlds {
+        let mut world = generate::world(seed);
+        domains::spread(&mut world, seed);
+        let names = domains::names(&world, seed);
         let probes = generate::probes(&world, seed, PROBES);
-        let node = Node::new(&world, Arrival::of(seed));
+        let node = Node::new(&world, Arrival::of(seed), names.clone());
         for probe in &probes {
             for subject in subjects(probe) {
                 let (wanted, got) = node.ask(&world, probe, subject);
                 asked += 1;
                 *seen.entry((wanted.verdict, wanted.rule.0 > 1)).or_default() += 1;
                 if wanted != got {
-                    report(&world, probe, subject, Arrival::of(seed));
+                    report(&world, probe, subject, seed);
                 }
             }
         }
@@ -34,8 +40,9 @@ fn rows_say_what_the_model_says() {
 }
 
 /// Shrinks the world and panics with what remains.
-fn report(world: &World, probe: &Probe, subject: Direction, arrival: Arrival) -> ! {
-    let ask = |world: &World| Node::new(world, arrival).ask(world, probe, subject);
+fn report(world: &World, probe: &Probe, subject: Direction, seed: u64) -> ! {
+    let node = |world: &World| Node::new(world, Arrival::of(seed), domains::names(world, seed));
+    let ask = |world: &World| node(world).ask(world, probe, subject);
     let smallest = generate::shrink(world, |world| {
         let (wanted, got) = ask(world);
         wanted != got

@@ -1,5 +1,6 @@
 //! Compiled policies and the packet path's lookup over their rows, written plainly.
 
+use super::domains;
 use crate::book::{L7SetId, RuleBook, RuleId};
 use crate::catalog::Catalog;
 use crate::cidr::{Blocks, Side};
@@ -7,14 +8,15 @@ use crate::compile::Compiled;
 use crate::directory::Directory;
 use crate::generate::{End, Probe, World};
 use crate::model::{self, Basis, Context, Query, Verdict};
-use crate::party::Party;
-use crate::rule::{Direction, Mode};
+use crate::names::Names;
+use crate::party::{NO_NAMES, Party};
+use crate::rule::{Cidr, Direction, Mode};
 use crate::set::{PolicyKey, PolicySet};
 use abi::identity::{ANY_WORKLOAD, is_workload};
 use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey, action};
-use abi::row::Row;
+use abi::row::{MapOp, Row, RowKey};
 use l7::Matcher;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 /// When peers and policies come.
@@ -43,6 +45,7 @@ pub(super) struct Outcome {
 #[derive(Default)]
 struct Rows {
     parts: BTreeMap<CidrPartKey, u32>,
+    parents: BTreeMap<u32, u32>,
     classes: BTreeMap<ClassKey, u32>,
     verdicts: BTreeMap<VerdictKey, VerdictInfo>,
 }
@@ -51,6 +54,7 @@ struct Rows {
 pub(super) struct Node {
     rows: Rows,
     blocks: Blocks,
+    names: Names,
     book: RuleBook,
     /// The policy of each workload, by number, and the policies.
     policies: Vec<u32>,
@@ -59,12 +63,13 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(world: &World, arrival: Arrival) -> Self {
+    pub(super) fn new(world: &World, arrival: Arrival, names: Names) -> Self {
         let (mut set, mut blocks, mut book) = (PolicySet::new(), Blocks::new(), RuleBook::new());
         for policy in &world.policies {
             blocks.insert(policy);
             set.apply(policy.clone());
         }
+        domains::class(&names, &mut blocks);
         let mut directory = Directory::new();
         let workloads: Vec<Party<'_>> =
             (0..world.workloads.len()).map(|index| world.party(End::Workload(index), 0)).collect();
@@ -100,13 +105,17 @@ impl Node {
             }
         }
         for (number, policy) in &compiled {
-            rows.put(blocks.classes().filter_map(|class| policy.cidr_row(*number, &class)));
+            rows.put(policy.block_rows(*number, &blocks));
         }
+        for (number, policy) in &mut compiled {
+            rows.name(policy, *number, &names, (&blocks, &mut book));
+        }
+        rows.put(blocks.parent_rows());
         let matchers = book.sets().map(|(id, rules)| {
             let rules: Vec<_> = rules.iter().cloned().collect();
             (id, Matcher::new(&rules).expect("the generator's expressions compile"))
         });
-        Self { matchers: matchers.collect(), rows, blocks, book, policies, compiled }
+        Self { matchers: matchers.collect(), rows, blocks, names, book, policies, compiled }
     }
 
     /// What the model says and what the rows say.
@@ -121,7 +130,7 @@ impl Node {
         let query = Query {
             direction,
             subject: world.party(subject, probe.family),
-            peer: world.party(peer, probe.family),
+            peer: self.named(world.party(peer, probe.family)),
             protocol: probe.protocol,
             port: probe.port,
             request: probe.request.as_ref().map(|request| request.view(&fields)),
@@ -149,12 +158,15 @@ impl Node {
         (wanted, got)
     }
 
+    fn named<'a>(&'a self, party: Party<'a>) -> Party<'a> {
+        Party { names: party.address.map_or(NO_NAMES, |address| self.names.of(address)), ..party }
+    }
+
     /// The lookup of [`abi::policy`], then the request by the matcher of its set.
     fn walk(&self, policy: u32, query: &Query<'_>) -> Outcome {
         let address: IpAddr = query.peer.address.expect("parties of a generated world have addresses");
         let cidr = self.blocks.class_of(address, Side::of(query.peer.number));
-        let class = self.rows.class(policy, query.peer.number, cidr);
-        let found = self.rows.verdict(policy, class, query).unwrap_or_default();
+        let found = self.rows.find(policy, cidr, query).unwrap_or_default();
         let verdict = match (found.action, &query.request) {
             (action::ALLOW, _) | (action::REDIRECT, None) => Verdict::Allow,
             (action::REDIRECT, Some(request)) => match self.matchers[&L7SetId(found.l7)].matches(request) {
@@ -171,8 +183,9 @@ impl Rows {
     fn put(&mut self, rows: impl IntoIterator<Item = Row>) {
         for row in rows {
             match row {
-                Row::CidrPart(key, part) => drop(self.parts.insert(key, part)),
-                Row::Class(key, class) => drop(self.classes.insert(key, class)),
+                Row::CidrPart(key, part) => _ = self.parts.insert(key, part),
+                Row::CidrParent(class, parent) => _ = self.parents.insert(class, parent),
+                Row::Class(key, class) => _ = self.classes.insert(key, class),
                 Row::Verdict(key, verdict) => {
                     let before = self.verdicts.insert(key, verdict);
                     assert_eq!(before, None, "a verdict is written once");
@@ -182,10 +195,47 @@ impl Rows {
         }
     }
 
-    fn class(&self, policy: u32, peer: u32, cidr: u32) -> u32 {
-        let part = self.parts.get(&CidrPartKey { policy, cidr }).copied().unwrap_or(0);
+    /// Tells a policy the names of addresses, each time after others that they do not have.
+    fn name(
+        &mut self,
+        policy: &mut Compiled,
+        number: u32,
+        names: &Names,
+        (blocks, book): (&Blocks, &mut RuleBook),
+    ) {
+        let asks = policy.has_domains();
+        for (address, known) in names.iter().filter(|_| asks) {
+            let class = blocks.class(&Cidr::host(address), Side::World).expect("who has names has a class");
+            let others = BTreeSet::from(["example.org".to_owned(), "x.example.com".to_owned()]);
+            for names in [&others, NO_NAMES, known] {
+                for write in policy.name(number, &class, names, book) {
+                    match write {
+                        MapOp::Put(row) => self.put([row]),
+                        MapOp::Delete(RowKey::CidrPart(key)) => _ = self.parts.remove(&key),
+                        MapOp::Delete(other) => panic!("a name takes no such row away: {other:?}"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// From the innermost block outwards.
+    fn find(&self, policy: u32, cidr: u32, query: &Query<'_>) -> Option<VerdictInfo> {
+        let class = match cidr {
+            0 => Some(self.class(policy, query.peer.number, 0).unwrap_or(0)),
+            _ => {
+                let part = self.parts.get(&CidrPartKey { policy, cidr });
+                part.and_then(|part| self.class(policy, query.peer.number, *part))
+            }
+        };
+        let here = class.and_then(|class| self.verdict(policy, class, query));
+        let around = || self.find(policy, self.parents.get(&cidr).copied().unwrap_or(0), query);
+        if cidr == 0 { here } else { here.or_else(around) }
+    }
+
+    fn class(&self, policy: u32, peer: u32, part: u32) -> Option<u32> {
         let row = |peer| self.classes.get(&ClassKey { policy, peer, part }).copied();
-        row(peer).or_else(|| row(ANY_WORKLOAD).filter(|_| is_workload(peer))).unwrap_or(0)
+        row(peer).or_else(|| row(ANY_WORKLOAD).filter(|_| is_workload(peer)))
     }
 
     fn verdict(&self, policy: u32, class: u32, query: &Query<'_>) -> Option<VerdictInfo> {

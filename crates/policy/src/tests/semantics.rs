@@ -3,11 +3,12 @@
 use super::node::{Arrival, Node};
 use crate::catalog::Catalog;
 use crate::generate::{End, Other, Probe, Request, Workload, World};
-use crate::model::Verdict::{Allow, DenyRequest, Drop};
 use crate::model::{self, Context, Finding, Query, Verdict};
+use crate::names::Names;
 use crate::party::NamedPorts;
 use crate::rule::*;
 use Direction::{Egress, Ingress};
+use Verdict::{Allow, DenyRequest, Drop};
 use identity::{Labels, Operator, Selector, Source, key};
 use std::net::IpAddr;
 
@@ -25,7 +26,6 @@ fn check(policies: &[Policy], from: End, to: End, what: impl Into<What>, expect:
     check_in(&world(policies), from, to, what, expect);
 }
 
-/// The same in a world of its own.
 #[track_caller]
 fn check_in(world: &World, from: End, to: End, what: impl Into<What>, expect: Verdict) {
     let What { protocol, port, request } = what.into();
@@ -37,7 +37,7 @@ fn check_in(world: &World, from: End, to: End, what: impl Into<What>, expect: Ve
         .map(|(side, _)| side)
         .collect();
     for arrival in [Arrival::PeersFirst, Arrival::PeersLast] {
-        let node = Node::new(world, arrival);
+        let node = Node::new(world, arrival, Names::new());
         let mut worst = Allow;
         for side in &sides {
             let (model, rows) = node.ask(world, &probe, *side);

@@ -3,6 +3,7 @@
 use super::milliseconds;
 use super::policies::{by_block, by_labels};
 use super::samples::Samples;
+use abi::row::Row;
 use identity::{Labels, Source};
 use policy::book::RuleBook;
 use policy::cidr::Blocks;
@@ -75,7 +76,7 @@ pub(super) fn measure() -> [Compilation; 3] {
             min_ms: quantile(0.0),
             p99_ms: quantile(0.99),
             rows: case.run().1,
-            address_rows: case.blocks.world_rows().count(),
+            address_rows: case.blocks.world_rows().count() + case.blocks.parent_rows().count(),
             incumbent_ms,
             incumbent_rows,
             ratio: incumbent_ms / median_ms,
@@ -114,8 +115,7 @@ impl Case {
         let selection = self.policies.selection(&subject);
         black_box(selection.key());
         let compiled = Compiled::new(&selection, &mut directory, &mut book);
-        let mut rows = compiled.rows(1);
-        rows.extend(self.blocks.classes().filter_map(|class| compiled.cidr_row(1, &class)));
+        let rows: Vec<Row> = compiled.rows(1).chain(compiled.block_rows(1, &self.blocks)).collect();
         let time = start.elapsed();
         (time, black_box(rows).len())
     }

@@ -24,6 +24,7 @@ impl Tables {
             addresses: ROOM,
             endpoints: 64 * 1024,
             cidr_parts: ROOM,
+            cidr_parents: ROOM,
             classes: ROOM,
             verdicts: ROOM,
             ..Capacities::SMALL
@@ -72,6 +73,7 @@ fn map_of(row: &Row) -> &'static str {
         Row::Address(..) => map::ADDRESSES,
         Row::Endpoint(..) => map::ENDPOINTS,
         Row::CidrPart(..) => map::CIDR_PARTS,
+        Row::CidrParent(..) => map::CIDR_PARENTS,
         Row::Class(..) => map::CLASSES,
         Row::Verdict(..) => map::VERDICTS,
         Row::Service(..) => map::SERVICES,

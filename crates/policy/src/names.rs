@@ -1,0 +1,52 @@
+//! Which domain names addresses were resolved from.
+
+use crate::domain::canonical_name;
+use crate::party::NO_NAMES;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Addresses with their names; what no name is known of is not there.
+///
+/// An address that is there has a class of its own ([`crate::cidr::Blocks::insert_address`]), and compiled policies
+/// that ask for names were told of it ([`crate::compile::Compiled::name`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names(BTreeMap<IpAddr, BTreeSet<String>>);
+
+impl Names {
+    /// No name is known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes all the names of an address, in place of those it had; these are returned.
+    pub fn put<'a>(&mut self, address: IpAddr, names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+        let names: BTreeSet<String> = names.into_iter().map(canonical_name).collect();
+        let before = if names.is_empty() { self.0.remove(&address) } else { self.0.insert(address, names) };
+        before.unwrap_or_default()
+    }
+
+    /// The names of an address.
+    pub fn of(&self, address: IpAddr) -> &BTreeSet<String> {
+        self.0.get(&address).unwrap_or(NO_NAMES)
+    }
+
+    /// All addresses with names.
+    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, &BTreeSet<String>)> {
+        self.0.iter().map(|(address, names)| (*address, names))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_replaced_and_written_one_way() {
+        let mut names = Names::new();
+        let address = "198.51.100.7".parse().unwrap();
+        assert_eq!(names.put(address, ["WWW.example.com."]), BTreeSet::new());
+        assert_eq!(names.of(address), &BTreeSet::from(["www.example.com".to_owned()]));
+        assert_eq!(names.put(address, []).len(), 1);
+        assert_eq!((names.of(address).len(), names.iter().count()), (0, 0));
+    }
+}

@@ -1,0 +1,56 @@
+//! Random worlds in which some addresses have domain names and some rules ask for them.
+
+use crate::cidr::Blocks;
+use crate::domain::DomainPattern;
+use crate::generate::{Random, World};
+use crate::names::Names;
+use crate::rule::{Cidr, CidrReach, Peer, Peers, Policy};
+use std::net::IpAddr;
+
+const NAMES: &[&str] = &["www.example.com", "api.example.com", "a.b.example.com", "example.org"];
+
+const PATTERNS: &[&str] =
+    &["www.example.com", "*.example.com", "**.example.com", "example.*", "*", "nobody.example.net"];
+
+/// Puts domain names in the place of some blocks of the world's policies, and leaves nested blocks out of others.
+pub(super) fn spread(world: &mut World, seed: u64) {
+    let mut random = Random::new(seed ^ 0x64_6f_6d_61_69_6e);
+    let addresses: Vec<IpAddr> = world.others.iter().flat_map(|other| other.addresses).collect();
+    for peer in world.policies.iter_mut().flat_map(peers) {
+        let Peer::Cidr { block, except, reach } = peer else { continue };
+        if *reach == CidrReach::World && random.chance(50) {
+            *peer = Peer::Domain(DomainPattern::pattern(random.pick(PATTERNS)).unwrap());
+        } else if let Some(address) = addresses.iter().find(|address| block.contains(**address)) {
+            // Each within the one before, so that what the innermost leaves out was left out already.
+            let longest = Cidr::host(*address).length();
+            let lengths = (block.length() + 1..=longest).filter(|_| random.chance(10));
+            except.extend(lengths.filter_map(|length| Cidr::new(*address, length)));
+        }
+    }
+}
+
+/// Names for about half of the addresses that are not of workloads; those of nodes must make no difference.
+pub(super) fn names(world: &World, seed: u64) -> Names {
+    let mut random = Random::new(seed ^ 0x6e_61_6d_65_73);
+    let mut names = Names::new();
+    for address in world.others.iter().flat_map(|other| other.addresses) {
+        let some: Vec<&str> = NAMES.iter().filter(|_| random.chance(25)).copied().collect();
+        names.put(address, some);
+    }
+    names
+}
+
+/// Gives each address with names a class of its own.
+pub(super) fn class(names: &Names, blocks: &mut Blocks) {
+    for (address, _) in names.iter() {
+        blocks.insert_address(address);
+    }
+}
+
+fn peers(policy: &mut Policy) -> impl Iterator<Item = &mut Peer> {
+    let rules = policy.specs.iter_mut().flat_map(|spec| &mut spec.rules);
+    rules.flat_map(|rule| match &mut rule.peers {
+        Peers::Any => &mut [],
+        Peers::Of(peers) => &mut peers[..],
+    })
+}
