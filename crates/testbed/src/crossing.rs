@@ -31,6 +31,8 @@ pub enum End {
     Workload(WorkloadName),
     /// The node itself.
     Host,
+    /// Another node of the cluster, by name.
+    Node(String),
     /// Anyone outside the cluster.
     World,
 }
@@ -50,7 +52,7 @@ pub enum Sent {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartyError {
     /// A name that stands for nothing.
-    #[error("{0} is no workload and no external of this test at this step")]
+    #[error("{0} is no workload, node or external of this test at this step")]
     Unknown(Name),
     /// An end without an address of the family.
     #[error("{name} has no {} address", family_name(*.family))]
@@ -101,8 +103,9 @@ impl State {
                 let workload = self.workloads.get(name).ok_or_else(unknown)?;
                 (End::Workload(name.clone()), workload.addresses.clone())
             }
-            // No engine knows other nodes yet.
-            Party::Node(_) => return Err(unknown()),
+            Party::Node(name) => {
+                (End::Node(name.clone()), self.nodes.get(name).ok_or_else(unknown)?.addresses.clone())
+            }
             Party::External(name) => (End::World, self.externals.get(name).ok_or_else(unknown)?.clone()),
             Party::Host => (End::Host, HOST_ADDRESSES.to_vec()),
             Party::Address(address) => (self.end_at(*address), vec![*address]),
@@ -111,18 +114,21 @@ impl State {
 
     fn end_at(&self, address: IpAddr) -> End {
         let has = |addresses: &[IpAddr]| addresses.contains(&address);
-        match self.workloads.iter().find(|(_, workload)| has(&workload.addresses)) {
-            Some((name, _)) => End::Workload(name.clone()),
-            None if has(&HOST_ADDRESSES) => End::Host,
+        if let Some((name, _)) = self.workloads.iter().find(|(_, workload)| has(&workload.addresses)) {
+            return End::Workload(name.clone());
+        }
+        match self.nodes.values().find(|node| has(&node.addresses)) {
+            _ if has(&HOST_ADDRESSES) => End::Host,
+            Some(node) => End::Node(node.name.clone()),
             None => End::World,
         }
     }
 }
 
 impl Crossing {
-    /// Whether it stays within one workload, where no policy is asked.
+    /// Whether it stays within one workload or the node, where no policy is asked.
     pub fn is_internal(&self) -> bool {
-        matches!(self.from, End::Workload(_)) && self.from == self.to
+        self.from.is_asked() && self.from == self.to
     }
 
     /// The number of the protocol in the IP header.
@@ -152,6 +158,13 @@ impl Crossing {
             Ok(request) => decide(Some(Ok(request.view()))),
             Err(refusal) => decide(Some(Err(refusal))),
         }
+    }
+}
+
+impl End {
+    /// Whether policies can be about it: it is on this node.
+    pub fn is_asked(&self) -> bool {
+        matches!(self, Self::Workload(_) | Self::Host)
     }
 }
 

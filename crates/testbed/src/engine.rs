@@ -1,8 +1,9 @@
 //! What an engine is: brought into a state, it answers crossings.
 
-use crate::crossing::Crossing;
+use crate::crossing::{Crossing, End};
 use crate::state::State;
 use manifest::test::{Expect, WorkloadName};
+use policy::rule::Direction;
 use std::error::Error;
 use std::fmt;
 
@@ -75,29 +76,43 @@ impl Answer {
 
     /// The answer for what no policy is asked about, if the crossing is such.
     pub(crate) fn without_policy(crossing: &Crossing) -> Option<Self> {
-        use crate::crossing::End::Workload;
         if crossing.is_internal() {
-            return Some(Self::allow(None, "it never leaves the workload"));
+            return Some(Self::allow(None, "it never leaves where it begins"));
         }
-        let asked = matches!(crossing.from, Workload(_)) || matches!(crossing.to, Workload(_));
-        (!asked).then(|| Self::allow(None, "no workload takes part"))
+        let asked = crossing.from.is_asked() || crossing.to.is_asked();
+        (!asked).then(|| Self::allow(None, "neither end is on this node"))
     }
 }
 
 /// Whose policy said something, in reasons.
+#[derive(Clone, Copy)]
 pub(crate) struct Side<'a> {
     /// `egress` or `ingress`.
-    pub(crate) direction: policy::rule::Direction,
-    /// The workload.
-    pub(crate) subject: &'a WorkloadName,
+    pub(crate) direction: Direction,
+    /// The workload; none: the node itself.
+    pub(crate) subject: Option<&'a WorkloadName>,
+}
+
+impl<'a> Side<'a> {
+    /// The side whose policies are asked about what goes this way at an end; none where none are.
+    pub(crate) fn of(end: &'a End, direction: Direction) -> Option<Self> {
+        match end {
+            End::Workload(name) => Some(Self { direction, subject: Some(name) }),
+            End::Host => Some(Self { direction, subject: None }),
+            End::Node(_) | End::World => None,
+        }
+    }
 }
 
 impl fmt::Display for Side<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let direction = match self.direction {
-            policy::rule::Direction::Ingress => "ingress",
-            policy::rule::Direction::Egress => "egress",
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
         };
-        write!(f, "{direction} of {}/{}", self.subject.namespace, self.subject.name)
+        match self.subject {
+            Some(WorkloadName { namespace, name }) => write!(f, "{direction} of {namespace}/{name}"),
+            None => write!(f, "{direction} of the node"),
+        }
     }
 }

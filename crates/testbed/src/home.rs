@@ -26,8 +26,8 @@ pub struct Outcome {
     pub fate: Fate,
     /// Its bytes afterwards.
     pub frame: Vec<u8>,
-    /// What was reported of it; nothing where it changed nothing in the life of its flow.
-    pub event: Option<FlowEvent>,
+    /// What was reported of it at each door that it passed; nothing where it changed nothing in the life of its flow.
+    pub events: Vec<FlowEvent>,
 }
 
 /// Where a frame goes.
@@ -65,6 +65,6 @@ impl Home for Tables {
             Ok(Delivery::Ingress(_)) => Fate::Proxy,
             Err(reason) => Fate::Drop(reason),
         };
-        Ok(Outcome { fate, frame: outcome.frame, event: outcome.events.last().copied() })
+        Ok(Outcome { fate, frame: outcome.frame, events: outcome.events })
     }
 }

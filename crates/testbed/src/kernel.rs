@@ -4,6 +4,7 @@ use crate::engine::EngineError;
 use crate::home::{Fate, Home, Outcome};
 use abi::DropReason;
 use abi::endpoint::{EndpointInfo, EndpointKey};
+use abi::event::FlowEvent;
 use abi::mark;
 use abi::row::{MapOp, Row, RowKey};
 use datapath::native::Hook;
@@ -71,20 +72,20 @@ impl Home for Kernel {
             .loaded
             .test_run(program(hook), frame, mark, DOOR.interface)
             .map_err(EngineError::failed("running a program"))?;
-        let event = self.events.by_ref().last();
+        let events: Vec<FlowEvent> = self.events.by_ref().collect();
         let fate = match run.action {
             Action::Pass => Fate::Pass,
             Action::Redirect if run.mark & mark::MASK == mark::TO_PROXY => Fate::Proxy,
             Action::Redirect => Fate::Workload(None),
             Action::Drop => {
-                let reason = event.and_then(|event| DropReason::from_number(event.reason));
+                let reason = events.last().and_then(|event| DropReason::from_number(event.reason));
                 Fate::Drop(reason.ok_or_else(|| unexplained("a packet was dropped without an event"))?)
             }
             Action::Other(_) => {
                 return Err(unexplained("a program returned what the packet path never does"));
             }
         };
-        Ok(Outcome { fate, frame: run.frame, event })
+        Ok(Outcome { fate, frame: run.frame, events })
     }
 }
 

@@ -3,15 +3,16 @@
 use crate::crossing::{Crossing, End};
 use crate::engine::{Answer, Engine, EngineError, Side};
 use crate::state::State;
-use abi::identity::{FIRST_ALLOCATED, HOST, WORLD, reserved_name};
-use identity::Labels;
+use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
+use identity::{Labels, Source};
 use l7::{Refusal, RequestView};
-use manifest::test::{Expect, WorkloadName};
-use policy::catalog::Catalog;
+use manifest::Object;
+use manifest::test::{Expect, NodeState, WorkloadName};
+use policy::catalog::{Backends, Catalog, Service};
 use policy::model::{self, Context, Decision, Query, Verdict};
-use policy::party::{NamedPorts, Party};
-use policy::rule::{Direction, Mode, Protocol};
-use std::collections::BTreeMap;
+use policy::party::{NO_NAMES, NamedPorts, Party};
+use policy::rule::{Direction, Protocol};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Asks `policy::model`, which compiles nothing.
@@ -20,8 +21,12 @@ pub struct Model {
     state: State,
     /// Labels and named ports of each workload.
     workloads: BTreeMap<WorkloadName, (Labels, NamedPorts)>,
-    /// Those of parties that are not workloads.
-    reserved: BTreeMap<u32, Labels>,
+    /// The labels of this node, of the others by name, and of the world.
+    host: Labels,
+    nodes: BTreeMap<String, Labels>,
+    world: Labels,
+    /// The domain names of addresses outside.
+    names: BTreeMap<IpAddr, BTreeSet<String>>,
     catalog: Catalog,
 }
 
@@ -40,8 +45,12 @@ impl Engine for Model {
             }
             self.workloads.insert(name.clone(), (state.labels(name, workload), ports));
         }
-        let label = |number| (number, Labels::reserved(reserved_name(number).expect("it is a reserved one")));
-        self.reserved = [HOST, WORLD].map(label).into();
+        self.host = labelled(Labels::reserved("host"), &state.host_labels);
+        let node = |node: &NodeState| labelled(Labels::reserved("remote-node"), &node.labels);
+        self.nodes = state.nodes.iter().map(|(name, one)| (name.clone(), node(one))).collect();
+        self.world = Labels::reserved("world");
+        self.names = state.names_by_address();
+        self.catalog = catalog(state);
         Ok(())
     }
 
@@ -61,7 +70,7 @@ impl Model {
         ];
         let mut answers = Vec::new();
         for (direction, subject, peer) in ends {
-            let End::Workload(name) = subject else { continue };
+            let Some(side) = Side::of(subject, direction) else { continue };
             let query = Query {
                 direction,
                 subject: self.party(subject, address_of(crossing, subject)),
@@ -70,10 +79,11 @@ impl Model {
                 port: crossing.port(),
                 request: request.and_then(Result::ok),
             };
-            let context = Context { catalog: &self.catalog, mode: Mode::Default };
+            let context = Context { catalog: &self.catalog, mode: self.state.mode };
             let decision = model::verdict(self.state.policies.values(), &context, &query);
             let malformed = request.and_then(Result::err).filter(|_| decision.requests.is_some());
-            answers.push(answer(&decision, malformed, Side { direction, subject: name }));
+            let answer = answer(&decision, malformed, side);
+            answers.push(if self.state.audit { audited(answer) } else { answer });
         }
         // A connection that either side refuses carries no request.
         let worst = |verdict| answers.iter().position(|answer: &Answer| answer.verdict == verdict);
@@ -82,17 +92,20 @@ impl Model {
     }
 
     fn party(&self, end: &End, address: IpAddr) -> Party<'_> {
-        let reserved =
-            |number| Party { address: Some(address), ..Party::new(number, &self.reserved[&number]) };
-        match end {
-            End::Host => reserved(HOST),
-            End::World => reserved(WORLD),
+        let party = match end {
+            End::Host => Party::new(HOST, &self.host),
+            End::Node(name) => Party::new(REMOTE_NODE, &self.nodes[name]),
+            End::World => {
+                let names = self.names.get(&address).unwrap_or(NO_NAMES);
+                Party { names, ..Party::new(WORLD, &self.world) }
+            }
             End::Workload(name) => {
                 let (labels, ports) = &self.workloads[name];
                 // Of a workload's number only the kind counts.
-                Party { ports, address: Some(address), ..Party::new(FIRST_ALLOCATED, labels) }
+                Party { ports, ..Party::new(FIRST_ALLOCATED, labels) }
             }
-        }
+        };
+        Party { address: Some(address), ..party }
     }
 }
 
@@ -111,6 +124,50 @@ fn answer(decision: &Decision<'_>, malformed: Option<Refusal>, side: Side<'_>) -
         Verdict::Drop => Expect::Drop,
     };
     Answer { verdict, rule, reason: format!("{side}: {decision}") }
+}
+
+/// In audit mode connections are let through, whatever policy says; requests are not.
+fn audited(answer: Answer) -> Answer {
+    match answer.verdict {
+        Expect::Drop => Answer::allow(answer.rule, format!("{} (let through by audit mode)", answer.reason)),
+        Expect::Allow | Expect::Deny => answer,
+    }
+}
+
+/// What policies of the state can refer to.
+fn catalog(state: &State) -> Catalog {
+    let mut catalog = Catalog::new();
+    for object in state.objects.values() {
+        match object {
+            Object::CidrGroup(one) => catalog.put_group(&one.name, one.group.clone()),
+            Object::Service(service) => {
+                let labels = labelled(Labels::default(), &service.labels);
+                let backends = match service.selector.is_empty() {
+                    true => Backends::Addresses(addresses(state, service)),
+                    false => Backends::Selected(service.selector.clone()),
+                };
+                catalog.put_service(&service.namespace, &service.name, Service { labels, backends });
+            }
+            _ => {}
+        }
+    }
+    catalog
+}
+
+/// The addresses that are written down for a service without selector.
+fn addresses(state: &State, service: &manifest::Service) -> BTreeSet<IpAddr> {
+    let lists = state.objects.values().filter_map(|object| match object {
+        Object::Endpoints(list) => Some(list),
+        _ => None,
+    });
+    let own = lists.filter(|list| (&list.namespace, &list.service) == (&service.namespace, &service.name));
+    own.flat_map(|list| &list.addresses).copied().collect()
+}
+
+/// Labels with those that people gave.
+fn labelled(mut labels: Labels, own: &BTreeMap<String, String>) -> Labels {
+    own.iter().for_each(|(name, value)| labels.insert(Source::K8s, name.as_str(), value.as_str()));
+    labels
 }
 
 /// The policy's word for a protocol of a manifest.

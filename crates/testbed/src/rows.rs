@@ -7,7 +7,8 @@ use crate::flow::Flow;
 use crate::home::{Fate, Home, Outcome};
 use crate::state::State;
 use crate::transition::Endpoints;
-use abi::event::FlowEvent;
+use abi::DropReason;
+use abi::event::{self, FlowEvent};
 use abi::mark;
 use control::{Interface, World};
 use datapath::craft::Craft;
@@ -18,6 +19,8 @@ use policy::book::RuleId;
 use policy::rule::Direction;
 use std::collections::HashMap;
 
+/// The interface that leads out of the node.
+const OUTSIDE: u32 = 2;
 /// Source ports of probes, those that clients have (RFC 6056); each probe has another, so that it is a flow of its own.
 const PORTS: std::ops::RangeInclusive<u16> = 32768..=u16::MAX - 1;
 
@@ -31,7 +34,7 @@ pub struct Rows<H> {
     port: u16,
 }
 
-/// What one side's hook said of a frame that it let through.
+/// What was said at one door of a frame that was let through there.
 struct Said<'a> {
     side: Side<'a>,
     event: FlowEvent,
@@ -61,6 +64,9 @@ impl<H: Home> Engine for Rows<H> {
     fn ask(&mut self, crossing: &Crossing) -> Result<Answer, EngineError> {
         if let Some(answer) = Answer::without_policy(crossing) {
             return Ok(answer);
+        }
+        if self.is_about_names(crossing) {
+            return Err(EngineError::Impossible("rows do not know domain names yet"));
         }
         self.port = if self.port == *PORTS.end() { *PORTS.start() } else { self.port + 1 };
         let flow = Flow::new(crossing, self.port);
@@ -92,7 +98,7 @@ impl<H: Home> Rows<H> {
         }
     }
 
-    /// Sends a frame the way of a crossing: out of its source if that is a workload, then into its destination.
+    /// Sends a frame the way of a crossing: out of its source if that is here, then into its destination.
     fn send<'a>(
         &mut self,
         crossing: &'a Crossing,
@@ -100,46 +106,56 @@ impl<H: Home> Rows<H> {
     ) -> Result<Result<Vec<Said<'a>>, Answer>, EngineError> {
         let mut said = Vec::new();
         let (mut mark, mut bytes) = (0, frame.clone().frame());
-        if let End::Workload(name) = &crossing.from {
-            let Interface { index, mac, host_mac } = self.interface(name);
-            bytes = frame.link(mac, host_mac).frame();
-            let side = Side { direction: Direction::Egress, subject: name };
-            let outcome = self.home.run(Hook::FromWorkload, index, 0, &bytes)?;
+        if let Some((hook, index)) = self.way_out(crossing) {
+            if let End::Workload(name) = &crossing.from {
+                let Interface { mac, host_mac, .. } = self.interface(name);
+                bytes = frame.link(mac, host_mac).frame();
+            }
+            let outcome = self.home.run(hook, index, 0, &bytes)?;
             match outcome.fate {
-                Fate::Drop(_) => return Ok(Err(self.refusal(side, &outcome))),
+                Fate::Drop(reason) => return Ok(Err(self.refusal(crossing, &outcome, reason))),
                 // The proxy opens the onward connection in the name of its client.
                 Fate::Proxy => mark = mark::FROM_PROXY,
                 Fate::Pass | Fate::Workload(_) => bytes.clone_from(&outcome.frame),
             }
-            self.check_exit(crossing, outcome.fate)?;
-            said.extend(Said::new(side, &outcome));
+            check_exit(crossing, outcome.fate, |name| self.interface(name).index)?;
+            said.extend(Said::all(crossing, &outcome));
         }
-        if let End::Workload(name) = &crossing.to {
-            let Interface { index, .. } = self.interface(name);
-            let side = Side { direction: Direction::Ingress, subject: name };
-            let outcome = self.home.run(Hook::ToWorkload, index, mark, &bytes)?;
+        if let Some((hook, index)) = self.way_in(crossing) {
+            let outcome = self.home.run(hook, index, mark, &bytes)?;
             match outcome.fate {
-                Fate::Drop(_) => return Ok(Err(self.refusal(side, &outcome))),
-                Fate::Pass | Fate::Proxy => said.extend(Said::new(side, &outcome)),
+                Fate::Drop(reason) => return Ok(Err(self.refusal(crossing, &outcome, reason))),
+                Fate::Pass | Fate::Proxy => said.extend(Said::all(crossing, &outcome)),
                 Fate::Workload(_) => return Err(astray(crossing, "sent on at its destination's own door")),
             }
         }
         Ok(Ok(said))
     }
 
-    /// Whether what leaves a workload is delivered to whom it is for.
-    fn check_exit(&self, crossing: &Crossing, fate: Fate) -> Result<(), EngineError> {
-        match (fate, &crossing.to) {
-            (Fate::Workload(Some(index)), End::Workload(to)) if index != self.interface(to).index => {
-                Err(astray(crossing, "delivered to another workload"))
-            }
-            (Fate::Workload(_), End::Host | End::World) => {
-                Err(astray(crossing, "delivered to a workload, and it is for nobody here"))
-            }
-            (Fate::Pass, End::Workload(_)) => {
-                Err(astray(crossing, "left to the stack, and it is for a workload of this node"))
-            }
-            _ => Ok(()),
+    /// Whether an address outside takes part that is known by names.
+    fn is_about_names(&self, crossing: &Crossing) -> bool {
+        let names = self.state.names_by_address();
+        [(&crossing.from, crossing.source), (&crossing.to, crossing.destination)]
+            .into_iter()
+            .any(|(end, address)| *end == End::World && names.contains_key(&address))
+    }
+
+    /// The door by which a crossing leaves its source, where it has one of its own: what the node sends a workload is
+    /// judged at the workload's.
+    fn way_out(&self, crossing: &Crossing) -> Option<(Hook, u32)> {
+        match (&crossing.from, &crossing.to) {
+            (End::Workload(name), _) => Some((Hook::FromWorkload, self.interface(name).index)),
+            (End::Host, End::Node(_) | End::World) => Some((Hook::ToOutside, OUTSIDE)),
+            _ => None,
+        }
+    }
+
+    /// The door by which it comes to its destination.
+    fn way_in(&self, crossing: &Crossing) -> Option<(Hook, u32)> {
+        match (&crossing.from, &crossing.to) {
+            (_, End::Workload(name)) => Some((Hook::ToWorkload, self.interface(name).index)),
+            (End::Node(_) | End::World, End::Host) => Some((Hook::FromOutside, OUTSIDE)),
+            _ => None,
         }
     }
 
@@ -161,11 +177,13 @@ impl<H: Home> Rows<H> {
                 let rule = self.rule(event.rule);
                 return Answer { verdict: Expect::Deny, rule, reason: format!("{side}: {refused}") };
             }
-            let Some(Said { side, event, .. }) = said.last() else {
-                return Answer::allow(None, "a packet of a flow that was allowed before");
+            let last = said.last().filter(|said| crossing.to != End::Host || said.side.subject.is_none());
+            let Some(Said { side, event, .. }) = last else {
+                return Answer::allow(None, "the node's own policy enforces nothing that is about it");
             };
             let rule = self.rule(event.rule);
             let by = match event.rule {
+                _ if event.verdict == event::Verdict::Audit as u8 => "audit mode lets it through",
                 number if number == RuleId::LOCAL_HOST.0 => "a node may always speak to its own workloads",
                 number if number == RuleId::DEFAULT.0 => "nothing is enforced, or nothing refuses it",
                 _ => "a rule allows it",
@@ -174,10 +192,13 @@ impl<H: Home> Rows<H> {
         })
     }
 
-    fn refusal(&self, side: Side<'_>, outcome: &Outcome) -> Answer {
-        let Fate::Drop(reason) = outcome.fate else { unreachable!("only what is dropped is refused") };
-        let rule = outcome.event.and_then(|event| self.rule(event.rule));
-        Answer { verdict: Expect::Drop, rule, reason: format!("{side}: {}", reason.describe()) }
+    fn refusal(&self, crossing: &Crossing, outcome: &Outcome, reason: DropReason) -> Answer {
+        let event = outcome.events.last();
+        let said = match event.and_then(|event| side(crossing, event)) {
+            Some(side) => format!("{side}: {}", reason.describe()),
+            None => reason.describe().to_owned(),
+        };
+        Answer { verdict: Expect::Drop, rule: event.and_then(|event| self.rule(event.rule)), reason: said }
     }
 
     fn rule(&self, number: u32) -> Option<String> {
@@ -190,11 +211,44 @@ impl<H: Home> Rows<H> {
 }
 
 impl<'a> Said<'a> {
-    fn new(side: Side<'a>, outcome: &Outcome) -> Option<Self> {
-        let event = outcome.event?;
-        // What the proxy itself sends goes straight on, but the rule set of the second side applies too.
-        let asks_proxy = outcome.fate == Fate::Proxy || event.l7 != 0;
-        Some(Self { side, event, asks_proxy })
+    /// What the doors on the way said; the node may have been asked beside a workload.
+    fn all(crossing: &'a Crossing, outcome: &Outcome) -> Vec<Self> {
+        let said = outcome.events.iter().filter_map(|event| {
+            let side = side(crossing, event)?;
+            // What the proxy itself sends goes straight on, but the rule set of the second side applies too.
+            let to_proxy = outcome.fate == Fate::Proxy && side.subject.is_some();
+            Some(Self { side, event: *event, asks_proxy: to_proxy || event.l7 != 0 })
+        });
+        said.collect()
+    }
+}
+
+/// Whose policy an event of a crossing tells of.
+fn side<'a>(crossing: &'a Crossing, event: &FlowEvent) -> Option<Side<'a>> {
+    let (end, direction) = match event.direction == Direction::Egress as u8 {
+        true => (&crossing.from, Direction::Egress),
+        false => (&crossing.to, Direction::Ingress),
+    };
+    Side::of(end, direction)
+}
+
+/// Whether what leaves its source is sent to whom it is for.
+fn check_exit(
+    crossing: &Crossing,
+    fate: Fate,
+    interface: impl Fn(&WorkloadName) -> u32,
+) -> Result<(), EngineError> {
+    match (fate, &crossing.to) {
+        (Fate::Workload(Some(index)), End::Workload(to)) if index != interface(to) => {
+            Err(astray(crossing, "delivered to another workload"))
+        }
+        (Fate::Workload(_), End::Host | End::Node(_) | End::World) => {
+            Err(astray(crossing, "delivered to a workload, and it is for nobody here"))
+        }
+        (Fate::Pass, End::Workload(_)) => {
+            Err(astray(crossing, "left to the stack, and it is for a workload of this node"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,24 +2,36 @@
 
 use control::{Pool, PoolError};
 use identity::{Labels, filter};
-use manifest::test::{Step, WorkloadName, WorkloadState};
-use manifest::{NamedPort, ObjectName};
-use policy::rule::{Cidr, Policy, PolicyId};
-use std::collections::BTreeMap;
+use manifest::test::{NodeState, Step, WorkloadName, WorkloadState};
+use manifest::{NamedPort, Object, ObjectName};
+use policy::rule::{Cidr, Mode, Policy, PolicyId, Subject};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Namespaces, workloads, hosts outside and policies, as they are at one moment.
+/// Who is there, which policies are in force, and what they refer to, as it is at one moment.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Labels of the namespaces that a test names; every other one exists without labels of its own.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Whom policies are enforced for.
+    pub mode: Mode,
+    /// Whether what policy refuses is let through and reported.
+    pub audit: bool,
     /// The workloads.
     pub workloads: BTreeMap<WorkloadName, Workload>,
+    /// Labels of the local node.
+    pub host_labels: BTreeMap<String, String>,
+    /// The other nodes of the cluster.
+    pub nodes: BTreeMap<String, NodeState>,
     /// Addresses of the hosts outside the cluster.
     pub externals: BTreeMap<String, Vec<IpAddr>>,
+    /// The domain names that hosts outside are known by.
+    pub names: BTreeMap<String, BTreeSet<String>>,
     /// The policies in force.
     pub policies: BTreeMap<PolicyId, Policy>,
-    /// Their manifests as JSON, of those that were read from some.
+    /// What they refer to: services, endpoints, groups of blocks.
+    pub objects: BTreeMap<ObjectName, Object>,
+    /// The manifests of policies and objects as JSON, of those that were read from some.
     pub manifests: BTreeMap<ObjectName, String>,
     pools: [Pool; 2],
 }
@@ -44,9 +56,9 @@ pub enum StepError {
     /// A policy is to go away that is not there.
     #[error("delete: no policy {0} is in force")]
     NoPolicy(PolicyId),
-    /// Something that tests may say and no engine does.
-    #[error("{0}: no engine does this yet")]
-    NotYet(&'static str),
+    /// An object is to go away that is not there.
+    #[error("delete: there is no {0}")]
+    NoObject(ObjectName),
     /// An address cannot be had.
     #[error("workload {}/{}: {source}", .name.namespace, .name.name)]
     Address {
@@ -57,6 +69,8 @@ pub enum StepError {
     },
 }
 
+/// What the local node is called.
+const HOST: &str = "host";
 /// The node's own addresses.
 pub(crate) const HOST_ADDRESSES: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 200, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0, 0, 0, 1))];
@@ -74,9 +88,15 @@ impl Default for State {
         let [v4, v6] = POOLS;
         Self {
             namespaces: BTreeMap::new(),
+            mode: Mode::default(),
+            audit: false,
             workloads: BTreeMap::new(),
+            host_labels: BTreeMap::new(),
+            nodes: BTreeMap::new(),
             externals: BTreeMap::new(),
+            names: BTreeMap::new(),
             policies: BTreeMap::new(),
+            objects: BTreeMap::new(),
             manifests: BTreeMap::new(),
             pools: [pool(v4, 17), pool(v6, 65)],
         }
@@ -86,7 +106,8 @@ impl Default for State {
 impl State {
     /// Takes the changes of a step, in their order.
     pub fn take(&mut self, step: &Step) -> Result<(), StepError> {
-        not_yet(step)?;
+        self.mode = step.enforcement.unwrap_or(self.mode);
+        self.audit = step.audit.unwrap_or(self.audit);
         for name in &step.remove_workloads {
             let gone = self.workloads.remove(name).ok_or_else(|| StepError::NoWorkload(name.clone()))?;
             self.release(&gone.addresses);
@@ -98,19 +119,66 @@ impl State {
             self.admit(workload)
                 .map_err(|source| StepError::Address { name: workload.name.clone(), source })?;
         }
+        step.nodes.iter().for_each(|node| self.meet(node));
         for external in &step.externals {
             self.externals.insert(external.name.clone(), external.addresses.clone());
         }
+        self.names.extend(step.names.clone());
+        self.submit(step)
+    }
+
+    /// Takes the policies and objects of a step.
+    fn submit(&mut self, step: &Step) -> Result<(), StepError> {
+        let policy = |policy: &Policy| (policy.id.clone(), policy.clone());
+        let object = |object: &Object| (object.name(), object.clone());
         if let Some(policies) = &step.policies {
-            self.policies.clear();
-            self.policies.extend(policies.iter().map(|policy| (policy.id.clone(), policy.clone())));
+            self.policies = policies.iter().map(policy).collect();
+        }
+        if let Some(objects) = &step.objects {
+            self.objects = objects.iter().map(object).collect();
         }
         for id in &step.delete {
             self.policies.remove(id).ok_or_else(|| StepError::NoPolicy(id.clone()))?;
         }
-        self.policies.extend(step.apply.iter().map(|policy| (policy.id.clone(), policy.clone())));
+        for name in &step.delete_objects {
+            let is_gone = match name.kind {
+                "Namespace" => self.namespaces.remove(&name.name).is_some(),
+                _ => self.objects.remove(name).is_some(),
+            };
+            if !is_gone {
+                return Err(StepError::NoObject(name.clone()));
+            }
+        }
+        self.policies.extend(step.apply.iter().map(policy));
+        self.objects.extend(step.apply_objects.iter().map(object));
         self.manifests.extend(step.manifests.clone());
         Ok(())
+    }
+
+    /// Takes a node, or what changed about it; `host` is the local one.
+    fn meet(&mut self, node: &NodeState) {
+        if node.name == HOST {
+            self.host_labels.clone_from(&node.labels);
+        } else {
+            self.nodes.insert(node.name.clone(), node.clone());
+        }
+    }
+
+    /// Whether some policy is about nodes themselves.
+    pub(crate) fn is_node_a_subject(&self) -> bool {
+        let mut specs = self.policies.values().flat_map(|policy| &policy.specs);
+        specs.any(|spec| matches!(spec.subject, Subject::Nodes(_)))
+    }
+
+    /// The domain names that each address outside the cluster is known by, of those that have some.
+    pub fn names_by_address(&self) -> BTreeMap<IpAddr, BTreeSet<String>> {
+        let mut known = BTreeMap::<IpAddr, BTreeSet<String>>::new();
+        for (external, names) in self.names.iter().filter(|(_, names)| !names.is_empty()) {
+            for address in self.externals.get(external).into_iter().flatten() {
+                known.entry(*address).or_default().extend(names.iter().cloned());
+            }
+        }
+        known
     }
 
     /// The labels by which policies know a workload.
@@ -156,19 +224,6 @@ impl State {
             addresses.iter().for_each(|&address| pool.release(address));
         }
     }
-}
-
-/// Refuses what would otherwise be passed over in silence.
-fn not_yet(step: &Step) -> Result<(), StepError> {
-    let objects = step.objects.iter().flatten().chain(&step.apply_objects).next().is_some();
-    let asked = [
-        ("policyEnforcement", step.enforcement.is_some()),
-        ("policyAuditMode", step.audit.is_some()),
-        ("nodes", !step.nodes.is_empty()),
-        ("names", !step.names.is_empty()),
-        ("services, endpoints and CIDR groups", objects || !step.delete_objects.is_empty()),
-    ];
-    asked.iter().find(|(_, is_asked)| *is_asked).map_or(Ok(()), |(what, _)| Err(StepError::NotYet(what)))
 }
 
 #[cfg(test)]

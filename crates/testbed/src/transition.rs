@@ -1,9 +1,11 @@
 //! From one state of a test to the next, as the changes that an agent would see.
 
 use crate::state::{HOST_ADDRESSES, State, Workload};
-use control::{Change, Endpoint, Interface, Node, Proxy};
-use manifest::test::WorkloadName;
-use std::collections::BTreeMap;
+use control::{Change, Endpoint, Interface, Node, Proxy, RemoteNode};
+use manifest::test::{NodeState, WorkloadName};
+use manifest::{Endpoints as AddressList, Object};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// Interface and port of a node proxy that no packet really reaches. The loopback exists everywhere.
 const PROXY: Proxy = Proxy { interface: 1, port: 9 };
@@ -26,9 +28,8 @@ impl Endpoints {
     /// What happens to the node between two states.
     pub(crate) fn changes(&mut self, old: &State, new: &State) -> Vec<Change> {
         let mut changes = Vec::new();
-        if self.last == 0 {
-            changes.push(Change::Node(node()));
-        }
+        changes.push(Change::Node(node(new)));
+        changes.extend(around(old, new));
         for name in old.workloads.keys().filter(|name| !new.workloads.contains_key(*name)) {
             changes.extend(self.numbers.remove(name).map(Change::RemoveEndpoint));
         }
@@ -74,9 +75,77 @@ impl Endpoints {
     }
 }
 
-fn node() -> Node {
-    let addresses = HOST_ADDRESSES.to_vec();
-    Node { addresses, proxy: Some(PROXY), report_forwards: true, ..Node::default() }
+fn node(state: &State) -> Node {
+    Node {
+        addresses: HOST_ADDRESSES.to_vec(),
+        labels: state.host_labels.clone(),
+        proxy: Some(PROXY),
+        report_forwards: true,
+        mode: state.mode,
+        audit: state.audit,
+        ..Node::default()
+    }
+}
+
+/// What happens around the workloads between two states: to nodes, to what policies refer to, and to names.
+fn around(old: &State, new: &State) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let nodes = old.nodes.keys().filter(|name| !new.nodes.contains_key(*name));
+    changes.extend(nodes.cloned().map(Change::RemoveRemoteNode));
+    let nodes = new.nodes.iter().filter(|(name, node)| old.nodes.get(*name) != Some(node));
+    changes.extend(nodes.map(|(_, node)| arrival(node)));
+    let objects = old.objects.iter().filter(|(name, object)| is_gone(object, new.objects.get(*name)));
+    changes.extend(objects.filter_map(|(_, object)| departure(object)));
+    let objects = new.objects.iter().filter(|(name, object)| old.objects.get(*name) != Some(object));
+    changes.extend(objects.filter_map(|(_, object)| presence(object)));
+    changes
+}
+
+/// Whether what was there is there no more; a list of addresses may be another service's now.
+fn is_gone(before: &Object, now: Option<&Object>) -> bool {
+    match (before, now) {
+        (_, None) => true,
+        (Object::Endpoints(before), Some(Object::Endpoints(now))) => before.service != now.service,
+        _ => false,
+    }
+}
+
+fn arrival(node: &NodeState) -> Change {
+    let NodeState { name, labels, addresses } = node.clone();
+    Change::RemoteNode(RemoteNode { name, labels, addresses })
+}
+
+/// An object that comes or changes; none for what no policy refers to.
+fn presence(object: &Object) -> Option<Change> {
+    match object {
+        // Probes name workloads, not the services before them: these have no address here, and translate nothing.
+        Object::Service(service) => {
+            Some(Change::Service(manifest::Service { addresses: Vec::new(), ..service.clone() }))
+        }
+        Object::Endpoints(list) => Some(addresses(list, list.addresses.clone())),
+        Object::CidrGroup(one) => {
+            Some(Change::CidrGroup { name: one.name.clone(), group: one.group.clone() })
+        }
+        _ => None,
+    }
+}
+
+/// An object that goes.
+fn departure(object: &Object) -> Option<Change> {
+    match object {
+        Object::Service(service) => {
+            let (namespace, name) = (service.namespace.clone(), service.name.clone());
+            Some(Change::RemoveService { namespace, name })
+        }
+        Object::Endpoints(list) => Some(addresses(list, BTreeSet::new())),
+        Object::CidrGroup(one) => Some(Change::RemoveCidrGroup(one.name.clone())),
+        _ => None,
+    }
+}
+
+fn addresses(list: &AddressList, addresses: BTreeSet<IpAddr>) -> Change {
+    let (namespace, name) = (list.namespace.clone(), list.service.clone());
+    Change::ServiceAddresses { namespace, name, list: list.slice.clone().unwrap_or_default(), addresses }
 }
 
 fn interface(number: u32) -> Interface {

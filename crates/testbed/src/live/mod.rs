@@ -14,6 +14,7 @@ use manifest::Protocol;
 use manifest::test::{Expect, WorkloadName};
 use node::Node;
 use outside::Outside;
+use policy::rule::Mode;
 use server::{Listener, Servers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -46,7 +47,9 @@ impl Live {
         match end {
             End::Workload(name) => &self.workloads[name],
             End::Host => self.node.namespace(),
-            End::World => self.outside.host(address).expect("hosts outside are made before they are asked"),
+            End::Node(_) | End::World => {
+                self.outside.host(address).expect("hosts outside are made before they are asked")
+            }
         }
     }
 
@@ -59,7 +62,7 @@ impl Live {
     fn make_outside(&mut self, crossings: &[&Crossing]) -> Result<(), EngineError> {
         for crossing in crossings {
             for (end, address) in [(&crossing.from, crossing.source), (&crossing.to, crossing.destination)] {
-                if *end == End::World {
+                if matches!(end, End::Node(_) | End::World) {
                     self.outside.make(&mut self.node, address)?;
                 }
             }
@@ -119,6 +122,7 @@ impl Engine for Live {
                 self.remove(name)?;
             }
         }
+        self.surround(&old, state)?;
         for name in old.namespaces.keys().filter(|name| !state.namespaces.contains_key(*name)) {
             self.node.delete(&format!("Namespace/{name}"))?;
         }
@@ -151,7 +155,7 @@ impl Engine for Live {
     }
 
     fn ask_all(&mut self, crossings: &[Crossing]) -> Vec<Result<Answer, EngineError>> {
-        let mut answers: Vec<_> = crossings.iter().map(known).collect();
+        let mut answers: Vec<_> = crossings.iter().map(|crossing| self.known(crossing)).collect();
         let open: Vec<usize> = (0..answers.len()).filter(|&index| answers[index].is_none()).collect();
         let sent: Vec<&Crossing> = open.iter().map(|&index| &crossings[index]).collect();
         match self.ask_open(&sent) {
@@ -174,6 +178,28 @@ impl Live {
         Ok(())
     }
 
+    /// Makes the nodes, services, endpoints and groups of a state out of those of another.
+    fn surround(&mut self, old: &State, state: &State) -> Result<(), EngineError> {
+        for name in old.nodes.keys().filter(|name| !state.nodes.contains_key(*name)) {
+            self.node.delete(&format!("Node/{name}"))?;
+        }
+        for node in state.nodes.values().filter(|node| old.nodes.get(&node.name) != Some(node)) {
+            self.node.apply_node(node)?;
+        }
+        if state.host_labels != old.host_labels {
+            self.node.label(&state.host_labels)?;
+        }
+        for name in old.objects.keys().filter(|name| !state.objects.contains_key(*name)) {
+            self.node.delete(&name.to_string())?;
+        }
+        for (name, object) in &state.objects {
+            if old.objects.get(name) != Some(object) {
+                self.node.apply(&state.manifests[name])?;
+            }
+        }
+        Ok(())
+    }
+
     fn ask_open(&mut self, crossings: &[&Crossing]) -> Result<Vec<Seen>, EngineError> {
         self.make_outside(crossings)?;
         let _servers = self.serve(crossings)?;
@@ -187,17 +213,42 @@ impl Live {
     }
 }
 
-/// The answer to what need not, or cannot, be sent.
-fn known(crossing: &Crossing) -> Option<Result<Answer, EngineError>> {
-    const ECHO: [u8; 2] = [8, 128];
-    match crossing.sent {
-        Sent::Icmp(kind) if kind != ECHO[usize::from(crossing.source.is_ipv6())] => {
-            Some(Err(EngineError::Impossible("of ICMP, only echo requests are sent for real")))
+impl Live {
+    /// The answer to what need not, or cannot, be sent.
+    fn known(&self, crossing: &Crossing) -> Option<Result<Answer, EngineError>> {
+        match self.obstacle(crossing) {
+            Some(why) => Some(Err(EngineError::Impossible(why))),
+            None => Answer::without_policy(crossing).map(Ok),
         }
-        Sent::Connection(Protocol::Sctp, _) if !server::has_sctp() => {
-            Some(Err(EngineError::Impossible("SCTP is not supported by this kernel")))
+    }
+
+    /// Why a crossing cannot be asked for real.
+    fn obstacle(&self, crossing: &Crossing) -> Option<&'static str> {
+        const ECHO: [u8; 2] = [8, 128];
+        let ends = [(&crossing.from, crossing.source), (&crossing.to, crossing.destination)];
+        let has = |wanted: fn(&End) -> bool| ends.iter().any(|(end, _)| wanted(end));
+        let names = self.state.names_by_address();
+        match crossing.sent {
+            Sent::Icmp(kind) if kind != ECHO[usize::from(crossing.source.is_ipv6())] => {
+                Some("of ICMP, only echo requests are sent for real")
+            }
+            Sent::Connection(Protocol::Sctp, _) if !server::has_sctp() => {
+                Some("SCTP is not supported by this kernel")
+            }
+            _ if self.state.mode != Mode::Default || self.state.audit => {
+                Some("an agent enforces in mode default only, and has no audit mode")
+            }
+            _ if has(|end| *end == End::Host)
+                && !has(|end| matches!(end, End::Workload(_)))
+                && self.state.is_node_a_subject() =>
+            {
+                Some("the node of the tests has no way out where its own policy would be asked")
+            }
+            _ if ends.iter().any(|(end, address)| **end == End::World && names.contains_key(address)) => {
+                Some("an agent learns domain names from nobody")
+            }
+            _ => None,
         }
-        _ => Answer::without_policy(crossing).map(Ok),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::engine::EngineError;
 use crate::state::{HOST_ADDRESSES, Workload};
 use agent::Config;
 use api::{CallError, Client, Request, view};
-use manifest::test::WorkloadName;
+use manifest::test::{NodeState, WorkloadName};
 use policy::rule::Cidr;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -97,6 +97,23 @@ impl Node {
     ) -> Result<(), EngineError> {
         let metadata = json!({"name": name, "labels": labels});
         self.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}).to_string())
+    }
+
+    /// Puts another node in force.
+    pub(super) fn apply_node(&self, node: &NodeState) -> Result<(), EngineError> {
+        let addresses =
+            node.addresses.iter().map(|address| json!({"type": "InternalIP", "address": address}));
+        let addresses: Vec<Value> = addresses.collect();
+        let metadata = json!({"name": node.name, "labels": node.labels});
+        let status = json!({"addresses": addresses});
+        let manifest = json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status});
+        self.apply(&manifest.to_string())
+    }
+
+    /// Gives the node itself labels. Its agent knows it by the name of the machine.
+    pub(super) fn label(&self, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        self.apply_node(&NodeState { name, labels: labels.clone(), addresses: Vec::new() })
     }
 
     /// Takes an object out of force by name.
