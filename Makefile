@@ -1,6 +1,6 @@
 # One door for commands; each target first sets up what it lacks.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check tidy bench bench-policy clean
+.PHONY: help setup build demo test check tidy differential bench bench-policy clean
 
 # Where scripts/setup puts bpf-linker; crates/loader/build.rs looks there too.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nexin/tools
@@ -34,6 +34,11 @@ check: setup tidy ## Check format, lints and the shape of the tree
 
 tidy: setup ## Check the shape of the tree: arrows between crates, lengths, names, links
 	@$(CARGO) xtask tidy
+
+differential: setup ## Compare engines on NEXIN_PAIRS random pairs, and a 20th of it in the kernel (asks for root)
+	@$(CARGO) test --locked --release --package nexin-testbed --test differential --config \
+		"target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root', 'env', 'NEXIN_PAIRS=$(or $(NEXIN_PAIRS),1000000)']" \
+		-- what_the_model_says --include-ignored --nocapture --test-threads 1
 
 bench: setup ## Measure: nanoseconds per packet, round trips and throughput (asks for root)
 	@$(CARGO) bench --locked --package nexin-testbed --bench path \

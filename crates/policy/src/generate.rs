@@ -3,19 +3,24 @@
 //! The same seed gives the same world everywhere. Everything is drawn from small pools, so that rules meet, nest and
 //! contradict each other often.
 
+mod peers;
 mod policies;
+mod probe;
 mod random;
 mod shrink;
+mod traffic;
 
+pub use probe::probes;
 pub use random::Random;
 pub use shrink::shrink;
 
+use crate::catalog::{Backends, Catalog, Group, Service};
 use crate::party::{NamedPorts, Party};
-use crate::rule::{Policy, Protocol};
-use abi::identity::{HOST, REMOTE_NODE, WORLD, reserved_name};
-use identity::Labels;
+use crate::rule::{Mode, Policy, Protocol};
+use abi::identity::{FIRST_NODE, HOST, REMOTE_NODE, WORLD, reserved_name};
+use identity::{Labels, Source};
 use l7::rule::{Field, RequestView};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Everything a question can be about.
@@ -27,6 +32,14 @@ pub struct World {
     pub workloads: Vec<Workload>,
     /// Addresses outside the cluster, and the nodes'.
     pub others: Vec<Other>,
+    /// The groups of blocks that policies refer to, by name.
+    pub groups: BTreeMap<String, Group>,
+    /// The services that policies refer to, by namespace and name.
+    pub services: BTreeMap<(String, String), Service>,
+    /// Whom policies are enforced for.
+    pub mode: Mode,
+    /// Whether what policy refuses is let through and reported.
+    pub audit: bool,
     /// The policies in force, sorted by name.
     pub policies: Vec<Policy>,
 }
@@ -55,8 +68,12 @@ pub struct Other {
     pub name: String,
     /// Its reserved identity.
     pub identity: u32,
-    /// The labels of that identity.
+    /// Its own labels, of a node.
+    pub own: Vec<(String, String)>,
+    /// All its labels, that of its identity included.
     pub labels: Labels,
+    /// The domain names that its addresses are known by, of a host outside the cluster.
+    pub names: BTreeSet<String>,
     /// An address of each family.
     pub addresses: [IpAddr; 2],
 }
@@ -75,7 +92,7 @@ pub enum End {
 pub struct Probe {
     /// Who opens the connection.
     pub from: End,
-    /// Who receives it. At least one end is a workload.
+    /// Who receives it. At least one end is a workload, or the node itself.
     pub to: End,
     /// Index into the ends' addresses: 0 for IPv4, 1 for IPv6.
     pub family: usize,
@@ -113,24 +130,37 @@ pub fn world(seed: u64) -> World {
         }
     }
     let others = vec![
-        other("www", WORLD, "198.51.100.7", "2001:db8::7"),
-        other("mail", WORLD, "203.0.113.9", "2001:db8:1::9"),
+        other("www", WORLD, "198.51.100.7", "2001:db8::7").known_by(&["www.example.com"]),
+        other("mail", WORLD, "203.0.113.9", "2001:db8:1::9").known_by(&["mail.example.com", "example.com"]),
         other("near", WORLD, "10.1.2.3", "fd00:1::3"),
-        other("host", HOST, "10.0.0.1", "fd00::1"),
+        other("host", HOST, "10.0.0.1", "fd00::1").labelled(node_labels(&mut random)),
         other("node", REMOTE_NODE, "10.0.0.2", "fd00::2"),
+        other("worker", REMOTE_NODE, "10.0.0.3", "fd00::3").labelled(node_labels(&mut random)),
+        other("gateway", REMOTE_NODE, "192.0.2.4", "fd00::4").labelled(node_labels(&mut random)),
     ];
-    let mut world = World { namespaces, workloads, others, policies: Vec::new() };
-    world.policies = policies::policies(&mut random);
-    world
-}
-
-/// So many random questions about the world.
-pub fn probes(world: &World, seed: u64, count: usize) -> Vec<Probe> {
-    let mut random = Random::new(seed ^ 0x70_72_6f_62_65);
-    (0..count).map(|_| probe(&mut random, world)).collect()
+    World {
+        namespaces,
+        workloads,
+        others,
+        groups: ["partners", "more"].map(|name| (name.into(), group(&mut random))).into(),
+        services: services(&mut random),
+        mode: if random.chance(6) { random.pick(&[Mode::Always, Mode::Never]) } else { Mode::Default },
+        audit: random.chance(5),
+        policies: policies::policies(&mut random),
+    }
 }
 
 impl World {
+    /// What its policies refer to.
+    pub fn catalog(&self) -> Catalog {
+        let mut catalog = Catalog::new();
+        self.groups.iter().for_each(|(name, group)| _ = catalog.put_group(name, group.clone()));
+        for ((namespace, name), service) in &self.services {
+            catalog.put_service(namespace, name, service.clone());
+        }
+        catalog
+    }
+
     /// The end of a probe as policies see it.
     pub fn party(&self, end: End, family: usize) -> Party<'_> {
         match end {
@@ -140,8 +170,12 @@ impl World {
                 Party { ports, address: Some(addresses[family]), ..Party::new(number, labels) }
             }
             End::Other(index) => {
-                let Other { identity, labels, addresses, .. } = &self.others[index];
-                Party { address: Some(addresses[family]), ..Party::new(*identity, labels) }
+                let Other { identity, own, labels, names, addresses, .. } = &self.others[index];
+                let number = match (*identity, own.is_empty()) {
+                    (REMOTE_NODE, false) => FIRST_NODE + index as u32,
+                    (identity, _) => identity,
+                };
+                Party { names, address: Some(addresses[family]), ..Party::new(number, labels) }
             }
         }
     }
@@ -197,42 +231,63 @@ fn workload(
 
 fn other(name: &str, identity: u32, v4: &str, v6: &str) -> Other {
     let labels = Labels::reserved(reserved_name(identity).expect("others have reserved identities"));
-    let address = |text: &str| text.parse().expect("the addresses of the generator are well formed");
-    Other { name: name.into(), identity, labels, addresses: [address(v4), address(v6)] }
+    let addresses = [address(v4), address(v6)];
+    Other { name: name.into(), identity, own: Vec::new(), labels, names: BTreeSet::new(), addresses }
 }
 
-fn probe(random: &mut Random, world: &World) -> Probe {
-    let workload = End::Workload(random.below(world.workloads.len()));
-    let peer = if random.chance(60) {
-        End::Workload(random.below(world.workloads.len()))
-    } else {
-        End::Other(random.below(world.others.len()))
-    };
-    let (from, to) = if random.chance(50) { (workload, peer) } else { (peer, workload) };
-    let family = random.below(2);
-    let protocol = random.pick(&[6, 6, 6, 6, 6, 17, 17, 132, 47, [1, 58][family]]);
-    let port = match protocol {
-        1 => random.pick(&[8 << 8, 3 << 8 | 4, 0]),
-        58 => random.pick(&[128 << 8, 2 << 8, 135 << 8]),
-        47 => 0,
-        _ => random.pick(policies::PORTS),
-    };
-    let request = (protocol == 6 && random.chance(50)).then(|| request(random));
-    Probe { from, to, family, protocol, port, request }
+impl Other {
+    fn known_by(self, names: &[&str]) -> Self {
+        Self { names: names.iter().map(|name| (*name).to_owned()).collect(), ..self }
+    }
+
+    fn labelled(mut self, own: Vec<(String, String)>) -> Self {
+        own.iter().for_each(|(key, value)| self.labels.insert(Source::K8s, key.as_str(), value.as_str()));
+        Self { own, ..self }
+    }
 }
 
-fn request(random: &mut Random) -> Request {
-    let mut headers = Vec::new();
-    for _ in 0..random.below(3) {
-        headers.push(pair(random.pick(&["x-token", "X-Token", "Accept"]), random.pick(&["42", "7", ""])));
+fn node_labels(random: &mut Random) -> Vec<(String, String)> {
+    let some = peers::NODE_LABELS.iter().filter_map(|(key, values)| {
+        let value = random.pick(values);
+        random.chance(70).then(|| pair(key, value))
+    });
+    some.collect()
+}
+
+fn group(random: &mut Random) -> Group {
+    Group { labels: object_labels(random), blocks: peers::blocks(random, 20) }
+}
+
+/// A service that selects workloads and one that has addresses written down, where there are any.
+fn services(random: &mut Random) -> BTreeMap<(String, String), Service> {
+    let mut services = BTreeMap::new();
+    for namespace in peers::NAMESPACES {
+        if random.chance(40) {
+            continue;
+        }
+        let selected = BTreeMap::from([pair("app", random.pick(&["web", "db"]))]);
+        let addresses: &[&str] = &["198.51.100.7", "203.0.113.9", "2001:db8::7", "10.244.1.2", "10.0.0.1"];
+        let addresses = addresses.iter().filter(|_| random.chance(50)).map(|text| address(text)).collect();
+        for (name, backends) in
+            [("web", Backends::Selected(selected)), ("ledger", Backends::Addresses(addresses))]
+        {
+            let service = Service { labels: object_labels(random), backends };
+            services.insert(pair(namespace, name), service);
+        }
     }
-    Request {
-        method: random.pick(&["GET", "HEAD", "POST", "PUT"]).into(),
-        path: (random.pick(&["/", "/public", "/public/", "/public?x=1", "/private", "/v1/x", "/healthz"]))
-            .into(),
-        host: random.pick(&["app1-service", "app1-service:80", "example.org"]).into(),
-        headers,
+    services
+}
+
+fn object_labels(random: &mut Random) -> Labels {
+    let mut labels = Labels::default();
+    if random.chance(70) {
+        labels.insert(Source::K8s, "tier", random.pick(&["front", "back"]));
     }
+    labels
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("the addresses of the generator are well formed")
 }
 
 fn pair(key: &str, value: &str) -> (String, String) {

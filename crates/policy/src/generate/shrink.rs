@@ -1,7 +1,7 @@
 //! Makes a world that shows a difference as small as possible.
 
 use super::World;
-use crate::rule::{Peers, Rule, Subject, Traffic};
+use crate::rule::{Mode, Peers, Rule, Subject, Traffic};
 
 /// The smallest world that can be reached by leaving things out, one after the other, while the difference is seen.
 ///
@@ -16,7 +16,7 @@ pub fn shrink(world: &World, differs: impl Fn(&World) -> bool) -> World {
 
 /// Every world with one thing less.
 fn steps(world: &World) -> Vec<World> {
-    let mut steps = Vec::new();
+    let mut steps = around(world);
     for (at, policy) in world.policies.iter().enumerate() {
         steps.push(edited(world, |world| drop(world.policies.remove(at))));
         for (spec_at, spec) in policy.specs.iter().enumerate() {
@@ -38,6 +38,27 @@ fn steps(world: &World) -> Vec<World> {
                 );
             }
         }
+    }
+    steps
+}
+
+/// Every world with one thing less around its policies.
+fn around(world: &World) -> Vec<World> {
+    let mut steps = Vec::new();
+    if world.mode != Mode::Default {
+        steps.push(edited(world, |world| world.mode = Mode::Default));
+    }
+    if world.audit {
+        steps.push(edited(world, |world| world.audit = false));
+    }
+    for name in world.groups.keys() {
+        steps.push(edited(world, |world| _ = world.groups.remove(name)));
+    }
+    for name in world.services.keys() {
+        steps.push(edited(world, |world| _ = world.services.remove(name)));
+    }
+    for (at, _) in world.others.iter().enumerate().filter(|(_, other)| !other.names.is_empty()) {
+        steps.push(edited(world, |world| world.others[at].names.clear()));
     }
     steps
 }

@@ -9,10 +9,10 @@ use crate::directory::Directory;
 use crate::generate::{End, Probe, World};
 use crate::model::{self, Basis, Context, Query, Verdict};
 use crate::names::Names;
-use crate::party::{NO_NAMES, Party};
+use crate::party::{NO_NAMES, NamedPorts, Party};
 use crate::rule::{Cidr, Direction, Mode};
 use crate::set::{PolicyKey, PolicySet};
-use abi::identity::{ANY_WORKLOAD, is_workload};
+use abi::identity::{ANY_WORKLOAD, HOST, is_remote_node, is_workload};
 use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey, action};
 use abi::row::{MapOp, Row, RowKey};
 use l7::Matcher;
@@ -73,6 +73,10 @@ impl Node {
         let mut directory = Directory::new();
         let workloads: Vec<Party<'_>> =
             (0..world.workloads.len()).map(|index| world.party(End::Workload(index), 0)).collect();
+        let nodes = (0..world.others.len()).map(|index| world.party(End::Other(index), 0));
+        for node in nodes.filter(|node| node.number == HOST || is_remote_node(node.number)) {
+            directory.insert(node.number, node.labels.clone(), NamedPorts::default());
+        }
         let enter = |directory: &mut Directory| {
             for peer in &workloads {
                 directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());

@@ -391,6 +391,8 @@ fn world(policies: &[Policy]) -> World {
         Other {
             name: name.into(),
             identity,
+            own: vec![],
+            names: Default::default(),
             labels,
             addresses: [address.parse().unwrap(), "2001:db8::7".parse().unwrap()],
         }
@@ -404,6 +406,10 @@ fn world(policies: &[Policy]) -> World {
             other("node", abi::identity::REMOTE_NODE, "10.0.0.2"),
             other("api", abi::identity::KUBE_APISERVER, "10.0.0.3"),
         ],
+        groups: Default::default(),
+        services: Default::default(),
+        mode: Mode::Default,
+        audit: false,
         policies: policies.to_vec(),
     }
 }

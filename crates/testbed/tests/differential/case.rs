@@ -1,8 +1,9 @@
 //! A random world as a step of a test, and its questions as probes.
 
-use abi::identity::{HOST, WORLD};
+use crate::objects;
+use abi::identity::{HOST, REMOTE_NODE, WORLD};
 use manifest::test::{
-    Expect, External, HttpRequest, Party, Probe, Question, Step, WorkloadName, WorkloadState,
+    Expect, External, HttpRequest, NodeState, Party, Probe, Question, Step, WorkloadName, WorkloadState,
 };
 use manifest::{NamedPort, Namespace, Protocol};
 use policy::generate::{self, End, World};
@@ -36,16 +37,19 @@ impl Case {
                 })
                 .collect(),
             workloads: workloads.map(|(workload, _)| self::workload(workload)).collect(),
-            externals: self
-                .world
-                .others
-                .iter()
-                .filter(|other| other.identity == WORLD)
-                .map(external)
-                .collect(),
+            enforcement: Some(self.world.mode),
+            audit: Some(self.world.audit),
+            nodes: self.others(HOST).chain(self.others(REMOTE_NODE)).map(node).collect(),
+            externals: self.others(WORLD).map(external).collect(),
             policies: Some(self.world.policies.clone()),
+            objects: Some(objects::of(&self.world)),
             ..Step::default()
         }
+    }
+
+    /// Those of this identity who are no workloads.
+    fn others(&self, identity: u32) -> impl Iterator<Item = &generate::Other> {
+        self.world.others.iter().filter(move |other| other.identity == identity)
     }
 
     /// The world as a state.
@@ -77,7 +81,7 @@ pub(crate) fn wanted(model: &mut dyn Engine, crossing: &Crossing) -> Answer {
 
 /// So many random questions that a test can ask; what it cannot ask is left out.
 pub(crate) fn probes(world: &World, seed: u64, count: usize) -> Vec<Probe> {
-    // A third of the generator's questions are about other nodes, other protocols, port 0 or a workload itself.
+    // Some of the generator's questions are about other protocols, port 0 or a workload itself.
     let questions = generate::probes(world, seed, count * 2);
     questions.iter().filter_map(|question| probe(world, question)).take(count).collect()
 }
@@ -118,7 +122,7 @@ fn party(world: &World, end: End) -> Option<Party> {
         End::Other(index) => match world.others[index].identity {
             WORLD => Some(Party::External(world.others[index].name.clone())),
             HOST => Some(Party::Host),
-            _ => None,
+            _ => Some(Party::Node(world.others[index].name.clone())),
         },
     }
 }
@@ -153,6 +157,12 @@ fn named_ports(ports: &NamedPorts) -> Vec<NamedPort> {
     all.sort();
     all.dedup();
     all
+}
+
+/// A node; the local one has addresses of the engines' own.
+fn node(other: &generate::Other) -> NodeState {
+    let addresses = if other.identity == HOST { Vec::new() } else { other.addresses.to_vec() };
+    NodeState { name: other.name.clone(), labels: other.own.iter().cloned().collect(), addresses }
 }
 
 fn external(other: &generate::Other) -> External {

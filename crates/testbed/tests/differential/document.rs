@@ -1,6 +1,7 @@
 //! A difference made small and written down as a PolicyTest that shows it.
 
 use crate::case::{self, Case, differs, wanted};
+use crate::objects;
 use crate::policies::manifests;
 use crate::writable::writable;
 use crate::yaml;
@@ -8,7 +9,7 @@ use datapath::native::Tables;
 use manifest::Protocol;
 use manifest::test::{Expect, Party, Probe, Question, Step};
 use policy::generate::{self, shrink};
-use policy::rule::Family;
+use policy::rule::{Family, Mode};
 use serde_json::{Map, Value, json};
 use testbed::{Answer, Engine, Kernel, Model, Name, Rows, State};
 
@@ -94,7 +95,9 @@ pub(crate) fn check(seed: u64) -> usize {
 /// The case, whose world is writable, as a PolicyTest.
 fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
     let step = case.step();
-    let policies: Vec<Value> = case.world.policies.iter().flat_map(manifests).collect();
+    let objects = objects::of(&case.world);
+    let policies = objects.iter().map(objects::manifest);
+    let policies: Vec<Value> = policies.chain(case.world.policies.iter().flat_map(manifests)).collect();
     let workloads = step.workloads.iter().map(|workload| {
         let ports = workload.named_ports.iter();
         let ports =
@@ -116,6 +119,18 @@ fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
         .iter()
         .filter(|one| named(&one.name))
         .map(|one| json!({"name": one.name, "ips": one.addresses}));
+    let nodes = step.nodes.iter().map(|one| {
+        let mut node = json!({"name": one.name, "labels": one.labels});
+        if !one.addresses.is_empty() {
+            node["ips"] = json!(one.addresses);
+        }
+        node
+    });
+    let mode = match case.world.mode {
+        Mode::Default => "default",
+        Mode::Always => "always",
+        Mode::Never => "never",
+    };
     json!({
         "apiVersion": "nexin.io/v1alpha1",
         "kind": "PolicyTest",
@@ -124,6 +139,9 @@ fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
             "namespaces": namespaces.collect::<Vec<_>>(),
             "workloads": workloads.collect::<Vec<_>>(),
             "externals": externals.collect::<Vec<_>>(),
+            "policyEnforcement": mode,
+            "policyAuditMode": case.world.audit,
+            "nodes": nodes.collect::<Vec<_>>(),
             "policies": policies,
             "probes": probes.iter().map(|(probe, expect)| written(probe, *expect)).collect::<Vec<_>>(),
         },

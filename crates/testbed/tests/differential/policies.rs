@@ -2,11 +2,13 @@
 
 use crate::writable::{is_of_kubernetes, is_of_namespace, namespace};
 use identity::{Operator, Requirement, Selector, Source};
+use policy::domain::DomainPattern;
 use policy::rule::{
-    Action, Cidr, Direction, Family, HttpRule, Peer, Peers, Policy, Port, Protocol, Rule, Spec, Traffic,
-    TrafficMatch,
+    Action, Cidr, Direction, Family, GroupRef, HttpRule, Peer, Peers, Policy, Port, Protocol, Rule,
+    ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
 };
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// The manifests of a policy that is writable: one for each spec, and one for each rule about any address.
 pub(crate) fn manifests(policy: &Policy) -> Vec<Value> {
@@ -55,12 +57,19 @@ fn cilium(name: &str, spec: &Spec, rules: &[&Rule]) -> Option<Value> {
         Some(namespace) => ("CiliumNetworkPolicy", Some(namespace)),
         None => ("CiliumClusterwideNetworkPolicy", None),
     };
+    let subject = match spec.subject {
+        Subject::Workloads(_) => "endpointSelector",
+        Subject::Nodes(_) => "nodeSelector",
+    };
     let mut body = json!({
-        "endpointSelector": selector(spec.subject.selector(), |one| namespace.is_none() || !is_of_namespace(one)),
+        subject: selector(spec.subject.selector(), |one| namespace.is_none() || !is_of_namespace(one)),
         "enableDefaultDeny": {"ingress": spec.default_deny_ingress, "egress": spec.default_deny_egress},
     });
     body.as_object_mut().expect("it is an object").extend(sections);
-    let mut metadata = json!({"name": name});
+    if let Some(log) = &spec.log {
+        body["log"] = json!({"value": **log});
+    }
+    let mut metadata = json!({"name": name, "annotations": tier(spec)});
     if let Some(namespace) = namespace {
         metadata["namespace"] = namespace.into();
     }
@@ -94,20 +103,54 @@ fn peer_fields(rule: &Rule) -> Vec<Map<String, Value>> {
         Peers::Of(peers) if peers.is_empty() => return vec![field("Endpoints", vec![])],
         Peers::Of(peers) => peers,
     };
-    let (mut labels, mut blocks, mut entities) = (Vec::new(), Vec::new(), Vec::new());
-    for peer in peers {
-        match peer {
-            Peer::Labels(one) => labels.push(selector(one, |_| true)),
-            Peer::Cidr { block, except, .. } => blocks.push(self::block(block, except)),
-            Peer::Entity(entity) => entities.push(entity.name().into()),
-            other => unreachable!("the generator makes no {other}"),
-        }
+    let mut by_field = BTreeMap::<&str, Vec<Value>>::new();
+    for (name, value) in peers.iter().map(peer) {
+        by_field.entry(name).or_default().push(value);
     }
-    [("Endpoints", labels), ("CIDRSet", blocks), ("Entities", entities)]
-        .into_iter()
-        .filter(|(_, values)| !values.is_empty())
-        .map(|(name, values)| field(name, values))
-        .collect()
+    by_field.into_iter().map(|(name, values)| field(name, values)).collect()
+}
+
+/// The field that a peer is listed in, without its first word, and the peer.
+fn peer(peer: &Peer) -> (&'static str, Value) {
+    let all = |one: &Selector| selector(one, |_| true);
+    match peer {
+        Peer::Labels(one) => ("Endpoints", all(one)),
+        Peer::Nodes(one) => ("Nodes", all(one)),
+        Peer::Entity(entity) => ("Entities", entity.name().into()),
+        Peer::Cidr { block, except, .. } => ("CIDRSet", self::block(block, except)),
+        Peer::Group { groups, except } => {
+            let mut value = match groups {
+                GroupRef::Named(name) => json!({"cidrGroupRef": **name}),
+                GroupRef::Labelled(one) => json!({"cidrGroupSelector": all(one)}),
+            };
+            if !except.is_empty() {
+                value["except"] = except.iter().map(Cidr::to_string).collect();
+            }
+            ("CIDRSet", value)
+        }
+        Peer::Service(ServiceRef::Named { namespace, name }) => {
+            ("Services", json!({"k8sService": {"serviceName": **name, "namespace": **namespace}}))
+        }
+        Peer::Service(ServiceRef::Labelled { namespace, selector }) => {
+            let mut value = json!({"selector": all(selector)});
+            if let Some(namespace) = namespace {
+                value["namespace"] = json!(**namespace);
+            }
+            ("Services", json!({"k8sServiceSelector": value}))
+        }
+        Peer::Domain(DomainPattern::Name(name)) => ("FQDNs", json!({"matchName": **name})),
+        Peer::Domain(DomainPattern::Pattern(pattern)) => ("FQDNs", json!({"matchPattern": **pattern})),
+    }
+}
+
+/// The annotation that places a policy in its tier.
+fn tier(spec: &Spec) -> Value {
+    let tier = match spec.tier {
+        Tier::Admin => "admin",
+        Tier::Normal => "normal",
+        Tier::Baseline => "baseline",
+    };
+    json!({"policy.nexin.io/tier": tier})
 }
 
 fn traffic_fields(traffic: &Traffic) -> Vec<Map<String, Value>> {
@@ -158,7 +201,7 @@ fn kubernetes(name: &str, spec: &Spec, rule: &Rule) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": name, "namespace": namespace(spec)},
+        "metadata": {"name": name, "namespace": namespace(spec), "annotations": tier(spec)},
         "spec": {
             "podSelector": pod_selector(spec.subject.selector()),
             "policyTypes": [kind],

@@ -3,15 +3,13 @@
 use identity::{Operator, Requirement, key};
 use policy::generate::World;
 use policy::rule::{
-    Action, CidrReach, Direction, HttpRule, Peer, Peers, Port, Protocol, Rule, Spec, Tier, Traffic,
-    TrafficMatch,
+    Action, CidrReach, Direction, HttpRule, Peer, Peers, Port, Protocol, Rule, Spec, Traffic, TrafficMatch,
 };
 
 /// The world with every rule bent into what a manifest can say, or left out. What remains has another meaning.
 pub(crate) fn writable(world: &World) -> World {
     let mut world = world.clone();
     for spec in world.policies.iter_mut().flat_map(|policy| &mut policy.specs) {
-        spec.tier = Tier::Normal;
         let rules = std::mem::take(&mut spec.rules);
         spec.rules = rules.into_iter().filter_map(|rule| bent(rule, spec)).collect();
     }
@@ -64,6 +62,11 @@ fn bent(mut rule: Rule, spec: &Spec) -> Option<Rule> {
     }
     let of_kubernetes = is_of_kubernetes(&rule, spec);
     if let Peers::Of(peers) = &mut rule.peers {
+        let was_empty = peers.is_empty();
+        peers.retain(|peer| is_sayable(peer, rule.direction, rule.action));
+        if peers.is_empty() && !was_empty {
+            return None;
+        }
         for peer in peers {
             match peer {
                 Peer::Labels(selector) if !selector.requirements.iter().any(is_of_namespace) => {
@@ -75,6 +78,15 @@ fn bent(mut rule: Rule, spec: &Spec) -> Option<Rule> {
         }
     }
     Some(rule)
+}
+
+/// Whether a manifest can name such a peer there: services and domain names are on the way out.
+fn is_sayable(peer: &Peer, direction: Direction, action: Action) -> bool {
+    match peer {
+        Peer::Service(_) => direction == Direction::Egress,
+        Peer::Domain(_) => direction == Direction::Egress && action == Action::Allow,
+        _ => true,
+    }
 }
 
 fn bent_match(one: TrafficMatch) -> Option<TrafficMatch> {

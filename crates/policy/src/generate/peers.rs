@@ -1,0 +1,152 @@
+//! Random peers: all the ways to say who is at the other end.
+
+use super::Random;
+use crate::domain::DomainPattern;
+use crate::rule::{Cidr, CidrReach, Entity, GroupRef, Kind, Peer, Peers, ServiceRef};
+use identity::{Operator, Selector, Source, key};
+use std::collections::BTreeSet;
+
+/// Keys of labels and their values, as the workloads of the world have them.
+pub(super) const LABELS: &[(&str, &[&str])] =
+    &[("app", &["web", "db", "cache"]), ("pod", &["a", "b", "c"]), ("env", &["prod", "dev"])];
+
+pub(super) const NAMESPACES: &[&str] = &["x", "y", "z"];
+
+/// Blocks that nest around the addresses of the world.
+const BLOCKS: &[&str] = &[
+    "0.0.0.0/0",
+    "10.0.0.0/8",
+    "10.244.0.0/16",
+    "10.244.1.0/24",
+    "10.244.1.2/32",
+    "10.0.0.1/32",
+    "10.1.0.0/16",
+    "198.51.100.0/24",
+    "198.51.100.7/32",
+    "203.0.113.0/24",
+    "::/0",
+    "fd00::/8",
+    "fd00:10:244::/48",
+    "fd00:10:244:1::2/128",
+    "2001:db8::/32",
+    "2001:db8::/48",
+];
+
+/// The same of nodes, and of groups and services.
+pub(super) const NODE_LABELS: &[(&str, &[&str])] = &[("zone", &["a", "b"]), ("role", &["worker", "gateway"])];
+pub(super) const OBJECT_LABELS: &[(&str, &[&str])] = &[("tier", &["front", "back"])];
+
+const DOMAINS: &[&str] =
+    &["www.example.com", "*.example.com", "**.example.com", "example.com", "*", "ma*.example.com"];
+
+const ENTITIES: &[Entity] = &[
+    Entity::All,
+    Entity::World,
+    Entity::World,
+    Entity::WorldIpv4,
+    Entity::WorldIpv6,
+    Entity::Cluster,
+    Entity::Cluster,
+    Entity::Host,
+    Entity::RemoteNode,
+    Entity::KubeApiserver,
+    Entity::Ingress,
+    Entity::Health,
+    Entity::Init,
+    Entity::Unmanaged,
+    Entity::None,
+];
+
+/// Who is at the other end.
+pub(super) fn peers(random: &mut Random, kind: Kind, namespace: Option<&str>) -> Peers {
+    if random.chance(20) {
+        return Peers::Any;
+    }
+    let count = if random.chance(5) { 0 } else { 1 + random.below(3) };
+    Peers::Of((0..count).map(|_| peer(random, kind, namespace)).collect())
+}
+
+fn peer(random: &mut Random, kind: Kind, namespace: Option<&str>) -> Peer {
+    match random.below(20) {
+        0..8 => {
+            let selector = labels(random, LABELS);
+            Peer::Labels(match random.below(4) {
+                0 => scoped(selector, Some(random.pick(NAMESPACES))),
+                1 => selector.with(None, key::NAMESPACE, Operator::Exists),
+                2 if random.chance(30) => selector,
+                _ => scoped(selector, namespace),
+            })
+        }
+        8..12 => {
+            let block = cidr(random.pick(BLOCKS));
+            let inner =
+                BLOCKS.iter().map(|text| cidr(text)).filter(|inner| block.encloses(inner) && *inner != block);
+            let except = inner.filter(|_| random.chance(25)).collect();
+            let reach = match kind {
+                Kind::NetworkPolicy => CidrReach::Everything,
+                _ => CidrReach::World,
+            };
+            Peer::Cidr { block, except, reach }
+        }
+        12..15 => Peer::Entity(random.pick(ENTITIES)),
+        15 => Peer::Group { groups: group(random), except: blocks(random, 15).into_iter().collect() },
+        16 => Peer::Service(service(random)),
+        17 => Peer::Domain(DomainPattern::pattern(random.pick(DOMAINS)).expect("the pool has patterns")),
+        _ => Peer::Nodes(labels(random, NODE_LABELS)),
+    }
+}
+
+fn group(random: &mut Random) -> GroupRef {
+    match random.chance(50) {
+        true => GroupRef::Named(random.pick(&["partners", "more", "none"]).into()),
+        false => GroupRef::Labelled(labels(random, OBJECT_LABELS)),
+    }
+}
+
+fn service(random: &mut Random) -> ServiceRef {
+    let namespace = random.pick(NAMESPACES).into();
+    match random.chance(50) {
+        true => ServiceRef::Named { namespace, name: random.pick(&["web", "ledger"]).into() },
+        false => ServiceRef::Labelled {
+            namespace: random.chance(50).then_some(namespace),
+            selector: labels(random, OBJECT_LABELS),
+        },
+    }
+}
+
+/// Each block of the pool so many times in a hundred.
+pub(super) fn blocks(random: &mut Random, percent: usize) -> BTreeSet<Cidr> {
+    BLOCKS.iter().filter(|_| random.chance(percent)).map(|text| cidr(text)).collect()
+}
+
+/// A selector of labels that somebody may have.
+pub(super) fn labels(random: &mut Random, pool: &[(&str, &[&str])]) -> Selector {
+    let mut selector = Selector::default();
+    for _ in 0..random.pick(&[0, 1, 1, 1, 2]) {
+        let (name, values) = random.pick(pool);
+        let some = [random.pick(values), random.pick(values)].map(str::to_owned).into();
+        let operator = match random.below(6) {
+            0..2 => Operator::equals(random.pick(values)),
+            2 => Operator::In(some),
+            3 => Operator::NotIn(some),
+            4 => Operator::Exists,
+            _ => Operator::DoesNotExist,
+        };
+        selector = selector.with(if random.chance(50) { Some(Source::K8s) } else { None }, name, operator);
+    }
+    selector
+}
+
+/// The selector within a namespace.
+pub(super) fn scoped(selector: Selector, namespace: Option<&str>) -> Selector {
+    match namespace {
+        Some(name) => selector.with(Some(Source::K8s), key::NAMESPACE, Operator::equals(name)),
+        None => selector,
+    }
+}
+
+fn cidr(text: &str) -> Cidr {
+    let (address, length) = text.split_once('/').expect("every block of the pool has a length");
+    let address = address.parse().expect("every block of the pool has an address");
+    Cidr::new(address, length.parse().expect("a length is a number")).expect("a length fits the family")
+}
