@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Everything a question can be about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
     /// Namespaces by name, with their labels.
     pub namespaces: BTreeMap<String, Vec<(String, String)>>,
@@ -154,7 +154,7 @@ impl World {
     /// What its policies refer to.
     pub fn catalog(&self) -> Catalog {
         let mut catalog = Catalog::new();
-        self.groups.iter().for_each(|(name, group)| _ = catalog.put_group(name, group.clone()));
+        self.groups.iter().for_each(|(name, group)| catalog.put_group(name, group.clone()));
         for ((namespace, name), service) in &self.services {
             catalog.put_service(namespace, name, service.clone());
         }
@@ -230,12 +230,16 @@ fn workload(
 }
 
 fn other(name: &str, identity: u32, v4: &str, v6: &str) -> Other {
-    let labels = Labels::reserved(reserved_name(identity).expect("others have reserved identities"));
-    let addresses = [address(v4), address(v6)];
-    Other { name: name.into(), identity, own: Vec::new(), labels, names: BTreeSet::new(), addresses }
+    Other::new(name, identity, [address(v4), address(v6)])
 }
 
 impl Other {
+    /// One of which no more is known than its reserved identity and its addresses.
+    pub fn new(name: &str, identity: u32, addresses: [IpAddr; 2]) -> Self {
+        let labels = Labels::reserved(reserved_name(identity).expect("others have reserved identities"));
+        Self { name: name.into(), identity, own: Vec::new(), labels, names: BTreeSet::new(), addresses }
+    }
+
     fn known_by(self, names: &[&str]) -> Self {
         Self { names: names.iter().map(|name| (*name).to_owned()).collect(), ..self }
     }

@@ -70,7 +70,7 @@ pub enum StepError {
 }
 
 /// What the local node is called.
-const HOST: &str = "host";
+pub(crate) const HOST: &str = "host";
 /// The node's own addresses.
 pub(crate) const HOST_ADDRESSES: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 200, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0, 0, 0, 1))];

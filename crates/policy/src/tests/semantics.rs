@@ -387,15 +387,7 @@ fn world(policies: &[Policy]) -> World {
         }
     };
     let other = |name: &str, identity, address: &str| {
-        let labels = Labels::reserved(abi::identity::reserved_name(identity).unwrap());
-        Other {
-            name: name.into(),
-            identity,
-            own: vec![],
-            names: Default::default(),
-            labels,
-            addresses: [address.parse().unwrap(), "2001:db8::7".parse().unwrap()],
-        }
+        Other::new(name, identity, [address.parse().unwrap(), "2001:db8::7".parse().unwrap()])
     };
     World {
         namespaces: [("default".to_owned(), Vec::new())].into(),
@@ -406,11 +398,8 @@ fn world(policies: &[Policy]) -> World {
             other("node", abi::identity::REMOTE_NODE, "10.0.0.2"),
             other("api", abi::identity::KUBE_APISERVER, "10.0.0.3"),
         ],
-        groups: Default::default(),
-        services: Default::default(),
-        mode: Mode::Default,
-        audit: false,
         policies: policies.to_vec(),
+        ..World::default()
     }
 }
 

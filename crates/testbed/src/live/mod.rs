@@ -14,7 +14,6 @@ use manifest::Protocol;
 use manifest::test::{Expect, WorkloadName};
 use node::Node;
 use outside::Outside;
-use policy::rule::Mode;
 use server::{Listener, Servers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -121,6 +120,9 @@ impl Engine for Live {
             if state.workloads.get(name) != Some(workload) {
                 self.remove(name)?;
             }
+        }
+        if (state.mode, state.audit) != (old.mode, old.audit) {
+            self.node.enforce(state.mode, state.audit)?;
         }
         self.surround(&old, state)?;
         for name in old.namespaces.keys().filter(|name| !state.namespaces.contains_key(*name)) {
@@ -234,9 +236,6 @@ impl Live {
             }
             Sent::Connection(Protocol::Sctp, _) if !server::has_sctp() => {
                 Some("SCTP is not supported by this kernel")
-            }
-            _ if self.state.mode != Mode::Default || self.state.audit => {
-                Some("an agent enforces in mode default only, and has no audit mode")
             }
             _ if has(|end| *end == End::Host)
                 && !has(|end| matches!(end, End::Workload(_)))

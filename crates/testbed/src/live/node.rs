@@ -1,11 +1,11 @@
 //! A node of the tests' own: a network namespace, and the agent in it.
 
 use crate::engine::EngineError;
-use crate::state::{HOST_ADDRESSES, Workload};
+use crate::state::{HOST, HOST_ADDRESSES, Workload};
 use agent::Config;
 use api::{CallError, Client, Request, view};
 use manifest::test::{NodeState, WorkloadName};
-use policy::rule::Cidr;
+use policy::rule::{Cidr, Mode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -26,6 +26,7 @@ const STARTING: Duration = Duration::from_secs(20);
 /// A node; dropping it removes everything.
 pub(super) struct Node {
     name: String,
+    program: PathBuf,
     config: Config,
     wiring: workload::Node,
     agent: Child,
@@ -42,9 +43,21 @@ impl Node {
         let wiring = workload::Node::of(namespace);
         let agent = started.inspect_err(|_| remove(&name, &config))?;
         let wiring = wiring.map_err(EngineError::failed("entering the node's namespace"))?;
-        let mut node = Self { name, config, wiring, agent };
+        let mut node = Self { name, program: program.to_owned(), config, wiring, agent };
         node.await_agent()?;
         Ok(node)
+    }
+
+    /// Starts the agent anew with other modes; what it keeps of workloads and policies stays.
+    pub(super) fn enforce(&mut self, mode: Mode, audit: bool) -> Result<(), EngineError> {
+        self.config.enforcement = mode;
+        self.config.audit = audit;
+        self.agent
+            .kill()
+            .and_then(|()| self.agent.wait())
+            .map_err(EngineError::failed("ending the agent"))?;
+        self.agent = start_agent(&self.program, self.wiring.namespace(), &self.config)?;
+        self.await_agent()
     }
 
     /// The node's own network namespace.
@@ -110,9 +123,9 @@ impl Node {
         self.apply(&manifest.to_string())
     }
 
-    /// Gives the node itself labels. Its agent knows it by the name of the machine.
+    /// Gives the node itself labels.
     pub(super) fn label(&self, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let name = HOST.to_owned();
         self.apply_node(&NodeState { name, labels: labels.clone(), addresses: Vec::new() })
     }
 
@@ -182,6 +195,7 @@ fn config(process: u32) -> Config {
         policies: directory.join("policies"),
         state_directory: directory.clone(),
         directory,
+        node_name: Some(HOST.to_owned()),
         // The first of each is the node's own.
         workload_addresses: HOST_ADDRESSES.into_iter().zip([16, 64]).map(block).collect(),
         ..Config::default()
@@ -190,11 +204,19 @@ fn config(process: u32) -> Config {
 
 /// The configuration as `nexin agent --config` reads it.
 fn written(config: &Config) -> Value {
+    let mode = match config.enforcement {
+        Mode::Default => "default",
+        Mode::Always => "always",
+        Mode::Never => "never",
+    };
     let blocks: Vec<String> = config.workload_addresses.iter().map(Cidr::to_string).collect();
     json!({
         "instance": config.instance,
         "directory": config.directory,
         "policies": config.policies,
+        "nodeName": config.node_name,
+        "policyEnforcement": mode,
+        "policyAuditMode": config.audit,
         "workloadAddresses": blocks,
     })
 }

@@ -1,5 +1,6 @@
 //! Policies as manifests: the way back from rules to what a person would have written.
 
+use crate::tiered;
 use crate::writable::{is_of_kubernetes, is_of_namespace, namespace};
 use identity::{Operator, Requirement, Selector, Source};
 use policy::domain::DomainPattern;
@@ -15,6 +16,10 @@ pub(crate) fn manifests(policy: &Policy) -> Vec<Value> {
     let mut manifests = Vec::new();
     for (number, spec) in policy.specs.iter().enumerate() {
         let name = format!("{}-{number}", policy.id.name).to_lowercase();
+        if tiered::is_tiered(spec) {
+            manifests.extend(tiered::manifest(&name, spec));
+            continue;
+        }
         let (blocks, others): (Vec<&Rule>, Vec<&Rule>) =
             spec.rules.iter().partition(|rule| is_of_kubernetes(rule, spec));
         manifests.extend(cilium(&name, spec, &others));
@@ -265,12 +270,15 @@ fn selector(selector: &Selector, wanted: impl Fn(&Requirement) -> bool) -> Value
 /// The selector of a NetworkPolicy, which knows labels of Kubernetes only and so names no source; its namespace is the
 /// policy's own.
 fn pod_selector(selector: &Selector) -> Value {
-    let plain: Vec<Requirement> = selector
-        .requirements
-        .iter()
-        .filter(|one| !is_of_namespace(one))
-        .map(|one| Requirement { source: None, ..one.clone() })
-        .collect();
+    let own: Vec<Requirement> =
+        selector.requirements.iter().filter(|one| !is_of_namespace(one)).cloned().collect();
+    plain(&own)
+}
+
+/// Requirements of labels of Kubernetes, whose keys name no source.
+pub(crate) fn plain(requirements: &[Requirement]) -> Value {
+    let plain: Vec<Requirement> =
+        requirements.iter().map(|one| Requirement { source: None, ..one.clone() }).collect();
     expressions(plain.iter())
 }
 

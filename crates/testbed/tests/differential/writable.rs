@@ -1,5 +1,6 @@
 //! The part of the policy language that manifests can say: worlds are bent into it, so that they can be written down.
 
+use crate::tiered;
 use identity::{Operator, Requirement, key};
 use policy::generate::World;
 use policy::rule::{
@@ -10,6 +11,10 @@ use policy::rule::{
 pub(crate) fn writable(world: &World) -> World {
     let mut world = world.clone();
     for spec in world.policies.iter_mut().flat_map(|policy| &mut policy.specs) {
+        if tiered::is_tiered(spec) {
+            *spec = tiered::bent(spec.clone());
+            continue;
+        }
         let rules = std::mem::take(&mut spec.rules);
         spec.rules = rules.into_iter().filter_map(|rule| bent(rule, spec)).collect();
     }

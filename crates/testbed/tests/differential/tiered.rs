@@ -1,0 +1,172 @@
+//! Specs as ClusterNetworkPolicy: bent into what such a manifest can say, and written down.
+
+use crate::writable::is_of_namespace;
+use identity::{Operator, Requirement, Selector, Source, key};
+use policy::domain::DomainPattern;
+use policy::rule::{
+    Action, CidrReach, Direction, Peer, Peers, Port, Protocol, Rule, Spec, Subject, Tier, Traffic,
+    TrafficMatch, priority,
+};
+use serde_json::{Map, Value, json};
+
+/// The priority of all such policies.
+const ORDER: u16 = 10;
+
+/// Whether a spec is written as a ClusterNetworkPolicy: it is of another tier, and says nothing that only the Cilium
+/// kinds do.
+pub(crate) fn is_tiered(spec: &Spec) -> bool {
+    spec.tier != Tier::Normal && spec.log.is_none() && matches!(spec.subject, Subject::Workloads(_))
+}
+
+/// The spec, bent.
+pub(crate) fn bent(spec: Spec) -> Spec {
+    let mut indices = [0, 0];
+    let mut rules: Vec<Rule> = spec.rules.into_iter().filter_map(bent_rule).collect();
+    for rule in &mut rules {
+        let index = &mut indices[rule.direction as usize];
+        rule.priority = priority(ORDER, *index);
+        *index += 1;
+    }
+    let subject = Subject::Workloads(of_workloads(spec.subject.selector()));
+    Spec { subject, default_deny_ingress: false, default_deny_egress: false, rules, ..spec }
+}
+
+fn bent_rule(rule: Rule) -> Option<Rule> {
+    let everybody = vec![Peer::Labels(Selector::default())];
+    let peers = match rule.peers {
+        Peers::Any => everybody,
+        Peers::Of(peers) => peers,
+    };
+    let peers: Vec<Peer> =
+        peers.into_iter().filter_map(|peer| bent_peer(peer, rule.direction, rule.action)).collect();
+    let has_names = peers.iter().all(|peer| matches!(peer, Peer::Labels(_)));
+    let traffic = match rule.traffic {
+        Traffic::Any => Traffic::Any,
+        Traffic::Of(matches) => {
+            Traffic::Of(matches.into_iter().filter_map(|one| bent_match(one, has_names)).collect())
+        }
+    };
+    let says_something = !peers.is_empty() && traffic != Traffic::Of(Vec::new());
+    says_something.then_some(Rule { peers: Peers::Of(peers), traffic, ..rule })
+}
+
+fn bent_peer(peer: Peer, direction: Direction, action: Action) -> Option<Peer> {
+    let goes_out = direction == Direction::Egress;
+    match peer {
+        Peer::Labels(selector) => Some(Peer::Labels(of_workloads(&selector))),
+        Peer::Nodes(_) if goes_out => Some(peer),
+        Peer::Cidr { block, .. } if goes_out => {
+            Some(Peer::Cidr { block, except: Vec::new(), reach: CidrReach::Everything })
+        }
+        Peer::Domain(_) if goes_out && action == Action::Allow => domain(&peer).is_some().then_some(peer),
+        _ => None,
+    }
+}
+
+fn bent_match(one: TrafficMatch, has_names: bool) -> Option<TrafficMatch> {
+    let TrafficMatch::Port { protocol, port, .. } = one else { return None };
+    let (protocol, port) = match port {
+        Port::Any => (protocol, Port::Range(1, u16::MAX)),
+        Port::Range(_, 0) => return None,
+        Port::Range(first, last) => (protocol, Port::Range(first.max(1), last)),
+        Port::Named(_) if !has_names => return None,
+        Port::Named(name) => (Protocol::Any, Port::Named(name)),
+    };
+    Some(TrafficMatch::Port { protocol, port, http: None })
+}
+
+/// The selector with no one but workloads, which all have a namespace.
+fn of_workloads(selector: &Selector) -> Selector {
+    selector.clone().with(Some(Source::K8s), key::NAMESPACE, Operator::Exists)
+}
+
+/// A pattern as such a manifest says it, if it can: there `*.` stands for one label or more.
+fn domain(peer: &Peer) -> Option<String> {
+    match peer {
+        Peer::Domain(DomainPattern::Name(name)) => Some(name.to_string()),
+        Peer::Domain(DomainPattern::Pattern(pattern)) => {
+            let rest = pattern.strip_prefix("**.").filter(|rest| !rest.contains('*'))?;
+            Some(format!("*.{rest}"))
+        }
+        _ => None,
+    }
+}
+
+/// The manifest of a spec that was bent; none where nothing is left to say.
+pub(crate) fn manifest(name: &str, spec: &Spec) -> Option<Value> {
+    let mut body = json!({
+        "tier": if spec.tier == Tier::Admin { "Admin" } else { "Baseline" },
+        "priority": ORDER,
+        "subject": {"pods": pods(spec.subject.selector())},
+    });
+    for (section, direction) in [("ingress", Direction::Ingress), ("egress", Direction::Egress)] {
+        let rules: Vec<Value> =
+            spec.rules.iter().filter(|rule| rule.direction == direction).map(written).collect();
+        if !rules.is_empty() {
+            body[section] = rules.into();
+        }
+    }
+    (!spec.rules.is_empty()).then(|| {
+        json!({
+            "apiVersion": "policy.networking.k8s.io/v1alpha2",
+            "kind": "ClusterNetworkPolicy",
+            "metadata": {"name": name},
+            "spec": body,
+        })
+    })
+}
+
+fn written(rule: &Rule) -> Value {
+    let action = match rule.action {
+        Action::Allow => "Accept",
+        Action::Deny => "Deny",
+        Action::Pass => "Pass",
+    };
+    let side = if rule.direction == Direction::Ingress { "from" } else { "to" };
+    let Peers::Of(peers) = &rule.peers else { unreachable!("it was bent") };
+    let mut value = json!({"action": action, side: peers.iter().map(written_peer).collect::<Vec<_>>()});
+    if let Traffic::Of(matches) = &rule.traffic {
+        value["protocols"] = matches.iter().flat_map(written_match).collect();
+    }
+    value
+}
+
+fn written_peer(peer: &Peer) -> Value {
+    match peer {
+        Peer::Labels(selector) => json!({"pods": pods(selector)}),
+        Peer::Nodes(selector) => json!({"nodes": crate::policies::plain(&selector.requirements)}),
+        Peer::Cidr { block, .. } => json!({"networks": [block.to_string()]}),
+        other => json!({"domainNames": [domain(other).expect("it was bent")]}),
+    }
+}
+
+fn written_match(one: &TrafficMatch) -> Vec<Value> {
+    let TrafficMatch::Port { protocol, port, .. } = one else { unreachable!("it was bent") };
+    let port = match port {
+        Port::Named(name) => return vec![json!({"destinationNamedPort": name})],
+        Port::Range(first, last) if first == last => json!({"number": first}),
+        Port::Range(first, last) => json!({"range": {"start": first, "end": last}}),
+        Port::Any => unreachable!("it was bent"),
+    };
+    let of = |protocol: &u8| match protocol {
+        6 => json!({"tcp": {"destinationPort": port}}),
+        17 => json!({"udp": {"destinationPort": port}}),
+        _ => json!({"sctp": {"destinationPort": port}}),
+    };
+    protocol.numbers().iter().map(of).collect()
+}
+
+/// A selector of workloads as one of namespaces and one of pods.
+fn pods(selector: &Selector) -> Value {
+    let (namespaces, own): (Vec<_>, Vec<_>) =
+        selector.requirements.iter().cloned().partition(is_of_namespace);
+    let by_name = namespaces
+        .into_iter()
+        .filter(|one| one.operator != Operator::Exists)
+        .map(|one| Requirement { name: "kubernetes.io/metadata.name".into(), ..one });
+    let by_name: Vec<Requirement> = by_name.collect();
+    let mut pods = Map::new();
+    pods.insert("namespaceSelector".into(), crate::policies::plain(&by_name));
+    pods.insert("podSelector".into(), crate::policies::plain(&own));
+    pods.into()
+}
