@@ -65,9 +65,6 @@ impl<H: Home> Engine for Rows<H> {
         if let Some(answer) = Answer::without_policy(crossing) {
             return Ok(answer);
         }
-        if self.is_about_names(crossing) {
-            return Err(EngineError::Impossible("rows do not know domain names yet"));
-        }
         self.port = if self.port == *PORTS.end() { *PORTS.start() } else { self.port + 1 };
         let flow = Flow::new(crossing, self.port);
         let said = match self.send(crossing, flow.opening())? {
@@ -130,14 +127,6 @@ impl<H: Home> Rows<H> {
             }
         }
         Ok(Ok(said))
-    }
-
-    /// Whether an address outside takes part that is known by names.
-    fn is_about_names(&self, crossing: &Crossing) -> bool {
-        let names = self.state.names_by_address();
-        [(&crossing.from, crossing.source), (&crossing.to, crossing.destination)]
-            .into_iter()
-            .any(|(end, address)| *end == End::World && names.contains_key(&address))
     }
 
     /// The door by which a crossing leaves its source, where it has one of its own: what the node sends a workload is

@@ -98,6 +98,11 @@ fn around(old: &State, new: &State) -> Vec<Change> {
     changes.extend(objects.filter_map(|(_, object)| departure(object)));
     let objects = new.objects.iter().filter(|(name, object)| old.objects.get(*name) != Some(object));
     changes.extend(objects.filter_map(|(_, object)| presence(object)));
+    let (before, names) = (old.names_by_address(), new.names_by_address());
+    let forgotten = before.keys().filter(|address| !names.contains_key(*address));
+    changes.extend(forgotten.map(|address| Change::Names { address: *address, names: BTreeSet::new() }));
+    let learnt = names.iter().filter(|(address, names)| before.get(*address) != Some(names));
+    changes.extend(learnt.map(|(address, names)| Change::Names { address: *address, names: names.clone() }));
     changes
 }
 

@@ -41,6 +41,7 @@ impl Case {
             audit: Some(self.world.audit),
             nodes: self.others(HOST).chain(self.others(REMOTE_NODE)).map(node).collect(),
             externals: self.others(WORLD).map(external).collect(),
+            names: self.others(WORLD).map(|other| (other.name.clone(), other.names.clone())).collect(),
             policies: Some(self.world.policies.clone()),
             objects: Some(objects::of(&self.world)),
             ..Step::default()

@@ -118,7 +118,7 @@ fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
         .externals
         .iter()
         .filter(|one| named(&one.name))
-        .map(|one| json!({"name": one.name, "ips": one.addresses}));
+        .map(|one| json!({"name": one.name, "ips": one.addresses, "names": step.names[&one.name]}));
     let nodes = step.nodes.iter().map(|one| {
         let mut node = json!({"name": one.name, "labels": one.labels});
         if !one.addresses.is_empty() {
