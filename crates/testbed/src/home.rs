@@ -17,6 +17,9 @@ pub trait Home {
 
     /// Judges one frame at a hook of an interface.
     fn run(&mut self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Result<Outcome, EngineError>;
+
+    /// Forgets every flow, so that the next packet of each is its first.
+    fn forget_flows(&mut self) -> Result<(), EngineError>;
 }
 
 /// What became of a frame.
@@ -66,5 +69,10 @@ impl Home for Tables {
             Err(reason) => Fate::Drop(reason),
         };
         Ok(Outcome { fate, frame: outcome.frame, events: outcome.events })
+    }
+
+    fn forget_flows(&mut self) -> Result<(), EngineError> {
+        self.forget();
+        Ok(())
     }
 }

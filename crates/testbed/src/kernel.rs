@@ -87,6 +87,13 @@ impl Home for Kernel {
         };
         Ok(Outcome { fate, frame: run.frame, events })
     }
+
+    fn forget_flows(&mut self) -> Result<(), EngineError> {
+        let flows = self.loaded.connections().map_err(EngineError::failed("reading maps"))?;
+        flows.iter().try_for_each(|(key, _)| {
+            self.loaded.forget(key).map(drop).map_err(EngineError::failed("writing maps"))
+        })
+    }
 }
 
 fn unexplained(what: &'static str) -> EngineError {

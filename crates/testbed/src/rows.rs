@@ -65,8 +65,7 @@ impl<H: Home> Engine for Rows<H> {
         if let Some(answer) = Answer::without_policy(crossing) {
             return Ok(answer);
         }
-        self.port = if self.port == *PORTS.end() { *PORTS.start() } else { self.port + 1 };
-        let flow = Flow::new(crossing, self.port);
+        let flow = Flow::new(crossing, self.next_port()?);
         let said = match self.send(crossing, flow.opening())? {
             Ok(said) => said,
             Err(refused) => return Ok(refused),
@@ -93,6 +92,16 @@ impl<H: Home> Rows<H> {
             matchers: HashMap::new(),
             port: *PORTS.start(),
         }
+    }
+
+    /// A source port that no flow has: when all were given, all flows are forgotten.
+    fn next_port(&mut self) -> Result<u16, EngineError> {
+        if self.port == *PORTS.end() {
+            self.home.forget_flows()?;
+            self.port = *PORTS.start();
+        }
+        self.port += 1;
+        Ok(self.port)
     }
 
     /// Sends a frame the way of a crossing: out of its source if that is here, then into its destination.
