@@ -264,3 +264,39 @@ fn returning(crossing: &Crossing) -> Crossing {
 fn astray(crossing: &Crossing, what: &'static str) -> EngineError {
     EngineError::Astray { from: crossing.source, to: crossing.destination, what }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datapath::native::Tables;
+
+    const TEST: &str = "
+apiVersion: nexin.io/v1alpha1
+kind: PolicyTest
+metadata: {name: t}
+spec:
+  workloads: [{name: a}, {name: b}]
+  policies:
+  - apiVersion: cilium.io/v2
+    kind: CiliumNetworkPolicy
+    metadata: {name: p}
+    spec:
+      endpointSelector: {}
+      ingress: [{toPorts: [{ports: [{port: '80', protocol: TCP}], rules: {http: [{path: /x}]}}]}]
+  probes: [{from: a, to: b, port: 80, http: {path: /y}}]
+";
+
+    #[test]
+    fn a_port_that_is_given_again_is_of_a_flow_that_nobody_remembers() {
+        let tests = manifest::test::parse("t", TEST, &mut |_| unreachable!()).unwrap();
+        let step = &tests.documents[0].test.as_ref().unwrap().steps[0];
+        let (mut engine, mut state) = (Rows::new(Tables::new()), State::default());
+        state.take(step).unwrap();
+        engine.prepare(&state).unwrap();
+        for _ in 0..2 {
+            engine.port = *PORTS.end();
+            let answer = engine.ask(&state.crossing(&step.probes[0]).unwrap()).unwrap();
+            assert_eq!(answer.verdict, Expect::Deny, "{answer:?}");
+        }
+    }
+}
