@@ -63,7 +63,7 @@ impl Compiled {
         // Peers that no row tells apart are in class 0.
         compiled
             .classes
-            .with(compiled.rules.each(|rules| table::answers(rules, &[], NamedPorts::NONE)), book);
+            .with(compiled.rules.each(|rules, _| table::answers(rules, &[], NamedPorts::NONE)), book);
         compiled.place(ANY_WORKLOAD, compiled.facets.of_any_workload(), NamedPorts::NONE, book);
         let mut known = compiled.facets.of_known(directory);
         for number in compiled.peer_names.iter().flat_map(|name| directory.with_port_name(name)) {

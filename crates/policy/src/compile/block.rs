@@ -59,6 +59,14 @@ impl TrafficBlock {
         self.length <= other.length && (self.bits ^ other.bits) >> (24 - self.length) == 0
     }
 
+    /// Whether it encloses one of these blocks or is enclosed by one; of them none encloses another, and they are in
+    /// order.
+    pub(super) fn touches(&self, blocks: &[Self]) -> bool {
+        let after = blocks.partition_point(|block| block <= self);
+        let around = after.checked_sub(1).is_some_and(|before| blocks[before].encloses(self));
+        around || blocks.get(after).is_some_and(|within| self.encloses(within))
+    }
+
     /// The key of the verdict for this block.
     pub fn key(&self, policy: u32, class: u32, direction: u8) -> VerdictKey {
         let [_, protocol, high, low] = self.bits.to_be_bytes();
@@ -97,6 +105,23 @@ mod tests {
             assert!(pair[0].encloses(&pair[1]) && !pair[1].encloses(&pair[0]) && pair[0] < pair[1]);
         }
         assert!(!TrafficBlock::protocol(17).encloses(&TrafficBlock::port(6, 53)));
+    }
+
+    #[test]
+    fn a_block_touches_what_it_holds_and_what_holds_it() {
+        let blocks =
+            [TrafficBlock::ports(6, 0, 255)[0], TrafficBlock::port(6, 443), TrafficBlock::protocol(17)];
+        for (one, touches) in [
+            (TrafficBlock::EVERYTHING, true),
+            (TrafficBlock::protocol(6), true),
+            (TrafficBlock::port(6, 80), true),
+            (TrafficBlock::port(6, 443), true),
+            (TrafficBlock::port(17, 443), true),
+            (TrafficBlock::port(6, 444), false),
+            (TrafficBlock::protocol(132), false),
+        ] {
+            assert_eq!(one.touches(&blocks), touches, "{one:?}");
+        }
     }
 
     #[test]

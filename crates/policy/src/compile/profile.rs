@@ -4,7 +4,7 @@ use super::class::Classes;
 use super::facet::FacetSet;
 use super::part::{Difference, Parts};
 use super::rules::BothWays;
-use super::table;
+use super::table::{self, Around};
 use crate::book::RuleBook;
 use crate::cidr::Side;
 use crate::party::NamedPorts;
@@ -52,12 +52,13 @@ impl Profiles {
         }
         let mut rows = Vec::new();
         let class =
-            classes.with(rules.each(|rules| table::answers(rules, &profile.facets, &profile.ports)), book);
+            classes.with(rules.each(|rules, _| table::answers(rules, &profile.facets, &profile.ports)), book);
         if class != self.fallback(profile.kind, 0).unwrap_or(0) {
             rows.push((0, class));
         }
+        let mut around = Around::default();
         for part in parts.of_side(profile.kind.side()) {
-            let class = profile.class_in(parts.difference(part), rules, classes, book);
+            let class = profile.class_in(parts.difference(part), (rules, &mut around), classes, book);
             rows.extend(self.row(profile.kind, part, class, classes, book));
         }
         rows.shrink_to_fit();
@@ -76,7 +77,7 @@ impl Profiles {
         book: &mut RuleBook,
     ) {
         for (profile, number) in self.numbers.iter().filter(|(profile, _)| profile.kind == Kind::World) {
-            let class = profile.class_in(difference, rules, classes, book);
+            let class = profile.class_in(difference, (rules, &mut Around::default()), classes, book);
             self.rows[*number as usize].extend(class.map(|class| (part, class)));
         }
     }
@@ -129,7 +130,7 @@ impl Profile {
     fn class_in(
         &self,
         difference: &Difference,
-        rules: &BothWays,
+        (rules, around): (&BothWays, &mut Around),
         classes: &mut Classes,
         book: &mut RuleBook,
     ) -> Option<u32> {
@@ -138,8 +139,10 @@ impl Profile {
             all.sort_unstable();
             all
         };
-        let (before, after) = (with(&difference.around), with(&difference.within));
-        let changes = rules.each(|rules| table::changes(rules, &before, &after, &self.ports));
+        around.enter(with(&difference.around), &self.ports, rules);
+        let after = with(&difference.within);
+        let changes =
+            rules.each(|rules, direction| table::changes((rules, direction), around, &after, &self.ports));
         let says_something = changes.iter().any(|(_, changes)| !changes.is_empty());
         says_something.then(|| classes.with(changes, book))
     }

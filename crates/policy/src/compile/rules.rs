@@ -69,8 +69,9 @@ impl BothWays {
     }
 
     /// What is asked of the rules of each direction.
-    pub(super) fn each<T>(&self, ask: impl Fn(&Rules) -> T) -> [(Direction, T); 2] {
-        [Direction::Ingress, Direction::Egress].map(|direction| (direction, ask(self.of(direction))))
+    pub(super) fn each<T>(&self, ask: impl Fn(&Rules, Direction) -> T) -> [(Direction, T); 2] {
+        let of = |direction| (direction, ask(self.of(direction), direction));
+        [Direction::Ingress, Direction::Egress].map(of)
     }
 }
 
@@ -119,19 +120,27 @@ impl Rules {
         &self.about_all
     }
 
-    /// The terms about peers with these facets and ports, beyond [`Self::terms_about_all`].
-    pub(super) fn terms_about(&self, facets: &[u32], ports: &NamedPorts) -> Terms {
-        let mut entries = Vec::new();
-        for facet in facets {
-            for clause in self.about(*facet) {
-                self.enter(clause, ports, &mut entries);
-            }
-        }
+    /// The terms about peers with these facets and ports, beyond [`Self::terms_about_all`]: those that touch one of
+    /// these blocks, of which none encloses another and which are in order.
+    pub(super) fn terms_about(&self, facets: &[u32], ports: &NamedPorts, touched: &[TrafficBlock]) -> Terms {
+        let mut entries = self.entries_about(facets, ports, touched);
         for (clause, term) in &self.about_ports {
             let blocks = self.clause(*clause).terms[*term as usize].blocks(ports);
-            entries.extend(blocks.map(|block| Entry { block, clause: *clause, term: *term }));
+            let entry = |block| Entry { block, clause: *clause, term: *term };
+            entries.extend(blocks.map(entry).filter(|entry| entry.block.touches(touched)));
         }
         Terms::new(entries)
+    }
+
+    /// The terms about peers with these facets alone, as [`Self::terms_about`] has them beside others.
+    pub(super) fn terms_beside(&self, facets: &[u32], ports: &NamedPorts, touched: &[TrafficBlock]) -> Terms {
+        Terms::new(self.entries_about(facets, ports, touched))
+    }
+
+    fn entries_about(&self, facets: &[u32], ports: &NamedPorts, touched: &[TrafficBlock]) -> Vec<Entry> {
+        let clauses = facets.iter().flat_map(|facet| self.about(*facet));
+        let entries = clauses.flat_map(|clause| self.entries(clause, ports));
+        entries.filter(|entry| entry.block.touches(touched)).collect()
     }
 
     /// The traffic of the clauses that are about one of two sets of facets alone: the broadest blocks of it.
@@ -145,7 +154,7 @@ impl Rules {
         for (facets, lacking) in [(one, other), (other, one)] {
             for facet in facets.iter().filter(|facet| lacking.binary_search(facet).is_err()) {
                 for clause in self.about(*facet).filter(|clause| !self.clause(*clause).is_about(lacking)) {
-                    self.enter(clause, ports, &mut entries);
+                    entries.extend(self.entries(clause, ports));
                 }
             }
         }
@@ -163,10 +172,11 @@ impl Rules {
         found.map(|(_, clause)| *clause)
     }
 
-    fn enter(&self, clause: u32, ports: &NamedPorts, entries: &mut Vec<Entry>) {
-        for (index, term) in (0..).zip(&self.clause(clause).terms) {
-            entries.extend(term.blocks(ports).map(|block| Entry { block, clause, term: index }));
-        }
+    /// What a clause is about, term by term.
+    fn entries<'a>(&'a self, clause: u32, ports: &'a NamedPorts) -> impl Iterator<Item = Entry> + 'a {
+        (0..).zip(&self.clause(clause).terms).flat_map(move |(index, term)| {
+            term.blocks(ports).map(move |block| Entry { block, clause, term: index })
+        })
     }
 
     /// Finds clauses by facet and terms by traffic, of which there may be many.

@@ -2,10 +2,10 @@
 
 use super::block::TrafficBlock;
 use super::clause::{Clause, Effect};
-use super::rules::{Entry, Rules, Terms};
+use super::rules::{BothWays, Entry, Rules, Terms};
 use crate::book::{HttpRules, RuleId};
 use crate::party::NamedPorts;
-use crate::rule::Action;
+use crate::rule::{Action, Direction};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -43,23 +43,66 @@ impl Answer {
 
 /// The answers for a peer with these facets, where no block says otherwise. What no row answers is refused.
 pub(super) fn answers(rules: &Rules, facets: &[u32], ports: &NamedPorts) -> Answers {
-    let terms = rules.terms_about(facets, ports);
-    answers_in(rules, TrafficBlock::EVERYTHING, [rules.terms_about_all(), &terms], Some(Answer::DEFAULT_DENY))
+    let terms = rules.terms_about(facets, ports, &[TrafficBlock::EVERYTHING]);
+    let terms = [rules.terms_about_all(), &terms];
+    answers_in(rules, TrafficBlock::EVERYTHING, &terms, Some(Answer::DEFAULT_DENY))
 }
 
-/// The answers that differ where the facets of a peer are `after` rather than `before`; what no row answers stays.
-pub(super) fn changes(rules: &Rules, before: &[u32], after: &[u32], ports: &NamedPorts) -> Answers {
+/// The terms about peers with these facets and ports, of all traffic and in both directions.
+///
+/// Many parts lie in the same one; what is said of peers there is worked out once for them.
+#[derive(Debug, Default)]
+pub(super) struct Around {
+    facets: Vec<u32>,
+    terms: Option<[Terms; 2]>,
+}
+
+impl Around {
+    /// Moves to peers with these facets, if it is not about them already.
+    pub(super) fn enter(&mut self, facets: Vec<u32>, ports: &NamedPorts, rules: &BothWays) {
+        if self.terms.is_none() || self.facets != facets {
+            let all = &[TrafficBlock::EVERYTHING];
+            self.terms =
+                Some(rules.each(|rules, _| rules.terms_about(&facets, ports, all)).map(|(_, terms)| terms));
+            self.facets = facets;
+        }
+    }
+
+    fn terms(&self, direction: Direction) -> &Terms {
+        let [ingress, egress] = self.terms.as_ref().expect("it was entered");
+        if direction == Direction::Ingress { ingress } else { egress }
+    }
+}
+
+/// The answers that differ where the facets of a peer are `after` rather than those around; what no row answers stays.
+pub(super) fn changes(
+    (rules, direction): (&Rules, Direction),
+    around: &Around,
+    after: &[u32],
+    ports: &NamedPorts,
+) -> Answers {
     let mut changes = Answers::new();
+    let before = &around.facets;
     let touched = rules.traffic_between(before, after, ports);
     if touched.is_empty() {
         return changes;
     }
-    let (old, new) = (rules.terms_about(before, ports), rules.terms_about(after, ports));
-    for block in touched {
+    let old = [rules.terms_about_all(), around.terms(direction)];
+    let is_more = before.iter().all(|facet| after.binary_search(facet).is_ok());
+    let beside = match is_more {
+        true => {
+            let added = after.iter().filter(|facet| before.binary_search(facet).is_err()).copied();
+            rules.terms_beside(&added.collect::<Vec<u32>>(), ports, &touched)
+        }
+        false => rules.terms_about(after, ports, &touched),
+    };
+    // What is said of more facets is said beside the old; of others, in its place.
+    let (more, instead) = ([old[0], old[1], &beside], [old[0], &beside]);
+    let new: &[&Terms] = if is_more { &more } else { &instead };
+    for &block in &touched {
         // Within the block the rows of the class are all that is looked at, so they must say everything.
-        let within = |terms| answers_in(rules, block, [rules.terms_about_all(), terms], None);
-        let new = within(&new);
-        if new != within(&old) {
+        let new = answers_in(rules, block, new, None);
+        if new != answers_in(rules, block, &old, None) {
             changes.extend(new);
         }
     }
@@ -68,7 +111,7 @@ pub(super) fn changes(rules: &Rules, before: &[u32], after: &[u32], ports: &Name
 
 /// The answers in one block of traffic, where traffic that no row answers has the outer answer; without one, the
 /// first row is for the whole block.
-fn answers_in(rules: &Rules, block: TrafficBlock, terms: [&Terms; 2], outer: Option<Answer>) -> Answers {
+fn answers_in(rules: &Rules, block: TrafficBlock, terms: &[&Terms], outer: Option<Answer>) -> Answers {
     let candidate = |entry: &Entry| Candidate::new(rules, entry);
     let broader = terms.iter().flat_map(|terms| terms.enclosing(&block)).map(candidate).collect();
     let (candidates, answer) = decide(broader);
