@@ -5,6 +5,7 @@ use crate::writes::Draft;
 use abi::endpoint::flag;
 use abi::identity::{HOST, is_workload};
 use abi::row::{MapOp, Row, RowKey};
+use foldhash::HashMap;
 use policy::book::RuleBook;
 use policy::cidr::{Blocks, CidrClass, Side};
 use policy::compile::Compiled;
@@ -13,7 +14,7 @@ use policy::names::Names;
 use policy::rule::{Cidr, Direction};
 use policy::set::{PolicyKey, PolicySet, Selection};
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 

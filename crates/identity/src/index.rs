@@ -2,7 +2,8 @@
 
 use crate::label::{Labels, key};
 use crate::selector::{Operator, Requirement, Selector};
-use std::collections::{BTreeSet, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeSet;
 
 /// Items that have selectors, found by labels.
 ///
@@ -31,19 +32,19 @@ struct Anchored<T> {
 
 impl<T> Default for SelectorIndex<T> {
     fn default() -> Self {
-        Self { anywhere: Scope::default(), by_namespace: HashMap::new() }
+        Self { anywhere: Scope::default(), by_namespace: HashMap::default() }
     }
 }
 
 impl<T> Default for Scope<T> {
     fn default() -> Self {
-        Self { by_name: HashMap::new(), loose: BTreeSet::new() }
+        Self { by_name: HashMap::default(), loose: BTreeSet::new() }
     }
 }
 
 impl<T> Default for Anchored<T> {
     fn default() -> Self {
-        Self { by_value: HashMap::new(), of_any_value: BTreeSet::new() }
+        Self { by_value: HashMap::default(), of_any_value: BTreeSet::new() }
     }
 }
 
@@ -169,7 +170,7 @@ pub struct LabelIndex<T> {
 
 impl<T> Default for LabelIndex<T> {
     fn default() -> Self {
-        Self { by_name: HashMap::new() }
+        Self { by_name: HashMap::default() }
     }
 }
 

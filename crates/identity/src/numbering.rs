@@ -1,6 +1,7 @@
 //! Numbers that stand for values: the same value, the same number, for as long as somebody holds it.
 
-use std::collections::{BTreeMap, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
 use std::ops::RangeInclusive;
@@ -40,7 +41,7 @@ pub enum Conflict {
 impl<K: Clone + Eq + Hash> Numbering<K> {
     /// No number stands for anything yet.
     pub fn new(range: RangeInclusive<u32>) -> Self {
-        Self { next: *range.start(), range, numbers: HashMap::new(), held: BTreeMap::new() }
+        Self { next: *range.start(), range, numbers: HashMap::default(), held: BTreeMap::new() }
     }
 
     /// Holds the value once more and tells its number.

@@ -1,8 +1,9 @@
 //! The numbers by which rows name rules and layer-7 rule sets, and what they stand for.
 
 use crate::rule::{HttpRule, PolicyId};
+use foldhash::HashMap;
 use identity::Numbering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -56,7 +57,7 @@ impl RuleId {
 impl Default for RuleBook {
     fn default() -> Self {
         Self {
-            rules: HashMap::new(),
+            rules: HashMap::default(),
             origins: BTreeMap::new(),
             next_rule: RuleId::FIRST,
             sets: Numbering::new(1..=u32::MAX),

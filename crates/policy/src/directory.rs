@@ -2,9 +2,10 @@
 
 use crate::party::{NamedPorts, Party};
 use abi::identity::{FIRST_ALLOCATED, FIRST_NODE, WORLD_IPV4, is_workload, reserved_name};
+use foldhash::HashMap;
 use identity::index::{LabelIndex, SelectorIndex};
 use identity::{Labels, Selector, Source, key};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
@@ -49,11 +50,11 @@ impl Default for Directory {
         let mut directory = Self {
             peers: BTreeMap::new(),
             by_label: LabelIndex::new(),
-            ids: HashMap::new(),
+            ids: HashMap::default(),
             held: Vec::new(),
             free: Vec::new(),
             by_anchor: SelectorIndex::new(),
-            by_port_name: HashMap::new(),
+            by_port_name: HashMap::default(),
             without_namespace: BTreeSet::new(),
         };
         // The world has one number until someone says that its families are told apart.

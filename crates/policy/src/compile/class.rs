@@ -6,7 +6,8 @@ use crate::book::{L7SetId, RuleBook};
 use crate::rule::{Action, Direction};
 use abi::policy::{VerdictInfo, action};
 use abi::row::Row;
-use std::collections::{BTreeSet, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Classes by number and by their verdicts in both directions.

@@ -5,8 +5,9 @@ use crate::directory::{Directory, SelectorId};
 use crate::domain::DomainPattern;
 use crate::rule::{Cidr, CidrReach, Entity, Peer};
 use abi::identity::{HOST, is_remote_node, is_workload};
+use foldhash::HashMap;
 use identity::{Operator, Selector, Source, key};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A sorted set of facets by index: all that rules can see of a peer but its named ports.
 pub(super) type FacetSet = Box<[u32]>;
@@ -57,7 +58,7 @@ impl Facets {
 
     /// Gives up what only [`Self::intern`] needs.
     pub(super) fn complete(mut self) -> Self {
-        self.index = HashMap::new();
+        self.index = HashMap::default();
         self.facets.shrink_to_fit();
         self
     }

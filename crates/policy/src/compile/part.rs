@@ -3,7 +3,8 @@
 use super::facet::{FacetSet, Facets};
 use crate::cidr::Side;
 use crate::rule::Cidr;
-use std::collections::{BTreeMap, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeMap;
 
 /// The parts of one policy, by number. Part 0 holds every address; it differs from nothing.
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ impl Parts {
     pub(super) fn new(facets: &Facets) -> Self {
         let whole = Part { difference: Difference::default(), sides: Sides { world: true, inside: true } };
         let mut parts = Self {
-            numbers: HashMap::new(),
+            numbers: HashMap::default(),
             parts: vec![whole],
             world: BTreeMap::new(),
             inside: BTreeMap::new(),

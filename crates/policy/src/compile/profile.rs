@@ -9,7 +9,7 @@ use crate::book::RuleBook;
 use crate::cidr::Side;
 use crate::party::NamedPorts;
 use abi::identity::{ANY_WORKLOAD, is_workload};
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 /// The profiles of one policy, by number; the first is that of any workload.
 #[derive(Clone, Debug, Default)]
