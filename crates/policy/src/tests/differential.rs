@@ -7,7 +7,7 @@ use crate::model::Verdict;
 use crate::rule::Direction;
 use std::collections::BTreeMap;
 
-const WORLDS: u64 = 200;
+const WORLDS: u64 = 240;
 const PROBES: usize = 100;
 /// Set while building to ask about so many worlds.
 const MORE_WORLDS: Option<&str> = option_env!("NEXIN_WORLDS");
@@ -33,7 +33,7 @@ fn rows_say_what_the_model_says() {
             }
         }
     }
-    assert!(asked >= 25_000, "{asked}");
+    assert!(asked >= 30_000, "{asked}");
     for verdict in [Verdict::Allow, Verdict::Drop, Verdict::DenyRequest] {
         assert!(seen[&(verdict, true)] > 100, "rules decide too seldom: {seen:?}");
     }
