@@ -6,7 +6,7 @@ use abi::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::{COUNTER_ROWS, Counter, FlowEvent};
 use abi::map::capacity;
-use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey};
+use abi::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::lpm_trie::Key;
@@ -34,6 +34,8 @@ static NX_ENDPOINTS: HashMap<EndpointKey, EndpointInfo, { capacity::ENDPOINTS as
 static NX_CIDR_PARTS: HashMap<CidrPartKey, u32, { capacity::CIDR_PARTS as usize }, GROWS> = HashMap::new();
 #[btf_map]
 static NX_CIDR_PARENTS: HashMap<u32, u32, { capacity::CIDR_PARENTS as usize }, GROWS> = HashMap::new();
+#[btf_map]
+static NX_GROUPS: HashMap<GroupKey, u32, { capacity::GROUPS as usize }, GROWS> = HashMap::new();
 #[btf_map]
 static NX_CLASSES: HashMap<ClassKey, u32, { capacity::CLASSES as usize }, GROWS> = HashMap::new();
 #[btf_map]
@@ -80,6 +82,12 @@ impl PolicyRows for KernelMaps {
     fn cidr_parent(&self, class: u32) -> Option<u32> {
         // SAFETY: programs never write this map, and the value is copied.
         unsafe { NX_CIDR_PARENTS.get(class) }.copied()
+    }
+
+    #[inline(always)]
+    fn group(&self, key: &GroupKey) -> Option<u32> {
+        // SAFETY: programs never write this map, and the value is copied.
+        unsafe { NX_GROUPS.get(key) }.copied()
     }
 
     #[inline(always)]

@@ -32,9 +32,6 @@ pub const FIRST_LOCAL: u32 = 1 << 24;
 /// The first number of the scope of other nodes (top byte 2), which tells nodes apart by their labels.
 pub const FIRST_NODE: u32 = 2 << 24;
 
-/// Pseudo peer of [`crate::policy::ClassKey`]: any workload that has no row of its own.
-pub const ANY_WORKLOAD: u32 = u32::MAX;
-
 /// Whether the number stands for workloads (rather than for a reserved kind of peer).
 #[inline(always)]
 pub const fn is_workload(number: u32) -> bool {
@@ -44,7 +41,7 @@ pub const fn is_workload(number: u32) -> bool {
 /// Whether the number stands for other nodes of the cluster.
 #[inline(always)]
 pub const fn is_remote_node(number: u32) -> bool {
-    number == REMOTE_NODE || (number >= FIRST_NODE && number != ANY_WORKLOAD)
+    number == REMOTE_NODE || number >= FIRST_NODE
 }
 
 /// The label of a reserved identity without its `reserved:` prefix, or nothing where the number is not reserved.

@@ -9,6 +9,8 @@ pub const ENDPOINTS: &str = "NX_ENDPOINTS";
 pub const CIDR_PARTS: &str = "NX_CIDR_PARTS";
 /// Hash: CIDR class (`u32`) to the class of the next block around its own (`u32`).
 pub const CIDR_PARENTS: &str = "NX_CIDR_PARENTS";
+/// Hash: [`crate::policy::GroupKey`] to `u32`.
+pub const GROUPS: &str = "NX_GROUPS";
 /// Hash: [`crate::policy::ClassKey`] to `u32`.
 pub const CLASSES: &str = "NX_CLASSES";
 /// Longest-prefix trie: [`crate::policy::VerdictKey`] to [`crate::policy::VerdictInfo`].
@@ -40,7 +42,9 @@ pub mod capacity {
     pub const CIDR_PARTS: u32 = 256 * 1024;
     /// CIDR classes that have a parent.
     pub const CIDR_PARENTS: u32 = 128 * 1024;
-    /// Rows of peer classes.
+    /// Rows of groups of peers.
+    pub const GROUPS: u32 = 512 * 1024;
+    /// Rows of classes.
     pub const CLASSES: u32 = 512 * 1024;
     /// Rows of verdicts.
     pub const VERDICTS: u32 = 512 * 1024;

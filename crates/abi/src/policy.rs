@@ -1,15 +1,20 @@
-//! Policy rows: peers folded into classes, and the final verdict of each class, direction, protocol and port.
+//! Policy rows: peers folded into groups and classes, and the final verdict of each class, direction, protocol and port.
 //!
-//! The packet path asks, for an endpoint's policy `p` and the peer address's `(peer, cidr)`:
-//! 1. `part = CIDR_PARTS[p, cidr]`; where `cidr` is 0 the part is 0. No row: the policy does not name the block, go
-//!    to 4.
-//! 2. `class = CLASSES[p, peer, part]`; if absent and the peer is a workload, `CLASSES[p, ANY_WORKLOAD, part]`; if
-//!    absent and the part is 0, 0, the class of peers that no selector of the policy tells apart; else go to 4.
-//! 3. `verdict = VERDICTS[p, class, direction, protocol, port]` by longest prefix. If there is one, that is it.
-//! 4. Where `cidr` was 0: refused, by default deny. Else from 1 with `cidr = CIDR_PARENTS[cidr]`, 0 if absent.
+//! The packet path asks, for an endpoint's grouping `g` and policy `p` and the peer address's `(peer, cidr)`:
+//! 1. `group = GROUPS[g, peer]`; if absent, [`GROUP_OF_WORKLOADS`] where the peer is a workload, else
+//!    [`GROUP_OF_OTHERS`].
+//! 2. `part = CIDR_PARTS[p, cidr]`; where `cidr` is 0 the part is 0. No row: the policy does not name the block, go
+//!    to 5.
+//! 3. `class = CLASSES[p, group, part]`; if absent and the peer is a workload, `CLASSES[p, GROUP_OF_WORKLOADS, part]`;
+//!    if absent go to 5.
+//! 4. `verdict = VERDICTS[class, direction, protocol, port]` by longest prefix. If there is one, that is it.
+//! 5. Where `cidr` was 0: refused, by default deny. Else from 2 with `cidr = CIDR_PARENTS[cidr]`, 0 if absent.
 //!
 //! So the rows of a block say only what differs from what the blocks around it say (decision 004). After
 //! [`MAX_NESTING`] blocks the packet path gives up, and refuses.
+//!
+//! A policy is replaced under another number; whom it knows, its grouping, usually stays, and so do the classes that
+//! say the same as before (decision 006).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -25,6 +30,23 @@ pub struct CidrPartKey {
     pub cidr: u32,
 }
 
+/// Key of [`crate::map::GROUPS`]; the value is a `u32`, the group.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct GroupKey {
+    /// Number of the grouping ([`crate::endpoint::EndpointInfo::grouping`]).
+    pub grouping: u32,
+    /// Peer number ([`crate::address::AddressInfo::peer`]).
+    pub peer: u32,
+}
+
+/// The group of peers without a row that are not workloads.
+pub const GROUP_OF_OTHERS: u32 = 0;
+/// The group of workloads without a row.
+pub const GROUP_OF_WORKLOADS: u32 = 1;
+
 /// Key of [`crate::map::CLASSES`]; the value is a `u32`, the class.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
@@ -33,8 +55,8 @@ pub struct CidrPartKey {
 pub struct ClassKey {
     /// Policy number.
     pub policy: u32,
-    /// Peer number ([`crate::address::AddressInfo::peer`]) or [`crate::identity::ANY_WORKLOAD`].
-    pub peer: u32,
+    /// Group of peers.
+    pub group: u32,
     /// The policy's part number of a CIDR class that holds the address; 0 for what holds all of them.
     pub part: u32,
 }
@@ -64,9 +86,7 @@ pub struct VerdictKey {
     /// Leading bits that count after this field: [`Self::ANY_PROTOCOL`], [`Self::ANY_PORT`] or up to
     /// [`Self::ONE_PORT`].
     pub prefix_bits: u32,
-    /// Policy number.
-    pub policy: u32,
-    /// Peer class.
+    /// A class; policies share one that says the same. Class [`Self::SILENT`] has no row.
     pub class: u32,
     /// A [`Direction`].
     pub direction: u8,
@@ -76,15 +96,17 @@ pub struct VerdictKey {
     pub port: [u8; 2],
 }
 
-const _: () = assert!(size_of::<VerdictKey>() == 16);
+const _: () = assert!(size_of::<VerdictKey>() == 12);
 
 impl VerdictKey {
+    /// The class that says nothing, of a group that has nothing to say where other workloads have.
+    pub const SILENT: u32 = 0;
     /// Prefix of a row for every protocol.
-    pub const ANY_PROTOCOL: u32 = 72;
+    pub const ANY_PROTOCOL: u32 = 40;
     /// Prefix of a row for every port of one protocol.
-    pub const ANY_PORT: u32 = 80;
+    pub const ANY_PORT: u32 = 48;
     /// Prefix of a row for one port.
-    pub const ONE_PORT: u32 = 96;
+    pub const ONE_PORT: u32 = 64;
 }
 
 /// What happens to a packet; final, precedence was resolved when the row was made.

@@ -3,7 +3,7 @@
 use crate::address::{AddressInfo, AddressKey};
 use crate::config::Config;
 use crate::endpoint::{EndpointInfo, EndpointKey};
-use crate::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey};
+use crate::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
 use crate::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 
 /// One write to one map.
@@ -26,6 +26,8 @@ pub enum Row {
     CidrPart(CidrPartKey, u32),
     /// Of [`crate::map::CIDR_PARENTS`].
     CidrParent(u32, u32),
+    /// Of [`crate::map::GROUPS`].
+    Group(GroupKey, u32),
     /// Of [`crate::map::CLASSES`].
     Class(ClassKey, u32),
     /// Of [`crate::map::VERDICTS`].
@@ -49,6 +51,8 @@ pub enum RowKey {
     CidrPart(CidrPartKey),
     /// Of [`crate::map::CIDR_PARENTS`].
     CidrParent(u32),
+    /// Of [`crate::map::GROUPS`].
+    Group(GroupKey),
     /// Of [`crate::map::CLASSES`].
     Class(ClassKey),
     /// Of [`crate::map::VERDICTS`].
@@ -67,6 +71,7 @@ impl Row {
             Self::Endpoint(key, _) => RowKey::Endpoint(key),
             Self::CidrPart(key, _) => RowKey::CidrPart(key),
             Self::CidrParent(key, _) => RowKey::CidrParent(key),
+            Self::Group(key, _) => RowKey::Group(key),
             Self::Class(key, _) => RowKey::Class(key),
             Self::Verdict(key, _) => RowKey::Verdict(key),
             Self::Service(key, _) => RowKey::Service(key),

@@ -9,7 +9,7 @@ use crate::rule_sets::Library;
 use abi::Address;
 use abi::address::AddressInfo;
 use abi::endpoint::EndpointKey;
-use abi::policy::{CidrPartKey, ClassKey, Direction, VerdictInfo, VerdictKey, action};
+use abi::policy::{CidrPartKey, ClassKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
 use anyhow::Context;
 use datapath::policy::{self, PolicyRows, Question};
 use loader::Pinned;
@@ -160,6 +160,10 @@ impl PolicyRows for Rows<'_> {
 
     fn cidr_parent(&self, class: u32) -> Option<u32> {
         self.noted(self.pinned.cidr_parent(class))
+    }
+
+    fn group(&self, key: &GroupKey) -> Option<u32> {
+        self.noted(self.pinned.group(key))
     }
 
     fn class(&self, key: &ClassKey) -> Option<u32> {

@@ -1,6 +1,7 @@
 //! The rows of addresses and of endpoints.
 
 use crate::change::{Endpoint, RemoteNode};
+use crate::enforcement::Assignment;
 use crate::world::World;
 use crate::writes::Rows;
 use abi::Address;
@@ -92,6 +93,7 @@ impl World {
             identity: member.identity,
             policy: assignment.policy,
             flags: assignment.flags | audit,
+            grouping: assignment.grouping,
             v4: of_family(true).map_or_else(Address::default, |address| (*address).into()),
             v6: of_family(false).map_or_else(Address::default, |address| (*address).into()),
             mac: endpoint.interface.mac,
@@ -105,7 +107,8 @@ impl World {
         let assignment = self.enforcement.assignment(HOST)?;
         let audit = if self.node.audit { flag::AUDIT } else { 0 };
         let flags = assignment.flags | audit;
-        Some(EndpointInfo { identity: HOST, policy: assignment.policy, flags, ..EndpointInfo::default() })
+        let Assignment { policy, grouping, .. } = assignment;
+        Some(EndpointInfo { identity: HOST, policy, grouping, flags, ..EndpointInfo::default() })
     }
 
     fn address_row(&self, address: IpAddr, identity: u32, peer: u32) -> Row {

@@ -1,21 +1,20 @@
 //! The policies in force: compiled once for all workloads to which the same rules apply.
 
-use crate::peers::{Marks, Movement, Peers};
+use crate::groupings::{Grouped, Groupings};
+use crate::peers::{Movement, Peers};
 use crate::writes::Draft;
-use abi::endpoint::flag;
-use abi::identity::{HOST, is_workload};
+use abi::endpoint::{Grouping, flag};
+use abi::identity::HOST;
 use abi::row::{MapOp, Row, RowKey};
 use foldhash::HashMap;
 use policy::book::RuleBook;
 use policy::cidr::{Blocks, CidrClass, Side};
 use policy::compile::Compiled;
-use policy::directory::{Directory, SelectorId};
+use policy::directory::Directory;
 use policy::names::Names;
 use policy::rule::{Cidr, Direction};
 use policy::set::{PolicyKey, PolicySet, Selection};
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hash;
 use std::net::IpAddr;
 
 /// Policies and what they compile to for the workloads of the node.
@@ -31,32 +30,26 @@ pub struct Enforcement {
     assigned: BTreeMap<u32, u32>,
     /// Policies that lost their last subject.
     idle: BTreeSet<u32>,
-    interest: Interest,
+    pub(crate) groupings: Groupings,
     /// Policies that ask for domain names.
     asking: BTreeSet<u32>,
     last_number: u32,
 }
 
-/// One compiled policy, and how many subjects it has.
+/// One policy, which grouping it speaks of, and how many subjects it has.
 #[derive(Clone, Debug)]
 struct InForce {
     key: PolicyKey,
-    compiled: Compiled,
+    grouping: u32,
     subjects: usize,
-}
-
-/// Which policies can tell a peer from others: by a selector, or by the name of a port.
-#[derive(Clone, Debug, Default)]
-struct Interest {
-    by_selector: HashMap<SelectorId, BTreeSet<u32>>,
-    by_port_name: HashMap<String, BTreeSet<u32>>,
 }
 
 /// What an endpoint's row says of policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Assignment {
     pub(crate) policy: u32,
-    pub(crate) flags: u32,
+    pub(crate) grouping: Grouping,
+    pub(crate) flags: u8,
 }
 
 impl Enforcement {
@@ -78,37 +71,17 @@ impl Enforcement {
     /// What the endpoint's row says for a subject; none where it has no policy yet.
     pub(crate) fn assignment(&self, subject: u32) -> Option<Assignment> {
         let policy = *self.assigned.get(&subject)?;
-        let compiled = &self.in_force[&policy].compiled;
+        let grouping = self.in_force[&policy].grouping;
+        let compiled = &self.groupings.of(grouping).policies[&policy];
         let bit = |direction, bit| if compiled.enforces(direction) { bit } else { 0 };
         let flags =
             bit(Direction::Ingress, flag::ENFORCE_INGRESS) | bit(Direction::Egress, flag::ENFORCE_EGRESS);
-        Some(Assignment { policy, flags })
+        Some(Assignment { policy, grouping: Grouping::new(grouping), flags })
     }
 
-    /// Tells the compiled policies that care which peers went and came.
+    /// Tells the groupings which peers went and came.
     pub(crate) fn follow(&mut self, movement: &Movement, peers: &Peers, draft: &mut Draft) {
-        for (peer, marks) in &movement.went {
-            for number in self.caring(*peer, marks, peers) {
-                if let Some(InForce { compiled, .. }) = self.in_force.get_mut(&number) {
-                    draft.drop_keys(compiled.forget(number, *peer));
-                }
-            }
-        }
-        for (peer, marks) in &movement.came {
-            for number in self.caring(*peer, marks, peers) {
-                if let Some(InForce { compiled, .. }) = self.in_force.get_mut(&number) {
-                    draft.put(compiled.learn(number, *peer, &peers.directory, &mut self.book));
-                }
-            }
-        }
-    }
-
-    /// The policies that have rows of a peer.
-    fn caring(&self, peer: u32, marks: &Marks, peers: &Peers) -> Vec<u32> {
-        match is_workload(peer) && peers.directory.is_ordinary(peer) {
-            true => self.interest.of(marks),
-            false => self.in_force.keys().copied().collect(),
-        }
+        self.groupings.follow(movement, &peers.directory, &mut self.book, draft);
     }
 
     /// What applies to a subject now; none where nobody is the subject, or where the node has no policy about itself.
@@ -119,28 +92,28 @@ impl Enforcement {
     }
 
     /// Whether the subject is under just this selection already.
-    pub(crate) fn is_under(&self, subject: u32, selection: Option<&Selection>) -> bool {
-        let assigned = self.assigned.get(&subject).map(|number| &self.in_force[number].key);
-        assigned == selection.map(Selection::key).as_ref()
+    pub(crate) fn is_under(&self, subject: u32, selection: Option<&PolicyKey>) -> bool {
+        self.assigned.get(&subject).map(|number| &self.in_force[number].key) == selection
     }
 
     /// Puts a subject under a selection, which is compiled if nobody is under it yet.
     pub(crate) fn assign(
         &mut self,
         subject: u32,
-        selection: Option<&Selection>,
+        selection: Option<(PolicyKey, Selection)>,
         directory: &mut Directory,
         draft: &mut Draft,
     ) {
-        let number = selection.map(|selection| {
-            let number = match self.numbers.get(&selection.key()) {
+        let before = self.assigned.get(&subject).copied();
+        let number = selection.map(|(key, selection)| {
+            let number = match self.numbers.get(&key) {
                 Some(number) => *number,
-                None => self.compile(selection, directory, draft),
+                None => self.compile((key, selection), before, directory, draft),
             };
             self.in_force.get_mut(&number).expect("a numbered policy is in force").subjects += 1;
             number
         });
-        let before = match number {
+        match number {
             Some(number) => self.assigned.insert(subject, number),
             None => self.assigned.remove(&subject),
         };
@@ -153,36 +126,52 @@ impl Enforcement {
         }
     }
 
-    fn compile(&mut self, selection: &Selection, directory: &mut Directory, draft: &mut Draft) -> u32 {
+    /// Compiles a selection, for the grouping of the policy that its subject was under before, if any.
+    fn compile(
+        &mut self,
+        (key, selection): (PolicyKey, Selection),
+        before: Option<u32>,
+        directory: &mut Directory,
+        draft: &mut Draft,
+    ) -> u32 {
         self.last_number += 1;
         let number = self.last_number;
-        let mut compiled = Compiled::new(selection, directory, &mut self.book);
+        let demand = selection.demand(directory);
+        let before = before.map(|before| self.in_force[&before].grouping);
+        let grouping = self.groupings.answering(&demand, before, (&mut *directory, &mut self.book), draft);
+        let grouped = self.groupings.of_mut(grouping);
+        let mut compiled =
+            Compiled::new(selection, &demand, (&grouped.grouping, &*directory), &mut self.book);
         if compiled.has_domains() {
-            for (class, names) in named(&self.blocks, &self.names) {
-                compiled.name(number, &class, names, &mut self.book);
+            for named in named(&self.blocks, &self.names) {
+                compiled.name(number, (&named.0, named.1), &grouped.grouping, &mut self.book);
             }
             self.asking.insert(number);
         }
         draft.put(rows(number, &compiled, &self.blocks, &self.names));
-        self.interest.add(number, &compiled);
-        self.numbers.insert(selection.key(), number);
-        self.in_force.insert(number, InForce { key: selection.key(), compiled, subjects: 0 });
+        grouped.policies.insert(number, compiled);
+        self.numbers.insert(key.clone(), number);
+        self.in_force.insert(number, InForce { key, grouping, subjects: 0 });
         number
     }
 
-    /// Gives up the policies that nobody is under any more.
+    /// Gives up the policies that nobody is under any more, and follows classes that came and went.
     pub(crate) fn retire(&mut self, directory: &mut Directory, draft: &mut Draft) {
         for number in std::mem::take(&mut self.idle) {
             if self.in_force.get(&number).is_none_or(|policy| policy.subjects > 0) {
                 continue;
             }
-            if let Some(InForce { key, compiled, .. }) = self.in_force.remove(&number) {
+            let Some(InForce { key, grouping, .. }) = self.in_force.remove(&number) else { continue };
+            self.numbers.remove(&key);
+            self.asking.remove(&number);
+            if let Some(compiled) = self.groupings.retire(grouping, number, directory, draft) {
                 draft.drop(rows(number, &compiled, &self.blocks, &self.names));
-                self.asking.remove(&number);
-                self.interest.remove(number, &compiled);
-                self.numbers.remove(&key);
-                compiled.release(directory, &mut self.book);
+                compiled.release(&mut self.book);
             }
+        }
+        self.policies.leave(directory);
+        for (came, row) in self.book.moved_class_rows() {
+            if came { draft.put([row]) } else { draft.drop([row]) }
         }
     }
 
@@ -191,9 +180,11 @@ impl Enforcement {
         let before = self.names.put(address, names.iter().map(String::as_str));
         let class = self.blocks.class(&Cidr::host(address), Side::World).expect("who has names has a class");
         for number in &self.asking {
-            let Some(InForce { compiled, .. }) = self.in_force.get_mut(number) else { continue };
+            let Some(InForce { grouping, .. }) = self.in_force.get(number) else { continue };
+            let Grouped { grouping, policies } = self.groupings.of_mut(*grouping);
+            let Some(compiled) = policies.get_mut(number) else { continue };
             draft.drop(compiled.named_row(*number, &class, &before));
-            let writes = compiled.name(*number, &class, names, &mut self.book);
+            let writes = compiled.name(*number, (&class, names), grouping, &mut self.book);
             draft.put(writes.into_iter().filter_map(|write| match write {
                 MapOp::Put(row) => Some(row),
                 MapOp::Delete(_) => None,
@@ -201,10 +192,13 @@ impl Enforcement {
         }
     }
 
-    /// All rows of all policies in force.
+    /// All rows of all policies, groupings and classes in force.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
-        let policies = self.in_force.iter();
-        policies.flat_map(|(number, policy)| rows(*number, &policy.compiled, &self.blocks, &self.names))
+        let policies = self.in_force.iter().map(|(number, InForce { grouping, .. })| {
+            (*number, &self.groupings.of(*grouping).policies[number])
+        });
+        let policies = policies.flat_map(|(number, one)| rows(number, one, &self.blocks, &self.names));
+        policies.chain(self.groupings.rows()).chain(self.book.class_rows())
     }
 }
 
@@ -231,46 +225,4 @@ fn named<'a>(
     names
         .iter()
         .filter_map(|(address, names)| Some((blocks.class(&Cidr::host(address), Side::World)?, names)))
-}
-
-impl Interest {
-    fn add(&mut self, number: u32, compiled: &Compiled) {
-        for selector in compiled.selectors() {
-            self.by_selector.entry(selector).or_default().insert(number);
-        }
-        for name in compiled.peer_port_names() {
-            self.by_port_name.entry(name.to_owned()).or_default().insert(number);
-        }
-    }
-
-    fn remove(&mut self, number: u32, compiled: &Compiled) {
-        for selector in compiled.selectors() {
-            remove_one(&mut self.by_selector, &selector, number);
-        }
-        for name in compiled.peer_port_names() {
-            remove_one(&mut self.by_port_name, name, number);
-        }
-    }
-
-    /// The policies that can tell the peer from others.
-    fn of(&self, marks: &Marks) -> Vec<u32> {
-        let by_selector = marks.selectors.iter().filter_map(|selector| self.by_selector.get(selector));
-        let by_name = marks.ports.names().filter_map(|name| self.by_port_name.get(name));
-        let numbers: BTreeSet<u32> = by_selector.chain(by_name).flatten().copied().collect();
-        numbers.into_iter().collect()
-    }
-}
-
-/// Removes a number from the set under a key, and the set with its last number.
-fn remove_one<K, Q>(sets: &mut HashMap<K, BTreeSet<u32>>, key: &Q, number: u32)
-where
-    K: Borrow<Q> + Eq + Hash,
-    Q: Eq + Hash + ?Sized,
-{
-    if let Some(set) = sets.get_mut(key) {
-        set.remove(&number);
-        if set.is_empty() {
-            sets.remove(key);
-        }
-    }
 }

@@ -7,6 +7,7 @@
 mod addresses;
 mod change;
 mod enforcement;
+mod groupings;
 mod interned;
 mod peers;
 mod pool;

@@ -3,7 +3,7 @@
 use crate::change::Endpoint;
 use abi::identity::{FIRST_LOCAL, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN};
 use identity::{Allocator, Labels, Numbering, Source, filter};
-use policy::directory::{Directory, SelectorId};
+use policy::directory::{Directory, FacetId};
 use policy::party::{NamedPorts, Party};
 use policy::rule::Protocol;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,9 +45,11 @@ pub(crate) struct Movement {
 /// By what policies can tell a peer from others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marks {
-    /// The selectors that select it.
-    pub(crate) selectors: Vec<SelectorId>,
+    /// The facets with a selector that it has, in order.
+    pub(crate) facets: Vec<FacetId>,
     pub(crate) ports: NamedPorts,
+    /// Whether these, and what every workload has, are all that there is to know of it.
+    pub(crate) is_ordinary: bool,
 }
 
 impl Default for Peers {
@@ -180,13 +182,15 @@ impl Peers {
     }
 
     fn enter(&mut self, peer: u32, labels: Arc<Labels>, ports: NamedPorts, movement: &mut Movement) {
-        let selectors = self.directory.insert(peer, labels, ports.clone());
-        movement.comes(peer, Marks { selectors, ports });
+        let facets = self.directory.insert(peer, labels, ports.clone());
+        let is_ordinary = self.directory.is_ordinary(peer);
+        movement.comes(peer, Marks { facets, ports, is_ordinary });
     }
 
     fn exit(&mut self, peer: u32, ports: NamedPorts, movement: &mut Movement) {
-        let selectors = self.directory.remove(peer);
-        movement.goes(peer, Marks { selectors, ports });
+        let is_ordinary = self.directory.is_ordinary(peer);
+        let facets = self.directory.remove(peer);
+        movement.goes(peer, Marks { facets, ports, is_ordinary });
     }
 
     fn leave(&mut self, endpoint: u32, old: &Member, movement: &mut Movement) {

@@ -1,6 +1,7 @@
 //! One application of changes: what they touch, and how the world settles around them.
 
 use crate::change::{Change, Endpoint};
+use crate::enforcement::Enforcement;
 use crate::peers::Movement;
 use crate::world::{Namespace, Owner, World};
 use crate::writes::Draft;
@@ -8,6 +9,7 @@ use abi::identity::HOST;
 use abi::row::Row;
 use identity::Labels;
 use policy::cidr::{CidrClass, Regrouped, Side, blocks_of};
+use policy::ready::Numbers;
 use policy::rule::{Cidr, Policy, PolicyId, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -100,7 +102,8 @@ impl World {
     /// Puts a subject under the policy that applies to it now.
     fn reassign(&mut self, subject: u32, step: &mut Step) {
         let selection = self.enforcement.selection(subject, &self.peers);
-        if self.enforcement.is_under(subject, selection.as_ref()) {
+        let selection = selection.map(|selection| (selection.key(), selection));
+        if self.enforcement.is_under(subject, selection.as_ref().map(|(key, _)| key)) {
             return;
         }
         if subject == HOST {
@@ -109,7 +112,7 @@ impl World {
         for id in self.peers.residents(subject).collect::<Vec<_>>() {
             self.touch(id, step);
         }
-        self.enforcement.assign(subject, selection.as_ref(), &mut self.peers.directory, &mut step.draft);
+        self.enforcement.assign(subject, selection, &mut self.peers.directory, &mut step.draft);
     }
 
     /// Notes the rows of an endpoint, before they change for the first time.
@@ -232,7 +235,8 @@ impl World {
             Some(before) => step.undo.push(Change::Policy(Policy::clone(before))),
             None => step.undo.push(Change::RemovePolicy(id.clone())),
         }
-        let before = self.enforcement.policies.apply(policy);
+        let Enforcement { policies, book, .. } = &mut self.enforcement;
+        let before = policies.apply(policy, &mut Numbers { directory: &mut self.peers.directory, book });
         let after = self.enforcement.policies.resolved(&id).cloned();
         self.follow_policy(before.as_deref(), after.as_deref(), step);
     }

@@ -1,11 +1,13 @@
 //! Changes of what is around the workloads: nodes, services, groups of blocks, domain names.
 
 use crate::change::{Change, Node, RemoteNode};
+use crate::enforcement::Enforcement;
 use crate::step::Step;
 use crate::world::{Owner, World};
 use abi::identity::HOST;
 use identity::{Labels, Source};
 use policy::catalog::{self, Backends, Catalog, Group};
+use policy::ready::Numbers;
 use service::Service;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -146,7 +148,9 @@ impl World {
 
     /// Changes what policies refer to, and follows those that mean something else now.
     fn refer(&mut self, step: &mut Step, change: impl FnOnce(&mut Catalog)) {
-        for changed in self.enforcement.policies.refer(change) {
+        let Enforcement { policies, book, .. } = &mut self.enforcement;
+        let numbers = &mut Numbers { directory: &mut self.peers.directory, book };
+        for changed in policies.refer(change, numbers) {
             self.follow_policy(Some(&changed.before), Some(&changed.after), step);
         }
     }

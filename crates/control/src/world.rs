@@ -75,10 +75,14 @@ impl World {
                 Row::Config(config) => world.config = config,
                 Row::Endpoint(_, info) => world.enforcement.number_above(info.policy),
                 Row::Verdict(key, verdict) => {
-                    world.enforcement.number_above(key.policy);
+                    world.enforcement.book.number_classes_above(key.class);
                     world.enforcement.book.number_above(verdict.rule, verdict.l7);
                 }
-                Row::Class(key, _) => world.enforcement.number_above(key.policy),
+                Row::Group(key, _) => world.enforcement.groupings.number_above(key.grouping),
+                Row::Class(key, class) => {
+                    world.enforcement.number_above(key.policy);
+                    world.enforcement.book.number_classes_above(class);
+                }
                 Row::CidrPart(key, _) => world.enforcement.blocks.number_above(key.cidr),
                 Row::Address(_, info) => world.enforcement.blocks.number_above(info.cidr),
                 Row::Backend(key, _) => world.translation.number_above(key.backends),
@@ -296,6 +300,13 @@ mod tests {
         world.endpoint_row(&world.endpoints[&id]).unwrap()
     }
 
+    /// How many rows say who is in which group of the grouping that the policy of this endpoint speaks of.
+    fn grouped(world: &World, id: u32) -> usize {
+        let grouping = info(world, id).grouping.number();
+        let of_grouping = |key: &&RowKey| matches!(key, RowKey::Group(key) if key.grouping == grouping);
+        world.rows().keys().filter(of_grouping).count()
+    }
+
     fn classes_of(world: &World, policy: u32) -> usize {
         let of_policy = |key: &&RowKey| matches!(key, RowKey::Class(key) if key.policy == policy);
         world.rows().keys().filter(of_policy).count()
@@ -321,13 +332,13 @@ mod tests {
         let mut world = World::new();
         world.apply([endpoint(1, "web"), allow("a", "web", "client")]);
         let policy = info(&world, 1).policy;
-        let before = classes_of(&world, policy);
+        let before = grouped(&world, 1);
         let writes = world.apply([endpoint(2, "client")]);
         assert_eq!(info(&world, 1).policy, policy);
-        assert_eq!(classes_of(&world, policy), before + 1);
+        assert_eq!(grouped(&world, 1), before + 1);
         assert!(writes.later.is_empty());
         world.apply([Change::RemoveEndpoint(2)]);
-        assert_eq!(classes_of(&world, policy), before);
+        assert_eq!(grouped(&world, 1), before);
     }
 
     #[test]

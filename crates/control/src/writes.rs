@@ -124,10 +124,11 @@ fn order(write: &MapOp) -> u8 {
     match write {
         MapOp::Put(Row::Verdict(..) | Row::Backend(..)) => 0,
         MapOp::Put(Row::CidrPart(..) | Row::CidrParent(..) | Row::Class(..)) => 1,
-        MapOp::Put(Row::Address(..)) => 2,
-        MapOp::Put(Row::Service(..) | Row::Endpoint(..)) => 3,
-        MapOp::Put(Row::Config(..)) => 4,
-        MapOp::Delete(_) => 5,
+        MapOp::Put(Row::Group(..)) => 2,
+        MapOp::Put(Row::Address(..)) => 3,
+        MapOp::Put(Row::Service(..) | Row::Endpoint(..)) => 4,
+        MapOp::Put(Row::Config(..)) => 5,
+        MapOp::Delete(_) => 6,
     }
 }
 
@@ -149,7 +150,8 @@ fn parent(write: &MapOp) -> Option<(u32, u32)> {
 mod tests {
     use super::*;
     use abi::endpoint::{EndpointInfo, EndpointKey};
-    use abi::policy::{ClassKey, VerdictInfo, VerdictKey};
+    use abi::policy::{ClassKey, VerdictInfo};
+    use policy::traffic::TrafficBlock;
 
     fn between(
         was: impl IntoIterator<Item = Row>,
@@ -162,10 +164,9 @@ mod tests {
     }
 
     fn policy(number: u32) -> [Row; 2] {
-        let key =
-            VerdictKey { prefix_bits: 72, policy: number, class: 1, direction: 0, protocol: 0, port: [0; 2] };
+        let key = TrafficBlock::EVERYTHING.key(number, 0);
         [
-            Row::Class(ClassKey { policy: number, peer: 256, part: 0 }, 1),
+            Row::Class(ClassKey { policy: number, group: 7, part: 0 }, number),
             Row::Verdict(key, VerdictInfo { action: 1, rule: 1, l7: 0 }),
         ]
     }

@@ -65,10 +65,11 @@ fn same(maps: &Rows, wanted: &Rows, when: &str) {
     );
 }
 
-/// How many rows each map has, but those of verdicts and classes: a policy keeps what it learnt of peers and names.
+/// How many rows each map has, but those of verdicts, classes and groups: a policy keeps what it learnt of names, and a
+/// grouping what it was asked for.
 fn sizes(rows: &Rows) -> Vec<usize> {
     let mut sizes: Vec<(RowKey, usize)> = Vec::new();
-    for key in rows.keys().filter(|key| !matches!(key, RowKey::Verdict(_) | RowKey::Class(_))) {
+    for key in rows.keys().filter(|key| !matches!(key, RowKey::Verdict(_) | RowKey::Class(_) | RowKey::Group(_))) {
         match sizes.last_mut().filter(|(last, _)| discriminant(last) == discriminant(key)) {
             Some((_, size)) => *size += 1,
             None => sizes.push((*key, 1)),

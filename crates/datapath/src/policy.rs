@@ -1,9 +1,13 @@
-//! Asks the policy rows, from the innermost block outwards: peer to class, class and port to verdict ([`abi::policy`]).
+//! Asks the policy rows: peer to group and, from the innermost block outwards, group to class, class and port to verdict
+//! ([`abi::policy`]).
 
 use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, flag};
 use abi::identity;
-use abi::policy::{CidrPartKey, ClassKey, Direction, MAX_NESTING, VerdictInfo, VerdictKey, action};
+use abi::policy::{
+    CidrPartKey, ClassKey, Direction, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, MAX_NESTING,
+    VerdictInfo, VerdictKey, action,
+};
 
 /// The rows of policies; whoever can look them up can ask for a verdict.
 pub trait PolicyRows {
@@ -11,7 +15,9 @@ pub trait PolicyRows {
     fn cidr_part(&self, key: &CidrPartKey) -> Option<u32>;
     /// The CIDR class of the next block around that of a class.
     fn cidr_parent(&self, class: u32) -> Option<u32>;
-    /// A policy's class of a peer.
+    /// A grouping's group of a peer.
+    fn group(&self, key: &GroupKey) -> Option<u32>;
+    /// A policy's class of a group.
     fn class(&self, key: &ClassKey) -> Option<u32>;
     /// The verdict with the longest prefix.
     fn verdict(&self, key: &VerdictKey) -> Option<VerdictInfo>;
@@ -35,7 +41,10 @@ pub trait PolicyRows {
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
     key: VerdictKey,
-    peer: u32,
+    policy: u32,
+    group: u32,
+    /// The group that a group without a class falls back to: that of workloads, or itself.
+    fallback: u32,
     cidr: u32,
     verdict: VerdictInfo,
 }
@@ -73,15 +82,19 @@ pub fn ask(
     }
     let key = VerdictKey {
         prefix_bits: VerdictKey::ONE_PORT,
-        policy: endpoint.policy,
-        class: 0,
+        class: VerdictKey::SILENT,
         direction: question.direction as u8,
         protocol: question.protocol,
         port: question.port,
     };
+    let row = rows.group(&GroupKey { grouping: endpoint.grouping.number(), peer: peer.peer });
+    let otherwise = if identity::is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS };
+    let group = row.unwrap_or(otherwise);
     let mut walk = Walk {
         key,
-        peer: peer.peer,
+        policy: endpoint.policy,
+        group,
+        fallback: if identity::is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { group },
         cidr: peer.cidr,
         verdict: VerdictInfo { action: action::DENY, rule: 0, l7: 0 },
     };
@@ -93,8 +106,8 @@ impl Walk {
     /// Looks at one block, or at last at the peer alone; whether the walk ends here.
     #[inline(always)]
     pub fn step(&mut self, rows: &impl PolicyRows) -> bool {
-        self.key.class = class(rows, self.key.policy, self.peer, self.cidr);
-        if self.key.class != NO_CLASS
+        self.key.class = self.class(rows);
+        if self.key.class != VerdictKey::SILENT
             && let Some(verdict) = rows.verdict(&self.key)
         {
             self.verdict = verdict;
@@ -106,28 +119,26 @@ impl Walk {
         self.cidr = rows.cidr_parent(self.cidr).unwrap_or(0);
         false
     }
-}
 
-/// Stands for no class, for a policy never has so many. An `Option` that lives on is more than the verifier
-/// of Linux 6.18 can follow: it finds the unset value of `None` on the stack.
-const NO_CLASS: u32 = u32::MAX;
-
-/// The class that a policy folds the peer into for what it says of a block, or [`NO_CLASS`] where it says nothing.
-#[inline(always)]
-fn class(rows: &impl PolicyRows, policy: u32, peer: u32, cidr: u32) -> u32 {
-    let part = match cidr {
-        0 => 0,
-        cidr => match rows.cidr_part(&CidrPartKey { policy, cidr }) {
-            Some(part) => part,
-            None => return NO_CLASS,
-        },
-    };
-    let otherwise = if part == 0 { 0 } else { NO_CLASS };
-    if let Some(class) = rows.class(&ClassKey { policy, peer, part }) {
-        return class;
+    /// The class that the policy folds the group into for what it says of a block; [`VerdictKey::SILENT`] where it says
+    /// nothing. An `Option` that lives on is more than the verifier of Linux 6.18 can follow: it finds the unset value
+    /// of `None` on the stack.
+    #[inline(always)]
+    fn class(&self, rows: &impl PolicyRows) -> u32 {
+        let policy = self.policy;
+        let part = match self.cidr {
+            0 => 0,
+            cidr => match rows.cidr_part(&CidrPartKey { policy, cidr }) {
+                Some(part) => part,
+                None => return VerdictKey::SILENT,
+            },
+        };
+        if let Some(class) = rows.class(&ClassKey { policy, group: self.group, part }) {
+            return class;
+        }
+        if self.group == self.fallback {
+            return VerdictKey::SILENT;
+        }
+        rows.class(&ClassKey { policy, group: self.fallback, part }).unwrap_or(VerdictKey::SILENT)
     }
-    if !identity::is_workload(peer) {
-        return otherwise;
-    }
-    rows.class(&ClassKey { policy, peer: identity::ANY_WORKLOAD, part }).unwrap_or(otherwise)
 }

@@ -106,6 +106,7 @@ fn map_of(key: &RowKey) -> &'static str {
         RowKey::Endpoint(_) => map::ENDPOINTS,
         RowKey::CidrPart(_) => map::CIDR_PARTS,
         RowKey::CidrParent(_) => map::CIDR_PARENTS,
+        RowKey::Group(_) => map::GROUPS,
         RowKey::Class(_) => map::CLASSES,
         RowKey::Verdict(_) => map::VERDICTS,
         RowKey::Service(_) => map::SERVICES,
@@ -119,6 +120,7 @@ fn key_bytes(key: &RowKey) -> &[u8] {
         RowKey::Endpoint(key) => key.as_bytes(),
         RowKey::CidrPart(key) => key.as_bytes(),
         RowKey::CidrParent(key) => key.as_bytes(),
+        RowKey::Group(key) => key.as_bytes(),
         RowKey::Class(key) => key.as_bytes(),
         RowKey::Verdict(key) => key.as_bytes(),
         RowKey::Service(key) => key.as_bytes(),
@@ -135,7 +137,9 @@ fn push_row(row: &Row, rows: &mut Rows) {
     rows.values.extend_from_slice(match row {
         Row::Address(_, value) => value.as_bytes(),
         Row::Endpoint(_, value) => value.as_bytes(),
-        Row::CidrPart(_, value) | Row::CidrParent(_, value) | Row::Class(_, value) => value.as_bytes(),
+        Row::CidrPart(_, value) | Row::CidrParent(_, value) | Row::Group(_, value) | Row::Class(_, value) => {
+            value.as_bytes()
+        }
         Row::Verdict(_, value) => value.as_bytes(),
         Row::Service(_, value) => value.as_bytes(),
         Row::Backend(_, value) => value.as_bytes(),

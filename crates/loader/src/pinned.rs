@@ -9,7 +9,7 @@ use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::map;
-use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey};
+use abi::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::Row;
 use aya::maps::MapData;
 use std::io;
@@ -26,6 +26,7 @@ pub struct Pinned {
     endpoints: Table,
     cidr_parts: Table,
     cidr_parents: Table,
+    groups: Table,
     classes: Table,
     verdicts: Table,
     config: Table,
@@ -42,6 +43,7 @@ impl Pinned {
             endpoints: table(map::ENDPOINTS)?,
             cidr_parts: table(map::CIDR_PARTS)?,
             cidr_parents: table(map::CIDR_PARENTS)?,
+            groups: table(map::GROUPS)?,
             classes: table(map::CLASSES)?,
             verdicts: table(map::VERDICTS)?,
             config: table(map::CONFIG)?,
@@ -69,7 +71,12 @@ impl Pinned {
         find(&self.cidr_parents, &class)
     }
 
-    /// A policy's class of a peer.
+    /// A grouping's group of a peer.
+    pub fn group(&self, key: &GroupKey) -> io::Result<Option<u32>> {
+        find(&self.groups, key)
+    }
+
+    /// A policy's class of a group.
     pub fn class(&self, key: &ClassKey) -> io::Result<Option<u32>> {
         find(&self.classes, key)
     }

@@ -91,6 +91,7 @@ pub(crate) fn rows<T: Borrow<Table>>(
     read(map::ENDPOINTS, table(map::ENDPOINTS)?.borrow(), &mut rows, Row::Endpoint)?;
     read(map::CIDR_PARTS, table(map::CIDR_PARTS)?.borrow(), &mut rows, Row::CidrPart)?;
     read(map::CIDR_PARENTS, table(map::CIDR_PARENTS)?.borrow(), &mut rows, Row::CidrParent)?;
+    read(map::GROUPS, table(map::GROUPS)?.borrow(), &mut rows, Row::Group)?;
     read(map::CLASSES, table(map::CLASSES)?.borrow(), &mut rows, Row::Class)?;
     read(map::VERDICTS, table(map::VERDICTS)?.borrow(), &mut rows, Row::Verdict)?;
     read(map::SERVICES, table(map::SERVICES)?.borrow(), &mut rows, Row::Service)?;

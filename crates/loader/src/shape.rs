@@ -6,7 +6,7 @@ use abi::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::Counter;
 use abi::map::{self, capacity};
-use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey};
+use abi::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 
 /// Kind of a map, from `enum bpf_map_type`.
@@ -45,11 +45,12 @@ const fn shape<K, V>(name: &'static str, kind: u32) -> Shape {
 }
 
 /// Every map of `abi`.
-pub(crate) const SHAPES: [Shape; 13] = [
+pub(crate) const SHAPES: [Shape; 14] = [
     shape::<AddressKey, AddressInfo>(map::ADDRESSES, kind::LPM_TRIE),
     shape::<EndpointKey, EndpointInfo>(map::ENDPOINTS, kind::HASH),
     shape::<CidrPartKey, u32>(map::CIDR_PARTS, kind::HASH),
     shape::<u32, u32>(map::CIDR_PARENTS, kind::HASH),
+    shape::<GroupKey, u32>(map::GROUPS, kind::HASH),
     shape::<ClassKey, u32>(map::CLASSES, kind::HASH),
     shape::<VerdictKey, VerdictInfo>(map::VERDICTS, kind::LPM_TRIE),
     shape::<ConnKey, ConnInfo>(map::CONNTRACK, kind::LRU_HASH),
@@ -72,7 +73,9 @@ pub struct Capacities {
     pub cidr_parts: u32,
     /// CIDR classes that have a parent.
     pub cidr_parents: u32,
-    /// Rows of peer classes.
+    /// Rows of groups of peers.
+    pub groups: u32,
+    /// Rows of classes.
     pub classes: u32,
     /// Rows of verdicts.
     pub verdicts: u32,
@@ -95,6 +98,7 @@ impl Capacities {
         endpoints: 256,
         cidr_parts: 4096,
         cidr_parents: 4096,
+        groups: 4096,
         classes: 4096,
         verdicts: 16 * 1024,
         conntrack: 16 * 1024,
@@ -111,6 +115,7 @@ impl Capacities {
             map::ENDPOINTS => self.endpoints,
             map::CIDR_PARTS => self.cidr_parts,
             map::CIDR_PARENTS => self.cidr_parents,
+            map::GROUPS => self.groups,
             map::CLASSES => self.classes,
             map::VERDICTS => self.verdicts,
             map::CONNTRACK => self.conntrack,
@@ -130,6 +135,7 @@ impl Default for Capacities {
             endpoints: capacity::ENDPOINTS,
             cidr_parts: capacity::CIDR_PARTS,
             cidr_parents: capacity::CIDR_PARENTS,
+            groups: capacity::GROUPS,
             classes: capacity::CLASSES,
             verdicts: capacity::VERDICTS,
             conntrack: capacity::CONNTRACK,

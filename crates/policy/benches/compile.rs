@@ -9,7 +9,9 @@ use policy::book::RuleBook;
 use policy::cidr::Blocks;
 use policy::compile::Compiled;
 use policy::directory::Directory;
+use policy::grouping::Grouping;
 use policy::party::{NamedPorts, Party};
+use policy::ready::Numbers;
 use policy::rule::{
     Action, Cidr, CidrReach, Direction, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec,
     Subject, Tier, Traffic, TrafficMatch,
@@ -46,7 +48,7 @@ fn report(title: &str, identities: Vec<(u32, Labels)>, policies: Vec<Policy>) {
     directory.insert(FIRST_ALLOCATED + IDENTITIES, of_workload("bar", ""), NamedPorts::default());
     for policy in policies {
         blocks.insert(&policy);
-        set.apply(policy);
+        set.apply(policy, &mut Numbers { directory: &mut directory, book: &mut book });
     }
     let labels = of_workload("foo", "");
     let subject = Party::new(FIRST_ALLOCATED + IDENTITIES + 1, &labels);
@@ -55,11 +57,15 @@ fn report(title: &str, identities: Vec<(u32, Labels)>, policies: Vec<Policy>) {
     for _ in 0..RUNS {
         let start = Instant::now();
         let selection = set.selection(&subject);
-        let compiled = black_box(Compiled::new(&selection, &mut directory, &mut book));
+        let demand = selection.demand(&directory);
+        let grouping = Grouping::new(&demand, &mut directory);
+        let compiled = black_box(Compiled::new(selection, &demand, (&grouping, &directory), &mut book));
         times.push(start.elapsed());
-        let of_policy = compiled.rows(1).chain(compiled.block_rows(1, &blocks)).count();
+        let of_policy = compiled.rows(1).chain(compiled.block_rows(1, &blocks)).chain(book.class_rows());
+        let of_policy = of_policy.chain(grouping.rows(1)).count();
         rows = of_policy + blocks.world_rows().count() + blocks.parent_rows().count();
-        compiled.release(&mut directory, &mut book);
+        compiled.release(&mut book);
+        grouping.release(&mut directory);
     }
     times.sort();
     let median: Duration = times[RUNS / 2];

@@ -1,6 +1,8 @@
-//! The numbers by which rows name rules and layer-7 rule sets, and what they stand for.
+//! The numbers by which rows name rules, layer-7 rule sets and classes, and what they stand for.
 
+use crate::class::{ClassId, Classes, Moved, Table};
 use crate::rule::{HttpRule, PolicyId};
+use abi::row::Row;
 use foldhash::HashMap;
 use identity::Numbering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,15 +29,17 @@ pub struct RuleOrigin {
 /// HTTP rules of which one must allow a request; sorted, each once.
 pub type HttpRules = BTreeSet<HttpRule>;
 
-/// Rules and sets of HTTP rules by number. A number keeps its meaning while it is in force, and is not given another
-/// before four thousand million others were.
+/// Rules, sets of HTTP rules and classes by number. A number keeps its meaning while it is in force, and is not given
+/// another before four thousand million others were.
 #[derive(Clone, Debug)]
 pub struct RuleBook {
-    rules: HashMap<Arc<PolicyId>, BTreeMap<Arc<str>, RuleId>>,
+    /// The numbered rules of each policy, by place.
+    rules: HashMap<Arc<PolicyId>, Box<[(Arc<str>, RuleId)]>>,
     origins: BTreeMap<RuleId, RuleOrigin>,
     /// The number that is tried first for the next rule.
     next_rule: u32,
     sets: Numbering<Arc<HttpRules>>,
+    pub(crate) classes: Classes,
 }
 
 impl RuleId {
@@ -61,6 +65,7 @@ impl Default for RuleBook {
             origins: BTreeMap::new(),
             next_rule: RuleId::FIRST,
             sets: Numbering::new(1..=u32::MAX),
+            classes: Classes::default(),
         }
     }
 }
@@ -71,25 +76,46 @@ impl RuleBook {
         Self::default()
     }
 
-    /// The number of a rule; a rule that comes again at the same place of the same policy has the same number.
-    pub fn rule(&mut self, policy: &Arc<PolicyId>, place: &Arc<str>) -> RuleId {
-        let rules = self.rules.entry(policy.clone()).or_default();
-        if let Some(id) = rules.get(place) {
-            return *id;
-        }
+    /// Numbers the rules of a policy, in the order of their places; a rule that comes again at the same place has the
+    /// same number.
+    pub fn number<'a>(
+        &mut self,
+        policy: &Arc<PolicyId>,
+        places: impl IntoIterator<Item = &'a Arc<str>>,
+    ) -> Vec<RuleId> {
+        let known = self.rules.remove(policy).unwrap_or_default();
+        let known_at = |place: &Arc<str>| known.binary_search_by(|(other, _)| other.cmp(place)).ok();
+        let mut came = Vec::new();
+        let number = |place: &Arc<str>| match known_at(place) {
+            Some(at) => known[at].1,
+            None => {
+                let id = self.next_rule();
+                self.origins.insert(id, RuleOrigin { policy: policy.clone(), place: place.clone() });
+                came.push((place.clone(), id));
+                id
+            }
+        };
+        let numbers = places.into_iter().map(number).collect();
+        let mut all: Vec<_> = known.into_iter().chain(came).collect();
+        all.sort_unstable();
+        self.rules.insert(policy.clone(), all.into());
+        numbers
+    }
+
+    fn next_rule(&mut self) -> RuleId {
         while self.origins.contains_key(&RuleId(self.next_rule)) {
             self.next_rule = RuleId::after(self.next_rule);
         }
         let id = RuleId(self.next_rule);
         self.next_rule = RuleId::after(self.next_rule);
-        rules.insert(place.clone(), id);
-        self.origins.insert(id, RuleOrigin { policy: policy.clone(), place: place.clone() });
         id
     }
 
-    /// The number that a rule has already.
+    /// The number that a rule has.
     pub fn numbered(&self, policy: &PolicyId, place: &str) -> Option<RuleId> {
-        self.rules.get(policy)?.get(place).copied()
+        let rules = self.rules.get(policy)?;
+        let at = rules.binary_search_by(|(known, _)| (**known).cmp(place)).ok()?;
+        Some(rules[at].1)
     }
 
     /// Where the rule with this number stands; nothing for the default and the rule for the local host.
@@ -122,6 +148,50 @@ impl RuleBook {
     /// All rules by number.
     pub fn rules(&self) -> impl Iterator<Item = (RuleId, &RuleOrigin)> {
         self.origins.iter().map(|(id, origin)| (*id, origin))
+    }
+
+    /// Holds the class of these verdicts, and the sets that they name: each was acquired once for each verdict that
+    /// names it, and is given up again where the class holds it already.
+    pub(crate) fn acquire_class(&mut self, table: &Table) -> ClassId {
+        let (class, is_new) = self.classes.acquire(table);
+        if !is_new {
+            self.release_sets(table);
+        }
+        class
+    }
+
+    /// Gives up one hold of a class.
+    pub(crate) fn release_class(&mut self, class: ClassId) {
+        if let Some(table) = self.classes.release(class) {
+            self.release_sets(&table);
+        }
+    }
+
+    fn release_sets(&mut self, table: &Table) {
+        let sets = table.iter().map(|(.., verdict)| verdict.l7).filter(|set| *set != 0);
+        sets.for_each(|set| self.release_set(L7SetId(set)));
+    }
+
+    /// The rows of all classes in force.
+    pub fn class_rows(&self) -> impl Iterator<Item = Row> {
+        self.classes.rows()
+    }
+
+    /// The rows of classes that came (`true`) and went since this was asked last, in order.
+    pub fn moved_class_rows(&mut self) -> impl Iterator<Item = (bool, Row)> {
+        self.classes.take_movement().into_iter().flat_map(|moved| {
+            let (came, class, table) = match moved {
+                Moved::Came(class, table) => (true, class, table),
+                Moved::Went(class, table) => (false, class, table),
+            };
+            let rows: Vec<Row> = crate::class::rows(class, &table).collect();
+            rows.into_iter().map(move |row| (came, row))
+        })
+    }
+
+    /// Gives no class a number up to this one, which the maps may still hold.
+    pub fn number_classes_above(&mut self, class: u32) {
+        self.classes.number_above(class);
     }
 
     /// Continues above numbers that rows, flows or files may still hold from before a restart.
@@ -161,13 +231,15 @@ mod tests {
     fn a_rule_keeps_its_number_until_its_policy_is_forgotten() {
         let mut book = RuleBook::new();
         let place: Arc<str> = "spec.ingress[0]".into();
-        let first = book.rule(&id("a"), &place);
-        assert_eq!(book.rule(&id("a"), &place), first);
-        assert_ne!(book.rule(&id("b"), &place), first);
+        let other: Arc<str> = "spec.egress[0]".into();
+        let first = book.number(&id("a"), [&place])[0];
+        let both = book.number(&id("a"), [&other, &place]);
+        assert_eq!((both[1], book.numbered(&id("a"), &other)), (first, Some(both[0])));
+        assert_ne!(book.number(&id("b"), [&place]), [first]);
         assert_eq!(book.origin(first).unwrap().to_string(), "NetworkPolicy/default/a spec.ingress[0]");
         book.forget(&id("a"));
         assert_eq!(book.origin(first), None);
-        assert_ne!(book.rule(&id("a"), &place), first, "a number is not handed out again");
+        assert_ne!(book.number(&id("a"), [&place]), [first], "a number is not handed out again");
     }
 
     #[test]

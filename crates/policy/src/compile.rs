@@ -1,98 +1,68 @@
 //! Policies turned into the rows that the packet path looks up; see [`abi::policy`] for the lookup.
 //!
-//! A compiled policy serves every subject with the same [`crate::set::PolicyKey`]. Peers are folded into classes as
-//! they are met: a peer that comes later adds rows to a policy that is in force and changes none. What the policy says
-//! of a block of addresses, it says as a difference to what it says around it (decision 004).
+//! A compiled policy serves every subject with the same [`crate::set::PolicyKey`]. Peers are folded into the groups of
+//! a [`Grouping`], and groups that hear the same into classes: a peer that comes later adds rows to a policy that is in
+//! force and changes none. What the policy says of a block of addresses, it says as a difference to what it says around
+//! it (decision 004).
 
-mod block;
-mod class;
 mod clause;
-mod facet;
 mod part;
-mod profile;
 mod rules;
 mod table;
 
-pub use block::TrafficBlock;
-
-use crate::book::{L7SetId, RuleBook};
+use crate::book::RuleBook;
 use crate::cidr::{Blocks, CidrClass, Side};
-use crate::directory::{Directory, SelectorId};
-use crate::party::NamedPorts;
+use crate::class::ClassId;
+use crate::directory::{Directory, FacetId};
+use crate::grouping::{Demand, Grouping, Kind, Profile, merged};
 use crate::rule::Direction;
-use crate::set::{Selection, port_names};
-use abi::identity::ANY_WORKLOAD;
-use abi::policy::{CidrPartKey, ClassKey};
+use crate::set::Selection;
+use abi::policy::{CidrPartKey, ClassKey, GROUP_OF_WORKLOADS};
 use abi::row::{MapOp, Row, RowKey};
-use class::Classes;
-use facet::Facets;
 use part::{Difference, Parts};
-use profile::{Profile, Profiles};
-use rules::{BothWays, Numbers};
-use std::collections::{BTreeMap, BTreeSet};
+use rules::{BothWays, Stance};
+use std::collections::BTreeSet;
+use table::Around;
 
-/// What one selection of specs says, as rows without a policy number.
+/// What one selection of specs says to the groups of a grouping, as rows without a policy number.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    rules: BothWays,
-    facets: Facets,
+    selection: Selection,
+    /// Of ingress and egress.
+    stances: [Stance; 2],
     parts: Parts,
-    /// The names of ports that egress rules ask of peers.
-    peer_names: BTreeSet<String>,
-    classes: Classes,
-    profiles: Profiles,
-    /// The profile of each peer that has rows of its own, and of those of the world.
-    peers: BTreeMap<u32, u32>,
+    /// For each group the parts with a class that the lookup would not find by falling back.
+    groups: Vec<Box<[(u32, ClassId)]>>,
 }
 
 impl Compiled {
-    /// Compiles what applies to a subject, for all peers of the directory.
-    pub fn new(selection: &Selection, directory: &mut Directory, book: &mut RuleBook) -> Self {
-        let mut facets = Facets::default();
-        let rules = BothWays::new(selection, &mut Numbers { facets: &mut facets, directory, book });
-        let facets = facets.complete();
-        let mut compiled = Self {
-            parts: Parts::new(&facets),
-            rules,
-            facets,
-            peer_names: peer_names(selection),
-            classes: Classes::default(),
-            profiles: Profiles::default(),
-            peers: BTreeMap::new(),
-        };
-        // Peers that no row tells apart are in class 0.
-        compiled
-            .classes
-            .with(compiled.rules.each(|rules, _| table::answers(rules, &[], NamedPorts::NONE)), book);
-        compiled.place(ANY_WORKLOAD, compiled.facets.of_any_workload(), NamedPorts::NONE, book);
-        let mut known = compiled.facets.of_known(directory);
-        for number in compiled.peer_names.iter().flat_map(|name| directory.with_port_name(name)) {
-            known.entry(number).or_insert_with(|| compiled.facets.of_peer(number, directory));
-        }
-        for number in directory.apart() {
-            known.entry(number).or_default();
-        }
-        for (number, facets) in known {
-            let ports = directory.party(number).map_or(NamedPorts::NONE, |party| party.ports);
-            compiled.place(number, facets, ports, book);
-        }
+    /// Compiles what applies to a subject, for all groups of a grouping that has been asked what it demands.
+    pub fn new(
+        selection: Selection,
+        demand: &Demand,
+        (grouping, directory): (&Grouping, &Directory),
+        book: &mut RuleBook,
+    ) -> Self {
+        let stances =
+            [Direction::Ingress, Direction::Egress].map(|direction| Stance::of(&selection, direction));
+        let parts = Parts::new(&demand.of_addresses, directory);
+        let mut compiled = Self { selection, stances, parts, groups: Vec::new() };
+        compiled.catch_up(grouping, book);
         compiled
     }
 
     /// Whether packets of this direction need an allowing row. Where it is false, everything goes.
     pub fn enforces(&self, direction: Direction) -> bool {
-        self.rules.of(direction).enforced
+        let [ingress, egress] = self.stances;
+        match direction {
+            Direction::Ingress => ingress.enforced,
+            Direction::Egress => egress.enforced,
+        }
     }
 
-    /// Whether what no rule allows is refused; where rules are enforced without it, they only deny.
-    pub fn default_denies(&self, direction: Direction) -> bool {
-        self.rules.of(direction).default_deny
-    }
-
-    /// Every row, but those that name CIDR classes ([`Self::block_rows`]).
+    /// The rows of classes; their verdicts are the book's.
     pub fn rows(&self, policy: u32) -> impl Iterator<Item = Row> {
-        let classes = self.peers.keys().flat_map(move |peer| self.class_rows(policy, *peer));
-        self.classes.rows(policy, 0).chain(classes)
+        self.rows_from(policy, 0)
     }
 
     /// The rows of the policy's own blocks, which are in force.
@@ -105,34 +75,22 @@ impl Compiled {
         })
     }
 
-    /// The row of the block of a class, where it is one of the policy's own.
-    pub fn block_row(&self, policy: u32, class: &CidrClass) -> Option<Row> {
-        let part = self.parts.blocks(class.side).get(&class.block)?;
-        Some(Row::CidrPart(CidrPartKey { policy, cidr: class.number }, *part))
-    }
-
-    /// Adds a peer that is new in the directory; the rows to add are returned. They must be in place before any
-    /// address has the peer's number.
-    ///
-    /// Only a peer need be learnt that one of [`Self::selectors`] selects, that has one of
-    /// [`Self::peer_port_names`], or that is not [ordinary](Directory::is_ordinary).
-    pub fn learn(&mut self, policy: u32, peer: u32, directory: &Directory, book: &mut RuleBook) -> Vec<Row> {
-        let first_new = self.classes.count();
-        let ports = directory.party(peer).map_or(NamedPorts::NONE, |party| party.ports);
-        self.place(peer, self.facets.of_peer(peer, directory), ports, book);
-        self.classes.rows(policy, first_new).chain(self.class_rows(policy, peer)).collect()
-    }
-
-    /// Removes a peer that no address has any more; the keys of the rows to delete are returned.
-    pub fn forget(&mut self, policy: u32, peer: u32) -> Vec<RowKey> {
-        let keys = self.class_rows(policy, peer).filter_map(|row| row.key()).collect();
-        self.peers.remove(&peer);
-        keys
+    /// Says something to the groups that are new in the grouping; the rows to add are returned. They must be in place
+    /// before any peer is in those groups.
+    pub fn meet(
+        &mut self,
+        policy: u32,
+        grouping: &Grouping,
+        book: &mut RuleBook,
+    ) -> impl Iterator<Item = Row> + use<'_> {
+        let known = self.groups.len() as u32;
+        self.catch_up(grouping, book);
+        self.rows_from(policy, known)
     }
 
     /// Whether the policy asks for domain names, so that it must hear of addresses that have some.
     pub fn has_domains(&self) -> bool {
-        self.facets.has_domains()
+        self.parts.has_domains()
     }
 
     /// Notes from which names the address of a class of its own ([`Blocks::insert_address`]) was resolved, now or no
@@ -140,84 +98,143 @@ impl Compiled {
     pub fn name(
         &mut self,
         policy: u32,
-        class: &CidrClass,
-        names: &BTreeSet<String>,
+        (class, names): (&CidrClass, &BTreeSet<String>),
+        grouping: &Grouping,
         book: &mut RuleBook,
     ) -> Vec<MapOp> {
-        let difference = self.named(class, names);
+        let difference = self.parts.named(&class.block, names);
         let key = CidrPartKey { policy, cidr: class.number };
         if difference.within == difference.around {
             return vec![MapOp::Delete(RowKey::CidrPart(key))];
         }
-        let first_new = self.classes.count();
         let (part, is_new) = self.parts.intern(difference, Side::World);
+        let mut writes = Vec::new();
         if is_new {
-            let part = (part, self.parts.difference(part));
-            self.profiles.enter(part, &self.rules, &mut self.classes, book);
+            writes.extend(self.enter(policy, part, grouping, book).into_iter().map(MapOp::Put));
         }
-        let of_part = self.peers.keys().filter(|_| is_new).flat_map(|peer| self.class_rows(policy, *peer));
-        let of_part = of_part.filter(|row| matches!(row, Row::Class(key, _) if key.part == part));
-        let rows = self.classes.rows(policy, first_new).chain(of_part);
-        rows.chain([Row::CidrPart(key, part)]).map(MapOp::Put).collect()
+        writes.push(MapOp::Put(Row::CidrPart(key, part)));
+        writes
     }
 
     /// The row by which the policy knows an address with these names, which it was told of ([`Self::name`]); none where
     /// the names mean nothing to it.
     pub fn named_row(&self, policy: u32, class: &CidrClass, names: &BTreeSet<String>) -> Option<Row> {
-        let part = self.parts.number(&self.named(class, names))?;
+        let part = self.parts.number(&self.parts.named(&class.block, names))?;
         Some(Row::CidrPart(CidrPartKey { policy, cidr: class.number }, part))
     }
 
-    /// What the policy can tell of an address with these names.
-    fn named(&self, class: &CidrClass, names: &BTreeSet<String>) -> Difference {
-        let Difference { within, around } = self.parts.around(&class.block);
-        let within: BTreeSet<u32> = within.into_iter().chain(self.facets.of_names(names)).collect();
-        Difference { within: within.into_iter().collect(), around }
+    /// Gives up its classes, once the rows are gone.
+    pub fn release(self, book: &mut RuleBook) {
+        let classes = self.groups.iter().flat_map(|parts| parts.iter().map(|(_, class)| *class));
+        classes.for_each(|class| book.release_class(class));
     }
 
-    /// The selectors that tell peers apart; they are held in the directory.
-    pub fn selectors(&self) -> impl Iterator<Item = SelectorId> {
-        self.facets.selectors()
-    }
-
-    /// The names of ports that rules ask of peers.
-    pub fn peer_port_names(&self) -> impl Iterator<Item = &str> {
-        self.peer_names.iter().map(String::as_str)
-    }
-
-    /// The sets of HTTP rules that rows name; each is held once in the book.
-    pub fn sets(&self) -> impl Iterator<Item = L7SetId> {
-        self.classes.sets()
-    }
-
-    /// Gives up its selectors, and the sets of HTTP rules, once the rows are gone.
-    pub fn release(self, directory: &mut Directory, book: &mut RuleBook) {
-        self.facets.release(directory);
-        self.classes.release(book);
-    }
-
-    /// Finds the profile of a peer, which says in which class it is where.
-    fn place(&mut self, number: u32, facets: Vec<u32>, ports: &NamedPorts, book: &mut RuleBook) {
-        let profile = Profile::new(number, facets, ports.named(&self.peer_names));
-        let profile = self.profiles.number(profile, (&self.rules, &self.parts), &mut self.classes, book);
-        // Peers of the world may come to have rows when names are learnt.
-        if self.profiles.classes(profile).is_empty() && Side::of(number) != Side::World {
-            self.peers.remove(&number);
-        } else {
-            self.peers.insert(number, profile);
+    /// Says something to the groups that it has said nothing to yet.
+    fn catch_up(&mut self, grouping: &Grouping, book: &mut RuleBook) {
+        let known = self.groups.len() as u32;
+        if known == grouping.count() {
+            return;
+        }
+        let Self { selection, stances, parts, groups } = self;
+        let rules = BothWays::new(selection, *stances);
+        for group in known..grouping.count() {
+            let said = said_to(grouping, group, (&rules, parts), book);
+            // What other workloads fall back to is there before them.
+            let fallback = groups.get(GROUP_OF_WORKLOADS as usize);
+            let fallback = fallback.filter(|_| grouping.profile(group).kind.is_workload());
+            let said = differing(said, fallback.map_or(&[], |said| said), book);
+            groups.push(said);
         }
     }
 
-    fn class_rows(&self, policy: u32, peer: u32) -> impl Iterator<Item = Row> {
-        let classes = self.peers.get(&peer).map(|profile| self.profiles.classes(*profile));
-        let classes = classes.into_iter().flatten();
-        classes.map(move |(part, class)| Row::Class(ClassKey { policy, peer, part: *part }, *class))
+    /// Adds a part that addresses of the world can be in from now on; the rows to add are returned.
+    fn enter(&mut self, policy: u32, part: u32, grouping: &Grouping, book: &mut RuleBook) -> Vec<Row> {
+        let Self { selection, stances, parts, groups } = self;
+        let rules = BothWays::new(selection, *stances);
+        let mut rows = Vec::new();
+        for (group, said) in (0..).zip(groups) {
+            let profile = grouping.profile(group);
+            if profile.kind != Kind::World {
+                continue;
+            }
+            let peers = (&*grouping.facets_of(group), profile);
+            let around = &mut Around::default();
+            if let Some(class) = class_in(parts.difference(part), peers, (&rules, around), book) {
+                *said = said.iter().copied().chain([(part, class)]).collect();
+                rows.push(row(policy, group, part, class));
+            }
+        }
+        rows
+    }
+
+    fn rows_from(&self, policy: u32, first: u32) -> impl Iterator<Item = Row> {
+        (first..).zip(self.groups.iter().skip(first as usize)).flat_map(move |(group, said)| {
+            said.iter().map(move |(part, class)| row(policy, group, *part, *class))
+        })
     }
 }
 
-/// The names of ports that egress rules ask of peers.
-fn peer_names(selection: &Selection) -> BTreeSet<String> {
-    let rules = selection.specs().iter().flat_map(|applying| &applying.spec().rules);
-    let egress = rules.filter(|rule| rule.direction == Direction::Egress);
-    egress.flat_map(|rule| port_names(&rule.traffic)).map(str::to_owned).collect()
+/// The classes of a group in all parts where it has any, by part; each is held.
+fn said_to(
+    grouping: &Grouping,
+    group: u32,
+    (rules, parts): (&BothWays<'_>, &Parts),
+    book: &mut RuleBook,
+) -> Vec<(u32, ClassId)> {
+    let profile = grouping.profile(group);
+    let facets = grouping.facets_of(group);
+    let mut around = Around::default();
+    around.enter(facets.clone(), &profile.ports, rules);
+    let class = table::class(rules.each(|rules, direction| table::answers(rules, direction, &around)), book);
+    let mut said = Vec::new();
+    said.extend((class != ClassId::SILENT).then_some((0, class)));
+    for part in parts.of_side(profile.kind.side()) {
+        let peers = (&*facets, profile);
+        let class = class_in(parts.difference(part), peers, (rules, &mut around), book);
+        said.extend(class.map(|class| (part, class)));
+    }
+    said
+}
+
+/// The class of what a part changes for peers of this profile; none where it changes nothing.
+fn class_in(
+    difference: &Difference,
+    (facets, profile): (&[FacetId], &Profile),
+    (rules, around): (&BothWays<'_>, &mut Around),
+    book: &mut RuleBook,
+) -> Option<ClassId> {
+    around.enter(merged(facets, &difference.around), &profile.ports, rules);
+    let after = merged(facets, &difference.within);
+    let changes =
+        rules.each(|rules, direction| table::changes((rules, direction), around, &after, &profile.ports));
+    let says_something = changes.iter().any(|(_, changes)| !changes.is_empty());
+    says_something.then(|| table::class(changes, book))
+}
+
+/// What must be said where `otherwise` is said without it. A class without verdicts says nothing, where that of all
+/// others would say something.
+fn differing(
+    said: Vec<(u32, ClassId)>,
+    otherwise: &[(u32, ClassId)],
+    book: &mut RuleBook,
+) -> Box<[(u32, ClassId)]> {
+    if otherwise.is_empty() {
+        return said.into();
+    }
+    let mut rows = Vec::new();
+    let is_silent = |part: &u32| !said.iter().any(|(known, _)| known == part);
+    let silent: Vec<u32> = otherwise.iter().map(|(part, _)| *part).filter(is_silent).collect();
+    for (part, class) in said {
+        if otherwise.contains(&(part, class)) {
+            book.release_class(class);
+        } else {
+            rows.push((part, class));
+        }
+    }
+    rows.extend(silent.into_iter().map(|part| (part, ClassId::SILENT)));
+    rows.into()
+}
+
+fn row(policy: u32, group: u32, part: u32, class: ClassId) -> Row {
+    Row::Class(ClassKey { policy, group, part }, class.0)
 }

@@ -1,6 +1,8 @@
-//! Everyone a policy may meet, by peer number, and whom each selector selects.
+//! Everyone a policy may meet, by peer number, and who has which facet.
 
+use crate::facet::Facet;
 use crate::party::{NamedPorts, Party};
+use crate::rule::{Entity, Peer};
 use abi::identity::{FIRST_ALLOCATED, FIRST_NODE, WORLD_IPV4, is_workload, reserved_name};
 use foldhash::HashMap;
 use identity::index::{LabelIndex, SelectorIndex};
@@ -9,26 +11,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-/// The known peers, and the selectors that policies in force ask of them.
+/// The known peers, and the facets by which rules tell them apart.
 ///
-/// Whom such a selector selects is worked out when it is first held, and kept up to date while it is held.
+/// Who has a facet is worked out when it is first asked for, and kept up to date while somebody asks.
 #[derive(Clone, Debug)]
 pub struct Directory {
     peers: BTreeMap<u32, Known>,
     by_label: LabelIndex<u32>,
-    ids: HashMap<Arc<Selector>, SelectorId>,
-    /// Selectors by their ids; what nobody holds any more is empty and named in `free`.
+    ids: HashMap<Arc<Facet>, FacetId>,
+    /// Facets by their ids; what nobody holds any more is empty and named in `free`.
     held: Vec<Option<Held>>,
-    free: Vec<SelectorId>,
-    by_anchor: SelectorIndex<SelectorId>,
+    free: Vec<FacetId>,
+    by_anchor: SelectorIndex<FacetId>,
     by_port_name: HashMap<String, BTreeSet<u32>>,
     /// Workloads without the label that every workload has; wildcards must not be taken to select them.
     without_namespace: BTreeSet<u32>,
 }
 
-/// Stands for a selector while somebody holds it, and for another one later.
+/// Stands for a facet while somebody holds it, and for another one later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SelectorId(u32);
+pub struct FacetId(u32);
 
 /// What is known of a peer.
 #[derive(Clone, Debug)]
@@ -37,12 +39,18 @@ struct Known {
     ports: NamedPorts,
 }
 
-/// A selector that somebody holds, and whom it selects, in order.
+/// A facet that somebody holds and, while somebody asks, the peers of [`Facet::selector`] in order.
 #[derive(Clone, Debug)]
 struct Held {
-    selector: Arc<Selector>,
-    holders: usize,
+    facet: Arc<Facet>,
+    holders: u32,
+    askers: u32,
     selected: Vec<u32>,
+}
+
+impl FacetId {
+    /// The local node: rules that no policy holds are about it.
+    pub(crate) const HOST: Self = Self(0);
 }
 
 impl Default for Directory {
@@ -57,6 +65,8 @@ impl Default for Directory {
             by_port_name: HashMap::default(),
             without_namespace: BTreeSet::new(),
         };
+        let host = directory.hold(&Peer::Entity(Entity::Host));
+        debug_assert_eq!(host, Some(FacetId::HOST));
         // The world has one number until someone says that its families are told apart.
         for number in 0..WORLD_IPV4 {
             if let Some(name) = reserved_name(number) {
@@ -73,14 +83,9 @@ impl Directory {
         Self::default()
     }
 
-    /// Adds a peer, in place of the one with its number; the selectors that select it are returned, of those that
-    /// somebody holds.
-    pub fn insert(
-        &mut self,
-        number: u32,
-        labels: impl Into<Arc<Labels>>,
-        ports: NamedPorts,
-    ) -> Vec<SelectorId> {
+    /// Adds a peer, in place of the one with its number; the facets with a selector that it has are returned, in order,
+    /// of those that somebody asks for.
+    pub fn insert(&mut self, number: u32, labels: impl Into<Arc<Labels>>, ports: NamedPorts) -> Vec<FacetId> {
         self.remove(number);
         let labels = labels.into();
         let selecting = self.selecting(&labels);
@@ -101,8 +106,8 @@ impl Directory {
         selecting
     }
 
-    /// Removes a peer; the selectors that selected it are returned, of those that somebody holds.
-    pub fn remove(&mut self, number: u32) -> Vec<SelectorId> {
+    /// Removes a peer; the facets with a selector that it had are returned, in order, of those that somebody asks for.
+    pub fn remove(&mut self, number: u32) -> Vec<FacetId> {
         let Some(known) = self.peers.remove(&number) else { return Vec::new() };
         let selecting = self.selecting(&known.labels);
         for id in &selecting {
@@ -130,8 +135,8 @@ impl Directory {
         Some(Party { ports, ..Party::new(number, labels) })
     }
 
-    /// Whether policies need no row for the peer where no selector and no port name of theirs tells it apart: it is
-    /// a workload like any other.
+    /// Whether the facets that [`Self::insert`] and [`Self::remove`] tell, and those that every workload has, are all
+    /// that there is to know of the peer: it is a workload like any other.
     pub fn is_ordinary(&self, number: u32) -> bool {
         is_workload(number) && !self.without_namespace.contains(&number)
     }
@@ -150,50 +155,75 @@ impl Directory {
         }
     }
 
-    /// Holds a selector once more, and tells what it is known by.
-    pub fn intern(&mut self, selector: &Selector) -> SelectorId {
-        if let Some(id) = self.ids.get(selector).copied() {
+    /// Holds the facet of a rule's peer once more, and tells what it is known by; none where the peer is everybody.
+    pub(crate) fn hold(&mut self, peer: &Peer) -> Option<FacetId> {
+        let facet = Facet::of(peer)?;
+        if let Some(id) = self.ids.get(&facet).copied() {
             self.of_mut(id).holders += 1;
-            return id;
+            return Some(id);
         }
-        let selector = Arc::new(selector.clone());
-        let held = Some(Held { selected: self.matching(&selector), selector: selector.clone(), holders: 1 });
-        let id = self.free.pop().unwrap_or(SelectorId(self.held.len() as u32));
+        let facet = Arc::new(facet);
+        let held = Some(Held { facet: facet.clone(), holders: 1, askers: 0, selected: Vec::new() });
+        let id = self.free.pop().unwrap_or(FacetId(self.held.len() as u32));
         match self.held.get_mut(id.0 as usize) {
             Some(free) => *free = held,
             None => self.held.push(held),
         }
-        self.by_anchor.insert(&selector, id);
-        self.ids.insert(selector, id);
-        id
+        self.ids.insert(facet, id);
+        Some(id)
     }
 
-    /// Gives up one hold of a selector.
-    pub fn release(&mut self, id: SelectorId) {
+    /// Gives up one hold of a facet.
+    pub(crate) fn release(&mut self, id: FacetId) {
         let held = self.of_mut(id);
         held.holders -= 1;
         if held.holders == 0 {
-            let selector = held.selector.clone();
+            let facet = held.facet.clone();
             self.held[id.0 as usize] = None;
             self.free.push(id);
-            self.by_anchor.remove(&selector, &id);
-            self.ids.remove(&selector);
+            self.ids.remove(&facet);
         }
     }
 
-    /// The selector itself.
-    pub fn selector(&self, id: SelectorId) -> &Selector {
-        &self.of(id).selector
+    /// Holds a facet once more, to know who has it.
+    pub(crate) fn ask(&mut self, id: FacetId) {
+        let held = self.of_mut(id);
+        held.holders += 1;
+        held.askers += 1;
+        if held.askers == 1
+            && let Some(selector) = held.facet.clone().selector()
+        {
+            self.of_mut(id).selected = self.matching(selector);
+            self.by_anchor.insert(selector, id);
+        }
     }
 
-    /// Whom a selector that somebody holds selects, in order.
-    pub fn selected(&self, id: SelectorId) -> &[u32] {
+    /// Gives up what [`Self::ask`] asked for.
+    pub(crate) fn cease(&mut self, id: FacetId) {
+        let held = self.of_mut(id);
+        held.askers -= 1;
+        if held.askers == 0
+            && let Some(selector) = held.facet.clone().selector()
+        {
+            self.of_mut(id).selected = Vec::new();
+            self.by_anchor.remove(selector, &id);
+        }
+        self.release(id);
+    }
+
+    /// The facet itself.
+    pub(crate) fn facet(&self, id: FacetId) -> &Facet {
+        &self.of(id).facet
+    }
+
+    /// Who is selected by the selector of a facet that somebody asks for, in order.
+    pub(crate) fn selected(&self, id: FacetId) -> &[u32] {
         &self.of(id).selected
     }
 
-    /// Whether a selector that somebody holds selects this peer.
-    pub fn selects(&self, id: SelectorId, number: u32) -> bool {
-        self.selected(id).binary_search(&number).is_ok()
+    /// Whether the peer has a facet.
+    pub(crate) fn has(&self, number: u32, id: FacetId) -> bool {
+        self.peers.get(&number).is_some_and(|known| self.facet(id).selects(number, &known.labels))
     }
 
     /// The numbers of peers that are not workloads: the reserved ones, and nodes with numbers of their own.
@@ -215,18 +245,19 @@ impl Directory {
         self.peers.range(range).map(|(number, _)| *number)
     }
 
-    /// The selectors that somebody holds and that select these labels.
-    fn selecting(&self, labels: &Labels) -> Vec<SelectorId> {
+    /// The facets that somebody asks for and whose selectors select these labels, in order.
+    fn selecting(&self, labels: &Labels) -> Vec<FacetId> {
         let candidates = self.by_anchor.candidates(labels).into_iter().copied();
-        candidates.filter(|id| self.selector(*id).selects(labels)).collect()
+        let selects = |id: &FacetId| self.facet(*id).selector().is_some_and(|one| one.selects(labels));
+        candidates.filter(selects).collect()
     }
 
-    fn of(&self, id: SelectorId) -> &Held {
-        self.held[id.0 as usize].as_ref().expect("who has an id holds its selector")
+    fn of(&self, id: FacetId) -> &Held {
+        self.held[id.0 as usize].as_ref().expect("who has an id holds its facet")
     }
 
-    fn of_mut(&mut self, id: SelectorId) -> &mut Held {
-        self.held[id.0 as usize].as_mut().expect("who has an id holds its selector")
+    fn of_mut(&mut self, id: FacetId) -> &mut Held {
+        self.held[id.0 as usize].as_mut().expect("who has an id holds its facet")
     }
 }
 
@@ -239,12 +270,17 @@ mod tests {
         Selector::default().with(Some(Source::K8s), "app", Operator::equals(name))
     }
 
+    fn hold(directory: &mut Directory, name: &str) -> FacetId {
+        directory.hold(&Peer::Labels(app(name))).unwrap()
+    }
+
     #[test]
-    fn a_selection_follows_peers_that_come_and_go() {
+    fn who_has_a_facet_follows_peers_that_come_and_go() {
         let mut directory = Directory::new();
         let labels = |app| Labels::of_workload("default", [], [("app", app)]);
         directory.insert(300, labels("web"), NamedPorts::default());
-        let web = directory.intern(&app("web"));
+        let web = hold(&mut directory, "web");
+        directory.ask(web);
         assert_eq!(directory.selected(web), [300]);
         assert_eq!(directory.insert(301, labels("web"), NamedPorts::default()), [web]);
         assert_eq!(directory.insert(302, labels("db"), NamedPorts::default()), []);
@@ -256,16 +292,31 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_is_forgotten_with_its_last_hold() {
+    fn a_facet_that_nobody_asks_for_is_not_followed() {
         let mut directory = Directory::new();
-        let web = directory.intern(&app("web"));
-        assert_eq!(directory.intern(&app("web")), web);
+        let labels = || Labels::of_workload("default", [], [("app", "web")]);
+        let web = hold(&mut directory, "web");
+        assert_eq!(directory.insert(300, labels(), NamedPorts::default()), []);
+        directory.ask(web);
+        assert_eq!(directory.selected(web), [300]);
+        directory.cease(web);
+        assert_eq!(directory.insert(301, labels(), NamedPorts::default()), []);
+        assert!(directory.has(301, web));
+    }
+
+    #[test]
+    fn a_facet_is_forgotten_with_its_last_hold() {
+        let mut directory = Directory::new();
+        let web = hold(&mut directory, "web");
+        assert_eq!(hold(&mut directory, "web"), web);
+        directory.ask(web);
         directory.release(web);
-        assert_eq!(directory.selector(web), &app("web"));
         directory.release(web);
+        assert_eq!(directory.facet(web).selector(), Some(&app("web")));
+        directory.cease(web);
         let labels = Labels::of_workload("default", [], [("app", "web")]);
         assert_eq!(directory.insert(300, labels, NamedPorts::default()), []);
-        assert_eq!(directory.intern(&app("db")), web, "its id is given to the next");
+        assert_eq!(hold(&mut directory, "db"), web, "its id is given to the next");
     }
 
     #[test]
@@ -273,5 +324,6 @@ mod tests {
         let directory = Directory::new();
         assert_eq!(directory.apart().collect::<Vec<_>>(), (0..=8).collect::<Vec<_>>());
         assert_eq!(*directory.party(1).unwrap().labels, Labels::reserved("host"));
+        assert!(directory.has(1, FacetId::HOST) && !directory.has(2, FacetId::HOST));
     }
 }

@@ -7,17 +7,22 @@
 pub mod book;
 pub mod catalog;
 pub mod cidr;
+pub mod class;
 pub mod compile;
 pub mod directory;
 pub mod domain;
+mod facet;
 #[cfg(any(test, feature = "generate"))]
 pub mod generate;
+pub mod grouping;
 pub mod lint;
 pub mod model;
 pub mod names;
 pub mod party;
+pub mod ready;
 pub mod rule;
 pub mod set;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod traffic;

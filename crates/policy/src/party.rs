@@ -54,9 +54,9 @@ impl NamedPorts {
             .map(|(_, number, port)| (*number, *port))
     }
 
-    /// Only the ports with one of these names.
-    pub fn named(&self, names: &BTreeSet<String>) -> Self {
-        Self(self.0.iter().filter(|(name, ..)| names.contains(name)).cloned().collect())
+    /// Only the ports with names that are asked for.
+    pub fn filtered(&self, asked: impl Fn(&str) -> bool) -> Self {
+        Self(self.0.iter().filter(|(name, ..)| asked(name)).cloned().collect())
     }
 
     /// The names, once for each port that has it.

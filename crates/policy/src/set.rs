@@ -1,8 +1,10 @@
 //! The policies in force, and which of their specs apply to a subject.
 
 use crate::catalog::Catalog;
+use crate::directory::Directory;
 use crate::party::{NamedPorts, Party};
-use crate::rule::{Direction, Mode, Policy, PolicyId, Port, Spec, Tier, Traffic, TrafficMatch};
+use crate::ready::{self, Numbers, Ready, What};
+use crate::rule::{Direction, Mode, Policy, PolicyId, Spec, Tier};
 use abi::identity::HOST;
 use identity::index::SelectorIndex;
 use std::cmp::Ordering;
@@ -18,6 +20,8 @@ pub struct PolicySet {
     catalog: Catalog,
     mode: Mode,
     revisions: u64,
+    /// What is out of force, and may still be compiled.
+    left: Vec<Arc<Submitted>>,
 }
 
 /// A policy, what its references mean now, and the number of that meaning.
@@ -28,6 +32,8 @@ struct Submitted {
     policy: Arc<Policy>,
     resolved: Arc<Policy>,
     revision: u64,
+    /// The rules of each spec.
+    ready: Box<[Box<[Ready]>]>,
 }
 
 /// A policy whose references came to mean something else.
@@ -71,23 +77,31 @@ impl PolicySet {
     }
 
     /// Puts a policy into force, in place of the one with its name; what that one meant is returned.
-    pub fn apply(&mut self, policy: Policy) -> Option<Arc<Policy>> {
+    pub fn apply(&mut self, policy: Policy, numbers: &mut Numbers<'_>) -> Option<Arc<Policy>> {
         let policy = Arc::new(policy);
         let resolved = self.catalog.resolve(&policy).map_or_else(|| policy.clone(), Arc::new);
-        self.put(policy, resolved)
+        self.put(policy, resolved, numbers)
     }
 
-    /// Takes a policy out of force; what it meant is returned.
+    /// Takes a policy out of force; what it meant is returned. Its numbers stay until [`Self::leave`].
     pub fn remove(&mut self, id: &PolicyId) -> Option<Arc<Policy>> {
         let submitted = self.policies.remove(id)?;
         for applying in Applying::all(&submitted) {
             self.by_subject.remove(applying.spec().subject.selector(), &applying);
         }
-        Some(submitted.resolved.clone())
+        let resolved = submitted.resolved.clone();
+        self.left.push(submitted);
+        Some(resolved)
+    }
+
+    /// Gives up what policies tell peers apart by that are out of force, once nothing is compiled from them any more.
+    pub fn leave(&mut self, directory: &mut Directory) {
+        let left = std::mem::take(&mut self.left);
+        left.iter().flat_map(|one| &one.ready).flatten().for_each(|rule| rule.release(directory));
     }
 
     /// Changes what policies refer to; the policies that mean something else now are returned.
-    pub fn refer(&mut self, change: impl FnOnce(&mut Catalog)) -> Vec<Changed> {
+    pub fn refer(&mut self, change: impl FnOnce(&mut Catalog), numbers: &mut Numbers<'_>) -> Vec<Changed> {
         change(&mut self.catalog);
         let meant = self.policies.values().filter_map(|submitted| {
             let after = self.catalog.resolve(&submitted.policy)?;
@@ -95,17 +109,23 @@ impl PolicySet {
         });
         let meant: Vec<(Arc<Policy>, Arc<Policy>)> = meant.collect();
         let changed = meant.into_iter().filter_map(|(policy, after)| {
-            let before = self.put(policy, after.clone())?;
+            let before = self.put(policy, after.clone(), numbers)?;
             Some(Changed { before, after })
         });
         changed.collect()
     }
 
-    fn put(&mut self, policy: Arc<Policy>, resolved: Arc<Policy>) -> Option<Arc<Policy>> {
+    fn put(
+        &mut self,
+        policy: Arc<Policy>,
+        resolved: Arc<Policy>,
+        numbers: &mut Numbers<'_>,
+    ) -> Option<Arc<Policy>> {
         let replaced = self.remove(&policy.id);
         self.revisions += 1;
         let id = Arc::new(policy.id.clone());
-        let submitted = Arc::new(Submitted { id, policy, resolved, revision: self.revisions });
+        let ready = ready::specs(&resolved, &id, numbers);
+        let submitted = Arc::new(Submitted { id, policy, resolved, revision: self.revisions, ready });
         for applying in Applying::all(&submitted) {
             self.by_subject.insert(applying.spec().subject.selector(), applying.clone());
         }
@@ -147,22 +167,25 @@ impl PolicySet {
     pub fn selection(&self, subject: &Party<'_>) -> Selection {
         let is_about_host = subject.number == HOST;
         let specs = if self.mode == Mode::Never { Vec::new() } else { self.applying(subject) };
-        let asked = specs.iter().flat_map(|applying| ingress_names(applying.spec())).collect();
+        let ports =
+            subject.ports.filtered(|name| specs.iter().any(|one| asks_subject_for(one.rules(), name)));
         let always = self.mode == Mode::Always && !is_about_host;
-        Selection { specs, ports: subject.ports.named(&asked), always, is_about_host }
+        Selection { specs, ports, always, is_about_host }
     }
 
     fn applying(&self, subject: &Party<'_>) -> Vec<Applying> {
         let candidates = self.by_subject.candidates(subject.labels).into_iter();
         let selects = |one: &&Applying| one.spec().subject.selects(subject.number, subject.labels);
-        candidates.filter(selects).cloned().collect()
+        let mut applying: Vec<Applying> = candidates.filter(selects).cloned().collect();
+        applying.sort_unstable_by(|one, other| one.place().cmp(&other.place()));
+        applying
     }
 }
 
 impl Selection {
     /// The key by which subjects share one compiled policy. A policy that is submitted again is another policy.
     pub fn key(&self) -> PolicyKey {
-        let specs = self.specs.iter().map(|one| (one.submitted.revision, one.spec)).collect();
+        let specs = self.specs.iter().map(Applying::number).collect();
         PolicyKey { specs, ports: self.ports.clone(), always: self.always, is_about_host: self.is_about_host }
     }
 
@@ -184,7 +207,7 @@ impl Selection {
 
     /// The policies that apply, once for each spec that does.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyId> {
-        self.specs.iter().map(|one| &**one.policy_id())
+        self.specs.iter().map(|one| &*one.submitted.id)
     }
 
     pub(crate) fn specs(&self) -> &[Applying] {
@@ -206,15 +229,25 @@ impl Applying {
         &self.submitted.resolved.specs[self.spec]
     }
 
-    pub(crate) fn policy_id(&self) -> &Arc<PolicyId> {
-        &self.submitted.id
+    /// The spec's rules.
+    pub(crate) fn rules(&self) -> &[Ready] {
+        &self.submitted.ready[self.spec]
+    }
+
+    /// A number of its own, and of no other spec before or after.
+    fn number(&self) -> (u64, usize) {
+        (self.submitted.revision, self.spec)
+    }
+
+    /// Where it stands among specs, by the names of policies; a set has one policy of each name.
+    fn place(&self) -> (&PolicyId, usize) {
+        (&self.submitted.id, self.spec)
     }
 }
 
-/// By the names of policies; a set has one policy of each name.
 impl Ord for Applying {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.policy_id(), self.spec).cmp(&(other.policy_id(), other.spec))
+        self.number().cmp(&other.number())
     }
 }
 
@@ -232,20 +265,8 @@ impl PartialEq for Applying {
 
 impl Eq for Applying {}
 
-/// The names of ports that the spec's ingress rules ask of the subject.
-fn ingress_names(spec: &Spec) -> impl Iterator<Item = String> {
-    let ingress = spec.rules.iter().filter(|rule| rule.direction == Direction::Ingress);
-    ingress.flat_map(|rule| port_names(&rule.traffic)).map(str::to_owned)
-}
-
-/// The names of ports in a rule's traffic.
-pub(crate) fn port_names(traffic: &Traffic) -> impl Iterator<Item = &str> {
-    let matches = match traffic {
-        Traffic::Any => &[][..],
-        Traffic::Of(matches) => matches,
-    };
-    matches.iter().filter_map(|one| match one {
-        TrafficMatch::Port { port: Port::Named(name), .. } => Some(name.as_str()),
-        _ => None,
-    })
+/// Whether one of the rules asks the subject for its port of this name.
+fn asks_subject_for(rules: &[Ready], name: &str) -> bool {
+    let mut terms = rules.iter().flat_map(Ready::terms);
+    terms.any(|term| matches!(&term.what, What::SubjectPort(known, _) if **known == *name))
 }

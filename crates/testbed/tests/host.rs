@@ -3,7 +3,7 @@
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::identity::{HOST, WORLD};
-use abi::policy::{ClassKey, Direction, VerdictInfo, VerdictKey, action};
+use abi::policy::{ClassKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
 use abi::row::{MapOp, Row};
 use abi::{Address, config};
 use loader::{Capacities, Loaded, Options};
@@ -89,7 +89,7 @@ impl Bed {
     }
 
     /// Puts the node's policy in force with these flags; nobody is allowed anything yet.
-    fn guard(&mut self, flags: u32) {
+    fn guard(&mut self, flags: u8) {
         let Self { node, loaded, way_out, .. } = self;
         node.namespace.enter(|| loaded.attach_outside(way_out.interface)).unwrap().unwrap();
         let row = EndpointInfo { identity: HOST, policy: POLICY, flags, ..EndpointInfo::default() };
@@ -97,10 +97,10 @@ impl Bed {
     }
 
     fn allow(&self, peer: u32, direction: Direction, port: u16) {
-        self.put(Row::Class(ClassKey { policy: POLICY, peer, part: 0 }, peer));
+        self.put(Row::Group(GroupKey { grouping: 0, peer }, peer));
+        self.put(Row::Class(ClassKey { policy: POLICY, group: peer, part: 0 }, peer));
         let key = VerdictKey {
             prefix_bits: VerdictKey::ONE_PORT,
-            policy: POLICY,
             class: peer,
             direction: direction as u8,
             protocol: 6,

@@ -9,7 +9,7 @@ use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::{COUNTER_ROWS, Counter, FlowEvent};
-use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey};
+use abi::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use std::cell::{Cell, RefCell, RefMut};
@@ -22,6 +22,7 @@ pub struct Tables {
     endpoints: HashMap<EndpointKey, EndpointInfo>,
     cidr_parts: HashMap<CidrPartKey, u32>,
     cidr_parents: HashMap<u32, u32>,
+    groups: HashMap<GroupKey, u32>,
     classes: HashMap<ClassKey, u32>,
     verdicts: HashMap<VerdictKey, VerdictInfo>,
     services: HashMap<ServiceKey, ServiceInfo>,
@@ -104,6 +105,7 @@ impl Tables {
             Row::Endpoint(key, value) => drop(self.endpoints.insert(key, value)),
             Row::CidrPart(key, value) => drop(self.cidr_parts.insert(key, value)),
             Row::CidrParent(key, value) => drop(self.cidr_parents.insert(key, value)),
+            Row::Group(key, value) => drop(self.groups.insert(key, value)),
             Row::Class(key, value) => drop(self.classes.insert(key, value)),
             Row::Verdict(key, value) => drop(self.verdicts.insert(key, value)),
             Row::Service(key, value) => drop(self.services.insert(key, value)),
@@ -118,6 +120,7 @@ impl Tables {
             RowKey::Endpoint(key) => drop(self.endpoints.remove(&key)),
             RowKey::CidrPart(key) => drop(self.cidr_parts.remove(&key)),
             RowKey::CidrParent(key) => drop(self.cidr_parents.remove(&key)),
+            RowKey::Group(key) => drop(self.groups.remove(&key)),
             RowKey::Class(key) => drop(self.classes.remove(&key)),
             RowKey::Verdict(key) => drop(self.verdicts.remove(&key)),
             RowKey::Service(key) => drop(self.services.remove(&key)),
@@ -133,6 +136,10 @@ impl PolicyRows for Tables {
 
     fn cidr_parent(&self, class: u32) -> Option<u32> {
         self.cidr_parents.get(&class).copied()
+    }
+
+    fn group(&self, key: &GroupKey) -> Option<u32> {
+        self.groups.get(key).copied()
     }
 
     fn class(&self, key: &ClassKey) -> Option<u32> {

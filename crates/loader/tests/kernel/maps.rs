@@ -6,7 +6,7 @@ use abi::address::{AddressInfo, AddressKey};
 use abi::config::Config;
 use abi::conntrack::ConnKey;
 use abi::endpoint::{EndpointInfo, EndpointKey};
-use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey};
+use abi::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use loader::{ApplyError, Capacities, Loaded, Options};
@@ -16,14 +16,8 @@ use std::time::Instant;
 /// One row of each map.
 fn one_of_each() -> Vec<Row> {
     let address = Address::from_v4([10, 0, 0, 1]);
-    let verdict = VerdictKey {
-        prefix_bits: VerdictKey::ONE_PORT,
-        policy: 1,
-        class: 2,
-        direction: 0,
-        protocol: 6,
-        port: [0, 80],
-    };
+    let verdict =
+        VerdictKey { prefix_bits: VerdictKey::ONE_PORT, class: 2, direction: 0, protocol: 6, port: [0, 80] };
     vec![
         Row::Address(AddressKey::host(address), AddressInfo { identity: 256, ..AddressInfo::default() }),
         Row::Endpoint(
@@ -32,7 +26,8 @@ fn one_of_each() -> Vec<Row> {
         ),
         Row::CidrPart(CidrPartKey { policy: 1, cidr: 3 }, 4),
         Row::CidrParent(3, 2),
-        Row::Class(ClassKey { policy: 1, peer: 256, part: 0 }, 2),
+        Row::Group(GroupKey { grouping: 4, peer: 256 }, 3),
+        Row::Class(ClassKey { policy: 1, group: 3, part: 0 }, 2),
         Row::Verdict(verdict, VerdictInfo { action: 1, rule: 9, l7: 0 }),
         Row::Service(
             ServiceKey { address, port: [0, 80], protocol: 6, padding: 0 },
@@ -57,8 +52,8 @@ fn endpoint(interface: u32) -> MapOp {
     ))
 }
 
-fn class(peer: u32) -> Row {
-    Row::Class(ClassKey { policy: 1, peer, part: 0 }, peer)
+fn class(group: u32) -> Row {
+    Row::Class(ClassKey { policy: 1, group, part: 0 }, group)
 }
 
 #[test]
@@ -86,7 +81,7 @@ fn a_later_write_to_a_key_wins_over_an_earlier_one() {
         return;
     }
     let loaded = loaded();
-    let key = ClassKey { policy: 1, peer: 2, part: 0 };
+    let key = ClassKey { policy: 1, group: 2, part: 0 };
     let (put, delete) = (|class| MapOp::Put(Row::Class(key, class)), MapOp::Delete(RowKey::Class(key)));
     loaded.apply(&[put(1), put(2)]).unwrap();
     assert!(read(&loaded).contains(&Row::Class(key, 2)));

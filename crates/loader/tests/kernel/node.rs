@@ -4,7 +4,7 @@ use crate::ground::{loaded, possible};
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::{DropReason, Verdict};
-use abi::policy::{ClassKey, Direction, VerdictInfo, VerdictKey, action};
+use abi::policy::{ClassKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
 use abi::row::{MapOp, Row};
 use abi::{Address, identity};
 use loader::{Action, EventRing, Hook, Loaded};
@@ -31,7 +31,7 @@ fn address(address: [u8; 4], prefix_bits: u32, identity: u32) -> Row {
 }
 
 /// A node with one workload, where nothing is enforced but what the flags of the node's own row say.
-fn node(flags: u32) -> Loaded {
+fn node(flags: u8) -> Loaded {
     let loaded = loaded();
     let own = EndpointInfo { identity: identity::HOST, policy: 9, flags, ..EndpointInfo::default() };
     let workload =
@@ -49,17 +49,17 @@ fn node(flags: u32) -> Loaded {
 
 /// Allows the peer one TCP port, by rule 7 of the node's policy.
 fn allow(loaded: &Loaded, peer: u32, direction: Direction, port: u16) {
-    let class = Row::Class(ClassKey { policy: 9, peer, part: 0 }, peer);
+    let group = Row::Group(GroupKey { grouping: 0, peer }, peer);
+    let class = Row::Class(ClassKey { policy: 9, group: peer, part: 0 }, peer);
     let key = VerdictKey {
         prefix_bits: VerdictKey::ONE_PORT,
-        policy: 9,
         class: peer,
         direction: direction as u8,
         protocol: 6,
         port: port.to_be_bytes(),
     };
     let verdict = Row::Verdict(key, VerdictInfo { action: action::ALLOW, rule: 7, l7: 0 });
-    loaded.apply(&[MapOp::Put(class), MapOp::Put(verdict)]).unwrap();
+    loaded.apply(&[group, class, verdict].map(MapOp::Put)).unwrap();
 }
 
 /// What becomes of a segment, and what is said of it: verdict, reason and rule.

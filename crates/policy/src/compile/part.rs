@@ -1,18 +1,30 @@
 //! A policy's own blocks of addresses, and what the policy can tell of an address in each.
 
-use super::facet::{FacetSet, Facets};
 use crate::cidr::Side;
-use crate::rule::Cidr;
-use foldhash::HashMap;
-use std::collections::BTreeMap;
+use crate::directory::{Directory, FacetId};
+use crate::domain::DomainPattern;
+use crate::facet::Facet;
+use crate::rule::{Cidr, CidrReach};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
+
+/// A set of facets in order: all that rules can see of an address.
+pub(super) type FacetSet = Box<[FacetId]>;
 
 /// The parts of one policy, by number. Part 0 holds every address; it differs from nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     parts: Vec<Part>,
-    numbers: HashMap<Difference, u32>,
-    world: BTreeMap<Cidr, u32>,
-    inside: BTreeMap<Cidr, u32>,
+    /// Parts by the hash of their differences.
+    numbers: HashTable<u32>,
+    hasher: FixedState,
+    /// The own blocks that make a difference, in order.
+    world: Vec<(Cidr, u32)>,
+    inside: Vec<(Cidr, u32)>,
+    /// What rules ask of the names of addresses.
+    domains: Vec<(FacetId, DomainPattern)>,
 }
 
 /// Addresses that the policy cannot tell apart, of blocks that lie in such addresses.
@@ -39,42 +51,62 @@ pub(super) struct Difference {
 }
 
 impl Parts {
-    /// The parts of the policy's own blocks. Blocks of other policies change nothing: the longest of its own around an
-    /// address tells all that the policy can know.
-    pub(super) fn new(facets: &Facets) -> Self {
+    /// The parts of the blocks that these facets name. Blocks of other policies change nothing: the longest of its own
+    /// around an address tells all that the policy can know.
+    pub(super) fn new(facets: &[FacetId], directory: &Directory) -> Self {
         let whole = Part { difference: Difference::default(), sides: Sides { world: true, inside: true } };
         let mut parts = Self {
-            numbers: HashMap::default(),
             parts: vec![whole],
-            world: BTreeMap::new(),
-            inside: BTreeMap::new(),
+            numbers: HashTable::new(),
+            hasher: FixedState::default(),
+            world: Vec::new(),
+            inside: Vec::new(),
+            domains: Vec::new(),
         };
-        for side in [Side::World, Side::Inside] {
-            let mut named = facets.blocks(side);
-            named.sort_unstable();
-            // Blocks come with those that hold them right before, so the open ones form a stack.
-            let mut open: Vec<(Cidr, FacetSet)> = Vec::new();
-            for same in named.chunk_by(|(one, _), (other, _)| one == other) {
-                let block = same[0].0;
-                while open.pop_if(|(outer, _)| !outer.encloses(&block)).is_some() {}
-                let around = open.last().map(|(_, facets)| facets.clone()).unwrap_or_default();
-                let within = facets.within(&block, &around, same.iter().map(|(_, facet)| *facet));
-                open.push((block, within.clone()));
-                if within != around {
-                    let (part, _) = parts.intern(Difference { within, around }, side);
-                    parts.blocks_mut(side).insert(block, part);
-                }
+        for facet in facets {
+            if let Facet::Domain(pattern) = directory.facet(*facet) {
+                parts.domains.push((*facet, pattern.clone()));
             }
         }
+        for side in [Side::World, Side::Inside] {
+            parts.divide(blocks(facets, side, directory), side, directory);
+        }
+        parts.parts.shrink_to_fit();
         parts
+    }
+
+    /// Makes a part of each of these blocks, in order, in which anything changes.
+    fn divide(&mut self, named: Vec<(Cidr, FacetId)>, side: Side, directory: &Directory) {
+        let mut own = Vec::new();
+        // Blocks come with those that hold them right before, so the open ones form a stack.
+        let mut open: Vec<(Cidr, FacetSet)> = Vec::new();
+        for same in named.chunk_by(|(one, _), (other, _)| one == other) {
+            let block = same[0].0;
+            while open.pop_if(|(outer, _)| !outer.encloses(&block)).is_some() {}
+            let around = open.last().map(|(_, facets)| facets.clone()).unwrap_or_default();
+            let within = within(&block, &around, same.iter().map(|(_, facet)| *facet), directory);
+            open.push((block, within.clone()));
+            if within != around {
+                let (part, _) = self.intern(Difference { within, around }, side);
+                own.push((block, part));
+            }
+        }
+        own.shrink_to_fit();
+        match side {
+            Side::World => self.world = own,
+            Side::Inside => self.inside = own,
+        }
     }
 
     /// The number of a part, and whether no address of this side could be in it before.
     pub(super) fn intern(&mut self, difference: Difference, side: Side) -> (u32, bool) {
-        let next = self.parts.len() as u32;
-        let number = *self.numbers.entry(difference).or_insert_with_key(|difference| {
-            self.parts.push(Part { difference: difference.clone(), sides: Sides::default() });
-            next
+        let number = self.number(&difference).unwrap_or_else(|| {
+            let Self { parts, numbers, hasher, .. } = self;
+            let (hash, number) = (hasher.hash_one(&difference), parts.len() as u32);
+            parts.push(Part { difference, sides: Sides::default() });
+            let rehash = |number: &u32| hasher.hash_one(&parts[*number as usize].difference);
+            numbers.insert_unique(hash, number, rehash);
+            number
         });
         let sides = &mut self.parts[number as usize].sides;
         let seen = match side {
@@ -86,7 +118,8 @@ impl Parts {
 
     /// The number of a part that has one.
     pub(super) fn number(&self, difference: &Difference) -> Option<u32> {
-        self.numbers.get(difference).copied()
+        let is_this = |number: &u32| self.parts[*number as usize].difference == *difference;
+        self.numbers.find(self.hasher.hash_one(difference), is_this).copied()
     }
 
     /// The parts but the first that addresses of this side can be in.
@@ -103,20 +136,34 @@ impl Parts {
         &self.parts[part as usize].difference
     }
 
-    /// The policy's own blocks that make a difference, with their parts.
-    pub(super) fn blocks(&self, side: Side) -> &BTreeMap<Cidr, u32> {
+    /// The policy's own blocks that make a difference, with their parts, in order.
+    pub(super) fn blocks(&self, side: Side) -> &[(Cidr, u32)] {
         match side {
             Side::World => &self.world,
             Side::Inside => &self.inside,
         }
     }
 
+    /// Whether addresses are told apart by names.
+    pub(super) fn has_domains(&self) -> bool {
+        !self.domains.is_empty()
+    }
+
+    /// What the policy can tell of an address of the world with these names, whose own block this is.
+    pub(super) fn named(&self, block: &Cidr, names: &BTreeSet<String>) -> Difference {
+        let Difference { within, around } = self.around(block);
+        let meant = self.domains.iter().filter(|(_, pattern)| names.iter().any(|name| pattern.matches(name)));
+        let within: BTreeSet<FacetId> = within.into_iter().chain(meant.map(|(facet, _)| *facet)).collect();
+        Difference { within: within.into_iter().collect(), around }
+    }
+
     /// What the policy can tell of addresses of the world in this block: of those of no longer block of its own, and
     /// of those of no block of its own that is as long.
-    pub(super) fn around(&self, block: &Cidr) -> Difference {
+    fn around(&self, block: &Cidr) -> Difference {
         let mut holding = (0..=block.length()).rev().filter_map(|length| {
-            let part = self.world.get(&Cidr::new(block.address(), length)?)?;
-            Some((length, self.difference(*part)))
+            let wanted = Cidr::new(block.address(), length)?;
+            let at = self.world.binary_search_by_key(&wanted, |(known, _)| *known).ok()?;
+            Some((length, self.difference(self.world[at].1)))
         });
         match holding.next() {
             Some((length, own)) if length == block.length() => own.clone(),
@@ -124,11 +171,40 @@ impl Parts {
             None => Difference::default(),
         }
     }
+}
 
-    fn blocks_mut(&mut self, side: Side) -> &mut BTreeMap<Cidr, u32> {
-        match side {
-            Side::World => &mut self.world,
-            Side::Inside => &mut self.inside,
+/// The blocks that count for addresses of this side, in order, each with the facet that names it.
+fn blocks(facets: &[FacetId], side: Side, directory: &Directory) -> Vec<(Cidr, FacetId)> {
+    let mut blocks = Vec::new();
+    for facet in facets {
+        if let Facet::Block { block, except, reach } = directory.facet(*facet)
+            && (side == Side::World || *reach == CidrReach::Everything)
+        {
+            blocks.extend(std::iter::once(block).chain(except).map(|block| (*block, *facet)));
         }
     }
+    blocks.sort_unstable();
+    blocks
+}
+
+/// The facets of addresses in a block, given those of addresses around it and the facets that name it.
+fn within(
+    block: &Cidr,
+    around: &[FacetId],
+    naming: impl Iterator<Item = FacetId>,
+    directory: &Directory,
+) -> FacetSet {
+    let mut within = around.to_vec();
+    for facet in naming {
+        let leaves_out = match directory.facet(facet) {
+            Facet::Block { except, .. } => except.iter().any(|except| except.encloses(block)),
+            _ => false,
+        };
+        match (within.binary_search(&facet), leaves_out) {
+            (Ok(at), true) => _ = within.remove(at),
+            (Err(at), false) => within.insert(at, facet),
+            (Ok(_), false) | (Err(_), true) => {}
+        }
+    }
+    within.into()
 }

@@ -1,11 +1,14 @@
 //! The verdicts of one class of peers: a final answer for every block of traffic that a rule tells apart.
 
-use super::block::TrafficBlock;
 use super::clause::{Clause, Effect};
 use super::rules::{BothWays, Entry, Rules, Terms};
-use crate::book::{HttpRules, RuleId};
+use crate::book::{HttpRules, RuleBook, RuleId};
+use crate::class::ClassId;
+use crate::directory::FacetId;
 use crate::party::NamedPorts;
 use crate::rule::{Action, Direction};
+use crate::traffic::TrafficBlock;
+use abi::policy::{VerdictInfo, action};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -25,7 +28,7 @@ pub(super) type Answers = Vec<(TrafficBlock, Answer)>;
 /// A clause that applies to some block, and the requests it lets through.
 #[derive(Clone, Copy)]
 pub(super) struct Candidate<'a> {
-    clause: &'a Clause,
+    clause: &'a Clause<'a>,
     http: Option<&'a Arc<HttpRules>>,
 }
 
@@ -39,13 +42,33 @@ struct Frame<'a> {
 impl Answer {
     /// No rule allows it.
     const DEFAULT_DENY: Self = Self { action: Action::Deny, rule: RuleId::DEFAULT, http: None };
+
+    /// As rows say it; a set of HTTP rules is held once more for it.
+    fn verdict(self, book: &mut RuleBook) -> VerdictInfo {
+        let rule = self.rule.0;
+        match (self.action, self.http) {
+            (Action::Allow, Some(http)) => {
+                VerdictInfo { action: action::REDIRECT, rule, l7: book.acquire_set(http).0 }
+            }
+            (Action::Allow, None) => VerdictInfo { action: action::ALLOW, rule, l7: 0 },
+            (Action::Deny | Action::Pass, _) => VerdictInfo { action: action::DENY, rule, l7: 0 },
+        }
+    }
 }
 
-/// The answers for a peer with these facets, where no block says otherwise. What no row answers is refused.
-pub(super) fn answers(rules: &Rules, facets: &[u32], ports: &NamedPorts) -> Answers {
-    let terms = rules.terms_about(facets, ports, &[TrafficBlock::EVERYTHING]);
-    let terms = [rules.terms_about_all(), &terms];
+/// The answers where no block says otherwise. What no row answers is refused.
+pub(super) fn answers(rules: &Rules<'_>, direction: Direction, about: &Around) -> Answers {
+    let terms = [rules.terms_about_all(), about.terms(direction)];
     answers_in(rules, TrafficBlock::EVERYTHING, &terms, Some(Answer::DEFAULT_DENY))
+}
+
+/// The class of these answers, held once more.
+pub(super) fn class(answers: impl IntoIterator<Item = (Direction, Answers)>, book: &mut RuleBook) -> ClassId {
+    let mut table = Vec::new();
+    for (direction, answers) in answers {
+        table.extend(answers.into_iter().map(|(block, answer)| (direction, block, answer.verdict(book))));
+    }
+    book.acquire_class(&table)
 }
 
 /// The terms about peers with these facets and ports, of all traffic and in both directions.
@@ -53,13 +76,13 @@ pub(super) fn answers(rules: &Rules, facets: &[u32], ports: &NamedPorts) -> Answ
 /// Many parts lie in the same one; what is said of peers there is worked out once for them.
 #[derive(Debug, Default)]
 pub(super) struct Around {
-    facets: Vec<u32>,
+    facets: Vec<FacetId>,
     terms: Option<[Terms; 2]>,
 }
 
 impl Around {
     /// Moves to peers with these facets, if it is not about them already.
-    pub(super) fn enter(&mut self, facets: Vec<u32>, ports: &NamedPorts, rules: &BothWays) {
+    pub(super) fn enter(&mut self, facets: Vec<FacetId>, ports: &NamedPorts, rules: &BothWays<'_>) {
         if self.terms.is_none() || self.facets != facets {
             let all = &[TrafficBlock::EVERYTHING];
             self.terms =
@@ -76,9 +99,9 @@ impl Around {
 
 /// The answers that differ where the facets of a peer are `after` rather than those around; what no row answers stays.
 pub(super) fn changes(
-    (rules, direction): (&Rules, Direction),
+    (rules, direction): (&Rules<'_>, Direction),
     around: &Around,
-    after: &[u32],
+    after: &[FacetId],
     ports: &NamedPorts,
 ) -> Answers {
     let mut changes = Answers::new();
@@ -92,7 +115,7 @@ pub(super) fn changes(
     let beside = match is_more {
         true => {
             let added = after.iter().filter(|facet| before.binary_search(facet).is_err()).copied();
-            rules.terms_beside(&added.collect::<Vec<u32>>(), ports, &touched)
+            rules.terms_beside(&added.collect::<Vec<FacetId>>(), ports, &touched)
         }
         false => rules.terms_about(after, ports, &touched),
     };
@@ -111,7 +134,7 @@ pub(super) fn changes(
 
 /// The answers in one block of traffic, where traffic that no row answers has the outer answer; without one, the
 /// first row is for the whole block.
-fn answers_in(rules: &Rules, block: TrafficBlock, terms: &[&Terms], outer: Option<Answer>) -> Answers {
+fn answers_in(rules: &Rules<'_>, block: TrafficBlock, terms: &[&Terms], outer: Option<Answer>) -> Answers {
     let candidate = |entry: &Entry| Candidate::new(rules, entry);
     let broader = terms.iter().flat_map(|terms| terms.enclosing(&block)).map(candidate).collect();
     let (candidates, answer) = decide(broader);
@@ -138,7 +161,7 @@ fn answers_in(rules: &Rules, block: TrafficBlock, terms: &[&Terms], outer: Optio
 }
 
 impl<'a> Candidate<'a> {
-    fn new(rules: &'a Rules, entry: &Entry) -> Self {
+    fn new(rules: &'a Rules<'_>, entry: &Entry) -> Self {
         let clause = rules.clause(entry.clause);
         Self { clause, http: clause.terms[entry.term as usize].http.as_ref() }
     }
@@ -161,13 +184,20 @@ fn decide(mut candidates: Vec<Candidate<'_>>) -> (Vec<Candidate<'_>>, Answer) {
             Effect::Allow => return (mattering, Answer { action: Action::Allow, rule, http: None }),
             Effect::AllowRequests => {
                 let ties = rest.partition_point(|c| c.clause.precedence.ties_with(precedence));
-                let rules =
-                    rest[..ties].iter().filter_map(|c| c.http).flat_map(|rules| rules.iter().cloned());
-                let http = Some(Arc::new(rules.collect()));
+                let http = Some(union(rest[..ties].iter().filter_map(|candidate| candidate.http)));
                 mattering.extend(&rest[1..ties]);
                 return (mattering, Answer { action: Action::Allow, rule, http });
             }
         }
     }
     (mattering, Answer::DEFAULT_DENY)
+}
+
+/// The rules of all these sets; of one, the set itself.
+fn union<'a>(sets: impl Iterator<Item = &'a Arc<HttpRules>>) -> Arc<HttpRules> {
+    let sets: Vec<&Arc<HttpRules>> = sets.collect();
+    match sets[..] {
+        [one] => one.clone(),
+        _ => Arc::new(sets.into_iter().flat_map(|rules| rules.iter().cloned()).collect()),
+    }
 }

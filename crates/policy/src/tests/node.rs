@@ -5,15 +5,19 @@ use crate::book::{L7SetId, RuleBook, RuleId};
 use crate::catalog::Catalog;
 use crate::cidr::{Blocks, Side};
 use crate::compile::Compiled;
-use crate::directory::Directory;
+use crate::directory::{Directory, FacetId};
 use crate::generate::{End, Probe, World};
+use crate::grouping::Grouping;
 use crate::model::{self, Basis, Context, Query, Verdict};
 use crate::names::Names;
 use crate::party::{NO_NAMES, NamedPorts, Party};
+use crate::ready::Numbers;
 use crate::rule::{Cidr, Direction, Mode};
 use crate::set::{PolicyKey, PolicySet};
-use abi::identity::{ANY_WORKLOAD, HOST, is_remote_node, is_workload};
-use abi::policy::{CidrPartKey, ClassKey, VerdictInfo, VerdictKey, action};
+use abi::identity::{HOST, is_remote_node, is_workload};
+use abi::policy::{
+    CidrPartKey, ClassKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictInfo, VerdictKey, action,
+};
 use abi::row::{MapOp, Row, RowKey};
 use l7::Matcher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -46,6 +50,7 @@ pub(super) struct Outcome {
 struct Rows {
     parts: BTreeMap<CidrPartKey, u32>,
     parents: BTreeMap<u32, u32>,
+    groups: BTreeMap<GroupKey, u32>,
     classes: BTreeMap<ClassKey, u32>,
     verdicts: BTreeMap<VerdictKey, VerdictInfo>,
 }
@@ -56,21 +61,21 @@ pub(super) struct Node {
     blocks: Blocks,
     names: Names,
     book: RuleBook,
-    /// The policy of each workload, by number, and the policies.
+    /// The policy of each workload, by number, and the policies with the groupings of the same numbers.
     policies: Vec<u32>,
-    compiled: BTreeMap<u32, Compiled>,
+    compiled: BTreeMap<u32, (Grouping, Compiled)>,
     matchers: HashMap<L7SetId, Matcher>,
 }
 
 impl Node {
     pub(super) fn new(world: &World, arrival: Arrival, names: Names) -> Self {
         let (mut set, mut blocks, mut book) = (PolicySet::new(), Blocks::new(), RuleBook::new());
+        let mut directory = Directory::new();
         for policy in &world.policies {
             blocks.insert(policy);
-            set.apply(policy.clone());
+            set.apply(policy.clone(), &mut Numbers { directory: &mut directory, book: &mut book });
         }
         domains::class(&names, &mut blocks);
-        let mut directory = Directory::new();
         let workloads: Vec<Party<'_>> =
             (0..world.workloads.len()).map(|index| world.party(End::Workload(index), 0)).collect();
         let nodes = (0..world.others.len()).map(|index| world.party(End::Other(index), 0));
@@ -93,27 +98,34 @@ impl Node {
             let selection = set.selection(subject);
             let next = 1 + numbers.len() as u32;
             let number = *numbers.entry(selection.key()).or_insert_with(|| {
-                let policy = Compiled::new(&selection, &mut directory, &mut book);
-                rows.put(policy.rows(next));
-                compiled.insert(next, policy);
+                let demand = selection.demand(&directory);
+                let grouping = Grouping::new(&demand, &mut directory);
+                let policy = Compiled::new(selection, &demand, (&grouping, &directory), &mut book);
+                rows.put(grouping.rows(next).chain(policy.rows(next)));
+                compiled.insert(next, (grouping, policy));
                 next
             });
             policies.push(number);
         }
         if arrival == Arrival::PeersLast {
-            enter(&mut directory);
-            for (number, policy) in &mut compiled {
-                for peer in &workloads {
-                    rows.put(policy.learn(*number, peer.number, &directory, &mut book));
+            for peer in &workloads {
+                let facets = directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
+                for (number, (grouping, policy)) in &mut compiled {
+                    let known = |facet: &&FacetId| grouping.facets().contains(facet);
+                    let begun: Vec<FacetId> = facets.iter().filter(known).copied().collect();
+                    let moved = grouping.place(peer.number, &[], &begun, &directory);
+                    rows.put(policy.meet(*number, grouping, &mut book));
+                    rows.put(moved.and_then(|moved| moved.rows(*number)[1]));
                 }
             }
         }
-        for (number, policy) in &compiled {
+        for (number, (_, policy)) in &compiled {
             rows.put(policy.block_rows(*number, &blocks));
         }
         for (number, policy) in &mut compiled {
             rows.name(policy, *number, &names, (&blocks, &mut book));
         }
+        rows.put(book.class_rows());
         rows.put(blocks.parent_rows());
         let matchers = book.sets().map(|(id, rules)| {
             let rules: Vec<_> = rules.iter().cloned().collect();
@@ -142,7 +154,7 @@ impl Node {
         let policy = self.policies[index];
         let catalog = Catalog::new();
         let context = Context { catalog: &catalog, mode: Mode::Default };
-        let enforced = self.compiled[&policy].enforces(direction);
+        let enforced = self.compiled[&policy].1.enforces(direction);
         let decision = model::verdict(&world.policies, &context, &query);
         let rule = match decision.basis {
             // Where nothing is enforced the packet path asks nobody.
@@ -189,6 +201,7 @@ impl Rows {
             match row {
                 Row::CidrPart(key, part) => _ = self.parts.insert(key, part),
                 Row::CidrParent(class, parent) => _ = self.parents.insert(class, parent),
+                Row::Group(key, group) => _ = self.groups.insert(key, group),
                 Row::Class(key, class) => _ = self.classes.insert(key, class),
                 Row::Verdict(key, verdict) => {
                     let before = self.verdicts.insert(key, verdict);
@@ -202,7 +215,7 @@ impl Rows {
     /// Tells a policy the names of addresses, each time after others that they do not have.
     fn name(
         &mut self,
-        policy: &mut Compiled,
+        (grouping, policy): &mut (Grouping, Compiled),
         number: u32,
         names: &Names,
         (blocks, book): (&Blocks, &mut RuleBook),
@@ -212,7 +225,7 @@ impl Rows {
             let class = blocks.class(&Cidr::host(address), Side::World).expect("who has names has a class");
             let others = BTreeSet::from(["example.org".to_owned(), "x.example.com".to_owned()]);
             for names in [&others, NO_NAMES, known] {
-                for write in policy.name(number, &class, names, book) {
+                for write in policy.name(number, (&class, names), grouping, book) {
                     match write {
                         MapOp::Put(row) => self.put([row]),
                         MapOp::Delete(RowKey::CidrPart(key)) => _ = self.parts.remove(&key),
@@ -226,23 +239,26 @@ impl Rows {
     /// From the innermost block outwards.
     fn find(&self, policy: u32, cidr: u32, query: &Query<'_>) -> Option<VerdictInfo> {
         let class = match cidr {
-            0 => Some(self.class(policy, query.peer.number, 0).unwrap_or(0)),
+            0 => self.class(policy, query.peer.number, 0),
             _ => {
                 let part = self.parts.get(&CidrPartKey { policy, cidr });
                 part.and_then(|part| self.class(policy, query.peer.number, *part))
             }
         };
-        let here = class.and_then(|class| self.verdict(policy, class, query));
+        let here = class.and_then(|class| self.verdict(class, query));
         let around = || self.find(policy, self.parents.get(&cidr).copied().unwrap_or(0), query);
         if cidr == 0 { here } else { here.or_else(around) }
     }
 
     fn class(&self, policy: u32, peer: u32, part: u32) -> Option<u32> {
-        let row = |peer| self.classes.get(&ClassKey { policy, peer, part }).copied();
-        row(peer).or_else(|| row(ANY_WORKLOAD).filter(|_| is_workload(peer)))
+        let row = |group| self.classes.get(&ClassKey { policy, group, part }).copied();
+        let otherwise = if is_workload(peer) { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS };
+        // Each policy has a grouping of its own here, of the same number.
+        let group = self.groups.get(&GroupKey { grouping: policy, peer }).copied().unwrap_or(otherwise);
+        row(group).or_else(|| row(GROUP_OF_WORKLOADS).filter(|_| is_workload(peer)))
     }
 
-    fn verdict(&self, policy: u32, class: u32, query: &Query<'_>) -> Option<VerdictInfo> {
+    fn verdict(&self, class: u32, query: &Query<'_>) -> Option<VerdictInfo> {
         let bits = u32::from(query.protocol) << 16 | u32::from(query.port);
         (0..=24).rev().find_map(|length: u32| {
             let kept = bits & !(0x00ff_ffff >> length);
@@ -250,7 +266,7 @@ impl Rows {
             let prefix_bits = VerdictKey::ANY_PROTOCOL + length;
             let direction = query.direction as u8;
             let port = [high, low];
-            self.verdicts.get(&VerdictKey { prefix_bits, policy, class, direction, protocol, port }).copied()
+            self.verdicts.get(&VerdictKey { prefix_bits, class, direction, protocol, port }).copied()
         })
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::craft::flag::{ACK, SYN};
 use abi::event::{self, Verdict};
 
-const AUDITED: u32 = BOTH | flag::AUDIT;
+const AUDITED: u8 = BOTH | flag::AUDIT;
 
 /// Asserts that a packet passed though policy refused it, for this reason, by this rule.
 fn audited(outcome: &Outcome, reason: DropReason, rule: u32) {

@@ -8,7 +8,7 @@ use abi::mark;
 const PASS: Result<Delivery, DropReason> = Ok(Delivery::Pass);
 
 /// A node with an address of its own and a policy that allows nothing that these flags enforce.
-fn guarded(family: Family, flags: u32) -> Node {
+fn guarded(family: Family, flags: u8) -> Node {
     let mut node = Node::new(family);
     node.own(family.other);
     node.enforce(NODE, family.other, flags);

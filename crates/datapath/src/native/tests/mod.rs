@@ -19,7 +19,7 @@ use abi::config::{self, Config};
 use abi::conntrack::ConnInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::FlowEvent;
-use abi::policy::{ClassKey, Direction, VerdictInfo, VerdictKey, action};
+use abi::policy::{ClassKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
 use abi::row::{MapOp, Row};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use abi::{Address, DropReason, identity};
@@ -122,7 +122,7 @@ impl Node {
     }
 
     /// Writes the workload's row anew, with flags.
-    fn enforce(&mut self, workload: Workload, address: IpAddr, flags: u32) {
+    fn enforce(&mut self, workload: Workload, address: IpAddr, flags: u8) {
         let mut info = EndpointInfo {
             id: workload.interface,
             identity: workload.identity,
@@ -148,11 +148,12 @@ impl Node {
 
     /// Rules on what `peer` may do at one port of a policy that has the number of the workload's interface.
     fn rule(&mut self, of: Workload, peer: u32, direction: Direction, port: (u8, u16), verdict: VerdictInfo) {
-        let (policy, class) = (of.interface, peer);
-        self.put(Row::Class(ClassKey { policy, peer, part: 0 }, class));
+        let (policy, group) = (of.interface, peer);
+        let class = policy << 16 | peer & 0xffff;
+        self.put(Row::Group(GroupKey { grouping: 0, peer }, group));
+        self.put(Row::Class(ClassKey { policy, group, part: 0 }, class));
         let key = VerdictKey {
             prefix_bits: VerdictKey::ONE_PORT,
-            policy,
             class,
             direction: direction as u8,
             protocol: port.0,
@@ -208,7 +209,7 @@ impl Node {
 const ALLOW: VerdictInfo = VerdictInfo { action: action::ALLOW, rule: RULE, l7: 0 };
 const DENY: VerdictInfo = VerdictInfo { action: action::DENY, rule: RULE, l7: 0 };
 const PROXIED: VerdictInfo = VerdictInfo { action: action::REDIRECT, rule: RULE, l7: 5 };
-const BOTH: u32 = flag::ENFORCE_INGRESS | flag::ENFORCE_EGRESS;
+const BOTH: u8 = flag::ENFORCE_INGRESS | flag::ENFORCE_EGRESS;
 
 /// Asserts that the packet went on, out of the server's interface, as the workload is to receive it.
 fn delivered(outcome: &Outcome, to: Workload) {

@@ -9,7 +9,9 @@ use policy::book::RuleBook;
 use policy::cidr::Blocks;
 use policy::compile::Compiled;
 use policy::directory::Directory;
+use policy::grouping::Grouping;
 use policy::party::{NamedPorts, Party};
+use policy::ready::Numbers;
 use policy::rule::Policy;
 use policy::set::PolicySet;
 use serde::Serialize;
@@ -52,6 +54,7 @@ struct Case {
     policies: PolicySet,
     blocks: Blocks,
     directory: Directory,
+    book: RuleBook,
     subject: Labels,
 }
 
@@ -92,11 +95,13 @@ impl Case {
             policies: PolicySet::new(),
             blocks: Blocks::new(),
             directory: Directory::new(),
+            book: RuleBook::new(),
             subject: workload([(key, value)]),
         };
         for policy in policies {
             case.blocks.insert(&policy);
-            case.policies.apply(policy);
+            let Self { policies, directory, book, .. } = &mut case;
+            policies.apply(policy, &mut Numbers { directory, book });
         }
         for index in 0..IDENTITIES {
             let labels = workload([(format!("foo{index}").as_str(), ""), ("app", "analytics")]);
@@ -109,13 +114,16 @@ impl Case {
     /// The time from the subject's labels to the rows of its policy, and their number. Nothing is known from an earlier
     /// run.
     fn run(&self) -> (Duration, usize) {
-        let (mut directory, mut book) = (self.directory.clone(), RuleBook::new());
+        let (mut directory, mut book) = (self.directory.clone(), self.book.clone());
         let subject = Party::new(SUBJECT, &self.subject);
         let start = Instant::now();
         let selection = self.policies.selection(&subject);
         black_box(selection.key());
-        let compiled = Compiled::new(&selection, &mut directory, &mut book);
-        let rows: Vec<Row> = compiled.rows(1).chain(compiled.block_rows(1, &self.blocks)).collect();
+        let demand = selection.demand(&directory);
+        let grouping = Grouping::new(&demand, &mut directory);
+        let compiled = Compiled::new(selection, &demand, (&grouping, &directory), &mut book);
+        let of_policy = compiled.rows(1).chain(compiled.block_rows(1, &self.blocks));
+        let rows: Vec<Row> = of_policy.chain(grouping.rows(1)).chain(book.class_rows()).collect();
         let time = start.elapsed();
         (time, black_box(rows).len())
     }

@@ -25,6 +25,7 @@ impl Tables {
             endpoints: 64 * 1024,
             cidr_parts: ROOM,
             cidr_parents: ROOM,
+            groups: ROOM,
             classes: ROOM,
             verdicts: ROOM,
             ..Capacities::SMALL
@@ -74,6 +75,7 @@ fn map_of(row: &Row) -> &'static str {
         Row::Endpoint(..) => map::ENDPOINTS,
         Row::CidrPart(..) => map::CIDR_PARTS,
         Row::CidrParent(..) => map::CIDR_PARENTS,
+        Row::Group(..) => map::GROUPS,
         Row::Class(..) => map::CLASSES,
         Row::Verdict(..) => map::VERDICTS,
         Row::Service(..) => map::SERVICES,

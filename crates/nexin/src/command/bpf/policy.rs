@@ -6,8 +6,8 @@ use super::rows::{traffic, verdict};
 use crate::listing;
 use crate::outcome::Outcome;
 use crate::session::Session;
-use abi::endpoint::flag;
-use abi::policy::{ClassKey, Direction, VerdictKey};
+use abi::endpoint::{EndpointInfo, flag};
+use abi::policy::{ClassKey, Direction, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, VerdictInfo, VerdictKey};
 use abi::row::Row as MapRow;
 use clap::Args;
 use serde::Serialize;
@@ -61,13 +61,26 @@ impl Policy {
     }
 }
 
+/// The policy rows, found by what names them.
+#[derive(Debug, Default)]
+struct Tables<'a> {
+    /// Peers by grouping and group.
+    members: BTreeMap<(u32, u32), Vec<u32>>,
+    /// Classes by policy, each with the group and the part that it is for.
+    classes: BTreeMap<u32, Vec<(u32, &'a ClassKey)>>,
+    verdicts: BTreeMap<u32, Vec<(&'a VerdictKey, &'a VerdictInfo)>>,
+    /// The identities that peers have.
+    identities: BTreeMap<u32, u32>,
+}
+
 /// The verdict rows of each endpoint, by endpoint; one line for a direction that nothing is enforced in.
 fn decode(rows: &[MapRow], names: &Names) -> Vec<Row> {
-    let classes = classes(rows, names);
+    let tables = Tables::new(rows);
     let mut decoded = Vec::new();
     for row in rows {
         let MapRow::Endpoint(_, endpoint) = row else { continue };
         let name = names.endpoint(endpoint.id);
+        let classes = tables.peers(endpoint, names);
         for (direction, enforces) in
             [(Direction::Ingress, flag::ENFORCE_INGRESS), (Direction::Egress, flag::ENFORCE_EGRESS)]
         {
@@ -75,56 +88,77 @@ fn decode(rows: &[MapRow], names: &Names) -> Vec<Row> {
                 decoded.push(Row::open(&name, endpoint.policy, direction));
                 continue;
             }
-            let verdicts = rows.iter().filter_map(|row| match row {
-                MapRow::Verdict(key, info) => Some((key, info)),
-                _ => None,
-            });
-            let of_this =
-                |key: &VerdictKey| key.policy == endpoint.policy && key.direction == direction as u8;
-            decoded.extend(verdicts.filter(|(key, _)| of_this(key)).map(|(key, info)| {
-                let (protocol, ports) = traffic(key);
-                Row {
-                    endpoint: name.clone(),
-                    policy: key.policy,
-                    direction: word(direction),
-                    class: key.class,
-                    peers: peers(&classes, key),
-                    protocol,
-                    ports,
-                    verdict: verdict(info.action),
-                    l7: info.l7,
-                    rule: names.rule(info.rule),
-                }
-            }));
+            for (class, peers) in &classes {
+                let verdicts = tables.verdicts.get(class).into_iter().flatten();
+                let verdicts = verdicts.filter(|(key, _)| key.direction == direction as u8);
+                decoded.extend(verdicts.map(|(key, info)| {
+                    let (protocol, ports) = traffic(key);
+                    Row {
+                        endpoint: name.clone(),
+                        policy: endpoint.policy,
+                        direction: word(direction),
+                        class: *class,
+                        peers: peers.clone(),
+                        protocol,
+                        ports,
+                        verdict: verdict(info.action),
+                        l7: info.l7,
+                        rule: names.rule(info.rule),
+                    }
+                }));
+            }
         }
     }
     decoded.sort();
     decoded
 }
 
-/// The peers of each class of each policy.
-fn classes(rows: &[MapRow], names: &Names) -> BTreeMap<(u32, u32), Vec<String>> {
-    let mut classes: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    for row in rows {
-        let MapRow::Class(key, class) = row else { continue };
-        classes.entry((key.policy, *class)).or_default().push(peer(key, names));
+impl<'a> Tables<'a> {
+    fn new(rows: &'a [MapRow]) -> Self {
+        let mut tables = Self::default();
+        for row in rows {
+            match row {
+                MapRow::Group(key, group) => {
+                    tables.members.entry((key.grouping, *group)).or_default().push(key.peer);
+                }
+                MapRow::Class(key, class) => {
+                    tables.classes.entry(key.policy).or_default().push((*class, key));
+                }
+                MapRow::Verdict(key, info) => {
+                    tables.verdicts.entry(key.class).or_default().push((key, info));
+                }
+                MapRow::Address(_, info) => _ = tables.identities.insert(info.peer, info.identity),
+                _ => {}
+            }
+        }
+        tables
     }
-    classes
-}
 
-fn peer(key: &ClassKey, names: &Names) -> String {
-    let who = match key.peer {
-        abi::identity::ANY_WORKLOAD => "any other workload".into(),
-        number => names.identity(number),
-    };
-    if key.part == 0 { who } else { format!("{who} in part {}", key.part) }
-}
+    /// The classes of the endpoint's policy, each with the peers that are in it.
+    fn peers(&self, endpoint: &EndpointInfo, names: &Names) -> BTreeMap<u32, Vec<String>> {
+        let mut peers: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for (class, ClassKey { group, part, .. }) in self.classes.get(&endpoint.policy).into_iter().flatten()
+        {
+            let of_class = peers.entry(*class).or_default();
+            let of_group = self.of_group(endpoint.grouping.number(), *group, names);
+            of_class.extend(of_group.map(|who| match part {
+                0 => who,
+                part => format!("{who} in part {part}"),
+            }));
+        }
+        peers.values_mut().for_each(|peers| peers.sort());
+        peers
+    }
 
-fn peers(classes: &BTreeMap<(u32, u32), Vec<String>>, key: &VerdictKey) -> Vec<String> {
-    match classes.get(&(key.policy, key.class)) {
-        Some(peers) => peers.clone(),
-        // Class 0 is of those that have no row.
-        None => vec!["everyone else".into()],
+    fn of_group(&self, grouping: u32, group: u32, names: &Names) -> impl Iterator<Item = String> {
+        let others = match group {
+            GROUP_OF_OTHERS => Some("everyone else".to_owned()),
+            GROUP_OF_WORKLOADS => Some("any other workload".to_owned()),
+            _ => None,
+        };
+        let members = self.members.get(&(grouping, group)).into_iter().flatten();
+        let identity = |peer: &u32| names.identity(self.identities.get(peer).copied().unwrap_or(*peer));
+        members.map(identity).chain(others)
     }
 }
 
@@ -156,15 +190,14 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::endpoint::{EndpointInfo, EndpointKey};
-    use abi::policy::{VerdictInfo, action};
+    use abi::endpoint::EndpointKey;
+    use abi::policy::{GroupKey, action};
 
     #[test]
     fn verdicts_are_listed_by_endpoint_with_the_peers_of_their_class() {
         let flags = flag::ENFORCE_INGRESS;
         let key = |class| VerdictKey {
             prefix_bits: VerdictKey::ONE_PORT,
-            policy: 5,
             class,
             direction: 0,
             protocol: 6,
@@ -175,10 +208,13 @@ mod tests {
                 EndpointKey { interface: 3 },
                 EndpointInfo { id: 9, policy: 5, flags, ..Default::default() },
             ),
-            MapRow::Class(ClassKey { policy: 5, peer: 257, part: 0 }, 1),
-            MapRow::Class(ClassKey { policy: 5, peer: 1, part: 0 }, 1),
+            MapRow::Group(GroupKey { grouping: 0, peer: 257 }, 6),
+            MapRow::Group(GroupKey { grouping: 0, peer: 1 }, 7),
+            MapRow::Class(ClassKey { policy: 5, group: 6, part: 0 }, 1),
+            MapRow::Class(ClassKey { policy: 5, group: 7, part: 0 }, 1),
+            MapRow::Class(ClassKey { policy: 5, group: GROUP_OF_OTHERS, part: 0 }, 2),
             MapRow::Verdict(key(1), VerdictInfo { action: action::REDIRECT, rule: 2, l7: 4 }),
-            MapRow::Verdict(key(0), VerdictInfo { action: action::DENY, rule: 3, l7: 0 }),
+            MapRow::Verdict(key(2), VerdictInfo { action: action::DENY, rule: 3, l7: 0 }),
         ];
         let decoded = decode(&rows, &Names::default());
         let lines: Vec<_> = decoded

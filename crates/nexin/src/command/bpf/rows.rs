@@ -51,14 +51,7 @@ mod tests {
     #[test]
     fn the_prefix_tells_how_much_a_row_is_about() {
         let check = |prefix_bits: u32, protocol: u8, port: u16, expected: (&str, &str)| {
-            let key = VerdictKey {
-                prefix_bits,
-                policy: 1,
-                class: 1,
-                direction: 0,
-                protocol,
-                port: port.to_be_bytes(),
-            };
+            let key = VerdictKey { prefix_bits, class: 1, direction: 0, protocol, port: port.to_be_bytes() };
             let (protocol, ports) = traffic(&key);
             assert_eq!((protocol.as_str(), ports.as_str()), expected);
         };

@@ -8,8 +8,12 @@ use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
 use agent::explain::End;
 use identity::{Labels, Source, filter};
 use manifest::{NamedPort, Object, ObjectName, Protocol};
-use policy::catalog::{Backends, Service};
+use policy::book::RuleBook;
+use policy::catalog::{Backends, Catalog, Service};
+use policy::directory::Directory;
 use policy::party::NamedPorts;
+use policy::ready::Numbers;
+use policy::rule::Policy;
 use policy::set::PolicySet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -35,6 +39,9 @@ pub(super) struct Scenario {
     endpoints: BTreeMap<ObjectName, manifest::Endpoints>,
     /// The policies, and what they refer to.
     pub(super) policies: PolicySet,
+    /// Numbers of what policies name; nobody compiles them here.
+    directory: Directory,
+    book: RuleBook,
     given: u32,
 }
 
@@ -49,7 +56,7 @@ impl Scenario {
     /// Takes what a document describes, in place of what had its name.
     fn take(&mut self, object: Object) {
         match object {
-            Object::Policy(policy) => drop(self.policies.apply(policy)),
+            Object::Policy(policy) => self.apply(policy),
             Object::Namespace(namespace) => drop(self.namespaces.insert(namespace.name, namespace.labels)),
             Object::Workload(one) => {
                 self.admit((one.namespace, one.name), one.labels, &one.named_ports, Vec::new());
@@ -57,7 +64,7 @@ impl Scenario {
             Object::Node(node) => drop(self.nodes.insert(node.name, (node.labels, node.addresses))),
             Object::CidrGroup(one) => {
                 self.groups.insert(one.name.clone());
-                self.policies.refer(|catalog| catalog.put_group(&one.name, one.group));
+                self.refer(|catalog| catalog.put_group(&one.name, one.group));
             }
             Object::Service(service) => {
                 let name = (service.namespace.clone(), service.name.clone());
@@ -70,6 +77,17 @@ impl Scenario {
                 self.refer_to(&name);
             }
         }
+    }
+
+    fn apply(&mut self, policy: Policy) {
+        let Self { policies, directory, book, .. } = self;
+        policies.apply(policy, &mut Numbers { directory, book });
+    }
+
+    /// Changes what policies refer to.
+    fn refer(&mut self, change: impl FnOnce(&mut Catalog)) {
+        let Self { policies, directory, book, .. } = self;
+        policies.refer(change, &mut Numbers { directory, book });
     }
 
     /// Takes a workload. Files seldom say which addresses pods will have: each gets some of its own.
@@ -100,7 +118,7 @@ impl Scenario {
         let mut labels = Labels::default();
         service.labels.iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
         let service = Service { labels, backends };
-        self.policies.refer(|catalog| catalog.put_service(&name.0, &name.1, service));
+        self.refer(|catalog| catalog.put_service(&name.0, &name.1, service));
     }
 
     /// Who is called by a name, an address, `host`, `world`, or the labels of a workload that is not there.

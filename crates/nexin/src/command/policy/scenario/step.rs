@@ -53,7 +53,7 @@ impl Scenario {
     fn forget_objects(&mut self) {
         let (groups, services) = (std::mem::take(&mut self.groups), std::mem::take(&mut self.services));
         self.endpoints.clear();
-        self.policies.refer(|catalog| {
+        self.refer(|catalog| {
             groups.iter().for_each(|name| catalog.remove_group(name));
             services.keys().for_each(|(namespace, name)| catalog.remove_service(namespace, name));
         });
@@ -65,11 +65,11 @@ impl Scenario {
             "Namespace" => drop(self.namespaces.remove(&name.name)),
             "Service" => {
                 self.services.remove(&within);
-                self.policies.refer(|catalog| catalog.remove_service(&within.0, &within.1));
+                self.refer(|catalog| catalog.remove_service(&within.0, &within.1));
             }
             "CiliumCIDRGroup" => {
                 self.groups.remove(&name.name);
-                self.policies.refer(|catalog| catalog.remove_group(&name.name));
+                self.refer(|catalog| catalog.remove_group(&name.name));
             }
             _ => {
                 if let Some(gone) = self.endpoints.remove(name) {

@@ -45,12 +45,12 @@ impl TrafficBlock {
     }
 
     /// How many bits all its traffic begins with.
-    pub(super) fn length(&self) -> u8 {
+    pub(crate) fn length(&self) -> u8 {
         self.length
     }
 
     /// The block of this length, at most its own, that encloses it.
-    pub(super) fn broadened(&self, length: u8) -> Self {
+    pub(crate) fn broadened(&self, length: u8) -> Self {
         Self { bits: self.bits & !(0x00ff_ffff >> length), length }
     }
 
@@ -61,17 +61,17 @@ impl TrafficBlock {
 
     /// Whether it encloses one of these blocks or is enclosed by one; of them none encloses another, and they are in
     /// order.
-    pub(super) fn touches(&self, blocks: &[Self]) -> bool {
+    pub(crate) fn touches(&self, blocks: &[Self]) -> bool {
         let after = blocks.partition_point(|block| block <= self);
         let around = after.checked_sub(1).is_some_and(|before| blocks[before].encloses(self));
         around || blocks.get(after).is_some_and(|within| self.encloses(within))
     }
 
     /// The key of the verdict for this block.
-    pub fn key(&self, policy: u32, class: u32, direction: u8) -> VerdictKey {
+    pub fn key(&self, class: u32, direction: u8) -> VerdictKey {
         let [_, protocol, high, low] = self.bits.to_be_bytes();
         let prefix_bits = VerdictKey::ANY_PROTOCOL + u32::from(self.length);
-        VerdictKey { prefix_bits, policy, class, direction, protocol, port: [high, low] }
+        VerdictKey { prefix_bits, class, direction, protocol, port: [high, low] }
     }
 }
 
@@ -126,11 +126,11 @@ mod tests {
 
     #[test]
     fn keys_are_as_the_packet_path_looks_them_up() {
-        let key = TrafficBlock::port(6, 80).key(7, 3, 1);
+        let key = TrafficBlock::port(6, 80).key(3, 1);
         assert_eq!((key.prefix_bits, key.protocol, key.port), (VerdictKey::ONE_PORT, 6, [0, 80]));
-        assert_eq!(TrafficBlock::protocol(17).key(7, 3, 0).prefix_bits, VerdictKey::ANY_PORT);
-        assert_eq!(TrafficBlock::EVERYTHING.key(7, 3, 0).prefix_bits, VerdictKey::ANY_PROTOCOL);
-        let echo = TrafficBlock::icmp(1, 8).key(7, 3, 0);
-        assert_eq!((echo.prefix_bits, echo.port), (88, [8, 0]));
+        assert_eq!(TrafficBlock::protocol(17).key(3, 0).prefix_bits, VerdictKey::ANY_PORT);
+        assert_eq!(TrafficBlock::EVERYTHING.key(3, 0).prefix_bits, VerdictKey::ANY_PROTOCOL);
+        let echo = TrafficBlock::icmp(1, 8).key(3, 0);
+        assert_eq!((echo.prefix_bits, echo.port), (VerdictKey::ANY_PROTOCOL + 16, [8, 0]));
     }
 }

@@ -1,0 +1,214 @@
+//! The groupings in force with the policies that speak of them, and which must hear when peers come and go.
+
+use crate::peers::{Marks, Movement};
+use crate::writes::Draft;
+use abi::endpoint;
+use abi::row::Row;
+use foldhash::HashMap;
+use policy::book::RuleBook;
+use policy::compile::Compiled;
+use policy::directory::{Directory, FacetId};
+use policy::grouping::{Demand, Grouping, Moved};
+use std::collections::BTreeMap;
+
+/// Groupings by number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Groupings {
+    in_force: BTreeMap<u32, Grouped>,
+    asking: Asking,
+    last_number: u32,
+}
+
+/// A grouping, and the policies that speak of it by number.
+#[derive(Clone, Debug)]
+pub(crate) struct Grouped {
+    pub(crate) grouping: Grouping,
+    pub(crate) policies: BTreeMap<u32, Compiled>,
+}
+
+/// Which groupings can tell a peer from others: by a facet, or by the name of a port.
+#[derive(Clone, Debug, Default)]
+struct Asking {
+    /// Groupings in order.
+    by_facet: HashMap<FacetId, Vec<u32>>,
+    /// By the names that they ask of peers whatever their selectors.
+    by_port_name: HashMap<String, Vec<u32>>,
+}
+
+impl Groupings {
+    /// Starts numbering above this number, which the maps may still hold.
+    pub(crate) fn number_above(&mut self, number: u32) {
+        self.last_number = self.last_number.max(number);
+    }
+
+    /// The grouping with this number, and who speaks of it.
+    pub(crate) fn of(&self, number: u32) -> &Grouped {
+        &self.in_force[&number]
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn of_mut(&mut self, number: u32) -> &mut Grouped {
+        self.in_force.get_mut(&number).expect("a number stands for a grouping in force")
+    }
+
+    /// A grouping that answers a demand: the one by which a policy before told peers apart, or a new one.
+    pub(crate) fn answering(
+        &mut self,
+        demand: &Demand,
+        before: Option<u32>,
+        (directory, book): (&mut Directory, &mut RuleBook),
+        draft: &mut Draft,
+    ) -> u32 {
+        let Some(number) = before.filter(|number| !self.of(*number).grouping.is_outgrown(demand)) else {
+            let number = self.next();
+            let grouping = Grouping::new(demand, directory);
+            draft.put(grouping.rows(number));
+            self.asking.note(number, &grouping, &[], directory);
+            self.in_force.insert(number, Grouped { grouping, policies: BTreeMap::new() });
+            return number;
+        };
+        let grouped = self.in_force.get_mut(&number).expect("a policy speaks of it");
+        let facets = grouped.grouping.facets().to_vec();
+        let moved = grouped.grouping.extend(demand, directory);
+        grouped.report(number, moved, book, draft);
+        self.asking.note(number, &grouped.grouping, &facets, directory);
+        number
+    }
+
+    /// Takes a policy out of force; with the last one that speaks of it, a grouping goes too.
+    pub(crate) fn retire(
+        &mut self,
+        number: u32,
+        policy: u32,
+        directory: &mut Directory,
+        draft: &mut Draft,
+    ) -> Option<Compiled> {
+        let grouped = self.in_force.get_mut(&number)?;
+        let compiled = grouped.policies.remove(&policy);
+        if grouped.policies.is_empty()
+            && let Some(Grouped { grouping, .. }) = self.in_force.remove(&number)
+        {
+            draft.drop(grouping.rows(number));
+            self.asking.forget(number, &grouping, directory);
+            grouping.release(directory);
+        }
+        compiled
+    }
+
+    /// Follows peers that went, came and changed.
+    pub(crate) fn follow(
+        &mut self,
+        movement: &Movement,
+        directory: &Directory,
+        book: &mut RuleBook,
+        draft: &mut Draft,
+    ) {
+        let Self { in_force, asking, .. } = self;
+        let all: Vec<u32> = in_force.keys().copied().collect();
+        let mut tell = |number: u32, change: &mut dyn FnMut(&mut Grouping) -> Option<Moved>| {
+            let grouped = in_force.get_mut(&number).expect("whoever asks is in force");
+            let moved = change(&mut grouped.grouping);
+            grouped.report(number, moved, book, draft);
+        };
+        for (peer, marks) in &movement.went {
+            for number in asking.concerned(marks, &all).into_keys() {
+                tell(number, &mut |grouping| grouping.forget(*peer));
+            }
+        }
+        for (peer, marks) in &movement.came {
+            for (number, begun) in asking.concerned(marks, &all) {
+                tell(number, &mut |grouping| grouping.place(*peer, &[], &begun, directory));
+            }
+        }
+    }
+
+    /// The rows of all groupings.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
+        self.in_force.iter().flat_map(|(number, grouped)| grouped.grouping.rows(*number))
+    }
+
+    fn next(&mut self) -> u32 {
+        loop {
+            self.last_number = self.last_number % endpoint::Grouping::MAX + 1;
+            if !self.in_force.contains_key(&self.last_number) {
+                return self.last_number;
+            }
+        }
+    }
+}
+
+impl Grouped {
+    /// Writes who is in another group, once all policies that speak of the grouping have something to say to it.
+    fn report(
+        &mut self,
+        number: u32,
+        moved: impl IntoIterator<Item = Moved>,
+        book: &mut RuleBook,
+        draft: &mut Draft,
+    ) {
+        for (policy, compiled) in &mut self.policies {
+            draft.put(compiled.meet(*policy, &self.grouping, book));
+        }
+        for moved in moved {
+            let [before, after] = moved.rows(number);
+            draft.drop(before);
+            draft.put(after);
+        }
+    }
+}
+
+impl Asking {
+    /// The groupings that tell a peer with these marks from others, each with the facets that it asks for of those that
+    /// the peer has, in order.
+    fn concerned(&self, marks: &Marks, all: &[u32]) -> BTreeMap<u32, Vec<FacetId>> {
+        let mut concerned: BTreeMap<u32, Vec<FacetId>> = BTreeMap::new();
+        for facet in &marks.facets {
+            for number in self.by_facet.get(facet).into_iter().flatten() {
+                concerned.entry(*number).or_default().push(*facet);
+            }
+        }
+        let by_name = marks.ports.names().filter_map(|name| self.by_port_name.get(name)).flatten();
+        let others = if marks.is_ordinary { &[] } else { all };
+        for number in by_name.chain(others) {
+            concerned.entry(*number).or_default();
+        }
+        concerned
+    }
+
+    /// Notes what a grouping asks for beyond these facets.
+    fn note(&mut self, number: u32, grouping: &Grouping, before: &[FacetId], directory: &Directory) {
+        for facet in grouping.facets().iter().filter(|facet| before.binary_search(facet).is_err()) {
+            insert(self.by_facet.entry(*facet).or_default(), number);
+        }
+        for name in grouping.names(directory) {
+            insert(self.by_port_name.entry(name.to_owned()).or_default(), number);
+        }
+    }
+
+    fn forget(&mut self, number: u32, grouping: &Grouping, directory: &Directory) {
+        for facet in grouping.facets() {
+            if self.by_facet.get_mut(facet).is_some_and(|numbers| is_last(numbers, number)) {
+                self.by_facet.remove(facet);
+            }
+        }
+        for name in grouping.names(directory) {
+            if self.by_port_name.get_mut(name).is_some_and(|numbers| is_last(numbers, number)) {
+                self.by_port_name.remove(name);
+            }
+        }
+    }
+}
+
+fn insert(numbers: &mut Vec<u32>, number: u32) {
+    if let Err(place) = numbers.binary_search(&number) {
+        numbers.insert(place, number);
+    }
+}
+
+/// Removes a number; whether none is left.
+fn is_last(numbers: &mut Vec<u32>, number: u32) -> bool {
+    if let Ok(place) = numbers.binary_search(&number) {
+        numbers.remove(place);
+    }
+    numbers.is_empty()
+}

@@ -1,0 +1,165 @@
+//! Classes: what may be said to peers, as verdicts for blocks of traffic, numbered and shared by all that say the same.
+
+use crate::rule::Direction;
+use crate::traffic::TrafficBlock;
+use abi::policy::{VerdictInfo, VerdictKey};
+use abi::row::Row;
+use foldhash::HashMap;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+/// Number of a class in rows; [`ClassId::SILENT`] is that of no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassId(pub u32);
+
+impl ClassId {
+    /// The class that says nothing. Nobody needs to hold it.
+    pub const SILENT: Self = Self(VerdictKey::SILENT);
+}
+
+/// The verdicts of a class in both directions.
+pub(crate) type Table = [(Direction, TrafficBlock, VerdictInfo)];
+
+/// The classes that policies in force name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Classes {
+    held: HashMap<u32, Held>,
+    /// Numbers by the hash of what they stand for.
+    numbers: HashTable<u32>,
+    hasher: FixedState,
+    last: u32,
+    movement: Vec<Moved>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    table: Arc<Table>,
+    holders: u32,
+}
+
+/// A class that came, or went.
+#[derive(Clone, Debug)]
+pub(crate) enum Moved {
+    Came(ClassId, Arc<Table>),
+    Went(ClassId, Arc<Table>),
+}
+
+impl Classes {
+    /// Holds the class of these verdicts once more; whether it is new.
+    pub(crate) fn acquire(&mut self, table: &Table) -> (ClassId, bool) {
+        if table.is_empty() {
+            return (ClassId::SILENT, false);
+        }
+        let hash = self.hasher.hash_one(table);
+        let known = self.numbers.find(hash, |number| *self.held[number].table == *table).copied();
+        if let Some(number) = known {
+            self.hold(ClassId(number));
+            return (ClassId(number), false);
+        }
+        let number = self.next();
+        let table: Arc<Table> = table.into();
+        let Self { held, numbers, hasher, .. } = self;
+        held.insert(number, Held { table: table.clone(), holders: 1 });
+        numbers.insert_unique(hash, number, |number| hasher.hash_one(&*held[number].table));
+        self.movement.push(Moved::Came(ClassId(number), table));
+        (ClassId(number), true)
+    }
+
+    /// Holds a class that somebody holds once more.
+    pub(crate) fn hold(&mut self, class: ClassId) {
+        if let Some(held) = self.held.get_mut(&class.0) {
+            held.holders += 1;
+        }
+    }
+
+    /// Gives up one hold; the verdicts are returned when that was the last.
+    pub(crate) fn release(&mut self, class: ClassId) -> Option<Arc<Table>> {
+        let held = self.held.get_mut(&class.0)?;
+        held.holders -= 1;
+        if held.holders > 0 {
+            return None;
+        }
+        let Held { table, .. } = self.held.remove(&class.0)?;
+        let hash = self.hasher.hash_one(&*table);
+        if let Ok(entry) = self.numbers.find_entry(hash, |number| *number == class.0) {
+            entry.remove();
+        }
+        self.movement.push(Moved::Went(class, table.clone()));
+        Some(table)
+    }
+
+    /// The classes that came and went since this was asked last, in order.
+    pub(crate) fn take_movement(&mut self) -> Vec<Moved> {
+        std::mem::take(&mut self.movement)
+    }
+
+    /// The rows of all classes.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
+        self.held.iter().flat_map(|(number, held)| rows(ClassId(*number), &held.table))
+    }
+
+    /// Gives no class a number up to this one, which the maps may still hold.
+    pub(crate) fn number_above(&mut self, number: u32) {
+        self.last = self.last.max(number);
+    }
+
+    /// A number that no class has, and none had lately.
+    fn next(&mut self) -> u32 {
+        loop {
+            self.last = self.last.wrapping_add(1);
+            if self.last != VerdictKey::SILENT && !self.held.contains_key(&self.last) {
+                return self.last;
+            }
+        }
+    }
+}
+
+/// The rows of one class.
+pub(crate) fn rows(class: ClassId, table: &Table) -> impl Iterator<Item = Row> {
+    table
+        .iter()
+        .map(move |(direction, block, verdict)| Row::Verdict(block.key(class.0, *direction as u8), *verdict))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(rule: u32) -> Vec<(Direction, TrafficBlock, VerdictInfo)> {
+        vec![(Direction::Ingress, TrafficBlock::EVERYTHING, VerdictInfo { action: 1, rule, l7: 0 })]
+    }
+
+    #[test]
+    fn who_says_the_same_shares_a_class_until_the_last_gives_it_up() {
+        let mut classes = Classes::default();
+        let (one, is_new) = classes.acquire(&table(7));
+        assert!(is_new && one != ClassId::SILENT);
+        assert_eq!(classes.acquire(&table(7)), (one, false));
+        let (other, _) = classes.acquire(&table(8));
+        assert_ne!(one, other);
+        assert!(classes.release(one).is_none());
+        assert!(classes.release(one).is_some());
+        assert_eq!(classes.rows().count(), 1);
+        let (again, is_new) = classes.acquire(&table(7));
+        assert!(is_new && again != one, "a number that was given up is not given to the next");
+    }
+
+    #[test]
+    fn what_came_and_went_is_told_once() {
+        let mut classes = Classes::default();
+        let (one, _) = classes.acquire(&table(7));
+        classes.release(one);
+        let moved = classes.take_movement();
+        assert!(matches!(&moved[..], [Moved::Came(came, _), Moved::Went(went, _)] if came == went));
+        assert!(classes.take_movement().is_empty());
+    }
+
+    #[test]
+    fn to_say_nothing_is_a_class_that_nobody_holds() {
+        let mut classes = Classes::default();
+        assert_eq!(classes.acquire(&[]), (ClassId::SILENT, false));
+        assert!(classes.release(ClassId::SILENT).is_none() && classes.take_movement().is_empty());
+    }
+}

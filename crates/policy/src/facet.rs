@@ -1,0 +1,85 @@
+//! One way in which rules tell peers apart.
+
+use crate::cidr::family_block;
+use crate::domain::DomainPattern;
+use crate::rule::{Cidr, CidrReach, Entity, Peer};
+use abi::identity::{HOST, is_remote_node};
+use identity::{Labels, Operator, Selector, Source, key};
+
+/// A facet that a peer has or has not: that a selector selects it, that a block holds its address, and so on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Facet {
+    /// Workloads, and whoever else has such labels.
+    Labels(Selector),
+    /// A selector that every workload has the label for; those without a namespace are asked one by one.
+    AnyWorkload(Selector),
+    /// Nodes, by their labels.
+    Nodes(Selector),
+    /// A kind of peer.
+    Entity(Entity),
+    /// An address in a block.
+    Block { block: Cidr, except: Box<[Cidr]>, reach: CidrReach },
+    /// An address that such a name was resolved to.
+    Domain(DomainPattern),
+}
+
+impl Facet {
+    /// What the peer of a rule tells apart; none where it is everybody, known or not.
+    pub(crate) fn of(peer: &Peer) -> Option<Self> {
+        Some(match peer {
+            Peer::Labels(selector) if selector.requirements.is_empty() => return None,
+            Peer::Labels(selector) if asks_only_for_a_namespace(selector) => {
+                Self::AnyWorkload(selector.clone())
+            }
+            Peer::Labels(selector) => Self::Labels(selector.clone()),
+            Peer::Nodes(selector) => Self::Nodes(selector.clone()),
+            Peer::Entity(Entity::All) => return None,
+            // The family of the world is told by address, since the world may have one number for both.
+            Peer::Entity(entity) => match family_block(*entity) {
+                Some(block) => Self::Block { block, except: Box::default(), reach: CidrReach::World },
+                None => Self::Entity(*entity),
+            },
+            Peer::Cidr { block, except, reach } => {
+                Self::Block { block: *block, except: except.as_slice().into(), reach: *reach }
+            }
+            Peer::Domain(pattern) => Self::Domain(pattern.clone()),
+            Peer::Group { .. } | Peer::Service(_) => unreachable!("references were resolved"),
+        })
+    }
+
+    /// The selector by which whoever has the facet is found.
+    pub(crate) fn selector(&self) -> Option<&Selector> {
+        match self {
+            Self::Labels(selector) => Some(selector),
+            _ => None,
+        }
+    }
+
+    /// Whether it is asked of an address, not of who has it.
+    pub(crate) fn is_of_addresses(&self) -> bool {
+        matches!(self, Self::Block { .. } | Self::Domain(_))
+    }
+
+    /// Whether every workload has it, whatever its labels.
+    pub(crate) fn is_of_any_workload(&self) -> bool {
+        matches!(self, Self::AnyWorkload(_) | Self::Entity(Entity::Cluster))
+    }
+
+    /// Whether whoever has this number and these labels has it, leaving out what is asked of addresses.
+    pub(crate) fn selects(&self, number: u32, labels: &Labels) -> bool {
+        match self {
+            Self::Labels(selector) | Self::AnyWorkload(selector) => selector.selects(labels),
+            Self::Nodes(selector) => (number == HOST || is_remote_node(number)) && selector.selects(labels),
+            Self::Entity(entity) => entity.names(number),
+            Self::Block { .. } | Self::Domain(_) => false,
+        }
+    }
+}
+
+fn asks_only_for_a_namespace(selector: &Selector) -> bool {
+    selector.requirements.iter().all(|requirement| {
+        requirement.name == key::NAMESPACE
+            && requirement.operator == Operator::Exists
+            && requirement.source.as_ref().is_none_or(|source| *source == Source::K8s)
+    })
+}

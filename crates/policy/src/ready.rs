@@ -1,0 +1,174 @@
+//! Rules made ready when they are submitted: with numbers in place of names, for whichever subject they apply to.
+
+use crate::book::{HttpRules, RuleBook, RuleId};
+use crate::directory::{Directory, FacetId};
+use crate::party::NamedPorts;
+use crate::rule::{
+    Action, Direction, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec, Traffic, TrafficMatch,
+};
+use crate::traffic::TrafficBlock;
+use std::sync::Arc;
+
+/// Whoever gives numbers to what policies name.
+#[derive(Debug)]
+pub struct Numbers<'a> {
+    /// To what tells peers apart.
+    pub directory: &'a mut Directory,
+    /// To rules.
+    pub book: &'a mut RuleBook,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) id: RuleId,
+    pub(crate) direction: Direction,
+    pub(crate) priority: u32,
+    pub(crate) action: Action,
+    /// Which facets select its peers, in order; none: everybody.
+    pub(crate) facets: Option<Box<[FacetId]>>,
+    /// The traffic that it is about, that with requests last.
+    terms: Box<[Term]>,
+    /// How many terms have no requests.
+    whole: usize,
+}
+
+/// Some traffic and, where requests are asked, those that are let through.
+#[derive(Debug)]
+pub(crate) struct Term {
+    pub(crate) what: What,
+    pub(crate) http: Option<Arc<HttpRules>>,
+}
+
+/// Some traffic.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// The same for every subject and peer.
+    Block(TrafficBlock),
+    /// Whatever port the subject gave this name to.
+    SubjectPort(Arc<str>, Protocol),
+    /// Whatever port the peer gave this name to.
+    PeerPort(Arc<str>, Protocol),
+}
+
+/// Makes the rules of a policy ready, spec by spec.
+pub(crate) fn specs(policy: &Policy, id: &Arc<PolicyId>, numbers: &mut Numbers<'_>) -> Box<[Box<[Ready]>]> {
+    let places = policy.specs.iter().flat_map(|spec| &spec.rules).map(|rule| &rule.place);
+    let mut ids = numbers.book.number(id, places).into_iter();
+    let mut ready = |spec: &Spec| {
+        let rules = spec.rules.iter().zip(&mut ids);
+        rules.map(|(rule, id)| Ready::new(rule, id, numbers.directory)).collect()
+    };
+    policy.specs.iter().map(&mut ready).collect()
+}
+
+impl Ready {
+    fn new(rule: &Rule, id: RuleId, directory: &mut Directory) -> Self {
+        let mut terms = terms(rule);
+        terms.sort_by_key(|term| term.http.is_some());
+        let whole = terms.partition_point(|term| term.http.is_none());
+        let &Rule { direction, priority, action, .. } = rule;
+        let facets = facets(&rule.peers, directory);
+        Self { id, direction, priority, action, facets, terms: terms.into(), whole }
+    }
+
+    /// All its traffic.
+    pub(crate) fn terms(&self) -> &[Term] {
+        &self.terms
+    }
+
+    /// The traffic of which it says all, and that of which it asks each request.
+    pub(crate) fn terms_by_request(&self) -> (&[Term], &[Term]) {
+        self.terms.split_at(self.whole)
+    }
+
+    /// Gives up its facets.
+    pub(crate) fn release(&self, directory: &mut Directory) {
+        self.facets.iter().flatten().for_each(|facet| directory.release(*facet));
+    }
+}
+
+impl Term {
+    /// Traffic of every kind.
+    pub(crate) const EVERYTHING: Self = Self { what: What::Block(TrafficBlock::EVERYTHING), http: None };
+
+    /// The name of a port that it asks of peers.
+    pub(crate) fn peer_port(&self) -> Option<&Arc<str>> {
+        match &self.what {
+            What::PeerPort(name, _) => Some(name),
+            What::Block(_) | What::SubjectPort(..) => None,
+        }
+    }
+
+    /// The blocks of traffic that it is about, for a subject and a peer with these named ports.
+    pub(crate) fn blocks<'a>(
+        &'a self,
+        subject: &'a NamedPorts,
+        peer: &'a NamedPorts,
+    ) -> impl Iterator<Item = TrafficBlock> + 'a {
+        let (block, ports) = match &self.what {
+            What::Block(block) => (Some(*block), None),
+            What::SubjectPort(name, protocol) => (None, Some(subject.resolve(name, *protocol))),
+            What::PeerPort(name, protocol) => (None, Some(peer.resolve(name, *protocol))),
+        };
+        let ports = ports.into_iter().flatten().map(|(number, port)| TrafficBlock::port(number, port));
+        block.into_iter().chain(ports)
+    }
+}
+
+/// The facets that select a rule's peers, each once; none where it is about everybody.
+fn facets(peers: &Peers, directory: &mut Directory) -> Option<Box<[FacetId]>> {
+    let Peers::Of(peers) = peers else { return None };
+    let mut facets: Vec<FacetId> = peers.iter().filter_map(|peer| directory.hold(peer)).collect();
+    if facets.len() < peers.len() {
+        facets.into_iter().for_each(|facet| directory.release(facet));
+        return None;
+    }
+    facets.sort_unstable();
+    facets.dedup_by(|facet, kept| {
+        facet == kept && {
+            directory.release(*facet);
+            true
+        }
+    });
+    Some(facets.into())
+}
+
+fn terms(rule: &Rule) -> Vec<Term> {
+    match &rule.traffic {
+        Traffic::Any => vec![Term::EVERYTHING],
+        Traffic::Of(matches) => matches.iter().flat_map(|one| terms_of(one, rule)).collect(),
+    }
+}
+
+fn terms_of(one: &TrafficMatch, rule: &Rule) -> Vec<Term> {
+    let (protocol, port, http) = match one {
+        TrafficMatch::Icmp { family, kind } => {
+            let block = TrafficBlock::icmp(family.icmp(), *kind);
+            return vec![Term { what: What::Block(block), http: None }];
+        }
+        TrafficMatch::Port { protocol, port, http } => (*protocol, port, http),
+    };
+    let http = http.as_ref().filter(|_| rule.action == Action::Allow);
+    // HTTP is spoken over TCP: a match with requests never matches another protocol.
+    let protocol = match (http, protocol) {
+        (None, protocol) => protocol,
+        (Some(_), Protocol::Tcp | Protocol::Any) => Protocol::Tcp,
+        (Some(_), Protocol::Udp | Protocol::Sctp) => return Vec::new(),
+    };
+    let http = http.map(|rules| Arc::new(rules.iter().cloned().collect::<HttpRules>()));
+    let term = |what| Term { what, http: http.clone() };
+    whats(rule.direction, protocol, port).into_iter().map(term).collect()
+}
+
+fn whats(direction: Direction, protocol: Protocol, port: &Port) -> Vec<What> {
+    let numbers = protocol.numbers().iter();
+    match (port, direction) {
+        (Port::Any, _) => numbers.map(|number| What::Block(TrafficBlock::protocol(*number))).collect(),
+        (Port::Range(first, last), _) => {
+            numbers.flat_map(|n| TrafficBlock::ports(*n, *first, *last)).map(What::Block).collect()
+        }
+        (Port::Named(name), Direction::Egress) => vec![What::PeerPort(name.as_str().into(), protocol)],
+        (Port::Named(name), Direction::Ingress) => vec![What::SubjectPort(name.as_str().into(), protocol)],
+    }
+}
