@@ -42,7 +42,7 @@ fn writes_lead_where_a_fresh_start_leads() {
 
 /// Makes writes; those that are only made later must not be needed by then.
 fn make(maps: &mut Rows, writes: Writes) {
-    for write in writes.now.into_iter().chain(writes.later) {
+    for write in writes.now.iter().chain(writes.later.iter()) {
         match write {
             MapOp::Put(row) => drop(row.key().map(|key| maps.insert(key, row))),
             MapOp::Delete(key) => {
