@@ -19,9 +19,9 @@ impl World {
     /// Whatever no other row names is the world.
     pub(crate) fn world_rows(&self) -> impl Iterator<Item = Row> {
         let classes = self.enforcement.blocks.classes();
-        let blocks = classes.filter_map(|class| self.class_row(&class)).collect::<Vec<_>>();
+        let blocks = classes.filter_map(|class| self.class_row(&class));
         let families = FAMILIES.into_iter().filter_map(|family| self.family_row(family));
-        families.collect::<Vec<_>>().into_iter().chain(blocks)
+        families.chain(blocks)
     }
 
     /// The row of all addresses of a family; none where a class has all of them. IPv4 has its own row, so that a block
