@@ -1,12 +1,12 @@
 //! The policies in force, and which of their specs apply to a subject.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, is_referring};
 use crate::party::{NamedPorts, Party};
 use crate::rule::{Direction, Mode, Policy, PolicyId, Port, Spec, Tier, Traffic, TrafficMatch};
 use abi::identity::HOST;
 use identity::index::SelectorIndex;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The policies in force, by name.
@@ -16,6 +16,8 @@ pub struct PolicySet {
     /// Specs by the labels that their subjects have.
     by_subject: SelectorIndex<Applying>,
     catalog: Catalog,
+    /// The policies that refer to something of the catalog.
+    referring: BTreeSet<Arc<PolicyId>>,
     mode: Mode,
     revisions: u64,
 }
@@ -80,6 +82,7 @@ impl PolicySet {
     /// Takes a policy out of force; what it meant is returned.
     pub fn remove(&mut self, id: &PolicyId) -> Option<Arc<Policy>> {
         let submitted = self.policies.remove(id)?;
+        self.referring.remove(id);
         for applying in Applying::all(&submitted) {
             self.by_subject.remove(applying.spec().subject.selector(), &applying);
         }
@@ -89,7 +92,8 @@ impl PolicySet {
     /// Changes what policies refer to; the policies that mean something else now are returned.
     pub fn refer(&mut self, change: impl FnOnce(&mut Catalog)) -> Vec<Changed> {
         change(&mut self.catalog);
-        let meant = self.policies.values().filter_map(|submitted| {
+        let meant = self.referring.iter().filter_map(|id| {
+            let submitted = self.policies.get(id)?;
             let after = self.catalog.resolve(&submitted.policy)?;
             (after != *submitted.resolved).then(|| (submitted.policy.clone(), Arc::new(after)))
         });
@@ -108,6 +112,9 @@ impl PolicySet {
         let submitted = Arc::new(Submitted { id, policy, resolved, revision: self.revisions });
         for applying in Applying::all(&submitted) {
             self.by_subject.insert(applying.spec().subject.selector(), applying.clone());
+        }
+        if is_referring(&submitted.policy) {
+            self.referring.insert(submitted.id.clone());
         }
         self.policies.insert(submitted.id.clone(), submitted);
         replaced
