@@ -6,7 +6,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "alloc", test))]
+extern crate alloc;
+
 pub mod address;
+#[cfg(any(feature = "alloc", test))]
+pub mod batch;
 pub mod config;
 pub mod conntrack;
 pub mod endpoint;

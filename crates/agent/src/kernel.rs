@@ -4,8 +4,8 @@ use crate::names::SharedNames;
 use crate::outside::Outside;
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
+use abi::batch::Batch;
 use abi::endpoint::flag;
-use abi::row::MapOp;
 use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
@@ -33,7 +33,7 @@ pub(crate) struct Kernel {
 /// What to clean up once no packet can need it.
 #[derive(Debug, Default)]
 struct Leftovers {
-    writes: Vec<MapOp>,
+    writes: Batch,
     rule_sets: Vec<u32>,
     due: Option<Instant>,
 }

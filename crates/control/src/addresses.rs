@@ -1,9 +1,8 @@
 //! The rows of addresses and of endpoints.
 
-use crate::change::{Endpoint, RemoteNode};
+use crate::change::Endpoint;
 use crate::enforcement::Assignment;
-use crate::world::World;
-use crate::writes::Rows;
+use crate::world::{Owner, World};
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
@@ -11,6 +10,7 @@ use abi::identity::{HOST, REMOTE_NODE, WORLD};
 use abi::row::Row;
 use policy::cidr::{CidrClass, Side, address_key};
 use policy::rule::Cidr;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Each family, by its first address.
@@ -20,9 +20,9 @@ impl World {
     /// Whatever no other row names is the world.
     pub(crate) fn world_rows(&self) -> impl Iterator<Item = Row> {
         let classes = self.enforcement.blocks.classes();
-        let blocks = classes.filter_map(|class| self.class_row(&class)).collect::<Vec<_>>();
+        let blocks = classes.filter_map(|class| self.class_row(&class));
         let families = FAMILIES.into_iter().filter_map(|family| self.family_row(family));
-        families.collect::<Vec<_>>().into_iter().chain(blocks)
+        families.chain(blocks)
     }
 
     /// The row of all addresses of a family; none where a class has all of them. IPv4 has its own row, so that a block
@@ -46,24 +46,29 @@ impl World {
         self.class_row(&self.enforcement.blocks.class(&block, Side::World)?)
     }
 
-    /// The rows of this node and of the others; an address that two claim is the last one's.
+    /// The rows of this node and of the others.
     pub(crate) fn nodes_rows(&self) -> impl Iterator<Item = Row> {
-        let others = self.remote_nodes.values();
-        let others = others.flat_map(|(node, number)| self.remote_node_rows(node, *number));
-        let rows = self.node_rows().into_iter().chain(others);
-        let rows: Rows = rows.filter_map(|row| Some((row.key()?, row))).collect();
-        rows.into_values()
+        let others = self.remote_nodes().flat_map(|node| &node.addresses);
+        let addresses: BTreeSet<IpAddr> = self.node.addresses.iter().chain(others).copied().collect();
+        let rows = addresses.into_iter().filter_map(|address| self.node_address_row(address));
+        rows.chain(self.node_endpoint_row())
     }
 
-    /// The node's addresses and, where a host policy is about it, its own row among the endpoints.
-    fn node_rows(&self) -> Vec<Row> {
-        let addresses = self.node.addresses.iter().map(|address| self.address_row(*address, HOST, HOST));
-        addresses.chain(self.node_row().map(|info| Row::Endpoint(EndpointKey::NODE, info))).collect()
+    /// The row of an address of this node or of another; one that two claim is the last one's.
+    pub(crate) fn node_address_row(&self, address: IpAddr) -> Option<Row> {
+        match self.owners_of(address).last()? {
+            Owner::Endpoint(_) => None,
+            Owner::Node => Some(self.address_row(address, HOST, HOST)),
+            Owner::RemoteNode(name) => {
+                let (_, number) = self.remote_nodes.get(&**name)?;
+                Some(self.address_row(address, REMOTE_NODE, *number))
+            }
+        }
     }
 
-    /// The addresses of another node.
-    fn remote_node_rows(&self, node: &RemoteNode, number: u32) -> Vec<Row> {
-        node.addresses.iter().map(|address| self.address_row(*address, REMOTE_NODE, number)).collect()
+    /// The node's own row among the endpoints, where a policy is about it.
+    pub(crate) fn node_endpoint_row(&self) -> Option<Row> {
+        Some(Row::Endpoint(EndpointKey::NODE, self.node_row()?))
     }
 
     /// The addresses and the row of a workload; none where it is not known, or has no policy yet.

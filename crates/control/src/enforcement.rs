@@ -209,8 +209,7 @@ fn rows<'a>(
     blocks: &'a Blocks,
     names: &'a Names,
 ) -> impl Iterator<Item = Row> {
-    let asks = compiled.has_domains();
-    let named = named(blocks, names).filter(move |_| asks);
+    let named = compiled.has_domains().then(|| named(blocks, names)).into_iter().flatten();
     let named = named.filter_map(move |(class, names)| compiled.named_row(number, &class, names));
     let parts = compiled.block_rows(number, blocks).chain(named);
     let parts: BTreeMap<RowKey, Row> = parts.filter_map(|row| Some((row.key()?, row))).collect();

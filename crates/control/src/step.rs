@@ -28,7 +28,8 @@ pub(crate) struct Step {
     pub(crate) movement: Movement,
     /// Endpoints whose rows may change; as they were, they are in the draft.
     touched: BTreeSet<u32>,
-    /// Whether the same goes for the node's rows.
+    /// The same of addresses of nodes, and whether it goes for the node's own row.
+    touched_addresses: BTreeSet<IpAddr>,
     is_node_touched: bool,
     /// Endpoints whose labels or ports may change.
     unsettled: BTreeSet<u32>,
@@ -88,8 +89,9 @@ impl World {
         for id in &step.touched {
             step.draft.put(self.endpoint_rows(*id));
         }
+        step.draft.put(step.touched_addresses.iter().filter_map(|address| self.node_address_row(*address)));
         if step.is_node_touched {
-            step.draft.put(self.nodes_rows());
+            step.draft.put(self.node_endpoint_row());
         }
         for namespace in &step.namespaces {
             let endpoints = self.namespaces.get(namespace).into_iter().flat_map(|within| &within.endpoints);
@@ -107,7 +109,7 @@ impl World {
             return;
         }
         if subject == HOST {
-            self.touch_nodes(step);
+            self.touch_node(step);
         }
         for id in self.peers.residents(subject).collect::<Vec<_>>() {
             self.touch(id, step);
@@ -122,35 +124,43 @@ impl World {
         }
     }
 
-    /// The same for the rows of the node and of the other nodes.
-    pub(crate) fn touch_nodes(&self, step: &mut Step) {
+    /// The same for the node's own row.
+    pub(crate) fn touch_node(&self, step: &mut Step) {
         if !std::mem::replace(&mut step.is_node_touched, true) {
-            step.draft.drop(self.nodes_rows());
+            step.draft.drop(self.node_endpoint_row());
+        }
+    }
+
+    /// The same for addresses that nodes have, or come to have.
+    pub(crate) fn touch_addresses(&self, addresses: &[IpAddr], step: &mut Step) {
+        for address in addresses {
+            if step.touched_addresses.insert(*address) {
+                step.draft.drop(self.node_address_row(*address));
+            }
         }
     }
 
     /// The same for everyone whose address lies in the block.
     fn touch_within(&self, block: &Cidr, step: &mut Step) {
-        for owner in self.owners_within(block) {
+        for (address, owner) in self.owners_within(block) {
             match owner {
-                Owner::Endpoint(id) => self.touch(id, step),
-                Owner::Node | Owner::RemoteNode(_) => self.touch_nodes(step),
+                Owner::Endpoint(id) => self.touch(*id, step),
+                Owner::Node | Owner::RemoteNode(_) => self.touch_addresses(&[*address], step),
             }
         }
     }
 
-    /// Whoever has an address in the block.
-    fn owners_within(&self, block: &Cidr) -> impl Iterator<Item = Owner> {
+    /// The addresses in the block that somebody has.
+    fn owners_within(&self, block: &Cidr) -> impl Iterator<Item = &(IpAddr, Owner)> {
         let first = (block.address(), Owner::Endpoint(0));
-        let within = self.owners.range(first..).take_while(move |(address, _)| block.contains(*address));
-        within.map(|(_, owner)| owner.clone())
+        self.owners.range(first..).take_while(move |(address, _)| block.contains(*address))
     }
 
-    /// The rows of somebody's addresses, and of the endpoint if it is one.
-    fn rows_of(&self, owner: &Owner) -> Vec<Row> {
+    /// The row of somebody's address; of an endpoint, its other rows too.
+    fn rows_of(&self, (address, owner): &(IpAddr, Owner)) -> Vec<Row> {
         match owner {
             Owner::Endpoint(id) => self.endpoint_rows(*id),
-            Owner::Node | Owner::RemoteNode(_) => self.nodes_rows().collect(),
+            Owner::Node | Owner::RemoteNode(_) => self.node_address_row(*address).into_iter().collect(),
         }
     }
 
@@ -282,7 +292,8 @@ impl World {
             let gone = holders
                 .iter()
                 .filter(|(block, times)| self.enforcement.blocks.holders(block, Side::Inside) <= **times);
-            let owners: BTreeSet<Owner> = gone.flat_map(|(block, _)| self.owners_within(block)).collect();
+            let owners: BTreeSet<_> =
+                gone.flat_map(|(block, _)| self.owners_within(block)).cloned().collect();
             let rows =
                 |world: &Self| -> Vec<Row> { owners.iter().flat_map(|owner| world.rows_of(owner)).collect() };
             draft.drop(rows(self));

@@ -17,7 +17,9 @@ impl World {
         if node == self.node {
             return;
         }
-        self.touch_nodes(step);
+        self.touch_node(step);
+        self.touch_addresses(&self.node.addresses, step);
+        self.touch_addresses(&node.addresses, step);
         for address in self.node.addresses.clone() {
             self.release(address, Owner::Node, step);
         }
@@ -45,6 +47,7 @@ impl World {
         if self.remote_nodes.get(&node.name).is_some_and(|(before, _)| *before == node) {
             return;
         }
+        self.touch_addresses(&node.addresses, step);
         // Held before the old one is given up, so that unchanged labels keep their number.
         let number = self.peers.admit_node(&node.labels, &mut step.movement);
         let undo = self.forget_remote_node(&node.name, step);
@@ -62,7 +65,7 @@ impl World {
     }
 
     fn forget_remote_node(&mut self, name: &str, step: &mut Step) -> Option<Change> {
-        self.touch_nodes(step);
+        self.touch_addresses(&self.remote_nodes.get(name)?.0.addresses, step);
         let (node, number) = self.remote_nodes.remove(name)?;
         for address in node.addresses.iter() {
             self.release(*address, Owner::RemoteNode(name.into()), step);

@@ -58,9 +58,12 @@ impl Translation {
         endpoints: impl Iterator<Item = &'a Endpoint>,
         draft: &mut Draft,
     ) {
-        let candidates: Vec<Candidate<'_>> = endpoints.map(candidate).collect();
         let services = self.services.range((namespace.to_owned(), String::new())..);
-        let services = services.take_while(|((within, _), _)| within == namespace);
+        let mut services = services.take_while(|((within, _), _)| within == namespace).peekable();
+        if services.peek().is_none() && !self.frontends_of.contains_key(namespace) {
+            return;
+        }
+        let candidates: Vec<Candidate<'_>> = endpoints.map(candidate).collect();
         let wanted: Vec<Frontend> =
             services.flat_map(|(_, service)| frontends(service, &candidates)).collect();
         let before = self.frontends_of.remove(namespace).unwrap_or_default();

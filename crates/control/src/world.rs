@@ -6,13 +6,13 @@ use crate::interned::Interned;
 use crate::peers::Peers;
 use crate::step::Step;
 use crate::translation::Translation;
-use crate::writes::{Rows, Writes, concerns_flows, from_found, with_epoch};
+use crate::writes::{Rows, Writes, concern_flows, from_found};
 use abi::config::{self, Config};
 use abi::endpoint::EndpointInfo;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
 use identity::Allocator;
-use policy::book::L7SetId;
+use policy::book::SetChanges;
 use service::Service;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -49,7 +49,6 @@ pub struct World {
     /// What the maps hold that no change here made: the first change replaces what no longer holds.
     found: Option<Rows>,
     config: Config,
-    published_sets: BTreeSet<u32>,
 }
 
 /// A namespace, and who is in it.
@@ -132,8 +131,10 @@ impl World {
             Some(found) => from_found(found, self.all_rows()),
             None => {
                 let (now, unnamed) = draft.writes();
-                let (late, gone) = late.writes();
-                (now, late.into_iter().chain(gone).chain(unnamed).collect())
+                let (mut later, gone) = late.writes();
+                later.append(gone);
+                later.append(unnamed);
+                (now, later)
             }
         };
         let mut writes = Writes { now, later, undo, ..Writes::default() };
@@ -224,18 +225,17 @@ impl World {
     /// Adds the configuration, which makes flows be checked again where a write concerns them, and the rule sets.
     fn finish(&mut self, writes: &mut Writes) {
         let config = Config { epoch: self.config.epoch, ..self.wanted_config() };
-        if config != self.config || writes.now.iter().chain(&writes.later).any(concerns_flows) {
+        if config != self.config || [&writes.now, &writes.later].into_iter().any(concern_flows) {
             self.config = Config { epoch: self.config.epoch.wrapping_add(1), ..config };
-            writes.now.push(with_epoch(self.config, self.config.epoch));
+            writes.now.put(&Row::Config(self.config));
         }
-        let named: BTreeSet<u32> = self.enforcement.book().sets().map(|(set, _)| set.0).collect();
-        let rule_sets = named.difference(&self.published_sets).filter_map(|&set| {
-            let rules = self.enforcement.book().set(L7SetId(set))?;
-            Some((set, rules.iter().cloned().collect()))
+        let SetChanges { came, went } = self.enforcement.book.take_set_changes();
+        let rule_sets = came.iter().filter_map(|set| {
+            let rules = self.enforcement.book.set(*set)?;
+            Some((set.0, rules.iter().cloned().collect()))
         });
         writes.rule_sets = rule_sets.collect();
-        writes.dead_rule_sets = self.published_sets.difference(&named).copied().collect();
-        self.published_sets = named;
+        writes.dead_rule_sets = went.iter().map(|set| set.0).collect();
     }
 
     fn wanted_config(&self) -> Config {
@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(info(&world, 2), before.1);
         let switches = writes.now.iter().filter(|op| matches!(op, MapOp::Put(Row::Endpoint(..)))).count();
         assert_eq!(switches, 1);
-        let last = writes.now.last();
+        let last = writes.now.iter().last();
         assert!(matches!(last, Some(MapOp::Put(Row::Config(_)))), "flows are checked again: {last:?}");
     }
 

@@ -6,8 +6,9 @@
 //! through the old rows.
 
 use crate::change::Change;
-use abi::config::Config;
-use abi::row::{MapOp, Row, RowKey};
+use abi::batch::{Batch, Run};
+use abi::map;
+use abi::row::{Row, RowKey};
 use policy::rule::HttpRule;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,9 +19,9 @@ pub struct Writes {
     /// Layer-7 rule sets that must be readable before `now` is written.
     pub rule_sets: Vec<(u32, Arc<[HttpRule]>)>,
     /// Writes to make at once, in this order.
-    pub now: Vec<MapOp>,
+    pub now: Batch,
     /// Writes to make after every packet that was on its way during `now` has passed (a few milliseconds do).
-    pub later: Vec<MapOp>,
+    pub later: Batch,
     /// Layer-7 rule sets that nothing names any more once `later` is written.
     pub dead_rule_sets: Vec<u32>,
     /// The changes that lead back to where the world was before.
@@ -33,11 +34,19 @@ pub type Rows = BTreeMap<RowKey, Row>;
 /// The part of the rows that changes touch, as it was and as it comes to be.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
-    /// Rows of before; nothing where only the key is known.
-    was: BTreeMap<RowKey, Option<Row>>,
-    is: Rows,
+    /// What was noted, in order: there are many of them, and few of one key.
+    notes: Vec<Note>,
     /// All rows are compared anyway, so that none needs to be noted.
     is_moot: bool,
+}
+
+/// What a change does to a row.
+#[derive(Clone, Copy, Debug)]
+enum Note {
+    /// It is put, or replaced.
+    Is(Row),
+    /// It is taken away, and was this.
+    Was(Row),
 }
 
 impl Draft {
@@ -48,62 +57,104 @@ impl Draft {
 
     /// Takes rows away.
     pub(crate) fn drop(&mut self, rows: impl IntoIterator<Item = Row>) {
-        if !self.is_moot {
-            rows.into_iter()
-                .for_each(|row| row.key().into_iter().for_each(|key| self.forget(key, Some(row))));
-        }
-    }
-
-    /// Takes rows away of which only the keys are known.
-    pub(crate) fn drop_keys(&mut self, keys: impl IntoIterator<Item = RowKey>) {
-        if !self.is_moot {
-            keys.into_iter().for_each(|key| self.forget(key, None));
-        }
+        self.note(rows.into_iter().map(Note::Was));
     }
 
     /// Adds rows, or replaces those with their keys.
     pub(crate) fn put(&mut self, rows: impl IntoIterator<Item = Row>) {
-        if !self.is_moot {
-            self.is.extend(rows.into_iter().filter_map(|row| Some((row.key()?, row))));
-        }
+        self.note(rows.into_iter().map(Note::Is));
     }
 
     /// What to write at once and what later, each in a safe order; the configuration apart.
-    pub(crate) fn writes(self) -> (Vec<MapOp>, Vec<MapOp>) {
-        let Self { was, is, .. } = self;
-        let is_new = |(key, row): &(&RowKey, &Row)| was.get(key) != Some(&Some(**row));
-        let puts = is.iter().filter(is_new).map(|(_, row)| MapOp::Put(*row)).collect();
-        ordered(puts, was.into_keys().filter(|key| !is.contains_key(key)))
+    pub(crate) fn writes(self) -> (Batch, Batch) {
+        let notes = self.notes.iter().zip(0_u32..);
+        let mut by_key: Vec<(RowKey, u32)> =
+            notes.filter_map(|(note, place)| Some((note.key()?, place))).collect();
+        by_key.sort_unstable();
+        let mut ordered = Ordered::default();
+        for of_key in by_key.chunk_by(|(left, _), (right, _)| left == right) {
+            let (key, _) = of_key[0];
+            let (was, is) = ends(of_key.iter().map(|(_, place)| &self.notes[*place as usize]));
+            match is {
+                Some(row) if was != Some(row) => ordered.put(row),
+                None if was.is_some() => ordered.delete(&key),
+                _ => {}
+            }
+        }
+        ordered.batches()
     }
 
-    fn forget(&mut self, key: RowKey, row: Option<Row>) {
-        // What these changes themselves have added was not there before.
-        if self.is.remove(&key).is_none() {
-            self.was.entry(key).or_insert(row);
+    fn note(&mut self, notes: impl Iterator<Item = Note>) {
+        if !self.is_moot {
+            self.notes.extend(notes);
         }
     }
 }
 
+impl Note {
+    fn key(&self) -> Option<RowKey> {
+        let (Self::Is(row) | Self::Was(row)) = self;
+        row.key()
+    }
+}
+
+/// What a row was before its notes, and what it is after them.
+fn ends<'a>(notes: impl Iterator<Item = &'a Note>) -> (Option<&'a Row>, Option<&'a Row>) {
+    let (mut was, mut is) = (None, None);
+    for note in notes {
+        match note {
+            Note::Is(row) => is = Some(row),
+            Note::Was(row) => {
+                // What these changes themselves have added was not there before.
+                let is_own = is.take().is_some();
+                was = was.or((!is_own).then_some(row));
+            }
+        }
+    }
+    (was, is)
+}
+
 /// The writes that turn rows that were found into those that should be.
-pub(crate) fn from_found(mut found: Rows, rows: impl Iterator<Item = Row>) -> (Vec<MapOp>, Vec<MapOp>) {
-    let is_new = |row: &Row| row.key().is_some_and(|key| found.remove(&key) != Some(*row));
-    let puts = rows.filter(is_new).map(MapOp::Put).collect();
-    ordered(puts, found.into_keys())
+pub(crate) fn from_found(mut found: Rows, rows: impl Iterator<Item = Row>) -> (Batch, Batch) {
+    let mut ordered = Ordered::default();
+    for row in rows {
+        if row.key().is_some_and(|key| found.remove(&key) != Some(row)) {
+            ordered.put(&row);
+        }
+    }
+    found.keys().for_each(|key| ordered.delete(key));
+    ordered.batches()
 }
 
-/// Writes in a safe order.
-fn ordered(mut now: Vec<MapOp>, gone: impl Iterator<Item = RowKey>) -> (Vec<MapOp>, Vec<MapOp>) {
-    let parents: BTreeMap<u32, u32> = now.iter().filter_map(parent).collect();
-    let (switched_off, unnamed): (Vec<RowKey>, Vec<RowKey>) = gone.partition(names_others);
-    now.extend(switched_off.into_iter().map(MapOp::Delete));
-    // Not the stable sort, which needs as much room again; one row of a kind may come before another.
-    now.sort_unstable_by_key(|write| (order(write), nesting(write, &parents)));
-    (now, unnamed.into_iter().map(MapOp::Delete).collect())
+/// Writes in a safe order: each is appended to those of its place, so that none is moved again.
+#[derive(Debug, Default)]
+struct Ordered {
+    puts: [Batch; PLACES],
+    /// The classes of blocks, each with that of the block around its own.
+    parents: Vec<(u32, u32)>,
+    deletes: Batch,
+    /// What to remove later.
+    unnamed: Batch,
 }
 
-/// The configuration write that makes every flow be checked again.
-pub(crate) fn with_epoch(config: Config, epoch: u32) -> MapOp {
-    MapOp::Put(Row::Config(Config { epoch, ..config }))
+/// How many places [`place`] tells apart.
+const PLACES: usize = 9;
+/// Where the rows of [`Ordered::parents`] are put.
+const PARENTS: usize = 5;
+
+/// When a row is put: what names others comes after them.
+fn place(row: &Row) -> usize {
+    match row {
+        Row::Verdict(..) => 0,
+        Row::Backend(..) => 1,
+        Row::Class(..) => 2,
+        Row::Group(..) => 3,
+        Row::CidrPart(..) => 4,
+        Row::CidrParent(..) => PARENTS,
+        Row::Address(..) => 6,
+        Row::Service(..) => 7,
+        Row::Endpoint(..) | Row::Config(..) => 8,
+    }
 }
 
 /// Whether the packet path starts from the row, so that its removal takes effect at once and alone.
@@ -111,46 +162,59 @@ fn names_others(key: &RowKey) -> bool {
     matches!(key, RowKey::Endpoint(_) | RowKey::Service(_) | RowKey::Address(_))
 }
 
-/// Whether a write can change what is allowed on a flow that is remembered.
-pub(crate) fn concerns_flows(write: &MapOp) -> bool {
-    let key = match write {
-        MapOp::Put(row) => row.key(),
-        MapOp::Delete(key) => Some(*key),
-    };
-    !matches!(key, Some(RowKey::Service(_) | RowKey::Backend(_)))
-}
+impl Ordered {
+    fn put(&mut self, row: &Row) {
+        match row {
+            Row::CidrParent(class, around) => self.parents.push((*class, *around)),
+            row => self.puts[place(row)].put(row),
+        }
+    }
 
-fn order(write: &MapOp) -> u8 {
-    match write {
-        MapOp::Put(Row::Verdict(..) | Row::Backend(..)) => 0,
-        MapOp::Put(Row::CidrPart(..) | Row::CidrParent(..) | Row::Class(..)) => 1,
-        MapOp::Put(Row::Group(..)) => 2,
-        MapOp::Put(Row::Address(..)) => 3,
-        MapOp::Put(Row::Service(..) | Row::Endpoint(..)) => 4,
-        MapOp::Put(Row::Config(..)) => 5,
-        MapOp::Delete(_) => 6,
+    fn delete(&mut self, key: &RowKey) {
+        match names_others(key) {
+            true => self.deletes.delete(key),
+            false => self.unnamed.delete(key),
+        }
+    }
+
+    /// What to write at once, and what later.
+    fn batches(mut self) -> (Batch, Batch) {
+        self.put_parents();
+        let mut now = Batch::new();
+        self.puts.into_iter().chain([self.deletes]).for_each(|batch| now.append(batch));
+        (now, self.unnamed)
+    }
+
+    /// Puts the blocks' parents from the outermost on, so that no way outwards is ever cut short.
+    fn put_parents(&mut self) {
+        let mut parents = std::mem::take(&mut self.parents);
+        parents.sort_unstable();
+        let around = |class: &u32| {
+            let at = parents.binary_search_by_key(class, |(class, _)| *class).ok()?;
+            Some(parents[at].1)
+        };
+        let mut by_nesting: Vec<Batch> = Vec::new();
+        for (class, parent) in &parents {
+            let nesting = std::iter::successors(Some(*parent), around).count();
+            by_nesting.resize_with(by_nesting.len().max(nesting), Batch::new);
+            by_nesting[nesting - 1].put(&Row::CidrParent(*class, *parent));
+        }
+        by_nesting.into_iter().for_each(|batch| self.puts[PARENTS].append(batch));
     }
 }
 
-/// How many of the blocks around the one whose parent the row tells are written too: from the outermost on, so that
-/// no way outwards is ever cut short.
-fn nesting(write: &MapOp, parents: &BTreeMap<u32, u32>) -> usize {
-    let around = parent(write).map(|(_, around)| around);
-    std::iter::successors(around, |class| parents.get(class).copied()).count()
-}
-
-fn parent(write: &MapOp) -> Option<(u32, u32)> {
-    match write {
-        MapOp::Put(Row::CidrParent(class, parent)) => Some((*class, *parent)),
-        _ => None,
-    }
+/// Whether one of the writes can change what is allowed on a flow that is remembered.
+pub(crate) fn concern_flows(writes: &Batch) -> bool {
+    let concerns = |run: &Run| !matches!(run.map(), map::SERVICES | map::BACKENDS);
+    writes.runs().iter().any(concerns)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use abi::endpoint::{EndpointInfo, EndpointKey};
-    use abi::policy::{ClassKey, VerdictInfo};
+    use abi::policy::{CidrPartKey, ClassKey, VerdictInfo};
+    use abi::row::MapOp;
     use policy::traffic::TrafficBlock;
 
     fn between(
@@ -160,7 +224,12 @@ mod tests {
         let mut draft = Draft::default();
         draft.drop(was);
         draft.put(is);
-        draft.writes()
+        operations(draft)
+    }
+
+    fn operations(draft: Draft) -> (Vec<MapOp>, Vec<MapOp>) {
+        let (now, later) = draft.writes();
+        (now.iter().collect(), later.iter().collect())
     }
 
     fn policy(number: u32) -> [Row; 2] {
@@ -198,13 +267,26 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_which_only_the_key_is_known_is_written_or_removed() {
-        let [class, _] = policy(1);
+    fn what_a_change_takes_back_itself_is_not_written() {
+        let [class, verdict] = policy(1);
         let mut draft = Draft::default();
-        draft.drop_keys(class.key());
-        assert_eq!(draft.clone().writes(), (vec![], vec![MapOp::Delete(class.key().unwrap())]));
         draft.put([class]);
-        assert_eq!(draft.writes(), (vec![MapOp::Put(class)], vec![]));
+        draft.drop([class]);
+        draft.drop([verdict]);
+        draft.put([endpoint(1)]);
+        draft.drop([endpoint(1)]);
+        draft.put([verdict, endpoint(2)]);
+        assert_eq!(operations(draft), (vec![MapOp::Put(endpoint(2))], vec![]));
+    }
+
+    #[test]
+    fn a_found_row_stays_or_is_replaced_or_goes() {
+        let [class, verdict] = policy(1);
+        let part = Row::CidrPart(CidrPartKey { policy: 1, cidr: 3 }, 4);
+        let found = [class, verdict, endpoint(1)].into_iter().map(|row| (row.key().unwrap(), row)).collect();
+        let (now, later) = from_found(found, [endpoint(2), part, class].into_iter());
+        assert_eq!(now, Batch::from([part, endpoint(2)].map(MapOp::Put)));
+        assert_eq!(later, Batch::from([MapOp::Delete(verdict.key().unwrap())]));
     }
 
     #[test]
@@ -212,6 +294,7 @@ mod tests {
         let parents = [(1, 2), (2, 9), (9, 4)].map(|(class, parent)| Row::CidrParent(class, parent));
         let (now, _) = from_found(Rows::new(), parents.into_iter());
         let outermost_first = [(9, 4), (2, 9), (1, 2)];
-        assert_eq!(now, outermost_first.map(|(class, parent)| MapOp::Put(Row::CidrParent(class, parent))));
+        let puts = outermost_first.map(|(class, parent)| MapOp::Put(Row::CidrParent(class, parent)));
+        assert_eq!(now, Batch::from(puts));
     }
 }

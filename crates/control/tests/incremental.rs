@@ -42,7 +42,7 @@ fn writes_lead_where_a_fresh_start_leads() {
 
 /// Makes writes; those that are only made later must not be needed by then.
 fn make(maps: &mut Rows, writes: Writes) {
-    for write in writes.now.into_iter().chain(writes.later) {
+    for write in writes.now.iter().chain(writes.later.iter()) {
         match write {
             MapOp::Put(row) => drop(row.key().map(|key| maps.insert(key, row))),
             MapOp::Delete(key) => {
@@ -69,7 +69,9 @@ fn same(maps: &Rows, wanted: &Rows, when: &str) {
 /// grouping what it was asked for.
 fn sizes(rows: &Rows) -> Vec<usize> {
     let mut sizes: Vec<(RowKey, usize)> = Vec::new();
-    for key in rows.keys().filter(|key| !matches!(key, RowKey::Verdict(_) | RowKey::Class(_) | RowKey::Group(_))) {
+    for key in
+        rows.keys().filter(|key| !matches!(key, RowKey::Verdict(_) | RowKey::Class(_) | RowKey::Group(_)))
+    {
         match sizes.last_mut().filter(|(last, _)| discriminant(last) == discriminant(key)) {
             Some((_, size)) => *size += 1,
             None => sizes.push((*key, 1)),

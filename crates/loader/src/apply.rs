@@ -1,11 +1,10 @@
-//! Map writes: what `control` computed, in its order, in as few calls as the order allows.
+//! Map writes: what `control` computed, in its order, one call for each run.
 
 use crate::loaded::Loaded;
-use crate::sys::{Rows, Stopped};
-use abi::map;
-use abi::row::{MapOp, Row, RowKey};
+use crate::sys::{Stopped, Table};
+use abi::batch::{Batch, Kind, Run};
+use abi::row::MapOp;
 use std::io;
-use zerocopy::IntoBytes;
 
 /// Which write failed, and why. Everything before it is in force, and nothing after it.
 #[derive(Debug, thiserror::Error)]
@@ -37,50 +36,27 @@ pub enum ApplyError {
 }
 
 impl Loaded {
-    /// Makes the writes in order, neighbours to the same map in one call.
+    /// Makes the writes in order, those of a run in one call.
     ///
     /// A failure leaves the writes before it made. That changes no verdict as long as the rows of a new policy come
     /// before the row of the endpoint that switches to it.
-    pub fn apply(&self, operations: &[MapOp]) -> Result<(), ApplyError> {
+    pub fn apply(&self, writes: &Batch) -> Result<(), ApplyError> {
         let mut start = 0;
-        for run in operations.chunk_by(|left, right| target(left) == target(right)) {
-            self.apply_run(run).map_err(|Stopped { done, error }| self.failure(run, start, done, error))?;
+        for run in writes.runs() {
+            let table = self.table(run.map());
+            let made = match run.kind() {
+                Kind::Put => table.update_batch(run.keys(), run.values()),
+                Kind::Delete => delete(table, run),
+            };
+            made.map_err(|Stopped { done, error }| self.failure(run, start, done, error))?;
             start += run.len();
         }
         Ok(())
     }
 
-    /// Makes writes that have one map and one kind.
-    fn apply_run(&self, run: &[MapOp]) -> Result<(), Stopped> {
-        let mut rows = Rows::default();
-        for operation in run {
-            match operation {
-                MapOp::Put(row) => push_row(row, &mut rows),
-                MapOp::Delete(key) => rows.keys.extend_from_slice(key_bytes(key)),
-            }
-        }
-        let (name, puts) = target(&run[0]);
-        if puts {
-            return self.table(name).update_batch(&rows);
-        }
-        let key_size = rows.keys.len() / run.len();
-        let mut done = 0;
-        while done < run.len() {
-            match self.table(name).delete_batch(&rows.keys[done * key_size..]) {
-                Ok(()) => break,
-                // A row that is not there ends a batch, but it is no failure.
-                Err(stopped) if stopped.error.raw_os_error() == Some(libc::ENOENT) => {
-                    done += stopped.done + 1
-                }
-                Err(stopped) => return Err(Stopped { done: done + stopped.done, ..stopped }),
-            }
-        }
-        Ok(())
-    }
-
-    fn failure(&self, run: &[MapOp], start: usize, done: usize, source: io::Error) -> ApplyError {
-        let operation = Box::new(run[done.min(run.len() - 1)]);
-        let (map, index) = (target(&operation).0, start + done);
+    fn failure(&self, run: &Run, start: usize, done: usize, source: io::Error) -> ApplyError {
+        let operation = run.operation(done.min(run.len() - 1)).expect("a run has at least one write");
+        let (map, operation, index) = (run.map(), Box::new(operation), start + done);
         // A hash map without room says E2BIG, a trie ENOSPC.
         match (source.raw_os_error(), self.capacities.of(map)) {
             (Some(libc::E2BIG | libc::ENOSPC), Some(capacity)) => {
@@ -91,58 +67,17 @@ impl Loaded {
     }
 }
 
-/// The map that is written, and whether a row is put there.
-fn target(operation: &MapOp) -> (&'static str, bool) {
-    match operation {
-        MapOp::Put(Row::Config(_)) => (map::CONFIG, true),
-        MapOp::Put(row) => (map_of(&row.key().expect("only the configuration has no key")), true),
-        MapOp::Delete(key) => (map_of(key), false),
-    }
-}
-
-fn map_of(key: &RowKey) -> &'static str {
-    match key {
-        RowKey::Address(_) => map::ADDRESSES,
-        RowKey::Endpoint(_) => map::ENDPOINTS,
-        RowKey::CidrPart(_) => map::CIDR_PARTS,
-        RowKey::CidrParent(_) => map::CIDR_PARENTS,
-        RowKey::Group(_) => map::GROUPS,
-        RowKey::Class(_) => map::CLASSES,
-        RowKey::Verdict(_) => map::VERDICTS,
-        RowKey::Service(_) => map::SERVICES,
-        RowKey::Backend(_) => map::BACKENDS,
-    }
-}
-
-fn key_bytes(key: &RowKey) -> &[u8] {
-    match key {
-        RowKey::Address(key) => key.as_bytes(),
-        RowKey::Endpoint(key) => key.as_bytes(),
-        RowKey::CidrPart(key) => key.as_bytes(),
-        RowKey::CidrParent(key) => key.as_bytes(),
-        RowKey::Group(key) => key.as_bytes(),
-        RowKey::Class(key) => key.as_bytes(),
-        RowKey::Verdict(key) => key.as_bytes(),
-        RowKey::Service(key) => key.as_bytes(),
-        RowKey::Backend(key) => key.as_bytes(),
-    }
-}
-
-fn push_row(row: &Row, rows: &mut Rows) {
-    match row.key() {
-        Some(key) => rows.keys.extend_from_slice(key_bytes(&key)),
-        // The configuration is the only row of an array.
-        None => rows.keys.extend_from_slice(0_u32.as_bytes()),
-    }
-    rows.values.extend_from_slice(match row {
-        Row::Address(_, value) => value.as_bytes(),
-        Row::Endpoint(_, value) => value.as_bytes(),
-        Row::CidrPart(_, value) | Row::CidrParent(_, value) | Row::Group(_, value) | Row::Class(_, value) => {
-            value.as_bytes()
+/// Removes the rows of a run, whether they are there or not.
+fn delete(table: &Table, run: &Run) -> Result<(), Stopped> {
+    let key_size = run.keys().len() / run.len();
+    let mut done = 0;
+    while done < run.len() {
+        match table.delete_batch(&run.keys()[done * key_size..]) {
+            Ok(()) => break,
+            // A row that is not there ends a batch, but it is no failure.
+            Err(stopped) if stopped.error.raw_os_error() == Some(libc::ENOENT) => done += stopped.done + 1,
+            Err(stopped) => return Err(Stopped { done: done + stopped.done, ..stopped }),
         }
-        Row::Verdict(_, value) => value.as_bytes(),
-        Row::Service(_, value) => value.as_bytes(),
-        Row::Backend(_, value) => value.as_bytes(),
-        Row::Config(value) => value.as_bytes(),
-    });
+    }
+    Ok(())
 }

@@ -183,11 +183,11 @@ impl Table {
     }
 
     /// Inserts or replaces rows in order.
-    pub(crate) fn update_batch(&self, rows: &Rows) -> Result<(), Stopped> {
-        let count = self.count(&rows.keys);
-        assert_eq!(rows.values.len(), count * self.value_size, "a value for each key");
-        let mut attribute = self.batch(&rows.keys, count);
-        attribute.values = rows.values.as_ptr() as u64;
+    pub(crate) fn update_batch(&self, keys: &[u8], values: &[u8]) -> Result<(), Stopped> {
+        let count = self.count(keys);
+        assert_eq!(values.len(), count * self.value_size, "a value for each key");
+        let mut attribute = self.batch(keys, count);
+        attribute.values = values.as_ptr() as u64;
         // SAFETY: both buffers hold `count` rows of this map.
         unsafe { run_batch(command::MAP_UPDATE_BATCH, &mut attribute) }
     }

@@ -40,6 +40,16 @@ pub struct RuleBook {
     next_rule: u32,
     sets: Numbering<Arc<HttpRules>>,
     pub(crate) classes: Classes,
+    set_changes: SetChanges,
+}
+
+/// Sets of HTTP rules that came into force and went out of it; one that did both is in neither.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetChanges {
+    /// Those that are in force and were not.
+    pub came: BTreeSet<L7SetId>,
+    /// Those that were in force and are not.
+    pub went: BTreeSet<L7SetId>,
 }
 
 impl RuleId {
@@ -66,6 +76,7 @@ impl Default for RuleBook {
             next_rule: RuleId::FIRST,
             sets: Numbering::new(1..=u32::MAX),
             classes: Classes::default(),
+            set_changes: SetChanges::default(),
         }
     }
 }
@@ -132,17 +143,31 @@ impl RuleBook {
 
     /// Holds a set of HTTP rules once more and tells its number.
     pub fn acquire_set(&mut self, rules: impl Into<Arc<HttpRules>>) -> L7SetId {
-        L7SetId(self.sets.acquire(&rules.into()).expect("fewer sets than numbers fit in memory"))
+        let rules = rules.into();
+        let is_new = self.sets.number(&rules).is_none();
+        let id = L7SetId(self.sets.acquire(&rules).expect("fewer sets than numbers fit in memory"));
+        if is_new {
+            self.set_changes.came.insert(id);
+        }
+        id
     }
 
     /// Gives up one hold of a set.
     pub fn release_set(&mut self, id: L7SetId) {
-        self.sets.release(id.0);
+        let is_gone = self.sets.release(id.0).is_some();
+        if is_gone && !self.set_changes.came.remove(&id) {
+            self.set_changes.went.insert(id);
+        }
     }
 
     /// The rules of a set.
     pub fn set(&self, id: L7SetId) -> Option<&Arc<HttpRules>> {
         self.sets.value(id.0)
+    }
+
+    /// The sets that came and went since this was asked last.
+    pub fn take_set_changes(&mut self) -> SetChanges {
+        std::mem::take(&mut self.set_changes)
     }
 
     /// All rules by number.
@@ -252,5 +277,22 @@ mod tests {
         assert_eq!(book.set(set).map(|set| &**set), Some(&rules));
         book.release_set(set);
         assert_eq!(book.sets().count(), 0);
+    }
+
+    #[test]
+    fn sets_that_came_or_went_are_told_once() {
+        let mut book = RuleBook::new();
+        let [one, two] = ["GET", "PUT"]
+            .map(|method| HttpRules::from([HttpRule { method: Some(method.into()), ..HttpRule::default() }]));
+        let stays = book.acquire_set(one.clone());
+        book.acquire_set(one);
+        let brief = book.acquire_set(two);
+        book.release_set(brief);
+        let came = SetChanges { came: [stays].into(), ..SetChanges::default() };
+        assert_eq!(book.take_set_changes(), came);
+        book.release_set(stays);
+        assert_eq!(book.take_set_changes(), SetChanges::default(), "somebody holds it still");
+        book.release_set(stays);
+        assert_eq!(book.take_set_changes(), SetChanges { went: [stays].into(), ..SetChanges::default() });
     }
 }

@@ -1,6 +1,6 @@
 //! The policies in force, and which of their specs apply to a subject.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, is_referring};
 use crate::directory::Directory;
 use crate::party::{NamedPorts, Party};
 use crate::ready::{self, Numbers, Ready, What};
@@ -8,7 +8,7 @@ use crate::rule::{Direction, Mode, Policy, PolicyId, Spec, Tier};
 use abi::identity::HOST;
 use identity::index::SelectorIndex;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The policies in force, by name.
@@ -18,6 +18,8 @@ pub struct PolicySet {
     /// Specs by the labels that their subjects have.
     by_subject: SelectorIndex<Applying>,
     catalog: Catalog,
+    /// The policies that refer to something of the catalog.
+    referring: BTreeSet<Arc<PolicyId>>,
     mode: Mode,
     revisions: u64,
     /// What is out of force, and may still be compiled.
@@ -86,6 +88,7 @@ impl PolicySet {
     /// Takes a policy out of force; what it meant is returned. Its numbers stay until [`Self::leave`].
     pub fn remove(&mut self, id: &PolicyId) -> Option<Arc<Policy>> {
         let submitted = self.policies.remove(id)?;
+        self.referring.remove(id);
         for applying in Applying::all(&submitted) {
             self.by_subject.remove(applying.spec().subject.selector(), &applying);
         }
@@ -103,7 +106,8 @@ impl PolicySet {
     /// Changes what policies refer to; the policies that mean something else now are returned.
     pub fn refer(&mut self, change: impl FnOnce(&mut Catalog), numbers: &mut Numbers<'_>) -> Vec<Changed> {
         change(&mut self.catalog);
-        let meant = self.policies.values().filter_map(|submitted| {
+        let meant = self.referring.iter().filter_map(|id| {
+            let submitted = self.policies.get(id)?;
             let after = self.catalog.resolve(&submitted.policy)?;
             (after != *submitted.resolved).then(|| (submitted.policy.clone(), Arc::new(after)))
         });
@@ -128,6 +132,9 @@ impl PolicySet {
         let submitted = Arc::new(Submitted { id, policy, resolved, revision: self.revisions, ready });
         for applying in Applying::all(&submitted) {
             self.by_subject.insert(applying.spec().subject.selector(), applying.clone());
+        }
+        if is_referring(&submitted.policy) {
+            self.referring.insert(submitted.id.clone());
         }
         self.policies.insert(submitted.id.clone(), submitted);
         replaced

@@ -2,8 +2,8 @@
 
 use crate::engine::EngineError;
 use abi::DropReason;
+use abi::batch::Batch;
 use abi::event::FlowEvent;
-use abi::row::MapOp;
 use datapath::Delivery;
 use datapath::native::{Arrival, Hook, Tables};
 
@@ -13,7 +13,7 @@ pub trait Home {
     fn name(&self) -> &'static str;
 
     /// Makes map writes in order.
-    fn write(&mut self, writes: &[MapOp]) -> Result<(), EngineError>;
+    fn write(&mut self, writes: &Batch) -> Result<(), EngineError>;
 
     /// Judges one frame at a hook of an interface.
     fn run(&mut self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Result<Outcome, EngineError>;
@@ -52,8 +52,8 @@ impl Home for Tables {
         "native"
     }
 
-    fn write(&mut self, writes: &[MapOp]) -> Result<(), EngineError> {
-        self.apply_all(writes.iter().copied());
+    fn write(&mut self, writes: &Batch) -> Result<(), EngineError> {
+        self.apply_all(writes.iter());
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use crate::engine::EngineError;
 use crate::home::{Fate, Home, Outcome};
 use abi::DropReason;
+use abi::batch::Batch;
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::FlowEvent;
 use abi::mark;
@@ -43,7 +44,7 @@ impl Kernel {
                 Some(info) => MapOp::Put(Row::Endpoint(DOOR, info)),
                 None => MapOp::Delete(RowKey::Endpoint(DOOR)),
             };
-            self.loaded.apply(&[write]).map_err(EngineError::failed("writing maps"))?;
+            self.loaded.apply(&[write].into()).map_err(EngineError::failed("writing maps"))?;
             self.at_door = wanted;
         }
         Ok(())
@@ -55,10 +56,10 @@ impl Home for Kernel {
         "kernel"
     }
 
-    fn write(&mut self, writes: &[MapOp]) -> Result<(), EngineError> {
-        for write in writes {
+    fn write(&mut self, writes: &Batch) -> Result<(), EngineError> {
+        for write in writes.iter() {
             match write {
-                MapOp::Put(Row::Endpoint(key, info)) => drop(self.endpoints.insert(key.interface, *info)),
+                MapOp::Put(Row::Endpoint(key, info)) => drop(self.endpoints.insert(key.interface, info)),
                 MapOp::Delete(RowKey::Endpoint(key)) => drop(self.endpoints.remove(&key.interface)),
                 _ => {}
             }

@@ -85,7 +85,7 @@ impl Bed {
     }
 
     fn put(&self, row: Row) {
-        self.loaded.apply(&[MapOp::Put(row)]).unwrap();
+        self.loaded.apply(&[MapOp::Put(row)].into()).unwrap();
     }
 
     /// Puts the node's policy in force with these flags; nobody is allowed anything yet.

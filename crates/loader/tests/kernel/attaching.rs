@@ -116,7 +116,7 @@ fn a_restart_keeps_rows_and_links_and_replaces_programs_in_place() {
     let (interface, pins) = (interface(), Pins::new());
     let mut loaded = Loaded::open(pins.options()).unwrap();
     loaded.attach(interface).unwrap();
-    loaded.apply(&[MapOp::Put(row())]).unwrap();
+    loaded.apply(&[MapOp::Put(row())].into()).unwrap();
     let before = at(interface);
     drop(loaded);
     assert_eq!(at(interface), before, "no agent runs, and packets are judged");
@@ -181,7 +181,7 @@ fn pinned_maps_of_another_shape_are_refused_and_stay() {
         return;
     }
     let pins = Pins::new();
-    Loaded::open(pins.options()).unwrap().apply(&[MapOp::Put(row())]).unwrap();
+    Loaded::open(pins.options()).unwrap().apply(&[MapOp::Put(row())].into()).unwrap();
     let capacities = Capacities { classes: 8, ..Capacities::SMALL };
     let error = Loaded::open(Options { capacities, ..pins.options() }).unwrap_err();
     assert!(matches!(&error, OpenError::Pin(PinError::Shape { what: "capacity", .. })), "{error}");

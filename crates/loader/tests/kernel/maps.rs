@@ -3,6 +3,7 @@
 use crate::ground::{loaded, options, possible};
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
+use abi::batch::Batch;
 use abi::config::Config;
 use abi::conntrack::ConnKey;
 use abi::endpoint::{EndpointInfo, EndpointKey};
@@ -65,13 +66,13 @@ fn rows_of_every_map_are_read_back_as_written_and_deleted() {
     let empty = HashSet::from([Row::Config(Config::default())]);
     assert_eq!(read(&loaded), empty);
     let rows = one_of_each();
-    loaded.apply(&rows.iter().copied().map(MapOp::Put).collect::<Vec<_>>()).unwrap();
+    loaded.apply(&rows.iter().copied().map(MapOp::Put).collect()).unwrap();
     assert_eq!(read(&loaded), rows.iter().copied().collect());
-    let deletes: Vec<_> = rows.iter().filter_map(Row::key).map(MapOp::Delete).collect();
+    let deletes: Batch = rows.iter().filter_map(Row::key).map(MapOp::Delete).collect();
     assert_eq!(deletes.len(), rows.len() - 1, "all but the configuration");
     loaded.apply(&deletes).unwrap();
     loaded.apply(&deletes).expect("what is not there is deleted already");
-    loaded.apply(&[MapOp::Put(Row::Config(Config::default()))]).unwrap();
+    loaded.apply(&[MapOp::Put(Row::Config(Config::default()))].into()).unwrap();
     assert_eq!(read(&loaded), empty);
 }
 
@@ -83,9 +84,9 @@ fn a_later_write_to_a_key_wins_over_an_earlier_one() {
     let loaded = loaded();
     let key = ClassKey { policy: 1, group: 2, part: 0 };
     let (put, delete) = (|class| MapOp::Put(Row::Class(key, class)), MapOp::Delete(RowKey::Class(key)));
-    loaded.apply(&[put(1), put(2)]).unwrap();
+    loaded.apply(&[put(1), put(2)].into()).unwrap();
     assert!(read(&loaded).contains(&Row::Class(key, 2)));
-    loaded.apply(&[put(3), delete, put(4), delete]).unwrap();
+    loaded.apply(&[put(3), delete, put(4), delete].into()).unwrap();
     assert_eq!(read(&loaded).len(), 1, "only the configuration");
 }
 
@@ -96,9 +97,9 @@ fn deleting_passes_over_rows_that_are_not_there() {
     }
     let loaded = loaded();
     let keys = (0..100).map(|peer| class(peer).key().unwrap());
-    let odd: Vec<_> = (0..100).filter(|peer| peer % 2 == 1).map(class).map(MapOp::Put).collect();
+    let odd: Batch = (0..100).filter(|peer| peer % 2 == 1).map(class).map(MapOp::Put).collect();
     loaded.apply(&odd).unwrap();
-    loaded.apply(&keys.map(MapOp::Delete).collect::<Vec<_>>()).unwrap();
+    loaded.apply(&keys.map(MapOp::Delete).collect()).unwrap();
     assert_eq!(read(&loaded).len(), 1, "only the configuration");
 }
 
@@ -109,13 +110,13 @@ fn more_rows_than_one_call_returns_are_all_read() {
     }
     let loaded = loaded();
     let rows: Vec<_> = (0..4000).map(class).collect();
-    loaded.apply(&rows.iter().copied().map(MapOp::Put).collect::<Vec<_>>()).unwrap();
+    loaded.apply(&rows.iter().copied().map(MapOp::Put).collect()).unwrap();
     let addresses = (0..4000_u32).map(|number| {
         let key = AddressKey::host(Address::from_v4(number.to_be_bytes()));
         Row::Address(key, AddressInfo { identity: number, ..AddressInfo::default() })
     });
     let addresses: Vec<_> = addresses.collect();
-    loaded.apply(&addresses.iter().copied().map(MapOp::Put).collect::<Vec<_>>()).unwrap();
+    loaded.apply(&addresses.iter().copied().map(MapOp::Put).collect()).unwrap();
     let read = read(&loaded);
     assert_eq!(read.len(), 8001);
     assert!(rows.iter().chain(&addresses).all(|row| read.contains(row)));
@@ -128,9 +129,8 @@ fn a_full_map_is_named_with_its_capacity_and_what_came_before_is_in_force() {
     }
     let capacities = Capacities { endpoints: 2, addresses: 1, ..Capacities::SMALL };
     let loaded = Loaded::open(Options { capacities, ..options() }).unwrap();
-    let error =
-        loaded.apply(&[MapOp::Put(class(1)), endpoint(1), endpoint(2), endpoint(3), MapOp::Put(class(2))]);
-    let error = error.unwrap_err();
+    let operations = [MapOp::Put(class(1)), endpoint(1), endpoint(2), endpoint(3), MapOp::Put(class(2))];
+    let error = loaded.apply(&operations.into()).unwrap_err();
     assert!(error.to_string().starts_with("map NX_ENDPOINTS is full at its capacity of 2 rows"), "{error}");
     let ApplyError::Full { index, operation, .. } = error else { panic!("{error}") };
     assert_eq!((index, *operation), (3, endpoint(3)));
@@ -138,7 +138,7 @@ fn a_full_map_is_named_with_its_capacity_and_what_came_before_is_in_force() {
 
     let address =
         |last| Row::Address(AddressKey::host(Address::from_v4([10, 0, 0, last])), AddressInfo::default());
-    let error = loaded.apply(&[MapOp::Put(address(1)), MapOp::Put(address(2))]).unwrap_err();
+    let error = loaded.apply(&[MapOp::Put(address(1)), MapOp::Put(address(2))].into()).unwrap_err();
     assert!(matches!(error, ApplyError::Full { map: "NX_ADDRESSES", capacity: 1, index: 1, .. }), "{error}");
 }
 
@@ -169,11 +169,11 @@ fn many_rows_are_written_in_microseconds_each() {
     let loaded = Loaded::open(Options { capacities, ..options() }).unwrap();
     let operations: Vec<_> = (0..50_000).map(class).map(MapOp::Put).collect();
     let start = Instant::now();
-    loaded.apply(&operations).unwrap();
+    loaded.apply(&Batch::from(&operations[..])).unwrap();
     let together = start.elapsed();
     let start = Instant::now();
     for operation in &operations {
-        loaded.apply(std::slice::from_ref(operation)).unwrap();
+        loaded.apply(&[*operation].into()).unwrap();
     }
     let apart = start.elapsed();
     println!("50,000 rows: {together:?} in one list, {apart:?} one by one");

@@ -43,7 +43,7 @@ fn node(flags: u8) -> Loaded {
         Row::Endpoint(EndpointKey { interface: DOOR }, workload),
         Row::Endpoint(EndpointKey::NODE, own),
     ];
-    loaded.apply(&rows.map(MapOp::Put)).unwrap();
+    loaded.apply(&rows.map(MapOp::Put).into()).unwrap();
     loaded
 }
 
@@ -59,7 +59,7 @@ fn allow(loaded: &Loaded, peer: u32, direction: Direction, port: u16) {
         port: port.to_be_bytes(),
     };
     let verdict = Row::Verdict(key, VerdictInfo { action: action::ALLOW, rule: 7, l7: 0 });
-    loaded.apply(&[group, class, verdict].map(MapOp::Put)).unwrap();
+    loaded.apply(&[group, class, verdict].map(MapOp::Put).into()).unwrap();
 }
 
 /// What becomes of a segment, and what is said of it: verdict, reason and rule.

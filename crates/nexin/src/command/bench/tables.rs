@@ -1,6 +1,6 @@
 //! Where the writes of a benchmark go: maps in the kernel where that can be, else a table in memory.
 
-use abi::map;
+use abi::batch::{Batch, Kind};
 use abi::row::{MapOp, Row, RowKey};
 use loader::{ApplyError, Capacities, Loaded, Options};
 use std::collections::{BTreeMap, HashMap};
@@ -42,14 +42,14 @@ impl Tables {
     }
 
     /// Makes the writes, in order.
-    pub(super) fn write(&mut self, operations: &[MapOp]) -> Result<(), ApplyError> {
+    pub(super) fn write(&mut self, writes: &Batch) -> Result<(), ApplyError> {
         match self {
-            Self::Kernel(loaded) => loaded.apply(operations),
+            Self::Kernel(loaded) => loaded.apply(writes),
             Self::Memory(rows) => {
-                for operation in operations {
-                    match operation {
-                        MapOp::Put(row) => drop(row.key().map(|key| rows.insert(key, *row))),
-                        MapOp::Delete(key) => drop(rows.remove(key)),
+                for write in writes.iter() {
+                    match write {
+                        MapOp::Put(row) => drop(row.key().map(|key| rows.insert(key, row))),
+                        MapOp::Delete(key) => drop(rows.remove(&key)),
                     }
                 }
                 Ok(())
@@ -59,27 +59,10 @@ impl Tables {
 }
 
 /// How many rows are put into each map.
-pub(super) fn puts(operations: &[MapOp]) -> BTreeMap<&'static str, usize> {
+pub(super) fn puts(writes: &Batch) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
-    for operation in operations {
-        if let MapOp::Put(row) = operation {
-            *counts.entry(map_of(row)).or_default() += 1;
-        }
+    for run in writes.runs().iter().filter(|run| run.kind() == Kind::Put) {
+        *counts.entry(run.map()).or_default() += run.len();
     }
     counts
-}
-
-fn map_of(row: &Row) -> &'static str {
-    match row {
-        Row::Address(..) => map::ADDRESSES,
-        Row::Endpoint(..) => map::ENDPOINTS,
-        Row::CidrPart(..) => map::CIDR_PARTS,
-        Row::CidrParent(..) => map::CIDR_PARENTS,
-        Row::Group(..) => map::GROUPS,
-        Row::Class(..) => map::CLASSES,
-        Row::Verdict(..) => map::VERDICTS,
-        Row::Service(..) => map::SERVICES,
-        Row::Backend(..) => map::BACKENDS,
-        Row::Config(_) => map::CONFIG,
-    }
 }

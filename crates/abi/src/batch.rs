@@ -1,0 +1,402 @@
+//! Map writes packed as the kernel takes them: for each run of neighbours to one map, their keys and their values.
+
+use crate::address::{AddressInfo, AddressKey};
+use crate::config::Config;
+use crate::endpoint::{EndpointInfo, EndpointKey};
+use crate::map;
+use crate::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
+use crate::row::{MapOp, Row, RowKey};
+use crate::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
+use alloc::vec::Vec;
+use core::fmt;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Map writes in order; equal to another list of the same writes, wherever the runs of either end.
+#[derive(Clone, Default)]
+pub struct Batch {
+    runs: Vec<Run>,
+}
+
+/// Neighbouring writes of one kind to one map.
+#[derive(Clone)]
+pub struct Run {
+    table: Table,
+    kind: Kind,
+    len: usize,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+}
+
+/// What the writes of a run do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// They insert rows or replace them.
+    Put,
+    /// They remove rows.
+    Delete,
+}
+
+impl Batch {
+    /// No writes.
+    pub const fn new() -> Self {
+        Self { runs: Vec::new() }
+    }
+
+    /// Adds a write that inserts the row or replaces the one with its key.
+    pub fn put(&mut self, row: &Row) {
+        encode_row(row, |table, key, value| self.push(table, Kind::Put, key, value));
+    }
+
+    /// Adds a write that removes the row with this key.
+    pub fn delete(&mut self, key: &RowKey) {
+        encode_key(key, |table, key| self.push(table, Kind::Delete, key, &[]));
+    }
+
+    /// Adds a write.
+    pub fn push_operation(&mut self, operation: &MapOp) {
+        match operation {
+            MapOp::Put(row) => self.put(row),
+            MapOp::Delete(key) => self.delete(key),
+        }
+    }
+
+    /// Adds the writes of another batch after those of this one.
+    pub fn append(&mut self, other: Self) {
+        for run in other.runs {
+            match self.runs.last_mut().filter(|last| last.has_room_for(&run)) {
+                Some(last) => last.append(&run),
+                None => self.runs.push(run),
+            }
+        }
+    }
+
+    /// How many writes there are.
+    pub fn len(&self) -> usize {
+        self.runs.iter().map(Run::len).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The writes in order, as many together as were added one after the other to one map.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The writes in order, one by one.
+    pub fn iter(&self) -> impl Iterator<Item = MapOp> {
+        self.runs.iter().flat_map(Run::iter)
+    }
+
+    #[inline(always)]
+    fn push(&mut self, table: Table, kind: Kind, key: &[u8], value: &[u8]) {
+        let extends = |last: &Run| last.table == table && last.kind == kind && last.len < ROWS_OF_A_RUN;
+        if !self.runs.last().is_some_and(extends) {
+            self.runs.push(Run { table, kind, len: 0, keys: Vec::new(), values: Vec::new() });
+        }
+        let run = self.runs.last_mut().expect("one was pushed if there was none");
+        run.len += 1;
+        run.keys.extend_from_slice(key);
+        run.values.extend_from_slice(value);
+    }
+}
+
+impl Run {
+    /// The map that is written.
+    pub fn map(&self) -> &'static str {
+        self.table.map()
+    }
+
+    /// What the writes do.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The keys, one after the other.
+    pub fn keys(&self) -> &[u8] {
+        &self.keys
+    }
+
+    /// The values in the order of their keys; none of writes that remove rows.
+    pub fn values(&self) -> &[u8] {
+        &self.values
+    }
+
+    /// How many writes there are.
+    #[expect(clippy::len_without_is_empty, reason = "a run has at least one write")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// One of the writes, by its place in the run.
+    pub fn operation(&self, index: usize) -> Option<MapOp> {
+        self.iter().nth(index)
+    }
+
+    /// The writes in order.
+    pub fn iter(&self) -> impl Iterator<Item = MapOp> {
+        let (key_size, value_size) = self.table.sizes();
+        let keys = self.keys.chunks_exact(key_size);
+        (0..).zip(keys).map(move |(index, key)| match self.kind {
+            Kind::Put => MapOp::Put(self.table.row(key, &self.values[index * value_size..][..value_size])),
+            Kind::Delete => MapOp::Delete(self.table.key(key)),
+        })
+    }
+
+    fn has_room_for(&self, other: &Self) -> bool {
+        self.table == other.table && self.kind == other.kind && self.len + other.len <= ROWS_OF_A_RUN
+    }
+
+    fn append(&mut self, other: &Self) {
+        self.len += other.len;
+        self.keys.extend_from_slice(&other.keys);
+        self.values.extend_from_slice(&other.values);
+    }
+}
+
+impl PartialEq for Batch {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Batch {}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Extend<MapOp> for Batch {
+    fn extend<I: IntoIterator<Item = MapOp>>(&mut self, operations: I) {
+        operations.into_iter().for_each(|operation| self.push_operation(&operation));
+    }
+}
+
+impl FromIterator<MapOp> for Batch {
+    fn from_iter<I: IntoIterator<Item = MapOp>>(operations: I) -> Self {
+        let mut batch = Self::new();
+        batch.extend(operations);
+        batch
+    }
+}
+
+impl From<&[MapOp]> for Batch {
+    fn from(operations: &[MapOp]) -> Self {
+        operations.iter().copied().collect()
+    }
+}
+
+impl<const N: usize> From<[MapOp; N]> for Batch {
+    fn from(operations: [MapOp; N]) -> Self {
+        operations.into_iter().collect()
+    }
+}
+
+/// A run ends after so many writes. Its buffers grow by doubling, and end just full: a large batch takes no more room
+/// than its bytes, but for its last runs.
+const ROWS_OF_A_RUN: usize = 16 * 1024;
+
+macro_rules! tables {
+    ($($name:ident: $map:ident, $key:ty => $value:ty;)*) => {
+        /// The maps that user space writes, by the rows that they hold.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Table {
+            $($name,)*
+            /// An array of one row, which has no key of its own and cannot be removed.
+            Config,
+        }
+
+        impl Table {
+            fn map(self) -> &'static str {
+                match self {
+                    $(Self::$name => map::$map,)*
+                    Self::Config => map::CONFIG,
+                }
+            }
+
+            /// How many bytes a key has, and how many a value.
+            fn sizes(self) -> (usize, usize) {
+                match self {
+                    $(Self::$name => (size_of::<$key>(), size_of::<$value>()),)*
+                    Self::Config => (size_of::<u32>(), size_of::<Config>()),
+                }
+            }
+
+            fn row(self, key: &[u8], value: &[u8]) -> Row {
+                match self {
+                    $(Self::$name => Row::$name(decode(key), decode(value)),)*
+                    Self::Config => Row::Config(decode(value)),
+                }
+            }
+
+            fn key(self, key: &[u8]) -> RowKey {
+                match self {
+                    $(Self::$name => RowKey::$name(decode(key)),)*
+                    Self::Config => unreachable!("no row key names the configuration"),
+                }
+            }
+        }
+
+        #[inline(always)]
+        fn encode_row(row: &Row, mut write: impl FnMut(Table, &[u8], &[u8])) {
+            match row {
+                $(Row::$name(key, value) => write(Table::$name, key.as_bytes(), value.as_bytes()),)*
+                Row::Config(config) => write(Table::Config, 0_u32.as_bytes(), config.as_bytes()),
+            }
+        }
+
+        #[inline(always)]
+        fn encode_key(key: &RowKey, mut write: impl FnMut(Table, &[u8])) {
+            match key {
+                $(RowKey::$name(key) => write(Table::$name, key.as_bytes()),)*
+            }
+        }
+    };
+}
+
+tables! {
+    Address: ADDRESSES, AddressKey => AddressInfo;
+    Endpoint: ENDPOINTS, EndpointKey => EndpointInfo;
+    CidrPart: CIDR_PARTS, CidrPartKey => u32;
+    CidrParent: CIDR_PARENTS, u32 => u32;
+    Group: GROUPS, GroupKey => u32;
+    Class: CLASSES, ClassKey => u32;
+    Verdict: VERDICTS, VerdictKey => VerdictInfo;
+    Service: SERVICES, ServiceKey => ServiceInfo;
+    Backend: BACKENDS, BackendKey => BackendInfo;
+}
+
+fn decode<T: FromBytes>(bytes: &[u8]) -> T {
+    T::read_from_bytes(bytes).expect("a run holds whole keys and values of its map")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Address;
+    use alloc::vec;
+
+    /// A row of each kind.
+    fn rows() -> Vec<Row> {
+        let address = Address::from_v4([10, 0, 0, 1]);
+        let verdict = VerdictKey {
+            prefix_bits: VerdictKey::ONE_PORT,
+            class: 2,
+            direction: 1,
+            protocol: 6,
+            port: [0, 80],
+        };
+        vec![
+            Row::Address(AddressKey::host(address), AddressInfo { identity: 256, ..AddressInfo::default() }),
+            Row::Endpoint(
+                EndpointKey { interface: 7 },
+                EndpointInfo { id: 1, v4: address, ..EndpointInfo::default() },
+            ),
+            Row::CidrPart(CidrPartKey { policy: 1, cidr: 3 }, 4),
+            Row::CidrParent(3, 2),
+            Row::Group(GroupKey { grouping: 7, peer: 256 }, 3),
+            Row::Class(ClassKey { policy: 1, group: 3, part: 5 }, 2),
+            Row::Verdict(verdict, VerdictInfo { action: 1, rule: 9, l7: 3 }),
+            Row::Service(
+                ServiceKey { address, port: [0, 80], protocol: 6, padding: 0 },
+                ServiceInfo { backends: 1, count: 1 },
+            ),
+            Row::Backend(
+                BackendKey { backends: 1, slot: 2 },
+                BackendInfo { address, port: [0, 80], padding: [0; 2] },
+            ),
+            Row::Config(Config { epoch: 5, ..Config::default() }),
+        ]
+    }
+
+    fn class(group: u32) -> Row {
+        Row::Class(ClassKey { policy: 1, group, part: 0 }, group)
+    }
+
+    fn lengths(batch: &Batch) -> Vec<usize> {
+        batch.runs().iter().map(Run::len).collect()
+    }
+
+    #[test]
+    fn every_kind_of_write_comes_out_as_it_went_in() {
+        let puts = rows().into_iter().map(MapOp::Put);
+        let deletes = rows().into_iter().filter_map(|row| row.key()).map(MapOp::Delete);
+        let operations: Vec<_> = puts.chain(deletes).collect();
+        let batch = Batch::from(&operations[..]);
+        assert_eq!(batch.iter().collect::<Vec<_>>(), operations);
+        assert_eq!((batch.len(), batch.is_empty()), (17, false));
+        assert_eq!(batch, operations.iter().copied().collect());
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_keys_and_values() {
+        let mut batch = Batch::new();
+        batch.put(&Row::CidrParent(3, 2));
+        batch.put(&Row::CidrParent(5, 4));
+        batch.delete(&RowKey::CidrParent(7));
+        batch.put(&Row::Config(Config::default()));
+        let [puts, deletes, config] = batch.runs() else { panic!("{batch:?}") };
+        assert_eq!((puts.map(), puts.kind()), (map::CIDR_PARENTS, Kind::Put));
+        assert_eq!((puts.keys(), puts.values()), ([3_u32, 5].as_bytes(), [2_u32, 4].as_bytes()));
+        assert_eq!((deletes.map(), deletes.kind()), (map::CIDR_PARENTS, Kind::Delete));
+        assert_eq!((deletes.keys(), deletes.values()), (7_u32.as_bytes(), &[][..]));
+        assert_eq!((config.map(), config.keys()), (map::CONFIG, 0_u32.as_bytes()));
+    }
+
+    #[test]
+    fn neighbours_of_one_map_and_kind_are_one_run_and_order_is_kept() {
+        let other = Row::CidrParent(3, 2);
+        let gone = MapOp::Delete(class(1).key().unwrap());
+        let operations = [MapOp::Put(class(1)), MapOp::Put(class(2)), gone, gone, MapOp::Put(other), gone];
+        let batch = Batch::from(operations);
+        assert_eq!(lengths(&batch), [2, 2, 1, 1]);
+        assert_eq!(batch.iter().collect::<Vec<_>>(), operations);
+        let second = batch.runs()[0].operation(1);
+        assert_eq!((second, batch.runs()[0].operation(2)), (Some(MapOp::Put(class(2))), None));
+    }
+
+    #[test]
+    fn a_long_run_is_cut_and_its_buffers_are_just_full() {
+        let peers = 0..2 * ROWS_OF_A_RUN as u32 + 1;
+        let batch: Batch = peers.clone().map(|peer| MapOp::Put(class(peer))).collect();
+        assert_eq!(lengths(&batch), [ROWS_OF_A_RUN, ROWS_OF_A_RUN, 1]);
+        assert!(batch.iter().eq(peers.map(|peer| MapOp::Put(class(peer)))));
+        let full = &batch.runs()[0];
+        assert_eq!(
+            (full.keys.capacity(), full.values.capacity()),
+            (full.keys.len(), full.values.len()),
+            "no room is left over"
+        );
+    }
+
+    #[test]
+    fn a_batch_that_is_appended_continues_the_last_run() {
+        let mut batch = Batch::from([MapOp::Put(class(1))]);
+        batch.append(Batch::from([MapOp::Put(class(2)), MapOp::Put(Row::CidrParent(3, 2))]));
+        assert_eq!(lengths(&batch), [2, 1]);
+        let apart = [MapOp::Put(class(1)), MapOp::Put(class(2)), MapOp::Put(Row::CidrParent(3, 2))];
+        assert_eq!(batch, Batch::from(apart));
+    }
+
+    #[test]
+    fn equal_means_the_same_writes_in_the_same_order() {
+        let [one, two] = [1, 2].map(|peer| MapOp::Put(class(peer)));
+        assert_ne!(Batch::from([one, two]), Batch::from([two, one]));
+        assert_ne!(Batch::from([one, two]), Batch::from([one]));
+        let mut late = Batch::from([two]);
+        late.append(Batch::new());
+        let mut whole = Batch::from([one]);
+        whole.append(late);
+        assert_eq!(whole, Batch::from([one, two]));
+    }
+}
