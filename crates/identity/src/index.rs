@@ -107,8 +107,8 @@ impl<T: Clone + Ord> Scope<T> {
         let anchored = self.by_name.entry(anchor.name.clone()).or_default();
         match &anchor.operator {
             Operator::In(values) => {
-                for value in values {
-                    anchored.by_value.entry(value.clone()).or_default().insert(item.clone());
+                for value in values.iter() {
+                    anchored.by_value.entry(value.to_owned()).or_default().insert(item.clone());
                 }
             }
             _ => drop(anchored.of_any_value.insert(item)),
@@ -122,7 +122,7 @@ impl<T: Clone + Ord> Scope<T> {
             let Some(anchored) = self.by_name.get_mut(&anchor.name) else { continue };
             anchored.of_any_value.remove(item);
             if let Operator::In(values) = &anchor.operator {
-                for value in values {
+                for value in values.iter() {
                     if anchored
                         .by_value
                         .get_mut(value)

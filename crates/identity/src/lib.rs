@@ -10,8 +10,10 @@ pub mod index;
 mod label;
 mod numbering;
 mod selector;
+mod values;
 
 pub use allocator::Allocator;
 pub use label::{Label, LabelKey, Labels, Source, key};
 pub use numbering::{Conflict, Exhausted, Numbering};
 pub use selector::{Operator, Requirement, Selector};
+pub use values::Values;

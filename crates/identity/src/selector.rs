@@ -1,7 +1,7 @@
 //! What a policy says of labels: a list of requirements that must all hold.
 
 use crate::label::{Labels, Source, key};
-use std::collections::BTreeSet;
+use crate::values::Values;
 use std::fmt;
 
 /// All requirements must hold; with none, every set of labels is selected.
@@ -29,9 +29,9 @@ pub struct Requirement {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operator {
     /// The key is there with one of these values.
-    In(BTreeSet<String>),
+    In(Values),
     /// The key is absent, or has none of these values.
-    NotIn(BTreeSet<String>),
+    NotIn(Values),
     /// The key is there.
     Exists,
     /// The key is absent.
@@ -77,9 +77,7 @@ impl Requirement {
     /// The namespace that it asks for, and no other.
     pub(crate) fn namespace(&self) -> Option<&str> {
         match &self.operator {
-            Operator::In(values) if values.len() == 1 && self.name == key::NAMESPACE => {
-                values.first().map(String::as_str)
-            }
+            Operator::In(values) if values.len() == 1 && self.name == key::NAMESPACE => values.first(),
             _ => None,
         }
     }
@@ -87,8 +85,8 @@ impl Requirement {
 
 impl Operator {
     /// The key is there with this one value.
-    pub fn equals(value: impl Into<String>) -> Self {
-        Self::In(BTreeSet::from([value.into()]))
+    pub fn equals(value: impl AsRef<str>) -> Self {
+        Self::In(Values::from([value.as_ref()]))
     }
 }
 
@@ -113,7 +111,7 @@ impl fmt::Display for Requirement {
             Some(source) => format!("{source}:{}", self.name),
             None => self.name.clone(),
         };
-        let list = |values: &BTreeSet<String>| values.iter().cloned().collect::<Vec<_>>().join(", ");
+        let list = |values: &Values| values.iter().collect::<Vec<_>>().join(", ");
         match &self.operator {
             Operator::In(values) if values.len() == 1 => write!(f, "{key}={}", list(values)),
             Operator::In(values) => write!(f, "{key} in ({})", list(values)),

@@ -3,8 +3,7 @@
 use crate::item::{Item, Nulls};
 use crate::name::{is_label_key, is_label_value};
 use crate::nearest::hint;
-use identity::{Operator, Requirement, Selector, Source, key};
-use std::collections::BTreeSet;
+use identity::{Operator, Requirement, Selector, Source, Values, key};
 
 /// How the keys of a selector are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub(crate) struct Written {
 }
 
 /// Makes an operator of the values that it asks for.
-type WithValues = fn(BTreeSet<String>) -> Operator;
+type WithValues = fn(Values) -> Operator;
 
 const OPERATORS: &[(&str, WithValues)] = &[
     ("In", Operator::In),

@@ -101,7 +101,7 @@ impl<'a> Demand<'a> {
     }
 
     fn of(operator: &'a Operator) -> Self {
-        let all = |values: &'a BTreeSet<String>| values.iter().map(String::as_str).collect();
+        let all = |values: &'a identity::Values| values.iter().collect();
         match operator {
             Operator::In(values) => Self { may_lack: false, values: Values::Only(all(values)) },
             Operator::NotIn(values) => Self { may_lack: true, values: Values::AllBut(all(values)) },

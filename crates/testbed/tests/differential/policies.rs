@@ -2,7 +2,7 @@
 
 use crate::tiered;
 use crate::writable::{is_of_kubernetes, is_of_namespace, namespace};
-use identity::{Operator, Requirement, Selector, Source};
+use identity::{Operator, Requirement, Selector, Source, Values};
 use policy::domain::DomainPattern;
 use policy::rule::{
     Action, Cidr, Direction, Family, GroupRef, HttpRule, Peer, Peers, Policy, Port, Protocol, Rule,
@@ -292,9 +292,10 @@ fn expression(requirement: &Requirement) -> Value {
         Some(Source::K8s) => format!("k8s:{}", requirement.name),
         _ => requirement.name.clone(),
     };
+    let list = |values: &Values| values.iter().collect::<Value>();
     match &requirement.operator {
-        Operator::In(values) => json!({"key": key, "operator": "In", "values": values}),
-        Operator::NotIn(values) => json!({"key": key, "operator": "NotIn", "values": values}),
+        Operator::In(values) => json!({"key": key, "operator": "In", "values": list(values)}),
+        Operator::NotIn(values) => json!({"key": key, "operator": "NotIn", "values": list(values)}),
         Operator::Exists => json!({"key": key, "operator": "Exists"}),
         Operator::DoesNotExist => json!({"key": key, "operator": "DoesNotExist"}),
     }

@@ -44,7 +44,7 @@ pub(crate) fn namespace(spec: &Spec) -> Option<&str> {
     spec.subject.selector().requirements.iter().filter(|one| is_of_namespace(one)).find_map(|one| match &one
         .operator
     {
-        Operator::In(values) if values.len() == 1 => values.first().map(String::as_str),
+        Operator::In(values) if values.len() == 1 => values.first(),
         _ => None,
     })
 }

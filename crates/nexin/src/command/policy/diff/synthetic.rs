@@ -39,7 +39,7 @@ fn selected(selector: &Selector, world: &Scenario) -> Option<(String, End)> {
     let (mut namespace, mut own, mut around) = ("default".to_owned(), BTreeMap::new(), BTreeMap::new());
     for requirement in &selector.requirements {
         let value = match &requirement.operator {
-            Operator::In(values) => values.first()?.clone(),
+            Operator::In(values) => values.first()?.to_owned(),
             Operator::Exists => "any".to_owned(),
             Operator::NotIn(_) | Operator::DoesNotExist => continue,
         };
