@@ -104,7 +104,7 @@ impl<T: Clone + Ord> Scope<T> {
             self.loose.insert(item);
             return;
         };
-        let anchored = self.by_name.entry(anchor.name.clone()).or_default();
+        let anchored = self.by_name.entry(anchor.name.to_string()).or_default();
         match &anchor.operator {
             Operator::In(values) => {
                 for value in values.iter() {
@@ -119,7 +119,7 @@ impl<T: Clone + Ord> Scope<T> {
     fn remove(&mut self, selector: &Selector, item: &T) {
         self.loose.remove(item);
         for anchor in anchors(selector) {
-            let Some(anchored) = self.by_name.get_mut(&anchor.name) else { continue };
+            let Some(anchored) = self.by_name.get_mut(anchor.name.as_str()) else { continue };
             anchored.of_any_value.remove(item);
             if let Operator::In(values) = &anchor.operator {
                 for value in values.iter() {
@@ -133,14 +133,14 @@ impl<T: Clone + Ord> Scope<T> {
                 }
             }
             if anchored.by_value.is_empty() && anchored.of_any_value.is_empty() {
-                self.by_name.remove(&anchor.name);
+                self.by_name.remove(anchor.name.as_str());
             }
         }
     }
 
     /// Whether any value will do, and how many items lie under the anchor already.
     fn crowd(&self, anchor: &Requirement) -> (bool, usize) {
-        let anchored = self.by_name.get(&anchor.name);
+        let anchored = self.by_name.get(anchor.name.as_str());
         match &anchor.operator {
             Operator::In(values) => {
                 let under = values.iter().filter_map(|value| anchored?.by_value.get(value));
@@ -158,7 +158,7 @@ impl<T: Clone + Ord> Scope<T> {
 /// The requirements that some label must be there for, but for the one that the scope stands for.
 fn anchors(selector: &Selector) -> impl Iterator<Item = &Requirement> {
     let scoped = selector.namespace().is_some();
-    let asking = selector.requirements.iter().filter(|requirement| requirement.asks_for_a_label());
+    let asking = selector.requirements().iter().filter(|requirement| requirement.asks_for_a_label());
     asking.filter(move |requirement| !(scoped && requirement.namespace().is_some()))
 }
 
@@ -210,7 +210,7 @@ impl<T: Copy + Ord> LabelIndex<T> {
     /// The members that the selector may select, in order; it selects no other. None where the selector asks for no
     /// label, so that anybody may be selected.
     pub fn candidates(&self, selector: &Selector) -> Option<Vec<T>> {
-        let asking = selector.requirements.iter().filter(|requirement| requirement.asks_for_a_label());
+        let asking = selector.requirements().iter().filter(|requirement| requirement.asks_for_a_label());
         let fewest =
             asking.min_by_key(|requirement| self.with(requirement).map(BTreeSet::len).sum::<usize>())?;
         let mut members: Vec<T> = self.with(fewest).flatten().copied().collect();
@@ -221,7 +221,7 @@ impl<T: Copy + Ord> LabelIndex<T> {
 
     /// The members with a label that the requirement asks for, by value.
     fn with<'a>(&'a self, requirement: &'a Requirement) -> impl Iterator<Item = &'a BTreeSet<T>> {
-        let values = self.by_name.get(&requirement.name);
+        let values = self.by_name.get(requirement.name.as_str());
         let (some, any) = match &requirement.operator {
             Operator::In(wanted) => (Some(wanted.iter().filter_map(move |value| values?.get(value))), None),
             _ => (None, Some(values.into_iter().flat_map(HashMap::values))),

@@ -46,6 +46,9 @@ pub mod key {
     pub const CLUSTER: &str = "io.cilium.k8s.policy.cluster";
     /// The label that Kubernetes puts on every namespace.
     pub const METADATA_NAME: &str = "kubernetes.io/metadata.name";
+    /// The same as a label of the namespace's workloads.
+    pub(crate) const NAMESPACE_METADATA_NAME: &str =
+        "io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name";
 }
 
 impl Labels {

@@ -207,13 +207,13 @@ impl Facet {
 fn is_everybody(peer: &Peer) -> bool {
     match peer {
         Peer::Entity(entity) => *entity == Entity::All,
-        Peer::Labels(selector) => selector.requirements.is_empty(),
+        Peer::Labels(selector) => selector.requirements().is_empty(),
         _ => false,
     }
 }
 
 fn asks_only_for_a_namespace(selector: &Selector) -> bool {
-    selector.requirements.iter().all(|requirement| {
+    selector.requirements().iter().all(|requirement| {
         requirement.name == key::NAMESPACE
             && requirement.operator == Operator::Exists
             && requirement.source.as_ref().is_none_or(|source| *source == Source::K8s)

@@ -31,7 +31,7 @@ impl<'a> Demands<'a> {
     /// What the selector demands.
     pub(super) fn of(selector: &'a Selector) -> Self {
         let mut demands = BTreeMap::<Key<'a>, Demand<'a>>::new();
-        for requirement in &selector.requirements {
+        for requirement in selector.requirements() {
             let key = (requirement.source.as_ref(), requirement.name.as_str());
             let demand = demands.entry(key).or_insert(Demand::nothing());
             *demand = demand.meet(&Demand::of(&requirement.operator));

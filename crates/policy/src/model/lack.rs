@@ -98,7 +98,7 @@ fn kind(party: &Party<'_>) -> String {
 
 /// The requirements that the labels do not meet.
 fn labels(selector: &Selector, labels: &Labels) -> Vec<String> {
-    let missing = selector.requirements.iter().filter(|requirement| !requirement.holds(labels));
+    let missing = selector.requirements().iter().filter(|requirement| !requirement.holds(labels));
     missing.map(|requirement| unmet(requirement, labels)).collect()
 }
 
