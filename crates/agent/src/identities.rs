@@ -23,8 +23,9 @@ pub(crate) fn restore(state: &State) -> anyhow::Result<Allocator> {
 /// Notes the numbers that are in use.
 pub(crate) fn record(allocator: &Allocator, state: &mut State) {
     let stored = allocator.allocated().map(|(number, labels)| {
-        let labels =
-            labels.iter().map(|(key, value)| (key.source.to_string(), key.name.clone(), value.to_owned()));
+        let labels = labels
+            .iter()
+            .map(|(key, value)| (key.source.to_string(), key.name.to_string(), value.to_owned()));
         (number, labels.collect())
     });
     state.identities = stored.collect();

@@ -115,7 +115,7 @@ impl Peers {
     }
 
     /// Takes in a workload, or what changed about it.
-    pub(crate) fn admit(&mut self, endpoint: &Endpoint, labels: &Labels, movement: &mut Movement) {
+    pub(crate) fn admit(&mut self, endpoint: &Endpoint, labels: Labels, movement: &mut Movement) {
         // Policies see what identities are made of, on both ends.
         let labels = filter::relevant(labels);
         let ports = named_ports(endpoint);

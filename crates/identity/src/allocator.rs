@@ -4,6 +4,7 @@ use crate::filter;
 use crate::label::Labels;
 use crate::numbering::{Conflict, Exhausted, Numbering};
 use abi::identity::{FIRST_ALLOCATED, LAST_ALLOCATED, reserved_name};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Labels to number and back: reserved numbers are fixed, those of workloads are handed out in turn and counted.
@@ -32,7 +33,7 @@ impl Allocator {
     pub fn acquire(&mut self, labels: &Labels) -> Result<u32, Exhausted> {
         match self.reserved_number(labels) {
             Some(number) => Ok(number),
-            None => self.allocated.acquire(&filter::relevant(labels)),
+            None => self.allocated.acquire(&relevant(labels)),
         }
     }
 
@@ -43,7 +44,7 @@ impl Allocator {
 
     /// The number of these labels, where they have one.
     pub fn number(&self, labels: &Labels) -> Option<u32> {
-        self.reserved_number(labels).or_else(|| self.allocated.number(&filter::relevant(labels)))
+        self.reserved_number(labels).or_else(|| self.allocated.number(relevant(labels).as_ref()))
     }
 
     /// The labels that the number stands for.
@@ -83,6 +84,14 @@ impl Allocator {
 
     fn reserved_number(&self, labels: &Labels) -> Option<u32> {
         self.reserved.iter().find(|(_, known)| *known == labels).map(|(number, _)| *number)
+    }
+}
+
+/// The labels that an identity is made of; a copy only where something is left out.
+fn relevant(labels: &Labels) -> Cow<'_, Labels> {
+    match filter::are_relevant(labels) {
+        true => Cow::Borrowed(labels),
+        false => Cow::Owned(filter::relevant(labels.clone())),
     }
 }
 

@@ -84,7 +84,7 @@ impl<T: Clone + Ord> SelectorIndex<T> {
         for scope in std::iter::once(&self.anywhere).chain(within) {
             found.extend(&scope.loose);
             for (known, value) in labels.iter() {
-                if let Some(anchored) = scope.by_name.get(&known.name) {
+                if let Some(anchored) = scope.by_name.get(known.name.as_str()) {
                     found.extend(anchored.by_value.get(value).into_iter().flatten());
                     found.extend(&anchored.of_any_value);
                 }
@@ -184,10 +184,10 @@ impl<T: Copy + Ord> LabelIndex<T> {
     pub fn insert(&mut self, labels: &Labels, member: T) {
         for (known, value) in labels.iter() {
             // Most labels are there already: nothing is copied for them.
-            match self.by_name.get_mut(&known.name).and_then(|values| values.get_mut(value)) {
+            match self.by_name.get_mut(known.name.as_str()).and_then(|values| values.get_mut(value)) {
                 Some(members) => drop(members.insert(member)),
                 None => {
-                    let values = self.by_name.entry(known.name.clone()).or_default();
+                    let values = self.by_name.entry(known.name.to_string()).or_default();
                     values.insert(value.to_owned(), BTreeSet::from([member]));
                 }
             }
@@ -197,12 +197,12 @@ impl<T: Copy + Ord> LabelIndex<T> {
     /// Removes a member that was added with these labels.
     pub fn remove(&mut self, labels: &Labels, member: T) {
         for (known, value) in labels.iter() {
-            let Some(values) = self.by_name.get_mut(&known.name) else { continue };
+            let Some(values) = self.by_name.get_mut(known.name.as_str()) else { continue };
             if values.get_mut(value).is_some_and(|members| members.remove(&member) && members.is_empty()) {
                 values.remove(value);
             }
             if values.is_empty() {
-                self.by_name.remove(&known.name);
+                self.by_name.remove(known.name.as_str());
             }
         }
     }
