@@ -56,14 +56,15 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
 
     /// Holds the value once more and tells its number.
     pub fn acquire(&mut self, value: &K) -> Result<u32, Exhausted> {
-        let number = match self.number(value) {
-            Some(number) => number,
-            None => self.assign(value.clone())?,
-        };
-        if let Some(held) = self.held.get_mut(&number) {
-            held.holders += 1;
-        }
-        Ok(number)
+        self.hold(self.number(value), || value.clone())
+    }
+
+    /// The same for what the value is made of, which then is made only where it is not there yet.
+    pub fn acquire_from<Q: Eq + Hash + ?Sized>(&mut self, value: &Q) -> Result<u32, Exhausted>
+    where
+        K: Borrow<Q> + for<'q> From<&'q Q>,
+    {
+        self.hold(self.number(value), || value.into())
     }
 
     /// Gives up one hold; the value is returned when that was the last, and then the number stands for nothing.
@@ -124,6 +125,17 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
         let idle: Vec<u32> =
             self.held.iter().filter(|(_, held)| held.holders == 0).map(|(n, _)| *n).collect();
         idle.into_iter().filter_map(|number| Some((number, self.remove(number)?))).collect()
+    }
+
+    fn hold(&mut self, known: Option<u32>, value: impl FnOnce() -> K) -> Result<u32, Exhausted> {
+        let number = match known {
+            Some(number) => number,
+            None => self.assign(value())?,
+        };
+        if let Some(held) = self.held.get_mut(&number) {
+            held.holders += 1;
+        }
+        Ok(number)
     }
 
     fn assign(&mut self, value: K) -> Result<u32, Exhausted> {
