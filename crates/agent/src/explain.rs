@@ -51,7 +51,7 @@ impl End {
             _ => ("default", text),
         };
         let pairs: Option<Vec<(&str, &str)>> = labels.split(',').map(|pair| pair.split_once('=')).collect();
-        let labels = filter::relevant(&Labels::of_workload(namespace, of(namespace), pairs?));
+        let labels = filter::relevant(Labels::of_workload(namespace, of(namespace), pairs?));
         Some(Self::new(text, abi::identity::FIRST_ALLOCATED, labels))
     }
 

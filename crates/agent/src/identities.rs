@@ -23,8 +23,9 @@ pub(crate) fn restore(state: &State) -> anyhow::Result<Allocator> {
 /// Notes the numbers that are in use.
 pub(crate) fn record(allocator: &Allocator, state: &mut State) {
     let stored = allocator.allocated().map(|(number, labels)| {
-        let labels =
-            labels.iter().map(|(key, value)| (key.source.to_string(), key.name.clone(), value.to_owned()));
+        let labels = labels
+            .iter()
+            .map(|(key, value)| (key.source.to_string(), key.name.to_string(), value.to_owned()));
         (number, labels.collect())
     });
     state.identities = stored.collect();
@@ -42,11 +43,12 @@ fn source_named(name: &str) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn an_identity_has_the_same_number_after_a_restart() {
         let mut before = Allocator::new();
-        let labels = |app| Labels::of_workload("default", [], [("app", app)]);
+        let labels = |app| Arc::new(Labels::of_workload("default", [], [("app", app)]));
         let (web, db) = (before.acquire(&labels("web")).unwrap(), before.acquire(&labels("db")).unwrap());
         let mut state = State::default();
         record(&before, &mut state);

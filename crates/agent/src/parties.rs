@@ -9,7 +9,8 @@ use std::net::IpAddr;
 /// Finds who is called by a workload's name, an address, `host`, `world`, or the labels of a workload that is not there.
 pub(crate) fn end(world: &World, text: &str) -> Result<End, Failure> {
     let reserved = |number, addresses| {
-        let labels = world.identities().labels(number).cloned().unwrap_or_default();
+        let labels =
+            world.identities().labels(number).map(|labels| Labels::clone(labels)).unwrap_or_default();
         End { addresses, ..End::new(text, number, labels) }
     };
     match text {

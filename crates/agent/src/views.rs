@@ -25,7 +25,7 @@ pub(crate) fn endpoint(world: &World, state: &State, endpoint: &control::Endpoin
         namespace: endpoint.namespace.clone(),
         name: endpoint.name.clone(),
         identity: row.identity,
-        labels: world.identities().labels(row.identity).map(texts).unwrap_or_default(),
+        labels: world.identities().labels(row.identity).map(|labels| texts(labels)).unwrap_or_default(),
         addresses: endpoint.addresses.clone(),
         interface: wiring.interface.clone(),
         network_namespace: wiring.network_namespace.clone(),

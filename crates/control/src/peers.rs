@@ -23,7 +23,7 @@ pub(crate) struct Peers {
     /// The endpoints that have a peer number.
     residents: BTreeMap<u32, BTreeSet<u32>>,
     /// Peer numbers of other nodes, by their labels.
-    nodes: Numbering<Labels>,
+    nodes: Numbering<Arc<Labels>>,
 }
 
 /// One workload as policy knows it.
@@ -117,14 +117,11 @@ impl Peers {
     }
 
     /// Takes in a workload, or what changed about it.
-    pub(crate) fn admit(&mut self, endpoint: &Endpoint, labels: &Labels, movement: &mut Movement) {
+    pub(crate) fn admit(&mut self, endpoint: &Endpoint, labels: Labels, movement: &mut Movement) {
         // Policies see what identities are made of, on both ends.
-        let labels = filter::relevant(labels);
+        let labels = Arc::new(filter::relevant(labels));
         let ports = named_ports(endpoint);
-        if self
-            .members
-            .get(&endpoint.id)
-            .is_some_and(|known| *known.labels == labels && *known.ports == ports)
+        if self.members.get(&endpoint.id).is_some_and(|known| known.labels == labels && *known.ports == ports)
         {
             return;
         }
@@ -133,7 +130,11 @@ impl Peers {
         let peer = self.peer_number(identity, &ports);
         let (labels, ports) = match self.resident(peer) {
             Some(known) => (known.labels.clone(), known.ports.clone()),
-            None => (Arc::new(labels), Arc::new(ports)),
+            None => {
+                // Who got no number has labels of its own, not those that the number for nobody stands for.
+                let shared = self.identities.labels(identity).filter(|shared| **shared == labels);
+                (shared.cloned().unwrap_or(labels), Arc::new(ports))
+            }
         };
         if peer != UNKNOWN && self.residents.get(&peer).is_none_or(BTreeSet::is_empty) {
             self.enter(peer, labels.clone(), NamedPorts::clone(&ports), movement);
@@ -165,11 +166,11 @@ impl Peers {
         if labels.is_empty() {
             return REMOTE_NODE;
         }
-        let labels = node_labels("remote-node", labels);
+        let labels = Arc::new(node_labels("remote-node", labels));
         let known = self.nodes.number(&labels).is_some();
         let Ok(number) = self.nodes.acquire(&labels) else { return REMOTE_NODE };
         if !known {
-            self.enter(number, Arc::new(labels), NamedPorts::default(), movement);
+            self.enter(number, labels, NamedPorts::default(), movement);
         }
         number
     }

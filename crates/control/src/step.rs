@@ -75,7 +75,7 @@ impl World {
         for id in std::mem::take(&mut step.unsettled) {
             if let Some(endpoint) = self.endpoints.get(&id) {
                 let labels = labels(endpoint, self.namespaces.get(&endpoint.namespace));
-                self.peers.admit(endpoint, &labels, &mut step.movement);
+                self.peers.admit(endpoint, labels, &mut step.movement);
                 step.subjects.extend(self.peers.member(id).map(|member| member.peer));
             }
         }

@@ -1,22 +1,23 @@
 //! Security identities: which number stands for which labels on this node.
 
 use crate::filter;
-use crate::label::Labels;
+use crate::label::{Labels, Source};
 use crate::numbering::{Conflict, Exhausted, Numbering};
 use abi::identity::{FIRST_ALLOCATED, LAST_ALLOCATED, reserved_name};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Labels to number and back: reserved numbers are fixed, those of workloads are handed out in turn and counted.
 #[derive(Clone, Debug)]
 pub struct Allocator {
-    reserved: BTreeMap<u32, Labels>,
-    allocated: Numbering<Labels>,
+    reserved: BTreeMap<u32, Arc<Labels>>,
+    allocated: Numbering<Arc<Labels>>,
 }
 
 impl Default for Allocator {
     fn default() -> Self {
         let reserved = (0..FIRST_ALLOCATED)
-            .filter_map(|number| Some((number, Labels::reserved(reserved_name(number)?))));
+            .filter_map(|number| Some((number, Arc::new(Labels::reserved(reserved_name(number)?)))));
         Self { reserved: reserved.collect(), allocated: Numbering::new(FIRST_ALLOCATED..=LAST_ALLOCATED) }
     }
 }
@@ -29,35 +30,41 @@ impl Allocator {
 
     /// Holds the identity of these labels once more and tells its number; labels that say nothing of security are
     /// left out first ([`filter::relevant`]).
-    pub fn acquire(&mut self, labels: &Labels) -> Result<u32, Exhausted> {
+    pub fn acquire(&mut self, labels: &Arc<Labels>) -> Result<u32, Exhausted> {
         match self.reserved_number(labels) {
             Some(number) => Ok(number),
-            None => self.allocated.acquire(&filter::relevant(labels)),
+            None if filter::are_relevant(labels) => self.allocated.acquire(labels),
+            None => self.allocated.acquire(&Arc::new(filter::relevant(Labels::clone(labels)))),
         }
     }
 
     /// Gives up one hold; the labels are returned when that was the last. Reserved numbers stay.
-    pub fn release(&mut self, number: u32) -> Option<Labels> {
+    pub fn release(&mut self, number: u32) -> Option<Arc<Labels>> {
         self.allocated.release(number)
     }
 
     /// The number of these labels, where they have one.
     pub fn number(&self, labels: &Labels) -> Option<u32> {
-        self.reserved_number(labels).or_else(|| self.allocated.number(&filter::relevant(labels)))
+        let number = |labels| self.allocated.number::<Labels>(labels);
+        match self.reserved_number(labels) {
+            None if filter::are_relevant(labels) => number(labels),
+            None => number(&filter::relevant(labels.clone())),
+            reserved => reserved,
+        }
     }
 
     /// The labels that the number stands for.
-    pub fn labels(&self, number: u32) -> Option<&Labels> {
+    pub fn labels(&self, number: u32) -> Option<&Arc<Labels>> {
         self.reserved.get(&number).or_else(|| self.allocated.value(number))
     }
 
     /// Every identity, reserved ones first, by number.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &Labels)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Arc<Labels>)> {
         self.reserved.iter().map(|(number, labels)| (*number, labels)).chain(self.allocated.iter())
     }
 
     /// The identities of workloads alone, by number: what to persist, with [`Self::next`].
-    pub fn allocated(&self) -> impl Iterator<Item = (u32, &Labels)> {
+    pub fn allocated(&self) -> impl Iterator<Item = (u32, &Arc<Labels>)> {
         self.allocated.iter()
     }
 
@@ -67,8 +74,8 @@ impl Allocator {
     }
 
     /// Makes a number stand for its labels again after a restart, with no holder yet.
-    pub fn restore(&mut self, number: u32, labels: Labels) -> Result<(), Conflict> {
-        self.allocated.restore(number, labels)
+    pub fn restore(&mut self, number: u32, labels: impl Into<Arc<Labels>>) -> Result<(), Conflict> {
+        self.allocated.restore(number, labels.into())
     }
 
     /// Continues to hand out numbers from here, as [`Self::next`] told before a restart.
@@ -77,12 +84,14 @@ impl Allocator {
     }
 
     /// Gives up every identity that nobody holds: what was restored and not asked for again.
-    pub fn sweep(&mut self) -> Vec<(u32, Labels)> {
+    pub fn sweep(&mut self) -> Vec<(u32, Arc<Labels>)> {
         self.allocated.sweep()
     }
 
     fn reserved_number(&self, labels: &Labels) -> Option<u32> {
-        self.reserved.iter().find(|(_, known)| *known == labels).map(|(number, _)| *number)
+        // The labels of a workload are of Kubernetes, and come first.
+        labels.iter().next().filter(|(key, _)| key.source == Source::Reserved)?;
+        self.reserved.iter().find(|(_, known)| ***known == *labels).map(|(number, _)| *number)
     }
 }
 
@@ -91,16 +100,17 @@ mod tests {
     use super::*;
     use abi::identity::{HOST, KUBE_APISERVER, WORLD};
 
-    fn pod(app: &str, name: &str) -> Labels {
+    fn pod(app: &str, name: &str) -> Arc<Labels> {
         Labels::of_workload("default", [], [("app", app), ("statefulset.kubernetes.io/pod-name", name)])
+            .into()
     }
 
     #[test]
     fn reserved_labels_have_their_fixed_numbers() {
         let mut allocator = Allocator::new();
         for (name, number) in [("host", HOST), ("world", WORLD), ("kube-apiserver", KUBE_APISERVER)] {
-            assert_eq!(allocator.acquire(&Labels::reserved(name)), Ok(number));
-            assert_eq!(allocator.labels(number), Some(&Labels::reserved(name)));
+            assert_eq!(allocator.acquire(&Labels::reserved(name).into()), Ok(number));
+            assert_eq!(allocator.labels(number), Some(&Labels::reserved(name).into()));
             assert_eq!(allocator.release(number), None);
             assert_eq!(allocator.number(&Labels::reserved(name)), Some(number));
         }
@@ -116,6 +126,18 @@ mod tests {
         assert_eq!(allocator.release(first), None);
         assert!(allocator.release(first).is_some());
         assert_eq!(allocator.labels(first), None);
+    }
+
+    #[test]
+    fn what_says_nothing_of_security_is_left_out_and_the_rest_is_not_copied() {
+        let mut allocator = Allocator::new();
+        let web = Arc::new(Labels::of_workload("default", [], [("app", "web")]));
+        let number = allocator.acquire(&web).unwrap();
+        assert!(Arc::ptr_eq(allocator.labels(number).unwrap(), &web));
+        assert_eq!(allocator.number(&pod("web", "web-0")), Some(number));
+        assert_eq!(allocator.number(&pod("db", "db-0")), None);
+        let db = allocator.acquire(&pod("db", "db-0")).unwrap();
+        assert_eq!(**allocator.labels(db).unwrap(), Labels::of_workload("default", [], [("app", "db")]));
     }
 
     #[test]

@@ -4,12 +4,14 @@ use crate::label::{LabelKey, Labels, Source};
 
 /// The labels without those that tell replicas or runs of one workload apart; an identity per replica would make
 /// every scale-up a change of policy.
-pub fn relevant(labels: &Labels) -> Labels {
+pub fn relevant(mut labels: Labels) -> Labels {
+    labels.retain(is_relevant);
     labels
-        .iter()
-        .filter(|(key, _)| is_relevant(key))
-        .map(|(key, value)| (key.clone(), value.to_owned()))
-        .collect()
+}
+
+/// Whether nothing would be left out of these labels.
+pub(crate) fn are_relevant(labels: &Labels) -> bool {
+    labels.iter().all(|(key, _)| is_relevant(key))
 }
 
 /// Whether a label with this key is part of an identity.
@@ -37,7 +39,7 @@ mod tests {
     #[test]
     fn labels_of_one_replica_do_not_count_and_all_others_do() {
         let own = [("app", "web"), ("pod-template-hash", "5d9c"), ("apps.kubernetes.io/pod-index", "3")];
-        let labels = relevant(&Labels::of_workload("default", [("team", "a")], own));
+        let labels = relevant(Labels::of_workload("default", [("team", "a")], own));
         assert_eq!(labels, Labels::of_workload("default", [("team", "a")], [("app", "web")]));
     }
 
@@ -45,6 +47,6 @@ mod tests {
     fn a_label_of_another_source_counts_whatever_its_key() {
         let mut labels = Labels::default();
         labels.insert(Source::Other("vm".into()), "controller-uid", "1");
-        assert_eq!(relevant(&labels), labels);
+        assert_eq!(relevant(labels.clone()), labels);
     }
 }

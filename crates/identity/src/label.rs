@@ -1,7 +1,8 @@
 //! A label: where it comes from, its key and its value.
 
-use std::collections::BTreeMap;
+use crate::name::Name;
 use std::fmt;
+use std::iter;
 
 /// Who vouches for a label. Written before the key: `k8s:app=web`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +21,7 @@ pub struct LabelKey {
     /// Who vouches for it.
     pub source: Source,
     /// The key without the source.
-    pub name: String,
+    pub name: Name,
 }
 
 /// One label.
@@ -32,9 +33,9 @@ pub struct Label {
     pub value: String,
 }
 
-/// A set of labels, at most one value a key; what an identity stands for.
+/// A set of labels, at most one value a key; what an identity stands for. Kept in the order of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Labels(BTreeMap<LabelKey, String>);
+pub struct Labels(Vec<(LabelKey, Box<str>)>);
 
 /// Keys with a meaning of their own.
 pub mod key {
@@ -46,6 +47,9 @@ pub mod key {
     pub const CLUSTER: &str = "io.cilium.k8s.policy.cluster";
     /// The label that Kubernetes puts on every namespace.
     pub const METADATA_NAME: &str = "kubernetes.io/metadata.name";
+    /// The same as a label of the namespace's workloads.
+    pub(crate) const NAMESPACE_METADATA_NAME: &str =
+        "io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name";
 }
 
 impl Labels {
@@ -56,16 +60,14 @@ impl Labels {
         namespace_labels: impl IntoIterator<Item = (&'a str, &'a str)>,
         own: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
-        let mut labels = Self::default();
-        for (name, value) in own {
-            labels.insert(Source::K8s, name, value);
-        }
-        labels.insert(Source::K8s, format!("{}{}", key::NAMESPACE_LABELS, key::METADATA_NAME), namespace);
-        for (name, value) in namespace_labels {
-            labels.insert(Source::K8s, format!("{}{name}", key::NAMESPACE_LABELS), value);
-        }
-        labels.insert(Source::K8s, key::NAMESPACE, namespace);
-        labels
+        let own = own.into_iter().map(|(name, value)| (Name::from(name), value));
+        let prefixed = |name: &str| Name::from(format!("{}{name}", key::NAMESPACE_LABELS));
+        let around = namespace_labels.into_iter().map(|(name, value)| (prefixed(name), value));
+        let names = |key: &str| iter::once((Name::from(key), namespace));
+        // The later hold against the earlier.
+        let labels =
+            own.chain(names(key::NAMESPACE_METADATA_NAME)).chain(around).chain(names(key::NAMESPACE));
+        labels.map(|(name, value)| (LabelKey { source: Source::K8s, name }, value)).collect()
     }
 
     /// The single label of a reserved identity: `reserved:<name>`.
@@ -76,21 +78,33 @@ impl Labels {
     }
 
     /// Sets a label.
-    pub fn insert(&mut self, source: Source, name: impl Into<String>, value: impl Into<String>) {
-        self.0.insert(LabelKey { source, name: name.into() }, value.into());
+    pub fn insert(&mut self, source: Source, name: impl Into<Name>, value: impl AsRef<str>) {
+        let label = (LabelKey { source, name: name.into() }, value.as_ref().into());
+        match self.0.binary_search_by(|(key, _)| key.cmp(&label.0)) {
+            Ok(place) => self.0[place] = label,
+            Err(place) => self.0.insert(place, label),
+        }
     }
 
     /// The value of the label with this source and key; with no source given, of any source.
     pub fn value(&self, source: Option<&Source>, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(key, _)| key.name == name && source.is_none_or(|source| *source == key.source))
-            .map(|(_, value)| value.as_str())
+        let Some(source) = source else {
+            // Nearly all labels are of Kubernetes, whose labels come first.
+            let others = || self.0.iter().find(|(key, _)| key.name == *name).map(|(_, value)| &**value);
+            return self.value(Some(&Source::K8s), name).or_else(others);
+        };
+        let place = self.0.binary_search_by(|(key, _)| (&key.source, &*key.name).cmp(&(source, name)));
+        place.ok().map(|place| &*self.0[place].1)
     }
 
     /// All labels in order.
     pub fn iter(&self) -> impl Iterator<Item = (&LabelKey, &str)> {
-        self.0.iter().map(|(key, value)| (key, value.as_str()))
+        self.0.iter().map(|(key, value)| (key, &**value))
+    }
+
+    /// Leaves out the labels whose keys are not wanted.
+    pub(crate) fn retain(&mut self, wanted: impl Fn(&LabelKey) -> bool) {
+        self.0.retain(|(key, _)| wanted(key));
     }
 
     /// Whether there is no label.
@@ -99,9 +113,21 @@ impl Labels {
     }
 }
 
-impl FromIterator<(LabelKey, String)> for Labels {
-    fn from_iter<I: IntoIterator<Item = (LabelKey, String)>>(labels: I) -> Self {
-        Self(labels.into_iter().collect())
+/// Of several values for one key, the last holds.
+impl<V: Into<Box<str>>> FromIterator<(LabelKey, V)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (LabelKey, V)>>(labels: I) -> Self {
+        let mut labels: Vec<(LabelKey, Box<str>)> =
+            labels.into_iter().map(|(key, value)| (key, value.into())).collect();
+        labels.sort_by(|(one, _), (other, _)| one.cmp(other));
+        labels.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same {
+                std::mem::swap(later, kept);
+            }
+            is_same
+        });
+        labels.shrink_to_fit();
+        Self(labels)
     }
 }
 
@@ -140,5 +166,66 @@ impl fmt::Display for Labels {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn key(source: &Source, name: &str) -> LabelKey {
+        LabelKey { source: source.clone(), name: name.into() }
+    }
+
+    #[test]
+    fn labels_are_a_sorted_map_however_they_are_built() {
+        let other = || Source::Other("vm".into());
+        let list = [
+            (Source::Reserved, "host", ""),
+            (other(), "app", "x"),
+            (Source::K8s, "tier", "front"),
+            (Source::K8s, "app", "web"),
+            (Source::K8s, "tier", "back"),
+            (other(), "app", "y"),
+        ];
+        let labelled = || list.iter().map(|(source, name, value)| (key(source, name), *value));
+        let map: BTreeMap<LabelKey, &str> = labelled().collect();
+        let collected: Labels = labelled().collect();
+        let mut inserted = Labels::default();
+        for (source, name, value) in list.clone() {
+            inserted.insert(source, name, value);
+        }
+        assert_eq!(collected, inserted);
+        assert!(collected.iter().eq(map.iter().map(|(key, value)| (key, *value))));
+        assert_eq!(collected.to_string(), "k8s:app=web,k8s:tier=back,reserved:host,vm:app=y");
+    }
+
+    #[test]
+    fn a_value_is_found_by_its_source_or_of_any() {
+        let mut labels = Labels::reserved("host");
+        labels.insert(Source::Other("vm".into()), "app", "x");
+        labels.insert(Source::Other("vm".into()), "os", "linux");
+        labels.insert(Source::K8s, "app", "web");
+        let vm = Some(Source::Other("vm".into()));
+        assert_eq!(labels.value(None, "app"), Some("web"));
+        assert_eq!(labels.value(vm.as_ref(), "app"), Some("x"));
+        assert_eq!(labels.value(None, "os"), Some("linux"));
+        assert_eq!(labels.value(Some(&Source::K8s), "os"), None);
+        assert_eq!(labels.value(None, "host"), Some(""));
+        assert_eq!(labels.value(None, "hos"), None);
+    }
+
+    #[test]
+    fn a_workload_has_its_own_labels_and_those_of_its_namespace() {
+        let labels = Labels::of_workload(
+            "shop",
+            [("team", "a"), ("kubernetes.io/metadata.name", "other")],
+            [("app", "web"), (key::NAMESPACE, "forged"), ("app", "db")],
+        );
+        let expected = "k8s:app=db,k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=other,\
+                        k8s:io.cilium.k8s.namespace.labels.team=a,k8s:io.kubernetes.pod.namespace=shop";
+        assert_eq!(labels.to_string(), expected);
+        assert!(Labels::of_workload("shop", [], []).to_string().contains("metadata.name=shop"));
     }
 }

@@ -8,10 +8,14 @@ mod allocator;
 pub mod filter;
 pub mod index;
 mod label;
+mod name;
 mod numbering;
 mod selector;
+mod values;
 
 pub use allocator::Allocator;
 pub use label::{Label, LabelKey, Labels, Source, key};
+pub use name::Name;
 pub use numbering::{Conflict, Exhausted, Numbering};
 pub use selector::{Operator, Requirement, Selector};
+pub use values::Values;

@@ -1,9 +1,11 @@
 //! Numbers that stand for values: the same value, the same number, for as long as somebody holds it.
 
-use foldhash::HashMap;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::ops::RangeInclusive;
 
 /// Gives each value a number from a range, counts its holders, and hands numbers out in turn: one that was given up
@@ -12,7 +14,9 @@ use std::ops::RangeInclusive;
 pub struct Numbering<K> {
     range: RangeInclusive<u32>,
     next: u32,
-    numbers: HashMap<K, u32>,
+    /// The numbers by their values, which are held once.
+    numbers: HashTable<u32>,
+    hasher: RandomState,
     held: BTreeMap<u32, Held<K>>,
 }
 
@@ -41,19 +45,26 @@ pub enum Conflict {
 impl<K: Clone + Eq + Hash> Numbering<K> {
     /// No number stands for anything yet.
     pub fn new(range: RangeInclusive<u32>) -> Self {
-        Self { next: *range.start(), range, numbers: HashMap::default(), held: BTreeMap::new() }
+        Self {
+            next: *range.start(),
+            range,
+            numbers: HashTable::new(),
+            hasher: RandomState::default(),
+            held: BTreeMap::new(),
+        }
     }
 
     /// Holds the value once more and tells its number.
     pub fn acquire(&mut self, value: &K) -> Result<u32, Exhausted> {
-        let number = match self.numbers.get(value) {
-            Some(&number) => number,
-            None => self.assign(value.clone())?,
-        };
-        if let Some(held) = self.held.get_mut(&number) {
-            held.holders += 1;
-        }
-        Ok(number)
+        self.hold(self.number(value), || value.clone())
+    }
+
+    /// The same for what the value is made of, which then is made only where it is not there yet.
+    pub fn acquire_from<Q: Eq + Hash + ?Sized>(&mut self, value: &Q) -> Result<u32, Exhausted>
+    where
+        K: Borrow<Q> + for<'q> From<&'q Q>,
+    {
+        self.hold(self.number(value), || value.into())
     }
 
     /// Gives up one hold; the value is returned when that was the last, and then the number stands for nothing.
@@ -64,8 +75,12 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
     }
 
     /// The number of the value, where it has one.
-    pub fn number(&self, value: &K) -> Option<u32> {
-        self.numbers.get(value).copied()
+    pub fn number<Q: Eq + Hash + ?Sized>(&self, value: &Q) -> Option<u32>
+    where
+        K: Borrow<Q>,
+    {
+        let is_of_value = |number: &u32| self.held[number].value.borrow() == value;
+        self.numbers.find(self.hasher.hash_one(value), is_of_value).copied()
     }
 
     /// What the number stands for.
@@ -88,7 +103,7 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
         if !self.range.contains(&number) {
             return Err(Conflict::OutOfRange(number));
         }
-        if self.held.contains_key(&number) || self.numbers.contains_key(&value) {
+        if self.held.contains_key(&number) || self.number(&value).is_some() {
             return Err(Conflict::Taken(number));
         }
         self.insert(number, value);
@@ -110,6 +125,17 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
         let idle: Vec<u32> =
             self.held.iter().filter(|(_, held)| held.holders == 0).map(|(n, _)| *n).collect();
         idle.into_iter().filter_map(|number| Some((number, self.remove(number)?))).collect()
+    }
+
+    fn hold(&mut self, known: Option<u32>, value: impl FnOnce() -> K) -> Result<u32, Exhausted> {
+        let number = match known {
+            Some(number) => number,
+            None => self.assign(value())?,
+        };
+        if let Some(held) = self.held.get_mut(&number) {
+            held.holders += 1;
+        }
+        Ok(number)
     }
 
     fn assign(&mut self, value: K) -> Result<u32, Exhausted> {
@@ -139,13 +165,18 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
     }
 
     fn insert(&mut self, number: u32, value: K) {
-        self.numbers.insert(value.clone(), number);
+        let hash = self.hasher.hash_one(&value);
         self.held.insert(number, Held { value, holders: 0 });
+        let (held, hasher) = (&self.held, &self.hasher);
+        self.numbers.insert_unique(hash, number, |number| hasher.hash_one(&held[number].value));
     }
 
     fn remove(&mut self, number: u32) -> Option<K> {
         let held = self.held.remove(&number)?;
-        self.numbers.remove(&held.value);
+        let hash = self.hasher.hash_one(&held.value);
+        if let Ok(entry) = self.numbers.find_entry(hash, |known| *known == number) {
+            entry.remove();
+        }
         Some(held.value)
     }
 
@@ -180,6 +211,7 @@ impl std::error::Error for Conflict {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn one_value_has_one_number_until_its_last_holder_leaves() {
@@ -241,6 +273,23 @@ mod tests {
         assert_eq!(after.acquire(&"d"), Ok(4), "3 was given up just before the restart");
         assert_eq!(after.sweep(), [(1, "a")]);
         assert_eq!(after.iter().map(|(number, _)| number).collect::<Vec<_>>(), [2, 4]);
+    }
+
+    #[test]
+    fn a_value_is_one_allocation_however_many_there_are() {
+        let mut numbering = Numbering::new(0..=999);
+        let values: Vec<Arc<str>> = (0..1000).map(|value| value.to_string().into()).collect();
+        for (number, value) in (0..).zip(&values) {
+            assert_eq!(numbering.acquire(value), Ok(number));
+            assert_eq!(Arc::strong_count(value), 2);
+        }
+        for (number, value) in (0..).zip(&values).step_by(2) {
+            assert_eq!(numbering.release(number).as_ref(), Some(value));
+        }
+        for (number, value) in (0..).zip(&values) {
+            let expected = (number % 2 == 1).then_some(number);
+            assert_eq!((numbering.number(value), numbering.number::<str>(value)), (expected, expected));
+        }
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! What a policy says of labels: a list of requirements that must all hold.
 
 use crate::label::{Labels, Source, key};
-use std::collections::BTreeSet;
+use crate::name::Name;
+use crate::values::Values;
 use std::fmt;
+use std::iter;
+use std::sync::Arc;
 
 /// All requirements must hold; with none, every set of labels is selected.
 ///
 /// Scoping (a policy's own namespace, "any workload" in a clusterwide policy) has been written into the requirements
-/// by whoever read the manifest.
+/// by whoever read the manifest. Clones are one allocation, and compare at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector {
-    /// The requirements, in the order of the manifest.
-    pub requirements: Vec<Requirement>,
+    requirements: Arc<[Requirement]>,
 }
 
 /// One requirement on one key.
@@ -20,7 +22,7 @@ pub struct Requirement {
     /// The source that must vouch for the label, or any.
     pub source: Option<Source>,
     /// The key without the source.
-    pub name: String,
+    pub name: Name,
     /// What must hold of the value.
     pub operator: Operator,
 }
@@ -29,9 +31,9 @@ pub struct Requirement {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operator {
     /// The key is there with one of these values.
-    In(BTreeSet<String>),
+    In(Values),
     /// The key is absent, or has none of these values.
-    NotIn(BTreeSet<String>),
+    NotIn(Values),
     /// The key is there.
     Exists,
     /// The key is absent.
@@ -41,9 +43,20 @@ pub enum Operator {
 impl Selector {
     /// Adds a requirement.
     #[must_use]
-    pub fn with(mut self, source: Option<Source>, name: impl Into<String>, operator: Operator) -> Self {
-        self.requirements.push(Requirement { source, name: name.into(), operator });
-        self
+    pub fn with(self, source: Option<Source>, name: impl Into<Name>, operator: Operator) -> Self {
+        let added = Requirement { source, name: name.into(), operator };
+        self.requirements.iter().cloned().chain(iter::once(added)).collect()
+    }
+
+    /// The requirements of both, those of the other last.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        self.requirements.iter().chain(other.requirements()).cloned().collect()
+    }
+
+    /// The requirements, in the order of the manifest.
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
     }
 
     /// Whether the labels meet every requirement.
@@ -54,6 +67,12 @@ impl Selector {
     /// The one namespace whose workloads it can select, where its requirements pin it down.
     pub fn namespace(&self) -> Option<&str> {
         self.requirements.iter().find_map(Requirement::namespace)
+    }
+}
+
+impl FromIterator<Requirement> for Selector {
+    fn from_iter<I: IntoIterator<Item = Requirement>>(requirements: I) -> Self {
+        Self { requirements: requirements.into_iter().collect() }
     }
 }
 
@@ -77,9 +96,7 @@ impl Requirement {
     /// The namespace that it asks for, and no other.
     pub(crate) fn namespace(&self) -> Option<&str> {
         match &self.operator {
-            Operator::In(values) if values.len() == 1 && self.name == key::NAMESPACE => {
-                values.first().map(String::as_str)
-            }
+            Operator::In(values) if values.len() == 1 && self.name == key::NAMESPACE => values.first(),
             _ => None,
         }
     }
@@ -87,8 +104,8 @@ impl Requirement {
 
 impl Operator {
     /// The key is there with this one value.
-    pub fn equals(value: impl Into<String>) -> Self {
-        Self::In(BTreeSet::from([value.into()]))
+    pub fn equals(value: impl AsRef<str>) -> Self {
+        Self::In(Values::from([value.as_ref()]))
     }
 }
 
@@ -111,9 +128,9 @@ impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = match &self.source {
             Some(source) => format!("{source}:{}", self.name),
-            None => self.name.clone(),
+            None => self.name.to_string(),
         };
-        let list = |values: &BTreeSet<String>| values.iter().cloned().collect::<Vec<_>>().join(", ");
+        let list = |values: &Values| values.iter().collect::<Vec<_>>().join(", ");
         match &self.operator {
             Operator::In(values) if values.len() == 1 => write!(f, "{key}={}", list(values)),
             Operator::In(values) => write!(f, "{key} in ({})", list(values)),
@@ -121,5 +138,42 @@ impl fmt::Display for Requirement {
             Operator::Exists => f.write_str(&key),
             Operator::DoesNotExist => write!(f, "!{key}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(names: &[&str]) -> Selector {
+        names.iter().fold(Selector::default(), |selector, name| selector.with(None, *name, Operator::Exists))
+    }
+
+    #[test]
+    fn clones_share_their_requirements_and_equals_need_not() {
+        let selector = asking(&["app", "env"]);
+        assert!(Arc::ptr_eq(&selector.requirements, &selector.clone().requirements));
+        assert!(!Arc::ptr_eq(&selector.requirements, &asking(&["app", "env"]).requirements));
+        assert_eq!(selector, asking(&["app", "env"]));
+        assert_ne!(selector, asking(&["env", "app"]));
+    }
+
+    #[test]
+    fn a_clone_that_is_added_to_leaves_the_original_alone() {
+        let selector = asking(&["app"]);
+        let narrower = selector.clone().with(None, "env", Operator::equals("prod"));
+        assert_eq!(
+            (selector.to_string(), narrower.to_string()),
+            ("app".to_owned(), "app, env=prod".to_owned())
+        );
+        assert_eq!(selector.and(&narrower).to_string(), "app, app, env=prod");
+        assert!(Selector::default().requirements().is_empty());
+    }
+
+    #[test]
+    fn a_requirement_is_small() {
+        // Tens of thousands of policies have a handful each.
+        assert!(size_of::<Requirement>() <= 72, "{}", size_of::<Requirement>());
+        assert_eq!(size_of::<Selector>(), 16);
     }
 }

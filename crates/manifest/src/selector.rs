@@ -3,8 +3,7 @@
 use crate::item::{Item, Nulls};
 use crate::name::{is_label_key, is_label_value};
 use crate::nearest::hint;
-use identity::{Operator, Requirement, Selector, Source, key};
-use std::collections::BTreeSet;
+use identity::{Name, Operator, Requirement, Selector, Source, Values, key};
 
 /// How the keys of a selector are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub(crate) struct Written {
 }
 
 /// Makes an operator of the values that it asks for.
-type WithValues = fn(BTreeSet<String>) -> Operator;
+type WithValues = fn(Values) -> Operator;
 
 const OPERATORS: &[(&str, WithValues)] = &[
     ("In", Operator::In),
@@ -83,7 +82,7 @@ impl Written {
 
     /// The selector as written.
     pub(crate) fn into_selector(self) -> Selector {
-        Selector { requirements: self.labels.into_iter().chain(self.expressions).collect() }
+        self.labels.into_iter().chain(self.expressions).collect()
     }
 }
 
@@ -130,7 +129,7 @@ fn label_value(item: &Item<'_>) -> Option<String> {
 }
 
 /// Source and name of a key; `item` is where it is written.
-fn label_key(item: &Item<'_>, text: &str, keys: Keys) -> Option<(Option<Source>, String)> {
+fn label_key(item: &Item<'_>, text: &str, keys: Keys) -> Option<(Option<Source>, Name)> {
     let (source, name) = match (keys, text.split_once(':')) {
         (Keys::Sourced, Some((source, name))) => (source_named(item, source)?, name),
         (Keys::Sourced, None) => (None, text),
@@ -153,7 +152,7 @@ fn label_key(item: &Item<'_>, text: &str, keys: Keys) -> Option<(Option<Source>,
         return None;
     }
     let prefix = if keys == Keys::OfNamespace { key::NAMESPACE_LABELS } else { "" };
-    Some((source, format!("{prefix}{name}")))
+    Some((source, format!("{prefix}{name}").into()))
 }
 
 fn source_named(item: &Item<'_>, text: &str) -> Option<Option<Source>> {

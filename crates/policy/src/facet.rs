@@ -27,7 +27,7 @@ impl Facet {
     /// What the peer of a rule tells apart; none where it is everybody, known or not.
     pub(crate) fn of(peer: &Peer) -> Option<Self> {
         Some(match peer {
-            Peer::Labels(selector) if selector.requirements.is_empty() => return None,
+            Peer::Labels(selector) if selector.requirements().is_empty() => return None,
             Peer::Labels(selector) if asks_only_for_a_namespace(selector) => {
                 Self::AnyWorkload(selector.clone())
             }
@@ -77,7 +77,7 @@ impl Facet {
 }
 
 fn asks_only_for_a_namespace(selector: &Selector) -> bool {
-    selector.requirements.iter().all(|requirement| {
+    selector.requirements().iter().all(|requirement| {
         requirement.name == key::NAMESPACE
             && requirement.operator == Operator::Exists
             && requirement.source.as_ref().is_none_or(|source| *source == Source::K8s)

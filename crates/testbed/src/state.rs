@@ -187,7 +187,7 @@ impl State {
         let namespace = self.namespaces.get(&name.namespace).unwrap_or(&none);
         let namespace = namespace.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let own = workload.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        filter::relevant(&Labels::of_workload(&name.namespace, namespace, own))
+        filter::relevant(Labels::of_workload(&name.namespace, namespace, own))
     }
 
     /// A workload that is named again keeps the addresses and ports that are not: it is the same one, relabelled.

@@ -42,7 +42,7 @@ pub(super) fn nodes(item: &Item<'_>) -> Selector {
 pub(super) fn peer(item: &Item<'_>, scope: &Scope) -> Selector {
     let selector = Written::read(item, Keys::Sourced).into_selector();
     let is_reserved = |one: &Requirement| one.source == Some(Source::Reserved);
-    let mentions = |check: fn(&Requirement) -> bool| selector.requirements.iter().any(check);
+    let mentions = |check: fn(&Requirement) -> bool| selector.requirements().iter().any(check);
     if mentions(is_reserved) || mentions(names_namespace) {
         return selector;
     }

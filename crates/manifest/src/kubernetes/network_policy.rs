@@ -114,8 +114,7 @@ fn peer(item: &Item<'_>, namespace: &str) -> Option<Peer> {
     }
     let pods = pods.map(|item| Written::read(&item, Keys::Plain).into_selector()).unwrap_or_default();
     let Some(namespaces) = namespaces else { return Some(Peer::Labels(within(pods, namespace))) };
-    let mut selector = Written::read(&namespaces, Keys::OfNamespace).into_selector();
-    selector.requirements.extend(pods.requirements);
+    let selector = Written::read(&namespaces, Keys::OfNamespace).into_selector().and(&pods);
     // Workloads only: what has no namespace would otherwise meet NotIn and DoesNotExist.
     Some(Peer::Labels(selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists)))
 }

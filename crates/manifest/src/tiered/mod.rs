@@ -138,10 +138,10 @@ fn of_pods(item: &Item<'_>) -> Option<Selector> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (namespaces, pods) = (fields.take("namespaceSelector"), fields.require("podSelector"));
     fields.finish();
-    let mut selector =
+    let namespaces =
         namespaces.map(|item| Written::read(&item, Keys::OfNamespace).into_selector()).unwrap_or_default();
-    selector.requirements.extend(Written::read(&pods?, Keys::Plain).into_selector().requirements);
-    Some(workloads(selector))
+    let pods = Written::read(&pods?, Keys::Plain).into_selector();
+    Some(workloads(namespaces.and(&pods)))
 }
 
 /// The selector for workloads only: what has no namespace would otherwise meet NotIn and DoesNotExist.

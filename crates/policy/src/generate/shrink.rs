@@ -21,11 +21,11 @@ fn steps(world: &World) -> Vec<World> {
         steps.push(edited(world, |world| drop(world.policies.remove(at))));
         for (spec_at, spec) in policy.specs.iter().enumerate() {
             steps.push(edited(world, |world| drop(world.policies[at].specs.remove(spec_at))));
-            if !spec.subject.selector().requirements.is_empty() {
+            if let [fewer @ .., _] = spec.subject.selector().requirements() {
                 steps.push(edited(world, |world| {
                     let (Subject::Workloads(selector) | Subject::Nodes(selector)) =
                         &mut world.policies[at].specs[spec_at].subject;
-                    selector.requirements.pop();
+                    *selector = fewer.iter().cloned().collect();
                 }));
             }
             for (rule_at, rule) in spec.rules.iter().enumerate() {

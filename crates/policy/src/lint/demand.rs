@@ -31,7 +31,7 @@ impl<'a> Demands<'a> {
     /// What the selector demands.
     pub(super) fn of(selector: &'a Selector) -> Self {
         let mut demands = BTreeMap::<Key<'a>, Demand<'a>>::new();
-        for requirement in &selector.requirements {
+        for requirement in selector.requirements() {
             let key = (requirement.source.as_ref(), requirement.name.as_str());
             let demand = demands.entry(key).or_insert(Demand::nothing());
             *demand = demand.meet(&Demand::of(&requirement.operator));
@@ -101,7 +101,7 @@ impl<'a> Demand<'a> {
     }
 
     fn of(operator: &'a Operator) -> Self {
-        let all = |values: &'a BTreeSet<String>| values.iter().map(String::as_str).collect();
+        let all = |values: &'a identity::Values| values.iter().collect();
         match operator {
             Operator::In(values) => Self { may_lack: false, values: Values::Only(all(values)) },
             Operator::NotIn(values) => Self { may_lack: true, values: Values::AllBut(all(values)) },

@@ -7,7 +7,7 @@ use crate::rule::{
     Action, Cidr, CidrReach, Direction, Family, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
 };
 use abi::identity::{HOST, is_remote_node, is_workload, reserved_name};
-use identity::{Labels, Operator, Requirement, Selector, key};
+use identity::{Labels, Operator, Requirement, Selector, Values, key};
 use std::net::IpAddr;
 
 /// What is missing, each part as a clause: `peer has app=db, needs app=web`.
@@ -98,7 +98,7 @@ fn kind(party: &Party<'_>) -> String {
 
 /// The requirements that the labels do not meet.
 fn labels(selector: &Selector, labels: &Labels) -> Vec<String> {
-    let missing = selector.requirements.iter().filter(|requirement| !requirement.holds(labels));
+    let missing = selector.requirements().iter().filter(|requirement| !requirement.holds(labels));
     missing.map(|requirement| unmet(requirement, labels)).collect()
 }
 
@@ -109,7 +109,7 @@ fn unmet(requirement: &Requirement, labels: &Labels) -> String {
         Some(value) => format!("{whose} has {name}={value}"),
         None => format!("{whose} has no {name}"),
     };
-    let list = |values: &std::collections::BTreeSet<String>| {
+    let list = |values: &Values| {
         values.iter().map(|value| format!("{name}={value}")).collect::<Vec<_>>().join(" or ")
     };
     match &requirement.operator {

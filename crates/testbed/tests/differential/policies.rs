@@ -2,7 +2,7 @@
 
 use crate::tiered;
 use crate::writable::{is_of_kubernetes, is_of_namespace, namespace};
-use identity::{Operator, Requirement, Selector, Source};
+use identity::{Operator, Requirement, Selector, Source, Values};
 use policy::domain::DomainPattern;
 use policy::rule::{
     Action, Cidr, Direction, Family, GroupRef, HttpRule, Peer, Peers, Policy, Port, Protocol, Rule,
@@ -264,14 +264,14 @@ fn block(block: &Cidr, except: &[Cidr]) -> Value {
 
 /// A selector with those of its requirements that are wanted, in the words of a Cilium policy.
 fn selector(selector: &Selector, wanted: impl Fn(&Requirement) -> bool) -> Value {
-    expressions(selector.requirements.iter().filter(|one| wanted(one)))
+    expressions(selector.requirements().iter().filter(|one| wanted(one)))
 }
 
 /// The selector of a NetworkPolicy, which knows labels of Kubernetes only and so names no source; its namespace is the
 /// policy's own.
 fn pod_selector(selector: &Selector) -> Value {
     let own: Vec<Requirement> =
-        selector.requirements.iter().filter(|one| !is_of_namespace(one)).cloned().collect();
+        selector.requirements().iter().filter(|one| !is_of_namespace(one)).cloned().collect();
     plain(&own)
 }
 
@@ -290,11 +290,12 @@ fn expressions<'a>(requirements: impl Iterator<Item = &'a Requirement>) -> Value
 fn expression(requirement: &Requirement) -> Value {
     let key = match &requirement.source {
         Some(Source::K8s) => format!("k8s:{}", requirement.name),
-        _ => requirement.name.clone(),
+        _ => requirement.name.to_string(),
     };
+    let list = |values: &Values| values.iter().collect::<Value>();
     match &requirement.operator {
-        Operator::In(values) => json!({"key": key, "operator": "In", "values": values}),
-        Operator::NotIn(values) => json!({"key": key, "operator": "NotIn", "values": values}),
+        Operator::In(values) => json!({"key": key, "operator": "In", "values": list(values)}),
+        Operator::NotIn(values) => json!({"key": key, "operator": "NotIn", "values": list(values)}),
         Operator::Exists => json!({"key": key, "operator": "Exists"}),
         Operator::DoesNotExist => json!({"key": key, "operator": "DoesNotExist"}),
     }

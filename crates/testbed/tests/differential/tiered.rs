@@ -134,7 +134,7 @@ fn written(rule: &Rule) -> Value {
 fn written_peer(peer: &Peer) -> Value {
     match peer {
         Peer::Labels(selector) => json!({"pods": pods(selector)}),
-        Peer::Nodes(selector) => json!({"nodes": crate::policies::plain(&selector.requirements)}),
+        Peer::Nodes(selector) => json!({"nodes": crate::policies::plain(selector.requirements())}),
         Peer::Cidr { block, .. } => json!({"networks": [block.to_string()]}),
         other => json!({"domainNames": [domain(other).expect("it was bent")]}),
     }
@@ -159,7 +159,7 @@ fn written_match(one: &TrafficMatch) -> Vec<Value> {
 /// A selector of workloads as one of namespaces and one of pods.
 fn pods(selector: &Selector) -> Value {
     let (namespaces, own): (Vec<_>, Vec<_>) =
-        selector.requirements.iter().cloned().partition(is_of_namespace);
+        selector.requirements().iter().cloned().partition(is_of_namespace);
     let by_name = namespaces
         .into_iter()
         .filter(|one| one.operator != Operator::Exists)

@@ -41,12 +41,12 @@ pub(crate) fn is_of_kubernetes(rule: &Rule, spec: &Spec) -> bool {
 
 /// The namespace that the subject is in, where the spec names one.
 pub(crate) fn namespace(spec: &Spec) -> Option<&str> {
-    spec.subject.selector().requirements.iter().filter(|one| is_of_namespace(one)).find_map(|one| match &one
-        .operator
-    {
-        Operator::In(values) if values.len() == 1 => values.first().map(String::as_str),
-        _ => None,
-    })
+    spec.subject.selector().requirements().iter().filter(|one| is_of_namespace(one)).find_map(
+        |one| match &one.operator {
+            Operator::In(values) if values.len() == 1 => values.first(),
+            _ => None,
+        },
+    )
 }
 
 pub(crate) fn is_of_namespace(requirement: &Requirement) -> bool {
@@ -74,7 +74,7 @@ fn bent(mut rule: Rule, spec: &Spec) -> Option<Rule> {
         }
         for peer in peers {
             match peer {
-                Peer::Labels(selector) if !selector.requirements.iter().any(is_of_namespace) => {
+                Peer::Labels(selector) if !selector.requirements().iter().any(is_of_namespace) => {
                     *selector = selector.clone().with(None, key::NAMESPACE, Operator::Exists);
                 }
                 Peer::Cidr { reach, .. } if !of_kubernetes => *reach = CidrReach::World,

@@ -185,7 +185,7 @@ impl Scenario {
     fn workload(&self, (namespace, name): &Name, workload: &Workload) -> End {
         let own = workload.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let labels = Labels::of_workload(namespace, self.namespace_labels(namespace), own);
-        let end = End::new(&format!("{namespace}/{name}"), FIRST_ALLOCATED, filter::relevant(&labels));
+        let end = End::new(&format!("{namespace}/{name}"), FIRST_ALLOCATED, filter::relevant(labels));
         End { ports: workload.ports.clone(), addresses: workload.addresses.clone(), ..end }
     }
 

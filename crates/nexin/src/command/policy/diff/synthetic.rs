@@ -37,9 +37,9 @@ pub(super) fn workloads(worlds: &[Scenario; 2]) -> Vec<End> {
 /// A workload that the selector selects, with its namespace; nothing where none that could be made up is selected.
 fn selected(selector: &Selector, world: &Scenario) -> Option<(String, End)> {
     let (mut namespace, mut own, mut around) = ("default".to_owned(), BTreeMap::new(), BTreeMap::new());
-    for requirement in &selector.requirements {
+    for requirement in selector.requirements() {
         let value = match &requirement.operator {
-            Operator::In(values) => values.first()?.clone(),
+            Operator::In(values) => values.first()?.to_owned(),
             Operator::Exists => "any".to_owned(),
             Operator::NotIn(_) | Operator::DoesNotExist => continue,
         };
@@ -47,7 +47,7 @@ fn selected(selector: &Selector, world: &Scenario) -> Option<(String, End)> {
             None if requirement.name == key::NAMESPACE && requirement.operator == Operator::Exists => {}
             None if requirement.name == key::NAMESPACE => namespace = value,
             Some(name) => drop(around.insert(name.to_owned(), value)),
-            None => drop(own.insert(requirement.name.clone(), value)),
+            None => drop(own.insert(requirement.name.to_string(), value)),
         }
     }
     let end = workload(&namespace, &own, &around, world);
