@@ -59,6 +59,11 @@ impl Selector {
         &self.requirements
     }
 
+    /// Whether another clone of it is there.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.requirements) > 1
+    }
+
     /// Whether the labels meet every requirement.
     pub fn selects(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|requirement| requirement.holds(labels))

@@ -22,6 +22,7 @@ pub mod party;
 pub mod ready;
 pub mod rule;
 pub mod set;
+mod share;
 #[cfg(test)]
 mod tests;
 mod text;

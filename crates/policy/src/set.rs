@@ -5,6 +5,7 @@ use crate::directory::Directory;
 use crate::party::{NamedPorts, Party};
 use crate::ready::{self, Numbers, Ready, What};
 use crate::rule::{Direction, Mode, Policy, PolicyId, Spec, Tier};
+use crate::share::Selectors;
 use abi::identity::HOST;
 use identity::index::SelectorIndex;
 use std::cmp::Ordering;
@@ -18,6 +19,7 @@ pub struct PolicySet {
     /// Specs by the labels that their subjects have.
     by_subject: SelectorIndex<Applying>,
     catalog: Catalog,
+    selectors: Selectors,
     /// The policies that refer to something of the catalog.
     referring: BTreeSet<Arc<PolicyId>>,
     mode: Mode,
@@ -79,7 +81,8 @@ impl PolicySet {
     }
 
     /// Puts a policy into force, in place of the one with its name; what that one meant is returned.
-    pub fn apply(&mut self, policy: Policy, numbers: &mut Numbers<'_>) -> Option<Arc<Policy>> {
+    pub fn apply(&mut self, mut policy: Policy, numbers: &mut Numbers<'_>) -> Option<Arc<Policy>> {
+        self.selectors.share(&mut policy);
         let policy = Arc::new(policy);
         let resolved = self.catalog.resolve(&policy).map_or_else(|| policy.clone(), Arc::new);
         self.put(policy, resolved, numbers)

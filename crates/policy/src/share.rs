@@ -1,0 +1,93 @@
+//! Selectors that many policies name, kept once.
+
+use crate::rule::{GroupRef, Peer, Peers, Policy, ServiceRef, Spec, Subject};
+use identity::Selector;
+use std::collections::HashSet;
+
+/// How many selectors there are at least before the first look for those that no policy names.
+const FIRST_SWEEP: usize = 64;
+
+/// The selectors that policies name, and for a while those that some named.
+#[derive(Clone, Debug)]
+pub(crate) struct Selectors {
+    kept: HashSet<Selector, foldhash::fast::RandomState>,
+    sweep_at: usize,
+}
+
+impl Default for Selectors {
+    fn default() -> Self {
+        Self { kept: HashSet::default(), sweep_at: FIRST_SWEEP }
+    }
+}
+
+impl Selectors {
+    /// Makes the policy name the selectors that are kept.
+    pub(crate) fn share(&mut self, policy: &mut Policy) {
+        for selector in policy.specs.iter_mut().flat_map(selectors) {
+            match self.kept.get(selector) {
+                Some(kept) => *selector = kept.clone(),
+                None => _ = self.kept.insert(selector.clone()),
+            }
+        }
+        if self.kept.len() > self.sweep_at {
+            self.kept.retain(Selector::is_shared);
+            self.sweep_at = FIRST_SWEEP.max(2 * self.kept.len());
+        }
+    }
+}
+
+fn selectors(spec: &mut Spec) -> impl Iterator<Item = &mut Selector> {
+    let (Subject::Workloads(subject) | Subject::Nodes(subject)) = &mut spec.subject;
+    let peers = spec.rules.iter_mut().flat_map(|rule| match &mut rule.peers {
+        Peers::Any => &mut [],
+        Peers::Of(peers) => &mut peers[..],
+    });
+    let peers = peers.filter_map(|peer| match peer {
+        Peer::Labels(selector)
+        | Peer::Nodes(selector)
+        | Peer::Group { groups: GroupRef::Labelled(selector), .. }
+        | Peer::Service(ServiceRef::Labelled { selector, .. }) => Some(selector),
+        _ => None,
+    });
+    std::iter::once(subject).chain(peers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::{Kind, PolicyId, Tier};
+    use identity::Operator;
+
+    fn policy(app: &str) -> Policy {
+        let spec = Spec {
+            subject: Subject::Workloads(Selector::default().with(None, "app", Operator::equals(app))),
+            tier: Tier::Normal,
+            default_deny_ingress: true,
+            default_deny_egress: false,
+            log: None,
+            rules: Vec::new(),
+        };
+        let id = PolicyId { kind: Kind::NetworkPolicy, namespace: None, name: app.into() };
+        Policy { id, specs: vec![spec] }
+    }
+
+    #[test]
+    fn equal_selectors_are_one() {
+        let mut selectors = Selectors::default();
+        let (mut one, mut other) = (policy("web"), policy("web"));
+        selectors.share(&mut one);
+        assert!(!other.specs[0].subject.selector().is_shared());
+        selectors.share(&mut other);
+        assert!(other.specs[0].subject.selector().is_shared());
+    }
+
+    #[test]
+    fn selectors_that_no_policy_names_do_not_pile_up() {
+        let mut selectors = Selectors::default();
+        let mut held = policy("held");
+        selectors.share(&mut held);
+        (0..10_000).for_each(|number| selectors.share(&mut policy(&number.to_string())));
+        assert!(selectors.kept.len() <= FIRST_SWEEP + 1, "{}", selectors.kept.len());
+        assert!(selectors.kept.contains(held.specs[0].subject.selector()));
+    }
+}
