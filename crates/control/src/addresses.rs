@@ -73,14 +73,14 @@ impl World {
 
     /// The addresses and the row of a workload; none where it is not known, or has no policy yet.
     pub(crate) fn endpoint_rows(&self, id: u32) -> Vec<Row> {
-        let found = self.endpoints.get(&id).and_then(|endpoint| Some((endpoint, self.peers.member(id)?)));
-        let Some((endpoint, member)) = found else { return Vec::new() };
+        let found = self.endpoints.get(&id).and_then(|endpoint| Some((endpoint, self.peers.of(id)?)));
+        let Some((endpoint, (peer, residents))) = found else { return Vec::new() };
         let Some(info) = self.info(endpoint) else { return Vec::new() };
         let addresses = endpoint.addresses.iter().map(|&address| {
             let info = AddressInfo {
                 interface: endpoint.interface.index,
                 mac: endpoint.interface.mac,
-                ..self.address(address, member.identity, member.peer)
+                ..self.address(address, residents.identity, peer)
             };
             Row::Address(AddressKey::host(address.into()), info)
         });
@@ -89,13 +89,13 @@ impl World {
 
     /// What the workload's row says.
     pub(crate) fn info(&self, endpoint: &Endpoint) -> Option<EndpointInfo> {
-        let member = self.peers.member(endpoint.id)?;
-        let assignment = self.enforcement.assignment(member.peer)?;
+        let (peer, residents) = self.peers.of(endpoint.id)?;
+        let assignment = self.enforcement.assignment(peer)?;
         let of_family = |v4: bool| endpoint.addresses.iter().find(|address| address.is_ipv4() == v4);
         let audit = if endpoint.audit || self.node.audit { flag::AUDIT } else { 0 };
         Some(EndpointInfo {
             id: endpoint.id,
-            identity: member.identity,
+            identity: residents.identity,
             policy: assignment.policy,
             flags: assignment.flags | audit,
             grouping: assignment.grouping,

@@ -1,7 +1,8 @@
 //! The policies in force: compiled once for all workloads to which the same rules apply.
 
 use crate::groupings::{Grouped, Groupings};
-use crate::peers::{Movement, Peers};
+use crate::movement::Movement;
+use crate::peers::Peers;
 use crate::writes::Draft;
 use abi::endpoint::{Grouping, flag};
 use abi::identity::HOST;

@@ -1,6 +1,6 @@
 //! The groupings in force with the policies that speak of them, and which must hear when peers come and go.
 
-use crate::peers::{Marks, Movement};
+use crate::movement::{Change, Marks, Movement};
 use crate::writes::Draft;
 use abi::endpoint;
 use abi::row::Row;
@@ -111,13 +111,18 @@ impl Groupings {
             grouped.report(number, moved, book, draft);
         };
         for (peer, marks) in &movement.went {
-            for number in asking.concerned(marks, &all).into_keys() {
+            for number in asking.concerned(marks, &all) {
                 tell(number, &mut |grouping| grouping.forget(*peer));
             }
         }
         for (peer, marks) in &movement.came {
-            for (number, begun) in asking.concerned(marks, &all) {
-                tell(number, &mut |grouping| grouping.place(*peer, &[], &begun, directory));
+            for number in asking.concerned(marks, &all) {
+                tell(number, &mut |grouping| grouping.place(*peer, &[], &marks.facets, directory));
+            }
+        }
+        for (peer, Change { ceased, begun }) in &movement.changed {
+            for number in asking.for_any(ceased.iter().chain(begun)) {
+                tell(number, &mut |grouping| grouping.place(*peer, ceased, begun, directory));
             }
         }
     }
@@ -158,21 +163,18 @@ impl Grouped {
 }
 
 impl Asking {
-    /// The groupings that tell a peer with these marks from others, each with the facets that it asks for of those that
-    /// the peer has, in order.
-    fn concerned(&self, marks: &Marks, all: &[u32]) -> BTreeMap<u32, Vec<FacetId>> {
-        let mut concerned: BTreeMap<u32, Vec<FacetId>> = BTreeMap::new();
-        for facet in &marks.facets {
-            for number in self.by_facet.get(facet).into_iter().flatten() {
-                concerned.entry(*number).or_default().push(*facet);
-            }
+    /// The groupings that can tell a peer with these marks from others.
+    fn concerned(&self, marks: &Marks, all: &[u32]) -> Vec<u32> {
+        if !marks.is_ordinary {
+            return all.to_vec();
         }
-        let by_name = marks.ports.names().filter_map(|name| self.by_port_name.get(name)).flatten();
-        let others = if marks.is_ordinary { &[] } else { all };
-        for number in by_name.chain(others) {
-            concerned.entry(*number).or_default();
-        }
-        concerned
+        let by_name = marks.ports.names().filter_map(|name| self.by_port_name.get(name));
+        each_once(marks.facets.iter().filter_map(|facet| self.by_facet.get(facet)).chain(by_name))
+    }
+
+    /// The groupings that ask for one of these facets.
+    fn for_any<'a>(&self, facets: impl Iterator<Item = &'a FacetId>) -> Vec<u32> {
+        each_once(facets.filter_map(|facet| self.by_facet.get(facet)))
     }
 
     /// Notes what a grouping asks for beyond these facets.
@@ -197,6 +199,14 @@ impl Asking {
             }
         }
     }
+}
+
+/// The numbers of all lists in order.
+fn each_once<'a>(lists: impl Iterator<Item = &'a Vec<u32>>) -> Vec<u32> {
+    let mut numbers: Vec<u32> = lists.flatten().copied().collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
 }
 
 fn insert(numbers: &mut Vec<u32>, number: u32) {

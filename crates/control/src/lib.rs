@@ -9,6 +9,7 @@ mod change;
 mod enforcement;
 mod groupings;
 mod interned;
+mod movement;
 mod peers;
 mod pool;
 mod step;

@@ -1,12 +1,13 @@
 //! Who the workloads and nodes are: their identities, and the numbers by which policy rows name them.
 
-use crate::change::Endpoint;
-use abi::identity::{FIRST_LOCAL, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN};
-use identity::{Allocator, Labels, Numbering, Source, filter};
-use policy::directory::{Directory, FacetId};
+use crate::movement::{Marks, Movement};
+use abi::identity::{FIRST_LOCAL, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
+use foldhash::HashMap;
+use identity::{Allocator, Labels, Numbering, Source};
+use policy::directory::Directory;
 use policy::party::{NamedPorts, Party};
-use policy::rule::Protocol;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Identities and peer numbers of the workloads of the node, and of the cluster's nodes.
@@ -15,41 +16,45 @@ pub(crate) struct Peers {
     pub(crate) identities: Allocator,
     /// Everyone a policy may meet.
     pub(crate) directory: Directory,
-    members: BTreeMap<u32, Member>,
-    /// The named ports for which the peer number is the identity itself.
-    usual_ports: BTreeMap<u32, NamedPorts>,
-    /// Peer numbers of workloads whose named ports are not the usual ones of their identity.
-    unusual: Numbering<(u32, NamedPorts)>,
-    /// The endpoints that have a peer number.
-    residents: BTreeMap<u32, BTreeSet<u32>>,
+    /// The peer number of each workload, by endpoint number.
+    members: BTreeMap<u32, u32>,
+    /// The workloads with a peer number.
+    residents: BTreeMap<u32, Residents>,
+    /// Peer numbers by identity and named ports.
+    numbers: HashMap<(u32, Arc<NamedPorts>), u32>,
+    /// The number that is tried first where a peer cannot have that of its identity.
+    next_local: u32,
+    found: Found,
     /// Peer numbers of other nodes, by their labels.
     nodes: Numbering<Arc<Labels>>,
 }
 
-/// One workload as policy knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
+/// Workloads that policies cannot tell apart but by their addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Residents {
     pub(crate) labels: Arc<Labels>,
     pub(crate) ports: Arc<NamedPorts>,
+    /// Held once for all of them.
     pub(crate) identity: u32,
-    pub(crate) peer: u32,
+    endpoints: BTreeSet<u32>,
 }
 
-/// Peer numbers that came and went.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Movement {
-    pub(crate) came: BTreeMap<u32, Marks>,
-    pub(crate) went: BTreeMap<u32, Marks>,
+/// Workloads that are alike, and come or change together.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    /// Their labels, those that count for security.
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) ports: Arc<NamedPorts>,
+    pub(crate) endpoints: BTreeSet<u32>,
+    /// An address of one of them.
+    pub(crate) address: Option<IpAddr>,
 }
 
-/// By what policies can tell a peer from others.
+/// Peer numbers that are not those of the identity, as rows tell them from before a restart.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Marks {
-    /// The facets with a selector that it has, in order.
-    pub(crate) facets: Vec<FacetId>,
-    pub(crate) ports: NamedPorts,
-    /// Whether these, and what every workload has, are all that there is to know of it.
-    pub(crate) is_ordinary: bool,
+struct Found {
+    peers: HashMap<IpAddr, u32>,
+    identities: HashMap<u32, u32>,
 }
 
 impl Default for Peers {
@@ -58,43 +63,41 @@ impl Default for Peers {
             identities: Allocator::new(),
             directory: Directory::new(),
             members: BTreeMap::new(),
-            usual_ports: BTreeMap::new(),
-            unusual: Numbering::new(FIRST_LOCAL..=FIRST_NODE - 1),
             residents: BTreeMap::new(),
+            numbers: HashMap::default(),
+            next_local: FIRST_LOCAL,
+            found: Found::default(),
             nodes: Numbering::new(FIRST_NODE..=2 * FIRST_NODE - 1),
         }
     }
 }
 
-impl Member {
-    /// The workload as policies see it; its address is not known here.
+impl Residents {
+    /// One of them as policies see it; its address is not known here.
     pub(crate) fn party(&self) -> Party<'_> {
         Party { ports: &self.ports, ..Party::new(self.identity, &self.labels) }
     }
 }
 
-impl Movement {
-    fn comes(&mut self, peer: u32, marks: Marks) {
-        self.came.insert(peer, marks);
-    }
-
-    /// Whoever came and went within one change was never there; whoever went and came was replaced.
-    fn goes(&mut self, peer: u32, marks: Marks) {
-        if self.came.remove(&peer).is_none() {
-            self.went.insert(peer, marks);
+impl Peers {
+    /// Notes the peer number of an address, as a row from before a restart tells it: the policies of before know the
+    /// peer by this number, and judge packets until those of now have taken their place.
+    pub(crate) fn find(&mut self, address: IpAddr, identity: u32, peer: u32) {
+        if peer != identity && is_workload(peer) {
+            self.found.peers.insert(address, peer);
+            self.found.identities.insert(peer, identity);
         }
     }
-}
 
-impl Peers {
-    /// What is known of the workload with this endpoint number.
-    pub(crate) fn member(&self, endpoint: u32) -> Option<&Member> {
-        self.members.get(&endpoint)
+    /// The peer number of a workload, and all that have it.
+    pub(crate) fn of(&self, endpoint: u32) -> Option<(u32, &Residents)> {
+        let peer = *self.members.get(&endpoint)?;
+        Some((peer, self.residents.get(&peer)?))
     }
 
     /// The endpoints that have this peer number.
     pub(crate) fn residents(&self, peer: u32) -> impl Iterator<Item = u32> {
-        self.residents.get(&peer).into_iter().flatten().copied()
+        self.residents.get(&peer).into_iter().flat_map(|residents| &residents.endpoints).copied()
     }
 
     /// Someone who has this peer number, as a subject of policies: a workload, or the node itself. Who got no number is
@@ -102,13 +105,8 @@ impl Peers {
     pub(crate) fn subject(&self, peer: u32) -> Option<Party<'_>> {
         match peer {
             HOST => self.directory.party(HOST),
-            _ => self.resident(peer).map(Member::party),
+            _ => self.residents.get(&peer).map(Residents::party),
         }
-    }
-
-    /// A workload with this peer number; all of them have the same labels and named ports.
-    fn resident(&self, peer: u32) -> Option<&Member> {
-        self.members.get(self.residents.get(&peer).filter(|_| peer != UNKNOWN)?.first()?)
     }
 
     /// Every peer number that policies may be about.
@@ -116,42 +114,33 @@ impl Peers {
         self.residents.keys().copied().chain([HOST])
     }
 
-    /// Takes in a workload, or what changed about it.
-    pub(crate) fn admit(&mut self, endpoint: &Endpoint, labels: Labels, movement: &mut Movement) {
-        // Policies see what identities are made of, on both ends.
-        let labels = Arc::new(filter::relevant(labels));
-        let ports = named_ports(endpoint);
-        if self.members.get(&endpoint.id).is_some_and(|known| known.labels == labels && *known.ports == ports)
-        {
-            return;
-        }
+    /// Takes in workloads, or what changed about them.
+    ///
+    /// Where all that had a number become others together, they keep it, so that only those policies have something to
+    /// learn that can tell the difference. A policy's row of the peer changes at once from what it was to what it is.
+    pub(crate) fn admit(&mut self, arrival: Arrival, movement: &mut Movement) {
         // Acquired before the old one is released, so that an unchanged identity keeps its number.
-        let identity = self.identities.acquire(&labels).unwrap_or(UNKNOWN);
-        let peer = self.peer_number(identity, &ports);
-        let (labels, ports) = match self.resident(peer) {
-            Some(known) => (known.labels.clone(), known.ports.clone()),
-            None => {
-                // Who got no number has labels of its own, not those that the number for nobody stands for.
-                let shared = self.identities.labels(identity).filter(|shared| **shared == labels);
-                (shared.cloned().unwrap_or(labels), Arc::new(ports))
-            }
+        let Ok(identity) = self.identities.acquire(&arrival.labels) else {
+            return arrival.endpoints.iter().for_each(|endpoint| self.settle(*endpoint, UNKNOWN, movement));
         };
-        if peer != UNKNOWN && self.residents.get(&peer).is_none_or(BTreeSet::is_empty) {
-            self.enter(peer, labels.clone(), NamedPorts::clone(&ports), movement);
-        }
-        let member = Member { labels, ports, identity, peer };
-        let old = self.members.insert(endpoint.id, member);
-        // Whoever stays under the same number has not left it.
-        self.residents.entry(peer).or_default().insert(endpoint.id);
-        if let Some(old) = old {
-            self.leave(endpoint.id, &old, movement);
-        }
+        let known = self.numbers.get(&(identity, arrival.ports.clone())).copied();
+        let peer = match known {
+            Some(peer) => {
+                self.identities.release(identity);
+                peer
+            }
+            None if let Some(peer) = self.before(&arrival) => {
+                return self.relabel(peer, identity, arrival.labels, movement);
+            }
+            None => self.begin(identity, &arrival, movement),
+        };
+        arrival.endpoints.iter().for_each(|endpoint| self.settle(*endpoint, peer, movement));
     }
 
     /// Forgets a workload.
     pub(crate) fn dismiss(&mut self, endpoint: u32, movement: &mut Movement) {
-        if let Some(old) = self.members.remove(&endpoint) {
-            self.leave(endpoint, &old, movement);
+        if let Some(peer) = self.members.remove(&endpoint) {
+            self.leave(endpoint, peer, movement);
         }
     }
 
@@ -194,32 +183,82 @@ impl Peers {
         movement.goes(peer, Marks { facets, ports, is_ordinary });
     }
 
-    fn leave(&mut self, endpoint: u32, old: &Member, movement: &mut Movement) {
-        if self.members.get(&endpoint).is_none_or(|now| now.peer != old.peer) {
-            let residents =
-                self.residents.get_mut(&old.peer).expect("a member resides under its peer number");
-            residents.remove(&endpoint);
-            if residents.is_empty() {
-                self.residents.remove(&old.peer);
-                if old.peer != UNKNOWN {
-                    self.exit(old.peer, NamedPorts::clone(&old.ports), movement);
-                }
-            }
+    /// The peer number that just these workloads have, where only their labels are others now.
+    fn before(&self, arrival: &Arrival) -> Option<u32> {
+        let peer = *self.members.get(arrival.endpoints.first()?)?;
+        let residents = self.residents.get(&peer)?;
+        let are_same = residents.endpoints == arrival.endpoints && residents.ports == arrival.ports;
+        (are_same && self.directory.is_ordinary(peer)).then_some(peer)
+    }
+
+    fn relabel(&mut self, peer: u32, identity: u32, labels: Arc<Labels>, movement: &mut Movement) {
+        let residents = self.residents.get_mut(&peer).expect("it has residents");
+        let before = std::mem::replace(&mut residents.identity, identity);
+        residents.labels = self.identities.labels(identity).cloned().unwrap_or(labels);
+        self.numbers.remove(&(before, residents.ports.clone()));
+        self.numbers.insert((identity, residents.ports.clone()), peer);
+        let (labels, ports) = (residents.labels.clone(), NamedPorts::clone(&residents.ports));
+        let before_facets = self.directory.remove(peer);
+        let facets = self.directory.insert(peer, labels, ports.clone());
+        if self.directory.is_ordinary(peer) {
+            movement.changes(peer, &before_facets, &facets);
+        } else {
+            let marks = |facets, is_ordinary| Marks { facets, ports: ports.clone(), is_ordinary };
+            movement.goes(peer, marks(before_facets, true));
+            movement.comes(peer, marks(facets, false));
         }
-        if old.peer != old.identity {
-            self.unusual.release(old.peer);
+        self.identities.release(before);
+    }
+
+    /// A peer number for workloads of this identity, which is held; nobody lives under it yet.
+    fn begin(&mut self, identity: u32, arrival: &Arrival, movement: &mut Movement) -> u32 {
+        let Some(peer) = self.free_number(identity, arrival.address) else {
+            self.identities.release(identity);
+            return UNKNOWN;
+        };
+        let labels = self.identities.labels(identity).cloned().unwrap_or(arrival.labels.clone());
+        let ports = arrival.ports.clone();
+        self.enter(peer, labels.clone(), NamedPorts::clone(&ports), movement);
+        self.numbers.insert((identity, ports.clone()), peer);
+        self.residents.insert(peer, Residents { labels, ports, identity, endpoints: BTreeSet::new() });
+        peer
+    }
+
+    /// Puts a workload under a peer number. Whoever gets none is taken for one that no rule knows.
+    fn settle(&mut self, endpoint: u32, peer: u32, movement: &mut Movement) {
+        let before = self.members.insert(endpoint, peer);
+        if let Some(residents) = self.residents.get_mut(&peer) {
+            residents.endpoints.insert(endpoint);
         }
-        if self.identities.release(old.identity).is_some() {
-            self.usual_ports.remove(&old.identity);
+        if let Some(before) = before.filter(|before| *before != peer) {
+            self.leave(endpoint, before, movement);
         }
     }
 
-    fn peer_number(&mut self, identity: u32, ports: &NamedPorts) -> u32 {
-        if self.usual_ports.entry(identity).or_insert_with(|| ports.clone()) == ports {
-            return identity;
+    fn leave(&mut self, endpoint: u32, peer: u32, movement: &mut Movement) {
+        let Some(residents) = self.residents.get_mut(&peer) else { return };
+        residents.endpoints.remove(&endpoint);
+        if residents.endpoints.is_empty()
+            && let Some(Residents { ports, identity, .. }) = self.residents.remove(&peer)
+        {
+            self.exit(peer, NamedPorts::clone(&ports), movement);
+            self.numbers.remove(&(identity, ports));
+            self.identities.release(identity);
         }
-        // Without a number of its own the workload is taken for one that no rule knows.
-        self.unusual.acquire(&(identity, ports.clone())).unwrap_or(UNKNOWN)
+    }
+
+    /// A number that no peer has: that of before a restart, or that of the identity, or any of this node's own.
+    fn free_number(&mut self, identity: u32, address: Option<IpAddr>) -> Option<u32> {
+        let is_free = |peer: &u32| !self.residents.contains_key(peer);
+        let is_same = |peer: &u32| self.found.identities.get(peer).is_none_or(|found| *found == identity);
+        let found = address.and_then(|address| self.found.peers.get(&address)).copied();
+        let own = found.into_iter().chain([identity]).find(|peer| is_same(peer) && is_free(peer));
+        own.or_else(|| {
+            let local = (self.next_local..FIRST_NODE).chain(FIRST_LOCAL..self.next_local);
+            let peer = local.into_iter().find(|peer| is_same(peer) && is_free(peer))?;
+            self.next_local = if peer + 1 < FIRST_NODE { peer + 1 } else { FIRST_LOCAL };
+            Some(peer)
+        })
     }
 }
 
@@ -228,17 +267,4 @@ fn node_labels(reserved: &str, own: &BTreeMap<String, String>) -> Labels {
     let mut labels = Labels::reserved(reserved);
     own.iter().for_each(|(name, value)| labels.insert(Source::K8s, name.as_str(), value.as_str()));
     labels
-}
-
-/// The workload's named ports as policy sees them.
-fn named_ports(endpoint: &Endpoint) -> NamedPorts {
-    let mut ports = NamedPorts::default();
-    for ((name, number), port) in endpoint.named_ports.iter() {
-        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
-            if protocol.numbers().contains(number) {
-                ports.insert(name, protocol, *port);
-            }
-        }
-    }
-    ports
 }

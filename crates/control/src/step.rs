@@ -2,17 +2,21 @@
 
 use crate::change::{Change, Endpoint};
 use crate::enforcement::Enforcement;
-use crate::peers::Movement;
+use crate::movement::Movement;
+use crate::peers::Arrival;
 use crate::world::{Namespace, Owner, World};
 use crate::writes::Draft;
 use abi::identity::HOST;
 use abi::row::Row;
-use identity::Labels;
+use foldhash::HashMap;
+use identity::{Labels, filter};
 use policy::cidr::{CidrClass, Regrouped, Side, blocks_of};
+use policy::party::NamedPorts;
 use policy::ready::Numbers;
-use policy::rule::{Cidr, Policy, PolicyId, Subject};
+use policy::rule::{Cidr, Policy, PolicyId, Protocol, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What some changes touch.
 #[derive(Debug, Default)]
@@ -72,12 +76,11 @@ impl World {
 
     /// Lets everything that the changes touch follow from them.
     pub(crate) fn settle(&mut self, step: &mut Step) {
-        for id in std::mem::take(&mut step.unsettled) {
-            if let Some(endpoint) = self.endpoints.get(&id) {
-                let labels = labels(endpoint, self.namespaces.get(&endpoint.namespace));
-                self.peers.admit(endpoint, labels, &mut step.movement);
-                step.subjects.extend(self.peers.member(id).map(|member| member.peer));
-            }
+        for arrival in self.arrivals(std::mem::take(&mut step.unsettled)) {
+            let endpoints = arrival.endpoints.clone();
+            self.peers.admit(arrival, &mut step.movement);
+            let peers = endpoints.into_iter().filter_map(|id| self.peers.of(id));
+            step.subjects.extend(peers.map(|(peer, _)| peer));
         }
         let movement = std::mem::take(&mut step.movement);
         self.enforcement.follow(&movement, &self.peers, &mut step.draft);
@@ -99,6 +102,31 @@ impl World {
             self.translation.settle(namespace, endpoints, &mut step.draft);
         }
         step.undo.reverse();
+    }
+
+    /// These endpoints, together with those that policies see alike.
+    fn arrivals(&self, endpoints: BTreeSet<u32>) -> Vec<Arrival> {
+        let mut arrivals: Vec<Arrival> = Vec::new();
+        // Labels and ports that are the same value need not be looked at again.
+        let mut known: HashMap<_, usize> = HashMap::default();
+        let mut alike: HashMap<_, usize> = HashMap::default();
+        for endpoint in endpoints.iter().filter_map(|id| self.endpoints.get(id)) {
+            let key =
+                (&*endpoint.namespace, Arc::as_ptr(&endpoint.labels), Arc::as_ptr(&endpoint.named_ports));
+            let place = *known.entry(key).or_insert_with(|| {
+                // Policies see what identities are made of, on both ends.
+                let labels = labels(endpoint, self.namespaces.get(&endpoint.namespace));
+                let labels = Arc::new(filter::relevant(labels));
+                let ports = Arc::new(named_ports(endpoint));
+                *alike.entry((labels.clone(), ports.clone())).or_insert_with(|| {
+                    let address = endpoint.addresses.first().copied();
+                    arrivals.push(Arrival { labels, ports, endpoints: BTreeSet::new(), address });
+                    arrivals.len() - 1
+                })
+            });
+            arrivals[place].endpoints.insert(endpoint.id);
+        }
+        arrivals
     }
 
     /// Puts a subject under the policy that applies to it now.
@@ -329,4 +357,17 @@ fn labels(endpoint: &Endpoint, namespace: Option<&Namespace>) -> Labels {
         namespace.map(|(key, value)| (key.as_str(), value.as_str())),
         endpoint.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())),
     )
+}
+
+/// The workload's named ports as policy sees them.
+fn named_ports(endpoint: &Endpoint) -> NamedPorts {
+    let mut ports = NamedPorts::default();
+    for ((name, number), port) in endpoint.named_ports.iter() {
+        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
+            if protocol.numbers().contains(number) {
+                ports.insert(name, protocol, *port);
+            }
+        }
+    }
+    ports
 }

@@ -83,7 +83,10 @@ impl World {
                     world.enforcement.book.number_classes_above(class);
                 }
                 Row::CidrPart(key, _) => world.enforcement.blocks.number_above(key.cidr),
-                Row::Address(_, info) => world.enforcement.blocks.number_above(info.cidr),
+                Row::Address(key, info) => {
+                    world.enforcement.blocks.number_above(info.cidr);
+                    world.peers.find(key.address.into(), info.identity, info.peer);
+                }
                 Row::Backend(key, _) => world.translation.number_above(key.backends),
                 Row::Service(_, info) => world.translation.number_above(info.backends),
                 _ => {}
@@ -178,7 +181,7 @@ impl World {
 
     /// A workload's identity, security labels and named ports.
     pub fn party(&self, endpoint: &Endpoint) -> Option<policy::party::Party<'_>> {
-        Some(self.peers.member(endpoint.id)?.party())
+        Some(self.peers.of(endpoint.id)?.1.party())
     }
 
     /// Identities in use.

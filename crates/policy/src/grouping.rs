@@ -148,7 +148,7 @@ impl Grouping {
     }
 
     /// Finds the group of a peer that is new in the directory, or lost or gained some facets with a selector; both are
-    /// in order.
+    /// in order, and what is not asked for does not count.
     pub fn place(
         &mut self,
         peer: u32,
@@ -162,7 +162,8 @@ impl Grouping {
             Kind::Workload => {
                 let known = before.map_or(&[][..], |group| &self.profiles[group as usize].facets);
                 let kept = known.iter().filter(|facet| ceased.binary_search(facet).is_err());
-                let begun = begun.iter().filter(|facet| known.binary_search(facet).is_err());
+                let is_asked = |facet: &&FacetId| self.facets.binary_search(facet).is_ok();
+                let begun = begun.iter().filter(|facet| known.binary_search(facet).is_err()).filter(is_asked);
                 let mut facets: Vec<FacetId> = kept.chain(begun).copied().collect();
                 facets.sort_unstable();
                 facets
