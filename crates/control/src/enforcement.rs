@@ -138,19 +138,20 @@ impl Enforcement {
         self.last_number += 1;
         let number = self.last_number;
         let demand = selection.demand(directory);
-        let before = before.map(|before| self.in_force[&before].grouping);
-        let grouping = self.groupings.answering(&demand, before, (&mut *directory, &mut self.book), draft);
-        let grouped = self.groupings.of_mut(grouping);
+        let known = before.map(|before| self.in_force[&before].grouping);
+        let grouping = self.groupings.answering(&demand, known, (&mut *directory, &mut self.book), draft);
+        let Grouped { grouping: grouped, policies } = self.groupings.of_mut(grouping);
+        let before = before.and_then(|before| policies.get(&before));
         let mut compiled =
-            Compiled::new(selection, &demand, (&grouped.grouping, &*directory), &mut self.book);
+            Compiled::new((selection, &demand), (grouped, &*directory), before, &mut self.book);
         if compiled.has_domains() {
             for named in named(&self.blocks, &self.names) {
-                compiled.name(number, (&named.0, named.1), &grouped.grouping, &mut self.book);
+                compiled.name(number, (&named.0, named.1), grouped, &mut self.book);
             }
             self.asking.insert(number);
         }
         draft.put(rows(number, &compiled, &self.blocks, &self.names));
-        grouped.policies.insert(number, compiled);
+        policies.insert(number, compiled);
         self.numbers.insert(key.clone(), number);
         self.in_force.insert(number, InForce { key, grouping, subjects: 0 });
         number

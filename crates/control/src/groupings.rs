@@ -104,7 +104,8 @@ impl Groupings {
         draft: &mut Draft,
     ) {
         let Self { in_force, asking, .. } = self;
-        let all: Vec<u32> = in_force.keys().copied().collect();
+        let extraordinary = movement.went.values().chain(movement.came.values()).any(|one| !one.is_ordinary);
+        let all: Vec<u32> = if extraordinary { in_force.keys().copied().collect() } else { Vec::new() };
         let mut tell = |number: u32, change: &mut dyn FnMut(&mut Grouping) -> Option<Moved>| {
             let grouped = in_force.get_mut(&number).expect("whoever asks is in force");
             let moved = change(&mut grouped.grouping);

@@ -185,6 +185,11 @@ impl RuleBook {
         class
     }
 
+    /// Holds a class that somebody holds once more.
+    pub(crate) fn hold_class(&mut self, class: ClassId) {
+        self.classes.hold(class);
+    }
+
     /// Gives up one hold of a class.
     pub(crate) fn release_class(&mut self, class: ClassId) {
         if let Some(table) = self.classes.release(class) {

@@ -7,6 +7,7 @@
 
 mod clause;
 mod part;
+mod reuse;
 mod rules;
 mod table;
 
@@ -20,6 +21,7 @@ use crate::set::Selection;
 use abi::policy::{CidrPartKey, ClassKey, GROUP_OF_WORKLOADS};
 use abi::row::{MapOp, Row, RowKey};
 use part::{Difference, Parts};
+use reuse::Reuse;
 use rules::{BothWays, Stance};
 use std::collections::BTreeSet;
 use table::Around;
@@ -36,18 +38,20 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles what applies to a subject, for all groups of a grouping that has been asked what it demands.
+    /// Compiles what applies to a subject, for all groups of a grouping that has been asked what it demands. What a
+    /// policy before said to them need not be found out again where no rule that came or went is about it.
     pub fn new(
-        selection: Selection,
-        demand: &Demand,
+        (selection, demand): (Selection, &Demand),
         (grouping, directory): (&Grouping, &Directory),
+        before: Option<&Self>,
         book: &mut RuleBook,
     ) -> Self {
         let stances =
             [Direction::Ingress, Direction::Egress].map(|direction| Stance::of(&selection, direction));
         let parts = Parts::new(&demand.of_addresses, directory);
         let mut compiled = Self { selection, stances, parts, groups: Vec::new() };
-        compiled.catch_up(grouping, book);
+        let reuse = before.and_then(|before| Reuse::new(before, &compiled));
+        compiled.catch_up(grouping, reuse.as_ref(), book);
         compiled
     }
 
@@ -84,7 +88,7 @@ impl Compiled {
         book: &mut RuleBook,
     ) -> impl Iterator<Item = Row> + use<'_> {
         let known = self.groups.len() as u32;
-        self.catch_up(grouping, book);
+        self.catch_up(grouping, None, book);
         self.rows_from(policy, known)
     }
 
@@ -130,7 +134,7 @@ impl Compiled {
     }
 
     /// Says something to the groups that it has said nothing to yet.
-    fn catch_up(&mut self, grouping: &Grouping, book: &mut RuleBook) {
+    fn catch_up(&mut self, grouping: &Grouping, reuse: Option<&Reuse<'_>>, book: &mut RuleBook) {
         let known = self.groups.len() as u32;
         if known == grouping.count() {
             return;
@@ -138,7 +142,7 @@ impl Compiled {
         let Self { selection, stances, parts, groups } = self;
         let rules = BothWays::new(selection, *stances);
         for group in known..grouping.count() {
-            let said = said_to(grouping, group, (&rules, parts), book);
+            let said = said_to((grouping, group), (&rules, parts), reuse, book);
             // What other workloads fall back to is there before them.
             let fallback = groups.get(GROUP_OF_WORKLOADS as usize);
             let fallback = fallback.filter(|_| grouping.profile(group).kind.is_workload());
@@ -176,21 +180,30 @@ impl Compiled {
 
 /// The classes of a group in all parts where it has any, by part; each is held.
 fn said_to(
-    grouping: &Grouping,
-    group: u32,
+    (grouping, group): (&Grouping, u32),
     (rules, parts): (&BothWays<'_>, &Parts),
+    reuse: Option<&Reuse<'_>>,
     book: &mut RuleBook,
 ) -> Vec<(u32, ClassId)> {
     let profile = grouping.profile(group);
     let facets = grouping.facets_of(group);
     let mut around = Around::default();
-    around.enter(facets.clone(), &profile.ports, rules);
-    let class = table::class(rules.each(|rules, direction| table::answers(rules, direction, &around)), book);
     let mut said = Vec::new();
-    said.extend((class != ClassId::SILENT).then_some((0, class)));
-    for part in parts.of_side(profile.kind.side()) {
-        let peers = (&*facets, profile);
-        let class = class_in(parts.difference(part), peers, (rules, &mut around), book);
+    for part in std::iter::once(0).chain(parts.of_side(profile.kind.side())) {
+        let difference = parts.difference(part);
+        let again = reuse.and_then(|reuse| reuse.said((group, profile, &facets), difference));
+        let class = match again {
+            Some(class) => {
+                class.into_iter().for_each(|class| book.hold_class(class));
+                class
+            }
+            None if part == 0 => {
+                around.enter(facets.clone(), &profile.ports, rules);
+                let answers = rules.each(|rules, direction| table::answers(rules, direction, &around));
+                Some(table::class(answers, book)).filter(|class| *class != ClassId::SILENT)
+            }
+            None => class_in(difference, (&facets, profile), (rules, &mut around), book),
+        };
         said.extend(class.map(|class| (part, class)));
     }
     said

@@ -250,7 +250,7 @@ impl Applying {
     }
 
     /// Where it stands among specs, by the names of policies; a set has one policy of each name.
-    fn place(&self) -> (&PolicyId, usize) {
+    pub(crate) fn place(&self) -> (&PolicyId, usize) {
         (&self.submitted.id, self.spec)
     }
 }

@@ -124,11 +124,13 @@ impl Parts {
 
     /// The parts but the first that addresses of this side can be in.
     pub(super) fn of_side(&self, side: Side) -> impl Iterator<Item = u32> {
-        let parts = (0..).zip(&self.parts).skip(1).filter(move |(_, part)| match side {
-            Side::World => part.sides.world,
-            Side::Inside => part.sides.inside,
-        });
-        parts.map(|(number, _)| number)
+        (1..self.parts.len() as u32).filter(move |part| self.is_of_side(*part, side))
+    }
+
+    /// Whether addresses of this side can be in a part.
+    pub(super) fn is_of_side(&self, part: u32, side: Side) -> bool {
+        let Sides { world, inside } = self.parts[part as usize].sides;
+        if side == Side::World { world } else { inside }
     }
 
     /// How the part differs from the one around it.

@@ -100,7 +100,7 @@ impl Node {
             let number = *numbers.entry(selection.key()).or_insert_with(|| {
                 let demand = selection.demand(&directory);
                 let grouping = Grouping::new(&demand, &mut directory);
-                let policy = Compiled::new(selection, &demand, (&grouping, &directory), &mut book);
+                let policy = Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book);
                 rows.put(grouping.rows(next).chain(policy.rows(next)));
                 compiled.insert(next, (grouping, policy));
                 next
