@@ -25,10 +25,10 @@ pub struct Enforcement {
     pub(crate) book: RuleBook,
     pub(crate) blocks: Blocks,
     pub(crate) names: Names,
-    in_force: BTreeMap<u32, InForce>,
+    in_force: HashMap<u32, InForce>,
     numbers: HashMap<PolicyKey, u32>,
     /// The policy of each subject, by peer number.
-    assigned: BTreeMap<u32, u32>,
+    assigned: HashMap<u32, u32>,
     /// Policies that lost their last subject.
     idle: BTreeSet<u32>,
     pub(crate) groupings: Groupings,
@@ -42,6 +42,8 @@ pub struct Enforcement {
 struct InForce {
     key: PolicyKey,
     grouping: u32,
+    /// The flags that endpoints have for it.
+    flags: u8,
     subjects: usize,
 }
 
@@ -72,11 +74,7 @@ impl Enforcement {
     /// What the endpoint's row says for a subject; none where it has no policy yet.
     pub(crate) fn assignment(&self, subject: u32) -> Option<Assignment> {
         let policy = *self.assigned.get(&subject)?;
-        let grouping = self.in_force[&policy].grouping;
-        let compiled = &self.groupings.of(grouping).policies[&policy];
-        let bit = |direction, bit| if compiled.enforces(direction) { bit } else { 0 };
-        let flags =
-            bit(Direction::Ingress, flag::ENFORCE_INGRESS) | bit(Direction::Egress, flag::ENFORCE_EGRESS);
+        let InForce { grouping, flags, .. } = self.in_force[&policy];
         Some(Assignment { policy, grouping: Grouping::new(grouping), flags })
     }
 
@@ -151,9 +149,12 @@ impl Enforcement {
             self.asking.insert(number);
         }
         draft.put(rows(number, &compiled, &self.blocks, &self.names));
+        let bit = |direction, bit| if compiled.enforces(direction) { bit } else { 0 };
+        let flags =
+            bit(Direction::Ingress, flag::ENFORCE_INGRESS) | bit(Direction::Egress, flag::ENFORCE_EGRESS);
         policies.insert(number, compiled);
         self.numbers.insert(key.clone(), number);
-        self.in_force.insert(number, InForce { key, grouping, subjects: 0 });
+        self.in_force.insert(number, InForce { key, grouping, flags, subjects: 0 });
         number
     }
 

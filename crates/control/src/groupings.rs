@@ -9,12 +9,12 @@ use policy::book::RuleBook;
 use policy::compile::Compiled;
 use policy::directory::{Directory, FacetId};
 use policy::grouping::{Demand, Grouping, Moved};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Groupings by number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Groupings {
-    in_force: BTreeMap<u32, Grouped>,
+    in_force: HashMap<u32, Grouped>,
     asking: Asking,
     last_number: u32,
 }
@@ -105,7 +105,8 @@ impl Groupings {
     ) {
         let Self { in_force, asking, .. } = self;
         let extraordinary = movement.went.values().chain(movement.came.values()).any(|one| !one.is_ordinary);
-        let all: Vec<u32> = if extraordinary { in_force.keys().copied().collect() } else { Vec::new() };
+        let all: BTreeSet<u32> =
+            if extraordinary { in_force.keys().copied().collect() } else { BTreeSet::new() };
         let mut tell = |number: u32, change: &mut dyn FnMut(&mut Grouping) -> Option<Moved>| {
             let grouped = in_force.get_mut(&number).expect("whoever asks is in force");
             let moved = change(&mut grouped.grouping);
@@ -165,9 +166,9 @@ impl Grouped {
 
 impl Asking {
     /// The groupings that can tell a peer with these marks from others.
-    fn concerned(&self, marks: &Marks, all: &[u32]) -> Vec<u32> {
+    fn concerned(&self, marks: &Marks, all: &BTreeSet<u32>) -> Vec<u32> {
         if !marks.is_ordinary {
-            return all.to_vec();
+            return all.iter().copied().collect();
         }
         let by_name = marks.ports.names().filter_map(|name| self.by_port_name.get(name));
         each_once(marks.facets.iter().filter_map(|facet| self.by_facet.get(facet)).chain(by_name))

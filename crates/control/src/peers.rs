@@ -3,7 +3,7 @@
 use crate::movement::{Marks, Movement};
 use abi::identity::{FIRST_LOCAL, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
 use foldhash::HashMap;
-use identity::{Allocator, Labels, Numbering, Source};
+use identity::{Allocator, Labels, Numbering, Source, key};
 use policy::directory::Directory;
 use policy::party::{NamedPorts, Party};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +17,9 @@ pub(crate) struct Peers {
     /// Everyone a policy may meet.
     pub(crate) directory: Directory,
     /// The peer number of each workload, by endpoint number.
-    members: BTreeMap<u32, u32>,
+    members: HashMap<u32, u32>,
     /// The workloads with a peer number.
-    residents: BTreeMap<u32, Residents>,
+    residents: HashMap<u32, Residents>,
     /// Peer numbers by identity and named ports.
     numbers: HashMap<(u32, Arc<NamedPorts>), u32>,
     /// The number that is tried first where a peer cannot have that of its identity.
@@ -62,8 +62,8 @@ impl Default for Peers {
         Self {
             identities: Allocator::new(),
             directory: Directory::new(),
-            members: BTreeMap::new(),
-            residents: BTreeMap::new(),
+            members: HashMap::default(),
+            residents: HashMap::default(),
             numbers: HashMap::default(),
             next_local: FIRST_LOCAL,
             found: Found::default(),
@@ -188,7 +188,7 @@ impl Peers {
         let peer = *self.members.get(arrival.endpoints.first()?)?;
         let residents = self.residents.get(&peer)?;
         let are_same = residents.endpoints == arrival.endpoints && residents.ports == arrival.ports;
-        (are_same && self.directory.is_ordinary(peer)).then_some(peer)
+        (are_same && self.directory.is_ordinary(peer) && is_ordinary(&arrival.labels)).then_some(peer)
     }
 
     fn relabel(&mut self, peer: u32, identity: u32, labels: Arc<Labels>, movement: &mut Movement) {
@@ -197,16 +197,8 @@ impl Peers {
         residents.labels = self.identities.labels(identity).cloned().unwrap_or(labels);
         self.numbers.remove(&(before, residents.ports.clone()));
         self.numbers.insert((identity, residents.ports.clone()), peer);
-        let (labels, ports) = (residents.labels.clone(), NamedPorts::clone(&residents.ports));
-        let before_facets = self.directory.remove(peer);
-        let facets = self.directory.insert(peer, labels, ports.clone());
-        if self.directory.is_ordinary(peer) {
-            movement.changes(peer, &before_facets, &facets);
-        } else {
-            let marks = |facets, is_ordinary| Marks { facets, ports: ports.clone(), is_ordinary };
-            movement.goes(peer, marks(before_facets, true));
-            movement.comes(peer, marks(facets, false));
-        }
+        let (had, has) = self.directory.relabel(peer, residents.labels.clone());
+        movement.changes(peer, &had, &has);
         self.identities.release(before);
     }
 
@@ -260,6 +252,11 @@ impl Peers {
             Some(peer)
         })
     }
+}
+
+/// Whether a workload with these labels is one like any other.
+fn is_ordinary(labels: &Labels) -> bool {
+    labels.value(Some(&Source::K8s), key::NAMESPACE).is_some()
 }
 
 /// The labels of a node: what it is to this one, and its own.

@@ -67,9 +67,9 @@ impl Draft {
 
     /// What to write at once and what later, each in a safe order; the configuration apart.
     pub(crate) fn writes(self) -> (Batch, Batch) {
+        let mut by_key: Vec<(RowKey, u32)> = Vec::with_capacity(self.notes.len());
         let notes = self.notes.iter().zip(0_u32..);
-        let mut by_key: Vec<(RowKey, u32)> =
-            notes.filter_map(|(note, place)| Some((note.key()?, place))).collect();
+        by_key.extend(notes.filter_map(|(note, place)| Some((note.key()?, place))));
         by_key.sort_unstable();
         let mut ordered = Ordered::default();
         for of_key in by_key.chunk_by(|(left, _), (right, _)| left == right) {

@@ -98,9 +98,7 @@ impl Directory {
         for name in ports.names() {
             self.by_port_name.entry(name.to_owned()).or_default().insert(number);
         }
-        if is_workload(number) && labels.value(Some(&Source::K8s), key::NAMESPACE).is_none() {
-            self.without_namespace.insert(number);
-        }
+        self.note_namespace(number, &labels);
         self.by_label.insert(&labels, number);
         self.peers.insert(number, Known { labels, ports });
         selecting
@@ -127,6 +125,27 @@ impl Directory {
         self.without_namespace.remove(&number);
         self.by_label.remove(&known.labels, number);
         selecting
+    }
+
+    /// Gives a peer other labels; the facets with a selector that it had and has are returned, each in order, of those
+    /// that somebody asks for.
+    pub fn relabel(&mut self, number: u32, labels: Arc<Labels>) -> (Vec<FacetId>, Vec<FacetId>) {
+        let Some(known) = self.peers.get_mut(&number) else { return (Vec::new(), Vec::new()) };
+        let before = std::mem::replace(&mut known.labels, labels.clone());
+        self.by_label.relabel(&before, &labels, number);
+        self.note_namespace(number, &labels);
+        let (had, has) = (self.selecting(&before), self.selecting(&labels));
+        for id in had.iter().filter(|id| has.binary_search(id).is_err()) {
+            let selected = &mut self.of_mut(*id).selected;
+            selected.retain(|peer| *peer != number);
+        }
+        for id in has.iter().filter(|id| had.binary_search(id).is_err()) {
+            let selected = &mut self.of_mut(*id).selected;
+            if let Err(place) = selected.binary_search(&number) {
+                selected.insert(place, number);
+            }
+        }
+        (had, has)
     }
 
     /// The peer with this number; its address is not known here.
@@ -241,6 +260,14 @@ impl Directory {
         self.without_namespace.iter().copied()
     }
 
+    fn note_namespace(&mut self, number: u32, labels: &Labels) {
+        if is_workload(number) && labels.value(Some(&Source::K8s), key::NAMESPACE).is_none() {
+            self.without_namespace.insert(number);
+        } else {
+            self.without_namespace.remove(&number);
+        }
+    }
+
     fn numbers(&self, range: impl RangeBounds<u32>) -> impl Iterator<Item = u32> {
         self.peers.range(range).map(|(number, _)| *number)
     }
@@ -289,6 +316,20 @@ mod tests {
         assert_eq!(directory.remove(301), [web]);
         assert_eq!(directory.selected(web), []);
         assert_eq!(directory.matching(&app("db")), [300, 302]);
+    }
+
+    #[test]
+    fn who_has_a_facet_follows_peers_that_are_relabelled() {
+        let mut directory = Directory::new();
+        let labels = |app| Arc::new(Labels::of_workload("default", [], [("app", app), ("tier", "front")]));
+        directory.insert(300, labels("web"), NamedPorts::default());
+        let (web, db) = (hold(&mut directory, "web"), hold(&mut directory, "db"));
+        [web, db].iter().for_each(|facet| directory.ask(*facet));
+        assert_eq!(directory.relabel(300, labels("db")), (vec![web], vec![db]));
+        assert_eq!((directory.selected(web), directory.selected(db)), (&[][..], &[300][..]));
+        assert_eq!((directory.matching(&app("web")), directory.matching(&app("db"))), (vec![], vec![300]));
+        assert_eq!(directory.remove(300), [db]);
+        assert_eq!(directory.matching(&app("db")), []);
     }
 
     #[test]

@@ -9,9 +9,10 @@ use crate::party::NamedPorts;
 use abi::identity::is_workload;
 use abi::policy::{GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey};
 use abi::row::Row;
+use foldhash::HashMap;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -29,7 +30,9 @@ pub struct Grouping {
     numbers: HashTable<u32>,
     hasher: FixedState,
     /// The groups of peers that are not in the group of all others of their kind.
-    peers: BTreeMap<u32, u32>,
+    peers: HashMap<u32, u32>,
+    /// Room to work in, empty between.
+    room: Vec<FacetId>,
 }
 
 /// The name of a port that rules ask of peers with a facet; of all peers where no facet is named.
@@ -46,7 +49,7 @@ pub struct Demand {
 }
 
 /// Peers that a grouping does not tell apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) kind: Kind,
     /// The facets that it has, in order; of workloads beyond those that all have.
@@ -92,10 +95,11 @@ impl Grouping {
             profiles: Vec::new(),
             numbers: HashTable::new(),
             hasher: FixedState::default(),
-            peers: BTreeMap::new(),
+            peers: HashMap::default(),
+            room: Vec::new(),
         };
-        let others = grouping.group(Profile::plain(Kind::Apart));
-        let workloads = grouping.group(Profile::plain(Kind::Workload));
+        let others = grouping.group(Kind::Apart, &[], NamedPorts::default());
+        let workloads = grouping.group(Kind::Workload, &[], NamedPorts::default());
         debug_assert_eq!((others, workloads), (GROUP_OF_OTHERS, GROUP_OF_WORKLOADS));
         for peer in directory.apart() {
             grouping.place(peer, &[], &[], directory);
@@ -158,20 +162,22 @@ impl Grouping {
     ) -> Option<Moved> {
         let kind = Kind::of(peer, directory);
         let before = self.peers.get(&peer).copied();
-        let facets: Vec<FacetId> = match kind {
+        let mut facets = std::mem::take(&mut self.room);
+        match kind {
             Kind::Workload => {
                 let known = before.map_or(&[][..], |group| &self.profiles[group as usize].facets);
                 let kept = known.iter().filter(|facet| ceased.binary_search(facet).is_err());
                 let is_asked = |facet: &&FacetId| self.facets.binary_search(facet).is_ok();
                 let begun = begun.iter().filter(|facet| known.binary_search(facet).is_err()).filter(is_asked);
-                let mut facets: Vec<FacetId> = kept.chain(begun).copied().collect();
+                facets.extend(kept.chain(begun));
                 facets.sort_unstable();
-                facets
             }
-            _ => self.facets.iter().filter(|facet| directory.has(peer, **facet)).copied().collect(),
-        };
+            _ => facets.extend(self.facets.iter().filter(|facet| directory.has(peer, **facet))),
+        }
         let ports = self.ports(peer, kind, &facets, directory);
-        let group = self.group(Profile { kind, facets: facets.into(), ports });
+        let group = self.group(kind, &facets, ports);
+        facets.clear();
+        self.room = facets;
         let after = Some(group).filter(|group| *group != default_group(peer));
         match after {
             Some(group) => self.peers.insert(peer, group),
@@ -226,10 +232,10 @@ impl Grouping {
 
     /// The named ports of a peer that rules about it may ask for.
     fn ports(&self, peer: u32, kind: Kind, facets: &[FacetId], directory: &Directory) -> NamedPorts {
-        let ports = directory.party(peer).map_or(NamedPorts::NONE, |party| party.ports);
-        if self.names.is_empty() || ports.is_empty() {
+        if self.names.is_empty() {
             return NamedPorts::default();
         }
+        let ports = directory.party(peer).map_or(NamedPorts::NONE, |party| party.ports);
         let has = |facet: &FacetId| {
             facets.binary_search(facet).is_ok() || (kind == Kind::Workload && self.common.contains(facet))
         };
@@ -239,16 +245,17 @@ impl Grouping {
         ports.filtered(asked)
     }
 
-    /// The number of a profile's group.
-    fn group(&mut self, profile: Profile) -> u32 {
+    /// The number of the group of such peers.
+    fn group(&mut self, kind: Kind, facets: &[FacetId], ports: NamedPorts) -> u32 {
         let Self { profiles, numbers, hasher, .. } = self;
-        let hash = hasher.hash_one(&profile);
-        if let Some(group) = numbers.find(hash, |group| profiles[*group as usize] == profile) {
+        let is_this = |group: &u32| profiles[*group as usize].seen() == (kind, facets, &ports);
+        let hash = hasher.hash_one((kind, facets, &ports));
+        if let Some(group) = numbers.find(hash, is_this) {
             return *group;
         }
         let group = profiles.len() as u32;
-        profiles.push(profile);
-        numbers.insert_unique(hash, group, |group| hasher.hash_one(&profiles[*group as usize]));
+        profiles.push(Profile { kind, facets: facets.into(), ports });
+        numbers.insert_unique(hash, group, |group| hasher.hash_one(profiles[*group as usize].seen()));
         group
     }
 }
@@ -261,8 +268,8 @@ impl Moved {
 }
 
 impl Profile {
-    fn plain(kind: Kind) -> Self {
-        Self { kind, facets: Box::default(), ports: NamedPorts::default() }
+    fn seen(&self) -> (Kind, &[FacetId], &NamedPorts) {
+        (self.kind, &self.facets, &self.ports)
     }
 }
 

@@ -3,4 +3,5 @@
 mod differential;
 mod domains;
 mod node;
+mod reuse;
 mod semantics;

@@ -3,6 +3,7 @@
 use super::places::{Address, Places};
 use crate::label::{LabelKey, Labels};
 use crate::selector::{Requirement, Selector};
+use std::collections::BTreeSet;
 
 /// Members that have labels, found by selectors: each lies under the names of its labels, with and without their
 /// values.
@@ -34,6 +35,18 @@ impl<T: Copy + Ord> LabelIndex<T> {
     pub fn remove(&mut self, labels: &Labels, member: T) {
         for address in labels.iter().flat_map(addresses) {
             self.places.remove(address, &member);
+        }
+    }
+
+    /// Moves a member that was added with the labels of before; what both have is not touched.
+    pub fn relabel(&mut self, before: &Labels, after: &Labels, member: T) {
+        let of = |labels| BTreeSet::from_iter(Labels::iter(labels).flat_map(addresses));
+        let (before, after) = (of(before), of(after));
+        for address in before.difference(&after) {
+            self.places.remove(*address, &member);
+        }
+        for address in after.difference(&before) {
+            self.places.insert(*address, member);
         }
     }
 

@@ -14,7 +14,7 @@ pub(super) struct Places<T> {
 }
 
 /// What a place is called; none of the three need be given.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address<'a> {
     pub(super) namespace: Option<&'a str>,
     pub(super) name: Option<&'a str>,
