@@ -27,8 +27,9 @@ fn json(words: &[&str]) -> serde_json::Value {
 }
 
 const FINDINGS: &str = "\
-flawed.yaml:7:5: warning: spec.ingress[0]: HTTP rules have no effect: NetworkPolicy/default/open spec.ingress[0] \
-allows every request of the same peer and port (flawed.yaml:29:5)
+flawed.yaml:7:5: warning: spec.ingress[0]: HTTP rules have no effect for 80/TCP from app=front, \
+k8s:io.kubernetes.pod.namespace=default: NetworkPolicy/default/open spec.ingress[0] allows every request \
+(flawed.yaml:29:5)
 flawed.yaml:14:5: warning: spec.ingress[1]: peer app=front, app notin (back, front), \
 k8s:io.kubernetes.pod.namespace=default selects nobody: what is demanded of the label `app` contradicts itself
 flawed.yaml:18:5: warning: spec.ingress[2]: block 198.51.100.0/24 has no address left: its exceptions hold them all

@@ -10,6 +10,7 @@ mod index;
 mod relation;
 #[cfg(test)]
 mod tests;
+mod void;
 
 use crate::book::RuleOrigin;
 use crate::rule::{Action, Kind, Policy, PolicyId, Spec, Subject};
@@ -19,6 +20,7 @@ use index::Index;
 use relation::Order;
 use std::fmt;
 use std::rc::Rc;
+use void::Openers;
 
 /// Something that is surely not meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +40,9 @@ pub enum Flaw {
     Shadowed(RuleOrigin),
     /// A rule that does something else decides on all that it is about, before its turn comes.
     Swallowed(RuleOrigin, Action),
-    /// Its HTTP rules ask nothing: another rule, or another part of it, allows the whole connection.
-    Voided(RuleOrigin),
+    /// Its HTTP rules ask nothing for some ports and peers, which the sentence's part names: another rule, or another part
+    /// of it, allows the whole connection.
+    Voided(RuleOrigin, String),
 }
 
 /// Looks for what is surely not meant, in the order of the policies.
@@ -70,11 +73,14 @@ pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
         }
     }
     let order = Order::of(&entries);
-    let index = Index::of(&entries);
+    let (index, openers) = (Index::of(&entries), Openers::of(&entries));
     for (number, entry) in entries.iter().enumerate() {
         let others = index.candidates(entry).map(|other| (other, &entries[other]));
-        let flaw = order.flaw((number, entry), others);
-        lints.extend(flaw.map(|flaw| entry.lint(flaw)));
+        let flaws = match order.flaw((number, entry), others) {
+            Some(flaw) => vec![flaw],
+            None => openers.flaws(entry, &entries, |other| order.is_in_time(other, entry)),
+        };
+        lints.extend(flaws.into_iter().map(|flaw| entry.lint(flaw)));
     }
     lints
 }
@@ -106,7 +112,7 @@ impl Flaw {
             Self::Hollow(_) => "matches-nothing",
             Self::Shadowed(_) => "shadowed",
             Self::Swallowed(..) => "never-decides",
-            Self::Voided(_) => "http-without-effect",
+            Self::Voided(..) => "http-without-effect",
         }
     }
 
@@ -114,7 +120,7 @@ impl Flaw {
     pub fn other(&self) -> Option<&RuleOrigin> {
         match self {
             Self::Hollow(_) => None,
-            Self::Shadowed(other) | Self::Swallowed(other, _) | Self::Voided(other) => Some(other),
+            Self::Shadowed(other) | Self::Swallowed(other, _) | Self::Voided(other, _) => Some(other),
         }
     }
 }
@@ -133,8 +139,8 @@ impl fmt::Display for Flaw {
                 };
                 write!(f, "never decides anything: {other} is asked first and {does}")
             }
-            Self::Voided(other) => {
-                write!(f, "HTTP rules have no effect: {other} allows every request of the same peer and port")
+            Self::Voided(other, extent) => {
+                write!(f, "HTTP rules have no effect for {extent}: {other} allows every request")
             }
         }
     }

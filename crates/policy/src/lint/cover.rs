@@ -124,7 +124,7 @@ impl<'a> Who<'a> {
     }
 
     /// Whether everybody that the other is, this is too.
-    fn covers(&self, other: &Who<'_>) -> bool {
+    pub(super) fn covers(&self, other: &Who<'_>) -> bool {
         if self.is_everyone() || self.peer == other.peer {
             return true;
         }

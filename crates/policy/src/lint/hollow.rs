@@ -55,7 +55,8 @@ fn isolates(entry: &Entry<'_>) -> bool {
     denies && entry.rule.action == Action::Allow && beside == 1
 }
 
-fn peer(who: &Who<'_>) -> Option<String> {
+/// Why a peer can be nobody, where that is so.
+pub(super) fn peer(who: &Who<'_>) -> Option<String> {
     match who.peer {
         Peer::Labels(_) | Peer::Nodes(_) => {
             let key = who.demands.as_ref()?.contradiction()?;

@@ -1,8 +1,8 @@
 //! Which of two rules is asked first, and what is left for the other to do.
 
-use super::Flaw;
 use super::cover::{Entry, Requests};
-use crate::rule::{Action, Direction, Tier, Traffic, TrafficMatch};
+use super::{Flaw, void};
+use crate::rule::{Action, Direction, Tier};
 use std::collections::BTreeMap;
 
 /// When rules are asked, as far as it depends on all of them.
@@ -39,23 +39,22 @@ impl Order {
         (number, rule): (usize, &Entry<'_>),
         others: impl Iterator<Item = (usize, &'a Entry<'a>)>,
     ) -> Option<Flaw> {
-        if parts_void(rule) {
-            return Some(Flaw::Voided(rule.origin()));
-        }
         let mut others = others.filter(|(other, _)| *other != number);
         others.find_map(|(other_number, other)| {
             let turn = self.turn(other, rule);
-            if turn == Turn::Unknown || !other.has_subjects_of(rule) {
-                None
-            } else if voids(other, rule) {
-                Some(Flaw::Voided(other.origin()))
-            } else if !other.has_peers_of(rule) {
-                None
-            } else {
-                let is_earlier = other_number < number;
-                outdone(other, rule, turn, is_earlier)
+            if turn == Turn::Unknown || !other.has_subjects_of(rule) || !other.has_peers_of(rule) {
+                return None;
             }
+            let is_earlier = other_number < number;
+            let outdone = outdone(other, rule, turn, is_earlier)?;
+            // That a rule for requests adds nothing to one for connections is not all that is wrong with it.
+            Some(void::flaw(other, rule).unwrap_or(outdone))
         })
+    }
+
+    /// Whether the first is asked before the second or together with it, whenever both apply.
+    pub(super) fn is_in_time(&self, first: &Entry<'_>, second: &Entry<'_>) -> bool {
+        self.turn(first, second) != Turn::Unknown
     }
 
     fn turn(&self, first: &Entry<'_>, second: &Entry<'_>) -> Turn {
@@ -102,39 +101,4 @@ fn rank(action: Action) -> u8 {
 /// Whether the rules say the same: then the first of them is the one that counts.
 fn is_all_of(rule: &Entry<'_>, other: &Entry<'_>) -> bool {
     rule.has_subjects_of(other) && rule.has_peers_of(other) && rule.has_traffic_of(other, Requests::Compared)
-}
-
-/// Whether the other rule allows the whole connection to a peer and port, of whose requests this one allows some.
-fn voids(other: &Entry<'_>, rule: &Entry<'_>) -> bool {
-    if other.rule.action != Action::Allow || rule.rule.action != Action::Allow {
-        return false;
-    }
-    let has_requests = |one: &&TrafficMatch| requests(one);
-    let mut limited = matches(rule).iter().filter(has_requests);
-    let is_whole = |one: &TrafficMatch| {
-        let TrafficMatch::Port { protocol, port, .. } = one else { return false };
-        let whole = TrafficMatch::Port { protocol: *protocol, port: port.clone(), http: None };
-        other.has_match(&whole, Requests::Compared)
-    };
-    limited.any(is_whole)
-        && match &rule.peers {
-            None => other.has_everyone(),
-            Some(peers) => peers.iter().any(|peer| other.has_peer(peer)),
-        }
-}
-
-/// Whether one part of the rule allows the connections whose requests another part asks about.
-fn parts_void(rule: &Entry<'_>) -> bool {
-    matches(rule).iter().any(requests) && voids(rule, rule)
-}
-
-fn requests(one: &TrafficMatch) -> bool {
-    matches!(one, TrafficMatch::Port { http: Some(_), .. })
-}
-
-fn matches<'a>(entry: &Entry<'a>) -> &'a [TrafficMatch] {
-    match &entry.rule.traffic {
-        Traffic::Any => &[],
-        Traffic::Of(matches) => matches,
-    }
 }
