@@ -4,6 +4,7 @@ use crate::cilium::{self, cidr_group};
 use crate::document::Header;
 use crate::item::Fields;
 use crate::kubernetes::{endpoints, network_policy, node, service, workload};
+use crate::nearest::nearest;
 use crate::object::{Namespace, Object};
 use crate::tiered;
 use policy::rule::Kind;
@@ -76,6 +77,25 @@ impl Known {
         let is_old_form = (api_version, self.kind) == ("cilium.io/v1", "CiliumNetworkPolicy");
         self.api_version == api_version || is_old_form
     }
+}
+
+/// The group of an `apiVersion`; nothing for the core of Kubernetes.
+pub(crate) fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Whether a version is of the group of one of ours, or nearly; or of the group that some of our kinds came from.
+pub(crate) fn is_near_group(api_version: &str, known: &str) -> bool {
+    let (given, ours) = (group(api_version), group(known));
+    given == ours
+        || given == "extensions"
+        || [(api_version, known), (given, ours)].iter().any(|(one, other)| nearest(one, [*other]).is_some())
+}
+
+/// The kind of the same group that a kind is nearly called.
+pub(crate) fn nearest_in(api_version: &str, kind: &str) -> Option<&'static str> {
+    let same_group = KINDS.iter().filter(|known| group(known.api_version) == group(api_version));
+    nearest(kind, same_group.map(|known| known.kind))
 }
 
 const fn namespaced(api_version: &'static str, kind: &'static str, read: Read) -> Known {

@@ -45,6 +45,8 @@ pub struct Manifest {
     pub places: Places,
     /// What is worth knowing about them.
     pub warnings: Vec<Diagnostic>,
+    /// How many documents were of kinds that have nothing to do with policy, and were left alone.
+    pub skipped: usize,
 }
 
 /// Reads a file of any number of documents; `file` is what diagnostics call it.
@@ -62,7 +64,7 @@ pub fn parse(file: &str, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
         }
         objects.push(object);
     }
-    let is_clean = report.is_clean_since(0);
+    let (is_clean, skipped) = (report.is_clean_since(0), report.skipped());
     let findings = report.finish();
-    if is_clean { Ok(Manifest { objects, places, warnings: findings }) } else { Err(findings) }
+    if is_clean { Ok(Manifest { objects, places, warnings: findings, skipped }) } else { Err(findings) }
 }
