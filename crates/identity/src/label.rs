@@ -50,7 +50,8 @@ pub mod key {
 
 impl Labels {
     /// The labels of a workload: its own, its namespace's name, and its namespace's labels under
-    /// [`key::NAMESPACE_LABELS`], all of source `k8s`. `kubernetes.io/metadata.name` is added where it is missing.
+    /// [`key::NAMESPACE_LABELS`], all of source `k8s`. `kubernetes.io/metadata.name`
+    /// is always the name, as Kubernetes sees to.
     pub fn of_workload<'a>(
         namespace: &str,
         namespace_labels: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -60,10 +61,10 @@ impl Labels {
         for (name, value) in own {
             labels.insert(Source::K8s, name, value);
         }
-        labels.insert(Source::K8s, format!("{}{}", key::NAMESPACE_LABELS, key::METADATA_NAME), namespace);
         for (name, value) in namespace_labels {
             labels.insert(Source::K8s, format!("{}{name}", key::NAMESPACE_LABELS), value);
         }
+        labels.insert(Source::K8s, format!("{}{}", key::NAMESPACE_LABELS, key::METADATA_NAME), namespace);
         labels.insert(Source::K8s, key::NAMESPACE, namespace);
         labels
     }

@@ -8,6 +8,7 @@ mod demand;
 mod hollow;
 mod index;
 mod relation;
+mod requests;
 #[cfg(test)]
 mod tests;
 mod void;
@@ -18,6 +19,7 @@ use cover::Entry;
 use demand::Demands;
 use index::Index;
 use relation::Order;
+use requests::Reach;
 use std::fmt;
 use std::rc::Rc;
 use void::Openers;
@@ -50,7 +52,7 @@ pub enum Flaw {
 /// Each rule is compared with those alone that share what is rarest in them ([`index`]), so that tens of thousands of
 /// policies with subjects of their own take time in proportion.
 pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
-    let (mut lints, mut entries) = (Vec::new(), Vec::new());
+    let (mut lints, mut entries, mut reach) = (Vec::new(), Vec::new(), Reach::default());
     for policy in policies {
         for (number, spec) in policy.specs.iter().enumerate() {
             let subject = Rc::new(Demands::of(spec.subject.selector()));
@@ -64,7 +66,7 @@ pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
             }
             for rule in &spec.rules {
                 let entry = Entry::new(&policy.id, spec, rule, subject.clone());
-                let (found, is_empty) = hollow::rule(&entry);
+                let (found, is_empty) = hollow::rule(&entry, &mut reach);
                 lints.extend(found.into_iter().map(|why| entry.lint(Flaw::Hollow(why))));
                 if !is_empty {
                     entries.push(entry);

@@ -1,5 +1,7 @@
 //! Each flaw by example and by a near miss; and that what is called shadowed or swallowed can be left out.
 
+mod http;
+
 use super::*;
 use crate::catalog::Catalog;
 use crate::domain::DomainPattern;
@@ -295,80 +297,18 @@ fn what_a_pass_may_leave_out_swallows_nothing() {
 }
 
 #[test]
-fn a_whole_connection_voids_http_rules() {
-    let limited = || allow(peers(app("db")), get(80, &["/public"]));
-    assert_eq!(pair(allow(Peers::Any, tcp(80)), limited()), ["b http-without-effect"]);
-    assert_eq!(pair(limited(), allow(entity(Entity::All), Traffic::Any)), ["a http-without-effect"]);
-    assert_eq!(pair(allow(Peers::Any, tcp(81)), limited()), [""; 0]);
-    assert_eq!(pair(allow(peers(app("api")), tcp(80)), limited()), [""; 0]);
-    let mut itself = limited();
-    let Traffic::Of(matches) = &mut itself.traffic else { unreachable!("it has ports") };
-    matches.extend(match tcp(80) {
-        Traffic::Of(matches) => matches,
-        Traffic::Any => unreachable!("it has ports"),
-    });
-    assert_eq!(codes(&[policy("a", itself)]), ["a http-without-effect"]);
-}
-
-/// The lints on two policies, of which the second asks for requests, as sentences.
-fn voids(open: Rule, limited: Rule) -> Vec<String> {
-    let lints = lint(&[policy("a", open), policy("b", limited)]);
-    lints.iter().map(|lint| lint.flaw.to_string()).collect()
-}
-
-#[test]
-fn a_void_http_rule_is_void_for_some_ports_and_peers_only() {
-    let check = |open: Rule, limited: Rule, extent: &str| {
-        let said = format!(
-            "HTTP rules have no effect for {extent}: CiliumNetworkPolicy/a spec.ingress[0] allows every request"
-        );
-        assert_eq!(voids(open, limited), [said]);
+fn a_namespace_cannot_be_called_by_two_names() {
+    let label = format!("{}{}", key::NAMESPACE_LABELS, key::METADATA_NAME);
+    let check = |one: Operator, other: Operator, hollow: bool| {
+        let both = Selector::default().with(Some(Source::K8s), key::NAMESPACE, one).with(None, &label, other);
+        let found = codes(&[policy("a", allow(peers(both), tcp(80)))]);
+        assert_eq!(found.len(), usize::from(hollow), "{found:?}");
     };
-    let two_ports = || match (get(80, &["/public"]), get(8080, &["/public"])) {
-        (Traffic::Of(one), Traffic::Of(other)) => Traffic::Of([one, other].concat()),
-        _ => unreachable!("both have ports"),
-    };
-    let both = || Peers::Of(["b", "d"].map(|name| Peer::Labels(app(name))).to_vec());
-    check(allow(peers(app("b")), tcp(80)), allow(peers(app("b")), two_ports()), "80/TCP from app=b");
-    check(allow(peers(app("b")), tcp(80)), allow(both(), get(80, &["/a"])), "80/TCP from app=b");
-    check(
-        allow(both(), ports(Protocol::Any, 0, 65535)),
-        allow(both(), two_ports()),
-        "80/TCP and 8080/TCP from app=b or app=d",
-    );
-    // The void may be narrower than the rule in both respects.
-    let range = || {
-        let http = Some(vec![HttpRule::default()]);
-        Traffic::Of(vec![TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(80, 90), http }])
-    };
-    check(allow(peers(app("b")), tcp(85)), allow(Peers::Any, range()), "85/TCP from app=b");
-    check(allow(Peers::Any, Traffic::Any), allow(Peers::Any, range()), "80-90/TCP from anyone");
-    check(allow(peers(app("b")), tcp(85)), allow(peers(Selector::default()), range()), "85/TCP from app=b");
-}
-
-#[test]
-fn http_rules_are_not_void_where_nothing_is_certain() {
-    let check = |open: Rule, limited: Rule| {
-        let said = voids(open, limited);
-        assert!(!said.iter().any(|said| said.contains("HTTP")), "{said:?}");
-    };
-    let limited = || allow(peers(app("b")), get(80, &["/public"]));
-    // Who has both labels is there or not.
-    check(allow(peers(Selector::default().with(None, "env", Operator::equals("x"))), tcp(80)), limited());
-    check(allow(peers(app("b")), ports(Protocol::Udp, 80, 80)), limited());
-    check(Rule { priority: 1, ..allow(peers(app("b")), tcp(80)) }, limited());
-    let nobody = app("b").with(None, "app", Operator::equals("c"));
-    let void =
-        lint(&[policy("a", allow(peers(nobody), tcp(80))), policy("b", allow(Peers::Any, get(80, &["/"])))]);
-    assert!(void.iter().all(|lint| lint.flaw.code() == "matches-nothing"), "{void:?}");
-}
-
-#[test]
-fn http_rules_are_within_those_that_have_all_of_them() {
-    let limited = |paths: &[&str]| allow(peers(app("db")), get(80, paths));
-    assert_eq!(pair(limited(&["/a", "/b"]), limited(&["/b"])), ["b shadowed"]);
-    assert_eq!(pair(limited(&["/a"]), limited(&["/a", "/b"])), ["a shadowed"]);
-    assert_eq!(pair(limited(&["/a"]), limited(&["/b"])), [""; 0]);
+    check(Operator::equals("prod"), Operator::equals("dev"), true);
+    check(Operator::equals("prod"), Operator::equals("prod"), false);
+    check(Operator::equals("prod"), Operator::NotIn(["prod".to_owned()].into()), true);
+    check(Operator::NotIn(["prod".to_owned()].into()), Operator::equals("prod"), true);
+    check(Operator::Exists, Operator::equals("prod"), false);
 }
 
 /// The flaws of which the rules are left out here; with every kind of flaw counted.
