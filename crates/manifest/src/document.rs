@@ -2,6 +2,7 @@
 
 use crate::item::{Fields, Item, Nulls};
 use crate::kind::{self, KINDS, Known};
+use crate::label;
 use crate::name;
 use crate::object::Object;
 use crate::order;
@@ -14,6 +15,8 @@ pub(crate) struct Header<'a> {
     pub(crate) kind: &'a str,
     /// None where it is missing or wrong, which has been reported.
     pub(crate) name: Option<String>,
+    /// Where the name is given.
+    pub(crate) name_given: Option<Item<'a>>,
     /// `default` where none is given.
     pub(crate) namespace: String,
     /// Where the namespace is given.
@@ -129,6 +132,7 @@ pub(crate) fn header<'a>(fields: &mut Fields<'a>, api_version: &'a str, kind: &'
         api_version,
         kind,
         name: None,
+        name_given: None,
         namespace: "default".to_owned(),
         namespace_given: None,
         labels: BTreeMap::new(),
@@ -136,11 +140,12 @@ pub(crate) fn header<'a>(fields: &mut Fields<'a>, api_version: &'a str, kind: &'
     };
     let Some(metadata) = fields.require("metadata") else { return header };
     let Some(mut fields) = metadata.fields(Nulls::Absent) else { return header };
-    header.name = fields.require("name").and_then(|item| name::object(&item));
+    header.name_given = fields.require("name");
+    header.name = header.name_given.as_ref().and_then(name::object);
     header.namespace_given = fields.take("namespace");
     let namespace = header.namespace_given.as_ref().and_then(name::namespace);
     header.namespace = namespace.unwrap_or(header.namespace);
-    header.labels = fields.take("labels").map(|item| item.text_map()).unwrap_or_default();
+    header.labels = fields.take("labels").map(|item| label::read(&item)).unwrap_or_default();
     header.annotations = fields.take("annotations");
     fields.ignore(&[
         "creationTimestamp",

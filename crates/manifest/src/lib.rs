@@ -14,6 +14,7 @@ mod icmp;
 mod item;
 mod kind;
 mod kubernetes;
+pub mod label;
 mod name;
 mod nearest;
 mod node;

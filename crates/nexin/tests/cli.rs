@@ -46,6 +46,20 @@ fn help_is_an_answer_and_bad_usage_an_error() {
 }
 
 #[test]
+fn labels_that_are_none_are_refused() {
+    let run = |labels: &[&str]| {
+        let labels = labels.iter().flat_map(|label| ["--label", label]);
+        let words: Vec<&str> =
+            ["run", "--name", "a"].into_iter().chain(labels).chain(["--", "true"]).collect();
+        nexin(&words)
+    };
+    check(&run(&["a b=c"]), 2, "", "\"a b\" is no label key");
+    check(&run(&["a=b c"]), 2, "", "\"b c\" is no label value");
+    check(&run(&["k8s:foo=bar"]), 2, "", "selectors alone name a source, so write \"foo\"");
+    check(&run(&["a=1", "a=2"]), 2, "", "the label a is given twice");
+}
+
+#[test]
 fn the_version_is_told_for_people_and_for_machines() {
     check(&nexin(&["version"]), 0, concat!("nexin ", env!("CARGO_PKG_VERSION")), "");
     let json = nexin(&["version", "-o", "json"]);
