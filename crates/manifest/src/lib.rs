@@ -28,6 +28,7 @@ mod tiered;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use kind::kind_named;
 pub use object::{
     CidrGroup, Endpoints, NamedPort, Namespace, Node, Object, ObjectName, Policy, Protocol, Service, Workload,
 };

@@ -46,6 +46,17 @@ fn help_is_an_answer_and_bad_usage_an_error() {
 }
 
 #[test]
+fn what_is_deleted_may_be_named_by_its_manifest() {
+    // There is no agent, but what is asked of it is known before.
+    let tutorial = format!("{}/../../examples/tutorial", env!("CARGO_MANIFEST_DIR"));
+    check(&nexin(&["policy", "delete", "-f", &format!("{tutorial}/rule1.yaml")]), 1, "", "agent");
+    let started = with_input(&["policy", "delete", "-f", "-"], "apiVersion: v1\nkind: ConfigMap\n");
+    check(&started, 2, "", "nothing in these files that could be in force");
+    check(&nexin(&["policy", "delete"]), 2, "", "KIND/[NAMESPACE/]NAME");
+    check(&nexin(&["policy", "delete", "rule1"]), 2, "", "a name is Kind/namespace/name");
+}
+
+#[test]
 fn labels_that_are_none_are_refused() {
     let run = |labels: &[&str]| {
         let labels = labels.iter().flat_map(|label| ["--label", label]);
