@@ -42,6 +42,8 @@ pub enum Flaw {
     Shadowed(RuleOrigin),
     /// A rule that does something else decides on all that it is about, before its turn comes.
     Swallowed(RuleOrigin, Action),
+    /// Denies that are asked before its turn comes refuse all that it is about, each a part of it.
+    Divided(Vec<RuleOrigin>),
     /// Its HTTP rules ask nothing for some ports and peers, which the sentence's part names: another rule, or another part
     /// of it, allows the whole connection.
     Voided(RuleOrigin, String),
@@ -80,7 +82,13 @@ pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
         let others = index.candidates(entry).map(|other| (other, &entries[other]));
         let flaws = match order.flaw((number, entry), others) {
             Some(flaw) => vec![flaw],
-            None => openers.flaws(entry, &entries, |other| order.is_in_time(other, entry)),
+            None => {
+                let others = index.candidates(entry).map(|other| &entries[other]);
+                match order.refused_together(entry, others) {
+                    Some(flaw) => vec![flaw],
+                    None => openers.flaws(entry, &entries, |other| order.is_in_time(other, entry)),
+                }
+            }
         };
         lints.extend(flaws.into_iter().map(|flaw| entry.lint(flaw)));
     }
@@ -113,7 +121,7 @@ impl Flaw {
         match self {
             Self::Hollow(_) => "matches-nothing",
             Self::Shadowed(_) => "shadowed",
-            Self::Swallowed(..) => "never-decides",
+            Self::Swallowed(..) | Self::Divided(_) => "never-decides",
             Self::Voided(..) => "http-without-effect",
         }
     }
@@ -122,6 +130,7 @@ impl Flaw {
     pub fn other(&self) -> Option<&RuleOrigin> {
         match self {
             Self::Hollow(_) => None,
+            Self::Divided(others) => others.first(),
             Self::Shadowed(other) | Self::Swallowed(other, _) | Self::Voided(other, _) => Some(other),
         }
     }
@@ -140,6 +149,14 @@ impl fmt::Display for Flaw {
                     Action::Pass => "leaves all of this to the next tier",
                 };
                 write!(f, "never decides anything: {other} is asked first and {does}")
+            }
+            Self::Divided(others) => {
+                let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "never decides anything: {} are asked first and deny all of this",
+                    others.join(" and ")
+                )
             }
             Self::Voided(other, extent) => {
                 write!(f, "HTTP rules have no effect for {extent}: {other} allows every request")

@@ -1,9 +1,13 @@
 //! Which of two rules is asked first, and what is left for the other to do.
 
-use super::cover::{Entry, Requests};
+use super::cover::{Entry, Requests, Who};
 use super::{Flaw, void};
-use crate::rule::{Action, Direction, Tier};
+use crate::book::RuleOrigin;
+use crate::rule::{Action, Direction, Tier, Traffic, TrafficMatch};
 use std::collections::BTreeMap;
+
+/// Most denies that are looked at together; nothing is said where more would be needed.
+const MAX_TOGETHER: usize = 100;
 
 /// When rules are asked, as far as it depends on all of them.
 #[derive(Debug)]
@@ -52,6 +56,38 @@ impl Order {
         })
     }
 
+    /// What is wrong with an allow or a pass beside several denies: whether they refuse all of it together, each all that
+    /// some peers send or some traffic of them.
+    pub(super) fn refused_together<'a>(
+        &self,
+        rule: &Entry<'_>,
+        others: impl Iterator<Item = &'a Entry<'a>>,
+    ) -> Option<Flaw> {
+        if rule.rule.action == Action::Deny {
+            return None;
+        }
+        let denies = others.filter(|other| {
+            other.rule.action == Action::Deny && self.is_in_time(other, rule) && other.has_subjects_of(rule)
+        });
+        let denies: Vec<&Entry<'_>> = denies.take(MAX_TOGETHER).collect();
+        let peers: Vec<Option<&Who<'_>>> = match &rule.peers {
+            None => vec![None],
+            Some(peers) => peers.iter().map(Some).collect(),
+        };
+        let traffic: Vec<Option<&TrafficMatch>> = match &rule.rule.traffic {
+            Traffic::Any => vec![None],
+            Traffic::Of(matches) => matches.iter().map(Some).collect(),
+        };
+        let mut found: Vec<RuleOrigin> = Vec::new();
+        for (peer, one) in peers.iter().flat_map(|peer| traffic.iter().map(move |one| (*peer, *one))) {
+            let origin = denies.iter().find(|deny| refuses(deny, peer, one))?.origin();
+            if !found.contains(&origin) {
+                found.push(origin);
+            }
+        }
+        (found.len() > 1).then_some(Flaw::Divided(found))
+    }
+
     /// Whether the first is asked before the second or together with it, whenever both apply.
     pub(super) fn is_in_time(&self, first: &Entry<'_>, second: &Entry<'_>) -> bool {
         self.turn(first, second) != Turn::Unknown
@@ -87,6 +123,13 @@ fn outdone(other: &Entry<'_>, rule: &Entry<'_>, turn: Turn, is_earlier: bool) ->
     let is_first = turn == Turn::Before || rank(other.rule.action) < rank(rule.rule.action);
     let swallows = is_first && other.has_traffic_of(rule, Requests::Ignored);
     swallows.then(|| Flaw::Swallowed(other.origin(), other.rule.action))
+}
+
+/// Whether a deny refuses such traffic with such a peer; nothing stands for anyone, and for anything.
+fn refuses(deny: &Entry<'_>, peer: Option<&Who<'_>>, one: Option<&TrafficMatch>) -> bool {
+    let has_peer = peer.map_or_else(|| deny.has_everyone(), |peer| deny.has_peer(peer));
+    let is_all = || deny.rule.traffic == Traffic::Any;
+    has_peer && one.map_or_else(is_all, |one| deny.has_match(one, Requests::Ignored))
 }
 
 /// The order in which rules of one tier and priority are asked.

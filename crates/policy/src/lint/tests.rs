@@ -287,6 +287,29 @@ fn a_deny_swallows_an_allow_and_what_is_asked_first_swallows_what_comes_later() 
 }
 
 #[test]
+fn denies_swallow_an_allow_together() {
+    let deny = |name: &str, peers: Peers, traffic| policy(name, rule(Action::Deny, peers, traffic));
+    let both = || Peers::Of(["db", "api"].map(|name| Peer::Labels(app(name))).to_vec());
+    let check = |denies: [Policy; 2], swallowed: bool| {
+        let expected: &[&str] = if swallowed { &["c never-decides"] } else { &[] };
+        assert_eq!(codes(&[&denies[..], &[policy("c", allow(both(), tcp(80)))]].concat()), expected);
+    };
+    check([deny("a", peers(app("db")), Traffic::Any), deny("b", peers(app("api")), tcp(80))], true);
+    check([deny("a", peers(app("db")), Traffic::Any), deny("b", peers(app("api")), tcp(81))], false);
+    check([deny("a", peers(app("db")), Traffic::Any), deny("b", peers(app("web")), tcp(80))], false);
+    let lints = lint(&[
+        deny("a", peers(app("db")), Traffic::Any),
+        deny("b", peers(app("api")), Traffic::Any),
+        policy("c", allow(both(), tcp(80))),
+    ]);
+    assert_eq!(
+        lints[0].flaw.to_string(),
+        "never decides anything: CiliumNetworkPolicy/a spec.ingress[0] and CiliumNetworkPolicy/b spec.ingress[0] are \
+         asked first and deny all of this"
+    );
+}
+
+#[test]
 fn what_a_pass_may_leave_out_swallows_nothing() {
     let later = Rule { priority: 2, ..allow(Peers::Any, Traffic::Any) };
     let admin = |name: &str, rule| about(name, app("web"), Tier::Admin, rule);
@@ -316,7 +339,7 @@ fn without_flawed(world: &World, seen: &mut BTreeMap<&'static str, usize>) -> Wo
     let mut rest = world.clone();
     for Lint { at, flaw } in lint(&world.policies) {
         *seen.entry(flaw.code()).or_default() += 1;
-        if matches!(flaw, Flaw::Shadowed(_) | Flaw::Swallowed(..)) {
+        if matches!(flaw, Flaw::Shadowed(_) | Flaw::Swallowed(..) | Flaw::Divided(_)) {
             let policy = rest.policies.iter_mut().find(|policy| policy.id == *at.policy).unwrap();
             policy.specs.iter_mut().for_each(|spec| spec.rules.retain(|rule| rule.place != at.place));
         }
