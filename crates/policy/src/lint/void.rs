@@ -6,34 +6,56 @@ use crate::rule::{Action, Direction, Port, Protocol, Traffic, TrafficMatch};
 use std::collections::HashMap;
 use std::fmt::Display;
 
-/// Most rules that one is compared with; where more share a subject, some voids are not told, but none is made up.
+/// Most rules that one is compared with; where more share subjects and peers, some voids are not told, but none is made up.
 const MAX_COMPARED: usize = 1000;
 /// Most findings about one rule; the rest says nothing new.
 const MAX_TOLD: usize = 8;
 /// Most ports or peers that one finding names.
 const MAX_NAMED: usize = 3;
 
-/// The rules that allow whole connections, each by the rarest label of its subject.
+/// A label that is demanded.
+type Label<'a> = (&'a str, &'a str);
+
+/// The rules that allow whole connections, by what of a rule they may void must have in common with them.
 ///
-/// A void may be narrower than the rule it is found in, so what the rules' peers and ports have in common says too little.
-#[derive(Debug)]
+/// A void may be narrower than the rule it is found in, so each of the two may be the one that demands more of peers.
+#[derive(Debug, Default)]
 pub(super) struct Openers<'a> {
-    by_label: HashMap<(&'a str, &'a str), Vec<usize>>,
+    /// By the rarest label of the subject, which that of the voided rule has too.
+    by_subject: Filed<'a>,
+    /// By the rarest label of each peer, which a narrower peer has too.
+    by_peer: Filed<'a>,
+    /// By every label of each peer, one of which is the rarest of a wider peer.
+    by_any: Filed<'a>,
+}
+
+/// Rules by labels, and those that have none to go by.
+#[derive(Debug, Default)]
+struct Filed<'a> {
+    by_label: HashMap<Label<'a>, Vec<usize>>,
     unlabelled: Vec<usize>,
 }
 
 impl<'a> Openers<'a> {
     pub(super) fn of(entries: &[Entry<'a>]) -> Self {
-        let mut counts = HashMap::<(&str, &str), usize>::new();
         let opening = || entries.iter().enumerate().filter(|(_, entry)| opens(entry));
-        for (_, entry) in opening() {
-            entry.subject.pairs().for_each(|label| *counts.entry(label).or_default() += 1);
-        }
-        let mut openers = Self { by_label: HashMap::new(), unlabelled: Vec::new() };
+        let mut subjects = HashMap::<Label<'a>, usize>::new();
+        let mut openers = Self::default();
         for (number, entry) in opening() {
-            match entry.subject.pairs().min_by_key(|label| counts[label]) {
-                Some(label) => openers.by_label.entry(label).or_default().push(number),
-                None => openers.unlabelled.push(number),
+            entry.subject.pairs().for_each(|label| *subjects.entry(label).or_default() += 1);
+            for label in entry.peers.iter().flatten().flat_map(Who::labels) {
+                openers.by_any.by_label.entry(label).or_default().push(number);
+            }
+        }
+        for (number, entry) in opening() {
+            openers.by_subject.file(number, entry.subject.pairs().min_by_key(|label| subjects[label]));
+            let rarest =
+                |who: &Who<'a>| who.labels().min_by_key(|label| openers.by_any.by_label[label].len());
+            match &entry.peers {
+                None => openers.by_peer.file(number, None),
+                Some(peers) => {
+                    peers.iter().map(rarest).for_each(|label| openers.by_peer.file(number, label));
+                }
             }
         }
         openers
@@ -49,12 +71,44 @@ impl<'a> Openers<'a> {
         if rule.rule.action != Action::Allow || !matches(rule).iter().any(asks) {
             return Vec::new();
         }
-        let labelled = rule.subject.pairs().filter_map(|label| self.by_label.get(&label)).flatten();
-        let mut numbers: Vec<usize> = labelled.chain(&self.unlabelled).copied().take(MAX_COMPARED).collect();
+        let by_subject = self.by_subject.of_labels(rule.subject.pairs());
+        let by_peers = self.of_peers(rule).filter(|found| found.len() < by_subject.len());
+        let mut numbers = by_peers.unwrap_or(by_subject);
         numbers.sort_unstable();
         numbers.dedup();
-        let others = numbers.into_iter().map(|number| &entries[number]).filter(|other| may_void(other));
-        others.filter_map(|other| flaw(other, rule)).take(MAX_TOLD).collect()
+        let others = numbers.into_iter().take(MAX_COMPARED).map(|number| &entries[number]);
+        others.filter(|other| may_void(other)).filter_map(|other| flaw(other, rule)).take(MAX_TOLD).collect()
+    }
+
+    /// The rules that may have a peer in common with this one; nothing where that may be any.
+    fn of_peers(&self, rule: &Entry<'a>) -> Option<Vec<usize>> {
+        let mut found = Vec::new();
+        for who in rule.peers.as_ref()? {
+            let filed = |label: &Label<'a>| self.by_any.by_label.get(label).map_or(&[][..], Vec::as_slice);
+            found.extend(filed(&who.labels().min_by_key(|label| filed(label).len())?));
+            found.extend(self.by_peer.of_labels(who.labels()));
+        }
+        Some(found)
+    }
+}
+
+impl<'a> Filed<'a> {
+    fn file(&mut self, number: usize, label: Option<Label<'a>>) {
+        match label {
+            Some(label) => self.by_label.entry(label).or_default().push(number),
+            None => self.unlabelled.push(number),
+        }
+    }
+
+    fn of_labels(&self, labels: impl Iterator<Item = Label<'a>>) -> Vec<usize> {
+        let labelled = labels.filter_map(|label| self.by_label.get(&label)).flatten();
+        labelled.chain(&self.unlabelled).copied().collect()
+    }
+}
+
+impl<'a> Who<'a> {
+    fn labels(&self) -> impl Iterator<Item = Label<'a>> {
+        self.demands.iter().flat_map(|demands| demands.pairs())
     }
 }
 

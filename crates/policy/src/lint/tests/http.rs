@@ -123,3 +123,26 @@ fn an_http_rule_that_no_request_can_match_is_told() {
     check("GET ", "/", true);
     check("get", "/", true);
 }
+
+#[test]
+fn all_voids_are_found_that_comparing_every_rule_would_find() {
+    let mut voids = 0;
+    for seed in 0..200 {
+        let world = generate::world(seed);
+        let entries = world.policies.iter().flat_map(|policy| {
+            policy.specs.iter().flat_map(move |spec| {
+                let subject = Rc::new(Demands::of(spec.subject.selector()));
+                spec.rules.iter().map(move |rule| Entry::new(&policy.id, spec, rule, subject.clone()))
+            })
+        });
+        let entries: Vec<Entry<'_>> = entries.collect();
+        let openers = Openers::of(&entries);
+        for entry in &entries {
+            let all = entries.iter().filter_map(|other| void::flaw(other, entry)).take(8);
+            let all: Vec<Flaw> = all.collect();
+            assert_eq!(openers.flaws(entry, &entries, |_| true), all, "seed {seed}");
+            voids += all.len();
+        }
+    }
+    assert!(voids > 100, "only {voids}");
+}
