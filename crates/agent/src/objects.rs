@@ -151,8 +151,8 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Named>, Vec<String>> {
     let mut wrong = Vec::new();
     for object in manifest.objects {
         match ObjectName::of(&object) {
-            None => wrong
-                .push(format!("{file}: a workload cannot be applied to a node; start it with `nexin run`")),
+            // Workloads are started, not applied; beside the policies about them their manifests are no mistake.
+            None => {}
             Some(name) if named.iter().any(|(known, _)| *known == name) => {
                 wrong.push(format!("{file}: {name} is described twice"));
             }

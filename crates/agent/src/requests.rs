@@ -59,6 +59,10 @@ fn create(agent: &mut Agent, mut wanted: api::Workload) -> Answer {
             ),
         ));
     }
+    for (key, value) in &wanted.labels {
+        manifest::label::check(key, value)
+            .map_err(|error| Failure::new(Cause::Invalid, error.to_string()))?;
+    }
     named_ports(&wanted.named_ports).map_err(invalid)?;
     for address in &wanted.addresses {
         check_free(agent, *address)?;

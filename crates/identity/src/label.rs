@@ -54,7 +54,8 @@ pub mod key {
 
 impl Labels {
     /// The labels of a workload: its own, its namespace's name, and its namespace's labels under
-    /// [`key::NAMESPACE_LABELS`], all of source `k8s`. `kubernetes.io/metadata.name` is added where it is missing.
+    /// [`key::NAMESPACE_LABELS`], all of source `k8s`. `kubernetes.io/metadata.name`
+    /// is always the name, as Kubernetes sees to.
     pub fn of_workload<'a>(
         namespace: &str,
         namespace_labels: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -66,7 +67,7 @@ impl Labels {
         let names = |key: &str| iter::once((Name::from(key), namespace));
         // The later hold against the earlier.
         let labels =
-            own.chain(names(key::NAMESPACE_METADATA_NAME)).chain(around).chain(names(key::NAMESPACE));
+            own.chain(around).chain(names(key::NAMESPACE_METADATA_NAME)).chain(names(key::NAMESPACE));
         labels.map(|(name, value)| (LabelKey { source: Source::K8s, name }, value)).collect()
     }
 

@@ -15,6 +15,7 @@ pub mod expression;
 pub mod head;
 pub mod matcher;
 pub mod path;
+pub mod reach;
 mod refusal;
 pub mod request;
 pub mod response;

@@ -151,7 +151,8 @@ fn not_a_name(text: &str) -> Option<usize> {
     text.bytes().position(|byte| !is_token(byte))
 }
 
-fn compile(patterns: &[Hir]) -> Option<dfa::DFA> {
+/// The automaton of some patterns; none where they are too large.
+pub(crate) fn compile(patterns: &[Hir]) -> Option<dfa::DFA> {
     let mut looks = LookMatcher::new();
     // The anchors are compiled as those of lines, and the separator ends a line: so they hold at a field's ends.
     looks.set_line_terminator(SEPARATOR);

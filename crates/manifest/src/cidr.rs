@@ -45,6 +45,8 @@ pub(crate) fn peer(block: Cidr, except: Option<Item<'_>>, reach: CidrReach) -> P
         let inner = self::block(&item)?;
         if !block.encloses(&inner) {
             item.error(format!("{inner} is not within {block}; what is left out must be part of the block"));
+        } else if inner == block && reach == CidrReach::Everything {
+            item.error(format!("{inner} is the whole block; what is left out must be a smaller part of it"));
         }
         Some(inner)
     });

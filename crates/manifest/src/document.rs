@@ -2,8 +2,8 @@
 
 use crate::item::{Fields, Item, Nulls};
 use crate::kind::{self, KINDS, Known};
+use crate::label;
 use crate::name;
-use crate::nearest::hint;
 use crate::object::Object;
 use crate::order;
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ pub(crate) struct Header<'a> {
     pub(crate) kind: &'a str,
     /// None where it is missing or wrong, which has been reported.
     pub(crate) name: Option<String>,
+    /// Where the name is given.
+    pub(crate) name_given: Option<Item<'a>>,
     /// `default` where none is given.
     pub(crate) namespace: String,
     /// Where the namespace is given.
@@ -92,17 +94,27 @@ fn subject<'a>(fields: &mut Fields<'a>, list: Option<&'static Known>) -> Option<
     if let Some(known) = kind_text.strip_suffix("List").and_then(find) {
         return Some(What::List(Some(known)));
     }
+    refuse_or_skip(&version, &kind);
+    None
+}
+
+/// Deals with a document of a kind that is not read: an error where one of ours was meant, otherwise no affair of ours.
+fn refuse_or_skip(version: &Item<'_>, kind: &Item<'_>) {
+    let (Some(version_text), Some(kind_text)) = (version.text(), kind.text()) else { return };
+    let is_ours = |known: &&Known| kind::is_near_group(version_text, known.api_version);
     if (version_text, kind_text) == TEST {
         kind.error("a PolicyTest says what is expected, it sets nothing; run it with `nexin test`");
-    } else if kind::LATER.contains(&kind_text) {
+    } else if kind::LATER.contains(&kind_text) && kind::group(version_text) == "cilium.io" {
         kind.not_supported(kind_text);
-    } else if let Some(known) = KINDS.iter().find(|known| known.kind == kind_text) {
+    } else if let Some(known) = KINDS.iter().find(|known| known.kind == kind_text)
+        && KINDS.iter().any(|any| is_ours(&any))
+    {
         version.error(format!("{version_text:?} has no {kind_text}; write {}", known.api_version));
+    } else if let Some(meant) = kind::nearest_in(version_text, kind_text) {
+        kind.error(format!("{kind_text} is no kind that is read here, did you mean `{meant}`?"));
     } else {
-        let hint = hint(kind_text, KINDS.iter().map(|known| known.kind));
-        kind.error(format!("{kind_text} is no kind that is read here{hint}"));
+        kind.report().skip();
     }
-    None
 }
 
 fn one<'a>(mut fields: Fields<'a>, known: &'static Known, api_version: &'a str) -> Option<Object> {
@@ -120,6 +132,7 @@ pub(crate) fn header<'a>(fields: &mut Fields<'a>, api_version: &'a str, kind: &'
         api_version,
         kind,
         name: None,
+        name_given: None,
         namespace: "default".to_owned(),
         namespace_given: None,
         labels: BTreeMap::new(),
@@ -127,11 +140,12 @@ pub(crate) fn header<'a>(fields: &mut Fields<'a>, api_version: &'a str, kind: &'
     };
     let Some(metadata) = fields.require("metadata") else { return header };
     let Some(mut fields) = metadata.fields(Nulls::Absent) else { return header };
-    header.name = fields.require("name").and_then(|item| name::object(&item));
+    header.name_given = fields.require("name");
+    header.name = header.name_given.as_ref().and_then(name::object);
     header.namespace_given = fields.take("namespace");
     let namespace = header.namespace_given.as_ref().and_then(name::namespace);
     header.namespace = namespace.unwrap_or(header.namespace);
-    header.labels = fields.take("labels").map(|item| item.text_map()).unwrap_or_default();
+    header.labels = fields.take("labels").map(|item| label::read(&item)).unwrap_or_default();
     header.annotations = fields.take("annotations");
     fields.ignore(&[
         "creationTimestamp",

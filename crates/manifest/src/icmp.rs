@@ -101,7 +101,14 @@ pub(crate) fn kind(item: &Item<'_>, family: Family) -> Option<u8> {
     let named = names.iter().find(|(name, _)| *name == text).map(|(_, kind)| *kind);
     let kind = named.or_else(|| text.parse().ok());
     if kind.is_none() {
-        let hint = hint(text, names.iter().map(|(name, _)| *name));
+        let (others, other) = match family {
+            Family::Ipv4 => (V6, "IPv6"),
+            Family::Ipv6 => (V4, "IPv4"),
+        };
+        let hint = match others.iter().any(|(name, _)| *name == text) {
+            true => format!("; it is one of {other}, so give `family: {other}`"),
+            false => hint(text, names.iter().map(|(name, _)| *name)),
+        };
         let family = if family == Family::Ipv4 { "ICMP" } else { "ICMPv6" };
         item.error(format!("unknown {family} type {text:?}{hint} (a number from 0 to 255 will do)"));
     }

@@ -4,6 +4,7 @@ use crate::cilium::{self, cidr_group};
 use crate::document::Header;
 use crate::item::Fields;
 use crate::kubernetes::{endpoints, network_policy, node, service, workload};
+use crate::nearest::nearest;
 use crate::object::{Namespace, Object};
 use crate::tiered;
 use policy::rule::Kind;
@@ -78,6 +79,55 @@ impl Known {
     }
 }
 
+/// What people also call kinds; a name that two have is that of the first in [`KINDS`].
+const SHORT: &[(&str, &str)] = &[
+    ("cnp", "CiliumNetworkPolicy"),
+    ("ciliumnp", "CiliumNetworkPolicy"),
+    ("ccnp", "CiliumClusterwideNetworkPolicy"),
+    ("ccg", "CiliumCIDRGroup"),
+    ("netpol", "NetworkPolicy"),
+    ("cnp", "ClusterNetworkPolicy"),
+    ("anp", "AdminNetworkPolicy"),
+    ("banp", "BaselineAdminNetworkPolicy"),
+    ("ns", "Namespace"),
+    ("no", "Node"),
+    ("svc", "Service"),
+    ("ep", "Endpoints"),
+];
+
+/// The kind that people call like this: by its name, its plural or its short name, in any case, with or without its group
+/// (`NetworkPolicy`, `netpol`, `cnp.cilium.io`).
+pub fn kind_named(text: &str) -> Option<&'static str> {
+    let (name, given) = text.split_once('.').map_or((text, None), |(name, group)| (name, Some(group)));
+    let name = name.to_ascii_lowercase();
+    let is_called = |known: &&Known| {
+        let kind = known.kind.to_ascii_lowercase();
+        let plural = kind.strip_suffix('y').map_or(format!("{kind}s"), |stem| format!("{stem}ies"));
+        kind == name || plural == name || SHORT.contains(&(name.as_str(), known.kind))
+    };
+    let found = KINDS.iter().filter(|known| given.is_none_or(|given| given == group(known.api_version)));
+    found.into_iter().find(is_called).map(|known| known.kind)
+}
+
+/// The group of an `apiVersion`; nothing for the core of Kubernetes.
+pub(crate) fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Whether a version is of the group of one of ours, or nearly; or of the group that some of our kinds came from.
+pub(crate) fn is_near_group(api_version: &str, known: &str) -> bool {
+    let (given, ours) = (group(api_version), group(known));
+    given == ours
+        || given == "extensions"
+        || [(api_version, known), (given, ours)].iter().any(|(one, other)| nearest(one, [*other]).is_some())
+}
+
+/// The kind of the same group that a kind is nearly called.
+pub(crate) fn nearest_in(api_version: &str, kind: &str) -> Option<&'static str> {
+    let same_group = KINDS.iter().filter(|known| group(known.api_version) == group(api_version));
+    nearest(kind, same_group.map(|known| known.kind))
+}
+
 const fn namespaced(api_version: &'static str, kind: &'static str, read: Read) -> Known {
     Known { api_version, kind, is_clusterwide: false, read }
 }
@@ -98,4 +148,25 @@ fn namespace(mut fields: Fields<'_>, header: Header<'_>) -> Option<Namespace> {
     fields.ignore(&["spec", "status"]);
     fields.finish();
     Some(Namespace { name: header.name?, labels: header.labels })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_known_by_all_their_names() {
+        let check = |text: &str, expected: Option<&str>| assert_eq!(kind_named(text), expected, "{text}");
+        check("NetworkPolicy", Some("NetworkPolicy"));
+        check("networkpolicies", Some("NetworkPolicy"));
+        check("netpol", Some("NetworkPolicy"));
+        check("CNP", Some("CiliumNetworkPolicy"));
+        check("cnp.cilium.io", Some("CiliumNetworkPolicy"));
+        check("cnp.policy.networking.k8s.io", Some("ClusterNetworkPolicy"));
+        check("ccnp", Some("CiliumClusterwideNetworkPolicy"));
+        check("netpol.cilium.io", None);
+        check("svc", Some("Service"));
+        check("endpoints", Some("Endpoints"));
+        check("policy", None);
+    }
 }

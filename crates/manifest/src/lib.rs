@@ -14,6 +14,7 @@ mod icmp;
 mod item;
 mod kind;
 mod kubernetes;
+pub mod label;
 mod name;
 mod nearest;
 mod node;
@@ -27,6 +28,7 @@ mod tiered;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use kind::kind_named;
 pub use object::{
     CidrGroup, Endpoints, NamedPort, Namespace, Node, Object, ObjectName, Policy, Protocol, Service, Workload,
 };
@@ -45,6 +47,8 @@ pub struct Manifest {
     pub places: Places,
     /// What is worth knowing about them.
     pub warnings: Vec<Diagnostic>,
+    /// How many documents were of kinds that have nothing to do with policy, and were left alone.
+    pub skipped: usize,
 }
 
 /// Reads a file of any number of documents; `file` is what diagnostics call it.
@@ -62,7 +66,7 @@ pub fn parse(file: &str, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
         }
         objects.push(object);
     }
-    let is_clean = report.is_clean_since(0);
+    let (is_clean, skipped) = (report.is_clean_since(0), report.skipped());
     let findings = report.finish();
-    if is_clean { Ok(Manifest { objects, places, warnings: findings }) } else { Err(findings) }
+    if is_clean { Ok(Manifest { objects, places, warnings: findings, skipped }) } else { Err(findings) }
 }

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::node::Place;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// Most findings that are told; whoever reads them has enough to do, and a hostile file cannot make more.
 const MAX_FINDINGS: usize = 1000;
@@ -12,12 +12,13 @@ const MAX_FINDINGS: usize = 1000;
 pub(crate) struct Report {
     file: String,
     findings: RefCell<Vec<Diagnostic>>,
+    skipped: Cell<usize>,
 }
 
 impl Report {
     /// An empty report on a file.
     pub(crate) fn on(file: &str) -> Self {
-        Self { file: file.into(), findings: RefCell::default() }
+        Self { file: file.into(), findings: RefCell::default(), skipped: Cell::default() }
     }
 
     /// Adds a finding.
@@ -41,6 +42,16 @@ impl Report {
             let message = format!("more than {MAX_FINDINGS} findings; the rest is not told");
             findings.push(Diagnostic { field: String::new(), message, severity: Severity::Error, ..finding });
         }
+    }
+
+    /// Counts a document of a kind that is none of ours.
+    pub(crate) fn skip(&self) {
+        self.skipped.set(self.skipped.get() + 1);
+    }
+
+    /// How many documents were of other kinds.
+    pub(crate) fn skipped(&self) -> usize {
+        self.skipped.get()
     }
 
     /// Adds the findings on a file that this one refers to.

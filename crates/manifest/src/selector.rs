@@ -1,7 +1,8 @@
 //! Label selectors: `matchLabels` and `matchExpressions`.
 
 use crate::item::{Item, Nulls};
-use crate::name::{is_label_key, is_label_value};
+use crate::label::{self, LabelError};
+use crate::name::is_label_key;
 use crate::nearest::hint;
 use identity::{Name, Operator, Requirement, Selector, Source, Values, key};
 
@@ -36,7 +37,7 @@ const OPERATORS: &[(&str, WithValues)] = &[
 ];
 
 /// Names that may follow `reserved:`.
-const RESERVED: &[&str] = &[
+pub(crate) const RESERVED: &[&str] = &[
     "host",
     "world",
     "unmanaged",
@@ -118,11 +119,8 @@ fn match_expression(item: &Item<'_>, keys: Keys, nulls: Nulls) -> Option<Require
 
 fn label_value(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
-    if !is_label_value(text) {
-        item.error(format!(
-            "{text:?} is no label value; write at most 63 letters, digits, `-`, `_` and `.`, \
-             beginning and ending with a letter or digit"
-        ));
+    if let Err(error) = label::check_value(text) {
+        item.error(error.to_string());
         return None;
     }
     Some(text.to_owned())
@@ -145,10 +143,7 @@ fn label_key(item: &Item<'_>, text: &str, keys: Keys) -> Option<(Option<Source>,
     }
     // The prefix of namespace labels is ours; what Kubernetes limits is the key behind it.
     if !is_label_key(name.strip_prefix(key::NAMESPACE_LABELS).unwrap_or(name)) {
-        item.error(format!(
-            "{text:?} is no label key; write a name of at most 63 letters, digits, `-`, `_` and `.`, \
-             with or without a domain before it (example.com/name)"
-        ));
+        item.error(LabelError::Key(text.to_owned()).to_string());
         return None;
     }
     let prefix = if keys == Keys::OfNamespace { key::NAMESPACE_LABELS } else { "" };

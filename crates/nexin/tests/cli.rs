@@ -46,6 +46,31 @@ fn help_is_an_answer_and_bad_usage_an_error() {
 }
 
 #[test]
+fn what_is_deleted_may_be_named_by_its_manifest() {
+    // There is no agent, but what is asked of it is known before.
+    let tutorial = format!("{}/../../examples/tutorial", env!("CARGO_MANIFEST_DIR"));
+    check(&nexin(&["policy", "delete", "-f", &format!("{tutorial}/rule1.yaml")]), 1, "", "agent");
+    let started = with_input(&["policy", "delete", "-f", "-"], "apiVersion: v1\nkind: ConfigMap\n");
+    check(&started, 2, "", "nothing in these files that could be in force");
+    check(&nexin(&["policy", "delete"]), 2, "", "KIND/[NAMESPACE/]NAME");
+    check(&nexin(&["policy", "delete", "rule1"]), 2, "", "a name is Kind/namespace/name");
+}
+
+#[test]
+fn labels_that_are_none_are_refused() {
+    let run = |labels: &[&str]| {
+        let labels = labels.iter().flat_map(|label| ["--label", label]);
+        let words: Vec<&str> =
+            ["run", "--name", "a"].into_iter().chain(labels).chain(["--", "true"]).collect();
+        nexin(&words)
+    };
+    check(&run(&["a b=c"]), 2, "", "\"a b\" is no label key");
+    check(&run(&["a=b c"]), 2, "", "\"b c\" is no label value");
+    check(&run(&["k8s:foo=bar"]), 2, "", "selectors alone name a source, so write \"foo\"");
+    check(&run(&["a=1", "a=2"]), 2, "", "the label a is given twice");
+}
+
+#[test]
 fn the_version_is_told_for_people_and_for_machines() {
     check(&nexin(&["version"]), 0, concat!("nexin ", env!("CARGO_PKG_VERSION")), "");
     let json = nexin(&["version", "-o", "json"]);

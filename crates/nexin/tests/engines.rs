@@ -29,7 +29,10 @@ fn each_probe_is_a_line_of_json() {
     for line in out.lines() {
         let verdict: serde_json::Value = serde_json::from_str(line).expect("a line is an object");
         let fields: Vec<&str> = verdict.as_object().expect("it is one").keys().map(String::as_str).collect();
-        assert_eq!(fields, ["test", "step", "probe", "engine", "expect", "verdict", "rule", "reason"]);
+        assert_eq!(
+            fields,
+            ["test", "step", "file", "line", "probe", "engine", "expect", "verdict", "rule", "reason"]
+        );
         assert_eq!(verdict["verdict"], verdict["expect"]);
     }
 }
@@ -49,6 +52,23 @@ fn wrong_input_is_told_from_wrong_policies() {
     std::fs::remove_file(&file).expect("it is there");
     assert_eq!(code, Some(1), "{error}");
     assert!(out.contains("default/a -> default/b 80/TCP: model: allow, expected drop"), "{out}");
+    assert!(out.starts_with(&format!("{}:6: wrong, step 1: ", file.display())), "{out}");
+}
+
+#[test]
+fn a_test_that_asks_nothing_says_so() {
+    let file = std::env::temp_dir().join(format!("nexin-idle-{}.test.yaml", std::process::id()));
+    let warning = |text: &str| {
+        std::fs::write(&file, text).expect("there is room for a small file");
+        let (code, _, error) = said(&test(&["--engine", "model", &file.to_string_lossy()]));
+        assert_eq!(code, Some(0), "{error}");
+        error
+    };
+    let idle = "apiVersion: nexin.io/v1alpha1\nkind: PolicyTest\nmetadata: {name: idle}\nspec: {workloads: [{name: a}]}\n";
+    let said = [warning(""), warning(idle)];
+    std::fs::remove_file(&file).expect("it is there");
+    assert!(said[0].ends_with("warning: there is no test here\n"), "{said:?}");
+    assert!(said[1].ends_with("warning: asks nothing; list `probes` or a `matrix`\n"), "{said:?}");
 }
 
 #[test]

@@ -27,15 +27,18 @@ fn json(words: &[&str]) -> serde_json::Value {
 }
 
 const FINDINGS: &str = "\
-flawed.yaml:7:5: warning: spec.ingress[0]: HTTP rules have no effect: NetworkPolicy/default/open spec.ingress[0] \
-allows every request of the same peer and port (flawed.yaml:29:5)
+flawed.yaml:7:5: warning: spec.ingress[0]: HTTP rules have no effect for 80/TCP from app=front, \
+k8s:io.kubernetes.pod.namespace=default: NetworkPolicy/default/open spec.ingress[0] allows every request \
+(flawed.yaml:29:5) [http-without-effect]
 flawed.yaml:14:5: warning: spec.ingress[1]: peer app=front, app notin (back, front), \
-k8s:io.kubernetes.pod.namespace=default selects nobody: what is demanded of the label `app` contradicts itself
-flawed.yaml:18:5: warning: spec.ingress[2]: block 198.51.100.0/24 has no address left: its exceptions hold them all
+k8s:io.kubernetes.pod.namespace=default selects nobody: what is demanded of the label `app` contradicts itself \
+[matches-nothing]
+flawed.yaml:18:5: warning: spec.ingress[2]: block 198.51.100.0/24 has no address left: its exceptions hold them all \
+[matches-nothing]
 flawed.yaml:30:5: warning: spec.ingress[1]: adds nothing: NetworkPolicy/default/open spec.ingress[0] says all of \
-this already (flawed.yaml:29:5)
+this already (flawed.yaml:29:5) [shadowed]
 flawed.yaml:39:5: warning: spec.ingress[0]: never decides anything: CiliumNetworkPolicy/default/web \
-spec.ingressDeny[0] is asked first and denies all of this (flawed.yaml:21:5)";
+spec.ingressDeny[0] is asked first and denies all of this (flawed.yaml:21:5) [never-decides]";
 
 #[test]
 fn validate_tells_what_is_surely_not_meant() {
@@ -54,6 +57,38 @@ fn what_is_refused_stands_beside_what_is_warned_of() {
         "wrong.yaml:5:3: spec.podSelectr: unknown field `podSelectr`, did you mean `podSelector`?\n{FINDINGS}"
     );
     check(&["validate", "wrong.yaml", "flawed.yaml"], 2, "1 error, 5 warnings", &stderr);
+}
+
+#[test]
+fn what_stands_beside_policies_in_a_directory_is_skipped_and_counted() {
+    let summary = "2 objects and 1 test, nothing wrong; 3 objects of other kinds skipped";
+    check(&["validate", "--strict", "mixed"], 0, summary, "");
+    let output = policy(&["validate", "-o", "json", "mixed"]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "[]");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "3 objects of other kinds skipped\n");
+    let output = policy(&["explain", "-f", "mixed", "--from", "front", "--to", "web", "--port", "80"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let same = "no connection changes verdict (2 workloads, of the files)";
+    let skipped = "3 objects of other kinds skipped\n3 objects of other kinds skipped";
+    check(&["diff", "mixed", "mixed"], 0, same, skipped);
+}
+
+#[test]
+fn a_kind_that_is_nearly_ours_is_refused_however_deep_it_lies() {
+    let typo = "mixed/sub/typo.yaml:2:7: kind: NetworkPolcy is no kind that is read here, did you mean `NetworkPolicy`?";
+    let summary = "1 error, 0 warnings; 3 objects of other kinds skipped";
+    check(&["validate", "-R", "mixed"], 2, summary, typo);
+    // Nothing is applied where anything is wrong, and that is found before an agent is asked.
+    check(&["apply", "--recursive", "-f", "mixed"], 2, "", &format!("error: {typo}"));
+}
+
+#[test]
+fn the_examples_that_are_shipped_are_right() {
+    for directory in ["tutorial", "policies"] {
+        let path = format!("../../../../examples/{directory}");
+        let output = policy(&["validate", &path]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]

@@ -8,8 +8,10 @@ mod demand;
 mod hollow;
 mod index;
 mod relation;
+mod requests;
 #[cfg(test)]
 mod tests;
+mod void;
 
 use crate::book::RuleOrigin;
 use crate::rule::{Action, Kind, Policy, PolicyId, Spec, Subject};
@@ -17,8 +19,10 @@ use cover::Entry;
 use demand::Demands;
 use index::Index;
 use relation::Order;
+use requests::Reach;
 use std::fmt;
 use std::rc::Rc;
+use void::Openers;
 
 /// Something that is surely not meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +42,11 @@ pub enum Flaw {
     Shadowed(RuleOrigin),
     /// A rule that does something else decides on all that it is about, before its turn comes.
     Swallowed(RuleOrigin, Action),
-    /// Its HTTP rules ask nothing: another rule, or another part of it, allows the whole connection.
-    Voided(RuleOrigin),
+    /// Denies that are asked before its turn comes refuse all that it is about, each a part of it.
+    Divided(Vec<RuleOrigin>),
+    /// Its HTTP rules ask nothing for some ports and peers, which the sentence's part names: another rule, or another part
+    /// of it, allows the whole connection.
+    Voided(RuleOrigin, String),
 }
 
 /// Looks for what is surely not meant, in the order of the policies.
@@ -47,7 +54,7 @@ pub enum Flaw {
 /// Each rule is compared with those alone that share what is rarest in them ([`index`]), so that tens of thousands of
 /// policies with subjects of their own take time in proportion.
 pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
-    let (mut lints, mut entries) = (Vec::new(), Vec::new());
+    let (mut lints, mut entries, mut reach) = (Vec::new(), Vec::new(), Reach::default());
     for policy in policies {
         for (number, spec) in policy.specs.iter().enumerate() {
             let subject = Rc::new(Demands::of(spec.subject.selector()));
@@ -61,7 +68,7 @@ pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
             }
             for rule in &spec.rules {
                 let entry = Entry::new(&policy.id, spec, rule, subject.clone());
-                let (found, is_empty) = hollow::rule(&entry);
+                let (found, is_empty) = hollow::rule(&entry, &mut reach);
                 lints.extend(found.into_iter().map(|why| entry.lint(Flaw::Hollow(why))));
                 if !is_empty {
                     entries.push(entry);
@@ -70,11 +77,20 @@ pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
         }
     }
     let order = Order::of(&entries);
-    let index = Index::of(&entries);
+    let (index, openers) = (Index::of(&entries), Openers::of(&entries));
     for (number, entry) in entries.iter().enumerate() {
         let others = index.candidates(entry).map(|other| (other, &entries[other]));
-        let flaw = order.flaw((number, entry), others);
-        lints.extend(flaw.map(|flaw| entry.lint(flaw)));
+        let flaws = match order.flaw((number, entry), others) {
+            Some(flaw) => vec![flaw],
+            None => {
+                let others = index.candidates(entry).map(|other| &entries[other]);
+                match order.refused_together(entry, others) {
+                    Some(flaw) => vec![flaw],
+                    None => openers.flaws(entry, &entries, |other| order.is_in_time(other, entry)),
+                }
+            }
+        };
+        lints.extend(flaws.into_iter().map(|flaw| entry.lint(flaw)));
     }
     lints
 }
@@ -105,8 +121,8 @@ impl Flaw {
         match self {
             Self::Hollow(_) => "matches-nothing",
             Self::Shadowed(_) => "shadowed",
-            Self::Swallowed(..) => "never-decides",
-            Self::Voided(_) => "http-without-effect",
+            Self::Swallowed(..) | Self::Divided(_) => "never-decides",
+            Self::Voided(..) => "http-without-effect",
         }
     }
 
@@ -114,7 +130,8 @@ impl Flaw {
     pub fn other(&self) -> Option<&RuleOrigin> {
         match self {
             Self::Hollow(_) => None,
-            Self::Shadowed(other) | Self::Swallowed(other, _) | Self::Voided(other) => Some(other),
+            Self::Divided(others) => others.first(),
+            Self::Shadowed(other) | Self::Swallowed(other, _) | Self::Voided(other, _) => Some(other),
         }
     }
 }
@@ -133,8 +150,16 @@ impl fmt::Display for Flaw {
                 };
                 write!(f, "never decides anything: {other} is asked first and {does}")
             }
-            Self::Voided(other) => {
-                write!(f, "HTTP rules have no effect: {other} allows every request of the same peer and port")
+            Self::Divided(others) => {
+                let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "never decides anything: {} are asked first and deny all of this",
+                    others.join(" and ")
+                )
+            }
+            Self::Voided(other, extent) => {
+                write!(f, "HTTP rules have no effect for {extent}: {other} allows every request")
             }
         }
     }

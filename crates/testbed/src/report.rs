@@ -14,6 +14,10 @@ pub struct Verdict {
     pub test: String,
     /// The step, by name or number.
     pub step: String,
+    /// The file of the test, as it was named.
+    pub file: String,
+    /// The line in which the probe stands.
+    pub line: u32,
     /// The probe in words.
     pub probe: String,
     /// The engine.

@@ -103,7 +103,7 @@ pub fn run(suite: &Suite, engines: &[EngineKind], observer: &mut dyn Observer) -
         }
         match &document.test {
             Err(findings) => summary.leave_out(&document.name, findings),
-            Ok(test) => Run::of(test, &mut engines)?.steps(&mut summary, observer)?,
+            Ok(test) => Run::of((&document.file, test), &mut engines)?.steps(&mut summary, observer)?,
         }
     }
     Ok(summary)
@@ -111,14 +111,18 @@ pub fn run(suite: &Suite, engines: &[EngineKind], observer: &mut dyn Observer) -
 
 /// One document on its way through all engines.
 struct Run<'a> {
+    file: &'a str,
     test: &'a PolicyTest,
     engines: &'a mut [(EngineKind, Box<dyn Engine>)],
     state: State,
 }
 
 impl<'a> Run<'a> {
-    fn of(test: &'a PolicyTest, engines: &'a mut [(EngineKind, Box<dyn Engine>)]) -> Result<Self, RunError> {
-        let mut run = Self { test, engines, state: State::default() };
+    fn of(
+        (file, test): (&'a str, &'a PolicyTest),
+        engines: &'a mut [(EngineKind, Box<dyn Engine>)],
+    ) -> Result<Self, RunError> {
+        let mut run = Self { file, test, engines, state: State::default() };
         run.prepare()?;
         Ok(run)
     }
@@ -182,6 +186,8 @@ impl<'a> Run<'a> {
         Verdict {
             test: self.test.name.clone(),
             step: step.to_owned(),
+            file: self.file.to_owned(),
+            line: probe.line,
             probe: format!("{from} -> {to} {}{family}", crossing.sent),
             engine,
             expect: probe.expect.map(Judged),

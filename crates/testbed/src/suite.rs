@@ -1,7 +1,7 @@
 //! Files of PolicyTest documents, read from paths that people type.
 
-use manifest::Diagnostic;
 use manifest::test::Document;
+use manifest::{Diagnostic, Severity};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -45,6 +45,7 @@ impl Suite {
             for file in files(path)? {
                 match parse(&file)? {
                     Ok(tests) => {
+                        suite.warnings.extend(idle(&file, &tests.documents));
                         suite.documents.extend(tests.documents);
                         suite.warnings.extend(tests.warnings);
                     }
@@ -54,6 +55,27 @@ impl Suite {
         }
         if wrong.is_empty() { Ok(suite) } else { Err(SuiteError::Wrong(wrong)) }
     }
+}
+
+/// What of a file asks nothing, which whoever runs it would take for a test that holds.
+fn idle(file: &Path, documents: &[Document]) -> Vec<Diagnostic> {
+    let finding = |line, message: &str| Diagnostic {
+        file: file.display().to_string(),
+        line,
+        column: 1,
+        field: String::new(),
+        message: message.to_owned(),
+        severity: Severity::Warning,
+    };
+    if documents.is_empty() {
+        return vec![finding(1, "there is no test here")];
+    }
+    let asks = |document: &&Document| match &document.test {
+        Ok(test) => test.steps.iter().any(|step| !step.probes.is_empty()),
+        Err(_) => true,
+    };
+    let idle = documents.iter().filter(|document| !asks(document));
+    idle.map(|one| finding(one.line, "asks nothing; list `probes` or a `matrix`")).collect()
 }
 
 /// A file as its tests, or what is wrong with it; paths in it are relative to it.

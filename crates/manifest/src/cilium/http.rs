@@ -35,6 +35,9 @@ fn expression(fields: &mut Fields<'_>, name: &'static str) -> Option<String> {
     if let Err(error) = policy::rule::check_expression(text) {
         item.error(format!("{text:?} is no regular expression: {error}"));
     }
+    if name == "path" && text.split('/').any(|segment| segment == "..") {
+        item.warn("`..` stands for any two characters here; no path has a segment `..` when rules are asked");
+    }
     (!text.is_empty()).then(|| text.to_owned())
 }
 

@@ -71,7 +71,8 @@ fn spec<'a>(item: &Item<'a>, place: &str, namespace: Option<&str>) -> Option<(Sp
     if let (Subject::Nodes(_), Some(demand)) = (&subject, asks_requests) {
         demand.item.not_supported("a rule for requests in a policy about nodes");
     }
-    let (ingress, egress) = default_deny.map(|item| enable_default_deny(&item)).unwrap_or_default();
+    let has = [sections.has_ingress, sections.has_egress];
+    let [ingress, egress] = default_deny.map(|item| enable_default_deny(&item, has)).unwrap_or_default();
     let spec = Spec {
         subject,
         tier: Tier::Normal,
@@ -106,12 +107,23 @@ fn subject(fields: &mut Fields<'_>, namespace: Option<&str>) -> (Subject, Scope)
     (Subject::Workloads(Selector::default()), scope)
 }
 
-/// Reads `enableDefaultDeny: {ingress, egress}`. It cannot ask for what a direction without rules does not do.
-fn enable_default_deny(item: &Item<'_>) -> (Option<bool>, Option<bool>) {
-    let Some(mut fields) = item.fields(Nulls::Refused) else { return (None, None) };
-    let (ingress, egress) = (fields.take("ingress"), fields.take("egress"));
+/// Reads `enableDefaultDeny: {ingress, egress}`, of a spec that has rules in these directions. It cannot ask for what a
+/// direction without rules does not do, which whoever writes it believes it does.
+fn enable_default_deny(item: &Item<'_>, has_rules: [bool; 2]) -> [Option<bool>; 2] {
+    let Some(mut fields) = item.fields(Nulls::Refused) else { return [None, None] };
+    let names = ["ingress", "egress"];
+    let given = names.map(|name| fields.take(name));
     fields.finish();
-    (ingress.and_then(|item| item.boolean()), egress.and_then(|item| item.boolean()))
+    std::array::from_fn(|index| {
+        let (name, item) = (names[index], given[index].as_ref()?);
+        let asked = item.boolean()?;
+        if asked && !has_rules[index] {
+            item.warn(format!(
+                "closes nothing, for there is no {name} rule; write `{name}: [{{}}]` to refuse all of it"
+            ));
+        }
+        Some(asked)
+    })
 }
 
 /// Reads what a spec says about itself: what flows carry is given back, the rest decides nothing.

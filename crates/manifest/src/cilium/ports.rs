@@ -112,8 +112,14 @@ fn suits(item: &Item<'_>, requests: &Requests, (protocol, port): (Protocol, &Por
 
 /// A protocol, where it is one; of those, one with ports.
 fn protocol(item: &Item<'_>) -> Option<Option<Protocol>> {
-    let is_empty = item.is_text() && item.text() == Some("");
-    if is_empty { Some(Some(Protocol::Any)) } else { item.one_of("protocol", PROTOCOLS) }
+    match item.is_text().then(|| item.text()).flatten() {
+        Some("") => Some(Some(Protocol::Any)),
+        Some("ICMP" | "ICMPv6" | "ICMPV6") => {
+            item.error("ICMP has no ports; write a rule with `icmps` instead of `toPorts`");
+            None
+        }
+        _ => item.one_of("protocol", PROTOCOLS),
+    }
 }
 
 /// Sees to an entry of a protocol that has no ports.

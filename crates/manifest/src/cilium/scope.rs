@@ -1,7 +1,7 @@
 //! Which namespaces selectors reach: those of subjects, and those of peers that do not say.
 
 use crate::item::Item;
-use crate::selector::{Keys, Written};
+use crate::selector::{Keys, RESERVED, Written};
 use identity::{Operator, Requirement, Selector, Source, key};
 
 /// Where peers are looked for that do not mention a namespace.
@@ -43,6 +43,9 @@ pub(super) fn peer(item: &Item<'_>, scope: &Scope) -> Selector {
     let selector = Written::read(item, Keys::Sourced).into_selector();
     let is_reserved = |one: &Requirement| one.source == Some(Source::Reserved);
     let mentions = |check: fn(&Requirement) -> bool| selector.requirements().iter().any(check);
+    if mentions(is_reserved) {
+        refute_reserved(item, &selector);
+    }
     if mentions(is_reserved) || mentions(names_namespace) {
         return selector;
     }
@@ -51,6 +54,24 @@ pub(super) fn peer(item: &Item<'_>, scope: &Scope) -> Selector {
         Scope::Namespace(own) => selector.with(Some(Source::K8s), key::NAMESPACE, Operator::equals(own)),
         Scope::Workloads => selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists),
         Scope::Unbounded => selector,
+    }
+}
+
+/// Warns of a peer that must be of a reserved kind and have labels, where two peers were meant: what both select is nobody,
+/// or a node that happens to have such a label.
+fn refute_reserved(item: &Item<'_>, selector: &Selector) {
+    let asked = || {
+        let is_asked = |one: &&Requirement| matches!(one.operator, Operator::In(_) | Operator::Exists);
+        selector.requirements().iter().filter(is_asked)
+    };
+    let reserved = asked().find(|one| one.source == Some(Source::Reserved));
+    let other = asked()
+        .find(|one| matches!(one.source, None | Some(Source::K8s)) && !RESERVED.contains(&one.name.as_str()));
+    if let (Some(reserved), Some(other)) = (reserved, other) {
+        item.warn(format!(
+            "selects no workload: none with the label `{}` is `reserved:{}`; write two peers to select both",
+            other.name, reserved.name
+        ));
     }
 }
 

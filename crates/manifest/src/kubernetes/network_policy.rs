@@ -130,9 +130,17 @@ fn port(item: &Item<'_>) -> Option<TrafficMatch> {
     let mut fields = item.fields(Nulls::Absent)?;
     let (port, end, protocol) = (fields.take("port"), fields.take("endPort"), fields.take("protocol"));
     fields.finish();
-    let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
+    let protocol = protocol.map_or(Some(Protocol::Tcp), |item| self::protocol(&item));
     let port = port_or_range(port, end);
     Some(TrafficMatch::Port { protocol: protocol?, port: port?, http: None })
+}
+
+fn protocol(item: &Item<'_>) -> Option<Protocol> {
+    if item.is_text() && matches!(item.text(), Some("ICMP" | "ICMPv6" | "ICMPV6")) {
+        item.error("NetworkPolicy does not speak of ICMP; a CiliumNetworkPolicy does, by `icmps`");
+        return None;
+    }
+    item.one_of("protocol", PROTOCOLS)
 }
 
 /// A number with or without an end, a name, or neither: every port.

@@ -2,6 +2,7 @@
 
 use crate::document::Header;
 use crate::item::{Fields, Item, Nulls};
+use crate::label;
 use crate::{address, name};
 use service::{Protocol, Service, ServicePort, TargetPort};
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     fields.ignore(&["status"]);
     fields.finish();
     let mut fields = spec?.fields(Nulls::Absent)?;
-    let selector = fields.take("selector").map(|item| item.text_map()).unwrap_or_default();
+    let selector = fields.take("selector").map(|item| label::read(&item)).unwrap_or_default();
     let (addresses, headless) = addresses(&mut fields);
     let ports = fields.take("ports");
     other_kinds(&mut fields);

@@ -6,8 +6,8 @@
 use super::service::PROTOCOLS;
 use crate::document::Header;
 use crate::item::{Fields, Item, Nulls};
-use crate::name;
 use crate::object::{NamedPort, Workload};
+use crate::{label, name};
 use service::Protocol;
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ fn template(spec: &mut Fields<'_>) -> (BTreeMap<String, String>, Vec<NamedPort>)
     let Some(mut fields) = template.fields(Nulls::Absent) else { return Default::default() };
     let (metadata, pod) = (fields.require("metadata"), fields.require("spec"));
     let labels = metadata.and_then(|item| item.fields(Nulls::Absent)?.require("labels"));
-    let labels = labels.map(|item| item.text_map()).unwrap_or_default();
+    let labels = labels.map(|item| label::read(&item)).unwrap_or_default();
     let asked = selector.and_then(|item| item.fields(Nulls::Absent)?.take("matchLabels"));
     for (key, value) in asked.iter().flat_map(Item::entries) {
         if value.text().is_some_and(|text| labels.get(key).map(String::as_str) != Some(text)) {

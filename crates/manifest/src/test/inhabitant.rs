@@ -4,7 +4,7 @@ use super::world::World;
 use crate::item::{Item, Nulls};
 use crate::kubernetes::service::PROTOCOLS;
 use crate::object::{NamedPort, Namespace};
-use crate::{address, domain, name};
+use crate::{address, domain, label, name};
 use policy::domain::{DomainPattern, canonical_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -61,7 +61,7 @@ pub(super) fn namespace(item: &Item<'_>) -> Option<Namespace> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (name, labels) = (fields.require("name"), fields.take("labels"));
     fields.finish();
-    let labels = labels.map(|item| item.text_map()).unwrap_or_default();
+    let labels = labels.map(|item| label::read(&item)).unwrap_or_default();
     Some(Namespace { name: name::namespace(&name?)?, labels })
 }
 
@@ -72,7 +72,7 @@ pub(super) fn workload(item: &Item<'_>) -> Option<WorkloadState> {
     fields.finish();
     let name = name.and_then(|item| name::object(&item));
     let namespace = namespace.map_or(Some("default".to_owned()), |item| name::namespace(&item));
-    let labels = labels.map(|item| item.text_map()).unwrap_or_default();
+    let labels = labels.map(|item| label::read(&item)).unwrap_or_default();
     let addresses = ips.map(|item| address::many(&item)).unwrap_or_default();
     let ports = ports.iter().flat_map(Item::entries).filter_map(|(name, port)| named_port(name, &port));
     let named_ports = ports.collect();
@@ -106,7 +106,7 @@ pub(super) fn node(item: &Item<'_>) -> Option<NodeState> {
     let (name, labels, ips) = (fields.require("name"), fields.take("labels"), fields.take("ips"));
     fields.finish();
     let name = name::object(&name?)?;
-    let labels = labels.map(|item| item.text_map()).unwrap_or_default();
+    let labels = labels.map(|item| label::read(&item)).unwrap_or_default();
     let addresses = ips.as_ref().map(address::many).unwrap_or_default();
     match ips {
         Some(ips) if name == HOST => ips.error("the local node has addresses of its own; leave `ips` out"),

@@ -45,6 +45,8 @@ pub struct Tests {
 pub struct Document {
     /// The name of the test.
     pub name: String,
+    /// The file, as the caller named it.
+    pub file: String,
     /// The line it begins in.
     pub line: u32,
     /// The test; or, where a policy of it asks for what is not supported yet, everything of that kind.
@@ -60,7 +62,7 @@ pub fn parse(file: &str, text: &str, load: &mut Load<'_>) -> Result<Tests, Vec<D
     let report = Report::on(file);
     let nodes = yaml::documents(text, &report);
     let items = nodes.iter().map(|node| Item::document(node, &report));
-    let documents = items.filter_map(|item| document(&item, load)).collect();
+    let documents = items.filter_map(|item| document(file, &item, load)).collect();
     let findings = report.finish();
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(findings);
@@ -69,7 +71,7 @@ pub fn parse(file: &str, text: &str, load: &mut Load<'_>) -> Result<Tests, Vec<D
     Ok(Tests { documents, warnings })
 }
 
-fn document(item: &Item<'_>, load: &mut Load<'_>) -> Option<Document> {
+fn document(file: &str, item: &Item<'_>, load: &mut Load<'_>) -> Option<Document> {
     let mark = item.report().mark();
     let mut fields = item.fields(Nulls::Refused)?;
     let (version, kind) = (fields.require("apiVersion")?, fields.require("kind")?);
@@ -85,7 +87,7 @@ fn document(item: &Item<'_>, load: &mut Load<'_>) -> Option<Document> {
     let (name, steps) = (name?, steps?);
     let refusals = item.report().refusals_since(mark);
     let test = if refusals.is_empty() { Ok(PolicyTest { name: name.clone(), steps }) } else { Err(refusals) };
-    Some(Document { name, line: item.line(), test })
+    Some(Document { name, file: file.to_owned(), line: item.line(), test })
 }
 
 /// Reads `spec`: steps, or what makes one.

@@ -7,7 +7,7 @@ use super::{Load, Probe, manifests, probe};
 use crate::item::{Fields, Item};
 use crate::object::{Namespace, Object, ObjectName, Policy};
 use policy::rule::{Mode, PolicyId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes, made in the order of these fields, then probes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,14 +131,21 @@ pub(super) fn read(fields: &mut Fields<'_>, world: &mut World<'_>, load: &mut Lo
 fn inhabitants(fields: &mut Fields<'_>, world: &World<'_>) -> Step {
     let name = fields.take("name").and_then(|item| item.text()).unwrap_or_default().to_owned();
     let mode = fields.take("policyEnforcement").and_then(|item| item.one_of("mode", MODES));
-    let mut names = Names::new();
+    let (mut names, mut listed) = (Names::new(), BTreeSet::new());
     Step {
         name,
         enforcement: mode,
         audit: fields.take("policyAuditMode").and_then(|item| item.boolean()),
         remove_workloads: list(fields.take("removeWorkloads"), |item| world.workload(item)),
         namespaces: list(fields.take("namespaces"), inhabitant::namespace),
-        workloads: list(fields.take("workloads"), inhabitant::workload),
+        workloads: list(fields.take("workloads"), |item| {
+            let workload = inhabitant::workload(item)?;
+            if !listed.insert(workload.name.clone()) {
+                let WorkloadName { namespace, name } = &workload.name;
+                item.error(format!("{namespace}/{name} is listed twice; a workload is there once"));
+            }
+            Some(workload)
+        }),
         nodes: list(fields.take("nodes"), inhabitant::node),
         externals: list(fields.take("externals"), |item| inhabitant::external(item, &mut names)),
         names,

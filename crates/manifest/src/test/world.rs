@@ -3,7 +3,7 @@
 use super::inhabitant::HOST;
 use super::{Party, Step, WorkloadName};
 use crate::item::Item;
-use crate::kind::KINDS;
+use crate::kind::{KINDS, kind_named};
 use crate::nearest::hint;
 use crate::object::{Object, ObjectName};
 use crate::report::Report;
@@ -132,8 +132,8 @@ impl<'a> World<'a> {
         let text = item.text()?;
         let parts: Vec<&str> = text.split('/').collect();
         let kinds = || POLICIES.iter().map(|kind| kind.name()).chain(OTHERS);
-        let known =
-            KINDS.iter().find(|known| known.kind == parts[0] && kinds().any(|kind| kind == known.kind));
+        let called = kind_named(parts[0]).unwrap_or(parts[0]);
+        let known = KINDS.iter().find(|known| known.kind == called && kinds().any(|kind| kind == known.kind));
         let (known, namespace, name) = match (known, &parts[1..]) {
             (Some(known), [name]) if known.is_clusterwide => (known, None, *name),
             (Some(known), [namespace, name]) if !known.is_clusterwide => (known, Some(*namespace), *name),
@@ -147,12 +147,13 @@ impl<'a> World<'a> {
         };
         let found =
             ObjectName { kind: known.kind, namespace: namespace.map(str::to_owned), name: name.to_owned() };
+        let full = found.to_string();
         let exists = self.objects.contains(&found) || self.namespaces.contains(&found);
         // What was refused does not exist; that it cannot be deleted is no news.
         if !exists && self.report.is_clean_since(self.mark) {
             let known: Vec<String> = self.objects.iter().map(ToString::to_string).collect();
-            let hint = hint(text, known.iter().map(String::as_str));
-            item.error(format!("there is no {text} at this step{hint}"));
+            let hint = hint(&full, known.iter().map(String::as_str));
+            item.error(format!("there is no {full} at this step{hint}"));
         }
         let kind = POLICIES.into_iter().find(|kind| kind.name() == found.kind);
         let id =

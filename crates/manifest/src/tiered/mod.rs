@@ -70,8 +70,10 @@ pub(crate) fn admin(fields: Fields<'_>, header: Header<'_>) -> Option<Policy> {
 
 /// Reads what stands beside the header of the BaselineAdminNetworkPolicy.
 pub(crate) fn baseline(fields: Fields<'_>, header: Header<'_>) -> Option<Policy> {
-    if let Some(name) = header.name.as_ref().filter(|name| *name != "default") {
-        fields.item().error(format!("is called {name:?}; the one BaselineAdminNetworkPolicy is `default`"));
+    if let (Some(name), Some(item)) = (&header.name, &header.name_given)
+        && name != "default"
+    {
+        item.error(format!("{name:?} is no name for it; the one BaselineAdminNetworkPolicy is `default`"));
     }
     policy(fields, header, &BASELINE)
 }

@@ -47,7 +47,7 @@ fn rule(item: &Item<'_>, direction: Direction, dialect: &Dialect) -> Option<Rule
     {
         name.error(format!("is longer than {MAX_NAME} characters"));
     }
-    let action = action.and_then(|item| item.one_of("action", dialect.actions));
+    let action = action.and_then(|item| self::action(&item, dialect));
     let peers = peers.map(|item| filled(&item, dialect.most)).unwrap_or_default();
     let read_peers = peers.iter().flat_map(|item| peers::read(item, direction, action)).collect();
     let traffic = traffic.map(|item| filled(&item, dialect.most));
@@ -65,6 +65,24 @@ fn rule(item: &Item<'_>, direction: Direction, dialect: &Dialect) -> Option<Rule
         peers: Peers::Of(read_peers),
         traffic: if traffic.is_some() { Traffic::Of(matches) } else { Traffic::Any },
     })
+}
+
+/// Reads an action. What one of these kinds calls to allow, the others call otherwise.
+fn action(item: &Item<'_>, dialect: &Dialect) -> Option<Action> {
+    let text = item.is_text().then(|| item.text()).flatten();
+    let is_known = |text: &str| dialect.actions.iter().any(|(name, _)| *name == text);
+    match text {
+        Some("Allow" | "Accept") if text.is_some_and(|text| !is_known(text)) => {
+            let meant = if text == Some("Allow") { "Accept" } else { "Allow" };
+            let kind = dialect.kind.name();
+            item.error(format!(
+                "`{}` is no action of {kind}, did you mean `{meant}`?",
+                text.unwrap_or_default()
+            ));
+            None
+        }
+        _ => item.one_of("action", dialect.actions),
+    }
 }
 
 /// The values of a list that must have some, but not too many.

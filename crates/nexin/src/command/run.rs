@@ -60,7 +60,20 @@ impl Run {
             ))
             .into());
         }
+        self.check_labels()?;
         if self.detach { detach(session) } else { self.attend(session) }
+    }
+
+    /// Refuses a label that is given twice: which of them counts would depend on their order.
+    fn check_labels(&self) -> Result<(), BadInput> {
+        for (number, (key, _)) in self.labels.iter().enumerate() {
+            if self.labels[..number].iter().any(|(known, _)| known == key) {
+                return Err(BadInput(format!(
+                    "the label {key} is given twice; a workload has one value for it"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Makes the workload, runs the command in it, and removes the workload when the command has ended.
@@ -161,7 +174,10 @@ fn announce(endpoint: &Endpoint) -> anyhow::Result<()> {
 
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        Some((key, value)) if !key.is_empty() => {
+            manifest::label::check(key, value).map_err(|error| error.to_string())?;
+            Ok((key.into(), value.into()))
+        }
         _ => Err("a label is a key, an equals sign and a value: app=web".into()),
     }
 }
@@ -189,6 +205,9 @@ mod tests {
         assert_eq!(label("id=app1"), pair("id", "app1"));
         assert_eq!(label("empty="), pair("empty", ""));
         assert!(label("id").is_err());
+        assert!(label("a b=c").unwrap_err().starts_with("\"a b\" is no label key"));
+        assert!(label("a=b c").unwrap_err().starts_with("\"b c\" is no label value"));
+        assert!(label("k8s:foo=bar").unwrap_err().ends_with("so write \"foo\""));
         assert_eq!(port_name("http=80/TCP"), pair("http", "80/TCP"));
         assert_eq!(port_name("dns=53/udp"), pair("dns", "53/UDP"));
         assert_eq!(port_name("web=8080"), pair("web", "8080/TCP"));

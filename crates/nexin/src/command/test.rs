@@ -98,14 +98,14 @@ impl Printer<'_> {
             serde_json::to_writer(&mut out, verdict)?;
             return writeln!(out);
         }
-        let Verdict { test, step, probe, engine, verdict: said, .. } = verdict;
+        let Verdict { test, step, file, line, probe, engine, verdict: said, .. } = verdict;
         let (tone, said) = match (verdict.is_right(), verdict.expect) {
             (Some(false), Some(expect)) => (Tone::Bad, format!("{said}, expected {expect}")),
             (Some(_), _) => (Tone::Good, said.to_string()),
             (None, _) => (Tone::Strong, said.to_string()),
         };
-        let line = format!("{test}, {step}: {probe}: {engine}: {}", self.session.paint(tone, &said));
-        self.session.print_line(&line)?;
+        let said = self.session.paint(tone, &said);
+        self.session.print_line(&format!("{file}:{line}: {test}, {step}: {probe}: {engine}: {said}"))?;
         let by = verdict.rule.as_ref().map(|rule| format!(" ({rule})")).unwrap_or_default();
         self.session.print_line(&self.session.paint(Tone::Faint, &format!("    {}{by}", verdict.reason)))
     }

@@ -1,7 +1,7 @@
 //! When all that one rule is about is certain to be part of what another is about.
 
 use super::demand::Demands;
-use super::{Flaw, Lint, origin};
+use super::{Flaw, Lint, origin, requests};
 use crate::book::RuleOrigin;
 use crate::domain::DomainPattern;
 use crate::rule::{
@@ -124,7 +124,7 @@ impl<'a> Who<'a> {
     }
 
     /// Whether everybody that the other is, this is too.
-    fn covers(&self, other: &Who<'_>) -> bool {
+    pub(super) fn covers(&self, other: &Who<'_>) -> bool {
         if self.is_everyone() || self.peer == other.peer {
             return true;
         }
@@ -211,13 +211,13 @@ fn is_within(narrow: &TrafficMatch, wide: &TrafficMatch, action: Action, request
         (Port::Range(first, last), Port::Range(from, to)) => first <= from && to <= last,
         (wide, narrow) => wide == narrow,
     };
-    let has_requests = match (wide_http, http) {
+    let has_requests = || match (wide_http, http) {
         _ if action != Action::Allow || requests == Requests::Ignored => true,
         (None, _) => true,
         (Some(_), None) => false,
-        (Some(wide), Some(narrow)) => narrow.iter().all(|one| wide.contains(one)),
+        (Some(wide), Some(narrow)) => requests::are_within(narrow, wide),
     };
-    has_protocol && has_port && has_requests
+    has_protocol && has_port && has_requests()
 }
 
 /// The protocols that the traffic is of: HTTP is spoken over TCP, so to allow requests is to allow nothing of others.

@@ -1,6 +1,6 @@
 //! What a selector demands of each key; when that cannot be met, and when it is all that another selector demands.
 
-use identity::{Operator, Selector, Source};
+use identity::{Operator, Selector, Source, key};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The source that a key without one is looked for first.
@@ -39,9 +39,20 @@ impl<'a> Demands<'a> {
         Self(demands)
     }
 
-    /// A key of which the demands contradict each other.
-    pub(super) fn contradiction(&self) -> Option<&'a str> {
-        self.0.keys().find(|key| self.demand(key).is_impossible()).map(|(_, name)| *name)
+    /// Why no labels meet the demands, where that is so.
+    pub(super) fn contradiction(&self) -> Option<String> {
+        if let Some((_, name)) = self.0.keys().find(|key| self.demand(key).is_impossible()) {
+            return Some(format!("what is demanded of the label `{name}` contradicts itself"));
+        }
+        // Both name the namespace, and wherever one of them is, so is the other.
+        let label = format!("{}{}", key::NAMESPACE_LABELS, key::METADATA_NAME);
+        let [own, of_namespace] = [key::NAMESPACE, &label].map(|name| self.demand(&(Some(&K8S), name)));
+        own.meet(&of_namespace).is_impossible().then(|| {
+            format!(
+                "`{}` and `{label}` are both the name of the namespace, and cannot differ",
+                key::NAMESPACE
+            )
+        })
     }
 
     /// Whether all labels that meet these demands meet the others.

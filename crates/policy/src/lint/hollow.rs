@@ -2,16 +2,18 @@
 
 use super::cover::{Entry, Who, family};
 use super::demand::Demands;
-use crate::rule::{Action, Cidr, CidrReach, Direction, Entity, Family, Peer, Port, Traffic, TrafficMatch};
+use super::requests::Reach;
+use crate::rule::{
+    Action, Cidr, CidrReach, Direction, Entity, Family, HttpRule, Peer, Port, Traffic, TrafficMatch,
+};
 
 /// Why nobody can be selected, where that is so.
 pub(super) fn selector(demands: &Demands<'_>) -> Option<String> {
-    let key = demands.contradiction()?;
-    Some(format!("selects nobody: what is demanded of the label `{key}` contradicts itself"))
+    Some(format!("selects nobody: {}", demands.contradiction()?))
 }
 
 /// What of a rule can match nothing, and whether that is all of it.
-pub(super) fn rule(entry: &Entry<'_>) -> (Vec<String>, bool) {
+pub(super) fn rule(entry: &Entry<'_>, reach: &mut Reach) -> (Vec<String>, bool) {
     let (mut found, mut living) = (Vec::new(), Vec::new());
     for who in entry.peers.iter().flatten() {
         match peer(who) {
@@ -39,9 +41,18 @@ pub(super) fn rule(entry: &Entry<'_>) -> (Vec<String>, bool) {
             let why = peers.and_then(|peers| traffic(one, peers, entry.rule.direction));
             has_traffic |= why.is_none();
             found.extend(why);
+            // A rule that no request matches still decides on connections.
+            found.extend(requests(one).iter().filter_map(|rule| reach.hollow(rule)));
         }
     }
     (found, has_nobody || !has_traffic)
+}
+
+fn requests(one: &TrafficMatch) -> &[HttpRule] {
+    match one {
+        TrafficMatch::Port { http: Some(rules), .. } => rules,
+        _ => &[],
+    }
 }
 
 /// Whether all that the rule is there for is to refuse what it does not allow: the way to write "nothing".
@@ -55,14 +66,12 @@ fn isolates(entry: &Entry<'_>) -> bool {
     denies && entry.rule.action == Action::Allow && beside == 1
 }
 
-fn peer(who: &Who<'_>) -> Option<String> {
+/// Why a peer can be nobody, where that is so.
+pub(super) fn peer(who: &Who<'_>) -> Option<String> {
     match who.peer {
         Peer::Labels(_) | Peer::Nodes(_) => {
-            let key = who.demands.as_ref()?.contradiction()?;
-            Some(format!(
-                "peer {} selects nobody: what is demanded of the label `{key}` contradicts itself",
-                who.peer
-            ))
+            let why = who.demands.as_ref()?.contradiction()?;
+            Some(format!("peer {} selects nobody: {why}", who.peer))
         }
         Peer::Cidr { block, except, .. } if is_held(block, except) => {
             Some(format!("block {block} has no address left: its exceptions hold them all"))

@@ -1,9 +1,13 @@
 //! Which of two rules is asked first, and what is left for the other to do.
 
-use super::Flaw;
-use super::cover::{Entry, Requests};
+use super::cover::{Entry, Requests, Who};
+use super::{Flaw, void};
+use crate::book::RuleOrigin;
 use crate::rule::{Action, Direction, Tier, Traffic, TrafficMatch};
 use std::collections::BTreeMap;
+
+/// Most denies that are looked at together; nothing is said where more would be needed.
+const MAX_TOGETHER: usize = 100;
 
 /// When rules are asked, as far as it depends on all of them.
 #[derive(Debug)]
@@ -39,23 +43,54 @@ impl Order {
         (number, rule): (usize, &Entry<'_>),
         others: impl Iterator<Item = (usize, &'a Entry<'a>)>,
     ) -> Option<Flaw> {
-        if parts_void(rule) {
-            return Some(Flaw::Voided(rule.origin()));
-        }
         let mut others = others.filter(|(other, _)| *other != number);
         others.find_map(|(other_number, other)| {
             let turn = self.turn(other, rule);
-            if turn == Turn::Unknown || !other.has_subjects_of(rule) {
-                None
-            } else if voids(other, rule) {
-                Some(Flaw::Voided(other.origin()))
-            } else if !other.has_peers_of(rule) {
-                None
-            } else {
-                let is_earlier = other_number < number;
-                outdone(other, rule, turn, is_earlier)
+            if turn == Turn::Unknown || !other.has_subjects_of(rule) || !other.has_peers_of(rule) {
+                return None;
             }
+            let is_earlier = other_number < number;
+            let outdone = outdone(other, rule, turn, is_earlier)?;
+            // That a rule for requests adds nothing to one for connections is not all that is wrong with it.
+            Some(void::flaw(other, rule).unwrap_or(outdone))
         })
+    }
+
+    /// What is wrong with an allow or a pass beside several denies: whether they refuse all of it together, each all that
+    /// some peers send or some traffic of them.
+    pub(super) fn refused_together<'a>(
+        &self,
+        rule: &Entry<'_>,
+        others: impl Iterator<Item = &'a Entry<'a>>,
+    ) -> Option<Flaw> {
+        if rule.rule.action == Action::Deny {
+            return None;
+        }
+        let denies = others.filter(|other| {
+            other.rule.action == Action::Deny && self.is_in_time(other, rule) && other.has_subjects_of(rule)
+        });
+        let denies: Vec<&Entry<'_>> = denies.take(MAX_TOGETHER).collect();
+        let peers: Vec<Option<&Who<'_>>> = match &rule.peers {
+            None => vec![None],
+            Some(peers) => peers.iter().map(Some).collect(),
+        };
+        let traffic: Vec<Option<&TrafficMatch>> = match &rule.rule.traffic {
+            Traffic::Any => vec![None],
+            Traffic::Of(matches) => matches.iter().map(Some).collect(),
+        };
+        let mut found: Vec<RuleOrigin> = Vec::new();
+        for (peer, one) in peers.iter().flat_map(|peer| traffic.iter().map(move |one| (*peer, *one))) {
+            let origin = denies.iter().find(|deny| refuses(deny, peer, one))?.origin();
+            if !found.contains(&origin) {
+                found.push(origin);
+            }
+        }
+        (found.len() > 1).then_some(Flaw::Divided(found))
+    }
+
+    /// Whether the first is asked before the second or together with it, whenever both apply.
+    pub(super) fn is_in_time(&self, first: &Entry<'_>, second: &Entry<'_>) -> bool {
+        self.turn(first, second) != Turn::Unknown
     }
 
     fn turn(&self, first: &Entry<'_>, second: &Entry<'_>) -> Turn {
@@ -90,6 +125,13 @@ fn outdone(other: &Entry<'_>, rule: &Entry<'_>, turn: Turn, is_earlier: bool) ->
     swallows.then(|| Flaw::Swallowed(other.origin(), other.rule.action))
 }
 
+/// Whether a deny refuses such traffic with such a peer; nothing stands for anyone, and for anything.
+fn refuses(deny: &Entry<'_>, peer: Option<&Who<'_>>, one: Option<&TrafficMatch>) -> bool {
+    let has_peer = peer.map_or_else(|| deny.has_everyone(), |peer| deny.has_peer(peer));
+    let is_all = || deny.rule.traffic == Traffic::Any;
+    has_peer && one.map_or_else(is_all, |one| deny.has_match(one, Requests::Ignored))
+}
+
 /// The order in which rules of one tier and priority are asked.
 fn rank(action: Action) -> u8 {
     match action {
@@ -102,39 +144,4 @@ fn rank(action: Action) -> u8 {
 /// Whether the rules say the same: then the first of them is the one that counts.
 fn is_all_of(rule: &Entry<'_>, other: &Entry<'_>) -> bool {
     rule.has_subjects_of(other) && rule.has_peers_of(other) && rule.has_traffic_of(other, Requests::Compared)
-}
-
-/// Whether the other rule allows the whole connection to a peer and port, of whose requests this one allows some.
-fn voids(other: &Entry<'_>, rule: &Entry<'_>) -> bool {
-    if other.rule.action != Action::Allow || rule.rule.action != Action::Allow {
-        return false;
-    }
-    let has_requests = |one: &&TrafficMatch| requests(one);
-    let mut limited = matches(rule).iter().filter(has_requests);
-    let is_whole = |one: &TrafficMatch| {
-        let TrafficMatch::Port { protocol, port, .. } = one else { return false };
-        let whole = TrafficMatch::Port { protocol: *protocol, port: port.clone(), http: None };
-        other.has_match(&whole, Requests::Compared)
-    };
-    limited.any(is_whole)
-        && match &rule.peers {
-            None => other.has_everyone(),
-            Some(peers) => peers.iter().any(|peer| other.has_peer(peer)),
-        }
-}
-
-/// Whether one part of the rule allows the connections whose requests another part asks about.
-fn parts_void(rule: &Entry<'_>) -> bool {
-    matches(rule).iter().any(requests) && voids(rule, rule)
-}
-
-fn requests(one: &TrafficMatch) -> bool {
-    matches!(one, TrafficMatch::Port { http: Some(_), .. })
-}
-
-fn matches<'a>(entry: &Entry<'a>) -> &'a [TrafficMatch] {
-    match &entry.rule.traffic {
-        Traffic::Any => &[],
-        Traffic::Of(matches) => matches,
-    }
 }

@@ -1,5 +1,7 @@
 //! Each flaw by example and by a near miss; and that what is called shadowed or swallowed can be left out.
 
+mod http;
+
 use super::*;
 use crate::catalog::Catalog;
 use crate::domain::DomainPattern;
@@ -285,6 +287,29 @@ fn a_deny_swallows_an_allow_and_what_is_asked_first_swallows_what_comes_later() 
 }
 
 #[test]
+fn denies_swallow_an_allow_together() {
+    let deny = |name: &str, peers: Peers, traffic| policy(name, rule(Action::Deny, peers, traffic));
+    let both = || Peers::Of(["db", "api"].map(|name| Peer::Labels(app(name))).to_vec());
+    let check = |denies: [Policy; 2], swallowed: bool| {
+        let expected: &[&str] = if swallowed { &["c never-decides"] } else { &[] };
+        assert_eq!(codes(&[&denies[..], &[policy("c", allow(both(), tcp(80)))]].concat()), expected);
+    };
+    check([deny("a", peers(app("db")), Traffic::Any), deny("b", peers(app("api")), tcp(80))], true);
+    check([deny("a", peers(app("db")), Traffic::Any), deny("b", peers(app("api")), tcp(81))], false);
+    check([deny("a", peers(app("db")), Traffic::Any), deny("b", peers(app("web")), tcp(80))], false);
+    let lints = lint(&[
+        deny("a", peers(app("db")), Traffic::Any),
+        deny("b", peers(app("api")), Traffic::Any),
+        policy("c", allow(both(), tcp(80))),
+    ]);
+    assert_eq!(
+        lints[0].flaw.to_string(),
+        "never decides anything: CiliumNetworkPolicy/a spec.ingress[0] and CiliumNetworkPolicy/b spec.ingress[0] are \
+         asked first and deny all of this"
+    );
+}
+
+#[test]
 fn what_a_pass_may_leave_out_swallows_nothing() {
     let later = Rule { priority: 2, ..allow(Peers::Any, Traffic::Any) };
     let admin = |name: &str, rule| about(name, app("web"), Tier::Admin, rule);
@@ -295,27 +320,18 @@ fn what_a_pass_may_leave_out_swallows_nothing() {
 }
 
 #[test]
-fn a_whole_connection_voids_http_rules() {
-    let limited = || allow(peers(app("db")), get(80, &["/public"]));
-    assert_eq!(pair(allow(Peers::Any, tcp(80)), limited()), ["b http-without-effect"]);
-    assert_eq!(pair(limited(), allow(entity(Entity::All), Traffic::Any)), ["a http-without-effect"]);
-    assert_eq!(pair(allow(Peers::Any, tcp(81)), limited()), [""; 0]);
-    assert_eq!(pair(allow(peers(app("api")), tcp(80)), limited()), [""; 0]);
-    let mut itself = limited();
-    let Traffic::Of(matches) = &mut itself.traffic else { unreachable!("it has ports") };
-    matches.extend(match tcp(80) {
-        Traffic::Of(matches) => matches,
-        Traffic::Any => unreachable!("it has ports"),
-    });
-    assert_eq!(codes(&[policy("a", itself)]), ["a http-without-effect"]);
-}
-
-#[test]
-fn http_rules_are_within_those_that_have_all_of_them() {
-    let limited = |paths: &[&str]| allow(peers(app("db")), get(80, paths));
-    assert_eq!(pair(limited(&["/a", "/b"]), limited(&["/b"])), ["b shadowed"]);
-    assert_eq!(pair(limited(&["/a"]), limited(&["/a", "/b"])), ["a shadowed"]);
-    assert_eq!(pair(limited(&["/a"]), limited(&["/b"])), [""; 0]);
+fn a_namespace_cannot_be_called_by_two_names() {
+    let label = format!("{}{}", key::NAMESPACE_LABELS, key::METADATA_NAME);
+    let check = |one: Operator, other: Operator, hollow: bool| {
+        let both = Selector::default().with(Some(Source::K8s), key::NAMESPACE, one).with(None, &label, other);
+        let found = codes(&[policy("a", allow(peers(both), tcp(80)))]);
+        assert_eq!(found.len(), usize::from(hollow), "{found:?}");
+    };
+    check(Operator::equals("prod"), Operator::equals("dev"), true);
+    check(Operator::equals("prod"), Operator::equals("prod"), false);
+    check(Operator::equals("prod"), Operator::NotIn(["prod".to_owned()].into()), true);
+    check(Operator::NotIn(["prod".to_owned()].into()), Operator::equals("prod"), true);
+    check(Operator::Exists, Operator::equals("prod"), false);
 }
 
 /// The flaws of which the rules are left out here; with every kind of flaw counted.
@@ -323,7 +339,7 @@ fn without_flawed(world: &World, seen: &mut BTreeMap<&'static str, usize>) -> Wo
     let mut rest = world.clone();
     for Lint { at, flaw } in lint(&world.policies) {
         *seen.entry(flaw.code()).or_default() += 1;
-        if matches!(flaw, Flaw::Shadowed(_) | Flaw::Swallowed(..)) {
+        if matches!(flaw, Flaw::Shadowed(_) | Flaw::Swallowed(..) | Flaw::Divided(_)) {
             let policy = rest.policies.iter_mut().find(|policy| policy.id == *at.policy).unwrap();
             policy.specs.iter_mut().for_each(|spec| spec.rules.retain(|rule| rule.place != at.place));
         }

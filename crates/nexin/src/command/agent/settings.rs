@@ -115,12 +115,17 @@ impl Settings {
             proxy_port: self.proxy_port.unwrap_or(default.proxy_port),
             host_devices: self.host_devices.unwrap_or(default.host_devices),
             node_name: self.node_name.or(default.node_name),
-            node_labels: self.node_labels.unwrap_or(default.node_labels),
+            node_labels: labels(self.node_labels.unwrap_or(default.node_labels))?,
             enforcement: self.policy_enforcement.map_or(default.enforcement, Mode::from),
             audit: self.policy_audit_mode.unwrap_or(default.audit),
             attach,
         })
     }
+}
+
+fn labels(written: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+    let wrong = written.iter().find_map(|(key, value)| manifest::label::check(key, value).err());
+    wrong.map_or(Ok(written), |error| Err(format!("nodeLabels: {error}")))
 }
 
 /// The blocks that a field gives, at most one of each family.
@@ -174,6 +179,7 @@ mod tests {
         check(r#"{"directori": "/x"}"#, "unknown field `directori`");
         check("{\n\"proxyPort\": 70000}", "line 2");
         check(r#"{"serviceAddresses": ["10.0.0.0"]}"#, "\"10.0.0.0\" is no block such as 10.244.0.0/16");
+        check(r#"{"nodeLabels": {"x y": "z"}}"#, "nodeLabels: \"x y\" is no label key");
         check(r#"{"serviceAddresses": ["10.0.0.0/8", "11.0.0.0/8"]}"#, "one IPv4 block");
     }
 }

@@ -1,22 +1,39 @@
 //! `nexin policy delete`: takes objects out of force.
 
-use crate::outcome::Outcome;
+use super::manifest_files::Depth;
+use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
 use api::Request;
 use clap::Args;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// Take policies, services or namespaces out of force
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  nexin policy delete CiliumNetworkPolicy/default/rule1")]
+#[command(after_help = "Examples:\n  nexin policy delete CiliumNetworkPolicy/default/rule1\n  \
+        nexin policy delete cnp/default/rule1 netpol/shop/web\n  nexin policy delete -f rule1.yaml")]
 pub(crate) struct Delete {
-    /// What to take out of force: Kind/namespace/name, or Kind/name where there is no namespace
-    #[arg(required = true, value_name = "KIND/[NAMESPACE/]NAME", value_parser = object_name)]
+    /// What to take out of force: Kind/namespace/name, or Kind/name where there is no namespace; short names will do
+    #[arg(required_unless_present = "files", value_name = "KIND/[NAMESPACE/]NAME", value_parser = object_name)]
     names: Vec<String>,
+    /// Take what these manifests describe: a file, a directory, or - for standard input; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "PATH")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    depth: Depth,
 }
 
 impl Delete {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let deleted: Vec<String> = session.agent()?.call(Request::Delete { names: self.names })?;
+        let mut names = self.names;
+        let read = super::apply::checked(session, &self.files, self.depth)?;
+        names.extend(read.iter().flat_map(|file| &file.names).cloned());
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        if names.is_empty() {
+            return Err(BadInput("there is nothing in these files that could be in force".into()).into());
+        }
+        let deleted: Vec<String> = session.agent()?.call(Request::Delete { names })?;
         if session.is_json() {
             session.print_json(&deleted)?;
         } else {
@@ -29,7 +46,10 @@ impl Delete {
 fn object_name(text: &str) -> Result<String, String> {
     let parts: Vec<&str> = text.split('/').collect();
     match parts.len() {
-        2 | 3 if parts.iter().all(|part| !part.is_empty()) => Ok(text.to_string()),
+        2 | 3 if parts.iter().all(|part| !part.is_empty()) => {
+            let kind = manifest::kind_named(parts[0]).unwrap_or(parts[0]);
+            Ok([&[kind], &parts[1..]].concat().join("/"))
+        }
         _ => Err("a name is Kind/namespace/name, such as NetworkPolicy/default/web, or Kind/name".into()),
     }
 }
@@ -45,6 +65,7 @@ mod tests {
         check("Namespace/default", true);
         check("rule1", false);
         check("NetworkPolicy//web", false);
+        assert_eq!(object_name("cnp/default/web").as_deref(), Ok("CiliumNetworkPolicy/default/web"));
         check("a/b/c/d", false);
     }
 }

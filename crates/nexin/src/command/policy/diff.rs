@@ -7,6 +7,7 @@ mod parties;
 mod synthetic;
 mod traffic;
 
+use super::manifest_files::Depth;
 use super::scenario::Scenario;
 use crate::outcome::Outcome;
 use crate::session::{Session, Tone};
@@ -33,6 +34,8 @@ pub(crate) struct Diff {
     /// Whom to ask about: Pods and their controllers, Namespaces, or PolicyTest documents; may be repeated
     #[arg(long, value_name = "PATH")]
     workloads: Vec<PathBuf>,
+    #[command(flatten)]
+    depth: Depth,
     /// Ask about connections that happened, as `nexin observe -o json` prints them; - for standard input
     #[arg(long, value_name = "PATH")]
     flows: Option<PathBuf>,
@@ -40,9 +43,10 @@ pub(crate) struct Diff {
 
 impl Diff {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let mut worlds = [Scenario::read(&[self.old])?, Scenario::read(&[self.new])?];
+        let read = |paths: &[PathBuf]| Scenario::read(session, paths, self.depth);
+        let mut worlds = [read(&[self.old])?, read(&[self.new])?];
         if !self.workloads.is_empty() {
-            let given = Scenario::read(&self.workloads)?;
+            let given = read(&self.workloads)?;
             worlds.iter_mut().for_each(|world| world.take_people(&given));
         }
         let (differences, asked) = match &self.flows {

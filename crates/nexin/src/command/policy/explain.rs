@@ -1,5 +1,6 @@
 //! `nexin policy explain`: what policy says of a connection or request, and which rules say so.
 
+use super::manifest_files::Depth;
 use super::scenario::Scenario;
 use crate::outcome::Outcome;
 use crate::session::Session;
@@ -24,6 +25,8 @@ pub(crate) struct Explain {
     /// Ask these files instead of an agent: a file, a directory, or - for standard input; may be repeated
     #[arg(short = 'f', long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    depth: Depth,
     /// Who connects: [namespace/]workload, an address, host, world, or [namespace/]key=value,... of one not there yet
     #[arg(long, value_name = "PARTY")]
     from: String,
@@ -60,12 +63,12 @@ struct RequestLine {
 
 impl Explain {
     pub(super) fn run(mut self, session: &Session) -> anyhow::Result<Outcome> {
-        let files = std::mem::take(&mut self.files);
+        let (files, depth) = (std::mem::take(&mut self.files), self.depth);
         let probe = self.probe();
         let explanation: Explanation = if files.is_empty() {
             session.agent()?.call(Request::Explain(Box::new(probe)))?
         } else {
-            let scenario = Scenario::read(&files)?;
+            let scenario = Scenario::read(session, &files, depth)?;
             let (from, to) = (scenario.end(&probe.from)?, scenario.end(&probe.to)?);
             agent::explain::explain(&from, &to, &probe, &scenario.policies)
                 .map_err(api::CallError::Refused)?

@@ -2,12 +2,12 @@
 
 mod finding;
 
-use super::manifest_files;
+use super::manifest_files::{self, Depth, ManifestFile};
 use crate::outcome::Outcome;
 use crate::session::{Session, Tone};
 use clap::Args;
 use finding::Finding;
-use manifest::{Manifest, Object, Places, Severity};
+use manifest::{Diagnostic, Manifest, Object, Places, Severity};
 use policy::lint;
 use policy::rule::{Policy, PolicyId};
 use std::collections::BTreeMap;
@@ -19,14 +19,17 @@ use std::path::PathBuf;
     after_help = "Examples:\n  nexin policy validate rule1.yaml\n  nexin policy validate --strict policies/\n  \
         kubectl get netpol -A -o yaml | nexin policy validate -\n  nexin policy validate -o json policies/\n\n\
     Warnings are about what is legal but surely not meant: selectors that can select nobody, rules that another rule \
-    makes pointless, HTTP rules that another rule voids. All files are looked at together. Each finding is one line, \
-    `file:line:column: [warning:] field: message`. Exit codes: 0 nothing wrong, or warnings; 1 warnings and --strict; \
+    makes pointless, HTTP rules that another rule voids. All files are looked at together; objects of kinds that have \
+    nothing to do with policy are skipped, and *.test.yaml are read as tests. Each finding is one line, \
+    `file:line:column: [warning:] field: message [code]`. Exit codes: 0 nothing wrong, or warnings; 1 warnings and --strict; \
     2 anything that is refused."
 )]
 pub(crate) struct Validate {
     /// Manifests: a file, a directory, or - for standard input
     #[arg(required = true, value_name = "PATH")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    depth: Depth,
     /// Fail where there are warnings
     #[arg(long)]
     strict: bool,
@@ -38,6 +41,9 @@ struct Validation {
     /// The names of the files, in order.
     files: Vec<String>,
     objects: usize,
+    tests: usize,
+    /// Documents of other kinds.
+    skipped: usize,
     policies: BTreeMap<PolicyId, Policy>,
     places: Places,
     findings: Vec<Finding>,
@@ -46,16 +52,15 @@ struct Validation {
 impl Validate {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let mut validation = Validation::default();
-        for file in manifest_files::read(&self.files)? {
+        for file in manifest_files::read(&self.files, self.depth)? {
             validation.files.push(file.name.clone());
-            match manifest::parse(&file.name, &file.text) {
-                Ok(parsed) => validation.take(parsed),
-                Err(found) => validation.findings.extend(found.into_iter().map(Finding::from)),
+            if let Err(found) = validation.read(&file) {
+                validation.findings.extend(found.into_iter().map(Finding::from));
             }
         }
         validation.lint();
         validation.print(session)?;
-        let worst = validation.findings.iter().map(|finding| finding.severity).max();
+        let worst = validation.findings.iter().map(|finding| finding.diagnostic.severity).max();
         Ok(match worst {
             None => Outcome::Holds,
             Some(Severity::Warning) if !self.strict => Outcome::Holds,
@@ -66,9 +71,22 @@ impl Validate {
 }
 
 impl Validation {
+    fn read(&mut self, file: &ManifestFile) -> Result<(), Vec<Diagnostic>> {
+        if !file.is_test() {
+            self.take(manifest::parse(&file.name, &file.text)?);
+            return Ok(());
+        }
+        let tests = file.tests()?;
+        self.tests += tests.documents.len();
+        let unsupported = tests.documents.into_iter().filter_map(|document| document.test.err()).flatten();
+        self.findings.extend(tests.warnings.into_iter().chain(unsupported).map(Finding::from));
+        Ok(())
+    }
+
     /// Takes what a file says; of a policy that is given twice, the last counts.
     fn take(&mut self, parsed: Manifest) {
         self.objects += parsed.objects.len();
+        self.skipped += parsed.skipped;
         self.findings.extend(parsed.warnings.into_iter().map(Finding::from));
         for object in parsed.objects {
             let Object::Policy(policy) = object else { continue };
@@ -88,26 +106,38 @@ impl Validation {
         let lints = lint::lint(self.policies.values());
         self.findings.extend(lints.iter().map(|lint| Finding::of_lint(lint, &self.places)));
         let number = |file: &str| self.files.iter().position(|known| known == file);
-        self.findings.sort_by_cached_key(|finding| (number(&finding.file), finding.line, finding.column));
+        self.findings.sort_by_cached_key(|Finding { diagnostic, .. }| {
+            (number(&diagnostic.file), diagnostic.line, diagnostic.column)
+        });
     }
 
     fn print(&self, session: &Session) -> anyhow::Result<()> {
+        let skipped = manifest_files::skipped(self.skipped);
         if session.is_json() {
             session.print_json(&self.findings)?;
+            skipped.iter().for_each(|line| session.print_error_line(line));
             return Ok(());
         }
         self.findings.iter().for_each(|finding| session.print_error_line(&finding.to_string()));
-        let warnings = self.findings.iter().filter(|one| one.severity == Severity::Warning).count();
-        let errors = self.findings.len() - warnings;
-        let (tone, summary) = match (errors, warnings) {
-            (0, 0) => (Tone::Good, format!("{}, nothing wrong", count(self.objects, "object"))),
-            (0, _) => {
-                (Tone::Strong, format!("{}, {}", count(self.objects, "object"), count(warnings, "warning")))
-            }
-            _ => (Tone::Bad, format!("{}, {}", count(errors, "error"), count(warnings, "warning"))),
+        let is_warning = |one: &&Finding| one.diagnostic.severity == Severity::Warning;
+        let warnings = self.findings.iter().filter(is_warning).count();
+        let (tone, found) = match (self.findings.len() - warnings, warnings) {
+            (0, 0) => (Tone::Good, format!("{}, nothing wrong", self.read_so_far())),
+            (0, _) => (Tone::Strong, format!("{}, {}", self.read_so_far(), count(warnings, "warning"))),
+            (errors, _) => (Tone::Bad, format!("{}, {}", count(errors, "error"), count(warnings, "warning"))),
         };
-        session.print_line(&session.paint(tone, &summary))?;
+        let skipped = skipped.map(|skipped| format!("; {skipped}")).unwrap_or_default();
+        session.print_line(&session.paint(tone, &format!("{found}{skipped}")))?;
         Ok(())
+    }
+
+    /// How much was read.
+    fn read_so_far(&self) -> String {
+        match (self.objects, self.tests) {
+            (objects, 0) => count(objects, "object"),
+            (0, tests) => count(tests, "test"),
+            (objects, tests) => format!("{} and {}", count(objects, "object"), count(tests, "test")),
+        }
     }
 }
 

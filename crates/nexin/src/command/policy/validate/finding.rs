@@ -3,23 +3,18 @@
 use manifest::{Diagnostic, Places, Position, Severity};
 use policy::lint::Lint;
 use policy::rule::PolicyId;
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// Something worth knowing, or wrong, and where; its fields are those of its JSON.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+/// Something worth knowing, or wrong, and where.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Finding {
-    pub(super) file: String,
-    pub(super) line: u32,
-    pub(super) column: u32,
-    #[serde(serialize_with = "severity_name")]
-    pub(super) severity: Severity,
+    pub(super) diagnostic: Diagnostic,
     /// What kind of finding; machines can rely on it.
     pub(super) code: &'static str,
     /// The policy, where it was read as one.
     pub(super) policy: Option<String>,
-    pub(super) field: String,
-    pub(super) message: String,
 }
 
 impl Finding {
@@ -28,10 +23,10 @@ impl Finding {
         let other = lint.flaw.other().and_then(|other| places.of(&other.policy, &other.place));
         let other = other.map(|place| format!(" ({place})")).unwrap_or_default();
         let place = places.of(&lint.at.policy, &lint.at.place);
-        Self {
-            field: lint.at.place.to_string(),
-            ..Self::warning(&lint.at.policy, place, lint.flaw.code(), format!("{}{other}", lint.flaw))
-        }
+        let (code, message) = (lint.flaw.code(), format!("{}{other}", lint.flaw));
+        let mut finding = Self::warning(&lint.at.policy, place, code, message);
+        finding.diagnostic.field = lint.at.place.to_string();
+        finding
     }
 
     /// A policy that is given again; `before` says where it was.
@@ -41,49 +36,60 @@ impl Finding {
     }
 
     fn warning(policy: &PolicyId, place: Option<&Position>, code: &'static str, message: String) -> Self {
-        Self {
+        let diagnostic = Diagnostic {
             file: place.map(|place| place.file.to_string()).unwrap_or_default(),
             line: place.map_or(0, |place| place.line),
             column: place.map_or(0, |place| place.column),
             severity: Severity::Warning,
-            code,
-            policy: Some(policy.to_string()),
             field: String::new(),
             message,
-        }
+        };
+        Self { diagnostic, code, policy: Some(policy.to_string()) }
     }
 }
 
 impl From<Diagnostic> for Finding {
     fn from(diagnostic: Diagnostic) -> Self {
-        let Diagnostic { file, line, column, field, message, severity } = diagnostic;
-        let code = match severity {
+        let code = match diagnostic.severity {
             Severity::Warning => "unusual",
             Severity::NotSupportedYet => "not-supported-yet",
             Severity::Error => "invalid",
         };
-        Self { file, line, column, severity, code, policy: None, field, message }
+        Self { diagnostic, code, policy: None }
     }
 }
 
 impl fmt::Display for Finding {
-    /// One line, as editors read it.
+    /// One line, as editors read it; the code of a warning at its end, by which it can be looked up.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
-        if self.severity == Severity::Warning {
-            f.write_str("warning: ")?;
+        self.diagnostic.fmt(f)?;
+        match self.diagnostic.severity {
+            Severity::Warning => write!(f, " [{}]", self.code),
+            Severity::NotSupportedYet | Severity::Error => Ok(()),
         }
-        if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
-        }
-        f.write_str(&self.message)
     }
 }
 
-fn severity_name<S: Serializer>(severity: &Severity, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match severity {
+impl Serialize for Finding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Diagnostic { file, line, column, field, message, severity } = &self.diagnostic;
+        let mut fields = serializer.serialize_struct("Finding", 8)?;
+        fields.serialize_field("file", file)?;
+        fields.serialize_field("line", line)?;
+        fields.serialize_field("column", column)?;
+        fields.serialize_field("severity", severity_name(*severity))?;
+        fields.serialize_field("code", self.code)?;
+        fields.serialize_field("policy", &self.policy)?;
+        fields.serialize_field("field", field)?;
+        fields.serialize_field("message", message)?;
+        fields.end()
+    }
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
         Severity::Warning => "warning",
         Severity::NotSupportedYet => "not-supported-yet",
         Severity::Error => "error",
-    })
+    }
 }

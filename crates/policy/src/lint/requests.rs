@@ -1,0 +1,59 @@
+//! HTTP rules that no request can match, and those that match no more than others do.
+
+use crate::rule::HttpRule;
+use l7::reach::{self, Part};
+use std::collections::HashMap;
+
+/// Most pairs of rules of which the expressions are compared by what they match, and not by how they are written.
+const MAX_COMPARED: usize = 64;
+
+/// What is known of expressions: policies share few, and looking at one takes time.
+#[derive(Debug, Default)]
+pub(super) struct Reach(HashMap<(Part, String), bool>);
+
+impl Reach {
+    /// Why no request can match the rule, where that is so.
+    pub(super) fn hollow(&mut self, rule: &HttpRule) -> Option<String> {
+        if let Some(method) = rule.method.as_ref().filter(|method| self.is_nothing(method, Part::Method)) {
+            return Some(format!(
+                "no request has a method that `{method}` matches: methods are written in capitals, without blanks"
+            ));
+        }
+        let path = rule.path.as_ref().filter(|path| self.is_nothing(path, Part::Path))?;
+        let why = match path.trim_start_matches('^').chars().next() {
+            Some(first) if first.is_ascii_alphanumeric() => "paths begin with `/`",
+            _ => {
+                "before rules are asked, segments `.` and `..` are resolved, `//` becomes `/`, and what need not be \
+                 escaped is not; blanks and `#` never come"
+            }
+        };
+        Some(format!("no request has a path that `{path}` matches: {why}"))
+    }
+
+    fn is_nothing(&mut self, text: &str, part: Part) -> bool {
+        let known = self.0.entry((part, text.to_owned()));
+        *known.or_insert_with(|| reach::matches_nothing(text, part).unwrap_or(false))
+    }
+}
+
+/// Whether every request that one of the narrow rules matches is matched by one of the wide.
+pub(super) fn are_within(narrow: &[HttpRule], wide: &[HttpRule]) -> bool {
+    let is_within = match narrow.len() * wide.len() {
+        0..=MAX_COMPARED => |narrow: &str, wide: &str, part| {
+            narrow == wide || reach::is_within(narrow, wide, part).unwrap_or(false)
+        },
+        _ => |narrow: &str, wide: &str, _| narrow == wide,
+    };
+    let has = |wide: &HttpRule, one: &HttpRule| {
+        let parts = [(Part::Method, &wide.method, &one.method), (Part::Path, &wide.path, &one.path)];
+        let has_host = wide.host.is_none() || wide.host == one.host;
+        has_host
+            && wide.headers.iter().all(|header| one.headers.contains(header))
+            && parts.into_iter().all(|(part, wide, one)| match (wide, one) {
+                (None, _) => true,
+                (Some(wide), None) => is_within(".*", wide, part),
+                (Some(wide), Some(one)) => is_within(one, wide, part),
+            })
+    };
+    narrow.iter().all(|one| wide.iter().any(|wide| has(wide, one)))
+}
