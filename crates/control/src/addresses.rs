@@ -1,7 +1,8 @@
 //! The rows of addresses and of endpoints.
 
-use crate::change::Endpoint;
+use crate::change::{Endpoint, Interface};
 use crate::enforcement::Assignment;
+use crate::peers::Residents;
 use crate::world::{Owner, World};
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
@@ -72,24 +73,28 @@ impl World {
     }
 
     /// The addresses and the row of a workload; none where it is not known, or has no policy yet.
-    pub(crate) fn endpoint_rows(&self, id: u32) -> Vec<Row> {
-        let found = self.endpoints.get(&id).and_then(|endpoint| Some((endpoint, self.peers.of(id)?)));
-        let Some((endpoint, (peer, residents))) = found else { return Vec::new() };
-        let Some(info) = self.info(endpoint) else { return Vec::new() };
-        let addresses = endpoint.addresses.iter().map(|&address| {
-            let info = AddressInfo {
-                interface: endpoint.interface.index,
-                mac: endpoint.interface.mac,
-                ..self.address(address, residents.identity, peer)
-            };
-            Row::Address(AddressKey::host(address.into()), info)
+    pub(crate) fn endpoint_rows(&self, id: u32) -> impl Iterator<Item = Row> {
+        let found = self.endpoints.get(&id).and_then(|endpoint| {
+            let (peer, residents) = self.peers.of(id)?;
+            Some((endpoint, peer, residents.identity, self.info_of(endpoint, peer, residents)?))
         });
-        addresses.chain([Row::Endpoint(EndpointKey { interface: endpoint.interface.index }, info)]).collect()
+        found.into_iter().flat_map(move |(endpoint, peer, identity, info)| {
+            let Interface { index: interface, mac, .. } = endpoint.interface;
+            let addresses = endpoint.addresses.iter().map(move |&address| {
+                let info = AddressInfo { interface, mac, ..self.address(address, identity, peer) };
+                Row::Address(AddressKey::host(address.into()), info)
+            });
+            addresses.chain([Row::Endpoint(EndpointKey { interface }, info)])
+        })
     }
 
     /// What the workload's row says.
     pub(crate) fn info(&self, endpoint: &Endpoint) -> Option<EndpointInfo> {
         let (peer, residents) = self.peers.of(endpoint.id)?;
+        self.info_of(endpoint, peer, residents)
+    }
+
+    fn info_of(&self, endpoint: &Endpoint, peer: u32, residents: &Residents) -> Option<EndpointInfo> {
         let assignment = self.enforcement.assignment(peer)?;
         let of_family = |v4: bool| endpoint.addresses.iter().find(|address| address.is_ipv4() == v4);
         let audit = if endpoint.audit || self.node.audit { flag::AUDIT } else { 0 };

@@ -1,6 +1,6 @@
 //! The policies in force: compiled once for all workloads to which the same rules apply.
 
-use crate::groupings::{Grouped, Groupings};
+use crate::groupings::Groupings;
 use crate::movement::Movement;
 use crate::peers::Peers;
 use crate::writes::Draft;
@@ -138,13 +138,13 @@ impl Enforcement {
         let demand = selection.demand(directory);
         let known = before.map(|before| self.in_force[&before].grouping);
         let grouping = self.groupings.answering(&demand, known, (&mut *directory, &mut self.book), draft);
-        let Grouped { grouping: grouped, policies } = self.groupings.of_mut(grouping);
-        let before = before.and_then(|before| policies.get(&before));
-        let mut compiled =
-            Compiled::new((selection, &demand), (grouped, &*directory), before, &mut self.book);
+        let grouped = self.groupings.of_mut(grouping);
+        let before = before.and_then(|before| grouped.policy(before));
+        let known = (&grouped.grouping, &*directory);
+        let mut compiled = Compiled::new((selection, &demand), known, before, &mut self.book);
         if compiled.has_domains() {
             for named in named(&self.blocks, &self.names) {
-                compiled.name(number, (&named.0, named.1), grouped, &mut self.book);
+                compiled.name(number, (&named.0, named.1), &grouped.grouping, &mut self.book);
             }
             self.asking.insert(number);
         }
@@ -152,7 +152,7 @@ impl Enforcement {
         let bit = |direction, bit| if compiled.enforces(direction) { bit } else { 0 };
         let flags =
             bit(Direction::Ingress, flag::ENFORCE_INGRESS) | bit(Direction::Egress, flag::ENFORCE_EGRESS);
-        policies.insert(number, compiled);
+        grouped.insert(number, compiled);
         self.numbers.insert(key.clone(), number);
         self.in_force.insert(number, InForce { key, grouping, flags, subjects: 0 });
         number
@@ -184,8 +184,8 @@ impl Enforcement {
         let class = self.blocks.class(&Cidr::host(address), Side::World).expect("who has names has a class");
         for number in &self.asking {
             let Some(InForce { grouping, .. }) = self.in_force.get(number) else { continue };
-            let Grouped { grouping, policies } = self.groupings.of_mut(*grouping);
-            let Some(compiled) = policies.get_mut(number) else { continue };
+            let grouped = self.groupings.of_mut(*grouping);
+            let Some((compiled, grouping)) = grouped.policy_mut(*number) else { continue };
             draft.drop(compiled.named_row(*number, &class, &before));
             let writes = compiled.name(*number, (&class, names), grouping, &mut self.book);
             draft.put(writes.into_iter().filter_map(|write| match write {
@@ -197,8 +197,8 @@ impl Enforcement {
 
     /// All rows of all policies, groupings and classes in force.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
-        let policies = self.in_force.iter().map(|(number, InForce { grouping, .. })| {
-            (*number, &self.groupings.of(*grouping).policies[number])
+        let policies = self.in_force.iter().filter_map(|(number, InForce { grouping, .. })| {
+            Some((*number, self.groupings.of(*grouping).policy(*number)?))
         });
         let policies = policies.flat_map(|(number, one)| rows(number, one, &self.blocks, &self.names));
         policies.chain(self.groupings.rows()).chain(self.book.class_rows())

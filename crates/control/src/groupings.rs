@@ -9,7 +9,7 @@ use policy::book::RuleBook;
 use policy::compile::Compiled;
 use policy::directory::{Directory, FacetId};
 use policy::grouping::{Demand, Grouping, Moved};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Groupings by number.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,7 @@ pub(crate) struct Groupings {
 #[derive(Clone, Debug)]
 pub(crate) struct Grouped {
     pub(crate) grouping: Grouping,
-    pub(crate) policies: BTreeMap<u32, Compiled>,
+    policies: Vec<(u32, Compiled)>,
 }
 
 /// Which groupings can tell a peer from others: by a facet, or by the name of a port.
@@ -64,7 +64,7 @@ impl Groupings {
             let grouping = Grouping::new(demand, directory);
             draft.put(grouping.rows(number));
             self.asking.note(number, &grouping, &[], directory);
-            self.in_force.insert(number, Grouped { grouping, policies: BTreeMap::new() });
+            self.in_force.insert(number, Grouped { grouping, policies: Vec::new() });
             return number;
         };
         let grouped = self.in_force.get_mut(&number).expect("a policy speaks of it");
@@ -84,7 +84,8 @@ impl Groupings {
         draft: &mut Draft,
     ) -> Option<Compiled> {
         let grouped = self.in_force.get_mut(&number)?;
-        let compiled = grouped.policies.remove(&policy);
+        let place = grouped.place(policy)?;
+        let (_, compiled) = grouped.policies.remove(place);
         if grouped.policies.is_empty()
             && let Some(Grouped { grouping, .. }) = self.in_force.remove(&number)
         {
@@ -92,7 +93,7 @@ impl Groupings {
             self.asking.forget(number, &grouping, directory);
             grouping.release(directory);
         }
-        compiled
+        Some(compiled)
     }
 
     /// Follows peers that went, came and changed.
@@ -145,6 +146,26 @@ impl Groupings {
 }
 
 impl Grouped {
+    /// The policy with this number.
+    pub(crate) fn policy(&self, number: u32) -> Option<&Compiled> {
+        Some(&self.policies[self.place(number)?].1)
+    }
+
+    /// Adds a policy of a number that none had before.
+    pub(crate) fn insert(&mut self, number: u32, compiled: Compiled) {
+        self.policies.push((number, compiled));
+    }
+
+    /// The policy with this number, to be changed, and the grouping that it speaks of.
+    pub(crate) fn policy_mut(&mut self, number: u32) -> Option<(&mut Compiled, &Grouping)> {
+        let place = self.place(number)?;
+        Some((&mut self.policies[place].1, &self.grouping))
+    }
+
+    fn place(&self, policy: u32) -> Option<usize> {
+        self.policies.iter().position(|(number, _)| *number == policy)
+    }
+
     /// Writes who is in another group, once all policies that speak of the grouping have something to say to it.
     fn report(
         &mut self,

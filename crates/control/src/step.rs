@@ -5,7 +5,7 @@ use crate::enforcement::Enforcement;
 use crate::movement::Movement;
 use crate::peers::Arrival;
 use crate::world::{Namespace, Owner, World};
-use crate::writes::Draft;
+use crate::writes::{Draft, Room};
 use abi::identity::HOST;
 use abi::row::Row;
 use foldhash::HashMap;
@@ -44,6 +44,11 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// A step that has room for its notes.
+    pub(crate) fn in_room(room: Room) -> Self {
+        Self { draft: Draft::in_room(room), ..Self::default() }
+    }
+
     /// A step after which all rows are compared, so that none needs to be noted on the way.
     pub(crate) fn moot() -> Self {
         Self { draft: Draft::moot(), late: Draft::moot(), ..Self::default() }
@@ -187,7 +192,7 @@ impl World {
     /// The row of somebody's address; of an endpoint, its other rows too.
     fn rows_of(&self, (address, owner): &(IpAddr, Owner)) -> Vec<Row> {
         match owner {
-            Owner::Endpoint(id) => self.endpoint_rows(*id),
+            Owner::Endpoint(id) => self.endpoint_rows(*id).collect(),
             Owner::Node | Owner::RemoteNode(_) => self.node_address_row(*address).into_iter().collect(),
         }
     }

@@ -6,7 +6,7 @@ use crate::interned::Interned;
 use crate::peers::Peers;
 use crate::step::Step;
 use crate::translation::Translation;
-use crate::writes::{Rows, Writes, concern_flows, from_found};
+use crate::writes::{Room, Rows, Writes, concern_flows, from_found};
 use abi::config::{self, Config};
 use abi::endpoint::EndpointInfo;
 use abi::row::Row;
@@ -49,6 +49,8 @@ pub struct World {
     /// What the maps hold that no change here made: the first change replaces what no longer holds.
     found: Option<Rows>,
     config: Config,
+    /// Room for the notes of the next change.
+    room: Room,
 }
 
 /// A namespace, and who is in it.
@@ -123,7 +125,7 @@ impl World {
     ///
     /// `later` of the writes that were returned before must have been made before `now` of these.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Writes {
-        let mut step = if self.found.is_some() { Step::moot() } else { Step::default() };
+        let mut step = if self.found.is_some() { Step::moot() } else { Step::in_room(self.room.take()) };
         for change in changes {
             self.take(change, &mut step);
         }
@@ -137,6 +139,7 @@ impl World {
                 let (mut later, gone) = late.writes();
                 later.append(gone);
                 later.append(unnamed);
+                self.room = draft.into_room();
                 (now, later)
             }
         };

@@ -40,6 +40,20 @@ pub(crate) struct Draft {
     is_moot: bool,
 }
 
+/// Room that notes were in; others will have place there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Room(Vec<Note>);
+
+impl Room {
+    /// The room, which is given away.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+}
+
+/// For how many notes room is kept between changes.
+const MOST_ROOM: usize = 4096;
+
 /// What a change does to a row.
 #[derive(Clone, Copy, Debug)]
 enum Note {
@@ -55,6 +69,19 @@ impl Draft {
         Self { is_moot: true, ..Self::default() }
     }
 
+    /// A draft whose notes have room already.
+    pub(crate) fn in_room(Room(notes): Room) -> Self {
+        Self { notes, ..Self::default() }
+    }
+
+    /// The room that its notes take.
+    pub(crate) fn into_room(self) -> Room {
+        let mut notes = self.notes;
+        notes.clear();
+        notes.shrink_to(MOST_ROOM);
+        Room(notes)
+    }
+
     /// Takes rows away.
     pub(crate) fn drop(&mut self, rows: impl IntoIterator<Item = Row>) {
         self.note(rows.into_iter().map(Note::Was));
@@ -66,7 +93,7 @@ impl Draft {
     }
 
     /// What to write at once and what later, each in a safe order; the configuration apart.
-    pub(crate) fn writes(self) -> (Batch, Batch) {
+    pub(crate) fn writes(&self) -> (Batch, Batch) {
         let mut by_key: Vec<(RowKey, u32)> = Vec::with_capacity(self.notes.len());
         let notes = self.notes.iter().zip(0_u32..);
         by_key.extend(notes.filter_map(|(note, place)| Some((note.key()?, place))));

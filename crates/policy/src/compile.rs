@@ -46,6 +46,7 @@ impl Compiled {
         before: Option<&Self>,
         book: &mut RuleBook,
     ) -> Self {
+        let selection = selection.ordered();
         let stances =
             [Direction::Ingress, Direction::Egress].map(|direction| Stance::of(&selection, direction));
         let parts = Parts::new(&demand.of_addresses, directory);

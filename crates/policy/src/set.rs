@@ -49,7 +49,7 @@ pub struct Changed {
     pub after: Arc<Policy>,
 }
 
-/// The specs that apply to a subject, in the order of their policies' names.
+/// The specs that apply to a subject.
 #[derive(Clone, Debug)]
 pub struct Selection {
     specs: Vec<Applying>,
@@ -186,9 +186,7 @@ impl PolicySet {
     fn applying(&self, subject: &Party<'_>) -> Vec<Applying> {
         let candidates = self.by_subject.candidates(subject.labels).into_iter();
         let selects = |one: &&Applying| one.spec().subject.selects(subject.number, subject.labels);
-        let mut applying: Vec<Applying> = candidates.filter(selects).cloned().collect();
-        applying.sort_unstable_by(|one, other| one.place().cmp(&other.place()));
-        applying
+        candidates.filter(selects).cloned().collect()
     }
 }
 
@@ -208,6 +206,12 @@ impl Selection {
         // A policy of the administrators that isolates, isolates as those of everybody else do.
         let earliest = asking.map(|spec| spec.tier.max(Tier::Normal)).min();
         earliest.or(self.always.then_some(Tier::Baseline))
+    }
+
+    /// The same in the order of the policies' names, in which rules are named that say the same.
+    pub(crate) fn ordered(mut self) -> Self {
+        self.specs.sort_unstable_by(|one, other| one.place().cmp(&other.place()));
+        self
     }
 
     /// Whether the subject is the node itself.
