@@ -93,11 +93,10 @@ fn explain_says_which_rule_decides_and_what_differs_in_the_others() {
         "\
 drop
   egress of shop/front: allow: no rule refuses it, and no policy asks for default deny
-  ingress of data/db: drop: no rule allows it; nearest: NetworkPolicy/data/db spec.ingress[0]: peer
-    has app=front, needs app=cart
-    - NetworkPolicy/data/db spec.ingress[0]: peer has app=front, needs app=cart
-    - CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: peer is a workload, needs
-        203.0.113.0/24 except 203.0.113.7/32 outside the cluster
+  ingress of data/db: drop: no rule allows it
+    - CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: peer is a workload, needs \
+203.0.113.0/24 except 203.0.113.7/32 outside the cluster (shop.yaml:72)
+    ~ NetworkPolicy/data/db spec.ingress[0]: peer has app=front, needs app=cart (shop.yaml:41)
 "
     );
     assert_eq!(
@@ -105,9 +104,9 @@ drop
         "\
 drop
   ingress of shop/front: drop: CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]
-    - CiliumNetworkPolicy/shop/front spec.ingress[0]: applies, but
-        CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0] decides before
-    + CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: denies it
+    + CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: denies it (shop.yaml:72)
+    - CiliumNetworkPolicy/shop/front spec.ingress[0]: applies, but \
+CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0] decides before (shop.yaml:63)
 "
     );
 }

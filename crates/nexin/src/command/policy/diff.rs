@@ -42,7 +42,7 @@ impl Diff {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let mut worlds = [Scenario::read(&[self.old])?, Scenario::read(&[self.new])?];
         if !self.workloads.is_empty() {
-            let given = Scenario::read(&self.workloads)?;
+            let given = Scenario::read_people(&self.workloads)?;
             worlds.iter_mut().for_each(|world| world.take_people(&given));
         }
         let (differences, asked) = match &self.flows {

@@ -2,7 +2,7 @@
 
 mod finding;
 
-use super::manifest_files;
+use super::{count, manifest_files};
 use crate::outcome::Outcome;
 use crate::session::{Session, Tone};
 use clap::Args;
@@ -109,8 +109,4 @@ impl Validation {
         session.print_line(&session.paint(tone, &summary))?;
         Ok(())
     }
-}
-
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

@@ -5,7 +5,7 @@ use super::judge::{self, Asked};
 use super::parties::labels;
 use crate::command::policy::scenario::Scenario;
 use crate::outcome::BadInput;
-use agent::explain::{End, protocol_name};
+use agent::explain::{End, Surroundings, protocol_name};
 use flow::{Endpoint, Flow, IpVersion, Layer4};
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,7 +86,7 @@ fn end(worlds: &[Scenario; 2], endpoint: &Endpoint, address: IpAddr) -> End {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
         _ => address.to_string(),
     };
-    let ports = worlds.iter().rev().find_map(|world| Some(world.end(&name).ok()?.ports)).unwrap_or_default();
+    let ports = worlds.iter().rev().find_map(|world| Some(world.named(&name)?.ports)).unwrap_or_default();
     End { ports, addresses: vec![address], ..End::new(&name, endpoint.identity, labels(&endpoint.labels)) }
 }
 

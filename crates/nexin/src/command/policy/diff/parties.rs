@@ -42,7 +42,7 @@ pub(super) fn gather(worlds: &[Scenario; 2], session: &Session) -> (Vec<Party>, 
         parties.extend(ends.into_iter().map(Party::one));
     }
     let mut parties = alike(parties, by_address(worlds));
-    let hosts = worlds.each_ref().map(|world| world.node("host"));
+    let hosts = worlds.each_ref().map(|world| world.host());
     parties.push(Party { names: vec!["host".to_owned()], ends: hosts });
     parties.extend(others(worlds).into_iter().map(Party::one));
     (parties, origin)

@@ -3,7 +3,7 @@
 use super::parties::peers;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::FIRST_ALLOCATED;
-use agent::explain::End;
+use agent::explain::{End, Surroundings};
 use identity::{Labels, Operator, Selector, key};
 use policy::rule::{Peer, Subject};
 use std::collections::{BTreeMap, BTreeSet};
