@@ -1,4 +1,4 @@
-//! That `policy explain` says what the packet path does: nodes, services, oneself, named ports, blocks.
+//! That `policy explain` and `policy diff` say what the packet path does: nodes, services, oneself, named ports, blocks.
 
 use std::fs;
 use std::path::PathBuf;
@@ -36,6 +36,15 @@ impl Files {
         assert_eq!(said.lines().next(), Some(verdict), "{words}: {said}");
         parts.iter().for_each(|part| assert!(said.contains(part), "{words}: no {part:?} in {said}"));
     }
+
+    /// Expects the lines of differences, without those of the grounds and the last.
+    #[track_caller]
+    fn diff(&self, words: &str, expected: &[&str]) {
+        let (said, code) = self.policy(&format!("diff {words}"));
+        let lines: Vec<&str> = said.lines().filter(|line| line.contains(" -> ")).collect();
+        assert_eq!(lines, expected, "{words}: {said}");
+        assert_eq!(code, Some(i32::from(!expected.is_empty())), "{words}: {said}");
+    }
 }
 
 impl Drop for Files {
@@ -43,6 +52,8 @@ impl Drop for Files {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+const NOTHING: &str = "";
 
 const HOST_POLICY: &str = "
 apiVersion: cilium.io/v2
@@ -76,6 +87,19 @@ fn a_node_that_a_host_policy_selects_is_its_subject() {
     let near = "n1: no policy is about it; nearest: CiliumClusterwideNetworkPolicy/hp: node has role=x, needs role=w";
     fs::write(files.0.join("node.yaml"), NODE.replace("role: w", "role: x")).unwrap();
     files.explain("-f node.yaml -f hp.yaml --from 198.51.100.1 --to n1 --port 23", "allow", &[near]);
+}
+
+#[test]
+fn a_host_policy_that_comes_changes_connections_to_the_nodes_it_selects() {
+    let files = Files::new("hosts", &[("hp.yaml", HOST_POLICY), ("node.yaml", NODE), ("no.yaml", NOTHING)]);
+    files.diff(
+        "no.yaml hp.yaml",
+        &["host, node role=w, other nodes and 1 more -> node role=w: anything but 22/TCP: allow -> drop"],
+    );
+    files.diff(
+        "--workloads node.yaml no.yaml hp.yaml",
+        &["other nodes, world -> n1: anything but 22/TCP: allow -> drop"],
+    );
 }
 
 const CAST: &str = "
@@ -232,6 +256,71 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
 }
 
 #[test]
+fn a_workload_may_always_speak_to_itself() {
+    let files = Files::new("self", &[("cast.yaml", CAST), ("deny.yaml", &deny_all()), ("no.yaml", NOTHING)]);
+    files.explain(
+        "-f cast.yaml -f deny.yaml --from app1 --to app1 --port 80",
+        "allow",
+        &["default/app1 speaks to itself: it never leaves where it begins"],
+    );
+    let only = "
+apiVersion: v1
+kind: Pod
+metadata: {name: app1}
+";
+    fs::write(files.0.join("one.yaml"), only.to_owned() + "spec: {containers: [{name: c}]}").unwrap();
+    let (said, _) = files.policy("diff --workloads one.yaml no.yaml deny.yaml");
+    assert!(!said.contains("default/app1 -> default/app1") && !said.contains("default/app1, "), "{said}");
+    // Several pods of one controller are others to each other.
+    let several = only
+        .replace("kind: Pod", "kind: Deployment")
+        .replace("apiVersion: v1", "apiVersion: apps/v1")
+        + "spec: {replicas: 2, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c}]}}}";
+    fs::write(files.0.join("one.yaml"), several).unwrap();
+    files.explain("-f one.yaml -f deny.yaml --from app1 --to app1 --port 80", "drop", &[]);
+}
+
+#[test]
+fn made_up_workloads_have_the_ports_that_rules_call_by_name() {
+    let old = TUTORIAL.split("  - fromEndpoints").next().unwrap().to_owned() + "  - {}\n";
+    let new = TUTORIAL.replace("'80'", "http");
+    let new = new.split("      rules:").next().unwrap().to_owned();
+    let files = Files::new("named", &[("old.yaml", &old), ("new.yaml", &new)]);
+    files.diff("old.yaml new.yaml", &["default/id=app2 -> default/id=app1: http/TCP: drop -> allow"]);
+}
+
+#[test]
+fn requests_that_are_the_same_in_other_words_are_no_difference() {
+    let rules = |rules: &str| TUTORIAL.replace("[{method: GET, path: /public}]", rules);
+    let check = |name: &str, old: &str, new: &str, is_same: bool| {
+        let files = Files::new(name, &[("old.yaml", &rules(old)), ("new.yaml", &rules(new))]);
+        let (said, code) = files.policy("diff old.yaml new.yaml");
+        assert_eq!(code, Some(i32::from(!is_same)), "{old} {new}: {said}");
+    };
+    check("methods", "[{method: GET|POST}]", "[{method: POST}, {method: GET}]", true);
+    check("paths", "[{method: GET}]", "[{method: GET}, {method: GET, path: /a}]", true);
+    check("class", "[{path: /public}]", "[{path: '/publi[c]'}]", true);
+    check("prefix", "[{path: /public}]", "[{path: '/public.*'}]", false);
+    check("header", "[{path: /public}]", "[{path: /public, headers: ['X-T: 1']}]", false);
+}
+
+#[test]
+fn a_difference_names_the_block_that_changes() {
+    let policy = |except: &str| {
+        TO_SERVICE.replace(
+            "toServices: [{k8sService: {serviceName: web, namespace: default}}]",
+            &format!("toCIDRSet: [{{cidr: 10.0.0.0/8, except: [{except}]}}]"),
+        )
+    };
+    let files =
+        Files::new("blocks", &[("old.yaml", &policy("10.96.0.0/12")), ("new.yaml", &policy("10.96.0.0/13"))]);
+    files.diff(
+        "old.yaml new.yaml",
+        &["default/id=app2 -> 10.96.0.0/12 except 10.96.0.0/13: anything: drop -> allow"],
+    );
+}
+
+#[test]
 fn explain_tells_that_requests_are_judged() {
     let files = Files::new("requests", &[("cast.yaml", CAST), ("rule.yaml", TUTORIAL)]);
     files.explain(
@@ -302,5 +391,17 @@ fn a_policy_whose_subject_just_misses_is_mentioned() {
         "-f cast.yaml -f rule.yaml --from app3 --to app1 --port 80",
         "allow",
         &["no policy is about it; nearest: CiliumNetworkPolicy/default/rule1: subject has id=app1, needs id=app1x"],
+    );
+}
+
+#[test]
+fn flows_may_be_wrapped_as_others_print_them() {
+    let files = Files::new("flows", &[("deny.yaml", &deny_all()), ("no.yaml", NOTHING)]);
+    let flow = include_str!("policy/flows.json").lines().next().unwrap();
+    fs::write(files.0.join("flows.json"), format!("{{\"flow\":{flow},\"node_name\":\"n1\"}}\n")).unwrap();
+    let (said, code) = files.policy("diff --flows flows.json no.yaml no.yaml");
+    assert_eq!(
+        (said.as_str(), code),
+        ("no connection changes verdict (1 flow, 1 distinct connection)\n", Some(0))
     );
 }

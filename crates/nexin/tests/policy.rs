@@ -224,7 +224,7 @@ shop/cart -> data/db: 5433/TCP: drop -> allow (2 flows)
 shop/front -> shop/cart: 8080/TCP HEAD /cart/1: deny -> allow (1 flow)
     old: ingress: CiliumNetworkPolicy/shop/cart spec.ingress[0]
     new: egress: NetworkPolicy/shop/front-egress spec.egress[0]; ingress: CiliumNetworkPolicy/shop/cart spec.ingress[0]
-2 differences (3 flows, 2 of them different)";
+2 differences (3 of 3 flows; 2 distinct connections)";
     check(&["diff", "--flows", "flows.json", "shop.yaml", "shop-new.yaml"], 1, expected, "");
     let wrong = "error: wrong.yaml:1: no flow as `nexin observe -o json` prints it: expected value at line 1 column 1";
     check(&["diff", "--flows", "wrong.yaml", "shop.yaml", "shop.yaml"], 2, "", wrong);

@@ -1,6 +1,8 @@
 //! What changes for whom: equal changes put together, and written down.
 
-use super::traffic::{Piece, words};
+use super::naming::Naming;
+use super::traffic::{Piece, PortNames, words};
+use l7::HttpRule;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +14,9 @@ pub(super) struct Fate {
     /// The requests that may pass on it; none: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) requests: Option<Vec<String>>,
+    /// The same as rules: of each side that limits them, those of which one must match.
+    #[serde(skip)]
+    pub(super) limits: Vec<BTreeSet<HttpRule>>,
     /// The rules that decide, or what does.
     pub(super) by: String,
 }
@@ -43,9 +48,11 @@ type Ends = (Vec<String>, Vec<String>);
 type Families = [Option<BTreeSet<Piece>>; 2];
 
 impl Fate {
-    /// Whether both let the same through, whoever decides.
+    /// Whether both let the same through, whoever decides and however rules are written.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        self.verdict == other.verdict && self.requests == other.requests
+        self.verdict == other.verdict
+            && self.requests.is_some() == other.requests.is_some()
+            && l7::equivalence::is_same(&self.limits, &other.limits)
     }
 
     fn words(&self) -> String {
@@ -66,12 +73,12 @@ impl Changes {
 
     /// The differences, as few as tell everything: first those with the same receivers, then those with the same senders
     /// are put together.
-    pub(super) fn differences(self) -> Vec<Difference> {
+    pub(super) fn differences(self, naming: &Naming) -> Vec<Difference> {
         type Kind = (Change, Vec<String>);
         let mut by_receiver = BTreeMap::<(Vec<String>, Kind), BTreeSet<String>>::new();
         for ((from, to), changes) in self.0 {
             for (change, families) in changes {
-                let kind = (change, traffic(&families));
+                let kind = (change, traffic(&families, &naming.ports));
                 by_receiver.entry((to.clone(), kind)).or_default().extend(from.clone());
             }
         }
@@ -80,8 +87,8 @@ impl Changes {
             by_sender.entry((from, kind)).or_default().extend(to);
         }
         let differences = by_sender.into_iter().map(|((from, ([old, new], traffic)), to)| Difference {
-            from: from.into_iter().collect(),
-            to: to.into_iter().collect(),
+            from: naming.names(&from),
+            to: naming.names(&to),
             traffic,
             old,
             new,
@@ -96,6 +103,11 @@ impl Difference {
     pub(super) fn of_flows(ends: [String; 2], traffic: String, [old, new]: Change, flows: usize) -> Self {
         let [from, to] = ends.map(|end| vec![end]);
         Self { from, to, traffic: vec![traffic], old, new, flows: Some(flows) }
+    }
+
+    /// Of how many recorded flows it is.
+    pub(super) fn flows(&self) -> usize {
+        self.flows.unwrap_or(0)
     }
 
     /// Whether more is let through than before.
@@ -121,7 +133,8 @@ impl Difference {
 }
 
 /// The traffic of both families; where they differ, each by itself.
-fn traffic(families: &Families) -> Vec<String> {
+fn traffic(families: &Families, names: &PortNames) -> Vec<String> {
+    let words = |pieces: &BTreeSet<Piece>| words(pieces, names);
     let (v4, v6) = match families {
         [Some(v4), Some(v6)] => (v4, v6),
         [one, other] => return one.iter().chain(other).flat_map(words).collect(),

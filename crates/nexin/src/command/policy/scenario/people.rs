@@ -23,6 +23,11 @@ impl Scenario {
         self.nodes.keys().filter(|name| *name != LOCAL).map(|name| self.node(name))
     }
 
+    /// Whether it is told which node is the local one.
+    pub(in crate::command::policy) fn knows_host(&self) -> bool {
+        self.nodes.contains_key(LOCAL)
+    }
+
     /// The local node; it is there whether or not files describe it. A node that is alone is it.
     pub(in crate::command::policy) fn host(&self) -> End {
         let mut nodes = self.nodes.keys();
