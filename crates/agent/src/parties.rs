@@ -106,3 +106,114 @@ fn outside(world: &World, address: IpAddr) -> End {
     let labels = world.identities().labels(number).cloned().unwrap_or_default();
     End { names: world.names(address).clone(), ..End::new(&address.to_string(), number, labels) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::Probe;
+    use api::view::Explanation;
+    use control::{Change, Node};
+    use std::collections::BTreeSet;
+
+    const POLICIES: &str = "
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: rule1}
+spec:
+  endpointSelector: {matchLabels: {id: app1}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {id: app2}}]
+    toPorts: [{ports: [{port: '80', protocol: TCP}]}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: hosts}
+spec:
+  nodeSelector: {matchLabels: {role: w}}
+  ingress: [{fromEntities: [cluster]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPort: 80}]}
+";
+
+    fn endpoint(id: u32, name: &str, audit: bool) -> Change {
+        Change::Endpoint(Endpoint {
+            id,
+            namespace: "default".into(),
+            name: name.into(),
+            labels: BTreeMap::from([("id".to_owned(), name.to_owned())]).into(),
+            addresses: vec![IpAddr::from([10, 0, 1, id as u8])],
+            named_ports: BTreeMap::from([(("http".to_owned(), 6), 80)]).into(),
+            interface: control::Interface::default(),
+            audit,
+        })
+    }
+
+    /// A node of role `w` with three workloads, the last of which is audited, and what the policies are about.
+    fn world() -> World {
+        let mut world = World::new();
+        let labels = BTreeMap::from([("role".to_owned(), "w".to_owned())]);
+        let node = Node { labels, addresses: vec![IpAddr::from([192, 0, 2, 1])], ..Node::default() };
+        let objects = manifest::parse("policies", POLICIES).unwrap().objects.into_iter();
+        let objects = objects.map(|object| match object {
+            manifest::Object::Policy(policy) => Change::Policy(policy),
+            manifest::Object::Service(service) => Change::Service(service),
+            other => panic!("{other:?} is neither policy nor service"),
+        });
+        let names = BTreeSet::from(["www.example.com".to_owned()]);
+        let named = Change::Names { address: IpAddr::from([198, 51, 100, 7]), names };
+        let workloads = [endpoint(1, "app1", false), endpoint(2, "app2", false), endpoint(3, "app3", false)];
+        world.apply(workloads.into_iter().chain(objects).chain([Change::Node(node), named]));
+        world
+    }
+
+    fn ask(world: &World, from: &str, to: &str, port: u16) -> Explanation {
+        let (from, to, protocol) = (from.to_owned(), to.to_owned(), "TCP".to_owned());
+        let probe = Probe { from, to, port, port_name: None, protocol, family: None, http: None };
+        crate::explain::explain(world, &probe).unwrap()
+    }
+
+    #[test]
+    fn a_service_address_is_translated() {
+        let world = world();
+        for (from, to, verdict) in
+            [("app2", "10.96.0.1", "allow"), ("app3", "10.96.0.1", "drop"), ("app3", "web", "drop")]
+        {
+            let said = ask(&world, from, to, 8080);
+            assert_eq!(said.verdict, verdict, "{said:?}");
+            assert!(said.notes[0].ends_with("behind it default/app1:80"), "{said:?}");
+            assert_eq!(said.sides[1].subject, "default/app1", "{said:?}");
+        }
+    }
+
+    #[test]
+    fn who_speaks_to_itself_asks_nobody() {
+        let said = ask(&world(), "app1", "10.0.1.1", 443);
+        assert_eq!((said.verdict.as_str(), said.sides.len()), ("allow", 0), "{said:?}");
+    }
+
+    #[test]
+    fn the_node_is_known_by_its_labels_and_addresses() {
+        for to in ["host", "192.0.2.1"] {
+            let said = ask(&world(), "198.51.100.1", to, 22);
+            assert_eq!((said.verdict.as_str(), said.sides[0].subject.as_str()), ("drop", "host"), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn audit_mode_lets_through_and_says_so() {
+        let mut world = world();
+        world.apply([endpoint(1, "app1", true)]);
+        let said = ask(&world, "app3", "app1", 80);
+        assert_eq!(said.verdict, "allow", "{said:?}");
+        assert!(said.sides[1].reason.contains("audit mode is on; without it drop"), "{said:?}");
+    }
+
+    #[test]
+    fn an_address_outside_has_the_names_that_it_is_known_by() {
+        let end = world().at(IpAddr::from([198, 51, 100, 7]));
+        assert_eq!(end.names, BTreeSet::from(["www.example.com".to_owned()]));
+    }
+}

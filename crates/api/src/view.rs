@@ -54,6 +54,9 @@ pub struct Endpoint {
     pub labels: Vec<String>,
     /// Addresses.
     pub addresses: Vec<IpAddr>,
+    /// Its ports by name: `http` to `80/TCP`; of a name that stands for several, all.
+    #[serde(default)]
+    pub named_ports: Vec<(String, String)>,
     /// Host-side interface.
     pub interface: String,
     /// Name of its network namespace, as `ip netns` shows it.

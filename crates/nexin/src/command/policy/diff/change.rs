@@ -4,6 +4,7 @@ use super::naming::Naming;
 use super::traffic::{Piece, PortNames, words};
 use l7::HttpRule;
 use serde::Serialize;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What becomes of a connection.
@@ -16,10 +17,17 @@ pub(super) struct Fate {
     pub(super) requests: Option<Vec<String>>,
     /// The same as rules: of each side that limits them, those of which one must match.
     #[serde(skip)]
-    pub(super) limits: Vec<BTreeSet<HttpRule>>,
+    pub(super) limits: Limits,
     /// The rules that decide, or what does.
     pub(super) by: String,
 }
+
+/// Of each side that limits requests, the rules of which one must match.
+pub(super) type Limits = Vec<BTreeSet<HttpRule>>;
+
+/// Which limits let the same requests pass: what was found once is not looked for again.
+#[derive(Debug, Default)]
+pub(super) struct Alike(RefCell<BTreeMap<[Limits; 2], bool>>);
 
 /// Before and after.
 pub(super) type Change = [Fate; 2];
@@ -48,19 +56,26 @@ type Ends = (Vec<String>, Vec<String>);
 type Families = [Option<BTreeSet<Piece>>; 2];
 
 impl Fate {
-    /// Whether both let the same through, whoever decides and however rules are written.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        self.verdict == other.verdict
-            && self.requests.is_some() == other.requests.is_some()
-            && l7::equivalence::is_same(&self.limits, &other.limits)
-    }
-
     fn words(&self) -> String {
         match &self.requests {
             Some(requests) if self.verdict == "allow" && requests.is_empty() => "allow no request".to_owned(),
             Some(requests) if self.verdict == "allow" => format!("allow only {}", requests.join(" or ")),
             _ => self.verdict.clone(),
         }
+    }
+}
+
+impl Alike {
+    /// Whether both let the same through, whoever decides and however rules are written.
+    pub(super) fn are(&self, old: &Fate, new: &Fate) -> bool {
+        let same_limits = || {
+            let limits = [old.limits.clone(), new.limits.clone()];
+            let compare = |[old, new]: &[Limits; 2]| l7::equivalence::is_same(old, new);
+            *self.0.borrow_mut().entry(limits).or_insert_with_key(compare)
+        };
+        old.verdict == new.verdict
+            && old.requests.is_some() == new.requests.is_some()
+            && (old.limits == new.limits || same_limits())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Both sets of policies asked about the same connections.
 
-use super::change::{Change, Changes, Difference, Fate};
+use super::change::{Alike, Change, Changes, Difference, Fate};
 use super::parties::{Cast, Party};
 use super::traffic::{Piece, pieces};
 use crate::command::policy::scenario::Scenario;
@@ -25,6 +25,12 @@ pub(super) struct Asked<'a> {
     pub(super) request: Option<RequestView<'a>>,
 }
 
+/// Both worlds, and what was found out about them.
+struct Worlds<'a> {
+    scenarios: &'a [Scenario; 2],
+    alike: Alike,
+}
+
 /// A party with the policies that are about it, in the old world and in the new.
 struct Subject<'a> {
     party: &'a Party,
@@ -34,21 +40,22 @@ struct Subject<'a> {
 }
 
 /// Everything that changes between any two of the parties.
-pub(super) fn compare(worlds: &[Scenario; 2], cast: &Cast) -> Vec<Difference> {
-    let subjects: Vec<Subject<'_>> = cast.parties.iter().map(|party| Subject::of(worlds, party)).collect();
+pub(super) fn compare(scenarios: &[Scenario; 2], cast: &Cast) -> Vec<Difference> {
+    let worlds = Worlds { scenarios, alike: Alike::default() };
+    let subjects: Vec<Subject<'_>> = cast.parties.iter().map(|party| Subject::of(scenarios, party)).collect();
     let mut changes = Changes::default();
     for from in &subjects {
         for to in &subjects {
             // What nobody says anything new about does not change, and what somebody says to itself is not asked about.
             if (from.changes || to.changes) && !from.party.is(to.party) {
-                pair(worlds, from, to, &mut changes);
+                pair(&worlds, from, to, &mut changes);
             }
         }
     }
     changes.differences(&cast.naming)
 }
 
-fn pair(worlds: &[Scenario; 2], from: &Subject<'_>, to: &Subject<'_>, changes: &mut Changes) {
+fn pair(worlds: &Worlds<'_>, from: &Subject<'_>, to: &Subject<'_>, changes: &mut Changes) {
     let shares = |v4: bool| {
         let has = |party: &Party| party.ends.iter().all(|end| end.address(v4).is_some());
         has(from.party) && has(to.party)
@@ -80,7 +87,7 @@ pub(super) fn change(worlds: &[Scenario; 2], ends: [&End; 2], asked: &Asked<'_>)
         fate(ends, [&from, &to], &world.policies, asked)
     });
     let (old, new) = (old?, new?);
-    (!old.is_like(&new)).then_some([old, new])
+    (!Alike::default().are(&old, &new)).then_some([old, new])
 }
 
 impl<'a> Subject<'a> {
@@ -95,14 +102,14 @@ impl<'a> Subject<'a> {
     }
 
     /// What becomes of a piece of traffic to the other, where that changes.
-    fn change(&self, worlds: &[Scenario; 2], to: &Self, piece: &Piece, v4: bool) -> Option<Change> {
+    fn change(&self, worlds: &Worlds<'_>, to: &Self, piece: &Piece, v4: bool) -> Option<Change> {
         let asked = Asked { protocol: piece.protocol, port: piece.port(), v4, request: None };
         let [old, new] = [0, 1].map(|at| {
             let ends = [&self.party.ends[at], &to.party.ends[at]];
-            fate(ends, [&self.applying[at], &to.applying[at]], &worlds[at].policies, &asked)
+            fate(ends, [&self.applying[at], &to.applying[at]], &worlds.scenarios[at].policies, &asked)
         });
         let (old, new) = (old?, new?);
-        (!old.is_like(&new)).then_some([old, new])
+        (!worlds.alike.are(&old, &new)).then_some([old, new])
     }
 }
 

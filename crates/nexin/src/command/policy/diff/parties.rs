@@ -9,7 +9,8 @@ use agent::explain::End;
 use api::{Request, view};
 use identity::{Labels, Source};
 use policy::domain::DomainPattern;
-use policy::rule::{Cidr, CidrReach, Entity, Peer, Peers};
+use policy::party::NamedPorts;
+use policy::rule::{Cidr, CidrReach, Entity, Peer, Peers, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -118,7 +119,14 @@ fn running(session: &Session) -> Vec<End> {
     let ends = endpoints.into_iter().map(|endpoint| {
         let name = format!("{}/{}", endpoint.namespace, endpoint.name);
         let labels = labels(&endpoint.labels);
+        let mut ports = NamedPorts::default();
+        for (name, port) in &endpoint.named_ports {
+            if let Some((port, protocol)) = port_and_protocol(port) {
+                ports.insert(name, protocol, port);
+            }
+        }
         End {
+            ports,
             addresses: endpoint.addresses,
             is_one: true,
             audit: endpoint.audit,
@@ -126,6 +134,18 @@ fn running(session: &Session) -> Vec<End> {
         }
     });
     ends.collect()
+}
+
+/// Reads `80/TCP`.
+fn port_and_protocol(text: &str) -> Option<(u16, Protocol)> {
+    let (port, protocol) = text.split_once('/')?;
+    let protocol = match protocol {
+        "TCP" => Protocol::Tcp,
+        "UDP" => Protocol::Udp,
+        "SCTP" => Protocol::Sctp,
+        _ => return None,
+    };
+    Some((port.parse().ok()?, protocol))
 }
 
 /// Puts together those that policies cannot tell apart.
