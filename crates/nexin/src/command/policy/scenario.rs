@@ -4,6 +4,8 @@ mod cast;
 mod people;
 mod read;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use identity::{Labels, Source};
 use manifest::{NamedPort, Object, ObjectName, Places, Protocol};
