@@ -94,11 +94,24 @@ fn a_host_policy_that_comes_changes_connections_to_the_nodes_it_selects() {
     let files = Files::new("hosts", &[("hp.yaml", HOST_POLICY), ("node.yaml", NODE), ("no.yaml", NOTHING)]);
     files.diff(
         "no.yaml hp.yaml",
-        &["host, node role=w, other nodes and 1 more -> node role=w: anything but 22/TCP: allow -> drop"],
+        &["default/(no labels), host, node role=w and 2 more -> node role=w: anything but 22/TCP: allow -> drop"],
     );
     files.diff(
         "--workloads node.yaml no.yaml hp.yaml",
-        &["other nodes, world -> n1: anything but 22/TCP: allow -> drop"],
+        &["default/(no labels), other nodes, world -> n1: anything but 22/TCP: allow -> drop"],
+    );
+}
+
+#[test]
+fn what_is_the_same_of_several_is_told_once() {
+    let second = NODE.replace("n1", "n2").replace("192.0.2.1", "192.0.2.2");
+    let files = Files::new(
+        "once",
+        &[("hp.yaml", HOST_POLICY), ("nodes.yaml", &format!("{NODE}---{second}")), ("no.yaml", NOTHING)],
+    );
+    files.diff(
+        "--workloads nodes.yaml no.yaml hp.yaml",
+        &["default/(no labels), n1, n2 and 2 more -> n1, n2: anything but 22/TCP: allow -> drop"],
     );
 }
 

@@ -45,6 +45,9 @@ pub(super) fn compare(scenarios: &[Scenario; 2], cast: &Cast) -> Vec<Difference>
     let subjects: Vec<Subject<'_>> = cast.parties.iter().map(|party| Subject::of(scenarios, party)).collect();
     let mut changes = Changes::default();
     for from in &subjects {
+        if from.party.is(from.party) {
+            changes.leave_alone(&from.party.names);
+        }
         for to in &subjects {
             // What nobody says anything new about does not change, and what somebody says to itself is not asked about.
             if (from.changes || to.changes) && !from.party.is(to.party) {

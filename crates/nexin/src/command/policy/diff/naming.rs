@@ -17,11 +17,9 @@ pub(super) struct Naming {
 pub(super) const LOCAL: &str = " (local)";
 
 impl Naming {
-    /// The names as they are told. A node that is there is not told of as its workloads see it besides; a block is told
-    /// with what lies in it and is not meant.
+    /// The names as they are told: a block with what lies in it and is not meant.
     pub(super) fn names(&self, names: &BTreeSet<String>) -> Vec<String> {
-        let is_told = |name: &&String| !name.strip_suffix(LOCAL).is_some_and(|node| names.contains(node));
-        names.iter().filter(is_told).map(|name| self.block(name, names)).collect()
+        names.iter().map(|name| self.block(name, names)).collect()
     }
 
     fn block(&self, name: &str, names: &BTreeSet<String>) -> String {
@@ -61,13 +59,5 @@ mod tests {
             &["10.0.0.0/8 except 10.96.0.0/13", "10.96.0.0/12 except 10.96.0.0/13"],
         );
         check(&["10.96.0.0/13", "10.97.0.0/16", "world"], &["10.96.0.0/13", "10.97.0.0/16", "world"]);
-    }
-
-    #[test]
-    fn a_node_is_told_once() {
-        let names =
-            |names: &[&str]| Naming::default().names(&names.iter().map(|name| (*name).to_owned()).collect());
-        assert_eq!(names(&["n1", "n1 (local)"]), ["n1"]);
-        assert_eq!(names(&["n1 (local)", "n2"]), ["n1 (local)", "n2"]);
     }
 }

@@ -30,6 +30,9 @@ pub(super) fn workloads(worlds: &[Scenario; 2]) -> (Vec<End>, PortNames) {
             ends.insert(end.name.clone(), end);
         }
     }
+    if namespaces.is_empty() {
+        namespaces.insert("default".to_owned());
+    }
     for namespace in namespaces {
         let end = workload(&namespace, &BTreeMap::new(), &BTreeMap::new(), &worlds[1]);
         ends.insert(end.name.clone(), end);
