@@ -199,7 +199,7 @@ fn explain_translates_a_service_address() {
         ("error: service default/web has no 81/TCP; it has 8080/TCP\n", Some(2))
     );
     fs::write(files.0.join("web.yaml"), SERVICE.replace("id: app1", "id: nobody")).unwrap();
-    files.explain(&ask("app3", ""), "drop", &["nobody stands behind it"]);
+    files.explain(&ask("app3", ""), "drop", &["no workload stands behind it"]);
 }
 
 #[test]

@@ -63,7 +63,11 @@ pub(super) fn receivers(
         return Ok(found);
     }
     let ends = behind(around, service, &target, frontend(service, probe, address));
-    let asked = address.map_or_else(|| format!("{name}:{port}"), |address| socket(address, port));
+    let asked = match address {
+        Some(address) => socket(address, port),
+        None if service.headless => format!("{name}:{}", wanted(probe)),
+        None => format!("{name}:{port}"),
+    };
     Ok(Receivers { notes: vec![translation(&asked, &name, &ends)], ends, is_service: true })
 }
 
@@ -78,6 +82,9 @@ fn meant<'a>(around: &'a dyn Surroundings, text: &str, address: Option<IpAddr>) 
 
 fn somebody(end: End, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
     let mut notes = Vec::new();
+    if end.names.contains(&end.name) {
+        notes.push(format!("{} is a domain name outside the cluster", end.name));
+    }
     let port = match &probe.port_name {
         None => probe.port,
         Some(name) => {
@@ -150,7 +157,7 @@ fn translation(asked: &str, service: &str, ends: &[(End, u16)]) -> String {
         format!("{asked} is service {service}")
     };
     if ends.is_empty() {
-        return format!("{is}; nobody stands behind it");
+        return format!("{is}; no workload stands behind it");
     }
     let ends: Vec<String> = ends.iter().map(|(end, port)| format!("{}:{port}", end.name)).collect();
     format!("{is}; behind it {}", ends.join(" and "))
