@@ -74,6 +74,12 @@ fn connection(
     let &Asked { protocol, port, request, .. } = asked;
     let port = if matches!(protocol, 1 | 58) { port << 8 } else { port };
     let (mut sides, mut notes) = (Vec::new(), Vec::new());
+    if from.is(to) {
+        let name = &from.name;
+        notes.push(format!(
+            "{name} is itself behind it, and may refuse what seems to come from its own address"
+        ));
+    }
     let ends = [
         (Direction::Egress, (from, source), (to, destination)),
         (Direction::Ingress, (to, destination), (from, source)),
