@@ -303,6 +303,26 @@ fn made_up_workloads_have_the_ports_that_rules_call_by_name() {
 }
 
 #[test]
+fn a_workload_is_made_up_in_the_namespace_that_a_label_names() {
+    let policy = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress:
+  - from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: shop}}}]
+";
+    let closed = policy.replace("name: shop", "name: elsewhere");
+    let files = Files::new("namespace", &[("old.yaml", policy), ("new.yaml", &closed)]);
+    let expected = [
+        "elsewhere/(no labels) -> default/app=web: anything: drop -> allow",
+        "shop/(no labels) -> default/app=web: anything: allow -> drop",
+    ];
+    files.diff("old.yaml new.yaml", &expected);
+}
+
+#[test]
 fn requests_that_are_the_same_in_other_words_are_no_difference() {
     let rules = |rules: &str| TUTORIAL.replace("[{method: GET, path: /public}]", rules);
     let check = |name: &str, old: &str, new: &str, is_same: bool| {

@@ -116,9 +116,12 @@ fn selected(selector: &Selector, world: &Scenario) -> Option<(String, End)> {
             Operator::Exists => "any".to_owned(),
             Operator::NotIn(_) | Operator::DoesNotExist => continue,
         };
-        match requirement.name.strip_prefix(key::NAMESPACE_LABELS) {
-            None if requirement.name == key::NAMESPACE && requirement.operator == Operator::Exists => {}
-            None if requirement.name == key::NAMESPACE => namespace = value,
+        let label = requirement.name.strip_prefix(key::NAMESPACE_LABELS);
+        // A namespace is called what its label says.
+        let is_name = requirement.name == key::NAMESPACE || label == Some(key::METADATA_NAME);
+        match label {
+            _ if is_name && requirement.operator == Operator::Exists => {}
+            _ if is_name => namespace = value,
             Some(name) => drop(around.insert(name.to_owned(), value)),
             None => drop(own.insert(requirement.name.to_string(), value)),
         }
