@@ -1,116 +1,126 @@
 //! What policy says of a connection, asked of the reference model, for both ends.
 
-use api::view::{Considered, Explanation, Side};
+mod end;
+mod receiver;
+mod side;
+mod surroundings;
+
+pub use end::End;
+pub use side::in_common;
+pub use surroundings::Surroundings;
+
+use api::view::{Branch, Explanation, Side};
 use api::{Cause, Failure, HttpProbe, Probe};
-use identity::{Labels, filter};
-use policy::model::{self, Context, Finding, Query, Verdict};
-use policy::party::{NamedPorts, Party};
-use policy::rule::{Direction, Subject};
+use l7::RequestView;
+use policy::model::{Query, Verdict};
+use policy::rule::Direction;
 use policy::set::PolicySet;
-use std::collections::BTreeSet;
+use receiver::Receivers;
 use std::net::IpAddr;
-
-/// One end of a connection, with all that policies can ask of it.
-#[derive(Clone, Debug)]
-pub struct End {
-    /// What people call it.
-    pub name: String,
-    /// Its identity; only the kind of the number counts.
-    pub number: u32,
-    /// Its labels.
-    pub labels: Labels,
-    /// Its ports that have names.
-    pub ports: NamedPorts,
-    /// The domain names that are known to stand for it.
-    pub names: BTreeSet<String>,
-    /// Its addresses; none where any will do.
-    pub addresses: Vec<IpAddr>,
-}
-
-impl End {
-    /// An end of which no more is known than its kind and its labels.
-    pub fn new(name: &str, number: u32, labels: Labels) -> Self {
-        let name = name.to_owned();
-        Self {
-            name,
-            number,
-            labels,
-            ports: NamedPorts::default(),
-            names: BTreeSet::new(),
-            addresses: Vec::new(),
-        }
-    }
-
-    /// A workload that is not there, by `[namespace/]key=value,key=value`; nothing where the text is no such thing.
-    /// `of` tells the labels of a namespace.
-    pub fn by_labels<'a>(text: &str, of: impl FnOnce(&str) -> Vec<(&'a str, &'a str)>) -> Option<Self> {
-        let first = text.find('=')?;
-        // A key may have a prefix with a slash of its own; what ends the namespace comes first.
-        let (namespace, labels) = match text[..first].split_once('/') {
-            Some((namespace, _)) if !namespace.contains('.') => (namespace, &text[namespace.len() + 1..]),
-            _ => ("default", text),
-        };
-        let pairs: Option<Vec<(&str, &str)>> = labels.split(',').map(|pair| pair.split_once('=')).collect();
-        let labels = filter::relevant(Labels::of_workload(namespace, of(namespace), pairs?));
-        Some(Self::new(text, abi::identity::FIRST_ALLOCATED, labels))
-    }
-
-    /// Whether policies are asked about it: those of workloads, and of the node where some are about it.
-    fn is_asked(&self, policies: &PolicySet) -> bool {
-        if self.number != abi::identity::HOST {
-            return abi::identity::is_workload(self.number);
-        }
-        let mut specs = policies.iter().flat_map(|policy| &policy.specs);
-        specs.any(|spec| match &spec.subject {
-            Subject::Nodes(selector) => selector.selects(&self.labels),
-            Subject::Workloads(_) => false,
-        })
-    }
-
-    /// Its address of a family: any where it has none at all, nothing where it has only of the other.
-    pub fn address(&self, v4: bool) -> Option<IpAddr> {
-        match self.addresses.iter().find(|address| address.is_ipv4() == v4) {
-            None if self.addresses.is_empty() && v4 => Some(IpAddr::from([0u8; 4])),
-            None if self.addresses.is_empty() => Some(IpAddr::from([0u8; 16])),
-            found => found.copied(),
-        }
-    }
-
-    /// As policies see it where packets carry this address.
-    pub fn party(&self, address: IpAddr) -> Party<'_> {
-        let Self { number, labels, ports, names, .. } = self;
-        Party { number: *number, labels, ports, names, address: Some(address) }
-    }
-}
 
 /// Explains what becomes of a connection between two ends, and of a request on it where there is one.
 ///
 /// # Errors
 /// What is asked makes no sense.
-pub fn explain(from: &End, to: &End, probe: &Probe, policies: &PolicySet) -> Result<Explanation, Failure> {
+pub fn explain(around: &dyn Surroundings, probe: &Probe) -> Result<Explanation, Failure> {
     let protocol = protocol_number(&probe.protocol)?;
-    let (source, destination) = addresses(from, to, probe.family.as_deref())?;
+    let from = surroundings::end(around, &probe.from)?;
+    let found = receiver::receivers(around, &from, probe, protocol)?;
     let mut head = probe.http.as_ref().map(head);
     let mut fields = [l7::Field::default(); l7::head::MAX_FIELDS];
     let request = match &mut head {
         None => None,
         Some(head) => Some(l7::Request::parse(head, &mut fields).map_err(malformed)?.view()),
     };
-    let port = if matches!(protocol, 1 | 58) { probe.port << 8 } else { probe.port };
-    let mut sides = Vec::new();
+    let connections = found.ends.iter().map(|(to, port)| {
+        let asked = Asked { protocol, port: *port, family: probe.family.as_deref(), request };
+        Ok((
+            format!("{}:{port}", to.name),
+            connection(&from, to, around.policies(), &asked, found.is_service)?,
+        ))
+    });
+    let connections: Vec<(String, Judged)> = connections.collect::<Result<_, Failure>>()?;
+    Ok(explanation(found, connections))
+}
+
+/// What is asked of a connection between two ends.
+struct Asked<'a> {
+    protocol: u8,
+    port: u16,
+    family: Option<&'a str>,
+    request: Option<RequestView<'a>>,
+}
+
+/// What both sides say of a connection.
+struct Judged {
+    verdict: Verdict,
+    sides: Vec<Side>,
+    notes: Vec<String>,
+}
+
+/// Asks both ends. Who speaks to itself, and not by way of a service, asks nobody.
+fn connection(
+    from: &End,
+    to: &End,
+    policies: &PolicySet,
+    asked: &Asked<'_>,
+    is_service: bool,
+) -> Result<Judged, Failure> {
+    if from.is(to) && !is_service {
+        let notes = vec![format!("{} speaks to itself: it never leaves where it begins", from.name)];
+        return Ok(Judged { verdict: Verdict::Allow, sides: Vec::new(), notes });
+    }
+    let (source, destination) = addresses(from, to, asked.family)?;
+    let &Asked { protocol, port, request, .. } = asked;
+    let port = if matches!(protocol, 1 | 58) { port << 8 } else { port };
+    let (mut sides, mut notes) = (Vec::new(), Vec::new());
+    if from.is(to) {
+        let name = &from.name;
+        notes.push(format!(
+            "{name} is itself behind it, and may refuse what seems to come from its own address"
+        ));
+    }
     let ends = [
         (Direction::Egress, (from, source), (to, destination)),
         (Direction::Ingress, (to, destination), (from, source)),
     ];
     for (direction, (subject, own), (peer, other)) in ends {
+        let (as_subject, as_peer) = (subject.as_subject(), peer.as_peer_of(subject));
+        let (party, peer) = (as_subject.party(own), as_peer.party(other));
+        let query = Query { direction, subject: party, peer, protocol, port, request };
         if subject.is_asked(policies) {
-            let (subject_party, peer) = (subject.party(own), peer.party(other));
-            let query = Query { direction, subject: subject_party, peer, protocol, port, request };
-            sides.push(side(policies, &subject.name, &query));
+            sides.push(side::side(policies, subject, &query));
+        } else if subject.is_node()
+            && let Some(nearest) = side::nearest_policy(policies, &query)
+        {
+            notes.push(format!("{}: {nearest}", subject.name));
         }
     }
     let verdict = sides.iter().map(|(verdict, _)| *verdict).max().unwrap_or(Verdict::Allow);
-    Ok(Explanation { verdict: verdict.to_string(), sides: sides.into_iter().map(|(_, side)| side).collect() })
+    Ok(Judged { verdict, sides: sides.into_iter().map(|(_, side)| side).collect(), notes })
+}
+
+/// Puts together what is said of each that may be connected to: once, where it is the same of all.
+fn explanation(found: Receivers, connections: Vec<(String, Judged)>) -> Explanation {
+    let mut notes = found.notes;
+    let verdict = connections.iter().map(|(_, one)| one.verdict).max().unwrap_or(Verdict::Drop);
+    let limits = |judged: &Judged| in_common(judged.sides.iter().filter_map(|side| side.requests.clone()));
+    let differs = |one: &Judged| one.verdict != verdict || limits(one) != limits(&connections[0].1);
+    let differ = connections.iter().any(|(_, one)| differs(one));
+    let requests = connections.first().and_then(|(_, one)| limits(one));
+    let requests = requests.filter(|_| !differ && verdict == Verdict::Allow);
+    let mut branches = Vec::new();
+    let mut sides = Vec::new();
+    if differ {
+        branches.extend(connections.into_iter().map(|(to, Judged { verdict, sides, notes: own })| {
+            notes.extend(own);
+            Branch { to, verdict: verdict.to_string(), sides }
+        }));
+    } else if let Some((_, first)) = connections.into_iter().next() {
+        notes.extend(first.notes);
+        sides = first.sides;
+    }
+    Explanation { verdict: verdict.to_string(), requests, notes, sides, branches }
 }
 
 /// The request's head: rules see a request as the proxy reads it, not as it was typed.
@@ -128,40 +138,6 @@ fn malformed(refusal: l7::Refusal) -> Failure {
             refusal.status, refusal.reason
         ),
     )
-}
-
-fn side(policies: &PolicySet, subject: &str, query: &Query<'_>) -> (Verdict, Side) {
-    let context = Context { catalog: policies.catalog(), mode: policies.mode() };
-    let decision = model::verdict(policies.iter().map(|policy| &**policy), &context, query);
-    let told = decision.told(&context, query);
-    let considered = told.iter().map(|one| Considered {
-        rule: one.rule.to_string(),
-        applies: one.finding > Finding::Outranked,
-        finding: finding_name(one.finding).into(),
-        why: one.why.clone(),
-    });
-    let side = Side {
-        direction: if query.direction == Direction::Egress { "egress" } else { "ingress" }.into(),
-        subject: subject.into(),
-        verdict: decision.verdict.to_string(),
-        rule: decision.rule().map(|rule| rule.to_string()),
-        reason: decision.reason(&told),
-        considered: considered.collect(),
-    };
-    (decision.verdict, side)
-}
-
-fn finding_name(finding: Finding) -> &'static str {
-    match finding {
-        Finding::OtherSubject => "other-subject",
-        Finding::OtherDirection => "other-direction",
-        Finding::OtherPeer => "other-peer",
-        Finding::OtherTraffic => "other-traffic",
-        Finding::OtherRequest => "other-request",
-        Finding::Outranked => "outranked",
-        Finding::Passes => "passes",
-        Finding::Decides => "decides",
-    }
 }
 
 /// An address of each end, of the same family, IPv4 where both have it unless a family is wanted; an end without
@@ -206,28 +182,5 @@ pub fn protocol_name(number: u8) -> &'static str {
         1 => "ICMP",
         58 => "ICMPv6",
         _ => "ANY",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_workload_that_is_not_there_is_told_by_its_labels() {
-        let check = |text: &str, namespace: &str, key: &str, value: &str| {
-            let end = End::by_labels(text, |name| vec![("team", if name == "shop" { "web" } else { "-" })]);
-            let labels = end.unwrap().labels;
-            let k8s = Some(&identity::Source::K8s);
-            assert_eq!(labels.value(k8s, identity::key::NAMESPACE), Some(namespace), "{text}");
-            assert_eq!(labels.value(k8s, key), Some(value), "{text}");
-        };
-        check("app=web", "default", "app", "web");
-        check("shop/app=web,tier=front", "shop", "tier", "front");
-        check("shop/app=web", "shop", "io.cilium.k8s.namespace.labels.team", "web");
-        check("app.kubernetes.io/name=web", "default", "app.kubernetes.io/name", "web");
-        check("shop/app.kubernetes.io/name=web", "shop", "app.kubernetes.io/name", "web");
-        assert!(End::by_labels("shop/web", |_| Vec::new()).is_none());
-        assert!(End::by_labels("app=web,tier", |_| Vec::new()).is_none());
     }
 }

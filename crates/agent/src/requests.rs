@@ -5,7 +5,6 @@ mod status;
 
 use crate::agent::Agent;
 use crate::explain;
-use crate::parties;
 use crate::state::Workload;
 use crate::views;
 use crate::wiring::named_ports;
@@ -30,10 +29,7 @@ pub(crate) fn answer(agent: &mut Agent, request: Request) -> Answer {
         Request::Services => value(&views::services(world)),
         Request::Policies => value(&views::policies(world, &agent.objects)),
         Request::Rules => value(&views::rules(world)),
-        Request::Explain(probe) => {
-            let (from, to) = (parties::end(world, &probe.from)?, parties::end(world, &probe.to)?);
-            value(&explain::explain(&from, &to, &probe, world.enforcement().policies())?)
-        }
+        Request::Explain(probe) => value(&explain::explain(world, &probe)?),
         Request::Apply { file, text } => value(&applied::apply(agent, &file, &text)?),
         Request::Delete { names } => value(&applied::delete(agent, &names)?),
         Request::CreateWorkload(wanted) => create(agent, wanted),

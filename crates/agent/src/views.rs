@@ -27,6 +27,7 @@ pub(crate) fn endpoint(world: &World, state: &State, endpoint: &control::Endpoin
         identity: row.identity,
         labels: world.identities().labels(row.identity).map(|labels| texts(labels)).unwrap_or_default(),
         addresses: endpoint.addresses.clone(),
+        named_ports: named_ports(endpoint),
         interface: wiring.interface.clone(),
         network_namespace: wiring.network_namespace.clone(),
         ingress_enforced: row.flags & flag::ENFORCE_INGRESS != 0,
@@ -34,6 +35,12 @@ pub(crate) fn endpoint(world: &World, state: &State, endpoint: &control::Endpoin
         policy: row.policy,
         audit: row.flags & flag::AUDIT != 0,
     })
+}
+
+fn named_ports(endpoint: &control::Endpoint) -> Vec<(String, String)> {
+    let ports = endpoint.named_ports.iter();
+    let written = |number, port: &u16| format!("{port}/{}", crate::explain::protocol_name(number));
+    ports.map(|((name, number), port)| (name.clone(), written(*number, port))).collect()
 }
 
 /// The identities in use, reserved ones included.

@@ -94,13 +94,16 @@ pub enum Request {
 /// A connection or request that policy is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// `[namespace/]workload`, an address, `host` or `world`; or, for a workload that is not there,
-    /// `[namespace/]key=value,key=value`.
+    /// `[namespace/]workload`, an address, a node, an entity (`host`, `world`), a domain name; or, for a workload that is
+    /// not there, `[namespace/]key=value,key=value`.
     pub from: String,
-    /// Likewise.
+    /// Likewise, or `[namespace/]service`.
     pub to: String,
-    /// Destination port; for ICMP the type.
+    /// Destination port, of a service's address the service's; for ICMP the type.
     pub port: u16,
+    /// The name that the receiver, or the service, gives the port; then the number does not count.
+    #[serde(default)]
+    pub port_name: Option<String>,
     /// `TCP`, `UDP`, `SCTP`, `ICMP` or `ICMPv6`.
     pub protocol: String,
     /// By which family: `IPv4` or `IPv6`; IPv4 where both ends have it unless told.

@@ -54,6 +54,9 @@ pub struct Endpoint {
     pub labels: Vec<String>,
     /// Addresses.
     pub addresses: Vec<IpAddr>,
+    /// Its ports by name: `http` to `80/TCP`; of a name that stands for several, all.
+    #[serde(default)]
+    pub named_ports: Vec<(String, String)>,
     /// Host-side interface.
     pub interface: String,
     /// Name of its network namespace, as `ip netns` shows it.
@@ -132,6 +135,27 @@ pub struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// `allow`, `drop` (refused at layers 3 and 4) or `deny` (the request is refused at layer 7).
+    /// Of a service whose backends differ the worst of theirs.
+    pub verdict: String,
+    /// The requests that may pass, where the connection alone was asked about and not all may.
+    #[serde(default)]
+    pub requests: Option<Vec<String>>,
+    /// What is worth knowing of the ends: which service an address is of, and who stands behind it.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// Each side that was asked; none where backends differ.
+    pub sides: Vec<Side>,
+    /// What becomes of it behind a service whose backends differ, for each of them.
+    #[serde(default)]
+    pub branches: Vec<Branch>,
+}
+
+/// What becomes of a connection to a service at one of the service's backends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// The backend and its port: `namespace/name:port`.
+    pub to: String,
+    /// As of [`Explanation`].
     pub verdict: String,
     /// Each side that was asked.
     pub sides: Vec<Side>,
@@ -146,6 +170,9 @@ pub struct Side {
     pub subject: String,
     /// Verdict of this side.
     pub verdict: String,
+    /// The requests that may pass, where the connection alone was asked about and not all may.
+    #[serde(default)]
+    pub requests: Option<Vec<String>>,
     /// The rule that decides, where one does.
     pub rule: Option<String>,
     /// One sentence: why.
@@ -159,8 +186,17 @@ pub struct Side {
 pub struct Considered {
     /// `Kind/namespace/name` and field path.
     pub rule: String,
+    /// Where it stands, of rules of files: `file:line`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// When it is asked: `admin`, `normal` or `baseline`.
+    #[serde(default)]
+    pub tier: String,
     /// Whether it applies.
     pub applies: bool,
+    /// Whether nothing allows it, and of all rules that would this one lacks least.
+    #[serde(default)]
+    pub nearest: bool,
     /// What was found of it: `other-peer`, `other-traffic`, `other-request`, `outranked`, `passes` or `decides`.
     #[serde(default)]
     pub finding: String,

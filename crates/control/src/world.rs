@@ -182,6 +182,11 @@ impl World {
         }
     }
 
+    /// The domain names that an address outside the cluster is known by.
+    pub fn names(&self, address: IpAddr) -> &BTreeSet<String> {
+        self.enforcement.names.of(address)
+    }
+
     /// A workload's identity, security labels and named ports.
     pub fn party(&self, endpoint: &Endpoint) -> Option<policy::party::Party<'_>> {
         Some(self.peers.of(endpoint.id)?.1.party())

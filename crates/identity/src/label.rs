@@ -224,7 +224,7 @@ mod tests {
             [("team", "a"), ("kubernetes.io/metadata.name", "other")],
             [("app", "web"), (key::NAMESPACE, "forged"), ("app", "db")],
         );
-        let expected = "k8s:app=db,k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=other,\
+        let expected = "k8s:app=db,k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=shop,\
                         k8s:io.cilium.k8s.namespace.labels.team=a,k8s:io.kubernetes.pod.namespace=shop";
         assert_eq!(labels.to_string(), expected);
         assert!(Labels::of_workload("shop", [], []).to_string().contains("metadata.name=shop"));

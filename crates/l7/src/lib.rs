@@ -11,6 +11,7 @@
 pub mod body;
 mod chunk;
 mod connection;
+pub mod equivalence;
 pub mod expression;
 pub mod head;
 pub mod matcher;

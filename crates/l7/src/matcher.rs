@@ -111,7 +111,7 @@ impl Matcher {
 }
 
 /// A rule as one expression over all fields, and its size; the error's rule index is left at 0.
-fn pattern(rule: &HttpRule) -> Result<(Hir, u32), RuleError> {
+pub(crate) fn pattern(rule: &HttpRule) -> Result<(Hir, u32), RuleError> {
     let mut parts = Vec::with_capacity(5);
     let mut total = 0u32;
     let fields =
@@ -151,8 +151,17 @@ fn not_a_name(text: &str) -> Option<usize> {
     text.bytes().position(|byte| !is_token(byte))
 }
 
-/// The automaton of some patterns; none where they are too large.
+/// The automaton of some patterns; none where they are too large. What it forgets, it finds again.
 pub(crate) fn compile(patterns: &[Hir]) -> Option<dfa::DFA> {
+    let config = dfa::Config::new()
+        .cache_capacity(CACHE)
+        // A large set of rules has large states; it gets what a few of them need, even beyond the aim.
+        .skip_cache_capacity_check(true);
+    automaton(patterns, config)
+}
+
+/// The automaton of which each pattern is one rule.
+pub(crate) fn automaton(patterns: &[Hir], config: dfa::Config) -> Option<dfa::DFA> {
     let mut looks = LookMatcher::new();
     // The anchors are compiled as those of lines, and the separator ends a line: so they hold at a field's ends.
     looks.set_line_terminator(SEPARATOR);
@@ -166,16 +175,7 @@ pub(crate) fn compile(patterns: &[Hir]) -> Option<dfa::DFA> {
         )
         .build_many_from_hir(patterns)
         .ok()?;
-    dfa::Builder::new()
-        .configure(
-            dfa::Config::new()
-                .match_kind(MatchKind::All)
-                .cache_capacity(CACHE)
-                // A large set of rules has large states; it gets what a few of them need, even beyond the aim.
-                .skip_cache_capacity_check(true),
-        )
-        .build_from_nfa(nfa)
-        .ok()
+    dfa::Builder::new().configure(config.match_kind(MatchKind::All)).build_from_nfa(nfa).ok()
 }
 
 fn too_large(rule: usize) -> RuleError {

@@ -98,6 +98,11 @@ impl Session {
         if self.colors(&io::stdout()) { flow::Paint::Ansi } else { flow::Paint::Plain }
     }
 
+    /// How many columns the terminal has; nothing where output goes elsewhere.
+    pub(crate) fn width(&self) -> Option<usize> {
+        terminal_width()
+    }
+
     fn colors(&self, stream: &impl IsTerminal) -> bool {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         match self.color {

@@ -3,6 +3,8 @@
 #[path = "node/bed.rs"]
 mod bed;
 
+use api::view::Explanation;
+use api::{HttpProbe, Probe, Request};
 use bed::{Bed, eventually};
 
 /// Only `client` may connect to `server`, on port 80.
@@ -205,7 +207,25 @@ fn a_service_reaches_its_backends_in_both_families() {
             (Some(200), Some(403)),
             "{address}"
         );
+        assert_eq!(explained(&bed, address, "/public"), "allow", "{address}");
+        assert_eq!(explained(&bed, address, "/x"), "deny", "{address}");
     }
+}
+
+/// What the agent says becomes of a request of the client to a socket.
+fn explained(bed: &Bed, to: &str, path: &str) -> String {
+    let to: std::net::SocketAddr = to.parse().unwrap();
+    let http = HttpProbe { method: "GET".into(), path: path.into(), ..HttpProbe::default() };
+    let explanation: Explanation = bed.ask(Request::Explain(Box::new(Probe {
+        from: "client".into(),
+        to: to.ip().to_string(),
+        port: to.port(),
+        port_name: None,
+        protocol: "TCP".into(),
+        family: None,
+        http: Some(http),
+    })));
+    explanation.verdict
 }
 
 /// Only `client` may connect to the node itself, on port 80.

@@ -69,8 +69,12 @@ fn what_stands_beside_policies_in_a_directory_is_skipped_and_counted() {
     let output = policy(&["explain", "-f", "mixed", "--from", "front", "--to", "web", "--port", "80"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let same = "no connection changes verdict (2 workloads, of the files)";
-    let skipped = "3 objects of other kinds skipped\n3 objects of other kinds skipped";
+    let skipped = "3 objects of other kinds skipped\n3 objects of other kinds skipped\n\
+                   policies are given, so those of mixed/web.test.yaml:1 (web) are left out: only who is there counts";
     check(&["diff", "mixed", "mixed"], 0, same, skipped);
+    let people = ["diff", "--workloads", "mixed", "mixed/policy.yaml", "mixed/policy.yaml"];
+    let each = "1 object of another kind skipped\n1 object of another kind skipped\n3 objects of other kinds skipped";
+    check(&people, 0, same, each);
 }
 
 #[test]
@@ -128,11 +132,10 @@ fn explain_says_which_rule_decides_and_what_differs_in_the_others() {
         "\
 drop
   egress of shop/front: allow: no rule refuses it, and no policy asks for default deny
-  ingress of data/db: drop: no rule allows it; nearest: NetworkPolicy/data/db spec.ingress[0]: peer
-    has app=front, needs app=cart
-    - NetworkPolicy/data/db spec.ingress[0]: peer has app=front, needs app=cart
-    - CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: peer is a workload, needs
-        203.0.113.0/24 except 203.0.113.7/32 outside the cluster
+  ingress of data/db: drop: no rule allows it
+    - CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: peer is a workload, needs \
+203.0.113.0/24 except 203.0.113.7/32 outside the cluster (shop.yaml:72)
+    ~ NetworkPolicy/data/db spec.ingress[0]: peer has app=front, needs app=cart (shop.yaml:41)
 "
     );
     assert_eq!(
@@ -140,9 +143,9 @@ drop
         "\
 drop
   ingress of shop/front: drop: CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]
-    - CiliumNetworkPolicy/shop/front spec.ingress[0]: applies, but
-        CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0] decides before
-    + CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: denies it
+    + CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: denies it (shop.yaml:72)
+    - CiliumNetworkPolicy/shop/front spec.ingress[0]: applies, but \
+CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0] decides before (shop.yaml:63)
 "
     );
 }
@@ -260,7 +263,7 @@ shop/cart -> data/db: 5433/TCP: drop -> allow (2 flows)
 shop/front -> shop/cart: 8080/TCP HEAD /cart/1: deny -> allow (1 flow)
     old: ingress: CiliumNetworkPolicy/shop/cart spec.ingress[0]
     new: egress: NetworkPolicy/shop/front-egress spec.egress[0]; ingress: CiliumNetworkPolicy/shop/cart spec.ingress[0]
-2 differences (3 flows, 2 of them different)";
+2 differences (3 of 3 flows; 2 distinct connections)";
     check(&["diff", "--flows", "flows.json", "shop.yaml", "shop-new.yaml"], 1, expected, "");
     let wrong = "error: wrong.yaml:1: no flow as `nexin observe -o json` prints it: expected value at line 1 column 1";
     check(&["diff", "--flows", "wrong.yaml", "shop.yaml", "shop.yaml"], 2, "", wrong);

@@ -29,12 +29,15 @@ pub struct RuleOrigin {
 /// HTTP rules of which one must allow a request; sorted, each once.
 pub type HttpRules = BTreeSet<HttpRule>;
 
+/// The numbers of a policy's rules, by where they stand in the document.
+type ByPlace = Box<[(Arc<str>, RuleId)]>;
+
 /// Rules, sets of HTTP rules and classes by number. A number keeps its meaning while it is in force, and is not given
 /// another before four thousand million others were.
 #[derive(Clone, Debug)]
 pub struct RuleBook {
-    /// The numbered rules of each policy, by place.
-    rules: HashMap<Arc<PolicyId>, Box<[(Arc<str>, RuleId)]>>,
+    /// The numbered rules of each policy.
+    rules: HashMap<Arc<PolicyId>, ByPlace>,
     origins: BTreeMap<RuleId, RuleOrigin>,
     /// The number that is tried first for the next rule.
     next_rule: u32,

@@ -6,6 +6,7 @@
 mod applies;
 mod explain;
 mod lack;
+mod near;
 mod request;
 
 use crate::catalog::Catalog;
@@ -16,6 +17,7 @@ use l7::rule::RequestView;
 use std::collections::BTreeSet;
 
 pub use explain::Told;
+pub use near::{Near, nearest_policy};
 
 use applies::{examine, matching, only_requests, requests_of};
 

@@ -60,6 +60,7 @@ mod tests {
             identity: 256,
             labels: vec![],
             addresses: vec![],
+            named_ports: vec![],
             interface: String::new(),
             network_namespace: String::new(),
             ingress_enforced: false,

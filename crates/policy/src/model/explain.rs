@@ -2,7 +2,7 @@
 
 use super::lack::lack;
 use super::{Basis, Considered, Context, Decision, Finding, Query, RuleRef, Verdict};
-use crate::rule::Action;
+use crate::rule::{Action, Tier};
 use crate::text::Typed;
 use std::cmp::Reverse;
 use std::fmt;
@@ -12,39 +12,50 @@ use std::fmt;
 pub struct Told<'a> {
     /// The rule.
     pub rule: RuleRef<'a>,
+    /// When it is asked.
+    pub tier: Tier,
     /// What was found of it.
     pub finding: Finding,
     /// Why it decides, or what is missing: `peer has app=db, needs app=web`.
     pub why: String,
-    /// How many parts of it do not hold.
-    missing: usize,
+    /// How much of it does not hold; see `Lack::distance`.
+    missing: u32,
 }
 
 impl<'a> Decision<'a> {
-    /// Every rule about the subject and the direction, and why it does or does not decide.
+    /// Every rule about the subject and the direction in the order in which they are asked, and why it does or does not
+    /// decide.
     pub fn told(&self, context: &Context<'_>, query: &Query<'_>) -> Vec<Told<'a>> {
         let about = self.considered.iter().filter(|one| one.finding > Finding::OtherDirection);
-        about.map(|one| self.tell(one, context, query)).collect()
+        let mut told: Vec<Told<'a>> = about.map(|one| self.tell(one, context, query)).collect();
+        told.sort_by_key(|one| (one.tier, one.rule.rule.priority, one.rule.rule.action != Action::Deny));
+        told
+    }
+
+    /// Where nothing allows it: of the rules that would, the one that lacks least, of several the first.
+    pub fn nearest_of<'b>(&self, told: &'b [Told<'a>]) -> Option<&'b Told<'a>> {
+        let refused = matches!(
+            (self.basis, self.verdict),
+            (Basis::DefaultDeny | Basis::AlwaysDeny, _) | (Basis::Rule(_), Verdict::DenyRequest)
+        );
+        let allowing = told.iter().filter(|one| refused && one.rule.rule.action == Action::Allow);
+        let lacking = allowing.filter(|one| one.finding < Finding::Outranked).rev();
+        // A rule that lets the connection through and other requests on it is nearer than any that does not.
+        lacking.max_by_key(|one| (one.finding == Finding::OtherRequest, Reverse(one.missing), one.finding))
     }
 
     /// Why the answer is what it is; of a default deny what the nearest of the rules lacks.
     pub fn reason(&self, told: &[Told<'a>]) -> String {
-        match (self.basis, self.verdict) {
-            (Basis::DefaultDeny | Basis::AlwaysDeny, _) => {}
-            (Basis::Rule(_), Verdict::DenyRequest) => {}
-            _ => return self.to_string(),
-        }
-        let allowing = told.iter().filter(|one| one.rule.rule.action == Action::Allow);
-        let lacking = allowing.filter(|one| one.finding < Finding::Outranked).rev();
-        let nearest = lacking.max_by_key(|one| (one.finding, Reverse(one.missing)));
+        let nearest = self.nearest_of(told);
         let nearest = nearest.map(|one| format!("; nearest: {}: {}", one.rule, one.why)).unwrap_or_default();
         let why = match (self.basis, self.verdict) {
-            (_, Verdict::DenyRequest) => "no rule allows the request".to_owned(),
+            (Basis::Rule(_), Verdict::DenyRequest) => "no rule allows the request".to_owned(),
             (Basis::AlwaysDeny, _) => {
                 "no rule allows it, and policies are enforced for everyone (policy enforcement `always`)"
                     .to_owned()
             }
-            _ => "no rule allows it".to_owned(),
+            (Basis::DefaultDeny, _) => "no rule allows it".to_owned(),
+            _ => return self.to_string(),
         };
         format!("{}: {why}{nearest}", self.verdict)
     }
@@ -69,9 +80,13 @@ impl<'a> Decision<'a> {
                 Action::Deny => "denies it".to_owned(),
                 Action::Pass => "leaves it to the next tier".to_owned(),
             },
-            _ => missing.join("; "),
+            _ => {
+                let parts: Vec<&str> = missing.iter().map(|lack| lack.what.as_str()).collect();
+                parts.join("; ")
+            }
         };
-        Told { rule: one.rule, finding: one.finding, why, missing: missing.len() }
+        let missing = missing.iter().map(|lack| lack.distance).sum();
+        Told { rule: one.rule, tier: one.tier, finding: one.finding, why, missing }
     }
 }
 

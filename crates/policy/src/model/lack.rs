@@ -10,8 +10,28 @@ use abi::identity::{HOST, is_remote_node, is_workload, reserved_name};
 use identity::{Labels, Operator, Requirement, Selector, Values, key};
 use std::net::IpAddr;
 
-/// What is missing, each part as a clause: `peer has app=db, needs app=web`.
-pub(super) fn lack(considered: &Considered<'_>, context: &Context<'_>, query: &Query<'_>) -> Vec<String> {
+/// One part of what is missing.
+pub(super) struct Lack {
+    /// As a clause: `peer has app=db, needs app=web`.
+    pub(super) what: String,
+    /// How far from applying that puts the rule: 1 for another value, 2 for another kind.
+    pub(super) distance: u32,
+}
+
+impl Lack {
+    /// The same kind of thing, with another value.
+    fn value(what: String) -> Self {
+        Self { what, distance: 1 }
+    }
+
+    /// Another kind of thing.
+    fn kind(what: String) -> Self {
+        Self { what, distance: 2 }
+    }
+}
+
+/// What is missing, part by part.
+pub(super) fn lack(considered: &Considered<'_>, context: &Context<'_>, query: &Query<'_>) -> Vec<Lack> {
     let rule = considered.rule.rule;
     match considered.finding {
         Finding::OtherPeer => {
@@ -30,21 +50,22 @@ pub(super) fn lack(considered: &Considered<'_>, context: &Context<'_>, query: &Q
 }
 
 /// Of the peers of a rule, none of which is the party, what the nearest needs.
-fn peers(peers: &Peers, context: &Context<'_>, party: &Party<'_>) -> Vec<String> {
+fn peers(peers: &Peers, context: &Context<'_>, party: &Party<'_>) -> Vec<Lack> {
     let peers = match peers {
         Peers::Any => &[][..],
         Peers::Of(peers) => peers,
     };
     debug_assert!(!peers.iter().any(|peer| is_one(peer, context, party)), "somebody is one of the peers");
     let missing = peers.iter().map(|one| peer(one, party));
-    missing.min_by_key(Vec::len).unwrap_or_else(|| vec!["the rule lists no peer".to_owned()])
+    let distance = |missing: &Vec<Lack>| missing.iter().map(|one| one.distance).sum::<u32>();
+    missing.min_by_key(distance).unwrap_or_else(|| vec![Lack::kind("the rule lists no peer".to_owned())])
 }
 
-fn peer(peer: &Peer, party: &Party<'_>) -> Vec<String> {
+fn peer(peer: &Peer, party: &Party<'_>) -> Vec<Lack> {
     match peer {
-        Peer::Labels(selector) if is_workload(party.number) => labels(selector, party.labels),
+        Peer::Labels(selector) if is_workload(party.number) => labels(selector, party.labels, "peer"),
         Peer::Nodes(selector) if party.number == HOST || is_remote_node(party.number) => {
-            labels(selector, party.labels)
+            labels(selector, party.labels, "peer")
         }
         Peer::Labels(_) | Peer::Nodes(_) | Peer::Entity(_) | Peer::Service(_) => needs(party, peer),
         Peer::Cidr { reach: CidrReach::World, .. } | Peer::Group { .. } | Peer::Domain(_)
@@ -52,21 +73,24 @@ fn peer(peer: &Peer, party: &Party<'_>) -> Vec<String> {
         {
             needs(party, peer)
         }
-        Peer::Cidr { block, except, .. } => vec![address(party.address, block, except)],
+        Peer::Cidr { block, except, .. } => vec![Lack::value(address(party.address, block, except))],
         Peer::Group { .. } => needs(party, peer),
         Peer::Domain(_) if party.names.is_empty() => {
-            vec![format!("peer is {}, which no domain name is known to stand for, needs {peer}", kind(party))]
+            let kind = kind(party);
+            vec![Lack::value(format!(
+                "peer is {kind}, which no domain name is known to stand for, needs {peer}"
+            ))]
         }
         Peer::Domain(_) => {
             let names: Vec<&str> = party.names.iter().map(String::as_str).collect();
-            vec![format!("peer is {}, needs {peer}", names.join(", "))]
+            vec![Lack::value(format!("peer is {}, needs {peer}", names.join(", ")))]
         }
     }
 }
 
 /// What kind of peer it is, and what the rule needs.
-fn needs(party: &Party<'_>, peer: &Peer) -> Vec<String> {
-    vec![format!("peer is {}, needs {peer}", kind(party))]
+fn needs(party: &Party<'_>, peer: &Peer) -> Vec<Lack> {
+    vec![Lack::kind(format!("peer is {}, needs {peer}", kind(party)))]
 }
 
 fn address(address: Option<IpAddr>, block: &Cidr, except: &[Cidr]) -> String {
@@ -96,14 +120,14 @@ fn kind(party: &Party<'_>) -> String {
     }
 }
 
-/// The requirements that the labels do not meet.
-fn labels(selector: &Selector, labels: &Labels) -> Vec<String> {
+/// The requirements that the labels do not meet; `who` is whose they are.
+pub(super) fn labels(selector: &Selector, labels: &Labels, who: &str) -> Vec<Lack> {
     let missing = selector.requirements().iter().filter(|requirement| !requirement.holds(labels));
-    missing.map(|requirement| unmet(requirement, labels)).collect()
+    missing.map(|requirement| Lack::value(unmet(requirement, labels, who))).collect()
 }
 
-fn unmet(requirement: &Requirement, labels: &Labels) -> String {
-    let (whose, name) = whose(&requirement.name);
+fn unmet(requirement: &Requirement, labels: &Labels, who: &str) -> String {
+    let (whose, name) = whose(&requirement.name, who);
     let value = labels.value(requirement.source.as_ref(), &requirement.name);
     let has = match value {
         Some(value) => format!("{whose} has {name}={value}"),
@@ -114,29 +138,35 @@ fn unmet(requirement: &Requirement, labels: &Labels) -> String {
     };
     match &requirement.operator {
         Operator::In(values) => format!("{has}, needs {}", list(values)),
-        Operator::NotIn(_) => format!("{has}, must not"),
+        Operator::NotIn(values) if values.len() == 1 => format!("{has}, needs any other or none"),
+        Operator::NotIn(values) => format!("{has}, needs any but {}", list(values)),
         Operator::Exists => format!("{has}, needs one"),
         Operator::DoesNotExist => format!("{has}, must have none"),
     }
 }
 
 /// Whose label it is, and what people call it.
-fn whose(name: &str) -> (&'static str, &str) {
+fn whose<'a>(name: &'a str, who: &str) -> (String, &'a str) {
     match name.strip_prefix(key::NAMESPACE_LABELS) {
-        Some(name) => ("peer's namespace", name),
-        None if name == key::NAMESPACE => ("peer", "namespace"),
-        None => ("peer", name),
+        Some(name) => (format!("{who}'s namespace"), name),
+        None if name == key::NAMESPACE => (who.to_owned(), "namespace"),
+        None => (who.to_owned(), name),
     }
 }
 
 /// What is sent, and what the rule has.
-fn traffic(rule: &Rule, query: &Query<'_>) -> String {
+fn traffic(rule: &Rule, query: &Query<'_>) -> Lack {
     let matches = match &rule.traffic {
         Traffic::Of(matches) if !matches.is_empty() => matches,
-        _ => return "the rule is about no traffic".to_owned(),
+        _ => return Lack::kind("the rule is about no traffic".to_owned()),
     };
     let has: Vec<String> = matches.iter().map(|one| port(one, rule, query)).collect();
-    format!("{}, rule has {}", sent(query), has.join(" or "))
+    let what = format!("{}, rule has {}", sent(query), has.join(" or "));
+    let of_its_protocol = |one: &TrafficMatch| match one {
+        TrafficMatch::Icmp { family, .. } => family.icmp() == query.protocol,
+        TrafficMatch::Port { protocol, .. } => protocol.numbers().contains(&query.protocol),
+    };
+    if matches.iter().any(of_its_protocol) { Lack::value(what) } else { Lack::kind(what) }
 }
 
 /// What a query is about, as people write it.
@@ -177,9 +207,10 @@ fn port(one: &TrafficMatch, rule: &Rule, query: &Query<'_>) -> String {
 }
 
 /// What of the request differs from the nearest of the HTTP rules.
-fn requests(rule: &Rule, query: &Query<'_>) -> Vec<String> {
+fn requests(rule: &Rule, query: &Query<'_>) -> Vec<Lack> {
     let Some(request) = &query.request else { return Vec::new() };
     let rules = matching(rule, query).filter_map(requests_of).flatten();
     let missing = rules.map(|rule| request::differences(rule, request)).min_by_key(Vec::len);
-    missing.unwrap_or_else(|| vec!["the rule lets no request through".to_owned()])
+    let missing = missing.unwrap_or_else(|| vec!["the rule lets no request through".to_owned()]);
+    missing.into_iter().map(Lack::value).collect()
 }

@@ -28,11 +28,20 @@ pub(super) fn differences(rule: &HttpRule, request: &RequestView<'_>) -> Vec<Str
         let expression = expression.as_ref().filter(|expression| !matches_whole(expression, value))?;
         Some(format!("{name} {value}, rule has {expression}"))
     });
-    let headers = rule.headers.iter().filter(|header| !has(request, header)).map(|header| {
-        let wanted = header.value.as_ref().map(|value| format!(": {value}")).unwrap_or_default();
-        format!("header {}{wanted} is not there, or not once", header.name)
-    });
-    parts.chain(headers).collect()
+    let headers = rule.headers.iter().filter(|header| !has(request, header));
+    parts.chain(headers.map(|header| difference(request, header))).collect()
+}
+
+/// What of a header field differs.
+fn difference(request: &RequestView<'_>, header: &HeaderRule) -> String {
+    let same_name = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(&header.name));
+    let values: Vec<_> = same_name.map(|field| String::from_utf8_lossy(field.value)).collect();
+    let (name, wanted) = (&header.name, header.value.as_deref().unwrap_or("any value"));
+    match &values[..] {
+        [] => format!("header {name} is not there, rule has {wanted}"),
+        [value] => format!("header {name} is {value}, rule has {wanted}"),
+        several => format!("header {name} is there {} times, rule has {wanted}, once", several.len()),
+    }
 }
 
 /// Whether the request has the header field.
@@ -84,6 +93,20 @@ mod tests {
         ] {
             assert_eq!(matches(&path(expression), &get(value, &[])), expect, "{expression} against {value}");
         }
+    }
+
+    #[test]
+    fn what_a_header_field_lacks_is_told() {
+        let wanted = HeaderRule { name: "X-T".into(), value: Some("1".into()) };
+        let check = |values: &[&'static str], expected: &str| {
+            let fields: Vec<Field<'_>> =
+                values.iter().map(|value| Field { name: "x-t", value: value.as_bytes() }).collect();
+            let rule = HttpRule { headers: vec![wanted.clone()], ..HttpRule::default() };
+            assert_eq!(differences(&rule, &get("/", &fields)), [expected]);
+        };
+        check(&[], "header X-T is not there, rule has 1");
+        check(&["2"], "header X-T is 2, rule has 1");
+        check(&["1", "1"], "header X-T is there 2 times, rule has 1, once");
     }
 
     #[test]

@@ -110,13 +110,7 @@ impl Node {
         if arrival == Arrival::PeersLast {
             for peer in &workloads {
                 let facets = directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
-                for (number, (grouping, policy)) in &mut compiled {
-                    let known = |facet: &&FacetId| grouping.facets().contains(facet);
-                    let begun: Vec<FacetId> = facets.iter().filter(known).copied().collect();
-                    let moved = grouping.place(peer.number, &[], &begun, &directory);
-                    rows.put(policy.meet(*number, grouping, &mut book));
-                    rows.put(moved.and_then(|moved| moved.rows(*number)[1]));
-                }
+                rows.arrive((peer.number, &facets), &mut compiled, &directory, &mut book);
             }
         }
         for (number, (_, policy)) in &compiled {
@@ -196,6 +190,23 @@ impl Node {
 }
 
 impl Rows {
+    /// Takes a workload that came last, with its facets, into the groups of all policies.
+    fn arrive(
+        &mut self,
+        (peer, facets): (u32, &[FacetId]),
+        compiled: &mut BTreeMap<u32, (Grouping, Compiled)>,
+        directory: &Directory,
+        book: &mut RuleBook,
+    ) {
+        for (number, (grouping, policy)) in compiled {
+            let known = |facet: &&FacetId| grouping.facets().contains(facet);
+            let begun: Vec<FacetId> = facets.iter().filter(known).copied().collect();
+            let moved = grouping.place(peer, &[], &begun, directory);
+            self.put(policy.meet(*number, grouping, book));
+            self.put(moved.and_then(|moved| moved.rows(*number)[1]));
+        }
+    }
+
     fn put(&mut self, rows: impl IntoIterator<Item = Row>) {
         for row in rows {
             match row {

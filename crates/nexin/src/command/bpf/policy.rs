@@ -232,7 +232,7 @@ mod tests {
             .collect();
         assert_eq!(
             lines,
-            ["egress everyone any allow -", "ingress everyone else 80 deny 3", "ingress 257+host 80 proxy 2"]
+            ["egress everyone any allow -", "ingress 257+host 80 proxy 2", "ingress everyone else 80 deny 3"]
         );
     }
 }

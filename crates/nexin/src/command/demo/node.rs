@@ -176,7 +176,8 @@ impl Stage for Node {
         let host = super::script::SERVICE.to_string();
         let http = HttpProbe { method: "GET".into(), path: path.into(), host, headers: vec![] };
         let (from, to) = (from.into(), to.into());
-        let probe = Probe { from, to, port: 80, protocol: "TCP".into(), family: None, http: Some(http) };
+        let protocol = "TCP".into();
+        let probe = Probe { from, to, port: 80, port_name: None, protocol, family: None, http: Some(http) };
         Ok(self.client()?.call(Request::Explain(Box::new(probe)))?)
     }
 }

@@ -237,6 +237,7 @@ mod tests {
         fn explain(&mut self, from: &str, _to: &str, path: &str) -> anyhow::Result<Explanation> {
             let verdict = if self.spoil == Some("explain") { "drop" } else { self.verdict(from, path) };
             let side = Side {
+                requests: None,
                 direction: "ingress".into(),
                 subject: "default/app1-a".into(),
                 verdict: verdict.into(),
@@ -244,7 +245,8 @@ mod tests {
                 reason: "because".into(),
                 considered: vec![],
             };
-            Ok(Explanation { verdict: verdict.into(), sides: vec![side] })
+            let (requests, notes, branches) = (None, Vec::new(), Vec::new());
+            Ok(Explanation { verdict: verdict.into(), requests, notes, sides: vec![side], branches })
         }
     }
 

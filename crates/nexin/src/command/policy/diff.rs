@@ -3,16 +3,19 @@
 mod change;
 mod flows;
 mod judge;
+mod naming;
 mod parties;
 mod synthetic;
 mod traffic;
 
+use super::count;
 use super::manifest_files::Depth;
 use super::scenario::Scenario;
 use crate::outcome::Outcome;
 use crate::session::{Session, Tone};
 use change::Difference;
 use clap::Args;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Tell which connections change verdict between two sets of policies; fails where some do
@@ -22,7 +25,8 @@ use std::path::PathBuf;
         nexin observe -o json > flows.json; nexin policy diff --flows flows.json old/ new/\n\n\
     Every workload is asked about every other, about the blocks, domains and nodes that rules name, and about every \
     port that rules tell apart, by both families. Workloads are those of --workloads, else of the files compared, else \
-    of a running agent, else one is made up for each selector. With --flows only connections that happened are asked \
+    of a running agent, else one is made up for each selector; a node is made up for each that selects none of those \
+    given. With --flows only connections that happened are asked \
     about. Exit codes: 0 nothing changes; 1 something does; 2 wrong input.")]
 pub(crate) struct Diff {
     /// The policies as they are: a file or a directory
@@ -46,17 +50,20 @@ impl Diff {
         let read = |paths: &[PathBuf]| Scenario::read(session, paths, self.depth);
         let mut worlds = [read(&[self.old])?, read(&[self.new])?];
         if !self.workloads.is_empty() {
-            let given = read(&self.workloads)?;
+            let given = Scenario::read_people(session, &self.workloads, self.depth)?;
             worlds.iter_mut().for_each(|world| world.take_people(&given));
         }
         let (differences, asked) = match &self.flows {
             Some(path) => flows::compare(&worlds, path)?,
             None => {
-                let (parties, origin) = parties::gather(&worlds, session);
-                let workloads = parties.iter().map(|party| party.workloads()).sum::<usize>();
-                (judge::compare(&worlds, &parties), format!("{workloads} workloads, {origin}"))
+                let cast = parties::gather(&worlds, session);
+                let workloads = cast.parties.iter().map(|party| party.workloads()).sum::<usize>();
+                let asked = format!("{}, {}", count(workloads, "workload"), cast.origin);
+                (judge::compare(&worlds, &cast), asked)
             }
         };
+        let notes: BTreeSet<&String> = worlds.iter().flat_map(|world| &world.notes).collect();
+        notes.iter().for_each(|note| session.print_error_line(note));
         print(session, &differences, &asked)?;
         Ok(if differences.is_empty() { Outcome::Holds } else { Outcome::Fails })
     }
@@ -74,8 +81,7 @@ fn print(session: &Session, differences: &[Difference], asked: &str) -> anyhow::
     }
     let summary = match differences.len() {
         0 => "no connection changes verdict".to_owned(),
-        1 => "1 difference".to_owned(),
-        many => format!("{many} differences"),
+        some => count(some, "difference"),
     };
     session.print_line(&session.paint(Tone::Strong, &format!("{summary} ({asked})")))?;
     Ok(())

@@ -1,11 +1,12 @@
 //! `nexin policy explain`: what policy says of a connection or request, and which rules say so.
 
+mod text;
+
 use super::manifest_files::Depth;
 use super::scenario::Scenario;
 use crate::outcome::Outcome;
 use crate::session::Session;
-use crate::verdict;
-use api::view::{Explanation, Side};
+use api::view::Explanation;
 use api::{HttpProbe, Probe, Request};
 use clap::Args;
 use std::path::PathBuf;
@@ -15,25 +16,30 @@ use std::str::FromStr;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin policy explain --from app3 --to app1 --port 80/TCP\n  \
     nexin policy explain --from app2 --to app1 --port 80 --http 'GET /private' -H 'X-Token: abc'\n  \
+    nexin policy explain --from app2 --to 10.96.0.1 --port 8080 --http 'GET /private'\n  \
     nexin policy explain --from app2 --to host --port 8/ICMP\n  \
+    nexin policy explain --from app2 --to www.example.com --port 443\n  \
     nexin policy explain -f deploy/ --from shop/cart --to data/db --port 5432\n  \
     nexin policy explain -f deploy/ --from shop/app=new,tier=front --to 198.51.100.7 --port 443\n\n\
     Without -f a running agent is asked. Files may hold policies, Pods and their controllers, Namespaces, Services and \
-    what else policies refer to, or PolicyTest documents (*.test.yaml), which count as after their last step. Of \
-    each side every rule is listed that is about it: + applies, - does not, and what differs.")]
+    Nodes and what else policies refer to, or PolicyTest documents (*.test.yaml), which count as after their last step; \
+    beside policies of manifests only who is there counts of them. A service's address is translated, and whoever is \
+    behind it asked. Of each side every rule is listed that is about it, in the order in which rules are asked: \
+    + applies, - does not, and what differs, ~ of those that would allow it lacks least.")]
 pub(crate) struct Explain {
     /// Ask these files instead of an agent: a file, a directory, or - for standard input; may be repeated
     #[arg(short = 'f', long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     depth: Depth,
-    /// Who connects: [namespace/]workload, an address, host, world, or [namespace/]key=value,... of one not there yet
+    /// Who connects: [namespace/]workload, an address, a node, an entity (host, world, kube-apiserver, remote-node), a
+    /// domain name, or [namespace/]key=value,... of a workload not there yet
     #[arg(long, value_name = "PARTY")]
     from: String,
-    /// Who is connected to, likewise
+    /// Who is connected to, likewise, or [namespace/]service
     #[arg(long, value_name = "PARTY")]
     to: String,
-    /// Destination port, behind any service; for ICMP the type: 80, 53/UDP, 8/ICMP
+    /// Destination port, of a service the service's, or its name; for ICMP the type: 80, http, 53/UDP, 8/ICMP
     #[arg(long, value_name = "PORT[/PROTOCOL]")]
     port: Destination,
     /// By which family: IPv4 or IPv6 [default: IPv4 where both ends have it]
@@ -51,6 +57,8 @@ pub(crate) struct Explain {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Destination {
     port: u16,
+    /// Its name, in place of the number.
+    name: Option<String>,
     protocol: &'static str,
 }
 
@@ -69,26 +77,29 @@ impl Explain {
             session.agent()?.call(Request::Explain(Box::new(probe)))?
         } else {
             let scenario = Scenario::read(session, &files, depth)?;
-            let (from, to) = (scenario.end(&probe.from)?, scenario.end(&probe.to)?);
-            agent::explain::explain(&from, &to, &probe, &scenario.policies)
-                .map_err(api::CallError::Refused)?
+            let mut explanation =
+                agent::explain::explain(&scenario, &probe).map_err(api::CallError::Refused)?;
+            explanation.notes.extend(scenario.notes.iter().cloned());
+            text::place(&mut explanation, &scenario);
+            explanation
         };
         if session.is_json() {
             session.print_json(&explanation)?;
         } else {
-            lines(session, &explanation).iter().try_for_each(|line| session.print_line(line))?;
+            text::lines(session, &explanation).iter().try_for_each(|line| session.print_line(line))?;
         }
         Ok(Outcome::Holds)
     }
 
     fn probe(self) -> Probe {
         let http = self.http.map(|line| request(line, self.headers));
-        let Destination { port, protocol } = self.port;
+        let Destination { port, name, protocol } = self.port;
         let protocol =
             if self.family.as_deref().is_some_and(is_v6) && protocol == "ICMP" { "ICMPv6" } else { protocol };
         // ICMPv6 is spoken over IPv6 alone.
         let family = self.family.or((protocol == "ICMPv6").then(|| "IPv6".to_owned()));
-        Probe { from: self.from, to: self.to, port, protocol: protocol.to_owned(), family, http }
+        let protocol = protocol.to_owned();
+        Probe { from: self.from, to: self.to, port, port_name: name, protocol, family, http }
     }
 }
 
@@ -102,49 +113,6 @@ fn request(line: RequestLine, headers: Vec<(String, String)>) -> HttpProbe {
         headers.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("host"));
     let host = hosts.into_iter().next().map(|(_, host)| host).unwrap_or_default();
     HttpProbe { method: line.method, path: line.path, host, headers }
-}
-
-fn lines(session: &Session, explanation: &Explanation) -> Vec<String> {
-    let mut lines = vec![verdict::painted(session, &explanation.verdict)];
-    if explanation.sides.is_empty() {
-        lines.push(
-            "  no policy is asked: neither end is a workload, or a node that some policy is about".into(),
-        );
-    }
-    for side in &explanation.sides {
-        lines.extend(wrapped(&heading(session, side), 4));
-        for considered in &side.considered {
-            let sign = if considered.applies { "+" } else { "-" };
-            lines.extend(wrapped(&format!("    {sign} {}: {}", considered.rule, considered.why), 8));
-        }
-    }
-    lines
-}
-
-/// The text in lines of at most 100 columns, where it has spaces to break at; all but the first are indented.
-fn wrapped(text: &str, indent: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut line = String::new();
-    for (index, word) in text.split(' ').enumerate() {
-        if line.chars().count() + 1 + word.chars().count() > WIDTH && !line.trim().is_empty() {
-            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
-            line.push_str(word);
-        } else {
-            line.push_str(if index > 0 { " " } else { "" });
-            line.push_str(word);
-        }
-    }
-    lines.push(line);
-    lines
-}
-
-/// Most columns of a line.
-const WIDTH: usize = 100;
-
-fn heading(session: &Session, side: &Side) -> String {
-    let Side { direction, subject, verdict, reason, .. } = side;
-    let painted = verdict::painted(session, verdict);
-    format!("  {direction} of {subject}: {painted}: {}", verdict::reason(verdict, reason))
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -163,9 +131,14 @@ impl FromStr for Destination {
         let Some(protocol) = known.into_iter().find(|known| known.eq_ignore_ascii_case(protocol)) else {
             return Err(format!("protocol {protocol:?} is none of {}", known.join(", ")));
         };
-        let limit = if protocol.starts_with("ICMP") { 255 } else { u16::MAX };
+        let is_icmp = protocol.starts_with("ICMP");
+        let limit = if is_icmp { 255 } else { u16::MAX };
+        let of_name = |one: char| one.is_ascii_alphanumeric() || one == '-';
         match port.parse() {
-            Ok(port) if port <= limit => Ok(Self { port, protocol }),
+            Ok(port) if port <= limit => Ok(Self { port, name: None, protocol }),
+            Err(_) if !is_icmp && port.contains(char::is_alphabetic) && port.chars().all(of_name) => {
+                Ok(Self { port: 0, name: Some(port.to_owned()), protocol })
+            }
             _ => Err(format!("{port:?} is no number from 0 to {limit}, as {protocol} has it")),
         }
     }
@@ -192,12 +165,14 @@ mod tests {
     #[test]
     fn ports_have_a_protocol_and_tcp_unless_told() {
         let check = |text: &str, port, protocol| {
-            assert_eq!(text.parse(), Ok(Destination { port, protocol }), "{text}");
+            assert_eq!(text.parse(), Ok(Destination { port, name: None, protocol }), "{text}");
         };
         check("80", 80, "TCP");
         check("53/udp", 53, "UDP");
         check("8/ICMP", 8, "ICMP");
         check("128/icmpv6", 128, "ICMPv6");
+        let named = Destination { port: 0, name: Some("http".into()), protocol: "UDP" };
+        assert_eq!("http/udp".parse(), Ok(named));
     }
 
     #[test]
@@ -206,7 +181,8 @@ mod tests {
             assert_eq!(text.parse::<Destination>(), Err(message.to_string()), "{text}");
         };
         check("80/TPC", "protocol \"TPC\" is none of TCP, UDP, SCTP, ICMP, ICMPv6");
-        check("http", "\"http\" is no number from 0 to 65535, as TCP has it");
+        check("80.1", "\"80.1\" is no number from 0 to 65535, as TCP has it");
+        check("echo/ICMP", "\"echo\" is no number from 0 to 255, as ICMP has it");
         check("256/ICMP", "\"256\" is no number from 0 to 255, as ICMP has it");
     }
 

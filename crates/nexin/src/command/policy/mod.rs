@@ -42,3 +42,8 @@ impl Policy {
         }
     }
 }
+
+/// So many of something: `1 warning`, `2 warnings`.
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

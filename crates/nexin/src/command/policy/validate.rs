@@ -2,6 +2,7 @@
 
 mod finding;
 
+use super::count;
 use super::manifest_files::{self, Depth, ManifestFile};
 use crate::outcome::Outcome;
 use crate::session::{Session, Tone};
@@ -139,8 +140,4 @@ impl Validation {
             (objects, tests) => format!("{} and {}", count(objects, "object"), count(tests, "test")),
         }
     }
-}
-
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

@@ -1,7 +1,10 @@
 //! What changes for whom: equal changes put together, and written down.
 
-use super::traffic::{Piece, words};
+use super::naming::{LOCAL, Naming};
+use super::traffic::{Piece, PortNames, words};
+use l7::HttpRule;
 use serde::Serialize;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What becomes of a connection.
@@ -12,9 +15,19 @@ pub(super) struct Fate {
     /// The requests that may pass on it; none: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) requests: Option<Vec<String>>,
+    /// The same as rules: of each side that limits them, those of which one must match.
+    #[serde(skip)]
+    pub(super) limits: Limits,
     /// The rules that decide, or what does.
     pub(super) by: String,
 }
+
+/// Of each side that limits requests, the rules of which one must match.
+pub(super) type Limits = Vec<BTreeSet<HttpRule>>;
+
+/// Which limits let the same requests pass: what was found once is not looked for again.
+#[derive(Debug, Default)]
+pub(super) struct Alike(RefCell<BTreeMap<[Limits; 2], bool>>);
 
 /// Before and after.
 pub(super) type Change = [Fate; 2];
@@ -35,7 +48,11 @@ pub(super) struct Difference {
 
 /// The changes that were found, by ends.
 #[derive(Debug, Default)]
-pub(super) struct Changes(BTreeMap<Ends, BTreeMap<Change, Families>>);
+pub(super) struct Changes {
+    found: BTreeMap<Ends, BTreeMap<Change, Families>>,
+    /// Those who were not asked about themselves.
+    alone: BTreeSet<String>,
+}
 
 /// Senders and receivers.
 type Ends = (Vec<String>, Vec<String>);
@@ -43,11 +60,6 @@ type Ends = (Vec<String>, Vec<String>);
 type Families = [Option<BTreeSet<Piece>>; 2];
 
 impl Fate {
-    /// Whether both let the same through, whoever decides.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        self.verdict == other.verdict && self.requests == other.requests
-    }
-
     fn words(&self) -> String {
         match &self.requests {
             Some(requests) if self.verdict == "allow" && requests.is_empty() => "allow no request".to_owned(),
@@ -57,38 +69,95 @@ impl Fate {
     }
 }
 
+impl Alike {
+    /// Whether both let the same through, whoever decides and however rules are written.
+    pub(super) fn are(&self, old: &Fate, new: &Fate) -> bool {
+        let same_limits = || {
+            let limits = [old.limits.clone(), new.limits.clone()];
+            let compare = |[old, new]: &[Limits; 2]| l7::equivalence::is_same(old, new);
+            *self.0.borrow_mut().entry(limits).or_insert_with_key(compare)
+        };
+        old.verdict == new.verdict
+            && old.requests.is_some() == new.requests.is_some()
+            && (old.limits == new.limits || same_limits())
+    }
+}
+
 impl Changes {
     /// Notes the pieces of traffic that change between the first and the second.
     pub(super) fn add(&mut self, ends: (&[String], &[String]), change: Change, families: Families) {
         let ends = (ends.0.to_vec(), ends.1.to_vec());
-        self.0.entry(ends).or_default().insert(change, families);
+        self.found.entry(ends).or_default().insert(change, families);
+    }
+
+    /// Notes that somebody was not asked about itself.
+    pub(super) fn leave_alone(&mut self, names: &[String]) {
+        self.alone.extend(names.iter().cloned());
     }
 
     /// The differences, as few as tell everything: first those with the same receivers, then those with the same senders
     /// are put together.
-    pub(super) fn differences(self) -> Vec<Difference> {
-        type Kind = (Change, Vec<String>);
-        let mut by_receiver = BTreeMap::<(Vec<String>, Kind), BTreeSet<String>>::new();
-        for ((from, to), changes) in self.0 {
+    pub(super) fn differences(mut self, naming: &Naming) -> Vec<Difference> {
+        self.forget_local_twins();
+        let mut by_receiver = Senders::new();
+        for ((from, to), changes) in self.found {
             for (change, families) in changes {
-                let kind = (change, traffic(&families));
+                let kind = (change, traffic(&families, &naming.ports));
                 by_receiver.entry((to.clone(), kind)).or_default().extend(from.clone());
             }
         }
         let mut by_sender = BTreeMap::<(BTreeSet<String>, Kind), BTreeSet<String>>::new();
-        for ((to, kind), from) in by_receiver {
+        for ((to, kind), from) in put_alike(by_receiver, &self.alone) {
             by_sender.entry((from, kind)).or_default().extend(to);
         }
-        let differences = by_sender.into_iter().map(|((from, ([old, new], traffic)), to)| Difference {
-            from: from.into_iter().collect(),
-            to: to.into_iter().collect(),
-            traffic,
-            old,
-            new,
-            flows: None,
+        let differences = by_sender.into_iter().map(|((mut from, ([old, new], traffic)), to)| {
+            // Who is the only receiver says nothing to itself.
+            from.retain(|name| to.len() > 1 || !to.contains(name) || !self.alone.contains(name));
+            Difference { from: naming.names(&from), to: naming.names(&to), traffic, old, new, flows: None }
         });
         differences.collect()
     }
+
+    /// Forgets what a node sees as its own workloads do where it is the same as everybody sees.
+    fn forget_local_twins(&mut self) {
+        let common = |names: &[String]| -> Option<Vec<String>> {
+            names.iter().map(|name| name.strip_suffix(LOCAL).map(str::to_owned)).collect()
+        };
+        let all = self.found.clone();
+        for ((from, to), changes) in &mut self.found {
+            let twins = [(common(from), Some(to.clone())), (Some(from.clone()), common(to))];
+            for (from, to) in twins {
+                let Some(twin) = from.zip(to).and_then(|ends| all.get(&ends)) else { continue };
+                changes.retain(|change, families| twin.get(change) != Some(families));
+            }
+        }
+    }
+}
+
+/// A change and what is sent.
+type Kind = (Change, Vec<String>);
+/// Who sends, by receivers.
+type Senders = BTreeMap<(Vec<String>, Kind), BTreeSet<String>>;
+
+/// Adds a receiver to those who send to it where others have all of them for senders: between several, nobody takes it to
+/// be about what each says to itself, and they can be told together.
+fn put_alike(by_receiver: Senders, alone: &BTreeSet<String>) -> Senders {
+    let with_itself = |to: &[String], from: &BTreeSet<String>| -> BTreeSet<String> {
+        let itself = to.iter().filter(|name| to.len() == 1 && alone.contains(*name));
+        from.iter().chain(itself).cloned().collect()
+    };
+    let mut counts = BTreeMap::<(BTreeSet<String>, Kind), usize>::new();
+    for ((to, kind), from) in &by_receiver {
+        let keys = BTreeSet::from([from.clone(), with_itself(to, from)]);
+        keys.into_iter().for_each(|from| *counts.entry((from, kind.clone())).or_default() += 1);
+    }
+    let chosen = by_receiver.into_iter().map(|((to, kind), from)| {
+        let count = |from: &BTreeSet<String>| counts.get(&(from.clone(), kind.clone())).copied().unwrap_or(0);
+        let more = with_itself(&to, &from);
+        let from = if count(&more) > count(&from) { more } else { from };
+        ((to, kind), from)
+    });
+    chosen.collect()
 }
 
 impl Difference {
@@ -96,6 +165,11 @@ impl Difference {
     pub(super) fn of_flows(ends: [String; 2], traffic: String, [old, new]: Change, flows: usize) -> Self {
         let [from, to] = ends.map(|end| vec![end]);
         Self { from, to, traffic: vec![traffic], old, new, flows: Some(flows) }
+    }
+
+    /// Of how many recorded flows it is.
+    pub(super) fn flows(&self) -> usize {
+        self.flows.unwrap_or(0)
     }
 
     /// Whether more is let through than before.
@@ -121,7 +195,8 @@ impl Difference {
 }
 
 /// The traffic of both families; where they differ, each by itself.
-fn traffic(families: &Families) -> Vec<String> {
+fn traffic(families: &Families, names: &PortNames) -> Vec<String> {
+    let words = |pieces: &BTreeSet<Piece>| words(pieces, names);
     let (v4, v6) = match families {
         [Some(v4), Some(v6)] => (v4, v6),
         [one, other] => return one.iter().chain(other).flat_map(words).collect(),

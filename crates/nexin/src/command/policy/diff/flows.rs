@@ -5,8 +5,10 @@ use super::judge::{self, Asked};
 use super::parties::labels;
 use crate::command::policy::scenario::Scenario;
 use crate::outcome::BadInput;
-use agent::explain::{End, protocol_name};
+use abi::identity::is_workload;
+use agent::explain::{End, Surroundings, protocol_name};
 use flow::{Endpoint, Flow, IpVersion, Layer4};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -31,12 +33,9 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
     let mut flows = 0;
     let text = read(path)?;
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let flow: Flow = serde_json::from_str(line).map_err(|error| {
-            BadInput(format!(
-                "{}:{}: no flow as `nexin observe -o json` prints it: {error}",
-                path.display(),
-                number + 1
-            ))
+        let flow = parse(line).map_err(|error| {
+            let (name, number) = (name(path), number + 1);
+            BadInput(format!("{name}:{number}: no flow as `nexin observe -o json` prints it: {error}"))
         })?;
         if flow.is_reply {
             continue;
@@ -66,7 +65,29 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
         let change = judge::change(worlds, ends.each_ref(), &asked)?;
         Some(Difference::of_flows(ends.each_ref().map(|end| end.name.clone()), sent(seen), change, *flows))
     });
-    Ok((differences.collect(), format!("{flows} flows, {} of them different", seen.len())))
+    let differences: Vec<Difference> = differences.collect();
+    let changed: usize = differences.iter().map(Difference::flows).sum();
+    let (flows, distinct) = (super::count(flows, "flow"), super::count(seen.len(), "distinct connection"));
+    let asked = match changed {
+        0 => format!("{flows}, {distinct}"),
+        changed => format!("{changed} of {flows}; {distinct}"),
+    };
+    Ok((differences, asked))
+}
+
+/// A flow by itself, or as others wrap it: `{"flow":{...}}`.
+fn parse(line: &str) -> serde_json::Result<Flow> {
+    #[derive(Deserialize)]
+    struct Wrapped {
+        flow: Flow,
+    }
+    let bare = serde_json::from_str(line);
+    bare.or_else(|error| serde_json::from_str(line).map(|Wrapped { flow }| flow).map_err(|_| error))
+}
+
+/// What a file is called, standard input as everywhere.
+fn name(path: &Path) -> String {
+    if path.as_os_str() == "-" { "<stdin>".to_owned() } else { path.display().to_string() }
 }
 
 fn read(path: &Path) -> Result<String, BadInput> {
@@ -76,7 +97,7 @@ fn read(path: &Path) -> Result<String, BadInput> {
     } else {
         fs::read_to_string(path).map(|found| text = found)
     };
-    read.map_err(|error| BadInput(format!("{}: {error}", path.display())))?;
+    read.map_err(|error| BadInput(format!("{}: {error}", name(path))))?;
     Ok(text)
 }
 
@@ -86,8 +107,10 @@ fn end(worlds: &[Scenario; 2], endpoint: &Endpoint, address: IpAddr) -> End {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
         _ => address.to_string(),
     };
-    let ports = worlds.iter().rev().find_map(|world| Some(world.end(&name).ok()?.ports)).unwrap_or_default();
-    End { ports, addresses: vec![address], ..End::new(&name, endpoint.identity, labels(&endpoint.labels)) }
+    let ports = worlds.iter().rev().find_map(|world| Some(world.named(&name)?.ports)).unwrap_or_default();
+    let is_one = is_workload(endpoint.identity) && endpoint.pod_name.is_some();
+    let end = End::new(&name, endpoint.identity, labels(&endpoint.labels));
+    End { ports, addresses: vec![address], is_one, ..end }
 }
 
 /// Protocol and port that policies are asked about; of an ICMP message its type, then its code.

@@ -1,10 +1,10 @@
 //! Both sets of policies asked about the same connections.
 
-use super::change::{Change, Changes, Difference, Fate};
-use super::parties::Party;
+use super::change::{Alike, Change, Changes, Difference, Fate};
+use super::parties::{Cast, Party};
 use super::traffic::{Piece, pieces};
 use crate::command::policy::scenario::Scenario;
-use agent::explain::End;
+use agent::explain::{End, in_common};
 use l7::RequestView;
 use policy::catalog::Catalog;
 use policy::model::{self, Basis, Context, Decision, Query, Verdict};
@@ -25,6 +25,12 @@ pub(super) struct Asked<'a> {
     pub(super) request: Option<RequestView<'a>>,
 }
 
+/// Both worlds, and what was found out about them.
+struct Worlds<'a> {
+    scenarios: &'a [Scenario; 2],
+    alike: Alike,
+}
+
 /// A party with the policies that are about it, in the old world and in the new.
 struct Subject<'a> {
     party: &'a Party,
@@ -34,21 +40,25 @@ struct Subject<'a> {
 }
 
 /// Everything that changes between any two of the parties.
-pub(super) fn compare(worlds: &[Scenario; 2], parties: &[Party]) -> Vec<Difference> {
-    let subjects: Vec<Subject<'_>> = parties.iter().map(|party| Subject::of(worlds, party)).collect();
+pub(super) fn compare(scenarios: &[Scenario; 2], cast: &Cast) -> Vec<Difference> {
+    let worlds = Worlds { scenarios, alike: Alike::default() };
+    let subjects: Vec<Subject<'_>> = cast.parties.iter().map(|party| Subject::of(scenarios, party)).collect();
     let mut changes = Changes::default();
     for from in &subjects {
+        if from.party.is(from.party) {
+            changes.leave_alone(&from.party.names);
+        }
         for to in &subjects {
-            // What nobody says anything new about does not change.
-            if from.changes || to.changes {
-                pair(worlds, from, to, &mut changes);
+            // What nobody says anything new about does not change, and what somebody says to itself is not asked about.
+            if (from.changes || to.changes) && !from.party.is(to.party) {
+                pair(&worlds, from, to, &mut changes);
             }
         }
     }
-    changes.differences()
+    changes.differences(&cast.naming)
 }
 
-fn pair(worlds: &[Scenario; 2], from: &Subject<'_>, to: &Subject<'_>, changes: &mut Changes) {
+fn pair(worlds: &Worlds<'_>, from: &Subject<'_>, to: &Subject<'_>, changes: &mut Changes) {
     let shares = |v4: bool| {
         let has = |party: &Party| party.ends.iter().all(|end| end.address(v4).is_some());
         has(from.party) && has(to.party)
@@ -72,37 +82,44 @@ fn pair(worlds: &[Scenario; 2], from: &Subject<'_>, to: &Subject<'_>, changes: &
 
 /// What changes for one connection, where it does.
 pub(super) fn change(worlds: &[Scenario; 2], ends: [&End; 2], asked: &Asked<'_>) -> Option<Change> {
+    if ends[0].is(ends[1]) {
+        return None;
+    }
     let [old, new] = worlds.each_ref().map(|world| {
         let [from, to] = ends.map(|end| applying(&world.policies, end));
         fate(ends, [&from, &to], &world.policies, asked)
     });
     let (old, new) = (old?, new?);
-    (!old.is_like(&new)).then_some([old, new])
+    (!Alike::default().are(&old, &new)).then_some([old, new])
 }
 
 impl<'a> Subject<'a> {
     fn of(worlds: &[Scenario; 2], party: &'a Party) -> Self {
         let [old, new] = &party.ends;
         let applying = [applying(&worlds[0].policies, old), applying(&worlds[1].policies, new)];
-        let changes = applying[0] != applying[1] || old.labels != new.labels || old.ports != new.ports;
+        let is_said_otherwise =
+            worlds[0].policies.mode() != worlds[1].policies.mode() || old.audit != new.audit;
+        let is_other = old.labels != new.labels || old.ports != new.ports;
+        let changes = applying[0] != applying[1] || is_other || is_said_otherwise;
         Self { party, applying, changes }
     }
 
     /// What becomes of a piece of traffic to the other, where that changes.
-    fn change(&self, worlds: &[Scenario; 2], to: &Self, piece: &Piece, v4: bool) -> Option<Change> {
+    fn change(&self, worlds: &Worlds<'_>, to: &Self, piece: &Piece, v4: bool) -> Option<Change> {
         let asked = Asked { protocol: piece.protocol, port: piece.port(), v4, request: None };
         let [old, new] = [0, 1].map(|at| {
             let ends = [&self.party.ends[at], &to.party.ends[at]];
-            fate(ends, [&self.applying[at], &to.applying[at]], &worlds[at].policies, &asked)
+            fate(ends, [&self.applying[at], &to.applying[at]], &worlds.scenarios[at].policies, &asked)
         });
         let (old, new) = (old?, new?);
-        (!old.is_like(&new)).then_some([old, new])
+        (!worlds.alike.are(&old, &new)).then_some([old, new])
     }
 }
 
 /// The policies with the specs alone that are about the end, their references resolved.
 fn applying(policies: &PolicySet, end: &End) -> Vec<Policy> {
     let resolved = policies.iter().filter_map(|policy| policies.resolved(&policy.id));
+    let end = end.as_subject();
     let applying = resolved.filter_map(|policy| {
         let specs = policy.specs.iter().filter(|spec| spec.subject.selects(end.number, &end.labels));
         let specs: Vec<_> = specs.cloned().collect();
@@ -119,53 +136,71 @@ fn fate(
     asked: &Asked<'_>,
 ) -> Option<Fate> {
     let (source, destination) = (from.address(asked.v4)?, to.address(asked.v4)?);
-    let (from, to) = (from.party(source), to.party(destination));
     // References are resolved; there is nothing to look up.
     let catalog = Catalog::new();
     let context = Context { catalog: &catalog, mode: policies.mode() };
-    let sides = [(Direction::Egress, from, to, egress), (Direction::Ingress, to, from, ingress)];
-    let sides = sides.into_iter().filter(|(_, subject, ..)| is_subject(subject.number));
-    let decisions = sides.map(|(direction, subject, peer, policies)| {
-        let &Asked { protocol, port, request, .. } = asked;
-        let query = Query { direction, subject, peer, protocol, port, request };
-        (direction, model::verdict(policies, &context, &query))
-    });
-    let fate = worst(&decisions.collect::<Vec<_>>());
+    let sides = [
+        (Direction::Egress, (from, source), (to, destination), egress),
+        (Direction::Ingress, (to, destination), (from, source), ingress),
+    ];
+    let mut judged = Vec::new();
+    for (direction, (subject, own), (peer, other), policies) in sides {
+        if subject.is_subject() {
+            let (as_subject, as_peer) = (subject.as_subject(), peer.as_peer_of(subject));
+            let (party, peer) = (as_subject.party(own), as_peer.party(other));
+            let &Asked { protocol, port, request, .. } = asked;
+            let query = Query { direction, subject: party, peer, protocol, port, request };
+            let decision = model::verdict(policies, &context, &query);
+            judged.push(Judged { direction, audit: subject.audit, decision });
+        }
+    }
+    let fate = worst(&judged);
     // Of one request it does not matter which others may pass.
-    Some(Fate { requests: fate.requests.filter(|_| asked.request.is_none()), ..fate })
+    Some(if asked.request.is_none() { fate } else { Fate { requests: None, limits: Vec::new(), ..fate } })
 }
 
-fn is_subject(number: u32) -> bool {
-    abi::identity::is_workload(number) || number == abi::identity::HOST
+/// What one side says.
+struct Judged<'a> {
+    direction: Direction,
+    /// Whether what it refuses is let through and reported.
+    audit: bool,
+    decision: Decision<'a>,
+}
+
+impl Judged<'_> {
+    fn verdict(&self) -> Verdict {
+        if self.is_audited() { Verdict::Allow } else { self.decision.verdict }
+    }
+
+    /// In audit mode a connection is let through, whatever policy says of it.
+    fn is_audited(&self) -> bool {
+        self.audit && self.decision.verdict == Verdict::Drop
+    }
+
+    fn ground(&self) -> String {
+        let way = if self.direction == Direction::Egress { "egress" } else { "ingress" };
+        let audit = if self.is_audited() { " (let through by audit mode)" } else { "" };
+        match (self.decision.rule(), self.decision.basis) {
+            (Some(rule), _) => format!("{way}: {rule}{audit}"),
+            (None, Basis::DefaultDeny | Basis::AlwaysDeny) => format!("{way}: no rule allows it{audit}"),
+            (None, _) => format!("{way}: nothing refuses it"),
+        }
+    }
 }
 
 /// What both sides together say: the one that refuses, if one does.
-fn worst(sides: &[(Direction, Decision<'_>)]) -> Fate {
-    let verdict = sides.iter().map(|(_, one)| one.verdict).max().unwrap_or(Verdict::Allow);
-    let deciding = sides.iter().filter(|(_, one)| one.verdict == verdict);
+fn worst(sides: &[Judged<'_>]) -> Fate {
+    let verdict = sides.iter().map(Judged::verdict).max().unwrap_or(Verdict::Allow);
+    let mut deciding = sides.iter().filter(|one| one.verdict() == verdict);
     if verdict != Verdict::Allow {
-        let by = deciding.map(|(direction, one)| ground(*direction, one)).next().unwrap_or_default();
-        return Fate { verdict: verdict.to_string(), requests: None, by };
+        let by = deciding.next().map(Judged::ground).unwrap_or_default();
+        return Fate { verdict: verdict.to_string(), requests: None, limits: Vec::new(), by };
     }
-    let by: Vec<String> = deciding
-        .filter(|(_, one)| one.rule().is_some())
-        .map(|(direction, one)| ground(*direction, one))
-        .collect();
+    let said = deciding.filter(|one| one.decision.rule().is_some() || one.is_audited());
+    let by: Vec<String> = said.map(Judged::ground).collect();
     let by = if by.is_empty() { "nothing refuses it".to_owned() } else { by.join("; ") };
-    let limits = sides.iter().filter_map(|(_, one)| one.passing());
-    let requests = limits.reduce(|some, others| {
-        let both =
-            some.iter().flat_map(|one| others.iter().map(move |other| format!("{one} and also {other}")));
-        both.collect()
-    });
-    Fate { verdict: verdict.to_string(), requests, by }
-}
-
-fn ground(direction: Direction, decision: &Decision<'_>) -> String {
-    let way = if direction == Direction::Egress { "egress" } else { "ingress" };
-    match (decision.rule(), decision.basis) {
-        (Some(rule), _) => format!("{way}: {rule}"),
-        (None, Basis::DefaultDeny | Basis::AlwaysDeny) => format!("{way}: no rule allows it"),
-        (None, _) => format!("{way}: nothing refuses it"),
-    }
+    let requests = in_common(sides.iter().filter_map(|one| one.decision.passing()));
+    let limits = sides.iter().filter_map(|one| one.decision.requests.as_ref());
+    let limits = limits.map(|rules| rules.iter().map(|rule| (*rule).clone()).collect()).collect();
+    Fate { verdict: verdict.to_string(), requests, limits, by }
 }

@@ -1,14 +1,16 @@
 //! Whom to ask about: workloads that are known or made up, and everything else that rules name.
 
+use super::naming::{LOCAL, Naming};
 use super::synthetic;
 use crate::command::policy::scenario::Scenario;
 use crate::session::Session;
-use abi::identity::{FIRST_ALLOCATED, REMOTE_NODE, WORLD, is_workload, reserved_name};
+use abi::identity::{FIRST_ALLOCATED, REMOTE_NODE, WORLD, is_workload};
 use agent::explain::End;
 use api::{Request, view};
 use identity::{Labels, Source};
 use policy::domain::DomainPattern;
-use policy::rule::{Cidr, CidrReach, Entity, Peer, Peers};
+use policy::party::NamedPorts;
+use policy::rule::{Cidr, CidrReach, Entity, Peer, Peers, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -20,9 +22,30 @@ pub(super) struct Party {
     pub(super) ends: [End; 2],
 }
 
+/// Everybody to ask about.
+#[derive(Debug)]
+pub(super) struct Cast {
+    pub(super) parties: Vec<Party>,
+    pub(super) naming: Naming,
+    /// Where the workloads are from.
+    pub(super) origin: &'static str,
+}
+
 impl Party {
     fn one(end: End) -> Self {
         Self { names: vec![end.name.clone()], ends: [end.clone(), end] }
+    }
+
+    /// A node as its own workloads see it.
+    fn local(&self) -> Self {
+        let names = self.names.iter().map(|name| format!("{name}{LOCAL}")).collect();
+        Self { names, ends: self.ends.each_ref().map(End::as_local) }
+    }
+
+    /// Whether both are the same workload or node, and nobody else.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let is_one = self.names.len() == 1 && other.names.len() == 1;
+        is_one && self.ends.iter().zip(&other.ends).all(|(one, other)| one.is(other))
     }
 
     /// How many workloads they are.
@@ -31,21 +54,47 @@ impl Party {
     }
 }
 
-/// Everybody to ask about, and where the workloads are from.
-pub(super) fn gather(worlds: &[Scenario; 2], session: &Session) -> (Vec<Party>, &'static str) {
+/// Finds everybody to ask about.
+pub(super) fn gather(worlds: &[Scenario; 2], session: &Session) -> Cast {
     let mut parties = known(worlds);
     let mut origin = "of the files";
+    let mut naming = Naming::default();
     if worlds.iter().all(Scenario::is_empty) {
         let running = running(session);
         origin = if running.is_empty() { "one made up for each selector" } else { "of the running agent" };
-        let ends = if running.is_empty() { synthetic::workloads(worlds) } else { running };
+        let ends = if running.is_empty() {
+            let (ends, ports) = synthetic::workloads(worlds);
+            naming.ports = ports;
+            ends
+        } else {
+            running
+        };
         parties.extend(ends.into_iter().map(Party::one));
     }
     let mut parties = alike(parties, by_address(worlds));
-    let hosts = worlds.each_ref().map(|world| world.node("host"));
-    parties.push(Party { names: vec!["host".to_owned()], ends: hosts });
-    parties.extend(others(worlds).into_iter().map(Party::one));
-    (parties, origin)
+    parties.extend(nodes(worlds, &parties));
+    let (others, blocks) = others(worlds);
+    parties.extend(others.into_iter().map(Party::one));
+    naming.blocks = blocks;
+    Cast { parties, naming, origin }
+}
+
+/// The local node; one more for each selector of nodes that selects none of those that are known; and each of the others
+/// as its own workloads see it. Where nodes are told of, the local one is one of those.
+fn nodes(worlds: &[Scenario; 2], known: &[Party]) -> Vec<Party> {
+    let mut parties = Vec::new();
+    let is_known = worlds.iter().any(|world| world.nodes().next().is_some());
+    if !is_known || worlds.iter().any(Scenario::knows_host) {
+        parties.push(Party { names: vec!["host".to_owned()], ends: worlds.each_ref().map(Scenario::host) });
+    }
+    let there: Vec<&End> = known.iter().chain(&parties).flat_map(|party| &party.ends).collect();
+    let made_up: Vec<Party> = synthetic::nodes(worlds, &there).into_iter().map(Party::one).collect();
+    let others = known.iter().filter(|party| party.ends[0].is_node()).chain(&made_up);
+    let local: Vec<Party> =
+        if worlds.iter().any(Scenario::knows_host) { Vec::new() } else { others.map(Party::local).collect() };
+    parties.extend(made_up);
+    parties.extend(local);
+    parties
 }
 
 /// Everybody whom the files describe, in both worlds; who is in one of them only, is taken to be the same in the other.
@@ -70,9 +119,33 @@ fn running(session: &Session) -> Vec<End> {
     let ends = endpoints.into_iter().map(|endpoint| {
         let name = format!("{}/{}", endpoint.namespace, endpoint.name);
         let labels = labels(&endpoint.labels);
-        End { addresses: endpoint.addresses, ..End::new(&name, FIRST_ALLOCATED, labels) }
+        let mut ports = NamedPorts::default();
+        for (name, port) in &endpoint.named_ports {
+            if let Some((port, protocol)) = port_and_protocol(port) {
+                ports.insert(name, protocol, port);
+            }
+        }
+        End {
+            ports,
+            addresses: endpoint.addresses,
+            is_one: true,
+            audit: endpoint.audit,
+            ..End::new(&name, FIRST_ALLOCATED, labels)
+        }
     });
     ends.collect()
+}
+
+/// Reads `80/TCP`.
+fn port_and_protocol(text: &str) -> Option<(u16, Protocol)> {
+    let (port, protocol) = text.split_once('/')?;
+    let protocol = match protocol {
+        "TCP" => Protocol::Tcp,
+        "UDP" => Protocol::Udp,
+        "SCTP" => Protocol::Sctp,
+        _ => return None,
+    };
+    Some((port.parse().ok()?, protocol))
 }
 
 /// Puts together those that policies cannot tell apart.
@@ -83,7 +156,8 @@ fn alike(parties: Vec<Party>, by_address: bool) -> Vec<Party> {
             let by_address = by_address || !is_workload(end.number);
             let addresses = if by_address { end.addresses.clone() } else { Vec::new() };
             let families = [true, false].map(|v4| end.address(v4).is_some());
-            (end.number, end.labels.clone(), end.ports.clone(), end.names.clone(), addresses, families)
+            let kind = (end.number, end.audit, families);
+            (kind, end.labels.clone(), end.ports.clone(), end.names.clone(), addresses)
         });
         match alike.get_mut(&key) {
             Some(known) => known.names.extend(party.names),
@@ -113,8 +187,8 @@ pub(super) fn peers(worlds: &[Scenario; 2]) -> impl Iterator<Item = &Peer> {
     peers.flatten()
 }
 
-/// The world, and of all blocks, domains and entities that rules name one peer each.
-fn others(worlds: &[Scenario; 2]) -> Vec<End> {
+/// The world, and of all blocks, domains and entities that rules name one peer each; and which blocks those are.
+fn others(worlds: &[Scenario; 2]) -> (Vec<End>, BTreeSet<Cidr>) {
     let (mut blocks, mut domains, mut entities) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for peer in peers(worlds) {
         match peer {
@@ -127,11 +201,13 @@ fn others(worlds: &[Scenario; 2]) -> Vec<End> {
     let node = End::new("other nodes", REMOTE_NODE, Labels::reserved("remote-node"));
     let mut ends = vec![outside("world"), node];
     // Of a whole family the world speaks already.
-    let of_block = |block: &Cidr| {
-        let address = address_in(block, &blocks)?;
-        Some(End { addresses: vec![address], ..outside(&block.to_string()) })
-    };
-    ends.extend(blocks.iter().filter(|block| block.length() > 0).filter_map(of_block));
+    let mut asked = BTreeSet::new();
+    for block in blocks.iter().filter(|block| block.length() > 0) {
+        if let Some(address) = address_in(block, &blocks) {
+            ends.push(End { addresses: vec![address], ..outside(&block.to_string()) });
+            asked.insert(*block);
+        }
+    }
     ends.extend(domains.into_iter().map(|pattern| {
         let name = match pattern {
             DomainPattern::Name(name) => name.to_string(),
@@ -141,10 +217,9 @@ fn others(worlds: &[Scenario; 2]) -> Vec<End> {
     }));
     let named = [Entity::KubeApiserver, Entity::Ingress, Entity::Health, Entity::Init, Entity::Unmanaged];
     for entity in named.into_iter().filter(|entity| entities.contains(entity)) {
-        let number = (0..FIRST_ALLOCATED).find(|number| reserved_name(*number) == Some(entity.name()));
-        ends.extend(number.map(|number| End::new(entity.name(), number, Labels::reserved(entity.name()))));
+        ends.extend(End::reserved(entity.name()));
     }
-    ends
+    (ends, asked)
 }
 
 fn outside(name: &str) -> End {

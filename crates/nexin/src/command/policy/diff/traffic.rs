@@ -68,11 +68,14 @@ fn between(protocol: u8, cuts: BTreeSet<u32>) -> Vec<Piece> {
     starts.iter().zip(lasts).map(|(&first, last)| Piece { protocol, first, last }).collect()
 }
 
+/// The names of ports whose numbers were made up.
+pub(super) type PortNames = BTreeMap<u16, String>;
+
 /// The pieces as people write them, neighbours joined: `80/TCP`, `every UDP port`, `anything but 8080/TCP`.
-pub(super) fn words(pieces: &BTreeSet<Piece>) -> Vec<String> {
+pub(super) fn words(pieces: &BTreeSet<Piece>, names: &PortNames) -> Vec<String> {
     let named = joined(pieces);
     let rest = rest(pieces);
-    let list = |pieces: &[Piece]| pieces.iter().map(word).collect::<Vec<String>>();
+    let list = |pieces: &[Piece]| pieces.iter().map(|piece| word(piece, names)).collect::<Vec<String>>();
     match rest.len() {
         0 => vec!["anything".to_owned()],
         few if few < named.len() => vec![format!("anything but {}", list(&rest).join(" and "))],
@@ -120,13 +123,13 @@ fn rest(pieces: &BTreeSet<Piece>) -> Vec<Piece> {
     gaps.collect()
 }
 
-fn word(piece: &Piece) -> String {
+fn word(piece: &Piece, names: &PortNames) -> String {
     let is_whole = all(piece.protocol) == (piece.first..=piece.last);
     let name = agent::explain::protocol_name(piece.protocol);
-    let range = if piece.first == piece.last {
-        piece.first.to_string()
-    } else {
-        format!("{}-{}", piece.first, piece.last)
+    let range = match (piece.first == piece.last, names.get(&piece.first)) {
+        (true, Some(name)) if !matches!(piece.protocol, 1 | 58) => name.clone(),
+        (true, _) => piece.first.to_string(),
+        (false, _) => format!("{}-{}", piece.first, piece.last),
     };
     match (piece.protocol, is_whole) {
         (1 | 58, true) => format!("all {name}"),
@@ -159,16 +162,24 @@ mod tests {
     #[test]
     fn neighbours_are_joined_and_the_whole_has_a_name() {
         let tcp = |first, last| Piece { protocol: 6, first, last };
-        assert_eq!(words(&[tcp(80, 80), tcp(81, 90)].into()), ["80-90/TCP"]);
-        assert_eq!(words(&[tcp(1, 79), tcp(80, u16::MAX)].into()), ["every TCP port"]);
-        assert_eq!(words(&[tcp(80, 80), tcp(443, 443)].into()), ["80/TCP", "443/TCP"]);
+        assert_eq!(words(&[tcp(80, 80), tcp(81, 90)].into(), &PortNames::new()), ["80-90/TCP"]);
+        assert_eq!(words(&[tcp(1, 79), tcp(80, u16::MAX)].into(), &PortNames::new()), ["every TCP port"]);
+        assert_eq!(words(&[tcp(80, 80), tcp(443, 443)].into(), &PortNames::new()), ["80/TCP", "443/TCP"]);
         let whole = |protocol| Piece { protocol, first: *all(protocol).start(), last: *all(protocol).end() };
-        assert_eq!(words(&[6, 17, 132, 58].map(whole).into()), ["anything"]);
-        assert_eq!(words(&[whole(1)].into()), ["all ICMP"]);
+        assert_eq!(words(&[6, 17, 132, 58].map(whole).into(), &PortNames::new()), ["anything"]);
+        assert_eq!(words(&[whole(1)].into(), &PortNames::new()), ["all ICMP"]);
         let but = [tcp(1, 79), tcp(81, u16::MAX), whole(17), whole(132), whole(1)];
-        assert_eq!(words(&but.into()), ["anything but 80/TCP"]);
-        assert_eq!(words(&[whole(17), whole(6), whole(132)].into()), ["anything but all ICMP"]);
-        assert_eq!(words(&[whole(17), tcp(80, 80)].into()), ["80/TCP", "every UDP port"]);
+        assert_eq!(words(&but.into(), &PortNames::new()), ["anything but 80/TCP"]);
+        assert_eq!(
+            words(&[whole(17), whole(6), whole(132)].into(), &PortNames::new()),
+            ["anything but all ICMP"]
+        );
+        assert_eq!(words(&[whole(17), tcp(80, 80)].into(), &PortNames::new()), ["80/TCP", "every UDP port"]);
+        let names = PortNames::from([(60_001, "http".to_owned())]);
+        assert_eq!(
+            words(&[tcp(60_001, 60_001), tcp(60_003, 60_004)].into(), &names),
+            ["http/TCP", "60003-60004/TCP"]
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ impl Scenario {
         if let Some(mode) = step.enforcement {
             self.policies.enforce(mode);
         }
+        self.audit = step.audit.unwrap_or(self.audit);
         if let Some(policies) = step.policies {
             let ids: Vec<_> = self.policies.iter().map(|policy| policy.id.clone()).collect();
             ids.iter().for_each(|id| drop(self.policies.remove(id)));
@@ -39,12 +40,13 @@ impl Scenario {
     fn admit_again(&mut self, one: WorkloadState) {
         let name = (one.name.namespace, one.name.name);
         let known = self.workloads.remove(&name);
+        let is_placed = !one.addresses.is_empty() || known.as_ref().is_some_and(|known| known.is_placed);
         let (ports, addresses) = known.map(|Workload { ports, addresses, .. }| (ports, addresses)).unzip();
         let given = if one.addresses.is_empty() { addresses.unwrap_or_default() } else { one.addresses };
         self.admit(name.clone(), one.labels, &one.named_ports, given);
-        if let (true, Some(ports), Some(again)) =
-            (one.named_ports.is_empty(), ports, self.workloads.get_mut(&name))
-        {
+        let Some(again) = self.workloads.get_mut(&name) else { return };
+        again.is_placed = is_placed;
+        if let (true, Some(ports)) = (one.named_ports.is_empty(), ports) {
             again.ports = ports;
         }
     }

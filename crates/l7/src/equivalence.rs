@@ -1,0 +1,237 @@
+//! Whether two sets of rules let the same requests pass, whatever their texts: by a walk over both automata at once.
+
+use crate::expression::SEPARATOR;
+use crate::head::is_token;
+use crate::matcher::{automaton, pattern};
+use crate::rule::{HeaderRule, HttpRule};
+use regex_automata::hybrid::{LazyStateID, dfa};
+use regex_automata::{Anchored, Input};
+use regex_syntax::hir::Hir;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// A request passes where each of these sets has a rule that it matches.
+pub type Limits = [BTreeSet<HttpRule>];
+
+/// Whether the same requests pass. Sets that are too large to be compared count as different.
+///
+/// Fields are any printable characters, as parsing leaves them; of header fields every combination is tried that rules
+/// tell apart.
+pub fn is_same(one: &Limits, other: &Limits) -> bool {
+    one == other || compare(one, other).unwrap_or(false)
+}
+
+fn compare(one: &Limits, other: &Limits) -> Option<bool> {
+    let headers: BTreeSet<HeaderRule> =
+        one.iter().chain(other).flatten().flat_map(|rule| rule.headers.iter().map(lowered)).collect();
+    if headers.len() > MAX_HEADERS {
+        return None;
+    }
+    let headers: Vec<HeaderRule> = headers.into_iter().collect();
+    for combination in 0..1u32 << headers.len() {
+        let held: BTreeSet<&HeaderRule> = headers
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| combination >> at & 1 == 1)
+            .map(|(_, header)| header)
+            .collect();
+        if can_hold(&held, &headers) && !Walk::new(one, other, &held)?.agrees()? {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
+/// The header rule with its name in one case, since that does not count.
+fn lowered(header: &HeaderRule) -> HeaderRule {
+    HeaderRule { name: header.name.to_ascii_lowercase(), value: header.value.clone() }
+}
+
+/// Whether some request can hold just these: a field has one value at most, and where it has one it is there.
+fn can_hold(held: &BTreeSet<&HeaderRule>, all: &[HeaderRule]) -> bool {
+    let mut values = BTreeMap::<&str, usize>::new();
+    held.iter().filter(|one| one.value.is_some()).for_each(|one| *values.entry(&one.name).or_default() += 1);
+    let is_there = |one: &HeaderRule| {
+        one.value.is_some() || !values.contains_key(one.name.as_str()) || held.contains(one)
+    };
+    values.values().all(|values| *values == 1) && all.iter().all(is_there)
+}
+
+/// Both sides' automata, walked in step.
+struct Walk {
+    automata: Vec<(dfa::DFA, dfa::Cache)>,
+    /// How many of them are of the first side.
+    first: usize,
+}
+
+/// Where the walk is: the states, the field that is read, and whether something of it was.
+type Place = (Vec<LazyStateID>, u8, bool);
+
+impl Walk {
+    fn new(one: &Limits, other: &Limits, held: &BTreeSet<&HeaderRule>) -> Option<Self> {
+        let automata = one.iter().chain(other).map(|rules| {
+            let asks = |rule: &&HttpRule| rule.headers.iter().all(|header| held.contains(&lowered(header)));
+            let patterns = rules.iter().filter(asks).map(|rule| Some(pattern(rule).ok()?.0));
+            let mut patterns: Vec<Hir> = patterns.collect::<Option<_>>()?;
+            if patterns.is_empty() {
+                patterns.push(Hir::fail());
+            }
+            // States are told apart by their numbers, which hold until the cache is cleared: it never is.
+            let config = dfa::Config::new().cache_capacity(CACHE).minimum_cache_clear_count(Some(0));
+            let automaton = automaton(&patterns, config)?;
+            let cache = automaton.create_cache();
+            Some((automaton, cache))
+        });
+        Some(Self { automata: automata.collect::<Option<_>>()?, first: one.len() })
+    }
+
+    fn agrees(&mut self) -> Option<bool> {
+        let anchored = Input::new("").anchored(Anchored::Yes);
+        let start = self
+            .automata
+            .iter_mut()
+            .map(|(automaton, cache)| automaton.start_state_forward(cache, &anchored).ok());
+        let start: Place = (start.collect::<Option<_>>()?, 0, false);
+        let (mut seen, mut open) = (HashSet::from([start.clone()]), vec![start]);
+        while let Some((states, field, begun)) = open.pop() {
+            if field == FIELDS - 1 && self.accepts(&states)? {
+                return Some(false);
+            }
+            if seen.len() > MAX_PLACES {
+                return None;
+            }
+            for byte in bytes(field, begun) {
+                let (field, begun) = if byte == SEPARATOR { (field + 1, false) } else { (field, true) };
+                let place = (self.step(&states, byte)?, field, begun);
+                if place.0.iter().any(|state| !state.is_dead()) && seen.insert(place.clone()) {
+                    open.push(place);
+                }
+            }
+        }
+        Some(true)
+    }
+
+    fn step(&mut self, states: &[LazyStateID], byte: u8) -> Option<Vec<LazyStateID>> {
+        let steps = self.automata.iter_mut().zip(states);
+        steps.map(|((automaton, cache), state)| automaton.next_state(cache, *state, byte).ok()).collect()
+    }
+
+    /// Whether one side lets a request pass that ends here, and the other does not.
+    fn accepts(&mut self, states: &[LazyStateID]) -> Option<bool> {
+        let ends = self.automata.iter_mut().zip(states);
+        let ends = ends.map(|((automaton, cache), state)| {
+            Some(automaton.next_eoi_state(cache, *state).ok()?.is_match())
+        });
+        let ends: Vec<bool> = ends.collect::<Option<_>>()?;
+        let (one, other) = ends.split_at(self.first);
+        Some(one.iter().all(|end| *end) != other.iter().all(|end| *end))
+    }
+}
+
+/// What may come next in a field: of a method's characters some at least, of the others any that can be printed.
+fn bytes(field: u8, begun: bool) -> impl Iterator<Item = u8> {
+    let ends = field + 1 < FIELDS && begun;
+    let fits = move |byte: &u8| field > 0 || is_token(*byte);
+    (b'!'..=b'~').filter(fits).chain(ends.then_some(SEPARATOR))
+}
+
+/// Method, path and host.
+const FIELDS: u8 = 3;
+/// So many header rules are told apart; each doubles the work.
+const MAX_HEADERS: usize = 6;
+/// Bytes that an automaton may take.
+const CACHE: usize = 16 << 20;
+/// So many places are walked to.
+const MAX_PLACES: usize = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(method: Option<&str>, path: Option<&str>) -> HttpRule {
+        HttpRule { method: method.map(Into::into), path: path.map(Into::into), ..HttpRule::default() }
+    }
+
+    fn with(header: &str, value: Option<&str>, rule: HttpRule) -> HttpRule {
+        let header = HeaderRule { name: header.into(), value: value.map(Into::into) };
+        HttpRule { headers: [rule.headers, vec![header]].concat(), ..rule }
+    }
+
+    #[track_caller]
+    fn check(one: &[HttpRule], other: &[HttpRule], expected: bool) {
+        let sets = [one, other].map(|rules| [BTreeSet::from_iter(rules.iter().cloned())]);
+        assert_eq!(is_same(&sets[0], &sets[1]), expected, "{one:?} {other:?}");
+        assert_eq!(is_same(&sets[1], &sets[0]), expected, "{other:?} {one:?}");
+    }
+
+    #[test]
+    fn texts_that_accept_the_same_are_the_same() {
+        let of = |method, path| rule(Some(method), Some(path));
+        check(&[rule(Some("GET|POST"), None)], &[rule(Some("POST"), None), rule(Some("GET"), None)], true);
+        check(&[rule(Some("GET"), None)], &[rule(Some("GET"), None), of("GET", "/a")], true);
+        check(&[of("GET", "/public")], &[of("GET", "/publi[c]")], true);
+        check(&[of("GET", "/a.*")], &[of("GET", "/a"), of("GET", "/a.+")], true);
+        check(&[rule(None, None)], &[rule(Some(".+"), Some(".+"))], true);
+        check(&[of("GET", "^/a$")], &[of("GET", "/a")], true);
+        check(&[of("GET", "/a")], &[of("GET", "/a?")], false);
+        check(&[of("GET", "/[0-9]{1,3}")], &[of("GET", "/[0-9]{1,4}")], false);
+        check(&[of("GET", "/a")], &[of("HEAD", "/a")], false);
+        check(&[of("GET", "/a")], &[], false);
+        check(&[], &[], true);
+    }
+
+    #[test]
+    fn the_walk_agrees_with_asking_about_every_short_path() {
+        let expressions = [
+            "a", "a*", "a+", "aa*", "(a|b)*", "[ab]*", "(a*b*)*", "a|b", "[a-b]", "", "a?", "ab|a", "a(b|)",
+            ".*", "^a$", "a\\b.*",
+        ];
+        let paths: Vec<String> = (0..4u32.pow(4))
+            .map(|number| {
+                (0..4)
+                    .filter_map(|at| ["", "a", "b", "/"].get((number >> (2 * at) & 3) as usize))
+                    .copied()
+                    .collect()
+            })
+            .collect();
+        let accepted = |expression: &str| -> BTreeSet<&String> {
+            let matcher = crate::Matcher::new(&[rule(None, Some(expression))]).unwrap();
+            let ask = |path: &&String| {
+                let request = crate::RequestView { method: "GET", path, host: "h", headers: &[] };
+                matcher.matches(&request).is_some()
+            };
+            // A path is never empty.
+            paths.iter().filter(|path| !path.is_empty()).filter(ask).collect()
+        };
+        for one in expressions {
+            for other in expressions {
+                let expected = accepted(one) == accepted(other);
+                check(&[rule(None, Some(one))], &[rule(None, Some(other))], expected);
+            }
+        }
+    }
+
+    #[test]
+    fn header_fields_count_by_what_they_ask_for() {
+        let get = || rule(Some("GET"), None);
+        check(&[with("X-T", Some("1"), get())], &[with("x-t", Some("1"), get())], true);
+        check(&[with("X-T", Some("1"), get())], &[with("X-T", Some("2"), get())], false);
+        check(&[with("X-T", Some("1"), get())], &[get()], false);
+        check(&[get()], &[get(), with("X-T", Some("1"), get())], true);
+        let both = with("A", None, with("B", None, get()));
+        let swapped = with("B", None, with("A", None, get()));
+        check(std::slice::from_ref(&both), &[swapped], true);
+        check(&[with("A", None, get())], &[with("A", None, get()), both], true);
+        let value = || with("A", Some("1"), get());
+        check(&[with("A", None, get())], &[with("A", None, get()), value()], true);
+        check(&[with("A", None, value())], &[value()], true);
+    }
+
+    #[test]
+    fn a_request_must_pass_every_set() {
+        let set = |rules: &[HttpRule]| BTreeSet::from_iter(rules.iter().cloned());
+        let (get, any) = (set(&[rule(Some("GET"), None)]), set(&[rule(None, None)]));
+        let (both, only) = ([get.clone(), any.clone()], [get]);
+        assert!(is_same(&both, &only));
+        assert!(!is_same(&both, &[any]));
+    }
+}

@@ -1,0 +1,87 @@
+//! Whoever is there in one scenario, taken over into another: the cast of a test, without what the test does.
+
+use super::{Scenario, Workload};
+use manifest::Object;
+
+/// Who is told of twice, and differently.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Contradiction(pub(super) String);
+
+impl Scenario {
+    /// Takes over whoever is there in another scenario, in place of its own, but keeps its policies.
+    pub(in crate::command::policy) fn take_people(&mut self, other: &Self) {
+        let Self { namespaces, workloads, externals, names, nodes, .. } = other.clone();
+        (self.namespaces, self.workloads, self.externals) = (namespaces, workloads, externals);
+        (self.names, self.nodes) = (names, nodes);
+    }
+
+    /// Takes whoever is there in another scenario beside its own, and what policies may refer to; no policy.
+    pub(super) fn join_cast(&mut self, other: Self) -> Result<(), Contradiction> {
+        let Self { namespaces, workloads, externals, names, nodes, services, endpoints, .. } = other;
+        for (name, labels) in namespaces {
+            agree("namespace", &name, self.namespaces.get(&name).is_none_or(|known| *known == labels))?;
+            self.namespaces.insert(name, labels);
+        }
+        for (name, addresses) in externals {
+            agree("external", &name, self.externals.get(&name).is_none_or(|known| *known == addresses))?;
+            self.externals.insert(name, addresses);
+        }
+        for (name, known) in names {
+            self.names.entry(name).or_default().extend(known);
+        }
+        for (name, node) in nodes {
+            agree("node", &name, self.nodes.get(&name).is_none_or(|known| *known == node))?;
+            self.nodes.insert(name, node);
+        }
+        for (name, workload) in workloads {
+            let (text, known) = (format!("{}/{}", name.0, name.1), self.workloads.get(&name));
+            agree("workload", &text, known.is_none_or(|known| known.is_like(&workload)))?;
+            if known.is_none_or(|known| !known.is_placed) {
+                let placed = if workload.is_placed { workload.addresses.clone() } else { Vec::new() };
+                let addresses = if placed.is_empty() { self.give() } else { placed };
+                self.workloads.insert(name, Workload { addresses, ..workload });
+            }
+        }
+        for name in other.groups {
+            let group = other.policies.catalog().group(&name).cloned();
+            self.refer(|catalog| group.into_iter().for_each(|group| catalog.put_group(&name, group)));
+            self.groups.insert(name);
+        }
+        endpoints.into_values().for_each(|one| self.take(Object::Endpoints(one)));
+        services.into_values().for_each(|one| self.take(Object::Service(one)));
+        Ok(())
+    }
+
+    /// Whether a manifest says something else of somebody than what is known.
+    pub(super) fn check(&self, object: &Object) -> Result<(), Contradiction> {
+        match object {
+            Object::Namespace(one) => agree(
+                "namespace",
+                &one.name,
+                self.namespaces.get(&one.name).is_none_or(|known| *known == one.labels),
+            ),
+            Object::Node(one) => {
+                let known = self.nodes.get(&one.name);
+                agree("node", &one.name, known.is_none_or(|(labels, _)| *labels == one.labels))
+            }
+            Object::Workload(one) => {
+                let known = self.workloads.get(&(one.namespace.clone(), one.name.clone()));
+                let name = format!("{}/{}", one.namespace, one.name);
+                agree("workload", &name, known.is_none_or(|known| known.labels == one.labels))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Workload {
+    /// Whether what is told of both can be told of one.
+    fn is_like(&self, other: &Self) -> bool {
+        let elsewhere = self.is_placed && other.is_placed && self.addresses != other.addresses;
+        self.labels == other.labels && self.ports == other.ports && !elsewhere
+    }
+}
+
+fn agree(what: &str, name: &str, agrees: bool) -> Result<(), Contradiction> {
+    if agrees { Ok(()) } else { Err(Contradiction(format!("{what} {name}"))) }
+}

@@ -1,0 +1,150 @@
+//! Who is there in a scenario, for questions to name.
+
+use super::{Name, Scenario, Text, Workload};
+use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
+use agent::explain::{End, Surroundings};
+use identity::{Labels, Source, filter};
+use policy::rule::Protocol;
+use policy::set::PolicySet;
+use service::Candidate;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+impl Scenario {
+    /// Everybody who is there, workloads first; of a local node that tests describe, [`Self::host`] tells.
+    pub(in crate::command::policy) fn ends(&self) -> impl Iterator<Item = End> {
+        let workloads = self.workloads.iter().map(|(name, workload)| self.workload(name, workload));
+        let externals = self.externals.keys().map(|name| self.external(name));
+        workloads.chain(externals).chain(self.nodes())
+    }
+
+    /// The nodes that are described, but for the local one of tests.
+    pub(in crate::command::policy) fn nodes(&self) -> impl Iterator<Item = End> {
+        self.nodes.keys().filter(|name| *name != LOCAL).map(|name| self.node(name))
+    }
+
+    /// Whether it is told which node is the local one.
+    pub(in crate::command::policy) fn knows_host(&self) -> bool {
+        self.nodes.contains_key(LOCAL)
+    }
+
+    /// The local node; it is there whether or not files describe it. A node that is alone is it.
+    pub(in crate::command::policy) fn host(&self) -> End {
+        let mut nodes = self.nodes.keys();
+        match (nodes.next(), nodes.next()) {
+            (Some(only), None) if only != LOCAL => End { audit: self.audit, ..self.node(only).as_local() },
+            _ => self.node(LOCAL),
+        }
+    }
+
+    /// Whether no workload is there.
+    pub(in crate::command::policy) fn is_empty(&self) -> bool {
+        self.workloads.is_empty()
+    }
+
+    fn workload(&self, (namespace, name): &Name, workload: &Workload) -> End {
+        let Workload { labels, ports, addresses, is_one, .. } = workload.clone();
+        let own = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let labels = Labels::of_workload(namespace, self.namespace_labels(namespace), own);
+        let end = End::new(&format!("{namespace}/{name}"), FIRST_ALLOCATED, filter::relevant(labels));
+        End { ports, addresses, is_one, audit: self.audit, ..end }
+    }
+
+    fn external(&self, name: &str) -> End {
+        let names = self.names.get(name).cloned().unwrap_or_default();
+        End { names, ..world(name, self.externals[name].clone()) }
+    }
+
+    fn node(&self, name: &str) -> End {
+        let (number, kind) = if name == LOCAL { (HOST, "host") } else { (REMOTE_NODE, "remote-node") };
+        let mut labels = Labels::reserved(kind);
+        let (own, addresses): (Text, Vec<IpAddr>) = self.nodes.get(name).cloned().unwrap_or_default();
+        own.into_iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
+        End { addresses, is_one: true, audit: self.audit, ..End::new(name, number, labels) }
+    }
+}
+
+impl Surroundings for Scenario {
+    fn named(&self, text: &str) -> Option<End> {
+        let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+        let name = (namespace.to_owned(), name.to_owned());
+        match self.workloads.get(&name) {
+            Some(workload) => Some(self.workload(&name, workload)),
+            None if text == LOCAL => Some(self.host()),
+            None if self.externals.contains_key(text) => Some(self.external(text)),
+            None if self.nodes.contains_key(text) => Some(self.node(text)),
+            None => {
+                let known = |names: &&str| self.names.get(*names).is_some_and(|names| names.contains(text));
+                self.externals.keys().map(String::as_str).find(known).map(|name| self.external(name))
+            }
+        }
+    }
+
+    fn at(&self, address: IpAddr) -> End {
+        let mut workloads = self.workloads.iter();
+        if let Some((name, found)) = workloads.find(|(_, one)| one.addresses.contains(&address)) {
+            return self.workload(name, found);
+        }
+        let mut externals = self.externals.iter();
+        if let Some((name, _)) = externals.find(|(_, addresses)| addresses.contains(&address)) {
+            return self.external(name);
+        }
+        match self.nodes.iter().find(|(_, (_, addresses))| addresses.contains(&address)) {
+            Some((name, _)) => self.node(name),
+            None => world(&address.to_string(), Vec::new()),
+        }
+    }
+
+    fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
+        let labels = self.namespaces.get(name).into_iter().flatten();
+        labels.map(|(key, value)| (key.as_str(), value.as_str())).collect()
+    }
+
+    fn candidates(&self, ask: &mut dyn FnMut(&[Candidate<'_>])) {
+        let ports: Vec<BTreeMap<(String, u8), u16>> = self.workloads.values().map(named_ports).collect();
+        let candidates = self.workloads.iter().zip(&ports);
+        let candidates = candidates.map(|(((namespace, _), workload), named_ports)| Candidate {
+            namespace,
+            labels: &workload.labels,
+            addresses: &workload.addresses,
+            named_ports,
+        });
+        ask(&candidates.collect::<Vec<_>>());
+    }
+
+    fn services(&self) -> Box<dyn Iterator<Item = &service::Service> + '_> {
+        Box::new(self.services.values())
+    }
+
+    fn policies(&self) -> &PolicySet {
+        &self.policies
+    }
+
+    fn audits(&self) -> bool {
+        self.audit
+    }
+
+    fn workloads(&self) -> Vec<String> {
+        self.workloads.keys().map(|(namespace, name)| format!("{namespace}/{name}")).collect()
+    }
+
+    fn place(&self) -> &'static str {
+        "in these files"
+    }
+}
+
+fn named_ports(workload: &Workload) -> BTreeMap<(String, u8), u16> {
+    let names = workload.ports.names();
+    let ports = names.flat_map(|name| {
+        let known = workload.ports.resolve(name, Protocol::Any);
+        known.map(|(number, port)| ((name.to_owned(), number), port))
+    });
+    ports.collect()
+}
+
+fn world(name: &str, addresses: Vec<IpAddr>) -> End {
+    End { addresses, ..End::new(name, WORLD, Labels::reserved("world")) }
+}
+
+/// What tests call the local node.
+const LOCAL: &str = "host";

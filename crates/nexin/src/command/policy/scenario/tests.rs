@@ -1,0 +1,80 @@
+//! That `explain` answers every probe of the examples as the engines of `nexin test` do.
+
+use super::Scenario;
+use manifest::Protocol;
+use manifest::test::{Expect, HttpRequest, Party, Probe, Question};
+use policy::rule::Family;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn explain_answers_the_probes_of_the_examples() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut asked = 0;
+    for directory in
+        fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
+    {
+        for path in fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.display().to_string();
+            if name.ends_with(".test.yaml") {
+                let text = fs::read_to_string(&path).unwrap();
+                let mut load = |path: &str| fs::read_to_string(directory.join(path));
+                for document in manifest::test::parse(&name, &text, &mut load).unwrap().documents {
+                    asked += document.test.map_or(0, |test| check(&format!("{name} ({})", test.name), test));
+                }
+            }
+        }
+    }
+    assert!(asked > 150, "{asked}");
+}
+
+/// Takes a test step by step, and tells how many of its probes were asked.
+fn check(name: &str, test: manifest::test::PolicyTest) -> usize {
+    let (mut scenario, mut asked) = (Scenario::default(), 0);
+    for step in test.steps {
+        let probes = step.probes.clone();
+        scenario.step(step);
+        for probe in probes {
+            let Some(expect) = probe.expect else { continue };
+            let expected = match expect {
+                Expect::Allow => "allow",
+                Expect::Drop => "drop",
+                Expect::Deny => "deny",
+            };
+            let place = format!("{name}, line {}", probe.line);
+            let said = agent::explain::explain(&scenario, &question(probe));
+            let said = said.unwrap_or_else(|failure| panic!("{place}: {failure}"));
+            assert_eq!(said.verdict, expected, "{place}: {said:?}");
+            asked += 1;
+        }
+    }
+    asked
+}
+
+fn question(probe: Probe) -> api::Probe {
+    let (protocol, port, http) = match probe.question {
+        Question::Connect { protocol: Protocol::Tcp, port } => ("TCP", port, None),
+        Question::Connect { protocol: Protocol::Udp, port } => ("UDP", port, None),
+        Question::Connect { protocol: Protocol::Sctp, port } => ("SCTP", port, None),
+        Question::Http { port, request } => ("TCP", port, Some(http(request))),
+        Question::Icmp { kind } if probe.family == Some(Family::Ipv6) => ("ICMPv6", u16::from(kind), None),
+        Question::Icmp { kind } => ("ICMP", u16::from(kind), None),
+    };
+    let family = probe.family.map(|family| if family == Family::Ipv4 { "IPv4" } else { "IPv6" }.to_owned());
+    let (from, to) = (party(probe.from), party(probe.to));
+    api::Probe { from, to, port, port_name: None, protocol: protocol.into(), family, http }
+}
+
+fn party(party: Party) -> String {
+    match party {
+        Party::Workload(name) => format!("{}/{}", name.namespace, name.name),
+        Party::External(name) | Party::Node(name) => name,
+        Party::Address(address) => address.to_string(),
+        Party::Host => "host".to_owned(),
+    }
+}
+
+fn http(request: HttpRequest) -> api::HttpProbe {
+    let HttpRequest { method, path, host, headers } = request;
+    api::HttpProbe { method, path, host: host.unwrap_or_default(), headers }
+}

@@ -1,0 +1,102 @@
+//! A policy that is nearly about somebody: what its subject needs that this one does not have.
+
+use super::Query;
+use super::lack::labels;
+use crate::rule::{Direction, Policy, PolicyId, Spec, Subject};
+use abi::identity::HOST;
+
+/// A policy that is not about the subject of a query, but nearly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Near<'a> {
+    /// The policy.
+    pub policy: &'a PolicyId,
+    /// What is missing: `subject has app=db, needs app=web`.
+    pub lacks: String,
+}
+
+/// Of the policies that say something of the query's direction, the one that only one label keeps from being about its
+/// subject; of several the one whose words are most like the subject's.
+pub fn nearest_policy<'a>(
+    policies: impl IntoIterator<Item = &'a Policy>,
+    query: &Query<'_>,
+) -> Option<Near<'a>> {
+    let specs =
+        policies.into_iter().flat_map(|policy| policy.specs.iter().map(move |spec| (&policy.id, spec)));
+    let near =
+        specs.filter(|(_, spec)| says_something(spec, query.direction)).filter_map(|(policy, spec)| {
+            let (who, selector) = match &spec.subject {
+                Subject::Workloads(selector) if query.subject.number != HOST => ("subject", selector),
+                Subject::Nodes(selector) if query.subject.number == HOST => ("node", selector),
+                Subject::Workloads(_) | Subject::Nodes(_) => return None,
+            };
+            let mut missing = labels(selector, query.subject.labels, who).into_iter();
+            let only = missing.next().filter(|_| missing.next().is_none())?;
+            Some(Near { policy, lacks: only.what })
+        });
+    near.min_by_key(|near| unlike(&near.lacks))
+}
+
+fn says_something(spec: &Spec, direction: Direction) -> bool {
+    let denies = match direction {
+        Direction::Ingress => spec.default_deny_ingress,
+        Direction::Egress => spec.default_deny_egress,
+    };
+    denies || spec.rules.iter().any(|rule| rule.direction == direction)
+}
+
+/// How little the two halves of `subject has app=db, needs app=web` are like each other: what of the longer is beside
+/// what both begin and end with.
+fn unlike(lacks: &str) -> usize {
+    let (has, needs) = lacks.split_once(", needs ").unwrap_or((lacks, ""));
+    let has = has.rsplit(' ').next().unwrap_or_default();
+    let common = has.bytes().zip(needs.bytes()).take_while(|(one, other)| one == other).count();
+    let (one, other) = (&has.as_bytes()[common..], &needs.as_bytes()[common..]);
+    let ending = one.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count();
+    one.len().max(other.len()) - ending
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::party::Party;
+    use crate::rule::{Kind, Tier};
+    use identity::{Labels, Operator, Selector, Source};
+
+    fn about(name: &str, labels: &[(&str, &str)]) -> Policy {
+        let selector = labels.iter().fold(Selector::default(), |selector, (name, value)| {
+            selector.with(Some(Source::K8s), *name, Operator::equals(*value))
+        });
+        let spec = Spec {
+            subject: Subject::Workloads(selector),
+            tier: Tier::Normal,
+            default_deny_ingress: true,
+            default_deny_egress: false,
+            log: None,
+            rules: Vec::new(),
+        };
+        let id = PolicyId { kind: Kind::NetworkPolicy, namespace: Some("default".into()), name: name.into() };
+        Policy { id, specs: vec![spec] }
+    }
+
+    #[test]
+    fn the_policy_whose_subject_just_misses_is_named() {
+        let mut labels = Labels::default();
+        [("id", "app1"), ("tier", "web")]
+            .iter()
+            .for_each(|(name, value)| labels.insert(Source::K8s, *name, *value));
+        let ask = |policies: &[Policy], direction| {
+            let (subject, peer) = (Party::new(300, &labels), Party::new(301, &labels));
+            let query = Query { direction, subject, peer, protocol: 6, port: 80, request: None };
+            nearest_policy(policies, &query).map(|near| (near.policy.name.clone(), near.lacks))
+        };
+        let policies = [
+            about("a", &[("id", "database")]),
+            about("b", &[("id", "app1x")]),
+            about("c", &[("id", "app2"), ("tier", "data")]),
+        ];
+        let nearest = Some(("b".to_owned(), "subject has id=app1, needs id=app1x".to_owned()));
+        assert_eq!(ask(&policies, Direction::Ingress), nearest);
+        assert_eq!(ask(&policies, Direction::Egress), None);
+        assert_eq!(ask(&policies[2..], Direction::Ingress), None);
+    }
+}
