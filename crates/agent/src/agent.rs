@@ -111,7 +111,7 @@ impl Agent {
         let outside = Outside::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, outside), numbers, names.clone())?;
         kernel.loaded.attach_proxy(proxy.interface)?;
-        let mut changes = vec![Change::Node(node(&config, wiring.node_addresses()?, proxy))];
+        let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
         let workloads = take_over(state.workloads, &mut wiring, &mut kernel, &mut addresses, &mut changes)?;
         let state = State { workloads, ..state };
         let feed = Feed::new();
@@ -278,7 +278,7 @@ impl Agent {
         let addresses = self.wiring.node_addresses()?;
         let node = self.kernel.world.node();
         if node.addresses != addresses {
-            let change = Change::Node(Node { addresses, ..node.clone() });
+            let change = Change::Node(Box::new(Node { addresses, ..node.clone() }));
             self.kernel.apply([change])?;
         }
         Ok(())

@@ -220,7 +220,7 @@ impl fmt::Display for ObjectName {
 fn arrival(object: Object) -> Option<Change> {
     Some(match object {
         Object::Policy(policy) => Change::Policy(policy),
-        Object::Service(service) => Change::Service(service),
+        Object::Service(service) => Change::Service(Box::new(service)),
         Object::Namespace(namespace) => Change::Namespace { name: namespace.name, labels: namespace.labels },
         Object::Endpoints(Endpoints { namespace, service, slice, addresses }) => {
             let list = slice.unwrap_or_default();
@@ -228,7 +228,7 @@ fn arrival(object: Object) -> Option<Change> {
         }
         Object::CidrGroup(CidrGroup { name, group }) => Change::CidrGroup { name, group },
         Object::Node(Node { name, labels, addresses }) => {
-            Change::RemoteNode(RemoteNode { name, labels, addresses })
+            Change::RemoteNode(Box::new(RemoteNode { name, labels, addresses }))
         }
         Object::Workload(_) => return None,
     })

@@ -139,7 +139,7 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
 ";
 
     fn endpoint(id: u32, name: &str, audit: bool) -> Change {
-        Change::Endpoint(Endpoint {
+        Change::Endpoint(Box::new(Endpoint {
             id,
             namespace: "default".into(),
             name: name.into(),
@@ -148,7 +148,7 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
             named_ports: BTreeMap::from([(("http".to_owned(), 6), 80)]).into(),
             interface: control::Interface::default(),
             audit,
-        })
+        }))
     }
 
     /// A node of role `w` with three workloads, the last of which is audited, and what the policies are about.
@@ -159,13 +159,13 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
         let objects = manifest::parse("policies", POLICIES).unwrap().objects.into_iter();
         let objects = objects.map(|object| match object {
             manifest::Object::Policy(policy) => Change::Policy(policy),
-            manifest::Object::Service(service) => Change::Service(service),
+            manifest::Object::Service(service) => Change::Service(Box::new(service)),
             other => panic!("{other:?} is neither policy nor service"),
         });
         let names = BTreeSet::from(["www.example.com".to_owned()]);
         let named = Change::Names { address: IpAddr::from([198, 51, 100, 7]), names };
         let workloads = [endpoint(1, "app1", false), endpoint(2, "app2", false), endpoint(3, "app3", false)];
-        world.apply(workloads.into_iter().chain(objects).chain([Change::Node(node), named]));
+        world.apply(workloads.into_iter().chain(objects).chain([Change::Node(Box::new(node)), named]));
         world
     }
 

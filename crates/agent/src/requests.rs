@@ -91,7 +91,7 @@ fn configure(agent: &mut Agent, namespace: &str, name: &str, audit: bool) -> Ans
     let known = agent.kernel.world.endpoint(namespace, name).cloned();
     let endpoint = known.ok_or_else(|| nobody(namespace, name))?;
     let id = endpoint.id;
-    agent.kernel.apply([Change::Endpoint(Endpoint { audit, ..endpoint })]).map_err(internal)?;
+    agent.kernel.apply([Change::Endpoint(Box::new(Endpoint { audit, ..endpoint }))]).map_err(internal)?;
     agent.state.workloads.iter_mut().filter(|workload| workload.id == id).for_each(|one| one.audit = audit);
     agent.remember().map_err(internal)?;
     let world = &agent.kernel.world;

@@ -72,7 +72,7 @@ impl Wiring {
         let Some(link) = self.node.network().link(&workload.interface)? else { return Ok(None) };
         let mac = workload.mac;
         let interface = Interface { index: link.index, mac, host_mac: link.mac };
-        Ok(Some((Change::Endpoint(endpoint(workload, interface)?), link.index)))
+        Ok(Some((Change::Endpoint(Box::new(endpoint(workload, interface)?)), link.index)))
     }
 
     /// Removes a workload: its wire first, and nothing else where that stays, so that nothing passes unguarded.
@@ -99,7 +99,7 @@ impl Wiring {
         let wired: Wired = self.node.wire(namespace, &plan)?;
         workload.mac = wired.mac;
         let interface = Interface { index: wired.interface, mac: wired.mac, host_mac: wired.host_mac };
-        kernel.apply([Change::Endpoint(endpoint(workload, interface)?)])?;
+        kernel.apply([Change::Endpoint(Box::new(endpoint(workload, interface)?))])?;
         kernel.loaded.attach(wired.interface).context("the packet path cannot be attached")?;
         Ok(self.node.up(&wired)?)
     }

@@ -74,7 +74,7 @@ impl World {
 
     /// The addresses and the row of a workload; none where it is not known, or has no policy yet.
     pub(crate) fn endpoint_rows(&self, id: u32) -> impl Iterator<Item = Row> {
-        let found = self.endpoints.get(&id).and_then(|endpoint| {
+        let found = self.endpoint_of(id).and_then(|endpoint| {
             let (peer, residents) = self.peers.of(id)?;
             Some((endpoint, peer, residents.identity, self.info_of(endpoint, peer, residents)?))
         });

@@ -20,7 +20,7 @@ pub enum Change {
     /// A namespace goes; its workloads lose its labels.
     RemoveNamespace(String),
     /// A workload comes, or one of the same number changes.
-    Endpoint(Endpoint),
+    Endpoint(Box<Endpoint>),
     /// A workload goes.
     RemoveEndpoint(u32),
     /// A policy comes, or one of the same name changes.
@@ -28,7 +28,7 @@ pub enum Change {
     /// A policy goes.
     RemovePolicy(PolicyId),
     /// A service comes, or one of the same name changes. Its addresses have been assigned.
-    Service(Service),
+    Service(Box<Service>),
     /// A service goes.
     RemoveService {
         /// Its namespace.
@@ -64,9 +64,9 @@ pub enum Change {
         names: BTreeSet<String>,
     },
     /// What holds for the whole node.
-    Node(Node),
+    Node(Box<Node>),
     /// Another node of the cluster comes, or one of the same name changes. Of this node itself the labels count.
-    RemoteNode(RemoteNode),
+    RemoteNode(Box<RemoteNode>),
     /// Another node goes, or this one loses its labels.
     RemoveRemoteNode(String),
 }

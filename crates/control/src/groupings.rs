@@ -153,6 +153,8 @@ impl Grouped {
 
     /// Adds a policy of a number that none had before.
     pub(crate) fn insert(&mut self, number: u32, compiled: Compiled) {
+        // Mostly it is the only one.
+        self.policies.reserve_exact(1);
         self.policies.push((number, compiled));
     }
 

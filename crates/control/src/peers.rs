@@ -21,7 +21,7 @@ pub(crate) struct Peers {
     /// The workloads with a peer number.
     residents: HashMap<u32, Residents>,
     /// Peer numbers by identity and named ports.
-    numbers: HashMap<(u32, Arc<NamedPorts>), u32>,
+    numbers: HashMap<(u32, NamedPorts), u32>,
     /// The number that is tried first where a peer cannot have that of its identity.
     next_local: u32,
     found: Found,
@@ -33,7 +33,7 @@ pub(crate) struct Peers {
 #[derive(Clone, Debug)]
 pub(crate) struct Residents {
     pub(crate) labels: Arc<Labels>,
-    pub(crate) ports: Arc<NamedPorts>,
+    pub(crate) ports: NamedPorts,
     /// Held once for all of them.
     pub(crate) identity: u32,
     endpoints: BTreeSet<u32>,
@@ -44,7 +44,7 @@ pub(crate) struct Residents {
 pub(crate) struct Arrival {
     /// Their labels, those that count for security.
     pub(crate) labels: Arc<Labels>,
-    pub(crate) ports: Arc<NamedPorts>,
+    pub(crate) ports: NamedPorts,
     pub(crate) endpoints: BTreeSet<u32>,
     /// An address of one of them.
     pub(crate) address: Option<IpAddr>,
@@ -210,7 +210,7 @@ impl Peers {
         };
         let labels = self.identities.labels(identity).cloned().unwrap_or(arrival.labels.clone());
         let ports = arrival.ports.clone();
-        self.enter(peer, labels.clone(), NamedPorts::clone(&ports), movement);
+        self.enter(peer, labels.clone(), ports.clone(), movement);
         self.numbers.insert((identity, ports.clone()), peer);
         self.residents.insert(peer, Residents { labels, ports, identity, endpoints: BTreeSet::new() });
         peer
@@ -233,7 +233,7 @@ impl Peers {
         if residents.endpoints.is_empty()
             && let Some(Residents { ports, identity, .. }) = self.residents.remove(&peer)
         {
-            self.exit(peer, NamedPorts::clone(&ports), movement);
+            self.exit(peer, ports.clone(), movement);
             self.numbers.remove(&(identity, ports));
             self.identities.release(identity);
         }

@@ -65,7 +65,7 @@ impl World {
             Change::RemoveEndpoint(id) => self.remove_endpoint(id, step),
             Change::Policy(policy) => self.put_policy(policy, step),
             Change::RemovePolicy(id) => self.remove_policy(&id, step),
-            Change::Service(service) => self.put_service(service, step),
+            Change::Service(service) => self.put_service(*service, step),
             Change::RemoveService { namespace, name } => self.remove_service(&namespace, &name, step),
             Change::ServiceAddresses { namespace, name, list, addresses } => {
                 self.put_service_addresses((namespace, name), list, addresses, step);
@@ -73,8 +73,8 @@ impl World {
             Change::CidrGroup { name, group } => self.put_group(name, group, step),
             Change::RemoveCidrGroup(name) => self.remove_group(name, step),
             Change::Names { address, names } => self.put_names(address, names, step),
-            Change::Node(node) => self.put_node(node, step),
-            Change::RemoteNode(node) => self.put_remote_node(node, step),
+            Change::Node(node) => self.put_node(*node, step),
+            Change::RemoteNode(node) => self.put_remote_node(*node, step),
             Change::RemoveRemoteNode(name) => self.remove_remote_node(&name, step),
         }
     }
@@ -103,7 +103,7 @@ impl World {
         }
         for namespace in &step.namespaces {
             let endpoints = self.namespaces.get(namespace).into_iter().flat_map(|within| &within.endpoints);
-            let endpoints = endpoints.filter_map(|id| self.endpoints.get(id));
+            let endpoints = endpoints.filter_map(|id| self.endpoints.get(id)).map(|endpoint| &**endpoint);
             self.translation.settle(namespace, endpoints, &mut step.draft);
         }
         step.undo.reverse();
@@ -115,14 +115,14 @@ impl World {
         // Labels and ports that are the same value need not be looked at again.
         let mut known: HashMap<_, usize> = HashMap::default();
         let mut alike: HashMap<_, usize> = HashMap::default();
-        for endpoint in endpoints.iter().filter_map(|id| self.endpoints.get(id)) {
+        for endpoint in endpoints.iter().filter_map(|id| self.endpoint_of(*id)) {
             let key =
                 (&*endpoint.namespace, Arc::as_ptr(&endpoint.labels), Arc::as_ptr(&endpoint.named_ports));
             let place = *known.entry(key).or_insert_with(|| {
                 // Policies see what identities are made of, on both ends.
                 let labels = labels(endpoint, self.namespaces.get(&endpoint.namespace));
                 let labels = Arc::new(filter::relevant(labels));
-                let ports = Arc::new(named_ports(endpoint));
+                let ports = named_ports(endpoint);
                 *alike.entry((labels.clone(), ports.clone())).or_insert_with(|| {
                     let address = endpoint.addresses.first().copied();
                     arrivals.push(Arrival { labels, ports, endpoints: BTreeSet::new(), address });
@@ -218,7 +218,7 @@ impl World {
         step.undo.push(Change::Namespace { name, labels: before });
     }
 
-    fn put_endpoint(&mut self, endpoint: Endpoint, step: &mut Step) {
+    fn put_endpoint(&mut self, mut endpoint: Box<Endpoint>, step: &mut Step) {
         let id = endpoint.id;
         match self.endpoints.get(&id) {
             Some(before) if *before == endpoint => return,
@@ -231,9 +231,9 @@ impl World {
         self.namespaces.entry(endpoint.namespace.clone()).or_default().endpoints.insert(id);
         step.namespaces.insert(endpoint.namespace.clone());
         step.unsettled.insert(id);
-        let labels = self.labels.intern(endpoint.labels);
-        let named_ports = self.named_ports.intern(endpoint.named_ports);
-        self.endpoints.insert(id, Endpoint { labels, named_ports, ..endpoint });
+        endpoint.labels = self.labels.intern(endpoint.labels);
+        endpoint.named_ports = self.named_ports.intern(endpoint.named_ports);
+        self.endpoints.insert(id, endpoint);
     }
 
     fn remove_endpoint(&mut self, id: u32, step: &mut Step) {

@@ -36,7 +36,7 @@ impl World {
             step.subjects.extend(self.peers.subjects());
         }
         step.subjects.insert(HOST);
-        step.undo.push(Change::Node(before));
+        step.undo.push(Change::Node(before.into()));
     }
 
     pub(crate) fn put_remote_node(&mut self, node: RemoteNode, step: &mut Step) {
@@ -71,7 +71,7 @@ impl World {
             self.release(*address, Owner::RemoteNode(name.into()), step);
         }
         self.peers.dismiss_node(number, &mut step.movement);
-        Some(Change::RemoteNode(node))
+        Some(Change::RemoteNode(node.into()))
     }
 
     pub(crate) fn put_service(&mut self, service: Service, step: &mut Step) {
@@ -82,7 +82,7 @@ impl World {
         step.namespaces.insert(service.namespace.clone());
         let (namespace, name) = id.clone();
         let undo = match self.translation.put(service) {
-            Some(before) => Change::Service(before),
+            Some(before) => Change::Service(before.into()),
             None => Change::RemoveService { namespace, name },
         };
         step.undo.push(undo);
@@ -92,7 +92,7 @@ impl World {
     pub(crate) fn remove_service(&mut self, namespace: &str, name: &str, step: &mut Step) {
         if let Some(before) = self.translation.remove(namespace, name) {
             step.namespaces.insert(namespace.to_owned());
-            step.undo.push(Change::Service(before));
+            step.undo.push(Change::Service(before.into()));
             self.refer_to_service(&(namespace.to_owned(), name.to_owned()), step);
         }
     }

@@ -35,7 +35,7 @@ pub struct World {
     pub(crate) node: Node,
     pub(crate) remote_nodes: BTreeMap<String, (RemoteNode, u32)>,
     pub(crate) namespaces: BTreeMap<String, Namespace>,
-    pub(crate) endpoints: BTreeMap<u32, Endpoint>,
+    pub(crate) endpoints: BTreeMap<u32, Box<Endpoint>>,
     /// Labels and named ports of workloads: those of one controller are alike.
     pub(crate) labels: Interned<BTreeMap<String, String>>,
     pub(crate) named_ports: Interned<BTreeMap<(String, u8), u16>>,
@@ -165,19 +165,24 @@ impl World {
 
     /// The workloads by number.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.endpoints.values()
+        self.endpoints.values().map(|endpoint| &**endpoint)
+    }
+
+    /// The workload with this number.
+    pub(crate) fn endpoint_of(&self, id: u32) -> Option<&Endpoint> {
+        self.endpoints.get(&id).map(|endpoint| &**endpoint)
     }
 
     /// The workload with this name.
     pub fn endpoint(&self, namespace: &str, name: &str) -> Option<&Endpoint> {
         let within = self.namespaces.get(namespace)?.endpoints.iter();
-        within.filter_map(|id| self.endpoints.get(id)).find(|endpoint| endpoint.name == name)
+        within.filter_map(|id| self.endpoint_of(*id)).find(|endpoint| endpoint.name == name)
     }
 
     /// The workload that has this address.
     pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
         match self.owners_of(address).next()? {
-            Owner::Endpoint(id) => self.endpoints.get(id),
+            Owner::Endpoint(id) => self.endpoint_of(*id),
             Owner::Node | Owner::RemoteNode(_) => None,
         }
     }
@@ -270,7 +275,7 @@ mod tests {
     };
 
     fn endpoint(id: u32, app: &str) -> Change {
-        Change::Endpoint(Endpoint {
+        Change::Endpoint(Box::new(Endpoint {
             id,
             namespace: "default".into(),
             name: format!("{app}-{id}"),
@@ -279,7 +284,7 @@ mod tests {
             named_ports: Arc::default(),
             interface: Interface { index: 100 + id, ..Interface::default() },
             audit: false,
-        })
+        }))
     }
 
     fn app(name: &str) -> Selector {

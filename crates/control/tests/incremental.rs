@@ -83,7 +83,7 @@ fn sizes(rows: &Rows) -> Vec<usize> {
 fn change(random: &mut Random) -> Change {
     let other = generate::world(random.below(100_000) as u64);
     match random.below(20) {
-        0..7 => Change::Endpoint(endpoint(random, &other)),
+        0..7 => Change::Endpoint(endpoint(random, &other).into()),
         7..9 => Change::RemoveEndpoint(1 + random.below(9) as u32),
         9..13 => {
             let mut policy = other.policies[random.below(other.policies.len())].clone();
@@ -96,18 +96,18 @@ fn change(random: &mut Random) -> Change {
         }
         13 => Change::RemovePolicy(other.policies[random.below(other.policies.len())].id.clone()),
         14 => Change::Namespace { name: (random.pick(&["x", "y", "z"])).into(), labels: labels(random) },
-        15 => Change::Node(Node {
+        15 => Change::Node(Box::new(Node {
             addresses: vec![random.pick(&["10.0.0.1", "10.1.2.3"]).parse().unwrap()],
             labels: labels(random),
             mode: random.pick(&[Mode::Default, Mode::Default, Mode::Always, Mode::Never]),
             audit: random.chance(20),
             ..Node::default()
-        }),
-        16 => Change::RemoteNode(RemoteNode {
+        })),
+        16 => Change::RemoteNode(Box::new(RemoteNode {
             name: random.pick(&["one", "two"]).into(),
             labels: labels(random),
             addresses: vec![random.pick(&["10.0.0.2", "198.51.100.7"]).parse().unwrap()],
-        }),
+        })),
         18 => Change::Names {
             address: random.pick(&["198.51.100.7", "203.0.113.9"]).parse().unwrap(),
             names: ["www.example.com", "api.example.com"]

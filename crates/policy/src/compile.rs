@@ -50,9 +50,11 @@ impl Compiled {
         let stances =
             [Direction::Ingress, Direction::Egress].map(|direction| Stance::of(&selection, direction));
         let parts = Parts::new(&demand.of_addresses, directory);
-        let mut compiled = Self { selection, stances, parts, groups: Vec::new() };
+        let mut compiled =
+            Self { selection, stances, parts, groups: Vec::with_capacity(grouping.count() as usize) };
         let reuse = before.and_then(|before| Reuse::new(before, &compiled));
         compiled.catch_up(grouping, reuse.as_ref(), book);
+        compiled.groups.shrink_to_fit();
         compiled
     }
 

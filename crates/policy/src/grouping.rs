@@ -105,6 +105,7 @@ impl Grouping {
             grouping.place(peer, &[], &[], directory);
         }
         grouping.extend(demand, directory);
+        grouping.profiles.shrink_to_fit();
         grouping
     }
 

@@ -5,6 +5,7 @@ use abi::identity as number;
 use identity::Labels;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -31,42 +32,60 @@ impl<'a> Party<'a> {
     }
 }
 
-/// The ports that a workload gave names to.
+/// The ports that a workload gave names to: name, protocol number and port, in order. Clones are one allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NamedPorts(BTreeSet<(String, u8, u16)>);
+pub struct NamedPorts(Option<Arc<[NamedPort]>>);
+
+type NamedPort = (Box<str>, u8, u16);
 
 impl NamedPorts {
     /// No named port, for parties that are not workloads.
-    pub const NONE: &'static Self = &Self(BTreeSet::new());
+    pub const NONE: &'static Self = &Self(None);
 
     /// Gives a port a name; case does not count. A name may stand for several ports.
     pub fn insert(&mut self, name: &str, protocol: Protocol, port: u16) {
-        for number in protocol.numbers() {
-            self.0.insert((name.to_ascii_lowercase(), *number, port));
-        }
+        let mut ports: BTreeSet<NamedPort> = self.iter().cloned().collect();
+        ports.extend(
+            protocol.numbers().iter().map(|number| (name.to_ascii_lowercase().into(), *number, port)),
+        );
+        *self = ports.into_iter().collect();
     }
 
     /// The protocol numbers and ports that the name stands for, of those protocols that are asked for.
     pub fn resolve<'a>(&'a self, name: &'a str, protocol: Protocol) -> impl Iterator<Item = (u8, u16)> + 'a {
-        self.0
-            .iter()
-            .filter(move |(known, number, _)| known == name && protocol.numbers().contains(number))
+        self.iter()
+            .filter(move |(known, number, _)| **known == *name && protocol.numbers().contains(number))
             .map(|(_, number, port)| (*number, *port))
     }
 
     /// Only the ports with names that are asked for.
     pub fn filtered(&self, asked: impl Fn(&str) -> bool) -> Self {
-        Self(self.0.iter().filter(|(name, ..)| asked(name)).cloned().collect())
+        match self.names().filter(|name| asked(name)).count() {
+            some if some == self.iter().len() => self.clone(),
+            _ => self.iter().filter(|(name, ..)| asked(name)).cloned().collect(),
+        }
     }
 
     /// The names, once for each port that has it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, ..)| name.as_str())
+        self.iter().map(|(name, ..)| &**name)
     }
 
     /// Whether no port has a name.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
+    }
+
+    fn iter(&self) -> std::slice::Iter<'_, NamedPort> {
+        self.0.as_deref().unwrap_or_default().iter()
+    }
+}
+
+/// In order, each once.
+impl FromIterator<NamedPort> for NamedPorts {
+    fn from_iter<I: IntoIterator<Item = NamedPort>>(ports: I) -> Self {
+        let ports: Arc<[NamedPort]> = ports.into_iter().collect();
+        Self((!ports.is_empty()).then_some(ports))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Selectors that many policies name, kept once.
 
-use crate::rule::{GroupRef, Peer, Peers, Policy, ServiceRef, Spec, Subject};
+use crate::rule::{GroupRef, Peer, Peers, Policy, ServiceRef, Spec, Subject, Traffic};
 use identity::Selector;
 use std::collections::HashSet;
 
@@ -21,8 +21,9 @@ impl Default for Selectors {
 }
 
 impl Selectors {
-    /// Makes the policy name the selectors that are kept.
+    /// Makes the policy name the selectors that are kept, and take no more room than it needs.
     pub(crate) fn share(&mut self, policy: &mut Policy) {
+        shrink(policy);
         for selector in policy.specs.iter_mut().flat_map(selectors) {
             match self.kept.get(selector) {
                 Some(kept) => *selector = kept.clone(),
@@ -32,6 +33,21 @@ impl Selectors {
         if self.kept.len() > self.sweep_at {
             self.kept.retain(Selector::is_shared);
             self.sweep_at = FIRST_SWEEP.max(2 * self.kept.len());
+        }
+    }
+}
+
+fn shrink(policy: &mut Policy) {
+    policy.specs.shrink_to_fit();
+    for spec in &mut policy.specs {
+        spec.rules.shrink_to_fit();
+        for rule in &mut spec.rules {
+            if let Peers::Of(peers) = &mut rule.peers {
+                peers.shrink_to_fit();
+            }
+            if let Traffic::Of(matches) = &mut rule.traffic {
+                matches.shrink_to_fit();
+            }
         }
     }
 }

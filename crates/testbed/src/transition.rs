@@ -28,7 +28,7 @@ impl Endpoints {
     /// What happens to the node between two states.
     pub(crate) fn changes(&mut self, old: &State, new: &State) -> Vec<Change> {
         let mut changes = Vec::new();
-        changes.push(Change::Node(node(new)));
+        changes.push(Change::Node(Box::new(node(new))));
         changes.extend(around(old, new));
         for name in old.workloads.keys().filter(|name| !new.workloads.contains_key(*name)) {
             changes.extend(self.numbers.remove(name).map(Change::RemoveEndpoint));
@@ -42,7 +42,7 @@ impl Endpoints {
         changes.extend(namespaces.cloned().map(Change::RemoveNamespace));
         for (name, workload) in &new.workloads {
             if old.workloads.get(name) != Some(workload) {
-                changes.push(Change::Endpoint(self.endpoint(name, workload)));
+                changes.push(Change::Endpoint(Box::new(self.endpoint(name, workload))));
             }
         }
         let policies = old.policies.keys().filter(|id| !new.policies.contains_key(*id));
@@ -117,7 +117,7 @@ fn is_gone(before: &Object, now: Option<&Object>) -> bool {
 
 fn arrival(node: &NodeState) -> Change {
     let NodeState { name, labels, addresses } = node.clone();
-    Change::RemoteNode(RemoteNode { name, labels, addresses })
+    Change::RemoteNode(Box::new(RemoteNode { name, labels, addresses }))
 }
 
 /// An object that comes or changes; none for what no policy refers to.
@@ -125,7 +125,7 @@ fn presence(object: &Object) -> Option<Change> {
     match object {
         // Probes name workloads, not the services before them: these have no address here, and translate nothing.
         Object::Service(service) => {
-            Some(Change::Service(manifest::Service { addresses: Vec::new(), ..service.clone() }))
+            Some(Change::Service(Box::new(manifest::Service { addresses: Vec::new(), ..service.clone() })))
         }
         Object::Endpoints(list) => Some(addresses(list, list.addresses.clone())),
         Object::CidrGroup(one) => {

@@ -40,11 +40,11 @@ pub(crate) fn changes(wires: &[Wired; 2], policies: Vec<Policy>) -> Vec<Change> 
     };
     let [client, server] = wires;
     let mut changes = vec![
-        Change::Node(node),
-        Change::Endpoint(endpoint(1, "client", client.addresses.clone(), interface(client))),
-        Change::Endpoint(endpoint(2, "server", server.addresses.clone(), interface(server))),
+        Change::Node(Box::new(node)),
+        Change::Endpoint(Box::new(endpoint(1, "client", client.addresses.clone(), interface(client)))),
+        Change::Endpoint(Box::new(endpoint(2, "server", server.addresses.clone(), interface(server)))),
     ];
-    changes.extend((3..=WORKLOADS).map(|id| Change::Endpoint(other(id))));
+    changes.extend((3..=WORKLOADS).map(|id| Change::Endpoint(Box::new(other(id)))));
     changes.extend(policies.into_iter().map(Change::Policy));
     changes
 }

@@ -72,7 +72,7 @@ fn changes(large: &LargeWorld, round: usize) -> [(Kind, Change); 5] {
     let policy = large.policy(random(1, large.policies()));
     let relabelled = large.namespace(random(2, large.namespaces()), random(3, large.namespaces()));
     [
-        (Kind::IdentityComes, Change::Endpoint(pod)),
+        (Kind::IdentityComes, Change::Endpoint(Box::new(pod))),
         (Kind::IdentityGoes, Change::RemoveEndpoint(id)),
         (Kind::PolicyRemoved, Change::RemovePolicy(policy.id.clone())),
         (Kind::PolicyAdded, Change::Policy(policy)),

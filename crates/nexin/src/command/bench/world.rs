@@ -57,8 +57,9 @@ impl LargeWorld {
         let node = Node { addresses: vec![Ipv4Addr::new(192, 168, 0, 1).into()], ..Node::default() };
         let namespaces = (0..self.namespaces).map(|namespace| self.namespace(namespace, namespace));
         let policies = (0..self.policies()).map(|policy| Change::Policy(self.policy(policy)));
-        let pods = (0..self.pods()).map(|pod| Change::Endpoint(self.pod(pod, pod / REPLICAS, "v1")));
-        [Change::Node(node)].into_iter().chain(namespaces).chain(policies).chain(pods)
+        let pods =
+            (0..self.pods()).map(|pod| Change::Endpoint(Box::new(self.pod(pod, pod / REPLICAS, "v1"))));
+        [Change::Node(Box::new(node))].into_iter().chain(namespaces).chain(policies).chain(pods)
     }
 
     /// A namespace, labelled as a team's; the teams repeat.
