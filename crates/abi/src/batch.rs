@@ -94,7 +94,9 @@ impl Batch {
     fn push(&mut self, table: Table, kind: Kind, key: &[u8], value: &[u8]) {
         let extends = |last: &Run| last.table == table && last.kind == kind && last.len < ROWS_OF_A_RUN;
         if !self.runs.last().is_some_and(extends) {
-            self.runs.push(Run { table, kind, len: 0, keys: Vec::new(), values: Vec::new() });
+            let (keys, values) = (FIRST_ROOM * key.len(), FIRST_ROOM * value.len());
+            let (keys, values) = (Vec::with_capacity(keys), Vec::with_capacity(values));
+            self.runs.push(Run { table, kind, len: 0, keys, values });
         }
         let run = self.runs.last_mut().expect("one was pushed if there was none");
         run.len += 1;
@@ -102,6 +104,9 @@ impl Batch {
         run.values.extend_from_slice(value);
     }
 }
+
+/// For how many rows a run has room at first.
+const FIRST_ROOM: usize = 32;
 
 impl Run {
     /// The map that is written.

@@ -9,6 +9,8 @@ use crate::change::Change;
 use abi::batch::{Batch, Run};
 use abi::map;
 use abi::row::{Row, RowKey};
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
 use policy::rule::HttpRule;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -94,14 +96,19 @@ impl Draft {
 
     /// What to write at once and what later, each in a safe order; the configuration apart.
     pub(crate) fn writes(&self) -> (Batch, Batch) {
-        let mut by_key: Vec<(RowKey, u32)> = Vec::with_capacity(self.notes.len());
-        let notes = self.notes.iter().zip(0_u32..);
-        by_key.extend(notes.filter_map(|(note, place)| Some((note.key()?, place))));
-        by_key.sort_unstable();
+        // In the order in which keys were noted first.
+        let mut rows: Vec<(RowKey, Ends<'_>)> = Vec::with_capacity(self.notes.len());
+        let mut places: HashMap<RowKey, u32> =
+            HashMap::with_capacity_and_hasher(self.notes.len(), RandomState::default());
+        for (key, note) in self.notes.iter().filter_map(|note| Some((note.key()?, note))) {
+            let place = *places.entry(key).or_insert_with(|| {
+                rows.push((key, Ends::default()));
+                rows.len() as u32 - 1
+            });
+            rows[place as usize].1.follow(note);
+        }
         let mut ordered = Ordered::default();
-        for of_key in by_key.chunk_by(|(left, _), (right, _)| left == right) {
-            let (key, _) = of_key[0];
-            let (was, is) = ends(of_key.iter().map(|(_, place)| &self.notes[*place as usize]));
+        for (key, Ends { was, is }) in rows {
             match is {
                 Some(row) if was != Some(row) => ordered.put(row),
                 None if was.is_some() => ordered.delete(&key),
@@ -126,19 +133,23 @@ impl Note {
 }
 
 /// What a row was before its notes, and what it is after them.
-fn ends<'a>(notes: impl Iterator<Item = &'a Note>) -> (Option<&'a Row>, Option<&'a Row>) {
-    let (mut was, mut is) = (None, None);
-    for note in notes {
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends<'a> {
+    was: Option<&'a Row>,
+    is: Option<&'a Row>,
+}
+
+impl<'a> Ends<'a> {
+    fn follow(&mut self, note: &'a Note) {
         match note {
-            Note::Is(row) => is = Some(row),
+            Note::Is(row) => self.is = Some(row),
             Note::Was(row) => {
                 // What these changes themselves have added was not there before.
-                let is_own = is.take().is_some();
-                was = was.or((!is_own).then_some(row));
+                let is_own = self.is.take().is_some();
+                self.was = self.was.or((!is_own).then_some(row));
             }
         }
     }
-    (was, is)
 }
 
 /// The writes that turn rows that were found into those that should be.
@@ -159,9 +170,8 @@ struct Ordered {
     puts: [Batch; PLACES],
     /// The classes of blocks, each with that of the block around its own.
     parents: Vec<(u32, u32)>,
-    deletes: Batch,
-    /// What to remove later.
-    unnamed: Batch,
+    /// What to remove: at once what the packet path starts from, and the rest later.
+    deletes: [Batch; PLACES],
 }
 
 /// How many places [`place`] tells apart.
@@ -169,47 +179,49 @@ const PLACES: usize = 9;
 /// Where the rows of [`Ordered::parents`] are put.
 const PARENTS: usize = 5;
 
-/// When a row is put: what names others comes after them.
-fn place(row: &Row) -> usize {
-    match row {
-        Row::Verdict(..) => 0,
-        Row::Backend(..) => 1,
-        Row::Class(..) => 2,
-        Row::Group(..) => 3,
-        Row::CidrPart(..) => 4,
-        Row::CidrParent(..) => PARENTS,
-        Row::Address(..) => 6,
-        Row::Service(..) => 7,
-        Row::Endpoint(..) | Row::Config(..) => 8,
-    }
-}
+/// The rows from this place on are those that the packet path starts from, so that their removal takes effect at once
+/// and alone.
+const FIRST: usize = 6;
 
-/// Whether the packet path starts from the row, so that its removal takes effect at once and alone.
-fn names_others(key: &RowKey) -> bool {
-    matches!(key, RowKey::Endpoint(_) | RowKey::Service(_) | RowKey::Address(_))
+/// When a row is put: what names others comes after them.
+fn place(key: &RowKey) -> usize {
+    match key {
+        RowKey::Verdict(_) => 0,
+        RowKey::Backend(_) => 1,
+        RowKey::Class(_) => 2,
+        RowKey::Group(_) => 3,
+        RowKey::CidrPart(_) => 4,
+        RowKey::CidrParent(_) => PARENTS,
+        RowKey::Address(_) => FIRST,
+        RowKey::Service(_) => 7,
+        RowKey::Endpoint(_) => 8,
+    }
 }
 
 impl Ordered {
     fn put(&mut self, row: &Row) {
-        match row {
-            Row::CidrParent(class, around) => self.parents.push((*class, *around)),
-            row => self.puts[place(row)].put(row),
+        match (row, row.key()) {
+            (Row::CidrParent(class, around), _) => self.parents.push((*class, *around)),
+            (row, Some(key)) => self.puts[place(&key)].put(row),
+            // The configuration is written apart.
+            (_, None) => {}
         }
     }
 
     fn delete(&mut self, key: &RowKey) {
-        match names_others(key) {
-            true => self.deletes.delete(key),
-            false => self.unnamed.delete(key),
-        }
+        self.deletes[place(key)].delete(key);
     }
 
     /// What to write at once, and what later.
     fn batches(mut self) -> (Batch, Batch) {
         self.put_parents();
-        let mut now = Batch::new();
-        self.puts.into_iter().chain([self.deletes]).for_each(|batch| now.append(batch));
-        (now, self.unnamed)
+        let (mut now, mut later) = (Batch::new(), Batch::new());
+        self.puts.into_iter().for_each(|batch| now.append(batch));
+        // What names others goes before them.
+        for (place, batch) in self.deletes.into_iter().enumerate().rev() {
+            if place < FIRST { later.append(batch) } else { now.append(batch) }
+        }
+        (now, later)
     }
 
     /// Puts the blocks' parents from the outermost on, so that no way outwards is ever cut short.

@@ -233,17 +233,15 @@ impl Grouping {
 
     /// The named ports of a peer that rules about it may ask for.
     fn ports(&self, peer: u32, kind: Kind, facets: &[FacetId], directory: &Directory) -> NamedPorts {
-        if self.names.is_empty() {
-            return NamedPorts::default();
-        }
-        let ports = directory.party(peer).map_or(NamedPorts::NONE, |party| party.ports);
         let has = |facet: &FacetId| {
             facets.binary_search(facet).is_ok() || (kind == Kind::Workload && self.common.contains(facet))
         };
-        let asked = |name: &str| {
-            self.names.iter().any(|(facet, known)| **known == *name && facet.as_ref().is_none_or(has))
-        };
-        ports.filtered(asked)
+        let mut asked = self.names.iter().filter(|(facet, _)| facet.as_ref().is_none_or(has)).peekable();
+        if asked.peek().is_none() {
+            return NamedPorts::default();
+        }
+        let ports = directory.party(peer).map_or(NamedPorts::NONE, |party| party.ports);
+        ports.filtered(|name| asked.clone().any(|(_, known)| **known == *name))
     }
 
     /// The number of the group of such peers.
