@@ -108,16 +108,22 @@ impl Groupings {
         let extraordinary = movement.went.values().chain(movement.came.values()).any(|one| !one.is_ordinary);
         let all: BTreeSet<u32> =
             if extraordinary { in_force.keys().copied().collect() } else { BTreeSet::new() };
+        for (peer, marks) in &movement.went {
+            for number in asking.concerned(marks, &all) {
+                let grouped = in_force.get_mut(&number).expect("whoever asks is in force");
+                let row = grouped.grouping.forget(*peer).and_then(|moved| moved.rows(number)[0]);
+                match movement.came.contains_key(peer) {
+                    true => draft.lose(row),
+                    // Packets that are on their way may still come from it.
+                    false => draft.drop(row),
+                }
+            }
+        }
         let mut tell = |number: u32, change: &mut dyn FnMut(&mut Grouping) -> Option<Moved>| {
             let grouped = in_force.get_mut(&number).expect("whoever asks is in force");
             let moved = change(&mut grouped.grouping);
             grouped.report(number, moved, book, draft);
         };
-        for (peer, marks) in &movement.went {
-            for number in asking.concerned(marks, &all) {
-                tell(number, &mut |grouping| grouping.forget(*peer));
-            }
-        }
         for (peer, marks) in &movement.came {
             for number in asking.concerned(marks, &all) {
                 tell(number, &mut |grouping| grouping.place(*peer, &[], &marks.facets, directory));
@@ -181,7 +187,11 @@ impl Grouped {
         }
         for moved in moved {
             let [before, after] = moved.rows(number);
-            draft.drop(before);
+            match after {
+                Some(_) => draft.drop(before),
+                // It is in the group of all others from now on.
+                None => draft.lose(before),
+            }
             draft.put(after);
         }
     }

@@ -63,6 +63,8 @@ enum Note {
     Is(Row),
     /// It is taken away, and was this.
     Was(Row),
+    /// The same, and its removal changes what packets meet: it must not wait until nothing names it.
+    Lost(Row),
 }
 
 impl Draft {
@@ -89,6 +91,11 @@ impl Draft {
         self.note(rows.into_iter().map(Note::Was));
     }
 
+    /// Takes rows away by whose absence packets are judged from now on.
+    pub(crate) fn lose(&mut self, rows: impl IntoIterator<Item = Row>) {
+        self.note(rows.into_iter().map(Note::Lost));
+    }
+
     /// Adds rows, or replaces those with their keys.
     pub(crate) fn put(&mut self, rows: impl IntoIterator<Item = Row>) {
         self.note(rows.into_iter().map(Note::Is));
@@ -108,9 +115,10 @@ impl Draft {
             rows[place as usize].1.follow(note);
         }
         let mut ordered = Ordered::default();
-        for (key, Ends { was, is }) in rows {
+        for (key, Ends { was, is, is_lost }) in rows {
             match is {
                 Some(row) if was != Some(row) => ordered.put(row),
+                None if was.is_some() && is_lost => ordered.lose(&key),
                 None if was.is_some() => ordered.delete(&key),
                 _ => {}
             }
@@ -127,7 +135,7 @@ impl Draft {
 
 impl Note {
     fn key(&self) -> Option<RowKey> {
-        let (Self::Is(row) | Self::Was(row)) = self;
+        let (Self::Is(row) | Self::Was(row) | Self::Lost(row)) = self;
         row.key()
     }
 }
@@ -137,18 +145,23 @@ impl Note {
 struct Ends<'a> {
     was: Option<&'a Row>,
     is: Option<&'a Row>,
+    /// Whether its absence counts at once.
+    is_lost: bool,
 }
 
 impl<'a> Ends<'a> {
     fn follow(&mut self, note: &'a Note) {
-        match note {
-            Note::Is(row) => self.is = Some(row),
-            Note::Was(row) => {
-                // What these changes themselves have added was not there before.
-                let is_own = self.is.take().is_some();
-                self.was = self.was.or((!is_own).then_some(row));
+        let row = match note {
+            Note::Is(row) => {
+                self.is = Some(row);
+                return;
             }
-        }
+            Note::Was(row) | Note::Lost(row) => row,
+        };
+        // What these changes themselves have added was not there before.
+        let is_own = self.is.take().is_some();
+        self.was = self.was.or((!is_own).then_some(row));
+        self.is_lost = matches!(note, Note::Lost(_));
     }
 }
 
@@ -172,6 +185,8 @@ struct Ordered {
     parents: Vec<(u32, u32)>,
     /// What to remove: at once what the packet path starts from, and the rest later.
     deletes: [Batch; PLACES],
+    /// What else to remove at once.
+    lost: Batch,
 }
 
 /// How many places [`place`] tells apart.
@@ -212,6 +227,10 @@ impl Ordered {
         self.deletes[place(key)].delete(key);
     }
 
+    fn lose(&mut self, key: &RowKey) {
+        self.lost.delete(key);
+    }
+
     /// What to write at once, and what later.
     fn batches(mut self) -> (Batch, Batch) {
         self.put_parents();
@@ -221,6 +240,7 @@ impl Ordered {
         for (place, batch) in self.deletes.into_iter().enumerate().rev() {
             if place < FIRST { later.append(batch) } else { now.append(batch) }
         }
+        now.append(self.lost);
         (now, later)
     }
 
@@ -298,6 +318,18 @@ mod tests {
         let (now, later) = between([endpoint(1)], []);
         assert_eq!(now, [MapOp::Delete(endpoint(1).key().unwrap())]);
         assert_eq!(later, []);
+    }
+
+    #[test]
+    fn a_row_by_whose_absence_packets_are_judged_is_removed_at_once() {
+        let [class, verdict] = policy(1);
+        let mut draft = Draft::default();
+        draft.lose([class]);
+        draft.drop([verdict]);
+        let delete = |row: Row| vec![MapOp::Delete(row.key().unwrap())];
+        assert_eq!(operations(draft.clone()), (delete(class), delete(verdict)));
+        draft.put([class]);
+        assert_eq!(operations(draft), (vec![], delete(verdict)));
     }
 
     #[test]

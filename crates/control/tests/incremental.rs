@@ -1,6 +1,10 @@
 //! Random changes, one after the other: the writes must always lead to the rows that the world would have from the
 //! start, and undoing a change to as many as before.
 
+use abi::address::AddressInfo;
+use abi::batch::Batch;
+use abi::identity::is_workload;
+use abi::policy::{GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey};
 use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Node, RemoteNode, Rows, World, Writes};
 use identity::{Labels, Source};
@@ -42,7 +46,48 @@ fn writes_lead_where_a_fresh_start_leads() {
 
 /// Makes writes; those that are only made later must not be needed by then.
 fn make(maps: &mut Rows, writes: Writes) {
-    for write in writes.now.iter().chain(writes.later.iter()) {
+    make_batch(maps, &writes.now);
+    let mut at_once = heard(maps);
+    make_batch(maps, &writes.later);
+    let later = heard(maps);
+    // A block that is gone takes its addresses' row along.
+    at_once.retain(|key, _| later.contains_key(key));
+    assert!(at_once == later, "what is removed later changes what policies say");
+}
+
+/// What each policy in force says to whoever has an address: the class in each part, by endpoint and address.
+fn heard(maps: &Rows) -> BTreeMap<(RowKey, RowKey), Vec<(u32, u32)>> {
+    let mut classes: BTreeMap<(u32, u32), Vec<(u32, u32)>> = BTreeMap::new();
+    for row in maps.values() {
+        if let Row::Class(key, class) = row {
+            classes.entry((key.policy, key.group)).or_default().push((key.part, *class));
+        }
+    }
+    let mut heard = BTreeMap::new();
+    for endpoint in maps.values() {
+        let Row::Endpoint(_, info) = endpoint else { continue };
+        for address in maps.values() {
+            let Row::Address(_, peer) = address else { continue };
+            let group = group_of(maps, info.grouping.number(), peer);
+            let classes = classes.get(&(info.policy, group)).cloned().unwrap_or_default();
+            heard.insert((endpoint.key().unwrap(), address.key().unwrap()), classes);
+        }
+    }
+    heard
+}
+
+/// The group of whoever has an address, as the packet path finds it.
+fn group_of(maps: &Rows, grouping: u32, peer: &AddressInfo) -> u32 {
+    let row = |peer| match maps.get(&RowKey::Group(GroupKey { grouping, peer })) {
+        Some(Row::Group(_, group)) => Some(*group),
+        _ => None,
+    };
+    let otherwise = if is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS };
+    row(peer.peer).unwrap_or(otherwise)
+}
+
+fn make_batch(maps: &mut Rows, writes: &Batch) {
+    for write in writes.iter() {
         match write {
             MapOp::Put(row) => drop(row.key().map(|key| maps.insert(key, row))),
             MapOp::Delete(key) => {

@@ -17,6 +17,8 @@ enum Kind {
     IdentityGoes,
     PolicyRemoved,
     PolicyAdded,
+    NewPolicyAdded,
+    NewPolicyRemoved,
     NamespaceRelabelled,
 }
 
@@ -44,6 +46,9 @@ struct Sample {
     rows: usize,
 }
 
+/// How many random numbers a round needs.
+const SALTS: usize = 6;
+
 /// What 99 of a hundred changes shall not exceed.
 const TARGET_P99_MS: f64 = 1.0;
 
@@ -64,18 +69,22 @@ pub(super) fn measure(
 }
 
 /// The changes of one round; but for the labels of namespaces they leave the world as they found it.
-fn changes(large: &LargeWorld, round: usize) -> [(Kind, Change); 5] {
-    let random = |salt: usize, below: usize| (scramble((5 * round + salt) as u64) % below as u64) as usize;
+fn changes(large: &LargeWorld, round: usize) -> [(Kind, Change); 7] {
+    let random =
+        |salt: usize, below: usize| (scramble((SALTS * round + salt) as u64) % below as u64) as usize;
     let version = format!("canary-{round}");
     let pod = large.pod(large.pods() + round, random(0, large.identities()), &version);
     let id = pod.id;
     let policy = large.policy(random(1, large.policies()));
+    let other = large.other_policy(random(4, large.identities()), random(5, large.namespaces()), round);
     let relabelled = large.namespace(random(2, large.namespaces()), random(3, large.namespaces()));
     [
         (Kind::IdentityComes, Change::Endpoint(Box::new(pod))),
         (Kind::IdentityGoes, Change::RemoveEndpoint(id)),
         (Kind::PolicyRemoved, Change::RemovePolicy(policy.id.clone())),
         (Kind::PolicyAdded, Change::Policy(policy)),
+        (Kind::NewPolicyAdded, Change::Policy(other.clone())),
+        (Kind::NewPolicyRemoved, Change::RemovePolicy(other.id)),
         (Kind::NamespaceRelabelled, relabelled),
     ]
 }
@@ -118,7 +127,9 @@ impl Kind {
             Self::IdentityComes => "new identity",
             Self::IdentityGoes => "identity gone",
             Self::PolicyRemoved => "policy removed",
-            Self::PolicyAdded => "policy added",
+            Self::PolicyAdded => "policy added again",
+            Self::NewPolicyAdded => "new policy added",
+            Self::NewPolicyRemoved => "new policy removed",
             Self::NamespaceRelabelled => "namespace relabelled",
         }
     }
@@ -145,7 +156,7 @@ mod tests {
         let (start, mut world) = cold_start::measure(&large, &mut tables).unwrap();
         assert_eq!(start.rows["NX_ENDPOINTS"], 120);
         let churn = measure(&large, &mut world, &mut tables, 10).unwrap();
-        assert_eq!(churn.len(), 5);
+        assert_eq!(churn.len(), 7);
         assert!(churn.iter().all(|kind| kind.rows_p50 > 0), "{churn:?}");
         let Tables::Memory(rows) = tables else { unreachable!("this test writes to memory") };
         assert_eq!(rows.into_iter().collect::<control::Rows>(), world.rows());

@@ -115,6 +115,8 @@ impl Report {
         })?;
         heading(session, "One subject's policies, resolved and compiled to rows")?;
         session.print_table(&compilations(&self.compile))?;
+        let submitting = self.compile.each_ref().map(|case| format!("{:.1}", case.submit_ms)).join(", ");
+        session.print_line(&format!("not counted: submitting the policies, once: {submitting} ms"))?;
         self.print_world(session)?;
         heading(session, "One change of it, to the last map write")?;
         session.print_table(&churns(&self.changes))

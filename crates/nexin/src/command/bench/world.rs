@@ -96,6 +96,20 @@ impl LargeWorld {
         }
     }
 
+    /// A policy that nobody had before: about an identity, with a selector of its own for peers of a namespace and a
+    /// port of its own.
+    pub(super) fn other_policy(&self, identity: usize, peers: usize, number: usize) -> Policy {
+        let (namespace, app) = (namespace_name(identity / APPS.len()), APPS[identity % APPS.len()]);
+        let (peers, port) = (namespace_name(peers), 10_000 + number % 10_000);
+        policies::read_one(&format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: other-{number}, namespace: {namespace}}},
+              spec: {{podSelector: {{matchLabels: {{app: {app}}}}},
+                      ingress: [{{from: [{{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {peers}}}}},
+                                           podSelector: {{matchExpressions: [{{key: app, operator: NotIn, values: [job, other-{number}]}}]}}}}],
+                                  ports: [{{port: {port}}}]}}]}}}}"
+        ))
+    }
+
     /// The policy with this index, from 0.
     pub(super) fn policy(&self, policy: usize) -> Policy {
         let (namespace, place) = (policy / POLICIES, policy % POLICIES);
