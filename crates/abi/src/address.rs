@@ -97,6 +97,9 @@ pub struct AddressInfo {
     /// Peer number: the identity as policy rows name it. It equals `identity` except where workloads of one identity
     /// differ in something a policy asks for (named ports); then it is a number of the local scope.
     pub peer: u32,
+    /// Number of the namespace that a workload is in, by which policy rows name its workloads where they do not name this
+    /// one; 0 where there is none.
+    pub namespace: u32,
     /// CIDR class: stands for the set of policy CIDR blocks that hold the address; 0 is the empty set.
     pub cidr: u32,
     /// Index of the host-side interface that the address is delivered through; 0 where it is not a local workload.
@@ -107,4 +110,4 @@ pub struct AddressInfo {
     pub padding: [u8; 2],
 }
 
-const _: () = assert!(size_of::<AddressInfo>() == 24);
+const _: () = assert!(size_of::<AddressInfo>() == 28);

@@ -32,6 +32,10 @@ pub const FIRST_LOCAL: u32 = 1 << 24;
 /// The first number of the scope of other nodes (top byte 2), which tells nodes apart by their labels.
 pub const FIRST_NODE: u32 = 2 << 24;
 
+/// The first number of the scope of namespaces (top byte 3): each stands for the workloads of one that have no number of
+/// their own in a grouping.
+pub const FIRST_NAMESPACE: u32 = 3 << 24;
+
 /// Whether the number stands for workloads (rather than for a reserved kind of peer).
 #[inline(always)]
 pub const fn is_workload(number: u32) -> bool {
@@ -41,7 +45,7 @@ pub const fn is_workload(number: u32) -> bool {
 /// Whether the number stands for other nodes of the cluster.
 #[inline(always)]
 pub const fn is_remote_node(number: u32) -> bool {
-    number == REMOTE_NODE || number >= FIRST_NODE
+    number == REMOTE_NODE || (number >= FIRST_NODE && number < FIRST_NAMESPACE)
 }
 
 /// The label of a reserved identity without its `reserved:` prefix, or nothing where the number is not reserved.

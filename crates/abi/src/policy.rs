@@ -1,8 +1,8 @@
 //! Policy rows: peers folded into groups and classes, and the final verdict of each class, direction, protocol and port.
 //!
-//! The packet path asks, for an endpoint's grouping `g` and policy `p` and the peer address's `(peer, cidr)`:
-//! 1. `group = GROUPS[g, peer]`; if absent, [`GROUP_OF_WORKLOADS`] where the peer is a workload, else
-//!    [`GROUP_OF_OTHERS`].
+//! The packet path asks, for an endpoint's grouping `g` and policy `p` and the peer address's `(peer, namespace, cidr)`:
+//! 1. `group = GROUPS[g, peer]`; if absent, `GROUPS[g, namespace]`; if absent, [`GROUP_OF_WORKLOADS`] where the peer is a
+//!    workload, else [`GROUP_OF_OTHERS`].
 //! 2. `part = CIDR_PARTS[p, cidr]`; where `cidr` is 0 the part is 0. No row: the policy does not name the block, go
 //!    to 5.
 //! 3. `class = CLASSES[p, group, part]`; if absent and the peer is a workload, `CLASSES[p, GROUP_OF_WORKLOADS, part]`;
@@ -38,13 +38,13 @@ pub struct CidrPartKey {
 pub struct GroupKey {
     /// Number of the grouping ([`crate::endpoint::EndpointInfo::grouping`]).
     pub grouping: u32,
-    /// Peer number ([`crate::address::AddressInfo::peer`]).
+    /// Peer number ([`crate::address::AddressInfo::peer`]), or that of a namespace, for its peers without a row.
     pub peer: u32,
 }
 
-/// The group of peers without a row that are not workloads.
+/// The group of peers that are not workloads, where neither they nor their namespace have a row.
 pub const GROUP_OF_OTHERS: u32 = 0;
-/// The group of workloads without a row.
+/// The group of workloads where neither they nor their namespace have a row.
 pub const GROUP_OF_WORKLOADS: u32 = 1;
 
 /// Key of [`crate::map::CLASSES`]; the value is a `u32`, the class.

@@ -76,12 +76,13 @@ impl World {
     pub(crate) fn endpoint_rows(&self, id: u32) -> impl Iterator<Item = Row> {
         let found = self.endpoint_of(id).and_then(|endpoint| {
             let (peer, residents) = self.peers.of(id)?;
-            Some((endpoint, peer, residents.identity, self.info_of(endpoint, peer, residents)?))
+            let namespace = self.peers.directory.namespace_of(peer).unwrap_or(0);
+            Some((endpoint, peer, residents.identity, namespace, self.info_of(endpoint, peer, residents)?))
         });
-        found.into_iter().flat_map(move |(endpoint, peer, identity, info)| {
+        found.into_iter().flat_map(move |(endpoint, peer, identity, namespace, info)| {
             let Interface { index: interface, mac, .. } = endpoint.interface;
             let addresses = endpoint.addresses.iter().map(move |&address| {
-                let info = AddressInfo { interface, mac, ..self.address(address, identity, peer) };
+                let info = AddressInfo { interface, mac, namespace, ..self.address(address, identity, peer) };
                 Row::Address(AddressKey::host(address.into()), info)
             });
             addresses.chain([Row::Endpoint(EndpointKey { interface }, info)])

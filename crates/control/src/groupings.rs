@@ -1,20 +1,22 @@
 //! The groupings in force with the policies that speak of them, and which must hear when peers come and go.
 
-use crate::movement::{Change, Marks, Movement};
+use crate::movement::{Family, Marks, Movement};
 use crate::writes::Draft;
 use abi::endpoint;
+use abi::identity::FIRST_NAMESPACE;
 use abi::row::Row;
 use foldhash::HashMap;
 use policy::book::RuleBook;
 use policy::compile::Compiled;
 use policy::directory::{Directory, FacetId};
 use policy::grouping::{Demand, Grouping, Moved};
+use policy::party::NamedPorts;
 use std::collections::BTreeSet;
 
 /// Groupings by number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Groupings {
-    in_force: HashMap<u32, Grouped>,
+    in_force: InForce,
     asking: Asking,
     last_number: u32,
 }
@@ -25,6 +27,9 @@ pub(crate) struct Grouped {
     pub(crate) grouping: Grouping,
     policies: Vec<(u32, Compiled)>,
 }
+
+#[derive(Clone, Debug, Default)]
+struct InForce(HashMap<u32, Grouped>);
 
 /// Which groupings can tell a peer from others: by a facet, or by the name of a port.
 #[derive(Clone, Debug, Default)]
@@ -43,12 +48,12 @@ impl Groupings {
 
     /// The grouping with this number, and who speaks of it.
     pub(crate) fn of(&self, number: u32) -> &Grouped {
-        &self.in_force[&number]
+        &self.in_force.0[&number]
     }
 
     /// The same, to be changed.
     pub(crate) fn of_mut(&mut self, number: u32) -> &mut Grouped {
-        self.in_force.get_mut(&number).expect("a number stands for a grouping in force")
+        self.in_force.of(number)
     }
 
     /// A grouping that answers a demand: the one by which a policy before told peers apart, or a new one.
@@ -64,10 +69,10 @@ impl Groupings {
             let grouping = Grouping::new(demand, directory);
             draft.put(grouping.rows(number));
             self.asking.note(number, &grouping, &[], directory);
-            self.in_force.insert(number, Grouped { grouping, policies: Vec::new() });
+            self.in_force.0.insert(number, Grouped { grouping, policies: Vec::new() });
             return number;
         };
-        let grouped = self.in_force.get_mut(&number).expect("a policy speaks of it");
+        let grouped = self.in_force.of(number);
         let facets = grouped.grouping.facets().to_vec();
         let moved = grouped.grouping.extend(demand, directory);
         grouped.report(number, moved, book, draft);
@@ -83,11 +88,11 @@ impl Groupings {
         directory: &mut Directory,
         draft: &mut Draft,
     ) -> Option<Compiled> {
-        let grouped = self.in_force.get_mut(&number)?;
+        let grouped = self.in_force.0.get_mut(&number)?;
         let place = grouped.place(policy)?;
         let (_, compiled) = grouped.policies.remove(place);
         if grouped.policies.is_empty()
-            && let Some(Grouped { grouping, .. }) = self.in_force.remove(&number)
+            && let Some(Grouped { grouping, .. }) = self.in_force.0.remove(&number)
         {
             draft.drop(grouping.rows(number));
             self.asking.forget(number, &grouping, directory);
@@ -107,11 +112,10 @@ impl Groupings {
         let Self { in_force, asking, .. } = self;
         let extraordinary = movement.went.values().chain(movement.came.values()).any(|one| !one.is_ordinary);
         let all: BTreeSet<u32> =
-            if extraordinary { in_force.keys().copied().collect() } else { BTreeSet::new() };
+            if extraordinary { in_force.0.keys().copied().collect() } else { BTreeSet::new() };
         for (peer, marks) in &movement.went {
             for number in asking.concerned(marks, &all) {
-                let grouped = in_force.get_mut(&number).expect("whoever asks is in force");
-                let row = grouped.grouping.forget(*peer).and_then(|moved| moved.rows(number)[0]);
+                let row = in_force.of(number).grouping.forget(*peer).and_then(|moved| moved.rows(number)[0]);
                 match movement.came.contains_key(peer) {
                     true => draft.lose(row),
                     // Packets that are on their way may still come from it.
@@ -119,35 +123,43 @@ impl Groupings {
                 }
             }
         }
-        let mut tell = |number: u32, change: &mut dyn FnMut(&mut Grouping) -> Option<Moved>| {
-            let grouped = in_force.get_mut(&number).expect("whoever asks is in force");
-            let moved = change(&mut grouped.grouping);
-            grouped.report(number, moved, book, draft);
-        };
-        for (peer, marks) in &movement.came {
-            for number in asking.concerned(marks, &all) {
-                tell(number, &mut |grouping| grouping.place(*peer, &[], &marks.facets, directory));
+        for family in movement.families() {
+            for number in asking.hearing(&family) {
+                let grouped = in_force.of(number);
+                let moved = grouped.grouping.follow(&family.changes, directory);
+                grouped.report(number, moved, book, draft);
             }
         }
-        for (peer, Change { ceased, begun }) in &movement.changed {
-            for number in asking.for_any(ceased.iter().chain(begun)) {
-                tell(number, &mut |grouping| grouping.place(*peer, ceased, begun, directory));
+        // What a peer has beyond its namespace is told when that has its group.
+        let (namespaces, peers): (Vec<_>, Vec<_>) =
+            movement.came.iter().partition(|(peer, _)| **peer >= FIRST_NAMESPACE);
+        for (peer, marks) in namespaces.into_iter().chain(peers) {
+            for number in asking.concerned(marks, &all) {
+                let grouped = in_force.of(number);
+                let moved = grouped.grouping.place(*peer, &marks.facets, directory);
+                grouped.report(number, moved, book, draft);
             }
         }
     }
 
     /// The rows of all groupings.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
-        self.in_force.iter().flat_map(|(number, grouped)| grouped.grouping.rows(*number))
+        self.in_force.0.iter().flat_map(|(number, grouped)| grouped.grouping.rows(*number))
     }
 
     fn next(&mut self) -> u32 {
         loop {
             self.last_number = self.last_number % endpoint::Grouping::MAX + 1;
-            if !self.in_force.contains_key(&self.last_number) {
+            if !self.in_force.0.contains_key(&self.last_number) {
                 return self.last_number;
             }
         }
+    }
+}
+
+impl InForce {
+    fn of(&mut self, number: u32) -> &mut Grouped {
+        self.0.get_mut(&number).expect("a number stands for a grouping in force")
     }
 }
 
@@ -198,18 +210,28 @@ impl Grouped {
 }
 
 impl Asking {
-    /// The groupings that can tell a peer with these marks from others.
+    /// The groupings that can tell a peer with these marks from others of its namespace.
     fn concerned(&self, marks: &Marks, all: &BTreeSet<u32>) -> Vec<u32> {
         if !marks.is_ordinary {
             return all.iter().copied().collect();
         }
-        let by_name = marks.ports.names().filter_map(|name| self.by_port_name.get(name));
-        each_once(marks.facets.iter().filter_map(|facet| self.by_facet.get(facet)).chain(by_name))
+        self.asking(&marks.beyond, [&marks.ports])
     }
 
-    /// The groupings that ask for one of these facets.
-    fn for_any<'a>(&self, facets: impl Iterator<Item = &'a FacetId>) -> Vec<u32> {
-        each_once(facets.filter_map(|facet| self.by_facet.get(facet)))
+    /// The groupings that must hear of changes.
+    fn hearing(&self, family: &Family) -> Vec<u32> {
+        self.asking(&family.facets, &family.ports)
+    }
+
+    /// The groupings that ask for one of these facets, or for ports of these names of all peers.
+    fn asking<'a>(&self, facets: &[FacetId], ports: impl IntoIterator<Item = &'a NamedPorts>) -> Vec<u32> {
+        let by_name = ports.into_iter().flat_map(NamedPorts::names);
+        let by_name = by_name.filter_map(|name| self.by_port_name.get(name));
+        let lists = facets.iter().filter_map(|facet| self.by_facet.get(facet)).chain(by_name);
+        let mut numbers: Vec<u32> = lists.flatten().copied().collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
     }
 
     /// Notes what a grouping asks for beyond these facets.
@@ -234,14 +256,6 @@ impl Asking {
             }
         }
     }
-}
-
-/// The numbers of all lists in order.
-fn each_once<'a>(lists: impl Iterator<Item = &'a Vec<u32>>) -> Vec<u32> {
-    let mut numbers: Vec<u32> = lists.flatten().copied().collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    numbers
 }
 
 fn insert(numbers: &mut Vec<u32>, number: u32) {

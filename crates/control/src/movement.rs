@@ -1,15 +1,18 @@
 //! Peer numbers that came, went, or mean something else, and by what policies can tell them from others.
 
-use policy::directory::FacetId;
+use abi::identity::FIRST_NAMESPACE;
+use policy::directory::{Directory, FacetId};
+use policy::grouping::Change;
 use policy::party::NamedPorts;
 use std::collections::BTreeMap;
 
-/// What became of peer numbers.
+/// What became of peer numbers, namespaces included.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Movement {
     pub(crate) came: BTreeMap<u32, Marks>,
     pub(crate) went: BTreeMap<u32, Marks>,
-    pub(crate) changed: BTreeMap<u32, Change>,
+    /// Those that neither came nor went, by namespace and number; a namespace comes before its peers.
+    changed: BTreeMap<(u32, u32), Changed>,
 }
 
 /// By what policies can tell a peer from others.
@@ -17,16 +20,28 @@ pub(crate) struct Movement {
 pub(crate) struct Marks {
     /// The facets with a selector that it has, in order.
     pub(crate) facets: Vec<FacetId>,
+    /// Those of them that its namespace has not, and those that it has not and its namespace has.
+    pub(crate) beyond: Vec<FacetId>,
     pub(crate) ports: NamedPorts,
     /// Whether these, and what every workload has, are all that there is to know of it.
     pub(crate) is_ordinary: bool,
 }
 
-/// The facets with a selector that an ordinary peer lost, and those that it gained, each in order.
+/// A peer with other facets than before, and those in which it differed from its namespace before or does now.
+#[derive(Clone, Debug)]
+struct Changed {
+    change: Change,
+    beyond: Vec<FacetId>,
+    ports: NamedPorts,
+}
+
+/// Peers of one namespace that changed, that itself first where it is among them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Change {
-    pub(crate) ceased: Vec<FacetId>,
-    pub(crate) begun: Vec<FacetId>,
+pub(crate) struct Family {
+    pub(crate) changes: Vec<Change>,
+    /// Facets of which whoever asks for one must hear of the changes.
+    pub(crate) facets: Vec<FacetId>,
+    pub(crate) ports: Vec<NamedPorts>,
 }
 
 impl Movement {
@@ -42,11 +57,69 @@ impl Movement {
     }
 
     /// Notes that a peer which neither came nor went has other facets than before.
-    pub(crate) fn changes(&mut self, peer: u32, before: &[FacetId], after: &[FacetId]) {
-        let beyond = |these: &[FacetId], those: &[FacetId]| {
-            these.iter().filter(|facet| those.binary_search(facet).is_err()).copied().collect()
+    pub(crate) fn changes(
+        &mut self,
+        peer: u32,
+        [had, has]: [&[FacetId]; 2],
+        ports: &NamedPorts,
+        directory: &Directory,
+    ) {
+        let namespace = directory.namespace_of(peer);
+        // What the namespace had, in case that it changed before its peers.
+        let (around_before, around) = match namespace {
+            Some(namespace) => {
+                let has = directory.facets_of(namespace);
+                (self.had(namespace, &has), has)
+            }
+            None => (Vec::new(), Vec::new()),
         };
-        let change = Change { ceased: beyond(before, after), begun: beyond(after, before) };
-        self.changed.insert(peer, change);
+        let mut beyond = Vec::new();
+        if peer < FIRST_NAMESPACE {
+            beyond.extend(differing(had, &around_before));
+            beyond.extend(differing(has, &around));
+        }
+        let change = Change { peer, ceased: lacking(had, has), begun: lacking(has, had) };
+        let changed = Changed { change, beyond, ports: ports.clone() };
+        self.changed.insert((namespace.unwrap_or(peer), if namespace.is_some() { peer } else { 0 }), changed);
     }
+
+    /// The facets that a namespace had before, given those that it has.
+    fn had(&self, namespace: u32, has: &[FacetId]) -> Vec<FacetId> {
+        let Some(Changed { change, .. }) = self.changed.get(&(namespace, 0)) else { return has.to_vec() };
+        let mut had: Vec<FacetId> =
+            has.iter().filter(|facet| !change.begun.contains(facet)).copied().collect();
+        had.extend(&change.ceased);
+        had.sort_unstable();
+        had
+    }
+
+    /// What changed, by namespace.
+    pub(crate) fn families(&self) -> Vec<Family> {
+        let mut families: Vec<(u32, Family)> = Vec::new();
+        for ((namespace, _), Changed { change, beyond, ports }) in &self.changed {
+            if families.last().is_none_or(|(last, _)| last != namespace) {
+                families.push((*namespace, Family::default()));
+            }
+            let (_, family) = families.last_mut().expect("one was pushed if there was none");
+            if change.peer >= FIRST_NAMESPACE {
+                family.facets.extend(change.ceased.iter().chain(&change.begun));
+            }
+            family.facets.extend(beyond);
+            family.ports.push(ports.clone());
+            family.changes.push(change.clone());
+        }
+        families.into_iter().map(|(_, family)| family).collect()
+    }
+}
+
+/// Those that only one of two sets has; both are in order.
+pub(crate) fn differing(one: &[FacetId], other: &[FacetId]) -> Vec<FacetId> {
+    let mut all = lacking(one, other);
+    all.extend(lacking(other, one));
+    all
+}
+
+/// Those that the other lacks.
+fn lacking(these: &[FacetId], those: &[FacetId]) -> Vec<FacetId> {
+    these.iter().filter(|facet| those.binary_search(facet).is_err()).copied().collect()
 }

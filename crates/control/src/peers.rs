@@ -1,7 +1,8 @@
 //! Who the workloads and nodes are: their identities, and the numbers by which policy rows name them.
 
-use crate::movement::{Marks, Movement};
-use abi::identity::{FIRST_LOCAL, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
+use crate::movement::{Marks, Movement, differing};
+use abi::address::AddressInfo;
+use abi::identity::{FIRST_LOCAL, FIRST_NAMESPACE, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
 use foldhash::HashMap;
 use identity::{Allocator, Labels, Numbering, Source, key};
 use policy::directory::Directory;
@@ -24,6 +25,10 @@ pub(crate) struct Peers {
     numbers: HashMap<(u32, NamedPorts), u32>,
     /// The number that is tried first where a peer cannot have that of its identity.
     next_local: u32,
+    /// Namespaces with workloads, by name.
+    namespaces: HashMap<String, Namespace>,
+    /// The number that is tried first for the next namespace.
+    next_namespace: u32,
     found: Found,
     /// Peer numbers of other nodes, by their labels.
     nodes: Numbering<Arc<Labels>>,
@@ -32,11 +37,21 @@ pub(crate) struct Peers {
 /// Workloads that policies cannot tell apart but by their addresses.
 #[derive(Clone, Debug)]
 pub(crate) struct Residents {
+    namespace: String,
     pub(crate) labels: Arc<Labels>,
     pub(crate) ports: NamedPorts,
     /// Held once for all of them.
     pub(crate) identity: u32,
     endpoints: BTreeSet<u32>,
+}
+
+/// A namespace as policies see it: as a workload without labels of its own.
+#[derive(Clone, Debug)]
+struct Namespace {
+    number: u32,
+    labels: Arc<Labels>,
+    /// How many peer numbers its workloads have.
+    peers: u32,
 }
 
 /// Workloads that are alike, and come or change together.
@@ -46,6 +61,9 @@ pub(crate) struct Arrival {
     pub(crate) labels: Arc<Labels>,
     pub(crate) ports: NamedPorts,
     pub(crate) endpoints: BTreeSet<u32>,
+    /// Their namespace, and the labels of a workload of it that has none of its own.
+    pub(crate) namespace: String,
+    pub(crate) namespace_labels: Arc<Labels>,
     /// An address of one of them.
     pub(crate) address: Option<IpAddr>,
 }
@@ -55,6 +73,7 @@ pub(crate) struct Arrival {
 struct Found {
     peers: HashMap<IpAddr, u32>,
     identities: HashMap<u32, u32>,
+    namespaces: HashMap<IpAddr, u32>,
 }
 
 impl Default for Peers {
@@ -66,8 +85,10 @@ impl Default for Peers {
             residents: HashMap::default(),
             numbers: HashMap::default(),
             next_local: FIRST_LOCAL,
+            namespaces: HashMap::default(),
+            next_namespace: FIRST_NAMESPACE,
             found: Found::default(),
-            nodes: Numbering::new(FIRST_NODE..=2 * FIRST_NODE - 1),
+            nodes: Numbering::new(FIRST_NODE..=FIRST_NAMESPACE - 1),
         }
     }
 }
@@ -82,10 +103,18 @@ impl Residents {
 impl Peers {
     /// Notes the peer number of an address, as a row from before a restart tells it: the policies of before know the
     /// peer by this number, and judge packets until those of now have taken their place.
-    pub(crate) fn find(&mut self, address: IpAddr, identity: u32, peer: u32) {
+    pub(crate) fn find(
+        &mut self,
+        address: IpAddr,
+        &AddressInfo { identity, peer, namespace, .. }: &AddressInfo,
+    ) {
         if peer != identity && is_workload(peer) {
             self.found.peers.insert(address, peer);
             self.found.identities.insert(peer, identity);
+        }
+        if namespace != 0 {
+            self.found.namespaces.insert(address, namespace);
+            self.next_namespace = self.next_namespace.max(namespace.saturating_add(1));
         }
     }
 
@@ -119,6 +148,7 @@ impl Peers {
     /// Where all that had a number become others together, they keep it, so that only those policies have something to
     /// learn that can tell the difference. A policy's row of the peer changes at once from what it was to what it is.
     pub(crate) fn admit(&mut self, arrival: Arrival, movement: &mut Movement) {
+        self.label_namespace(&arrival, movement);
         // Acquired before the old one is released, so that an unchanged identity keeps its number.
         let Ok(identity) = self.identities.acquire(&arrival.labels) else {
             return arrival.endpoints.iter().for_each(|endpoint| self.settle(*endpoint, UNKNOWN, movement));
@@ -147,7 +177,7 @@ impl Peers {
     /// Gives the local node its labels.
     pub(crate) fn label_host(&mut self, labels: &BTreeMap<String, String>, movement: &mut Movement) {
         self.exit(HOST, NamedPorts::default(), movement);
-        self.enter(HOST, Arc::new(node_labels("host", labels)), NamedPorts::default(), movement);
+        self.enter(HOST, Arc::new(node_labels("host", labels)), (NamedPorts::default(), 0), movement);
     }
 
     /// The number of other nodes with these labels, held once more.
@@ -159,7 +189,7 @@ impl Peers {
         let known = self.nodes.number(&labels).is_some();
         let Ok(number) = self.nodes.acquire(&labels) else { return REMOTE_NODE };
         if !known {
-            self.enter(number, labels, NamedPorts::default(), movement);
+            self.enter(number, labels, (NamedPorts::default(), 0), movement);
         }
         number
     }
@@ -171,16 +201,29 @@ impl Peers {
         }
     }
 
-    fn enter(&mut self, peer: u32, labels: Arc<Labels>, ports: NamedPorts, movement: &mut Movement) {
+    /// Adds a peer to a namespace; 0 is none.
+    fn enter(
+        &mut self,
+        peer: u32,
+        labels: Arc<Labels>,
+        (ports, namespace): (NamedPorts, u32),
+        movement: &mut Movement,
+    ) {
         let facets = self.directory.insert(peer, labels, ports.clone());
+        if namespace != 0 {
+            self.directory.join(peer, namespace);
+        }
+        let beyond = differing(&facets, &self.directory.facets_of(namespace_or_nobody(namespace)));
         let is_ordinary = self.directory.is_ordinary(peer);
-        movement.comes(peer, Marks { facets, ports, is_ordinary });
+        movement.comes(peer, Marks { facets, beyond, ports, is_ordinary });
     }
 
     fn exit(&mut self, peer: u32, ports: NamedPorts, movement: &mut Movement) {
         let is_ordinary = self.directory.is_ordinary(peer);
+        let namespace = self.directory.namespace_of(peer).unwrap_or(0);
         let facets = self.directory.remove(peer);
-        movement.goes(peer, Marks { facets, ports, is_ordinary });
+        let beyond = differing(&facets, &self.directory.facets_of(namespace_or_nobody(namespace)));
+        movement.goes(peer, Marks { facets, beyond, ports, is_ordinary });
     }
 
     /// The peer number that just these workloads have, where only their labels are others now.
@@ -198,7 +241,7 @@ impl Peers {
         self.numbers.remove(&(before, residents.ports.clone()));
         self.numbers.insert((identity, residents.ports.clone()), peer);
         let (had, has) = self.directory.relabel(peer, residents.labels.clone());
-        movement.changes(peer, &had, &has);
+        movement.changes(peer, [&had, &has], &residents.ports, &self.directory);
         self.identities.release(before);
     }
 
@@ -210,9 +253,12 @@ impl Peers {
         };
         let labels = self.identities.labels(identity).cloned().unwrap_or(arrival.labels.clone());
         let ports = arrival.ports.clone();
-        self.enter(peer, labels.clone(), ports.clone(), movement);
+        let around = self.namespace(arrival, movement);
+        self.enter(peer, labels.clone(), (ports.clone(), around), movement);
         self.numbers.insert((identity, ports.clone()), peer);
-        self.residents.insert(peer, Residents { labels, ports, identity, endpoints: BTreeSet::new() });
+        let namespace = arrival.namespace.clone();
+        self.residents
+            .insert(peer, Residents { namespace, labels, ports, identity, endpoints: BTreeSet::new() });
         peer
     }
 
@@ -231,11 +277,51 @@ impl Peers {
         let Some(residents) = self.residents.get_mut(&peer) else { return };
         residents.endpoints.remove(&endpoint);
         if residents.endpoints.is_empty()
-            && let Some(Residents { ports, identity, .. }) = self.residents.remove(&peer)
+            && let Some(Residents { namespace, ports, identity, .. }) = self.residents.remove(&peer)
         {
             self.exit(peer, ports.clone(), movement);
+            self.leave_namespace(&namespace, movement);
             self.numbers.remove(&(identity, ports));
             self.identities.release(identity);
+        }
+    }
+
+    /// Gives a namespace that has workloads the labels that an arrival finds there.
+    fn label_namespace(&mut self, arrival: &Arrival, movement: &mut Movement) {
+        let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) else { return };
+        if namespace.labels != arrival.namespace_labels {
+            namespace.labels = arrival.namespace_labels.clone();
+            let number = namespace.number;
+            let (had, has) = self.directory.relabel(number, arrival.namespace_labels.clone());
+            movement.changes(number, [&had, &has], NamedPorts::NONE, &self.directory);
+        }
+    }
+
+    /// The number of an arrival's namespace, for one peer number more.
+    fn namespace(&mut self, arrival: &Arrival, movement: &mut Movement) -> u32 {
+        if let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) {
+            namespace.peers += 1;
+            return namespace.number;
+        }
+        let is_free = |number: &u32| self.directory.party(*number).is_none();
+        let found = arrival.address.and_then(|address| self.found.namespaces.get(&address)).copied();
+        let next = (self.next_namespace..=u32::MAX).chain(FIRST_NAMESPACE..self.next_namespace);
+        // Without a number of its own it says nothing of its workloads.
+        let Some(number) = found.into_iter().chain(next).find(is_free) else { return 0 };
+        self.next_namespace = self.next_namespace.max(number.saturating_add(1));
+        let labels = arrival.namespace_labels.clone();
+        self.enter(number, labels.clone(), (NamedPorts::default(), 0), movement);
+        self.namespaces.insert(arrival.namespace.clone(), Namespace { number, labels, peers: 1 });
+        number
+    }
+
+    fn leave_namespace(&mut self, name: &str, movement: &mut Movement) {
+        let Some(namespace) = self.namespaces.get_mut(name) else { return };
+        namespace.peers -= 1;
+        if namespace.peers == 0 {
+            let number = namespace.number;
+            self.namespaces.remove(name);
+            self.exit(number, NamedPorts::default(), movement);
         }
     }
 
@@ -252,6 +338,11 @@ impl Peers {
             Some(peer)
         })
     }
+}
+
+/// A namespace, or a number that nobody has where there is none: whoever is in none has all that it has beyond it.
+fn namespace_or_nobody(namespace: u32) -> u32 {
+    if namespace == 0 { u32::MAX } else { namespace }
 }
 
 /// Whether a workload with these labels is one like any other.

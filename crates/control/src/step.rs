@@ -124,8 +124,12 @@ impl World {
                 let labels = Arc::new(filter::relevant(labels));
                 let ports = named_ports(endpoint);
                 *alike.entry((labels.clone(), ports.clone())).or_insert_with(|| {
+                    let namespace = endpoint.namespace.clone();
+                    let around = self.namespaces.get(&namespace).map(|namespace| &namespace.labels);
+                    let namespace_labels = Arc::new(all_labels(&namespace, around, []));
                     let address = endpoint.addresses.first().copied();
-                    arrivals.push(Arrival { labels, ports, endpoints: BTreeSet::new(), address });
+                    let endpoints = BTreeSet::new();
+                    arrivals.push(Arrival { labels, ports, endpoints, namespace, namespace_labels, address });
                     arrivals.len() - 1
                 })
             });
@@ -356,12 +360,18 @@ impl World {
 
 /// A workload's labels, those of its namespace included.
 fn labels(endpoint: &Endpoint, namespace: Option<&Namespace>) -> Labels {
-    let namespace = namespace.map(|namespace| &namespace.labels).into_iter().flatten();
-    Labels::of_workload(
-        &endpoint.namespace,
-        namespace.map(|(key, value)| (key.as_str(), value.as_str())),
-        endpoint.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())),
-    )
+    let own = endpoint.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    all_labels(&endpoint.namespace, namespace.map(|namespace| &namespace.labels), own)
+}
+
+/// The labels of a workload with these of its own, in a namespace with those.
+fn all_labels<'a>(
+    namespace: &str,
+    around: Option<&'a BTreeMap<String, String>>,
+    own: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Labels {
+    let around = around.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()));
+    Labels::of_workload(namespace, around, own)
 }
 
 /// The workload's named ports as policy sees them.

@@ -87,7 +87,7 @@ impl World {
                 Row::CidrPart(key, _) => world.enforcement.blocks.number_above(key.cidr),
                 Row::Address(key, info) => {
                     world.enforcement.blocks.number_above(info.cidr);
-                    world.peers.find(key.address.into(), info.identity, info.peer);
+                    world.peers.find(key.address.into(), &info);
                 }
                 Row::Backend(key, _) => world.translation.number_above(key.backends),
                 Row::Service(_, info) => world.translation.number_above(info.backends),

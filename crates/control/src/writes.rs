@@ -7,6 +7,7 @@
 
 use crate::change::Change;
 use abi::batch::{Batch, Run};
+use abi::identity::FIRST_NAMESPACE;
 use abi::map;
 use abi::row::{Row, RowKey};
 use foldhash::HashMap;
@@ -186,17 +187,17 @@ struct Ordered {
     /// What to remove: at once what the packet path starts from, and the rest later.
     deletes: [Batch; PLACES],
     /// What else to remove at once.
-    lost: Batch,
+    lost: [Batch; PLACES],
 }
 
 /// How many places [`place`] tells apart.
-const PLACES: usize = 9;
+const PLACES: usize = 10;
 /// Where the rows of [`Ordered::parents`] are put.
-const PARENTS: usize = 5;
+const PARENTS: usize = 6;
 
 /// The rows from this place on are those that the packet path starts from, so that their removal takes effect at once
 /// and alone.
-const FIRST: usize = 6;
+const FIRST: usize = 7;
 
 /// When a row is put: what names others comes after them.
 fn place(key: &RowKey) -> usize {
@@ -204,12 +205,14 @@ fn place(key: &RowKey) -> usize {
         RowKey::Verdict(_) => 0,
         RowKey::Backend(_) => 1,
         RowKey::Class(_) => 2,
-        RowKey::Group(_) => 3,
-        RowKey::CidrPart(_) => 4,
+        // A peer's own row comes before its namespace's, by which it is known until then.
+        RowKey::Group(key) if key.peer < FIRST_NAMESPACE => 3,
+        RowKey::Group(_) => 4,
+        RowKey::CidrPart(_) => 5,
         RowKey::CidrParent(_) => PARENTS,
         RowKey::Address(_) => FIRST,
-        RowKey::Service(_) => 7,
-        RowKey::Endpoint(_) => 8,
+        RowKey::Service(_) => 8,
+        RowKey::Endpoint(_) => 9,
     }
 }
 
@@ -228,7 +231,7 @@ impl Ordered {
     }
 
     fn lose(&mut self, key: &RowKey) {
-        self.lost.delete(key);
+        self.lost[place(key)].delete(key);
     }
 
     /// What to write at once, and what later.
@@ -240,7 +243,8 @@ impl Ordered {
         for (place, batch) in self.deletes.into_iter().enumerate().rev() {
             if place < FIRST { later.append(batch) } else { now.append(batch) }
         }
-        now.append(self.lost);
+        // A namespace's row goes before that of a peer, which is known by its own until then.
+        self.lost.into_iter().rev().for_each(|batch| now.append(batch));
         (now, later)
     }
 

@@ -46,13 +46,45 @@ fn writes_lead_where_a_fresh_start_leads() {
 
 /// Makes writes; those that are only made later must not be needed by then.
 fn make(maps: &mut Rows, writes: Writes) {
+    let before = maps.clone();
     make_batch(maps, &writes.now);
+    // It takes its time: a third of the changes show it.
+    if writes.now.len().is_multiple_of(3) {
+        never_between(before, maps, &writes.now);
+    }
     let mut at_once = heard(maps);
     make_batch(maps, &writes.later);
     let later = heard(maps);
     // A block that is gone takes its addresses' row along.
     at_once.retain(|key, _| later.contains_key(key));
     assert!(at_once == later, "what is removed later changes what policies say");
+}
+
+/// Makes writes one by one: until the last, every policy that stays says to whoever keeps an address what it said before
+/// or what it says after, and nothing else.
+fn never_between(mut maps: Rows, after: &Rows, writes: &Batch) {
+    let stays = |(endpoint, _): &(RowKey, RowKey)| maps.get(endpoint) == after.get(endpoint);
+    let (was, is) = (heard(&maps), heard(after));
+    let pairs: Vec<_> = is.iter().filter(|(pair, _)| was.contains_key(pair) && stays(pair)).collect();
+    // Only a row of a peer, of an address, or of what is said to a group may make a difference.
+    let judges = |write: &MapOp| match write {
+        MapOp::Put(Row::Group(..) | Row::Address(..) | Row::Class(..)) => true,
+        MapOp::Delete(RowKey::Group(_) | RowKey::Address(_) | RowKey::Class(_)) => true,
+        MapOp::Put(_) | MapOp::Delete(_) => false,
+    };
+    for write in writes.iter() {
+        make_batch(&mut maps, &[write].into());
+        if judges(&write) {
+            let now = heard(&maps);
+            for (pair, said) in &pairs {
+                let says = now.get(pair);
+                assert!(
+                    says == Some(said) || says == was.get(pair),
+                    "{pair:?} hears {says:?} after {write:?}"
+                );
+            }
+        }
+    }
 }
 
 /// What each policy in force says to whoever has an address: the class in each part, by endpoint and address.
@@ -83,7 +115,8 @@ fn group_of(maps: &Rows, grouping: u32, peer: &AddressInfo) -> u32 {
         _ => None,
     };
     let otherwise = if is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS };
-    row(peer.peer).unwrap_or(otherwise)
+    let by_namespace = || row(peer.namespace).filter(|_| is_workload(peer.peer) && peer.namespace != 0);
+    row(peer.peer).or_else(by_namespace).unwrap_or(otherwise)
 }
 
 fn make_batch(maps: &mut Rows, writes: &Batch) {

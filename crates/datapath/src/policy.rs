@@ -87,9 +87,7 @@ pub fn ask(
         protocol: question.protocol,
         port: question.port,
     };
-    let row = rows.group(&GroupKey { grouping: endpoint.grouping.number(), peer: peer.peer });
-    let otherwise = if identity::is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS };
-    let group = row.unwrap_or(otherwise);
+    let group = group(rows, endpoint.grouping.number(), peer);
     let mut walk = Walk {
         key,
         policy: endpoint.policy,
@@ -100,6 +98,21 @@ pub fn ask(
     };
     rows.walk(&mut walk);
     walk.verdict
+}
+
+/// The group that a grouping has the peer in: by itself, or by its namespace, or as all others of its kind.
+#[inline(always)]
+fn group(rows: &impl PolicyRows, grouping: u32, peer: &AddressInfo) -> u32 {
+    if let Some(group) = rows.group(&GroupKey { grouping, peer: peer.peer }) {
+        return group;
+    }
+    if !identity::is_workload(peer.peer) {
+        return GROUP_OF_OTHERS;
+    }
+    if peer.namespace == 0 {
+        return GROUP_OF_WORKLOADS;
+    }
+    rows.group(&GroupKey { grouping, peer: peer.namespace }).unwrap_or(GROUP_OF_WORKLOADS)
 }
 
 impl Walk {

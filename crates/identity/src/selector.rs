@@ -94,7 +94,7 @@ impl Requirement {
     }
 
     /// Whether it fails wherever no label has its key.
-    pub(crate) fn asks_for_a_label(&self) -> bool {
+    pub fn asks_for_a_label(&self) -> bool {
         matches!(self.operator, Operator::In(_) | Operator::Exists)
     }
 

@@ -3,7 +3,7 @@
 use crate::facet::Facet;
 use crate::party::{NamedPorts, Party};
 use crate::rule::{Entity, Peer};
-use abi::identity::{FIRST_ALLOCATED, FIRST_NODE, WORLD_IPV4, is_workload, reserved_name};
+use abi::identity::{FIRST_ALLOCATED, FIRST_NAMESPACE, FIRST_NODE, WORLD_IPV4, is_workload, reserved_name};
 use foldhash::HashMap;
 use identity::index::{LabelIndex, SelectorIndex};
 use identity::{Labels, Selector, Source, key};
@@ -24,6 +24,8 @@ pub struct Directory {
     free: Vec<FacetId>,
     by_anchor: SelectorIndex<FacetId>,
     by_port_name: HashMap<String, BTreeSet<u32>>,
+    /// The peers in each namespace, by its number.
+    members: HashMap<u32, Vec<u32>>,
     /// Workloads without the label that every workload has; wildcards must not be taken to select them.
     without_namespace: BTreeSet<u32>,
 }
@@ -37,6 +39,8 @@ pub struct FacetId(u32);
 struct Known {
     labels: Arc<Labels>,
     ports: NamedPorts,
+    /// The number of its namespace; 0 where it is in none.
+    namespace: u32,
 }
 
 /// A facet that somebody holds and, while somebody asks, the peers of [`Facet::selector`] in order.
@@ -63,6 +67,7 @@ impl Default for Directory {
             free: Vec::new(),
             by_anchor: SelectorIndex::new(),
             by_port_name: HashMap::default(),
+            members: HashMap::default(),
             without_namespace: BTreeSet::new(),
         };
         let host = directory.hold(&Peer::Entity(Entity::Host));
@@ -100,8 +105,15 @@ impl Directory {
         }
         self.note_namespace(number, &labels);
         self.by_label.insert(&labels, number);
-        self.peers.insert(number, Known { labels, ports });
+        self.peers.insert(number, Known { labels, ports, namespace: 0 });
         selecting
+    }
+
+    /// Notes that a peer is in a namespace, which is a peer itself: a workload of it without labels of its own.
+    pub fn join(&mut self, number: u32, namespace: u32) {
+        let Some(known) = self.peers.get_mut(&number) else { return };
+        known.namespace = namespace;
+        self.members.entry(namespace).or_default().push(number);
     }
 
     /// Removes a peer; the facets with a selector that it had are returned, in order, of those that somebody asks for.
@@ -120,6 +132,12 @@ impl Directory {
                 && peers.is_empty()
             {
                 self.by_port_name.remove(name);
+            }
+        }
+        if let Some(members) = self.members.get_mut(&known.namespace) {
+            members.retain(|member| *member != number);
+            if members.is_empty() {
+                self.members.remove(&known.namespace);
             }
         }
         self.without_namespace.remove(&number);
@@ -150,14 +168,29 @@ impl Directory {
 
     /// The peer with this number; its address is not known here.
     pub fn party(&self, number: u32) -> Option<Party<'_>> {
-        let Known { labels, ports } = self.peers.get(&number)?;
+        let Known { labels, ports, .. } = self.peers.get(&number)?;
         Some(Party { ports, ..Party::new(number, labels) })
+    }
+
+    /// The namespace that a peer is in.
+    pub fn namespace_of(&self, number: u32) -> Option<u32> {
+        self.peers.get(&number).map(|known| known.namespace).filter(|namespace| *namespace != 0)
+    }
+
+    /// The facets with a selector that a peer has, in order, of those that somebody asks for.
+    pub fn facets_of(&self, number: u32) -> Vec<FacetId> {
+        self.peers.get(&number).map(|known| self.selecting(&known.labels)).unwrap_or_default()
+    }
+
+    /// The peers in a namespace.
+    pub(crate) fn members(&self, namespace: u32) -> &[u32] {
+        self.members.get(&namespace).map_or(&[], |members| members)
     }
 
     /// Whether the facets that [`Self::insert`] and [`Self::remove`] tell, and those that every workload has, are all
     /// that there is to know of the peer: it is a workload like any other.
     pub fn is_ordinary(&self, number: u32) -> bool {
-        is_workload(number) && !self.without_namespace.contains(&number)
+        (is_workload(number) && !self.without_namespace.contains(&number)) || number >= FIRST_NAMESPACE
     }
 
     /// Whom the selector selects, in order.
@@ -247,7 +280,7 @@ impl Directory {
 
     /// The numbers of peers that are not workloads: the reserved ones, and nodes with numbers of their own.
     pub(crate) fn apart(&self) -> impl Iterator<Item = u32> {
-        self.numbers(..FIRST_ALLOCATED).chain(self.numbers(FIRST_NODE..))
+        self.numbers(..FIRST_ALLOCATED).chain(self.numbers(FIRST_NODE..FIRST_NAMESPACE))
     }
 
     /// Who has a port of this name.

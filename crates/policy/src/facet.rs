@@ -4,7 +4,7 @@ use crate::cidr::family_block;
 use crate::domain::DomainPattern;
 use crate::rule::{Cidr, CidrReach, Entity, Peer};
 use abi::identity::{HOST, is_remote_node};
-use identity::{Labels, Operator, Selector, Source, key};
+use identity::{Labels, Operator, Requirement, Selector, Source, key};
 
 /// A facet that a peer has or has not: that a selector selects it, that a block holds its address, and so on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,16 @@ impl Facet {
             Self::Labels(selector) => Some(selector),
             _ => None,
         }
+    }
+
+    /// Whether no workload has it but by labels of its own, so that its namespace never has it.
+    pub(crate) fn is_of_own_labels(&self) -> bool {
+        let asks = |requirement: &Requirement| {
+            requirement.asks_for_a_label()
+                && requirement.name != *key::NAMESPACE
+                && !requirement.name.starts_with(key::NAMESPACE_LABELS)
+        };
+        self.selector().is_some_and(|selector| selector.requirements().iter().any(asks))
     }
 
     /// Whether it is asked of an address, not of who has it.

@@ -6,7 +6,7 @@
 use crate::cidr::Side;
 use crate::directory::{Directory, FacetId};
 use crate::party::NamedPorts;
-use abi::identity::is_workload;
+use abi::identity::{FIRST_NAMESPACE, is_workload};
 use abi::policy::{GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey};
 use abi::row::Row;
 use foldhash::HashMap;
@@ -29,10 +29,22 @@ pub struct Grouping {
     /// Groups by the hash of their profiles.
     numbers: HashTable<u32>,
     hasher: FixedState,
-    /// The groups of peers that are not in the group of all others of their kind.
+    /// The groups of peers that are not in the group of their namespace, and of namespaces that are not in the group of
+    /// all others.
     peers: HashMap<u32, u32>,
-    /// Room to work in, empty between.
-    room: Vec<FacetId>,
+    /// Whether ports can tell a peer from its namespace that has the same facets.
+    minds_ports: bool,
+}
+
+/// A peer, the facets with a selector that it lost, and those that it gained, each in order.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// The peer's number, or that of a namespace.
+    pub peer: u32,
+    /// What it lost.
+    pub ceased: Vec<FacetId>,
+    /// What it gained.
+    pub begun: Vec<FacetId>,
 }
 
 /// The name of a port that rules ask of peers with a facet; of all peers where no facet is named.
@@ -96,13 +108,13 @@ impl Grouping {
             numbers: HashTable::new(),
             hasher: FixedState::default(),
             peers: HashMap::default(),
-            room: Vec::new(),
+            minds_ports: false,
         };
         let others = grouping.group(Kind::Apart, &[], NamedPorts::default());
         let workloads = grouping.group(Kind::Workload, &[], NamedPorts::default());
         debug_assert_eq!((others, workloads), (GROUP_OF_OTHERS, GROUP_OF_WORKLOADS));
         for peer in directory.apart() {
-            grouping.place(peer, &[], &[], directory);
+            grouping.place(peer, &[], directory);
         }
         grouping.extend(demand, directory);
         grouping.profiles.shrink_to_fit();
@@ -133,53 +145,102 @@ impl Grouping {
         self.facets.extend(&facets);
         self.facets.sort_unstable();
         self.common.sort_unstable();
+        self.minds_ports |= names.iter().any(|(facet, _)| is_asked_of_all(*facet, directory));
         self.names.extend(names.iter().cloned());
-        let mut begun: Vec<(u32, FacetId)> = Vec::new();
-        for facet in &facets {
-            begun.extend(directory.selected(*facet).iter().map(|peer| (*peer, *facet)));
-        }
-        begun.sort_unstable();
         let mut moved = Vec::new();
-        for of_peer in begun.chunk_by(|(one, _), (other, _)| one == other) {
-            let facets: Vec<FacetId> = of_peer.iter().map(|(_, facet)| *facet).collect();
-            moved.extend(self.place(of_peer[0].0, &[], &facets, directory));
-        }
-        let named: BTreeSet<u32> =
-            names.iter().flat_map(|(_, name)| directory.with_port_name(name)).collect();
-        for peer in named.into_iter().chain(directory.apart()).chain(directory.without_namespace()) {
-            moved.extend(self.place(peer, &[], &[], directory));
+        for family in families(&facets, &names, directory) {
+            moved.extend(self.follow(&family, directory));
         }
         moved
     }
 
-    /// Finds the group of a peer that is new in the directory, or lost or gained some facets with a selector; both are
-    /// in order, and what is not asked for does not count.
-    pub fn place(
-        &mut self,
-        peer: u32,
-        ceased: &[FacetId],
-        begun: &[FacetId],
-        directory: &Directory,
-    ) -> Option<Moved> {
+    /// Finds the group of a peer that is new in the directory; `facets` are those with a selector that it has, in order.
+    /// The group of its namespace must have been found before.
+    pub fn place(&mut self, peer: u32, facets: &[FacetId], directory: &Directory) -> Option<Moved> {
+        let facets = self.changed(&[], &[], facets);
+        self.put(peer, &facets, directory)
+    }
+
+    /// Follows peers that lost or gained facets: those of one namespace, which comes first where it is among them, or one
+    /// that is in none. Who has no row of its own and is not among them stays as it is.
+    pub fn follow(&mut self, family: &[Change], directory: &Directory) -> Vec<Moved> {
+        let Some(first) = family.first() else { return Vec::new() };
+        let is_namespace = first.peer >= FIRST_NAMESPACE;
+        let members = if is_namespace { &family[1..] } else { family };
+        let is_concerned = |change: &&Change| {
+            let goes_along = !self.peers.contains_key(&change.peer) && self.is_same(change, first);
+            !is_namespace || self.minds_ports || !goes_along
+        };
+        // What members have, they may have by their namespace, which changes before them.
+        let concerned = members.iter().filter(is_concerned);
+        let mut wanted: Vec<(u32, Vec<FacetId>)> =
+            concerned.map(|change| (change.peer, self.after(change, directory))).collect();
+        let mut moved = Vec::new();
+        if is_namespace {
+            let facets = self.after(first, directory);
+            if facets != self.known(first.peer, directory) {
+                let is_left = |peer: &&u32| {
+                    !self.peers.contains_key(peer) && !members.iter().any(|change| change.peer == **peer)
+                };
+                let left = directory.members(first.peer).iter().filter(is_left);
+                wanted.extend(left.map(|peer| (*peer, self.known(*peer, directory).to_vec())));
+            }
+            moved.extend(self.put(first.peer, &facets, directory));
+        }
+        for (peer, facets) in wanted {
+            moved.extend(self.put(peer, &facets, directory));
+        }
+        moved
+    }
+
+    /// Whether both changes are the same to this grouping.
+    fn is_same(&self, one: &Change, other: &Change) -> bool {
+        let is_asked = |facet: &&FacetId| self.facets.binary_search(facet).is_ok();
+        let same = |these: &[FacetId], those: &[FacetId]| {
+            these == those || these.iter().filter(is_asked).eq(those.iter().filter(is_asked))
+        };
+        same(&one.ceased, &other.ceased) && same(&one.begun, &other.begun)
+    }
+
+    /// The facets with a selector that a workload has so far, by itself or by its namespace.
+    fn known(&self, peer: u32, directory: &Directory) -> &[FacetId] {
+        let by_namespace = || self.peers.get(&directory.namespace_of(peer)?);
+        let group = self.peers.get(&peer).or_else(by_namespace);
+        group.map_or(&[], |group| &self.profiles[*group as usize].facets)
+    }
+
+    fn after(&self, change: &Change, directory: &Directory) -> Vec<FacetId> {
+        self.changed(self.known(change.peer, directory), &change.ceased, &change.begun)
+    }
+
+    /// The facets that it asks for, of those that are known less and more these.
+    fn changed(&self, known: &[FacetId], ceased: &[FacetId], begun: &[FacetId]) -> Vec<FacetId> {
+        let is_asked = |facet: &&FacetId| self.facets.binary_search(facet).is_ok();
+        let kept = known.iter().filter(|facet| ceased.binary_search(facet).is_err());
+        let begun = begun.iter().filter(|facet| known.binary_search(facet).is_err()).filter(is_asked);
+        let mut facets: Vec<FacetId> = kept.chain(begun).copied().collect();
+        facets.sort_unstable();
+        facets
+    }
+
+    /// Puts a peer into the group of those with these facets, if it is a workload like any other; others are asked for
+    /// each facet.
+    fn put(&mut self, peer: u32, facets: &[FacetId], directory: &Directory) -> Option<Moved> {
         let kind = Kind::of(peer, directory);
         let before = self.peers.get(&peer).copied();
-        let mut facets = std::mem::take(&mut self.room);
-        match kind {
-            Kind::Workload => {
-                let known = before.map_or(&[][..], |group| &self.profiles[group as usize].facets);
-                let kept = known.iter().filter(|facet| ceased.binary_search(facet).is_err());
-                let is_asked = |facet: &&FacetId| self.facets.binary_search(facet).is_ok();
-                let begun = begun.iter().filter(|facet| known.binary_search(facet).is_err()).filter(is_asked);
-                facets.extend(kept.chain(begun));
-                facets.sort_unstable();
+        let asked: Vec<FacetId>;
+        let facets = match kind {
+            Kind::Workload => facets,
+            _ => {
+                asked = self.facets.iter().filter(|facet| directory.has(peer, **facet)).copied().collect();
+                &asked
             }
-            _ => facets.extend(self.facets.iter().filter(|facet| directory.has(peer, **facet))),
-        }
-        let ports = self.ports(peer, kind, &facets, directory);
-        let group = self.group(kind, &facets, ports);
-        facets.clear();
-        self.room = facets;
-        let after = Some(group).filter(|group| *group != default_group(peer));
+        };
+        let ports = self.ports(peer, kind, facets, directory);
+        let group = self.group(kind, facets, ports);
+        let by_namespace = directory.namespace_of(peer).and_then(|namespace| self.peers.get(&namespace));
+        let otherwise = by_namespace.copied().unwrap_or(default_group(peer));
+        let after = Some(group).filter(|group| *group != otherwise);
         match after {
             Some(group) => self.peers.insert(peer, group),
             None => self.peers.remove(&peer),
@@ -198,11 +259,10 @@ impl Grouping {
         &self.facets
     }
 
-    /// The names of ports that it asks of peers whatever their selectors.
+    /// The names of ports that it asks of peers which have no facet that their namespace has not.
     pub fn names(&self, directory: &Directory) -> impl Iterator<Item = &str> {
-        let of_all =
-            |facet: &Option<FacetId>| facet.is_none_or(|facet| directory.facet(facet).selector().is_none());
-        self.names.iter().filter(move |(facet, _)| of_all(facet)).map(|(_, name)| &**name)
+        let of_all = |(facet, _): &&PortName| is_asked_of_all(*facet, directory);
+        self.names.iter().filter(of_all).map(|(_, name)| &**name)
     }
 
     /// Every row.
@@ -275,7 +335,7 @@ impl Profile {
 impl Kind {
     /// The kind of a peer.
     fn of(peer: u32, directory: &Directory) -> Self {
-        match is_workload(peer) {
+        match is_workload(peer) || peer >= FIRST_NAMESPACE {
             true if directory.is_ordinary(peer) => Self::Workload,
             true => Self::Odd,
             false if Side::of(peer) == Side::World => Self::World,
@@ -301,11 +361,42 @@ pub(crate) fn merged(one: &[FacetId], other: &[FacetId]) -> Vec<FacetId> {
     all
 }
 
-/// The group of peers without a row.
+/// The group where neither the peer nor its namespace has a row.
 fn default_group(peer: u32) -> u32 {
-    if is_workload(peer) { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS }
+    if is_workload(peer) || peer >= FIRST_NAMESPACE { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS }
+}
+
+/// Whether peers are asked for ports of a name whatever tells them from their namespace.
+fn is_asked_of_all(facet: Option<FacetId>, directory: &Directory) -> bool {
+    facet.is_none_or(|facet| !directory.facet(facet).is_of_own_labels())
 }
 
 fn row(grouping: u32, peer: u32, group: u32) -> Row {
     Row::Group(GroupKey { grouping, peer }, group)
+}
+
+/// Whom these facets and names of ports may tell from others, as changes by namespace.
+fn families(facets: &[FacetId], names: &[PortName], directory: &Directory) -> Vec<Vec<Change>> {
+    let mut touched: Vec<(u32, bool, u32, Option<FacetId>)> = Vec::new();
+    let place = |peer: u32, facet| match directory.namespace_of(peer) {
+        Some(namespace) => (namespace, true, peer, facet),
+        // A namespace comes before its peers.
+        None => (peer, false, peer, facet),
+    };
+    for facet in facets {
+        touched.extend(directory.selected(*facet).iter().map(|peer| place(*peer, Some(*facet))));
+    }
+    let named = names.iter().flat_map(|(_, name)| directory.with_port_name(name));
+    let others = named.chain(directory.apart()).chain(directory.without_namespace());
+    touched.extend(others.map(|peer| place(peer, None)));
+    touched.sort_unstable();
+    let change = |of_peer: &[(u32, bool, u32, Option<FacetId>)]| Change {
+        peer: of_peer[0].2,
+        begun: of_peer.iter().filter_map(|(.., facet)| *facet).collect(),
+        ceased: Vec::new(),
+    };
+    let families = touched.chunk_by(|(one, ..), (other, ..)| one == other);
+    families
+        .map(|family| family.chunk_by(|(.., one, _), (.., other, _)| one == other).map(change).collect())
+        .collect()
 }

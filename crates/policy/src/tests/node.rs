@@ -14,11 +14,12 @@ use crate::party::{NO_NAMES, NamedPorts, Party};
 use crate::ready::Numbers;
 use crate::rule::{Cidr, Direction, Mode};
 use crate::set::{PolicyKey, PolicySet};
-use abi::identity::{HOST, is_remote_node, is_workload};
+use abi::identity::{FIRST_NAMESPACE, HOST, is_remote_node, is_workload};
 use abi::policy::{
     CidrPartKey, ClassKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictInfo, VerdictKey, action,
 };
 use abi::row::{MapOp, Row, RowKey};
+use identity::{Labels, key};
 use l7::Matcher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -51,6 +52,8 @@ struct Rows {
     parts: BTreeMap<CidrPartKey, u32>,
     parents: BTreeMap<u32, u32>,
     groups: BTreeMap<GroupKey, u32>,
+    /// The namespace of each workload.
+    namespaces: BTreeMap<u32, u32>,
     classes: BTreeMap<ClassKey, u32>,
     verdicts: BTreeMap<VerdictKey, VerdictInfo>,
 }
@@ -65,6 +68,43 @@ pub(super) struct Node {
     policies: Vec<u32>,
     compiled: BTreeMap<u32, (Grouping, Compiled)>,
     matchers: HashMap<L7SetId, Matcher>,
+}
+
+/// The namespaces of workloads, each a peer without labels of its own.
+struct Namespaces {
+    labels: BTreeMap<u32, Labels>,
+    /// The namespace of each workload.
+    numbers: BTreeMap<u32, u32>,
+}
+
+impl Namespaces {
+    fn of(workloads: &[Party<'_>]) -> Self {
+        let mut known: BTreeMap<Labels, u32> = BTreeMap::new();
+        let mut numbers = BTreeMap::new();
+        for workload in workloads {
+            let is_around = |name: &str| name == key::NAMESPACE || name.starts_with(key::NAMESPACE_LABELS);
+            let around = workload.labels.iter().filter(|(key, _)| is_around(&key.name));
+            let around: Labels = around.map(|(key, value)| (key.clone(), value)).collect();
+            let next = FIRST_NAMESPACE + known.len() as u32;
+            numbers.insert(workload.number, *known.entry(around).or_insert(next));
+        }
+        Self { labels: known.into_iter().map(|(labels, number)| (number, labels)).collect(), numbers }
+    }
+
+    /// The namespaces, and then the workloads.
+    fn peers<'a>(&'a self, workloads: &'a [Party<'a>]) -> impl Iterator<Item = Party<'a>> {
+        let namespaces = self.labels.iter().map(|(number, labels)| Party::new(*number, labels));
+        namespaces.chain(workloads.iter().copied())
+    }
+
+    /// Adds a peer; the facets that it has are returned.
+    fn insert(&self, peer: &Party<'_>, directory: &mut Directory) -> Vec<FacetId> {
+        let facets = directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
+        if let Some(namespace) = self.numbers.get(&peer.number) {
+            directory.join(peer.number, *namespace);
+        }
+        facets
+    }
 }
 
 impl Node {
@@ -82,17 +122,13 @@ impl Node {
         for node in nodes.filter(|node| node.number == HOST || is_remote_node(node.number)) {
             directory.insert(node.number, node.labels.clone(), NamedPorts::default());
         }
-        let enter = |directory: &mut Directory| {
-            for peer in &workloads {
-                directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
-            }
-        };
+        let namespaces = Namespaces::of(&workloads);
         if arrival == Arrival::PeersFirst {
-            enter(&mut directory);
+            namespaces.peers(&workloads).for_each(|peer| _ = namespaces.insert(&peer, &mut directory));
         }
         let mut numbers = HashMap::<PolicyKey, u32>::new();
         let mut compiled = BTreeMap::new();
-        let mut rows = Rows::default();
+        let mut rows = Rows { namespaces: namespaces.numbers.clone(), ..Rows::default() };
         let mut policies = Vec::new();
         for subject in &workloads {
             let selection = set.selection(subject);
@@ -108,8 +144,8 @@ impl Node {
             policies.push(number);
         }
         if arrival == Arrival::PeersLast {
-            for peer in &workloads {
-                let facets = directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
+            for peer in namespaces.peers(&workloads) {
+                let facets = namespaces.insert(&peer, &mut directory);
                 rows.arrive((peer.number, &facets), &mut compiled, &directory, &mut book);
             }
         }
@@ -199,9 +235,7 @@ impl Rows {
         book: &mut RuleBook,
     ) {
         for (number, (grouping, policy)) in compiled {
-            let known = |facet: &&FacetId| grouping.facets().contains(facet);
-            let begun: Vec<FacetId> = facets.iter().filter(known).copied().collect();
-            let moved = grouping.place(peer, &[], &begun, directory);
+            let moved = grouping.place(peer, facets, directory);
             self.put(policy.meet(*number, grouping, book));
             self.put(moved.and_then(|moved| moved.rows(*number)[1]));
         }
@@ -265,7 +299,9 @@ impl Rows {
         let row = |group| self.classes.get(&ClassKey { policy, group, part }).copied();
         let otherwise = if is_workload(peer) { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS };
         // Each policy has a grouping of its own here, of the same number.
-        let group = self.groups.get(&GroupKey { grouping: policy, peer }).copied().unwrap_or(otherwise);
+        let row_of = |peer| self.groups.get(&GroupKey { grouping: policy, peer }).copied();
+        let by_namespace = || row_of(*self.namespaces.get(&peer)?);
+        let group = row_of(peer).or_else(by_namespace).unwrap_or(otherwise);
         row(group).or_else(|| row(GROUP_OF_WORKLOADS).filter(|_| is_workload(peer)))
     }
 
