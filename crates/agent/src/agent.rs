@@ -6,7 +6,6 @@ use crate::events;
 use crate::feed::Feed;
 use crate::files::{self, Kept};
 use crate::kernel::Kernel;
-use crate::names::SharedNames;
 use crate::objects::{Objects, Texts};
 use crate::outside::Outside;
 use crate::paths::Paths;
@@ -105,11 +104,10 @@ impl Agent {
         let (mut addresses, own) =
             Addresses::new(&config.workload_addresses, &config.service_addresses, &state)?;
         let (mut wiring, proxy) = Wiring::prepare(&own, config.proxy_port)?;
-        let names = SharedNames::default();
         let identities = identities::restore(&state)?;
         let numbers = (identities, state.last_rule_set);
         let outside = Outside::new(config.host_devices.clone())?;
-        let mut kernel = Kernel::open(&paths, (config.attach, outside), numbers, names.clone())?;
+        let mut kernel = Kernel::open(&paths, (config.attach, outside), numbers)?;
         kernel.loaded.attach_proxy(proxy.interface)?;
         let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
         let workloads = take_over(state.workloads, &mut wiring, &mut kernel, &mut addresses, &mut changes)?;
@@ -140,7 +138,12 @@ impl Agent {
         agent.kernel.clean_up_leftovers()?;
         agent.remember()?;
         agent.look_after_proxy();
-        events::pump(&agent.kernel.loaded, &agent.paths, names, Arc::clone(&agent.feed))?;
+        events::pump(
+            &agent.kernel.loaded,
+            &agent.paths,
+            agent.kernel.names.clone(),
+            Arc::clone(&agent.feed),
+        )?;
         let changed = tell.clone();
         files::watch(&agent.config.policies, move || drop(changed.send(Incident::Files)))?;
         agent.read_files();

@@ -24,7 +24,8 @@ pub(crate) struct Kernel {
     pub(crate) world: World,
     outside: Outside,
     publisher: Publisher,
-    names: SharedNames,
+    /// The names of what the world holds, for those who decode events.
+    pub(crate) names: SharedNames,
     leftovers: Leftovers,
     /// Whether the maps may hold something else than the world says.
     is_unsure: bool,
@@ -44,7 +45,6 @@ impl Kernel {
         paths: &Paths,
         (mode, outside): (Mode, Outside),
         (identities, last_rule_set): (Allocator, u32),
-        names: SharedNames,
     ) -> anyhow::Result<Self> {
         let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
         let loaded = Loaded::open(options)?;
@@ -54,10 +54,10 @@ impl Kernel {
         world.number_rule_sets_above(publisher.highest()?.max(last_rule_set));
         Ok(Self {
             loaded,
+            names: SharedNames::new(&world),
             world,
             outside,
             publisher,
-            names,
             leftovers: Leftovers::default(),
             is_unsure: false,
         })
@@ -78,7 +78,7 @@ impl Kernel {
             return Err(error.context("the change is not in force; what was, still is"));
         }
         self.is_unsure = false;
-        self.names.refresh(&self.world);
+        self.names.refresh(&self.world, &writes.renamed);
         let Writes { later, dead_rule_sets, .. } = writes;
         self.leftovers = Leftovers {
             due: (!later.is_empty() || !dead_rule_sets.is_empty()).then(|| Instant::now() + GRACE),

@@ -1,9 +1,10 @@
 //! The names behind addresses and numbers, as of the last change of the world.
 
-use control::World;
+use control::{Renamed, World};
 use flow::{RuleName, ServiceName, Workload};
-use policy::book::{RuleId, RuleOrigin};
-use policy::rule::Spec;
+use policy::book::RuleId;
+use policy::rule::{Policy, PolicyId, Spec};
+use service::Service;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,42 +23,29 @@ struct Names {
 }
 
 impl SharedNames {
-    /// Takes over the names of the world. Names of what is gone are kept while nobody else has taken their place, for
-    /// events of the last moments.
-    pub(crate) fn refresh(&self, world: &World) {
-        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for endpoint in world.endpoints() {
-            let name = (endpoint.namespace.clone(), endpoint.name.clone());
-            names.workloads.extend(endpoint.addresses.iter().map(|address| (*address, name.clone())));
-        }
+    /// Names of what is there from the start: the reserved identities, and the rule that no policy holds.
+    pub(crate) fn new(world: &World) -> Self {
+        let mut names = Names::default();
         for (number, labels) in world.identities().iter() {
             names.labels.insert(number, texts(labels));
         }
-        for (id, origin) in world.enforcement().book().rules() {
-            let policy = &origin.policy;
-            let name = RuleName {
-                kind: policy.kind.name().into(),
-                namespace: policy.namespace.clone(),
-                name: policy.name.clone(),
-                place: origin.place.to_string(),
-            };
-            names.rules.insert(id.0, name);
-            match log(world, origin) {
-                Some(log) => drop(names.logs.insert(id.0, log.to_owned())),
-                None => drop(names.logs.remove(&id.0)),
-            }
-        }
         let local_host = RuleName { kind: "Node".into(), name: "local-host".into(), ..RuleName::default() };
         names.rules.insert(RuleId::LOCAL_HOST.0, local_host);
-        for service in world.services() {
-            for (address, port) in service
-                .addresses
-                .iter()
-                .flat_map(|address| service.ports.iter().map(move |port| (*address, port)))
-            {
-                let name = (service.namespace.clone(), service.name.clone());
-                names.services.insert((address, port.port, port.protocol.number()), name);
-            }
+        Self(Arc::new(RwLock::new(names)))
+    }
+
+    /// Takes over what has other names now. Names of what is gone are kept while nobody else has taken their place, for
+    /// events of the last moments.
+    pub(crate) fn refresh(&self, world: &World, renamed: &Renamed) {
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for id in &renamed.endpoints {
+            names.name_endpoint(world, *id);
+        }
+        for policy in &renamed.policies {
+            names.name_rules(world, policy);
+        }
+        for (namespace, name) in &renamed.services {
+            names.name_service(world.service(namespace, name));
         }
     }
 
@@ -66,10 +54,47 @@ impl SharedNames {
     }
 }
 
-/// What a rule's policy asks flows to carry.
-fn log<'a>(world: &'a World, origin: &RuleOrigin) -> Option<&'a str> {
-    let policy = world.enforcement().policies().policy(&origin.policy)?;
-    let of_rule = |spec: &&Spec| spec.rules.iter().any(|rule| rule.place == origin.place);
+impl Names {
+    fn name_endpoint(&mut self, world: &World, id: u32) {
+        let Some(endpoint) = world.endpoint_of(id) else { return };
+        let name = (endpoint.namespace.clone(), endpoint.name.clone());
+        self.workloads.extend(endpoint.addresses.iter().map(|address| (*address, name.clone())));
+        let labelled =
+            world.identity(id).and_then(|number| Some((number, world.identities().labels(number)?)));
+        self.labels.extend(labelled.map(|(number, labels)| (number, texts(labels))));
+    }
+
+    fn name_rules(&mut self, world: &World, policy: &PolicyId) {
+        let submitted = world.enforcement().policies().policy(policy);
+        for (id, place) in world.enforcement().book().rules_of(policy) {
+            let name = RuleName {
+                kind: policy.kind.name().into(),
+                namespace: policy.namespace.clone(),
+                name: policy.name.clone(),
+                place: place.to_string(),
+            };
+            self.rules.insert(id.0, name);
+            match submitted.and_then(|submitted| log(submitted, place)) {
+                Some(log) => drop(self.logs.insert(id.0, log.to_owned())),
+                None => drop(self.logs.remove(&id.0)),
+            }
+        }
+    }
+
+    fn name_service(&mut self, service: Option<&Service>) {
+        if let Some(service) = service {
+            let name = (service.namespace.clone(), service.name.clone());
+            for address in &service.addresses {
+                let places = service.ports.iter().map(|port| (*address, port.port, port.protocol.number()));
+                self.services.extend(places.map(|place| (place, name.clone())));
+            }
+        }
+    }
+}
+
+/// What a policy asks flows to carry that its rule at this place decided on.
+fn log<'a>(policy: &'a Policy, place: &str) -> Option<&'a str> {
+    let of_rule = |spec: &&Spec| spec.rules.iter().any(|rule| *rule.place == *place);
     policy.specs.iter().filter(|spec| spec.log.is_some()).find(of_rule)?.log.as_deref()
 }
 

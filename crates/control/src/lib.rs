@@ -22,4 +22,4 @@ pub use change::{Change, Endpoint, Interface, Node, Proxy, RemoteNode};
 pub use enforcement::Enforcement;
 pub use pool::{Pool, PoolError};
 pub use world::World;
-pub use writes::{Rows, Writes};
+pub use writes::{Renamed, Rows, Writes};

@@ -5,7 +5,7 @@ use crate::enforcement::Enforcement;
 use crate::movement::Movement;
 use crate::peers::Arrival;
 use crate::world::{Namespace, Owner, World};
-use crate::writes::{Draft, Room};
+use crate::writes::{Draft, Renamed, Room};
 use abi::identity::HOST;
 use abi::row::Row;
 use foldhash::HashMap;
@@ -29,6 +29,7 @@ pub(crate) struct Step {
     /// Addresses that lost their names, and still have classes of their own.
     pub(crate) nameless: Vec<IpAddr>,
     pub(crate) undo: Vec<Change>,
+    pub(crate) renamed: Renamed,
     pub(crate) movement: Movement,
     /// Endpoints whose rows may change; as they were, they are in the draft.
     touched: BTreeSet<u32>,
@@ -81,6 +82,7 @@ impl World {
 
     /// Lets everything that the changes touch follow from them.
     pub(crate) fn settle(&mut self, step: &mut Step) {
+        step.renamed.endpoints.extend(&step.unsettled);
         for arrival in self.arrivals(std::mem::take(&mut step.unsettled)) {
             let endpoints = arrival.endpoints.clone();
             self.peers.admit(arrival, &mut step.movement);
@@ -277,6 +279,7 @@ impl World {
 
     fn put_policy(&mut self, policy: Policy, step: &mut Step) {
         let id = policy.id.clone();
+        step.renamed.policies.insert(id.clone());
         match self.enforcement.policies.policy(&id) {
             Some(before) if **before == policy => return,
             Some(before) => step.undo.push(Change::Policy(Policy::clone(before))),

@@ -80,6 +80,7 @@ impl World {
             return;
         }
         step.namespaces.insert(service.namespace.clone());
+        step.renamed.services.insert(id.clone());
         let (namespace, name) = id.clone();
         let undo = match self.translation.put(service) {
             Some(before) => Change::Service(before.into()),

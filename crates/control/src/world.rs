@@ -131,7 +131,7 @@ impl World {
         }
         self.settle(&mut step);
         self.outgrow(&mut step);
-        let Step { draft, late, undo, .. } = step;
+        let Step { draft, late, undo, renamed, .. } = step;
         let (now, later) = match self.found.take() {
             Some(found) => from_found(found, self.all_rows()),
             None => {
@@ -143,7 +143,7 @@ impl World {
                 (now, later)
             }
         };
-        let mut writes = Writes { now, later, undo, ..Writes::default() };
+        let mut writes = Writes { now, later, undo, renamed, ..Writes::default() };
         self.finish(&mut writes);
         writes
     }
@@ -169,7 +169,7 @@ impl World {
     }
 
     /// The workload with this number.
-    pub(crate) fn endpoint_of(&self, id: u32) -> Option<&Endpoint> {
+    pub fn endpoint_of(&self, id: u32) -> Option<&Endpoint> {
         self.endpoints.get(&id).map(|endpoint| &**endpoint)
     }
 
@@ -195,6 +195,16 @@ impl World {
     /// A workload's identity, security labels and named ports.
     pub fn party(&self, endpoint: &Endpoint) -> Option<policy::party::Party<'_>> {
         Some(self.peers.of(endpoint.id)?.1.party())
+    }
+
+    /// A workload's security identity.
+    pub fn identity(&self, endpoint: u32) -> Option<u32> {
+        Some(self.peers.of(endpoint)?.1.identity)
+    }
+
+    /// The service with this name.
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
+        self.translation.service(namespace, name)
     }
 
     /// Identities in use.

@@ -12,8 +12,8 @@ use abi::map;
 use abi::row::{Row, RowKey};
 use foldhash::HashMap;
 use foldhash::fast::RandomState;
-use policy::rule::HttpRule;
-use std::collections::BTreeMap;
+use policy::rule::{HttpRule, PolicyId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What to write for one change, and what to clean up after it.
@@ -29,6 +29,19 @@ pub struct Writes {
     pub dead_rule_sets: Vec<u32>,
     /// The changes that lead back to where the world was before.
     pub undo: Vec<Change>,
+    /// Who and what has other names.
+    pub renamed: Renamed,
+}
+
+/// Who and what came, or has other names or labels than before; what is gone may be told too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renamed {
+    /// Workloads, by number.
+    pub endpoints: BTreeSet<u32>,
+    /// Policies.
+    pub policies: BTreeSet<PolicyId>,
+    /// Services, by namespace and name.
+    pub services: BTreeSet<(String, String)>,
 }
 
 /// The rows of the maps, by key.

@@ -110,7 +110,8 @@ fn who_differs_from_its_namespace_is_never_known_by_it_when_that_changes() {
 
 #[test]
 fn a_namespace_has_the_same_number_after_a_restart() {
-    let workloads = [endpoint(1, "default", "web"), endpoint(2, "other", "client"), endpoint(3, "third", "db")];
+    let workloads =
+        [endpoint(1, "default", "web"), endpoint(2, "other", "client"), endpoint(3, "third", "db")];
     let mut world = World::new();
     world.apply(workloads.iter().cloned().chain([policy("front"), labelled("other", "front")]));
     let namespaces = |world: &World| -> Vec<u32> {

@@ -132,6 +132,12 @@ impl RuleBook {
         Some(rules[at].1)
     }
 
+    /// The numbers of a policy's rules, each with its place.
+    pub fn rules_of(&self, policy: &PolicyId) -> impl Iterator<Item = (RuleId, &Arc<str>)> {
+        let rules = self.rules.get(policy).into_iter().flatten();
+        rules.map(|(place, id)| (*id, place))
+    }
+
     /// Where the rule with this number stands; nothing for the default and the rule for the local host.
     pub fn origin(&self, id: RuleId) -> Option<&RuleOrigin> {
         self.origins.get(&id)
