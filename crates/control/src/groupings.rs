@@ -123,7 +123,7 @@ impl Groupings {
                 }
             }
         }
-        for family in movement.families() {
+        for family in movement.families(directory) {
             for number in asking.hearing(&family) {
                 let grouped = in_force.of(number);
                 let moved = grouped.grouping.follow(&family.changes, directory);

@@ -1,6 +1,5 @@
 //! Peer numbers that came, went, or mean something else, and by what policies can tell them from others.
 
-use abi::identity::FIRST_NAMESPACE;
 use policy::directory::{Directory, FacetId};
 use policy::grouping::Change;
 use policy::party::NamedPorts;
@@ -28,10 +27,12 @@ pub(crate) struct Marks {
 }
 
 /// A peer with other facets than before, and those in which it differed from its namespace before or does now.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Changed {
     change: Change,
     beyond: Vec<FacetId>,
+    /// Of a namespace, all facets that it had and has.
+    around: [Vec<FacetId>; 2],
     ports: NamedPorts,
 }
 
@@ -64,49 +65,42 @@ impl Movement {
         ports: &NamedPorts,
         directory: &Directory,
     ) {
-        let namespace = directory.namespace_of(peer);
-        // What the namespace had, in case that it changed before its peers.
-        let (around_before, around) = match namespace {
-            Some(namespace) => {
-                let has = directory.facets_of(namespace);
-                (self.had(namespace, &has), has)
-            }
-            None => (Vec::new(), Vec::new()),
-        };
-        let mut beyond = Vec::new();
-        if peer < FIRST_NAMESPACE {
-            beyond.extend(differing(had, &around_before));
-            beyond.extend(differing(has, &around));
-        }
         let change = Change { peer, ceased: lacking(had, has), begun: lacking(has, had) };
-        let changed = Changed { change, beyond, ports: ports.clone() };
-        self.changed.insert((namespace.unwrap_or(peer), if namespace.is_some() { peer } else { 0 }), changed);
+        let changed = Changed { change, ports: ports.clone(), ..Changed::default() };
+        let Some(namespace) = directory.namespace_of(peer) else {
+            let around = [had.to_vec(), has.to_vec()];
+            self.changed.insert((peer, 0), Changed { around, ..changed });
+            return;
+        };
+        // It changed before its peers, if it did.
+        let unchanged = || [directory.facets_of(namespace), directory.facets_of(namespace)];
+        let around =
+            self.changed.get(&(namespace, 0)).map_or_else(unchanged, |namespace| namespace.around.clone());
+        let mut beyond = differing(had, &around[0]);
+        beyond.extend(differing(has, &around[1]));
+        self.changed.insert((namespace, peer), Changed { beyond, ..changed });
     }
 
-    /// The facets that a namespace had before, given those that it has.
-    fn had(&self, namespace: u32, has: &[FacetId]) -> Vec<FacetId> {
-        let Some(Changed { change, .. }) = self.changed.get(&(namespace, 0)) else { return has.to_vec() };
-        let mut had: Vec<FacetId> =
-            has.iter().filter(|facet| !change.begun.contains(facet)).copied().collect();
-        had.extend(&change.ceased);
-        had.sort_unstable();
-        had
-    }
-
-    /// What changed, by namespace.
-    pub(crate) fn families(&self) -> Vec<Family> {
+    /// What changed, by namespace. Whoever came to a namespace that changed goes along with it, until it is told what it
+    /// has beyond it.
+    pub(crate) fn families(&self, directory: &Directory) -> Vec<Family> {
         let mut families: Vec<(u32, Family)> = Vec::new();
-        for ((namespace, _), Changed { change, beyond, ports }) in &self.changed {
+        for ((namespace, member), Changed { change, beyond, ports, .. }) in &self.changed {
             if families.last().is_none_or(|(last, _)| last != namespace) {
                 families.push((*namespace, Family::default()));
             }
             let (_, family) = families.last_mut().expect("one was pushed if there was none");
-            if change.peer >= FIRST_NAMESPACE {
+            if *member == 0 {
                 family.facets.extend(change.ceased.iter().chain(&change.begun));
             }
             family.facets.extend(beyond);
             family.ports.push(ports.clone());
             family.changes.push(change.clone());
+        }
+        for (namespace, family) in &mut families {
+            let came = directory.members(*namespace).iter().filter(|peer| self.came.contains_key(peer));
+            let along = family.changes[0].clone();
+            family.changes.extend(came.map(|peer| Change { peer: *peer, ..along.clone() }));
         }
         families.into_iter().map(|(_, family)| family).collect()
     }

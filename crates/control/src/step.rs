@@ -117,6 +117,7 @@ impl World {
         // Labels and ports that are the same value need not be looked at again.
         let mut known: HashMap<_, usize> = HashMap::default();
         let mut alike: HashMap<_, usize> = HashMap::default();
+        let mut around: HashMap<&str, Arc<Labels>> = HashMap::default();
         for endpoint in endpoints.iter().filter_map(|id| self.endpoint_of(*id)) {
             let key =
                 (&*endpoint.namespace, Arc::as_ptr(&endpoint.labels), Arc::as_ptr(&endpoint.named_ports));
@@ -127,8 +128,11 @@ impl World {
                 let ports = named_ports(endpoint);
                 *alike.entry((labels.clone(), ports.clone())).or_insert_with(|| {
                     let namespace = endpoint.namespace.clone();
-                    let around = self.namespaces.get(&namespace).map(|namespace| &namespace.labels);
-                    let namespace_labels = Arc::new(all_labels(&namespace, around, []));
+                    let namespace_labels = around.entry(&endpoint.namespace).or_insert_with(|| {
+                        let labels = self.namespaces.get(&namespace).map(|namespace| &namespace.labels);
+                        Arc::new(all_labels(&namespace, labels, []))
+                    });
+                    let namespace_labels = namespace_labels.clone();
                     let address = endpoint.addresses.first().copied();
                     let endpoints = BTreeSet::new();
                     arrivals.push(Arrival { labels, ports, endpoints, namespace, namespace_labels, address });

@@ -109,6 +109,22 @@ fn who_differs_from_its_namespace_is_never_known_by_it_when_that_changes() {
 }
 
 #[test]
+fn whoever_comes_to_a_namespace_while_it_changes_is_what_it_will_be() {
+    let mut world = World::new();
+    world.apply([endpoint(1, "default", "web"), endpoint(2, "other", "client"), policy("front")]);
+    let came = [labelled("other", "front"), endpoint(4, "other", "guest"), endpoint(5, "other", "db")];
+    world.apply(came);
+    let maps = world.rows();
+    assert_eq!(group(&maps, 4), group(&maps, 2));
+    assert_ne!(group(&maps, 4), GROUP_OF_WORKLOADS);
+    assert_eq!(group(&maps, 5), GROUP_OF_WORKLOADS);
+    // The other way round, and with one that was there before.
+    world.apply([labelled("other", "back"), endpoint(6, "other", "latecomer"), Change::RemoveEndpoint(2)]);
+    let maps = world.rows();
+    assert_eq!([4, 5, 6].map(|id| group(&maps, id)), [GROUP_OF_WORKLOADS; 3]);
+}
+
+#[test]
 fn a_namespace_has_the_same_number_after_a_restart() {
     let workloads =
         [endpoint(1, "default", "web"), endpoint(2, "other", "client"), endpoint(3, "third", "db")];

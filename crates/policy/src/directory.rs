@@ -183,7 +183,7 @@ impl Directory {
     }
 
     /// The peers in a namespace.
-    pub(crate) fn members(&self, namespace: u32) -> &[u32] {
+    pub fn members(&self, namespace: u32) -> &[u32] {
         self.members.get(&namespace).map_or(&[], |members| members)
     }
 

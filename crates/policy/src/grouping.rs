@@ -178,11 +178,13 @@ impl Grouping {
         let mut moved = Vec::new();
         if is_namespace {
             let facets = self.after(first, directory);
-            if facets != self.known(first.peer, directory) {
+            // Mostly all members are there.
+            let all = directory.members(first.peer);
+            if all.len() != members.len() && facets != self.known(first.peer, directory) {
                 let is_left = |peer: &&u32| {
                     !self.peers.contains_key(peer) && !members.iter().any(|change| change.peer == **peer)
                 };
-                let left = directory.members(first.peer).iter().filter(is_left);
+                let left = all.iter().filter(is_left);
                 wanted.extend(left.map(|peer| (*peer, self.known(*peer, directory).to_vec())));
             }
             moved.extend(self.put(first.peer, &facets, directory));

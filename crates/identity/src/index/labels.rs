@@ -3,7 +3,6 @@
 use super::places::{Address, Places};
 use crate::label::{LabelKey, Labels};
 use crate::selector::{Requirement, Selector};
-use std::collections::BTreeSet;
 
 /// Members that have labels, found by selectors: each lies under the names of its labels, with and without their
 /// values.
@@ -40,13 +39,11 @@ impl<T: Copy + Ord> LabelIndex<T> {
 
     /// Moves a member that was added with the labels of before; what both have is not touched.
     pub fn relabel(&mut self, before: &Labels, after: &Labels, member: T) {
-        let of = |labels| BTreeSet::from_iter(Labels::iter(labels).flat_map(addresses));
-        let (before, after) = (of(before), of(after));
-        for address in before.difference(&after) {
-            self.places.remove(*address, &member);
+        for address in beyond(before, after) {
+            self.places.remove(address, &member);
         }
-        for address in after.difference(&before) {
-            self.places.insert(*address, member);
+        for address in beyond(after, before) {
+            self.places.insert(address, member);
         }
     }
 
@@ -71,6 +68,14 @@ impl<T: Copy + Ord> LabelIndex<T> {
     pub(super) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
+}
+
+/// Where a member with these labels lies, and one with the others does not. Mostly they differ in few.
+fn beyond<'a>(labels: &'a Labels, others: &'a Labels) -> impl Iterator<Item = Address<'a>> {
+    let differing =
+        labels.iter().filter(|(key, value)| others.value(Some(&key.source), &key.name) != Some(value));
+    let of_others = || others.iter().flat_map(addresses);
+    differing.flat_map(addresses).filter(move |address| !of_others().any(|other| other == *address))
 }
 
 /// Where a member with this label lies.
