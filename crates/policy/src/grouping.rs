@@ -149,7 +149,7 @@ impl Grouping {
         self.names.extend(names.iter().cloned());
         let mut moved = Vec::new();
         for family in families(&facets, &names, directory) {
-            moved.extend(self.follow(&family, directory));
+            moved.extend(self.regroup(&family, !names.is_empty(), directory));
         }
         moved
     }
@@ -164,35 +164,47 @@ impl Grouping {
     /// Follows peers that lost or gained facets: those of one namespace, which comes first where it is among them, or one
     /// that is in none. Who has no row of its own and is not among them stays as it is.
     pub fn follow(&mut self, family: &[Change], directory: &Directory) -> Vec<Moved> {
+        self.regroup(family, self.minds_ports, directory)
+    }
+
+    /// The same; where ports may tell members from their namespace, all are looked at.
+    fn regroup(&mut self, family: &[Change], by_ports: bool, directory: &Directory) -> Vec<Moved> {
         let Some(first) = family.first() else { return Vec::new() };
         let is_namespace = first.peer >= FIRST_NAMESPACE;
         let members = if is_namespace { &family[1..] } else { family };
-        let is_concerned = |change: &&Change| {
-            let goes_along = !self.peers.contains_key(&change.peer) && self.is_same(change, first);
-            !is_namespace || self.minds_ports || !goes_along
+        let moves_namespace = is_namespace && self.is_touched_by(first);
+        let is_concerned = |change: &&Change| match moves_namespace {
+            true => by_ports || self.peers.contains_key(&change.peer) || !self.is_same(change, first),
+            false => by_ports || !is_namespace || self.is_touched_by(change),
         };
         // What members have, they may have by their namespace, which changes before them.
         let concerned = members.iter().filter(is_concerned);
         let mut wanted: Vec<(u32, Vec<FacetId>)> =
             concerned.map(|change| (change.peer, self.after(change, directory))).collect();
         let mut moved = Vec::new();
-        if is_namespace {
-            let facets = self.after(first, directory);
+        if moves_namespace {
             // Mostly all members are there.
             let all = directory.members(first.peer);
-            if all.len() != members.len() && facets != self.known(first.peer, directory) {
+            if all.len() != members.len() {
                 let is_left = |peer: &&u32| {
                     !self.peers.contains_key(peer) && !members.iter().any(|change| change.peer == **peer)
                 };
                 let left = all.iter().filter(is_left);
                 wanted.extend(left.map(|peer| (*peer, self.known(*peer, directory).to_vec())));
             }
+            let facets = self.after(first, directory);
             moved.extend(self.put(first.peer, &facets, directory));
         }
         for (peer, facets) in wanted {
             moved.extend(self.put(peer, &facets, directory));
         }
         moved
+    }
+
+    /// Whether it asks for what a change is about.
+    fn is_touched_by(&self, change: &Change) -> bool {
+        let mut facets = change.ceased.iter().chain(&change.begun);
+        facets.any(|facet| self.facets.binary_search(facet).is_ok())
     }
 
     /// Whether both changes are the same to this grouping.
@@ -275,6 +287,13 @@ impl Grouping {
     /// Gives up what it asked for.
     pub fn release(self, directory: &mut Directory) {
         self.facets.into_iter().for_each(|facet| directory.cease(facet));
+    }
+
+    /// The group that the packet path finds a peer in.
+    #[cfg(test)]
+    pub(crate) fn group_of(&self, peer: u32, directory: &Directory) -> u32 {
+        let by_namespace = || self.peers.get(&directory.namespace_of(peer)?);
+        self.peers.get(&peer).or_else(by_namespace).copied().unwrap_or(default_group(peer))
     }
 
     /// How many groups there are.

@@ -2,6 +2,7 @@
 
 mod differential;
 mod domains;
+mod grouping;
 mod node;
 mod reuse;
 mod semantics;

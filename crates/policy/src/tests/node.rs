@@ -71,14 +71,14 @@ pub(super) struct Node {
 }
 
 /// The namespaces of workloads, each a peer without labels of its own.
-struct Namespaces {
+pub(super) struct Namespaces {
     labels: BTreeMap<u32, Labels>,
     /// The namespace of each workload.
     numbers: BTreeMap<u32, u32>,
 }
 
 impl Namespaces {
-    fn of(workloads: &[Party<'_>]) -> Self {
+    pub(super) fn of(workloads: &[Party<'_>]) -> Self {
         let mut known: BTreeMap<Labels, u32> = BTreeMap::new();
         let mut numbers = BTreeMap::new();
         for workload in workloads {
@@ -92,13 +92,13 @@ impl Namespaces {
     }
 
     /// The namespaces, and then the workloads.
-    fn peers<'a>(&'a self, workloads: &'a [Party<'a>]) -> impl Iterator<Item = Party<'a>> {
+    pub(super) fn peers<'a>(&'a self, workloads: &'a [Party<'a>]) -> impl Iterator<Item = Party<'a>> {
         let namespaces = self.labels.iter().map(|(number, labels)| Party::new(*number, labels));
         namespaces.chain(workloads.iter().copied())
     }
 
     /// Adds a peer; the facets that it has are returned.
-    fn insert(&self, peer: &Party<'_>, directory: &mut Directory) -> Vec<FacetId> {
+    pub(super) fn insert(&self, peer: &Party<'_>, directory: &mut Directory) -> Vec<FacetId> {
         let facets = directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
         if let Some(namespace) = self.numbers.get(&peer.number) {
             directory.join(peer.number, *namespace);

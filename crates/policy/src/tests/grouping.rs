@@ -1,0 +1,53 @@
+//! A grouping that learns what it is asked for step by step knows as much as one that is asked for all at once.
+
+use super::node::Namespaces;
+use crate::book::RuleBook;
+use crate::directory::Directory;
+use crate::generate::{self, End, Random};
+use crate::grouping::{Demand, Grouping};
+use crate::party::Party;
+use crate::ready::Numbers;
+use crate::set::PolicySet;
+
+const WORLDS: u64 = 150;
+
+#[test]
+fn what_is_learnt_in_steps_is_what_is_asked_for_at_once() {
+    let mut told_apart = 0;
+    for seed in 0..WORLDS {
+        let world = generate::world(seed);
+        let mut random = Random::new(seed);
+        let (mut set, mut directory, mut book) = (PolicySet::new(), Directory::new(), RuleBook::new());
+        let workloads: Vec<Party<'_>> =
+            (0..world.workloads.len()).map(|index| world.party(End::Workload(index), 0)).collect();
+        let namespaces = Namespaces::of(&workloads);
+        namespaces.peers(&workloads).for_each(|peer| _ = namespaces.insert(&peer, &mut directory));
+        for policy in &world.policies {
+            set.apply(policy.clone(), &mut Numbers { directory: &mut directory, book: &mut book });
+        }
+        let demands: Vec<_> = workloads.iter().map(|one| set.selection(one).demand(&directory)).collect();
+        let first = random.below(demands.len());
+        let mut steps = Grouping::new(&demands[first], &mut directory);
+        for demand in &demands {
+            steps.extend(demand, &mut directory);
+        }
+        let mut all = Demand::default();
+        for demand in &demands {
+            all.facets.extend(&demand.facets);
+            all.names.extend(demand.names.iter().cloned());
+        }
+        all.facets.sort_unstable();
+        all.facets.dedup();
+        let whole = Grouping::new(&all, &mut directory);
+        for peer in &workloads {
+            let known = |grouping: &Grouping| {
+                let group = grouping.group_of(peer.number, &directory);
+                let profile = grouping.profile(group);
+                (profile.kind, grouping.facets_of(group), profile.ports.clone())
+            };
+            assert_eq!(known(&steps), known(&whole), "seed {seed}: {}", peer.labels);
+            told_apart += usize::from(!known(&whole).1.is_empty());
+        }
+    }
+    assert!(told_apart > 300, "{told_apart}");
+}
