@@ -3,8 +3,9 @@
 
 use abi::address::AddressInfo;
 use abi::batch::Batch;
+use abi::endpoint::EndpointInfo;
 use abi::identity::is_workload;
-use abi::policy::{GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey};
+use abi::policy::{CidrPartKey, ClassKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictKey};
 use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Node, RemoteNode, Rows, World, Writes};
 use identity::{Labels, Source};
@@ -55,25 +56,42 @@ fn make(maps: &mut Rows, writes: Writes) {
     assert!(at_once == later, "what is removed later changes what policies say");
 }
 
-/// What each policy in force says to whoever has an address: the class in each part, by endpoint and address.
-fn heard(maps: &Rows) -> BTreeMap<(RowKey, RowKey), Vec<(u32, u32)>> {
-    let mut classes: BTreeMap<(u32, u32), Vec<(u32, u32)>> = BTreeMap::new();
-    for row in maps.values() {
-        if let Row::Class(key, class) = row {
-            classes.entry((key.policy, key.group)).or_default().push((key.part, *class));
-        }
-    }
+/// What each policy in force says to whoever has an address: the classes that are asked one after the other, by endpoint
+/// and address.
+fn heard(maps: &Rows) -> BTreeMap<(RowKey, RowKey), Vec<u32>> {
     let mut heard = BTreeMap::new();
     for endpoint in maps.values() {
         let Row::Endpoint(_, info) = endpoint else { continue };
         for address in maps.values() {
             let Row::Address(_, peer) = address else { continue };
-            let group = group_of(maps, info.grouping.number(), peer);
-            let classes = classes.get(&(info.policy, group)).cloned().unwrap_or_default();
+            let classes = classes(maps, info, peer);
             heard.insert((endpoint.key().unwrap(), address.key().unwrap()), classes);
         }
     }
     heard
+}
+
+/// The classes that say something to whoever has an address, as the packet path walks outwards through the blocks.
+fn classes(maps: &Rows, endpoint: &EndpointInfo, peer: &AddressInfo) -> Vec<u32> {
+    let number = |key: RowKey| match maps.get(&key) {
+        Some(Row::CidrPart(_, number) | Row::CidrParent(_, number) | Row::Class(_, number)) => Some(*number),
+        _ => None,
+    };
+    let policy = endpoint.policy;
+    let group = group_of(maps, endpoint.grouping.number(), peer);
+    let fallback = if is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { group };
+    let class_of = |group, part| number(RowKey::Class(ClassKey { policy, group, part }));
+    let mut classes = Vec::new();
+    let mut cidr = peer.cidr;
+    loop {
+        let part = if cidr == 0 { Some(0) } else { number(RowKey::CidrPart(CidrPartKey { policy, cidr })) };
+        let class = part.and_then(|part| class_of(group, part).or_else(|| class_of(fallback, part)));
+        classes.extend(class.filter(|class| *class != VerdictKey::SILENT));
+        if cidr == 0 {
+            return classes;
+        }
+        cidr = number(RowKey::CidrParent(cidr)).unwrap_or(0);
+    }
 }
 
 /// The group of whoever has an address, as the packet path finds it.
