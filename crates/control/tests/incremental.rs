@@ -45,6 +45,29 @@ fn writes_lead_where_a_fresh_start_leads() {
     }
 }
 
+#[test]
+fn a_change_that_failed_half_way_is_taken_back_at_once() {
+    for seed in 0..SEEDS {
+        let mut random = Random::new(seed);
+        let (mut world, mut maps) = (World::new(), Rows::new());
+        make(&mut maps, world.apply([]));
+        for _ in 0..CHANGES {
+            let changes: Vec<Change> = (0..=random.below(3)).map(|_| change(&mut random)).collect();
+            let writes = world.apply(changes.clone());
+            if random.chance(60) {
+                make(&mut maps, writes);
+                continue;
+            }
+            let all: Vec<MapOp> = writes.now.iter().collect();
+            let made = random.below(all.len() + 1);
+            make_batch(&mut maps, &all[..made].iter().copied().collect());
+            world.find(maps.values().copied());
+            make(&mut maps, world.apply(writes.undo));
+            same(&maps, &world.rows(), &format!("seed {seed}, after {made} writes of {changes:?}"));
+        }
+    }
+}
+
 /// Makes writes; those that are only made later must not be needed by then.
 fn make(maps: &mut Rows, writes: Writes) {
     make_batch(maps, &writes.now);
