@@ -68,6 +68,45 @@ fn a_change_that_failed_half_way_is_taken_back_at_once() {
     }
 }
 
+#[test]
+fn nothing_is_held_for_what_is_gone() {
+    for seed in 0..SEEDS {
+        let mut random = Random::new(seed);
+        let (mut world, mut maps) = (World::new(), Rows::new());
+        make(&mut maps, world.apply([]));
+        let nothing = maps.clone();
+        for _ in 0..CHANGES {
+            make(&mut maps, world.apply([change(&mut random)]));
+        }
+        let mut going = going(&world);
+        while !going.is_empty() {
+            let some: Vec<Change> = (0..=random.below(3).min(going.len() - 1))
+                .map(|_| going.remove(random.below(going.len())))
+                .collect();
+            make(&mut maps, world.apply(some));
+        }
+        same(&maps, &nothing, &format!("seed {seed}"));
+        let book = world.enforcement().book();
+        let held = [book.sets().count(), book.rules().count(), book.class_rows().count()];
+        assert_eq!(held, [0; 3], "seed {seed}: rule sets, rules and classes");
+        assert_eq!(world.identities().allocated().count(), 0, "seed {seed}");
+    }
+}
+
+/// The changes by which all goes that [`change`] may have brought.
+fn going(world: &World) -> Vec<Change> {
+    let mut going: Vec<Change> = world.endpoints().map(|one| Change::RemoveEndpoint(one.id)).collect();
+    let policies = world.enforcement().policies().iter();
+    going.extend(policies.map(|one| Change::RemovePolicy(one.id.clone())));
+    going.extend(world.remote_nodes().map(|one| Change::RemoveRemoteNode(one.name.clone())));
+    going.extend(["partners", "office"].map(|name| Change::RemoveCidrGroup(name.into())));
+    let nameless =
+        |address: &str| Change::Names { address: address.parse().unwrap(), names: BTreeSet::new() };
+    going.extend(["198.51.100.7", "203.0.113.9"].map(nameless));
+    going.push(Change::Node(Box::default()));
+    going
+}
+
 /// Makes writes; those that are only made later must not be needed by then.
 fn make(maps: &mut Rows, writes: Writes) {
     make_batch(maps, &writes.now);
