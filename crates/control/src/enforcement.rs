@@ -186,7 +186,8 @@ impl Enforcement {
             let Some(InForce { grouping, .. }) = self.in_force.get(number) else { continue };
             let grouped = self.groupings.of_mut(*grouping);
             let Some((compiled, grouping)) = grouped.policy_mut(*number) else { continue };
-            draft.drop(compiled.named_row(*number, &class, &before));
+            // What the names of before let through, is let through no more, at once.
+            draft.lose(compiled.named_row(*number, &class, &before));
             let writes = compiled.name(*number, (&class, names), grouping, &mut self.book);
             draft.put(writes.into_iter().filter_map(|write| match write {
                 MapOp::Put(row) => Some(row),

@@ -10,8 +10,8 @@ use abi::batch::{Batch, Run};
 use abi::identity::FIRST_NAMESPACE;
 use abi::map;
 use abi::row::{Row, RowKey};
-use foldhash::HashMap;
 use foldhash::fast::RandomState;
+use foldhash::{HashMap, HashSet};
 use policy::rule::{HttpRule, PolicyId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -182,13 +182,43 @@ impl<'a> Ends<'a> {
 /// The writes that turn rows that were found into those that should be.
 pub(crate) fn from_found(mut found: Rows, rows: impl Iterator<Item = Row>) -> (Batch, Batch) {
     let mut ordered = Ordered::default();
+    let mut asked = Asked::default();
     for row in rows {
+        asked.note(&row);
         if row.key().is_some_and(|key| found.remove(&key) != Some(row)) {
             ordered.put(&row);
         }
     }
-    found.keys().for_each(|key| ordered.delete(key));
+    for key in found.keys() {
+        if asked.finds(key) { ordered.lose(key) } else { ordered.delete(key) }
+    }
     ordered.batches()
+}
+
+/// The numbers that endpoints name.
+#[derive(Debug, Default)]
+struct Asked {
+    policies: HashSet<u32>,
+    groupings: HashSet<u32>,
+}
+
+impl Asked {
+    fn note(&mut self, row: &Row) {
+        if let Row::Endpoint(_, info) = row {
+            self.policies.insert(info.policy);
+            self.groupings.insert(info.grouping.number());
+        }
+    }
+
+    /// Whether packets are judged by the row, so that its removal changes what they meet.
+    fn finds(&self, key: &RowKey) -> bool {
+        match key {
+            RowKey::Group(key) => self.groupings.contains(&key.grouping),
+            RowKey::Class(key) => self.policies.contains(&key.policy),
+            RowKey::CidrPart(key) => self.policies.contains(&key.policy),
+            _ => false,
+        }
+    }
 }
 
 /// Writes in a safe order: each is appended to those of its place, so that none is moved again.

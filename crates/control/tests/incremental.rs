@@ -3,8 +3,9 @@
 
 use abi::address::AddressInfo;
 use abi::batch::Batch;
+use abi::endpoint::EndpointInfo;
 use abi::identity::is_workload;
-use abi::policy::{GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey};
+use abi::policy::{CidrPartKey, ClassKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictKey};
 use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Node, RemoteNode, Rows, World, Writes};
 use identity::{Labels, Source};
@@ -42,6 +43,68 @@ fn writes_lead_where_a_fresh_start_leads() {
         make(&mut maps, restarted.apply([]));
         same(&maps, &restarted.rows(), &format!("seed {seed}, after a restart"));
     }
+}
+
+#[test]
+fn a_change_that_failed_half_way_is_taken_back_at_once() {
+    for seed in 0..SEEDS {
+        let mut random = Random::new(seed);
+        let (mut world, mut maps) = (World::new(), Rows::new());
+        make(&mut maps, world.apply([]));
+        for _ in 0..CHANGES {
+            let changes: Vec<Change> = (0..=random.below(3)).map(|_| change(&mut random)).collect();
+            let writes = world.apply(changes.clone());
+            if random.chance(60) {
+                make(&mut maps, writes);
+                continue;
+            }
+            let all: Vec<MapOp> = writes.now.iter().collect();
+            let made = random.below(all.len() + 1);
+            make_batch(&mut maps, &all[..made].iter().copied().collect());
+            world.find(maps.values().copied());
+            make(&mut maps, world.apply(writes.undo));
+            same(&maps, &world.rows(), &format!("seed {seed}, after {made} writes of {changes:?}"));
+        }
+    }
+}
+
+#[test]
+fn nothing_is_held_for_what_is_gone() {
+    for seed in 0..SEEDS {
+        let mut random = Random::new(seed);
+        let (mut world, mut maps) = (World::new(), Rows::new());
+        make(&mut maps, world.apply([]));
+        let nothing = maps.clone();
+        for _ in 0..CHANGES {
+            make(&mut maps, world.apply([change(&mut random)]));
+        }
+        let mut going = going(&world);
+        while !going.is_empty() {
+            let some: Vec<Change> = (0..=random.below(3).min(going.len() - 1))
+                .map(|_| going.remove(random.below(going.len())))
+                .collect();
+            make(&mut maps, world.apply(some));
+        }
+        same(&maps, &nothing, &format!("seed {seed}"));
+        let book = world.enforcement().book();
+        let held = [book.sets().count(), book.rules().count(), book.class_rows().count()];
+        assert_eq!(held, [0; 3], "seed {seed}: rule sets, rules and classes");
+        assert_eq!(world.identities().allocated().count(), 0, "seed {seed}");
+    }
+}
+
+/// The changes by which all goes that [`change`] may have brought.
+fn going(world: &World) -> Vec<Change> {
+    let mut going: Vec<Change> = world.endpoints().map(|one| Change::RemoveEndpoint(one.id)).collect();
+    let policies = world.enforcement().policies().iter();
+    going.extend(policies.map(|one| Change::RemovePolicy(one.id.clone())));
+    going.extend(world.remote_nodes().map(|one| Change::RemoveRemoteNode(one.name.clone())));
+    going.extend(["partners", "office"].map(|name| Change::RemoveCidrGroup(name.into())));
+    let nameless =
+        |address: &str| Change::Names { address: address.parse().unwrap(), names: BTreeSet::new() };
+    going.extend(["198.51.100.7", "203.0.113.9"].map(nameless));
+    going.push(Change::Node(Box::default()));
+    going
 }
 
 /// Makes writes; those that are only made later must not be needed by then.
@@ -87,25 +150,42 @@ fn never_between(mut maps: Rows, after: &Rows, writes: &Batch) {
     }
 }
 
-/// What each policy in force says to whoever has an address: the class in each part, by endpoint and address.
-fn heard(maps: &Rows) -> BTreeMap<(RowKey, RowKey), Vec<(u32, u32)>> {
-    let mut classes: BTreeMap<(u32, u32), Vec<(u32, u32)>> = BTreeMap::new();
-    for row in maps.values() {
-        if let Row::Class(key, class) = row {
-            classes.entry((key.policy, key.group)).or_default().push((key.part, *class));
-        }
-    }
+/// What each policy in force says to whoever has an address: the classes that are asked one after the other, by endpoint
+/// and address.
+fn heard(maps: &Rows) -> BTreeMap<(RowKey, RowKey), Vec<u32>> {
     let mut heard = BTreeMap::new();
     for endpoint in maps.values() {
         let Row::Endpoint(_, info) = endpoint else { continue };
         for address in maps.values() {
             let Row::Address(_, peer) = address else { continue };
-            let group = group_of(maps, info.grouping.number(), peer);
-            let classes = classes.get(&(info.policy, group)).cloned().unwrap_or_default();
+            let classes = classes(maps, info, peer);
             heard.insert((endpoint.key().unwrap(), address.key().unwrap()), classes);
         }
     }
     heard
+}
+
+/// The classes that say something to whoever has an address, as the packet path walks outwards through the blocks.
+fn classes(maps: &Rows, endpoint: &EndpointInfo, peer: &AddressInfo) -> Vec<u32> {
+    let number = |key: RowKey| match maps.get(&key) {
+        Some(Row::CidrPart(_, number) | Row::CidrParent(_, number) | Row::Class(_, number)) => Some(*number),
+        _ => None,
+    };
+    let policy = endpoint.policy;
+    let group = group_of(maps, endpoint.grouping.number(), peer);
+    let fallback = if is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { group };
+    let class_of = |group, part| number(RowKey::Class(ClassKey { policy, group, part }));
+    let mut classes = Vec::new();
+    let mut cidr = peer.cidr;
+    loop {
+        let part = if cidr == 0 { Some(0) } else { number(RowKey::CidrPart(CidrPartKey { policy, cidr })) };
+        let class = part.and_then(|part| class_of(group, part).or_else(|| class_of(fallback, part)));
+        classes.extend(class.filter(|class| *class != VerdictKey::SILENT));
+        if cidr == 0 {
+            return classes;
+        }
+        cidr = number(RowKey::CidrParent(cidr)).unwrap_or(0);
+    }
 }
 
 /// The group of whoever has an address, as the packet path finds it.

@@ -7,6 +7,7 @@ use aya::programs::ProgramInfo;
 use netlink::Socket;
 use netlink::message::RouteNetlinkMessage as Message;
 use netlink::message::link::{LinkAttribute, LinkMessage, LinkXdp};
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -119,16 +120,24 @@ impl RunStatistics {
 /// All programs, by number.
 pub fn programs() -> Result<Vec<Program>, InspectError> {
     let failed = failed("programs");
-    aya::programs::loaded_programs().map(|info| Program::of(&info?)).collect::<Result<_, _>>().map_err(failed)
+    there(aya::programs::loaded_programs().map(|info| Program::of(&info?))).map_err(failed)
 }
 
 /// All maps, by number.
 pub fn maps() -> Result<Vec<Map>, InspectError> {
     let failed = failed("maps");
-    aya::maps::loaded_maps()
-        .map(|info| info.map(|info| Map::of(&info)))
-        .collect::<Result<_, _>>()
-        .map_err(failed)
+    there(aya::maps::loaded_maps().map(|info| info.map(|info| Map::of(&info)))).map_err(failed)
+}
+
+/// Those of what is listed that did not go while we looked.
+fn there<T, E: Error + 'static>(listed: impl Iterator<Item = Result<T, E>>) -> Result<Vec<T>, E> {
+    listed.filter(|one| !one.as_ref().is_err_and(|error| is_gone(error))).collect()
+}
+
+/// Whether the kernel knows the number no more by which it has just listed something.
+fn is_gone(error: &(dyn Error + 'static)) -> bool {
+    let code = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    code == Some(io::ErrorKind::NotFound) || error.source().is_some_and(is_gone)
 }
 
 /// Numbers of the maps that are pinned under a directory ([`crate::pin_directory`]); none where there is no directory.
@@ -266,8 +275,24 @@ impl fmt::Display for Point {
     }
 }
 
-fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
-    what: &'static str,
-) -> impl Fn(E) -> InspectError {
+fn failed<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl Fn(E) -> InspectError {
     move |error| InspectError { what, source: io::Error::other(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aya::maps::MapError;
+    use aya::sys::SyscallError;
+
+    fn refused(code: i32) -> MapError {
+        let io_error = io::Error::from_raw_os_error(code);
+        MapError::SyscallError(SyscallError { call: "bpf_map_get_fd_by_id", io_error })
+    }
+
+    #[test]
+    fn what_goes_while_it_is_listed_is_left_out() {
+        assert_eq!(there([Ok(1), Err(refused(libc::ENOENT)), Ok(2)].into_iter()).unwrap(), [1, 2]);
+        assert!(there([Ok(1), Err(refused(libc::EPERM))].into_iter()).is_err());
+    }
 }

@@ -33,7 +33,7 @@ pub struct Compiled {
     /// Of ingress and egress.
     stances: [Stance; 2],
     parts: Parts,
-    /// For each group the parts with a class that the lookup would not find by falling back.
+    /// For each group the parts, in order, with a class that the lookup would not find by falling back.
     groups: Vec<Box<[(u32, ClassId)]>>,
 }
 
@@ -167,7 +167,9 @@ impl Compiled {
             let peers = (&*grouping.facets_of(group), profile);
             let around = &mut Around::default();
             if let Some(class) = class_in(parts.difference(part), peers, (&rules, around), book) {
-                *said = said.iter().copied().chain([(part, class)]).collect();
+                let mut all = said.to_vec();
+                all.insert(all.partition_point(|(known, _)| *known < part), (part, class));
+                *said = all.into();
                 rows.push(row(policy, group, part, class));
             }
         }
@@ -227,28 +229,32 @@ fn class_in(
     says_something.then(|| table::class(changes, book))
 }
 
-/// What must be said where `otherwise` is said without it. A class without verdicts says nothing, where that of all
-/// others would say something.
+/// What must be said where `otherwise` is said without it; both are in the order of parts. A class without verdicts says
+/// nothing, where that of all others would say something.
 fn differing(
-    said: Vec<(u32, ClassId)>,
+    mut said: Vec<(u32, ClassId)>,
     otherwise: &[(u32, ClassId)],
     book: &mut RuleBook,
 ) -> Box<[(u32, ClassId)]> {
-    if otherwise.is_empty() {
-        return said.into();
-    }
-    let mut rows = Vec::new();
-    let is_silent = |part: &u32| !said.iter().any(|(known, _)| known == part);
-    let silent: Vec<u32> = otherwise.iter().map(|(part, _)| *part).filter(is_silent).collect();
-    for (part, class) in said {
-        if otherwise.contains(&(part, class)) {
-            book.release_class(class);
-        } else {
-            rows.push((part, class));
+    let is_silent = |(part, _): &&(u32, ClassId)| said_in(&said, *part).is_none();
+    let silent = otherwise.iter().filter(is_silent).map(|(part, _)| (*part, ClassId::SILENT));
+    let silent: Vec<_> = silent.collect();
+    said.retain(|(part, class)| {
+        let is_same = said_in(otherwise, *part) == Some(*class);
+        if is_same {
+            book.release_class(*class);
         }
-    }
-    rows.extend(silent.into_iter().map(|part| (part, ClassId::SILENT)));
-    rows.into()
+        !is_same
+    });
+    said.extend(silent);
+    said.sort_unstable_by_key(|(part, _)| *part);
+    said.into()
+}
+
+/// The class in a part, of those that are said in order of parts.
+fn said_in(said: &[(u32, ClassId)], part: u32) -> Option<ClassId> {
+    let at = said.binary_search_by_key(&part, |(part, _)| *part).ok()?;
+    Some(said[at].1)
 }
 
 fn row(policy: u32, group: u32, part: u32, class: ClassId) -> Row {

@@ -45,7 +45,7 @@ pub(super) enum Effect {
 pub(super) struct Clause<'a> {
     pub(super) id: RuleId,
     pub(super) precedence: Precedence,
-    /// Which facets select its peers; none: everybody.
+    /// Which facets select its peers, in order; none: everybody.
     pub(super) facets: Option<&'a [FacetId]>,
     pub(super) terms: &'a [Term],
 }
@@ -97,8 +97,8 @@ impl<'a> Clause<'a> {
         clauses.into_iter().filter(|(_, terms)| !terms.is_empty()).map(clause)
     }
 
-    /// Whether it is about peers with one of these facets, which are in order.
+    /// Whether it is about peers with one of these facets: few, where it may name thousands.
     pub(super) fn is_about(&self, facets: &[FacetId]) -> bool {
-        self.facets.is_none_or(|about| about.iter().any(|facet| facets.binary_search(facet).is_ok()))
+        self.facets.is_none_or(|about| facets.iter().any(|facet| about.binary_search(facet).is_ok()))
     }
 }

@@ -1,7 +1,7 @@
 //! What a policy says as the one before it said, because no rule that came or went is about it.
 
 use super::part::Difference;
-use super::{Compiled, GROUP_OF_WORKLOADS};
+use super::{Compiled, GROUP_OF_WORKLOADS, said_in};
 use crate::class::ClassId;
 use crate::directory::FacetId;
 use crate::grouping::Profile;
@@ -48,17 +48,15 @@ impl<'a> Reuse<'a> {
         if !self.before.parts.is_of_side(part, profile.kind.side()) {
             return None;
         }
-        let in_part =
-            |said: &[(u32, ClassId)]| said.iter().find(|(known, _)| *known == part).map(|(_, class)| *class);
         let fallback = || {
             let said = self.before.groups.get(GROUP_OF_WORKLOADS as usize)?;
-            in_part(said).filter(|_| profile.kind.is_workload())
+            said_in(said, part).filter(|_| profile.kind.is_workload())
         };
-        Some(in_part(own).or_else(fallback).filter(|class| *class != ClassId::SILENT))
+        Some(said_in(own, part).or_else(fallback).filter(|class| *class != ClassId::SILENT))
     }
 
     fn concerns(&self, facets: &[FacetId]) -> bool {
-        self.concerned.iter().any(|facet| facets.binary_search(facet).is_ok())
+        facets.iter().any(|facet| self.concerned.binary_search(facet).is_ok())
     }
 }
 
