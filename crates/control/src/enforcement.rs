@@ -7,7 +7,7 @@ use crate::writes::Draft;
 use abi::endpoint::{Grouping, flag};
 use abi::identity::HOST;
 use abi::row::{MapOp, Row, RowKey};
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use policy::book::RuleBook;
 use policy::cidr::{Blocks, CidrClass, Side};
 use policy::compile::Compiled;
@@ -46,6 +46,9 @@ struct InForce {
     flags: u8,
     subjects: usize,
 }
+
+/// A subject, and what applies to it from now on.
+pub(crate) type Move = (u32, Option<(PolicyKey, Selection)>);
 
 /// What an endpoint's row says of policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,27 +98,36 @@ impl Enforcement {
         self.assigned.get(&subject).map(|number| &self.in_force[number].key) == selection
     }
 
-    /// Puts a subject under a selection, which is compiled if nobody is under it yet.
-    pub(crate) fn assign(
-        &mut self,
-        subject: u32,
-        selection: Option<(PolicyKey, Selection)>,
-        directory: &mut Directory,
-        draft: &mut Draft,
-    ) {
-        let before = self.assigned.get(&subject).copied();
-        let number = selection.map(|(key, selection)| {
-            let number = match self.numbers.get(&key) {
+    /// Puts subjects under what applies to them now; it is compiled if nobody is under it yet.
+    pub(crate) fn assign(&mut self, moves: Vec<Move>, directory: &mut Directory, draft: &mut Draft) {
+        let mut together: HashMap<(u32, &PolicyKey), usize> = HashMap::default();
+        for (subject, selection) in &moves {
+            if let (Some(before), Some((key, _))) = (self.assigned.get(subject), selection) {
+                *together.entry((*before, key)).or_default() += 1;
+            }
+        }
+        // Policies whose subjects all come under one other: that one goes on with their grouping.
+        let whole = together.iter().filter(|((before, _), count)| self.in_force[before].subjects == **count);
+        let succeeded: HashSet<u32> = whole.map(|((before, _), _)| *before).collect();
+        for (subject, selection) in moves {
+            let before = self.assigned.get(&subject).copied();
+            let succeeded = before.filter(|before| succeeded.contains(before));
+            let number = selection.map(|(key, selection)| match self.numbers.get(&key) {
                 Some(number) => *number,
-                None => self.compile((key, selection), before, directory, draft),
-            };
-            self.in_force.get_mut(&number).expect("a numbered policy is in force").subjects += 1;
-            number
-        });
-        match number {
+                None => self.compile((key, selection), succeeded, directory, draft),
+            });
+            self.put_under(subject, number);
+        }
+    }
+
+    fn put_under(&mut self, subject: u32, number: Option<u32>) {
+        let before = match number {
             Some(number) => self.assigned.insert(subject, number),
             None => self.assigned.remove(&subject),
         };
+        if let Some(now) = number.and_then(|number| self.in_force.get_mut(&number)) {
+            now.subjects += 1;
+        }
         if let Some(before) = before {
             let left = self.in_force.get_mut(&before).expect("an assigned policy is in force");
             left.subjects -= 1;
@@ -125,7 +137,7 @@ impl Enforcement {
         }
     }
 
-    /// Compiles a selection, for the grouping of the policy that its subject was under before, if any.
+    /// Compiles a selection, for the grouping of the policy that it takes the place of, if any.
     fn compile(
         &mut self,
         (key, selection): (PolicyKey, Selection),

@@ -195,7 +195,9 @@ impl Grouped {
         draft: &mut Draft,
     ) {
         for (policy, compiled) in &mut self.policies {
-            draft.put(compiled.meet(*policy, &self.grouping, book));
+            if !compiled.has_met(&self.grouping) {
+                draft.put(compiled.meet(*policy, &self.grouping, book));
+            }
         }
         for moved in moved {
             let [before, after] = moved.rows(number);

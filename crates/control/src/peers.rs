@@ -1,5 +1,6 @@
 //! Who the workloads and nodes are: their identities, and the numbers by which policy rows name them.
 
+use crate::change::RemoteNode;
 use crate::movement::{Marks, Movement, differing};
 use abi::address::AddressInfo;
 use abi::identity::{FIRST_LOCAL, FIRST_NAMESPACE, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
@@ -64,8 +65,8 @@ pub(crate) struct Arrival {
     /// Their namespace, and the labels of a workload of it that has none of its own.
     pub(crate) namespace: String,
     pub(crate) namespace_labels: Arc<Labels>,
-    /// An address of one of them.
-    pub(crate) address: Option<IpAddr>,
+    /// Their addresses.
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// Peer numbers that are not those of the identity, as rows tell them from before a restart.
@@ -111,6 +112,11 @@ impl Peers {
         if peer != identity && is_workload(peer) {
             self.found.peers.insert(address, peer);
             self.found.identities.insert(peer, identity);
+        }
+        if peer >= FIRST_NODE {
+            self.found.peers.insert(address, peer);
+            // A number at the very end of its range wraps around, as the numbering itself does.
+            let _ = self.nodes.continue_at(self.nodes.next().max(peer.saturating_add(1)));
         }
         if namespace != 0 {
             self.found.namespaces.insert(address, namespace);
@@ -181,12 +187,19 @@ impl Peers {
     }
 
     /// The number of other nodes with these labels, held once more.
-    pub(crate) fn admit_node(&mut self, labels: &BTreeMap<String, String>, movement: &mut Movement) -> u32 {
-        if labels.is_empty() {
+    pub(crate) fn admit_node(&mut self, node: &RemoteNode, movement: &mut Movement) -> u32 {
+        if node.labels.is_empty() {
             return REMOTE_NODE;
         }
-        let labels = Arc::new(node_labels("remote-node", labels));
+        let labels = Arc::new(node_labels("remote-node", &node.labels));
         let known = self.nodes.number(&labels).is_some();
+        let found = node.addresses.iter().find_map(|address| self.found.peers.get(address)).copied();
+        if let Some(number) = found.filter(|_| !known) {
+            // Where another has it, or it is none of a node, there will be a new one.
+            let next = self.nodes.next();
+            let _ = self.nodes.restore(number, labels.clone());
+            let _ = self.nodes.continue_at(next.max(self.nodes.next()));
+        }
         let Ok(number) = self.nodes.acquire(&labels) else { return REMOTE_NODE };
         if !known {
             self.enter(number, labels, (NamedPorts::default(), 0), movement);
@@ -247,7 +260,7 @@ impl Peers {
 
     /// A peer number for workloads of this identity, which is held; nobody lives under it yet.
     fn begin(&mut self, identity: u32, arrival: &Arrival, movement: &mut Movement) -> u32 {
-        let Some(peer) = self.free_number(identity, arrival.address) else {
+        let Some(peer) = self.free_number(identity, &arrival.addresses) else {
             self.identities.release(identity);
             return UNKNOWN;
         };
@@ -304,10 +317,11 @@ impl Peers {
             return namespace.number;
         }
         let is_free = |number: &u32| self.directory.party(*number).is_none();
-        let found = arrival.address.and_then(|address| self.found.namespaces.get(&address)).copied();
+        let found =
+            arrival.addresses.iter().filter_map(|address| self.found.namespaces.get(address)).copied();
         let next = (self.next_namespace..=u32::MAX).chain(FIRST_NAMESPACE..self.next_namespace);
         // Without a number of its own it says nothing of its workloads.
-        let Some(number) = found.into_iter().chain(next).find(is_free) else { return 0 };
+        let Some(number) = found.chain(next).find(is_free) else { return 0 };
         self.next_namespace = self.next_namespace.max(number.saturating_add(1));
         let labels = arrival.namespace_labels.clone();
         self.enter(number, labels.clone(), (NamedPorts::default(), 0), movement);
@@ -326,11 +340,11 @@ impl Peers {
     }
 
     /// A number that no peer has: that of before a restart, or that of the identity, or any of this node's own.
-    fn free_number(&mut self, identity: u32, address: Option<IpAddr>) -> Option<u32> {
+    fn free_number(&mut self, identity: u32, addresses: &[IpAddr]) -> Option<u32> {
         let is_free = |peer: &u32| !self.residents.contains_key(peer);
         let is_same = |peer: &u32| self.found.identities.get(peer).is_none_or(|found| *found == identity);
-        let found = address.and_then(|address| self.found.peers.get(&address)).copied();
-        let own = found.into_iter().chain([identity]).find(|peer| is_same(peer) && is_free(peer));
+        let found = addresses.iter().filter_map(|address| self.found.peers.get(address)).copied();
+        let own = found.chain([identity]).find(|peer| is_same(peer) && is_free(peer));
         own.or_else(|| {
             let local = (self.next_local..FIRST_NODE).chain(FIRST_LOCAL..self.next_local);
             let peer = local.into_iter().find(|peer| is_same(peer) && is_free(peer))?;

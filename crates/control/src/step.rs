@@ -1,7 +1,7 @@
 //! One application of changes: what they touch, and how the world settles around them.
 
 use crate::change::{Change, Endpoint};
-use crate::enforcement::Enforcement;
+use crate::enforcement::{Enforcement, Move};
 use crate::movement::Movement;
 use crate::peers::Arrival;
 use crate::world::{Namespace, Owner, World};
@@ -92,9 +92,9 @@ impl World {
         let movement = std::mem::take(&mut step.movement);
         self.enforcement.follow(&movement, &self.peers, &mut step.draft);
         step.subjects.extend(movement.went.keys().chain(movement.came.keys()));
-        for subject in std::mem::take(&mut step.subjects) {
-            self.reassign(subject, step);
-        }
+        let subjects = std::mem::take(&mut step.subjects);
+        let moves: Vec<Move> = subjects.into_iter().filter_map(|subject| self.moved(subject, step)).collect();
+        self.enforcement.assign(moves, &mut self.peers.directory, &mut step.draft);
         self.enforcement.retire(&mut self.peers.directory, &mut step.draft);
         for id in &step.touched {
             step.draft.put(self.endpoint_rows(*id));
@@ -133,23 +133,30 @@ impl World {
                         Arc::new(all_labels(&namespace, labels, []))
                     });
                     let namespace_labels = namespace_labels.clone();
-                    let address = endpoint.addresses.first().copied();
-                    let endpoints = BTreeSet::new();
-                    arrivals.push(Arrival { labels, ports, endpoints, namespace, namespace_labels, address });
+                    let (endpoints, addresses) = (BTreeSet::new(), Vec::new());
+                    arrivals.push(Arrival {
+                        labels,
+                        ports,
+                        endpoints,
+                        namespace,
+                        namespace_labels,
+                        addresses,
+                    });
                     arrivals.len() - 1
                 })
             });
             arrivals[place].endpoints.insert(endpoint.id);
+            arrivals[place].addresses.extend(&endpoint.addresses);
         }
         arrivals
     }
 
-    /// Puts a subject under the policy that applies to it now.
-    fn reassign(&mut self, subject: u32, step: &mut Step) {
+    /// What applies to a subject now, if it is another policy; its rows are noted.
+    fn moved(&self, subject: u32, step: &mut Step) -> Option<Move> {
         let selection = self.enforcement.selection(subject, &self.peers);
         let selection = selection.map(|selection| (selection.key(), selection));
         if self.enforcement.is_under(subject, selection.as_ref().map(|(key, _)| key)) {
-            return;
+            return None;
         }
         if subject == HOST {
             self.touch_node(step);
@@ -157,7 +164,7 @@ impl World {
         for id in self.peers.residents(subject).collect::<Vec<_>>() {
             self.touch(id, step);
         }
-        self.enforcement.assign(subject, selection, &mut self.peers.directory, &mut step.draft);
+        Some((subject, selection))
     }
 
     /// Notes the rows of an endpoint, before they change for the first time.

@@ -49,7 +49,7 @@ impl World {
         }
         self.touch_addresses(&node.addresses, step);
         // Held before the old one is given up, so that unchanged labels keep their number.
-        let number = self.peers.admit_node(&node.labels, &mut step.movement);
+        let number = self.peers.admit_node(&node, &mut step.movement);
         let undo = self.forget_remote_node(&node.name, step);
         step.undo.push(undo.unwrap_or_else(|| Change::RemoveRemoteNode(node.name.clone())));
         self.own(&node.addresses, &Owner::RemoteNode(node.name.as_str().into()), step);

@@ -82,6 +82,11 @@ impl Compiled {
         })
     }
 
+    /// Whether it has said something to all groups of the grouping.
+    pub fn has_met(&self, grouping: &Grouping) -> bool {
+        self.groups.len() == grouping.count() as usize
+    }
+
     /// Says something to the groups that are new in the grouping; the rows to add are returned. They must be in place
     /// before any peer is in those groups.
     pub fn meet(
