@@ -98,6 +98,9 @@ impl Movement {
             family.changes.push(change.clone());
         }
         for (namespace, family) in &mut families {
+            if family.changes[0].peer != *namespace {
+                continue;
+            }
             let came = directory.members(*namespace).iter().filter(|peer| self.came.contains_key(peer));
             let along = family.changes[0].clone();
             family.changes.extend(came.map(|peer| Change { peer: *peer, ..along.clone() }));

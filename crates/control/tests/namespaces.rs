@@ -125,6 +125,18 @@ fn whoever_comes_to_a_namespace_while_it_changes_is_what_it_will_be() {
 }
 
 #[test]
+fn whoever_comes_while_another_changes_is_not_taken_for_that() {
+    let mut world = World::new();
+    world.apply([endpoint(1, "default", "web"), endpoint(2, "other", "db"), policy("front")]);
+    world.apply([labelled("other", "front")]);
+    // The one that was a database is none any more, and is let in; another comes.
+    world.apply([endpoint(2, "other", "client"), endpoint(3, "other", "db")]);
+    let maps = world.rows();
+    assert_ne!(group(&maps, 2), GROUP_OF_WORKLOADS);
+    assert_eq!(group(&maps, 3), GROUP_OF_WORKLOADS);
+}
+
+#[test]
 fn a_namespace_has_the_same_number_after_a_restart() {
     let workloads =
         [endpoint(1, "default", "web"), endpoint(2, "other", "client"), endpoint(3, "third", "db")];
