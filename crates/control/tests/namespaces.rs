@@ -134,6 +134,22 @@ fn whoever_comes_while_another_changes_is_not_taken_for_that() {
     let maps = world.rows();
     assert_ne!(group(&maps, 2), GROUP_OF_WORKLOADS);
     assert_eq!(group(&maps, 3), GROUP_OF_WORKLOADS);
+    // The other way round: who comes has nothing beyond the namespace.
+    world.apply([endpoint(2, "other", "db"), Change::RemoveEndpoint(3)]);
+    world.apply([endpoint(4, "other", "client")]);
+    world.apply([endpoint(4, "other", "db"), endpoint(5, "other", "guest")]);
+    let maps = world.rows();
+    assert_eq!(group(&maps, 4), GROUP_OF_WORKLOADS);
+    assert_ne!(group(&maps, 5), GROUP_OF_WORKLOADS);
+    world.apply([Change::RemoveEndpoint(2), Change::RemoveEndpoint(5)]);
+    world.apply([endpoint(4, "other", "client"), endpoint(6, "other", "visitor")]);
+    assert_ne!(group(&world.rows(), 6), GROUP_OF_WORKLOADS);
+    world.apply([endpoint(6, "other", "db"), endpoint(7, "other", "stranger")]);
+    assert_ne!(
+        group(&world.rows(), 7),
+        GROUP_OF_WORKLOADS,
+        "a sole workload that is relabelled keeps its number"
+    );
 }
 
 #[test]
