@@ -73,9 +73,10 @@ impl Movement {
             return;
         };
         // It changed before its peers, if it did.
-        let unchanged = || [directory.facets_of(namespace), directory.facets_of(namespace)];
-        let around =
-            self.changed.get(&(namespace, 0)).map_or_else(unchanged, |namespace| namespace.around.clone());
+        let around = match self.changed.get(&(namespace, 0)) {
+            Some(namespace) => namespace.around.clone(),
+            None => std::array::repeat(directory.facets_of(namespace)),
+        };
         let mut beyond = differing(had, &around[0]);
         beyond.extend(differing(has, &around[1]));
         self.changed.insert((namespace, peer), Changed { beyond, ..changed });

@@ -52,6 +52,20 @@ struct Held {
     selected: Vec<u32>,
 }
 
+impl Held {
+    fn select(&mut self, peer: u32) {
+        if let Err(place) = self.selected.binary_search(&peer) {
+            self.selected.insert(place, peer);
+        }
+    }
+
+    fn deselect(&mut self, peer: u32) {
+        if let Ok(place) = self.selected.binary_search(&peer) {
+            self.selected.remove(place);
+        }
+    }
+}
+
 impl FacetId {
     /// The local node: rules that no policy holds are about it.
     pub(crate) const HOST: Self = Self(0);
@@ -94,12 +108,7 @@ impl Directory {
         self.remove(number);
         let labels = labels.into();
         let selecting = self.selecting(&labels);
-        for id in &selecting {
-            let selected = &mut self.of_mut(*id).selected;
-            if let Err(place) = selected.binary_search(&number) {
-                selected.insert(place, number);
-            }
-        }
+        selecting.iter().for_each(|id| self.of_mut(*id).select(number));
         for name in ports.names() {
             self.by_port_name.entry(name.to_owned()).or_default().insert(number);
         }
@@ -120,12 +129,7 @@ impl Directory {
     pub fn remove(&mut self, number: u32) -> Vec<FacetId> {
         let Some(known) = self.peers.remove(&number) else { return Vec::new() };
         let selecting = self.selecting(&known.labels);
-        for id in &selecting {
-            let selected = &mut self.of_mut(*id).selected;
-            if let Ok(place) = selected.binary_search(&number) {
-                selected.remove(place);
-            }
-        }
+        selecting.iter().for_each(|id| self.of_mut(*id).deselect(number));
         for name in known.ports.names() {
             if let Some(peers) = self.by_port_name.get_mut(name)
                 && peers.remove(&number)
@@ -154,14 +158,10 @@ impl Directory {
         self.note_namespace(number, &labels);
         let (had, has) = (self.selecting(&before), self.selecting(&labels));
         for id in had.iter().filter(|id| has.binary_search(id).is_err()) {
-            let selected = &mut self.of_mut(*id).selected;
-            selected.retain(|peer| *peer != number);
+            self.of_mut(*id).deselect(number);
         }
         for id in has.iter().filter(|id| had.binary_search(id).is_err()) {
-            let selected = &mut self.of_mut(*id).selected;
-            if let Err(place) = selected.binary_search(&number) {
-                selected.insert(place, number);
-            }
+            self.of_mut(*id).select(number);
         }
         (had, has)
     }
