@@ -6,7 +6,7 @@ use abi::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::{COUNTER_ROWS, Counter, FlowEvent};
 use abi::map::capacity;
-use abi::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
+use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::lpm_trie::Key;
@@ -31,7 +31,7 @@ static NX_ADDRESSES: LpmTrie<AddressBits, AddressInfo, { capacity::ADDRESSES as 
 static NX_ENDPOINTS: HashMap<EndpointKey, EndpointInfo, { capacity::ENDPOINTS as usize }, GROWS> =
     HashMap::new();
 #[btf_map]
-static NX_CIDR_PARTS: HashMap<CidrPartKey, u32, { capacity::CIDR_PARTS as usize }, GROWS> = HashMap::new();
+static NX_COLUMNS: HashMap<ColumnKey, u32, { capacity::COLUMNS as usize }, GROWS> = HashMap::new();
 #[btf_map]
 static NX_CIDR_PARENTS: HashMap<u32, u32, { capacity::CIDR_PARENTS as usize }, GROWS> = HashMap::new();
 #[btf_map]
@@ -73,9 +73,9 @@ pub struct KernelMaps;
 
 impl PolicyRows for KernelMaps {
     #[inline(always)]
-    fn cidr_part(&self, key: &CidrPartKey) -> Option<u32> {
+    fn column(&self, key: &ColumnKey) -> Option<u32> {
         // SAFETY: programs never write this map, and the value is copied.
-        unsafe { NX_CIDR_PARTS.get(key) }.copied()
+        unsafe { NX_COLUMNS.get(key) }.copied()
     }
 
     #[inline(always)]

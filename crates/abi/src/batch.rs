@@ -4,7 +4,7 @@ use crate::address::{AddressInfo, AddressKey};
 use crate::config::Config;
 use crate::endpoint::{EndpointInfo, EndpointKey};
 use crate::map;
-use crate::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
+use crate::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use crate::row::{MapOp, Row, RowKey};
 use crate::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use alloc::vec::Vec;
@@ -272,7 +272,7 @@ macro_rules! tables {
 tables! {
     Address: ADDRESSES, AddressKey => AddressInfo;
     Endpoint: ENDPOINTS, EndpointKey => EndpointInfo;
-    CidrPart: CIDR_PARTS, CidrPartKey => u32;
+    Column: COLUMNS, ColumnKey => u32;
     CidrParent: CIDR_PARENTS, u32 => u32;
     Group: GROUPS, GroupKey => u32;
     Class: CLASSES, ClassKey => u32;
@@ -307,10 +307,10 @@ mod tests {
                 EndpointKey { interface: 7 },
                 EndpointInfo { id: 1, v4: address, ..EndpointInfo::default() },
             ),
-            Row::CidrPart(CidrPartKey { policy: 1, cidr: 3 }, 4),
+            Row::Column(ColumnKey { policy: 1, cidr: 3 }, 4),
             Row::CidrParent(3, 2),
             Row::Group(GroupKey { grouping: 7, peer: 256 }, 3),
-            Row::Class(ClassKey { policy: 1, group: 3, part: 5 }, 2),
+            Row::Class(ClassKey { column: 4, group: 3 }, 2),
             Row::Verdict(verdict, VerdictInfo { action: 1, rule: 9, l7: 3 }),
             Row::Service(
                 ServiceKey { address, port: [0, 80], protocol: 6, padding: 0 },
@@ -325,7 +325,7 @@ mod tests {
     }
 
     fn class(group: u32) -> Row {
-        Row::Class(ClassKey { policy: 1, group, part: 0 }, group)
+        Row::Class(ClassKey { column: 1, group }, group)
     }
 
     fn lengths(batch: &Batch) -> Vec<usize> {

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Config {
-    /// Rises with every change of addresses, classes or parts under a policy number that stays; a flow that was
+    /// Rises with every change of addresses, columns or classes under a policy number that stays; a flow that was
     /// allowed in another epoch is checked again at its next packet.
     pub epoch: u32,
     /// Index of the interface whose ingress hook hands packets to the node proxy; 0 while there is none, and then

@@ -28,7 +28,7 @@ pub struct EndpointInfo {
     pub id: u32,
     /// Security identity.
     pub identity: u32,
-    /// Number of the policy in force; rows of [`crate::map::CLASSES`] and [`crate::map::CIDR_PARTS`] carry it. Never
+    /// Number of the policy in force; rows of [`crate::map::COLUMNS`] carry it. Never
     /// reused while a flow may remember it.
     pub policy: u32,
     /// A union of the `flag` constants.

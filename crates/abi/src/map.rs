@@ -5,8 +5,8 @@
 pub const ADDRESSES: &str = "NX_ADDRESSES";
 /// Hash: [`crate::endpoint::EndpointKey`] to [`crate::endpoint::EndpointInfo`].
 pub const ENDPOINTS: &str = "NX_ENDPOINTS";
-/// Hash: [`crate::policy::CidrPartKey`] to `u32`.
-pub const CIDR_PARTS: &str = "NX_CIDR_PARTS";
+/// Hash: [`crate::policy::ColumnKey`] to `u32`.
+pub const COLUMNS: &str = "NX_COLUMNS";
 /// Hash: CIDR class (`u32`) to the class of the next block around its own (`u32`).
 pub const CIDR_PARENTS: &str = "NX_CIDR_PARENTS";
 /// Hash: [`crate::policy::GroupKey`] to `u32`.
@@ -38,8 +38,8 @@ pub mod capacity {
     pub const ADDRESSES: u32 = 512 * 1024;
     /// Workloads of a node.
     pub const ENDPOINTS: u32 = 4096;
-    /// Rows of CIDR parts.
-    pub const CIDR_PARTS: u32 = 256 * 1024;
+    /// Rows by which policies name columns.
+    pub const COLUMNS: u32 = 256 * 1024;
     /// CIDR classes that have a parent.
     pub const CIDR_PARENTS: u32 = 128 * 1024;
     /// Rows of groups of peers.

@@ -3,30 +3,29 @@
 //! The packet path asks, for an endpoint's grouping `g` and policy `p` and the peer address's `(peer, namespace, cidr)`:
 //! 1. `group = GROUPS[g, peer]`; if absent, `GROUPS[g, namespace]`; if absent, [`GROUP_OF_WORKLOADS`] where the peer is a
 //!    workload, else [`GROUP_OF_OTHERS`].
-//! 2. `part = CIDR_PARTS[p, cidr]`; where `cidr` is 0 the part is 0. No row: the policy does not name the block, go
-//!    to 5.
-//! 3. `class = CLASSES[p, group, part]`; if absent and the peer is a workload, `CLASSES[p, GROUP_OF_WORKLOADS, part]`;
-//!    if absent go to 5.
+//! 2. `column = COLUMNS[p, cidr]`. No row: the policy does not name the block, go to 5.
+//! 3. `class = CLASSES[column, group]`; if absent and the peer is a workload, `CLASSES[column, GROUP_OF_WORKLOADS]`; if
+//!    absent go to 5.
 //! 4. `verdict = VERDICTS[class, direction, protocol, port]` by longest prefix. If there is one, that is it.
 //! 5. Where `cidr` was 0: refused, by default deny. Else from 2 with `cidr = CIDR_PARENTS[cidr]`, 0 if absent.
 //!
 //! So the rows of a block say only what differs from what the blocks around it say (decision 004). After
 //! [`MAX_NESTING`] blocks the packet path gives up, and refuses.
 //!
-//! A policy is replaced under another number; whom it knows, its grouping, usually stays, and so do the classes that
-//! say the same as before (decision 006).
+//! A policy is replaced under another number; whom it knows, its grouping, usually stays (decision 006), and so do the
+//! columns and classes that say the same as before (decision 007).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Key of [`crate::map::CIDR_PARTS`]; the value is a `u32`, the policy's own number for what it can tell of the class.
+/// Key of [`crate::map::COLUMNS`]; the value is a `u32`, the column: what groups hear where an address is in the block.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
-pub struct CidrPartKey {
+pub struct ColumnKey {
     /// Policy number.
     pub policy: u32,
-    /// CIDR class of an address ([`crate::address::AddressInfo::cidr`]).
+    /// CIDR class of an address ([`crate::address::AddressInfo::cidr`]); 0 for what goes for all addresses.
     pub cidr: u32,
 }
 
@@ -53,12 +52,10 @@ pub const GROUP_OF_WORKLOADS: u32 = 1;
 )]
 #[repr(C)]
 pub struct ClassKey {
-    /// Policy number.
-    pub policy: u32,
+    /// Number of the column; a policy and the one that takes its place may name the same.
+    pub column: u32,
     /// Group of peers.
     pub group: u32,
-    /// The policy's part number of a CIDR class that holds the address; 0 for what holds all of them.
-    pub part: u32,
 }
 
 /// How many blocks, one within the other, may hold an address. IPv4 has no more lengths than this.

@@ -3,7 +3,7 @@
 use crate::address::{AddressInfo, AddressKey};
 use crate::config::Config;
 use crate::endpoint::{EndpointInfo, EndpointKey};
-use crate::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
+use crate::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use crate::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 
 /// One write to one map.
@@ -15,6 +15,16 @@ pub enum MapOp {
     Delete(RowKey),
 }
 
+impl MapOp {
+    /// The row that it puts; none where it removes one.
+    pub fn put(self) -> Option<Row> {
+        match self {
+            Self::Put(row) => Some(row),
+            Self::Delete(_) => None,
+        }
+    }
+}
+
 /// A row of a map that user space writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Row {
@@ -22,8 +32,8 @@ pub enum Row {
     Address(AddressKey, AddressInfo),
     /// Of [`crate::map::ENDPOINTS`].
     Endpoint(EndpointKey, EndpointInfo),
-    /// Of [`crate::map::CIDR_PARTS`].
-    CidrPart(CidrPartKey, u32),
+    /// Of [`crate::map::COLUMNS`].
+    Column(ColumnKey, u32),
     /// Of [`crate::map::CIDR_PARENTS`].
     CidrParent(u32, u32),
     /// Of [`crate::map::GROUPS`].
@@ -47,8 +57,8 @@ pub enum RowKey {
     Address(AddressKey),
     /// Of [`crate::map::ENDPOINTS`].
     Endpoint(EndpointKey),
-    /// Of [`crate::map::CIDR_PARTS`].
-    CidrPart(CidrPartKey),
+    /// Of [`crate::map::COLUMNS`].
+    Column(ColumnKey),
     /// Of [`crate::map::CIDR_PARENTS`].
     CidrParent(u32),
     /// Of [`crate::map::GROUPS`].
@@ -69,7 +79,7 @@ impl Row {
         Some(match *self {
             Self::Address(key, _) => RowKey::Address(key),
             Self::Endpoint(key, _) => RowKey::Endpoint(key),
-            Self::CidrPart(key, _) => RowKey::CidrPart(key),
+            Self::Column(key, _) => RowKey::Column(key),
             Self::CidrParent(key, _) => RowKey::CidrParent(key),
             Self::Group(key, _) => RowKey::Group(key),
             Self::Class(key, _) => RowKey::Class(key),

@@ -9,7 +9,7 @@ use crate::rule_sets::Library;
 use abi::Address;
 use abi::address::AddressInfo;
 use abi::endpoint::EndpointKey;
-use abi::policy::{CidrPartKey, ClassKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
+use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
 use anyhow::Context;
 use datapath::policy::{self, PolicyRows, Question};
 use loader::Pinned;
@@ -154,8 +154,8 @@ impl Rows<'_> {
 }
 
 impl PolicyRows for Rows<'_> {
-    fn cidr_part(&self, key: &CidrPartKey) -> Option<u32> {
-        self.noted(self.pinned.cidr_part(key))
+    fn column(&self, key: &ColumnKey) -> Option<u32> {
+        self.noted(self.pinned.column(key))
     }
 
     fn cidr_parent(&self, class: u32) -> Option<u32> {

@@ -101,13 +101,20 @@ impl Enforcement {
     /// Puts subjects under what applies to them now; it is compiled if nobody is under it yet.
     pub(crate) fn assign(&mut self, moves: Vec<Move>, directory: &mut Directory, draft: &mut Draft) {
         let mut together: HashMap<(u32, &PolicyKey), usize> = HashMap::default();
+        let mut joined: HashSet<&PolicyKey> = HashSet::default();
         for (subject, selection) in &moves {
-            if let (Some(before), Some((key, _))) = (self.assigned.get(subject), selection) {
+            let Some((key, _)) = selection else { continue };
+            joined.insert(key);
+            if let Some(before) = self.assigned.get(subject) {
                 *together.entry((*before, key)).or_default() += 1;
             }
         }
-        // Policies whose subjects all come under one other: that one goes on with their grouping.
-        let whole = together.iter().filter(|((before, _), count)| self.in_force[before].subjects == **count);
+        // Policies whose subjects all come under one other, and that nobody else comes under: the other goes on with their
+        // grouping and columns.
+        let whole = together.iter().filter(|((before, _), count)| {
+            let InForce { subjects, key, .. } = &self.in_force[before];
+            subjects == *count && !joined.contains(key)
+        });
         let succeeded: HashSet<u32> = whole.map(|((before, _), _)| *before).collect();
         for (subject, selection) in moves {
             let before = self.assigned.get(&subject).copied();
@@ -151,16 +158,18 @@ impl Enforcement {
         let known = before.map(|before| self.in_force[&before].grouping);
         let grouping = self.groupings.answering(&demand, known, (&mut *directory, &mut self.book), draft);
         let grouped = self.groupings.of_mut(grouping);
-        let before = before.and_then(|before| grouped.policy(before));
-        let known = (&grouped.grouping, &*directory);
-        let mut compiled = Compiled::new((selection, &demand), known, before, &mut self.book);
+        let (before, of_both) = grouped.policy_mut(before);
+        let known = (of_both, &*directory);
+        let (mut compiled, classes) = Compiled::new((selection, &demand), known, before, &mut self.book);
+        draft.put(classes);
         if compiled.has_domains() {
-            for named in named(&self.blocks, &self.names) {
-                compiled.name(number, (&named.0, named.1), &grouped.grouping, &mut self.book);
+            for (class, names) in named(&self.blocks, &self.names) {
+                let writes = compiled.name(number, (&class, names), of_both, &mut self.book);
+                draft.put(writes.into_iter().filter_map(MapOp::put));
             }
             self.asking.insert(number);
         }
-        draft.put(rows(number, &compiled, &self.blocks, &self.names));
+        draft.put(column_rows(number, &compiled, &self.blocks, &self.names));
         let bit = |direction, bit| if compiled.enforces(direction) { bit } else { 0 };
         let flags =
             bit(Direction::Ingress, flag::ENFORCE_INGRESS) | bit(Direction::Egress, flag::ENFORCE_EGRESS);
@@ -197,14 +206,11 @@ impl Enforcement {
         for number in &self.asking {
             let Some(InForce { grouping, .. }) = self.in_force.get(number) else { continue };
             let grouped = self.groupings.of_mut(*grouping);
-            let Some((compiled, grouping)) = grouped.policy_mut(*number) else { continue };
+            let (Some(compiled), grouping) = grouped.policy_mut(Some(*number)) else { continue };
             // What the names of before let through, is let through no more, at once.
             draft.lose(compiled.named_row(*number, &class, &before));
             let writes = compiled.name(*number, (&class, names), grouping, &mut self.book);
-            draft.put(writes.into_iter().filter_map(|write| match write {
-                MapOp::Put(row) => Some(row),
-                MapOp::Delete(_) => None,
-            }));
+            draft.put(writes.into_iter().filter_map(MapOp::put));
         }
     }
 
@@ -218,8 +224,18 @@ impl Enforcement {
     }
 }
 
-/// All rows of a policy. What its own block of one address says of that, names may say more of.
+/// All rows of a policy.
 fn rows<'a>(
+    number: u32,
+    compiled: &'a Compiled,
+    blocks: &'a Blocks,
+    names: &'a Names,
+) -> impl Iterator<Item = Row> {
+    compiled.class_rows().chain(column_rows(number, compiled, blocks, names))
+}
+
+/// The rows by which a policy names its columns. What its own block of one address says of that, names may say more of.
+fn column_rows<'a>(
     number: u32,
     compiled: &'a Compiled,
     blocks: &'a Blocks,
@@ -227,9 +243,9 @@ fn rows<'a>(
 ) -> impl Iterator<Item = Row> {
     let named = compiled.has_domains().then(|| named(blocks, names)).into_iter().flatten();
     let named = named.filter_map(move |(class, names)| compiled.named_row(number, &class, names));
-    let parts = compiled.block_rows(number, blocks).chain(named);
-    let parts: BTreeMap<RowKey, Row> = parts.filter_map(|row| Some((row.key()?, row))).collect();
-    compiled.rows(number).chain(parts.into_values())
+    let rows = compiled.column_rows(number, blocks).chain(named);
+    let rows: BTreeMap<RowKey, Row> = rows.filter_map(|row| Some((row.key()?, row))).collect();
+    rows.into_values()
 }
 
 /// The classes of addresses that have names, with the names.

@@ -176,10 +176,10 @@ impl Grouped {
         self.policies.push((number, compiled));
     }
 
-    /// The policy with this number, to be changed, and the grouping that it speaks of.
-    pub(crate) fn policy_mut(&mut self, number: u32) -> Option<(&mut Compiled, &Grouping)> {
-        let place = self.place(number)?;
-        Some((&mut self.policies[place].1, &self.grouping))
+    /// The policy with this number, if there is one, to be changed, and the grouping that it speaks of.
+    pub(crate) fn policy_mut(&mut self, policy: Option<u32>) -> (Option<&mut Compiled>, &Grouping) {
+        let place = policy.and_then(|policy| self.place(policy));
+        (place.map(|place| &mut self.policies[place].1), &self.grouping)
     }
 
     fn place(&self, policy: u32) -> Option<usize> {
@@ -194,9 +194,9 @@ impl Grouped {
         book: &mut RuleBook,
         draft: &mut Draft,
     ) {
-        for (policy, compiled) in &mut self.policies {
+        for (_, compiled) in &mut self.policies {
             if !compiled.has_met(&self.grouping) {
-                draft.put(compiled.meet(*policy, &self.grouping, book));
+                draft.put(compiled.meet(&self.grouping, book));
             }
         }
         for moved in moved {

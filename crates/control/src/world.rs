@@ -81,10 +81,14 @@ impl World {
                 }
                 Row::Group(key, _) => world.enforcement.groupings.number_above(key.grouping),
                 Row::Class(key, class) => {
-                    world.enforcement.number_above(key.policy);
+                    world.enforcement.book.number_columns_above(key.column);
                     world.enforcement.book.number_classes_above(class);
                 }
-                Row::CidrPart(key, _) => world.enforcement.blocks.number_above(key.cidr),
+                Row::Column(key, column) => {
+                    world.enforcement.number_above(key.policy);
+                    world.enforcement.blocks.number_above(key.cidr);
+                    world.enforcement.book.number_columns_above(column);
+                }
                 Row::Address(key, info) => {
                     world.enforcement.blocks.number_above(info.cidr);
                     world.peers.find(key.address.into(), &info);
@@ -280,8 +284,8 @@ mod tests {
     use abi::row::{MapOp, RowKey};
     use identity::{Operator, Selector, Source};
     use policy::rule::{
-        Action, Direction, Kind, Peer, Peers as RulePeers, Policy, PolicyId, Rule, Spec, Subject, Tier,
-        Traffic,
+        Action, Cidr, CidrReach, Direction, Kind, Peer, Peers as RulePeers, Policy, PolicyId, Rule, Spec,
+        Subject, Tier, Traffic,
     };
 
     fn endpoint(id: u32, app: &str) -> Change {
@@ -322,6 +326,16 @@ mod tests {
         Change::Policy(Policy { id, specs: vec![spec] })
     }
 
+    /// The same, from a block of addresses, and for everybody.
+    fn allow_all(name: &str, block: &str) -> Change {
+        let Change::Policy(mut policy) = allow(name, "", "") else { unreachable!("it is a policy") };
+        let block = Cidr::new(block.parse().unwrap(), 24).unwrap();
+        policy.specs[0].subject = Subject::Workloads(Selector::default());
+        let peer = Peer::Cidr { block, except: Vec::new(), reach: CidrReach::World };
+        policy.specs[0].rules[0].peers = RulePeers::Of(vec![peer]);
+        Change::Policy(policy)
+    }
+
     fn info(world: &World, id: u32) -> EndpointInfo {
         world.endpoint_row(&world.endpoints[&id]).unwrap()
     }
@@ -333,9 +347,22 @@ mod tests {
         world.rows().keys().filter(of_grouping).count()
     }
 
-    fn classes_of(world: &World, policy: u32) -> usize {
-        let of_policy = |key: &&RowKey| matches!(key, RowKey::Class(key) if key.policy == policy);
-        world.rows().keys().filter(of_policy).count()
+    /// The columns of a policy, each by the CIDR class that it is for.
+    fn columns_of(world: &World, policy: u32) -> BTreeMap<u32, u32> {
+        let of_policy = |row: &Row| match row {
+            Row::Column(key, column) if key.policy == policy => Some((key.cidr, *column)),
+            _ => None,
+        };
+        world.rows().values().filter_map(of_policy).collect()
+    }
+
+    /// The rows of classes in these columns.
+    fn classes_in(world: &World, columns: &BTreeMap<u32, u32>) -> Vec<Row> {
+        let is_of_one = |row: &Row| match row {
+            Row::Class(key, _) => columns.values().any(|column| *column == key.column),
+            _ => false,
+        };
+        world.rows().into_values().filter(is_of_one).collect()
     }
 
     #[test]
@@ -384,7 +411,41 @@ mod tests {
         let writes = restarted.apply([endpoint(1, "web"), allow("a", "web", "client")]);
         assert!(info(&restarted, 1).policy > old);
         assert!(writes.later.iter().all(|op| matches!(op, MapOp::Delete(_))));
-        assert_eq!(classes_of(&restarted, old), 0);
+        assert_eq!(columns_of(&restarted, old), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_policy_goes_on_with_the_columns_that_stay_the_same() {
+        let mut world = World::new();
+        world.apply([endpoint(1, "web"), endpoint(2, "client"), allow("a", "web", "client")]);
+        world.apply([allow_all("b", "192.0.2.0")]);
+        let before = columns_of(&world, info(&world, 1).policy);
+        let writes = world.apply([allow_all("c", "198.51.100.0")]);
+        let after = columns_of(&world, info(&world, 1).policy);
+        assert_eq!((before.len(), after.len()), (2, 3));
+        assert!(before.iter().all(|(cidr, column)| after.get(cidr) == Some(column)), "{before:?} {after:?}");
+        let touched = |op: MapOp| match op {
+            MapOp::Put(Row::Class(key, _)) | MapOp::Delete(RowKey::Class(key)) => Some(key.column),
+            _ => None,
+        };
+        let mut touched = writes.now.iter().chain(writes.later.iter()).filter_map(touched);
+        assert!(touched.all(|column| before.values().all(|kept| *kept != column)));
+    }
+
+    #[test]
+    fn a_policy_that_somebody_comes_under_keeps_its_columns() {
+        let mut world = World::new();
+        let [all, web, db] =
+            [allow_all("all", "192.0.2.0"), allow("web", "web", "x"), allow("db", "db", "y")];
+        world.apply([endpoint(1, "plain"), endpoint(2, "db"), all, web, db]);
+        let policy = info(&world, 1).policy;
+        let before = classes_in(&world, &columns_of(&world, policy));
+        // One leaves the policy for another that says the same of the block; the other comes in its place.
+        world.apply([endpoint(1, "web"), endpoint(2, "plain")]);
+        assert_eq!(info(&world, 2).policy, policy);
+        assert_ne!(info(&world, 1).policy, policy);
+        world.apply([Change::RemoveEndpoint(1)]);
+        assert_eq!(classes_in(&world, &columns_of(&world, policy)), before);
     }
 
     #[test]

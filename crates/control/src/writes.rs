@@ -195,18 +195,23 @@ pub(crate) fn from_found(mut found: Rows, rows: impl Iterator<Item = Row>) -> (B
     ordered.batches()
 }
 
-/// The numbers that endpoints name.
+/// The numbers that rows in force name: endpoints, and the policies of those.
 #[derive(Debug, Default)]
 struct Asked {
     policies: HashSet<u32>,
     groupings: HashSet<u32>,
+    columns: HashSet<u32>,
 }
 
 impl Asked {
     fn note(&mut self, row: &Row) {
-        if let Row::Endpoint(_, info) = row {
-            self.policies.insert(info.policy);
-            self.groupings.insert(info.grouping.number());
+        match row {
+            Row::Endpoint(_, info) => {
+                self.policies.insert(info.policy);
+                self.groupings.insert(info.grouping.number());
+            }
+            Row::Column(_, column) => _ = self.columns.insert(*column),
+            _ => {}
         }
     }
 
@@ -214,8 +219,8 @@ impl Asked {
     fn finds(&self, key: &RowKey) -> bool {
         match key {
             RowKey::Group(key) => self.groupings.contains(&key.grouping),
-            RowKey::Class(key) => self.policies.contains(&key.policy),
-            RowKey::CidrPart(key) => self.policies.contains(&key.policy),
+            RowKey::Class(key) => self.columns.contains(&key.column),
+            RowKey::Column(key) => self.policies.contains(&key.policy),
             _ => false,
         }
     }
@@ -251,7 +256,7 @@ fn place(key: &RowKey) -> usize {
         // A peer's own row comes before its namespace's, by which it is known until then.
         RowKey::Group(key) if key.peer < FIRST_NAMESPACE => 3,
         RowKey::Group(_) => 4,
-        RowKey::CidrPart(_) => 5,
+        RowKey::Column(_) => 5,
         RowKey::CidrParent(_) => PARENTS,
         RowKey::Address(_) => FIRST,
         RowKey::Service(_) => 8,
@@ -319,7 +324,7 @@ pub(crate) fn concern_flows(writes: &Batch) -> bool {
 mod tests {
     use super::*;
     use abi::endpoint::{EndpointInfo, EndpointKey};
-    use abi::policy::{CidrPartKey, ClassKey, VerdictInfo};
+    use abi::policy::{ClassKey, ColumnKey, VerdictInfo};
     use abi::row::MapOp;
     use policy::traffic::TrafficBlock;
 
@@ -341,7 +346,7 @@ mod tests {
     fn policy(number: u32) -> [Row; 2] {
         let key = TrafficBlock::EVERYTHING.key(number, 0);
         [
-            Row::Class(ClassKey { policy: number, group: 7, part: 0 }, number),
+            Row::Class(ClassKey { column: number, group: 7 }, number),
             Row::Verdict(key, VerdictInfo { action: 1, rule: 1, l7: 0 }),
         ]
     }
@@ -400,7 +405,7 @@ mod tests {
     #[test]
     fn a_found_row_stays_or_is_replaced_or_goes() {
         let [class, verdict] = policy(1);
-        let part = Row::CidrPart(CidrPartKey { policy: 1, cidr: 3 }, 4);
+        let part = Row::Column(ColumnKey { policy: 1, cidr: 3 }, 4);
         let found = [class, verdict, endpoint(1)].into_iter().map(|row| (row.key().unwrap(), row)).collect();
         let (now, later) = from_found(found, [endpoint(2), part, class].into_iter());
         assert_eq!(now, Batch::from([part, endpoint(2)].map(MapOp::Put)));

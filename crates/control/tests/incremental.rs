@@ -5,7 +5,7 @@ use abi::address::AddressInfo;
 use abi::batch::Batch;
 use abi::endpoint::EndpointInfo;
 use abi::identity::is_workload;
-use abi::policy::{CidrPartKey, ClassKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictKey};
+use abi::policy::{ClassKey, ColumnKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictKey};
 use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Node, RemoteNode, Rows, World, Writes};
 use identity::{Labels, Source};
@@ -87,8 +87,8 @@ fn nothing_is_held_for_what_is_gone() {
         }
         same(&maps, &nothing, &format!("seed {seed}"));
         let book = world.enforcement().book();
-        let held = [book.sets().count(), book.rules().count(), book.class_rows().count()];
-        assert_eq!(held, [0; 3], "seed {seed}: rule sets, rules and classes");
+        let held = [book.sets().count(), book.rules().count(), book.class_rows().count(), book.columns()];
+        assert_eq!(held, [0; 4], "seed {seed}: rule sets, rules, classes and columns");
         assert_eq!(world.identities().allocated().count(), 0, "seed {seed}");
     }
 }
@@ -129,10 +129,10 @@ fn never_between(mut maps: Rows, after: &Rows, writes: &Batch) {
     let stays = |(endpoint, _): &(RowKey, RowKey)| maps.get(endpoint) == after.get(endpoint);
     let (was, is) = (heard(&maps), heard(after));
     let pairs: Vec<_> = is.iter().filter(|(pair, _)| was.contains_key(pair) && stays(pair)).collect();
-    // Only a row of a peer, of an address, or of what is said to a group may make a difference.
+    // Only a row of a peer, of an address, of a column, or of what is said to a group may make a difference.
     let judges = |write: &MapOp| match write {
-        MapOp::Put(Row::Group(..) | Row::Address(..) | Row::Class(..)) => true,
-        MapOp::Delete(RowKey::Group(_) | RowKey::Address(_) | RowKey::Class(_)) => true,
+        MapOp::Put(Row::Group(..) | Row::Address(..) | Row::Column(..) | Row::Class(..)) => true,
+        MapOp::Delete(RowKey::Group(_) | RowKey::Address(_) | RowKey::Column(_) | RowKey::Class(_)) => true,
         MapOp::Put(_) | MapOp::Delete(_) => false,
     };
     for write in writes.iter() {
@@ -168,18 +168,18 @@ fn heard(maps: &Rows) -> BTreeMap<(RowKey, RowKey), Vec<u32>> {
 /// The classes that say something to whoever has an address, as the packet path walks outwards through the blocks.
 fn classes(maps: &Rows, endpoint: &EndpointInfo, peer: &AddressInfo) -> Vec<u32> {
     let number = |key: RowKey| match maps.get(&key) {
-        Some(Row::CidrPart(_, number) | Row::CidrParent(_, number) | Row::Class(_, number)) => Some(*number),
+        Some(Row::Column(_, number) | Row::CidrParent(_, number) | Row::Class(_, number)) => Some(*number),
         _ => None,
     };
     let policy = endpoint.policy;
     let group = group_of(maps, endpoint.grouping.number(), peer);
     let fallback = if is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { group };
-    let class_of = |group, part| number(RowKey::Class(ClassKey { policy, group, part }));
+    let class_of = |group, column| number(RowKey::Class(ClassKey { column, group }));
     let mut classes = Vec::new();
     let mut cidr = peer.cidr;
     loop {
-        let part = if cidr == 0 { Some(0) } else { number(RowKey::CidrPart(CidrPartKey { policy, cidr })) };
-        let class = part.and_then(|part| class_of(group, part).or_else(|| class_of(fallback, part)));
+        let column = number(RowKey::Column(ColumnKey { policy, cidr }));
+        let class = column.and_then(|column| class_of(group, column).or_else(|| class_of(fallback, column)));
         classes.extend(class.filter(|class| *class != VerdictKey::SILENT));
         if cidr == 0 {
             return classes;

@@ -1,23 +1,23 @@
-//! Asks the policy rows: peer to group and, from the innermost block outwards, group to class, class and port to verdict
-//! ([`abi::policy`]).
+//! Asks the policy rows: peer to group and, from the innermost block outwards, block to column, column and group to
+//! class, class and port to verdict ([`abi::policy`]).
 
 use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, flag};
 use abi::identity;
 use abi::policy::{
-    CidrPartKey, ClassKey, Direction, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, MAX_NESTING,
-    VerdictInfo, VerdictKey, action,
+    ClassKey, ColumnKey, Direction, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, MAX_NESTING, VerdictInfo,
+    VerdictKey, action,
 };
 
 /// The rows of policies; whoever can look them up can ask for a verdict.
 pub trait PolicyRows {
-    /// A policy's number for a CIDR class.
-    fn cidr_part(&self, key: &CidrPartKey) -> Option<u32>;
+    /// The column that a policy has for a CIDR class.
+    fn column(&self, key: &ColumnKey) -> Option<u32>;
     /// The CIDR class of the next block around that of a class.
     fn cidr_parent(&self, class: u32) -> Option<u32>;
     /// A grouping's group of a peer.
     fn group(&self, key: &GroupKey) -> Option<u32>;
-    /// A policy's class of a group.
+    /// The class that a group has in a column.
     fn class(&self, key: &ClassKey) -> Option<u32>;
     /// The verdict with the longest prefix.
     fn verdict(&self, key: &VerdictKey) -> Option<VerdictInfo>;
@@ -138,20 +138,15 @@ impl Walk {
     /// of `None` on the stack.
     #[inline(always)]
     fn class(&self, rows: &impl PolicyRows) -> u32 {
-        let policy = self.policy;
-        let part = match self.cidr {
-            0 => 0,
-            cidr => match rows.cidr_part(&CidrPartKey { policy, cidr }) {
-                Some(part) => part,
-                None => return VerdictKey::SILENT,
-            },
+        let Some(column) = rows.column(&ColumnKey { policy: self.policy, cidr: self.cidr }) else {
+            return VerdictKey::SILENT;
         };
-        if let Some(class) = rows.class(&ClassKey { policy, group: self.group, part }) {
+        if let Some(class) = rows.class(&ClassKey { column, group: self.group }) {
             return class;
         }
         if self.group == self.fallback {
             return VerdictKey::SILENT;
         }
-        rows.class(&ClassKey { policy, group: self.fallback, part }).unwrap_or(VerdictKey::SILENT)
+        rows.class(&ClassKey { column, group: self.fallback }).unwrap_or(VerdictKey::SILENT)
     }
 }

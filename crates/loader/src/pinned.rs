@@ -9,7 +9,7 @@ use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::map;
-use abi::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
+use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::Row;
 use aya::maps::MapData;
 use std::io;
@@ -24,7 +24,7 @@ pub struct Pinned {
     conntrack: Table,
     addresses: Table,
     endpoints: Table,
-    cidr_parts: Table,
+    columns: Table,
     cidr_parents: Table,
     groups: Table,
     classes: Table,
@@ -41,7 +41,7 @@ impl Pinned {
             conntrack: table(map::CONNTRACK)?,
             addresses: table(map::ADDRESSES)?,
             endpoints: table(map::ENDPOINTS)?,
-            cidr_parts: table(map::CIDR_PARTS)?,
+            columns: table(map::COLUMNS)?,
             cidr_parents: table(map::CIDR_PARENTS)?,
             groups: table(map::GROUPS)?,
             classes: table(map::CLASSES)?,
@@ -61,9 +61,9 @@ impl Pinned {
         find(&self.endpoints, key)
     }
 
-    /// A policy's number for a CIDR class.
-    pub fn cidr_part(&self, key: &CidrPartKey) -> io::Result<Option<u32>> {
-        find(&self.cidr_parts, key)
+    /// The column that a policy has for a CIDR class.
+    pub fn column(&self, key: &ColumnKey) -> io::Result<Option<u32>> {
+        find(&self.columns, key)
     }
 
     /// The CIDR class of the next block around that of a class.
@@ -76,7 +76,7 @@ impl Pinned {
         find(&self.groups, key)
     }
 
-    /// A policy's class of a group.
+    /// The class that a group has in a column.
     pub fn class(&self, key: &ClassKey) -> io::Result<Option<u32>> {
         find(&self.classes, key)
     }

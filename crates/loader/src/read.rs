@@ -89,7 +89,7 @@ pub(crate) fn rows<T: Borrow<Table>>(
     read(map::CONFIG, table(map::CONFIG)?.borrow(), &mut rows, |_: u32, config| Row::Config(config))?;
     read(map::ADDRESSES, table(map::ADDRESSES)?.borrow(), &mut rows, Row::Address)?;
     read(map::ENDPOINTS, table(map::ENDPOINTS)?.borrow(), &mut rows, Row::Endpoint)?;
-    read(map::CIDR_PARTS, table(map::CIDR_PARTS)?.borrow(), &mut rows, Row::CidrPart)?;
+    read(map::COLUMNS, table(map::COLUMNS)?.borrow(), &mut rows, Row::Column)?;
     read(map::CIDR_PARENTS, table(map::CIDR_PARENTS)?.borrow(), &mut rows, Row::CidrParent)?;
     read(map::GROUPS, table(map::GROUPS)?.borrow(), &mut rows, Row::Group)?;
     read(map::CLASSES, table(map::CLASSES)?.borrow(), &mut rows, Row::Class)?;

@@ -6,7 +6,7 @@ use abi::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::Counter;
 use abi::map::{self, capacity};
-use abi::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
+use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 
 /// Kind of a map, from `enum bpf_map_type`.
@@ -48,7 +48,7 @@ const fn shape<K, V>(name: &'static str, kind: u32) -> Shape {
 pub(crate) const SHAPES: [Shape; 14] = [
     shape::<AddressKey, AddressInfo>(map::ADDRESSES, kind::LPM_TRIE),
     shape::<EndpointKey, EndpointInfo>(map::ENDPOINTS, kind::HASH),
-    shape::<CidrPartKey, u32>(map::CIDR_PARTS, kind::HASH),
+    shape::<ColumnKey, u32>(map::COLUMNS, kind::HASH),
     shape::<u32, u32>(map::CIDR_PARENTS, kind::HASH),
     shape::<GroupKey, u32>(map::GROUPS, kind::HASH),
     shape::<ClassKey, u32>(map::CLASSES, kind::HASH),
@@ -69,8 +69,8 @@ pub struct Capacities {
     pub addresses: u32,
     /// Workloads of a node.
     pub endpoints: u32,
-    /// Rows of CIDR parts.
-    pub cidr_parts: u32,
+    /// Rows by which policies name columns.
+    pub columns: u32,
     /// CIDR classes that have a parent.
     pub cidr_parents: u32,
     /// Rows of groups of peers.
@@ -96,7 +96,7 @@ impl Capacities {
     pub const SMALL: Self = Self {
         addresses: 4096,
         endpoints: 256,
-        cidr_parts: 4096,
+        columns: 4096,
         cidr_parents: 4096,
         groups: 4096,
         classes: 4096,
@@ -113,7 +113,7 @@ impl Capacities {
         Some(match name {
             map::ADDRESSES => self.addresses,
             map::ENDPOINTS => self.endpoints,
-            map::CIDR_PARTS => self.cidr_parts,
+            map::COLUMNS => self.columns,
             map::CIDR_PARENTS => self.cidr_parents,
             map::GROUPS => self.groups,
             map::CLASSES => self.classes,
@@ -133,7 +133,7 @@ impl Default for Capacities {
         Self {
             addresses: capacity::ADDRESSES,
             endpoints: capacity::ENDPOINTS,
-            cidr_parts: capacity::CIDR_PARTS,
+            columns: capacity::COLUMNS,
             cidr_parents: capacity::CIDR_PARENTS,
             groups: capacity::GROUPS,
             classes: capacity::CLASSES,

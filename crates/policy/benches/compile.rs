@@ -59,10 +59,10 @@ fn report(title: &str, identities: Vec<(u32, Labels)>, policies: Vec<Policy>) {
         let selection = set.selection(&subject);
         let demand = selection.demand(&directory);
         let grouping = Grouping::new(&demand, &mut directory);
-        let compiled =
+        let (compiled, classes) =
             black_box(Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book));
         times.push(start.elapsed());
-        let of_policy = compiled.rows(1).chain(compiled.block_rows(1, &blocks)).chain(book.class_rows());
+        let of_policy = classes.into_iter().chain(compiled.column_rows(1, &blocks)).chain(book.class_rows());
         let of_policy = of_policy.chain(grouping.rows(1)).count();
         rows = of_policy + blocks.world_rows().count() + blocks.parent_rows().count();
         compiled.release(&mut book);

@@ -1,6 +1,7 @@
-//! The numbers by which rows name rules, layer-7 rule sets and classes, and what they stand for.
+//! The numbers by which rows name rules, layer-7 rule sets, columns and classes, and what they stand for.
 
 use crate::class::{ClassId, Classes, Moved, Table};
+use crate::column::Columns;
 use crate::rule::{HttpRule, PolicyId};
 use abi::row::Row;
 use foldhash::HashMap;
@@ -32,7 +33,7 @@ pub type HttpRules = BTreeSet<HttpRule>;
 /// The numbers of a policy's rules, by where they stand in the document.
 type ByPlace = Box<[(Arc<str>, RuleId)]>;
 
-/// Rules, sets of HTTP rules and classes by number. A number keeps its meaning while it is in force, and is not given
+/// Rules, sets of HTTP rules, columns and classes by number. A number keeps its meaning while it is in force, and is not given
 /// another before four thousand million others were.
 #[derive(Clone, Debug)]
 pub struct RuleBook {
@@ -43,6 +44,7 @@ pub struct RuleBook {
     next_rule: u32,
     sets: Numbering<Arc<HttpRules>>,
     pub(crate) classes: Classes,
+    columns: Columns,
     set_changes: SetChanges,
 }
 
@@ -79,6 +81,7 @@ impl Default for RuleBook {
             next_rule: RuleId::FIRST,
             sets: Numbering::new(1..=u32::MAX),
             classes: Classes::default(),
+            columns: Columns::default(),
             set_changes: SetChanges::default(),
         }
     }
@@ -231,6 +234,31 @@ impl RuleBook {
     /// Gives no class a number up to this one, which the maps may still hold.
     pub fn number_classes_above(&mut self, class: u32) {
         self.classes.number_above(class);
+    }
+
+    /// A number for a column, which is held.
+    pub(crate) fn acquire_column(&mut self) -> u32 {
+        self.columns.acquire()
+    }
+
+    /// Holds the number of a column that somebody holds once more.
+    pub(crate) fn hold_column(&mut self, number: u32) {
+        self.columns.hold(number);
+    }
+
+    /// Gives up one hold of the number of a column.
+    pub(crate) fn release_column(&mut self, number: u32) {
+        self.columns.release(number);
+    }
+
+    /// How many columns are in force.
+    pub fn columns(&self) -> usize {
+        self.columns.count()
+    }
+
+    /// Gives no column a number up to this one, which the maps may still hold.
+    pub fn number_columns_above(&mut self, number: u32) {
+        self.columns.number_above(number);
     }
 
     /// Continues above numbers that rows, flows or files may still hold from before a restart.

@@ -1,11 +1,13 @@
 //! Policies turned into the rows that the packet path looks up; see [`abi::policy`] for the lookup.
 //!
-//! A compiled policy serves every subject with the same [`crate::set::PolicyKey`]. Peers are folded into the groups of
-//! a [`Grouping`], and groups that hear the same into classes: a peer that comes later adds rows to a policy that is in
-//! force and changes none. What the policy says of a block of addresses, it says as a difference to what it says around
-//! it (decision 004).
+//! A compiled policy serves every subject with the same [`crate::set::PolicyKey`]. It is a table: a line for each group
+//! of a [`Grouping`], a column for each part of the addresses that it can tell from others, a class in each cell. A peer
+//! that comes later adds rows to a policy that is in force and changes none. What the policy says of a block of
+//! addresses, it says as a difference to what it says around it (decision 004). Columns that say the same as those of
+//! the policy before are gone on with (decision 007).
 
 mod clause;
+mod column;
 mod part;
 mod reuse;
 mod rules;
@@ -18,44 +20,64 @@ use crate::directory::{Directory, FacetId};
 use crate::grouping::{Demand, Grouping, Kind, Profile, merged};
 use crate::rule::Direction;
 use crate::set::Selection;
-use abi::policy::{CidrPartKey, ClassKey, GROUP_OF_WORKLOADS};
+use abi::policy::ColumnKey;
 use abi::row::{MapOp, Row, RowKey};
+use column::Column;
 use part::{Difference, Parts};
 use reuse::Reuse;
 use rules::{BothWays, Stance};
 use std::collections::BTreeSet;
 use table::Around;
 
-/// What one selection of specs says to the groups of a grouping, as rows without a policy number.
+/// What one selection of specs says to the groups of a grouping, as rows.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     selection: Selection,
     /// Of ingress and egress.
     stances: [Stance; 2],
     parts: Parts,
-    /// For each group the parts, in order, with a class that the lookup would not find by falling back.
-    groups: Vec<Box<[(u32, ClassId)]>>,
+    /// The column of each part.
+    columns: Vec<Column>,
+    /// How many groups it has said something to.
+    met: u32,
 }
 
 impl Compiled {
-    /// Compiles what applies to a subject, for all groups of a grouping that has been asked what it demands. What a
-    /// policy before said to them need not be found out again where no rule that came or went is about it.
+    /// Compiles what applies to a subject, for all groups of a grouping that has been asked what it demands; the rows of
+    /// its new columns are returned with it.
+    ///
+    /// What a policy before said need not be found out again where no rule that came or went is about it. Columns that
+    /// stay the same are taken from it: it must not meet new groups any more, and is soon to be released.
     pub fn new(
         (selection, demand): (Selection, &Demand),
         (grouping, directory): (&Grouping, &Directory),
-        before: Option<&Self>,
+        before: Option<&mut Self>,
         book: &mut RuleBook,
-    ) -> Self {
+    ) -> (Self, Vec<Row>) {
         let selection = selection.ordered();
         let stances =
             [Direction::Ingress, Direction::Egress].map(|direction| Stance::of(&selection, direction));
         let parts = Parts::new(&demand.of_addresses, directory);
-        let mut compiled =
-            Self { selection, stances, parts, groups: Vec::with_capacity(grouping.count() as usize) };
-        let reuse = before.and_then(|before| Reuse::new(before, &compiled));
-        compiled.catch_up(grouping, reuse.as_ref(), book);
-        compiled.groups.shrink_to_fit();
-        compiled
+        let mut reuse = before.and_then(|before| Reuse::new(before, (&selection, stances), grouping));
+        let taken = parts.numbers().map(|part| reuse.as_mut()?.take_untouched((&parts, part), book));
+        let taken: Vec<Option<Column>> = taken.collect();
+        let fresh: Vec<bool> = taken.iter().map(Option::is_none).collect();
+        let columns = taken.into_iter().map(Option::unwrap_or_default).collect();
+        let mut compiled = Self { selection, stances, parts, columns, met: 0 };
+        compiled.catch_up(grouping, |part| fresh[part as usize], reuse.as_ref(), book);
+        let mut rows = Vec::new();
+        let Self { parts, columns, .. } = &mut compiled;
+        for (part, column) in parts.numbers().zip(columns).filter(|(part, _)| fresh[*part as usize]) {
+            let same = reuse.as_mut().and_then(|reuse| reuse.take_same(parts.difference(part), column, book));
+            match same {
+                Some(same) => std::mem::replace(column, same).release(book),
+                None => {
+                    column.begin(book);
+                    rows.extend(column.rows(0));
+                }
+            }
+        }
+        (compiled, rows)
     }
 
     /// Whether packets of this direction need an allowing row. Where it is false, everything goes.
@@ -67,37 +89,34 @@ impl Compiled {
         }
     }
 
-    /// The rows of classes; their verdicts are the book's.
-    pub fn rows(&self, policy: u32) -> impl Iterator<Item = Row> {
-        self.rows_from(policy, 0)
+    /// The rows of its columns; the verdicts of their classes are the book's.
+    pub fn class_rows(&self) -> impl Iterator<Item = Row> {
+        self.columns.iter().flat_map(|column| column.rows(0))
     }
 
-    /// The rows of the policy's own blocks, which are in force.
-    pub fn block_rows(&self, policy: u32, blocks: &Blocks) -> impl Iterator<Item = Row> {
-        [Side::World, Side::Inside].into_iter().flat_map(move |side| {
-            self.parts.blocks(side).iter().filter_map(move |(block, part)| {
-                let cidr = blocks.class(block, side)?.number;
-                Some(Row::CidrPart(CidrPartKey { policy, cidr }, *part))
-            })
-        })
+    /// The rows by which the policy of this number names its columns: that for all addresses, and those of its own blocks,
+    /// which are in force.
+    pub fn column_rows(&self, policy: u32, blocks: &Blocks) -> impl Iterator<Item = Row> {
+        let own = [Side::World, Side::Inside].into_iter().flat_map(move |side| {
+            self.parts
+                .blocks(side)
+                .iter()
+                .filter_map(move |(block, part)| Some((blocks.class(block, side)?.number, *part)))
+        });
+        std::iter::once((0, 0)).chain(own).map(move |(cidr, part)| self.column_row(policy, cidr, part))
     }
 
     /// Whether it has said something to all groups of the grouping.
     pub fn has_met(&self, grouping: &Grouping) -> bool {
-        self.groups.len() == grouping.count() as usize
+        self.met == grouping.count()
     }
 
     /// Says something to the groups that are new in the grouping; the rows to add are returned. They must be in place
     /// before any peer is in those groups.
-    pub fn meet(
-        &mut self,
-        policy: u32,
-        grouping: &Grouping,
-        book: &mut RuleBook,
-    ) -> impl Iterator<Item = Row> + use<'_> {
-        let known = self.groups.len() as u32;
-        self.catch_up(grouping, None, book);
-        self.rows_from(policy, known)
+    pub fn meet(&mut self, grouping: &Grouping, book: &mut RuleBook) -> impl Iterator<Item = Row> + use<'_> {
+        let known = self.met;
+        self.catch_up(grouping, |_| true, None, book);
+        self.columns.iter().flat_map(move |column| column.rows(known))
     }
 
     /// Whether the policy asks for domain names, so that it must hear of addresses that have some.
@@ -115,16 +134,15 @@ impl Compiled {
         book: &mut RuleBook,
     ) -> Vec<MapOp> {
         let difference = self.parts.named(&class.block, names);
-        let key = CidrPartKey { policy, cidr: class.number };
         if difference.within == difference.around {
-            return vec![MapOp::Delete(RowKey::CidrPart(key))];
+            return vec![MapOp::Delete(RowKey::Column(ColumnKey { policy, cidr: class.number }))];
         }
         let (part, is_new) = self.parts.intern(difference, Side::World);
         let mut writes = Vec::new();
         if is_new {
-            writes.extend(self.enter(policy, part, grouping, book).into_iter().map(MapOp::Put));
+            writes.extend(self.enter(part, grouping, book).into_iter().map(MapOp::Put));
         }
-        writes.push(MapOp::Put(Row::CidrPart(key, part)));
+        writes.push(MapOp::Put(self.column_row(policy, class.number, part)));
         writes
     }
 
@@ -132,136 +150,111 @@ impl Compiled {
     /// the names mean nothing to it.
     pub fn named_row(&self, policy: u32, class: &CidrClass, names: &BTreeSet<String>) -> Option<Row> {
         let part = self.parts.number(&self.parts.named(&class.block, names))?;
-        Some(Row::CidrPart(CidrPartKey { policy, cidr: class.number }, part))
+        Some(self.column_row(policy, class.number, part))
     }
 
-    /// Gives up its classes, once the rows are gone.
+    /// Gives up its columns, once the rows are gone.
     pub fn release(self, book: &mut RuleBook) {
-        let classes = self.groups.iter().flat_map(|parts| parts.iter().map(|(_, class)| *class));
-        classes.for_each(|class| book.release_class(class));
+        self.columns.into_iter().for_each(|column| column.release(book));
     }
 
-    /// Says something to the groups that it has said nothing to yet.
-    fn catch_up(&mut self, grouping: &Grouping, reuse: Option<&Reuse<'_>>, book: &mut RuleBook) {
-        let known = self.groups.len() as u32;
-        if known == grouping.count() {
+    /// Says something to the groups that it has said nothing to yet, in these parts.
+    fn catch_up(
+        &mut self,
+        grouping: &Grouping,
+        is_asked: impl Fn(u32) -> bool,
+        reuse: Option<&Reuse<'_>>,
+        book: &mut RuleBook,
+    ) {
+        let Self { selection, stances, parts, columns, met } = self;
+        let groups = std::mem::replace(met, grouping.count())..grouping.count();
+        let asked: Vec<u32> = parts.numbers().filter(|part| is_asked(*part)).collect();
+        if groups.is_empty() || asked.is_empty() {
             return;
         }
-        let Self { selection, stances, parts, groups } = self;
         let rules = BothWays::new(selection, *stances);
-        for group in known..grouping.count() {
-            let said = said_to((grouping, group), (&rules, parts), reuse, book);
-            // What other workloads fall back to is there before them.
-            let fallback = groups.get(GROUP_OF_WORKLOADS as usize);
-            let fallback = fallback.filter(|_| grouping.profile(group).kind.is_workload());
-            let said = differing(said, fallback.map_or(&[], |said| said), book);
-            groups.push(said);
+        for group in groups {
+            let profile = grouping.profile(group);
+            let listener = Listener { group, profile, facets: &grouping.facets_of(group) };
+            let mut around = Around::default();
+            for part in asked.iter().filter(|part| parts.is_of_side(**part, profile.kind.side())) {
+                let difference = parts.difference(*part);
+                let class = match reuse.and_then(|reuse| reuse.heard(&listener, difference)) {
+                    Some(again) => {
+                        again.into_iter().for_each(|class| book.hold_class(class));
+                        again
+                    }
+                    None => listener.class(difference, (&rules, &mut around), book),
+                };
+                columns[*part as usize].say((group, profile.kind.is_workload()), class, book);
+            }
         }
     }
 
     /// Adds a part that addresses of the world can be in from now on; the rows to add are returned.
-    fn enter(&mut self, policy: u32, part: u32, grouping: &Grouping, book: &mut RuleBook) -> Vec<Row> {
-        let Self { selection, stances, parts, groups } = self;
+    fn enter(&mut self, part: u32, grouping: &Grouping, book: &mut RuleBook) -> Vec<Row> {
+        let Self { selection, stances, parts, columns, met } = self;
+        if columns.len() == part as usize {
+            let mut column = Column::default();
+            column.begin(book);
+            columns.push(column);
+        }
+        let column = &mut columns[part as usize];
         let rules = BothWays::new(selection, *stances);
         let mut rows = Vec::new();
-        for (group, said) in (0..).zip(groups) {
+        for group in 0..*met {
             let profile = grouping.profile(group);
             if profile.kind != Kind::World {
                 continue;
             }
-            let peers = (&*grouping.facets_of(group), profile);
-            let around = &mut Around::default();
-            if let Some(class) = class_in(parts.difference(part), peers, (&rules, around), book) {
-                let mut all = said.to_vec();
-                all.insert(all.partition_point(|(known, _)| *known < part), (part, class));
-                *said = all.into();
-                rows.push(row(policy, group, part, class));
+            let listener = Listener { group, profile, facets: &grouping.facets_of(group) };
+            if let Some(class) =
+                listener.class(parts.difference(part), (&rules, &mut Around::default()), book)
+            {
+                column.insert(group, class);
+                rows.extend(column.row(group));
             }
         }
         rows
     }
 
-    fn rows_from(&self, policy: u32, first: u32) -> impl Iterator<Item = Row> {
-        (first..).zip(self.groups.iter().skip(first as usize)).flat_map(move |(group, said)| {
-            said.iter().map(move |(part, class)| row(policy, group, *part, *class))
-        })
+    fn column_row(&self, policy: u32, cidr: u32, part: u32) -> Row {
+        Row::Column(ColumnKey { policy, cidr }, self.columns[part as usize].number)
+    }
+
+    /// What is said in each part, to which group.
+    #[cfg(test)]
+    pub(crate) fn said(&self) -> Vec<&[(u32, ClassId)]> {
+        self.columns.iter().map(Column::said).collect()
     }
 }
 
-/// The classes of a group in all parts where it has any, by part; each is held.
-fn said_to(
-    (grouping, group): (&Grouping, u32),
-    (rules, parts): (&BothWays<'_>, &Parts),
-    reuse: Option<&Reuse<'_>>,
-    book: &mut RuleBook,
-) -> Vec<(u32, ClassId)> {
-    let profile = grouping.profile(group);
-    let facets = grouping.facets_of(group);
-    let mut around = Around::default();
-    let mut said = Vec::new();
-    for part in std::iter::once(0).chain(parts.of_side(profile.kind.side())) {
-        let difference = parts.difference(part);
-        let again = reuse.and_then(|reuse| reuse.said((group, profile, &facets), difference));
-        let class = match again {
-            Some(class) => {
-                class.into_iter().for_each(|class| book.hold_class(class));
-                class
-            }
-            None if part == 0 => {
-                around.enter(facets.clone(), &profile.ports, rules);
-                let answers = rules.each(|rules, direction| table::answers(rules, direction, &around));
-                Some(table::class(answers, book)).filter(|class| *class != ClassId::SILENT)
-            }
-            None => class_in(difference, (&facets, profile), (rules, &mut around), book),
+/// A group, and what rules can see of its peers.
+struct Listener<'a> {
+    group: u32,
+    profile: &'a Profile,
+    /// All that its peers have, in order.
+    facets: &'a [FacetId],
+}
+
+impl Listener<'_> {
+    /// The class of what it hears in the part of all addresses, or of what another part changes of that, held once more;
+    /// none where that is nothing.
+    fn class(
+        &self,
+        difference: &Difference,
+        (rules, around): (&BothWays<'_>, &mut Around),
+        book: &mut RuleBook,
+    ) -> Option<ClassId> {
+        let ports = &self.profile.ports;
+        around.enter(merged(self.facets, &difference.around), ports, rules);
+        let said = if difference.is_none() {
+            rules.each(|rules, direction| table::answers(rules, direction, around))
+        } else {
+            let after = merged(self.facets, &difference.within);
+            rules.each(|rules, direction| table::changes((rules, direction), around, &after, ports))
         };
-        said.extend(class.map(|class| (part, class)));
+        let says_something = said.iter().any(|(_, answers)| !answers.is_empty());
+        says_something.then(|| table::class(said, book))
     }
-    said
-}
-
-/// The class of what a part changes for peers of this profile; none where it changes nothing.
-fn class_in(
-    difference: &Difference,
-    (facets, profile): (&[FacetId], &Profile),
-    (rules, around): (&BothWays<'_>, &mut Around),
-    book: &mut RuleBook,
-) -> Option<ClassId> {
-    around.enter(merged(facets, &difference.around), &profile.ports, rules);
-    let after = merged(facets, &difference.within);
-    let changes =
-        rules.each(|rules, direction| table::changes((rules, direction), around, &after, &profile.ports));
-    let says_something = changes.iter().any(|(_, changes)| !changes.is_empty());
-    says_something.then(|| table::class(changes, book))
-}
-
-/// What must be said where `otherwise` is said without it; both are in the order of parts. A class without verdicts says
-/// nothing, where that of all others would say something.
-fn differing(
-    mut said: Vec<(u32, ClassId)>,
-    otherwise: &[(u32, ClassId)],
-    book: &mut RuleBook,
-) -> Box<[(u32, ClassId)]> {
-    let is_silent = |(part, _): &&(u32, ClassId)| said_in(&said, *part).is_none();
-    let silent = otherwise.iter().filter(is_silent).map(|(part, _)| (*part, ClassId::SILENT));
-    let silent: Vec<_> = silent.collect();
-    said.retain(|(part, class)| {
-        let is_same = said_in(otherwise, *part) == Some(*class);
-        if is_same {
-            book.release_class(*class);
-        }
-        !is_same
-    });
-    said.extend(silent);
-    said.sort_unstable_by_key(|(part, _)| *part);
-    said.into()
-}
-
-/// The class in a part, of those that are said in order of parts.
-fn said_in(said: &[(u32, ClassId)], part: u32) -> Option<ClassId> {
-    let at = said.binary_search_by_key(&part, |(part, _)| *part).ok()?;
-    Some(said[at].1)
-}
-
-fn row(policy: u32, group: u32, part: u32, class: ClassId) -> Row {
-    Row::Class(ClassKey { policy, group, part }, class.0)
 }

@@ -306,6 +306,16 @@ impl Grouping {
         &self.profiles[group as usize]
     }
 
+    /// Whether the peers of a group have one of these facets.
+    pub(crate) fn has_any(&self, group: u32, wanted: &[FacetId]) -> bool {
+        let Profile { kind, facets, .. } = self.profile(group);
+        let has = |facet: &FacetId| {
+            facets.binary_search(facet).is_ok()
+                || (*kind == Kind::Workload && self.common.binary_search(facet).is_ok())
+        };
+        wanted.iter().any(has)
+    }
+
     /// All facets of the peers of a group, in order.
     pub(crate) fn facets_of(&self, group: u32) -> Vec<FacetId> {
         let Profile { kind, facets, .. } = self.profile(group);

@@ -8,6 +8,7 @@ pub mod book;
 pub mod catalog;
 pub mod cidr;
 pub mod class;
+mod column;
 pub mod compile;
 pub mod directory;
 pub mod domain;

@@ -3,7 +3,7 @@
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::identity::{HOST, WORLD};
-use abi::policy::{ClassKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
+use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
 use abi::row::{MapOp, Row};
 use abi::{Address, config};
 use loader::{Capacities, Loaded, Options};
@@ -13,6 +13,8 @@ use std::time::Duration;
 use workload::{Namespace, Network, Node, Plan, Wired};
 
 const POLICY: u32 = 9;
+/// The one column of it, which goes for all addresses.
+const COLUMN: u32 = 3;
 const WORKLOAD: u32 = 256;
 /// How long to wait for a connection that may not come.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -98,7 +100,8 @@ impl Bed {
 
     fn allow(&self, peer: u32, direction: Direction, port: u16) {
         self.put(Row::Group(GroupKey { grouping: 0, peer }, peer));
-        self.put(Row::Class(ClassKey { policy: POLICY, group: peer, part: 0 }, peer));
+        self.put(Row::Column(ColumnKey { policy: POLICY, cidr: 0 }, COLUMN));
+        self.put(Row::Class(ClassKey { column: COLUMN, group: peer }, peer));
         let key = VerdictKey {
             prefix_bits: VerdictKey::ONE_PORT,
             class: peer,

@@ -9,7 +9,7 @@ use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::{COUNTER_ROWS, Counter, FlowEvent};
-use abi::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
+use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use std::cell::{Cell, RefCell, RefMut};
@@ -20,7 +20,7 @@ use std::collections::HashMap;
 pub struct Tables {
     addresses: HashMap<AddressKey, AddressInfo>,
     endpoints: HashMap<EndpointKey, EndpointInfo>,
-    cidr_parts: HashMap<CidrPartKey, u32>,
+    columns: HashMap<ColumnKey, u32>,
     cidr_parents: HashMap<u32, u32>,
     groups: HashMap<GroupKey, u32>,
     classes: HashMap<ClassKey, u32>,
@@ -103,7 +103,7 @@ impl Tables {
         match row {
             Row::Address(key, value) => drop(self.addresses.insert(key, value)),
             Row::Endpoint(key, value) => drop(self.endpoints.insert(key, value)),
-            Row::CidrPart(key, value) => drop(self.cidr_parts.insert(key, value)),
+            Row::Column(key, value) => drop(self.columns.insert(key, value)),
             Row::CidrParent(key, value) => drop(self.cidr_parents.insert(key, value)),
             Row::Group(key, value) => drop(self.groups.insert(key, value)),
             Row::Class(key, value) => drop(self.classes.insert(key, value)),
@@ -118,7 +118,7 @@ impl Tables {
         match key {
             RowKey::Address(key) => drop(self.addresses.remove(&key)),
             RowKey::Endpoint(key) => drop(self.endpoints.remove(&key)),
-            RowKey::CidrPart(key) => drop(self.cidr_parts.remove(&key)),
+            RowKey::Column(key) => drop(self.columns.remove(&key)),
             RowKey::CidrParent(key) => drop(self.cidr_parents.remove(&key)),
             RowKey::Group(key) => drop(self.groups.remove(&key)),
             RowKey::Class(key) => drop(self.classes.remove(&key)),
@@ -130,8 +130,8 @@ impl Tables {
 }
 
 impl PolicyRows for Tables {
-    fn cidr_part(&self, key: &CidrPartKey) -> Option<u32> {
-        self.cidr_parts.get(key).copied()
+    fn column(&self, key: &ColumnKey) -> Option<u32> {
+        self.columns.get(key).copied()
     }
 
     fn cidr_parent(&self, class: u32) -> Option<u32> {

@@ -7,7 +7,7 @@ use abi::batch::Batch;
 use abi::config::Config;
 use abi::conntrack::ConnKey;
 use abi::endpoint::{EndpointInfo, EndpointKey};
-use abi::policy::{CidrPartKey, ClassKey, GroupKey, VerdictInfo, VerdictKey};
+use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use loader::{ApplyError, Capacities, Loaded, Options};
@@ -25,10 +25,10 @@ fn one_of_each() -> Vec<Row> {
             EndpointKey { interface: 7 },
             EndpointInfo { id: 1, v4: address, ..EndpointInfo::default() },
         ),
-        Row::CidrPart(CidrPartKey { policy: 1, cidr: 3 }, 4),
+        Row::Column(ColumnKey { policy: 1, cidr: 3 }, 4),
         Row::CidrParent(3, 2),
         Row::Group(GroupKey { grouping: 4, peer: 256 }, 3),
-        Row::Class(ClassKey { policy: 1, group: 3, part: 0 }, 2),
+        Row::Class(ClassKey { column: 4, group: 3 }, 2),
         Row::Verdict(verdict, VerdictInfo { action: 1, rule: 9, l7: 0 }),
         Row::Service(
             ServiceKey { address, port: [0, 80], protocol: 6, padding: 0 },
@@ -54,7 +54,7 @@ fn endpoint(interface: u32) -> MapOp {
 }
 
 fn class(group: u32) -> Row {
-    Row::Class(ClassKey { policy: 1, group, part: 0 }, group)
+    Row::Class(ClassKey { column: 1, group }, group)
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_later_write_to_a_key_wins_over_an_earlier_one() {
         return;
     }
     let loaded = loaded();
-    let key = ClassKey { policy: 1, group: 2, part: 0 };
+    let key = ClassKey { column: 1, group: 2 };
     let (put, delete) = (|class| MapOp::Put(Row::Class(key, class)), MapOp::Delete(RowKey::Class(key)));
     loaded.apply(&[put(1), put(2)].into()).unwrap();
     assert!(read(&loaded).contains(&Row::Class(key, 2)));

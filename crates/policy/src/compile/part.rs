@@ -35,8 +35,8 @@ struct Part {
 }
 
 /// Whose addresses may be in a part.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sides {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sides {
     world: bool,
     inside: bool,
 }
@@ -48,6 +48,36 @@ pub(super) struct Difference {
     pub(super) within: FacetSet,
     /// The facets of addresses in the part around it.
     pub(super) around: FacetSet,
+}
+
+impl Sides {
+    /// Whether it may be addresses of this side.
+    pub(super) fn has(self, side: Side) -> bool {
+        match side {
+            Side::World => self.world,
+            Side::Inside => self.inside,
+        }
+    }
+
+    /// Adds those of this side.
+    pub(super) fn add(&mut self, side: Side) {
+        match side {
+            Side::World => self.world = true,
+            Side::Inside => self.inside = true,
+        }
+    }
+
+    /// Whether both have addresses of some side.
+    pub(super) fn meet(self, other: Self) -> bool {
+        self.world && other.world || self.inside && other.inside
+    }
+}
+
+impl Difference {
+    /// Whether it is that of the part of all addresses, which is around all others.
+    pub(super) fn is_none(&self) -> bool {
+        self.within.is_empty() && self.around.is_empty()
+    }
 }
 
 impl Parts {
@@ -109,11 +139,9 @@ impl Parts {
             number
         });
         let sides = &mut self.parts[number as usize].sides;
-        let seen = match side {
-            Side::World => &mut sides.world,
-            Side::Inside => &mut sides.inside,
-        };
-        (number, !std::mem::replace(seen, true))
+        let is_new = !sides.has(side);
+        sides.add(side);
+        (number, is_new)
     }
 
     /// The number of a part that has one.
@@ -122,15 +150,19 @@ impl Parts {
         self.numbers.find(self.hasher.hash_one(difference), is_this).copied()
     }
 
-    /// The parts but the first that addresses of this side can be in.
-    pub(super) fn of_side(&self, side: Side) -> impl Iterator<Item = u32> {
-        (1..self.parts.len() as u32).filter(move |part| self.is_of_side(*part, side))
+    /// The numbers of all.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> + use<> {
+        0..self.parts.len() as u32
+    }
+
+    /// Whose addresses can be in a part.
+    pub(super) fn sides(&self, part: u32) -> Sides {
+        self.parts[part as usize].sides
     }
 
     /// Whether addresses of this side can be in a part.
     pub(super) fn is_of_side(&self, part: u32, side: Side) -> bool {
-        let Sides { world, inside } = self.parts[part as usize].sides;
-        if side == Side::World { world } else { inside }
+        self.sides(part).has(side)
     }
 
     /// How the part differs from the one around it.

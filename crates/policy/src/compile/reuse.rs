@@ -1,10 +1,13 @@
 //! What a policy says as the one before it said, because no rule that came or went is about it.
 
-use super::part::Difference;
-use super::{Compiled, GROUP_OF_WORKLOADS, said_in};
+use super::column::Column;
+use super::part::{Difference, Parts, Sides};
+use super::rules::Stance;
+use super::{Compiled, Listener};
+use crate::book::RuleBook;
 use crate::class::ClassId;
 use crate::directory::FacetId;
-use crate::grouping::Profile;
+use crate::grouping::Grouping;
 use crate::ready::Ready;
 use crate::set::Selection;
 use std::cmp::Ordering;
@@ -12,47 +15,84 @@ use std::cmp::Ordering;
 /// A policy before, and whom the rules are about that only one of two policies has.
 #[derive(Debug)]
 pub(super) struct Reuse<'a> {
-    before: &'a Compiled,
+    before: &'a mut Compiled,
     /// In order.
     concerned: Vec<FacetId>,
+    /// On which sides there are peers with one of these.
+    listening: Sides,
+    /// Whether the policy before has said something to every group.
+    has_met_all: bool,
 }
 
 impl<'a> Reuse<'a> {
     /// What may be said again; nothing where anybody may be concerned.
-    pub(super) fn new(before: &'a Compiled, now: &Compiled) -> Option<Self> {
-        if before.stances != now.stances || before.selection.ports() != now.selection.ports() {
+    pub(super) fn new(
+        before: &'a mut Compiled,
+        (selection, stances): (&Selection, [Stance; 2]),
+        grouping: &Grouping,
+    ) -> Option<Self> {
+        if before.stances != stances || before.selection.ports() != selection.ports() {
             return None;
         }
         let mut concerned = Vec::new();
-        for rule in rules_of_one(&before.selection, &now.selection) {
+        for rule in rules_of_one(&before.selection, selection) {
             concerned.extend(rule.facets.as_ref()?);
         }
         concerned.sort_unstable();
-        Some(Self { before, concerned })
+        concerned.dedup();
+        let mut listening = Sides::default();
+        for group in (0..grouping.count()).filter(|group| grouping.has_any(*group, &concerned)) {
+            listening.add(grouping.profile(group).kind.side());
+        }
+        let has_met_all = before.has_met(grouping);
+        Some(Self { before, concerned, listening, has_met_all })
     }
 
-    /// What peers of a group heard in the part with this difference: their class, or that there was none. Nothing where
-    /// it may be something else now.
-    pub(super) fn said(
-        &self,
-        (group, profile, facets): (u32, &Profile, &[FacetId]),
+    /// The column of a part where no rule that came or went is about the part or about anybody who hears of it.
+    pub(super) fn take_untouched(
+        &mut self,
+        (parts, part): (&Parts, u32),
+        book: &mut RuleBook,
+    ) -> Option<Column> {
+        let (difference, sides) = (parts.difference(part), parts.sides(part));
+        if !self.has_met_all || self.listening.meet(sides) || self.is_about(difference) {
+            return None;
+        }
+        let known = self.known(difference).filter(|known| self.before.parts.sides(*known) == sides)?;
+        Some(self.before.columns[known as usize].hand_on(book))
+    }
+
+    /// The column of the part with this difference, where it says the same as this one.
+    pub(super) fn take_same(
+        &mut self,
         difference: &Difference,
-    ) -> Option<Option<ClassId>> {
-        let own = self.before.groups.get(group as usize)?;
-        if [facets, &difference.within, &difference.around].iter().any(|facets| self.concerns(facets)) {
+        column: &Column,
+        book: &mut RuleBook,
+    ) -> Option<Column> {
+        let known = self.known(difference)?;
+        let before = &mut self.before.columns[known as usize];
+        before.is_same(column).then(|| before.hand_on(book))
+    }
+
+    /// What a group heard in the part with this difference: its class, or that there was none. Nothing where it may be
+    /// something else now.
+    pub(super) fn heard(&self, listener: &Listener<'_>, difference: &Difference) -> Option<Option<ClassId>> {
+        let Listener { group, profile, facets } = *listener;
+        if group >= self.before.met || self.concerns(facets) || self.is_about(difference) {
             return None;
         }
-        // Part 0 is not found by what it is, for every address is in it.
-        let is_whole = *difference == Difference::default();
-        let part = if is_whole { 0 } else { self.before.parts.number(difference)? };
-        if !self.before.parts.is_of_side(part, profile.kind.side()) {
-            return None;
-        }
-        let fallback = || {
-            let said = self.before.groups.get(GROUP_OF_WORKLOADS as usize)?;
-            said_in(said, part).filter(|_| profile.kind.is_workload())
-        };
-        Some(said_in(own, part).or_else(fallback).filter(|class| *class != ClassId::SILENT))
+        let part = self.known(difference)?;
+        let was_heard = self.before.parts.is_of_side(part, profile.kind.side());
+        was_heard.then(|| self.before.columns[part as usize].heard(group, profile.kind.is_workload()))
+    }
+
+    /// The part with this difference. The part of all addresses is not found by what it is.
+    fn known(&self, difference: &Difference) -> Option<u32> {
+        if difference.is_none() { Some(0) } else { self.before.parts.number(difference) }
+    }
+
+    fn is_about(&self, difference: &Difference) -> bool {
+        self.concerns(&difference.within) || self.concerns(&difference.around)
     }
 
     fn concerns(&self, facets: &[FacetId]) -> bool {

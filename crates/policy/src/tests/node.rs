@@ -16,7 +16,7 @@ use crate::rule::{Cidr, Direction, Mode};
 use crate::set::{PolicyKey, PolicySet};
 use abi::identity::{FIRST_NAMESPACE, HOST, is_remote_node, is_workload};
 use abi::policy::{
-    CidrPartKey, ClassKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictInfo, VerdictKey, action,
+    ClassKey, ColumnKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictInfo, VerdictKey, action,
 };
 use abi::row::{MapOp, Row, RowKey};
 use identity::{Labels, key};
@@ -49,7 +49,7 @@ pub(super) struct Outcome {
 /// All rows of a node with the lookup of [`abi::policy`].
 #[derive(Default)]
 struct Rows {
-    parts: BTreeMap<CidrPartKey, u32>,
+    columns: BTreeMap<ColumnKey, u32>,
     parents: BTreeMap<u32, u32>,
     groups: BTreeMap<GroupKey, u32>,
     /// The namespace of each workload.
@@ -136,8 +136,9 @@ impl Node {
             let number = *numbers.entry(selection.key()).or_insert_with(|| {
                 let demand = selection.demand(&directory);
                 let grouping = Grouping::new(&demand, &mut directory);
-                let policy = Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book);
-                rows.put(grouping.rows(next).chain(policy.rows(next)));
+                let (policy, classes) =
+                    Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book);
+                rows.put(grouping.rows(next).chain(classes));
                 compiled.insert(next, (grouping, policy));
                 next
             });
@@ -150,7 +151,7 @@ impl Node {
             }
         }
         for (number, (_, policy)) in &compiled {
-            rows.put(policy.block_rows(*number, &blocks));
+            rows.put(policy.column_rows(*number, &blocks));
         }
         for (number, policy) in &mut compiled {
             rows.name(policy, *number, &names, (&blocks, &mut book));
@@ -236,7 +237,7 @@ impl Rows {
     ) {
         for (number, (grouping, policy)) in compiled {
             let moved = grouping.place(peer, facets, directory);
-            self.put(policy.meet(*number, grouping, book));
+            self.put(policy.meet(grouping, book));
             self.put(moved.and_then(|moved| moved.rows(*number)[1]));
         }
     }
@@ -244,7 +245,7 @@ impl Rows {
     fn put(&mut self, rows: impl IntoIterator<Item = Row>) {
         for row in rows {
             match row {
-                Row::CidrPart(key, part) => _ = self.parts.insert(key, part),
+                Row::Column(key, column) => _ = self.columns.insert(key, column),
                 Row::CidrParent(class, parent) => _ = self.parents.insert(class, parent),
                 Row::Group(key, group) => _ = self.groups.insert(key, group),
                 Row::Class(key, class) => _ = self.classes.insert(key, class),
@@ -273,7 +274,7 @@ impl Rows {
                 for write in policy.name(number, (&class, names), grouping, book) {
                     match write {
                         MapOp::Put(row) => self.put([row]),
-                        MapOp::Delete(RowKey::CidrPart(key)) => _ = self.parts.remove(&key),
+                        MapOp::Delete(RowKey::Column(key)) => _ = self.columns.remove(&key),
                         MapOp::Delete(other) => panic!("a name takes no such row away: {other:?}"),
                     }
                 }
@@ -283,20 +284,15 @@ impl Rows {
 
     /// From the innermost block outwards.
     fn find(&self, policy: u32, cidr: u32, query: &Query<'_>) -> Option<VerdictInfo> {
-        let class = match cidr {
-            0 => self.class(policy, query.peer.number, 0),
-            _ => {
-                let part = self.parts.get(&CidrPartKey { policy, cidr });
-                part.and_then(|part| self.class(policy, query.peer.number, *part))
-            }
-        };
+        let column = self.columns.get(&ColumnKey { policy, cidr });
+        let class = column.and_then(|column| self.class(policy, query.peer.number, *column));
         let here = class.and_then(|class| self.verdict(class, query));
         let around = || self.find(policy, self.parents.get(&cidr).copied().unwrap_or(0), query);
         if cidr == 0 { here } else { here.or_else(around) }
     }
 
-    fn class(&self, policy: u32, peer: u32, part: u32) -> Option<u32> {
-        let row = |group| self.classes.get(&ClassKey { policy, group, part }).copied();
+    fn class(&self, policy: u32, peer: u32, column: u32) -> Option<u32> {
+        let row = |group| self.classes.get(&ClassKey { column, group }).copied();
         let otherwise = if is_workload(peer) { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS };
         // Each policy has a grouping of its own here, of the same number.
         let row_of = |peer| self.groups.get(&GroupKey { grouping: policy, peer }).copied();

@@ -1,6 +1,8 @@
-//! What a policy says again of one before it must be what it would find out by itself.
+//! What a policy says again of one before it must be what it would find out by itself, and columns that it goes on with
+//! must be in force already.
 
 use crate::book::RuleBook;
+use crate::class::ClassId;
 use crate::compile::Compiled;
 use crate::directory::Directory;
 use crate::generate::{self, End, Random, World};
@@ -15,22 +17,46 @@ const WORLDS: u64 = 120;
 
 #[test]
 fn what_is_said_again_is_what_would_be_found_out() {
-    let (mut same, mut other) = (0, 0);
+    let (mut same, mut other, mut shared) = (0, 0, 0);
     for seed in 0..WORLDS {
         let world = generate::world(seed);
         let mut random = Random::new(seed);
         for _ in 0..3 {
-            let (again, anew, before) = compile(&world, &mut random);
-            assert_eq!(again, anew, "seed {seed}");
-            if anew == before { same += 1 } else { other += 1 }
+            let Outcome { again, anew, before, in_force, is_shared } = compile(&world, &mut random);
+            assert_eq!(said(&again), said(&anew), "seed {seed}");
+            if said(&anew) == before {
+                same += 1
+            } else {
+                other += 1
+            }
+            shared += usize::from(is_shared);
+            let rows = again.class_rows();
+            assert_eq!(rows.filter(|row| !in_force.contains(row)).collect::<Vec<_>>(), [], "seed {seed}");
         }
     }
     assert!(same > 20 && other > 100, "{same} changes changed nothing, {other} something");
+    assert!(shared > 20 && shared < same + other, "{shared} went on with columns, {other} made others");
 }
 
-/// Compiles a policy that takes the place of another, which is about the same subject and other rules: with what that
-/// said, and without. Classes are numbered by what they say, so that equal rows mean equal verdicts.
-fn compile(world: &World, random: &mut Random) -> (Vec<Row>, Vec<Row>, Vec<Row>) {
+/// A policy before, and the one that takes its place: with what the other said, and without.
+struct Outcome {
+    again: Compiled,
+    anew: Compiled,
+    /// What the policy before said.
+    before: Vec<Vec<(u32, ClassId)>>,
+    /// The rows of the policy before with those that `again` adds.
+    in_force: Vec<Row>,
+    /// Whether `again` goes on with all columns of before.
+    is_shared: bool,
+}
+
+/// Classes are numbered by what they say, so that the same classes mean the same verdicts.
+fn said(policy: &Compiled) -> Vec<Vec<(u32, ClassId)>> {
+    policy.said().into_iter().map(<[_]>::to_vec).collect()
+}
+
+/// Compiles a policy that takes the place of another, which is about the same subject and other rules.
+fn compile(world: &World, random: &mut Random) -> Outcome {
     let (mut set, mut directory, mut book) = (PolicySet::new(), Directory::new(), RuleBook::new());
     let workloads: Vec<Party<'_>> =
         (0..world.workloads.len()).map(|index| world.party(End::Workload(index), 0)).collect();
@@ -45,7 +71,8 @@ fn compile(world: &World, random: &mut Random) -> (Vec<Row>, Vec<Row>, Vec<Row>)
     let selection = set.selection(subject);
     let demand = selection.demand(&directory);
     let mut grouping = Grouping::new(&demand, &mut directory);
-    let before = Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book);
+    let (mut policy, mut in_force) =
+        Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book);
     let is_about = |policy: &&Policy| {
         policy.specs.iter().any(|spec| spec.subject.selects(subject.number, subject.labels))
     };
@@ -57,10 +84,13 @@ fn compile(world: &World, random: &mut Random) -> (Vec<Row>, Vec<Row>, Vec<Row>)
     let selection = set.selection(subject);
     let demand = selection.demand(&directory);
     grouping.extend(&demand, &mut directory);
-    let mut compile = |before| {
-        let compiled =
-            Compiled::new((selection.clone(), &demand), (&grouping, &directory), before, &mut book);
-        compiled.rows(1).collect::<Vec<Row>>()
-    };
-    (compile(Some(&before)), compile(None), before.rows(1).collect())
+    in_force.extend(policy.meet(&grouping, &mut book));
+    let before = said(&policy);
+    let mut compile =
+        |before| Compiled::new((selection.clone(), &demand), (&grouping, &directory), before, &mut book);
+    let (again, fresh) = compile(Some(&mut policy));
+    let is_shared = fresh.is_empty();
+    in_force.extend(fresh);
+    let (anew, _) = compile(None);
+    Outcome { again, anew, before, in_force, is_shared }
 }

@@ -19,7 +19,7 @@ use abi::config::{self, Config};
 use abi::conntrack::ConnInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::FlowEvent;
-use abi::policy::{ClassKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
+use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
 use abi::row::{MapOp, Row};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use abi::{Address, DropReason, identity};
@@ -148,10 +148,11 @@ impl Node {
 
     /// Rules on what `peer` may do at one port of a policy that has the number of the workload's interface.
     fn rule(&mut self, of: Workload, peer: u32, direction: Direction, port: (u8, u16), verdict: VerdictInfo) {
-        let (policy, group) = (of.interface, peer);
+        let (policy, column, group) = (of.interface, of.interface, peer);
         let class = policy << 16 | peer & 0xffff;
         self.put(Row::Group(GroupKey { grouping: 0, peer }, group));
-        self.put(Row::Class(ClassKey { policy, group, part: 0 }, class));
+        self.put(Row::Column(ColumnKey { policy, cidr: 0 }, column));
+        self.put(Row::Class(ClassKey { column, group }, class));
         let key = VerdictKey {
             prefix_bits: VerdictKey::ONE_PORT,
             class,

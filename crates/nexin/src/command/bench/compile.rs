@@ -129,8 +129,8 @@ impl Case {
         black_box(selection.key());
         let demand = selection.demand(&directory);
         let grouping = Grouping::new(&demand, &mut directory);
-        let compiled = Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book);
-        let of_policy = compiled.rows(1).chain(compiled.block_rows(1, &self.blocks));
+        let (policy, classes) = Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book);
+        let of_policy = classes.into_iter().chain(policy.column_rows(1, &self.blocks));
         let rows: Vec<Row> = of_policy.chain(grouping.rows(1)).chain(book.class_rows()).collect();
         let time = start.elapsed();
         (time, black_box(rows).len())

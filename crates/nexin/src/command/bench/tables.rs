@@ -23,7 +23,7 @@ impl Tables {
         let capacities = Capacities {
             addresses: ROOM,
             endpoints: 64 * 1024,
-            cidr_parts: ROOM,
+            columns: ROOM,
             cidr_parents: ROOM,
             groups: ROOM,
             classes: ROOM,

@@ -7,7 +7,9 @@ use crate::listing;
 use crate::outcome::Outcome;
 use crate::session::Session;
 use abi::endpoint::{EndpointInfo, flag};
-use abi::policy::{ClassKey, Direction, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, VerdictInfo, VerdictKey};
+use abi::policy::{
+    ClassKey, ColumnKey, Direction, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, VerdictInfo, VerdictKey,
+};
 use abi::row::Row as MapRow;
 use clap::Args;
 use serde::Serialize;
@@ -66,8 +68,10 @@ impl Policy {
 struct Tables<'a> {
     /// Peers by grouping and group.
     members: BTreeMap<(u32, u32), Vec<u32>>,
-    /// Classes by policy, each with the group and the part that it is for.
-    classes: BTreeMap<u32, Vec<(u32, &'a ClassKey)>>,
+    /// The columns of each policy, each with whether it goes for all addresses.
+    columns: BTreeMap<u32, BTreeMap<u32, bool>>,
+    /// Groups and their classes by column.
+    classes: BTreeMap<u32, Vec<(u32, u32)>>,
     verdicts: BTreeMap<u32, Vec<(&'a VerdictKey, &'a VerdictInfo)>>,
     /// The identities that peers have.
     identities: BTreeMap<u32, u32>,
@@ -121,8 +125,12 @@ impl<'a> Tables<'a> {
                 MapRow::Group(key, group) => {
                     tables.members.entry((key.grouping, *group)).or_default().push(key.peer);
                 }
-                MapRow::Class(key, class) => {
-                    tables.classes.entry(key.policy).or_default().push((*class, key));
+                MapRow::Column(ColumnKey { policy, cidr }, column) => {
+                    let columns = tables.columns.entry(*policy).or_default();
+                    *columns.entry(*column).or_default() |= *cidr == 0;
+                }
+                MapRow::Class(ClassKey { column, group }, class) => {
+                    tables.classes.entry(*column).or_default().push((*group, *class));
                 }
                 MapRow::Verdict(key, info) => {
                     tables.verdicts.entry(key.class).or_default().push((key, info));
@@ -137,14 +145,15 @@ impl<'a> Tables<'a> {
     /// The classes of the endpoint's policy, each with the peers that are in it.
     fn peers(&self, endpoint: &EndpointInfo, names: &Names) -> BTreeMap<u32, Vec<String>> {
         let mut peers: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-        for (class, ClassKey { group, part, .. }) in self.classes.get(&endpoint.policy).into_iter().flatten()
-        {
-            let of_class = peers.entry(*class).or_default();
-            let of_group = self.of_group(endpoint.grouping.number(), *group, names);
-            of_class.extend(of_group.map(|who| match part {
-                0 => who,
-                part => format!("{who} in part {part}"),
-            }));
+        for (column, goes_for_all) in self.columns.get(&endpoint.policy).into_iter().flatten() {
+            for (group, class) in self.classes.get(column).into_iter().flatten() {
+                let of_class = peers.entry(*class).or_default();
+                let of_group = self.of_group(endpoint.grouping.number(), *group, names);
+                of_class.extend(of_group.map(|who| match goes_for_all {
+                    true => who,
+                    false => format!("{who} in column {column}"),
+                }));
+            }
         }
         peers.values_mut().for_each(|peers| peers.sort());
         peers
@@ -210,9 +219,10 @@ mod tests {
             ),
             MapRow::Group(GroupKey { grouping: 0, peer: 257 }, 6),
             MapRow::Group(GroupKey { grouping: 0, peer: 1 }, 7),
-            MapRow::Class(ClassKey { policy: 5, group: 6, part: 0 }, 1),
-            MapRow::Class(ClassKey { policy: 5, group: 7, part: 0 }, 1),
-            MapRow::Class(ClassKey { policy: 5, group: GROUP_OF_OTHERS, part: 0 }, 2),
+            MapRow::Column(ColumnKey { policy: 5, cidr: 0 }, 8),
+            MapRow::Class(ClassKey { column: 8, group: 6 }, 1),
+            MapRow::Class(ClassKey { column: 8, group: 7 }, 1),
+            MapRow::Class(ClassKey { column: 8, group: GROUP_OF_OTHERS }, 2),
             MapRow::Verdict(key(1), VerdictInfo { action: action::REDIRECT, rule: 2, l7: 4 }),
             MapRow::Verdict(key(2), VerdictInfo { action: action::DENY, rule: 3, l7: 0 }),
         ];
