@@ -36,6 +36,12 @@ pub const FIRST_NODE: u32 = 2 << 24;
 /// their own in a grouping.
 pub const FIRST_NAMESPACE: u32 = 3 << 24;
 
+/// Whether the number stands for something outside the cluster.
+#[inline(always)]
+pub const fn is_world(number: u32) -> bool {
+    matches!(number, WORLD | WORLD_IPV4 | WORLD_IPV6)
+}
+
 /// Whether the number stands for workloads (rather than for a reserved kind of peer).
 #[inline(always)]
 pub const fn is_workload(number: u32) -> bool {

@@ -3,7 +3,8 @@
 //! The packet path asks, for an endpoint's grouping `g` and policy `p` and the peer address's `(peer, namespace, cidr)`:
 //! 1. `group = GROUPS[g, peer]`; if absent, `GROUPS[g, namespace]`; if absent, [`GROUP_OF_WORKLOADS`] where the peer is a
 //!    workload, else [`GROUP_OF_OTHERS`].
-//! 2. `column = COLUMNS[p, cidr]`. No row: the policy does not name the block, go to 5.
+//! 2. `column = COLUMNS[p, cidr]`, for `cidr` 0 that of [`WHOLE_WORLD`] where the peer is outside the cluster, else of
+//!    [`WHOLE_INSIDE`]. No row: the policy does not name the block, go to 5.
 //! 3. `class = CLASSES[column, group]`; if absent and the peer is a workload, `CLASSES[column, GROUP_OF_WORKLOADS]`; if
 //!    absent go to 5.
 //! 4. `verdict = VERDICTS[class, direction, protocol, port]` by longest prefix. If there is one, that is it.
@@ -25,9 +26,17 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct ColumnKey {
     /// Policy number.
     pub policy: u32,
-    /// CIDR class of an address ([`crate::address::AddressInfo::cidr`]); 0 for what goes for all addresses.
+    /// CIDR class of an address ([`crate::address::AddressInfo::cidr`]), or of all addresses inside or outside.
     pub cidr: u32,
 }
+
+/// The CIDR class of all addresses of peers inside the cluster, for what goes for them whatever their address.
+pub const WHOLE_INSIDE: u32 = 0;
+/// The CIDR class of all addresses outside the cluster, for what goes for the world whatever its address. No address row
+/// has it, so that policies say what they say to the world apart from what they say to everybody else.
+pub const WHOLE_WORLD: u32 = 1;
+/// The first number of a class of blocks.
+pub const FIRST_BLOCK: u32 = 2;
 
 /// Key of [`crate::map::GROUPS`]; the value is a `u32`, the group.
 #[derive(

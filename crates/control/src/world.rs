@@ -422,7 +422,7 @@ mod tests {
         let before = columns_of(&world, info(&world, 1).policy);
         let writes = world.apply([allow_all("c", "198.51.100.0")]);
         let after = columns_of(&world, info(&world, 1).policy);
-        assert_eq!((before.len(), after.len()), (2, 3));
+        assert_eq!((before.len(), after.len()), (3, 4));
         assert!(before.iter().all(|(cidr, column)| after.get(cidr) == Some(column)), "{before:?} {after:?}");
         let touched = |op: MapOp| match op {
             MapOp::Put(Row::Class(key, _)) | MapOp::Delete(RowKey::Class(key)) => Some(key.column),

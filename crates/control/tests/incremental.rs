@@ -4,8 +4,10 @@
 use abi::address::AddressInfo;
 use abi::batch::Batch;
 use abi::endpoint::EndpointInfo;
-use abi::identity::is_workload;
-use abi::policy::{ClassKey, ColumnKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictKey};
+use abi::identity::{is_workload, is_world};
+use abi::policy::{
+    ClassKey, ColumnKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictKey, WHOLE_INSIDE, WHOLE_WORLD,
+};
 use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Node, RemoteNode, Rows, World, Writes};
 use identity::{Labels, Source};
@@ -175,10 +177,12 @@ fn classes(maps: &Rows, endpoint: &EndpointInfo, peer: &AddressInfo) -> Vec<u32>
     let group = group_of(maps, endpoint.grouping.number(), peer);
     let fallback = if is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { group };
     let class_of = |group, column| number(RowKey::Class(ClassKey { column, group }));
+    let whole = if is_world(peer.peer) { WHOLE_WORLD } else { WHOLE_INSIDE };
     let mut classes = Vec::new();
     let mut cidr = peer.cidr;
     loop {
-        let column = number(RowKey::Column(ColumnKey { policy, cidr }));
+        let asked = if cidr == 0 { whole } else { cidr };
+        let column = number(RowKey::Column(ColumnKey { policy, cidr: asked }));
         let class = column.and_then(|column| class_of(group, column).or_else(|| class_of(fallback, column)));
         classes.extend(class.filter(|class| *class != VerdictKey::SILENT));
         if cidr == 0 {

@@ -6,7 +6,7 @@ use abi::endpoint::{EndpointInfo, flag};
 use abi::identity;
 use abi::policy::{
     ClassKey, ColumnKey, Direction, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, MAX_NESTING, VerdictInfo,
-    VerdictKey, action,
+    VerdictKey, WHOLE_INSIDE, WHOLE_WORLD, action,
 };
 
 /// The rows of policies; whoever can look them up can ask for a verdict.
@@ -45,6 +45,7 @@ pub struct Walk {
     group: u32,
     /// The group that a group without a class falls back to: that of workloads, or itself.
     fallback: u32,
+    peer: u32,
     cidr: u32,
     verdict: VerdictInfo,
 }
@@ -94,6 +95,7 @@ pub fn ask(
         group,
         fallback: if identity::is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { group },
         cidr: peer.cidr,
+        peer: peer.peer,
         verdict: VerdictInfo { action: action::DENY, rule: 0, l7: 0 },
     };
     rows.walk(&mut walk);
@@ -138,7 +140,12 @@ impl Walk {
     /// of `None` on the stack.
     #[inline(always)]
     fn class(&self, rows: &impl PolicyRows) -> u32 {
-        let Some(column) = rows.column(&ColumnKey { policy: self.policy, cidr: self.cidr }) else {
+        let cidr = match self.cidr {
+            0 if identity::is_world(self.peer) => WHOLE_WORLD,
+            0 => WHOLE_INSIDE,
+            cidr => cidr,
+        };
+        let Some(column) = rows.column(&ColumnKey { policy: self.policy, cidr }) else {
             return VerdictKey::SILENT;
         };
         if let Some(class) = rows.class(&ClassKey { column, group: self.group }) {

@@ -6,9 +6,10 @@
 
 mod span;
 
-use crate::party;
 use crate::rule::{Cidr, CidrReach, Entity, Peer, Peers, Policy};
 use abi::address::AddressKey;
+use abi::identity::is_world;
+use abi::policy::FIRST_BLOCK;
 use abi::row::Row;
 use identity::Numbering;
 use span::Span;
@@ -27,7 +28,7 @@ pub enum Side {
 /// The addresses of one side for which `block` is the longest block in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CidrClass {
-    /// The number of the class, from 1; 0 is the class of addresses that no block holds.
+    /// The number of the class, from [`FIRST_BLOCK`]; 0 is the class of addresses that no block holds.
     pub number: u32,
     /// The longest block that holds its addresses.
     pub block: Cidr,
@@ -81,7 +82,7 @@ struct Held {
 impl Side {
     /// The side of whoever has this identity or peer number.
     pub fn of(number: u32) -> Self {
-        if party::is_world(number) { Self::World } else { Self::Inside }
+        if is_world(number) { Self::World } else { Self::Inside }
     }
 }
 
@@ -94,7 +95,11 @@ impl CidrClass {
 
 impl Default for Blocks {
     fn default() -> Self {
-        Self { world: Layer::default(), inside: Layer::default(), numbers: Numbering::new(1..=u32::MAX) }
+        Self {
+            world: Layer::default(),
+            inside: Layer::default(),
+            numbers: Numbering::new(FIRST_BLOCK..=u32::MAX),
+        }
     }
 }
 
@@ -480,7 +485,7 @@ mod tests {
         let mut blocks = Blocks::new();
         blocks.insert(&policy("10.0.0.0/8", &[], CidrReach::World));
         let (key, class) = blocks.world_rows().next().unwrap();
-        assert_eq!((key.prefix_bits, class), (104, 1));
+        assert_eq!((key.prefix_bits, class), (104, FIRST_BLOCK));
         assert_eq!(key.address, abi::Address::from_v4([10, 0, 0, 0]));
     }
 }

@@ -17,16 +17,17 @@ use crate::book::RuleBook;
 use crate::cidr::{Blocks, CidrClass, Side};
 use crate::class::ClassId;
 use crate::directory::{Directory, FacetId};
-use crate::grouping::{Demand, Grouping, Kind, Profile, merged};
+use crate::grouping::{Demand, Grouping, Profile, merged};
 use crate::rule::Direction;
 use crate::set::Selection;
-use abi::policy::ColumnKey;
+use abi::policy::{ColumnKey, WHOLE_INSIDE, WHOLE_WORLD};
 use abi::row::{MapOp, Row, RowKey};
 use column::Column;
 use part::{Difference, Parts};
 use reuse::Reuse;
 use rules::{BothWays, Stance};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use table::Around;
 
 /// What one selection of specs says to the groups of a grouping, as rows.
@@ -59,16 +60,18 @@ impl Compiled {
             [Direction::Ingress, Direction::Egress].map(|direction| Stance::of(&selection, direction));
         let parts = Parts::new(&demand.of_addresses, directory);
         let mut reuse = before.and_then(|before| Reuse::new(before, (&selection, stances), grouping));
-        let taken = parts.numbers().map(|part| reuse.as_mut()?.take_untouched((&parts, part), book));
+        let taken = parts.numbers().map(|part| reuse.as_mut()?.take_untouched(parts.of(part), book));
         let taken: Vec<Option<Column>> = taken.collect();
         let fresh: Vec<bool> = taken.iter().map(Option::is_none).collect();
         let columns = taken.into_iter().map(Option::unwrap_or_default).collect();
         let mut compiled = Self { selection, stances, parts, columns, met: 0 };
-        compiled.catch_up(grouping, |part| fresh[part as usize], reuse.as_ref(), book);
+        let everybody = 0..grouping.count();
+        compiled.met = everybody.end;
+        compiled.say_to(everybody, |part| fresh[part as usize], (grouping, reuse.as_ref()), book);
         let mut rows = Vec::new();
         let Self { parts, columns, .. } = &mut compiled;
         for (part, column) in parts.numbers().zip(columns).filter(|(part, _)| fresh[*part as usize]) {
-            let same = reuse.as_mut().and_then(|reuse| reuse.take_same(parts.difference(part), column, book));
+            let same = reuse.as_mut().and_then(|reuse| reuse.take_same(parts.of(part), column, book));
             match same {
                 Some(same) => std::mem::replace(column, same).release(book),
                 None => {
@@ -94,16 +97,18 @@ impl Compiled {
         self.columns.iter().flat_map(|column| column.rows(0))
     }
 
-    /// The rows by which the policy of this number names its columns: that for all addresses, and those of its own blocks,
+    /// The rows by which the policy of this number names its columns: those for all addresses, and those of its own blocks,
     /// which are in force.
     pub fn column_rows(&self, policy: u32, blocks: &Blocks) -> impl Iterator<Item = Row> {
+        let whole = [(WHOLE_INSIDE, Side::Inside), (WHOLE_WORLD, Side::World)];
+        let whole = whole.map(|(cidr, side)| (cidr, Parts::whole(side)));
         let own = [Side::World, Side::Inside].into_iter().flat_map(move |side| {
             self.parts
                 .blocks(side)
                 .iter()
                 .filter_map(move |(block, part)| Some((blocks.class(block, side)?.number, *part)))
         });
-        std::iter::once((0, 0)).chain(own).map(move |(cidr, part)| self.column_row(policy, cidr, part))
+        whole.into_iter().chain(own).map(move |(cidr, part)| self.column_row(policy, cidr, part))
     }
 
     /// Whether it has said something to all groups of the grouping.
@@ -114,8 +119,8 @@ impl Compiled {
     /// Says something to the groups that are new in the grouping; the rows to add are returned. They must be in place
     /// before any peer is in those groups.
     pub fn meet(&mut self, grouping: &Grouping, book: &mut RuleBook) -> impl Iterator<Item = Row> + use<'_> {
-        let known = self.met;
-        self.catch_up(grouping, |_| true, None, book);
+        let known = std::mem::replace(&mut self.met, grouping.count());
+        self.say_to(known..self.met, |_| true, (grouping, None), book);
         self.columns.iter().flat_map(move |column| column.rows(known))
     }
 
@@ -133,14 +138,14 @@ impl Compiled {
         grouping: &Grouping,
         book: &mut RuleBook,
     ) -> Vec<MapOp> {
-        let difference = self.parts.named(&class.block, names);
-        if difference.within == difference.around {
+        let part = self.parts.named(&class.block, names);
+        if part.difference.within == part.difference.around {
             return vec![MapOp::Delete(RowKey::Column(ColumnKey { policy, cidr: class.number }))];
         }
-        let (part, is_new) = self.parts.intern(difference, Side::World);
+        let (part, is_new) = self.parts.intern(part);
         let mut writes = Vec::new();
         if is_new {
-            writes.extend(self.enter(part, grouping, book).into_iter().map(MapOp::Put));
+            writes.extend(self.enter(grouping, book).map(MapOp::Put));
         }
         writes.push(MapOp::Put(self.column_row(policy, class.number, part)));
         writes
@@ -158,16 +163,15 @@ impl Compiled {
         self.columns.into_iter().for_each(|column| column.release(book));
     }
 
-    /// Says something to the groups that it has said nothing to yet, in these parts.
-    fn catch_up(
+    /// Says something to groups that come after those it has said something to, in these parts.
+    fn say_to(
         &mut self,
-        grouping: &Grouping,
+        groups: Range<u32>,
         is_asked: impl Fn(u32) -> bool,
-        reuse: Option<&Reuse<'_>>,
+        (grouping, reuse): (&Grouping, Option<&Reuse<'_>>),
         book: &mut RuleBook,
     ) {
-        let Self { selection, stances, parts, columns, met } = self;
-        let groups = std::mem::replace(met, grouping.count())..grouping.count();
+        let Self { selection, stances, parts, columns, .. } = self;
         let asked: Vec<u32> = parts.numbers().filter(|part| is_asked(*part)).collect();
         if groups.is_empty() || asked.is_empty() {
             return;
@@ -177,45 +181,29 @@ impl Compiled {
             let profile = grouping.profile(group);
             let listener = Listener { group, profile, facets: &grouping.facets_of(group) };
             let mut around = Around::default();
-            for part in asked.iter().filter(|part| parts.is_of_side(**part, profile.kind.side())) {
-                let difference = parts.difference(*part);
-                let class = match reuse.and_then(|reuse| reuse.heard(&listener, difference)) {
+            let heard = |part: &&u32| parts.of(**part).side == profile.kind.side();
+            for number in asked.iter().filter(heard) {
+                let part = parts.of(*number);
+                let class = match reuse.and_then(|reuse| reuse.heard(&listener, part)) {
                     Some(again) => {
                         again.into_iter().for_each(|class| book.hold_class(class));
                         again
                     }
-                    None => listener.class(difference, (&rules, &mut around), book),
+                    None => listener.class(&part.difference, (&rules, &mut around), book),
                 };
-                columns[*part as usize].say((group, profile.kind.is_workload()), class, book);
+                columns[*number as usize].say((group, profile.kind.is_workload()), class, book);
             }
         }
     }
 
-    /// Adds a part that addresses of the world can be in from now on; the rows to add are returned.
-    fn enter(&mut self, part: u32, grouping: &Grouping, book: &mut RuleBook) -> Vec<Row> {
-        let Self { selection, stances, parts, columns, met } = self;
-        if columns.len() == part as usize {
-            let mut column = Column::default();
-            column.begin(book);
-            columns.push(column);
-        }
-        let column = &mut columns[part as usize];
-        let rules = BothWays::new(selection, *stances);
-        let mut rows = Vec::new();
-        for group in 0..*met {
-            let profile = grouping.profile(group);
-            if profile.kind != Kind::World {
-                continue;
-            }
-            let listener = Listener { group, profile, facets: &grouping.facets_of(group) };
-            if let Some(class) =
-                listener.class(parts.difference(part), (&rules, &mut Around::default()), book)
-            {
-                column.insert(group, class);
-                rows.extend(column.row(group));
-            }
-        }
-        rows
+    /// Says something of the last part, which is new, to all groups that it has met; the rows to add are returned.
+    fn enter(&mut self, grouping: &Grouping, book: &mut RuleBook) -> impl Iterator<Item = Row> + use<'_> {
+        let last = self.columns.len() as u32;
+        self.columns.push(Column::default());
+        self.say_to(0..self.met, |part| part == last, (grouping, None), book);
+        let column = &mut self.columns[last as usize];
+        column.begin(book);
+        column.rows(0)
     }
 
     fn column_row(&self, policy: u32, cidr: u32, part: u32) -> Row {

@@ -89,11 +89,6 @@ impl FromIterator<NamedPort> for NamedPorts {
     }
 }
 
-/// Whether the number stands for something outside the cluster.
-pub fn is_world(identity: u32) -> bool {
-    matches!(identity, number::WORLD | number::WORLD_IPV4 | number::WORLD_IPV6)
-}
-
 impl Entity {
     /// Whether the entity names the kind of peer that the number stands for.
     ///
@@ -102,8 +97,8 @@ impl Entity {
     pub fn names(self, identity: u32) -> bool {
         match self {
             Self::All => true,
-            Self::World | Self::WorldIpv4 | Self::WorldIpv6 => is_world(identity),
-            Self::Cluster => identity != number::UNKNOWN && !is_world(identity),
+            Self::World | Self::WorldIpv4 | Self::WorldIpv6 => number::is_world(identity),
+            Self::Cluster => identity != number::UNKNOWN && !number::is_world(identity),
             Self::Host => identity == number::HOST,
             Self::RemoteNode => number::is_remote_node(identity),
             Self::KubeApiserver => identity == number::KUBE_APISERVER,

@@ -3,7 +3,9 @@
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::identity::{HOST, WORLD};
-use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
+use abi::policy::{
+    ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, WHOLE_INSIDE, WHOLE_WORLD, action,
+};
 use abi::row::{MapOp, Row};
 use abi::{Address, config};
 use loader::{Capacities, Loaded, Options};
@@ -100,7 +102,9 @@ impl Bed {
 
     fn allow(&self, peer: u32, direction: Direction, port: u16) {
         self.put(Row::Group(GroupKey { grouping: 0, peer }, peer));
-        self.put(Row::Column(ColumnKey { policy: POLICY, cidr: 0 }, COLUMN));
+        for cidr in [WHOLE_INSIDE, WHOLE_WORLD] {
+            self.put(Row::Column(ColumnKey { policy: POLICY, cidr }, COLUMN));
+        }
         self.put(Row::Class(ClassKey { column: COLUMN, group: peer }, peer));
         let key = VerdictKey {
             prefix_bits: VerdictKey::ONE_PORT,

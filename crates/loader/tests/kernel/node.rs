@@ -4,7 +4,9 @@ use crate::ground::{loaded, possible};
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::{DropReason, Verdict};
-use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
+use abi::policy::{
+    ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, WHOLE_INSIDE, WHOLE_WORLD, action,
+};
 use abi::row::{MapOp, Row};
 use abi::{Address, identity};
 use loader::{Action, EventRing, Hook, Loaded};
@@ -50,7 +52,7 @@ fn node(flags: u8) -> Loaded {
 /// Allows the peer one TCP port, by rule 7 of the node's policy.
 fn allow(loaded: &Loaded, peer: u32, direction: Direction, port: u16) {
     let group = Row::Group(GroupKey { grouping: 0, peer }, peer);
-    let column = Row::Column(ColumnKey { policy: 9, cidr: 0 }, 3);
+    let columns = [WHOLE_INSIDE, WHOLE_WORLD].map(|cidr| Row::Column(ColumnKey { policy: 9, cidr }, 3));
     let class = Row::Class(ClassKey { column: 3, group: peer }, peer);
     let key = VerdictKey {
         prefix_bits: VerdictKey::ONE_PORT,
@@ -60,7 +62,7 @@ fn allow(loaded: &Loaded, peer: u32, direction: Direction, port: u16) {
         port: port.to_be_bytes(),
     };
     let verdict = Row::Verdict(key, VerdictInfo { action: action::ALLOW, rule: 7, l7: 0 });
-    loaded.apply(&[group, column, class, verdict].map(MapOp::Put).into()).unwrap();
+    loaded.apply(&[group, columns[0], columns[1], class, verdict].map(MapOp::Put).into()).unwrap();
 }
 
 /// What becomes of a segment, and what is said of it: verdict, reason and rule.

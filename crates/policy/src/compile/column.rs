@@ -33,11 +33,6 @@ impl Column {
         self.said.push((group, class.unwrap_or(ClassId::SILENT)));
     }
 
-    /// Says a class, which is held, to a group that heard nothing.
-    pub(super) fn insert(&mut self, group: u32, class: ClassId) {
-        self.said.insert(self.said.partition_point(|(known, _)| *known < group), (group, class));
-    }
-
     /// What a group hears, by itself or as a workload like any other.
     pub(super) fn heard(&self, group: u32, is_workload: bool) -> Option<ClassId> {
         let class = self.own(group).or_else(|| self.fallback(is_workload));
@@ -56,11 +51,6 @@ impl Column {
             Row::Class(ClassKey { column: self.number, group: *group }, class.0)
         };
         self.said[from..].iter().map(row)
-    }
-
-    /// The row of one group that has one.
-    pub(super) fn row(&self, group: u32) -> Option<Row> {
-        Some(Row::Class(ClassKey { column: self.number, group }, self.own(group)?.0))
     }
 
     /// Gives it a number of its own.

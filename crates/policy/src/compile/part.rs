@@ -13,11 +13,11 @@ use std::hash::BuildHasher;
 /// A set of facets in order: all that rules can see of an address.
 pub(super) type FacetSet = Box<[FacetId]>;
 
-/// The parts of one policy, by number. Part 0 holds every address; it differs from nothing.
+/// The parts of one policy, by number. The first two hold every address of a side; they differ from nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     parts: Vec<Part>,
-    /// Parts by the hash of their differences.
+    /// Parts but the first two by their hash.
     numbers: HashTable<u32>,
     hasher: FixedState,
     /// The own blocks that make a difference, in order.
@@ -27,18 +27,11 @@ pub(super) struct Parts {
     domains: Vec<(FacetId, DomainPattern)>,
 }
 
-/// Addresses that the policy cannot tell apart, of blocks that lie in such addresses.
-#[derive(Clone, Debug)]
-struct Part {
-    difference: Difference,
-    sides: Sides,
-}
-
-/// Whose addresses may be in a part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sides {
-    world: bool,
-    inside: bool,
+/// Addresses of one side that the policy cannot tell apart, of blocks that lie in such addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Part {
+    pub(super) side: Side,
+    pub(super) difference: Difference,
 }
 
 /// How a part differs from the part around it.
@@ -50,31 +43,8 @@ pub(super) struct Difference {
     pub(super) around: FacetSet,
 }
 
-impl Sides {
-    /// Whether it may be addresses of this side.
-    pub(super) fn has(self, side: Side) -> bool {
-        match side {
-            Side::World => self.world,
-            Side::Inside => self.inside,
-        }
-    }
-
-    /// Adds those of this side.
-    pub(super) fn add(&mut self, side: Side) {
-        match side {
-            Side::World => self.world = true,
-            Side::Inside => self.inside = true,
-        }
-    }
-
-    /// Whether both have addresses of some side.
-    pub(super) fn meet(self, other: Self) -> bool {
-        self.world && other.world || self.inside && other.inside
-    }
-}
-
 impl Difference {
-    /// Whether it is that of the part of all addresses, which is around all others.
+    /// Whether it is that of a part of all addresses, which is around all others.
     pub(super) fn is_none(&self) -> bool {
         self.within.is_empty() && self.around.is_empty()
     }
@@ -84,9 +54,9 @@ impl Parts {
     /// The parts of the blocks that these facets name. Blocks of other policies change nothing: the longest of its own
     /// around an address tells all that the policy can know.
     pub(super) fn new(facets: &[FacetId], directory: &Directory) -> Self {
-        let whole = Part { difference: Difference::default(), sides: Sides { world: true, inside: true } };
+        let whole = |side| Part { side, difference: Difference::default() };
         let mut parts = Self {
-            parts: vec![whole],
+            parts: vec![whole(Side::Inside), whole(Side::World)],
             numbers: HashTable::new(),
             hasher: FixedState::default(),
             world: Vec::new(),
@@ -117,7 +87,7 @@ impl Parts {
             let within = within(&block, &around, same.iter().map(|(_, facet)| *facet), directory);
             open.push((block, within.clone()));
             if within != around {
-                let (part, _) = self.intern(Difference { within, around }, side);
+                let (part, _) = self.intern(Part { side, difference: Difference { within, around } });
                 own.push((block, part));
             }
         }
@@ -128,26 +98,30 @@ impl Parts {
         }
     }
 
-    /// The number of a part, and whether no address of this side could be in it before.
-    pub(super) fn intern(&mut self, difference: Difference, side: Side) -> (u32, bool) {
-        let number = self.number(&difference).unwrap_or_else(|| {
-            let Self { parts, numbers, hasher, .. } = self;
-            let (hash, number) = (hasher.hash_one(&difference), parts.len() as u32);
-            parts.push(Part { difference, sides: Sides::default() });
-            let rehash = |number: &u32| hasher.hash_one(&parts[*number as usize].difference);
-            numbers.insert_unique(hash, number, rehash);
-            number
-        });
-        let sides = &mut self.parts[number as usize].sides;
-        let is_new = !sides.has(side);
-        sides.add(side);
-        (number, is_new)
+    /// The number of a part, and whether it is new.
+    pub(super) fn intern(&mut self, part: Part) -> (u32, bool) {
+        if let Some(number) = self.number(&part) {
+            return (number, false);
+        }
+        let Self { parts, numbers, hasher, .. } = self;
+        let (hash, number) = (hasher.hash_one(&part), parts.len() as u32);
+        parts.push(part);
+        numbers.insert_unique(hash, number, |number| hasher.hash_one(&parts[*number as usize]));
+        (number, true)
     }
 
-    /// The number of a part that has one.
-    pub(super) fn number(&self, difference: &Difference) -> Option<u32> {
-        let is_this = |number: &u32| self.parts[*number as usize].difference == *difference;
-        self.numbers.find(self.hasher.hash_one(difference), is_this).copied()
+    /// The number of a part that has one, but those of all addresses.
+    pub(super) fn number(&self, part: &Part) -> Option<u32> {
+        let is_this = |number: &u32| self.parts[*number as usize] == *part;
+        self.numbers.find(self.hasher.hash_one(part), is_this).copied()
+    }
+
+    /// The number of the part of all addresses of a side.
+    pub(super) fn whole(side: Side) -> u32 {
+        match side {
+            Side::Inside => 0,
+            Side::World => 1,
+        }
     }
 
     /// The numbers of all.
@@ -155,19 +129,9 @@ impl Parts {
         0..self.parts.len() as u32
     }
 
-    /// Whose addresses can be in a part.
-    pub(super) fn sides(&self, part: u32) -> Sides {
-        self.parts[part as usize].sides
-    }
-
-    /// Whether addresses of this side can be in a part.
-    pub(super) fn is_of_side(&self, part: u32, side: Side) -> bool {
-        self.sides(part).has(side)
-    }
-
-    /// How the part differs from the one around it.
-    pub(super) fn difference(&self, part: u32) -> &Difference {
-        &self.parts[part as usize].difference
+    /// The part with this number.
+    pub(super) fn of(&self, number: u32) -> &Part {
+        &self.parts[number as usize]
     }
 
     /// The policy's own blocks that make a difference, with their parts, in order.
@@ -183,12 +147,13 @@ impl Parts {
         !self.domains.is_empty()
     }
 
-    /// What the policy can tell of an address of the world with these names, whose own block this is.
-    pub(super) fn named(&self, block: &Cidr, names: &BTreeSet<String>) -> Difference {
+    /// What the policy can tell of an address of the world with these names, whose own block this is; it may be nothing.
+    pub(super) fn named(&self, block: &Cidr, names: &BTreeSet<String>) -> Part {
         let Difference { within, around } = self.around(block);
         let meant = self.domains.iter().filter(|(_, pattern)| names.iter().any(|name| pattern.matches(name)));
         let within: BTreeSet<FacetId> = within.into_iter().chain(meant.map(|(facet, _)| *facet)).collect();
-        Difference { within: within.into_iter().collect(), around }
+        let difference = Difference { within: within.into_iter().collect(), around };
+        Part { side: Side::World, difference }
     }
 
     /// What the policy can tell of addresses of the world in this block: of those of no longer block of its own, and
@@ -197,7 +162,7 @@ impl Parts {
         let mut holding = (0..=block.length()).rev().filter_map(|length| {
             let wanted = Cidr::new(block.address(), length)?;
             let at = self.world.binary_search_by_key(&wanted, |(known, _)| *known).ok()?;
-            Some((length, self.difference(self.world[at].1)))
+            Some((length, &self.of(self.world[at].1).difference))
         });
         match holding.next() {
             Some((length, own)) if length == block.length() => own.clone(),

@@ -1,10 +1,11 @@
 //! What a policy says as the one before it said, because no rule that came or went is about it.
 
 use super::column::Column;
-use super::part::{Difference, Parts, Sides};
+use super::part::{Part, Parts};
 use super::rules::Stance;
 use super::{Compiled, Listener};
 use crate::book::RuleBook;
+use crate::cidr::Side;
 use crate::class::ClassId;
 use crate::directory::FacetId;
 use crate::grouping::Grouping;
@@ -18,8 +19,8 @@ pub(super) struct Reuse<'a> {
     before: &'a mut Compiled,
     /// In order.
     concerned: Vec<FacetId>,
-    /// On which sides there are peers with one of these.
-    listening: Sides,
+    /// The sides on which there are peers with one of these.
+    listening: Vec<Side>,
     /// Whether the policy before has said something to every group.
     has_met_all: bool,
 }
@@ -40,59 +41,45 @@ impl<'a> Reuse<'a> {
         }
         concerned.sort_unstable();
         concerned.dedup();
-        let mut listening = Sides::default();
-        for group in (0..grouping.count()).filter(|group| grouping.has_any(*group, &concerned)) {
-            listening.add(grouping.profile(group).kind.side());
-        }
+        let concerned_groups = (0..grouping.count()).filter(|group| grouping.has_any(*group, &concerned));
+        let listening = concerned_groups.map(|group| grouping.profile(group).kind.side()).collect();
         let has_met_all = before.has_met(grouping);
         Some(Self { before, concerned, listening, has_met_all })
     }
 
     /// The column of a part where no rule that came or went is about the part or about anybody who hears of it.
-    pub(super) fn take_untouched(
-        &mut self,
-        (parts, part): (&Parts, u32),
-        book: &mut RuleBook,
-    ) -> Option<Column> {
-        let (difference, sides) = (parts.difference(part), parts.sides(part));
-        if !self.has_met_all || self.listening.meet(sides) || self.is_about(difference) {
+    pub(super) fn take_untouched(&mut self, part: &Part, book: &mut RuleBook) -> Option<Column> {
+        if !self.has_met_all || self.listening.contains(&part.side) || self.is_about(part) {
             return None;
         }
-        let known = self.known(difference).filter(|known| self.before.parts.sides(*known) == sides)?;
+        let known = self.known(part)?;
         Some(self.before.columns[known as usize].hand_on(book))
     }
 
-    /// The column of the part with this difference, where it says the same as this one.
-    pub(super) fn take_same(
-        &mut self,
-        difference: &Difference,
-        column: &Column,
-        book: &mut RuleBook,
-    ) -> Option<Column> {
-        let known = self.known(difference)?;
+    /// The column of a part, where it says the same as this one.
+    pub(super) fn take_same(&mut self, part: &Part, column: &Column, book: &mut RuleBook) -> Option<Column> {
+        let known = self.known(part)?;
         let before = &mut self.before.columns[known as usize];
         before.is_same(column).then(|| before.hand_on(book))
     }
 
-    /// What a group heard in the part with this difference: its class, or that there was none. Nothing where it may be
-    /// something else now.
-    pub(super) fn heard(&self, listener: &Listener<'_>, difference: &Difference) -> Option<Option<ClassId>> {
+    /// What a group heard in a part: its class, or that there was none. Nothing where it may be something else now.
+    pub(super) fn heard(&self, listener: &Listener<'_>, part: &Part) -> Option<Option<ClassId>> {
         let Listener { group, profile, facets } = *listener;
-        if group >= self.before.met || self.concerns(facets) || self.is_about(difference) {
+        if group >= self.before.met || self.concerns(facets) || self.is_about(part) {
             return None;
         }
-        let part = self.known(difference)?;
-        let was_heard = self.before.parts.is_of_side(part, profile.kind.side());
-        was_heard.then(|| self.before.columns[part as usize].heard(group, profile.kind.is_workload()))
+        let known = self.known(part)?;
+        Some(self.before.columns[known as usize].heard(group, profile.kind.is_workload()))
     }
 
-    /// The part with this difference. The part of all addresses is not found by what it is.
-    fn known(&self, difference: &Difference) -> Option<u32> {
-        if difference.is_none() { Some(0) } else { self.before.parts.number(difference) }
+    /// The number that a part had before.
+    fn known(&self, part: &Part) -> Option<u32> {
+        if part.difference.is_none() { Some(Parts::whole(part.side)) } else { self.before.parts.number(part) }
     }
 
-    fn is_about(&self, difference: &Difference) -> bool {
-        self.concerns(&difference.within) || self.concerns(&difference.around)
+    fn is_about(&self, part: &Part) -> bool {
+        self.concerns(&part.difference.within) || self.concerns(&part.difference.around)
     }
 
     fn concerns(&self, facets: &[FacetId]) -> bool {

@@ -2,11 +2,11 @@
 
 use super::{Context, Finding, Query};
 use crate::catalog::{Backends, Service};
-use crate::party::{Party, is_world};
+use crate::party::Party;
 use crate::rule::{
     Action, Cidr, CidrReach, Direction, Entity, HttpRule, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
 };
-use abi::identity::{HOST, is_remote_node};
+use abi::identity::{HOST, is_remote_node, is_world};
 use identity::{Source, key};
 use std::net::IpAddr;
 

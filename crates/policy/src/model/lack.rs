@@ -2,11 +2,11 @@
 
 use super::applies::{is_one, matching, requests_of};
 use super::{Considered, Context, Finding, Query, request};
-use crate::party::{Party, is_world};
+use crate::party::Party;
 use crate::rule::{
     Action, Cidr, CidrReach, Direction, Family, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
 };
-use abi::identity::{HOST, is_remote_node, is_workload, reserved_name};
+use abi::identity::{HOST, is_remote_node, is_workload, is_world, reserved_name};
 use identity::{Labels, Operator, Requirement, Selector, Values, key};
 use std::net::IpAddr;
 

@@ -14,9 +14,10 @@ use crate::party::{NO_NAMES, NamedPorts, Party};
 use crate::ready::Numbers;
 use crate::rule::{Cidr, Direction, Mode};
 use crate::set::{PolicyKey, PolicySet};
-use abi::identity::{FIRST_NAMESPACE, HOST, is_remote_node, is_workload};
+use abi::identity::{FIRST_NAMESPACE, HOST, is_remote_node, is_workload, is_world};
 use abi::policy::{
-    ClassKey, ColumnKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictInfo, VerdictKey, action,
+    ClassKey, ColumnKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictInfo, VerdictKey,
+    WHOLE_INSIDE, WHOLE_WORLD, action,
 };
 use abi::row::{MapOp, Row, RowKey};
 use identity::{Labels, key};
@@ -284,7 +285,9 @@ impl Rows {
 
     /// From the innermost block outwards.
     fn find(&self, policy: u32, cidr: u32, query: &Query<'_>) -> Option<VerdictInfo> {
-        let column = self.columns.get(&ColumnKey { policy, cidr });
+        let whole = if is_world(query.peer.number) { WHOLE_WORLD } else { WHOLE_INSIDE };
+        let asked = if cidr == 0 { whole } else { cidr };
+        let column = self.columns.get(&ColumnKey { policy, cidr: asked });
         let class = column.and_then(|column| self.class(policy, query.peer.number, *column));
         let here = class.and_then(|class| self.verdict(class, query));
         let around = || self.find(policy, self.parents.get(&cidr).copied().unwrap_or(0), query);

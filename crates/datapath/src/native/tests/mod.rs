@@ -19,7 +19,9 @@ use abi::config::{self, Config};
 use abi::conntrack::ConnInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::FlowEvent;
-use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
+use abi::policy::{
+    ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, WHOLE_INSIDE, WHOLE_WORLD, action,
+};
 use abi::row::{MapOp, Row};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use abi::{Address, DropReason, identity};
@@ -151,7 +153,9 @@ impl Node {
         let (policy, column, group) = (of.interface, of.interface, peer);
         let class = policy << 16 | peer & 0xffff;
         self.put(Row::Group(GroupKey { grouping: 0, peer }, group));
-        self.put(Row::Column(ColumnKey { policy, cidr: 0 }, column));
+        for cidr in [WHOLE_INSIDE, WHOLE_WORLD] {
+            self.put(Row::Column(ColumnKey { policy, cidr }, column));
+        }
         self.put(Row::Class(ClassKey { column, group }, class));
         let key = VerdictKey {
             prefix_bits: VerdictKey::ONE_PORT,

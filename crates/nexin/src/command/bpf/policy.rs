@@ -9,6 +9,7 @@ use crate::session::Session;
 use abi::endpoint::{EndpointInfo, flag};
 use abi::policy::{
     ClassKey, ColumnKey, Direction, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, VerdictInfo, VerdictKey,
+    WHOLE_INSIDE, WHOLE_WORLD,
 };
 use abi::row::Row as MapRow;
 use clap::Args;
@@ -68,7 +69,7 @@ impl Policy {
 struct Tables<'a> {
     /// Peers by grouping and group.
     members: BTreeMap<(u32, u32), Vec<u32>>,
-    /// The columns of each policy, each with whether it goes for all addresses.
+    /// The columns of each policy, each with whether it goes for all addresses of its side.
     columns: BTreeMap<u32, BTreeMap<u32, bool>>,
     /// Groups and their classes by column.
     classes: BTreeMap<u32, Vec<(u32, u32)>>,
@@ -127,7 +128,7 @@ impl<'a> Tables<'a> {
                 }
                 MapRow::Column(ColumnKey { policy, cidr }, column) => {
                     let columns = tables.columns.entry(*policy).or_default();
-                    *columns.entry(*column).or_default() |= *cidr == 0;
+                    *columns.entry(*column).or_default() |= matches!(*cidr, WHOLE_INSIDE | WHOLE_WORLD);
                 }
                 MapRow::Class(ClassKey { column, group }, class) => {
                     tables.classes.entry(*column).or_default().push((*group, *class));
@@ -219,7 +220,7 @@ mod tests {
             ),
             MapRow::Group(GroupKey { grouping: 0, peer: 257 }, 6),
             MapRow::Group(GroupKey { grouping: 0, peer: 1 }, 7),
-            MapRow::Column(ColumnKey { policy: 5, cidr: 0 }, 8),
+            MapRow::Column(ColumnKey { policy: 5, cidr: WHOLE_INSIDE }, 8),
             MapRow::Class(ClassKey { column: 8, group: 6 }, 1),
             MapRow::Class(ClassKey { column: 8, group: 7 }, 1),
             MapRow::Class(ClassKey { column: 8, group: GROUP_OF_OTHERS }, 2),
