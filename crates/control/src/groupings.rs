@@ -26,6 +26,8 @@ pub(crate) struct Groupings {
 pub(crate) struct Grouped {
     pub(crate) grouping: Grouping,
     policies: Vec<(u32, Compiled)>,
+    /// To how many of the groups all policies have something to say.
+    met: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -69,7 +71,7 @@ impl Groupings {
             let grouping = Grouping::new(demand, directory);
             draft.put(grouping.rows(number));
             self.asking.note(number, &grouping, &[], directory);
-            self.in_force.0.insert(number, Grouped { grouping, policies: Vec::new() });
+            self.in_force.0.insert(number, Grouped { met: grouping.count(), grouping, policies: Vec::new() });
             return number;
         };
         let grouped = self.in_force.of(number);
@@ -123,10 +125,15 @@ impl Groupings {
                 }
             }
         }
+        let mut asked = Vec::new();
         for family in movement.families(directory) {
-            for number in asking.hearing(&family) {
+            let hearing = asking.hearing(&family);
+            for of_one in hearing.chunk_by(|(one, _), (other, _)| one == other) {
+                let number = of_one[0].0;
+                asked.clear();
+                asked.extend(of_one.iter().filter_map(|(_, facet)| *facet));
                 let grouped = in_force.of(number);
-                let moved = grouped.grouping.follow(&family.changes, directory);
+                let moved = grouped.grouping.follow(&family.changes, &asked, directory);
                 grouped.report(number, moved, book, draft);
             }
         }
@@ -194,10 +201,11 @@ impl Grouped {
         book: &mut RuleBook,
         draft: &mut Draft,
     ) {
-        for (_, compiled) in &mut self.policies {
-            if !compiled.has_met(&self.grouping) {
+        if self.met != self.grouping.count() {
+            for (_, compiled) in &mut self.policies {
                 draft.put(compiled.meet(&self.grouping, book));
             }
+            self.met = self.grouping.count();
         }
         for moved in moved {
             let [before, after] = moved.rows(number);
@@ -217,18 +225,27 @@ impl Asking {
         if !marks.is_ordinary {
             return all.iter().copied().collect();
         }
-        self.asking(&marks.beyond, [&marks.ports])
+        self.asking(&marks.beyond, &marks.ports)
     }
 
-    /// The groupings that must hear of changes.
-    fn hearing(&self, family: &Family) -> Vec<u32> {
-        self.asking(&family.facets, &family.ports)
+    /// The groupings that must hear of changes, in order, each with the facets among them that it asks for; with none
+    /// where it asks for ports of all peers.
+    fn hearing(&self, family: &Family) -> Vec<(u32, Option<FacetId>)> {
+        let by_facet =
+            family.facets.iter().filter_map(|facet| Some((Some(*facet), self.by_facet.get(facet)?)));
+        let by_name = family.ports.iter().flat_map(NamedPorts::names);
+        let by_name = by_name.filter_map(|name| Some((None, self.by_port_name.get(name)?)));
+        let lists = by_facet.chain(by_name);
+        let pairs = lists.flat_map(|(facet, numbers)| numbers.iter().map(move |number| (*number, facet)));
+        let mut hearing: Vec<(u32, Option<FacetId>)> = pairs.collect();
+        hearing.sort_unstable();
+        hearing.dedup();
+        hearing
     }
 
     /// The groupings that ask for one of these facets, or for ports of these names of all peers.
-    fn asking<'a>(&self, facets: &[FacetId], ports: impl IntoIterator<Item = &'a NamedPorts>) -> Vec<u32> {
-        let by_name = ports.into_iter().flat_map(NamedPorts::names);
-        let by_name = by_name.filter_map(|name| self.by_port_name.get(name));
+    fn asking(&self, facets: &[FacetId], ports: &NamedPorts) -> Vec<u32> {
+        let by_name = ports.names().filter_map(|name| self.by_port_name.get(name));
         let lists = facets.iter().filter_map(|facet| self.by_facet.get(facet)).chain(by_name);
         let mut numbers: Vec<u32> = lists.flatten().copied().collect();
         numbers.sort_unstable();

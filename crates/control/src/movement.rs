@@ -11,7 +11,7 @@ pub(crate) struct Movement {
     pub(crate) came: BTreeMap<u32, Marks>,
     pub(crate) went: BTreeMap<u32, Marks>,
     /// Those that neither came nor went, by namespace and number; a namespace comes before its peers.
-    changed: BTreeMap<(u32, u32), Changed>,
+    changed: BTreeMap<(u32, u32), (Change, NamedPorts)>,
 }
 
 /// By what policies can tell a peer from others.
@@ -26,21 +26,11 @@ pub(crate) struct Marks {
     pub(crate) is_ordinary: bool,
 }
 
-/// A peer with other facets than before, and those in which it differed from its namespace before or does now.
-#[derive(Clone, Debug, Default)]
-struct Changed {
-    change: Change,
-    beyond: Vec<FacetId>,
-    /// Of a namespace, all facets that it had and has.
-    around: [Vec<FacetId>; 2],
-    ports: NamedPorts,
-}
-
 /// Peers of one namespace that changed, that itself first where it is among them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Family {
     pub(crate) changes: Vec<Change>,
-    /// Facets of which whoever asks for one must hear of the changes.
+    /// What was lost or gained, in order: whoever asks for one of these must hear of the changes.
     pub(crate) facets: Vec<FacetId>,
     pub(crate) ports: Vec<NamedPorts>,
 }
@@ -66,39 +56,27 @@ impl Movement {
         directory: &Directory,
     ) {
         let change = Change { peer, ceased: lacking(had, has), begun: lacking(has, had) };
-        let changed = Changed { change, ports: ports.clone(), ..Changed::default() };
-        let Some(namespace) = directory.namespace_of(peer) else {
-            let around = [had.to_vec(), has.to_vec()];
-            self.changed.insert((peer, 0), Changed { around, ..changed });
-            return;
-        };
-        // It changed before its peers, if it did.
-        let around = match self.changed.get(&(namespace, 0)) {
-            Some(namespace) => namespace.around.clone(),
-            None => std::array::repeat(directory.facets_of(namespace)),
-        };
-        let mut beyond = differing(had, &around[0]);
-        beyond.extend(differing(has, &around[1]));
-        self.changed.insert((namespace, peer), Changed { beyond, ..changed });
+        // A namespace is in none.
+        let place = directory.namespace_of(peer).map_or((peer, 0), |namespace| (namespace, peer));
+        self.changed.insert(place, (change, ports.clone()));
     }
 
     /// What changed, by namespace. Whoever came to a namespace that changed goes along with it, until it is told what it
     /// has beyond it.
     pub(crate) fn families(&self, directory: &Directory) -> Vec<Family> {
         let mut families: Vec<(u32, Family)> = Vec::new();
-        for ((namespace, member), Changed { change, beyond, ports, .. }) in &self.changed {
+        for ((namespace, _), (change, ports)) in &self.changed {
             if families.last().is_none_or(|(last, _)| last != namespace) {
                 families.push((*namespace, Family::default()));
             }
             let (_, family) = families.last_mut().expect("one was pushed if there was none");
-            if *member == 0 {
-                family.facets.extend(change.ceased.iter().chain(&change.begun));
-            }
-            family.facets.extend(beyond);
+            family.facets.extend(change.facets());
             family.ports.push(ports.clone());
             family.changes.push(change.clone());
         }
         for (namespace, family) in &mut families {
+            family.facets.sort_unstable();
+            family.facets.dedup();
             if family.changes[0].peer != *namespace {
                 continue;
             }

@@ -226,7 +226,7 @@ impl Peers {
         if namespace != 0 {
             self.directory.join(peer, namespace);
         }
-        let beyond = differing(&facets, &self.directory.facets_of(namespace_or_nobody(namespace)));
+        let beyond = differing(&facets, self.directory.facets_of(namespace_or_nobody(namespace)));
         let is_ordinary = self.directory.is_ordinary(peer);
         movement.comes(peer, Marks { facets, beyond, ports, is_ordinary });
     }
@@ -235,7 +235,7 @@ impl Peers {
         let is_ordinary = self.directory.is_ordinary(peer);
         let namespace = self.directory.namespace_of(peer).unwrap_or(0);
         let facets = self.directory.remove(peer);
-        let beyond = differing(&facets, &self.directory.facets_of(namespace_or_nobody(namespace)));
+        let beyond = differing(&facets, self.directory.facets_of(namespace_or_nobody(namespace)));
         movement.goes(peer, Marks { facets, beyond, ports, is_ordinary });
     }
 

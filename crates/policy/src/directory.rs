@@ -41,6 +41,8 @@ struct Known {
     ports: NamedPorts,
     /// The number of its namespace; 0 where it is in none.
     namespace: u32,
+    /// The facets with a selector that it has, in order, of those that somebody asks for.
+    facets: Vec<FacetId>,
 }
 
 /// A facet that somebody holds and, while somebody asks, the peers of [`Facet::selector`] in order.
@@ -54,15 +56,25 @@ struct Held {
 
 impl Held {
     fn select(&mut self, peer: u32) {
-        if let Err(place) = self.selected.binary_search(&peer) {
-            self.selected.insert(place, peer);
-        }
+        insert(&mut self.selected, peer);
     }
 
     fn deselect(&mut self, peer: u32) {
-        if let Ok(place) = self.selected.binary_search(&peer) {
-            self.selected.remove(place);
-        }
+        remove(&mut self.selected, &peer);
+    }
+}
+
+/// Adds to a list in order what is not in it.
+fn insert<T: Ord>(list: &mut Vec<T>, item: T) {
+    if let Err(place) = list.binary_search(&item) {
+        list.insert(place, item);
+    }
+}
+
+/// Removes from a list in order what is in it.
+fn remove<T: Ord>(list: &mut Vec<T>, item: &T) {
+    if let Ok(place) = list.binary_search(item) {
+        list.remove(place);
     }
 }
 
@@ -114,7 +126,7 @@ impl Directory {
         }
         self.note_namespace(number, &labels);
         self.by_label.insert(&labels, number);
-        self.peers.insert(number, Known { labels, ports, namespace: 0 });
+        self.peers.insert(number, Known { labels, ports, namespace: 0, facets: selecting.clone() });
         selecting
     }
 
@@ -128,8 +140,7 @@ impl Directory {
     /// Removes a peer; the facets with a selector that it had are returned, in order, of those that somebody asks for.
     pub fn remove(&mut self, number: u32) -> Vec<FacetId> {
         let Some(known) = self.peers.remove(&number) else { return Vec::new() };
-        let selecting = self.selecting(&known.labels);
-        selecting.iter().for_each(|id| self.of_mut(*id).deselect(number));
+        known.facets.iter().for_each(|id| self.of_mut(*id).deselect(number));
         for name in known.ports.names() {
             if let Some(peers) = self.by_port_name.get_mut(name)
                 && peers.remove(&number)
@@ -146,17 +157,18 @@ impl Directory {
         }
         self.without_namespace.remove(&number);
         self.by_label.remove(&known.labels, number);
-        selecting
+        known.facets
     }
 
     /// Gives a peer other labels; the facets with a selector that it had and has are returned, each in order, of those
     /// that somebody asks for.
     pub fn relabel(&mut self, number: u32, labels: Arc<Labels>) -> (Vec<FacetId>, Vec<FacetId>) {
+        let has = self.selecting(&labels);
         let Some(known) = self.peers.get_mut(&number) else { return (Vec::new(), Vec::new()) };
         let before = std::mem::replace(&mut known.labels, labels.clone());
+        let had = std::mem::replace(&mut known.facets, has.clone());
         self.by_label.relabel(&before, &labels, number);
         self.note_namespace(number, &labels);
-        let (had, has) = (self.selecting(&before), self.selecting(&labels));
         for id in had.iter().filter(|id| has.binary_search(id).is_err()) {
             self.of_mut(*id).deselect(number);
         }
@@ -178,8 +190,8 @@ impl Directory {
     }
 
     /// The facets with a selector that a peer has, in order, of those that somebody asks for.
-    pub fn facets_of(&self, number: u32) -> Vec<FacetId> {
-        self.peers.get(&number).map(|known| self.selecting(&known.labels)).unwrap_or_default()
+    pub fn facets_of(&self, number: u32) -> &[FacetId] {
+        self.peers.get(&number).map_or(&[], |known| &known.facets)
     }
 
     /// The peers in a namespace.
@@ -245,7 +257,11 @@ impl Directory {
         if held.askers == 1
             && let Some(selector) = held.facet.clone().selector()
         {
-            self.of_mut(id).selected = self.matching(selector);
+            let selected = self.matching(selector);
+            for peer in &selected {
+                insert(self.facets_of_mut(*peer), id);
+            }
+            self.of_mut(id).selected = selected;
             self.by_anchor.insert(selector, id);
         }
     }
@@ -257,7 +273,10 @@ impl Directory {
         if held.askers == 0
             && let Some(selector) = held.facet.clone().selector()
         {
-            self.of_mut(id).selected = Vec::new();
+            let selected = std::mem::take(&mut self.of_mut(id).selected);
+            for peer in &selected {
+                remove(self.facets_of_mut(*peer), &id);
+            }
             self.by_anchor.remove(selector, &id);
         }
         self.release(id);
@@ -310,6 +329,10 @@ impl Directory {
         let candidates = self.by_anchor.candidates(labels).into_iter().copied();
         let selects = |id: &FacetId| self.facet(*id).selector().is_some_and(|one| one.selects(labels));
         candidates.filter(selects).collect()
+    }
+
+    fn facets_of_mut(&mut self, number: u32) -> &mut Vec<FacetId> {
+        &mut self.peers.get_mut(&number).expect("who is selected is known").facets
     }
 
     fn of(&self, id: FacetId) -> &Held {

@@ -14,6 +14,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What policies can tell of peers, whatever their address, and who is in which group.
@@ -26,6 +27,8 @@ pub struct Grouping {
     names: BTreeSet<PortName>,
     /// The profiles of the groups, by number.
     profiles: Vec<Profile>,
+    /// The facets of all profiles, one after the other.
+    of_profiles: Vec<FacetId>,
     /// Groups by the hash of their profiles.
     numbers: HashTable<u32>,
     hasher: FixedState,
@@ -64,8 +67,8 @@ pub struct Demand {
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) kind: Kind,
-    /// The facets that it has, in order; of workloads beyond those that all have.
-    facets: Box<[FacetId]>,
+    /// Where in [`Grouping::of_profiles`] the facets are that it has, in order; of workloads beyond those that all have.
+    facets: Range<u32>,
     /// The named ports that rules about such peers may ask for.
     pub(crate) ports: NamedPorts,
 }
@@ -105,6 +108,7 @@ impl Grouping {
             common: Vec::new(),
             names: BTreeSet::new(),
             profiles: Vec::new(),
+            of_profiles: Vec::new(),
             numbers: HashTable::new(),
             hasher: FixedState::default(),
             peers: HashMap::default(),
@@ -118,6 +122,7 @@ impl Grouping {
         }
         grouping.extend(demand, directory);
         grouping.profiles.shrink_to_fit();
+        grouping.of_profiles.shrink_to_fit();
         grouping
     }
 
@@ -149,7 +154,7 @@ impl Grouping {
         self.names.extend(names.iter().cloned());
         let mut moved = Vec::new();
         for family in families(&facets, &names, directory) {
-            moved.extend(self.regroup(&family, !names.is_empty(), directory));
+            moved.extend(self.regroup(&family, (&facets, !names.is_empty()), directory));
         }
         moved
     }
@@ -157,84 +162,72 @@ impl Grouping {
     /// Finds the group of a peer that is new in the directory; `facets` are those with a selector that it has, in order.
     /// The group of its namespace must have been found before.
     pub fn place(&mut self, peer: u32, facets: &[FacetId], directory: &Directory) -> Option<Moved> {
-        let facets = self.changed(&[], &[], facets);
+        let facets: Vec<FacetId> = facets.iter().filter(|facet| self.asks(facet)).copied().collect();
         self.put(peer, &facets, directory)
     }
 
     /// Follows peers that lost or gained facets: those of one namespace, which comes first where it is among them, or one
-    /// that is in none. Who has no row of its own and is not among them stays as it is.
-    pub fn follow(&mut self, family: &[Change], directory: &Directory) -> Vec<Moved> {
-        self.regroup(family, self.minds_ports, directory)
+    /// that is in none. Of these facets it asks for `asked`. Who has no row of its own and is not among them stays as it
+    /// is.
+    pub fn follow(&mut self, family: &[Change], asked: &[FacetId], directory: &Directory) -> Vec<Moved> {
+        self.regroup(family, (asked, self.minds_ports), directory)
     }
 
     /// The same; where ports may tell members from their namespace, all are looked at.
-    fn regroup(&mut self, family: &[Change], by_ports: bool, directory: &Directory) -> Vec<Moved> {
+    fn regroup(
+        &mut self,
+        family: &[Change],
+        (asked, by_ports): (&[FacetId], bool),
+        directory: &Directory,
+    ) -> Vec<Moved> {
         let Some(first) = family.first() else { return Vec::new() };
         let is_namespace = first.peer >= FIRST_NAMESPACE;
         let members = if is_namespace { &family[1..] } else { family };
-        let moves_namespace = is_namespace && self.is_touched_by(first);
-        let is_concerned = |change: &&Change| match moves_namespace {
-            true => by_ports || self.peers.contains_key(&change.peer) || !self.is_same(change, first),
-            false => by_ports || !is_namespace || self.is_touched_by(change),
-        };
+        let moves_namespace = is_namespace && first.is_about(asked);
+        let namespace = if is_namespace { Some(first.peer) } else { directory.namespace_of(first.peer) };
         // What members have, they may have by their namespace, which changes before them.
-        let concerned = members.iter().filter(is_concerned);
-        let mut wanted: Vec<(u32, Vec<FacetId>)> =
-            concerned.map(|change| (change.peer, self.after(change, directory))).collect();
-        let mut moved = Vec::new();
+        let around = namespace.and_then(|namespace| self.peers.get(&namespace)).copied();
+        let (mut moved, mut facets) = (Vec::new(), Vec::new());
         if moves_namespace {
-            // Mostly all members are there.
-            let all = directory.members(first.peer);
-            if all.len() != members.len() {
-                let is_left = |peer: &&u32| {
-                    !self.peers.contains_key(peer) && !members.iter().any(|change| change.peer == **peer)
-                };
-                let left = all.iter().filter(is_left);
-                wanted.extend(left.map(|peer| (*peer, self.known(*peer, directory).to_vec())));
-            }
-            let facets = self.after(first, directory);
+            first.apply(self.known(around), asked, &mut facets);
             moved.extend(self.put(first.peer, &facets, directory));
         }
-        for (peer, facets) in wanted {
-            moved.extend(self.put(peer, &facets, directory));
+        for change in members {
+            let own = self.peers.get(&change.peer).copied();
+            let is_concerned = match moves_namespace {
+                true => by_ports || own.is_some() || !change.is_same(first, asked),
+                false => by_ports || !is_namespace || change.is_about(asked),
+            };
+            if is_concerned {
+                change.apply(self.known(own.or(around)), asked, &mut facets);
+                moved.extend(self.put(change.peer, &facets, directory));
+            }
+        }
+        // Mostly all members are there.
+        let all = if moves_namespace { directory.members(first.peer) } else { &[] };
+        if all.len() > members.len() {
+            for peer in all.iter().filter(|peer| members.iter().all(|change| change.peer != **peer)) {
+                if !self.peers.contains_key(peer) {
+                    facets.clear();
+                    facets.extend_from_slice(self.known(around));
+                    moved.extend(self.put(*peer, &facets, directory));
+                }
+            }
         }
         moved
     }
 
-    /// Whether it asks for what a change is about.
-    fn is_touched_by(&self, change: &Change) -> bool {
-        let mut facets = change.ceased.iter().chain(&change.begun);
-        facets.any(|facet| self.facets.binary_search(facet).is_ok())
+    /// The facets with a selector that the peers of a group have, where they are in one that has any.
+    fn known(&self, group: Option<u32>) -> &[FacetId] {
+        group.map_or(&[], |group| self.facets_in(self.profile(group)))
     }
 
-    /// Whether both changes are the same to this grouping.
-    fn is_same(&self, one: &Change, other: &Change) -> bool {
-        let is_asked = |facet: &&FacetId| self.facets.binary_search(facet).is_ok();
-        let same = |these: &[FacetId], those: &[FacetId]| {
-            these == those || these.iter().filter(is_asked).eq(those.iter().filter(is_asked))
-        };
-        same(&one.ceased, &other.ceased) && same(&one.begun, &other.begun)
+    fn facets_in(&self, profile: &Profile) -> &[FacetId] {
+        &self.of_profiles[profile.facets.start as usize..profile.facets.end as usize]
     }
 
-    /// The facets with a selector that a workload has so far, by itself or by its namespace.
-    fn known(&self, peer: u32, directory: &Directory) -> &[FacetId] {
-        let by_namespace = || self.peers.get(&directory.namespace_of(peer)?);
-        let group = self.peers.get(&peer).or_else(by_namespace);
-        group.map_or(&[], |group| &self.profiles[*group as usize].facets)
-    }
-
-    fn after(&self, change: &Change, directory: &Directory) -> Vec<FacetId> {
-        self.changed(self.known(change.peer, directory), &change.ceased, &change.begun)
-    }
-
-    /// The facets that it asks for, of those that are known less and more these.
-    fn changed(&self, known: &[FacetId], ceased: &[FacetId], begun: &[FacetId]) -> Vec<FacetId> {
-        let is_asked = |facet: &&FacetId| self.facets.binary_search(facet).is_ok();
-        let kept = known.iter().filter(|facet| ceased.binary_search(facet).is_err());
-        let begun = begun.iter().filter(|facet| known.binary_search(facet).is_err()).filter(is_asked);
-        let mut facets: Vec<FacetId> = kept.chain(begun).copied().collect();
-        facets.sort_unstable();
-        facets
+    fn asks(&self, facet: &FacetId) -> bool {
+        self.facets.binary_search(facet).is_ok()
     }
 
     /// Puts a peer into the group of those with these facets, if it is a workload like any other; others are asked for
@@ -297,7 +290,7 @@ impl Grouping {
     }
 
     /// How many groups there are.
-    pub(crate) fn count(&self) -> u32 {
+    pub fn count(&self) -> u32 {
         self.profiles.len() as u32
     }
 
@@ -308,18 +301,19 @@ impl Grouping {
 
     /// Whether the peers of a group have one of these facets.
     pub(crate) fn has_any(&self, group: u32, wanted: &[FacetId]) -> bool {
-        let Profile { kind, facets, .. } = self.profile(group);
+        let profile = self.profile(group);
+        let (facets, is_workload) = (self.facets_in(profile), profile.kind == Kind::Workload);
         let has = |facet: &FacetId| {
-            facets.binary_search(facet).is_ok()
-                || (*kind == Kind::Workload && self.common.binary_search(facet).is_ok())
+            facets.binary_search(facet).is_ok() || (is_workload && self.common.binary_search(facet).is_ok())
         };
         wanted.iter().any(has)
     }
 
     /// All facets of the peers of a group, in order.
     pub(crate) fn facets_of(&self, group: u32) -> Vec<FacetId> {
-        let Profile { kind, facets, .. } = self.profile(group);
-        if *kind == Kind::Workload { merged(facets, &self.common) } else { facets.to_vec() }
+        let profile = self.profile(group);
+        let facets = self.facets_in(profile);
+        if profile.kind == Kind::Workload { merged(facets, &self.common) } else { facets.to_vec() }
     }
 
     /// The named ports of a peer that rules about it may ask for.
@@ -337,16 +331,55 @@ impl Grouping {
 
     /// The number of the group of such peers.
     fn group(&mut self, kind: Kind, facets: &[FacetId], ports: NamedPorts) -> u32 {
-        let Self { profiles, numbers, hasher, .. } = self;
-        let is_this = |group: &u32| profiles[*group as usize].seen() == (kind, facets, &ports);
-        let hash = hasher.hash_one((kind, facets, &ports));
-        if let Some(group) = numbers.find(hash, is_this) {
+        let hash = self.hasher.hash_one((kind, facets, &ports));
+        let is_this = |group: &u32| self.seen(*group) == (kind, facets, &ports);
+        if let Some(group) = self.numbers.find(hash, is_this) {
             return *group;
         }
-        let group = profiles.len() as u32;
-        profiles.push(Profile { kind, facets: facets.into(), ports });
-        numbers.insert_unique(hash, group, |group| hasher.hash_one(profiles[*group as usize].seen()));
+        let (group, first) = (self.count(), self.of_profiles.len() as u32);
+        self.of_profiles.extend_from_slice(facets);
+        self.profiles.push(Profile { kind, facets: first..self.of_profiles.len() as u32, ports });
+        let mut numbers = std::mem::take(&mut self.numbers);
+        numbers.insert_unique(hash, group, |group| self.hasher.hash_one(self.seen(*group)));
+        self.numbers = numbers;
         group
+    }
+
+    /// What tells a group from others.
+    fn seen(&self, group: u32) -> (Kind, &[FacetId], &NamedPorts) {
+        let profile = self.profile(group);
+        (profile.kind, self.facets_in(profile), &profile.ports)
+    }
+}
+
+impl Change {
+    /// The facets that are lost or gained.
+    pub fn facets(&self) -> impl Iterator<Item = &FacetId> {
+        self.ceased.iter().chain(&self.begun)
+    }
+
+    /// Whether one of these facets is lost or gained.
+    fn is_about(&self, asked: &[FacetId]) -> bool {
+        self.facets().any(|facet| asked.contains(facet))
+    }
+
+    /// Whether both changes are the same to who asks for these facets only.
+    fn is_same(&self, other: &Self, asked: &[FacetId]) -> bool {
+        let is_asked = |facet: &&FacetId| asked.contains(facet);
+        let same = |these: &[FacetId], those: &[FacetId]| {
+            these == those || these.iter().filter(is_asked).eq(those.iter().filter(is_asked))
+        };
+        same(&self.ceased, &other.ceased) && same(&self.begun, &other.begun)
+    }
+
+    /// The facets that are known less and more these, of those that are asked for, in order.
+    fn apply(&self, known: &[FacetId], asked: &[FacetId], facets: &mut Vec<FacetId>) {
+        let kept = known.iter().filter(|facet| self.ceased.binary_search(facet).is_err());
+        let is_new = |facet: &&FacetId| asked.contains(facet) && known.binary_search(facet).is_err();
+        facets.clear();
+        facets.extend(kept);
+        facets.extend(self.begun.iter().filter(is_new));
+        facets.sort_unstable();
     }
 }
 
@@ -354,12 +387,6 @@ impl Moved {
     /// The row of before, if there was one, and the row of now.
     pub fn rows(&self, grouping: u32) -> [Option<Row>; 2] {
         [self.before, self.after].map(|group| Some(row(grouping, self.peer, group?)))
-    }
-}
-
-impl Profile {
-    fn seen(&self) -> (Kind, &[FacetId], &NamedPorts) {
-        (self.kind, &self.facets, &self.ports)
     }
 }
 
