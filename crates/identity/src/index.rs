@@ -13,6 +13,7 @@ mod tests {
     use super::*;
     use crate::label::{Labels, Source, key};
     use crate::selector::{Operator, Selector};
+    use std::cell::RefCell;
 
     fn labels(namespace: &str, own: &[(&str, &str)]) -> Labels {
         Labels::of_workload(namespace, [], own.iter().copied())
@@ -53,7 +54,10 @@ mod tests {
     }
 
     fn sets_of_labels() -> Vec<Labels> {
-        let mut sets = vec![Labels::default(), Labels::reserved("host")];
+        let mut of_two_sources = labels("x", &[("app", "a")]);
+        of_two_sources.insert(Source::Other("vm".into()), "app", "b");
+        of_two_sources.insert(Source::Other("vm".into()), "env", "b");
+        let mut sets = vec![Labels::default(), Labels::reserved("host"), of_two_sources];
         for namespace in ["x", "y", "z"] {
             for app in ["a", "b", "c"] {
                 sets.push(labels(namespace, &[("app", app)]));
@@ -64,17 +68,16 @@ mod tests {
     }
 
     #[test]
-    fn no_selector_that_selects_is_missed() {
+    fn just_the_selectors_that_select_are_found() {
         let (selectors, sets) = (selectors(), sets_of_labels());
         let mut index = SelectorIndex::new();
         for (number, selector) in selectors.iter().enumerate() {
             index.insert(selector, number);
         }
         for labels in &sets {
-            let found = index.candidates(labels);
-            for (number, selector) in selectors.iter().enumerate() {
-                assert!(!selector.selects(labels) || found.contains(&&number), "{selector} selects {labels}");
-            }
+            let found = index.selecting(labels, |number| selectors[*number].selects(labels));
+            let all = (0..selectors.len()).filter(|number| selectors[*number].selects(labels));
+            assert_eq!(found.into_iter().copied().collect::<Vec<_>>(), all.collect::<Vec<_>>(), "{labels}");
         }
         for (number, selector) in selectors.iter().enumerate() {
             index.remove(selector, &number);
@@ -108,8 +111,26 @@ mod tests {
             let crowded = Selector::default().with(None, "part-of", Operator::equals("shop"));
             index.insert(&crowded.with(None, "app", Operator::equals(number.to_string())), number);
         }
-        let found = index.candidates(&labels("x", &[("part-of", "shop"), ("app", "7")]));
-        assert!(found.len() <= 2 && found.contains(&&7), "{found:?}");
+        let asked = RefCell::new(Vec::new());
+        let ask = |number: &u32| {
+            asked.borrow_mut().push(*number);
+            *number == 7
+        };
+        let found = index.selecting(&labels("x", &[("part-of", "shop"), ("app", "7")]), ask);
+        assert_eq!(found, [&7]);
+        assert!(asked.borrow().len() <= 2 && asked.borrow().contains(&7), "{asked:?}");
+    }
+
+    #[test]
+    fn a_selector_that_asks_for_nothing_else_is_not_asked() {
+        let mut index = SelectorIndex::new();
+        let within = Selector::default().with(Some(Source::K8s), key::NAMESPACE, Operator::equals("x"));
+        index.insert(&within, 1);
+        index.insert(&within.clone().with(None, "app", Operator::equals("a")), 2);
+        index.insert(&within.with(None, "app", Operator::Exists), 3);
+        index.insert(&Selector::default(), 4);
+        let found = index.selecting(&labels("x", &[("app", "a")]), |_| unreachable!("its place tells it"));
+        assert_eq!(found, [&1, &2, &3, &4]);
     }
 
     #[test]

@@ -326,9 +326,8 @@ impl Directory {
 
     /// The facets that somebody asks for and whose selectors select these labels, in order.
     fn selecting(&self, labels: &Labels) -> Vec<FacetId> {
-        let candidates = self.by_anchor.candidates(labels).into_iter().copied();
         let selects = |id: &FacetId| self.facet(*id).selector().is_some_and(|one| one.selects(labels));
-        candidates.filter(selects).collect()
+        self.by_anchor.selecting(labels, selects).into_iter().copied().collect()
     }
 
     fn facets_of_mut(&mut self, number: u32) -> &mut Vec<FacetId> {

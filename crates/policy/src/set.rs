@@ -4,7 +4,7 @@ use crate::catalog::{Catalog, is_referring};
 use crate::directory::Directory;
 use crate::party::{NamedPorts, Party};
 use crate::ready::{self, Numbers, Ready, What};
-use crate::rule::{Direction, Mode, Policy, PolicyId, Spec, Tier};
+use crate::rule::{Direction, Mode, Policy, PolicyId, Spec, Subject, Tier};
 use crate::share::Selectors;
 use abi::identity::HOST;
 use identity::index::SelectorIndex;
@@ -16,8 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
     policies: BTreeMap<Arc<PolicyId>, Arc<Submitted>>,
-    /// Specs by the labels that their subjects have.
-    by_subject: SelectorIndex<Applying>,
+    by_subject: BySubject,
     catalog: Catalog,
     selectors: Selectors,
     /// The policies that refer to something of the catalog.
@@ -26,6 +25,13 @@ pub struct PolicySet {
     revisions: u64,
     /// What is out of force, and may still be compiled.
     left: Vec<Arc<Submitted>>,
+}
+
+/// Specs by the labels that their subjects have.
+#[derive(Clone, Debug, Default)]
+struct BySubject {
+    workloads: SelectorIndex<Applying>,
+    nodes: SelectorIndex<Applying>,
 }
 
 /// A policy, what its references mean now, and the number of that meaning.
@@ -62,13 +68,15 @@ pub struct Selection {
 #[derive(Clone, Debug)]
 pub(crate) struct Applying {
     submitted: Arc<Submitted>,
-    spec: usize,
+    spec: u32,
+    /// Whether it asks subjects for ports by name.
+    asks_for_ports: bool,
 }
 
 /// Stands for a selection: subjects with the same key share one compiled policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyKey {
-    specs: Box<[(u64, usize)]>,
+    specs: Box<[(u64, u32)]>,
     ports: NamedPorts,
     always: bool,
     is_about_host: bool,
@@ -93,7 +101,7 @@ impl PolicySet {
         let submitted = self.policies.remove(id)?;
         self.referring.remove(id);
         for applying in Applying::all(&submitted) {
-            self.by_subject.remove(applying.spec().subject.selector(), &applying);
+            self.by_subject.remove(&applying);
         }
         let resolved = submitted.resolved.clone();
         self.left.push(submitted);
@@ -134,7 +142,7 @@ impl PolicySet {
         let ready = ready::specs(&resolved, &id, numbers);
         let submitted = Arc::new(Submitted { id, policy, resolved, revision: self.revisions, ready });
         for applying in Applying::all(&submitted) {
-            self.by_subject.insert(applying.spec().subject.selector(), applying.clone());
+            self.by_subject.insert(&applying);
         }
         if is_referring(&submitted.policy) {
             self.referring.insert(submitted.id.clone());
@@ -177,17 +185,42 @@ impl PolicySet {
     pub fn selection(&self, subject: &Party<'_>) -> Selection {
         let is_about_host = subject.number == HOST;
         let specs = if self.mode == Mode::Never { Vec::new() } else { self.applying(subject) };
-        let ports =
-            subject.ports.filtered(|name| specs.iter().any(|one| asks_subject_for(one.rules(), name)));
+        let asks_for = |one: &Applying, name: &str| one.asks_for_ports && asks_subject_for(one.rules(), name);
+        let ports = subject.ports.filtered(|name| specs.iter().any(|one| asks_for(one, name)));
         let always = self.mode == Mode::Always && !is_about_host;
         Selection { specs, ports, always, is_about_host }
     }
 
     fn applying(&self, subject: &Party<'_>) -> Vec<Applying> {
-        let candidates = self.by_subject.candidates(subject.labels).into_iter();
-        let selects = |one: &&Applying| one.spec().subject.selects(subject.number, subject.labels);
-        candidates.filter(selects).cloned().collect()
+        let selects = |one: &Applying| one.spec().subject.selector().selects(subject.labels);
+        let specs = self.by_subject.of(subject.number == HOST).selecting(subject.labels, selects);
+        specs.into_iter().cloned().collect()
     }
+}
+
+impl BySubject {
+    fn insert(&mut self, applying: &Applying) {
+        let subject = &applying.spec().subject;
+        self.of_mut(is_of_nodes(subject)).insert(subject.selector(), applying.clone());
+    }
+
+    fn remove(&mut self, applying: &Applying) {
+        let subject = &applying.spec().subject;
+        self.of_mut(is_of_nodes(subject)).remove(subject.selector(), applying);
+    }
+
+    /// Those about nodes, or those about workloads.
+    fn of(&self, nodes: bool) -> &SelectorIndex<Applying> {
+        if nodes { &self.nodes } else { &self.workloads }
+    }
+
+    fn of_mut(&mut self, nodes: bool) -> &mut SelectorIndex<Applying> {
+        if nodes { &mut self.nodes } else { &mut self.workloads }
+    }
+}
+
+fn is_of_nodes(subject: &Subject) -> bool {
+    matches!(subject, Subject::Nodes(_))
 }
 
 impl Selection {
@@ -236,25 +269,29 @@ impl Selection {
 
 impl Applying {
     fn all(submitted: &Arc<Submitted>) -> impl Iterator<Item = Self> {
-        (0..submitted.resolved.specs.len()).map(|spec| Self { submitted: submitted.clone(), spec })
+        submitted.ready.iter().zip(0..).map(|(rules, spec)| {
+            let mut terms = rules.iter().flat_map(Ready::terms);
+            let asks_for_ports = terms.any(|term| matches!(term.what, What::SubjectPort(..)));
+            Self { submitted: submitted.clone(), spec, asks_for_ports }
+        })
     }
 
     pub(crate) fn spec(&self) -> &Spec {
-        &self.submitted.resolved.specs[self.spec]
+        &self.submitted.resolved.specs[self.spec as usize]
     }
 
     /// The spec's rules.
     pub(crate) fn rules(&self) -> &[Ready] {
-        &self.submitted.ready[self.spec]
+        &self.submitted.ready[self.spec as usize]
     }
 
     /// A number of its own, and of no other spec before or after.
-    fn number(&self) -> (u64, usize) {
+    fn number(&self) -> (u64, u32) {
         (self.submitted.revision, self.spec)
     }
 
     /// Where it stands among specs, by the names of policies; a set has one policy of each name.
-    pub(crate) fn place(&self) -> (&PolicyId, usize) {
+    pub(crate) fn place(&self) -> (&PolicyId, u32) {
         (&self.submitted.id, self.spec)
     }
 }
