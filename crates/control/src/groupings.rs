@@ -9,7 +9,7 @@ use foldhash::HashMap;
 use policy::book::RuleBook;
 use policy::compile::Compiled;
 use policy::directory::{Directory, FacetId};
-use policy::grouping::{Demand, Grouping, Moved};
+use policy::grouping::{Demand, Followed, Grouping, Moved};
 use policy::party::NamedPorts;
 use std::collections::BTreeSet;
 
@@ -125,7 +125,7 @@ impl Groupings {
                 }
             }
         }
-        let mut asked = Vec::new();
+        let (mut asked, mut followed) = (Vec::new(), Followed::default());
         for family in movement.families(directory) {
             let hearing = asking.hearing(&family);
             for of_one in hearing.chunk_by(|(one, _), (other, _)| one == other) {
@@ -133,8 +133,8 @@ impl Groupings {
                 asked.clear();
                 asked.extend(of_one.iter().filter_map(|(_, facet)| *facet));
                 let grouped = in_force.of(number);
-                let moved = grouped.grouping.follow(&family.changes, &asked, directory);
-                grouped.report(number, moved, book, draft);
+                grouped.grouping.follow(&family.changes, &asked, directory, &mut followed);
+                grouped.report(number, followed.moved.drain(..), book, draft);
             }
         }
         // What a peer has beyond its namespace is told when that has its group.

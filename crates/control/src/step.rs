@@ -4,7 +4,7 @@ use crate::change::{Change, Endpoint};
 use crate::enforcement::{Enforcement, Move};
 use crate::movement::Movement;
 use crate::peers::Arrival;
-use crate::world::{Namespace, Owner, World};
+use crate::world::{Owner, World};
 use crate::writes::{Draft, Renamed, Room};
 use abi::identity::HOST;
 use abi::row::Row;
@@ -118,29 +118,24 @@ impl World {
         let mut known: HashMap<_, usize> = HashMap::default();
         let mut alike: HashMap<_, usize> = HashMap::default();
         let mut around: HashMap<&str, Arc<Labels>> = HashMap::default();
+        let mut ports: HashMap<_, NamedPorts> = HashMap::default();
         for endpoint in endpoints.iter().filter_map(|id| self.endpoint_of(*id)) {
-            let key =
-                (&*endpoint.namespace, Arc::as_ptr(&endpoint.labels), Arc::as_ptr(&endpoint.named_ports));
+            let its_ports = Arc::as_ptr(&endpoint.named_ports);
+            let key = (&*endpoint.namespace, Arc::as_ptr(&endpoint.labels), its_ports);
             let place = *known.entry(key).or_insert_with(|| {
+                let around = around.entry(&endpoint.namespace);
+                let around = around.or_insert_with(|| Arc::new(self.labels_of(&endpoint.namespace))).clone();
                 // Policies see what identities are made of, on both ends.
-                let labels = labels(endpoint, self.namespaces.get(&endpoint.namespace));
-                let labels = Arc::new(filter::relevant(labels));
-                let ports = named_ports(endpoint);
+                let labels = Arc::new(filter::relevant(labels(endpoint, &around)));
+                let ports = ports.entry(its_ports).or_insert_with(|| named_ports(endpoint)).clone();
                 *alike.entry((labels.clone(), ports.clone())).or_insert_with(|| {
-                    let namespace = endpoint.namespace.clone();
-                    let namespace_labels = around.entry(&endpoint.namespace).or_insert_with(|| {
-                        let labels = self.namespaces.get(&namespace).map(|namespace| &namespace.labels);
-                        Arc::new(all_labels(&namespace, labels, []))
-                    });
-                    let namespace_labels = namespace_labels.clone();
-                    let (endpoints, addresses) = (BTreeSet::new(), Vec::new());
                     arrivals.push(Arrival {
                         labels,
                         ports,
-                        endpoints,
-                        namespace,
-                        namespace_labels,
-                        addresses,
+                        endpoints: BTreeSet::new(),
+                        namespace: endpoint.namespace.clone(),
+                        namespace_labels: around,
+                        addresses: Vec::new(),
                     });
                     arrivals.len() - 1
                 })
@@ -149,6 +144,12 @@ impl World {
             arrivals[place].addresses.extend(&endpoint.addresses);
         }
         arrivals
+    }
+
+    /// The labels of a workload of this namespace that has none of its own.
+    fn labels_of(&self, namespace: &str) -> Labels {
+        let labels = self.namespaces.get(namespace).into_iter().flat_map(|namespace| &namespace.labels);
+        Labels::of_namespace(namespace, labels.map(|(key, value)| (key.as_str(), value.as_str())))
     }
 
     /// What applies to a subject now, if it is another policy; its rows are noted.
@@ -372,20 +373,9 @@ impl World {
     }
 }
 
-/// A workload's labels, those of its namespace included.
-fn labels(endpoint: &Endpoint, namespace: Option<&Namespace>) -> Labels {
-    let own = endpoint.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    all_labels(&endpoint.namespace, namespace.map(|namespace| &namespace.labels), own)
-}
-
-/// The labels of a workload with these of its own, in a namespace with those.
-fn all_labels<'a>(
-    namespace: &str,
-    around: Option<&'a BTreeMap<String, String>>,
-    own: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Labels {
-    let around = around.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()));
-    Labels::of_workload(namespace, around, own)
+/// A workload's labels, with those around it in its namespace.
+fn labels(endpoint: &Endpoint, around: &Labels) -> Labels {
+    around.with_own(endpoint.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
 /// The workload's named ports as policy sees them.

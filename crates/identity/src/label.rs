@@ -3,6 +3,7 @@
 use crate::name::Name;
 use std::fmt;
 use std::iter;
+use std::sync::Arc;
 
 /// Who vouches for a label. Written before the key: `k8s:app=web`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,9 +34,10 @@ pub struct Label {
     pub value: String,
 }
 
-/// A set of labels, at most one value a key; what an identity stands for. Kept in the order of their keys.
+/// A set of labels, at most one value a key; what an identity stands for. Kept in the order of their keys. Texts are
+/// shared by clones and by whoever has more labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Labels(Vec<(LabelKey, Box<str>)>);
+pub struct Labels(Vec<(LabelKey, Arc<str>)>);
 
 /// Keys with a meaning of their own.
 pub mod key {
@@ -61,14 +63,25 @@ impl Labels {
         namespace_labels: impl IntoIterator<Item = (&'a str, &'a str)>,
         own: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
-        let own = own.into_iter().map(|(name, value)| (Name::from(name), value));
+        Self::of_namespace(namespace, namespace_labels).with_own(own)
+    }
+
+    /// The labels of a workload that has none of its own, in a namespace with this name and these labels.
+    pub fn of_namespace<'a>(namespace: &str, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let prefixed = |name: &str| Name::from(format!("{}{name}", key::NAMESPACE_LABELS));
-        let around = namespace_labels.into_iter().map(|(name, value)| (prefixed(name), value));
-        let names = |key: &str| iter::once((Name::from(key), namespace));
+        let labels = labels.into_iter().map(|(name, value)| (prefixed(name), value.into()));
+        let name: Arc<str> = namespace.into();
+        let names = |key: &str| iter::once((Name::from(key), name.clone()));
         // The later hold against the earlier.
-        let labels =
-            own.chain(around).chain(names(key::NAMESPACE_METADATA_NAME)).chain(names(key::NAMESPACE));
+        let labels = labels.chain(names(key::NAMESPACE_METADATA_NAME)).chain(names(key::NAMESPACE));
         labels.map(|(name, value)| (LabelKey { source: Source::K8s, name }, value)).collect()
+    }
+
+    /// The labels of a workload with these of its own, where these are those of its namespace, which hold against its own.
+    pub fn with_own<'a>(&self, own: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let key = |name: &str| LabelKey { source: Source::K8s, name: name.into() };
+        let own = own.into_iter().map(|(name, value)| (key(name), value.into()));
+        own.chain(self.0.iter().cloned()).collect()
     }
 
     /// The single label of a reserved identity: `reserved:<name>`.
@@ -115,9 +128,9 @@ impl Labels {
 }
 
 /// Of several values for one key, the last holds.
-impl<V: Into<Box<str>>> FromIterator<(LabelKey, V)> for Labels {
+impl<V: Into<Arc<str>>> FromIterator<(LabelKey, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (LabelKey, V)>>(labels: I) -> Self {
-        let mut labels: Vec<(LabelKey, Box<str>)> =
+        let mut labels: Vec<(LabelKey, Arc<str>)> =
             labels.into_iter().map(|(key, value)| (key, value.into())).collect();
         labels.sort_by(|(one, _), (other, _)| one.cmp(other));
         labels.dedup_by(|later, kept| {

@@ -93,6 +93,15 @@ pub struct Moved {
     after: Option<u32>,
 }
 
+/// What came of changes, with room to find it out: many groupings hear of one change.
+#[derive(Clone, Debug, Default)]
+pub struct Followed {
+    /// Whoever is in another group.
+    pub moved: Vec<Moved>,
+    /// What is found of one peer.
+    facets: Vec<FacetId>,
+}
+
 impl Demand {
     /// Whether a grouping that asks for so many facets asks for too many that this does not.
     fn is_outgrown_by(&self, facets: usize) -> bool {
@@ -152,11 +161,11 @@ impl Grouping {
         self.common.sort_unstable();
         self.minds_ports |= names.iter().any(|(facet, _)| is_asked_of_all(*facet, directory));
         self.names.extend(names.iter().cloned());
-        let mut moved = Vec::new();
+        let mut followed = Followed::default();
         for family in families(&facets, &names, directory) {
-            moved.extend(self.regroup(&family, (&facets, !names.is_empty()), directory));
+            self.regroup(&family, (&facets, !names.is_empty()), directory, &mut followed);
         }
-        moved
+        followed.moved
     }
 
     /// Finds the group of a peer that is new in the directory; `facets` are those with a selector that it has, in order.
@@ -169,8 +178,14 @@ impl Grouping {
     /// Follows peers that lost or gained facets: those of one namespace, which comes first where it is among them, or one
     /// that is in none. Of these facets it asks for `asked`. Who has no row of its own and is not among them stays as it
     /// is.
-    pub fn follow(&mut self, family: &[Change], asked: &[FacetId], directory: &Directory) -> Vec<Moved> {
-        self.regroup(family, (asked, self.minds_ports), directory)
+    pub fn follow(
+        &mut self,
+        family: &[Change],
+        asked: &[FacetId],
+        directory: &Directory,
+        followed: &mut Followed,
+    ) {
+        self.regroup(family, (asked, self.minds_ports), directory, followed);
     }
 
     /// The same; where ports may tell members from their namespace, all are looked at.
@@ -179,18 +194,18 @@ impl Grouping {
         family: &[Change],
         (asked, by_ports): (&[FacetId], bool),
         directory: &Directory,
-    ) -> Vec<Moved> {
-        let Some(first) = family.first() else { return Vec::new() };
+        Followed { moved, facets }: &mut Followed,
+    ) {
+        let Some(first) = family.first() else { return };
         let is_namespace = first.peer >= FIRST_NAMESPACE;
         let members = if is_namespace { &family[1..] } else { family };
         let moves_namespace = is_namespace && first.is_about(asked);
         let namespace = if is_namespace { Some(first.peer) } else { directory.namespace_of(first.peer) };
         // What members have, they may have by their namespace, which changes before them.
         let around = namespace.and_then(|namespace| self.peers.get(&namespace)).copied();
-        let (mut moved, mut facets) = (Vec::new(), Vec::new());
         if moves_namespace {
-            first.apply(self.known(around), asked, &mut facets);
-            moved.extend(self.put(first.peer, &facets, directory));
+            first.apply(self.known(around), asked, facets);
+            moved.extend(self.put(first.peer, facets, directory));
         }
         for change in members {
             let own = self.peers.get(&change.peer).copied();
@@ -199,8 +214,8 @@ impl Grouping {
                 false => by_ports || !is_namespace || change.is_about(asked),
             };
             if is_concerned {
-                change.apply(self.known(own.or(around)), asked, &mut facets);
-                moved.extend(self.put(change.peer, &facets, directory));
+                change.apply(self.known(own.or(around)), asked, facets);
+                moved.extend(self.put(change.peer, facets, directory));
             }
         }
         // Mostly all members are there.
@@ -210,11 +225,10 @@ impl Grouping {
                 if !self.peers.contains_key(peer) {
                     facets.clear();
                     facets.extend_from_slice(self.known(around));
-                    moved.extend(self.put(*peer, &facets, directory));
+                    moved.extend(self.put(*peer, facets, directory));
                 }
             }
         }
-        moved
     }
 
     /// The facets with a selector that the peers of a group have, where they are in one that has any.

@@ -36,7 +36,7 @@ impl<'a> Party<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamedPorts(Option<Arc<[NamedPort]>>);
 
-type NamedPort = (Box<str>, u8, u16);
+type NamedPort = (Arc<str>, u8, u16);
 
 impl NamedPorts {
     /// No named port, for parties that are not workloads.
