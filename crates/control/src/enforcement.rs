@@ -145,6 +145,10 @@ impl Enforcement {
     }
 
     /// Compiles a selection, for the grouping of the policy that it takes the place of, if any.
+    ///
+    /// Where it differs from that one in no more than one column, it has its number too: that column's row is all that is
+    /// switched. Else the rows of its subjects are, each at once from one number to the other; so they are where somebody
+    /// else changes with it whom it tells apart, which would be seen in between.
     fn compile(
         &mut self,
         (key, selection): (PolicyKey, Selection),
@@ -152,30 +156,55 @@ impl Enforcement {
         directory: &mut Directory,
         draft: &mut Draft,
     ) -> u32 {
-        self.last_number += 1;
-        let number = self.last_number;
         let demand = selection.demand(directory);
         let known = before.map(|before| self.in_force[&before].grouping);
         let grouping = self.groupings.answering(&demand, known, (&mut *directory, &mut self.book), draft);
+        let is_stirred = self.groupings.is_stirred(grouping);
         let grouped = self.groupings.of_mut(grouping);
-        let (before, of_both) = grouped.policy_mut(before);
+        let (mut of_before, of_both) = grouped.policy_mut(before);
         let known = (of_both, &*directory);
-        let (mut compiled, classes) = Compiled::new((selection, &demand), known, before, &mut self.book);
+        let (mut compiled, classes) =
+            Compiled::new((selection, &demand), known, of_before.as_deref_mut(), &mut self.book);
         draft.put(classes);
         if compiled.has_domains() {
             for (class, names) in named(&self.blocks, &self.names) {
-                let writes = compiled.name(number, (&class, names), of_both, &mut self.book);
-                draft.put(writes.into_iter().filter_map(MapOp::put));
+                let writes = compiled.name(0, (&class, names), of_both, &mut self.book);
+                // By which number it names its columns is seen below.
+                let rows = writes.into_iter().filter_map(MapOp::put);
+                draft.put(rows.filter(|row| matches!(row, Row::Class(..))));
             }
-            self.asking.insert(number);
         }
-        draft.put(column_rows(number, &compiled, &self.blocks, &self.names));
-        let bit = |direction, bit| if compiled.enforces(direction) { bit } else { 0 };
-        let flags =
-            bit(Direction::Ingress, flag::ENFORCE_INGRESS) | bit(Direction::Egress, flag::ENFORCE_EGRESS);
-        grouped.insert(number, compiled);
+        let (flags, has_domains) = (flags(&compiled), compiled.has_domains());
+        let columns = |number, compiled: &Compiled| column_rows(number, compiled, &self.blocks, &self.names);
+        let number = match before.zip(of_before) {
+            Some((before, of_before))
+                if !is_stirred
+                    && self.in_force[&before].flags == flags
+                    && let Some([was, is]) =
+                        differing(&columns(before, of_before), &columns(before, &compiled)) =>
+            {
+                draft.drop(was);
+                draft.put(is);
+                let gone = std::mem::replace(of_before, compiled);
+                draft.drop(gone.class_rows());
+                gone.release(&mut self.book);
+                self.numbers.remove(&self.in_force[&before].key);
+                before
+            }
+            _ => {
+                self.last_number += 1;
+                draft.put(columns(self.last_number, &compiled).into_values());
+                grouped.insert(self.last_number, compiled);
+                self.last_number
+            }
+        };
+        match has_domains {
+            true => _ = self.asking.insert(number),
+            false => _ = self.asking.remove(&number),
+        }
         self.numbers.insert(key.clone(), number);
-        self.in_force.insert(number, InForce { key, grouping, flags, subjects: 0 });
+        let subjects = self.in_force.get(&number).map_or(0, |policy| policy.subjects);
+        self.in_force.insert(number, InForce { key, grouping, flags, subjects });
         number
     }
 
@@ -195,7 +224,7 @@ impl Enforcement {
         }
         self.policies.leave(directory);
         for (came, row) in self.book.moved_class_rows() {
-            if came { draft.put([row]) } else { draft.drop([row]) }
+            if came { draft.put_at_once([row]) } else { draft.drop([row]) }
         }
     }
 
@@ -224,28 +253,33 @@ impl Enforcement {
     }
 }
 
+/// The flags of endpoints under a policy.
+fn flags(compiled: &Compiled) -> u8 {
+    let bit = |direction, bit| if compiled.enforces(direction) { bit } else { 0 };
+    bit(Direction::Ingress, flag::ENFORCE_INGRESS) | bit(Direction::Egress, flag::ENFORCE_EGRESS)
+}
+
 /// All rows of a policy.
-fn rows<'a>(
-    number: u32,
-    compiled: &'a Compiled,
-    blocks: &'a Blocks,
-    names: &'a Names,
-) -> impl Iterator<Item = Row> {
-    compiled.class_rows().chain(column_rows(number, compiled, blocks, names))
+fn rows(number: u32, compiled: &Compiled, blocks: &Blocks, names: &Names) -> impl Iterator<Item = Row> {
+    compiled.class_rows().chain(column_rows(number, compiled, blocks, names).into_values())
 }
 
 /// The rows by which a policy names its columns. What its own block of one address says of that, names may say more of.
-fn column_rows<'a>(
-    number: u32,
-    compiled: &'a Compiled,
-    blocks: &'a Blocks,
-    names: &'a Names,
-) -> impl Iterator<Item = Row> {
+fn column_rows(number: u32, compiled: &Compiled, blocks: &Blocks, names: &Names) -> BTreeMap<RowKey, Row> {
     let named = compiled.has_domains().then(|| named(blocks, names)).into_iter().flatten();
-    let named = named.filter_map(move |(class, names)| compiled.named_row(number, &class, names));
+    let named = named.filter_map(|(class, names)| compiled.named_row(number, &class, names));
     let rows = compiled.column_rows(number, blocks).chain(named);
-    let rows: BTreeMap<RowKey, Row> = rows.filter_map(|row| Some((row.key()?, row))).collect();
-    rows.into_values()
+    rows.filter_map(|row| Some((row.key()?, row))).collect()
+}
+
+/// The row that is another one, as it was and as it is, if it is the only one.
+fn differing(was: &BTreeMap<RowKey, Row>, is: &BTreeMap<RowKey, Row>) -> Option<[Option<Row>; 2]> {
+    if !was.keys().eq(is.keys()) {
+        return None;
+    }
+    let mut others = was.values().zip(is.values()).filter(|(was, is)| was != is);
+    let first = others.next();
+    others.next().is_none().then(|| [first.map(|(was, _)| *was), first.map(|(_, is)| *is)])
 }
 
 /// The classes of addresses that have names, with the names.

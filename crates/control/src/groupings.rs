@@ -5,7 +5,7 @@ use crate::writes::Draft;
 use abi::endpoint;
 use abi::identity::FIRST_NAMESPACE;
 use abi::row::Row;
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use policy::book::RuleBook;
 use policy::compile::Compiled;
 use policy::directory::{Directory, FacetId};
@@ -17,6 +17,8 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Groupings {
     in_force: InForce,
+    /// Those in which a peer that changed is in another group since the change that is being made.
+    stirred: HashSet<u32>,
     asking: Asking,
     last_number: u32,
 }
@@ -56,6 +58,11 @@ impl Groupings {
     /// The same, to be changed.
     pub(crate) fn of_mut(&mut self, number: u32) -> &mut Grouped {
         self.in_force.of(number)
+    }
+
+    /// Whether a peer is in another group since the change that is being made, because it is another itself.
+    pub(crate) fn is_stirred(&self, number: u32) -> bool {
+        self.stirred.contains(&number)
     }
 
     /// A grouping that answers a demand: the one by which a policy before told peers apart, or a new one.
@@ -111,7 +118,8 @@ impl Groupings {
         book: &mut RuleBook,
         draft: &mut Draft,
     ) {
-        let Self { in_force, asking, .. } = self;
+        let Self { in_force, stirred, asking, .. } = self;
+        stirred.clear();
         let extraordinary = movement.went.values().chain(movement.came.values()).any(|one| !one.is_ordinary);
         let all: BTreeSet<u32> =
             if extraordinary { in_force.0.keys().copied().collect() } else { BTreeSet::new() };
@@ -134,6 +142,9 @@ impl Groupings {
                 asked.extend(of_one.iter().filter_map(|(_, facet)| *facet));
                 let grouped = in_force.of(number);
                 grouped.grouping.follow(&family.changes, &asked, directory, &mut followed);
+                if !followed.moved.is_empty() {
+                    stirred.insert(number);
+                }
                 grouped.report(number, followed.moved.drain(..), book, draft);
             }
         }
@@ -203,7 +214,7 @@ impl Grouped {
     ) {
         if self.met != self.grouping.count() {
             for (_, compiled) in &mut self.policies {
-                draft.put(compiled.meet(&self.grouping, book));
+                draft.put_at_once(compiled.meet(&self.grouping, book));
             }
             self.met = self.grouping.count();
         }

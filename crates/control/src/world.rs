@@ -281,6 +281,7 @@ mod tests {
     use super::*;
     use crate::change::Interface;
     use abi::endpoint::flag;
+    use abi::policy::{ColumnKey, WHOLE_INSIDE};
     use abi::row::{MapOp, RowKey};
     use identity::{Operator, Selector, Source};
     use policy::rule::{
@@ -430,6 +431,48 @@ mod tests {
         };
         let mut touched = writes.now.iter().chain(writes.later.iter()).filter_map(touched);
         assert!(touched.all(|column| before.values().all(|kept| *kept != column)));
+    }
+
+    #[test]
+    fn a_column_that_is_the_only_one_to_change_is_switched_alone() {
+        let mut world = World::new();
+        world.apply([endpoint(1, "web"), endpoint(2, "client"), endpoint(3, "other")]);
+        world.apply([allow("a", "web", "client"), allow_all("b", "192.0.2.0")]);
+        let before = (info(&world, 1), columns_of(&world, info(&world, 1).policy));
+        let writes = world.apply([allow("c", "web", "other")]);
+        let after = (info(&world, 1), columns_of(&world, info(&world, 1).policy));
+        assert_eq!(before.0, after.0, "the endpoint's row stays");
+        let is_other = |cidr: &&u32| before.1[*cidr] != after.1[*cidr];
+        assert_eq!(before.1.keys().filter(is_other).collect::<Vec<_>>(), [&WHOLE_INSIDE]);
+        let column =
+            Row::Column(ColumnKey { policy: after.0.policy, cidr: WHOLE_INSIDE }, after.1[&WHOLE_INSIDE]);
+        let puts: Vec<Row> = writes.now.iter().filter_map(MapOp::put).collect();
+        assert!(matches!(puts[..], [.., last, Row::Config(_)] if last == column), "{puts:?}");
+        world.apply([Change::RemoveEndpoint(1)]);
+        assert_eq!(columns_of(&world, after.0.policy), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_policy_speaks_to_new_groups_until_another_takes_its_place() {
+        let mut world = World::new();
+        world.apply([endpoint(1, "web"), endpoint(2, "client"), allow("a", "web", "client")]);
+        let before = columns_of(&world, info(&world, 1).policy);
+        let Change::Policy(mut policy) = allow("b", "web", "") else { unreachable!("it is a policy") };
+        let not_other = Selector::default().with(None, "app", Operator::NotIn(["other".to_owned()].into()));
+        policy.specs[0].rules[0].peers = RulePeers::Of(vec![Peer::Labels(not_other)]);
+        let puts: Vec<Row> =
+            world.apply([Change::Policy(policy)]).now.iter().filter_map(MapOp::put).collect();
+        let (client, _) = world.peers.of(2).unwrap();
+        let of_client = |row: &Row| match row {
+            Row::Group(key, group) => (key.peer == client).then_some(*group),
+            _ => None,
+        };
+        let (moved, group) = (0..).zip(&puts).find_map(|(at, row)| Some((at, of_client(row)?))).unwrap();
+        let is_told = |row: &Row| match row {
+            Row::Class(key, _) => key.group == group && before.values().any(|column| *column == key.column),
+            _ => false,
+        };
+        assert!(puts[..moved].iter().any(is_told), "{puts:?}");
     }
 
     #[test]

@@ -75,6 +75,8 @@ const MOST_ROOM: usize = 4096;
 enum Note {
     /// It is put, or replaced.
     Is(Row),
+    /// The same, and packets are judged by it even if it is taken away again before the change is over.
+    IsAtOnce(Row),
     /// It is taken away, and was this.
     Was(Row),
     /// The same, and its removal changes what packets meet: it must not wait until nothing names it.
@@ -115,6 +117,12 @@ impl Draft {
         self.note(rows.into_iter().map(Note::Is));
     }
 
+    /// Adds rows by which packets are judged while the change is being made: if it takes them away again itself, then only
+    /// with what nothing names any more.
+    pub(crate) fn put_at_once(&mut self, rows: impl IntoIterator<Item = Row>) {
+        self.note(rows.into_iter().map(Note::IsAtOnce));
+    }
+
     /// What to write at once and what later, each in a safe order; the configuration apart.
     pub(crate) fn writes(&self) -> (Batch, Batch) {
         // In the order in which keys were noted first.
@@ -129,11 +137,15 @@ impl Draft {
             rows[place as usize].1.follow(note);
         }
         let mut ordered = Ordered::default();
-        for (key, Ends { was, is, is_lost }) in rows {
+        for (key, Ends { was, meanwhile, is, is_lost }) in rows {
             match is {
                 Some(row) if was != Some(row) => ordered.put(row),
                 None if was.is_some() && is_lost => ordered.lose(&key),
                 None if was.is_some() => ordered.delete(&key),
+                None if let Some(row) = meanwhile => {
+                    ordered.put(row);
+                    ordered.delete(&key);
+                }
                 _ => {}
             }
         }
@@ -149,7 +161,7 @@ impl Draft {
 
 impl Note {
     fn key(&self) -> Option<RowKey> {
-        let (Self::Is(row) | Self::Was(row) | Self::Lost(row)) = self;
+        let (Self::Is(row) | Self::IsAtOnce(row) | Self::Was(row) | Self::Lost(row)) = self;
         row.key()
     }
 }
@@ -158,6 +170,8 @@ impl Note {
 #[derive(Clone, Copy, Debug, Default)]
 struct Ends<'a> {
     was: Option<&'a Row>,
+    /// What it must be while the change is being made, where it was not there before.
+    meanwhile: Option<&'a Row>,
     is: Option<&'a Row>,
     /// Whether its absence counts at once.
     is_lost: bool,
@@ -168,6 +182,10 @@ impl<'a> Ends<'a> {
         let row = match note {
             Note::Is(row) => {
                 self.is = Some(row);
+                return;
+            }
+            Note::IsAtOnce(row) => {
+                (self.is, self.meanwhile) = (Some(row), Some(row));
                 return;
             }
             Note::Was(row) | Note::Lost(row) => row,
@@ -387,6 +405,16 @@ mod tests {
     #[test]
     fn what_stays_is_not_written() {
         assert_eq!(between(policy(1), policy(1)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_row_by_which_packets_are_judged_meanwhile_is_written_and_goes_later() {
+        let [class, verdict] = policy(1);
+        let mut draft = Draft::default();
+        draft.put_at_once([class, verdict]);
+        draft.drop([class]);
+        let delete = MapOp::Delete(class.key().unwrap());
+        assert_eq!(operations(draft), (vec![MapOp::Put(verdict), MapOp::Put(class)], vec![delete]));
     }
 
     #[test]
