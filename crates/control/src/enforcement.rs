@@ -183,7 +183,11 @@ impl Enforcement {
                     && let Some([was, is]) =
                         differing(&columns(before, of_before), &columns(before, &compiled)) =>
             {
-                draft.drop(was);
+                match is {
+                    Some(_) => draft.drop(was),
+                    // What was said of a block, is said no more.
+                    None => draft.lose(was),
+                }
                 draft.put(is);
                 let gone = std::mem::replace(of_before, compiled);
                 draft.drop(gone.class_rows());
@@ -274,12 +278,11 @@ fn column_rows(number: u32, compiled: &Compiled, blocks: &Blocks, names: &Names)
 
 /// The row that is another one, as it was and as it is, if it is the only one.
 fn differing(was: &BTreeMap<RowKey, Row>, is: &BTreeMap<RowKey, Row>) -> Option<[Option<Row>; 2]> {
-    if !was.keys().eq(is.keys()) {
-        return None;
-    }
-    let mut others = was.values().zip(is.values()).filter(|(was, is)| was != is);
-    let first = others.next();
-    others.next().is_none().then(|| [first.map(|(was, _)| *was), first.map(|(_, is)| *is)])
+    let others = was.iter().filter(|(key, row)| is.get(key) != Some(row)).map(|(key, _)| key);
+    let new = is.keys().filter(|key| !was.contains_key(key));
+    let mut others = others.chain(new);
+    let Some(key) = others.next() else { return Some([None, None]) };
+    others.next().is_none().then(|| [was, is].map(|rows| rows.get(key).copied()))
 }
 
 /// The classes of addresses that have names, with the names.

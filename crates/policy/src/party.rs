@@ -71,6 +71,11 @@ impl NamedPorts {
         self.iter().map(|(name, ..)| &**name)
     }
 
+    /// The names of ports that the other has not by this name.
+    pub(crate) fn names_beside<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
+        self.iter().filter(|port| !other.iter().any(|known| known == *port)).map(|(name, ..)| &**name)
+    }
+
     /// Whether no port has a name.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()

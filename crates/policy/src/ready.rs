@@ -82,6 +82,16 @@ impl Ready {
         self.terms.split_at(self.whole)
     }
 
+    /// Whether it asks the subject for ports by name.
+    pub(crate) fn asks_subject_for_ports(&self) -> bool {
+        self.terms.iter().any(|term| matches!(term.what, What::SubjectPort(..)))
+    }
+
+    /// Whether it asks the subject for its port of this name.
+    pub(crate) fn asks_subject_for(&self, name: &str) -> bool {
+        self.terms.iter().any(|term| matches!(&term.what, What::SubjectPort(known, _) if **known == *name))
+    }
+
     /// Gives up its facets.
     pub(crate) fn release(&self, directory: &mut Directory) {
         self.facets.iter().flatten().for_each(|facet| directory.release(*facet));

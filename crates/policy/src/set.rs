@@ -3,7 +3,7 @@
 use crate::catalog::{Catalog, is_referring};
 use crate::directory::Directory;
 use crate::party::{NamedPorts, Party};
-use crate::ready::{self, Numbers, Ready, What};
+use crate::ready::{self, Numbers, Ready};
 use crate::rule::{Direction, Mode, Policy, PolicyId, Spec, Subject, Tier};
 use crate::share::Selectors;
 use abi::identity::HOST;
@@ -185,8 +185,8 @@ impl PolicySet {
     pub fn selection(&self, subject: &Party<'_>) -> Selection {
         let is_about_host = subject.number == HOST;
         let specs = if self.mode == Mode::Never { Vec::new() } else { self.applying(subject) };
-        let asks_for = |one: &Applying, name: &str| one.asks_for_ports && asks_subject_for(one.rules(), name);
-        let ports = subject.ports.filtered(|name| specs.iter().any(|one| asks_for(one, name)));
+        let asking = || specs.iter().filter(|one| one.asks_for_ports).flat_map(Applying::rules);
+        let ports = subject.ports.filtered(|name| asking().any(|rule| rule.asks_subject_for(name)));
         let always = self.mode == Mode::Always && !is_about_host;
         Selection { specs, ports, always, is_about_host }
     }
@@ -270,8 +270,7 @@ impl Selection {
 impl Applying {
     fn all(submitted: &Arc<Submitted>) -> impl Iterator<Item = Self> {
         submitted.ready.iter().zip(0..).map(|(rules, spec)| {
-            let mut terms = rules.iter().flat_map(Ready::terms);
-            let asks_for_ports = terms.any(|term| matches!(term.what, What::SubjectPort(..)));
+            let asks_for_ports = rules.iter().any(Ready::asks_subject_for_ports);
             Self { submitted: submitted.clone(), spec, asks_for_ports }
         })
     }
@@ -315,9 +314,3 @@ impl PartialEq for Applying {
 }
 
 impl Eq for Applying {}
-
-/// Whether one of the rules asks the subject for its port of this name.
-fn asks_subject_for(rules: &[Ready], name: &str) -> bool {
-    let mut terms = rules.iter().flat_map(Ready::terms);
-    terms.any(|term| matches!(&term.what, What::SubjectPort(known, _) if **known == *name))
-}

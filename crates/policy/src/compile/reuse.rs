@@ -10,7 +10,7 @@ use crate::class::ClassId;
 use crate::directory::FacetId;
 use crate::grouping::Grouping;
 use crate::ready::Ready;
-use crate::set::Selection;
+use crate::set::{Applying, Selection};
 use std::cmp::Ordering;
 
 /// A policy before, and whom the rules are about that only one of two policies has.
@@ -32,7 +32,7 @@ impl<'a> Reuse<'a> {
         (selection, stances): (&Selection, [Stance; 2]),
         grouping: &Grouping,
     ) -> Option<Self> {
-        if before.stances != stances || before.selection.ports() != selection.ports() {
+        if before.stances != stances || !agree_on_ports(&before.selection, selection) {
             return None;
         }
         let mut concerned = Vec::new();
@@ -85,6 +85,15 @@ impl<'a> Reuse<'a> {
     fn concerns(&self, facets: &[FacetId]) -> bool {
         facets.iter().any(|facet| self.concerned.binary_search(facet).is_ok())
     }
+}
+
+/// Whether the specs that both selections have ask for no port that the subject has by another number now.
+fn agree_on_ports(one: &Selection, other: &Selection) -> bool {
+    let names: Vec<&str> =
+        one.ports().names_beside(other.ports()).chain(other.ports().names_beside(one.ports())).collect();
+    let common = one.specs().iter().filter(|spec| other.specs().contains(spec));
+    names.is_empty()
+        || common.flat_map(Applying::rules).all(|rule| names.iter().all(|name| !rule.asks_subject_for(name)))
 }
 
 /// The rules of specs that only one of two selections has; both are in the order of their policies' names.
