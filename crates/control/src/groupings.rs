@@ -9,7 +9,7 @@ use foldhash::{HashMap, HashSet};
 use policy::book::RuleBook;
 use policy::compile::Compiled;
 use policy::directory::{Directory, FacetId};
-use policy::grouping::{Demand, Followed, Grouping, Moved};
+use policy::grouping::{Demand, Followed, Grouping, Moved, namespace_of};
 use policy::party::NamedPorts;
 use std::collections::BTreeSet;
 
@@ -133,15 +133,22 @@ impl Groupings {
                 }
             }
         }
-        let (mut asked, mut followed) = (Vec::new(), Followed::default());
+        let (mut groups, mut asked, mut followed) = (Vec::new(), Vec::new(), Followed::default());
         for family in movement.families(directory) {
+            let namespace = namespace_of(&family.changes, directory);
             let hearing = asking.hearing(&family);
-            for of_one in hearing.chunk_by(|(one, _), (other, _)| one == other) {
+            let hearing = || hearing.chunk_by(|(one, _), (other, _)| one == other);
+            // What groupings know lies far apart in memory: a processor fetches it for all at once, where each on its own
+            // would be waited for.
+            groups.clear();
+            groups
+                .extend(hearing().map(|of_one| in_force.of(of_one[0].0).grouping.group_with_row(namespace)));
+            for (of_one, around) in hearing().zip(&groups) {
                 let number = of_one[0].0;
                 asked.clear();
                 asked.extend(of_one.iter().filter_map(|(_, facet)| *facet));
                 let grouped = in_force.of(number);
-                grouped.grouping.follow(&family.changes, &asked, directory, &mut followed);
+                grouped.grouping.follow(&family.changes, &asked, *around, directory, &mut followed);
                 if !followed.moved.is_empty() {
                     stirred.insert(number);
                 }

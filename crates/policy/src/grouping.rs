@@ -163,7 +163,8 @@ impl Grouping {
         self.names.extend(names.iter().cloned());
         let mut followed = Followed::default();
         for family in families(&facets, &names, directory) {
-            self.regroup(&family, (&facets, !names.is_empty()), directory, &mut followed);
+            let around = self.group_with_row(namespace_of(&family, directory));
+            self.regroup(&family, (&facets, !names.is_empty()), around, directory, &mut followed);
         }
         followed.moved
     }
@@ -176,16 +177,22 @@ impl Grouping {
     }
 
     /// Follows peers that lost or gained facets: those of one namespace, which comes first where it is among them, or one
-    /// that is in none. Of these facets it asks for `asked`. Who has no row of its own and is not among them stays as it
-    /// is.
+    /// that is in none. Of these facets it asks for `asked`; `around` is the group of their namespace so far, where that has a row. Who has
+    /// no row of its own and is not among them stays as it is.
     pub fn follow(
         &mut self,
         family: &[Change],
         asked: &[FacetId],
+        around: Option<u32>,
         directory: &Directory,
         followed: &mut Followed,
     ) {
-        self.regroup(family, (asked, self.minds_ports), directory, followed);
+        self.regroup(family, (asked, self.minds_ports), around, directory, followed);
+    }
+
+    /// The group of a peer with a row of its own.
+    pub fn group_with_row(&self, peer: Option<u32>) -> Option<u32> {
+        self.peers.get(&peer?).copied()
     }
 
     /// The same; where ports may tell members from their namespace, all are looked at.
@@ -193,6 +200,7 @@ impl Grouping {
         &mut self,
         family: &[Change],
         (asked, by_ports): (&[FacetId], bool),
+        around: Option<u32>,
         directory: &Directory,
         Followed { moved, facets }: &mut Followed,
     ) {
@@ -200,20 +208,18 @@ impl Grouping {
         let is_namespace = first.peer >= FIRST_NAMESPACE;
         let members = if is_namespace { &family[1..] } else { family };
         let moves_namespace = is_namespace && first.is_about(asked);
-        let namespace = if is_namespace { Some(first.peer) } else { directory.namespace_of(first.peer) };
-        // What members have, they may have by their namespace, which changes before them.
-        let around = namespace.and_then(|namespace| self.peers.get(&namespace)).copied();
         if moves_namespace {
             first.apply(self.known(around), asked, facets);
             moved.extend(self.put(first.peer, facets, directory));
         }
         for change in members {
-            let own = self.peers.get(&change.peer).copied();
+            let own = self.group_with_row(Some(change.peer));
             let is_concerned = match moves_namespace {
                 true => by_ports || own.is_some() || !change.is_same(first, asked),
                 false => by_ports || !is_namespace || change.is_about(asked),
             };
             if is_concerned {
+                // What it has, it may have by its namespace.
                 change.apply(self.known(own.or(around)), asked, facets);
                 moved.extend(self.put(change.peer, facets, directory));
             }
@@ -364,6 +370,12 @@ impl Grouping {
         let profile = self.profile(group);
         (profile.kind, self.facets_in(profile), &profile.ports)
     }
+}
+
+/// The namespace that a family is of, if any.
+pub fn namespace_of(family: &[Change], directory: &Directory) -> Option<u32> {
+    let first = family.first()?.peer;
+    if first >= FIRST_NAMESPACE { Some(first) } else { directory.namespace_of(first) }
 }
 
 impl Change {
