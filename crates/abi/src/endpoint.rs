@@ -19,7 +19,7 @@ impl EndpointKey {
     pub const NODE: Self = Self { interface: 0 };
 }
 
-/// One workload. Writing this row is how a policy takes effect: `policy`, `flags` and `grouping` change together. They
+/// One workload. Writing this row is how most policies take effect: `policy`, `flags` and `grouping` change together. They
 /// are one word of eight bytes, and the alignment makes the packet path read them as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
@@ -28,8 +28,8 @@ pub struct EndpointInfo {
     pub id: u32,
     /// Security identity.
     pub identity: u32,
-    /// Number of the policy in force; rows of [`crate::map::COLUMNS`] carry it. Never
-    /// reused while a flow may remember it.
+    /// Number of the policy in force; rows of [`crate::map::COLUMNS`] carry it. It may stay where one of those is all that
+    /// changes, and is not given to another policy while a flow may remember it.
     pub policy: u32,
     /// A union of the `flag` constants.
     pub flags: u8,

@@ -13,8 +13,9 @@
 //! So the rows of a block say only what differs from what the blocks around it say (decision 004). After
 //! [`MAX_NESTING`] blocks the packet path gives up, and refuses.
 //!
-//! A policy is replaced under another number; whom it knows, its grouping, usually stays (decision 006), and so do the
-//! columns and classes that say the same as before (decision 007).
+//! A policy that differs in one column from the one whose place it takes has its number too; any other comes under a new
+//! one. Whom it knows, its grouping, usually stays (decision 006), and so do the columns and classes that say the same as
+//! before (decision 007).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -4,7 +4,7 @@ use crate::groupings::Groupings;
 use crate::movement::Movement;
 use crate::peers::Peers;
 use crate::writes::Draft;
-use abi::endpoint::{Grouping, flag};
+use abi::endpoint::{self, flag};
 use abi::identity::HOST;
 use abi::row::{MapOp, Row, RowKey};
 use foldhash::{HashMap, HashSet};
@@ -12,6 +12,7 @@ use policy::book::RuleBook;
 use policy::cidr::{Blocks, CidrClass, Side};
 use policy::compile::Compiled;
 use policy::directory::Directory;
+use policy::grouping::Grouping;
 use policy::names::Names;
 use policy::rule::{Cidr, Direction};
 use policy::set::{PolicyKey, PolicySet, Selection};
@@ -54,7 +55,7 @@ pub(crate) type Move = (u32, Option<(PolicyKey, Selection)>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Assignment {
     pub(crate) policy: u32,
-    pub(crate) grouping: Grouping,
+    pub(crate) grouping: endpoint::Grouping,
     pub(crate) flags: u8,
 }
 
@@ -78,7 +79,7 @@ impl Enforcement {
     pub(crate) fn assignment(&self, subject: u32) -> Option<Assignment> {
         let policy = *self.assigned.get(&subject)?;
         let InForce { grouping, flags, .. } = self.in_force[&policy];
-        Some(Assignment { policy, grouping: Grouping::new(grouping), flags })
+        Some(Assignment { policy, grouping: endpoint::Grouping::new(grouping), flags })
     }
 
     /// Tells the groupings which peers went and came.
@@ -166,14 +167,7 @@ impl Enforcement {
         let (mut compiled, classes) =
             Compiled::new((selection, &demand), known, of_before.as_deref_mut(), &mut self.book);
         draft.put(classes);
-        if compiled.has_domains() {
-            for (class, names) in named(&self.blocks, &self.names) {
-                let writes = compiled.name(0, (&class, names), of_both, &mut self.book);
-                // By which number it names its columns is seen below.
-                let rows = writes.into_iter().filter_map(MapOp::put);
-                draft.put(rows.filter(|row| matches!(row, Row::Class(..))));
-            }
-        }
+        draft.put(learn(&mut compiled, of_both, named(&self.blocks, &self.names), &mut self.book));
         let (flags, has_domains) = (flags(&compiled), compiled.has_domains());
         let columns = |number, compiled: &Compiled| column_rows(number, compiled, &self.blocks, &self.names);
         let number = match before.zip(of_before) {
@@ -255,6 +249,21 @@ impl Enforcement {
         let policies = policies.flat_map(|(number, one)| rows(number, one, &self.blocks, &self.names));
         policies.chain(self.groupings.rows()).chain(self.book.class_rows())
     }
+}
+
+/// Tells a policy the names of addresses if it asks for any; the rows of classes to add are returned. By which number it
+/// names their columns is not known yet.
+fn learn<'a>(
+    compiled: &mut Compiled,
+    grouping: &Grouping,
+    named: impl Iterator<Item = (CidrClass, &'a BTreeSet<String>)>,
+    book: &mut RuleBook,
+) -> Vec<Row> {
+    if !compiled.has_domains() {
+        return Vec::new();
+    }
+    let writes = named.flat_map(|(class, names)| compiled.name(0, (&class, names), grouping, book));
+    writes.filter_map(MapOp::put).filter(|row| matches!(row, Row::Class(..))).collect()
 }
 
 /// The flags of endpoints under a policy.
