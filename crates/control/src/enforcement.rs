@@ -48,6 +48,14 @@ struct InForce {
     subjects: usize,
 }
 
+/// A policy that another takes the place of.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    number: u32,
+    /// Whether workloads that are under it go elsewhere in the same change.
+    is_left: bool,
+}
+
 /// A subject, and what applies to it from now on.
 pub(crate) type Move = (u32, Option<(PolicyKey, Selection)>);
 
@@ -99,8 +107,17 @@ impl Enforcement {
         self.assigned.get(&subject).map(|number| &self.in_force[number].key) == selection
     }
 
-    /// Puts subjects under what applies to them now; it is compiled if nobody is under it yet.
-    pub(crate) fn assign(&mut self, moves: Vec<Move>, directory: &mut Directory, draft: &mut Draft) {
+    /// Puts subjects under what applies to them now; it is compiled if nobody is under it yet. Workloads left the subjects
+    /// in `left`, and are under their policies until their rows are written.
+    pub(crate) fn assign(
+        &mut self,
+        moves: Vec<Move>,
+        left: &BTreeSet<u32>,
+        directory: &mut Directory,
+        draft: &mut Draft,
+    ) {
+        let left: HashSet<u32> =
+            left.iter().filter_map(|subject| self.assigned.get(subject)).copied().collect();
         let mut together: HashMap<(u32, &PolicyKey), usize> = HashMap::default();
         let mut joined: HashSet<&PolicyKey> = HashSet::default();
         for (subject, selection) in &moves {
@@ -122,7 +139,11 @@ impl Enforcement {
             let succeeded = before.filter(|before| succeeded.contains(before));
             let number = selection.map(|(key, selection)| match self.numbers.get(&key) {
                 Some(number) => *number,
-                None => self.compile((key, selection), succeeded, directory, draft),
+                None => {
+                    let before =
+                        succeeded.map(|before| Before { number: before, is_left: left.contains(&before) });
+                    self.compile((key, selection), before, directory, draft)
+                }
             });
             self.put_under(subject, number);
         }
@@ -149,14 +170,16 @@ impl Enforcement {
     ///
     /// Where it differs from that one in no more than one column, it has its number too: that column's row is all that is
     /// switched. Else the rows of its subjects are, each at once from one number to the other; so they are where somebody
-    /// else changes with it whom it tells apart, which would be seen in between.
+    /// changes with it whom it tells apart, or who is under it: that would be seen in between.
     fn compile(
         &mut self,
         (key, selection): (PolicyKey, Selection),
-        before: Option<u32>,
+        before: Option<Before>,
         directory: &mut Directory,
         draft: &mut Draft,
     ) -> u32 {
+        let (before, is_left) =
+            (before.map(|before| before.number), before.is_some_and(|before| before.is_left));
         let demand = selection.demand(directory);
         let known = before.map(|before| self.in_force[&before].grouping);
         let grouping = self.groupings.answering(&demand, known, (&mut *directory, &mut self.book), draft);
@@ -173,6 +196,7 @@ impl Enforcement {
         let number = match before.zip(of_before) {
             Some((before, of_before))
                 if !is_stirred
+                    && !is_left
                     && self.in_force[&before].flags == flags
                     && let Some([was, is]) =
                         differing(&columns(before, of_before), &columns(before, &compiled)) =>
@@ -190,10 +214,10 @@ impl Enforcement {
                 before
             }
             _ => {
-                self.last_number += 1;
-                draft.put(columns(self.last_number, &compiled).into_values());
-                grouped.insert(self.last_number, compiled);
-                self.last_number
+                let number = next_number(&mut self.last_number, &self.in_force);
+                draft.put(columns(number, &compiled).into_values());
+                grouped.insert(number, compiled);
+                number
             }
         };
         match has_domains {
@@ -264,6 +288,16 @@ fn learn<'a>(
     }
     let writes = named.flat_map(|(class, names)| compiled.name(0, (&class, names), grouping, book));
     writes.filter_map(MapOp::put).filter(|row| matches!(row, Row::Class(..))).collect()
+}
+
+/// A number that no policy has, and none had lately.
+fn next_number(last: &mut u32, in_force: &HashMap<u32, InForce>) -> u32 {
+    loop {
+        *last = last.wrapping_add(1);
+        if *last != 0 && !in_force.contains_key(last) {
+            return *last;
+        }
+    }
 }
 
 /// The flags of endpoints under a policy.

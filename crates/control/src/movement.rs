@@ -3,13 +3,15 @@
 use policy::directory::{Directory, FacetId};
 use policy::grouping::Change;
 use policy::party::NamedPorts;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of peer numbers, namespaces included.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Movement {
     pub(crate) came: BTreeMap<u32, Marks>,
     pub(crate) went: BTreeMap<u32, Marks>,
+    /// Those that a workload left: its rows name them until they are written.
+    pub(crate) left: BTreeSet<u32>,
     /// Those that neither came nor went, by namespace and number; a namespace comes before its peers.
     changed: BTreeMap<(u32, u32), (Change, NamedPorts)>,
 }
@@ -59,6 +61,15 @@ impl Movement {
         // A namespace is in none.
         let place = directory.namespace_of(peer).map_or((peer, 0), |namespace| (namespace, peer));
         self.changed.insert(place, (change, ports.clone()));
+    }
+
+    /// Takes note that a peer goes which may have changed before; the facets are returned in which it or its namespace, if
+    /// it has one, were different before that.
+    pub(crate) fn unchanged(&mut self, peer: u32, namespace: Option<u32>) -> Vec<FacetId> {
+        let own = self.changed.remove(&namespace.map_or((peer, 0), |namespace| (namespace, peer)));
+        let around = namespace.and_then(|namespace| self.changed.get(&(namespace, 0)));
+        let changes = own.iter().chain(around).map(|(change, _)| change);
+        changes.flat_map(Change::facets).copied().collect()
     }
 
     /// What changed, by namespace. Whoever came to a namespace that changed goes along with it, until it is told what it

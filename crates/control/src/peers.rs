@@ -165,7 +165,7 @@ impl Peers {
                 self.identities.release(identity);
                 peer
             }
-            None if let Some(peer) = self.before(&arrival) => {
+            None if let Some(peer) = self.before(&arrival, movement) => {
                 return self.relabel(peer, identity, arrival.labels, movement);
             }
             None => self.begin(identity, &arrival, movement),
@@ -233,17 +233,23 @@ impl Peers {
 
     fn exit(&mut self, peer: u32, ports: NamedPorts, movement: &mut Movement) {
         let is_ordinary = self.directory.is_ordinary(peer);
-        let namespace = self.directory.namespace_of(peer).unwrap_or(0);
+        let namespace = self.directory.namespace_of(peer);
         let facets = self.directory.remove(peer);
-        let beyond = differing(&facets, self.directory.facets_of(namespace_or_nobody(namespace)));
+        let around = self.directory.facets_of(namespace_or_nobody(namespace.unwrap_or(0)));
+        // Whoever told it from its namespace as both were before, has a row of it too.
+        let mut beyond = differing(&facets, around);
+        beyond.extend(movement.unchanged(peer, namespace));
         movement.goes(peer, Marks { facets, beyond, ports, is_ordinary });
     }
 
-    /// The peer number that just these workloads have, where only their labels are others now.
-    fn before(&self, arrival: &Arrival) -> Option<u32> {
+    /// The peer number that just these workloads have, and had before the change, where only their labels are others now.
+    fn before(&self, arrival: &Arrival, movement: &Movement) -> Option<u32> {
         let peer = *self.members.get(arrival.endpoints.first()?)?;
         let residents = self.residents.get(&peer)?;
-        let are_same = residents.endpoints == arrival.endpoints && residents.ports == arrival.ports;
+        let are_same = residents.endpoints == arrival.endpoints
+            && residents.ports == arrival.ports
+            && residents.namespace == arrival.namespace
+            && !movement.left.contains(&peer);
         (are_same && self.directory.is_ordinary(peer) && is_ordinary(&arrival.labels)).then_some(peer)
     }
 
@@ -287,6 +293,7 @@ impl Peers {
     }
 
     fn leave(&mut self, endpoint: u32, peer: u32, movement: &mut Movement) {
+        movement.left.insert(peer);
         let Some(residents) = self.residents.get_mut(&peer) else { return };
         residents.endpoints.remove(&endpoint);
         if residents.endpoints.is_empty()

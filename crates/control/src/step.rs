@@ -94,7 +94,7 @@ impl World {
         step.subjects.extend(movement.went.keys().chain(movement.came.keys()));
         let subjects = std::mem::take(&mut step.subjects);
         let moves: Vec<Move> = subjects.into_iter().filter_map(|subject| self.moved(subject, step)).collect();
-        self.enforcement.assign(moves, &mut self.peers.directory, &mut step.draft);
+        self.enforcement.assign(moves, &movement.left, &mut self.peers.directory, &mut step.draft);
         self.enforcement.retire(&mut self.peers.directory, &mut step.draft);
         for id in &step.touched {
             step.draft.put(self.endpoint_rows(*id));

@@ -89,13 +89,13 @@ impl World {
                     world.enforcement.blocks.number_above(key.cidr);
                     world.enforcement.book.number_columns_above(column);
                 }
+                Row::CidrParent(class, around) => world.enforcement.blocks.number_above(class.max(around)),
                 Row::Address(key, info) => {
                     world.enforcement.blocks.number_above(info.cidr);
                     world.peers.find(key.address.into(), &info);
                 }
                 Row::Backend(key, _) => world.translation.number_above(key.backends),
                 Row::Service(_, info) => world.translation.number_above(info.backends),
-                _ => {}
             }
             if let (Some(found), Some(key)) = (&mut world.found, row.key()) {
                 found.insert(key, row);

@@ -258,6 +258,8 @@ struct Ordered {
 
 /// How many places [`place`] tells apart.
 const PLACES: usize = 10;
+/// Where the groups of namespaces are put.
+const OF_NAMESPACES: usize = 4;
 /// Where the rows of [`Ordered::parents`] are put.
 const PARENTS: usize = 6;
 
@@ -273,7 +275,7 @@ fn place(key: &RowKey) -> usize {
         RowKey::Class(_) => 2,
         // A peer's own row comes before its namespace's, by which it is known until then.
         RowKey::Group(key) if key.peer < FIRST_NAMESPACE => 3,
-        RowKey::Group(_) => 4,
+        RowKey::Group(_) => OF_NAMESPACES,
         RowKey::Column(_) => 5,
         RowKey::CidrParent(_) => PARENTS,
         RowKey::Address(_) => FIRST,
@@ -304,12 +306,18 @@ impl Ordered {
     fn batches(mut self) -> (Batch, Batch) {
         self.put_parents();
         let (mut now, mut later) = (Batch::new(), Batch::new());
-        self.puts.into_iter().for_each(|batch| now.append(batch));
+        for (place, batch) in self.puts.into_iter().enumerate() {
+            now.append(batch);
+            if place == OF_NAMESPACES {
+                // Before anybody has the address of a peer that is known by its namespace.
+                now.append(std::mem::take(&mut self.lost[OF_NAMESPACES]));
+            }
+        }
         // What names others goes before them.
         for (place, batch) in self.deletes.into_iter().enumerate().rev() {
             if place < FIRST { later.append(batch) } else { now.append(batch) }
         }
-        // A namespace's row goes before that of a peer, which is known by its own until then.
+        // A peer is known by its own row until others have its address, and its namespace's row has changed.
         self.lost.into_iter().rev().for_each(|batch| now.append(batch));
         (now, later)
     }

@@ -1,13 +1,10 @@
 //! Random changes, one after the other: the writes must always lead to the rows that the world would have from the
 //! start, and undoing a change to as many as before.
 
-use abi::address::AddressInfo;
+mod walk;
+
 use abi::batch::Batch;
-use abi::endpoint::EndpointInfo;
-use abi::identity::{is_workload, is_world};
-use abi::policy::{
-    ClassKey, ColumnKey, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey, VerdictKey, WHOLE_INSIDE, WHOLE_WORLD,
-};
+use abi::policy::GroupKey;
 use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Node, RemoteNode, Rows, World, Writes};
 use identity::{Labels, Source};
@@ -18,6 +15,7 @@ use policy::rule::{Cidr, Mode, Peer, Peers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 use std::net::IpAddr;
+use walk::heard;
 
 const SEEDS: u64 = 20;
 const CHANGES: usize = 60;
@@ -138,13 +136,29 @@ fn make_from(state: State, maps: &mut Rows, writes: Writes) {
 }
 
 /// Makes writes one by one: until the last, every endpoint says to whoever keeps an address what it said before or what it
-/// says after, and nothing else, if not both change; of a state that was not whole, if the endpoint and the columns of its
-/// policy do not.
+/// says after, and nothing else: if not both change, nor the address and a namespace that it is of. Of a state that was not
+/// whole that goes for endpoints that do not change, nor their policies' columns.
 fn never_between(state: State, mut maps: Rows, after: &Rows, writes: &Batch) {
     let stays = |key: &RowKey| maps.get(key) == after.get(key);
     let keeps = |endpoint: &RowKey| stays(endpoint) && columns(&maps, endpoint) == columns(after, endpoint);
-    let counts =
-        |(endpoint, address): &(RowKey, RowKey)| keeps(endpoint) || state == State::Whole && stays(address);
+    let renamed = writes.iter().filter_map(|write| match write {
+        MapOp::Delete(RowKey::Column(key)) => Some(key.cidr),
+        MapOp::Put(Row::Column(key, _)) if columns_of(&maps, Some(key.policy)).next().is_some() => {
+            Some(key.cidr)
+        }
+        _ => None,
+    });
+    let renamed: BTreeSet<u32> = renamed.collect();
+    let counts = |pair: &(RowKey, RowKey)| {
+        let (endpoint, address) = pair;
+        let moves = [&maps, after].iter().any(|rows| !stays_with_namespace(pair, rows, [&maps, after]));
+        // A policy and the names of an address may change together: under a number that stays, and under others.
+        let at_once = match policy(&maps, endpoint) == policy(after, endpoint) {
+            true => switched(&maps, after, endpoint) <= 1,
+            false => !renamed.contains(&class(after, address)),
+        };
+        keeps(endpoint) && (stays(address) || !moves) || state == State::Whole && stays(address) && at_once
+    };
     let (was, is) = (heard(&maps), heard(after));
     let pairs = is.iter().filter(|(pair, _)| was.contains_key(pair) && counts(pair));
     let pairs: Vec<_> = pairs.collect();
@@ -170,62 +184,47 @@ fn never_between(state: State, mut maps: Rows, after: &Rows, writes: &Batch) {
     }
 }
 
+/// Whether the namespace of who has an address by these rows is in one group for the endpoint, before and after.
+fn stays_with_namespace((endpoint, address): &(RowKey, RowKey), rows: &Rows, states: [&Rows; 2]) -> bool {
+    let (Some(Row::Endpoint(_, of)), Some(Row::Address(_, peer))) = (rows.get(endpoint), rows.get(address))
+    else {
+        return true;
+    };
+    let row = RowKey::Group(GroupKey { grouping: of.grouping.number(), peer: peer.namespace });
+    let [before, after] = states.map(|state| state.get(&row));
+    before == after
+}
+
+/// In how many columns an endpoint's policy is another one.
+fn switched(before: &Rows, after: &Rows, endpoint: &RowKey) -> usize {
+    let [was, is] = [before, after].map(|rows| columns(rows, endpoint));
+    let others = was.iter().filter(|row| !is.contains(row)).chain(is.iter().filter(|row| !was.contains(row)));
+    others.filter_map(Row::key).collect::<BTreeSet<_>>().len()
+}
+
+/// The number of an endpoint's policy.
+fn policy(maps: &Rows, endpoint: &RowKey) -> Option<u32> {
+    match maps.get(endpoint)? {
+        Row::Endpoint(_, info) => Some(info.policy),
+        _ => None,
+    }
+}
+
 /// The columns of an endpoint's policy.
 fn columns(maps: &Rows, endpoint: &RowKey) -> Vec<Row> {
-    let Some(Row::Endpoint(_, EndpointInfo { policy, .. })) = maps.get(endpoint) else { return Vec::new() };
-    let is_its = |row: &&Row| matches!(row, Row::Column(key, _) if key.policy == *policy);
-    maps.values().filter(is_its).copied().collect()
+    columns_of(maps, policy(maps, endpoint)).copied().collect()
 }
 
-/// What each policy in force says to whoever has an address: the classes that are asked one after the other, by endpoint
-/// and address.
-fn heard(maps: &Rows) -> BTreeMap<(RowKey, RowKey), Vec<u32>> {
-    let mut heard = BTreeMap::new();
-    for endpoint in maps.values() {
-        let Row::Endpoint(_, info) = endpoint else { continue };
-        for address in maps.values() {
-            let Row::Address(_, peer) = address else { continue };
-            let classes = classes(maps, info, peer);
-            heard.insert((endpoint.key().unwrap(), address.key().unwrap()), classes);
-        }
+fn columns_of(maps: &Rows, number: Option<u32>) -> impl Iterator<Item = &Row> {
+    maps.values().filter(move |row| matches!(row, Row::Column(key, _) if Some(key.policy) == number))
+}
+
+/// The class of blocks that an address lies in.
+fn class(maps: &Rows, address: &RowKey) -> u32 {
+    match maps.get(address) {
+        Some(Row::Address(_, info)) => info.cidr,
+        _ => 0,
     }
-    heard
-}
-
-/// The classes that say something to whoever has an address, as the packet path walks outwards through the blocks.
-fn classes(maps: &Rows, endpoint: &EndpointInfo, peer: &AddressInfo) -> Vec<u32> {
-    let number = |key: RowKey| match maps.get(&key) {
-        Some(Row::Column(_, number) | Row::CidrParent(_, number) | Row::Class(_, number)) => Some(*number),
-        _ => None,
-    };
-    let policy = endpoint.policy;
-    let group = group_of(maps, endpoint.grouping.number(), peer);
-    let fallback = if is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { group };
-    let class_of = |group, column| number(RowKey::Class(ClassKey { column, group }));
-    let whole = if is_world(peer.peer) { WHOLE_WORLD } else { WHOLE_INSIDE };
-    let mut classes = Vec::new();
-    let mut cidr = peer.cidr;
-    loop {
-        let asked = if cidr == 0 { whole } else { cidr };
-        let column = number(RowKey::Column(ColumnKey { policy, cidr: asked }));
-        let class = column.and_then(|column| class_of(group, column).or_else(|| class_of(fallback, column)));
-        classes.extend(class.filter(|class| *class != VerdictKey::SILENT));
-        if cidr == 0 {
-            return classes;
-        }
-        cidr = number(RowKey::CidrParent(cidr)).unwrap_or(0);
-    }
-}
-
-/// The group of whoever has an address, as the packet path finds it.
-fn group_of(maps: &Rows, grouping: u32, peer: &AddressInfo) -> u32 {
-    let row = |peer| match maps.get(&RowKey::Group(GroupKey { grouping, peer })) {
-        Some(Row::Group(_, group)) => Some(*group),
-        _ => None,
-    };
-    let otherwise = if is_workload(peer.peer) { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS };
-    let by_namespace = || row(peer.namespace).filter(|_| is_workload(peer.peer) && peer.namespace != 0);
-    row(peer.peer).or_else(by_namespace).unwrap_or(otherwise)
 }
 
 fn make_batch(maps: &mut Rows, writes: &Batch) {

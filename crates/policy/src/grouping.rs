@@ -228,11 +228,11 @@ impl Grouping {
         let all = if moves_namespace { directory.members(first.peer) } else { &[] };
         if all.len() > members.len() {
             for peer in all.iter().filter(|peer| members.iter().all(|change| change.peer != **peer)) {
-                if !self.peers.contains_key(peer) {
-                    facets.clear();
-                    facets.extend_from_slice(self.known(around));
-                    moved.extend(self.put(*peer, facets, directory));
-                }
+                // Who had a row of its own may be like its namespace now, and needs none.
+                let known = self.group_with_row(Some(*peer)).or(around);
+                facets.clear();
+                facets.extend_from_slice(self.known(known));
+                moved.extend(self.put(*peer, facets, directory));
             }
         }
     }
