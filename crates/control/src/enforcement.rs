@@ -8,6 +8,7 @@ use abi::endpoint::{self, flag};
 use abi::identity::HOST;
 use abi::row::{MapOp, Row, RowKey};
 use foldhash::{HashMap, HashSet};
+use identity::next_number;
 use policy::book::RuleBook;
 use policy::cidr::{Blocks, CidrClass, Side};
 use policy::compile::Compiled;
@@ -46,14 +47,6 @@ struct InForce {
     /// The flags that endpoints have for it.
     flags: u8,
     subjects: usize,
-}
-
-/// A policy that another takes the place of.
-#[derive(Clone, Copy, Debug)]
-struct Before {
-    number: u32,
-    /// Whether workloads that are under it go elsewhere in the same change.
-    is_left: bool,
 }
 
 /// A subject, and what applies to it from now on.
@@ -139,11 +132,7 @@ impl Enforcement {
             let succeeded = before.filter(|before| succeeded.contains(before));
             let number = selection.map(|(key, selection)| match self.numbers.get(&key) {
                 Some(number) => *number,
-                None => {
-                    let before =
-                        succeeded.map(|before| Before { number: before, is_left: left.contains(&before) });
-                    self.compile((key, selection), before, directory, draft)
-                }
+                None => self.compile((key, selection), (succeeded, &left), directory, draft),
             });
             self.put_under(subject, number);
         }
@@ -169,17 +158,16 @@ impl Enforcement {
     /// Compiles a selection, for the grouping of the policy that it takes the place of, if any.
     ///
     /// Where it differs from that one in no more than one column, it has its number too: that column's row is all that is
-    /// switched. Else the rows of its subjects are, each at once from one number to the other; so they are where somebody
-    /// changes with it whom it tells apart, or who is under it: that would be seen in between.
+    /// switched. Else the rows of its subjects are, each at once from one number to the other. So they are too where it would
+    /// be seen in between: by somebody whom it tells apart and who changes with it, and by workloads that go elsewhere, whose
+    /// policies are in `left`.
     fn compile(
         &mut self,
         (key, selection): (PolicyKey, Selection),
-        before: Option<Before>,
+        (before, left): (Option<u32>, &HashSet<u32>),
         directory: &mut Directory,
         draft: &mut Draft,
     ) -> u32 {
-        let (before, is_left) =
-            (before.map(|before| before.number), before.is_some_and(|before| before.is_left));
         let demand = selection.demand(directory);
         let known = before.map(|before| self.in_force[&before].grouping);
         let grouping = self.groupings.answering(&demand, known, (&mut *directory, &mut self.book), draft);
@@ -196,7 +184,7 @@ impl Enforcement {
         let number = match before.zip(of_before) {
             Some((before, of_before))
                 if !is_stirred
-                    && !is_left
+                    && !left.contains(&before)
                     && self.in_force[&before].flags == flags
                     && let Some([was, is]) =
                         differing(&columns(before, of_before), &columns(before, &compiled)) =>
@@ -214,7 +202,7 @@ impl Enforcement {
                 before
             }
             _ => {
-                let number = next_number(&mut self.last_number, &self.in_force);
+                let number = next_number(&mut self.last_number, |number| self.in_force.contains_key(&number));
                 draft.put(columns(number, &compiled).into_values());
                 grouped.insert(number, compiled);
                 number
@@ -288,16 +276,6 @@ fn learn<'a>(
     }
     let writes = named.flat_map(|(class, names)| compiled.name(0, (&class, names), grouping, book));
     writes.filter_map(MapOp::put).filter(|row| matches!(row, Row::Class(..))).collect()
-}
-
-/// A number that no policy has, and none had lately.
-fn next_number(last: &mut u32, in_force: &HashMap<u32, InForce>) -> u32 {
-    loop {
-        *last = last.wrapping_add(1);
-        if *last != 0 && !in_force.contains_key(last) {
-            return *last;
-        }
-    }
 }
 
 /// The flags of endpoints under a policy.

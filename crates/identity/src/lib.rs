@@ -16,6 +16,6 @@ mod values;
 pub use allocator::Allocator;
 pub use label::{Label, LabelKey, Labels, Source, key};
 pub use name::Name;
-pub use numbering::{Conflict, Exhausted, Numbering};
+pub use numbering::{Conflict, Exhausted, Numbering, next_number};
 pub use selector::{Operator, Requirement, Selector};
 pub use values::Values;

@@ -208,6 +208,16 @@ impl fmt::Display for Conflict {
 
 impl std::error::Error for Conflict {}
 
+/// A number after the last one given that is not taken; numbers begin at 1 and wrap around.
+pub fn next_number(last: &mut u32, is_taken: impl Fn(u32) -> bool) -> u32 {
+    loop {
+        *last = last.wrapping_add(1);
+        if *last != 0 && !is_taken(*last) {
+            return *last;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

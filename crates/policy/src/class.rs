@@ -7,6 +7,7 @@ use abi::row::Row;
 use foldhash::HashMap;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use identity::next_number;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ impl ClassId {
     /// The class that says nothing. Nobody needs to hold it.
     pub const SILENT: Self = Self(VerdictKey::SILENT);
 }
+
+const _: () = assert!(VerdictKey::SILENT == 0, "numbers that are given begin after it");
 
 /// The verdicts of a class in both directions.
 pub(crate) type Table = [(Direction, TrafficBlock, VerdictInfo)];
@@ -58,7 +61,7 @@ impl Classes {
             self.hold(ClassId(number));
             return (ClassId(number), false);
         }
-        let number = self.next();
+        let number = next_number(&mut self.last, |number| self.held.contains_key(&number));
         let table: Arc<Table> = table.into();
         let Self { held, numbers, hasher, .. } = self;
         held.insert(number, Held { table: table.clone(), holders: 1 });
@@ -103,16 +106,6 @@ impl Classes {
     /// Gives no class a number up to this one, which the maps may still hold.
     pub(crate) fn number_above(&mut self, number: u32) {
         self.last = self.last.max(number);
-    }
-
-    /// A number that no class has, and none had lately.
-    fn next(&mut self) -> u32 {
-        loop {
-            self.last = self.last.wrapping_add(1);
-            if self.last != VerdictKey::SILENT && !self.held.contains_key(&self.last) {
-                return self.last;
-            }
-        }
     }
 }
 

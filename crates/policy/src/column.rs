@@ -1,6 +1,7 @@
 //! The numbers of columns: of what the groups of a grouping hear in one part of the addresses.
 
 use foldhash::HashMap;
+use identity::next_number;
 
 /// The columns in force, by number.
 #[derive(Clone, Debug, Default)]
@@ -13,13 +14,9 @@ pub(crate) struct Columns {
 impl Columns {
     /// A number that no column has, and none had lately; it is held.
     pub(crate) fn acquire(&mut self) -> u32 {
-        loop {
-            self.last = self.last.wrapping_add(1);
-            if self.last != 0 && !self.holders.contains_key(&self.last) {
-                self.holders.insert(self.last, 1);
-                return self.last;
-            }
-        }
+        let number = next_number(&mut self.last, |number| self.holders.contains_key(&number));
+        self.holders.insert(number, 1);
+        number
     }
 
     /// Holds a number that somebody holds once more.

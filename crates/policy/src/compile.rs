@@ -111,11 +111,6 @@ impl Compiled {
         whole.into_iter().chain(own).map(move |(cidr, part)| self.column_row(policy, cidr, part))
     }
 
-    /// Whether it has said something to all groups of the grouping.
-    pub fn has_met(&self, grouping: &Grouping) -> bool {
-        self.met == grouping.count()
-    }
-
     /// Says something to the groups that are new in the grouping; the rows to add are returned. They must be in place
     /// before any peer is in those groups.
     pub fn meet(&mut self, grouping: &Grouping, book: &mut RuleBook) -> impl Iterator<Item = Row> + use<'_> {

@@ -43,7 +43,7 @@ impl<'a> Reuse<'a> {
         concerned.dedup();
         let concerned_groups = (0..grouping.count()).filter(|group| grouping.has_any(*group, &concerned));
         let listening = concerned_groups.map(|group| grouping.profile(group).kind.side()).collect();
-        let has_met_all = before.has_met(grouping);
+        let has_met_all = before.met == grouping.count();
         Some(Self { before, concerned, listening, has_met_all })
     }
 
