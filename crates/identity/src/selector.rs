@@ -108,6 +108,16 @@ impl Requirement {
 }
 
 impl Operator {
+    /// The values that it names.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        match self {
+            Self::In(values) | Self::NotIn(values) => Some(values),
+            Self::Exists | Self::DoesNotExist => None,
+        }
+        .into_iter()
+        .flat_map(Values::iter)
+    }
+
     /// The key is there with this one value.
     pub fn equals(value: impl AsRef<str>) -> Self {
         Self::In(Values::from([value.as_ref()]))

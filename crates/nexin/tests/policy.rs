@@ -247,11 +247,11 @@ fn diff_makes_workloads_up_where_nobody_is_known() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(
         said.contains(
-            "default/app=cart of team=web -> data/app=db: anything but 5432-5433/TCP: allow -> drop"
+            "other/app=cart of team=web, shop/app=cart of team=web -> data/app=db: anything but 5432-5433/TCP: allow -> drop"
         ),
         "{said}"
     );
-    assert!(said.contains("one made up for each selector)"), "{said}");
+    assert!(said.contains("one made up for each combination of selectors)"), "{said}");
 }
 
 #[test]

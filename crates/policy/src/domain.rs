@@ -1,7 +1,11 @@
 //! Domain names and the patterns that policies match them with.
 
+mod samples;
+
 use std::fmt;
 use std::sync::Arc;
+
+pub use samples::{TooManyOverlaps, samples};
 
 /// Most characters of a name or pattern (RFC 1035, section 2.3.4).
 pub const MAX_LENGTH: usize = 255;

@@ -3,7 +3,9 @@
 mod change;
 mod flows;
 mod judge;
+mod kinds;
 mod naming;
+mod outsiders;
 mod parties;
 mod synthetic;
 mod traffic;
@@ -11,10 +13,11 @@ mod traffic;
 use super::count;
 use super::manifest_files::Depth;
 use super::scenario::Scenario;
-use crate::outcome::Outcome;
+use crate::outcome::{BadInput, Outcome};
 use crate::session::{Session, Tone};
 use change::Difference;
 use clap::Args;
+use policy::domain::TooManyOverlaps;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -25,9 +28,12 @@ use std::path::PathBuf;
         nexin observe -o json > flows.json; nexin policy diff --flows flows.json old/ new/\n\n\
     Every workload is asked about every other, about the blocks, domains and nodes that rules name, and about every \
     port that rules tell apart, by both families. Workloads are those of --workloads, else of the files compared, else \
-    of a running agent, else one is made up for each selector; a node is made up for each that selects none of those \
-    given. With --flows only connections that happened are asked \
-    about. Exit codes: 0 nothing changes; 1 something does; 2 wrong input.")]
+    of a running agent, else made up. Before the answer is \"no connection changes verdict\", everything that rules \
+    tell apart is asked about: made-up workloads and nodes with each combination of labels that selectors name, at each \
+    block, and names for each combination of domain patterns. Only --workloads says which workloads there are, so that \
+    no others are made up. With --flows only connections that happened are asked \
+    about. Exit codes: 0 nothing changes; 1 something does; 2 wrong \
+    input, or too many combinations to tell.")]
 pub(crate) struct Diff {
     /// The policies as they are: a file or a directory
     #[arg(value_name = "OLD")]
@@ -55,18 +61,69 @@ impl Diff {
         }
         let (differences, asked) = match &self.flows {
             Some(path) => flows::compare(&worlds, path)?,
-            None => {
-                let cast = parties::gather(&worlds, session);
-                let workloads = cast.parties.iter().map(|party| party.workloads()).sum::<usize>();
-                let asked = format!("{}, {}", count(workloads, "workload"), cast.origin);
-                (judge::compare(&worlds, &cast), asked)
-            }
+            None => compare(&worlds, session, !self.workloads.is_empty())?,
         };
         let notes: BTreeSet<&String> = worlds.iter().flat_map(|world| &world.notes).collect();
         notes.iter().for_each(|note| session.print_error_line(note));
         print(session, &differences, &asked)?;
         Ok(if differences.is_empty() { Outcome::Holds } else { Outcome::Fails })
     }
+}
+
+/// The differences, and who was asked about. Where those who are known show none, everything that rules tell apart is
+/// asked about before "none" is the answer.
+fn compare(
+    worlds: &[Scenario; 2],
+    session: &Session,
+    is_given: bool,
+) -> anyhow::Result<(Vec<Difference>, String)> {
+    let ask = |breadth| -> Result<_, TooMany> {
+        let cast = parties::gather(worlds, session, breadth, is_given)?;
+        let workloads = cast.parties.iter().map(|party| party.workloads()).sum::<usize>();
+        let asked = format!("{}, {}", count(workloads, "workload"), cast.origin);
+        Ok((judge::compare(worlds, &cast, breadth)?, asked))
+    };
+    let known = ask(Breadth::Known);
+    match known {
+        Ok((differences, asked)) if !differences.is_empty() => return Ok((differences, asked)),
+        _ if worlds[0].is_same_as(&worlds[1]) => {}
+        _ => {
+            let of_known = known.map(|(_, asked)| asked).ok();
+            return ask(Breadth::Everything).map_err(|error| too_many(&error, of_known.as_deref()).into());
+        }
+    }
+    Ok(known.unwrap_or_else(|_| (Vec::new(), "both sides are the same".to_owned())))
+}
+
+fn too_many(error: &TooMany, known: Option<&str>) -> BadInput {
+    let known =
+        known.map_or_else(String::new, |known| format!("none does between those known ({known}), but "));
+    BadInput(format!(
+        "cannot tell whether a connection changes verdict: {known}{error}; compare fewer policies at a time, or name the \
+         workloads that there are with --workloads PATH"
+    ))
+}
+
+/// How much is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Breadth {
+    /// Workloads and nodes that are known, and each block, domain and entity by itself.
+    Known,
+    /// All combinations of what rules tell apart.
+    Everything,
+}
+
+/// Why not everything that rules tell apart can be asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum TooMany {
+    #[error("selectors of workloads or nodes can be combined in more than {} ways", kinds::MOST)]
+    Kinds,
+    #[error(transparent)]
+    Overlaps(#[from] TooManyOverlaps),
+    #[error("one subject's rules call {0} ports by name, which can be combined in too many ways")]
+    PortNames(usize),
+    #[error("{0} pairs of workloads, nodes and addresses would have to be asked about")]
+    Pairs(usize),
 }
 
 fn print(session: &Session, differences: &[Difference], asked: &str) -> anyhow::Result<()> {

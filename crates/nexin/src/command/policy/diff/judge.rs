@@ -3,12 +3,14 @@
 use super::change::{Alike, Change, Changes, Difference, Fate};
 use super::parties::{Cast, Party};
 use super::traffic::{Piece, pieces};
+use super::{Breadth, TooMany};
 use crate::command::policy::scenario::Scenario;
 use agent::explain::{End, in_common};
 use l7::RequestView;
 use policy::catalog::Catalog;
 use policy::model::{self, Basis, Context, Decision, Query, Verdict};
-use policy::rule::{Direction, Policy};
+use policy::party::NamedPorts;
+use policy::rule::{Direction, Policy, Port, Protocol, Traffic, TrafficMatch};
 use policy::set::PolicySet;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +31,7 @@ pub(super) struct Asked<'a> {
 struct Worlds<'a> {
     scenarios: &'a [Scenario; 2],
     alike: Alike,
+    breadth: Breadth,
 }
 
 /// A party with the policies that are about it, in the old world and in the new.
@@ -40,25 +43,38 @@ struct Subject<'a> {
 }
 
 /// Everything that changes between any two of the parties.
-pub(super) fn compare(scenarios: &[Scenario; 2], cast: &Cast) -> Vec<Difference> {
-    let worlds = Worlds { scenarios, alike: Alike::default() };
+pub(super) fn compare(
+    scenarios: &[Scenario; 2],
+    cast: &Cast,
+    breadth: Breadth,
+) -> Result<Vec<Difference>, TooMany> {
+    let worlds = Worlds { scenarios, alike: Alike::default(), breadth };
     let subjects: Vec<Subject<'_>> = cast.parties.iter().map(|party| Subject::of(scenarios, party)).collect();
     let mut changes = Changes::default();
+    subjects
+        .iter()
+        .filter(|one| one.party.is(one.party))
+        .for_each(|one| changes.leave_alone(&one.party.names));
+    let changing = subjects.iter().filter(|one| one.changes).count();
+    let pairs = changing * (2 * subjects.len() - changing);
+    if breadth == Breadth::Everything && pairs > MOST_PAIRS {
+        return Err(TooMany::Pairs(pairs));
+    }
     for from in &subjects {
-        if from.party.is(from.party) {
-            changes.leave_alone(&from.party.names);
-        }
-        for to in &subjects {
-            // What nobody says anything new about does not change, and what somebody says to itself is not asked about.
-            if (from.changes || to.changes) && !from.party.is(to.party) {
-                pair(&worlds, from, to, &mut changes);
-            }
+        // A pair changes only where rules about one of its ends do, and no end is asked about itself.
+        for to in subjects.iter().filter(|to| (from.changes || to.changes) && !from.party.is(to.party)) {
+            pair(&worlds, from, to, &mut changes)?;
         }
     }
-    changes.differences(&cast.naming)
+    Ok(changes.differences(&cast.naming))
 }
 
-fn pair(worlds: &Worlds<'_>, from: &Subject<'_>, to: &Subject<'_>, changes: &mut Changes) {
+fn pair(
+    worlds: &Worlds<'_>,
+    from: &Subject<'_>,
+    to: &Subject<'_>,
+    changes: &mut Changes,
+) -> Result<(), TooMany> {
     let shares = |v4: bool| {
         let has = |party: &Party| party.ends.iter().all(|end| end.address(v4).is_some());
         has(from.party) && has(to.party)
@@ -69,7 +85,11 @@ fn pair(worlds: &Worlds<'_>, from: &Subject<'_>, to: &Subject<'_>, changes: &mut
         let policies = from.applying.iter().chain(&to.applying).flatten();
         let receivers = to.party.ends.each_ref().map(|end| &end.ports);
         for piece in pieces(policies, &receivers, v4) {
-            if let Some(change) = from.change(worlds, to, &piece, v4) {
+            if let Some(change) = from.change(worlds, (to, to.party.ends.each_ref()), &piece, v4) {
+                found.entry(change).or_default()[at].insert(piece);
+                continue;
+            }
+            if let Some(change) = from.change_by_name(worlds, to, &piece, v4)? {
                 found.entry(change).or_default()[at].insert(piece);
             }
         }
@@ -78,6 +98,7 @@ fn pair(worlds: &Worlds<'_>, from: &Subject<'_>, to: &Subject<'_>, changes: &mut
         let families = [Some(v4).filter(|_| shared[0]), Some(v6).filter(|_| shared[1])];
         changes.add((&from.party.names, &to.party.names), change, families);
     }
+    Ok(())
 }
 
 /// What changes for one connection, where it does.
@@ -104,16 +125,66 @@ impl<'a> Subject<'a> {
         Self { party, applying, changes }
     }
 
-    /// What becomes of a piece of traffic to the other, where that changes.
-    fn change(&self, worlds: &Worlds<'_>, to: &Self, piece: &Piece, v4: bool) -> Option<Change> {
+    /// What becomes of a piece of traffic to the other, given as it is in both worlds, where that changes.
+    fn change(
+        &self,
+        worlds: &Worlds<'_>,
+        (to, ends): (&Self, [&End; 2]),
+        piece: &Piece,
+        v4: bool,
+    ) -> Option<Change> {
         let asked = Asked { protocol: piece.protocol, port: piece.port(), v4, request: None };
         let [old, new] = [0, 1].map(|at| {
-            let ends = [&self.party.ends[at], &to.party.ends[at]];
+            let ends = [&self.party.ends[at], ends[at]];
             fate(ends, [&self.applying[at], &to.applying[at]], &worlds.scenarios[at].policies, &asked)
         });
         let (old, new) = (old?, new?);
         (!worlds.alike.are(&old, &new)).then_some([old, new])
     }
+
+    /// The same where the port has some of the names that rules use, in any combination: for a receiver that was made up,
+    /// where everything is asked about.
+    fn change_by_name(
+        &self,
+        worlds: &Worlds<'_>,
+        to: &Self,
+        piece: &Piece,
+        v4: bool,
+    ) -> Result<Option<Change>, TooMany> {
+        if worlds.breadth != Breadth::Everything || !to.party.has_any_ports {
+            return Ok(None);
+        }
+        let names = names(self.applying.iter().chain(&to.applying).flatten());
+        if names.len() > MOST_NAMES {
+            return Err(TooMany::PortNames(names.len()));
+        }
+        let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+            .into_iter()
+            .find(|one| one.numbers() == [piece.protocol]);
+        let Some(protocol) = protocol else { return Ok(None) };
+        let change = (1..1_usize << names.len()).find_map(|subset| {
+            let mut ports = NamedPorts::default();
+            let chosen = names.iter().enumerate().filter(|(at, _)| subset >> at & 1 == 1);
+            chosen.for_each(|(_, name)| ports.insert(name, protocol, piece.port()));
+            let ends = to.party.ends.clone().map(|end| End { ports: ports.clone(), ..end });
+            self.change(worlds, (to, ends.each_ref()), piece, v4)
+        });
+        Ok(change)
+    }
+}
+
+/// The names by which rules call ports.
+fn names<'a>(policies: impl Iterator<Item = &'a Policy>) -> BTreeSet<&'a str> {
+    let rules = policies.flat_map(|policy| &policy.specs).flat_map(|spec| &spec.rules);
+    let matches = rules.flat_map(|rule| match &rule.traffic {
+        Traffic::Any => &[][..],
+        Traffic::Of(matches) => matches,
+    });
+    let names = matches.filter_map(|one| match one {
+        TrafficMatch::Port { port: Port::Named(name), .. } => Some(name.as_str()),
+        _ => None,
+    });
+    names.collect()
 }
 
 /// The policies with the specs alone that are about the end, their references resolved.
@@ -204,3 +275,8 @@ fn worst(sides: &[Judged<'_>]) -> Fate {
     let limits = limits.map(|rules| rules.iter().map(|rule| (*rule).clone()).collect()).collect();
     Fate { verdict: verdict.to_string(), requests, limits, by }
 }
+
+/// So many names of ports are combined at most.
+const MOST_NAMES: usize = 8;
+/// So many pairs are asked about at most where everything is; some seconds' worth.
+const MOST_PAIRS: usize = 1_000_000;

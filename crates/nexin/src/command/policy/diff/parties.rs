@@ -1,18 +1,18 @@
 //! Whom to ask about: workloads that are known or made up, and everything else that rules name.
 
 use super::naming::{LOCAL, Naming};
-use super::synthetic;
+use super::outsiders::Outsiders;
+use super::{Breadth, TooMany, synthetic};
 use crate::command::policy::scenario::Scenario;
 use crate::session::Session;
-use abi::identity::{FIRST_ALLOCATED, REMOTE_NODE, WORLD, is_workload};
+use abi::identity::{FIRST_ALLOCATED, is_workload};
 use agent::explain::End;
 use api::{Request, view};
 use identity::{Labels, Source};
-use policy::domain::DomainPattern;
 use policy::party::NamedPorts;
-use policy::rule::{Cidr, CidrReach, Entity, Peer, Peers, Protocol};
+use policy::rule::{Cidr, Peer, Peers, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Parties of which policies cannot tell one from the other.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Party {
     pub(super) names: Vec<String>,
     /// As they are in the old world, and in the new.
     pub(super) ends: [End; 2],
+    /// Whether each of their ports may have any of the names that rules use.
+    pub(super) has_any_ports: bool,
 }
 
 /// Everybody to ask about.
@@ -33,13 +35,13 @@ pub(super) struct Cast {
 
 impl Party {
     fn one(end: End) -> Self {
-        Self { names: vec![end.name.clone()], ends: [end.clone(), end] }
+        Self { names: vec![end.name.clone()], ends: [end.clone(), end], has_any_ports: false }
     }
 
     /// A node as its own workloads see it.
     fn local(&self) -> Self {
         let names = self.names.iter().map(|name| format!("{name}{LOCAL}")).collect();
-        Self { names, ends: self.ends.each_ref().map(End::as_local) }
+        Self { names, ends: self.ends.each_ref().map(End::as_local), has_any_ports: false }
     }
 
     /// Whether both are the same workload or node, and nobody else.
@@ -54,47 +56,74 @@ impl Party {
     }
 }
 
-/// Finds everybody to ask about.
-pub(super) fn gather(worlds: &[Scenario; 2], session: &Session) -> Cast {
+/// Finds everybody to ask about. Workloads are made up where none is known, and beside those that are known where
+/// everything is asked about, unless `is_given` says that only those are meant.
+pub(super) fn gather(
+    worlds: &[Scenario; 2],
+    session: &Session,
+    breadth: Breadth,
+    is_given: bool,
+) -> Result<Cast, TooMany> {
+    let outsiders = Outsiders::of(worlds)?;
     let mut parties = known(worlds);
     let mut origin = "of the files";
-    let mut naming = Naming::default();
-    if worlds.iter().all(Scenario::is_empty) {
-        let running = running(session);
-        origin = if running.is_empty() { "one made up for each selector" } else { "of the running agent" };
-        let ends = if running.is_empty() {
-            let (ends, ports) = synthetic::workloads(worlds);
-            naming.ports = ports;
-            ends
-        } else {
-            running
-        };
-        parties.extend(ends.into_iter().map(Party::one));
+    let mut naming = Naming { blocks: outsiders.asked_blocks(), ..Naming::default() };
+    let is_empty = worlds.iter().all(Scenario::is_empty);
+    let running = if is_empty { running(session) } else { Vec::new() };
+    if !running.is_empty() {
+        origin = "of the running agent";
     }
-    let mut parties = alike(parties, by_address(worlds));
-    parties.extend(nodes(worlds, &parties));
-    let (others, blocks) = others(worlds);
-    parties.extend(others.into_iter().map(Party::one));
-    naming.blocks = blocks;
-    Cast { parties, naming, origin }
+    let is_anybody_known = !is_empty || !running.is_empty();
+    parties.extend(running.into_iter().map(Party::one));
+    if !is_anybody_known || (breadth == Breadth::Everything && !is_given) {
+        let (made_up, ports) = synthetic::workloads(worlds)?;
+        origin = if is_anybody_known { BESIDE_KNOWN } else { MADE_UP };
+        naming.ports = ports;
+        if breadth == Breadth::Everything {
+            parties.extend(placed(&made_up, &outsiders));
+        }
+        parties.extend(made_up);
+    }
+    let mut parties = alike(parties, outsiders.tell_workloads_apart());
+    let mut nodes = nodes(worlds, &parties, breadth)?;
+    if breadth == Breadth::Everything {
+        nodes.extend(placed(&nodes, &outsiders));
+    }
+    parties.extend(nodes);
+    parties.extend(outsiders.ends(breadth).into_iter().map(Party::one));
+    Ok(Cast { parties, naming, origin })
 }
 
-/// The local node; one more for each selector of nodes that selects none of those that are known; and each of the others
-/// as its own workloads see it. Where nodes are told of, the local one is one of those.
-fn nodes(worlds: &[Scenario; 2], known: &[Party]) -> Vec<Party> {
+/// The same parties once more at each address that rules tell apart.
+fn placed(parties: &[Party], outsiders: &Outsiders) -> Vec<Party> {
+    let places = outsiders.places();
+    let at = |party: &Party, block: &Cidr, address: IpAddr| {
+        let names = party.names.iter().map(|name| format!("{name} at {block}")).collect();
+        let ends = party.ends.clone().map(|end| End { addresses: vec![address], ..end });
+        Party { names, ends, ..*party }
+    };
+    let parties = parties.iter().filter(|party| party.ends[0].addresses.is_empty());
+    parties.flat_map(|party| places.iter().map(move |(block, address)| at(party, block, *address))).collect()
+}
+
+/// The local node; one more for each selector of nodes that selects none of those that are known, or each combination of
+/// them; and each of the others as its own workloads see it. Where nodes are known, the local one is one of those.
+fn nodes(worlds: &[Scenario; 2], known: &[Party], breadth: Breadth) -> Result<Vec<Party>, TooMany> {
     let mut parties = Vec::new();
     let is_known = worlds.iter().any(|world| world.nodes().next().is_some());
-    if !is_known || worlds.iter().any(Scenario::knows_host) {
-        parties.push(Party { names: vec!["host".to_owned()], ends: worlds.each_ref().map(Scenario::host) });
+    let knows_host = worlds.iter().any(Scenario::knows_host);
+    if !is_known || knows_host {
+        let ends = worlds.each_ref().map(Scenario::host);
+        parties.push(Party { names: vec!["host".to_owned()], ends, has_any_ports: false });
     }
     let there: Vec<&End> = known.iter().chain(&parties).flat_map(|party| &party.ends).collect();
-    let made_up: Vec<Party> = synthetic::nodes(worlds, &there).into_iter().map(Party::one).collect();
+    let made_up = synthetic::nodes(worlds, &there, breadth == Breadth::Everything)?;
+    let made_up: Vec<Party> = made_up.into_iter().map(Party::one).collect();
     let others = known.iter().filter(|party| party.ends[0].is_node()).chain(&made_up);
-    let local: Vec<Party> =
-        if worlds.iter().any(Scenario::knows_host) { Vec::new() } else { others.map(Party::local).collect() };
+    let local: Vec<Party> = if knows_host { Vec::new() } else { others.map(Party::local).collect() };
     parties.extend(made_up);
     parties.extend(local);
-    parties
+    Ok(parties)
 }
 
 /// Everybody whom the files describe, in both worlds; who is in one of them only, is taken to be the same in the other.
@@ -107,7 +136,7 @@ fn known(worlds: &[Scenario; 2]) -> Vec<Party> {
     let parties = names.into_iter().filter_map(|name| {
         let (before, after) = (old.get(name), new.get(name));
         let ends = [before.or(after)?.clone(), after.or(before)?.clone()];
-        Some(Party { names: vec![name.clone()], ends })
+        Some(Party { names: vec![name.clone()], ends, has_any_ports: false })
     });
     parties.collect()
 }
@@ -167,13 +196,6 @@ fn alike(parties: Vec<Party>, by_address: bool) -> Vec<Party> {
     alike.into_values().collect()
 }
 
-/// Whether policies may tell workloads apart by their addresses.
-fn by_address(worlds: &[Scenario; 2]) -> bool {
-    peers(worlds).any(
-        |peer| matches!(peer, Peer::Cidr { reach: CidrReach::Everything, block, .. } if block.length() > 0),
-    )
-}
-
 /// All peers of all rules, references resolved.
 pub(super) fn peers(worlds: &[Scenario; 2]) -> impl Iterator<Item = &Peer> {
     let resolved = worlds
@@ -185,68 +207,6 @@ pub(super) fn peers(worlds: &[Scenario; 2]) -> impl Iterator<Item = &Peer> {
         Peers::Of(peers) => Some(peers),
     });
     peers.flatten()
-}
-
-/// The world, and of all blocks, domains and entities that rules name one peer each; and which blocks those are.
-fn others(worlds: &[Scenario; 2]) -> (Vec<End>, BTreeSet<Cidr>) {
-    let (mut blocks, mut domains, mut entities) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for peer in peers(worlds) {
-        match peer {
-            Peer::Cidr { block, except, .. } => blocks.extend(except.iter().chain([block]).copied()),
-            Peer::Domain(pattern) => drop(domains.insert(pattern)),
-            Peer::Entity(entity) => drop(entities.insert(*entity)),
-            Peer::Labels(_) | Peer::Nodes(_) | Peer::Group { .. } | Peer::Service(_) => {}
-        }
-    }
-    let node = End::new("other nodes", REMOTE_NODE, Labels::reserved("remote-node"));
-    let mut ends = vec![outside("world"), node];
-    // Of a whole family the world speaks already.
-    let mut asked = BTreeSet::new();
-    for block in blocks.iter().filter(|block| block.length() > 0) {
-        if let Some(address) = address_in(block, &blocks) {
-            ends.push(End { addresses: vec![address], ..outside(&block.to_string()) });
-            asked.insert(*block);
-        }
-    }
-    ends.extend(domains.into_iter().map(|pattern| {
-        let name = match pattern {
-            DomainPattern::Name(name) => name.to_string(),
-            DomainPattern::Pattern(pattern) => pattern.replace("**", "x").replace('*', "x"),
-        };
-        End { names: BTreeSet::from([name]), ..outside(&pattern.to_string()) }
-    }));
-    let named = [Entity::KubeApiserver, Entity::Ingress, Entity::Health, Entity::Init, Entity::Unmanaged];
-    for entity in named.into_iter().filter(|entity| entities.contains(entity)) {
-        ends.extend(End::reserved(entity.name()));
-    }
-    (ends, asked)
-}
-
-fn outside(name: &str) -> End {
-    End::new(name, WORLD, Labels::reserved("world"))
-}
-
-/// An address of the block that is in none of those within it, where there is one: the first of the block, or the next
-/// after one of those.
-fn address_in(block: &Cidr, blocks: &BTreeSet<Cidr>) -> Option<IpAddr> {
-    let inner: Vec<&Cidr> = blocks.iter().filter(|one| block.encloses(one) && *one != block).collect();
-    let nexts = inner.iter().filter_map(|one| next(one));
-    let mut candidates = [block.address()].into_iter().chain(nexts);
-    candidates.find(|address| block.contains(*address) && !inner.iter().any(|one| one.contains(*address)))
-}
-
-/// The first address after the block.
-fn next(block: &Cidr) -> Option<IpAddr> {
-    Some(match block.address() {
-        IpAddr::V4(first) => {
-            let size = 1u32.checked_shl(32 - u32::from(block.length()))?;
-            Ipv4Addr::from_bits(first.to_bits().checked_add(size)?).into()
-        }
-        IpAddr::V6(first) => {
-            let size = 1u128.checked_shl(128 - u32::from(block.length()))?;
-            Ipv6Addr::from_bits(first.to_bits().checked_add(size)?).into()
-        }
-    })
 }
 
 /// Reads labels as they are printed: `k8s:app=web`.
@@ -265,25 +225,7 @@ pub(super) fn labels(texts: &[String]) -> Labels {
     labels
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_is_asked_about_by_an_address_that_is_in_none_of_those_within() {
-        let cidr = |text: &str| {
-            let (address, length) = text.split_once('/').unwrap();
-            Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
-        };
-        let check = |block: &str, within: &[&str], expected: Option<&str>| {
-            let blocks = within.iter().map(|text| cidr(text)).chain([cidr(block)]).collect();
-            let address = address_in(&cidr(block), &blocks).map(|address| address.to_string());
-            assert_eq!(address.as_deref(), expected, "{block} without {within:?}");
-        };
-        check("10.0.0.0/8", &[], Some("10.0.0.0"));
-        check("10.0.0.0/8", &["10.0.0.0/16", "10.1.0.0/24"], Some("10.1.1.0"));
-        check("10.0.0.0/8", &["10.0.0.0/9", "10.128.0.0/9"], None);
-        check("255.0.0.0/8", &["255.0.0.0/9", "255.128.0.0/9"], None);
-        check("2001:db8::/32", &["2001:db8::/128"], Some("2001:db8::1"));
-    }
-}
+/// Where workloads are from that were made up.
+const MADE_UP: &str = "one made up for each combination of selectors";
+/// The same where others are known.
+const BESIDE_KNOWN: &str = "those known and one made up for each combination of selectors";

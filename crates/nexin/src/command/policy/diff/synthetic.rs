@@ -1,19 +1,82 @@
-//! Workloads and nodes made up for policies that nobody is known for: one that each selector selects, and one that has no
-//! labels.
+//! Workloads and nodes made up for policies: one for each combination of selectors that can select one.
 
-use super::parties::peers;
+use super::TooMany;
+use super::kinds::{MOST, Own, kinds};
+use super::parties::{Party, peers};
 use super::traffic::PortNames;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{FIRST_ALLOCATED, REMOTE_NODE};
 use agent::explain::{End, Surroundings};
-use identity::{Labels, Operator, Selector, Source, key};
+use identity::{LabelKey, Labels, Requirement, Selector, Source, filter, key};
 use policy::party::NamedPorts;
 use policy::rule::{Peer, Port, Protocol, Rule, Spec, Subject, Traffic, TrafficMatch};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-/// One workload for each selector of a subject or a peer, and one without labels in each namespace that some name. Each
-/// has all ports that rules call by name, at numbers made up for them.
-pub(super) fn workloads(worlds: &[Scenario; 2]) -> (Vec<End>, PortNames) {
+/// One workload for each combination of selectors that can select one, in namespaces that are known or named and in one
+/// that is neither; with all ports that rules call by name, at numbers made up for them.
+pub(super) fn workloads(worlds: &[Scenario; 2]) -> Result<(Vec<Party>, PortNames), TooMany> {
+    let selectors = selectors_of_workloads(worlds);
+    let names = port_names(worlds);
+    let mut ports = NamedPorts::default();
+    names.iter().for_each(|(port, name)| ports.insert(name, Protocol::Any, *port));
+    let mut seen = BTreeSet::new();
+    let mut parties = Vec::new();
+    for namespace in namespaces(worlds, &selectors) {
+        let known = worlds.each_ref().map(|world| known_labels(world, worlds, &namespace));
+        let is_known = worlds.iter().any(|world| world.knows_namespace(&namespace));
+        let fixed = known.each_ref().map(|labels| workload_labels(&namespace, labels, &Own::new()));
+        let is_free = |key: &str| !is_fixed(key, is_known);
+        for (selected, own) in kinds(&selectors, &fixed, is_free)? {
+            if seen.insert(selected) {
+                let name = workload_name(&namespace, &own);
+                let ends = known.each_ref().map(|known| {
+                    let labels = workload_labels(&namespace, known, &own);
+                    End { ports: ports.clone(), ..End::new(&name, FIRST_ALLOCATED, labels) }
+                });
+                parties.push(Party { names: vec![name], ends, has_any_ports: true });
+            }
+            if parties.len() > MOST {
+                return Err(TooMany::Kinds);
+            }
+        }
+    }
+    Ok((parties, names))
+}
+
+/// One node for each combination of selectors of nodes that can select one: where `all`, all that select none of these
+/// nodes in this combination; else those with a selector that selects none of them.
+pub(super) fn nodes(worlds: &[Scenario; 2], there: &[&End], all: bool) -> Result<Vec<End>, TooMany> {
+    let subjects = specs(worlds).filter_map(|spec| match &spec.subject {
+        Subject::Nodes(selector) => Some(selector),
+        Subject::Workloads(_) => None,
+    });
+    let peers = peers(worlds).filter_map(|peer| match peer {
+        Peer::Nodes(selector) => Some(selector),
+        Peer::Labels(selector) if selector.requirements().iter().any(is_reserved) => Some(selector),
+        _ => None,
+    });
+    let selectors: BTreeSet<&Selector> = subjects.chain(peers).collect();
+    let selectors: Vec<&Selector> = selectors.into_iter().collect();
+    let selects = |labels: &Labels| selectors.iter().map(|one| one.selects(labels)).collect::<Vec<bool>>();
+    let shows = |end: &End| [selects(&end.as_subject().labels), selects(&end.labels)].concat();
+    let known: Vec<Vec<bool>> = there.iter().filter(|end| end.is_node()).map(|end| shows(end)).collect();
+    let fixed = ["host", "remote-node"].map(Labels::reserved);
+    let mut nodes = Vec::new();
+    for own in kinds(&selectors, &fixed, is_relevant)?.into_values().filter(|own| !own.is_empty()) {
+        let mut labels = Labels::reserved("remote-node");
+        own.iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
+        let end = End::new(&format!("node {}", pairs(&own)), REMOTE_NODE, labels);
+        let shown = shows(&end);
+        let adds = |at: usize| shown[at] && known.iter().all(|known| !known[at]);
+        if if all { !known.contains(&shown) } else { (0..shown.len()).any(adds) } {
+            nodes.push(end);
+        }
+    }
+    Ok(nodes)
+}
+
+/// All selectors of subjects and of peers that can select workloads.
+fn selectors_of_workloads(worlds: &[Scenario; 2]) -> Vec<&Selector> {
     let subjects = specs(worlds).filter_map(|spec| match &spec.subject {
         Subject::Workloads(selector) => Some(selector),
         Subject::Nodes(_) => None,
@@ -22,46 +85,46 @@ pub(super) fn workloads(worlds: &[Scenario; 2]) -> (Vec<End>, PortNames) {
         Peer::Labels(selector) => Some(selector),
         _ => None,
     });
-    let mut ends = BTreeMap::new();
-    let mut namespaces = BTreeSet::new();
-    for selector in subjects.chain(peers) {
-        if let Some((namespace, end)) = selected(selector, &worlds[1]) {
-            namespaces.insert(namespace);
-            ends.insert(end.name.clone(), end);
-        }
-    }
-    if namespaces.is_empty() {
-        namespaces.insert("default".to_owned());
-    }
-    for namespace in namespaces {
-        let end = workload(&namespace, &BTreeMap::new(), &BTreeMap::new(), &worlds[1]);
-        ends.insert(end.name.clone(), end);
-    }
-    let names = port_names(worlds);
-    let mut ports = NamedPorts::default();
-    names.iter().for_each(|(port, name)| ports.insert(name, Protocol::Any, *port));
-    (ends.into_values().map(|end| End { ports: ports.clone(), ..end }).collect(), names)
+    let selectors: BTreeSet<&Selector> = subjects.chain(peers).collect();
+    selectors.into_iter().collect()
 }
 
-/// One node for each selector of nodes that selects none of those that are there.
-pub(super) fn nodes(worlds: &[Scenario; 2], there: &[&End]) -> Vec<End> {
-    let subjects = specs(worlds).filter_map(|spec| match &spec.subject {
-        Subject::Nodes(selector) => Some(selector),
-        Subject::Workloads(_) => None,
-    });
-    let peers = peers(worlds).filter_map(|peer| match peer {
-        Peer::Nodes(selector) => Some(selector),
-        _ => None,
-    });
-    let nodes: Vec<_> = there.iter().filter(|end| end.is_node()).map(|end| end.as_subject()).collect();
-    let mut ends = BTreeMap::new();
-    for selector in subjects.chain(peers) {
-        let is_there = nodes.iter().any(|node| selector.selects(&node.labels));
-        if let Some(end) = node(selector).filter(|_| !is_there) {
-            ends.insert(end.name.clone(), end);
-        }
-    }
-    ends.into_values().collect()
+/// A namespace that is not known and that no selector names, and all that are.
+fn namespaces(worlds: &[Scenario; 2], selectors: &[&Selector]) -> Vec<String> {
+    let requirements = selectors.iter().flat_map(|selector| selector.requirements());
+    let naming = requirements.filter(|one| is_name_of_namespace(&one.name));
+    let named = naming.flat_map(|one| one.operator.values()).map(str::to_owned);
+    let known = worlds.iter().flat_map(Scenario::namespaces).map(str::to_owned);
+    let named: BTreeSet<String> = named.chain(known).collect();
+    let others =
+        ["default", "other"].map(str::to_owned).into_iter().chain((1..).map(|at| format!("other{at}")));
+    let other = others.into_iter().find(|name| !named.contains(name));
+    other.into_iter().chain(named).collect()
+}
+
+/// The labels of a namespace in one world; those of the other where it is known in that one only.
+fn known_labels(world: &Scenario, worlds: &[Scenario; 2], namespace: &str) -> Own {
+    let mut knowing = [world].into_iter().chain(worlds).filter(|world| world.knows_namespace(namespace));
+    let labels = knowing.next().map(|world| world.namespace_labels(namespace)).unwrap_or_default();
+    labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// Whether workloads of a namespace cannot have any value for a key: names of namespaces, labels of those that are known,
+/// and labels that are no part of an identity.
+fn is_fixed(key: &str, is_known: bool) -> bool {
+    is_name_of_namespace(key) || (is_known && key.starts_with(key::NAMESPACE_LABELS)) || !is_relevant(key)
+}
+
+fn is_name_of_namespace(key: &str) -> bool {
+    key == key::NAMESPACE || key.strip_prefix(key::NAMESPACE_LABELS) == Some(key::METADATA_NAME)
+}
+
+fn is_relevant(key: &str) -> bool {
+    filter::is_relevant(&LabelKey { source: Source::K8s, name: key.into() })
+}
+
+fn is_reserved(one: &Requirement) -> bool {
+    one.source == Some(Source::Reserved)
 }
 
 fn specs(worlds: &[Scenario; 2]) -> impl Iterator<Item = &Spec> {
@@ -89,68 +152,33 @@ fn port_names(worlds: &[Scenario; 2]) -> PortNames {
     (FIRST_PORT..=u16::MAX).step_by(2).filter(is_free).zip(names).collect()
 }
 
-/// A node that the selector selects.
-fn node(selector: &Selector) -> Option<End> {
-    let mut labels = BTreeMap::new();
-    for requirement in selector.requirements() {
-        let value = match &requirement.operator {
-            Operator::In(values) => values.first()?.to_owned(),
-            Operator::Exists => "any".to_owned(),
-            Operator::NotIn(_) | Operator::DoesNotExist => continue,
-        };
-        labels.insert(requirement.name.clone(), value);
+/// The labels of a workload: those that are known of its namespace, and those made up for it and for its namespace.
+fn workload_labels(namespace: &str, known: &Own, made_up: &Own) -> Labels {
+    let around =
+        made_up.iter().filter_map(|(key, value)| Some((key.strip_prefix(key::NAMESPACE_LABELS)?, &**value)));
+    let own = made_up.iter().filter(|(key, _)| !key.starts_with(key::NAMESPACE_LABELS));
+    let known = known.iter().map(|(key, value)| (&**key, &**value));
+    Labels::of_workload(namespace, known.chain(around), own.map(|(key, value)| (&**key, &**value)))
+}
+
+/// `shop/app=web of team=a`: namespace, own labels, labels of the namespace.
+fn workload_name(namespace: &str, made_up: &Own) -> String {
+    let (around, own): (Own, Own) =
+        made_up.clone().into_iter().partition(|(key, _)| key.starts_with(key::NAMESPACE_LABELS));
+    let around =
+        around.into_iter().map(|(key, value)| (key[key::NAMESPACE_LABELS.len()..].to_owned(), value));
+    let around: Own = around.collect();
+    let own = if own.is_empty() { "(no labels)".to_owned() } else { pairs(&own) };
+    if around.is_empty() {
+        format!("{namespace}/{own}")
+    } else {
+        format!("{namespace}/{own} of {}", pairs(&around))
     }
+}
+
+fn pairs(labels: &Own) -> String {
     let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let mut all = Labels::reserved("remote-node");
-    labels.into_iter().for_each(|(key, value)| all.insert(Source::K8s, key, value));
-    let end = End { is_one: false, ..End::new(&format!("node {}", pairs.join(",")), REMOTE_NODE, all) };
-    selector.selects(&end.as_subject().labels).then_some(end)
-}
-
-/// A workload that the selector selects, with its namespace; nothing where none that could be made up is selected.
-fn selected(selector: &Selector, world: &Scenario) -> Option<(String, End)> {
-    let (mut namespace, mut own, mut around) = ("default".to_owned(), BTreeMap::new(), BTreeMap::new());
-    for requirement in selector.requirements() {
-        let value = match &requirement.operator {
-            Operator::In(values) => values.first()?.to_owned(),
-            Operator::Exists => "any".to_owned(),
-            Operator::NotIn(_) | Operator::DoesNotExist => continue,
-        };
-        let label = requirement.name.strip_prefix(key::NAMESPACE_LABELS);
-        // A namespace is called what its label says.
-        let is_name = requirement.name == key::NAMESPACE || label == Some(key::METADATA_NAME);
-        match label {
-            _ if is_name && requirement.operator == Operator::Exists => {}
-            _ if is_name => namespace = value,
-            Some(name) => drop(around.insert(name.to_owned(), value)),
-            None => drop(own.insert(requirement.name.to_string(), value)),
-        }
-    }
-    let end = workload(&namespace, &own, &around, world);
-    selector.selects(&end.labels).then_some((namespace, end))
-}
-
-fn workload(
-    namespace: &str,
-    own: &BTreeMap<String, String>,
-    around: &BTreeMap<String, String>,
-    world: &Scenario,
-) -> End {
-    let pairs = |labels: &BTreeMap<String, String>| -> Vec<String> {
-        labels.iter().map(|(key, value)| format!("{key}={value}")).collect()
-    };
-    let mut name = if own.is_empty() { "(no labels)".to_owned() } else { pairs(own).join(",") };
-    name = format!("{namespace}/{name}");
-    if !around.is_empty() {
-        name = format!("{name} of {}", pairs(around).join(","));
-    }
-    let text = |labels: &'_ BTreeMap<String, String>| labels.clone();
-    let (own, around) = (text(own), text(around));
-    let namespace_labels = world.namespace_labels(namespace).into_iter();
-    let namespace_labels =
-        namespace_labels.chain(around.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-    let own = own.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    End::new(&name, FIRST_ALLOCATED, Labels::of_workload(namespace, namespace_labels, own))
+    pairs.join(",")
 }
 
 /// Ports are numbered from here on, where nobody is known to listen.

@@ -15,6 +15,22 @@ impl Scenario {
         (self.names, self.nodes) = (names, nodes);
     }
 
+    /// Whether policies, once their references are resolved, and all that they are about are the same in both.
+    pub(in crate::command::policy) fn is_same_as(&self, other: &Self) -> bool {
+        let resolved = |world: &Self| {
+            let policies = world.policies.iter();
+            policies.filter_map(|policy| world.policies.resolved(&policy.id).cloned()).collect::<Vec<_>>()
+        };
+        let parties = |world: &Self| {
+            let ends = world.ends().chain([world.host()]);
+            ends.map(|end| (end.name, end.labels, end.ports, end.names, end.addresses)).collect::<Vec<_>>()
+        };
+        self.namespaces == other.namespaces
+            && (self.policies.mode(), self.audit) == (other.policies.mode(), other.audit)
+            && parties(self) == parties(other)
+            && resolved(self) == resolved(other)
+    }
+
     /// Takes whoever is there in another scenario beside its own, and what policies may refer to; no policy.
     pub(super) fn join_cast(&mut self, other: Self) -> Result<(), Contradiction> {
         let Self { namespaces, workloads, externals, names, nodes, services, endpoints, .. } = other;

@@ -42,6 +42,16 @@ impl Scenario {
         self.workloads.is_empty()
     }
 
+    /// The namespaces whose labels are described.
+    pub(in crate::command::policy) fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.namespaces.keys().map(String::as_str)
+    }
+
+    /// Whether the labels of this namespace are described.
+    pub(in crate::command::policy) fn knows_namespace(&self, name: &str) -> bool {
+        self.namespaces.contains_key(name)
+    }
+
     fn workload(&self, (namespace, name): &Name, workload: &Workload) -> End {
         let Workload { labels, ports, addresses, is_one, .. } = workload.clone();
         let own = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));

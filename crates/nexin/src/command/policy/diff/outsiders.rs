@@ -1,0 +1,169 @@
+//! Whom to ask about outside the cluster: the world, and what blocks, domains and entities that rules name tell apart.
+
+use super::Breadth;
+use super::parties::peers;
+use crate::command::policy::scenario::Scenario;
+use abi::identity::{REMOTE_NODE, WORLD};
+use agent::explain::End;
+use identity::Labels;
+use policy::domain::{DomainPattern, TooManyOverlaps, samples};
+use policy::rule::{Cidr, CidrReach, Entity, Peer};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What rules name that is not in the cluster.
+#[derive(Debug, Default)]
+pub(super) struct Outsiders {
+    /// All blocks, those that are left out of others too.
+    blocks: BTreeSet<Cidr>,
+    /// Those of which the addresses of workloads and nodes count too.
+    reaching_everything: BTreeSet<Cidr>,
+    entities: BTreeSet<Entity>,
+    /// One name for each combination of patterns, and what to call it.
+    names: Vec<(String, String)>,
+}
+
+impl Outsiders {
+    /// Collects what the rules of both worlds name.
+    pub(super) fn of(worlds: &[Scenario; 2]) -> Result<Self, TooManyOverlaps> {
+        let mut outsiders = Self::default();
+        let mut patterns = BTreeSet::new();
+        for peer in peers(worlds) {
+            match peer {
+                Peer::Cidr { block, except, reach } => {
+                    outsiders.blocks.extend(except.iter().chain([block]).copied());
+                    if *reach == CidrReach::Everything {
+                        outsiders.reaching_everything.extend(except.iter().chain([block]).copied());
+                    }
+                }
+                Peer::Domain(pattern) => drop(patterns.insert(pattern)),
+                Peer::Entity(entity) => drop(outsiders.entities.insert(*entity)),
+                Peer::Labels(_) | Peer::Nodes(_) | Peer::Group { .. } | Peer::Service(_) => {}
+            }
+        }
+        let patterns: Vec<&DomainPattern> = patterns.into_iter().collect();
+        let names = samples(&patterns)?.into_iter().map(|name| {
+            let called = called(&name, &patterns);
+            (name, called)
+        });
+        outsiders.names = names.collect();
+        Ok(outsiders)
+    }
+
+    /// Whether policies may tell workloads apart by their addresses.
+    pub(super) fn tell_workloads_apart(&self) -> bool {
+        self.reaching_everything.iter().any(|block| block.length() > 0)
+    }
+
+    /// Addresses that rules tell apart where workloads or nodes have them, each with its block.
+    pub(super) fn places(&self) -> Vec<(Cidr, IpAddr)> {
+        addresses(&self.reaching_everything)
+    }
+
+    /// The blocks that are asked about.
+    pub(super) fn asked_blocks(&self) -> BTreeSet<Cidr> {
+        addresses(&self.blocks).into_iter().map(|(block, _)| block).collect()
+    }
+
+    /// The world; a peer for each block, each name and each entity; where all are asked about, also each name at an
+    /// address of each block.
+    pub(super) fn ends(&self, breadth: Breadth) -> Vec<End> {
+        let node = End::new("other nodes", REMOTE_NODE, Labels::reserved("remote-node"));
+        let mut ends = vec![outside("world"), node];
+        let places = addresses(&self.blocks);
+        let at = |(block, address): &(Cidr, IpAddr)| End {
+            addresses: vec![*address],
+            ..outside(&block.to_string())
+        };
+        ends.extend(places.iter().map(at));
+        for (name, called) in &self.names {
+            let names = BTreeSet::from([name.clone()]);
+            if breadth == Breadth::Everything {
+                let at = |(block, address): &(Cidr, IpAddr)| End {
+                    addresses: vec![*address],
+                    names: names.clone(),
+                    ..outside(&format!("{called} in {block}"))
+                };
+                ends.extend(places.iter().map(at));
+            }
+            ends.push(End { names, ..outside(called) });
+        }
+        let named = [Entity::KubeApiserver, Entity::Ingress, Entity::Health, Entity::Init, Entity::Unmanaged];
+        for entity in named.into_iter().filter(|entity| self.entities.contains(entity)) {
+            ends.extend(End::reserved(entity.name()));
+        }
+        ends
+    }
+}
+
+/// A name as it is told: by itself where a rule names it, else with the patterns that it matches.
+fn called(name: &str, patterns: &[&DomainPattern]) -> String {
+    let matching = patterns.iter().filter(|pattern| pattern.matches(name)).map(ToString::to_string);
+    let matching: Vec<String> = matching.collect();
+    if matching.iter().any(|pattern| pattern == name) {
+        return name.to_owned();
+    }
+    let more = matching.len().saturating_sub(SHOWN);
+    let shown = matching[..matching.len() - more].join(", ");
+    if more == 0 { format!("{name} ({shown})") } else { format!("{name} ({shown} and {more} more)") }
+}
+
+fn outside(name: &str) -> End {
+    End::new(name, WORLD, Labels::reserved("world"))
+}
+
+/// An address for each block that has one in none of the blocks within it. A whole family has none: the world stands for
+/// that.
+fn addresses(blocks: &BTreeSet<Cidr>) -> Vec<(Cidr, IpAddr)> {
+    let asked = blocks.iter().filter(|block| block.length() > 0);
+    asked.filter_map(|block| Some((*block, address_in(block, blocks)?))).collect()
+}
+
+/// An address of the block that is in none of those within it, where there is one: the first of the block, or the next
+/// after one of those.
+fn address_in(block: &Cidr, blocks: &BTreeSet<Cidr>) -> Option<IpAddr> {
+    let inner: Vec<&Cidr> = blocks.iter().filter(|one| block.encloses(one) && *one != block).collect();
+    let nexts = inner.iter().filter_map(|one| next(one));
+    let mut candidates = [block.address()].into_iter().chain(nexts);
+    candidates.find(|address| block.contains(*address) && !inner.iter().any(|one| one.contains(*address)))
+}
+
+/// The first address after the block.
+fn next(block: &Cidr) -> Option<IpAddr> {
+    Some(match block.address() {
+        IpAddr::V4(first) => {
+            let size = 1u32.checked_shl(32 - u32::from(block.length()))?;
+            Ipv4Addr::from_bits(first.to_bits().checked_add(size)?).into()
+        }
+        IpAddr::V6(first) => {
+            let size = 1u128.checked_shl(128 - u32::from(block.length()))?;
+            Ipv6Addr::from_bits(first.to_bits().checked_add(size)?).into()
+        }
+    })
+}
+
+/// So many patterns are told with a name.
+const SHOWN: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_asked_about_by_an_address_that_is_in_none_of_those_within() {
+        let cidr = |text: &str| {
+            let (address, length) = text.split_once('/').unwrap();
+            Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
+        };
+        let check = |block: &str, within: &[&str], expected: Option<&str>| {
+            let blocks = within.iter().map(|text| cidr(text)).chain([cidr(block)]).collect();
+            let address = address_in(&cidr(block), &blocks).map(|address| address.to_string());
+            assert_eq!(address.as_deref(), expected, "{block} without {within:?}");
+        };
+        check("10.0.0.0/8", &[], Some("10.0.0.0"));
+        check("10.0.0.0/8", &["10.0.0.0/16", "10.1.0.0/24"], Some("10.1.1.0"));
+        check("10.0.0.0/8", &["10.0.0.0/9", "10.128.0.0/9"], None);
+        check("255.0.0.0/8", &["255.0.0.0/9", "255.128.0.0/9"], None);
+        check("2001:db8::/32", &["2001:db8::/128"], Some("2001:db8::1"));
+    }
+}
