@@ -9,8 +9,8 @@ pub(super) fn warn(item: &Item<'_>, rule: &Rule) {
     let denies = (rule.action, rule.direction) == (Action::Deny, Direction::Ingress);
     if denies && has_own_node(&rule.peers) && may_be_probe(&rule.traffic) {
         item.warn(
-            "denies the own node of each workload too, and with it the kubelet's probes; name peers that are not \
-             the node where probes are to pass",
+            "denies the workload's own node too, and with it the probes of the kubelet; where these must pass, name \
+             peers that are not the node",
         );
     }
 }
