@@ -22,10 +22,12 @@ pub(super) fn peers(selector: Selector) -> Vec<Peer> {
         selector.selects(&labels)
     });
     let outside = outside.map(|(_, entity)| Peer::Entity(*entity)).collect::<Vec<_>>();
-    // Nothing inside the cluster is of a family of the world.
-    let asks_for_family =
-        |one: &Requirement| names_family(one) && one.source.is_some() && one.asks_for_a_label();
-    let has_inside = !selector.requirements().iter().any(asks_for_family);
+    // Nothing inside the cluster has the label of the world, or of a family of it.
+    let asks_for_world = |one: &Requirement| {
+        let is_world = *one.name == *WORLD || names_family(one);
+        one.source == Some(Source::Reserved) && is_world && one.asks_for_a_label()
+    };
+    let has_inside = !selector.requirements().iter().any(asks_for_world);
     let inside = has_inside
         .then(|| selector.clone().with(Some(Source::Reserved), WORLD, Operator::DoesNotExist))
         .map(Peer::Labels);
