@@ -35,7 +35,7 @@ check: setup tidy ## Check format, lints and the shape of the tree
 tidy: setup ## Check the shape of the tree: arrows between crates, lengths, names, links
 	@$(CARGO) xtask tidy
 
-differential: setup ## Compare engines on NEXIN_PAIRS random pairs, and a 20th of it in the kernel (asks for root)
+differential: setup ## Compare engines on NEXIN_PAIRS random pairs, and a tenth of it in the kernel (asks for root)
 	@$(CARGO) test --locked --release --package nexin-testbed --test differential --config \
 		"target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root', 'env', 'NEXIN_PAIRS=$(or $(NEXIN_PAIRS),1000000)']" \
 		-- what_the_model_says --include-ignored --nocapture --test-threads 1

@@ -16,7 +16,7 @@ pub enum DomainPattern {
     /// `matchName`: this name.
     Name(Arc<str>),
     /// `matchPattern`: `*` stands for any characters of one label, none too; `**.` at the beginning for one or more
-    /// whole labels; `*` alone for every name.
+    /// whole labels; `*` alone for every name. More asterisks side by side say nothing more, and are not kept.
     Pattern(Arc<str>),
 }
 
@@ -45,7 +45,8 @@ impl DomainPattern {
 
     /// Reads a `matchPattern`; one without `*` is a name.
     pub fn pattern(text: &str) -> Result<Self, DomainError> {
-        canonical(text, true).map(if text.contains('*') { Self::Pattern } else { Self::Name })
+        let bare = canonical(text, true)?;
+        Ok(if bare.contains('*') { Self::Pattern(fewest_asterisks(&bare)) } else { Self::Name(bare) })
     }
 
     /// Whether a name is meant, given as [`canonical_name`] makes it.
@@ -81,6 +82,22 @@ fn canonical(text: &str, stars: bool) -> Result<Arc<str>, DomainError> {
         None if bare.split('.').any(str::is_empty) => Err(DomainError::EmptyLabel),
         None => Ok(bare.into()),
     }
+}
+
+/// The pattern with no more asterisks side by side than its meaning needs: two before the first dot, where nothing but
+/// asterisks is before it, and one anywhere else.
+fn fewest_asterisks(pattern: &str) -> Arc<str> {
+    let (kept, rest) = match pattern.trim_start_matches('*') {
+        rest if rest.starts_with('.') && pattern.starts_with("**") => ("**", rest),
+        _ => ("", pattern),
+    };
+    let mut fewest = kept.to_owned();
+    for one in rest.chars() {
+        if one != '*' || !fewest.ends_with('*') {
+            fewest.push(one);
+        }
+    }
+    fewest.into()
 }
 
 /// Whether `*` in the pattern, each standing for any characters but a dot, can make it the text.
@@ -140,6 +157,40 @@ mod tests {
         check("*.*", "www.example.com", false);
         check("*.*.*", "www.example.com", true);
         check("www.example.com*", "www.example.com", true);
+    }
+
+    #[test]
+    fn asterisks_alone_are_every_name_and_more_before_a_dot_are_as_two() {
+        let check = |pattern: &str, name: &str, expected: bool| {
+            let read = DomainPattern::pattern(pattern).unwrap();
+            assert_eq!(read.matches(name), expected, "{pattern} against {name}");
+        };
+        for all in ["*", "*.", "**", "**.", "***", "***.", "********"] {
+            assert_eq!(DomainPattern::pattern(all), DomainPattern::pattern("*"), "{all}");
+            for name in ["com", "example.com", "a.b.example.com"] {
+                check(all, name, true);
+            }
+        }
+        for subdomains in ["**.com", "***.com", "****.com", "***.COM."] {
+            assert_eq!(DomainPattern::pattern(subdomains), DomainPattern::pattern("**.com"), "{subdomains}");
+            check(subdomains, "example.com", true);
+            check(subdomains, "a.b.example.com", true);
+            check(subdomains, "com", false);
+            check(subdomains, "example.org", false);
+        }
+        // Elsewhere however many asterisks stand for characters of one label.
+        for (one, more) in [("w*.com", "w**.com"), ("a.*.com", "a.***.com"), ("*a.com", "**a.com")] {
+            assert_eq!(DomainPattern::pattern(one), DomainPattern::pattern(more), "{more}");
+        }
+        check("a.**.com", "a.b.com", true);
+        check("a.**.com", "a.b.c.com", false);
+        check("**.**.com", "a.com", false);
+        check("**.**.com", "a.b.com", true);
+        check("**.**.com", "a.b.c.com", true);
+        check("com.**", "com.a", true);
+        check("com.**", "com.a.b", false);
+        check("**.**", "com", false);
+        check("**.**", "a.b.com", true);
     }
 
     #[test]

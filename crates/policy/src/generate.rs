@@ -3,6 +3,7 @@
 //! The same seed gives the same world everywhere. Everything is drawn from small pools, so that rules meet, nest and
 //! contradict each other often.
 
+mod matters;
 mod peers;
 mod policies;
 mod probe;
@@ -120,9 +121,13 @@ pub struct Request {
 /// The world of this seed.
 pub fn world(seed: u64) -> World {
     let mut random = Random::new(seed);
-    let namespaces: BTreeMap<String, Vec<(String, String)>> = [("x", "front"), ("y", "back"), ("z", "back")]
-        .map(|(name, tier)| (name.into(), vec![pair("tier", tier)]))
-        .into();
+    let mut namespaces: BTreeMap<String, Vec<(String, String)>> =
+        [("x", "front"), ("y", "back"), ("z", "back")]
+            .map(|(name, tier)| (name.into(), vec![pair("tier", tier)]))
+            .into();
+    if random.chance(50) {
+        namespaces.insert("z".into(), Vec::new());
+    }
     let mut workloads = Vec::new();
     for (third, (namespace, labels)) in (0..).zip(&namespaces) {
         for (fourth, name) in (1..).zip(["a", "b", "c"]) {
@@ -138,7 +143,7 @@ pub fn world(seed: u64) -> World {
         other("worker", REMOTE_NODE, "10.0.0.3", "fd00::3").labelled(node_labels(&mut random)),
         other("gateway", REMOTE_NODE, "192.0.2.4", "fd00::4").labelled(node_labels(&mut random)),
     ];
-    World {
+    let mut world = World {
         namespaces,
         workloads,
         others,
@@ -147,7 +152,9 @@ pub fn world(seed: u64) -> World {
         mode: if random.chance(6) { random.pick(&[Mode::Always, Mode::Never]) } else { Mode::Default },
         audit: random.chance(5),
         policies: policies::policies(&mut random),
-    }
+    };
+    matters::bring_up(&mut random, &mut world);
+    world
 }
 
 impl World {

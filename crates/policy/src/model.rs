@@ -61,7 +61,8 @@ pub enum Verdict {
 /// What the answer rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis<'a> {
-    /// A node may always speak to its own workloads ([`crate::book::RuleId::LOCAL_HOST`]).
+    /// No rule decides, and a node may then always speak to its own workloads, also where default deny would refuse it
+    /// ([`crate::book::RuleId::LOCAL_HOST`]).
     LocalHost,
     /// A rule. Where several say the same, the first.
     Rule(RuleRef<'a>),
@@ -154,33 +155,23 @@ pub fn verdict<'a>(
             }
         }
     }
-    let (verdict, basis) = match unasked(context.mode, query) {
-        Some(basis) => (Verdict::Allow, basis),
-        None => {
-            if context.mode == Mode::Always && query.subject.number != HOST {
-                isolation.always = true;
-            }
-            match ask_tiers(&mut considered, isolation, query) {
-                Ok(decision) => return Decision { considered, ..decision },
-                Err(otherwise) => otherwise,
-            }
-        }
+    if context.mode == Mode::Never {
+        let (verdict, basis) = (Verdict::Allow, Basis::NeverDeny);
+        return Decision { verdict, basis, requests: None, considered };
+    }
+    isolation.always = context.mode == Mode::Always && query.subject.number != HOST;
+    let (verdict, basis) = match ask_tiers(&mut considered, isolation, query) {
+        Ok(decision) => return Decision { considered, ..decision },
+        Err(_) if is_of_own_node(query) => (Verdict::Allow, Basis::LocalHost),
+        Err(otherwise) => otherwise,
     };
     Decision { verdict, basis, requests: None, considered }
 }
 
-/// Why no rule is asked, where none is.
-fn unasked<'a>(mode: Mode, query: &Query<'_>) -> Option<Basis<'a>> {
-    if mode == Mode::Never {
-        Some(Basis::NeverDeny)
-    } else if query.direction == Direction::Ingress
-        && query.peer.number == HOST
-        && query.subject.number != HOST
-    {
-        Some(Basis::LocalHost)
-    } else {
-        None
-    }
+/// Whether the node speaks to one of its own workloads. The kubelet must reach what it looks after, so only a rule that
+/// denies closes a workload to its node: neither default deny nor what rules say of requests does.
+fn is_of_own_node(query: &Query<'_>) -> bool {
+    query.direction == Direction::Ingress && query.peer.number == HOST && query.subject.number != HOST
 }
 
 /// At the end of which tier what no rule allowed is refused.
@@ -256,7 +247,10 @@ fn ask_tier<'a>(
             return Some(Decision::new(Verdict::Allow, first));
         }
         if !by_request.is_empty() {
-            return Some(ask_requests(by_request, query));
+            return match is_of_own_node(query) {
+                true => decide(by_request).map(|first| Decision::new(Verdict::Allow, first)),
+                false => Some(ask_requests(by_request, query)),
+            };
         }
         if !passes.is_empty() {
             passes.into_iter().for_each(|one| one.finding = Finding::Passes);

@@ -38,7 +38,7 @@ fn the_tutorial_holds() {
 
 #[test]
 fn the_policies_hold() {
-    check("policies", &[EngineKind::Model, EngineKind::Native], 120);
+    check("policies", &[EngineKind::Model, EngineKind::Native], 220);
 }
 
 #[test]
@@ -50,5 +50,5 @@ fn the_tutorial_holds_in_the_kernel() {
 #[test]
 #[ignore = "needs root"]
 fn the_policies_hold_in_the_kernel() {
-    check("policies", &[EngineKind::Kernel], 120);
+    check("policies", &[EngineKind::Kernel], 220);
 }

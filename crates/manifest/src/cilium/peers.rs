@@ -90,12 +90,12 @@ pub(super) fn read(fields: &mut Fields<'_>, section: Section, scope: &Scope) -> 
         return Some(Vec::new());
     }
     let (_, way, _, items) = given.first()?;
-    Some(items.iter().filter_map(|item| one(item, *way, scope)).collect())
+    Some(items.iter().flat_map(|item| of_item(item, *way, scope)).collect())
 }
 
-fn one(item: &Item<'_>, way: Way, scope: &Scope) -> Option<Peer> {
-    match way {
-        Way::Endpoints => Some(Peer::Labels(scope::peer(item, scope))),
+fn of_item(item: &Item<'_>, way: Way, scope: &Scope) -> Vec<Peer> {
+    let peer = match way {
+        Way::Endpoints => return scope::peers(item, scope),
         Way::Entities => item.one_of("entity", ENTITIES).map(Peer::Entity),
         Way::Cidr => cidr::block(item).map(|block| cidr::peer(block, None, CidrReach::World)),
         Way::CidrSet => cidr_rule(item),
@@ -106,7 +106,8 @@ fn one(item: &Item<'_>, way: Way, scope: &Scope) -> Option<Peer> {
         }
         Way::Services => services::read(item, scope).map(Peer::Service),
         Way::DomainNames => domain::selector(item).map(Peer::Domain),
-    }
+    };
+    peer.into_iter().collect()
 }
 
 /// Reads `{cidr, except}`, or a group by name or by labels with `except`.

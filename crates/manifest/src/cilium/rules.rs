@@ -3,11 +3,10 @@
 use super::conflicts::{Asks, Demand};
 use super::ports::Entry;
 use super::scope::Scope;
-use super::{peers, ports};
+use super::{peers, ports, probes};
 use crate::icmp;
 use crate::item::{Fields, Item, Nulls};
-use identity::Selector;
-use policy::rule::{Action, Direction, Peers, Rule, Traffic};
+use policy::rule::{Action, Direction, Peers, Rule, Subject, Traffic};
 
 /// Which list a rule stands in.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +40,7 @@ pub(super) struct Sections<'a> {
 pub(super) fn sections<'a>(
     fields: &mut Fields<'a>,
     place: &str,
-    subject: &Selector,
+    subject: &Subject,
     scope: &Scope,
 ) -> Sections<'a> {
     let mut sections = Sections::default();
@@ -52,9 +51,13 @@ pub(super) fn sections<'a>(
             Direction::Egress => sections.has_egress |= !items.is_empty(),
         }
         for (index, item) in items.iter().enumerate() {
+            let mark = item.report().mark();
             let Some((rule, asked)) = rule(item, section, scope) else { continue };
+            if matches!(subject, Subject::Workloads(_)) && item.report().is_clean_since(mark) {
+                probes::warn(item, &rule);
+            }
             let demand = |(asks, traffic, item)| Demand {
-                subject: subject.clone(),
+                subject: subject.selector().clone(),
                 direction: rule.direction,
                 peers: rule.peers.clone(),
                 traffic,

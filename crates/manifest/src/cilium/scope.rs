@@ -1,8 +1,10 @@
 //! Which namespaces selectors reach: those of subjects, and those of peers that do not say.
 
+use super::reserved;
 use crate::item::Item;
 use crate::selector::{Keys, RESERVED, Written};
 use identity::{Operator, Requirement, Selector, Source, key};
+use policy::rule::Peer;
 
 /// Where peers are looked for that do not mention a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub(super) enum Scope {
 /// Reads the selector of a policy's subject; its namespace is always the policy's own.
 pub(super) fn subject(item: &Item<'_>, namespace: Option<&str>) -> (Selector, Scope) {
     let mut written = Written::read(item, Keys::Sourced);
-    let is_init = |one: &Requirement| one.source == Some(Source::Reserved) && one.name == "init";
+    let is_init = |one: &Requirement| is_reserved(one) && one.name == "init";
     let init = written.requirements().any(is_init);
     let Some(namespace) = namespace else {
         let scope = if init { Scope::Unbounded } else { Scope::Workloads };
@@ -38,19 +40,31 @@ pub(super) fn nodes(item: &Item<'_>) -> Selector {
     Written::read(item, Keys::Sourced).into_selector()
 }
 
-/// Reads the selector of a peer.
-pub(super) fn peer(item: &Item<'_>, scope: &Scope) -> Selector {
+/// Reads the selector of peers, as the several that it may stand for.
+pub(super) fn peers(item: &Item<'_>, scope: &Scope) -> Vec<Peer> {
     let selector = Written::read(item, Keys::Sourced).into_selector();
-    let is_reserved = |one: &Requirement| one.source == Some(Source::Reserved);
-    let mentions = |check: fn(&Requirement) -> bool| selector.requirements().iter().any(check);
-    if mentions(is_reserved) {
+    if selector.requirements().iter().any(is_reserved) {
         refute_reserved(item, &selector);
     }
-    if mentions(is_reserved) || mentions(names_namespace) {
+    reserved::peers(scoped(selector, scope))
+}
+
+/// The selector within what its peers are looked for in.
+fn scoped(selector: Selector, scope: &Scope) -> Selector {
+    let requirements = || selector.requirements().iter();
+    let of_namespaces = || requirements().filter(|one| names_namespace(one) || is_namespace_label(one));
+    let names_reserved = requirements().any(|one| is_reserved(one) && one.asks_for_a_label());
+    let only_excludes =
+        of_namespaces().next().is_some() && !of_namespaces().any(Requirement::asks_for_a_label);
+    if only_excludes && !names_reserved {
+        // Nothing but workloads is in a namespace, so all else would meet NotIn and DoesNotExist.
+        return selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists);
+    }
+    if requirements().any(|one| is_reserved(one) || names_namespace(one)) {
         return selector;
     }
     match scope {
-        Scope::Namespace(_) if mentions(is_namespace_label) => selector,
+        Scope::Namespace(_) if of_namespaces().next().is_some() => selector,
         Scope::Namespace(own) => selector.with(Some(Source::K8s), key::NAMESPACE, Operator::equals(own)),
         Scope::Workloads => selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists),
         Scope::Unbounded => selector,
@@ -64,7 +78,7 @@ fn refute_reserved(item: &Item<'_>, selector: &Selector) {
         let is_asked = |one: &&Requirement| matches!(one.operator, Operator::In(_) | Operator::Exists);
         selector.requirements().iter().filter(is_asked)
     };
-    let reserved = asked().find(|one| one.source == Some(Source::Reserved));
+    let reserved = asked().find(|one| is_reserved(one));
     let other = asked()
         .find(|one| matches!(one.source, None | Some(Source::K8s)) && !RESERVED.contains(&one.name.as_str()));
     if let (Some(reserved), Some(other)) = (reserved, other) {
@@ -73,6 +87,11 @@ fn refute_reserved(item: &Item<'_>, selector: &Selector) {
             other.name, reserved.name
         ));
     }
+}
+
+/// Whether the requirement is on the label of a reserved kind of peer.
+fn is_reserved(one: &Requirement) -> bool {
+    one.source == Some(Source::Reserved)
 }
 
 /// Whether the requirement is on the name of the namespace, in any of its spellings.

@@ -19,8 +19,6 @@ pub(super) struct Precedence {
 /// When a rule is asked, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
-    /// Before every policy.
-    Constant,
     /// With the rules of its tier.
     Tier(Tier),
     /// After every policy.
@@ -58,14 +56,14 @@ impl Precedence {
 }
 
 impl<'a> Clause<'a> {
-    /// Lets traffic of every kind through.
-    pub(super) fn allow_all(level: Level, id: RuleId, facets: Option<&'a [FacetId]>) -> Self {
+    /// Lets through what no rule decides on; the one of lower position is named.
+    pub(super) fn otherwise(position: usize, id: RuleId, facets: Option<&'a [FacetId]>) -> Self {
         static EVERYTHING: [Term; 1] = [Term::EVERYTHING];
         let precedence = Precedence {
-            level: Reverse(level),
+            level: Reverse(Level::Otherwise),
             priority: Reverse(0),
             effect: Effect::Allow,
-            position: Reverse(0),
+            position: Reverse(position),
         };
         Self { id, precedence, facets, terms: &EVERYTHING }
     }

@@ -1,6 +1,6 @@
 //! The rules that apply to one subject, found by whom and what they are about.
 
-use super::clause::{Clause, Level};
+use super::clause::Clause;
 use crate::book::RuleId;
 use crate::directory::{Directory, FacetId};
 use crate::grouping::Demand;
@@ -38,7 +38,7 @@ pub(super) struct Stance {
     isolation: Option<Tier>,
     /// Without it everything goes, and there is no row for the direction.
     pub(super) enforced: bool,
-    /// Whether the node may always come in, whatever policies say.
+    /// Whether the node may always come in where no rule denies it.
     lets_host_in: bool,
 }
 
@@ -138,12 +138,12 @@ impl<'a> Rules<'a> {
             for (position, (tier, rule)) in stance.considered(selection, direction).enumerate() {
                 clauses.extend(Clause::of(rule, tier, position, default_deny));
             }
-            if !default_deny {
-                clauses.push(Clause::allow_all(Level::Otherwise, RuleId::DEFAULT, None));
+            if stance.lets_host_in {
+                clauses.push(Clause::otherwise(0, RuleId::LOCAL_HOST, Some(&HOST)));
             }
-        }
-        if stance.lets_host_in {
-            clauses.push(Clause::allow_all(Level::Constant, RuleId::LOCAL_HOST, Some(&HOST)));
+            if !default_deny {
+                clauses.push(Clause::otherwise(1, RuleId::DEFAULT, None));
+            }
         }
         Self::indexed(clauses, selection.ports())
     }

@@ -1,6 +1,6 @@
 //! The verdicts of one class of peers: a final answer for every block of traffic that a rule tells apart.
 
-use super::clause::{Clause, Effect};
+use super::clause::{Clause, Effect, Level};
 use super::rules::{BothWays, Entry, Rules, Terms};
 use crate::book::{HttpRules, RuleBook, RuleId};
 use crate::class::ClassId;
@@ -165,32 +165,44 @@ impl<'a> Candidate<'a> {
         let clause = rules.clause(entry.clause);
         Self { clause, http: clause.terms[entry.term as usize].http.as_ref() }
     }
+
+    fn level(&self) -> Level {
+        self.clause.precedence.level.0
+    }
 }
 
-/// The one place where precedence turns rules into an answer. Only the candidates that it rests on are returned: no
-/// other can have a say in a narrower block, where all that decided here applies too.
+/// The one place where precedence turns rules into an answer. Only the candidates are returned that can have a say in a
+/// narrower block, where all that apply here apply too: of each level those that would decide if it came to that level,
+/// for there may be a rule in a narrower block that passes it on.
 fn decide(mut candidates: Vec<Candidate<'_>>) -> (Vec<Candidate<'_>>, Answer) {
     candidates.sort_by_key(|candidate| Reverse(candidate.clause.precedence));
-    let mut mattering = Vec::new();
-    let mut rest = &candidates[..];
-    while let Some(first) = rest.first() {
-        let (rule, precedence) = (first.clause.id, &first.clause.precedence);
-        mattering.push(*first);
-        match precedence.effect {
-            Effect::Pass => {
-                rest = &rest[rest.partition_point(|c| c.clause.precedence.level == precedence.level)..]
-            }
-            Effect::Deny => return (mattering, Answer { action: Action::Deny, rule, http: None }),
-            Effect::Allow => return (mattering, Answer { action: Action::Allow, rule, http: None }),
+    // What rules say of requests closes nothing to the node itself, as default deny does not.
+    let asks_no_requests = candidates.iter().any(|candidate| candidate.clause.id == RuleId::LOCAL_HOST);
+    let (mut mattering, mut decided) = (Vec::new(), None);
+    for level in candidates.chunk_by(|one, other| one.level() == other.level()) {
+        let first = level[0].clause;
+        let ties = match first.precedence.effect {
             Effect::AllowRequests => {
-                let ties = rest.partition_point(|c| c.clause.precedence.ties_with(precedence));
-                let http = Some(union(rest[..ties].iter().filter_map(|candidate| candidate.http)));
-                mattering.extend(&rest[1..ties]);
-                return (mattering, Answer { action: Action::Allow, rule, http });
+                level.partition_point(|c| c.clause.precedence.ties_with(&first.precedence))
             }
+            Effect::Pass | Effect::Allow | Effect::Deny => 1,
+        };
+        mattering.extend(&level[..ties]);
+        if decided.is_some() {
+            continue;
         }
+        let answer = |action, http| Some(Answer { action, rule: first.id, http });
+        decided = match first.precedence.effect {
+            Effect::Pass => None,
+            Effect::Deny => answer(Action::Deny, None),
+            Effect::AllowRequests if !asks_no_requests => answer(
+                Action::Allow,
+                Some(union(level[..ties].iter().filter_map(|candidate| candidate.http))),
+            ),
+            Effect::Allow | Effect::AllowRequests => answer(Action::Allow, None),
+        };
     }
-    (mattering, Answer::DEFAULT_DENY)
+    (mattering, decided.unwrap_or(Answer::DEFAULT_DENY))
 }
 
 /// The rules of all these sets; of one, the set itself.

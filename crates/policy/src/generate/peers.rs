@@ -36,8 +36,20 @@ const BLOCKS: &[&str] = &[
 pub(super) const NODE_LABELS: &[(&str, &[&str])] = &[("zone", &["a", "b"]), ("role", &["worker", "gateway"])];
 pub(super) const OBJECT_LABELS: &[(&str, &[&str])] = &[("tier", &["front", "back"])];
 
-const DOMAINS: &[&str] =
-    &["www.example.com", "*.example.com", "**.example.com", "example.com", "*", "ma*.example.com"];
+const DOMAINS: &[&str] = &[
+    "www.example.com",
+    "*.example.com",
+    "**.example.com",
+    "example.com",
+    "*",
+    "**",
+    "***.com",
+    "ma*.example.com",
+];
+
+/// Names of reserved kinds of peers whose label an identity has by itself.
+const RESERVED: &[&str] =
+    &["host", "world", "world", "remote-node", "health", "init", "ingress", "unmanaged", "kube-apiserver"];
 
 const ENTITIES: &[Entity] = &[
     Entity::All,
@@ -72,6 +84,7 @@ fn peer(random: &mut Random, kind: Kind, namespace: Option<&str>) -> Peer {
             let selector = labels(random, LABELS);
             Peer::Labels(match random.below(4) {
                 0 => scoped(selector, Some(random.pick(NAMESPACES))),
+                1 if random.chance(40) => excluding(random, selector),
                 1 => selector.with(None, key::NAMESPACE, Operator::Exists),
                 2 if random.chance(30) => selector,
                 _ => scoped(selector, namespace),
@@ -88,11 +101,41 @@ fn peer(random: &mut Random, kind: Kind, namespace: Option<&str>) -> Peer {
             };
             Peer::Cidr { block, except, reach }
         }
+        12 if random.chance(30) => reserved(random),
         12..15 => Peer::Entity(random.pick(ENTITIES)),
         15 => Peer::Group { groups: group(random), except: blocks(random, 15).into_iter().collect() },
         16 => Peer::Service(service(random)),
         17 => Peer::Domain(DomainPattern::pattern(random.pick(DOMAINS)).expect("the pool has patterns")),
         _ => Peer::Nodes(labels(random, NODE_LABELS)),
+    }
+}
+
+/// The selector for workloads, which alone are in a namespace, of all namespaces but some: by name or by label.
+pub(super) fn excluding(random: &mut Random, selector: Selector) -> Selector {
+    let source = if random.chance(50) { Some(Source::K8s) } else { None };
+    let tier = format!("{}tier", key::NAMESPACE_LABELS);
+    let some = |values: &[&str]| Operator::NotIn(values.iter().map(|value| (*value).to_owned()).collect());
+    let selector = match random.below(5) {
+        0 | 1 => selector.with(source, key::NAMESPACE, some(&[random.pick(NAMESPACES)])),
+        2 => selector.with(source, key::NAMESPACE, some(&[random.pick(NAMESPACES), random.pick(NAMESPACES)])),
+        3 => selector.with(source, tier, some(&[random.pick(&["front", "back"])])),
+        _ => selector.with(source, tier, Operator::DoesNotExist),
+    };
+    selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists)
+}
+
+/// Peers by the label of a reserved kind, or all but those of one, of which workloads may have other labels too.
+pub(super) fn reserved(random: &mut Random) -> Peer {
+    let name = random.pick(RESERVED);
+    let with =
+        |selector: Selector, operator| Peer::Labels(selector.with(Some(Source::Reserved), name, operator));
+    match random.below(8) {
+        0 | 1 => Peer::Entity(random.pick(&[Entity::WorldIpv4, Entity::WorldIpv6])),
+        2 => with(Selector::default(), Operator::DoesNotExist),
+        3 => with(labels(random, NODE_LABELS), Operator::DoesNotExist),
+        4 => with(excluding(random, Selector::default()), Operator::DoesNotExist),
+        5 => with(labels(random, NODE_LABELS), Operator::Exists),
+        _ => with(Selector::default(), Operator::equals("")),
     }
 }
 

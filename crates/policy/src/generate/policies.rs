@@ -16,14 +16,14 @@ fn policy(random: &mut Random, index: usize) -> Policy {
         1 => (Kind::NetworkPolicy, Some(random.pick(NAMESPACES))),
         _ => (Kind::CiliumNetworkPolicy, Some(random.pick(NAMESPACES))),
     };
-    // The index comes first, so that the policies are sorted whatever their kinds.
-    let id = PolicyId {
-        kind: Kind::CiliumNetworkPolicy,
-        namespace: None,
-        name: format!("{index}-{}", kind.name()),
-    };
     let specs = (0..1 + random.below(2)).map(|number| spec(random, kind, namespace, number)).collect();
-    Policy { id, specs }
+    named(index, kind, specs)
+}
+
+/// The policy of these specs. The index comes first in its name, so that policies are sorted whatever their kinds.
+pub(super) fn named(index: usize, kind: Kind, specs: Vec<Spec>) -> Policy {
+    let name = format!("{index}-{}", kind.name());
+    Policy { id: PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: None, name }, specs }
 }
 
 fn spec(random: &mut Random, kind: Kind, namespace: Option<&str>, number: usize) -> Spec {

@@ -3,7 +3,7 @@
 use super::traffic::{PORTS, request, request_of};
 use super::{End, Probe, Random, World};
 use crate::catalog::Catalog;
-use crate::model::{Basis, Context, Query, verdict};
+use crate::model::{Context, Finding, Query, verdict};
 use crate::rule::{Direction, HttpRule, Mode, Policy, Port, Rule, Spec, Traffic, TrafficMatch};
 use abi::identity::HOST;
 
@@ -120,7 +120,8 @@ fn of_traffic(random: &mut Random, world: &World, rule: &Rule) -> Probe {
     }
 }
 
-/// Whether a rule of these policies decides on the connection, and leaves requests to be asked about where it should.
+/// Whether a rule of these policies decides on the connection, or passes it on, and leaves requests to be asked about
+/// where it should.
 fn said(
     world: &World,
     (policies, catalog): (&[Policy], &Catalog),
@@ -141,7 +142,8 @@ fn said(
         request: None,
     };
     let decision = verdict(policies, &Context { catalog, mode: Mode::Default }, &query);
-    matches!(decision.basis, Basis::Rule(_)) && (!by_request || decision.requests.is_some())
+    let says_something = decision.considered.iter().any(|one| one.finding >= Finding::Passes);
+    says_something && (!by_request || decision.requests.is_some())
 }
 
 /// The requests that some part of the rule's traffic is limited to.

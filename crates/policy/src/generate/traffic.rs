@@ -50,7 +50,7 @@ fn traffic_match(random: &mut Random, action: Action, http: bool) -> TrafficMatc
             Port::Range(port, port)
         }
     };
-    let http = (http && action == Action::Allow && random.chance(45)).then(|| http_rules(random));
+    let http = (http && action == Action::Allow && random.chance(55)).then(|| http_rules(random));
     let protocol = match http {
         Some(_) => random.pick(&[Protocol::Tcp, Protocol::Tcp, Protocol::Any]),
         None => random.pick(&[Protocol::Tcp, Protocol::Tcp, Protocol::Udp, Protocol::Sctp, Protocol::Any]),

@@ -70,9 +70,6 @@ impl<'a> Decision<'a> {
         let missing = lack(one, context, query);
         let why = match (one.finding, self.basis) {
             (Finding::Outranked, Basis::Rule(rule)) => format!("applies, but {rule} decides before"),
-            (Finding::Outranked, Basis::LocalHost) => {
-                "is not asked: a node may always speak to its own workloads".to_owned()
-            }
             (Finding::Outranked, _) => "applies, but is not asked".to_owned(),
             (Finding::Passes, _) => "applies, and leaves it to the next tier".to_owned(),
             (Finding::Decides, _) => match one.rule.rule.action {

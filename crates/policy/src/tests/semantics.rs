@@ -1,5 +1,8 @@
 //! What policies mean, bullet by bullet; the model and the rows must both say so.
 
+mod own_node;
+mod tiers;
+
 use super::node::{Arrival, Node};
 use crate::catalog::Catalog;
 use crate::generate::{End, Other, Probe, Request, Workload, World};
@@ -98,13 +101,6 @@ fn default_deny_without_rules_refuses_everything_but_the_node_itself() {
     check(&policies, HOST, APP1, 80, Allow);
     check(&policies, NODE, APP1, 80, Drop);
     check(&policies, APP1, HOST, 80, Drop);
-}
-
-#[test]
-fn the_node_is_let_in_even_where_a_rule_denies_it() {
-    let mut deny = deny(Ingress, [entity(Entity::Host)], []);
-    deny.traffic = Traffic::Any;
-    check(&[app1([deny])], HOST, APP1, 80, Allow);
 }
 
 #[test]
@@ -298,54 +294,6 @@ fn a_wildcard_for_workloads_misses_one_without_a_namespace() {
     world.workloads[2].labels = Labels::default();
     check_in(&world, APP2, APP1, 443, Allow);
     check_in(&world, APP2, APP3, 443, Drop);
-}
-
-/// One policy for each rule, each in its tier; those of the normal tier isolate.
-fn tiers(rules: &[(Tier, u32, Action)]) -> Vec<Policy> {
-    let one = |(index, (tier, priority, action)): (usize, &(Tier, u32, Action))| {
-        let rule = Rule { action: *action, priority: *priority, ..whole(allow(Ingress, [app("app2")], [])) };
-        let spec = Spec { tier: *tier, ..spec([rule], *tier == Tier::Normal, false) };
-        Policy { id: id(&format!("rule{index}")), specs: vec![spec] }
-    };
-    rules.iter().enumerate().map(one).collect()
-}
-
-#[test]
-fn tiers_are_asked_in_order_and_pass_leads_to_the_next() {
-    use Action::{Allow as Yes, Deny as No, Pass};
-    use Tier::{Admin, Baseline, Normal};
-    for (rules, expect) in [
-        (vec![(Admin, 0, Yes), (Normal, 0, No)], Allow),
-        (vec![(Normal, 0, Yes), (Baseline, 0, No)], Allow),
-        (vec![(Admin, 1, No), (Admin, 0, Yes)], Allow),
-        (vec![(Admin, 0, Pass), (Admin, 1, No), (Normal, 0, Yes)], Allow),
-        (vec![(Admin, 0, Pass), (Admin, 0, No), (Normal, 0, Yes)], Drop),
-        (vec![(Normal, 0, Pass), (Normal, 1, Yes)], Drop),
-        (vec![(Admin, 0, Pass), (Baseline, 0, No)], Drop),
-        (vec![(Admin, 0, Pass), (Baseline, 0, Yes), (Baseline, 1, No)], Allow),
-        (vec![(Baseline, 0, Pass), (Baseline, 1, No)], Allow),
-        (vec![(Baseline, 0, Yes)], Allow),
-    ] {
-        check(&tiers(&rules), APP2, APP1, 80, expect);
-    }
-}
-
-#[test]
-fn who_is_isolated_never_comes_to_the_baseline() {
-    let baseline = (Tier::Baseline, 0, Action::Allow);
-    let isolated = about("app1", [whole(allow(Ingress, [app("app3")], []))]);
-    let policies = [tiers(&[baseline]), vec![Policy { id: id("rule9"), ..isolated }]].concat();
-    check(&policies, APP2, APP1, 80, Drop);
-    check(&policies, APP3, APP1, 80, Allow);
-}
-
-#[test]
-fn a_baseline_that_isolates_does_so_after_its_own_rules() {
-    let rule = whole(allow(Ingress, [app("app2")], []));
-    let spec = Spec { tier: Tier::Baseline, ..spec([rule], true, false) };
-    let policies = [Policy { specs: vec![spec], ..app1([]) }];
-    check(&policies, APP2, APP1, 80, Allow);
-    check(&policies, APP3, APP1, 80, Drop);
 }
 
 #[test]

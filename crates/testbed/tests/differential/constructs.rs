@@ -1,11 +1,85 @@
 //! Which constructs of the policy language a rule is made of, to count how often each decided.
 
+use crate::writable::{is_reserved, leaves_out_namespaces};
+use identity::{Requirement, Source};
+use manifest::test::{Expect, Party, Probe};
+use policy::domain::DomainPattern;
 use policy::generate::World;
 use policy::rule::{
-    Action, CidrReach, GroupRef, Peer, Peers, Port, Rule, ServiceRef, Spec, Subject, Tier, Traffic,
+    Action, CidrReach, Entity, GroupRef, Peer, Peers, Port, Rule, ServiceRef, Spec, Subject, Tier, Traffic,
     TrafficMatch,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use testbed::Answer;
+
+/// What must have decided some pair, where enough are asked about; one more is one more line.
+pub(crate) const ALL: &[&str] = &[
+    "subject: workloads",
+    "subject: nodes",
+    "tier: admin",
+    "tier: normal",
+    "tier: baseline",
+    "action: allow",
+    "action: deny",
+    "peer: any",
+    "peer: labels",
+    "peer: all namespaces but some",
+    "peer: reserved label",
+    "peer: all but a reserved label",
+    "peer: block of the world",
+    "peer: block of everything",
+    "peer: group by name",
+    "peer: groups by label",
+    "peer: service by name",
+    "peer: services by label",
+    "peer: domain",
+    "peer: every domain",
+    "peer: subdomains of any depth",
+    "peer: nodes",
+    "peer: entity",
+    "peer: one family of the world",
+    "traffic: any",
+    "traffic: ICMP",
+    "traffic: requests",
+    "traffic: named port",
+    "traffic: any port",
+    "traffic: port",
+    "traffic: range of ports",
+    "log",
+    "the node: denied",
+    "the node: let in by a rule",
+    "the node: let in by default",
+    "tiers alone: a rule",
+    "tiers alone: let through beside a pass",
+];
+
+/// How few of them may be missing where few pairs are asked about.
+pub(crate) const RARE: usize = 6;
+
+/// What an answer shows beyond the rule that it names.
+pub(crate) fn of_answer(world: &World, probe: &Probe, said: &Answer) -> Vec<&'static str> {
+    let specs = || world.policies.iter().flat_map(|policy| &policy.specs);
+    let mut constructs = Vec::new();
+    if probe.from == Party::Host && matches!(probe.to, Party::Workload(_)) {
+        constructs.extend(match (said.verdict, &said.rule) {
+            (Expect::Drop, Some(_)) => Some("the node: denied"),
+            (Expect::Allow, Some(_)) => Some("the node: let in by a rule"),
+            (Expect::Allow, None) if specs().any(|spec| spec.default_deny_ingress) => {
+                Some("the node: let in by default")
+            }
+            _ => None,
+        });
+    }
+    if specs().all(|spec| spec.tier != Tier::Normal) {
+        let passes = specs().flat_map(|spec| &spec.rules).any(|rule| rule.action == Action::Pass);
+        constructs.extend(match (said.verdict, &said.rule) {
+            (_, Some(_)) => Some("tiers alone: a rule"),
+            (Expect::Allow, None) if passes => Some("tiers alone: let through beside a pass"),
+            _ => None,
+        });
+    }
+    constructs
+}
 
 /// The constructs of each rule of a world, by the rule's name as engines tell it.
 pub(crate) fn by_rule(world: &World) -> BTreeMap<String, BTreeSet<&'static str>> {
@@ -50,6 +124,14 @@ fn of(spec: &Spec, rule: &Rule) -> BTreeSet<&'static str> {
 
 fn of_peer(peer: &Peer) -> &'static str {
     match peer {
+        Peer::Labels(selector) if is_reserved(selector) => {
+            let names = |one: &Requirement| one.source == Some(Source::Reserved) && one.asks_for_a_label();
+            match selector.requirements().iter().any(names) {
+                true => "peer: reserved label",
+                false => "peer: all but a reserved label",
+            }
+        }
+        Peer::Labels(selector) if leaves_out_namespaces(selector) => "peer: all namespaces but some",
         Peer::Labels(_) => "peer: labels",
         Peer::Cidr { reach: CidrReach::World, .. } => "peer: block of the world",
         Peer::Cidr { reach: CidrReach::Everything, .. } => "peer: block of everything",
@@ -57,8 +139,13 @@ fn of_peer(peer: &Peer) -> &'static str {
         Peer::Group { groups: GroupRef::Labelled(_), .. } => "peer: groups by label",
         Peer::Service(ServiceRef::Named { .. }) => "peer: service by name",
         Peer::Service(ServiceRef::Labelled { .. }) => "peer: services by label",
+        Peer::Domain(DomainPattern::Pattern(pattern)) if **pattern == *"*" => "peer: every domain",
+        Peer::Domain(DomainPattern::Pattern(pattern)) if pattern.starts_with("**.") => {
+            "peer: subdomains of any depth"
+        }
         Peer::Domain(_) => "peer: domain",
         Peer::Nodes(_) => "peer: nodes",
+        Peer::Entity(Entity::WorldIpv4 | Entity::WorldIpv6) => "peer: one family of the world",
         Peer::Entity(_) => "peer: entity",
     }
 }

@@ -1,11 +1,11 @@
 //! Policies as manifests: the way back from rules to what a person would have written.
 
 use crate::tiered;
-use crate::writable::{is_of_kubernetes, is_of_namespace, namespace};
-use identity::{Operator, Requirement, Selector, Source, Values};
+use crate::writable::{is_of_kubernetes, is_of_namespace, leaves_out_namespaces, namespace};
+use identity::{Operator, Requirement, Selector, Values};
 use policy::domain::DomainPattern;
 use policy::rule::{
-    Action, Cidr, Direction, Family, GroupRef, HttpRule, Peer, Peers, Policy, Port, Protocol, Rule,
+    Action, Cidr, Direction, Entity, Family, GroupRef, HttpRule, Peer, Peers, Policy, Port, Protocol, Rule,
     ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
 };
 use serde_json::{Map, Value, json};
@@ -119,7 +119,16 @@ fn peer_fields(rule: &Rule) -> Vec<Map<String, Value>> {
 fn peer(peer: &Peer) -> (&'static str, Value) {
     let all = |one: &Selector| selector(one, |_| true);
     match peer {
+        Peer::Labels(one) if leaves_out_namespaces(one) => {
+            // To leave some out is to mean the others: the reader adds that peers are in any.
+            let is_scope = |one: &Requirement| is_of_namespace(one) && one.operator == Operator::Exists;
+            ("Endpoints", selector(one, |one| !is_scope(one)))
+        }
         Peer::Labels(one) => ("Endpoints", all(one)),
+        Peer::Entity(Entity::WorldIpv4) => ("Endpoints", json!({"matchLabels": {"reserved:world-ipv4": ""}})),
+        Peer::Entity(Entity::WorldIpv6) => {
+            ("Endpoints", json!({"matchExpressions": [{"key": "reserved:world-ipv6", "operator": "Exists"}]}))
+        }
         Peer::Nodes(one) => ("Nodes", all(one)),
         Peer::Entity(entity) => ("Entities", entity.name().into()),
         Peer::Cidr { block, except, .. } => ("CIDRSet", self::block(block, except)),
@@ -144,7 +153,16 @@ fn peer(peer: &Peer) -> (&'static str, Value) {
             ("Services", json!({"k8sServiceSelector": value}))
         }
         Peer::Domain(DomainPattern::Name(name)) => ("FQDNs", json!({"matchName": **name})),
-        Peer::Domain(DomainPattern::Pattern(pattern)) => ("FQDNs", json!({"matchPattern": **pattern})),
+        Peer::Domain(DomainPattern::Pattern(pattern)) => ("FQDNs", json!({"matchPattern": respelt(pattern)})),
+    }
+}
+
+/// The pattern with an asterisk more than it needs, where that changes nothing.
+fn respelt(pattern: &str) -> String {
+    match pattern {
+        "*" => "***.".to_owned(),
+        _ if pattern.starts_with("**.") => format!("*{pattern}"),
+        _ => pattern.to_owned(),
     }
 }
 
@@ -191,6 +209,7 @@ fn kubernetes(name: &str, spec: &Spec, rule: &Rule) -> Value {
     if let Peers::Of(peers) = &rule.peers {
         let blocks = peers.iter().filter_map(|peer| match peer {
             Peer::Cidr { block, except, .. } => Some(json!({"ipBlock": self::block(block, except)})),
+            Peer::Labels(selector) => Some(tiered::pods(selector)),
             _ => None,
         });
         entry.insert(side.into(), blocks.collect());
@@ -289,8 +308,8 @@ fn expressions<'a>(requirements: impl Iterator<Item = &'a Requirement>) -> Value
 
 fn expression(requirement: &Requirement) -> Value {
     let key = match &requirement.source {
-        Some(Source::K8s) => format!("k8s:{}", requirement.name),
-        _ => requirement.name.to_string(),
+        Some(source) => format!("{source}:{}", requirement.name),
+        None => requirement.name.to_string(),
     };
     let list = |values: &Values| values.iter().collect::<Value>();
     match &requirement.operator {

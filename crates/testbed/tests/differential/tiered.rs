@@ -1,6 +1,6 @@
 //! Specs as ClusterNetworkPolicy: bent into what such a manifest can say, and written down.
 
-use crate::writable::is_of_namespace;
+use crate::writable::{is_around, is_of_namespace, is_reserved};
 use identity::{Operator, Requirement, Selector, Source, key};
 use policy::domain::DomainPattern;
 use policy::rule::{
@@ -53,6 +53,7 @@ fn bent_rule(rule: Rule) -> Option<Rule> {
 fn bent_peer(peer: Peer, direction: Direction, action: Action) -> Option<Peer> {
     let goes_out = direction == Direction::Egress;
     match peer {
+        Peer::Labels(selector) if is_reserved(&selector) => None,
         Peer::Labels(selector) => Some(Peer::Labels(of_workloads(&selector))),
         Peer::Nodes(_) if goes_out => Some(peer),
         Peer::Cidr { block, .. } if goes_out => {
@@ -157,16 +158,18 @@ fn written_match(one: &TrafficMatch) -> Vec<Value> {
 }
 
 /// A selector of workloads as one of namespaces and one of pods.
-fn pods(selector: &Selector) -> Value {
-    let (namespaces, own): (Vec<_>, Vec<_>) =
-        selector.requirements().iter().cloned().partition(is_of_namespace);
-    let by_name = namespaces
+pub(crate) fn pods(selector: &Selector) -> Value {
+    let (namespaces, own): (Vec<_>, Vec<_>) = selector.requirements().iter().cloned().partition(is_around);
+    let of_namespaces = namespaces
         .into_iter()
-        .filter(|one| one.operator != Operator::Exists)
-        .map(|one| Requirement { name: "kubernetes.io/metadata.name".into(), ..one });
-    let by_name: Vec<Requirement> = by_name.collect();
+        .filter(|one| !is_of_namespace(one) || one.operator != Operator::Exists)
+        .map(|one| match one.name.strip_prefix(key::NAMESPACE_LABELS) {
+            Some(label) => Requirement { name: label.into(), ..one },
+            None => Requirement { name: key::METADATA_NAME.into(), ..one },
+        });
+    let of_namespaces: Vec<Requirement> = of_namespaces.collect();
     let mut pods = Map::new();
-    pods.insert("namespaceSelector".into(), crate::policies::plain(&by_name));
+    pods.insert("namespaceSelector".into(), crate::policies::plain(&of_namespaces));
     pods.insert("podSelector".into(), crate::policies::plain(&own));
     pods.into()
 }

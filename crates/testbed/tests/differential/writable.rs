@@ -1,7 +1,7 @@
 //! The part of the policy language that manifests can say: worlds are bent into it, so that they can be written down.
 
 use crate::tiered;
-use identity::{Operator, Requirement, key};
+use identity::{Operator, Requirement, Selector, Source, key};
 use policy::generate::World;
 use policy::rule::{
     Action, CidrReach, Direction, HttpRule, Peer, Peers, Port, Protocol, Rule, Spec, Traffic, TrafficMatch,
@@ -21,10 +21,17 @@ pub(crate) fn writable(world: &World) -> World {
     world
 }
 
-/// Whether the rule is written as a NetworkPolicy: only there do blocks hold whatever address a packet carries.
+/// Whether the rule is written as a NetworkPolicy: only there do blocks hold whatever address a packet carries. On the
+/// way out workloads of all namespaces but some are named there too, so that both kinds of policy say it.
 pub(crate) fn is_of_kubernetes(rule: &Rule, spec: &Spec) -> bool {
     let Peers::Of(peers) = &rule.peers else { return false };
-    let blocks = peers.iter().all(|peer| matches!(peer, Peer::Cidr { reach: CidrReach::Everything, .. }));
+    let blocks = peers.iter().all(|peer| match peer {
+        Peer::Cidr { reach, .. } => *reach == CidrReach::Everything,
+        Peer::Labels(selector) => {
+            rule.direction == Direction::Egress && leaves_out_namespaces(selector) && !is_reserved(selector)
+        }
+        _ => false,
+    });
     let plain = match &rule.traffic {
         Traffic::Any => true,
         Traffic::Of(matches) => {
@@ -47,6 +54,24 @@ pub(crate) fn namespace(spec: &Spec) -> Option<&str> {
             _ => None,
         },
     )
+}
+
+/// Whether the selector is of workloads of all namespaces but some. A manifest says which not, and no more.
+pub(crate) fn leaves_out_namespaces(selector: &Selector) -> bool {
+    let around = || selector.requirements().iter().filter(|one| is_around(one));
+    let is_scope = |one: &Requirement| is_of_namespace(one) && one.operator == Operator::Exists;
+    around().any(|one| !one.asks_for_a_label())
+        && around().all(|one| !one.asks_for_a_label() || is_scope(one))
+}
+
+/// Whether the selector names or leaves out a reserved kind of peer.
+pub(crate) fn is_reserved(selector: &Selector) -> bool {
+    selector.requirements().iter().any(|one| one.source == Some(Source::Reserved))
+}
+
+/// Whether the requirement is on the namespace, by its name or by a label of it.
+pub(crate) fn is_around(requirement: &Requirement) -> bool {
+    is_of_namespace(requirement) || requirement.name.starts_with(key::NAMESPACE_LABELS)
 }
 
 pub(crate) fn is_of_namespace(requirement: &Requirement) -> bool {
@@ -74,7 +99,9 @@ fn bent(mut rule: Rule, spec: &Spec) -> Option<Rule> {
         }
         for peer in peers {
             match peer {
-                Peer::Labels(selector) if !selector.requirements().iter().any(is_of_namespace) => {
+                Peer::Labels(selector)
+                    if !is_reserved(selector) && !selector.requirements().iter().any(is_of_namespace) =>
+                {
                     *selector = selector.clone().with(None, key::NAMESPACE, Operator::Exists);
                 }
                 Peer::Cidr { reach, .. } if !of_kubernetes => *reach = CidrReach::World,

@@ -1,0 +1,36 @@
+//! Rules that deny what a node itself sends to its own workloads, and with it the kubelet's probes.
+
+use crate::item::Item;
+use identity::Labels;
+use policy::rule::{Action, Direction, Entity, Peer, Peers, Protocol, Rule, Traffic, TrafficMatch};
+
+/// Warns of a rule about workloads that denies them to their own node, which default deny never does.
+pub(super) fn warn(item: &Item<'_>, rule: &Rule) {
+    let denies = (rule.action, rule.direction) == (Action::Deny, Direction::Ingress);
+    if denies && has_own_node(&rule.peers) && may_be_probe(&rule.traffic) {
+        item.warn(
+            "denies the workload's own node too, and with it the probes of the kubelet; where these must pass, name \
+             peers that are not the node",
+        );
+    }
+}
+
+/// Whether the local node is among the peers; for some node labels it may be, so for each selector of nodes.
+fn has_own_node(peers: &Peers) -> bool {
+    let Peers::Of(peers) = peers else { return true };
+    let host = Labels::reserved("host");
+    peers.iter().any(|peer| match peer {
+        Peer::Entity(entity) => matches!(entity, Entity::All | Entity::Cluster | Entity::Host),
+        Peer::Labels(selector) => selector.selects(&host),
+        Peer::Nodes(_) => true,
+        Peer::Cidr { .. } | Peer::Group { .. } | Peer::Service(_) | Peer::Domain(_) => false,
+    })
+}
+
+/// Whether a probe may be of this traffic: all that go over the network use TCP.
+fn may_be_probe(traffic: &Traffic) -> bool {
+    let Traffic::Of(matches) = traffic else { return true };
+    matches
+        .iter()
+        .any(|one| matches!(one, TrafficMatch::Port { protocol: Protocol::Tcp | Protocol::Any, .. }))
+}
