@@ -4,7 +4,7 @@ use crate::explain::{End, Surroundings};
 use control::{Endpoint, World};
 use identity::{Labels, Source, key};
 use policy::set::PolicySet;
-use service::{Candidate, Service};
+use service::{Candidate, Service, Subset};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -51,6 +51,10 @@ impl Surroundings for World {
 
     fn services(&self) -> Box<dyn Iterator<Item = &Service> + '_> {
         Box::new(Self::services(self))
+    }
+
+    fn listed(&self, service: &Service) -> Vec<&Subset> {
+        Self::listed(self, &service.namespace, &service.name).collect()
     }
 
     fn policies(&self) -> &PolicySet {

@@ -8,7 +8,7 @@ use abi::identity::HOST;
 use identity::{Labels, Source};
 use policy::catalog::{self, Backends, Catalog, Group};
 use policy::ready::Numbers;
-use service::Service;
+use service::{Service, Subset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -102,25 +102,21 @@ impl World {
         &mut self,
         id: (String, String),
         list: String,
-        addresses: BTreeSet<IpAddr>,
+        subsets: Vec<Subset>,
         step: &mut Step,
     ) {
-        let lists = self.service_addresses.entry(id.clone()).or_default();
-        let before = match addresses.is_empty() {
-            true => lists.remove(&list),
-            false => lists.insert(list.clone(), addresses),
-        };
-        let (namespace, name) = id.clone();
-        let addresses = before.unwrap_or_default();
-        step.undo.push(Change::ServiceAddresses { namespace, name, list, addresses });
+        let subsets = self.translation.list(&id, &list, subsets);
+        step.namespaces.insert(id.0.clone());
         self.refer_to_service(&id, step);
+        let (namespace, name) = id;
+        step.undo.push(Change::ServiceAddresses { namespace, name, list, subsets });
     }
 
     /// Tells policies what a service is now.
     fn refer_to_service(&mut self, id: &(String, String), step: &mut Step) {
         let (namespace, name) = id;
-        let lists = self.service_addresses.get(id).into_iter().flat_map(BTreeMap::values);
-        let addresses = lists.flatten().copied();
+        let listed = self.translation.listed(namespace, name);
+        let addresses = listed.flat_map(|subset| &subset.addresses).copied();
         let meaning = self.translation.service(namespace, name).map(|service| catalog::Service {
             labels: labels(&service.labels),
             backends: match service.selector.is_empty() {

@@ -1,10 +1,10 @@
-//! Services: their backends among the workloads, and the numbers of backend sets.
+//! Services: their backends, selected or listed, and the numbers of backend sets.
 
 use crate::change::Endpoint;
 use crate::writes::Draft;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceInfo, ServiceKey};
-use service::{Candidate, Frontend, Service, backend_rows, frontends};
+use service::{Candidate, Frontend, Service, Subset, backend_rows, frontends};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Translation {
     services: BTreeMap<(String, String), Service>,
+    /// The lists of addresses of each service by the name of the list; a list may be there before its service.
+    listed: BTreeMap<(String, String), BTreeMap<String, Vec<Subset>>>,
     /// The addresses and ports of each namespace's services.
     frontends_of: BTreeMap<String, BTreeSet<ServiceKey>>,
     sets: BTreeMap<ServiceKey, BackendSet>,
@@ -41,6 +43,30 @@ impl Translation {
         self.services.remove(&(namespace.to_owned(), name.to_owned()))
     }
 
+    /// Puts a list of addresses of a service in place of the one with its name, which is returned; a list without
+    /// addresses is none.
+    pub(crate) fn list(&mut self, id: &(String, String), list: &str, subsets: Vec<Subset>) -> Vec<Subset> {
+        let lists = self.listed.entry(id.clone()).or_default();
+        let before = match subsets.iter().all(|subset| subset.addresses.is_empty()) {
+            true => lists.remove(list),
+            false => lists.insert(list.to_owned(), subsets),
+        };
+        if lists.is_empty() {
+            self.listed.remove(id);
+        }
+        before.unwrap_or_default()
+    }
+
+    /// What is listed for a service.
+    pub(crate) fn listed<'a>(
+        &'a self,
+        namespace: &str,
+        name: &str,
+    ) -> impl Iterator<Item = &'a Subset> + use<'a> {
+        let lists = self.listed.get(&(namespace.to_owned(), name.to_owned()));
+        lists.into_iter().flat_map(BTreeMap::values).flatten()
+    }
+
     /// The service with this name.
     pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
         self.services.get(&(namespace.to_owned(), name.to_owned()))
@@ -64,8 +90,11 @@ impl Translation {
             return;
         }
         let candidates: Vec<Candidate<'_>> = endpoints.map(candidate).collect();
-        let wanted: Vec<Frontend> =
-            services.flat_map(|(_, service)| frontends(service, &candidates)).collect();
+        let of_service = |service: &Service| -> Vec<Frontend> {
+            let listed: Vec<&Subset> = self.listed(&service.namespace, &service.name).collect();
+            frontends(service, &candidates, &listed).collect()
+        };
+        let wanted: Vec<Frontend> = services.flat_map(|(_, service)| of_service(service)).collect();
         let before = self.frontends_of.remove(namespace).unwrap_or_default();
         let mut old = BTreeMap::new();
         for key in before {

@@ -13,7 +13,7 @@ use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
 use identity::Allocator;
 use policy::book::SetChanges;
-use service::Service;
+use service::{Service, Subset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -44,8 +44,6 @@ pub struct World {
     pub(crate) peers: Peers,
     pub(crate) enforcement: Enforcement,
     pub(crate) translation: Translation,
-    /// The lists of addresses behind services that select nobody, by the service's namespace and name.
-    pub(crate) service_addresses: BTreeMap<(String, String), BTreeMap<String, BTreeSet<IpAddr>>>,
     /// What the maps hold that no change here made: the first change replaces what no longer holds.
     found: Option<Rows>,
     config: Config,
@@ -229,6 +227,11 @@ impl World {
     /// The services.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
         self.translation.services()
+    }
+
+    /// The addresses that are listed for a service.
+    pub fn listed(&self, namespace: &str, name: &str) -> impl Iterator<Item = &Subset> {
+        self.translation.listed(namespace, name)
     }
 
     /// Each service address and port with its backends.

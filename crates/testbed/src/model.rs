@@ -58,6 +58,10 @@ impl Engine for Model {
         if let Some(answer) = Answer::without_policy(crossing) {
             return Ok(answer);
         }
+        if crossing.frontend.is_some_and(|frontend| frontend.is_void()) {
+            let reason = "the service has no backend".into();
+            return Ok(Answer { verdict: Expect::Drop, rule: None, reason });
+        }
         Ok(crossing.with_request(|request| self.judge(crossing, request)))
     }
 }
@@ -161,7 +165,7 @@ fn addresses(state: &State, service: &manifest::Service) -> BTreeSet<IpAddr> {
         _ => None,
     });
     let own = lists.filter(|list| (&list.namespace, &list.service) == (&service.namespace, &service.name));
-    own.flat_map(|list| &list.addresses).copied().collect()
+    own.flat_map(manifest::Endpoints::addresses).collect()
 }
 
 /// Labels with those that people gave.

@@ -1,11 +1,11 @@
-//! Who a connection comes to: somebody, or whoever stands behind a service.
+//! The receivers of a connection: one end, or the backends of a service.
 
-use super::surroundings::end;
+use super::surroundings::{domain, end};
 use super::{End, Surroundings, protocol_name};
 use abi::identity::is_workload;
 use api::{Cause, Failure, Probe};
 use policy::rule::Protocol;
-use service::{Service, ServicePort, TargetPort};
+use service::{ListedPort, Service, ServicePort, Subset, TargetPort};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Who a connection may come to, and at which port.
@@ -30,8 +30,18 @@ pub(super) fn receivers(
         return somebody(end(around, &probe.to)?, probe, number);
     };
     let name = format!("{}/{}", service.namespace, service.name);
+    if let Some(alias) = service.external_name.as_deref().filter(|_| around.named(&probe.to).is_none()) {
+        let end = around.named(alias).or_else(|| domain(alias));
+        let end = end.ok_or_else(|| {
+            invalid(format!("service {name} stands for {alias:?}, which is no domain name"))
+        })?;
+        let mut found = somebody(end, probe, number)?;
+        found.notes.push(format!("service {name} is another name of {alias}"));
+        return Ok(found);
+    }
     let offered = offered(service, probe, number);
-    if address.is_none() && around.named(&probe.to).is_some() {
+    let is_rather_a_service = offered.is_some() && around.is_rather_a_service(&probe.to);
+    if address.is_none() && !is_rather_a_service && around.named(&probe.to).is_some() {
         let mut found = somebody(end(around, &probe.to)?, probe, number)?;
         if offered.is_some_and(|(_, offered)| offered.target != TargetPort::Number(found.ends[0].1)) {
             let at = service_address(service);
@@ -108,11 +118,11 @@ fn no_port(end: &End, name: &str, number: u8) -> Failure {
 /// The port of the service that is asked about, and the one behind it.
 fn offered(service: &Service, probe: &Probe, number: u8) -> Option<(u16, ServicePort)> {
     if service.headless {
-        // Its name stands for the addresses of its workloads; nothing is translated.
-        let target = probe.port_name.clone().map_or(TargetPort::Number(probe.port), TargetPort::Name);
-        let mut port = service.ports.iter().find(|port| port.protocol.number() == number)?.clone();
-        port.target = target;
-        return Some((probe.port, port));
+        // The name stands for the addresses of the backends; nothing is translated.
+        let protocol = PROTOCOLS.into_iter().find(|protocol| protocol.number() == number)?;
+        let (name, port) = (String::new(), probe.port);
+        let target = probe.port_name.clone().map_or(TargetPort::Number(port), TargetPort::Name);
+        return Some((port, ServicePort { name, protocol, port, target }));
     }
     let found = service.ports.iter().filter(|port| port.protocol.number() == number);
     let mut found = found.filter(|port| match &probe.port_name {
@@ -138,15 +148,30 @@ fn behind(
     frontend: IpAddr,
 ) -> Vec<(End, u16)> {
     let asked = Service { addresses: vec![frontend], ports: vec![port.clone()], ..service.clone() };
+    let listed = around.listed(service);
+    // Of a headless service the sender takes the listed addresses as they are, and a port of its own choice.
+    let reached: Vec<Subset> = match &port.target {
+        TargetPort::Number(number) if service.headless => {
+            listed.into_iter().map(|one| opened(one, port, *number)).collect()
+        }
+        _ => listed.into_iter().cloned().collect(),
+    };
+    let reached: Vec<&Subset> = reached.iter().collect();
     let mut ends = Vec::new();
     around.candidates(&mut |candidates| {
-        for found in service::frontends(&asked, candidates).flat_map(|frontend| frontend.backends) {
+        for found in service::frontends(&asked, candidates, &reached).flat_map(|frontend| frontend.backends) {
             let address = IpAddr::from(found.address);
             let end = End { addresses: vec![address], ..around.at(address) };
             ends.push((end, u16::from_be_bytes(found.port)));
         }
     });
     ends
+}
+
+/// The same addresses with just this port, under the name of the service's.
+fn opened(subset: &Subset, port: &ServicePort, number: u16) -> Subset {
+    let listed = ListedPort { name: port.name.clone(), protocol: port.protocol, port: number };
+    Subset { addresses: subset.addresses.clone(), ports: vec![listed] }
 }
 
 /// Says what was translated to what.
@@ -157,11 +182,14 @@ fn translation(asked: &str, service: &str, ends: &[(End, u16)]) -> String {
         format!("{asked} is service {service}")
     };
     if ends.is_empty() {
-        return format!("{is}; no workload stands behind it");
+        return format!("{is}; no workload stands behind it, and no address is listed for it");
     }
     let ends: Vec<String> = ends.iter().map(|(end, port)| format!("{}:{port}", end.name)).collect();
     format!("{is}; behind it {}", ends.join(" and "))
 }
+
+const PROTOCOLS: [service::Protocol; 3] =
+    [service::Protocol::Tcp, service::Protocol::Udp, service::Protocol::Sctp];
 
 fn wanted(probe: &Probe) -> String {
     probe.port_name.clone().unwrap_or_else(|| probe.port.to_string())

@@ -71,14 +71,15 @@ fn compare_in(case: Case, seed: u64, engine: &mut dyn Engine, seen: &mut Seen) -
     engine.prepare(&state).unwrap();
     let probes = case::probes(&case.world, seed, PROBES);
     for probe in &probes {
-        let crossing = state.crossing(probe).unwrap();
-        let (said, got) = (wanted(&mut model, &crossing), engine.ask(&crossing).unwrap());
-        *seen.verdicts.entry(said.verdict).or_default() += 1;
-        for construct in said.rule.iter().filter_map(|rule| constructs.get(rule)).flatten() {
-            *seen.constructs.entry(construct).or_default() += 1;
-        }
-        if differs(&said, &got) {
-            document::fail(&case, probe, engine.name());
+        for crossing in state.crossings(probe).unwrap() {
+            let (said, got) = (wanted(&mut model, &crossing), engine.ask(&crossing).unwrap());
+            *seen.verdicts.entry(said.verdict).or_default() += 1;
+            for construct in said.rule.iter().filter_map(|rule| constructs.get(rule)).flatten() {
+                *seen.constructs.entry(construct).or_default() += 1;
+            }
+            if differs(&said, &got) {
+                document::fail(&case, probe, engine.name());
+            }
         }
     }
     probes.len()

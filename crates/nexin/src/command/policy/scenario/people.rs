@@ -6,7 +6,7 @@ use agent::explain::{End, Surroundings};
 use identity::{Labels, Source, filter};
 use policy::rule::Protocol;
 use policy::set::PolicySet;
-use service::Candidate;
+use service::{Candidate, Subset};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -90,6 +90,11 @@ impl Surroundings for Scenario {
         }
     }
 
+    fn is_rather_a_service(&self, text: &str) -> bool {
+        let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+        self.workloads.get(&(namespace.to_owned(), name.to_owned())).is_some_and(|one| one.is_pod)
+    }
+
     fn at(&self, address: IpAddr) -> End {
         let mut workloads = self.workloads.iter();
         if let Some((name, found)) = workloads.find(|(_, one)| one.addresses.contains(&address)) {
@@ -124,6 +129,12 @@ impl Surroundings for Scenario {
 
     fn services(&self) -> Box<dyn Iterator<Item = &service::Service> + '_> {
         Box::new(self.services.values())
+    }
+
+    fn listed(&self, service: &service::Service) -> Vec<&Subset> {
+        self.lists_of(&(service.namespace.clone(), service.name.clone()))
+            .flat_map(|list| &list.subsets)
+            .collect()
     }
 
     fn policies(&self) -> &PolicySet {
