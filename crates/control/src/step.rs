@@ -26,8 +26,8 @@ pub(crate) struct Step {
     pub(crate) late: Draft,
     /// Policies as they were before, whose blocks are still in force.
     outgrown: Vec<Policy>,
-    /// Addresses that lost their names, and still have classes of their own.
-    pub(crate) nameless: Vec<IpAddr>,
+    /// Addresses outside of which nothing is known any more, and which still have classes of their own.
+    pub(crate) forgotten: Vec<IpAddr>,
     pub(crate) undo: Vec<Change>,
     pub(crate) renamed: Renamed,
     pub(crate) movement: Movement,
@@ -353,7 +353,7 @@ impl World {
             self.regroup(&regrouped, &mut draft);
             draft.put(rows(self));
         }
-        for address in std::mem::take(&mut step.nameless) {
+        for address in std::mem::take(&mut step.forgotten) {
             let regrouped = self.enforcement.blocks.remove_address(address);
             self.regroup(&regrouped, &mut draft);
         }

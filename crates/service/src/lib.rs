@@ -15,6 +15,9 @@ pub use rows::{Frontend, backend_rows, frontends};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+/// Namespace and name of the service whose listed addresses are those of the API servers.
+pub const API_SERVER: (&str, &str) = ("default", "kubernetes");
+
 /// A service, as its manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {

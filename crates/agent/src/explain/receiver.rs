@@ -4,8 +4,9 @@ use super::surroundings::{domain, end};
 use super::{End, Surroundings, protocol_name};
 use abi::identity::is_workload;
 use api::{Cause, Failure, Probe};
+use identity::key::KUBE_APISERVER;
 use policy::rule::Protocol;
-use service::{ListedPort, Service, ServicePort, Subset, TargetPort};
+use service::{API_SERVER, ListedPort, Service, ServicePort, Subset, TargetPort};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Who a connection may come to, and at which port.
@@ -26,6 +27,9 @@ pub(super) fn receivers(
     number: u8,
 ) -> Result<Receivers, Failure> {
     let address = probe.to.parse::<IpAddr>().ok();
+    if probe.to == KUBE_APISERVER && around.named(&probe.to).is_none() {
+        return api_servers(around, probe, number);
+    }
     let Some(service) = meant(around, &probe.to, address) else {
         return somebody(end(around, &probe.to)?, probe, number);
     };
@@ -88,6 +92,30 @@ fn meant<'a>(around: &'a dyn Surroundings, text: &str, address: Option<IpAddr>) 
         Some(address) => service.addresses.contains(&address),
         None => service.namespace == namespace && service.name == name,
     })
+}
+
+/// The API servers: each that has an address of the family that is asked for.
+fn api_servers(around: &dyn Surroundings, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
+    let is_v6 = probe.family.as_deref().map(|family| family.eq_ignore_ascii_case("IPv6"));
+    let mut known = around.api_servers();
+    known.retain(|address| is_v6.is_none_or(|is_v6| is_v6 == address.is_ipv6()));
+    // Where there are addresses of both families, IPv4 goes first, as everywhere.
+    if known.iter().any(IpAddr::is_ipv4) && is_v6.is_none() {
+        known.retain(IpAddr::is_ipv4);
+    }
+    let mut found = somebody(end(around, &probe.to)?, probe, number)?;
+    if known.is_empty() {
+        let (namespace, name) = API_SERVER;
+        found.notes.push(format!(
+            "no address is listed for service {namespace}/{name} {}, so {KUBE_APISERVER} selects no peer until one is",
+            around.place()
+        ));
+        return Ok(found);
+    }
+    let port = found.ends[0].1;
+    let ends =
+        known.into_iter().map(|address| (End { addresses: vec![address], ..around.at(address) }, port));
+    Ok(Receivers { ends: ends.collect(), ..found })
 }
 
 fn somebody(end: End, probe: &Probe, number: u8) -> Result<Receivers, Failure> {

@@ -2,6 +2,7 @@
 
 use super::End;
 use api::{Cause, Failure};
+use identity::key::KUBE_APISERVER;
 use policy::domain::{DomainPattern, canonical_name};
 use policy::set::PolicySet;
 use service::{Candidate, Service, Subset};
@@ -35,6 +36,9 @@ pub trait Surroundings {
     /// The addresses that are listed for a service.
     fn listed(&self, service: &Service) -> Vec<&Subset>;
 
+    /// The addresses of the API servers.
+    fn api_servers(&self) -> BTreeSet<IpAddr>;
+
     /// The policies, and what they refer to.
     fn policies(&self) -> &PolicySet;
 
@@ -57,7 +61,12 @@ pub(super) fn end(around: &dyn Surroundings, text: &str) -> Result<End, Failure>
         let end = End::by_labels(text, |namespace| around.namespace_labels(namespace))?;
         Some(End { audit: around.audits(), ..end })
     };
-    let found = around.named(text).or_else(by_labels).or_else(|| End::reserved(text));
+    // The entity is told by addresses; without any it is one that nobody has.
+    let api_server = || {
+        let address = around.api_servers().first().copied().filter(|_| text == KUBE_APISERVER)?;
+        Some(End { addresses: vec![address], ..around.at(address) })
+    };
+    let found = around.named(text).or_else(by_labels).or_else(api_server).or_else(|| End::reserved(text));
     found.or_else(|| domain(text)).ok_or_else(|| nobody(around, text))
 }
 

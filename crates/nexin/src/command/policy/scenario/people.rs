@@ -6,8 +6,8 @@ use agent::explain::{End, Surroundings};
 use identity::{Labels, Source, filter};
 use policy::rule::Protocol;
 use policy::set::PolicySet;
-use service::{Candidate, Subset};
-use std::collections::BTreeMap;
+use service::{API_SERVER, Candidate, Subset};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Scenario {
@@ -62,7 +62,7 @@ impl Scenario {
 
     fn external(&self, name: &str) -> End {
         let names = self.names.get(name).cloned().unwrap_or_default();
-        End { names, ..world(name, self.externals[name].clone()) }
+        End { names, ..world(name, self.externals[name].clone()) }.among(&self.api_servers())
     }
 
     fn node(&self, name: &str) -> End {
@@ -70,7 +70,8 @@ impl Scenario {
         let mut labels = Labels::reserved(kind);
         let (own, addresses): (Text, Vec<IpAddr>) = self.nodes.get(name).cloned().unwrap_or_default();
         own.into_iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
-        End { addresses, is_one: true, audit: self.audit, ..End::new(name, number, labels) }
+        let end = End { addresses, is_one: true, audit: self.audit, ..End::new(name, number, labels) };
+        end.among(&self.api_servers())
     }
 }
 
@@ -106,7 +107,7 @@ impl Surroundings for Scenario {
         }
         match self.nodes.iter().find(|(_, (_, addresses))| addresses.contains(&address)) {
             Some((name, _)) => self.node(name),
-            None => world(&address.to_string(), Vec::new()),
+            None => world(&address.to_string(), vec![address]).among(&self.api_servers()),
         }
     }
 
@@ -135,6 +136,12 @@ impl Surroundings for Scenario {
         self.lists_of(&(service.namespace.clone(), service.name.clone()))
             .flat_map(|list| &list.subsets)
             .collect()
+    }
+
+    fn api_servers(&self) -> BTreeSet<IpAddr> {
+        let (namespace, name) = API_SERVER;
+        let lists = self.endpoints.values().filter(|one| one.namespace == namespace && one.service == name);
+        lists.flat_map(manifest::Endpoints::addresses).collect()
     }
 
     fn policies(&self) -> &PolicySet {
