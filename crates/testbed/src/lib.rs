@@ -32,5 +32,5 @@ pub use report::{Count, Judged, Summary, Verdict};
 pub use rows::Rows;
 pub use runner::{EngineKind, Observer, RunError, UnknownEngine, run};
 pub use service::Frontend;
-pub use state::{State, StepError, Workload};
+pub use state::{HOST_ADDRESSES, State, StepError, Workload};
 pub use suite::{Suite, SuiteError};

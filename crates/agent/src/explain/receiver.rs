@@ -44,7 +44,9 @@ pub(super) fn receivers(
         return Ok(found);
     }
     let offered = offered(service, probe, number);
-    let is_rather_a_service = offered.is_some() && around.is_rather_a_service(&probe.to);
+    // Where the service has the port and leads to another, the two are not the same to whoever asks.
+    let leads_on = |(_, offered): &(u16, ServicePort)| offered.target != TargetPort::Number(probe.port);
+    let is_rather_a_service = offered.as_ref().is_some_and(leads_on) && around.is_rather_a_service(&probe.to);
     if address.is_none() && !is_rather_a_service && around.named(&probe.to).is_some() {
         let mut found = somebody(end(around, &probe.to)?, probe, number)?;
         if offered.is_some_and(|(_, offered)| offered.target != TargetPort::Number(found.ends[0].1)) {

@@ -28,6 +28,8 @@ type Text = BTreeMap<String, String>;
 pub(super) struct Scenario {
     namespaces: BTreeMap<String, Text>,
     workloads: BTreeMap<Name, Workload>,
+    /// The addresses of the local node where nothing else is said of them, as in tests.
+    local: Vec<IpAddr>,
     /// Hosts outside the cluster by name.
     externals: BTreeMap<String, Vec<IpAddr>>,
     /// The domain names that they are known by.

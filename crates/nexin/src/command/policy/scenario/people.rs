@@ -68,7 +68,10 @@ impl Scenario {
     fn node(&self, name: &str) -> End {
         let (number, kind) = if name == LOCAL { (HOST, "host") } else { (REMOTE_NODE, "remote-node") };
         let mut labels = Labels::reserved(kind);
-        let (own, addresses): (Text, Vec<IpAddr>) = self.nodes.get(name).cloned().unwrap_or_default();
+        let (own, mut addresses): (Text, Vec<IpAddr>) = self.nodes.get(name).cloned().unwrap_or_default();
+        if name == LOCAL && addresses.is_empty() {
+            addresses.clone_from(&self.local);
+        }
         own.into_iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
         let end = End { addresses, is_one: true, audit: self.audit, ..End::new(name, number, labels) };
         end.among(&self.api_servers())
@@ -107,6 +110,7 @@ impl Surroundings for Scenario {
         }
         match self.nodes.iter().find(|(_, (_, addresses))| addresses.contains(&address)) {
             Some((name, _)) => self.node(name),
+            None if self.local.contains(&address) => self.node(LOCAL),
             None => world(&address.to_string(), vec![address]).among(&self.api_servers()),
         }
     }
