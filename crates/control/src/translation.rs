@@ -5,7 +5,6 @@ use crate::writes::Draft;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceInfo, ServiceKey};
 use service::{Candidate, Frontend, Service, Subset, backend_rows, frontends};
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The services of the node and the backend sets in force.
@@ -16,6 +15,8 @@ pub(crate) struct Translation {
     listed: BTreeMap<(String, String), BTreeMap<String, Vec<Subset>>>,
     /// The addresses and ports of each namespace's services.
     frontends_of: BTreeMap<String, BTreeSet<ServiceKey>>,
+    /// The backends that each namespace has for an address and port; one that two claim is the first one's.
+    claims: BTreeMap<ServiceKey, BTreeMap<String, Vec<BackendInfo>>>,
     sets: BTreeMap<ServiceKey, BackendSet>,
     last_set: u32,
 }
@@ -94,31 +95,49 @@ impl Translation {
             let listed: Vec<&Subset> = self.listed(&service.namespace, &service.name).collect();
             frontends(service, &candidates, &listed).collect()
         };
-        let wanted: Vec<Frontend> = services.flat_map(|(_, service)| of_service(service)).collect();
+        let mut wanted = BTreeMap::new();
+        for Frontend { key, backends } in services.flat_map(|(_, service)| of_service(service)) {
+            wanted.entry(key).or_insert(backends);
+        }
+        let now: BTreeSet<ServiceKey> = wanted.keys().copied().collect();
         let before = self.frontends_of.remove(namespace).unwrap_or_default();
-        let mut old = BTreeMap::new();
-        for key in before {
-            if let Some(set) = self.sets.remove(&key) {
-                draft.drop(set.rows(&key));
-                old.insert(key, set);
-            }
+        for key in before.union(&now) {
+            self.claim(*key, namespace, wanted.remove(key));
+            self.settle_frontend(*key, draft);
         }
-        let mut keys = BTreeSet::new();
-        for Frontend { key, backends } in wanted {
-            let kept = old.remove(&key).filter(|set| set.backends == backends);
-            let set = kept.unwrap_or_else(|| {
-                self.last_set += 1;
-                BackendSet { number: self.last_set, backends }
-            });
+        if !now.is_empty() {
+            self.frontends_of.insert(namespace.to_owned(), now);
+        }
+    }
+
+    /// Notes the backends that a namespace has for a frontend, or that it has no such frontend.
+    fn claim(&mut self, key: ServiceKey, namespace: &str, backends: Option<Vec<BackendInfo>>) {
+        let claims = self.claims.entry(key).or_default();
+        match backends {
+            Some(backends) => _ = claims.insert(namespace.to_owned(), backends),
+            None => _ = claims.remove(namespace),
+        }
+        if claims.is_empty() {
+            self.claims.remove(&key);
+        }
+    }
+
+    /// Gives a frontend the backends of the first namespace that claims it, under a new number where they are others.
+    fn settle_frontend(&mut self, key: ServiceKey, draft: &mut Draft) {
+        let first = self.claims.get(&key).and_then(|claims| claims.values().next());
+        let kept = self.sets.get(&key).map(|set| &set.backends);
+        if first == kept {
+            return;
+        }
+        let backends = first.cloned();
+        if let Some(set) = self.sets.remove(&key) {
+            draft.drop(set.rows(&key));
+        }
+        if let Some(backends) = backends {
+            self.last_set += 1;
+            let set = BackendSet { number: self.last_set, backends };
             draft.put(set.rows(&key));
-            // An address that two namespaces claim is the first one's.
-            if let Entry::Vacant(free) = self.sets.entry(key) {
-                free.insert(set);
-                keys.insert(key);
-            }
-        }
-        if !keys.is_empty() {
-            self.frontends_of.insert(namespace.to_owned(), keys);
+            self.sets.insert(key, set);
         }
     }
 

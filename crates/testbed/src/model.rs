@@ -56,7 +56,7 @@ impl Engine for Model {
         let node = |node: &NodeState| labelled(Labels::reserved("remote-node"), &node.labels);
         self.nodes = state.nodes.iter().map(|(name, one)| (name.clone(), node(one))).collect();
         self.world = Labels::reserved("world");
-        self.api_servers = api_servers(state);
+        self.api_servers = state.api_servers();
         self.api_host = api_server(self.host.clone());
         let nodes = self.nodes.iter();
         self.api_nodes = nodes.map(|(name, labels)| (name.clone(), api_server(labels.clone()))).collect();
@@ -176,16 +176,6 @@ fn catalog(state: &State) -> Catalog {
         }
     }
     catalog
-}
-
-/// The addresses that are listed for the service of the API servers.
-fn api_servers(state: &State) -> BTreeSet<IpAddr> {
-    let lists = state.objects.values().filter_map(|object| match object {
-        Object::Endpoints(list) => Some(list),
-        _ => None,
-    });
-    let own = lists.filter(|list| (&*list.namespace, &*list.service) == ("default", "kubernetes"));
-    own.flat_map(manifest::Endpoints::addresses).collect()
 }
 
 /// The same peer, as one that is an API server.

@@ -65,6 +65,9 @@ impl<H: Home> Engine for Rows<H> {
         if let Some(answer) = Answer::without_policy(crossing) {
             return Ok(answer);
         }
+        if let Some(why) = crossing.cannot_be_translated() {
+            return Err(EngineError::Impossible(why));
+        }
         let port = self.port_for(crossing)?;
         let flow = Flow::new(crossing, port);
         let said = match self.send(crossing, flow.opening(), flow.arriving())? {

@@ -4,7 +4,7 @@ use crate::crossing::Crossing;
 use crate::state::{State, Workload};
 use abi::conntrack::ConnKey;
 use manifest::test::WorkloadName;
-use manifest::{Object, Protocol, Service, ServicePort, Subset, TargetPort};
+use manifest::{Endpoints, Object, Protocol, Service, ServicePort, Subset, TargetPort};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,6 +27,13 @@ impl Frontend {
 }
 
 impl Crossing {
+    /// Why no packet can be sent this way, if none can: the checksum of SCTP covers ports, so that they stay as they are.
+    pub(crate) fn cannot_be_translated(&self) -> Option<&'static str> {
+        let is_moved = self.frontend.is_some_and(|one| !one.is_void() && one.address.port() != self.port());
+        let is_sctp = self.protocol() == Protocol::Sctp.number();
+        (is_sctp && is_moved).then_some("the packet path does not translate ports of SCTP")
+    }
+
     /// Whether a flow from this source port reaches the backend that is meant; any does where nothing is translated.
     pub(crate) fn reaches(&self, source_port: u16) -> bool {
         let Some(Frontend { address, slot, count }) = self.frontend.filter(|frontend| frontend.count > 1)
@@ -60,6 +67,20 @@ impl State {
         Some(backends.filter(|backend| backend.is_ipv4() == address.is_ipv4()).collect())
     }
 
+    /// The addresses of the API servers: those that are listed for their service.
+    pub fn api_servers(&self) -> BTreeSet<IpAddr> {
+        let own = self.lists_of("default", "kubernetes");
+        own.flat_map(|list| list.addresses()).collect()
+    }
+
+    /// What is listed for a service.
+    fn lists_of(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Endpoints> {
+        self.objects.values().filter_map(move |object| match object {
+            Object::Endpoints(list) if list.namespace == namespace && list.service == service => Some(list),
+            _ => None,
+        })
+    }
+
     /// The backends of a port of a service, of both families.
     fn behind(&self, service: &Service, port: &ServicePort) -> Vec<SocketAddr> {
         let selected: Vec<&Workload> = self
@@ -69,12 +90,7 @@ impl State {
             .map(|(_, one)| one)
             .collect();
         if selected.is_empty() {
-            let lists = self.objects.values().filter_map(|object| match object {
-                Object::Endpoints(list) => Some(list),
-                _ => None,
-            });
-            let own =
-                lists.filter(|list| (&list.namespace, &list.service) == (&service.namespace, &service.name));
+            let own = self.lists_of(&service.namespace, &service.name);
             return own.flat_map(|list| &list.subsets).flat_map(|subset| listed(subset, port)).collect();
         }
         let of_workload = |workload: &&Workload| -> Vec<SocketAddr> {

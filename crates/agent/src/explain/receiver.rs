@@ -30,7 +30,7 @@ pub(super) fn receivers(
     if probe.to == KUBE_APISERVER && around.named(&probe.to).is_none() {
         return api_servers(around, probe, number);
     }
-    let Some(service) = meant(around, &probe.to, address) else {
+    let Some(service) = meant(around, probe, address, number) else {
         return somebody(end(around, &probe.to)?, probe, number);
     };
     let name = format!("{}/{}", service.namespace, service.name);
@@ -87,13 +87,21 @@ pub(super) fn receivers(
     Ok(Receivers { notes: vec![translation(&asked, &name, &ends)], ends, is_service: true })
 }
 
-/// The service that is called by an address or a name.
-fn meant<'a>(around: &'a dyn Surroundings, text: &str, address: Option<IpAddr>) -> Option<&'a Service> {
-    let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
-    around.services().find(|service| match address {
-        Some(address) => service.addresses.contains(&address),
-        None => service.namespace == namespace && service.name == name,
-    })
+/// The service that is called by an address or a name; of several with one address the first that has the port.
+fn meant<'a>(
+    around: &'a dyn Surroundings,
+    probe: &Probe,
+    address: Option<IpAddr>,
+    number: u8,
+) -> Option<&'a Service> {
+    let (namespace, name) = probe.to.split_once('/').unwrap_or(("default", &probe.to));
+    let called = || {
+        around.services().filter(|service| match address {
+            Some(address) => service.addresses.contains(&address),
+            None => service.namespace == namespace && service.name == name,
+        })
+    };
+    called().find(|service| offered(service, probe, number).is_some()).or_else(|| called().next())
 }
 
 /// The API servers: each that has an address of the family that is asked for.

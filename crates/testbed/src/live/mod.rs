@@ -245,6 +245,7 @@ impl Live {
             Sent::Connection(Protocol::Sctp, _) if !server::has_sctp() => {
                 Some("SCTP is not supported by this kernel")
             }
+            _ if let Some(why) = crossing.cannot_be_translated() => Some(why),
             _ if crossing.frontend.is_some() && crossing.from == crossing.to => {
                 Some("a workload refuses what comes back to it from its own address")
             }

@@ -7,6 +7,7 @@ mod document;
 mod moments;
 mod objects;
 mod policies;
+mod services;
 mod tiered;
 mod writable;
 mod yaml;
