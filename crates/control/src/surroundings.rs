@@ -13,6 +13,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl World {
+    /// The addresses of the API servers.
+    pub fn api_servers(&self) -> &BTreeSet<IpAddr> {
+        &self.api_servers
+    }
+
+    /// The addresses that are listed for a service.
+    pub fn listed(&self, namespace: &str, name: &str) -> impl Iterator<Item = &Subset> {
+        self.translation.listed(namespace, name)
+    }
+
     pub(crate) fn put_node(&mut self, node: Node, step: &mut Step) {
         if node == self.node {
             return;

@@ -13,7 +13,7 @@ use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
 use identity::Allocator;
 use policy::book::SetChanges;
-use service::{Service, Subset};
+use service::Service;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -229,16 +229,6 @@ impl World {
     /// The services.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
         self.translation.services()
-    }
-
-    /// The addresses of the API servers.
-    pub fn api_servers(&self) -> &BTreeSet<IpAddr> {
-        &self.api_servers
-    }
-
-    /// The addresses that are listed for a service.
-    pub fn listed(&self, namespace: &str, name: &str) -> impl Iterator<Item = &Subset> {
-        self.translation.listed(namespace, name)
     }
 
     /// Each service address and port with its backends.

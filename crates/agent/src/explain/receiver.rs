@@ -35,13 +35,7 @@ pub(super) fn receivers(
     };
     let name = format!("{}/{}", service.namespace, service.name);
     if let Some(alias) = service.external_name.as_deref().filter(|_| around.named(&probe.to).is_none()) {
-        let end = around.named(alias).or_else(|| domain(alias));
-        let end = end.ok_or_else(|| {
-            invalid(format!("service {name} stands for {alias:?}, which is no domain name"))
-        })?;
-        let mut found = somebody(end, probe, number)?;
-        found.notes.push(format!("service {name} is another name of {alias}"));
-        return Ok(found);
+        return aliased(around, (&name, alias), probe, number);
     }
     let offered = offered(service, probe, number);
     // Where the service has the port and leads to another, the two are not the same to whoever asks.
@@ -57,17 +51,7 @@ pub(super) fn receivers(
     }
     let is_translated = is_workload(from.number);
     let Some((port, target)) = offered else {
-        let what = format!("{}/{}", wanted(probe), protocol_name(number));
-        let offers = offers(service);
-        let Some(address) = address else {
-            return Err(invalid(format!("service {name} has no {what}; it has {offers}")));
-        };
-        let mut found = somebody(around.at(address), probe, number)?;
-        found.ends[0].0.addresses = vec![address];
-        found
-            .notes
-            .push(format!("{address} is service {name}, which has {offers}: {what} is not translated"));
-        return Ok(found);
+        return unoffered(around, (service, &name), address, (probe, number));
     };
     if !is_translated && let Some(address) = address {
         let mut found = somebody(End { addresses: vec![address], ..around.at(address) }, probe, number)?;
@@ -102,6 +86,39 @@ fn meant<'a>(
         })
     };
     called().find(|service| offered(service, probe, number).is_some()).or_else(|| called().next())
+}
+
+/// What a service of type ExternalName is another name of.
+fn aliased(
+    around: &dyn Surroundings,
+    (name, alias): (&str, &str),
+    probe: &Probe,
+    number: u8,
+) -> Result<Receivers, Failure> {
+    let end = around
+        .named(alias)
+        .or_else(|| domain(alias))
+        .ok_or_else(|| invalid(format!("service {name} stands for {alias:?}, which is no domain name")))?;
+    let mut found = somebody(end, probe, number)?;
+    found.notes.push(format!("service {name} is another name of {alias}"));
+    Ok(found)
+}
+
+/// Whoever has the address of a service that lacks the port: nothing is translated.
+fn unoffered(
+    around: &dyn Surroundings,
+    (service, name): (&Service, &str),
+    address: Option<IpAddr>,
+    (probe, number): (&Probe, u8),
+) -> Result<Receivers, Failure> {
+    let what = format!("{}/{}", wanted(probe), protocol_name(number));
+    let offers = offers(service);
+    let Some(address) = address else {
+        return Err(invalid(format!("service {name} has no {what}; it has {offers}")));
+    };
+    let mut found = somebody(End { addresses: vec![address], ..around.at(address) }, probe, number)?;
+    found.notes.push(format!("{address} is service {name}, which has {offers}: {what} is not translated"));
+    Ok(found)
 }
 
 /// The API servers: each that has an address of the family that is asked for.
