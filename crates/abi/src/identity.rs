@@ -14,7 +14,7 @@ pub const HEALTH: u32 = 4;
 pub const INIT: u32 = 5;
 /// The other nodes of the cluster.
 pub const REMOTE_NODE: u32 = 6;
-/// The API server of Kubernetes.
+/// An API server of Kubernetes outside the cluster; where a node has its address, the node's number stands for it.
 pub const KUBE_APISERVER: u32 = 7;
 /// Ingress proxies.
 pub const INGRESS: u32 = 8;
@@ -39,7 +39,7 @@ pub const FIRST_NAMESPACE: u32 = 3 << 24;
 /// Whether the number stands for something outside the cluster.
 #[inline(always)]
 pub const fn is_world(number: u32) -> bool {
-    matches!(number, WORLD | WORLD_IPV4 | WORLD_IPV6)
+    matches!(number, WORLD | KUBE_APISERVER | WORLD_IPV4 | WORLD_IPV6)
 }
 
 /// Whether the number stands for workloads (rather than for a reserved kind of peer).

@@ -42,6 +42,7 @@ impl Addresses {
     /// Gives a service the addresses it has had before, or new ones; a headless one gets none.
     pub(crate) fn assign(&mut self, service: &mut Service, state: &mut State) -> Result<(), PoolError> {
         if service.headless {
+            self.release_service(&service.namespace, &service.name, state);
             return Ok(());
         }
         let name = format!("{}/{}", service.namespace, service.name);

@@ -229,16 +229,21 @@ impl Agent {
         self.remember()
     }
 
-    /// Gives services their addresses.
+    /// Gives services their addresses: first those that ask for some, so that no other takes these.
     pub(crate) fn with_addresses(&mut self, mut changes: Vec<Change>) -> anyhow::Result<Vec<Change>> {
-        for change in &mut changes {
-            match change {
-                Change::Service(service) => self.addresses.assign(service, &mut self.state)?,
-                Change::RemoveService { namespace, name } => {
-                    self.addresses.release_service(namespace, name, &mut self.state);
-                }
-                _ => {}
+        for change in &changes {
+            if let Change::RemoveService { namespace, name } = change {
+                self.addresses.release_service(namespace, name, &mut self.state);
             }
+        }
+        let services = changes.iter_mut().filter_map(|change| match change {
+            Change::Service(service) => Some(service),
+            _ => None,
+        });
+        let mut services: Vec<_> = services.collect();
+        services.sort_by_key(|service| service.addresses.is_empty());
+        for service in services {
+            self.addresses.assign(service, &mut self.state)?;
         }
         Ok(changes)
     }

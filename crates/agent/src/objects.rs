@@ -5,7 +5,7 @@
 use control::{Change, RemoteNode};
 use manifest::{CidrGroup, Diagnostic, Endpoints, Node, Object};
 use policy::rule::PolicyId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Names one object.
@@ -195,7 +195,7 @@ impl ObjectName {
                 namespace,
                 name,
                 list: slice.unwrap_or_default(),
-                addresses: BTreeSet::new(),
+                subsets: Vec::new(),
             },
             Self::CidrGroup(name) => Change::RemoveCidrGroup(name),
             Self::Node(name) => Change::RemoveRemoteNode(name),
@@ -222,9 +222,9 @@ fn arrival(object: Object) -> Option<Change> {
         Object::Policy(policy) => Change::Policy(policy),
         Object::Service(service) => Change::Service(Box::new(service)),
         Object::Namespace(namespace) => Change::Namespace { name: namespace.name, labels: namespace.labels },
-        Object::Endpoints(Endpoints { namespace, service, slice, addresses }) => {
+        Object::Endpoints(Endpoints { namespace, service, slice, subsets }) => {
             let list = slice.unwrap_or_default();
-            Change::ServiceAddresses { namespace, name: service, list, addresses }
+            Change::ServiceAddresses { namespace, name: service, list, subsets }
         }
         Object::CidrGroup(CidrGroup { name, group }) => Change::CidrGroup { name, group },
         Object::Node(Node { name, labels, addresses }) => {

@@ -4,15 +4,15 @@ use crate::explain::{End, Surroundings};
 use control::{Endpoint, World};
 use identity::{Labels, Source, key};
 use policy::set::PolicySet;
-use service::{Candidate, Service};
-use std::collections::BTreeMap;
+use service::{Candidate, Service, Subset};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Surroundings for World {
     fn named(&self, text: &str) -> Option<End> {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
         let workload = || self.endpoint(namespace, name).map(|endpoint| workload(self, endpoint));
-        let node = || self.remote_nodes().find(|node| node.name == text).map(remote_node);
+        let node = || self.remote_nodes().find(|node| node.name == text).map(|node| remote_node(self, node));
         match text {
             "host" => Some(host(self)),
             _ if !self.node().name.is_empty() && self.node().name == text => Some(host(self)),
@@ -21,7 +21,8 @@ impl Surroundings for World {
     }
 
     fn at(&self, address: IpAddr) -> End {
-        let node = || self.remote_nodes().find(|node| node.addresses.contains(&address)).map(remote_node);
+        let is_owner = |node: &&control::RemoteNode| node.addresses.contains(&address);
+        let node = || self.remote_nodes().find(is_owner).map(|node| remote_node(self, node));
         match self.endpoint_at(address) {
             Some(endpoint) => workload(self, endpoint),
             None if self.node().addresses.contains(&address) => host(self),
@@ -51,6 +52,14 @@ impl Surroundings for World {
 
     fn services(&self) -> Box<dyn Iterator<Item = &Service> + '_> {
         Box::new(Self::services(self))
+    }
+
+    fn listed(&self, service: &Service) -> Vec<&Subset> {
+        Self::listed(self, &service.namespace, &service.name).collect()
+    }
+
+    fn api_servers(&self) -> BTreeSet<IpAddr> {
+        Self::api_servers(self).clone()
     }
 
     fn policies(&self) -> &PolicySet {
@@ -86,12 +95,14 @@ fn host(world: &World) -> End {
     let node = world.node();
     let labels = labelled("host", &node.labels);
     let (addresses, audit) = (node.addresses.clone(), node.audit);
-    End { addresses, is_one: true, audit, ..End::new("host", abi::identity::HOST, labels) }
+    let end = End { addresses, is_one: true, audit, ..End::new("host", abi::identity::HOST, labels) };
+    end.among(world.api_servers())
 }
 
-fn remote_node(node: &control::RemoteNode) -> End {
+fn remote_node(world: &World, node: &control::RemoteNode) -> End {
     let (labels, addresses) = (labelled("remote-node", &node.labels), node.addresses.clone());
-    End { addresses, is_one: true, ..End::new(&node.name, abi::identity::REMOTE_NODE, labels) }
+    let end = End { addresses, is_one: true, ..End::new(&node.name, abi::identity::REMOTE_NODE, labels) };
+    end.among(world.api_servers())
 }
 
 fn labelled(kind: &str, own: &BTreeMap<String, String>) -> Labels {
@@ -104,7 +115,8 @@ fn labelled(kind: &str, own: &BTreeMap<String, String>) -> Labels {
 fn outside(world: &World, address: IpAddr) -> End {
     let number = abi::identity::WORLD;
     let labels = world.identities().labels(number).map(|labels| Labels::clone(labels)).unwrap_or_default();
-    End { names: world.names(address).clone(), ..End::new(&address.to_string(), number, labels) }
+    let (names, addresses) = (world.names(address).clone(), vec![address]);
+    End { names, addresses, ..End::new(&address.to_string(), number, labels) }.among(world.api_servers())
 }
 
 #[cfg(test)]
@@ -113,7 +125,6 @@ mod tests {
     use api::Probe;
     use api::view::Explanation;
     use control::{Change, Node};
-    use std::collections::BTreeSet;
 
     const POLICIES: &str = "
 apiVersion: cilium.io/v2

@@ -7,7 +7,7 @@ use crate::world::{Owner, World};
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
-use abi::identity::{HOST, REMOTE_NODE, WORLD};
+use abi::identity::{HOST, KUBE_APISERVER, REMOTE_NODE, WORLD};
 use abi::row::Row;
 use policy::cidr::{CidrClass, Side, address_key};
 use policy::rule::Cidr;
@@ -31,14 +31,16 @@ impl World {
     pub(crate) fn family_row(&self, family: IpAddr) -> Option<Row> {
         let all = Cidr::new(family, 0)?;
         let is_classless = self.enforcement.blocks.number(&all, Side::World).is_none();
-        is_classless.then(|| world_row(address_key(&all), 0))
+        is_classless.then(|| world_row(address_key(&all), WORLD, 0))
     }
 
     /// The row of the addresses outside the cluster that are of a class; none where somebody inside has the address.
     pub(crate) fn class_row(&self, class: &CidrClass) -> Option<Row> {
         let is_owned = class.block.is_host() && self.owners_of(class.block.address()).next().is_some();
         let is_seen = class.side == Side::World && !is_owned;
-        is_seen.then(|| world_row(address_key(&class.block), class.number))
+        let is_api_server = class.block.is_host() && self.api_servers.contains(&class.block.address());
+        let identity = if is_api_server { KUBE_APISERVER } else { WORLD };
+        is_seen.then(|| world_row(address_key(&class.block), identity, class.number))
     }
 
     /// The row of one address as one outside the cluster, if it has a class of its own.
@@ -61,8 +63,8 @@ impl World {
             Owner::Endpoint(_) => None,
             Owner::Node => Some(self.address_row(address, HOST, HOST)),
             Owner::RemoteNode(name) => {
-                let (_, number) = self.remote_nodes.get(&**name)?;
-                Some(self.address_row(address, REMOTE_NODE, *number))
+                let number = self.remote_nodes.get(&**name)?.number(self.api_servers.contains(&address));
+                Some(self.address_row(address, REMOTE_NODE, number))
             }
         }
     }
@@ -133,6 +135,6 @@ impl World {
 }
 
 /// The row of addresses outside the cluster.
-fn world_row(key: AddressKey, cidr: u32) -> Row {
-    Row::Address(key, AddressInfo { identity: WORLD, peer: WORLD, cidr, ..AddressInfo::default() })
+fn world_row(key: AddressKey, identity: u32, cidr: u32) -> Row {
+    Row::Address(key, AddressInfo { identity, peer: identity, cidr, ..AddressInfo::default() })
 }

@@ -2,7 +2,7 @@
 
 use policy::catalog::Group;
 use policy::rule::{Mode, Policy, PolicyId};
-use service::Service;
+use service::{Service, Subset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub enum Change {
         /// Its name.
         name: String,
     },
-    /// One of the lists of addresses behind a service that selects no workload.
+    /// One of the lists of addresses behind a service: its Endpoints, or an EndpointSlice.
     ServiceAddresses {
         /// The service's namespace.
         namespace: String,
@@ -44,8 +44,8 @@ pub enum Change {
         name: String,
         /// The name of the list, where the service has several.
         list: String,
-        /// The addresses; with none left the list is gone.
-        addresses: BTreeSet<IpAddr>,
+        /// The addresses and the ports that they serve; with no address left the list is gone.
+        subsets: Vec<Subset>,
     },
     /// A group of blocks comes, or one of the same name changes.
     CidrGroup {

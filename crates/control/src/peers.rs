@@ -55,6 +55,22 @@ struct Namespace {
     peers: u32,
 }
 
+/// Another node of the cluster, with the peer numbers of its addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownNode {
+    pub(crate) node: RemoteNode,
+    number: u32,
+    /// The number of those addresses that are an API server's, where there are some.
+    api_server: Option<u32>,
+}
+
+impl KnownNode {
+    /// The peer number of one of its addresses.
+    pub(crate) fn number(&self, is_api_server: bool) -> u32 {
+        self.api_server.filter(|_| is_api_server).unwrap_or(self.number)
+    }
+}
+
 /// Workloads that are alike, and come or change together.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
@@ -180,20 +196,41 @@ impl Peers {
         }
     }
 
-    /// Gives the local node its labels.
-    pub(crate) fn label_host(&mut self, labels: &BTreeMap<String, String>, movement: &mut Movement) {
+    /// Gives the local node its labels; if one of its addresses is an API server's, the node is one.
+    pub(crate) fn label_host(
+        &mut self,
+        labels: &BTreeMap<String, String>,
+        is_api_server: bool,
+        movement: &mut Movement,
+    ) {
+        let labels = Arc::new(node_labels("host", labels, is_api_server));
         self.exit(HOST, NamedPorts::default(), movement);
-        self.enter(HOST, Arc::new(node_labels("host", labels)), (NamedPorts::default(), 0), movement);
+        self.enter(HOST, labels, (NamedPorts::default(), 0), movement);
+    }
+
+    /// Takes in another node, some of whose addresses may be those of API servers.
+    pub(crate) fn admit_node(
+        &mut self,
+        node: RemoteNode,
+        api_servers: &BTreeSet<IpAddr>,
+        movement: &mut Movement,
+    ) -> KnownNode {
+        let (api, plain): (Vec<IpAddr>, Vec<IpAddr>) =
+            node.addresses.iter().partition(|address| api_servers.contains(address));
+        let number = match node.labels.is_empty() {
+            true => REMOTE_NODE,
+            false => self.hold_node(node_labels("remote-node", &node.labels, false), &plain, movement),
+        };
+        let labels = || node_labels("remote-node", &node.labels, true);
+        let api_server = (!api.is_empty()).then(|| self.hold_node(labels(), &api, movement));
+        KnownNode { node, number, api_server }
     }
 
     /// The number of other nodes with these labels, held once more.
-    pub(crate) fn admit_node(&mut self, node: &RemoteNode, movement: &mut Movement) -> u32 {
-        if node.labels.is_empty() {
-            return REMOTE_NODE;
-        }
-        let labels = Arc::new(node_labels("remote-node", &node.labels));
+    fn hold_node(&mut self, labels: Labels, addresses: &[IpAddr], movement: &mut Movement) -> u32 {
+        let labels = Arc::new(labels);
         let known = self.nodes.number(&labels).is_some();
-        let found = node.addresses.iter().find_map(|address| self.found.peers.get(address)).copied();
+        let found = addresses.iter().find_map(|address| self.found.peers.get(address)).copied();
         if let Some(number) = found.filter(|_| !known) {
             // Where another has it, or it is none of a node, there will be a new one.
             let next = self.nodes.next();
@@ -207,10 +244,12 @@ impl Peers {
         number
     }
 
-    /// Gives up one hold of the number of other nodes.
-    pub(crate) fn dismiss_node(&mut self, number: u32, movement: &mut Movement) {
-        if self.nodes.release(number).is_some() {
-            self.exit(number, NamedPorts::default(), movement);
+    /// Gives up the numbers of another node.
+    pub(crate) fn dismiss_node(&mut self, known: &KnownNode, movement: &mut Movement) {
+        for number in [Some(known.number), known.api_server].into_iter().flatten() {
+            if self.nodes.release(number).is_some() {
+                self.exit(number, NamedPorts::default(), movement);
+            }
         }
     }
 
@@ -371,9 +410,12 @@ fn is_ordinary(labels: &Labels) -> bool {
     labels.value(Some(&Source::K8s), key::NAMESPACE).is_some()
 }
 
-/// The labels of a node: what it is to this one, and its own.
-fn node_labels(reserved: &str, own: &BTreeMap<String, String>) -> Labels {
+/// The labels of a node: what it is to this one, whether it is an API server, and its own.
+fn node_labels(reserved: &str, own: &BTreeMap<String, String>, is_api_server: bool) -> Labels {
     let mut labels = Labels::reserved(reserved);
+    if is_api_server {
+        labels.insert(Source::Reserved, key::KUBE_APISERVER, "");
+    }
     own.iter().for_each(|(name, value)| labels.insert(Source::K8s, name.as_str(), value.as_str()));
     labels
 }

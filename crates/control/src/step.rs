@@ -26,8 +26,8 @@ pub(crate) struct Step {
     pub(crate) late: Draft,
     /// Policies as they were before, whose blocks are still in force.
     outgrown: Vec<Policy>,
-    /// Addresses that lost their names, and still have classes of their own.
-    pub(crate) nameless: Vec<IpAddr>,
+    /// Addresses outside of which nothing is known any more, and which still have classes of their own.
+    pub(crate) forgotten: Vec<IpAddr>,
     pub(crate) undo: Vec<Change>,
     pub(crate) renamed: Renamed,
     pub(crate) movement: Movement,
@@ -68,8 +68,8 @@ impl World {
             Change::RemovePolicy(id) => self.remove_policy(&id, step),
             Change::Service(service) => self.put_service(*service, step),
             Change::RemoveService { namespace, name } => self.remove_service(&namespace, &name, step),
-            Change::ServiceAddresses { namespace, name, list, addresses } => {
-                self.put_service_addresses((namespace, name), list, addresses, step);
+            Change::ServiceAddresses { namespace, name, list, subsets } => {
+                self.put_service_addresses((namespace, name), list, subsets, step);
             }
             Change::CidrGroup { name, group } => self.put_group(name, group, step),
             Change::RemoveCidrGroup(name) => self.remove_group(name, step),
@@ -353,7 +353,7 @@ impl World {
             self.regroup(&regrouped, &mut draft);
             draft.put(rows(self));
         }
-        for address in std::mem::take(&mut step.nameless) {
+        for address in std::mem::take(&mut step.forgotten) {
             let regrouped = self.enforcement.blocks.remove_address(address);
             self.regroup(&regrouped, &mut draft);
         }

@@ -8,11 +8,21 @@ use abi::identity::HOST;
 use identity::{Labels, Source};
 use policy::catalog::{self, Backends, Catalog, Group};
 use policy::ready::Numbers;
-use service::Service;
+use service::{API_SERVER, Service, Subset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl World {
+    /// The addresses of the API servers.
+    pub fn api_servers(&self) -> &BTreeSet<IpAddr> {
+        &self.api_servers
+    }
+
+    /// The addresses that are listed for a service.
+    pub fn listed(&self, namespace: &str, name: &str) -> impl Iterator<Item = &Subset> {
+        self.translation.listed(namespace, name)
+    }
+
     pub(crate) fn put_node(&mut self, node: Node, step: &mut Step) {
         if node == self.node {
             return;
@@ -28,8 +38,9 @@ impl World {
             self.endpoints.keys().for_each(|id| self.touch(*id, step));
         }
         let before = std::mem::replace(&mut self.node, node);
-        if self.node.labels != before.labels {
-            self.peers.label_host(&self.node.labels, &mut step.movement);
+        let is_api_server = self.is_api_server(&self.node);
+        if self.node.labels != before.labels || is_api_server != self.is_api_server(&before) {
+            self.peers.label_host(&self.node.labels, is_api_server, &mut step.movement);
         }
         if self.node.mode != before.mode {
             self.enforcement.policies.enforce(self.node.mode);
@@ -44,16 +55,24 @@ impl World {
             let RemoteNode { labels, .. } = node;
             return self.put_node(Node { labels, ..self.node.clone() }, step);
         }
-        if self.remote_nodes.get(&node.name).is_some_and(|(before, _)| *before == node) {
+        if self.remote_nodes.get(&node.name).is_some_and(|before| before.node == node) {
             return;
         }
+        let name = node.name.clone();
+        let undo = self.replace_remote_node(node, step);
+        step.undo.push(undo.unwrap_or(Change::RemoveRemoteNode(name)));
+    }
+
+    /// Puts a node in place of the one with its name, which is returned.
+    fn replace_remote_node(&mut self, node: RemoteNode, step: &mut Step) -> Option<Change> {
         self.touch_addresses(&node.addresses, step);
+        let (name, addresses) = (node.name.clone(), node.addresses.clone());
         // Held before the old one is given up, so that unchanged labels keep their number.
-        let number = self.peers.admit_node(&node, &mut step.movement);
-        let undo = self.forget_remote_node(&node.name, step);
-        step.undo.push(undo.unwrap_or_else(|| Change::RemoveRemoteNode(node.name.clone())));
-        self.own(&node.addresses, &Owner::RemoteNode(node.name.as_str().into()), step);
-        self.remote_nodes.insert(node.name.clone(), (node, number));
+        let known = self.peers.admit_node(node, &self.api_servers, &mut step.movement);
+        let before = self.forget_remote_node(&name, step);
+        self.own(&addresses, &Owner::RemoteNode(name.as_str().into()), step);
+        self.remote_nodes.insert(name, known);
+        before
     }
 
     pub(crate) fn remove_remote_node(&mut self, name: &str, step: &mut Step) {
@@ -65,13 +84,53 @@ impl World {
     }
 
     fn forget_remote_node(&mut self, name: &str, step: &mut Step) -> Option<Change> {
-        self.touch_addresses(&self.remote_nodes.get(name)?.0.addresses, step);
-        let (node, number) = self.remote_nodes.remove(name)?;
-        for address in node.addresses.iter() {
+        self.touch_addresses(&self.remote_nodes.get(name)?.node.addresses, step);
+        let known = self.remote_nodes.remove(name)?;
+        for address in known.node.addresses.iter() {
             self.release(*address, Owner::RemoteNode(name.into()), step);
         }
-        self.peers.dismiss_node(number, &mut step.movement);
-        Some(Change::RemoteNode(node.into()))
+        self.peers.dismiss_node(&known, &mut step.movement);
+        Some(Change::RemoteNode(known.node.into()))
+    }
+
+    fn is_api_server(&self, node: &Node) -> bool {
+        node.addresses.iter().any(|address| self.api_servers.contains(address))
+    }
+
+    /// Follows a change of the addresses of the API servers: nodes with such an address, and such addresses outside the
+    /// cluster, are other peers from now on.
+    fn follow_api_servers(&mut self, step: &mut Step) {
+        let (namespace, name) = API_SERVER;
+        let listed = self.translation.listed(namespace, name).flat_map(|subset| &subset.addresses);
+        let now: BTreeSet<IpAddr> = listed.copied().collect();
+        let changed: Vec<IpAddr> = now.symmetric_difference(&self.api_servers).copied().collect();
+        if changed.is_empty() {
+            return;
+        }
+        self.touch_addresses(&changed, step);
+        for address in &changed {
+            step.draft.drop(self.world_row_of(*address));
+        }
+        let was_api_server = self.is_api_server(&self.node);
+        self.api_servers = now;
+        for address in &changed {
+            if self.api_servers.contains(address) {
+                let regrouped = self.enforcement.blocks.insert_address(*address);
+                self.regroup(&regrouped, &mut step.draft);
+            } else {
+                step.forgotten.push(*address);
+            }
+            step.draft.put(self.world_row_of(*address));
+        }
+        if was_api_server != self.is_api_server(&self.node) {
+            self.peers.label_host(&self.node.labels, !was_api_server, &mut step.movement);
+            step.subjects.insert(HOST);
+        }
+        let concerned = |node: &&RemoteNode| node.addresses.iter().any(|address| changed.contains(address));
+        let nodes: Vec<RemoteNode> = self.remote_nodes().filter(concerned).cloned().collect();
+        for node in nodes {
+            self.replace_remote_node(node, step);
+        }
     }
 
     pub(crate) fn put_service(&mut self, service: Service, step: &mut Step) {
@@ -102,25 +161,24 @@ impl World {
         &mut self,
         id: (String, String),
         list: String,
-        addresses: BTreeSet<IpAddr>,
+        subsets: Vec<Subset>,
         step: &mut Step,
     ) {
-        let lists = self.service_addresses.entry(id.clone()).or_default();
-        let before = match addresses.is_empty() {
-            true => lists.remove(&list),
-            false => lists.insert(list.clone(), addresses),
-        };
-        let (namespace, name) = id.clone();
-        let addresses = before.unwrap_or_default();
-        step.undo.push(Change::ServiceAddresses { namespace, name, list, addresses });
+        let subsets = self.translation.list(&id, &list, subsets);
+        step.namespaces.insert(id.0.clone());
         self.refer_to_service(&id, step);
+        let (namespace, name) = id;
+        if (&*namespace, &*name) == API_SERVER {
+            self.follow_api_servers(step);
+        }
+        step.undo.push(Change::ServiceAddresses { namespace, name, list, subsets });
     }
 
     /// Tells policies what a service is now.
     fn refer_to_service(&mut self, id: &(String, String), step: &mut Step) {
         let (namespace, name) = id;
-        let lists = self.service_addresses.get(id).into_iter().flat_map(BTreeMap::values);
-        let addresses = lists.flatten().copied();
+        let listed = self.translation.listed(namespace, name);
+        let addresses = listed.flat_map(|subset| &subset.addresses).copied();
         let meaning = self.translation.service(namespace, name).map(|service| catalog::Service {
             labels: labels(&service.labels),
             backends: match service.selector.is_empty() {
@@ -170,7 +228,7 @@ impl World {
         }
         self.enforcement.name(address, &names, &mut step.draft);
         if names.is_empty() {
-            step.nameless.push(address);
+            step.forgotten.push(address);
         }
         step.undo.push(Change::Names { address, names: before });
     }

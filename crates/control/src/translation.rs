@@ -1,19 +1,22 @@
-//! Services: their backends among the workloads, and the numbers of backend sets.
+//! Services: their backends, selected or listed, and the numbers of backend sets.
 
 use crate::change::Endpoint;
 use crate::writes::Draft;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceInfo, ServiceKey};
-use service::{Candidate, Frontend, Service, backend_rows, frontends};
-use std::collections::btree_map::Entry;
+use service::{Candidate, Frontend, Service, Subset, backend_rows, frontends};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The services of the node and the backend sets in force.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Translation {
     services: BTreeMap<(String, String), Service>,
+    /// The lists of addresses of each service by the name of the list; a list may be there before its service.
+    listed: BTreeMap<(String, String), BTreeMap<String, Vec<Subset>>>,
     /// The addresses and ports of each namespace's services.
     frontends_of: BTreeMap<String, BTreeSet<ServiceKey>>,
+    /// The backends that each namespace has for an address and port; one that two claim is the first one's.
+    claims: BTreeMap<ServiceKey, BTreeMap<String, Vec<BackendInfo>>>,
     sets: BTreeMap<ServiceKey, BackendSet>,
     last_set: u32,
 }
@@ -41,6 +44,30 @@ impl Translation {
         self.services.remove(&(namespace.to_owned(), name.to_owned()))
     }
 
+    /// Puts a list of addresses of a service in place of the one with its name, which is returned; a list without
+    /// addresses is none.
+    pub(crate) fn list(&mut self, id: &(String, String), list: &str, subsets: Vec<Subset>) -> Vec<Subset> {
+        let lists = self.listed.entry(id.clone()).or_default();
+        let before = match subsets.iter().all(|subset| subset.addresses.is_empty()) {
+            true => lists.remove(list),
+            false => lists.insert(list.to_owned(), subsets),
+        };
+        if lists.is_empty() {
+            self.listed.remove(id);
+        }
+        before.unwrap_or_default()
+    }
+
+    /// What is listed for a service.
+    pub(crate) fn listed<'a>(
+        &'a self,
+        namespace: &str,
+        name: &str,
+    ) -> impl Iterator<Item = &'a Subset> + use<'a> {
+        let lists = self.listed.get(&(namespace.to_owned(), name.to_owned()));
+        lists.into_iter().flat_map(BTreeMap::values).flatten()
+    }
+
     /// The service with this name.
     pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
         self.services.get(&(namespace.to_owned(), name.to_owned()))
@@ -64,32 +91,53 @@ impl Translation {
             return;
         }
         let candidates: Vec<Candidate<'_>> = endpoints.map(candidate).collect();
-        let wanted: Vec<Frontend> =
-            services.flat_map(|(_, service)| frontends(service, &candidates)).collect();
+        let of_service = |service: &Service| -> Vec<Frontend> {
+            let listed: Vec<&Subset> = self.listed(&service.namespace, &service.name).collect();
+            frontends(service, &candidates, &listed).collect()
+        };
+        let mut wanted = BTreeMap::new();
+        for Frontend { key, backends } in services.flat_map(|(_, service)| of_service(service)) {
+            wanted.entry(key).or_insert(backends);
+        }
+        let now: BTreeSet<ServiceKey> = wanted.keys().copied().collect();
         let before = self.frontends_of.remove(namespace).unwrap_or_default();
-        let mut old = BTreeMap::new();
-        for key in before {
-            if let Some(set) = self.sets.remove(&key) {
-                draft.drop(set.rows(&key));
-                old.insert(key, set);
-            }
+        for key in before.union(&now) {
+            self.claim(*key, namespace, wanted.remove(key));
+            self.settle_frontend(*key, draft);
         }
-        let mut keys = BTreeSet::new();
-        for Frontend { key, backends } in wanted {
-            let kept = old.remove(&key).filter(|set| set.backends == backends);
-            let set = kept.unwrap_or_else(|| {
-                self.last_set += 1;
-                BackendSet { number: self.last_set, backends }
-            });
+        if !now.is_empty() {
+            self.frontends_of.insert(namespace.to_owned(), now);
+        }
+    }
+
+    /// Notes the backends that a namespace has for a frontend, or that it has no such frontend.
+    fn claim(&mut self, key: ServiceKey, namespace: &str, backends: Option<Vec<BackendInfo>>) {
+        let claims = self.claims.entry(key).or_default();
+        match backends {
+            Some(backends) => _ = claims.insert(namespace.to_owned(), backends),
+            None => _ = claims.remove(namespace),
+        }
+        if claims.is_empty() {
+            self.claims.remove(&key);
+        }
+    }
+
+    /// Gives a frontend the backends of the first namespace that claims it, under a new number where they are others.
+    fn settle_frontend(&mut self, key: ServiceKey, draft: &mut Draft) {
+        let first = self.claims.get(&key).and_then(|claims| claims.values().next());
+        let kept = self.sets.get(&key).map(|set| &set.backends);
+        if first == kept {
+            return;
+        }
+        let backends = first.cloned();
+        if let Some(set) = self.sets.remove(&key) {
+            draft.drop(set.rows(&key));
+        }
+        if let Some(backends) = backends {
+            self.last_set += 1;
+            let set = BackendSet { number: self.last_set, backends };
             draft.put(set.rows(&key));
-            // An address that two namespaces claim is the first one's.
-            if let Entry::Vacant(free) = self.sets.entry(key) {
-                free.insert(set);
-                keys.insert(key);
-            }
-        }
-        if !keys.is_empty() {
-            self.frontends_of.insert(namespace.to_owned(), keys);
+            self.sets.insert(key, set);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::change::{Change, Endpoint, Node, RemoteNode};
 use crate::enforcement::Enforcement;
 use crate::interned::Interned;
-use crate::peers::Peers;
+use crate::peers::{KnownNode, Peers};
 use crate::step::Step;
 use crate::translation::Translation;
 use crate::writes::{Room, Rows, Writes, concern_flows, from_found};
@@ -33,7 +33,9 @@ pub(crate) enum Owner {
 #[derive(Clone, Debug, Default)]
 pub struct World {
     pub(crate) node: Node,
-    pub(crate) remote_nodes: BTreeMap<String, (RemoteNode, u32)>,
+    pub(crate) remote_nodes: BTreeMap<String, KnownNode>,
+    /// The addresses of the API servers.
+    pub(crate) api_servers: BTreeSet<IpAddr>,
     pub(crate) namespaces: BTreeMap<String, Namespace>,
     pub(crate) endpoints: BTreeMap<u32, Box<Endpoint>>,
     /// Labels and named ports of workloads: those of one controller are alike.
@@ -44,8 +46,6 @@ pub struct World {
     pub(crate) peers: Peers,
     pub(crate) enforcement: Enforcement,
     pub(crate) translation: Translation,
-    /// The lists of addresses behind services that select nobody, by the service's namespace and name.
-    pub(crate) service_addresses: BTreeMap<(String, String), BTreeMap<String, BTreeSet<IpAddr>>>,
     /// What the maps hold that no change here made: the first change replaces what no longer holds.
     found: Option<Rows>,
     config: Config,
@@ -164,7 +164,7 @@ impl World {
 
     /// The other nodes of the cluster.
     pub fn remote_nodes(&self) -> impl Iterator<Item = &RemoteNode> {
-        self.remote_nodes.values().map(|(node, _)| node)
+        self.remote_nodes.values().map(|known| &known.node)
     }
 
     /// The workloads by number.

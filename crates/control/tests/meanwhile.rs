@@ -8,7 +8,8 @@ use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Rows, World, Writes};
 use identity::{Operator, Selector, Source, key};
 use policy::rule::{
-    Action, Direction, Kind, Peer, Peers, Policy, PolicyId, Rule, Spec, Subject, Tier, Traffic,
+    Action, Cidr, CidrReach, Direction, Entity, Kind, Peer, Peers, Policy, PolicyId, Rule, Spec, Subject,
+    Tier, Traffic,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -70,9 +71,14 @@ fn named(apps: &[&str]) -> Vec<Selector> {
 }
 
 /// Whether one workload lets another in: before the writes, and after each that changes it.
-fn admissions(mut maps: Rows, writes: &Writes, [to, from]: [u32; 2]) -> Vec<bool> {
+fn admissions(maps: Rows, writes: &Writes, [to, from]: [u32; 2]) -> Vec<bool> {
+    admissions_from(maps, writes, to, IpAddr::from([10, 0, 0, from as u8]))
+}
+
+/// The same of an address that has a row of its own.
+fn admissions_from(mut maps: Rows, writes: &Writes, to: u32, from: IpAddr) -> Vec<bool> {
     let endpoint = RowKey::Endpoint(EndpointKey { interface: 100 + to });
-    let address = RowKey::Address(AddressKey::host(IpAddr::from([10, 0, 0, from as u8]).into()));
+    let address = RowKey::Address(AddressKey::host(from.into()));
     let admits = |maps: &Rows| !walk::heard(maps)[&(endpoint, address)].is_empty();
     let mut seen = vec![admits(&maps)];
     for write in writes.now.iter().chain(writes.later.iter()) {
@@ -172,4 +178,53 @@ fn who_goes_to_another_namespace_is_known_by_that() {
     let (_, other) = peer_of(&world, 2);
     world.apply([workload(1, "y", "client")]);
     assert_eq!(peer_of(&world, 1).1, other);
+}
+
+/// The addresses that are listed for the service of the API servers.
+fn api_servers(addresses: &[IpAddr]) -> Change {
+    let subset = service::Subset::of(addresses.iter().copied().collect());
+    let (namespace, name) = (service::API_SERVER.0.to_owned(), service::API_SERVER.1.to_owned());
+    Change::ServiceAddresses { namespace, name, list: "kubernetes".into(), subsets: vec![subset] }
+}
+
+#[test]
+fn an_api_server_that_moves_takes_its_peers_along_at_once() {
+    let [node, outside, host] = [[192, 0, 2, 10], [198, 51, 100, 6], [192, 0, 2, 1]].map(IpAddr::from);
+    let mut world = World::new();
+    let labels = BTreeMap::from([("role".to_owned(), "w".to_owned())]);
+    let own = control::Node { addresses: vec![host], ..control::Node::default() };
+    let other = control::RemoteNode { name: "cp".into(), labels, addresses: vec![node] };
+    world.apply([Change::Node(own.into()), Change::RemoteNode(other.into()), workload(9, "x", "db")]);
+    let Change::Policy(mut policy) = allow("db", Vec::new()) else { unreachable!("it is a policy") };
+    let mut far = policy.clone();
+    policy.specs[0].rules[0].peers = Peers::Of(vec![Peer::Entity(Entity::KubeApiserver)]);
+    // Its block gives the address outside a row of its own, and allows nothing.
+    far.id.name = "far".into();
+    let block = Peer::Cidr { block: Cidr::host(outside), except: Vec::new(), reach: CidrReach::World };
+    far.specs[0].subject = Subject::Workloads(app(Operator::equals("other")));
+    far.specs[0].rules[0].peers = Peers::Of(vec![block]);
+    world.apply([Change::Policy(policy), Change::Policy(far), workload(8, "x", "other")]);
+    let all = [node, outside];
+    let empty = world.rows();
+    for (listed, before, after) in [
+        (&all[..1], [false, false], [true, false]),
+        (&all[1..], [true, false], [false, true]),
+        (&all[..], [false, true], [true, true]),
+        (&[], [true, true], [false, false]),
+    ] {
+        let maps = world.rows();
+        let writes = world.apply([api_servers(listed)]);
+        for (at, address) in all.into_iter().enumerate() {
+            let mut expected = vec![before[at], after[at]];
+            expected.dedup();
+            assert_eq!(admissions_from(maps.clone(), &writes, 9, address), expected, "{listed:?} {address}");
+        }
+        let mut undone = world.clone();
+        let undo = undone.apply(writes.undo);
+        undo.now.iter().chain(undo.later.iter()).for_each(drop);
+        assert_eq!(undone.api_servers().len(), before.iter().filter(|was| **was).count());
+    }
+    let addresses =
+        |rows: Rows| rows.into_iter().filter(|(key, _)| matches!(key, RowKey::Address(_))).collect::<Rows>();
+    assert_eq!(addresses(world.rows()), addresses(empty), "nothing is left of it");
 }

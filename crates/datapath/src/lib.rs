@@ -42,6 +42,7 @@ pub use from_workload::from_workload;
 pub use maps::Maps;
 pub use packet::{Covers, MAX_OFFSET, Packet};
 pub use report::Trace;
+pub use service::slot;
 pub use to_outside::to_outside;
 pub use to_proxy::{SocketState, SocketTuple, Sockets, to_proxy};
 pub use to_workload::to_workload;

@@ -88,7 +88,7 @@ fn choose(maps: &impl Maps, key: &ConnKey, service: &ServiceInfo, now: u32) -> R
     if count == 0 {
         return Err(DropReason::NoBackend);
     }
-    let slot = spread(key) % count;
+    let slot = slot(key, count);
     let backend = *maps.backend(&BackendKey { backends, slot }).ok_or(DropReason::MapMissing)?;
     let mut choice = conntrack::begin(Direction::Egress);
     choice.flags = flag::CHOICE | if key.protocol == TCP { flag::LOCAL_OPENED } else { 0 };
@@ -100,6 +100,12 @@ fn choose(maps: &impl Maps, key: &ConnKey, service: &ServiceInfo, now: u32) -> R
         return Err(DropReason::ConntrackFull);
     }
     Ok(Backend { address: backend.address, port: backend.port })
+}
+
+/// The slot of the backend, of so many, that a flow to a service begins with; a flow always has the same.
+#[inline(always)]
+pub fn slot(key: &ConnKey, count: u32) -> u32 {
+    spread(key) % count
 }
 
 /// A number that spreads flows evenly: the fields of the key, stirred as in MurmurHash3's finalizer.

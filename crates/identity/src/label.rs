@@ -47,6 +47,8 @@ pub mod key {
     pub const NAMESPACE_LABELS: &str = "io.cilium.k8s.namespace.labels.";
     /// Name of the cluster that a workload is in.
     pub const CLUSTER: &str = "io.cilium.k8s.policy.cluster";
+    /// The reserved label of the API servers of Kubernetes.
+    pub const KUBE_APISERVER: &str = "kube-apiserver";
     /// The label that Kubernetes puts on every namespace.
     pub const METADATA_NAME: &str = "kubernetes.io/metadata.name";
     /// The same as a label of the namespace's workloads.
@@ -84,10 +86,13 @@ impl Labels {
         own.chain(self.0.iter().cloned()).collect()
     }
 
-    /// The single label of a reserved identity: `reserved:<name>`.
+    /// The label of a reserved identity: `reserved:<name>`. An API server that is no node is of the world, too.
     pub fn reserved(name: &str) -> Self {
         let mut labels = Self::default();
         labels.insert(Source::Reserved, name, "");
+        if name == key::KUBE_APISERVER {
+            labels.insert(Source::Reserved, "world", "");
+        }
         labels
     }
 

@@ -158,7 +158,8 @@ impl<'a> Item<'a> {
         let text = self.text()?;
         let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
         if found.is_none() {
-            let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+            let known: Vec<&str> =
+                names.iter().map(|(name, _)| *name).filter(|name| !name.is_empty()).collect();
             let hint = hint(text, known.iter().copied());
             self.error(format!("unknown {what} `{text}`{hint} (known: {})", known.join(", ")));
         }
@@ -193,6 +194,13 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// A field that may be absent, and that Kubernetes itself writes without a value where it is empty.
+    pub(crate) fn take_or_null(&mut self, name: &'static str) -> Option<Item<'a>> {
+        self.asked.push(name);
+        let entry = self.entries.iter().find(|entry| entry.key == name && !entry.value.is_null())?;
+        Some(self.item.under(entry))
+    }
+
     /// Whether there is such a field, with or without a value.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == name)
@@ -211,15 +219,6 @@ impl<'a> Fields<'a> {
     /// Fields that are right but mean nothing here.
     pub(crate) fn ignore(&mut self, names: &[&'static str]) {
         self.asked.extend(names);
-    }
-
-    /// Fields that are right but not supported yet.
-    pub(crate) fn not_supported(&mut self, names: &[&'static str]) {
-        for name in names {
-            if let Some(item) = self.take(name) {
-                item.not_supported(format_args!("`{name}`"));
-            }
-        }
     }
 
     /// The mapping itself, to complain about it as a whole.

@@ -30,7 +30,8 @@ mod yaml;
 pub use diagnostic::{Diagnostic, Severity};
 pub use kind::kind_named;
 pub use object::{
-    CidrGroup, Endpoints, NamedPort, Namespace, Node, Object, ObjectName, Policy, Protocol, Service, Workload,
+    CidrGroup, Endpoints, ListedPort, NamedPort, Namespace, Node, Object, ObjectName, Policy, Protocol,
+    Service, ServicePort, Subset, TargetPort, Workload,
 };
 pub use places::{Places, Position};
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use policy::rule::Policy;
-pub use service::{Protocol, Service};
+pub use service::{ListedPort, Protocol, Service, ServicePort, Subset, TargetPort};
 
 /// What one document describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +53,19 @@ pub struct Namespace {
 pub struct Endpoints {
     /// The namespace of the service.
     pub namespace: String,
-    /// The service.
+    /// The service; empty where a slice names none, and so is nothing to policy.
     pub service: String,
     /// The name of an EndpointSlice; Endpoints are called as their service is.
     pub slice: Option<String>,
-    /// The addresses that are ready.
-    pub addresses: BTreeSet<IpAddr>,
+    /// The addresses that are ready, with the ports that they serve.
+    pub subsets: Vec<Subset>,
+}
+
+impl Endpoints {
+    /// The addresses of all subsets.
+    pub fn addresses(&self) -> BTreeSet<IpAddr> {
+        self.subsets.iter().flat_map(|subset| &subset.addresses).copied().collect()
+    }
 }
 
 /// Blocks that policies may refer to.

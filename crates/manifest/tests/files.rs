@@ -138,8 +138,8 @@ fn what_policies_refer_to_is_read_as_far_as_they_can_see() {
     let told: Vec<String> = objects
         .iter()
         .map(|object| match object {
-            Object::Endpoints(Endpoints { service, addresses, .. }) => {
-                format!("{} of {service}: {addresses:?}", object.name())
+            Object::Endpoints(list @ Endpoints { service, .. }) => {
+                format!("{} of {service}: {:?}", object.name(), list.addresses())
             }
             Object::CidrGroup(CidrGroup { group, .. }) => {
                 format!(

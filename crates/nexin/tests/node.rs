@@ -2,6 +2,8 @@
 
 #[path = "node/bed.rs"]
 mod bed;
+#[path = "node/services.rs"]
+mod services;
 
 use api::view::Explanation;
 use api::{HttpProbe, Probe, Request};

@@ -34,6 +34,7 @@ impl Facet {
             Peer::Labels(selector) => Self::Labels(selector.clone()),
             Peer::Nodes(selector) => Self::Nodes(selector.clone()),
             Peer::Entity(Entity::All) => return None,
+            Peer::Entity(Entity::KubeApiserver) => Self::Labels(Entity::KubeApiserver.labels()?),
             // The family of the world is told by address, since the world may have one number for both.
             Peer::Entity(entity) => match family_block(*entity) {
                 Some(block) => Self::Block { block, except: Box::default(), reach: CidrReach::World },

@@ -2,7 +2,7 @@
 
 use crate::rule::{Entity, Protocol};
 use abi::identity as number;
-use identity::Labels;
+use identity::{Labels, Operator, Selector, Source, key};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -97,13 +97,19 @@ impl FromIterator<NamedPort> for NamedPorts {
 impl Entity {
     /// Whether the entity names the kind of peer that the number stands for.
     ///
+    /// Nodes that are API servers are told by their labels: see [`Self::labels`]. An API server outside the cluster is of the
+    /// world and of the cluster alike.
+    ///
     /// The two families of the world are told apart by address, for one number may stand for both: see
     /// [`crate::cidr::blocks_of`].
     pub fn names(self, identity: u32) -> bool {
         match self {
             Self::All => true,
             Self::World | Self::WorldIpv4 | Self::WorldIpv6 => number::is_world(identity),
-            Self::Cluster => identity != number::UNKNOWN && !number::is_world(identity),
+            Self::Cluster => {
+                identity == number::KUBE_APISERVER
+                    || (identity != number::UNKNOWN && !number::is_world(identity))
+            }
             Self::Host => identity == number::HOST,
             Self::RemoteNode => number::is_remote_node(identity),
             Self::KubeApiserver => identity == number::KUBE_APISERVER,
@@ -113,5 +119,11 @@ impl Entity {
             Self::Unmanaged => identity == number::UNMANAGED,
             Self::None => false,
         }
+    }
+
+    /// The labels by which peers of the entity are told, where their number does not tell all of them.
+    pub fn labels(self) -> Option<Selector> {
+        (self == Self::KubeApiserver)
+            .then(|| Selector::default().with(Some(Source::Reserved), key::KUBE_APISERVER, Operator::Exists))
     }
 }

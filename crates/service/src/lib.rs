@@ -1,16 +1,22 @@
 //! Services and the backends behind them, as map rows.
 //!
-//! A service is known by its cluster addresses; its backends are the workloads that its selector selects. The packet
-//! path looks a service up by address, port and protocol, and finds a numbered set of backends; a changed set gets a
-//! new number, so that one write switches the service from the old set to the new.
+//! A service is known by its cluster addresses; its backends are the workloads that its selector selects, or else the
+//! addresses that its Endpoints and EndpointSlices list. The packet path looks a service up by address, port and protocol,
+//! and finds a numbered set of backends; a changed set gets a new number, so that one write switches the service from the
+//! old set to the new.
 #![forbid(unsafe_code)]
 
+mod listed;
 mod rows;
 
+pub use listed::{ListedPort, Subset};
 pub use rows::{Frontend, backend_rows, frontends};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+/// Namespace and name of the service whose listed addresses are those of the API servers.
+pub const API_SERVER: (&str, &str) = ("default", "kubernetes");
 
 /// A service, as its manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +27,15 @@ pub struct Service {
     pub name: String,
     /// Its own labels, by which policies may refer to it.
     pub labels: BTreeMap<String, String>,
-    /// Labels that a workload of the same namespace must have to serve; empty selects none.
+    /// Labels that a workload of the same namespace must have to serve. With no labels the service selects no workload,
+    /// and its backends are the addresses that are listed for it.
     pub selector: BTreeMap<String, String>,
     /// Its own addresses; at most one of each family. Empty until one is assigned, or where it is headless.
     pub addresses: Vec<IpAddr>,
-    /// Whether it wants no address of its own (`clusterIP: None`).
+    /// Whether it wants no address of its own (`clusterIP: None`, or of type ExternalName).
     pub headless: bool,
+    /// The domain name that the service's own name stands for, where it is of type ExternalName.
+    pub external_name: Option<String>,
     /// What it offers.
     pub ports: Vec<ServicePort>,
 }
@@ -114,6 +123,7 @@ mod tests {
             selector: labels(&[("id", "app1")]),
             addresses: vec![],
             headless: false,
+            external_name: None,
             ports: vec![],
         };
         let ports = BTreeMap::new();

@@ -1,5 +1,6 @@
 //! A probe with everything that names stand for: two ends, their addresses, and what is sent.
 
+use crate::service::Frontend;
 use crate::state::{HOST_ADDRESSES, State};
 use l7::head::MAX_FIELDS;
 use l7::{Field, Refusal, Request, RequestView};
@@ -7,7 +8,7 @@ use manifest::Protocol;
 use manifest::test::{HttpRequest, Party, Probe, Question, WorkloadName};
 use policy::rule::Family;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Something on its way from one end to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,9 @@ pub struct Crossing {
     pub destination: IpAddr,
     /// What is sent.
     pub sent: Sent,
+    /// The service's address that it is sent to, where it is sent to one: `to`, `destination` and the port of `sent` are
+    /// then those of a backend. Without a backend they are those of the service.
+    pub frontend: Option<Frontend>,
 }
 
 /// One end of a crossing.
@@ -77,8 +81,31 @@ pub enum PartyError {
 pub struct Name(pub Party);
 
 impl State {
-    /// Finds the ends of a probe and an address of one family for both.
-    pub fn crossing(&self, probe: &Probe) -> Result<Crossing, PartyError> {
+    /// Finds the ends of a probe and an address of one family for both. What a workload sends to the address of a service
+    /// crosses to each backend.
+    pub fn crossings(&self, probe: &Probe) -> Result<Vec<Crossing>, PartyError> {
+        let asked = self.untranslated(probe)?;
+        let (End::Workload(_), Some(protocol)) = (&asked.from, asked.sent.protocol()) else {
+            return Ok(vec![asked]);
+        };
+        let address = SocketAddr::new(asked.destination, asked.port());
+        let Some(backends) = self.backends(address, protocol) else { return Ok(vec![asked]) };
+        let count = u32::try_from(backends.len()).expect("a test has fewer backends than 2^32");
+        if backends.is_empty() {
+            return Ok(vec![Crossing { frontend: Some(Frontend { address, slot: 0, count }), ..asked }]);
+        }
+        let crossing = |(slot, backend): (u32, SocketAddr)| Crossing {
+            to: self.end_at(backend.ip()),
+            destination: backend.ip(),
+            sent: asked.sent.at_port(backend.port()),
+            frontend: Some(Frontend { address, slot, count }),
+            ..asked.clone()
+        };
+        Ok((0..).zip(backends).map(crossing).collect())
+    }
+
+    /// The crossing to the very address that a probe names.
+    fn untranslated(&self, probe: &Probe) -> Result<Crossing, PartyError> {
         let (from, sources) = self.party(&probe.from)?;
         let (to, destinations) = self.party(&probe.to)?;
         let of = |addresses: &[IpAddr], family| addresses.iter().copied().find(|&one| is_of(one, family));
@@ -93,7 +120,7 @@ impl State {
                 PartyError::NoCommonFamily { from: Name(probe.from.clone()), to: Name(probe.to.clone()) }
             })?,
         };
-        Ok(Crossing { from, to, source, destination, sent: sent(probe) })
+        Ok(Crossing { from, to, source, destination, sent: sent(probe), frontend: None })
     }
 
     fn party(&self, party: &Party) -> Result<(End, Vec<IpAddr>), PartyError> {
@@ -126,9 +153,16 @@ impl State {
 }
 
 impl Crossing {
-    /// Whether it stays within one workload or the node, where no policy is asked.
+    /// Whether it stays within one workload or the node, where no policy is asked. What a workload sends itself by way of a
+    /// service leaves it and comes back.
     pub fn is_internal(&self) -> bool {
-        self.from.is_asked() && self.from == self.to
+        self.from.is_asked() && self.from == self.to && self.frontend.is_none()
+    }
+
+    /// The address and the port that the sender writes.
+    pub fn asked(&self) -> SocketAddr {
+        self.frontend
+            .map_or_else(|| SocketAddr::new(self.destination, self.port()), |frontend| frontend.address)
     }
 
     /// The number of the protocol in the IP header.
@@ -157,6 +191,26 @@ impl Crossing {
         match Request::parse(&mut head, &mut fields) {
             Ok(request) => decide(Some(Ok(request.view()))),
             Err(refusal) => decide(Some(Err(refusal))),
+        }
+    }
+}
+
+impl Sent {
+    /// The protocol, where it has ports.
+    fn protocol(&self) -> Option<Protocol> {
+        match self {
+            Self::Connection(protocol, _) => Some(*protocol),
+            Self::Request(..) => Some(Protocol::Tcp),
+            Self::Icmp(_) => None,
+        }
+    }
+
+    /// The same, at another port.
+    pub(crate) fn at_port(&self, port: u16) -> Self {
+        match self {
+            Self::Connection(protocol, _) => Self::Connection(*protocol, port),
+            Self::Request(_, request) => Self::Request(port, request.clone()),
+            Self::Icmp(kind) => Self::Icmp(*kind),
         }
     }
 }

@@ -76,12 +76,27 @@ impl Answer {
 
     /// The answer for what no policy is asked about, if the crossing is such.
     pub(crate) fn without_policy(crossing: &Crossing) -> Option<Self> {
+        if crossing.frontend.is_some_and(|frontend| frontend.is_void()) {
+            return None;
+        }
         if crossing.is_internal() {
             return Some(Self::allow(None, "it never leaves where it begins"));
         }
         let asked = crossing.from.is_asked() || crossing.to.is_asked();
         (!asked).then(|| Self::allow(None, "neither end is on this node"))
     }
+}
+
+/// What becomes of what crosses to each of several backends: the worst, since a sender cannot choose among them.
+pub fn worst(answers: impl IntoIterator<Item = Result<Answer, EngineError>>) -> Result<Answer, EngineError> {
+    let severity = |answer: &Answer| match answer.verdict {
+        Expect::Allow => 0,
+        Expect::Deny => 1,
+        Expect::Drop => 2,
+    };
+    let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let worse = |one: Answer, other: Answer| if severity(&other) > severity(&one) { other } else { one };
+    Ok(answers.into_iter().reduce(worse).expect("a probe crosses to something"))
 }
 
 /// Whose policy said something, in reasons.

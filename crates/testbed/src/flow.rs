@@ -19,16 +19,21 @@ impl<'a> Flow<'a> {
         Self { crossing, number }
     }
 
-    /// The first frame.
+    /// The first frame, as the source sends it.
     pub(crate) fn opening(&self) -> Craft {
-        let (source, destination) = (self.crossing.source, self.crossing.destination);
+        self.opening_to(self.crossing.asked())
+    }
+
+    /// The first frame as it comes to the destination.
+    pub(crate) fn arriving(&self) -> Craft {
+        self.opening_to((self.crossing.destination, self.crossing.port()).into())
+    }
+
+    fn opening_to(&self, to: SocketAddr) -> Craft {
+        let (source, destination) = (self.crossing.source, to.ip());
         match self.crossing.sent {
-            Sent::Connection(protocol, port) => {
-                segment(protocol, (source, self.number).into(), (destination, port).into(), flag::SYN)
-            }
-            Sent::Request(port, _) => {
-                segment(Protocol::Tcp, (source, self.number).into(), (destination, port).into(), flag::SYN)
-            }
+            Sent::Connection(protocol, _) => segment(protocol, (source, self.number).into(), to, flag::SYN),
+            Sent::Request(..) => segment(Protocol::Tcp, (source, self.number).into(), to, flag::SYN),
             Sent::Icmp(kind) if is_error(kind, source) => {
                 // About a datagram of a flow that nobody knows, so that the error stands for itself.
                 let about = craft::udp((destination, self.number).into(), (source, 9).into()).frame();

@@ -2,8 +2,8 @@
 
 use crate::crossing::{Crossing, End};
 use crate::engine::{Answer, Engine, EngineError, Side};
-use crate::state::State;
-use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
+use crate::state::{HOST_ADDRESSES, State};
+use abi::identity::{FIRST_ALLOCATED, HOST, KUBE_APISERVER, REMOTE_NODE, WORLD};
 use identity::{Labels, Source};
 use l7::{Refusal, RequestView};
 use manifest::Object;
@@ -25,6 +25,13 @@ pub struct Model {
     host: Labels,
     nodes: BTreeMap<String, Labels>,
     world: Labels,
+    /// The addresses of the API servers.
+    api_servers: BTreeSet<IpAddr>,
+    /// The labels of nodes that have one of those: of this one, and of the others.
+    api_host: Labels,
+    api_nodes: BTreeMap<String, Labels>,
+    /// The labels of an API server outside.
+    api_world: Labels,
     /// The domain names of addresses outside.
     names: BTreeMap<IpAddr, BTreeSet<String>>,
     catalog: Catalog,
@@ -49,6 +56,11 @@ impl Engine for Model {
         let node = |node: &NodeState| labelled(Labels::reserved("remote-node"), &node.labels);
         self.nodes = state.nodes.iter().map(|(name, one)| (name.clone(), node(one))).collect();
         self.world = Labels::reserved("world");
+        self.api_servers = state.api_servers();
+        self.api_host = api_server(self.host.clone());
+        let nodes = self.nodes.iter();
+        self.api_nodes = nodes.map(|(name, labels)| (name.clone(), api_server(labels.clone()))).collect();
+        self.api_world = api_server(self.world.clone());
         self.names = state.names_by_address();
         self.catalog = catalog(state);
         Ok(())
@@ -57,6 +69,10 @@ impl Engine for Model {
     fn ask(&mut self, crossing: &Crossing) -> Result<Answer, EngineError> {
         if let Some(answer) = Answer::without_policy(crossing) {
             return Ok(answer);
+        }
+        if crossing.frontend.is_some_and(|frontend| frontend.is_void()) {
+            let reason = "the service has no backend".into();
+            return Ok(Answer { verdict: Expect::Drop, rule: None, reason });
         }
         Ok(crossing.with_request(|request| self.judge(crossing, request)))
     }
@@ -92,12 +108,20 @@ impl Model {
     }
 
     fn party(&self, end: &End, address: IpAddr) -> Party<'_> {
+        let is_api_server = self.api_servers.contains(&address);
         let party = match end {
+            // This node is one by any of its addresses.
+            End::Host if HOST_ADDRESSES.iter().any(|own| self.api_servers.contains(own)) => {
+                Party::new(HOST, &self.api_host)
+            }
             End::Host => Party::new(HOST, &self.host),
+            End::Node(name) if is_api_server => Party::new(REMOTE_NODE, &self.api_nodes[name]),
             End::Node(name) => Party::new(REMOTE_NODE, &self.nodes[name]),
             End::World => {
                 let names = self.names.get(&address).unwrap_or(NO_NAMES);
-                Party { names, ..Party::new(WORLD, &self.world) }
+                let labels = if is_api_server { &self.api_world } else { &self.world };
+                let number = if is_api_server { KUBE_APISERVER } else { WORLD };
+                Party { names, ..Party::new(number, labels) }
             }
             End::Workload(name) => {
                 let (labels, ports) = &self.workloads[name];
@@ -154,6 +178,12 @@ fn catalog(state: &State) -> Catalog {
     catalog
 }
 
+/// The same peer, as one that is an API server.
+fn api_server(mut labels: Labels) -> Labels {
+    labels.insert(Source::Reserved, "kube-apiserver", "");
+    labels
+}
+
 /// The addresses that are written down for a service without selector.
 fn addresses(state: &State, service: &manifest::Service) -> BTreeSet<IpAddr> {
     let lists = state.objects.values().filter_map(|object| match object {
@@ -161,7 +191,7 @@ fn addresses(state: &State, service: &manifest::Service) -> BTreeSet<IpAddr> {
         _ => None,
     });
     let own = lists.filter(|list| (&list.namespace, &list.service) == (&service.namespace, &service.name));
-    own.flat_map(|list| &list.addresses).copied().collect()
+    own.flat_map(manifest::Endpoints::addresses).collect()
 }
 
 /// Labels with those that people gave.

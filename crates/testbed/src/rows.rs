@@ -65,14 +65,18 @@ impl<H: Home> Engine for Rows<H> {
         if let Some(answer) = Answer::without_policy(crossing) {
             return Ok(answer);
         }
-        let flow = Flow::new(crossing, self.next_port()?);
-        let said = match self.send(crossing, flow.opening())? {
+        if let Some(why) = crossing.cannot_be_translated() {
+            return Err(EngineError::Impossible(why));
+        }
+        let port = self.port_for(crossing)?;
+        let flow = Flow::new(crossing, port);
+        let said = match self.send(crossing, flow.opening(), flow.arriving())? {
             Ok(said) => said,
             Err(refused) => return Ok(refused),
         };
         let proxied = said.iter().any(|said| said.asks_proxy);
         if let Some(answer) = flow.answer().filter(|_| !proxied)
-            && let Err(refused) = self.send(&returning(crossing), answer)?
+            && let Err(refused) = self.send(&returning(crossing), answer.clone(), answer)?
         {
             let reason = format!("the answer does not come back: {}", refused.reason);
             return Ok(Answer { reason, ..refused });
@@ -94,6 +98,17 @@ impl<H: Home> Rows<H> {
         }
     }
 
+    /// A source port that no flow has, and by which the flow comes to the backend that is meant.
+    fn port_for(&mut self, crossing: &Crossing) -> Result<u16, EngineError> {
+        for _ in PORTS {
+            let port = self.next_port()?;
+            if crossing.reaches(port) {
+                return Ok(port);
+            }
+        }
+        Err(EngineError::Impossible("no source port leads to the backend"))
+    }
+
     /// A source port that no flow has: when all were given, all flows are forgotten.
     fn next_port(&mut self) -> Result<u16, EngineError> {
         if self.port == *PORTS.end() {
@@ -104,11 +119,13 @@ impl<H: Home> Rows<H> {
         Ok(self.port)
     }
 
-    /// Sends a frame the way of a crossing: out of its source if that is here, then into its destination.
+    /// Sends a frame the way of a crossing: out of its source if that is here, then into its destination, where it is
+    /// `arriving` if the proxy sends it on.
     fn send<'a>(
         &mut self,
         crossing: &'a Crossing,
         frame: Craft,
+        arriving: Craft,
     ) -> Result<Result<Vec<Said<'a>>, Answer>, EngineError> {
         let mut said = Vec::new();
         let (mut mark, mut bytes) = (0, frame.clone().frame());
@@ -121,7 +138,7 @@ impl<H: Home> Rows<H> {
             match outcome.fate {
                 Fate::Drop(reason) => return Ok(Err(self.refusal(crossing, &outcome, reason))),
                 // The proxy opens the onward connection in the name of its client.
-                Fate::Proxy => mark = mark::FROM_PROXY,
+                Fate::Proxy => (mark, bytes) = (mark::FROM_PROXY, arriving.frame()),
                 Fate::Pass | Fate::Workload(_) => bytes.clone_from(&outcome.frame),
             }
             check_exit(crossing, outcome.fate, |name| self.interface(name).index)?;
@@ -258,6 +275,7 @@ fn returning(crossing: &Crossing) -> Crossing {
         source: crossing.destination,
         destination: crossing.source,
         sent: crossing.sent.clone(),
+        frontend: None,
     }
 }
 
@@ -295,7 +313,7 @@ spec:
         engine.prepare(&state).unwrap();
         for _ in 0..2 {
             engine.port = *PORTS.end();
-            let answer = engine.ask(&state.crossing(&step.probes[0]).unwrap()).unwrap();
+            let answer = engine.ask(&state.crossings(&step.probes[0]).unwrap()[0]).unwrap();
             assert_eq!(answer.verdict, Expect::Deny, "{answer:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! Runs documents on engines, and tells each verdict as it is found.
 
 use crate::crossing::{Crossing, Name};
-use crate::engine::{Answer, Engine, EngineError};
+use crate::engine::{Answer, Engine, EngineError, worst};
 use crate::kernel::Kernel;
 use crate::live::Live;
 use crate::model::Model;
@@ -145,14 +145,14 @@ impl<'a> Run<'a> {
                 return Err(RunError::Interrupted);
             }
             let ask = |(kind, engine): &mut (EngineKind, Box<dyn Engine>)| {
-                (*kind, engine.ask_all(&crossings).into_iter())
+                (*kind, engine.ask_all(&crossings.concat()).into_iter())
             };
             let mut answers: Vec<_> = self.engines.iter_mut().map(ask).collect();
             for (probe, crossing) in step.probes.iter().zip(&crossings) {
                 for (engine, answers) in &mut answers {
-                    match answers.next().expect("an engine answers each crossing, or says why it does not") {
+                    match worst(answers.take(crossing.len())) {
                         Ok(answer) => {
-                            let verdict = self.verdict(&name, probe, crossing, (*engine, answer));
+                            let verdict = self.verdict(&name, probe, &crossing[0], (*engine, answer));
                             summary.count(&verdict);
                             observer.verdict(&verdict);
                         }
@@ -165,13 +165,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn crossings(&self, step: &Step) -> Result<Vec<Crossing>, RunError> {
-        let crossing = |probe: &Probe| {
+    /// What each probe crosses to.
+    fn crossings(&self, step: &Step) -> Result<Vec<Vec<Crossing>>, RunError> {
+        let crossings = |probe: &Probe| {
             self.state
-                .crossing(probe)
+                .crossings(probe)
                 .map_err(|error| self.wrong(&format!("probe in line {}", probe.line), &error))
         };
-        step.probes.iter().map(crossing).collect()
+        step.probes.iter().map(crossings).collect()
     }
 
     fn verdict(
@@ -188,7 +189,7 @@ impl<'a> Run<'a> {
             step: step.to_owned(),
             file: self.file.to_owned(),
             line: probe.line,
-            probe: format!("{from} -> {to} {}{family}", crossing.sent),
+            probe: format!("{from} -> {to} {}{family}", crossing.sent.at_port(crossing.asked().port())),
             engine,
             expect: probe.expect.map(Judged),
             verdict: Judged(answer.verdict),

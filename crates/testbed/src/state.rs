@@ -71,8 +71,8 @@ pub enum StepError {
 
 /// What the local node is called.
 pub(crate) const HOST: &str = "host";
-/// The node's own addresses.
-pub(crate) const HOST_ADDRESSES: [IpAddr; 2] =
+/// The local node's own addresses in every test.
+pub const HOST_ADDRESSES: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 200, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0, 0, 0, 1))];
 /// Where workloads without given addresses get theirs from: the upper halves of the blocks that begin with the node's
 /// own. An agent that gives addresses of its own accord takes them from the lower.

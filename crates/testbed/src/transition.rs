@@ -3,9 +3,8 @@
 use crate::state::{HOST_ADDRESSES, State, Workload};
 use control::{Change, Endpoint, Interface, Node, Proxy, RemoteNode};
 use manifest::test::{NodeState, WorkloadName};
-use manifest::{Endpoints as AddressList, Object};
+use manifest::{Endpoints as AddressList, Object, Subset};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 /// Interface and port of a node proxy that no packet really reaches. The loopback exists everywhere.
 const PROXY: Proxy = Proxy { interface: 1, port: 9 };
@@ -123,11 +122,8 @@ fn arrival(node: &NodeState) -> Change {
 /// An object that comes or changes; none for what no policy refers to.
 fn presence(object: &Object) -> Option<Change> {
     match object {
-        // Probes name workloads, not the services before them: these have no address here, and translate nothing.
-        Object::Service(service) => {
-            Some(Change::Service(Box::new(manifest::Service { addresses: Vec::new(), ..service.clone() })))
-        }
-        Object::Endpoints(list) => Some(addresses(list, list.addresses.clone())),
+        Object::Service(service) => Some(Change::Service(Box::new(service.clone()))),
+        Object::Endpoints(list) => Some(addresses(list, list.subsets.clone())),
         Object::CidrGroup(one) => {
             Some(Change::CidrGroup { name: one.name.clone(), group: one.group.clone() })
         }
@@ -142,15 +138,15 @@ fn departure(object: &Object) -> Option<Change> {
             let (namespace, name) = (service.namespace.clone(), service.name.clone());
             Some(Change::RemoveService { namespace, name })
         }
-        Object::Endpoints(list) => Some(addresses(list, BTreeSet::new())),
+        Object::Endpoints(list) => Some(addresses(list, Vec::new())),
         Object::CidrGroup(one) => Some(Change::RemoveCidrGroup(one.name.clone())),
         _ => None,
     }
 }
 
-fn addresses(list: &AddressList, addresses: BTreeSet<IpAddr>) -> Change {
+fn addresses(list: &AddressList, subsets: Vec<Subset>) -> Change {
     let (namespace, name) = (list.namespace.clone(), list.service.clone());
-    Change::ServiceAddresses { namespace, name, list: list.slice.clone().unwrap_or_default(), addresses }
+    Change::ServiceAddresses { namespace, name, list: list.slice.clone().unwrap_or_default(), subsets }
 }
 
 fn interface(number: u32) -> Interface {

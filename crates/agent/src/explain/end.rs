@@ -1,7 +1,9 @@
 //! One end of a connection that is asked about, with all that policies can ask of it.
 
-use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, is_remote_node, is_workload, reserved_name};
-use identity::{Labels, Source, filter};
+use abi::identity::{
+    FIRST_ALLOCATED, HOST, KUBE_APISERVER, REMOTE_NODE, is_remote_node, is_workload, is_world, reserved_name,
+};
+use identity::{Labels, Source, filter, key};
 use policy::party::{NamedPorts, Party};
 use policy::rule::Subject;
 use policy::set::PolicySet;
@@ -24,6 +26,8 @@ pub struct End {
     pub names: BTreeSet<String>,
     /// Its addresses; none where any will do.
     pub addresses: Vec<IpAddr>,
+    /// Those of its addresses that are an API server's.
+    pub api_servers: BTreeSet<IpAddr>,
     /// Whether it is this one workload or node, rather than any that is like it.
     pub is_one: bool,
     /// Whether what its policies refuse is let through and reported.
@@ -41,6 +45,7 @@ impl End {
             ports: NamedPorts::default(),
             names: BTreeSet::new(),
             addresses: Vec::new(),
+            api_servers: BTreeSet::new(),
             is_one: false,
             audit: false,
         }
@@ -88,7 +93,9 @@ impl End {
         }
         let mut specs = policies.iter().flat_map(|policy| &policy.specs);
         specs.any(|spec| match &spec.subject {
-            Subject::Nodes(selector) => selector.selects(&self.as_subject().labels),
+            Subject::Nodes(selector) => {
+                selector.selects(&self.as_subject().known_at(IpAddr::from([0; 4])).labels)
+            }
             Subject::Workloads(_) => false,
         })
     }
@@ -127,6 +134,30 @@ impl End {
             None if self.addresses.is_empty() => Some(IpAddr::from([0u8; 16])),
             found => found.copied(),
         }
+    }
+
+    /// As it is known at one of its addresses: by that of an API server a node is one as well as a node, and so is a host
+    /// outside. The local node is one by any of its addresses.
+    pub fn known_at(&self, address: IpAddr) -> Cow<'_, Self> {
+        let is_api_server = match self.number {
+            HOST => !self.api_servers.is_empty(),
+            _ => self.api_servers.contains(&address),
+        };
+        if !is_api_server || is_workload(self.number) {
+            return Cow::Borrowed(self);
+        }
+        let mut known = self.clone();
+        known.labels.insert(Source::Reserved, key::KUBE_APISERVER, "");
+        if is_world(self.number) {
+            known.number = KUBE_APISERVER;
+        }
+        Cow::Owned(known)
+    }
+
+    /// The same, with those of its addresses that are among these.
+    pub fn among(mut self, api_servers: &BTreeSet<IpAddr>) -> Self {
+        self.api_servers = self.addresses.iter().filter(|own| api_servers.contains(own)).copied().collect();
+        self
     }
 
     /// As policies see it where packets carry this address.

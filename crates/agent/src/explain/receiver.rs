@@ -1,11 +1,12 @@
-//! Who a connection comes to: somebody, or whoever stands behind a service.
+//! The receivers of a connection: one end, or the backends of a service.
 
-use super::surroundings::end;
+use super::surroundings::{domain, end};
 use super::{End, Surroundings, protocol_name};
 use abi::identity::is_workload;
 use api::{Cause, Failure, Probe};
+use identity::key::KUBE_APISERVER;
 use policy::rule::Protocol;
-use service::{Service, ServicePort, TargetPort};
+use service::{API_SERVER, ListedPort, Service, ServicePort, Subset, TargetPort};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Who a connection may come to, and at which port.
@@ -26,12 +27,21 @@ pub(super) fn receivers(
     number: u8,
 ) -> Result<Receivers, Failure> {
     let address = probe.to.parse::<IpAddr>().ok();
-    let Some(service) = meant(around, &probe.to, address) else {
+    if probe.to == KUBE_APISERVER && around.named(&probe.to).is_none() {
+        return api_servers(around, probe, number);
+    }
+    let Some(service) = meant(around, probe, address, number) else {
         return somebody(end(around, &probe.to)?, probe, number);
     };
     let name = format!("{}/{}", service.namespace, service.name);
+    if let Some(alias) = service.external_name.as_deref().filter(|_| around.named(&probe.to).is_none()) {
+        return aliased(around, (&name, alias), probe, number);
+    }
     let offered = offered(service, probe, number);
-    if address.is_none() && around.named(&probe.to).is_some() {
+    // Where the service has the port and leads to another, the two are not the same to whoever asks.
+    let leads_on = |(_, offered): &(u16, ServicePort)| offered.target != TargetPort::Number(probe.port);
+    let is_rather_a_service = offered.as_ref().is_some_and(leads_on) && around.is_rather_a_service(&probe.to);
+    if address.is_none() && !is_rather_a_service && around.named(&probe.to).is_some() {
         let mut found = somebody(end(around, &probe.to)?, probe, number)?;
         if offered.is_some_and(|(_, offered)| offered.target != TargetPort::Number(found.ends[0].1)) {
             let at = service_address(service);
@@ -41,17 +51,7 @@ pub(super) fn receivers(
     }
     let is_translated = is_workload(from.number);
     let Some((port, target)) = offered else {
-        let what = format!("{}/{}", wanted(probe), protocol_name(number));
-        let offers = offers(service);
-        let Some(address) = address else {
-            return Err(invalid(format!("service {name} has no {what}; it has {offers}")));
-        };
-        let mut found = somebody(around.at(address), probe, number)?;
-        found.ends[0].0.addresses = vec![address];
-        found
-            .notes
-            .push(format!("{address} is service {name}, which has {offers}: {what} is not translated"));
-        return Ok(found);
+        return unoffered(around, (service, &name), address, (probe, number));
     };
     if !is_translated && let Some(address) = address {
         let mut found = somebody(End { addresses: vec![address], ..around.at(address) }, probe, number)?;
@@ -71,13 +71,78 @@ pub(super) fn receivers(
     Ok(Receivers { notes: vec![translation(&asked, &name, &ends)], ends, is_service: true })
 }
 
-/// The service that is called by an address or a name.
-fn meant<'a>(around: &'a dyn Surroundings, text: &str, address: Option<IpAddr>) -> Option<&'a Service> {
-    let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
-    around.services().find(|service| match address {
-        Some(address) => service.addresses.contains(&address),
-        None => service.namespace == namespace && service.name == name,
-    })
+/// The service that is called by an address or a name; of several with one address the first that has the port.
+fn meant<'a>(
+    around: &'a dyn Surroundings,
+    probe: &Probe,
+    address: Option<IpAddr>,
+    number: u8,
+) -> Option<&'a Service> {
+    let (namespace, name) = probe.to.split_once('/').unwrap_or(("default", &probe.to));
+    let called = || {
+        around.services().filter(|service| match address {
+            Some(address) => service.addresses.contains(&address),
+            None => service.namespace == namespace && service.name == name,
+        })
+    };
+    called().find(|service| offered(service, probe, number).is_some()).or_else(|| called().next())
+}
+
+/// What a service of type ExternalName is another name of.
+fn aliased(
+    around: &dyn Surroundings,
+    (name, alias): (&str, &str),
+    probe: &Probe,
+    number: u8,
+) -> Result<Receivers, Failure> {
+    let end = around
+        .named(alias)
+        .or_else(|| domain(alias))
+        .ok_or_else(|| invalid(format!("service {name} stands for {alias:?}, which is no domain name")))?;
+    let mut found = somebody(end, probe, number)?;
+    found.notes.push(format!("service {name} is another name of {alias}"));
+    Ok(found)
+}
+
+/// Whoever has the address of a service that lacks the port: nothing is translated.
+fn unoffered(
+    around: &dyn Surroundings,
+    (service, name): (&Service, &str),
+    address: Option<IpAddr>,
+    (probe, number): (&Probe, u8),
+) -> Result<Receivers, Failure> {
+    let what = format!("{}/{}", wanted(probe), protocol_name(number));
+    let offers = offers(service);
+    let Some(address) = address else {
+        return Err(invalid(format!("service {name} has no {what}; it has {offers}")));
+    };
+    let mut found = somebody(End { addresses: vec![address], ..around.at(address) }, probe, number)?;
+    found.notes.push(format!("{address} is service {name}, which has {offers}: {what} is not translated"));
+    Ok(found)
+}
+
+/// The API servers: each that has an address of the family that is asked for.
+fn api_servers(around: &dyn Surroundings, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
+    let is_v6 = probe.family.as_deref().map(|family| family.eq_ignore_ascii_case("IPv6"));
+    let mut known = around.api_servers();
+    known.retain(|address| is_v6.is_none_or(|is_v6| is_v6 == address.is_ipv6()));
+    // Where there are addresses of both families, IPv4 goes first, as everywhere.
+    if known.iter().any(IpAddr::is_ipv4) && is_v6.is_none() {
+        known.retain(IpAddr::is_ipv4);
+    }
+    let mut found = somebody(end(around, &probe.to)?, probe, number)?;
+    if known.is_empty() {
+        let (namespace, name) = API_SERVER;
+        found.notes.push(format!(
+            "no address is listed for service {namespace}/{name} {}, so {KUBE_APISERVER} selects no peer until one is",
+            around.place()
+        ));
+        return Ok(found);
+    }
+    let port = found.ends[0].1;
+    let ends =
+        known.into_iter().map(|address| (End { addresses: vec![address], ..around.at(address) }, port));
+    Ok(Receivers { ends: ends.collect(), ..found })
 }
 
 fn somebody(end: End, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
@@ -108,11 +173,11 @@ fn no_port(end: &End, name: &str, number: u8) -> Failure {
 /// The port of the service that is asked about, and the one behind it.
 fn offered(service: &Service, probe: &Probe, number: u8) -> Option<(u16, ServicePort)> {
     if service.headless {
-        // Its name stands for the addresses of its workloads; nothing is translated.
-        let target = probe.port_name.clone().map_or(TargetPort::Number(probe.port), TargetPort::Name);
-        let mut port = service.ports.iter().find(|port| port.protocol.number() == number)?.clone();
-        port.target = target;
-        return Some((probe.port, port));
+        // The name stands for the addresses of the backends; nothing is translated.
+        let protocol = PROTOCOLS.into_iter().find(|protocol| protocol.number() == number)?;
+        let (name, port) = (String::new(), probe.port);
+        let target = probe.port_name.clone().map_or(TargetPort::Number(port), TargetPort::Name);
+        return Some((port, ServicePort { name, protocol, port, target }));
     }
     let found = service.ports.iter().filter(|port| port.protocol.number() == number);
     let mut found = found.filter(|port| match &probe.port_name {
@@ -138,15 +203,30 @@ fn behind(
     frontend: IpAddr,
 ) -> Vec<(End, u16)> {
     let asked = Service { addresses: vec![frontend], ports: vec![port.clone()], ..service.clone() };
+    let listed = around.listed(service);
+    // Of a headless service the sender takes the listed addresses as they are, and a port of its own choice.
+    let reached: Vec<Subset> = match &port.target {
+        TargetPort::Number(number) if service.headless => {
+            listed.into_iter().map(|one| opened(one, port, *number)).collect()
+        }
+        _ => listed.into_iter().cloned().collect(),
+    };
+    let reached: Vec<&Subset> = reached.iter().collect();
     let mut ends = Vec::new();
     around.candidates(&mut |candidates| {
-        for found in service::frontends(&asked, candidates).flat_map(|frontend| frontend.backends) {
+        for found in service::frontends(&asked, candidates, &reached).flat_map(|frontend| frontend.backends) {
             let address = IpAddr::from(found.address);
             let end = End { addresses: vec![address], ..around.at(address) };
             ends.push((end, u16::from_be_bytes(found.port)));
         }
     });
     ends
+}
+
+/// The same addresses with just this port, under the name of the service's.
+fn opened(subset: &Subset, port: &ServicePort, number: u16) -> Subset {
+    let listed = ListedPort { name: port.name.clone(), protocol: port.protocol, port: number };
+    Subset { addresses: subset.addresses.clone(), ports: vec![listed] }
 }
 
 /// Says what was translated to what.
@@ -157,11 +237,14 @@ fn translation(asked: &str, service: &str, ends: &[(End, u16)]) -> String {
         format!("{asked} is service {service}")
     };
     if ends.is_empty() {
-        return format!("{is}; no workload stands behind it");
+        return format!("{is}; no workload stands behind it, and no address is listed for it");
     }
     let ends: Vec<String> = ends.iter().map(|(end, port)| format!("{}:{port}", end.name)).collect();
     format!("{is}; behind it {}", ends.join(" and "))
 }
+
+const PROTOCOLS: [service::Protocol; 3] =
+    [service::Protocol::Tcp, service::Protocol::Udp, service::Protocol::Sctp];
 
 fn wanted(probe: &Probe) -> String {
     probe.port_name.clone().unwrap_or_else(|| probe.port.to_string())

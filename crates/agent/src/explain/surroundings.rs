@@ -2,9 +2,10 @@
 
 use super::End;
 use api::{Cause, Failure};
+use identity::key::KUBE_APISERVER;
 use policy::domain::{DomainPattern, canonical_name};
 use policy::set::PolicySet;
-use service::{Candidate, Service};
+use service::{Candidate, Service, Subset};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -12,6 +13,13 @@ use std::net::IpAddr;
 pub trait Surroundings {
     /// The workload, node or host outside that has this name.
     fn named(&self, text: &str) -> Option<End>;
+
+    /// Whether a name that a workload and a service share is the service's: in a cluster clients know services by name, and
+    /// pods by none.
+    fn is_rather_a_service(&self, text: &str) -> bool {
+        let _ = text;
+        false
+    }
 
     /// Who has this address; something outside the cluster where nobody is known to.
     fn at(&self, address: IpAddr) -> End;
@@ -24,6 +32,12 @@ pub trait Surroundings {
 
     /// The services.
     fn services(&self) -> Box<dyn Iterator<Item = &Service> + '_>;
+
+    /// The addresses that are listed for a service.
+    fn listed(&self, service: &Service) -> Vec<&Subset>;
+
+    /// The addresses of the API servers.
+    fn api_servers(&self) -> BTreeSet<IpAddr>;
 
     /// The policies, and what they refer to.
     fn policies(&self) -> &PolicySet;
@@ -47,12 +61,17 @@ pub(super) fn end(around: &dyn Surroundings, text: &str) -> Result<End, Failure>
         let end = End::by_labels(text, |namespace| around.namespace_labels(namespace))?;
         Some(End { audit: around.audits(), ..end })
     };
-    let found = around.named(text).or_else(by_labels).or_else(|| End::reserved(text));
+    // The entity is told by addresses; without any it is one that nobody has.
+    let api_server = || {
+        let address = around.api_servers().first().copied().filter(|_| text == KUBE_APISERVER)?;
+        Some(End { addresses: vec![address], ..around.at(address) })
+    };
+    let found = around.named(text).or_else(by_labels).or_else(api_server).or_else(|| End::reserved(text));
     found.or_else(|| domain(text)).ok_or_else(|| nobody(around, text))
 }
 
 /// A host outside the cluster that is known by a domain name.
-fn domain(text: &str) -> Option<End> {
+pub(super) fn domain(text: &str) -> Option<End> {
     let is_name = text.contains('.') && DomainPattern::name(text).is_ok();
     is_name.then(|| End { names: BTreeSet::from([canonical_name(text)]), ..world(text) })
 }

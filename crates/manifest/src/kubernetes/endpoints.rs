@@ -1,32 +1,40 @@
-//! Endpoints and EndpointSlice: addresses behind a service that somebody wrote down.
+//! Endpoints and EndpointSlice: addresses behind a service, with the ports that they serve.
 
+use super::service::PROTOCOLS;
 use crate::address;
 use crate::document::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::object::Endpoints;
+use service::{ListedPort, Protocol, Subset};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// The label by which a slice says whose it is.
+/// The label by which a slice names its service.
 const SERVICE: &str = "kubernetes.io/service-name";
 
-/// What the addresses of a slice may be, and whether they are addresses.
-const ADDRESS_TYPES: &[(&str, bool)] = &[("IPv4", true), ("IPv6", true), ("FQDN", false)];
+/// What the addresses of a slice may be, with the family of those that are addresses.
+const ADDRESS_TYPES: &[(&str, Option<Family>)] =
+    &[("IPv4", Some(Family::Ipv4)), ("IPv6", Some(Family::Ipv6)), ("FQDN", None)];
 
-/// Reads what stands beside the header of Endpoints; they are called as their service is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+/// Reads what stands beside the header of Endpoints; their name is that of their service.
 pub(crate) fn endpoints(mut fields: Fields<'_>, header: Header<'_>) -> Option<Endpoints> {
     let subsets = fields.take("subsets");
     fields.finish();
-    let subsets = subsets.iter().flat_map(Item::list).collect::<Vec<_>>();
-    let addresses = subsets.iter().flat_map(subset).collect();
-    Some(Endpoints { namespace: header.namespace, service: header.name?, slice: None, addresses })
+    let subsets = subsets.iter().flat_map(Item::list).filter_map(|item| subset(&item)).collect();
+    Some(Endpoints { namespace: header.namespace, service: header.name?, slice: None, subsets })
 }
 
-/// The addresses of a subset that are ready.
-fn subset(item: &Item<'_>) -> Vec<IpAddr> {
-    let Some(mut fields) = item.fields(Nulls::Absent) else { return Vec::new() };
-    let addresses = fields.take("addresses");
-    fields.ignore(&["notReadyAddresses", "ports"]);
+/// A subset, of which the addresses that are not ready do not count.
+fn subset(item: &Item<'_>) -> Option<Subset> {
+    let mut fields = item.fields(Nulls::Absent)?;
+    let (addresses, ports) = (fields.take("addresses"), fields.take("ports"));
+    fields.ignore(&["notReadyAddresses"]);
     fields.finish();
     let address = |item: Item<'_>| {
         let mut fields = item.fields(Nulls::Absent)?;
@@ -35,44 +43,62 @@ fn subset(item: &Item<'_>) -> Vec<IpAddr> {
         fields.finish();
         address::one(&ip?)
     };
-    addresses.iter().flat_map(Item::list).filter_map(address).collect()
+    let addresses = addresses.iter().flat_map(Item::list).filter_map(address).collect();
+    Some(Subset { addresses, ports: ports.as_ref().map(listed_ports).unwrap_or_default() })
 }
 
 /// Reads what stands beside the header of an EndpointSlice.
+///
+/// A slice of domain names has no addresses. One without the label of a service belongs to no service; a cluster may hold
+/// either, and neither is the backend of anything.
 pub(crate) fn slice(mut fields: Fields<'_>, header: Header<'_>) -> Option<Endpoints> {
-    let (kind, endpoints) = (fields.require("addressType"), fields.take("endpoints"));
-    fields.ignore(&["ports"]);
-    let Some(service) = header.labels.get(SERVICE).cloned() else {
-        fields.item().error(format!("the label `{SERVICE}` is missing; it names the service"));
-        return None;
-    };
+    let kind = fields.require("addressType");
+    let (endpoints, ports) = (fields.take_or_null("endpoints"), fields.take_or_null("ports"));
     fields.finish();
-    let kind = kind?;
-    if kind.one_of("address type", ADDRESS_TYPES) == Some(false) {
-        kind.not_supported("a slice of domain names");
-    }
-    let endpoints = endpoints.iter().flat_map(Item::list).collect::<Vec<_>>();
-    let addresses: BTreeSet<IpAddr> = endpoints.iter().flat_map(endpoint).collect();
-    let is_v4 = kind.text() == Some("IPv4");
-    if let Some(stray) = addresses.iter().find(|address| address.is_ipv4() != is_v4) {
+    let family = kind.as_ref()?.one_of("address type", ADDRESS_TYPES)?;
+    let ready: Vec<Item<'_>> =
+        endpoints.iter().flat_map(Item::list).filter_map(|item| ready(&item)).collect();
+    let addresses: BTreeSet<IpAddr> = match family {
+        None => BTreeSet::new(),
+        Some(_) => ready.iter().flat_map(address::many).collect(),
+    };
+    let is_stray = |address: &&IpAddr| address.is_ipv4() != (family == Some(Family::Ipv4));
+    if let (Some(stray), Some(kind)) = (addresses.iter().find(is_stray), &kind) {
         kind.error(format!("{stray} is of the other family; a slice has addresses of one"));
     }
-    Some(Endpoints { namespace: header.namespace, service, slice: Some(header.name?), addresses })
+    let ports = ports.as_ref().map(listed_ports).unwrap_or_default();
+    let service = header.labels.get(SERVICE).cloned().unwrap_or_default();
+    let subsets = vec![Subset { addresses, ports }];
+    Some(Endpoints { namespace: header.namespace, service, slice: Some(header.name?), subsets })
 }
 
-/// The addresses of an endpoint, unless it says that it is not ready.
-fn endpoint(item: &Item<'_>) -> Vec<IpAddr> {
-    let Some(mut fields) = item.fields(Nulls::Absent) else { return Vec::new() };
+/// The addresses of an endpoint; none where it is not ready.
+fn ready<'a>(item: &Item<'a>) -> Option<Item<'a>> {
+    let mut fields = item.fields(Nulls::Absent)?;
     let (addresses, conditions) = (fields.require("addresses"), fields.take("conditions"));
     fields.ignore(&["deprecatedTopology", "hints", "hostname", "nodeName", "targetRef", "zone"]);
     fields.finish();
-    let ready = conditions.and_then(|item| {
+    let is_ready = conditions.and_then(|item| {
         let mut fields = item.fields(Nulls::Absent)?;
         let ready = fields.take("ready");
         fields.ignore(&["serving", "terminating"]);
         fields.finish();
         ready?.boolean()
     });
-    let addresses = addresses.map(|item| address::many(&item)).unwrap_or_default();
-    if ready == Some(false) { Vec::new() } else { addresses }
+    addresses.filter(|_| is_ready != Some(false))
+}
+
+/// The ports of a slice or subset. A port without a number stands for no port that a service could have.
+fn listed_ports(item: &Item<'_>) -> Vec<ListedPort> {
+    let port = |item: Item<'_>| {
+        let mut fields = item.fields(Nulls::Absent)?;
+        let (name, port, protocol) = (fields.take("name"), fields.take("port"), fields.take("protocol"));
+        fields.ignore(&["appProtocol"]);
+        fields.finish();
+        let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
+        let name = name.and_then(|item| item.text()).unwrap_or_default().to_ascii_lowercase();
+        let port = port.and_then(|item| item.integer(1..=65_535));
+        Some(ListedPort { name, protocol: protocol?, port: port? })
+    };
+    item.list().into_iter().filter_map(port).collect()
 }

@@ -1,10 +1,11 @@
-//! Service of Kubernetes: a cluster address, its ports, and who stands behind it.
+//! Service of Kubernetes: its cluster addresses, its ports, and the labels of its backends.
 
 use crate::document::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::label;
 use crate::{address, name};
 use service::{Protocol, Service, ServicePort, TargetPort};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Protocols of ports.
@@ -20,13 +21,41 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     let selector = fields.take("selector").map(|item| label::read(&item)).unwrap_or_default();
     let (addresses, headless) = addresses(&mut fields);
     let ports = fields.take("ports");
-    other_kinds(&mut fields);
+    let external_name = external_name(&mut fields);
+    beside_policy(&mut fields);
     fields.finish();
     let items = ports.iter().flat_map(Item::list).collect::<Vec<_>>();
     let many = items.len() > 1;
     let ports = items.iter().filter_map(|item| port(item, many)).collect();
     let Header { namespace, name, labels, .. } = header;
-    Some(Service { namespace, name: name?, labels, selector, addresses, headless, ports })
+    let service =
+        Service { namespace, name: name?, labels, selector, addresses, headless, external_name: None, ports };
+    Some(match external_name {
+        // Such a service is a name in the domain name system: it has no address, and Kubernetes ignores its selector.
+        Some(_) => {
+            let (selector, addresses) = (BTreeMap::new(), Vec::new());
+            Service { selector, addresses, headless: true, external_name, ..service }
+        }
+        None => service,
+    })
+}
+
+/// Reads `type` and `externalName`: the domain name of a service that is an alias for one.
+fn external_name(fields: &mut Fields<'_>) -> Option<String> {
+    let types: &[(&str, bool)] = &[
+        ("", false),
+        ("ClusterIP", false),
+        ("NodePort", false),
+        ("LoadBalancer", false),
+        ("ExternalName", true),
+    ];
+    let kind = fields.take("type");
+    let is_alias = kind.as_ref().and_then(|item| item.one_of("type", types)).unwrap_or_default();
+    let name = fields.take("externalName").and_then(|item| item.text()).filter(|name| !name.is_empty());
+    if let (true, None, Some(kind)) = (is_alias, name, &kind) {
+        kind.error("a service of type ExternalName needs `externalName`");
+    }
+    name.filter(|_| is_alias).map(str::to_owned)
 }
 
 /// Reads `clusterIP` and `clusterIPs`: the addresses, and whether none is wanted.
@@ -51,46 +80,85 @@ fn addresses(fields: &mut Fields<'_>) -> (Vec<IpAddr>, bool) {
     (addresses, false)
 }
 
-/// Sees to what other kinds of services ask for.
-fn other_kinds(fields: &mut Fields<'_>) {
-    let plain: &[(&str, bool)] =
-        &[("ClusterIP", true), ("NodePort", false), ("LoadBalancer", false), ("ExternalName", false)];
-    if let Some(item) = fields.take("type")
-        && item.one_of("type", plain) == Some(false)
-    {
-        item.not_supported(format_args!("type {}", item.text().unwrap_or_default()));
+/// Values of a field that names one of several ways; the empty text stands for the default.
+type Ways = &'static [(&'static str, ())];
+
+const FAMILIES: Ways = &[("IPv4", ()), ("IPv6", ())];
+const POLICIES: Ways = &[("", ()), ("Cluster", ()), ("Local", ())];
+
+/// Fields by which a service says how else it is reached and which backend is preferred: the address of the service and the
+/// backends behind it are the same whatever they say, so policy needs none of them.
+fn beside_policy(fields: &mut Fields<'_>) {
+    let ways: &[(&'static str, &str, Ways)] = &[
+        ("sessionAffinity", "affinity", &[("", ()), ("None", ()), ("ClientIP", ())]),
+        ("internalTrafficPolicy", "traffic policy", POLICIES),
+        ("externalTrafficPolicy", "traffic policy", POLICIES),
+        (
+            "ipFamilyPolicy",
+            "family policy",
+            &[("", ()), ("SingleStack", ()), ("PreferDualStack", ()), ("RequireDualStack", ())],
+        ),
+    ];
+    for (name, what, values) in ways {
+        fields.take(name).iter().for_each(|item| _ = item.one_of(what, values));
     }
-    if let Some(item) = fields.take("sessionAffinity")
-        && item.one_of("affinity", &[("None", true), ("ClientIP", false)]) == Some(false)
-    {
-        item.not_supported("affinity ClientIP");
+    for name in ["allocateLoadBalancerNodePorts", "publishNotReadyAddresses"] {
+        fields.take(name).iter().for_each(|item| _ = item.boolean());
     }
-    if let Some(item) = fields.take("internalTrafficPolicy")
-        && item.one_of("traffic policy", &[("Cluster", true), ("Local", false)]) == Some(false)
-    {
-        item.not_supported("traffic policy Local");
+    for name in ["loadBalancerClass", "loadBalancerIP", "trafficDistribution"] {
+        fields.take(name).iter().for_each(Item::check_text);
     }
-    fields.not_supported(&["externalIPs", "loadBalancerIP", "loadBalancerSourceRanges", "externalName"]);
-    fields.ignore(&["ipFamilies", "ipFamilyPolicy", "publishNotReadyAddresses", "sessionAffinityConfig"]);
+    fields.take("healthCheckNodePort").iter().for_each(|item| _ = item.integer::<u16>(0..=65_535));
+    fields
+        .take("ipFamilies")
+        .iter()
+        .flat_map(Item::list)
+        .for_each(|item| _ = item.one_of("family", FAMILIES));
+    fields.take("loadBalancerSourceRanges").iter().flat_map(Item::list).for_each(|item| item.check_text());
+    if let Some(item) = fields.take("externalIPs")
+        && !item.list().is_empty()
+    {
+        item.list().iter().for_each(Item::check_text);
+        item.warn("traffic to these addresses is judged as it is; only cluster addresses are translated");
+    }
+    affinity(fields);
+}
+
+/// Reads `sessionAffinityConfig`, the time for which a client keeps its backend.
+fn affinity(fields: &mut Fields<'_>) {
+    let Some(mut fields) = fields.take("sessionAffinityConfig").and_then(|item| item.fields(Nulls::Absent))
+    else {
+        return;
+    };
+    let client = fields.take("clientIP");
+    fields.finish();
+    let Some(mut fields) = client.and_then(|item| item.fields(Nulls::Absent)) else { return };
+    fields.take("timeoutSeconds").iter().for_each(|item| _ = item.integer::<u32>(1..=86_400));
+    fields.finish();
 }
 
 fn port(item: &Item<'_>, many: bool) -> Option<ServicePort> {
     let mut fields = item.fields(Nulls::Absent)?;
     let (name, port, target) = (fields.take("name"), fields.require("port"), fields.take("targetPort"));
     let protocol = fields.take("protocol");
-    fields.ignore(&["appProtocol"]);
-    fields.not_supported(&["nodePort"]);
+    fields.take("appProtocol").iter().for_each(Item::check_text);
+    fields.take("nodePort").iter().for_each(|item| _ = item.integer::<u16>(0..=65_535));
     fields.finish();
     if many && name.is_none() {
         item.error("`name` is missing; where a service has several ports, each needs one");
     }
     let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
     let port = port.and_then(|item| item.integer(1..=65_535));
+    // Nought and the empty text stand for the service's own port, as in Kubernetes.
     let target = match target {
         None => port.map(TargetPort::Number),
+        Some(item) if item.is_text() && item.text() == Some("") => port.map(TargetPort::Number),
         Some(item) if item.is_text() => name::port(&item).map(TargetPort::Name),
-        Some(item) => item.integer(1..=65_535).map(TargetPort::Number),
+        Some(item) => match item.integer(0..=65_535) {
+            Some(0) => port.map(TargetPort::Number),
+            number => number.map(TargetPort::Number),
+        },
     };
-    let name = name.and_then(|item| item.text()).unwrap_or_default().to_owned();
+    let name = name.and_then(|item| item.text()).unwrap_or_default().to_ascii_lowercase();
     Some(ServicePort { name, protocol: protocol?, port: port?, target: target? })
 }

@@ -37,6 +37,10 @@ pub(super) fn is_one(peer: &Peer, context: &Context<'_>, party: &Party<'_>) -> b
         Peer::Labels(selector) => selector.selects(party.labels),
         Peer::Entity(Entity::WorldIpv4) => outside.is_some_and(|address| address.is_ipv4()),
         Peer::Entity(Entity::WorldIpv6) => outside.is_some_and(|address| address.is_ipv6()),
+        // A node with the address of an API server stays the node that it is.
+        Peer::Entity(Entity::KubeApiserver) => {
+            party.labels.value(Some(&Source::Reserved), key::KUBE_APISERVER).is_some()
+        }
         Peer::Entity(entity) => entity.names(party.number),
         Peer::Cidr { block, except, reach: CidrReach::World } => {
             outside.is_some_and(|address| holds(block, except, address))

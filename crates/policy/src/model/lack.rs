@@ -6,7 +6,7 @@ use crate::party::Party;
 use crate::rule::{
     Action, Cidr, CidrReach, Direction, Family, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
 };
-use abi::identity::{HOST, is_remote_node, is_workload, is_world, reserved_name};
+use abi::identity::{HOST, KUBE_APISERVER, is_remote_node, is_workload, is_world, reserved_name};
 use identity::{Labels, Operator, Requirement, Selector, Values, key};
 use std::net::IpAddr;
 
@@ -110,6 +110,7 @@ fn kind(party: &Party<'_>) -> String {
     let at = at.map(|address| format!(" {address}")).unwrap_or_default();
     match party.number {
         HOST => "the node".to_owned(),
+        KUBE_APISERVER => format!("an API server outside the cluster{at}"),
         number if is_world(number) && at.is_empty() => "outside the cluster".to_owned(),
         number if is_world(number) => format!("outside the cluster,{at}"),
         number if is_remote_node(number) => "another node".to_owned(),

@@ -7,8 +7,12 @@ use manifest::test::HttpRequest;
 use socket2::{Domain, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use workload::Namespace;
+
+/// Source ports that a client takes by number.
+const CHOSEN: std::ops::Range<u16> = 10_000..30_000;
 
 /// What came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,21 +41,21 @@ impl Client<'_> {
     pub(super) fn ask(&self) -> io::Result<Seen> {
         match &self.crossing.sent {
             Sent::Icmp(kind) => self.echo(*kind),
-            Sent::Connection(Protocol::Udp, port) => self.datagram(*port),
-            Sent::Connection(Protocol::Sctp, port) => {
-                Ok(self.connect(Protocol::Sctp, *port)?.map_or_else(|seen| seen, |_| Seen::Reached))
+            Sent::Connection(Protocol::Udp, _) => self.datagram(),
+            Sent::Connection(Protocol::Sctp, _) => {
+                Ok(self.connect(Protocol::Sctp)?.map_or_else(|seen| seen, |_| Seen::Reached))
             }
             // What answers a connection by TCP may be the proxy: a request tells whether the server is reached.
-            Sent::Connection(Protocol::Tcp, port) => {
+            Sent::Connection(Protocol::Tcp, _) => {
                 let (method, path, host) = ("GET".into(), "/".into(), Some("probe".into()));
-                self.request(*port, &HttpRequest { method, path, host, headers: Vec::new() })
+                self.request(&HttpRequest { method, path, host, headers: Vec::new() })
             }
-            Sent::Request(port, request) => self.request(*port, request),
+            Sent::Request(_, request) => self.request(request),
         }
     }
 
-    fn request(&self, port: u16, request: &HttpRequest) -> io::Result<Seen> {
-        let mut stream = match self.connect(Protocol::Tcp, port)? {
+    fn request(&self, request: &HttpRequest) -> io::Result<Seen> {
+        let mut stream = match self.connect(Protocol::Tcp)? {
             Ok(stream) => stream,
             Err(seen) => return Ok(seen),
         };
@@ -63,21 +67,39 @@ impl Client<'_> {
     }
 
     /// Connects, or tells what happened instead.
-    fn connect(&self, protocol: Protocol, port: u16) -> io::Result<Result<Socket, Seen>> {
-        let Crossing { source, destination, .. } = *self.crossing;
-        let socket = socket(self.from, Type::STREAM, protocol, (source, 0).into())?;
-        let to = SocketAddr::new(destination, port);
+    fn connect(&self, protocol: Protocol) -> io::Result<Result<Socket, Seen>> {
+        let socket = self.open(Type::STREAM, protocol)?;
+        let to = self.crossing.asked();
         match socket.connect_timeout(&to.into(), self.patience) {
             Ok(()) => Ok(Ok(socket)),
             Err(error) => what_happened(error).map(Err),
         }
     }
 
+    /// A socket of the source, at a port by which the service's backend that is meant is reached.
+    fn open(&self, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+        let Crossing { source, frontend, .. } = *self.crossing;
+        if frontend.is_none_or(|frontend| frontend.count < 2) {
+            return socket(self.from, kind, protocol, (source, 0).into());
+        }
+        // Beside the ports that the kernel gives of its own accord, and never one twice in a row.
+        static TRIED: AtomicU16 = AtomicU16::new(0);
+        for _ in 0..CHOSEN.len() {
+            let port = CHOSEN.start + TRIED.fetch_add(1, Ordering::Relaxed) % CHOSEN.len() as u16;
+            if self.crossing.reaches(port) {
+                match socket(self.from, kind, protocol, (source, port).into()) {
+                    Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                    opened => return opened,
+                }
+            }
+        }
+        Err(ErrorKind::AddrInUse.into())
+    }
+
     /// Sends a datagram again and again until it comes back.
-    fn datagram(&self, port: u16) -> io::Result<Seen> {
-        let Crossing { source, destination, .. } = *self.crossing;
-        let socket = socket(self.from, Type::DGRAM, Protocol::Udp, (source, 0).into())?;
-        socket.connect(&SocketAddr::new(destination, port).into())?;
+    fn datagram(&self) -> io::Result<Seen> {
+        let socket = self.open(Type::DGRAM, Protocol::Udp)?;
+        socket.connect(&self.crossing.asked().into())?;
         self.until_heard(&socket, || socket.send(b"nexin").map(drop), |heard| heard == b"nexin")
     }
 

@@ -10,8 +10,8 @@ use crate::crossing::{Crossing, End, Sent};
 use crate::engine::{Answer, Engine, EngineError};
 use crate::state::{State, Workload};
 use client::{Client, Seen};
-use manifest::Protocol;
 use manifest::test::{Expect, WorkloadName};
+use manifest::{Object, Protocol};
 use node::Node;
 use outside::Outside;
 use server::{Listener, Servers};
@@ -61,6 +61,10 @@ impl Live {
     fn make_outside(&mut self, crossings: &[&Crossing]) -> Result<(), EngineError> {
         for crossing in crossings {
             for (end, address) in [(&crossing.from, crossing.source), (&crossing.to, crossing.destination)] {
+                // What has no backend goes nowhere; its address is the service's, and no host's.
+                if is_void(crossing) && *end == crossing.to {
+                    continue;
+                }
                 if matches!(end, End::Node(_) | End::World) {
                     self.outside.make(&mut self.node, address)?;
                 }
@@ -73,7 +77,7 @@ impl Live {
     fn serve(&self, crossings: &[&Crossing]) -> Result<Servers, EngineError> {
         let mut asked = BTreeSet::new();
         let mut listeners = Vec::new();
-        for crossing in crossings {
+        for crossing in crossings.iter().filter(|crossing| !is_void(crossing)) {
             let (protocol, port) = match crossing.sent {
                 Sent::Connection(protocol, port) => (protocol, port),
                 Sent::Request(port, _) => (Protocol::Tcp, port),
@@ -95,7 +99,10 @@ impl Live {
                 .iter()
                 .map(|crossing| {
                     let from = self.namespace(&crossing.from, crossing.source);
-                    let to = self.namespace(&crossing.to, crossing.destination);
+                    let to = match is_void(crossing) {
+                        true => from,
+                        false => self.namespace(&crossing.to, crossing.destination),
+                    };
                     scope.spawn(move || Client { crossing, from, to, patience }.ask())
                 })
                 .collect();
@@ -194,11 +201,12 @@ impl Live {
         for name in old.objects.keys().filter(|name| !state.objects.contains_key(*name)) {
             self.node.delete(&name.to_string())?;
         }
-        for (name, object) in &state.objects {
-            if old.objects.get(name) != Some(object) {
-                self.node.apply(&state.manifests[name])?;
-            }
-        }
+        // An address that a service asks for is not to be given to another before.
+        let asks = |object: &&Object| matches!(object, Object::Service(one) if !one.addresses.is_empty());
+        let changed =
+            || state.objects.iter().filter(|(name, object)| old.objects.get(*name) != Some(*object));
+        let (first, then) = (changed().filter(|(_, one)| asks(one)), changed().filter(|(_, one)| !asks(one)));
+        first.chain(then).try_for_each(|(name, _)| self.node.apply(&state.manifests[name]))?;
         Ok(())
     }
 
@@ -237,6 +245,10 @@ impl Live {
             Sent::Connection(Protocol::Sctp, _) if !server::has_sctp() => {
                 Some("SCTP is not supported by this kernel")
             }
+            _ if let Some(why) = crossing.cannot_be_translated() => Some(why),
+            _ if crossing.frontend.is_some() && crossing.from == crossing.to => {
+                Some("a workload refuses what comes back to it from its own address")
+            }
             _ if has(|end| *end == End::Host)
                 && !has(|end| matches!(end, End::Workload(_)))
                 && self.state.is_node_a_subject() =>
@@ -249,6 +261,11 @@ impl Live {
             _ => None,
         }
     }
+}
+
+/// Whether a service without backends is all that is asked.
+fn is_void(crossing: &Crossing) -> bool {
+    crossing.frontend.is_some_and(|frontend| frontend.is_void())
 }
 
 fn answer(crossing: &Crossing, seen: Seen) -> Answer {

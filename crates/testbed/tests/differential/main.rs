@@ -7,6 +7,7 @@ mod document;
 mod moments;
 mod objects;
 mod policies;
+mod services;
 mod tiered;
 mod writable;
 mod yaml;
@@ -74,15 +75,16 @@ fn compare_in(case: Case, seed: u64, engine: &mut dyn Engine, seen: &mut Seen) -
     engine.prepare(&state).unwrap();
     let probes = case::probes(&case.world, seed, PROBES);
     for probe in &probes {
-        let crossing = state.crossing(probe).unwrap();
-        let (said, got) = (wanted(&mut model, &crossing), engine.ask(&crossing).unwrap());
-        *seen.verdicts.entry(said.verdict).or_default() += 1;
-        let of_rule = said.rule.iter().filter_map(|rule| constructs.get(rule)).flatten().copied();
-        for construct in of_rule.chain(constructs::of_answer(&case.world, probe, &said)) {
-            *seen.constructs.entry(construct).or_default() += 1;
-        }
-        if differs(&said, &got) {
-            document::fail(&case, probe, engine.name());
+        for crossing in state.crossings(probe).unwrap() {
+            let (said, got) = (wanted(&mut model, &crossing), engine.ask(&crossing).unwrap());
+            *seen.verdicts.entry(said.verdict).or_default() += 1;
+            let of_rule = said.rule.iter().filter_map(|rule| constructs.get(rule)).flatten().copied();
+            for construct in of_rule.chain(constructs::of_answer(&case.world, probe, &said)) {
+                *seen.constructs.entry(construct).or_default() += 1;
+            }
+            if differs(&said, &got) {
+                document::fail(&case, probe, engine.name());
+            }
         }
     }
     probes.len()

@@ -1,7 +1,7 @@
 //! What a random world's policies refer to, as objects of a test and as their manifests.
 
 use identity::{Labels, Source};
-use manifest::{CidrGroup, Endpoints, Object, Service};
+use manifest::{CidrGroup, Endpoints, Object, Service, Subset};
 use policy::catalog::Backends;
 use policy::generate::World;
 use serde_json::{Value, json};
@@ -20,11 +20,24 @@ pub(crate) fn of(world: &World) -> Vec<Object> {
         let (namespace, name) = (namespace.clone(), name.clone());
         let endpoints = addresses.map(|addresses| {
             let (namespace, service) = (namespace.clone(), name.clone());
-            Object::Endpoints(Endpoints { namespace, service, slice: None, addresses })
+            Object::Endpoints(Endpoints {
+                namespace,
+                service,
+                slice: None,
+                subsets: vec![Subset::of(addresses)],
+            })
         });
         let (labels, ports) = (plain(&service.labels), Vec::new());
-        let service =
-            Service { namespace, name, labels, selector, addresses: Vec::new(), headless: true, ports };
+        let service = Service {
+            namespace,
+            name,
+            labels,
+            selector,
+            addresses: Vec::new(),
+            headless: true,
+            external_name: None,
+            ports,
+        };
         [Some(Object::Service(service)), endpoints].into_iter().flatten()
     });
     groups.chain(services).collect()
@@ -52,7 +65,8 @@ pub(crate) fn manifest(object: &Object) -> Value {
             json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
         }
         Object::Endpoints(list) => {
-            let addresses: Vec<Value> = list.addresses.iter().map(|address| json!({"ip": address})).collect();
+            let addresses: Vec<Value> =
+                list.addresses().iter().map(|address| json!({"ip": address})).collect();
             let subsets = if addresses.is_empty() { json!([]) } else { json!([{"addresses": addresses}]) };
             let metadata = json!({"name": list.service, "namespace": list.namespace});
             json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets})

@@ -1,5 +1,6 @@
 //! `nexin policy diff`: which connections change verdict between two sets of policies.
 
+mod api_servers;
 mod change;
 mod flows;
 mod judge;

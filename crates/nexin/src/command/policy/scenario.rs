@@ -28,6 +28,8 @@ type Text = BTreeMap<String, String>;
 pub(super) struct Scenario {
     namespaces: BTreeMap<String, Text>,
     workloads: BTreeMap<Name, Workload>,
+    /// The addresses of the local node where nothing else is said of them, as in tests.
+    local: Vec<IpAddr>,
     /// Hosts outside the cluster by name.
     externals: BTreeMap<String, Vec<IpAddr>>,
     /// The domain names that they are known by.
@@ -36,7 +38,7 @@ pub(super) struct Scenario {
     nodes: BTreeMap<String, (Text, Vec<IpAddr>)>,
     groups: BTreeSet<String>,
     services: BTreeMap<Name, manifest::Service>,
-    /// Who is behind services without selector.
+    /// Addresses that are listed for services.
     endpoints: BTreeMap<ObjectName, manifest::Endpoints>,
     /// The policies, and what they refer to.
     pub(super) policies: PolicySet,
@@ -61,6 +63,8 @@ struct Workload {
     is_placed: bool,
     /// Whether it is one pod, rather than several that are alike.
     is_one: bool,
+    /// Whether a manifest of a cluster describes it, rather than a test.
+    is_pod: bool,
 }
 
 impl Scenario {
@@ -72,7 +76,9 @@ impl Scenario {
             Object::Workload(one) => {
                 let name = (one.namespace, one.name);
                 self.admit(name.clone(), one.labels, &one.named_ports, Vec::new());
-                self.workloads.entry(name).and_modify(|workload| workload.is_one = one.replicas == 1);
+                self.workloads.entry(name).and_modify(|workload| {
+                    (workload.is_one, workload.is_pod) = (one.replicas == 1, true);
+                });
             }
             Object::Node(node) => drop(self.nodes.insert(node.name, (node.labels, node.addresses))),
             Object::CidrGroup(one) => {
@@ -109,7 +115,8 @@ impl Scenario {
         named.iter().for_each(|port| ports.insert(&port.name, protocol(port.protocol), port.port));
         let is_placed = !addresses.is_empty();
         let addresses = if is_placed { addresses } else { self.give() };
-        self.workloads.insert(name, Workload { labels, ports, addresses, is_placed, is_one: true });
+        self.workloads
+            .insert(name, Workload { labels, ports, addresses, is_placed, is_one: true, is_pod: false });
     }
 
     fn give(&mut self) -> Vec<IpAddr> {
@@ -119,13 +126,16 @@ impl Scenario {
         vec![v4.into(), v6.into()]
     }
 
-    /// Tells policies who stands behind a service.
+    /// The lists of addresses of a service.
+    fn lists_of(&self, (namespace, name): &Name) -> impl Iterator<Item = &manifest::Endpoints> {
+        self.endpoints.values().filter(move |one| one.namespace == *namespace && one.service == *name)
+    }
+
+    /// Tells policies what the backends of a service are.
     fn refer_to(&mut self, name: &Name) {
         let Some(service) = self.services.get(name) else { return };
         let backends = if service.selector.is_empty() {
-            let behind =
-                self.endpoints.values().filter(|one| (&one.namespace, &one.service) == (&name.0, &name.1));
-            Backends::Addresses(behind.flat_map(|one| one.addresses.iter().copied()).collect())
+            Backends::Addresses(self.lists_of(name).flat_map(manifest::Endpoints::addresses).collect())
         } else {
             Backends::Selected(service.selector.clone())
         };

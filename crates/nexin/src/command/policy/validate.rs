@@ -1,5 +1,6 @@
 //! `nexin policy validate`: what is wrong with manifests, and what is surely not meant, without an agent.
 
+mod api_server;
 mod finding;
 
 use super::count;
@@ -47,6 +48,8 @@ struct Validation {
     skipped: usize,
     policies: BTreeMap<PolicyId, Policy>,
     places: Places,
+    /// Whether an address of an API server is listed.
+    knows_api_server: bool,
     findings: Vec<Finding>,
 }
 
@@ -90,6 +93,7 @@ impl Validation {
         self.skipped += parsed.skipped;
         self.findings.extend(parsed.warnings.into_iter().map(Finding::from));
         for object in parsed.objects {
+            self.knows_api_server |= api_server::is_listed_by(&object);
             let Object::Policy(policy) = object else { continue };
             let (id, before) = (policy.id.clone(), self.places.of(&policy.id, "").cloned());
             if self.policies.insert(id.clone(), policy).is_some()
@@ -106,6 +110,10 @@ impl Validation {
     fn lint(&mut self) {
         let lints = lint::lint(self.policies.values());
         self.findings.extend(lints.iter().map(|lint| Finding::of_lint(lint, &self.places)));
+        if !self.knows_api_server {
+            let rules = api_server::rules(self.policies.values());
+            self.findings.extend(rules.map(|(id, rule)| Finding::without_api_server(id, rule, &self.places)));
+        }
         let number = |file: &str| self.files.iter().position(|known| known == file);
         self.findings.sort_by_cached_key(|Finding { diagnostic, .. }| {
             (number(&diagnostic.file), diagnostic.line, diagnostic.column)

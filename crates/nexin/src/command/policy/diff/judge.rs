@@ -120,7 +120,8 @@ impl<'a> Subject<'a> {
         let applying = [applying(&worlds[0].policies, old), applying(&worlds[1].policies, new)];
         let is_said_otherwise =
             worlds[0].policies.mode() != worlds[1].policies.mode() || old.audit != new.audit;
-        let is_other = old.labels != new.labels || old.ports != new.ports;
+        let is_other =
+            old.labels != new.labels || old.ports != new.ports || old.api_servers != new.api_servers;
         let changes = applying[0] != applying[1] || is_other || is_said_otherwise;
         Self { party, applying, changes }
     }
@@ -218,6 +219,7 @@ fn fate(
     for (direction, (subject, own), (peer, other), policies) in sides {
         if subject.is_subject() {
             let (as_subject, as_peer) = (subject.as_subject(), peer.as_peer_of(subject));
+            let (as_subject, as_peer) = (as_subject.known_at(own), as_peer.known_at(other));
             let (party, peer) = (as_subject.party(own), as_peer.party(other));
             let &Asked { protocol, port, request, .. } = asked;
             let query = Query { direction, subject: party, peer, protocol, port, request };

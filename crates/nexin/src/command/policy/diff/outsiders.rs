@@ -1,6 +1,6 @@
 //! Whom to ask about outside the cluster: the world, and what blocks, domains and entities that rules name tell apart.
 
-use super::Breadth;
+use super::{Breadth, api_servers};
 use super::parties::peers;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{REMOTE_NODE, WORLD};
@@ -19,6 +19,8 @@ pub(super) struct Outsiders {
     /// Those of which the addresses of workloads and nodes count too.
     reaching_everything: BTreeSet<Cidr>,
     entities: BTreeSet<Entity>,
+    /// Whether rules name API servers, and none is known.
+    lacks_api_servers: bool,
     /// One name for each combination of patterns, and what to call it.
     names: Vec<(String, String)>,
 }
@@ -38,9 +40,15 @@ impl Outsiders {
                 }
                 Peer::Domain(pattern) => drop(patterns.insert(pattern)),
                 Peer::Entity(entity) => drop(outsiders.entities.insert(*entity)),
+                Peer::Labels(selector) if api_servers::are_asked_for(selector) => {
+                    outsiders.entities.insert(Entity::KubeApiserver);
+                }
                 Peer::Labels(_) | Peer::Nodes(_) | Peer::Group { .. } | Peer::Service(_) => {}
             }
         }
+        // Where the addresses of API servers are known, those are asked about.
+        outsiders.lacks_api_servers =
+            outsiders.entities.remove(&Entity::KubeApiserver) && !api_servers::are_known(worlds);
         let patterns: Vec<&DomainPattern> = patterns.into_iter().collect();
         let names = samples(&patterns)?.into_iter().map(|name| {
             let called = called(&name, &patterns);
@@ -88,7 +96,11 @@ impl Outsiders {
             }
             ends.push(End { names, ..outside(called) });
         }
-        let named = [Entity::KubeApiserver, Entity::Ingress, Entity::Health, Entity::Init, Entity::Unmanaged];
+        if self.lacks_api_servers {
+            let places = if breadth == Breadth::Everything { &places[..] } else { &[] };
+            ends.extend(api_servers::made_up(places));
+        }
+        let named = [Entity::Ingress, Entity::Health, Entity::Init, Entity::Unmanaged];
         for entity in named.into_iter().filter(|entity| self.entities.contains(entity)) {
             ends.extend(End::reserved(entity.name()));
         }

@@ -2,7 +2,7 @@
 
 use super::naming::{LOCAL, Naming};
 use super::outsiders::Outsiders;
-use super::{Breadth, TooMany, synthetic};
+use super::{Breadth, TooMany, api_servers, synthetic};
 use crate::command::policy::scenario::Scenario;
 use crate::session::Session;
 use abi::identity::{FIRST_ALLOCATED, is_workload};
@@ -90,6 +90,7 @@ pub(super) fn gather(
         nodes.extend(placed(&nodes, &outsiders));
     }
     parties.extend(nodes);
+    parties.extend(api_servers::unnamed(worlds, &parties));
     parties.extend(outsiders.ends(breadth).into_iter().map(Party::one));
     Ok(Cast { parties, naming, origin })
 }

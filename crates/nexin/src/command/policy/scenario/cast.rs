@@ -8,11 +8,20 @@ use manifest::Object;
 pub(super) struct Contradiction(pub(super) String);
 
 impl Scenario {
-    /// Takes over whoever is there in another scenario, in place of its own, but keeps its policies.
+    /// Takes over whoever is there in another scenario, in place of its own, and services that it lacks; it keeps its policies.
     pub(in crate::command::policy) fn take_people(&mut self, other: &Self) {
         let Self { namespaces, workloads, externals, names, nodes, .. } = other.clone();
         (self.namespaces, self.workloads, self.externals) = (namespaces, workloads, externals);
         (self.names, self.nodes) = (names, nodes);
+        // What policies refer to stands beside workloads in a dump of a cluster; what the policies' own files say counts first.
+        let services = other
+            .services
+            .values()
+            .filter(|one| !self.services.contains_key(&(one.namespace.clone(), one.name.clone())));
+        let services: Vec<Object> = services.cloned().map(Object::Service).collect();
+        let lists = other.endpoints.iter().filter(|(name, _)| !self.endpoints.contains_key(*name));
+        let lists: Vec<Object> = lists.map(|(_, list)| Object::Endpoints(list.clone())).collect();
+        services.into_iter().chain(lists).for_each(|object| self.take(object));
     }
 
     /// Whether policies, once their references are resolved, and all that they are about are the same in both.

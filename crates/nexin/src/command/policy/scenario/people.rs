@@ -6,8 +6,8 @@ use agent::explain::{End, Surroundings};
 use identity::{Labels, Source, filter};
 use policy::rule::Protocol;
 use policy::set::PolicySet;
-use service::Candidate;
-use std::collections::BTreeMap;
+use service::{API_SERVER, Candidate, Subset};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Scenario {
@@ -62,15 +62,19 @@ impl Scenario {
 
     fn external(&self, name: &str) -> End {
         let names = self.names.get(name).cloned().unwrap_or_default();
-        End { names, ..world(name, self.externals[name].clone()) }
+        End { names, ..world(name, self.externals[name].clone()) }.among(&self.api_servers())
     }
 
     fn node(&self, name: &str) -> End {
         let (number, kind) = if name == LOCAL { (HOST, "host") } else { (REMOTE_NODE, "remote-node") };
         let mut labels = Labels::reserved(kind);
-        let (own, addresses): (Text, Vec<IpAddr>) = self.nodes.get(name).cloned().unwrap_or_default();
+        let (own, mut addresses): (Text, Vec<IpAddr>) = self.nodes.get(name).cloned().unwrap_or_default();
+        if name == LOCAL && addresses.is_empty() {
+            addresses.clone_from(&self.local);
+        }
         own.into_iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
-        End { addresses, is_one: true, audit: self.audit, ..End::new(name, number, labels) }
+        let end = End { addresses, is_one: true, audit: self.audit, ..End::new(name, number, labels) };
+        end.among(&self.api_servers())
     }
 }
 
@@ -90,6 +94,11 @@ impl Surroundings for Scenario {
         }
     }
 
+    fn is_rather_a_service(&self, text: &str) -> bool {
+        let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+        self.workloads.get(&(namespace.to_owned(), name.to_owned())).is_some_and(|one| one.is_pod)
+    }
+
     fn at(&self, address: IpAddr) -> End {
         let mut workloads = self.workloads.iter();
         if let Some((name, found)) = workloads.find(|(_, one)| one.addresses.contains(&address)) {
@@ -101,7 +110,8 @@ impl Surroundings for Scenario {
         }
         match self.nodes.iter().find(|(_, (_, addresses))| addresses.contains(&address)) {
             Some((name, _)) => self.node(name),
-            None => world(&address.to_string(), Vec::new()),
+            None if self.local.contains(&address) => self.node(LOCAL),
+            None => world(&address.to_string(), vec![address]).among(&self.api_servers()),
         }
     }
 
@@ -124,6 +134,18 @@ impl Surroundings for Scenario {
 
     fn services(&self) -> Box<dyn Iterator<Item = &service::Service> + '_> {
         Box::new(self.services.values())
+    }
+
+    fn listed(&self, service: &service::Service) -> Vec<&Subset> {
+        self.lists_of(&(service.namespace.clone(), service.name.clone()))
+            .flat_map(|list| &list.subsets)
+            .collect()
+    }
+
+    fn api_servers(&self) -> BTreeSet<IpAddr> {
+        let (namespace, name) = API_SERVER;
+        let lists = self.endpoints.values().filter(|one| one.namespace == namespace && one.service == name);
+        lists.flat_map(manifest::Endpoints::addresses).collect()
     }
 
     fn policies(&self) -> &PolicySet {

@@ -3,10 +3,12 @@
 use super::{Scenario, Workload};
 use manifest::test::{Step, WorkloadState};
 use manifest::{Object, ObjectName};
+use testbed::HOST_ADDRESSES;
 
 impl Scenario {
     /// Makes the changes of a step, in their order; what is asked is passed over.
     pub(super) fn step(&mut self, step: Step) {
+        self.local = HOST_ADDRESSES.to_vec();
         for name in step.remove_workloads {
             self.workloads.remove(&(name.namespace, name.name));
         }

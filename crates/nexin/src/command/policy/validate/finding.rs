@@ -2,9 +2,10 @@
 
 use manifest::{Diagnostic, Places, Position, Severity};
 use policy::lint::Lint;
-use policy::rule::PolicyId;
+use policy::rule::{PolicyId, Rule};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+use service::API_SERVER;
 use std::fmt;
 
 /// Something worth knowing, or wrong, and where.
@@ -33,6 +34,19 @@ impl Finding {
     pub(super) fn repeated(policy: &PolicyId, place: &Position, before: &str) -> Self {
         let message = format!("{policy} is given already{before}; only the last counts");
         Self::warning(policy, Some(place), "repeated", message)
+    }
+
+    /// A rule about API servers, none of whose addresses is known.
+    pub(super) fn without_api_server(policy: &PolicyId, rule: &Rule, places: &Places) -> Self {
+        let (namespace, name) = API_SERVER;
+        let message = format!(
+            "kube-apiserver selects no peer: no address is listed for service {namespace}/{name} here; give its Endpoints or \
+             EndpointSlice, too"
+        );
+        let place = places.of(policy, &rule.place);
+        let mut finding = Self::warning(policy, place, "no-api-server", message);
+        finding.diagnostic.field = rule.place.to_string();
+        finding
     }
 
     fn warning(policy: &PolicyId, place: Option<&Position>, code: &'static str, message: String) -> Self {

@@ -1,0 +1,123 @@
+//! Services of every kind under a running agent: what is listed for them is reached, and who is an API server follows it.
+
+use crate::bed::{self, Bed, Host};
+use api::Request;
+use api::view::{Explanation, Service};
+
+/// What a cluster's dump holds beside policies; none of it is a reason to refuse the rest.
+const DUMP: &str = r#"
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Service, metadata: {name: auto}, spec: {selector: {app: auto}, ports: [{port: 80}]}}
+- {apiVersion: v1, kind: Service, metadata: {name: kubernetes, uid: u}, spec: {type: ClusterIP, clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], internalTrafficPolicy: Cluster, ipFamilies: [IPv4], ipFamilyPolicy: SingleStack, sessionAffinity: None, ports: [{name: https, port: 443, protocol: TCP, targetPort: 6443}]}, status: {loadBalancer: {}}}
+- {apiVersion: v1, kind: Service, metadata: {name: lb}, spec: {type: LoadBalancer, clusterIP: 10.96.0.7, externalTrafficPolicy: Local, healthCheckNodePort: 30100, loadBalancerSourceRanges: [192.0.2.0/24], sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}, selector: {app: server}, ports: [{port: 8080, targetPort: 80, nodePort: 30101}]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.9}]}}}
+- {apiVersion: v1, kind: Service, metadata: {name: alias}, spec: {type: ExternalName, externalName: db.example.com}}
+- {apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: names, labels: {kubernetes.io/service-name: alias}}, addressType: FQDN, endpoints: [{addresses: [db.example.com]}], ports: null}
+- {apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: stray}, addressType: IPv4, endpoints: null, ports: null}
+"#;
+
+/// A service without selector, and what is listed for it: Endpoints of the servers.
+fn listed(kind: &str, addresses: &[std::net::IpAddr]) -> String {
+    let v4 =
+        addresses.iter().find(|address| address.is_ipv4()).expect("a workload has an address of each family");
+    let lists = match kind {
+        "Endpoints" => format!(
+            "{{apiVersion: v1, kind: Endpoints, metadata: {{name: old}}, subsets: [{{addresses: [{{ip: {v4}}}], ports: [{{port: 80}}]}}]}}"
+        ),
+        _ => format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: old-1, labels: {{kubernetes.io/service-name: old}}}}, \
+             addressType: IPv4, endpoints: [{{addresses: [{v4}]}}, {{addresses: [192.0.2.77], conditions: {{ready: false}}}}], ports: [{{port: 80}}]}}"
+        ),
+    };
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: old}}\nspec: {{clusterIP: 10.96.0.9, ports: [{{port: 5432, targetPort: 80}}]}}\n---\n{lists}\n"
+    )
+}
+
+fn fetch(from: &Host, to: &str) -> Option<u16> {
+    from.connect_to(to.parse().unwrap())?.fetch("/")
+}
+
+fn explain(bed: &Bed, to: &str, port: u16) -> Explanation {
+    let probe = api::Probe {
+        from: "client".into(),
+        to: to.into(),
+        port,
+        port_name: None,
+        protocol: "TCP".into(),
+        family: None,
+        http: None,
+    };
+    bed.ask(Request::Explain(Box::new(probe)))
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_dump_with_services_of_every_kind_is_taken_whole() {
+    let bed = Bed::new("sa");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.write_policy("dump.yaml", DUMP);
+    let services = || -> Vec<Service> { bed.ask(Request::Services) };
+    assert!(
+        bed::eventually(|| (services().len() == 4).then_some(())).is_some(),
+        "{:?}",
+        bed.status().problems
+    );
+    assert_eq!(bed.status().problems, Vec::<String>::new());
+    assert_eq!(fetch(&client, "10.96.0.7:8080"), Some(200), "a load balancer has a cluster address");
+    drop(server);
+    let auto = services().into_iter().find(|service| service.name == "auto").unwrap();
+    let frontends: Vec<&str> = auto.frontends.iter().map(|one| one.frontend.as_str()).collect();
+    assert!(
+        !frontends.contains(&"10.96.0.1:80/TCP"),
+        "an address that is asked for is not given away: {frontends:?}"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_is_listed_for_a_service_is_reached_until_it_is_gone() {
+    let bed = Bed::new("sb");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    for (kind, name) in
+        [("Endpoints", "Endpoints/default/old"), ("EndpointSlice", "EndpointSlice/default/old-1")]
+    {
+        bed.apply(&listed(kind, &server.addresses));
+        assert_eq!(fetch(&client, "10.96.0.9:5432"), Some(200), "{kind}");
+        let said = explain(&bed, "10.96.0.9", 5432);
+        assert!(said.notes[0].ends_with("behind it default/server:80"), "{said:?}");
+        bed.delete(name);
+        assert_eq!(fetch(&client, "10.96.0.9:5432"), None, "{kind}");
+        assert_eq!(explain(&bed, "10.96.0.9", 5432).verdict, "drop");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn who_is_an_api_server_follows_what_is_listed() {
+    let bed = Bed::new("sc");
+    let client = bed.workload("client");
+    let node = bed.node();
+    node.serve("node");
+    bed.apply(
+        "{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: api}, spec: {endpointSelector: {matchLabels: \
+         {app: client}}, egress: [{toEntities: [kube-apiserver]}]}}",
+    );
+    bed.apply(DUMP);
+    let listed = |address: &str| {
+        bed.apply(&format!(
+            "{{apiVersion: v1, kind: Endpoints, metadata: {{name: kubernetes}}, subsets: [{{addresses: [{{ip: {address}}}], ports: \
+             [{{name: https, port: 80}}]}}]}}"
+        ));
+    };
+    assert_eq!(client.fetch(&node, "/"), None, "none is known");
+    listed("10.244.0.1");
+    assert_eq!(client.fetch(&node, "/"), Some(200), "the node is one");
+    assert_eq!(fetch(&client, "10.96.0.1:443"), Some(200), "by the address of the service");
+    listed("198.51.100.6");
+    assert_eq!(client.fetch(&node, "/"), None, "it is one no longer");
+    assert_eq!(explain(&bed, "kube-apiserver", 443).verdict, "allow");
+    assert_eq!(explain(&bed, "198.51.100.6", 443).verdict, "allow");
+    assert_eq!(explain(&bed, "198.51.100.7", 443).verdict, "drop");
+}

@@ -1,0 +1,134 @@
+//! What a service's address stands for in a state, read from the manifests alone.
+
+use crate::crossing::Crossing;
+use crate::state::{State, Workload};
+use abi::conntrack::ConnKey;
+use manifest::test::WorkloadName;
+use manifest::{Endpoints, Object, Protocol, Service, ServicePort, Subset, TargetPort};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+/// A service's address that something is sent to, and which of its backends shall be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frontend {
+    /// The address and the port of the service.
+    pub address: SocketAddr,
+    /// The place of the backend among those of this address and port.
+    pub slot: u32,
+    /// How many backends there are; with none of them nothing is reached.
+    pub count: u32,
+}
+
+impl Frontend {
+    /// Whether the service has no backend.
+    pub fn is_void(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Crossing {
+    /// Why no packet can be sent this way, if none can: the checksum of SCTP covers ports, so that they stay as they are.
+    pub(crate) fn cannot_be_translated(&self) -> Option<&'static str> {
+        let is_moved = self.frontend.is_some_and(|one| !one.is_void() && one.address.port() != self.port());
+        let is_sctp = self.protocol() == Protocol::Sctp.number();
+        (is_sctp && is_moved).then_some("the packet path does not translate ports of SCTP")
+    }
+
+    /// Whether a flow from this source port reaches the backend that is meant; any does where nothing is translated.
+    pub(crate) fn reaches(&self, source_port: u16) -> bool {
+        let Some(Frontend { address, slot, count }) = self.frontend.filter(|frontend| frontend.count > 1)
+        else {
+            return true;
+        };
+        let key = ConnKey {
+            local: self.source.into(),
+            remote: address.ip().into(),
+            local_port: source_port.to_be_bytes(),
+            remote_port: address.port().to_be_bytes(),
+            protocol: self.protocol(),
+            padding: [0; 3],
+        };
+        datapath::slot(&key, count) == slot
+    }
+}
+
+impl State {
+    /// The backends of what workloads send to this address, port and protocol; nothing where it is no service's. Of two
+    /// services with one address the first by name has it.
+    pub(crate) fn backends(&self, address: SocketAddr, protocol: Protocol) -> Option<BTreeSet<SocketAddr>> {
+        let services = self.objects.values().filter_map(|object| match object {
+            Object::Service(service) if service.addresses.contains(&address.ip()) => Some(service),
+            _ => None,
+        });
+        let ports = services.flat_map(|service| service.ports.iter().map(move |port| (service, port)));
+        let mut asked = ports.filter(|(_, port)| (port.protocol, port.port) == (protocol, address.port()));
+        let (service, port) = asked.next()?;
+        let backends = self.behind(service, port).into_iter();
+        Some(backends.filter(|backend| backend.is_ipv4() == address.is_ipv4()).collect())
+    }
+
+    /// The addresses of the API servers: those that are listed for their service.
+    pub fn api_servers(&self) -> BTreeSet<IpAddr> {
+        let own = self.lists_of("default", "kubernetes");
+        own.flat_map(|list| list.addresses()).collect()
+    }
+
+    /// What is listed for a service.
+    fn lists_of(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Endpoints> {
+        self.objects.values().filter_map(move |object| match object {
+            Object::Endpoints(list) if list.namespace == namespace && list.service == service => Some(list),
+            _ => None,
+        })
+    }
+
+    /// The backends of a port of a service, of both families.
+    fn behind(&self, service: &Service, port: &ServicePort) -> Vec<SocketAddr> {
+        let selected: Vec<&Workload> = self
+            .workloads
+            .iter()
+            .filter(|(name, one)| selects(service, name, one))
+            .map(|(_, one)| one)
+            .collect();
+        if selected.is_empty() {
+            let own = self.lists_of(&service.namespace, &service.name);
+            return own.flat_map(|list| &list.subsets).flat_map(|subset| listed(subset, port)).collect();
+        }
+        let of_workload = |workload: &&Workload| -> Vec<SocketAddr> {
+            let number = match &port.target {
+                TargetPort::Number(number) => Some(*number),
+                TargetPort::Name(name) => {
+                    let named =
+                        |known: &&manifest::NamedPort| known.name == *name && known.protocol == port.protocol;
+                    workload.named_ports.iter().find(named).map(|known| known.port)
+                }
+            };
+            // Of several addresses of a family the first is the workload's own.
+            let of_family =
+                |v4| workload.addresses.iter().find(move |address: &&IpAddr| address.is_ipv4() == v4);
+            let own = [true, false].into_iter().filter_map(of_family);
+            own.filter_map(|address| Some(SocketAddr::new(*address, number?))).collect()
+        };
+        selected.iter().flat_map(of_workload).collect()
+    }
+}
+
+fn selects(service: &Service, name: &WorkloadName, workload: &Workload) -> bool {
+    !service.selector.is_empty()
+        && service.namespace == name.namespace
+        && service.selector.iter().all(|(key, value)| workload.labels.get(key) == Some(value))
+}
+
+/// The listed addresses with their ports that have the name and the protocol of the service's port; or, where none has that
+/// name, the name by which the service calls its target.
+fn listed(subset: &Subset, port: &ServicePort) -> Vec<SocketAddr> {
+    let named = |name: &str| -> Vec<u16> {
+        let found = subset.ports.iter().filter(|one| one.name == name && one.protocol == port.protocol);
+        found.map(|one| one.port).collect()
+    };
+    let ports = match (named(&port.name), &port.target) {
+        (none, TargetPort::Name(target)) if none.is_empty() => named(target),
+        (found, _) => found,
+    };
+    let sockets = subset.addresses.iter();
+    sockets.flat_map(|address| ports.iter().map(move |port| SocketAddr::new(*address, *port))).collect()
+}
