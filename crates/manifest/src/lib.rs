@@ -25,12 +25,14 @@ mod report;
 mod selector;
 pub mod test;
 mod tiered;
+mod workload;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use kind::kind_named;
 pub use object::{
-    CidrGroup, Endpoints, NamedPort, Namespace, Node, Object, ObjectName, Policy, Protocol, Service, Workload,
+    CidrGroup, Endpoints, Kinship, NamedPort, Namespace, Node, Object, ObjectName, Owner, Pods, Policy,
+    Protocol, Service, Workload,
 };
 pub use places::{Places, Position};
 

@@ -4,6 +4,7 @@
 mod case;
 mod constructs;
 mod document;
+mod host_network;
 mod moments;
 mod objects;
 mod policies;
@@ -23,7 +24,7 @@ use testbed::{Engine, Kernel, Model, Rows};
 const PROBES: usize = 100;
 
 /// Every construct that must have decided some pair.
-const CONSTRUCTS: usize = 24;
+const CONSTRUCTS: usize = 25;
 
 /// How many pairs each verdict was given to, and each construct decided.
 #[derive(Default)]
@@ -44,7 +45,8 @@ fn compare(engine: &mut dyn Engine, first: u64, pairs: usize) {
     let mut seen = Seen::default();
     let (mut seed, mut asked) = (first, 0);
     while asked < pairs {
-        asked += compare_in(Case::of(generate::world(seed)), seed, engine, &mut seen);
+        let case = host_network::some_sharers(Case::of(generate::world(seed)), seed);
+        asked += compare_in(case, seed, engine, &mut seen);
         seed += 1;
     }
     let worlds = seed - first;
@@ -59,6 +61,7 @@ fn compare(engine: &mut dyn Engine, first: u64, pairs: usize) {
         let seen = seen.verdicts.get(&verdict).copied().unwrap_or_default();
         assert!(seen * 30 > asked, "too one-sided: {seen} of {asked} are {verdict:?}");
     }
+    seen.constructs.retain(|_, decided| *decided > 0);
     assert!(seen.constructs.len() >= CONSTRUCTS, "some constructs never decide");
 }
 
@@ -74,6 +77,8 @@ fn compare_in(case: Case, seed: u64, engine: &mut dyn Engine, seen: &mut Seen) -
         let crossing = state.crossing(probe).unwrap();
         let (said, got) = (wanted(&mut model, &crossing), engine.ask(&crossing).unwrap());
         *seen.verdicts.entry(said.verdict).or_default() += 1;
+        *seen.constructs.entry("end: pod of the host network").or_default() +=
+            host_network::ends(&case, probe);
         for construct in said.rule.iter().filter_map(|rule| constructs.get(rule)).flatten() {
             *seen.constructs.entry(construct).or_default() += 1;
         }
@@ -116,4 +121,11 @@ fn changes_lead_where_a_fresh_start_leads_in_the_kernel() {
 fn what_is_written_down_reads_back_with_the_same_meaning() {
     let asked: usize = (0..120).map(document::check).sum();
     assert!(asked >= 3000, "{asked}");
+}
+
+#[test]
+fn pods_of_the_host_network_are_their_node() {
+    let asked: usize = (0..40).map(host_network::check).sum();
+    eprintln!("{asked} pairs with pods of the host network, all as of their nodes");
+    assert!(asked >= 1000, "{asked}");
 }
