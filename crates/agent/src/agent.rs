@@ -65,6 +65,7 @@ fn node(config: &Config, addresses: Vec<IpAddr>, proxy: Proxy) -> Node {
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     Node {
         name: config.node_name.clone().unwrap_or_else(host),
+        cluster: config.cluster_name.clone(),
         addresses,
         labels: config.node_labels.clone(),
         proxy: Some(proxy),

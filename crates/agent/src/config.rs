@@ -29,6 +29,8 @@ pub struct Config {
     pub host_devices: Vec<String>,
     /// Name of the node; none: the host's.
     pub node_name: Option<String>,
+    /// Name of the cluster, by which policies select workloads; none: `default`.
+    pub cluster_name: Option<String>,
     /// Labels of the node, by which policies select it.
     pub node_labels: BTreeMap<String, String>,
     /// Whom policies are enforced for.
@@ -56,6 +58,7 @@ impl Default for Config {
             proxy_port: 10_000,
             host_devices: Vec::new(),
             node_name: None,
+            cluster_name: None,
             node_labels: BTreeMap::new(),
             enforcement: Mode::Default,
             audit: false,

@@ -5,7 +5,7 @@ mod receiver;
 mod side;
 mod surroundings;
 
-pub use end::End;
+pub use end::{End, Sharer};
 pub use side::in_common;
 pub use surroundings::Surroundings;
 
@@ -35,12 +35,20 @@ pub fn explain(around: &dyn Surroundings, probe: &Probe) -> Result<Explanation, 
     let connections = found.ends.iter().map(|(to, port)| {
         let asked = Asked { protocol, port: *port, family: probe.family.as_deref(), request };
         Ok((
-            format!("{}:{port}", to.name),
+            format!("{}:{port}", to.called()),
             connection(&from, to, around.policies(), &asked, found.is_service)?,
         ))
     });
     let connections: Vec<(String, Judged)> = connections.collect::<Result<_, Failure>>()?;
-    Ok(explanation(found, connections))
+    let mut remarks = from.remarks.clone();
+    remarks.extend(found.ends.iter().flat_map(|(to, _)| to.remarks.iter().cloned()));
+    let mut explanation = explanation(found, connections);
+    for remark in remarks {
+        if !explanation.notes.contains(&remark) {
+            explanation.notes.push(remark);
+        }
+    }
+    Ok(explanation)
 }
 
 /// What is asked of a connection between two ends.

@@ -108,6 +108,8 @@ pub struct Interface {
 pub struct Node {
     /// Its name; empty where it is not known.
     pub name: String,
+    /// The name of its cluster, by which policies select workloads; none: `default`.
+    pub cluster: Option<String>,
     /// The node's own addresses.
     pub addresses: Vec<IpAddr>,
     /// The node's labels, by which host policies and other nodes' policies select it.

@@ -9,7 +9,7 @@ use crate::writes::{Draft, Renamed, Room};
 use abi::identity::HOST;
 use abi::row::Row;
 use foldhash::HashMap;
-use identity::{Labels, filter};
+use identity::{Labels, Source, filter, key};
 use policy::cidr::{CidrClass, Regrouped, Side, blocks_of};
 use policy::party::NamedPorts;
 use policy::ready::Numbers;
@@ -37,7 +37,7 @@ pub(crate) struct Step {
     touched_addresses: BTreeSet<IpAddr>,
     is_node_touched: bool,
     /// Endpoints whose labels or ports may change.
-    unsettled: BTreeSet<u32>,
+    pub(crate) unsettled: BTreeSet<u32>,
     /// Peer numbers that other policies may apply to now.
     pub(crate) subjects: BTreeSet<u32>,
     /// Namespaces whose services may have other backends.
@@ -149,7 +149,12 @@ impl World {
     /// The labels of a workload of this namespace that has none of its own.
     fn labels_of(&self, namespace: &str) -> Labels {
         let labels = self.namespaces.get(namespace).into_iter().flat_map(|namespace| &namespace.labels);
-        Labels::of_namespace(namespace, labels.map(|(key, value)| (key.as_str(), value.as_str())))
+        let labels = labels.map(|(key, value)| (key.as_str(), value.as_str()));
+        let mut labels = Labels::of_namespace(namespace, labels);
+        if let Some(cluster) = &self.node.cluster {
+            labels.insert(Source::K8s, key::CLUSTER, cluster);
+        }
+        labels
     }
 
     /// What applies to a subject now, if it is another policy; its rows are noted.

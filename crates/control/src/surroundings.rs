@@ -37,6 +37,11 @@ impl World {
         if node.audit != self.node.audit {
             self.endpoints.keys().for_each(|id| self.touch(*id, step));
         }
+        if node.cluster != self.node.cluster {
+            let all: Vec<u32> = self.endpoints.keys().copied().collect();
+            all.iter().for_each(|id| self.touch(*id, step));
+            step.unsettled.extend(all);
+        }
         let before = std::mem::replace(&mut self.node, node);
         let is_api_server = self.is_api_server(&self.node);
         if self.node.labels != before.labels || is_api_server != self.is_api_server(&before) {

@@ -195,3 +195,27 @@ fn workloads_that_are_relabelled_together_keep_their_number_over_a_restart_too()
     restarted.apply(workloads().into_iter().chain([policy("front"), labelled("other", "front")]));
     assert_eq!(client(&restarted), client(&world));
 }
+
+#[test]
+fn the_cluster_and_the_service_account_are_labels_of_every_workload() {
+    let mut world = World::new();
+    let labels = |world: &World, id: u32| {
+        let endpoint = world.endpoints().find(|endpoint| endpoint.id == id).unwrap();
+        let labels = world.party(endpoint).unwrap().labels;
+        [key::CLUSTER, key::SERVICE_ACCOUNT]
+            .map(|name| labels.value(Some(&Source::K8s), name).unwrap().to_owned())
+    };
+    let Change::Endpoint(reader) = endpoint(2, "default", "db") else { unreachable!() };
+    let own = BTreeMap::from([
+        (key::SERVICE_ACCOUNT.to_owned(), "reader".to_owned()),
+        (key::CLUSTER.to_owned(), "forged".to_owned()),
+    ]);
+    let reader = Change::Endpoint(Box::new(Endpoint { labels: own.into(), ..*reader }));
+    world.apply([endpoint(1, "default", "web"), reader]);
+    assert_eq!(labels(&world, 1), ["default", "default"]);
+    assert_eq!(labels(&world, 2), ["default", "reader"]);
+    let west = control::Node { cluster: Some("west".into()), ..control::Node::default() };
+    world.apply([Change::Node(Box::new(west))]);
+    assert_eq!(labels(&world, 1), ["west", "default"]);
+    assert_eq!(labels(&world, 2), ["west", "reader"]);
+}

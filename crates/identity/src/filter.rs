@@ -9,6 +9,12 @@ pub fn relevant(mut labels: Labels) -> Labels {
     labels
 }
 
+/// The same, with those labels too that are `named`: where nothing is numbered, what a selector names may count.
+pub fn relevant_or(mut labels: Labels, named: impl Fn(&str) -> bool) -> Labels {
+    labels.retain(|key| is_relevant(key) || named(&key.name));
+    labels
+}
+
 /// Whether nothing would be left out of these labels.
 pub(crate) fn are_relevant(labels: &Labels) -> bool {
     labels.iter().all(|(key, _)| is_relevant(key))

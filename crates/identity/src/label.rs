@@ -49,6 +49,10 @@ pub mod key {
     pub const CLUSTER: &str = "io.cilium.k8s.policy.cluster";
     /// The reserved label of the API servers of Kubernetes.
     pub const KUBE_APISERVER: &str = "kube-apiserver";
+    /// Name of the service account that a workload runs as.
+    pub const SERVICE_ACCOUNT: &str = "io.cilium.k8s.policy.serviceaccount";
+    /// What clusters and service accounts are called that are given no name.
+    pub const DEFAULT: &str = "default";
     /// The label that Kubernetes puts on every namespace.
     pub const METADATA_NAME: &str = "kubernetes.io/metadata.name";
     /// The same as a label of the namespace's workloads.
@@ -57,9 +61,10 @@ pub mod key {
 }
 
 impl Labels {
-    /// The labels of a workload: its own, its namespace's name, and its namespace's labels under
-    /// [`key::NAMESPACE_LABELS`], all of source `k8s`. `kubernetes.io/metadata.name`
-    /// is always the name, as Kubernetes sees to.
+    /// The labels of a workload: its own, its namespace's name, its namespace's labels under [`key::NAMESPACE_LABELS`], the
+    /// cluster's name and the service account, all of source `k8s`. `kubernetes.io/metadata.name` is always the name, as
+    /// Kubernetes sees to; the cluster is called [`key::DEFAULT`], and the account where the workload's own labels do not
+    /// say it under [`key::SERVICE_ACCOUNT`].
     pub fn of_workload<'a>(
         namespace: &str,
         namespace_labels: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -76,13 +81,15 @@ impl Labels {
         let names = |key: &str| iter::once((Name::from(key), name.clone()));
         // The later hold against the earlier.
         let labels = labels.chain(names(key::NAMESPACE_METADATA_NAME)).chain(names(key::NAMESPACE));
+        let labels = labels.chain(iter::once((Name::from(key::CLUSTER), key::DEFAULT.into())));
         labels.map(|(name, value)| (LabelKey { source: Source::K8s, name }, value)).collect()
     }
 
     /// The labels of a workload with these of its own, where these are those of its namespace, which hold against its own.
     pub fn with_own<'a>(&self, own: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let key = |name: &str| LabelKey { source: Source::K8s, name: name.into() };
-        let own = own.into_iter().map(|(name, value)| (key(name), value.into()));
+        let of = |name: &str| LabelKey { source: Source::K8s, name: name.into() };
+        let account = iter::once((key::SERVICE_ACCOUNT, key::DEFAULT));
+        let own = account.chain(own).map(|(name, value)| (of(name), value.into()));
         own.chain(self.0.iter().cloned()).collect()
     }
 
@@ -243,8 +250,13 @@ mod tests {
             [("app", "web"), (key::NAMESPACE, "forged"), ("app", "db")],
         );
         let expected = "k8s:app=db,k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=shop,\
-                        k8s:io.cilium.k8s.namespace.labels.team=a,k8s:io.kubernetes.pod.namespace=shop";
+                        k8s:io.cilium.k8s.namespace.labels.team=a,k8s:io.cilium.k8s.policy.cluster=default,\
+                        k8s:io.cilium.k8s.policy.serviceaccount=default,k8s:io.kubernetes.pod.namespace=shop";
         assert_eq!(labels.to_string(), expected);
         assert!(Labels::of_workload("shop", [], []).to_string().contains("metadata.name=shop"));
+        let labels =
+            Labels::of_workload("shop", [], [(key::SERVICE_ACCOUNT, "reader"), (key::CLUSTER, "forged")]);
+        assert_eq!(labels.value(None, key::SERVICE_ACCOUNT), Some("reader"));
+        assert_eq!(labels.value(None, key::CLUSTER), Some("default"));
     }
 }

@@ -10,8 +10,10 @@ use std::sync::{Arc, LazyLock};
 pub struct Name(Arc<str>);
 
 /// The names of [`key`] that all workloads have, and so many selectors.
-static EVERYWHERE: LazyLock<[Name; 2]> =
-    LazyLock::new(|| [key::NAMESPACE, key::NAMESPACE_METADATA_NAME].map(|name| Name(name.into())));
+static EVERYWHERE: LazyLock<[Name; 4]> = LazyLock::new(|| {
+    let names = [key::NAMESPACE, key::NAMESPACE_METADATA_NAME, key::CLUSTER, key::SERVICE_ACCOUNT];
+    names.map(|name| Name(name.into()))
+});
 
 impl Name {
     /// The name as text.

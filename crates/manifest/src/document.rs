@@ -22,7 +22,12 @@ pub(crate) struct Header<'a> {
     /// Where the namespace is given.
     pub(crate) namespace_given: Option<Item<'a>>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// Where the labels are given.
+    pub(crate) labels_given: Option<Item<'a>>,
     pub(crate) annotations: Option<Item<'a>>,
+    /// The number that the cluster gave it.
+    pub(crate) uid: Option<&'a str>,
+    pub(crate) owners: Option<Item<'a>>,
 }
 
 /// An object with the document that describes it.
@@ -36,8 +41,18 @@ pub(crate) struct Described<'a> {
 /// The kind of the documents that `nexin test` runs.
 pub(crate) const TEST: (&str, &str) = ("nexin.io/v1alpha1", "PolicyTest");
 
-/// Reads a document, or each of the items of a list. A document with errors gives nothing.
+/// Reads a document, or each of the items of a list. A document with errors gives nothing; one that is no object of
+/// Kubernetes, such as the values of a chart or a list of patches, is skipped.
 pub(crate) fn read<'a>(item: &Item<'a>) -> Vec<Described<'a>> {
+    if item.is_list() || item.is_without(&["apiVersion", "kind"]) {
+        item.report().skip();
+        return Vec::new();
+    }
+    read_object(item)
+}
+
+/// Reads what is certainly meant to be an object, or a list of objects.
+pub(crate) fn read_object<'a>(item: &Item<'a>) -> Vec<Described<'a>> {
     read_in(item, None)
 }
 
@@ -136,29 +151,36 @@ pub(crate) fn header<'a>(fields: &mut Fields<'a>, api_version: &'a str, kind: &'
         namespace: "default".to_owned(),
         namespace_given: None,
         labels: BTreeMap::new(),
+        labels_given: None,
         annotations: None,
+        uid: None,
+        owners: None,
     };
     let Some(metadata) = fields.require("metadata") else { return header };
     let Some(mut fields) = metadata.fields(Nulls::Absent) else { return header };
-    header.name_given = fields.require("name");
-    header.name = header.name_given.as_ref().and_then(name::object);
+    // What the cluster is to number has no name yet but the beginning of one.
+    let stem =
+        fields.take("generateName").and_then(|item| item.text()).filter(|_| kind::is_of_workloads(kind));
+    header.name_given = if stem.is_some() { fields.take("name") } else { fields.require("name") };
+    let stem = stem.map(|stem| stem.trim_end_matches(['-', '.']).to_owned());
+    header.name = header.name_given.as_ref().map_or(stem, name::object);
     header.namespace_given = fields.take("namespace");
     let namespace = header.namespace_given.as_ref().and_then(name::namespace);
     header.namespace = namespace.unwrap_or(header.namespace);
-    header.labels = fields.take("labels").map(|item| label::read(&item)).unwrap_or_default();
+    header.labels_given = fields.take("labels");
+    header.labels = header.labels_given.as_ref().map(label::read).unwrap_or_default();
+    header.uid = fields.take("uid").and_then(|item| item.text());
+    header.owners = fields.take("ownerReferences");
     header.annotations = fields.take("annotations");
     fields.ignore(&[
         "creationTimestamp",
         "deletionGracePeriodSeconds",
         "deletionTimestamp",
         "finalizers",
-        "generateName",
         "generation",
         "managedFields",
-        "ownerReferences",
         "resourceVersion",
         "selfLink",
-        "uid",
     ]);
     fields.finish();
     header

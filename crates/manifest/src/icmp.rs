@@ -65,14 +65,16 @@ pub(crate) fn matches(item: &Item<'_>) -> Vec<TrafficMatch> {
 
 fn fields_of(item: &Item<'_>) -> Vec<TrafficMatch> {
     let Some(mut fields) = item.fields(Nulls::Refused) else { return Vec::new() };
-    let listed = fields.require("fields");
+    let listed = fields.take("fields");
     fields.finish();
-    let Some(listed) = listed else { return Vec::new() };
-    let items = listed.list();
-    match items.len() {
-        0 => listed.error("an empty list names no ICMP message; list at least one type"),
-        1..=MAX_FIELDS => {}
-        many => listed.error(format!("{many} ICMP types; at most {MAX_FIELDS} may stand in one list")),
+    let items = listed.as_ref().map(Item::list).unwrap_or_default();
+    if items.is_empty() {
+        item.warn(
+            "lists no ICMP message and so matches nothing; list a type in `fields`, or leave `icmps` out",
+        );
+    }
+    if let Some(listed) = listed.filter(|_| items.len() > MAX_FIELDS) {
+        listed.error(format!("{} ICMP types; at most {MAX_FIELDS} may stand in one list", items.len()));
     }
     items.iter().filter_map(field).collect()
 }

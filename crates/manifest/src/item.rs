@@ -34,6 +34,8 @@ pub(crate) struct Fields<'a> {
 pub(crate) enum Nulls {
     /// As if it were not there, as in the built-in kinds of Kubernetes.
     Absent,
+    /// As if it were not there: an API server takes it away before anyone reads it.
+    Pruned,
     /// An error: a forgotten value could mean nobody as well as everybody.
     Refused,
 }
@@ -94,6 +96,22 @@ impl<'a> Item<'a> {
                 None
             }
             _ => self.mismatch("text"),
+        }
+    }
+
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(&self.node.value, Value::List(_))
+    }
+
+    pub(crate) fn is_mapping(&self) -> bool {
+        matches!(&self.node.value, Value::Map(_))
+    }
+
+    /// Whether it is a mapping that has none of these fields.
+    pub(crate) fn is_without(&self, names: &[&str]) -> bool {
+        match &self.node.value {
+            Value::Map(entries) => !entries.iter().any(|entry| names.contains(&entry.key.as_str())),
+            _ => false,
         }
     }
 
@@ -190,6 +208,9 @@ impl<'a> Fields<'a> {
         match self.nulls {
             Nulls::Refused => item.error("has no value; give it one, or leave the field out"),
             Nulls::Absent => item.warn("has no value; it is read as if it were not there"),
+            Nulls::Pruned => item.warn(
+                "has no value; it is read as if it were not there, as an API server does; give it one, or leave it out",
+            ),
         }
         None
     }

@@ -23,6 +23,8 @@ pub(crate) struct Known {
 type Read = for<'a> fn(Fields<'a>, Header<'a>) -> Option<Object>;
 
 const CLUSTER_POLICY: &str = "policy.networking.k8s.io/v1alpha2";
+/// The same under another name.
+const CLUSTER_POLICY_OF_BETA: &str = "policy.networking.k8s.io/v1beta1";
 const ADMIN_POLICY: &str = "policy.networking.k8s.io/v1alpha1";
 
 /// Kinds that are read.
@@ -38,9 +40,8 @@ pub(crate) const KINDS: &[Known] = &[
     namespaced("networking.k8s.io/v1", "NetworkPolicy", |fields, header| {
         network_policy::policy(fields, header).map(Object::Policy)
     }),
-    clusterwide(CLUSTER_POLICY, "ClusterNetworkPolicy", |fields, header| {
-        tiered::cluster(fields, header).map(Object::Policy)
-    }),
+    clusterwide(CLUSTER_POLICY, "ClusterNetworkPolicy", cluster_policy),
+    clusterwide(CLUSTER_POLICY_OF_BETA, "ClusterNetworkPolicy", cluster_policy),
     clusterwide(ADMIN_POLICY, "AdminNetworkPolicy", |fields, header| {
         tiered::admin(fields, header).map(Object::Policy)
     }),
@@ -61,6 +62,22 @@ pub(crate) const KINDS: &[Known] = &[
     namespaced("apps/v1", "ReplicaSet", workload_object),
     namespaced("apps/v1", "StatefulSet", workload_object),
     namespaced("apps/v1", "DaemonSet", workload_object),
+    namespaced("v1", "ReplicationController", workload_object),
+    namespaced("batch/v1", "Job", workload_object),
+    namespaced("batch/v1", "CronJob", workload_object),
+    namespaced("batch/v1beta1", "CronJob", workload_object),
+];
+
+/// The kinds of pods, and of what makes pods.
+const WORKLOADS: &[&str] = &[
+    "Pod",
+    "Deployment",
+    "ReplicaSet",
+    "StatefulSet",
+    "DaemonSet",
+    "ReplicationController",
+    "Job",
+    "CronJob",
 ];
 
 /// Kinds that bear on policy and are not read yet.
@@ -77,6 +94,11 @@ impl Known {
         let is_old_form = (api_version, self.kind) == ("cilium.io/v1", "CiliumNetworkPolicy");
         self.api_version == api_version || is_old_form
     }
+}
+
+/// Whether objects of the kind are pods, or make pods.
+pub(crate) fn is_of_workloads(kind: &str) -> bool {
+    WORKLOADS.contains(&kind)
 }
 
 /// What people also call kinds; a name that two have is that of the first in [`KINDS`].
@@ -134,6 +156,10 @@ const fn namespaced(api_version: &'static str, kind: &'static str, read: Read) -
 
 const fn clusterwide(api_version: &'static str, kind: &'static str, read: Read) -> Known {
     Known { api_version, kind, is_clusterwide: true, read }
+}
+
+fn cluster_policy(fields: Fields<'_>, header: Header<'_>) -> Option<Object> {
+    tiered::cluster(fields, header).map(Object::Policy)
 }
 
 fn cidr_group_object(fields: Fields<'_>, header: Header<'_>) -> Option<Object> {

@@ -2,6 +2,7 @@
 
 use crate::item::Item;
 use crate::name::{is_label_key, is_label_value};
+use identity::key;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -50,6 +51,25 @@ pub(crate) fn read(item: &Item<'_>) -> BTreeMap<String, String> {
         Some((key.to_owned(), text.to_owned()))
     });
     labels.collect()
+}
+
+/// Whether the cluster itself sets labels with this key, whatever a workload says of itself.
+fn is_set_by_cluster(name: &str) -> bool {
+    matches!(name, key::NAMESPACE | key::CLUSTER | key::SERVICE_ACCOUNT)
+        || name.starts_with(key::NAMESPACE_LABELS)
+}
+
+/// The labels that a workload may give itself. Of the others the cluster knows better: a workload that could give itself
+/// the labels of a namespace, or an account, could give itself what policies allow these.
+pub(crate) fn own(mut labels: BTreeMap<String, String>, item: &Item<'_>) -> BTreeMap<String, String> {
+    labels.retain(|key, _| {
+        let is_own = !is_set_by_cluster(key);
+        if !is_own {
+            item.warn(format!("the cluster itself sets the label `{key}`; this one does not count"));
+        }
+        is_own
+    });
+    labels
 }
 
 impl fmt::Display for LabelError {

@@ -25,13 +25,14 @@ mod report;
 mod selector;
 pub mod test;
 mod tiered;
+mod workload;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use kind::kind_named;
 pub use object::{
-    CidrGroup, Endpoints, ListedPort, NamedPort, Namespace, Node, Object, ObjectName, Policy, Protocol,
-    Service, ServicePort, Subset, TargetPort, Workload,
+    CidrGroup, Endpoints, Kinship, ListedPort, NamedPort, Namespace, Node, Object, ObjectName, Owner, Pods,
+    Policy, Protocol, Service, ServicePort, Subset, TargetPort, Workload,
 };
 pub use places::{Places, Position};
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+pub use crate::workload::{Kinship, NamedPort, Owner, Pods, Workload};
 pub use policy::rule::Policy;
 pub use service::{ListedPort, Protocol, Service, ServicePort, Subset, TargetPort};
 
@@ -24,7 +25,8 @@ pub enum Object {
     CidrGroup(CidrGroup),
     /// A node.
     Node(Node),
-    /// A Pod, Deployment, ReplicaSet, StatefulSet or DaemonSet.
+    /// A Pod, or a controller that makes pods: Deployment, ReplicaSet, ReplicationController, StatefulSet, DaemonSet, Job
+    /// or CronJob.
     Workload(Workload),
 }
 
@@ -86,32 +88,6 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-}
-
-/// What is to run: the part of a pod, or of a controller's pod template, that a network policy can see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
-    /// Its namespace.
-    pub namespace: String,
-    /// The name of the pod or of its controller.
-    pub name: String,
-    /// The labels of its pods.
-    pub labels: BTreeMap<String, String>,
-    /// How many pods there shall be.
-    pub replicas: u32,
-    /// The ports that its containers name.
-    pub named_ports: Vec<NamedPort>,
-}
-
-/// A port of a workload that has a name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NamedPort {
-    /// Its name, in lower case.
-    pub name: String,
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// Its number.
-    pub port: u16,
 }
 
 impl Object {

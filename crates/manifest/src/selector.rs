@@ -55,8 +55,8 @@ pub(crate) const RESERVED: &[&str] = &[
 const LATER_SOURCES: &[&str] =
     &["cidr", "cidrgroup", "cilium-generated", "container", "fqdn", "node", "unspec"];
 
-/// Labels that workloads do not have yet; a selector of them would miss what it means.
-const LATER_LABELS: &[&str] = &[key::CLUSTER, "io.cilium.k8s.policy.serviceaccount"];
+/// What people take the prefix of namespace labels for, which is [`key::NAMESPACE_LABELS`].
+const MISTAKEN_PREFIX: &str = "io.kubernetes.pod.namespace.labels.";
 
 impl Written {
     /// Reads `{matchLabels, matchExpressions}`.
@@ -138,11 +138,16 @@ fn label_key(item: &Item<'_>, text: &str, keys: Keys) -> Option<(Option<Source>,
         item.error(format!("unknown reserved label {text:?}{hint} (known: {})", RESERVED.join(", ")));
         return None;
     }
-    if LATER_LABELS.contains(&name) {
-        item.not_supported(format_args!("the label {name}"));
+    if let Some(rest) = name.strip_prefix(MISTAKEN_PREFIX) {
+        let meant = key::NAMESPACE_LABELS;
+        item.warn(format!(
+            "no workload has the label `{name}`; the label `{rest}` of its namespace is called `{meant}{rest}`"
+        ));
     }
     // The prefix of namespace labels is ours; what Kubernetes limits is the key behind it.
-    if !is_label_key(name.strip_prefix(key::NAMESPACE_LABELS).unwrap_or(name)) {
+    let prefixes = [key::NAMESPACE_LABELS, MISTAKEN_PREFIX];
+    let behind = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+    if !is_label_key(behind.unwrap_or(name)) {
         item.error(LabelError::Key(text.to_owned()).to_string());
         return None;
     }

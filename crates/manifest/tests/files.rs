@@ -1,7 +1,7 @@
 //! Whole files: those of the tutorial, and what YAML brings with it.
 
 use manifest::test::{Expect, Party, Question, Step};
-use manifest::{CidrGroup, Diagnostic, Endpoints, Manifest, Node, Object, Policy, Workload};
+use manifest::{CidrGroup, Diagnostic, Endpoints, Manifest, Node, Object, Pods, Policy, Workload};
 use policy::rule::{Mode, PolicyId, Tier, priority};
 
 fn read(text: &str) -> Manifest {
@@ -36,13 +36,13 @@ fn the_policy_of_2017_reads_as_that_of_today() {
 fn the_demo_has_a_service_and_three_workloads() {
     let objects = read(include_str!("tutorial/demo.yaml")).objects;
     let workload = |object: &Object| match object {
-        Object::Workload(Workload { name, replicas, labels, .. }) => {
-            Some((name.clone(), *replicas, labels["id"].clone()))
+        Object::Workload(Workload { name, pods, labels, .. }) => {
+            Some((name.clone(), *pods, labels["id"].clone()))
         }
         _ => None,
     };
-    let expected = [("app1", 2), ("app2", 1), ("app3", 1)];
-    let expected = expected.map(|(name, replicas)| (name.to_owned(), replicas, name.to_owned()));
+    let expected = [("app1", Pods::Several), ("app2", Pods::One), ("app3", Pods::One)];
+    let expected = expected.map(|(name, pods)| (name.to_owned(), pods, name.to_owned()));
     assert_eq!(objects.iter().filter_map(workload).collect::<Vec<_>>(), expected);
     let Object::Service(service) = &objects[0] else { panic!("{:?}", objects[0]) };
     assert_eq!((service.name.as_str(), service.ports.len(), service.headless), ("app1-service", 1, false));

@@ -76,6 +76,26 @@ fn each_value_that_a_selector_names_is_asked_about() {
 }
 
 #[test]
+fn clusters_and_service_accounts_have_names_where_nothing_is_said() {
+    let from = |label: &str, value: &str| {
+        cilium(
+            "p",
+            &format!(
+                "ingress: [{{fromEndpoints: [{{matchLabels: {{io.cilium.k8s.policy.{label}: {value}}}}}]}}]"
+            ),
+        )
+    };
+    check(
+        &from("serviceaccount", "default"),
+        &from("serviceaccount", "reader"),
+        &["serviceaccount=reader -> x/app=s"],
+    );
+    check(&from("cluster", "default"), &from("cluster", "prod"), &["cluster=prod"]);
+    let all = cilium("p", "ingress: [{fromEndpoints: [{}]}]");
+    check(&from("serviceaccount", "default"), &all, &["serviceaccount=any"]);
+}
+
+#[test]
 fn labels_of_several_selectors_are_combined() {
     let denying = |rules: &str| {
         format!("{}\n---\n{}", cilium("open", "ingress: [{fromEndpoints: [{}]}]"), cilium("deny", rules))

@@ -11,6 +11,7 @@ mod relation;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod tied;
 mod void;
 
 use crate::book::RuleOrigin;
@@ -47,6 +48,8 @@ pub enum Flaw {
     /// Its HTTP rules ask nothing for some ports and peers, which the sentence's part names: another rule, or another part
     /// of it, allows the whole connection.
     Voided(RuleOrigin, String),
+    /// Another policy of its tier and priority says the opposite of some connections: which of them wins is undefined.
+    Tied(RuleOrigin),
 }
 
 /// Looks for what is surely not meant, in the order of the policies.
@@ -76,6 +79,7 @@ pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
             }
         }
     }
+    lints.extend(tied::ties(&entries));
     let order = Order::of(&entries);
     let (index, openers) = (Index::of(&entries), Openers::of(&entries));
     for (number, entry) in entries.iter().enumerate() {
@@ -123,6 +127,7 @@ impl Flaw {
             Self::Shadowed(_) => "shadowed",
             Self::Swallowed(..) | Self::Divided(_) => "never-decides",
             Self::Voided(..) => "http-without-effect",
+            Self::Tied(_) => "same-priority",
         }
     }
 
@@ -131,7 +136,10 @@ impl Flaw {
         match self {
             Self::Hollow(_) => None,
             Self::Divided(others) => others.first(),
-            Self::Shadowed(other) | Self::Swallowed(other, _) | Self::Voided(other, _) => Some(other),
+            Self::Shadowed(other)
+            | Self::Swallowed(other, _)
+            | Self::Voided(other, _)
+            | Self::Tied(other) => Some(other),
         }
     }
 }
@@ -161,6 +169,11 @@ impl fmt::Display for Flaw {
             Self::Voided(other, extent) => {
                 write!(f, "HTTP rules have no effect for {extent}: {other} allows every request")
             }
+            Self::Tied(other) => write!(
+                f,
+                "is of the same tier and priority as {other}, which says otherwise of some connections; which of the two \
+                 wins is undefined, so give them different priorities"
+            ),
         }
     }
 }

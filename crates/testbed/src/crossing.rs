@@ -128,7 +128,11 @@ impl State {
         Ok(match party {
             Party::Workload(name) => {
                 let workload = self.workloads.get(name).ok_or_else(unknown)?;
-                (End::Workload(name.clone()), workload.addresses.clone())
+                match workload.node.as_ref().and_then(|node| self.nodes.get(node)) {
+                    _ if !workload.host_network => (End::Workload(name.clone()), workload.addresses.clone()),
+                    Some(node) => (End::Node(node.name.clone()), node.addresses.clone()),
+                    None => (End::Host, HOST_ADDRESSES.to_vec()),
+                }
             }
             Party::Node(name) => {
                 (End::Node(name.clone()), self.nodes.get(name).ok_or_else(unknown)?.addresses.clone())

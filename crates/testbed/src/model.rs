@@ -45,7 +45,7 @@ impl Engine for Model {
     fn prepare(&mut self, state: &State) -> Result<(), EngineError> {
         self.state = state.clone();
         self.workloads.clear();
-        for (name, workload) in &state.workloads {
+        for (name, workload) in state.wired() {
             let mut ports = NamedPorts::default();
             for port in &workload.named_ports {
                 ports.insert(&port.name, protocol(port.protocol), port.port);

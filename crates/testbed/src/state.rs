@@ -41,10 +41,14 @@ pub struct State {
 pub struct Workload {
     /// Its own labels.
     pub labels: BTreeMap<String, String>,
-    /// Its addresses: those given, otherwise one of each family.
+    /// Its addresses: those given, otherwise one of each family; none where it has those of its node.
     pub addresses: Vec<IpAddr>,
     /// Its ports that have names.
     pub named_ports: Vec<NamedPort>,
+    /// Whether it shares the network of its node: to policies it is the node, and has no address of its own.
+    pub host_network: bool,
+    /// The node that it runs on; none: the local one.
+    pub node: Option<String>,
 }
 
 /// Why a step cannot be taken.
@@ -164,6 +168,16 @@ impl State {
         }
     }
 
+    /// The workloads that have a network of their own.
+    pub(crate) fn wired(&self) -> impl Iterator<Item = (&WorkloadName, &Workload)> {
+        self.workloads.iter().filter(|(_, workload)| !workload.host_network)
+    }
+
+    /// A workload that has a network of its own.
+    pub(crate) fn wired_named(&self, name: &WorkloadName) -> Option<&Workload> {
+        self.workloads.get(name).filter(|workload| !workload.host_network)
+    }
+
     /// Whether some policy is about nodes themselves.
     pub(crate) fn is_node_a_subject(&self) -> bool {
         let mut specs = self.policies.values().flat_map(|policy| &policy.specs);
@@ -193,7 +207,13 @@ impl State {
     /// A workload that is named again keeps the addresses and ports that are not: it is the same one, relabelled.
     fn admit(&mut self, given: &WorkloadState) -> Result<(), PoolError> {
         let known = self.workloads.remove(&given.name).unwrap_or_default();
+        let host_network = given.host_network.unwrap_or(known.host_network);
+        let node = given.node.clone().or(known.node);
         let addresses = match (given.addresses.is_empty(), known.addresses.is_empty()) {
+            _ if host_network => {
+                self.release(&known.addresses);
+                Vec::new()
+            }
             (true, false) => known.addresses,
             (true, true) => self.pools.iter_mut().map(Pool::take).collect::<Result<_, _>>()?,
             (false, _) => {
@@ -204,7 +224,7 @@ impl State {
         };
         let named_ports =
             if given.named_ports.is_empty() { known.named_ports } else { given.named_ports.clone() };
-        let workload = Workload { labels: given.labels.clone(), addresses, named_ports };
+        let workload = Workload { labels: given.labels.clone(), addresses, named_ports, host_network, node };
         self.workloads.insert(given.name.clone(), workload);
         Ok(())
     }
@@ -240,6 +260,8 @@ mod tests {
             labels: BTreeMap::new(),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             named_ports: vec![],
+            host_network: None,
+            node: None,
         };
         Step { workloads: vec![workload], ..Step::default() }
     }

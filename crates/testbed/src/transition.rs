@@ -29,7 +29,7 @@ impl Endpoints {
         let mut changes = Vec::new();
         changes.push(Change::Node(Box::new(node(new))));
         changes.extend(around(old, new));
-        for name in old.workloads.keys().filter(|name| !new.workloads.contains_key(*name)) {
+        for (name, _) in old.wired().filter(|(name, _)| new.wired_named(name).is_none()) {
             changes.extend(self.numbers.remove(name).map(Change::RemoveEndpoint));
         }
         for (name, labels) in &new.namespaces {
@@ -39,8 +39,8 @@ impl Endpoints {
         }
         let namespaces = old.namespaces.keys().filter(|name| !new.namespaces.contains_key(*name));
         changes.extend(namespaces.cloned().map(Change::RemoveNamespace));
-        for (name, workload) in &new.workloads {
-            if old.workloads.get(name) != Some(workload) {
+        for (name, workload) in new.wired() {
+            if old.wired_named(name) != Some(workload) {
                 changes.push(Change::Endpoint(Box::new(self.endpoint(name, workload))));
             }
         }

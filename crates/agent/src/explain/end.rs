@@ -32,6 +32,21 @@ pub struct End {
     pub is_one: bool,
     /// Whether what its policies refuse is let through and reported.
     pub audit: bool,
+    /// The node that a workload runs on, by its name, where that is known.
+    pub node: Option<String>,
+    /// The workload that was asked about, where it shares the network of its node, which this is.
+    pub sharer: Option<Sharer>,
+    /// What is worth knowing about it.
+    pub remarks: Vec<String>,
+}
+
+/// A workload that shares the network of its node.
+#[derive(Clone, Debug)]
+pub struct Sharer {
+    /// What people call it.
+    pub name: String,
+    /// Its ports that have names, which nobody but people who ask knows it by.
+    pub ports: NamedPorts,
 }
 
 impl End {
@@ -48,7 +63,20 @@ impl End {
             api_servers: BTreeSet::new(),
             is_one: false,
             audit: false,
+            node: None,
+            sharer: None,
+            remarks: Vec::new(),
         }
+    }
+
+    /// What people call it who asked about it.
+    pub fn called(&self) -> &str {
+        self.sharer.as_ref().map_or(&self.name, |sharer| &sharer.name)
+    }
+
+    /// Its ports that have names, as people who ask know them.
+    pub fn known_ports(&self) -> &NamedPorts {
+        self.sharer.as_ref().map_or(&self.ports, |sharer| &sharer.ports)
     }
 
     /// A workload that is not there, by `[namespace/]key=value,key=value`; nothing where the text is no such thing.
@@ -105,10 +133,12 @@ impl End {
         if is_remote_node(self.number) { self.as_node(HOST, "host") } else { Cow::Borrowed(self) }
     }
 
-    /// As the policies of another see it: to a node, every other one is a remote node.
+    /// As the policies of another see it: to a node, every other one is a remote node; to a workload, its own is none.
     pub fn as_peer_of(&self, subject: &Self) -> Cow<'_, Self> {
-        if self.number == HOST && subject.is_node() && subject.name != self.name {
+        if self.number == HOST && subject.is_node() && !self.is(subject) {
             self.as_node(REMOTE_NODE, "remote-node")
+        } else if is_remote_node(self.number) && subject.node.as_ref() == Some(&self.name) {
+            self.as_node(HOST, "host")
         } else {
             Cow::Borrowed(self)
         }

@@ -154,9 +154,10 @@ fn somebody(end: End, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
         None => probe.port,
         Some(name) => {
             let name = name.to_ascii_lowercase();
-            let port = end.ports.resolve(&name, Protocol::Any).find(|(protocol, _)| *protocol == number);
+            let port =
+                end.known_ports().resolve(&name, Protocol::Any).find(|(protocol, _)| *protocol == number);
             let (_, port) = port.ok_or_else(|| no_port(&end, &name, number))?;
-            notes.push(format!("port {name} of {} is {port}/{}", end.name, protocol_name(number)));
+            notes.push(format!("port {name} of {} is {port}/{}", end.called(), protocol_name(number)));
             port
         }
     };
@@ -164,10 +165,13 @@ fn somebody(end: End, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
 }
 
 fn no_port(end: &End, name: &str, number: u8) -> Failure {
-    let known: Vec<&str> = end.ports.names().collect();
+    let known: Vec<&str> = end.known_ports().names().collect();
     let known = if known.is_empty() { "no named port".to_owned() } else { known.join(", ") };
     let protocol = protocol_name(number);
-    invalid(format!("{} has no {protocol} port called {name:?}; it has {known}: give the number", end.name))
+    invalid(format!(
+        "{} has no {protocol} port called {name:?}; it has {known}: give the number",
+        end.called()
+    ))
 }
 
 /// The port of the service that is asked about, and the one behind it.
@@ -239,7 +243,7 @@ fn translation(asked: &str, service: &str, ends: &[(End, u16)]) -> String {
     if ends.is_empty() {
         return format!("{is}; no workload stands behind it, and no address is listed for it");
     }
-    let ends: Vec<String> = ends.iter().map(|(end, port)| format!("{}:{port}", end.name)).collect();
+    let ends: Vec<String> = ends.iter().map(|(end, port)| format!("{}:{port}", end.called())).collect();
     format!("{is}; behind it {}", ends.join(" and "))
 }
 

@@ -8,11 +8,11 @@ use policy::rule::{HeaderRule, HttpRule};
 /// What to do with a request whose header field does not match; nothing of it is supported yet.
 const MISMATCH: &[(&str, ())] = &[("LOG", ()), ("ADD", ()), ("DELETE", ()), ("REPLACE", ())];
 
-/// Reads the list of rules.
+/// Reads the list of rules; an empty one allows no request.
 pub(super) fn rules(item: &Item<'_>) -> Vec<HttpRule> {
     let items = item.list();
     if items.is_empty() {
-        item.error("an empty list says nothing of requests; list a rule, or leave `rules` out to allow all");
+        item.warn("an empty list allows no request; list a rule, or leave `rules` out to allow all");
     }
     items.iter().filter_map(rule).collect()
 }

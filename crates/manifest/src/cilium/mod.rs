@@ -37,7 +37,7 @@ pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> 
     let many = specs.as_ref().map(Item::list).unwrap_or_default();
     match (&spec, &specs) {
         (None, None) => item.error("neither `spec` nor `specs` is there; a policy needs at least one"),
-        (None, Some(specs)) if many.is_empty() => specs.error("holds no spec; a policy needs at least one"),
+        (None, Some(specs)) if many.is_empty() => specs.warn("holds no spec, so the policy says nothing"),
         _ => {}
     }
     let one = spec.iter().map(|item| (item.clone(), "spec".to_owned()));
@@ -59,7 +59,7 @@ pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> 
 /// Reads one `spec`, and what it asks of whoever serves connections; `place` is what its rules call it.
 fn spec<'a>(item: &Item<'a>, place: &str, namespace: Option<&str>) -> Option<(Spec, Vec<Demand<'a>>)> {
     let mark = item.report().mark();
-    let mut fields = item.fields(Nulls::Refused)?;
+    let mut fields = item.fields(Nulls::Pruned)?;
     let (subject, scope) = subject(&mut fields, namespace);
     let default_deny = fields.take("enableDefaultDeny");
     let sections = rules::sections(&mut fields, place, &subject, &scope);

@@ -48,11 +48,15 @@ pub(super) fn entry<'a>(item: &Item<'a>, section: Section) -> Option<Entry<'a>> 
     fields.finish();
     if items.is_empty() {
         match requests {
-            Some(_) => item.error("has rules for requests but no `ports`; list the ports they hold on"),
+            Some(Requests::Dns) => item.error("has DNS rules but no `ports`; list the ports they hold on"),
+            Some(_) => item.warn("has rules for requests but no `ports`, and so matches nothing; list ports"),
             None => item.warn("lists no port and so matches nothing; list ports, or leave `toPorts` out"),
         }
     }
-    let matches = items.iter().filter_map(|item| port(item, requests.as_ref())).collect();
+    let mut matches: Vec<_> = items.iter().filter_map(|item| port(item, requests.as_ref())).collect();
+    if requests == Some(Requests::NoName) {
+        matches.clear();
+    }
     Some(Entry { item: item.clone(), matches, requests, tls })
 }
 
@@ -98,8 +102,10 @@ fn port(item: &Item<'_>, requests: Option<&Requests>) -> Option<TrafficMatch> {
 fn suits(item: &Item<'_>, requests: &Requests, (protocol, port): (Protocol, &Port), is_range: bool) {
     let name = requests.name();
     match (requests, protocol) {
-        (_, Protocol::Tcp) | (Requests::Dns, Protocol::Udp | Protocol::Any) => {}
-        (Requests::Dns, _) => item.error("DNS rules hold on TCP and UDP only; write `protocol: ANY`"),
+        (_, Protocol::Tcp) | (Requests::Dns | Requests::NoName, Protocol::Udp | Protocol::Any) => {}
+        (Requests::Dns | Requests::NoName, _) => {
+            item.error("DNS rules hold on TCP and UDP only; write `protocol: ANY`")
+        }
         _ => item.error(format!("{name} rules hold on TCP only; write `protocol: TCP`")),
     }
     if *port == Port::Any {

@@ -48,10 +48,12 @@ impl<'a> Proxied<'a> {
     pub(super) fn judge(self, section: Section, requests: Option<&Requests>) {
         if let Some(names) = &self.server_names {
             server_names(names);
-            if requests.is_some() && self.terminating.is_none() {
+            if requests.is_some() && self.terminating.is_none() && !names.list().is_empty() {
                 names.error("stands beside `rules`, which need plain text; give `terminatingTLS` too");
             }
-            names.not_supported("`serverNames`");
+            if !names.list().is_empty() {
+                names.not_supported("`serverNames`");
+            }
         }
         for (name, item) in [("`terminatingTLS`", &self.terminating), ("`originatingTLS`", &self.originating)]
         {
@@ -101,7 +103,7 @@ pub(super) fn secret(item: &Item<'_>) {
 fn server_names(item: &Item<'_>) {
     let items = item.list();
     if items.is_empty() {
-        item.error("an empty list names no server; list at least one, or leave `serverNames` out");
+        item.warn("an empty list limits nothing; list the servers that may be asked for, or leave it out");
     }
     let mut seen = BTreeSet::new();
     for item in &items {

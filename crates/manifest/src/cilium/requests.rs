@@ -10,6 +10,8 @@ use policy::rule::{Direction, HttpRule};
 pub(super) enum Requests {
     Http(Vec<HttpRule>),
     Dns,
+    /// DNS rules that allow no name.
+    NoName,
     Kafka,
     /// Of a protocol that a plug-in of the proxy knew.
     Other,
@@ -22,7 +24,7 @@ impl Requests {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Http(_) => "HTTP",
-            Self::Dns => "DNS",
+            Self::Dns | Self::NoName => "DNS",
             Self::Kafka => "Kafka",
             Self::Other => "l7proto",
         }
@@ -51,26 +53,31 @@ pub(super) fn read(item: &Item<'_>, direction: Direction) -> Option<Requests> {
         others.iter().flat_map(Item::list).for_each(|item| drop(item.text_map()));
         protocol.not_supported("`l7proto`");
     }
-    if let Some(dns) = &dns {
-        self::dns(dns, direction);
-    }
+    let dns = dns.map(|dns| self::dns(&dns, direction));
     match (http, dns, kafka, protocol) {
         (Some(http), ..) => Some(Requests::Http(http::rules(&http))),
-        (None, Some(_), ..) => Some(Requests::Dns),
+        (None, Some(dns), ..) => Some(dns),
         (None, None, Some(_), _) => Some(Requests::Kafka),
         (None, None, None, Some(_)) => Some(Requests::Other),
         (None, None, None, None) => None,
     }
 }
 
-fn dns(item: &Item<'_>, direction: Direction) {
-    for item in item.list() {
-        domain::selector(&item);
+/// Reads DNS rules; an empty list is about no name in either direction.
+fn dns(item: &Item<'_>, direction: Direction) -> Requests {
+    let items = item.list();
+    for item in &items {
+        domain::selector(item);
     }
     match direction {
+        _ if items.is_empty() => {
+            item.warn("an empty list allows no name, and so nothing; list a name, or leave `rules` out to allow all");
+            return Requests::NoName;
+        }
         Direction::Ingress => item.error("DNS rules hold on egress only; move them to an egress rule"),
         Direction::Egress => item.not_supported("`dns`"),
     }
+    Requests::Dns
 }
 
 /// Sees to the shape of `{role | apiKey, apiVersion, clientID, topic}`.

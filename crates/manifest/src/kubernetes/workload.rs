@@ -1,62 +1,204 @@
 //! Pods, and the controllers that make them: as much of them as a network policy can see.
 //!
-//! Their schema is large and no part of it but labels and ports bears on policy, so fields that are not known are
-//! passed over here, other than in policies.
+//! Their schema is large and little of it bears on policy, so fields that are not known are passed over here, other than
+//! in policies.
 
 use super::service::PROTOCOLS;
 use crate::document::Header;
 use crate::item::{Fields, Item, Nulls};
-use crate::object::{NamedPort, Workload};
-use crate::{label, name};
+use crate::kind::group;
+use crate::object::{Kinship, NamedPort, Owner, Pods, Workload};
+use crate::{address, label, name};
+use identity::key;
 use service::Protocol;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+type Text = BTreeMap<String, String>;
+
+/// What is read of a pod's `spec`.
+#[derive(Debug, Default)]
+struct Pod {
+    named_ports: Vec<NamedPort>,
+    host_network: bool,
+    node: Option<String>,
+    account: Option<String>,
+}
+
+/// What is read of a pod's `status`.
+#[derive(Debug, Default)]
+struct Status {
+    addresses: Vec<IpAddr>,
+    /// Whether its containers have ended, for good: it has no address any more.
+    is_over: bool,
+}
 
 /// Reads what stands beside the header of a pod or a controller.
 pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<Workload> {
-    let spec = fields.require("spec");
-    fields.ignore(&["status"]);
+    let (spec, status) = (fields.require("spec"), fields.take("status"));
     fields.finish();
     let mut spec = spec?.fields(Nulls::Absent)?;
-    let (replicas, labels, named_ports) = match header.kind {
-        "Pod" => (1, header.labels, containers(&mut spec)),
-        "DaemonSet" => {
-            let (labels, ports) = template(&mut spec);
-            (1, labels, ports)
+    let mut status =
+        status.filter(|_| header.kind == "Pod").map(|item| self::status(&item)).unwrap_or_default();
+    let (pods, labels, pod) = match header.kind {
+        "Pod" => {
+            let pods = if status.is_over { Pods::None } else { Pods::One };
+            (
+                Some(pods),
+                own_labels(header.labels.clone(), header.labels_given.as_ref()),
+                self::pod(&mut spec),
+            )
         }
-        _ => {
+        "CronJob" => {
+            let (pods, labels, pod) = cron_job(&mut spec)?;
+            (pods, labels, pod)
+        }
+        "Job" => {
+            let (pods, mut labels, pod) = job(&mut spec);
+            // The cluster labels the pods of a job with its name.
+            for (key, value) in
+                ["job-name", "batch.kubernetes.io/job-name"].into_iter().zip([&header.name; 2])
+            {
+                value.iter().for_each(|name| drop(labels.insert(key.to_owned(), (*name).clone())));
+            }
+            (pods, labels, pod)
+        }
+        kind => {
             let replicas = spec.take("replicas");
-            let replicas = replicas.map_or(Some(1), |item| item.integer(0..=i64::from(u32::MAX)));
-            let (labels, ports) = template(&mut spec);
-            (replicas?, labels, ports)
+            let (labels, pod) = template(&mut spec, kind);
+            // Where `replicas` is absent something else scales it; a DaemonSet has a pod on each node.
+            let pods =
+                replicas.filter(|_| kind != "DaemonSet").map_or(Some(Pods::Several), |item| number(&item));
+            (pods, labels, pod)
         }
     };
-    Some(Workload { namespace: header.namespace, name: header.name?, labels, replicas, named_ports })
+    if pod.host_network {
+        status.addresses.clear();
+    }
+    let kinship = kinship(&header);
+    let mut labels = labels;
+    if let Some(account) = pod.account.filter(|account| !matches!(account.as_str(), "" | key::DEFAULT)) {
+        labels.insert(key::SERVICE_ACCOUNT.to_owned(), account);
+    }
+    Some(Workload {
+        namespace: header.namespace,
+        name: header.name?,
+        labels,
+        pods: pods?,
+        named_ports: pod.named_ports,
+        addresses: status.addresses,
+        host_network: pod.host_network,
+        node: pod.node,
+        kinship,
+    })
 }
 
-/// The labels and named ports of `template`; its labels must be what `selector` asks for.
-fn template(spec: &mut Fields<'_>) -> (BTreeMap<String, String>, Vec<NamedPort>) {
-    let selector = spec.require("selector");
+fn number(item: &Item<'_>) -> Option<Pods> {
+    item.integer(0..=i64::from(u32::MAX)).map(Pods::of)
+}
+
+/// Reads the `spec` of a job: as many pods at one time as `parallelism` says, but no more than are to complete.
+fn job(spec: &mut Fields<'_>) -> (Option<Pods>, Text, Pod) {
+    let (parallelism, completions) = (spec.take("parallelism"), spec.take("completions"));
+    let suspended = spec.take("suspend").and_then(|item| item.boolean());
+    let (labels, pod) = template(spec, "Job");
+    let limit = |item: Option<Item<'_>>, absent| {
+        item.map_or(Some(absent), |item| item.integer::<u32>(0..=i64::from(u32::MAX)))
+    };
+    let (parallelism, completions) = (limit(parallelism, 1), limit(completions, u32::MAX));
+    let pods = parallelism.zip(completions).map(|(one, other)| Pods::of(one.min(other)));
+    (pods.map(|pods| if suspended == Some(true) { Pods::None } else { pods }), labels, pod)
+}
+
+/// Reads the `spec` of a CronJob: unless it is forbidden, one run may begin while another goes on.
+fn cron_job(spec: &mut Fields<'_>) -> Option<(Option<Pods>, Text, Pod)> {
+    let (policy, suspended) = (spec.take("concurrencyPolicy"), spec.take("suspend"));
+    let overlaps = policy.is_none_or(|item| !matches!(item.text(), Some("Forbid" | "Replace")));
+    let mut fields = spec.require("jobTemplate")?.fields(Nulls::Absent)?;
+    let mut inner = fields.require("spec")?.fields(Nulls::Absent)?;
+    let (pods, labels, pod) = job(&mut inner);
+    let pods = pods.map(|pods| match pods {
+        _ if suspended.and_then(|item| item.boolean()) == Some(true) => Pods::None,
+        Pods::One if overlaps => Pods::Several,
+        pods => pods,
+    });
+    Some((pods, labels, pod))
+}
+
+/// The labels and the pod of `template`; its labels must be what `selector` asks for. The cluster itself selects the pods
+/// of jobs, which need no labels of their own.
+fn template(spec: &mut Fields<'_>, kind: &str) -> (Text, Pod) {
+    let is_job = kind == "Job";
+    let selector = match kind {
+        "Job" => None,
+        "ReplicationController" => spec.take("selector"),
+        _ => spec.require("selector").and_then(|item| item.fields(Nulls::Absent)?.take("matchLabels")),
+    };
     let Some(template) = spec.require("template") else { return Default::default() };
     let Some(mut fields) = template.fields(Nulls::Absent) else { return Default::default() };
-    let (metadata, pod) = (fields.require("metadata"), fields.require("spec"));
-    let labels = metadata.and_then(|item| item.fields(Nulls::Absent)?.require("labels"));
-    let labels = labels.map(|item| label::read(&item)).unwrap_or_default();
-    let asked = selector.and_then(|item| item.fields(Nulls::Absent)?.take("matchLabels"));
-    for (key, value) in asked.iter().flat_map(Item::entries) {
+    let metadata = if is_job { fields.take("metadata") } else { fields.require("metadata") };
+    let pod = fields.require("spec").and_then(|item| item.fields(Nulls::Absent));
+    let given = metadata.and_then(|item| {
+        let mut fields = item.fields(Nulls::Absent)?;
+        if is_job { fields.take("labels") } else { fields.require("labels") }
+    });
+    let labels = given.as_ref().map(label::read).unwrap_or_default();
+    for (key, value) in selector.iter().flat_map(Item::entries) {
         if value.text().is_some_and(|text| labels.get(key).map(String::as_str) != Some(text)) {
             value.error("the pods of `template` do not have this label");
         }
     }
-    let ports = pod.and_then(|item| item.fields(Nulls::Absent)).map(|mut pod| containers(&mut pod));
-    (labels, ports.unwrap_or_default())
+    (own_labels(labels, given.as_ref()), pod.map(|mut pod| self::pod(&mut pod)).unwrap_or_default())
 }
 
-/// The ports that have names, of all containers.
+/// The labels that a pod may give itself; `given` is where they stand.
+fn own_labels(labels: Text, given: Option<&Item<'_>>) -> Text {
+    match given {
+        Some(item) => label::own(labels, item),
+        None => labels,
+    }
+}
+
+/// Reads the `spec` of a pod.
+fn pod(spec: &mut Fields<'_>) -> Pod {
+    let node = spec.take("nodeName").and_then(|item| item.text()).filter(|name| !name.is_empty());
+    let (account, old) = (spec.take("serviceAccountName"), spec.take("serviceAccount"));
+    Pod {
+        host_network: spec.take("hostNetwork").and_then(|item| item.boolean()).unwrap_or_default(),
+        node: node.map(str::to_owned),
+        account: account.or(old).and_then(|item| item.text()).map(str::to_owned),
+        named_ports: containers(spec),
+    }
+}
+
+/// Reads the `status` of a pod.
+fn status(item: &Item<'_>) -> Status {
+    let Some(mut fields) = item.fields(Nulls::Absent) else { return Status::default() };
+    let phase = fields.take("phase").and_then(|item| item.text());
+    let is_over = matches!(phase, Some("Succeeded" | "Failed"));
+    let (one, many) = (fields.take("podIP"), fields.take("podIPs"));
+    let many = many.iter().flat_map(Item::list).filter_map(|item| item.fields(Nulls::Absent)?.require("ip"));
+    let mut given: Vec<Item<'_>> = many.collect();
+    if given.is_empty() {
+        given.extend(one);
+    }
+    let is_filled = |item: &&Item<'_>| !(item.is_text() && item.text() == Some(""));
+    let addresses = given.iter().filter(is_filled).filter_map(address::one);
+    Status { addresses: addresses.filter(|_| !is_over).collect(), is_over }
+}
+
+/// The ports that have names: those of containers, and of the init containers that go on running beside them.
 fn containers(pod: &mut Fields<'_>) -> Vec<NamedPort> {
-    let containers = pod.require("containers");
-    let containers = containers.iter().flat_map(Item::list).collect::<Vec<_>>();
-    let ports = containers.iter().filter_map(|item| item.fields(Nulls::Absent)?.take("ports"));
+    let (containers, before) = (pod.require("containers"), pod.take("initContainers"));
+    let mut all = containers.iter().flat_map(Item::list).collect::<Vec<_>>();
+    all.extend(before.iter().flat_map(Item::list).filter(is_sidecar));
+    let ports = all.iter().filter_map(|item| item.fields(Nulls::Absent)?.take("ports"));
     ports.flat_map(|ports| ports.list()).filter_map(|item| port(&item)).collect()
+}
+
+fn is_sidecar(item: &Item<'_>) -> bool {
+    let policy = item.fields(Nulls::Absent).and_then(|mut fields| fields.take("restartPolicy"));
+    policy.and_then(|item| item.text()) == Some("Always")
 }
 
 fn port(item: &Item<'_>) -> Option<NamedPort> {
@@ -67,4 +209,25 @@ fn port(item: &Item<'_>) -> Option<NamedPort> {
     let port = port.and_then(|item| item.integer(1..=65_535));
     let name = name.and_then(|item| name::port(&item));
     Some(NamedPort { name: name?, protocol: protocol?, port: port? })
+}
+
+/// What the header says of the object's kind, its number and its owners.
+fn kinship(header: &Header<'_>) -> Kinship {
+    let owner = |item: Item<'_>| {
+        let mut fields = item.fields(Nulls::Absent)?;
+        let [version, kind, name] = ["apiVersion", "kind", "name"].map(|name| fields.require(name));
+        let uid = fields.take("uid").and_then(|item| item.text());
+        Some(Owner {
+            group: group(version?.text()?).to_owned(),
+            kind: kind?.text()?.to_owned(),
+            name: name?.text()?.to_owned(),
+            uid: uid.map(str::to_owned),
+        })
+    };
+    Kinship {
+        group: group(header.api_version).to_owned(),
+        kind: header.kind.to_owned(),
+        uid: header.uid.map(str::to_owned),
+        owners: header.owners.iter().flat_map(Item::list).filter_map(owner).collect(),
+    }
 }

@@ -5,6 +5,7 @@ use crate::item::{Item, Nulls};
 use crate::kubernetes::service::PROTOCOLS;
 use crate::object::{NamedPort, Namespace};
 use crate::{address, domain, label, name};
+use identity::key;
 use policy::domain::{DomainPattern, canonical_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -26,12 +27,16 @@ pub struct WorkloadName {
 pub struct WorkloadState {
     /// Its name.
     pub name: WorkloadName,
-    /// Its own labels.
+    /// Its own labels; under [`identity::key::SERVICE_ACCOUNT`] its service account, where it is not `default`.
     pub labels: BTreeMap<String, String>,
     /// Its addresses; where a family is missing the engine may assign one, where all are missing it must.
     pub addresses: Vec<IpAddr>,
     /// Its ports that have names.
     pub named_ports: Vec<NamedPort>,
+    /// Whether it shares the network of its node, where that is said: to policies it is the node then.
+    pub host_network: Option<bool>,
+    /// The node that it runs on, where that is said; the local one otherwise.
+    pub node: Option<String>,
 }
 
 /// A node of the cluster as a test describes it.
@@ -68,11 +73,23 @@ pub(super) fn namespace(item: &Item<'_>) -> Option<Namespace> {
 pub(super) fn workload(item: &Item<'_>) -> Option<WorkloadState> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (name, namespace) = (fields.require("name"), fields.take("namespace"));
-    let (labels, ips, ports) = (fields.take("labels"), fields.take("ips"), fields.take("namedPorts"));
+    let (given, ips, ports) = (fields.take("labels"), fields.take("ips"), fields.take("namedPorts"));
+    let [shares, node, account] =
+        ["hostNetwork", "nodeName", "serviceAccountName"].map(|name| fields.take(name));
     fields.finish();
     let name = name.and_then(|item| name::object(&item));
     let namespace = namespace.map_or(Some("default".to_owned()), |item| name::namespace(&item));
-    let labels = labels.map(|item| label::read(&item)).unwrap_or_default();
+    let mut labels = given.map(|item| label::own(label::read(&item), &item)).unwrap_or_default();
+    if let Some(account) = account.and_then(|item| name::object(&item)) {
+        labels.insert(key::SERVICE_ACCOUNT.to_owned(), account);
+    }
+    let host_network = shares.and_then(|item| item.boolean());
+    if let Some(ips) = ips.as_ref().filter(|_| host_network == Some(true)) {
+        ips.error("a workload of the host network has the addresses of its node; leave `ips` out");
+    }
+    if let Some(node) = node.as_ref().filter(|_| host_network != Some(true)) {
+        node.error("only workloads of the host network may be on another node; give `hostNetwork: true`");
+    }
     let addresses = ips.map(|item| address::many(&item)).unwrap_or_default();
     let ports = ports.iter().flat_map(Item::entries).filter_map(|(name, port)| named_port(name, &port));
     let named_ports = ports.collect();
@@ -81,6 +98,8 @@ pub(super) fn workload(item: &Item<'_>) -> Option<WorkloadState> {
         labels,
         addresses,
         named_ports,
+        host_network,
+        node: node.and_then(|item| name::object(&item)),
     })
 }
 

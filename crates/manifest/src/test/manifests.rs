@@ -32,16 +32,16 @@ pub(super) fn read(
 /// A manifest within a test. A file may hold things that are no affair of tests; here nothing stands by chance.
 fn inline_document(item: &Item<'_>) -> Vec<Written> {
     let before = item.report().skipped();
-    let written = of_document(item);
+    let written = sorted_out(document::read_object(item));
     if item.report().skipped() > before {
         item.error("is of a kind that is not read here");
     }
     written
 }
 
-fn of_document(item: &Item<'_>) -> Vec<Written> {
-    let described = document::read(item).into_iter();
-    let written = described.filter_map(|Described { object, document }| match object {
+/// The objects that a test takes from manifests.
+fn sorted_out(described: Vec<Described<'_>>) -> Vec<Written> {
+    let written = described.into_iter().filter_map(|Described { object, document }| match object {
         Object::Workload(_) => {
             document.error("is a workload; describe it in `workloads`");
             None
@@ -66,7 +66,8 @@ fn of_file(path: &Item<'_>, load: &mut Load<'_>) -> Vec<Written> {
     };
     let report = Report::on(file);
     let nodes = yaml::documents(&text, &report);
-    let written = nodes.iter().flat_map(|node| of_document(&Item::document(node, &report))).collect();
+    let written =
+        nodes.iter().flat_map(|node| sorted_out(document::read(&Item::document(node, &report)))).collect();
     path.report().adopt(report.finish());
     written
 }

@@ -132,12 +132,38 @@ fn subject(item: &Item<'_>) -> Option<Selector> {
 
 /// The workloads of namespaces with such labels.
 fn of_namespaces(item: &Item<'_>) -> Selector {
+    if refuses_old_form(item, "namespaces") {
+        return Selector::default();
+    }
     workloads(Written::read(item, Keys::OfNamespace).into_selector())
+}
+
+/// Reports a selector of namespaces in the form of 2023, which had it, or the names of labels, one level deeper.
+fn refuses_old_form(item: &Item<'_>, name: &str) -> bool {
+    let Some(mut fields) = item.is_mapping().then(|| item.fields(Nulls::Absent)).flatten() else {
+        return false;
+    };
+    let old =
+        ["namespaceSelector", "sameLabels", "notSameLabels"].into_iter().find_map(|old| fields.take(old));
+    old.iter().for_each(|old| {
+        old.error(format!(
+            "is the form of 2023; the selector itself stands under `{name}` now: `{name}: {{matchLabels: ...}}`, or \
+             `{name}: {{}}` for all of them"
+        ));
+    });
+    old.is_some()
 }
 
 /// Reads `{namespaceSelector, podSelector}`.
 fn of_pods(item: &Item<'_>) -> Option<Selector> {
     let mut fields = item.fields(Nulls::Refused)?;
+    if let Some(old) = fields.take("namespaces") {
+        old.error(
+            "is the form of 2023; name the namespaces in `namespaceSelector`, where the selector itself stands now: \
+             `namespaceSelector: {matchLabels: ...}`",
+        );
+        return None;
+    }
     let (namespaces, pods) = (fields.take("namespaceSelector"), fields.require("podSelector"));
     fields.finish();
     let namespaces =

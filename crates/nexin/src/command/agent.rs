@@ -14,7 +14,7 @@ use std::path::PathBuf;
 ///
 /// What it has put in the kernel stays when it ends, and goes on working; the next agent takes it over. The configuration is
 /// a JSON object with any of: directory, stateDirectory, instance, policies, networkNamespace, workloadAddresses, serviceAddresses,
-/// proxyPort, hostDevices, nodeName, nodeLabels, policyEnforcement (default, always or never), policyAuditMode, attach
+/// proxyPort, hostDevices, nodeName, clusterName, nodeLabels, policyEnforcement (default, always or never), policyAuditMode, attach
 /// (automatic or clsact).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin agent\n  nexin agent --config /etc/nexin/agent.json\n  \

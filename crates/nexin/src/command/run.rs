@@ -7,6 +7,7 @@ use anyhow::Context;
 use api::view::{Endpoint, Service};
 use api::{Request, Workload};
 use clap::Args;
+use identity::key;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -32,6 +33,9 @@ pub(crate) struct Run {
     /// A label; may be repeated
     #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// The service account of the workload, by which policies may select it [default: default]
+    #[arg(long, value_name = "NAME", value_parser = account)]
+    service_account: Option<String>,
     /// A name for a port, by which policies may call it; may be repeated
     #[arg(long = "port-name", value_name = "NAME=PORT/PROTOCOL", value_parser = port_name)]
     named_ports: Vec<(String, String)>,
@@ -111,14 +115,24 @@ impl Run {
     }
 
     fn workload(&self) -> Workload {
+        let account = self.service_account.clone().map(|name| (key::SERVICE_ACCOUNT.to_owned(), name));
         Workload {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
-            labels: self.labels.iter().cloned().collect(),
+            labels: self.labels.iter().cloned().chain(account).collect(),
             addresses: self.addresses.clone(),
             named_ports: self.named_ports.iter().cloned().collect(),
             owner: Some(std::process::id()),
         }
+    }
+}
+
+/// The name of an account: that of an object, as a label can have it.
+fn account(text: &str) -> Result<String, String> {
+    let is_name = !text.is_empty() && text.bytes().all(|byte| !byte.is_ascii_uppercase() && byte != b'_');
+    match manifest::label::check(key::SERVICE_ACCOUNT, text) {
+        Ok(()) if is_name => Ok(text.to_owned()),
+        _ => Err("an account is called by lower-case letters, digits, `-` and `.`, at most 63".to_owned()),
     }
 }
 

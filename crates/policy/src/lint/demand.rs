@@ -60,6 +60,11 @@ impl<'a> Demands<'a> {
         others.0.iter().all(|(key, wanted)| self.demand(key).is_within(wanted))
     }
 
+    /// Whether some labels could meet both these demands and the others.
+    pub(super) fn may_meet(&self, others: &Self) -> bool {
+        others.0.iter().all(|(key, wanted)| !self.demand(key).meet(wanted).is_impossible())
+    }
+
     /// Whether nothing is demanded.
     pub(super) fn are_none(&self) -> bool {
         self.0.values().all(|demand| Demand::nothing().is_within(demand))

@@ -1,6 +1,7 @@
 //! Which of two rules is asked first, and what is left for the other to do.
 
 use super::cover::{Entry, Requests, Who};
+use super::tied::are_tied;
 use super::{Flaw, void};
 use crate::book::RuleOrigin;
 use crate::rule::{Action, Direction, Tier, Traffic, TrafficMatch};
@@ -95,6 +96,9 @@ impl Order {
 
     fn turn(&self, first: &Entry<'_>, second: &Entry<'_>) -> Turn {
         let place = |entry: &Entry<'_>| (entry.spec.tier, entry.rule.priority);
+        if are_tied(first, second) {
+            return Turn::Unknown;
+        }
         if place(first) == place(second) {
             Turn::Same
         } else if first.spec.tier == second.spec.tier {

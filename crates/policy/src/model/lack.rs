@@ -130,13 +130,18 @@ pub(super) fn labels(selector: &Selector, labels: &Labels, who: &str) -> Vec<Lac
 fn unmet(requirement: &Requirement, labels: &Labels, who: &str) -> String {
     let (whose, name) = whose(&requirement.name, who);
     let value = labels.value(requirement.source.as_ref(), &requirement.name);
+    // A label that is called as a word of these sentences is not to be taken for one.
+    let quote = if WORDS.contains(&name) { "`" } else { "" };
     let has = match value {
-        Some(value) => format!("{whose} has {name}={value}"),
-        None => format!("{whose} has no {name}"),
+        Some(value) => format!("{whose} has {quote}{name}={value}{quote}"),
+        None if quote.is_empty() => format!("{whose} has no {name}"),
+        None => format!("{whose} has no label {quote}{name}{quote}"),
     };
-    let list = |values: &Values| {
-        values.iter().map(|value| format!("{name}={value}")).collect::<Vec<_>>().join(" or ")
-    };
+    let pair = |value: &str| format!("{quote}{name}={value}{quote}");
+    let list = |values: &Values| values.iter().map(pair).collect::<Vec<_>>().join(" or ");
+    if let Some(hint) = mistaken(&requirement.name) {
+        return format!("{has}, which none has; {hint}");
+    }
     match &requirement.operator {
         Operator::In(values) => format!("{has}, needs {}", list(values)),
         Operator::NotIn(values) if values.len() == 1 => format!("{has}, needs any other or none"),
@@ -144,6 +149,18 @@ fn unmet(requirement: &Requirement, labels: &Labels, who: &str) -> String {
         Operator::Exists => format!("{has}, needs one"),
         Operator::DoesNotExist => format!("{has}, must have none"),
     }
+}
+
+/// Names of labels that are words of sentences about labels too.
+const WORDS: &[&str] = &[
+    "address", "any", "kind", "label", "labels", "name", "needs", "node", "none", "one", "other", "peer",
+    "port", "protocol", "rule", "subject", "type", "value",
+];
+
+/// What is meant by a label that no workload has, where that is nearly the name of one of its namespace.
+fn mistaken(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("io.kubernetes.pod.namespace.labels.")?;
+    Some(format!("labels of its namespace are called {}: is `{0}{rest}` meant?", key::NAMESPACE_LABELS))
 }
 
 /// Whose label it is, and what people call it.

@@ -122,9 +122,9 @@ impl Engine for Live {
 
     fn prepare(&mut self, state: &State) -> Result<(), EngineError> {
         let old = std::mem::take(&mut self.state);
-        for (name, workload) in &old.workloads {
+        for (name, workload) in old.wired() {
             // An agent's workloads do not change: one that does ends, and begins anew with the same addresses.
-            if state.workloads.get(name) != Some(workload) {
+            if state.wired_named(name) != Some(workload) {
                 self.remove(name)?;
             }
         }
@@ -140,8 +140,8 @@ impl Engine for Live {
                 self.node.apply_namespace(name, labels)?;
             }
         }
-        for (name, workload) in &state.workloads {
-            if old.workloads.get(name) != Some(workload) {
+        for (name, workload) in state.wired() {
+            if old.wired_named(name) != Some(workload) {
                 self.admit(name, workload)?;
             }
         }

@@ -1,5 +1,6 @@
 //! A random world as a step of a test, and its questions as probes.
 
+use crate::host_network::Sharer;
 use crate::objects;
 use abi::identity::{HOST, REMOTE_NODE, WORLD};
 use manifest::test::{
@@ -17,17 +18,19 @@ use testbed::{Answer, Crossing, Engine, Sent, State};
 pub(crate) struct Case {
     pub(crate) world: World,
     pub(crate) present: Vec<bool>,
+    /// Which of the workloads share the network of a node.
+    pub(crate) sharers: BTreeMap<usize, Sharer>,
 }
 
 impl Case {
     /// All of the world is there.
     pub(crate) fn of(world: World) -> Self {
-        Self { present: vec![true; world.workloads.len()], world }
+        Self { present: vec![true; world.workloads.len()], world, sharers: BTreeMap::new() }
     }
 
     /// The step that makes the world out of nothing.
     pub(crate) fn step(&self) -> Step {
-        let workloads = self.world.workloads.iter().zip(&self.present).filter(|(_, present)| **present);
+        let workloads = self.world.workloads.iter().enumerate().filter(|(number, _)| self.present[*number]);
         let namespaces = self.world.namespaces.iter();
         Step {
             namespaces: namespaces
@@ -36,7 +39,12 @@ impl Case {
                     labels: labels.iter().cloned().collect(),
                 })
                 .collect(),
-            workloads: workloads.map(|(workload, _)| self::workload(workload)).collect(),
+            workloads: workloads
+                .map(|(number, workload)| match self.sharers.get(&number) {
+                    Some(sharer) => sharer.of(self::workload(workload)),
+                    None => self::workload(workload),
+                })
+                .collect(),
             enforcement: Some(self.world.mode),
             audit: Some(self.world.audit),
             nodes: self.others(HOST).chain(self.others(REMOTE_NODE)).map(node).collect(),
@@ -138,6 +146,8 @@ fn workload(workload: &generate::Workload) -> WorkloadState {
         labels: workload.own.iter().cloned().collect(),
         addresses: workload.addresses.to_vec(),
         named_ports: named_ports(&workload.ports),
+        host_network: None,
+        node: None,
     }
 }
 

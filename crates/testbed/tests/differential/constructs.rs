@@ -51,7 +51,11 @@ pub(crate) const ALL: &[&str] = &[
     "the node: let in by default",
     "tiers alone: a rule",
     "tiers alone: let through beside a pass",
+    SHARER,
 ];
+
+/// An end that shares the network of a node.
+pub(crate) const SHARER: &str = "end: pod of the host network";
 
 /// How few of them may be missing where few pairs are asked about.
 pub(crate) const RARE: usize = 6;

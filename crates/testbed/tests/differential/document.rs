@@ -1,6 +1,7 @@
 //! A difference made small and written down as a PolicyTest that shows it.
 
 use crate::case::{self, Case, differs, wanted};
+use crate::host_network;
 use crate::objects;
 use crate::policies::manifests;
 use crate::writable::writable;
@@ -15,7 +16,7 @@ use testbed::{Answer, Engine, Kernel, Model, Name, Rows, State, worst};
 
 /// Panics with the smallest test that still shows the difference between the model and an engine.
 pub(crate) fn fail(case: &Case, probe: &Probe, engine: &str) -> ! {
-    let smaller = |case: &Case| Case { world: writable(&case.world), present: case.present.clone() };
+    let smaller = |case: &Case| Case { world: writable(&case.world), ..case.clone() };
     let of_verdicts = |case: &Case| {
         answers(&case.state(), probe, engine).is_some_and(|(wanted, got)| wanted.verdict != got.verdict)
     };
@@ -69,7 +70,7 @@ fn answers(state: &State, probe: &Probe, engine: &str) -> Option<(Answer, Answer
 
 /// Writes a random world down, reads it again, and compares what the model says of both. Returns how many were asked.
 pub(crate) fn check(seed: u64) -> usize {
-    let case = Case::of(writable(&generate::world(seed)));
+    let case = host_network::some_sharers(Case::of(writable(&generate::world(seed))), seed);
     let state = case.state();
     let mut model = Model::default();
     model.prepare(&state).unwrap();
@@ -106,13 +107,14 @@ fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
         let ports = workload.named_ports.iter();
         let ports =
             ports.map(|port| (port.name.clone(), format!("{}/{}", port.port, name_of(port.protocol)).into()));
-        json!({
+        let mut value = json!({
             "name": workload.name.name,
             "namespace": workload.name.namespace,
             "labels": workload.labels,
-            "ips": workload.addresses,
             "namedPorts": Map::from_iter(ports),
-        })
+        });
+        host_network::write(workload, &mut value);
+        value
     });
     let namespaces = step.namespaces.iter().map(|one| json!({"name": one.name, "labels": one.labels}));
     let named = |name: &str| {

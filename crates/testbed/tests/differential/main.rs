@@ -4,6 +4,7 @@
 mod case;
 mod constructs;
 mod document;
+mod host_network;
 mod moments;
 mod objects;
 mod policies;
@@ -17,6 +18,7 @@ use datapath::native::Tables;
 use manifest::test::Expect;
 use policy::generate;
 use std::collections::BTreeMap;
+use std::iter;
 use std::time::Instant;
 use testbed::{Engine, Kernel, Model, Rows};
 
@@ -45,7 +47,8 @@ fn compare(engine: &mut dyn Engine, first: u64, pairs: usize) {
     let mut seen = Seen::default();
     let (mut seed, mut asked) = (first, 0);
     while asked < pairs {
-        asked += compare_in(Case::of(generate::world(seed)), seed, engine, &mut seen);
+        let case = host_network::some_sharers(Case::of(generate::world(seed)), seed);
+        asked += compare_in(case, seed, engine, &mut seen);
         seed += 1;
     }
     let worlds = seed - first;
@@ -79,7 +82,8 @@ fn compare_in(case: Case, seed: u64, engine: &mut dyn Engine, seen: &mut Seen) -
             let (said, got) = (wanted(&mut model, &crossing), engine.ask(&crossing).unwrap());
             *seen.verdicts.entry(said.verdict).or_default() += 1;
             let of_rule = said.rule.iter().filter_map(|rule| constructs.get(rule)).flatten().copied();
-            for construct in of_rule.chain(constructs::of_answer(&case.world, probe, &said)) {
+            let of_ends = iter::repeat_n(constructs::SHARER, host_network::ends(&case, probe));
+            for construct in of_rule.chain(constructs::of_answer(&case.world, probe, &said)).chain(of_ends) {
                 *seen.constructs.entry(construct).or_default() += 1;
             }
             if differs(&said, &got) {
@@ -122,4 +126,11 @@ fn changes_lead_where_a_fresh_start_leads_in_the_kernel() {
 fn what_is_written_down_reads_back_with_the_same_meaning() {
     let asked: usize = (0..120).map(document::check).sum();
     assert!(asked >= 3000, "{asked}");
+}
+
+#[test]
+fn pods_of_the_host_network_are_their_node() {
+    let asked: usize = (0..40).map(host_network::check).sum();
+    eprintln!("{asked} pairs with pods of the host network, all as of their nodes");
+    assert!(asked >= 1000, "{asked}");
 }

@@ -40,6 +40,9 @@ pub(crate) struct Settings {
     /// Name of the node; a Node manifest of this name gives it labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_name: Option<String>,
+    /// Name of the cluster, by which policies select workloads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster_name: Option<String>,
     /// Labels of the node, by which policies select it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_labels: Option<BTreeMap<String, String>>,
@@ -115,6 +118,7 @@ impl Settings {
             proxy_port: self.proxy_port.unwrap_or(default.proxy_port),
             host_devices: self.host_devices.unwrap_or(default.host_devices),
             node_name: self.node_name.or(default.node_name),
+            cluster_name: cluster(self.cluster_name)?.or(default.cluster_name),
             node_labels: labels(self.node_labels.unwrap_or(default.node_labels))?,
             enforcement: self.policy_enforcement.map_or(default.enforcement, Mode::from),
             audit: self.policy_audit_mode.unwrap_or(default.audit),
@@ -126,6 +130,20 @@ impl Settings {
 fn labels(written: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
     let wrong = written.iter().find_map(|(key, value)| manifest::label::check(key, value).err());
     wrong.map_or(Ok(written), |error| Err(format!("nodeLabels: {error}")))
+}
+
+/// The name of a cluster, which is the value of a label.
+fn cluster(written: Option<String>) -> Result<Option<String>, String> {
+    match written {
+        Some(name) if name.is_empty() => {
+            Err("clusterName: must not be empty; leave it out for `default`".into())
+        }
+        Some(name) => match manifest::label::check(identity::key::CLUSTER, &name) {
+            Ok(()) => Ok(Some(name)),
+            Err(error) => Err(format!("clusterName: {error}")),
+        },
+        None => Ok(None),
+    }
 }
 
 /// The blocks that a field gives, at most one of each family.
@@ -179,6 +197,7 @@ mod tests {
         check(r#"{"directori": "/x"}"#, "unknown field `directori`");
         check("{\n\"proxyPort\": 70000}", "line 2");
         check(r#"{"serviceAddresses": ["10.0.0.0"]}"#, "\"10.0.0.0\" is no block such as 10.244.0.0/16");
+        check(r#"{"clusterName": "x y"}"#, "clusterName: \"x y\" is no label value");
         check(r#"{"nodeLabels": {"x y": "z"}}"#, "nodeLabels: \"x y\" is no label key");
         check(r#"{"serviceAddresses": ["10.0.0.0/8", "11.0.0.0/8"]}"#, "one IPv4 block");
     }

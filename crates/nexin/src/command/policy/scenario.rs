@@ -1,20 +1,22 @@
 //! The world that files describe: who is there, and which policies are in force. No agent is asked.
 
 mod cast;
+mod host_network;
+mod owners;
 mod people;
 mod read;
 mod step;
 #[cfg(test)]
 mod tests;
 
-use identity::{Labels, Source};
-use manifest::{NamedPort, Object, ObjectName, Places, Protocol};
+use identity::{Labels, Selector, Source};
+use manifest::{NamedPort, Object, ObjectName, Places, Pods, Protocol};
 use policy::book::RuleBook;
 use policy::catalog::{Backends, Catalog, Service};
 use policy::directory::Directory;
 use policy::party::NamedPorts;
 use policy::ready::Numbers;
-use policy::rule::Policy;
+use policy::rule::{Peer, Peers, Policy};
 use policy::set::PolicySet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -30,6 +32,8 @@ pub(super) struct Scenario {
     workloads: BTreeMap<Name, Workload>,
     /// The addresses of the local node where nothing else is said of them, as in tests.
     local: Vec<IpAddr>,
+    /// What makes workloads that are there themselves, each with those.
+    owners: BTreeMap<Name, Vec<Name>>,
     /// Hosts outside the cluster by name.
     externals: BTreeMap<String, Vec<IpAddr>>,
     /// The domain names that they are known by.
@@ -52,6 +56,10 @@ pub(super) struct Scenario {
     /// Whether what policy refuses is let through and reported.
     audit: bool,
     given: u32,
+    /// The labels that selectors name.
+    named: BTreeSet<identity::Name>,
+    /// The addresses that workloads are known to have.
+    placed: BTreeSet<IpAddr>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,10 +69,14 @@ struct Workload {
     addresses: Vec<IpAddr>,
     /// Whether its addresses are written down, rather than given here.
     is_placed: bool,
-    /// Whether it is one pod, rather than several that are alike.
-    is_one: bool,
-    /// Whether a manifest of a cluster describes it, rather than a test.
-    is_pod: bool,
+    /// How many pods it is, which are alike.
+    pods: Pods,
+    /// Whether it shares the network of its node.
+    host_network: bool,
+    /// The node that it runs on, where that is known.
+    node: Option<String>,
+    /// Whether a test describes it, rather than a manifest.
+    is_of_test: bool,
 }
 
 impl Scenario {
@@ -75,9 +87,10 @@ impl Scenario {
             Object::Namespace(namespace) => drop(self.namespaces.insert(namespace.name, namespace.labels)),
             Object::Workload(one) => {
                 let name = (one.namespace, one.name);
-                self.admit(name.clone(), one.labels, &one.named_ports, Vec::new());
-                self.workloads.entry(name).and_modify(|workload| {
-                    (workload.is_one, workload.is_pod) = (one.replicas == 1, true);
+                self.admit(name.clone(), one.labels, &one.named_ports, one.addresses);
+                self.workloads.entry(name).and_modify(|known| {
+                    (known.pods, known.host_network, known.node) = (one.pods, one.host_network, one.node);
+                    known.is_of_test = false;
                 });
             }
             Object::Node(node) => drop(self.nodes.insert(node.name, (node.labels, node.addresses))),
@@ -87,6 +100,7 @@ impl Scenario {
             }
             Object::Service(service) => {
                 let name = (service.namespace.clone(), service.name.clone());
+                self.named.extend(service.selector.keys().map(identity::Name::from));
                 self.services.insert(name.clone(), service);
                 self.refer_to(&name);
             }
@@ -99,6 +113,7 @@ impl Scenario {
     }
 
     fn apply(&mut self, policy: Policy) {
+        self.named.extend(selectors(&policy).flat_map(Selector::requirements).map(|one| one.name.clone()));
         let Self { policies, directory, book, .. } = self;
         policies.apply(policy, &mut Numbers { directory, book });
     }
@@ -109,21 +124,28 @@ impl Scenario {
         policies.refer(change, &mut Numbers { directory, book });
     }
 
-    /// Takes a workload. Files seldom say which addresses pods will have: each gets some of its own.
+    /// Takes a workload. Files seldom say which addresses pods will have: each that has none gets some of its own.
     fn admit(&mut self, name: Name, labels: Text, named: &[NamedPort], addresses: Vec<IpAddr>) {
         let mut ports = NamedPorts::default();
         named.iter().for_each(|port| ports.insert(&port.name, protocol(port.protocol), port.port));
         let is_placed = !addresses.is_empty();
+        self.placed.extend(&addresses);
         let addresses = if is_placed { addresses } else { self.give() };
-        self.workloads
-            .insert(name, Workload { labels, ports, addresses, is_placed, is_one: true, is_pod: false });
+        let (pods, host_network, node, is_of_test) = (Pods::One, false, None, true);
+        let workload = Workload { labels, ports, addresses, is_placed, pods, host_network, node, is_of_test };
+        self.workloads.insert(name, workload);
     }
 
     fn give(&mut self) -> Vec<IpAddr> {
-        self.given += 1;
-        let v4 = Ipv4Addr::from_bits(FIRST_V4.to_bits() + self.given);
-        let v6 = Ipv6Addr::from_bits(FIRST_V6.to_bits() + u128::from(self.given));
-        vec![v4.into(), v6.into()]
+        loop {
+            self.given += 1;
+            let v4 = Ipv4Addr::from_bits(FIRST_V4.to_bits() + self.given);
+            let v6 = Ipv6Addr::from_bits(FIRST_V6.to_bits() + u128::from(self.given));
+            let given: Vec<IpAddr> = vec![v4.into(), v6.into()];
+            if !self.placed.iter().any(|placed| given.contains(placed)) {
+                return given;
+            }
+        }
     }
 
     /// The lists of addresses of a service.
@@ -144,6 +166,21 @@ impl Scenario {
         let service = Service { labels, backends };
         self.refer(|catalog| catalog.put_service(&name.0, &name.1, service));
     }
+}
+
+/// All selectors of workloads in a policy.
+fn selectors(policy: &Policy) -> impl Iterator<Item = &Selector> {
+    policy.specs.iter().flat_map(|spec| {
+        let peers = spec.rules.iter().filter_map(|rule| match &rule.peers {
+            Peers::Any => None,
+            Peers::Of(peers) => Some(peers),
+        });
+        let of_peers = peers.flatten().filter_map(|peer| match peer {
+            Peer::Labels(selector) => Some(selector),
+            _ => None,
+        });
+        of_peers.chain([spec.subject.selector()])
+    })
 }
 
 fn protocol(protocol: Protocol) -> policy::rule::Protocol {

@@ -13,7 +13,8 @@ pub(super) type Own = BTreeMap<String, String>;
 pub(super) struct Selected(Vec<bool>);
 
 /// Every combination of selectors that selects one set of labels, with the smallest such set. `fixed` are labels that all
-/// sets have, in the old world and in the new; `is_free` says which keys a made-up label may have.
+/// sets have where none is made up in their place, in the old world and in the new; `is_free` says which keys a made-up label
+/// may have.
 ///
 /// Keys are gone through one after another: each is absent, has a value that some selector names, or another. Sets that
 /// the same selectors may still select are continued as one, so that only combinations that differ cost anything.
@@ -31,12 +32,12 @@ pub(super) fn kinds(
     for (key, places) in by_key(selectors, is_free) {
         let mut next = BTreeMap::<Selected, Own>::new();
         for value in values(&places) {
-            let label = value
-                .iter()
-                .map(|value| (LabelKey { source: Source::K8s, name: key.into() }, value.as_str()));
-            let labels: Labels = label.collect();
-            let failing: BTreeSet<usize> =
-                places.iter().filter(|(_, one)| !one.holds(&labels)).map(|(place, _)| *place).collect();
+            let failing: BTreeSet<usize> = (0..2)
+                .flat_map(|at| {
+                    failing(&places, key, value.as_deref(), &fixed[at])
+                        .map(move |place| place + at * selectors.len())
+                })
+                .collect();
             for (selected, own) in &kinds {
                 let mut selected = selected.clone();
                 let count = selectors.len();
@@ -72,6 +73,19 @@ fn by_key<'a>(
         }
     }
     keys
+}
+
+/// The places of the requirements on a key that do not hold where it has this value, or else what is fixed for it.
+fn failing<'a>(
+    places: &'a [(usize, &Requirement)],
+    key: &str,
+    value: Option<&str>,
+    fixed: &Labels,
+) -> impl Iterator<Item = usize> + 'a {
+    let value = value.or_else(|| fixed.value(Some(&Source::K8s), key));
+    let label = value.map(|value| (LabelKey { source: Source::K8s, name: key.into() }, value));
+    let labels: Labels = label.into_iter().collect();
+    places.iter().filter(move |(_, one)| !one.holds(&labels)).map(|(place, _)| *place)
 }
 
 /// What a key may be: absent, each value that is named, and one that is not.

@@ -135,8 +135,11 @@ fn known(worlds: &[Scenario; 2]) -> Vec<Party> {
     let [old, new] = &ends;
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let parties = names.into_iter().filter_map(|name| {
-        let (before, after) = (old.get(name), new.get(name));
-        let ends = [before.or(after)?.clone(), after.or(before)?.clone()];
+        // One that shares the network of its node in one of the worlds is that node there.
+        let (before, after) = (old.get(name).cloned(), new.get(name).cloned());
+        let before = before.or_else(|| worlds[0].sharer_named(name));
+        let after = after.or_else(|| worlds[1].sharer_named(name));
+        let ends = [before.clone().or_else(|| after.clone())?, after.or(before)?];
         Some(Party { names: vec![name.clone()], ends, has_any_ports: false })
     });
     parties.collect()

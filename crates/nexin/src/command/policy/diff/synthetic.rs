@@ -158,7 +158,12 @@ fn workload_labels(namespace: &str, known: &Own, made_up: &Own) -> Labels {
         made_up.iter().filter_map(|(key, value)| Some((key.strip_prefix(key::NAMESPACE_LABELS)?, &**value)));
     let own = made_up.iter().filter(|(key, _)| !key.starts_with(key::NAMESPACE_LABELS));
     let known = known.iter().map(|(key, value)| (&**key, &**value));
-    Labels::of_workload(namespace, known.chain(around), own.map(|(key, value)| (&**key, &**value)))
+    let mut labels =
+        Labels::of_workload(namespace, known.chain(around), own.map(|(key, value)| (&**key, &**value)));
+    if let Some(cluster) = made_up.get(key::CLUSTER) {
+        labels.insert(Source::K8s, key::CLUSTER, cluster);
+    }
+    labels
 }
 
 /// `shop/app=web of team=a`: namespace, own labels, labels of the namespace.

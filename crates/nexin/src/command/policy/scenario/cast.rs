@@ -10,9 +10,9 @@ pub(super) struct Contradiction(pub(super) String);
 impl Scenario {
     /// Takes over whoever is there in another scenario, in place of its own, and services that it lacks; it keeps its policies.
     pub(in crate::command::policy) fn take_people(&mut self, other: &Self) {
-        let Self { namespaces, workloads, externals, names, nodes, .. } = other.clone();
+        let Self { namespaces, workloads, owners, externals, names, nodes, .. } = other.clone();
         (self.namespaces, self.workloads, self.externals) = (namespaces, workloads, externals);
-        (self.names, self.nodes) = (names, nodes);
+        (self.owners, self.names, self.nodes) = (owners, names, nodes);
         // What policies refer to stands beside workloads in a dump of a cluster; what the policies' own files say counts first.
         let services = other
             .services
@@ -103,7 +103,8 @@ impl Workload {
     /// Whether what is told of both can be told of one.
     fn is_like(&self, other: &Self) -> bool {
         let elsewhere = self.is_placed && other.is_placed && self.addresses != other.addresses;
-        self.labels == other.labels && self.ports == other.ports && !elsewhere
+        let is_same_place = self.host_network == other.host_network && self.node == other.node;
+        self.labels == other.labels && self.ports == other.ports && is_same_place && !elsewhere
     }
 }
 

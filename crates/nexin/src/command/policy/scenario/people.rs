@@ -4,6 +4,7 @@ use super::{Name, Scenario, Text, Workload};
 use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
 use agent::explain::{End, Surroundings};
 use identity::{Labels, Source, filter};
+use manifest::Pods;
 use policy::rule::Protocol;
 use policy::set::PolicySet;
 use service::{API_SERVER, Candidate, Subset};
@@ -11,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Scenario {
-    /// Everybody who is there, workloads first; of a local node that tests describe, [`Self::host`] tells.
+    /// Everybody who is there, workloads first, of which those that share the network of a node are that node; of a local node that tests describe, [`Self::host`] tells.
     pub(in crate::command::policy) fn ends(&self) -> impl Iterator<Item = End> {
-        let workloads = self.workloads.iter().map(|(name, workload)| self.workload(name, workload));
+        let workloads = self.workloads.iter().filter(|(_, workload)| !workload.host_network);
+        let workloads = workloads.map(|(name, workload)| self.workload(name, workload));
         let externals = self.externals.keys().map(|name| self.external(name));
         workloads.chain(externals).chain(self.nodes())
     }
@@ -52,12 +54,20 @@ impl Scenario {
         self.namespaces.contains_key(name)
     }
 
-    fn workload(&self, (namespace, name): &Name, workload: &Workload) -> End {
-        let Workload { labels, ports, addresses, is_one, .. } = workload.clone();
+    pub(super) fn workload(&self, (namespace, name): &Name, workload: &Workload) -> End {
+        if workload.host_network {
+            return self.sharer(&format!("{namespace}/{name}"), workload);
+        }
+        let Workload { labels, ports, addresses, pods, node, is_of_test, .. } = workload.clone();
         let own = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let labels = Labels::of_workload(namespace, self.namespace_labels(namespace), own);
-        let end = End::new(&format!("{namespace}/{name}"), FIRST_ALLOCATED, filter::relevant(labels));
-        End { ports, addresses, is_one, audit: self.audit, ..end }
+        // Engines leave out the labels of single replicas; of what runs elsewhere those count that a policy names.
+        let counts = |label: &str| !is_of_test && self.named.contains(&identity::Name::from(label));
+        let labels = filter::relevant_or(labels, counts);
+        let end = End::new(&format!("{namespace}/{name}"), FIRST_ALLOCATED, labels);
+        let remarks = without_pods(&end.name, pods);
+        let node = node.filter(|node| self.nodes.contains_key(node));
+        End { ports, addresses, is_one: pods == Pods::One, audit: self.audit, node, remarks, ..end }
     }
 
     fn external(&self, name: &str) -> End {
@@ -65,7 +75,7 @@ impl Scenario {
         End { names, ..world(name, self.externals[name].clone()) }.among(&self.api_servers())
     }
 
-    fn node(&self, name: &str) -> End {
+    pub(super) fn node(&self, name: &str) -> End {
         let (number, kind) = if name == LOCAL { (HOST, "host") } else { (REMOTE_NODE, "remote-node") };
         let mut labels = Labels::reserved(kind);
         let (own, mut addresses): (Text, Vec<IpAddr>) = self.nodes.get(name).cloned().unwrap_or_default();
@@ -84,6 +94,7 @@ impl Surroundings for Scenario {
         let name = (namespace.to_owned(), name.to_owned());
         match self.workloads.get(&name) {
             Some(workload) => Some(self.workload(&name, workload)),
+            None if self.owners.contains_key(&name) => self.owned(&name),
             None if text == LOCAL => Some(self.host()),
             None if self.externals.contains_key(text) => Some(self.external(text)),
             None if self.nodes.contains_key(text) => Some(self.node(text)),
@@ -96,12 +107,16 @@ impl Surroundings for Scenario {
 
     fn is_rather_a_service(&self, text: &str) -> bool {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
-        self.workloads.get(&(namespace.to_owned(), name.to_owned())).is_some_and(|one| one.is_pod)
+        self.workloads.get(&(namespace.to_owned(), name.to_owned())).is_some_and(|one| !one.is_of_test)
     }
 
     fn at(&self, address: IpAddr) -> End {
+        let is_there = |one: &Workload| {
+            one.addresses.contains(&address)
+                || self.addresses_of(one).contains(&address) && one.node.is_none()
+        };
         let mut workloads = self.workloads.iter();
-        if let Some((name, found)) = workloads.find(|(_, one)| one.addresses.contains(&address)) {
+        if let Some((name, found)) = workloads.find(|(_, one)| is_there(one)) {
             return self.workload(name, found);
         }
         let mut externals = self.externals.iter();
@@ -121,12 +136,16 @@ impl Surroundings for Scenario {
     }
 
     fn candidates(&self, ask: &mut dyn FnMut(&[Candidate<'_>])) {
-        let ports: Vec<BTreeMap<(String, u8), u16>> = self.workloads.values().map(named_ports).collect();
-        let candidates = self.workloads.iter().zip(&ports);
-        let candidates = candidates.map(|(((namespace, _), workload), named_ports)| Candidate {
+        // Behind a service stand pods that are there, with the addresses that they have.
+        let present = self.workloads.iter().filter(|(_, workload)| workload.pods != Pods::None);
+        let present = present.map(|((namespace, _), workload)| {
+            (namespace, workload, self.addresses_of(workload), named_ports(workload))
+        });
+        let present: Vec<_> = present.collect();
+        let candidates = present.iter().map(|(namespace, workload, addresses, named_ports)| Candidate {
             namespace,
             labels: &workload.labels,
-            addresses: &workload.addresses,
+            addresses,
             named_ports,
         });
         ask(&candidates.collect::<Vec<_>>());
@@ -163,6 +182,12 @@ impl Surroundings for Scenario {
     fn place(&self) -> &'static str {
         "in these files"
     }
+}
+
+/// What is said of a workload that has no pods.
+fn without_pods(name: &str, pods: Pods) -> Vec<String> {
+    let said = format!("{name} has no pods now; it is asked as if it had one");
+    (pods == Pods::None).then_some(said).into_iter().collect()
 }
 
 fn named_ports(workload: &Workload) -> BTreeMap<(String, u8), u16> {

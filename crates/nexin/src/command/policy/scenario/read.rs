@@ -124,7 +124,7 @@ impl Parts {
         for (place, test) in self.tests {
             scenario.join_cast(test).map_err(|one| contradicts(&place, one))?;
         }
-        for (file, object) in self.objects {
+        for (file, object) in scenario.sort_out(self.objects) {
             if has_tests {
                 scenario.check(&object).map_err(|one| contradicts(&file, one))?;
             }

@@ -43,11 +43,15 @@ impl Scenario {
         let name = (one.name.namespace, one.name.name);
         let known = self.workloads.remove(&name);
         let is_placed = !one.addresses.is_empty() || known.as_ref().is_some_and(|known| known.is_placed);
+        let shares =
+            one.host_network.unwrap_or_else(|| known.as_ref().is_some_and(|known| known.host_network));
+        let node = one.node.or_else(|| known.as_ref().and_then(|known| known.node.clone()));
         let (ports, addresses) = known.map(|Workload { ports, addresses, .. }| (ports, addresses)).unzip();
         let given = if one.addresses.is_empty() { addresses.unwrap_or_default() } else { one.addresses };
         self.admit(name.clone(), one.labels, &one.named_ports, given);
         let Some(again) = self.workloads.get_mut(&name) else { return };
         again.is_placed = is_placed;
+        (again.host_network, again.node) = (shares, node);
         if let (true, Some(ports)) = (one.named_ports.is_empty(), ports) {
             again.ports = ports;
         }

@@ -1,0 +1,115 @@
+//! Which workloads make others that are there too: in the dump of a cluster a Deployment, its ReplicaSets and their pods
+//! are not so many workloads, but the pods alone.
+
+use super::{Name, Scenario};
+use agent::explain::End;
+use manifest::{Object, Pods, Workload};
+use std::collections::{BTreeMap, BTreeSet};
+
+type Objects = Vec<(String, Object)>;
+
+impl Scenario {
+    /// Leaves out what owns others of these objects, and notes whose owner it is. Each of the rest has a name of its own.
+    pub(super) fn sort_out(&mut self, objects: Objects) -> Objects {
+        let (workloads, mut rest): (Vec<_>, Vec<_>) =
+            objects.into_iter().partition(|(_, object)| matches!(object, Object::Workload(_)));
+        let mut workloads: Vec<(String, Workload)> = workloads
+            .into_iter()
+            .filter_map(|(file, object)| match object {
+                Object::Workload(one) => Some((file, one)),
+                _ => None,
+            })
+            .collect();
+        // What an owner made before and scaled to nothing is left over.
+        let family = Family::of(&workloads);
+        let mut numbers = 0..;
+        workloads.retain(|(_, one)| {
+            let number = numbers.next().unwrap_or_default();
+            !(makes_nothing(one) && family.children.contains(&number))
+        });
+        let family = Family::of(&workloads);
+        for owner in family.owned.keys() {
+            let pods = family.descendants(*owner).into_iter().map(|number| name(&workloads[number].1));
+            self.owners.entry(name(&workloads[*owner].1)).or_default().extend(pods);
+        }
+        let mut numbers = 0..;
+        workloads.retain(|_| !family.owned.contains_key(&numbers.next().unwrap_or_default()));
+        distinguish(&mut workloads);
+        // Those whose addresses are known come first: no other is given one of them.
+        workloads.sort_by_key(|(_, one)| one.addresses.is_empty());
+        rest.extend(workloads.into_iter().map(|(file, one)| (file, Object::Workload(one))));
+        rest
+    }
+
+    /// What is asked where an owner is named: one of the pods that it made.
+    pub(super) fn owned(&self, owner: &Name) -> Option<End> {
+        let pods = self.owners.get(owner)?;
+        let mut there = pods.iter().filter_map(|name| Some((name, self.workloads.get(name)?)));
+        let (name, first) = there.next()?;
+        let mut end = self.workload(name, first);
+        end.is_one &= there.next().is_none();
+        end.remarks.push(format!("{}/{} made {}/{}, which is asked", owner.0, owner.1, name.0, name.1));
+        Some(end)
+    }
+}
+
+/// Who owns whom among some workloads, each by its place.
+struct Family {
+    /// The workloads that each one owns.
+    owned: BTreeMap<usize, Vec<usize>>,
+    /// Those whose owners are there.
+    children: BTreeSet<usize>,
+}
+
+impl Family {
+    fn of(all: &[(String, Workload)]) -> Self {
+        let mut named = BTreeMap::<(&str, &str), Vec<usize>>::new();
+        for (number, (_, one)) in all.iter().enumerate() {
+            named.entry((&one.namespace, &one.name)).or_default().push(number);
+        }
+        let (mut owned, mut children) = (BTreeMap::<usize, Vec<usize>>::new(), BTreeSet::new());
+        for (number, (_, one)) in all.iter().enumerate() {
+            for owner in &one.kinship.owners {
+                let known = named.get(&(one.namespace.as_str(), owner.name.as_str()));
+                if let Some(owner) = known.into_iter().flatten().find(|known| all[**known].1.owns(one)) {
+                    owned.entry(*owner).or_default().push(number);
+                    children.insert(number);
+                }
+            }
+        }
+        Self { owned, children }
+    }
+
+    /// Those at the end of the line.
+    fn descendants(&self, owner: usize) -> Vec<usize> {
+        let (mut waiting, mut seen, mut found) = (vec![owner], BTreeSet::new(), Vec::new());
+        while let Some(next) = waiting.pop() {
+            match self.owned.get(&next) {
+                Some(owned) if seen.insert(next) => waiting.extend(owned.iter().rev()),
+                Some(_) => {}
+                None => found.push(next),
+            }
+        }
+        found
+    }
+}
+
+fn name(one: &Workload) -> Name {
+    (one.namespace.clone(), one.name.clone())
+}
+
+/// Whether it is there to make pods, and makes none.
+fn makes_nothing(one: &Workload) -> bool {
+    one.pods == Pods::None && one.kinship.kind != "Pod"
+}
+
+/// Of workloads of several kinds that have one name, all but the first are called by their kind too.
+fn distinguish(workloads: &mut [(String, Workload)]) {
+    let mut first = BTreeMap::<Name, String>::new();
+    for (_, one) in workloads {
+        let kind = first.entry(name(one)).or_insert_with(|| one.kinship.kind.clone());
+        if *kind != one.kinship.kind {
+            one.name = format!("{}/{}", one.kinship.kind.to_lowercase(), one.name);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Policies of administrators that have one priority and say opposite things of the same connections.
+//!
+//! Which of them wins is not defined by their API: elsewhere it may be the other one.
+
+use super::cover::{Entry, Who};
+use super::{Flaw, Lint};
+use crate::rule::{Kind, Peer, Port, Subject, Tier, Traffic, TrafficMatch};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most rules of one priority that one is compared with; of more some ties are not told, but none is made up.
+const MAX_COMPARED: usize = 1000;
+
+/// Whether the rules are of two policies between which the API does not decide.
+pub(super) fn are_tied(one: &Entry<'_>, other: &Entry<'_>) -> bool {
+    let place = |entry: &Entry<'_>| Some((entry.spec.tier, order(entry)?));
+    one.policy != other.policy && place(one).is_some_and(|of_one| place(other) == Some(of_one))
+}
+
+/// The order of the policy, where its kind has priorities.
+fn order(entry: &Entry<'_>) -> Option<u32> {
+    matches!(entry.policy.kind, Kind::ClusterNetworkPolicy | Kind::AdminNetworkPolicy)
+        .then_some(entry.rule.priority >> 16)
+}
+
+/// Each policy that is tied with an earlier one, once for each of these, at the first rule that disagrees.
+pub(super) fn ties(entries: &[Entry<'_>]) -> Vec<Lint> {
+    let mut groups = BTreeMap::<(Tier, u32), Vec<&Entry<'_>>>::new();
+    for entry in entries {
+        if let Some(order) = order(entry) {
+            groups.entry((entry.spec.tier, order)).or_default().push(entry);
+        }
+    }
+    let (mut lints, mut told) = (Vec::new(), BTreeSet::new());
+    for group in groups.values() {
+        for (number, entry) in group.iter().enumerate() {
+            for earlier in group[..number].iter().rev().take(MAX_COMPARED).rev() {
+                if are_tied(entry, earlier)
+                    && disagree(entry, earlier)
+                    && told.insert((entry.policy, earlier.policy))
+                {
+                    lints.push(entry.lint(Flaw::Tied(earlier.origin())));
+                }
+            }
+        }
+    }
+    lints
+}
+
+/// Whether there are connections of which the rules say different things.
+fn disagree(one: &Entry<'_>, other: &Entry<'_>) -> bool {
+    let is_about_workloads = |entry: &Entry<'_>| matches!(entry.spec.subject, Subject::Workloads(_));
+    one.rule.action != other.rule.action
+        && one.rule.direction == other.rule.direction
+        && is_about_workloads(one) == is_about_workloads(other)
+        && one.subject.may_meet(&other.subject)
+        && have_common_peer(one, other)
+        && have_common_traffic(&one.rule.traffic, &other.rule.traffic)
+}
+
+fn have_common_peer(one: &Entry<'_>, other: &Entry<'_>) -> bool {
+    match (&one.peers, &other.peers) {
+        (None, Some(peers)) | (Some(peers), None) => !peers.is_empty(),
+        (None, None) => true,
+        (Some(some), Some(others)) => some.iter().any(|one| others.iter().any(|other| meet(one, other))),
+    }
+}
+
+/// Whether somebody can be both. Of peers that are named in different ways nothing is known.
+fn meet(one: &Who<'_>, other: &Who<'_>) -> bool {
+    match (one.peer, other.peer) {
+        (Peer::Labels(_), Peer::Labels(_)) | (Peer::Nodes(_), Peer::Nodes(_)) => {
+            one.demands.as_ref().zip(other.demands.as_ref()).is_some_and(|(one, other)| one.may_meet(other))
+        }
+        (Peer::Cidr { block: one, .. }, Peer::Cidr { block: other, .. }) => {
+            one.encloses(other) || other.encloses(one)
+        }
+        (one, other) => one == other,
+    }
+}
+
+fn have_common_traffic(one: &Traffic, other: &Traffic) -> bool {
+    match (one, other) {
+        (Traffic::Any, Traffic::Any) => true,
+        (Traffic::Any, Traffic::Of(matches)) | (Traffic::Of(matches), Traffic::Any) => !matches.is_empty(),
+        (Traffic::Of(some), Traffic::Of(others)) => {
+            some.iter().any(|one| others.iter().any(|other| overlap(one, other)))
+        }
+    }
+}
+
+fn overlap(one: &TrafficMatch, other: &TrafficMatch) -> bool {
+    let (
+        TrafficMatch::Port { protocol: first, port: of_first, .. },
+        TrafficMatch::Port { protocol: second, port: of_second, .. },
+    ) = (one, other)
+    else {
+        return one == other;
+    };
+    let same_protocol = first.numbers().iter().any(|number| second.numbers().contains(number));
+    let same_port = match (of_first, of_second) {
+        (Port::Any, _) | (_, Port::Any) => true,
+        (Port::Range(from, to), Port::Range(start, end)) => from <= end && start <= to,
+        (one, other) => one == other,
+    };
+    same_protocol && same_port
+}

@@ -1,0 +1,108 @@
+//! Pods of the host network among the workloads of random worlds: to policies they are their node.
+
+use crate::case::{self, Case, wanted};
+use abi::identity::{HOST, REMOTE_NODE};
+use manifest::test::{Party, Probe, WorkloadState};
+use policy::generate;
+use serde_json::{Value, json};
+use testbed::{Engine, Model};
+
+/// Of so many worlds one has such workloads; policies of pods decide less in it.
+const WORLDS: u64 = 3;
+/// Of so many workloads one shares the network of a node, about.
+const ONE_OF: u64 = 6;
+
+/// A workload that shares the network of a node: of this one, or of the local.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sharer {
+    node: Option<String>,
+}
+
+impl Sharer {
+    /// The workload as one that shares a network.
+    pub(crate) fn of(&self, workload: WorkloadState) -> WorkloadState {
+        WorkloadState { addresses: Vec::new(), host_network: Some(true), node: self.node.clone(), ..workload }
+    }
+
+    /// Who it is to policies.
+    fn party(&self) -> Party {
+        self.node.clone().map_or(Party::Host, Party::Node)
+    }
+}
+
+/// The case, in which some workloads share the network of a node, if the world is one of those that have such.
+pub(crate) fn some_sharers(case: Case, seed: u64) -> Case {
+    if seed.is_multiple_of(WORLDS) { sharers(case, seed) } else { case }
+}
+
+/// The case, in which some workloads share the network of a node.
+fn sharers(mut case: Case, seed: u64) -> Case {
+    let nodes = case.world.others.iter().filter(|other| [HOST, REMOTE_NODE].contains(&other.identity));
+    let nodes: Vec<Option<String>> =
+        nodes.map(|other| (other.identity != HOST).then(|| other.name.clone())).collect();
+    for number in 0..case.world.workloads.len() {
+        let chance = mixed(seed, number as u64);
+        if chance.is_multiple_of(ONE_OF) && !nodes.is_empty() {
+            let node = nodes[(chance / ONE_OF) as usize % nodes.len()].clone();
+            case.sharers.insert(number, Sharer { node });
+        }
+    }
+    case
+}
+
+/// A number that looks like chance (splitmix64).
+fn mixed(seed: u64, number: u64) -> u64 {
+    let mut value = (seed ^ number.rotate_left(32)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// How many ends of the probe share the network of a node.
+pub(crate) fn ends(case: &Case, probe: &Probe) -> usize {
+    [&probe.from, &probe.to].into_iter().filter(|party| sharer(case, party).is_some()).count()
+}
+
+fn sharer<'a>(case: &'a Case, party: &Party) -> Option<&'a Sharer> {
+    let Party::Workload(name) = party else { return None };
+    case.sharers
+        .iter()
+        .find(|(number, _)| case::name(&case.world.workloads[**number]) == *name)
+        .map(|(_, one)| one)
+}
+
+/// Writes down where a workload is: at addresses of its own, or at those of a node.
+pub(crate) fn write(workload: &WorkloadState, value: &mut Value) {
+    if workload.host_network == Some(true) {
+        value["hostNetwork"] = json!(true);
+        if let Some(node) = &workload.node {
+            value["nodeName"] = json!(node);
+        }
+    } else {
+        value["ips"] = json!(workload.addresses);
+    }
+}
+
+/// Asks about pods of the host network and about their nodes, in a world where these pods have labels and in one where
+/// they are not there at all, and returns how many answers were compared.
+pub(crate) fn check(seed: u64) -> usize {
+    let case = sharers(Case::of(generate::world(seed)), seed);
+    let mut without = case.clone();
+    case.sharers.keys().for_each(|number| without.present[*number] = false);
+    let (state, plain) = (case.state(), without.state());
+    let (mut model, mut other) = (Model::default(), Model::default());
+    model.prepare(&state).unwrap();
+    other.prepare(&plain).unwrap();
+    let mut asked = 0;
+    for probe in case::probes(&case.world, seed, 200).into_iter().filter(|probe| ends(&case, probe) > 0) {
+        let party = |party: &Party| sharer(&case, party).map_or_else(|| party.clone(), Sharer::party);
+        let of_nodes = Probe { from: party(&probe.from), to: party(&probe.to), ..probe.clone() };
+        let (Ok(ones), Ok(others)) = (state.crossings(&probe), plain.crossings(&of_nodes)) else { continue };
+        assert_eq!(ones.len(), others.len(), "seed {seed}: {probe:?}");
+        for (one, two) in ones.iter().zip(&others) {
+            assert_eq!(wanted(&mut model, one), wanted(&mut other, two), "seed {seed}: {probe:?}");
+            asked += 1;
+        }
+    }
+    asked
+}
