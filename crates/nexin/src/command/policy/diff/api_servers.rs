@@ -2,8 +2,8 @@
 
 use super::parties::Party;
 use crate::command::policy::scenario::Scenario;
-use agent::explain::{End, Surroundings};
 use abi::identity::{KUBE_APISERVER, REMOTE_NODE};
+use agent::explain::{End, Surroundings};
 use identity::{Labels, Requirement, Selector, Source, key};
 use policy::rule::Cidr;
 use std::collections::BTreeSet;

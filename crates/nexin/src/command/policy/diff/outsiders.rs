@@ -1,7 +1,7 @@
 //! Whom to ask about outside the cluster: the world, and what blocks, domains and entities that rules name tell apart.
 
-use super::{Breadth, api_servers};
 use super::parties::peers;
+use super::{Breadth, api_servers};
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{REMOTE_NODE, WORLD};
 use agent::explain::End;
