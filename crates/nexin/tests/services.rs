@@ -156,8 +156,14 @@ fn a_difference_follows_the_api_servers() {
         assert_eq!(code, Some(1), "{said}");
         told.iter().for_each(|told| assert!(said.contains(told), "{words}: no {told:?} in {said}"));
     };
-    check("none.yaml p.yaml --workloads cast.yaml", &["-> kube-apiserver: anything: drop -> allow"]);
-    check("none.yaml labels.yaml --workloads cast.yaml", &["-> kube-apiserver: anything: drop -> allow"]);
+    check(
+        "none.yaml p.yaml --workloads cast.yaml",
+        &["-> kube-apiserver, kube-apiserver on a node: anything: drop -> allow"],
+    );
+    check(
+        "none.yaml labels.yaml --workloads cast.yaml",
+        &["-> kube-apiserver, kube-apiserver on a node: anything: drop -> allow"],
+    );
     check("none.yaml p.yaml --workloads all.yaml", &["-> 198.51.100.6, cp: anything: drop -> allow"]);
     let moved = ["-> cp: anything: allow -> drop", "-> 198.51.100.6: anything: drop -> allow"];
     check("node.yaml outside.yaml --workloads cast.yaml", &moved);
