@@ -333,3 +333,26 @@ fn policies_of_one_priority_that_disagree_are_told() {
     check(&policy("b", "Allow", 5, "x"), false);
     check(&policy("b", "Deny", 5, "y"), false);
 }
+
+/// Runs the tests of the host network, of service accounts and of empty lists on some engines.
+fn holds_on(engines: &str, expected: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_nexin"))
+        .args(["test", "--engine", engines, "tests/workloads/engines.test.yaml"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    expected.iter().for_each(|line| assert!(text.contains(line), "{text}"));
+}
+
+#[test]
+fn engines_agree_on_the_host_network_on_accounts_and_on_empty_lists() {
+    holds_on("model,native", &["model: 13 as expected, 0 not", "native: 13 as expected, 0 not"]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn real_servers_and_clients_agree_on_them_too() {
+    holds_on("kernel,live", &["kernel: 13 as expected, 0 not", "live: 13 as expected, 0 not"]);
+}
