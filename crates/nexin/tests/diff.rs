@@ -154,13 +154,13 @@ fn one_port_may_have_several_names() {
         let allow = "ingress: [{fromEndpoints: [{}], toPorts: [{ports: [{port: http}]}]}]";
         format!("{}\n---\n{}", cilium("allow", allow), cilium("deny", &format!("ingressDeny: [{deny}]")))
     };
-    let port = |port: &str| format!("{{toPorts: [{{ports: [{{port: '{port}'}}]}}]}}");
+    let port = |port: &str| format!("{{fromEndpoints: [{{}}], toPorts: [{{ports: [{{port: '{port}'}}]}}]}}");
     check(&rules(&port("metrics")), &rules("{}"), &["-> x/app=s"]);
     check(&rules(&port("80")), &rules("{}"), &["80/TCP"]);
     check(
         &cilium(
             "p",
-            "ingress: [{toPorts: [{ports: [{port: '80'}]}]}], ingressDeny: [{toPorts: [{ports: [{port: web}]}]}]",
+            "ingress: [{toPorts: [{ports: [{port: '80'}]}]}], ingressDeny: [{fromEndpoints: [{}], toPorts: [{ports: [{port: web}]}]}]",
         ),
         &cilium("p", "ingress: [{toPorts: [{ports: [{port: '80'}]}]}]"),
         &["80/TCP"],
