@@ -15,6 +15,7 @@ pub mod equivalence;
 pub mod expression;
 pub mod head;
 pub mod matcher;
+mod name;
 pub mod path;
 pub mod reach;
 mod refusal;

@@ -6,13 +6,15 @@
 
 use crate::expression::{self, SEPARATOR};
 use crate::head::is_token;
-use crate::rule::{HeaderRule, HttpRule, RequestView};
+use crate::name;
+use crate::rule::{Field, HeaderRule, HttpRule, RequestView};
 use regex_automata::hybrid::{LazyStateID, dfa};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::look::LookMatcher;
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::Hir;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
@@ -33,6 +35,10 @@ pub struct Matcher {
     caches: Caches,
     /// What each rule asks of header fields.
     headers: Vec<Vec<HeaderRule>>,
+    /// The names of the header fields that some rule asks for.
+    names: BTreeSet<String>,
+    /// Whether some rule decides on the method.
+    decides_on_method: bool,
 }
 
 /// Which rule was refused, and why.
@@ -77,7 +83,10 @@ impl Matcher {
         let automaton = Arc::new(compile(&patterns).ok_or_else(|| too_large(rules.len().saturating_sub(1)))?);
         let source = Arc::clone(&automaton);
         let caches = Pool::new(Box::new(move || source.create_cache()) as _);
-        Ok(Self { automaton, caches, headers: rules.iter().map(|rule| rule.headers.clone()).collect() })
+        let headers: Vec<_> = rules.iter().map(|rule| rule.headers.clone()).collect();
+        let names = headers.iter().flatten().map(|header| header.name.to_ascii_lowercase()).collect();
+        let decides_on_method = rules.iter().any(|rule| rule.method.is_some());
+        Ok(Self { automaton, caches, headers, names, decides_on_method })
     }
 
     /// The first rule that the request matches.
@@ -88,6 +97,24 @@ impl Matcher {
             .map(|index| self.automaton.match_pattern(&cache, end, index).as_usize())
             .filter(|&rule| self.headers[rule].iter().all(|header| header.holds(request.headers)))
             .min()
+    }
+
+    /// Why servers may understand the request otherwise than the rules do; none where they do not. Whatever a rule
+    /// says of it, such a request must not go on.
+    pub fn doubt(&self, request: &RequestView<'_>) -> Option<&'static str> {
+        let is_named =
+            |field: &&Field<'_>| self.names.iter().any(|asked| field.name.eq_ignore_ascii_case(asked));
+        for field in request.headers {
+            if self.names.iter().any(|asked| name::is_taken_for(field.name, asked)) {
+                return Some("a field whose name a server may take for one that rules decide on");
+            }
+            let overrides = self.decides_on_method && name::overrides_method(field.name);
+            let says_the_same = field.value.eq_ignore_ascii_case(request.method.as_bytes());
+            if overrides && !says_the_same && !is_named(&field) {
+                return Some("a field that a server may take for the method, which rules decide on");
+            }
+        }
+        None
     }
 
     /// The matching state after the whole request, or none. That the automaton cannot go on is no match either.
