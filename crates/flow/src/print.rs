@@ -111,7 +111,9 @@ fn icmp(message: IcmpMessage, [request, reply]: [u8; 2]) -> String {
 /// Which rule or reason decided; nothing where nothing is enforced.
 fn why(flow: &Flow) -> String {
     let reason = match &flow.l7 {
-        Some(request) if flow.verdict == Verdict::Dropped => Some(refusal(request)),
+        Some(request) if flow.verdict == Verdict::Dropped => {
+            Some(request.reason.as_deref().unwrap_or_else(|| refusal(request)))
+        }
         _ => flow.reason().map(|reason| reason.describe()),
     };
     match (reason, flow.rule()) {

@@ -11,6 +11,7 @@
 pub mod body;
 mod chunk;
 mod connection;
+pub mod cost;
 pub mod equivalence;
 pub mod expression;
 pub mod head;
@@ -25,7 +26,7 @@ pub mod rule;
 
 pub use body::{Body, Framing};
 pub use head::Scanner;
-pub use matcher::{Matcher, RuleError};
+pub use matcher::{Matcher, RuleError, TooCostly};
 pub use refusal::Refusal;
 pub use request::Request;
 pub use response::{Persistence, Response};

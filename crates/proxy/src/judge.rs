@@ -61,7 +61,9 @@ impl Judge {
         }
         let mut decisions = Vec::with_capacity(standing.sets.len());
         for (applied, matcher) in &standing.sets {
-            let http_rule = matcher.matches(request);
+            let too_costly = "the HTTP rules take too long to match against the request";
+            let http_rule =
+                matcher.decide(request).map_err(|_| Unknown { status: 400, reason: too_costly })?;
             decisions.push(Decision { applied: *applied, http_rule });
             if http_rule.is_none() {
                 break;
