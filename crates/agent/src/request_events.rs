@@ -84,7 +84,9 @@ impl Receiver {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        Ok(Self { socket: UnixDatagram::bind(path)?, buffer: vec![0; LARGEST] })
+        let socket = UnixDatagram::bind(path)?;
+        crate::confinement::open_to_proxy(path)?;
+        Ok(Self { socket, buffer: vec![0; LARGEST] })
     }
 
     /// Waits for the next message that can be read.
