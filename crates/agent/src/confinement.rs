@@ -73,9 +73,10 @@ pub(crate) fn open_to_proxy(socket: &Path) -> io::Result<()> {
 /// and make TCP connections, and report to one socket. No other thread may run yet: each step is for this one and those
 /// that it starts.
 pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: Reporting) -> anyhow::Result<()> {
-    let steps: [(&str, &dyn Fn() -> anyhow::Result<()>); 5] = [
+    let steps: [(&str, &dyn Fn() -> anyhow::Result<()>); 6] = [
         ("no new privileges", &|| Ok(set_no_new_privs(true)?)),
         ("Landlock", &|| restrict_files(rule_sets, socket)),
+        ("a bound of capabilities", &|| Ok(bound_capabilities()?)),
         ("a user of its own", &|| change_user()),
         ("no capability but CAP_NET_ADMIN", &|| Ok(drop_capabilities()?)),
         ("a list of system calls", &|| Ok(calls::restrict()?)),
@@ -129,16 +130,21 @@ fn change_user() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn drop_capabilities() -> io::Result<()> {
+/// Lets no program that is run ever have a capability.
+fn bound_capabilities() -> io::Result<()> {
     clear_ambient_capability_set()?;
-    // Without CAP_SETPCAP the bound stays; with no new privileges nothing can be made of it.
     for bit in 0..64 {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
             Ok(()) => {}
-            Err(Errno::INVAL | Errno::PERM) => break,
+            // There are no more.
+            Err(Errno::INVAL) => break,
             Err(error) => return Err(error.into()),
         }
     }
+    Ok(())
+}
+
+fn drop_capabilities() -> io::Result<()> {
     let sets = CapabilitySets { effective: KEPT, permitted: KEPT, inheritable: CapabilitySet::empty() };
     Ok(set_capabilities(None, sets)?)
 }
