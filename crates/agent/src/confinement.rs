@@ -213,7 +213,18 @@ mod tests {
         };
         let (failures, status) = of_thread.join().unwrap();
         assert_eq!(failures, Vec::<String>::new());
-        // Where Landlock is, not even that can be read.
+        check_status(&status);
+        let lacks = Report::of(Some(std::process::id()), &report);
+        assert!(lacks.iter().all(|lack| lack.starts_with("Landlock: ")), "{lacks:?}");
+        let mut received = [0; 16];
+        assert_eq!(agent.recv(&mut received).unwrap(), 5);
+        let mut accepted = server.accept().unwrap().0;
+        assert_eq!(accepted.read(&mut received).unwrap(), 0);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// What the kernel says of the thread; where Landlock is, not even that can be read.
+    fn check_status(status: &io::Result<String>) {
         for line in status.iter().flat_map(|text| text.lines()) {
             match line.split_once(":\t") {
                 Some(("CapEff" | "CapPrm", set)) => assert_eq!(set, "0000000000001000"),
@@ -224,12 +235,5 @@ mod tests {
                 _ => {}
             }
         }
-        let lacks = Report::of(Some(std::process::id()), &report);
-        assert!(lacks.iter().all(|lack| lack.starts_with("Landlock: ")), "{lacks:?}");
-        let mut received = [0; 16];
-        assert_eq!(agent.recv(&mut received).unwrap(), 5);
-        let mut accepted = server.accept().unwrap().0;
-        assert_eq!(accepted.read(&mut received).unwrap(), 0);
-        fs::remove_dir_all(&directory).unwrap();
     }
 }

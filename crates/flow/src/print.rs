@@ -226,6 +226,30 @@ mod tests {
     }
 
     #[test]
+    fn refused_requests_show_the_protocol_and_the_reason() {
+        let request = crate::decode::Request {
+            method: String::new(),
+            path: String::new(),
+            host: String::new(),
+            protocol: "HTTP/2".into(),
+            status: Some(505),
+            reason: "HTTP/2 is not supported yet".into(),
+            rule: 0,
+            ..request(Verdict::Dropped, "")
+        };
+        let flow = Flow::of_request(&request, &Town, clock());
+        let shown = line(&flow, Paint::Plain);
+        assert!(shown.contains("DROPPED (HTTP/2   505"), "{shown}");
+        assert!(shown.ends_with(" HTTP/2 is not supported yet"), "{shown}");
+        let json = serde_json::to_value(&flow).unwrap();
+        assert_eq!(json["l7"]["reason"], "HTTP/2 is not supported yet");
+        assert_eq!(
+            (&json["source"]["identity"], &json["l7"]["http"]["protocol"]),
+            (&257.into(), &"HTTP/2".into())
+        );
+    }
+
+    #[test]
     fn requests_show_what_was_asked_and_answered() {
         let ends = format!("{START}default/app2:40000 (ID:257) -> default/app1:80 (ID:256) http-request");
         let shown =

@@ -134,4 +134,12 @@ fn rules_that_cost_too_much_together_are_refused_at_the_one_that_breaks_it() {
     assert!(manifest(&ordinary).is_ok());
     let wrong = manifest(&["{path: \"/a(\"}".to_owned()]).expect_err("it is no expression");
     assert_eq!(wrong.len(), 1, "{wrong:?}");
+    // In lists of their own, for the same peers and port.
+    let apart: Vec<String> = wide
+        .iter()
+        .map(|rule| format!("{{ports: [{{port: \"80\", protocol: TCP}}], rules: {{http: [{rule}]}}}}"))
+        .collect();
+    let spec = format!("{{endpointSelector: {{}}, ingress: [{{toPorts: [{}]}}]}}", apart.join(", "));
+    let found = manifest::parse("p.yaml", &CILIUM.replace("{CASE}", &spec)).expect_err("they cost too much");
+    assert!(found.len() == 1 && found[0].to_string().contains("spec.ingress[0]: "), "{found:?}");
 }
