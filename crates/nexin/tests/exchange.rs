@@ -270,3 +270,42 @@ fn a_client_with_a_privileged_port_is_answered() {
     let output = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.starts_with("HTTP/1.1 200"), "{output}");
 }
+
+/// A policy whose rules let a request be at so many times some hundred places of them at a time.
+fn costly(name: &str, count: usize) -> String {
+    let rules: Vec<String> =
+        (0..count).map(|n| format!("{{path: \"/.*{name}.{{{}}}x\"}}", 100 + n)).collect();
+    let rules = format!("[{{path: \"/{name}\"}}, {}]", rules.join(", "));
+    READERS
+        .replace("name: readers", &format!("name: {name}"))
+        .replace("[{path: \"/public\", headers: [\"X-Role: reader\"]}]", &rules)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn rules_that_cost_too_much_are_refused_and_what_was_in_force_stays() {
+    let bed = Bed::new("ek");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.write_policy("p.yaml", &costly("watched", 1));
+    assert!(eventually(|| (client.fetch(&server, "/none") == Some(403)).then_some(())).is_some());
+    let check = |places: &[(&str, u16)]| {
+        for (path, status) in places {
+            assert_eq!(client.fetch(&server, path), Some(*status), "{path}");
+        }
+    };
+    check(&[("/watched", 200), ("/applied", 403)]);
+    // Too much by itself: refused wherever it comes from.
+    let error = bed.try_apply(&costly("applied", 60)).unwrap_err().to_string();
+    assert!(error.contains("4096 places") && error.contains("http["), "{error}");
+    bed.write_policy("p.yaml", &costly("other", 60));
+    let problems =
+        eventually(|| Some(bed.status().problems).filter(|problems| !problems.is_empty())).unwrap();
+    assert!(problems[0].contains("4096 places"), "{problems:?}");
+    check(&[("/watched", 200), ("/applied", 403), ("/other", 403)]);
+    // Too much only with the others of the same workload and port.
+    bed.apply(&costly("applied", 20));
+    check(&[("/watched", 200), ("/applied", 200)]);
+    let error = bed.try_apply(&costly("more", 20)).unwrap_err().to_string();
+    assert!(error.contains("4096 places") && error.contains("what was, still is"), "{error}");
+    check(&[("/watched", 200), ("/applied", 200), ("/more", 403)]);
+}
