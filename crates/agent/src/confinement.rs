@@ -50,10 +50,15 @@ impl Reporting {
 }
 
 impl Report {
-    /// What the proxy with this process number lacks; nothing where it said nothing.
+    /// What the proxy with this process number lacks.
     pub(crate) fn of(process: Option<u32>, path: &Path) -> Vec<String> {
+        let Some(process) = process else { return Vec::new() };
         let report = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
-        report.filter(|report| Some(report.process) == process).map(|report| report.lacks).unwrap_or_default()
+        match report.filter(|report| report.process == process) {
+            Some(report) => report.lacks,
+            // An earlier version that gave up nothing was taken over, or it has begun just now.
+            None => vec!["any restriction that it would have reported".into()],
+        }
     }
 }
 
