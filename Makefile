@@ -21,6 +21,7 @@ demo: build ## Run the HTTP tutorial for real: namespaces, eBPF, policy, probes 
 	@scripts/as-root $(NEXIN) demo
 
 test: check ## Run everything that has to hold: check, then every test (as root also those with BPF)
+	@scripts/peers
 	@RUSTUP_TOOLCHAIN=$$(scripts/toolchain) scripts/test
 
 check: setup tidy ## Check format, lints and the shape of the tree

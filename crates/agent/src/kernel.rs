@@ -161,6 +161,11 @@ impl Kernel {
 
     fn write(&self, writes: &Writes) -> anyhow::Result<()> {
         for (number, rules) in &writes.rule_sets {
+            policy::rule::check_cost(rules).map_err(|error| {
+                let rule = &rules[error.rule];
+                let text = rule.path.as_ref().or(rule.host.as_ref()).or(rule.method.as_ref());
+                anyhow::anyhow!("{} (at the rule {:?})", error.message, text.map_or("", String::as_str))
+            })?;
             self.publisher
                 .publish(*number, rules)
                 .with_context(|| format!("layer-7 rule set {number} could not be written"))?;

@@ -7,6 +7,7 @@
 mod addresses;
 mod agent;
 mod config;
+mod confinement;
 mod events;
 pub mod explain;
 mod feed;

@@ -69,6 +69,11 @@ impl Paths {
         self.directory.join("proxy.log")
     }
 
+    /// What could not be taken from the proxy.
+    pub fn proxy_report(&self) -> PathBuf {
+        self.directory.join("proxy-report.json")
+    }
+
     /// The layer-7 rule sets.
     pub fn rule_sets(&self) -> PathBuf {
         self.directory.join("rule-sets")

@@ -3,6 +3,7 @@
 //! It needs no agent to go on: which rule sets apply to a connection it asks the policy rows in the kernel, by the
 //! same code as the packet path, and again when the epoch has risen.
 
+use crate::confinement::{self, Reporting};
 use crate::paths::Paths;
 use crate::request_events::Reporter;
 use crate::rule_sets::Library;
@@ -35,12 +36,12 @@ pub fn run_proxy(paths: &Paths, port: u16) -> anyhow::Result<()> {
     });
     let [v4, v6] = listeners;
     let listeners = [v4?, v6?];
-    let proxy = proxy::Proxy::new(
-        proxy::Config { max_connections: room()?, ..proxy::Config::default() },
-        Arc::new(policy),
-        Arc::new(events),
-        Arc::new(proxy::Transparent),
-    );
+    let config = proxy::Config { max_connections: room()?, ..proxy::Config::default() };
+    // All is open; from here on strangers are listened to.
+    confinement::share(&paths.rule_sets()).context("the rule sets cannot be shared with the proxy's user")?;
+    let reporting = Reporting::open(&paths.proxy_report())?;
+    confinement::confine(&paths.rule_sets(), &paths.request_events(), reporting)?;
+    let proxy = proxy::Proxy::new(config, Arc::new(policy), Arc::new(events), Arc::new(proxy::Transparent));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let [v4, v6] = listeners;

@@ -43,6 +43,11 @@ pub(crate) struct Message {
     path: String,
     host: String,
     status: Option<u16>,
+    /// A proxy that was started by an earlier version does not say it.
+    #[serde(default = "http1")]
+    protocol: String,
+    #[serde(default)]
+    reason: String,
     forwarded: bool,
     ingress: bool,
     rule: u32,
@@ -79,7 +84,9 @@ impl Receiver {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        Ok(Self { socket: UnixDatagram::bind(path)?, buffer: vec![0; LARGEST] })
+        let socket = UnixDatagram::bind(path)?;
+        crate::confinement::open_to_proxy(path)?;
+        Ok(Self { socket, buffer: vec![0; LARGEST] })
     }
 
     /// Waits for the next message that can be read.
@@ -107,6 +114,8 @@ impl Message {
             path: event.path.clone(),
             host: event.host.clone(),
             status: event.status,
+            protocol: event.protocol.clone().into_owned(),
+            reason: event.reason.to_owned(),
             forwarded: event.verdict == proxy::Verdict::Forward,
             ingress: decided
                 .is_none_or(|decision| decision.applied.direction == abi::policy::Direction::Ingress),
@@ -131,11 +140,16 @@ impl Message {
             method: self.method,
             path: self.path,
             host: self.host,
-            protocol: "HTTP/1.1".into(),
+            protocol: self.protocol,
+            reason: self.reason,
             status: self.status,
             latency: Some(Duration::from_nanos(self.latency)),
         }
     }
+}
+
+fn http1() -> String {
+    "HTTP/1.1".into()
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,7 +57,10 @@ impl Publisher {
     /// Makes a set readable.
     pub(crate) fn publish(&self, number: u32, rules: &[HttpRule]) -> io::Result<()> {
         let stored: Vec<StoredRule> = rules.iter().map(StoredRule::of).collect();
-        replace(&path(&self.directory, number), &serde_json::to_vec(&stored)?)
+        let path = path(&self.directory, number);
+        replace(&path, &serde_json::to_vec(&stored)?)?;
+        // Whatever new files are otherwise: the directory says who comes to them.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644))
     }
 
     /// Removes a set that no row names any more.

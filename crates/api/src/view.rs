@@ -15,6 +15,9 @@ pub struct Status {
     pub agent: u32,
     /// Process number of the node proxy, where it runs.
     pub proxy: Option<u32>,
+    /// What the kernel could not take from the node proxy, which runs with it: `Landlock: ...`.
+    #[serde(default)]
+    pub proxy_lacks: Vec<String>,
     /// How programs are attached: `tcx` or `clsact`.
     pub attach: String,
     /// Directory that the maps are pinned under.

@@ -48,8 +48,10 @@ pub struct Request {
     pub path: String,
     /// Authority; empty where there is none.
     pub host: String,
-    /// Protocol with version: `HTTP/1.1`.
+    /// The protocol that was spoken, with its version: `HTTP/1.1`.
     pub protocol: String,
+    /// Why it was not forwarded, or why there is no answer of the server; empty where all is well.
+    pub reason: String,
     /// Status of the answer, once there is one.
     pub status: Option<u16>,
     /// From the request's head to the answer's.
@@ -226,6 +228,7 @@ fn layer7(request: &Request) -> Layer7 {
     Layer7 {
         kind: "REQUEST".into(),
         latency_ns: request.latency.map(|latency| latency.as_nanos().to_string()),
+        reason: Some(request.reason.clone()).filter(|reason| !reason.is_empty()),
         http: Http {
             code: request.status,
             method: request.method.clone(),

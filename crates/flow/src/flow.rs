@@ -189,6 +189,9 @@ pub struct Layer7 {
     /// Nanoseconds from the request's head to the answer's; a string, as JSON writes 64-bit numbers of protobuf.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ns: Option<String>,
+    /// Why the request was not forwarded, or why there is no answer of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The request.
     pub http: Http,
 }
@@ -203,7 +206,7 @@ pub struct Http {
     pub method: String,
     /// Where to: `http://host/path`, or the path alone where there is no host.
     pub url: String,
-    /// Protocol with version: `HTTP/1.1`.
+    /// Protocol with version: `HTTP/1.1`; of what is no HTTP its name, or `unknown`.
     pub protocol: String,
 }
 

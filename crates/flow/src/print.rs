@@ -111,7 +111,9 @@ fn icmp(message: IcmpMessage, [request, reply]: [u8; 2]) -> String {
 /// Which rule or reason decided; nothing where nothing is enforced.
 fn why(flow: &Flow) -> String {
     let reason = match &flow.l7 {
-        Some(request) if flow.verdict == Verdict::Dropped => Some(refusal(request)),
+        Some(request) if flow.verdict == Verdict::Dropped => {
+            Some(request.reason.as_deref().unwrap_or_else(|| refusal(request)))
+        }
         _ => flow.reason().map(|reason| reason.describe()),
     };
     match (reason, flow.rule()) {
@@ -221,6 +223,30 @@ mod tests {
         };
         let flow = Flow::of_packet(&event, &Town, clock()).unwrap();
         assert!(line(&flow, Paint::Plain).starts_with(&format!("{START}[2001:db8::1]:38412 (world) -> ")));
+    }
+
+    #[test]
+    fn refused_requests_show_the_protocol_and_the_reason() {
+        let request = crate::decode::Request {
+            method: String::new(),
+            path: String::new(),
+            host: String::new(),
+            protocol: "HTTP/2".into(),
+            status: Some(505),
+            reason: "HTTP/2 is not supported yet".into(),
+            rule: 0,
+            ..request(Verdict::Dropped, "")
+        };
+        let flow = Flow::of_request(&request, &Town, clock());
+        let shown = line(&flow, Paint::Plain);
+        assert!(shown.contains("DROPPED (HTTP/2   505"), "{shown}");
+        assert!(shown.ends_with(" HTTP/2 is not supported yet"), "{shown}");
+        let json = serde_json::to_value(&flow).unwrap();
+        assert_eq!(json["l7"]["reason"], "HTTP/2 is not supported yet");
+        assert_eq!(
+            (&json["source"]["identity"], &json["l7"]["http"]["protocol"]),
+            (&257.into(), &"HTTP/2".into())
+        );
     }
 
     #[test]

@@ -90,6 +90,7 @@ pub(crate) fn request(verdict: Verdict, path: &str) -> Request {
         path: path.into(),
         host: "app1-service".into(),
         protocol: "HTTP/1.1".into(),
+        reason: String::new(),
         status: Some(if forwarded { 200 } else { 403 }),
         latency: forwarded.then(|| Duration::from_micros(1250)),
     }

@@ -1,4 +1,4 @@
-//! Where a body ends: told while its bytes pass through, without keeping any of them.
+//! Where a body ends: told while its bytes pass through. Chunks are framed anew on their way; all else stays as it is.
 
 use crate::Refusal;
 use crate::chunk::Chunks;
@@ -16,8 +16,15 @@ pub enum Framing {
     UntilClose,
 }
 
+impl Framing {
+    /// Whether there is a body, of one byte at least or of a length that is not known before.
+    pub fn has_body(self) -> bool {
+        !matches!(self, Self::Empty | Self::Length(0))
+    }
+}
+
 /// A body on its way through.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Body {
     /// This many bytes are still to come.
     Length(u64),
@@ -38,6 +45,14 @@ impl Body {
         }
     }
 
+    /// The body of a gRPC answer, whose trailers go on where their names begin with `grpc-`.
+    pub fn of_grpc(framing: Framing) -> Self {
+        match framing {
+            Framing::Chunked => Self::Chunked(Chunks::of_grpc()),
+            Framing::Empty | Framing::Length(_) | Framing::UntilClose => Self::new(framing),
+        }
+    }
+
     /// How many bytes at the front of the input are part of the body, frame included. All of them are valid; the
     /// next call continues behind them. Fewer than all: the body has ended there.
     pub fn advance(&mut self, input: &[u8]) -> Result<usize, Refusal> {
@@ -47,9 +62,27 @@ impl Body {
                 *left -= taken as u64;
                 Ok(taken)
             }
-            Self::Chunked(chunks) => chunks.advance(input),
+            Self::Chunked(chunks) => chunks.advance(input, None),
             Self::UntilClose => Ok(input.len()),
         }
+    }
+
+    /// As [`Self::advance`], and writes what goes on to the next hop. Only where [`Self::is_framed_anew`]; any other
+    /// body goes on as it came.
+    pub fn reframe(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, Refusal> {
+        match self {
+            Self::Chunked(chunks) => chunks.advance(input, Some(out)),
+            Self::Length(_) | Self::UntilClose => {
+                let taken = self.advance(input)?;
+                out.extend_from_slice(&input[..taken]);
+                Ok(taken)
+            }
+        }
+    }
+
+    /// Whether what goes on is not what came.
+    pub fn is_framed_anew(&self) -> bool {
+        matches!(self, Self::Chunked(_))
     }
 
     /// Whether the body has ended.

@@ -1,25 +1,26 @@
-//! The chunked coding, read strictly while it passes through unchanged (RFC 9112, section 7.1).
+//! The chunked coding, read strictly and framed anew for the next hop (RFC 9112, section 7.1).
 //!
 //! Known attacks live in what readers forgive: so sizes are plain hexadecimal, line ends are CR LF, chunk data ends
-//! where its size says, extensions have no control characters, and trailers do not speak of framing.
+//! where its size says, extensions have no control characters, and trailers do not speak of framing. The coding and its
+//! extensions are for one hop, so that none of the sender's own lines go on. Trailers are dropped: a server may merge
+//! them into the fields that rules have decided on. Only the answers of gRPC cannot do without theirs.
 
-use crate::Refusal;
-use crate::head::{is_field_value, is_token};
+use crate::head::{is_field_value, parse_field, write_fields};
+use crate::{Refusal, name};
 
 /// The most bytes that one chunk's extensions, or all trailers together, may have.
 const MAX_LINES: u16 = 8192;
-/// Names that a trailer must not have, since they would tell a reader what to make of bytes it has read already.
-const NO_TRAILER: [&str; 6] =
-    ["content-length", "transfer-encoding", "host", "connection", "trailer", "upgrade"];
-/// A name as long as the longest of [`NO_TRAILER`], and one more that tells it from longer ones.
-const NAME: usize = 18;
 
 /// How far a chunked body has been read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Chunks {
     at: At,
     /// Bytes of extensions or trailers so far.
     lines: u16,
+    /// The trailer that is being read.
+    line: Vec<u8>,
+    /// Whether trailers of gRPC go on; no others do.
+    keeps_grpc: bool,
 }
 
 /// What comes next.
@@ -37,38 +38,40 @@ enum At {
     DataReturn,
     /// The line feed after data.
     DataEnd,
-    /// A trailer or the last line.
+    /// A trailer, more of it, or the last line.
     Line,
-    /// More of a trailer's name, in lower case as far as it fits.
-    Name { name: [u8; NAME], length: u8 },
-    /// More of a trailer's value.
-    Value,
-    /// The line feed after a trailer.
-    ValueEnd,
-    /// The last line feed.
-    End,
+    /// The line feed after a trailer or the last line.
+    LineEnd,
     /// Nothing.
     Done,
 }
 
-impl Default for Chunks {
+impl Default for At {
     fn default() -> Self {
-        Self { at: At::Size { digits: 0, size: 0 }, lines: 0 }
+        Self::Size { digits: 0, size: 0 }
     }
 }
 
 impl Chunks {
-    /// As [`crate::Body::advance`].
-    pub(crate) fn advance(&mut self, input: &[u8]) -> Result<usize, Refusal> {
+    /// Chunks of a gRPC answer, whose trailers `grpc-*` go on.
+    pub(crate) fn of_grpc() -> Self {
+        Self { keeps_grpc: true, ..Self::default() }
+    }
+
+    /// As [`crate::Body::advance`]; what goes on is written where there is a place for it.
+    pub(crate) fn advance(&mut self, input: &[u8], mut out: Option<&mut Vec<u8>>) -> Result<usize, Refusal> {
         let mut taken = 0;
         while taken < input.len() && !self.is_done() {
             if let At::Data(left) = self.at {
-                let data = usize::try_from(left).unwrap_or(usize::MAX).min(input.len() - taken);
-                taken += data;
-                let left = left - data as u64;
+                let length = usize::try_from(left).unwrap_or(usize::MAX).min(input.len() - taken);
+                if let Some(out) = &mut out {
+                    write_chunk(&input[taken..taken + length], out);
+                }
+                taken += length;
+                let left = left - length as u64;
                 self.at = if left == 0 { At::DataReturn } else { At::Data(left) };
             } else {
-                self.at = self.step(input[taken])?;
+                self.at = self.step(input[taken], out.as_deref_mut())?;
                 taken += 1;
             }
         }
@@ -79,7 +82,7 @@ impl Chunks {
         matches!(self.at, At::Done)
     }
 
-    fn step(&mut self, byte: u8) -> Result<At, Refusal> {
+    fn step(&mut self, byte: u8, out: Option<&mut Vec<u8>>) -> Result<At, Refusal> {
         Ok(match (self.at, byte) {
             (At::Size { digits, size }, _) if byte.is_ascii_hexdigit() && digits < 15 => {
                 let digit = char::from(byte).to_digit(16).expect("a hexadecimal digit was seen");
@@ -91,6 +94,7 @@ impl Chunks {
             (At::Extension { size }, _) if is_field_value(byte) => self.counted(At::Extension { size })?,
             (At::SizeEnd { size: 0 }, b'\n') => {
                 self.lines = 0;
+                append(out, b"0\r\n");
                 At::Line
             }
             (At::SizeEnd { size }, b'\n') => At::Data(size),
@@ -99,27 +103,35 @@ impl Chunks {
                 self.lines = 0;
                 At::Size { digits: 0, size: 0 }
             }
-            (At::Line, b'\r') => At::End,
-            (At::Line, _) if is_token(byte) => self.named([0; NAME], 0, byte)?,
-            (At::Name { name, length }, _) if is_token(byte) => self.named(name, length, byte)?,
-            (At::Name { name, length }, b':') => {
-                if NO_TRAILER.iter().any(|no| no.as_bytes() == &name[..usize::from(length)]) {
-                    return Err(Refusal::malformed("a trailer that speaks of framing or routing"));
-                }
-                At::Value
+            (At::Line, b'\r') => At::LineEnd,
+            (At::Line, _) if is_field_value(byte) => {
+                self.line.push(byte);
+                self.counted(At::Line)?
             }
-            (At::Value, b'\r') => At::ValueEnd,
-            (At::Value, _) if is_field_value(byte) => self.counted(At::Value)?,
-            (At::ValueEnd, b'\n') => At::Line,
-            (At::End, b'\n') => At::Done,
+            (At::LineEnd, b'\n') if self.line.is_empty() => {
+                append(out, b"\r\n");
+                At::Done
+            }
+            (At::LineEnd, b'\n') => self.end_trailer(out)?,
             _ => return Err(Refusal::malformed("a malformed chunk")),
         })
     }
 
-    fn named(&mut self, mut name: [u8; NAME], length: u8, byte: u8) -> Result<At, Refusal> {
-        let last = usize::from(length).min(NAME - 1);
-        name[last] = byte.to_ascii_lowercase();
-        self.counted(At::Name { name, length: last as u8 + 1 })
+    /// A trailer is there as a whole.
+    fn end_trailer(&mut self, out: Option<&mut Vec<u8>>) -> Result<At, Refusal> {
+        let trailer = parse_field(&self.line)?;
+        if name::is_no_trailer(trailer.name) {
+            return Err(Refusal::malformed("a trailer that speaks of framing or routing"));
+        }
+        let is_grpc = trailer.name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("grpc-"));
+        if let Some(out) = out
+            && self.keeps_grpc
+            && is_grpc
+        {
+            write_fields(&[trailer], out);
+        }
+        self.line.clear();
+        Ok(At::Line)
     }
 
     fn counted(&mut self, next: At) -> Result<At, Refusal> {
@@ -128,5 +140,20 @@ impl Chunks {
             return Err(Refusal::malformed("chunk extensions or trailers larger than 8 KiB"));
         }
         Ok(next)
+    }
+}
+
+fn write_chunk(data: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - data.len().leading_zeros()).div_ceil(4);
+    out.extend((0..digits).rev().map(|digit| DIGITS[data.len() >> (4 * digit) & 15]));
+    for part in [b"\r\n", data, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+fn append(out: Option<&mut Vec<u8>>, bytes: &[u8]) {
+    if let Some(out) = out {
+        out.extend_from_slice(bytes);
     }
 }

@@ -106,7 +106,7 @@ enum Known {
 }
 
 fn known(name: &str) -> Known {
-    const ALL: [(&str, Known); 10] = [
+    const ALL: [(&str, Known); 11] = [
         ("host", Known::Host),
         ("content-length", Known::Length),
         ("transfer-encoding", Known::Coding),
@@ -116,6 +116,8 @@ fn known(name: &str) -> Known {
         ("keep-alive", Known::ThisConnection),
         ("proxy-connection", Known::ThisConnection),
         ("te", Known::ThisConnection),
+        // It announces trailers, which are dropped.
+        ("trailer", Known::ThisConnection),
         ("http2-settings", Known::ThisConnection),
     ];
     let found = ALL.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name));

@@ -1,6 +1,7 @@
 //! Heads of messages: where one ends, its lines and its fields.
 
 use crate::{Field, Refusal};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// The most bytes a head may have.
@@ -46,6 +47,21 @@ impl Scanner {
     }
 }
 
+/// The protocol that these first bytes of a connection are of, or of a message on it.
+pub fn spoken(input: &[u8]) -> Cow<'static, str> {
+    let input = input.strip_prefix(b"\r\n").unwrap_or(input);
+    let line = input.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or(input);
+    match (line, line.get(line.len().saturating_sub(8)..)) {
+        ([0x16, 3, ..], _) => "TLS".into(),
+        ([b'S', b'S', b'H', b'-', ..], _) => "SSH".into(),
+        (_, Some([b'H', b'T', b'T', b'P', b'/', b'2', b'.', _])) => "HTTP/2".into(),
+        (_, Some(&[b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'])) => {
+            format!("HTTP/{}.{}", char::from(major), char::from(minor)).into()
+        }
+        _ => "unknown".into(),
+    }
+}
+
 const NOT_HTTP: Refusal = Refusal::malformed("this is not HTTP");
 
 fn bounded(head: Range<usize>) -> Result<Range<usize>, Refusal> {
@@ -85,7 +101,8 @@ pub(crate) fn parse_fields<'h, 'f>(
     Ok(&mut storage[..count])
 }
 
-fn parse_field(line: &[u8]) -> Result<Field<'_>, Refusal> {
+/// Parses the line of one field, without its end.
+pub(crate) fn parse_field(line: &[u8]) -> Result<Field<'_>, Refusal> {
     if line.first().is_some_and(|&byte| byte == b' ' || byte == b'\t') {
         return Err(Refusal::malformed("a field folded over several lines"));
     }

@@ -11,10 +11,12 @@
 pub mod body;
 mod chunk;
 mod connection;
+pub mod cost;
 pub mod equivalence;
 pub mod expression;
 pub mod head;
 pub mod matcher;
+mod name;
 pub mod path;
 pub mod reach;
 mod refusal;
@@ -24,7 +26,7 @@ pub mod rule;
 
 pub use body::{Body, Framing};
 pub use head::Scanner;
-pub use matcher::{Matcher, RuleError};
+pub use matcher::{Matcher, RuleError, TooCostly};
 pub use refusal::Refusal;
 pub use request::Request;
 pub use response::{Persistence, Response};

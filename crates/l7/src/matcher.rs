@@ -6,13 +6,15 @@
 
 use crate::expression::{self, SEPARATOR};
 use crate::head::is_token;
-use crate::rule::{HeaderRule, HttpRule, RequestView};
+use crate::name;
+use crate::rule::{Field, HeaderRule, HttpRule, RequestView};
 use regex_automata::hybrid::{LazyStateID, dfa};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::look::LookMatcher;
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::Hir;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
@@ -23,6 +25,8 @@ const MAX_TOTAL_SIZE: u32 = 250_000;
 const MAX_AUTOMATON: usize = 32 << 20;
 /// Bytes that the lazily built part aims at, for each thread that matches at the same time.
 const CACHE: usize = 1 << 20;
+/// Bytes of it that one request may have built.
+const BUDGET: usize = CACHE / 2;
 
 type Caches = Pool<dfa::Cache, Box<dyn Fn() -> dfa::Cache + Send + Sync + UnwindSafe + RefUnwindSafe>>;
 
@@ -33,6 +37,10 @@ pub struct Matcher {
     caches: Caches,
     /// What each rule asks of header fields.
     headers: Vec<Vec<HeaderRule>>,
+    /// The names of the header fields that some rule asks for.
+    names: BTreeSet<String>,
+    /// Whether some rule decides on the method.
+    decides_on_method: bool,
 }
 
 /// Which rule was refused, and why.
@@ -77,38 +85,134 @@ impl Matcher {
         let automaton = Arc::new(compile(&patterns).ok_or_else(|| too_large(rules.len().saturating_sub(1)))?);
         let source = Arc::clone(&automaton);
         let caches = Pool::new(Box::new(move || source.create_cache()) as _);
-        Ok(Self { automaton, caches, headers: rules.iter().map(|rule| rule.headers.clone()).collect() })
+        let headers: Vec<_> = rules.iter().map(|rule| rule.headers.clone()).collect();
+        let names = headers.iter().flatten().map(|header| header.name.to_ascii_lowercase()).collect();
+        let decides_on_method = rules.iter().any(|rule| rule.method.is_some());
+        Ok(Self { automaton, caches, headers, names, decides_on_method })
+    }
+
+    /// The first rule that the request matches; none where that takes too long to find.
+    pub fn matches(&self, request: &RequestView<'_>) -> Option<usize> {
+        self.decide(request).ok().flatten()
     }
 
     /// The first rule that the request matches.
-    pub fn matches(&self, request: &RequestView<'_>) -> Option<usize> {
+    ///
+    /// # Errors
+    /// Where the request would have more of the automaton built than one request may.
+    pub fn decide(&self, request: &RequestView<'_>) -> Result<Option<usize>, TooCostly> {
         let mut cache = self.caches.get();
-        let end = self.walk(&mut cache, request)?;
-        (0..self.automaton.match_len(&cache, end))
+        let Some(end) = self.walk(&mut cache, request)? else { return Ok(None) };
+        let matched = (0..self.automaton.match_len(&cache, end))
             .map(|index| self.automaton.match_pattern(&cache, end, index).as_usize())
-            .filter(|&rule| self.headers[rule].iter().all(|header| header.holds(request.headers)))
-            .min()
+            .filter(|&rule| self.headers[rule].iter().all(|header| header.holds(request.headers)));
+        Ok(matched.min())
+    }
+
+    /// Why servers may understand the request otherwise than the rules do; none where they do not. Whatever a rule
+    /// says of it, such a request must not go on.
+    pub fn doubt(&self, request: &RequestView<'_>) -> Option<&'static str> {
+        let is_named =
+            |field: &&Field<'_>| self.names.iter().any(|asked| field.name.eq_ignore_ascii_case(asked));
+        for field in request.headers {
+            if self.names.iter().any(|asked| name::is_taken_for(field.name, asked)) {
+                return Some("a field whose name a server may take for one that rules decide on");
+            }
+            let overrides = self.decides_on_method && name::overrides_method(field.name);
+            let says_the_same = field.value.eq_ignore_ascii_case(request.method.as_bytes());
+            if overrides && !says_the_same && !is_named(&field) {
+                return Some("a field that a server may take for the method, which rules decide on");
+            }
+        }
+        None
     }
 
     /// The matching state after the whole request, or none. That the automaton cannot go on is no match either.
-    fn walk(&self, cache: &mut dfa::Cache, request: &RequestView<'_>) -> Option<LazyStateID> {
+    fn walk(
+        &self,
+        cache: &mut dfa::Cache,
+        request: &RequestView<'_>,
+    ) -> Result<Option<LazyStateID>, TooCostly> {
         let start = Input::new("").anchored(Anchored::Yes);
-        let mut state = self.automaton.start_state_forward(cache, &start).ok()?;
+        let Ok(mut state) = self.automaton.start_state_forward(cache, &start) else { return Ok(None) };
+        let mut budget = Budget::default();
         for (index, part) in [request.method, request.path, request.host].into_iter().enumerate() {
-            if index > 0 {
-                state = self.automaton.next_state(cache, state, SEPARATOR).ok()?;
-            }
-            for &byte in part.as_bytes() {
-                if byte == SEPARATOR || state.is_dead() {
-                    return None;
+            let separator = if index == 0 { &[][..] } else { &[SEPARATOR] };
+            for &byte in separator.iter().chain(part.as_bytes()) {
+                if let Some(next) = self.known_state(cache, state, byte) {
+                    state = next;
+                    continue;
                 }
-                state = self.automaton.next_state(cache, state, byte).ok()?;
+                let next = budget.spend(cache, |cache| self.automaton.next_state(cache, state, byte))?;
+                match next.filter(|next| !next.is_dead()) {
+                    Some(next) => state = next,
+                    None => return Ok(None),
+                }
+            }
+            if part.as_bytes().contains(&SEPARATOR) {
+                return Ok(None);
             }
         }
-        let end = self.automaton.next_eoi_state(cache, state).ok()?;
-        end.is_match().then_some(end)
+        let end = budget.spend(cache, |cache| self.automaton.next_eoi_state(cache, state))?;
+        Ok(end.filter(|end| end.is_match()))
+    }
+
+    /// The next state, where it was found before and something can still match.
+    fn known_state(&self, cache: &dfa::Cache, state: LazyStateID, byte: u8) -> Option<LazyStateID> {
+        if state.is_tagged() {
+            return None;
+        }
+        let next = self.automaton.next_state_untagged(cache, state, byte);
+        (!next.is_unknown() && !next.is_dead()).then_some(next)
     }
 }
+
+/// What one request may still have built of the automaton.
+///
+/// The bytes of a new state say how many places of the rules it stands for, and so how long it took to find. A request
+/// that spends all of it holds up all others, and has what was found for them thrown away.
+struct Budget {
+    left: usize,
+    /// What a state is taken to have cost that was there already, while the way to it was not: as much as the one
+    /// before.
+    usual: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { left: BUDGET, usual: 1024 }
+    }
+}
+
+impl Budget {
+    /// Takes a step that may build a state; none where the automaton cannot go on.
+    fn spend<E>(
+        &mut self,
+        cache: &mut dfa::Cache,
+        step: impl FnOnce(&mut dfa::Cache) -> Result<LazyStateID, E>,
+    ) -> Result<Option<LazyStateID>, TooCostly> {
+        let before = cache.memory_usage();
+        let next = step(cache).ok();
+        let grown = cache.memory_usage().saturating_sub(before);
+        if grown > 0 {
+            self.usual = grown;
+        }
+        self.left = self.left.checked_sub(self.usual).ok_or(TooCostly)?;
+        Ok(next)
+    }
+}
+
+/// A request would have more of the automaton built than one request may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooCostly;
+
+impl fmt::Display for TooCostly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the HTTP rules cannot be matched against the request in reasonable time")
+    }
+}
+
+impl std::error::Error for TooCostly {}
 
 /// A rule as one expression over all fields, and its size; the error's rule index is left at 0.
 pub(crate) fn pattern(rule: &HttpRule) -> Result<(Hir, u32), RuleError> {

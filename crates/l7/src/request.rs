@@ -2,7 +2,7 @@
 
 use crate::body::Framing;
 use crate::head::{is_token, parse_fields, split_first_line, write_fields};
-use crate::{Field, Refusal, RequestView, connection, path};
+use crate::{Field, Refusal, RequestView, connection, name, path};
 use std::ops::Range;
 
 /// A request as rules see it and as it is forwarded; there is no other form of it.
@@ -18,7 +18,8 @@ pub struct Request<'a> {
     pub fields: &'a [Field<'a>],
     /// What follows the head.
     pub framing: Framing,
-    /// Whether the client asks to close the connection after the answer.
+    /// Whether the connection to the server ends with this exchange: since the client asks for it, or since a body
+    /// comes that the method does not define, which a server may leave unread and take for the next request.
     pub close: bool,
     /// Whether the client asks for a WebSocket. Requests for other protocols are forwarded without that wish.
     pub websocket: bool,
@@ -47,6 +48,7 @@ impl<'a> Request<'a> {
         let target = resolve_target(head, &line)?;
         let head: &'h [u8] = head;
         let fields = parse_fields(&head[line.end..], storage)?;
+        name::check_framing(fields)?;
         let connection = connection::read(fields)?;
         let sent = connection.host.ok_or(Refusal::malformed("no Host field"))?;
         let sent = authority(sent)?;
@@ -75,7 +77,7 @@ impl<'a> Request<'a> {
             host,
             fields: &fields[..kept],
             framing,
-            close: connection.close,
+            close: connection.close || (!defines_body(method) && framing.has_body()),
             websocket: connection.websocket,
         })
     }
@@ -143,6 +145,14 @@ fn is_method(method: &[u8]) -> bool {
     method.first().is_some_and(u8::is_ascii_uppercase)
         && method.len() <= 32
         && method.iter().all(|&byte| is_token(byte) && !byte.is_ascii_lowercase())
+}
+
+/// Whether the meaning of a body is defined for the method, so that every server reads it. A method that is not known
+/// here is taken for one without.
+fn defines_body(method: &str) -> bool {
+    const METHODS: [&str; 10] =
+        ["POST", "PUT", "PATCH", "QUERY", "PROPFIND", "PROPPATCH", "MKCOL", "LOCK", "REPORT", "SEARCH"];
+    METHODS.contains(&method)
 }
 
 /// Where the authority and the canonical path are.

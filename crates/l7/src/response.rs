@@ -72,6 +72,13 @@ impl<'a> Response<'a> {
         }
     }
 
+    /// Whether it is of gRPC, which ends with trailers that a client needs.
+    pub fn is_grpc(&self) -> bool {
+        let mut types = self.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("content-type"));
+        let starts = |value: &[u8]| value.to_ascii_lowercase().starts_with(b"application/grpc");
+        types.next().is_some_and(|field| starts(field.value))
+    }
+
     /// Whether another response to the same request follows: any 1xx but the one that switches protocols.
     pub fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101

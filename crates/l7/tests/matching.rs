@@ -269,3 +269,91 @@ fn thousands_of_rules_are_one_automaton() {
     }
     assert_eq!(matcher.matches(&view("GET", "/service-3000/v1/", "svc", &[])), None);
 }
+
+/// Expressions of which a text may be at many places at a time.
+fn wide(count: usize) -> Vec<HttpRule> {
+    (0..count).map(|n| rule("GET", &format!("/.*a.{{{}}}x", 20 + n), "")).collect()
+}
+
+/// A path of two letters in no order.
+fn noise(length: usize) -> String {
+    let mut state = 1u64;
+    let letters = (0..length).map(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        if state >> 63 == 0 { 'a' } else { 'b' }
+    });
+    std::iter::once('/').chain(letters).collect()
+}
+
+#[test]
+fn rules_that_cost_too_much_together_are_refused_with_the_one_that_breaks_it() {
+    assert_eq!(l7::cost::check(&wide(20)), Ok(()));
+    let error = l7::cost::check(&wide(200)).expect_err("they are at too many places");
+    assert_eq!((error.rule, error.field), (70, RuleField::Path), "{error}");
+    let mut backwards = wide(200);
+    backwards.reverse();
+    assert_eq!(l7::cost::check(&backwards).expect_err("in any order").rule, 19);
+    // Whatever they are written with, and in whichever field.
+    for text in ["/[^x]*a[a-z]{900}x", "/(.*a){450}", "/(a|b)*a.{900}", "/.{0,900}a.{900}"] {
+        assert!(l7::cost::check(&vec![rule("GET", text, ""); 6]).is_err(), "{text}");
+        assert!(l7::cost::check(&vec![rule("GET", "", text); 6]).is_err(), "{text}");
+        assert!(l7::cost::check(&[rule("GET", text, "")]).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn ordinary_rules_do_not_cost_too_much() {
+    let many = |count: usize, path: fn(usize) -> String| -> Vec<HttpRule> {
+        (0..count).map(|n| rule("GET|POST", &path(n), "")).collect()
+    };
+    for rules in [
+        many(50, |n| format!("/.*/s{n}/.*/x")),
+        many(500, |n| format!("/.*/s{n}/.*/x")),
+        many(5000, |n| format!("/api/v1/s{n}/.*")),
+        many(3000, |n| format!("/service-{n}/v[0-9]+/.*")),
+        many(1000, |n| format!("/s{n}/[a-z]{{1,63}}/[0-9]{{1,10}}")),
+        many(1000, |n| format!("/users/{n}(/.*)?")),
+    ] {
+        assert_eq!(l7::cost::check(&rules), Ok(()));
+    }
+}
+
+#[test]
+fn a_request_that_costs_too_much_is_refused_and_others_are_not() {
+    let rules = wide(60);
+    let matcher = Matcher::new(&rules).expect("compiles");
+    let hostile = noise(7000);
+    let found = format!("/a{}x", "-".repeat(30));
+    for _ in 0..3 {
+        assert_eq!(matcher.decide(&view("GET", &hostile, "svc", &[])), Err(l7::TooCostly));
+        assert_eq!(matcher.matches(&view("GET", &hostile, "svc", &[])), None);
+        assert_eq!(matcher.decide(&view("GET", &found, "svc", &[])), Ok(Some(10)));
+        assert_eq!(matcher.decide(&view("GET", "/b", "svc", &[])), Ok(None));
+    }
+    // In the host as well.
+    let rules: Vec<_> =
+        wide(60).into_iter().map(|rule| HttpRule { host: rule.path, path: None, ..rule }).collect();
+    let matcher = Matcher::new(&rules).expect("compiles");
+    assert_eq!(matcher.decide(&view("GET", "/", &hostile, &[])), Err(l7::TooCostly));
+}
+
+#[test]
+fn long_paths_are_matched_against_ordinary_rules() {
+    let rules: Vec<_> = (0..50).map(|n| rule("GET", &format!("/.*/s{n}/.*/x"), "")).collect();
+    let matcher = Matcher::new(&rules).expect("compiles");
+    let path: String =
+        std::iter::once("/a".to_owned()).chain((0..900).map(|n| format!("/s{}", n % 97))).collect();
+    assert_eq!(matcher.decide(&view("GET", &format!("{path}/x"), "svc", &[])), Ok(Some(0)));
+    assert_eq!(matcher.decide(&view("GET", &noise(60_000), "svc", &[])), Ok(None));
+}
+
+/// The separator of fields is no part of any, wherever it stands.
+#[test]
+fn a_separator_alone_matches_nothing() {
+    let matcher = Matcher::new(&[HttpRule::default()]).expect("compiles");
+    for (method, path, host) in
+        [("\0", "/", "svc"), ("GET", "/\0", "svc"), ("GET", "/", "\0svc"), ("GET", "\0", "")]
+    {
+        assert_eq!(matcher.matches(&view(method, path, host, &[])), None);
+    }
+}

@@ -455,3 +455,78 @@ fn malformed_chunks_are_refused() {
         Body::new(Framing::Chunked).advance(b"0\r\ntransfer-encodings: x\r\nhostname: y\r\n\r\n").is_ok()
     );
 }
+
+/// What goes on of a chunked body that comes in pieces of this size.
+fn reframed(mut body: Body, input: &[u8], piece: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in input.chunks(piece) {
+        assert_eq!(body.reframe(part, &mut out), Ok(part.len()));
+    }
+    assert!(body.is_done());
+    out
+}
+
+#[test]
+fn chunks_go_on_without_what_was_for_this_hop() {
+    let input =
+        b"5;ext=a\r\nhello\r\n0000C\r\n to you all.\r\n0;last\r\nX-Role: admin\r\ngrpc-status:  0 \r\n\r\n";
+    let plain = b"5\r\nhello\r\nc\r\n to you all.\r\n0\r\n\r\n";
+    assert_eq!(reframed(Body::new(Framing::Chunked), input, input.len()), plain);
+    let grpc = reframed(Body::of_grpc(Framing::Chunked), input, input.len());
+    assert_eq!(
+        String::from_utf8_lossy(&grpc),
+        "5\r\nhello\r\nc\r\n to you all.\r\n0\r\ngrpc-status: 0\r\n\r\n"
+    );
+    for piece in 1..input.len() {
+        let out = reframed(Body::new(Framing::Chunked), input, piece);
+        assert_eq!(chunked(&out), Some(out.len()));
+        // Framed anew once more, as one piece, it has the same data and still no more than data.
+        let data = |chunks: &[u8]| {
+            let text = String::from_utf8_lossy(chunks).into_owned();
+            text.split("\r\n").skip(1).step_by(2).collect::<String>()
+        };
+        assert_eq!(data(&out), "hello to you all.", "{:?}", String::from_utf8_lossy(&out));
+    }
+    let large = vec![b'x'; 70_000];
+    let input = [b"11170\r\n", &large[..], b"\r\n0\r\n\r\n"].concat();
+    assert_eq!(reframed(Body::new(Framing::Chunked), &input, input.len()), input);
+}
+
+#[test]
+fn names_that_fold_to_the_frame_are_refused() {
+    for name in [
+        "Content_Length",
+        "content.length",
+        "Transfer_Encoding",
+        "Transfer.Encoding",
+        "Content_Type",
+        "Keep_Alive",
+    ] {
+        refuses(400, with(&format!("{name}: 5\r\n")));
+    }
+    for name in ["ContentLength", "X_Request_Id", "Content-Lengths", "Content_Lengths", "Host_", "_Host"] {
+        forwards(&with(&format!("{name}: 5\r\n")), &with(&format!("{name}: 5\r\n")));
+    }
+}
+
+#[test]
+fn a_body_that_the_method_does_not_define_ends_the_connection() {
+    for (method, lines, close) in [
+        ("GET", "Content-Length: 5\r\n", true),
+        ("HEAD", "Transfer-Encoding: chunked\r\n", true),
+        ("DELETE", "Content-Length: 1\r\n", true),
+        ("OPTIONS", "Content-Length: 1\r\n", true),
+        ("TRACE", "Transfer-Encoding: chunked\r\n", true),
+        ("BREW", "Content-Length: 1\r\n", true),
+        ("GET", "Content-Length: 0\r\n", false),
+        ("DELETE", "", false),
+        ("POST", "Content-Length: 5\r\n", false),
+        ("PUT", "Transfer-Encoding: chunked\r\n", false),
+        ("PATCH", "Content-Length: 5\r\n", false),
+    ] {
+        let head = format!("{method} / HTTP/1.1\r\nHost: a\r\n{lines}");
+        let closing = if close { "Connection: close\r\n" } else { "" };
+        let forwarded = forwards(&format!("{head}\r\n"), &format!("{head}{closing}\r\n"));
+        assert_eq!(forwarded.close, close, "{head}");
+    }
+}

@@ -1,8 +1,8 @@
-//! The maps of a running packet path, opened by their pins to be read.
+//! The maps of a running packet path, opened by their pins to be read: by these descriptors nothing can be written.
 
 use crate::pin;
 use crate::read::{self, ReadError};
-use crate::sys::Table;
+use crate::sys::{self, Table};
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::config::Config;
@@ -108,7 +108,7 @@ fn find<K: IntoBytes + Immutable, V: FromBytes>(table: &Table, key: &K) -> io::R
 }
 
 fn open(path: &Path) -> io::Result<Table> {
-    let data = MapData::from_pin(path).map_err(io::Error::other)?;
+    let data = MapData::from_fd(sys::open_pinned_to_read(path)?).map_err(io::Error::other)?;
     let info = data.info().map_err(io::Error::other)?;
     Ok(Table::new(data.fd().as_fd().try_clone_to_owned()?, &info, None))
 }

@@ -270,8 +270,19 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 
 /// Opens the object that is pinned at the path.
 pub(crate) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
+    open_pinned_with(path, 0)
+}
+
+/// Opens the map that is pinned at the path, so that the kernel refuses to write to it by this descriptor.
+pub(crate) fn open_pinned_to_read(path: &Path) -> io::Result<OwnedFd> {
+    /// `BPF_F_RDONLY`.
+    const READ_ONLY: u32 = 1 << 3;
+    open_pinned_with(path, READ_ONLY)
+}
+
+fn open_pinned_with(path: &Path, flags: u32) -> io::Result<OwnedFd> {
     let path = terminated(path)?;
-    let mut attribute = ObjectAttribute { path: path.as_ptr() as u64, ..Default::default() };
+    let mut attribute = ObjectAttribute { path: path.as_ptr() as u64, flags, ..Default::default() };
     // SAFETY: the path ends in a zero byte and lives until the call returns.
     unsafe { bpf(command::OBJECT_OPEN, &mut attribute) }.map(owned)
 }

@@ -113,3 +113,33 @@ fn of_test(text: &str) -> Vec<Diagnostic> {
         Err(findings) => findings,
     }
 }
+
+#[test]
+fn rules_that_cost_too_much_together_are_refused_at_the_one_that_breaks_it() {
+    let manifest = |rules: &[String]| {
+        let ports = format!(
+            "[{{ports: [{{port: \"80\", protocol: TCP}}], rules: {{http: [{}]}}}}]",
+            rules.join(", ")
+        );
+        let spec = format!("{{endpointSelector: {{}}, ingress: [{{toPorts: {ports}}}]}}");
+        manifest::parse("p.yaml", &CILIUM.replace("{CASE}", &spec))
+    };
+    let wide: Vec<String> = (0..200).map(|n| format!("{{path: \"/.*a.{{{}}}x\"}}", 20 + n)).collect();
+    let found = manifest(&wide).expect_err("they cost too much");
+    assert_eq!(found.len(), 1, "{found:?}");
+    let message = found[0].to_string();
+    assert!(message.contains("more than 4096 places") && message.contains("http[70]"), "{message}");
+    assert!(manifest(&wide[..20]).is_ok());
+    let ordinary: Vec<String> = (0..50).map(|n| format!("{{path: \"/.*/s{n}/.*/x\"}}")).collect();
+    assert!(manifest(&ordinary).is_ok());
+    let wrong = manifest(&["{path: \"/a(\"}".to_owned()]).expect_err("it is no expression");
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    // In lists of their own, for the same peers and port.
+    let apart: Vec<String> = wide
+        .iter()
+        .map(|rule| format!("{{ports: [{{port: \"80\", protocol: TCP}}], rules: {{http: [{rule}]}}}}"))
+        .collect();
+    let spec = format!("{{endpointSelector: {{}}, ingress: [{{toPorts: [{}]}}]}}", apart.join(", "));
+    let found = manifest::parse("p.yaml", &CILIUM.replace("{CASE}", &spec)).expect_err("they cost too much");
+    assert!(found.len() == 1 && found[0].to_string().contains("spec.ingress[0]: "), "{found:?}");
+}

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use abi::policy::Direction;
+pub use l7::cost::check as check_cost;
 pub use l7::expression::check as check_expression;
 pub use l7::rule::{HeaderRule, HttpRule};
 

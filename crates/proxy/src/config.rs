@@ -13,7 +13,8 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// How long connecting to a server may take.
     pub connect_timeout: Duration,
-    /// How long the rest that a client sends is read after the last answer, so that it gets that answer.
+    /// How long to wait for more of the rest that a client sends after the last answer; that rest is read for ten times
+    /// as long, so that the client gets the answer.
     pub linger_timeout: Duration,
     /// How many bytes of a denied request's body are read and thrown away to keep the connection.
     pub discard_limit: u64,

@@ -16,8 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{self, Sleep};
 
-/// The most that is read and thrown away after the last answer.
-const LINGER_BYTES: usize = 1 << 20;
+/// For how many times the time-out of a single wait the client's rest is read after the last answer.
+const LINGER_WAITS: u32 = 10;
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr) -> io::Result<()> {
@@ -132,7 +132,7 @@ impl Connection<'_> {
     fn poll_client(&mut self, context: &mut Context<'_>) -> bool {
         let mut sent = send(&mut self.client, &mut self.session.to_client, context);
         let mut received = Ok(false);
-        if self.session.ending().is_none() {
+        if self.session.ending() != Some(Ending::Abort) {
             received = receive(&mut self.client, &mut self.session.to_server, context);
         }
         if let Ok(sent) = &mut sent
@@ -181,19 +181,15 @@ impl Connection<'_> {
         if self.client.shutdown().await.is_err() || self.session.to_server.ended {
             return;
         }
+        let patience = self.shared.config.linger_timeout;
         let reading = async {
             let mut rest = Vec::with_capacity(16 * 1024);
-            let mut total = 0;
-            while total < LINGER_BYTES {
-                match self.client.read_buf(&mut rest).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(count) => total += count,
-                }
+            while let Ok(Ok(1..)) = time::timeout(patience, self.client.read_buf(&mut rest)).await {
                 rest.clear();
             }
         };
         // Late or not, the connection ends here.
-        let _ = time::timeout(self.shared.config.linger_timeout, reading).await;
+        let _ = time::timeout(patience * LINGER_WAITS, reading).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! What became of each request.
 
 use crate::policy::Applied;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -19,9 +20,9 @@ pub struct RequestEvent {
     pub client: SocketAddr,
     /// The server's address.
     pub server: SocketAddr,
-    /// The client's identity; 0 where policy was not asked.
+    /// The client's identity; 0 where policy does not know the flow.
     pub source_identity: u32,
-    /// The server's identity; 0 where policy was not asked.
+    /// The server's identity; 0 where policy does not know the flow.
     pub destination_identity: u32,
     /// Method; empty where the request was malformed.
     pub method: String,
@@ -29,6 +30,8 @@ pub struct RequestEvent {
     pub path: String,
     /// Authority; empty where the request was malformed.
     pub host: String,
+    /// The protocol that the client spoke: `HTTP/1.1`, `HTTP/2`, `TLS`, or `unknown`.
+    pub protocol: Cow<'static, str>,
     /// Status of the answer; none where the connection ended before there was one.
     pub status: Option<u16>,
     /// What the proxy did.

@@ -25,7 +25,7 @@ struct Standing {
     sets: Vec<(Applied, Arc<Matcher>)>,
 }
 
-/// Policy could not be asked; the answer's status and the reason.
+/// There is no judgement, since policy could not be asked or the request is in doubt; the answer's status and the reason.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unknown {
     pub(crate) status: u16,
@@ -56,15 +56,25 @@ impl Judge {
     /// Decides on one request, under the policy of this moment.
     pub(crate) fn decide(&mut self, request: &RequestView<'_>) -> Result<Judgement, Unknown> {
         let standing = self.standing()?;
+        if let Some(reason) = standing.sets.iter().find_map(|(_, matcher)| matcher.doubt(request)) {
+            return Err(Unknown { status: 400, reason });
+        }
         let mut decisions = Vec::with_capacity(standing.sets.len());
         for (applied, matcher) in &standing.sets {
-            let http_rule = matcher.matches(request);
+            let too_costly = "the HTTP rules take too long to match against the request";
+            let http_rule =
+                matcher.decide(request).map_err(|_| Unknown { status: 400, reason: too_costly })?;
             decisions.push(Decision { applied: *applied, http_rule });
             if http_rule.is_none() {
                 break;
             }
         }
         Ok(Judgement { identities: standing.identities, decisions })
+    }
+
+    /// Identities of client and server; 0 where policy does not know the flow.
+    pub(crate) fn identities(&mut self) -> (u32, u32) {
+        self.standing().map_or((0, 0), |standing| standing.identities)
     }
 
     fn standing(&mut self) -> Result<&Standing, Unknown> {

@@ -44,9 +44,20 @@ impl Network for Transparent {
     /// when all has been said).
     fn socket(&self, client: SocketAddr, server: SocketAddr) -> io::Result<TcpSocket> {
         let socket = transparent_socket(server)?;
-        socket.bind(&SockAddr::from(client))?;
+        bind(&socket, client)?;
         socket.set_nonblocking(true)?;
         Ok(TcpSocket::from_std_stream(socket.into()))
+    }
+}
+
+/// Binds to the client's address and port; where the port is one that the kernel gives to the privileged alone, which the
+/// proxy is not, to another port of the same address.
+fn bind(socket: &Socket, client: SocketAddr) -> io::Result<()> {
+    match socket.bind(&SockAddr::from(client)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            socket.bind(&SockAddr::from(SocketAddr::new(client.ip(), 0)))
+        }
+        bound => bound,
     }
 }
 

@@ -1,7 +1,9 @@
 //! One direction of a connection: what came in from one end, and what may go out to the other.
 //!
-//! Heads are written anew and go out from a buffer of their own; bodies go out from where they came in, uncopied.
+//! Heads and chunks are written anew and go out from a buffer of their own; other bodies go out from where they came
+//! in, uncopied.
 
+use l7::{Body, Refusal};
 use std::io::IoSlice;
 
 /// How much is read ahead; a head of the largest size must fit.
@@ -36,6 +38,23 @@ impl Pipe {
         (&mut self.input[self.start..], &mut self.written)
     }
 
+    /// Lets more of a body go out, as far as it has come and there is room; tells how many bytes were taken.
+    pub(crate) fn carry(&mut self, body: &mut Body) -> Result<usize, Refusal> {
+        if !body.is_framed_anew() {
+            let count = body.advance(self.input())?;
+            self.pass(count);
+            return Ok(count);
+        }
+        // What is written is bounded whoever does not read: by this, and by what one input can become.
+        if self.written.len() - self.gone >= READ {
+            return Ok(0);
+        }
+        self.written.drain(..std::mem::take(&mut self.gone));
+        let count = body.reframe(&self.input[self.start..], &mut self.written)?;
+        self.discard(count);
+        Ok(count)
+    }
+
     /// Lets this many bytes of the input go out as they are.
     pub(crate) fn pass(&mut self, count: usize) {
         self.passing += count;
@@ -53,6 +72,13 @@ impl Pipe {
         self.start += std::mem::take(&mut self.passing);
         self.written.clear();
         self.gone = 0;
+        self.tidy();
+    }
+
+    /// Drops all that came in and all that was to go out.
+    pub(crate) fn drop_input(&mut self) {
+        self.abandon();
+        self.start = self.input.len();
         self.tidy();
     }
 

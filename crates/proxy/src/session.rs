@@ -61,6 +61,8 @@ enum Sending {
     Body(Body),
     /// The body of a request that was denied, and how much of it is still borne with.
     Discard(Body, u64),
+    /// The rest of a body that does not go on, since its answer has come and says no.
+    Ignored,
     /// All of the request has come.
     Complete,
     Tunnel,
@@ -86,6 +88,8 @@ struct Exchange {
     websocket: bool,
     /// Whether the connection ends with this exchange.
     close: bool,
+    /// Interim answers so far, and their bytes.
+    interim: (u32, usize),
 }
 
 /// How the connection ends.
@@ -118,6 +122,10 @@ impl Session {
     /// Does all that can be done with the bytes that are there.
     pub(crate) fn advance(&mut self, now: Now) {
         while self.ending.is_none() && (self.advance_request(now) || self.advance_response(now)) {}
+        if self.ending.is_some() {
+            // It is read all the same: a client may not read its answer before it has sent everything.
+            self.to_server.drop_input();
+        }
     }
 
     /// Whether a connection to the server is asked for; [`Self::connected`] or [`Self::unreachable`] answers.
@@ -229,16 +237,18 @@ impl Session {
     }
 
     /// An event of which nothing is known but who and when.
-    fn blank_event(&self, now: Now) -> RequestEvent {
+    fn blank_event(&mut self, now: Now) -> RequestEvent {
+        let (source_identity, destination_identity) = self.judge.identities();
         RequestEvent {
             time: now.wall,
             client: self.judge.client,
             server: self.judge.server,
-            source_identity: 0,
-            destination_identity: 0,
+            source_identity,
+            destination_identity,
             method: String::new(),
             path: String::new(),
             host: String::new(),
+            protocol: "HTTP/1.1".into(),
             status: None,
             verdict: Verdict::Forward,
             reason: "",

@@ -1,6 +1,7 @@
 //! How an agent fares.
 
 use crate::agent::Agent;
+use crate::confinement::Report;
 use api::view::Status;
 use control::Node;
 use policy::rule::Mode;
@@ -29,6 +30,7 @@ pub(super) fn status(agent: &Agent) -> anyhow::Result<Status> {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         agent: std::process::id(),
         proxy: agent.supervisor.process(),
+        proxy_lacks: Report::of(agent.supervisor.process(), &agent.paths.proxy_report()),
         attach: agent.kernel.loaded.attachment().into(),
         pins: agent.paths.pins().display().to_string(),
         policies_from: agent.config.policies.display().to_string(),

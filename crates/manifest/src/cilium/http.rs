@@ -14,7 +14,15 @@ pub(super) fn rules(item: &Item<'_>) -> Vec<HttpRule> {
     if items.is_empty() {
         item.warn("an empty list allows no request; list a rule, or leave `rules` out to allow all");
     }
-    items.iter().filter_map(rule).collect()
+    let rules: Vec<HttpRule> = items.iter().filter_map(rule).collect();
+    // A rule that is none has its message already.
+    if rules.len() == items.len()
+        && let Err(error) = policy::rule::check_cost(&rules)
+        && let Some(item) = items.get(error.rule)
+    {
+        item.error(error.message);
+    }
+    rules
 }
 
 fn rule(item: &Item<'_>) -> Option<HttpRule> {

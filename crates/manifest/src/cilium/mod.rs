@@ -2,6 +2,7 @@
 
 pub(crate) mod cidr_group;
 mod conflicts;
+mod cost;
 mod http;
 mod peers;
 mod ports;
@@ -73,6 +74,7 @@ fn spec<'a>(item: &Item<'a>, place: &str, namespace: Option<&str>) -> Option<(Sp
     if let (Subject::Nodes(_), Some(demand)) = (&subject, asks_requests) {
         demand.item.not_supported("a rule for requests in a policy about nodes");
     }
+    cost::check(item, &sections.rules);
     let has = [sections.has_ingress, sections.has_egress];
     let [ingress, egress] = default_deny.map(|item| enable_default_deny(&item, has)).unwrap_or_default();
     let spec = Spec {

@@ -23,6 +23,10 @@ impl Status {
                     session.paint(Tone::Strong, &format!("{name:<12}"))
                 ))?;
             }
+            for lack in &status.proxy_lacks {
+                session
+                    .print_line(&format!("{} without {lack}", session.paint(Tone::Strong, "the proxy is")))?;
+            }
             for problem in &status.problems {
                 session.print_line(&format!("{} {problem}", session.paint(Tone::Bad, "problem     ")))?;
             }

@@ -100,6 +100,13 @@ impl Bed {
 
     /// A workload, labelled `app: NAME`, that answers HTTP requests on port 80 with its name.
     pub(crate) fn workload(&self, name: &str) -> Host {
+        let host = self.bare_workload(name);
+        host.serve(name);
+        host
+    }
+
+    /// A workload, labelled `app: NAME`, in which nothing runs.
+    pub(crate) fn bare_workload(&self, name: &str) -> Host {
         let wanted = api::Workload {
             namespace: "default".into(),
             name: name.into(),
@@ -110,9 +117,7 @@ impl Bed {
         };
         let endpoint: Endpoint = self.ask(Request::CreateWorkload(wanted));
         let namespace = Namespace::open(&endpoint.network_namespace).unwrap();
-        let host = Host { namespace, addresses: endpoint.addresses };
-        host.serve(name);
-        host
+        Host { namespace, addresses: endpoint.addresses }
     }
 
     /// The node itself, by the addresses that the agent gives it.
@@ -145,7 +150,7 @@ impl Bed {
         fs::read_to_string(self.directory.join("agent.log")).unwrap_or_default()
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.join("run/agent.sock")
     }
 }
@@ -206,6 +211,19 @@ impl Host {
         let stream = self.namespace.enter(|| TcpStream::connect_timeout(&to, PATIENCE)).unwrap().ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Some(Conversation(BufReader::new(stream)))
+    }
+
+    /// A connection for any bytes, or none where it got none.
+    #[allow(dead_code, reason = "not every test that has a bed sends bytes of its own")]
+    pub(crate) fn stream_to(&self, to: SocketAddr) -> Option<TcpStream> {
+        let stream = self.enter(|| TcpStream::connect_timeout(&to, PATIENCE)).ok()?;
+        stream.set_read_timeout(Some(2 * PATIENCE)).ok()?;
+        Some(stream)
+    }
+
+    /// Does something in the workload's network namespace.
+    pub(crate) fn enter<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
+        self.namespace.enter(run).unwrap()
     }
 
     /// The status of the answer to a GET; none where there is no connection or no answer.

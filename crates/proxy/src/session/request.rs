@@ -27,6 +27,11 @@ impl Session {
             Sending::Head(_) => self.scan_head(now),
             Sending::Body(_) => self.pass_body(now),
             Sending::Discard(..) => self.discard_body(now),
+            Sending::Ignored => {
+                let came = !self.to_server.input().is_empty();
+                self.to_server.drop_input();
+                came
+            }
             Sending::Complete => false,
             Sending::Tunnel => {
                 let count = self.to_server.input().len();
@@ -53,13 +58,12 @@ impl Session {
 
     fn pass_body(&mut self, now: Now) -> bool {
         let Sending::Body(body) = &mut self.sending else { return false };
-        match body.advance(self.to_server.input()) {
+        match self.to_server.carry(body) {
             Ok(count) => {
                 let done = body.is_done();
-                self.to_server.pass(count);
                 if done {
                     self.sending = Sending::Complete;
-                } else if self.to_server.ended {
+                } else if self.to_server.ended && self.to_server.input().is_empty() {
                     self.client_broke(now);
                 }
                 count > 0 || done
@@ -141,6 +145,7 @@ impl Session {
             began: now.instant,
             websocket: incoming.websocket,
             close: incoming.close,
+            interim: (0, 0),
         });
         self.sending = Sending::Body(Body::new(incoming.framing));
         self.receiving = Receiving::Head(Scanner::default());
@@ -175,7 +180,8 @@ impl Session {
 
     /// Answers a request that could not be read.
     pub(super) fn refuse(&mut self, refusal: Refusal, now: Now) {
-        let event = self.blank_event(now);
+        let mut event = self.blank_event(now);
+        event.protocol = l7::head::spoken(self.to_server.input());
         self.answer_refusal(event, refusal);
     }
 

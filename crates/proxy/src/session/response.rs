@@ -1,6 +1,6 @@
 //! What comes from the server: heads that are written anew, bodies that pass.
 
-use super::{Ending, Now, Receiving, Sending, Server, Session};
+use super::{Ending, Exchange, Now, Receiving, Sending, Server, Session};
 use l7::head::MAX_FIELDS;
 use l7::{Body, Field, Framing, Persistence, Refusal, Response, Scanner};
 use std::ops::Range;
@@ -17,6 +17,8 @@ impl Session {
                 }
                 false
             }
+            // One interim answer goes out before the next is looked at: they never pile up.
+            Receiving::Head(_) if self.to_client.is_pending() => false,
             Receiving::Head(scanner) => match scanner.scan(input) {
                 Ok(Some(head)) => {
                     self.begin_response(head, now);
@@ -32,15 +34,15 @@ impl Session {
                     true
                 }
             },
-            Receiving::Body(body) => match body.advance(input) {
+            Receiving::Body(body) => match self.to_client.carry(body) {
                 Ok(count) => {
                     let (done, may_end) = (body.is_done(), body.may_end());
-                    self.to_client.pass(count);
-                    if done || (self.to_client.ended && may_end) {
+                    let all_came = self.to_client.ended && self.to_client.input().is_empty();
+                    if done || (all_came && may_end) {
                         self.receiving = Receiving::Complete;
                         return true;
                     }
-                    if self.to_client.ended {
+                    if all_came {
                         self.ending = Some(Ending::Abort);
                     }
                     count > 0
@@ -81,7 +83,13 @@ impl Session {
         }
         let framing = response.framing(&exchange.method);
         let interim = response.is_interim();
-        exchange.close |= !interim && (response.close || framing == Framing::UntilClose);
+        if interim && !exchange.bears_interim(end) {
+            return self.fail(Refusal { status: 502, reason: "too many interim answers" }, now);
+        }
+        // A server that answers before it has read the request may leave the rest unread, and take it for the next.
+        let early = !matches!(self.sending, Sending::Complete) || self.to_server.is_pending();
+        exchange.close |= !interim && (early || response.close || framing == Framing::UntilClose);
+        let body = if response.is_grpc() { Body::of_grpc(framing) } else { Body::new(framing) };
         let persistence = match (switches, exchange.close && !interim) {
             (true, _) => Persistence::Upgrade,
             (false, true) => Persistence::Close,
@@ -98,7 +106,11 @@ impl Session {
             self.sending = Sending::Tunnel;
             self.receiving = Receiving::Tunnel;
         } else {
-            self.receiving = Receiving::Body(Body::new(framing));
+            self.receiving = Receiving::Body(body);
+            if early && status >= 300 {
+                self.to_server.abandon();
+                self.sending = Sending::Ignored;
+            }
         }
     }
 
@@ -114,16 +126,14 @@ impl Session {
         }
     }
 
-    /// The response has come; once the request has too, the next one may. A connection that ends anyway does not
-    /// wait for the rest of a request that has its answer.
+    /// The response has come. Where all of the request went out before, the next one may come; otherwise nothing more
+    /// of it does, since the server would take it for a request.
     fn complete(&mut self, now: Now) -> bool {
         let close = self.exchange.as_ref().is_none_or(|exchange| exchange.close) || self.to_client.ended;
-        if close {
+        if close || !matches!(self.sending, Sending::Complete) || self.to_server.is_pending() {
+            self.to_server.abandon();
             self.ending = Some(Ending::Drain);
             return true;
-        }
-        if !matches!(self.sending, Sending::Complete) {
-            return false;
         }
         self.exchange = None;
         self.receiving = Receiving::Nothing;
@@ -132,5 +142,16 @@ impl Session {
         }
         self.await_request(now);
         true
+    }
+}
+
+impl Exchange {
+    /// Notes one more interim answer of so many bytes; false where there were enough. Some servers send one for each
+    /// step of a long work, and none sends them without end.
+    fn bears_interim(&mut self, length: usize) -> bool {
+        const MOST: (u32, usize) = (100, 128 * 1024);
+        self.interim.0 += 1;
+        self.interim.1 += length;
+        self.interim.0 <= MOST.0 && self.interim.1 <= MOST.1
     }
 }

@@ -194,3 +194,17 @@ fn connections_beyond_the_limit_wait_their_turn() {
     drop(first);
     assert_eq!(second.status(), 403);
 }
+
+#[test]
+fn a_client_gets_its_answer_though_it_reads_only_when_all_was_sent() {
+    for status in ["200 OK", "413 Content Too Large"] {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: 3000000\r\n");
+        let body = "a".repeat(3_000_000);
+        let server = Server::new(vec![vec![hear("\r\n\r\n"), say(format!("{head}\r\n{body}")), Step::End]]);
+        let world = World::new(server.address);
+        let mut client = world.connect();
+        client.send("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 30000000\r\n\r\n");
+        client.send(vec![b'x'; 30_000_000]);
+        client.expect(format!("{head}Connection: close\r\n\r\n{body}"));
+    }
+}

@@ -112,3 +112,26 @@ fn an_endless_body_of_a_denied_request_is_not_read_for_ever() {
     client.rest();
     assert!(server.heard().is_empty());
 }
+
+#[test]
+fn a_request_that_takes_too_long_to_match_is_refused_and_holds_up_no_other() {
+    let rules: Vec<_> =
+        (0..60).map(|n| crate::harness::rule("GET", &format!("/.*a.{{{}}}x", 20 + n))).collect();
+    let server = Server::new(vec![]);
+    let world = World::new(server.address);
+    world.policy.ingress(&rules);
+    let mut random = 1u64;
+    let noise = std::iter::repeat_with(|| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        if random >> 63 == 0 { 'a' } else { 'b' }
+    });
+    let path: String = noise.take(7000).collect();
+    let mut client = world.connect();
+    client.send(format!("GET /{path} HTTP/1.1\r\nHost: svc\r\n\r\n"));
+    assert_eq!(client.status(), 400);
+    client.rest();
+    let event = world.event();
+    assert_eq!(event.reason, "the HTTP rules take too long to match against the request");
+    assert_eq!((event.verdict, event.path.len(), event.source_identity), (Verdict::Refuse, 7001, 256));
+    assert!(server.heard().is_empty());
+}

@@ -5,5 +5,7 @@ mod bodies;
 mod endings;
 mod exchanges;
 mod harness;
+mod hops;
 mod hostile;
+mod unread;
 mod verdicts;

@@ -1,0 +1,244 @@
+//! What the node proxy may still do once it has opened what it needs: it reads bytes of strangers, so it keeps as little
+//! as it can be run with.
+//!
+//! In this order, since each step needs what the next takes away: Landlock, user and group, capabilities, system calls.
+//! What the kernel or the container cannot do is noted and said; the other steps are taken all the same.
+
+mod calls;
+
+use landlock::{
+    ABI, Access, AccessFs, LandlockStatus, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus, Scope,
+};
+use rustix::fs::{Gid, Mode, Uid, chmod, chown};
+use rustix::io::Errno;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
+};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// User and group of the proxy: between those that systems give to their users and those of containers, so that no
+/// other process has them.
+pub(crate) const USER: u32 = 90_080;
+
+/// Speaking for other addresses, and marking what is sent.
+const KEPT: CapabilitySet = CapabilitySet::NET_ADMIN;
+
+/// What could not be taken from a proxy, for the agent to tell.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// Process number of the proxy.
+    process: u32,
+    /// What is missing, in words.
+    lacks: Vec<String>,
+}
+
+/// Where the report is written to when there is no way to open it any more.
+#[derive(Debug)]
+pub(crate) struct Reporting(File);
+
+impl Reporting {
+    /// Opens the report at this path.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        File::create(path).map(Self)
+    }
+}
+
+impl Report {
+    /// What the proxy with this process number lacks.
+    pub(crate) fn of(process: Option<u32>, path: &Path) -> Vec<String> {
+        let Some(process) = process else { return Vec::new() };
+        let report = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
+        match report.filter(|report| report.process == process) {
+            Some(report) => report.lacks,
+            // An earlier version that gave up nothing was taken over, or it has begun just now.
+            None => vec!["any restriction that it would have reported".into()],
+        }
+    }
+}
+
+/// Makes this directory readable to the proxy's group, with all that will be in it.
+pub(crate) fn share(directory: &Path) -> io::Result<()> {
+    chown(directory, None, Some(Gid::from_raw(USER)))?;
+    Ok(chmod(directory, Mode::from_raw_mode(0o2750))?)
+}
+
+/// Lets the proxy send to a socket that was just bound at this path.
+pub(crate) fn open_to_proxy(socket: &Path) -> io::Result<()> {
+    chown(socket, None, Some(Gid::from_raw(USER)))?;
+    Ok(chmod(socket, Mode::from_raw_mode(0o660))?)
+}
+
+/// Gives up what the process does not need to read files in one directory, look rows up in maps that it has open, accept
+/// and make TCP connections, and report to one socket. No other thread may run yet: each step is for this one and those
+/// that it starts.
+pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: Reporting) -> anyhow::Result<()> {
+    let steps: [(&str, &dyn Fn() -> anyhow::Result<()>); 6] = [
+        ("no new privileges", &|| Ok(set_no_new_privs(true)?)),
+        ("Landlock", &|| restrict_files(rule_sets, socket)),
+        ("a bound of capabilities", &|| Ok(bound_capabilities()?)),
+        ("a user of its own", &|| change_user()),
+        ("no capability but CAP_NET_ADMIN", &|| Ok(drop_capabilities()?)),
+        ("a list of system calls", &|| Ok(calls::restrict()?)),
+    ];
+    let mut report = Report { process: std::process::id(), lacks: Vec::new() };
+    for (name, step) in steps {
+        if let Err(error) = step() {
+            let error = api::sentence(error.as_ref());
+            tracing::warn!(error, "the proxy runs without {name}");
+            report.lacks.push(format!("{name}: {error}"));
+        }
+    }
+    reporting.0.write_all(&serde_json::to_vec(&report)?)?;
+    Ok(())
+}
+
+/// Landlock, as much of it as this kernel has: files of one directory are read, and one directory's sockets are sent to.
+///
+/// Ports are not among it. A connection to a server is bound to the port of its client, which may be any; that the
+/// proxy listens nowhere else follows from the system calls.
+fn restrict_files(rule_sets: &Path, socket: &Path) -> anyhow::Result<()> {
+    const NEWEST: ABI = ABI::V10;
+    let sockets = socket.parent().unwrap_or(Path::new("/"));
+    let status = Ruleset::default()
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?
+        .add_rule(PathBeneath::new(PathFd::new(rule_sets)?, AccessFs::ReadFile | AccessFs::ReadDir))?
+        .add_rule(PathBeneath::new(PathFd::new(sockets)?, AccessFs::ResolveUnix))?
+        .restrict_self()?;
+    match (status.landlock, status.ruleset) {
+        (LandlockStatus::NotImplemented, _) => anyhow::bail!("the kernel was built without it"),
+        (LandlockStatus::NotEnabled, _) => anyhow::bail!("it is not among the kernel's lsm= at its start"),
+        (LandlockStatus::Available { .. }, RulesetStatus::NotEnforced) => {
+            anyhow::bail!("the kernel refused it")
+        }
+        (LandlockStatus::Available { effective_abi, .. }, _) => {
+            tracing::info!(version = effective_abi as i32, "Landlock restricts the proxy");
+            Ok(())
+        }
+    }
+}
+
+/// Becomes another user, with the capabilities that the process has.
+fn change_user() -> anyhow::Result<()> {
+    let (user, group) = (Uid::from_raw(USER), Gid::from_raw(USER));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(group, group, group)?;
+    set_keep_capabilities(true)?;
+    set_thread_res_uid(user, user, user)?;
+    Ok(())
+}
+
+/// Lets no program that is run ever have a capability.
+fn bound_capabilities() -> io::Result<()> {
+    clear_ambient_capability_set()?;
+    for bit in 0..64 {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
+            Ok(()) => {}
+            // There are no more.
+            Err(Errno::INVAL) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn drop_capabilities() -> io::Result<()> {
+    let sets = CapabilitySets { effective: KEPT, permitted: KEPT, inheritable: CapabilitySet::empty() };
+    Ok(set_capabilities(None, sets)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::{ErrorKind, Read};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+    use std::process::Command;
+    use std::thread;
+
+    /// What a thread that was confined can still do, and what it cannot.
+    #[test]
+    #[ignore = "needs root"]
+    fn a_confined_thread_does_what_a_proxy_must_and_nothing_else() {
+        let directory = std::env::temp_dir().join(format!("nexin-confinement-{}", std::process::id()));
+        let sets = directory.join("sets");
+        fs::create_dir_all(&sets).unwrap();
+        fs::write(sets.join("1.json"), "[]").unwrap();
+        fs::write(directory.join("other"), "secret").unwrap();
+        chmod(directory.join("other"), Mode::from_raw_mode(0o666)).unwrap();
+        share(&sets).unwrap();
+        let address = directory.join("requests.sock");
+        let agent = UnixDatagram::bind(&address).unwrap();
+        open_to_proxy(&address).unwrap();
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let report = directory.join("report.json");
+        let of_thread = {
+            let (sets, address, server) = (sets.clone(), address.clone(), server.local_addr().unwrap());
+            let other = directory.join("other");
+            let (events, reporting) = (UnixDatagram::unbound().unwrap(), Reporting::open(&report).unwrap());
+            thread::spawn(move || {
+                confine(&sets, &address, reporting).unwrap();
+                let mut failures = Vec::new();
+                let mut must = |what, done: io::Result<()>| {
+                    done.unwrap_or_else(|error| failures.push(format!("{what}: {error}")));
+                };
+                must("read a rule set", fs::read(sets.join("1.json")).map(drop));
+                must("report", events.send_to(b"event", &address).map(drop));
+                must("connect", TcpStream::connect(server).map(drop));
+                must(
+                    "start a thread",
+                    thread::Builder::new().spawn(|| ()).map(|started| started.join().unwrap()),
+                );
+                let mut must_not = |what, done: io::Result<()>| match done {
+                    Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+                    other => failures.push(format!("{what}: {other:?}")),
+                };
+                must_not("write a rule set", fs::write(sets.join("1.json"), "[{}]"));
+                must_not("make a file", fs::write(sets.join("2.json"), "[]"));
+                must_not("read the system's secrets", fs::read("/etc/shadow").map(drop));
+                must_not("write what all may write", fs::write(&other, ""));
+                must_not("listen", TcpListener::bind("127.0.0.1:0").map(drop));
+                must_not("send datagrams", UdpSocket::bind("127.0.0.1:0").map(drop));
+                must_not("talk to local services", UnixStream::connect("/run/any.sock").map(drop));
+                must_not("run a program", Command::new("/bin/true").status().map(drop));
+                let kill =
+                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::CONT);
+                must_not("send a signal", kill.map_err(io::Error::from));
+                let status = fs::read_to_string("/proc/thread-self/status");
+                (failures, status)
+            })
+        };
+        let (failures, status) = of_thread.join().unwrap();
+        assert_eq!(failures, Vec::<String>::new());
+        check_status(&status);
+        let lacks = Report::of(Some(std::process::id()), &report);
+        assert!(lacks.iter().all(|lack| lack.starts_with("Landlock: ")), "{lacks:?}");
+        let mut received = [0; 16];
+        assert_eq!(agent.recv(&mut received).unwrap(), 5);
+        let mut accepted = server.accept().unwrap().0;
+        assert_eq!(accepted.read(&mut received).unwrap(), 0);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// What the kernel says of the thread; where Landlock is, not even that can be read.
+    fn check_status(status: &io::Result<String>) {
+        for line in status.iter().flat_map(|text| text.lines()) {
+            match line.split_once(":\t") {
+                Some(("CapEff" | "CapPrm", set)) => assert_eq!(set, "0000000000001000"),
+                Some(("CapBnd" | "CapAmb" | "CapInh", set)) => assert_eq!(set, "0000000000000000", "{line}"),
+                Some(("NoNewPrivs", set)) => assert_eq!(set, "1"),
+                Some(("Seccomp", mode)) => assert_eq!(mode, "2"),
+                Some(("Uid" | "Gid", ids)) => assert_eq!(ids, "90080\t90080\t90080\t90080"),
+                _ => {}
+            }
+        }
+    }
+}

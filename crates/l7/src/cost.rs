@@ -1,0 +1,208 @@
+//! What rules may cost together, found from their texts: at how many places of them one request can be at a time.
+//!
+//! An automaton that reads many expressions at once keeps, for each byte, every place of every expression that the
+//! bytes so far can have led to; finding the next such set takes as long as it is large. `/public/.*` is at one place
+//! or two. `/.*a.{200}x` is at as many as two hundred, since each `a` begins the count anew.
+
+use crate::expression;
+use crate::matcher::{RuleError, RuleField};
+use crate::rule::HttpRule;
+use regex_syntax::hir::{Hir, HirKind, Repetition};
+
+/// At how many places of its rules together one request may be at a time.
+pub const MAX_PLACES: u64 = 4096;
+
+/// What a rule adds, and for which paths it does.
+struct Share {
+    rule: usize,
+    field: RuleField,
+    places: u64,
+    /// Every path that the rule matches begins so; rules with other beginnings are not at work at the same time.
+    prefix: Vec<u8>,
+}
+
+/// Tells whether rules that apply together may be in force. What is no expression costs nothing; that it is none, those
+/// tell who compile it.
+///
+/// # Errors
+/// The rule with which they are too much.
+pub fn check(rules: &[HttpRule]) -> Result<(), RuleError> {
+    let mut shares: Vec<Share> = rules.iter().enumerate().map(|(index, rule)| share(index, rule)).collect();
+    shares.sort_by(|one, other| one.prefix.cmp(&other.prefix));
+    // Those before that are at work wherever the current one is.
+    let mut together: Vec<&Share> = Vec::new();
+    let mut total = 0u64;
+    for share in &shares {
+        while let Some(last) = together.pop_if(|last| !share.prefix.starts_with(&last.prefix)) {
+            total -= last.places;
+        }
+        together.push(share);
+        total = total.saturating_add(share.places);
+        if total > MAX_PLACES {
+            return Err(first_too_much(together));
+        }
+    }
+    Ok(())
+}
+
+/// Of rules that are too much together, the one with which they become it in the order in which they are written.
+fn first_too_much(mut together: Vec<&Share>) -> RuleError {
+    together.sort_by_key(|share| share.rule);
+    let mut total = 0u64;
+    let breaks = |share: &&&Share| {
+        total = total.saturating_add(share.places);
+        total > MAX_PLACES
+    };
+    let share = together.iter().find(breaks).expect("their sum is too much");
+    RuleError {
+        rule: share.rule,
+        field: share.field,
+        position: 0,
+        message: "one request can be at more than 4096 places of these HTTP rules at a time, which takes too long \
+                  to match; what counts most is a repetition such as .{100} after .*",
+    }
+}
+
+fn share(index: usize, rule: &HttpRule) -> Share {
+    let fields =
+        [(RuleField::Path, &rule.path), (RuleField::Host, &rule.host), (RuleField::Method, &rule.method)];
+    let mut share = Share { rule: index, field: RuleField::Path, places: 1, prefix: Vec::new() };
+    for (field, text) in fields {
+        let Some(Ok(hir)) = text.as_deref().map(expression::hir) else { continue };
+        // A request is in one field at a time.
+        let places = places(&hir, &mut 0);
+        if places > share.places {
+            (share.field, share.places) = (field, places);
+        }
+        if field == RuleField::Path {
+            share.prefix = prefix(&hir);
+        }
+    }
+    share
+}
+
+/// What every text begins with.
+fn prefix(hir: &Hir) -> Vec<u8> {
+    match hir.kind() {
+        HirKind::Literal(literal) => literal.0.to_vec(),
+        HirKind::Concat(parts) => {
+            let mut prefix = Vec::new();
+            for part in parts {
+                match part.kind() {
+                    HirKind::Literal(literal) => prefix.extend_from_slice(&literal.0),
+                    HirKind::Look(_) | HirKind::Empty => {}
+                    _ => break,
+                }
+            }
+            prefix
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// At how many places of an expression a text can be at a time. `slack` is by how many characters it is uncertain
+/// where the expression began; afterwards, where it ended.
+fn places(hir: &Hir, slack: &mut u64) -> u64 {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 0,
+        HirKind::Class(_) => 1,
+        HirKind::Literal(literal) => overlaps(&literal.0).min(slack.saturating_add(1)),
+        HirKind::Capture(capture) => places(&capture.sub, slack),
+        HirKind::Repetition(repetition) => of_repetition(repetition, slack),
+        HirKind::Concat(parts) => of_sequence(parts, slack),
+        HirKind::Alternation(parts) => {
+            let sum = parts.iter().map(|part| places(part, &mut slack.clone()));
+            let sum = sum.fold(0u64, u64::saturating_add);
+            *slack = slack.saturating_add(uncertainty(hir));
+            sum
+        }
+    }
+}
+
+/// While it is certain where the text is, it is in one part; from the first part of uncertain length on, in all.
+fn of_sequence(parts: &[Hir], slack: &mut u64) -> u64 {
+    let (mut certain, mut uncertain) = (0, 0u64);
+    for part in parts {
+        let before = *slack;
+        let places = places(part, slack);
+        if before == 0 && *slack == 0 {
+            certain = places.max(certain);
+        } else {
+            uncertain = uncertain.saturating_add(places);
+        }
+    }
+    uncertain.max(certain)
+}
+
+fn of_repetition(repetition: &Repetition, slack: &mut u64) -> u64 {
+    let copies = u64::from(repetition.max.unwrap_or(repetition.min).max(1));
+    let within = slack.saturating_add(uncertainty(&repetition.sub).saturating_mul(copies));
+    let each = places(&repetition.sub, &mut within.clone());
+    *slack = match (repetition.max, repetition.sub.properties().maximum_len()) {
+        (Some(max), Some(longest)) => {
+            let counts = u64::from(max - repetition.min).saturating_mul(longest as u64);
+            within.saturating_add(counts)
+        }
+        _ => u64::MAX,
+    };
+    each.saturating_mul(copies.min(within.saturating_add(1)))
+}
+
+/// By how much the lengths of texts differ that an expression matches.
+fn uncertainty(hir: &Hir) -> u64 {
+    let properties = hir.properties();
+    match (properties.minimum_len(), properties.maximum_len()) {
+        (Some(shortest), Some(longest)) => (longest - shortest) as u64,
+        _ => u64::MAX,
+    }
+}
+
+/// At how many places of a literal a text can be at a time: as often as an end of a beginning is a beginning.
+fn overlaps(literal: &[u8]) -> u64 {
+    // For each beginning, the length of its longest own end that is a beginning, and how many such ends there are.
+    let (mut borders, mut counts) = (vec![0usize; literal.len()], vec![1u64; literal.len()]);
+    for at in 1..literal.len() {
+        let mut length = borders[at - 1];
+        while length > 0 && literal[length] != literal[at] {
+            length = borders[length - 1];
+        }
+        if literal[length] == literal[at] {
+            length += 1;
+        }
+        borders[at] = length;
+        counts[at] = if length == 0 { 1 } else { counts[length - 1] + 1 };
+    }
+    counts.into_iter().max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> u64 {
+        places(&expression::hir(text).unwrap(), &mut 0)
+    }
+
+    #[test]
+    fn places_grow_with_what_follows_something_of_uncertain_length() {
+        for (text, expected) in [
+            ("", 0),
+            ("/public", 1),
+            ("/[a-z]{1000}[0-9]{1000}", 1),
+            ("/.{0,1000}", 1),
+            ("/public/.*", 1),
+            ("/.*/s7/.*/x", 1 + 2 + 1 + 1),
+            ("/.*a.{200}x", 1 + 1 + 200 + 1),
+            ("/[^/]*a[a-z]{50}x", 1 + 1 + 50 + 1),
+            ("/.{0,100}a.{200}x", 1 + 1 + 101 + 1),
+            ("/a?[0-9]{500}", 1 + 2),
+            ("(.*a){50}", 100),
+            ("/(a|bb)[0-9]{500}", 2 + 2),
+            ("/.*aaaa", 1 + 4),
+            ("/.*abcd", 1 + 1),
+            ("/a|/b|/c", 3),
+        ] {
+            assert_eq!(of(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Output that is not read, in every state: what the proxy keeps of it is bounded.
+
+use crate::harness::{Server, Step, World, hear, say};
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// More than the buffers of the sockets on the way, and less than anything without a bound would take.
+const BOUND: usize = 24 << 20;
+
+/// Writes the same again and again until it is not taken for a moment, or until `most` was; tells how much was.
+fn flood(stream: &mut TcpStream, bytes: &[u8], most: usize) -> usize {
+    stream.set_write_timeout(Some(Duration::from_millis(700))).expect("not zero");
+    let bytes = bytes.repeat(1 + (1 << 16) / bytes.len());
+    let mut taken = 0;
+    while taken < most {
+        match stream.write(&bytes) {
+            Ok(count) => taken += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    taken
+}
+
+/// A server that hears a head, says the first text, and then the second without end.
+fn flooding(first: &'static str, then: &'static str) -> (SocketAddr, JoinHandle<usize>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    let address = listener.local_addr().expect("it is bound");
+    let serving = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+        stream.write_all(first.as_bytes()).expect("the proxy reads");
+        flood(&mut stream, then.as_bytes(), 4 * BOUND)
+    });
+    (address, serving)
+}
+
+#[test]
+fn what_a_server_says_to_a_client_that_does_not_read_is_bounded() {
+    for (first, then) in [
+        ("", "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"),
+        ("", "HTTP/1.1 100 Continue\r\n\r\n"),
+        ("HTTP/1.1 200 OK\r\n\r\n", "everything there is"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1;extension=long\r\nx\r\n"),
+        ("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", "frames"),
+    ] {
+        let (address, serving) = flooding(first, then);
+        let world = World::new(address);
+        let mut client = world.connect();
+        client.send("GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n");
+        let taken = serving.join().expect("no panic");
+        assert!(taken < BOUND, "{taken} bytes of {then:?} were taken");
+    }
+}
+
+#[test]
+fn what_a_client_sends_to_a_server_that_does_not_read_is_bounded() {
+    let chunked = "POST /public HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let long = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 100000000000\r\n\r\n";
+    for (head, body) in [(long, "x"), (chunked, "1\r\nx\r\n"), (chunked, "1;extension=long\r\nx\r\n")] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+        let world = World::new(listener.local_addr().expect("it is bound"));
+        let mut client = world.connect();
+        client.send(head);
+        let taken = flood(&mut client.stream, body.as_bytes(), 4 * BOUND);
+        assert!(taken < BOUND, "{taken} bytes were taken");
+    }
+}
+
+#[test]
+fn answers_of_the_proxy_to_a_client_that_does_not_read_are_bounded() {
+    for request in [
+        "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n",
+        "POST /private HTTP/1.1\r\nHost: svc\r\nContent-Length: 1\r\n\r\nx",
+        "POST /private HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+    ] {
+        let server = Server::new(vec![]);
+        let world = World::new(server.address);
+        let mut client = world.connect();
+        let taken = flood(&mut client.stream, request.as_bytes(), 4 * BOUND);
+        assert!(taken < BOUND, "{taken} bytes were taken");
+    }
+}
+
+#[test]
+fn interim_answers_are_bounded_in_number_and_size() {
+    let hint = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
+    let large = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "a".repeat(20_000));
+    for hint in [hint, &large] {
+        let server = Server::new(vec![vec![hear("\r\n\r\n"), say(hint.repeat(5000)), Step::End]]);
+        let world = World::new(server.address);
+        let mut client = world.connect();
+        client.send("GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");
+        let answers = client.rest();
+        let answers = String::from_utf8_lossy(&answers);
+        assert!(answers.contains("HTTP/1.1 502 Bad Gateway\r\n"), "it ends with an answer");
+        assert!(answers.len() < 300_000, "{} bytes of interim answers", answers.len());
+        let event = world.event();
+        assert_eq!((event.status, event.reason), (Some(502), "too many interim answers"));
+        server.heard();
+    }
+}
+
+#[test]
+fn interim_answers_of_an_ordinary_number_pass() {
+    let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(50);
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), say([&interim, ok].concat()), Step::End]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send("GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");
+    client.expect([&interim, ok].concat());
+}
