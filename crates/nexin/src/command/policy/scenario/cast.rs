@@ -8,7 +8,8 @@ use manifest::Object;
 pub(super) struct Contradiction(pub(super) String);
 
 impl Scenario {
-    /// Takes over whoever is there in another scenario, in place of its own, and services that it lacks; it keeps its policies.
+    /// Takes the workloads, nodes and hosts of another scenario in place of its own, and the services that it lacks; keeps its
+    /// policies.
     pub(in crate::command::policy) fn take_people(&mut self, other: &Self) {
         let Self { namespaces, workloads, externals, names, nodes, .. } = other.clone();
         (self.namespaces, self.workloads, self.externals) = (namespaces, workloads, externals);
