@@ -1,6 +1,7 @@
 //! Whoever is there in one scenario, taken over into another: the cast of a test, without what the test does.
 
 use super::{Scenario, Workload};
+use agent::explain::Surroundings;
 use manifest::Object;
 
 /// Who is told of twice, and differently.
@@ -38,6 +39,7 @@ impl Scenario {
         self.namespaces == other.namespaces
             && (self.policies.mode(), self.audit) == (other.policies.mode(), other.audit)
             && parties(self) == parties(other)
+            && self.api_servers() == other.api_servers()
             && resolved(self) == resolved(other)
     }
 
