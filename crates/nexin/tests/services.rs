@@ -107,8 +107,8 @@ fn the_api_servers_are_told_by_what_is_listed() {
         files.explain(&ask("all.yaml", to), "drop", &["needs entity kube-apiserver"]);
     }
     files.explain(&ask("cast.yaml", "cp"), "drop", &[]);
-    let nobody = "no address is listed for service default/kubernetes in these files";
-    files.explain(&ask("cast.yaml", "kube-apiserver"), "allow", &[nobody]);
+    let unknown = "no address is listed for service default/kubernetes in these files";
+    files.explain(&ask("cast.yaml", "kube-apiserver"), "allow", &[unknown]);
 }
 
 #[test]

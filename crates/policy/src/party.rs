@@ -97,7 +97,7 @@ impl FromIterator<NamedPort> for NamedPorts {
 impl Entity {
     /// Whether the entity names the kind of peer that the number stands for.
     ///
-    /// Nodes that are API servers are told by their labels: see [`Self::labels`]. An API server outside the cluster is of the
+    /// A node that is an API server has the label of one: see [`Self::labels`]. An API server outside the cluster is of the
     /// world and of the cluster alike.
     ///
     /// The two families of the world are told apart by address, for one number may stand for both: see
@@ -121,7 +121,7 @@ impl Entity {
         }
     }
 
-    /// The labels by which peers of the entity are told, where their number does not tell all of them.
+    /// The labels that all peers of the entity have, where their numbers do not identify all of them.
     pub fn labels(self) -> Option<Selector> {
         (self == Self::KubeApiserver)
             .then(|| Selector::default().with(Some(Source::Reserved), key::KUBE_APISERVER, Operator::Exists))

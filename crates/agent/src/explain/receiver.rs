@@ -38,7 +38,7 @@ pub(super) fn receivers(
         return aliased(around, (&name, alias), probe, number);
     }
     let offered = offered(service, probe, number);
-    // Where the service has the port and leads to another, the two are not the same to whoever asks.
+    // The verdicts for the workload and for the service can differ only where the service has another target port.
     let leads_on = |(_, offered): &(u16, ServicePort)| offered.target != TargetPort::Number(probe.port);
     let is_rather_a_service = offered.as_ref().is_some_and(leads_on) && around.is_rather_a_service(&probe.to);
     if address.is_none() && !is_rather_a_service && around.named(&probe.to).is_some() {
@@ -104,7 +104,7 @@ fn aliased(
     Ok(found)
 }
 
-/// Whoever has the address of a service that lacks the port: nothing is translated.
+/// The end at the address of a service that lacks the port: nothing is translated.
 fn unoffered(
     around: &dyn Surroundings,
     (service, name): (&Service, &str),
@@ -121,7 +121,7 @@ fn unoffered(
     Ok(found)
 }
 
-/// The API servers: each that has an address of the family that is asked for.
+/// The API servers with an address of the family of the probe.
 fn api_servers(around: &dyn Surroundings, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
     let is_v6 = probe.family.as_deref().map(|family| family.eq_ignore_ascii_case("IPv6"));
     let mut known = around.api_servers();

@@ -61,7 +61,7 @@ pub(super) fn end(around: &dyn Surroundings, text: &str) -> Result<End, Failure>
         let end = End::by_labels(text, |namespace| around.namespace_labels(namespace))?;
         Some(End { audit: around.audits(), ..end })
     };
-    // The entity is told by addresses; without any it is one that nobody has.
+    // Without a listed address the end is an API server that no address belongs to.
     let api_server = || {
         let address = around.api_servers().first().copied().filter(|_| text == KUBE_APISERVER)?;
         Some(End { addresses: vec![address], ..around.at(address) })

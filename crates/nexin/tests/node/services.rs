@@ -1,4 +1,4 @@
-//! Services of every kind under a running agent: what is listed for them is reached, and who is an API server follows it.
+//! Services of every kind under a running agent: listed backends are reached, and the listed API servers are peers.
 
 use crate::bed::{self, Bed, Host};
 use api::Request;

@@ -263,7 +263,7 @@ impl Live {
     }
 }
 
-/// Whether a service without backends is all that is asked.
+/// Whether the crossing goes to a service without backends.
 fn is_void(crossing: &Crossing) -> bool {
     crossing.frontend.is_some_and(|frontend| frontend.is_void())
 }

@@ -34,7 +34,7 @@ pub(super) fn are_known(worlds: &[Scenario; 2]) -> bool {
     !addresses(worlds).is_empty()
 }
 
-/// The API servers whose addresses none of the known parties is asked about by.
+/// The API servers whose addresses are not the first of their family of any known party.
 pub(super) fn unnamed(worlds: &[Scenario; 2], known: &[Party]) -> Vec<Party> {
     let is_asked = |end: &End, address: IpAddr| end.address(address.is_ipv4()) == Some(address);
     let is_known = |address: &IpAddr| {

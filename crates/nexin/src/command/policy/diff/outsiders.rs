@@ -46,7 +46,7 @@ impl Outsiders {
                 Peer::Labels(_) | Peer::Nodes(_) | Peer::Group { .. } | Peer::Service(_) => {}
             }
         }
-        // Where the addresses of API servers are known, those are asked about.
+        // Known API servers are parties of their own.
         outsiders.lacks_api_servers =
             outsiders.entities.remove(&Entity::KubeApiserver) && !api_servers::are_known(worlds);
         let patterns: Vec<&DomainPattern> = patterns.into_iter().collect();

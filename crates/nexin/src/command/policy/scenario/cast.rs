@@ -1,6 +1,7 @@
 //! Whoever is there in one scenario, taken over into another: the cast of a test, without what the test does.
 
 use super::{Scenario, Workload};
+use agent::explain::Surroundings;
 use manifest::Object;
 
 /// Who is told of twice, and differently.
@@ -8,7 +9,8 @@ use manifest::Object;
 pub(super) struct Contradiction(pub(super) String);
 
 impl Scenario {
-    /// Takes over whoever is there in another scenario, in place of its own, and services that it lacks; it keeps its policies.
+    /// Takes the workloads, nodes and hosts of another scenario in place of its own, and the services that it lacks; keeps its
+    /// policies.
     pub(in crate::command::policy) fn take_people(&mut self, other: &Self) {
         let Self { namespaces, workloads, owners, externals, names, nodes, .. } = other.clone();
         (self.namespaces, self.workloads, self.externals) = (namespaces, workloads, externals);
@@ -37,6 +39,7 @@ impl Scenario {
         self.namespaces == other.namespaces
             && (self.policies.mode(), self.audit) == (other.policies.mode(), other.audit)
             && parties(self) == parties(other)
+            && self.api_servers() == other.api_servers()
             && resolved(self) == resolved(other)
     }
 
