@@ -262,6 +262,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_holds_no_objects_is_no_problem() {
+        let mut objects = Objects::default();
+        let files = [
+            ("kustomization.yaml", "resources: [a.yaml]"),
+            ("patch.yaml", "- {op: remove, path: /spec}"),
+            ("z", A),
+        ];
+        assert_eq!(update(&mut objects, &files), ["+a"]);
+        assert_eq!(objects.problems(), Vec::<String>::new());
+    }
+
+    #[test]
     fn an_object_that_moves_between_files_stays_in_force() {
         let mut objects = Objects::default();
         assert_eq!(update(&mut objects, &[("z", A)]), ["+a"]);

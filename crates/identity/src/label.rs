@@ -3,7 +3,7 @@
 use crate::name::Name;
 use std::fmt;
 use std::iter;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Who vouches for a label. Written before the key: `k8s:app=web`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +60,9 @@ pub mod key {
         "io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name";
 }
 
+/// [`key::DEFAULT`] as a value, which nearly all workloads share.
+static UNNAMED: LazyLock<Arc<str>> = LazyLock::new(|| key::DEFAULT.into());
+
 impl Labels {
     /// The labels of a workload: its own, its namespace's name, its namespace's labels under [`key::NAMESPACE_LABELS`], the
     /// cluster's name and the service account, all of source `k8s`. `kubernetes.io/metadata.name` is always the name, as
@@ -88,9 +91,9 @@ impl Labels {
     /// The labels of a workload with these of its own, where these are those of its namespace, which hold against its own.
     pub fn with_own<'a>(&self, own: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let of = |name: &str| LabelKey { source: Source::K8s, name: name.into() };
-        let account = iter::once((key::SERVICE_ACCOUNT, key::DEFAULT));
-        let own = account.chain(own).map(|(name, value)| (of(name), value.into()));
-        own.chain(self.0.iter().cloned()).collect()
+        let account = iter::once((of(key::SERVICE_ACCOUNT), UNNAMED.clone()));
+        let own = own.into_iter().map(|(name, value)| (of(name), value.into()));
+        account.chain(own).chain(self.0.iter().cloned()).collect()
     }
 
     /// The label of a reserved identity: `reserved:<name>`. An API server that is no node is of the world, too.

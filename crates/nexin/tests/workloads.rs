@@ -334,6 +334,29 @@ fn policies_of_one_priority_that_disagree_are_told() {
     check(&policy("b", "Deny", 5, "y"), false);
 }
 
+#[test]
+fn a_directory_with_documents_that_are_no_objects_is_validated() {
+    let directory = std::env::temp_dir().join(format!("nexin-workloads-{}-charts", std::process::id()));
+    fs::create_dir_all(directory.join("sub")).unwrap();
+    let files = [
+        ("kustomization.yaml", "resources: [a.yaml]\n"),
+        ("sub/values.yaml", "replicaCount: 2\n"),
+        ("sub/patch.yaml", "- {op: replace, path: /spec/replicas, value: 2}\n"),
+        ("a.yaml", CLOSED),
+    ];
+    files.iter().for_each(|(name, text)| fs::write(directory.join(name), text).unwrap());
+    let file = File(directory.join("a.yaml"));
+    let (said, code) = file.policy(&format!("validate -R {}", directory.display()));
+    let explained =
+        file.policy(&format!("explain -R -f {} --from x/a=b --to world --port 80", directory.display()));
+    fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(
+        (said.trim_end(), code),
+        ("1 object, nothing wrong; 3 objects of other kinds skipped", Some(0))
+    );
+    assert_eq!(explained.1, Some(0), "{}", explained.0);
+}
+
 /// Runs the tests of the host network, of service accounts and of empty lists on some engines.
 fn holds_on(engines: &str, expected: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_nexin"))

@@ -1,7 +1,8 @@
 //! Whoever is there in one scenario, taken over into another: the cast of a test, without what the test does.
 
-use super::{Scenario, Workload};
+use super::{Scenario, Text, Workload};
 use agent::explain::Surroundings;
+use identity::key;
 use manifest::Object;
 
 /// Who is told of twice, and differently.
@@ -95,7 +96,7 @@ impl Scenario {
             Object::Workload(one) => {
                 let known = self.workloads.get(&(one.namespace.clone(), one.name.clone()));
                 let name = format!("{}/{}", one.namespace, one.name);
-                agree("workload", &name, known.is_none_or(|known| known.labels == one.labels))
+                agree("workload", &name, known.is_none_or(|known| are_alike(&known.labels, &one.labels)))
             }
             _ => Ok(()),
         }
@@ -107,8 +108,15 @@ impl Workload {
     fn is_like(&self, other: &Self) -> bool {
         let elsewhere = self.is_placed && other.is_placed && self.addresses != other.addresses;
         let is_same_place = self.host_network == other.host_network && self.node == other.node;
-        self.labels == other.labels && self.ports == other.ports && is_same_place && !elsewhere
+        are_alike(&self.labels, &other.labels) && self.ports == other.ports && is_same_place && !elsewhere
     }
+}
+
+/// Whether labels can be those of one workload. Who does not say which account it is does not say that it is another.
+fn are_alike(one: &Text, other: &Text) -> bool {
+    let says = |labels: &Text| labels.contains_key(key::SERVICE_ACCOUNT);
+    let is_compared = |name: &String| name != key::SERVICE_ACCOUNT || (says(one) && says(other));
+    one.iter().filter(|(name, _)| is_compared(name)).eq(other.iter().filter(|(name, _)| is_compared(name)))
 }
 
 fn agree(what: &str, name: &str, agrees: bool) -> Result<(), Contradiction> {
