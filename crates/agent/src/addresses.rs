@@ -29,6 +29,18 @@ impl Addresses {
         Ok((addresses, own))
     }
 
+    /// Gives out no IPv6 addresses any more; what has one keeps it.
+    pub(crate) fn leave_out_ipv6(&mut self) {
+        for pools in [&mut self.workloads, &mut self.services] {
+            pools.retain(|pool| pool.block().address().is_ipv4());
+        }
+    }
+
+    /// Whether there is nothing to give to workloads.
+    pub(crate) fn are_none(&self) -> bool {
+        self.workloads.is_empty()
+    }
+
     /// One address of each family: those that are wanted, and an assigned one where none is.
     pub(crate) fn for_workload(&mut self, wanted: &[IpAddr]) -> Result<Vec<IpAddr>, PoolError> {
         complete(&mut self.workloads, wanted)

@@ -7,12 +7,16 @@
 mod addresses;
 mod agent;
 mod config;
+mod departures;
+mod descriptors;
 mod events;
 pub mod explain;
+mod families;
 mod feed;
 mod files;
 mod identities;
 mod kernel;
+mod locks;
 mod names;
 mod objects;
 mod outside;
@@ -27,8 +31,10 @@ mod server;
 mod signals;
 mod state;
 mod supervisor;
+mod troubles;
 mod views;
 mod wiring;
+mod workloads;
 
 pub use agent::run;
 pub use config::Config;

@@ -1,5 +1,6 @@
 //! The local API: a unix socket, a thread for each connection, one line of JSON a request.
 
+use crate::departures::Departures;
 use crate::feed::Feed;
 use anyhow::Context;
 use api::{Answer, Cause, Envelope, Failure, Request};
@@ -10,8 +11,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 /// A request that the agent's own thread answers.
 #[derive(Debug)]
@@ -22,11 +25,32 @@ pub(crate) struct Question {
     pub reply: SyncSender<Result<Value, Failure>>,
 }
 
+impl Question {
+    /// Whether it asks for a workload to be removed.
+    pub(crate) fn is_removal(&self) -> bool {
+        matches!(self.request, Request::RemoveWorkload { .. })
+    }
+}
+
 /// Longest request that is read, in bytes; a larger one is refused.
 const LONGEST_REQUEST: u64 = 64 << 20;
 
-/// Listens at the path, for owner and group only, and answers from then on.
-pub(crate) fn serve<T>(path: &Path, questions: Sender<T>, feed: Arc<Feed>) -> anyhow::Result<()>
+/// How long to wait where a connection cannot be taken, as for lack of descriptors: it stays in the queue.
+const REST: Duration = Duration::from_millis(200);
+
+/// What every conversation has.
+#[derive(Debug)]
+struct Desk<T> {
+    questions: Sender<T>,
+    feed: Arc<Feed>,
+    departures: Arc<Departures>,
+    /// How many clients are connected, and how many may be.
+    clients: AtomicUsize,
+    most: usize,
+}
+
+/// Listens at the path, for owner and group only, and answers from then on, to so many clients at once at most.
+pub(crate) fn serve<T>(path: &Path, questions: Sender<T>, feed: Arc<Feed>, most: usize) -> anyhow::Result<()>
 where
     T: From<Question> + Send + 'static,
 {
@@ -39,38 +63,75 @@ where
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-    thread::Builder::new().name("api".into()).spawn(move || {
-        for stream in listener.incoming() {
-            match stream {
-                Ok(stream) => converse_apart(stream, questions.clone(), Arc::clone(&feed)),
-                Err(error) => tracing::warn!(%error, "a connection to the API failed"),
-            }
-        }
-    })?;
+    let departures = Departures::new(Arc::clone(&feed))?;
+    let desk = Arc::new(Desk { questions, feed, departures, clients: AtomicUsize::new(0), most });
+    thread::Builder::new()
+        .name("api".into())
+        .spawn(move || accept(&listener, |stream| converse_apart(stream, &desk)))?;
     Ok(())
 }
 
-fn converse_apart<T>(stream: UnixStream, questions: Sender<T>, feed: Arc<Feed>)
+/// Takes connections for ever. Where none can be taken, one waits, and it is logged once.
+fn accept(listener: &UnixListener, mut take: impl FnMut(UnixStream)) {
+    let mut is_failing = false;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                if is_failing {
+                    tracing::info!("connections to the API are taken again");
+                }
+                is_failing = false;
+                take(stream);
+            }
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+            Err(error) => {
+                if !is_failing {
+                    tracing::warn!(%error, "connections to the API have to wait");
+                }
+                is_failing = true;
+                thread::sleep(REST);
+            }
+        }
+    }
+}
+
+fn converse_apart<T>(stream: UnixStream, desk: &Arc<Desk<T>>)
 where
     T: From<Question> + Send + 'static,
 {
+    if desk.clients.fetch_add(1, Ordering::Relaxed) >= desk.most {
+        desk.clients.fetch_sub(1, Ordering::Relaxed);
+        return refuse(&stream, desk.most);
+    }
+    let theirs = Arc::clone(desk);
     let conversation = move || {
-        if let Err(error) = converse(stream, &questions, &feed) {
+        if let Err(error) = converse(stream, &theirs) {
             tracing::debug!(%error, "a conversation with the API ended early");
         }
+        theirs.clients.fetch_sub(1, Ordering::Relaxed);
     };
     if let Err(error) = thread::Builder::new().name("api-conversation".into()).spawn(conversation) {
+        desk.clients.fetch_sub(1, Ordering::Relaxed);
         tracing::warn!(%error, "a conversation with the API could not begin");
     }
 }
 
-fn converse<T: From<Question>>(
-    stream: UnixStream,
-    questions: &Sender<T>,
-    feed: &Arc<Feed>,
-) -> io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?);
-    let mut answers = stream;
+/// Tells a client why it is not served.
+fn refuse(stream: &UnixStream, most: usize) {
+    let failure = Failure::new(
+        Cause::Internal,
+        format!(
+            "too many clients: the agent serves {most} at once; end some (`nexin observe --follow`?) and try again"
+        ),
+    );
+    // One that does not take the answer gets none.
+    let _ = stream.set_nonblocking(true).and_then(|()| send(stream, Err(failure)));
+}
+
+fn converse<T: From<Question>>(stream: UnixStream, desk: &Desk<T>) -> io::Result<()> {
+    let answers = &stream;
+    let mut lines = BufReader::new(answers);
     loop {
         let mut line = String::new();
         if io::Read::take(&mut lines, LONGEST_REQUEST).read_line(&mut line)? == 0 {
@@ -78,19 +139,20 @@ fn converse<T: From<Question>>(
         }
         match understand(&line) {
             Ok(Request::Observe { last, follow, filters }) => {
-                match feed.subscribe(last, follow, &filters) {
+                match desk.feed.subscribe(last, follow, &filters) {
                     Ok(flows) => {
+                        let _watch = desk.departures.watch(&stream, flows.left())?;
                         for flow in flows {
-                            send(&mut answers, Ok(flow))?;
+                            send(answers, Ok(flow))?;
                         }
                         // The end of the connection tells that there is no more.
                         return Ok(());
                     }
-                    Err(message) => send(&mut answers, Err(Failure::new(Cause::Invalid, message)))?,
+                    Err(message) => send(answers, Err(Failure::new(Cause::Invalid, message)))?,
                 }
             }
-            Ok(request) => send(&mut answers, ask(request, questions))?,
-            Err(failure) => send(&mut answers, Err(failure))?,
+            Ok(request) => send(answers, ask(request, &desk.questions))?,
+            Err(failure) => send(answers, Err(failure))?,
         }
     }
 }
@@ -119,7 +181,7 @@ fn ask<T: From<Question>>(request: Request, questions: &Sender<T>) -> Result<Val
     answer.recv().map_err(|_| ended())?
 }
 
-fn send(stream: &mut UnixStream, answer: Result<Value, Failure>) -> io::Result<()> {
+fn send(mut stream: &UnixStream, answer: Result<Value, Failure>) -> io::Result<()> {
     let answer = match answer {
         Ok(value) => Answer::Ok(value),
         Err(failure) => Answer::Error(failure),

@@ -6,6 +6,7 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -19,6 +20,8 @@ const START: Duration = Duration::from_secs(5);
 pub(crate) struct Supervisor {
     paths: Paths,
     port: u16,
+    /// Numbers of the maps that it must read: those that are in force.
+    maps: Vec<u32>,
     process: Option<Owner>,
     /// Where this agent started the process, so that its end is noticed and nothing of it is left.
     child: Option<Child>,
@@ -26,18 +29,23 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Takes over the proxy of an earlier agent if it runs and does what this one wants, else ends it; starts none.
+    ///
+    /// The maps that are pinned must be those in force. One that reads others, since their pins were removed, is ended.
     pub(crate) fn new(paths: &Paths, port: u16) -> anyhow::Result<Self> {
-        let fits = |running: &Running| (running.port, running.layout) == (port, abi::LAYOUT);
-        let process = running(paths).filter(fits).map(|running| running.process);
+        let mut maps = loader::inspect::pinned_maps(&paths.pins())?;
+        maps.sort_unstable();
+        let fits =
+            |running: &Running| (running.port, running.layout, &running.maps) == (port, abi::LAYOUT, &maps);
+        let process = running(paths)?.filter(fits).map(|running| running.process);
         if process.is_none() {
             end(paths)?;
         }
-        Ok(Self { paths: paths.clone(), port, process, child: None })
+        Ok(Self { paths: paths.clone(), port, maps, process, child: None })
     }
 
     /// Process number of the proxy, where it runs.
     pub(crate) fn process(&self) -> Option<u32> {
-        self.process.filter(|process| process.is_alive()).map(|process| process.process)
+        self.process.filter(|process| !process.has_ended()).map(|process| process.process)
     }
 
     /// Starts the proxy if it does not run, and waits until it listens.
@@ -51,12 +59,24 @@ impl Supervisor {
         if self.process().is_some() {
             return Ok(());
         }
-        let child = self.start().context("the proxy could not be started")?;
-        let process = Owner::of(child.id()).context("the proxy ended at once")?;
-        let running = Running { process, port: self.port, layout: abi::LAYOUT };
-        replace(&self.paths.proxy(), &serde_json::to_vec(&running)?)?;
-        (self.child, self.process) = (Some(child), Some(process));
+        let mut child = self.start().context("the proxy could not be started")?;
+        match self.note(child.id()) {
+            Ok(process) => (self.child, self.process) = (Some(child), Some(process)),
+            Err(error) => {
+                // One that is not written down would be started beside.
+                let _ = child.kill().and_then(|()| child.wait());
+                return Err(error);
+            }
+        }
         self.wait_until_it_listens()
+    }
+
+    /// Writes down which process the proxy is, for the next agent.
+    fn note(&self, process: u32) -> anyhow::Result<Owner> {
+        let process = Owner::of(process)?.context("the proxy ended at once")?;
+        let running = Running { process, port: self.port, layout: abi::LAYOUT, maps: self.maps.clone() };
+        replace(&self.paths.proxy(), &serde_json::to_vec(&running)?)?;
+        Ok(process)
     }
 
     fn start(&self) -> anyhow::Result<Child> {
@@ -97,22 +117,30 @@ impl Supervisor {
 }
 
 /// A proxy and what it was started for.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Running {
     process: Owner,
     port: u16,
     /// Of the maps that it reads.
     layout: u32,
+    /// Their numbers, in order; none known of one that an earlier release started.
+    #[serde(default)]
+    maps: Vec<u32>,
 }
 
 /// Ends the proxy that runs for the agent with these files, if there is one.
 pub(crate) fn end(paths: &Paths) -> anyhow::Result<()> {
-    let Some(running) = running(paths) else { return Ok(()) };
+    let Some(running) = running(paths)? else { return Ok(()) };
     let process = i32::try_from(running.process.process).ok().and_then(Pid::from_raw);
     Ok(kill_process(process.context("a process number that cannot be")?, Signal::KILL)?)
 }
 
-fn running(paths: &Paths) -> Option<Running> {
-    let running: Running = serde_json::from_slice(&fs::read(paths.proxy()).ok()?).ok()?;
-    running.process.is_alive().then_some(running)
+fn running(paths: &Paths) -> anyhow::Result<Option<Running>> {
+    let file = paths.proxy();
+    let bytes = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("cannot read {}", file.display()))?,
+    };
+    let running: Option<Running> = serde_json::from_slice(&bytes).ok();
+    Ok(running.filter(|running| !running.process.has_ended()))
 }

@@ -28,7 +28,7 @@ pub use baseline::Baseline;
 pub use events::EventRing;
 pub use hook::Hook;
 pub use loaded::{Loaded, OpenError, Options};
-pub use pin::{PinError, pin_directory, remove_pins};
+pub use pin::{PinError, lock_pins, pin_directory, remove_pins};
 pub use pinned::Pinned;
 pub use read::{CounterRow, ReadError};
 pub use shape::Capacities;

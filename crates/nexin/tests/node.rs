@@ -2,6 +2,16 @@
 
 #[path = "node/bed.rs"]
 mod bed;
+#[path = "node/descriptors.rs"]
+mod descriptors;
+#[path = "node/endings.rs"]
+mod endings;
+#[path = "node/families.rs"]
+mod families;
+#[path = "node/leftovers.rs"]
+mod leftovers;
+#[path = "node/neighbours.rs"]
+mod neighbours;
 
 use api::view::Explanation;
 use api::{HttpProbe, Probe, Request};

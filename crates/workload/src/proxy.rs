@@ -1,5 +1,6 @@
 //! The way of packets to a transparent proxy on the node: an interface for them, and routes to the local stack.
 
+use crate::families::{Family, Ipv6};
 use crate::network::{Network, Route, RouteKind, Rule, Veth};
 use crate::node::{Node, WireError, existing, quiet};
 use crate::sysctl;
@@ -37,12 +38,10 @@ pub struct Proxy {
 impl Node {
     /// Makes the proxy's interface and routes marked packets to the local stack, whatever their destination. What an
     /// earlier run left is taken over.
-    pub fn create_proxy(&mut self, routing: &ProxyRouting) -> Result<Proxy, WireError> {
-        let network = &mut self.network;
-        if network.link(PROXY_INTERFACE)?.is_none() {
-            let (name, peer, mtu) = (PROXY_INTERFACE, PROXY_PEER, routing.mtu);
-            network.create_veth(&Veth { name, peer, peer_namespace: None, mtu, index: None })?;
-        }
+    ///
+    /// One node has one proxy: an interface that carries another text than `alias` belongs to another, and stays.
+    pub fn create_proxy(&mut self, routing: &ProxyRouting, alias: &str) -> Result<Proxy, WireError> {
+        self.claim_proxy(routing, alias)?;
         // Packets that come here carry addresses of others, as source and as destination.
         let strangers = format!("ipv4/conf/{PROXY_INTERFACE}/accept_local");
         self.namespace.enter(|| {
@@ -55,37 +54,69 @@ impl Node {
             self.network.up(link.index)?;
         }
         let link = existing(&mut self.network, PROXY_INTERFACE)?;
-        self.network.add_rule(&routing.rule())?;
-        for route in routing.routes(&mut self.network)? {
+        for family in self.ipv6.families() {
+            self.network.add_rule(&routing.rule(*family))?;
+            let route = routing.route(*family, &mut self.network)?;
             self.network.add_route(&route)?;
         }
         Ok(Proxy { interface: link.index, mac: link.mac })
     }
 
+    /// The text on the proxy's interface; none where there is no interface, the empty one where nothing is written on it.
+    pub fn proxy_alias(&mut self) -> Result<Option<String>, WireError> {
+        Ok(self.network.link(PROXY_INTERFACE)?.map(|link| link.alias))
+    }
+
     /// Removes the proxy's interface, routes and rules.
     pub fn remove_proxy(&mut self, routing: &ProxyRouting) -> Result<(), WireError> {
-        self.network.delete_rule(&routing.rule())?;
-        for route in routing.routes(&mut self.network)? {
+        // Rules and routes may be from a time when the node had IPv6.
+        let known: &[Family] =
+            if self.ipv6 == Ipv6::Absent { &[Family::V4] } else { &[Family::V4, Family::V6] };
+        for family in known {
+            self.network.delete_rule(&routing.rule(*family))?;
+            let route = routing.route(*family, &mut self.network)?;
             self.network.delete_route(&route)?;
         }
         Ok(self.network.delete_link(PROXY_INTERFACE)?)
     }
+
+    /// Makes the proxy's interfaces, or finds them, with the text on them.
+    fn claim_proxy(&mut self, routing: &ProxyRouting, alias: &str) -> Result<(), WireError> {
+        let network = &mut self.network;
+        let name = || PROXY_INTERFACE.to_owned();
+        match network.link(PROXY_INTERFACE)? {
+            Some(link) if link.alias == alias => return Ok(()),
+            // Made before interfaces were marked.
+            Some(link) if link.alias.is_empty() => return Ok(network.set_alias(link.index, alias)?),
+            Some(link) => return Err(WireError::Foreign { name: name(), alias: link.alias }),
+            None => {}
+        }
+        // It gets its name last: who finds the name finds the text.
+        let made = format!("nxp{}", std::process::id());
+        let (peer, mtu) = (PROXY_PEER, routing.mtu);
+        network.create_veth(&Veth { name: &made, peer, peer_namespace: None, mtu, index: None })?;
+        let link = existing(network, &made)?;
+        let named =
+            network.set_alias(link.index, alias).and_then(|()| network.rename(link.index, PROXY_INTERFACE));
+        if named.is_err() {
+            // The error of the naming is what the caller needs to know.
+            let _ = network.delete_link(&made);
+        }
+        Ok(named?)
+    }
 }
 
 impl ProxyRouting {
-    fn rule(&self) -> Rule {
-        Rule { mark: self.mark, mask: self.mask, table: self.table, priority: self.priority }
+    fn rule(&self, family: Family) -> Rule {
+        Rule { family, mark: self.mark, mask: self.mask, table: self.table, priority: self.priority }
     }
 
-    fn routes(&self, network: &mut Network) -> Result<[Route; 2], WireError> {
-        let loopback = existing(network, "lo")?;
-        let anywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-        Ok(anywhere.map(|destination| Route {
-            destination,
-            prefix: 0,
-            interface: loopback.index,
-            kind: RouteKind::Local,
-            table: self.table,
-        }))
+    fn route(&self, family: Family, network: &mut Network) -> Result<Route, WireError> {
+        let destination = match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let interface = existing(network, "lo")?.index;
+        Ok(Route { destination, prefix: 0, interface, kind: RouteKind::Local, table: self.table })
     }
 }

@@ -98,8 +98,8 @@ impl Run {
     }
 
     fn inside(&self, endpoint: &Endpoint, services: &[Service], signals: Signals) -> anyhow::Result<Outcome> {
-        inside::enter(endpoint, services)?;
         let mut command = inside::command(&self.command);
+        inside::enter(endpoint, services, &mut command)?;
         if self.announce {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         }

@@ -23,6 +23,9 @@ impl Status {
                     session.paint(Tone::Strong, &format!("{name:<12}"))
                 ))?;
             }
+            for note in &status.notes {
+                session.print_line(&format!("{} {note}", session.paint(Tone::Strong, "note        ")))?;
+            }
             for problem in &status.problems {
                 session.print_line(&format!("{} {problem}", session.paint(Tone::Bad, "problem     ")))?;
             }

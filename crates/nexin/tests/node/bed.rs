@@ -19,35 +19,107 @@ const PATIENCE: Duration = Duration::from_millis(700);
 
 /// A node; dropping it removes all of it.
 pub(crate) struct Bed {
-    name: String,
-    directory: PathBuf,
+    pub(crate) name: String,
+    pub(crate) directory: PathBuf,
     agent: Option<Child>,
+    shell: Option<String>,
 }
 
 impl Bed {
     /// A node with a running agent. `name` sets it apart from other tests'.
     pub(crate) fn new(name: &str) -> Self {
+        let mut bed = Self::idle(name, &serde_json::json!({}));
+        bed.start();
+        bed
+    }
+
+    /// A node without an agent yet, whose agent has these settings besides.
+    pub(crate) fn idle(name: &str, more: &serde_json::Value) -> Self {
         let name = format!("nxt{}{name}", std::process::id());
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir_all(directory.join("policies")).unwrap();
-        let settings = serde_json::json!({
+        let mut settings = serde_json::json!({
             "instance": name,
             "directory": directory.join("run"),
             "policies": directory.join("policies"),
             "networkNamespace": name,
         });
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         fs::write(directory.join("agent.json"), settings.to_string()).unwrap();
         Namespace::create(&name).unwrap();
-        let mut bed = Self { name, directory, agent: None };
-        bed.start();
-        bed
+        Self { name, directory, agent: None, shell: None }
+    }
+
+    /// Has the agent started by a shell that runs these commands first.
+    pub(crate) fn shell(&mut self, commands: &str) {
+        self.shell = Some(commands.to_owned());
+    }
+
+    /// The process number of the agent.
+    pub(crate) fn agent(&self) -> u32 {
+        self.agent.as_ref().unwrap().id()
+    }
+
+    /// Another agent on this node, with these settings changed: its exit code and what it said; none while it still
+    /// runs after a while.
+    pub(crate) fn try_another(&self, changed: &serde_json::Value) -> (Option<i32>, String) {
+        let text = fs::read_to_string(self.directory.join("agent.json")).unwrap();
+        let mut settings: serde_json::Value = serde_json::from_str(&text).unwrap();
+        settings.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
+        let file = self.directory.join("another.json");
+        fs::write(&file, settings.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nexin"));
+        command.arg("agent").arg("--config").arg(&file);
+        let said = self.directory.join("another.log");
+        let log = fs::File::create(&said).unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let ended = eventually(|| child.try_wait().unwrap());
+        let _ = child.kill();
+        let _ = child.wait();
+        (ended.and_then(|status| status.code()), fs::read_to_string(said).unwrap())
+    }
+
+    /// The command line, against this node's agent.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nexin"));
+        command.arg("--socket").arg(self.socket()).args(arguments);
+        command
+    }
+
+    /// What the command line says, and whether it was content.
+    pub(crate) fn says(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.command(arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// The names of the node's interfaces.
+    pub(crate) fn links(&self) -> Vec<String> {
+        let mut node = Node::of(Namespace::open(&self.name).unwrap()).unwrap();
+        node.network().links().unwrap().into_iter().map(|link| link.name).collect()
+    }
+
+    /// The names of this node's workloads' network namespaces.
+    pub(crate) fn namespaces(&self) -> Vec<String> {
+        let prefix = format!("nexin-{}-", self.name);
+        Namespace::names().unwrap().into_iter().filter(|name| name.starts_with(&prefix)).collect()
     }
 
     /// Starts the agent and waits until it answers.
     pub(crate) fn start(&mut self) {
         let log =
             fs::File::options().create(true).append(true).open(self.directory.join("agent.log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nexin"));
+        let mut command = match &self.shell {
+            None => Command::new(env!("CARGO_BIN_EXE_nexin")),
+            Some(commands) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .arg("-c")
+                    .arg(format!("{commands}; exec \"$0\" \"$@\""))
+                    .arg(env!("CARGO_BIN_EXE_nexin"));
+                shell
+            }
+        };
         command.arg("agent").arg("--config").arg(self.directory.join("agent.json"));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.agent = Some(command.spawn().unwrap());
@@ -100,19 +172,17 @@ impl Bed {
 
     /// A workload, labelled `app: NAME`, that answers HTTP requests on port 80 with its name.
     pub(crate) fn workload(&self, name: &str) -> Host {
-        let wanted = api::Workload {
-            namespace: "default".into(),
-            name: name.into(),
-            labels: [("app".to_string(), name.to_string())].into(),
-            addresses: Vec::new(),
-            named_ports: Default::default(),
-            owner: None,
-        };
-        let endpoint: Endpoint = self.ask(Request::CreateWorkload(wanted));
+        let endpoint: Endpoint = self.ask(Request::CreateWorkload(wanted(name)));
         let namespace = Namespace::open(&endpoint.network_namespace).unwrap();
         let host = Host { namespace, addresses: endpoint.addresses };
         host.serve(name);
         host
+    }
+
+    /// Ends a workload.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), api::CallError> {
+        let request = Request::RemoveWorkload { namespace: "default".into(), name: name.into() };
+        Client::connect(&self.socket())?.call::<serde::de::IgnoredAny>(request).map(drop)
     }
 
     /// The node itself, by the addresses that the agent gives it.
@@ -126,7 +196,7 @@ impl Bed {
         let namespace = Namespace::anonymous().unwrap();
         let addresses = vec!["198.51.100.7".parse().unwrap()];
         let mut node = Node::of(Namespace::open(&self.name).unwrap()).unwrap();
-        let plan = Plan { host: "out0", addresses: &addresses, mtu: 1500, index: None };
+        let plan = Plan { host: "out0", addresses: &addresses, mtu: 1500, index: None, alias: None };
         let wired = node.wire(&namespace, &plan).unwrap();
         node.up(&wired).unwrap();
         let anywhere = Route {
@@ -145,7 +215,7 @@ impl Bed {
         fs::read_to_string(self.directory.join("agent.log")).unwrap_or_default()
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.join("run/agent.sock")
     }
 }
@@ -180,9 +250,21 @@ impl Drop for Bed {
     }
 }
 
+/// A workload as it is asked for, labelled `app: NAME`.
+pub(crate) fn wanted(name: &str) -> api::Workload {
+    api::Workload {
+        namespace: "default".into(),
+        name: name.into(),
+        labels: [("app".to_string(), name.to_string())].into(),
+        addresses: Vec::new(),
+        named_ports: Default::default(),
+        owner: None,
+    }
+}
+
 /// A workload and what speaks for it.
 pub(crate) struct Host {
-    namespace: Namespace,
+    pub(crate) namespace: Namespace,
     pub(crate) addresses: Vec<IpAddr>,
 }
 

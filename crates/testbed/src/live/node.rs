@@ -232,7 +232,8 @@ fn remove_leftovers() -> Result<(), workload::NamespaceError> {
             continue;
         };
         // One that ended but was not waited for still has a number, but no program.
-        if fs::read_link(format!("/proc/{process}/exe")).is_err() {
+        let program = fs::read_link(format!("/proc/{process}/exe"));
+        if program.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             remove(&name, &config(process));
         }
     }
