@@ -12,6 +12,8 @@ mod families;
 mod leftovers;
 #[path = "node/neighbours.rs"]
 mod neighbours;
+#[path = "node/privileges.rs"]
+mod privileges;
 
 use api::view::Explanation;
 use api::{HttpProbe, Probe, Request};
