@@ -5,11 +5,15 @@ use crate::network::{Network, Route, RouteKind, Rule, Veth};
 use crate::node::{Node, WireError, existing, quiet};
 use crate::sysctl;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 /// Name of the interface whose ingress hands packets to the proxy.
 pub const PROXY_INTERFACE: &str = "nexin_proxy";
 /// Name of its other end, which nothing uses.
 pub const PROXY_PEER: &str = "nexin_proxy_end";
+
+/// Begins the name of its first end while it is made; the number of the process that makes it follows.
+const UNNAMED: &str = "nxp";
 
 /// How packets for the proxy are told from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +95,10 @@ impl Node {
             Some(link) => return Err(WireError::Foreign { name: name(), alias: link.alias }),
             None => {}
         }
+        self.remove_unnamed()?;
+        let network = &mut self.network;
         // It gets its name last: who finds the name finds the text.
-        let made = format!("nxp{}", std::process::id());
+        let made = format!("{UNNAMED}{}", std::process::id());
         let (peer, mtu) = (PROXY_PEER, routing.mtu);
         network.create_veth(&Veth { name: &made, peer, peer_namespace: None, mtu, index: None })?;
         let link = existing(network, &made)?;
@@ -103,6 +109,20 @@ impl Node {
             let _ = network.delete_link(&made);
         }
         Ok(named?)
+    }
+
+    /// Removes the proxy's interfaces that a process made which crashed before it gave them their name.
+    fn remove_unnamed(&mut self) -> Result<(), WireError> {
+        for link in self.network.links()? {
+            let maker = link.name.strip_prefix(UNNAMED).and_then(|process| process.parse::<u32>().ok());
+            // Where that cannot be found out, the process may be about to name it.
+            let has_ended =
+                |maker: u32| Path::new("/proc").join(maker.to_string()).try_exists().is_ok_and(|is| !is);
+            if maker.is_some_and(has_ended) {
+                self.network.delete_links(&[link])?;
+            }
+        }
+        Ok(())
     }
 }
 

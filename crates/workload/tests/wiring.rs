@@ -147,7 +147,11 @@ fn marked_packets_to_anyone_come_to_the_node_and_others_do_not() {
     node.prepare().unwrap();
     let routing =
         ProxyRouting { mark: 0x4e58_0000, mask: 0xffff_0000, table: 20_056, priority: 90, mtu: MTU };
+    // What a process left that crashed in between; no process has this number.
+    let (name, peer) = ("nxp4000000000", workload::PROXY_PEER);
+    node.network().create_veth(&Veth { name, peer, peer_namespace: None, mtu: MTU, index: None }).unwrap();
     let proxy = node.create_proxy(&routing, "mine").unwrap();
+    assert_eq!(node.network().link(name).unwrap(), None);
     assert_eq!(node.create_proxy(&routing, "mine").unwrap(), proxy, "what an earlier run left is taken over");
     let refused = node.create_proxy(&routing, "another's").unwrap_err().to_string();
     assert!(refused.contains(PROXY_INTERFACE) && refused.contains("mine"), "{refused}");

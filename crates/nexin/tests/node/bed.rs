@@ -290,6 +290,11 @@ impl Host {
         Some(Conversation(BufReader::new(stream)))
     }
 
+    /// The status of the answer to a GET that is expected, however long a machine under load takes for it.
+    pub(crate) fn reaches(&self, to: &Host, path: &str) -> Option<u16> {
+        eventually(|| self.fetch(to, path))
+    }
+
     /// The status of the answer to a GET; none where there is no connection or no answer.
     pub(crate) fn fetch(&self, to: &Host, path: &str) -> Option<u16> {
         self.connect(to)?.fetch(path)

@@ -64,7 +64,7 @@ fn an_observer_that_only_stopped_sending_goes_on_to_receive() {
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     sleep(Duration::from_millis(300));
-    assert_eq!(client.fetch(&server, "/"), Some(200));
+    assert_eq!(client.reaches(&server, "/"), Some(200));
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).unwrap();
     assert!(line.starts_with(r#"{"ok":"#), "{line}");

@@ -15,10 +15,10 @@ fn disable_ipv6(bed: &Bed) {
 fn works(bed: &mut Bed) -> (Vec<IpAddr>, api::view::Status) {
     bed.start();
     let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));
-    assert_eq!(client.fetch(&server, "/"), Some(200));
+    assert_eq!(client.reaches(&server, "/"), Some(200));
     bed.apply(super::REQUESTS);
-    assert_eq!(eventually(|| client.fetch(&server, "/public")), Some(200));
-    assert_eq!((client.fetch(&server, "/private"), other.fetch(&server, "/public")), (Some(403), None));
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
+    assert_eq!((client.reaches(&server, "/private"), other.fetch(&server, "/public")), (Some(403), None));
     bed.apply("apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  selector: {app: server}\n  ports: [{port: 80}]\n");
     (server.addresses.clone(), bed.status())
 }
@@ -86,7 +86,7 @@ fn workloads_that_start_after_ipv6_was_disabled_get_ipv4() {
     disable_ipv6(&bed);
     let client = bed.workload("client");
     assert!(client.addresses.len() == 1 && client.addresses[0].is_ipv4(), "{:?}", client.addresses);
-    assert_eq!(client.fetch(&server, "/"), Some(200));
+    assert_eq!(client.reaches(&server, "/"), Some(200));
     let status = bed.status();
     assert!(status.notes.iter().any(|note| note.contains("disable_ipv6")), "{status:?}");
     bed.remove("server").unwrap();
@@ -101,6 +101,6 @@ fn workloads_from_before_ipv6_was_disabled_stay() {
     bed.kill();
     disable_ipv6(&bed);
     bed.start();
-    assert_eq!(client.fetch(&server, "/"), Some(200));
+    assert_eq!(client.reaches(&server, "/"), Some(200));
     assert_eq!(bed.status().endpoints, 2);
 }

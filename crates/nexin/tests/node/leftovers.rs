@@ -26,7 +26,7 @@ fn workloads_of_a_lost_state_file_are_named_and_new_ones_start_beside_them() {
     assert!(code == Some(1) && said.contains(&inside), "{said}");
     assert_eq!(bed.says(&["run", "--name", "new", "--", "true"]), (Some(0), String::new()));
     let (server, client) = (bed.workload("server"), bed.workload("client"));
-    assert_eq!(client.fetch(&server, "/"), Some(200));
+    assert_eq!(client.reaches(&server, "/"), Some(200));
     assert!(lost.try_wait().unwrap().is_none(), "it is not ended");
     bed.kill();
     bed.start();
@@ -74,7 +74,7 @@ fn a_workload_without_its_interface_is_a_problem_until_it_ends() {
     bed.remove("server").unwrap();
     assert_eq!(bed.status().problems, Vec::<String>::new());
     let server = bed.workload("server");
-    assert_eq!(client.fetch(&server, "/"), Some(200));
+    assert_eq!(client.reaches(&server, "/"), Some(200));
     assert_eq!((bed.namespaces().len(), bed.status().endpoints), (2, 2));
 }
 
@@ -116,14 +116,14 @@ fn a_proxy_that_reads_maps_which_are_gone_is_replaced() {
     let mut bed = Bed::new("ld");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(super::REQUESTS);
-    assert_eq!(client.fetch(&server, "/public"), Some(200));
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
     let before = bed.status().proxy.unwrap();
     bed.kill();
     fs::remove_dir_all(loader::pin_directory(&bed.name)).unwrap();
     bed.start();
     assert_ne!(bed.status().proxy.unwrap(), before);
-    assert_eq!(eventually(|| client.fetch(&server, "/public")), Some(200));
-    assert_eq!(client.fetch(&server, "/private"), Some(403));
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
+    assert_eq!(client.reaches(&server, "/private"), Some(403));
     let now = bed.status().proxy.unwrap();
     bed.kill();
     bed.start();

@@ -18,7 +18,7 @@ fn a_second_agent_of_another_instance_in_a_network_namespace_is_refused_and_touc
     let mut bed = Bed::new("na");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(super::REQUESTS);
-    assert_eq!(client.fetch(&server, "/public"), Some(200));
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
     let other = json!({
         "instance": format!("{}x", bed.name), "directory": bed.directory.join("other"), "proxyPort": 10_007,
         "workloadAddresses": ["10.245.0.0/16"], "serviceAddresses": ["10.97.0.0/16"],
@@ -30,8 +30,8 @@ fn a_second_agent_of_another_instance_in_a_network_namespace_is_refused_and_touc
         let (code, said) = bed.try_another(&other);
         assert_eq!(code, Some(1), "running: {running}: {said}");
         assert!(said.contains(&bed.name) && said.contains("network namespace"), "{said}");
-        assert_eq!(client.fetch(&server, "/public"), Some(200), "{said}");
-        assert_eq!(client.fetch(&server, "/private"), Some(403));
+        assert_eq!(client.reaches(&server, "/public"), Some(200), "{said}");
+        assert_eq!(client.reaches(&server, "/private"), Some(403));
     }
     bed.start();
     let status = bed.status();
@@ -52,7 +52,7 @@ fn a_second_agent_of_the_same_instance_is_refused_wherever_its_files_and_its_net
         let (code, said) = bed.try_another(&twin);
         assert_eq!(code, Some(1), "{namespace}: {said}");
         assert!(said.contains("another agent"), "{said}");
-        assert_eq!(client.fetch(&server, "/public"), Some(200), "{said}");
+        assert_eq!(client.reaches(&server, "/public"), Some(200), "{said}");
     }
     Namespace::delete(&apart).unwrap();
     let status = bed.status();
@@ -72,7 +72,7 @@ fn a_number_whose_names_are_taken_is_passed_over_and_what_has_them_stays() {
     assert!(bed.namespaces().contains(&taken));
     assert!(made.interface != "nx1" && next.network_namespace != taken && made.id != next.id);
     let mut there = bed.workload("server");
-    assert_eq!(bed.workload("client").fetch(&there, "/"), Some(200));
+    assert_eq!(bed.workload("client").reaches(&there, "/"), Some(200));
     there.addresses.clear();
     bed.remove("a").unwrap();
     Namespace::delete(&taken).unwrap();
