@@ -1,6 +1,6 @@
 //! Hosts that have one address family only.
 
-use crate::bed::{Bed, eventually};
+use crate::bed::Bed;
 use serde_json::json;
 use std::net::IpAddr;
 use workload::Namespace;
