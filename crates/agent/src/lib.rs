@@ -40,4 +40,4 @@ pub use agent::run;
 pub use config::Config;
 pub use paths::Paths;
 pub use proxy_process::run_proxy;
-pub use removal::remove;
+pub use removal::{remove, remove_groups};

@@ -49,11 +49,15 @@ fn remove_links(config: &Config, paths: &Paths) -> anyhow::Result<()> {
         }
         Namespace::delete(name)?;
     }
-    if let Some(hierarchy) = Group::hierarchy()? {
-        let groups = Group::at(hierarchy.join("nexin").join(&config.instance));
-        groups.kill().and_then(|()| groups.remove())?;
-        // Another agent may have its own there still.
-        let _ = fs::remove_dir(hierarchy.join("nexin"));
-    }
+    Ok(remove_groups(&config.instance)?)
+}
+
+/// Ends all processes in the control groups of an agent's workloads, and removes the groups.
+pub fn remove_groups(instance: &str) -> io::Result<()> {
+    let Some(hierarchy) = Group::hierarchy()? else { return Ok(()) };
+    let groups = Group::at(hierarchy.join("nexin").join(instance));
+    groups.kill().and_then(|()| groups.remove())?;
+    // Another agent may have its own there still.
+    let _ = fs::remove_dir(hierarchy.join("nexin"));
     Ok(())
 }
