@@ -21,7 +21,7 @@ pub struct Status {
     pub pins: String,
     /// Directory of policies that is watched.
     pub policies_from: String,
-    /// Files of that directory that are not in force as they stand, with what is wrong.
+    /// What is wrong: files of that directory that are not in force as they stand, and what the agent cannot do or save.
     pub problems: Vec<String>,
     /// Workloads.
     pub endpoints: usize,
