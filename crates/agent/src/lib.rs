@@ -6,19 +6,23 @@
 
 mod addresses;
 mod agent;
+mod applied;
 mod config;
 mod events;
 pub mod explain;
 mod feed;
 mod files;
 mod identities;
+mod intake;
 mod kernel;
+mod manifests;
 mod names;
 mod objects;
 mod outside;
 mod parties;
 mod paths;
 mod proxy_process;
+mod proxy_search;
 mod removal;
 mod request_events;
 mod requests;
@@ -26,7 +30,9 @@ mod rule_sets;
 mod server;
 mod signals;
 mod state;
+mod storage;
 mod supervisor;
+mod troubles;
 mod views;
 mod wiring;
 
