@@ -1,14 +1,16 @@
 //! The agent itself: one thread that takes what happens, one thing after another, and answers for it.
 
 use crate::addresses::Addresses;
+use crate::applied::Acts;
 use crate::config::Config;
 use crate::descriptors;
 use crate::events;
 use crate::feed::Feed;
-use crate::files::{self, Kept};
+use crate::files::{Files, Kept};
 use crate::kernel::Kernel;
 use crate::locks::Locks;
-use crate::objects::{Objects, Texts};
+use crate::manifests;
+use crate::objects::Objects;
 use crate::outside::Outside;
 use crate::paths::Paths;
 use crate::server::{self, Question};
@@ -18,11 +20,11 @@ use crate::troubles::Troubles;
 use crate::wiring::Wiring;
 use crate::workloads::take_over;
 use crate::{families, identities, requests};
+use anyhow::Context;
 use control::{Change, Node, Proxy};
 use std::collections::VecDeque;
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -33,11 +35,11 @@ const TICK: Duration = Duration::from_millis(500);
 /// How long manifests are left alone after a change before they are read.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// How long manifests that could not be read, or not be put in force, are left alone before they are tried again.
-const RETRY: Duration = Duration::from_secs(2);
-
 /// How many workloads are removed together at most; others wait meanwhile.
 const MOST_TOGETHER: usize = 1024;
+
+/// What cannot be done while there is no socket, as the log names it.
+const API: &str = "requests cannot be taken";
 
 /// What the agent is told.
 #[derive(Debug)]
@@ -62,19 +64,20 @@ pub(crate) struct Agent {
     pub(crate) wiring: Wiring,
     pub(crate) supervisor: Supervisor,
     pub(crate) feed: Arc<Feed>,
-    kept: Kept,
-    /// What is wrong beside manifests.
+    pub(crate) files: Files,
+    pub(crate) kept: Kept,
+    /// What was applied, on disk.
+    pub(crate) acts: Acts,
+    /// What cannot be done for now.
     pub(crate) troubles: Troubles,
     /// What the agent does without on this host.
     pub(crate) notes: Vec<String>,
-    /// The directory of manifests as it was when all of it was last read, and put in force; none where it was not.
-    seen: Option<files::Identity>,
-    /// Not to be tried again before.
-    retry: Instant,
-    /// Problems of manifests that were logged.
-    logged: Vec<String>,
+    /// Where incidents come in.
+    tell: Sender<Incident>,
     /// What came while something else was gathered, oldest first.
     postponed: VecDeque<Incident>,
+    /// How many clients may be connected at once.
+    clients: usize,
     ended: bool,
     _locks: Locks,
 }
@@ -120,13 +123,18 @@ impl Agent {
         let clients = descriptors::clients(descriptors::raise());
         let paths = config.paths();
         let mut wiring = Wiring::claim(&paths)?;
-        let locks = Locks::take(&paths)?;
+        let mut troubles = Troubles::default();
+        let locks = Locks::take(&paths, &mut troubles)?;
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
         notes.extend(wiring.find_groups());
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let state = State::load(&paths.state())?;
-        let (mut addresses, own) =
-            Addresses::new(&config.workload_addresses, &config.service_addresses, &state)?;
+        let (acts, applied) = Acts::load(&paths.applied())?;
+        let (kept, copies, damaged) = Kept::load(&paths.kept())
+            .with_context(|| format!("{} cannot be read", paths.kept().display()))?;
+        let mut objects = Objects::default();
+        let recalled = manifests::recall(&config, &applied, (copies, &damaged), &mut objects)?;
+        let (mut addresses, own) = Addresses::new(&config, &state)?;
         let proxy = wiring.prepare(&own, config.proxy_port)?;
         let identities = identities::restore(&state)?;
         let numbers = (identities, state.last_rule_set);
@@ -135,58 +143,62 @@ impl Agent {
         kernel.loaded.attach_proxy(proxy.interface)?;
         let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
         let workloads = take_over(state.workloads, (&mut wiring, &mut kernel), &mut addresses, &mut changes)?;
-        let state = State { workloads, ..state };
-        let feed = Feed::new();
-        let kept = Kept::new(&paths.kept())?;
-        let supervisor = Supervisor::new(&paths, config.proxy_port)?;
-        let mut objects = Objects::default();
-        let recalled = recall(&paths, &config, &kept, &mut objects)?;
+        let changed = tell.clone();
         let mut agent = Self {
+            state: State { workloads, ..state },
+            supervisor: Supervisor::new(&paths, config.proxy_port)?,
+            files: Files::watch(&config.policies, move || drop(changed.send(Incident::Files)))?,
             config,
             paths,
-            state,
             kernel,
             objects,
             addresses,
             wiring,
-            supervisor,
-            feed,
+            feed: Feed::new(),
             kept,
-            troubles: Troubles::default(),
+            acts,
+            troubles,
             notes,
-            seen: None,
-            retry: Instant::now(),
-            logged: Vec::new(),
+            tell: tell.clone(),
             postponed: VecDeque::new(),
+            clients,
             ended: false,
             _locks: locks,
         };
         changes.extend(agent.with_addresses(recalled)?);
         agent.kernel.apply(changes)?;
-        agent.begin(tell, clients)?;
+        Kept::discard(&damaged);
+        agent.begin()?;
         Ok(agent)
     }
 
     /// Begins with everything but the packet path, which is in force at last: from here on nothing is opened by what was
-    /// left out before.
-    fn begin(&mut self, tell: &Sender<Incident>, clients: usize) -> anyhow::Result<()> {
-        self.kernel.clean_up_leftovers()?;
+    /// left out before, and what cannot be done is noted and tried again.
+    fn begin(&mut self) -> anyhow::Result<()> {
+        self.kernel.clean_up_leftovers();
         self.look_for_strays();
-        self.remember()?;
+        self.remember_or_note();
         self.look_after_proxy();
         events::pump(&self.kernel.loaded, &self.paths, self.kernel.names.clone(), Arc::clone(&self.feed))?;
-        let changed = tell.clone();
-        files::watch(&self.config.policies, move || drop(changed.send(Incident::Files)))?;
         self.read_files();
-        crate::signals::forward(tell.clone())?;
-        server::serve(&self.paths.socket(), tell.clone(), Arc::clone(&self.feed), clients)
+        crate::signals::forward(self.tell.clone())?;
+        self.listen();
+        Ok(())
+    }
+
+    /// Listens for requests, if that can be.
+    fn listen(&mut self) {
+        let (socket, feed) = (self.paths.socket(), Arc::clone(&self.feed));
+        let listening = server::serve(&socket, self.tell.clone(), feed, self.clients);
+        self.troubles.note(API, listening.map_err(said));
     }
 
     /// Takes one incident after another until the agent is to end.
     fn attend(&mut self, incidents: &Receiver<Incident>) {
         let mut tick = Instant::now() + TICK;
         while !self.ended {
-            let due = self.kernel.clean_up_due().map_or(tick, |due| due.min(tick));
+            let due =
+                [self.kernel.clean_up_due(), self.files.due()].into_iter().flatten().fold(tick, Instant::min);
             let postponed = self.postponed.pop_front().map(Ok);
             let wait = || incidents.recv_timeout(due.saturating_duration_since(Instant::now()));
             match postponed.unwrap_or_else(wait) {
@@ -203,6 +215,9 @@ impl Agent {
             let now = Instant::now();
             if self.kernel.clean_up_due().is_some_and(|due| due <= now) {
                 self.kernel.clean_up();
+            }
+            if self.files.due().is_some_and(|due| due <= now) {
+                self.read_files();
             }
             if now >= tick {
                 self.look_after();
@@ -237,65 +252,6 @@ impl Agent {
         }
     }
 
-    /// Reads the directory of manifests; what changed takes effect together. Where something could not be read, or not be
-    /// put in force, all of it is tried again after a while: what hindered it may pass without a change of the directory.
-    fn read_files(&mut self) {
-        let begun = Instant::now();
-        let seen = files::identity(&self.config.policies);
-        self.seen = if self.take_files() { seen } else { None };
-        // An agent that only reads would answer no request.
-        self.retry = Instant::now() + RETRY.max(20 * begun.elapsed());
-        let problems = self.objects.problems();
-        let new = problems.iter().filter(|problem| !self.logged.contains(problem));
-        new.for_each(|problem| tracing::error!("{problem}"));
-        self.logged = problems;
-    }
-
-    /// Takes over what the manifests say; whether all of it was read, and is in force and kept.
-    fn take_files(&mut self) -> bool {
-        let directory = self.config.policies.clone();
-        let name = directory.display().to_string();
-        let texts = match files::scan(&directory) {
-            Ok(texts) => texts,
-            Err(error) => {
-                self.objects.note(&name, &error.to_string());
-                return false;
-            }
-        };
-        let mut objects = self.objects.clone();
-        let inside = |file: &str| file == name || Path::new(file).parent() == Some(&directory);
-        let changes = objects.update(&texts, inside);
-        if let Err(error) = self.put_in_force(objects, changes) {
-            let error = api::sentence(error.as_ref());
-            self.objects.note(&name, &format!("manifests that changed are not in force: {error}"));
-            return false;
-        }
-        let kept = self.keep(&texts);
-        let is_kept = kept.is_ok();
-        self.troubles.note("what is in force could not be kept for the next start", kept);
-        is_kept && texts.values().all(Result::is_ok)
-    }
-
-    /// Keeps the texts that are in force, for a start at which they may be broken.
-    fn keep(&self, texts: &Texts) -> std::io::Result<()> {
-        for (file, text) in texts.iter().filter(|(file, _)| self.objects.is_in_force(file)) {
-            if let Ok(text) = text {
-                self.kept.keep(file, text)?;
-            }
-        }
-        self.kept.keep_only(&texts.keys().cloned().collect())
-    }
-
-    /// Makes changes of objects take effect, all or none; only then are the objects the agent's.
-    pub(crate) fn put_in_force(&mut self, objects: Objects, changes: Vec<Change>) -> anyhow::Result<()> {
-        if !changes.is_empty() {
-            let changes = self.with_addresses(changes)?;
-            self.kernel.apply(changes)?;
-        }
-        self.objects = objects;
-        self.remember()
-    }
-
     /// Gives services their addresses.
     pub(crate) fn with_addresses(&mut self, mut changes: Vec<Change>) -> anyhow::Result<Vec<Change>> {
         for change in &mut changes {
@@ -325,9 +281,12 @@ impl Agent {
         self.troubles.note("the node's own addresses are not known", known.map_err(said));
         let guarded = self.kernel.guard_node();
         self.troubles.note("the node's policy is not asked everywhere", guarded.map_err(said));
-        let is_new = files::identity(&self.config.policies) != self.seen;
-        if is_new && (self.seen.is_some() || Instant::now() >= self.retry) {
+        if self.files.has_changed() {
             self.read_files();
+        }
+        self.retry();
+        if self.troubles.has(API) {
+            self.listen();
         }
         self.look_after_workloads();
     }
@@ -346,28 +305,9 @@ impl Agent {
     fn look_after_proxy(&mut self) {
         let runs = self.supervisor.ensure();
         self.troubles.note("there is no proxy, and what policy sends to it is dropped", runs.map_err(said));
+        let recorded = self.supervisor.recorded();
+        self.troubles.note("the proxy is not on record; the next agent searches for it", recorded);
     }
-}
-
-/// What manifests said when they were last right, and what was applied. An agent that cannot read it does not start:
-/// what the one before it has put in the kernel stays in force.
-fn recall(paths: &Paths, config: &Config, kept: &Kept, objects: &mut Objects) -> anyhow::Result<Vec<Change>> {
-    let mut changes = requests::applied::recall(paths, objects)?;
-    let texts: Texts = kept.texts()?.into_iter().map(|(file, text)| (file, Ok(text))).collect();
-    let directory = &config.policies;
-    anyhow::ensure!(
-        texts.is_empty() || directory.is_dir(),
-        "{} is gone, and policies in force came from it; make it, empty to take them out of force",
-        directory.display()
-    );
-    changes.extend(objects.update(&texts, |_| false));
-    let problems = objects.problems();
-    anyhow::ensure!(
-        problems.is_empty(),
-        "what was in force cannot be read any more: {}",
-        problems.join("; ")
-    );
-    Ok(changes)
 }
 
 /// An error as the troubles have it.

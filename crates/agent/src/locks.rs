@@ -1,28 +1,37 @@
 //! What an agent holds so that no second one writes the same files, or the same maps.
 
+use crate::manifests;
 use crate::paths::Paths;
+use crate::storage;
+use crate::troubles::Troubles;
 use anyhow::Context;
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 
 /// Held for as long as the agent runs.
 #[derive(Debug)]
 pub(crate) struct Locks {
-    _directory: File,
+    _files: Vec<File>,
     _instance: OwnedFd,
 }
 
 impl Locks {
-    /// Makes the agent's directories and holds them, and the pins of its instance, against a second agent.
-    pub(crate) fn take(paths: &Paths) -> anyhow::Result<Self> {
+    /// Makes the agent's directories and holds them, and the pins of its instance, against a second agent, on a full or
+    /// read-only disk, too.
+    pub(crate) fn take(paths: &Paths, troubles: &mut Troubles) -> anyhow::Result<Self> {
         const OWN: &str =
             "stop it, or give this one a directory, an instance and a network namespace of its own";
         let directory = paths.directory();
-        for wanted in [directory, paths.lasting()] {
-            fs::create_dir_all(wanted).with_context(|| format!("{} cannot be made", wanted.display()))?;
+        storage::make_directory(directory)
+            .with_context(|| format!("{} cannot be made", directory.display()))?;
+        manifests::prepare_directories(paths, troubles);
+        // The file is what agents of earlier releases hold; the directory is there in any case.
+        let file = storage::append(&paths.lock()).or_else(|_| File::open(paths.lock())).ok();
+        let files: Vec<File> = [File::open(directory)?].into_iter().chain(file).collect();
+        for lock in &files {
+            lock.try_lock()
+                .with_context(|| format!("another agent runs in {}; {OWN}", directory.display()))?;
         }
-        let file = File::create(paths.lock())?;
-        file.try_lock().with_context(|| format!("another agent runs in {}; {OWN}", directory.display()))?;
         let pins = paths.pins();
         let instance = loader::lock_pins(&pins)?.with_context(|| {
             let instance = paths.instance();
@@ -31,6 +40,6 @@ impl Locks {
                 pins.display()
             )
         })?;
-        Ok(Self { _directory: file, _instance: instance })
+        Ok(Self { _files: files, _instance: instance })
     }
 }

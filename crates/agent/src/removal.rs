@@ -13,7 +13,7 @@ use workload::{Group, Namespace, Network, Node, PROXY_INTERFACE, WORKLOAD_INTERF
 pub fn remove(config: &Config) -> anyhow::Result<()> {
     let paths = config.paths();
     let mut failures: Vec<anyhow::Error> = Vec::new();
-    failures.extend(supervisor::end(&paths).err());
+    failures.extend(end_proxies(config, &paths).err());
     failures.extend(remove_links(config, &paths).err());
     failures.extend(loader::remove_pins(&paths.pins()).map_err(anyhow::Error::from).err());
     for directory in [paths.directory(), paths.lasting()] {
@@ -23,6 +23,16 @@ pub fn remove(config: &Config) -> anyhow::Result<()> {
         }
     }
     failures.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Ends the proxies, which are found from within the network that they serve.
+fn end_proxies(config: &Config, paths: &Paths) -> anyhow::Result<()> {
+    match &config.network_namespace {
+        Some(name) if Namespace::names()?.contains(name) => {
+            Namespace::open(name)?.enter(|| supervisor::end(paths))?
+        }
+        _ => supervisor::end(paths),
+    }
 }
 
 /// Interfaces go first: without programs they would pass everything. Those that are not ours stay, without programs.

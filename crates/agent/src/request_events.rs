@@ -2,6 +2,7 @@
 //!
 //! The proxy never waits: what finds no agent or no room is counted and lost.
 
+use crate::storage;
 use flow::{Direction, Verdict};
 use proxy::RequestEvent;
 use serde::{Deserialize, Serialize};
@@ -79,7 +80,9 @@ impl Receiver {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        Ok(Self { socket: UnixDatagram::bind(path)?, buffer: vec![0; LARGEST] })
+        let socket = UnixDatagram::bind(path)?;
+        storage::close_socket(path)?;
+        Ok(Self { socket, buffer: vec![0; LARGEST] })
     }
 
     /// Waits for the next message that can be read.

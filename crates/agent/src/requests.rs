@@ -68,11 +68,12 @@ fn create(agent: &mut Agent, mut wanted: api::Workload) -> Answer {
     {
         return Err(Failure::new(Cause::Invalid, "the process that is to own the workload does not run"));
     }
-    for address in &wanted.addresses {
-        check_free(agent, *address)?;
-    }
     agent.look_for_families().map_err(internal)?;
     agent.wiring.check_families(&wanted.addresses).map_err(invalid)?;
+    for address in &wanted.addresses {
+        agent.addresses.check(*address).map_err(|message| Failure::new(Cause::Invalid, message))?;
+        check_free(agent, *address)?;
+    }
     wanted.addresses = agent
         .addresses
         .for_workload(&wanted.addresses)
@@ -93,12 +94,24 @@ fn configure(agent: &mut Agent, namespace: &str, name: &str, audit: bool) -> Ans
     let known = agent.kernel.world.endpoint(namespace, name).cloned();
     let endpoint = known.ok_or_else(|| nobody(namespace, name))?;
     let id = endpoint.id;
-    agent.kernel.apply([Change::Endpoint(Box::new(Endpoint { audit, ..endpoint }))]).map_err(internal)?;
-    agent.state.workloads.iter_mut().filter(|workload| workload.id == id).for_each(|one| one.audit = audit);
-    agent.remember().map_err(internal)?;
+    let before = set_audit(agent, id, audit);
+    let done = agent
+        .remember()
+        .and_then(|()| agent.kernel.apply([Change::Endpoint(Box::new(Endpoint { audit, ..endpoint }))]));
+    if let Err(error) = done {
+        set_audit(agent, id, before);
+        agent.remember_or_note();
+        return Err(internal(error));
+    }
     let world = &agent.kernel.world;
     let now = world.endpoint(namespace, name).and_then(|now| views::endpoint(world, &agent.state, now));
     value(&now.ok_or_else(|| nobody(namespace, name))?)
+}
+
+/// Sets whether a workload's refusals are let through, as the next start finds it; what it was is returned.
+fn set_audit(agent: &mut Agent, id: u32, audit: bool) -> bool {
+    let workload = agent.state.workloads.iter_mut().find(|workload| workload.id == id);
+    workload.is_some_and(|workload| std::mem::replace(&mut workload.audit, audit))
 }
 
 fn nobody(namespace: &str, name: &str) -> Failure {

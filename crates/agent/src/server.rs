@@ -2,12 +2,13 @@
 
 use crate::departures::Departures;
 use crate::feed::Feed;
+use crate::intake::{self, Next};
+use crate::storage;
 use anyhow::Context;
-use api::{Answer, Cause, Envelope, Failure, Request};
+use api::{Answer, Cause, Failure, Request};
 use serde_json::Value;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -31,9 +32,6 @@ impl Question {
         matches!(self.request, Request::RemoveWorkload { .. })
     }
 }
-
-/// Longest request that is read, in bytes; a larger one is refused.
-const LONGEST_REQUEST: u64 = 64 << 20;
 
 /// How long to wait where a connection cannot be taken, as for lack of descriptors: it stays in the queue.
 const REST: Duration = Duration::from_millis(200);
@@ -62,7 +60,7 @@ where
     }
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    storage::close_socket(path)?;
     let departures = Departures::new(Arc::clone(&feed))?;
     let desk = Arc::new(Desk { questions, feed, departures, clients: AtomicUsize::new(0), most });
     thread::Builder::new()
@@ -133,12 +131,15 @@ fn converse<T: From<Question>>(stream: UnixStream, desk: &Desk<T>) -> io::Result
     let answers = &stream;
     let mut lines = BufReader::new(answers);
     loop {
-        let mut line = String::new();
-        if io::Read::take(&mut lines, LONGEST_REQUEST).read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        match understand(&line) {
+        let line = match intake::next(&mut lines)? {
+            Next::Line(line) => line,
+            Next::Refused(failure) => return send(answers, Err(failure)),
+            Next::End => return Ok(()),
+        };
+        let (request, share) = line.understand();
+        match request {
             Ok(Request::Observe { last, follow, filters }) => {
+                drop(share);
                 match desk.feed.subscribe(last, follow, &filters) {
                     Ok(flows) => {
                         let _watch = desk.departures.watch(&stream, flows.left())?;
@@ -157,23 +158,6 @@ fn converse<T: From<Question>>(stream: UnixStream, desk: &Desk<T>) -> io::Result
     }
 }
 
-fn understand(line: &str) -> Result<Request, Failure> {
-    let invalid = |message: String| Failure::new(Cause::Invalid, message);
-    let value: Value = serde_json::from_str(line).map_err(|error| invalid(error.to_string()))?;
-    match value.get("version").and_then(Value::as_u64) {
-        Some(version) if version == u64::from(api::VERSION) => {}
-        other => {
-            return Err(invalid(format!(
-                "this agent speaks version {} of its API, the request is of version {}; use one release of nexin",
-                api::VERSION,
-                other.map_or("none".to_string(), |version| version.to_string()),
-            )));
-        }
-    }
-    let envelope: Envelope = serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;
-    Ok(envelope.request)
-}
-
 fn ask<T: From<Question>>(request: Request, questions: &Sender<T>) -> Result<Value, Failure> {
     let (reply, answer) = sync_channel(1);
     let ended = || Failure::new(Cause::Internal, "the agent is ending");
@@ -189,23 +173,4 @@ fn send(mut stream: &UnixStream, answer: Result<Value, Failure>) -> io::Result<(
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
     stream.write_all(&line)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_of_another_version_or_shape_are_refused_with_a_reason() {
-        let check = |line: &str, expected: &str| {
-            let failure = understand(line).unwrap_err();
-            assert_eq!(failure.cause, Cause::Invalid);
-            assert!(failure.to_string().contains(expected), "{failure}");
-        };
-        check("{", "EOF");
-        check(r#"{"ask":"status"}"#, "of version none");
-        check(r#"{"version":9,"ask":"status"}"#, "of version 9");
-        check(r#"{"version":1,"ask":"dance"}"#, "unknown variant `dance`");
-        assert!(matches!(understand(r#"{"version":1,"ask":"status"}"#), Ok(Request::Status)));
-    }
 }

@@ -1,11 +1,11 @@
 //! What an agent must find again after a restart, in one file that is replaced whole.
 
+use crate::storage;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -93,17 +93,8 @@ impl State {
     /// Replaces the file: whoever reads it, after a crash too, finds the old or the new.
     pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
         let bytes = serde_json::to_vec_pretty(self)?;
-        replace(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
+        storage::replace(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
     }
-}
-
-/// Writes a file beside its place, then moves it there.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = fs::File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
 }
 
 impl Owner {

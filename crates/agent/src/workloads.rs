@@ -11,7 +11,6 @@ use control::Change;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What can be wrong with workloads, as status and log name it.
-const STATE: &str = "what the next start needs cannot be saved";
 const REMOVAL: &str = "a workload that ended cannot be removed";
 const INTERFACES: &str = "a workload without its interface";
 const UNKNOWN: &str = "the interfaces of workloads are not known";
@@ -83,13 +82,6 @@ impl Agent {
         }
         self.remember_or_note();
         Ok(())
-    }
-
-    /// Writes down what is so. Where that fails workloads are removed all the same: what the file says of them then is
-    /// found to be outdated at the next start.
-    fn remember_or_note(&mut self) {
-        let saved = self.remember();
-        self.troubles.note(STATE, saved.map_err(said));
     }
 
     /// Removes workloads whose owner ended, and those that could not be removed before.

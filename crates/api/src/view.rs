@@ -23,7 +23,7 @@ pub struct Status {
     /// Directory of policies that is watched.
     pub policies_from: String,
     /// What is wrong: files of that directory that are not in force as they stand, workloads without an interface, and
-    /// whatever else the agent tries in vain.
+    /// what the agent cannot do or save.
     pub problems: Vec<String>,
     /// What the agent does without on this host, such as IPv6; nothing is wrong with that.
     #[serde(default)]

@@ -32,7 +32,7 @@ pub(super) fn status(agent: &Agent) -> anyhow::Result<Status> {
         attach: agent.kernel.loaded.attachment().into(),
         pins: agent.paths.pins().display().to_string(),
         policies_from: agent.config.policies.display().to_string(),
-        problems: agent.objects.problems().into_iter().chain(agent.troubles.messages()).collect(),
+        problems: agent.problems(),
         notes: agent.notes.clone(),
         endpoints: world.endpoints().count(),
         identities: world.identities().allocated().count(),

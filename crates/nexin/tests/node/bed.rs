@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -45,6 +46,10 @@ impl Bed {
             "networkNamespace": name,
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        // A disk of its own for what outlasts the agent, where the test has made one.
+        if directory.join("state").is_dir() {
+            settings["stateDirectory"] = directory.join("state").to_str().into();
+        }
         fs::write(directory.join("agent.json"), settings.to_string()).unwrap();
         Namespace::create(&name).unwrap();
         Self { name, directory, agent: None, shell: None }
@@ -107,6 +112,28 @@ impl Bed {
 
     /// Starts the agent and waits until it answers.
     pub(crate) fn start(&mut self) {
+        self.spawn();
+        let answers = eventually(|| Client::connect(&self.socket()).ok());
+        assert!(answers.is_some(), "{}", self.log());
+    }
+
+    /// Starts an agent that is expected to give up, and returns what it said.
+    pub(crate) fn start_in_vain(&mut self) -> String {
+        let before = self.log().len();
+        self.spawn();
+        let mut agent = self.agent.take().unwrap();
+        let ended = eventually(|| agent.try_wait().unwrap());
+        if ended.is_none() {
+            agent.kill().unwrap();
+            agent.wait().unwrap();
+        }
+        let said = self.log().split_off(before);
+        assert!(ended.is_some_and(|ended| !ended.success()), "it runs: {said}");
+        said
+    }
+
+    /// Starts the agent and does not wait.
+    pub(crate) fn spawn(&mut self) {
         let log =
             fs::File::options().create(true).append(true).open(self.directory.join("agent.log")).unwrap();
         let mut command = match &self.shell {
@@ -123,8 +150,39 @@ impl Bed {
         command.arg("agent").arg("--config").arg(self.directory.join("agent.json"));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.agent = Some(command.spawn().unwrap());
-        let answers = eventually(|| Client::connect(&self.socket()).ok());
-        assert!(answers.is_some(), "{}", self.log());
+    }
+
+    /// Where the test may find or put a file of the node.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The exit code of a command that asks the agent.
+    pub(crate) fn exit_code(&self, arguments: &[&str]) -> Option<i32> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nexin"));
+        command.args(arguments).arg("--socket").arg(self.socket());
+        command.output().unwrap().status.code()
+    }
+
+    /// The names of the policies in force.
+    pub(crate) fn policies(&self) -> Vec<String> {
+        let policies: Vec<api::view::Policy> = self.ask(Request::Policies);
+        policies.into_iter().map(|policy| policy.name).collect()
+    }
+
+    /// Waits until these policies are in force, and no others.
+    pub(crate) fn expect_policies(&self, names: &[&str]) {
+        let found = eventually(|| (self.policies() == names).then_some(()));
+        assert!(found.is_some(), "{:?} instead of {names:?}, {:?}", self.policies(), self.status().problems);
+    }
+
+    /// Makes sure that for a while nothing but these policies is in force.
+    pub(crate) fn expect_no_change(&self, names: &[&str]) {
+        let until = Instant::now() + Duration::from_millis(900);
+        while Instant::now() < until {
+            assert_eq!(self.policies(), names, "{:?}", self.status().problems);
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Starts the agent where none runs; false where one does.
@@ -165,6 +223,10 @@ impl Bed {
         let _: Vec<String> = self.ask(Request::Delete { names: vec![name.into()] });
     }
 
+    pub(crate) fn try_delete(&self, name: &str) -> Result<Vec<String>, api::CallError> {
+        Client::connect(&self.socket())?.call(Request::Delete { names: vec![name.into()] })
+    }
+
     /// Writes a manifest into the directory that the agent watches.
     pub(crate) fn write_policy(&self, file: &str, text: &str) {
         fs::write(self.directory.join("policies").join(file), text).unwrap();
@@ -172,7 +234,7 @@ impl Bed {
 
     /// A workload, labelled `app: NAME`, that answers HTTP requests on port 80 with its name.
     pub(crate) fn workload(&self, name: &str) -> Host {
-        let endpoint: Endpoint = self.ask(Request::CreateWorkload(wanted(name)));
+        let endpoint = self.try_workload(name).unwrap();
         let namespace = Namespace::open(&endpoint.network_namespace).unwrap();
         let host = Host { namespace, addresses: endpoint.addresses };
         host.serve(name);
@@ -183,6 +245,25 @@ impl Bed {
     pub(crate) fn remove(&self, name: &str) -> Result<(), api::CallError> {
         let request = Request::RemoveWorkload { namespace: "default".into(), name: name.into() };
         Client::connect(&self.socket())?.call::<serde::de::IgnoredAny>(request).map(drop)
+    }
+
+    /// Likewise, but it may be refused, and says nothing.
+    pub(crate) fn try_workload(&self, name: &str) -> Result<Endpoint, api::CallError> {
+        self.try_workload_at(name, &[])
+    }
+
+    /// Likewise, with addresses that it wants.
+    pub(crate) fn try_workload_at(
+        &self,
+        name: &str,
+        addresses: &[IpAddr],
+    ) -> Result<Endpoint, api::CallError> {
+        let wanted = api::Workload { addresses: addresses.to_vec(), ..wanted(name) };
+        Client::connect(&self.socket())?.call(Request::CreateWorkload(wanted))
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        self.ask(Request::Endpoints)
     }
 
     /// The node itself, by the addresses that the agent gives it.
@@ -241,10 +322,12 @@ impl Drop for Bed {
             network_namespace: Some(self.name.clone()),
             ..agent::Config::default()
         };
+        let is_disk = is_mounted(&config.directory);
         let removed = agent::remove(&config);
         let _ = Namespace::delete(&self.name);
         let _ = fs::remove_dir_all(&self.directory);
-        if !thread::panicking() {
+        // A disk of the test's own stays until the test removes it, and with it the directory that it is mounted on.
+        if !thread::panicking() && !is_disk {
             removed.unwrap();
         }
     }
@@ -259,6 +342,57 @@ pub(crate) fn wanted(name: &str) -> api::Workload {
         addresses: Vec::new(),
         named_ports: Default::default(),
         owner: None,
+    }
+}
+
+fn is_mounted(path: &Path) -> bool {
+    let disk = |path: &Path| fs::metadata(path).map(|status| status.dev()).ok();
+    path.parent().is_some_and(|parent| disk(path) != disk(parent))
+}
+
+/// A small disk of a node's own, made before the node; dropping it, after the node, removes it.
+pub(crate) struct Disk(PathBuf);
+
+impl Disk {
+    /// A disk for this directory of the node with this name.
+    pub(crate) fn new(bed: &str, directory: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("nxt{}{bed}", std::process::id())).join(directory);
+        fs::create_dir_all(&path).unwrap();
+        let disk = Self(path);
+        disk.mount(&["-t", "tmpfs", "-o", "size=512k", "tmpfs"]);
+        disk
+    }
+
+    /// Fills it to the last byte, in the name of another program.
+    pub(crate) fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("filler")).unwrap();
+        for size in [65_536, 4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    /// Makes room again.
+    pub(crate) fn clear(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+
+    /// Lets it be read only, or written again: `ro` or `rw`.
+    pub(crate) fn remount(&self, rights: &str) {
+        self.mount(&["-o", &format!("remount,{rights}")]);
+    }
+
+    fn mount(&self, arguments: &[&str]) {
+        let status = Command::new("mount").args(arguments).arg(&self.0).status().unwrap();
+        assert!(status.success(), "mount {arguments:?}");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        if let Some(parent) = self.0.parent() {
+            let _ = fs::remove_dir_all(parent);
+        }
     }
 }
 
