@@ -1,5 +1,6 @@
 //! The addresses that workloads and services get.
 
+use crate::config::Config;
 use crate::state::State;
 use control::{Pool, PoolError};
 use policy::rule::Cidr;
@@ -7,26 +8,63 @@ use service::Service;
 use std::net::IpAddr;
 
 /// The pools of a node, at most one of each family for workloads and for services.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Addresses {
     workloads: Vec<Pool>,
+    /// Blocks of which a workload may want an address, and none is handed out.
+    given: Vec<Cidr>,
     services: Vec<Pool>,
 }
 
 impl Addresses {
     /// Pools of which nothing is taken but what the state remembers; returns the node's own addresses as well, the
     /// first of each block of workloads.
-    pub(crate) fn new(
-        workloads: &[Cidr],
-        services: &[Cidr],
-        state: &State,
-    ) -> Result<(Self, Vec<IpAddr>), PoolError> {
+    pub(crate) fn new(config: &Config, state: &State) -> Result<(Self, Vec<IpAddr>), PoolError> {
         let pools = |blocks: &[Cidr]| blocks.iter().copied().map(Pool::new).collect::<Vec<_>>();
-        let mut addresses = Self { workloads: pools(workloads), services: pools(services) };
+        let mut addresses = Self {
+            workloads: pools(&config.workload_addresses),
+            given: config.given_addresses.clone(),
+            services: pools(&config.service_addresses),
+        };
         let own = addresses.workloads.iter_mut().map(Pool::take).collect::<Result<_, _>>()?;
         reserve(&mut addresses.workloads, state.workloads.iter().flat_map(|known| &known.wanted.addresses))?;
         reserve(&mut addresses.services, state.services.values().flatten())?;
         Ok((addresses, own))
+    }
+
+    /// Gives out no IPv6 addresses any more; what has one keeps it.
+    pub(crate) fn leave_out_ipv6(&mut self) {
+        for pools in [&mut self.workloads, &mut self.services] {
+            pools.retain(|pool| pool.block().address().is_ipv4());
+        }
+    }
+
+    /// Whether there is nothing to give to workloads.
+    pub(crate) fn are_none(&self) -> bool {
+        self.workloads.is_empty()
+    }
+
+    /// Whether a workload can have this address; the message says which are right.
+    pub(crate) fn check(&self, wanted: IpAddr) -> Result<(), String> {
+        if let IpAddr::V6(mapped) = wanted
+            && let Some(address) = mapped.to_ipv4_mapped()
+        {
+            return Err(format!("{wanted} is an IPv4 address in the form of an IPv6 one; give {address}"));
+        }
+        let blocks: Vec<Cidr> = self.workloads.iter().map(Pool::block).collect();
+        let right: Vec<String> = blocks.iter().chain(&self.given).map(ToString::to_string).collect();
+        let wrong = |what: String| Err(format!("{wanted} is {what}; give one of {}", right.join(" or ")));
+        if let Some(pool) = self.services.iter().find(|pool| pool.block().contains(wanted)) {
+            return wrong(format!("of the services' block {}", pool.block()));
+        }
+        if !is_of_one_host(wanted) {
+            return wrong("no address that a single host can have".into());
+        }
+        match blocks.iter().find(|block| block.contains(wanted)) {
+            Some(block) => edge(*block, wanted).map_or(Ok(()), |edge| wrong(format!("{edge} of {block}"))),
+            None if self.given.iter().any(|block| block.contains(wanted)) => Ok(()),
+            None => wrong("no address of this node's workloads".into()),
+        }
     }
 
     /// One address of each family: those that are wanted, and an assigned one where none is.
@@ -66,6 +104,32 @@ impl Addresses {
     }
 }
 
+/// What an address is that stands for a whole block, or for all in it.
+fn edge(block: Cidr, address: IpAddr) -> Option<&'static str> {
+    let width = if address.is_ipv4() { 32 } else { 128 };
+    let bits = |address: IpAddr| match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    let hosts = 1u128.checked_shl(width - u32::from(block.length())).map_or(u128::MAX, |size| size - 1);
+    match bits(address) & hosts {
+        0 => Some("the network's own address"),
+        offset if offset == hosts && address.is_ipv4() => Some("the broadcast address"),
+        _ => None,
+    }
+}
+
+/// Whether an address is, whatever the blocks are, one that a single interface can have and others can send to.
+fn is_of_one_host(address: IpAddr) -> bool {
+    let special = address.is_unspecified() || address.is_multicast() || address.is_loopback();
+    !special
+        && match address {
+            // 240.0.0.0/4 is reserved, and broadcast is its last.
+            IpAddr::V4(v4) => !v4.is_link_local() && (1..240).contains(&v4.octets()[0]),
+            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        }
+}
+
 fn complete(pools: &mut [Pool], wanted: &[IpAddr]) -> Result<Vec<IpAddr>, PoolError> {
     let mut addresses: Vec<IpAddr> = Vec::new();
     let mut taken = || -> Result<(), PoolError> {
@@ -103,5 +167,60 @@ fn reserve<'a>(pools: &mut [Pool], addresses: impl IntoIterator<Item = &'a IpAdd
 fn release(pools: &mut [Pool], addresses: &[IpAddr]) {
     for pool in pools {
         addresses.iter().for_each(|address| pool.release(*address));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_gets_no_address_that_is_not_one_of_the_nodes_workloads() {
+        let block = |address: &str, length| Cidr::new(address.parse().unwrap(), length).unwrap();
+        let check = |blocks: &[Cidr], address: &str, expected: &str| {
+            let config = Config { workload_addresses: blocks.to_vec(), ..Config::default() };
+            let (addresses, _) = Addresses::new(&config, &State::default()).unwrap();
+            let said = addresses.check(address.parse().unwrap()).err().unwrap_or_default();
+            assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{address}: {said}");
+        };
+        let both = [block("10.244.0.0", 16), block("fd00:10:244::", 64)];
+        for right in [
+            "10.244.0.7",
+            "10.244.1.0",
+            "10.244.1.255",
+            "fd00:10:244::7",
+            "fd00:10:244:0:ffff:ffff:ffff:ffff",
+        ] {
+            check(&both, right, "");
+        }
+        for wrong in ["8.8.8.8", "10.245.0.1", "192.168.0.1", "2001:db8::1", "fd00:10:244:1::1"] {
+            let right =
+                "is no address of this node's workloads; give one of 10.244.0.0/16 or fd00:10:244::/64";
+            check(&both, wrong, right);
+        }
+        for wrong in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "169.254.1.1",
+            "224.0.0.1",
+            "239.1.1.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "ff02::1",
+        ] {
+            check(&both, wrong, "is no address that a single host can have; give one of 10.244.0.0/16 or");
+        }
+        check(&both, "10.96.0.9", "of the services' block 10.96.0.0/16");
+        check(&both, "fd00:10:96::9", "of the services' block");
+        check(&both, "::ffff:1.2.3.4", "give 1.2.3.4");
+        check(&both, "::ffff:10.244.0.7", "give 10.244.0.7");
+        check(&both, "10.244.0.0", "the network's own address of 10.244.0.0/16");
+        check(&both, "10.244.255.255", "the broadcast address of 10.244.0.0/16");
+        check(&both, "fd00:10:244::", "the network's own address");
+        check(&both[1..], "10.244.0.7", "give one of fd00:10:244::/64");
     }
 }

@@ -1,24 +1,30 @@
 //! The agent itself: one thread that takes what happens, one thing after another, and answers for it.
 
 use crate::addresses::Addresses;
+use crate::applied::Acts;
 use crate::config::Config;
+use crate::descriptors;
 use crate::events;
 use crate::feed::Feed;
-use crate::files::{self, Kept};
+use crate::files::{Files, Kept};
 use crate::kernel::Kernel;
-use crate::objects::{Objects, Texts};
+use crate::locks::Locks;
+use crate::manifests;
+use crate::objects::Objects;
 use crate::outside::Outside;
 use crate::paths::Paths;
 use crate::server::{self, Question};
-use crate::state::{State, Workload};
+use crate::state::State;
 use crate::supervisor::Supervisor;
+use crate::troubles::Troubles;
 use crate::wiring::Wiring;
-use crate::{identities, requests};
+use crate::workloads::take_over;
+use crate::{families, identities, requests};
 use anyhow::Context;
 use control::{Change, Node, Proxy};
-use std::fs::{self, File};
+use std::collections::VecDeque;
+use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -28,6 +34,12 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// How long manifests are left alone after a change before they are read.
 const QUIET: Duration = Duration::from_millis(20);
+
+/// How many workloads are removed together at most; others wait meanwhile.
+const MOST_TOGETHER: usize = 1024;
+
+/// What cannot be done while there is no socket, as the log names it.
+const API: &str = "requests cannot be taken";
 
 /// What the agent is told.
 #[derive(Debug)]
@@ -52,12 +64,22 @@ pub(crate) struct Agent {
     pub(crate) wiring: Wiring,
     pub(crate) supervisor: Supervisor,
     pub(crate) feed: Arc<Feed>,
-    kept: Kept,
-    /// The directory of manifests as it was when it was last read.
-    seen: Option<files::Identity>,
+    pub(crate) files: Files,
+    pub(crate) kept: Kept,
+    /// What was applied, on disk.
+    pub(crate) acts: Acts,
+    /// What cannot be done for now.
+    pub(crate) troubles: Troubles,
+    /// What the agent does without on this host.
+    pub(crate) notes: Vec<String>,
+    /// Where incidents come in.
+    tell: Sender<Incident>,
+    /// What came while something else was gathered, oldest first.
+    postponed: VecDeque<Incident>,
+    /// How many clients may be connected at once.
+    clients: usize,
     ended: bool,
-    /// Held for as long as the agent runs.
-    _lock: File,
+    _locks: Locks,
 }
 
 /// The node as its configuration describes it.
@@ -98,67 +120,90 @@ fn run_here(config: Config) -> anyhow::Result<()> {
 }
 
 impl Agent {
-    fn start(config: Config, tell: &Sender<Incident>) -> anyhow::Result<Self> {
+    fn start(mut config: Config, tell: &Sender<Incident>) -> anyhow::Result<Self> {
+        let clients = descriptors::clients(descriptors::raise());
         let paths = config.paths();
-        let lock = lock(&paths)?;
+        let mut wiring = Wiring::claim(&paths)?;
+        let mut troubles = Troubles::default();
+        let locks = Locks::take(&paths, &mut troubles)?;
+        let mut notes = families::fit(&mut config, wiring.ipv6())?;
+        notes.extend(wiring.find_groups());
+        notes.iter().for_each(|note| tracing::warn!("{note}"));
         let state = State::load(&paths.state())?;
-        let (mut addresses, own) =
-            Addresses::new(&config.workload_addresses, &config.service_addresses, &state)?;
-        let (mut wiring, proxy) = Wiring::prepare(&own, config.proxy_port)?;
+        let (acts, applied) = Acts::load(&paths.applied())?;
+        let (kept, copies, damaged) = Kept::load(&paths.kept())
+            .with_context(|| format!("{} cannot be read", paths.kept().display()))?;
+        let mut objects = Objects::default();
+        let recalled = manifests::recall(&config, &applied, (copies, &damaged), &mut objects)?;
+        let (mut addresses, own) = Addresses::new(&config, &state)?;
+        let proxy = wiring.prepare(&own, config.proxy_port)?;
         let identities = identities::restore(&state)?;
         let numbers = (identities, state.last_rule_set);
         let outside = Outside::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, outside), numbers)?;
         kernel.loaded.attach_proxy(proxy.interface)?;
         let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
-        let workloads = take_over(state.workloads, &mut wiring, &mut kernel, &mut addresses, &mut changes)?;
-        let state = State { workloads, ..state };
-        let feed = Feed::new();
-        let kept = Kept::new(&paths.kept())?;
-        let supervisor = Supervisor::new(&paths, config.proxy_port)?;
-        let mut objects = Objects::default();
-        let recalled = recall(&paths, &config, &kept, &mut objects)?;
+        let workloads = take_over(state.workloads, (&mut wiring, &mut kernel), &mut addresses, &mut changes)?;
+        let changed = tell.clone();
         let mut agent = Self {
+            state: State { workloads, ..state },
+            supervisor: Supervisor::new(&paths, config.proxy_port)?,
+            files: Files::watch(&config.policies, move || drop(changed.send(Incident::Files)))?,
             config,
             paths,
-            state,
             kernel,
             objects,
             addresses,
             wiring,
-            supervisor,
-            feed,
+            feed: Feed::new(),
             kept,
-            seen: None,
+            acts,
+            troubles,
+            notes,
+            tell: tell.clone(),
+            postponed: VecDeque::new(),
+            clients,
             ended: false,
-            _lock: lock,
+            _locks: locks,
         };
         changes.extend(agent.with_addresses(recalled)?);
         agent.kernel.apply(changes)?;
-        // In force at last; from here on nothing is opened by what was left out above.
-        agent.kernel.clean_up_leftovers()?;
-        agent.remember()?;
-        agent.look_after_proxy();
-        events::pump(
-            &agent.kernel.loaded,
-            &agent.paths,
-            agent.kernel.names.clone(),
-            Arc::clone(&agent.feed),
-        )?;
-        let changed = tell.clone();
-        files::watch(&agent.config.policies, move || drop(changed.send(Incident::Files)))?;
-        agent.read_files();
-        crate::signals::forward(tell.clone())?;
-        server::serve(&agent.paths.socket(), tell.clone(), Arc::clone(&agent.feed))?;
+        Kept::discard(&damaged);
+        agent.begin()?;
         Ok(agent)
+    }
+
+    /// Begins with everything but the packet path, which is in force at last: from here on nothing is opened by what was
+    /// left out before, and what cannot be done is noted and tried again.
+    fn begin(&mut self) -> anyhow::Result<()> {
+        self.kernel.clean_up_leftovers();
+        self.look_for_strays();
+        self.remember_or_note();
+        self.look_after_proxy();
+        events::pump(&self.kernel.loaded, &self.paths, self.kernel.names.clone(), Arc::clone(&self.feed))?;
+        self.read_files();
+        crate::signals::forward(self.tell.clone())?;
+        self.listen();
+        Ok(())
+    }
+
+    /// Listens for requests, if that can be.
+    fn listen(&mut self) {
+        let (socket, feed) = (self.paths.socket(), Arc::clone(&self.feed));
+        let listening = server::serve(&socket, self.tell.clone(), feed, self.clients);
+        self.troubles.note(API, listening.map_err(said));
     }
 
     /// Takes one incident after another until the agent is to end.
     fn attend(&mut self, incidents: &Receiver<Incident>) {
         let mut tick = Instant::now() + TICK;
         while !self.ended {
-            let due = self.kernel.clean_up_due().map_or(tick, |due| due.min(tick));
-            match incidents.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            let due =
+                [self.kernel.clean_up_due(), self.files.due()].into_iter().flatten().fold(tick, Instant::min);
+            let postponed = self.postponed.pop_front().map(Ok);
+            let wait = || incidents.recv_timeout(due.saturating_duration_since(Instant::now()));
+            match postponed.unwrap_or_else(wait) {
+                Ok(Incident::Question(question)) if question.is_removal() => self.remove(question, incidents),
                 Ok(Incident::Question(question)) => self.answer(question),
                 Ok(Incident::Files) => {
                     // Whoever writes one file may be about to write another, or more of this one.
@@ -171,6 +216,9 @@ impl Agent {
             let now = Instant::now();
             if self.kernel.clean_up_due().is_some_and(|due| due <= now) {
                 self.kernel.clean_up();
+            }
+            if self.files.due().is_some_and(|due| due <= now) {
+                self.read_files();
             }
             if now >= tick {
                 self.look_after();
@@ -186,48 +234,23 @@ impl Agent {
         let _ = reply.send(answer);
     }
 
-    /// Reads the directory of manifests; what changed takes effect together.
-    fn read_files(&mut self) {
-        let directory = self.config.policies.clone();
-        let name = directory.display().to_string();
-        self.seen = files::identity(&directory);
-        let texts = match files::scan(&directory) {
-            Ok(texts) => texts,
-            Err(error) => return self.objects.note(&name, &error.to_string()),
-        };
-        let mut objects = self.objects.clone();
-        let inside = |file: &str| file == name || Path::new(file).parent() == Some(&directory);
-        let changes = objects.update(&texts, inside);
-        let problems = objects.problems();
-        if let Err(error) = self.put_in_force(objects, changes) {
-            let error = api::sentence(error.as_ref());
-            tracing::error!(error, "manifests that changed are not in force");
-            return self.objects.note(&name, &error);
-        }
-        problems.iter().for_each(|problem| tracing::error!("{problem}"));
-        if let Err(error) = self.keep(&texts) {
-            tracing::error!(%error, "what is in force could not be kept for the next start");
-        }
-    }
-
-    /// Keeps the texts that are in force, for a start at which they may be broken.
-    fn keep(&self, texts: &Texts) -> std::io::Result<()> {
-        for (file, text) in texts.iter().filter(|(file, _)| self.objects.is_in_force(file)) {
-            if let Ok(text) = text {
-                self.kept.keep(file, text)?;
+    /// Removes a workload, and those that others ask to be removed meanwhile: together they take hardly longer.
+    fn remove(&mut self, question: Question, incidents: &Receiver<Incident>) {
+        let mut questions = vec![question];
+        for incident in self.postponed.drain(..).collect::<Vec<_>>().into_iter().chain(incidents.try_iter()) {
+            match incident {
+                Incident::Question(question) if question.is_removal() && questions.len() < MOST_TOGETHER => {
+                    questions.push(question);
+                }
+                other => self.postponed.push_back(other),
             }
         }
-        self.kept.keep_only(&texts.keys().cloned().collect())
-    }
-
-    /// Makes changes of objects take effect, all or none; only then are the objects the agent's.
-    pub(crate) fn put_in_force(&mut self, objects: Objects, changes: Vec<Change>) -> anyhow::Result<()> {
-        if !changes.is_empty() {
-            let changes = self.with_addresses(changes)?;
-            self.kernel.apply(changes)?;
+        let (requests, replies): (Vec<_>, Vec<_>) =
+            questions.into_iter().map(|Question { request, reply }| (request, reply)).unzip();
+        for (answer, reply) in requests::remove(self, &requests).into_iter().zip(replies) {
+            // The client may have left.
+            let _ = reply.send(answer);
         }
-        self.objects = objects;
-        self.remember()
     }
 
     /// Gives services their addresses: first those that ask for some, so that no other takes these.
@@ -260,26 +283,18 @@ impl Agent {
     /// Starts the proxy again if it ended; removes workloads whose owner ended.
     fn look_after(&mut self) {
         self.look_after_proxy();
-        if let Err(error) = self.look_after_addresses() {
-            tracing::error!(error = api::sentence(error.as_ref()), "the node's own addresses are not known");
-        }
-        if let Err(error) = self.kernel.guard_node() {
-            tracing::error!(
-                error = api::sentence(error.as_ref()),
-                "the node's policy is not asked everywhere"
-            );
-        }
-        if files::identity(&self.config.policies) != self.seen {
+        let known = self.look_after_addresses();
+        self.troubles.note("the node's own addresses are not known", known.map_err(said));
+        let guarded = self.kernel.guard_node();
+        self.troubles.note("the node's policy is not asked everywhere", guarded.map_err(said));
+        if self.files.has_changed() {
             self.read_files();
         }
-        let orphan = |workload: &&Workload| workload.owner.is_some_and(|owner| !owner.is_alive());
-        let orphans: Vec<u32> =
-            self.state.workloads.iter().filter(orphan).map(|workload| workload.id).collect();
-        for id in orphans {
-            if let Err(error) = self.remove_workload(id) {
-                tracing::error!(error = api::sentence(error.as_ref()), "a workload whose owner ended stays");
-            }
+        self.retry();
+        if self.troubles.has(API) {
+            self.listen();
         }
+        self.look_after_workloads();
     }
 
     /// Notes addresses that the node got or lost.
@@ -294,82 +309,16 @@ impl Agent {
     }
 
     fn look_after_proxy(&mut self) {
-        if let Err(error) = self.supervisor.ensure() {
-            // Until it runs, what policy sends to it is dropped.
-            tracing::error!(error = api::sentence(error.as_ref()), "there is no proxy");
-        }
-    }
-
-    /// Removes a workload by number.
-    pub(crate) fn remove_workload(&mut self, id: u32) -> anyhow::Result<()> {
-        let place = self.state.workloads.iter().position(|workload| workload.id == id);
-        let place = place.context("there is no such workload")?;
-        self.wiring.remove(&mut self.kernel, &self.state.workloads[place])?;
-        let workload = self.state.workloads.remove(place);
-        self.addresses.release_workload(&workload.wanted.addresses);
-        self.remember()
+        let runs = self.supervisor.ensure();
+        self.troubles.note("there is no proxy, and what policy sends to it is dropped", runs.map_err(said));
+        let recorded = self.supervisor.recorded();
+        self.troubles.note("the proxy is not on record; the next agent searches for it", recorded);
     }
 }
 
-/// Takes the workloads of an earlier run back in, with their programs; those that are gone give their addresses back.
-fn take_over(
-    known: Vec<Workload>,
-    wiring: &mut Wiring,
-    kernel: &mut Kernel,
-    addresses: &mut Addresses,
-    changes: &mut Vec<Change>,
-) -> anyhow::Result<Vec<Workload>> {
-    let mut workloads = Vec::new();
-    for workload in known {
-        if let Some((change, interface)) = wiring.adopt(&workload)? {
-            // Its programs may have been taken off by others.
-            kernel.loaded.attach(interface)?;
-            changes.push(change);
-            workloads.push(workload);
-        } else {
-            tracing::warn!(name = workload.wanted.name, "a workload's interface is gone, and so is it");
-            addresses.release_workload(&workload.wanted.addresses);
-            workload::Namespace::delete(&workload.network_namespace)?;
-        }
-    }
-    Ok(workloads)
-}
-
-/// What manifests said when they were last right, and what was applied. An agent that cannot read it does not start:
-/// what the one before it has put in the kernel stays in force.
-fn recall(paths: &Paths, config: &Config, kept: &Kept, objects: &mut Objects) -> anyhow::Result<Vec<Change>> {
-    let mut changes = requests::applied::recall(paths, objects)?;
-    let texts: Texts = kept.texts()?.into_iter().map(|(file, text)| (file, Ok(text))).collect();
-    let directory = &config.policies;
-    anyhow::ensure!(
-        texts.is_empty() || directory.is_dir(),
-        "{} is gone, and policies in force came from it; make it, empty to take them out of force",
-        directory.display()
-    );
-    changes.extend(objects.update(&texts, |_| false));
-    let problems = objects.problems();
-    anyhow::ensure!(
-        problems.is_empty(),
-        "what was in force cannot be read any more: {}",
-        problems.join("; ")
-    );
-    Ok(changes)
-}
-
-/// Makes the agent's directories and holds them against a second agent.
-fn lock(paths: &Paths) -> anyhow::Result<File> {
-    let directory = paths.directory();
-    for wanted in [directory, paths.lasting()] {
-        fs::create_dir_all(wanted).with_context(|| format!("{} cannot be made", wanted.display()))?;
-    }
-    let file = File::create(paths.lock())?;
-    file.try_lock().with_context(|| {
-        format!(
-            "another agent runs in {}; stop it, or give this one a directory and an instance of its own",
-            directory.display()
-        )
-    })?;
-    Ok(file)
+/// An error as the troubles have it.
+pub(crate) fn said(error: anyhow::Error) -> String {
+    api::sentence(error.as_ref())
 }
 
 impl From<Question> for Incident {

@@ -20,6 +20,8 @@ pub struct Config {
     pub network_namespace: Option<String>,
     /// Blocks that workloads get their addresses from, at most one of each family.
     pub workload_addresses: Vec<Cidr>,
+    /// Further blocks that workloads may be given addresses of on request; none is assigned from them.
+    pub given_addresses: Vec<Cidr>,
     /// Blocks that services get their addresses from, at most one of each family.
     pub service_addresses: Vec<Cidr>,
     /// Port of the node proxy; it listens on loopback addresses of the node's namespace.
@@ -54,6 +56,7 @@ impl Default for Config {
             policies: "/etc/nexin/policies".into(),
             network_namespace: None,
             workload_addresses: vec![block("10.244.0.0", 16), block("fd00:10:244::", 64)],
+            given_addresses: Vec::new(),
             service_addresses: vec![block("10.96.0.0", 16), block("fd00:10:96::", 112)],
             proxy_port: 10_000,
             host_devices: Vec::new(),

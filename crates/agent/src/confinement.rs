@@ -20,6 +20,7 @@ use rustix::thread::{
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// User and group of the proxy: between those that systems give to their users and those of containers, so that no
@@ -62,16 +63,29 @@ impl Report {
     }
 }
 
-/// Makes this directory readable to the proxy's group, with all that will be in it.
+/// Makes this directory readable to the proxy's group, with all that will be in it, and lets the group come to it through
+/// the agent's own.
 pub(crate) fn share(directory: &Path) -> io::Result<()> {
-    chown(directory, None, Some(Gid::from_raw(USER)))?;
-    Ok(chmod(directory, Mode::from_raw_mode(0o2750))?)
+    if let Some(around) = directory.parent() {
+        open_to_proxy(around, 0o710)?;
+    }
+    open_to_proxy(directory, 0o2750)
 }
 
 /// Lets the proxy send to a socket that was just bound at this path.
-pub(crate) fn open_to_proxy(socket: &Path) -> io::Result<()> {
-    chown(socket, None, Some(Gid::from_raw(USER)))?;
-    Ok(chmod(socket, Mode::from_raw_mode(0o660))?)
+pub(crate) fn open_socket(socket: &Path) -> io::Result<()> {
+    open_to_proxy(socket, 0o660)
+}
+
+/// Lets the proxy read a file.
+pub(crate) fn open_file(file: &Path) -> io::Result<()> {
+    open_to_proxy(file, 0o640)
+}
+
+/// Gives a file, directory or socket to the proxy's group, with these rights.
+fn open_to_proxy(path: &Path, rights: u32) -> io::Result<()> {
+    chown(path, None, Some(Gid::from_raw(USER)))?;
+    Ok(chmod(path, Mode::from_raw_mode(rights))?)
 }
 
 /// Gives up what the process does not need to read files in one directory, look rows up in maps that it has open, accept
@@ -82,7 +96,7 @@ pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: Reporting)
         ("no new privileges", &|| Ok(set_no_new_privs(true)?)),
         ("Landlock", &|| restrict_files(rule_sets, socket)),
         ("a bound of capabilities", &|| Ok(bound_capabilities()?)),
-        ("a user of its own", &|| change_user()),
+        ("a user of its own", &|| change_user(rule_sets)),
         ("no capability but CAP_NET_ADMIN", &|| Ok(drop_capabilities()?)),
         ("a list of system calls", &|| Ok(calls::restrict()?)),
     ];
@@ -125,8 +139,15 @@ fn restrict_files(rule_sets: &Path, socket: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Becomes another user, with the capabilities that the process has.
-fn change_user() -> anyhow::Result<()> {
+/// Becomes another user, with the capabilities that the process has, where that user can come to the rule sets.
+fn change_user(rule_sets: &Path) -> anyhow::Result<()> {
+    for directory in rule_sets.ancestors() {
+        let status = std::fs::metadata(directory)?;
+        let search = if status.gid() == USER { 0o010 } else { 0o001 };
+        if status.mode() & search == 0 {
+            anyhow::bail!("user {USER} may not search {}", directory.display());
+        }
+    }
     let (user, group) = (Uid::from_raw(USER), Gid::from_raw(USER));
     set_thread_groups(&[])?;
     set_thread_res_gid(group, group, group)?;
@@ -177,7 +198,7 @@ mod tests {
         share(&sets).unwrap();
         let address = directory.join("requests.sock");
         let agent = UnixDatagram::bind(&address).unwrap();
-        open_to_proxy(&address).unwrap();
+        open_socket(&address).unwrap();
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let report = directory.join("report.json");
         let of_thread = {

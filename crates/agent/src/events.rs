@@ -9,12 +9,16 @@ use loader::{EventRing, Loaded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::{ClockId, clock_gettime};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Events that are decoded before watchers are told.
 const BATCH: usize = 256;
+
+/// How soon a socket that cannot be made is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Begins to decode.
 pub(crate) fn pump(
@@ -24,12 +28,12 @@ pub(crate) fn pump(
     feed: Arc<Feed>,
 ) -> anyhow::Result<()> {
     let ring = loaded.events()?;
-    let receiver = Receiver::bind(&paths.request_events())?;
+    let socket = paths.request_events();
     let (packet_names, packet_feed) = (names.clone(), Arc::clone(&feed));
     thread::Builder::new()
         .name("packets".into())
         .spawn(move || packets(ring, &packet_names, &packet_feed))?;
-    thread::Builder::new().name("requests".into()).spawn(move || requests(receiver, &names, &feed))?;
+    thread::Builder::new().name("requests".into()).spawn(move || requests(bind(&socket), &names, &feed))?;
     Ok(())
 }
 
@@ -61,6 +65,21 @@ fn packets(mut ring: EventRing, names: &SharedNames, feed: &Feed) {
                 break;
             }
         }
+    }
+}
+
+/// Listens to the proxy, as soon as that can be: the packet path's events do not wait for it.
+fn bind(socket: &Path) -> Receiver {
+    let mut is_new = true;
+    loop {
+        match Receiver::bind(socket) {
+            Ok(receiver) => return receiver,
+            Err(error) if std::mem::take(&mut is_new) => {
+                tracing::error!(%error, socket = %socket.display(), "events of the proxy cannot be received, and are lost");
+            }
+            Err(_) => {}
+        }
+        thread::sleep(RETRY);
     }
 }
 

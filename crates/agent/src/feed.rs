@@ -3,6 +3,7 @@
 use flow::{Filter, Flow, Ring};
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub(crate) struct Subscription {
     ready: VecDeque<Arc<Flow>>,
     next: u64,
     follow: bool,
+    left: Arc<AtomicBool>,
 }
 
 impl Feed {
@@ -74,7 +76,15 @@ impl Feed {
         let ready = state.ring.last(last, |flow| filter.passes(flow)).into_iter().cloned().collect();
         let next = state.ring.next();
         drop(state);
-        Ok(Subscription { feed: Arc::clone(self), filter, ready, next, follow })
+        let left = Arc::default();
+        Ok(Subscription { feed: Arc::clone(self), filter, ready, next, follow, left })
+    }
+
+    /// Wakes those who wait, so that they find out which of them are to end.
+    pub(crate) fn wake(&self) {
+        // Not between the look and the wait of one of them.
+        let _state = self.state();
+        self.news.notify_all();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -99,10 +109,15 @@ impl Iterator for Subscription {
 }
 
 impl Subscription {
+    /// What to set when the watcher has left, before [`Feed::wake`].
+    pub(crate) fn left(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.left)
+    }
+
     /// Waits for news and takes those that pass; false when there will be none.
     fn wait(&mut self) -> bool {
         let mut state = self.feed.state();
-        while state.ring.next() == self.next && !state.ended {
+        while state.ring.next() == self.next && !state.ended && !self.left.load(Ordering::Relaxed) {
             let waited = self.feed.news.wait_timeout(state, IDLE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -110,6 +125,7 @@ impl Subscription {
         self.ready.extend(flows.filter(|flow| self.filter.passes(flow)).cloned());
         self.next = state.ring.next();
         state.missed += missed.0;
-        !(state.ended && self.ready.is_empty())
+        let ends = state.ended || self.left.load(Ordering::Relaxed);
+        !(ends && self.ready.is_empty())
     }
 }

@@ -1,147 +1,177 @@
-//! The directories that manifests are read from, watched for change.
+//! The directory that manifests are read from: what its files say, when that is certain.
 //!
-//! What a file said when it was last right is kept beside the agent's state, so that a file which is broken while the
-//! agent starts does not take its policies out of force.
+//! A file that a process has open for writing is unfinished until it is closed. A file whose name has just
+//! gone may be on its way to be replaced, so it is gone only after a moment. The path of the directory counts, not the
+//! directory that it led to when the agent began.
 
-use crate::state::replace;
-use anyhow::Context;
-use rustix::fs::inotify;
-use std::collections::{BTreeMap, BTreeSet};
+mod kept;
+mod reading;
+mod watch;
+
+pub(crate) use kept::{Damaged, Kept};
+
+use crate::objects::{Reading, Texts};
+use reading::Fingerprint;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::time::{Duration, Instant};
+use watch::Watcher;
 
-/// Endings of files that are read.
-const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+/// How long a file may be without its name while it is replaced.
+const REPLACED: Duration = Duration::from_millis(200);
+/// How long a file must stay as it is where the kernel does not say whether it is being written.
+const SETTLED: Duration = Duration::from_secs(1);
+/// How long a file may be open for writing before the status names it.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How soon something is looked at again of which no word may come.
+const SOON: Duration = Duration::from_millis(100);
+/// How soon something is looked at again of which word should come.
+const LATER: Duration = Duration::from_secs(1);
 
-/// The text of every manifest in the directory, by path; a file that cannot be read has the reason instead.
-pub(crate) fn scan(directory: &Path) -> io::Result<BTreeMap<String, Result<String, String>>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(".");
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        if !name.starts_with('.') && ENDINGS.contains(&ending) && path.is_file() {
-            let text = fs::read_to_string(&path).map_err(|error| error.to_string());
-            found.insert(path.display().to_string(), text);
-        }
-    }
-    Ok(found)
-}
-
-/// Inode and time of change of a directory: another, or one whose entries changed, has others.
-pub(crate) type Identity = (u64, i64, i64);
-
-/// What a directory is now; none where there is none.
-pub(crate) fn identity(directory: &Path) -> Option<Identity> {
-    let status = fs::metadata(directory).ok()?;
-    Some((status.ino(), status.mtime(), status.mtime_nsec()))
-}
-
-/// Calls `changed` whenever something in the directory may have; it is made if it is not there.
-pub(crate) fn watch(directory: &Path, changed: impl Fn() + Send + 'static) -> anyhow::Result<()> {
-    let path = directory.display();
-    fs::create_dir_all(directory).with_context(|| format!("directory {path} cannot be made"))?;
-    let watcher = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-    use inotify::WatchFlags as Watch;
-    let what = Watch::CLOSE_WRITE | Watch::MOVED_TO | Watch::MOVED_FROM | Watch::DELETE | Watch::CREATE;
-    inotify::add_watch(&watcher, directory, what).with_context(|| format!("{path} cannot be watched"))?;
-    thread::Builder::new().name("files".into()).spawn(move || wait_and_tell(&watcher, changed))?;
-    Ok(())
-}
-
-fn wait_and_tell(watcher: &OwnedFd, changed: impl Fn()) {
-    let mut buffer = [0; 4096];
-    loop {
-        match rustix::io::read(watcher, &mut buffer) {
-            Ok(_) => changed(),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => {
-                tracing::error!(%error, "the policy directory is not watched any more");
-                return;
-            }
-        }
-    }
-}
-
-/// Texts that are in force, kept for the next start.
+/// A watched directory of manifests.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Files {
     directory: PathBuf,
+    watcher: Watcher,
+    /// The directory as it was when it was read last.
+    seen: Option<Identity>,
+    /// Files that may change without a word, and how they were.
+    silent: BTreeMap<PathBuf, Option<Fingerprint>>,
+    /// Files whose names are gone, and since when.
+    missing: BTreeMap<String, Instant>,
+    /// Files that are open for writing, and since when.
+    unfinished: BTreeMap<String, Instant>,
+    /// Files of which the kernel does not say whether they are, how they are, and since when.
+    settling: BTreeMap<String, (Fingerprint, Instant)>,
+    /// Why changes are found by looking alone.
+    unwatched: Option<String>,
+    again: Option<Instant>,
 }
 
-impl Kept {
-    /// Keeps texts in this directory, which is made if it is not there.
-    pub(crate) fn new(directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
-        Ok(Self { directory: directory.to_path_buf() })
+/// Where a directory is, and when its entries changed last.
+type Identity = ((u64, u64), (i64, i64));
+
+impl Files {
+    /// Watches a directory; `changed` is called when it may be time to [`Self::look`].
+    pub(crate) fn watch(directory: &Path, changed: impl Fn() + Send + 'static) -> io::Result<Self> {
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            watcher: Watcher::new(directory, changed)?,
+            seen: None,
+            silent: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
+            settling: BTreeMap::new(),
+            unwatched: None,
+            again: None,
+        })
     }
 
-    /// Every text that was kept, by the name of its file.
-    pub(crate) fn texts(&self) -> io::Result<Vec<(String, String)>> {
-        let mut texts = Vec::new();
-        for entry in fs::read_dir(&self.directory)? {
-            let path = entry?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            if let Some(file) = name.strip_suffix(".kept") {
-                texts.push((unescape(file), fs::read_to_string(&path)?));
+    /// What every file of the directory says now. Of `known` files those whose names have just gone are there, too.
+    pub(crate) fn look<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> io::Result<Texts> {
+        self.again = None;
+        // Watched first, read then: a change while it is read is noticed.
+        self.unwatched = self.watcher.renew().err().map(|error| error.to_string());
+        self.seen = identity(&self.directory);
+        let found = reading::scan(&self.directory)?;
+        let silent = found.values().filter(|file| file.is_silent);
+        self.silent = silent.map(|file| (file.path.clone(), file.fingerprint)).collect();
+        let (was_unfinished, was_settling) =
+            (std::mem::take(&mut self.unfinished), std::mem::take(&mut self.settling));
+        let mut texts = Texts::new();
+        for (name, file) in found {
+            if let Some(now) = file.fingerprint.filter(|_| file.is_unproven) {
+                let since = was_settling.get(&name).filter(|(before, _)| *before == now);
+                self.settling
+                    .insert(name.clone(), (now, since.map_or_else(Instant::now, |(_, since)| *since)));
             }
+            let is_settled = self.settling.get(&name).is_none_or(|(_, since)| since.elapsed() >= SETTLED);
+            let reading = if is_settled { file.reading } else { Reading::Unfinished };
+            if reading == Reading::Unfinished {
+                let since = was_unfinished.get(&name).copied().unwrap_or_else(Instant::now);
+                self.unfinished.insert(name.clone(), since);
+                self.look_again(if file.is_silent || !is_settled { SOON } else { LATER });
+            }
+            texts.insert(name, reading);
         }
+        self.wait_for_missing(&mut texts, known);
         Ok(texts)
     }
 
-    /// Keeps what a file says now.
-    pub(crate) fn keep(&self, file: &str, text: &str) -> io::Result<()> {
-        replace(&self.path(file), text.as_bytes())
+    /// Why changes are found by looking now and then alone; none where the kernel reports them.
+    pub(crate) fn unwatched(&self) -> Result<(), &str> {
+        self.unwatched.as_deref().map_or(Ok(()), Err)
     }
 
-    /// Forgets all files but these.
-    pub(crate) fn keep_only(&self, files: &BTreeSet<String>) -> io::Result<()> {
-        for (file, _) in self.texts()? {
-            if !files.contains(&file) {
-                fs::remove_file(self.path(&file))?;
+    /// Whether a name is one of a file of this directory.
+    pub(crate) fn is_inside(&self, name: &str) -> bool {
+        Path::new(name).parent() == Some(&self.directory)
+    }
+
+    /// Whether the directory, or what its links lead to, may have changed without a word.
+    pub(crate) fn has_changed(&mut self) -> bool {
+        let moved = match self.watcher.renew() {
+            Ok(moved) => moved,
+            // That it is gone counts as a change once; that it is back is seen by the watch.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.seen.is_some(),
+            Err(_) => true,
+        };
+        moved
+            || identity(&self.directory) != self.seen
+            || self.silent.iter().any(|(path, seen)| reading::fingerprint(path) != *seen)
+    }
+
+    /// When to look again though no change is reported.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.again
+    }
+
+    /// Looks again before long, also where nothing changes.
+    pub(crate) fn look_again(&mut self, delay: Duration) {
+        let at = Instant::now() + delay;
+        self.again = Some(self.again.map_or(at, |again| again.min(at)));
+    }
+
+    /// Files that have been open for writing for long: what is worth knowing of them.
+    pub(crate) fn open_for_long(&self) -> Vec<String> {
+        let long = self.unfinished.iter().filter(|(_, since)| since.elapsed() > PATIENCE);
+        long.map(|(name, _)| {
+            format!(
+                "{name} is open for writing, and what it says now is not in force; it is read when the process that \
+                 writes it closes it"
+            )
+        })
+        .collect()
+    }
+
+    /// Keeps files whose names have just gone: editors and `mv` replace a file so.
+    fn wait_for_missing<'a>(&mut self, texts: &mut Texts, known: impl Iterator<Item = &'a str>) {
+        let was_missing = std::mem::take(&mut self.missing);
+        for name in known {
+            if !self.is_inside(name) || texts.contains_key(name) {
+                continue;
+            }
+            let since = was_missing.get(name).copied().unwrap_or_else(Instant::now);
+            if since.elapsed() < REPLACED {
+                texts.insert(name.to_string(), Reading::Missing);
+                self.missing.insert(name.to_string(), since);
+                self.look_again(SOON);
             }
         }
-        Ok(())
-    }
-
-    fn path(&self, file: &str) -> PathBuf {
-        self.directory.join(format!("{}.kept", escape(file)))
     }
 }
 
-/// A file name for a path: `/` and `%` are written as in URLs.
-fn escape(path: &str) -> String {
-    path.replace('%', "%25").replace('/', "%2F")
+/// What every file of a directory says at this moment.
+pub(crate) fn read_once(directory: &Path) -> io::Result<Texts> {
+    let found = reading::scan(directory)?;
+    Ok(found.into_iter().map(|(name, file)| (name, file.reading)).collect())
 }
 
-fn unescape(name: &str) -> String {
-    name.replace("%2F", "/").replace("%25", "%")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_files_survive_being_file_names() {
-        for path in ["/etc/nexin/a.yaml", "a%2Fb", "%", "%25/x"] {
-            assert_eq!(unescape(&escape(path)), path);
-            assert!(!escape(path).contains('/'));
-        }
-    }
-
-    #[test]
-    fn what_was_kept_is_found_again_until_it_is_forgotten() {
-        let directory = std::env::temp_dir().join(format!("nexin-kept-{}", std::process::id()));
-        let kept = Kept::new(&directory).unwrap();
-        kept.keep("/a/b.yaml", "one").unwrap();
-        kept.keep("/a/c.yaml", "two").unwrap();
-        kept.keep_only(&BTreeSet::from(["/a/c.yaml".to_string()])).unwrap();
-        assert_eq!(kept.texts().unwrap(), [("/a/c.yaml".to_string(), "two".to_string())]);
-        fs::remove_dir_all(&directory).unwrap();
-    }
+/// What a directory is now; none where there is none.
+fn identity(directory: &Path) -> Option<Identity> {
+    let status = fs::metadata(directory).ok()?;
+    Some(((status.dev(), status.ino()), (status.mtime(), status.mtime_nsec())))
 }

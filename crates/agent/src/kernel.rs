@@ -48,10 +48,12 @@ impl Kernel {
     ) -> anyhow::Result<Self> {
         let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
         let loaded = Loaded::open(options)?;
-        let publisher = Publisher::new(&paths.rule_sets())
-            .with_context(|| format!("{} cannot be used", paths.rule_sets().display()))?;
+        let publisher = Publisher::new(&paths.rule_sets());
+        let unreadable = || format!("{} cannot be read", paths.rule_sets().display());
+        let highest = publisher.highest().with_context(unreadable)?;
+        let published = publisher.published().with_context(unreadable)?;
         let mut world = World::adopt(loaded.rows()?, identities);
-        world.number_rule_sets_above(publisher.highest()?.max(last_rule_set));
+        world.restore_rule_sets(published, highest.max(last_rule_set));
         Ok(Self {
             loaded,
             names: SharedNames::new(&world),
@@ -146,10 +148,13 @@ impl Kernel {
     }
 
     /// Removes the rule sets of an earlier run that nothing names any more, once its rows are gone.
-    pub(crate) fn clean_up_leftovers(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn clean_up_leftovers(&mut self) {
         self.clean_up_now();
+        self.world.sweep_rule_sets();
         let named = self.world.enforcement().book().sets().map(|(set, _)| set.0).collect();
-        Ok(self.publisher.keep_only(&named)?)
+        if let Err(error) = self.publisher.keep_only(&named) {
+            tracing::warn!(%error, "rule sets that are not needed any more could not be removed");
+        }
     }
 
     fn clean_up_now(&mut self) {

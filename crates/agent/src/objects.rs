@@ -5,7 +5,7 @@
 use control::{Change, RemoteNode};
 use manifest::{CidrGroup, Diagnostic, Endpoints, Node, Object};
 use policy::rule::PolicyId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Names one object.
@@ -28,8 +28,21 @@ pub(crate) enum ObjectName {
 /// An object and its name.
 pub(crate) type Named = (ObjectName, Object);
 
-/// What the files of a directory say: their texts, or why they cannot be read.
-pub(crate) type Texts = BTreeMap<String, Result<String, String>>;
+/// What a file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// This text.
+    Text(String),
+    /// Nothing that can be read, and why: what it said before stays in force.
+    Unreadable(String),
+    /// Nothing yet, since it is being written: what it said before stays in force, and nothing is wrong.
+    Unfinished,
+    /// Nothing, since its name has just gone, and may come back: as above, unless other files say all that it said.
+    Missing,
+}
+
+/// What the files of a directory say.
+pub(crate) type Texts = BTreeMap<String, Reading>;
 
 /// The objects in force, by the file that they came from.
 #[derive(Clone, Debug, Default)]
@@ -43,18 +56,30 @@ impl Objects {
     ///
     /// Files that `belong` here and are not among the texts are gone, and what they said goes with them. A file with
     /// an error, one that is empty all of a sudden, and one that describes what another file describes, is a problem,
-    /// and what it said before stays.
+    /// and what it said before stays. A file that is not finished is as it was.
     pub(crate) fn update(&mut self, texts: &Texts, belongs: impl Fn(&str) -> bool) -> Vec<Change> {
         let before = self.by_name();
         self.files.retain(|file, _| !belongs(file) || texts.contains_key(file));
-        self.problems.retain(|file, _| !belongs(file) && !texts.contains_key(file));
+        self.problems.retain(|file, _| match texts.get(file) {
+            Some(reading) => matches!(reading, Reading::Unfinished | Reading::Missing),
+            None => !belongs(file),
+        });
         let mut read = BTreeMap::new();
-        for (file, text) in texts {
+        for (file, reading) in texts {
+            let text = match reading {
+                Reading::Text(text) => Ok(text.as_str()),
+                Reading::Unreadable(why) => Err(why.as_str()),
+                Reading::Unfinished | Reading::Missing => continue,
+            };
             match self.read(file, text) {
                 Ok(objects) => drop(read.insert(file.clone(), objects)),
                 Err(messages) => drop(self.problems.insert(file.clone(), messages)),
             }
         }
+        let said: BTreeSet<&ObjectName> = read.values().flatten().map(|(name, _)| name).collect();
+        self.files.retain(|file, objects| {
+            texts.get(file) != Some(&Reading::Missing) || objects.iter().any(|(name, _)| !said.contains(name))
+        });
         while let Some((file, message)) = self.rival(&read) {
             read.remove(&file);
             self.problems.insert(file, vec![message]);
@@ -63,18 +88,18 @@ impl Objects {
         changes(before, self.by_name())
     }
 
-    /// Takes one object in, as the only one that `file` stands for; it may be there already, but not from another.
-    pub(crate) fn put(
-        &mut self,
-        file: &str,
-        name: ObjectName,
-        object: Object,
-    ) -> Result<Vec<Change>, Vec<String>> {
-        if let Some(other) = self.source(&name).filter(|other| *other != file) {
-            return Err(vec![format!("{name} is described in {other}; change it there")]);
+    /// Takes objects in, each as the only one of a source of its own; they may be there already, but not from others.
+    pub(crate) fn put(&mut self, described: Vec<(String, Named)>) -> Result<Vec<Change>, Vec<String>> {
+        let elsewhere = described.iter().filter_map(|(source, (name, _))| {
+            let other = self.source(name).filter(|other| *other != source)?;
+            Some(format!("{name} is described in {other}; change it there"))
+        });
+        let elsewhere: Vec<String> = elsewhere.collect();
+        if !elsewhere.is_empty() {
+            return Err(elsewhere);
         }
         let before = self.by_name();
-        self.files.insert(file.to_string(), vec![(name, object)]);
+        self.files.extend(described.into_iter().map(|(source, named)| (source, vec![named])));
         Ok(changes(before, self.by_name()))
     }
 
@@ -103,6 +128,11 @@ impl Objects {
         self.files.iter().find(|(_, objects)| holds(objects)).map(|(file, _)| file.as_str())
     }
 
+    /// The files that are in force, or have been read and are not.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
     /// Whether the file is in force as it stands.
     pub(crate) fn is_in_force(&self, file: &str) -> bool {
         self.files.contains_key(file) && !self.problems.contains_key(file)
@@ -113,8 +143,8 @@ impl Objects {
         self.problems.values().flatten().cloned().collect()
     }
 
-    fn read(&self, file: &str, text: &Result<String, String>) -> Result<Vec<Named>, Vec<String>> {
-        let text = text.as_ref().map_err(|why| vec![format!("{file}: {why}")])?;
+    fn read(&self, file: &str, text: Result<&str, &str>) -> Result<Vec<Named>, Vec<String>> {
+        let text = text.map_err(|why| vec![format!("{file}: {why}")])?;
         let objects = parse(file, text)?;
         let had = self.files.get(file).is_some_and(|objects| !objects.is_empty());
         if objects.is_empty() && had {
@@ -246,7 +276,7 @@ mod tests {
     const B: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: b}}";
 
     fn texts(files: &[(&str, &str)]) -> Texts {
-        files.iter().map(|(file, text)| (file.to_string(), Ok(text.to_string()))).collect()
+        files.iter().map(|(file, text)| (file.to_string(), Reading::Text(text.to_string()))).collect()
     }
 
     fn update(objects: &mut Objects, files: &[(&str, &str)]) -> Vec<String> {
@@ -302,6 +332,33 @@ mod tests {
             assert_eq!(objects.problems().len(), 1);
         }
         assert_eq!(update(&mut objects, &[]), ["-a"]);
+        assert_eq!(objects.problems(), Vec::<String>::new());
+    }
+    #[test]
+    fn a_file_that_cannot_be_read_or_is_not_finished_keeps_what_it_said() {
+        let mut objects = Objects::default();
+        update(&mut objects, &[("a", A)]);
+        let mut now = |reading: Reading| {
+            let changes = objects.update(&[("a".to_string(), reading)].into(), |_| true);
+            assert!(changes.is_empty(), "{changes:?}");
+            objects.problems()
+        };
+        assert_eq!(now(Reading::Unfinished), Vec::<String>::new());
+        assert_eq!(now(Reading::Unreadable("is a directory".into())), ["a: is a directory"]);
+        assert_eq!(now(Reading::Unfinished), ["a: is a directory"], "nothing new is known");
+        assert_eq!(now(Reading::Text(A.into())), Vec::<String>::new());
+    }
+    #[test]
+    fn a_file_whose_name_has_just_gone_gives_way_to_one_that_says_the_same() {
+        let mut objects = Objects::default();
+        update(&mut objects, &[("a", A)]);
+        let text = |text: &str| Reading::Text(text.into());
+        let texts = Texts::from([("a".into(), Reading::Missing), ("b".into(), text(B))]);
+        assert_eq!(objects.update(&texts, |_| true).len(), 1, "what it said stays");
+        let texts =
+            Texts::from([("a".into(), Reading::Missing), ("b".into(), text(B)), ("c".into(), text(A))]);
+        assert!(objects.update(&texts, |_| true).is_empty(), "it was renamed");
+        assert_eq!(objects.files().collect::<Vec<_>>(), ["b", "c"]);
         assert_eq!(objects.problems(), Vec::<String>::new());
     }
 }

@@ -89,6 +89,11 @@ impl Paths {
         self.lasting.join("kept")
     }
 
+    /// There while the kernel is made to hurry, for as long as many workloads are removed.
+    pub fn hurry(&self) -> PathBuf {
+        self.directory.join("hurry")
+    }
+
     /// Where maps and links are pinned.
     pub fn pins(&self) -> PathBuf {
         loader::pin_directory(&self.instance)

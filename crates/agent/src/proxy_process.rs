@@ -30,12 +30,17 @@ pub fn run_proxy(paths: &Paths, port: u16) -> anyhow::Result<()> {
     })?;
     let policy = KernelPolicy { pinned, library: Library::new(&paths.rule_sets()) };
     let events = Reporter::new(&paths.request_events())?;
-    let listeners = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(|address| {
-        let address = SocketAddr::new(address, port);
-        proxy::Transparent::listen(address).with_context(|| format!("the proxy cannot listen at {address}"))
-    });
-    let [v4, v6] = listeners;
-    let listeners = [v4?, v6?];
+    let listen = |address: IpAddr| proxy::Transparent::listen(SocketAddr::new(address, port));
+    let failed = |address: IpAddr| format!("the proxy cannot listen at {}", SocketAddr::new(address, port));
+    let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+    let first = listen(v4).with_context(|| failed(v4))?;
+    let second = match listen(v6) {
+        Err(error) if lacks_family(&error) => {
+            tracing::warn!(%error, "there is no IPv6 here; the proxy listens on IPv4 alone");
+            None
+        }
+        listens => Some(listens.with_context(|| failed(v6))?),
+    };
     let config = proxy::Config { max_connections: room()?, ..proxy::Config::default() };
     // All is open; from here on strangers are listened to.
     confinement::share(&paths.rule_sets()).context("the rule sets cannot be shared with the proxy's user")?;
@@ -44,10 +49,18 @@ pub fn run_proxy(paths: &Paths, port: u16) -> anyhow::Result<()> {
     let proxy = proxy::Proxy::new(config, Arc::new(policy), Arc::new(events), Arc::new(proxy::Transparent));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let [v4, v6] = listeners;
-        tokio::try_join!(proxy.serve(v4), proxy.serve(v6)).map(drop)
+        match second {
+            Some(second) => tokio::try_join!(proxy.serve(first), proxy.serve(second)).map(drop),
+            None => proxy.serve(first).await.map(drop),
+        }
     })?;
     Ok(())
+}
+
+/// Whether an error of listening on the IPv6 loopback says that the kernel, or the namespace, has no IPv6.
+fn lacks_family(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 /// Takes as many descriptors as the process may have, and tells how many connections they are enough for.

@@ -3,16 +3,17 @@
 use crate::config::Config;
 use crate::paths::Paths;
 use crate::supervisor;
+use crate::wiring::{alias, number_of};
 use std::fs;
 use std::io;
-use workload::{Namespace, Node, PROXY_INTERFACE, sweep};
+use workload::{Group, Namespace, Network, Node, PROXY_INTERFACE, WORKLOAD_INTERFACE};
 
 /// Removes workloads, programs, maps, the proxy and the files of an agent that does not run any more. That some of it
 /// is gone already is fine; the first thing that could not be removed is returned, after everything else was tried.
 pub fn remove(config: &Config) -> anyhow::Result<()> {
     let paths = config.paths();
     let mut failures: Vec<anyhow::Error> = Vec::new();
-    failures.extend(supervisor::end(&paths).err());
+    failures.extend(end_proxies(config, &paths).err());
     failures.extend(remove_links(config, &paths).err());
     failures.extend(loader::remove_pins(&paths.pins()).map_err(anyhow::Error::from).err());
     for directory in [paths.directory(), paths.lasting()] {
@@ -24,20 +25,49 @@ pub fn remove(config: &Config) -> anyhow::Result<()> {
     failures.into_iter().next().map_or(Ok(()), Err)
 }
 
+/// Ends the proxies, which are found from within the network that they serve.
+fn end_proxies(config: &Config, paths: &Paths) -> anyhow::Result<()> {
+    match &config.network_namespace {
+        Some(name) if Namespace::names()?.contains(name) => {
+            Namespace::open(name)?.enter(|| supervisor::end(paths))?
+        }
+        _ => supervisor::end(paths),
+    }
+}
+
 /// Interfaces go first: without programs they would pass everything. Those that are not ours stay, without programs.
 fn remove_links(config: &Config, paths: &Paths) -> anyhow::Result<()> {
+    let names = Namespace::names()?;
     let namespace = match &config.network_namespace {
-        Some(name) if !Namespace::names()?.contains(name) => return Ok(()),
+        Some(name) if !names.contains(name) => return Ok(()),
         Some(name) => Namespace::open(name)?,
         None => Namespace::current()?,
     };
     namespace.enter(|| loader::detach_filters(&paths.pins()))??;
     let mut node = Node::of(namespace)?;
-    let links = node.network().links()?;
-    let is_workload = |name: &str| name.strip_prefix("nx").is_some_and(|id| id.parse::<u32>().is_ok());
-    for link in links.iter().filter(|link| is_workload(&link.name) || link.name == PROXY_INTERFACE) {
-        node.network().delete_link(&link.name)?;
+    let beginning = alias(&config.instance, "");
+    let links = node.network().links()?.into_iter().filter(|link| {
+        // Those of earlier releases are known by their place in our own namespaces alone, whose end is theirs.
+        link.alias.starts_with(&beginning) || (link.name == PROXY_INTERFACE && link.alias.is_empty())
+    });
+    node.network().delete_links(&links.collect::<Vec<_>>())?;
+    let ours = names.iter().filter(|name| number_of(name, &format!("nexin-{}-", config.instance)).is_some());
+    for name in ours {
+        if let Some(namespace) = Namespace::find(name)? {
+            namespace.kill_all(None)?;
+            Network::of(&namespace)?.delete_link(WORKLOAD_INTERFACE)?;
+        }
+        Namespace::delete(name)?;
     }
-    sweep(&mut node, &format!("nexin-{}-", config.instance))?;
+    Ok(remove_groups(&config.instance)?)
+}
+
+/// Ends all processes in the control groups of an agent's workloads, and removes the groups.
+pub fn remove_groups(instance: &str) -> io::Result<()> {
+    let Some(hierarchy) = Group::hierarchy()? else { return Ok(()) };
+    let groups = Group::at(hierarchy.join("nexin").join(instance));
+    groups.kill().and_then(|()| groups.remove())?;
+    // Another agent may have its own there still.
+    let _ = fs::remove_dir(hierarchy.join("nexin"));
     Ok(())
 }

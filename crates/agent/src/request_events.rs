@@ -2,6 +2,7 @@
 //!
 //! The proxy never waits: what finds no agent or no room is counted and lost.
 
+use crate::confinement;
 use flow::{Direction, Verdict};
 use proxy::RequestEvent;
 use serde::{Deserialize, Serialize};
@@ -85,7 +86,7 @@ impl Receiver {
             _ => {}
         }
         let socket = UnixDatagram::bind(path)?;
-        crate::confinement::open_to_proxy(path)?;
+        confinement::open_socket(path)?;
         Ok(Self { socket, buffer: vec![0; LARGEST] })
     }
 

@@ -5,7 +5,7 @@ mod status;
 
 use crate::agent::Agent;
 use crate::explain;
-use crate::state::Workload;
+use crate::state::{Owner, Workload};
 use crate::views;
 use crate::wiring::named_ports;
 use api::{Cause, Failure, Request};
@@ -23,7 +23,10 @@ const LONGEST_NAME: usize = 63;
 pub(crate) fn answer(agent: &mut Agent, request: Request) -> Answer {
     let world = &agent.kernel.world;
     match request {
-        Request::Status => value(&status::status(agent).map_err(internal)?),
+        Request::Status => {
+            agent.look_for_interfaces();
+            value(&status::status(agent).map_err(internal)?)
+        }
         Request::Endpoints => value(&views::endpoints(world, &agent.state)),
         Request::Identities => value(&views::identities(world)),
         Request::Services => value(&views::services(world)),
@@ -33,7 +36,7 @@ pub(crate) fn answer(agent: &mut Agent, request: Request) -> Answer {
         Request::Apply { file, text } => value(&applied::apply(agent, &file, &text)?),
         Request::Delete { names } => value(&applied::delete(agent, &names)?),
         Request::CreateWorkload(wanted) => create(agent, wanted),
-        Request::RemoveWorkload { namespace, name } => remove(agent, &namespace, &name),
+        removal @ Request::RemoveWorkload { .. } => remove(agent, &[removal]).remove(0),
         Request::ConfigureWorkload { namespace, name, audit } => configure(agent, &namespace, &name, audit),
         Request::Stop => Ok(Value::Null),
         Request::Observe { .. } => {
@@ -47,7 +50,7 @@ fn create(agent: &mut Agent, mut wanted: api::Workload) -> Answer {
     for (what, text) in [("namespace", &namespace), ("name", &name)] {
         check_name(what, text)?;
     }
-    if agent.kernel.world.endpoint(&namespace, &name).is_some() {
+    if find(agent, &namespace, &name).is_some() {
         return Err(Failure::new(
             Cause::Conflict,
             format!(
@@ -60,28 +63,28 @@ fn create(agent: &mut Agent, mut wanted: api::Workload) -> Answer {
             .map_err(|error| Failure::new(Cause::Invalid, error.to_string()))?;
     }
     named_ports(&wanted.named_ports).map_err(invalid)?;
+    if let Some(owner) = wanted.owner
+        && Owner::of(owner).map_err(|error| internal(error.into()))?.is_none()
+    {
+        return Err(Failure::new(Cause::Invalid, "the process that is to own the workload does not run"));
+    }
+    agent.look_for_families().map_err(internal)?;
+    agent.wiring.check_families(&wanted.addresses).map_err(invalid)?;
     for address in &wanted.addresses {
+        agent.addresses.check(*address).map_err(|message| Failure::new(Cause::Invalid, message))?;
         check_free(agent, *address)?;
     }
     wanted.addresses = agent
         .addresses
         .for_workload(&wanted.addresses)
         .map_err(|error| Failure::new(Cause::Conflict, error.to_string()))?;
-    let id = agent.state.last_endpoint + 1;
-    let mut workload = Workload::new(id, agent.paths.instance(), wanted);
-    if workload.wanted.owner.is_some() && workload.owner.is_none() {
-        agent.addresses.release_workload(&workload.wanted.addresses);
-        return Err(Failure::new(Cause::Invalid, "the process that is to own the workload does not run"));
-    }
-    // Before anything is made under this number: after a crash it is not tried again.
-    agent.state.last_endpoint = id;
-    let made = agent.remember().and_then(|()| agent.wiring.create(&mut agent.kernel, &mut workload));
-    if let Err(error) = made {
-        agent.addresses.release_workload(&workload.wanted.addresses);
-        return Err(internal(error));
-    }
-    agent.state.workloads.push(workload);
-    agent.remember().map_err(internal)?;
+    let addresses = wanted.addresses.clone();
+    agent.make_workload(wanted).map_err(|error| {
+        if find(agent, &namespace, &name).is_none() {
+            agent.addresses.release_workload(&addresses);
+        }
+        internal(error)
+    })?;
     let world = &agent.kernel.world;
     let made = world.endpoint(&namespace, &name).and_then(|made| views::endpoint(world, &agent.state, made));
     value(&made.ok_or_else(|| Failure::new(Cause::Internal, "the workload is gone as soon as it was made"))?)
@@ -91,25 +94,55 @@ fn configure(agent: &mut Agent, namespace: &str, name: &str, audit: bool) -> Ans
     let known = agent.kernel.world.endpoint(namespace, name).cloned();
     let endpoint = known.ok_or_else(|| nobody(namespace, name))?;
     let id = endpoint.id;
-    agent.kernel.apply([Change::Endpoint(Box::new(Endpoint { audit, ..endpoint }))]).map_err(internal)?;
-    agent.state.workloads.iter_mut().filter(|workload| workload.id == id).for_each(|one| one.audit = audit);
-    agent.remember().map_err(internal)?;
+    let before = set_audit(agent, id, audit);
+    let done = agent
+        .remember()
+        .and_then(|()| agent.kernel.apply([Change::Endpoint(Box::new(Endpoint { audit, ..endpoint }))]));
+    if let Err(error) = done {
+        set_audit(agent, id, before);
+        agent.remember_or_note();
+        return Err(internal(error));
+    }
     let world = &agent.kernel.world;
     let now = world.endpoint(namespace, name).and_then(|now| views::endpoint(world, &agent.state, now));
     value(&now.ok_or_else(|| nobody(namespace, name))?)
+}
+
+/// Sets whether a workload's refusals are let through, as the next start finds it; what it was is returned.
+fn set_audit(agent: &mut Agent, id: u32, audit: bool) -> bool {
+    let workload = agent.state.workloads.iter_mut().find(|workload| workload.id == id);
+    workload.is_some_and(|workload| std::mem::replace(&mut workload.audit, audit))
 }
 
 fn nobody(namespace: &str, name: &str) -> Failure {
     Failure::new(Cause::NotFound, format!("there is no workload {namespace}/{name} on this node"))
 }
 
-fn remove(agent: &mut Agent, namespace: &str, name: &str) -> Answer {
-    let Some(endpoint) = agent.kernel.world.endpoint(namespace, name) else {
-        return Err(nobody(namespace, name));
-    };
-    let id = endpoint.id;
-    agent.remove_workload(id).map_err(internal)?;
-    Ok(Value::Null)
+/// The number of a workload, be it whole or not.
+fn find(agent: &Agent, namespace: &str, name: &str) -> Option<u32> {
+    let is_it = |known: &&Workload| (&*known.wanted.namespace, &*known.wanted.name) == (namespace, name);
+    agent.state.workloads.iter().find(is_it).map(|known| known.id)
+}
+
+/// Removes the workloads that requests name, together; answers them in turn.
+pub(crate) fn remove(agent: &mut Agent, requests: &[Request]) -> Vec<Answer> {
+    let mut ids = Vec::new();
+    let found: Vec<Result<u32, Failure>> = requests
+        .iter()
+        .map(|request| {
+            let Request::RemoveWorkload { namespace, name } = request else {
+                return Err(Failure::new(Cause::Internal, "this is no request to remove a workload"));
+            };
+            // A workload that an earlier request of these names is gone for the later ones.
+            let id = find(agent, namespace, name).filter(|id| !ids.contains(id));
+            let id = id.ok_or_else(|| nobody(namespace, name))?;
+            ids.push(id);
+            Ok(id)
+        })
+        .collect();
+    let mut left = if ids.is_empty() { Default::default() } else { agent.remove_workloads(&ids) };
+    let mut answer = |id| left.remove(&id).map_or(Ok(Value::Null), |error| Err(internal(error)));
+    found.into_iter().map(|id| id.and_then(&mut answer)).collect()
 }
 
 /// Refuses an address that something on this node has already, in the pools or outside them.

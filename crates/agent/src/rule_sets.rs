@@ -3,16 +3,19 @@
 //! A file is written before any row names its number and never changes, so the proxy needs nothing else to find the
 //! rules of a connection; it goes on without an agent, and a set that it cannot read is a set that allows nothing.
 
-use crate::state::replace;
+use crate::{confinement, storage};
 use l7::Matcher;
 use l7::rule::{HeaderRule, HttpRule};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Ending of a set's file.
+const ENDING: &str = "json";
 
 /// The writing side.
 #[derive(Debug)]
@@ -48,19 +51,18 @@ struct StoredRule {
 }
 
 impl Publisher {
-    /// Publishes in this directory, which is made if it is not there.
-    pub(crate) fn new(directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
-        Ok(Self { directory: directory.to_path_buf() })
+    /// Publishes in this directory, which is made when there is something to publish.
+    pub(crate) fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_path_buf() }
     }
 
     /// Makes a set readable.
     pub(crate) fn publish(&self, number: u32, rules: &[HttpRule]) -> io::Result<()> {
         let stored: Vec<StoredRule> = rules.iter().map(StoredRule::of).collect();
+        storage::make_directory(&self.directory)?;
         let path = path(&self.directory, number);
-        replace(&path, &serde_json::to_vec(&stored)?)?;
-        // Whatever new files are otherwise: the directory says who comes to them.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+        storage::replace(&path, &serde_json::to_vec(&stored)?)?;
+        confinement::open_file(&path)
     }
 
     /// Removes a set that no row names any more.
@@ -72,8 +74,7 @@ impl Publisher {
 
     /// Removes every set but these: what an earlier run left behind.
     pub(crate) fn keep_only(&self, numbers: &BTreeSet<u32>) -> io::Result<()> {
-        for entry in fs::read_dir(&self.directory)? {
-            let entry = entry?.path();
+        for entry in self.entries()? {
             let number = entry.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
             if number.is_none_or(|number| !numbers.contains(&number)) {
                 fs::remove_file(entry)?;
@@ -85,12 +86,33 @@ impl Publisher {
     /// The highest number in use, so that a new run does not give an old one another meaning.
     pub(crate) fn highest(&self) -> io::Result<u32> {
         let mut highest = 0;
-        for entry in fs::read_dir(&self.directory)? {
-            let stem = entry?.path();
+        for stem in self.entries()? {
             let number: Option<u32> = stem.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
             highest = highest.max(number.unwrap_or(0));
         }
         Ok(highest)
+    }
+
+    /// The sets that can be read, by number; where the same rules are there twice, by the lower one.
+    pub(crate) fn published(&self) -> io::Result<BTreeMap<u32, BTreeSet<HttpRule>>> {
+        let mut published = BTreeMap::new();
+        for entry in self.entries()? {
+            let number = entry.file_stem().and_then(|stem| stem.to_str()?.parse::<u32>().ok());
+            let is_set = entry.extension().is_some_and(|ending| ending == ENDING);
+            let Some(number) = number.filter(|_| is_set) else { continue };
+            // One that is damaged is published anew, under another number.
+            let Ok(stored) = serde_json::from_slice::<Vec<StoredRule>>(&fs::read(entry)?) else { continue };
+            published.insert(number, stored.into_iter().map(HttpRule::from).collect());
+        }
+        Ok(published)
+    }
+
+    /// Every file of the directory; none where there is no directory.
+    fn entries(&self) -> io::Result<Vec<PathBuf>> {
+        match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries?.map(|entry| Ok(entry?.path())).collect(),
+        }
     }
 }
 
@@ -135,7 +157,7 @@ impl Library {
 }
 
 fn path(directory: &Path, number: u32) -> PathBuf {
-    directory.join(format!("{number}.json"))
+    directory.join(format!("{number}.{ENDING}"))
 }
 
 impl StoredRule {
@@ -165,11 +187,14 @@ mod tests {
     #[test]
     fn a_published_set_is_read_as_it_was_and_a_missing_one_is_none() {
         let directory = std::env::temp_dir().join(format!("nexin-rule-sets-{}", std::process::id()));
-        let publisher = Publisher::new(&directory).unwrap();
+        let publisher = Publisher::new(&directory);
         let rule =
             HttpRule { method: Some("GET".into()), path: Some("/public".into()), ..HttpRule::default() };
-        publisher.publish(7, &[rule]).unwrap();
+        publisher.publish(7, std::slice::from_ref(&rule)).unwrap();
         assert_eq!(publisher.highest().unwrap(), 7);
+        fs::write(directory.join("9.json"), "[{").unwrap();
+        assert_eq!(publisher.published().unwrap(), BTreeMap::from([(7, BTreeSet::from([rule]))]));
+        assert_eq!(publisher.highest().unwrap(), 9, "a number is not given twice, whatever the file says");
         let library = Library::new(&directory);
         let matcher = library.matcher(7).unwrap();
         let request = |path| RequestView { method: "GET", path, host: "app1", headers: &[] };

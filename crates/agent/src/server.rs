@@ -1,17 +1,21 @@
 //! The local API: a unix socket, a thread for each connection, one line of JSON a request.
 
+use crate::departures::Departures;
 use crate::feed::Feed;
+use crate::intake::{self, Next};
+use crate::storage;
 use anyhow::Context;
-use api::{Answer, Cause, Envelope, Failure, Request};
+use api::{Answer, Cause, Failure, Request};
 use serde_json::Value;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 /// A request that the agent's own thread answers.
 #[derive(Debug)]
@@ -22,11 +26,29 @@ pub(crate) struct Question {
     pub reply: SyncSender<Result<Value, Failure>>,
 }
 
-/// Longest request that is read, in bytes; a larger one is refused.
-const LONGEST_REQUEST: u64 = 64 << 20;
+impl Question {
+    /// Whether it asks for a workload to be removed.
+    pub(crate) fn is_removal(&self) -> bool {
+        matches!(self.request, Request::RemoveWorkload { .. })
+    }
+}
 
-/// Listens at the path, for owner and group only, and answers from then on.
-pub(crate) fn serve<T>(path: &Path, questions: Sender<T>, feed: Arc<Feed>) -> anyhow::Result<()>
+/// How long to wait where a connection cannot be taken, as for lack of descriptors: it stays in the queue.
+const REST: Duration = Duration::from_millis(200);
+
+/// What every conversation has.
+#[derive(Debug)]
+struct Desk<T> {
+    questions: Sender<T>,
+    feed: Arc<Feed>,
+    departures: Arc<Departures>,
+    /// How many clients are connected, and how many may be.
+    clients: AtomicUsize,
+    most: usize,
+}
+
+/// Listens at the path, for owner and group only, and answers from then on, to so many clients at once at most.
+pub(crate) fn serve<T>(path: &Path, questions: Sender<T>, feed: Arc<Feed>, most: usize) -> anyhow::Result<()>
 where
     T: From<Question> + Send + 'static,
 {
@@ -38,78 +60,102 @@ where
     }
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-    thread::Builder::new().name("api".into()).spawn(move || {
-        for stream in listener.incoming() {
-            match stream {
-                Ok(stream) => converse_apart(stream, questions.clone(), Arc::clone(&feed)),
-                Err(error) => tracing::warn!(%error, "a connection to the API failed"),
-            }
-        }
-    })?;
+    storage::close_socket(path)?;
+    let departures = Departures::new(Arc::clone(&feed))?;
+    let desk = Arc::new(Desk { questions, feed, departures, clients: AtomicUsize::new(0), most });
+    thread::Builder::new()
+        .name("api".into())
+        .spawn(move || accept(&listener, |stream| converse_apart(stream, &desk)))?;
     Ok(())
 }
 
-fn converse_apart<T>(stream: UnixStream, questions: Sender<T>, feed: Arc<Feed>)
+/// Takes connections for ever. Where none can be taken, one waits, and it is logged once.
+fn accept(listener: &UnixListener, mut take: impl FnMut(UnixStream)) {
+    let mut is_failing = false;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                if is_failing {
+                    tracing::info!("connections to the API are taken again");
+                }
+                is_failing = false;
+                take(stream);
+            }
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+            Err(error) => {
+                if !is_failing {
+                    tracing::warn!(%error, "connections to the API have to wait");
+                }
+                is_failing = true;
+                thread::sleep(REST);
+            }
+        }
+    }
+}
+
+fn converse_apart<T>(stream: UnixStream, desk: &Arc<Desk<T>>)
 where
     T: From<Question> + Send + 'static,
 {
+    if desk.clients.fetch_add(1, Ordering::Relaxed) >= desk.most {
+        desk.clients.fetch_sub(1, Ordering::Relaxed);
+        return refuse(&stream, desk.most);
+    }
+    let theirs = Arc::clone(desk);
     let conversation = move || {
-        if let Err(error) = converse(stream, &questions, &feed) {
+        if let Err(error) = converse(stream, &theirs) {
             tracing::debug!(%error, "a conversation with the API ended early");
         }
+        theirs.clients.fetch_sub(1, Ordering::Relaxed);
     };
     if let Err(error) = thread::Builder::new().name("api-conversation".into()).spawn(conversation) {
+        desk.clients.fetch_sub(1, Ordering::Relaxed);
         tracing::warn!(%error, "a conversation with the API could not begin");
     }
 }
 
-fn converse<T: From<Question>>(
-    stream: UnixStream,
-    questions: &Sender<T>,
-    feed: &Arc<Feed>,
-) -> io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?);
-    let mut answers = stream;
+/// Tells a client why it is not served.
+fn refuse(stream: &UnixStream, most: usize) {
+    let failure = Failure::new(
+        Cause::Internal,
+        format!(
+            "too many clients: the agent serves {most} at once; end some (`nexin observe --follow`?) and try again"
+        ),
+    );
+    // One that does not take the answer gets none.
+    let _ = stream.set_nonblocking(true).and_then(|()| send(stream, Err(failure)));
+}
+
+fn converse<T: From<Question>>(stream: UnixStream, desk: &Desk<T>) -> io::Result<()> {
+    let answers = &stream;
+    let mut lines = BufReader::new(answers);
     loop {
-        let mut line = String::new();
-        if io::Read::take(&mut lines, LONGEST_REQUEST).read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        match understand(&line) {
+        let line = match intake::next(&mut lines)? {
+            Next::Line(line) => line,
+            Next::Refused(failure) => return send(answers, Err(failure)),
+            Next::End => return Ok(()),
+        };
+        let (request, share) = line.understand();
+        match request {
             Ok(Request::Observe { last, follow, filters }) => {
-                match feed.subscribe(last, follow, &filters) {
+                drop(share);
+                match desk.feed.subscribe(last, follow, &filters) {
                     Ok(flows) => {
+                        let _watch = desk.departures.watch(&stream, flows.left())?;
                         for flow in flows {
-                            send(&mut answers, Ok(flow))?;
+                            send(answers, Ok(flow))?;
                         }
                         // The end of the connection tells that there is no more.
                         return Ok(());
                     }
-                    Err(message) => send(&mut answers, Err(Failure::new(Cause::Invalid, message)))?,
+                    Err(message) => send(answers, Err(Failure::new(Cause::Invalid, message)))?,
                 }
             }
-            Ok(request) => send(&mut answers, ask(request, questions))?,
-            Err(failure) => send(&mut answers, Err(failure))?,
+            Ok(request) => send(answers, ask(request, &desk.questions))?,
+            Err(failure) => send(answers, Err(failure))?,
         }
     }
-}
-
-fn understand(line: &str) -> Result<Request, Failure> {
-    let invalid = |message: String| Failure::new(Cause::Invalid, message);
-    let value: Value = serde_json::from_str(line).map_err(|error| invalid(error.to_string()))?;
-    match value.get("version").and_then(Value::as_u64) {
-        Some(version) if version == u64::from(api::VERSION) => {}
-        other => {
-            return Err(invalid(format!(
-                "this agent speaks version {} of its API, the request is of version {}; use one release of nexin",
-                api::VERSION,
-                other.map_or("none".to_string(), |version| version.to_string()),
-            )));
-        }
-    }
-    let envelope: Envelope = serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;
-    Ok(envelope.request)
 }
 
 fn ask<T: From<Question>>(request: Request, questions: &Sender<T>) -> Result<Value, Failure> {
@@ -119,7 +165,7 @@ fn ask<T: From<Question>>(request: Request, questions: &Sender<T>) -> Result<Val
     answer.recv().map_err(|_| ended())?
 }
 
-fn send(stream: &mut UnixStream, answer: Result<Value, Failure>) -> io::Result<()> {
+fn send(mut stream: &UnixStream, answer: Result<Value, Failure>) -> io::Result<()> {
     let answer = match answer {
         Ok(value) => Answer::Ok(value),
         Err(failure) => Answer::Error(failure),
@@ -127,23 +173,4 @@ fn send(stream: &mut UnixStream, answer: Result<Value, Failure>) -> io::Result<(
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
     stream.write_all(&line)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_of_another_version_or_shape_are_refused_with_a_reason() {
-        let check = |line: &str, expected: &str| {
-            let failure = understand(line).unwrap_err();
-            assert_eq!(failure.cause, Cause::Invalid);
-            assert!(failure.to_string().contains(expected), "{failure}");
-        };
-        check("{", "EOF");
-        check(r#"{"ask":"status"}"#, "of version none");
-        check(r#"{"version":9,"ask":"status"}"#, "of version 9");
-        check(r#"{"version":1,"ask":"dance"}"#, "unknown variant `dance`");
-        assert!(matches!(understand(r#"{"version":1,"ask":"status"}"#), Ok(Request::Status)));
-    }
 }

@@ -1,12 +1,13 @@
 //! What an agent must find again after a restart, in one file that is replaced whole.
 
+use crate::storage;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file's contents. Rows, flows and links live in the kernel and are not repeated here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,25 @@ pub(crate) struct Workload {
     /// Whether what policy refuses is let through and reported.
     #[serde(default)]
     pub audit: bool,
+    /// How far it is made or removed.
+    #[serde(default)]
+    pub stage: Stage,
+    /// Directory of the control group that its processes are in, where there is one.
+    #[serde(default)]
+    pub group: Option<PathBuf>,
+}
+
+/// How far a workload is made or removed. One that is not whole is removed when the agent starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Stage {
+    /// Some of it may be there.
+    Making,
+    /// It is whole.
+    #[default]
+    Made,
+    /// Some of it may be gone.
+    Ending,
 }
 
 /// A process, by number and start time, so that a reused number is not mistaken for it.
@@ -73,31 +93,82 @@ impl State {
     /// Replaces the file: whoever reads it, after a crash too, finds the old or the new.
     pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
         let bytes = serde_json::to_vec_pretty(self)?;
-        replace(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
+        storage::replace(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
     }
-}
-
-/// Writes a file beside its place, then moves it there.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = fs::File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
 }
 
 impl Owner {
-    /// The process with this number as it runs now.
-    pub(crate) fn of(process: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        // Fields count after the command's closing parenthesis; the 22nd of the file is the 20th there (proc(5)).
-        let started = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
-        let zombie = stat.rsplit_once(')')?.1.trim_start().starts_with('Z');
-        (!zombie).then_some(Self { process, started })
+    /// The process with this number as it runs now; none where none does. That it cannot be found out is an error: it
+    /// does not mean that the process has ended.
+    pub(crate) fn of(process: u32) -> io::Result<Option<Self>> {
+        match fs::read(format!("/proc/{process}/stat")) {
+            Ok(stat) => Self::parse(process, &String::from_utf8_lossy(&stat)),
+            Err(error) if is_ended(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Whether it still runs.
-    pub(crate) fn is_alive(self) -> bool {
-        Self::of(self.process) == Some(self)
+    /// Whether it is certain that the process has ended.
+    pub(crate) fn has_ended(self) -> bool {
+        Self::of(self.process).is_ok_and(|now| now != Some(self))
+    }
+
+    fn parse(process: u32, stat: &str) -> io::Result<Option<Self>> {
+        // Fields count after the command's closing parenthesis; the 22nd of the file is the 20th there (proc(5)).
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_ascii_whitespace());
+        let started = fields.clone().and_then(|mut fields| fields.nth(19)?.parse().ok());
+        let started =
+            started.ok_or_else(|| io::Error::other(format!("/proc/{process}/stat has another form")))?;
+        let is_zombie = fields.is_some_and(|mut fields| fields.next() == Some("Z"));
+        Ok((!is_zombie).then_some(Self { process, started }))
+    }
+}
+
+/// Whether an error of reading in `/proc/PID` says that there is no such process.
+fn is_ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_certainly_ended_counts_as_ended() {
+        let own = Owner::of(std::process::id()).unwrap().unwrap();
+        assert!(!own.has_ended());
+        assert!(Owner { started: own.started + 1, ..own }.has_ended(), "another process has its number");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let process = child.id();
+        while Owner::of(process).unwrap().is_some() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        child.wait().unwrap();
+        assert_eq!(Owner::of(process).unwrap(), None);
+        assert!(
+            is_ended(&io::Error::from(rustix::io::Errno::SRCH)) && is_ended(&io::ErrorKind::NotFound.into())
+        );
+        for unknown in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::ACCESS] {
+            assert!(!is_ended(&io::Error::from(unknown)), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn processes_are_read_by_number_and_start_whatever_their_names() {
+        let fields = "0 ".repeat(18);
+        let parse = |stat: &str| Owner::parse(7, stat).map_err(drop);
+        assert_eq!(parse(&format!("7 (a) Z) S {fields}42 0")), Ok(Some(Owner { process: 7, started: 42 })));
+        assert_eq!(parse(&format!("7 (a) Z {fields}42 0")), Ok(None));
+        assert_eq!(parse("7 (a) S 1"), Err(()));
+        assert_eq!(parse(""), Err(()));
+    }
+
+    #[test]
+    fn a_workload_of_an_earlier_release_is_whole() {
+        let written = r#"{"id": 1, "wanted": {"namespace": "default", "name": "a"}, "interface": "nx1",
+            "network_namespace": "nexin-node-1", "mac": [0, 0, 0, 0, 0, 0], "owner": null}"#;
+        let workload: Workload = serde_json::from_str(written).unwrap();
+        assert_eq!((workload.stage, workload.group), (Stage::Made, None));
     }
 }

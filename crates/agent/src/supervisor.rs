@@ -1,11 +1,14 @@
 //! The proxy's process: started, adopted after a restart of the agent, and started again when it ends.
 
 use crate::paths::Paths;
-use crate::state::{Owner, replace};
+use crate::proxy_search;
+use crate::state::Owner;
+use crate::storage;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -22,22 +25,50 @@ pub(crate) struct Supervisor {
     process: Option<Owner>,
     /// Where this agent started the process, so that its end is noticed and nothing of it is left.
     child: Option<Child>,
+    /// Why the process is not on record, where it is not.
+    recorded: Result<(), String>,
 }
 
 impl Supervisor {
     /// Takes over the proxy of an earlier agent if it runs and does what this one wants, else ends it; starts none.
+    ///
+    /// The maps that are pinned must be those in force. One that reads others, since their pins were removed, is ended.
     pub(crate) fn new(paths: &Paths, port: u16) -> anyhow::Result<Self> {
-        let fits = |running: &Running| (running.port, running.layout) == (port, abi::LAYOUT);
-        let process = running(paths).filter(fits).map(|running| running.process);
-        if process.is_none() {
-            end(paths)?;
+        let maps = loader::inspect::pinned_maps(&paths.pins())?;
+        let fits = |running: &Running| {
+            (running.port, running.layout) == (port, abi::LAYOUT)
+                && proxy_search::reads_only(running.process, &maps)
+        };
+        let (mut fitting, others): (Vec<Running>, Vec<Running>) = running(paths)?.into_iter().partition(fits);
+        let adopted = (!fitting.is_empty()).then(|| fitting.remove(0));
+        others.iter().chain(&fitting).try_for_each(Running::end)?;
+        let process = adopted.as_ref().map(|running| running.process);
+        let mut supervisor = Self { paths: paths.clone(), port, process, child: None, recorded: Ok(()) };
+        if adopted.is_some() && adopted != recorded(paths)? {
+            tracing::warn!("the running proxy was not on record, and was found among the processes");
+            supervisor.record();
         }
-        Ok(Self { paths: paths.clone(), port, process, child: None })
+        Ok(supervisor)
+    }
+
+    /// Why the next agent has to search for the proxy, where it has to.
+    pub(crate) fn recorded(&self) -> Result<(), &str> {
+        self.recorded.as_ref().map(|_| ()).map_err(String::as_str)
+    }
+
+    /// Writes down which process the proxy is.
+    fn record(&mut self) {
+        let Some(process) = self.process else { return };
+        let running = Running { process, port: self.port, layout: abi::LAYOUT };
+        let path = self.paths.proxy();
+        let bytes = serde_json::to_vec(&running).map_err(std::io::Error::other);
+        let written = bytes.and_then(|bytes| storage::replace(&path, &bytes));
+        self.recorded = written.map_err(|error| format!("cannot write {}: {error}", path.display()));
     }
 
     /// Process number of the proxy, where it runs.
     pub(crate) fn process(&self) -> Option<u32> {
-        self.process.filter(|process| process.is_alive()).map(|process| process.process)
+        self.process.filter(|process| !process.has_ended()).map(|process| process.process)
     }
 
     /// Starts the proxy if it does not run, and waits until it listens.
@@ -49,30 +80,37 @@ impl Supervisor {
             self.child = None;
         }
         if self.process().is_some() {
+            if self.recorded.is_err() {
+                self.record();
+            }
             return Ok(());
         }
-        let child = self.start().context("the proxy could not be started")?;
-        let process = Owner::of(child.id()).context("the proxy ended at once")?;
-        let running = Running { process, port: self.port, layout: abi::LAYOUT };
-        replace(&self.paths.proxy(), &serde_json::to_vec(&running)?)?;
-        (self.child, self.process) = (Some(child), Some(process));
+        let mut child = self.start().context("the proxy could not be started")?;
+        match Owner::of(child.id())
+            .map_err(anyhow::Error::from)
+            .and_then(|now| now.context("it ended at once"))
+        {
+            Ok(process) => (self.child, self.process) = (Some(child), Some(process)),
+            Err(error) => {
+                // One that is not known would be started beside.
+                let _ = child.kill().and_then(|()| child.wait());
+                return Err(error.context("the proxy could not be started"));
+            }
+        }
+        self.record();
         self.wait_until_it_listens()
     }
 
     fn start(&self) -> anyhow::Result<Child> {
-        let log = File::options().create(true).append(true).open(self.paths.proxy_log())?;
+        // What it says is lost where it cannot be written: on a full or read-only disk it serves all the same.
+        let log = storage::append(&self.paths.proxy_log()).and_then(|log| Ok((log.try_clone()?, log)));
+        let (out, err) = log.map_or((Stdio::null(), Stdio::null()), |(out, err)| (out.into(), err.into()));
         // A group of its own: what ends the agent, from a terminal too, does not end the proxy.
         Ok(Command::new(std::env::current_exe()?)
-            .arg("proxy")
-            .arg("--directory")
-            .arg(self.paths.directory())
-            .arg("--instance")
-            .arg(self.paths.instance())
-            .arg("--port")
-            .arg(self.port.to_string())
+            .args(proxy_search::arguments(&self.paths, self.port))
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(out)
+            .stderr(err)
             .process_group(0)
             .spawn()?)
     }
@@ -97,7 +135,7 @@ impl Supervisor {
 }
 
 /// A proxy and what it was started for.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Running {
     process: Owner,
     port: u16,
@@ -105,14 +143,42 @@ struct Running {
     layout: u32,
 }
 
-/// Ends the proxy that runs for the agent with these files, if there is one.
-pub(crate) fn end(paths: &Paths) -> anyhow::Result<()> {
-    let Some(running) = running(paths) else { return Ok(()) };
-    let process = i32::try_from(running.process.process).ok().and_then(Pid::from_raw);
-    Ok(kill_process(process.context("a process number that cannot be")?, Signal::KILL)?)
+impl Running {
+    fn end(&self) -> anyhow::Result<()> {
+        let process = i32::try_from(self.process.process).ok().and_then(Pid::from_raw);
+        match kill_process(process.context("a process number that cannot be")?, Signal::KILL) {
+            // It ended of its own accord.
+            Err(rustix::io::Errno::SRCH) => Ok(()),
+            result => Ok(result?),
+        }
+    }
 }
 
-fn running(paths: &Paths) -> Option<Running> {
-    let running: Running = serde_json::from_slice(&fs::read(paths.proxy()).ok()?).ok()?;
-    running.process.is_alive().then_some(running)
+/// Ends the proxies that run for the agent with these files.
+pub(crate) fn end(paths: &Paths) -> anyhow::Result<()> {
+    running(paths)?.iter().try_for_each(Running::end)
+}
+
+/// The proxies that run for the agent with these files: the one on record first, and then those that are not.
+fn running(paths: &Paths) -> anyhow::Result<Vec<Running>> {
+    let mut running: Vec<Running> = recorded(paths)?.into_iter().collect();
+    for found in proxy_search::find(paths) {
+        if running.iter().all(|known| known.process != found.process) {
+            // One that runs another program, may read other maps; no layout has this number.
+            let layout = if found.is_same_program { abi::LAYOUT } else { u32::MAX };
+            running.push(Running { process: found.process, port: found.port, layout });
+        }
+    }
+    Ok(running)
+}
+
+/// The proxy on record, where it runs; a record that cannot be understood is none.
+fn recorded(paths: &Paths) -> anyhow::Result<Option<Running>> {
+    let file = paths.proxy();
+    let bytes = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("cannot read {}", file.display()))?,
+    };
+    let running: Option<Running> = serde_json::from_slice(&bytes).ok();
+    Ok(running.filter(|running| !running.process.has_ended()))
 }

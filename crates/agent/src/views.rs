@@ -30,6 +30,7 @@ pub(crate) fn endpoint(world: &World, state: &State, endpoint: &control::Endpoin
         named_ports: named_ports(endpoint),
         interface: wiring.interface.clone(),
         network_namespace: wiring.network_namespace.clone(),
+        group: wiring.group.clone(),
         ingress_enforced: row.flags & flag::ENFORCE_INGRESS != 0,
         egress_enforced: row.flags & flag::ENFORCE_EGRESS != 0,
         policy: row.policy,

@@ -45,13 +45,13 @@ impl Client {
 
     /// Asks and waits for the answer.
     pub fn call<T: DeserializeOwned>(&mut self, request: Request) -> Result<T, CallError> {
-        self.send(request)?;
+        self.send(request).map_err(|error| self.refusal_or(error))?;
         self.answer()?.ok_or_else(|| self.garbled("the agent closed the connection without an answer"))
     }
 
     /// Asks and hands out one answer after another until the agent has no more.
     pub fn follow<T: DeserializeOwned>(mut self, request: Request) -> Result<Answers<T>, CallError> {
-        self.send(request)?;
+        self.send(request).map_err(|error| self.refusal_or(error))?;
         Ok(Answers { client: self, shape: PhantomData })
     }
 
@@ -63,6 +63,19 @@ impl Client {
             .get_mut()
             .write_all(&line)
             .map_err(|source| CallError::Unreachable { socket: self.socket.clone(), source })
+    }
+
+    /// What the agent said before it closed the connection, where it did so without waiting for a request.
+    fn refusal_or(&mut self, error: CallError) -> CallError {
+        match &error {
+            CallError::Unreachable { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
+                match self.answer::<serde::de::IgnoredAny>() {
+                    Err(refusal @ CallError::Refused(_)) => refusal,
+                    _ => error,
+                }
+            }
+            _ => error,
+        }
     }
 
     fn answer<T: DeserializeOwned>(&mut self) -> Result<Option<T>, CallError> {
@@ -129,5 +142,22 @@ impl std::error::Error for CallError {
             Self::Unreachable { source, .. } => Some(source),
             Self::Refused(_) | Self::Garbled { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_comes_before_the_request_is_what_the_caller_learns() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        writeln!(&theirs, r#"{{"error":{{"cause":"internal","messages":["too many clients"]}}}}"#).unwrap();
+        drop(theirs);
+        let mut client = Client { socket: "/s".into(), stream: BufReader::new(ours) };
+        let error = client.call::<()>(Request::Status).unwrap_err();
+        assert_eq!(error.to_string(), "too many clients");
+        let error = client.call::<()>(Request::Status).unwrap_err();
+        assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
     }
 }

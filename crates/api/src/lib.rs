@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod strict;
 pub mod view;
 
 pub use client::{CallError, Client};
@@ -93,6 +94,7 @@ pub enum Request {
 
 /// A connection or request that policy is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Probe {
     /// `[namespace/]workload`, an address, a node, an entity (`host`, `world`), a domain name; or, for a workload that is
     /// not there, `[namespace/]key=value,key=value`.
@@ -116,6 +118,7 @@ pub struct Probe {
 
 /// An HTTP request that policy is asked about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HttpProbe {
     /// Its method.
     pub method: String,
@@ -131,6 +134,7 @@ pub struct HttpProbe {
 
 /// A workload to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Workload {
     /// Its namespace.
     pub namespace: String,

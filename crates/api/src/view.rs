@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// How an agent fares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +25,12 @@ pub struct Status {
     pub pins: String,
     /// Directory of policies that is watched.
     pub policies_from: String,
-    /// Files of that directory that are not in force as they stand, with what is wrong.
+    /// What is wrong: files of that directory that are not in force as they stand, workloads without an interface, and
+    /// what the agent cannot do or save.
     pub problems: Vec<String>,
+    /// What the agent does without on this host, such as IPv6; nothing is wrong with that.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Workloads.
     pub endpoints: usize,
     /// Identities in use.
@@ -64,6 +69,9 @@ pub struct Endpoint {
     pub interface: String,
     /// Name of its network namespace, as `ip netns` shows it.
     pub network_namespace: String,
+    /// Directory of the control group that its processes are started in, where there is one.
+    #[serde(default)]
+    pub group: Option<PathBuf>,
     /// Whether policy is enforced on the way in.
     pub ingress_enforced: bool,
     /// Whether policy is enforced on the way out.

@@ -12,6 +12,7 @@ mod interned;
 mod movement;
 mod peers;
 mod pool;
+mod rule_sets;
 mod step;
 mod surroundings;
 mod translation;

@@ -120,11 +120,6 @@ impl World {
         self.found = Some(found);
     }
 
-    /// Gives no rule set a number up to this one: somebody may still remember what it stood for.
-    pub fn number_rule_sets_above(&mut self, number: u32) {
-        self.enforcement.book.number_above(0, number);
-    }
-
     /// Applies changes that take effect together, and returns the writes that make them so.
     ///
     /// `later` of the writes that were returned before must have been made before `now` of these.

@@ -2,10 +2,11 @@
 
 use crate::spec::MapSpec;
 use crate::{shape, sys};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::mount::MountFlags;
 use std::fs::DirBuilder;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,20 @@ pub enum PinError {
 /// The directory for the pins of one agent: `<BPF file system>/nexin/<instance>`; the instance has no dot in it.
 pub fn pin_directory(instance: &str) -> PathBuf {
     Path::new(FILE_SYSTEM).join("nexin").join(instance)
+}
+
+/// Holds a directory of pins, which is made if it is not there, for as long as the descriptor is open; none where another
+/// process holds it.
+pub fn lock_pins(directory: &Path) -> Result<Option<OwnedFd>, PinError> {
+    prepare(directory)?;
+    let path = |error: rustix::io::Errno| PinError::Path { path: directory.to_owned(), source: error.into() };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let held = rustix::fs::open(directory, flags, Mode::empty()).map_err(path)?;
+    match rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(held)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(path(error)),
+    }
 }
 
 /// Detaches every pinned link and removes every pin of the directory; that there is none is not an error.
@@ -116,7 +131,7 @@ pub(crate) fn prepare(directory: &Path) -> Result<(), PinError> {
 /// Whether a map is pinned at the path; one of another shape than `wanted` is an error.
 pub(crate) fn is_pinned(at: &Path, wanted: &MapSpec) -> Result<bool, PinError> {
     let path = |source| PinError::Path { path: at.to_owned(), source };
-    if !at.exists() {
+    if !at.try_exists().map_err(path)? {
         return Ok(false);
     }
     let info = aya::maps::MapInfo::from_pin(at).map_err(|error| path(io::Error::other(error)))?;

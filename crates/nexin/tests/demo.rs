@@ -103,6 +103,9 @@ fn await_file(path: &str) {
 fn check_nothing_is_left() {
     assert!(!Path::new("/run/nexin-demo").exists());
     assert!(!Path::new("/sys/fs/bpf/nexin/demo").exists());
+    for hierarchy in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+        assert!(!Path::new(hierarchy).join("nexin/demo").exists());
+    }
     let namespaces: Vec<String> =
         names("/run/netns").into_iter().filter(|name| name.starts_with("nexin-demo")).collect();
     assert_eq!(namespaces, [""; 0]);

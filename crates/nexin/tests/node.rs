@@ -2,8 +2,24 @@
 
 #[path = "node/bed.rs"]
 mod bed;
+#[path = "node/descriptors.rs"]
+mod descriptors;
+#[path = "node/endings.rs"]
+mod endings;
+#[path = "node/families.rs"]
+mod families;
+#[path = "node/files.rs"]
+mod files;
+#[path = "node/leftovers.rs"]
+mod leftovers;
+#[path = "node/neighbours.rs"]
+mod neighbours;
+#[path = "node/privileges.rs"]
+mod privileges;
 #[path = "node/services.rs"]
 mod services;
+#[path = "node/storage.rs"]
+mod storage;
 
 use api::view::Explanation;
 use api::{HttpProbe, Probe, Request};
@@ -286,4 +302,24 @@ fn a_policy_of_the_node_is_asked_at_all_its_doors_and_no_other() {
 fn end(process: u32) {
     let process = rustix::process::Pid::from_raw(process as i32).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_workload_gets_no_address_that_another_has_or_that_is_not_the_nodes_to_give() {
+    let bed = Bed::new("l");
+    let first = bed.try_workload_at("first", &["10.244.9.9".parse().unwrap()]).unwrap();
+    bed.apply("apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  ports: [{port: 80}]\n");
+    let check = |address: &str, expected: &str| {
+        let refusal = bed.try_workload_at("other", &[address.parse().unwrap()]).unwrap_err().to_string();
+        assert!(refusal.contains(expected), "{address}: {refusal}");
+    };
+    check("10.244.9.9", "is the address of workload default/first");
+    check(&first.addresses[1].to_string(), "is the address of workload default/first");
+    check("10.244.0.1", "is the address of the node itself");
+    check("10.96.0.1", "services' block 10.96.0.0/16; give one of 10.244.0.0/16 or fd00:10:244::/64");
+    check("8.8.8.8", "give one of 10.244.0.0/16");
+    check("0.0.0.0", "give one of 10.244.0.0/16");
+    check("::ffff:10.244.0.7", "give 10.244.0.7");
+    assert_eq!(bed.endpoints().len(), 1);
 }

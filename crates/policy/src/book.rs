@@ -177,6 +177,16 @@ impl RuleBook {
         self.sets.value(id.0)
     }
 
+    /// Gives a set the number that it had before a restart, held by nothing yet; a number or set that is known stays.
+    pub fn restore_set(&mut self, number: u32, rules: impl Into<Arc<HttpRules>>) {
+        let _ = self.sets.restore(number, rules.into());
+    }
+
+    /// Forgets the sets that were restored and are held by nothing.
+    pub fn sweep_sets(&mut self) {
+        self.sets.sweep();
+    }
+
     /// The sets that came and went since this was asked last.
     pub fn take_set_changes(&mut self) -> SetChanges {
         std::mem::take(&mut self.set_changes)
@@ -336,5 +346,20 @@ mod tests {
         assert_eq!(book.take_set_changes(), SetChanges::default(), "somebody holds it still");
         book.release_set(stays);
         assert_eq!(book.take_set_changes(), SetChanges { went: [stays].into(), ..SetChanges::default() });
+    }
+    #[test]
+    fn a_set_that_is_restored_has_its_number_and_is_no_news() {
+        let set =
+            |method: &str| HttpRules::from([HttpRule { method: Some(method.into()), ..HttpRule::default() }]);
+        let mut book = RuleBook::new();
+        book.restore_set(7, set("GET"));
+        book.restore_set(9, set("PUT"));
+        assert_eq!(book.acquire_set(set("GET")), L7SetId(7));
+        assert_eq!(book.take_set_changes(), SetChanges::default());
+        book.sweep_sets();
+        assert_eq!(book.sets().map(|(id, _)| id.0).collect::<Vec<_>>(), [7]);
+        assert_eq!(book.acquire_set(set("PUT")), L7SetId(10), "a number keeps its meaning");
+        book.release_set(L7SetId(7));
+        assert_eq!(book.take_set_changes().went, [L7SetId(7)].into());
     }
 }

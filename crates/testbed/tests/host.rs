@@ -159,7 +159,7 @@ impl Host {
 fn wire(workload: &Namespace, outside: &Namespace, addresses: [&[IpAddr]; 2]) -> (Wired, Wired, Loaded) {
     let mut node = Node::current().unwrap();
     node.prepare().unwrap();
-    let plan = |host, addresses| Plan { host, addresses, mtu: 1500, index: None };
+    let plan = |host, addresses| Plan { host, addresses, mtu: 1500, index: None, alias: None };
     let door = node.wire(workload, &plan("nx1", addresses[0])).unwrap();
     let way_out = node.wire(outside, &plan("out", &[])).unwrap();
     let options = Options { capacities: Capacities::SMALL, ..Options::default() };

@@ -4,6 +4,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::process::{Pid, Signal};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// Where named namespaces are, shared with `ip netns`.
 const DIRECTORY: &str = "/run/netns";
+/// What `statfs` says of the file system of namespaces (`NSFS_MAGIC`).
+const NAMESPACES: i64 = 0x6e73_6673;
 /// The calling thread's namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
 
@@ -76,13 +79,17 @@ impl Namespace {
 
     /// Opens a named namespace.
     pub fn open(name: &str) -> Result<Self, NamespaceError> {
-        match open(&path(name)?) {
-            Ok(descriptor) => Ok(Self { descriptor }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(NamespaceError::Missing(name.to_owned()))
-            }
-            Err(error) => Err(kernel("opening it")(error)),
-        }
+        Self::find(name)?.ok_or_else(|| NamespaceError::Missing(name.to_owned()))
+    }
+
+    /// Opens a named namespace; none where there is none, or where a crash left its name alone.
+    pub fn find(name: &str) -> Result<Option<Self>, NamespaceError> {
+        let descriptor = match open(&path(name)?) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(kernel("opening it"))?,
+        };
+        let on = rustix::fs::fstatfs(&descriptor).map_err(|error| kernel("opening it")(error.into()))?;
+        Ok((on.f_type as i64 == NAMESPACES).then_some(Self { descriptor }))
     }
 
     /// The namespace of the calling thread.
@@ -133,26 +140,12 @@ impl Namespace {
 
     /// Kills every process that is in the namespace but the one to spare, and never the caller's; returns their numbers.
     pub fn kill_all(&self, spare: Option<u32>) -> Result<Vec<u32>, NamespaceError> {
-        let link = format!("net:[{}]", self.id()?);
-        let own = std::process::id();
-        let mut killed = Vec::new();
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-                continue;
-            };
-            let inside = std::fs::read_link(entry.path().join("ns/net"))
-                .is_ok_and(|target| target.as_os_str() == &*link);
-            if !inside || process == own || spare == Some(process) {
-                continue;
-            }
-            // One that ended meanwhile is as good as killed.
-            if let Some(pid) = Pid::from_raw(process.cast_signed())
-                && rustix::process::kill_process(pid, Signal::KILL).is_ok()
-            {
-                killed.push(process);
-            }
-        }
-        Ok(killed)
+        kill_all([self], &spare.into_iter().collect())
+    }
+
+    /// The processes in the namespace.
+    pub fn processes(&self) -> Result<Vec<u32>, NamespaceError> {
+        processes_in(&BTreeSet::from([self.id()?]))
     }
 
     /// The number by which the kernel tells namespaces apart, as in the links of `/proc/PID/ns/net`.
@@ -172,6 +165,55 @@ impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+/// Kills every process in any of the namespaces but those to spare, and never the caller's; returns their numbers.
+pub fn kill_all<'a>(
+    namespaces: impl IntoIterator<Item = &'a Namespace>,
+    spare: &BTreeSet<u32>,
+) -> Result<Vec<u32>, NamespaceError> {
+    let wanted = namespaces.into_iter().map(Namespace::id).collect::<Result<BTreeSet<_>, _>>()?;
+    let mut killed = processes_in(&wanted)?;
+    killed.retain(|process| {
+        let is_spared = *process == std::process::id() || spare.contains(process);
+        // One that ended meanwhile is as good as killed.
+        let pid = Pid::from_raw(process.cast_signed()).filter(|_| !is_spared);
+        pid.is_some_and(|pid| rustix::process::kill_process(pid, Signal::KILL).is_ok())
+    });
+    Ok(killed)
+}
+
+/// The processes in namespaces with these numbers. Where that cannot be found out is an error, not none.
+fn processes_in(namespaces: &BTreeSet<u64>) -> Result<Vec<u32>, NamespaceError> {
+    let failed = kernel("finding its processes");
+    let mut found = Vec::new();
+    if namespaces.is_empty() {
+        return Ok(found);
+    }
+    for entry in std::fs::read_dir("/proc").map_err(&failed)? {
+        let entry = entry.map_err(&failed)?;
+        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        match std::fs::read_link(entry.path().join("ns/net")) {
+            Ok(link) => found.extend(number_of(&link).filter(|of| namespaces.contains(of)).map(|_| process)),
+            // It ended meanwhile, or belongs to those whose namespaces are hidden from us; then it is in none of ours.
+            Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(found)
+}
+
+/// The number in a link of `/proc/PID/ns`, such as `net:[4026531840]`.
+fn number_of(link: &Path) -> Option<u64> {
+    link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Whether an error of reading in `/proc/PID` says that the process has ended.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 /// Leaves namespaces for new ones; of the calling thread only, so call it on a thread of its own.
@@ -218,6 +260,13 @@ fn kernel(what: &'static str) -> impl Fn(io::Error) -> NamespaceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_links_of_proc_name_namespaces_by_number() {
+        for (link, number) in [("net:[4026531840]", Some(4026531840)), ("mnt:[1]", None), ("net:[]", None)] {
+            assert_eq!(number_of(Path::new(link)), number, "{link}");
+        }
+    }
 
     #[test]
     fn a_name_that_is_no_file_name_is_refused() {

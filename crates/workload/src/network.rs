@@ -1,5 +1,6 @@
 //! Interfaces, addresses, routes, neighbours and rules of one network namespace.
 
+use crate::families::Family;
 use crate::namespace::{Namespace, NamespaceError};
 use netlink::message::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink::message::link::{
@@ -20,7 +21,7 @@ use std::os::fd::{AsFd, AsRawFd};
 /// The network of one namespace, whichever thread speaks to it.
 #[derive(Debug)]
 pub struct Network {
-    socket: Socket,
+    pub(crate) socket: Socket,
 }
 
 /// What the kernel refused, and why.
@@ -56,6 +57,10 @@ pub struct Link {
     pub is_running: bool,
     /// Whether its packets begin with an Ethernet header.
     pub is_ethernet: bool,
+    /// The text that its maker may have left on it; an interface without one has the empty text.
+    pub alias: String,
+    /// The group of interfaces that it is in.
+    pub group: u32,
 }
 
 /// A pair of interfaces to make; both ends are down at first.
@@ -102,6 +107,8 @@ pub enum RouteKind {
 /// A rule: packets with a mark are routed by a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
+    /// The family of the packets.
+    pub family: Family,
     /// The mark.
     pub mark: u32,
     /// Its bits that count.
@@ -196,17 +203,6 @@ impl Network {
         self.switch(interface, LinkFlags::empty())
     }
 
-    /// Deletes an interface, and with it its other end; one that is gone is no error.
-    pub fn delete_link(&mut self, name: &str) -> Result<(), NetworkError> {
-        let Some(link) = self.link(name)? else { return Ok(()) };
-        let mut request = LinkMessage::default();
-        request.header.index = link.index;
-        match self.change(Message::DelLink(request), 0, || format!("deleting interface {name}")) {
-            Err(error) if error.is(rustix::io::Errno::NODEV) => Ok(()),
-            deleted => deleted,
-        }
-    }
-
     /// Gives an interface an address, at once and without asking the link whether another has it. That it has it
     /// already is an error that [`NetworkError::is_present`] tells.
     pub fn add_address(&mut self, interface: u32, address: IpAddr, prefix: u8) -> Result<(), NetworkError> {
@@ -258,28 +254,22 @@ impl Network {
         self.change(Message::NewNeighbour(request), NLM_F_CREATE | NLM_F_REPLACE, what)
     }
 
-    /// Adds a rule for both address families; one that is there already stays as it is.
+    /// Adds a rule; one that is there already stays as it is.
     pub fn add_rule(&mut self, rule: &Rule) -> Result<(), NetworkError> {
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let what = || format!("rule for mark {:#x}/{:#x}", rule.mark, rule.mask);
-            match self.change(Message::NewRule(rule.message(family)), NLM_F_CREATE | NLM_F_EXCL, what) {
-                Err(error) if error.is(rustix::io::Errno::EXIST) => {}
-                added => added?,
-            }
+        let what = || format!("rule for mark {:#x}/{:#x}", rule.mark, rule.mask);
+        match self.change(Message::NewRule(rule.message()), NLM_F_CREATE | NLM_F_EXCL, what) {
+            Err(error) if error.is(rustix::io::Errno::EXIST) => Ok(()),
+            added => added,
         }
-        Ok(())
     }
 
-    /// Removes a rule of both address families; that there is none is no error.
+    /// Removes a rule; that there is none is no error.
     pub fn delete_rule(&mut self, rule: &Rule) -> Result<(), NetworkError> {
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let what = || format!("deleting the rule for mark {:#x}/{:#x}", rule.mark, rule.mask);
-            match self.change(Message::DelRule(rule.message(family)), 0, what) {
-                Err(error) if error.is(rustix::io::Errno::NOENT) => {}
-                deleted => deleted?,
-            }
+        let what = || format!("deleting the rule for mark {:#x}/{:#x}", rule.mark, rule.mask);
+        match self.change(Message::DelRule(rule.message()), 0, what) {
+            Err(error) if error.is(rustix::io::Errno::NOENT) => Ok(()),
+            deleted => deleted,
         }
-        Ok(())
     }
 
     fn switch(&mut self, interface: u32, to: LinkFlags) -> Result<(), NetworkError> {
@@ -291,7 +281,7 @@ impl Network {
         self.change(Message::SetLink(request), 0, || format!("taking interface {interface} {state}"))
     }
 
-    fn change(
+    pub(crate) fn change(
         &mut self,
         request: Message,
         flags: u16,
@@ -307,7 +297,7 @@ impl NetworkError {
         self.is(rustix::io::Errno::EXIST)
     }
 
-    fn is(&self, errno: rustix::io::Errno) -> bool {
+    pub(crate) fn is(&self, errno: rustix::io::Errno) -> bool {
         match self {
             Self::Kernel { source, .. } => source.raw_os_error() == Some(errno.raw_os_error()),
             Self::Namespace(_) => false,
@@ -355,11 +345,15 @@ impl Link {
             is_up: message.header.flags.contains(LinkFlags::Up),
             is_running: message.header.flags.contains(LinkFlags::Running),
             is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+            alias: String::new(),
+            group: 0,
         };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::IfAlias(alias) => link.alias = alias,
+                LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::Address(mac) => link.mac = mac.try_into().unwrap_or_default(),
                 _ => {}
             }
@@ -393,9 +387,12 @@ impl Route {
 }
 
 impl Rule {
-    fn message(&self, family: AddressFamily) -> RuleMessage {
+    fn message(&self) -> RuleMessage {
         let mut message = RuleMessage::default();
-        message.header.family = family;
+        message.header.family = match self.family {
+            Family::V4 => AddressFamily::Inet,
+            Family::V6 => AddressFamily::Inet6,
+        };
         message.header.action = RuleAction::ToTable;
         message.attributes = vec![
             RuleAttribute::FwMark(self.mark),

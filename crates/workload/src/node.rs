@@ -1,5 +1,6 @@
 //! The node's side of the wiring: a veth pair, addresses and routes for each workload.
 
+use crate::families::Ipv6;
 use crate::namespace::{Namespace, NamespaceError};
 use crate::network::{Network, NetworkError, Route, RouteKind, Veth};
 use crate::sysctl::{self, SysctlError};
@@ -35,6 +36,7 @@ const SETTINGS: [(&str, &str); 7] = [
 pub struct Node {
     pub(crate) namespace: Namespace,
     pub(crate) network: Network,
+    pub(crate) ipv6: Ipv6,
 }
 
 /// How to wire a workload.
@@ -48,6 +50,8 @@ pub struct Plan<'a> {
     pub mtu: u32,
     /// Index of the host-side interface; none for the kernel's choice.
     pub index: Option<u32>,
+    /// A text on the host-side interface, by which its maker knows it again; none where that is left out.
+    pub alias: Option<&'a str>,
 }
 
 /// A workload that is wired.
@@ -80,6 +84,25 @@ pub enum WireError {
     /// An interface that must be there is not.
     #[error("interface {0} is gone; someone else deletes interfaces here")]
     Gone(String),
+    /// An address is of a family that the node does not have.
+    #[error("{address} cannot be given to a workload: {ipv6}")]
+    Family {
+        /// The address.
+        address: IpAddr,
+        /// Why there is no such family.
+        ipv6: Ipv6,
+    },
+    /// The address families could not be found out.
+    #[error("finding out about IPv6: {0}")]
+    Families(std::io::Error),
+    /// An interface was made by another, for its own use.
+    #[error("interface {name} is marked {alias:?}, and so belongs to another")]
+    Foreign {
+        /// The interface.
+        name: String,
+        /// What its maker wrote on it.
+        alias: String,
+    },
 }
 
 impl Node {
@@ -91,7 +114,21 @@ impl Node {
     /// A node in a namespace of its own.
     pub fn of(namespace: Namespace) -> Result<Self, WireError> {
         let network = Network::of(&namespace)?;
-        Ok(Self { namespace, network })
+        let ipv6 = namespace.enter(Ipv6::here)?.map_err(WireError::Families)?;
+        Ok(Self { namespace, network, ipv6 })
+    }
+
+    /// Whether the node had IPv6 when that was last found out.
+    pub fn ipv6(&self) -> Ipv6 {
+        self.ipv6
+    }
+
+    /// Finds out again whether the node has IPv6. One that had none keeps none: its routes and rules were not made.
+    pub fn refresh(&mut self) -> Result<(), WireError> {
+        if self.ipv6 == Ipv6::Enabled {
+            self.ipv6 = self.namespace.enter(Ipv6::here)?.map_err(WireError::Families)?;
+        }
+        Ok(())
     }
 
     /// The node's own network.
@@ -117,6 +154,11 @@ impl Node {
     /// Wires a namespace. The host side stays down until [`Self::up`], so that nothing passes before programs and
     /// rows are there; what fails leaves no interface.
     pub fn wire(&mut self, workload: &Namespace, plan: &Plan<'_>) -> Result<Wired, WireError> {
+        if let Some(&address) = plan.addresses.iter().find(|address| address.is_ipv6())
+            && self.ipv6 != Ipv6::Enabled
+        {
+            return Err(WireError::Family { address, ipv6: self.ipv6 });
+        }
         self.network.create_veth(&Veth {
             name: plan.host,
             peer: WORKLOAD_INTERFACE,
@@ -167,6 +209,9 @@ impl Node {
 
     fn wire_ends(&mut self, workload: &Namespace, plan: &Plan<'_>) -> Result<Wired, WireError> {
         let host = existing(&mut self.network, plan.host)?;
+        if let Some(alias) = plan.alias {
+            self.network.set_alias(host.index, alias)?;
+        }
         self.namespace.enter(|| quiet(plan.host))??;
         let mac = workload.enter(|| wire_inside(plan.addresses, host.mac))??;
         Ok(Wired {
@@ -184,6 +229,11 @@ fn wire_inside(addresses: &[IpAddr], host_mac: [u8; 6]) -> Result<[u8; 6], WireE
     let mut network = Network::current()?;
     let loopback = existing(&mut network, "lo")?;
     network.up(loopback.index)?;
+    if addresses.iter().any(IpAddr::is_ipv6) {
+        // A new namespace may have inherited from another that it has no IPv6.
+        let enabled = ["lo", WORKLOAD_INTERFACE].map(|name| format!("ipv6/conf/{name}/disable_ipv6"));
+        sysctl::write(enabled.iter().map(|name| (name.as_str(), "0")))?;
+    }
     quiet(WORKLOAD_INTERFACE)?;
     let own = existing(&mut network, WORKLOAD_INTERFACE)?;
     network.up(own.index)?;

@@ -125,7 +125,8 @@ fn surround(surroundings: &Surroundings) -> Result<(), (&'static str, io::Error)
     if surroundings.hosts.is_empty() {
         return Ok(());
     }
-    bind_hosts(&hosts_file(surroundings)).map_err(|error| ("putting its /etc/hosts in place", error))
+    let text = hosts_file(surroundings).map_err(|error| ("reading /etc/hosts", error))?;
+    bind_hosts(&text).map_err(|error| ("putting its /etc/hosts in place", error))
 }
 
 /// Puts a file over `/etc/hosts` that ends with the mount.
@@ -139,14 +140,16 @@ fn bind_hosts(text: &str) -> io::Result<()> {
 }
 
 /// The machine's `/etc/hosts`, and the names that are given.
-fn hosts_file(surroundings: &Surroundings) -> String {
-    let mut text =
-        std::fs::read_to_string("/etc/hosts").unwrap_or_else(|_| "127.0.0.1 localhost\n".to_owned());
+fn hosts_file(surroundings: &Surroundings) -> io::Result<String> {
+    let mut text = match std::fs::read_to_string("/etc/hosts") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "127.0.0.1 localhost\n".to_owned(),
+        text => text?,
+    };
     if !text.ends_with('\n') {
         text.push('\n');
     }
     for (address, name) in &surroundings.hosts {
         text.push_str(&format!("{address} {name}\n"));
     }
-    text
+    Ok(text)
 }

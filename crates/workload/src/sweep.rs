@@ -24,8 +24,7 @@ pub fn sweep(node: &mut Node, prefix: &str) -> Result<Swept, WireError> {
     assert!(!prefix.is_empty(), "an empty prefix would sweep what is not ours");
     let mut swept = Swept::default();
     for name in Namespace::names()?.into_iter().filter(|name| name.starts_with(prefix)) {
-        // A name whose mount is gone opens as an empty file: it has no processes, and only the name is left.
-        if let Ok(namespace) = Namespace::open(&name) {
+        if let Some(namespace) = Namespace::find(&name)? {
             swept.processes.extend(namespace.kill_all(None)?);
         }
         Namespace::delete(&name)?;

@@ -22,10 +22,16 @@ pub(crate) fn write<'a>(
     let root = Path::new("/proc/sys/net");
     for (name, value) in settings {
         match std::fs::write(root.join(name), value) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !root.join("ipv6").exists() => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && lacks_family(root, name) => {}
             Err(source) => return Err(SysctlError { name: name.to_owned(), value, source }),
             Ok(()) => {}
         }
     }
     Ok(())
+}
+
+/// Whether the setting is one of IPv6, and the kernel has none, or has taken it from the interface.
+fn lacks_family(root: &Path, name: &str) -> bool {
+    let absent = |path: &Path| matches!(path.try_exists(), Ok(false));
+    name.starts_with("ipv6/") && (absent(&root.join("ipv6")) || root.join(name).parent().is_some_and(absent))
 }

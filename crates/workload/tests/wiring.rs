@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use workload::{
-    Namespace, Node, PROXY_INTERFACE, Plan, ProxyRouting, Route, RouteKind, Surroundings, Wired, spawn, stop,
-    sweep,
+    Group, Ipv6, Namespace, Node, PROXY_INTERFACE, Plan, ProxyRouting, Route, RouteKind, Surroundings, Veth,
+    Wired, spawn, stop, sweep,
 };
 
 const MTU: u32 = 1500;
@@ -41,7 +41,7 @@ impl Bed {
     fn add(&mut self, host: &str, addresses: &[&str]) {
         let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let namespace = Namespace::anonymous().unwrap();
-        let plan = Plan { host, addresses: &addresses, mtu: MTU, index: None };
+        let plan = Plan { host, addresses: &addresses, mtu: MTU, index: None, alias: None };
         let wired = self.node.wire(&namespace, &plan).unwrap();
         self.workloads.push((namespace, wired));
     }
@@ -108,7 +108,7 @@ fn a_wired_workload_is_as_planned_and_unwiring_leaves_nothing() {
     let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
     let namespace = Namespace::anonymous().unwrap();
     let addresses = ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
-    let plan = Plan { host: "nx7", addresses: &addresses, mtu: 1400, index: Some(1007) };
+    let plan = Plan { host: "nx7", addresses: &addresses, mtu: 1400, index: Some(1007), alias: None };
     let wired = node.wire(&namespace, &plan).unwrap();
     assert_eq!(wired.interface, 1007);
     let host = node.network().link("nx7").unwrap().unwrap();
@@ -131,7 +131,7 @@ fn a_wiring_that_fails_leaves_no_interface() {
     let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
     let namespace = Namespace::anonymous().unwrap();
     let twice = ["10.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
-    let plan = Plan { host: "nx1", addresses: &twice, mtu: MTU, index: None };
+    let plan = Plan { host: "nx1", addresses: &twice, mtu: MTU, index: None, alias: None };
     let error = node.wire(&namespace, &plan).unwrap_err();
     assert!(error.to_string().starts_with("address 10.0.0.1/32"), "{error}");
     assert_eq!(node.network().link("nx1").unwrap(), None);
@@ -147,8 +147,15 @@ fn marked_packets_to_anyone_come_to_the_node_and_others_do_not() {
     node.prepare().unwrap();
     let routing =
         ProxyRouting { mark: 0x4e58_0000, mask: 0xffff_0000, table: 20_056, priority: 90, mtu: MTU };
-    let proxy = node.create_proxy(&routing).unwrap();
-    assert_eq!(node.create_proxy(&routing).unwrap(), proxy, "what an earlier run left is taken over");
+    // What a process left that crashed in between; no process has this number.
+    let (name, peer) = ("nxp4000000000", workload::PROXY_PEER);
+    node.network().create_veth(&Veth { name, peer, peer_namespace: None, mtu: MTU, index: None }).unwrap();
+    let proxy = node.create_proxy(&routing, "mine").unwrap();
+    assert_eq!(node.network().link(name).unwrap(), None);
+    assert_eq!(node.create_proxy(&routing, "mine").unwrap(), proxy, "what an earlier run left is taken over");
+    let refused = node.create_proxy(&routing, "another's").unwrap_err().to_string();
+    assert!(refused.contains(PROXY_INTERFACE) && refused.contains("mine"), "{refused}");
+    assert_eq!(node.proxy_alias().unwrap().as_deref(), Some("mine"));
     for (bind, stranger) in [("0.0.0.0:0", "198.51.100.9"), ("[::]:0", "2001:db8::9")] {
         assert!(reaches_itself(&node, bind, stranger, routing.mark | 7), "{stranger}");
         assert!(!reaches_itself(&node, bind, stranger, 0), "{stranger}");
@@ -170,6 +177,103 @@ fn reaches_itself(node: &Node, bind: &str, stranger: &str, mark: u32) -> bool {
         sender.send_to(b"knock", to).is_ok() && receiver.recv(&mut [0; 8]).is_ok()
     };
     node.namespace().enter(run).unwrap()
+}
+
+#[test]
+fn without_ipv6_marked_packets_are_routed_by_ipv4_alone() {
+    if !possible() {
+        return;
+    }
+    let namespace = Namespace::anonymous().unwrap();
+    let disable = || std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap();
+    namespace.enter(disable).unwrap();
+    let mut node = Node::of(namespace).unwrap();
+    assert!(matches!(node.ipv6(), Ipv6::Disabled("net.ipv6.conf.all.disable_ipv6")));
+    node.prepare().unwrap();
+    let routing =
+        ProxyRouting { mark: 0x4e58_0000, mask: 0xffff_0000, table: 20_056, priority: 90, mtu: MTU };
+    node.create_proxy(&routing, "mine").unwrap();
+    assert!(reaches_itself(&node, "0.0.0.0:0", "198.51.100.9", routing.mark));
+    let addresses = ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+    let plan = Plan { host: "nx1", addresses: &addresses, mtu: MTU, index: None, alias: None };
+    let refused = node.wire(&Namespace::anonymous().unwrap(), &plan).unwrap_err().to_string();
+    assert!(refused.contains("fd00::1") && refused.contains("disable_ipv6"), "{refused}");
+    assert_eq!(node.network().link("nx1").unwrap(), None);
+    node.remove_proxy(&routing).unwrap();
+}
+
+#[test]
+fn interfaces_are_deleted_together_and_others_of_their_group_stay() {
+    if !possible() {
+        return;
+    }
+    let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
+    let make = |node: &mut Node, name: &str| {
+        let peer = format!("{name}p");
+        node.network()
+            .create_veth(&Veth { name, peer: &peer, peer_namespace: None, mtu: MTU, index: None })
+            .unwrap();
+    };
+    for round in 0..2 {
+        ["a", "b", "c"].iter().for_each(|name| make(&mut node, name));
+        if round == 1 {
+            make(&mut node, "foreign");
+            // The group that the deletion uses, by its number.
+            node.namespace()
+                .enter(|| {
+                    let done =
+                        Command::new("ip").args(["link", "set", "foreign", "group", "1314407758"]).status();
+                    assert!(done.unwrap().success());
+                })
+                .unwrap();
+        }
+        let links = node.network().links().unwrap();
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            links.into_iter().partition(|link| ["a", "b", "c"].contains(&&*link.name));
+        assert_eq!(gone.len(), 3);
+        let kept = kept.iter().filter(|link| !["ap", "bp", "cp"].contains(&&*link.name)).count();
+        node.network().delete_links(&gone).unwrap();
+        assert_eq!(node.network().links().unwrap().len(), kept, "round {round}");
+        node.network().delete_links(&gone).unwrap();
+    }
+    assert!(node.network().link("foreign").unwrap().is_some());
+}
+
+#[test]
+fn a_group_ends_with_everything_that_was_started_in_it() {
+    if !possible() {
+        return;
+    }
+    let Some(hierarchy) = Group::hierarchy().unwrap() else { panic!("these tests need cgroup2") };
+    let outer = Group::at(hierarchy.join(format!("nxtest-{}", std::process::id())));
+    let group = Group::at(outer.directory().join("1"));
+    group.create().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "setsid unshare -n sleep 60 & sleep 60 & echo; wait"]).stdout(Stdio::piped());
+    group.open().unwrap().admit(&mut command);
+    let mut child = command.spawn().unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    assert!(group.processes().unwrap().contains(&child.id()));
+    assert_eq!(outer.processes().unwrap().len(), 3);
+    outer.remove().unwrap_err();
+    outer.kill().unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(outer.processes().unwrap(), Vec::<u32>::new());
+    outer.remove().unwrap();
+    assert!(!outer.directory().exists());
+}
+
+#[test]
+fn a_name_that_a_crash_left_alone_is_no_namespace() {
+    if !possible() {
+        return;
+    }
+    let name = format!("nxtest-bare-{}", std::process::id());
+    std::fs::create_dir_all("/run/netns").unwrap();
+    std::fs::write(format!("/run/netns/{name}"), "").unwrap();
+    assert!(Namespace::find(&name).unwrap().is_none());
+    assert!(matches!(Namespace::open(&name), Err(workload::NamespaceError::Missing(_))));
+    Namespace::delete(&name).unwrap();
 }
 
 #[test]
@@ -250,7 +354,7 @@ fn a_sweep_removes_what_a_crash_left_and_nothing_else() {
     Namespace::create(&other).unwrap();
     let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
     let addresses = ["10.0.0.1".parse().unwrap()];
-    let plan = Plan { host: &prefix, addresses: &addresses, mtu: MTU, index: None };
+    let plan = Plan { host: &prefix, addresses: &addresses, mtu: MTU, index: None, alias: None };
     node.wire(&namespace, &plan).unwrap();
     let mut command = Command::new("sleep");
     command.arg("60");

@@ -1,43 +1,25 @@
-//! Objects that were put in force through the API: one file for each, so that each can be taken out by name.
+//! Objects that were put in force through the API: written down first, put in force then, or neither.
 
 use crate::agent::Agent;
-use crate::objects::{ObjectName, Objects, parse};
-use crate::paths::Paths;
-use crate::state::replace;
+use crate::applied::{self, Applied, Pending};
+use crate::objects::{Named, ObjectName, Objects, parse};
 use anyhow::anyhow;
 use api::{Cause, Failure};
 use control::Change;
-use serde::{Deserialize, Serialize};
-use std::fs;
-use std::path::PathBuf;
-
-/// An object as it is kept: its name, and the text that describes it (with others, perhaps).
-#[derive(Debug, Serialize, Deserialize)]
-struct Stored {
-    file: String,
-    name: String,
-    text: String,
-}
+use std::collections::BTreeSet;
 
 /// Puts everything that a text describes in force, or nothing.
 pub(crate) fn apply(agent: &mut Agent, file: &str, text: &str) -> Result<Vec<String>, Failure> {
     let invalid = |messages| Failure { cause: Cause::Invalid, messages };
-    let mut names = Vec::new();
-    let mut changes = Vec::new();
+    let described = parse(file, text).map_err(invalid)?;
+    let names: Vec<String> = described.iter().map(|(name, _)| name.to_string()).collect();
     let mut objects = agent.objects.clone();
-    for (name, object) in parse(file, text).map_err(invalid)? {
-        changes.extend(objects.put(&source(&name), name.clone(), object).map_err(invalid)?);
-        names.push(name);
-    }
-    agent.put_in_force(objects, changes).map_err(super::internal)?;
-    let mut answer = Vec::new();
-    for name in names {
-        let stored = Stored { file: file.into(), name: name.to_string(), text: text.into() };
-        store(agent, &name, &stored).map_err(super::internal)?;
-        answer.push(name.to_string());
-    }
-    agent.remember().map_err(super::internal)?;
-    Ok(answer)
+    let changes = objects.put(with_sources(described)).map_err(invalid)?;
+    let set: BTreeSet<String> = names.iter().cloned().collect();
+    let pending = agent.acts.put(file, text, set.clone()).map_err(super::internal)?;
+    carry_out(agent, objects, changes, &pending)?;
+    agent.acts.settle(pending, set, true);
+    Ok(names)
 }
 
 /// Takes objects out of force by name, all or none.
@@ -45,7 +27,7 @@ pub(crate) fn delete(agent: &mut Agent, names: &[String]) -> Result<Vec<String>,
     let mut sources = Vec::new();
     for name in names {
         match agent.objects.source_of_named(name) {
-            Some((found, file)) if file == source(&found) => sources.push((found, file)),
+            Some((found, file)) if file == source(&found) => sources.push(file),
             Some((_, file)) => {
                 return Err(Failure::new(
                     Cause::Conflict,
@@ -63,46 +45,60 @@ pub(crate) fn delete(agent: &mut Agent, names: &[String]) -> Result<Vec<String>,
         }
     }
     let mut objects = agent.objects.clone();
-    let changes = sources.iter().flat_map(|(_, file)| objects.forget(file)).collect();
-    agent.put_in_force(objects, changes).map_err(super::internal)?;
-    for (name, _) in &sources {
-        let _ = fs::remove_file(path(agent, name));
-    }
-    agent.remember().map_err(super::internal)?;
-    Ok(sources.iter().map(|(name, _)| name.to_string()).collect())
+    let changes = sources.iter().flat_map(|file| objects.forget(file)).collect();
+    let set: BTreeSet<String> = names.iter().cloned().collect();
+    let pending = agent.acts.remove(set.clone()).map_err(super::internal)?;
+    carry_out(agent, objects, changes, &pending)?;
+    agent.acts.settle(pending, set, false);
+    Ok(names.to_vec())
 }
 
-/// Reads what was applied before a restart.
-pub(crate) fn recall(paths: &Paths, objects: &mut Objects) -> anyhow::Result<Vec<Change>> {
-    let directory = paths.applied();
-    fs::create_dir_all(&directory)?;
-    let mut changes = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|ending| ending != "json") {
-            continue;
-        }
+/// Makes what was written down take effect, or takes it back.
+fn carry_out(
+    agent: &mut Agent,
+    objects: Objects,
+    changes: Vec<Change>,
+    pending: &Pending,
+) -> Result<(), Failure> {
+    let Err(error) = agent.put_in_force_for_good(objects, changes) else { return Ok(()) };
+    let taken_back = agent.acts.take_back(pending);
+    agent.troubles.note("what was applied", taken_back.map_err(|error| api::sentence(error.as_ref())));
+    Err(super::internal(error))
+}
+
+/// What was applied before a restart, as changes.
+pub(crate) fn recall(applied: &[Applied], objects: &mut Objects) -> anyhow::Result<Vec<Change>> {
+    let mut described = Vec::new();
+    for Applied { place, file, text, names } in applied {
         let refused = |messages: Vec<String>| {
-            anyhow!("{} was in force and cannot be read any more: {}", path.display(), messages.join("; "))
+            anyhow!("{}", applied::damaged(place, &format!("cannot be read: {}", messages.join("; "))))
         };
-        let stored: Stored = serde_json::from_slice(&fs::read(&path)?)?;
-        let described = parse(&stored.file, &stored.text).map_err(refused)?;
-        for (name, object) in described.into_iter().filter(|(name, _)| name.to_string() == stored.name) {
-            changes.extend(objects.put(&source(&name), name, object).map_err(refused)?);
+        let mut all = parse(file, text).map_err(refused)?;
+        all.retain(|(name, _)| names.contains(&name.to_string()));
+        if let Some(lost) = names.iter().find(|lost| !all.iter().any(|(name, _)| name.to_string() == **lost))
+        {
+            return Err(refused(vec![format!("there is no {lost} in it")]));
         }
+        described.extend(all);
     }
-    Ok(changes)
+    objects
+        .put(with_sources(described))
+        .map_err(|messages| anyhow!("what was applied: {}", messages.join("; ")))
 }
 
-fn store(agent: &Agent, name: &ObjectName, stored: &Stored) -> anyhow::Result<()> {
-    Ok(replace(&path(agent, name), &serde_json::to_vec(stored)?)?)
-}
-
-fn path(agent: &Agent, name: &ObjectName) -> PathBuf {
-    agent.paths.applied().join(format!("{}.json", name.to_string().replace('/', ".")))
+fn with_sources(described: Vec<Named>) -> Vec<(String, Named)> {
+    described.into_iter().map(|named| (source(&named.0), named)).collect()
 }
 
 /// What stands for a file where an object was applied.
 fn source(name: &ObjectName) -> String {
-    format!("applied:{name}")
+    format!("{SOURCE}{name}")
 }
+
+/// Whether a name stands for an object that was applied, not for a file.
+pub(crate) fn is_source(file: &str) -> bool {
+    file.starts_with(SOURCE)
+}
+
+/// What names begin with that stand for objects that were applied; paths of files begin otherwise.
+const SOURCE: &str = "applied:";

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 /// Run the node agent: keeps the kernel's maps as policies, services and workloads ask
 ///
 /// What it has put in the kernel stays when it ends, and goes on working; the next agent takes it over. The configuration is
-/// a JSON object with any of: directory, stateDirectory, instance, policies, networkNamespace, workloadAddresses, serviceAddresses,
-/// proxyPort, hostDevices, nodeName, clusterName, nodeLabels, policyEnforcement (default, always or never), policyAuditMode, attach
+/// a JSON object with any of: directory, stateDirectory, instance, policies, networkNamespace, workloadAddresses, givenAddresses,
+/// serviceAddresses, proxyPort, hostDevices, nodeName, clusterName, nodeLabels, policyEnforcement (default, always or never), policyAuditMode, attach
 /// (automatic or clsact).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin agent\n  nexin agent --config /etc/nexin/agent.json\n  \
@@ -66,6 +66,7 @@ impl Agent {
             config.enforcement = enforcement.into();
         }
         config.audit |= self.policy_audit_mode;
+        settings::check::check(&config).map_err(BadInput)?;
         log::start();
         agent::run(config)?;
         Ok(Outcome::Holds)

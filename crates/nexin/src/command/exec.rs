@@ -29,8 +29,9 @@ impl Exec {
         let endpoints: Vec<Endpoint> = agent.call(Request::Endpoints)?;
         let endpoint = find(&endpoints, &self.workload)?;
         let services: Vec<Service> = agent.call(Request::Services)?;
-        inside::enter(endpoint, &services)?;
-        let child = inside::start(&mut inside::command(&self.command))?;
+        let mut command = inside::command(&self.command);
+        inside::enter(endpoint, &services, &mut command)?;
+        let child = inside::start(&mut command)?;
         inside::pass_through(child, signals).map(Outcome::Passes)
     }
 }
@@ -63,6 +64,7 @@ mod tests {
             named_ports: vec![],
             interface: String::new(),
             network_namespace: String::new(),
+            group: None,
             ingress_enforced: false,
             egress_enforced: false,
             policy: 0,

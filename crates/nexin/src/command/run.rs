@@ -1,5 +1,7 @@
 //! `nexin run`: starts a command as a workload.
 
+mod limits;
+
 use crate::inside::{self, Signals};
 use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
@@ -8,6 +10,7 @@ use api::view::{Endpoint, Service};
 use api::{Request, Workload};
 use clap::Args;
 use identity::key;
+use limits::Limits;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -16,12 +19,14 @@ use std::process::{Command, Stdio};
 
 /// Start a command as a workload: in its own network namespace, under policy
 ///
-/// The workload lives as long as the command. Its exit code is that of the command, 126 or 127 where the command cannot
-/// be started. Services are known by name, as of the start, through /etc/hosts.
+/// The workload lives as long as the command; when that ends, so does every process it has started. Its exit code is that
+/// of the command, 126 or 127 where the command cannot be started. Services are known by name, as of the start, through
+/// /etc/hosts. The command shares the host's files and processes, and is root there unless --user and --cap-drop say less.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  nexin run --name web --label app=web --port-name http=80/TCP -- nginx\n  \
-    nexin run --name shell -- bash"
+    nexin run --name shell -- bash\n  \
+    nexin run --name app --user 1000:1000 --cap-drop ALL -- ./server"
 )]
 pub(crate) struct Run {
     /// Name of the workload, unique in its namespace
@@ -45,6 +50,12 @@ pub(crate) struct Run {
     /// Not supported yet: a port of the node that leads to the workload
     #[arg(long, value_name = "PORT:PORT", hide = true)]
     publish: Vec<String>,
+    /// User to run the command as, and its group: NAME or UID, with :GROUP or :GID; by default the caller, which is root
+    #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Drop a Linux capability, such as NET_ADMIN or CAP_NET_ADMIN, or ALL; may be repeated. Sets no_new_privs
+    #[arg(long = "cap-drop", value_name = "CAPABILITY", value_delimiter = ',')]
+    dropped: Vec<String>,
     /// Leave the command in the background, without input and output, once it runs
     #[arg(long)]
     detach: bool,
@@ -65,7 +76,8 @@ impl Run {
             .into());
         }
         self.check_labels()?;
-        if self.detach { detach(session) } else { self.attend(session) }
+        let limits = Limits::parse(self.user.as_deref(), &self.dropped)?;
+        if self.detach { detach(session) } else { self.attend(session, limits) }
     }
 
     /// Refuses a label that is given twice: which of them counts would depend on their order.
@@ -81,7 +93,7 @@ impl Run {
     }
 
     /// Makes the workload, runs the command in it, and removes the workload when the command has ended.
-    fn attend(self, session: &Session) -> anyhow::Result<Outcome> {
+    fn attend(self, session: &Session, limits: Limits) -> anyhow::Result<Outcome> {
         let signals = Signals::hold()?;
         if self.announce {
             rustix::process::setsid().context("cannot leave the terminal")?;
@@ -89,7 +101,8 @@ impl Run {
         let mut agent = session.agent()?;
         let endpoint: Endpoint = agent.call(Request::CreateWorkload(self.workload()))?;
         let services = agent.call::<Vec<Service>>(Request::Services);
-        let outcome = services.map_err(Into::into).and_then(|known| self.inside(&endpoint, &known, signals));
+        let outcome =
+            services.map_err(Into::into).and_then(|known| self.inside((&endpoint, &known), limits, signals));
         self.remove(session);
         outcome
     }
@@ -101,9 +114,15 @@ impl Run {
         let _ = session.agent().and_then(|mut agent| agent.call::<serde::de::IgnoredAny>(request));
     }
 
-    fn inside(&self, endpoint: &Endpoint, services: &[Service], signals: Signals) -> anyhow::Result<Outcome> {
-        inside::enter(endpoint, services)?;
+    fn inside(
+        &self,
+        (endpoint, services): (&Endpoint, &[Service]),
+        limits: Limits,
+        signals: Signals,
+    ) -> anyhow::Result<Outcome> {
         let mut command = inside::command(&self.command);
+        inside::enter(endpoint, services, &mut command)?;
+        limits.set(&mut command);
         if self.announce {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         }

@@ -27,6 +27,9 @@ impl Status {
                 session
                     .print_line(&format!("{} without {lack}", session.paint(Tone::Strong, "the proxy is")))?;
             }
+            for note in &status.notes {
+                session.print_line(&format!("{} {note}", session.paint(Tone::Strong, "note        ")))?;
+            }
             for problem in &status.problems {
                 session.print_line(&format!("{} {problem}", session.paint(Tone::Bad, "problem     ")))?;
             }

@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,40 +20,169 @@ const PATIENCE: Duration = Duration::from_millis(700);
 
 /// A node; dropping it removes all of it.
 pub(crate) struct Bed {
-    name: String,
-    directory: PathBuf,
+    pub(crate) name: String,
+    pub(crate) directory: PathBuf,
     agent: Option<Child>,
+    shell: Option<String>,
 }
 
 impl Bed {
     /// A node with a running agent. `name` sets it apart from other tests'.
     pub(crate) fn new(name: &str) -> Self {
+        let mut bed = Self::idle(name, &serde_json::json!({}));
+        bed.start();
+        bed
+    }
+
+    /// A node without an agent yet, whose agent has these settings besides.
+    pub(crate) fn idle(name: &str, more: &serde_json::Value) -> Self {
         let name = format!("nxt{}{name}", std::process::id());
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir_all(directory.join("policies")).unwrap();
-        let settings = serde_json::json!({
+        let mut settings = serde_json::json!({
             "instance": name,
             "directory": directory.join("run"),
             "policies": directory.join("policies"),
             "networkNamespace": name,
         });
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        // A disk of its own for what outlasts the agent, where the test has made one.
+        if directory.join("state").is_dir() {
+            settings["stateDirectory"] = directory.join("state").to_str().into();
+        }
         fs::write(directory.join("agent.json"), settings.to_string()).unwrap();
         Namespace::create(&name).unwrap();
-        let mut bed = Self { name, directory, agent: None };
-        bed.start();
-        bed
+        Self { name, directory, agent: None, shell: None }
+    }
+
+    /// Has the agent started by a shell that runs these commands first.
+    pub(crate) fn shell(&mut self, commands: &str) {
+        self.shell = Some(commands.to_owned());
+    }
+
+    /// The process number of the agent.
+    pub(crate) fn agent(&self) -> u32 {
+        self.agent.as_ref().unwrap().id()
+    }
+
+    /// Another agent on this node, with these settings changed: its exit code and what it said; none while it still
+    /// runs after a while.
+    pub(crate) fn try_another(&self, changed: &serde_json::Value) -> (Option<i32>, String) {
+        let text = fs::read_to_string(self.directory.join("agent.json")).unwrap();
+        let mut settings: serde_json::Value = serde_json::from_str(&text).unwrap();
+        settings.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
+        let file = self.directory.join("another.json");
+        fs::write(&file, settings.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nexin"));
+        command.arg("agent").arg("--config").arg(&file);
+        let said = self.directory.join("another.log");
+        let log = fs::File::create(&said).unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let ended = eventually(|| child.try_wait().unwrap());
+        let _ = child.kill();
+        let _ = child.wait();
+        (ended.and_then(|status| status.code()), fs::read_to_string(said).unwrap())
+    }
+
+    /// The command line, against this node's agent.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nexin"));
+        command.arg("--socket").arg(self.socket()).args(arguments);
+        command
+    }
+
+    /// What the command line says, and whether it was content.
+    pub(crate) fn says(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.command(arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// The names of the node's interfaces.
+    pub(crate) fn links(&self) -> Vec<String> {
+        let mut node = Node::of(Namespace::open(&self.name).unwrap()).unwrap();
+        node.network().links().unwrap().into_iter().map(|link| link.name).collect()
+    }
+
+    /// The names of this node's workloads' network namespaces.
+    pub(crate) fn namespaces(&self) -> Vec<String> {
+        let prefix = format!("nexin-{}-", self.name);
+        Namespace::names().unwrap().into_iter().filter(|name| name.starts_with(&prefix)).collect()
     }
 
     /// Starts the agent and waits until it answers.
     pub(crate) fn start(&mut self) {
+        self.spawn();
+        let answers = eventually(|| Client::connect(&self.socket()).ok());
+        assert!(answers.is_some(), "{}", self.log());
+    }
+
+    /// Starts an agent that is expected to give up, and returns what it said.
+    pub(crate) fn start_in_vain(&mut self) -> String {
+        let before = self.log().len();
+        self.spawn();
+        let mut agent = self.agent.take().unwrap();
+        let ended = eventually(|| agent.try_wait().unwrap());
+        if ended.is_none() {
+            agent.kill().unwrap();
+            agent.wait().unwrap();
+        }
+        let said = self.log().split_off(before);
+        assert!(ended.is_some_and(|ended| !ended.success()), "it runs: {said}");
+        said
+    }
+
+    /// Starts the agent and does not wait.
+    pub(crate) fn spawn(&mut self) {
         let log =
             fs::File::options().create(true).append(true).open(self.directory.join("agent.log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nexin"));
+        let mut command = match &self.shell {
+            None => Command::new(env!("CARGO_BIN_EXE_nexin")),
+            Some(commands) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .arg("-c")
+                    .arg(format!("{commands}; exec \"$0\" \"$@\""))
+                    .arg(env!("CARGO_BIN_EXE_nexin"));
+                shell
+            }
+        };
         command.arg("agent").arg("--config").arg(self.directory.join("agent.json"));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.agent = Some(command.spawn().unwrap());
-        let answers = eventually(|| Client::connect(&self.socket()).ok());
-        assert!(answers.is_some(), "{}", self.log());
+    }
+
+    /// Where the test may find or put a file of the node.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The exit code of a command that asks the agent.
+    pub(crate) fn exit_code(&self, arguments: &[&str]) -> Option<i32> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nexin"));
+        command.args(arguments).arg("--socket").arg(self.socket());
+        command.output().unwrap().status.code()
+    }
+
+    /// The names of the policies in force.
+    pub(crate) fn policies(&self) -> Vec<String> {
+        let policies: Vec<api::view::Policy> = self.ask(Request::Policies);
+        policies.into_iter().map(|policy| policy.name).collect()
+    }
+
+    /// Waits until these policies are in force, and no others.
+    pub(crate) fn expect_policies(&self, names: &[&str]) {
+        let found = eventually(|| (self.policies() == names).then_some(()));
+        assert!(found.is_some(), "{:?} instead of {names:?}, {:?}", self.policies(), self.status().problems);
+    }
+
+    /// Makes sure that for a while nothing but these policies is in force.
+    pub(crate) fn expect_no_change(&self, names: &[&str]) {
+        let until = Instant::now() + Duration::from_millis(900);
+        while Instant::now() < until {
+            assert_eq!(self.policies(), names, "{:?}", self.status().problems);
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Starts the agent where none runs; false where one does.
@@ -93,6 +223,10 @@ impl Bed {
         let _: Vec<String> = self.ask(Request::Delete { names: vec![name.into()] });
     }
 
+    pub(crate) fn try_delete(&self, name: &str) -> Result<Vec<String>, api::CallError> {
+        Client::connect(&self.socket())?.call(Request::Delete { names: vec![name.into()] })
+    }
+
     /// Writes a manifest into the directory that the agent watches.
     pub(crate) fn write_policy(&self, file: &str, text: &str) {
         fs::write(self.directory.join("policies").join(file), text).unwrap();
@@ -107,17 +241,34 @@ impl Bed {
 
     /// A workload, labelled `app: NAME`, in which nothing runs.
     pub(crate) fn bare_workload(&self, name: &str) -> Host {
-        let wanted = api::Workload {
-            namespace: "default".into(),
-            name: name.into(),
-            labels: [("app".to_string(), name.to_string())].into(),
-            addresses: Vec::new(),
-            named_ports: Default::default(),
-            owner: None,
-        };
-        let endpoint: Endpoint = self.ask(Request::CreateWorkload(wanted));
+        let endpoint = self.try_workload(name).unwrap();
         let namespace = Namespace::open(&endpoint.network_namespace).unwrap();
         Host { namespace, addresses: endpoint.addresses }
+    }
+
+    /// Ends a workload.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), api::CallError> {
+        let request = Request::RemoveWorkload { namespace: "default".into(), name: name.into() };
+        Client::connect(&self.socket())?.call::<serde::de::IgnoredAny>(request).map(drop)
+    }
+
+    /// Likewise, but it may be refused, and says nothing.
+    pub(crate) fn try_workload(&self, name: &str) -> Result<Endpoint, api::CallError> {
+        self.try_workload_at(name, &[])
+    }
+
+    /// Likewise, with addresses that it wants.
+    pub(crate) fn try_workload_at(
+        &self,
+        name: &str,
+        addresses: &[IpAddr],
+    ) -> Result<Endpoint, api::CallError> {
+        let wanted = api::Workload { addresses: addresses.to_vec(), ..wanted(name) };
+        Client::connect(&self.socket())?.call(Request::CreateWorkload(wanted))
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        self.ask(Request::Endpoints)
     }
 
     /// The node itself, by the addresses that the agent gives it.
@@ -131,7 +282,7 @@ impl Bed {
         let namespace = Namespace::anonymous().unwrap();
         let addresses = vec!["198.51.100.7".parse().unwrap()];
         let mut node = Node::of(Namespace::open(&self.name).unwrap()).unwrap();
-        let plan = Plan { host: "out0", addresses: &addresses, mtu: 1500, index: None };
+        let plan = Plan { host: "out0", addresses: &addresses, mtu: 1500, index: None, alias: None };
         let wired = node.wire(&namespace, &plan).unwrap();
         node.up(&wired).unwrap();
         let anywhere = Route {
@@ -176,18 +327,83 @@ impl Drop for Bed {
             network_namespace: Some(self.name.clone()),
             ..agent::Config::default()
         };
+        let is_disk = is_mounted(&config.directory);
         let removed = agent::remove(&config);
         let _ = Namespace::delete(&self.name);
         let _ = fs::remove_dir_all(&self.directory);
-        if !thread::panicking() {
+        // A disk of the test's own stays until the test removes it, and with it the directory that it is mounted on.
+        if !thread::panicking() && !is_disk {
             removed.unwrap();
+        }
+    }
+}
+
+/// A workload as it is asked for, labelled `app: NAME`.
+pub(crate) fn wanted(name: &str) -> api::Workload {
+    api::Workload {
+        namespace: "default".into(),
+        name: name.into(),
+        labels: [("app".to_string(), name.to_string())].into(),
+        addresses: Vec::new(),
+        named_ports: Default::default(),
+        owner: None,
+    }
+}
+
+fn is_mounted(path: &Path) -> bool {
+    let disk = |path: &Path| fs::metadata(path).map(|status| status.dev()).ok();
+    path.parent().is_some_and(|parent| disk(path) != disk(parent))
+}
+
+/// A small disk of a node's own, made before the node; dropping it, after the node, removes it.
+pub(crate) struct Disk(PathBuf);
+
+impl Disk {
+    /// A disk for this directory of the node with this name.
+    pub(crate) fn new(bed: &str, directory: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("nxt{}{bed}", std::process::id())).join(directory);
+        fs::create_dir_all(&path).unwrap();
+        let disk = Self(path);
+        disk.mount(&["-t", "tmpfs", "-o", "size=512k", "tmpfs"]);
+        disk
+    }
+
+    /// Fills it to the last byte, in the name of another program.
+    pub(crate) fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("filler")).unwrap();
+        for size in [65_536, 4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    /// Makes room again.
+    pub(crate) fn clear(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+
+    /// Lets it be read only, or written again: `ro` or `rw`.
+    pub(crate) fn remount(&self, rights: &str) {
+        self.mount(&["-o", &format!("remount,{rights}")]);
+    }
+
+    fn mount(&self, arguments: &[&str]) {
+        let status = Command::new("mount").args(arguments).arg(&self.0).status().unwrap();
+        assert!(status.success(), "mount {arguments:?}");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        if let Some(parent) = self.0.parent() {
+            let _ = fs::remove_dir_all(parent);
         }
     }
 }
 
 /// A workload and what speaks for it.
 pub(crate) struct Host {
-    namespace: Namespace,
+    pub(crate) namespace: Namespace,
     pub(crate) addresses: Vec<IpAddr>,
 }
 
@@ -224,6 +440,11 @@ impl Host {
     /// Does something in the workload's network namespace.
     pub(crate) fn enter<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
         self.namespace.enter(run).unwrap()
+    }
+
+    /// The status of the answer to a GET that is expected, however long a machine under load takes for it.
+    pub(crate) fn reaches(&self, to: &Host, path: &str) -> Option<u16> {
+        eventually(|| self.fetch(to, path))
     }
 
     /// The status of the answer to a GET; none where there is no connection or no answer.

@@ -113,7 +113,7 @@ fn wire(between: Between, workloads: [&Namespace; 2]) -> Result<(Option<Loaded>,
     let mut node = Node::current()?;
     node.prepare()?;
     let [client, server] = workloads;
-    let plan = |host, addresses| Plan { host, addresses, mtu: MTU, index: None };
+    let plan = |host, addresses| Plan { host, addresses, mtu: MTU, index: None, alias: None };
     let wires = [node.wire(client, &plan("client", &CLIENT))?, node.wire(server, &plan("server", &SERVER))?];
     let loaded = match between {
         Between::Nothing => None,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -187,6 +188,10 @@ fn start_agent(program: &Path, namespace: &Namespace, config: &Config) -> Result
     start().map_err(EngineError::failed("starting the agent"))
 }
 
+/// Every address of either family.
+const ANYWHERE: [(IpAddr, u8); 2] =
+    [(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0)];
+
 fn config(process: u32) -> Config {
     let directory = PathBuf::from(format!("/run/{PREFIX}{process}"));
     let block = |(address, length)| Cidr::new(address, length).expect("the length is one of the family");
@@ -198,6 +203,8 @@ fn config(process: u32) -> Config {
         node_name: Some(HOST.to_owned()),
         // The first of each is the node's own.
         workload_addresses: HOST_ADDRESSES.into_iter().zip([16, 64]).map(block).collect(),
+        // A test may give its workloads any address.
+        given_addresses: ANYWHERE.into_iter().map(block).collect(),
         ..Config::default()
     }
 }
@@ -209,7 +216,7 @@ fn written(config: &Config) -> Value {
         Mode::Always => "always",
         Mode::Never => "never",
     };
-    let blocks: Vec<String> = config.workload_addresses.iter().map(Cidr::to_string).collect();
+    let blocks = |blocks: &[Cidr]| blocks.iter().map(Cidr::to_string).collect::<Vec<_>>();
     json!({
         "instance": config.instance,
         "directory": config.directory,
@@ -217,7 +224,8 @@ fn written(config: &Config) -> Value {
         "nodeName": config.node_name,
         "policyEnforcement": mode,
         "policyAuditMode": config.audit,
-        "workloadAddresses": blocks,
+        "workloadAddresses": blocks(&config.workload_addresses),
+        "givenAddresses": blocks(&config.given_addresses),
     })
 }
 
@@ -232,7 +240,8 @@ fn remove_leftovers() -> Result<(), workload::NamespaceError> {
             continue;
         };
         // One that ended but was not waited for still has a number, but no program.
-        if fs::read_link(format!("/proc/{process}/exe")).is_err() {
+        let program = fs::read_link(format!("/proc/{process}/exe"));
+        if program.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             remove(&name, &config(process));
         }
     }

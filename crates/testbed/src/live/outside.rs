@@ -29,7 +29,7 @@ impl Outside {
         let interface = format!("outside{}", self.last);
         let failed = "making a host outside the cluster";
         let namespace = Namespace::anonymous().map_err(EngineError::failed(failed))?;
-        let plan = Plan { host: &interface, addresses: &[address], mtu: 1500, index: None };
+        let plan = Plan { host: &interface, addresses: &[address], mtu: 1500, index: None, alias: None };
         let wired = node.wiring().wire(&namespace, &plan).map_err(EngineError::failed(failed))?;
         node.wiring().up(&wired).map_err(EngineError::failed(failed))?;
         self.hosts.insert(address, Host { namespace, interface });

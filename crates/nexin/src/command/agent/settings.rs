@@ -1,5 +1,7 @@
 //! The agent's configuration as it is written, and what it means.
 
+pub(super) mod check;
+
 use clap::ValueEnum;
 use policy::rule::{Cidr, Mode};
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,9 @@ pub(crate) struct Settings {
     /// Blocks that workloads get their addresses from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) workload_addresses: Option<Vec<String>>,
+    /// Further blocks that workloads may be given addresses of on request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) given_addresses: Option<Vec<String>>,
     /// Blocks that services get their addresses from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) service_addresses: Option<Vec<String>>,
@@ -92,6 +97,11 @@ pub(crate) enum Attach {
 impl Settings {
     /// Reads a file's text.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let whole = api::strict::parse(text.as_bytes()).map_err(|error| error.to_string())?;
+        // Serde takes a list for an object, by the order of the fields.
+        if !whole.is_object() {
+            return Err("a configuration is a JSON object, as in {\"instance\": \"node\"}".into());
+        }
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
@@ -103,7 +113,7 @@ impl Settings {
             Attach::Clsact => loader::Mode::Clsact,
         });
         let beside = self.directory.clone();
-        Ok(agent::Config {
+        let config = agent::Config {
             state_directory: self.state_directory.or(beside).unwrap_or(default.state_directory),
             instance: self.instance.unwrap_or(default.instance),
             directory: self.directory.unwrap_or(default.directory),
@@ -114,6 +124,7 @@ impl Settings {
                 self.workload_addresses,
                 default.workload_addresses,
             )?,
+            given_addresses: parse_blocks("givenAddresses", &self.given_addresses.unwrap_or_default())?,
             service_addresses: blocks("serviceAddresses", self.service_addresses, default.service_addresses)?,
             proxy_port: self.proxy_port.unwrap_or(default.proxy_port),
             host_devices: self.host_devices.unwrap_or(default.host_devices),
@@ -123,7 +134,9 @@ impl Settings {
             enforcement: self.policy_enforcement.map_or(default.enforcement, Mode::from),
             audit: self.policy_audit_mode.unwrap_or(default.audit),
             attach,
-        })
+        };
+        check::check(&config)?;
+        Ok(config)
     }
 }
 
@@ -149,15 +162,17 @@ fn cluster(written: Option<String>) -> Result<Option<String>, String> {
 /// The blocks that a field gives, at most one of each family.
 fn blocks(field: &str, written: Option<Vec<String>>, default: Vec<Cidr>) -> Result<Vec<Cidr>, String> {
     let Some(written) = written else { return Ok(default) };
-    let blocks: Vec<Cidr> = written
-        .iter()
-        .map(|text| block(text).ok_or_else(|| format!("{field}: {text:?} is no block such as 10.244.0.0/16")))
-        .collect::<Result<_, _>>()?;
+    let blocks = parse_blocks(field, &written)?;
     let fourths = blocks.iter().filter(|block| block.address().is_ipv4()).count();
     if blocks.is_empty() || fourths > 1 || blocks.len() - fourths > 1 {
         return Err(format!("{field}: give one IPv4 block, one IPv6 block, or both"));
     }
     Ok(blocks)
+}
+
+fn parse_blocks(field: &str, written: &[String]) -> Result<Vec<Cidr>, String> {
+    let wrong = |text: &String| format!("{field}: {text:?} is no block such as 10.244.0.0/16");
+    written.iter().map(|text| block(text).ok_or_else(|| wrong(text))).collect()
 }
 
 fn block(text: &str) -> Option<Cidr> {
@@ -200,5 +215,41 @@ mod tests {
         check(r#"{"clusterName": "x y"}"#, "clusterName: \"x y\" is no label value");
         check(r#"{"nodeLabels": {"x y": "z"}}"#, "nodeLabels: \"x y\" is no label key");
         check(r#"{"serviceAddresses": ["10.0.0.0/8", "11.0.0.0/8"]}"#, "one IPv4 block");
+        check("[]", "a JSON object");
+        check(r#"["/run/nexin"]"#, "a JSON object");
+        check("null", "a JSON object");
+        check("", "EOF");
+        check(r#"{"instance": "a", "instance": "b"}"#, "`instance` is there twice");
+        check(r#"{"nodeLabels": {"a": "b", "a": "c"}}"#, "`a` is there twice");
+        let long = "a".repeat(64);
+        for instance in ["", " ", ".", "..", "a.b", "a/b", "-a", "a b", "\u{e9}", "a\\n", &long] {
+            check(&format!(r#"{{"instance": "{instance}"}}"#), "instance: ");
+        }
+        for field in ["directory", "stateDirectory", "policies"] {
+            check(&format!(r#"{{"{field}": ""}}"#), &format!("{field}: "));
+        }
+        check(&format!(r#"{{"directory": "/{}"}}"#, "a".repeat(100)), "directory: ");
+        check(r#"{"networkNamespace": ""}"#, "networkNamespace: ");
+        check(r#"{"networkNamespace": "a/b"}"#, "networkNamespace: ");
+        check(r#"{"proxyPort": 0}"#, "proxyPort: ");
+        check(r#"{"hostDevices": ["eth0", ""]}"#, "hostDevices: ");
+        check(r#"{"hostDevices": ["a-name-of-16-char"]}"#, "hostDevices: ");
+        check(r#"{"nodeName": ""}"#, "nodeName: ");
+        check(
+            r#"{"workloadAddresses": ["10.0.0.0/8"], "serviceAddresses": ["10.1.0.0/16"]}"#,
+            "serviceAddresses: ",
+        );
+        for block in [
+            "127.0.0.0/8",
+            "224.0.0.0/8",
+            "0.0.0.0/0",
+            "::/0",
+            "ff00::/16",
+            "fe80::/64",
+            "::ffff:1.2.0.0/112",
+        ] {
+            check(&format!(r#"{{"workloadAddresses": ["{block}"]}}"#), "workloadAddresses: ");
+        }
+        check(r#"{"workloadAddresses": ["10.0.0.0/31"]}"#, "workloadAddresses: ");
     }
 }

@@ -217,6 +217,7 @@ fn remove() -> anyhow::Result<()> {
     let pins = loader::pin_directory(INSTANCE);
     let maps = loader::inspect::pinned_maps(&pins)?;
     sweep::namespaces(PREFIX)?;
+    ::agent::remove_groups(INSTANCE)?;
     loader::remove_pins(&pins)?;
     sweep::await_maps(&maps)?;
     sweep::directory(Path::new(DIRECTORY))

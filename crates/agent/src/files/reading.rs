@@ -1,0 +1,186 @@
+//! Reading the files of a directory: each is text, unreadable for a reason, or not finished.
+
+use crate::objects::Reading;
+use loader::ReadLease;
+use rustix::fs::OFlags;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Endings of files that are read.
+const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+/// Largest file that is read, in bytes; as large as a manifest may be.
+const LARGEST: u64 = 16 << 20;
+
+/// By what one content of a file differs from another: where it is, how long, and when it changed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint {
+    place: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// One file of the directory.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) reading: Reading,
+    /// How it was when it was read; none where nothing could be opened.
+    pub(super) fingerprint: Option<Fingerprint>,
+    /// Whether it may change without a word from its directory: what a link leads to, or a file of several names.
+    pub(super) is_silent: bool,
+    /// Whether the kernel cannot say that no process is writing it.
+    pub(super) is_unproven: bool,
+}
+
+/// Every manifest in the directory, by its path as people read it.
+pub(super) fn scan(directory: &Path) -> io::Result<BTreeMap<String, Found>> {
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if !is_manifest(&entry.file_name()) {
+            continue;
+        }
+        let Some(file) = read(&entry.path()) else { continue };
+        if let Some(first) = found.get_mut(&shown(&file.path)) {
+            let why = "another file's name looks the same, since one of the two is not UTF-8; rename it";
+            first.reading = Reading::Unreadable(why.into());
+            continue;
+        }
+        found.insert(shown(&file.path), file);
+    }
+    Ok(found)
+}
+
+/// A path as text. Bytes that are not UTF-8 are written as `\xff`.
+pub(super) fn shown(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let chunk = |chunk: std::str::Utf8Chunk<'_>| {
+        let invalid = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}"));
+        chunk.valid().to_string() + &invalid.collect::<String>()
+    };
+    bytes.utf8_chunks().map(chunk).collect()
+}
+
+/// What is at the end of a path now; none where there is nothing.
+pub(super) fn fingerprint(path: &Path) -> Option<Fingerprint> {
+    fs::metadata(path).ok().map(|status| Fingerprint::of(&status))
+}
+
+fn is_manifest(name: &OsStr) -> bool {
+    let ending = Path::new(name).extension().unwrap_or_default();
+    !name.as_bytes().starts_with(b".") && ENDINGS.iter().any(|known| ending == *known)
+}
+
+/// Reads one file; none where its name is not there any more.
+fn read(path: &Path) -> Option<Found> {
+    let is_link = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        name => name.is_ok_and(|name| name.is_symlink()),
+    };
+    let unread = |reading| Found {
+        path: path.to_path_buf(),
+        reading,
+        fingerprint: fingerprint(path),
+        is_silent: is_link,
+        is_unproven: false,
+    };
+    let unreadable = |why: String| Some(unread(Reading::Unreadable(why)));
+    match open(path) {
+        Ok((file, status)) => {
+            Some(Found { is_silent: is_link || status.nlink() > 1, ..read_open(path, file, &status) })
+        }
+        Err(Refusal::Gone) if is_link => {
+            let target = fs::read_link(path).map(|target| shown(&target)).unwrap_or_default();
+            unreadable(format!(
+                "is a link to {target}, which is not there; remove the link to take what the file said out of force"
+            ))
+        }
+        // Gone between the two looks.
+        Err(Refusal::Gone) => None,
+        Err(Refusal::Busy) => Some(unread(Reading::Unfinished)),
+        Err(Refusal::Kind(kind)) => unreadable(format!("is {kind}, and should be a file")),
+        Err(Refusal::System(error)) => unreadable(format!("cannot be read: {error}")),
+    }
+}
+
+/// Why a file was not opened.
+enum Refusal {
+    Gone,
+    Busy,
+    Kind(&'static str),
+    System(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Gone,
+            io::ErrorKind::WouldBlock => Self::Busy,
+            _ => Self::System(error),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<(File, Metadata), Refusal> {
+    // Before it is opened: opening a device, or a pipe without a writer, has effects.
+    check_kind(&fs::metadata(path)?)?;
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
+    let status = file.metadata()?;
+    check_kind(&status)?;
+    Ok((file, status))
+}
+
+fn check_kind(status: &Metadata) -> Result<(), Refusal> {
+    match status.file_type() {
+        kind if kind.is_file() => Ok(()),
+        kind if kind.is_dir() => Err(Refusal::Kind("a directory")),
+        _ => Err(Refusal::Kind("a device, pipe or socket")),
+    }
+}
+
+/// Reads a file while no process has it open for writing, as far as the kernel knows.
+fn read_open(path: &Path, mut file: File, status: &Metadata) -> Found {
+    let lease = loader::read_lease(&file);
+    Found {
+        path: path.to_path_buf(),
+        reading: if lease == ReadLease::Written { Reading::Unfinished } else { read_all(&mut file) },
+        fingerprint: Some(Fingerprint::of(status)),
+        is_silent: false,
+        is_unproven: lease == ReadLease::Unknown,
+    }
+}
+
+fn read_all(file: &mut File) -> Reading {
+    let mut bytes = Vec::new();
+    match file.take(LARGEST + 1).read_to_end(&mut bytes) {
+        Err(error) => Reading::Unreadable(format!("cannot be read: {error}")),
+        Ok(_) if bytes.len() as u64 > LARGEST => {
+            Reading::Unreadable(format!("is longer than {} MiB; split it", LARGEST >> 20))
+        }
+        Ok(_) => String::from_utf8(bytes).map_or_else(
+            |error| {
+                let place = error.utf8_error().valid_up_to();
+                Reading::Unreadable(format!("is not UTF-8 from byte {place} on; save it as UTF-8"))
+            },
+            Reading::Text,
+        ),
+    }
+}
+
+impl Fingerprint {
+    fn of(status: &Metadata) -> Self {
+        Self {
+            place: (status.dev(), status.ino()),
+            size: status.size(),
+            modified: (status.mtime(), status.mtime_nsec()),
+            changed: (status.ctime(), status.ctime_nsec()),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Finds the proxies of an agent among the processes of the machine: the file that records them may be lost.
+
+use crate::paths::Paths;
+use crate::state::Owner;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// A proxy that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Its process.
+    pub process: Owner,
+    /// The port that it was started for.
+    pub port: u16,
+    /// Whether it runs the very program that this process runs.
+    pub is_same_program: bool,
+}
+
+/// What a proxy is started with.
+pub(crate) fn arguments(paths: &Paths, port: u16) -> Vec<std::ffi::OsString> {
+    let port = port.to_string();
+    let instance = paths.instance();
+    [
+        "proxy".as_ref(),
+        "--directory".as_ref(),
+        paths.directory().as_os_str(),
+        "--instance".as_ref(),
+        instance.as_ref(),
+    ]
+    .into_iter()
+    .chain(["--port".as_ref(), port.as_ref()])
+    .map(std::ffi::OsStr::to_os_string)
+    .collect()
+}
+
+/// Every process that was started as the proxy of the agent with these files and that is in this thread's network.
+pub(crate) fn find(paths: &Paths) -> Vec<Found> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    numbers.filter_map(|number| found(paths, number)).collect()
+}
+
+/// Whether a process has maps open, and none but these: where the pins of the maps that it reads were removed, it reads
+/// others than those in force. What cannot be found out is no.
+pub(crate) fn reads_only(process: Owner, maps: &[u32]) -> bool {
+    let directory = format!("/proc/{}/fdinfo", process.process);
+    let Ok(entries) = fs::read_dir(directory) else { return false };
+    let mut open = Vec::new();
+    for entry in entries {
+        let Ok(text) = entry.and_then(|entry| fs::read_to_string(entry.path())) else { continue };
+        open.extend(text.lines().filter_map(|line| line.strip_prefix("map_id:")?.trim().parse::<u32>().ok()));
+    }
+    !open.is_empty() && open.iter().all(|map| maps.contains(map))
+}
+
+fn found(paths: &Paths, number: u32) -> Option<Found> {
+    let process = Path::new("/proc").join(number.to_string());
+    let line = fs::read(process.join("cmdline")).ok()?;
+    let port = port(&line, paths)?;
+    let is_here =
+        fs::read_link(process.join("ns/net")).ok()? == fs::read_link("/proc/thread-self/ns/net").ok()?;
+    let program = |path: &Path| fs::metadata(path).ok().map(|status| (status.dev(), status.ino()));
+    let is_same_program = program(&process.join("exe")) == program(Path::new("/proc/self/exe"));
+    is_here.then_some(Found { process: Owner::of(number).ok()??, port, is_same_program })
+}
+
+/// The port in the command line of a proxy of this agent; none where it is another command line.
+fn port(line: &[u8], paths: &Paths) -> Option<u16> {
+    let words: Vec<&[u8]> = line.strip_suffix(b"\0")?.split(|byte| *byte == 0).skip(1).collect();
+    let port = std::str::from_utf8(words.last()?).ok()?.parse().ok()?;
+    let expected = arguments(paths, port);
+    let is_ours = words.iter().copied().eq(expected.iter().map(|word| word.as_bytes()));
+    is_ours.then_some(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_known_by_its_whole_command_line() {
+        let paths = Paths::new("/run/a", "b");
+        let check = |line: &[u8], expected: Option<u16>| assert_eq!(port(line, &paths), expected);
+        check(b"/usr/bin/nexin\0proxy\0--directory\0/run/a\0--instance\0b\0--port\x0010000\0", Some(10_000));
+        check(b"/usr/bin/nexin\0proxy\0--directory\0/run/x\0--instance\0b\0--port\x0010000\0", None);
+        check(b"/usr/bin/nexin\0proxy\0--directory\0/run/a\0--instance\0c\0--port\x0010000\0", None);
+        check(b"sh\0-c\0nexin proxy --directory /run/a --instance b --port 10000\0", None);
+        check(b"/usr/bin/nexin\0proxy\0--directory\0/run/a\0--instance\0b\0--port\0x\0", None);
+        check(b"", None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Ends of workloads: many at once, and everything that ran in them.
+
+use crate::bed::{Bed, eventually, wanted};
+use api::{Client, Request};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+#[test]
+#[ignore = "needs root"]
+fn workloads_that_end_at_once_are_removed_together() {
+    const COUNT: usize = 100;
+    let bed = Bed::new("ea");
+    for number in 0..COUNT {
+        let _: api::view::Endpoint = bed.ask(Request::CreateWorkload(wanted(&format!("w{number}"))));
+    }
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..COUNT {
+            let bed = &bed;
+            scope.spawn(move || bed.remove(&format!("w{number}")).unwrap());
+        }
+    });
+    let took = begun.elapsed();
+    println!("{COUNT} workloads ended in {took:?}");
+    assert_eq!((bed.status().endpoints, bed.namespaces().len()), (0, 0));
+    assert!(!bed.links().iter().any(|link| link.starts_with("nx")), "{:?}", bed.links());
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(std::fs::read_to_string("/sys/kernel/rcu_expedited").unwrap().trim(), "0", "set back");
+    assert!(!bed.directory.join("run/hurry").exists());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn one_of_many_that_cannot_be_removed_is_named_and_the_others_are_gone() {
+    let bed = Bed::new("eb");
+    bed.workload("a");
+    assert!(bed.remove("b").unwrap_err().to_string().contains("there is no workload default/b"));
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..6).map(|_| scope.spawn(|| bed.remove("a"))).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+    assert_eq!(bed.status().endpoints, 0);
+}
+
+/// Whether a process runs.
+fn runs(process: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
+}
+
+/// Starts a workload whose command leaves a process behind that left its network and its session; tells that one's number.
+fn escape(bed: &Bed, name: &str, more: &str) -> (std::process::Child, u32) {
+    let script = format!("setsid unshare -n sleep 300 & echo $!; {more}");
+    let mut command = bed.command(&["run", "--name", name, "--", "sh", "-c", &script]);
+    let mut runner = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(runner.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (runner, line.trim().parse().unwrap())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_process_that_left_the_network_of_its_workload_ends_with_it() {
+    let bed = Bed::new("ec");
+    let (mut runner, escaped) = escape(&bed, "a", "sleep 0.3");
+    assert!(runs(escaped));
+    assert!(runner.wait().unwrap().success());
+    assert!(eventually(|| (!runs(escaped)).then_some(())).is_some(), "its command ended");
+    let (mut runner, escaped) = escape(&bed, "b", "sleep 300");
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    assert!(eventually(|| (!runs(escaped)).then_some(())).is_some(), "its runner was killed");
+    let (mut runner, escaped) = escape(&bed, "c", "sleep 300");
+    bed.remove("c").unwrap();
+    assert!(eventually(|| (!runs(escaped)).then_some(())).is_some(), "it was removed");
+    runner.wait().unwrap();
+    let (_, said) = bed.says(&["endpoint", "list"]);
+    assert!(!said.contains("default"), "{said}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_is_executed_in_a_workload_ends_with_it() {
+    let bed = Bed::new("ed");
+    let mut runner = bed.command(&["run", "--name", "a", "--", "sleep", "300"]).spawn().unwrap();
+    assert!(eventually(|| (bed.status().endpoints == 1).then_some(())).is_some());
+    let script = "unshare -n sleep 300 & echo $!; sleep 300";
+    let mut command = bed.command(&["exec", "a", "--", "sh", "-c", script]);
+    let mut inside = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(inside.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let escaped: u32 = line.trim().parse().unwrap();
+    assert!(runs(escaped));
+    bed.remove("a").unwrap();
+    assert!(eventually(|| (!runs(escaped)).then_some(())).is_some());
+    inside.wait().unwrap();
+    runner.wait().unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn without_an_identity_a_workload_is_refused_by_that_reason_and_nothing_changes() {
+    let mut bed = Bed::new("ef");
+    bed.workload("server");
+    bed.kill();
+    let file = bed.directory.join("run/state.json");
+    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let identities = state["identities"].as_array_mut().unwrap();
+    let known: Vec<u64> = identities.iter().map(|identity| identity[0].as_u64().unwrap()).collect();
+    for number in (256..65_536u64).filter(|number| !known.contains(number)) {
+        identities.push(serde_json::json!([number, [["k8s", "number", number.to_string()]]]));
+    }
+    std::fs::write(&file, state.to_string()).unwrap();
+    bed.start();
+    for _ in 0..2 {
+        let (code, said) = bed.says(&["run", "--name", "other", "--", "true"]);
+        assert!(code == Some(1) && said.contains("no identity is left") && said.contains("65280"), "{said}");
+        assert_eq!((bed.status().endpoints, bed.namespaces().len()), (1, 1));
+        assert_eq!(bed.links().iter().filter(|link| link.starts_with("nx")).count(), 1);
+    }
+    let twin = api::Workload { name: "twin".into(), ..wanted("server") };
+    let _: api::view::Endpoint = bed.ask(Request::CreateWorkload(twin));
+    assert_eq!(
+        (bed.status().endpoints, bed.status().problems),
+        (2, vec![]),
+        "it has the identity of another"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_workload_that_is_not_there_is_not_found() {
+    let bed = Bed::new("ee");
+    let request = Request::RemoveWorkload { namespace: "default".into(), name: "a".into() };
+    let refused = Client::connect(&bed.socket()).unwrap().call::<serde::de::IgnoredAny>(request);
+    assert!(refused.unwrap_err().to_string().contains("no workload default/a"));
+}

@@ -1,0 +1,131 @@
+//! What an agent finds that is not as it left it: workloads without a state file or an interface, and maps that are gone.
+
+use crate::bed::{Bed, eventually, wanted};
+use api::{Client, Request};
+use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
+use workload::{Namespace, Node};
+
+#[test]
+#[ignore = "needs root"]
+fn workloads_of_a_lost_state_file_are_named_and_new_ones_start_beside_them() {
+    let mut bed = Bed::new("la");
+    let mut lost =
+        bed.command(&["run", "--name", "lost", "--", "sleep", "300"]).stdin(Stdio::null()).spawn().unwrap();
+    assert!(eventually(|| (bed.status().endpoints == 1).then_some(())).is_some());
+    let inside = eventually(|| bed.namespaces().first().cloned()).unwrap();
+    assert!(eventually(|| (processes(&inside).len() == 2).then_some(())).is_some(), "runner and command");
+    bed.kill();
+    fs::remove_file(bed.directory.join("run/state.json")).unwrap();
+    bed.start();
+    let problem = bed.status().problems.join("; ");
+    assert!(problem.contains(&inside) && problem.contains("state.json"), "{problem}");
+    assert!(bed.log().contains(&inside), "{}", bed.log());
+    let (code, said) = bed.says(&["status"]);
+    assert!(code == Some(1) && said.contains(&inside), "{said}");
+    assert_eq!(bed.says(&["run", "--name", "new", "--", "true"]), (Some(0), String::new()));
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    assert_eq!(client.reaches(&server, "/"), Some(200));
+    assert!(lost.try_wait().unwrap().is_none(), "it is not ended");
+    bed.kill();
+    bed.start();
+    assert!(bed.status().problems.join("; ").contains(&inside), "after another start");
+    lost.kill().unwrap();
+    lost.wait().unwrap();
+    for process in processes(&inside) {
+        crate::end(process);
+    }
+    let gone = eventually(|| {
+        (!bed.namespaces().contains(&inside) && bed.status().problems.is_empty()).then_some(())
+    });
+    assert!(gone.is_some(), "{:?} {:?}", bed.namespaces(), bed.status().problems);
+    assert_eq!(bed.links().iter().filter(|link| link.starts_with("nx")).count(), 2, "{:?}", bed.links());
+}
+
+/// The processes in a named network namespace.
+fn processes(namespace: &str) -> Vec<u32> {
+    let output = std::process::Command::new("ip").args(["netns", "pids", namespace]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.trim().parse().ok()).collect()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_workload_without_its_interface_is_a_problem_until_it_ends() {
+    let mut bed = Bed::new("lb");
+    bed.workload("server");
+    let client = bed.workload("client");
+    let mut node = Node::of(Namespace::open(&bed.name).unwrap()).unwrap();
+    node.network().delete_link("nx1").unwrap();
+    for restarted in [false, true] {
+        if restarted {
+            bed.kill();
+            bed.start();
+        }
+        let problem = eventually(|| bed.status().problems.first().cloned());
+        let problem = problem.unwrap_or_else(|| panic!("restarted: {restarted}"));
+        assert!(problem.contains("default/server") && problem.contains("nx1"), "{problem}");
+        assert_eq!(bed.says(&["status"]).0, Some(1));
+    }
+    let again = Client::connect(&bed.socket())
+        .unwrap()
+        .call::<api::view::Endpoint>(Request::CreateWorkload(wanted("server")));
+    assert!(again.unwrap_err().to_string().contains("is there already"));
+    bed.remove("server").unwrap();
+    assert_eq!(bed.status().problems, Vec::<String>::new());
+    let server = bed.workload("server");
+    assert_eq!(client.reaches(&server, "/"), Some(200));
+    assert_eq!((bed.namespaces().len(), bed.status().endpoints), (2, 2));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_agent_that_is_killed_while_it_makes_or_removes_a_workload_leaks_nothing() {
+    let mut bed = Bed::new("lc");
+    bed.workload("stays");
+    for round in 0..10u64 {
+        let socket = bed.socket();
+        let name = format!("w{round}");
+        let asked = std::thread::spawn(move || {
+            let mut client = Client::connect(&socket)?;
+            client.call::<serde::de::IgnoredAny>(Request::CreateWorkload(wanted(&name)))?;
+            let request = Request::RemoveWorkload { namespace: "default".into(), name };
+            Client::connect(&socket)?.call::<serde::de::IgnoredAny>(request)
+        });
+        std::thread::sleep(Duration::from_millis(4 + round * 17));
+        bed.kill();
+        let _ = asked.join().unwrap();
+        bed.start();
+        let endpoints: Vec<api::view::Endpoint> = bed.ask(Request::Endpoints);
+        let mut links = bed.links();
+        links.retain(|link| link.strip_prefix("nx").is_some_and(|rest| rest.parse::<u32>().is_ok()));
+        let mut known: Vec<_> = endpoints.iter().map(|endpoint| endpoint.interface.clone()).collect();
+        links.sort();
+        known.sort();
+        assert_eq!(links, known, "round {round}");
+        let mut known: Vec<_> = endpoints.iter().map(|endpoint| endpoint.network_namespace.clone()).collect();
+        known.sort();
+        assert_eq!(bed.namespaces(), known, "round {round}");
+        assert_eq!(bed.status().problems, Vec::<String>::new());
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_proxy_that_reads_maps_which_are_gone_is_replaced() {
+    let mut bed = Bed::new("ld");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(super::REQUESTS);
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
+    let before = bed.status().proxy.unwrap();
+    bed.kill();
+    fs::remove_dir_all(loader::pin_directory(&bed.name)).unwrap();
+    bed.start();
+    assert_ne!(bed.status().proxy.unwrap(), before);
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
+    assert_eq!(client.reaches(&server, "/private"), Some(403));
+    let now = bed.status().proxy.unwrap();
+    bed.kill();
+    bed.start();
+    assert_eq!(bed.status().proxy, Some(now), "one that reads what is there stays");
+}

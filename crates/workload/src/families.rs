@@ -1,0 +1,115 @@
+//! The address families that a network namespace has.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4, which every kernel with networking has.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Whether a network namespace has IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ipv6 {
+    /// It does.
+    Enabled,
+    /// This setting disables it: addresses and routes are refused.
+    Disabled(&'static str),
+    /// The kernel has none, by how it was built or started.
+    Absent,
+}
+
+/// Settings that each disable IPv6 for an interface that Nexin needs: the loopback, or one that is made later.
+const SWITCHES: [&str; 3] = ["all", "default", "lo"];
+
+impl Ipv6 {
+    /// Reads the settings of the calling thread's network namespace.
+    pub fn here() -> io::Result<Self> {
+        Self::under(Path::new("/proc/sys/net"))
+    }
+
+    /// Reads the settings under a directory that is laid out as `/proc/sys/net` is.
+    fn under(net: &Path) -> io::Result<Self> {
+        let settings = net.join("ipv6/conf");
+        if !settings.try_exists()? {
+            return Ok(Self::Absent);
+        }
+        for (place, switch) in SWITCHES.iter().enumerate() {
+            match std::fs::read_to_string(settings.join(switch).join("disable_ipv6")) {
+                Ok(value) if value.trim() != "0" => return Ok(Self::Disabled(NAMES[place])),
+                // An interface that lost its IPv6 part, as by an MTU below 1280, has no settings.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Self::Disabled(NAMES[place]));
+                }
+                read => drop(read?),
+            }
+        }
+        Ok(Self::Enabled)
+    }
+
+    /// The families that the namespace has.
+    pub fn families(self) -> &'static [Family] {
+        match self {
+            Self::Enabled => &[Family::V4, Family::V6],
+            Self::Disabled(_) | Self::Absent => &[Family::V4],
+        }
+    }
+}
+
+/// The settings of [`SWITCHES`], as sysctl(8) names them.
+const NAMES: [&str; 3] =
+    ["net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.default.disable_ipv6", "net.ipv6.conf.lo.disable_ipv6"];
+
+impl fmt::Display for Ipv6 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enabled => f.write_str("IPv6 is enabled"),
+            Self::Disabled(setting) => write!(f, "IPv6 is disabled by {setting}"),
+            Self::Absent => f.write_str("the kernel has no IPv6"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn ipv6_is_there_where_no_setting_disables_it() {
+        let net = std::env::temp_dir().join(format!("nexin-families-{}", std::process::id()));
+        let set = |switch: &str, value: &str| {
+            fs::create_dir_all(net.join("ipv6/conf").join(switch)).unwrap();
+            fs::write(net.join("ipv6/conf").join(switch).join("disable_ipv6"), value).unwrap();
+        };
+        let check = |expected: Ipv6, said: &str| {
+            let found = Ipv6::under(&net).unwrap();
+            assert_eq!((found, found.to_string().as_str()), (expected, said));
+        };
+        fs::create_dir_all(&net).unwrap();
+        check(Ipv6::Absent, "the kernel has no IPv6");
+        SWITCHES.iter().for_each(|switch| set(switch, "0\n"));
+        check(Ipv6::Enabled, "IPv6 is enabled");
+        for (switch, name) in SWITCHES.into_iter().zip(NAMES) {
+            set(switch, "1\n");
+            check(Ipv6::Disabled(name), &format!("IPv6 is disabled by {name}"));
+            set(switch, "0\n");
+        }
+        fs::remove_dir_all(net.join("ipv6/conf/lo")).unwrap();
+        check(Ipv6::Disabled(NAMES[2]), "IPv6 is disabled by net.ipv6.conf.lo.disable_ipv6");
+        fs::remove_dir_all(&net).unwrap();
+    }
+
+    #[test]
+    fn families_are_those_that_are_there() {
+        assert_eq!(Ipv6::Enabled.families(), [Family::V4, Family::V6]);
+        for lacking in [Ipv6::Absent, Ipv6::Disabled(NAMES[0])] {
+            assert_eq!(lacking.families(), [Family::V4]);
+        }
+    }
+}
