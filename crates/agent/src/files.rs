@@ -156,7 +156,7 @@ impl Files {
             }
             let since = was_missing.get(name).copied().unwrap_or_else(Instant::now);
             if since.elapsed() < REPLACED {
-                texts.insert(name.to_string(), Reading::Unfinished);
+                texts.insert(name.to_string(), Reading::Missing);
                 self.missing.insert(name.to_string(), since);
                 self.look_again(SOON);
             }

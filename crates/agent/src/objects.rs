@@ -35,8 +35,10 @@ pub(crate) enum Reading {
     Text(String),
     /// Nothing that can be read, and why: what it said before stays in force.
     Unreadable(String),
-    /// Nothing yet, since it is being written or replaced: what it said before stays in force, and nothing is wrong.
+    /// Nothing yet, since it is being written: what it said before stays in force, and nothing is wrong.
     Unfinished,
+    /// Nothing, since its name has just gone, and may come back: as above, unless other files say all that it said.
+    Missing,
 }
 
 /// What the files of a directory say.
@@ -59,7 +61,7 @@ impl Objects {
         let before = self.by_name();
         self.files.retain(|file, _| !belongs(file) || texts.contains_key(file));
         self.problems.retain(|file, _| match texts.get(file) {
-            Some(reading) => *reading == Reading::Unfinished,
+            Some(reading) => matches!(reading, Reading::Unfinished | Reading::Missing),
             None => !belongs(file),
         });
         let mut read = BTreeMap::new();
@@ -67,13 +69,17 @@ impl Objects {
             let text = match reading {
                 Reading::Text(text) => Ok(text.as_str()),
                 Reading::Unreadable(why) => Err(why.as_str()),
-                Reading::Unfinished => continue,
+                Reading::Unfinished | Reading::Missing => continue,
             };
             match self.read(file, text) {
                 Ok(objects) => drop(read.insert(file.clone(), objects)),
                 Err(messages) => drop(self.problems.insert(file.clone(), messages)),
             }
         }
+        let said: BTreeSet<&ObjectName> = read.values().flatten().map(|(name, _)| name).collect();
+        self.files.retain(|file, objects| {
+            texts.get(file) != Some(&Reading::Missing) || objects.iter().any(|(name, _)| !said.contains(name))
+        });
         while let Some((file, message)) = self.rival(&read) {
             read.remove(&file);
             self.problems.insert(file, vec![message]);
@@ -329,5 +335,18 @@ mod tests {
         assert_eq!(now(Reading::Unreadable("is a directory".into())), ["a: is a directory"]);
         assert_eq!(now(Reading::Unfinished), ["a: is a directory"], "nothing new is known");
         assert_eq!(now(Reading::Text(A.into())), Vec::<String>::new());
+    }
+    #[test]
+    fn a_file_whose_name_has_just_gone_gives_way_to_one_that_says_the_same() {
+        let mut objects = Objects::default();
+        update(&mut objects, &[("a", A)]);
+        let text = |text: &str| Reading::Text(text.into());
+        let texts = Texts::from([("a".into(), Reading::Missing), ("b".into(), text(B))]);
+        assert_eq!(objects.update(&texts, |_| true).len(), 1, "what it said stays");
+        let texts =
+            Texts::from([("a".into(), Reading::Missing), ("b".into(), text(B)), ("c".into(), text(A))]);
+        assert!(objects.update(&texts, |_| true).is_empty(), "it was renamed");
+        assert_eq!(objects.files().collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(objects.problems(), Vec::<String>::new());
     }
 }

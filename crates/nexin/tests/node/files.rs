@@ -246,6 +246,14 @@ fn however_an_editor_saves_a_file_nothing_is_out_of_force_meanwhile() {
     fs::write(&beside, policy("three")).unwrap();
     fs::rename(&beside, &path).unwrap();
     bed.expect_policies(&["three"]);
+    // The file gets another name.
+    fs::rename(&path, bed.path("policies/q.yaml")).unwrap();
+    for _ in 0..20 {
+        assert_eq!((bed.policies(), bed.status().problems), (vec!["three".to_string()], Vec::new()));
+        thread::sleep(Duration::from_millis(20));
+    }
+    fs::rename(bed.path("policies/q.yaml"), &path).unwrap();
+    bed.expect_no_change(&["three"]);
     // The file is emptied first.
     fs::write(&path, "").unwrap();
     bed.expect_no_change(&["three"]);
