@@ -364,7 +364,7 @@ impl Disk {
         let path = std::env::temp_dir().join(format!("nxt{}{bed}", std::process::id())).join(directory);
         fs::create_dir_all(&path).unwrap();
         let disk = Self(path);
-        disk.mount(&["-t", "tmpfs", "-o", "size=512k", "tmpfs"]);
+        assert!(disk.mount(&["-t", "tmpfs", "-o", "size=512k", "tmpfs"]), "{}", disk.0.display());
         disk
     }
 
@@ -383,12 +383,13 @@ impl Disk {
 
     /// Lets it be read only, or written again: `ro` or `rw`.
     pub(crate) fn remount(&self, rights: &str) {
-        self.mount(&["-o", &format!("remount,{rights}")]);
+        // A process that was killed may hold a file open for a moment.
+        let done = eventually(|| self.mount(&["-o", &format!("remount,{rights}")]).then_some(()));
+        assert!(done.is_some(), "{} cannot be mounted {rights}", self.0.display());
     }
 
-    fn mount(&self, arguments: &[&str]) {
-        let status = Command::new("mount").args(arguments).arg(&self.0).status().unwrap();
-        assert!(status.success(), "mount {arguments:?}");
+    fn mount(&self, arguments: &[&str]) -> bool {
+        Command::new("mount").args(arguments).arg(&self.0).status().unwrap().success()
     }
 }
 

@@ -253,6 +253,7 @@ fn however_an_editor_saves_a_file_nothing_is_out_of_force_meanwhile() {
         thread::sleep(Duration::from_millis(20));
     }
     fs::rename(bed.path("policies/q.yaml"), &path).unwrap();
+    bed.expect_no_change(&["three"]);
     // The file is emptied first.
     fs::write(&path, "").unwrap();
     bed.expect_no_change(&["three"]);
