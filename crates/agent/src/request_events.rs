@@ -85,7 +85,9 @@ impl Receiver {
             _ => {}
         }
         let socket = UnixDatagram::bind(path)?;
-        crate::confinement::open_to_proxy(path)?;
+        if let Err(error) = crate::confinement::open_to_proxy(path) {
+            tracing::warn!(%error, "the proxy's user may not be able to report requests");
+        }
         Ok(Self { socket, buffer: vec![0; LARGEST] })
     }
 
