@@ -43,7 +43,6 @@ pub fn run_proxy(paths: &Paths, port: u16) -> anyhow::Result<()> {
     };
     let config = proxy::Config { max_connections: room()?, ..proxy::Config::default() };
     // All is open; from here on strangers are listened to.
-    confinement::share(&paths.rule_sets()).context("the rule sets cannot be shared with the proxy's user")?;
     let reporting = Reporting::open(&paths.proxy_report())?;
     confinement::confine(&paths.rule_sets(), &paths.request_events(), reporting)?;
     let proxy = proxy::Proxy::new(config, Arc::new(policy), Arc::new(events), Arc::new(proxy::Transparent));

@@ -86,7 +86,9 @@ impl Receiver {
             _ => {}
         }
         let socket = UnixDatagram::bind(path)?;
-        confinement::open_socket(path)?;
+        if let Err(error) = confinement::open_socket(path) {
+            tracing::warn!(%error, "the proxy's user may not be able to report requests");
+        }
         Ok(Self { socket, buffer: vec![0; LARGEST] })
     }
 

@@ -8,6 +8,7 @@ use crate::expression;
 use crate::matcher::{RuleError, RuleField};
 use crate::rule::HttpRule;
 use regex_syntax::hir::{Hir, HirKind, Repetition};
+use std::collections::HashSet;
 
 /// At how many places of its rules together one request may be at a time.
 pub const MAX_PLACES: u64 = 4096;
@@ -27,7 +28,10 @@ struct Share {
 /// # Errors
 /// The rule with which they are too much.
 pub fn check(rules: &[HttpRule]) -> Result<(), RuleError> {
-    let mut shares: Vec<Share> = rules.iter().enumerate().map(|(index, rule)| share(index, rule)).collect();
+    // One that is said twice is one place.
+    let mut seen = HashSet::new();
+    let different = rules.iter().enumerate().filter(|(_, rule)| seen.insert(*rule));
+    let mut shares: Vec<Share> = different.map(|(index, rule)| share(index, rule)).collect();
     shares.sort_by(|one, other| one.prefix.cmp(&other.prefix));
     // Those before that are at work wherever the current one is.
     let mut together: Vec<&Share> = Vec::new();

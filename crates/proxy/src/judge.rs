@@ -74,7 +74,11 @@ impl Judge {
 
     /// Identities of client and server; 0 where policy does not know the flow.
     pub(crate) fn identities(&mut self) -> (u32, u32) {
-        self.standing().map_or((0, 0), |standing| standing.identities)
+        if let Ok(standing) = self.standing() {
+            return standing.identities;
+        }
+        let flow = self.policy.flow(self.client, self.server);
+        flow.map_or((0, 0), |flow| (flow.source_identity, flow.destination_identity))
     }
 
     fn standing(&mut self) -> Result<&Standing, Unknown> {

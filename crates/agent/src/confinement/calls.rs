@@ -51,6 +51,8 @@ const PLAIN: &[i64] = &[
     libc::SYS_membarrier,
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
+    libc::SYS_getpriority,
+    libc::SYS_setpriority,
     libc::SYS_getpid,
     libc::SYS_gettid,
     libc::SYS_clock_gettime,

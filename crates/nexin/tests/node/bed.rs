@@ -412,6 +412,12 @@ pub(crate) struct Host {
 pub(crate) struct Conversation(BufReader<TcpStream>);
 
 impl Host {
+    /// Does something in the workload's network namespace.
+    #[allow(dead_code, reason = "not every test that has a bed sends bytes of its own")]
+    pub(crate) fn enter<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
+        self.namespace.enter(run).unwrap()
+    }
+
     /// Answers HTTP requests on port 80, in both families, with a name.
     pub(crate) fn serve(&self, name: &str) {
         let listener = self.namespace.enter(|| TcpListener::bind("[::]:80")).unwrap().unwrap();
@@ -436,11 +442,6 @@ impl Host {
         let stream = self.enter(|| TcpStream::connect_timeout(&to, PATIENCE)).ok()?;
         stream.set_read_timeout(Some(2 * PATIENCE)).ok()?;
         Some(stream)
-    }
-
-    /// Does something in the workload's network namespace.
-    pub(crate) fn enter<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
-        self.namespace.enter(run).unwrap()
     }
 
     /// The status of the answer to a GET that is expected, however long a machine under load takes for it.
