@@ -15,6 +15,9 @@ pub struct Status {
     pub agent: u32,
     /// Process number of the node proxy, where it runs.
     pub proxy: Option<u32>,
+    /// How the node proxy's places for connections are used; none where it has not told yet.
+    #[serde(default)]
+    pub proxy_connections: Option<ProxyConnections>,
     /// How programs are attached: `tcx` or `clsact`.
     pub attach: String,
     /// Directory that the maps are pinned under.
@@ -37,6 +40,21 @@ pub struct Status {
     pub packets: BTreeMap<String, u64>,
     /// Events that were lost before they could be read.
     pub lost_events: u64,
+}
+
+/// Connections of the node proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyConnections {
+    /// How many there are.
+    pub in_use: usize,
+    /// How many there may be.
+    pub limit: usize,
+    /// How many the client identity has that has the most.
+    pub most_of_a_client: usize,
+    /// How many were refused since the proxy started, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// How many of little use were closed since then to make room for others.
+    pub made_room: u64,
 }
 
 /// A workload of the node.
