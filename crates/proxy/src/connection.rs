@@ -124,13 +124,13 @@ impl Connection<'_> {
                 Woken::Late => self.look(self::now()),
             }
         }
-        if self.session.ending() == Some(Ending::Drain) && lingers {
-            self.linger().await;
-        }
-        if let Some(server) = self.server.take()
-            && !self.session.is_complete()
+        if !self.session.is_complete()
+            && let Some(server) = self.server.take()
         {
             network::reset_on_close(&server);
+        }
+        if self.session.ending() == Some(Ending::Drain) && lingers {
+            self.linger().await;
         }
     }
 
@@ -297,8 +297,7 @@ impl Connection<'_> {
     async fn linger(&mut self) {
         let mut shut = false;
         let mut client = Rest { ended: self.session.to_server.ended, ..Rest::default() };
-        let complete = self.session.is_complete();
-        let mut server = Rest { ended: !complete || self.session.to_client.ended, ..Rest::default() };
+        let mut server = Rest { ended: self.session.to_client.ended, ..Rest::default() };
         let talking = poll_fn(|context| {
             if !shut {
                 match Pin::new(&mut self.client).poll_shutdown(context) {

@@ -27,15 +27,23 @@ pub(crate) struct Bed {
 impl Bed {
     /// A node with a running agent. `name` sets it apart from other tests'.
     pub(crate) fn new(name: &str) -> Self {
+        Self::with(name, serde_json::json!({}))
+    }
+
+    /// The same with limits of its proxy.
+    pub(crate) fn with(name: &str, proxy: serde_json::Value) -> Self {
         let name = format!("nxt{}{name}", std::process::id());
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir_all(directory.join("policies")).unwrap();
-        let settings = serde_json::json!({
+        let mut settings = serde_json::json!({
             "instance": name,
             "directory": directory.join("run"),
             "policies": directory.join("policies"),
             "networkNamespace": name,
         });
+        if proxy != serde_json::json!({}) {
+            settings["proxy"] = proxy;
+        }
         fs::write(directory.join("agent.json"), settings.to_string()).unwrap();
         Namespace::create(&name).unwrap();
         let mut bed = Self { name, directory, agent: None };
@@ -100,6 +108,13 @@ impl Bed {
 
     /// A workload, labelled `app: NAME`, that answers HTTP requests on port 80 with its name.
     pub(crate) fn workload(&self, name: &str) -> Host {
+        let host = self.silent_workload(name);
+        host.serve(name);
+        host
+    }
+
+    /// A workload, labelled `app: NAME`, that serves nothing.
+    pub(crate) fn silent_workload(&self, name: &str) -> Host {
         let wanted = api::Workload {
             namespace: "default".into(),
             name: name.into(),
@@ -110,9 +125,13 @@ impl Bed {
         };
         let endpoint: Endpoint = self.ask(Request::CreateWorkload(wanted));
         let namespace = Namespace::open(&endpoint.network_namespace).unwrap();
-        let host = Host { namespace, addresses: endpoint.addresses };
-        host.serve(name);
-        host
+        Host { namespace, addresses: endpoint.addresses }
+    }
+
+    /// Ends a workload.
+    pub(crate) fn remove_workload(&self, name: &str) {
+        let request = Request::RemoveWorkload { namespace: "default".into(), name: name.into() };
+        let _: serde_json::Value = self.ask(request);
     }
 
     /// The node itself, by the addresses that the agent gives it.
@@ -190,6 +209,11 @@ pub(crate) struct Host {
 pub(crate) struct Conversation(BufReader<TcpStream>);
 
 impl Host {
+    /// Does something in the host's network namespace.
+    pub(crate) fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        self.namespace.enter(act).unwrap()
+    }
+
     /// Answers HTTP requests on port 80, in both families, with a name.
     pub(crate) fn serve(&self, name: &str) {
         let listener = self.namespace.enter(|| TcpListener::bind("[::]:80")).unwrap().unwrap();
