@@ -32,7 +32,7 @@ fn what_was_allowed_ends_when_it_is_not() {
             thread::sleep(Duration::from_millis(200));
             // Another rule that allows it as well changes nothing.
             bed.apply(&PUBLIC.replace("/public.*", "/pub.*"));
-            thread::sleep(Duration::from_millis(500));
+            thread::sleep(Duration::from_millis(1_300));
             let in_use = eventually(|| bed.status().proxy_connections).map(|seen| seen.in_use);
             assert_eq!(in_use, Some(1), "{manner:?} is cut though it is allowed");
             let began = Instant::now();
