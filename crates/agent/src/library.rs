@@ -44,14 +44,17 @@ struct Set {
 }
 
 impl Library {
-    /// Reads from this directory.
-    pub(crate) fn new(directory: &Path) -> io::Result<Self> {
+    /// Reads from this directory, once it is started.
+    pub(crate) fn new(directory: &Path) -> Self {
         let shelf =
             Shelf { directory: directory.to_path_buf(), state: Mutex::default(), wanted: Condvar::new() };
-        let shelf = Arc::new(shelf);
-        let own = Arc::clone(&shelf);
-        thread::Builder::new().name("rule sets".into()).spawn(move || own.attend())?;
-        Ok(Self { shelf })
+        Self { shelf: Arc::new(shelf) }
+    }
+
+    /// Starts the thread that makes sets. Until then they are all coming.
+    pub(crate) fn start(&self) -> io::Result<()> {
+        let own = Arc::clone(&self.shelf);
+        thread::Builder::new().name("rule sets".into()).spawn(move || own.attend()).map(drop)
     }
 
     /// The rules of a set, as its file has them now.
@@ -191,7 +194,8 @@ mod tests {
     fn a_set_is_as_its_file_is_now_and_a_missing_one_is_unknown() {
         let directory = directory("a");
         let publisher = Publisher::new(&directory).unwrap();
-        let library = Library::new(&directory).unwrap();
+        let library = Library::new(&directory);
+        library.start().unwrap();
         let request = |path| RequestView { method: "GET", path, host: "app1", headers: &[] };
         assert!(matches!(library.rules(7), Rules::Unknown));
         publisher.publish(7, &[rule("/public")]).unwrap();
@@ -209,7 +213,8 @@ mod tests {
     fn a_set_is_let_go_once_its_file_is_gone_and_nothing_is_judged_by_it() {
         let directory = directory("b");
         let publisher = Publisher::new(&directory).unwrap();
-        let library = Library::new(&directory).unwrap();
+        let library = Library::new(&directory);
+        library.start().unwrap();
         publisher.publish(1, &[rule("/a")]).unwrap();
         publisher.publish(2, &[rule("/b")]).unwrap();
         let Rules::Known(used) = wait_for(&library, 1) else { panic!("it is there") };

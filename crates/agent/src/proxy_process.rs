@@ -34,7 +34,7 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     let pinned = Pinned::open(&pins).with_context(|| {
         format!("the maps under {} cannot be opened; is the agent running?", pins.display())
     })?;
-    let policy = KernelPolicy { pinned, library: Library::new(&paths.rule_sets())? };
+    let policy = Arc::new(KernelPolicy { pinned, library: Library::new(&paths.rule_sets()) });
     let reporter = Arc::new(Reporter::new(&paths.request_events())?);
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     let [v4, v6] = listeners(port, workers)?;
@@ -42,9 +42,12 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     loader::set_proxy_sockets(&pins, v4[0].as_fd(), v6[0].as_fd())
         .context("the kernel cannot be told where the proxy listens")?;
     let config = limits.config().map_err(anyhow::Error::msg)?;
+    let config = proxy::Config { max_connections: room(config.max_connections)?, ..config };
+    // All is open that this process opens by itself; threads begin here and not before.
+    policy.library.start()?;
     let proxy = proxy::Proxy::new(
-        proxy::Config { max_connections: room(config.max_connections)?, ..config },
-        Arc::new(policy),
+        config,
+        policy,
         Arc::clone(&reporter) as Arc<dyn proxy::Events>,
         Arc::new(proxy::Transparent),
     );

@@ -2,7 +2,7 @@
 
 use crate::pin;
 use crate::read::{self, ReadError};
-use crate::sys::Table;
+use crate::sys::{self, Table};
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::config::Config;
@@ -35,7 +35,10 @@ pub struct Pinned {
 /// Makes sockets the ones that packets of the proxy's interface find, for each family: listeners, or the first of several
 /// that share a port. They stay until they are closed. The process must be able to write the pinned map.
 pub fn set_proxy_sockets(directory: &Path, v4: BorrowedFd<'_>, v6: BorrowedFd<'_>) -> io::Result<()> {
-    let table = open(&pin::maps(directory).join(map::PROXY_SOCKETS))?;
+    let path = pin::maps(directory).join(map::PROXY_SOCKETS);
+    let data = MapData::from_fd(sys::open_pinned(&path)?).map_err(io::Error::other)?;
+    let info = data.info().map_err(io::Error::other)?;
+    let table = Table::new(data.fd().as_fd().try_clone_to_owned()?, &info, None);
     for (key, socket) in [(proxy_socket::V4, v4), (proxy_socket::V6, v6)] {
         table.update(key.as_bytes(), (socket.as_raw_fd() as u32).as_bytes())?;
     }

@@ -15,7 +15,7 @@ pub trait Network: Send + Sync {
     fn socket(&self, client: SocketAddr, server: SocketAddr) -> io::Result<TcpSocket>;
 }
 
-/// Connections that packets were redirected into (`bpf_sk_assign`, TPROXY): both ends keep their addresses. Needs
+/// Connections that packets were redirected into (`sk_lookup`): both ends keep their addresses. Needs
 /// CAP_NET_ADMIN.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Transparent;

@@ -108,13 +108,13 @@ impl Bed {
 
     /// A workload, labelled `app: NAME`, that answers HTTP requests on port 80 with its name.
     pub(crate) fn workload(&self, name: &str) -> Host {
-        let host = self.silent_workload(name);
+        let host = self.bare_workload(name);
         host.serve(name);
         host
     }
 
-    /// A workload, labelled `app: NAME`, that serves nothing.
-    pub(crate) fn silent_workload(&self, name: &str) -> Host {
+    /// A workload, labelled `app: NAME`, in which nothing runs.
+    pub(crate) fn bare_workload(&self, name: &str) -> Host {
         let wanted = api::Workload {
             namespace: "default".into(),
             name: name.into(),
@@ -126,12 +126,6 @@ impl Bed {
         let endpoint: Endpoint = self.ask(Request::CreateWorkload(wanted));
         let namespace = Namespace::open(&endpoint.network_namespace).unwrap();
         Host { namespace, addresses: endpoint.addresses }
-    }
-
-    /// Ends a workload.
-    pub(crate) fn remove_workload(&self, name: &str) {
-        let request = Request::RemoveWorkload { namespace: "default".into(), name: name.into() };
-        let _: serde_json::Value = self.ask(request);
     }
 
     /// The node itself, by the addresses that the agent gives it.
@@ -209,9 +203,10 @@ pub(crate) struct Host {
 pub(crate) struct Conversation(BufReader<TcpStream>);
 
 impl Host {
-    /// Does something in the host's network namespace.
-    pub(crate) fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        self.namespace.enter(act).unwrap()
+    /// Does something in the workload's network namespace.
+    #[allow(dead_code, reason = "not every test that has a bed sends bytes of its own")]
+    pub(crate) fn enter<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
+        self.namespace.enter(run).unwrap()
     }
 
     /// Answers HTTP requests on port 80, in both families, with a name.

@@ -25,7 +25,7 @@ fn what_was_allowed_ends_when_it_is_not() {
     for (manner, request) in [(Manner::Drip, DOWNLOAD), (Manner::Hang, UPLOAD), (Manner::Switch, UPGRADE)] {
         for change in [&without_rule, &without_port, &with_another] {
             let bed = Bed::new("ph");
-            let (server, client) = (bed.silent_workload("server"), bed.silent_workload("client"));
+            let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
             serve(&server, manner);
             bed.apply(PUBLIC);
             let mut open = ask(&client, &server, request);
@@ -71,8 +71,8 @@ fn memory(process: u32) -> u64 {
 fn changes_leave_memory_as_it_was_and_hold_up_nobody() {
     let (changes, rules) = (number("NEXIN_CHANGES", 8), number("NEXIN_RULES", 500));
     let bed = Bed::new("pi");
-    let (server, client) = (bed.silent_workload("server"), bed.silent_workload("client"));
-    let many = bed.silent_workload("many");
+    let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+    let many = bed.bare_workload("many");
     serve(&server, Manner::Keep);
     serve(&many, Manner::Keep);
     bed.apply(PUBLIC);

@@ -58,10 +58,10 @@ fn each_manner(name: &str, act: impl Fn(&Host, &Host, Manner, &str, Ends) + Sync
         (Manner::Keep, keep, Ends::First),
     ] {
         let bed = Bed::new(name);
-        let (server, client) = (bed.silent_workload("server"), bed.silent_workload("client"));
+        let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
         serve(&server, manner);
         bed.apply(PUBLIC);
-        client.inside(|| act(&client, &server, manner, request, ends));
+        client.enter(|| act(&client, &server, manner, request, ends));
     }
 }
 
@@ -113,7 +113,7 @@ fn one_client_and_one_server_never_run_out_of_ports() {
 fn two_thousand_connections_a_second_and_none_fails() {
     let (rate, seconds) = (number("NEXIN_RATE", 400), number("NEXIN_SECONDS", 3));
     let bed = Bed::new("pc");
-    let (server, client) = (bed.silent_workload("server"), bed.silent_workload("client"));
+    let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
     serve(&server, Manner::Old);
     bed.apply(PUBLIC);
     let to = SocketAddr::new(server.addresses[0], 80);
@@ -121,7 +121,7 @@ fn two_thousand_connections_a_second_and_none_fails() {
     let (next, late) = (AtomicU64::new(0), AtomicU64::new(0));
     let began = Instant::now();
     // Threads begin in the namespace of the thread that starts them.
-    let failed: Vec<String> = client.inside(|| {
+    let failed: Vec<String> = client.enter(|| {
         thread::scope(|scope| {
             let clients: Vec<_> = (0..32)
                 .map(|_| {
@@ -150,4 +150,53 @@ fn two_thousand_connections_a_second_and_none_fails() {
         failed.len()
     );
     assert!(failed.is_empty(), "{:?}", &failed[..failed.len().min(10)]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn connections_that_stay_are_answered_request_after_request() {
+    let seconds = number("NEXIN_SECONDS", 3).min(10);
+    let bed = Bed::new("pj");
+    let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+    serve(&server, Manner::Keep);
+    bed.apply(PUBLIC);
+    let to = SocketAddr::new(server.addresses[0], 80);
+    let proxy = bed.status().proxy.unwrap();
+    let used = processor_time(proxy);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let answered: u64 = client.enter(|| {
+        thread::scope(|scope| {
+            let asking = || {
+                let mut stream = dial(&client.addresses, to, None).unwrap();
+                let mut answered = 0;
+                while Instant::now() < until {
+                    stream.write_all(b"GET /public HTTP/1.1\r\nHost: s\r\n\r\n").unwrap();
+                    let mut answer = [0; 40];
+                    stream.read_exact(&mut answer).unwrap();
+                    assert!(answer.starts_with(b"HTTP/1.1 200"));
+                    answered += 1;
+                }
+                answered
+            };
+            let clients: Vec<_> = (0..16).map(|_| scope.spawn(asking)).collect();
+            clients.into_iter().map(|client| client.join().unwrap()).sum()
+        })
+    });
+    let used = processor_time(proxy) - used;
+    let each = used.as_secs_f64() * 1e6 / answered as f64;
+    println!(
+        "{answered} answered on 16 connections in {seconds} s, {each:.1} us of the proxy's processor time each"
+    );
+    assert!(answered > 0);
+}
+
+/// How long a process has run on any CPU.
+fn processor_time(process: u32) -> Duration {
+    // Of all its threads, in nanoseconds.
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let times = threads.filter_map(|thread| {
+        let told = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        told.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(times.sum())
 }

@@ -16,11 +16,17 @@ fn connections(bed: &Bed, wanted: impl Fn(&ProxyConnections) -> bool) -> ProxyCo
     seen.unwrap_or_else(|| panic!("{:?}", bed.status().proxy_connections))
 }
 
+/// Ends a workload.
+fn end(bed: &Bed, name: &str) {
+    let request = api::Request::RemoveWorkload { namespace: "default".into(), name: name.into() };
+    let _: serde_json::Value = bed.ask(request);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn abandoned_requests_free_their_places() {
     let bed = Bed::with("pd", json!({"halfCloseTimeout": 1}));
-    let (server, client) = (bed.silent_workload("server"), bed.silent_workload("client"));
+    let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
     serve(&server, Manner::Hang);
     bed.apply(PUBLIC);
     let open: Vec<_> = (0..50).map(|_| ask(&client, &server, GET)).collect();
@@ -38,8 +44,8 @@ fn abandoned_requests_free_their_places() {
 #[ignore = "needs root"]
 fn connections_end_with_the_workload_at_either_end() {
     let bed = Bed::new("pe");
-    let (server, client) = (bed.silent_workload("server"), bed.silent_workload("client"));
-    let other = bed.silent_workload("other");
+    let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+    let other = bed.bare_workload("other");
     serve(&server, Manner::Switch);
     bed.apply(PUBLIC);
     let mut kept = ask(&other, &server, UPGRADE);
@@ -48,10 +54,10 @@ fn connections_end_with_the_workload_at_either_end() {
     connections(&bed, |seen| seen.in_use == 21);
     // The sockets of the test stay open: nothing tells the proxy but the end of the workload.
     let began = Instant::now();
-    bed.remove_workload("client");
+    end(&bed, "client");
     connections(&bed, |seen| seen.in_use == 1);
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    bed.remove_workload("server");
+    end(&bed, "server");
     connections(&bed, |seen| seen.in_use == 0);
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     rest(&mut kept);
@@ -62,7 +68,7 @@ fn connections_end_with_the_workload_at_either_end() {
 fn a_workload_that_says_nothing_keeps_no_other_from_being_answered() {
     let bed = Bed::with("pf", json!({"connections": 100, "clientShare": 100, "serverShare": 100}));
     let (server, client, other) =
-        (bed.silent_workload("server"), bed.silent_workload("client"), bed.silent_workload("other"));
+        (bed.bare_workload("server"), bed.bare_workload("client"), bed.bare_workload("other"));
     serve(&server, Manner::Keep);
     bed.apply(PUBLIC);
     let to = SocketAddr::new(server.addresses[0], 80);
@@ -82,7 +88,7 @@ fn a_workload_that_says_nothing_keeps_no_other_from_being_answered() {
 fn a_client_beyond_its_share_is_refused_and_status_says_so() {
     let bed = Bed::with("pg", json!({"connections": 40}));
     let (server, client, other) =
-        (bed.silent_workload("server"), bed.silent_workload("client"), bed.workload("web"));
+        (bed.bare_workload("server"), bed.bare_workload("client"), bed.workload("web"));
     serve(&server, Manner::Hang);
     bed.apply(&PUBLIC.replace("matchLabels: {app: server}", ""));
     let to = SocketAddr::new(server.addresses[0], 80);

@@ -43,7 +43,7 @@ pub(crate) enum Manner {
 
 /// Serves on port 80 in both families.
 pub(crate) fn serve(host: &Host, manner: Manner) {
-    let listener = host.inside(|| TcpListener::bind("[::]:80")).unwrap();
+    let listener = host.enter(|| TcpListener::bind("[::]:80")).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             match manner {
@@ -100,7 +100,7 @@ fn hear_head(stream: &mut TcpStream, heard: &mut Vec<u8>) -> io::Result<bool> {
 
 /// A connection from a host to port 80 of another, which may have a source port of the test's choice.
 pub(crate) fn connect(from: &Host, to: SocketAddr, port: Option<u16>) -> io::Result<TcpStream> {
-    from.inside(|| dial(&from.addresses, to, port))
+    from.enter(|| dial(&from.addresses, to, port))
 }
 
 /// The same in the namespace of the calling thread, which has these addresses.
