@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How often sets are looked through for those that are not needed any more.
 const TIDY: Duration = Duration::from_millis(500);
 
+/// How far threads that serve go before the one that makes sets.
+const YIELDING: i32 = 10;
+
 /// The sets that can be had without waiting, and the way to those that cannot.
 #[derive(Debug)]
 pub(crate) struct Library {
@@ -54,7 +57,12 @@ impl Library {
     /// Starts the thread that makes sets. Until then they are all coming.
     pub(crate) fn start(&self) -> io::Result<()> {
         let own = Arc::clone(&self.shelf);
-        thread::Builder::new().name("rule sets".into()).spawn(move || own.attend()).map(drop)
+        let attend = move || {
+            // Of this thread alone. Where it is not permitted, sets are made at the cost of those who serve.
+            let _ = rustix::process::nice(YIELDING);
+            own.attend();
+        };
+        thread::Builder::new().name("rule sets".into()).spawn(attend).map(drop)
     }
 
     /// The rules of a set, as its file has them now.
