@@ -1,10 +1,11 @@
 //! Connection after connection between one client and one server.
 
-use crate::bed::{Bed, Host};
+use crate::bed::{Bed, Host, eventually};
 use crate::stage::{Manner, PUBLIC, dial, number, serve};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -199,4 +200,35 @@ fn processor_time(process: u32) -> Duration {
         told.split(' ').next()?.parse::<u64>().ok()
     });
     Duration::from_nanos(times.sum())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn servers_that_people_use_answer_one_source_port_again_and_again() {
+    let python = "import http.server as h\n\
+        class A(h.BaseHTTPRequestHandler):\n\
+        \x20def do_GET(self):\n\
+        \x20 self.send_response(200); self.end_headers(); self.wfile.write(b'ok')\n\
+        \x20def log_message(self, *_): pass\n\
+        h.ThreadingHTTPServer(('', 80), A).serve_forever()";
+    let node = "require('http').createServer((_, answer) => answer.end('ok')).listen(80, '0.0.0.0')";
+    for (program, flag, script) in [("python3", "-c", python), ("node", "-e", node)] {
+        let bed = Bed::new("pk");
+        let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+        let started = server.enter(|| Command::new(program).arg(flag).arg(script).spawn());
+        let Ok(mut child) = started else {
+            println!("{program} is not installed: it was not asked");
+            assert_ne!(program, "python3", "which every machine for development has");
+            continue;
+        };
+        bed.apply(PUBLIC);
+        let to = SocketAddr::new(server.addresses[0], 80);
+        let ask = || exchange(&client.addresses, to, Some(40_000), CLOSE, Ends::Last);
+        let ready = client.enter(|| eventually(|| ask().ok()));
+        let failed: Vec<_> = client.enter(|| (0..300).filter_map(|_| ask().err()).collect());
+        // It was started here, and nothing else waits for it.
+        let _ = child.kill();
+        let _ = child.wait();
+        assert!(ready.is_some() && failed.is_empty(), "{program}: {failed:?}");
+    }
 }
