@@ -7,6 +7,7 @@ use crate::feed::Feed;
 use crate::files::{self, Kept};
 use crate::kernel::Kernel;
 use crate::objects::{Objects, Texts};
+use crate::occupancy::Latest;
 use crate::outside::Outside;
 use crate::paths::Paths;
 use crate::server::{self, Question};
@@ -52,6 +53,8 @@ pub(crate) struct Agent {
     pub(crate) wiring: Wiring,
     pub(crate) supervisor: Supervisor,
     pub(crate) feed: Arc<Feed>,
+    /// How the proxy's places are used.
+    pub(crate) places: Latest,
     kept: Kept,
     /// The directory of manifests as it was when it was last read.
     seen: Option<files::Identity>,
@@ -114,7 +117,7 @@ impl Agent {
         let state = State { workloads, ..state };
         let feed = Feed::new();
         let kept = Kept::new(&paths.kept())?;
-        let supervisor = Supervisor::new(&paths, config.proxy_port)?;
+        let supervisor = Supervisor::new(&paths, (config.proxy_port, config.proxy))?;
         let mut objects = Objects::default();
         let recalled = recall(&paths, &config, &kept, &mut objects)?;
         let mut agent = Self {
@@ -127,6 +130,7 @@ impl Agent {
             wiring,
             supervisor,
             feed,
+            places: Latest::default(),
             kept,
             seen: None,
             ended: false,
@@ -142,7 +146,7 @@ impl Agent {
             &agent.kernel.loaded,
             &agent.paths,
             agent.kernel.names.clone(),
-            Arc::clone(&agent.feed),
+            (Arc::clone(&agent.feed), agent.places.clone()),
         )?;
         let changed = tell.clone();
         files::watch(&agent.config.policies, move || drop(changed.send(Incident::Files)))?;

@@ -1,5 +1,6 @@
 //! The proxy's process: started, adopted after a restart of the agent, and started again when it ends.
 
+use crate::limits::ProxyLimits;
 use crate::paths::Paths;
 use crate::state::{Owner, replace};
 use anyhow::Context;
@@ -19,6 +20,7 @@ const START: Duration = Duration::from_secs(5);
 pub(crate) struct Supervisor {
     paths: Paths,
     port: u16,
+    limits: ProxyLimits,
     process: Option<Owner>,
     /// Where this agent started the process, so that its end is noticed and nothing of it is left.
     child: Option<Child>,
@@ -26,13 +28,14 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Takes over the proxy of an earlier agent if it runs and does what this one wants, else ends it; starts none.
-    pub(crate) fn new(paths: &Paths, port: u16) -> anyhow::Result<Self> {
-        let fits = |running: &Running| (running.port, running.layout) == (port, abi::LAYOUT);
+    pub(crate) fn new(paths: &Paths, (port, limits): (u16, ProxyLimits)) -> anyhow::Result<Self> {
+        let fits =
+            |running: &Running| (running.port, running.layout, running.limits) == (port, abi::LAYOUT, limits);
         let process = running(paths).filter(fits).map(|running| running.process);
         if process.is_none() {
             end(paths)?;
         }
-        Ok(Self { paths: paths.clone(), port, process, child: None })
+        Ok(Self { paths: paths.clone(), port, limits, process, child: None })
     }
 
     /// Process number of the proxy, where it runs.
@@ -53,7 +56,7 @@ impl Supervisor {
         }
         let child = self.start().context("the proxy could not be started")?;
         let process = Owner::of(child.id()).context("the proxy ended at once")?;
-        let running = Running { process, port: self.port, layout: abi::LAYOUT };
+        let running = Running { process, port: self.port, layout: abi::LAYOUT, limits: self.limits };
         replace(&self.paths.proxy(), &serde_json::to_vec(&running)?)?;
         (self.child, self.process) = (Some(child), Some(process));
         self.wait_until_it_listens()
@@ -70,6 +73,8 @@ impl Supervisor {
             .arg(self.paths.instance())
             .arg("--port")
             .arg(self.port.to_string())
+            .arg("--limits")
+            .arg(serde_json::to_string(&self.limits)?)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -103,6 +108,8 @@ struct Running {
     port: u16,
     /// Of the maps that it reads.
     layout: u32,
+    #[serde(default)]
+    limits: ProxyLimits,
 }
 
 /// Ends the proxy that runs for the agent with these files, if there is one.

@@ -43,5 +43,5 @@ pub use maps::Maps;
 pub use packet::{Covers, MAX_OFFSET, Packet};
 pub use report::Trace;
 pub use to_outside::to_outside;
-pub use to_proxy::{SocketState, SocketTuple, Sockets, to_proxy};
+pub use to_proxy::{SocketState, SocketTuple, Sockets, is_for_proxy, to_proxy};
 pub use to_workload::to_workload;

@@ -29,7 +29,7 @@ pub use events::EventRing;
 pub use hook::Hook;
 pub use loaded::{Loaded, OpenError, Options};
 pub use pin::{PinError, pin_directory, remove_pins};
-pub use pinned::Pinned;
+pub use pinned::{Pinned, set_proxy_sockets};
 pub use read::{CounterRow, ReadError};
 pub use shape::Capacities;
 pub use spec::{MapSpec, ProgramSpec, Spec, SpecError};

@@ -27,15 +27,23 @@ pub(crate) struct Bed {
 impl Bed {
     /// A node with a running agent. `name` sets it apart from other tests'.
     pub(crate) fn new(name: &str) -> Self {
+        Self::with(name, serde_json::json!({}))
+    }
+
+    /// The same with limits of its proxy.
+    pub(crate) fn with(name: &str, proxy: serde_json::Value) -> Self {
         let name = format!("nxt{}{name}", std::process::id());
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir_all(directory.join("policies")).unwrap();
-        let settings = serde_json::json!({
+        let mut settings = serde_json::json!({
             "instance": name,
             "directory": directory.join("run"),
             "policies": directory.join("policies"),
             "networkNamespace": name,
         });
+        if proxy != serde_json::json!({}) {
+            settings["proxy"] = proxy;
+        }
         fs::write(directory.join("agent.json"), settings.to_string()).unwrap();
         Namespace::create(&name).unwrap();
         let mut bed = Self { name, directory, agent: None };
