@@ -55,8 +55,8 @@ impl Judge {
         Self { policy, client, server, remembered: None, workloads: None }
     }
 
-    /// Decides on one request, under the policy of this moment.
-    pub(crate) fn decide(&mut self, request: &RequestView<'_>) -> Result<Judgement, Unknown> {
+    /// Decides on one request, under the policy of the moment of [`Self::is_ready`].
+    pub(crate) fn decide(&self, request: &RequestView<'_>) -> Result<Judgement, Unknown> {
         let standing = self.standing()?;
         if let Some(reason) = standing.sets.iter().find_map(|(_, matcher)| matcher.doubt(request)) {
             return Err(Unknown { status: 400, reason });
@@ -87,20 +87,20 @@ impl Judge {
         self.flow().map(|flow| flow.source_identity)
     }
 
-    /// Whether a request can be decided on now, rather than once the rules are there.
+    /// Whether a request can be decided on now, rather than once the rules are there; asks policy again where it has
+    /// changed. Comes right before what decides.
     pub(crate) fn is_ready(&mut self) -> bool {
         self.refresh();
         self.remembered.is_some()
     }
 
     /// Whether policy lets the flow through, at layers 3 and 4.
-    pub(crate) fn is_let_through(&mut self) -> bool {
-        self.refresh();
+    pub(crate) fn is_let_through(&self) -> bool {
         !self.remembered.as_ref().is_some_and(|known| matches!(known.standing, Err(UNKNOWN_FLOW)))
     }
 
-    fn standing(&mut self) -> Result<&Standing, Unknown> {
-        self.refresh();
+    /// What policy said when [`Self::is_ready`] asked it last.
+    fn standing(&self) -> Result<&Standing, Unknown> {
         let remembered = self.remembered.as_ref().ok_or(RULES_COMING)?;
         remembered.standing.as_ref().map_err(|unknown| *unknown)
     }
