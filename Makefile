@@ -1,6 +1,6 @@
 # One door for commands; each target first sets up what it lacks.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check tidy differential bench bench-policy clean
+.PHONY: help setup build demo test check tidy differential connections bench bench-policy clean
 
 # Where scripts/setup puts bpf-linker; crates/loader/build.rs looks there too.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nexin/tools
@@ -40,6 +40,12 @@ differential: setup ## Compare engines on NEXIN_PAIRS random pairs, and a tenth 
 	@$(CARGO) test --locked --release --package nexin-testbed --test differential --config \
 		"target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root', 'env', 'NEXIN_PAIRS=$(or $(NEXIN_PAIRS),1000000)']" \
 		-- what_the_model_says --include-ignored --nocapture --test-threads 1
+
+connections: setup ## Open 2,000 connections a second through the proxy for a minute, and change 5,000 rules 60 times (asks for root)
+	@$(CARGO) test --locked --release --package nexin --test proxy --config \
+		"target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root', 'env', 'NEXIN_RATE=2000', 'NEXIN_SECONDS=60', \
+		'NEXIN_REQUESTS=20000', 'NEXIN_CHANGES=60', 'NEXIN_RULES=5000']" \
+		-- --include-ignored --nocapture --test-threads 1
 
 bench: setup ## Measure: nanoseconds per packet, round trips and throughput (asks for root)
 	@$(CARGO) bench --locked --package nexin-testbed --bench path \

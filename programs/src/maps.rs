@@ -5,12 +5,12 @@ use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::{COUNTER_ROWS, Counter, FlowEvent};
-use abi::map::capacity;
+use abi::map::{capacity, proxy_socket};
 use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockMap};
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop};
 use aya_ebpf::macros::btf_map;
@@ -53,6 +53,8 @@ static NX_BACKENDS: HashMap<BackendKey, BackendInfo, { capacity::BACKENDS as usi
 static NX_CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
 static NX_COUNTERS: PerCpuArray<Counter, { COUNTER_ROWS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static NX_PROXY_SOCKETS: SockMap<{ proxy_socket::ALL as usize }> = SockMap::new();
 /// Of `FlowEvent`; declared without a value, for a ring has none by the kernel's lights.
 #[btf_map]
 static NX_EVENTS: RingBuf<(), { capacity::EVENT_BYTES as usize }> = RingBuf::new();

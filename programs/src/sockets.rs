@@ -2,7 +2,7 @@
 
 use crate::packet::Skb;
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
-use aya_ebpf::helpers::{bpf_sk_assign, bpf_sk_release, bpf_skc_lookup_tcp};
+use aya_ebpf::helpers::{bpf_sk_release, bpf_skc_lookup_tcp};
 use datapath::{SocketState, SocketTuple, Sockets};
 
 /// States of `enum` in `net/tcp_states.h`.
@@ -31,6 +31,22 @@ struct Tuple6 {
 }
 
 impl Skb {
+    /// State (above 16 bits) and port of the socket for a tuple; 0 where there is none. A function of its own, for the
+    /// verifier follows each socket from its lookup to its release.
+    #[inline(never)]
+    fn look_up(&self, tuple: &SocketTuple) -> u64 {
+        let socket = self.socket(tuple);
+        if socket.is_null() {
+            return 0;
+        }
+        // SAFETY: the lookup gave a reference, which is given back after the last use.
+        unsafe {
+            let found = u64::from((*socket).state) << 16 | u64::from((*socket).src_port as u16);
+            bpf_sk_release(socket.cast());
+            found
+        }
+    }
+
     /// The socket for a tuple. One that is not null must be released.
     #[inline(always)]
     fn socket(&self, tuple: &SocketTuple) -> *mut bpf_sock {
@@ -56,35 +72,12 @@ impl Skb {
 impl Sockets for Skb {
     #[inline(always)]
     fn state_of(&self, tuple: &SocketTuple) -> Option<SocketState> {
-        let socket = self.socket(tuple);
-        if socket.is_null() {
-            return None;
-        }
-        // SAFETY: the lookup gave a reference, which is given back after the last use.
-        let state = unsafe {
-            let state = (*socket).state;
-            bpf_sk_release(socket.cast());
-            state
-        };
-        Some(match state {
-            TCP_LISTEN => SocketState::Listen,
+        let found = self.look_up(tuple);
+        Some(match (found >> 16) as u32 {
+            0 => return None,
+            TCP_LISTEN => SocketState::Listen((found as u16).to_be_bytes()),
             TCP_TIME_WAIT => SocketState::TimeWait,
             _ => SocketState::Connected,
         })
-    }
-
-    #[inline(always)]
-    fn assign_listener(&mut self, tuple: &SocketTuple) -> bool {
-        let socket = self.socket(tuple);
-        if socket.is_null() {
-            return false;
-        }
-        // SAFETY: the lookup gave a reference, which is given back after the last use; the packet takes its own.
-        unsafe {
-            let listens = (*socket).state == TCP_LISTEN;
-            let assigned = listens && bpf_sk_assign(self.context.cast(), socket.cast(), 0) == 0;
-            bpf_sk_release(socket.cast());
-            assigned
-        }
     }
 }

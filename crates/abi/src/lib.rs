@@ -28,4 +28,4 @@ pub use event::DropReason;
 
 /// Version of everything in this crate; it is part of the directory that maps are pinned under, so that an agent
 /// never adopts maps of another layout.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;

@@ -29,8 +29,21 @@ pub const CONFIG: &str = "NX_CONFIG";
 pub const COUNTERS: &str = "NX_COUNTERS";
 /// Per-CPU array of one: room to work in, of no meaning to user space.
 pub const SCRATCH: &str = "NX_SCRATCH";
+/// Socket map: [`proxy_socket`] to a socket of the node proxy that listens for that family; the others that share its port
+/// share its connections. The proxy puts them in.
+pub const PROXY_SOCKETS: &str = "NX_PROXY_SOCKETS";
 /// Ring buffer of [`crate::event::FlowEvent`].
 pub const EVENTS: &str = "NX_EVENTS";
+
+/// Keys of [`PROXY_SOCKETS`].
+pub mod proxy_socket {
+    /// For IPv4.
+    pub const V4: u32 = 0;
+    /// For IPv6.
+    pub const V6: u32 = 1;
+    /// How many there are.
+    pub const ALL: u32 = 2;
+}
 
 /// Default number of rows of each map that has a limit.
 pub mod capacity {

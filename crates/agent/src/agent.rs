@@ -11,6 +11,7 @@ use crate::kernel::Kernel;
 use crate::locks::Locks;
 use crate::manifests;
 use crate::objects::Objects;
+use crate::occupancy::Latest;
 use crate::outside::Outside;
 use crate::paths::Paths;
 use crate::server::{self, Question};
@@ -64,6 +65,8 @@ pub(crate) struct Agent {
     pub(crate) wiring: Wiring,
     pub(crate) supervisor: Supervisor,
     pub(crate) feed: Arc<Feed>,
+    /// How the proxy's places are used.
+    pub(crate) places: Latest,
     pub(crate) files: Files,
     pub(crate) kept: Kept,
     /// What was applied, on disk.
@@ -147,7 +150,7 @@ impl Agent {
         let changed = tell.clone();
         let mut agent = Self {
             state: State { workloads, ..state },
-            supervisor: Supervisor::new(&paths, config.proxy_port)?,
+            supervisor: Supervisor::new(&paths, (config.proxy_port, config.proxy))?,
             files: Files::watch(&config.policies, move || drop(changed.send(Incident::Files)))?,
             config,
             paths,
@@ -156,6 +159,7 @@ impl Agent {
             addresses,
             wiring,
             feed: Feed::new(),
+            places: Latest::default(),
             kept,
             acts,
             troubles,
@@ -180,7 +184,8 @@ impl Agent {
         self.look_for_strays();
         self.remember_or_note();
         self.look_after_proxy();
-        events::pump(&self.kernel.loaded, &self.paths, self.kernel.names.clone(), Arc::clone(&self.feed))?;
+        let sinks = (Arc::clone(&self.feed), self.places.clone());
+        events::pump(&self.kernel.loaded, &self.paths, self.kernel.names.clone(), sinks)?;
         self.read_files();
         crate::signals::forward(self.tell.clone())?;
         self.listen();

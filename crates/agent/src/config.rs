@@ -1,5 +1,6 @@
 //! What can be set about an agent.
 
+use crate::limits::ProxyLimits;
 use crate::paths::Paths;
 use policy::rule::{Cidr, Mode};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct Config {
     pub service_addresses: Vec<Cidr>,
     /// Port of the node proxy; it listens on loopback addresses of the node's namespace.
     pub proxy_port: u16,
+    /// Limits of the node proxy.
+    pub proxy: ProxyLimits,
     /// Names of the interfaces that lead out of the node, where policies that select the node are asked; with none
     /// given, those that default routes lead to.
     pub host_devices: Vec<String>,
@@ -59,6 +62,7 @@ impl Default for Config {
             given_addresses: Vec::new(),
             service_addresses: vec![block("10.96.0.0", 16), block("fd00:10:96::", 112)],
             proxy_port: 10_000,
+            proxy: ProxyLimits::default(),
             host_devices: Vec::new(),
             node_name: None,
             cluster_name: None,

@@ -20,7 +20,7 @@ use rustix::thread::{
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// User and group of the proxy: between those that systems give to their users and those of containers, so that no
@@ -39,14 +39,18 @@ pub(crate) struct Report {
     lacks: Vec<String>,
 }
 
-/// Where the report is written to when there is no way to open it any more.
+/// Where the report is written to when there is no way to open it any more; nothing where it cannot be written.
 #[derive(Debug)]
-pub(crate) struct Reporting(File);
+pub(crate) struct Reporting(Option<File>);
 
 impl Reporting {
     /// Opens the report at this path.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        File::create(path).map(Self)
+    pub(crate) fn open(path: &Path) -> Self {
+        let file = File::options().create(true).write(true).truncate(true).mode(0o600).open(path);
+        if let Err(error) = &file {
+            tracing::warn!(%error, "what the proxy runs without cannot be reported");
+        }
+        Self(file.ok())
     }
 }
 
@@ -112,7 +116,9 @@ pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: Reporting)
             report.lacks.push(format!("{name}: {error}"));
         }
     }
-    reporting.0.write_all(&serde_json::to_vec(&report)?)?;
+    if let Some(file) = &mut reporting.0 {
+        file.write_all(&serde_json::to_vec(&report)?)?;
+    }
     Ok(())
 }
 
@@ -207,7 +213,7 @@ mod tests {
         let of_thread = {
             let (sets, address, server) = (sets.clone(), address.clone(), server.local_addr().unwrap());
             let other = directory.join("other");
-            let (events, reporting) = (UnixDatagram::unbound().unwrap(), Reporting::open(&report).unwrap());
+            let (events, reporting) = (UnixDatagram::unbound().unwrap(), Reporting::open(&report));
             thread::spawn(move || {
                 confine(&sets, &address, reporting).unwrap();
                 let mut failures = Vec::new();

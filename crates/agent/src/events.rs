@@ -2,8 +2,9 @@
 
 use crate::feed::Feed;
 use crate::names::SharedNames;
+use crate::occupancy::Latest;
 use crate::paths::Paths;
-use crate::request_events::{Message, Receiver};
+use crate::request_events::{Message, Receiver, Report};
 use flow::{Clock, Flow};
 use loader::{EventRing, Loaded};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -25,7 +26,7 @@ pub(crate) fn pump(
     loaded: &Loaded,
     paths: &Paths,
     names: SharedNames,
-    feed: Arc<Feed>,
+    (feed, places): (Arc<Feed>, Latest),
 ) -> anyhow::Result<()> {
     let ring = loaded.events()?;
     let socket = paths.request_events();
@@ -33,7 +34,9 @@ pub(crate) fn pump(
     thread::Builder::new()
         .name("packets".into())
         .spawn(move || packets(ring, &packet_names, &packet_feed))?;
-    thread::Builder::new().name("requests".into()).spawn(move || requests(bind(&socket), &names, &feed))?;
+    thread::Builder::new()
+        .name("requests".into())
+        .spawn(move || requests(bind(&socket), &names, &feed, &places))?;
     Ok(())
 }
 
@@ -83,10 +86,11 @@ fn bind(socket: &Path) -> Receiver {
     }
 }
 
-fn requests(mut receiver: Receiver, names: &SharedNames, feed: &Feed) {
+fn requests(mut receiver: Receiver, names: &SharedNames, feed: &Feed, places: &Latest) {
     loop {
         match receiver.receive() {
-            Ok(message) => feed.push([request(message, names)]),
+            Ok(Report::Request(message)) => feed.push([request(*message, names)]),
+            Ok(Report::Places(told)) => places.take(told),
             Err(error) => {
                 tracing::error!(%error, "events of the proxy are not read any more");
                 return;

@@ -4,9 +4,12 @@
 //! same code as the packet path, and again when the epoch has risen.
 
 use crate::confinement::{self, Reporting};
+use crate::library::Library;
+use crate::limits::ProxyLimits;
+use crate::occupancy;
 use crate::paths::Paths;
 use crate::request_events::Reporter;
-use crate::rule_sets::Library;
+use crate::storage;
 use abi::Address;
 use abi::address::AddressInfo;
 use abi::endpoint::EndpointKey;
@@ -14,46 +17,100 @@ use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, Verdict
 use anyhow::Context;
 use datapath::policy::{self, PolicyRows, Question};
 use loader::Pinned;
-use proxy::{Applied, Flow, Policy};
+use proxy::{Applied, Flow, Policy, Rules};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::num::NonZero;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::task::Waker;
+use std::thread;
 
 /// Runs the proxy for the node whose files are under these paths, until the process is ended.
-pub fn run_proxy(paths: &Paths, port: u16) -> anyhow::Result<()> {
+pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Result<()> {
     let pins = paths.pins();
     let pinned = Pinned::open(&pins).with_context(|| {
         format!("the maps under {} cannot be opened; is the agent running?", pins.display())
     })?;
-    let policy = KernelPolicy { pinned, library: Library::new(&paths.rule_sets()) };
-    let events = Reporter::new(&paths.request_events())?;
-    let listen = |address: IpAddr| proxy::Transparent::listen(SocketAddr::new(address, port));
+    let policy = Arc::new(KernelPolicy { pinned, library: Library::new(&paths.rule_sets()) });
+    let reporter = Arc::new(Reporter::new(&paths.request_events())?);
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let listeners = listeners(port, workers)?;
+    // One of each family stands for all that share its port.
+    loader::set_proxy_sockets(&pins, listeners.each_ref().map(|some| some.first().map(AsFd::as_fd)))
+        .context("the kernel cannot be told where the proxy listens")?;
+    let config = limits.config().map_err(anyhow::Error::msg)?;
+    let config = proxy::Config { max_connections: room(config.max_connections)?, ..config };
+    // All is open that this process opens by itself; what it starts from here on is confined as well.
+    if let Err(error) = storage::make_directory(&paths.rule_sets()) {
+        tracing::warn!(%error, "there is no directory of rule sets");
+    }
+    let reporting = Reporting::open(&paths.proxy_report());
+    confinement::confine(&paths.rule_sets(), &paths.request_events(), reporting)?;
+    policy.library.start()?;
+    let proxy = proxy::Proxy::new(
+        config,
+        policy,
+        Arc::clone(&reporter) as Arc<dyn proxy::Events>,
+        Arc::new(proxy::Transparent),
+    );
+    let ended = run_workers(&proxy, listeners)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let watched = proxy.clone();
+    runtime.spawn(async move { watched.watch_policy().await });
+    runtime.block_on(async {
+        loop {
+            reporter.tell(proxy.occupancy().into());
+            tokio::time::sleep(occupancy::INTERVAL).await;
+            if let Ok(result) = ended.try_recv() {
+                return result;
+            }
+        }
+    })
+}
+
+/// As many listeners of each family as there are workers; none of IPv6 where there is no IPv6.
+fn listeners(port: u16, workers: usize) -> anyhow::Result<[Vec<TcpListener>; 2]> {
+    let listen = |address: IpAddr| proxy::Transparent::listen(SocketAddr::new(address, port), workers);
     let failed = |address: IpAddr| format!("the proxy cannot listen at {}", SocketAddr::new(address, port));
     let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
     let first = listen(v4).with_context(|| failed(v4))?;
     let second = match listen(v6) {
         Err(error) if lacks_family(&error) => {
             tracing::warn!(%error, "there is no IPv6 here; the proxy listens on IPv4 alone");
-            None
+            Vec::new()
         }
-        listens => Some(listens.with_context(|| failed(v6))?),
+        listens => listens.with_context(|| failed(v6))?,
     };
-    let config = proxy::Config { max_connections: room()?, ..proxy::Config::default() };
-    // All is open; from here on strangers are listened to.
-    let reporting = Reporting::open(&paths.proxy_report())?;
-    confinement::confine(&paths.rule_sets(), &paths.request_events(), reporting)?;
-    let proxy = proxy::Proxy::new(config, Arc::new(policy), Arc::new(events), Arc::new(proxy::Transparent));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        match second {
-            Some(second) => tokio::try_join!(proxy.serve(first), proxy.serve(second)).map(drop),
-            None => proxy.serve(first).await.map(drop),
-        }
-    })?;
-    Ok(())
+    Ok([first, second])
+}
+
+/// Serves one listener of each family on each thread; what is returned tells when one ends.
+fn run_workers(
+    proxy: &proxy::Proxy,
+    [v4, v6]: [Vec<TcpListener>; 2],
+) -> anyhow::Result<Receiver<anyhow::Result<()>>> {
+    let (tell, ended) = channel();
+    let mut v6 = v6.into_iter();
+    for (number, first) in v4.into_iter().enumerate() {
+        let (proxy, tell, second) = (proxy.clone(), tell.clone(), v6.next());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name(format!("worker {number}")).spawn(move || {
+            let served = runtime.block_on(async {
+                match second {
+                    Some(second) => tokio::try_join!(proxy.serve(first), proxy.serve(second)).map(drop),
+                    None => proxy.serve(first).await.map(drop),
+                }
+            });
+            // Who would listen has ended, and the process with it.
+            let _ = tell.send(served.context("a worker ended"));
+        })?;
+    }
+    Ok(ended)
 }
 
 /// Whether an error of listening on the IPv6 loopback says that the kernel, or the namespace, has no IPv6.
@@ -63,16 +120,19 @@ fn lacks_family(error: &io::Error) -> bool {
 }
 
 /// Takes as many descriptors as the process may have, and tells how many connections they are enough for.
-fn room() -> anyhow::Result<usize> {
-    /// Of one connection: the client's socket and the server's.
-    const EACH: u64 = 2;
+fn room(wanted: usize) -> anyhow::Result<usize> {
     /// Listeners, maps, files, and whatever else.
-    const OTHERS: u64 = 64;
+    const OTHERS: usize = 128;
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-    let most = proxy::Config::default().max_connections;
-    let fits = maximum.map_or(u64::MAX, |maximum| maximum.saturating_sub(OTHERS) / EACH);
-    Ok(usize::try_from(fits).map_or(most, |fits| fits.clamp(1, most)))
+    let most = maximum.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let fits = |connections: &usize| proxy::Proxy::descriptors(*connections) + OTHERS <= most;
+    // Each takes at least two, so there are never more than half as many.
+    let mut room = wanted.min(most / 2).max(1);
+    while room > 1 && !fits(&room) {
+        room -= (room / 64).max(1);
+    }
+    Ok(room)
 }
 
 /// Policy as the packet path applies it: the same rows, asked by the same code.
@@ -101,8 +161,12 @@ impl Policy for KernelPolicy {
             .map_or_else(|_| UNREAD.fetch_add(1, Ordering::Relaxed), |config| config.epoch.into())
     }
 
-    fn rules(&self, set: u32) -> Option<Arc<l7::Matcher>> {
-        self.library.matcher(set)
+    fn rules(&self, set: u32) -> Rules {
+        self.library.rules(set)
+    }
+
+    fn wake_with_rules(&self, waker: &Waker) {
+        self.library.wake(waker);
     }
 }
 
@@ -124,8 +188,12 @@ impl KernelPolicy {
                 _ => return Ok(None),
             }
         }
-        let flow =
-            Flow { source_identity: source.identity, destination_identity: destination.identity, applied };
+        let flow = Flow {
+            source_identity: source.identity,
+            destination_identity: destination.identity,
+            workloads: (source.interface, destination.interface),
+            applied,
+        };
         Ok(is_ours.then_some(flow))
     }
 

@@ -1,5 +1,6 @@
 //! Finds the proxies of an agent among the processes of the machine: the file that records them may be lost.
 
+use crate::limits::ProxyLimits;
 use crate::paths::Paths;
 use crate::state::Owner;
 use std::fs;
@@ -14,13 +15,16 @@ pub(crate) struct Found {
     pub process: Owner,
     /// The port that it was started for.
     pub port: u16,
+    /// The limits that it was started with.
+    pub limits: ProxyLimits,
     /// Whether it runs the very program that this process runs.
     pub is_same_program: bool,
 }
 
 /// What a proxy is started with.
-pub(crate) fn arguments(paths: &Paths, port: u16) -> Vec<std::ffi::OsString> {
+pub(crate) fn arguments(paths: &Paths, port: u16, limits: &ProxyLimits) -> Vec<std::ffi::OsString> {
     let port = port.to_string();
+    let limits = serde_json::to_string(limits).expect("limits are numbers by name");
     let instance = paths.instance();
     [
         "proxy".as_ref(),
@@ -30,7 +34,7 @@ pub(crate) fn arguments(paths: &Paths, port: u16) -> Vec<std::ffi::OsString> {
         instance.as_ref(),
     ]
     .into_iter()
-    .chain(["--port".as_ref(), port.as_ref()])
+    .chain(["--port".as_ref(), port.as_ref(), "--limits".as_ref(), limits.as_ref()])
     .map(std::ffi::OsStr::to_os_string)
     .collect()
 }
@@ -58,21 +62,23 @@ pub(crate) fn reads_only(process: Owner, maps: &[u32]) -> bool {
 fn found(paths: &Paths, number: u32) -> Option<Found> {
     let process = Path::new("/proc").join(number.to_string());
     let line = fs::read(process.join("cmdline")).ok()?;
-    let port = port(&line, paths)?;
+    let (port, limits) = settings(&line, paths)?;
     let is_here =
         fs::read_link(process.join("ns/net")).ok()? == fs::read_link("/proc/thread-self/ns/net").ok()?;
     let program = |path: &Path| fs::metadata(path).ok().map(|status| (status.dev(), status.ino()));
     let is_same_program = program(&process.join("exe")) == program(Path::new("/proc/self/exe"));
-    is_here.then_some(Found { process: Owner::of(number).ok()??, port, is_same_program })
+    is_here.then_some(Found { process: Owner::of(number).ok()??, port, limits, is_same_program })
 }
 
-/// The port in the command line of a proxy of this agent; none where it is another command line.
-fn port(line: &[u8], paths: &Paths) -> Option<u16> {
+/// Port and limits in the command line of a proxy of this agent; none where it is another command line.
+fn settings(line: &[u8], paths: &Paths) -> Option<(u16, ProxyLimits)> {
     let words: Vec<&[u8]> = line.strip_suffix(b"\0")?.split(|byte| *byte == 0).skip(1).collect();
-    let port = std::str::from_utf8(words.last()?).ok()?.parse().ok()?;
-    let expected = arguments(paths, port);
+    let [.., port, _, limits] = words[..] else { return None };
+    let port = std::str::from_utf8(port).ok()?.parse().ok()?;
+    let limits = serde_json::from_slice(limits).ok()?;
+    let expected = arguments(paths, port, &limits);
     let is_ours = words.iter().copied().eq(expected.iter().map(|word| word.as_bytes()));
-    is_ours.then_some(port)
+    is_ours.then_some((port, limits))
 }
 
 #[cfg(test)]
@@ -82,12 +88,23 @@ mod tests {
     #[test]
     fn a_proxy_is_known_by_its_whole_command_line() {
         let paths = Paths::new("/run/a", "b");
-        let check = |line: &[u8], expected: Option<u16>| assert_eq!(port(line, &paths), expected);
-        check(b"/usr/bin/nexin\0proxy\0--directory\0/run/a\0--instance\0b\0--port\x0010000\0", Some(10_000));
-        check(b"/usr/bin/nexin\0proxy\0--directory\0/run/x\0--instance\0b\0--port\x0010000\0", None);
-        check(b"/usr/bin/nexin\0proxy\0--directory\0/run/a\0--instance\0c\0--port\x0010000\0", None);
+        let check = |line: &[u8], expected: Option<u16>| {
+            assert_eq!(settings(line, &paths).map(|(port, _)| port), expected)
+        };
+        check(
+            b"/usr/bin/nexin\0proxy\0--directory\0/run/a\0--instance\0b\0--port\x0010000\0--limits\0{}\0",
+            Some(10_000),
+        );
+        check(
+            b"/usr/bin/nexin\0proxy\0--directory\0/run/x\0--instance\0b\0--port\x0010000\0--limits\0{}\0",
+            None,
+        );
+        check(
+            b"/usr/bin/nexin\0proxy\0--directory\0/run/a\0--instance\0c\0--port\x0010000\0--limits\0{}\0",
+            None,
+        );
         check(b"sh\0-c\0nexin proxy --directory /run/a --instance b --port 10000\0", None);
-        check(b"/usr/bin/nexin\0proxy\0--directory\0/run/a\0--instance\0b\0--port\0x\0", None);
+        check(b"/usr/bin/nexin\0proxy\0--directory\0/run/a\0--instance\0b\0--port\0x\0--limits\0{}\0", None);
         check(b"", None);
     }
 }

@@ -3,6 +3,7 @@
 //! The proxy never waits: what finds no agent or no room is counted and lost.
 
 use crate::confinement;
+use crate::occupancy::Told;
 use flow::{Direction, Verdict};
 use proxy::RequestEvent;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,16 @@ pub(crate) struct Reporter {
 pub(crate) struct Receiver {
     socket: UnixDatagram,
     buffer: Vec<u8>,
+}
+
+/// What the proxy sends.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Report {
+    /// How its places are used.
+    Places(Told),
+    /// What became of a request.
+    Request(Box<Message>),
 }
 
 /// A request as it is sent.
@@ -66,6 +77,18 @@ impl Reporter {
     }
 }
 
+impl Reporter {
+    /// Tells how the places are used, if anybody listens and has room.
+    pub(crate) fn tell(&self, told: Told) {
+        let sent = serde_json::to_vec(&told)
+            .map_err(io::Error::other)
+            .and_then(|bytes| self.socket.send_to(&bytes, &self.to));
+        if let Err(error) = sent {
+            tracing::debug!(%error, "the agent was not told how places are used");
+        }
+    }
+}
+
 impl proxy::Events for Reporter {
     fn report(&self, event: RequestEvent) {
         let message = Message::of(&event, self.lost.load(Ordering::Relaxed));
@@ -92,12 +115,12 @@ impl Receiver {
         Ok(Self { socket, buffer: vec![0; LARGEST] })
     }
 
-    /// Waits for the next message that can be read.
-    pub(crate) fn receive(&mut self) -> io::Result<Message> {
+    /// Waits for the next report that can be read.
+    pub(crate) fn receive(&mut self) -> io::Result<Report> {
         loop {
             let length = self.socket.recv(&mut self.buffer)?;
             match serde_json::from_slice(&self.buffer[..length]) {
-                Ok(message) => return Ok(message),
+                Ok(report) => return Ok(report),
                 Err(error) => tracing::warn!(%error, "a request event could not be read"),
             }
         }

@@ -7,12 +7,11 @@ use crate::{confinement, storage};
 use l7::Matcher;
 use l7::rule::{HeaderRule, HttpRule};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Ending of a set's file.
 const ENDING: &str = "json";
@@ -23,22 +22,12 @@ pub(crate) struct Publisher {
     directory: PathBuf,
 }
 
-/// The reading side; sets are compiled once.
-#[derive(Debug)]
-pub(crate) struct Library {
-    directory: PathBuf,
-    compiled: Mutex<HashMap<u32, Compiled>>,
-}
-
-/// A set and the very file that it was read from.
-#[derive(Debug)]
-struct Compiled {
-    file: FileIdentity,
-    matcher: Arc<Matcher>,
-}
-
 /// Inode and time of change: another file under the same name has another.
-type FileIdentity = (u64, i64, i64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    inode: u64,
+    changed: (i64, i64),
+}
 
 /// A rule as the file has it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -120,43 +109,25 @@ impl Publisher {
     }
 }
 
-impl Library {
-    /// Reads from this directory.
-    pub(crate) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_path_buf(), compiled: Mutex::default() }
+/// Reads a set and compiles it.
+pub(crate) fn compile(directory: &Path, number: u32) -> anyhow::Result<(FileIdentity, Matcher)> {
+    let mut file = File::open(path(directory, number))?;
+    let identity = FileIdentity::of(&file.metadata()?);
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let stored: Vec<StoredRule> = serde_json::from_slice(&bytes)?;
+    let rules: Vec<HttpRule> = stored.into_iter().map(HttpRule::from).collect();
+    Ok((identity, Matcher::new(&rules)?))
+}
+
+impl FileIdentity {
+    /// That of a set's file as it is now.
+    pub(crate) fn current(directory: &Path, number: u32) -> io::Result<Self> {
+        Ok(Self::of(&fs::metadata(path(directory, number))?))
     }
 
-    /// The rules of a set; none where it cannot be read, which is said in the log.
-    pub(crate) fn matcher(&self, number: u32) -> Option<Arc<Matcher>> {
-        match self.current(number) {
-            Ok(matcher) => Some(matcher),
-            Err(error) => {
-                let error = api::sentence(error.as_ref());
-                tracing::error!(
-                    error,
-                    number,
-                    "a rule set cannot be used; requests that it applies to are refused"
-                );
-                None
-            }
-        }
-    }
-
-    fn current(&self, number: u32) -> anyhow::Result<Arc<Matcher>> {
-        let mut file = File::open(path(&self.directory, number))?;
-        let status = file.metadata()?;
-        let identity = (status.ino(), status.mtime(), status.mtime_nsec());
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = compiled.get(&number).filter(|known| known.file == identity) {
-            return Ok(Arc::clone(&known.matcher));
-        }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let stored: Vec<StoredRule> = serde_json::from_slice(&bytes)?;
-        let rules: Vec<HttpRule> = stored.into_iter().map(HttpRule::from).collect();
-        let matcher = Arc::new(Matcher::new(&rules)?);
-        compiled.insert(number, Compiled { file: identity, matcher: Arc::clone(&matcher) });
-        Ok(matcher)
+    fn of(status: &fs::Metadata) -> Self {
+        Self { inode: status.ino(), changed: (status.mtime(), status.mtime_nsec()) }
     }
 }
 
@@ -189,7 +160,7 @@ mod tests {
     use l7::rule::RequestView;
 
     #[test]
-    fn a_published_set_is_read_as_it_was_and_a_missing_one_is_none() {
+    fn a_published_set_is_read_as_it_was_and_a_missing_one_is_an_error() {
         let directory = std::env::temp_dir().join(format!("nexin-rule-sets-{}", std::process::id()));
         let publisher = Publisher::new(&directory);
         let rule =
@@ -199,16 +170,14 @@ mod tests {
         fs::write(directory.join("9.json"), "[{").unwrap();
         assert_eq!(publisher.published().unwrap(), BTreeMap::from([(7, BTreeSet::from([rule]))]));
         assert_eq!(publisher.highest().unwrap(), 9, "a number is not given twice, whatever the file says");
-        let library = Library::new(&directory);
-        let matcher = library.matcher(7).unwrap();
+        let (first, matcher) = compile(&directory, 7).unwrap();
         let request = |path| RequestView { method: "GET", path, host: "app1", headers: &[] };
         assert_eq!(matcher.matches(&request("/public")), Some(0));
         assert_eq!(matcher.matches(&request("/private")), None);
-        assert!(library.matcher(8).is_none());
+        assert!(compile(&directory, 8).is_err());
         let all = HttpRule { path: Some("/private".into()), ..HttpRule::default() };
         publisher.publish(7, &[all]).unwrap();
-        let matcher = library.matcher(7).unwrap();
-        assert_eq!(matcher.matches(&request("/public")), None, "another file is another set");
+        assert_ne!(FileIdentity::current(&directory, 7).unwrap(), first, "another file is another set");
         publisher.keep_only(&BTreeSet::new()).unwrap();
         assert_eq!(publisher.highest().unwrap(), 0);
         fs::remove_dir(&directory).unwrap();

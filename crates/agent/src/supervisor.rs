@@ -1,5 +1,6 @@
 //! The proxy's process: started, adopted after a restart of the agent, and started again when it ends.
 
+use crate::limits::ProxyLimits;
 use crate::paths::Paths;
 use crate::proxy_search;
 use crate::state::Owner;
@@ -22,6 +23,7 @@ const START: Duration = Duration::from_secs(5);
 pub(crate) struct Supervisor {
     paths: Paths,
     port: u16,
+    limits: ProxyLimits,
     process: Option<Owner>,
     /// Where this agent started the process, so that its end is noticed and nothing of it is left.
     child: Option<Child>,
@@ -33,17 +35,18 @@ impl Supervisor {
     /// Takes over the proxy of an earlier agent if it runs and does what this one wants, else ends it; starts none.
     ///
     /// The maps that are pinned must be those in force. One that reads others, since their pins were removed, is ended.
-    pub(crate) fn new(paths: &Paths, port: u16) -> anyhow::Result<Self> {
+    pub(crate) fn new(paths: &Paths, (port, limits): (u16, ProxyLimits)) -> anyhow::Result<Self> {
         let maps = loader::inspect::pinned_maps(&paths.pins())?;
         let fits = |running: &Running| {
-            (running.port, running.layout) == (port, abi::LAYOUT)
+            (running.port, running.layout, running.limits) == (port, abi::LAYOUT, limits)
                 && proxy_search::reads_only(running.process, &maps)
         };
         let (mut fitting, others): (Vec<Running>, Vec<Running>) = running(paths)?.into_iter().partition(fits);
         let adopted = (!fitting.is_empty()).then(|| fitting.remove(0));
         others.iter().chain(&fitting).try_for_each(Running::end)?;
         let process = adopted.as_ref().map(|running| running.process);
-        let mut supervisor = Self { paths: paths.clone(), port, process, child: None, recorded: Ok(()) };
+        let mut supervisor =
+            Self { paths: paths.clone(), port, limits, process, child: None, recorded: Ok(()) };
         if adopted.is_some() && adopted != recorded(paths)? {
             tracing::warn!("the running proxy was not on record, and was found among the processes");
             supervisor.record();
@@ -59,7 +62,7 @@ impl Supervisor {
     /// Writes down which process the proxy is.
     fn record(&mut self) {
         let Some(process) = self.process else { return };
-        let running = Running { process, port: self.port, layout: abi::LAYOUT };
+        let running = Running { process, port: self.port, layout: abi::LAYOUT, limits: self.limits };
         let path = self.paths.proxy();
         let bytes = serde_json::to_vec(&running).map_err(std::io::Error::other);
         let written = bytes.and_then(|bytes| storage::replace(&path, &bytes));
@@ -107,7 +110,7 @@ impl Supervisor {
         let (out, err) = log.map_or((Stdio::null(), Stdio::null()), |(out, err)| (out.into(), err.into()));
         // A group of its own: what ends the agent, from a terminal too, does not end the proxy.
         Ok(Command::new(std::env::current_exe()?)
-            .args(proxy_search::arguments(&self.paths, self.port))
+            .args(proxy_search::arguments(&self.paths, self.port, &self.limits))
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
@@ -141,6 +144,8 @@ struct Running {
     port: u16,
     /// Of the maps that it reads.
     layout: u32,
+    #[serde(default)]
+    limits: ProxyLimits,
 }
 
 impl Running {
@@ -166,7 +171,7 @@ fn running(paths: &Paths) -> anyhow::Result<Vec<Running>> {
         if running.iter().all(|known| known.process != found.process) {
             // One that runs another program, may read other maps; no layout has this number.
             let layout = if found.is_same_program { abi::LAYOUT } else { u32::MAX };
-            running.push(Running { process: found.process, port: found.port, layout });
+            running.push(Running { process: found.process, port: found.port, layout, limits: found.limits });
         }
     }
     Ok(running)

@@ -19,6 +19,9 @@ pub struct Status {
     /// What the kernel could not take from the node proxy, which runs with it: `Landlock: ...`.
     #[serde(default)]
     pub proxy_lacks: Vec<String>,
+    /// How the node proxy's places for connections are used; none where it has not told yet.
+    #[serde(default)]
+    pub proxy_connections: Option<ProxyConnections>,
     /// How programs are attached: `tcx` or `clsact`.
     pub attach: String,
     /// Directory that the maps are pinned under.
@@ -45,6 +48,21 @@ pub struct Status {
     pub packets: BTreeMap<String, u64>,
     /// Events that were lost before they could be read.
     pub lost_events: u64,
+}
+
+/// Connections of the node proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyConnections {
+    /// How many there are.
+    pub in_use: usize,
+    /// How many there may be.
+    pub limit: usize,
+    /// How many the client identity has that has the most.
+    pub most_of_a_client: usize,
+    /// How many were refused since the proxy started, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// How many of little use were closed since then to make room for others.
+    pub made_room: u64,
 }
 
 /// A workload of the node.

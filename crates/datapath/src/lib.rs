@@ -44,5 +44,5 @@ pub use packet::{Covers, MAX_OFFSET, Packet};
 pub use report::Trace;
 pub use service::slot;
 pub use to_outside::to_outside;
-pub use to_proxy::{SocketState, SocketTuple, Sockets, to_proxy};
+pub use to_proxy::{SocketState, SocketTuple, Sockets, is_for_proxy, to_proxy};
 pub use to_workload::to_workload;

@@ -1,4 +1,8 @@
-//! Ingress of the node proxy's interface: gives each packet that policy sent here to the proxy's socket.
+//! Ingress of the node proxy's interface: lets packets that policy sent here through to the proxy's sockets.
+//!
+//! The stack finds the socket: of a connection by the packet's own addresses, and for a new one the proxy's listener, since
+//! for packets of this interface the kernel asks [`is_for_proxy`]. That holds for a connection between ports that were
+//! connected a moment ago, too: the socket in TIME_WAIT gives way to the listener, as it does at any server.
 
 use crate::packet::Packet;
 use crate::parse;
@@ -23,8 +27,8 @@ pub struct SocketTuple {
 /// What a TCP socket can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketState {
-    /// It waits for connections: not ours, for the proxy's listener has another address.
-    Listen,
+    /// It waits for connections, at this port in network order.
+    Listen([u8; 2]),
     /// It waits for stray segments of a connection that is over; a new one is the listener's.
     TimeWait,
     /// It is one end of a connection, coming up, up or going down.
@@ -35,8 +39,12 @@ pub enum SocketState {
 pub trait Sockets {
     /// The state of the socket that the stack would find for this tuple.
     fn state_of(&self, tuple: &SocketTuple) -> Option<SocketState>;
-    /// Gives the packet to the socket that listens for this tuple; false where there is none.
-    fn assign_listener(&mut self, tuple: &SocketTuple) -> bool;
+}
+
+/// Whether a packet that came in by this interface is for no other listener than the node proxy's.
+#[inline(always)]
+pub fn is_for_proxy(maps: &impl Maps, interface: u32) -> bool {
+    maps.config().is_some_and(|config| interface != 0 && config.proxy_interface == interface)
 }
 
 /// Judges a packet that came in by the node proxy's interface.
@@ -72,17 +80,16 @@ fn judge<P: Packet + Sockets>(packet: &mut P, maps: &impl Maps, trace: &mut Trac
         source_port: flow.source_port,
         destination_port: flow.destination_port,
     };
-    match packet.state_of(&own) {
-        Some(SocketState::Connected) => return Ok(()),
-        Some(SocketState::TimeWait) if !flow.opens() => return Ok(()),
-        _ => {}
-    }
     let config = maps.config().ok_or(DropReason::MapMissing)?;
-    let destination = if flow.source.is_v4() {
-        Address::from_v4([127, 0, 0, 1])
-    } else {
-        Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
-    };
-    let listener = SocketTuple { destination, destination_port: config.proxy_port, ..own };
-    if packet.assign_listener(&listener) { Ok(()) } else { Err(DropReason::ProxyUnavailable) }
+    let mut state = packet.state_of(&own);
+    if flow.opens() && matches!(state, Some(SocketState::TimeWait)) {
+        // Who would take its place: what is found for a port that no connection has.
+        state = packet.state_of(&SocketTuple { source_port: [0; 2], ..own });
+    }
+    match state {
+        Some(SocketState::Connected | SocketState::TimeWait) => Ok(()),
+        // Another's listener is found where the proxy's is not: it is not for this.
+        Some(SocketState::Listen(port)) if port == config.proxy_port => Ok(()),
+        _ => Err(DropReason::ProxyUnavailable),
+    }
 }

@@ -61,7 +61,7 @@ pub(crate) struct Links {
 /// One attachment.
 #[derive(Debug)]
 enum Link {
-    /// Lasts as long as this descriptor or its pin.
+    /// Lasts as long as this descriptor or its pin; at a network namespace as well.
     Tcx(OwnedFd),
     /// Lasts as long as the interface.
     Clsact,
@@ -92,9 +92,10 @@ impl Loaded {
         self.attach_hooks(interface, &Hook::OUTSIDE)
     }
 
-    /// Attaches the program that hands packets to the node proxy to the proxy's interface.
+    /// Attaches the program that lets packets through to the node proxy to the proxy's interface, and the one that finds
+    /// the proxy's listener for them to the network namespace of the calling thread, which is the interface's.
     pub fn attach_proxy(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.attach_hooks(interface, &[Hook::ToProxy])
+        self.attach_hooks(interface, &Hook::PROXY)
     }
 
     /// Detaches every program of ours from the interface; one that is gone has none. Take it down before: without its
@@ -193,14 +194,13 @@ impl Loaded {
 
     fn attach_one(&self, interface: u32, hook: Hook) -> io::Result<Link> {
         let program = self.program_descriptor(hook);
+        let Some(point) = hook.point() else {
+            let namespace = std::fs::File::open("/proc/thread-self/ns/net")?;
+            return self.keep(interface, hook, sys::create_lookup_link(program, namespace.as_fd())?);
+        };
         if self.links.mode == Mode::Automatic {
-            match sys::create_link(program, interface, hook.point()) {
-                Ok(link) => {
-                    if let Some(path) = self.links.path(interface, hook, false) {
-                        sys::pin(link.as_fd(), &path)?;
-                    }
-                    return Ok(Link::Tcx(link));
-                }
+            match sys::create_link(program, interface, point) {
+                Ok(link) => return self.keep(interface, hook, link),
                 // A kernel before 6.6 does not know the place.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
                 Err(error) => return Err(error),
@@ -214,6 +214,14 @@ impl Loaded {
             return Err(error);
         }
         Ok(Link::Clsact)
+    }
+
+    /// Pins a link that is new.
+    fn keep(&self, interface: u32, hook: Hook, link: OwnedFd) -> io::Result<Link> {
+        if let Some(path) = self.links.path(interface, hook, false) {
+            sys::pin(link.as_fd(), &path)?;
+        }
+        Ok(Link::Tcx(link))
     }
 
     fn detach_one(&self, interface: u32, hook: Hook, link: Link) -> Result<(), AttachError> {

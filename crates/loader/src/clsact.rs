@@ -76,7 +76,7 @@ fn program_of(filter: &TcMessage) -> Option<u32> {
 
 fn filter(interface: u32, hook: Hook, program: Option<BorrowedFd<'_>>) -> TcMessage {
     let mut message = TcMessage::with_index(interface as i32);
-    message.header.parent = parent(hook.point());
+    message.header.parent = parent(hook.point().expect("a hook that has filters is a place of packets"));
     message.header.handle = TcHandle::from(HANDLE);
     message.header.info = PRIORITY << 16 | EVERY_PROTOCOL;
     message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));

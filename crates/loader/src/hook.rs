@@ -16,16 +16,27 @@ pub enum Hook {
     ToOutside,
     /// Ingress of the proxy's interface: what policy sends to the node proxy.
     ToProxy,
+    /// The lookup of a listener, where the proxy's is found: at the network namespace that the proxy's interface is in,
+    /// named by that interface.
+    ProxySocket,
 }
 
 impl Hook {
     /// All hooks.
-    pub const ALL: [Self; 5] =
-        [Self::FromWorkload, Self::ToWorkload, Self::FromOutside, Self::ToOutside, Self::ToProxy];
+    pub const ALL: [Self; 6] = [
+        Self::FromWorkload,
+        Self::ToWorkload,
+        Self::FromOutside,
+        Self::ToOutside,
+        Self::ToProxy,
+        Self::ProxySocket,
+    ];
     /// The hooks of a workload's interface.
     pub const WORKLOAD: [Self; 2] = [Self::FromWorkload, Self::ToWorkload];
     /// The hooks of an interface that leads out of the node.
     pub const OUTSIDE: [Self; 2] = [Self::FromOutside, Self::ToOutside];
+    /// The hooks of the proxy's interface: what lets packets through comes last.
+    pub const PROXY: [Self; 2] = [Self::ProxySocket, Self::ToProxy];
 
     /// Name of the program, as the object file and `bpf` show it.
     pub const fn name(self) -> &'static str {
@@ -35,6 +46,7 @@ impl Hook {
             Self::FromOutside => "from_outside",
             Self::ToOutside => "to_outside",
             Self::ToProxy => "to_proxy",
+            Self::ProxySocket => "proxy_socket",
         }
     }
 
@@ -43,10 +55,12 @@ impl Hook {
         Self::ALL.into_iter().find(|hook| hook.name() == name)
     }
 
-    pub(crate) const fn point(self) -> TcxPoint {
+    /// Where on its way a packet meets the program; none where it is asked for a socket instead.
+    pub(crate) const fn point(self) -> Option<TcxPoint> {
         match self {
-            Self::FromWorkload | Self::FromOutside | Self::ToProxy => TcxPoint::Ingress,
-            Self::ToWorkload | Self::ToOutside => TcxPoint::Egress,
+            Self::FromWorkload | Self::FromOutside | Self::ToProxy => Some(TcxPoint::Ingress),
+            Self::ToWorkload | Self::ToOutside => Some(TcxPoint::Egress),
+            Self::ProxySocket => None,
         }
     }
 }

@@ -31,7 +31,7 @@ pub use hook::Hook;
 pub use lease::{ReadLease, read_lease};
 pub use loaded::{Loaded, OpenError, Options};
 pub use pin::{PinError, lock_pins, pin_directory, remove_pins};
-pub use pinned::Pinned;
+pub use pinned::{Pinned, set_proxy_sockets};
 pub use read::{CounterRow, ReadError};
 pub use shape::Capacities;
 pub use spec::{MapSpec, ProgramSpec, Spec, SpecError};

@@ -7,7 +7,7 @@ use crate::shape::{Capacities, kind};
 use crate::spec::{MapSpec, Spec, SpecError};
 use crate::sys::{self, Table};
 use aya::maps::{Map, MapData};
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use std::collections::BTreeMap;
 use std::io;
@@ -121,9 +121,8 @@ impl Loaded {
         self.program(hook).info().ok()?.verified_instruction_count()
     }
 
-    pub(crate) fn program(&self, hook: Hook) -> &SchedClassifier {
-        let program = self.ebpf.program(hook.name()).expect("the spec was checked for every hook");
-        program.try_into().expect("the spec was checked for classifiers")
+    pub(crate) fn program(&self, hook: Hook) -> &Program {
+        self.ebpf.program(hook.name()).expect("the spec was checked for every hook")
     }
 
     pub(crate) fn table(&self, name: &str) -> &Table {
@@ -166,8 +165,12 @@ fn make_maps(spec: &Spec, wanted: &[MapSpec], pinned: &[(String, PathBuf)]) -> R
 
 fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<(), OpenError> {
     let program = ebpf.program_mut(hook.name()).ok_or(SpecError::ProgramMissing(hook))?;
-    let program: &mut SchedClassifier = program.try_into().map_err(|_| SpecError::ProgramMissing(hook))?;
-    program.load().map_err(|error| match error {
+    let loaded = match program {
+        Program::SchedClassifier(program) => program.load(),
+        Program::SkLookup(program) => program.load(),
+        _ => return Err(SpecError::ProgramMissing(hook).into()),
+    };
+    loaded.map_err(|error| match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             OpenError::Program { hook, source: io_error, log: verifier_log.to_string() }
         }
@@ -203,6 +206,7 @@ fn map_data(map: &Map) -> Option<&MapData> {
         | Map::LpmTrie(data)
         | Map::Array(data)
         | Map::PerCpuArray(data)
+        | Map::SockMap(data)
         | Map::RingBuf(data) => Some(data),
         _ => None,
     }

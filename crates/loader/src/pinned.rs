@@ -8,12 +8,12 @@ use abi::address::{AddressInfo, AddressKey};
 use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
-use abi::map;
+use abi::map::{self, proxy_socket};
 use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::Row;
 use aya::maps::MapData;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -30,6 +30,21 @@ pub struct Pinned {
     classes: Table,
     verdicts: Table,
     config: Table,
+}
+
+/// Makes sockets the ones that packets of the proxy's interface find, for IPv4 and for IPv6: listeners, or the first of
+/// several that share a port; none where the host lacks the family. They stay until they are closed. The process must be able
+/// to write the pinned map.
+pub fn set_proxy_sockets(directory: &Path, [v4, v6]: [Option<BorrowedFd<'_>>; 2]) -> io::Result<()> {
+    let path = pin::maps(directory).join(map::PROXY_SOCKETS);
+    let data = MapData::from_fd(sys::open_pinned(&path)?).map_err(io::Error::other)?;
+    let info = data.info().map_err(io::Error::other)?;
+    let table = Table::new(data.fd().as_fd().try_clone_to_owned()?, &info, None);
+    let sockets = [(proxy_socket::V4, v4), (proxy_socket::V6, v6)];
+    for (key, socket) in sockets.into_iter().filter_map(|(key, socket)| Some((key, socket?))) {
+        table.update(key.as_bytes(), (socket.as_raw_fd() as u32).as_bytes())?;
+    }
+    Ok(())
 }
 
 impl Pinned {

@@ -16,6 +16,7 @@ pub(crate) mod kind {
     pub(crate) const PER_CPU_ARRAY: u32 = 6;
     pub(crate) const LRU_HASH: u32 = 9;
     pub(crate) const LPM_TRIE: u32 = 11;
+    pub(crate) const SOCKET_MAP: u32 = 15;
     pub(crate) const RING_BUFFER: u32 = 27;
 
     /// The kind's name as `bpftool` writes it.
@@ -26,6 +27,7 @@ pub(crate) mod kind {
             PER_CPU_ARRAY => "percpu_array",
             LRU_HASH => "lru_hash",
             LPM_TRIE => "lpm_trie",
+            SOCKET_MAP => "sockmap",
             RING_BUFFER => "ringbuf",
             _ => "other",
         }
@@ -45,7 +47,7 @@ const fn shape<K, V>(name: &'static str, kind: u32) -> Shape {
 }
 
 /// Every map of `abi`.
-pub(crate) const SHAPES: [Shape; 14] = [
+pub(crate) const SHAPES: [Shape; 15] = [
     shape::<AddressKey, AddressInfo>(map::ADDRESSES, kind::LPM_TRIE),
     shape::<EndpointKey, EndpointInfo>(map::ENDPOINTS, kind::HASH),
     shape::<ColumnKey, u32>(map::COLUMNS, kind::HASH),
@@ -59,6 +61,7 @@ pub(crate) const SHAPES: [Shape; 14] = [
     shape::<BackendKey, BackendInfo>(map::BACKENDS, kind::HASH),
     shape::<u32, Config>(map::CONFIG, kind::ARRAY),
     shape::<u32, Counter>(map::COUNTERS, kind::PER_CPU_ARRAY),
+    shape::<u32, u32>(map::PROXY_SOCKETS, kind::SOCKET_MAP),
     shape::<(), ()>(map::EVENTS, kind::RING_BUFFER),
 ];
 

@@ -62,7 +62,7 @@ pub enum SpecError {
         expected: u32,
     },
     /// There is no program for a hook.
-    #[error("the object file holds no classifier program {0}")]
+    #[error("the object file holds no program {0} of its kind")]
     ProgramMissing(Hook),
 }
 
@@ -129,9 +129,12 @@ impl MapSpec {
 
 fn program(object: &aya_obj::Object, hook: Hook) -> Option<ProgramSpec> {
     let program = object.programs.get(hook.name())?;
-    let classifier = matches!(program.section, aya_obj::ProgramSection::SchedClassifier);
+    let fits = match hook.point() {
+        Some(_) => matches!(program.section, aya_obj::ProgramSection::SchedClassifier),
+        None => matches!(program.section, aya_obj::ProgramSection::SkLookup),
+    };
     let function = object.functions.get(&program.function_key())?;
-    classifier.then_some(ProgramSpec { hook, instructions: function.instructions.len() })
+    fits.then_some(ProgramSpec { hook, instructions: function.instructions.len() })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::path::Path;
 /// Numbers of the commands that are used, from `enum bpf_cmd`.
 mod command {
     pub(super) const MAP_LOOKUP: i32 = 1;
+    pub(super) const MAP_UPDATE: i32 = 2;
     pub(super) const MAP_DELETE: i32 = 3;
     pub(super) const PROGRAM_LOAD: i32 = 5;
     pub(super) const OBJECT_PIN: i32 = 6;
@@ -102,7 +103,7 @@ struct ObjectAttribute {
 struct LinkAttribute {
     /// The program; of an update and a detachment, the link.
     first: u32,
-    /// The interface; of an update, the program.
+    /// The interface or namespace; of an update, the program.
     second: u32,
     point: u32,
     flags: u32,
@@ -169,6 +170,15 @@ impl Table {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Inserts or replaces a row.
+    pub(crate) fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        assert_eq!((key.len(), value.len()), (self.key_size, self.value_size), "a row of this map");
+        let mut attribute = self.row(key);
+        attribute.value = value.as_ptr() as u64;
+        // SAFETY: `key` and `value` are as long as the kernel's sizes of this map.
+        unsafe { bpf(command::MAP_UPDATE, &mut attribute) }.map(drop)
     }
 
     /// Removes the row; false where there was none.
@@ -293,6 +303,20 @@ pub(crate) fn create_link(program: BorrowedFd<'_>, interface: u32, point: TcxPoi
         first: program.as_raw_fd() as u32,
         second: interface,
         point: point as u32,
+        ..Default::default()
+    };
+    // SAFETY: the attribute holds no address.
+    unsafe { bpf(command::LINK_CREATE, &mut attribute) }.map(owned)
+}
+
+/// Has a program asked for listeners in a network namespace, as [`create_link`] attaches. Linux 5.9.
+pub(crate) fn create_lookup_link(program: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    /// `BPF_SK_LOOKUP`.
+    const LOOKUP: u32 = 36;
+    let mut attribute = LinkAttribute {
+        first: program.as_raw_fd() as u32,
+        second: namespace.as_raw_fd() as u32,
+        point: LOOKUP,
         ..Default::default()
     };
     // SAFETY: the attribute holds no address.

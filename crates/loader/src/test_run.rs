@@ -2,7 +2,7 @@
 
 use crate::hook::Hook;
 use crate::loaded::Loaded;
-use aya::programs::{ProgramError, TestRun as _, TestRunOptions};
+use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions};
 use std::time::Duration;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -38,6 +38,9 @@ pub enum TestRunError {
     /// The kernel needs the whole link-layer header.
     #[error("a frame of {0} bytes has no Ethernet header; it takes 14")]
     Short(usize),
+    /// The program is asked for sockets.
+    #[error("{0} takes no frames")]
+    NoFrames(Hook),
     /// The kernel refused to run it.
     #[error(
         "test-run of {hook} as received on interface {interface}: {source}; the interface must exist in this namespace"
@@ -109,7 +112,10 @@ impl Loaded {
             repeat,
             ..TestRunOptions::default()
         };
-        let result = self.program(hook).test_run(options).map_err(|error| TestRunError::Refused {
+        let Program::SchedClassifier(program) = self.program(hook) else {
+            return Err(TestRunError::NoFrames(hook));
+        };
+        let result = program.test_run(options).map_err(|error| TestRunError::Refused {
             hook,
             interface: packet.interface,
             source: Box::new(error),

@@ -3,6 +3,8 @@
 use crate::judge::Judge;
 use crate::network;
 use crate::pipe::Pipe;
+use crate::places::{Parties, Place};
+use crate::seat::Order;
 use crate::server::Shared;
 use crate::session::{Ending, Now, Session};
 use std::future::{Future, poll_fn};
@@ -10,25 +12,54 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{self, Sleep};
 
 /// For how many times the time-out of a single wait the client's rest is read after the last answer.
 const LINGER_WAITS: u32 = 10;
+/// How long to wait before a place, or a port, is tried again.
+const AGAIN: Duration = Duration::from_millis(20);
+/// How often to look whether a client is gone of which no more is read.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr) -> io::Result<()> {
     let server = shared.network.destination(&client)?;
-    client.set_nodelay(true)?;
-    let judge = Judge::new(Arc::clone(&shared.policy), peer, server);
+    network::prepare(&client, shared.config.unacknowledged_timeout)?;
+    let mut judge = Judge::new(Arc::clone(&shared.policy), peer, server);
+    let identity = judge.client_identity().unwrap_or_default();
+    let parties = Parties { identity, client: peer.ip().to_canonical(), server: server.ip().to_canonical() };
+    let Some(place) = place(shared, parties).await else {
+        network::reset_on_close(&client);
+        return Ok(());
+    };
     let session = Session::new(shared.config, judge, now());
-    Connection { shared, session, client, server: None, addresses: (peer, server), shut: Shut::default() }
-        .run()
-        .await;
+    let (addresses, shut) = ((peer, server), Shut::default());
+    let (server, judges_again, look_at) = (None, false, None);
+    Connection { shared, session, client, server, addresses, shut, place, judges_again, look_at }.run().await;
     Ok(())
+}
+
+/// A place, after a wait if need be; none where none was left in time.
+async fn place(shared: &Shared, parties: Parties) -> Option<Place> {
+    let until = Instant::now() + shared.config.place_timeout;
+    let mut waiting = None;
+    loop {
+        let full = match shared.places.take(parties, Instant::now()) {
+            Ok(place) => return Some(place),
+            Err(full) => full,
+        };
+        waiting = waiting.or_else(|| shared.places.wait());
+        if waiting.is_none() || Instant::now() >= until {
+            shared.places.refuse(full);
+            tracing::debug!(client = %parties.client, server = %parties.server, ?full, "a connection got no place");
+            return None;
+        }
+        time::sleep(AGAIN).await;
+    }
 }
 
 struct Connection<'a> {
@@ -39,6 +70,11 @@ struct Connection<'a> {
     /// Of client and server.
     addresses: (SocketAddr, SocketAddr),
     shut: Shut,
+    place: Place,
+    /// Whether policy has changed since it was asked about what goes on.
+    judges_again: bool,
+    /// When to look whether the client is gone, while no more of it is read.
+    look_at: Option<Instant>,
 }
 
 /// Towards whom the end of a tunnel was passed on.
@@ -52,16 +88,24 @@ struct Shut {
 enum Woken {
     Moved,
     Late,
+    Ordered,
 }
 
 impl Connection<'_> {
     async fn run(mut self) {
         let mut timer = pin!(time::sleep_until(self.session.deadline().into()));
+        let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+        self.place.seat.wake_by(&waker);
+        let mut lingers = true;
         loop {
-            self.session.advance(now());
+            let now = now();
+            lingers &= !self.follow_orders(now);
+            self.session.advance(now);
+            self.wait_for_rules(&waker, now);
             for event in self.session.events.drain(..) {
                 self.shared.events.report(event);
             }
+            self.place.seat.note(self.session.current_use(), now.instant);
             if self.session.wants_server() {
                 self.connect().await;
                 continue;
@@ -75,26 +119,54 @@ impl Connection<'_> {
                 _ => {}
             }
             match poll_fn(|context| self.poll(timer.as_mut(), context)).await {
-                Woken::Moved => self.session.touch(now()),
-                Woken::Late => self.session.time_out(now()),
+                Woken::Moved => self.session.touch(self::now()),
+                Woken::Ordered => {}
+                Woken::Late => self.look(self::now()),
             }
         }
-        if let Some(server) = self.server.take() {
+        if !self.session.is_complete()
+            && let Some(server) = self.server.take()
+        {
             network::reset_on_close(&server);
         }
-        if self.session.ending() == Some(Ending::Drain) {
+        if self.session.ending() == Some(Ending::Drain) && lingers {
             self.linger().await;
         }
+    }
+
+    /// Does what others have asked for; tells whether that ends the connection.
+    fn follow_orders(&mut self, now: Now) -> bool {
+        self.judges_again |= self.place.seat.take(Order::Judge);
+        self.judges_again = self.judges_again && !self.session.judge_again(now);
+        let leave = self.place.seat.take(Order::Leave);
+        if leave {
+            self.session.leave(now);
+        }
+        leave
+    }
+
+    /// Has the task woken with the rules that something waits for.
+    fn wait_for_rules(&mut self, waker: &Waker, now: Now) {
+        if self.judges_again || self.session.waits_for_rules() {
+            self.shared.policy.wake_with_rules(waker);
+            // They may have come just before.
+            self.judges_again = self.judges_again && !self.session.judge_again(now);
+            self.session.advance(now);
+        }
+    }
+
+    /// Whether something waited for rules that are there now.
+    fn rules_have_come(&mut self) -> bool {
+        (self.judges_again || self.session.waits_for_rules()) && self.session.rules_are_there()
     }
 
     /// Connects to the server on the client's behalf.
     async fn connect(&mut self) {
         let (client, server) = self.addresses;
-        let connecting = async { self.shared.network.socket(client, server)?.connect(server).await };
-        match time::timeout(self.shared.config.connect_timeout, connecting).await {
+        match time::timeout(self.shared.config.connect_timeout, self.reach(client, server)).await {
             Ok(Ok(stream)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "small writes to the server may be delayed");
+                if let Err(error) = network::prepare(&stream, self.shared.config.unacknowledged_timeout) {
+                    tracing::debug!(%error, "a server that is gone may not be noticed");
                 }
                 self.server = Some(stream);
                 self.session.connected();
@@ -107,23 +179,67 @@ impl Connection<'_> {
         }
     }
 
+    /// A connection to the server. The client may use its port again while the last connection from it has not quite
+    /// ended on the server's side; that is a matter of milliseconds.
+    async fn reach(&self, client: SocketAddr, server: SocketAddr) -> io::Result<TcpStream> {
+        let until = Instant::now() + self.shared.config.connect_timeout / 2;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match self.shared.network.socket(client, server)?.connect(server).await {
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && Instant::now() < until => {}
+                result => return result,
+            }
+            time::sleep(pause).await;
+            pause = (2 * pause).min(AGAIN);
+        }
+    }
+
+    /// The timer has fired: it is too late, or time to see whether the client is still there.
+    fn look(&mut self, now: Now) {
+        if self.session.deadline() <= now.instant {
+            return self.session.time_out(now);
+        }
+        self.look_at = None;
+        // With bytes of the client's unread, its end is not read either, but the kernel tells of it.
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Ok(ready)) = pin!(self.client.ready(Interest::READABLE)).poll(&mut context)
+            && ready.is_read_closed()
+        {
+            self.session.client_left(now);
+        }
+    }
+
+    /// When the timer is to fire.
+    fn due(&mut self) -> Instant {
+        let deadline = self.session.deadline();
+        let pipe = &self.session.to_server;
+        if self.session.ending().is_some() || pipe.wants_input() || pipe.ended {
+            self.look_at = None;
+            return deadline;
+        }
+        deadline.min(*self.look_at.get_or_insert_with(|| Instant::now() + LOOK))
+    }
+
     /// Moves what can be moved; ready once something did, or when it is too late.
     fn poll(&mut self, mut timer: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<Woken> {
+        if self.place.seat.has_orders() || self.rules_have_come() {
+            return Poll::Ready(Woken::Ordered);
+        }
         // Both, whatever the first says: each registers for its own wake-up.
         let moved = [self.poll_client(context), self.poll_server(context)];
         if moved.contains(&true) {
             return Poll::Ready(Woken::Moved);
         }
-        let deadline = self.session.deadline();
-        // A later deadline does not move the timer: most requests are over long before it fires.
-        if timer.deadline().into_std() > deadline {
-            timer.as_mut().reset(deadline.into());
+        let due = self.due();
+        // A later time does not move the timer: most requests are over long before it fires.
+        if timer.deadline().into_std() > due {
+            timer.as_mut().reset(due.into());
         }
         while timer.as_mut().poll(context).is_ready() {
-            if deadline <= Instant::now() {
+            if due <= Instant::now() {
                 return Poll::Ready(Woken::Late);
             }
-            timer.as_mut().reset(deadline.into());
+            timer.as_mut().reset(due.into());
         }
         Poll::Pending
     }
@@ -176,20 +292,59 @@ impl Connection<'_> {
     }
 
     /// Says goodbye and reads on for a moment: a connection that is closed with bytes unread is reset, and the client
-    /// would lose the answer.
-    async fn linger(mut self) {
-        if self.client.shutdown().await.is_err() || self.session.to_server.ended {
-            return;
-        }
-        let patience = self.shared.config.linger_timeout;
-        let reading = async {
-            let mut rest = Vec::with_capacity(16 * 1024);
-            while let Ok(Ok(1..)) = time::timeout(patience, self.client.read_buf(&mut rest)).await {
-                rest.clear();
+    /// would lose the answer. The server is left the same moment to close first, so that what remains of the connection
+    /// is on its side, as without a proxy.
+    async fn linger(&mut self) {
+        let mut shut = false;
+        let mut client = Rest { ended: self.session.to_server.ended, ..Rest::default() };
+        let mut server = Rest { ended: self.session.to_client.ended, ..Rest::default() };
+        // As long as something comes, and not for ever.
+        for _ in 0..LINGER_WAITS {
+            let before = client.total;
+            let talking = poll_fn(|context| {
+                if !shut {
+                    match Pin::new(&mut self.client).poll_shutdown(context) {
+                        Poll::Ready(Ok(())) => shut = true,
+                        Poll::Ready(Err(_)) => return Poll::Ready(()),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+                client.read(&mut self.client, context);
+                if let Some(stream) = &mut self.server {
+                    server.read(stream, context);
+                }
+                // Once the client is through, its port may come again, and the server's connection must not be in its
+                // way.
+                if client.ended { Poll::Ready(()) } else { Poll::Pending }
+            });
+            let ended = time::timeout(self.shared.config.linger_timeout, talking).await.is_ok();
+            if ended || client.total == before {
+                break;
             }
-        };
-        // Late or not, the connection ends here.
-        let _ = time::timeout(patience * LINGER_WAITS, reading).await;
+        }
+    }
+}
+
+/// What still comes from one side after all has been said.
+#[derive(Default)]
+struct Rest {
+    buffer: Vec<u8>,
+    total: usize,
+    ended: bool,
+}
+
+impl Rest {
+    /// Reads and throws away until nothing comes at the moment.
+    fn read(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) {
+        while !self.ended {
+            self.buffer.clear();
+            self.buffer.reserve(16 * 1024);
+            match pin!(stream.read_buf(&mut self.buffer)).poll(context) {
+                Poll::Ready(Ok(0) | Err(_)) => self.ended = true,
+                Poll::Ready(Ok(count)) => self.total += count,
+                Poll::Pending => return,
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Asks policy about the requests of one connection, and remembers the answer while policy stays the same.
 
 use crate::event::Decision;
-use crate::policy::{Applied, Policy};
+use crate::policy::{Applied, Flow, Policy, Rules};
 use l7::{Matcher, RequestView};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ pub(crate) struct Judge {
     pub(crate) client: SocketAddr,
     pub(crate) server: SocketAddr,
     remembered: Option<Remembered>,
+    /// Which workloads client and server were when the connection began.
+    workloads: Option<(u32, u32)>,
 }
 
 /// What policy said of the flow at a generation.
@@ -26,7 +28,7 @@ struct Standing {
 }
 
 /// There is no judgement, since policy could not be asked or the request is in doubt; the answer's status and the reason.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unknown {
     pub(crate) status: u16,
     pub(crate) reason: &'static str,
@@ -50,11 +52,11 @@ impl Judgement {
 
 impl Judge {
     pub(crate) fn new(policy: Arc<dyn Policy>, client: SocketAddr, server: SocketAddr) -> Self {
-        Self { policy, client, server, remembered: None }
+        Self { policy, client, server, remembered: None, workloads: None }
     }
 
-    /// Decides on one request, under the policy of this moment.
-    pub(crate) fn decide(&mut self, request: &RequestView<'_>) -> Result<Judgement, Unknown> {
+    /// Decides on one request, under the policy of the moment of [`Self::is_ready`].
+    pub(crate) fn decide(&self, request: &RequestView<'_>) -> Result<Judgement, Unknown> {
         let standing = self.standing()?;
         if let Some(reason) = standing.sets.iter().find_map(|(_, matcher)| matcher.doubt(request)) {
             return Err(Unknown { status: 400, reason });
@@ -77,26 +79,58 @@ impl Judge {
         if let Ok(standing) = self.standing() {
             return standing.identities;
         }
-        let flow = self.policy.flow(self.client, self.server);
-        flow.map_or((0, 0), |flow| (flow.source_identity, flow.destination_identity))
+        self.flow().map_or((0, 0), |flow| (flow.source_identity, flow.destination_identity))
     }
 
-    fn standing(&mut self) -> Result<&Standing, Unknown> {
-        // Read first: a change that comes while the rest is asked is then noticed at the next request.
-        let generation = self.policy.generation();
-        if self.remembered.as_ref().is_none_or(|remembered| remembered.generation != generation) {
-            self.remembered = Some(Remembered { generation, standing: self.ask() });
-        }
-        let remembered = self.remembered.as_ref().expect("it was set just now");
+    /// The client's identity; none where policy does not know the flow, or does not let it through.
+    pub(crate) fn client_identity(&mut self) -> Option<u32> {
+        self.flow().map(|flow| flow.source_identity)
+    }
+
+    /// Whether a request can be decided on now, rather than once the rules are there; asks policy again where it has
+    /// changed. Comes right before what decides.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        self.refresh();
+        self.remembered.is_some()
+    }
+
+    /// Whether policy lets the flow through, at layers 3 and 4.
+    pub(crate) fn is_let_through(&self) -> bool {
+        !self.remembered.as_ref().is_some_and(|known| matches!(known.standing, Err(UNKNOWN_FLOW)))
+    }
+
+    /// What policy said when [`Self::is_ready`] asked it last.
+    fn standing(&self) -> Result<&Standing, Unknown> {
+        let remembered = self.remembered.as_ref().ok_or(RULES_COMING)?;
         remembered.standing.as_ref().map_err(|unknown| *unknown)
     }
 
-    fn ask(&self) -> Result<Standing, Unknown> {
-        let flow = self.policy.flow(self.client, self.server);
-        let flow = flow.ok_or(Unknown { status: 503, reason: "policy does not know this flow" })?;
-        let matchers = flow.applied.iter().map(|applied| {
-            let unknown = Unknown { status: 500, reason: "policy does not know a rule set of this flow" };
-            Ok((*applied, self.policy.rules(applied.set).ok_or(unknown)?))
+    /// Asks again where policy has changed. Remembers nothing while rules are coming.
+    fn refresh(&mut self) {
+        // Read first: a change that comes while the rest is asked is then noticed at the next request.
+        let generation = self.policy.generation();
+        if self.remembered.as_ref().is_none_or(|remembered| remembered.generation != generation) {
+            let standing = self.ask();
+            self.remembered =
+                (!matches!(standing, Err(RULES_COMING))).then_some(Remembered { generation, standing });
+        }
+    }
+
+    /// The flow, where it is still between the workloads that it was between at first.
+    fn flow(&mut self) -> Option<Flow> {
+        let flow = self.policy.flow(self.client, self.server)?;
+        let workloads = *self.workloads.get_or_insert(flow.workloads);
+        Some(flow).filter(|flow| flow.workloads == workloads)
+    }
+
+    fn ask(&mut self) -> Result<Standing, Unknown> {
+        let flow = self.flow().ok_or(UNKNOWN_FLOW)?;
+        let matchers = flow.applied.iter().map(|applied| match self.policy.rules(applied.set) {
+            Rules::Known(matcher) => Ok((*applied, matcher)),
+            Rules::Coming => Err(RULES_COMING),
+            Rules::Unknown => {
+                Err(Unknown { status: 500, reason: "policy does not know a rule set of this flow" })
+            }
         });
         Ok(Standing {
             identities: (flow.source_identity, flow.destination_identity),
@@ -104,3 +138,8 @@ impl Judge {
         })
     }
 }
+
+/// The flow is one that policy does not know or does not let through.
+const UNKNOWN_FLOW: Unknown = Unknown { status: 503, reason: "policy does not know this flow" };
+/// Connections wait until the rules are there, and never give this answer.
+const RULES_COMING: Unknown = Unknown { status: 503, reason: "policy is being made ready" };

@@ -1,8 +1,8 @@
 //! The transparent node proxy: connections between workloads come through it, and each HTTP request is decided on.
 //!
 //! [`session`] is one connection without sockets or clock: bytes in, bytes out. [`connection`] moves those bytes,
-//! [`server`] accepts, [`network`] keeps the addresses that client and server see. The proxy knows no policy of its
-//! own: the root implements [`Policy`] and [`Events`].
+//! [`server`] accepts, [`places`] says who gets a place when they run out, [`network`] keeps the addresses that client
+//! and server see. The proxy knows no policy of its own: the root implements [`Policy`] and [`Events`].
 //!
 //! Invariants: nothing is forwarded that no rule set allowed; what is forwarded is what was decided on; where policy
 //! cannot be asked, the answer is no.
@@ -15,12 +15,15 @@ pub mod event;
 mod judge;
 pub mod network;
 mod pipe;
+pub mod places;
 pub mod policy;
+mod seat;
 pub mod server;
 mod session;
 
 pub use config::Config;
 pub use event::{Decision, Events, RequestEvent, Verdict};
 pub use network::{Network, Transparent};
-pub use policy::{Applied, Flow, Policy};
+pub use places::Occupancy;
+pub use policy::{Applied, Flow, Policy, Rules};
 pub use server::Proxy;

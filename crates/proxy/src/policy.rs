@@ -4,6 +4,7 @@ use abi::policy::Direction;
 use l7::Matcher;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Waker;
 
 /// Answers the proxy's questions; implemented by the root over the policies in force. None of them may block.
 pub trait Policy: Send + Sync {
@@ -15,8 +16,22 @@ pub trait Policy: Send + Sync {
     /// each request, and only asks the rest again when it rose.
     fn generation(&self) -> u64;
 
-    /// The rules of a set. None: the set is not known, and requests it applies to are refused.
-    fn rules(&self, set: u32) -> Option<Arc<Matcher>>;
+    /// The rules of a set.
+    fn rules(&self, set: u32) -> Rules;
+
+    /// Wakes the task once rules that were coming are there, or will not be. It may wake it before that.
+    fn wake_with_rules(&self, waker: &Waker);
+}
+
+/// The rules of a set, or why there are none.
+#[derive(Clone, Debug)]
+pub enum Rules {
+    /// These.
+    Known(Arc<Matcher>),
+    /// They are being made ready: ask again when [`Policy::wake_with_rules`] wakes.
+    Coming,
+    /// The set is not known; requests that it applies to are refused.
+    Unknown,
 }
 
 /// A flow as policy sees it.
@@ -26,6 +41,9 @@ pub struct Flow {
     pub source_identity: u32,
     /// Identity of the server.
     pub destination_identity: u32,
+    /// Which workload of this node the client is and which the server is, by numbers that no other gets; 0 where it is
+    /// none. A connection ends with either.
+    pub workloads: (u32, u32),
     /// The sets that must all allow a request: of the client's egress, of the server's ingress. With none, layer 7
     /// asks nothing of the flow.
     pub applied: Vec<Applied>,

@@ -4,12 +4,16 @@ use crate::config::Config;
 use crate::connection;
 use crate::event::Events;
 use crate::network::Network;
+use crate::places::{Occupancy, Places};
 use crate::policy::Policy;
+use crate::seat::Order;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+
+/// How many connections are told of a change at once; then others are served.
+const TOLD_AT_ONCE: usize = 32;
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -17,13 +21,13 @@ pub(crate) struct Shared {
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) events: Arc<dyn Events>,
     pub(crate) network: Arc<dyn Network>,
+    pub(crate) places: Arc<Places>,
 }
 
 /// The proxy; clones serve under one limit of connections.
 #[derive(Clone)]
 pub struct Proxy {
     shared: Arc<Shared>,
-    room: Arc<Semaphore>,
 }
 
 impl Proxy {
@@ -34,8 +38,19 @@ impl Proxy {
         events: Arc<dyn Events>,
         network: Arc<dyn Network>,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(config.max_connections));
-        Self { shared: Arc::new(Shared { config, policy, events, network }), room }
+        let places = Arc::new(Places::new(&config));
+        Self { shared: Arc::new(Shared { config, policy, events, network, places }) }
+    }
+
+    /// How many descriptors this many connections may take.
+    pub fn descriptors(connections: usize) -> usize {
+        // The client's socket and the server's; those that wait have the one.
+        2 * connections + Places::waiting_limit(connections)
+    }
+
+    /// How the places for connections are used.
+    pub fn occupancy(&self) -> Occupancy {
+        self.shared.places.occupancy()
     }
 
     /// Serves connections of a non-blocking listener, on the runtime this runs in, for ever; dropping it stops
@@ -43,7 +58,6 @@ impl Proxy {
     pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
-            let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -58,8 +72,25 @@ impl Proxy {
                 if let Err(error) = connection::serve(&shared, stream, peer).await {
                     tracing::debug!(client = %peer, %error, "a connection was not served");
                 }
-                drop(room);
             });
+        }
+    }
+
+    /// Has what goes on judged again whenever policy changes, for ever. One call for all listeners.
+    pub async fn watch_policy(&self) {
+        let Shared { config, policy, places, .. } = &*self.shared;
+        let mut known = policy.generation();
+        loop {
+            tokio::time::sleep(config.policy_interval).await;
+            let generation = policy.generation();
+            if generation == known {
+                continue;
+            }
+            known = generation;
+            for seats in places.seats().chunks(TOLD_AT_ONCE) {
+                seats.iter().for_each(|seat| seat.order(Order::Judge));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Requests are handled one at a time: the next head is looked at when the answer to the one before has gone out, so
 //! answers keep their order and every request is decided on under the policy of its moment.
 
+mod again;
 mod request;
 mod response;
 
@@ -12,6 +13,7 @@ use crate::config::Config;
 use crate::event::{RequestEvent, Verdict};
 use crate::judge::Judge;
 use crate::pipe::Pipe;
+use crate::seat::Use;
 use l7::{Body, Refusal, Scanner};
 use std::time::{Instant, SystemTime};
 
@@ -41,6 +43,13 @@ pub(crate) struct Session {
     moved: Instant,
     /// When the head that is being read began.
     head_since: Option<Instant>,
+    /// The head of the request that was decided on last, as it came.
+    decided: Vec<u8>,
+    /// Whether a request waits for the rules that it is to be decided by.
+    waits_for_rules: bool,
+    /// Whether the client was seen to be gone while bytes of it are still to be read.
+    client_left: bool,
+    has_begun: bool,
 }
 
 /// The connection to the server.
@@ -116,6 +125,10 @@ impl Session {
             ending: None,
             moved: now.instant,
             head_since: None,
+            decided: Vec::new(),
+            waits_for_rules: false,
+            client_left: false,
+            has_begun: false,
         }
     }
 
@@ -173,6 +186,42 @@ impl Session {
         self.ending
     }
 
+    /// What the connection is used for at this moment.
+    pub(crate) fn current_use(&self) -> Use {
+        match (&self.sending, &self.exchange) {
+            (Sending::Head(_), None) if self.decided.is_empty() => Use::Silent,
+            (Sending::Head(_), None) if self.to_server.input().is_empty() => Use::Idle,
+            _ => Use::Busy,
+        }
+    }
+
+    /// Whether a request waits for rules; [`Self::advance`] goes on once they are there.
+    pub(crate) fn waits_for_rules(&self) -> bool {
+        self.waits_for_rules && self.ending.is_none()
+    }
+
+    /// The client is gone, though bytes that it sent before are still to be read.
+    pub(crate) fn client_left(&mut self, now: Now) {
+        if !std::mem::replace(&mut self.client_left, true) {
+            self.moved = now.instant;
+        }
+    }
+
+    /// The connection makes room for another.
+    pub(crate) fn leave(&mut self, now: Now) {
+        let idle = self.current_use() != Use::Busy && !self.to_client.is_pending();
+        self.finish_event(None, "the connection made room for another", now);
+        self.ending = Some(if idle { Ending::Drain } else { Ending::Abort });
+    }
+
+    /// Whether the server has got all of every request and the client all of every answer: nothing is lost when both
+    /// connections are closed in order.
+    pub(crate) fn is_complete(&self) -> bool {
+        matches!(self.receiving, Receiving::Nothing | Receiving::Complete)
+            && !matches!(self.sending, Sending::Body(_) | Sending::Tunnel)
+            && !self.to_server.is_pending()
+    }
+
     /// Whether the end of one side is to be passed on to the other: only where both sides talk at will.
     pub(crate) fn is_tunnel(&self) -> bool {
         matches!(self.sending, Sending::Tunnel)
@@ -181,6 +230,7 @@ impl Session {
     /// Bytes moved, in or out.
     pub(crate) fn touch(&mut self, now: Now) {
         self.moved = now.instant;
+        self.has_begun |= !self.to_server.input().is_empty();
         let reads_head = matches!(self.sending, Sending::Head(_)) && !self.to_server.input().is_empty();
         if reads_head && self.head_since.is_none() {
             self.head_since = Some(now.instant);
@@ -192,7 +242,9 @@ impl Session {
         match (&self.sending, self.head_since) {
             _ if self.ending.is_some() => self.moved + self.config.head_timeout,
             (Sending::Head(_), Some(since)) => since + self.config.head_timeout,
+            (Sending::Head(_), None) if !self.has_begun => self.moved + self.config.first_byte_timeout,
             (Sending::Head(_), None) => self.moved + self.config.idle_timeout,
+            _ if self.to_server.ended || self.client_left => self.moved + self.config.half_close_timeout,
             _ => self.moved + self.config.stall_timeout,
         }
     }
@@ -206,7 +258,10 @@ impl Session {
                 self.refuse(Refusal { status: 408, reason: "the request took too long" }, now)
             }
             _ => {
-                self.finish_event(None, "nothing moved for too long", now);
+                let gone = self.to_server.ended || self.client_left;
+                let reason =
+                    if gone { "the client closed the connection" } else { "nothing moved for too long" };
+                self.finish_event(None, reason, now);
                 self.ending = Some(Ending::Abort);
             }
         }

@@ -25,16 +25,18 @@ pub(super) fn status(agent: &Agent) -> anyhow::Result<Status> {
         let name = row.reason.map_or("forwarded".to_string(), |reason| reason.describe().to_string());
         *packets.entry(name).or_default() += row.counter.packets;
     }
+    let (proxy_connections, refusals) = agent.places.view();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         agent: std::process::id(),
         proxy: agent.supervisor.process(),
         proxy_lacks: Report::of(agent.supervisor.process(), &agent.paths.proxy_report()),
+        proxy_connections,
         attach: agent.kernel.loaded.attachment().into(),
         pins: agent.paths.pins().display().to_string(),
         policies_from: agent.config.policies.display().to_string(),
-        problems: agent.problems(),
+        problems: agent.problems().into_iter().chain(refusals).collect(),
         notes: agent.notes.clone(),
         endpoints: world.endpoints().count(),
         identities: world.identities().allocated().count(),

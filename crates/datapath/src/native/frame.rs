@@ -12,12 +12,13 @@ pub(super) struct Frame {
     interface: u32,
     ingress: u32,
     sockets: ProxySockets,
+    proxy_port: [u8; 2],
 }
 
 impl Frame {
-    pub(super) fn new(arrival: Arrival<'_>, sockets: ProxySockets) -> Self {
+    pub(super) fn new(arrival: Arrival<'_>, (sockets, proxy_port): (ProxySockets, [u8; 2])) -> Self {
         let Arrival { interface, ingress, mark, frame, now: _ } = arrival;
-        Self { bytes: frame.to_vec(), mark, interface, ingress, sockets }
+        Self { bytes: frame.to_vec(), mark, interface, ingress, sockets, proxy_port }
     }
 
     fn fix(&mut self, offset: u32, difference: u32) -> Result<(), DropReason> {
@@ -106,11 +107,13 @@ impl Packet for Frame {
 }
 
 impl Sockets for Frame {
-    fn state_of(&self, _tuple: &SocketTuple) -> Option<SocketState> {
-        self.sockets.connected
-    }
-
-    fn assign_listener(&mut self, _tuple: &SocketTuple) -> bool {
-        self.sockets.listens
+    fn state_of(&self, tuple: &SocketTuple) -> Option<SocketState> {
+        let ProxySockets { connected, listens } = self.sockets;
+        match connected {
+            Some(SocketState::Connected | SocketState::TimeWait) if tuple.source_port != [0; 2] => connected,
+            _ if listens => Some(SocketState::Listen(self.proxy_port)),
+            Some(SocketState::Listen(_)) => connected,
+            _ => None,
+        }
     }
 }

@@ -69,7 +69,7 @@ pub struct Outcome {
 /// Which sockets the node proxy has, as [`to_proxy`] sees them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProxySockets {
-    /// The state of the socket that a packet's own addresses and ports name, if there is one.
+    /// The state of the socket that a packet's own addresses and ports name but for the proxy's listener.
     pub connected: Option<SocketState>,
     /// Whether the proxy listens.
     pub listens: bool,

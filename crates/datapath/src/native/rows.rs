@@ -91,8 +91,9 @@ impl Tables {
         self.now.set(now);
     }
 
-    pub(super) fn proxy_sockets(&self) -> ProxySockets {
-        self.sockets
+    /// The proxy's sockets and the port that it listens at.
+    pub(super) fn proxy_sockets(&self) -> (ProxySockets, [u8; 2]) {
+        (self.sockets, self.config().map_or([0; 2], |config| config.proxy_port))
     }
 
     pub(super) fn take_events(&self) -> Vec<FlowEvent> {

@@ -14,8 +14,11 @@ use std::path::PathBuf;
 ///
 /// What it has put in the kernel stays when it ends, and goes on working; the next agent takes it over. The configuration is
 /// a JSON object with any of: directory, stateDirectory, instance, policies, networkNamespace, workloadAddresses, givenAddresses,
-/// serviceAddresses, proxyPort, hostDevices, nodeName, clusterName, nodeLabels, policyEnforcement (default, always or never), policyAuditMode, attach
-/// (automatic or clsact).
+/// serviceAddresses, proxyPort, proxy, hostDevices, nodeName, clusterName, nodeLabels, policyEnforcement (default, always or
+/// never), policyAuditMode, attach (automatic or clsact). "proxy" is an object with any of: connections (how many at a time),
+/// clientShare and serverShare (how many of a hundred of them one client identity, one server may have), and in seconds:
+/// firstByteTimeout, headTimeout, idleTimeout, stallTimeout, halfCloseTimeout, connectTimeout, unacknowledgedTimeout
+/// (docs/proxy.md).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin agent\n  nexin agent --config /etc/nexin/agent.json\n  \
     nexin agent --policy-enforcement always --policy-audit-mode")]
@@ -47,6 +50,9 @@ pub(crate) struct Proxy {
     /// Port to listen on
     #[arg(long)]
     port: u16,
+    /// Limits, as the configuration's "proxy" has them
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    limits: String,
 }
 
 impl Agent {
@@ -76,7 +82,9 @@ impl Agent {
 impl Proxy {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         log::start();
-        agent::run_proxy(&agent::Paths::new(self.directory, self.instance), self.port)?;
+        let limits: agent::ProxyLimits =
+            serde_json::from_str(&self.limits).map_err(|error| BadInput(format!("--limits: {error}")))?;
+        agent::run_proxy(&agent::Paths::new(self.directory, self.instance), self.port, &limits)?;
         Ok(Outcome::Holds)
     }
 }

@@ -44,6 +44,7 @@ fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
     vec![
         ("agent", format!("{} (process {})", status.version, status.agent)),
         ("proxy", proxy),
+        ("connections", status.proxy_connections.as_ref().map_or("not known".into(), connections)),
         ("kernel", status.kernel.clone()),
         ("attached by", status.attach.clone()),
         ("pinned under", status.pins.clone()),
@@ -55,4 +56,19 @@ fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
         ("packets", packets.join(", ")),
         ("events lost", status.lost_events.to_string()),
     ]
+}
+
+/// The proxy's connections in one line.
+fn connections(proxy: &view::ProxyConnections) -> String {
+    let refused = if proxy.refused.is_empty() {
+        "none refused".to_string()
+    } else {
+        let reasons = proxy.refused.iter().map(|(reason, count)| format!("{count} as {reason}"));
+        format!("refused {}", reasons.collect::<Vec<_>>().join(", "))
+    };
+    let (used, limit, most) = (proxy.in_use, proxy.limit, proxy.most_of_a_client);
+    format!(
+        "{used} of {limit}, {most} of one client identity; {refused}; {} closed to make room",
+        proxy.made_room
+    )
 }

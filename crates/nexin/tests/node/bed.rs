@@ -29,7 +29,14 @@ pub(crate) struct Bed {
 impl Bed {
     /// A node with a running agent. `name` sets it apart from other tests'.
     pub(crate) fn new(name: &str) -> Self {
-        let mut bed = Self::idle(name, &serde_json::json!({}));
+        Self::with(name, serde_json::Value::Null)
+    }
+
+    /// The same with limits of its proxy.
+    pub(crate) fn with(name: &str, proxy: serde_json::Value) -> Self {
+        let more =
+            if proxy.is_null() { serde_json::json!({}) } else { serde_json::json!({ "proxy": proxy }) };
+        let mut bed = Self::idle(name, &more);
         bed.start();
         bed
     }

@@ -42,6 +42,9 @@ impl Session {
     }
 
     fn scan_head(&mut self, now: Now) -> bool {
+        if !self.may_read_head() {
+            return false;
+        }
         let Sending::Head(scanner) = &mut self.sending else { return false };
         match scanner.scan(self.to_server.input()) {
             Ok(Some(head)) => self.begin(head, now),
@@ -119,6 +122,8 @@ impl Session {
     /// Parses the head and asks for a judgement; where it allows, the head is written to go out.
     fn read_request(&mut self, head: Range<usize>, now: Now) -> Result<Incoming, Refusal> {
         let mut event = self.blank_event(now);
+        self.decided.clear();
+        self.decided.extend_from_slice(&self.to_server.input()[head.clone()]);
         let (input, out) = self.to_server.rewrite();
         let mut storage = [Field::default(); MAX_FIELDS];
         let request = Request::parse(&mut input[head], &mut storage)?;

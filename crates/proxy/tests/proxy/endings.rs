@@ -180,19 +180,35 @@ fn idle_connections_are_closed_without_a_word() {
 
 #[test]
 fn connections_beyond_the_limit_wait_their_turn() {
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
+    let config = proxy::Config { max_connections: 1, place_timeout: Duration::from_secs(10), ..quick() };
+    let world = World::with(server.address, config);
+    let mut first = world.connect();
+    first.send(GET);
+    std::thread::sleep(Duration::from_millis(100));
+    let mut second = world.connect();
+    second.send("GET /private HTTP/1.1\r\nHost: svc\r\n\r\n");
+    second.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("not zero");
+    assert!(std::io::Read::read(&mut second.stream, &mut [0]).is_err(), "it was served beside the first");
+    second.stream.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
+    drop(first);
+    assert_eq!(second.status(), 403);
+    server.heard();
+}
+
+#[test]
+fn a_connection_beyond_the_limit_gets_the_place_of_an_idle_one() {
     let server = Server::new(vec![]);
     let world = World::with(server.address, proxy::Config { max_connections: 1, ..quick() });
     let private = "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n";
     let mut first = world.connect();
     first.send(private);
     assert_eq!(first.status(), 403);
+    first.expect("Access denied\r\n");
     let mut second = world.connect();
     second.send(private);
-    second.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("not zero");
-    assert!(std::io::Read::read(&mut second.stream, &mut [0]).is_err(), "it was served beside the first");
-    second.stream.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
-    drop(first);
     assert_eq!(second.status(), 403);
+    first.expect_end();
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! A proxy under test with its policy, its recorder of events, a scripted server, and clients.
 
 use l7::{HttpRule, Matcher};
-use proxy::{Applied, Config, Events, Flow, Network, Policy, Proxy, RequestEvent};
+use proxy::{Applied, Config, Events, Flow, Network, Occupancy, Policy, Proxy, RequestEvent, Rules};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::task::Waker;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,13 @@ struct State {
     known: bool,
     egress: Option<Arc<Matcher>>,
     ingress: Option<Arc<Matcher>>,
+    /// How many workloads have had the server's address after the first.
+    successors: u32,
     /// Whether flows name sets that nobody knows.
     forgetful: bool,
+    /// Whether rules are still being made ready.
+    late: bool,
+    wakers: Vec<Waker>,
 }
 
 pub(crate) const EGRESS: Applied = Applied { set: 1, rule: 11, direction: abi::policy::Direction::Egress };
@@ -37,9 +43,12 @@ impl TestPolicy {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
-    pub(crate) fn ingress(&self, rules: &[HttpRule]) {
+    /// Returns what tells whether anyone is judged by these rules.
+    pub(crate) fn ingress(&self, rules: &[HttpRule]) -> Weak<Matcher> {
         let matcher = Arc::new(Matcher::new(rules).expect("the rules of tests compile"));
+        let weak = Arc::downgrade(&matcher);
         self.change(|state| (state.known, state.ingress) = (true, Some(matcher)));
+        weak
     }
 
     pub(crate) fn egress(&self, rules: &[HttpRule]) {
@@ -55,8 +64,24 @@ impl TestPolicy {
         self.change(|state| state.known = false);
     }
 
+    /// Another workload has the server's address from now on.
+    pub(crate) fn server_is_replaced(&self) {
+        self.change(|state| state.successors += 1);
+    }
+
     pub(crate) fn unknown_sets(&self) {
         self.change(|state| state.forgetful = true);
+    }
+
+    /// Rules are not there until [`Self::rules_come`].
+    pub(crate) fn rules_are_late(&self) {
+        self.change(|state| state.late = true);
+    }
+
+    pub(crate) fn rules_come(&self) {
+        let mut state = self.state.lock().expect("no test panics with it");
+        state.late = false;
+        state.wakers.drain(..).for_each(Waker::wake);
     }
 }
 
@@ -66,17 +91,26 @@ impl Policy for TestPolicy {
         let mut applied = Vec::new();
         applied.extend(state.egress.is_some().then_some(EGRESS));
         applied.extend(state.ingress.is_some().then_some(INGRESS));
-        state.known.then_some(Flow { source_identity: 256, destination_identity: 257, applied })
+        let workloads = (1, 2 + state.successors);
+        state.known.then_some(Flow { source_identity: 256, destination_identity: 257, workloads, applied })
     }
 
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
 
-    fn rules(&self, set: u32) -> Option<Arc<Matcher>> {
+    fn rules(&self, set: u32) -> Rules {
         let state = self.state.lock().expect("no test panics with it");
         let rules = if set == EGRESS.set { &state.egress } else { &state.ingress };
-        rules.clone().filter(|_| !state.forgetful)
+        match rules.clone().filter(|_| !state.forgetful) {
+            _ if state.late => Rules::Coming,
+            Some(rules) => Rules::Known(rules),
+            None => Rules::Unknown,
+        }
+    }
+
+    fn wake_with_rules(&self, waker: &Waker) {
+        self.state.lock().expect("no test panics with it").wakers.push(waker.clone());
     }
 }
 
@@ -109,6 +143,7 @@ pub(crate) struct World {
     pub(crate) server: SocketAddr,
     events: mpsc::Receiver<RequestEvent>,
     address: SocketAddr,
+    proxy: Proxy,
 }
 
 impl World {
@@ -125,18 +160,44 @@ impl World {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
         listener.set_nonblocking(true).expect("sockets can be non-blocking");
         let address = listener.local_addr().expect("it is bound");
+        let serving = proxy.clone();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime
-                .expect("a runtime can be made")
-                .block_on(proxy.serve(listener))
-                .expect("it serves for ever");
+            let runtime = runtime.expect("a runtime can be made");
+            let watching = serving.clone();
+            runtime.spawn(async move { watching.watch_policy().await });
+            runtime.block_on(serving.serve(listener)).expect("it serves for ever");
         });
-        Self { policy, server, events, address }
+        Self { policy, server, events, address, proxy }
     }
 
     pub(crate) fn connect(&self) -> Client {
         Client::new(self.address)
+    }
+
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        self.proxy.occupancy()
+    }
+
+    /// Waits until a connection has a place.
+    #[track_caller]
+    pub(crate) fn wait_until_taken(&self) {
+        let began = Instant::now();
+        while self.occupancy().in_use == 0 {
+            assert!(began.elapsed() < PATIENCE, "{:?}", self.occupancy());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until no connection has a place any more; tells how long that took.
+    #[track_caller]
+    pub(crate) fn wait_until_free(&self) -> Duration {
+        let began = Instant::now();
+        while self.occupancy().in_use > 0 {
+            assert!(began.elapsed() < PATIENCE, "{:?}", self.occupancy());
+            thread::sleep(Duration::from_millis(2));
+        }
+        began.elapsed()
     }
 
     /// The next event.
@@ -157,11 +218,16 @@ pub(crate) fn quick() -> Config {
     Config {
         head_timeout: Duration::from_millis(300),
         idle_timeout: Duration::from_millis(600),
+        first_byte_timeout: Duration::from_millis(600),
         stall_timeout: Duration::from_secs(5),
+        half_close_timeout: Duration::from_millis(500),
         connect_timeout: Duration::from_secs(2),
         linger_timeout: Duration::from_millis(300),
+        policy_interval: Duration::from_millis(20),
+        place_timeout: Duration::from_millis(300),
         discard_limit: 64 * 1024,
         max_connections: 100,
+        ..Config::default()
     }
 }
 
@@ -245,6 +311,8 @@ pub(crate) enum Step {
     /// Reads this many bytes and keeps none of them.
     Swallow(usize),
     Say(Vec<u8>),
+    /// Lets time pass.
+    Wait(Duration),
     /// Closes with a reset.
     Reset,
 }
@@ -301,6 +369,7 @@ fn follow(mut stream: TcpStream, script: Vec<Step>) -> String {
             // A client that breaks off is the test's business.
             Step::End => drop(stream.read_to_end(&mut heard)),
             Step::Say(bytes) => drop(stream.write_all(&bytes)),
+            Step::Wait(time) => thread::sleep(time),
             Step::Reset => {
                 socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket lingers");
                 return String::from_utf8_lossy(&heard).into_owned();

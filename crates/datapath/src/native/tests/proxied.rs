@@ -137,11 +137,12 @@ fn at_the_proxys_interface_a_packet_finds_its_socket() {
         // A connection is the stack's to find.
         (deaf(Some(SocketState::Connected)), ACK, PASS),
         // Somebody else's listener on the same port is not the proxy's.
-        (deaf(Some(SocketState::Listen)), SYN, lost),
-        (listens(Some(SocketState::Listen)), SYN, PASS),
+        (deaf(Some(SocketState::Listen([0, 80]))), SYN, lost),
+        (listens(Some(SocketState::Listen([0, 80]))), SYN, PASS),
         // A stray segment ends at the old connection, a new one begins at the listener.
         (deaf(Some(SocketState::TimeWait)), ACK, PASS),
         (deaf(Some(SocketState::TimeWait)), SYN, lost),
+        (listens(Some(SocketState::TimeWait)), SYN, PASS),
         (listens(None), SYN, PASS),
         (listens(None), ACK, PASS),
     ];
@@ -154,5 +155,17 @@ fn at_the_proxys_interface_a_packet_finds_its_socket() {
             assert_eq!((outcome.verdict, outcome.mark), (expected, mark::TO_PROXY), "{sockets:?} {flags}");
             assert_eq!(outcome.frame, frame);
         }
+    });
+}
+
+#[test]
+fn only_packets_of_the_proxys_interface_are_for_its_listener_whatever_their_port() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        node.configure(Config { proxy_interface: PROXY, ..Config::default() });
+        assert!(crate::is_for_proxy(&node.tables, PROXY));
+        assert!(!crate::is_for_proxy(&node.tables, SERVER.interface));
+        node.configure(Config::default());
+        assert!(!crate::is_for_proxy(&node.tables, 0), "the host's own packets");
     });
 }

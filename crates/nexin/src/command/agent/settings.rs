@@ -39,6 +39,9 @@ pub(crate) struct Settings {
     /// Port of the node proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) proxy_port: Option<u16>,
+    /// Limits of the node proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proxy: Option<agent::ProxyLimits>,
     /// Names of the interfaces where policies that select the node are asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host_devices: Option<Vec<String>>,
@@ -127,6 +130,7 @@ impl Settings {
             given_addresses: parse_blocks("givenAddresses", &self.given_addresses.unwrap_or_default())?,
             service_addresses: blocks("serviceAddresses", self.service_addresses, default.service_addresses)?,
             proxy_port: self.proxy_port.unwrap_or(default.proxy_port),
+            proxy: limits(self.proxy.unwrap_or(default.proxy))?,
             host_devices: self.host_devices.unwrap_or(default.host_devices),
             node_name: self.node_name.or(default.node_name),
             cluster_name: cluster(self.cluster_name)?.or(default.cluster_name),
@@ -138,6 +142,11 @@ impl Settings {
         check::check(&config)?;
         Ok(config)
     }
+}
+
+/// Limits that make sense.
+fn limits(written: agent::ProxyLimits) -> Result<agent::ProxyLimits, String> {
+    written.config().map(|_| written)
 }
 
 fn labels(written: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
@@ -214,6 +223,8 @@ mod tests {
         check(r#"{"serviceAddresses": ["10.0.0.0"]}"#, "\"10.0.0.0\" is no block such as 10.244.0.0/16");
         check(r#"{"clusterName": "x y"}"#, "clusterName: \"x y\" is no label value");
         check(r#"{"nodeLabels": {"x y": "z"}}"#, "nodeLabels: \"x y\" is no label key");
+        check(r#"{"proxy": {"idleTimeout": 0}}"#, "proxy.idleTimeout");
+        check(r#"{"proxy": {"timeout": 1}}"#, "unknown field `timeout`");
         check(r#"{"serviceAddresses": ["10.0.0.0/8", "11.0.0.0/8"]}"#, "one IPv4 block");
         check("[]", "a JSON object");
         check(r#"["/run/nexin"]"#, "a JSON object");

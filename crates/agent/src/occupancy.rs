@@ -1,0 +1,122 @@
+//! How the node proxy's places for connections are used, as it tells the agent every second.
+
+use api::view::ProxyConnections;
+use proxy::Occupancy;
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often the proxy tells.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
+/// For how long a refused connection is a problem of the node.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// The places as they are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Told {
+    in_use: usize,
+    limit: usize,
+    most_of_a_client: usize,
+    refused_full: u64,
+    refused_client: u64,
+    refused_server: u64,
+    made_room: u64,
+}
+
+/// What was told last, shared by those who receive and those who show it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Latest(Arc<Mutex<Memory>>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    told: Option<Told>,
+    /// When connections were refused last.
+    refused: Option<Instant>,
+}
+
+impl From<Occupancy> for Told {
+    fn from(occupancy: Occupancy) -> Self {
+        let Occupancy {
+            in_use,
+            limit,
+            most_of_a_client,
+            refused_full,
+            refused_client,
+            refused_server,
+            made_room,
+        } = occupancy;
+        Self { in_use, limit, most_of_a_client, refused_full, refused_client, refused_server, made_room }
+    }
+}
+
+impl Told {
+    fn refused(&self) -> u64 {
+        self.refused_full + self.refused_client + self.refused_server
+    }
+}
+
+impl Latest {
+    /// Takes what the proxy tells.
+    pub(crate) fn take(&self, told: Told) {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A proxy that was started again counts from zero.
+        let before = memory.told.map_or(0, |before| before.refused());
+        if told.refused() > before {
+            if memory.refused.is_none_or(|refused| refused.elapsed() > FRESH) {
+                tracing::warn!(in_use = told.in_use, limit = told.limit, "the proxy refuses connections");
+            }
+            memory.refused = Some(Instant::now());
+        }
+        memory.told = Some(told);
+    }
+
+    /// What to show, and what is wrong with it.
+    pub(crate) fn view(&self) -> (Option<ProxyConnections>, Option<String>) {
+        let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(told) = memory.told else { return (None, None) };
+        let refused = [
+            ("all places were taken", told.refused_full),
+            ("the client identity's share was taken", told.refused_client),
+            ("the server's share was taken", told.refused_server),
+        ];
+        let refused: Vec<_> = refused.into_iter().filter(|(_, count)| *count > 0).collect();
+        let fresh = memory.refused.is_some_and(|refused| refused.elapsed() <= FRESH);
+        let problem = fresh.then(|| {
+            let reasons: Vec<_> = refused.iter().map(|(reason, count)| format!("{count} as {reason}")).collect();
+            format!(
+                "the proxy refused connections within the last minute; since it started, {} ({} of {} places are in use)",
+                reasons.join(", "),
+                told.in_use,
+                told.limit
+            )
+        });
+        let view = ProxyConnections {
+            in_use: told.in_use,
+            limit: told.limit,
+            most_of_a_client: told.most_of_a_client,
+            refused: refused.into_iter().map(|(reason, count)| (reason.to_string(), count)).collect(),
+            made_room: told.made_room,
+        };
+        (Some(view), problem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_is_a_problem_and_is_counted_by_reason() {
+        let latest = Latest::default();
+        assert_eq!(latest.view(), (None, None));
+        let quiet = Occupancy { in_use: 3, limit: 10, made_room: 2, ..Occupancy::default() };
+        latest.take(quiet.into());
+        let (view, problem) = latest.view();
+        assert_eq!((view.unwrap().in_use, problem), (3, None));
+        latest.take(Occupancy { refused_client: 5, ..quiet }.into());
+        let (view, problem) = latest.view();
+        assert_eq!(view.unwrap().refused, [("the client identity's share was taken".to_string(), 5)].into());
+        assert!(problem.unwrap().contains("5 as the client identity's share was taken (3 of 10"));
+    }
+}

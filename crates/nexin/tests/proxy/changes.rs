@@ -1,0 +1,123 @@
+//! What a change of policy does to exchanges that go on, and to those beside them.
+
+use crate::bed::{Bed, eventually};
+use crate::stage::{Manner, PUBLIC, ask, number, rest, serve};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const DOWNLOAD: &str = "GET /public HTTP/1.1\r\nHost: s\r\n\r\n";
+const UPLOAD: &str = "POST /public HTTP/1.1\r\nHost: s\r\nContent-Length: 1000000000\r\n\r\nhalf";
+const UPGRADE: &str = "GET /public HTTP/1.1\r\nHost: s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+/// How soon after a change what it concerns is over, by what the proxy tells each second: a client that does not close has
+/// one more for its last answer.
+const SOON: Duration = Duration::from_secs(4);
+
+#[test]
+#[ignore = "needs root"]
+fn what_was_allowed_ends_when_it_is_not() {
+    let without_rule = PUBLIC.replace("/public.*", "/other");
+    let without_port = PUBLIC.replace("port: \"80\"", "port: \"81\"");
+    let with_another = PUBLIC.replace("[{path: \"/public.*\"}]", "[{method: PUT}, {path: /other}]");
+    for (manner, request) in [(Manner::Drip, DOWNLOAD), (Manner::Hang, UPLOAD), (Manner::Switch, UPGRADE)] {
+        for change in [&without_rule, &without_port, &with_another] {
+            let bed = Bed::new("ph");
+            let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+            serve(&server, manner);
+            bed.apply(PUBLIC);
+            let mut open = ask(&client, &server, request);
+            thread::sleep(Duration::from_millis(200));
+            // Another rule that allows it as well changes nothing.
+            bed.apply(&PUBLIC.replace("/public.*", "/pub.*"));
+            thread::sleep(Duration::from_millis(1_300));
+            let in_use = eventually(|| bed.status().proxy_connections).map(|seen| seen.in_use);
+            assert_eq!(in_use, Some(1), "{manner:?} is cut though it is allowed");
+            let began = Instant::now();
+            bed.apply(change);
+            let gone = eventually(|| bed.status().proxy_connections.filter(|seen| seen.in_use == 0));
+            assert!(gone.is_some() && began.elapsed() < SOON, "{manner:?} goes on under {change}");
+            // Where the two may not talk at all, nothing reaches the client either.
+            if *change != without_port {
+                rest(&mut open);
+            }
+        }
+    }
+}
+
+/// A policy of many rules, no two of which are alike.
+fn many_rules(count: u64, turn: u64) -> String {
+    let mut rules = String::new();
+    for rule in 0..count {
+        write!(rules, "{{method: GET, path: /service-{rule}/version-{turn}}},").unwrap();
+    }
+    PUBLIC
+        .replace("name: requests", "name: many")
+        .replace("app: server", "app: many")
+        .replace("{path: \"/public.*\"}", &format!("{{path: /public}},{rules}"))
+}
+
+/// What the kernel says of the process's memory, in kilobytes.
+fn memory(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn changes_leave_memory_as_it_was_and_hold_up_nobody() {
+    let (changes, rules) = (number("NEXIN_CHANGES", 8), number("NEXIN_RULES", 500));
+    let bed = Bed::new("pi");
+    let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+    let many = bed.bare_workload("many");
+    serve(&server, Manner::Keep);
+    serve(&many, Manner::Keep);
+    bed.apply(PUBLIC);
+    let proxy = bed.status().proxy.unwrap();
+    let stop = AtomicBool::new(false);
+    let (slowest, sizes) = thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            let mut times = Vec::new();
+            let mut stream = ask(&client, &server, "");
+            while !stop.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                stream.write_all(DOWNLOAD.as_bytes()).unwrap();
+                let mut answer = [0; 40];
+                stream.read_exact(&mut answer).unwrap();
+                assert!(answer.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&answer));
+                times.push(began.elapsed());
+                thread::sleep(Duration::from_millis(1));
+            }
+            times.sort();
+            (times[times.len() / 2], times[times.len() * 99 / 100], times[times.len() - 1], times.len())
+        });
+        let mut sizes = Vec::new();
+        // A connection that stays is judged by each in turn.
+        let mut open = client.connect(&many).unwrap();
+        for turn in 0..changes {
+            bed.apply(&many_rules(rules, turn));
+            let fetched = eventually(|| {
+                open.fetch("/public").or_else(|| {
+                    open = client.connect(&many)?;
+                    None
+                })
+            });
+            assert_eq!(fetched, Some(200));
+            thread::sleep(Duration::from_millis(700));
+            sizes.push(memory(proxy));
+        }
+        stop.store(true, Ordering::Relaxed);
+        (beside.join().unwrap(), sizes)
+    });
+    let (median, hundredth, most, count) = slowest;
+    println!("memory after each change, kB: {sizes:?}");
+    println!(
+        "{count} exchanges beside {changes} changes of {rules} rules: median {median:?}, p99 {hundredth:?}, slowest {most:?}"
+    );
+    // The first few fill what is kept for reuse.
+    let (early, last) = (sizes[sizes.len() / 3], sizes[sizes.len() - 1]);
+    assert!(last < early + early / 4, "{early} kB became {last} kB");
+}

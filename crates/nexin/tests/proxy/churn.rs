@@ -1,0 +1,234 @@
+//! Connection after connection between one client and one server.
+
+use crate::bed::{Bed, Host, eventually};
+use crate::stage::{Manner, PUBLIC, dial, number, serve};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const CLOSE: &str = "GET /public HTTP/1.1\r\nHost: s\r\nConnection: close\r\n\r\n";
+
+/// How a client ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    /// Once the server has.
+    Last,
+    /// As soon as it has its answer.
+    First,
+}
+
+/// One request on a connection of its own; what is wrong with the answer.
+fn exchange(
+    own: &[IpAddr],
+    to: SocketAddr,
+    port: Option<u16>,
+    request: &str,
+    ends: Ends,
+) -> Result<(), String> {
+    let mut stream = dial(own, to, port).map_err(|error| format!("connecting: {error}"))?;
+    stream.write_all(request.as_bytes()).map_err(|error| format!("asking: {error}"))?;
+    let mut answer = Vec::new();
+    let mut part = [0; 1024];
+    loop {
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&part[..count]),
+            Err(error) => return Err(format!("reading: {error}")),
+        }
+        if ends == Ends::First && answer.ends_with(b"ok") {
+            break;
+        }
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    let right = answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok");
+    if right { Ok(()) } else { Err(format!("answered {answer:?}")) }
+}
+
+/// Runs in the client's namespace.
+fn each_manner(name: &str, act: impl Fn(&Host, &Host, Manner, &str, Ends) + Sync) {
+    let keep = "GET /public HTTP/1.1\r\nHost: s\r\n\r\n";
+    for (manner, request, ends) in [
+        (Manner::Old, CLOSE, Ends::Last),
+        (Manner::Close, CLOSE, Ends::Last),
+        (Manner::Close, CLOSE, Ends::First),
+        (Manner::Keep, CLOSE, Ends::Last),
+        (Manner::Keep, keep, Ends::First),
+    ] {
+        let bed = Bed::new(name);
+        let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+        serve(&server, manner);
+        bed.apply(PUBLIC);
+        client.enter(|| act(&client, &server, manner, request, ends));
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_source_port_that_comes_again_is_answered_as_without_policy() {
+    each_manner("pa", |client, server, manner, request, ends| {
+        for address in &server.addresses {
+            let to = SocketAddr::new(*address, 80);
+            let slowest = (0..200).map(|turn| {
+                let began = Instant::now();
+                let done = exchange(&client.addresses, to, Some(40_000), request, ends);
+                assert_eq!(done, Ok(()), "{manner:?} {ends:?}, time {turn} to {to}");
+                began.elapsed()
+            });
+            let slowest = slowest.max().unwrap();
+            println!("{manner:?}, client ends {ends:?}: one port 200 times to {to}, slowest {slowest:?}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn one_client_and_one_server_never_run_out_of_ports() {
+    let requests = number("NEXIN_REQUESTS", 1_500);
+    each_manner("pb", |client, server, manner, request, ends| {
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40299").unwrap();
+        let to = SocketAddr::new(server.addresses[0], 80);
+        let (began, mut slowest) = (Instant::now(), Duration::ZERO);
+        let mut failed = Vec::new();
+        for turn in 0..requests {
+            let began = Instant::now();
+            // A client that closes first has its own ports in TIME_WAIT; it asks for one, as a busy one would.
+            let port = (ends == Ends::First).then_some(40_000 + (turn % 300) as u16);
+            failed.extend(exchange(&client.addresses, to, port, request, ends).err());
+            slowest = slowest.max(began.elapsed());
+        }
+        let answered = requests - failed.len() as u64;
+        let took = began.elapsed();
+        println!(
+            "{manner:?}, client ends {ends:?}: {answered} of {requests} over 300 ports in {took:?}, slowest {slowest:?}"
+        );
+        assert!(failed.is_empty(), "{manner:?} {ends:?}: {failed:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn two_thousand_connections_a_second_and_none_fails() {
+    let (rate, seconds) = (number("NEXIN_RATE", 400), number("NEXIN_SECONDS", 3));
+    let bed = Bed::new("pc");
+    let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+    serve(&server, Manner::Old);
+    bed.apply(PUBLIC);
+    let to = SocketAddr::new(server.addresses[0], 80);
+    let total = rate * seconds;
+    let (next, late) = (AtomicU64::new(0), AtomicU64::new(0));
+    let began = Instant::now();
+    // Threads begin in the namespace of the thread that starts them.
+    let failed: Vec<String> = client.enter(|| {
+        thread::scope(|scope| {
+            let clients: Vec<_> = (0..32)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut failed = Vec::new();
+                        loop {
+                            let turn = next.fetch_add(1, Ordering::Relaxed);
+                            if turn >= total {
+                                return failed;
+                            }
+                            let due = began + Duration::from_nanos(turn * 1_000_000_000 / rate);
+                            thread::sleep(due.saturating_duration_since(Instant::now()));
+                            failed.extend(exchange(&client.addresses, to, None, CLOSE, Ends::Last).err());
+                            late.fetch_max(due.elapsed().as_millis() as u64, Ordering::Relaxed);
+                        }
+                    })
+                })
+                .collect();
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        })
+    });
+    let (took, late) = (began.elapsed(), late.into_inner());
+    let reached = total as f64 / took.as_secs_f64();
+    println!(
+        "{total} connections in {took:?}, {reached:.0} a second, the last done {late} ms after it was due; {} failed",
+        failed.len()
+    );
+    assert!(failed.is_empty(), "{:?}", &failed[..failed.len().min(10)]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn connections_that_stay_are_answered_request_after_request() {
+    let seconds = number("NEXIN_SECONDS", 3).min(10);
+    let bed = Bed::new("pj");
+    let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+    serve(&server, Manner::Keep);
+    bed.apply(PUBLIC);
+    let to = SocketAddr::new(server.addresses[0], 80);
+    let proxy = bed.status().proxy.unwrap();
+    let used = processor_time(proxy);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let answered: u64 = client.enter(|| {
+        thread::scope(|scope| {
+            let asking = || {
+                let mut stream = dial(&client.addresses, to, None).unwrap();
+                let mut answered = 0;
+                while Instant::now() < until {
+                    stream.write_all(b"GET /public HTTP/1.1\r\nHost: s\r\n\r\n").unwrap();
+                    let mut answer = [0; 40];
+                    stream.read_exact(&mut answer).unwrap();
+                    assert!(answer.starts_with(b"HTTP/1.1 200"));
+                    answered += 1;
+                }
+                answered
+            };
+            let clients: Vec<_> = (0..16).map(|_| scope.spawn(asking)).collect();
+            clients.into_iter().map(|client| client.join().unwrap()).sum()
+        })
+    });
+    let used = processor_time(proxy) - used;
+    let each = used.as_secs_f64() * 1e6 / answered as f64;
+    println!(
+        "{answered} answered on 16 connections in {seconds} s, {each:.1} us of the proxy's processor time each"
+    );
+    assert!(answered > 0);
+}
+
+/// How long a process has run on any CPU.
+fn processor_time(process: u32) -> Duration {
+    // Of all its threads, in nanoseconds.
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let times = threads.filter_map(|thread| {
+        let told = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        told.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(times.sum())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn servers_that_people_use_answer_one_source_port_again_and_again() {
+    let python = "import http.server as h\n\
+        class A(h.BaseHTTPRequestHandler):\n\
+        \x20def do_GET(self):\n\
+        \x20 self.send_response(200); self.end_headers(); self.wfile.write(b'ok')\n\
+        \x20def log_message(self, *_): pass\n\
+        h.ThreadingHTTPServer(('', 80), A).serve_forever()";
+    let node = "require('http').createServer((_, answer) => answer.end('ok')).listen(80, '0.0.0.0')";
+    for (program, flag, script) in [("python3", "-c", python), ("node", "-e", node)] {
+        let bed = Bed::new("pk");
+        let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+        let started = server.enter(|| Command::new(program).arg(flag).arg(script).spawn());
+        let Ok(mut child) = started else {
+            println!("{program} is not installed: it was not asked");
+            assert_ne!(program, "python3", "which every machine for development has");
+            continue;
+        };
+        bed.apply(PUBLIC);
+        let to = SocketAddr::new(server.addresses[0], 80);
+        let ask = || exchange(&client.addresses, to, Some(40_000), CLOSE, Ends::Last);
+        let ready = client.enter(|| eventually(|| ask().ok()));
+        let failed: Vec<_> = client.enter(|| (0..300).filter_map(|_| ask().err()).collect());
+        // It was started here, and nothing else waits for it.
+        let _ = child.kill();
+        let _ = child.wait();
+        assert!(ready.is_some() && failed.is_empty(), "{program}: {failed:?}");
+    }
+}

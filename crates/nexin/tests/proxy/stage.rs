@@ -1,0 +1,153 @@
+//! Servers and clients of the tests, and the policy between them.
+
+use crate::bed::Host;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Anyone may ask `server` for /public.
+pub(crate) const PUBLIC: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: requests}
+spec:
+  endpointSelector: {matchLabels: {app: server}}
+  ingress:
+  - fromEntities: [all]
+    toPorts:
+    - ports: [{port: "80", protocol: TCP}]
+      rules: {http: [{path: "/public.*"}]}
+"#;
+
+/// How long a step may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a server answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// As HTTP/1.0 does: it closes, and that ends the body.
+    Old,
+    /// With a length and `Connection: close`, and closes.
+    Close,
+    /// With a length, and closes when the client does.
+    Keep,
+    /// Not at all: it reads on.
+    Hang,
+    /// Begins an answer of a gigabyte, a little at a time.
+    Drip,
+    /// Agrees to a WebSocket, and says back what it hears.
+    Switch,
+}
+
+/// Serves on port 80 in both families.
+pub(crate) fn serve(host: &Host, manner: Manner) {
+    let listener = host.enter(|| TcpListener::bind("[::]:80")).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            match manner {
+                // A thread for each would be what is measured.
+                Manner::Old | Manner::Close => drop(attend(stream, manner)),
+                _ => drop(thread::spawn(move || attend(stream, manner))),
+            }
+        }
+    });
+}
+
+fn attend(mut stream: TcpStream, manner: Manner) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+    let mut heard = Vec::new();
+    while hear_head(&mut stream, &mut heard)? {
+        match manner {
+            Manner::Old => return stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nok"),
+            Manner::Close => {
+                return stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+            }
+            Manner::Keep => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?,
+            Manner::Hang => return io::copy(&mut stream, &mut io::sink()).map(drop),
+            Manner::Drip => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")?;
+                loop {
+                    stream.write_all(&[b'x'; 100])?;
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+            Manner::Switch => {
+                stream.write_all(
+                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+                )?;
+                return io::copy(&mut stream.try_clone()?, &mut stream).map(drop);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads a head; false at the end.
+fn hear_head(stream: &mut TcpStream, heard: &mut Vec<u8>) -> io::Result<bool> {
+    let mut part = [0; 4096];
+    heard.clear();
+    while !heard.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+        match stream.read(&mut part)? {
+            0 => return Ok(false),
+            count => heard.extend_from_slice(&part[..count]),
+        }
+    }
+    Ok(true)
+}
+
+/// A connection from a host to port 80 of another, which may have a source port of the test's choice.
+pub(crate) fn connect(from: &Host, to: SocketAddr, port: Option<u16>) -> io::Result<TcpStream> {
+    from.enter(|| dial(&from.addresses, to, port))
+}
+
+/// The same in the namespace of the calling thread, which has these addresses.
+pub(crate) fn dial(own: &[IpAddr], to: SocketAddr, port: Option<u16>) -> io::Result<TcpStream> {
+    let until = Instant::now() + PATIENCE / 10;
+    loop {
+        match dial_once(own, to, port) {
+            // The client's own kernel: its last connection from this port has not quite ended on its own side.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && Instant::now() < until => {}
+            result => return result,
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+fn dial_once(own: &[IpAddr], to: SocketAddr, port: Option<u16>) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(port) = port {
+        let own = own.iter().find(|address| address.is_ipv4() == to.is_ipv4()).unwrap();
+        socket.set_reuse_address(true)?;
+        socket.bind(&SockAddr::from(SocketAddr::new(*own, port)))?;
+    }
+    socket.connect_timeout(&SockAddr::from(to), PATIENCE)?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A connection that asked for something.
+pub(crate) fn ask(from: &Host, to: &Host, request: &str) -> TcpStream {
+    let mut stream = connect(from, SocketAddr::new(to.addresses[0], 80), None).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+/// Reads to the end; a reset counts as one, and nothing else does.
+pub(crate) fn rest(stream: &mut TcpStream) -> String {
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Err(error) if error.kind() != io::ErrorKind::ConnectionReset => panic!("it goes on: {error}"),
+        _ => String::from_utf8_lossy(&rest).into_owned(),
+    }
+}
+
+/// A number of the environment.
+pub(crate) fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
+}

@@ -1,0 +1,178 @@
+//! Policy changes while exchanges go on: what it does not allow any more ends.
+
+use crate::harness::{Server, Step, World, hear, rule, say};
+use proxy::Verdict;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const GET: &str = "GET /public HTTP/1.1\r\nHost: svc\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+/// How soon after a change what it concerns is over.
+const SOON: Duration = Duration::from_secs(2);
+
+/// A server's endless answer: a megabyte, then what the client says.
+fn download() -> Vec<Step> {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
+    vec![hear("\r\n\r\n"), say(head), say(vec![b'x'; 1000]), Step::End]
+}
+
+#[test]
+fn a_download_ends_when_its_rule_goes() {
+    let server = Server::new(vec![download()]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(GET);
+    assert_eq!(client.status(), 200);
+    assert_eq!(world.event().status, Some(200));
+    world.policy.ingress(&[rule("GET", "/public"), rule("GET", "/other")]);
+    thread::sleep(Duration::from_millis(200));
+    world.no_event();
+    assert_eq!(world.occupancy().in_use, 1, "what is allowed still goes on");
+    let began = Instant::now();
+    world.policy.ingress(&[rule("GET", "/other")]);
+    assert!(client.rest().len() <= 1000);
+    assert!(began.elapsed() < SOON);
+    server.heard();
+    let event = world.event();
+    assert_eq!((event.verdict, event.path.as_str(), event.status), (Verdict::Deny, "/public", None));
+    assert_eq!(event.reason, "policy changed, and no HTTP rule allows it any more");
+    assert_eq!((event.source_identity, event.destination_identity), (256, 257));
+}
+
+#[test]
+fn an_upload_ends_when_its_rule_goes() {
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 1000000\r\n\r\nhalf");
+    thread::sleep(Duration::from_millis(100));
+    world.policy.ingress(&[rule("GET", "/.*")]);
+    assert_eq!(client.status(), 403);
+    client.expect("Access denied\r\n");
+    client.rest();
+    server.heard();
+    assert_eq!(world.event().verdict, Verdict::Deny);
+}
+
+#[test]
+fn a_websocket_ends_when_its_rule_goes() {
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(switching), Step::End]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send("GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+    client.expect(switching);
+    client.send("a frame");
+    world.policy.ingress(&[rule("GET", "/other")]);
+    client.expect_end();
+    server.heard();
+}
+
+#[test]
+fn a_rule_set_of_the_other_end_that_comes_ends_what_it_denies() {
+    let server = Server::new(vec![download()]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(GET);
+    assert_eq!(client.status(), 200);
+    world.policy.egress(&[rule("GET", "/other")]);
+    client.rest();
+    server.heard();
+}
+
+#[test]
+fn parties_that_may_not_talk_any_more_are_parted() {
+    for script in [download(), vec![hear("\r\n\r\n"), say(OK), Step::End], vec![hear("\r\n\r\n"), Step::End]]
+    {
+        let server = Server::new(vec![script]);
+        let world = World::new(server.address);
+        let mut client = world.connect();
+        client.send(GET);
+        thread::sleep(Duration::from_millis(100));
+        world.policy.unknown_flow();
+        assert!(world.wait_until_free() < SOON);
+        client.rest();
+        server.heard();
+    }
+}
+
+#[test]
+fn connections_end_with_the_workload_that_they_were_made_to() {
+    let server = Server::new(vec![download()]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(GET);
+    assert_eq!(client.status(), 200);
+    world.policy.server_is_replaced();
+    assert!(world.wait_until_free() < SOON);
+    client.rest();
+    server.heard();
+}
+
+#[test]
+fn an_idle_connection_stays_and_its_next_request_is_judged() {
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK), Step::End]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(GET);
+    client.expect(OK);
+    world.policy.ingress(&[rule("GET", "/other")]);
+    thread::sleep(Duration::from_millis(100));
+    client.send(GET);
+    assert_eq!(client.status(), 403);
+    client.expect("Access denied\r\n");
+    drop(client);
+    server.heard();
+}
+
+#[test]
+fn rules_that_no_connection_is_judged_by_are_let_go() {
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK), Step::End]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(GET);
+    client.expect(OK);
+    let rules = world.policy.ingress(&[rule("GET", "/public"), rule("GET", "/more")]);
+    thread::sleep(Duration::from_millis(100));
+    assert!(rules.strong_count() > 1, "the idle connection is judged by them");
+    world.policy.ingress(&[rule("GET", "/public")]);
+    let began = Instant::now();
+    while rules.strong_count() > 0 {
+        assert!(began.elapsed() < SOON, "an idle connection holds old rules");
+        thread::sleep(Duration::from_millis(5));
+    }
+    drop(client);
+    server.heard();
+}
+
+#[test]
+fn requests_wait_for_rules_that_are_being_made_ready() {
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK), Step::End]]);
+    let world = World::new(server.address);
+    world.policy.rules_are_late();
+    let mut client = world.connect();
+    client.send(GET);
+    thread::sleep(Duration::from_millis(150));
+    world.no_event();
+    world.policy.rules_come();
+    client.expect(OK);
+    drop(client);
+    server.heard();
+}
+
+#[test]
+fn what_goes_on_is_judged_once_late_rules_are_there() {
+    let server = Server::new(vec![download()]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(GET);
+    assert_eq!(client.status(), 200);
+    world.policy.rules_are_late();
+    world.policy.ingress(&[rule("GET", "/other")]);
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(world.occupancy().in_use, 1);
+    world.policy.rules_come();
+    client.rest();
+    assert!(world.wait_until_free() < SOON);
+    server.heard();
+}
