@@ -1,11 +1,14 @@
 //! A node of a test's own: a network namespace, an agent in it, workloads that speak HTTP.
 
+#[path = "host.rs"]
+mod host;
+
 use api::view::{Endpoint, Status};
 use api::{Client, Request};
 use serde::de::DeserializeOwned;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,10 +16,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 use workload::{Namespace, Node, Plan, Route, RouteKind};
 
+pub(crate) use host::Host;
+
 /// How long something may take that is expected to happen.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
-/// How long to wait for an answer that may not come.
-const PATIENCE: Duration = Duration::from_millis(700);
 
 /// A node; dropping it removes all of it.
 pub(crate) struct Bed {
@@ -409,81 +412,6 @@ impl Drop for Disk {
     }
 }
 
-/// A workload and what speaks for it.
-pub(crate) struct Host {
-    pub(crate) namespace: Namespace,
-    pub(crate) addresses: Vec<IpAddr>,
-}
-
-/// An open connection that asks one request after another.
-pub(crate) struct Conversation(BufReader<TcpStream>);
-
-impl Host {
-    /// Does something in the workload's network namespace.
-    #[allow(dead_code, reason = "not every test that has a bed sends bytes of its own")]
-    pub(crate) fn enter<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
-        self.namespace.enter(run).unwrap()
-    }
-
-    /// Answers HTTP requests on port 80, in both families, with a name.
-    pub(crate) fn serve(&self, name: &str) {
-        let listener = self.namespace.enter(|| TcpListener::bind("[::]:80")).unwrap().unwrap();
-        let name = name.to_string();
-        thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(stream, name.clone())));
-    }
-
-    /// Connects to port 80 by IPv4, or says that it got no connection.
-    pub(crate) fn connect(&self, to: &Host) -> Option<Conversation> {
-        self.connect_to(SocketAddr::new(to.addresses[0], 80))
-    }
-
-    pub(crate) fn connect_to(&self, to: SocketAddr) -> Option<Conversation> {
-        let stream = self.namespace.enter(|| TcpStream::connect_timeout(&to, PATIENCE)).unwrap().ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Some(Conversation(BufReader::new(stream)))
-    }
-
-    /// A connection for any bytes, or none where it got none.
-    #[allow(dead_code, reason = "not every test that has a bed sends bytes of its own")]
-    pub(crate) fn stream_to(&self, to: SocketAddr) -> Option<TcpStream> {
-        let stream = self.enter(|| TcpStream::connect_timeout(&to, PATIENCE)).ok()?;
-        stream.set_read_timeout(Some(2 * PATIENCE)).ok()?;
-        Some(stream)
-    }
-
-    /// The status of the answer to a GET that is expected, however long a machine under load takes for it.
-    pub(crate) fn reaches(&self, to: &Host, path: &str) -> Option<u16> {
-        eventually(|| self.fetch(to, path))
-    }
-
-    /// The status of the answer to a GET; none where there is no connection or no answer.
-    pub(crate) fn fetch(&self, to: &Host, path: &str) -> Option<u16> {
-        self.connect(to)?.fetch(path)
-    }
-}
-
-impl Conversation {
-    /// The status of the answer to a GET; none where no answer comes.
-    pub(crate) fn fetch(&mut self, path: &str) -> Option<u16> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
-        self.0.get_mut().write_all(request.as_bytes()).ok()?;
-        let mut status = String::new();
-        self.0.read_line(&mut status).ok()?;
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line).ok()?;
-            match line.trim_end().to_ascii_lowercase().split_once(": ") {
-                Some(("content-length", value)) => length = value.parse().ok()?,
-                None if line.trim_end().is_empty() => break,
-                _ => {}
-            }
-        }
-        self.0.read_exact(&mut vec![0; length]).ok()?;
-        status.split(' ').nth(1)?.parse().ok()
-    }
-}
-
 /// Tries until something is there, for as long as may be.
 pub(crate) fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + SOON;
@@ -493,20 +421,4 @@ pub(crate) fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T>
             result => return result,
         }
     }
-}
-
-fn serve(stream: TcpStream, name: String) {
-    thread::spawn(move || {
-        let mut lines = BufReader::new(stream);
-        let mut line = String::new();
-        while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
-            if line.trim_end().is_empty() {
-                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
-                if lines.get_mut().write_all(answer.as_bytes()).is_err() {
-                    return;
-                }
-            }
-            line.clear();
-        }
-    });
 }
