@@ -27,13 +27,12 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  nexin policy diff deployed/ proposed/\n  \
         nexin policy diff --workloads pods.yaml old.yaml new.yaml\n  \
         nexin observe -o json > flows.json; nexin policy diff --flows flows.json old/ new/\n\n\
-    Every workload is asked about every other, about the blocks, domains and nodes that rules name, and about every \
+    Connections are compared between all workloads, and between them and the blocks, domains and nodes that rules name, for every \
     port that rules tell apart, by both families. Workloads are those of --workloads, else of the files compared, else \
     of a running agent, else made up. Before the answer is \"no connection changes verdict\", everything that rules \
-    tell apart is asked about: made-up workloads and nodes with each combination of labels that selectors name, at each \
+    tell apart is compared: made-up workloads and nodes with each combination of labels that selectors name, at each \
     block, and names for each combination of domain patterns. Only --workloads says which workloads there are, so that \
-    no others are made up. With --flows only connections that happened are asked \
-    about. Exit codes: 0 nothing changes; 1 something does; 2 wrong \
+    no others are made up. With --flows only connections that happened are compared. Exit codes: 0 nothing changes; 1 something does; 2 wrong \
     input, or too many combinations to tell.")]
 pub(crate) struct Diff {
     /// The policies as they are: a file or a directory
@@ -71,8 +70,8 @@ impl Diff {
     }
 }
 
-/// The differences, and who was asked about. Where those who are known show none, everything that rules tell apart is
-/// asked about before "none" is the answer.
+/// The differences, and what was compared. Where the known workloads show none, everything that rules tell apart is
+/// compared before "none" is the answer.
 fn compare(
     worlds: &[Scenario; 2],
     session: &Session,
@@ -105,7 +104,7 @@ fn too_many(error: &TooMany, known: Option<&str>) -> BadInput {
     ))
 }
 
-/// How much is asked about.
+/// How much a comparison covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Breadth {
     /// Workloads and nodes that are known, and each block, domain and entity by itself.
@@ -114,7 +113,7 @@ enum Breadth {
     Everything,
 }
 
-/// Why not everything that rules tell apart can be asked about.
+/// Why not everything that rules tell apart can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum TooMany {
     #[error("selectors of workloads or nodes can be combined in more than {} ways", kinds::MOST)]
@@ -123,7 +122,7 @@ enum TooMany {
     Overlaps(#[from] TooManyOverlaps),
     #[error("one subject's rules call {0} ports by name, which can be combined in too many ways")]
     PortNames(usize),
-    #[error("{0} pairs of workloads, nodes and addresses would have to be asked about")]
+    #[error("{0} pairs of workloads, nodes and addresses would have to be compared")]
     Pairs(usize),
 }
 

@@ -61,7 +61,7 @@ pub(super) fn compare(
         return Err(TooMany::Pairs(pairs));
     }
     for from in &subjects {
-        // A pair changes only where rules about one of its ends do, and no end is asked about itself.
+        // A pair changes only where rules about one of its ends do, and no end is compared with itself.
         for to in subjects.iter().filter(|to| (from.changes || to.changes) && !from.party.is(to.party)) {
             pair(&worlds, from, to, &mut changes)?;
         }
@@ -144,7 +144,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The same where the port has some of the names that rules use, in any combination: for a receiver that was made up,
-    /// where everything is asked about.
+    /// where everything is compared.
     fn change_by_name(
         &self,
         worlds: &Worlds<'_>,
@@ -280,5 +280,5 @@ fn worst(sides: &[Judged<'_>]) -> Fate {
 
 /// So many names of ports are combined at most.
 const MOST_NAMES: usize = 8;
-/// So many pairs are asked about at most where everything is; some seconds' worth.
+/// Most pairs of ends that one comparison of everything covers; they take some seconds.
 const MOST_PAIRS: usize = 1_000_000;

@@ -92,7 +92,7 @@ fn values(places: &[(usize, &Requirement)]) -> Vec<Option<String>> {
     [None].into_iter().chain(named.into_iter().map(|value| Some(value.to_owned()))).chain([other]).collect()
 }
 
-/// So many kinds are asked about at most.
+/// Most kinds that one comparison covers.
 pub(super) const MOST: usize = 4096;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Whom to ask about outside the cluster: the world, and what blocks, domains and entities that rules name tell apart.
+//! Peers outside the cluster: the world, and what blocks, domains and entities that rules name tell apart.
 
 use super::parties::peers;
 use super::{Breadth, api_servers};
@@ -68,12 +68,12 @@ impl Outsiders {
         addresses(&self.reaching_everything)
     }
 
-    /// The blocks that are asked about.
+    /// The blocks that have an end of their own in the comparison.
     pub(super) fn asked_blocks(&self) -> BTreeSet<Cidr> {
         addresses(&self.blocks).into_iter().map(|(block, _)| block).collect()
     }
 
-    /// The world; a peer for each block, each name and each entity; where all are asked about, also each name at an
+    /// The world; a peer for each block, each name and each entity; where everything is compared, also each name at an
     /// address of each block.
     pub(super) fn ends(&self, breadth: Breadth) -> Vec<End> {
         let node = End::new("other nodes", REMOTE_NODE, Labels::reserved("remote-node"));
@@ -108,7 +108,7 @@ impl Outsiders {
     }
 }
 
-/// A name as it is told: by itself where a rule names it, else with the patterns that it matches.
+/// A name as it is printed: by itself where a rule names it, else with the patterns that it matches.
 fn called(name: &str, patterns: &[&DomainPattern]) -> String {
     let matching = patterns.iter().filter(|pattern| pattern.matches(name)).map(ToString::to_string);
     let matching: Vec<String> = matching.collect();
@@ -154,7 +154,7 @@ fn next(block: &Cidr) -> Option<IpAddr> {
     })
 }
 
-/// So many patterns are told with a name.
+/// Most patterns that are printed with a name.
 const SHOWN: usize = 3;
 
 #[cfg(test)]

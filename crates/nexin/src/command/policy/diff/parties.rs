@@ -56,8 +56,8 @@ impl Party {
     }
 }
 
-/// Finds everybody to ask about. Workloads are made up where none is known, and beside those that are known where
-/// everything is asked about, unless `is_given` says that only those are meant.
+/// Finds the ends of a comparison. Workloads are made up where none is known, and beside those that are known where
+/// everything is compared, unless `is_given` says that only those are meant.
 pub(super) fn gather(
     worlds: &[Scenario; 2],
     session: &Session,
