@@ -8,6 +8,7 @@ mod interrupt;
 mod listing;
 mod log;
 mod outcome;
+mod progress;
 mod session;
 mod table;
 mod verdict;

@@ -2,9 +2,10 @@
 
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::outcome::{BadInput, Outcome};
+use crate::progress::Progress;
 use crate::session::{Session, Tone};
 use clap::Args;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use testbed::{EngineKind, Observer, RunError, Suite, Summary, Verdict};
 
@@ -108,33 +109,6 @@ impl Printer<'_> {
         self.session.print_line(&format!("{file}:{line}: {test}, {step}: {probe}: {engine}: {said}"))?;
         let by = verdict.rule.as_ref().map(|rule| format!(" ({rule})")).unwrap_or_default();
         self.session.print_line(&self.session.paint(Tone::Faint, &format!("    {}{by}", verdict.reason)))
-    }
-}
-
-/// A line on the terminal that says how far a run is.
-struct Progress {
-    is_shown: bool,
-    on_terminal: bool,
-}
-
-impl Progress {
-    fn start() -> Self {
-        Self { is_shown: false, on_terminal: io::stderr().is_terminal() }
-    }
-
-    fn show(&mut self, name: &str, done: usize, all: usize) {
-        if self.on_terminal {
-            // What cannot be shown need not be: it is only there to pass the time.
-            let _ = write!(io::stderr(), "\r\u{1b}[K{} of {all}: {name}", done + 1);
-            self.is_shown = true;
-        }
-    }
-
-    fn clear(&mut self) {
-        if self.is_shown {
-            let _ = write!(io::stderr(), "\r\u{1b}[K");
-            self.is_shown = false;
-        }
     }
 }
 

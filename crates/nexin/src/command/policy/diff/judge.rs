@@ -5,6 +5,7 @@ use super::parties::{Cast, Party};
 use super::traffic::{Piece, pieces};
 use super::{Breadth, TooMany};
 use crate::command::policy::scenario::Scenario;
+use crate::progress::Progress;
 use agent::explain::{End, in_common};
 use l7::RequestView;
 use policy::catalog::Catalog;
@@ -60,7 +61,11 @@ pub(super) fn compare(
     if breadth == Breadth::Everything && pairs > MOST_PAIRS {
         return Err(TooMany::Pairs(pairs));
     }
-    for from in &subjects {
+    let mut progress = Progress::start();
+    for (done, from) in subjects.iter().enumerate() {
+        if done.is_multiple_of(SHOWN_EVERY) {
+            progress.show("connections of one sender", done, subjects.len());
+        }
         // A pair changes only where rules about one of its ends do, and no end is compared with itself.
         for to in subjects.iter().filter(|to| (from.changes || to.changes) && !from.party.is(to.party)) {
             pair(&worlds, from, to, &mut changes)?;
@@ -282,3 +287,5 @@ fn worst(sides: &[Judged<'_>]) -> Fate {
 const MOST_NAMES: usize = 8;
 /// Most pairs of ends that one comparison of everything covers; they take some seconds.
 const MOST_PAIRS: usize = 1_000_000;
+/// Progress is shown once for so many senders.
+const SHOWN_EVERY: usize = 16;
