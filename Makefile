@@ -1,6 +1,6 @@
 # One door for commands; each target first sets up what it lacks.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check tidy differential connections bench bench-policy clean
+.PHONY: help setup build demo test check tidy differential differential-incumbent connections bench bench-policy clean
 
 # Where scripts/setup puts bpf-linker; crates/loader/build.rs looks there too.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nexin/tools
@@ -9,7 +9,7 @@ CARGO = RUSTUP_TOOLCHAIN=$$(scripts/toolchain) cargo
 NEXIN := $(or $(CARGO_TARGET_DIR),target)/release/nexin
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-22s %s\n", $$1, $$2}'
 
 setup: ## Install what a build lacks: the pinned Rust, a C compiler, bpf-linker
 	@scripts/setup
@@ -40,6 +40,12 @@ differential: setup ## Compare engines on NEXIN_PAIRS random pairs, and a tenth 
 	@$(CARGO) test --locked --release --package nexin-testbed --test differential --config \
 		"target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root', 'env', 'NEXIN_PAIRS=$(or $(NEXIN_PAIRS),1000000)']" \
 		-- what_the_model_says --include-ignored --nocapture --test-threads 1
+
+differential-incumbent: setup ## Compare with Cilium's policy library on NEXIN_WORLDS random worlds from NEXIN_SEED on (needs Go)
+	@program=$$(scripts/incumbent) || exit $$?; \
+	NEXIN_INCUMBENT=$$program NEXIN_WORLDS=$(or $(NEXIN_WORLDS),10000) NEXIN_SEED=$(or $(NEXIN_SEED),0) \
+		$(CARGO) test --locked --release --package nexin-testbed --features incumbent --test differential \
+		-- the_incumbent_agrees --nocapture
 
 connections: setup ## Open 2,000 connections a second through the proxy for a minute, and change 5,000 rules 60 times (asks for root)
 	@$(CARGO) test --locked --release --package nexin --test proxy --config \

@@ -6,8 +6,8 @@ use manifest::test::{Expect, Party, Probe};
 use policy::domain::DomainPattern;
 use policy::generate::World;
 use policy::rule::{
-    Action, CidrReach, Entity, GroupRef, Peer, Peers, Port, Rule, ServiceRef, Spec, Subject, Tier, Traffic,
-    TrafficMatch,
+    Action, CidrReach, Entity, GroupRef, Peer, Peers, Policy, Port, Rule, ServiceRef, Spec, Subject, Tier,
+    Traffic, TrafficMatch,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use testbed::Answer;
@@ -85,10 +85,11 @@ pub(crate) fn of_answer(world: &World, probe: &Probe, said: &Answer) -> Vec<&'st
     constructs
 }
 
-/// The constructs of each rule of a world, by the rule's name as engines tell it.
-pub(crate) fn by_rule(world: &World) -> BTreeMap<String, BTreeSet<&'static str>> {
-    let policies = world.policies.iter();
-    let specs = policies.flat_map(|policy| policy.specs.iter().map(move |spec| (policy, spec)));
+/// The constructs of each rule of some policies, by the rule's name as engines tell it.
+pub(crate) fn by_rule<'a>(
+    policies: impl IntoIterator<Item = &'a Policy>,
+) -> BTreeMap<String, BTreeSet<&'static str>> {
+    let specs = policies.into_iter().flat_map(|policy| policy.specs.iter().map(move |spec| (policy, spec)));
     let rules = specs.flat_map(|(policy, spec)| {
         spec.rules.iter().map(move |rule| (format!("{} {}", policy.id, rule.place), of(spec, rule)))
     });

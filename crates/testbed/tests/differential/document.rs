@@ -99,10 +99,20 @@ pub(crate) fn check(seed: u64) -> usize {
 
 /// The case, whose world is writable, as a PolicyTest.
 fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
+    let named = |name: &str| {
+        probes.iter().any(|(probe, _)| [&probe.from, &probe.to].contains(&&Party::External(name.to_owned())))
+    };
+    let mut value = surroundings(case, named);
+    let policies = value["spec"]["policies"].as_array_mut().expect("there is a list of manifests");
+    policies.extend(case.world.policies.iter().flat_map(manifests));
+    value["spec"]["probes"] = probes.iter().map(|(probe, expect)| written(probe, *expect)).collect();
+    value
+}
+
+/// All of the case but its policies and probes, as a PolicyTest; of hosts outside those that are wanted.
+pub(crate) fn surroundings(case: &Case, wanted: impl Fn(&str) -> bool) -> Value {
     let step = case.step();
     let objects = objects::of(&case.world);
-    let policies = objects.iter().map(objects::manifest);
-    let policies: Vec<Value> = policies.chain(case.world.policies.iter().flat_map(manifests)).collect();
     let workloads = step.workloads.iter().map(|workload| {
         let ports = workload.named_ports.iter();
         let ports =
@@ -117,13 +127,10 @@ fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
         value
     });
     let namespaces = step.namespaces.iter().map(|one| json!({"name": one.name, "labels": one.labels}));
-    let named = |name: &str| {
-        probes.iter().any(|(probe, _)| [&probe.from, &probe.to].contains(&&Party::External(name.to_owned())))
-    };
     let externals = step
         .externals
         .iter()
-        .filter(|one| named(&one.name))
+        .filter(|one| wanted(&one.name))
         .map(|one| json!({"name": one.name, "ips": one.addresses, "names": step.names[&one.name]}));
     let nodes = step.nodes.iter().map(|one| {
         let mut node = json!({"name": one.name, "labels": one.labels});
@@ -148,13 +155,13 @@ fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
             "policyEnforcement": mode,
             "policyAuditMode": case.world.audit,
             "nodes": nodes.collect::<Vec<_>>(),
-            "policies": policies,
-            "probes": probes.iter().map(|(probe, expect)| written(probe, *expect)).collect::<Vec<_>>(),
+            "policies": objects.iter().map(objects::manifest).collect::<Vec<_>>(),
         },
     })
 }
 
-fn written(probe: &Probe, expect: Expect) -> Value {
+/// A probe as a PolicyTest says it.
+pub(crate) fn written(probe: &Probe, expect: Expect) -> Value {
     let party = |party: &Party| Name(party.clone()).to_string();
     let mut value = json!({"from": party(&probe.from), "to": party(&probe.to)});
     match &probe.question {

@@ -5,6 +5,7 @@ mod case;
 mod constructs;
 mod document;
 mod host_network;
+mod incumbent;
 mod moments;
 mod objects;
 mod policies;
@@ -72,7 +73,7 @@ fn compare(engine: &mut dyn Engine, first: u64, pairs: usize) {
 /// Compares an engine with the model in one world, and returns how many pairs were asked about.
 fn compare_in(case: Case, seed: u64, engine: &mut dyn Engine, seen: &mut Seen) -> usize {
     let state = case.state();
-    let constructs = constructs::by_rule(&case.world);
+    let constructs = constructs::by_rule(&case.world.policies);
     let mut model = Model::default();
     model.prepare(&state).unwrap();
     engine.prepare(&state).unwrap();

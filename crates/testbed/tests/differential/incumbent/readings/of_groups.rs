@@ -1,0 +1,65 @@
+//! The incumbent's reading of groups of blocks: what an address is known by is all labels of all its groups at once.
+
+use identity::{Labels, Operator, Requirement, Selector, Source};
+use manifest::Object;
+use policy::catalog::Group;
+use policy::rule::{Cidr, CidrReach, GroupRef, Peer, Peers};
+use std::collections::BTreeSet;
+use testbed::State;
+
+/// A selector of groups is matched with the labels of an address: those of all groups that hold it, which are none for
+/// most addresses outside.
+pub(super) fn labels_of_an_address_are_merged(state: &mut State) {
+    let groups: Vec<Group> = state.objects.values().filter_map(as_group).collect();
+    let rules =
+        state.policies.values_mut().flat_map(|policy| &mut policy.specs).flat_map(|spec| &mut spec.rules);
+    for rule in rules {
+        if let Peers::Of(peers) = &mut rule.peers {
+            *peers = std::mem::take(peers).into_iter().flat_map(|peer| as_blocks(peer, &groups)).collect();
+        }
+    }
+}
+
+fn as_group(object: &Object) -> Option<Group> {
+    match object {
+        Object::CidrGroup(named) => Some(named.group.clone()),
+        _ => None,
+    }
+}
+
+/// The blocks whose addresses meet the selector, each without those within it, which are asked about on their own.
+fn as_blocks(peer: Peer, groups: &[Group]) -> Vec<Peer> {
+    let Peer::Group { groups: GroupRef::Labelled(selector), except } = &peer else { return vec![peer] };
+    let everywhere = ["0.0.0.0", "::"].map(|zero| zero.parse().expect("an address"));
+    let mut blocks: BTreeSet<Cidr> = groups.iter().flat_map(|group| group.blocks.iter().copied()).collect();
+    blocks.extend(everywhere.into_iter().filter_map(|zero| Cidr::new(zero, 0)));
+    let meant = blocks.iter().filter(|block| selects(selector, **block, groups));
+    let as_peer = |block: &Cidr| {
+        let within = |one: &&Cidr| block.encloses(one) && *one != block;
+        let except = except.iter().chain(blocks.iter()).filter(within).copied().collect();
+        Peer::Cidr { block: *block, except, reach: CidrReach::World }
+    };
+    let is_left_out = |block: &Cidr| except.iter().any(|one| one.encloses(block));
+    meant.filter(|block| !is_left_out(block)).map(as_peer).collect()
+}
+
+fn selects(selector: &Selector, block: Cidr, groups: &[Group]) -> bool {
+    let holding: Vec<&Labels> = groups
+        .iter()
+        .filter(|group| group.blocks.iter().any(|one| one.encloses(&block)))
+        .map(|group| &group.labels)
+        .collect();
+    selector.requirements().iter().all(|one| holds(one, &holding))
+}
+
+/// Whether a requirement holds of all these labels together: what must be there, one has; what is excluded, none has.
+fn holds(requirement: &Requirement, labels: &[&Labels]) -> bool {
+    let asks = match &requirement.operator {
+        Operator::NotIn(values) => Operator::In(values.clone()),
+        Operator::DoesNotExist => Operator::Exists,
+        other => other.clone(),
+    };
+    let positive = Requirement { operator: asks, source: Some(Source::K8s), ..requirement.clone() };
+    let has = labels.iter().any(|labels| positive.holds(labels));
+    has == requirement.asks_for_a_label()
+}
