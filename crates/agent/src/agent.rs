@@ -16,6 +16,7 @@ use crate::outside::Outside;
 use crate::paths::Paths;
 use crate::server::{self, Question};
 use crate::state::State;
+use crate::storage::{self, Identity};
 use crate::supervisor::Supervisor;
 use crate::troubles::Troubles;
 use crate::wiring::Wiring;
@@ -79,6 +80,8 @@ pub(crate) struct Agent {
     tell: Sender<Incident>,
     /// What came while something else was gathered, oldest first.
     postponed: VecDeque<Incident>,
+    /// The socket that requests come in by, where there is one: others may remove it.
+    socket: Option<Identity>,
     /// How many clients may be connected at once.
     clients: usize,
     ended: bool,
@@ -114,7 +117,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 fn run_here(config: Config) -> anyhow::Result<()> {
     let (tell, incidents) = channel();
     let mut agent = Agent::start(config, &tell)?;
-    tracing::info!(socket = %agent.paths.socket().display(), "ready");
+    let socket = agent.paths.socket();
+    match agent.socket {
+        Some(_) => tracing::info!(socket = %socket.display(), "ready"),
+        None => tracing::warn!(socket = %socket.display(), "policy is in force, and {API} yet"),
+    }
     agent.attend(&incidents);
     agent.feed.end();
     // Nobody listens at the socket any more; the file would only say otherwise.
@@ -166,6 +173,7 @@ impl Agent {
             notes,
             tell: tell.clone(),
             postponed: VecDeque::new(),
+            socket: None,
             clients,
             ended: false,
             _locks: locks,
@@ -196,7 +204,8 @@ impl Agent {
     fn listen(&mut self) {
         let (socket, feed) = (self.paths.socket(), Arc::clone(&self.feed));
         let listening = server::serve(&socket, self.tell.clone(), feed, self.clients);
-        self.troubles.note(API, listening.map_err(said));
+        self.socket = listening.as_ref().ok().copied();
+        self.troubles.note(API, listening.map(drop).map_err(said));
     }
 
     /// Takes one incident after another until the agent is to end.
@@ -287,6 +296,8 @@ impl Agent {
 
     /// Starts the proxy again if it ended; removes workloads whose owner ended.
     fn look_after(&mut self) {
+        let written = self.kernel.look_after_rule_sets();
+        self.troubles.note("requests cannot be judged", written.map_err(said));
         self.look_after_proxy();
         let known = self.look_after_addresses();
         self.troubles.note("the node's own addresses are not known", known.map_err(said));
@@ -296,7 +307,7 @@ impl Agent {
             self.read_files();
         }
         self.retry();
-        if self.troubles.has(API) {
+        if self.socket.is_none() || self.socket != storage::identity(&self.paths.socket()).ok() {
             self.listen();
         }
         self.look_after_workloads();
