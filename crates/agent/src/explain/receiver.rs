@@ -82,7 +82,9 @@ fn meant<'a>(
     let called = || {
         around.services().filter(|service| match address {
             Some(address) => service.addresses.contains(&address),
-            None => (service.namespace == namespace && service.name == name) || is_known_as(service, &probe.to),
+            None => {
+                (service.namespace == namespace && service.name == name) || is_known_as(service, &probe.to)
+            }
         })
     };
     called().find(|service| offered(service, probe, number).is_some()).or_else(|| called().next())
