@@ -36,6 +36,21 @@ struct Status {
     is_over: bool,
 }
 
+impl Status {
+    /// Tells the addresses of the pod from those of its node, which are its own where it shares the node's network.
+    fn settle(&mut self, pod: &Pod) {
+        if pod.host_network {
+            let shared = mem::take(&mut self.addresses);
+            let new = shared.into_iter().filter(|address| !self.node_addresses.contains(address));
+            let new: Vec<_> = new.collect();
+            self.node_addresses.extend(new);
+        } else if pod.node.is_none() {
+            // Whose address it is nothing says.
+            self.node_addresses.clear();
+        }
+    }
+}
+
 /// Reads what stands beside the header of a pod or a controller.
 pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<Workload> {
     let (spec, status) = (fields.require("spec"), fields.take("status"));
@@ -75,15 +90,7 @@ pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<Wor
             (pods, labels, pod)
         }
     };
-    if !pod.host_network && pod.node.is_none() {
-        status.node_addresses.clear();
-    }
-    if pod.host_network {
-        let shared = mem::take(&mut status.addresses);
-        let new = shared.into_iter().filter(|address| !status.node_addresses.contains(address));
-        let new: Vec<_> = new.collect();
-        status.node_addresses.extend(new);
-    }
+    status.settle(&pod);
     let kinship = kinship(&header);
     let mut labels = labels;
     if let Some(account) = pod.account.filter(|account| !matches!(account.as_str(), "" | key::DEFAULT)) {
