@@ -44,11 +44,17 @@ pub(crate) const TEST: (&str, &str) = ("nexin.io/v1alpha1", "PolicyTest");
 /// Reads a document, or each of the items of a list. A document with errors gives nothing; one that is no object of
 /// Kubernetes, such as the values of a chart or a list of patches, is skipped.
 pub(crate) fn read<'a>(item: &Item<'a>) -> Vec<Described<'a>> {
-    if item.is_list() || item.is_without(&["apiVersion", "kind"]) {
+    if item.is_list() || item.is_without(&["apiVersion", "kind"]) || is_chart(item) {
         item.report().skip();
         return Vec::new();
     }
     read_object(item)
+}
+
+/// Whether it is the `Chart.yaml` of a Helm chart: that has an `apiVersion`, but says by itself what it is called.
+fn is_chart(item: &Item<'_>) -> bool {
+    let is_object = !item.is_without(&["kind", "metadata", "spec"]);
+    !is_object && ["name", "version"].iter().all(|name| !item.is_without(&[name]))
 }
 
 /// Reads what is certainly meant to be an object, or a list of objects.

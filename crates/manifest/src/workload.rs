@@ -23,6 +23,8 @@ pub struct Workload {
     pub host_network: bool,
     /// The node that a pod runs on, where that is known.
     pub node: Option<String>,
+    /// The addresses that its node is known to have, by the status of the pod.
+    pub node_addresses: Vec<IpAddr>,
     /// What it is to others, and others to it.
     pub kinship: Kinship,
 }

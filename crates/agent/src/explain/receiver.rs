@@ -35,7 +35,7 @@ pub(super) fn receivers(
     };
     let name = format!("{}/{}", service.namespace, service.name);
     if let Some(alias) = service.external_name.as_deref().filter(|_| around.named(&probe.to).is_none()) {
-        return aliased(around, (&name, alias), probe, number);
+        return aliased(around, from, (&name, alias), probe, number);
     }
     let offered = offered(service, probe, number);
     // The verdicts for the workload and for the service can differ only where the service has another target port.
@@ -82,19 +82,36 @@ fn meant<'a>(
     let called = || {
         around.services().filter(|service| match address {
             Some(address) => service.addresses.contains(&address),
-            None => service.namespace == namespace && service.name == name,
+            None => {
+                (service.namespace == namespace && service.name == name) || is_known_as(service, &probe.to)
+            }
         })
     };
     called().find(|service| offered(service, probe, number).is_some()).or_else(|| called().next())
 }
 
-/// What a service of type ExternalName is another name of.
+/// Whether this is the service's name in the DNS of the cluster: `web.shop.svc`, with the usual domain or without.
+fn is_known_as(service: &Service, text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let text = text.strip_suffix('.').unwrap_or(&text);
+    let text = text.strip_suffix(".cluster.local").unwrap_or(text);
+    text.strip_suffix(".svc") == Some(&format!("{}.{}", service.name, service.namespace))
+}
+
+/// What a service of type ExternalName is another name of, another service of the cluster perhaps.
 fn aliased(
     around: &dyn Surroundings,
+    from: &End,
     (name, alias): (&str, &str),
     probe: &Probe,
     number: u8,
 ) -> Result<Receivers, Failure> {
+    let is_other = |service: &&Service| service.external_name.is_none() && is_known_as(service, alias);
+    if around.named(alias).is_none() && around.services().any(|service| is_other(&service)) {
+        let mut found = receivers(around, from, &Probe { to: alias.to_owned(), ..probe.clone() }, number)?;
+        found.notes.push(format!("service {name} is another name of {alias}"));
+        return Ok(found);
+    }
     let end = around
         .named(alias)
         .or_else(|| domain(alias))

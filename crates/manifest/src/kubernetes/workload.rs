@@ -12,6 +12,7 @@ use crate::{address, label, name};
 use identity::key;
 use service::Protocol;
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::IpAddr;
 
 type Text = BTreeMap<String, String>;
@@ -29,8 +30,25 @@ struct Pod {
 #[derive(Debug, Default)]
 struct Status {
     addresses: Vec<IpAddr>,
+    /// The addresses of the node that it runs on.
+    node_addresses: Vec<IpAddr>,
     /// Whether its containers have ended, for good: it has no address any more.
     is_over: bool,
+}
+
+impl Status {
+    /// Tells the addresses of the pod from those of its node, which are its own where it shares the node's network.
+    fn settle(&mut self, pod: &Pod) {
+        if pod.host_network {
+            let shared = mem::take(&mut self.addresses);
+            let new = shared.into_iter().filter(|address| !self.node_addresses.contains(address));
+            let new: Vec<_> = new.collect();
+            self.node_addresses.extend(new);
+        } else if pod.node.is_none() {
+            // Whose address it is nothing says.
+            self.node_addresses.clear();
+        }
+    }
 }
 
 /// Reads what stands beside the header of a pod or a controller.
@@ -72,9 +90,7 @@ pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<Wor
             (pods, labels, pod)
         }
     };
-    if pod.host_network {
-        status.addresses.clear();
-    }
+    status.settle(&pod);
     let kinship = kinship(&header);
     let mut labels = labels;
     if let Some(account) = pod.account.filter(|account| !matches!(account.as_str(), "" | key::DEFAULT)) {
@@ -89,6 +105,7 @@ pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<Wor
         addresses: status.addresses,
         host_network: pod.host_network,
         node: pod.node,
+        node_addresses: status.node_addresses,
         kinship,
     })
 }
@@ -176,15 +193,20 @@ fn status(item: &Item<'_>) -> Status {
     let Some(mut fields) = item.fields(Nulls::Absent) else { return Status::default() };
     let phase = fields.take("phase").and_then(|item| item.text());
     let is_over = matches!(phase, Some("Succeeded" | "Failed"));
-    let (one, many) = (fields.take("podIP"), fields.take("podIPs"));
+    let addresses = if is_over { Vec::new() } else { self::addresses(&mut fields, "podIP", "podIPs") };
+    Status { addresses, node_addresses: self::addresses(&mut fields, "hostIP", "hostIPs"), is_over }
+}
+
+/// The addresses of the list, or the one of the older field; what is empty is not known yet.
+fn addresses(fields: &mut Fields<'_>, one: &'static str, many: &'static str) -> Vec<IpAddr> {
+    let (one, many) = (fields.take(one), fields.take(many));
     let many = many.iter().flat_map(Item::list).filter_map(|item| item.fields(Nulls::Absent)?.require("ip"));
     let mut given: Vec<Item<'_>> = many.collect();
     if given.is_empty() {
         given.extend(one);
     }
     let is_filled = |item: &&Item<'_>| !(item.is_text() && item.text() == Some(""));
-    let addresses = given.iter().filter(is_filled).filter_map(address::one);
-    Status { addresses: addresses.filter(|_| !is_over).collect(), is_over }
+    given.iter().filter(is_filled).filter_map(address::one).collect()
 }
 
 /// The ports that have names: those of containers, and of the init containers that go on running beside them.

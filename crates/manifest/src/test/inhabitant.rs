@@ -105,6 +105,10 @@ pub(super) fn workload(item: &Item<'_>) -> Option<WorkloadState> {
 
 /// Reads `name: 80/TCP`.
 fn named_port(name: &str, item: &Item<'_>) -> Option<NamedPort> {
+    if !item.is_text() {
+        item.error("a port is given with its protocol, such as 80/TCP, 53/UDP or 9/SCTP");
+        return None;
+    }
     let text = item.text()?;
     let parts = text.split_once('/').and_then(|(port, protocol)| {
         let protocol = PROTOCOLS.iter().find(|(known, _)| *known == protocol)?.1;

@@ -33,7 +33,7 @@ pub(super) fn rule(entry: &Entry<'_>, reach: &mut Reach) -> (Vec<String>, bool) 
     let mut has_traffic = entry.rule.traffic == Traffic::Any;
     if let Traffic::Of(matches) = &entry.rule.traffic {
         if matches.is_empty() {
-            found.push("is about no traffic: no port is listed".to_owned());
+            found.push("is about no traffic: neither a port nor an ICMP message is listed".to_owned());
         }
         // Of a rule without peers nothing more need be said.
         let peers = entry.peers.as_ref().filter(|_| !has_nobody).map(|_| living.as_slice());

@@ -140,7 +140,7 @@ fn unmet(requirement: &Requirement, labels: &Labels, who: &str) -> String {
     let pair = |value: &str| format!("{quote}{name}={value}{quote}");
     let list = |values: &Values| values.iter().map(pair).collect::<Vec<_>>().join(" or ");
     if let Some(hint) = mistaken(&requirement.name) {
-        return format!("{has}, which none has; {hint}");
+        return format!("{has}; {hint}");
     }
     match &requirement.operator {
         Operator::In(values) => format!("{has}, needs {}", list(values)),
@@ -160,7 +160,7 @@ const WORDS: &[&str] = &[
 /// What is meant by a label that no workload has, where that is nearly the name of one of its namespace.
 fn mistaken(name: &str) -> Option<String> {
     let rest = name.strip_prefix("io.kubernetes.pod.namespace.labels.")?;
-    Some(format!("labels of its namespace are called {}: is `{0}{rest}` meant?", key::NAMESPACE_LABELS))
+    Some(format!("no workload has a label of this name: is `{}{rest}` meant?", key::NAMESPACE_LABELS))
 }
 
 /// Whose label it is, and what people call it.

@@ -87,13 +87,21 @@ impl Scenario {
             Object::Namespace(namespace) => drop(self.namespaces.insert(namespace.name, namespace.labels)),
             Object::Workload(one) => {
                 let name = (one.namespace, one.name);
+                self.learn_node(one.node.as_deref(), &one.node_addresses);
                 self.admit(name.clone(), one.labels, &one.named_ports, one.addresses);
                 self.workloads.entry(name).and_modify(|known| {
                     (known.pods, known.host_network, known.node) = (one.pods, one.host_network, one.node);
                     known.is_of_test = false;
                 });
             }
-            Object::Node(node) => drop(self.nodes.insert(node.name, (node.labels, node.addresses))),
+            Object::Node(node) => {
+                let (labels, addresses) = self.nodes.entry(node.name).or_default();
+                *labels = node.labels;
+                // What pods say of their node is known already, where it says nothing itself.
+                if !node.addresses.is_empty() {
+                    *addresses = node.addresses;
+                }
+            }
             Object::CidrGroup(one) => {
                 self.groups.insert(one.name.clone());
                 self.refer(|catalog| catalog.put_group(&one.name, one.group));

@@ -1,6 +1,7 @@
 //! Pods that share the network of their node. To policies they are the node: no policy of pods is about them, and no
 //! selector of pods selects them, for nothing that they send or receive can be told from what the node does.
 
+use super::people::LOCAL;
 use super::{Name, Scenario, Workload};
 use agent::explain::{End, Sharer};
 use manifest::Pods;
@@ -8,6 +9,16 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 impl Scenario {
+    /// Learns the addresses of a node from the status of a pod on it; without a name it is the local one.
+    pub(super) fn learn_node(&mut self, name: Option<&str>, addresses: &[IpAddr]) {
+        if addresses.is_empty() {
+            return;
+        }
+        let known = &mut self.nodes.entry(name.unwrap_or(LOCAL).to_owned()).or_default().1;
+        let new: Vec<_> = addresses.iter().filter(|address| !known.contains(address)).copied().collect();
+        known.extend(new);
+    }
+
     /// The node that such a workload is: the one it runs on, where that is described; otherwise the local.
     pub(super) fn sharer(&self, name: &str, workload: &Workload) -> End {
         let known = workload.node.as_ref().filter(|node| self.nodes.contains_key(*node));

@@ -32,11 +32,17 @@ impl Scenario {
 
     /// The local node; it is there whether or not files describe it. A node that is alone is it.
     pub(in crate::command::policy) fn host(&self) -> End {
-        let mut nodes = self.nodes.keys();
-        match (nodes.next(), nodes.next()) {
-            (Some(only), None) if only != LOCAL => End { audit: self.audit, ..self.node(only).as_local() },
-            _ => self.node(LOCAL),
+        match self.lone_node() {
+            Some(only) => End { audit: self.audit, ..self.node(only).as_local() },
+            None => self.node(LOCAL),
         }
+    }
+
+    /// The node that is alone in manifests; the nodes of tests stand beside the local one.
+    fn lone_node(&self) -> Option<&String> {
+        let mut nodes = self.nodes.keys();
+        let only = nodes.next().filter(|only| *only != LOCAL && self.local.is_empty());
+        only.filter(|_| nodes.next().is_none())
     }
 
     /// Whether no workload is there.
@@ -66,7 +72,8 @@ impl Scenario {
         let labels = filter::relevant_or(labels, counts);
         let end = End::new(&format!("{namespace}/{name}"), FIRST_ALLOCATED, labels);
         let remarks = without_pods(&end.name, pods);
-        let node = node.filter(|node| self.nodes.contains_key(node));
+        let node = node
+            .map_or_else(|| self.lone_node().cloned(), |node| self.nodes.contains_key(&node).then_some(node));
         End { ports, addresses, is_one: pods == Pods::One, audit: self.audit, node, remarks, ..end }
     }
 
@@ -204,4 +211,4 @@ fn world(name: &str, addresses: Vec<IpAddr>) -> End {
 }
 
 /// What tests call the local node.
-const LOCAL: &str = "host";
+pub(super) const LOCAL: &str = "host";
