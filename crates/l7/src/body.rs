@@ -53,6 +53,14 @@ impl Body {
         }
     }
 
+    /// A body for a reader of HTTP/1.0: what was in chunks goes on without them, and the end of the connection ends it.
+    pub fn without_chunks(framing: Framing) -> Self {
+        match framing {
+            Framing::Chunked => Self::Chunked(Chunks::taken_out()),
+            Framing::Empty | Framing::Length(_) | Framing::UntilClose => Self::new(framing),
+        }
+    }
+
     /// How many bytes at the front of the input are part of the body, frame included. All of them are valid; the
     /// next call continues behind them. Fewer than all: the body has ended there.
     pub fn advance(&mut self, input: &[u8]) -> Result<usize, Refusal> {

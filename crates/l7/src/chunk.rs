@@ -19,8 +19,19 @@ pub struct Chunks {
     lines: u16,
     /// The trailer that is being read.
     line: Vec<u8>,
-    /// Whether trailers of gRPC go on; no others do.
-    keeps_grpc: bool,
+    onward: Onward,
+}
+
+/// What goes on to the next hop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Onward {
+    /// Chunks framed anew, and no trailers.
+    #[default]
+    Chunks,
+    /// The same, and the trailers of gRPC.
+    ChunksAndGrpc,
+    /// The data alone.
+    Data,
 }
 
 /// What comes next.
@@ -55,7 +66,12 @@ impl Default for At {
 impl Chunks {
     /// Chunks of a gRPC answer, whose trailers `grpc-*` go on.
     pub(crate) fn of_grpc() -> Self {
-        Self { keeps_grpc: true, ..Self::default() }
+        Self { onward: Onward::ChunksAndGrpc, ..Self::default() }
+    }
+
+    /// Chunks of which the data alone goes on.
+    pub(crate) fn taken_out() -> Self {
+        Self { onward: Onward::Data, ..Self::default() }
     }
 
     /// As [`crate::Body::advance`]; what goes on is written where there is a place for it.
@@ -65,7 +81,11 @@ impl Chunks {
             if let At::Data(left) = self.at {
                 let length = usize::try_from(left).unwrap_or(usize::MAX).min(input.len() - taken);
                 if let Some(out) = &mut out {
-                    write_chunk(&input[taken..taken + length], out);
+                    let data = &input[taken..taken + length];
+                    match self.onward {
+                        Onward::Chunks | Onward::ChunksAndGrpc => write_chunk(data, out),
+                        Onward::Data => out.extend_from_slice(data),
+                    }
                 }
                 taken += length;
                 let left = left - length as u64;
@@ -94,7 +114,7 @@ impl Chunks {
             (At::Extension { size }, _) if is_field_value(byte) => self.counted(At::Extension { size })?,
             (At::SizeEnd { size: 0 }, b'\n') => {
                 self.lines = 0;
-                append(out, b"0\r\n");
+                self.append(out, b"0\r\n");
                 At::Line
             }
             (At::SizeEnd { size }, b'\n') => At::Data(size),
@@ -109,7 +129,7 @@ impl Chunks {
                 self.counted(At::Line)?
             }
             (At::LineEnd, b'\n') if self.line.is_empty() => {
-                append(out, b"\r\n");
+                self.append(out, b"\r\n");
                 At::Done
             }
             (At::LineEnd, b'\n') => self.end_trailer(out)?,
@@ -125,13 +145,20 @@ impl Chunks {
         }
         let is_grpc = trailer.name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("grpc-"));
         if let Some(out) = out
-            && self.keeps_grpc
+            && self.onward == Onward::ChunksAndGrpc
             && is_grpc
         {
             write_fields(&[trailer], out);
         }
         self.line.clear();
         Ok(At::Line)
+    }
+
+    /// Writes a part of the coding itself, where that goes on.
+    fn append(&self, out: Option<&mut Vec<u8>>, bytes: &[u8]) {
+        if let Some(out) = out.filter(|_| self.onward != Onward::Data) {
+            out.extend_from_slice(bytes);
+        }
     }
 
     fn counted(&mut self, next: At) -> Result<At, Refusal> {
@@ -149,11 +176,5 @@ fn write_chunk(data: &[u8], out: &mut Vec<u8>) {
     out.extend((0..digits).rev().map(|digit| DIGITS[data.len() >> (4 * digit) & 15]));
     for part in [b"\r\n", data, b"\r\n"] {
         out.extend_from_slice(part);
-    }
-}
-
-fn append(out: Option<&mut Vec<u8>>, bytes: &[u8]) {
-    if let Some(out) = out {
-        out.extend_from_slice(bytes);
     }
 }

@@ -1,7 +1,7 @@
 //! What a head says of this one connection rather than of the message: framing, persistence, upgrades.
 
 use crate::head::{is_token, trim};
-use crate::{Field, Refusal};
+use crate::{Field, Refusal, Version};
 
 /// The fields that concern the connection, read and checked against one another.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,21 +16,26 @@ pub(crate) struct Connection<'h> {
     pub(crate) websocket: bool,
     /// The one Host.
     pub(crate) host: Option<&'h [u8]>,
-    /// Whether Expect is `100-continue`.
+    /// Whether Expect is `100-continue`; with HTTP/1.0, whether it is there.
     pub(crate) expects_continue: bool,
+    version: Version,
     /// Whether Connection names fields that are not known here.
     names_others: bool,
 }
 
 /// Reads the fields of the connection. Where two of them, or two of a kind, could be understood in two ways: refused.
-pub(crate) fn read<'h>(fields: &[Field<'h>]) -> Result<Connection<'h>, Refusal> {
-    let mut found = Connection::default();
+pub(crate) fn read<'h>(fields: &[Field<'h>], version: Version) -> Result<Connection<'h>, Refusal> {
+    let mut found = Connection { version, ..Connection::default() };
     let (mut upgrades, mut upgrade, mut codings) = (false, None, 0);
     for field in fields {
         let value = field.value;
         match known(field.name) {
             Known::Host => once(&mut found.host, value, "several Host fields")?,
             Known::Length => once(&mut found.length, length(value)?, "several Content-Length fields")?,
+            // HTTP/1.0 has none; who takes part in the exchange may not know of it (RFC 9112, section 6.1).
+            Known::Coding if version == Version::Http10 => {
+                return Err(Refusal::malformed("HTTP/1.0 with a transfer coding"));
+            }
             Known::Coding => {
                 codings += 1;
                 found.chunked = value.eq_ignore_ascii_case(b"chunked");
@@ -51,6 +56,8 @@ pub(crate) fn read<'h>(fields: &[Field<'h>]) -> Result<Connection<'h>, Refusal> 
                 }
             }
             Known::Upgrade => once(&mut upgrade, value, "several Upgrade fields")?,
+            // To be ignored (RFC 9110, section 10.1.1).
+            Known::Expect if version == Version::Http10 => found.expects_continue = true,
             Known::Expect => {
                 if found.expects_continue || !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(Refusal { status: 417, reason: "an expectation other than 100-continue" });
@@ -79,7 +86,8 @@ impl Connection<'_> {
                 Known::Connection | Known::ThisConnection => false,
                 Known::Upgrade => self.websocket,
                 Known::Message => !(self.names_others && is_named(fields, name)),
-                Known::Host | Known::Length | Known::Coding | Known::Expect => true,
+                Known::Expect => self.version == Version::Http11,
+                Known::Host | Known::Length | Known::Coding => true,
             };
             if forwarded {
                 // The others move back, past the ones still to be looked at: their order does not matter.

@@ -15,7 +15,7 @@ pub type Limits = [BTreeSet<HttpRule>];
 /// Whether the same requests pass. Sets that are too large to be compared count as different.
 ///
 /// Fields are any printable characters, as parsing leaves them; of header fields every combination is tried that rules
-/// tell apart.
+/// tell apart, and where rules ask for a host, requests without one too.
 pub fn is_same(one: &Limits, other: &Limits) -> bool {
     one == other || compare(one, other).unwrap_or(false)
 }
@@ -27,6 +27,8 @@ fn compare(one: &Limits, other: &Limits) -> Option<bool> {
         return None;
     }
     let headers: Vec<HeaderRule> = headers.into_iter().collect();
+    let asks_host = one.iter().chain(other).flatten().any(|rule| rule.host.is_some());
+    let hosts = if asks_host { &[true, false][..] } else { &[true] };
     for combination in 0..1u32 << headers.len() {
         let held: BTreeSet<&HeaderRule> = headers
             .iter()
@@ -34,8 +36,13 @@ fn compare(one: &Limits, other: &Limits) -> Option<bool> {
             .filter(|(at, _)| combination >> at & 1 == 1)
             .map(|(_, header)| header)
             .collect();
-        if can_hold(&held, &headers) && !Walk::new(one, other, &held)?.agrees()? {
-            return Some(false);
+        if !can_hold(&held, &headers) {
+            continue;
+        }
+        for has_host in hosts {
+            if !Walk::new(one, other, &held, *has_host)?.agrees()? {
+                return Some(false);
+            }
         }
     }
     Some(true)
@@ -61,15 +68,20 @@ struct Walk {
     automata: Vec<(dfa::DFA, dfa::Cache)>,
     /// How many of them are of the first side.
     first: usize,
+    /// Whether the requests have a host.
+    has_host: bool,
 }
 
 /// Where the walk is: the states, the field that is read, and whether something of it was.
 type Place = (Vec<LazyStateID>, u8, bool);
 
 impl Walk {
-    fn new(one: &Limits, other: &Limits, held: &BTreeSet<&HeaderRule>) -> Option<Self> {
+    fn new(one: &Limits, other: &Limits, held: &BTreeSet<&HeaderRule>, has_host: bool) -> Option<Self> {
         let automata = one.iter().chain(other).map(|rules| {
-            let asks = |rule: &&HttpRule| rule.headers.iter().all(|header| held.contains(&lowered(header)));
+            let asks = |rule: &&HttpRule| {
+                (has_host || rule.host.is_none())
+                    && rule.headers.iter().all(|header| held.contains(&lowered(header)))
+            };
             let patterns = rules.iter().filter(asks).map(|rule| Some(pattern(rule).ok()?.0));
             let mut patterns: Vec<Hir> = patterns.collect::<Option<_>>()?;
             if patterns.is_empty() {
@@ -81,7 +93,7 @@ impl Walk {
             let cache = automaton.create_cache();
             Some((automaton, cache))
         });
-        Some(Self { automata: automata.collect::<Option<_>>()?, first: one.len() })
+        Some(Self { automata: automata.collect::<Option<_>>()?, first: one.len(), has_host })
     }
 
     fn agrees(&mut self) -> Option<bool> {
@@ -93,8 +105,13 @@ impl Walk {
         let start: Place = (start.collect::<Option<_>>()?, 0, false);
         let (mut seen, mut open) = (HashSet::from([start.clone()]), vec![start]);
         while let Some((states, field, begun)) = open.pop() {
-            if field == FIELDS - 1 && self.accepts(&states)? {
-                return Some(false);
+            if field == FIELDS - 1 {
+                if begun == self.has_host && self.accepts(&states)? {
+                    return Some(false);
+                }
+                if !self.has_host {
+                    continue;
+                }
             }
             if seen.len() > MAX_PLACES {
                 return None;
@@ -177,6 +194,16 @@ mod tests {
         check(&[of("GET", "/a")], &[of("HEAD", "/a")], false);
         check(&[of("GET", "/a")], &[], false);
         check(&[], &[], true);
+    }
+
+    #[test]
+    fn any_host_is_not_the_same_as_no_host() {
+        let of = |host: &str| HttpRule { host: Some(host.into()), ..rule(Some("GET"), None) };
+        check(&[of(".*")], &[rule(Some("GET"), None)], false);
+        check(&[of(".*")], &[of(".+")], true);
+        check(&[of("a?")], &[of("a")], true);
+        check(&[of("a")], &[of("b")], false);
+        check(&[of("a"), rule(Some("GET"), None)], &[rule(Some("GET"), None)], true);
     }
 
     #[test]

@@ -4,6 +4,26 @@ use crate::{Field, Refusal};
 use std::borrow::Cow;
 use std::ops::Range;
 
+/// The versions of HTTP that are spoken here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0: a request for each connection, no interim answers, no transfer codings.
+    Http10,
+    /// HTTP/1.1.
+    #[default]
+    Http11,
+}
+
+impl Version {
+    /// As a message has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
 /// The most bytes a head may have.
 pub const MAX_HEAD: usize = 60 * 1024;
 /// The most fields a head may have.
@@ -157,7 +177,7 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 /// Appends the lines of fields.
-pub(crate) fn write_fields(fields: &[Field<'_>], out: &mut Vec<u8>) {
+pub(crate) fn write_fields<'f>(fields: impl IntoIterator<Item = &'f Field<'f>>, out: &mut Vec<u8>) {
     for field in fields {
         for part in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
             out.extend_from_slice(part);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 without I/O: the request head, the frame of a body, and the rules that decide on a request.
+//! HTTP/1.1 and HTTP/1.0 without I/O: the request head, the frame of a body, and the rules that decide on a request.
 //!
 //! Every home of layer 7 uses this one parser and this one matcher, so that the answer to the same bytes is the same.
 //! What cannot be read with certainty is refused, never guessed ([`Refusal`]).
@@ -25,7 +25,7 @@ pub mod response;
 pub mod rule;
 
 pub use body::{Body, Framing};
-pub use head::Scanner;
+pub use head::{Scanner, Version};
 pub use matcher::{Matcher, RuleError, TooCostly};
 pub use refusal::Refusal;
 pub use request::Request;

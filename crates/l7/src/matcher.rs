@@ -37,6 +37,8 @@ pub struct Matcher {
     caches: Caches,
     /// What each rule asks of header fields.
     headers: Vec<Vec<HeaderRule>>,
+    /// Whether each rule asks for a host.
+    asks_host: Vec<bool>,
     /// The names of the header fields that some rule asks for.
     names: BTreeSet<String>,
     /// Whether some rule decides on the method.
@@ -88,7 +90,8 @@ impl Matcher {
         let headers: Vec<_> = rules.iter().map(|rule| rule.headers.clone()).collect();
         let names = headers.iter().flatten().map(|header| header.name.to_ascii_lowercase()).collect();
         let decides_on_method = rules.iter().any(|rule| rule.method.is_some());
-        Ok(Self { automaton, caches, headers, names, decides_on_method })
+        let asks_host = rules.iter().map(|rule| rule.host.is_some()).collect();
+        Ok(Self { automaton, caches, headers, asks_host, names, decides_on_method })
     }
 
     /// The first rule that the request matches; none where that takes too long to find.
@@ -105,6 +108,8 @@ impl Matcher {
         let Some(end) = self.walk(&mut cache, request)? else { return Ok(None) };
         let matched = (0..self.automaton.match_len(&cache, end))
             .map(|index| self.automaton.match_pattern(&cache, end, index).as_usize())
+            // An expression may match no text at all; but without a host there is nothing for it to match.
+            .filter(|&rule| !request.host.is_empty() || !self.asks_host[rule])
             .filter(|&rule| self.headers[rule].iter().all(|header| header.holds(request.headers)));
         Ok(matched.min())
     }

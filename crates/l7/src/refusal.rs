@@ -3,7 +3,7 @@
 /// The bytes are not a message that is understood with certainty; whoever sent them is told, and the connection closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Status of the answer: 400, 417, 426, 431, 501 or 505; for a response that is refused, 502.
+    /// Status of the answer: 400, 417, 431, 501 or 505; for a response that is refused, 502.
     pub status: u16,
     /// What was wrong.
     pub reason: &'static str,

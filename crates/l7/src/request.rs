@@ -2,7 +2,7 @@
 
 use crate::body::Framing;
 use crate::head::{is_token, parse_fields, split_first_line, write_fields};
-use crate::{Field, Refusal, RequestView, connection, name, path};
+use crate::{Field, Refusal, RequestView, Version, connection, name, path};
 use std::ops::Range;
 
 /// A request as rules see it and as it is forwarded; there is no other form of it.
@@ -12,14 +12,18 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// Canonical path with query, or `*`.
     pub path: &'a str,
-    /// Authority: of an absolute target, otherwise of the Host field. It is also the value of the Host field below.
+    /// Version as sent, in which it is also forwarded.
+    pub version: Version,
+    /// Authority: of an absolute target, otherwise of the Host field. It is also the value of the Host field below. Empty
+    /// in a request of HTTP/1.0 that names none.
     pub host: &'a str,
     /// The fields that are forwarded, in order; those for this connection only are left out.
     pub fields: &'a [Field<'a>],
     /// What follows the head.
     pub framing: Framing,
-    /// Whether the connection to the server ends with this exchange: since the client asks for it, or since a body
-    /// comes that the method does not define, which a server may leave unread and take for the next request.
+    /// Whether the connection to the server ends with this exchange: since the client asks for it or speaks HTTP/1.0, or
+    /// since a body comes that the method does not define, which a server may leave unread and take for the next
+    /// request.
     pub close: bool,
     /// Whether the client asks for a WebSocket. Requests for other protocols are forwarded without that wish.
     pub websocket: bool,
@@ -49,16 +53,18 @@ impl<'a> Request<'a> {
         let head: &'h [u8] = head;
         let fields = parse_fields(&head[line.end..], storage)?;
         name::check_framing(fields)?;
-        let connection = connection::read(fields)?;
-        let sent = connection.host.ok_or(Refusal::malformed("no Host field"))?;
-        let sent = authority(sent)?;
-        let host = match target.authority {
-            Some(range) => authority(&head[range])?,
-            None => sent,
+        let mut connection = connection::read(fields, line.version)?;
+        let sent = connection.host.map(authority).transpose()?;
+        let host = match (&target.authority, sent, line.version) {
+            (_, None, Version::Http11) => return Err(Refusal::malformed("no Host field")),
+            (Some(range), ..) => authority(&head[range.clone()])?,
+            (None, sent, _) => sent.unwrap_or_default(),
         };
         for field in fields.iter_mut().filter(|field| field.name.eq_ignore_ascii_case("host")) {
             field.value = host.as_bytes();
         }
+        let is_old = line.version == Version::Http10;
+        connection.websocket &= !is_old;
         let kept = connection.retain_forwarded(fields);
         let framing = match connection.length {
             Some(length) => Framing::Length(length),
@@ -66,6 +72,9 @@ impl<'a> Request<'a> {
             None => Framing::Empty,
         };
         let method = ascii(&head[..line.method]);
+        if is_old && needs_length(method) && connection.length.is_none() {
+            return Err(Refusal::malformed("HTTP/1.0 with a body that has no Content-Length"));
+        }
         if connection.websocket
             && (method != "GET" || !matches!(framing, Framing::Empty | Framing::Length(0)))
         {
@@ -74,10 +83,11 @@ impl<'a> Request<'a> {
         Ok(Self {
             method,
             path: ascii(&head[target.path]),
+            version: line.version,
             host,
             fields: &fields[..kept],
             framing,
-            close: connection.close || (!defines_body(method) && framing.has_body()),
+            close: is_old || connection.close || (!defines_body(method) && framing.has_body()),
             websocket: connection.websocket,
         })
     }
@@ -87,10 +97,21 @@ impl<'a> Request<'a> {
         RequestView { method: self.method, path: self.path, host: self.host, headers: self.fields }
     }
 
+    /// Whether the absolute target alone says the host, as it may in HTTP/1.0; the target is forwarded as a path.
+    fn names_host_by_target(&self) -> bool {
+        let is_host = |field: &Field<'_>| field.name.eq_ignore_ascii_case("host");
+        self.version == Version::Http10 && !self.host.is_empty() && !self.fields.iter().any(is_host)
+    }
+
     /// Appends the head as it is forwarded.
     pub fn write(&self, out: &mut Vec<u8>) {
-        for part in [self.method, " ", self.path, " HTTP/1.1\r\n"] {
+        for part in [self.method, " ", self.path, " ", self.version.name(), "\r\n"] {
             out.extend_from_slice(part.as_bytes());
+        }
+        if self.names_host_by_target() {
+            for part in ["Host: ", self.host, "\r\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
         }
         write_fields(self.fields, out);
         let connection: &[u8] = match (self.websocket, self.close) {
@@ -107,6 +128,7 @@ struct RequestLine {
     /// Length of the method, which begins at 0.
     method: usize,
     target: Range<usize>,
+    version: Version,
     /// Where the fields begin.
     end: usize,
 }
@@ -121,15 +143,15 @@ fn request_line(head: &[u8]) -> Result<RequestLine, Refusal> {
             "a request line is a method, a target and a version, one space between",
         ));
     };
-    match version {
-        b"HTTP/1.1" => {}
-        b"HTTP/1.0" => return Err(Refusal { status: 426, reason: "HTTP/1.0 is not supported" }),
+    let version = match version {
+        b"HTTP/1.1" => Version::Http11,
+        b"HTTP/1.0" => Version::Http10,
         b"HTTP/2.0" => return Err(Refusal { status: 505, reason: "HTTP/2 is not supported yet" }),
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
             return Err(Refusal { status: 505, reason: "a version of HTTP that does not exist" });
         }
         _ => return Err(Refusal::malformed("a request line without a version")),
-    }
+    };
     if !is_method(method) {
         return Err(Refusal::malformed("a method is written in capital letters"));
     }
@@ -137,7 +159,8 @@ fn request_line(head: &[u8]) -> Result<RequestLine, Refusal> {
         return Err(Refusal { status: 501, reason: "CONNECT makes a tunnel, which no rule can look into" });
     }
     let start = method.len() + 1;
-    Ok(RequestLine { method: method.len(), target: start..start + target.len(), end: line.len() + 2 })
+    let target = start..start + target.len();
+    Ok(RequestLine { method: method.len(), target, version, end: line.len() + 2 })
 }
 
 /// Methods are case-sensitive, and all that are registered are in capitals; some servers take `get` for GET.
@@ -153,6 +176,12 @@ fn defines_body(method: &str) -> bool {
     const METHODS: [&str; 10] =
         ["POST", "PUT", "PATCH", "QUERY", "PROPFIND", "PROPPATCH", "MKCOL", "LOCK", "REPORT", "SEARCH"];
     METHODS.contains(&method)
+}
+
+/// Whether a request of HTTP/1.0 with this method says how long its body is, even where that is nothing (RFC 1945, section
+/// 8.3): a server could take what follows for a body that ends with the connection.
+fn needs_length(method: &str) -> bool {
+    matches!(method, "POST" | "PUT" | "PATCH")
 }
 
 /// Where the authority and the canonical path are.

@@ -2,7 +2,7 @@
 
 use crate::body::Framing;
 use crate::head::{is_field_value, parse_fields, split_first_line, write_fields};
-use crate::{Field, Refusal, connection};
+use crate::{Field, Refusal, Version, connection};
 
 /// A response's head.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,8 @@ pub enum Persistence {
     Keep,
     /// It is closed after this response.
     Close,
+    /// The same for a client of HTTP/1.0, which knows no transfer coding: the field that names one is left out.
+    CloseOld,
     /// It becomes a WebSocket.
     Upgrade,
 }
@@ -40,12 +42,9 @@ impl<'a> Response<'a> {
 
     fn parse_strictly<'h: 'a>(head: &'h [u8], storage: &'a mut [Field<'h>]) -> Result<Self, Refusal> {
         let (line, lines) = split_first_line(head)?;
-        let (old, status, reason) = status_line(line)?;
+        let (version, status, reason) = status_line(line)?;
         let fields = parse_fields(lines, storage)?;
-        let connection = connection::read(fields)?;
-        if old && connection.chunked {
-            return Err(Refusal::malformed("HTTP/1.0 with a transfer coding"));
-        }
+        let connection = connection::read(fields, version)?;
         if connection.expects_continue || (connection.chunked && is_bodiless(status)) {
             return Err(Refusal::malformed("a response with a field that it cannot have"));
         }
@@ -54,7 +53,7 @@ impl<'a> Response<'a> {
             status,
             reason,
             fields: &fields[..kept],
-            close: old || connection.close,
+            close: version == Version::Http10 || connection.close,
             websocket: connection.websocket,
             length: connection.length,
             chunked: connection.chunked,
@@ -93,10 +92,13 @@ impl<'a> Response<'a> {
         out.push(b' ');
         out.extend_from_slice(self.reason);
         out.extend_from_slice(b"\r\n");
-        write_fields(self.fields, out);
+        let is_kept = |field: &&Field<'_>| {
+            persistence != Persistence::CloseOld || !field.name.eq_ignore_ascii_case("transfer-encoding")
+        };
+        write_fields(self.fields.iter().filter(is_kept), out);
         let connection: &[u8] = match persistence {
             Persistence::Keep => b"\r\n",
-            Persistence::Close => b"Connection: close\r\n\r\n",
+            Persistence::Close | Persistence::CloseOld => b"Connection: close\r\n\r\n",
             Persistence::Upgrade => b"Connection: Upgrade\r\n\r\n",
         };
         out.extend_from_slice(connection);
@@ -108,11 +110,11 @@ fn is_bodiless(status: u16) -> bool {
     status < 200 || status == 204 || status == 304
 }
 
-/// Whether the version is 1.0, the status, and the words after it.
-fn status_line(line: &[u8]) -> Result<(bool, u16, &[u8]), Refusal> {
-    let (old, rest) = match (line.strip_prefix(b"HTTP/1.1 "), line.strip_prefix(b"HTTP/1.0 ")) {
-        (Some(rest), _) => (false, rest),
-        (None, Some(rest)) => (true, rest),
+/// The version, the status, and the words after it.
+fn status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Refusal> {
+    let (version, rest) = match (line.strip_prefix(b"HTTP/1.1 "), line.strip_prefix(b"HTTP/1.0 ")) {
+        (Some(rest), _) => (Version::Http11, rest),
+        (None, Some(rest)) => (Version::Http10, rest),
         (None, None) => return Err(Refusal::malformed("a response whose version is neither 1.1 nor 1.0")),
     };
     let [hundreds @ b'1'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', rest @ ..] = rest else {
@@ -124,5 +126,5 @@ fn status_line(line: &[u8]) -> Result<(bool, u16, &[u8]), Refusal> {
         _ => return Err(Refusal::malformed("a malformed status line")),
     };
     let status = [hundreds, tens, ones].into_iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-    Ok((old, status, reason))
+    Ok((version, status, reason))
 }

@@ -10,7 +10,7 @@ pub struct HttpRule {
     pub method: Option<String>,
     /// Expression for the path with its query.
     pub path: Option<String>,
-    /// Expression for the authority.
+    /// Expression for the authority. A request without one, which HTTP/1.0 may send, does not match, whatever it says.
     pub host: Option<String>,
     /// Header fields that must be there.
     pub headers: Vec<HeaderRule>,
@@ -41,7 +41,7 @@ pub struct RequestView<'a> {
     pub method: &'a str,
     /// Canonical path with query.
     pub path: &'a str,
-    /// Authority: of an absolute target, otherwise of the Host field.
+    /// Authority: of an absolute target, otherwise of the Host field; empty where a request of HTTP/1.0 has neither.
     pub host: &'a str,
     /// Header fields in order, as they are forwarded.
     pub headers: &'a [Field<'a>],

@@ -107,3 +107,20 @@ fn chunks_go_on_without_what_was_for_this_hop() {
     let input = [b"11170\r\n", &large[..], b"\r\n0\r\n\r\n"].concat();
     assert_eq!(reframed(Body::new(Framing::Chunked), &input, input.len()), input);
 }
+
+#[test]
+fn data_goes_on_without_chunks_for_a_reader_that_knows_none() {
+    let input = b"3;x\r\nabc\r\n0a\r\n0123456789\r\n0\r\nX-Sum: 1\r\ngrpc-status: 0\r\n\r\nGET /";
+    for piece in 1..=input.len() {
+        let mut body = Body::without_chunks(Framing::Chunked);
+        assert!(body.is_framed_anew() && !body.may_end());
+        let (mut out, mut taken) = (Vec::new(), 0);
+        for part in input.chunks(piece) {
+            taken += body.reframe(part, &mut out).expect("it is well formed");
+        }
+        assert_eq!((String::from_utf8_lossy(&out).as_ref(), taken), ("abc0123456789", input.len() - 5));
+        assert!(body.is_done());
+    }
+    let mut length = Body::without_chunks(Framing::Length(3));
+    assert_eq!((length.is_framed_anew(), length.advance(b"abcd")), (false, Ok(3)));
+}

@@ -106,7 +106,8 @@ fn request_lines_are_strict() {
         (400, "GET http://svc.local?x=/ HTTP/1.1"),
         (400, "GET http:///public HTTP/1.1"),
         (400, "GET http://user@svc.local/public HTTP/1.1"),
-        (426, "GET /public HTTP/1.0"),
+        (400, "GET /public HTTP/1.0 "),
+        (400, "GET /public HTTP/1.00"),
         (505, "GET /public HTTP/1.2"),
         (505, "GET /public HTTP/2.0"),
         (505, "GET /public HTTP/0.9"),
@@ -278,6 +279,51 @@ fn only_a_websocket_may_take_a_connection_over() {
 }
 
 #[test]
+fn the_oldest_version_is_forwarded_as_the_last_of_its_connection() {
+    let closing = |head: &str| format!("{head}Connection: close\r\n\r\n");
+    for (sent, head) in [
+        ("GET /public HTTP/1.0\r\n\r\n", "GET /public HTTP/1.0\r\n"),
+        ("GET /public HTTP/1.0\r\nHost: a:80\r\n\r\n", "GET /public HTTP/1.0\r\nHost: a:80\r\n"),
+        ("GET /a/../b HTTP/1.0\r\nX: y\r\n\r\n", "GET /b HTTP/1.0\r\nX: y\r\n"),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\n\r\n", "GET / HTTP/1.0\r\n"),
+        ("GET / HTTP/1.0\r\nConnection: X-Mine\r\nX-Mine: 1\r\n\r\n", "GET / HTTP/1.0\r\n"),
+        // What the target says of the host must not be lost with it.
+        ("GET http://a.org/b HTTP/1.0\r\n\r\n", "GET /b HTTP/1.0\r\nHost: a.org\r\n"),
+        ("GET http://a.org/b HTTP/1.0\r\nHost: c\r\n\r\n", "GET /b HTTP/1.0\r\nHost: a.org\r\n"),
+        // It knows neither other protocols nor expectations.
+        ("GET / HTTP/1.0\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "GET / HTTP/1.0\r\n"),
+        ("GET / HTTP/1.0\r\nExpect: 100-continue\r\nExpect: more\r\n\r\n", "GET / HTTP/1.0\r\n"),
+    ] {
+        let forwarded = forwards(sent, &closing(head));
+        assert_eq!((forwarded.framing, forwarded.close, forwarded.websocket), (Framing::Empty, true, false));
+    }
+    let post = "POST / HTTP/1.0\r\nContent-Length: 4\r\n";
+    assert_eq!(forwards(&format!("{post}\r\n"), &closing(post)).framing, Framing::Length(4));
+    let post = "POST / HTTP/1.0\r\nContent-Length: 0\r\n";
+    assert_eq!(forwards(&format!("{post}\r\n"), &closing(post)).framing, Framing::Length(0));
+}
+
+#[test]
+fn the_oldest_version_leaves_no_body_in_doubt() {
+    for lines in [
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: identity\r\n",
+        "Transfer-Encoding: gzip\r\nContent-Length: 4\r\n",
+        "Transfer_Encoding: chunked\r\nContent-Length: 4\r\n",
+        "Content-Length: 4\r\nContent-Length: 4\r\n",
+        "Content-Length: 4, 4\r\n",
+        "Host: a\r\nHost: a\r\nContent-Length: 4\r\n",
+        "Host:\r\nContent-Length: 4\r\n",
+        "Connection: Content-Length\r\nContent-Length: 4\r\n",
+        "",
+    ] {
+        refuses(400, format!("POST /public HTTP/1.0\r\n{lines}\r\n"));
+    }
+    refuses(400, "GET /public HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n");
+    refuses(400, "GET /public\r\n");
+}
+
+#[test]
 fn rules_see_exactly_what_is_forwarded() {
     let allows = |rule: HttpRule, request: &str| {
         let mut head = request.as_bytes().to_vec();
@@ -296,7 +342,16 @@ fn rules_see_exactly_what_is_forwarded() {
     assert!(!allows(path("/public"), "GET /public?x=1 HTTP/1.1\r\nHost: a\r\n\r\n"));
     let host = HttpRule { host: Some("good\\.org".to_owned()), ..HttpRule::default() };
     assert!(!allows(host.clone(), "GET http://evil.org/ HTTP/1.1\r\nHost: good.org\r\n\r\n"));
-    assert!(allows(host, "GET http://good.org/ HTTP/1.1\r\nHost: evil.org\r\n\r\n"));
+    assert!(allows(host.clone(), "GET http://good.org/ HTTP/1.1\r\nHost: evil.org\r\n\r\n"));
+    for asked in [".*", "", "good\\.org"] {
+        let host = HttpRule { host: Some(asked.to_owned()), ..HttpRule::default() };
+        assert!(!allows(host, "GET / HTTP/1.0\r\n\r\n"), "{asked}");
+    }
+    assert!(allows(host.clone(), "GET http://good.org/ HTTP/1.0\r\n\r\n"));
+    assert!(allows(host.clone(), "GET / HTTP/1.0\r\nHost: good.org\r\n\r\n"));
+    assert!(!allows(host.clone(), "GET http://evil.org/ HTTP/1.0\r\nHost: good.org\r\n\r\n"));
+    assert!(allows(path("/public"), "GET /public HTTP/1.0\r\n\r\n"));
+    assert!(!allows(path("/public"), "GET /private HTTP/1.0\r\n\r\n"));
     assert!(!allows(header("Host", "good.org"), "GET http://evil.org/ HTTP/1.1\r\nHost: good.org\r\n\r\n"));
     assert!(allows(header("X-Token", "s3cret"), &with("x-token:  s3cret \r\n")));
     // A field that Connection names does not reach the server, and so allows nothing.

@@ -28,6 +28,11 @@ fn responses_are_forwarded_without_what_was_for_the_proxy() {
         Ok("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n")
     );
     assert_eq!(forward("HTTP/1.1 599\r\n\r\n", Persistence::Keep).as_deref(), Ok("HTTP/1.1 599 \r\n\r\n"));
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nServer: x\r\n\r\n";
+    assert_eq!(
+        forward(chunked, Persistence::CloseOld).as_deref(),
+        Ok("HTTP/1.1 200 OK\r\nServer: x\r\nConnection: close\r\n\r\n")
+    );
     // Apache offers h2 in every response; nobody is to take that up through us.
     assert_eq!(
         forward("HTTP/1.1 200 OK\r\nUpgrade: h2,h2c\r\nConnection: Upgrade\r\n\r\n", Persistence::Keep)

@@ -138,6 +138,15 @@ fn check(world: &World) {
         world.ask(&[&chunked, &chunks, CLOSING].concat());
         world.ask_in_parts(&[&chunked, &chunks, CLOSING]);
     }
+    let old = "GET /public HTTP/1.0\r\nX-Role: reader\r\n";
+    let answers = world.ask(&[old, "Connection: keep-alive\r\n\r\n", HIDDEN, CLOSING].concat());
+    assert_eq!(statuses(&answers), ["200"], "{answers}");
+    assert!(!answers.contains("chunked") && !answers.ends_with("0\r\n\r\n"), "{answers}");
+    let length = format!("Content-Length: {}\r\n\r\n", HIDDEN.len());
+    let answers = world.ask_in_parts(&[&[old, &length].concat(), HIDDEN, CLOSING]);
+    assert_eq!(statuses(&answers).len(), 1, "{answers}");
+    let answers = world.ask(&[old, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", HIDDEN].concat());
+    assert_eq!(statuses(&answers), ["400"], "{answers}");
     for name in ["X_Role", "X.Role", "x_role"] {
         let fields = format!("X-Role: reader\r\n{name}: admin\r\nConnection: close\r\n");
         let answers = world.ask(&format!("GET /public HTTP/1.1\r\nHost: s\r\n{fields}\r\n"));

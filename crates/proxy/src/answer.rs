@@ -24,7 +24,6 @@ pub(crate) fn refuse(status: u16, reason: &str, out: &mut Vec<u8>) {
         400 => "Bad Request",
         408 => "Request Timeout",
         417 => "Expectation Failed",
-        426 => "Upgrade Required",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",
@@ -37,10 +36,9 @@ pub(crate) fn refuse(status: u16, reason: &str, out: &mut Vec<u8>) {
 }
 
 fn write(status: u16, words: &str, body: &str, then: Then, out: &mut Vec<u8>) {
-    let connection = match (then, status) {
-        (Then::Keep, _) => "",
-        (Then::Close, 426) => "Upgrade: HTTP/1.1\r\nConnection: Upgrade, close\r\n",
-        (Then::Close, _) => "Connection: close\r\n",
+    let connection = match then {
+        Then::Keep => "",
+        Then::Close => "Connection: close\r\n",
     };
     let length = body.len();
     let answer = format!(

@@ -30,7 +30,7 @@ pub struct RequestEvent {
     pub path: String,
     /// Authority; empty where the request was malformed.
     pub host: String,
-    /// The protocol that the client spoke: `HTTP/1.1`, `HTTP/2`, `TLS`, or `unknown`.
+    /// The protocol that the client spoke: `HTTP/1.1`, `HTTP/1.0`, `HTTP/2`, `TLS`, or `unknown`.
     pub protocol: Cow<'static, str>,
     /// Status of the answer; none where the connection ended before there was one.
     pub status: Option<u16>,

@@ -14,7 +14,7 @@ use crate::event::{RequestEvent, Verdict};
 use crate::judge::Judge;
 use crate::pipe::Pipe;
 use crate::seat::Use;
-use l7::{Body, Refusal, Scanner};
+use l7::{Body, Refusal, Scanner, Version};
 use std::time::{Instant, SystemTime};
 
 /// The time, as both clocks tell it.
@@ -93,6 +93,7 @@ struct Exchange {
     /// Told when the answer's head has come, or when there will be none.
     event: Option<RequestEvent>,
     method: String,
+    version: Version,
     began: Instant,
     websocket: bool,
     /// Whether the connection ends with this exchange.
@@ -303,7 +304,7 @@ impl Session {
             method: String::new(),
             path: String::new(),
             host: String::new(),
-            protocol: "HTTP/1.1".into(),
+            protocol: Version::Http11.name().into(),
             status: None,
             verdict: Verdict::Forward,
             reason: "",

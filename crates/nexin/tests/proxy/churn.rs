@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const CLOSE: &str = "GET /public HTTP/1.1\r\nHost: s\r\nConnection: close\r\n\r\n";
+/// As probes and ApacheBench ask.
+const OLD: &str = "GET /public HTTP/1.0\r\n\r\n";
 
 /// How a client ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,9 @@ fn each_manner(name: &str, act: impl Fn(&Host, &Host, Manner, &str, Ends) + Sync
         (Manner::Close, CLOSE, Ends::First),
         (Manner::Keep, CLOSE, Ends::Last),
         (Manner::Keep, keep, Ends::First),
+        (Manner::Old, OLD, Ends::Last),
+        (Manner::Chunks, OLD, Ends::Last),
+        (Manner::Keep, OLD, Ends::First),
     ] {
         let bed = Bed::new(name);
         let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
@@ -112,8 +117,19 @@ fn one_client_and_one_server_never_run_out_of_ports() {
 #[test]
 #[ignore = "needs root"]
 fn two_thousand_connections_a_second_and_none_fails() {
+    open_at_a_rate("pc", CLOSE);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn two_thousand_connections_a_second_of_the_oldest_version_and_none_fails() {
+    open_at_a_rate("pd", OLD);
+}
+
+/// Asks once on each of many connections, which begin when they are due.
+fn open_at_a_rate(name: &str, request: &str) {
     let (rate, seconds) = (number("NEXIN_RATE", 400), number("NEXIN_SECONDS", 3));
-    let bed = Bed::new("pc");
+    let bed = Bed::new(name);
     let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
     serve(&server, Manner::Old);
     bed.apply(PUBLIC);
@@ -135,7 +151,7 @@ fn two_thousand_connections_a_second_and_none_fails() {
                             }
                             let due = began + Duration::from_nanos(turn * 1_000_000_000 / rate);
                             thread::sleep(due.saturating_duration_since(Instant::now()));
-                            failed.extend(exchange(&client.addresses, to, None, CLOSE, Ends::Last).err());
+                            failed.extend(exchange(&client.addresses, to, None, request, Ends::Last).err());
                             late.fetch_max(due.elapsed().as_millis() as u64, Ordering::Relaxed);
                         }
                     })
@@ -147,7 +163,8 @@ fn two_thousand_connections_a_second_and_none_fails() {
     let (took, late) = (began.elapsed(), late.into_inner());
     let reached = total as f64 / took.as_secs_f64();
     println!(
-        "{total} connections in {took:?}, {reached:.0} a second, the last done {late} ms after it was due; {} failed",
+        "{}: {total} connections in {took:?}, {reached:.0} a second, the last done {late} ms after it was due; {} failed",
+        request.lines().next().unwrap_or_default(),
         failed.len()
     );
     assert!(failed.is_empty(), "{:?}", &failed[..failed.len().min(10)]);
@@ -223,9 +240,10 @@ fn servers_that_people_use_answer_one_source_port_again_and_again() {
         };
         bed.apply(PUBLIC);
         let to = SocketAddr::new(server.addresses[0], 80);
-        let ask = || exchange(&client.addresses, to, Some(40_000), CLOSE, Ends::Last);
-        let ready = client.enter(|| eventually(|| ask().ok()));
-        let failed: Vec<_> = client.enter(|| (0..300).filter_map(|_| ask().err()).collect());
+        let ask = |request| exchange(&client.addresses, to, Some(40_000), request, Ends::Last);
+        let ready = client.enter(|| eventually(|| ask(CLOSE).ok()));
+        let requests = [CLOSE, OLD].into_iter().cycle().take(600);
+        let failed: Vec<_> = client.enter(|| requests.filter_map(|request| ask(request).err()).collect());
         // It was started here, and nothing else waits for it.
         let _ = child.kill();
         let _ = child.wait();

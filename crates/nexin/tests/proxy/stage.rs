@@ -31,6 +31,8 @@ pub(crate) enum Manner {
     Old,
     /// With a length and `Connection: close`, and closes.
     Close,
+    /// In chunks whatever the client speaks, and closes.
+    Chunks,
     /// With a length, and closes when the client does.
     Keep,
     /// Not at all: it reads on.
@@ -48,7 +50,7 @@ pub(crate) fn serve(host: &Host, manner: Manner) {
         for stream in listener.incoming().flatten() {
             match manner {
                 // A thread for each would be what is measured.
-                Manner::Old | Manner::Close => drop(attend(stream, manner)),
+                Manner::Old | Manner::Close | Manner::Chunks => drop(attend(stream, manner)),
                 _ => drop(thread::spawn(move || attend(stream, manner))),
             }
         }
@@ -64,6 +66,11 @@ fn attend(mut stream: TcpStream, manner: Manner) -> io::Result<()> {
             Manner::Close => {
                 return stream
                     .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+            }
+            Manner::Chunks => {
+                return stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+                );
             }
             Manner::Keep => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?,
             Manner::Hang => return io::copy(&mut stream, &mut io::sink()).map(drop),

@@ -14,7 +14,15 @@ pub(super) fn matches(rule: &HttpRule, request: &RequestView<'_>) -> bool {
             return false;
         }
     }
+    if lacks_host(rule, request) {
+        return false;
+    }
     rule.headers.iter().all(|header| has(request, header))
+}
+
+/// Whether the rule asks for a host and the request has none, as requests of HTTP/1.0 may.
+fn lacks_host(rule: &HttpRule, request: &RequestView<'_>) -> bool {
+    rule.host.is_some() && request.host.is_empty()
 }
 
 /// What of the request differs from what the rule asks for: `method POST, rule has GET`.
@@ -26,8 +34,10 @@ pub(super) fn differences(rule: &HttpRule, request: &RequestView<'_>) -> Vec<Str
     ];
     let parts = parts.into_iter().filter_map(|(name, expression, value)| {
         let expression = expression.as_ref().filter(|expression| !matches_whole(expression, value))?;
-        Some(format!("{name} {value}, rule has {expression}"))
+        (name != "host" || !value.is_empty()).then(|| format!("{name} {value}, rule has {expression}"))
     });
+    let host = rule.host.iter().filter(|_| lacks_host(rule, request));
+    let parts = parts.chain(host.map(|host| format!("host is not there, rule has {host}")));
     let headers = rule.headers.iter().filter(|header| !has(request, header));
     parts.chain(headers.map(|header| difference(request, header))).collect()
 }
@@ -93,6 +103,17 @@ mod tests {
         ] {
             assert_eq!(matches(&path(expression), &get(value, &[])), expect, "{expression} against {value}");
         }
+    }
+
+    #[test]
+    fn a_rule_with_a_host_matches_no_request_without_one() {
+        let without = RequestView { host: "", ..get("/", &[]) };
+        for host in [".*", "", "app1-service"] {
+            let rule = HttpRule { host: Some(host.into()), ..HttpRule::default() };
+            assert!(!matches(&rule, &without), "{host}");
+            assert_eq!(differences(&rule, &without), [format!("host is not there, rule has {host}")]);
+        }
+        assert!(matches(&path("/"), &without) && differences(&path("/"), &without).is_empty());
     }
 
     #[test]

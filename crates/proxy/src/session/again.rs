@@ -48,6 +48,7 @@ impl Session {
         let Ok(request) = Request::parse(&mut head, &mut storage) else {
             return Some(RequestEvent { reason: "the request cannot be judged again", ..event });
         };
+        event.protocol = request.version.name().into();
         event.method.push_str(request.method);
         event.path.push_str(request.path);
         event.host.push_str(request.host);

@@ -5,12 +5,13 @@ use crate::answer::{self, Then};
 use crate::event::{RequestEvent, Verdict};
 use crate::judge::{Judgement, Unknown};
 use l7::head::MAX_FIELDS;
-use l7::{Body, Field, Framing, Refusal, Request, Scanner};
+use l7::{Body, Field, Framing, Refusal, Request, Scanner, Version};
 use std::ops::Range;
 
 /// A request that was just read, without the bytes it was read from.
 struct Incoming {
     event: RequestEvent,
+    version: Version,
     framing: Framing,
     close: bool,
     websocket: bool,
@@ -127,6 +128,7 @@ impl Session {
         let (input, out) = self.to_server.rewrite();
         let mut storage = [Field::default(); MAX_FIELDS];
         let request = Request::parse(&mut input[head], &mut storage)?;
+        event.protocol = request.version.name().into();
         event.method.push_str(request.method);
         event.path.push_str(request.path);
         event.host.push_str(request.host);
@@ -139,14 +141,15 @@ impl Session {
             }
         }
         let expects_continue = request.fields.iter().any(|field| field.name.eq_ignore_ascii_case("expect"));
-        let Request { framing, close, websocket, .. } = request;
-        Ok(Incoming { event, framing, close, websocket, expects_continue, outcome })
+        let Request { version, framing, close, websocket, .. } = request;
+        Ok(Incoming { event, version, framing, close, websocket, expects_continue, outcome })
     }
 
     fn forward(&mut self, incoming: Incoming, now: Now) {
         self.exchange = Some(Exchange {
             method: incoming.event.method.clone(),
             event: Some(incoming.event),
+            version: incoming.version,
             began: now.instant,
             websocket: incoming.websocket,
             close: incoming.close,

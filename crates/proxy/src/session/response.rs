@@ -2,7 +2,7 @@
 
 use super::{Ending, Exchange, Now, Receiving, Sending, Server, Session};
 use l7::head::MAX_FIELDS;
-use l7::{Body, Field, Framing, Persistence, Refusal, Response, Scanner};
+use l7::{Body, Field, Framing, Persistence, Refusal, Response, Scanner, Version};
 use std::ops::Range;
 
 impl Session {
@@ -89,13 +89,22 @@ impl Session {
         // A server that answers before it has read the request may leave the rest unread, and take it for the next.
         let early = !matches!(self.sending, Sending::Complete) || self.to_server.is_pending();
         exchange.close |= !interim && (early || response.close || framing == Framing::UntilClose);
-        let body = if response.is_grpc() { Body::of_grpc(framing) } else { Body::new(framing) };
+        let old = exchange.version == Version::Http10;
+        let body = match response.is_grpc() {
+            _ if old => Body::without_chunks(framing),
+            true => Body::of_grpc(framing),
+            false => Body::new(framing),
+        };
         let persistence = match (switches, exchange.close && !interim) {
             (true, _) => Persistence::Upgrade,
+            (false, true) if old => Persistence::CloseOld,
             (false, true) => Persistence::Close,
             (false, false) => Persistence::Keep,
         };
-        response.write(persistence, out);
+        // HTTP/1.0 knows no interim answers: a client would take one for the answer.
+        if !(interim && old) {
+            response.write(persistence, out);
+        }
         self.to_client.discard(end);
         if interim {
             self.receiving = Receiving::Head(Scanner::default());

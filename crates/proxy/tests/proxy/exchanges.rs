@@ -16,10 +16,9 @@ const EXCHANGES: &str = include_str!("requests.jsonl");
 
 /// What comes out safe, but not as the best outcome has it. Those that are rejected are refused for their form before
 /// any rule is asked; the last one goes on without its offer to change the protocol.
-const OTHERWISE: [(&str, Outcome); 5] = [
+const OTHERWISE: [(&str, Outcome); 4] = [
     ("backslash", Outcome::Reject),
     ("connect-method-allowed-any", Outcome::Reject),
-    ("http10-allow", Outcome::Reject),
     ("method-lowercase", Outcome::Reject),
     ("upgrade-unknown", Outcome::Allow),
 ];

@@ -251,7 +251,7 @@ fn a_field_that_overrides_the_method_is_refused_where_rules_decide_on_the_method
 fn events_of_refused_requests_say_who_and_what_protocol_and_why() {
     for (bytes, protocol) in [
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", "HTTP/2"),
-        ("GET /public HTTP/1.0\r\n\r\n", "HTTP/1.0"),
+        ("GET /pub\0lic HTTP/1.0\r\n\r\n", "HTTP/1.0"),
         ("GET /public HTTP/3.0\r\nHost: svc\r\n\r\n", "HTTP/3.0"),
         ("GET /public HTTP/1.1\r\n\r\n", "HTTP/1.1"),
         ("GET /pub\0lic HTTP/1.1\r\nHost: svc\r\n\r\n", "HTTP/1.1"),

@@ -37,7 +37,11 @@ fn malformed_requests_are_refused_and_the_connection_closed() {
         (400, "GET /public\0 HTTP/1.1\r\nHost: svc\r\n\r\n"),
         (400, "GET /public%2f..%2fprivate HTTP/1.1\r\nHost: svc\r\n\r\n"),
         (501, "CONNECT svc:80 HTTP/1.1\r\nHost: svc:80\r\n\r\n"),
-        (426, "GET /public HTTP/1.0\r\n\r\n"),
+        (400, "GET /public HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (400, "POST /public HTTP/1.0\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (400, "POST /public HTTP/1.0\r\n\r\nabc"),
+        (505, "GET /public HTTP/0.9\r\n\r\n"),
+        (400, "GET /public\r\n"),
         (505, "GET /public HTTP/3.0\r\nHost: svc\r\n\r\n"),
         (417, "POST /public HTTP/1.1\r\nHost: svc\r\nExpect: the-unexpected\r\n\r\n"),
     ] {

@@ -9,5 +9,6 @@ mod exchanges;
 mod harness;
 mod hops;
 mod hostile;
+mod oldest;
 mod unread;
 mod verdicts;

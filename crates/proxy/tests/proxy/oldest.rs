@@ -1,0 +1,195 @@
+//! Clients of HTTP/1.0: what their server hears, and how each framing of its answer reaches them.
+
+use crate::harness::{EGRESS, Server, Step, World, hear, rule, say};
+use l7::HttpRule;
+use proxy::Verdict;
+
+const GET: &str = "GET /public HTTP/1.0\r\n\r\n";
+const HEARD: &str = "GET /public HTTP/1.0\r\nConnection: close\r\n\r\n";
+
+/// What a client of HTTP/1.0 gets for this answer; the server may close only after the client has all of it.
+#[track_caller]
+fn answered(request: &str, heard: &str, answer: &str, expected: &str) {
+    for waits in [true, false] {
+        let mut script = vec![hear("\r\n\r\n"), say(answer)];
+        script.extend(waits.then_some(Step::End));
+        let server = Server::new(vec![script]);
+        let world = World::new(server.address);
+        let mut client = world.connect();
+        client.send(request);
+        client.expect(expected);
+        client.expect_end();
+        drop(client);
+        assert_eq!(server.heard(), [heard]);
+        let event = world.event();
+        assert_eq!(
+            (event.verdict, event.status, &*event.protocol),
+            (Verdict::Forward, Some(200), "HTTP/1.0")
+        );
+        world.no_event();
+    }
+}
+
+#[test]
+fn an_answer_with_a_length_ends_by_it() {
+    let expected = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok",
+    ] {
+        answered(GET, HEARD, answer, expected);
+    }
+    let kept = "GET /public HTTP/1.0\r\nHost: svc\r\nConnection: keep-alive\r\n\r\n";
+    let heard = "GET /public HTTP/1.0\r\nHost: svc\r\nConnection: close\r\n\r\n";
+    answered(kept, heard, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", expected);
+}
+
+#[test]
+fn an_answer_without_a_length_ends_with_the_connection() {
+    for version in ["1.0", "1.1"] {
+        let answer = format!("HTTP/{version} 200 OK\r\n\r\nall there is");
+        let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer)]]);
+        let world = World::new(server.address);
+        let mut client = world.connect();
+        client.send(GET);
+        client.expect("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall there is");
+        client.expect_end();
+        assert_eq!(server.heard(), [HEARD]);
+    }
+}
+
+#[test]
+fn an_answer_in_chunks_arrives_without_them() {
+    let chunks = "3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-Sum: 1\r\n\r\n";
+    for fields in ["", "Trailer: X-Sum\r\n", "Content-Type: application/grpc\r\n"] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{fields}Transfer-Encoding: chunked\r\n\r\n{chunks}");
+        let kept = if fields.starts_with("Content") { fields } else { "" };
+        let expected = format!("HTTP/1.1 200 OK\r\n{kept}Connection: close\r\n\r\nabcdefg");
+        answered(GET, HEARD, &answer, &expected);
+    }
+}
+
+#[test]
+fn chunks_that_break_off_do_not_look_complete() {
+    for rest in ["3\r\nabc\r\n", "3\r\nabcXX", "5\r\nabc"] {
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{rest}");
+        let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer)]]);
+        let world = World::new(server.address);
+        let mut client = world.connect();
+        client.send(GET);
+        let mut all = Vec::new();
+        let ended = std::io::Read::read_to_end(&mut client.stream, &mut all);
+        let reset = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+        assert!(reset, "{rest:?}: {}", String::from_utf8_lossy(&all));
+        server.heard();
+    }
+}
+
+#[test]
+fn an_answer_without_a_body_has_none() {
+    let head = "HEAD /public HTTP/1.0\r\n\r\n";
+    let heard = "HEAD /public HTTP/1.0\r\nConnection: close\r\n\r\n";
+    let expected = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\n";
+    answered(head, heard, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", expected);
+    let expected = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+    answered(head, heard, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", expected);
+}
+
+#[test]
+fn interim_answers_are_kept_from_the_client() {
+    let last = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let answer = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{last}");
+    answered(GET, HEARD, &answer, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    let server = Server::new(vec![vec![
+        hear("\r\n\r\n"),
+        say("HTTP/1.1 102 Processing\r\n\r\n".repeat(101)),
+        Step::End,
+    ]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(GET);
+    assert_eq!(client.status(), 502);
+    server.heard();
+}
+
+#[test]
+fn a_body_goes_on_by_its_length_and_nothing_after_it() {
+    let head = "POST /public HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    let heard = "POST /public HTTP/1.0\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let server = Server::new(vec![vec![hear("hello"), say(answer), Step::End]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(format!("{head}hello{GET}"));
+    client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    client.expect_end();
+    assert_eq!(server.heard(), [heard]);
+    assert_eq!(world.event().method, "POST");
+    world.no_event();
+}
+
+#[test]
+fn a_second_request_on_the_connection_is_not_read() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer), Step::End]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(format!("GET /public HTTP/1.0\r\nConnection: keep-alive\r\n\r\n{GET}"));
+    client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    client.expect_end();
+    assert_eq!(server.heard(), [HEARD]);
+}
+
+#[test]
+fn what_no_rule_allows_is_denied_and_the_connection_closed() {
+    let server = Server::new(vec![]);
+    let world = World::new(server.address);
+    let any_host = HttpRule { host: Some(".*".into()), ..rule("GET", "/public") };
+    for (request, rules) in [
+        ("GET /private HTTP/1.0\r\n\r\n", [rule("GET", "/public.*")]),
+        ("GET /public/../private HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", [rule("GET", "/public.*")]),
+        // Without a host, a rule that asks for one does not match.
+        (GET, [any_host]),
+    ] {
+        world.policy.ingress(&rules);
+        let mut client = world.connect();
+        client.send(request);
+        client.expect(
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 15\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
+             Access denied\r\n",
+        );
+        client.expect_end();
+        let event = world.event();
+        assert_eq!((event.verdict, &*event.protocol, &*event.host), (Verdict::Deny, "HTTP/1.0", ""));
+    }
+    assert!(server.heard().is_empty());
+}
+
+#[test]
+fn a_protocol_is_not_switched() {
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(switching), Step::End]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send("GET /public HTTP/1.0\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+    assert_eq!(client.status(), 502);
+    assert_eq!(server.heard(), [HEARD]);
+}
+
+#[test]
+fn what_goes_on_is_cut_when_policy_changes() {
+    let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
+    let world = World::new(server.address);
+    let mut client = world.connect();
+    client.send(GET);
+    world.wait_until_taken();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    world.policy.egress(&[rule("GET", "/other")]);
+    assert_eq!(client.status(), 403);
+    let event = world.event();
+    assert_eq!((event.verdict, &*event.protocol), (Verdict::Deny, "HTTP/1.0"));
+    assert_eq!(event.decisions.last().map(|decision| decision.applied), Some(EGRESS));
+    server.heard();
+}
