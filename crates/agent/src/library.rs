@@ -3,6 +3,7 @@
 use crate::rule_sets::{self, FileIdentity};
 use l7::Matcher;
 use proxy::Rules;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,8 +35,8 @@ struct Shelf {
 struct State {
     sets: HashMap<u32, Set>,
     queue: VecDeque<u32>,
-    /// Of those who wait for a set of the queue.
-    wakers: Vec<Waker>,
+    /// Of those who wait for a set of the queue, each once: where its task and its functions are.
+    wakers: HashMap<(usize, usize), Waker>,
     ended: bool,
 }
 
@@ -44,6 +45,13 @@ struct State {
 struct Set {
     file: FileIdentity,
     matcher: Option<Arc<Matcher>>,
+}
+
+impl Set {
+    /// Whether no connection is judged by it.
+    fn is_idle(&self) -> bool {
+        self.matcher.as_ref().is_none_or(|matcher| Arc::strong_count(matcher) == 1)
+    }
 }
 
 impl Library {
@@ -92,8 +100,9 @@ impl Library {
         let mut state = self.shelf.state();
         if state.queue.is_empty() {
             waker.wake_by_ref();
-        } else if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-            state.wakers.push(waker.clone());
+        } else {
+            let task = (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr());
+            state.wakers.entry(task).or_insert_with(|| waker.clone());
         }
     }
 }
@@ -150,19 +159,28 @@ impl Shelf {
         state.queue.retain(|queued| *queued != number);
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
         drop(old);
     }
 
     /// Drops the sets whose files are gone and that no connection is judged by: here, since that takes time.
     fn tidy(&self) {
+        let state = self.state();
+        let idle = state.sets.iter().filter(|(_, set)| set.is_idle());
+        let idle: Vec<(u32, FileIdentity)> = idle.map(|(number, set)| (*number, set.file)).collect();
+        drop(state);
+        // Threads that serve wait for the lock, and this one yields to whatever wants the processor: so files are
+        // looked at without it.
+        let is_gone = |(number, file): &(u32, FileIdentity)| {
+            !FileIdentity::current(&self.directory, *number).is_ok_and(|current| current == *file)
+        };
+        let gone: Vec<_> = idle.into_iter().filter(is_gone).collect();
         let mut state = self.state();
-        let directory = &self.directory;
-        let unused = state.sets.extract_if(|number, set| {
-            let others = set.matcher.as_ref().map_or(0, |matcher| Arc::strong_count(matcher) - 1);
-            others == 0 && !FileIdentity::current(directory, *number).is_ok_and(|current| current == set.file)
+        let unused = gone.into_iter().filter_map(|(number, file)| match state.sets.entry(number) {
+            Entry::Occupied(set) if set.get().file == file && set.get().is_idle() => Some(set.remove()),
+            _ => None,
         });
-        let unused: Vec<_> = unused.collect();
+        let unused: Vec<Set> = unused.collect();
         drop(state);
         drop(unused);
     }
