@@ -15,7 +15,7 @@ const UPLOAD: &str = "POST /public HTTP/1.1\r\nHost: s\r\nContent-Length: 100000
 const UPGRADE: &str = "GET /public HTTP/1.1\r\nHost: s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
 /// How long an exchange may take beside changes, apart from waits for a processor that something else has: for 99 of a
 /// hundred, and for the slowest.
-const BESIDE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(60));
+const BESIDE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(30));
 /// How soon after a change what it concerns is over, by what the proxy tells each second: a client that does not close has
 /// one more for its last answer.
 const SOON: Duration = Duration::from_secs(4);
