@@ -2,6 +2,7 @@
 
 use crate::bed::Host;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -46,15 +47,22 @@ pub(crate) enum Manner {
 /// Serves on port 80 in both families.
 pub(crate) fn serve(host: &Host, manner: Manner) {
     let listener = host.enter(|| TcpListener::bind("[::]:80")).unwrap();
+    let name = name_of_servers(host);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             match manner {
                 // A thread for each would be what is measured.
                 Manner::Old | Manner::Close | Manner::Chunks => drop(attend(stream, manner)),
-                _ => drop(thread::spawn(move || attend(stream, manner))),
+                _ => drop(thread::Builder::new().name(name.clone()).spawn(move || attend(stream, manner))),
             }
         }
     });
+}
+
+/// The name of the threads that serve for a host; no two hosts have the same at a time.
+pub(crate) fn name_of_servers(host: &Host) -> String {
+    let namespace = host.enter(|| fs::read_link("/proc/thread-self/ns/net")).unwrap();
+    namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect()
 }
 
 fn attend(mut stream: TcpStream, manner: Manner) -> io::Result<()> {
