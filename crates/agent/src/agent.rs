@@ -287,6 +287,8 @@ impl Agent {
 
     /// Starts the proxy again if it ended; removes workloads whose owner ended.
     fn look_after(&mut self) {
+        let written = self.kernel.look_after_rule_sets();
+        self.troubles.note("requests cannot be judged", written.map_err(said));
         self.look_after_proxy();
         let known = self.look_after_addresses();
         self.troubles.note("the node's own addresses are not known", known.map_err(said));

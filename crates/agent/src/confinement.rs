@@ -6,12 +6,14 @@
 
 mod calls;
 
+use anyhow::Context;
 use landlock::{
     ABI, Access, AccessFs, LandlockStatus, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetStatus, Scope,
 };
 use rustix::fs::{Gid, Mode, Uid, chmod, chown};
 use rustix::io::Errno;
+use rustix::process::{getgid, getuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
     set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
@@ -37,7 +39,13 @@ pub(crate) struct Report {
     process: u32,
     /// What is missing, in words.
     lacks: Vec<String>,
+    /// The directory of rule sets that it may read.
+    #[serde(default)]
+    rule_sets: Option<DirectoryIdentity>,
 }
+
+/// Device and inode of a directory: another one at the same path has others.
+pub(crate) type DirectoryIdentity = (u64, u64);
 
 /// Where the report is written to when there is no way to open it any more; nothing where it cannot be written.
 #[derive(Debug)]
@@ -55,25 +63,51 @@ impl Reporting {
 }
 
 impl Report {
-    /// What the proxy with this process number lacks.
-    pub(crate) fn of(process: Option<u32>, path: &Path) -> Vec<String> {
-        let Some(process) = process else { return Vec::new() };
-        let report = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
-        match report.filter(|report| report.process == process) {
-            Some(report) => report.lacks,
-            // An earlier version that gave up nothing was taken over, or it has begun just now.
-            None => vec!["any restriction that it would have reported".into()],
-        }
+    /// That of the proxy with this process number; none where it did not write one, or not yet.
+    pub(crate) fn of(process: u32, path: &Path) -> Option<Self> {
+        let report = serde_json::from_slice::<Self>(&std::fs::read(path).ok()?).ok()?;
+        (report.process == process).then_some(report)
+    }
+
+    /// What the proxy runs without, as sentences.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
+        self.lacks.iter().map(|lack| format!("the proxy runs without {lack}"))
+    }
+
+    /// Whether the directory at this path is another than the one that the proxy may read.
+    pub(crate) fn is_of_another(&self, rule_sets: &Path) -> bool {
+        self.rule_sets
+            .is_some_and(|allowed| directory_identity(rule_sets).is_ok_and(|current| current != allowed))
     }
 }
 
+/// Which directory is at this path.
+pub(crate) fn directory_identity(path: &Path) -> io::Result<DirectoryIdentity> {
+    std::fs::metadata(path).map(|status| (status.dev(), status.ino()))
+}
+
 /// Makes this directory readable to the proxy's group, with all that will be in it, and lets the group come to it through
-/// the agent's own.
-fn share(directory: &Path) -> io::Result<()> {
+/// the agent's own. Where an administrator gave that one to a group, the group stays, and other users may pass through.
+pub(crate) fn share(directory: &Path) -> io::Result<()> {
     if let Some(around) = directory.parent() {
-        open_to_proxy(around, 0o710)?;
+        let status = std::fs::metadata(around)?;
+        match status.gid() {
+            0 | USER if !may(&status, 0o1) => open_to_proxy(around, 0o710)?,
+            _ if !may(&status, 0o1) => chmod(around, Mode::from_raw_mode(status.mode() & 0o7777 | 0o001))?,
+            _ => {}
+        }
     }
-    open_to_proxy(directory, 0o2750)
+    let status = std::fs::metadata(directory)?;
+    if status.gid() != USER || !may(&status, 0o5) {
+        open_to_proxy(directory, 0o2750)?;
+    }
+    Ok(())
+}
+
+/// Whether the proxy may do this, of `rwx`, with what has this status.
+pub(crate) fn may(status: &std::fs::Metadata, rights: u32) -> bool {
+    let granted = if status.gid() == USER { status.mode() >> 3 } else { status.mode() };
+    granted & rights == rights
 }
 
 /// Lets the proxy send to a socket that was just bound at this path.
@@ -104,7 +138,8 @@ pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: Reporting)
         ("no capability but CAP_NET_ADMIN", &|| Ok(drop_capabilities()?)),
         ("a list of system calls", &|| Ok(calls::restrict()?)),
     ];
-    let mut report = Report { process: std::process::id(), lacks: Vec::new() };
+    let identity = directory_identity(rule_sets).ok();
+    let mut report = Report { process: std::process::id(), lacks: Vec::new(), rule_sets: identity };
     // Where there is no such group, there is no such user either, and the proxy stays who it is.
     if let Err(error) = share(rule_sets) {
         tracing::warn!(%error, "the rule sets cannot be shared with a user of the proxy's own");
@@ -116,8 +151,11 @@ pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: Reporting)
             report.lacks.push(format!("{name}: {error}"));
         }
     }
-    if let Some(file) = &mut reporting.0 {
-        file.write_all(&serde_json::to_vec(&report)?)?;
+    if let Some(file) = &mut reporting.0
+        && let Err(error) = file.write_all(&serde_json::to_vec(&report)?)
+    {
+        // On a full disk it serves all the same.
+        tracing::warn!(%error, "what the proxy runs without cannot be reported");
     }
     Ok(())
 }
@@ -151,15 +189,16 @@ fn restrict_files(rule_sets: &Path, socket: &Path) -> anyhow::Result<()> {
 
 /// Becomes another user, with the capabilities that the process has, where that user can come to the rule sets.
 fn change_user(rule_sets: &Path) -> anyhow::Result<()> {
-    for directory in rule_sets.ancestors() {
-        let status = std::fs::metadata(directory)?;
-        let search = if status.gid() == USER { 0o010 } else { 0o001 };
-        if status.mode() & search == 0 {
-            anyhow::bail!("user {USER} may not search {}", directory.display());
-        }
-    }
     let (user, group) = (Uid::from_raw(USER), Gid::from_raw(USER));
+    let (was_user, was_group) = (getuid(), getgid());
     set_thread_groups(&[])?;
+    // Tried before there is no way back: links, access lists and mounts on the way count as well.
+    set_thread_res_gid(was_group, group, was_group)?;
+    set_thread_res_uid(was_user, user, was_user)?;
+    let read = std::fs::read_dir(rule_sets).map(drop);
+    set_thread_res_uid(was_user, was_user, was_user)?;
+    set_thread_res_gid(was_group, was_group, was_group)?;
+    read.with_context(|| format!("user {USER} may not read {}", rule_sets.display()))?;
     set_thread_res_gid(group, group, group)?;
     set_keep_capabilities(true)?;
     set_thread_res_uid(user, user, user)?;
@@ -249,8 +288,10 @@ mod tests {
         let (failures, status) = of_thread.join().unwrap();
         assert_eq!(failures, Vec::<String>::new());
         check_status(&status);
-        let lacks = Report::of(Some(std::process::id()), &report);
-        assert!(lacks.iter().all(|lack| lack.starts_with("Landlock: ")), "{lacks:?}");
+        let report = Report::of(std::process::id(), &report).unwrap();
+        assert!(!report.is_of_another(&sets));
+        let notes: Vec<String> = report.notes().collect();
+        assert!(notes.iter().all(|note| note.starts_with("the proxy runs without Landlock: ")), "{notes:?}");
         let mut received = [0; 16];
         assert_eq!(agent.recv(&mut received).unwrap(), 5);
         let mut accepted = server.accept().unwrap().0;

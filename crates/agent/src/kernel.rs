@@ -9,6 +9,7 @@ use abi::endpoint::flag;
 use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
+use l7::rule::HttpRule;
 use loader::{Hook, Loaded, Mode, Options};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -49,6 +50,9 @@ impl Kernel {
         let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
         let loaded = Loaded::open(options)?;
         let publisher = Publisher::new(&paths.rule_sets());
+        if let Err(error) = publisher.share() {
+            tracing::warn!(%error, "the rule sets cannot be shared with the proxy");
+        }
         let unreadable = || format!("{} cannot be read", paths.rule_sets().display());
         let highest = publisher.highest().with_context(unreadable)?;
         let published = publisher.published().with_context(unreadable)?;
@@ -157,6 +161,23 @@ impl Kernel {
         }
     }
 
+    /// Writes the rule sets again whose files were removed or changed by others.
+    pub(crate) fn look_after_rule_sets(&self) -> anyhow::Result<()> {
+        self.publisher.prepare()?;
+        let sets = self.world.enforcement().book().sets().map(|(set, rules)| (set.0, rules));
+        for (number, rules) in self.publisher.lost(sets) {
+            self.publish(number, &**rules)?;
+            tracing::warn!(number, "the file of a layer-7 rule set was not as it was written: written again");
+        }
+        Ok(())
+    }
+
+    fn publish<'a>(&self, number: u32, rules: impl IntoIterator<Item = &'a HttpRule>) -> anyhow::Result<()> {
+        self.publisher
+            .publish(number, rules)
+            .with_context(|| format!("layer-7 rule set {number} could not be written"))
+    }
+
     fn clean_up_now(&mut self) {
         if let Some(due) = self.leftovers.due {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -171,9 +192,7 @@ impl Kernel {
                 let text = rule.path.as_ref().or(rule.host.as_ref()).or(rule.method.as_ref());
                 anyhow::anyhow!("{} (at the rule {:?})", error.message, text.map_or("", String::as_str))
             })?;
-            self.publisher
-                .publish(*number, rules)
-                .with_context(|| format!("layer-7 rule set {number} could not be written"))?;
+            self.publish(*number, &**rules)?;
         }
         Ok(self.loaded.apply(&writes.now)?)
     }

@@ -7,6 +7,7 @@ use crate::{confinement, storage};
 use l7::Matcher;
 use l7::rule::{HeaderRule, HttpRule};
 use serde::{Deserialize, Serialize};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -20,6 +21,10 @@ const ENDING: &str = "json";
 #[derive(Debug)]
 pub(crate) struct Publisher {
     directory: PathBuf,
+    /// The files of the sets, as they were written or found.
+    published: RefCell<BTreeMap<u32, FileIdentity>>,
+    /// Whether files can be given to the proxy's group.
+    can_share: Cell<bool>,
 }
 
 /// Inode and time of change: another file under the same name has another.
@@ -42,24 +47,69 @@ struct StoredRule {
 impl Publisher {
     /// Publishes in this directory, which is made when there is something to publish.
     pub(crate) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_path_buf() }
+        Self { directory: directory.to_path_buf(), published: RefCell::default(), can_share: Cell::new(true) }
     }
 
     /// Makes a set readable.
-    pub(crate) fn publish(&self, number: u32, rules: &[HttpRule]) -> io::Result<()> {
-        let stored: Vec<StoredRule> = rules.iter().map(StoredRule::of).collect();
-        storage::make_directory(&self.directory)?;
+    pub(crate) fn publish<'a>(
+        &self,
+        number: u32,
+        rules: impl IntoIterator<Item = &'a HttpRule>,
+    ) -> io::Result<()> {
+        let stored: Vec<StoredRule> = rules.into_iter().map(StoredRule::of).collect();
+        self.prepare()?;
         let path = path(&self.directory, number);
-        storage::replace(&path, &serde_json::to_vec(&stored)?)?;
-        // Where that cannot be, the proxy has stayed root.
-        if let Err(error) = confinement::open_file(&path) {
-            tracing::warn!(%error, "a user of the proxy's own may not read its rule sets");
+        // Shared before it has its name: an agent that is killed meanwhile leaves nothing that the proxy cannot read.
+        storage::replace_shared(&path, &serde_json::to_vec(&stored)?, |file| {
+            self.shared(confinement::open_file(file));
+            Ok(())
+        })?;
+        self.published.borrow_mut().insert(number, FileIdentity::current(&self.directory, number)?);
+        Ok(())
+    }
+
+    /// Makes the directory where it is not there, and lets the proxy read it.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        storage::make_directory(&self.directory)?;
+        self.shared(confinement::share(&self.directory));
+        Ok(())
+    }
+
+    /// Lets the proxy read the sets that an earlier run left.
+    pub(crate) fn share(&self) -> io::Result<()> {
+        self.prepare()?;
+        for entry in self.entries()? {
+            if !confinement::may(&fs::metadata(&entry)?, 0o4) {
+                self.shared(confinement::open_file(&entry));
+            }
         }
         Ok(())
     }
 
+    /// Of the sets in force those that are not there as they were published, or that the proxy may not read.
+    pub(crate) fn lost<'a, T: 'a>(&self, sets: impl Iterator<Item = (u32, T)> + 'a) -> Vec<(u32, T)> {
+        let published = self.published.borrow();
+        let is_whole = |number: u32| {
+            let Ok(status) = fs::metadata(path(&self.directory, number)) else { return false };
+            let is_same = published.get(&number) == Some(&FileIdentity::of(&status));
+            is_same && (confinement::may(&status, 0o4) || !self.can_share.get())
+        };
+        sets.filter(|(number, _)| !is_whole(*number)).collect()
+    }
+
+    /// Notes whether files can be given to the proxy's group. Where they cannot, the proxy has stayed root.
+    fn shared(&self, result: io::Result<()>) {
+        let could = self.can_share.replace(result.is_ok());
+        if let Err(error) = result
+            && could
+        {
+            tracing::warn!(%error, "a user of the proxy's own may not read its rule sets");
+        }
+    }
+
     /// Removes a set that no row names any more.
     pub(crate) fn withdraw(&self, number: u32) {
+        self.published.borrow_mut().remove(&number);
         if let Err(error) = fs::remove_file(path(&self.directory, number)) {
             tracing::debug!(%error, number, "a rule set was not there to be removed");
         }
@@ -94,7 +144,9 @@ impl Publisher {
             let is_set = entry.extension().is_some_and(|ending| ending == ENDING);
             let Some(number) = number.filter(|_| is_set) else { continue };
             // One that is damaged is published anew, under another number.
+            let identity = FileIdentity::current(&self.directory, number)?;
             let Ok(stored) = serde_json::from_slice::<Vec<StoredRule>>(&fs::read(entry)?) else { continue };
+            self.published.borrow_mut().insert(number, identity);
             published.insert(number, stored.into_iter().map(HttpRule::from).collect());
         }
         Ok(published)

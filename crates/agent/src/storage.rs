@@ -20,10 +20,25 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_directory)
 }
 
+/// Likewise, with rights that `share` gives to the new file before it has its name.
+pub(crate) fn replace_shared(
+    path: &Path,
+    bytes: &[u8],
+    share: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    move_prepared(path, bytes, share)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
 /// Likewise, but only [`sync_directory`] makes it last: one for many files.
 pub(crate) fn move_into(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    move_prepared(path, bytes, |_| Ok(()))
+}
+
+fn move_prepared(path: &Path, bytes: &[u8], prepare: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let written = write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    let written =
+        write(&beside, bytes).and_then(|()| prepare(&beside)).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // It would only take room, which may be what there is none of.
         let _ = fs::remove_file(&beside);
@@ -55,8 +70,8 @@ pub(crate) fn close_socket(path: &Path) -> io::Result<()> {
 }
 
 /// Takes from a directory and everything in it the rights that others have, as earlier releases left them. A group keeps
-/// what it may do with directories and sockets: an administrator may have given it that. The group of the proxy keeps what
-/// it may read.
+/// what it may do with directories and sockets: an administrator may have given it that, and then the proxy passes
+/// through the directory as others may. The group of the proxy keeps what it may read.
 pub(crate) fn close_to_others(path: &Path) -> io::Result<()> {
     let status = fs::symlink_metadata(path)?;
     let kind = status.file_type();
@@ -64,6 +79,7 @@ pub(crate) fn close_to_others(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let taken = match kind.is_dir() || kind.is_socket() {
+        true if kind.is_dir() && ![0, confinement::USER].contains(&status.gid()) => 0o006,
         true => 0o007,
         false if status.gid() == confinement::USER => 0o037,
         false => 0o077,

@@ -1,5 +1,6 @@
 //! The proxy's process: started, adopted after a restart of the agent, and started again when it ends.
 
+use crate::confinement::Report;
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
 use crate::proxy_search;
@@ -27,6 +28,8 @@ pub(crate) struct Supervisor {
     process: Option<Owner>,
     /// Where this agent started the process, so that its end is noticed and nothing of it is left.
     child: Option<Child>,
+    /// When this agent started it.
+    started: Option<Instant>,
     /// Why the process is not on record, where it is not.
     recorded: Result<(), String>,
 }
@@ -45,8 +48,15 @@ impl Supervisor {
         let adopted = (!fitting.is_empty()).then(|| fitting.remove(0));
         others.iter().chain(&fitting).try_for_each(Running::end)?;
         let process = adopted.as_ref().map(|running| running.process);
-        let mut supervisor =
-            Self { paths: paths.clone(), port, limits, process, child: None, recorded: Ok(()) };
+        let mut supervisor = Self {
+            paths: paths.clone(),
+            port,
+            limits,
+            process,
+            child: None,
+            started: None,
+            recorded: Ok(()),
+        };
         if adopted.is_some() && adopted != recorded(paths)? {
             tracing::warn!("the running proxy was not on record, and was found among the processes");
             supervisor.record();
@@ -74,8 +84,36 @@ impl Supervisor {
         self.process.filter(|process| !process.has_ended()).map(|process| process.process)
     }
 
+    /// What the proxy runs without.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let Some(process) = self.process() else { return Vec::new() };
+        let file = self.paths.proxy_report();
+        match Report::of(process, &file) {
+            Some(report) => report.notes().collect(),
+            // It has begun just now.
+            None if self.started.is_some_and(|started| started.elapsed() < START) => Vec::new(),
+            None => vec![format!(
+                "what the proxy runs without is not known: {} is not of process {process}",
+                file.display()
+            )],
+        }
+    }
+
+    /// Ends a proxy that may read another directory of rule sets than the one that is there now.
+    fn end_stranded(&self) -> anyhow::Result<()> {
+        let Some(process) = self.process.filter(|process| !process.has_ended()) else { return Ok(()) };
+        let rule_sets = self.paths.rule_sets();
+        let report = Report::of(process.process, &self.paths.proxy_report());
+        if report.is_some_and(|report| report.is_of_another(&rule_sets)) {
+            tracing::warn!(directory = %rule_sets.display(), "the directory of rule sets is another one; the proxy is started again to read it");
+            kill(process)?;
+        }
+        Ok(())
+    }
+
     /// Starts the proxy if it does not run, and waits until it listens.
     pub(crate) fn ensure(&mut self) -> anyhow::Result<()> {
+        self.end_stranded()?;
         if let Some(child) = &mut self.child
             && let Some(status) = child.try_wait()?
         {
@@ -93,7 +131,9 @@ impl Supervisor {
             .map_err(anyhow::Error::from)
             .and_then(|now| now.context("it ended at once"))
         {
-            Ok(process) => (self.child, self.process) = (Some(child), Some(process)),
+            Ok(process) => {
+                (self.child, self.process, self.started) = (Some(child), Some(process), Some(Instant::now()));
+            }
             Err(error) => {
                 // One that is not known would be started beside.
                 let _ = child.kill().and_then(|()| child.wait());
@@ -150,12 +190,16 @@ struct Running {
 
 impl Running {
     fn end(&self) -> anyhow::Result<()> {
-        let process = i32::try_from(self.process.process).ok().and_then(Pid::from_raw);
-        match kill_process(process.context("a process number that cannot be")?, Signal::KILL) {
-            // It ended of its own accord.
-            Err(rustix::io::Errno::SRCH) => Ok(()),
-            result => Ok(result?),
-        }
+        kill(self.process)
+    }
+}
+
+fn kill(process: Owner) -> anyhow::Result<()> {
+    let process = i32::try_from(process.process).ok().and_then(Pid::from_raw);
+    match kill_process(process.context("a process number that cannot be")?, Signal::KILL) {
+        // It ended of its own accord.
+        Err(rustix::io::Errno::SRCH) => Ok(()),
+        result => Ok(result?),
     }
 }
 
@@ -182,7 +226,11 @@ fn recorded(paths: &Paths) -> anyhow::Result<Option<Running>> {
     let file = paths.proxy();
     let bytes = match fs::read(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        read => read.with_context(|| format!("cannot read {}", file.display()))?,
+        Err(error) => {
+            tracing::warn!(%error, file = %file.display(), "the record of the proxy cannot be read");
+            return Ok(None);
+        }
+        Ok(bytes) => bytes,
     };
     let running: Option<Running> = serde_json::from_slice(&bytes).ok();
     Ok(running.filter(|running| !running.process.has_ended()))

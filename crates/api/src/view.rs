@@ -16,9 +16,6 @@ pub struct Status {
     pub agent: u32,
     /// Process number of the node proxy, where it runs.
     pub proxy: Option<u32>,
-    /// What the kernel could not take from the node proxy, which runs with it: `Landlock: ...`.
-    #[serde(default)]
-    pub proxy_lacks: Vec<String>,
     /// How the node proxy's places for connections are used; none where it has not told yet.
     #[serde(default)]
     pub proxy_connections: Option<ProxyConnections>,
@@ -31,7 +28,7 @@ pub struct Status {
     /// What is wrong: files of that directory that are not in force as they stand, workloads without an interface, and
     /// what the agent cannot do or save.
     pub problems: Vec<String>,
-    /// What the agent does without on this host, such as IPv6; nothing is wrong with that.
+    /// What the agent and its proxy do without on this host, such as IPv6 or Landlock; nothing is wrong with that.
     #[serde(default)]
     pub notes: Vec<String>,
     /// Workloads.

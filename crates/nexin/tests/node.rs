@@ -16,6 +16,8 @@ mod leftovers;
 mod neighbours;
 #[path = "node/privileges.rs"]
 mod privileges;
+#[path = "node/rule_sets.rs"]
+mod rule_sets;
 #[path = "node/services.rs"]
 mod services;
 #[path = "node/storage.rs"]

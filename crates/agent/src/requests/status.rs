@@ -1,7 +1,6 @@
 //! How an agent fares.
 
 use crate::agent::Agent;
-use crate::confinement::Report;
 use api::view::Status;
 use control::Node;
 use policy::rule::Mode;
@@ -31,13 +30,12 @@ pub(super) fn status(agent: &Agent) -> anyhow::Result<Status> {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         agent: std::process::id(),
         proxy: agent.supervisor.process(),
-        proxy_lacks: Report::of(agent.supervisor.process(), &agent.paths.proxy_report()),
         proxy_connections,
         attach: agent.kernel.loaded.attachment().into(),
         pins: agent.paths.pins().display().to_string(),
         policies_from: agent.config.policies.display().to_string(),
         problems: agent.problems().into_iter().chain(refusals).collect(),
-        notes: agent.notes.clone(),
+        notes: agent.notes.iter().cloned().chain(agent.supervisor.notes()).collect(),
         endpoints: world.endpoints().count(),
         identities: world.identities().allocated().count(),
         policies: world.enforcement().policies().iter().count(),

@@ -23,10 +23,6 @@ impl Status {
                     session.paint(Tone::Strong, &format!("{name:<12}"))
                 ))?;
             }
-            for lack in &status.proxy_lacks {
-                session
-                    .print_line(&format!("{} without {lack}", session.paint(Tone::Strong, "the proxy is")))?;
-            }
             for note in &status.notes {
                 session.print_line(&format!("{} {note}", session.paint(Tone::Strong, "note        ")))?;
             }

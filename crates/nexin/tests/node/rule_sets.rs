@@ -1,0 +1,161 @@
+//! The rules of requests reach the proxy, whatever became of the files that they are in.
+
+use crate::REQUESTS;
+use crate::bed::{Bed, Disk, Host, eventually};
+use rustix::fs::{Gid, Mode, Uid, chmod, chown};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// What a client gets of a server that REQUESTS is about, once that is what is expected.
+fn expect(client: &Host, server: &Host, what: &str) {
+    let fetched = || [client.fetch(server, "/public"), client.fetch(server, "/private")];
+    let right = eventually(|| (fetched() == [Some(200), Some(403)]).then_some(()));
+    assert!(right.is_some(), "{what}: {:?}", fetched());
+}
+
+/// Makes a file or directory the superuser's alone.
+fn close(path: &Path) {
+    let rights = if path.is_dir() { 0o700 } else { 0o600 };
+    chown(path, Some(Uid::ROOT), Some(Gid::ROOT)).unwrap();
+    chmod(path, Mode::from_raw_mode(rights)).unwrap();
+}
+
+/// The files of rule sets.
+fn files(bed: &Bed) -> Vec<std::path::PathBuf> {
+    fs::read_dir(bed.path("run/rule-sets")).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Ends the proxy alone.
+fn end_proxy(bed: &Bed) {
+    let record = fs::read_to_string(bed.path("run/proxy.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    crate::end(record["process"]["process"].as_u64().unwrap() as u32);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_proxy_reads_rule_sets_that_an_earlier_release_or_an_agent_that_was_killed_left() {
+    let mut bed = Bed::new("ra");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    for proxy_is_new in [true, false] {
+        bed.kill();
+        if proxy_is_new {
+            end_proxy(&bed);
+        }
+        files(&bed).iter().for_each(|file| close(file));
+        close(&bed.path("run/rule-sets"));
+        close(&bed.path("run"));
+        bed.start();
+        expect(&client, &server, &format!("a new proxy: {proxy_is_new}"));
+        assert_eq!(bed.status().problems, Vec::<String>::new());
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn rule_sets_that_others_remove_or_change_are_written_again() {
+    let mut bed = Bed::new("rb");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    expect(&client, &server, "at first");
+    let directory = bed.path("run/rule-sets");
+    type Damage = fn(&Path, &Path);
+    let damages: [(&str, Damage); 7] = [
+        ("the directory is removed", |directory, _| fs::remove_dir_all(directory).unwrap()),
+        ("a copy takes its place", |directory, file| {
+            let text = fs::read(file).unwrap();
+            fs::remove_dir_all(directory).unwrap();
+            fs::create_dir(directory).unwrap();
+            fs::write(file, text).unwrap();
+        }),
+        ("the directory is closed", |directory, _| close(directory)),
+        ("the agent's directory is closed", |directory, _| close(directory.parent().unwrap())),
+        ("a file is removed", |_, file| fs::remove_file(file).unwrap()),
+        ("a file is closed", |_, file| close(file)),
+        ("a file says something else", |_, file| fs::write(file, "[{").unwrap()),
+    ];
+    for (what, damage) in damages {
+        for is_running in [true, false] {
+            if !is_running {
+                bed.kill();
+            }
+            damage(&directory, &files(&bed)[0]);
+            bed.try_start();
+            let what = format!("{what}, the agent runs: {is_running}");
+            expect(&client, &server, &what);
+            let problems = eventually(|| bed.status().problems.is_empty().then_some(()));
+            assert!(problems.is_some(), "{what}: {:?}", bed.status().problems);
+            // What is published afterwards is read as well.
+            bed.apply(&REQUESTS.replace("/public", "/private"));
+            let turned = eventually(|| client.fetch(&server, "/private").filter(|status| *status == 200));
+            assert_eq!((turned, client.fetch(&server, "/public")), (Some(200), Some(403)), "{what}");
+            bed.apply(REQUESTS);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_group_that_an_administrator_chose_may_still_ask_the_agent() {
+    const OPERATORS: u32 = 4242;
+    let mut bed = Bed::new("rc");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    let directory = bed.path("run");
+    chown(&directory, None, Some(Gid::from_raw(OPERATORS))).unwrap();
+    chmod(&directory, Mode::from_raw_mode(0o750)).unwrap();
+    let check = |what: &str| {
+        let status = fs::metadata(&directory).unwrap();
+        let rights = status.permissions().mode() & 0o777;
+        assert_eq!((status.gid(), rights & 0o056), (OPERATORS, 0o050), "{what}: {rights:o}");
+        expect(&client, &server, what);
+    };
+    check("at once");
+    end_proxy(&bed);
+    check("after a start of the proxy");
+    bed.kill();
+    bed.start();
+    check("after a start of the agent");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_proxy_whose_own_user_cannot_come_to_the_rule_sets_keeps_its_user_and_says_so() {
+    let mut bed = Bed::idle("rd", &serde_json::json!({}));
+    let closed = bed.path("closed");
+    fs::create_dir(&closed).unwrap();
+    close(&closed);
+    std::os::unix::fs::symlink(closed.join("inner"), bed.path("run")).unwrap();
+    fs::create_dir(closed.join("inner")).unwrap();
+    bed.start();
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    expect(&client, &server, "behind a closed directory");
+    let notes = bed.status().notes;
+    assert!(
+        notes.iter().any(|note| note.starts_with("the proxy runs without a user of its own: ")),
+        "{notes:?}"
+    );
+    assert_eq!(bed.exit_code(&["status"]), Some(0));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_proxy_starts_on_a_full_disk_and_is_confined_all_the_same() {
+    let disk = Disk::new("re", "run");
+    let bed = Bed::new("re");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    let before = bed.status().proxy;
+    fs::remove_file(bed.path("run/proxy-report.json")).unwrap();
+    disk.fill();
+    end_proxy(&bed);
+    assert!(eventually(|| bed.status().proxy.filter(|now| Some(*now) != before)).is_some(), "{}", bed.log());
+    expect(&client, &server, "on a full disk");
+    let proxy = bed.status().proxy.unwrap();
+    let text = fs::read_to_string(format!("/proc/{proxy}/status")).unwrap();
+    assert!(text.contains("Uid:\t90080\t90080\t90080\t90080"), "{text}");
+    disk.clear();
+}
