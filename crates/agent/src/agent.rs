@@ -16,6 +16,7 @@ use crate::outside::Outside;
 use crate::paths::Paths;
 use crate::server::{self, Question};
 use crate::state::State;
+use crate::storage::{self, Identity};
 use crate::supervisor::Supervisor;
 use crate::troubles::Troubles;
 use crate::wiring::Wiring;
@@ -79,6 +80,8 @@ pub(crate) struct Agent {
     tell: Sender<Incident>,
     /// What came while something else was gathered, oldest first.
     postponed: VecDeque<Incident>,
+    /// The socket that requests come in by, where there is one: others may remove it.
+    socket: Option<Identity>,
     /// How many clients may be connected at once.
     clients: usize,
     ended: bool,
@@ -166,6 +169,7 @@ impl Agent {
             notes,
             tell: tell.clone(),
             postponed: VecDeque::new(),
+            socket: None,
             clients,
             ended: false,
             _locks: locks,
@@ -196,7 +200,8 @@ impl Agent {
     fn listen(&mut self) {
         let (socket, feed) = (self.paths.socket(), Arc::clone(&self.feed));
         let listening = server::serve(&socket, self.tell.clone(), feed, self.clients);
-        self.troubles.note(API, listening.map_err(said));
+        self.socket = listening.as_ref().ok().copied();
+        self.troubles.note(API, listening.map(drop).map_err(said));
     }
 
     /// Takes one incident after another until the agent is to end.
@@ -298,7 +303,7 @@ impl Agent {
             self.read_files();
         }
         self.retry();
-        if self.troubles.has(API) {
+        if self.socket.is_none() || self.socket != storage::identity(&self.paths.socket()).ok() {
             self.listen();
         }
         self.look_after_workloads();

@@ -6,6 +6,7 @@
 
 mod calls;
 
+use crate::storage::{self, Identity};
 use anyhow::Context;
 use landlock::{
     ABI, Access, AccessFs, LandlockStatus, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
@@ -41,11 +42,8 @@ pub(crate) struct Report {
     lacks: Vec<String>,
     /// The directory of rule sets that it may read.
     #[serde(default)]
-    rule_sets: Option<DirectoryIdentity>,
+    pub(crate) rule_sets: Option<Identity>,
 }
-
-/// Device and inode of a directory: another one at the same path has others.
-pub(crate) type DirectoryIdentity = (u64, u64);
 
 /// Where the report is written to when there is no way to open it any more; nothing where it cannot be written.
 #[derive(Debug)]
@@ -73,17 +71,6 @@ impl Report {
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
         self.lacks.iter().map(|lack| format!("the proxy runs without {lack}"))
     }
-
-    /// Whether the directory at this path is another than the one that the proxy may read.
-    pub(crate) fn is_of_another(&self, rule_sets: &Path) -> bool {
-        self.rule_sets
-            .is_some_and(|allowed| directory_identity(rule_sets).is_ok_and(|current| current != allowed))
-    }
-}
-
-/// Which directory is at this path.
-pub(crate) fn directory_identity(path: &Path) -> io::Result<DirectoryIdentity> {
-    std::fs::metadata(path).map(|status| (status.dev(), status.ino()))
 }
 
 /// Makes this directory readable to the proxy's group, with all that will be in it, and lets the group come to it through
@@ -138,7 +125,7 @@ pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: Reporting)
         ("no capability but CAP_NET_ADMIN", &|| Ok(drop_capabilities()?)),
         ("a list of system calls", &|| Ok(calls::restrict()?)),
     ];
-    let identity = directory_identity(rule_sets).ok();
+    let identity = storage::identity(rule_sets).ok();
     let mut report = Report { process: std::process::id(), lacks: Vec::new(), rule_sets: identity };
     // Where there is no such group, there is no such user either, and the proxy stays who it is.
     if let Err(error) = share(rule_sets) {
@@ -289,7 +276,7 @@ mod tests {
         assert_eq!(failures, Vec::<String>::new());
         check_status(&status);
         let report = Report::of(std::process::id(), &report).unwrap();
-        assert!(!report.is_of_another(&sets));
+        assert_eq!(report.rule_sets, storage::identity(&sets).ok());
         let notes: Vec<String> = report.notes().collect();
         assert!(notes.iter().all(|note| note.starts_with("the proxy runs without Landlock: ")), "{notes:?}");
         let mut received = [0; 16];

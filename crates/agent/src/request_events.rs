@@ -4,6 +4,7 @@
 
 use crate::confinement;
 use crate::occupancy::Told;
+use crate::storage::{self, Identity};
 use flow::{Direction, Verdict};
 use proxy::RequestEvent;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ use std::time::{Duration, UNIX_EPOCH};
 /// The largest datagram: a head is at most 60 KiB, and JSON may double a few bytes of it.
 const LARGEST: usize = 192 * 1024;
 
+/// How often a socket at which nothing comes in is looked for. The proxy tells of its places more often than that.
+const CHECK: Duration = Duration::from_secs(2);
+
 /// The proxy's end.
 #[derive(Debug)]
 pub(crate) struct Reporter {
@@ -29,6 +33,8 @@ pub(crate) struct Reporter {
 #[derive(Debug)]
 pub(crate) struct Receiver {
     socket: UnixDatagram,
+    path: PathBuf,
+    identity: Identity,
     buffer: Vec<u8>,
 }
 
@@ -112,13 +118,34 @@ impl Receiver {
         if let Err(error) = confinement::open_socket(path) {
             tracing::warn!(%error, "the proxy's user may not be able to report requests");
         }
-        Ok(Self { socket, buffer: vec![0; LARGEST] })
+        // So often it is seen whether others removed it.
+        socket.set_read_timeout(Some(CHECK))?;
+        let identity = storage::identity(path)?;
+        Ok(Self { socket, path: path.to_path_buf(), identity, buffer: vec![0; LARGEST] })
+    }
+
+    /// Binds the socket anew where the path leads to another one, or to none.
+    fn bind_again(&mut self) {
+        if storage::identity(&self.path).ok() == Some(self.identity) {
+            return;
+        }
+        // Where it cannot be, it is tried again after a while.
+        if let Ok(receiver) = Self::bind(&self.path) {
+            tracing::warn!(socket = %self.path.display(), "the socket of the proxy's events was gone, and is there again");
+            *self = receiver;
+        }
     }
 
     /// Waits for the next report that can be read.
     pub(crate) fn receive(&mut self) -> io::Result<Report> {
         loop {
-            let length = self.socket.recv(&mut self.buffer)?;
+            let length = match self.socket.recv(&mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.bind_again();
+                    continue;
+                }
+                received => received?,
+            };
             match serde_json::from_slice(&self.buffer[..length]) {
                 Ok(report) => return Ok(report),
                 Err(error) => tracing::warn!(%error, "a request event could not be read"),

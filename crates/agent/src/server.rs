@@ -3,7 +3,7 @@
 use crate::departures::Departures;
 use crate::feed::Feed;
 use crate::intake::{self, Next};
-use crate::storage;
+use crate::storage::{self, Identity};
 use anyhow::Context;
 use api::{Answer, Cause, Failure, Request};
 use serde_json::Value;
@@ -47,8 +47,14 @@ struct Desk<T> {
     most: usize,
 }
 
-/// Listens at the path, for owner and group only, and answers from then on, to so many clients at once at most.
-pub(crate) fn serve<T>(path: &Path, questions: Sender<T>, feed: Arc<Feed>, most: usize) -> anyhow::Result<()>
+/// Listens at the path, for owner and group only, and answers from then on, to so many clients at once at most; tells
+/// which socket it is.
+pub(crate) fn serve<T>(
+    path: &Path,
+    questions: Sender<T>,
+    feed: Arc<Feed>,
+    most: usize,
+) -> anyhow::Result<Identity>
 where
     T: From<Question> + Send + 'static,
 {
@@ -61,12 +67,13 @@ where
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     storage::close_socket(path)?;
+    let identity = storage::identity(path)?;
     let departures = Departures::new(Arc::clone(&feed))?;
     let desk = Arc::new(Desk { questions, feed, departures, clients: AtomicUsize::new(0), most });
     thread::Builder::new()
         .name("api".into())
         .spawn(move || accept(&listener, |stream| converse_apart(stream, &desk)))?;
-    Ok(())
+    Ok(identity)
 }
 
 /// Takes connections for ever. Where none can be taken, one waits, and it is logged once.

@@ -64,6 +64,14 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Device and inode of what is at a path: another file, directory or socket with the same name has others.
+pub(crate) type Identity = (u64, u64);
+
+/// What is at this path.
+pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
+    fs::metadata(path).map(|status| (status.dev(), status.ino()))
+}
+
 /// Closes a socket to all but its owner and its group.
 pub(crate) fn close_socket(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(SOCKET))

@@ -5,7 +5,7 @@ use crate::limits::ProxyLimits;
 use crate::paths::Paths;
 use crate::proxy_search;
 use crate::state::Owner;
-use crate::storage;
+use crate::storage::{self, Identity};
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub(crate) struct Supervisor {
     child: Option<Child>,
     /// When this agent started it.
     started: Option<Instant>,
+    /// The process, and the directory of rule sets that it may read, as far as it has told.
+    allowed: Option<(Owner, Identity)>,
     /// Why the process is not on record, where it is not.
     recorded: Result<(), String>,
 }
@@ -55,6 +57,7 @@ impl Supervisor {
             process,
             child: None,
             started: None,
+            allowed: None,
             recorded: Ok(()),
         };
         if adopted.is_some() && adopted != recorded(paths)? {
@@ -100,11 +103,17 @@ impl Supervisor {
     }
 
     /// Ends a proxy that may read another directory of rule sets than the one that is there now.
-    fn end_stranded(&self) -> anyhow::Result<()> {
+    fn end_stranded(&mut self) -> anyhow::Result<()> {
         let Some(process) = self.process.filter(|process| !process.has_ended()) else { return Ok(()) };
         let rule_sets = self.paths.rule_sets();
         let report = Report::of(process.process, &self.paths.proxy_report());
-        if report.is_some_and(|report| report.is_of_another(&rule_sets)) {
+        // Its report may be gone with the directory.
+        if let Some(allowed) = report.and_then(|report| report.rule_sets) {
+            self.allowed = Some((process, allowed));
+        }
+        let allowed = self.allowed.filter(|(of, _)| *of == process).map(|(_, allowed)| allowed);
+        let current = storage::identity(&rule_sets).ok();
+        if allowed.is_some_and(|allowed| current.is_some_and(|current| current != allowed)) {
             tracing::warn!(directory = %rule_sets.display(), "the directory of rule sets is another one; the proxy is started again to read it");
             kill(process)?;
         }

@@ -159,3 +159,43 @@ fn a_proxy_starts_on_a_full_disk_and_is_confined_all_the_same() {
     assert!(text.contains("Uid:\t90080\t90080\t90080\t90080"), "{text}");
     disk.clear();
 }
+
+#[test]
+#[ignore = "needs root"]
+fn an_agent_whose_directory_is_swapped_or_emptied_is_asked_and_reports_again() {
+    let bed = Bed::new("rf");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    let run = bed.path("run");
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 4] = [
+        ("its socket is removed", |run| fs::remove_file(run.join("agent.sock")).unwrap()),
+        ("the socket of requests is removed", |run| fs::remove_file(run.join("requests.sock")).unwrap()),
+        ("another directory takes its place", |run| {
+            fs::rename(run, run.with_extension("old")).unwrap();
+            fs::create_dir(run).unwrap();
+        }),
+        ("it is removed", |run| fs::remove_dir_all(run).unwrap()),
+    ];
+    for (number, (what, damage)) in damages.into_iter().enumerate() {
+        let path = format!("/private/{number}");
+        damage(&run);
+        let answers = eventually(|| api::Client::connect(&bed.socket()).ok());
+        assert!(answers.is_some(), "{what}: {}", bed.log());
+        expect(&client, &server, what);
+        let reported = eventually(|| {
+            client.fetch(&server, &path);
+            let last = api::Request::Observe { last: 50, follow: false, filters: Vec::new() };
+            let flows = api::Client::connect(&bed.socket()).ok()?.follow::<flow::Flow>(last).ok()?;
+            // Each damage has its own path, so that an earlier flow is not taken for one of now.
+            let is_of_now =
+                |flow: &flow::Flow| flow.l7.as_ref().is_some_and(|l7| l7.http.url.ends_with(&path));
+            flows.flatten().find(is_of_now).map(drop)
+        });
+        assert!(reported.is_some(), "{what}");
+        assert!(eventually(|| bed.status().problems.is_empty().then_some(())).is_some(), "{what}");
+        bed.apply(&REQUESTS.replace("/public", "/private"));
+        bed.apply(REQUESTS);
+        expect(&client, &server, what);
+    }
+}
