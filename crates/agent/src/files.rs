@@ -38,8 +38,8 @@ pub(crate) struct Files {
     watcher: Watcher,
     /// The directory as it was when it was read last.
     seen: Option<Identity>,
-    /// Files that may change without a word, and how they were.
-    silent: BTreeMap<PathBuf, Option<Fingerprint>>,
+    /// How each file was: what is written through a mapping, by another name or over a network comes without a word.
+    fingerprints: BTreeMap<PathBuf, Option<Fingerprint>>,
     /// Files whose names are gone, and since when.
     missing: BTreeMap<String, Instant>,
     /// Files that are open for writing, and since when.
@@ -61,7 +61,7 @@ impl Files {
             directory: directory.to_path_buf(),
             watcher: Watcher::new(directory, changed)?,
             seen: None,
-            silent: BTreeMap::new(),
+            fingerprints: BTreeMap::new(),
             missing: BTreeMap::new(),
             unfinished: BTreeMap::new(),
             settling: BTreeMap::new(),
@@ -77,8 +77,7 @@ impl Files {
         self.unwatched = self.watcher.renew().err().map(|error| error.to_string());
         self.seen = identity(&self.directory);
         let found = reading::scan(&self.directory)?;
-        let silent = found.values().filter(|file| file.is_silent);
-        self.silent = silent.map(|file| (file.path.clone(), file.fingerprint)).collect();
+        self.fingerprints = found.values().map(|file| (file.path.clone(), file.fingerprint)).collect();
         let (was_unfinished, was_settling) =
             (std::mem::take(&mut self.unfinished), std::mem::take(&mut self.settling));
         let mut texts = Texts::new();
@@ -121,7 +120,7 @@ impl Files {
         };
         moved
             || identity(&self.directory) != self.seen
-            || self.silent.iter().any(|(path, seen)| reading::fingerprint(path) != *seen)
+            || self.fingerprints.iter().any(|(path, seen)| reading::fingerprint(path) != *seen)
     }
 
     /// When to look again though no change is reported.

@@ -262,3 +262,27 @@ fn however_an_editor_saves_a_file_nothing_is_out_of_force_meanwhile() {
     fs::remove_file(&path).unwrap();
     bed.expect_policies(&[]);
 }
+
+#[test]
+#[ignore = "needs root"]
+fn what_is_written_without_a_word_from_the_directory_is_noticed() {
+    let bed = Bed::new("fh");
+    let path = bed.path("policies/p.yaml");
+    bed.write_policy("p.yaml", &policy("one"));
+    bed.expect_policies(&["one"]);
+    // By another name, which came after the file was read.
+    let other = bed.path("other");
+    fs::hard_link(&path, &other).unwrap();
+    bed.expect_no_change(&["one"]);
+    fs::write(&other, policy("two")).unwrap();
+    bed.expect_policies(&["two"]);
+    fs::remove_file(&other).unwrap();
+    // In place, alone in the directory, by a process that does not close it.
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(policy("three").as_bytes()).unwrap();
+    bed.expect_no_change(&["two"]);
+    expect_problem(&bed, "p.yaml is open for writing");
+    drop(file);
+    bed.expect_policies(&["three"]);
+    expect_all_well(&bed);
+}
