@@ -117,7 +117,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 fn run_here(config: Config) -> anyhow::Result<()> {
     let (tell, incidents) = channel();
     let mut agent = Agent::start(config, &tell)?;
-    tracing::info!(socket = %agent.paths.socket().display(), "ready");
+    let socket = agent.paths.socket();
+    match agent.socket {
+        Some(_) => tracing::info!(socket = %socket.display(), "ready"),
+        None => tracing::warn!(socket = %socket.display(), "policy is in force, and {API} yet"),
+    }
     agent.attend(&incidents);
     agent.feed.end();
     // Nobody listens at the socket any more; the file would only say otherwise.

@@ -1,6 +1,7 @@
 //! The local API: a unix socket, a thread for each connection, one line of JSON a request.
 
 use crate::departures::Departures;
+use crate::descriptors;
 use crate::feed::Feed;
 use crate::intake::{self, Next};
 use crate::storage::{self, Identity};
@@ -9,6 +10,7 @@ use api::{Answer, Cause, Failure, Request};
 use serde_json::Value;
 use std::fs;
 use std::io::{self, BufReader, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +37,13 @@ impl Question {
 
 /// How long to wait where a connection cannot be taken, as for lack of descriptors: it stays in the queue.
 const REST: Duration = Duration::from_millis(200);
+
+/// What helps where there are too many clients.
+const ADVICE: &str = "end some (`nexin observe --follow`?) and try again";
+
+/// Why a client is not served that would take a descriptor which the agent needs itself.
+const SCARCE: &str = "too many clients: the agent may open hardly any more files; end some (`nexin observe --follow`?) and \
+                      try again, or start the agent with a higher limit of open files (LimitNOFILE, ulimit -n)";
 
 /// What every conversation has.
 #[derive(Debug)]
@@ -105,9 +114,13 @@ fn converse_apart<T>(stream: UnixStream, desk: &Arc<Desk<T>>)
 where
     T: From<Question> + Send + 'static,
 {
+    if descriptors::are_scarce(stream.as_fd()) {
+        return refuse(&stream, SCARCE.into());
+    }
     if desk.clients.fetch_add(1, Ordering::Relaxed) >= desk.most {
         desk.clients.fetch_sub(1, Ordering::Relaxed);
-        return refuse(&stream, desk.most);
+        let most = desk.most;
+        return refuse(&stream, format!("too many clients: the agent serves {most} at once; {ADVICE}"));
     }
     let theirs = Arc::clone(desk);
     let conversation = move || {
@@ -123,13 +136,8 @@ where
 }
 
 /// Tells a client why it is not served.
-fn refuse(stream: &UnixStream, most: usize) {
-    let failure = Failure::new(
-        Cause::Internal,
-        format!(
-            "too many clients: the agent serves {most} at once; end some (`nexin observe --follow`?) and try again"
-        ),
-    );
+fn refuse(stream: &UnixStream, why: String) {
+    let failure = Failure::new(Cause::Internal, why);
     // One that does not take the answer gets none.
     let _ = stream.set_nonblocking(true).and_then(|()| send(stream, Err(failure)));
 }

@@ -126,3 +126,27 @@ fn a_client_too_many_is_refused_with_a_reason_and_the_limit_is_raised() {
     );
     assert!(bed.log().lines().count() < 40, "{}", bed.log());
 }
+
+#[test]
+#[ignore = "needs root"]
+fn silent_clients_leave_the_agent_what_it_needs_however_much_that_is() {
+    let mut bed = Bed::idle("oe", &serde_json::json!({}));
+    bed.shell("ulimit -n 128");
+    bed.start();
+    let (server, other) = (bed.workload("server"), bed.workload("other"));
+    (0..7).for_each(|number| drop(bed.bare_workload(&format!("more{number}"))));
+    assert_eq!(other.fetch(&server, "/"), Some(200));
+    let proxy = bed.status().proxy.unwrap();
+    let clients: Vec<_> = (0..100).map(|_| UnixStream::connect(bed.socket()).unwrap()).collect();
+    sleep(Duration::from_secs(1));
+    bed.write_policy("a.yaml", super::CONNECTIONS);
+    let refused = eventually(|| other.fetch(&server, "/").is_none().then_some(()));
+    assert!(refused.is_some(), "a policy is in force while clients take what they can");
+    super::end(proxy);
+    let record = || fs::read_to_string(bed.path("run/proxy.json")).unwrap();
+    let before = record();
+    assert!(eventually(|| (record() != before).then_some(())).is_some(), "the proxy is started again");
+    drop(clients);
+    assert!(eventually(|| bed.try_apply(super::REQUESTS).ok()).is_some());
+    assert!(eventually(|| bed.status().problems.is_empty().then_some(())).is_some());
+}
