@@ -189,6 +189,9 @@ impl Agent {
     /// left out before, and what cannot be done is noted and tried again.
     fn begin(&mut self) -> anyhow::Result<()> {
         self.kernel.clean_up_leftovers();
+        if let Err(error) = loader::remove_other_layouts(&self.paths.pins()) {
+            tracing::warn!(%error, "maps of an earlier release could not be removed");
+        }
         self.look_for_strays();
         self.remember_or_note();
         self.look_after_proxy();

@@ -163,6 +163,10 @@ impl Kernel {
 
     /// Writes the rule sets again whose files were removed or changed by others.
     pub(crate) fn look_after_rule_sets(&self) -> anyhow::Result<()> {
+        // The rows may name other sets than the world does, and their files are as they were.
+        if self.is_unsure {
+            return Ok(());
+        }
         self.publisher.prepare()?;
         let sets = self.world.enforcement().book().sets().map(|(set, rules)| (set.0, rules));
         for (number, rules) in self.publisher.lost(sets) {

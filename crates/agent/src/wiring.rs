@@ -40,7 +40,7 @@ pub(crate) struct Wiring {
 #[derive(Debug)]
 pub(crate) struct Stray {
     id: u32,
-    namespace: String,
+    pub(crate) namespace: String,
     group: Option<Group>,
     /// How many processes run in it.
     pub(crate) processes: usize,

@@ -127,10 +127,10 @@ impl Agent {
                     tracing::warn!("{stray} is not in the state file and nothing runs in it: removed");
                 } else {
                     running.push(format!(
-                        "{stray} is not in {}, and {} processes run in it; its traffic is dropped; end the processes, and \
-                         the agent removes it",
+                        "{stray} is not in {}, and processes run in it; its traffic is dropped; end them (`ip netns pids \
+                         {}`), and the agent removes it",
                         self.paths.state().display(),
-                        stray.processes
+                        stray.namespace
                     ));
                 }
             }

@@ -30,7 +30,7 @@ pub use events::EventRing;
 pub use hook::Hook;
 pub use lease::{ReadLease, read_lease};
 pub use loaded::{Loaded, OpenError, Options};
-pub use pin::{PinError, lock_pins, pin_directory, remove_pins};
+pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_pins};
 pub use pinned::{Pinned, set_proxy_sockets};
 pub use read::{CounterRow, ReadError};
 pub use shape::Capacities;

@@ -86,6 +86,20 @@ pub fn remove_pins(directory: &Path) -> Result<(), PinError> {
     }
 }
 
+/// Removes the pins of maps of other layouts, which releases before this one left: they hold memory, and no program that
+/// is attached needs the pin of its map.
+pub fn remove_other_layouts(directory: &Path) -> Result<(), PinError> {
+    let own = maps(directory);
+    for path in pins(directory)? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_layout = name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok());
+        if is_layout && path != own {
+            std::fs::remove_dir_all(&path).map_err(|source| PinError::Path { path, source })?;
+        }
+    }
+    Ok(())
+}
+
 /// Where maps are pinned: a directory for each layout, so that none is taken for another's.
 pub(crate) fn maps(directory: &Path) -> PathBuf {
     directory.join(format!("v{}", abi::LAYOUT))

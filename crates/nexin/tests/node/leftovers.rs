@@ -129,3 +129,27 @@ fn a_proxy_that_reads_maps_which_are_gone_is_replaced() {
     bed.start();
     assert_eq!(bed.status().proxy, Some(now), "one that reads what is there stays");
 }
+
+#[test]
+#[ignore = "needs root"]
+fn maps_of_an_earlier_release_are_removed_once_they_are_not_needed() {
+    let mut bed = Bed::new("le");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(super::REQUESTS);
+    bed.kill();
+    let pins = loader::pin_directory(&bed.name);
+    let of = |name: &str| pins.join(name);
+    for made in ["v1", "v0", "vx"] {
+        fs::create_dir(of(made)).unwrap();
+    }
+    bed.start();
+    assert_eq!(
+        [of("v1"), of("v0"), of("vx"), of("links"), of(&format!("v{}", abi::LAYOUT))]
+            .map(|path| path.exists()),
+        [false, false, true, true, true]
+    );
+    assert_eq!(
+        (client.reaches(&server, "/public"), client.reaches(&server, "/private")),
+        (Some(200), Some(403))
+    );
+}

@@ -157,6 +157,13 @@ fn a_proxy_starts_on_a_full_disk_and_is_confined_all_the_same() {
     let proxy = bed.status().proxy.unwrap();
     let text = fs::read_to_string(format!("/proc/{proxy}/status")).unwrap();
     assert!(text.contains("Uid:\t90080\t90080\t90080\t90080"), "{text}");
+    // What cannot be written is the change, and no other set is said to be lost.
+    let refusal = bed.try_apply(&REQUESTS.replace("/public", "/private")).unwrap_err().to_string();
+    assert!(refusal.contains("No space left"), "{refusal}");
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    expect(&client, &server, "after a change that failed");
+    let problems = bed.status().problems;
+    assert!(problems.iter().all(|problem| !problem.contains("cannot be judged")), "{problems:?}");
     disk.clear();
 }
 
