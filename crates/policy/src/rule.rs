@@ -360,6 +360,38 @@ impl fmt::Display for Cidr {
     }
 }
 
+impl Traffic {
+    /// Whether some traffic matches both. A port by name is taken to be no port by number, and no other name.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, Self::Any) => true,
+            (Self::Any, Self::Of(matches)) | (Self::Of(matches), Self::Any) => !matches.is_empty(),
+            (Self::Of(some), Self::Of(others)) => {
+                some.iter().any(|one| others.iter().any(|other| one.overlaps(other)))
+            }
+        }
+    }
+}
+
+impl TrafficMatch {
+    fn overlaps(&self, other: &Self) -> bool {
+        let (
+            Self::Port { protocol: first, port: of_first, .. },
+            Self::Port { protocol: second, port: of_second, .. },
+        ) = (self, other)
+        else {
+            return self == other;
+        };
+        let same_protocol = first.numbers().iter().any(|number| second.numbers().contains(number));
+        let same_port = match (of_first, of_second) {
+            (Port::Any, _) | (_, Port::Any) => true,
+            (Port::Range(from, to), Port::Range(start, end)) => from <= end && start <= to,
+            (one, other) => one == other,
+        };
+        same_protocol && same_port
+    }
+}
+
 impl Protocol {
     /// The IP protocol numbers it stands for.
     pub fn numbers(self) -> &'static [u8] {

@@ -5,7 +5,7 @@
 
 use crate::item::Item;
 use identity::Selector;
-use policy::rule::{Direction, Peers, Port, Protocol, Traffic, TrafficMatch};
+use policy::rule::{Direction, Peers, Traffic};
 
 /// What a rule, or an entry of its `toPorts`, asks of whoever serves a connection.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Demand<'_> {
         self.direction == other.direction
             && self.subject == other.subject
             && have_common_peer(&self.peers, &other.peers)
-            && have_common_traffic(&self.traffic, &other.traffic)
+            && self.traffic.overlaps(&other.traffic)
     }
 }
 
@@ -81,30 +81,4 @@ fn have_common_peer(one: &Peers, other: &Peers) -> bool {
         (Peers::Of(one), Peers::Of(other)) => one.iter().any(|peer| other.contains(peer)),
         _ => false,
     }
-}
-
-fn have_common_traffic(one: &Traffic, other: &Traffic) -> bool {
-    match (one, other) {
-        (Traffic::Any, _) | (_, Traffic::Any) => true,
-        (Traffic::Of(one), Traffic::Of(other)) => {
-            one.iter().any(|one| other.iter().any(|other| overlap(one, other)))
-        }
-    }
-}
-
-fn overlap(one: &TrafficMatch, other: &TrafficMatch) -> bool {
-    let (
-        TrafficMatch::Port { protocol: first, port: of_first, .. },
-        TrafficMatch::Port { protocol: second, port: of_second, .. },
-    ) = (one, other)
-    else {
-        return one == other;
-    };
-    let same_protocol = first == second || [*first, *second].contains(&Protocol::Any);
-    let same_port = match (of_first, of_second) {
-        (Port::Any, _) | (_, Port::Any) => true,
-        (Port::Range(from, to), Port::Range(start, end)) => from <= end && start <= to,
-        (one, other) => one == other,
-    };
-    same_protocol && same_port
 }

@@ -4,7 +4,7 @@
 
 use super::cover::{Entry, Who};
 use super::{Flaw, Lint};
-use crate::rule::{Kind, Peer, Port, Subject, Tier, Traffic, TrafficMatch};
+use crate::rule::{Kind, Peer, Subject, Tier};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most rules of one priority that one is compared with; of more some ties are not told, but none is made up.
@@ -54,7 +54,7 @@ fn disagree(one: &Entry<'_>, other: &Entry<'_>) -> bool {
         && is_about_workloads(one) == is_about_workloads(other)
         && one.subject.may_meet(&other.subject)
         && have_common_peer(one, other)
-        && have_common_traffic(&one.rule.traffic, &other.rule.traffic)
+        && one.rule.traffic.overlaps(&other.rule.traffic)
 }
 
 fn have_common_peer(one: &Entry<'_>, other: &Entry<'_>) -> bool {
@@ -76,31 +76,4 @@ fn meet(one: &Who<'_>, other: &Who<'_>) -> bool {
         }
         (one, other) => one == other,
     }
-}
-
-fn have_common_traffic(one: &Traffic, other: &Traffic) -> bool {
-    match (one, other) {
-        (Traffic::Any, Traffic::Any) => true,
-        (Traffic::Any, Traffic::Of(matches)) | (Traffic::Of(matches), Traffic::Any) => !matches.is_empty(),
-        (Traffic::Of(some), Traffic::Of(others)) => {
-            some.iter().any(|one| others.iter().any(|other| overlap(one, other)))
-        }
-    }
-}
-
-fn overlap(one: &TrafficMatch, other: &TrafficMatch) -> bool {
-    let (
-        TrafficMatch::Port { protocol: first, port: of_first, .. },
-        TrafficMatch::Port { protocol: second, port: of_second, .. },
-    ) = (one, other)
-    else {
-        return one == other;
-    };
-    let same_protocol = first.numbers().iter().any(|number| second.numbers().contains(number));
-    let same_port = match (of_first, of_second) {
-        (Port::Any, _) | (_, Port::Any) => true,
-        (Port::Range(from, to), Port::Range(start, end)) => from <= end && start <= to,
-        (one, other) => one == other,
-    };
-    same_protocol && same_port
 }
