@@ -155,7 +155,7 @@ impl Shelf {
         };
         let mut state = self.state();
         let old = set.and_then(|set| state.sets.insert(number, set));
-        // In the queue until now, so that nobody asked for it a second time.
+        // The number stays in the queue until the set is made, so no second request queues it again.
         state.queue.retain(|queued| *queued != number);
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);

@@ -11,7 +11,7 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 /// For how long a refused connection is a problem of the node.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// The places as they are told.
+/// How many places are in use, as the proxy reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Told {

@@ -206,7 +206,7 @@ impl Running {
 fn kill(process: Owner) -> anyhow::Result<()> {
     let process = i32::try_from(process.process).ok().and_then(Pid::from_raw);
     match kill_process(process.context("a process number that cannot be")?, Signal::KILL) {
-        // It ended of its own accord.
+        // The process has already ended.
         Err(rustix::io::Errno::SRCH) => Ok(()),
         result => Ok(result?),
     }

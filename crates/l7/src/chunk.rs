@@ -1,7 +1,7 @@
 //! The chunked coding, read strictly and framed anew for the next hop (RFC 9112, section 7.1).
 //!
 //! Known attacks live in what readers forgive: so sizes are plain hexadecimal, line ends are CR LF, chunk data ends
-//! where its size says, extensions have no control characters, and trailers do not speak of framing. The coding and its
+//! where its size says, extensions have no control characters, and no trailer is a framing field. The coding and its
 //! extensions are for one hop, so that none of the sender's own lines go on. Trailers are dropped: a server may merge
 //! them into the fields that rules have decided on. Only the answers of gRPC cannot do without theirs.
 

@@ -55,7 +55,7 @@ impl Hook {
         Self::ALL.into_iter().find(|hook| hook.name() == name)
     }
 
-    /// Where on its way a packet meets the program; none where it is asked for a socket instead.
+    /// The attach point on a packet's way; none for a program that selects a socket.
     pub(crate) const fn point(self) -> Option<TcxPoint> {
         match self {
             Self::FromWorkload | Self::FromOutside | Self::ToProxy => Some(TcxPoint::Ingress),

@@ -38,7 +38,7 @@ pub enum TestRunError {
     /// The kernel needs the whole link-layer header.
     #[error("a frame of {0} bytes has no Ethernet header; it takes 14")]
     Short(usize),
-    /// The program is asked for sockets.
+    /// The program selects sockets and takes no packet.
     #[error("{0} takes no frames")]
     NoFrames(Hook),
     /// The kernel refused to run it.

@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// Anything but /private, by whoever is a reader.
+/// Clients with the role of a reader may ask for /public.
 const READERS: &str = r#"
 apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
@@ -80,7 +80,7 @@ impl World {
         self.ask_in_parts(&[request])
     }
 
-    /// What the server said of itself.
+    /// The output of the server itself.
     fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap()
     }

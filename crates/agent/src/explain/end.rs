@@ -45,7 +45,7 @@ pub struct End {
 pub struct Sharer {
     /// What people call it.
     pub name: String,
-    /// Its ports that have names, which nobody but people who ask knows it by.
+    /// Its named ports. They are for questions about the pod alone: to policies it is its node, whose ports have no names.
     pub ports: NamedPorts,
 }
 

@@ -30,7 +30,7 @@ type Text = BTreeMap<String, String>;
 pub(super) struct Scenario {
     namespaces: BTreeMap<String, Text>,
     workloads: BTreeMap<Name, Workload>,
-    /// The addresses of the local node where nothing else is said of them, as in tests.
+    /// The default addresses of the local node, which tests have.
     local: Vec<IpAddr>,
     /// What makes workloads that are there themselves, each with those.
     owners: BTreeMap<Name, Vec<Name>>,

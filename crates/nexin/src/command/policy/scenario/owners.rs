@@ -41,7 +41,7 @@ impl Scenario {
         rest
     }
 
-    /// What is asked where an owner is named: one of the pods that it made.
+    /// The end that an owner's name stands for: one of the pods that it made.
     pub(super) fn owned(&self, owner: &Name) -> Option<End> {
         let pods = self.owners.get(owner)?;
         let mut there = pods.iter().filter_map(|name| Some((name, self.workloads.get(name)?)));

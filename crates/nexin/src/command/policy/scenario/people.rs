@@ -191,7 +191,7 @@ impl Surroundings for Scenario {
     }
 }
 
-/// What is said of a workload that has no pods.
+/// The remark on a workload without pods.
 fn without_pods(name: &str, pods: Pods) -> Vec<String> {
     let said = format!("{name} has no pods now; it is asked as if it had one");
     (pods == Pods::None).then_some(said).into_iter().collect()
