@@ -1,7 +1,7 @@
 //! Services: their backends, selected or listed, and the numbers of backend sets.
 
 use crate::change::Endpoint;
-use crate::writes::Draft;
+use crate::row_changes::RowChanges;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceInfo, ServiceKey};
 use service::{Candidate, EndpointSlice, Frontend, Service, backend_rows, frontends};
@@ -88,7 +88,7 @@ impl Translation {
         &mut self,
         namespace: &str,
         endpoints: impl Iterator<Item = &'a Endpoint>,
-        draft: &mut Draft,
+        rows: &mut RowChanges,
     ) {
         let services = self.services.range((namespace.to_owned(), String::new())..);
         let mut services = services.take_while(|((within, _), _)| within == namespace).peekable();
@@ -108,7 +108,7 @@ impl Translation {
         let before = self.frontends_of.remove(namespace).unwrap_or_default();
         for key in before.union(&now) {
             self.claim(*key, namespace, wanted.remove(key));
-            self.settle_frontend(*key, draft);
+            self.settle_frontend(*key, rows);
         }
         if !now.is_empty() {
             self.frontends_of.insert(namespace.to_owned(), now);
@@ -128,7 +128,7 @@ impl Translation {
     }
 
     /// Gives a frontend the backends of the first namespace that claims it, under a new number where they are others.
-    fn settle_frontend(&mut self, key: ServiceKey, draft: &mut Draft) {
+    fn settle_frontend(&mut self, key: ServiceKey, rows: &mut RowChanges) {
         let first = self.claims.get(&key).and_then(|claims| claims.values().next());
         let kept = self.sets.get(&key).map(|set| &set.backends);
         if first == kept {
@@ -136,12 +136,12 @@ impl Translation {
         }
         let backends = first.cloned();
         if let Some(set) = self.sets.remove(&key) {
-            draft.drop(set.rows(&key));
+            rows.remove(set.rows(&key));
         }
         if let Some(backends) = backends {
             self.last_set += 1;
             let set = BackendSet { number: self.last_set, backends };
-            draft.put(set.rows(&key));
+            rows.put(set.rows(&key));
             self.sets.insert(key, set);
         }
     }

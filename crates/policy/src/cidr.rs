@@ -172,7 +172,8 @@ impl Blocks {
             .map(|class| Row::CidrParent(class.number, class.parent))
     }
 
-    fn insert_all(&mut self, blocks: Vec<(Cidr, Side)>) -> BlockChanges {
+    /// Counts blocks.
+    pub fn insert_all(&mut self, blocks: Vec<(Cidr, Side)>) -> BlockChanges {
         let (mut came, mut moved) = (BTreeSet::new(), Moved::new());
         for (block, side) in blocks {
             let span = Span::new(&block);
@@ -193,7 +194,8 @@ impl Blocks {
         BlockChanges { came: self.classes_at(&came), moved: self.moved(&moved), gone: Vec::new() }
     }
 
-    fn remove_all(&mut self, blocks: Vec<(Cidr, Side)>) -> BlockChanges {
+    /// Forgets blocks, each counted before.
+    pub fn remove_all(&mut self, blocks: Vec<(Cidr, Side)>) -> BlockChanges {
         let (mut gone, mut moved) = (Vec::new(), Moved::new());
         for (block, side) in blocks {
             let span = Span::new(&block);
