@@ -1,13 +1,13 @@
 //! What policy says of a connection, asked of the reference model, for both ends.
 
 mod end;
+mod inventory;
 mod receiver;
 mod side;
-mod surroundings;
 
-pub use end::{End, Sharer};
+pub use end::{End, HostNetworkPod};
+pub use inventory::Inventory;
 pub use side::in_common;
-pub use surroundings::Surroundings;
 
 use api::view::{Branch, Explanation, Side};
 use api::{Cause, Failure, HttpProbe, Probe};
@@ -22,9 +22,9 @@ use std::net::IpAddr;
 ///
 /// # Errors
 /// What is asked makes no sense.
-pub fn explain(around: &dyn Surroundings, probe: &Probe) -> Result<Explanation, Failure> {
+pub fn explain(around: &dyn Inventory, probe: &Probe) -> Result<Explanation, Failure> {
     let protocol = protocol_number(&probe.protocol)?;
-    let from = surroundings::end(around, &probe.from)?;
+    let from = inventory::end(around, &probe.from)?;
     let found = receiver::receivers(around, &from, probe, protocol)?;
     let mut head = probe.http.as_ref().map(head);
     let mut fields = [l7::Field::default(); l7::head::MAX_FIELDS];
