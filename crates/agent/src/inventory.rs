@@ -4,7 +4,7 @@ use crate::explain::{End, Inventory};
 use control::{Endpoint, World};
 use identity::{Labels, Source, key};
 use policy::set::PolicySet;
-use service::{Candidate, Service, Subset};
+use service::{Candidate, EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -54,7 +54,7 @@ impl Inventory for World {
         Box::new(Self::services(self))
     }
 
-    fn listed(&self, service: &Service) -> Vec<&Subset> {
+    fn listed(&self, service: &Service) -> Vec<&EndpointSlice> {
         Self::listed(self, &service.namespace, &service.name).collect()
     }
 

@@ -6,11 +6,12 @@ use crate::paths::Paths;
 use crate::rule_sets::Publisher;
 use abi::batch::Batch;
 use abi::endpoint::flag;
+use abi::hook::Site;
 use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{Hook, Loaded, Mode, Options};
+use loader::{Loaded, Mode, Options};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -102,7 +103,7 @@ impl Kernel {
         let guarded: BTreeSet<u32> = self
             .loaded
             .attached()
-            .filter(|(_, hook)| Hook::OUTSIDE.contains(hook))
+            .filter(|(_, hook)| hook.site() == Site::Outside)
             .map(|(interface, _)| interface)
             .collect();
         for &interface in &wanted {

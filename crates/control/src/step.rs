@@ -68,8 +68,8 @@ impl World {
             Change::RemovePolicy(id) => self.remove_policy(&id, step),
             Change::Service(service) => self.put_service(*service, step),
             Change::RemoveService { namespace, name } => self.remove_service(&namespace, &name, step),
-            Change::ServiceAddresses { namespace, name, list, subsets } => {
-                self.put_service_addresses((namespace, name), list, subsets, step);
+            Change::EndpointSlices { namespace, service, list, slices } => {
+                self.put_slices((namespace, service), list, slices, step);
             }
             Change::CidrGroup { name, group } => self.put_group(name, group, step),
             Change::RemoveCidrGroup(name) => self.remove_group(name, step),

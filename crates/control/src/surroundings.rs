@@ -8,7 +8,7 @@ use abi::identity::HOST;
 use identity::{Labels, Source};
 use policy::catalog::{self, Backends, Catalog, Group};
 use policy::ready::Numbers;
-use service::{API_SERVER, Service, Subset};
+use service::{API_SERVER, EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ impl World {
     }
 
     /// The addresses that are listed for a service.
-    pub fn listed(&self, namespace: &str, name: &str) -> impl Iterator<Item = &Subset> {
+    pub fn listed(&self, namespace: &str, name: &str) -> impl Iterator<Item = &EndpointSlice> {
         self.translation.listed(namespace, name)
     }
 
@@ -106,7 +106,7 @@ impl World {
     /// cluster, are other peers from now on.
     fn follow_api_servers(&mut self, step: &mut Step) {
         let (namespace, name) = API_SERVER;
-        let listed = self.translation.listed(namespace, name).flat_map(|subset| &subset.addresses);
+        let listed = self.translation.listed(namespace, name).flat_map(|slice| &slice.addresses);
         let now: BTreeSet<IpAddr> = listed.copied().collect();
         let changed: Vec<IpAddr> = now.symmetric_difference(&self.api_servers).copied().collect();
         if changed.is_empty() {
@@ -162,28 +162,28 @@ impl World {
         }
     }
 
-    pub(crate) fn put_service_addresses(
+    pub(crate) fn put_slices(
         &mut self,
         id: (String, String),
         list: String,
-        subsets: Vec<Subset>,
+        slices: Vec<EndpointSlice>,
         step: &mut Step,
     ) {
-        let subsets = self.translation.list(&id, &list, subsets);
+        let slices = self.translation.list(&id, &list, slices);
         step.namespaces.insert(id.0.clone());
         self.refer_to_service(&id, step);
-        let (namespace, name) = id;
-        if (&*namespace, &*name) == API_SERVER {
+        let (namespace, service) = id;
+        if (&*namespace, &*service) == API_SERVER {
             self.follow_api_servers(step);
         }
-        step.undo.push(Change::ServiceAddresses { namespace, name, list, subsets });
+        step.undo.push(Change::EndpointSlices { namespace, service, list, slices });
     }
 
     /// Tells policies what a service is now.
     fn refer_to_service(&mut self, id: &(String, String), step: &mut Step) {
         let (namespace, name) = id;
         let listed = self.translation.listed(namespace, name);
-        let addresses = listed.flat_map(|subset| &subset.addresses).copied();
+        let addresses = listed.flat_map(|slice| &slice.addresses).copied();
         let meaning = self.translation.service(namespace, name).map(|service| catalog::Service {
             labels: labels(&service.labels),
             backends: match service.selector.is_empty() {

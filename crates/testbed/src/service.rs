@@ -4,7 +4,7 @@ use crate::crossing::Crossing;
 use crate::state::{State, Workload};
 use abi::conntrack::ConnKey;
 use manifest::test::WorkloadName;
-use manifest::{Endpoints, Object, Protocol, Service, ServicePort, Subset, TargetPort};
+use manifest::{EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, TargetPort};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -91,7 +91,7 @@ impl State {
             .collect();
         if selected.is_empty() {
             let own = self.lists_of(&service.namespace, &service.name);
-            return own.flat_map(|list| &list.subsets).flat_map(|subset| listed(subset, port)).collect();
+            return own.flat_map(|list| &list.slices).flat_map(|slice| listed(slice, port)).collect();
         }
         let of_workload = |workload: &&Workload| -> Vec<SocketAddr> {
             let number = match &port.target {
@@ -120,15 +120,15 @@ fn selects(service: &Service, name: &WorkloadName, workload: &Workload) -> bool 
 
 /// The listed addresses with their ports that have the name and the protocol of the service's port; or, where none has that
 /// name, the name by which the service calls its target.
-fn listed(subset: &Subset, port: &ServicePort) -> Vec<SocketAddr> {
+fn listed(slice: &EndpointSlice, port: &ServicePort) -> Vec<SocketAddr> {
     let named = |name: &str| -> Vec<u16> {
-        let found = subset.ports.iter().filter(|one| one.name == name && one.protocol == port.protocol);
+        let found = slice.ports.iter().filter(|one| one.name == name && one.protocol == port.protocol);
         found.map(|one| one.port).collect()
     };
     let ports = match (named(&port.name), &port.target) {
         (none, TargetPort::Name(target)) if none.is_empty() => named(target),
         (found, _) => found,
     };
-    let sockets = subset.addresses.iter();
+    let sockets = slice.addresses.iter();
     sockets.flat_map(|address| ports.iter().map(move |port| SocketAddr::new(*address, *port))).collect()
 }
