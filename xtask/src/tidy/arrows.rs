@@ -1,6 +1,6 @@
 //! Which crate may know which: the table of the layout, and the arrows that break it.
 
-use super::{Finding, at};
+use super::finding::{Finding, at};
 use crate::tree::{Crate, short_name};
 
 /// Each crate with the crates of the repository that it may be built from.

@@ -1,6 +1,7 @@
 //! Inner rings touch nothing outside themselves, and unsafe code has few doors.
 
-use super::{Finding, arrows, at, numbered};
+use super::arrows;
+use super::finding::{Finding, at, numbered};
 use crate::tree::{Crate, File};
 
 /// Crates without clock, socket, file, thread or environment: time and everything else are arguments.
@@ -71,7 +72,7 @@ pub(super) fn unforbidden(crates: &[Crate], files: &[File]) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{file, lines};
+    use super::super::finding::testing::{file, lines};
     use super::*;
 
     #[test]
