@@ -2,6 +2,7 @@
 
 mod arrows;
 mod attributes;
+mod drawing;
 mod finding;
 mod length;
 mod links;
@@ -20,6 +21,8 @@ pub(crate) fn check(files: &[File], crates: &[Crate]) -> Vec<Finding> {
     findings.extend(arrows::outward(crates));
     findings.extend(manifests::incomplete(crates, files));
     findings.extend(purity::unforbidden(crates, files));
+    findings.extend(purity::effects(crates, files));
+    findings.extend(drawing::stale(crates, files));
     findings.sort();
     findings
 }
@@ -34,7 +37,6 @@ fn of_file(file: &File) -> Vec<Finding> {
         findings.extend(attributes::unreasoned(file));
         findings.extend(attributes::unproven(file));
         findings.extend(attributes::skipped(file));
-        findings.extend(purity::effects(file));
     }
     findings
 }

@@ -38,7 +38,7 @@ mod tests {
             manifest: manifest.into(),
             license: Some(license.into()),
             description: Some(description.into()),
-            dependencies: Vec::new(),
+            ..Crate::default()
         };
         incomplete(&[one], &[file(manifest, text)]).len()
     }
