@@ -77,7 +77,8 @@ impl Kernel {
     pub(crate) fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> anyhow::Result<()> {
         self.clean_up_now();
         if self.is_unsure {
-            self.world.find(self.loaded.rows().context("the maps cannot be read, so nothing is changed")?);
+            self.world
+                .adopt_rows(self.loaded.rows().context("the maps cannot be read, so nothing is changed")?);
         }
         let writes = self.world.apply(changes);
         if let Err(error) = self.guard_node().and_then(|()| self.write(&writes)) {
@@ -138,7 +139,7 @@ impl Kernel {
     fn take_back(&mut self, undo: Vec<Change>) {
         let found = self.loaded.rows();
         if let Ok(rows) = &found {
-            self.world.find(rows.iter().copied());
+            self.world.adopt_rows(rows.iter().copied());
         }
         let writes = self.world.apply(undo);
         let repaired = found.map_err(anyhow::Error::from).and_then(|_| {
