@@ -41,10 +41,10 @@ fn table(crates: &[Crate]) -> String {
             _ => one.known(crates).map(|known| format!("`{}`", known.name)).collect::<Vec<_>>().join(" "),
         };
         let purpose = one.description.as_deref().unwrap_or_default();
-        let code = match &one.reason_for_unsafe {
-            Some(_) => "unsafe",
-            None if one.is_pure => "pure",
-            None => "",
+        let code = match one.is_pure {
+            _ if one.reason_for_unsafe.is_some() => "unsafe",
+            true => "pure",
+            false => "",
         };
         table +=
             &format!("| {ring} | `{}` | {purpose} | {knows} | {code} |\n", one.name).replace("  |", " |");
