@@ -71,7 +71,7 @@ impl Scanner {
 }
 
 /// The protocol that these first bytes of a connection are of, or of a message on it.
-pub fn spoken(input: &[u8]) -> Cow<'static, str> {
+pub fn protocol_of(input: &[u8]) -> Cow<'static, str> {
     let input = input.strip_prefix(b"\r\n").unwrap_or(input);
     let line = input.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or(input);
     match (line, line.get(line.len().saturating_sub(8)..)) {
