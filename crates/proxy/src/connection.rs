@@ -4,8 +4,8 @@ use crate::handle::Command;
 use crate::judge::Judge;
 use crate::network;
 use crate::pipe::Pipe;
+use crate::resources::Resources;
 use crate::session::{Ending, Now, Session};
-use crate::shared::Shared;
 use crate::slots::{ConnectionKey, Slot};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -26,38 +26,38 @@ const RETRY_DELAY: Duration = Duration::from_millis(20);
 const CLIENT_CHECK: Duration = Duration::from_secs(1);
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr) -> io::Result<()> {
-    let server = shared.network.destination(&client)?;
-    network::prepare(&client, shared.config.unacknowledged_timeout)?;
-    let mut judge = Judge::new(Arc::clone(&shared.policy), peer, server);
+pub(crate) async fn serve(resources: &Resources, client: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    let server = resources.network.destination(&client)?;
+    network::prepare(&client, resources.config.unacknowledged_timeout)?;
+    let mut judge = Judge::new(Arc::clone(&resources.policy), peer, server);
     let identity = judge.client_identity().unwrap_or_default();
     let key =
         ConnectionKey { identity, client: peer.ip().to_canonical(), server: server.ip().to_canonical() };
-    let Some(slot) = acquire_slot(shared, key).await else {
+    let Some(slot) = acquire_slot(resources, key).await else {
         network::reset_on_close(&client);
         return Ok(());
     };
-    let session = Session::new(shared.config, judge, now());
+    let session = Session::new(resources.config, judge, now());
     let (addresses, shut) = ((peer, server), EndsForwarded::default());
     let (server, reevaluates, next_client_check) = (None, false, None);
-    Connection { shared, session, client, server, addresses, shut, slot, reevaluates, next_client_check }
+    Connection { resources, session, client, server, addresses, shut, slot, reevaluates, next_client_check }
         .run()
         .await;
     Ok(())
 }
 
 /// A place, after a wait if need be; none where none was left in time.
-async fn acquire_slot(shared: &Shared, key: ConnectionKey) -> Option<Slot> {
-    let until = Instant::now() + shared.config.slot_timeout;
+async fn acquire_slot(resources: &Resources, key: ConnectionKey) -> Option<Slot> {
+    let until = Instant::now() + resources.config.slot_timeout;
     let mut waiting = None;
     loop {
-        let full = match shared.slots.take(key, Instant::now()) {
+        let full = match resources.slots.take(key, Instant::now()) {
             Ok(slot) => return Some(slot),
             Err(full) => full,
         };
-        waiting = waiting.or_else(|| shared.slots.wait());
+        waiting = waiting.or_else(|| resources.slots.wait());
         if waiting.is_none() || Instant::now() >= until {
-            shared.slots.refuse(full);
+            resources.slots.refuse(full);
             tracing::debug!(client = %key.client, server = %key.server, ?full, "a connection got no place");
             return None;
         }
@@ -66,7 +66,7 @@ async fn acquire_slot(shared: &Shared, key: ConnectionKey) -> Option<Slot> {
 }
 
 struct Connection<'a> {
-    shared: &'a Shared,
+    resources: &'a Resources,
     session: Session,
     client: TcpStream,
     server: Option<TcpStream>,
@@ -106,7 +106,7 @@ impl Connection<'_> {
             self.session.advance(now);
             self.wake_when_rules_load(&waker, now);
             for event in self.session.events.drain(..) {
-                self.shared.events.report(event);
+                self.resources.events.report(event);
             }
             self.slot.handle.set_activity(self.session.activity(), now.instant);
             if self.session.wants_server() {
@@ -151,7 +151,7 @@ impl Connection<'_> {
     /// Has the task woken with the rules that something waits for.
     fn wake_when_rules_load(&mut self, waker: &Waker, now: Now) {
         if self.reevaluates || self.session.waits_for_rules() {
-            self.shared.policy.wake_when_rules_load(waker);
+            self.resources.policy.wake_when_rules_load(waker);
             // They may have come just before.
             self.reevaluates = self.reevaluates && !self.session.reevaluate(now);
             self.session.advance(now);
@@ -166,9 +166,11 @@ impl Connection<'_> {
     /// Connects to the server on the client's behalf.
     async fn connect(&mut self) {
         let (client, server) = self.addresses;
-        match time::timeout(self.shared.config.connect_timeout, self.connect_upstream(client, server)).await {
+        match time::timeout(self.resources.config.connect_timeout, self.connect_upstream(client, server))
+            .await
+        {
             Ok(Ok(stream)) => {
-                if let Err(error) = network::prepare(&stream, self.shared.config.unacknowledged_timeout) {
+                if let Err(error) = network::prepare(&stream, self.resources.config.unacknowledged_timeout) {
                     tracing::debug!(%error, "a server that is gone may not be noticed");
                 }
                 self.server = Some(stream);
@@ -185,10 +187,10 @@ impl Connection<'_> {
     /// A connection to the server. The client may use its port again while the last connection from it has not quite
     /// ended on the server's side; that is a matter of milliseconds.
     async fn connect_upstream(&self, client: SocketAddr, server: SocketAddr) -> io::Result<TcpStream> {
-        let until = Instant::now() + self.shared.config.connect_timeout / 2;
+        let until = Instant::now() + self.resources.config.connect_timeout / 2;
         let mut pause = Duration::from_millis(1);
         loop {
-            match self.shared.network.socket(client, server)?.connect(server).await {
+            match self.resources.network.socket(client, server)?.connect(server).await {
                 Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && Instant::now() < until => {}
                 result => return result,
             }
@@ -320,7 +322,7 @@ impl Connection<'_> {
                 // way.
                 if client.ended { Poll::Ready(()) } else { Poll::Pending }
             });
-            let ended = time::timeout(self.shared.config.linger_timeout, talking).await.is_ok();
+            let ended = time::timeout(self.resources.config.linger_timeout, talking).await.is_ok();
             if ended || client.total == before {
                 break;
             }

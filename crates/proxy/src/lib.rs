@@ -17,9 +17,9 @@ mod judge;
 pub mod network;
 mod pipe;
 pub mod policy;
+mod resources;
 pub mod server;
 mod session;
-mod shared;
 pub mod slots;
 
 pub use config::Config;

@@ -6,7 +6,7 @@ use crate::event::Events;
 use crate::handle::Command;
 use crate::network::Network;
 use crate::policy::Policy;
-use crate::shared::Shared;
+use crate::resources::Resources;
 use crate::slots::{Occupancy, Slots};
 use std::io;
 use std::net::TcpListener;
@@ -19,7 +19,7 @@ const BATCH: usize = 32;
 /// The proxy; clones serve under one limit of connections.
 #[derive(Clone)]
 pub struct Proxy {
-    shared: Arc<Shared>,
+    resources: Arc<Resources>,
 }
 
 impl Proxy {
@@ -31,7 +31,7 @@ impl Proxy {
         network: Arc<dyn Network>,
     ) -> Self {
         let slots = Arc::new(Slots::new(&config));
-        Self { shared: Arc::new(Shared { config, policy, events, network, slots }) }
+        Self { resources: Arc::new(Resources { config, policy, events, network, slots }) }
     }
 
     /// How many descriptors this many connections may take.
@@ -42,7 +42,7 @@ impl Proxy {
 
     /// How the slots for connections are used.
     pub fn occupancy(&self) -> Occupancy {
-        self.shared.slots.occupancy()
+        self.resources.slots.occupancy()
     }
 
     /// Serves connections of a non-blocking listener, on the runtime this runs in, for ever; dropping it stops
@@ -59,9 +59,9 @@ impl Proxy {
                     continue;
                 }
             };
-            let shared = Arc::clone(&self.shared);
+            let resources = Arc::clone(&self.resources);
             tokio::spawn(async move {
-                if let Err(error) = connection::serve(&shared, stream, peer).await {
+                if let Err(error) = connection::serve(&resources, stream, peer).await {
                     tracing::debug!(client = %peer, %error, "a connection was not served");
                 }
             });
@@ -70,7 +70,7 @@ impl Proxy {
 
     /// Has what goes on judged again whenever policy changes, for ever. One call for all listeners.
     pub async fn watch_policy(&self) {
-        let Shared { config, policy, slots, .. } = &*self.shared;
+        let Resources { config, policy, slots, .. } = &*self.resources;
         let mut known = policy.generation();
         loop {
             tokio::time::sleep(config.policy_interval).await;

@@ -8,7 +8,7 @@ use crate::slots::Slots;
 use std::sync::Arc;
 
 /// What all connections share.
-pub(crate) struct Shared {
+pub(crate) struct Resources {
     pub(crate) config: Config,
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) events: Arc<dyn Events>,
