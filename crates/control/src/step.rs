@@ -10,7 +10,7 @@ use abi::identity::HOST;
 use abi::row::Row;
 use foldhash::HashMap;
 use identity::{Labels, Source, filter, key};
-use policy::cidr::{CidrClass, Regrouped, Side, blocks_of};
+use policy::cidr::{AddressSide, BlockChanges, CidrClass, blocks_of};
 use policy::party::NamedPorts;
 use policy::ready::Numbers;
 use policy::rule::{Cidr, Policy, PolicyId, Protocol, Subject};
@@ -223,7 +223,7 @@ impl World {
     /// The policy's blocks for addresses inside the cluster, and how many times it names each.
     fn held_by(&self, policy: Option<&Policy>) -> BTreeMap<Cidr, usize> {
         let mut times = BTreeMap::<Cidr, usize>::new();
-        let blocks = policy.into_iter().flat_map(blocks_of).filter(|(_, side)| *side == Side::Inside);
+        let blocks = policy.into_iter().flat_map(blocks_of).filter(|(_, side)| *side == AddressSide::Inside);
         blocks.for_each(|(block, _)| *times.entry(block).or_default() += 1);
         times
     }
@@ -319,7 +319,7 @@ impl World {
     /// Takes note that a policy means something else: who it is about, and which blocks it names.
     pub(crate) fn follow_policy(&mut self, before: Option<&Policy>, after: Option<&Policy>, step: &mut Step) {
         for block in self.held_by(after).keys() {
-            if self.enforcement.blocks.holders(block, Side::Inside) == 0 {
+            if self.enforcement.blocks.holders(block, AddressSide::Inside) == 0 {
                 self.touch_within(block, step);
             }
         }
@@ -346,9 +346,9 @@ impl World {
         let mut draft = std::mem::take(&mut step.late);
         for policy in std::mem::take(&mut step.outgrown) {
             let holders = self.held_by(Some(&policy));
-            let gone = holders
-                .iter()
-                .filter(|(block, times)| self.enforcement.blocks.holders(block, Side::Inside) <= **times);
+            let gone = holders.iter().filter(|(block, times)| {
+                self.enforcement.blocks.holders(block, AddressSide::Inside) <= **times
+            });
             let owners: BTreeSet<_> =
                 gone.flat_map(|(block, _)| self.owners_within(block)).cloned().collect();
             let rows =
@@ -366,7 +366,7 @@ impl World {
     }
 
     /// Follows a change of the blocks in force with the rows of their classes.
-    pub(crate) fn regroup(&self, Regrouped { came, moved, gone }: &Regrouped, draft: &mut Draft) {
+    pub(crate) fn regroup(&self, BlockChanges { came, moved, gone }: &BlockChanges, draft: &mut Draft) {
         draft.drop(gone.iter().filter_map(|class| self.class_row(class)));
         let whole = gone.iter().filter(|class| class.block.length() == 0);
         draft.put(whole.filter_map(|class| self.family_row(class.block.address())));

@@ -280,8 +280,8 @@ mod tests {
     use abi::row::{MapOp, RowKey};
     use identity::{Operator, Selector, Source};
     use policy::rule::{
-        Action, Cidr, CidrReach, Direction, Kind, Peer, Peers as RulePeers, Policy, PolicyId, Rule, Spec,
-        Subject, Tier, Traffic,
+        Action, Cidr, CidrReach, Direction, Peer, Peers as RulePeers, Policy, PolicyId, PolicyKind, Rule,
+        Spec, Subject, Tier, Traffic,
     };
 
     fn endpoint(id: u32, app: &str) -> Change {
@@ -318,7 +318,11 @@ mod tests {
             default_deny_egress: false,
             rules: vec![rule],
         };
-        let id = PolicyId { kind: Kind::NetworkPolicy, namespace: Some("default".into()), name: name.into() };
+        let id = PolicyId {
+            kind: PolicyKind::NetworkPolicy,
+            namespace: Some("default".into()),
+            name: name.into(),
+        };
         Change::Policy(Policy { id, specs: vec![spec] })
     }
 

@@ -8,8 +8,8 @@ use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Rows, World, Writes};
 use identity::{Operator, Selector, Source, key};
 use policy::rule::{
-    Action, Cidr, CidrReach, Direction, Entity, Kind, Peer, Peers, Policy, PolicyId, Rule, Spec, Subject,
-    Tier, Traffic,
+    Action, Cidr, CidrReach, Direction, Entity, Peer, Peers, Policy, PolicyId, PolicyKind, Rule, Spec,
+    Subject, Tier, Traffic,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -62,7 +62,7 @@ fn allow(to: &str, from: Vec<Selector>) -> Change {
         default_deny_egress: false,
         rules: vec![rule],
     };
-    let id = PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: None, name: to.into() };
+    let id = PolicyId { kind: PolicyKind::CiliumNetworkPolicy, namespace: None, name: to.into() };
     Change::Policy(Policy { id, specs: vec![spec] })
 }
 

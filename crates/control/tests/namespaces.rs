@@ -5,7 +5,7 @@ use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Rows, World, Writes};
 use identity::{Operator, Selector, Source, Values, key};
 use policy::rule::{
-    Action, Direction, Kind, Peer, Peers, Policy, PolicyId, Rule, Spec, Subject, Tier, Traffic,
+    Action, Direction, Peer, Peers, Policy, PolicyId, PolicyKind, Rule, Spec, Subject, Tier, Traffic,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -52,7 +52,8 @@ fn policy(tier: &str) -> Change {
         default_deny_egress: false,
         rules: vec![rule],
     };
-    let id = PolicyId { kind: Kind::NetworkPolicy, namespace: Some("default".into()), name: tier.into() };
+    let id =
+        PolicyId { kind: PolicyKind::NetworkPolicy, namespace: Some("default".into()), name: tier.into() };
     Change::Policy(Policy { id, specs: vec![spec] })
 }
 

@@ -4,7 +4,7 @@ use abi::row::Row;
 use control::{Change, Endpoint, Interface, RemoteNode, World};
 use identity::{Operator, Selector, Source};
 use policy::rule::{
-    Action, Direction, Entity, Kind, Peer, Peers, Policy, PolicyId, Rule, Spec, Subject, Tier, Traffic,
+    Action, Direction, Entity, Peer, Peers, Policy, PolicyId, PolicyKind, Rule, Spec, Subject, Tier, Traffic,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -51,8 +51,11 @@ fn policy(app: &str) -> Change {
         default_deny_egress: false,
         rules: vec![rule],
     };
-    let id =
-        PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: Some("default".into()), name: app.into() };
+    let id = PolicyId {
+        kind: PolicyKind::CiliumNetworkPolicy,
+        namespace: Some("default".into()),
+        name: app.into(),
+    };
     Change::Policy(Policy { id, specs: vec![spec] })
 }
 

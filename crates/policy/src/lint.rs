@@ -15,7 +15,7 @@ mod tied;
 mod void;
 
 use crate::book::RuleOrigin;
-use crate::rule::{Action, Kind, Policy, PolicyId, Spec, Subject};
+use crate::rule::{Action, Policy, PolicyId, PolicyKind, Spec, Subject};
 use cover::Entry;
 use demand::Demands;
 use index::Index;
@@ -109,10 +109,11 @@ fn subject_place(policy: &Policy, number: usize) -> String {
         None => "spec".to_owned(),
     };
     let field = match (policy.id.kind, &spec.subject) {
-        (Kind::NetworkPolicy, _) => "podSelector",
-        (Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy, Subject::Workloads(_)) => {
-            "endpointSelector"
-        }
+        (PolicyKind::NetworkPolicy, _) => "podSelector",
+        (
+            PolicyKind::CiliumNetworkPolicy | PolicyKind::CiliumClusterwideNetworkPolicy,
+            Subject::Workloads(_),
+        ) => "endpointSelector",
         (_, Subject::Nodes(_)) => "nodeSelector",
         _ => "subject",
     };

@@ -163,7 +163,7 @@ fn catalog(state: &State) -> Catalog {
     let mut catalog = Catalog::new();
     for object in state.objects.values() {
         match object {
-            Object::CidrGroup(one) => catalog.put_group(&one.name, one.group.clone()),
+            Object::CidrGroup(one) => catalog.put_cidr_group(&one.name, one.group.clone()),
             Object::Service(service) => {
                 let labels = labelled(Labels::default(), &service.labels);
                 let backends = match service.selector.is_empty() {

@@ -149,7 +149,7 @@ impl<'a> Who<'a> {
             (Peer::Cidr { block, except, .. }, Peer::Entity(Entity::WorldIpv6)) => {
                 block.address().is_ipv6() && block.length() == 0 && except.is_empty()
             }
-            (Peer::Group { groups, except }, Peer::Group { groups: others, except: left_out }) => {
+            (Peer::CidrGroup { groups, except }, Peer::CidrGroup { groups: others, except: left_out }) => {
                 groups == others && except.iter().all(|one| left_out.iter().any(|other| other.encloses(one)))
             }
             (Peer::Domain(pattern), Peer::Domain(DomainPattern::Name(name))) => pattern.matches(name),
@@ -163,7 +163,7 @@ impl<'a> Who<'a> {
 fn is_of_entity(entity: Entity, peer: &Who<'_>) -> bool {
     let is_world = match peer.peer {
         Peer::Cidr { reach: CidrReach::World, block, .. } => Some(Some(family(block))),
-        Peer::Group { .. } | Peer::Domain(_) | Peer::Entity(Entity::World) => Some(None),
+        Peer::CidrGroup { .. } | Peer::Domain(_) | Peer::Entity(Entity::World) => Some(None),
         Peer::Entity(Entity::WorldIpv4) => Some(Some(Family::Ipv4)),
         Peer::Entity(Entity::WorldIpv6) => Some(Some(Family::Ipv6)),
         _ => None,

@@ -113,7 +113,7 @@ fn is_outside(peer: &Peer) -> bool {
     matches!(
         peer,
         Peer::Cidr { reach: CidrReach::World, .. }
-            | Peer::Group { .. }
+            | Peer::CidrGroup { .. }
             | Peer::Domain(_)
             | Peer::Entity(Entity::World | Entity::WorldIpv4 | Entity::WorldIpv6)
     )

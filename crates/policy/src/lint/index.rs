@@ -1,7 +1,7 @@
 //! Which rules are worth comparing: a rule can only be about all that another is about if both demand what is rare.
 
 use super::cover::Entry;
-use crate::rule::{Cidr, Family, GroupRef, Peer, Port, ServiceRef, Traffic, TrafficMatch};
+use crate::rule::{Cidr, CidrGroupRef, Family, Peer, Port, ServiceRef, Traffic, TrafficMatch};
 use std::collections::HashMap;
 
 /// The rules, by something that all rules within them must have too.
@@ -21,7 +21,7 @@ enum Mark<'a> {
     /// Of a peer: that it lies in the block.
     Block(Cidr),
     /// Of a peer: that it is a group.
-    Group(&'a GroupRef),
+    Group(&'a CidrGroupRef),
     /// Of a peer: that it is a service.
     Service(&'a ServiceRef),
     /// Of a part of the traffic: its port.
@@ -121,7 +121,7 @@ fn peer_marks<'a>(entry: &Entry<'a>) -> Option<Vec<Vec<Mark<'a>>>> {
         }
         // A whole family may also be said by an entity.
         Peer::Cidr { block, .. } if block.length() > 0 => vec![Mark::Block(*block)],
-        Peer::Group { groups, .. } => vec![Mark::Group(groups)],
+        Peer::CidrGroup { groups, .. } => vec![Mark::Group(groups)],
         Peer::Service(service) => vec![Mark::Service(service)],
         Peer::Cidr { .. } | Peer::Entity(_) | Peer::Domain(_) => Vec::new(),
     });
@@ -135,7 +135,7 @@ fn others(peer: &Peer) -> Vec<Mark<'_>> {
             let around = (1..=block.length()).filter_map(|length| Cidr::new(block.address(), length));
             around.map(Mark::Block).collect()
         }
-        Peer::Group { groups, .. } => vec![Mark::Group(groups)],
+        Peer::CidrGroup { groups, .. } => vec![Mark::Group(groups)],
         Peer::Service(service) => vec![Mark::Service(service)],
         _ => Vec::new(),
     }

@@ -4,7 +4,7 @@
 
 use super::cover::{Entry, Who};
 use super::{Flaw, Lint};
-use crate::rule::{Kind, Peer, Subject, Tier};
+use crate::rule::{Peer, PolicyKind, Subject, Tier};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most rules of one priority that one is compared with; of more some ties are not told, but none is made up.
@@ -18,7 +18,7 @@ pub(super) fn are_tied(one: &Entry<'_>, other: &Entry<'_>) -> bool {
 
 /// The order of the policy, where its kind has priorities.
 fn order(entry: &Entry<'_>) -> Option<u32> {
-    matches!(entry.policy.kind, Kind::ClusterNetworkPolicy | Kind::AdminNetworkPolicy)
+    matches!(entry.policy.kind, PolicyKind::ClusterNetworkPolicy | PolicyKind::AdminNetworkPolicy)
         .then_some(entry.rule.priority >> 16)
 }
 

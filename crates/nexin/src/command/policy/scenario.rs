@@ -104,7 +104,7 @@ impl Scenario {
             }
             Object::CidrGroup(one) => {
                 self.groups.insert(one.name.clone());
-                self.refer(|catalog| catalog.put_group(&one.name, one.group));
+                self.refer(|catalog| catalog.put_cidr_group(&one.name, one.group));
             }
             Object::Service(service) => {
                 let name = (service.namespace.clone(), service.name.clone());
