@@ -43,7 +43,7 @@ pub struct Config {
     /// Whether what policy refuses is let through and reported.
     pub audit: bool,
     /// How programs are attached.
-    pub attach: loader::EnforcementMode,
+    pub attach: loader::Mode,
 }
 
 impl Default for Config {
@@ -69,7 +69,7 @@ impl Default for Config {
             node_labels: BTreeMap::new(),
             enforcement: EnforcementMode::Default,
             audit: false,
-            attach: loader::EnforcementMode::default(),
+            attach: loader::Mode::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{EnforcementMode, Hook, Loaded, Options};
+use loader::{Hook, Loaded, Mode, Options};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ impl Kernel {
     /// Loads the programs, or takes over those of an earlier run, with the rows that they judge by.
     pub(crate) fn open(
         paths: &Paths,
-        (mode, outside): (EnforcementMode, Outside),
+        (mode, outside): (Mode, Outside),
         (identities, last_rule_set): (Allocator, u32),
     ) -> anyhow::Result<Self> {
         let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };

@@ -339,7 +339,7 @@ fn without_flawed(world: &GeneratedWorld, seen: &mut BTreeMap<&'static str, usiz
     let mut rest = world.clone();
     for Lint { at, flaw } in lint(&world.policies) {
         *seen.entry(flaw.code()).or_default() += 1;
-        if matches!(flaw, Flaw::Shadowed(_) | Flaw::Swallowed(..) | Flaw::Divided(_)) {
+        if matches!(flaw, Flaw::Shadowed(_) | Flaw::NeverDecides(..) | Flaw::DeniedInParts(_)) {
             let policy = rest.policies.iter_mut().find(|policy| policy.id == *at.policy).unwrap();
             policy.specs.iter_mut().for_each(|spec| spec.rules.retain(|rule| rule.place != at.place));
         }
@@ -394,11 +394,11 @@ fn of_many_policies_few_are_compared() {
         let policies: Vec<Policy> = policies.collect();
         let entries = policies.iter().map(|policy| {
             let spec = &policy.specs[0];
-            let subject = Rc::new(Demands::of(spec.subject.selector()));
-            Entry::new(&policy.id, spec, &spec.rules[0], subject)
+            let subject = Rc::new(Constraints::of(spec.subject.selector()));
+            RuleView::new(&policy.id, spec, &spec.rules[0], subject)
         });
-        let entries: Vec<Entry<'_>> = entries.collect();
-        let index = Index::of(&entries);
+        let entries: Vec<RuleView<'_>> = entries.collect();
+        let index = RuleIndex::of(&entries);
         let compared: usize = entries.iter().map(|entry| index.candidates(entry).count()).sum();
         assert!((MANY..=6 * MANY).contains(&compared), "{compared}");
     };

@@ -112,8 +112,8 @@ impl Settings {
     pub(super) fn config(self) -> Result<agent::Config, String> {
         let default = agent::Config::default();
         let attach = self.attach.map_or(default.attach, |attach| match attach {
-            Attach::Automatic => loader::EnforcementMode::Automatic,
-            Attach::Clsact => loader::EnforcementMode::Clsact,
+            Attach::Automatic => loader::Mode::Automatic,
+            Attach::Clsact => loader::Mode::Clsact,
         });
         let beside = self.directory.clone();
         let config = agent::Config {
@@ -206,7 +206,7 @@ mod tests {
         let config = Settings::parse(text).unwrap().config().unwrap();
         assert_eq!(config.directory, PathBuf::from("/run/x"));
         assert_eq!(config.workload_addresses, [block("10.1.0.0/24").unwrap()]);
-        assert_eq!(config.attach, loader::EnforcementMode::Clsact);
+        assert_eq!(config.attach, loader::Mode::Clsact);
         assert_eq!(config.host_devices, ["eth0"]);
         assert_eq!((config.enforcement, config.audit), (EnforcementMode::Always, false));
         assert_eq!(config.node_labels["role"], "edge");
