@@ -1,16 +1,28 @@
 //! Chores of the repository that are more than three lines long.
 #![forbid(unsafe_code)]
 
+mod circles;
+mod source;
 mod tidy;
 mod tree;
+mod words;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy    check the shape of the tree";
+const USAGE: &str = "\
+usage: cargo xtask tidy       check the shape of the tree
+       cargo xtask circles    show the circles between the files of each crate
+       cargo xtask words [TREE]     count the private words of this tree, or of another one by its path
+       cargo xtask places [PART]    show where they stand, in all parts of this tree or in one (a crate, a directory)";
 
 fn main() -> anyhow::Result<ExitCode> {
+    let argument = std::env::args().nth(2);
     match std::env::args().nth(1).as_deref() {
         Some("tidy") => tidy(),
+        Some("circles") => circles(),
+        Some("words") => words(argument.as_deref()),
+        Some("places") => places(argument.as_deref()),
         _ => {
             eprintln!("{USAGE}");
             Ok(ExitCode::from(2))
@@ -20,11 +32,38 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Prints what is out of shape; succeeds where nothing is.
 fn tidy() -> anyhow::Result<ExitCode> {
-    let files = tree::files()?;
+    let files = tree::files(tree::root())?;
     let findings = tidy::check(&files, &tree::crates()?);
     for finding in &findings {
         eprintln!("{finding}");
     }
     println!("tidy: {} files, {} findings", files.len(), findings.len());
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints the circles between files; succeeds where there are none.
+fn circles() -> anyhow::Result<ExitCode> {
+    let circles = circles::find(&tree::files(tree::root())?);
+    for circle in &circles {
+        print!("{circle}");
+    }
+    println!("circles: {}", circles.len());
+    Ok(if circles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Counts the private words of a tree.
+fn words(tree: Option<&str>) -> anyhow::Result<ExitCode> {
+    let files = tree::files(tree.map_or(tree::root(), Path::new))?;
+    print!("{}", words::Counts(&words::find(&files)));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the places of the private words of this tree.
+fn places(part: Option<&str>) -> anyhow::Result<ExitCode> {
+    let files = tree::files(tree::root())?;
+    let places = words::find(&files);
+    for place in places.iter().filter(|place| part.is_none_or(|part| words::part(place.path) == part)) {
+        println!("{place}");
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -40,16 +40,39 @@ pub(crate) fn short_name(package: &str) -> &str {
     package.strip_prefix("nexin-").unwrap_or(package)
 }
 
-/// Reads every text file that git tracks or would track.
-pub(crate) fn files() -> Result<Vec<File>> {
-    let listed =
-        output(Command::new("git").current_dir(root()).args(["ls-files", "-co", "--exclude-standard"]))?;
-    let mut paths: Vec<&str> = listed.lines().collect();
+/// Reads every text file of a tree: those that git tracks or would track, or all where the tree is no checkout.
+pub(crate) fn files(root: &Path) -> Result<Vec<File>> {
+    let mut paths = if root.join(".git").exists() { tracked(root)? } else { below(root, "")? };
     paths.sort_unstable();
     paths.dedup();
     // What is deleted but not yet committed, or is not text, has no text to check.
-    let read = |path: &str| std::fs::read_to_string(root().join(path)).ok();
-    Ok(paths.into_iter().filter_map(|path| Some(File { path: path.into(), text: read(path)? })).collect())
+    let read = |path: &String| std::fs::read_to_string(root.join(path)).ok();
+    Ok(paths.into_iter().filter_map(|path| Some(File { text: read(&path)?, path })).collect())
+}
+
+/// The paths that git tracks or would track.
+fn tracked(root: &Path) -> Result<Vec<String>> {
+    let listed =
+        output(Command::new("git").current_dir(root).args(["ls-files", "-co", "--exclude-standard"]))?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+/// The paths of all files below a directory, without what a build leaves.
+fn below(root: &Path, directory: &str) -> Result<Vec<String>> {
+    let mut paths = Vec::new();
+    for entry in
+        std::fs::read_dir(root.join(directory)).with_context(|| format!("could not list {directory:?}"))?
+    {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = if directory.is_empty() { name.clone() } else { format!("{directory}/{name}") };
+        match entry.file_type()? {
+            kind if kind.is_dir() && name != "target" => paths.extend(below(root, &path)?),
+            kind if kind.is_file() => paths.push(path),
+            _ => {}
+        }
+    }
+    Ok(paths)
 }
 
 /// Asks cargo for the crates of the workspace, and of the kernel side's where it is there.
@@ -89,7 +112,7 @@ fn package(value: &Value) -> Crate {
 }
 
 /// The root of the repository.
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository")
 }
 

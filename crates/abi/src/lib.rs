@@ -16,6 +16,7 @@ pub mod config;
 pub mod conntrack;
 pub mod endpoint;
 pub mod event;
+pub mod hook;
 pub mod identity;
 pub mod map;
 pub mod mark;
@@ -25,6 +26,7 @@ pub mod service;
 
 pub use address::Address;
 pub use event::DropReason;
+pub use hook::Hook;
 
 /// Version of everything in this crate; it is part of the directory that maps are pinned under, so that an agent
 /// never adopts maps of another layout.

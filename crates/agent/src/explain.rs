@@ -95,7 +95,7 @@ fn connection(
     for (direction, (subject, own), (peer, other)) in ends {
         let (as_subject, as_peer) = (subject.as_subject(), peer.as_peer_of(subject));
         let (as_subject, as_peer) = (as_subject.known_at(own), as_peer.known_at(other));
-        let (party, peer) = (as_subject.party(own), as_peer.party(other));
+        let (party, peer) = (as_subject.view(own), as_peer.view(other));
         let query = Query { direction, subject: party, peer, protocol, port, request };
         if subject.is_asked(policies) {
             sides.push(side::side(policies, subject, &query));

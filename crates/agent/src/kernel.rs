@@ -6,11 +6,12 @@ use crate::paths::Paths;
 use crate::rule_sets::Publisher;
 use abi::batch::Batch;
 use abi::endpoint::flag;
+use abi::hook::Site;
 use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{Hook, Loaded, Mode, Options};
+use loader::{Loaded, Mode, Options};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -76,7 +77,8 @@ impl Kernel {
     pub(crate) fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> anyhow::Result<()> {
         self.clean_up_now();
         if self.is_unsure {
-            self.world.find(self.loaded.rows().context("the maps cannot be read, so nothing is changed")?);
+            self.world
+                .adopt_rows(self.loaded.rows().context("the maps cannot be read, so nothing is changed")?);
         }
         let writes = self.world.apply(changes);
         if let Err(error) = self.guard_node().and_then(|()| self.write(&writes)) {
@@ -102,7 +104,7 @@ impl Kernel {
         let guarded: BTreeSet<u32> = self
             .loaded
             .attached()
-            .filter(|(_, hook)| Hook::OUTSIDE.contains(hook))
+            .filter(|(_, hook)| hook.site() == Site::Outside)
             .map(|(interface, _)| interface)
             .collect();
         for &interface in &wanted {
@@ -137,7 +139,7 @@ impl Kernel {
     fn take_back(&mut self, undo: Vec<Change>) {
         let found = self.loaded.rows();
         if let Ok(rows) = &found {
-            self.world.find(rows.iter().copied());
+            self.world.adopt_rows(rows.iter().copied());
         }
         let writes = self.world.apply(undo);
         let repaired = found.map_err(anyhow::Error::from).and_then(|_| {

@@ -206,8 +206,8 @@ impl ObjectName {
             Object::Policy(policy) => Some(Self::Policy(policy.id.clone())),
             Object::Service(service) => Some(Self::Service(service.namespace.clone(), service.name.clone())),
             Object::Namespace(namespace) => Some(Self::Namespace(namespace.name.clone())),
-            Object::Endpoints(Endpoints { namespace, service, slice, .. }) => {
-                Some(Self::Endpoints(namespace.clone(), service.clone(), slice.clone()))
+            Object::Endpoints(Endpoints { namespace, service, slice_name, .. }) => {
+                Some(Self::Endpoints(namespace.clone(), service.clone(), slice_name.clone()))
             }
             Object::CidrGroup(group) => Some(Self::CidrGroup(group.name.clone())),
             Object::Node(node) => Some(Self::Node(node.name.clone())),
@@ -221,11 +221,11 @@ impl ObjectName {
             Self::Policy(id) => Change::RemovePolicy(id),
             Self::Service(namespace, name) => Change::RemoveService { namespace, name },
             Self::Namespace(name) => Change::RemoveNamespace(name),
-            Self::Endpoints(namespace, name, slice) => Change::ServiceAddresses {
+            Self::Endpoints(namespace, service, slice_name) => Change::EndpointSlices {
                 namespace,
-                name,
-                list: slice.unwrap_or_default(),
-                subsets: Vec::new(),
+                service,
+                list: slice_name.unwrap_or_default(),
+                slices: Vec::new(),
             },
             Self::CidrGroup(name) => Change::RemoveCidrGroup(name),
             Self::Node(name) => Change::RemoveRemoteNode(name),
@@ -252,9 +252,9 @@ fn arrival(object: Object) -> Option<Change> {
         Object::Policy(policy) => Change::Policy(policy),
         Object::Service(service) => Change::Service(Box::new(service)),
         Object::Namespace(namespace) => Change::Namespace { name: namespace.name, labels: namespace.labels },
-        Object::Endpoints(Endpoints { namespace, service, slice, subsets }) => {
-            let list = slice.unwrap_or_default();
-            Change::ServiceAddresses { namespace, name: service, list, subsets }
+        Object::Endpoints(Endpoints { namespace, service, slice_name, slices }) => {
+            let list = slice_name.unwrap_or_default();
+            Change::EndpointSlices { namespace, service, list, slices }
         }
         Object::CidrGroup(CidrGroup { name, group }) => Change::CidrGroup { name, group },
         Object::Node(Node { name, labels, addresses }) => {

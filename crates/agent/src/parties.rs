@@ -4,7 +4,7 @@ use crate::explain::{End, Surroundings};
 use control::{Endpoint, World};
 use identity::{Labels, Source, key};
 use policy::set::PolicySet;
-use service::{Candidate, Service, Subset};
+use service::{Candidate, EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -33,7 +33,7 @@ impl Surroundings for World {
     /// As its workloads here have them; of a namespace without any nothing is known.
     fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
         let mut here = self.endpoints().filter(|endpoint| endpoint.namespace == name);
-        let labels = here.find_map(|endpoint| self.party(endpoint)).map(|party| party.labels);
+        let labels = here.find_map(|endpoint| self.view(endpoint)).map(|party| party.labels);
         let labels = labels.into_iter().flat_map(Labels::iter);
         labels
             .filter_map(|(key, value)| Some((key.name.strip_prefix(key::NAMESPACE_LABELS)?, value)))
@@ -54,7 +54,7 @@ impl Surroundings for World {
         Box::new(Self::services(self))
     }
 
-    fn listed(&self, service: &Service) -> Vec<&Subset> {
+    fn listed(&self, service: &Service) -> Vec<&EndpointSlice> {
         Self::listed(self, &service.namespace, &service.name).collect()
     }
 
@@ -81,7 +81,7 @@ impl Surroundings for World {
 
 fn workload(world: &World, endpoint: &Endpoint) -> End {
     let name = format!("{}/{}", endpoint.namespace, endpoint.name);
-    let end = match world.party(endpoint) {
+    let end = match world.view(endpoint) {
         Some(party) => {
             End { ports: party.ports.clone(), ..End::new(&name, party.number, party.labels.clone()) }
         }

@@ -2,7 +2,7 @@
 
 use policy::catalog::CidrGroupEntry;
 use policy::rule::{EnforcementMode, Policy, PolicyId};
-use service::{Service, Subset};
+use service::{EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,15 +37,15 @@ pub enum Change {
         name: String,
     },
     /// One of the lists of addresses behind a service: its Endpoints, or an EndpointSlice.
-    ServiceAddresses {
+    EndpointSlices {
         /// The service's namespace.
         namespace: String,
-        /// Its name.
-        name: String,
+        /// The service's name.
+        service: String,
         /// The name of the list, where the service has several.
         list: String,
         /// The addresses and the ports that they serve; with no address left the list is gone.
-        subsets: Vec<Subset>,
+        slices: Vec<EndpointSlice>,
     },
     /// A group of blocks comes, or one of the same name changes.
     CidrGroup {

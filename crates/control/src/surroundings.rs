@@ -7,8 +7,8 @@ use crate::world::{Owner, World};
 use abi::identity::HOST;
 use identity::{Labels, Source};
 use policy::catalog::{self, Backends, Catalog, CidrGroupEntry};
-use policy::ready::Numbers;
-use service::{API_SERVER, Service, Subset};
+use policy::compiled_rule::Numbers;
+use service::{API_SERVER, EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ impl World {
     }
 
     /// The addresses that are listed for a service.
-    pub fn listed(&self, namespace: &str, name: &str) -> impl Iterator<Item = &Subset> {
+    pub fn listed(&self, namespace: &str, name: &str) -> impl Iterator<Item = &EndpointSlice> {
         self.translation.listed(namespace, name)
     }
 
@@ -45,7 +45,7 @@ impl World {
         let before = std::mem::replace(&mut self.node, node);
         let is_api_server = self.is_api_server(&self.node);
         if self.node.labels != before.labels || is_api_server != self.is_api_server(&before) {
-            self.peers.label_host(&self.node.labels, is_api_server, &mut step.movement);
+            self.peers.label_host(&self.node.labels, is_api_server, &mut step.peer_changes);
         }
         if self.node.mode != before.mode {
             self.enforcement.policies.enforce(self.node.mode);
@@ -73,7 +73,7 @@ impl World {
         self.touch_addresses(&node.addresses, step);
         let (name, addresses) = (node.name.clone(), node.addresses.clone());
         // Held before the old one is given up, so that unchanged labels keep their number.
-        let known = self.peers.admit_node(node, &self.api_servers, &mut step.movement);
+        let known = self.peers.admit_node(node, &self.api_servers, &mut step.peer_changes);
         let before = self.forget_remote_node(&name, step);
         self.own(&addresses, &Owner::RemoteNode(name.as_str().into()), step);
         self.remote_nodes.insert(name, known);
@@ -94,7 +94,7 @@ impl World {
         for address in known.node.addresses.iter() {
             self.release(*address, Owner::RemoteNode(name.into()), step);
         }
-        self.peers.dismiss_node(&known, &mut step.movement);
+        self.peers.dismiss_node(&known, &mut step.peer_changes);
         Some(Change::RemoteNode(known.node.into()))
     }
 
@@ -106,7 +106,7 @@ impl World {
     /// cluster, are other peers from now on.
     fn follow_api_servers(&mut self, step: &mut Step) {
         let (namespace, name) = API_SERVER;
-        let listed = self.translation.listed(namespace, name).flat_map(|subset| &subset.addresses);
+        let listed = self.translation.listed(namespace, name).flat_map(|slice| &slice.addresses);
         let now: BTreeSet<IpAddr> = listed.copied().collect();
         let changed: Vec<IpAddr> = now.symmetric_difference(&self.api_servers).copied().collect();
         if changed.is_empty() {
@@ -120,15 +120,15 @@ impl World {
         self.api_servers = now;
         for address in &changed {
             if self.api_servers.contains(address) {
-                let regrouped = self.enforcement.blocks.insert_address(*address);
-                self.regroup(&regrouped, &mut step.draft);
+                let changes = self.enforcement.blocks.insert_address(*address);
+                self.put_block_changes(&changes, &mut step.draft);
             } else {
                 step.forgotten.push(*address);
             }
             step.draft.put(self.world_row_of(*address));
         }
         if was_api_server != self.is_api_server(&self.node) {
-            self.peers.label_host(&self.node.labels, !was_api_server, &mut step.movement);
+            self.peers.label_host(&self.node.labels, !was_api_server, &mut step.peer_changes);
             step.subjects.insert(HOST);
         }
         let concerned = |node: &&RemoteNode| node.addresses.iter().any(|address| changed.contains(address));
@@ -162,28 +162,28 @@ impl World {
         }
     }
 
-    pub(crate) fn put_service_addresses(
+    pub(crate) fn put_slices(
         &mut self,
         id: (String, String),
         list: String,
-        subsets: Vec<Subset>,
+        slices: Vec<EndpointSlice>,
         step: &mut Step,
     ) {
-        let subsets = self.translation.list(&id, &list, subsets);
+        let slices = self.translation.list(&id, &list, slices);
         step.namespaces.insert(id.0.clone());
         self.refer_to_service(&id, step);
-        let (namespace, name) = id;
-        if (&*namespace, &*name) == API_SERVER {
+        let (namespace, service) = id;
+        if (&*namespace, &*service) == API_SERVER {
             self.follow_api_servers(step);
         }
-        step.undo.push(Change::ServiceAddresses { namespace, name, list, subsets });
+        step.undo.push(Change::EndpointSlices { namespace, service, list, slices });
     }
 
     /// Tells policies what a service is now.
     fn refer_to_service(&mut self, id: &(String, String), step: &mut Step) {
         let (namespace, name) = id;
         let listed = self.translation.listed(namespace, name);
-        let addresses = listed.flat_map(|subset| &subset.addresses).copied();
+        let addresses = listed.flat_map(|slice| &slice.addresses).copied();
         let meaning = self.translation.service(namespace, name).map(|service| catalog::ServiceEntry {
             labels: labels(&service.labels),
             backends: match service.selector.is_empty() {
@@ -228,8 +228,8 @@ impl World {
             return;
         }
         if before.is_empty() {
-            let regrouped = self.enforcement.blocks.insert_address(address);
-            self.regroup(&regrouped, &mut step.draft);
+            let changes = self.enforcement.blocks.insert_address(address);
+            self.put_block_changes(&changes, &mut step.draft);
         }
         self.enforcement.name(address, &names, &mut step.draft);
         if names.is_empty() {

@@ -4,7 +4,7 @@ use crate::change::Endpoint;
 use crate::writes::Draft;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceInfo, ServiceKey};
-use service::{Candidate, Frontend, Service, Subset, backend_rows, frontends};
+use service::{Candidate, EndpointSlice, Frontend, Service, backend_rows, frontends};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The services of the node and the backend sets in force.
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Translation {
     services: BTreeMap<(String, String), Service>,
     /// The lists of addresses of each service by the name of the list; a list may be there before its service.
-    listed: BTreeMap<(String, String), BTreeMap<String, Vec<Subset>>>,
+    listed: BTreeMap<(String, String), BTreeMap<String, Vec<EndpointSlice>>>,
     /// The addresses and ports of each namespace's services.
     frontends_of: BTreeMap<String, BTreeSet<ServiceKey>>,
     /// The backends that each namespace has for an address and port; one that two claim is the first one's.
@@ -46,11 +46,16 @@ impl Translation {
 
     /// Puts a list of addresses of a service in place of the one with its name, which is returned; a list without
     /// addresses is none.
-    pub(crate) fn list(&mut self, id: &(String, String), list: &str, subsets: Vec<Subset>) -> Vec<Subset> {
+    pub(crate) fn list(
+        &mut self,
+        id: &(String, String),
+        list: &str,
+        slices: Vec<EndpointSlice>,
+    ) -> Vec<EndpointSlice> {
         let lists = self.listed.entry(id.clone()).or_default();
-        let before = match subsets.iter().all(|subset| subset.addresses.is_empty()) {
+        let before = match slices.iter().all(|slice| slice.addresses.is_empty()) {
             true => lists.remove(list),
-            false => lists.insert(list.to_owned(), subsets),
+            false => lists.insert(list.to_owned(), slices),
         };
         if lists.is_empty() {
             self.listed.remove(id);
@@ -63,7 +68,7 @@ impl Translation {
         &'a self,
         namespace: &str,
         name: &str,
-    ) -> impl Iterator<Item = &'a Subset> + use<'a> {
+    ) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
         let lists = self.listed.get(&(namespace.to_owned(), name.to_owned()));
         lists.into_iter().flat_map(BTreeMap::values).flatten()
     }
@@ -92,7 +97,7 @@ impl Translation {
         }
         let candidates: Vec<Candidate<'_>> = endpoints.map(candidate).collect();
         let of_service = |service: &Service| -> Vec<Frontend> {
-            let listed: Vec<&Subset> = self.listed(&service.namespace, &service.name).collect();
+            let listed: Vec<&EndpointSlice> = self.listed(&service.namespace, &service.name).collect();
             frontends(service, &candidates, &listed).collect()
         };
         let mut wanted = BTreeMap::new();

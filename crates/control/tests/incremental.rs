@@ -8,7 +8,7 @@ use abi::policy::GroupKey;
 use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Node, RemoteNode, Rows, World, Writes};
 use identity::{Labels, Source};
-use policy::catalog::Group;
+use policy::catalog::CidrGroupEntry;
 use policy::domain::DomainPattern;
 use policy::generate::{self, Random};
 use policy::rule::{Cidr, EnforcementMode, Peer, Peers};
@@ -61,7 +61,7 @@ fn a_change_that_failed_half_way_is_taken_back_at_once() {
             let all: Vec<MapOp> = writes.now.iter().collect();
             let made = random.below(all.len() + 1);
             make_batch(&mut maps, &all[..made].iter().copied().collect());
-            world.find(maps.values().copied());
+            world.adopt_rows(maps.values().copied());
             make_from(State::HalfMade, &mut maps, world.apply(writes.undo));
             same(&maps, &world.rows(), &format!("seed {seed}, after {made} writes of {changes:?}"));
         }

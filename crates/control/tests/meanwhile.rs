@@ -182,9 +182,9 @@ fn who_goes_to_another_namespace_is_known_by_that() {
 
 /// The addresses that are listed for the service of the API servers.
 fn api_servers(addresses: &[IpAddr]) -> Change {
-    let subset = service::Subset::of(addresses.iter().copied().collect());
-    let (namespace, name) = (service::API_SERVER.0.to_owned(), service::API_SERVER.1.to_owned());
-    Change::ServiceAddresses { namespace, name, list: "kubernetes".into(), subsets: vec![subset] }
+    let slice = service::EndpointSlice::of(addresses.iter().copied().collect());
+    let (namespace, service) = (service::API_SERVER.0.to_owned(), service::API_SERVER.1.to_owned());
+    Change::EndpointSlices { namespace, service, list: "kubernetes".into(), slices: vec![slice] }
 }
 
 #[test]

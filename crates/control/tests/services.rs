@@ -1,7 +1,7 @@
 //! Frontends and their backends, as services and what is listed for them come, change and go.
 
 use control::{Change, World};
-use service::{ListedPort, Protocol, Service, ServicePort, Subset, TargetPort};
+use service::{EndpointPort, EndpointSlice, Protocol, Service, ServicePort, TargetPort};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -26,13 +26,13 @@ fn gone(namespace: &str) -> Change {
 
 fn listed(namespace: &str, list: &str, last: &[u8]) -> Change {
     let addresses = last.iter().map(|last| IpAddr::from([198, 51, 100, *last])).collect();
-    let ports = vec![ListedPort { name: String::new(), protocol: Protocol::Tcp, port: 5433 }];
-    let (namespace, name) = (namespace.to_owned(), "old".to_owned());
-    Change::ServiceAddresses {
+    let ports = vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 5433 }];
+    let (namespace, service) = (namespace.to_owned(), "old".to_owned());
+    Change::EndpointSlices {
         namespace,
-        name,
+        service,
         list: list.into(),
-        subsets: vec![Subset { addresses, ports }],
+        slices: vec![EndpointSlice { addresses, ports }],
     }
 }
 

@@ -1,10 +1,11 @@
 //! Attaching programs to interfaces: tcx links, or clsact filters where the kernel has none.
 
 use crate::clsact;
-use crate::hook::Hook;
 use crate::loaded::Loaded;
 use crate::pin::{self, PinError};
-use crate::sys;
+use crate::sys::{self, TcxPoint};
+use abi::Hook;
+use abi::hook::Site;
 use netlink::Socket;
 use std::collections::BTreeMap;
 use std::io;
@@ -83,34 +84,34 @@ impl Loaded {
     /// Attaches the programs of a workload to its host-side interface, in both directions or not at all. That they
     /// are attached already is fine. Do this before the interface is up.
     pub fn attach(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.attach_hooks(interface, &Hook::WORKLOAD)
+        self.attach_site(interface, Site::Workload)
     }
 
     /// Attaches the programs that ask the node's own policy to an interface that leads out of the node, in both
     /// directions or not at all. That they are attached already is fine.
     pub fn attach_outside(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.attach_hooks(interface, &Hook::OUTSIDE)
+        self.attach_site(interface, Site::Outside)
     }
 
     /// Attaches the program that lets packets through to the node proxy to the proxy's interface, and the one that finds
     /// the proxy's listener for them to the network namespace of the calling thread, which is the interface's.
     pub fn attach_proxy(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.attach_hooks(interface, &Hook::PROXY)
+        self.attach_site(interface, Site::Proxy)
     }
 
     /// Detaches every program of ours from the interface; one that is gone has none. Take it down before: without its
     /// programs a workload's interface passes everything.
     pub fn detach(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.detach_hooks(interface, &Hook::ALL)
+        self.detach_hooks(interface, Hook::ALL.iter().copied())
     }
 
     /// Detaches the programs of [`Self::attach_outside`].
     pub fn detach_outside(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.detach_hooks(interface, &Hook::OUTSIDE)
+        self.detach_hooks(interface, Hook::of_site(Site::Outside))
     }
 
-    fn detach_hooks(&mut self, interface: u32, hooks: &[Hook]) -> Result<(), AttachError> {
-        for &hook in hooks {
+    fn detach_hooks(&mut self, interface: u32, hooks: impl Iterator<Item = Hook>) -> Result<(), AttachError> {
+        for hook in hooks {
             if let Some(link) = self.links.attached.remove(&(interface, hook)) {
                 self.detach_one(interface, hook, link)?;
             }
@@ -171,9 +172,9 @@ impl Loaded {
         Ok(Link::Tcx(link))
     }
 
-    fn attach_hooks(&mut self, interface: u32, hooks: &[Hook]) -> Result<(), AttachError> {
+    fn attach_site(&mut self, interface: u32, site: Site) -> Result<(), AttachError> {
         let mut made = Vec::new();
-        for &hook in hooks {
+        for hook in Hook::of_site(site) {
             if self.links.attached.contains_key(&(interface, hook)) {
                 continue;
             }
@@ -194,7 +195,7 @@ impl Loaded {
 
     fn attach_one(&self, interface: u32, hook: Hook) -> io::Result<Link> {
         let program = self.program_descriptor(hook);
-        let Some(point) = hook.point() else {
+        let Some(point) = TcxPoint::of(hook.point()) else {
             let namespace = std::fs::File::open("/proc/thread-self/ns/net")?;
             return self.keep(interface, hook, sys::create_lookup_link(program, namespace.as_fd())?);
         };

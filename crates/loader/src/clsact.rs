@@ -1,7 +1,7 @@
 //! Programs as filters of the clsact qdisc, for kernels without tcx links.
 
-use crate::hook::Hook;
 use crate::sys::TcxPoint;
+use abi::Hook;
 use netlink::message::RouteNetlinkMessage as Message;
 use netlink::message::tc::{
     TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption as Bpf, TcHandle, TcMessage, TcOption,
@@ -76,7 +76,8 @@ fn program_of(filter: &TcMessage) -> Option<u32> {
 
 fn filter(interface: u32, hook: Hook, program: Option<BorrowedFd<'_>>) -> TcMessage {
     let mut message = TcMessage::with_index(interface as i32);
-    message.header.parent = parent(hook.point().expect("a hook that has filters is a place of packets"));
+    message.header.parent =
+        parent(TcxPoint::of(hook.point()).expect("only classifiers are attached as filters"));
     message.header.handle = TcHandle::from(HANDLE);
     message.header.info = PRIORITY << 16 | EVERY_PROTOCOL;
     message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));

@@ -9,6 +9,7 @@ use netlink::message::RouteNetlinkMessage as Message;
 use netlink::message::link::{LinkAttribute, LinkMessage, LinkXdp};
 use std::error::Error;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -58,14 +59,14 @@ pub struct Map {
     pub memory: Option<u64>,
 }
 
-/// A program at an interface.
+/// A program at an interface, or at the network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// Index of the interface.
+    /// Index of the interface; 0 at the namespace.
     pub interface: u32,
-    /// Name of the interface.
+    /// Name of the interface; [`NAMESPACE`] at the namespace.
     pub name: String,
-    /// Where on its way a packet meets the program.
+    /// Where the kernel runs the program.
     pub point: Point,
     /// Number of the program; programs at one point are listed in the order they run.
     pub program: u32,
@@ -73,7 +74,10 @@ pub struct Attachment {
     pub link: Option<u32>,
 }
 
-/// A place at an interface.
+/// The name of an [`Attachment`] at the network namespace.
+pub const NAMESPACE: &str = "(namespace)";
+
+/// An attach point, and how a program is attached there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Point {
     /// XDP in the driver.
@@ -90,6 +94,8 @@ pub enum Point {
     ClsactIngress,
     /// Clsact filter, packets out.
     ClsactEgress,
+    /// The lookup of a listener, at the network namespace.
+    SocketLookup,
 }
 
 /// Run times are measured by the kernel as long as this lives, at some cost to every program.
@@ -148,7 +154,7 @@ pub fn pinned_maps(directory: &Path) -> Result<Vec<u32>, InspectError> {
     paths.into_iter().map(number).collect::<Result<_, _>>().map_err(failed(WHAT))
 }
 
-/// The programs at every interface of this network namespace.
+/// The programs at every interface of this network namespace, and those at the namespace itself.
 pub fn attachments() -> Result<Vec<Attachment>, InspectError> {
     let mut socket = Socket::open().map_err(failed("netlink"))?;
     let links = socket.dump(Message::GetLink(LinkMessage::default())).map_err(failed("interfaces"))?;
@@ -162,7 +168,19 @@ pub fn attachments() -> Result<Vec<Attachment>, InspectError> {
             interface.clsact(&mut socket, point, &mut attachments).map_err(failed("clsact filters"))?;
         }
     }
+    attachments.extend(socket_lookups().map_err(failed("socket lookups"))?);
     Ok(attachments)
+}
+
+/// The programs at the lookup of listeners in this network namespace.
+fn socket_lookups() -> io::Result<impl Iterator<Item = Attachment>> {
+    let namespace = Interface { index: 0, name: NAMESPACE.to_owned() };
+    let programs = match sys::query_lookup(File::open("/proc/thread-self/ns/net")?.as_fd()) {
+        // A kernel before 5.9 does not know the place.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Vec::new(),
+        found => found?,
+    };
+    Ok(programs.into_iter().map(move |program| namespace.attachment(Point::SocketLookup, program, None)))
 }
 
 /// An interface while its programs are listed.
@@ -271,6 +289,7 @@ impl fmt::Display for Point {
             Self::TcxEgress => "tcx/egress",
             Self::ClsactIngress => "clsact/ingress",
             Self::ClsactEgress => "clsact/egress",
+            Self::SocketLookup => "netns/sk_lookup",
         })
     }
 }

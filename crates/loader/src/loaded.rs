@@ -1,11 +1,11 @@
 //! The programs and maps in the kernel, and the way there.
 
 use crate::attach::{AttachError, Links, Mode};
-use crate::hook::Hook;
 use crate::pin::{self, PinError};
 use crate::shape::{Capacities, kind};
 use crate::spec::{MapSpec, Spec, SpecError};
 use crate::sys::{self, Table};
+use abi::Hook;
 use aya::maps::{Map, MapData};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
@@ -95,7 +95,7 @@ impl Loaded {
             None => Vec::new(),
         };
         let mut ebpf = make_maps(spec, &wanted, &pinned)?;
-        for hook in Hook::ALL {
+        for &hook in Hook::ALL {
             load_program(&mut ebpf, hook)?;
         }
         let mut tables = BTreeMap::new();

@@ -1,7 +1,8 @@
 //! What the object file says, read without asking the kernel: the same on every machine.
 
-use crate::hook::Hook;
 use crate::shape::{SHAPES, Shape, kind};
+use abi::Hook;
+use abi::hook::Kind;
 use std::borrow::Cow;
 
 /// The programs and maps of an object file, found to be those of this crate's `abi`.
@@ -84,7 +85,7 @@ impl Spec {
             map.check(shape)?;
         }
         let program = |hook| program(&parsed, hook).ok_or(SpecError::ProgramMissing(hook));
-        let programs = Hook::ALL.into_iter().map(program).collect::<Result<_, _>>()?;
+        let programs = Hook::ALL.iter().copied().map(program).collect::<Result<_, _>>()?;
         Ok(Self { object, maps, programs })
     }
 
@@ -129,9 +130,9 @@ impl MapSpec {
 
 fn program(object: &aya_obj::Object, hook: Hook) -> Option<ProgramSpec> {
     let program = object.programs.get(hook.name())?;
-    let fits = match hook.point() {
-        Some(_) => matches!(program.section, aya_obj::ProgramSection::SchedClassifier),
-        None => matches!(program.section, aya_obj::ProgramSection::SkLookup),
+    let fits = match hook.point().kind() {
+        Kind::Classifier => matches!(program.section, aya_obj::ProgramSection::SchedClassifier),
+        Kind::SocketLookup => matches!(program.section, aya_obj::ProgramSection::SkLookup),
     };
     let function = object.functions.get(&program.function_key())?;
     fits.then_some(ProgramSpec { hook, instructions: function.instructions.len() })

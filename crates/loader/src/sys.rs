@@ -4,6 +4,7 @@
     reason = "bpf(2) takes addresses of buffers; every command here checks their lengths first"
 )]
 
+use abi::hook::Point;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -137,7 +138,8 @@ struct TestRunAttribute {
 #[repr(C)]
 #[derive(Default)]
 struct QueryAttribute {
-    interface: u32,
+    /// The interface, or a descriptor of the namespace.
+    target: u32,
     point: u32,
     query_flags: u32,
     attach_flags: u32,
@@ -148,6 +150,17 @@ struct QueryAttribute {
     links: u64,
     link_flags: u64,
     revision: u64,
+}
+
+impl TcxPoint {
+    /// The point of a hook on a packet's way; none for a hook that is no place of packets.
+    pub(crate) const fn of(point: Point) -> Option<Self> {
+        match point {
+            Point::Ingress => Some(Self::Ingress),
+            Point::Egress => Some(Self::Egress),
+            Point::SocketLookup => None,
+        }
+    }
 }
 
 impl Table {
@@ -309,14 +322,16 @@ pub(crate) fn create_link(program: BorrowedFd<'_>, interface: u32, point: TcxPoi
     unsafe { bpf(command::LINK_CREATE, &mut attribute) }.map(owned)
 }
 
-/// Has a program asked for listeners in a network namespace, as [`create_link`] attaches. Linux 5.9.
+/// `BPF_SK_LOOKUP`, from `enum bpf_attach_type`: the lookup of a listener in a network namespace.
+const SOCKET_LOOKUP: u32 = 36;
+
+/// Attaches a program to the lookup of listeners in a network namespace; the attachment lasts as [`create_link`]'s does.
+/// Linux 5.9.
 pub(crate) fn create_lookup_link(program: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    /// `BPF_SK_LOOKUP`.
-    const LOOKUP: u32 = 36;
     let mut attribute = LinkAttribute {
         first: program.as_raw_fd() as u32,
         second: namespace.as_raw_fd() as u32,
-        point: LOOKUP,
+        point: SOCKET_LOOKUP,
         ..Default::default()
     };
     // SAFETY: the attribute holds no address.
@@ -348,7 +363,7 @@ pub(crate) fn query(interface: u32, point: TcxPoint) -> io::Result<Vec<Queried>>
     let mut programs = [0_u32; LIMIT];
     let mut links = [0_u32; LIMIT];
     let mut attribute = QueryAttribute {
-        interface,
+        target: interface,
         point: point as u32,
         programs: programs.as_mut_ptr() as u64,
         links: links.as_mut_ptr() as u64,
@@ -359,6 +374,24 @@ pub(crate) fn query(interface: u32, point: TcxPoint) -> io::Result<Vec<Queried>>
     unsafe { bpf(command::PROGRAM_QUERY, &mut attribute) }?;
     let found = (attribute.count as usize).min(LIMIT);
     Ok(programs.into_iter().zip(links).take(found).map(|(program, link)| Queried { program, link }).collect())
+}
+
+/// The programs at the lookup of listeners in a network namespace, in the order they run. Linux 5.9.
+pub(crate) fn query_lookup(namespace: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    /// The kernel's own limit on programs of one kind at a namespace (`MAX_BPF_...` of `net/core/netns_bpf.c` is 64).
+    const LIMIT: usize = 64;
+    let mut programs = [0_u32; LIMIT];
+    let mut attribute = QueryAttribute {
+        target: namespace.as_raw_fd() as u32,
+        point: SOCKET_LOOKUP,
+        programs: programs.as_mut_ptr() as u64,
+        count: LIMIT as u32,
+        ..Default::default()
+    };
+    // SAFETY: the array holds `count` numbers.
+    unsafe { bpf(command::PROGRAM_QUERY, &mut attribute) }?;
+    let found = (attribute.count as usize).min(LIMIT);
+    Ok(programs[..found].to_vec())
 }
 
 /// Loads a classifier that lets everything pass and does nothing else.

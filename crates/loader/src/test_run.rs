@@ -1,7 +1,7 @@
 //! Runs a program once, or many times, on a frame of the caller's making (`BPF_PROG_TEST_RUN`).
 
-use crate::hook::Hook;
 use crate::loaded::Loaded;
+use abi::Hook;
 use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions};
 use std::time::Duration;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};

@@ -31,8 +31,8 @@ mod yaml;
 pub use diagnostic::{Diagnostic, Severity};
 pub use kind::kind_named;
 pub use object::{
-    CidrGroup, Endpoints, Kinship, ListedPort, NamedPort, Namespace, Node, Object, ObjectName, Owner, Pods,
-    Policy, Protocol, Service, ServicePort, Subset, TargetPort, Workload,
+    CidrGroup, EndpointPort, EndpointSlice, Endpoints, Kinship, NamedPort, Namespace, Node, Object,
+    ObjectName, Owner, Pods, Policy, Protocol, Service, ServicePort, TargetPort, Workload,
 };
 pub use places::{Places, Position};
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 pub use crate::workload::{Kinship, NamedPort, Owner, Pods, Workload};
 pub use policy::rule::Policy;
-pub use service::{ListedPort, Protocol, Service, ServicePort, Subset, TargetPort};
+pub use service::{EndpointPort, EndpointSlice, Protocol, Service, ServicePort, TargetPort};
 
 /// What one document describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,15 +58,15 @@ pub struct Endpoints {
     /// The service; empty where a slice names none, and so is nothing to policy.
     pub service: String,
     /// The name of an EndpointSlice; Endpoints are called as their service is.
-    pub slice: Option<String>,
+    pub slice_name: Option<String>,
     /// The addresses that are ready, with the ports that they serve.
-    pub subsets: Vec<Subset>,
+    pub slices: Vec<EndpointSlice>,
 }
 
 impl Endpoints {
-    /// The addresses of all subsets.
+    /// The addresses of all slices.
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
-        self.subsets.iter().flat_map(|subset| &subset.addresses).copied().collect()
+        self.slices.iter().flat_map(|slice| &slice.addresses).copied().collect()
     }
 }
 
@@ -102,7 +102,7 @@ impl Object {
             Self::Policy(policy) => (&policy.id).into(),
             Self::Namespace(namespace) => of("Namespace", None, &namespace.name),
             Self::Service(service) => of("Service", Some(&service.namespace), &service.name),
-            Self::Endpoints(Endpoints { namespace, slice: Some(slice), .. }) => {
+            Self::Endpoints(Endpoints { namespace, slice_name: Some(slice), .. }) => {
                 of("EndpointSlice", Some(namespace), slice)
             }
             Self::Endpoints(Endpoints { namespace, service, .. }) => {

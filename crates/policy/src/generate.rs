@@ -16,7 +16,7 @@ pub use random::Random;
 pub use shrink::shrink;
 
 use crate::catalog::{Backends, Catalog, CidrGroupEntry, ServiceEntry};
-use crate::party::{NamedPorts, Party};
+use crate::endpoint_view::{EndpointView, NamedPorts};
 use crate::rule::{EnforcementMode, Policy, Protocol};
 use abi::identity::{FIRST_NODE, HOST, REMOTE_NODE, WORLD, reserved_name};
 use identity::{Labels, Source};
@@ -173,12 +173,12 @@ impl GeneratedWorld {
     }
 
     /// The end of a probe as policies see it.
-    pub fn party(&self, end: GeneratedEnd, family: usize) -> Party<'_> {
+    pub fn view(&self, end: GeneratedEnd, family: usize) -> EndpointView<'_> {
         match end {
             GeneratedEnd::Workload(index) => {
                 let GeneratedWorkload { labels, ports, addresses, .. } = &self.workloads[index];
                 let number = abi::identity::FIRST_ALLOCATED + index as u32;
-                Party { ports, address: Some(addresses[family]), ..Party::new(number, labels) }
+                EndpointView { ports, address: Some(addresses[family]), ..EndpointView::new(number, labels) }
             }
             GeneratedEnd::Other(index) => {
                 let GeneratedPeer { identity, own, labels, names, addresses, .. } = &self.others[index];
@@ -186,7 +186,7 @@ impl GeneratedWorld {
                     (REMOTE_NODE, false) => FIRST_NODE + index as u32,
                     (identity, _) => identity,
                 };
-                Party { names, address: Some(addresses[family]), ..Party::new(number, labels) }
+                EndpointView { names, address: Some(addresses[family]), ..EndpointView::new(number, labels) }
             }
         }
     }

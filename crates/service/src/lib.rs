@@ -6,11 +6,11 @@
 //! old set to the new.
 #![forbid(unsafe_code)]
 
-mod listed;
 mod rows;
+mod slice;
 
-pub use listed::{ListedPort, Subset};
 pub use rows::{Frontend, backend_rows, frontends};
+pub use slice::{EndpointPort, EndpointSlice};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

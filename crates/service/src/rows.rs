@@ -1,6 +1,6 @@
 //! The rows of a service: one for each of its addresses and ports, and one for each backend of those.
 
-use crate::{Candidate, Service, ServicePort, Subset, TargetPort};
+use crate::{Candidate, EndpointSlice, Service, ServicePort, TargetPort};
 use abi::Address;
 use abi::row::Row;
 use abi::service::{BackendInfo, BackendKey, ServiceKey};
@@ -21,7 +21,7 @@ pub struct Frontend {
 pub fn frontends<'a>(
     service: &'a Service,
     candidates: &'a [Candidate<'a>],
-    listed: &'a [&'a Subset],
+    listed: &'a [&'a EndpointSlice],
 ) -> impl Iterator<Item = Frontend> + 'a {
     service.addresses.iter().flat_map(move |&address| {
         service.ports.iter().map(move |port| Frontend {
@@ -47,7 +47,7 @@ fn backends(
     service: &Service,
     (frontend, port): (IpAddr, &ServicePort),
     candidates: &[Candidate<'_>],
-    listed: &[&Subset],
+    listed: &[&EndpointSlice],
 ) -> Vec<BackendInfo> {
     let is_of_family = |address: &&IpAddr| address.is_ipv4() == frontend.is_ipv4();
     let mut selected = candidates.iter().filter(|candidate| service.selects(candidate)).peekable();
@@ -58,13 +58,13 @@ fn backends(
         };
         selected.filter_map(backend).collect()
     } else {
-        let of_subset = |subset: &&Subset| {
-            let addresses = subset.addresses.iter().filter(is_of_family).copied();
+        let of_slice = |slice: &&EndpointSlice| {
+            let addresses = slice.addresses.iter().filter(is_of_family).copied();
             addresses
-                .flat_map(|address| subset.serving(port).map(move |port| backend(address, port)))
+                .flat_map(|address| slice.serving(port).map(move |port| backend(address, port)))
                 .collect::<Vec<_>>()
         };
-        listed.iter().flat_map(of_subset).collect()
+        listed.iter().flat_map(of_slice).collect()
     };
     backends.sort_by_key(|backend| (backend.address, backend.port));
     // Endpoints and the slices that mirror them list the same.
@@ -86,7 +86,7 @@ fn target(port: &ServicePort, candidate: &Candidate<'_>) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ListedPort, Protocol};
+    use crate::{EndpointPort, Protocol};
     use std::collections::BTreeMap;
     use std::net::SocketAddr;
 
@@ -108,15 +108,15 @@ mod tests {
         }
     }
 
-    fn subset(addresses: &[&str], port: u16) -> Subset {
-        Subset {
+    fn slice(addresses: &[&str], port: u16) -> EndpointSlice {
+        EndpointSlice {
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-            ports: vec![ListedPort { name: String::new(), protocol: Protocol::Tcp, port }],
+            ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port }],
         }
     }
 
     /// Each frontend's address with its backends as sockets.
-    fn found(service: &Service, candidates: &[Candidate<'_>], listed: &[&Subset]) -> Vec<Vec<String>> {
+    fn found(service: &Service, candidates: &[Candidate<'_>], listed: &[&EndpointSlice]) -> Vec<Vec<String>> {
         let socket = |backend: &BackendInfo| {
             SocketAddr::new(backend.address.into(), u16::from_be_bytes(backend.port)).to_string()
         };
@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn listed_addresses_of_both_families_are_backends_once_each() {
         let (one, other) =
-            (subset(&["198.51.100.20", "192.0.2.1"], 81), subset(&["198.51.100.20", "fd00::9"], 81));
-        let third = subset(&["198.51.100.20"], 82);
+            (slice(&["198.51.100.20", "192.0.2.1"], 81), slice(&["198.51.100.20", "fd00::9"], 81));
+        let third = slice(&["198.51.100.20"], 82);
         let v4 = ["192.0.2.1:81", "198.51.100.20:81", "198.51.100.20:82"].map(String::from).to_vec();
         let expected = [v4, vec!["[fd00::9]:81".to_owned()]];
         assert_eq!(found(&service(&[]), &[], &[&one, &other, &third]), expected);
@@ -141,7 +141,7 @@ mod tests {
             (BTreeMap::from([(("http".to_string(), 6), 8080)]), ["10.0.0.1".parse().unwrap()]);
         let candidate =
             Candidate { namespace: "default", labels: &labels, addresses: &addresses, named_ports: &named };
-        let listed = subset(&["198.51.100.20"], 81);
+        let listed = slice(&["198.51.100.20"], 81);
         let check = |selector: &[(&str, &str)], expected: &[&str]| {
             let found = found(&service(selector), &[candidate], &[&listed]);
             assert_eq!(found, [expected.to_vec(), vec![]], "{selector:?}");

@@ -1,11 +1,11 @@
 //! A home of the packet path, as an engine uses it: maps to write, and hooks to run frames through.
 
 use crate::engine::EngineError;
-use abi::DropReason;
 use abi::batch::Batch;
 use abi::event::FlowEvent;
+use abi::{DropReason, Hook};
 use datapath::Delivery;
-use datapath::native::{Arrival, Hook, Tables};
+use datapath::native::{Arrival, Tables};
 
 /// Where the packet path runs.
 pub trait Home {

@@ -2,13 +2,12 @@
 
 use crate::engine::EngineError;
 use crate::home::{Fate, Home, Outcome};
-use abi::DropReason;
 use abi::batch::Batch;
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::FlowEvent;
 use abi::mark;
 use abi::row::{MapOp, Row, RowKey};
-use datapath::native::Hook;
+use abi::{DropReason, Hook};
 use loader::{Action, Capacities, EventRing, Loaded, Options};
 use std::collections::HashMap;
 use std::io;
@@ -71,7 +70,7 @@ impl Home for Kernel {
         self.admit(interface)?;
         let run = self
             .loaded
-            .test_run(program(hook), frame, mark, DOOR.interface)
+            .test_run(hook, frame, mark, DOOR.interface)
             .map_err(EngineError::failed("running a program"))?;
         let events: Vec<FlowEvent> = self.events.by_ref().collect();
         let fate = match run.action {
@@ -99,14 +98,4 @@ impl Home for Kernel {
 
 fn unexplained(what: &'static str) -> EngineError {
     EngineError::failed("running a program")(io::Error::other(what))
-}
-
-fn program(hook: Hook) -> loader::Hook {
-    match hook {
-        Hook::FromWorkload => loader::Hook::FromWorkload,
-        Hook::ToWorkload => loader::Hook::ToWorkload,
-        Hook::FromOutside => loader::Hook::FromOutside,
-        Hook::ToOutside => loader::Hook::ToOutside,
-        Hook::ToProxy => loader::Hook::ToProxy,
-    }
 }

@@ -3,7 +3,7 @@
 use crate::state::{HOST_ADDRESSES, State, Workload};
 use control::{Change, Endpoint, Interface, Node, Proxy, RemoteNode};
 use manifest::test::{NodeState, WorkloadName};
-use manifest::{Endpoints as AddressList, Object, Subset};
+use manifest::{EndpointSlice, Endpoints as AddressList, Object};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Interface and port of a node proxy that no packet really reaches. The loopback exists everywhere.
@@ -123,7 +123,7 @@ fn arrival(node: &NodeState) -> Change {
 fn presence(object: &Object) -> Option<Change> {
     match object {
         Object::Service(service) => Some(Change::Service(Box::new(service.clone()))),
-        Object::Endpoints(list) => Some(addresses(list, list.subsets.clone())),
+        Object::Endpoints(list) => Some(addresses(list, list.slices.clone())),
         Object::CidrGroup(one) => {
             Some(Change::CidrGroup { name: one.name.clone(), group: one.group.clone() })
         }
@@ -144,9 +144,9 @@ fn departure(object: &Object) -> Option<Change> {
     }
 }
 
-fn addresses(list: &AddressList, subsets: Vec<Subset>) -> Change {
-    let (namespace, name) = (list.namespace.clone(), list.service.clone());
-    Change::ServiceAddresses { namespace, name, list: list.slice.clone().unwrap_or_default(), subsets }
+fn addresses(list: &AddressList, slices: Vec<EndpointSlice>) -> Change {
+    let (namespace, service) = (list.namespace.clone(), list.service.clone());
+    Change::EndpointSlices { namespace, service, list: list.slice_name.clone().unwrap_or_default(), slices }
 }
 
 fn interface(number: u32) -> Interface {

@@ -4,7 +4,7 @@ use abi::identity::{
     FIRST_ALLOCATED, HOST, KUBE_APISERVER, REMOTE_NODE, is_remote_node, is_workload, is_world, reserved_name,
 };
 use identity::{Labels, Source, filter, key};
-use policy::party::{NamedPorts, Party};
+use policy::endpoint_view::{EndpointView, NamedPorts};
 use policy::rule::Subject;
 use policy::set::PolicySet;
 use std::borrow::Cow;
@@ -191,9 +191,9 @@ impl End {
     }
 
     /// As policies see it where packets carry this address.
-    pub fn party(&self, address: IpAddr) -> Party<'_> {
+    pub fn view(&self, address: IpAddr) -> EndpointView<'_> {
         let Self { number, labels, ports, names, .. } = self;
-        Party { number: *number, labels, ports, names, address: Some(address) }
+        EndpointView { number: *number, labels, ports, names, address: Some(address) }
     }
 }
 

@@ -6,7 +6,7 @@ use abi::identity::is_workload;
 use api::{Cause, Failure, Probe};
 use identity::key::KUBE_APISERVER;
 use policy::rule::Protocol;
-use service::{API_SERVER, ListedPort, Service, ServicePort, Subset, TargetPort};
+use service::{API_SERVER, EndpointPort, EndpointSlice, Service, ServicePort, TargetPort};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Who a connection may come to, and at which port.
@@ -226,13 +226,13 @@ fn behind(
     let asked = Service { addresses: vec![frontend], ports: vec![port.clone()], ..service.clone() };
     let listed = around.listed(service);
     // Of a headless service the sender takes the listed addresses as they are, and a port of its own choice.
-    let reached: Vec<Subset> = match &port.target {
+    let reached: Vec<EndpointSlice> = match &port.target {
         TargetPort::Number(number) if service.headless => {
             listed.into_iter().map(|one| opened(one, port, *number)).collect()
         }
         _ => listed.into_iter().cloned().collect(),
     };
-    let reached: Vec<&Subset> = reached.iter().collect();
+    let reached: Vec<&EndpointSlice> = reached.iter().collect();
     let mut ends = Vec::new();
     around.candidates(&mut |candidates| {
         for found in service::frontends(&asked, candidates, &reached).flat_map(|frontend| frontend.backends) {
@@ -245,9 +245,9 @@ fn behind(
 }
 
 /// The same addresses with just this port, under the name of the service's.
-fn opened(subset: &Subset, port: &ServicePort, number: u16) -> Subset {
-    let listed = ListedPort { name: port.name.clone(), protocol: port.protocol, port: number };
-    Subset { addresses: subset.addresses.clone(), ports: vec![listed] }
+fn opened(slice: &EndpointSlice, port: &ServicePort, number: u16) -> EndpointSlice {
+    let listed = EndpointPort { name: port.name.clone(), protocol: port.protocol, port: number };
+    EndpointSlice { addresses: slice.addresses.clone(), ports: vec![listed] }
 }
 
 /// Says what was translated to what.

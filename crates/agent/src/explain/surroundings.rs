@@ -5,7 +5,7 @@ use api::{Cause, Failure};
 use identity::key::KUBE_APISERVER;
 use policy::domain::{DomainPattern, canonical_name};
 use policy::set::PolicySet;
-use service::{Candidate, Service, Subset};
+use service::{Candidate, EndpointSlice, Service};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -34,7 +34,7 @@ pub trait Surroundings {
     fn services(&self) -> Box<dyn Iterator<Item = &Service> + '_>;
 
     /// The addresses that are listed for a service.
-    fn listed(&self, service: &Service) -> Vec<&Subset>;
+    fn listed(&self, service: &Service) -> Vec<&EndpointSlice>;
 
     /// The addresses of the API servers.
     fn api_servers(&self) -> BTreeSet<IpAddr>;

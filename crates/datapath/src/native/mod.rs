@@ -1,7 +1,8 @@
 //! The native home: the packet path over maps in memory.
 //!
 //! ```
-//! use datapath::native::{Arrival, Hook, Tables};
+//! use abi::Hook;
+//! use datapath::native::{Arrival, Tables};
 //!
 //! let tables = Tables::new();
 //! let (source, destination) = ("10.0.0.1:4000".parse()?, "10.0.0.2:80".parse()?);
@@ -19,24 +20,9 @@ mod tests;
 pub use rows::Tables;
 
 use crate::{Delivery, SocketState, Trace, from_outside, from_workload, to_outside, to_proxy, to_workload};
-use abi::DropReason;
 use abi::event::FlowEvent;
+use abi::{DropReason, Hook};
 use frame::Frame;
-
-/// The places where a packet is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Hook {
-    /// Ingress of the host-side interface of a workload: what the workload sends.
-    FromWorkload,
-    /// Egress of the host-side interface of a workload: what the workload is sent.
-    ToWorkload,
-    /// Ingress of an interface that leads out of the node: what comes to the node itself.
-    FromOutside,
-    /// Egress of an interface that leads out of the node: what the node itself sends.
-    ToOutside,
-    /// Ingress of the node proxy's interface.
-    ToProxy,
-}
 
 /// A packet at a hook.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,6 +63,11 @@ pub struct ProxySockets {
 
 impl Tables {
     /// Judges one packet at a hook.
+    ///
+    /// # Panics
+    ///
+    /// At a hook that no packet passes: the lookup of a socket.
+    #[track_caller]
     pub fn run(&self, hook: Hook, arrival: Arrival<'_>) -> Outcome {
         self.set_now(arrival.now);
         let trace = &mut Trace::default();
@@ -87,6 +78,7 @@ impl Tables {
             Hook::FromOutside => from_outside(&mut frame, self, trace),
             Hook::ToOutside => to_outside(&mut frame, self, trace),
             Hook::ToProxy => to_proxy(&mut frame, self, trace),
+            Hook::ProxySocket => panic!("no packet passes {hook}"),
         };
         Outcome { verdict, mark: frame.mark, frame: frame.bytes, events: self.take_events() }
     }

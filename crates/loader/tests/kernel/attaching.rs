@@ -1,10 +1,14 @@
 //! Programs at interfaces: links and filters, pins, and taking over from an earlier run.
 
 use crate::ground::{Pins, delete_interface, interface, loaded, possible};
+use abi::Hook;
 use abi::address::AddressKey;
 use abi::row::{MapOp, Row};
 use loader::inspect::{Point, attachments, programs};
-use loader::{Capacities, Hook, Loaded, Mode, OpenError, Options, PinError};
+use loader::{Capacities, Loaded, Mode, OpenError, Options, PinError};
+
+/// Programs at the network namespace are listed under this index.
+const NO_INTERFACE: u32 = 0;
 
 /// Points and programs at the interface, and their links.
 fn at(interface: u32) -> Vec<(Point, u32, Option<u32>)> {
@@ -39,8 +43,12 @@ fn a_workload_has_a_program_in_each_direction_until_it_is_detached() {
     assert_eq!(loaded.attached().count(), 2);
     loaded.attach_proxy(interface).unwrap();
     assert_eq!(points(interface).len(), 3);
+    let lookups = at(NO_INTERFACE);
+    assert_eq!(points(NO_INTERFACE), [Point::SocketLookup]);
+    assert_eq!(name(lookups[0].1), "proxy_socket");
     loaded.detach(interface).unwrap();
     assert_eq!(points(interface), []);
+    assert_eq!(points(NO_INTERFACE), []);
     assert_eq!(loaded.attached().count(), 0);
 }
 

@@ -4,12 +4,13 @@ use crate::ground::{loaded, possible};
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::{DropReason, Verdict};
+use abi::hook::Site;
 use abi::policy::{
     ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, WHOLE_INSIDE, WHOLE_WORLD, action,
 };
 use abi::row::{MapOp, Row};
-use abi::{Address, identity};
-use loader::{Action, EventRing, Hook, Loaded};
+use abi::{Address, Hook, identity};
+use loader::{Action, EventRing, Loaded};
 
 /// The loopback: test-runs take an interface that is there for the packet's own.
 const DOOR: u32 = 1;
@@ -121,7 +122,7 @@ fn a_node_that_no_policy_selects_is_not_asked_in_the_kernel() {
     }
     let loaded = node(0);
     let mut events = loaded.events().unwrap();
-    for hook in Hook::OUTSIDE {
+    for hook in Hook::of_site(Site::Outside) {
         let run = run(&loaded, &mut events, hook, &syn((WORLD, 4000), (NODE, 22)));
         assert_eq!(run, (Action::Pass, vec![]), "{hook}");
     }

@@ -1,10 +1,11 @@
 //! Programs that are run on frames, and what they report.
 
 use crate::ground::{loaded, possible};
+use abi::Hook;
 use abi::event::{DropReason, Verdict};
 use abi::policy::Direction;
 use loader::inspect::{RunStatistics, programs};
-use loader::{Action, Baseline, Hook, TestRunError};
+use loader::{Action, Baseline, TestRunError};
 use std::os::fd::AsFd;
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use crate::address;
 use crate::document::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::object::Endpoints;
-use service::{ListedPort, Protocol, Subset};
+use service::{EndpointPort, EndpointSlice, Protocol};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -26,12 +26,12 @@ enum Family {
 pub(crate) fn endpoints(mut fields: Fields<'_>, header: Header<'_>) -> Option<Endpoints> {
     let subsets = fields.take("subsets");
     fields.finish();
-    let subsets = subsets.iter().flat_map(Item::list).filter_map(|item| subset(&item)).collect();
-    Some(Endpoints { namespace: header.namespace, service: header.name?, slice: None, subsets })
+    let slices = subsets.iter().flat_map(Item::list).filter_map(|item| subset(&item)).collect();
+    Some(Endpoints { namespace: header.namespace, service: header.name?, slice_name: None, slices })
 }
 
 /// A subset, of which the addresses that are not ready do not count.
-fn subset(item: &Item<'_>) -> Option<Subset> {
+fn subset(item: &Item<'_>) -> Option<EndpointSlice> {
     let mut fields = item.fields(Nulls::Absent)?;
     let (addresses, ports) = (fields.take("addresses"), fields.take("ports"));
     fields.ignore(&["notReadyAddresses"]);
@@ -44,7 +44,7 @@ fn subset(item: &Item<'_>) -> Option<Subset> {
         address::one(&ip?)
     };
     let addresses = addresses.iter().flat_map(Item::list).filter_map(address).collect();
-    Some(Subset { addresses, ports: ports.as_ref().map(listed_ports).unwrap_or_default() })
+    Some(EndpointSlice { addresses, ports: ports.as_ref().map(listed_ports).unwrap_or_default() })
 }
 
 /// Reads what stands beside the header of an EndpointSlice.
@@ -68,8 +68,8 @@ pub(crate) fn slice(mut fields: Fields<'_>, header: Header<'_>) -> Option<Endpoi
     }
     let ports = ports.as_ref().map(listed_ports).unwrap_or_default();
     let service = header.labels.get(SERVICE).cloned().unwrap_or_default();
-    let subsets = vec![Subset { addresses, ports }];
-    Some(Endpoints { namespace: header.namespace, service, slice: Some(header.name?), subsets })
+    let slices = vec![EndpointSlice { addresses, ports }];
+    Some(Endpoints { namespace: header.namespace, service, slice_name: Some(header.name?), slices })
 }
 
 /// The addresses of an endpoint; none where it is not ready.
@@ -89,7 +89,7 @@ fn ready<'a>(item: &Item<'a>) -> Option<Item<'a>> {
 }
 
 /// The ports of a slice or subset. A port without a number stands for no port that a service could have.
-fn listed_ports(item: &Item<'_>) -> Vec<ListedPort> {
+fn listed_ports(item: &Item<'_>) -> Vec<EndpointPort> {
     let port = |item: Item<'_>| {
         let mut fields = item.fields(Nulls::Absent)?;
         let (name, port, protocol) = (fields.take("name"), fields.take("port"), fields.take("protocol"));
@@ -98,7 +98,7 @@ fn listed_ports(item: &Item<'_>) -> Vec<ListedPort> {
         let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
         let name = name.and_then(|item| item.text()).unwrap_or_default().to_ascii_lowercase();
         let port = port.and_then(|item| item.integer(1..=65_535));
-        Some(ListedPort { name, protocol: protocol?, port: port? })
+        Some(EndpointPort { name, protocol: protocol?, port: port? })
     };
     item.list().into_iter().filter_map(port).collect()
 }

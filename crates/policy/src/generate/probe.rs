@@ -92,7 +92,7 @@ fn ends(world: &GeneratedWorld) -> impl Iterator<Item = GeneratedEnd> {
 }
 
 fn is_about(spec: &Spec, world: &GeneratedWorld, end: GeneratedEnd) -> bool {
-    let party = world.party(end, 0);
+    let party = world.view(end, 0);
     let is_here = matches!(end, GeneratedEnd::Workload(_)) || party.number == HOST;
     is_here && spec.subject.selects(party.number, party.labels)
 }
@@ -137,8 +137,8 @@ fn decides(
     };
     let query = Query {
         direction,
-        subject: world.party(subject, probe.family),
-        peer: world.party(peer, probe.family),
+        subject: world.view(subject, probe.family),
+        peer: world.view(peer, probe.family),
         protocol: probe.protocol,
         port: probe.port,
         request: None,

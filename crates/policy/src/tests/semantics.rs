@@ -5,12 +5,12 @@ mod tiers;
 
 use super::node::{Arrival, Node};
 use crate::catalog::Catalog;
+use crate::endpoint_view::NamedPorts;
 use crate::generate::{
     GeneratedEnd, GeneratedPeer, GeneratedProbe, GeneratedRequest, GeneratedWorkload, GeneratedWorld,
 };
 use crate::model::{self, Context, Query, RuleOutcome, Verdict};
 use crate::names::DomainNames;
-use crate::party::NamedPorts;
 use crate::rule::*;
 use Direction::{Egress, Ingress};
 use Verdict::{Allow, DenyRequest, Drop};
@@ -318,7 +318,7 @@ fn a_refusal_names_the_nearest_rule_and_what_it_lacks() {
         allow(Ingress, [app("app3")], [tcp(80)]),
     ])];
     let world = world(&policies);
-    let (subject, peer) = (world.party(APP1, 0), world.party(APP2, 0));
+    let (subject, peer) = (world.view(APP1, 0), world.view(APP2, 0));
     let query = Query { direction: Ingress, subject, peer, protocol: 6, port: 81, request: None };
     let decision = model::verdict(
         &policies,

@@ -3,9 +3,10 @@
 use crate::figures::{Table, grouped, median};
 use crate::population::WORKLOADS;
 use crate::stage::{ALLOWED_PORT, CLIENT, DENIED_PORT, Door, SERVER, Stage};
+use abi::Hook;
 use anyhow::{Context, Result, ensure};
 use datapath::craft::{self, Craft, flag};
-use loader::{Action, Baseline, EventRing, Hook, Loaded};
+use loader::{Action, Baseline, EventRing, Loaded};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What a random world's policies refer to, as objects of a test and as their manifests.
 
 use identity::{Labels, Source};
-use manifest::{CidrGroup, Endpoints, Object, Service, Subset};
+use manifest::{CidrGroup, EndpointSlice, Endpoints, Object, Service};
 use policy::catalog::Backends;
 use policy::generate::GeneratedWorld;
 use serde_json::{Value, json};
@@ -23,8 +23,8 @@ pub(crate) fn of(world: &GeneratedWorld) -> Vec<Object> {
             Object::Endpoints(Endpoints {
                 namespace,
                 service,
-                slice: None,
-                subsets: vec![Subset::of(addresses)],
+                slice_name: None,
+                slices: vec![EndpointSlice::of(addresses)],
             })
         });
         let (labels, ports) = (plain(&service.labels), Vec::new());

@@ -5,7 +5,7 @@ use crate::case::{self, Case, differs, wanted};
 use datapath::native::Tables;
 use identity::{Operator, Selector, Source, key};
 use manifest::test::{Party, Probe, Question, Step};
-use manifest::{Endpoints, ListedPort, Object, Protocol, Service, ServicePort, Subset, TargetPort};
+use manifest::{EndpointPort, EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, TargetPort};
 use policy::generate::{self, GeneratedWorld, Random};
 use policy::rule::{Entity, Family, Peer, Peers};
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,11 +127,11 @@ fn objects(world: &GeneratedWorld, random: &mut Random) -> Vec<Object> {
                 ports: (0..2 + random.below(6)).map(|_| port(random)).collect(),
             }));
         }
-        for slice in [None, Some(format!("{name}-1")), Some(format!("{name}-2"))] {
+        for slice_name in [None, Some(format!("{name}-1")), Some(format!("{name}-2"))] {
             if random.chance(60) {
-                let subsets = vec![subset(world, random)];
+                let slices = vec![slice(world, random)];
                 let (namespace, service) = (namespace.clone(), name.clone());
-                objects.push(Object::Endpoints(Endpoints { namespace, service, slice, subsets }));
+                objects.push(Object::Endpoints(Endpoints { namespace, service, slice_name, slices }));
             }
         }
     }
@@ -156,17 +156,17 @@ fn port(random: &mut Random) -> ServicePort {
 }
 
 /// Addresses of hosts outside, nodes and workloads, which some of them may be of.
-fn subset(world: &GeneratedWorld, random: &mut Random) -> Subset {
+fn slice(world: &GeneratedWorld, random: &mut Random) -> EndpointSlice {
     let others = world.others.iter().filter(|other| other.identity != abi::identity::HOST);
     let known = others.flat_map(|other| other.addresses).chain(HOST_ADDRESSES);
     let known: Vec<IpAddr> = known.chain(world.workloads.iter().flat_map(|one| one.addresses)).collect();
     let addresses: BTreeSet<IpAddr> = (0..random.below(5)).map(|_| random.pick(&known)).collect();
-    let listed = |_| ListedPort {
+    let listed = |_| EndpointPort {
         name: random.pick(&PORT_NAMES).to_owned(),
         protocol: random.pick(&PROTOCOLS),
         port: random.pick(&PORTS),
     };
-    Subset { addresses, ports: (0..6).map(listed).collect() }
+    EndpointSlice { addresses, ports: (0..6).map(listed).collect() }
 }
 
 /// The same probe of a service's address.

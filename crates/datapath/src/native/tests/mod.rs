@@ -11,7 +11,7 @@ mod proxied;
 mod related;
 mod services;
 
-use super::{Arrival, Hook, Outcome, Tables};
+use super::{Arrival, Outcome, Tables};
 use crate::Delivery;
 use crate::craft;
 use abi::address::{AddressInfo, AddressKey};
@@ -24,7 +24,7 @@ use abi::policy::{
 };
 use abi::row::{MapOp, Row};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
-use abi::{Address, DropReason, identity};
+use abi::{Address, DropReason, Hook, identity};
 use std::net::{IpAddr, SocketAddr};
 
 const SECOND: u64 = 1_000_000_000;

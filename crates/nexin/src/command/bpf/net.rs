@@ -1,4 +1,4 @@
-//! `nexin bpf net`: which program sits where at which interface.
+//! `nexin bpf net`: the programs at each attach point of a network namespace.
 
 use super::place::Place;
 use crate::listing;
@@ -9,7 +9,7 @@ use loader::inspect;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Show the programs at the interfaces, in the order they run
+/// Show the programs at the interfaces and at the network namespace, in the order they run
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin bpf net\n  nexin bpf net --netns nexin-demo-node -o json")]
 pub(super) struct Net {
@@ -17,7 +17,7 @@ pub(super) struct Net {
     place: Place,
 }
 
-/// A program at an interface.
+/// A program at its attach point.
 #[derive(Serialize)]
 struct Row {
     interface: String,

@@ -12,10 +12,10 @@ mod tests;
 use identity::{Labels, Selector, Source};
 use manifest::{NamedPort, Object, ObjectName, Places, Pods, Protocol};
 use policy::book::RuleBook;
-use policy::catalog::{Backends, Catalog, Service};
+use policy::catalog::{Backends, Catalog, ServiceEntry};
+use policy::compiled_rule::Numbers;
 use policy::directory::Directory;
-use policy::party::NamedPorts;
-use policy::ready::Numbers;
+use policy::endpoint_view::NamedPorts;
 use policy::rule::{Peer, Peers, Policy};
 use policy::set::PolicySet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,7 +171,7 @@ impl Scenario {
         };
         let mut labels = Labels::default();
         service.labels.iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
-        let service = Service { labels, backends };
+        let service = ServiceEntry { labels, backends };
         self.refer(|catalog| catalog.put_service(&name.0, &name.1, service));
     }
 }

@@ -9,8 +9,8 @@ use crate::progress::Progress;
 use agent::explain::{End, in_common};
 use l7::RequestView;
 use policy::catalog::Catalog;
+use policy::endpoint_view::NamedPorts;
 use policy::model::{self, Basis, Context, Decision, Query, Verdict};
-use policy::party::NamedPorts;
 use policy::rule::{Direction, Policy, Port, Protocol, Traffic, TrafficMatch};
 use policy::set::PolicySet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -225,7 +225,7 @@ fn fate(
         if subject.is_subject() {
             let (as_subject, as_peer) = (subject.as_subject(), peer.as_peer_of(subject));
             let (as_subject, as_peer) = (as_subject.known_at(own), as_peer.known_at(other));
-            let (party, peer) = (as_subject.party(own), as_peer.party(other));
+            let (party, peer) = (as_subject.view(own), as_peer.view(other));
             let &Asked { protocol, port, request, .. } = asked;
             let query = Query { direction, subject: party, peer, protocol, port, request };
             let decision = model::verdict(policies, &context, &query);

@@ -9,7 +9,7 @@ use abi::identity::{FIRST_ALLOCATED, is_workload};
 use agent::explain::End;
 use api::{Request, view};
 use identity::{Labels, Source};
-use policy::party::NamedPorts;
+use policy::endpoint_view::NamedPorts;
 use policy::rule::{Cidr, Peer, Peers, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -8,7 +8,7 @@ use crate::command::policy::scenario::Scenario;
 use abi::identity::{FIRST_ALLOCATED, REMOTE_NODE};
 use agent::explain::{End, Surroundings};
 use identity::{LabelKey, Labels, Requirement, Selector, Source, filter, key};
-use policy::party::NamedPorts;
+use policy::endpoint_view::NamedPorts;
 use policy::rule::{Peer, Port, Protocol, Rule, Spec, Subject, Traffic, TrafficMatch};
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! What can be sent, cut into pieces that no rule tells apart further.
 
-use policy::party::NamedPorts;
+use policy::endpoint_view::NamedPorts;
 use policy::rule::{Family, Policy, Port, Traffic, TrafficMatch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -190,7 +190,7 @@ mod tests {
             for probe in generate::probes(&world, seed, 60) {
                 let ends =
                     [(Direction::Egress, probe.from, probe.to), (Direction::Ingress, probe.to, probe.from)];
-                let receiver = world.party(probe.to, probe.family);
+                let receiver = world.view(probe.to, probe.family);
                 let pieces = pieces(world.policies.iter(), &[receiver.ports], probe.family == 0);
                 let kind = if matches!(probe.protocol, 1 | 58) { probe.port >> 8 } else { probe.port };
                 let holds = |piece: &&Piece| {
@@ -199,7 +199,7 @@ mod tests {
                 let Some(piece) = pieces.iter().find(holds) else { continue };
                 for (direction, subject, peer) in ends {
                     let [own, chosen] = [probe.port, piece.port()].map(|port| {
-                        let [subject, peer] = [subject, peer].map(|end| world.party(end, probe.family));
+                        let [subject, peer] = [subject, peer].map(|end| world.view(end, probe.family));
                         let (protocol, request) = (probe.protocol, None);
                         let query = Query { direction, subject, peer, protocol, port, request };
                         let context = Context { catalog: &Catalog::new(), mode: EnforcementMode::Default };

@@ -7,7 +7,7 @@ use identity::{Labels, Source, filter};
 use manifest::Pods;
 use policy::rule::Protocol;
 use policy::set::PolicySet;
-use service::{API_SERVER, Candidate, Subset};
+use service::{API_SERVER, Candidate, EndpointSlice};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -162,9 +162,9 @@ impl Surroundings for Scenario {
         Box::new(self.services.values())
     }
 
-    fn listed(&self, service: &service::Service) -> Vec<&Subset> {
+    fn listed(&self, service: &service::Service) -> Vec<&EndpointSlice> {
         self.lists_of(&(service.namespace.clone(), service.name.clone()))
-            .flat_map(|list| &list.subsets)
+            .flat_map(|list| &list.slices)
             .collect()
     }
 

@@ -6,16 +6,16 @@ use std::net::IpAddr;
 
 /// Addresses that all serve the same ports: one EndpointSlice, or one subset of Endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subset {
+pub struct EndpointSlice {
     /// The addresses that are ready.
     pub addresses: BTreeSet<IpAddr>,
     /// The ports that each of them serves.
-    pub ports: Vec<ListedPort>,
+    pub ports: Vec<EndpointPort>,
 }
 
 /// A port that listed addresses serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedPort {
+pub struct EndpointPort {
     /// The name, which is that of the service's port; empty where the service has one port without a name.
     pub name: String,
     /// The protocol.
@@ -24,7 +24,7 @@ pub struct ListedPort {
     pub port: u16,
 }
 
-impl Subset {
+impl EndpointSlice {
     /// Addresses, and no port.
     pub fn of(addresses: BTreeSet<IpAddr>) -> Self {
         Self { addresses, ports: Vec::new() }
@@ -49,13 +49,13 @@ impl Subset {
 mod tests {
     use super::*;
 
-    fn listed(name: &str, protocol: Protocol, port: u16) -> ListedPort {
-        ListedPort { name: name.into(), protocol, port }
+    fn listed(name: &str, protocol: Protocol, port: u16) -> EndpointPort {
+        EndpointPort { name: name.into(), protocol, port }
     }
 
     #[test]
     fn a_listed_port_serves_the_port_of_the_service_with_its_name_and_protocol() {
-        let subset = Subset {
+        let slice = EndpointSlice {
             addresses: BTreeSet::new(),
             ports: vec![
                 listed("web", Protocol::Tcp, 8080),
@@ -66,7 +66,7 @@ mod tests {
         };
         let check = |name: &str, protocol, target: TargetPort, expected: &[u16]| {
             let port = ServicePort { name: name.into(), protocol, port: 80, target };
-            assert_eq!(subset.serving(&port).collect::<Vec<_>>(), expected, "{port:?}");
+            assert_eq!(slice.serving(&port).collect::<Vec<_>>(), expected, "{port:?}");
         };
         let named = |name: &str| TargetPort::Name(name.into());
         check("web", Protocol::Tcp, TargetPort::Number(1), &[8080]);
