@@ -1,5 +1,6 @@
 //! What can be sent, cut into pieces that no rule tells apart further.
 
+use abi::protocol::{self, ICMP, ICMP6, SCTP, TCP, UDP};
 use policy::party::NamedPorts;
 use policy::rule::{Family, Policy, Port, Traffic, TrafficMatch};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ pub(super) struct Piece {
 impl Piece {
     /// What policies are asked about it.
     pub(super) fn port(&self) -> u16 {
-        if matches!(self.protocol, 1 | 58) { self.first << 8 } else { self.first }
+        if protocol::is_icmp(self.protocol) { self.first << 8 } else { self.first }
     }
 }
 
@@ -29,7 +30,7 @@ pub(super) fn pieces<'a>(
 ) -> Vec<Piece> {
     let icmp = if v4 { Family::Ipv4 } else { Family::Ipv6 }.icmp();
     let mut cuts: BTreeMap<u8, BTreeSet<u32>> =
-        [6, 17, 132, icmp].map(|number| (number, BTreeSet::new())).into();
+        [TCP, UDP, SCTP, icmp].map(|number| (number, BTreeSet::new())).into();
     let mut cut = |protocol: u8, first: u16, last: u16| {
         if let Some(cuts) = cuts.get_mut(&protocol) {
             cuts.extend([u32::from(first), u32::from(last) + 1]);
@@ -126,21 +127,22 @@ fn rest(pieces: &BTreeSet<Piece>) -> Vec<Piece> {
 fn word(piece: &Piece, names: &PortNames) -> String {
     let is_whole = all(piece.protocol) == (piece.first..=piece.last);
     let name = agent::explain::protocol_name(piece.protocol);
+    let is_icmp = protocol::is_icmp(piece.protocol);
     let range = match (piece.first == piece.last, names.get(&piece.first)) {
-        (true, Some(name)) if !matches!(piece.protocol, 1 | 58) => name.clone(),
+        (true, Some(name)) if !is_icmp => name.clone(),
         (true, _) => piece.first.to_string(),
         (false, _) => format!("{}-{}", piece.first, piece.last),
     };
-    match (piece.protocol, is_whole) {
-        (1 | 58, true) => format!("all {name}"),
-        (1 | 58, false) => format!("{name} type {range}"),
-        (_, true) => format!("every {name} port"),
-        (_, false) => format!("{range}/{name}"),
+    match (is_icmp, is_whole) {
+        (true, true) => format!("all {name}"),
+        (true, false) => format!("{name} type {range}"),
+        (false, true) => format!("every {name} port"),
+        (false, false) => format!("{range}/{name}"),
     }
 }
 
 /// The protocols in the order in which they are told.
-const ORDER: [u8; 5] = [6, 17, 132, 1, 58];
+const ORDER: [u8; 5] = [TCP, UDP, SCTP, ICMP, ICMP6];
 
 #[cfg(test)]
 mod tests {
