@@ -1,11 +1,10 @@
 //! A probe with everything that names stand for: two ends, their addresses, and what is sent.
 
-use crate::service::Frontend;
-use crate::state::{HOST_ADDRESSES, State};
+use abi::conntrack::ConnKey;
 use l7::head::MAX_FIELDS;
 use l7::{Field, Refusal, Request, RequestView};
 use manifest::Protocol;
-use manifest::test::{HttpRequest, Party, Probe, Question, WorkloadName};
+use manifest::test::{HttpRequest, Party, WorkloadName};
 use policy::rule::Family;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +25,17 @@ pub struct Crossing {
     /// The service's address that it is sent to, where it is sent to one: `to`, `destination` and the port of `sent` are
     /// then those of a backend. Without a backend they are those of the service.
     pub frontend: Option<Frontend>,
+}
+
+/// A service's address that something is sent to, and which of its backends shall be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frontend {
+    /// The address and the port of the service.
+    pub address: SocketAddr,
+    /// The place of the backend among those of this address and port.
+    pub slot: u32,
+    /// How many backends there are; with none of them nothing is reached.
+    pub count: u32,
 }
 
 /// One end of a crossing.
@@ -52,109 +62,9 @@ pub enum Sent {
     Icmp(u8),
 }
 
-/// Why a probe's ends have no addresses.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PartyError {
-    /// A name that stands for nothing.
-    #[error("{0} is no workload, node or external of this test at this step")]
-    Unknown(Name),
-    /// An end without an address of the family.
-    #[error("{name} has no {} address", family_name(*.family))]
-    NoAddress {
-        /// The end.
-        name: Name,
-        /// The family that was asked for.
-        family: Family,
-    },
-    /// Ends that share no family.
-    #[error("{from} and {to} have no address family in common")]
-    NoCommonFamily {
-        /// One end.
-        from: Name,
-        /// The other.
-        to: Name,
-    },
-}
-
 /// A party as people write it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(pub Party);
-
-impl State {
-    /// Finds the ends of a probe and an address of one family for both. What a workload sends to the address of a service
-    /// crosses to each backend.
-    pub fn crossings(&self, probe: &Probe) -> Result<Vec<Crossing>, PartyError> {
-        let asked = self.untranslated(probe)?;
-        let (End::Workload(_), Some(protocol)) = (&asked.from, asked.sent.protocol()) else {
-            return Ok(vec![asked]);
-        };
-        let address = SocketAddr::new(asked.destination, asked.port());
-        let Some(backends) = self.backends(address, protocol) else { return Ok(vec![asked]) };
-        let count = u32::try_from(backends.len()).expect("a test has fewer backends than 2^32");
-        if backends.is_empty() {
-            return Ok(vec![Crossing { frontend: Some(Frontend { address, slot: 0, count }), ..asked }]);
-        }
-        let crossing = |(slot, backend): (u32, SocketAddr)| Crossing {
-            to: self.end_at(backend.ip()),
-            destination: backend.ip(),
-            sent: asked.sent.at_port(backend.port()),
-            frontend: Some(Frontend { address, slot, count }),
-            ..asked.clone()
-        };
-        Ok((0..).zip(backends).map(crossing).collect())
-    }
-
-    /// The crossing to the very address that a probe names.
-    fn untranslated(&self, probe: &Probe) -> Result<Crossing, PartyError> {
-        let (from, sources) = self.party(&probe.from)?;
-        let (to, destinations) = self.party(&probe.to)?;
-        let of = |addresses: &[IpAddr], family| addresses.iter().copied().find(|&one| is_of(one, family));
-        let pair = |family| Some((of(&sources, family)?, of(&destinations, family)?));
-        let (source, destination) = match probe.family {
-            Some(family) => {
-                let missing = |party: &Party| PartyError::NoAddress { name: Name(party.clone()), family };
-                let source = of(&sources, family).ok_or_else(|| missing(&probe.from))?;
-                (source, of(&destinations, family).ok_or_else(|| missing(&probe.to))?)
-            }
-            None => pair(Family::Ipv4).or_else(|| pair(Family::Ipv6)).ok_or_else(|| {
-                PartyError::NoCommonFamily { from: Name(probe.from.clone()), to: Name(probe.to.clone()) }
-            })?,
-        };
-        Ok(Crossing { from, to, source, destination, sent: sent(probe), frontend: None })
-    }
-
-    fn party(&self, party: &Party) -> Result<(End, Vec<IpAddr>), PartyError> {
-        let unknown = || PartyError::Unknown(Name(party.clone()));
-        Ok(match party {
-            Party::Workload(name) => {
-                let workload = self.workloads.get(name).ok_or_else(unknown)?;
-                match workload.node.as_ref().and_then(|node| self.nodes.get(node)) {
-                    _ if !workload.host_network => (End::Workload(name.clone()), workload.addresses.clone()),
-                    Some(node) => (End::Node(node.name.clone()), node.addresses.clone()),
-                    None => (End::Host, HOST_ADDRESSES.to_vec()),
-                }
-            }
-            Party::Node(name) => {
-                (End::Node(name.clone()), self.nodes.get(name).ok_or_else(unknown)?.addresses.clone())
-            }
-            Party::External(name) => (End::World, self.externals.get(name).ok_or_else(unknown)?.clone()),
-            Party::Host => (End::Host, HOST_ADDRESSES.to_vec()),
-            Party::Address(address) => (self.end_at(*address), vec![*address]),
-        })
-    }
-
-    fn end_at(&self, address: IpAddr) -> End {
-        let has = |addresses: &[IpAddr]| addresses.contains(&address);
-        if let Some((name, _)) = self.workloads.iter().find(|(_, workload)| has(&workload.addresses)) {
-            return End::Workload(name.clone());
-        }
-        match self.nodes.values().find(|node| has(&node.addresses)) {
-            _ if has(&HOST_ADDRESSES) => End::Host,
-            Some(node) => End::Node(node.name.clone()),
-            None => End::World,
-        }
-    }
-}
 
 impl Crossing {
     /// Whether it stays within one workload or the node, where no policy is asked. What a workload sends itself by way of a
@@ -187,6 +97,30 @@ impl Crossing {
         }
     }
 
+    /// Why no packet can be sent this way, if none can: the checksum of SCTP covers ports, so that they stay as they are.
+    pub(crate) fn cannot_be_translated(&self) -> Option<&'static str> {
+        let is_moved = self.frontend.is_some_and(|one| !one.is_void() && one.address.port() != self.port());
+        let is_sctp = self.protocol() == Protocol::Sctp.number();
+        (is_sctp && is_moved).then_some("the packet path does not translate ports of SCTP")
+    }
+
+    /// Whether a flow from this source port reaches the backend that is meant; any does where nothing is translated.
+    pub(crate) fn reaches(&self, source_port: u16) -> bool {
+        let Some(Frontend { address, slot, count }) = self.frontend.filter(|frontend| frontend.count > 1)
+        else {
+            return true;
+        };
+        let key = ConnKey {
+            local: self.source.into(),
+            remote: address.ip().into(),
+            local_port: source_port.to_be_bytes(),
+            remote_port: address.port().to_be_bytes(),
+            protocol: self.protocol(),
+            padding: [0; 3],
+        };
+        datapath::slot(&key, count) == slot
+    }
+
     /// The request as whoever decides on it sees it: parsed from its bytes and made canonical, or refused.
     pub fn with_request<T>(&self, decide: impl FnOnce(Option<Result<RequestView<'_>, Refusal>>) -> T) -> T {
         let Sent::Request(_, request) = &self.sent else { return decide(None) };
@@ -199,9 +133,16 @@ impl Crossing {
     }
 }
 
+impl Frontend {
+    /// Whether the service has no backend.
+    pub fn is_void(&self) -> bool {
+        self.count == 0
+    }
+}
+
 impl Sent {
     /// The protocol, where it has ports.
-    fn protocol(&self) -> Option<Protocol> {
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
         match self {
             Self::Connection(protocol, _) => Some(*protocol),
             Self::Request(..) => Some(Protocol::Tcp),
@@ -231,39 +172,6 @@ pub(crate) fn head(request: &HttpRequest) -> Vec<u8> {
     let host = request.host.as_deref().unwrap_or_default();
     let fields = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     Request::compose(&request.method, &request.path, host, fields)
-}
-
-fn sent(probe: &Probe) -> Sent {
-    match &probe.question {
-        Question::Connect { protocol, port } => Sent::Connection(*protocol, *port),
-        Question::Icmp { kind } => Sent::Icmp(*kind),
-        Question::Http { port, request } => {
-            let host = request.host.clone().unwrap_or_else(|| host_of(&probe.to));
-            Sent::Request(*port, HttpRequest { host: Some(host), ..request.clone() })
-        }
-    }
-}
-
-/// What a client that was not told otherwise writes into the Host field.
-fn host_of(party: &Party) -> String {
-    match party {
-        Party::Workload(name) => name.name.clone(),
-        Party::External(name) | Party::Node(name) => name.clone(),
-        Party::Address(IpAddr::V6(address)) => format!("[{address}]"),
-        Party::Address(address) => address.to_string(),
-        Party::Host => "host".into(),
-    }
-}
-
-fn is_of(address: IpAddr, family: Family) -> bool {
-    address.is_ipv4() == (family == Family::Ipv4)
-}
-
-fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "IPv4",
-        Family::Ipv6 => "IPv6",
-    }
 }
 
 impl fmt::Display for Name {

@@ -9,11 +9,13 @@
 
 mod crossing;
 mod engine;
+mod engine_kind;
 mod flow;
 mod home;
 mod kernel;
 mod live;
 mod model;
+mod probe;
 mod report;
 mod rows;
 mod runner;
@@ -22,15 +24,16 @@ mod state;
 mod suite;
 mod transition;
 
-pub use crossing::{Crossing, End, Name, PartyError, Sent};
+pub use crossing::{Crossing, End, Frontend, Name, Sent};
 pub use engine::{Answer, Engine, EngineError, worst};
+pub use engine_kind::{EngineKind, UnknownEngine};
 pub use home::{Fate, Home, Outcome};
 pub use kernel::Kernel;
 pub use live::Live;
 pub use model::Model;
+pub use probe::PartyError;
 pub use report::{Count, Judged, Summary, Verdict};
 pub use rows::Rows;
-pub use runner::{EngineKind, Observer, RunError, UnknownEngine, run};
-pub use service::Frontend;
+pub use runner::{Observer, RunError, run};
 pub use state::{HOST_ADDRESSES, State, StepError, Workload};
 pub use suite::{Suite, SuiteError};

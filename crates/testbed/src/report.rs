@@ -1,6 +1,6 @@
 //! What a run found: one value for each probe and engine, and the sums.
 
-use crate::runner::EngineKind;
+use crate::engine_kind::EngineKind;
 use manifest::Diagnostic;
 use manifest::test::Expect;
 use serde::{Serialize, Serializer};
@@ -137,12 +137,6 @@ impl fmt::Display for Judged {
 }
 
 impl Serialize for Judged {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl Serialize for EngineKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }

@@ -2,30 +2,12 @@
 
 use crate::crossing::{Crossing, Name};
 use crate::engine::{Answer, Engine, EngineError, worst};
-use crate::kernel::Kernel;
-use crate::live::Live;
-use crate::model::Model;
+use crate::engine_kind::EngineKind;
 use crate::report::{Judged, Summary, Verdict};
-use crate::rows::Rows;
 use crate::state::State;
 use crate::suite::Suite;
-use datapath::native::Tables;
 use manifest::test::{PolicyTest, Probe, Step};
 use std::fmt;
-use std::str::FromStr;
-
-/// The engines, by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EngineKind {
-    /// The reference: sets and loops, no compilation.
-    Model,
-    /// Compiled rows, the packet path natively.
-    Native,
-    /// The same rows and packets through the loaded programs.
-    Kernel,
-    /// Workloads as namespaces, with real servers and clients under a real agent.
-    Live,
-}
 
 /// Why a run ended early. The tests themselves have no fault that the engines' answers could show.
 #[derive(Debug, thiserror::Error)]
@@ -65,37 +47,13 @@ pub trait Observer {
     fn verdict(&mut self, verdict: &Verdict);
 }
 
-impl EngineKind {
-    /// Makes an engine in the empty state. For the live one, this program must have a command `agent`.
-    pub fn open(self) -> Result<Box<dyn Engine>, RunError> {
-        let failed = |source| RunError::Engine { engine: self, source };
-        Ok(match self {
-            Self::Model => Box::new(Model::default()),
-            Self::Native => Box::new(Rows::new(Tables::new())),
-            Self::Kernel => Box::new(Rows::new(Kernel::open().map_err(failed)?)),
-            Self::Live => {
-                let own =
-                    std::env::current_exe().map_err(EngineError::failed("finding this program's own file"));
-                Box::new(own.and_then(|program| Live::start(&program)).map_err(failed)?)
-            }
-        })
-    }
-
-    /// The engines to use where none is named, and why the kernel is not among them.
-    pub fn usual() -> (Vec<Self>, Option<String>) {
-        match Self::Kernel.open() {
-            Ok(_) => (vec![Self::Model, Self::Native, Self::Kernel], None),
-            Err(error) => (vec![Self::Model, Self::Native], Some(error.to_string())),
-        }
-    }
-}
-
 /// Runs every document on every engine.
 pub fn run(suite: &Suite, engines: &[EngineKind], observer: &mut dyn Observer) -> Result<Summary, RunError> {
     let mut summary = Summary::of(engines);
     // An engine goes from one document's world to the next by changes, as within a document: loading the kernel's
     // programs anew would take longer than most documents.
-    let mut engines = engines.iter().map(|&kind| Ok((kind, kind.open()?))).collect::<Result<Vec<_>, _>>()?;
+    let mut engines =
+        engines.iter().map(|&kind| Ok((kind, opened(kind)?))).collect::<Result<Vec<_>, RunError>>()?;
     for (done, document) in suite.documents.iter().enumerate() {
         observer.begin(&document.name, done, suite.documents.len());
         if !observer.goes_on() {
@@ -107,6 +65,10 @@ pub fn run(suite: &Suite, engines: &[EngineKind], observer: &mut dyn Observer) -
         }
     }
     Ok(summary)
+}
+
+fn opened(kind: EngineKind) -> Result<Box<dyn Engine>, RunError> {
+    kind.open().map_err(|source| RunError::Engine { engine: kind, source })
 }
 
 /// One document on its way through all engines.
@@ -200,32 +162,5 @@ impl<'a> Run<'a> {
 
     fn wrong(&self, place: &str, error: &dyn fmt::Display) -> RunError {
         RunError::Test { test: self.test.name.clone(), place: place.to_owned(), message: error.to_string() }
-    }
-}
-
-/// A name that is no engine's.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no engine `{0}`; there are model, native, kernel and live")]
-pub struct UnknownEngine(String);
-
-impl FromStr for EngineKind {
-    type Err = UnknownEngine;
-
-    fn from_str(text: &str) -> Result<Self, UnknownEngine> {
-        [Self::Model, Self::Native, Self::Kernel, Self::Live]
-            .into_iter()
-            .find(|kind| kind.to_string() == text)
-            .ok_or_else(|| UnknownEngine(text.to_owned()))
-    }
-}
-
-impl fmt::Display for EngineKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Model => "model",
-            Self::Native => "native",
-            Self::Kernel => "kernel",
-            Self::Live => "live",
-        })
     }
 }

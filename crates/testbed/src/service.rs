@@ -1,56 +1,10 @@
 //! What a service's address stands for in a state, read from the manifests alone.
 
-use crate::crossing::Crossing;
 use crate::state::{State, Workload};
-use abi::conntrack::ConnKey;
 use manifest::test::WorkloadName;
 use manifest::{EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, TargetPort};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-
-/// A service's address that something is sent to, and which of its backends shall be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frontend {
-    /// The address and the port of the service.
-    pub address: SocketAddr,
-    /// The place of the backend among those of this address and port.
-    pub slot: u32,
-    /// How many backends there are; with none of them nothing is reached.
-    pub count: u32,
-}
-
-impl Frontend {
-    /// Whether the service has no backend.
-    pub fn is_void(&self) -> bool {
-        self.count == 0
-    }
-}
-
-impl Crossing {
-    /// Why no packet can be sent this way, if none can: the checksum of SCTP covers ports, so that they stay as they are.
-    pub(crate) fn cannot_be_translated(&self) -> Option<&'static str> {
-        let is_moved = self.frontend.is_some_and(|one| !one.is_void() && one.address.port() != self.port());
-        let is_sctp = self.protocol() == Protocol::Sctp.number();
-        (is_sctp && is_moved).then_some("the packet path does not translate ports of SCTP")
-    }
-
-    /// Whether a flow from this source port reaches the backend that is meant; any does where nothing is translated.
-    pub(crate) fn reaches(&self, source_port: u16) -> bool {
-        let Some(Frontend { address, slot, count }) = self.frontend.filter(|frontend| frontend.count > 1)
-        else {
-            return true;
-        };
-        let key = ConnKey {
-            local: self.source.into(),
-            remote: address.ip().into(),
-            local_port: source_port.to_be_bytes(),
-            remote_port: address.port().to_be_bytes(),
-            protocol: self.protocol(),
-            padding: [0; 3],
-        };
-        datapath::slot(&key, count) == slot
-    }
-}
 
 impl State {
     /// The backends of what workloads send to this address, port and protocol; nothing where it is no service's. Of two

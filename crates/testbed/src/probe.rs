@@ -1,0 +1,140 @@
+//! What a probe asks, with addresses in place of names.
+
+use crate::crossing::{Crossing, End, Frontend, Name, Sent};
+use crate::state::{HOST_ADDRESSES, State};
+use manifest::test::{HttpRequest, Party, Probe, Question};
+use policy::rule::Family;
+use std::net::{IpAddr, SocketAddr};
+
+/// Why a probe's ends have no addresses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartyError {
+    /// A name that stands for nothing.
+    #[error("{0} is no workload, node or external of this test at this step")]
+    Unknown(Name),
+    /// An end without an address of the family.
+    #[error("{name} has no {} address", family_name(*.family))]
+    NoAddress {
+        /// The end.
+        name: Name,
+        /// The family that was asked for.
+        family: Family,
+    },
+    /// Ends that share no family.
+    #[error("{from} and {to} have no address family in common")]
+    NoCommonFamily {
+        /// One end.
+        from: Name,
+        /// The other.
+        to: Name,
+    },
+}
+
+impl State {
+    /// Finds the ends of a probe and an address of one family for both. What a workload sends to the address of a service
+    /// crosses to each backend.
+    pub fn crossings(&self, probe: &Probe) -> Result<Vec<Crossing>, PartyError> {
+        let asked = self.untranslated(probe)?;
+        let (End::Workload(_), Some(protocol)) = (&asked.from, asked.sent.protocol()) else {
+            return Ok(vec![asked]);
+        };
+        let address = SocketAddr::new(asked.destination, asked.port());
+        let Some(backends) = self.backends(address, protocol) else { return Ok(vec![asked]) };
+        let count = u32::try_from(backends.len()).expect("a test has fewer backends than 2^32");
+        if backends.is_empty() {
+            return Ok(vec![Crossing { frontend: Some(Frontend { address, slot: 0, count }), ..asked }]);
+        }
+        let crossing = |(slot, backend): (u32, SocketAddr)| Crossing {
+            to: self.end_at(backend.ip()),
+            destination: backend.ip(),
+            sent: asked.sent.at_port(backend.port()),
+            frontend: Some(Frontend { address, slot, count }),
+            ..asked.clone()
+        };
+        Ok((0..).zip(backends).map(crossing).collect())
+    }
+
+    /// The crossing to the very address that a probe names.
+    fn untranslated(&self, probe: &Probe) -> Result<Crossing, PartyError> {
+        let (from, sources) = self.party(&probe.from)?;
+        let (to, destinations) = self.party(&probe.to)?;
+        let of = |addresses: &[IpAddr], family| addresses.iter().copied().find(|&one| is_of(one, family));
+        let pair = |family| Some((of(&sources, family)?, of(&destinations, family)?));
+        let (source, destination) = match probe.family {
+            Some(family) => {
+                let missing = |party: &Party| PartyError::NoAddress { name: Name(party.clone()), family };
+                let source = of(&sources, family).ok_or_else(|| missing(&probe.from))?;
+                (source, of(&destinations, family).ok_or_else(|| missing(&probe.to))?)
+            }
+            None => pair(Family::Ipv4).or_else(|| pair(Family::Ipv6)).ok_or_else(|| {
+                PartyError::NoCommonFamily { from: Name(probe.from.clone()), to: Name(probe.to.clone()) }
+            })?,
+        };
+        Ok(Crossing { from, to, source, destination, sent: sent(probe), frontend: None })
+    }
+
+    fn party(&self, party: &Party) -> Result<(End, Vec<IpAddr>), PartyError> {
+        let unknown = || PartyError::Unknown(Name(party.clone()));
+        Ok(match party {
+            Party::Workload(name) => {
+                let workload = self.workloads.get(name).ok_or_else(unknown)?;
+                match workload.node.as_ref().and_then(|node| self.nodes.get(node)) {
+                    _ if !workload.host_network => (End::Workload(name.clone()), workload.addresses.clone()),
+                    Some(node) => (End::Node(node.name.clone()), node.addresses.clone()),
+                    None => (End::Host, HOST_ADDRESSES.to_vec()),
+                }
+            }
+            Party::Node(name) => {
+                (End::Node(name.clone()), self.nodes.get(name).ok_or_else(unknown)?.addresses.clone())
+            }
+            Party::External(name) => (End::World, self.externals.get(name).ok_or_else(unknown)?.clone()),
+            Party::Host => (End::Host, HOST_ADDRESSES.to_vec()),
+            Party::Address(address) => (self.end_at(*address), vec![*address]),
+        })
+    }
+
+    fn end_at(&self, address: IpAddr) -> End {
+        let has = |addresses: &[IpAddr]| addresses.contains(&address);
+        if let Some((name, _)) = self.workloads.iter().find(|(_, workload)| has(&workload.addresses)) {
+            return End::Workload(name.clone());
+        }
+        match self.nodes.values().find(|node| has(&node.addresses)) {
+            _ if has(&HOST_ADDRESSES) => End::Host,
+            Some(node) => End::Node(node.name.clone()),
+            None => End::World,
+        }
+    }
+}
+
+fn sent(probe: &Probe) -> Sent {
+    match &probe.question {
+        Question::Connect { protocol, port } => Sent::Connection(*protocol, *port),
+        Question::Icmp { kind } => Sent::Icmp(*kind),
+        Question::Http { port, request } => {
+            let host = request.host.clone().unwrap_or_else(|| host_of(&probe.to));
+            Sent::Request(*port, HttpRequest { host: Some(host), ..request.clone() })
+        }
+    }
+}
+
+/// What a client that was not told otherwise writes into the Host field.
+fn host_of(party: &Party) -> String {
+    match party {
+        Party::Workload(name) => name.name.clone(),
+        Party::External(name) | Party::Node(name) => name.clone(),
+        Party::Address(IpAddr::V6(address)) => format!("[{address}]"),
+        Party::Address(address) => address.to_string(),
+        Party::Host => "host".into(),
+    }
+}
+
+fn is_of(address: IpAddr, family: Family) -> bool {
+    address.is_ipv4() == (family == Family::Ipv4)
+}
+
+fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "IPv4",
+        Family::Ipv6 => "IPv6",
+    }
+}
