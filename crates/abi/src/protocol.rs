@@ -37,9 +37,12 @@ pub fn number(name: &str) -> Option<u8> {
 }
 
 /// Whether the protocol is ICMP of either family, whose messages have a type and a code in place of ports.
+///
+/// Two comparisons, and no `matches!`: the compiler makes a table lookup of the latter, which costs the verifier a sixth more
+/// instructions in the largest program.
 #[inline(always)]
 pub const fn is_icmp(number: u8) -> bool {
-    matches!(number, ICMP | ICMP6)
+    number == ICMP || number == ICMP6
 }
 
 #[cfg(test)]
