@@ -1,13 +1,13 @@
 //! What policy says of a connection, asked of the reference model, for both ends.
 
 mod end;
+mod inventory;
 mod receiver;
 mod side;
-mod surroundings;
 
-pub use end::{End, Sharer};
+pub use end::{End, HostNetworkPod};
+pub use inventory::Inventory;
 pub use side::in_common;
-pub use surroundings::Surroundings;
 
 use abi::protocol;
 use api::view::{Branch, Explanation, Side};
@@ -23,9 +23,9 @@ use std::net::IpAddr;
 ///
 /// # Errors
 /// What is asked makes no sense.
-pub fn explain(around: &dyn Surroundings, probe: &Probe) -> Result<Explanation, Failure> {
+pub fn explain(around: &dyn Inventory, probe: &Probe) -> Result<Explanation, Failure> {
     let protocol = protocol_number(&probe.protocol)?;
-    let from = surroundings::end(around, &probe.from)?;
+    let from = inventory::end(around, &probe.from)?;
     let found = receiver::receivers(around, &from, probe, protocol)?;
     let mut head = probe.http.as_ref().map(head);
     let mut fields = [l7::Field::default(); l7::head::MAX_FIELDS];
@@ -96,7 +96,7 @@ fn connection(
     for (direction, (subject, own), (peer, other)) in ends {
         let (as_subject, as_peer) = (subject.as_subject(), peer.as_peer_of(subject));
         let (as_subject, as_peer) = (as_subject.known_at(own), as_peer.known_at(other));
-        let (party, peer) = (as_subject.party(own), as_peer.party(other));
+        let (party, peer) = (as_subject.view(own), as_peer.view(other));
         let query = Query { direction, subject: party, peer, protocol, port, request };
         if subject.is_asked(policies) {
             sides.push(side::side(policies, subject, &query));

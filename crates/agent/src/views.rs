@@ -89,7 +89,7 @@ pub(crate) fn services(world: &World) -> Vec<view::Service> {
 /// The policies in force.
 pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::Policy> {
     let policies = world.enforcement().policies();
-    let parties: Vec<_> = world.endpoints().filter_map(|endpoint| world.party(endpoint)).collect();
+    let parties: Vec<_> = world.endpoints().filter_map(|endpoint| world.view(endpoint)).collect();
     policies
         .iter()
         .map(|policy| view::Policy {

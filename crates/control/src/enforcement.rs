@@ -1,7 +1,7 @@
 //! The policies in force: compiled once for all workloads to which the same rules apply.
 
 use crate::groupings::Groupings;
-use crate::movement::Movement;
+use crate::peer_changes::PeerChanges;
 use crate::peers::Peers;
 use crate::writes::Draft;
 use abi::endpoint::{self, flag};
@@ -35,7 +35,7 @@ pub struct Enforcement {
     idle: BTreeSet<u32>,
     pub(crate) groupings: Groupings,
     /// Policies that ask for domain names.
-    asking: BTreeSet<u32>,
+    with_domains: BTreeSet<u32>,
     last_number: u32,
 }
 
@@ -50,7 +50,7 @@ struct InForce {
 }
 
 /// A subject, and what applies to it from now on.
-pub(crate) type Move = (u32, Option<(PolicyKey, Selection)>);
+pub(crate) type Reassignment = (u32, Option<(PolicyKey, Selection)>);
 
 /// What an endpoint's row says of policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +84,8 @@ impl Enforcement {
     }
 
     /// Tells the groupings which peers went and came.
-    pub(crate) fn follow(&mut self, movement: &Movement, peers: &Peers, draft: &mut Draft) {
-        self.groupings.follow(movement, &peers.directory, &mut self.book, draft);
+    pub(crate) fn follow(&mut self, peer_changes: &PeerChanges, peers: &Peers, draft: &mut Draft) {
+        self.groupings.follow(peer_changes, &peers.directory, &mut self.book, draft);
     }
 
     /// What applies to a subject now; none where nobody is the subject, or where the node has no policy about itself.
@@ -104,7 +104,7 @@ impl Enforcement {
     /// in `left`, and are under their policies until their rows are written.
     pub(crate) fn assign(
         &mut self,
-        moves: Vec<Move>,
+        reassignments: Vec<Reassignment>,
         left: &BTreeSet<u32>,
         directory: &mut Directory,
         draft: &mut Draft,
@@ -113,7 +113,7 @@ impl Enforcement {
             left.iter().filter_map(|subject| self.assigned.get(subject)).copied().collect();
         let mut together: HashMap<(u32, &PolicyKey), usize> = HashMap::default();
         let mut joined: HashSet<&PolicyKey> = HashSet::default();
-        for (subject, selection) in &moves {
+        for (subject, selection) in &reassignments {
             let Some((key, _)) = selection else { continue };
             joined.insert(key);
             if let Some(before) = self.assigned.get(subject) {
@@ -127,7 +127,7 @@ impl Enforcement {
             subjects == *count && !joined.contains(key)
         });
         let succeeded: HashSet<u32> = whole.map(|((before, _), _)| *before).collect();
-        for (subject, selection) in moves {
+        for (subject, selection) in reassignments {
             let before = self.assigned.get(&subject).copied();
             let succeeded = before.filter(|before| succeeded.contains(before));
             let number = selection.map(|(key, selection)| match self.numbers.get(&key) {
@@ -171,7 +171,7 @@ impl Enforcement {
         let demand = selection.demand(directory);
         let known = before.map(|before| self.in_force[&before].grouping);
         let grouping = self.groupings.answering(&demand, known, (&mut *directory, &mut self.book), draft);
-        let is_stirred = self.groupings.is_stirred(grouping);
+        let has_changed_this_step = self.groupings.has_changed_this_step(grouping);
         let grouped = self.groupings.of_mut(grouping);
         let (mut of_before, of_both) = grouped.policy_mut(before);
         let known = (of_both, &*directory);
@@ -183,7 +183,7 @@ impl Enforcement {
         let columns = |number, compiled: &Compiled| column_rows(number, compiled, &self.blocks, &self.names);
         let number = match before.zip(of_before) {
             Some((before, of_before))
-                if !is_stirred
+                if !has_changed_this_step
                     && !left.contains(&before)
                     && self.in_force[&before].flags == flags
                     && let Some([was, is]) =
@@ -209,8 +209,8 @@ impl Enforcement {
             }
         };
         match has_domains {
-            true => _ = self.asking.insert(number),
-            false => _ = self.asking.remove(&number),
+            true => _ = self.with_domains.insert(number),
+            false => _ = self.with_domains.remove(&number),
         }
         self.numbers.insert(key.clone(), number);
         let subjects = self.in_force.get(&number).map_or(0, |policy| policy.subjects);
@@ -226,14 +226,14 @@ impl Enforcement {
             }
             let Some(InForce { key, grouping, .. }) = self.in_force.remove(&number) else { continue };
             self.numbers.remove(&key);
-            self.asking.remove(&number);
+            self.with_domains.remove(&number);
             if let Some(compiled) = self.groupings.retire(grouping, number, directory, draft) {
                 draft.drop(rows(number, &compiled, &self.blocks, &self.names));
                 compiled.release(&mut self.book);
             }
         }
-        self.policies.leave(directory);
-        for (came, row) in self.book.moved_class_rows() {
+        self.policies.release_removed(directory);
+        for (came, row) in self.book.changed_class_rows() {
             if came { draft.put_at_once([row]) } else { draft.drop([row]) }
         }
     }
@@ -242,7 +242,7 @@ impl Enforcement {
     pub(crate) fn name(&mut self, address: IpAddr, names: &BTreeSet<String>, draft: &mut Draft) {
         let before = self.names.put(address, names.iter().map(String::as_str));
         let class = self.blocks.class(&Cidr::host(address), Side::World).expect("who has names has a class");
-        for number in &self.asking {
+        for number in &self.with_domains {
             let Some(InForce { grouping, .. }) = self.in_force.get(number) else { continue };
             let grouped = self.groupings.of_mut(*grouping);
             let (Some(compiled), grouping) = grouped.policy_mut(Some(*number)) else { continue };

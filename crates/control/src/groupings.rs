@@ -1,6 +1,6 @@
 //! The groupings in force with the policies that speak of them, and which must hear when peers come and go.
 
-use crate::movement::{Family, Marks, Movement};
+use crate::peer_changes::{NamespaceChanges, PeerChanges, PeerFacets};
 use crate::writes::Draft;
 use abi::endpoint;
 use abi::identity::FIRST_NAMESPACE;
@@ -9,8 +9,8 @@ use foldhash::{HashMap, HashSet};
 use policy::book::RuleBook;
 use policy::compile::Compiled;
 use policy::directory::{Directory, FacetId};
-use policy::grouping::{Demand, Followed, Grouping, Moved, namespace_of};
-use policy::party::NamedPorts;
+use policy::endpoint_view::NamedPorts;
+use policy::grouping::{Demand, Grouping, Regrouped, Regroupings, namespace_of};
 use std::collections::BTreeSet;
 
 /// Groupings by number.
@@ -18,8 +18,8 @@ use std::collections::BTreeSet;
 pub(crate) struct Groupings {
     in_force: InForce,
     /// Those in which a peer that changed is in another group since the change that is being made.
-    stirred: HashSet<u32>,
-    asking: Asking,
+    changed_this_step: HashSet<u32>,
+    subscriptions: Subscriptions,
     last_number: u32,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Grouped {
     pub(crate) grouping: Grouping,
     policies: Vec<(u32, Compiled)>,
     /// To how many of the groups all policies have something to say.
-    met: u32,
+    filled_up_to: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -37,7 +37,7 @@ struct InForce(HashMap<u32, Grouped>);
 
 /// Which groupings can tell a peer from others: by a facet, or by the name of a port.
 #[derive(Clone, Debug, Default)]
-struct Asking {
+struct Subscriptions {
     /// Groupings in order.
     by_facet: HashMap<FacetId, Vec<u32>>,
     /// By the names that they ask of peers whatever their selectors.
@@ -61,8 +61,8 @@ impl Groupings {
     }
 
     /// Whether a peer is in another group since the change that is being made, because it is another itself.
-    pub(crate) fn is_stirred(&self, number: u32) -> bool {
-        self.stirred.contains(&number)
+    pub(crate) fn has_changed_this_step(&self, number: u32) -> bool {
+        self.changed_this_step.contains(&number)
     }
 
     /// A grouping that answers a demand: the one by which a policy before told peers apart, or a new one.
@@ -73,19 +73,21 @@ impl Groupings {
         (directory, book): (&mut Directory, &mut RuleBook),
         draft: &mut Draft,
     ) -> u32 {
-        let Some(number) = before.filter(|number| !self.of(*number).grouping.is_outgrown(demand)) else {
+        let Some(number) = before.filter(|number| !self.of(*number).grouping.is_too_broad_for(demand)) else {
             let number = self.next();
             let grouping = Grouping::new(demand, directory);
             draft.put(grouping.rows(number));
-            self.asking.note(number, &grouping, &[], directory);
-            self.in_force.0.insert(number, Grouped { met: grouping.count(), grouping, policies: Vec::new() });
+            self.subscriptions.note(number, &grouping, &[], directory);
+            self.in_force
+                .0
+                .insert(number, Grouped { filled_up_to: grouping.count(), grouping, policies: Vec::new() });
             return number;
         };
         let grouped = self.in_force.of(number);
         let facets = grouped.grouping.facets().to_vec();
-        let moved = grouped.grouping.extend(demand, directory);
-        grouped.report(number, moved, book, draft);
-        self.asking.note(number, &grouped.grouping, &facets, directory);
+        let regrouped = grouped.grouping.extend(demand, directory);
+        grouped.report(number, regrouped, book, draft);
+        self.subscriptions.note(number, &grouped.grouping, &facets, directory);
         number
     }
 
@@ -104,7 +106,7 @@ impl Groupings {
             && let Some(Grouped { grouping, .. }) = self.in_force.0.remove(&number)
         {
             draft.drop(grouping.rows(number));
-            self.asking.forget(number, &grouping, directory);
+            self.subscriptions.forget(number, &grouping, directory);
             grouping.release(directory);
         }
         Some(compiled)
@@ -113,56 +115,67 @@ impl Groupings {
     /// Follows peers that went, came and changed.
     pub(crate) fn follow(
         &mut self,
-        movement: &Movement,
+        peer_changes: &PeerChanges,
         directory: &Directory,
         book: &mut RuleBook,
         draft: &mut Draft,
     ) {
-        let Self { in_force, stirred, asking, .. } = self;
-        stirred.clear();
-        let extraordinary = movement.went.values().chain(movement.came.values()).any(|one| !one.is_ordinary);
+        let Self { in_force, changed_this_step, subscriptions, .. } = self;
+        changed_this_step.clear();
+        let extraordinary =
+            peer_changes.removed.values().chain(peer_changes.added.values()).any(|one| !one.is_ordinary);
         let all: BTreeSet<u32> =
             if extraordinary { in_force.0.keys().copied().collect() } else { BTreeSet::new() };
-        for (peer, marks) in &movement.went {
-            for number in asking.concerned(marks, &all) {
-                let row = in_force.of(number).grouping.forget(*peer).and_then(|moved| moved.rows(number)[0]);
-                match movement.came.contains_key(peer) {
+        for (peer, facets) in &peer_changes.removed {
+            for number in subscriptions.affected_by_peer(facets, &all) {
+                let row = in_force
+                    .of(number)
+                    .grouping
+                    .forget(*peer)
+                    .and_then(|regrouped| regrouped.rows(number)[0]);
+                match peer_changes.added.contains_key(peer) {
                     true => draft.lose(row),
                     // Packets that are on their way may still come from it.
                     false => draft.drop(row),
                 }
             }
         }
-        let (mut groups, mut asked, mut followed) = (Vec::new(), Vec::new(), Followed::default());
-        for family in movement.families(directory) {
-            let namespace = namespace_of(&family.changes, directory);
-            let hearing = asking.hearing(&family);
-            let hearing = || hearing.chunk_by(|(one, _), (other, _)| one == other);
+        let (mut groups, mut asked, mut regroupings) = (Vec::new(), Vec::new(), Regroupings::default());
+        for namespace_changes in peer_changes.by_namespace(directory) {
+            let namespace = namespace_of(&namespace_changes.changes, directory);
+            let affected = subscriptions.affected(&namespace_changes);
+            let affected = || affected.chunk_by(|(one, _), (other, _)| one == other);
             // What groupings know lies far apart in memory: a processor fetches it for all at once, where each on its own
             // would be waited for.
             groups.clear();
             groups
-                .extend(hearing().map(|of_one| in_force.of(of_one[0].0).grouping.group_with_row(namespace)));
-            for (of_one, around) in hearing().zip(&groups) {
+                .extend(affected().map(|of_one| in_force.of(of_one[0].0).grouping.group_with_row(namespace)));
+            for (of_one, around) in affected().zip(&groups) {
                 let number = of_one[0].0;
                 asked.clear();
                 asked.extend(of_one.iter().filter_map(|(_, facet)| *facet));
                 let grouped = in_force.of(number);
-                grouped.grouping.follow(&family.changes, &asked, *around, directory, &mut followed);
-                if !followed.moved.is_empty() {
-                    stirred.insert(number);
+                grouped.grouping.follow(
+                    &namespace_changes.changes,
+                    &asked,
+                    *around,
+                    directory,
+                    &mut regroupings,
+                );
+                if !regroupings.regrouped.is_empty() {
+                    changed_this_step.insert(number);
                 }
-                grouped.report(number, followed.moved.drain(..), book, draft);
+                grouped.report(number, regroupings.regrouped.drain(..), book, draft);
             }
         }
         // What a peer has beyond its namespace is told when that has its group.
         let (namespaces, peers): (Vec<_>, Vec<_>) =
-            movement.came.iter().partition(|(peer, _)| **peer >= FIRST_NAMESPACE);
-        for (peer, marks) in namespaces.into_iter().chain(peers) {
-            for number in asking.concerned(marks, &all) {
+            peer_changes.added.iter().partition(|(peer, _)| **peer >= FIRST_NAMESPACE);
+        for (peer, facets) in namespaces.into_iter().chain(peers) {
+            for number in subscriptions.affected_by_peer(facets, &all) {
                 let grouped = in_force.of(number);
-                let moved = grouped.grouping.place(*peer, &marks.facets, directory);
-                grouped.report(number, moved, book, draft);
+                let regrouped = grouped.grouping.place(*peer, &facets.facets, directory);
+                grouped.report(number, regrouped, book, draft);
             }
         }
     }
@@ -215,18 +228,18 @@ impl Grouped {
     fn report(
         &mut self,
         number: u32,
-        moved: impl IntoIterator<Item = Moved>,
+        regrouped: impl IntoIterator<Item = Regrouped>,
         book: &mut RuleBook,
         draft: &mut Draft,
     ) {
-        if self.met != self.grouping.count() {
+        if self.filled_up_to != self.grouping.count() {
             for (_, compiled) in &mut self.policies {
-                draft.put_at_once(compiled.meet(&self.grouping, book));
+                draft.put_at_once(compiled.extend_to(&self.grouping, book));
             }
-            self.met = self.grouping.count();
+            self.filled_up_to = self.grouping.count();
         }
-        for moved in moved {
-            let [before, after] = moved.rows(number);
+        for regrouped in regrouped {
+            let [before, after] = regrouped.rows(number);
             match after {
                 Some(_) => draft.drop(before),
                 // It is in the group of all others from now on.
@@ -237,32 +250,34 @@ impl Grouped {
     }
 }
 
-impl Asking {
-    /// The groupings that can tell a peer with these marks from others of its namespace.
-    fn concerned(&self, marks: &Marks, all: &BTreeSet<u32>) -> Vec<u32> {
-        if !marks.is_ordinary {
+impl Subscriptions {
+    /// The groupings that can tell a peer with these facets from others of its namespace.
+    fn affected_by_peer(&self, facets: &PeerFacets, all: &BTreeSet<u32>) -> Vec<u32> {
+        if !facets.is_ordinary {
             return all.iter().copied().collect();
         }
-        self.asking(&marks.beyond, &marks.ports)
+        self.subscriptions(&facets.beyond, &facets.ports)
     }
 
     /// The groupings that must hear of changes, in order, each with the facets among them that it asks for; with none
     /// where it asks for ports of all peers.
-    fn hearing(&self, family: &Family) -> Vec<(u32, Option<FacetId>)> {
-        let by_facet =
-            family.facets.iter().filter_map(|facet| Some((Some(*facet), self.by_facet.get(facet)?)));
-        let by_name = family.ports.iter().flat_map(NamedPorts::names);
+    fn affected(&self, namespace_changes: &NamespaceChanges) -> Vec<(u32, Option<FacetId>)> {
+        let by_facet = namespace_changes
+            .facets
+            .iter()
+            .filter_map(|facet| Some((Some(*facet), self.by_facet.get(facet)?)));
+        let by_name = namespace_changes.ports.iter().flat_map(NamedPorts::names);
         let by_name = by_name.filter_map(|name| Some((None, self.by_port_name.get(name)?)));
         let lists = by_facet.chain(by_name);
         let pairs = lists.flat_map(|(facet, numbers)| numbers.iter().map(move |number| (*number, facet)));
-        let mut hearing: Vec<(u32, Option<FacetId>)> = pairs.collect();
-        hearing.sort_unstable();
-        hearing.dedup();
-        hearing
+        let mut affected: Vec<(u32, Option<FacetId>)> = pairs.collect();
+        affected.sort_unstable();
+        affected.dedup();
+        affected
     }
 
     /// The groupings that ask for one of these facets, or for ports of these names of all peers.
-    fn asking(&self, facets: &[FacetId], ports: &NamedPorts) -> Vec<u32> {
+    fn subscriptions(&self, facets: &[FacetId], ports: &NamedPorts) -> Vec<u32> {
         let by_name = ports.names().filter_map(|name| self.by_port_name.get(name));
         let lists = facets.iter().filter_map(|facet| self.by_facet.get(facet)).chain(by_name);
         let mut numbers: Vec<u32> = lists.flatten().copied().collect();

@@ -9,7 +9,7 @@ mod change;
 mod enforcement;
 mod groupings;
 mod interned;
-mod movement;
+mod peer_changes;
 mod peers;
 mod pool;
 mod rule_sets;

@@ -1,13 +1,13 @@
 //! Who the workloads and nodes are: their identities, and the numbers by which policy rows name them.
 
 use crate::change::RemoteNode;
-use crate::movement::{Marks, Movement, differing};
+use crate::peer_changes::{PeerChanges, PeerFacets, differing};
 use abi::address::AddressInfo;
 use abi::identity::{FIRST_LOCAL, FIRST_NAMESPACE, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
 use foldhash::HashMap;
 use identity::{Allocator, Labels, Numbering, Source, key};
 use policy::directory::Directory;
-use policy::party::{NamedPorts, Party};
+use policy::endpoint_view::{EndpointView, NamedPorts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -112,15 +112,15 @@ impl Default for Peers {
 
 impl Residents {
     /// One of them as policies see it; its address is not known here.
-    pub(crate) fn party(&self) -> Party<'_> {
-        Party { ports: &self.ports, ..Party::new(self.identity, &self.labels) }
+    pub(crate) fn view(&self) -> EndpointView<'_> {
+        EndpointView { ports: &self.ports, ..EndpointView::new(self.identity, &self.labels) }
     }
 }
 
 impl Peers {
     /// Notes the peer number of an address, as a row from before a restart tells it: the policies of before know the
     /// peer by this number, and judge packets until those of now have taken their place.
-    pub(crate) fn find(
+    pub(crate) fn restore_number(
         &mut self,
         address: IpAddr,
         &AddressInfo { identity, peer, namespace, .. }: &AddressInfo,
@@ -153,10 +153,10 @@ impl Peers {
 
     /// Someone who has this peer number, as a subject of policies: a workload, or the node itself. Who got no number is
     /// nobody's subject, and so has no policy and no traffic.
-    pub(crate) fn subject(&self, peer: u32) -> Option<Party<'_>> {
+    pub(crate) fn subject(&self, peer: u32) -> Option<EndpointView<'_>> {
         match peer {
-            HOST => self.directory.party(HOST),
-            _ => self.residents.get(&peer).map(Residents::party),
+            HOST => self.directory.view(HOST),
+            _ => self.residents.get(&peer).map(Residents::view),
         }
     }
 
@@ -169,11 +169,14 @@ impl Peers {
     ///
     /// Where all that had a number become others together, they keep it, so that only those policies have something to
     /// learn that can tell the difference. A policy's row of the peer changes at once from what it was to what it is.
-    pub(crate) fn admit(&mut self, arrival: Arrival, movement: &mut Movement) {
-        self.label_namespace(&arrival, movement);
+    pub(crate) fn admit(&mut self, arrival: Arrival, peer_changes: &mut PeerChanges) {
+        self.label_namespace(&arrival, peer_changes);
         // Acquired before the old one is released, so that an unchanged identity keeps its number.
         let Ok(identity) = self.identities.acquire(&arrival.labels) else {
-            return arrival.endpoints.iter().for_each(|endpoint| self.settle(*endpoint, UNKNOWN, movement));
+            return arrival
+                .endpoints
+                .iter()
+                .for_each(|endpoint| self.assign(*endpoint, UNKNOWN, peer_changes));
         };
         let known = self.numbers.get(&(identity, arrival.ports.clone())).copied();
         let peer = match known {
@@ -181,18 +184,18 @@ impl Peers {
                 self.identities.release(identity);
                 peer
             }
-            None if let Some(peer) = self.before(&arrival, movement) => {
-                return self.relabel(peer, identity, arrival.labels, movement);
+            None if let Some(peer) = self.relabelled_peer(&arrival, peer_changes) => {
+                return self.relabel(peer, identity, arrival.labels, peer_changes);
             }
-            None => self.begin(identity, &arrival, movement),
+            None => self.create(identity, &arrival, peer_changes),
         };
-        arrival.endpoints.iter().for_each(|endpoint| self.settle(*endpoint, peer, movement));
+        arrival.endpoints.iter().for_each(|endpoint| self.assign(*endpoint, peer, peer_changes));
     }
 
     /// Forgets a workload.
-    pub(crate) fn dismiss(&mut self, endpoint: u32, movement: &mut Movement) {
+    pub(crate) fn dismiss(&mut self, endpoint: u32, peer_changes: &mut PeerChanges) {
         if let Some(peer) = self.members.remove(&endpoint) {
-            self.leave(endpoint, peer, movement);
+            self.unassign(endpoint, peer, peer_changes);
         }
     }
 
@@ -201,11 +204,11 @@ impl Peers {
         &mut self,
         labels: &BTreeMap<String, String>,
         is_api_server: bool,
-        movement: &mut Movement,
+        peer_changes: &mut PeerChanges,
     ) {
         let labels = Arc::new(node_labels("host", labels, is_api_server));
-        self.exit(HOST, NamedPorts::default(), movement);
-        self.enter(HOST, labels, (NamedPorts::default(), 0), movement);
+        self.remove_peer(HOST, NamedPorts::default(), peer_changes);
+        self.add_peer(HOST, labels, (NamedPorts::default(), 0), peer_changes);
     }
 
     /// Takes in another node, some of whose addresses may be those of API servers.
@@ -213,21 +216,21 @@ impl Peers {
         &mut self,
         node: RemoteNode,
         api_servers: &BTreeSet<IpAddr>,
-        movement: &mut Movement,
+        peer_changes: &mut PeerChanges,
     ) -> KnownNode {
         let (api, plain): (Vec<IpAddr>, Vec<IpAddr>) =
             node.addresses.iter().partition(|address| api_servers.contains(address));
         let number = match node.labels.is_empty() {
             true => REMOTE_NODE,
-            false => self.hold_node(node_labels("remote-node", &node.labels, false), &plain, movement),
+            false => self.hold_node(node_labels("remote-node", &node.labels, false), &plain, peer_changes),
         };
         let labels = || node_labels("remote-node", &node.labels, true);
-        let api_server = (!api.is_empty()).then(|| self.hold_node(labels(), &api, movement));
+        let api_server = (!api.is_empty()).then(|| self.hold_node(labels(), &api, peer_changes));
         KnownNode { node, number, api_server }
     }
 
     /// The number of other nodes with these labels, held once more.
-    fn hold_node(&mut self, labels: Labels, addresses: &[IpAddr], movement: &mut Movement) -> u32 {
+    fn hold_node(&mut self, labels: Labels, addresses: &[IpAddr], peer_changes: &mut PeerChanges) -> u32 {
         let labels = Arc::new(labels);
         let known = self.nodes.number(&labels).is_some();
         let found = addresses.iter().find_map(|address| self.found.peers.get(address)).copied();
@@ -239,80 +242,80 @@ impl Peers {
         }
         let Ok(number) = self.nodes.acquire(&labels) else { return REMOTE_NODE };
         if !known {
-            self.enter(number, labels, (NamedPorts::default(), 0), movement);
+            self.add_peer(number, labels, (NamedPorts::default(), 0), peer_changes);
         }
         number
     }
 
     /// Gives up the numbers of another node.
-    pub(crate) fn dismiss_node(&mut self, known: &KnownNode, movement: &mut Movement) {
+    pub(crate) fn dismiss_node(&mut self, known: &KnownNode, peer_changes: &mut PeerChanges) {
         for number in [Some(known.number), known.api_server].into_iter().flatten() {
             if self.nodes.release(number).is_some() {
-                self.exit(number, NamedPorts::default(), movement);
+                self.remove_peer(number, NamedPorts::default(), peer_changes);
             }
         }
     }
 
     /// Adds a peer to a namespace; 0 is none.
-    fn enter(
+    fn add_peer(
         &mut self,
         peer: u32,
         labels: Arc<Labels>,
         (ports, namespace): (NamedPorts, u32),
-        movement: &mut Movement,
+        peer_changes: &mut PeerChanges,
     ) {
         let facets = self.directory.insert(peer, labels, ports.clone());
         if namespace != 0 {
             self.directory.join(peer, namespace);
         }
-        let beyond = differing(&facets, self.directory.facets_of(namespace_or_nobody(namespace)));
+        let beyond = differing(&facets, self.directory.facets_of(namespace_or_unused(namespace)));
         let is_ordinary = self.directory.is_ordinary(peer);
-        movement.comes(peer, Marks { facets, beyond, ports, is_ordinary });
+        peer_changes.add(peer, PeerFacets { facets, beyond, ports, is_ordinary });
     }
 
-    fn exit(&mut self, peer: u32, ports: NamedPorts, movement: &mut Movement) {
+    fn remove_peer(&mut self, peer: u32, ports: NamedPorts, peer_changes: &mut PeerChanges) {
         let is_ordinary = self.directory.is_ordinary(peer);
         let namespace = self.directory.namespace_of(peer);
         let facets = self.directory.remove(peer);
-        let around = self.directory.facets_of(namespace_or_nobody(namespace.unwrap_or(0)));
+        let around = self.directory.facets_of(namespace_or_unused(namespace.unwrap_or(0)));
         // Whoever told it from its namespace as both were before, has a row of it too.
         let mut beyond = differing(&facets, around);
-        beyond.extend(movement.unchanged(peer, namespace));
-        movement.goes(peer, Marks { facets, beyond, ports, is_ordinary });
+        beyond.extend(peer_changes.revert(peer, namespace));
+        peer_changes.remove(peer, PeerFacets { facets, beyond, ports, is_ordinary });
     }
 
     /// The peer number that just these workloads have, and had before the change, where only their labels are others now.
-    fn before(&self, arrival: &Arrival, movement: &Movement) -> Option<u32> {
+    fn relabelled_peer(&self, arrival: &Arrival, peer_changes: &PeerChanges) -> Option<u32> {
         let peer = *self.members.get(arrival.endpoints.first()?)?;
         let residents = self.residents.get(&peer)?;
         let are_same = residents.endpoints == arrival.endpoints
             && residents.ports == arrival.ports
             && residents.namespace == arrival.namespace
-            && !movement.left.contains(&peer);
+            && !peer_changes.left.contains(&peer);
         (are_same && self.directory.is_ordinary(peer) && is_ordinary(&arrival.labels)).then_some(peer)
     }
 
-    fn relabel(&mut self, peer: u32, identity: u32, labels: Arc<Labels>, movement: &mut Movement) {
+    fn relabel(&mut self, peer: u32, identity: u32, labels: Arc<Labels>, peer_changes: &mut PeerChanges) {
         let residents = self.residents.get_mut(&peer).expect("it has residents");
         let before = std::mem::replace(&mut residents.identity, identity);
         residents.labels = self.identities.labels(identity).cloned().unwrap_or(labels);
         self.numbers.remove(&(before, residents.ports.clone()));
         self.numbers.insert((identity, residents.ports.clone()), peer);
         let (had, has) = self.directory.relabel(peer, residents.labels.clone());
-        movement.changes(peer, [&had, &has], &residents.ports, &self.directory);
+        peer_changes.change(peer, [&had, &has], &residents.ports, &self.directory);
         self.identities.release(before);
     }
 
     /// A peer number for workloads of this identity, which is held; nobody lives under it yet.
-    fn begin(&mut self, identity: u32, arrival: &Arrival, movement: &mut Movement) -> u32 {
+    fn create(&mut self, identity: u32, arrival: &Arrival, peer_changes: &mut PeerChanges) -> u32 {
         let Some(peer) = self.free_number(identity, &arrival.addresses) else {
             self.identities.release(identity);
             return UNKNOWN;
         };
         let labels = self.identities.labels(identity).cloned().unwrap_or(arrival.labels.clone());
         let ports = arrival.ports.clone();
-        let around = self.namespace(arrival, movement);
-        self.enter(peer, labels.clone(), (ports.clone(), around), movement);
+        let around = self.namespace(arrival, peer_changes);
+        self.add_peer(peer, labels.clone(), (ports.clone(), around), peer_changes);
         self.numbers.insert((identity, ports.clone()), peer);
         let namespace = arrival.namespace.clone();
         self.residents
@@ -321,48 +324,48 @@ impl Peers {
     }
 
     /// Puts a workload under a peer number. Whoever gets none is taken for one that no rule knows.
-    fn settle(&mut self, endpoint: u32, peer: u32, movement: &mut Movement) {
+    fn assign(&mut self, endpoint: u32, peer: u32, peer_changes: &mut PeerChanges) {
         let before = self.members.insert(endpoint, peer);
         if let Some(residents) = self.residents.get_mut(&peer) {
             residents.endpoints.insert(endpoint);
         }
         if let Some(before) = before.filter(|before| *before != peer) {
-            self.leave(endpoint, before, movement);
+            self.unassign(endpoint, before, peer_changes);
         }
     }
 
-    fn leave(&mut self, endpoint: u32, peer: u32, movement: &mut Movement) {
-        movement.left.insert(peer);
+    fn unassign(&mut self, endpoint: u32, peer: u32, peer_changes: &mut PeerChanges) {
+        peer_changes.left.insert(peer);
         let Some(residents) = self.residents.get_mut(&peer) else { return };
         residents.endpoints.remove(&endpoint);
         if residents.endpoints.is_empty()
             && let Some(Residents { namespace, ports, identity, .. }) = self.residents.remove(&peer)
         {
-            self.exit(peer, ports.clone(), movement);
-            self.leave_namespace(&namespace, movement);
+            self.remove_peer(peer, ports.clone(), peer_changes);
+            self.leave_namespace(&namespace, peer_changes);
             self.numbers.remove(&(identity, ports));
             self.identities.release(identity);
         }
     }
 
     /// Gives a namespace that has workloads the labels that an arrival finds there.
-    fn label_namespace(&mut self, arrival: &Arrival, movement: &mut Movement) {
+    fn label_namespace(&mut self, arrival: &Arrival, peer_changes: &mut PeerChanges) {
         let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) else { return };
         if namespace.labels != arrival.namespace_labels {
             namespace.labels = arrival.namespace_labels.clone();
             let number = namespace.number;
             let (had, has) = self.directory.relabel(number, arrival.namespace_labels.clone());
-            movement.changes(number, [&had, &has], NamedPorts::NONE, &self.directory);
+            peer_changes.change(number, [&had, &has], NamedPorts::NONE, &self.directory);
         }
     }
 
     /// The number of an arrival's namespace, for one peer number more.
-    fn namespace(&mut self, arrival: &Arrival, movement: &mut Movement) -> u32 {
+    fn namespace(&mut self, arrival: &Arrival, peer_changes: &mut PeerChanges) -> u32 {
         if let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) {
             namespace.peers += 1;
             return namespace.number;
         }
-        let is_free = |number: &u32| self.directory.party(*number).is_none();
+        let is_free = |number: &u32| self.directory.view(*number).is_none();
         let found =
             arrival.addresses.iter().filter_map(|address| self.found.namespaces.get(address)).copied();
         let next = (self.next_namespace..=u32::MAX).chain(FIRST_NAMESPACE..self.next_namespace);
@@ -370,18 +373,18 @@ impl Peers {
         let Some(number) = found.chain(next).find(is_free) else { return 0 };
         self.next_namespace = self.next_namespace.max(number.saturating_add(1));
         let labels = arrival.namespace_labels.clone();
-        self.enter(number, labels.clone(), (NamedPorts::default(), 0), movement);
+        self.add_peer(number, labels.clone(), (NamedPorts::default(), 0), peer_changes);
         self.namespaces.insert(arrival.namespace.clone(), Namespace { number, labels, peers: 1 });
         number
     }
 
-    fn leave_namespace(&mut self, name: &str, movement: &mut Movement) {
+    fn leave_namespace(&mut self, name: &str, peer_changes: &mut PeerChanges) {
         let Some(namespace) = self.namespaces.get_mut(name) else { return };
         namespace.peers -= 1;
         if namespace.peers == 0 {
             let number = namespace.number;
             self.namespaces.remove(name);
-            self.exit(number, NamedPorts::default(), movement);
+            self.remove_peer(number, NamedPorts::default(), peer_changes);
         }
     }
 
@@ -401,7 +404,7 @@ impl Peers {
 }
 
 /// A namespace, or a number that nobody has where there is none: whoever is in none has all that it has beyond it.
-fn namespace_or_nobody(namespace: u32) -> u32 {
+fn namespace_or_unused(namespace: u32) -> u32 {
     if namespace == 0 { u32::MAX } else { namespace }
 }
 

@@ -1,8 +1,8 @@
 //! One application of changes: what they touch, and how the world settles around them.
 
 use crate::change::{Change, Endpoint};
-use crate::enforcement::{Enforcement, Move};
-use crate::movement::Movement;
+use crate::enforcement::{Enforcement, Reassignment};
+use crate::peer_changes::PeerChanges;
 use crate::peers::Arrival;
 use crate::world::{Owner, World};
 use crate::writes::{Draft, Renamed, Room};
@@ -10,9 +10,9 @@ use abi::identity::HOST;
 use abi::row::Row;
 use foldhash::HashMap;
 use identity::{Labels, Source, filter, key};
-use policy::cidr::{CidrClass, Regrouped, Side, blocks_of};
-use policy::party::NamedPorts;
-use policy::ready::Numbers;
+use policy::cidr::{BlockChanges, CidrClass, Side, blocks_of};
+use policy::compiled_rule::Numbers;
+use policy::endpoint_view::NamedPorts;
 use policy::rule::{Cidr, Policy, PolicyId, Protocol, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -25,12 +25,12 @@ pub(crate) struct Step {
     /// What becomes of the rows once no packet is judged by what was in force before.
     pub(crate) late: Draft,
     /// Policies as they were before, whose blocks are still in force.
-    outgrown: Vec<Policy>,
+    replaced_policies: Vec<Policy>,
     /// Addresses outside of which nothing is known any more, and which still have classes of their own.
     pub(crate) forgotten: Vec<IpAddr>,
     pub(crate) undo: Vec<Change>,
     pub(crate) renamed: Renamed,
-    pub(crate) movement: Movement,
+    pub(crate) peer_changes: PeerChanges,
     /// Endpoints whose rows may change; as they were, they are in the draft.
     touched: BTreeSet<u32>,
     /// The same of addresses of nodes, and whether it goes for the node's own row.
@@ -85,16 +85,22 @@ impl World {
         step.renamed.endpoints.extend(&step.unsettled);
         for arrival in self.arrivals(std::mem::take(&mut step.unsettled)) {
             let endpoints = arrival.endpoints.clone();
-            self.peers.admit(arrival, &mut step.movement);
+            self.peers.admit(arrival, &mut step.peer_changes);
             let peers = endpoints.into_iter().filter_map(|id| self.peers.of(id));
             step.subjects.extend(peers.map(|(peer, _)| peer));
         }
-        let movement = std::mem::take(&mut step.movement);
-        self.enforcement.follow(&movement, &self.peers, &mut step.draft);
-        step.subjects.extend(movement.went.keys().chain(movement.came.keys()));
+        let peer_changes = std::mem::take(&mut step.peer_changes);
+        self.enforcement.follow(&peer_changes, &self.peers, &mut step.draft);
+        step.subjects.extend(peer_changes.removed.keys().chain(peer_changes.added.keys()));
         let subjects = std::mem::take(&mut step.subjects);
-        let moves: Vec<Move> = subjects.into_iter().filter_map(|subject| self.moved(subject, step)).collect();
-        self.enforcement.assign(moves, &movement.left, &mut self.peers.directory, &mut step.draft);
+        let reassignments: Vec<Reassignment> =
+            subjects.into_iter().filter_map(|subject| self.reassignment(subject, step)).collect();
+        self.enforcement.assign(
+            reassignments,
+            &peer_changes.left,
+            &mut self.peers.directory,
+            &mut step.draft,
+        );
         self.enforcement.retire(&mut self.peers.directory, &mut step.draft);
         for id in &step.touched {
             step.draft.put(self.endpoint_rows(*id));
@@ -158,7 +164,7 @@ impl World {
     }
 
     /// What applies to a subject now, if it is another policy; its rows are noted.
-    fn moved(&self, subject: u32, step: &mut Step) -> Option<Move> {
+    fn reassignment(&self, subject: u32, step: &mut Step) -> Option<Reassignment> {
         let selection = self.enforcement.selection(subject, &self.peers);
         let selection = selection.map(|selection| (selection.key(), selection));
         if self.enforcement.is_under(subject, selection.as_ref().map(|(key, _)| key)) {
@@ -263,7 +269,7 @@ impl World {
         self.touch(id, step);
         self.disown(id, step);
         if let Some(before) = self.endpoints.remove(&id) {
-            self.peers.dismiss(id, &mut step.movement);
+            self.peers.dismiss(id, &mut step.peer_changes);
             step.undo.push(Change::Endpoint(before));
         }
     }
@@ -333,18 +339,18 @@ impl World {
                 }
             }
         }
-        // The blocks of before stay until no packet is judged by the policy of before: see `Self::outgrow`.
+        // The blocks of before stay until no packet is judged by the policy of before: see `Self::release_blocks`.
         if let Some(after) = after {
-            let regrouped = self.enforcement.blocks.insert(after);
-            self.regroup(&regrouped, &mut step.draft);
+            let changes = self.enforcement.blocks.insert(after);
+            self.put_block_changes(&changes, &mut step.draft);
         }
-        step.outgrown.extend(before.cloned());
+        step.replaced_policies.extend(before.cloned());
     }
 
     /// Takes blocks out of force that no policy names any more, once every endpoint is under its new policy.
-    pub(crate) fn outgrow(&mut self, step: &mut Step) {
+    pub(crate) fn release_blocks(&mut self, step: &mut Step) {
         let mut draft = std::mem::take(&mut step.late);
-        for policy in std::mem::take(&mut step.outgrown) {
+        for policy in std::mem::take(&mut step.replaced_policies) {
             let holders = self.held_by(Some(&policy));
             let gone = holders
                 .iter()
@@ -354,19 +360,23 @@ impl World {
             let rows =
                 |world: &Self| -> Vec<Row> { owners.iter().flat_map(|owner| world.rows_of(owner)).collect() };
             draft.drop(rows(self));
-            let regrouped = self.enforcement.blocks.remove(&policy);
-            self.regroup(&regrouped, &mut draft);
+            let changes = self.enforcement.blocks.remove(&policy);
+            self.put_block_changes(&changes, &mut draft);
             draft.put(rows(self));
         }
         for address in std::mem::take(&mut step.forgotten) {
-            let regrouped = self.enforcement.blocks.remove_address(address);
-            self.regroup(&regrouped, &mut draft);
+            let changes = self.enforcement.blocks.remove_address(address);
+            self.put_block_changes(&changes, &mut draft);
         }
         step.late = draft;
     }
 
     /// Follows a change of the blocks in force with the rows of their classes.
-    pub(crate) fn regroup(&self, Regrouped { came, moved, gone }: &Regrouped, draft: &mut Draft) {
+    pub(crate) fn put_block_changes(
+        &self,
+        BlockChanges { came, moved, gone }: &BlockChanges,
+        draft: &mut Draft,
+    ) {
         draft.drop(gone.iter().filter_map(|class| self.class_row(class)));
         let whole = gone.iter().filter(|class| class.block.length() == 0);
         draft.put(whole.filter_map(|class| self.family_row(class.block.address())));

@@ -7,7 +7,7 @@ use crate::world::{Owner, World};
 use abi::identity::HOST;
 use identity::{Labels, Source};
 use policy::catalog::{self, Backends, Catalog, Group};
-use policy::ready::Numbers;
+use policy::compiled_rule::Numbers;
 use service::{API_SERVER, EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -45,7 +45,7 @@ impl World {
         let before = std::mem::replace(&mut self.node, node);
         let is_api_server = self.is_api_server(&self.node);
         if self.node.labels != before.labels || is_api_server != self.is_api_server(&before) {
-            self.peers.label_host(&self.node.labels, is_api_server, &mut step.movement);
+            self.peers.label_host(&self.node.labels, is_api_server, &mut step.peer_changes);
         }
         if self.node.mode != before.mode {
             self.enforcement.policies.enforce(self.node.mode);
@@ -73,7 +73,7 @@ impl World {
         self.touch_addresses(&node.addresses, step);
         let (name, addresses) = (node.name.clone(), node.addresses.clone());
         // Held before the old one is given up, so that unchanged labels keep their number.
-        let known = self.peers.admit_node(node, &self.api_servers, &mut step.movement);
+        let known = self.peers.admit_node(node, &self.api_servers, &mut step.peer_changes);
         let before = self.forget_remote_node(&name, step);
         self.own(&addresses, &Owner::RemoteNode(name.as_str().into()), step);
         self.remote_nodes.insert(name, known);
@@ -94,7 +94,7 @@ impl World {
         for address in known.node.addresses.iter() {
             self.release(*address, Owner::RemoteNode(name.into()), step);
         }
-        self.peers.dismiss_node(&known, &mut step.movement);
+        self.peers.dismiss_node(&known, &mut step.peer_changes);
         Some(Change::RemoteNode(known.node.into()))
     }
 
@@ -120,15 +120,15 @@ impl World {
         self.api_servers = now;
         for address in &changed {
             if self.api_servers.contains(address) {
-                let regrouped = self.enforcement.blocks.insert_address(*address);
-                self.regroup(&regrouped, &mut step.draft);
+                let changes = self.enforcement.blocks.insert_address(*address);
+                self.put_block_changes(&changes, &mut step.draft);
             } else {
                 step.forgotten.push(*address);
             }
             step.draft.put(self.world_row_of(*address));
         }
         if was_api_server != self.is_api_server(&self.node) {
-            self.peers.label_host(&self.node.labels, !was_api_server, &mut step.movement);
+            self.peers.label_host(&self.node.labels, !was_api_server, &mut step.peer_changes);
             step.subjects.insert(HOST);
         }
         let concerned = |node: &&RemoteNode| node.addresses.iter().any(|address| changed.contains(address));
@@ -228,8 +228,8 @@ impl World {
             return;
         }
         if before.is_empty() {
-            let regrouped = self.enforcement.blocks.insert_address(address);
-            self.regroup(&regrouped, &mut step.draft);
+            let changes = self.enforcement.blocks.insert_address(address);
+            self.put_block_changes(&changes, &mut step.draft);
         }
         self.enforcement.name(address, &names, &mut step.draft);
         if names.is_empty() {

@@ -92,7 +92,7 @@ impl World {
                 Row::CidrParent(class, around) => world.enforcement.blocks.number_above(class.max(around)),
                 Row::Address(key, info) => {
                     world.enforcement.blocks.number_above(info.cidr);
-                    world.peers.find(key.address.into(), &info);
+                    world.peers.restore_number(key.address.into(), &info);
                 }
                 Row::Backend(key, _) => world.translation.number_above(key.backends),
                 Row::Service(_, info) => world.translation.number_above(info.backends),
@@ -105,7 +105,7 @@ impl World {
     }
 
     /// Notes what the maps really hold, where writes were made that failed half way; the next change mends it all.
-    pub fn find(&mut self, rows: impl IntoIterator<Item = Row>) {
+    pub fn adopt_rows(&mut self, rows: impl IntoIterator<Item = Row>) {
         let mut found = Rows::new();
         for row in rows {
             match (row, row.key()) {
@@ -129,7 +129,7 @@ impl World {
             self.take(change, &mut step);
         }
         self.settle(&mut step);
-        self.outgrow(&mut step);
+        self.release_blocks(&mut step);
         let Step { draft, late, undo, renamed, .. } = step;
         let (now, later) = match self.found.take() {
             Some(found) => from_found(found, self.all_rows()),
@@ -192,8 +192,8 @@ impl World {
     }
 
     /// A workload's identity, security labels and named ports.
-    pub fn party(&self, endpoint: &Endpoint) -> Option<policy::party::Party<'_>> {
-        Some(self.peers.of(endpoint.id)?.1.party())
+    pub fn view(&self, endpoint: &Endpoint) -> Option<policy::endpoint_view::EndpointView<'_>> {
+        Some(self.peers.of(endpoint.id)?.1.view())
     }
 
     /// A workload's security identity.
@@ -254,7 +254,7 @@ impl World {
             self.config = Config { epoch: self.config.epoch.wrapping_add(1), ..config };
             writes.now.put(&Row::Config(self.config));
         }
-        let SetChanges { came, went } = self.enforcement.book.take_set_changes();
+        let SetChanges { added: came, removed: went } = self.enforcement.book.take_set_changes();
         let rule_sets = came.iter().filter_map(|set| {
             let rules = self.enforcement.book.set(*set)?;
             Some((set.0, rules.iter().cloned().collect()))

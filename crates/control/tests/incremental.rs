@@ -61,7 +61,7 @@ fn a_change_that_failed_half_way_is_taken_back_at_once() {
             let all: Vec<MapOp> = writes.now.iter().collect();
             let made = random.below(all.len() + 1);
             make_batch(&mut maps, &all[..made].iter().copied().collect());
-            world.find(maps.values().copied());
+            world.adopt_rows(maps.values().copied());
             make_from(State::HalfMade, &mut maps, world.apply(writes.undo));
             same(&maps, &world.rows(), &format!("seed {seed}, after {made} writes of {changes:?}"));
         }

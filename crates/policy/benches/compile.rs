@@ -8,10 +8,10 @@ use identity::{Labels, Operator, Selector, Source, key};
 use policy::book::RuleBook;
 use policy::cidr::Blocks;
 use policy::compile::Compiled;
+use policy::compiled_rule::Numbers;
 use policy::directory::Directory;
+use policy::endpoint_view::{EndpointView, NamedPorts};
 use policy::grouping::Grouping;
-use policy::party::{NamedPorts, Party};
-use policy::ready::Numbers;
 use policy::rule::{
     Action, Cidr, CidrReach, Direction, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec,
     Subject, Tier, Traffic, TrafficMatch,
@@ -51,7 +51,7 @@ fn report(title: &str, identities: Vec<(u32, Labels)>, policies: Vec<Policy>) {
         set.apply(policy, &mut Numbers { directory: &mut directory, book: &mut book });
     }
     let labels = of_workload("foo", "");
-    let subject = Party::new(FIRST_ALLOCATED + IDENTITIES + 1, &labels);
+    let subject = EndpointView::new(FIRST_ALLOCATED + IDENTITIES + 1, &labels);
     let mut times = Vec::new();
     let mut rows = 0;
     for _ in 0..RUNS {

@@ -1,6 +1,6 @@
 //! The numbers by which rows name rules, layer-7 rule sets, columns and classes, and what they stand for.
 
-use crate::class::{ClassId, Classes, Moved, Table};
+use crate::class::{ClassChange, ClassId, Classes, Table};
 use crate::column::Columns;
 use crate::rule::{HttpRule, PolicyId};
 use abi::row::Row;
@@ -52,9 +52,9 @@ pub struct RuleBook {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetChanges {
     /// Those that are in force and were not.
-    pub came: BTreeSet<L7SetId>,
+    pub added: BTreeSet<L7SetId>,
     /// Those that were in force and are not.
-    pub went: BTreeSet<L7SetId>,
+    pub removed: BTreeSet<L7SetId>,
 }
 
 impl RuleId {
@@ -159,7 +159,7 @@ impl RuleBook {
         let is_new = self.sets.number(&rules).is_none();
         let id = L7SetId(self.sets.acquire(&rules).expect("fewer sets than numbers fit in memory"));
         if is_new {
-            self.set_changes.came.insert(id);
+            self.set_changes.added.insert(id);
         }
         id
     }
@@ -167,8 +167,8 @@ impl RuleBook {
     /// Gives up one hold of a set.
     pub fn release_set(&mut self, id: L7SetId) {
         let is_gone = self.sets.release(id.0).is_some();
-        if is_gone && !self.set_changes.came.remove(&id) {
-            self.set_changes.went.insert(id);
+        if is_gone && !self.set_changes.added.remove(&id) {
+            self.set_changes.removed.insert(id);
         }
     }
 
@@ -230,11 +230,11 @@ impl RuleBook {
     }
 
     /// The rows of classes that came (`true`) and went since this was asked last, in order.
-    pub fn moved_class_rows(&mut self) -> impl Iterator<Item = (bool, Row)> {
-        self.classes.take_movement().into_iter().flat_map(|moved| {
-            let (came, class, table) = match moved {
-                Moved::Came(class, table) => (true, class, table),
-                Moved::Went(class, table) => (false, class, table),
+    pub fn changed_class_rows(&mut self) -> impl Iterator<Item = (bool, Row)> {
+        self.classes.take_changes().into_iter().flat_map(|changed| {
+            let (came, class, table) = match changed {
+                ClassChange::Added(class, table) => (true, class, table),
+                ClassChange::Removed(class, table) => (false, class, table),
             };
             let rows: Vec<Row> = crate::class::rows(class, &table).collect();
             rows.into_iter().map(move |row| (came, row))
@@ -340,12 +340,12 @@ mod tests {
         book.acquire_set(one);
         let brief = book.acquire_set(two);
         book.release_set(brief);
-        let came = SetChanges { came: [stays].into(), ..SetChanges::default() };
+        let came = SetChanges { added: [stays].into(), ..SetChanges::default() };
         assert_eq!(book.take_set_changes(), came);
         book.release_set(stays);
         assert_eq!(book.take_set_changes(), SetChanges::default(), "somebody holds it still");
         book.release_set(stays);
-        assert_eq!(book.take_set_changes(), SetChanges { went: [stays].into(), ..SetChanges::default() });
+        assert_eq!(book.take_set_changes(), SetChanges { removed: [stays].into(), ..SetChanges::default() });
     }
     #[test]
     fn a_set_that_is_restored_has_its_number_and_is_no_news() {
@@ -360,6 +360,6 @@ mod tests {
         assert_eq!(book.sets().map(|(id, _)| id.0).collect::<Vec<_>>(), [7]);
         assert_eq!(book.acquire_set(set("PUT")), L7SetId(10), "a number keeps its meaning");
         book.release_set(L7SetId(7));
-        assert_eq!(book.take_set_changes().went, [L7SetId(7)].into());
+        assert_eq!(book.take_set_changes().removed, [L7SetId(7)].into());
     }
 }

@@ -43,7 +43,7 @@ pub struct CidrClass {
 /// The rows of classes that came must be written in their order, before the rows of those that moved and before any
 /// address has them. The rows of classes that are gone must stay until nothing names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Regrouped {
+pub struct BlockChanges {
     /// The classes that are new, each after those around it. An address that lies in the block of a new class has
     /// that class from now on, unless a longer block holds it.
     pub came: Vec<CidrClass>,
@@ -110,22 +110,22 @@ impl Blocks {
     }
 
     /// Counts the blocks of a policy.
-    pub fn insert(&mut self, policy: &Policy) -> Regrouped {
+    pub fn insert(&mut self, policy: &Policy) -> BlockChanges {
         self.insert_all(blocks_of(policy))
     }
 
     /// Forgets the blocks of a policy.
-    pub fn remove(&mut self, policy: &Policy) -> Regrouped {
+    pub fn remove(&mut self, policy: &Policy) -> BlockChanges {
         self.remove_all(blocks_of(policy))
     }
 
     /// Gives an address outside the cluster a class of its own, for what is learnt of it alone.
-    pub fn insert_address(&mut self, address: IpAddr) -> Regrouped {
+    pub fn insert_address(&mut self, address: IpAddr) -> BlockChanges {
         self.insert_all(vec![(Cidr::host(address), Side::World)])
     }
 
     /// Takes back one [`Self::insert_address`].
-    pub fn remove_address(&mut self, address: IpAddr) -> Regrouped {
+    pub fn remove_address(&mut self, address: IpAddr) -> BlockChanges {
         self.remove_all(vec![(Cidr::host(address), Side::World)])
     }
 
@@ -172,7 +172,7 @@ impl Blocks {
             .map(|class| Row::CidrParent(class.number, class.parent))
     }
 
-    fn insert_all(&mut self, blocks: Vec<(Cidr, Side)>) -> Regrouped {
+    fn insert_all(&mut self, blocks: Vec<(Cidr, Side)>) -> BlockChanges {
         let (mut came, mut moved) = (BTreeSet::new(), Moved::new());
         for (block, side) in blocks {
             let span = Span::new(&block);
@@ -190,10 +190,10 @@ impl Blocks {
             came.insert((side, span));
         }
         moved.retain(|place, _| !came.contains(place));
-        Regrouped { came: self.classes_at(&came), moved: self.moved(&moved), gone: Vec::new() }
+        BlockChanges { came: self.classes_at(&came), moved: self.moved(&moved), gone: Vec::new() }
     }
 
-    fn remove_all(&mut self, blocks: Vec<(Cidr, Side)>) -> Regrouped {
+    fn remove_all(&mut self, blocks: Vec<(Cidr, Side)>) -> BlockChanges {
         let (mut gone, mut moved) = (Vec::new(), Moved::new());
         for (block, side) in blocks {
             let span = Span::new(&block);
@@ -209,7 +209,7 @@ impl Blocks {
                 gone.push(CidrClass { parent, ..class });
             }
         }
-        Regrouped { came: Vec::new(), moved: self.moved(&moved), gone }
+        BlockChanges { came: Vec::new(), moved: self.moved(&moved), gone }
     }
 
     /// The classes that were moved, as they were and as they are.
@@ -420,13 +420,13 @@ mod tests {
         let (one, two) =
             (policy("10.0.0.0/8", &[], CidrReach::World), policy("10.0.0.0/8", &[], CidrReach::World));
         let class = blocks.insert(&one).came[0];
-        assert_eq!(blocks.insert(&two), Regrouped::default());
+        assert_eq!(blocks.insert(&two), BlockChanges::default());
         let all = blocks.insert(&policy("0.0.0.0/0", &[], CidrReach::World));
         let moved = CidrClass { parent: all.came[0].number, ..class };
         assert_eq!(all.moved, [(class, moved)]);
         assert_eq!(blocks.class_of("10.9.9.9".parse().unwrap(), Side::World), class.number);
-        assert_eq!(blocks.remove(&one), Regrouped::default());
-        assert_eq!(blocks.remove(&two), Regrouped { gone: vec![moved], ..Regrouped::default() });
+        assert_eq!(blocks.remove(&one), BlockChanges::default());
+        assert_eq!(blocks.remove(&two), BlockChanges { gone: vec![moved], ..BlockChanges::default() });
         assert_eq!(blocks.class_of("10.9.9.9".parse().unwrap(), Side::World), all.came[0].number);
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct Classes {
     numbers: HashTable<u32>,
     hasher: FixedState,
     last: u32,
-    movement: Vec<Moved>,
+    changes: Vec<ClassChange>,
 }
 
 #[derive(Clone, Debug)]
@@ -44,9 +44,9 @@ struct Held {
 
 /// A class that came, or went.
 #[derive(Clone, Debug)]
-pub(crate) enum Moved {
-    Came(ClassId, Arc<Table>),
-    Went(ClassId, Arc<Table>),
+pub(crate) enum ClassChange {
+    Added(ClassId, Arc<Table>),
+    Removed(ClassId, Arc<Table>),
 }
 
 impl Classes {
@@ -66,7 +66,7 @@ impl Classes {
         let Self { held, numbers, hasher, .. } = self;
         held.insert(number, Held { table: table.clone(), holders: 1 });
         numbers.insert_unique(hash, number, |number| hasher.hash_one(&*held[number].table));
-        self.movement.push(Moved::Came(ClassId(number), table));
+        self.changes.push(ClassChange::Added(ClassId(number), table));
         (ClassId(number), true)
     }
 
@@ -89,13 +89,13 @@ impl Classes {
         if let Ok(entry) = self.numbers.find_entry(hash, |number| *number == class.0) {
             entry.remove();
         }
-        self.movement.push(Moved::Went(class, table.clone()));
+        self.changes.push(ClassChange::Removed(class, table.clone()));
         Some(table)
     }
 
     /// The classes that came and went since this was asked last, in order.
-    pub(crate) fn take_movement(&mut self) -> Vec<Moved> {
-        std::mem::take(&mut self.movement)
+    pub(crate) fn take_changes(&mut self) -> Vec<ClassChange> {
+        std::mem::take(&mut self.changes)
     }
 
     /// The rows of all classes.
@@ -144,15 +144,17 @@ mod tests {
         let mut classes = Classes::default();
         let (one, _) = classes.acquire(&table(7));
         classes.release(one);
-        let moved = classes.take_movement();
-        assert!(matches!(&moved[..], [Moved::Came(came, _), Moved::Went(went, _)] if came == went));
-        assert!(classes.take_movement().is_empty());
+        let changed = classes.take_changes();
+        assert!(
+            matches!(&changed[..], [ClassChange::Added(came, _), ClassChange::Removed(went, _)] if came == went)
+        );
+        assert!(classes.take_changes().is_empty());
     }
 
     #[test]
     fn to_say_nothing_is_a_class_that_nobody_holds() {
         let mut classes = Classes::default();
         assert_eq!(classes.acquire(&[]), (ClassId::SILENT, false));
-        assert!(classes.release(ClassId::SILENT).is_none() && classes.take_movement().is_empty());
+        assert!(classes.release(ClassId::SILENT).is_none() && classes.take_changes().is_empty());
     }
 }

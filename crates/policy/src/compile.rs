@@ -40,7 +40,7 @@ pub struct Compiled {
     /// The column of each part.
     columns: Vec<Column>,
     /// How many groups it has said something to.
-    met: u32,
+    filled_up_to: u32,
 }
 
 impl Compiled {
@@ -64,10 +64,10 @@ impl Compiled {
         let taken: Vec<Option<Column>> = taken.collect();
         let fresh: Vec<bool> = taken.iter().map(Option::is_none).collect();
         let columns = taken.into_iter().map(Option::unwrap_or_default).collect();
-        let mut compiled = Self { selection, stances, parts, columns, met: 0 };
+        let mut compiled = Self { selection, stances, parts, columns, filled_up_to: 0 };
         let everybody = 0..grouping.count();
-        compiled.met = everybody.end;
-        compiled.say_to(everybody, |part| fresh[part as usize], (grouping, reuse.as_ref()), book);
+        compiled.filled_up_to = everybody.end;
+        compiled.fill(everybody, |part| fresh[part as usize], (grouping, reuse.as_ref()), book);
         let mut rows = Vec::new();
         let Self { parts, columns, .. } = &mut compiled;
         for (part, column) in parts.numbers().zip(columns).filter(|(part, _)| fresh[*part as usize]) {
@@ -75,7 +75,7 @@ impl Compiled {
             match same {
                 Some(same) => std::mem::replace(column, same).release(book),
                 None => {
-                    column.begin(book);
+                    column.assign_number(book);
                     rows.extend(column.rows(0));
                 }
             }
@@ -113,9 +113,13 @@ impl Compiled {
 
     /// Says something to the groups that are new in the grouping; the rows to add are returned. They must be in place
     /// before any peer is in those groups.
-    pub fn meet(&mut self, grouping: &Grouping, book: &mut RuleBook) -> impl Iterator<Item = Row> + use<'_> {
-        let known = std::mem::replace(&mut self.met, grouping.count());
-        self.say_to(known..self.met, |_| true, (grouping, None), book);
+    pub fn extend_to(
+        &mut self,
+        grouping: &Grouping,
+        book: &mut RuleBook,
+    ) -> impl Iterator<Item = Row> + use<'_> {
+        let known = std::mem::replace(&mut self.filled_up_to, grouping.count());
+        self.fill(known..self.filled_up_to, |_| true, (grouping, None), book);
         self.columns.iter().flat_map(move |column| column.rows(known))
     }
 
@@ -140,7 +144,7 @@ impl Compiled {
         let (part, is_new) = self.parts.intern(part);
         let mut writes = Vec::new();
         if is_new {
-            writes.extend(self.enter(grouping, book).map(MapOp::Put));
+            writes.extend(self.add_column(grouping, book).map(MapOp::Put));
         }
         writes.push(MapOp::Put(self.column_row(policy, class.number, part)));
         writes
@@ -159,7 +163,7 @@ impl Compiled {
     }
 
     /// Says something to groups that come after those it has said something to, in these parts.
-    fn say_to(
+    fn fill(
         &mut self,
         groups: Range<u32>,
         is_asked: impl Fn(u32) -> bool,
@@ -174,30 +178,34 @@ impl Compiled {
         let rules = BothWays::new(selection, *stances);
         for group in groups {
             let profile = grouping.profile(group);
-            let listener = Listener { group, profile, facets: &grouping.facets_of(group) };
+            let view = GroupView { group, profile, facets: &grouping.facets_of(group) };
             let mut around = Around::default();
-            let heard = |part: &&u32| parts.of(**part).side == profile.kind.side();
-            for number in asked.iter().filter(heard) {
+            let class_of = |part: &&u32| parts.of(**part).side == profile.kind.side();
+            for number in asked.iter().filter(class_of) {
                 let part = parts.of(*number);
-                let class = match reuse.and_then(|reuse| reuse.heard(&listener, part)) {
+                let class = match reuse.and_then(|reuse| reuse.class_of(&view, part)) {
                     Some(again) => {
                         again.into_iter().for_each(|class| book.hold_class(class));
                         again
                     }
-                    None => listener.class(&part.difference, (&rules, &mut around), book),
+                    None => view.class(&part.difference, (&rules, &mut around), book),
                 };
-                columns[*number as usize].say((group, profile.kind.is_workload()), class, book);
+                columns[*number as usize].set((group, profile.kind.is_workload()), class, book);
             }
         }
     }
 
-    /// Says something of the last part, which is new, to all groups that it has met; the rows to add are returned.
-    fn enter(&mut self, grouping: &Grouping, book: &mut RuleBook) -> impl Iterator<Item = Row> + use<'_> {
+    /// Says something of the last part, which is new, to all groups up to `filled_up_to`; the rows to add are returned.
+    fn add_column(
+        &mut self,
+        grouping: &Grouping,
+        book: &mut RuleBook,
+    ) -> impl Iterator<Item = Row> + use<'_> {
         let last = self.columns.len() as u32;
         self.columns.push(Column::default());
-        self.say_to(0..self.met, |part| part == last, (grouping, None), book);
+        self.fill(0..self.filled_up_to, |part| part == last, (grouping, None), book);
         let column = &mut self.columns[last as usize];
-        column.begin(book);
+        column.assign_number(book);
         column.rows(0)
     }
 
@@ -207,20 +215,20 @@ impl Compiled {
 
     /// What is said in each part, to which group.
     #[cfg(test)]
-    pub(crate) fn said(&self) -> Vec<&[(u32, ClassId)]> {
-        self.columns.iter().map(Column::said).collect()
+    pub(crate) fn classes(&self) -> Vec<&[(u32, ClassId)]> {
+        self.columns.iter().map(Column::classes).collect()
     }
 }
 
 /// A group, and what rules can see of its peers.
-struct Listener<'a> {
+struct GroupView<'a> {
     group: u32,
     profile: &'a Profile,
     /// All that its peers have, in order.
     facets: &'a [FacetId],
 }
 
-impl Listener<'_> {
+impl GroupView<'_> {
     /// The class of what it hears in the part of all addresses, or of what another part changes of that, held once more;
     /// none where that is nothing.
     fn class(

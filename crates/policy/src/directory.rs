@@ -1,7 +1,7 @@
 //! Everyone a policy may meet, by peer number, and who has which facet.
 
+use crate::endpoint_view::{EndpointView, NamedPorts};
 use crate::facet::Facet;
-use crate::party::{NamedPorts, Party};
 use crate::rule::{Entity, Peer};
 use abi::identity::{FIRST_ALLOCATED, FIRST_NAMESPACE, FIRST_NODE, WORLD_IPV4, is_workload, reserved_name};
 use foldhash::HashMap;
@@ -50,7 +50,7 @@ struct Known {
 struct Held {
     facet: Arc<Facet>,
     holders: u32,
-    askers: u32,
+    trackers: u32,
     selected: Vec<u32>,
 }
 
@@ -179,9 +179,9 @@ impl Directory {
     }
 
     /// The peer with this number; its address is not known here.
-    pub fn party(&self, number: u32) -> Option<Party<'_>> {
+    pub fn view(&self, number: u32) -> Option<EndpointView<'_>> {
         let Known { labels, ports, .. } = self.peers.get(&number)?;
-        Some(Party { ports, ..Party::new(number, labels) })
+        Some(EndpointView { ports, ..EndpointView::new(number, labels) })
     }
 
     /// The namespace that a peer is in.
@@ -227,7 +227,7 @@ impl Directory {
             return Some(id);
         }
         let facet = Arc::new(facet);
-        let held = Some(Held { facet: facet.clone(), holders: 1, askers: 0, selected: Vec::new() });
+        let held = Some(Held { facet: facet.clone(), holders: 1, trackers: 0, selected: Vec::new() });
         let id = self.free.pop().unwrap_or(FacetId(self.held.len() as u32));
         match self.held.get_mut(id.0 as usize) {
             Some(free) => *free = held,
@@ -250,11 +250,11 @@ impl Directory {
     }
 
     /// Holds a facet once more, to know who has it.
-    pub(crate) fn ask(&mut self, id: FacetId) {
+    pub(crate) fn track(&mut self, id: FacetId) {
         let held = self.of_mut(id);
         held.holders += 1;
-        held.askers += 1;
-        if held.askers == 1
+        held.trackers += 1;
+        if held.trackers == 1
             && let Some(selector) = held.facet.clone().selector()
         {
             let selected = self.matching(selector);
@@ -266,11 +266,11 @@ impl Directory {
         }
     }
 
-    /// Gives up what [`Self::ask`] asked for.
-    pub(crate) fn cease(&mut self, id: FacetId) {
+    /// Gives up what [`Self::track`] asked for.
+    pub(crate) fn untrack(&mut self, id: FacetId) {
         let held = self.of_mut(id);
-        held.askers -= 1;
-        if held.askers == 0
+        held.trackers -= 1;
+        if held.trackers == 0
             && let Some(selector) = held.facet.clone().selector()
         {
             let selected = std::mem::take(&mut self.of_mut(id).selected);
@@ -362,7 +362,7 @@ mod tests {
         let labels = |app| Labels::of_workload("default", [], [("app", app)]);
         directory.insert(300, labels("web"), NamedPorts::default());
         let web = hold(&mut directory, "web");
-        directory.ask(web);
+        directory.track(web);
         assert_eq!(directory.selected(web), [300]);
         assert_eq!(directory.insert(301, labels("web"), NamedPorts::default()), [web]);
         assert_eq!(directory.insert(302, labels("db"), NamedPorts::default()), []);
@@ -379,7 +379,7 @@ mod tests {
         let labels = |app| Arc::new(Labels::of_workload("default", [], [("app", app), ("tier", "front")]));
         directory.insert(300, labels("web"), NamedPorts::default());
         let (web, db) = (hold(&mut directory, "web"), hold(&mut directory, "db"));
-        [web, db].iter().for_each(|facet| directory.ask(*facet));
+        [web, db].iter().for_each(|facet| directory.track(*facet));
         assert_eq!(directory.relabel(300, labels("db")), (vec![web], vec![db]));
         assert_eq!((directory.selected(web), directory.selected(db)), (&[][..], &[300][..]));
         assert_eq!((directory.matching(&app("web")), directory.matching(&app("db"))), (vec![], vec![300]));
@@ -393,9 +393,9 @@ mod tests {
         let labels = || Labels::of_workload("default", [], [("app", "web")]);
         let web = hold(&mut directory, "web");
         assert_eq!(directory.insert(300, labels(), NamedPorts::default()), []);
-        directory.ask(web);
+        directory.track(web);
         assert_eq!(directory.selected(web), [300]);
-        directory.cease(web);
+        directory.untrack(web);
         assert_eq!(directory.insert(301, labels(), NamedPorts::default()), []);
         assert!(directory.has(301, web));
     }
@@ -405,11 +405,11 @@ mod tests {
         let mut directory = Directory::new();
         let web = hold(&mut directory, "web");
         assert_eq!(hold(&mut directory, "web"), web);
-        directory.ask(web);
+        directory.track(web);
         directory.release(web);
         directory.release(web);
         assert_eq!(directory.facet(web).selector(), Some(&app("web")));
-        directory.cease(web);
+        directory.untrack(web);
         let labels = Labels::of_workload("default", [], [("app", "web")]);
         assert_eq!(directory.insert(300, labels, NamedPorts::default()), []);
         assert_eq!(hold(&mut directory, "db"), web, "its id is given to the next");
@@ -419,7 +419,7 @@ mod tests {
     fn reserved_peers_are_known_from_the_start() {
         let directory = Directory::new();
         assert_eq!(directory.apart().collect::<Vec<_>>(), (0..=8).collect::<Vec<_>>());
-        assert_eq!(*directory.party(1).unwrap().labels, Labels::reserved("host"));
+        assert_eq!(*directory.view(1).unwrap().labels, Labels::reserved("host"));
         assert!(directory.has(1, FacetId::HOST) && !directory.has(2, FacetId::HOST));
     }
 }

@@ -16,7 +16,7 @@ pub use random::Random;
 pub use shrink::shrink;
 
 use crate::catalog::{Backends, Catalog, Group, Service};
-use crate::party::{NamedPorts, Party};
+use crate::endpoint_view::{EndpointView, NamedPorts};
 use crate::rule::{Mode, Policy, Protocol};
 use abi::identity::{FIRST_NODE, HOST, REMOTE_NODE, WORLD, reserved_name};
 use identity::{Labels, Source};
@@ -169,12 +169,12 @@ impl World {
     }
 
     /// The end of a probe as policies see it.
-    pub fn party(&self, end: End, family: usize) -> Party<'_> {
+    pub fn view(&self, end: End, family: usize) -> EndpointView<'_> {
         match end {
             End::Workload(index) => {
                 let Workload { labels, ports, addresses, .. } = &self.workloads[index];
                 let number = abi::identity::FIRST_ALLOCATED + index as u32;
-                Party { ports, address: Some(addresses[family]), ..Party::new(number, labels) }
+                EndpointView { ports, address: Some(addresses[family]), ..EndpointView::new(number, labels) }
             }
             End::Other(index) => {
                 let Other { identity, own, labels, names, addresses, .. } = &self.others[index];
@@ -182,7 +182,7 @@ impl World {
                     (REMOTE_NODE, false) => FIRST_NODE + index as u32,
                     (identity, _) => identity,
                 };
-                Party { names, address: Some(addresses[family]), ..Party::new(number, labels) }
+                EndpointView { names, address: Some(addresses[family]), ..EndpointView::new(number, labels) }
             }
         }
     }

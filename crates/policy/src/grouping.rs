@@ -5,7 +5,7 @@
 
 use crate::cidr::Side;
 use crate::directory::{Directory, FacetId};
-use crate::party::NamedPorts;
+use crate::endpoint_view::NamedPorts;
 use abi::identity::{FIRST_NAMESPACE, is_workload};
 use abi::policy::{GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey};
 use abi::row::Row;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// What policies can tell of peers, whatever their address, and who is in which group.
 #[derive(Clone, Debug)]
 pub struct Grouping {
-    /// The facets, in order; who has them is asked for in the directory.
+    /// The facets, in order; who has them is tracked for in the directory.
     facets: Vec<FacetId>,
     /// Those that every workload has, in order.
     common: Vec<FacetId>,
@@ -36,18 +36,18 @@ pub struct Grouping {
     /// all others.
     peers: HashMap<u32, u32>,
     /// Whether ports can tell a peer from its namespace that has the same facets.
-    minds_ports: bool,
+    compares_ports: bool,
 }
 
 /// A peer, the facets with a selector that it lost, and those that it gained, each in order.
 #[derive(Clone, Debug, Default)]
-pub struct Change {
+pub struct FacetChange {
     /// The peer's number, or that of a namespace.
     pub peer: u32,
     /// What it lost.
-    pub ceased: Vec<FacetId>,
+    pub lost: Vec<FacetId>,
     /// What it gained.
-    pub begun: Vec<FacetId>,
+    pub gained: Vec<FacetId>,
 }
 
 /// The name of a port that rules ask of peers with a facet; of all peers where no facet is named.
@@ -79,7 +79,7 @@ pub(crate) enum Kind {
     World,
     /// Workloads with all facets that every workload has.
     Workload,
-    /// Workloads that lack the label that every workload has: they are asked for each facet.
+    /// Workloads that lack the label that every workload has: they are tracked for each facet.
     Odd,
     /// Nodes and the cluster's reserved peers.
     Apart,
@@ -87,7 +87,7 @@ pub(crate) enum Kind {
 
 /// A peer that is in another group than before; none is that of all others of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moved {
+pub struct Regrouped {
     peer: u32,
     before: Option<u32>,
     after: Option<u32>,
@@ -95,22 +95,22 @@ pub struct Moved {
 
 /// What came of changes, with room to find it out: many groupings hear of one change.
 #[derive(Clone, Debug, Default)]
-pub struct Followed {
+pub struct Regroupings {
     /// Whoever is in another group.
-    pub moved: Vec<Moved>,
+    pub regrouped: Vec<Regrouped>,
     /// What is found of one peer.
     facets: Vec<FacetId>,
 }
 
 impl Demand {
     /// Whether a grouping that asks for so many facets asks for too many that this does not.
-    fn is_outgrown_by(&self, facets: usize) -> bool {
+    fn is_exceeded_by(&self, facets: usize) -> bool {
         facets > 2 * self.facets.len() + 16
     }
 }
 
 impl Grouping {
-    /// The peers of the directory in groups by what is asked of them.
+    /// The peers of the directory in groups by what is tracked of them.
     pub fn new(demand: &Demand, directory: &mut Directory) -> Self {
         let mut grouping = Self {
             facets: Vec::new(),
@@ -121,7 +121,7 @@ impl Grouping {
             numbers: HashTable::new(),
             hasher: FixedState::default(),
             peers: HashMap::default(),
-            minds_ports: false,
+            compares_ports: false,
         };
         let others = grouping.group(Kind::Apart, &[], NamedPorts::default());
         let workloads = grouping.group(Kind::Workload, &[], NamedPorts::default());
@@ -135,15 +135,15 @@ impl Grouping {
         grouping
     }
 
-    /// Whether it should rather be left than asked for this too: most of what it asks for would be asked in vain.
-    pub fn is_outgrown(&self, demand: &Demand) -> bool {
+    /// Whether it should rather be left than tracked for this too: most of what it asks for would be tracked in vain.
+    pub fn is_too_broad_for(&self, demand: &Demand) -> bool {
         let lacking = demand.facets.iter().filter(|facet| self.facets.binary_search(facet).is_err());
-        demand.is_outgrown_by(self.facets.len() + lacking.count())
+        demand.is_exceeded_by(self.facets.len() + lacking.count())
     }
 
     /// Asks for more; whoever is in another group for it is returned. In the eyes of policies that did not ask for it
     /// the new group is as the old one.
-    pub fn extend(&mut self, demand: &Demand, directory: &mut Directory) -> Vec<Moved> {
+    pub fn extend(&mut self, demand: &Demand, directory: &mut Directory) -> Vec<Regrouped> {
         let lacking = |facet: &&FacetId| self.facets.binary_search(facet).is_err();
         let facets: Vec<FacetId> = demand.facets.iter().filter(lacking).copied().collect();
         let names: Vec<PortName> = demand.names.difference(&self.names).cloned().collect();
@@ -151,7 +151,7 @@ impl Grouping {
             return Vec::new();
         }
         for facet in &facets {
-            directory.ask(*facet);
+            directory.track(*facet);
             if directory.facet(*facet).is_of_any_workload() {
                 self.common.push(*facet);
             }
@@ -159,35 +159,35 @@ impl Grouping {
         self.facets.extend(&facets);
         self.facets.sort_unstable();
         self.common.sort_unstable();
-        self.minds_ports |= names.iter().any(|(facet, _)| is_asked_of_all(*facet, directory));
+        self.compares_ports |= names.iter().any(|(facet, _)| is_asked_of_all(*facet, directory));
         self.names.extend(names.iter().cloned());
-        let mut followed = Followed::default();
+        let mut regroupings = Regroupings::default();
         for family in families(&facets, &names, directory) {
             let around = self.group_with_row(namespace_of(&family, directory));
-            self.regroup(&family, (&facets, !names.is_empty()), around, directory, &mut followed);
+            self.regroup(&family, (&facets, !names.is_empty()), around, directory, &mut regroupings);
         }
-        followed.moved
+        regroupings.regrouped
     }
 
     /// Finds the group of a peer that is new in the directory; `facets` are those with a selector that it has, in order.
     /// The group of its namespace must have been found before.
-    pub fn place(&mut self, peer: u32, facets: &[FacetId], directory: &Directory) -> Option<Moved> {
-        let facets: Vec<FacetId> = facets.iter().filter(|facet| self.asks(facet)).copied().collect();
+    pub fn place(&mut self, peer: u32, facets: &[FacetId], directory: &Directory) -> Option<Regrouped> {
+        let facets: Vec<FacetId> = facets.iter().filter(|facet| self.tracks(facet)).copied().collect();
         self.put(peer, &facets, directory)
     }
 
     /// Follows peers that lost or gained facets: those of one namespace, which comes first where it is among them, or one
-    /// that is in none. Of these facets it asks for `asked`; `around` is the group of their namespace so far, where that has a row. Who has
+    /// that is in none. Of these facets it asks for `tracked`; `around` is the group of their namespace so far, where that has a row. Who has
     /// no row of its own and is not among them stays as it is.
     pub fn follow(
         &mut self,
-        family: &[Change],
-        asked: &[FacetId],
+        family: &[FacetChange],
+        tracked: &[FacetId],
         around: Option<u32>,
         directory: &Directory,
-        followed: &mut Followed,
+        regroupings: &mut Regroupings,
     ) {
-        self.regroup(family, (asked, self.minds_ports), around, directory, followed);
+        self.regroup(family, (tracked, self.compares_ports), around, directory, regroupings);
     }
 
     /// The group of a peer with a row of its own.
@@ -198,30 +198,30 @@ impl Grouping {
     /// The same; where ports may tell members from their namespace, all are looked at.
     fn regroup(
         &mut self,
-        family: &[Change],
-        (asked, by_ports): (&[FacetId], bool),
+        family: &[FacetChange],
+        (tracked, by_ports): (&[FacetId], bool),
         around: Option<u32>,
         directory: &Directory,
-        Followed { moved, facets }: &mut Followed,
+        Regroupings { regrouped, facets }: &mut Regroupings,
     ) {
         let Some(first) = family.first() else { return };
         let is_namespace = first.peer >= FIRST_NAMESPACE;
         let members = if is_namespace { &family[1..] } else { family };
-        let moves_namespace = is_namespace && first.is_about(asked);
+        let moves_namespace = is_namespace && first.touches(tracked);
         if moves_namespace {
-            first.apply(self.known(around), asked, facets);
-            moved.extend(self.put(first.peer, facets, directory));
+            first.apply(self.known(around), tracked, facets);
+            regrouped.extend(self.put(first.peer, facets, directory));
         }
         for change in members {
             let own = self.group_with_row(Some(change.peer));
             let is_concerned = match moves_namespace {
-                true => by_ports || own.is_some() || !change.is_same(first, asked),
-                false => by_ports || !is_namespace || change.is_about(asked),
+                true => by_ports || own.is_some() || !change.is_equal_in(first, tracked),
+                false => by_ports || !is_namespace || change.touches(tracked),
             };
             if is_concerned {
                 // What it has, it may have by its namespace.
-                change.apply(self.known(own.or(around)), asked, facets);
-                moved.extend(self.put(change.peer, facets, directory));
+                change.apply(self.known(own.or(around)), tracked, facets);
+                regrouped.extend(self.put(change.peer, facets, directory));
             }
         }
         // Mostly all members are there.
@@ -232,7 +232,7 @@ impl Grouping {
                 let known = self.group_with_row(Some(*peer)).or(around);
                 facets.clear();
                 facets.extend_from_slice(self.known(known));
-                moved.extend(self.put(*peer, facets, directory));
+                regrouped.extend(self.put(*peer, facets, directory));
             }
         }
     }
@@ -246,21 +246,21 @@ impl Grouping {
         &self.of_profiles[profile.facets.start as usize..profile.facets.end as usize]
     }
 
-    fn asks(&self, facet: &FacetId) -> bool {
+    fn tracks(&self, facet: &FacetId) -> bool {
         self.facets.binary_search(facet).is_ok()
     }
 
-    /// Puts a peer into the group of those with these facets, if it is a workload like any other; others are asked for
+    /// Puts a peer into the group of those with these facets, if it is a workload like any other; others are tracked for
     /// each facet.
-    fn put(&mut self, peer: u32, facets: &[FacetId], directory: &Directory) -> Option<Moved> {
+    fn put(&mut self, peer: u32, facets: &[FacetId], directory: &Directory) -> Option<Regrouped> {
         let kind = Kind::of(peer, directory);
         let before = self.peers.get(&peer).copied();
-        let asked: Vec<FacetId>;
+        let tracked: Vec<FacetId>;
         let facets = match kind {
             Kind::Workload => facets,
             _ => {
-                asked = self.facets.iter().filter(|facet| directory.has(peer, **facet)).copied().collect();
-                &asked
+                tracked = self.facets.iter().filter(|facet| directory.has(peer, **facet)).copied().collect();
+                &tracked
             }
         };
         let ports = self.ports(peer, kind, facets, directory);
@@ -272,13 +272,13 @@ impl Grouping {
             Some(group) => self.peers.insert(peer, group),
             None => self.peers.remove(&peer),
         };
-        (before != after).then_some(Moved { peer, before, after })
+        (before != after).then_some(Regrouped { peer, before, after })
     }
 
     /// Forgets a peer that no address has any more.
-    pub fn forget(&mut self, peer: u32) -> Option<Moved> {
+    pub fn forget(&mut self, peer: u32) -> Option<Regrouped> {
         let before = self.peers.remove(&peer);
-        before.map(|group| Moved { peer, before: Some(group), after: None })
+        before.map(|group| Regrouped { peer, before: Some(group), after: None })
     }
 
     /// The facets that it asks for, in order.
@@ -297,9 +297,9 @@ impl Grouping {
         self.peers.iter().map(move |(peer, group)| row(grouping, *peer, *group))
     }
 
-    /// Gives up what it asked for.
+    /// Gives up what it tracked for.
     pub fn release(self, directory: &mut Directory) {
-        self.facets.into_iter().for_each(|facet| directory.cease(facet));
+        self.facets.into_iter().for_each(|facet| directory.untrack(facet));
     }
 
     /// The group that the packet path finds a peer in.
@@ -341,12 +341,12 @@ impl Grouping {
         let has = |facet: &FacetId| {
             facets.binary_search(facet).is_ok() || (kind == Kind::Workload && self.common.contains(facet))
         };
-        let mut asked = self.names.iter().filter(|(facet, _)| facet.as_ref().is_none_or(has)).peekable();
-        if asked.peek().is_none() {
+        let mut tracked = self.names.iter().filter(|(facet, _)| facet.as_ref().is_none_or(has)).peekable();
+        if tracked.peek().is_none() {
             return NamedPorts::default();
         }
-        let ports = directory.party(peer).map_or(NamedPorts::NONE, |party| party.ports);
-        ports.filtered(|name| asked.clone().any(|(_, known)| **known == *name))
+        let ports = directory.view(peer).map_or(NamedPorts::NONE, |party| party.ports);
+        ports.filtered(|name| tracked.clone().any(|(_, known)| **known == *name))
     }
 
     /// The number of the group of such peers.
@@ -373,43 +373,43 @@ impl Grouping {
 }
 
 /// The namespace that a family is of, if any.
-pub fn namespace_of(family: &[Change], directory: &Directory) -> Option<u32> {
+pub fn namespace_of(family: &[FacetChange], directory: &Directory) -> Option<u32> {
     let first = family.first()?.peer;
     if first >= FIRST_NAMESPACE { Some(first) } else { directory.namespace_of(first) }
 }
 
-impl Change {
+impl FacetChange {
     /// The facets that are lost or gained.
     pub fn facets(&self) -> impl Iterator<Item = &FacetId> {
-        self.ceased.iter().chain(&self.begun)
+        self.lost.iter().chain(&self.gained)
     }
 
     /// Whether one of these facets is lost or gained.
-    fn is_about(&self, asked: &[FacetId]) -> bool {
-        self.facets().any(|facet| asked.contains(facet))
+    fn touches(&self, tracked: &[FacetId]) -> bool {
+        self.facets().any(|facet| tracked.contains(facet))
     }
 
     /// Whether both changes are the same to who asks for these facets only.
-    fn is_same(&self, other: &Self, asked: &[FacetId]) -> bool {
-        let is_asked = |facet: &&FacetId| asked.contains(facet);
+    fn is_equal_in(&self, other: &Self, tracked: &[FacetId]) -> bool {
+        let is_asked = |facet: &&FacetId| tracked.contains(facet);
         let same = |these: &[FacetId], those: &[FacetId]| {
             these == those || these.iter().filter(is_asked).eq(those.iter().filter(is_asked))
         };
-        same(&self.ceased, &other.ceased) && same(&self.begun, &other.begun)
+        same(&self.lost, &other.lost) && same(&self.gained, &other.gained)
     }
 
-    /// The facets that are known less and more these, of those that are asked for, in order.
-    fn apply(&self, known: &[FacetId], asked: &[FacetId], facets: &mut Vec<FacetId>) {
-        let kept = known.iter().filter(|facet| self.ceased.binary_search(facet).is_err());
-        let is_new = |facet: &&FacetId| asked.contains(facet) && known.binary_search(facet).is_err();
+    /// The facets that are known less and more these, of those that are tracked for, in order.
+    fn apply(&self, known: &[FacetId], tracked: &[FacetId], facets: &mut Vec<FacetId>) {
+        let kept = known.iter().filter(|facet| self.lost.binary_search(facet).is_err());
+        let is_new = |facet: &&FacetId| tracked.contains(facet) && known.binary_search(facet).is_err();
         facets.clear();
         facets.extend(kept);
-        facets.extend(self.begun.iter().filter(is_new));
+        facets.extend(self.gained.iter().filter(is_new));
         facets.sort_unstable();
     }
 }
 
-impl Moved {
+impl Regrouped {
     /// The row of before, if there was one, and the row of now.
     pub fn rows(&self, grouping: u32) -> [Option<Row>; 2] {
         [self.before, self.after].map(|group| Some(row(grouping, self.peer, group?)))
@@ -450,7 +450,7 @@ fn default_group(peer: u32) -> u32 {
     if is_workload(peer) || peer >= FIRST_NAMESPACE { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS }
 }
 
-/// Whether peers are asked for ports of a name whatever tells them from their namespace.
+/// Whether peers are tracked for ports of a name whatever tells them from their namespace.
 fn is_asked_of_all(facet: Option<FacetId>, directory: &Directory) -> bool {
     facet.is_none_or(|facet| !directory.facet(facet).is_of_own_labels())
 }
@@ -460,7 +460,7 @@ fn row(grouping: u32, peer: u32, group: u32) -> Row {
 }
 
 /// Whom these facets and names of ports may tell from others, as changes by namespace.
-fn families(facets: &[FacetId], names: &[PortName], directory: &Directory) -> Vec<Vec<Change>> {
+fn families(facets: &[FacetId], names: &[PortName], directory: &Directory) -> Vec<Vec<FacetChange>> {
     let mut touched: Vec<(u32, bool, u32, Option<FacetId>)> = Vec::new();
     let place = |peer: u32, facet| match directory.namespace_of(peer) {
         Some(namespace) => (namespace, true, peer, facet),
@@ -474,10 +474,10 @@ fn families(facets: &[FacetId], names: &[PortName], directory: &Directory) -> Ve
     let others = named.chain(directory.apart()).chain(directory.without_namespace());
     touched.extend(others.map(|peer| place(peer, None)));
     touched.sort_unstable();
-    let change = |of_peer: &[(u32, bool, u32, Option<FacetId>)]| Change {
+    let change = |of_peer: &[(u32, bool, u32, Option<FacetId>)]| FacetChange {
         peer: of_peer[0].2,
-        begun: of_peer.iter().filter_map(|(.., facet)| *facet).collect(),
-        ceased: Vec::new(),
+        gained: of_peer.iter().filter_map(|(.., facet)| *facet).collect(),
+        lost: Vec::new(),
     };
     let families = touched.chunk_by(|(one, ..), (other, ..)| one == other);
     families

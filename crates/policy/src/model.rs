@@ -10,7 +10,7 @@ mod near;
 mod request;
 
 use crate::catalog::Catalog;
-use crate::party::Party;
+use crate::endpoint_view::EndpointView;
 use crate::rule::{Action, Direction, HttpRule, Mode, Policy, PolicyId, Rule, Spec, Tier};
 use abi::identity::HOST;
 use l7::rule::RequestView;
@@ -36,9 +36,9 @@ pub struct Query<'a> {
     /// Which way the connection is opened, seen from the subject.
     pub direction: Direction,
     /// The end whose policies are asked.
-    pub subject: Party<'a>,
+    pub subject: EndpointView<'a>,
     /// The other end.
-    pub peer: Party<'a>,
+    pub peer: EndpointView<'a>,
     /// IP protocol number.
     pub protocol: u8,
     /// Destination port; for ICMP the type in the upper byte and the code in the lower.

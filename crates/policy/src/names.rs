@@ -1,7 +1,7 @@
 //! Which domain names addresses were resolved from.
 
 use crate::domain::canonical_name;
-use crate::party::NO_NAMES;
+use crate::endpoint_view::NO_NAMES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 

@@ -1,9 +1,9 @@
 //! The policies in force, and which of their specs apply to a subject.
 
 use crate::catalog::{Catalog, is_referring};
+use crate::compiled_rule::{self, CompiledRule, Numbers};
 use crate::directory::Directory;
-use crate::party::{NamedPorts, Party};
-use crate::ready::{self, Numbers, Ready};
+use crate::endpoint_view::{EndpointView, NamedPorts};
 use crate::rule::{Direction, Mode, Policy, PolicyId, Spec, Subject, Tier};
 use crate::share::Selectors;
 use abi::identity::HOST;
@@ -24,14 +24,14 @@ pub struct PolicySet {
     mode: Mode,
     revisions: u64,
     /// What is out of force, and may still be compiled.
-    left: Vec<Arc<Submitted>>,
+    removed: Vec<Arc<Submitted>>,
 }
 
 /// Specs by the labels that their subjects have.
 #[derive(Clone, Debug, Default)]
 struct BySubject {
-    workloads: SelectorIndex<Applying>,
-    nodes: SelectorIndex<Applying>,
+    workloads: SelectorIndex<SpecRef>,
+    nodes: SelectorIndex<SpecRef>,
 }
 
 /// A policy, what its references mean now, and the number of that meaning.
@@ -43,7 +43,7 @@ struct Submitted {
     resolved: Arc<Policy>,
     revision: u64,
     /// The rules of each spec.
-    ready: Box<[Box<[Ready]>]>,
+    ready: Box<[Box<[CompiledRule]>]>,
 }
 
 /// A policy whose references came to mean something else.
@@ -58,7 +58,7 @@ pub struct Changed {
 /// The specs that apply to a subject.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    specs: Vec<Applying>,
+    specs: Vec<SpecRef>,
     ports: NamedPorts,
     always: bool,
     is_about_host: bool,
@@ -66,7 +66,7 @@ pub struct Selection {
 
 /// One spec of a policy in force.
 #[derive(Clone, Debug)]
-pub(crate) struct Applying {
+pub(crate) struct SpecRef {
     submitted: Arc<Submitted>,
     spec: u32,
     /// Whether it asks subjects for ports by name.
@@ -96,22 +96,22 @@ impl PolicySet {
         self.put(policy, resolved, numbers)
     }
 
-    /// Takes a policy out of force; what it meant is returned. Its numbers stay until [`Self::leave`].
+    /// Takes a policy out of force; what it meant is returned. Its numbers stay until [`Self::release_removed`].
     pub fn remove(&mut self, id: &PolicyId) -> Option<Arc<Policy>> {
         let submitted = self.policies.remove(id)?;
         self.referring.remove(id);
-        for applying in Applying::all(&submitted) {
+        for applying in SpecRef::all(&submitted) {
             self.by_subject.remove(&applying);
         }
         let resolved = submitted.resolved.clone();
-        self.left.push(submitted);
+        self.removed.push(submitted);
         Some(resolved)
     }
 
     /// Gives up what policies tell peers apart by that are out of force, once nothing is compiled from them any more.
-    pub fn leave(&mut self, directory: &mut Directory) {
-        let left = std::mem::take(&mut self.left);
-        left.iter().flat_map(|one| &one.ready).flatten().for_each(|rule| rule.release(directory));
+    pub fn release_removed(&mut self, directory: &mut Directory) {
+        let removed = std::mem::take(&mut self.removed);
+        removed.iter().flat_map(|one| &one.ready).flatten().for_each(|rule| rule.release(directory));
     }
 
     /// Changes what policies refer to; the policies that mean something else now are returned.
@@ -139,9 +139,9 @@ impl PolicySet {
         let replaced = self.remove(&policy.id);
         self.revisions += 1;
         let id = Arc::new(policy.id.clone());
-        let ready = ready::specs(&resolved, &id, numbers);
+        let ready = compiled_rule::specs(&resolved, &id, numbers);
         let submitted = Arc::new(Submitted { id, policy, resolved, revision: self.revisions, ready });
-        for applying in Applying::all(&submitted) {
+        for applying in SpecRef::all(&submitted) {
             self.by_subject.insert(&applying);
         }
         if is_referring(&submitted.policy) {
@@ -182,39 +182,39 @@ impl PolicySet {
     }
 
     /// What applies to a subject.
-    pub fn selection(&self, subject: &Party<'_>) -> Selection {
+    pub fn selection(&self, subject: &EndpointView<'_>) -> Selection {
         let is_about_host = subject.number == HOST;
         let specs = if self.mode == Mode::Never { Vec::new() } else { self.applying(subject) };
-        let asking = || specs.iter().filter(|one| one.asks_for_ports).flat_map(Applying::rules);
+        let asking = || specs.iter().filter(|one| one.asks_for_ports).flat_map(SpecRef::rules);
         let ports = subject.ports.filtered(|name| asking().any(|rule| rule.asks_subject_for(name)));
         let always = self.mode == Mode::Always && !is_about_host;
         Selection { specs, ports, always, is_about_host }
     }
 
-    fn applying(&self, subject: &Party<'_>) -> Vec<Applying> {
-        let selects = |one: &Applying| one.spec().subject.selector().selects(subject.labels);
+    fn applying(&self, subject: &EndpointView<'_>) -> Vec<SpecRef> {
+        let selects = |one: &SpecRef| one.spec().subject.selector().selects(subject.labels);
         let specs = self.by_subject.of(subject.number == HOST).selecting(subject.labels, selects);
         specs.into_iter().cloned().collect()
     }
 }
 
 impl BySubject {
-    fn insert(&mut self, applying: &Applying) {
+    fn insert(&mut self, applying: &SpecRef) {
         let subject = &applying.spec().subject;
         self.of_mut(is_of_nodes(subject)).insert(subject.selector(), applying.clone());
     }
 
-    fn remove(&mut self, applying: &Applying) {
+    fn remove(&mut self, applying: &SpecRef) {
         let subject = &applying.spec().subject;
         self.of_mut(is_of_nodes(subject)).remove(subject.selector(), applying);
     }
 
     /// Those about nodes, or those about workloads.
-    fn of(&self, nodes: bool) -> &SelectorIndex<Applying> {
+    fn of(&self, nodes: bool) -> &SelectorIndex<SpecRef> {
         if nodes { &self.nodes } else { &self.workloads }
     }
 
-    fn of_mut(&mut self, nodes: bool) -> &mut SelectorIndex<Applying> {
+    fn of_mut(&mut self, nodes: bool) -> &mut SelectorIndex<SpecRef> {
         if nodes { &mut self.nodes } else { &mut self.workloads }
     }
 }
@@ -226,13 +226,13 @@ fn is_of_nodes(subject: &Subject) -> bool {
 impl Selection {
     /// The key by which subjects share one compiled policy. A policy that is submitted again is another policy.
     pub fn key(&self) -> PolicyKey {
-        let specs = self.specs.iter().map(Applying::number).collect();
+        let specs = self.specs.iter().map(SpecRef::number).collect();
         PolicyKey { specs, ports: self.ports.clone(), always: self.always, is_about_host: self.is_about_host }
     }
 
     /// At the end of which tier what no rule allowed is refused, if anywhere.
     pub(crate) fn isolation(&self, direction: Direction) -> Option<Tier> {
-        let asking = self.specs.iter().map(Applying::spec).filter(|spec| match direction {
+        let asking = self.specs.iter().map(SpecRef::spec).filter(|spec| match direction {
             Direction::Ingress => spec.default_deny_ingress,
             Direction::Egress => spec.default_deny_egress,
         });
@@ -257,7 +257,7 @@ impl Selection {
         self.specs.iter().map(|one| &*one.submitted.id)
     }
 
-    pub(crate) fn specs(&self) -> &[Applying] {
+    pub(crate) fn specs(&self) -> &[SpecRef] {
         &self.specs
     }
 
@@ -267,10 +267,10 @@ impl Selection {
     }
 }
 
-impl Applying {
+impl SpecRef {
     fn all(submitted: &Arc<Submitted>) -> impl Iterator<Item = Self> {
         submitted.ready.iter().zip(0..).map(|(rules, spec)| {
-            let asks_for_ports = rules.iter().any(Ready::asks_subject_for_ports);
+            let asks_for_ports = rules.iter().any(CompiledRule::asks_subject_for_ports);
             Self { submitted: submitted.clone(), spec, asks_for_ports }
         })
     }
@@ -280,7 +280,7 @@ impl Applying {
     }
 
     /// The spec's rules.
-    pub(crate) fn rules(&self) -> &[Ready] {
+    pub(crate) fn rules(&self) -> &[CompiledRule] {
         &self.submitted.ready[self.spec as usize]
     }
 
@@ -295,22 +295,22 @@ impl Applying {
     }
 }
 
-impl Ord for Applying {
+impl Ord for SpecRef {
     fn cmp(&self, other: &Self) -> Ordering {
         self.number().cmp(&other.number())
     }
 }
 
-impl PartialOrd for Applying {
+impl PartialOrd for SpecRef {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Applying {
+impl PartialEq for SpecRef {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Applying {}
+impl Eq for SpecRef {}

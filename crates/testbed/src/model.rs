@@ -9,8 +9,8 @@ use l7::{Refusal, RequestView};
 use manifest::Object;
 use manifest::test::{Expect, NodeState, WorkloadName};
 use policy::catalog::{Backends, Catalog, Service};
+use policy::endpoint_view::{EndpointView, NO_NAMES, NamedPorts};
 use policy::model::{self, Context, Decision, Query, Verdict};
-use policy::party::{NO_NAMES, NamedPorts, Party};
 use policy::rule::{Direction, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -107,29 +107,29 @@ impl Model {
         answers.swap_remove(decisive)
     }
 
-    fn party(&self, end: &End, address: IpAddr) -> Party<'_> {
+    fn party(&self, end: &End, address: IpAddr) -> EndpointView<'_> {
         let is_api_server = self.api_servers.contains(&address);
         let party = match end {
             // This node is one by any of its addresses.
             End::Host if HOST_ADDRESSES.iter().any(|own| self.api_servers.contains(own)) => {
-                Party::new(HOST, &self.api_host)
+                EndpointView::new(HOST, &self.api_host)
             }
-            End::Host => Party::new(HOST, &self.host),
-            End::Node(name) if is_api_server => Party::new(REMOTE_NODE, &self.api_nodes[name]),
-            End::Node(name) => Party::new(REMOTE_NODE, &self.nodes[name]),
+            End::Host => EndpointView::new(HOST, &self.host),
+            End::Node(name) if is_api_server => EndpointView::new(REMOTE_NODE, &self.api_nodes[name]),
+            End::Node(name) => EndpointView::new(REMOTE_NODE, &self.nodes[name]),
             End::World => {
                 let names = self.names.get(&address).unwrap_or(NO_NAMES);
                 let labels = if is_api_server { &self.api_world } else { &self.world };
                 let number = if is_api_server { KUBE_APISERVER } else { WORLD };
-                Party { names, ..Party::new(number, labels) }
+                EndpointView { names, ..EndpointView::new(number, labels) }
             }
             End::Workload(name) => {
                 let (labels, ports) = &self.workloads[name];
                 // Of a workload's number only the kind counts.
-                Party { ports, ..Party::new(FIRST_ALLOCATED, labels) }
+                EndpointView { ports, ..EndpointView::new(FIRST_ALLOCATED, labels) }
             }
         };
-        Party { address: Some(address), ..party }
+        EndpointView { address: Some(address), ..party }
     }
 }
 

@@ -4,7 +4,7 @@ use abi::identity::{
     FIRST_ALLOCATED, HOST, KUBE_APISERVER, REMOTE_NODE, is_remote_node, is_workload, is_world, reserved_name,
 };
 use identity::{Labels, Source, filter, key};
-use policy::party::{NamedPorts, Party};
+use policy::endpoint_view::{EndpointView, NamedPorts};
 use policy::rule::Subject;
 use policy::set::PolicySet;
 use std::borrow::Cow;
@@ -35,14 +35,14 @@ pub struct End {
     /// The node that a workload runs on, by its name, where that is known.
     pub node: Option<String>,
     /// The workload that was asked about, where it shares the network of its node, which this is.
-    pub sharer: Option<Sharer>,
+    pub sharer: Option<HostNetworkPod>,
     /// What is worth knowing about it.
     pub remarks: Vec<String>,
 }
 
 /// A workload that shares the network of its node.
 #[derive(Clone, Debug)]
-pub struct Sharer {
+pub struct HostNetworkPod {
     /// What people call it.
     pub name: String,
     /// Its named ports. They are for questions about the pod alone: to policies it is its node, whose ports have no names.
@@ -191,9 +191,9 @@ impl End {
     }
 
     /// As policies see it where packets carry this address.
-    pub fn party(&self, address: IpAddr) -> Party<'_> {
+    pub fn view(&self, address: IpAddr) -> EndpointView<'_> {
         let Self { number, labels, ports, names, .. } = self;
-        Party { number: *number, labels, ports, names, address: Some(address) }
+        EndpointView { number: *number, labels, ports, names, address: Some(address) }
     }
 }
 

@@ -6,13 +6,17 @@ mod hosts;
 pub(crate) use foreground::{NotStarted, Signals, command, pass_through, start};
 
 use anyhow::Context;
-use api::view::{Endpoint, Service};
+use api::view;
 use std::process::Command;
 use workload::{Group, Namespace, Surroundings};
 
 /// Moves the calling thread, and so whatever it starts from now on, into the workload; the command will be one of the
 /// processes that end with it.
-pub(crate) fn enter(endpoint: &Endpoint, services: &[Service], command: &mut Command) -> anyhow::Result<()> {
+pub(crate) fn enter(
+    endpoint: &view::Endpoint,
+    services: &[view::Service],
+    command: &mut Command,
+) -> anyhow::Result<()> {
     let namespace = Namespace::open(&endpoint.network_namespace)?;
     if let Some(group) = &endpoint.group {
         // Opened before the mounts are the workload's.

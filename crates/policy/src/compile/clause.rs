@@ -1,8 +1,8 @@
 //! What rules do for one subject, and how they rank.
 
 use crate::book::RuleId;
+use crate::compiled_rule::{CompiledRule, Term};
 use crate::directory::FacetId;
-use crate::ready::{Ready, Term};
 use crate::rule::{Action, Tier};
 use std::cmp::Reverse;
 
@@ -71,7 +71,7 @@ impl<'a> Clause<'a> {
     /// What a rule does: nothing, or one thing, or two. Without default deny, rules about requests refuse none: they
     /// allow the connection and that is all.
     pub(super) fn of(
-        rule: &'a Ready,
+        rule: &'a CompiledRule,
         tier: Tier,
         position: usize,
         default_deny: bool,

@@ -11,13 +11,13 @@ pub(super) struct Column {
     /// Its number in rows; 0 where it has none yet.
     pub(super) number: u32,
     /// The groups, in order, with a class that the lookup would not find by falling back; each is held.
-    said: Vec<(u32, ClassId)>,
+    classes: Vec<(u32, ClassId)>,
 }
 
 impl Column {
     /// Says this to a group that comes after all others that hear something; the class is held, and is given up where
     /// the group of all workloads says it already.
-    pub(super) fn say(
+    pub(super) fn set(
         &mut self,
         (group, is_workload): (u32, bool),
         class: Option<ClassId>,
@@ -30,57 +30,57 @@ impl Column {
             return;
         }
         // A class without verdicts says nothing, where that of all others would say something.
-        self.said.push((group, class.unwrap_or(ClassId::SILENT)));
+        self.classes.push((group, class.unwrap_or(ClassId::SILENT)));
     }
 
     /// What a group hears, by itself or as a workload like any other.
-    pub(super) fn heard(&self, group: u32, is_workload: bool) -> Option<ClassId> {
+    pub(super) fn class_of(&self, group: u32, is_workload: bool) -> Option<ClassId> {
         let class = self.own(group).or_else(|| self.fallback(is_workload));
         class.filter(|class| *class != ClassId::SILENT)
     }
 
     /// Whether both say the same to all.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.said == other.said
+        self.classes == other.classes
     }
 
     /// The rows of all groups from this one on.
     pub(super) fn rows(&self, first: u32) -> impl Iterator<Item = Row> + use<'_> {
-        let from = self.said.partition_point(|(group, _)| *group < first);
+        let from = self.classes.partition_point(|(group, _)| *group < first);
         let row = |(group, class): &(u32, ClassId)| {
             Row::Class(ClassKey { column: self.number, group: *group }, class.0)
         };
-        self.said[from..].iter().map(row)
+        self.classes[from..].iter().map(row)
     }
 
     /// Gives it a number of its own.
-    pub(super) fn begin(&mut self, book: &mut RuleBook) {
+    pub(super) fn assign_number(&mut self, book: &mut RuleBook) {
         self.number = book.acquire_column();
-        self.said.shrink_to_fit();
+        self.classes.shrink_to_fit();
     }
 
     /// Hands it on to a policy that goes on with it; what stays here says nothing, and holds the number until it is
     /// released.
-    pub(super) fn hand_on(&mut self, book: &mut RuleBook) -> Self {
+    pub(super) fn transfer(&mut self, book: &mut RuleBook) -> Self {
         book.hold_column(self.number);
-        Self { number: self.number, said: std::mem::take(&mut self.said) }
+        Self { number: self.number, classes: std::mem::take(&mut self.classes) }
     }
 
     /// Gives up its classes and its number.
     pub(super) fn release(self, book: &mut RuleBook) {
-        self.said.into_iter().for_each(|(_, class)| book.release_class(class));
+        self.classes.into_iter().for_each(|(_, class)| book.release_class(class));
         book.release_column(self.number);
     }
 
     /// What is said, by group.
     #[cfg(test)]
-    pub(super) fn said(&self) -> &[(u32, ClassId)] {
-        &self.said
+    pub(super) fn classes(&self) -> &[(u32, ClassId)] {
+        &self.classes
     }
 
     fn own(&self, group: u32) -> Option<ClassId> {
-        let at = self.said.binary_search_by_key(&group, |(group, _)| *group).ok()?;
-        Some(self.said[at].1)
+        let at = self.classes.binary_search_by_key(&group, |(group, _)| *group).ok()?;
+        Some(self.classes[at].1)
     }
 
     fn fallback(&self, is_workload: bool) -> Option<ClassId> {

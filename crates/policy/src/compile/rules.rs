@@ -2,12 +2,12 @@
 
 use super::clause::Clause;
 use crate::book::RuleId;
+use crate::compiled_rule::{CompiledRule, PortMatch, Term};
 use crate::directory::{Directory, FacetId};
+use crate::endpoint_view::NamedPorts;
 use crate::grouping::Demand;
-use crate::party::NamedPorts;
-use crate::ready::{Ready, Term, What};
 use crate::rule::{Action, Direction, Tier};
-use crate::set::{Applying, Selection};
+use crate::set::{Selection, SpecRef};
 use crate::traffic::TrafficBlock;
 
 /// The rules of both directions.
@@ -59,7 +59,7 @@ pub(super) struct Entry {
 }
 
 impl Selection {
-    /// What its rules ask of peers and of addresses.
+    /// PortMatch its rules ask of peers and of addresses.
     pub fn demand(&self, directory: &Directory) -> Demand {
         let mut demand = Demand::default();
         let is_of_peers = |facet: &FacetId| !directory.facet(*facet).is_of_addresses();
@@ -99,10 +99,14 @@ impl Stance {
     }
 
     /// The rules of a direction that are asked, each with its tier.
-    fn considered(self, selection: &Selection, direction: Direction) -> impl Iterator<Item = (Tier, &Ready)> {
+    fn considered(
+        self,
+        selection: &Selection,
+        direction: Direction,
+    ) -> impl Iterator<Item = (Tier, &CompiledRule)> {
         // Isolation decides before the baseline is asked.
         let is_asked = move |tier| tier != Tier::Baseline || self.isolation != Some(Tier::Normal);
-        let specs = selection.specs().iter().map(|one| (one.spec().tier, Applying::rules(one)));
+        let specs = selection.specs().iter().map(|one| (one.spec().tier, SpecRef::rules(one)));
         let rules = specs.filter(move |(tier, _)| is_asked(*tier));
         let rules = rules.flat_map(|(tier, rules)| rules.iter().map(move |rule| (tier, rule)));
         rules.filter(move |(_, rule)| rule.direction == direction)
@@ -122,7 +126,7 @@ impl<'a> BothWays<'a> {
         }
     }
 
-    /// What is asked of the rules of each direction.
+    /// PortMatch is asked of the rules of each direction.
     pub(super) fn each<T>(&self, ask: impl Fn(&Rules<'a>, Direction) -> T) -> [(Direction, T); 2] {
         let of = |direction| (direction, ask(self.of(direction), direction));
         [Direction::Ingress, Direction::Egress].map(of)
@@ -220,7 +224,7 @@ impl<'a> Rules<'a> {
         found.map(|(_, clause)| *clause)
     }
 
-    /// What a clause is about, term by term.
+    /// PortMatch a clause is about, term by term.
     fn entries<'b>(&'b self, clause: u32, ports: &'b NamedPorts) -> impl Iterator<Item = Entry> + 'b {
         (0..).zip(self.clause(clause).terms).flat_map(move |(index, term)| {
             term.blocks(self.ports, ports).map(move |block| Entry { block, clause, term: index })
@@ -236,7 +240,7 @@ impl<'a> Rules<'a> {
                 continue;
             }
             for (place, term) in (0..).zip(clause.terms) {
-                if let What::PeerPort(..) = &term.what {
+                if let PortMatch::PeerPort(..) = &term.ports {
                     about_ports.push((index, place));
                 }
                 let blocks = term.blocks(ports, NamedPorts::NONE);

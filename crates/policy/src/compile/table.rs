@@ -5,7 +5,7 @@ use super::rules::{BothWays, Entry, Rules, Terms};
 use crate::book::{HttpRules, RuleBook, RuleId};
 use crate::class::ClassId;
 use crate::directory::FacetId;
-use crate::party::NamedPorts;
+use crate::endpoint_view::NamedPorts;
 use crate::rule::{Action, Direction};
 use crate::traffic::TrafficBlock;
 use abi::policy::{VerdictInfo, action};

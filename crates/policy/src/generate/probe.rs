@@ -94,7 +94,7 @@ fn ends(world: &World) -> impl Iterator<Item = End> {
 }
 
 fn is_about(spec: &Spec, world: &World, end: End) -> bool {
-    let party = world.party(end, 0);
+    let party = world.view(end, 0);
     let is_here = matches!(end, End::Workload(_)) || party.number == HOST;
     is_here && spec.subject.selects(party.number, party.labels)
 }
@@ -139,8 +139,8 @@ fn said(
     };
     let query = Query {
         direction,
-        subject: world.party(subject, probe.family),
-        peer: world.party(peer, probe.family),
+        subject: world.view(subject, probe.family),
+        peer: world.view(peer, probe.family),
         protocol: probe.protocol,
         port: probe.port,
         request: None,

@@ -355,8 +355,8 @@ fn verdicts(world: &World, probe: &generate::Probe) -> Vec<Verdict> {
     let verdicts = asked.map(|(direction, subject, peer)| {
         let query = Query {
             direction,
-            subject: world.party(subject, probe.family),
-            peer: world.party(peer, probe.family),
+            subject: world.view(subject, probe.family),
+            peer: world.view(peer, probe.family),
             protocol: probe.protocol,
             port: probe.port,
             request,

@@ -2,7 +2,7 @@
 
 use super::{Context, Finding, Query};
 use crate::catalog::{Backends, Service};
-use crate::party::Party;
+use crate::endpoint_view::EndpointView;
 use crate::rule::{
     Action, Cidr, CidrReach, Direction, Entity, HttpRule, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
 };
@@ -24,14 +24,14 @@ pub(super) fn examine(rule: &Rule, context: &Context<'_>, query: &Query<'_>) -> 
     }
 }
 
-fn is_peer(peers: &Peers, context: &Context<'_>, party: &Party<'_>) -> bool {
+fn is_peer(peers: &Peers, context: &Context<'_>, party: &EndpointView<'_>) -> bool {
     match peers {
         Peers::Any => true,
         Peers::Of(peers) => peers.iter().any(|peer| is_one(peer, context, party)),
     }
 }
 
-pub(super) fn is_one(peer: &Peer, context: &Context<'_>, party: &Party<'_>) -> bool {
+pub(super) fn is_one(peer: &Peer, context: &Context<'_>, party: &EndpointView<'_>) -> bool {
     // Whatever is said by address is said of addresses outside the cluster, but for `ipBlock`.
     let outside = party.address.filter(|_| is_world(party.number));
     match peer {
@@ -71,7 +71,7 @@ fn holds(block: &Cidr, except: &[Cidr], address: IpAddr) -> bool {
     block.contains(address) && !except.iter().any(|except| except.contains(address))
 }
 
-fn is_behind(service: &Service, namespace: &str, party: &Party<'_>, outside: Option<IpAddr>) -> bool {
+fn is_behind(service: &Service, namespace: &str, party: &EndpointView<'_>, outside: Option<IpAddr>) -> bool {
     let label = |name: &str| party.labels.value(Some(&Source::K8s), name);
     match &service.backends {
         Backends::Selected(labels) => {

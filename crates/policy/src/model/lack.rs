@@ -2,7 +2,7 @@
 
 use super::applies::{is_one, matching, requests_of};
 use super::{Considered, Context, Finding, Query, request};
-use crate::party::Party;
+use crate::endpoint_view::EndpointView;
 use crate::rule::{
     Action, Cidr, CidrReach, Direction, Family, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
 };
@@ -51,7 +51,7 @@ pub(super) fn lack(considered: &Considered<'_>, context: &Context<'_>, query: &Q
 }
 
 /// Of the peers of a rule, none of which is the party, what the nearest needs.
-fn peers(peers: &Peers, context: &Context<'_>, party: &Party<'_>) -> Vec<Lack> {
+fn peers(peers: &Peers, context: &Context<'_>, party: &EndpointView<'_>) -> Vec<Lack> {
     let peers = match peers {
         Peers::Any => &[][..],
         Peers::Of(peers) => peers,
@@ -62,7 +62,7 @@ fn peers(peers: &Peers, context: &Context<'_>, party: &Party<'_>) -> Vec<Lack> {
     missing.min_by_key(distance).unwrap_or_else(|| vec![Lack::kind("the rule lists no peer".to_owned())])
 }
 
-fn peer(peer: &Peer, party: &Party<'_>) -> Vec<Lack> {
+fn peer(peer: &Peer, party: &EndpointView<'_>) -> Vec<Lack> {
     match peer {
         Peer::Labels(selector) if is_workload(party.number) => labels(selector, party.labels, "peer"),
         Peer::Nodes(selector) if party.number == HOST || is_remote_node(party.number) => {
@@ -90,7 +90,7 @@ fn peer(peer: &Peer, party: &Party<'_>) -> Vec<Lack> {
 }
 
 /// What kind of peer it is, and what the rule needs.
-fn needs(party: &Party<'_>, peer: &Peer) -> Vec<Lack> {
+fn needs(party: &EndpointView<'_>, peer: &Peer) -> Vec<Lack> {
     vec![Lack::kind(format!("peer is {}, needs {peer}", kind(party)))]
 }
 
@@ -106,7 +106,7 @@ fn address(address: Option<IpAddr>, block: &Cidr, except: &[Cidr]) -> String {
 }
 
 /// What kind of peer it is, where its labels say nothing more.
-fn kind(party: &Party<'_>) -> String {
+fn kind(party: &EndpointView<'_>) -> String {
     let at = party.address.filter(|address| !address.is_unspecified());
     let at = at.map(|address| format!(" {address}")).unwrap_or_default();
     match party.number {

@@ -58,7 +58,7 @@ fn unlike(lacks: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::party::Party;
+    use crate::endpoint_view::EndpointView;
     use crate::rule::{Kind, Tier};
     use identity::{Labels, Operator, Selector, Source};
 
@@ -85,7 +85,7 @@ mod tests {
             .iter()
             .for_each(|(name, value)| labels.insert(Source::K8s, *name, *value));
         let ask = |policies: &[Policy], direction| {
-            let (subject, peer) = (Party::new(300, &labels), Party::new(301, &labels));
+            let (subject, peer) = (EndpointView::new(300, &labels), EndpointView::new(301, &labels));
             let query = Query { direction, subject, peer, protocol: 6, port: 80, request: None };
             nearest_policy(policies, &query).map(|near| (near.policy.name.clone(), near.lacks))
         };

@@ -48,7 +48,7 @@ fn report(world: &World, probe: &Probe, subject: Direction, seed: u64) -> ! {
         wanted != got
     });
     let (wanted, got) = ask(&smallest);
-    let (from, to) = (smallest.party(probe.from, probe.family), smallest.party(probe.to, probe.family));
+    let (from, to) = (smallest.view(probe.from, probe.family), smallest.view(probe.to, probe.family));
     panic!(
         "{subject:?} of {probe:#?}\nfrom {from:?}\nto {to:?}\nmodel: {wanted:?}\nrows: {got:?}\n{:#?}",
         smallest.policies

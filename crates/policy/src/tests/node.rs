@@ -5,13 +5,13 @@ use crate::book::{L7SetId, RuleBook, RuleId};
 use crate::catalog::Catalog;
 use crate::cidr::{Blocks, Side};
 use crate::compile::Compiled;
+use crate::compiled_rule::Numbers;
 use crate::directory::{Directory, FacetId};
+use crate::endpoint_view::{EndpointView, NO_NAMES, NamedPorts};
 use crate::generate::{End, Probe, World};
 use crate::grouping::Grouping;
 use crate::model::{self, Basis, Context, Query, Verdict};
 use crate::names::Names;
-use crate::party::{NO_NAMES, NamedPorts, Party};
-use crate::ready::Numbers;
 use crate::rule::{Cidr, Direction, Mode};
 use crate::set::{PolicyKey, PolicySet};
 use abi::identity::{FIRST_NAMESPACE, HOST, is_remote_node, is_workload, is_world};
@@ -79,7 +79,7 @@ pub(super) struct Namespaces {
 }
 
 impl Namespaces {
-    pub(super) fn of(workloads: &[Party<'_>]) -> Self {
+    pub(super) fn of(workloads: &[EndpointView<'_>]) -> Self {
         let mut known: BTreeMap<Labels, u32> = BTreeMap::new();
         let mut numbers = BTreeMap::new();
         for workload in workloads {
@@ -93,13 +93,16 @@ impl Namespaces {
     }
 
     /// The namespaces, and then the workloads.
-    pub(super) fn peers<'a>(&'a self, workloads: &'a [Party<'a>]) -> impl Iterator<Item = Party<'a>> {
-        let namespaces = self.labels.iter().map(|(number, labels)| Party::new(*number, labels));
+    pub(super) fn peers<'a>(
+        &'a self,
+        workloads: &'a [EndpointView<'a>],
+    ) -> impl Iterator<Item = EndpointView<'a>> {
+        let namespaces = self.labels.iter().map(|(number, labels)| EndpointView::new(*number, labels));
         namespaces.chain(workloads.iter().copied())
     }
 
     /// Adds a peer; the facets that it has are returned.
-    pub(super) fn insert(&self, peer: &Party<'_>, directory: &mut Directory) -> Vec<FacetId> {
+    pub(super) fn insert(&self, peer: &EndpointView<'_>, directory: &mut Directory) -> Vec<FacetId> {
         let facets = directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
         if let Some(namespace) = self.numbers.get(&peer.number) {
             directory.join(peer.number, *namespace);
@@ -117,9 +120,9 @@ impl Node {
             set.apply(policy.clone(), &mut Numbers { directory: &mut directory, book: &mut book });
         }
         domains::class(&names, &mut blocks);
-        let workloads: Vec<Party<'_>> =
-            (0..world.workloads.len()).map(|index| world.party(End::Workload(index), 0)).collect();
-        let nodes = (0..world.others.len()).map(|index| world.party(End::Other(index), 0));
+        let workloads: Vec<EndpointView<'_>> =
+            (0..world.workloads.len()).map(|index| world.view(End::Workload(index), 0)).collect();
+        let nodes = (0..world.others.len()).map(|index| world.view(End::Other(index), 0));
         for node in nodes.filter(|node| node.number == HOST || is_remote_node(node.number)) {
             directory.insert(node.number, node.labels.clone(), NamedPorts::default());
         }
@@ -177,8 +180,8 @@ impl Node {
         let fields = probe.request.as_ref().map(|request| request.fields()).unwrap_or_default();
         let query = Query {
             direction,
-            subject: world.party(subject, probe.family),
-            peer: self.named(world.party(peer, probe.family)),
+            subject: world.view(subject, probe.family),
+            peer: self.named(world.view(peer, probe.family)),
             protocol: probe.protocol,
             port: probe.port,
             request: probe.request.as_ref().map(|request| request.view(&fields)),
@@ -206,8 +209,8 @@ impl Node {
         (wanted, got)
     }
 
-    fn named<'a>(&'a self, party: Party<'a>) -> Party<'a> {
-        Party { names: party.address.map_or(NO_NAMES, |address| self.names.of(address)), ..party }
+    fn named<'a>(&'a self, party: EndpointView<'a>) -> EndpointView<'a> {
+        EndpointView { names: party.address.map_or(NO_NAMES, |address| self.names.of(address)), ..party }
     }
 
     /// The lookup of [`abi::policy`], then the request by the matcher of its set.
@@ -238,7 +241,7 @@ impl Rows {
     ) {
         for (number, (grouping, policy)) in compiled {
             let moved = grouping.place(peer, facets, directory);
-            self.put(policy.meet(grouping, book));
+            self.put(policy.extend_to(grouping, book));
             self.put(moved.and_then(|moved| moved.rows(*number)[1]));
         }
     }

@@ -4,11 +4,11 @@
 use crate::book::RuleBook;
 use crate::class::ClassId;
 use crate::compile::Compiled;
+use crate::compiled_rule::Numbers;
 use crate::directory::Directory;
+use crate::endpoint_view::EndpointView;
 use crate::generate::{self, End, Random, World};
 use crate::grouping::Grouping;
-use crate::party::Party;
-use crate::ready::Numbers;
 use crate::rule::Policy;
 use crate::set::PolicySet;
 use abi::row::Row;
@@ -23,8 +23,8 @@ fn what_is_said_again_is_what_would_be_found_out() {
         let mut random = Random::new(seed);
         for _ in 0..3 {
             let Outcome { again, anew, before, in_force, is_shared } = compile(&world, &mut random);
-            assert_eq!(said(&again), said(&anew), "seed {seed}");
-            if said(&anew) == before {
+            assert_eq!(classes(&again), classes(&anew), "seed {seed}");
+            if classes(&anew) == before {
                 same += 1
             } else {
                 other += 1
@@ -51,15 +51,15 @@ struct Outcome {
 }
 
 /// Classes are numbered by what they say, so that the same classes mean the same verdicts.
-fn said(policy: &Compiled) -> Vec<Vec<(u32, ClassId)>> {
-    policy.said().into_iter().map(<[_]>::to_vec).collect()
+fn classes(policy: &Compiled) -> Vec<Vec<(u32, ClassId)>> {
+    policy.classes().into_iter().map(<[_]>::to_vec).collect()
 }
 
 /// Compiles a policy that takes the place of another, which is about the same subject and other rules.
 fn compile(world: &World, random: &mut Random) -> Outcome {
     let (mut set, mut directory, mut book) = (PolicySet::new(), Directory::new(), RuleBook::new());
-    let workloads: Vec<Party<'_>> =
-        (0..world.workloads.len()).map(|index| world.party(End::Workload(index), 0)).collect();
+    let workloads: Vec<EndpointView<'_>> =
+        (0..world.workloads.len()).map(|index| world.view(End::Workload(index), 0)).collect();
     for peer in &workloads {
         directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
     }
@@ -84,8 +84,8 @@ fn compile(world: &World, random: &mut Random) -> Outcome {
     let selection = set.selection(subject);
     let demand = selection.demand(&directory);
     grouping.extend(&demand, &mut directory);
-    in_force.extend(policy.meet(&grouping, &mut book));
-    let before = said(&policy);
+    in_force.extend(policy.extend_to(&grouping, &mut book));
+    let before = classes(&policy);
     let mut compile =
         |before| Compiled::new((selection.clone(), &demand), (&grouping, &directory), before, &mut book);
     let (again, fresh) = compile(Some(&mut policy));

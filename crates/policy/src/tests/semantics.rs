@@ -5,10 +5,10 @@ mod tiers;
 
 use super::node::{Arrival, Node};
 use crate::catalog::Catalog;
+use crate::endpoint_view::NamedPorts;
 use crate::generate::{End, Other, Probe, Request, Workload, World};
 use crate::model::{self, Context, Finding, Query, Verdict};
 use crate::names::Names;
-use crate::party::NamedPorts;
 use crate::rule::*;
 use Direction::{Egress, Ingress};
 use Verdict::{Allow, DenyRequest, Drop};
@@ -306,7 +306,7 @@ fn a_refusal_names_the_nearest_rule_and_what_it_lacks() {
         allow(Ingress, [app("app3")], [tcp(80)]),
     ])];
     let world = world(&policies);
-    let (subject, peer) = (world.party(APP1, 0), world.party(APP2, 0));
+    let (subject, peer) = (world.view(APP1, 0), world.view(APP2, 0));
     let query = Query { direction: Ingress, subject, peer, protocol: 6, port: 81, request: None };
     let decision =
         model::verdict(&policies, &Context { catalog: &Catalog::new(), mode: Mode::Default }, &query);

@@ -7,8 +7,8 @@ use manifest::test::{
     Expect, External, HttpRequest, NodeState, Party, Probe, Question, Step, WorkloadName, WorkloadState,
 };
 use manifest::{NamedPort, Namespace, Protocol};
+use policy::endpoint_view::NamedPorts;
 use policy::generate::{self, End, World};
-use policy::party::NamedPorts;
 use policy::rule::{self, Family};
 use std::collections::BTreeMap;
 use testbed::{Answer, Crossing, Engine, Sent, State};

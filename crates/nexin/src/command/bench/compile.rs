@@ -8,10 +8,10 @@ use identity::{Labels, Source};
 use policy::book::RuleBook;
 use policy::cidr::Blocks;
 use policy::compile::Compiled;
+use policy::compiled_rule::Numbers;
 use policy::directory::Directory;
+use policy::endpoint_view::{EndpointView, NamedPorts};
 use policy::grouping::Grouping;
-use policy::party::{NamedPorts, Party};
-use policy::ready::Numbers;
 use policy::rule::Policy;
 use policy::set::PolicySet;
 use serde::Serialize;
@@ -123,7 +123,7 @@ impl Case {
     /// run.
     fn run(&self) -> (Duration, usize) {
         let (mut directory, mut book) = (self.directory.clone(), self.book.clone());
-        let subject = Party::new(SUBJECT, &self.subject);
+        let subject = EndpointView::new(SUBJECT, &self.subject);
         let start = Instant::now();
         let selection = self.policies.selection(&subject);
         black_box(selection.key());
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn policies_of_others_make_no_row_of_a_policy() {
         let case = Case::new((0..100).map(|i| by_block(i, &i.to_string())).collect(), ("value", "subject"));
-        let selection = case.policies.selection(&Party::new(SUBJECT, &case.subject));
+        let selection = case.policies.selection(&EndpointView::new(SUBJECT, &case.subject));
         assert_eq!(selection.policies().count(), 0);
         // What is left is of the node: the group of the world.
         assert_eq!(case.run().1, Case::new(Vec::new(), ("value", "subject")).run().1);

@@ -2,7 +2,7 @@
 
 use crate::book::{HttpRules, RuleBook, RuleId};
 use crate::directory::{Directory, FacetId};
-use crate::party::NamedPorts;
+use crate::endpoint_view::NamedPorts;
 use crate::rule::{
     Action, Direction, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec, Traffic, TrafficMatch,
 };
@@ -20,7 +20,7 @@ pub struct Numbers<'a> {
 
 /// One rule.
 #[derive(Debug)]
-pub(crate) struct Ready {
+pub(crate) struct CompiledRule {
     pub(crate) id: RuleId,
     pub(crate) direction: Direction,
     pub(crate) priority: u32,
@@ -36,13 +36,13 @@ pub(crate) struct Ready {
 /// Some traffic and, where requests are asked, those that are let through.
 #[derive(Debug)]
 pub(crate) struct Term {
-    pub(crate) what: What,
+    pub(crate) ports: PortMatch,
     pub(crate) http: Option<Arc<HttpRules>>,
 }
 
 /// Some traffic.
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum PortMatch {
     /// The same for every subject and peer.
     Block(TrafficBlock),
     /// Whatever port the subject gave this name to.
@@ -52,17 +52,21 @@ pub(crate) enum What {
 }
 
 /// Makes the rules of a policy ready, spec by spec.
-pub(crate) fn specs(policy: &Policy, id: &Arc<PolicyId>, numbers: &mut Numbers<'_>) -> Box<[Box<[Ready]>]> {
+pub(crate) fn specs(
+    policy: &Policy,
+    id: &Arc<PolicyId>,
+    numbers: &mut Numbers<'_>,
+) -> Box<[Box<[CompiledRule]>]> {
     let places = policy.specs.iter().flat_map(|spec| &spec.rules).map(|rule| &rule.place);
     let mut ids = numbers.book.number(id, places).into_iter();
     let mut ready = |spec: &Spec| {
         let rules = spec.rules.iter().zip(&mut ids);
-        rules.map(|(rule, id)| Ready::new(rule, id, numbers.directory)).collect()
+        rules.map(|(rule, id)| CompiledRule::new(rule, id, numbers.directory)).collect()
     };
     policy.specs.iter().map(&mut ready).collect()
 }
 
-impl Ready {
+impl CompiledRule {
     fn new(rule: &Rule, id: RuleId, directory: &mut Directory) -> Self {
         let mut terms = terms(rule);
         terms.sort_by_key(|term| term.http.is_some());
@@ -84,12 +88,14 @@ impl Ready {
 
     /// Whether it asks the subject for ports by name.
     pub(crate) fn asks_subject_for_ports(&self) -> bool {
-        self.terms.iter().any(|term| matches!(term.what, What::SubjectPort(..)))
+        self.terms.iter().any(|term| matches!(term.ports, PortMatch::SubjectPort(..)))
     }
 
     /// Whether it asks the subject for its port of this name.
     pub(crate) fn asks_subject_for(&self, name: &str) -> bool {
-        self.terms.iter().any(|term| matches!(&term.what, What::SubjectPort(known, _) if **known == *name))
+        self.terms
+            .iter()
+            .any(|term| matches!(&term.ports, PortMatch::SubjectPort(known, _) if **known == *name))
     }
 
     /// Gives up its facets.
@@ -100,13 +106,14 @@ impl Ready {
 
 impl Term {
     /// Traffic of every kind.
-    pub(crate) const EVERYTHING: Self = Self { what: What::Block(TrafficBlock::EVERYTHING), http: None };
+    pub(crate) const EVERYTHING: Self =
+        Self { ports: PortMatch::Block(TrafficBlock::EVERYTHING), http: None };
 
     /// The name of a port that it asks of peers.
     pub(crate) fn peer_port(&self) -> Option<&Arc<str>> {
-        match &self.what {
-            What::PeerPort(name, _) => Some(name),
-            What::Block(_) | What::SubjectPort(..) => None,
+        match &self.ports {
+            PortMatch::PeerPort(name, _) => Some(name),
+            PortMatch::Block(_) | PortMatch::SubjectPort(..) => None,
         }
     }
 
@@ -116,10 +123,10 @@ impl Term {
         subject: &'a NamedPorts,
         peer: &'a NamedPorts,
     ) -> impl Iterator<Item = TrafficBlock> + 'a {
-        let (block, ports) = match &self.what {
-            What::Block(block) => (Some(*block), None),
-            What::SubjectPort(name, protocol) => (None, Some(subject.resolve(name, *protocol))),
-            What::PeerPort(name, protocol) => (None, Some(peer.resolve(name, *protocol))),
+        let (block, ports) = match &self.ports {
+            PortMatch::Block(block) => (Some(*block), None),
+            PortMatch::SubjectPort(name, protocol) => (None, Some(subject.resolve(name, *protocol))),
+            PortMatch::PeerPort(name, protocol) => (None, Some(peer.resolve(name, *protocol))),
         };
         let ports = ports.into_iter().flatten().map(|(number, port)| TrafficBlock::port(number, port));
         block.into_iter().chain(ports)
@@ -155,7 +162,7 @@ fn terms_of(one: &TrafficMatch, rule: &Rule) -> Vec<Term> {
     let (protocol, port, http) = match one {
         TrafficMatch::Icmp { family, kind } => {
             let block = TrafficBlock::icmp(family.icmp(), *kind);
-            return vec![Term { what: What::Block(block), http: None }];
+            return vec![Term { ports: PortMatch::Block(block), http: None }];
         }
         TrafficMatch::Port { protocol, port, http } => (*protocol, port, http),
     };
@@ -167,18 +174,20 @@ fn terms_of(one: &TrafficMatch, rule: &Rule) -> Vec<Term> {
         (Some(_), Protocol::Udp | Protocol::Sctp) => return Vec::new(),
     };
     let http = http.map(|rules| Arc::new(rules.iter().cloned().collect::<HttpRules>()));
-    let term = |what| Term { what, http: http.clone() };
-    whats(rule.direction, protocol, port).into_iter().map(term).collect()
+    let term = |ports| Term { ports, http: http.clone() };
+    port_matches(rule.direction, protocol, port).into_iter().map(term).collect()
 }
 
-fn whats(direction: Direction, protocol: Protocol, port: &Port) -> Vec<What> {
+fn port_matches(direction: Direction, protocol: Protocol, port: &Port) -> Vec<PortMatch> {
     let numbers = protocol.numbers().iter();
     match (port, direction) {
-        (Port::Any, _) => numbers.map(|number| What::Block(TrafficBlock::protocol(*number))).collect(),
+        (Port::Any, _) => numbers.map(|number| PortMatch::Block(TrafficBlock::protocol(*number))).collect(),
         (Port::Range(first, last), _) => {
-            numbers.flat_map(|n| TrafficBlock::ports(*n, *first, *last)).map(What::Block).collect()
+            numbers.flat_map(|n| TrafficBlock::ports(*n, *first, *last)).map(PortMatch::Block).collect()
         }
-        (Port::Named(name), Direction::Egress) => vec![What::PeerPort(name.as_str().into(), protocol)],
-        (Port::Named(name), Direction::Ingress) => vec![What::SubjectPort(name.as_str().into(), protocol)],
+        (Port::Named(name), Direction::Egress) => vec![PortMatch::PeerPort(name.as_str().into(), protocol)],
+        (Port::Named(name), Direction::Ingress) => {
+            vec![PortMatch::SubjectPort(name.as_str().into(), protocol)]
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Party<'a> {
+pub struct EndpointView<'a> {
     /// Its security identity, or the number that policy rows know it by; only the kind of the number counts.
     pub number: u32,
     /// Its labels.
@@ -25,7 +25,7 @@ pub struct Party<'a> {
 /// No domain name, for parties that nobody asked a name server about.
 pub const NO_NAMES: &BTreeSet<String> = &BTreeSet::new();
 
-impl<'a> Party<'a> {
+impl<'a> EndpointView<'a> {
     /// A party of which no more is known: no named port, no address, no domain name.
     pub fn new(number: u32, labels: &'a Labels) -> Self {
         Self { number, labels, ports: NamedPorts::NONE, address: None, names: NO_NAMES }

@@ -1,6 +1,6 @@
 //! Who and what is around on this node, for questions to name.
 
-use crate::explain::{End, Surroundings};
+use crate::explain::{End, Inventory};
 use control::{Endpoint, World};
 use identity::{Labels, Source, key};
 use policy::set::PolicySet;
@@ -8,7 +8,7 @@ use service::{Candidate, EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-impl Surroundings for World {
+impl Inventory for World {
     fn named(&self, text: &str) -> Option<End> {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
         let workload = || self.endpoint(namespace, name).map(|endpoint| workload(self, endpoint));
@@ -33,7 +33,7 @@ impl Surroundings for World {
     /// As its workloads here have them; of a namespace without any nothing is known.
     fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
         let mut here = self.endpoints().filter(|endpoint| endpoint.namespace == name);
-        let labels = here.find_map(|endpoint| self.party(endpoint)).map(|party| party.labels);
+        let labels = here.find_map(|endpoint| self.view(endpoint)).map(|party| party.labels);
         let labels = labels.into_iter().flat_map(Labels::iter);
         labels
             .filter_map(|(key, value)| Some((key.name.strip_prefix(key::NAMESPACE_LABELS)?, value)))
@@ -81,7 +81,7 @@ impl Surroundings for World {
 
 fn workload(world: &World, endpoint: &Endpoint) -> End {
     let name = format!("{}/{}", endpoint.namespace, endpoint.name);
-    let end = match world.party(endpoint) {
+    let end = match world.view(endpoint) {
         Some(party) => {
             End { ports: party.ports.clone(), ..End::new(&name, party.number, party.labels.clone()) }
         }
