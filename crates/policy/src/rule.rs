@@ -2,6 +2,7 @@
 
 use crate::domain::DomainPattern;
 use abi::identity::HOST;
+use abi::protocol;
 use identity::{Labels, Selector};
 use std::fmt;
 use std::net::IpAddr;
@@ -396,10 +397,10 @@ impl Protocol {
     /// The IP protocol numbers it stands for.
     pub fn numbers(self) -> &'static [u8] {
         match self {
-            Self::Tcp => &[6],
-            Self::Udp => &[17],
-            Self::Sctp => &[132],
-            Self::Any => &[6, 17, 132],
+            Self::Tcp => &[protocol::TCP],
+            Self::Udp => &[protocol::UDP],
+            Self::Sctp => &[protocol::SCTP],
+            Self::Any => &protocol::WITH_PORTS,
         }
     }
 }
@@ -408,8 +409,8 @@ impl Family {
     /// The IP protocol number of the family's ICMP.
     pub fn icmp(self) -> u8 {
         match self {
-            Self::Ipv4 => 1,
-            Self::Ipv6 => 58,
+            Self::Ipv4 => protocol::ICMP,
+            Self::Ipv6 => protocol::ICMP6,
         }
     }
 }

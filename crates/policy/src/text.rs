@@ -102,12 +102,11 @@ impl Display for Port {
 
 impl Display for Protocol {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.write_str(match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-            Self::Sctp => "SCTP",
-            Self::Any => "ANY",
-        })
+        let name = match self.numbers() {
+            [number] => abi::protocol::name(*number),
+            _ => None,
+        };
+        f.write_str(name.unwrap_or("ANY"))
     }
 }
 

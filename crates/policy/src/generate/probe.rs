@@ -6,6 +6,10 @@ use crate::catalog::Catalog;
 use crate::model::{Context, Query, RuleOutcome, verdict};
 use crate::rule::{Direction, EnforcementMode, HttpRule, Policy, Port, Rule, Spec, Traffic, TrafficMatch};
 use abi::identity::HOST;
+use abi::protocol::{ICMP, ICMP6, SCTP, TCP, UDP};
+
+/// A protocol without ports that no rule names.
+const GRE: u8 = 47;
 
 /// So many random questions about the world.
 pub fn probes(world: &GeneratedWorld, seed: u64, count: usize) -> Vec<GeneratedProbe> {
@@ -30,14 +34,14 @@ fn anything(random: &mut Random, world: &GeneratedWorld) -> GeneratedProbe {
     };
     let (from, to) = if random.chance(50) { (here, there) } else { (there, here) };
     let family = random.below(2);
-    let protocol = random.pick(&[6, 6, 6, 6, 6, 17, 17, 132, 47, [1, 58][family]]);
+    let protocol = random.pick(&[TCP, TCP, TCP, TCP, TCP, UDP, UDP, SCTP, GRE, [ICMP, ICMP6][family]]);
     let port = match protocol {
-        1 => random.pick(&[8 << 8, 3 << 8 | 4, 0]),
-        58 => random.pick(&[128 << 8, 2 << 8, 135 << 8]),
-        47 => 0,
+        ICMP => random.pick(&[8 << 8, 3 << 8 | 4, 0]),
+        ICMP6 => random.pick(&[128 << 8, 2 << 8, 135 << 8]),
+        GRE => 0,
         _ => random.pick(PORTS),
     };
-    let request = (protocol == 6 && random.chance(50)).then(|| request(random));
+    let request = (protocol == TCP && random.chance(50)).then(|| request(random));
     GeneratedProbe { from, to, family, protocol, port, request }
 }
 
@@ -77,7 +81,7 @@ fn aimed(random: &mut Random, world: &GeneratedWorld, catalog: &Catalog) -> Opti
     // Best of all where requests are asked about in spite of all other rules.
     let hit = attempts.iter().find(|probe| says(&world.policies, probe) && says(&alone, probe));
     let hit = hit.or_else(|| attempts.iter().find(|probe| says(&alone, probe)))?.clone();
-    let http = http_rules(rule).filter(|rules| !rules.is_empty() && hit.protocol == 6);
+    let http = http_rules(rule).filter(|rules| !rules.is_empty() && hit.protocol == TCP);
     let request = http.map(|rules| {
         let at = random.below(rules.len());
         request_of(random, &rules[at])
@@ -116,7 +120,7 @@ fn of_traffic(random: &mut Random, world: &GeneratedWorld, rule: &Rule) -> Gener
                 Port::Range(first, last) => random.pick(&[*first, *last]),
                 Port::Named(_) => random.pick(&[80, 443, 8080]),
             };
-            let request = probe.request.filter(|_| number == 6);
+            let request = probe.request.filter(|_| number == TCP);
             GeneratedProbe { protocol: number, port, request, ..probe }
         }
     }

@@ -8,6 +8,7 @@ use crate::rule::{
     Action, Cidr, CidrReach, Entity, Family, HttpRule, Peer, Peers, PolicyId, Port, Protocol, Rule, Spec,
     Subject, Traffic, TrafficMatch,
 };
+use abi::protocol;
 use identity::key;
 use std::rc::Rc;
 
@@ -223,7 +224,7 @@ fn is_within(narrow: &TrafficMatch, wide: &TrafficMatch, action: Action, request
 /// The protocols that the traffic is of: HTTP is spoken over TCP, so to allow requests is to allow nothing of others.
 fn numbers(protocol: Protocol, http: &Option<Vec<HttpRule>>, action: Action) -> &'static [u8] {
     match (http, action) {
-        (Some(_), Action::Allow) if protocol.numbers().contains(&6) => &[6],
+        (Some(_), Action::Allow) if protocol.numbers().contains(&protocol::TCP) => &[protocol::TCP],
         (Some(_), Action::Allow) => &[],
         _ => protocol.numbers(),
     }

@@ -7,6 +7,7 @@ use crate::rule::{
     Action, Cidr, CidrReach, Direction, Entity, HttpRule, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
 };
 use abi::identity::{HOST, is_remote_node, is_world};
+use abi::protocol;
 use identity::{Source, key};
 use std::net::IpAddr;
 
@@ -98,7 +99,7 @@ pub(super) fn matching<'a>(rule: &'a Rule, query: &Query<'_>) -> impl Iterator<I
         }
         TrafficMatch::Port { protocol, port, http } => {
             // HTTP is spoken over TCP: to allow requests is to allow nothing of other protocols.
-            let spoken = http.is_none() || rule.action != Action::Allow || query.protocol == 6;
+            let spoken = http.is_none() || rule.action != Action::Allow || query.protocol == protocol::TCP;
             let receiver = match query.direction {
                 Direction::Ingress => &query.subject,
                 Direction::Egress => &query.peer,

@@ -7,6 +7,7 @@ use crate::rule::{
     Action, Cidr, CidrReach, Direction, Family, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
 };
 use abi::identity::{HOST, KUBE_APISERVER, is_remote_node, is_workload, is_world, reserved_name};
+use abi::protocol;
 use identity::{Labels, Operator, Requirement, Selector, Values, key};
 use std::net::IpAddr;
 
@@ -194,13 +195,12 @@ fn traffic(rule: &Rule, query: &Query<'_>) -> Mismatch {
 /// What a query is about, as people write it.
 fn sent(query: &Query<'_>) -> String {
     let kind = query.port.to_be_bytes()[0];
+    let Some(name) = protocol::name(query.protocol) else {
+        return format!("IP protocol {}", query.protocol);
+    };
     match query.protocol {
-        1 => format!("ICMP type {kind}"),
-        58 => format!("ICMPv6 type {kind}"),
-        6 => format!("port {}/TCP", query.port),
-        17 => format!("port {}/UDP", query.port),
-        132 => format!("port {}/SCTP", query.port),
-        other => format!("IP protocol {other}"),
+        number if protocol::is_icmp(number) => format!("{name} type {kind}"),
+        _ => format!("port {}/{name}", query.port),
     }
 }
 
@@ -221,7 +221,7 @@ fn port(one: &TrafficMatch, rule: &Rule, query: &Query<'_>) -> String {
                 },
                 Port::Any | Port::Range(..) => String::new(),
             };
-            let spoken = http.is_some() && rule.action == Action::Allow && query.protocol != 6;
+            let spoken = http.is_some() && rule.action == Action::Allow && query.protocol != protocol::TCP;
             let spoken = if spoken { " with HTTP rules, which are for TCP alone" } else { "" };
             format!("{port}/{protocol}{meaning}{spoken}")
         }

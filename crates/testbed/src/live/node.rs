@@ -80,7 +80,7 @@ impl Node {
         let ports = workload.named_ports.iter().map(|port| {
             (port.name.clone(), format!("{}/{}", port.port, crate::crossing::protocol_name(port.protocol)))
         });
-        let made: view::Endpoint = self.call(Request::CreateWorkload(api::Workload {
+        let made: view::Endpoint = self.call(Request::CreateWorkload(api::WorkloadSpec {
             namespace: name.namespace.clone(),
             name: name.name.clone(),
             labels: workload.labels.clone(),

@@ -1,6 +1,6 @@
 //! The steps of a PolicyTest, one after the other, as changes of a scenario.
 
-use super::{Scenario, Workload};
+use super::{Scenario, ScenarioWorkload};
 use manifest::test::{Step, WorkloadState};
 use manifest::{Object, ObjectName};
 use testbed::HOST_ADDRESSES;
@@ -46,9 +46,10 @@ impl Scenario {
         let shares =
             one.host_network.unwrap_or_else(|| known.as_ref().is_some_and(|known| known.host_network));
         let node = one.node.or_else(|| known.as_ref().and_then(|known| known.node.clone()));
-        let (ports, addresses) = known.map(|Workload { ports, addresses, .. }| (ports, addresses)).unzip();
-        let given = if one.addresses.is_empty() { addresses.unwrap_or_default() } else { one.addresses };
-        self.admit(name.clone(), one.labels, &one.named_ports, given);
+        let (ports, addresses) =
+            known.map(|ScenarioWorkload { ports, addresses, .. }| (ports, addresses)).unzip();
+        let assigned = if one.addresses.is_empty() { addresses.unwrap_or_default() } else { one.addresses };
+        self.admit(name.clone(), one.labels, &one.named_ports, assigned);
         let Some(again) = self.workloads.get_mut(&name) else { return };
         again.is_placed = is_placed;
         (again.host_network, again.node) = (shares, node);

@@ -1,7 +1,7 @@
 //! Objects that were put in force through the API: written down first, put in force then, or neither.
 
 use crate::agent::Agent;
-use crate::applied::{self, Applied, Pending};
+use crate::journal::{self, Applied, PendingEntry};
 use crate::objects::{Named, ObjectName, Objects, parse};
 use anyhow::anyhow;
 use api::{Cause, Failure};
@@ -16,9 +16,9 @@ pub(crate) fn apply(agent: &mut Agent, file: &str, text: &str) -> Result<Vec<Str
     let mut objects = agent.objects.clone();
     let changes = objects.put(with_sources(described)).map_err(invalid)?;
     let set: BTreeSet<String> = names.iter().cloned().collect();
-    let pending = agent.acts.put(file, text, set.clone()).map_err(super::internal)?;
+    let pending = agent.journal.put(file, text, set.clone()).map_err(super::internal)?;
     carry_out(agent, objects, changes, &pending)?;
-    agent.acts.settle(pending, set, true);
+    agent.journal.commit(pending, set, true);
     Ok(names)
 }
 
@@ -47,9 +47,9 @@ pub(crate) fn delete(agent: &mut Agent, names: &[String]) -> Result<Vec<String>,
     let mut objects = agent.objects.clone();
     let changes = sources.iter().flat_map(|file| objects.forget(file)).collect();
     let set: BTreeSet<String> = names.iter().cloned().collect();
-    let pending = agent.acts.remove(set.clone()).map_err(super::internal)?;
+    let pending = agent.journal.remove(set.clone()).map_err(super::internal)?;
     carry_out(agent, objects, changes, &pending)?;
-    agent.acts.settle(pending, set, false);
+    agent.journal.commit(pending, set, false);
     Ok(names.to_vec())
 }
 
@@ -58,11 +58,11 @@ fn carry_out(
     agent: &mut Agent,
     objects: Objects,
     changes: Vec<Change>,
-    pending: &Pending,
+    pending: &PendingEntry,
 ) -> Result<(), Failure> {
     let Err(error) = agent.put_in_force_for_good(objects, changes) else { return Ok(()) };
-    let taken_back = agent.acts.take_back(pending);
-    agent.troubles.note("what was applied", taken_back.map_err(|error| api::sentence(error.as_ref())));
+    let rolled_back = agent.journal.roll_back(pending);
+    agent.problems.note("what was applied", rolled_back.map_err(|error| api::sentence(error.as_ref())));
     Err(super::internal(error))
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn recall(applied: &[Applied], objects: &mut Objects) -> anyhow::Resu
     let mut described = Vec::new();
     for Applied { place, file, text, names } in applied {
         let refused = |messages: Vec<String>| {
-            anyhow!("{}", applied::damaged(place, &format!("cannot be read: {}", messages.join("; "))))
+            anyhow!("{}", journal::damaged(place, &format!("cannot be read: {}", messages.join("; "))))
         };
         let mut all = parse(file, text).map_err(refused)?;
         all.retain(|(name, _)| names.contains(&name.to_string()));

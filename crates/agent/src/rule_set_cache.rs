@@ -20,12 +20,12 @@ const YIELDING: i32 = 10;
 
 /// The sets that can be had without waiting, and the way to those that cannot.
 #[derive(Debug)]
-pub(crate) struct Library {
-    shelf: Arc<Shelf>,
+pub(crate) struct RuleSetCache {
+    shelf: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shelf {
+struct Shared {
     directory: PathBuf,
     state: Mutex<State>,
     wanted: Condvar,
@@ -33,7 +33,7 @@ struct Shelf {
 
 #[derive(Debug, Default)]
 struct State {
-    sets: HashMap<u32, Set>,
+    sets: HashMap<u32, CompiledSet>,
     queue: VecDeque<u32>,
     /// Of those who wait for a set of the queue, each once: where its task and its functions are.
     wakers: HashMap<(usize, usize), Waker>,
@@ -42,23 +42,23 @@ struct State {
 
 /// A set and the very file that it was read from; without a matcher where that file cannot be used.
 #[derive(Debug)]
-struct Set {
+struct CompiledSet {
     file: FileIdentity,
     matcher: Option<Arc<Matcher>>,
 }
 
-impl Set {
+impl CompiledSet {
     /// Whether no connection is judged by it.
     fn is_idle(&self) -> bool {
         self.matcher.as_ref().is_none_or(|matcher| Arc::strong_count(matcher) == 1)
     }
 }
 
-impl Library {
+impl RuleSetCache {
     /// Reads from this directory, once it is started.
     pub(crate) fn new(directory: &Path) -> Self {
         let shelf =
-            Shelf { directory: directory.to_path_buf(), state: Mutex::default(), wanted: Condvar::new() };
+            Shared { directory: directory.to_path_buf(), state: Mutex::default(), wanted: Condvar::new() };
         Self { shelf: Arc::new(shelf) }
     }
 
@@ -84,7 +84,7 @@ impl Library {
         };
         let mut state = self.shelf.state();
         match state.sets.get(&number).filter(|known| known.file == file) {
-            Some(Set { matcher: Some(matcher), .. }) => return Rules::Known(Arc::clone(matcher)),
+            Some(CompiledSet { matcher: Some(matcher), .. }) => return Rules::Ready(Arc::clone(matcher)),
             Some(_) => return Rules::Unknown,
             None => {}
         }
@@ -92,7 +92,7 @@ impl Library {
             state.queue.push_back(number);
             self.shelf.wanted.notify_one();
         }
-        Rules::Coming
+        Rules::Loading
     }
 
     /// Wakes the task with the next set that is made.
@@ -107,14 +107,14 @@ impl Library {
     }
 }
 
-impl Drop for Library {
+impl Drop for RuleSetCache {
     fn drop(&mut self) {
         self.shelf.state().ended = true;
         self.shelf.wanted.notify_one();
     }
 }
 
-impl Shelf {
+impl Shared {
     /// Makes sets as they are wanted, and lets go of those that are not.
     fn attend(&self) {
         let mut tidied = Instant::now();
@@ -142,7 +142,7 @@ impl Shelf {
         let before = FileIdentity::current(&self.directory, number);
         let made = rule_sets::compile(&self.directory, number);
         let set = match made {
-            Ok((file, matcher)) => Some(Set { file, matcher: Some(Arc::new(matcher)) }),
+            Ok((file, matcher)) => Some(CompiledSet { file, matcher: Some(Arc::new(matcher)) }),
             Err(error) => {
                 let error = api::sentence(error.as_ref());
                 tracing::error!(
@@ -150,7 +150,7 @@ impl Shelf {
                     number,
                     "a rule set cannot be used; requests that it applies to are refused"
                 );
-                before.ok().map(|file| Set { file, matcher: None })
+                before.ok().map(|file| CompiledSet { file, matcher: None })
             }
         };
         let mut state = self.state();
@@ -180,7 +180,7 @@ impl Shelf {
             Entry::Occupied(set) if set.get().file == file && set.get().is_idle() => Some(set.remove()),
             _ => None,
         });
-        let unused: Vec<Set> = unused.collect();
+        let unused: Vec<CompiledSet> = unused.collect();
         drop(state);
         drop(unused);
     }
@@ -198,11 +198,11 @@ mod tests {
     use l7::rule::{HttpRule, RequestView};
     use std::fs;
 
-    fn wait_for(library: &Library, number: u32) -> Rules {
+    fn wait_for(library: &RuleSetCache, number: u32) -> Rules {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             match library.rules(number) {
-                Rules::Coming if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+                Rules::Loading if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
                 rules => return rules,
             }
         }
@@ -220,15 +220,15 @@ mod tests {
     fn a_set_is_as_its_file_is_now_and_a_missing_one_is_unknown() {
         let directory = directory("a");
         let publisher = Publisher::new(&directory);
-        let library = Library::new(&directory);
+        let library = RuleSetCache::new(&directory);
         library.start().unwrap();
         let request = |path| RequestView { method: "GET", path, host: "app1", headers: &[] };
         assert!(matches!(library.rules(7), Rules::Unknown));
         publisher.publish(7, &[rule("/public")]).unwrap();
-        let Rules::Known(matcher) = wait_for(&library, 7) else { panic!("it is there") };
+        let Rules::Ready(matcher) = wait_for(&library, 7) else { panic!("it is there") };
         assert!(matcher.matches(&request("/public")).is_some());
         publisher.publish(7, &[rule("/private")]).unwrap();
-        let Rules::Known(matcher) = wait_for(&library, 7) else { panic!("it is there") };
+        let Rules::Ready(matcher) = wait_for(&library, 7) else { panic!("it is there") };
         assert_eq!(matcher.matches(&request("/public")), None, "another file is another set");
         fs::write(directory.join("8.json"), "[nonsense").unwrap();
         assert!(matches!(wait_for(&library, 8), Rules::Unknown));
@@ -239,12 +239,12 @@ mod tests {
     fn a_set_is_let_go_once_its_file_is_gone_and_nothing_is_judged_by_it() {
         let directory = directory("b");
         let publisher = Publisher::new(&directory);
-        let library = Library::new(&directory);
+        let library = RuleSetCache::new(&directory);
         library.start().unwrap();
         publisher.publish(1, &[rule("/a")]).unwrap();
         publisher.publish(2, &[rule("/b")]).unwrap();
-        let Rules::Known(used) = wait_for(&library, 1) else { panic!("it is there") };
-        let Rules::Known(kept) = wait_for(&library, 2) else { panic!("it is there") };
+        let Rules::Ready(used) = wait_for(&library, 1) else { panic!("it is there") };
+        let Rules::Ready(kept) = wait_for(&library, 2) else { panic!("it is there") };
         let (used_by_no_other, kept_by_file) = (Arc::downgrade(&used), Arc::downgrade(&kept));
         drop(kept);
         publisher.withdraw(1);

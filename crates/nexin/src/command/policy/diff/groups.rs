@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 /// Parties of which policies cannot tell one from the other.
 #[derive(Debug)]
-pub(super) struct Party {
+pub(super) struct EndGroup {
     pub(super) names: Vec<String>,
     /// As they are in the old world, and in the new.
     pub(super) ends: [End; 2],
@@ -26,14 +26,14 @@ pub(super) struct Party {
 
 /// Everybody to ask about.
 #[derive(Debug)]
-pub(super) struct Cast {
-    pub(super) parties: Vec<Party>,
+pub(super) struct ComparedEnds {
+    pub(super) groups: Vec<EndGroup>,
     pub(super) naming: Naming,
     /// Where the workloads are from.
     pub(super) origin: &'static str,
 }
 
-impl Party {
+impl EndGroup {
     fn one(end: End) -> Self {
         Self { names: vec![end.name.clone()], ends: [end.clone(), end], has_any_ports: false }
     }
@@ -63,9 +63,9 @@ pub(super) fn gather(
     session: &Session,
     breadth: Breadth,
     is_given: bool,
-) -> Result<Cast, TooMany> {
-    let outsiders = Outsiders::of(worlds)?;
-    let mut parties = known(worlds);
+) -> Result<ComparedEnds, TooMany> {
+    let outsiders = Outsiders::collect(worlds)?;
+    let mut groups = known(worlds);
     let mut origin = "of the files";
     let mut naming = Naming { blocks: outsiders.asked_blocks(), ..Naming::default() };
     let is_empty = worlds.iter().all(Scenario::is_empty);
@@ -74,75 +74,75 @@ pub(super) fn gather(
         origin = "of the running agent";
     }
     let is_anybody_known = !is_empty || !running.is_empty();
-    parties.extend(running.into_iter().map(Party::one));
+    groups.extend(running.into_iter().map(EndGroup::one));
     if !is_anybody_known || (breadth == Breadth::Everything && !is_given) {
         let (made_up, ports) = synthetic::workloads(worlds)?;
         origin = if is_anybody_known { BESIDE_KNOWN } else { MADE_UP };
         naming.ports = ports;
         if breadth == Breadth::Everything {
-            parties.extend(placed(&made_up, &outsiders));
+            groups.extend(placed(&made_up, &outsiders));
         }
-        parties.extend(made_up);
+        groups.extend(made_up);
     }
-    let mut parties = alike(parties, outsiders.tell_workloads_apart());
-    let mut nodes = nodes(worlds, &parties, breadth)?;
+    let mut groups = alike(groups, outsiders.tell_workloads_apart());
+    let mut nodes = nodes(worlds, &groups, breadth)?;
     if breadth == Breadth::Everything {
         nodes.extend(placed(&nodes, &outsiders));
     }
-    parties.extend(nodes);
-    parties.extend(api_servers::unnamed(worlds, &parties));
-    parties.extend(outsiders.ends(breadth).into_iter().map(Party::one));
-    Ok(Cast { parties, naming, origin })
+    groups.extend(nodes);
+    groups.extend(api_servers::unnamed(worlds, &groups));
+    groups.extend(outsiders.ends(breadth).into_iter().map(EndGroup::one));
+    Ok(ComparedEnds { groups, naming, origin })
 }
 
-/// The same parties once more at each address that rules tell apart.
-fn placed(parties: &[Party], outsiders: &Outsiders) -> Vec<Party> {
+/// The same groups once more at each address that rules tell apart.
+fn placed(groups: &[EndGroup], outsiders: &Outsiders) -> Vec<EndGroup> {
     let places = outsiders.places();
-    let at = |party: &Party, block: &Cidr, address: IpAddr| {
-        let names = party.names.iter().map(|name| format!("{name} at {block}")).collect();
-        let ends = party.ends.clone().map(|end| End { addresses: vec![address], ..end });
-        Party { names, ends, ..*party }
+    let at = |group: &EndGroup, block: &Cidr, address: IpAddr| {
+        let names = group.names.iter().map(|name| format!("{name} at {block}")).collect();
+        let ends = group.ends.clone().map(|end| End { addresses: vec![address], ..end });
+        EndGroup { names, ends, ..*group }
     };
-    let parties = parties.iter().filter(|party| party.ends[0].addresses.is_empty());
-    parties.flat_map(|party| places.iter().map(move |(block, address)| at(party, block, *address))).collect()
+    let groups = groups.iter().filter(|group| group.ends[0].addresses.is_empty());
+    groups.flat_map(|group| places.iter().map(move |(block, address)| at(group, block, *address))).collect()
 }
 
 /// The local node; one more for each selector of nodes that selects none of those that are known, or each combination of
 /// them; and each of the others as its own workloads see it. Where nodes are known, the local one is one of those.
-fn nodes(worlds: &[Scenario; 2], known: &[Party], breadth: Breadth) -> Result<Vec<Party>, TooMany> {
-    let mut parties = Vec::new();
+fn nodes(worlds: &[Scenario; 2], known: &[EndGroup], breadth: Breadth) -> Result<Vec<EndGroup>, TooMany> {
+    let mut groups = Vec::new();
     let is_known = worlds.iter().any(|world| world.nodes().next().is_some());
     let knows_host = worlds.iter().any(Scenario::knows_host);
     if !is_known || knows_host {
         let ends = worlds.each_ref().map(Scenario::host);
-        parties.push(Party { names: vec!["host".to_owned()], ends, has_any_ports: false });
+        groups.push(EndGroup { names: vec!["host".to_owned()], ends, has_any_ports: false });
     }
-    let there: Vec<&End> = known.iter().chain(&parties).flat_map(|party| &party.ends).collect();
+    let there: Vec<&End> = known.iter().chain(&groups).flat_map(|group| &group.ends).collect();
     let made_up = synthetic::nodes(worlds, &there, breadth == Breadth::Everything)?;
-    let made_up: Vec<Party> = made_up.into_iter().map(Party::one).collect();
-    let others = known.iter().filter(|party| party.ends[0].is_node()).chain(&made_up);
-    let local: Vec<Party> = if knows_host { Vec::new() } else { others.map(Party::local).collect() };
-    parties.extend(made_up);
-    parties.extend(local);
-    Ok(parties)
+    let made_up: Vec<EndGroup> = made_up.into_iter().map(EndGroup::one).collect();
+    let others = known.iter().filter(|group| group.ends[0].is_node()).chain(&made_up);
+    let local: Vec<EndGroup> = if knows_host { Vec::new() } else { others.map(EndGroup::local).collect() };
+    groups.extend(made_up);
+    groups.extend(local);
+    Ok(groups)
 }
 
 /// Everybody whom the files describe, in both worlds; who is in one of them only, is taken to be the same in the other.
-fn known(worlds: &[Scenario; 2]) -> Vec<Party> {
+fn known(worlds: &[Scenario; 2]) -> Vec<EndGroup> {
     let ends = worlds
         .each_ref()
         .map(|world| world.ends().map(|end| (end.name.clone(), end)).collect::<BTreeMap<String, End>>());
     let [old, new] = &ends;
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let parties = names.into_iter().filter_map(|name| {
+    let groups = names.into_iter().filter_map(|name| {
         // One that shares the network of its node in one of the worlds is that node there.
         let (before, after) = (old.get(name).cloned(), new.get(name).cloned());
-        let before = before.or_else(|| worlds[0].sharer_named(name));
-        let after = after.or_else(|| worlds[1].sharer_named(name));
+        let before = before.or_else(|| worlds[0].host_network_end_named(name));
+        let after = after.or_else(|| worlds[1].host_network_end_named(name));
         let ends = [before.clone().or_else(|| after.clone())?, after.or(before)?];
-        Some(Party { names: vec![name.clone()], ends, has_any_ports: false })
+        Some(EndGroup { names: vec![name.clone()], ends, has_any_ports: false })
     });
-    parties.collect()
+    groups.collect()
 }
 
 /// The workloads of the agent, where one runs.
@@ -182,10 +182,10 @@ fn port_and_protocol(text: &str) -> Option<(u16, Protocol)> {
 }
 
 /// Puts together those that policies cannot tell apart.
-fn alike(parties: Vec<Party>, by_address: bool) -> Vec<Party> {
-    let mut alike = BTreeMap::<_, Party>::new();
-    for party in parties {
-        let key = party.ends.each_ref().map(|end| {
+fn alike(groups: Vec<EndGroup>, by_address: bool) -> Vec<EndGroup> {
+    let mut alike = BTreeMap::<_, EndGroup>::new();
+    for group in groups {
+        let key = group.ends.each_ref().map(|end| {
             let by_address = by_address || !is_workload(end.number);
             let addresses = if by_address { end.addresses.clone() } else { Vec::new() };
             let families = [true, false].map(|v4| end.address(v4).is_some());
@@ -193,8 +193,8 @@ fn alike(parties: Vec<Party>, by_address: bool) -> Vec<Party> {
             (kind, end.labels.clone(), end.ports.clone(), end.names.clone(), addresses)
         });
         match alike.get_mut(&key) {
-            Some(known) => known.names.extend(party.names),
-            None => drop(alike.insert(key, party)),
+            Some(known) => known.names.extend(group.names),
+            None => drop(alike.insert(key, group)),
         }
     }
     alike.into_values().collect()

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Who and what is around.
-pub trait Surroundings {
+pub trait Inventory {
     /// The workload, node or host outside that has this name.
     fn named(&self, text: &str) -> Option<End>;
 
@@ -53,7 +53,7 @@ pub trait Surroundings {
 }
 
 /// Who is called by a name, an address, the labels of a workload that is not there, an entity or a domain name.
-pub(super) fn end(around: &dyn Surroundings, text: &str) -> Result<End, Failure> {
+pub(super) fn end(around: &dyn Inventory, text: &str) -> Result<End, Failure> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(End { addresses: vec![address], ..around.at(address) });
     }
@@ -81,7 +81,7 @@ fn world(name: &str) -> End {
 }
 
 /// Says that nobody is called so, and who is called almost so.
-fn nobody(around: &dyn Surroundings, text: &str) -> Failure {
+fn nobody(around: &dyn Inventory, text: &str) -> Failure {
     let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
     let workloads = around.workloads();
     let elsewhere = |one: &&String| one.split_once('/').is_some_and(|(_, known)| known == name);

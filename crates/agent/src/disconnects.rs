@@ -13,7 +13,7 @@ use std::thread;
 
 /// The connections of clients who follow something.
 #[derive(Debug)]
-pub(crate) struct Departures {
+pub(crate) struct Disconnects {
     poll: OwnedFd,
     watched: Mutex<BTreeMap<u64, Arc<AtomicBool>>>,
     next: AtomicU64,
@@ -22,12 +22,12 @@ pub(crate) struct Departures {
 /// A connection that is watched for as long as this value lasts.
 #[derive(Debug)]
 pub(crate) struct Watch<'a> {
-    departures: &'a Departures,
+    departures: &'a Disconnects,
     stream: &'a UnixStream,
     number: u64,
 }
 
-impl Departures {
+impl Disconnects {
     /// Watches from now on; when a client leaves, those who wait at the feed wake up.
     pub(crate) fn new(feed: Arc<Feed>) -> io::Result<Arc<Self>> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_follower_whose_client_left_ends_and_one_that_stays_does_not() {
         let feed = Feed::new();
-        let departures = Departures::new(Arc::clone(&feed)).unwrap();
+        let departures = Disconnects::new(Arc::clone(&feed)).unwrap();
         let follow = |(ours, theirs): (UnixStream, UnixStream)| {
             let (feed, departures) = (Arc::clone(&feed), Arc::clone(&departures));
             let following = thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What files said when they were last right, kept beside the agent's state, so that a file that is broken while the
+//! What files said when they were last right, copies beside the agent's state, so that a file that is broken while the
 //! agent starts does not take its policies out of force.
 
 use crate::storage;
@@ -11,22 +11,22 @@ use std::path::{Path, PathBuf};
 
 /// Ending of a copy.
 const ENDING: &str = "json";
-/// Ending of a copy as earlier releases kept it: the text alone, under the escaped path.
-const EARLIER_ENDING: &str = "kept";
+/// Ending of a copy as earlier releases copies it: the text alone, under the escaped path.
+const EARLIER_ENDING: &str = "copies";
 /// Longest name that shows the path; of a longer path only the copy itself holds the whole.
 const LONGEST_NAME: usize = 160;
 
 /// A copy.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Copy {
+struct StoredCopy {
     file: String,
     text: String,
 }
 
 /// A copy that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Damaged {
+pub(crate) struct DamagedCopy {
     /// Where it is.
     pub copy: PathBuf,
     /// What is wrong with it.
@@ -35,34 +35,34 @@ pub(crate) struct Damaged {
 
 /// The copies in one directory.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Copies {
     directory: PathBuf,
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<String, KnownCopy>,
 }
 
 /// A copy that is there.
 #[derive(Debug)]
-struct Known {
+struct KnownCopy {
     place: PathBuf,
     text: u64,
 }
 
-impl Kept {
+impl Copies {
     /// The copies of a directory, with the texts by the names of their files, and those that cannot be read.
-    pub(crate) fn load(directory: &Path) -> io::Result<(Self, BTreeMap<String, String>, Vec<Damaged>)> {
-        let mut kept = Self { directory: directory.to_path_buf(), known: BTreeMap::new() };
+    pub(crate) fn load(directory: &Path) -> io::Result<(Self, BTreeMap<String, String>, Vec<DamagedCopy>)> {
+        let mut known = Self { directory: directory.to_path_buf(), known: BTreeMap::new() };
         let (mut texts, mut damaged) = (BTreeMap::new(), Vec::new());
         for place in copies(directory)? {
             match read(&place) {
-                Ok(Some(Copy { file, text })) => {
-                    kept.known.insert(file.clone(), Known { place, text: digest(&text) });
+                Ok(Some(StoredCopy { file, text })) => {
+                    known.known.insert(file.clone(), KnownCopy { place, text: digest(&text) });
                     texts.insert(file, text);
                 }
                 Ok(None) => {}
-                Err(why) => damaged.push(Damaged { copy: place, why }),
+                Err(why) => damaged.push(DamagedCopy { copy: place, why }),
             }
         }
-        Ok((kept, texts, damaged))
+        Ok((known, texts, damaged))
     }
 
     /// Keeps what files say now and forgets all files that are not `there`. Each on its own; what went wrong is returned.
@@ -98,27 +98,27 @@ impl Kept {
     }
 
     /// Removes copies that cannot be read and are not needed.
-    pub(crate) fn discard(damaged: &[Damaged]) {
-        for Damaged { copy, .. } in damaged {
+    pub(crate) fn discard(damaged: &[DamagedCopy]) {
+        for DamagedCopy { copy, .. } in damaged {
             if let Err(error) = fs::remove_file(copy) {
                 tracing::warn!(%error, copy = %copy.display(), "a damaged copy stays");
             }
         }
     }
 
-    /// Keeps one text; whether that is another than was kept of the file.
+    /// Keeps one text; whether that is another than was copies of the file.
     fn keep_one(&mut self, file: &str, text: &str) -> io::Result<bool> {
         let (place, digest) = (self.place(file), digest(text));
         let known = self.known.get(file);
         if known.is_some_and(|known| known.place == place && known.text == digest) {
             return Ok(false);
         }
-        let copy = Copy { file: file.to_string(), text: text.to_string() };
+        let copy = StoredCopy { file: file.to_string(), text: text.to_string() };
         storage::move_into(&place, &serde_json::to_vec(&copy)?)?;
         if let Some(earlier) = known.filter(|known| known.place != place) {
             fs::remove_file(&earlier.place)?;
         }
-        self.known.insert(file.to_string(), Known { place, text: digest });
+        self.known.insert(file.to_string(), KnownCopy { place, text: digest });
         Ok(true)
     }
 
@@ -150,7 +150,7 @@ fn copies(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Reads a copy; none where it went meanwhile.
-fn read(place: &Path) -> Result<Option<Copy>, String> {
+fn read(place: &Path) -> Result<Option<StoredCopy>, String> {
     let bytes = match fs::read(place) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         bytes => bytes.map_err(|error| error.to_string())?,
@@ -160,7 +160,7 @@ fn read(place: &Path) -> Result<Option<Copy>, String> {
     }
     let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
     let name = place.file_stem().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
-    Ok(Some(Copy { file: unescape(name), text }))
+    Ok(Some(StoredCopy { file: unescape(name), text }))
 }
 
 /// A number by which a text differs from another.
@@ -187,13 +187,13 @@ mod tests {
 
     impl Scratch {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("nexin-kept-{name}-{}", std::process::id()));
+            let path = std::env::temp_dir().join(format!("nexin-copies-{name}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
             Self(path)
         }
 
         fn texts(&self) -> BTreeMap<String, String> {
-            Kept::load(&self.0).unwrap().1
+            Copies::load(&self.0).unwrap().1
         }
     }
 
@@ -214,37 +214,37 @@ mod tests {
     #[test]
     fn what_was_kept_is_found_again_until_it_is_forgotten() {
         let scratch = Scratch::new("found");
-        let (mut kept, ..) = Kept::load(&scratch.0).unwrap();
+        let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
         let both = [("/a/b.yaml", "one"), ("/a/c.yaml", "two")];
-        assert_eq!(kept.keep(both.into_iter(), |_| true), Vec::<String>::new());
-        assert_eq!(kept.keep(std::iter::empty(), |file| file == "/a/c.yaml"), Vec::<String>::new());
+        assert_eq!(copies.keep(both.into_iter(), |_| true), Vec::<String>::new());
+        assert_eq!(copies.keep(std::iter::empty(), |file| file == "/a/c.yaml"), Vec::<String>::new());
         assert_eq!(scratch.texts(), [("/a/c.yaml".to_string(), "two".to_string())].into());
     }
 
     #[test]
     fn a_file_with_the_longest_name_is_kept_and_two_that_end_alike_are_apart() {
         let scratch = Scratch::new("long");
-        let (mut kept, ..) = Kept::load(&scratch.0).unwrap();
+        let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
         let names = ["x", "y", "\u{e9}"].map(|first| format!("/p/{}.yaml", first.repeat(250 / first.len())));
         let texts = names.iter().map(|name| (name.as_str(), name.as_str()));
-        assert_eq!(kept.keep(texts, |_| true), Vec::<String>::new());
+        assert_eq!(copies.keep(texts, |_| true), Vec::<String>::new());
         let expected = names.iter().map(|name| (name.clone(), name.clone())).collect();
         assert_eq!(scratch.texts(), expected);
-        assert_eq!(kept.keep(std::iter::empty(), |_| false), Vec::<String>::new());
+        assert_eq!(copies.keep(std::iter::empty(), |_| false), Vec::<String>::new());
         assert!(scratch.texts().is_empty());
     }
 
     #[test]
     fn a_file_that_cannot_be_kept_stops_no_other() {
         let scratch = Scratch::new("stopped");
-        let (mut kept, ..) = Kept::load(&scratch.0).unwrap();
-        kept.keep([("/b", "b"), ("/old", "old")].into_iter(), |_| true);
+        let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
+        copies.keep([("/b", "b"), ("/old", "old")].into_iter(), |_| true);
         // A directory in the place of the copy.
-        fs::create_dir(kept.place("/a")).unwrap();
+        fs::create_dir(copies.place("/a")).unwrap();
         let failures =
-            kept.keep([("/a", "a"), ("/b", "new"), ("/c", "c")].into_iter(), |file| file != "/old");
+            copies.keep([("/a", "a"), ("/b", "new"), ("/c", "c")].into_iter(), |file| file != "/old");
         assert!(failures.len() == 1 && failures[0].starts_with("/a: "), "{failures:?}");
-        fs::remove_dir(kept.place("/a")).unwrap();
+        fs::remove_dir(copies.place("/a")).unwrap();
         let expected = [("/b", "new"), ("/c", "c")].map(|(file, text)| (file.to_string(), text.to_string()));
         assert_eq!(scratch.texts(), expected.into());
     }
@@ -252,17 +252,17 @@ mod tests {
     #[test]
     fn copies_of_an_earlier_release_are_read_and_replaced_and_damaged_ones_are_named() {
         let scratch = Scratch::new("earlier");
-        fs::write(scratch.0.join("%2Fp%2Fa.yaml.kept"), "old").unwrap();
+        fs::write(scratch.0.join("%2Fp%2Fa.yaml.copies"), "old").unwrap();
         fs::write(scratch.0.join("%2Fp%2Fb.yaml.json"), "{\"file\": \"/p/b.yaml\", \"te").unwrap();
-        let (mut kept, texts, damaged) = Kept::load(&scratch.0).unwrap();
+        let (mut copies, texts, damaged) = Copies::load(&scratch.0).unwrap();
         assert_eq!(texts, [("/p/a.yaml".to_string(), "old".to_string())].into());
         assert_eq!(damaged.len(), 1);
         assert!(
             damaged[0].copy.ends_with("%2Fp%2Fb.yaml.json") && damaged[0].why.contains("EOF"),
             "{damaged:?}"
         );
-        kept.keep([("/p/a.yaml", "old")].into_iter(), |_| true);
-        assert!(!scratch.0.join("%2Fp%2Fa.yaml.kept").exists());
+        copies.keep([("/p/a.yaml", "old")].into_iter(), |_| true);
+        assert!(!scratch.0.join("%2Fp%2Fa.yaml.copies").exists());
         assert_eq!(scratch.texts(), texts);
     }
 }

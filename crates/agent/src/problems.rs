@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-/// Troubles by what they keep the agent from.
+/// Problems by what they keep the agent from.
 #[derive(Debug, Default)]
-pub(crate) struct Troubles {
+pub(crate) struct Problems {
     known: BTreeMap<&'static str, Vec<String>>,
 }
 
-impl Troubles {
+impl Problems {
     /// Notes how an attempt went; only what is new is logged, however often it is tried.
     pub(crate) fn note(&mut self, what: &'static str, result: Result<(), impl Display>) {
         self.note_all(what, result.err().map(|error| error.to_string()).into_iter().collect());
@@ -48,11 +48,11 @@ mod tests {
 
     #[test]
     fn a_trouble_is_there_until_an_attempt_goes_well() {
-        let mut troubles = Troubles::default();
-        troubles.note("state", Err("no space"));
-        troubles.note("state", Err("no space"));
-        assert_eq!(troubles.messages().collect::<Vec<_>>(), ["state: no space"]);
-        troubles.note("state", Ok::<(), String>(()));
-        assert!(!troubles.has("state"));
+        let mut problems = Problems::default();
+        problems.note("state", Err("no space"));
+        problems.note("state", Err("no space"));
+        assert_eq!(problems.messages().collect::<Vec<_>>(), ["state: no space"]);
+        problems.note("state", Ok::<(), String>(()));
+        assert!(!problems.has("state"));
     }
 }

@@ -1,6 +1,6 @@
 //! Who and what is around on this node, for questions to name.
 
-use crate::explain::{End, Surroundings};
+use crate::explain::{End, Inventory};
 use control::{Endpoint, World};
 use identity::{Labels, Source, key};
 use policy::set::PolicySet;
@@ -8,7 +8,7 @@ use service::{Candidate, EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-impl Surroundings for World {
+impl Inventory for World {
     fn named(&self, text: &str) -> Option<End> {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
         let workload = || self.endpoint(namespace, name).map(|endpoint| workload(self, endpoint));

@@ -1,18 +1,18 @@
 //! Whoever is there in one scenario, taken over into another: the cast of a test, without what the test does.
 
-use super::{Scenario, Text, Workload};
-use agent::explain::Surroundings;
+use super::{LabelMap, Scenario, ScenarioWorkload};
+use agent::explain::Inventory;
 use identity::key;
 use manifest::Object;
 
 /// Who is told of twice, and differently.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Contradiction(pub(super) String);
+pub(super) struct Conflict(pub(super) String);
 
 impl Scenario {
     /// Takes the workloads, nodes and hosts of another scenario in place of its own, and the services that it lacks; keeps its
     /// policies.
-    pub(in crate::command::policy) fn take_people(&mut self, other: &Self) {
+    pub(in crate::command::policy) fn take_ends(&mut self, other: &Self) {
         let Self { namespaces, workloads, owners, externals, names, nodes, .. } = other.clone();
         (self.namespaces, self.workloads, self.externals) = (namespaces, workloads, externals);
         (self.owners, self.names, self.nodes) = (owners, names, nodes);
@@ -45,7 +45,7 @@ impl Scenario {
     }
 
     /// Takes whoever is there in another scenario beside its own, and what policies may refer to; no policy.
-    pub(super) fn join_cast(&mut self, other: Self) -> Result<(), Contradiction> {
+    pub(super) fn merge(&mut self, other: Self) -> Result<(), Conflict> {
         let Self { namespaces, workloads, externals, names, nodes, services, endpoints, .. } = other;
         for (name, labels) in namespaces {
             agree("namespace", &name, self.namespaces.get(&name).is_none_or(|known| *known == labels))?;
@@ -67,8 +67,8 @@ impl Scenario {
             agree("workload", &text, known.is_none_or(|known| known.is_like(&workload)))?;
             if known.is_none_or(|known| !known.is_placed) {
                 let placed = if workload.is_placed { workload.addresses.clone() } else { Vec::new() };
-                let addresses = if placed.is_empty() { self.give() } else { placed };
-                self.workloads.insert(name, Workload { addresses, ..workload });
+                let addresses = if placed.is_empty() { self.assign_addresses() } else { placed };
+                self.workloads.insert(name, ScenarioWorkload { addresses, ..workload });
             }
         }
         for name in other.groups {
@@ -82,7 +82,7 @@ impl Scenario {
     }
 
     /// Whether a manifest says something else of somebody than what is known.
-    pub(super) fn check(&self, object: &Object) -> Result<(), Contradiction> {
+    pub(super) fn check(&self, object: &Object) -> Result<(), Conflict> {
         match object {
             Object::Namespace(one) => agree(
                 "namespace",
@@ -103,7 +103,7 @@ impl Scenario {
     }
 }
 
-impl Workload {
+impl ScenarioWorkload {
     /// Whether what is told of both can be told of one.
     fn is_like(&self, other: &Self) -> bool {
         let elsewhere = self.is_placed && other.is_placed && self.addresses != other.addresses;
@@ -113,12 +113,12 @@ impl Workload {
 }
 
 /// Whether labels can be those of one workload. Who does not say which account it is does not say that it is another.
-fn are_alike(one: &Text, other: &Text) -> bool {
-    let says = |labels: &Text| labels.contains_key(key::SERVICE_ACCOUNT);
+fn are_alike(one: &LabelMap, other: &LabelMap) -> bool {
+    let says = |labels: &LabelMap| labels.contains_key(key::SERVICE_ACCOUNT);
     let is_compared = |name: &String| name != key::SERVICE_ACCOUNT || (says(one) && says(other));
     one.iter().filter(|(name, _)| is_compared(name)).eq(other.iter().filter(|(name, _)| is_compared(name)))
 }
 
-fn agree(what: &str, name: &str, agrees: bool) -> Result<(), Contradiction> {
-    if agrees { Ok(()) } else { Err(Contradiction(format!("{what} {name}"))) }
+fn agree(what: &str, name: &str, agrees: bool) -> Result<(), Conflict> {
+    if agrees { Ok(()) } else { Err(Conflict(format!("{what} {name}"))) }
 }

@@ -6,12 +6,12 @@ use workload::{Link, Network};
 
 /// Where to find them.
 #[derive(Debug)]
-pub(crate) struct Outside {
+pub(crate) struct HostDevices {
     network: Network,
     named: Vec<String>,
 }
 
-impl Outside {
+impl HostDevices {
     /// Those with these names in the namespace of the calling thread; with none given, those of default routes.
     pub(crate) fn new(named: Vec<String>) -> anyhow::Result<Self> {
         Ok(Self { network: Network::current()?, named })

@@ -1,8 +1,8 @@
 //! Who is there in a scenario, for questions to name.
 
-use super::{Name, Scenario, Text, Workload};
+use super::{LabelMap, Name, Scenario, ScenarioWorkload};
 use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
-use agent::explain::{End, Surroundings};
+use agent::explain::{End, Inventory};
 use identity::{Labels, Source, filter};
 use manifest::Pods;
 use policy::rule::Protocol;
@@ -60,11 +60,11 @@ impl Scenario {
         self.namespaces.contains_key(name)
     }
 
-    pub(super) fn workload(&self, (namespace, name): &Name, workload: &Workload) -> End {
+    pub(super) fn workload(&self, (namespace, name): &Name, workload: &ScenarioWorkload) -> End {
         if workload.host_network {
             return self.sharer(&format!("{namespace}/{name}"), workload);
         }
-        let Workload { labels, ports, addresses, pods, node, is_of_test, .. } = workload.clone();
+        let ScenarioWorkload { labels, ports, addresses, pods, node, is_of_test, .. } = workload.clone();
         let own = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let labels = Labels::of_workload(namespace, self.namespace_labels(namespace), own);
         // Engines leave out the labels of single replicas; of what runs elsewhere those count that a policy names.
@@ -85,7 +85,7 @@ impl Scenario {
     pub(super) fn node(&self, name: &str) -> End {
         let (number, kind) = if name == LOCAL { (HOST, "host") } else { (REMOTE_NODE, "remote-node") };
         let mut labels = Labels::reserved(kind);
-        let (own, mut addresses): (Text, Vec<IpAddr>) = self.nodes.get(name).cloned().unwrap_or_default();
+        let (own, mut addresses): (LabelMap, Vec<IpAddr>) = self.nodes.get(name).cloned().unwrap_or_default();
         if name == LOCAL && addresses.is_empty() {
             addresses.clone_from(&self.local);
         }
@@ -95,7 +95,7 @@ impl Scenario {
     }
 }
 
-impl Surroundings for Scenario {
+impl Inventory for Scenario {
     fn named(&self, text: &str) -> Option<End> {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
         let name = (namespace.to_owned(), name.to_owned());
@@ -118,7 +118,7 @@ impl Surroundings for Scenario {
     }
 
     fn at(&self, address: IpAddr) -> End {
-        let is_there = |one: &Workload| {
+        let is_there = |one: &ScenarioWorkload| {
             one.addresses.contains(&address)
                 || self.addresses_of(one).contains(&address) && one.node.is_none()
         };
@@ -197,7 +197,7 @@ fn without_pods(name: &str, pods: Pods) -> Vec<String> {
     (pods == Pods::None).then_some(said).into_iter().collect()
 }
 
-fn named_ports(workload: &Workload) -> BTreeMap<(String, u8), u16> {
+fn named_ports(workload: &ScenarioWorkload) -> BTreeMap<(String, u8), u16> {
     let names = workload.ports.names();
     let ports = names.flat_map(|name| {
         let known = workload.ports.resolve(name, Protocol::Any);
