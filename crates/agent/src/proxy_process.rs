@@ -14,6 +14,7 @@ use abi::Address;
 use abi::address::AddressInfo;
 use abi::endpoint::EndpointKey;
 use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
+use abi::protocol;
 use anyhow::Context;
 use datapath::policy::{self, PolicyRows, Question};
 use loader::Pinned;
@@ -206,12 +207,11 @@ impl KernelPolicy {
         direction: Direction,
         port: u16,
     ) -> io::Result<VerdictInfo> {
-        const TCP: u8 = 6;
         let Some(endpoint) = self.pinned.endpoint(&EndpointKey { interface: subject.interface })? else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let rows = Rows { pinned: &self.pinned, failure: Cell::new(None) };
-        let question = Question { direction, protocol: TCP, port: port.to_be_bytes() };
+        let question = Question { direction, protocol: protocol::TCP, port: port.to_be_bytes() };
         let verdict = policy::ask(&rows, &endpoint, peer, question);
         rows.failure.take().map_or(Ok(verdict), Err)
     }

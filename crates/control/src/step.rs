@@ -10,7 +10,7 @@ use abi::identity::HOST;
 use abi::row::Row;
 use foldhash::HashMap;
 use identity::{Labels, Source, filter, key};
-use policy::cidr::{BlockChanges, CidrClass, Side, blocks_of};
+use policy::cidr::{AddressSide, BlockChanges, CidrClass, blocks_of};
 use policy::compiled_rule::Numbers;
 use policy::endpoint_view::NamedPorts;
 use policy::rule::{Cidr, Policy, PolicyId, Protocol, Subject};
@@ -229,7 +229,7 @@ impl World {
     /// The policy's blocks for addresses inside the cluster, and how many times it names each.
     fn held_by(&self, policy: Option<&Policy>) -> BTreeMap<Cidr, usize> {
         let mut times = BTreeMap::<Cidr, usize>::new();
-        let blocks = policy.into_iter().flat_map(blocks_of).filter(|(_, side)| *side == Side::Inside);
+        let blocks = policy.into_iter().flat_map(blocks_of).filter(|(_, side)| *side == AddressSide::Inside);
         blocks.for_each(|(block, _)| *times.entry(block).or_default() += 1);
         times
     }
@@ -325,7 +325,7 @@ impl World {
     /// Takes note that a policy means something else: who it is about, and which blocks it names.
     pub(crate) fn follow_policy(&mut self, before: Option<&Policy>, after: Option<&Policy>, step: &mut Step) {
         for block in self.held_by(after).keys() {
-            if self.enforcement.blocks.holders(block, Side::Inside) == 0 {
+            if self.enforcement.blocks.holders(block, AddressSide::Inside) == 0 {
                 self.touch_within(block, step);
             }
         }
@@ -352,9 +352,9 @@ impl World {
         let mut draft = std::mem::take(&mut step.late);
         for policy in std::mem::take(&mut step.replaced_policies) {
             let holders = self.held_by(Some(&policy));
-            let gone = holders
-                .iter()
-                .filter(|(block, times)| self.enforcement.blocks.holders(block, Side::Inside) <= **times);
+            let gone = holders.iter().filter(|(block, times)| {
+                self.enforcement.blocks.holders(block, AddressSide::Inside) <= **times
+            });
             let owners: BTreeSet<_> =
                 gone.flat_map(|(block, _)| self.owners_within(block)).cloned().collect();
             let rows =

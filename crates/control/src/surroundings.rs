@@ -6,7 +6,7 @@ use crate::step::Step;
 use crate::world::{Owner, World};
 use abi::identity::HOST;
 use identity::{Labels, Source};
-use policy::catalog::{self, Backends, Catalog, Group};
+use policy::catalog::{self, Backends, Catalog, CidrGroupEntry};
 use policy::compiled_rule::Numbers;
 use service::{API_SERVER, EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,7 +184,7 @@ impl World {
         let (namespace, name) = id;
         let listed = self.translation.listed(namespace, name);
         let addresses = listed.flat_map(|slice| &slice.addresses).copied();
-        let meaning = self.translation.service(namespace, name).map(|service| catalog::Service {
+        let meaning = self.translation.service(namespace, name).map(|service| catalog::ServiceEntry {
             labels: labels(&service.labels),
             backends: match service.selector.is_empty() {
                 true => Backends::Addresses(addresses.collect()),
@@ -197,18 +197,18 @@ impl World {
         });
     }
 
-    pub(crate) fn put_group(&mut self, name: String, group: Group, step: &mut Step) {
-        let undo = match self.enforcement.policies.catalog().group(&name) {
+    pub(crate) fn put_group(&mut self, name: String, group: CidrGroupEntry, step: &mut Step) {
+        let undo = match self.enforcement.policies.catalog().cidr_group(&name) {
             Some(before) => Change::CidrGroup { name: name.clone(), group: before.clone() },
             None => Change::RemoveCidrGroup(name.clone()),
         };
         step.undo.push(undo);
-        self.refer(step, |catalog| catalog.put_group(&name, group));
+        self.refer(step, |catalog| catalog.put_cidr_group(&name, group));
     }
 
     pub(crate) fn remove_group(&mut self, name: String, step: &mut Step) {
-        if let Some(group) = self.enforcement.policies.catalog().group(&name).cloned() {
-            self.refer(step, |catalog| catalog.remove_group(&name));
+        if let Some(group) = self.enforcement.policies.catalog().cidr_group(&name).cloned() {
+            self.refer(step, |catalog| catalog.remove_cidr_group(&name));
             step.undo.push(Change::CidrGroup { name, group });
         }
     }

@@ -1,8 +1,8 @@
 //! Builders of policies for tests: a part that a test does not name has the value that most tests want.
 
 use crate::rule::{
-    Action, Cidr, CidrReach, Direction, Entity, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule,
-    Spec, Subject, Tier, Traffic, TrafficMatch,
+    Action, Cidr, CidrReach, Direction, Entity, Peer, Peers, Policy, PolicyId, PolicyKind, Port, Protocol,
+    Rule, Spec, Subject, Tier, Traffic, TrafficMatch,
 };
 use identity::{Operator, Selector, Source};
 
@@ -58,7 +58,7 @@ pub fn policy(name: &str, specs: impl IntoIterator<Item = Spec>) -> Policy {
 
 /// The name of a CiliumNetworkPolicy of the namespace `default`.
 pub fn policy_id(name: &str) -> PolicyId {
-    PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: Some("default".into()), name: name.into() }
+    PolicyId { kind: PolicyKind::CiliumNetworkPolicy, namespace: Some("default".into()), name: name.into() }
 }
 
 /// One TCP port.

@@ -12,7 +12,7 @@ mod tests;
 use identity::{Labels, Selector, Source};
 use manifest::{NamedPort, Object, ObjectName, Places, Pods, Protocol};
 use policy::book::RuleBook;
-use policy::catalog::{Backends, Catalog, Service};
+use policy::catalog::{Backends, Catalog, ServiceEntry};
 use policy::compiled_rule::Numbers;
 use policy::directory::Directory;
 use policy::endpoint_view::NamedPorts;
@@ -104,7 +104,7 @@ impl Scenario {
             }
             Object::CidrGroup(one) => {
                 self.groups.insert(one.name.clone());
-                self.refer(|catalog| catalog.put_group(&one.name, one.group));
+                self.refer(|catalog| catalog.put_cidr_group(&one.name, one.group));
             }
             Object::Service(service) => {
                 let name = (service.namespace.clone(), service.name.clone());
@@ -172,7 +172,7 @@ impl Scenario {
         };
         let mut labels = Labels::default();
         service.labels.iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
-        let service = Service { labels, backends };
+        let service = ServiceEntry { labels, backends };
         self.refer(|catalog| catalog.put_service(&name.0, &name.1, service));
     }
 }

@@ -6,7 +6,7 @@ use crate::command::policy::manifest_files::{self, Depth, ManifestFile};
 use crate::outcome::BadInput;
 use crate::session::Session;
 use manifest::{Diagnostic, Object};
-use policy::rule::Mode;
+use policy::rule::EnforcementMode;
 use std::path::PathBuf;
 
 /// What files say, before it is put together.
@@ -69,7 +69,9 @@ impl Scenario {
 
     /// Whether anything is said of what may be sent.
     fn decides(&self) -> bool {
-        self.policies.iter().next().is_some() || self.policies.mode() != Mode::Default || self.audit
+        self.policies.iter().next().is_some()
+            || self.policies.mode() != EnforcementMode::Default
+            || self.audit
     }
 }
 

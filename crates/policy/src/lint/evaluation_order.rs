@@ -1,8 +1,8 @@
 //! Which of two rules is asked first, and what is left for the other to do.
 
-use super::cover::{Entry, Requests, Who};
-use super::tied::are_tied;
-use super::{Flaw, void};
+use super::cover::{PeerView, Requests, RuleView};
+use super::same_priority::have_same_priority;
+use super::{Flaw, http_without_effect};
 use crate::book::RuleOrigin;
 use crate::rule::{Action, Direction, Tier, Traffic, TrafficMatch};
 use std::collections::BTreeMap;
@@ -12,14 +12,14 @@ const MAX_TOGETHER: usize = 100;
 
 /// When rules are asked, as far as it depends on all of them.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct EvaluationOrder {
     /// The first priority of each tier at which a rule passes: those after it may be left out.
     passes: BTreeMap<(Direction, Tier), u32>,
 }
 
 /// How two rules stand in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum RelativeOrder {
     /// The first is asked before the second, whenever both apply and the second is asked.
     Before,
     /// Both are asked at once.
@@ -28,8 +28,8 @@ enum Turn {
     Unknown,
 }
 
-impl Order {
-    pub(super) fn of(entries: &[Entry<'_>]) -> Self {
+impl EvaluationOrder {
+    pub(super) fn of(entries: &[RuleView<'_>]) -> Self {
         let mut passes = BTreeMap::new();
         for entry in entries.iter().filter(|entry| entry.rule.action == Action::Pass) {
             let first = passes.entry((entry.rule.direction, entry.spec.tier)).or_insert(u32::MAX);
@@ -41,19 +41,19 @@ impl Order {
     /// What is wrong with a rule beside the others, each with its number; the first that is found.
     pub(super) fn flaw<'a>(
         &self,
-        (number, rule): (usize, &Entry<'_>),
-        others: impl Iterator<Item = (usize, &'a Entry<'a>)>,
+        (number, rule): (usize, &RuleView<'_>),
+        others: impl Iterator<Item = (usize, &'a RuleView<'a>)>,
     ) -> Option<Flaw> {
         let mut others = others.filter(|(other, _)| *other != number);
         others.find_map(|(other_number, other)| {
-            let turn = self.turn(other, rule);
-            if turn == Turn::Unknown || !other.has_subjects_of(rule) || !other.has_peers_of(rule) {
+            let turn = self.relative_order(other, rule);
+            if turn == RelativeOrder::Unknown || !other.has_subjects_of(rule) || !other.has_peers_of(rule) {
                 return None;
             }
             let is_earlier = other_number < number;
-            let outdone = outdone(other, rule, turn, is_earlier)?;
+            let redundancy = redundancy(other, rule, turn, is_earlier)?;
             // That a rule for requests adds nothing to one for connections is not all that is wrong with it.
-            Some(void::flaw(other, rule).unwrap_or(outdone))
+            Some(http_without_effect::flaw(other, rule).unwrap_or(redundancy))
         })
     }
 
@@ -61,8 +61,8 @@ impl Order {
     /// some peers send or some traffic of them.
     pub(super) fn refused_together<'a>(
         &self,
-        rule: &Entry<'_>,
-        others: impl Iterator<Item = &'a Entry<'a>>,
+        rule: &RuleView<'_>,
+        others: impl Iterator<Item = &'a RuleView<'a>>,
     ) -> Option<Flaw> {
         if rule.rule.action == Action::Deny {
             return None;
@@ -70,8 +70,8 @@ impl Order {
         let denies = others.filter(|other| {
             other.rule.action == Action::Deny && self.is_in_time(other, rule) && other.has_subjects_of(rule)
         });
-        let denies: Vec<&Entry<'_>> = denies.take(MAX_TOGETHER).collect();
-        let peers: Vec<Option<&Who<'_>>> = match &rule.peers {
+        let denies: Vec<&RuleView<'_>> = denies.take(MAX_TOGETHER).collect();
+        let peers: Vec<Option<&PeerView<'_>>> = match &rule.peers {
             None => vec![None],
             Some(peers) => peers.iter().map(Some).collect(),
         };
@@ -86,52 +86,61 @@ impl Order {
                 found.push(origin);
             }
         }
-        (found.len() > 1).then_some(Flaw::Divided(found))
+        (found.len() > 1).then_some(Flaw::DeniedInParts(found))
     }
 
     /// Whether the first is asked before the second or together with it, whenever both apply.
-    pub(super) fn is_in_time(&self, first: &Entry<'_>, second: &Entry<'_>) -> bool {
-        self.turn(first, second) != Turn::Unknown
+    pub(super) fn is_in_time(&self, first: &RuleView<'_>, second: &RuleView<'_>) -> bool {
+        self.relative_order(first, second) != RelativeOrder::Unknown
     }
 
-    fn turn(&self, first: &Entry<'_>, second: &Entry<'_>) -> Turn {
-        let place = |entry: &Entry<'_>| (entry.spec.tier, entry.rule.priority);
-        if are_tied(first, second) {
-            return Turn::Unknown;
+    fn relative_order(&self, first: &RuleView<'_>, second: &RuleView<'_>) -> RelativeOrder {
+        let place = |entry: &RuleView<'_>| (entry.spec.tier, entry.rule.priority);
+        if have_same_priority(first, second) {
+            return RelativeOrder::Unknown;
         }
         if place(first) == place(second) {
-            Turn::Same
+            RelativeOrder::Same
         } else if first.spec.tier == second.spec.tier {
-            if first.rule.priority < second.rule.priority { Turn::Before } else { Turn::Unknown }
+            if first.rule.priority < second.rule.priority {
+                RelativeOrder::Before
+            } else {
+                RelativeOrder::Unknown
+            }
         } else if first.spec.tier < second.spec.tier && self.is_reached(first) {
-            Turn::Before
+            RelativeOrder::Before
         } else {
-            Turn::Unknown
+            RelativeOrder::Unknown
         }
     }
 
     /// Whether the rule decides whenever it applies and nothing decided before, for later tiers too.
-    fn is_reached(&self, entry: &Entry<'_>) -> bool {
+    fn is_reached(&self, entry: &RuleView<'_>) -> bool {
         let passes = self.passes.get(&(entry.rule.direction, entry.spec.tier));
         entry.rule.action != Action::Pass && passes.is_none_or(|first| entry.rule.priority <= *first)
     }
 }
 
 /// What a rule is beside another that has all its subjects and peers; `is_earlier` where that comes first in the policies.
-fn outdone(other: &Entry<'_>, rule: &Entry<'_>, turn: Turn, is_earlier: bool) -> Option<Flaw> {
+fn redundancy(
+    other: &RuleView<'_>,
+    rule: &RuleView<'_>,
+    turn: RelativeOrder,
+    is_earlier: bool,
+) -> Option<Flaw> {
     let same = other.rule.action == rule.rule.action;
     if same && other.has_traffic_of(rule, Requests::Compared) {
-        let counts = turn == Turn::Before || is_earlier || !is_all_of(rule, other);
+        let counts = turn == RelativeOrder::Before || is_earlier || !is_all_of(rule, other);
         return counts.then(|| Flaw::Shadowed(other.origin()));
     }
-    let is_first = turn == Turn::Before || rank(other.rule.action) < rank(rule.rule.action);
+    let is_first = turn == RelativeOrder::Before || rank(other.rule.action) < rank(rule.rule.action);
     let swallows = is_first && other.has_traffic_of(rule, Requests::Ignored);
-    swallows.then(|| Flaw::Swallowed(other.origin(), other.rule.action))
+    swallows.then(|| Flaw::NeverDecides(other.origin(), other.rule.action))
 }
 
 /// Whether a deny refuses such traffic with such a peer; nothing stands for anyone, and for anything.
-fn refuses(deny: &Entry<'_>, peer: Option<&Who<'_>>, one: Option<&TrafficMatch>) -> bool {
-    let has_peer = peer.map_or_else(|| deny.has_everyone(), |peer| deny.has_peer(peer));
+fn refuses(deny: &RuleView<'_>, peer: Option<&PeerView<'_>>, one: Option<&TrafficMatch>) -> bool {
+    let has_peer = peer.map_or_else(|| deny.has_every_peer(), |peer| deny.has_peer(peer));
     let is_all = || deny.rule.traffic == Traffic::Any;
     has_peer && one.map_or_else(is_all, |one| deny.has_match(one, Requests::Ignored))
 }
@@ -146,6 +155,6 @@ fn rank(action: Action) -> u8 {
 }
 
 /// Whether the rules say the same: then the first of them is the one that counts.
-fn is_all_of(rule: &Entry<'_>, other: &Entry<'_>) -> bool {
+fn is_all_of(rule: &RuleView<'_>, other: &RuleView<'_>) -> bool {
     rule.has_subjects_of(other) && rule.has_peers_of(other) && rule.has_traffic_of(other, Requests::Compared)
 }

@@ -1,24 +1,25 @@
 //! What a connection lacks for a rule to apply to it: what it has, and what the rule needs instead.
 
 use super::applies::{is_one, matching, requests_of};
-use super::{Considered, Context, Finding, Query, request};
+use super::{ConsideredRule, Context, Query, RuleOutcome, request};
 use crate::endpoint_view::EndpointView;
 use crate::rule::{
     Action, Cidr, CidrReach, Direction, Family, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
 };
 use abi::identity::{HOST, KUBE_APISERVER, is_remote_node, is_workload, is_world, reserved_name};
+use abi::protocol;
 use identity::{Labels, Operator, Requirement, Selector, Values, key};
 use std::net::IpAddr;
 
 /// One part of what is missing.
-pub(super) struct Lack {
+pub(super) struct Mismatch {
     /// As a clause: `peer has app=db, needs app=web`.
     pub(super) what: String,
     /// How far from applying that puts the rule: 1 for another value, 2 for another kind.
     pub(super) distance: u32,
 }
 
-impl Lack {
+impl Mismatch {
     /// The same kind of thing, with another value.
     fn value(what: String) -> Self {
         Self { what, distance: 1 }
@@ -31,66 +32,70 @@ impl Lack {
 }
 
 /// What is missing, part by part.
-pub(super) fn lack(considered: &Considered<'_>, context: &Context<'_>, query: &Query<'_>) -> Vec<Lack> {
+pub(super) fn mismatches(
+    considered: &ConsideredRule<'_>,
+    context: &Context<'_>,
+    query: &Query<'_>,
+) -> Vec<Mismatch> {
     let rule = considered.rule.rule;
-    match considered.finding {
-        Finding::OtherPeer => {
+    match considered.outcome {
+        RuleOutcome::OtherPeer => {
             let mut missing = peers(&rule.peers, context, &query.peer);
             if rule.traffic != Traffic::Any && matching(rule, query).next().is_none() {
                 missing.push(traffic(rule, query));
             }
             missing
         }
-        Finding::OtherTraffic => vec![traffic(rule, query)],
-        Finding::OtherRequest => requests(rule, query),
+        RuleOutcome::OtherTraffic => vec![traffic(rule, query)],
+        RuleOutcome::OtherRequest => requests(rule, query),
         // Of a rule about others, nothing that the connection could have would do.
-        Finding::OtherSubject | Finding::OtherDirection => Vec::new(),
-        Finding::Outranked | Finding::Passes | Finding::Decides => Vec::new(),
+        RuleOutcome::OtherSubject | RuleOutcome::OtherDirection => Vec::new(),
+        RuleOutcome::Outranked | RuleOutcome::Passes | RuleOutcome::Decides => Vec::new(),
     }
 }
 
 /// Of the peers of a rule, none of which is the party, what the nearest needs.
-fn peers(peers: &Peers, context: &Context<'_>, party: &EndpointView<'_>) -> Vec<Lack> {
+fn peers(peers: &Peers, context: &Context<'_>, party: &EndpointView<'_>) -> Vec<Mismatch> {
     let peers = match peers {
         Peers::Any => &[][..],
         Peers::Of(peers) => peers,
     };
     debug_assert!(!peers.iter().any(|peer| is_one(peer, context, party)), "somebody is one of the peers");
     let missing = peers.iter().map(|one| peer(one, party));
-    let distance = |missing: &Vec<Lack>| missing.iter().map(|one| one.distance).sum::<u32>();
-    missing.min_by_key(distance).unwrap_or_else(|| vec![Lack::kind("the rule lists no peer".to_owned())])
+    let distance = |missing: &Vec<Mismatch>| missing.iter().map(|one| one.distance).sum::<u32>();
+    missing.min_by_key(distance).unwrap_or_else(|| vec![Mismatch::kind("the rule lists no peer".to_owned())])
 }
 
-fn peer(peer: &Peer, party: &EndpointView<'_>) -> Vec<Lack> {
+fn peer(peer: &Peer, party: &EndpointView<'_>) -> Vec<Mismatch> {
     match peer {
         Peer::Labels(selector) if is_workload(party.number) => labels(selector, party.labels, "peer"),
         Peer::Nodes(selector) if party.number == HOST || is_remote_node(party.number) => {
             labels(selector, party.labels, "peer")
         }
         Peer::Labels(_) | Peer::Nodes(_) | Peer::Entity(_) | Peer::Service(_) => needs(party, peer),
-        Peer::Cidr { reach: CidrReach::World, .. } | Peer::Group { .. } | Peer::Domain(_)
+        Peer::Cidr { reach: CidrReach::World, .. } | Peer::CidrGroup { .. } | Peer::Domain(_)
             if !is_world(party.number) =>
         {
             needs(party, peer)
         }
-        Peer::Cidr { block, except, .. } => vec![Lack::value(address(party.address, block, except))],
-        Peer::Group { .. } => needs(party, peer),
+        Peer::Cidr { block, except, .. } => vec![Mismatch::value(address(party.address, block, except))],
+        Peer::CidrGroup { .. } => needs(party, peer),
         Peer::Domain(_) if party.names.is_empty() => {
             let kind = kind(party);
-            vec![Lack::value(format!(
+            vec![Mismatch::value(format!(
                 "peer is {kind}, which no domain name is known to stand for, needs {peer}"
             ))]
         }
         Peer::Domain(_) => {
             let names: Vec<&str> = party.names.iter().map(String::as_str).collect();
-            vec![Lack::value(format!("peer is {}, needs {peer}", names.join(", ")))]
+            vec![Mismatch::value(format!("peer is {}, needs {peer}", names.join(", ")))]
         }
     }
 }
 
 /// What kind of peer it is, and what the rule needs.
-fn needs(party: &EndpointView<'_>, peer: &Peer) -> Vec<Lack> {
-    vec![Lack::kind(format!("peer is {}, needs {peer}", kind(party)))]
+fn needs(party: &EndpointView<'_>, peer: &Peer) -> Vec<Mismatch> {
+    vec![Mismatch::kind(format!("peer is {}, needs {peer}", kind(party)))]
 }
 
 fn address(address: Option<IpAddr>, block: &Cidr, except: &[Cidr]) -> String {
@@ -122,9 +127,9 @@ fn kind(party: &EndpointView<'_>) -> String {
 }
 
 /// The requirements that the labels do not meet; `who` is whose they are.
-pub(super) fn labels(selector: &Selector, labels: &Labels, who: &str) -> Vec<Lack> {
+pub(super) fn labels(selector: &Selector, labels: &Labels, who: &str) -> Vec<Mismatch> {
     let missing = selector.requirements().iter().filter(|requirement| !requirement.holds(labels));
-    missing.map(|requirement| Lack::value(unmet(requirement, labels, who))).collect()
+    missing.map(|requirement| Mismatch::value(unmet(requirement, labels, who))).collect()
 }
 
 fn unmet(requirement: &Requirement, labels: &Labels, who: &str) -> String {
@@ -173,10 +178,10 @@ fn whose<'a>(name: &'a str, who: &str) -> (String, &'a str) {
 }
 
 /// What is sent, and what the rule has.
-fn traffic(rule: &Rule, query: &Query<'_>) -> Lack {
+fn traffic(rule: &Rule, query: &Query<'_>) -> Mismatch {
     let matches = match &rule.traffic {
         Traffic::Of(matches) if !matches.is_empty() => matches,
-        _ => return Lack::kind("the rule is about no traffic".to_owned()),
+        _ => return Mismatch::kind("the rule is about no traffic".to_owned()),
     };
     let has: Vec<String> = matches.iter().map(|one| port(one, rule, query)).collect();
     let what = format!("{}, rule has {}", sent(query), has.join(" or "));
@@ -184,19 +189,18 @@ fn traffic(rule: &Rule, query: &Query<'_>) -> Lack {
         TrafficMatch::Icmp { family, .. } => family.icmp() == query.protocol,
         TrafficMatch::Port { protocol, .. } => protocol.numbers().contains(&query.protocol),
     };
-    if matches.iter().any(of_its_protocol) { Lack::value(what) } else { Lack::kind(what) }
+    if matches.iter().any(of_its_protocol) { Mismatch::value(what) } else { Mismatch::kind(what) }
 }
 
 /// What a query is about, as people write it.
 fn sent(query: &Query<'_>) -> String {
     let kind = query.port.to_be_bytes()[0];
+    let Some(name) = protocol::name(query.protocol) else {
+        return format!("IP protocol {}", query.protocol);
+    };
     match query.protocol {
-        1 => format!("ICMP type {kind}"),
-        58 => format!("ICMPv6 type {kind}"),
-        6 => format!("port {}/TCP", query.port),
-        17 => format!("port {}/UDP", query.port),
-        132 => format!("port {}/SCTP", query.port),
-        other => format!("IP protocol {other}"),
+        number if protocol::is_icmp(number) => format!("{name} type {kind}"),
+        _ => format!("port {}/{name}", query.port),
     }
 }
 
@@ -217,7 +221,7 @@ fn port(one: &TrafficMatch, rule: &Rule, query: &Query<'_>) -> String {
                 },
                 Port::Any | Port::Range(..) => String::new(),
             };
-            let spoken = http.is_some() && rule.action == Action::Allow && query.protocol != 6;
+            let spoken = http.is_some() && rule.action == Action::Allow && query.protocol != protocol::TCP;
             let spoken = if spoken { " with HTTP rules, which are for TCP alone" } else { "" };
             format!("{port}/{protocol}{meaning}{spoken}")
         }
@@ -225,10 +229,10 @@ fn port(one: &TrafficMatch, rule: &Rule, query: &Query<'_>) -> String {
 }
 
 /// What of the request differs from the nearest of the HTTP rules.
-fn requests(rule: &Rule, query: &Query<'_>) -> Vec<Lack> {
+fn requests(rule: &Rule, query: &Query<'_>) -> Vec<Mismatch> {
     let Some(request) = &query.request else { return Vec::new() };
     let rules = matching(rule, query).filter_map(requests_of).flatten();
     let missing = rules.map(|rule| request::differences(rule, request)).min_by_key(Vec::len);
     let missing = missing.unwrap_or_else(|| vec!["the rule lets no request through".to_owned()]);
-    missing.into_iter().map(Lack::value).collect()
+    missing.into_iter().map(Mismatch::value).collect()
 }

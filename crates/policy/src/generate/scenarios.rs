@@ -3,33 +3,34 @@
 use super::peers::{LABELS, NAMESPACES, NODE_LABELS, excluding, labels, peers, reserved, scoped};
 use super::policies::named;
 use super::traffic::traffic;
-use super::{Random, World};
+use super::{GeneratedWorld, Random};
 use crate::domain::DomainPattern;
 use crate::rule::{
-    Action, Direction, Entity, Kind, Peer, Peers, Policy, Rule, Spec, Subject, Tier, Traffic, TrafficMatch,
+    Action, Direction, Entity, Peer, Peers, Policy, PolicyKind, Rule, Spec, Subject, Tier, Traffic,
+    TrafficMatch,
 };
 use identity::{Operator, Selector, Source, key};
 
 /// A matter changes a world that chance has made.
-type Matter = fn(&mut Random, &mut World);
+type Scenario = fn(&mut Random, &mut GeneratedWorld);
 
 /// All matters; one more is one more line.
-const MATTERS: &[Matter] =
+const SCENARIOS: &[Scenario] =
     &[tiers_alone, passed_traffic, denied_node, left_out_namespaces, reserved_labels, asterisks, requests];
 
 /// Lets a world in four be about one matter.
-pub(super) fn bring_up(random: &mut Random, world: &mut World) {
+pub(super) fn apply_one(random: &mut Random, world: &mut GeneratedWorld) {
     if random.chance(25) {
-        random.pick(MATTERS)(random, world);
+        random.pick(SCENARIOS)(random, world);
     }
 }
 
 const DIRECTIONS: &[Direction] = &[Direction::Ingress, Direction::Egress];
 const ACTIONS: &[Action] = &[Action::Allow, Action::Deny, Action::Pass];
-const CLUSTERWIDE: Kind = Kind::CiliumClusterwideNetworkPolicy;
+const CLUSTERWIDE: PolicyKind = PolicyKind::CiliumClusterwideNetworkPolicy;
 
 /// Only policies of administrators are there: what none of them decides is let through.
-fn tiers_alone(random: &mut Random, world: &mut World) {
+fn tiers_alone(random: &mut Random, world: &mut GeneratedWorld) {
     let count = 1 + random.below(3);
     let one = |index| {
         let tier = random.pick(&[Tier::Admin, Tier::Admin, Tier::Baseline]);
@@ -54,7 +55,7 @@ fn tiers_alone(random: &mut Random, world: &mut World) {
 }
 
 /// A rule passes on some traffic, a later one of the tier decides on all of it, and there may be tiers below.
-fn passed_traffic(random: &mut Random, world: &mut World) {
+fn passed_traffic(random: &mut Random, world: &mut GeneratedWorld) {
     let subject = subject(random, None);
     let mut passes = Vec::new();
     let mut decides = Vec::new();
@@ -90,7 +91,7 @@ fn passed_traffic(random: &mut Random, world: &mut World) {
 }
 
 /// Rules deny workloads to their own node, beside others that let it in or close the workload by default.
-fn denied_node(random: &mut Random, world: &mut World) {
+fn denied_node(random: &mut Random, world: &mut GeneratedWorld) {
     let spec = |random: &mut Random, action| {
         let tier = random.pick(&[Tier::Normal, Tier::Normal, Tier::Admin, Tier::Baseline]);
         let rules = (0..1 + random.below(2)).map(|_| {
@@ -120,7 +121,7 @@ fn node(random: &mut Random) -> Peers {
 }
 
 /// Rules are about workloads of all namespaces but some, in every kind of policy, and allow, deny or pass.
-fn left_out_namespaces(random: &mut Random, world: &mut World) {
+fn left_out_namespaces(random: &mut Random, world: &mut GeneratedWorld) {
     let count = 1 + random.below(3);
     let one = |index| {
         let tier = random.pick(&[Tier::Normal, Tier::Normal, Tier::Admin, Tier::Baseline]);
@@ -143,7 +144,7 @@ fn left_out_namespaces(random: &mut Random, world: &mut World) {
 }
 
 /// Rules name reserved kinds of peers by their labels, or all but some.
-fn reserved_labels(random: &mut Random, world: &mut World) {
+fn reserved_labels(random: &mut Random, world: &mut GeneratedWorld) {
     for rule in rules(world) {
         if random.chance(60) {
             rule.peers = Peers::Of((0..1 + random.below(2)).map(|_| reserved(random)).collect());
@@ -152,7 +153,7 @@ fn reserved_labels(random: &mut Random, world: &mut World) {
 }
 
 /// Rules ask for domain names with as many asterisks as there may be.
-fn asterisks(random: &mut Random, world: &mut World) {
+fn asterisks(random: &mut Random, world: &mut GeneratedWorld) {
     const PATTERNS: &[&str] =
         &["*", "**", "***", "**.", "**.com", "***.com", "****.example.com", "*.com", "**.*", "w**.*.com"];
     for rule in rules(world).filter(|rule| rule.direction == Direction::Egress) {
@@ -164,7 +165,7 @@ fn asterisks(random: &mut Random, world: &mut World) {
 }
 
 /// Rules allow some requests alone, to whom all else is closed.
-fn requests(random: &mut Random, world: &mut World) {
+fn requests(random: &mut Random, world: &mut GeneratedWorld) {
     for spec in world.policies.iter_mut().flat_map(|policy| &mut policy.specs) {
         if let Subject::Nodes(_) = spec.subject {
             continue;
@@ -190,7 +191,7 @@ fn by_request(random: &mut Random) -> Traffic {
     }
 }
 
-fn rules(world: &mut World) -> impl Iterator<Item = &mut Rule> {
+fn rules(world: &mut GeneratedWorld) -> impl Iterator<Item = &mut Rule> {
     world.policies.iter_mut().flat_map(|policy| &mut policy.specs).flat_map(|spec| &mut spec.rules)
 }
 

@@ -1,7 +1,7 @@
 //! For which ports and peers the HTTP rules of a rule ask nothing, because the whole connection is allowed.
 
-use super::cover::{Entry, Who};
-use super::{Flaw, hollow};
+use super::cover::{PeerView, RuleView};
+use super::{Flaw, unmatched};
 use crate::rule::{Action, Direction, Port, Protocol, Traffic, TrafficMatch};
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -9,7 +9,7 @@ use std::fmt::Display;
 /// Most rules that one is compared with; where more share subjects and peers, some voids are not told, but none is made up.
 const MAX_COMPARED: usize = 1000;
 /// Most findings about one rule; the rest says nothing new.
-const MAX_TOLD: usize = 8;
+const MAX_REPORTED: usize = 8;
 /// Most ports or peers that one finding names.
 const MAX_NAMED: usize = 3;
 
@@ -18,57 +18,57 @@ type Label<'a> = (&'a str, &'a str);
 
 /// The rules that allow whole connections, by what of a rule they may void must have in common with them.
 ///
-/// A void may be narrower than the rule it is found in, so each of the two may be the one that demands more of peers.
+/// A void may be narrower than the rule it is found in, so each of the two may be the one that constraints more of peers.
 #[derive(Debug, Default)]
-pub(super) struct Openers<'a> {
+pub(super) struct ConnectionAllows<'a> {
     /// By the rarest label of the subject, which that of the voided rule has too.
-    by_subject: Filed<'a>,
+    by_subject: RulesByLabel<'a>,
     /// By the rarest label of each peer, which a narrower peer has too.
-    by_peer: Filed<'a>,
+    by_peer: RulesByLabel<'a>,
     /// By every label of each peer, one of which is the rarest of a wider peer.
-    by_any: Filed<'a>,
+    by_any: RulesByLabel<'a>,
 }
 
 /// Rules by labels, and those that have none to go by.
 #[derive(Debug, Default)]
-struct Filed<'a> {
+struct RulesByLabel<'a> {
     by_label: HashMap<Label<'a>, Vec<usize>>,
     unlabelled: Vec<usize>,
 }
 
-impl<'a> Openers<'a> {
-    pub(super) fn of(entries: &[Entry<'a>]) -> Self {
-        let opening = || entries.iter().enumerate().filter(|(_, entry)| opens(entry));
+impl<'a> ConnectionAllows<'a> {
+    pub(super) fn of(entries: &[RuleView<'a>]) -> Self {
+        let opening = || entries.iter().enumerate().filter(|(_, entry)| allows_connections(entry));
         let mut subjects = HashMap::<Label<'a>, usize>::new();
-        let mut openers = Self::default();
+        let mut allows = Self::default();
         for (number, entry) in opening() {
             entry.subject.pairs().for_each(|label| *subjects.entry(label).or_default() += 1);
-            for label in entry.peers.iter().flatten().flat_map(Who::labels) {
-                openers.by_any.by_label.entry(label).or_default().push(number);
+            for label in entry.peers.iter().flatten().flat_map(PeerView::labels) {
+                allows.by_any.by_label.entry(label).or_default().push(number);
             }
         }
         for (number, entry) in opening() {
-            openers.by_subject.file(number, entry.subject.pairs().min_by_key(|label| subjects[label]));
+            allows.by_subject.insert(number, entry.subject.pairs().min_by_key(|label| subjects[label]));
             let rarest =
-                |who: &Who<'a>| who.labels().min_by_key(|label| openers.by_any.by_label[label].len());
+                |who: &PeerView<'a>| who.labels().min_by_key(|label| allows.by_any.by_label[label].len());
             match &entry.peers {
-                None => openers.by_peer.file(number, None),
+                None => allows.by_peer.insert(number, None),
                 Some(peers) => {
-                    peers.iter().map(rarest).for_each(|label| openers.by_peer.file(number, label));
+                    peers.iter().map(rarest).for_each(|label| allows.by_peer.insert(number, label));
                 }
             }
         }
-        openers
+        allows
     }
 
-    /// What is void of a rule, once for each rule that makes it so; `may_void` says which are asked in time.
+    /// What is void of a rule, once for each rule that makes it so; `is_in_time` says which are asked in time.
     pub(super) fn flaws(
         &self,
-        rule: &Entry<'a>,
-        entries: &[Entry<'a>],
-        may_void: impl Fn(&Entry<'a>) -> bool,
+        rule: &RuleView<'a>,
+        entries: &[RuleView<'a>],
+        is_in_time: impl Fn(&RuleView<'a>) -> bool,
     ) -> Vec<Flaw> {
-        if rule.rule.action != Action::Allow || !matches(rule).iter().any(asks) {
+        if rule.rule.action != Action::Allow || !matches(rule).iter().any(has_http_rules) {
             return Vec::new();
         }
         let by_subject = self.by_subject.of_labels(rule.subject.pairs());
@@ -77,11 +77,15 @@ impl<'a> Openers<'a> {
         numbers.sort_unstable();
         numbers.dedup();
         let others = numbers.into_iter().take(MAX_COMPARED).map(|number| &entries[number]);
-        others.filter(|other| may_void(other)).filter_map(|other| flaw(other, rule)).take(MAX_TOLD).collect()
+        others
+            .filter(|other| is_in_time(other))
+            .filter_map(|other| flaw(other, rule))
+            .take(MAX_REPORTED)
+            .collect()
     }
 
     /// The rules that may have a peer in common with this one; nothing where that may be any.
-    fn of_peers(&self, rule: &Entry<'a>) -> Option<Vec<usize>> {
+    fn of_peers(&self, rule: &RuleView<'a>) -> Option<Vec<usize>> {
         let mut found = Vec::new();
         for who in rule.peers.as_ref()? {
             let filed = |label: &Label<'a>| self.by_any.by_label.get(label).map_or(&[][..], Vec::as_slice);
@@ -92,8 +96,8 @@ impl<'a> Openers<'a> {
     }
 }
 
-impl<'a> Filed<'a> {
-    fn file(&mut self, number: usize, label: Option<Label<'a>>) {
+impl<'a> RulesByLabel<'a> {
+    fn insert(&mut self, number: usize, label: Option<Label<'a>>) {
         match label {
             Some(label) => self.by_label.entry(label).or_default().push(number),
             None => self.unlabelled.push(number),
@@ -106,14 +110,14 @@ impl<'a> Filed<'a> {
     }
 }
 
-impl<'a> Who<'a> {
+impl<'a> PeerView<'a> {
     fn labels(&self) -> impl Iterator<Item = Label<'a>> {
-        self.demands.iter().flat_map(|demands| demands.pairs())
+        self.constraints.iter().flat_map(|constraints| constraints.pairs())
     }
 }
 
 /// What the other rule, if it is asked in time, makes void of this one.
-pub(super) fn flaw(other: &Entry<'_>, rule: &Entry<'_>) -> Option<Flaw> {
+pub(super) fn flaw(other: &RuleView<'_>, rule: &RuleView<'_>) -> Option<Flaw> {
     let both_allow = [other, rule].iter().all(|entry| entry.rule.action == Action::Allow);
     if !both_allow || !other.has_subjects_of(rule) {
         return None;
@@ -125,19 +129,19 @@ pub(super) fn flaw(other: &Entry<'_>, rule: &Entry<'_>) -> Option<Flaw> {
     }
     let way = if rule.rule.direction == Direction::Ingress { "from" } else { "to" };
     let extent = format!("{} {way} {}", named(&ports, " and "), named(&peers, " or "));
-    Some(Flaw::Voided(other.origin(), extent))
+    Some(Flaw::HttpWithoutEffect(other.origin(), extent))
 }
 
 /// Whether the rule allows any whole connection that could carry HTTP.
-fn opens(entry: &Entry<'_>) -> bool {
+fn allows_connections(entry: &RuleView<'_>) -> bool {
     let is_open = entry.rule.traffic == Traffic::Any || matches(entry).iter().any(|one| whole(one).is_some());
     entry.rule.action == Action::Allow && is_open
 }
 
 /// The ports of which this rule asks for requests, and the other for nothing.
-fn common_ports(other: &Entry<'_>, rule: &Entry<'_>) -> Vec<String> {
+fn common_ports(other: &RuleView<'_>, rule: &RuleView<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    for one in matches(rule).iter().filter(|one| asks(one)) {
+    for one in matches(rule).iter().filter(|one| has_http_rules(one)) {
         let TrafficMatch::Port { port, .. } = one else { continue };
         match &other.rule.traffic {
             Traffic::Any => found.push(port.clone()),
@@ -157,12 +161,12 @@ fn common_ports(other: &Entry<'_>, rule: &Entry<'_>) -> Vec<String> {
 }
 
 /// The peers of this rule that are certainly peers of the other.
-fn common_peers(other: &Entry<'_>, rule: &Entry<'_>) -> Vec<String> {
-    let some = |who: &&Who<'_>| hollow::peer(who).is_none();
+fn common_peers(other: &RuleView<'_>, rule: &RuleView<'_>) -> Vec<String> {
+    let some = |who: &&PeerView<'_>| unmatched::peer(who).is_none();
     let others = || other.peers.iter().flatten().filter(some);
     let mut found: Vec<String> = Vec::new();
     match &rule.peers {
-        None if other.has_everyone() => found.push("anyone".to_owned()),
+        None if other.has_every_peer() => found.push("anyone".to_owned()),
         None => found.extend(others().map(|who| who.peer.to_string())),
         Some(peers) => {
             for who in peers.iter().filter(some) {
@@ -193,7 +197,7 @@ fn overlap(one: &Port, other: &Port) -> Option<Port> {
 }
 
 /// Whether it asks for HTTP requests, which only TCP carries.
-fn asks(one: &TrafficMatch) -> bool {
+fn has_http_rules(one: &TrafficMatch) -> bool {
     matches!(one, TrafficMatch::Port { protocol: Protocol::Tcp | Protocol::Any, http: Some(_), .. })
 }
 
@@ -205,7 +209,7 @@ fn whole(one: &TrafficMatch) -> Option<&Port> {
     }
 }
 
-fn matches<'a>(entry: &Entry<'a>) -> &'a [TrafficMatch] {
+fn matches<'a>(entry: &RuleView<'a>) -> &'a [TrafficMatch] {
     match &entry.rule.traffic {
         Traffic::Any => &[],
         Traffic::Of(matches) => matches,

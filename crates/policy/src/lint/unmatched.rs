@@ -1,19 +1,19 @@
 //! Selectors, peers and traffic that can match nothing, each by itself.
 
-use super::cover::{Entry, Who, family};
-use super::demand::Demands;
-use super::requests::Reach;
+use super::constraint::Constraints;
+use super::cover::{PeerView, RuleView, family};
+use super::requests::ExpressionCache;
 use crate::rule::{
     Action, Cidr, CidrReach, Direction, Entity, Family, HttpRule, Peer, Port, Traffic, TrafficMatch,
 };
 
 /// Why nobody can be selected, where that is so.
-pub(super) fn selector(demands: &Demands<'_>) -> Option<String> {
-    Some(format!("selects nobody: {}", demands.contradiction()?))
+pub(super) fn selector(constraints: &Constraints<'_>) -> Option<String> {
+    Some(format!("selects nobody: {}", constraints.contradiction()?))
 }
 
 /// What of a rule can match nothing, and whether that is all of it.
-pub(super) fn rule(entry: &Entry<'_>, reach: &mut Reach) -> (Vec<String>, bool) {
+pub(super) fn rule(entry: &RuleView<'_>, expressions: &mut ExpressionCache) -> (Vec<String>, bool) {
     let (mut found, mut living) = (Vec::new(), Vec::new());
     for who in entry.peers.iter().flatten() {
         match peer(who) {
@@ -42,7 +42,7 @@ pub(super) fn rule(entry: &Entry<'_>, reach: &mut Reach) -> (Vec<String>, bool) 
             has_traffic |= why.is_none();
             found.extend(why);
             // A rule that no request matches still decides on connections.
-            found.extend(requests(one).iter().filter_map(|rule| reach.hollow(rule)));
+            found.extend(requests(one).iter().filter_map(|rule| expressions.why_unmatched(rule)));
         }
     }
     (found, has_nobody || !has_traffic)
@@ -56,7 +56,7 @@ fn requests(one: &TrafficMatch) -> &[HttpRule] {
 }
 
 /// Whether all that the rule is there for is to refuse what it does not allow: the way to write "nothing".
-fn isolates(entry: &Entry<'_>) -> bool {
+fn isolates(entry: &RuleView<'_>) -> bool {
     let direction = entry.rule.direction;
     let denies = match direction {
         Direction::Ingress => entry.spec.default_deny_ingress,
@@ -67,10 +67,10 @@ fn isolates(entry: &Entry<'_>) -> bool {
 }
 
 /// Why a peer can be nobody, where that is so.
-pub(super) fn peer(who: &Who<'_>) -> Option<String> {
+pub(super) fn peer(who: &PeerView<'_>) -> Option<String> {
     match who.peer {
         Peer::Labels(_) | Peer::Nodes(_) => {
-            let why = who.demands.as_ref()?.contradiction()?;
+            let why = who.constraints.as_ref()?.contradiction()?;
             Some(format!("peer {} selects nobody: {why}", who.peer))
         }
         Peer::Cidr { block, except, .. } if is_held(block, except) => {
@@ -113,7 +113,7 @@ fn is_outside(peer: &Peer) -> bool {
     matches!(
         peer,
         Peer::Cidr { reach: CidrReach::World, .. }
-            | Peer::Group { .. }
+            | Peer::CidrGroup { .. }
             | Peer::Domain(_)
             | Peer::Entity(Entity::World | Entity::WorldIpv4 | Entity::WorldIpv6)
     )
