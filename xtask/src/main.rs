@@ -1,25 +1,29 @@
 //! Chores of the repository that are more than three lines long.
 #![forbid(unsafe_code)]
 
+mod architecture;
 mod circles;
 mod source;
 mod tidy;
 mod tree;
 mod words;
 
+use anyhow::Context;
 use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask tidy       check the shape of the tree
-       cargo xtask circles    show the circles between the files of each crate
-       cargo xtask words [TREE]     count the private words of this tree, or of another one by its path
-       cargo xtask places [PART]    show where they stand, in all parts of this tree or in one (a crate, a directory)";
+usage: cargo xtask tidy              check the shape of the tree
+       cargo xtask architecture      write the table and the drawing of the crates into ARCHITECTURE.md
+       cargo xtask circles           show the circles between the files of each crate
+       cargo xtask words [TREE]      count the private words of this tree, or of another one by its path
+       cargo xtask places [PART]     show where the private words of this tree stand; PART is a crate or a directory";
 
 fn main() -> anyhow::Result<ExitCode> {
     let argument = std::env::args().nth(2);
     match std::env::args().nth(1).as_deref() {
         Some("tidy") => tidy(),
+        Some("architecture") => architecture(),
         Some("circles") => circles(),
         Some("words") => words(argument.as_deref()),
         Some("places") => places(argument.as_deref()),
@@ -39,6 +43,15 @@ fn tidy() -> anyhow::Result<ExitCode> {
     }
     println!("tidy: {} files, {} findings", files.len(), findings.len());
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the part of ARCHITECTURE.md that comes from the crates.
+fn architecture() -> anyhow::Result<ExitCode> {
+    let path = tree::root().join(architecture::FILE);
+    let text = std::fs::read_to_string(&path)?;
+    let written = architecture::rewritten(&text, &tree::crates()?);
+    std::fs::write(&path, written.context("the marks of the part on the crates are missing")?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the circles between files; succeeds where there are none.

@@ -27,6 +27,34 @@ pub(crate) struct Crate {
     pub(crate) description: Option<String>,
     /// Packages it is built from; those only for tests are left out.
     pub(crate) dependencies: Vec<String>,
+    /// The ring of the architecture that it lies in; none where it lies outside.
+    pub(crate) ring: Option<u64>,
+    /// The crates of the repository that it may be built from, where it says.
+    pub(crate) knows: Option<Knows>,
+    /// Whether it has neither clock nor socket, file, thread or environment.
+    pub(crate) is_pure: bool,
+    /// Why it holds unsafe code, where it may.
+    pub(crate) reason_for_unsafe: Option<String>,
+}
+
+/// The crates that a crate may be built from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Knows {
+    Only(Vec<String>),
+    All,
+}
+
+impl Crate {
+    /// The directory of its Cargo.toml, with a slash at its end.
+    pub(crate) fn directory(&self) -> &str {
+        self.manifest.trim_end_matches("Cargo.toml")
+    }
+
+    /// The crates of the repository that it is built from.
+    pub(crate) fn known<'a>(&self, crates: &'a [Self]) -> impl Iterator<Item = &'a Self> {
+        let known = |one: &&Self| self.dependencies.iter().any(|package| short_name(package) == one.name);
+        crates.iter().filter(known)
+    }
 }
 
 /// The file name without directories and extension.
@@ -35,8 +63,8 @@ pub(crate) fn stem(path: &str) -> &str {
     name.split_once('.').map_or(name, |(stem, _)| stem)
 }
 
-/// The package name as the tables of the checks say it.
-pub(crate) fn short_name(package: &str) -> &str {
+/// The package name without the prefix of the repository.
+fn short_name(package: &str) -> &str {
     package.strip_prefix("nexin-").unwrap_or(package)
 }
 
@@ -95,6 +123,7 @@ pub(crate) fn crates() -> Result<Vec<Crate>> {
 /// Reads one package of cargo's metadata.
 fn package(value: &Value) -> Crate {
     let text = |field: &str| value[field].as_str().map(str::to_owned);
+    let own = &value["metadata"]["nexin"];
     let manifest = text("manifest_path").unwrap_or_default();
     let built_from = |dependency: &&Value| dependency["kind"].as_str() != Some("dev");
     let dependencies = value["dependencies"].as_array().into_iter().flatten().filter(built_from);
@@ -108,6 +137,21 @@ fn package(value: &Value) -> Crate {
         dependencies: dependencies
             .filter_map(|dependency| Some(dependency["name"].as_str()?.to_owned()))
             .collect(),
+        ring: own["ring"].as_u64(),
+        knows: knows(&own["knows"]),
+        is_pure: own["pure"].as_bool().unwrap_or_default(),
+        reason_for_unsafe: own["unsafe"].as_str().map(str::to_owned),
+    }
+}
+
+/// Reads the permission of a crate: `"all"`, or a list of names.
+fn knows(value: &Value) -> Option<Knows> {
+    match value {
+        Value::String(all) if all == "all" => Some(Knows::All),
+        Value::Array(names) => {
+            Some(Knows::Only(names.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect()))
+        }
+        _ => None,
     }
 }
 
@@ -133,11 +177,13 @@ mod tests {
     fn test_dependencies_are_no_arrows() {
         let read = package(&serde_json::json!({
             "name": "nexin-flow", "manifest_path": "/elsewhere/Cargo.toml", "license": "Apache-2.0",
+            "metadata": {"nexin": {"ring": 1, "knows": ["abi"], "pure": true}},
             "dependencies": [{"name": "nexin-abi", "kind": null}, {"name": "cc", "kind": "build"},
                              {"name": "nexin-policy", "kind": "dev"}]
         }));
         assert_eq!((read.name.as_str(), read.dependencies), ("flow", vec!["nexin-abi".into(), "cc".into()]));
-        assert_eq!(read.description, None);
+        assert_eq!((read.description, read.ring, read.is_pure), (None, Some(1), true));
+        assert_eq!(read.knows, Some(Knows::Only(vec!["abi".into()])));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod identity;
 pub mod map;
 pub mod mark;
 pub mod policy;
+pub mod protocol;
 pub mod row;
 pub mod service;
 

@@ -1,24 +1,24 @@
 //! The agent itself: one thread that takes what happens, one thing after another, and answers for it.
 
 use crate::addresses::Addresses;
-use crate::applied::Acts;
 use crate::config::Config;
 use crate::descriptors;
 use crate::events;
 use crate::feed::Feed;
-use crate::files::{Files, Kept};
+use crate::files::{Copies, Files};
+use crate::host_devices::HostDevices;
+use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::locks::Locks;
 use crate::manifests;
 use crate::objects::Objects;
-use crate::occupancy::Latest;
-use crate::outside::Outside;
+use crate::occupancy::LatestOccupancy;
 use crate::paths::Paths;
-use crate::server::{self, Question};
+use crate::problems::Problems;
+use crate::server::{self, PendingRequest};
 use crate::state::State;
 use crate::storage::{self, Identity};
 use crate::supervisor::Supervisor;
-use crate::troubles::Troubles;
 use crate::wiring::Wiring;
 use crate::workloads::take_over;
 use crate::{families, identities, requests};
@@ -45,9 +45,9 @@ const API: &str = "requests cannot be taken";
 
 /// What the agent is told.
 #[derive(Debug)]
-pub(crate) enum Incident {
+pub(crate) enum Event {
     /// Somebody asks.
-    Question(Question),
+    PendingRequest(PendingRequest),
     /// Manifests may have changed.
     Files,
     /// The agent is to end.
@@ -67,19 +67,19 @@ pub(crate) struct Agent {
     pub(crate) supervisor: Supervisor,
     pub(crate) feed: Arc<Feed>,
     /// How the proxy's places are used.
-    pub(crate) places: Latest,
+    pub(crate) places: LatestOccupancy,
     pub(crate) files: Files,
-    pub(crate) kept: Kept,
+    pub(crate) copies: Copies,
     /// What was applied, on disk.
-    pub(crate) acts: Acts,
+    pub(crate) journal: Journal,
     /// What cannot be done for now.
-    pub(crate) troubles: Troubles,
+    pub(crate) problems: Problems,
     /// What the agent does without on this host.
     pub(crate) notes: Vec<String>,
     /// Where incidents come in.
-    tell: Sender<Incident>,
+    tell: Sender<Event>,
     /// What came while something else was gathered, oldest first.
-    postponed: VecDeque<Incident>,
+    postponed: VecDeque<Event>,
     /// The socket that requests come in by, where there is one: others may remove it.
     socket: Option<Identity>,
     /// How many clients may be connected at once.
@@ -130,26 +130,26 @@ fn run_here(config: Config) -> anyhow::Result<()> {
 }
 
 impl Agent {
-    fn start(mut config: Config, tell: &Sender<Incident>) -> anyhow::Result<Self> {
+    fn start(mut config: Config, tell: &Sender<Event>) -> anyhow::Result<Self> {
         let clients = descriptors::clients(descriptors::raise());
         let paths = config.paths();
         let mut wiring = Wiring::claim(&paths)?;
-        let mut troubles = Troubles::default();
-        let locks = Locks::take(&paths, &mut troubles)?;
+        let mut problems = Problems::default();
+        let locks = Locks::take(&paths, &mut problems)?;
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
         notes.extend(wiring.find_groups());
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let state = State::load(&paths.state())?;
-        let (acts, applied) = Acts::load(&paths.applied())?;
-        let (kept, copies, damaged) = Kept::load(&paths.kept())
-            .with_context(|| format!("{} cannot be read", paths.kept().display()))?;
+        let (journal, applied) = Journal::load(&paths.applied())?;
+        let (copies, texts, damaged) = Copies::load(&paths.copies())
+            .with_context(|| format!("{} cannot be read", paths.copies().display()))?;
         let mut objects = Objects::default();
-        let recalled = manifests::recall(&config, &applied, (copies, &damaged), &mut objects)?;
+        let recalled = manifests::recall(&config, &applied, (texts, &damaged), &mut objects)?;
         let (mut addresses, own) = Addresses::new(&config, &state)?;
         let proxy = wiring.prepare(&own, config.proxy_port)?;
         let identities = identities::restore(&state)?;
         let numbers = (identities, state.last_rule_set);
-        let outside = Outside::new(config.host_devices.clone())?;
+        let outside = HostDevices::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, outside), numbers)?;
         kernel.loaded.attach_proxy(proxy.interface)?;
         let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
@@ -158,7 +158,7 @@ impl Agent {
         let mut agent = Self {
             state: State { workloads, ..state },
             supervisor: Supervisor::new(&paths, (config.proxy_port, config.proxy))?,
-            files: Files::watch(&config.policies, move || drop(changed.send(Incident::Files)))?,
+            files: Files::watch(&config.policies, move || drop(changed.send(Event::Files)))?,
             config,
             paths,
             kernel,
@@ -166,10 +166,10 @@ impl Agent {
             addresses,
             wiring,
             feed: Feed::new(),
-            places: Latest::default(),
-            kept,
-            acts,
-            troubles,
+            places: LatestOccupancy::default(),
+            copies,
+            journal,
+            problems,
             notes,
             tell: tell.clone(),
             postponed: VecDeque::new(),
@@ -180,7 +180,7 @@ impl Agent {
         };
         changes.extend(agent.with_addresses(recalled)?);
         agent.kernel.apply(changes)?;
-        Kept::discard(&damaged);
+        Copies::discard(&damaged);
         agent.begin()?;
         Ok(agent)
     }
@@ -192,7 +192,7 @@ impl Agent {
         if let Err(error) = loader::remove_other_layouts(&self.paths.pins()) {
             tracing::warn!(%error, "maps of an earlier release could not be removed");
         }
-        self.look_for_strays();
+        self.look_for_orphans();
         self.remember_or_note();
         self.look_after_proxy();
         let sinks = (Arc::clone(&self.feed), self.places.clone());
@@ -208,11 +208,11 @@ impl Agent {
         let (socket, feed) = (self.paths.socket(), Arc::clone(&self.feed));
         let listening = server::serve(&socket, self.tell.clone(), feed, self.clients);
         self.socket = listening.as_ref().ok().copied();
-        self.troubles.note(API, listening.map(drop).map_err(said));
+        self.problems.note(API, listening.map(drop).map_err(said));
     }
 
     /// Takes one incident after another until the agent is to end.
-    fn attend(&mut self, incidents: &Receiver<Incident>) {
+    fn attend(&mut self, incidents: &Receiver<Event>) {
         let mut tick = Instant::now() + TICK;
         while !self.ended {
             let due =
@@ -220,14 +220,16 @@ impl Agent {
             let postponed = self.postponed.pop_front().map(Ok);
             let wait = || incidents.recv_timeout(due.saturating_duration_since(Instant::now()));
             match postponed.unwrap_or_else(wait) {
-                Ok(Incident::Question(question)) if question.is_removal() => self.remove(question, incidents),
-                Ok(Incident::Question(question)) => self.answer(question),
-                Ok(Incident::Files) => {
+                Ok(Event::PendingRequest(question)) if question.is_removal() => {
+                    self.remove(question, incidents)
+                }
+                Ok(Event::PendingRequest(question)) => self.answer(question),
+                Ok(Event::Files) => {
                     // Whoever writes one file may be about to write another, or more of this one.
                     std::thread::sleep(QUIET);
                     self.read_files();
                 }
-                Ok(Incident::End) | Err(RecvTimeoutError::Disconnected) => self.ended = true,
+                Ok(Event::End) | Err(RecvTimeoutError::Disconnected) => self.ended = true,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let now = Instant::now();
@@ -244,7 +246,7 @@ impl Agent {
         }
     }
 
-    fn answer(&mut self, Question { request, reply }: Question) {
+    fn answer(&mut self, PendingRequest { request, reply }: PendingRequest) {
         self.ended |= matches!(request, api::Request::Stop);
         let answer = requests::answer(self, request);
         // Whoever asked may have gone.
@@ -252,18 +254,20 @@ impl Agent {
     }
 
     /// Removes a workload, and those that others ask to be removed meanwhile: together they take hardly longer.
-    fn remove(&mut self, question: Question, incidents: &Receiver<Incident>) {
+    fn remove(&mut self, question: PendingRequest, incidents: &Receiver<Event>) {
         let mut questions = vec![question];
         for incident in self.postponed.drain(..).collect::<Vec<_>>().into_iter().chain(incidents.try_iter()) {
             match incident {
-                Incident::Question(question) if question.is_removal() && questions.len() < MOST_TOGETHER => {
+                Event::PendingRequest(question)
+                    if question.is_removal() && questions.len() < MOST_TOGETHER =>
+                {
                     questions.push(question);
                 }
                 other => self.postponed.push_back(other),
             }
         }
         let (requests, replies): (Vec<_>, Vec<_>) =
-            questions.into_iter().map(|Question { request, reply }| (request, reply)).unzip();
+            questions.into_iter().map(|PendingRequest { request, reply }| (request, reply)).unzip();
         for (answer, reply) in requests::remove(self, &requests).into_iter().zip(replies) {
             // The client may have left.
             let _ = reply.send(answer);
@@ -300,12 +304,12 @@ impl Agent {
     /// Starts the proxy again if it ended; removes workloads whose owner ended.
     fn look_after(&mut self) {
         let written = self.kernel.look_after_rule_sets();
-        self.troubles.note("requests cannot be judged", written.map_err(said));
+        self.problems.note("requests cannot be judged", written.map_err(said));
         self.look_after_proxy();
         let known = self.look_after_addresses();
-        self.troubles.note("the node's own addresses are not known", known.map_err(said));
+        self.problems.note("the node's own addresses are not known", known.map_err(said));
         let guarded = self.kernel.guard_node();
-        self.troubles.note("the node's policy is not asked everywhere", guarded.map_err(said));
+        self.problems.note("the node's policy is not asked everywhere", guarded.map_err(said));
         if self.files.has_changed() {
             self.read_files();
         }
@@ -329,19 +333,19 @@ impl Agent {
 
     fn look_after_proxy(&mut self) {
         let runs = self.supervisor.ensure();
-        self.troubles.note("there is no proxy, and what policy sends to it is dropped", runs.map_err(said));
+        self.problems.note("there is no proxy, and what policy sends to it is dropped", runs.map_err(said));
         let recorded = self.supervisor.recorded();
-        self.troubles.note("the proxy is not on record; the next agent searches for it", recorded);
+        self.problems.note("the proxy is not on record; the next agent searches for it", recorded);
     }
 }
 
-/// An error as the troubles have it.
+/// An error as the problems have it.
 pub(crate) fn said(error: anyhow::Error) -> String {
     api::sentence(error.as_ref())
 }
 
-impl From<Question> for Incident {
-    fn from(question: Question) -> Self {
-        Self::Question(question)
+impl From<PendingRequest> for Event {
+    fn from(question: PendingRequest) -> Self {
+        Self::PendingRequest(question)
     }
 }

@@ -35,7 +35,7 @@ const KEPT: CapabilitySet = CapabilitySet::NET_ADMIN;
 
 /// What could not be taken from a proxy, for the agent to tell.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Report {
+pub(crate) struct ConfinementReport {
     /// Process number of the proxy.
     process: u32,
     /// What is missing, in words.
@@ -47,9 +47,9 @@ pub(crate) struct Report {
 
 /// Where the report is written to when there is no way to open it any more; nothing where it cannot be written.
 #[derive(Debug)]
-pub(crate) struct Reporting(Option<File>);
+pub(crate) struct ReportFile(Option<File>);
 
-impl Reporting {
+impl ReportFile {
     /// Opens the report at this path.
     pub(crate) fn open(path: &Path) -> Self {
         let file = File::options().create(true).write(true).truncate(true).mode(0o600).open(path);
@@ -60,9 +60,9 @@ impl Reporting {
     }
 }
 
-impl Report {
+impl ConfinementReport {
     /// That of the proxy with this process number; none where it did not write one, or not yet.
-    pub(crate) fn of(process: u32, path: &Path) -> Option<Self> {
+    pub(crate) fn read(process: u32, path: &Path) -> Option<Self> {
         let report = serde_json::from_slice::<Self>(&std::fs::read(path).ok()?).ok()?;
         (report.process == process).then_some(report)
     }
@@ -116,7 +116,7 @@ fn open_to_proxy(path: &Path, rights: u32) -> io::Result<()> {
 /// Gives up what the process does not need to read files in one directory, look rows up in maps that it has open, accept
 /// and make TCP connections, and report to one socket. No other thread may run yet: each step is for this one and those
 /// that it starts.
-pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: Reporting) -> anyhow::Result<()> {
+pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: ReportFile) -> anyhow::Result<()> {
     let steps: [(&str, &dyn Fn() -> anyhow::Result<()>); 6] = [
         ("no new privileges", &|| Ok(set_no_new_privs(true)?)),
         ("Landlock", &|| restrict_files(rule_sets, socket)),
@@ -126,7 +126,8 @@ pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: Reporting)
         ("a list of system calls", &|| Ok(calls::restrict()?)),
     ];
     let identity = storage::identity(rule_sets).ok();
-    let mut report = Report { process: std::process::id(), lacks: Vec::new(), rule_sets: identity };
+    let mut report =
+        ConfinementReport { process: std::process::id(), lacks: Vec::new(), rule_sets: identity };
     // Where there is no such group, there is no such user either, and the proxy stays who it is.
     if let Err(error) = share(rule_sets) {
         tracing::warn!(%error, "the rule sets cannot be shared with a user of the proxy's own");
@@ -239,7 +240,7 @@ mod tests {
         let of_thread = {
             let (sets, address, server) = (sets.clone(), address.clone(), server.local_addr().unwrap());
             let other = directory.join("other");
-            let (events, reporting) = (UnixDatagram::unbound().unwrap(), Reporting::open(&report));
+            let (events, reporting) = (UnixDatagram::unbound().unwrap(), ReportFile::open(&report));
             thread::spawn(move || {
                 confine(&sets, &address, reporting).unwrap();
                 let mut failures = Vec::new();
@@ -275,7 +276,7 @@ mod tests {
         let (failures, status) = of_thread.join().unwrap();
         assert_eq!(failures, Vec::<String>::new());
         check_status(&status);
-        let report = Report::of(std::process::id(), &report).unwrap();
+        let report = ConfinementReport::read(std::process::id(), &report).unwrap();
         assert_eq!(report.rule_sets, storage::identity(&sets).ok());
         check_notes(report.notes());
         let mut received = [0; 16];

@@ -2,9 +2,9 @@
 
 use crate::feed::Feed;
 use crate::names::SharedNames;
-use crate::occupancy::Latest;
+use crate::occupancy::LatestOccupancy;
 use crate::paths::Paths;
-use crate::request_events::{Message, Receiver, Report};
+use crate::request_events::{EventReceiver, ProxyMessage, RequestMessage};
 use flow::{Clock, Flow};
 use loader::{EventRing, Loaded};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -26,7 +26,7 @@ pub(crate) fn pump(
     loaded: &Loaded,
     paths: &Paths,
     names: SharedNames,
-    (feed, places): (Arc<Feed>, Latest),
+    (feed, places): (Arc<Feed>, LatestOccupancy),
 ) -> anyhow::Result<()> {
     let ring = loaded.events()?;
     let socket = paths.request_events();
@@ -54,7 +54,7 @@ fn packets(mut ring: EventRing, names: &SharedNames, feed: &Feed) {
             let flows: Vec<Flow> = ring
                 .by_ref()
                 .take(BATCH)
-                .filter_map(|event| match Flow::of_packet(&event, names, clock) {
+                .filter_map(|event| match Flow::from_packet(&event, names, clock) {
                     Ok(flow) => Some(flow),
                     Err(error) => {
                         tracing::warn!(%error, "an event could not be read");
@@ -72,10 +72,10 @@ fn packets(mut ring: EventRing, names: &SharedNames, feed: &Feed) {
 }
 
 /// Listens to the proxy, as soon as that can be: the packet path's events do not wait for it.
-fn bind(socket: &Path) -> Receiver {
+fn bind(socket: &Path) -> EventReceiver {
     let mut is_new = true;
     loop {
-        match Receiver::bind(socket) {
+        match EventReceiver::bind(socket) {
             Ok(receiver) => return receiver,
             Err(error) if std::mem::take(&mut is_new) => {
                 tracing::error!(%error, socket = %socket.display(), "events of the proxy cannot be received, and are lost");
@@ -86,11 +86,11 @@ fn bind(socket: &Path) -> Receiver {
     }
 }
 
-fn requests(mut receiver: Receiver, names: &SharedNames, feed: &Feed, places: &Latest) {
+fn requests(mut receiver: EventReceiver, names: &SharedNames, feed: &Feed, places: &LatestOccupancy) {
     loop {
         match receiver.receive() {
-            Ok(Report::Request(message)) => feed.push([request(*message, names)]),
-            Ok(Report::Places(told)) => places.take(told),
+            Ok(ProxyMessage::Request(message)) => feed.push([request(*message, names)]),
+            Ok(ProxyMessage::Occupancy(told)) => places.take(told),
             Err(error) => {
                 tracing::error!(%error, "events of the proxy are not read any more");
                 return;
@@ -99,9 +99,9 @@ fn requests(mut receiver: Receiver, names: &SharedNames, feed: &Feed, places: &L
     }
 }
 
-fn request(message: Message, names: &SharedNames) -> Flow {
+fn request(message: RequestMessage, names: &SharedNames) -> Flow {
     let (clock, epoch) = clock();
-    Flow::of_request(&message.request(epoch), names, clock)
+    Flow::from_request(&message.request(epoch), names, clock)
 }
 
 /// The relation of the clocks now, and the time of day at which the monotonic one was zero, in nanoseconds.

@@ -1,14 +1,15 @@
 //! What policy says of a connection, asked of the reference model, for both ends.
 
 mod end;
+mod inventory;
 mod receiver;
 mod side;
-mod surroundings;
 
-pub use end::{End, Sharer};
+pub use end::{End, HostNetworkPod};
+pub use inventory::Inventory;
 pub use side::in_common;
-pub use surroundings::Surroundings;
 
+use abi::protocol;
 use api::view::{Branch, Explanation, Side};
 use api::{Cause, Failure, HttpProbe, Probe};
 use l7::RequestView;
@@ -22,9 +23,9 @@ use std::net::IpAddr;
 ///
 /// # Errors
 /// What is asked makes no sense.
-pub fn explain(around: &dyn Surroundings, probe: &Probe) -> Result<Explanation, Failure> {
+pub fn explain(around: &dyn Inventory, probe: &Probe) -> Result<Explanation, Failure> {
     let protocol = protocol_number(&probe.protocol)?;
-    let from = surroundings::end(around, &probe.from)?;
+    let from = inventory::end(around, &probe.from)?;
     let found = receiver::receivers(around, &from, probe, protocol)?;
     let mut head = probe.http.as_ref().map(head);
     let mut fields = [l7::Field::default(); l7::head::MAX_FIELDS];
@@ -167,29 +168,13 @@ fn addresses(from: &End, to: &End, family: Option<&str>) -> Result<(IpAddr, IpAd
 }
 
 fn protocol_number(name: &str) -> Result<u8, Failure> {
-    Ok(match name.to_ascii_uppercase().as_str() {
-        "TCP" => 6,
-        "UDP" => 17,
-        "SCTP" => 132,
-        "ICMP" => 1,
-        "ICMPV6" => 58,
-        _ => {
-            return Err(Failure::new(
-                Cause::Invalid,
-                format!("protocol {name:?} is none of TCP, UDP, SCTP, ICMP and ICMPv6"),
-            ));
-        }
+    protocol::number(name).ok_or_else(|| {
+        let told = format!("protocol {name:?} is none of TCP, UDP, SCTP, ICMP and ICMPv6");
+        Failure::new(Cause::Invalid, told)
     })
 }
 
 /// The protocol's name as people write it behind a port.
 pub fn protocol_name(number: u8) -> &'static str {
-    match number {
-        6 => "TCP",
-        17 => "UDP",
-        132 => "SCTP",
-        1 => "ICMP",
-        58 => "ICMPv6",
-        _ => "ANY",
-    }
+    protocol::name(number).unwrap_or("ANY")
 }

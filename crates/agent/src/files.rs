@@ -4,13 +4,13 @@
 //! gone may be on its way to be replaced, so it is gone only after a moment. The path of the directory counts, not the
 //! directory that it led to when the agent began.
 
-mod kept;
+mod copies;
 mod reading;
 mod watch;
 
-pub(crate) use kept::{Damaged, Kept};
+pub(crate) use copies::{Copies, DamagedCopy};
 
-use crate::objects::{Reading, Texts};
+use crate::objects::{FileState, FileStates};
 use reading::Fingerprint;
 use std::collections::BTreeMap;
 use std::fs;
@@ -71,7 +71,7 @@ impl Files {
     }
 
     /// What every file of the directory says now. Of `known` files those whose names have just gone are there, too.
-    pub(crate) fn look<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> io::Result<Texts> {
+    pub(crate) fn look<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> io::Result<FileStates> {
         self.again = None;
         // Watched first, read then: a change while it is read is noticed.
         self.unwatched = self.watcher.renew().err().map(|error| error.to_string());
@@ -80,7 +80,7 @@ impl Files {
         self.fingerprints = found.values().map(|file| (file.path.clone(), file.fingerprint)).collect();
         let (was_unfinished, was_settling) =
             (std::mem::take(&mut self.unfinished), std::mem::take(&mut self.settling));
-        let mut texts = Texts::new();
+        let mut texts = FileStates::new();
         for (name, file) in found {
             if let Some(now) = file.fingerprint.filter(|_| file.is_unproven) {
                 let since = was_settling.get(&name).filter(|(before, _)| *before == now);
@@ -88,8 +88,8 @@ impl Files {
                     .insert(name.clone(), (now, since.map_or_else(Instant::now, |(_, since)| *since)));
             }
             let is_settled = self.settling.get(&name).is_none_or(|(_, since)| since.elapsed() >= SETTLED);
-            let reading = if is_settled { file.reading } else { Reading::Unfinished };
-            if reading == Reading::Unfinished {
+            let reading = if is_settled { file.reading } else { FileState::Unfinished };
+            if reading == FileState::Unfinished {
                 let since = was_unfinished.get(&name).copied().unwrap_or_else(Instant::now);
                 self.unfinished.insert(name.clone(), since);
                 self.look_again(if file.is_silent || !is_settled { SOON } else { LATER });
@@ -147,7 +147,7 @@ impl Files {
     }
 
     /// Keeps files whose names have just gone: editors and `mv` replace a file so.
-    fn wait_for_missing<'a>(&mut self, texts: &mut Texts, known: impl Iterator<Item = &'a str>) {
+    fn wait_for_missing<'a>(&mut self, texts: &mut FileStates, known: impl Iterator<Item = &'a str>) {
         let was_missing = std::mem::take(&mut self.missing);
         for name in known {
             if !self.is_inside(name) || texts.contains_key(name) {
@@ -155,7 +155,7 @@ impl Files {
             }
             let since = was_missing.get(name).copied().unwrap_or_else(Instant::now);
             if since.elapsed() < REPLACED {
-                texts.insert(name.to_string(), Reading::Missing);
+                texts.insert(name.to_string(), FileState::Missing);
                 self.missing.insert(name.to_string(), since);
                 self.look_again(SOON);
             }
@@ -164,7 +164,7 @@ impl Files {
 }
 
 /// What every file of a directory says at this moment.
-pub(crate) fn read_once(directory: &Path) -> io::Result<Texts> {
+pub(crate) fn read_once(directory: &Path) -> io::Result<FileStates> {
     let found = reading::scan(directory)?;
     Ok(found.into_iter().map(|(name, file)| (name, file.reading)).collect())
 }

@@ -1,7 +1,7 @@
 //! The world and the kernel side by side: changes go through the one into the other.
 
+use crate::host_devices::HostDevices;
 use crate::names::SharedNames;
-use crate::outside::Outside;
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
 use abi::batch::Batch;
@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_millis(20);
 pub(crate) struct Kernel {
     pub(crate) loaded: Loaded,
     pub(crate) world: World,
-    outside: Outside,
+    outside: HostDevices,
     publisher: Publisher,
     /// The names of what the world holds, for those who decode events.
     pub(crate) names: SharedNames,
@@ -45,7 +45,7 @@ impl Kernel {
     /// Loads the programs, or takes over those of an earlier run, with the rows that they judge by.
     pub(crate) fn open(
         paths: &Paths,
-        (mode, outside): (Mode, Outside),
+        (mode, outside): (Mode, HostDevices),
         (identities, last_rule_set): (Allocator, u32),
     ) -> anyhow::Result<Self> {
         let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
@@ -82,7 +82,7 @@ impl Kernel {
         }
         let writes = self.world.apply(changes);
         if let Err(error) = self.guard_node().and_then(|()| self.write(&writes)) {
-            self.take_back(writes.undo);
+            self.roll_back(writes.undo);
             return Err(error.context("the change is not in force; what was, still is"));
         }
         self.is_unsure = false;
@@ -136,7 +136,7 @@ impl Kernel {
     }
 
     /// Returns to where the world was, from whatever the maps hold now.
-    fn take_back(&mut self, undo: Vec<Change>) {
+    fn roll_back(&mut self, undo: Vec<Change>) {
         let found = self.loaded.rows();
         if let Ok(rows) = &found {
             self.world.adopt_rows(rows.iter().copied());

@@ -2,8 +2,8 @@
 
 use crate::manifests;
 use crate::paths::Paths;
+use crate::problems::Problems;
 use crate::storage;
-use crate::troubles::Troubles;
 use anyhow::Context;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -18,13 +18,13 @@ pub(crate) struct Locks {
 impl Locks {
     /// Makes the agent's directories and holds them, and the pins of its instance, against a second agent, on a full or
     /// read-only disk, too.
-    pub(crate) fn take(paths: &Paths, troubles: &mut Troubles) -> anyhow::Result<Self> {
+    pub(crate) fn take(paths: &Paths, problems: &mut Problems) -> anyhow::Result<Self> {
         const OWN: &str =
             "stop it, or give this one a directory, an instance and a network namespace of its own";
         let directory = paths.directory();
         storage::make_directory(directory)
             .with_context(|| format!("{} cannot be made", directory.display()))?;
-        manifests::prepare_directories(paths, troubles);
+        manifests::prepare_directories(paths, problems);
         // The file is what agents of earlier releases hold; the directory is there in any case.
         let file = storage::append(&paths.lock()).or_else(|_| File::open(paths.lock())).ok();
         let files: Vec<File> = [File::open(directory)?].into_iter().chain(file).collect();

@@ -1,12 +1,12 @@
 //! From what files and requests say to what is in force, and to what the next start finds.
 
 use crate::agent::Agent;
-use crate::applied::Applied;
 use crate::config::Config;
-use crate::files::{self, Damaged};
-use crate::objects::{Objects, Reading, Texts};
+use crate::files::{self, DamagedCopy};
+use crate::journal::Applied;
+use crate::objects::{FileState, FileStates, Objects};
 use crate::paths::Paths;
-use crate::troubles::Troubles;
+use crate::problems::Problems;
 use crate::{requests, storage};
 use anyhow::Context;
 use control::Change;
@@ -39,9 +39,9 @@ impl Agent {
                 return self.note(&name, &why);
             }
         };
-        self.troubles.note(WATCH, self.files.unwatched());
+        self.problems.note(WATCH, self.files.unwatched());
         let mut objects = self.objects.clone();
-        let changes = objects.update(&texts, |file| !requests::applied::is_source(file));
+        let changes = objects.update(&texts, |file| !requests::apply::is_source(file));
         let before = self.objects.problems();
         if let Err(error) = self.put_in_force(objects, changes) {
             self.files.look_again(RETRY);
@@ -59,16 +59,16 @@ impl Agent {
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = self.objects.problems();
         problems.extend(self.files.open_for_long());
-        problems.extend(self.troubles.messages());
+        problems.extend(self.problems.messages());
         problems
     }
 
     /// Tries again what could not be done.
     pub(crate) fn retry(&mut self) {
-        if self.troubles.has(LASTING) || self.troubles.has(CLOSED) {
-            prepare_directories(&self.paths, &mut self.troubles);
+        if self.problems.has(LASTING) || self.problems.has(CLOSED) {
+            prepare_directories(&self.paths, &mut self.problems);
         }
-        if self.troubles.has(STATE) {
+        if self.problems.has(STATE) {
             self.remember_or_note();
         }
     }
@@ -94,7 +94,7 @@ impl Agent {
     /// Writes down what must be found again, or notes that it cannot.
     pub(crate) fn remember_or_note(&mut self) {
         let saved = self.remember();
-        self.troubles.note(STATE, saved.map_err(|error| api::sentence(error.as_ref())));
+        self.problems.note(STATE, saved.map_err(|error| api::sentence(error.as_ref())));
     }
 
     fn change(
@@ -124,17 +124,17 @@ impl Agent {
     }
 
     /// Keeps the texts that are in force, for a start at which they may be broken.
-    fn keep(&mut self, texts: &Texts) {
+    fn keep(&mut self, texts: &FileStates) {
         let objects = &self.objects;
         let right = texts.iter().filter_map(|(file, reading)| match reading {
-            Reading::Text(text) if objects.is_in_force(file) => Some((file.as_str(), text.as_str())),
+            FileState::Text(text) if objects.is_in_force(file) => Some((file.as_str(), text.as_str())),
             _ => None,
         });
-        let failures = self.kept.keep(right, |file| texts.contains_key(file));
+        let failures = self.copies.keep(right, |file| texts.contains_key(file));
         if !failures.is_empty() {
             self.files.look_again(RETRY);
         }
-        self.troubles.note_all(COPIES, failures);
+        self.problems.note_all(COPIES, failures);
     }
 
     fn note(&mut self, file: &str, why: &str) {
@@ -147,12 +147,12 @@ impl Agent {
 }
 
 /// Makes what outlasts the agent's run possible, and closes to other users what earlier releases left open.
-pub(crate) fn prepare_directories(paths: &Paths, troubles: &mut Troubles) {
+pub(crate) fn prepare_directories(paths: &Paths, problems: &mut Problems) {
     let said = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
     let lasting = paths.lasting();
-    troubles.note(LASTING, storage::make_directory(lasting).map_err(|error| said(lasting, error)));
+    problems.note(LASTING, storage::make_directory(lasting).map_err(|error| said(lasting, error)));
     let mut closed = [paths.directory(), lasting].into_iter().filter(|path| path.exists());
-    troubles.note(
+    problems.note(
         CLOSED,
         closed.try_for_each(|path| storage::close_to_others(path).map_err(|error| said(path, error))),
     );
@@ -163,10 +163,10 @@ pub(crate) fn prepare_directories(paths: &Paths, troubles: &mut Troubles) {
 pub(crate) fn recall(
     config: &Config,
     applied: &[Applied],
-    (copies, damaged): (BTreeMap<String, String>, &[Damaged]),
+    (copies, damaged): (BTreeMap<String, String>, &[DamagedCopy]),
     objects: &mut Objects,
 ) -> anyhow::Result<Vec<Change>> {
-    let mut changes = requests::applied::recall(applied, objects)?;
+    let mut changes = requests::apply::recall(applied, objects)?;
     if copies.is_empty() && damaged.is_empty() {
         // A directory that is gone is not made anew, empty, while something is in force that came from it.
         let made = storage::make_directory(&config.policies);
@@ -175,11 +175,12 @@ pub(crate) fn recall(
         }
         return Ok(changes);
     }
-    let texts: Texts = copies.into_iter().map(|(file, text)| (file, Reading::Text(text))).collect();
+    let texts: FileStates = copies.into_iter().map(|(file, text)| (file, FileState::Text(text))).collect();
     changes.extend(objects.update(&texts, |_| false));
     let mut unknown = objects.problems();
-    unknown
-        .extend(damaged.iter().map(|Damaged { copy, why }| format!("{} is damaged: {why}", copy.display())));
+    unknown.extend(
+        damaged.iter().map(|DamagedCopy { copy, why }| format!("{} is damaged: {why}", copy.display())),
+    );
     if unknown.is_empty() {
         return Ok(changes);
     }
@@ -189,9 +190,9 @@ pub(crate) fn recall(
                   was in force stays in force meanwhile";
     let now = files::read_once(&config.policies)
         .with_context(|| format!("{unknown}. The policy directory cannot be read either; {advice}"))?;
-    changes.extend(objects.update(&now, |file| !requests::applied::is_source(file)));
+    changes.extend(objects.update(&now, |file| !requests::apply::is_source(file)));
     let mut wrong = objects.problems();
-    let unfinished = now.iter().filter(|(_, reading)| **reading == Reading::Unfinished);
+    let unfinished = now.iter().filter(|(_, reading)| **reading == FileState::Unfinished);
     wrong.extend(unfinished.map(|(file, _)| format!("{file} is open for writing")));
     anyhow::ensure!(
         wrong.is_empty(),

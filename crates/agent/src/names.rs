@@ -1,7 +1,7 @@
 //! The names behind addresses and numbers, as of the last change of the world.
 
 use control::{Renamed, World};
-use flow::{RuleName, ServiceName, Workload};
+use flow::{RuleName, ServiceName, WorkloadName};
 use policy::book::RuleId;
 use policy::rule::{Policy, PolicyId, Spec};
 use service::Service;
@@ -105,10 +105,10 @@ pub(crate) fn texts(labels: &identity::Labels) -> Vec<String> {
 }
 
 impl flow::Names for SharedNames {
-    fn workload(&self, address: IpAddr) -> Option<Workload> {
+    fn workload(&self, address: IpAddr) -> Option<WorkloadName> {
         self.read(|names| {
             let (namespace, name) = names.workloads.get(&address)?.clone();
-            Some(Workload { namespace, name })
+            Some(WorkloadName { namespace, name })
         })
     }
 

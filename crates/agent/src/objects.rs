@@ -30,7 +30,7 @@ pub(crate) type Named = (ObjectName, Object);
 
 /// What a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub(crate) enum FileState {
     /// This text.
     Text(String),
     /// Nothing that can be read, and why: what it said before stays in force.
@@ -42,7 +42,7 @@ pub(crate) enum Reading {
 }
 
 /// What the files of a directory say.
-pub(crate) type Texts = BTreeMap<String, Reading>;
+pub(crate) type FileStates = BTreeMap<String, FileState>;
 
 /// The objects in force, by the file that they came from.
 #[derive(Clone, Debug, Default)]
@@ -57,19 +57,19 @@ impl Objects {
     /// Files that `belong` here and are not among the texts are gone, and what they said goes with them. A file with
     /// an error, one that is empty all of a sudden, and one that describes what another file describes, is a problem,
     /// and what it said before stays. A file that is not finished is as it was.
-    pub(crate) fn update(&mut self, texts: &Texts, belongs: impl Fn(&str) -> bool) -> Vec<Change> {
+    pub(crate) fn update(&mut self, texts: &FileStates, belongs: impl Fn(&str) -> bool) -> Vec<Change> {
         let before = self.by_name();
         self.files.retain(|file, _| !belongs(file) || texts.contains_key(file));
         self.problems.retain(|file, _| match texts.get(file) {
-            Some(reading) => matches!(reading, Reading::Unfinished | Reading::Missing),
+            Some(reading) => matches!(reading, FileState::Unfinished | FileState::Missing),
             None => !belongs(file),
         });
         let mut read = BTreeMap::new();
         for (file, reading) in texts {
             let text = match reading {
-                Reading::Text(text) => Ok(text.as_str()),
-                Reading::Unreadable(why) => Err(why.as_str()),
-                Reading::Unfinished | Reading::Missing => continue,
+                FileState::Text(text) => Ok(text.as_str()),
+                FileState::Unreadable(why) => Err(why.as_str()),
+                FileState::Unfinished | FileState::Missing => continue,
             };
             match self.read(file, text) {
                 Ok(objects) => drop(read.insert(file.clone(), objects)),
@@ -78,9 +78,10 @@ impl Objects {
         }
         let said: BTreeSet<&ObjectName> = read.values().flatten().map(|(name, _)| name).collect();
         self.files.retain(|file, objects| {
-            texts.get(file) != Some(&Reading::Missing) || objects.iter().any(|(name, _)| !said.contains(name))
+            texts.get(file) != Some(&FileState::Missing)
+                || objects.iter().any(|(name, _)| !said.contains(name))
         });
-        while let Some((file, message)) = self.rival(&read) {
+        while let Some((file, message)) = self.duplicate(&read) {
             read.remove(&file);
             self.problems.insert(file, vec![message]);
         }
@@ -154,16 +155,19 @@ impl Objects {
     }
 
     /// A file that says what another file says, and what to say of it: rather one that did not say so before.
-    fn rival(&self, read: &BTreeMap<String, Vec<Named>>) -> Option<(String, String)> {
+    fn duplicate(&self, read: &BTreeMap<String, Vec<Named>>) -> Option<(String, String)> {
         let kept = self.files.iter().filter(|(file, _)| !read.contains_key(*file));
         let mut owners: BTreeMap<&ObjectName, &String> = BTreeMap::new();
         for (file, objects) in kept.chain(read) {
             for (name, _) in objects {
                 let Some(owner) = owners.insert(name, file) else { continue };
                 let held = |file: &String| self.source(name) == Some(file);
-                let (rival, other) =
+                let (duplicate, other) =
                     if held(file) && read.contains_key(owner) { (owner, file) } else { (file, owner) };
-                return Some((rival.clone(), format!("{rival}: {name} is already described in {other}")));
+                return Some((
+                    duplicate.clone(),
+                    format!("{duplicate}: {name} is already described in {other}"),
+                ));
             }
         }
         None
@@ -180,7 +184,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Named>, Vec<String>> {
     let mut named: Vec<Named> = Vec::new();
     let mut wrong = Vec::new();
     for object in manifest.objects {
-        match ObjectName::of(&object) {
+        match ObjectName::from_object(&object) {
             // Workloads are started, not applied; beside the policies about them their manifests are no mistake.
             None => {}
             Some(name) if named.iter().any(|(known, _)| *known == name) => {
@@ -201,7 +205,7 @@ fn changes(before: BTreeMap<ObjectName, Object>, after: BTreeMap<ObjectName, Obj
 
 impl ObjectName {
     /// The name of an object that can be in force on a node; workloads are started, not applied.
-    pub(crate) fn of(object: &Object) -> Option<Self> {
+    pub(crate) fn from_object(object: &Object) -> Option<Self> {
         match object {
             Object::Policy(policy) => Some(Self::Policy(policy.id.clone())),
             Object::Service(service) => Some(Self::Service(service.namespace.clone(), service.name.clone())),
@@ -275,8 +279,8 @@ mod tests {
     const A: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: a}}";
     const B: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: b}}";
 
-    fn texts(files: &[(&str, &str)]) -> Texts {
-        files.iter().map(|(file, text)| (file.to_string(), Reading::Text(text.to_string()))).collect()
+    fn texts(files: &[(&str, &str)]) -> FileStates {
+        files.iter().map(|(file, text)| (file.to_string(), FileState::Text(text.to_string()))).collect()
     }
 
     fn update(objects: &mut Objects, files: &[(&str, &str)]) -> Vec<String> {
@@ -338,25 +342,28 @@ mod tests {
     fn a_file_that_cannot_be_read_or_is_not_finished_keeps_what_it_said() {
         let mut objects = Objects::default();
         update(&mut objects, &[("a", A)]);
-        let mut now = |reading: Reading| {
+        let mut now = |reading: FileState| {
             let changes = objects.update(&[("a".to_string(), reading)].into(), |_| true);
             assert!(changes.is_empty(), "{changes:?}");
             objects.problems()
         };
-        assert_eq!(now(Reading::Unfinished), Vec::<String>::new());
-        assert_eq!(now(Reading::Unreadable("is a directory".into())), ["a: is a directory"]);
-        assert_eq!(now(Reading::Unfinished), ["a: is a directory"], "nothing new is known");
-        assert_eq!(now(Reading::Text(A.into())), Vec::<String>::new());
+        assert_eq!(now(FileState::Unfinished), Vec::<String>::new());
+        assert_eq!(now(FileState::Unreadable("is a directory".into())), ["a: is a directory"]);
+        assert_eq!(now(FileState::Unfinished), ["a: is a directory"], "nothing new is known");
+        assert_eq!(now(FileState::Text(A.into())), Vec::<String>::new());
     }
     #[test]
     fn a_file_whose_name_has_just_gone_gives_way_to_one_that_says_the_same() {
         let mut objects = Objects::default();
         update(&mut objects, &[("a", A)]);
-        let text = |text: &str| Reading::Text(text.into());
-        let texts = Texts::from([("a".into(), Reading::Missing), ("b".into(), text(B))]);
+        let text = |text: &str| FileState::Text(text.into());
+        let texts = FileStates::from([("a".into(), FileState::Missing), ("b".into(), text(B))]);
         assert_eq!(objects.update(&texts, |_| true).len(), 1, "what it said stays");
-        let texts =
-            Texts::from([("a".into(), Reading::Missing), ("b".into(), text(B)), ("c".into(), text(A))]);
+        let texts = FileStates::from([
+            ("a".into(), FileState::Missing),
+            ("b".into(), text(B)),
+            ("c".into(), text(A)),
+        ]);
         assert!(objects.update(&texts, |_| true).is_empty(), "it was renamed");
         assert_eq!(objects.files().collect::<Vec<_>>(), ["b", "c"]);
         assert_eq!(objects.problems(), Vec::<String>::new());

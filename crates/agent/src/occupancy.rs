@@ -14,7 +14,7 @@ const FRESH: Duration = Duration::from_secs(60);
 /// How many places are in use, as the proxy reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Told {
+pub(crate) struct OccupancyReport {
     in_use: usize,
     limit: usize,
     most_of_a_client: usize,
@@ -26,39 +26,39 @@ pub(crate) struct Told {
 
 /// What was told last, shared by those who receive and those who show it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Latest(Arc<Mutex<Memory>>);
+pub(crate) struct LatestOccupancy(Arc<Mutex<Memory>>);
 
 #[derive(Debug, Default)]
 struct Memory {
-    told: Option<Told>,
+    told: Option<OccupancyReport>,
     /// When connections were refused last.
     refused: Option<Instant>,
 }
 
-impl From<Occupancy> for Told {
+impl From<Occupancy> for OccupancyReport {
     fn from(occupancy: Occupancy) -> Self {
         let Occupancy {
             in_use,
             limit,
-            most_of_a_client,
+            largest_client: most_of_a_client,
             refused_full,
             refused_client,
             refused_server,
-            made_room,
+            evicted: made_room,
         } = occupancy;
         Self { in_use, limit, most_of_a_client, refused_full, refused_client, refused_server, made_room }
     }
 }
 
-impl Told {
+impl OccupancyReport {
     fn refused(&self) -> u64 {
         self.refused_full + self.refused_client + self.refused_server
     }
 }
 
-impl Latest {
+impl LatestOccupancy {
     /// Takes what the proxy tells.
-    pub(crate) fn take(&self, told: Told) {
+    pub(crate) fn take(&self, told: OccupancyReport) {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A proxy that was started again counts from zero.
         let before = memory.told.map_or(0, |before| before.refused());
@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn a_refused_connection_is_a_problem_and_is_counted_by_reason() {
-        let latest = Latest::default();
+        let latest = LatestOccupancy::default();
         assert_eq!(latest.view(), (None, None));
-        let quiet = Occupancy { in_use: 3, limit: 10, made_room: 2, ..Occupancy::default() };
+        let quiet = Occupancy { in_use: 3, limit: 10, evicted: 2, ..Occupancy::default() };
         latest.take(quiet.into());
         let (view, problem) = latest.view();
         assert_eq!((view.unwrap().in_use, problem), (3, None));

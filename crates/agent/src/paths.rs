@@ -85,7 +85,7 @@ impl Paths {
     }
 
     /// What watched files said when they were last right.
-    pub fn kept(&self) -> PathBuf {
+    pub fn copies(&self) -> PathBuf {
         self.lasting.join("kept")
     }
 

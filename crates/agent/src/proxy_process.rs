@@ -3,21 +3,22 @@
 //! It needs no agent to go on: which rule sets apply to a connection it asks the policy rows in the kernel, by the
 //! same code as the packet path, and again when the epoch has risen.
 
-use crate::confinement::{self, Reporting};
-use crate::library::Library;
+use crate::confinement::{self, ReportFile};
 use crate::limits::ProxyLimits;
 use crate::occupancy;
 use crate::paths::Paths;
-use crate::request_events::Reporter;
+use crate::request_events::EventSender;
+use crate::rule_set_cache::RuleSetCache;
 use crate::storage;
 use abi::Address;
 use abi::address::AddressInfo;
 use abi::endpoint::EndpointKey;
 use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
+use abi::protocol;
 use anyhow::Context;
 use datapath::policy::{self, PolicyRows, Question};
 use loader::Pinned;
-use proxy::{Applied, Flow, Policy, Rules};
+use proxy::{AppliedRuleSet, Flow, Policy, Rules};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;
 use std::io;
@@ -36,8 +37,8 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     let pinned = Pinned::open(&pins).with_context(|| {
         format!("the maps under {} cannot be opened; is the agent running?", pins.display())
     })?;
-    let policy = Arc::new(KernelPolicy { pinned, library: Library::new(&paths.rule_sets()) });
-    let reporter = Arc::new(Reporter::new(&paths.request_events())?);
+    let policy = Arc::new(KernelPolicy { pinned, library: RuleSetCache::new(&paths.rule_sets()) });
+    let sender = Arc::new(EventSender::new(&paths.request_events())?);
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     let listeners = listeners(port, workers)?;
     // One of each family stands for all that share its port.
@@ -49,13 +50,13 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     if let Err(error) = storage::make_directory(&paths.rule_sets()) {
         tracing::warn!(%error, "there is no directory of rule sets");
     }
-    let reporting = Reporting::open(&paths.proxy_report());
+    let reporting = ReportFile::open(&paths.proxy_report());
     confinement::confine(&paths.rule_sets(), &paths.request_events(), reporting)?;
     policy.library.start()?;
     let proxy = proxy::Proxy::new(
         config,
         policy,
-        Arc::clone(&reporter) as Arc<dyn proxy::Events>,
+        Arc::clone(&sender) as Arc<dyn proxy::Events>,
         Arc::new(proxy::Transparent),
     );
     let ended = run_workers(&proxy, listeners)?;
@@ -64,7 +65,7 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     runtime.spawn(async move { watched.watch_policy().await });
     runtime.block_on(async {
         loop {
-            reporter.tell(proxy.occupancy().into());
+            sender.tell(proxy.occupancy().into());
             tokio::time::sleep(occupancy::INTERVAL).await;
             if let Ok(result) = ended.try_recv() {
                 return result;
@@ -138,7 +139,7 @@ fn room(wanted: usize) -> anyhow::Result<usize> {
 /// Policy as the packet path applies it: the same rows, asked by the same code.
 struct KernelPolicy {
     pinned: Pinned,
-    library: Library,
+    library: RuleSetCache,
 }
 
 impl Policy for KernelPolicy {
@@ -165,7 +166,7 @@ impl Policy for KernelPolicy {
         self.library.rules(set)
     }
 
-    fn wake_with_rules(&self, waker: &Waker) {
+    fn wake_when_rules_load(&self, waker: &Waker) {
         self.library.wake(waker);
     }
 }
@@ -184,7 +185,9 @@ impl KernelPolicy {
             let verdict = self.verdict(subject, peer, direction, server.port())?;
             match verdict.action {
                 action::ALLOW => {}
-                action::REDIRECT => applied.push(Applied { set: verdict.l7, rule: verdict.rule, direction }),
+                action::REDIRECT => {
+                    applied.push(AppliedRuleSet { set: verdict.l7, rule: verdict.rule, direction })
+                }
                 _ => return Ok(None),
             }
         }
@@ -204,12 +207,11 @@ impl KernelPolicy {
         direction: Direction,
         port: u16,
     ) -> io::Result<VerdictInfo> {
-        const TCP: u8 = 6;
         let Some(endpoint) = self.pinned.endpoint(&EndpointKey { interface: subject.interface })? else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let rows = Rows { pinned: &self.pinned, failure: Cell::new(None) };
-        let question = Question { direction, protocol: TCP, port: port.to_be_bytes() };
+        let question = Question { direction, protocol: protocol::TCP, port: port.to_be_bytes() };
         let verdict = policy::ask(&rows, &endpoint, peer, question);
         rows.failure.take().map_or(Ok(verdict), Err)
     }

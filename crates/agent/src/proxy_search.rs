@@ -2,7 +2,7 @@
 
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
-use crate::state::Owner;
+use crate::state::Process;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -10,9 +10,9 @@ use std::path::Path;
 
 /// A proxy that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct RunningProxy {
     /// Its process.
-    pub process: Owner,
+    pub process: Process,
     /// The port that it was started for.
     pub port: u16,
     /// The limits that it was started with.
@@ -40,7 +40,7 @@ pub(crate) fn arguments(paths: &Paths, port: u16, limits: &ProxyLimits) -> Vec<s
 }
 
 /// Every process that was started as the proxy of the agent with these files and that is in this thread's network.
-pub(crate) fn find(paths: &Paths) -> Vec<Found> {
+pub(crate) fn find(paths: &Paths) -> Vec<RunningProxy> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     numbers.filter_map(|number| found(paths, number)).collect()
@@ -48,7 +48,7 @@ pub(crate) fn find(paths: &Paths) -> Vec<Found> {
 
 /// Whether a process has maps open, and none but these: where the pins of the maps that it reads were removed, it reads
 /// others than those in force. What cannot be found out is no.
-pub(crate) fn reads_only(process: Owner, maps: &[u32]) -> bool {
+pub(crate) fn reads_only(process: Process, maps: &[u32]) -> bool {
     let directory = format!("/proc/{}/fdinfo", process.process);
     let Ok(entries) = fs::read_dir(directory) else { return false };
     let mut open = Vec::new();
@@ -59,7 +59,7 @@ pub(crate) fn reads_only(process: Owner, maps: &[u32]) -> bool {
     !open.is_empty() && open.iter().all(|map| maps.contains(map))
 }
 
-fn found(paths: &Paths, number: u32) -> Option<Found> {
+fn found(paths: &Paths, number: u32) -> Option<RunningProxy> {
     let process = Path::new("/proc").join(number.to_string());
     let line = fs::read(process.join("cmdline")).ok()?;
     let (port, limits) = settings(&line, paths)?;
@@ -67,7 +67,7 @@ fn found(paths: &Paths, number: u32) -> Option<Found> {
         fs::read_link(process.join("ns/net")).ok()? == fs::read_link("/proc/thread-self/ns/net").ok()?;
     let program = |path: &Path| fs::metadata(path).ok().map(|status| (status.dev(), status.ino()));
     let is_same_program = program(&process.join("exe")) == program(Path::new("/proc/self/exe"));
-    is_here.then_some(Found { process: Owner::of(number).ok()??, port, limits, is_same_program })
+    is_here.then_some(RunningProxy { process: Process::find(number).ok()??, port, limits, is_same_program })
 }
 
 /// Port and limits in the command line of a proxy of this agent; none where it is another command line.

@@ -3,9 +3,9 @@
 //! The proxy never waits: what finds no agent or no room is counted and lost.
 
 use crate::confinement;
-use crate::occupancy::Told;
+use crate::occupancy::OccupancyReport;
 use crate::storage::{self, Identity};
-use flow::{Direction, Verdict};
+use flow::{FlowVerdict, TrafficDirection};
 use proxy::RequestEvent;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -23,7 +23,7 @@ const CHECK: Duration = Duration::from_secs(2);
 
 /// The proxy's end.
 #[derive(Debug)]
-pub(crate) struct Reporter {
+pub(crate) struct EventSender {
     socket: UnixDatagram,
     to: PathBuf,
     lost: AtomicU64,
@@ -31,7 +31,7 @@ pub(crate) struct Reporter {
 
 /// The agent's end.
 #[derive(Debug)]
-pub(crate) struct Receiver {
+pub(crate) struct EventReceiver {
     socket: UnixDatagram,
     path: PathBuf,
     identity: Identity,
@@ -41,16 +41,16 @@ pub(crate) struct Receiver {
 /// What the proxy sends.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum Report {
+pub(crate) enum ProxyMessage {
     /// How its places are used.
-    Places(Told),
+    Occupancy(OccupancyReport),
     /// What became of a request.
-    Request(Box<Message>),
+    Request(Box<RequestMessage>),
 }
 
 /// A request as it is sent.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Message {
+pub(crate) struct RequestMessage {
     /// Nanoseconds since 1970.
     wall: u64,
     client: SocketAddr,
@@ -74,7 +74,7 @@ pub(crate) struct Message {
     lost: u64,
 }
 
-impl Reporter {
+impl EventSender {
     /// Reports to whoever is bound to this path, now or later.
     pub(crate) fn new(to: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
@@ -83,9 +83,9 @@ impl Reporter {
     }
 }
 
-impl Reporter {
+impl EventSender {
     /// Tells how the places are used, if anybody listens and has room.
-    pub(crate) fn tell(&self, told: Told) {
+    pub(crate) fn tell(&self, told: OccupancyReport) {
         let sent = serde_json::to_vec(&told)
             .map_err(io::Error::other)
             .and_then(|bytes| self.socket.send_to(&bytes, &self.to));
@@ -95,9 +95,9 @@ impl Reporter {
     }
 }
 
-impl proxy::Events for Reporter {
+impl proxy::Events for EventSender {
     fn report(&self, event: RequestEvent) {
-        let message = Message::of(&event, self.lost.load(Ordering::Relaxed));
+        let message = RequestMessage::new(&event, self.lost.load(Ordering::Relaxed));
         let sent = serde_json::to_vec(&message)
             .map_err(io::Error::other)
             .and_then(|bytes| self.socket.send_to(&bytes, &self.to));
@@ -107,7 +107,7 @@ impl proxy::Events for Reporter {
     }
 }
 
-impl Receiver {
+impl EventReceiver {
     /// Receives at this path from now on.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         match std::fs::remove_file(path) {
@@ -137,7 +137,7 @@ impl Receiver {
     }
 
     /// Waits for the next report that can be read.
-    pub(crate) fn receive(&mut self) -> io::Result<Report> {
+    pub(crate) fn receive(&mut self) -> io::Result<ProxyMessage> {
         loop {
             let length = match self.socket.recv(&mut self.buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -154,8 +154,8 @@ impl Receiver {
     }
 }
 
-impl Message {
-    fn of(event: &RequestEvent, lost: u64) -> Self {
+impl RequestMessage {
+    fn new(event: &RequestEvent, lost: u64) -> Self {
         let decided = event.decisions.last();
         Self {
             wall: event.time.duration_since(UNIX_EPOCH).map_or(0, nanoseconds),
@@ -179,16 +179,16 @@ impl Message {
     }
 
     /// The request as flows are made of, for a clock that counts from `epoch` nanoseconds since 1970.
-    pub(crate) fn request(self, epoch: u64) -> flow::Request {
-        flow::Request {
+    pub(crate) fn request(self, epoch: u64) -> flow::ProxiedRequest {
+        flow::ProxiedRequest {
             time: self.wall.saturating_sub(epoch),
-            verdict: if self.forwarded { Verdict::Forwarded } else { Verdict::Dropped },
+            verdict: if self.forwarded { FlowVerdict::Forwarded } else { FlowVerdict::Dropped },
             source: self.client,
             destination: self.server,
             source_identity: self.source_identity,
             destination_identity: self.destination_identity,
             endpoint: 0,
-            direction: if self.ingress { Direction::Ingress } else { Direction::Egress },
+            direction: if self.ingress { TrafficDirection::Ingress } else { TrafficDirection::Egress },
             rule: self.rule,
             method: self.method,
             path: self.path,

@@ -1,11 +1,11 @@
 //! What can be asked of an agent, and what it answers.
 
-pub(crate) mod applied;
+pub(crate) mod apply;
 mod status;
 
 use crate::agent::Agent;
 use crate::explain;
-use crate::state::{Owner, Workload};
+use crate::state::{Process, WorkloadRecord};
 use crate::views;
 use crate::wiring::named_ports;
 use api::{Cause, Failure, Request};
@@ -33,8 +33,8 @@ pub(crate) fn answer(agent: &mut Agent, request: Request) -> Answer {
         Request::Policies => value(&views::policies(world, &agent.objects)),
         Request::Rules => value(&views::rules(world)),
         Request::Explain(probe) => value(&explain::explain(world, &probe)?),
-        Request::Apply { file, text } => value(&applied::apply(agent, &file, &text)?),
-        Request::Delete { names } => value(&applied::delete(agent, &names)?),
+        Request::Apply { file, text } => value(&apply::apply(agent, &file, &text)?),
+        Request::Delete { names } => value(&apply::delete(agent, &names)?),
         Request::CreateWorkload(wanted) => create(agent, wanted),
         removal @ Request::RemoveWorkload { .. } => remove(agent, &[removal]).remove(0),
         Request::ConfigureWorkload { namespace, name, audit } => configure(agent, &namespace, &name, audit),
@@ -45,7 +45,7 @@ pub(crate) fn answer(agent: &mut Agent, request: Request) -> Answer {
     }
 }
 
-fn create(agent: &mut Agent, mut wanted: api::Workload) -> Answer {
+fn create(agent: &mut Agent, mut wanted: api::WorkloadSpec) -> Answer {
     let (namespace, name) = (wanted.namespace.clone(), wanted.name.clone());
     for (what, text) in [("namespace", &namespace), ("name", &name)] {
         check_name(what, text)?;
@@ -64,7 +64,7 @@ fn create(agent: &mut Agent, mut wanted: api::Workload) -> Answer {
     }
     named_ports(&wanted.named_ports).map_err(invalid)?;
     if let Some(owner) = wanted.owner
-        && Owner::of(owner).map_err(|error| internal(error.into()))?.is_none()
+        && Process::find(owner).map_err(|error| internal(error.into()))?.is_none()
     {
         return Err(Failure::new(Cause::Invalid, "the process that is to own the workload does not run"));
     }
@@ -120,7 +120,8 @@ fn nobody(namespace: &str, name: &str) -> Failure {
 
 /// The number of a workload, be it whole or not.
 fn find(agent: &Agent, namespace: &str, name: &str) -> Option<u32> {
-    let is_it = |known: &&Workload| (&*known.wanted.namespace, &*known.wanted.name) == (namespace, name);
+    let is_it =
+        |known: &&WorkloadRecord| (&*known.wanted.namespace, &*known.wanted.name) == (namespace, name);
     agent.state.workloads.iter().find(is_it).map(|known| known.id)
 }
 

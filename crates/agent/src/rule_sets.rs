@@ -56,7 +56,7 @@ impl Publisher {
         number: u32,
         rules: impl IntoIterator<Item = &'a HttpRule>,
     ) -> io::Result<()> {
-        let stored: Vec<StoredRule> = rules.into_iter().map(StoredRule::of).collect();
+        let stored: Vec<StoredRule> = rules.into_iter().map(StoredRule::from_rule).collect();
         self.prepare()?;
         let path = path(&self.directory, number);
         // Shared before it has its name: an agent that is killed meanwhile leaves nothing that the proxy cannot read.
@@ -91,7 +91,7 @@ impl Publisher {
         let published = self.published.borrow();
         let is_whole = |number: u32| {
             let Ok(status) = fs::metadata(path(&self.directory, number)) else { return false };
-            let is_same = published.get(&number) == Some(&FileIdentity::of(&status));
+            let is_same = published.get(&number) == Some(&FileIdentity::from_metadata(&status));
             is_same && (confinement::may(&status, 0o4) || !self.can_share.get())
         };
         sets.filter(|(number, _)| !is_whole(*number)).collect()
@@ -164,7 +164,7 @@ impl Publisher {
 /// Reads a set and compiles it.
 pub(crate) fn compile(directory: &Path, number: u32) -> anyhow::Result<(FileIdentity, Matcher)> {
     let mut file = File::open(path(directory, number))?;
-    let identity = FileIdentity::of(&file.metadata()?);
+    let identity = FileIdentity::from_metadata(&file.metadata()?);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let stored: Vec<StoredRule> = serde_json::from_slice(&bytes)?;
@@ -175,10 +175,10 @@ pub(crate) fn compile(directory: &Path, number: u32) -> anyhow::Result<(FileIden
 impl FileIdentity {
     /// That of a set's file as it is now.
     pub(crate) fn current(directory: &Path, number: u32) -> io::Result<Self> {
-        Ok(Self::of(&fs::metadata(path(directory, number))?))
+        Ok(Self::from_metadata(&fs::metadata(path(directory, number))?))
     }
 
-    fn of(status: &fs::Metadata) -> Self {
+    fn from_metadata(status: &fs::Metadata) -> Self {
         Self { inode: status.ino(), changed: (status.mtime(), status.mtime_nsec()) }
     }
 }
@@ -188,7 +188,7 @@ fn path(directory: &Path, number: u32) -> PathBuf {
 }
 
 impl StoredRule {
-    fn of(rule: &HttpRule) -> Self {
+    fn from_rule(rule: &HttpRule) -> Self {
         let headers = rule.headers.iter().map(|header| (header.name.clone(), header.value.clone()));
         Self {
             method: rule.method.clone(),

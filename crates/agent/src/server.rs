@@ -1,9 +1,9 @@
 //! The local API: a unix socket, a thread for each connection, one line of JSON a request.
 
-use crate::departures::Departures;
 use crate::descriptors;
+use crate::disconnects::Disconnects;
 use crate::feed::Feed;
-use crate::intake::{self, Next};
+use crate::request_reader::{self, Next};
 use crate::storage::{self, Identity};
 use anyhow::Context;
 use api::{Answer, Cause, Failure, Request};
@@ -21,14 +21,14 @@ use std::time::Duration;
 
 /// A request that the agent's own thread answers.
 #[derive(Debug)]
-pub(crate) struct Question {
+pub(crate) struct PendingRequest {
     /// What is asked.
     pub request: Request,
     /// Where the answer goes.
     pub reply: SyncSender<Result<Value, Failure>>,
 }
 
-impl Question {
+impl PendingRequest {
     /// Whether it asks for a workload to be removed.
     pub(crate) fn is_removal(&self) -> bool {
         matches!(self.request, Request::RemoveWorkload { .. })
@@ -47,10 +47,10 @@ const SCARCE: &str = "too many clients: the agent may open hardly any more files
 
 /// What every conversation has.
 #[derive(Debug)]
-struct Desk<T> {
-    questions: Sender<T>,
+struct ApiContext<T> {
+    queue: Sender<T>,
     feed: Arc<Feed>,
-    departures: Arc<Departures>,
+    departures: Arc<Disconnects>,
     /// How many clients are connected, and how many may be.
     clients: AtomicUsize,
     most: usize,
@@ -60,12 +60,12 @@ struct Desk<T> {
 /// which socket it is.
 pub(crate) fn serve<T>(
     path: &Path,
-    questions: Sender<T>,
+    queue: Sender<T>,
     feed: Arc<Feed>,
     most: usize,
 ) -> anyhow::Result<Identity>
 where
-    T: From<Question> + Send + 'static,
+    T: From<PendingRequest> + Send + 'static,
 {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -77,11 +77,11 @@ where
         UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     storage::close_socket(path)?;
     let identity = storage::identity(path)?;
-    let departures = Departures::new(Arc::clone(&feed))?;
-    let desk = Arc::new(Desk { questions, feed, departures, clients: AtomicUsize::new(0), most });
+    let departures = Disconnects::new(Arc::clone(&feed))?;
+    let context = Arc::new(ApiContext { queue, feed, departures, clients: AtomicUsize::new(0), most });
     thread::Builder::new()
         .name("api".into())
-        .spawn(move || accept(&listener, |stream| converse_apart(stream, &desk)))?;
+        .spawn(move || accept(&listener, |stream| converse_apart(stream, &context)))?;
     Ok(identity)
 }
 
@@ -110,19 +110,19 @@ fn accept(listener: &UnixListener, mut take: impl FnMut(UnixStream)) {
     }
 }
 
-fn converse_apart<T>(stream: UnixStream, desk: &Arc<Desk<T>>)
+fn converse_apart<T>(stream: UnixStream, context: &Arc<ApiContext<T>>)
 where
-    T: From<Question> + Send + 'static,
+    T: From<PendingRequest> + Send + 'static,
 {
     if descriptors::are_scarce(stream.as_fd()) {
         return refuse(&stream, SCARCE.into());
     }
-    if desk.clients.fetch_add(1, Ordering::Relaxed) >= desk.most {
-        desk.clients.fetch_sub(1, Ordering::Relaxed);
-        let most = desk.most;
+    if context.clients.fetch_add(1, Ordering::Relaxed) >= context.most {
+        context.clients.fetch_sub(1, Ordering::Relaxed);
+        let most = context.most;
         return refuse(&stream, format!("too many clients: the agent serves {most} at once; {ADVICE}"));
     }
-    let theirs = Arc::clone(desk);
+    let theirs = Arc::clone(context);
     let conversation = move || {
         if let Err(error) = converse(stream, &theirs) {
             tracing::debug!(%error, "a conversation with the API ended early");
@@ -130,7 +130,7 @@ where
         theirs.clients.fetch_sub(1, Ordering::Relaxed);
     };
     if let Err(error) = thread::Builder::new().name("api-conversation".into()).spawn(conversation) {
-        desk.clients.fetch_sub(1, Ordering::Relaxed);
+        context.clients.fetch_sub(1, Ordering::Relaxed);
         tracing::warn!(%error, "a conversation with the API could not begin");
     }
 }
@@ -142,11 +142,11 @@ fn refuse(stream: &UnixStream, why: String) {
     let _ = stream.set_nonblocking(true).and_then(|()| send(stream, Err(failure)));
 }
 
-fn converse<T: From<Question>>(stream: UnixStream, desk: &Desk<T>) -> io::Result<()> {
+fn converse<T: From<PendingRequest>>(stream: UnixStream, context: &ApiContext<T>) -> io::Result<()> {
     let answers = &stream;
     let mut lines = BufReader::new(answers);
     loop {
-        let line = match intake::next(&mut lines)? {
+        let line = match request_reader::next(&mut lines)? {
             Next::Line(line) => line,
             Next::Refused(failure) => return send(answers, Err(failure)),
             Next::End => return Ok(()),
@@ -155,9 +155,9 @@ fn converse<T: From<Question>>(stream: UnixStream, desk: &Desk<T>) -> io::Result
         match request {
             Ok(Request::Observe { last, follow, filters }) => {
                 drop(share);
-                match desk.feed.subscribe(last, follow, &filters) {
+                match context.feed.subscribe(last, follow, &filters) {
                     Ok(flows) => {
-                        let _watch = desk.departures.watch(&stream, flows.left())?;
+                        let _watch = context.departures.watch(&stream, flows.left())?;
                         for flow in flows {
                             send(answers, Ok(flow))?;
                         }
@@ -167,16 +167,16 @@ fn converse<T: From<Question>>(stream: UnixStream, desk: &Desk<T>) -> io::Result
                     Err(message) => send(answers, Err(Failure::new(Cause::Invalid, message)))?,
                 }
             }
-            Ok(request) => send(answers, ask(request, &desk.questions))?,
+            Ok(request) => send(answers, ask(request, &context.queue))?,
             Err(failure) => send(answers, Err(failure))?,
         }
     }
 }
 
-fn ask<T: From<Question>>(request: Request, questions: &Sender<T>) -> Result<Value, Failure> {
+fn ask<T: From<PendingRequest>>(request: Request, queue: &Sender<T>) -> Result<Value, Failure> {
     let (reply, answer) = sync_channel(1);
     let ended = || Failure::new(Cause::Internal, "the agent is ending");
-    questions.send(Question { request, reply }.into()).map_err(|_| ended())?;
+    queue.send(PendingRequest { request, reply }.into()).map_err(|_| ended())?;
     answer.recv().map_err(|_| ended())?
 }
 

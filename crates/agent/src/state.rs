@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     /// The workloads of the node.
-    pub workloads: Vec<Workload>,
+    pub workloads: Vec<WorkloadRecord>,
     /// Identity numbers and the labels they stand for.
     pub identities: Vec<(u32, Vec<StoredLabel>)>,
     /// The identity number that is tried next.
@@ -32,11 +32,11 @@ pub(crate) type StoredLabel = (String, String, String);
 
 /// A workload and how it is wired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Workload {
+pub(crate) struct WorkloadRecord {
     /// Number on this node.
     pub id: u32,
     /// As it was asked for, with all its addresses.
-    pub wanted: api::Workload,
+    pub wanted: api::WorkloadSpec,
     /// Name of the host-side interface.
     pub interface: String,
     /// Name of its network namespace.
@@ -44,7 +44,7 @@ pub(crate) struct Workload {
     /// Link-layer address of its own end.
     pub mac: [u8; 6],
     /// The process whose end removes it, where there is one.
-    pub owner: Option<Owner>,
+    pub owner: Option<Process>,
     /// Whether what policy refuses is let through and reported.
     #[serde(default)]
     pub audit: bool,
@@ -71,7 +71,7 @@ pub(crate) enum Stage {
 
 /// A process, by number and start time, so that a reused number is not mistaken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Owner {
+pub(crate) struct Process {
     /// Process number.
     pub process: u32,
     /// When it started, in clock ticks since boot.
@@ -97,10 +97,10 @@ impl State {
     }
 }
 
-impl Owner {
+impl Process {
     /// The process with this number as it runs now; none where none does. That it cannot be found out is an error: it
     /// does not mean that the process has ended.
-    pub(crate) fn of(process: u32) -> io::Result<Option<Self>> {
+    pub(crate) fn find(process: u32) -> io::Result<Option<Self>> {
         match fs::read(format!("/proc/{process}/stat")) {
             Ok(stat) => Self::parse(process, &String::from_utf8_lossy(&stat)),
             Err(error) if is_ended(&error) => Ok(None),
@@ -110,7 +110,7 @@ impl Owner {
 
     /// Whether it is certain that the process has ended.
     pub(crate) fn has_ended(self) -> bool {
-        Self::of(self.process).is_ok_and(|now| now != Some(self))
+        Self::find(self.process).is_ok_and(|now| now != Some(self))
     }
 
     fn parse(process: u32, stat: &str) -> io::Result<Option<Self>> {
@@ -136,16 +136,16 @@ mod tests {
 
     #[test]
     fn only_a_process_that_certainly_ended_counts_as_ended() {
-        let own = Owner::of(std::process::id()).unwrap().unwrap();
+        let own = Process::find(std::process::id()).unwrap().unwrap();
         assert!(!own.has_ended());
-        assert!(Owner { started: own.started + 1, ..own }.has_ended(), "another process has its number");
+        assert!(Process { started: own.started + 1, ..own }.has_ended(), "another process has its number");
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let process = child.id();
-        while Owner::of(process).unwrap().is_some() {
+        while Process::find(process).unwrap().is_some() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         child.wait().unwrap();
-        assert_eq!(Owner::of(process).unwrap(), None);
+        assert_eq!(Process::find(process).unwrap(), None);
         assert!(
             is_ended(&io::Error::from(rustix::io::Errno::SRCH)) && is_ended(&io::ErrorKind::NotFound.into())
         );
@@ -157,8 +157,8 @@ mod tests {
     #[test]
     fn processes_are_read_by_number_and_start_whatever_their_names() {
         let fields = "0 ".repeat(18);
-        let parse = |stat: &str| Owner::parse(7, stat).map_err(drop);
-        assert_eq!(parse(&format!("7 (a) Z) S {fields}42 0")), Ok(Some(Owner { process: 7, started: 42 })));
+        let parse = |stat: &str| Process::parse(7, stat).map_err(drop);
+        assert_eq!(parse(&format!("7 (a) Z) S {fields}42 0")), Ok(Some(Process { process: 7, started: 42 })));
         assert_eq!(parse(&format!("7 (a) Z {fields}42 0")), Ok(None));
         assert_eq!(parse("7 (a) S 1"), Err(()));
         assert_eq!(parse(""), Err(()));
@@ -168,7 +168,7 @@ mod tests {
     fn a_workload_of_an_earlier_release_is_whole() {
         let written = r#"{"id": 1, "wanted": {"namespace": "default", "name": "a"}, "interface": "nx1",
             "network_namespace": "nexin-node-1", "mac": [0, 0, 0, 0, 0, 0], "owner": null}"#;
-        let workload: Workload = serde_json::from_str(written).unwrap();
+        let workload: WorkloadRecord = serde_json::from_str(written).unwrap();
         assert_eq!((workload.stage, workload.group), (Stage::Made, None));
     }
 }

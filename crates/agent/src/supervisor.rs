@@ -1,10 +1,10 @@
 //! The proxy's process: started, adopted after a restart of the agent, and started again when it ends.
 
-use crate::confinement::Report;
+use crate::confinement::ConfinementReport;
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
 use crate::proxy_search;
-use crate::state::Owner;
+use crate::state::Process;
 use crate::storage::{self, Identity};
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,13 +25,13 @@ pub(crate) struct Supervisor {
     paths: Paths,
     port: u16,
     limits: ProxyLimits,
-    process: Option<Owner>,
+    process: Option<Process>,
     /// Where this agent started the process, so that its end is noticed and nothing of it is left.
     child: Option<Child>,
     /// When this agent started it.
     started: Option<Instant>,
     /// The process, and the directory of rule sets that it may read, as far as it has told.
-    allowed: Option<(Owner, Identity)>,
+    allowed: Option<(Process, Identity)>,
     /// Why the process is not on record, where it is not.
     recorded: Result<(), String>,
 }
@@ -42,13 +42,14 @@ impl Supervisor {
     /// The maps that are pinned must be those in force. One that reads others, since their pins were removed, is ended.
     pub(crate) fn new(paths: &Paths, (port, limits): (u16, ProxyLimits)) -> anyhow::Result<Self> {
         let maps = loader::inspect::pinned_maps(&paths.pins())?;
-        let fits = |running: &Running| {
+        let fits = |running: &RecordedProxy| {
             (running.port, running.layout, running.limits) == (port, abi::LAYOUT, limits)
                 && proxy_search::reads_only(running.process, &maps)
         };
-        let (mut fitting, others): (Vec<Running>, Vec<Running>) = running(paths)?.into_iter().partition(fits);
+        let (mut fitting, others): (Vec<RecordedProxy>, Vec<RecordedProxy>) =
+            running(paths)?.into_iter().partition(fits);
         let adopted = (!fitting.is_empty()).then(|| fitting.remove(0));
-        others.iter().chain(&fitting).try_for_each(Running::end)?;
+        others.iter().chain(&fitting).try_for_each(RecordedProxy::end)?;
         let process = adopted.as_ref().map(|running| running.process);
         let mut supervisor = Self {
             paths: paths.clone(),
@@ -75,7 +76,7 @@ impl Supervisor {
     /// Writes down which process the proxy is.
     fn record(&mut self) {
         let Some(process) = self.process else { return };
-        let running = Running { process, port: self.port, layout: abi::LAYOUT, limits: self.limits };
+        let running = RecordedProxy { process, port: self.port, layout: abi::LAYOUT, limits: self.limits };
         let path = self.paths.proxy();
         let bytes = serde_json::to_vec(&running).map_err(std::io::Error::other);
         let written = bytes.and_then(|bytes| storage::replace(&path, &bytes));
@@ -91,7 +92,7 @@ impl Supervisor {
     pub(crate) fn notes(&self) -> Vec<String> {
         let Some(process) = self.process() else { return Vec::new() };
         let file = self.paths.proxy_report();
-        match Report::of(process, &file) {
+        match ConfinementReport::read(process, &file) {
             Some(report) => report.notes().collect(),
             // It has begun just now.
             None if self.started.is_some_and(|started| started.elapsed() < START) => Vec::new(),
@@ -106,7 +107,7 @@ impl Supervisor {
     fn end_stranded(&mut self) -> anyhow::Result<()> {
         let Some(process) = self.process.filter(|process| !process.has_ended()) else { return Ok(()) };
         let rule_sets = self.paths.rule_sets();
-        let report = Report::of(process.process, &self.paths.proxy_report());
+        let report = ConfinementReport::read(process.process, &self.paths.proxy_report());
         // Its report may be gone with the directory.
         if let Some(allowed) = report.and_then(|report| report.rule_sets) {
             self.allowed = Some((process, allowed));
@@ -136,7 +137,7 @@ impl Supervisor {
             return Ok(());
         }
         let mut child = self.start().context("the proxy could not be started")?;
-        match Owner::of(child.id())
+        match Process::find(child.id())
             .map_err(anyhow::Error::from)
             .and_then(|now| now.context("it ended at once"))
         {
@@ -188,8 +189,8 @@ impl Supervisor {
 
 /// A proxy and what it was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Running {
-    process: Owner,
+struct RecordedProxy {
+    process: Process,
     port: u16,
     /// Of the maps that it reads.
     layout: u32,
@@ -197,13 +198,13 @@ struct Running {
     limits: ProxyLimits,
 }
 
-impl Running {
+impl RecordedProxy {
     fn end(&self) -> anyhow::Result<()> {
         kill(self.process)
     }
 }
 
-fn kill(process: Owner) -> anyhow::Result<()> {
+fn kill(process: Process) -> anyhow::Result<()> {
     let process = i32::try_from(process.process).ok().and_then(Pid::from_raw);
     match kill_process(process.context("a process number that cannot be")?, Signal::KILL) {
         // The process has already ended.
@@ -214,24 +215,29 @@ fn kill(process: Owner) -> anyhow::Result<()> {
 
 /// Ends the proxies that run for the agent with these files.
 pub(crate) fn end(paths: &Paths) -> anyhow::Result<()> {
-    running(paths)?.iter().try_for_each(Running::end)
+    running(paths)?.iter().try_for_each(RecordedProxy::end)
 }
 
 /// The proxies that run for the agent with these files: the one on record first, and then those that are not.
-fn running(paths: &Paths) -> anyhow::Result<Vec<Running>> {
-    let mut running: Vec<Running> = recorded(paths)?.into_iter().collect();
+fn running(paths: &Paths) -> anyhow::Result<Vec<RecordedProxy>> {
+    let mut running: Vec<RecordedProxy> = recorded(paths)?.into_iter().collect();
     for found in proxy_search::find(paths) {
         if running.iter().all(|known| known.process != found.process) {
             // One that runs another program, may read other maps; no layout has this number.
             let layout = if found.is_same_program { abi::LAYOUT } else { u32::MAX };
-            running.push(Running { process: found.process, port: found.port, layout, limits: found.limits });
+            running.push(RecordedProxy {
+                process: found.process,
+                port: found.port,
+                layout,
+                limits: found.limits,
+            });
         }
     }
     Ok(running)
 }
 
 /// The proxy on record, where it runs; a record that cannot be understood is none.
-fn recorded(paths: &Paths) -> anyhow::Result<Option<Running>> {
+fn recorded(paths: &Paths) -> anyhow::Result<Option<RecordedProxy>> {
     let file = paths.proxy();
     let bytes = match fs::read(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -241,6 +247,6 @@ fn recorded(paths: &Paths) -> anyhow::Result<Option<Running>> {
         }
         Ok(bytes) => bytes,
     };
-    let running: Option<Running> = serde_json::from_slice(&bytes).ok();
+    let running: Option<RecordedProxy> = serde_json::from_slice(&bytes).ok();
     Ok(running.filter(|running| !running.process.has_ended()))
 }

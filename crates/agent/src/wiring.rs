@@ -2,7 +2,8 @@
 
 use crate::kernel::Kernel;
 use crate::paths::Paths;
-use crate::state::{Owner, Stage, Workload};
+use crate::state::{Process, Stage, WorkloadRecord};
+use abi::protocol;
 use anyhow::Context;
 use control::{Change, Endpoint, Interface, Proxy};
 use loader::Loaded;
@@ -11,7 +12,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use workload::{
-    Group, Hurry, Ipv6, Link, Namespace, Network, Node, PROXY_INTERFACE, Plan, ProxyRouting,
+    ExpeditedRcu, Group, Ipv6, Link, Namespace, Network, Node, PROXY_INTERFACE, Plan, ProxyRouting,
     WORKLOAD_INTERFACE, WireError, Wired, kill_all,
 };
 
@@ -38,7 +39,7 @@ pub(crate) struct Wiring {
 
 /// What is left of a workload that the state does not name.
 #[derive(Debug)]
-pub(crate) struct Stray {
+pub(crate) struct Orphan {
     id: u32,
     pub(crate) namespace: String,
     group: Option<Group>,
@@ -109,7 +110,7 @@ impl Wiring {
 
     /// Makes the network namespace fit to be a node, with these addresses of its own; returns where its proxy is.
     pub(crate) fn prepare(&mut self, addresses: &[IpAddr], port: u16) -> anyhow::Result<Proxy> {
-        Hurry::recover(&self.marker).context("setting back what an agent that crashed had set")?;
+        ExpeditedRcu::recover(&self.marker).context("setting back what an agent that crashed had set")?;
         let node = &mut self.node;
         node.prepare()?;
         let interface = node.create_proxy(&PROXY, &alias(&self.instance, "proxy"))?.interface;
@@ -150,9 +151,10 @@ impl Wiring {
     }
 
     /// A workload with this number, which gives it its names; nothing of it is made yet.
-    pub(crate) fn plan(&self, id: u32, wanted: api::Workload) -> anyhow::Result<Workload> {
-        let owner = wanted.owner.map(Owner::of).transpose().context("its owner cannot be found out about")?;
-        Ok(Workload {
+    pub(crate) fn plan(&self, id: u32, wanted: api::WorkloadSpec) -> anyhow::Result<WorkloadRecord> {
+        let owner =
+            wanted.owner.map(Process::find).transpose().context("its owner cannot be found out about")?;
+        Ok(WorkloadRecord {
             id,
             interface: interface(id),
             network_namespace: namespace(&self.instance, id),
@@ -167,12 +169,16 @@ impl Wiring {
 
     /// Makes a workload. Its wire carries nothing before its rows are written and its programs attached. What is left of
     /// it when that fails is the caller's to take down.
-    pub(crate) fn create(&mut self, kernel: &mut Kernel, workload: &mut Workload) -> anyhow::Result<()> {
+    pub(crate) fn create(
+        &mut self,
+        kernel: &mut Kernel,
+        workload: &mut WorkloadRecord,
+    ) -> anyhow::Result<()> {
         let namespace = Namespace::create(&workload.network_namespace)?;
         if let Some(directory) = &workload.group {
             Group::at(directory).create().with_context(|| format!("making {}", directory.display()))?;
         }
-        let Workload { interface: host, wanted: api::Workload { addresses, .. }, .. } = &*workload;
+        let WorkloadRecord { interface: host, wanted: api::WorkloadSpec { addresses, .. }, .. } = &*workload;
         let alias = number_alias(&self.instance, workload.id);
         let plan = Plan { host, addresses, mtu: MTU, index: None, alias: Some(&alias) };
         let wired: Wired = self.node.wire(&namespace, &plan)?;
@@ -192,7 +198,7 @@ impl Wiring {
 
     /// Takes a workload of an earlier run back in, as a change to apply, and tells its interface; none where its wire
     /// is gone.
-    pub(crate) fn adopt(&mut self, workload: &Workload) -> anyhow::Result<Option<(Change, u32)>> {
+    pub(crate) fn adopt(&mut self, workload: &WorkloadRecord) -> anyhow::Result<Option<(Change, u32)>> {
         let Some(link) = self.node.network().link(&workload.interface)? else { return Ok(None) };
         if !self.is_of(&link, workload) {
             return Ok(None);
@@ -204,14 +210,17 @@ impl Wiring {
     }
 
     /// Whether the name of a workload's network namespace is there.
-    pub(crate) fn has_namespace(&self, workload: &Workload) -> anyhow::Result<bool> {
+    pub(crate) fn has_namespace(&self, workload: &WorkloadRecord) -> anyhow::Result<bool> {
         Ok(Namespace::find(&workload.network_namespace)?.is_some())
     }
 
     /// The workloads whose wire is gone.
-    pub(crate) fn missing<'a>(&mut self, workloads: &'a [Workload]) -> anyhow::Result<Vec<&'a Workload>> {
+    pub(crate) fn missing<'a>(
+        &mut self,
+        workloads: &'a [WorkloadRecord],
+    ) -> anyhow::Result<Vec<&'a WorkloadRecord>> {
         let links = self.node.network().links()?;
-        let has_wire = |workload: &Workload| {
+        let has_wire = |workload: &WorkloadRecord| {
             links.iter().any(|link| link.name == workload.interface && self.is_of(link, workload))
         };
         let whole = workloads.iter().filter(|workload| workload.stage == Stage::Made);
@@ -220,7 +229,11 @@ impl Wiring {
 
     /// Ends what runs in workloads and removes their wires, before anything else of theirs, so that nothing passes
     /// unguarded. That some of it is gone already is fine.
-    pub(crate) fn take_down(&mut self, loaded: &mut Loaded, workloads: &[Workload]) -> anyhow::Result<()> {
+    pub(crate) fn take_down(
+        &mut self,
+        loaded: &mut Loaded,
+        workloads: &[WorkloadRecord],
+    ) -> anyhow::Result<()> {
         let found = workloads.iter().map(|workload| Namespace::find(&workload.network_namespace));
         let namespaces: Vec<Namespace> = found.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         // An owner that asks for the end of its own workload lives on, to report how the command ended.
@@ -235,9 +248,9 @@ impl Wiring {
             workloads.iter().any(|workload| link.name == workload.interface && self.is_of(link, workload))
         };
         let links: Vec<Link> = links.into_iter().filter(is_theirs).collect();
-        let hurry = if links.len() < MANY { None } else { Hurry::begin(&self.marker) };
+        let expedited = if links.len() < MANY { None } else { ExpeditedRcu::begin(&self.marker) };
         self.node.network().delete_links(&links)?;
-        drop(hurry);
+        drop(expedited);
         for namespace in &namespaces {
             // A wire that was not marked yet ends by its other end.
             Network::of(namespace)?.delete_link(WORKLOAD_INTERFACE)?;
@@ -246,7 +259,7 @@ impl Wiring {
     }
 
     /// Removes the names of a workload that was taken down.
-    pub(crate) fn forget(&self, workload: &Workload) -> anyhow::Result<()> {
+    pub(crate) fn forget(&self, workload: &WorkloadRecord) -> anyhow::Result<()> {
         Namespace::delete(&workload.network_namespace)?;
         match &workload.group {
             Some(directory) => {
@@ -257,7 +270,7 @@ impl Wiring {
     }
 
     /// What is left of workloads of this instance with other numbers than these.
-    pub(crate) fn strays(&mut self, known: &BTreeSet<u32>) -> anyhow::Result<Vec<Stray>> {
+    pub(crate) fn orphans(&mut self, known: &BTreeSet<u32>) -> anyhow::Result<Vec<Orphan>> {
         let names = Namespace::names()?;
         let spaces = names.iter().filter_map(|name| number_of(name, &format!("nexin-{}-", self.instance)));
         let links = self.node.network().links()?;
@@ -268,7 +281,7 @@ impl Wiring {
                 found.extend(entry?.file_name().to_str().and_then(|name| number_of(name, "")));
             }
         }
-        let strays = found.difference(known).map(|&id| {
+        let orphans = found.difference(known).map(|&id| {
             let namespace = namespace(&self.instance, id);
             let group = self.groups.as_ref().map(|groups| Group::at(groups.join(id.to_string())));
             let mut processes = BTreeSet::new();
@@ -278,13 +291,13 @@ impl Wiring {
             if let Some(group) = &group {
                 processes.extend(group.processes()?);
             }
-            Ok(Stray { id, namespace, group, processes: processes.len() })
+            Ok(Orphan { id, namespace, group, processes: processes.len() })
         });
-        strays.collect()
+        orphans.collect()
     }
 
     /// Removes what is left of a workload in which nothing runs.
-    pub(crate) fn clear(&mut self, loaded: &mut Loaded, stray: &Stray) -> anyhow::Result<()> {
+    pub(crate) fn clear(&mut self, loaded: &mut Loaded, stray: &Orphan) -> anyhow::Result<()> {
         let mark = number_alias(&self.instance, stray.id);
         let links = self.node.network().links()?;
         let links: Vec<Link> = links.into_iter().filter(|link| link.alias == mark).collect();
@@ -298,13 +311,13 @@ impl Wiring {
     }
 
     /// Whether an interface that has the name of a workload's was made for it. Those of earlier releases carry no mark.
-    fn is_of(&self, link: &Link, workload: &Workload) -> bool {
+    fn is_of(&self, link: &Link, workload: &WorkloadRecord) -> bool {
         let is_unmarked = link.alias.is_empty() && workload.stage == Stage::Made;
         is_unmarked || link.alias == number_alias(&self.instance, workload.id)
     }
 }
 
-impl fmt::Display for Stray {
+impl fmt::Display for Orphan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "network namespace {}", self.namespace)
     }
@@ -336,7 +349,7 @@ pub(crate) fn number_of(name: &str, beginning: &str) -> Option<u32> {
 }
 
 /// A workload as the world knows it.
-fn endpoint(workload: &Workload, interface: Interface) -> anyhow::Result<Endpoint> {
+fn endpoint(workload: &WorkloadRecord, interface: Interface) -> anyhow::Result<Endpoint> {
     Ok(Endpoint {
         id: workload.id,
         namespace: workload.wanted.namespace.clone(),
@@ -353,12 +366,10 @@ fn endpoint(workload: &Workload, interface: Interface) -> anyhow::Result<Endpoin
 pub(crate) fn named_ports(written: &BTreeMap<String, String>) -> anyhow::Result<BTreeMap<(String, u8), u16>> {
     let ports = written.iter().map(|(name, port)| {
         let (number, protocol) = port.split_once('/').unwrap_or((port, "TCP"));
-        let protocol = match protocol.to_ascii_uppercase().as_str() {
-            "TCP" => 6,
-            "UDP" => 17,
-            "SCTP" => 132,
-            _ => anyhow::bail!("port {name}: {port:?} should be a number and TCP, UDP or SCTP, as in 80/TCP"),
-        };
+        let protocol =
+            protocol::number(protocol).filter(|number| protocol::WITH_PORTS.contains(number)).with_context(
+                || format!("port {name}: {port:?} should be a number and TCP, UDP or SCTP, as in 80/TCP"),
+            )?;
         let number = number.parse().ok().filter(|number| *number != 0);
         let number = number
             .with_context(|| format!("port {name}: {port:?} should begin with 1 to 65535, as in 80/TCP"))?;

@@ -4,7 +4,7 @@ use crate::addresses::Addresses;
 use crate::agent::{Agent, said};
 use crate::families;
 use crate::kernel::Kernel;
-use crate::state::{Stage, Workload};
+use crate::state::{Stage, WorkloadRecord};
 use crate::wiring::Wiring;
 use anyhow::Context;
 use control::Change;
@@ -14,12 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 const REMOVAL: &str = "a workload that ended cannot be removed";
 const INTERFACES: &str = "a workload without its interface";
 const UNKNOWN: &str = "the interfaces of workloads are not known";
-const STRAYS: &str = "what is left of an earlier agent";
+const ORPHANS: &str = "what is left of an earlier agent";
 
 impl Agent {
     /// Makes a workload, which has its addresses already. What is to be made is written down first, so that an agent
     /// that starts after a crash removes what it finds of it.
-    pub(crate) fn make_workload(&mut self, wanted: api::Workload) -> anyhow::Result<()> {
+    pub(crate) fn make_workload(&mut self, wanted: api::WorkloadSpec) -> anyhow::Result<()> {
         let id = self.wiring.free_number(self.state.last_endpoint)?;
         let mut workload = self.wiring.plan(id, wanted)?;
         self.state.last_endpoint = id;
@@ -70,7 +70,8 @@ impl Agent {
     fn remove_together(&mut self, ids: &[u32]) -> anyhow::Result<()> {
         let workloads = &mut self.state.workloads;
         workloads.iter_mut().filter(|one| ids.contains(&one.id)).for_each(|one| one.stage = Stage::Ending);
-        let leaving: Vec<Workload> = workloads.iter().filter(|one| ids.contains(&one.id)).cloned().collect();
+        let leaving: Vec<WorkloadRecord> =
+            workloads.iter().filter(|one| ids.contains(&one.id)).cloned().collect();
         anyhow::ensure!(leaving.len() == ids.len(), "there is no such workload");
         self.remember_or_note();
         self.wiring.take_down(&mut self.kernel.loaded, &leaving)?;
@@ -86,16 +87,16 @@ impl Agent {
 
     /// Removes workloads whose owner ended, and those that could not be removed before.
     pub(crate) fn look_after_workloads(&mut self) {
-        let is_over = |workload: &&Workload| {
+        let is_over = |workload: &&WorkloadRecord| {
             workload.stage != Stage::Made || workload.owner.is_some_and(|owner| owner.has_ended())
         };
         let over: Vec<u32> =
             self.state.workloads.iter().filter(is_over).map(|workload| workload.id).collect();
         let left = if over.is_empty() { BTreeMap::new() } else { self.remove_workloads(&over) };
         let left = left.into_iter().map(|(id, error)| format!("number {id}: {}", said(error)));
-        self.troubles.note_all(REMOVAL, left.collect());
-        if self.troubles.has(STRAYS) {
-            self.look_for_strays();
+        self.problems.note_all(REMOVAL, left.collect());
+        if self.problems.has(ORPHANS) {
+            self.look_for_orphans();
         }
         self.look_for_interfaces();
     }
@@ -104,24 +105,24 @@ impl Agent {
     pub(crate) fn look_for_interfaces(&mut self) {
         let missing = match self.wiring.missing(&self.state.workloads) {
             Ok(missing) => missing.into_iter().map(|workload| {
-                let api::Workload { namespace, name, .. } = &workload.wanted;
+                let api::WorkloadSpec { namespace, name, .. } = &workload.wanted;
                 format!(
                     "{namespace}/{name} has lost its interface {}, and with it its network; end it, and start it again",
                     workload.interface
                 )
             }),
-            Err(error) => return self.troubles.note(UNKNOWN, Err(said(error))),
+            Err(error) => return self.problems.note(UNKNOWN, Err(said(error))),
         };
-        self.troubles.note_all(INTERFACES, missing.collect());
-        self.troubles.note(UNKNOWN, Ok::<(), String>(()));
+        self.problems.note_all(INTERFACES, missing.collect());
+        self.problems.note(UNKNOWN, Ok::<(), String>(()));
     }
 
     /// Removes what is left of workloads that the state file does not name, and notes those in which something runs.
-    pub(crate) fn look_for_strays(&mut self) {
+    pub(crate) fn look_for_orphans(&mut self) {
         let known: BTreeSet<u32> = self.state.workloads.iter().map(|workload| workload.id).collect();
-        let found = self.wiring.strays(&known).and_then(|strays| {
+        let found = self.wiring.orphans(&known).and_then(|orphans| {
             let mut running = Vec::new();
-            for stray in strays {
+            for stray in orphans {
                 if stray.processes == 0 {
                     self.wiring.clear(&mut self.kernel.loaded, &stray)?;
                     tracing::warn!("{stray} is not in the state file and nothing runs in it: removed");
@@ -138,10 +139,10 @@ impl Agent {
         });
         match found {
             Ok(running) => {
-                self.troubles.note_all(STRAYS, running);
+                self.problems.note_all(ORPHANS, running);
             }
             Err(error) => {
-                self.troubles.note_all(STRAYS, vec![said(error)]);
+                self.problems.note_all(ORPHANS, vec![said(error)]);
             }
         }
     }
@@ -150,11 +151,11 @@ impl Agent {
 /// Takes the workloads of an earlier run back in, with their programs; those that were not whole, or are gone with their
 /// namespace, give their addresses back.
 pub(crate) fn take_over(
-    known: Vec<Workload>,
+    known: Vec<WorkloadRecord>,
     (wiring, kernel): (&mut Wiring, &mut Kernel),
     addresses: &mut Addresses,
     changes: &mut Vec<Change>,
-) -> anyhow::Result<Vec<Workload>> {
+) -> anyhow::Result<Vec<WorkloadRecord>> {
     let mut workloads = Vec::new();
     for mut workload in known {
         if workload.stage == Stage::Made {

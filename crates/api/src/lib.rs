@@ -71,7 +71,7 @@ pub enum Request {
         filters: Vec<String>,
     },
     /// Makes a workload: its namespace, its interface, its rows: [`view::Endpoint`].
-    CreateWorkload(Workload),
+    CreateWorkload(WorkloadSpec),
     /// Removes a workload.
     RemoveWorkload {
         /// Its namespace.
@@ -135,7 +135,7 @@ pub struct HttpProbe {
 /// A workload to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Workload {
+pub struct WorkloadSpec {
     /// Its namespace.
     pub namespace: String,
     /// Its name, unique in the namespace.

@@ -6,7 +6,7 @@
 
 use abi::row::Row;
 use foldhash::HashMap;
-use policy::cidr::Side;
+use policy::cidr::AddressSide;
 use policy::rule::Cidr;
 
 /// Something that has at most one row, which follows from the world as it is.
@@ -19,7 +19,7 @@ pub(crate) enum RowSubject {
     /// The address row of a block, or of one address.
     Address(Cidr),
     /// The row that names the block around a block.
-    Nesting(Cidr, Side),
+    Nesting(Cidr, AddressSide),
 }
 
 /// The row of each subject that has one.

@@ -6,8 +6,8 @@ use crate::ledger::RowSubject;
 use crate::step::{Step, Subject};
 use crate::world::World;
 use abi::identity::HOST;
-use policy::catalog::{Catalog, Group};
-use policy::cidr::{BlockChanges, Side, blocks_of};
+use policy::catalog::{Catalog, CidrGroupEntry};
+use policy::cidr::{AddressSide, BlockChanges, blocks_of};
 use policy::compiled_rule::Numbers;
 use policy::rule::{Cidr, Policy, PolicyId, Subject as PolicySubject};
 use std::collections::BTreeSet;
@@ -66,8 +66,8 @@ impl World {
         for class in came.iter().chain(gone) {
             step.mark(Subject::Row(RowSubject::Nesting(class.block, class.side)));
             match class.side {
-                Side::World => step.mark(Subject::Row(RowSubject::Address(class.block))),
-                Side::Inside => {
+                AddressSide::World => step.mark(Subject::Row(RowSubject::Address(class.block))),
+                AddressSide::Inside => {
                     self.owners_within(&class.block).for_each(|(address, _)| step.mark_address(*address));
                 }
             }
@@ -79,27 +79,27 @@ impl World {
 
     /// Gives an address outside the cluster a class of its own.
     pub(crate) fn insert_block(&mut self, address: IpAddr, step: &mut Step) {
-        let changes = self.enforcement.blocks.insert_all(vec![(Cidr::host(address), Side::World)]);
+        let changes = self.enforcement.blocks.insert_all(vec![(Cidr::host(address), AddressSide::World)]);
         self.mark_blocks(&changes, step);
     }
 
     /// Takes back one [`Self::insert_block`], once no packet is judged by what was known of the address.
     pub(crate) fn release_block(&mut self, address: IpAddr, step: &mut Step) {
-        step.released.push((Cidr::host(address), Side::World));
+        step.released.push((Cidr::host(address), AddressSide::World));
     }
 
-    pub(crate) fn put_group(&mut self, name: String, group: Group, step: &mut Step) {
-        let undo = match self.enforcement.policies.catalog().group(&name) {
+    pub(crate) fn put_group(&mut self, name: String, group: CidrGroupEntry, step: &mut Step) {
+        let undo = match self.enforcement.policies.catalog().cidr_group(&name) {
             Some(before) => Change::CidrGroup { name: name.clone(), group: before.clone() },
             None => Change::RemoveCidrGroup(name.clone()),
         };
         step.undo.push(undo);
-        self.refer(step, |catalog| catalog.put_group(&name, group));
+        self.refer(step, |catalog| catalog.put_cidr_group(&name, group));
     }
 
     pub(crate) fn remove_group(&mut self, name: String, step: &mut Step) {
-        if let Some(group) = self.enforcement.policies.catalog().group(&name).cloned() {
-            self.refer(step, |catalog| catalog.remove_group(&name));
+        if let Some(group) = self.enforcement.policies.catalog().cidr_group(&name).cloned() {
+            self.refer(step, |catalog| catalog.remove_cidr_group(&name));
             step.undo.push(Change::CidrGroup { name, group });
         }
     }

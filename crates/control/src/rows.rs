@@ -10,7 +10,7 @@ use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::identity::{HOST, KUBE_APISERVER, REMOTE_NODE, WORLD};
 use abi::row::Row;
-use policy::cidr::{Side, address_key};
+use policy::cidr::{AddressSide, address_key};
 use policy::rule::Cidr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -51,7 +51,7 @@ impl World {
         if block.is_host() && self.owners_of(address).next().is_some() {
             return self.owned(address);
         }
-        let class = self.enforcement.blocks.number(block, Side::World);
+        let class = self.enforcement.blocks.number(block, AddressSide::World);
         // IPv4 has its own row: a block of IPv6 that happens to hold the mapped addresses says nothing of them.
         let class = class.or((block.length() == 0).then_some(0))?;
         let is_api_server = block.is_host() && self.api_servers.contains(&address);
@@ -86,7 +86,7 @@ impl World {
     }
 
     fn inside(&self, address: IpAddr, identity: u32, peer: u32) -> AddressInfo {
-        let cidr = self.enforcement.blocks.class_of(address, Side::Inside);
+        let cidr = self.enforcement.blocks.class_of(address, AddressSide::Inside);
         AddressInfo { identity, peer, cidr, ..AddressInfo::default() }
     }
 

@@ -5,7 +5,7 @@ use crate::ledger::RowSubject;
 use crate::peer_changes::PeerChanges;
 use crate::row_changes::RowChanges;
 use crate::writes::Renamed;
-use policy::cidr::Side;
+use policy::cidr::AddressSide;
 use policy::rule::Cidr;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -32,7 +32,7 @@ pub(crate) struct Step {
     /// Rows that their owners put and removed.
     pub(crate) rows: RowChanges,
     /// Blocks that are given up once no packet is judged by the policies of before.
-    pub(crate) released: Vec<(Cidr, Side)>,
+    pub(crate) released: Vec<(Cidr, AddressSide)>,
     pub(crate) undo: Vec<Change>,
     pub(crate) renamed: Renamed,
 }

@@ -172,7 +172,7 @@ impl World {
         let (namespace, name) = id;
         let listed = self.translation.listed(namespace, name);
         let addresses = listed.flat_map(|slice| &slice.addresses).copied();
-        let meaning = self.translation.service(namespace, name).map(|service| catalog::Service {
+        let meaning = self.translation.service(namespace, name).map(|service| catalog::ServiceEntry {
             labels: labels(&service.labels),
             backends: match service.selector.is_empty() {
                 true => Backends::Addresses(addresses.collect()),

@@ -1,13 +1,14 @@
 //! Events become flows: bytes are checked, numbers get their names.
 
 use crate::flow::{
-    Decision, Direction, Endpoint, Flow, Http, IcmpMessage, IpPair, IpVersion, Kind, Layer4, Layer7,
-    PortPair, Segment, Verdict,
+    Decision, Flow, FlowEndpoint, FlowType, FlowVerdict, Http, IcmpMessage, IpPair, IpVersion, Layer4,
+    Layer7, PortPair, Segment, TrafficDirection,
 };
 use crate::names::Names;
 use crate::tcp::TcpFlags;
 use crate::time::Time;
 use abi::event::FlowEvent;
+use abi::protocol;
 use abi::{Address, DropReason};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -23,11 +24,11 @@ pub struct Clock {
 
 /// A request as the node proxy judged it.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct ProxiedRequest {
     /// Nanoseconds of the monotonic clock.
     pub time: u64,
     /// Forwarded or dropped.
-    pub verdict: Verdict,
+    pub verdict: FlowVerdict,
     /// The client's own address and port.
     pub source: SocketAddr,
     /// The server's address and port.
@@ -39,7 +40,7 @@ pub struct Request {
     /// The endpoint whose policy was asked.
     pub endpoint: u32,
     /// Which way the request went, seen from `endpoint`.
-    pub direction: Direction,
+    pub direction: TrafficDirection,
     /// The rule that allowed it; 0 where none did.
     pub rule: u32,
     /// Method as sent.
@@ -89,7 +90,7 @@ impl Clock {
 
 impl Flow {
     /// The flow that a packet's event tells of.
-    pub fn of_packet(event: &FlowEvent, names: &impl Names, clock: Clock) -> Result<Self, DecodeError> {
+    pub fn from_packet(event: &FlowEvent, names: &impl Names, clock: Clock) -> Result<Self, DecodeError> {
         let verdict = verdict(event.verdict)?;
         let reason = reason(event.reason)?;
         let direction = direction(event.direction)?;
@@ -106,7 +107,7 @@ impl Flow {
             l4: layer4(event),
             source,
             destination,
-            kind: Kind::Packet,
+            kind: FlowType::Packet,
             l7: None,
             destination_service: service.and_then(|at| names.service(at, service_port, event.protocol)),
             traffic_direction: direction,
@@ -118,13 +119,13 @@ impl Flow {
     }
 
     /// The flow that a request at the node proxy tells of.
-    pub fn of_request(request: &Request, names: &impl Names, clock: Clock) -> Self {
+    pub fn from_request(request: &ProxiedRequest, names: &impl Names, clock: Clock) -> Self {
         let ip = pair(request.source.ip(), request.destination.ip());
         let identities = [request.source_identity, request.destination_identity];
         let [source, destination] = ends(&ip, identities, (request.direction, request.endpoint), names);
         let ports =
             PortPair { source_port: request.source.port(), destination_port: request.destination.port() };
-        let refused = request.verdict == Verdict::Dropped;
+        let refused = request.verdict == FlowVerdict::Dropped;
         Self {
             time: clock.time(request.time),
             verdict: request.verdict,
@@ -133,7 +134,7 @@ impl Flow {
             l4: Layer4::Tcp(Segment { ports, flags: TcpFlags::default() }),
             source,
             destination,
-            kind: Kind::Request,
+            kind: FlowType::Request,
             l7: Some(layer7(request)),
             destination_service: None,
             traffic_direction: request.direction,
@@ -145,17 +146,17 @@ impl Flow {
     }
 }
 
-fn verdict(number: u8) -> Result<Verdict, DecodeError> {
+fn verdict(number: u8) -> Result<FlowVerdict, DecodeError> {
     use abi::event::Verdict as Number;
     const FORWARD: u8 = Number::Forward as u8;
     const DROP: u8 = Number::Drop as u8;
     const REDIRECT: u8 = Number::Redirect as u8;
     const AUDIT: u8 = Number::Audit as u8;
     match number {
-        FORWARD => Ok(Verdict::Forwarded),
-        DROP => Ok(Verdict::Dropped),
-        REDIRECT => Ok(Verdict::Redirected),
-        AUDIT => Ok(Verdict::Audit),
+        FORWARD => Ok(FlowVerdict::Forwarded),
+        DROP => Ok(FlowVerdict::Dropped),
+        REDIRECT => Ok(FlowVerdict::Redirected),
+        AUDIT => Ok(FlowVerdict::Audit),
         other => Err(DecodeError::Verdict(other)),
     }
 }
@@ -167,10 +168,10 @@ fn reason(number: u8) -> Result<Option<DropReason>, DecodeError> {
     }
 }
 
-fn direction(number: u8) -> Result<Direction, DecodeError> {
+fn direction(number: u8) -> Result<TrafficDirection, DecodeError> {
     match number {
-        0 => Ok(Direction::Ingress),
-        1 => Ok(Direction::Egress),
+        0 => Ok(TrafficDirection::Ingress),
+        1 => Ok(TrafficDirection::Egress),
         other => Err(DecodeError::Direction(other)),
     }
 }
@@ -185,26 +186,26 @@ fn pair(source: IpAddr, destination: IpAddr) -> IpPair {
 fn ends(
     ip: &IpPair,
     identities: [u32; 2],
-    (direction, asked): (Direction, u32),
+    (direction, asked): (TrafficDirection, u32),
     names: &impl Names,
-) -> [Endpoint; 2] {
+) -> [FlowEndpoint; 2] {
     let mut source = endpoint(ip.source, identities[0], names);
     let mut destination = endpoint(ip.destination, identities[1], names);
     match direction {
-        Direction::Ingress => destination.id = asked,
-        Direction::Egress => source.id = asked,
+        TrafficDirection::Ingress => destination.id = asked,
+        TrafficDirection::Egress => source.id = asked,
     }
     [source, destination]
 }
 
-fn endpoint(address: IpAddr, identity: u32, names: &impl Names) -> Endpoint {
+fn endpoint(address: IpAddr, identity: u32, names: &impl Names) -> FlowEndpoint {
     let workload = names.workload(address);
     let (namespace, pod_name) = workload.map(|workload| (workload.namespace, workload.name)).unzip();
     let labels = match abi::identity::reserved_name(identity) {
         Some(name) => vec![format!("reserved:{name}")],
         None => names.labels(identity),
     };
-    Endpoint { id: 0, identity, namespace, pod_name, labels }
+    FlowEndpoint { id: 0, identity, namespace, pod_name, labels }
 }
 
 fn layer4(event: &FlowEvent) -> Layer4 {
@@ -214,16 +215,16 @@ fn layer4(event: &FlowEvent) -> Layer4 {
     };
     let [kind, code] = event.destination_port;
     match event.protocol {
-        1 => Layer4::Icmp4(IcmpMessage { kind, code }),
-        6 => Layer4::Tcp(Segment { ports, flags: TcpFlags(event.tcp_flags) }),
-        17 => Layer4::Udp(ports),
-        58 => Layer4::Icmp6(IcmpMessage { kind, code }),
-        132 => Layer4::Sctp(ports),
+        protocol::ICMP => Layer4::Icmp4(IcmpMessage { kind, code }),
+        protocol::TCP => Layer4::Tcp(Segment { ports, flags: TcpFlags(event.tcp_flags) }),
+        protocol::UDP => Layer4::Udp(ports),
+        protocol::ICMP6 => Layer4::Icmp6(IcmpMessage { kind, code }),
+        protocol::SCTP => Layer4::Sctp(ports),
         other => Layer4::Other(other),
     }
 }
 
-fn layer7(request: &Request) -> Layer7 {
+fn layer7(request: &ProxiedRequest) -> Layer7 {
     let scheme = if request.host.is_empty() { "" } else { "http://" };
     Layer7 {
         kind: "REQUEST".into(),
@@ -238,13 +239,13 @@ fn layer7(request: &Request) -> Layer7 {
     }
 }
 
-fn decision(rule: u32, direction: Direction, refused: bool, names: &impl Names) -> Option<Decision> {
+fn decision(rule: u32, direction: TrafficDirection, refused: bool, names: &impl Names) -> Option<Decision> {
     let rule = [names.rule(rule).filter(|_| rule != 0)?];
     Some(match (direction, refused) {
-        (Direction::Ingress, false) => Decision::IngressAllowedBy(rule),
-        (Direction::Ingress, true) => Decision::IngressDeniedBy(rule),
-        (Direction::Egress, false) => Decision::EgressAllowedBy(rule),
-        (Direction::Egress, true) => Decision::EgressDeniedBy(rule),
+        (TrafficDirection::Ingress, false) => Decision::IngressAllowedBy(rule),
+        (TrafficDirection::Ingress, true) => Decision::IngressDeniedBy(rule),
+        (TrafficDirection::Egress, false) => Decision::EgressAllowedBy(rule),
+        (TrafficDirection::Egress, true) => Decision::EgressDeniedBy(rule),
     })
 }
 
@@ -292,13 +293,13 @@ impl std::error::Error for DecodeError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Town, clock, dropped_syn, request};
+    use crate::testing::{TestNames, clock, dropped_syn, request};
     use serde_json::json;
     use zerocopy::IntoBytes;
 
     #[test]
     fn a_dropped_packet_has_the_json_that_people_know() {
-        let flow = Flow::of_packet(&dropped_syn(), &Town, clock()).unwrap();
+        let flow = Flow::from_packet(&dropped_syn(), &TestNames, clock()).unwrap();
         let expected = json!({
             "time": "2026-11-22T16:40:01.123000000Z",
             "verdict": "DROPPED",
@@ -320,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_request_has_its_http_part_and_the_rule_that_allowed_it() {
-        let flow = Flow::of_request(&request(Verdict::Forwarded, "/public"), &Town, clock());
+        let flow = Flow::from_request(&request(FlowVerdict::Forwarded, "/public"), &TestNames, clock());
         let json = serde_json::to_value(&flow).unwrap();
         let http = json!({"code": 200, "method": "GET", "url": "http://app1-service/public", "protocol": "HTTP/1.1"});
         assert_eq!(json["l7"], json!({"type": "REQUEST", "latency_ns": "1250000", "http": http}));
@@ -333,7 +334,7 @@ mod tests {
     fn a_reserved_identity_has_its_label_without_being_asked_for() {
         let event =
             FlowEvent { source: Address::from_v4([192, 0, 2, 1]), source_identity: 2, ..dropped_syn() };
-        let flow = Flow::of_packet(&event, &Town, clock()).unwrap();
+        let flow = Flow::from_packet(&event, &TestNames, clock()).unwrap();
         assert_eq!(flow.source.labels, ["reserved:world"]);
         assert_eq!(flow.source.pod_name, None);
     }
@@ -343,7 +344,7 @@ mod tests {
         let event = dropped_syn();
         assert_eq!(packet(event.as_bytes()), Ok(event));
         assert_eq!(packet(&[0; 9]), Err(DecodeError::Length(9)));
-        let refused = |event: FlowEvent| Flow::of_packet(&event, &Town, clock()).unwrap_err();
+        let refused = |event: FlowEvent| Flow::from_packet(&event, &TestNames, clock()).unwrap_err();
         assert_eq!(refused(FlowEvent { verdict: 9, ..event }), DecodeError::Verdict(9));
         assert_eq!(refused(FlowEvent { reason: 255, ..event }), DecodeError::Reason(255));
         assert_eq!(refused(FlowEvent { direction: 2, ..event }), DecodeError::Direction(2));

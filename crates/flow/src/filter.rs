@@ -77,16 +77,16 @@ impl std::error::Error for FilterError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Verdict;
-    use crate::testing::{Town, clock, dropped_syn, request};
+    use crate::flow::FlowVerdict;
+    use crate::testing::{TestNames, clock, dropped_syn, request};
 
     /// Which of three flows pass: app3's dropped packet, app2's forwarded request, app2's refused request.
     fn check(conditions: &[&str], expected: [bool; 3]) {
         let filter = Filter::parse(conditions.iter().copied()).unwrap();
         let flows = [
-            Flow::of_packet(&dropped_syn(), &Town, clock()).unwrap(),
-            Flow::of_request(&request(Verdict::Forwarded, "/public?x=1"), &Town, clock()),
-            Flow::of_request(&request(Verdict::Dropped, "/private"), &Town, clock()),
+            Flow::from_packet(&dropped_syn(), &TestNames, clock()).unwrap(),
+            Flow::from_request(&request(FlowVerdict::Forwarded, "/public?x=1"), &TestNames, clock()),
+            Flow::from_request(&request(FlowVerdict::Dropped, "/private"), &TestNames, clock()),
         ];
         assert_eq!(flows.each_ref().map(|flow| filter.passes(flow)), expected, "{conditions:?}");
     }

@@ -13,7 +13,7 @@ pub struct Flow {
     /// When.
     pub time: Time,
     /// What became of it.
-    pub verdict: Verdict,
+    pub verdict: FlowVerdict,
     /// Number of the reason ([`abi::DropReason`]) where policy or the packet path refused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop_reason: Option<u8>,
@@ -26,12 +26,12 @@ pub struct Flow {
     /// Ports and flags, as delivered.
     pub l4: Layer4,
     /// Who sent it.
-    pub source: Endpoint,
+    pub source: FlowEndpoint,
     /// Who it was for.
-    pub destination: Endpoint,
+    pub destination: FlowEndpoint,
     /// Whether it is a packet or a request.
     #[serde(rename = "Type")]
-    pub kind: Kind,
+    pub kind: FlowType,
     /// The request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l7: Option<Layer7>,
@@ -39,7 +39,7 @@ pub struct Flow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_service: Option<ServiceName>,
     /// Which way it went, seen from the workload whose policy was asked.
-    pub traffic_direction: Direction,
+    pub traffic_direction: TrafficDirection,
     /// Whether it answers what was seen before.
     pub is_reply: bool,
     /// The rule that decided; none where nothing is enforced, or no rule allows it.
@@ -53,7 +53,7 @@ pub struct Flow {
 /// What became of a packet or request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Verdict {
+pub enum FlowVerdict {
     /// Delivered, or handed on.
     Forwarded,
     /// Thrown away or refused.
@@ -67,7 +67,7 @@ pub enum Verdict {
 /// Which way traffic goes, seen from a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Direction {
+pub enum TrafficDirection {
     /// Into the workload.
     Ingress,
     /// Out of the workload.
@@ -76,7 +76,7 @@ pub enum Direction {
 
 /// Whether a flow tells of a packet or of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Kind {
+pub enum FlowType {
     /// A packet.
     #[serde(rename = "L3_L4")]
     Packet,
@@ -163,7 +163,7 @@ pub struct IcmpMessage {
 
 /// One end of a flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
+pub struct FlowEndpoint {
     /// Number of the workload on this node, where it is the one that was asked.
     #[serde(rename = "ID", default, skip_serializing_if = "is_zero")]
     pub id: u32,
@@ -256,7 +256,7 @@ impl Flow {
             Some(reason) => matches!(reason, PolicyDefaultDeny | PolicyDeny),
             None => self.opens(),
         };
-        self.kind == Kind::Packet && decided
+        self.kind == FlowType::Packet && decided
     }
 
     /// Whether the packet opens a connection, as far as it can tell; policy is asked of such packets.
@@ -282,7 +282,7 @@ impl Layer4 {
     }
 }
 
-impl Verdict {
+impl FlowVerdict {
     /// The name in capitals, as in JSON.
     pub fn name(self) -> &'static str {
         match self {

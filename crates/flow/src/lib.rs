@@ -1,6 +1,6 @@
 //! Flows: events of the packet path and the proxy, decoded, named, filtered, kept and printed.
 //!
-//! One way only: an event becomes a [`Flow`] ([`Flow::of_packet`], [`Flow::of_request`]) with the names that a
+//! One way only: an event becomes a [`Flow`] ([`Flow::from_packet`], [`Flow::from_request`]) with the names that a
 //! [`Names`] knows, enters a [`Ring`], passes a [`Filter`], and is printed by [`line()`] or as JSON. The JSON has the
 //! field names that users of the field's incumbent know from its `flow.Flow`; it reads back into the same value.
 #![forbid(unsafe_code)]
@@ -14,13 +14,13 @@ mod ring;
 mod tcp;
 mod time;
 
-pub use decode::{Clock, DecodeError, Request, packet};
+pub use decode::{Clock, DecodeError, ProxiedRequest, packet};
 pub use filter::{Filter, FilterError};
 pub use flow::{
-    Decision, Direction, Endpoint, Flow, Http, IcmpMessage, IpPair, IpVersion, Kind, Layer4, Layer7,
-    PortPair, Segment, Verdict,
+    Decision, Flow, FlowEndpoint, FlowType, FlowVerdict, Http, IcmpMessage, IpPair, IpVersion, Layer4,
+    Layer7, PortPair, Segment, TrafficDirection,
 };
-pub use names::{Names, RuleName, ServiceName, Workload};
+pub use names::{Names, RuleName, ServiceName, WorkloadName};
 pub use print::{Paint, line};
 pub use ring::{Missed, Ring};
 pub use tcp::TcpFlags;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// Whoever knows names; what is not known stays a number.
 pub trait Names {
     /// The workload with this address.
-    fn workload(&self, address: IpAddr) -> Option<Workload>;
+    fn workload(&self, address: IpAddr) -> Option<WorkloadName>;
     /// The labels of an allocated identity, as text; empty where it is not known.
     fn labels(&self, identity: u32) -> Vec<String>;
     /// The rule with this number.
@@ -19,7 +19,7 @@ pub trait Names {
 
 /// A workload by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
+pub struct WorkloadName {
     /// Its namespace.
     pub namespace: String,
     /// Its name.

@@ -1,6 +1,6 @@
 //! A flow as one line for people.
 
-use crate::flow::{Direction, Endpoint, Flow, IcmpMessage, Kind, Layer4, Layer7, Verdict};
+use crate::flow::{Flow, FlowEndpoint, FlowType, FlowVerdict, IcmpMessage, Layer4, Layer7, TrafficDirection};
 use std::net::IpAddr;
 
 /// Whether lines have colours.
@@ -32,7 +32,7 @@ pub fn line(flow: &Flow, paint: Paint) -> String {
 }
 
 /// One end: by name where there is one, with its identity by number or reserved name.
-fn end(endpoint: &Endpoint, address: IpAddr, port: Option<u16>) -> String {
+fn end(endpoint: &FlowEndpoint, address: IpAddr, port: Option<u16>) -> String {
     let name = match (&endpoint.namespace, &endpoint.pod_name, address) {
         (Some(namespace), Some(pod), _) => format!("{namespace}/{pod}"),
         (_, _, IpAddr::V6(v6)) if port.is_some() => format!("[{v6}]"),
@@ -48,24 +48,24 @@ fn end(endpoint: &Endpoint, address: IpAddr, port: Option<u16>) -> String {
 fn title(flow: &Flow) -> String {
     let direction = format!("{:?}", flow.traffic_direction).to_lowercase();
     match flow.kind {
-        Kind::Request => "http-request".into(),
-        Kind::Packet if flow.is_policy_verdict() => format!("policy-verdict:{direction}"),
-        Kind::Packet if flow.verdict == Verdict::Dropped => format!("drop:{direction}"),
-        Kind::Packet => match flow.traffic_direction {
-            Direction::Egress => "from-endpoint".into(),
-            Direction::Ingress => "to-endpoint".into(),
+        FlowType::Request => "http-request".into(),
+        FlowType::Packet if flow.is_policy_verdict() => format!("policy-verdict:{direction}"),
+        FlowType::Packet if flow.verdict == FlowVerdict::Dropped => format!("drop:{direction}"),
+        FlowType::Packet => match flow.traffic_direction {
+            TrafficDirection::Egress => "from-endpoint".into(),
+            TrafficDirection::Ingress => "to-endpoint".into(),
         },
     }
 }
 
-fn painted(verdict: Verdict, paint: Paint) -> String {
+fn painted(verdict: FlowVerdict, paint: Paint) -> String {
     let colour = match verdict {
-        Verdict::Forwarded => 32,
-        Verdict::Dropped => 31,
-        Verdict::Audit | Verdict::Redirected => 33,
+        FlowVerdict::Forwarded => 32,
+        FlowVerdict::Dropped => 31,
+        FlowVerdict::Audit | FlowVerdict::Redirected => 33,
     };
     // The field's own lines say of this one what was done, while its records name the mode.
-    let name = if verdict == Verdict::Audit { "AUDITED" } else { verdict.name() };
+    let name = if verdict == FlowVerdict::Audit { "AUDITED" } else { verdict.name() };
     match paint {
         Paint::Plain => name.to_owned(),
         Paint::Ansi => format!("\x1b[{colour}m{name}\x1b[0m"),
@@ -111,7 +111,7 @@ fn icmp(message: IcmpMessage, [request, reply]: [u8; 2]) -> String {
 /// Which rule or reason decided; nothing where nothing is enforced.
 fn why(flow: &Flow) -> String {
     let reason = match &flow.l7 {
-        Some(request) if flow.verdict == Verdict::Dropped => {
+        Some(request) if flow.verdict == FlowVerdict::Dropped => {
             Some(request.reason.as_deref().unwrap_or_else(|| refusal(request)))
         }
         _ => flow.reason().map(|reason| reason.describe()),
@@ -135,15 +135,15 @@ fn refusal(request: &Layer7) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::Request;
-    use crate::testing::{Town, clock, dropped_syn, request};
+    use crate::decode::ProxiedRequest;
+    use crate::testing::{TestNames, clock, dropped_syn, request};
     use abi::Address;
     use abi::event::{FlowEvent, Verdict as Number};
 
     const START: &str = "Nov 22 16:40:01.123: ";
 
     fn check(event: FlowEvent, expected: &str) {
-        let flow = Flow::of_packet(&event, &Town, clock()).unwrap();
+        let flow = Flow::from_packet(&event, &TestNames, clock()).unwrap();
         assert_eq!(line(&flow, Paint::Plain), format!("{START}{expected}"));
     }
 
@@ -221,13 +221,13 @@ mod tests {
             service: Address::default(),
             ..dropped_syn()
         };
-        let flow = Flow::of_packet(&event, &Town, clock()).unwrap();
+        let flow = Flow::from_packet(&event, &TestNames, clock()).unwrap();
         assert!(line(&flow, Paint::Plain).starts_with(&format!("{START}[2001:db8::1]:38412 (world) -> ")));
     }
 
     #[test]
     fn refused_requests_show_the_protocol_and_the_reason() {
-        let request = crate::decode::Request {
+        let request = crate::decode::ProxiedRequest {
             method: String::new(),
             path: String::new(),
             host: String::new(),
@@ -235,9 +235,9 @@ mod tests {
             status: Some(505),
             reason: "HTTP/2 is not supported yet".into(),
             rule: 0,
-            ..request(Verdict::Dropped, "")
+            ..request(FlowVerdict::Dropped, "")
         };
-        let flow = Flow::of_request(&request, &Town, clock());
+        let flow = Flow::from_request(&request, &TestNames, clock());
         let shown = line(&flow, Paint::Plain);
         assert!(shown.contains("DROPPED (HTTP/2   505"), "{shown}");
         assert!(shown.ends_with(" HTTP/2 is not supported yet"), "{shown}");
@@ -252,33 +252,34 @@ mod tests {
     #[test]
     fn requests_show_what_was_asked_and_answered() {
         let ends = format!("{START}default/app2:40000 (ID:257) -> default/app1:80 (ID:256) http-request");
-        let shown =
-            |verdict, path| line(&Flow::of_request(&request(verdict, path), &Town, clock()), Paint::Plain);
+        let shown = |verdict, path| {
+            line(&Flow::from_request(&request(verdict, path), &TestNames, clock()), Paint::Plain)
+        };
         assert_eq!(
-            shown(Verdict::Forwarded, "/public"),
+            shown(FlowVerdict::Forwarded, "/public"),
             format!(
                 "{ends} FORWARDED (HTTP/1.1 GET http://app1-service/public 200 1.2ms) by CiliumNetworkPolicy/default/rule1 spec.ingress[0]"
             )
         );
         assert_eq!(
-            shown(Verdict::Dropped, "/private"),
+            shown(FlowVerdict::Dropped, "/private"),
             format!("{ends} DROPPED (HTTP/1.1 GET http://app1-service/private 403) no HTTP rule allows it")
         );
-        let malformed = Request { status: Some(400), ..request(Verdict::Dropped, "/") };
-        let malformed = Flow::of_request(&malformed, &Town, clock());
+        let malformed = ProxiedRequest { status: Some(400), ..request(FlowVerdict::Dropped, "/") };
+        let malformed = Flow::from_request(&malformed, &TestNames, clock());
         assert!(line(&malformed, Paint::Plain).ends_with(" 400) refused before any rule was asked"));
-        let by_rule = Request { rule: 1, ..request(Verdict::Dropped, "/") };
-        let by_rule = Flow::of_request(&by_rule, &Town, clock());
+        let by_rule = ProxiedRequest { rule: 1, ..request(FlowVerdict::Dropped, "/") };
+        let by_rule = Flow::from_request(&by_rule, &TestNames, clock());
         assert!(
             line(&by_rule, Paint::Plain)
                 .contains(" 403) no HTTP rule allows it: CiliumNetworkPolicy/default/rule1")
         );
-        assert!(shown(Verdict::Dropped, "/\x1b[2J\n").contains(r"/\u{1b}[2J\n 403"));
+        assert!(shown(FlowVerdict::Dropped, "/\x1b[2J\n").contains(r"/\u{1b}[2J\n 403"));
     }
 
     #[test]
     fn colours_come_only_when_asked_for() {
-        let flow = Flow::of_packet(&dropped_syn(), &Town, clock()).unwrap();
+        let flow = Flow::from_packet(&dropped_syn(), &TestNames, clock()).unwrap();
         assert!(!line(&flow, Paint::Plain).contains('\x1b'));
         assert!(line(&flow, Paint::Ansi).contains("\x1b[31mDROPPED\x1b[0m"));
     }

@@ -1,20 +1,20 @@
 //! A small world for the tests: three workloads, one service, one policy.
 
-use crate::decode::{Clock, Request};
-use crate::flow::{Direction, Verdict};
-use crate::names::{Names, RuleName, ServiceName, Workload};
+use crate::decode::{Clock, ProxiedRequest};
+use crate::flow::{FlowVerdict, TrafficDirection};
+use crate::names::{Names, RuleName, ServiceName, WorkloadName};
 use abi::Address;
 use abi::event::{DropReason, FlowEvent};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// Knows app1, app2 and app3 at 10.0.0.1 and so on, with identities from 256.
-pub(crate) struct Town;
+pub(crate) struct TestNames;
 
-impl Names for Town {
-    fn workload(&self, address: IpAddr) -> Option<Workload> {
+impl Names for TestNames {
+    fn workload(&self, address: IpAddr) -> Option<WorkloadName> {
         let last = address.to_string().strip_prefix("10.0.0.")?.to_owned();
-        Some(Workload { namespace: "default".into(), name: format!("app{last}") })
+        Some(WorkloadName { namespace: "default".into(), name: format!("app{last}") })
     }
 
     fn labels(&self, identity: u32) -> Vec<String> {
@@ -74,9 +74,9 @@ pub(crate) fn dropped_syn() -> FlowEvent {
 }
 
 /// A request of app2 to app1.
-pub(crate) fn request(verdict: Verdict, path: &str) -> Request {
-    let forwarded = verdict == Verdict::Forwarded;
-    Request {
+pub(crate) fn request(verdict: FlowVerdict, path: &str) -> ProxiedRequest {
+    let forwarded = verdict == FlowVerdict::Forwarded;
+    ProxiedRequest {
         time: 1_000_000_000,
         verdict,
         source: "10.0.0.2:40000".parse().unwrap(),
@@ -84,7 +84,7 @@ pub(crate) fn request(verdict: Verdict, path: &str) -> Request {
         source_identity: 257,
         destination_identity: 256,
         endpoint: 7,
-        direction: Direction::Ingress,
+        direction: TrafficDirection::Ingress,
         rule: u32::from(forwarded),
         method: "GET".into(),
         path: path.into(),

@@ -7,7 +7,7 @@ use crate::kubernetes::{endpoints, network_policy, node, service, workload};
 use crate::nearest::nearest;
 use crate::object::{Namespace, Object};
 use crate::tiered;
-use policy::rule::Kind;
+use policy::rule::PolicyKind;
 
 /// A kind.
 #[derive(Debug)]
@@ -30,10 +30,10 @@ const ADMIN_POLICY: &str = "policy.networking.k8s.io/v1alpha1";
 /// Kinds that are read.
 pub(crate) const KINDS: &[Known] = &[
     namespaced("cilium.io/v2", "CiliumNetworkPolicy", |fields, header| {
-        cilium::policy(fields, Kind::CiliumNetworkPolicy, header).map(Object::Policy)
+        cilium::policy(fields, PolicyKind::CiliumNetworkPolicy, header).map(Object::Policy)
     }),
     clusterwide("cilium.io/v2", "CiliumClusterwideNetworkPolicy", |fields, header| {
-        cilium::policy(fields, Kind::CiliumClusterwideNetworkPolicy, header).map(Object::Policy)
+        cilium::policy(fields, PolicyKind::CiliumClusterwideNetworkPolicy, header).map(Object::Policy)
     }),
     clusterwide("cilium.io/v2", "CiliumCIDRGroup", cidr_group_object),
     clusterwide("cilium.io/v2alpha1", "CiliumCIDRGroup", cidr_group_object),

@@ -1,6 +1,6 @@
 //! What manifests describe, as plain data.
 
-use policy::catalog::Group;
+use policy::catalog::CidrGroupEntry;
 use policy::rule::PolicyId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -76,7 +76,7 @@ pub struct CidrGroup {
     /// Its name.
     pub name: String,
     /// Its labels, of source `k8s`, and its blocks.
-    pub group: Group,
+    pub group: CidrGroupEntry,
 }
 
 /// A node of the cluster.

@@ -2,7 +2,7 @@
 
 use manifest::test::{Expect, Party, Question, Step};
 use manifest::{CidrGroup, Diagnostic, Endpoints, Manifest, Node, Object, Pods, Policy, Workload};
-use policy::rule::{Mode, PolicyId, Tier, priority};
+use policy::rule::{EnforcementMode, PolicyId, Tier, priority};
 
 fn read(text: &str) -> Manifest {
     manifest::parse("file.yaml", text).unwrap_or_else(|findings| panic!("{}", lines(&findings)))
@@ -181,7 +181,7 @@ fn a_test_may_say_all_that_policies_depend_on() {
          policyEnforcement: always, policyAuditMode: true, policies: [{group}, {policy}, {namespace}], probes: [{{from: \
          n2, to: host, port: 80}}]"
     ));
-    assert_eq!((step.enforcement, step.audit), (Some(Mode::Always), Some(true)));
+    assert_eq!((step.enforcement, step.audit), (Some(EnforcementMode::Always), Some(true)));
     let nodes: Vec<_> = step.nodes.iter().map(|node| (node.name.as_str(), node.addresses.len())).collect();
     assert_eq!(nodes, [("host", 0), ("n2", 1)]);
     let names: Vec<_> = step

@@ -44,7 +44,7 @@ impl Facet {
                 Self::Block { block: *block, except: except.as_slice().into(), reach: *reach }
             }
             Peer::Domain(pattern) => Self::Domain(pattern.clone()),
-            Peer::Group { .. } | Peer::Service(_) => unreachable!("references were resolved"),
+            Peer::CidrGroup { .. } | Peer::Service(_) => unreachable!("references were resolved"),
         })
     }
 

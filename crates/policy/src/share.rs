@@ -1,6 +1,6 @@
 //! Selectors that many policies name, kept once.
 
-use crate::rule::{GroupRef, Peer, Peers, Policy, ServiceRef, Spec, Subject, Traffic};
+use crate::rule::{CidrGroupRef, Peer, Peers, Policy, ServiceRef, Spec, Subject, Traffic};
 use identity::Selector;
 use std::collections::HashSet;
 
@@ -61,7 +61,7 @@ fn selectors(spec: &mut Spec) -> impl Iterator<Item = &mut Selector> {
     let peers = peers.filter_map(|peer| match peer {
         Peer::Labels(selector)
         | Peer::Nodes(selector)
-        | Peer::Group { groups: GroupRef::Labelled(selector), .. }
+        | Peer::CidrGroup { groups: CidrGroupRef::Labelled(selector), .. }
         | Peer::Service(ServiceRef::Labelled { selector, .. }) => Some(selector),
         _ => None,
     });
@@ -71,7 +71,7 @@ fn selectors(spec: &mut Spec) -> impl Iterator<Item = &mut Selector> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{Kind, PolicyId, Tier};
+    use crate::rule::{PolicyId, PolicyKind, Tier};
     use identity::Operator;
 
     fn policy(app: &str) -> Policy {
@@ -83,7 +83,7 @@ mod tests {
             log: None,
             rules: Vec::new(),
         };
-        let id = PolicyId { kind: Kind::NetworkPolicy, namespace: None, name: app.into() };
+        let id = PolicyId { kind: PolicyKind::NetworkPolicy, namespace: None, name: app.into() };
         Policy { id, specs: vec![spec] }
     }
 

@@ -12,6 +12,7 @@ mod slice;
 pub use rows::{Frontend, backend_rows, frontends};
 pub use slice::{EndpointPort, EndpointSlice};
 
+use abi::protocol;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -90,9 +91,9 @@ impl Protocol {
     /// The number in the IP header.
     pub const fn number(self) -> u8 {
         match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-            Self::Sctp => 132,
+            Self::Tcp => protocol::TCP,
+            Self::Udp => protocol::UDP,
+            Self::Sctp => protocol::SCTP,
         }
     }
 }

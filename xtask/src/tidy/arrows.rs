@@ -1,110 +1,112 @@
-//! Which crate may know which: the table of the layout, and the arrows that break it.
+//! Which crate may know which: the arrows that a crate's Cargo.toml does not permit.
+//!
+//! A crate of a ring knows crates of inner rings; within the first ring crates may know one another. The crates outside
+//! the rings (the test engines, the programs of the kernel, the chores) are known only by a crate that may know all.
 
-use super::{Finding, at};
-use crate::tree::{Crate, short_name};
+use super::finding::{Finding, at};
+use crate::tree::{Crate, Knows};
 
-/// Each crate with the crates of the repository that it may be built from.
-const ARROWS: &[(&str, Knows)] = &[
-    // Ring 1: vocabulary.
-    ("abi", Knows::Only(&[])),
-    ("api", Knows::Only(&[])),
-    ("datapath", Knows::Only(&["abi"])),
-    ("l7", Knows::Only(&["abi"])),
-    ("identity", Knows::Only(&["abi"])),
-    ("policy", Knows::Only(&["abi", "identity", "l7"])),
-    ("manifest", Knows::Only(&["identity", "policy", "service"])),
-    ("service", Knows::Only(&["abi"])),
-    ("flow", Knows::Only(&["abi"])),
-    // Ring 2: pure logic.
-    ("control", Knows::Only(&["abi", "identity", "policy", "service"])),
-    // Ring 3: adapters, which never know one another; two of them speak route netlink by the same small crate below.
-    ("netlink", Knows::Only(&[])),
-    ("loader", Knows::Only(&["abi", "netlink"])),
-    ("proxy", Knows::Only(&["abi", "l7"])),
-    ("workload", Knows::Only(&["abi", "netlink"])),
-    // Ring 4: roots, which put everything together, and what stands outside.
-    ("agent", Knows::Everybody),
-    ("nexin", Knows::Everybody),
-    ("testbed", Knows::Everybody),
-    ("programs", Knows::Only(&["abi", "datapath"])),
-    ("xtask", Knows::Only(&[])),
-];
-
-/// The crates that a crate may be built from.
-enum Knows {
-    Only(&'static [&'static str]),
-    Everybody,
-}
-
-/// The crates of the repository, by short name.
-pub(super) fn is_ours(name: &str) -> bool {
-    ARROWS.iter().any(|(ours, _)| *ours == name)
-}
-
-/// Arrows that the table does not have, and crates that it does not know.
+/// Crates that know one that they may not, that may know one that they should not, or that do not say what they know.
 pub(super) fn outward(crates: &[Crate]) -> Vec<Finding> {
-    crates.iter().flat_map(of_crate).collect()
+    crates.iter().flat_map(|one| of_crate(one, crates)).collect()
 }
 
-fn of_crate(of: &Crate) -> Vec<Finding> {
-    let Some((_, knows)) = ARROWS.iter().find(|(name, _)| *name == of.name) else {
-        return vec![at(
-            &of.manifest,
-            1,
-            format!("crate `{}` has no row in the table of arrows (xtask)", of.name),
-        )];
+fn of_crate(of: &Crate, crates: &[Crate]) -> Vec<Finding> {
+    let finding = |message: String| at(&of.manifest, 1, message);
+    let allowed = match &of.knows {
+        None => {
+            return vec![finding(
+                "no `knows` in [package.metadata.nexin]: the crates that it may know".into(),
+            )];
+        }
+        Some(Knows::All) => return Vec::new(),
+        Some(Knows::Only(allowed)) => allowed,
     };
-    let Knows::Only(allowed) = knows else { return Vec::new() };
-    let ours = of.dependencies.iter().map(|name| short_name(name)).filter(|name| is_ours(name));
-    ours.filter(|name| !allowed.contains(name))
-        .map(|name| {
-            at(&of.manifest, 1, format!("`{}` must not know `{name}`; it may know {allowed:?}", of.name))
-        })
-        .collect()
+    let known: Vec<&str> = of.known(crates).map(|known| known.name.as_str()).collect();
+    let forbidden = known.iter().filter(|known| !allowed.iter().any(|name| name == *known));
+    let forbidden = forbidden
+        .map(|known| finding(format!("`{}` must not know `{known}`; it may know {allowed:?}", of.name)));
+    let unused = allowed.iter().filter(|name| !known.contains(&name.as_str()));
+    let unused =
+        unused.map(|name| finding(format!("`{}` may know `{name}`, and does not: remove it", of.name)));
+    let outer = of.known(crates).filter(|known| !is_inner(known, of));
+    let outer = outer.map(|known| {
+        finding(format!("`{}` must not know `{}`: only crates of inner rings", of.name, known.name))
+    });
+    forbidden.chain(unused).chain(outer).collect()
+}
+
+/// Whether one crate lies further in than another, or both in the first ring.
+fn is_inner(known: &Crate, of: &Crate) -> bool {
+    match (known.ring, of.ring) {
+        (Some(known), Some(of)) => known < of || known == 1 && of == 1,
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn knowing(name: &str, dependencies: &[&str]) -> Crate {
-        let dependencies = dependencies.iter().map(|name| (*name).to_owned()).collect();
-        Crate { name: name.into(), dependencies, ..Crate::default() }
+    fn named(name: &str, ring: Option<u64>) -> Crate {
+        Crate { name: name.into(), ring, knows: Some(Knows::Only(vec![])), ..Crate::default() }
     }
 
-    #[test]
-    fn an_arrow_outward_is_found() {
-        let findings = outward(&[knowing("policy", &["nexin-abi", "nexin-control", "serde"])]);
-        assert_eq!(findings.len(), 1, "{findings:?}");
-        assert!(findings[0].message.contains("`policy` must not know `control`"));
-    }
-
-    #[test]
-    fn adapters_do_not_know_one_another() {
-        assert_eq!(outward(&[knowing("proxy", &["nexin-loader"])]).len(), 1);
-    }
-
-    #[test]
-    fn a_crate_without_a_row_is_found() {
-        assert!(outward(&[knowing("gossip", &[])])[0].message.contains("no row"));
-    }
-
-    #[test]
-    fn roots_know_everybody() {
-        assert_eq!(outward(&[knowing("agent", &["nexin-loader", "nexin-proxy", "nexin-control"])]), []);
-    }
-
-    #[test]
-    fn the_table_has_no_cycle_and_no_unknown_name() {
-        for (index, (name, knows)) in ARROWS.iter().enumerate() {
-            let Knows::Only(allowed) = knows else { continue };
-            for known in *allowed {
-                assert!(is_ours(known), "{name} knows {known}, which has no row");
-                let Knows::Only(back) = &ARROWS.iter().find(|(other, _)| other == known).unwrap().1 else {
-                    panic!("row {index}: {name} knows the root {known}");
-                };
-                assert!(!back.contains(name), "{name} and {known} know each other");
-            }
+    fn knowing(name: &str, ring: Option<u64>, dependencies: &[&str], knows: &[&str]) -> Crate {
+        Crate {
+            dependencies: dependencies.iter().map(|name| format!("nexin-{name}")).collect(),
+            knows: Some(Knows::Only(knows.iter().map(|name| (*name).to_owned()).collect())),
+            ..named(name, ring)
         }
+    }
+
+    fn messages(one: Crate) -> Vec<String> {
+        let others = [("abi", Some(1)), ("control", Some(2)), ("loader", Some(3)), ("testbed", None)];
+        let mut crates = vec![one];
+        crates.extend(others.map(|(name, ring)| named(name, ring)));
+        outward(&crates).into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn an_arrow_without_a_permission_is_found() {
+        let found = messages(knowing("policy", Some(1), &["abi", "serde"], &[]));
+        assert_eq!(found, ["`policy` must not know `abi`; it may know []"]);
+        assert_eq!(messages(knowing("policy", Some(1), &["abi", "serde"], &["abi"])), [""; 0]);
+    }
+
+    #[test]
+    fn an_arrow_outward_is_found_though_it_is_permitted() {
+        let found = messages(knowing("policy", Some(1), &["control"], &["control"]));
+        assert_eq!(found, ["`policy` must not know `control`: only crates of inner rings"]);
+    }
+
+    #[test]
+    fn adapters_do_not_know_one_another_and_no_crate_of_a_ring_knows_the_tests() {
+        assert_eq!(messages(knowing("proxy", Some(3), &["loader"], &["loader"])).len(), 1);
+        assert_eq!(messages(knowing("proxy", Some(3), &["testbed"], &["testbed"])).len(), 1);
+    }
+
+    #[test]
+    fn a_permission_that_is_not_used_is_found() {
+        assert_eq!(
+            messages(knowing("flow", Some(1), &[], &["abi"])),
+            ["`flow` may know `abi`, and does not: remove it"]
+        );
+    }
+
+    #[test]
+    fn a_crate_that_says_nothing_is_found() {
+        let found = messages(Crate { knows: None, ..named("gossip", Some(1)) });
+        assert!(found[0].starts_with("no `knows`"), "{found:?}");
+    }
+
+    #[test]
+    fn roots_know_all_crates() {
+        let root = Crate {
+            knows: Some(Knows::All),
+            ..knowing("agent", Some(4), &["loader", "control", "testbed"], &[])
+        };
+        assert_eq!(messages(root), [""; 0]);
     }
 }

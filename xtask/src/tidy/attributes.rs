@@ -1,7 +1,7 @@
 //! What is switched off says why, lints as well as tests; unsafe blocks carry their proof, also where clippy does not
 //! look.
 
-use super::{Finding, at, numbered};
+use super::finding::{Finding, at, numbered};
 use crate::tree::File;
 
 /// Attributes that switch a lint off without a reason.
@@ -50,7 +50,7 @@ pub(super) fn unproven(file: &File) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{file, lines};
+    use super::super::finding::testing::{file, lines};
     use super::*;
 
     #[test]

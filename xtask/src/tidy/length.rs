@@ -1,6 +1,6 @@
 //! How long a file and a function may be.
 
-use super::{Finding, at, numbered};
+use super::finding::{Finding, at, numbered};
 use crate::tree::File;
 
 const FILE_LINES: usize = 500;
@@ -82,7 +82,7 @@ fn body_lines(lines: &[&str]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{file, lines};
+    use super::super::finding::testing::{file, lines};
     use super::*;
 
     fn function_of(lines: usize) -> String {

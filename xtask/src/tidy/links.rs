@@ -1,6 +1,6 @@
 //! Links between the documents of the repository lead somewhere.
 
-use super::{Finding, at, numbered};
+use super::finding::{Finding, at, numbered};
 use crate::tree::File;
 
 /// Links in Markdown to a file, directory or heading that is not there.
@@ -68,7 +68,7 @@ fn headings(text: &str) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{file, lines};
+    use super::super::finding::testing::{file, lines};
     use super::*;
 
     #[test]

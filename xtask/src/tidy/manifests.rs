@@ -1,6 +1,6 @@
 //! What every crate's Cargo.toml must say: licence, purpose, lints.
 
-use super::{Finding, at};
+use super::finding::{Finding, at};
 use crate::tree::{Crate, File};
 
 /// The kernel takes its helpers' users under a GPL-compatible licence only.
@@ -29,7 +29,7 @@ pub(super) fn incomplete(crates: &[Crate], files: &[File]) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::file;
+    use super::super::finding::testing::file;
     use super::*;
 
     fn check(manifest: &str, license: &str, description: &str, text: &str) -> usize {
@@ -38,7 +38,7 @@ mod tests {
             manifest: manifest.into(),
             license: Some(license.into()),
             description: Some(description.into()),
-            dependencies: Vec::new(),
+            ..Crate::default()
         };
         incomplete(&[one], &[file(manifest, text)]).len()
     }

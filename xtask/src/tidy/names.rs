@@ -1,6 +1,6 @@
 //! Names that say nothing, and so let anything in.
 
-use super::{Finding, at, numbered};
+use super::finding::{Finding, at, numbered};
 use crate::tree::{File, stem};
 
 const BANNED: &[&str] =
@@ -27,7 +27,7 @@ pub(super) fn banned(file: &File) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{file, lines};
+    use super::super::finding::testing::{file, lines};
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a file says of itself, and what it must not say of the machine it was written on.
 
-use super::{Finding, at, numbered};
+use super::finding::{Finding, at, numbered};
 use crate::tree::File;
 
 /// Directories of one machine, written so that this file does not hold them.
@@ -32,7 +32,7 @@ pub(super) fn first_sentence(file: &File) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{file, lines};
+    use super::super::finding::testing::{file, lines};
     use super::*;
 
     #[test]

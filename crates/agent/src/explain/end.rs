@@ -35,14 +35,14 @@ pub struct End {
     /// The node that a workload runs on, by its name, where that is known.
     pub node: Option<String>,
     /// The workload that was asked about, where it shares the network of its node, which this is.
-    pub sharer: Option<Sharer>,
+    pub sharer: Option<HostNetworkPod>,
     /// What is worth knowing about it.
     pub remarks: Vec<String>,
 }
 
 /// A workload that shares the network of its node.
 #[derive(Clone, Debug)]
-pub struct Sharer {
+pub struct HostNetworkPod {
     /// What people call it.
     pub name: String,
     /// Its named ports. They are for questions about the pod alone: to policies it is its node, whose ports have no names.

@@ -1,7 +1,7 @@
 //! The receivers of a connection: one end, or the backends of a service.
 
-use super::surroundings::{domain, end};
-use super::{End, Surroundings, protocol_name};
+use super::inventory::{domain, end};
+use super::{End, Inventory, protocol_name};
 use abi::identity::is_workload;
 use api::{Cause, Failure, Probe};
 use identity::key::KUBE_APISERVER;
@@ -21,7 +21,7 @@ pub(super) struct Receivers {
 
 /// Finds who is meant; `number` is that of the protocol.
 pub(super) fn receivers(
-    around: &dyn Surroundings,
+    around: &dyn Inventory,
     from: &End,
     probe: &Probe,
     number: u8,
@@ -73,7 +73,7 @@ pub(super) fn receivers(
 
 /// The service that is called by an address or a name; of several with one address the first that has the port.
 fn meant<'a>(
-    around: &'a dyn Surroundings,
+    around: &'a dyn Inventory,
     probe: &Probe,
     address: Option<IpAddr>,
     number: u8,
@@ -100,7 +100,7 @@ fn is_known_as(service: &Service, text: &str) -> bool {
 
 /// What a service of type ExternalName is another name of, another service of the cluster perhaps.
 fn aliased(
-    around: &dyn Surroundings,
+    around: &dyn Inventory,
     from: &End,
     (name, alias): (&str, &str),
     probe: &Probe,
@@ -123,7 +123,7 @@ fn aliased(
 
 /// The end at the address of a service that lacks the port: nothing is translated.
 fn unoffered(
-    around: &dyn Surroundings,
+    around: &dyn Inventory,
     (service, name): (&Service, &str),
     address: Option<IpAddr>,
     (probe, number): (&Probe, u8),
@@ -139,7 +139,7 @@ fn unoffered(
 }
 
 /// The API servers with an address of the family of the probe.
-fn api_servers(around: &dyn Surroundings, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
+fn api_servers(around: &dyn Inventory, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
     let is_v6 = probe.family.as_deref().map(|family| family.eq_ignore_ascii_case("IPv6"));
     let mut known = around.api_servers();
     known.retain(|address| is_v6.is_none_or(|is_v6| is_v6 == address.is_ipv6()));
@@ -218,7 +218,7 @@ fn frontend(service: &Service, probe: &Probe, address: Option<IpAddr>) -> IpAddr
 }
 
 fn behind(
-    around: &dyn Surroundings,
+    around: &dyn Inventory,
     service: &Service,
     port: &ServicePort,
     frontend: IpAddr,

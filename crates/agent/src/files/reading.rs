@@ -1,6 +1,6 @@
-//! Reading the files of a directory: each is text, unreadable for a reason, or not finished.
+//! FileState the files of a directory: each is text, unreadable for a reason, or not finished.
 
-use crate::objects::Reading;
+use crate::objects::FileState;
 use loader::ReadLease;
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
@@ -27,9 +27,9 @@ pub(super) struct Fingerprint {
 
 /// One file of the directory.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundFile {
     pub(super) path: PathBuf,
-    pub(super) reading: Reading,
+    pub(super) reading: FileState,
     /// How it was when it was read; none where nothing could be opened.
     pub(super) fingerprint: Option<Fingerprint>,
     /// Whether it may change without a word from its directory: what a link leads to, or a file of several names.
@@ -39,8 +39,8 @@ pub(super) struct Found {
 }
 
 /// Every manifest in the directory, by its path as people read it.
-pub(super) fn scan(directory: &Path) -> io::Result<BTreeMap<String, Found>> {
-    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+pub(super) fn scan(directory: &Path) -> io::Result<BTreeMap<String, FoundFile>> {
+    let mut found: BTreeMap<String, FoundFile> = BTreeMap::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if !is_manifest(&entry.file_name()) {
@@ -49,7 +49,7 @@ pub(super) fn scan(directory: &Path) -> io::Result<BTreeMap<String, Found>> {
         let Some(file) = read(&entry.path()) else { continue };
         if let Some(first) = found.get_mut(&shown(&file.path)) {
             let why = "another file's name looks the same, since one of the two is not UTF-8; rename it";
-            first.reading = Reading::Unreadable(why.into());
+            first.reading = FileState::Unreadable(why.into());
             continue;
         }
         found.insert(shown(&file.path), file);
@@ -69,7 +69,7 @@ pub(super) fn shown(path: &Path) -> String {
 
 /// What is at the end of a path now; none where there is nothing.
 pub(super) fn fingerprint(path: &Path) -> Option<Fingerprint> {
-    fs::metadata(path).ok().map(|status| Fingerprint::of(&status))
+    fs::metadata(path).ok().map(|status| Fingerprint::from_metadata(&status))
 }
 
 fn is_manifest(name: &OsStr) -> bool {
@@ -78,22 +78,22 @@ fn is_manifest(name: &OsStr) -> bool {
 }
 
 /// Reads one file; none where its name is not there any more.
-fn read(path: &Path) -> Option<Found> {
+fn read(path: &Path) -> Option<FoundFile> {
     let is_link = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         name => name.is_ok_and(|name| name.is_symlink()),
     };
-    let unread = |reading| Found {
+    let unread = |reading| FoundFile {
         path: path.to_path_buf(),
         reading,
         fingerprint: fingerprint(path),
         is_silent: is_link,
         is_unproven: false,
     };
-    let unreadable = |why: String| Some(unread(Reading::Unreadable(why)));
+    let unreadable = |why: String| Some(unread(FileState::Unreadable(why)));
     match open(path) {
         Ok((file, status)) => {
-            Some(Found { is_silent: is_link || status.nlink() > 1, ..read_open(path, file, &status) })
+            Some(FoundFile { is_silent: is_link || status.nlink() > 1, ..read_open(path, file, &status) })
         }
         Err(Refusal::Gone) if is_link => {
             let target = fs::read_link(path).map(|target| shown(&target)).unwrap_or_default();
@@ -103,7 +103,7 @@ fn read(path: &Path) -> Option<Found> {
         }
         // Gone between the two looks.
         Err(Refusal::Gone) => None,
-        Err(Refusal::Busy) => Some(unread(Reading::Unfinished)),
+        Err(Refusal::Busy) => Some(unread(FileState::Unfinished)),
         Err(Refusal::Kind(kind)) => unreadable(format!("is {kind}, and should be a file")),
         Err(Refusal::System(error)) => unreadable(format!("cannot be read: {error}")),
     }
@@ -146,36 +146,36 @@ fn check_kind(status: &Metadata) -> Result<(), Refusal> {
 }
 
 /// Reads a file while no process has it open for writing, as far as the kernel knows.
-fn read_open(path: &Path, mut file: File, status: &Metadata) -> Found {
+fn read_open(path: &Path, mut file: File, status: &Metadata) -> FoundFile {
     let lease = loader::read_lease(&file);
-    Found {
+    FoundFile {
         path: path.to_path_buf(),
-        reading: if lease == ReadLease::Written { Reading::Unfinished } else { read_all(&mut file) },
-        fingerprint: Some(Fingerprint::of(status)),
+        reading: if lease == ReadLease::Written { FileState::Unfinished } else { read_all(&mut file) },
+        fingerprint: Some(Fingerprint::from_metadata(status)),
         is_silent: false,
         is_unproven: lease == ReadLease::Unknown,
     }
 }
 
-fn read_all(file: &mut File) -> Reading {
+fn read_all(file: &mut File) -> FileState {
     let mut bytes = Vec::new();
     match file.take(LARGEST + 1).read_to_end(&mut bytes) {
-        Err(error) => Reading::Unreadable(format!("cannot be read: {error}")),
+        Err(error) => FileState::Unreadable(format!("cannot be read: {error}")),
         Ok(_) if bytes.len() as u64 > LARGEST => {
-            Reading::Unreadable(format!("is longer than {} MiB; split it", LARGEST >> 20))
+            FileState::Unreadable(format!("is longer than {} MiB; split it", LARGEST >> 20))
         }
         Ok(_) => String::from_utf8(bytes).map_or_else(
             |error| {
                 let place = error.utf8_error().valid_up_to();
-                Reading::Unreadable(format!("is not UTF-8 from byte {place} on; save it as UTF-8"))
+                FileState::Unreadable(format!("is not UTF-8 from byte {place} on; save it as UTF-8"))
             },
-            Reading::Text,
+            FileState::Text,
         ),
     }
 }
 
 impl Fingerprint {
-    fn of(status: &Metadata) -> Self {
+    fn from_metadata(status: &Metadata) -> Self {
         Self {
             place: (status.dev(), status.ino()),
             size: status.size(),

@@ -1,7 +1,7 @@
 //! One condition of a filter: what it asks of a flow, and how it is written.
 
 use super::FilterError;
-use crate::flow::{Endpoint, Flow, Http, Kind, Verdict};
+use crate::flow::{Flow, FlowEndpoint, FlowType, FlowVerdict, Http};
 use abi::Address;
 use regex_automata::Input;
 use regex_automata::hybrid::dfa::DFA;
@@ -14,10 +14,10 @@ pub(super) const KEYS: &str = "verdict, type, protocol, http-method, http-path, 
 /// Something to ask of a flow.
 #[derive(Clone, Debug)]
 pub(super) enum Condition {
-    Verdict(Verdict),
-    Kind(Shown),
+    Verdict(FlowVerdict),
+    Type(EventType),
     Protocol(String),
-    End(Side, Trait),
+    End(Ends, EndCondition),
     Method(String),
     Path(Box<DFA>),
     Status(String),
@@ -25,7 +25,7 @@ pub(super) enum Condition {
 
 /// Which ends a question is about; of both, one is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum Ends {
     Source,
     Destination,
     Either,
@@ -33,7 +33,7 @@ pub(super) enum Side {
 
 /// Kinds of flows as people ask for them; one flow can be of several.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Shown {
+pub(super) enum EventType {
     Drop,
     PolicyVerdict,
     Trace,
@@ -42,7 +42,7 @@ pub(super) enum Shown {
 
 /// What may be asked of one end.
 #[derive(Clone, Debug)]
-pub(super) enum Trait {
+pub(super) enum EndCondition {
     Pod { namespace: String, prefix: String },
     Namespace(String),
     Block { address: Address, bits: u32 },
@@ -56,7 +56,7 @@ impl Condition {
     pub(super) fn parse(key: &str, value: &str) -> Result<Self, FilterError> {
         let (read, right) = match key {
             "verdict" => (verdict(value).map(Self::Verdict), "forwarded, dropped, redirected or audit"),
-            "type" => (shown(value).map(Self::Kind), "drop, policy-verdict, trace or l7"),
+            "type" => (shown(value).map(Self::Type), "drop, policy-verdict, trace or l7"),
             "protocol" => {
                 (protocol(value).map(Self::Protocol), "tcp, udp, sctp, icmp, icmpv4, icmpv6 or http")
             }
@@ -68,7 +68,7 @@ impl Condition {
             _ => {
                 let (side, subject) = side(key);
                 let (read, right) =
-                    Trait::parse(subject, value).ok_or_else(|| FilterError::Key(key.to_owned()))?;
+                    EndCondition::parse(subject, value).ok_or_else(|| FilterError::Key(key.to_owned()))?;
                 (read.map(|read| Self::End(side, read)), right)
             }
         };
@@ -81,7 +81,7 @@ impl Condition {
             |asked: &dyn Fn(&Http) -> bool| flow.l7.as_ref().is_some_and(|request| asked(&request.http));
         match self {
             Self::Verdict(verdict) => flow.verdict == *verdict,
-            Self::Kind(shown) => shown.includes(flow),
+            Self::Type(shown) => shown.includes(flow),
             Self::Protocol(name) if name == "http" => flow.l7.is_some(),
             Self::Protocol(name) => flow.l4.name().to_ascii_lowercase().starts_with(name.as_str()),
             Self::End(side, asked) => side.any(flow, |end| asked.holds(end)),
@@ -94,33 +94,33 @@ impl Condition {
     }
 }
 
-impl Shown {
+impl EventType {
     fn includes(self, flow: &Flow) -> bool {
         match self {
-            Self::Drop => flow.kind == Kind::Packet && flow.verdict == Verdict::Dropped,
+            Self::Drop => flow.kind == FlowType::Packet && flow.verdict == FlowVerdict::Dropped,
             Self::PolicyVerdict => flow.is_policy_verdict(),
-            Self::Trace => flow.kind == Kind::Packet && flow.verdict != Verdict::Dropped,
-            Self::Request => flow.kind == Kind::Request,
+            Self::Trace => flow.kind == FlowType::Packet && flow.verdict != FlowVerdict::Dropped,
+            Self::Request => flow.kind == FlowType::Request,
         }
     }
 }
 
 /// One end with what is known of it.
-struct End<'a> {
-    endpoint: &'a Endpoint,
+struct EndView<'a> {
+    endpoint: &'a FlowEndpoint,
     address: IpAddr,
     port: Option<u16>,
 }
 
-impl Side {
-    fn any(self, flow: &Flow, holds: impl Fn(&End<'_>) -> bool) -> bool {
+impl Ends {
+    fn any(self, flow: &Flow, holds: impl Fn(&EndView<'_>) -> bool) -> bool {
         let ports = flow.ports();
-        let source = End {
+        let source = EndView {
             endpoint: &flow.source,
             address: flow.ip.source,
             port: ports.map(|ports| ports.source_port),
         };
-        let destination = End {
+        let destination = EndView {
             endpoint: &flow.destination,
             address: flow.ip.destination,
             port: ports.map(|ports| ports.destination_port),
@@ -129,7 +129,7 @@ impl Side {
     }
 }
 
-impl Trait {
+impl EndCondition {
     /// Reads what is asked of an end, with what would be right; nothing where ends have no such key.
     fn parse(key: &str, value: &str) -> Option<(Option<Self>, &'static str)> {
         Some(match key {
@@ -143,7 +143,7 @@ impl Trait {
         })
     }
 
-    fn holds(&self, end: &End<'_>) -> bool {
+    fn holds(&self, end: &EndView<'_>) -> bool {
         match self {
             Self::Pod { namespace, prefix } => {
                 end.endpoint.namespace.as_ref() == Some(namespace)
@@ -161,25 +161,25 @@ impl Trait {
     }
 }
 
-fn side(key: &str) -> (Side, &str) {
+fn side(key: &str) -> (Ends, &str) {
     match (key.strip_prefix("from-"), key.strip_prefix("to-")) {
-        (Some(subject), _) => (Side::Source, subject),
-        (_, Some(subject)) => (Side::Destination, subject),
-        _ => (Side::Either, key),
+        (Some(subject), _) => (Ends::Source, subject),
+        (_, Some(subject)) => (Ends::Destination, subject),
+        _ => (Ends::Either, key),
     }
 }
 
-fn verdict(value: &str) -> Option<Verdict> {
-    let all = [Verdict::Forwarded, Verdict::Dropped, Verdict::Redirected, Verdict::Audit];
+fn verdict(value: &str) -> Option<FlowVerdict> {
+    let all = [FlowVerdict::Forwarded, FlowVerdict::Dropped, FlowVerdict::Redirected, FlowVerdict::Audit];
     all.into_iter().find(|verdict| verdict.name().eq_ignore_ascii_case(value))
 }
 
-fn shown(value: &str) -> Option<Shown> {
+fn shown(value: &str) -> Option<EventType> {
     Some(match value {
-        "drop" => Shown::Drop,
-        "policy-verdict" => Shown::PolicyVerdict,
-        "trace" => Shown::Trace,
-        "l7" => Shown::Request,
+        "drop" => EventType::Drop,
+        "policy-verdict" => EventType::PolicyVerdict,
+        "trace" => EventType::Trace,
+        "l7" => EventType::Request,
         _ => return None,
     })
 }
@@ -196,9 +196,9 @@ fn status(value: &str) -> Option<Condition> {
 }
 
 /// As the field's command line reads it: no namespace means `default`, and the name is the beginning of one.
-fn pod(value: &str) -> Trait {
+fn pod(value: &str) -> EndCondition {
     let (namespace, prefix) = value.split_once('/').unwrap_or(("default", value));
-    Trait::Pod { namespace: namespace.to_owned(), prefix: prefix.to_owned() }
+    EndCondition::Pod { namespace: namespace.to_owned(), prefix: prefix.to_owned() }
 }
 
 fn identity(value: &str) -> Option<u32> {
@@ -208,13 +208,13 @@ fn identity(value: &str) -> Option<u32> {
     })
 }
 
-fn block(value: &str) -> Option<Trait> {
+fn block(value: &str) -> Option<EndCondition> {
     let (address, length) =
         value.split_once('/').map_or((value, None), |(address, length)| (address, Some(length)));
     let address: IpAddr = address.parse().ok()?;
     let (longest, before) = if address.is_ipv4() { (32, Address::V4_PREFIX_BITS) } else { (128, 0) };
     let length: u32 = length.map_or(Some(longest), |length| length.parse().ok())?;
-    (length <= longest).then(|| Trait::Block { address: address.into(), bits: before + length })
+    (length <= longest).then(|| EndCondition::Block { address: address.into(), bits: before + length })
 }
 
 fn masked(address: Address, bits: u32) -> u128 {

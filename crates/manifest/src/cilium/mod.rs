@@ -19,13 +19,13 @@ use crate::item::{Fields, Item, Nulls};
 use crate::order::Order;
 use conflicts::Demand;
 use identity::Selector;
-use policy::rule::{Kind, Policy, PolicyId, Spec, Subject, Tier};
+use policy::rule::{Policy, PolicyId, PolicyKind, Spec, Subject, Tier};
 use scope::Scope;
 use std::sync::Arc;
 
 /// Reads what stands beside the header of a policy: `spec`, `specs`, `status` and, in 2017, `description`.
-pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> Option<Policy> {
-    let clusterwide = kind == Kind::CiliumClusterwideNetworkPolicy;
+pub(crate) fn policy(mut fields: Fields<'_>, kind: PolicyKind, header: Header<'_>) -> Option<Policy> {
+    let clusterwide = kind == PolicyKind::CiliumClusterwideNetworkPolicy;
     let order = Order::of(&header);
     let namespace = (!clusterwide).then(|| header.namespace.clone());
     let item = fields.item().clone();

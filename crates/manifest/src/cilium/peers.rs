@@ -6,7 +6,7 @@ use super::services;
 use crate::item::{Fields, Item, Nulls};
 use crate::selector::{Keys, Written};
 use crate::{cidr, domain, name};
-use policy::rule::{Action, CidrReach, Direction, Entity, GroupRef, Peer};
+use policy::rule::{Action, CidrGroupRef, CidrReach, Direction, Entity, Peer};
 
 /// The ways to name peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +120,9 @@ fn cidr_rule(item: &Item<'_>) -> Option<Peer> {
         (Some(block), None, None) => {
             return Some(cidr::peer(cidr::block(&block)?, except, CidrReach::World));
         }
-        (None, Some(named), None) => GroupRef::Named(name::object(&named)?.into()),
+        (None, Some(named), None) => CidrGroupRef::Named(name::object(&named)?.into()),
         (None, None, Some(labelled)) => {
-            GroupRef::Labelled(Written::read(&labelled, Keys::Sourced).into_selector())
+            CidrGroupRef::Labelled(Written::read(&labelled, Keys::Sourced).into_selector())
         }
         _ => {
             item.error("needs exactly one of `cidr`, `cidrGroupRef` and `cidrGroupSelector`");
@@ -130,7 +130,7 @@ fn cidr_rule(item: &Item<'_>) -> Option<Peer> {
         }
     };
     let except = except.iter().flat_map(Item::list).filter_map(|item| cidr::block(&item)).collect();
-    Some(Peer::Group { groups, except })
+    Some(Peer::CidrGroup { groups, except })
 }
 
 /// Sees to the shape of a cloud provider's group, which nobody resolves yet.

@@ -8,8 +8,8 @@ use crate::order::Order;
 use crate::selector::{Keys, Written};
 use identity::{Operator, Selector, Source, key};
 use policy::rule::{
-    Action, CidrReach, Direction, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec, Subject,
-    Traffic, TrafficMatch,
+    Action, CidrReach, Direction, Peer, Peers, Policy, PolicyId, PolicyKind, Port, Protocol, Rule, Spec,
+    Subject, Traffic, TrafficMatch,
 };
 
 /// Protocols of ports.
@@ -27,7 +27,7 @@ pub(crate) fn policy(mut fields: Fields<'_>, header: Header<'_>) -> Option<Polic
     let spec = spec.and_then(|item| self::spec(&item, &header.namespace, order))?;
     let namespace = Some(header.namespace);
     Some(Policy {
-        id: PolicyId { kind: Kind::NetworkPolicy, namespace, name: header.name? },
+        id: PolicyId { kind: PolicyKind::NetworkPolicy, namespace, name: header.name? },
         specs: vec![spec],
     })
 }

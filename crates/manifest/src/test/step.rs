@@ -6,7 +6,7 @@ use super::world::World;
 use super::{Load, Probe, manifests, probe};
 use crate::item::{Fields, Item};
 use crate::object::{Namespace, Object, ObjectName, Policy};
-use policy::rule::{Mode, PolicyId};
+use policy::rule::{EnforcementMode, PolicyId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes, made in the order of these fields, then probes.
@@ -15,7 +15,7 @@ pub struct Step {
     /// What people call it; may be empty.
     pub name: String,
     /// Whom policies are enforced for from here on, where given.
-    pub enforcement: Option<Mode>,
+    pub enforcement: Option<EnforcementMode>,
     /// Whether what policy refuses is only reported from here on, where given.
     pub audit: Option<bool>,
     /// Workloads that go away.
@@ -48,8 +48,11 @@ pub struct Step {
     pub probes: Vec<Probe>,
 }
 
-const MODES: &[(&str, Mode)] =
-    &[("default", Mode::Default), ("always", Mode::Always), ("never", Mode::Never)];
+const MODES: &[(&str, EnforcementMode)] = &[
+    ("default", EnforcementMode::Default),
+    ("always", EnforcementMode::Always),
+    ("never", EnforcementMode::Never),
+];
 
 impl Step {
     /// Puts the world that a test begins with before what this step changes.

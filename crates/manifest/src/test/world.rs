@@ -7,7 +7,7 @@ use crate::kind::{KINDS, kind_named};
 use crate::nearest::hint;
 use crate::object::{Object, ObjectName};
 use crate::report::Report;
-use policy::rule::{Kind, PolicyId};
+use policy::rule::{PolicyId, PolicyKind};
 use std::collections::BTreeSet;
 
 /// What exists at one step of a test.
@@ -24,13 +24,13 @@ pub(super) struct World<'a> {
     mark: usize,
 }
 
-const POLICIES: [Kind; 6] = [
-    Kind::NetworkPolicy,
-    Kind::CiliumNetworkPolicy,
-    Kind::CiliumClusterwideNetworkPolicy,
-    Kind::ClusterNetworkPolicy,
-    Kind::AdminNetworkPolicy,
-    Kind::BaselineAdminNetworkPolicy,
+const POLICIES: [PolicyKind; 6] = [
+    PolicyKind::NetworkPolicy,
+    PolicyKind::CiliumNetworkPolicy,
+    PolicyKind::CiliumClusterwideNetworkPolicy,
+    PolicyKind::ClusterNetworkPolicy,
+    PolicyKind::AdminNetworkPolicy,
+    PolicyKind::BaselineAdminNetworkPolicy,
 ];
 
 /// What else a test may delete.

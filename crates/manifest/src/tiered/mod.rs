@@ -12,12 +12,12 @@ use crate::document::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::selector::{Keys, Written};
 use identity::{Operator, Selector, Source, key};
-use policy::rule::{Action, Direction, Kind, Policy, PolicyId, Spec, Subject, Tier, TrafficMatch};
+use policy::rule::{Action, Direction, Policy, PolicyId, PolicyKind, Spec, Subject, Tier, TrafficMatch};
 
 /// What the kinds say differently.
 #[derive(Debug)]
 struct Dialect {
-    kind: Kind,
+    kind: PolicyKind,
     actions: &'static [(&'static str, Action)],
     /// What traffic is listed under, and who reads an entry.
     traffic: (&'static str, fn(&Item<'_>) -> Option<TrafficMatch>),
@@ -32,7 +32,7 @@ struct Dialect {
 const TIERS: &[(&str, Tier)] = &[("Admin", Tier::Admin), ("Baseline", Tier::Baseline)];
 
 const CLUSTER: Dialect = Dialect {
-    kind: Kind::ClusterNetworkPolicy,
+    kind: PolicyKind::ClusterNetworkPolicy,
     actions: &[("Accept", Action::Allow), ("Deny", Action::Deny), ("Pass", Action::Pass)],
     traffic: ("protocols", ports::protocol),
     most: 25,
@@ -41,7 +41,7 @@ const CLUSTER: Dialect = Dialect {
 };
 
 const ADMIN: Dialect = Dialect {
-    kind: Kind::AdminNetworkPolicy,
+    kind: PolicyKind::AdminNetworkPolicy,
     actions: &[("Allow", Action::Allow), ("Deny", Action::Deny), ("Pass", Action::Pass)],
     traffic: ("ports", ports::port),
     most: 100,
@@ -51,7 +51,7 @@ const ADMIN: Dialect = Dialect {
 
 /// There is one such policy; it is asked after whatever else is of the baseline.
 const BASELINE: Dialect = Dialect {
-    kind: Kind::BaselineAdminNetworkPolicy,
+    kind: PolicyKind::BaselineAdminNetworkPolicy,
     actions: &[("Allow", Action::Allow), ("Deny", Action::Deny)],
     tier: Some(Tier::Baseline),
     order: Some(1001),

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin agent\n  nexin agent --config /etc/nexin/agent.json\n  \
     nexin agent --policy-enforcement always --policy-audit-mode")]
-pub(crate) struct Agent {
+pub(crate) struct AgentCommand {
     /// Configuration; what it leaves out is as a single host needs it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub(crate) struct Agent {
 
 /// Run the node proxy of an agent, as the agent does
 #[derive(Debug, Args)]
-pub(crate) struct Proxy {
+pub(crate) struct ProxyCommand {
     /// Directory of the agent
     #[arg(long)]
     directory: PathBuf,
@@ -55,7 +55,7 @@ pub(crate) struct Proxy {
     limits: String,
 }
 
-impl Agent {
+impl AgentCommand {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         let mut config = match &self.config {
             None => agent::Config::default(),
@@ -79,7 +79,7 @@ impl Agent {
     }
 }
 
-impl Proxy {
+impl ProxyCommand {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         log::start();
         let limits: agent::ProxyLimits =

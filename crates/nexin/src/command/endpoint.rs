@@ -11,7 +11,7 @@ const AUDIT: &str = "PolicyAuditMode";
 
 /// Look at the workloads of this node
 #[derive(Debug, Args)]
-pub(crate) struct Endpoint {
+pub(crate) struct EndpointCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -37,7 +37,7 @@ enum Action {
     },
 }
 
-impl Endpoint {
+impl EndpointCommand {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         match self.action {
             Action::List => list(session),

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 /// Look at the identities in use
 #[derive(Debug, Args)]
-pub(crate) struct Identity {
+pub(crate) struct IdentityCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -20,7 +20,7 @@ enum Action {
     List,
 }
 
-impl Identity {
+impl IdentityCommand {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let Action::List = self.action;
         let header = ["id", "workloads", "labels"];

@@ -24,25 +24,25 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::Demo),
-    Agent(agent::Agent),
+    Agent(agent::AgentCommand),
     Run(run::Run),
     Exec(exec::Exec),
-    Policy(policy::Policy),
-    Endpoint(endpoint::Endpoint),
-    Identity(identity::Identity),
-    Service(service::Service),
-    Status(status::Status),
+    Policy(policy::PolicyCommand),
+    Endpoint(endpoint::EndpointCommand),
+    Identity(identity::IdentityCommand),
+    Service(service::ServiceCommand),
+    Status(status::StatusCommand),
     Test(test::Test),
     Observe(observe::Observe),
     Bench(bench::Bench),
     Bpf(bpf::Bpf),
     Version(version::Version),
     #[command(hide = true)]
-    Proxy(agent::Proxy),
+    Proxy(agent::ProxyCommand),
     #[command(hide = true)]
-    DemoServer(demo::Server),
+    DemoServer(demo::DemoServer),
     #[command(hide = true)]
-    DemoClient(demo::Client),
+    DemoClient(demo::DemoClient),
 }
 
 impl Command {

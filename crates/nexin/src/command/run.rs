@@ -6,8 +6,8 @@ use crate::inside::{self, Signals};
 use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
 use anyhow::Context;
-use api::view::{Endpoint, Service};
-use api::{Request, Workload};
+use api::view;
+use api::{Request, WorkloadSpec};
 use clap::Args;
 use identity::key;
 use limits::Limits;
@@ -99,8 +99,8 @@ impl Run {
             rustix::process::setsid().context("cannot leave the terminal")?;
         }
         let mut agent = session.agent()?;
-        let endpoint: Endpoint = agent.call(Request::CreateWorkload(self.workload()))?;
-        let services = agent.call::<Vec<Service>>(Request::Services);
+        let endpoint: view::Endpoint = agent.call(Request::CreateWorkload(self.workload()))?;
+        let services = agent.call::<Vec<view::Service>>(Request::Services);
         let outcome =
             services.map_err(Into::into).and_then(|known| self.inside((&endpoint, &known), limits, signals));
         self.remove(session);
@@ -116,7 +116,7 @@ impl Run {
 
     fn inside(
         &self,
-        (endpoint, services): (&Endpoint, &[Service]),
+        (endpoint, services): (&view::Endpoint, &[view::Service]),
         limits: Limits,
         signals: Signals,
     ) -> anyhow::Result<Outcome> {
@@ -133,9 +133,9 @@ impl Run {
         inside::pass_through(child, signals).map(Outcome::Passes)
     }
 
-    fn workload(&self) -> Workload {
+    fn workload(&self) -> WorkloadSpec {
         let account = self.service_account.clone().map(|name| (key::SERVICE_ACCOUNT.to_owned(), name));
-        Workload {
+        WorkloadSpec {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             labels: self.labels.iter().cloned().chain(account).collect(),
@@ -171,13 +171,13 @@ fn detach(session: &Session) -> anyhow::Result<Outcome> {
         let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
         return Ok(Outcome::Passes(code.unwrap_or(1)));
     }
-    let endpoint: Endpoint =
+    let endpoint: view::Endpoint =
         serde_json::from_str(&announced).context("the background half said something else")?;
     if session.is_json() {
         session.print_json(&endpoint)?;
     } else {
         let addresses: Vec<_> = endpoint.addresses.iter().map(ToString::to_string).collect();
-        let Endpoint { namespace, name, identity, .. } = &endpoint;
+        let view::Endpoint { namespace, name, identity, .. } = &endpoint;
         session.print_line(&format!(
             "{namespace}/{name} runs with identity {identity} at {}",
             addresses.join(", ")
@@ -197,7 +197,7 @@ fn announcing(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 /// Says that the command runs, and then lets go of standard output and standard error.
-fn announce(endpoint: &Endpoint) -> anyhow::Result<()> {
+fn announce(endpoint: &view::Endpoint) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(endpoint)?);
     let nowhere = File::options().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&nowhere)?;

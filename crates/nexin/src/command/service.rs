@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 /// Look at the services and their backends
 #[derive(Debug, Args)]
-pub(crate) struct Service {
+pub(crate) struct ServiceCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -20,7 +20,7 @@ enum Action {
     List,
 }
 
-impl Service {
+impl ServiceCommand {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let Action::List = self.action;
         let services: Vec<view::Service> = session.agent()?.call(Request::Services)?;

@@ -9,9 +9,9 @@ use clap::Args;
 /// Show how the agent of this node fares; fails where something is wrong with it
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin status\n  nexin status -o json --socket /run/nexin/agent.sock")]
-pub(crate) struct Status {}
+pub(crate) struct StatusCommand {}
 
-impl Status {
+impl StatusCommand {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let status: view::Status = session.agent()?.call(Request::Status)?;
         if session.is_json() {

@@ -1,14 +1,14 @@
 //! The names that services have for a workload.
 
-use api::view::Service;
+use api::view;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 /// Each address of each service with its names, as lines of `/etc/hosts` have them.
 ///
 /// Within its namespace a service is known by its bare name, everywhere by the longer ones that cluster DNS has.
-pub(super) fn names(namespace: &str, services: &[Service]) -> Vec<(IpAddr, String)> {
-    let of_service = |service: &Service| {
+pub(super) fn names(namespace: &str, services: &[view::Service]) -> Vec<(IpAddr, String)> {
+    let of_service = |service: &view::Service| {
         let full = format!("{}.{}", service.name, service.namespace);
         let bare = if service.namespace == namespace { format!("{} ", service.name) } else { String::new() };
         let names = format!("{bare}{full} {full}.svc {full}.svc.cluster.local");
@@ -17,7 +17,7 @@ pub(super) fn names(namespace: &str, services: &[Service]) -> Vec<(IpAddr, Strin
     services.iter().flat_map(of_service).collect()
 }
 
-fn addresses(service: &Service) -> BTreeSet<IpAddr> {
+fn addresses(service: &view::Service) -> BTreeSet<IpAddr> {
     let address = |frontend: &str| {
         let (address, _) = frontend.rsplit_once('/')?;
         Some(address.parse::<SocketAddr>().ok()?.ip())
@@ -28,16 +28,15 @@ fn addresses(service: &Service) -> BTreeSet<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::view::Frontend;
 
     #[test]
     fn services_have_names_by_namespace() {
-        let service = |namespace: &str, frontends: &[&str]| Service {
+        let service = |namespace: &str, frontends: &[&str]| view::Service {
             namespace: namespace.into(),
             name: "web".into(),
             frontends: frontends
                 .iter()
-                .map(|frontend| Frontend { frontend: frontend.to_string(), backends: vec![] })
+                .map(|frontend| view::Frontend { frontend: frontend.to_string(), backends: vec![] })
                 .collect(),
         };
         let services = [

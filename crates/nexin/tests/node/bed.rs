@@ -273,7 +273,7 @@ impl Bed {
         name: &str,
         addresses: &[IpAddr],
     ) -> Result<Endpoint, api::CallError> {
-        let wanted = api::Workload { addresses: addresses.to_vec(), ..wanted(name) };
+        let wanted = api::WorkloadSpec { addresses: addresses.to_vec(), ..wanted(name) };
         Client::connect(&self.socket())?.call(Request::CreateWorkload(wanted))
     }
 
@@ -349,8 +349,8 @@ impl Drop for Bed {
 }
 
 /// A workload as it is asked for, labelled `app: NAME`.
-pub(crate) fn wanted(name: &str) -> api::Workload {
-    api::Workload {
+pub(crate) fn wanted(name: &str) -> api::WorkloadSpec {
+    api::WorkloadSpec {
         namespace: "default".into(),
         name: name.into(),
         labels: [("app".to_string(), name.to_string())].into(),

@@ -74,7 +74,7 @@ fn an_observer_that_only_stopped_sending_goes_on_to_receive() {
 #[ignore = "needs root"]
 fn an_agent_without_descriptors_keeps_what_is_there_and_reads_on_afterwards() {
     let bed = Bed::new("oc");
-    let owned = api::Workload { owner: Some(std::process::id()), ..wanted("owned") };
+    let owned = api::WorkloadSpec { owner: Some(std::process::id()), ..wanted("owned") };
     let _: api::view::Endpoint = bed.ask(Request::CreateWorkload(owned));
     let mut known = Client::connect(&bed.socket()).unwrap();
     let status = |known: &mut Client| known.call::<api::view::Status>(Request::Status).unwrap();

@@ -120,7 +120,7 @@ fn without_an_identity_a_workload_is_refused_by_that_reason_and_nothing_changes(
         assert_eq!((bed.status().endpoints, bed.namespaces().len()), (1, 1));
         assert_eq!(bed.links().iter().filter(|link| link.starts_with("nx")).count(), 1);
     }
-    let twin = api::Workload { name: "twin".into(), ..wanted("server") };
+    let twin = api::WorkloadSpec { name: "twin".into(), ..wanted("server") };
     let _: api::view::Endpoint = bed.ask(Request::CreateWorkload(twin));
     assert_eq!(
         (bed.status().endpoints, bed.status().problems),

@@ -5,11 +5,11 @@ mod http;
 use super::*;
 use crate::catalog::Catalog;
 use crate::domain::DomainPattern;
-use crate::generate::{self, End, World};
+use crate::generate::{self, GeneratedEnd, GeneratedWorld};
 use crate::model::{self, Context, Query, Verdict};
 use crate::rule::{
-    Cidr, CidrReach, Direction, Entity, Family, GroupRef, HttpRule, Mode, Peer, Peers, Port, Protocol, Rule,
-    ServiceRef, Tier, Traffic, TrafficMatch,
+    Cidr, CidrGroupRef, CidrReach, Direction, EnforcementMode, Entity, Family, HttpRule, Peer, Peers, Port,
+    Protocol, Rule, ServiceRef, Tier, Traffic, TrafficMatch,
 };
 use identity::{Operator, Selector, Source, key};
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ fn about(name: &str, subject: Selector, tier: Tier, rule: Rule) -> Policy {
         log: None,
         rules: vec![rule],
     };
-    let id = PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: None, name: name.into() };
+    let id = PolicyId { kind: PolicyKind::CiliumNetworkPolicy, namespace: None, name: name.into() };
     Policy { id, specs: vec![spec] }
 }
 
@@ -238,8 +238,8 @@ fn groups_services_domains_and_nodes_are_within_their_like() {
         assert_eq!(found.contains(&"b shadowed".into()), shadowed, "{} within {}", other.peers, one.peers);
     };
     let inner = Cidr::new("10.1.0.0".parse().unwrap(), 16).unwrap();
-    let group = |name: &str, except: &[Cidr]| Peer::Group {
-        groups: GroupRef::Named(name.into()),
+    let group = |name: &str, except: &[Cidr]| Peer::CidrGroup {
+        groups: CidrGroupRef::Named(name.into()),
         except: except.to_vec(),
     };
     check(group("a", &[]), group("a", &[inner]), true);
@@ -335,11 +335,11 @@ fn a_namespace_cannot_be_called_by_two_names() {
 }
 
 /// The flaws of which the rules are left out here; with every kind of flaw counted.
-fn without_flawed(world: &World, seen: &mut BTreeMap<&'static str, usize>) -> World {
+fn without_flawed(world: &GeneratedWorld, seen: &mut BTreeMap<&'static str, usize>) -> GeneratedWorld {
     let mut rest = world.clone();
     for Lint { at, flaw } in lint(&world.policies) {
         *seen.entry(flaw.code()).or_default() += 1;
-        if matches!(flaw, Flaw::Shadowed(_) | Flaw::Swallowed(..) | Flaw::Divided(_)) {
+        if matches!(flaw, Flaw::Shadowed(_) | Flaw::NeverDecides(..) | Flaw::DeniedInParts(_)) {
             let policy = rest.policies.iter_mut().find(|policy| policy.id == *at.policy).unwrap();
             policy.specs.iter_mut().for_each(|spec| spec.rules.retain(|rule| rule.place != at.place));
         }
@@ -347,11 +347,11 @@ fn without_flawed(world: &World, seen: &mut BTreeMap<&'static str, usize>) -> Wo
     rest
 }
 
-fn verdicts(world: &World, probe: &generate::Probe) -> Vec<Verdict> {
+fn verdicts(world: &GeneratedWorld, probe: &generate::GeneratedProbe) -> Vec<Verdict> {
     let fields = probe.request.as_ref().map(|request| request.fields()).unwrap_or_default();
     let request = probe.request.as_ref().map(|request| request.view(&fields));
     let ends = [(Direction::Egress, probe.from, probe.to), (Direction::Ingress, probe.to, probe.from)];
-    let asked = ends.into_iter().filter(|(_, subject, _)| matches!(subject, End::Workload(_)));
+    let asked = ends.into_iter().filter(|(_, subject, _)| matches!(subject, GeneratedEnd::Workload(_)));
     let verdicts = asked.map(|(direction, subject, peer)| {
         let query = Query {
             direction,
@@ -361,7 +361,7 @@ fn verdicts(world: &World, probe: &generate::Probe) -> Vec<Verdict> {
             port: probe.port,
             request,
         };
-        let context = Context { catalog: &Catalog::new(), mode: Mode::Default };
+        let context = Context { catalog: &Catalog::new(), mode: EnforcementMode::Default };
         model::verdict(&world.policies, &context, &query).verdict
     });
     verdicts.collect()
@@ -394,11 +394,11 @@ fn of_many_policies_few_are_compared() {
         let policies: Vec<Policy> = policies.collect();
         let entries = policies.iter().map(|policy| {
             let spec = &policy.specs[0];
-            let subject = Rc::new(Demands::of(spec.subject.selector()));
-            Entry::new(&policy.id, spec, &spec.rules[0], subject)
+            let subject = Rc::new(Constraints::of(spec.subject.selector()));
+            RuleView::new(&policy.id, spec, &spec.rules[0], subject)
         });
-        let entries: Vec<Entry<'_>> = entries.collect();
-        let index = Index::of(&entries);
+        let entries: Vec<RuleView<'_>> = entries.collect();
+        let index = RuleIndex::of(&entries);
         let compared: usize = entries.iter().map(|entry| index.candidates(entry).count()).sum();
         assert!((MANY..=6 * MANY).contains(&compared), "{compared}");
     };

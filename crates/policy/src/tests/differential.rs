@@ -2,7 +2,7 @@
 
 use super::domains;
 use super::node::{Arrival, Node};
-use crate::generate::{self, End, Probe, World};
+use crate::generate::{self, GeneratedEnd, GeneratedProbe, GeneratedWorld};
 use crate::model::Verdict;
 use crate::rule::Direction;
 use std::collections::BTreeMap;
@@ -40,9 +40,9 @@ fn rows_say_what_the_model_says() {
 }
 
 /// Shrinks the world and panics with what remains.
-fn report(world: &World, probe: &Probe, subject: Direction, seed: u64) -> ! {
-    let node = |world: &World| Node::new(world, Arrival::of(seed), domains::names(world, seed));
-    let ask = |world: &World| node(world).ask(world, probe, subject);
+fn report(world: &GeneratedWorld, probe: &GeneratedProbe, subject: Direction, seed: u64) -> ! {
+    let node = |world: &GeneratedWorld| Node::new(world, Arrival::of(seed), domains::names(world, seed));
+    let ask = |world: &GeneratedWorld| node(world).ask(world, probe, subject);
     let smallest = generate::shrink(world, |world| {
         let (wanted, got) = ask(world);
         wanted != got
@@ -56,8 +56,8 @@ fn report(world: &World, probe: &Probe, subject: Direction, seed: u64) -> ! {
 }
 
 /// The directions in which a workload's policies are asked about the probe.
-fn subjects(probe: &Probe) -> impl Iterator<Item = Direction> {
-    let is_subject = |end| matches!(end, End::Workload(_));
+fn subjects(probe: &GeneratedProbe) -> impl Iterator<Item = Direction> {
+    let is_subject = |end| matches!(end, GeneratedEnd::Workload(_));
     let egress = is_subject(probe.from).then_some(Direction::Egress);
     let ingress = is_subject(probe.to).then_some(Direction::Ingress);
     egress.into_iter().chain(ingress)

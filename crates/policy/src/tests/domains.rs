@@ -2,8 +2,8 @@
 
 use crate::cidr::Blocks;
 use crate::domain::DomainPattern;
-use crate::generate::{Random, World};
-use crate::names::Names;
+use crate::generate::{GeneratedWorld, Random};
+use crate::names::DomainNames;
 use crate::rule::{Cidr, CidrReach, Peer, Peers, Policy};
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ const PATTERNS: &[&str] =
     &["www.example.com", "*.example.com", "**.example.com", "example.*", "*", "nobody.example.net"];
 
 /// Puts domain names in the place of some blocks of the world's policies, and leaves nested blocks out of others.
-pub(super) fn spread(world: &mut World, seed: u64) {
+pub(super) fn spread(world: &mut GeneratedWorld, seed: u64) {
     let mut random = Random::new(seed ^ 0x64_6f_6d_61_69_6e);
     let addresses: Vec<IpAddr> = world.others.iter().flat_map(|other| other.addresses).collect();
     for peer in world.policies.iter_mut().flat_map(peers) {
@@ -29,10 +29,10 @@ pub(super) fn spread(world: &mut World, seed: u64) {
     }
 }
 
-/// Names for about half of the addresses that are not of workloads; those of nodes must make no difference.
-pub(super) fn names(world: &World, seed: u64) -> Names {
+/// DomainNames for about half of the addresses that are not of workloads; those of nodes must make no difference.
+pub(super) fn names(world: &GeneratedWorld, seed: u64) -> DomainNames {
     let mut random = Random::new(seed ^ 0x6e_61_6d_65_73);
-    let mut names = Names::new();
+    let mut names = DomainNames::new();
     for address in world.others.iter().flat_map(|other| other.addresses) {
         let some: Vec<&str> = NAMES.iter().filter(|_| random.chance(25)).copied().collect();
         names.put(address, some);
@@ -41,7 +41,7 @@ pub(super) fn names(world: &World, seed: u64) -> Names {
 }
 
 /// Gives each address with names a class of its own.
-pub(super) fn class(names: &Names, blocks: &mut Blocks) {
+pub(super) fn class(names: &DomainNames, blocks: &mut Blocks) {
     for (address, _) in names.iter() {
         blocks.insert_address(address);
     }

@@ -3,16 +3,16 @@
 use super::domains;
 use crate::book::{L7SetId, RuleBook, RuleId};
 use crate::catalog::Catalog;
-use crate::cidr::{Blocks, Side};
-use crate::compile::Compiled;
+use crate::cidr::{AddressSide, Blocks};
+use crate::compile::CompiledPolicy;
 use crate::compiled_rule::Numbers;
 use crate::directory::{Directory, FacetId};
 use crate::endpoint_view::{EndpointView, NO_NAMES, NamedPorts};
-use crate::generate::{End, Probe, World};
+use crate::generate::{GeneratedEnd, GeneratedProbe, GeneratedWorld};
 use crate::grouping::Grouping;
 use crate::model::{self, Basis, Context, Query, Verdict};
-use crate::names::Names;
-use crate::rule::{Cidr, Direction, Mode};
+use crate::names::DomainNames;
+use crate::rule::{Cidr, Direction, EnforcementMode};
 use crate::set::{PolicyKey, PolicySet};
 use abi::identity::{FIRST_NAMESPACE, HOST, is_remote_node, is_workload, is_world};
 use abi::policy::{
@@ -63,11 +63,11 @@ struct Rows {
 pub(super) struct Node {
     rows: Rows,
     blocks: Blocks,
-    names: Names,
+    names: DomainNames,
     book: RuleBook,
     /// The policy of each workload, by number, and the policies with the groupings of the same numbers.
     policies: Vec<u32>,
-    compiled: BTreeMap<u32, (Grouping, Compiled)>,
+    compiled: BTreeMap<u32, (Grouping, CompiledPolicy)>,
     matchers: HashMap<L7SetId, Matcher>,
 }
 
@@ -112,7 +112,7 @@ impl Namespaces {
 }
 
 impl Node {
-    pub(super) fn new(world: &World, arrival: Arrival, names: Names) -> Self {
+    pub(super) fn new(world: &GeneratedWorld, arrival: Arrival, names: DomainNames) -> Self {
         let (mut set, mut blocks, mut book) = (PolicySet::new(), Blocks::new(), RuleBook::new());
         let mut directory = Directory::new();
         for policy in &world.policies {
@@ -121,8 +121,8 @@ impl Node {
         }
         domains::class(&names, &mut blocks);
         let workloads: Vec<EndpointView<'_>> =
-            (0..world.workloads.len()).map(|index| world.view(End::Workload(index), 0)).collect();
-        let nodes = (0..world.others.len()).map(|index| world.view(End::Other(index), 0));
+            (0..world.workloads.len()).map(|index| world.view(GeneratedEnd::Workload(index), 0)).collect();
+        let nodes = (0..world.others.len()).map(|index| world.view(GeneratedEnd::Other(index), 0));
         for node in nodes.filter(|node| node.number == HOST || is_remote_node(node.number)) {
             directory.insert(node.number, node.labels.clone(), NamedPorts::default());
         }
@@ -141,7 +141,7 @@ impl Node {
                 let demand = selection.demand(&directory);
                 let grouping = Grouping::new(&demand, &mut directory);
                 let (policy, classes) =
-                    Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book);
+                    CompiledPolicy::new((selection, &demand), (&grouping, &directory), None, &mut book);
                 rows.put(grouping.rows(next).chain(classes));
                 compiled.insert(next, (grouping, policy));
                 next
@@ -170,8 +170,13 @@ impl Node {
     }
 
     /// What the model says and what the rows say.
-    pub(super) fn ask(&self, world: &World, probe: &Probe, subject: Direction) -> (Outcome, Outcome) {
-        let (End::Workload(index), subject, peer, direction) = (match subject {
+    pub(super) fn ask(
+        &self,
+        world: &GeneratedWorld,
+        probe: &GeneratedProbe,
+        subject: Direction,
+    ) -> (Outcome, Outcome) {
+        let (GeneratedEnd::Workload(index), subject, peer, direction) = (match subject {
             Direction::Egress => (probe.from, probe.from, probe.to, subject),
             Direction::Ingress => (probe.to, probe.to, probe.from, subject),
         }) else {
@@ -188,7 +193,7 @@ impl Node {
         };
         let policy = self.policies[index];
         let catalog = Catalog::new();
-        let context = Context { catalog: &catalog, mode: Mode::Default };
+        let context = Context { catalog: &catalog, mode: EnforcementMode::Default };
         let enforced = self.compiled[&policy].1.enforces(direction);
         let decision = model::verdict(&world.policies, &context, &query);
         let rule = match decision.basis {
@@ -216,7 +221,7 @@ impl Node {
     /// The lookup of [`abi::policy`], then the request by the matcher of its set.
     fn walk(&self, policy: u32, query: &Query<'_>) -> Outcome {
         let address: IpAddr = query.peer.address.expect("parties of a generated world have addresses");
-        let cidr = self.blocks.class_of(address, Side::of(query.peer.number));
+        let cidr = self.blocks.class_of(address, AddressSide::of(query.peer.number));
         let found = self.rows.find(policy, cidr, query).unwrap_or_default();
         let verdict = match (found.action, &query.request) {
             (action::ALLOW, _) | (action::REDIRECT, None) => Verdict::Allow,
@@ -235,7 +240,7 @@ impl Rows {
     fn arrive(
         &mut self,
         (peer, facets): (u32, &[FacetId]),
-        compiled: &mut BTreeMap<u32, (Grouping, Compiled)>,
+        compiled: &mut BTreeMap<u32, (Grouping, CompiledPolicy)>,
         directory: &Directory,
         book: &mut RuleBook,
     ) {
@@ -265,14 +270,15 @@ impl Rows {
     /// Tells a policy the names of addresses, each time after others that they do not have.
     fn name(
         &mut self,
-        (grouping, policy): &mut (Grouping, Compiled),
+        (grouping, policy): &mut (Grouping, CompiledPolicy),
         number: u32,
-        names: &Names,
+        names: &DomainNames,
         (blocks, book): (&Blocks, &mut RuleBook),
     ) {
         let asks = policy.has_domains();
         for (address, known) in names.iter().filter(|_| asks) {
-            let class = blocks.class(&Cidr::host(address), Side::World).expect("who has names has a class");
+            let class =
+                blocks.class(&Cidr::host(address), AddressSide::World).expect("who has names has a class");
             let others = BTreeSet::from(["example.org".to_owned(), "x.example.com".to_owned()]);
             for names in [&others, NO_NAMES, known] {
                 for write in policy.name(number, (&class, names), grouping, book) {

@@ -10,7 +10,7 @@ use datapath::native::Tables;
 use manifest::Protocol;
 use manifest::test::{Expect, Party, Probe, Question, Step};
 use policy::generate::{self, shrink};
-use policy::rule::{Family, Mode};
+use policy::rule::{EnforcementMode, Family};
 use serde_json::{Map, Value, json};
 use testbed::{Answer, Engine, Kernel, Model, Name, Rows, State, worst};
 
@@ -140,9 +140,9 @@ pub(crate) fn surroundings(case: &Case, wanted: impl Fn(&str) -> bool) -> Value 
         node
     });
     let mode = match case.world.mode {
-        Mode::Default => "default",
-        Mode::Always => "always",
-        Mode::Never => "never",
+        EnforcementMode::Default => "default",
+        EnforcementMode::Always => "always",
+        EnforcementMode::Never => "never",
     };
     json!({
         "apiVersion": "nexin.io/v1alpha1",

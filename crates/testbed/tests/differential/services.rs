@@ -6,7 +6,7 @@ use datapath::native::Tables;
 use identity::{Operator, Selector, Source, key};
 use manifest::test::{Party, Probe, Question, Step};
 use manifest::{EndpointPort, EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, TargetPort};
-use policy::generate::{self, Random, World};
+use policy::generate::{self, GeneratedWorld, Random};
 use policy::rule::{Entity, Family, Peer, Peers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -104,7 +104,7 @@ fn name_api_servers(peers: &mut Peers, random: &mut Random) {
 }
 
 /// The service of the API servers and three more, each with or without a selector, and what is listed for each.
-fn objects(world: &World, random: &mut Random) -> Vec<Object> {
+fn objects(world: &GeneratedWorld, random: &mut Random) -> Vec<Object> {
     let mut objects = Vec::new();
     for (at, addresses) in ADDRESSES.into_iter().enumerate() {
         let (namespace, name) =
@@ -156,7 +156,7 @@ fn port(random: &mut Random) -> ServicePort {
 }
 
 /// Addresses of hosts outside, nodes and workloads, which some of them may be of.
-fn slice(world: &World, random: &mut Random) -> EndpointSlice {
+fn slice(world: &GeneratedWorld, random: &mut Random) -> EndpointSlice {
     let others = world.others.iter().filter(|other| other.identity != abi::identity::HOST);
     let known = others.flat_map(|other| other.addresses).chain(HOST_ADDRESSES);
     let known: Vec<IpAddr> = known.chain(world.workloads.iter().flat_map(|one| one.addresses)).collect();

@@ -2,13 +2,13 @@
 
 use crate::tiered;
 use identity::{Operator, Requirement, Selector, Source, key};
-use policy::generate::World;
+use policy::generate::GeneratedWorld;
 use policy::rule::{
     Action, CidrReach, Direction, HttpRule, Peer, Peers, Port, Protocol, Rule, Spec, Traffic, TrafficMatch,
 };
 
 /// The world with every rule bent into what a manifest can say, or left out. What remains has another meaning.
-pub(crate) fn writable(world: &World) -> World {
+pub(crate) fn writable(world: &GeneratedWorld) -> GeneratedWorld {
     let mut world = world.clone();
     for spec in world.policies.iter_mut().flat_map(|policy| &mut policy.specs) {
         if tiered::is_tiered(spec) {

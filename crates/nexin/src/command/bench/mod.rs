@@ -24,7 +24,7 @@ pub(crate) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    Policy(policy::Policy),
+    Policy(policy::PolicyBenchmark),
 }
 
 impl Bench {

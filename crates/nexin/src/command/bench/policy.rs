@@ -21,7 +21,7 @@ use std::num::NonZeroUsize;
                         this and attached to nothing; without root or BPF they go to a table in memory. What the \
                         figures mean is in docs/benchmarks.md."
 )]
-pub(crate) struct Policy {
+pub(crate) struct PolicyBenchmark {
     /// Exit with 1 where a target is missed
     #[arg(long)]
     check: bool,
@@ -60,7 +60,7 @@ struct MemoryFigure {
 /// What the process shall never exceed.
 const TARGET_PEAK_MB: f64 = 150.0;
 
-impl Policy {
+impl PolicyBenchmark {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let large = LargeWorld::new(self.namespaces.get());
         let machine = Machine::current();

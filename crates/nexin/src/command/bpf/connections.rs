@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use super::place::Pins;
-use super::rows::protocol;
+use super::rows::protocol_name;
 use crate::listing;
 use crate::outcome::Outcome;
 use crate::session::Session;
@@ -52,7 +52,7 @@ impl Connections {
         let mut rows: Vec<Row> = connections
             .iter()
             .filter(|(_, info)| info.flags & flag::CHOICE == 0)
-            .map(|(key, info)| Row::of(key, info, &names, now))
+            .map(|(key, info)| Row::new(key, info, &names, now))
             .filter(|row| self.expired || row.expires_in_seconds > 0)
             .collect();
         rows.sort_by(|one, other| (&one.workload, &one.remote).cmp(&(&other.workload, &other.remote)));
@@ -75,12 +75,12 @@ impl Connections {
 }
 
 impl Row {
-    fn of(key: &ConnKey, info: &ConnInfo, names: &Names, now: i64) -> Self {
+    fn new(key: &ConnKey, info: &ConnInfo, names: &Names, now: i64) -> Self {
         let is = |flag| info.flags & flag != 0;
         Self {
             workload: end(names, key.local, key.local_port),
             remote: end(names, key.remote, key.remote_port),
-            protocol: protocol(key.protocol),
+            protocol: protocol_name(key.protocol),
             opened_by: if is(flag::LOCAL_OPENED) { "workload" } else { "remote" },
             state: state(info.flags),
             service: is(flag::TRANSLATED).then(|| {
@@ -147,7 +147,7 @@ mod tests {
             packets_out: 3,
             ..ConnInfo::default()
         };
-        let row = Row::of(&key, &info, &Names::default(), 100);
+        let row = Row::new(&key, &info, &Names::default(), 100);
         assert_eq!(row.workload, "10.0.0.2:40000");
         assert_eq!(row.remote, "[fd00::1]:80");
         assert_eq!((row.opened_by, row.state.as_str()), ("workload", "established, proxied"));

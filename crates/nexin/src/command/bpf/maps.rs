@@ -31,7 +31,7 @@ struct Row {
 impl Maps {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let ours = |map: &inspect::Map| self.all || map.name.starts_with("NX_");
-        let rows: Vec<Row> = inspect::maps()?.into_iter().filter(ours).map(Row::of).collect();
+        let rows: Vec<Row> = inspect::maps()?.into_iter().filter(ours).map(Row::new).collect();
         listing::print(session, &rows, ["id", "name", "kind", "key", "value", "capacity", "memory"], |row| {
             [
                 row.id.to_string(),
@@ -47,7 +47,7 @@ impl Maps {
 }
 
 impl Row {
-    fn of(map: inspect::Map) -> Self {
+    fn new(map: inspect::Map) -> Self {
         Self {
             id: map.id,
             name: map.name,

@@ -27,7 +27,7 @@ enum Action {
     Progs(progs::Progs),
     Maps(maps::Maps),
     Ct(connections::Connections),
-    Policy(policy::Policy),
+    Policy(policy::PolicyRows),
     Net(net::Net),
 }
 

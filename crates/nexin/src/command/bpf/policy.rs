@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 #[command(
     after_help = "Examples:\n  nexin bpf policy\n  nexin bpf policy --pins /sys/fs/bpf/nexin/demo -o json"
 )]
-pub(super) struct Policy {
+pub(super) struct PolicyRows {
     #[command(flatten)]
     pins: Pins,
 }
@@ -44,7 +44,7 @@ struct Row {
     rule: String,
 }
 
-impl Policy {
+impl PolicyRows {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let names = Names::ask(session);
         let rows = decode(&self.pins.open(session)?.rows()?, &names);

@@ -54,7 +54,7 @@ impl Progs {
         let attachments = self.place.attachments()?;
         let ours = |program: &Program| self.all || Hook::from_name(&program.name).is_some();
         let programs = inspect::programs()?.into_iter().filter(ours);
-        let rows: Vec<Row> = programs.map(|program| Row::of(program, &attachments)).collect();
+        let rows: Vec<Row> = programs.map(|program| Row::new(program, &attachments)).collect();
         let header = ["id", "name", "kind", "tag", "verified", "machine code", "runs", "ns", "attached"];
         listing::print(session, &rows, header, |row| {
             let known = |number: Option<u64>| number.map_or("-".into(), |number| number.to_string());
@@ -74,7 +74,7 @@ impl Progs {
 }
 
 impl Row {
-    fn of(program: Program, attachments: &[Attachment]) -> Self {
+    fn new(program: Program, attachments: &[Attachment]) -> Self {
         let here = attachments.iter().filter(|attachment| attachment.program == program.id);
         let average = |runs| u64::try_from(program.run_time.as_nanos() / u128::from(runs)).ok();
         Self {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Ask an HTTP server for something, and print what it answers
 #[derive(Debug, Args)]
-pub(crate) struct Client {
+pub(crate) struct DemoClient {
     /// Give up after so many seconds
     #[arg(long, short = 'm', value_name = "SECONDS", default_value = "5")]
     patience: f64,
@@ -39,7 +39,7 @@ pub(super) enum Fetched {
     CutShort,
 }
 
-impl Client {
+impl DemoClient {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let patience = Duration::try_from_secs_f64(self.patience)
             .map_err(|error| BadInput(format!("--patience {}: {error}", self.patience)))?;

@@ -8,16 +8,16 @@ mod server;
 mod sweep;
 mod transcript;
 
-pub(crate) use client::Client;
-pub(crate) use server::Server;
+pub(crate) use client::DemoClient;
+pub(crate) use server::DemoServer;
 
 use crate::interrupt::Interrupt;
 use crate::outcome::Outcome;
 use crate::session::Session;
 use clap::Args;
 use flow::Flow;
-use node::Node;
-use play::{Audience, Step, play};
+use node::DemoNode;
+use play::{Reporter, Step, play};
 use script::SCENES;
 use serde::Serialize;
 use std::path::Path;
@@ -55,16 +55,16 @@ struct Report<'a> {
 impl Demo {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         if self.down {
-            Node::down()?;
+            DemoNode::down()?;
             return Ok(Outcome::Holds);
         }
         let begin = Instant::now();
         let interrupt = Interrupt::watch()?;
         let (mut transcript, mut silent) = (Transcript(session), Silent);
-        let audience: &mut dyn Audience = if session.is_json() { &mut silent } else { &mut transcript };
-        audience.scene("A node of the demo's own: a network namespace, and an agent in it")?;
-        let mut node = Node::start(interrupt, session.color_of_children())?;
-        let steps = play(SCENES, &mut node, audience)?;
+        let reporter: &mut dyn Reporter = if session.is_json() { &mut silent } else { &mut transcript };
+        reporter.scene("A node of the demo's own: a network namespace, and an agent in it")?;
+        let mut node = DemoNode::start(interrupt, session.color_of_children())?;
+        let steps = play(SCENES, &mut node, reporter)?;
         let held = steps.iter().all(|step| step.held);
         if session.is_json() {
             let kernel = rustix::system::uname().release().to_string_lossy().into_owned();

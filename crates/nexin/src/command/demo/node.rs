@@ -1,7 +1,7 @@
 //! The node that the demo plays on: a network namespace, an agent in it, and nothing of the host's own.
 
 use super::client::Fetched;
-use super::play::{Ended, Stage};
+use super::play::{Ended, Runner};
 use super::script::FILES;
 use super::sweep;
 use crate::command::agent::Settings;
@@ -35,7 +35,7 @@ const STARTING: Duration = Duration::from_secs(20);
 
 /// A node that is set up; dropping it removes everything, unless it is kept.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(super) struct DemoNode {
     program: PathBuf,
     socket: PathBuf,
     interrupt: Interrupt,
@@ -46,7 +46,7 @@ pub(super) struct Node {
     _lock: File,
 }
 
-impl Node {
+impl DemoNode {
     /// Removes what an earlier demo left behind, and sets a node up.
     pub(super) fn start(interrupt: Interrupt, color: &'static str) -> anyhow::Result<Self> {
         let lock = lock()?;
@@ -156,7 +156,7 @@ impl Node {
     }
 }
 
-impl Stage for Node {
+impl Runner for DemoNode {
     fn nexin(&mut self, words: &[&str]) -> anyhow::Result<Ended> {
         let Output { status, stdout, stderr } = self.call(words)?;
         let output = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_string());
@@ -182,7 +182,7 @@ impl Stage for Node {
     }
 }
 
-impl Drop for Node {
+impl Drop for DemoNode {
     fn drop(&mut self) {
         if self.kept {
             return;

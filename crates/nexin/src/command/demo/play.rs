@@ -1,13 +1,13 @@
-//! Plays the script on a stage, and notes what came of each step.
+//! Plays the script on a runner, and notes what came of each step.
 
 use super::client::Fetched;
-use super::script::{Act, BACKEND, Expect, REFUSAL, SERVICE, Scene};
+use super::script::{Action, BACKEND, Expect, REFUSAL, SERVICE, Scene};
 use api::view::Explanation;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// What the script needs of the world.
-pub(super) trait Stage {
+pub(super) trait Runner {
     /// Runs a command of Nexin's.
     fn nexin(&mut self, words: &[&str]) -> anyhow::Result<Ended>;
     /// Asks for something from within a workload, for so many seconds at most.
@@ -17,7 +17,7 @@ pub(super) trait Stage {
 }
 
 /// Who watches.
-pub(super) trait Audience {
+pub(super) trait Reporter {
     /// A scene begins.
     fn scene(&mut self, title: &str) -> anyhow::Result<()>;
     /// Something was typed.
@@ -82,22 +82,22 @@ const STARTING: Duration = Duration::from_secs(3);
 /// Plays all scenes; after a step that does not hold it goes on, so that everything is seen.
 pub(super) fn play(
     scenes: &'static [Scene],
-    stage: &mut impl Stage,
-    audience: &mut dyn Audience,
+    runner: &mut impl Runner,
+    reporter: &mut dyn Reporter,
 ) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for scene in scenes {
-        audience.scene(scene.title)?;
-        for act in scene.acts {
-            let typed = typed(act);
-            audience.typed(&typed)?;
-            let step = match act {
-                Act::Nexin(words) => command(stage.nexin(words)?, scene.title, typed),
-                Act::Fetch { from, path, expect } => {
-                    request(stage, (from, path, *expect), scene.title, typed)?
+        reporter.scene(scene.title)?;
+        for action in scene.actions {
+            let typed = typed(action);
+            reporter.typed(&typed)?;
+            let step = match action {
+                Action::Nexin(words) => command(runner.nexin(words)?, scene.title, typed),
+                Action::Fetch { from, path, expect } => {
+                    request(runner, (from, path, *expect), scene.title, typed)?
                 }
             };
-            audience.played(&step)?;
+            reporter.played(&step)?;
             steps.push(step);
         }
     }
@@ -105,10 +105,10 @@ pub(super) fn play(
 }
 
 /// What a person would type.
-fn typed(act: &Act) -> String {
-    match act {
-        Act::Nexin(words) => format!("nexin {}", words.join(" ")),
-        Act::Fetch { from, path, expect } => {
+fn typed(action: &Action) -> String {
+    match action {
+        Action::Nexin(words) => format!("nexin {}", words.join(" ")),
+        Action::Fetch { from, path, expect } => {
             format!("nexin exec {from} -- curl -sS -m {} http://{SERVICE}{path}", expect.patience())
         }
     }
@@ -119,14 +119,14 @@ fn command(ended: Ended, scene: &'static str, typed: String) -> Step {
 }
 
 fn request(
-    stage: &mut impl Stage,
+    runner: &mut impl Runner,
     (from, path, expect): (&str, &str, Expect),
     scene: &'static str,
     typed: String,
 ) -> anyhow::Result<Step> {
-    let fetched = fetch(stage, from, path, expect)?;
+    let fetched = fetch(runner, from, path, expect)?;
     let verdict = verdict(&fetched);
-    let explanation = stage.explain(from, BACKEND, path)?;
+    let explanation = runner.explain(from, BACKEND, path)?;
     let (rule, reason) = deciding(&explanation);
     let held = verdict == expect.verdict() && explanation.verdict == verdict && body_fits(&fetched, expect);
     let probe = Probe {
@@ -144,10 +144,10 @@ fn request(
 }
 
 /// Asks, and asks again while the server is only starting: nobody listens there yet, and the kernel says so.
-fn fetch(stage: &mut impl Stage, from: &str, path: &str, expect: Expect) -> anyhow::Result<Fetched> {
+fn fetch(runner: &mut impl Runner, from: &str, path: &str, expect: Expect) -> anyhow::Result<Fetched> {
     let until = Instant::now() + STARTING;
     loop {
-        let fetched = stage.fetch(from, &format!("http://{SERVICE}{path}"), expect.patience())?;
+        let fetched = runner.fetch(from, &format!("http://{SERVICE}{path}"), expect.patience())?;
         if fetched != Fetched::Refused || Instant::now() > until {
             return Ok(fetched);
         }
@@ -195,13 +195,13 @@ mod tests {
 
     /// A world that does as the tutorial says, but for what a test spoils.
     #[derive(Default)]
-    struct Painted {
+    struct FakeRunner {
         applied: bool,
         spoil: Option<&'static str>,
         refusals: u32,
     }
 
-    impl Painted {
+    impl FakeRunner {
         fn verdict(&self, from: &str, path: &str) -> &'static str {
             match (self.applied, from, path) {
                 (true, "app2", "/private") => "deny",
@@ -211,7 +211,7 @@ mod tests {
         }
     }
 
-    impl Stage for Painted {
+    impl Runner for FakeRunner {
         fn nexin(&mut self, words: &[&str]) -> anyhow::Result<Ended> {
             self.applied |= words == ["policy", "apply", "-f", "rule1.yaml"];
             Ok(Ended { output: String::new(), success: true })
@@ -250,37 +250,37 @@ mod tests {
         }
     }
 
-    fn failed(stage: &mut Painted) -> Vec<String> {
-        let steps = play(SCENES, stage, &mut Silent).unwrap();
+    fn failed(runner: &mut FakeRunner) -> Vec<String> {
+        let steps = play(SCENES, runner, &mut Silent).unwrap();
         assert_eq!(steps.iter().filter(|step| step.probe.is_some()).count(), 7);
         steps.into_iter().filter(|step| !step.held).map(|step| step.typed).collect()
     }
 
     #[test]
     fn the_tutorial_holds_where_the_world_does_as_it_says() {
-        assert_eq!(failed(&mut Painted::default()), [""; 0]);
+        assert_eq!(failed(&mut FakeRunner::default()), [""; 0]);
     }
 
     #[test]
     fn a_request_that_should_be_refused_and_is_not_is_noticed() {
-        let wrong = failed(&mut Painted { spoil: Some("deny"), ..Painted::default() });
+        let wrong = failed(&mut FakeRunner { spoil: Some("deny"), ..FakeRunner::default() });
         assert_eq!(wrong, ["nexin exec app2 -- curl -sS -m 5 http://app1-service/private"]);
     }
 
     #[test]
     fn a_connection_that_is_cut_is_not_one_that_never_was() {
-        let wrong = failed(&mut Painted { spoil: Some("drop"), ..Painted::default() });
+        let wrong = failed(&mut FakeRunner { spoil: Some("drop"), ..FakeRunner::default() });
         assert_eq!(wrong, ["nexin exec app3 -- curl -sS -m 0.6 http://app1-service/public"]);
     }
 
     #[test]
     fn an_explanation_that_differs_from_what_happened_is_noticed() {
-        let wrong = failed(&mut Painted { spoil: Some("explain"), ..Painted::default() });
+        let wrong = failed(&mut FakeRunner { spoil: Some("explain"), ..FakeRunner::default() });
         assert_eq!(wrong.len(), 6, "all but the one that is dropped: {wrong:?}");
     }
 
     #[test]
     fn a_server_that_is_only_starting_is_waited_for() {
-        assert_eq!(failed(&mut Painted { refusals: 2, ..Painted::default() }), [""; 0]);
+        assert_eq!(failed(&mut FakeRunner { refusals: 2, ..FakeRunner::default() }), [""; 0]);
     }
 }

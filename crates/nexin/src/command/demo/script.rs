@@ -6,12 +6,12 @@ pub(super) struct Scene {
     /// The point.
     pub(super) title: &'static str,
     /// The steps, in order.
-    pub(super) acts: &'static [Act],
+    pub(super) actions: &'static [Action],
 }
 
 /// One step.
 #[derive(Debug)]
-pub(super) enum Act {
+pub(super) enum Action {
     /// A command of Nexin's that must succeed; the words after `nexin`.
     Nexin(&'static [&'static str]),
     /// A request to the service.
@@ -68,39 +68,39 @@ macro_rules! start {
 pub(super) const SCENES: &[Scene] = &[
     Scene {
         title: "Four workloads, each in a network namespace of its own, and a service address for app1",
-        acts: &[
-            Act::Nexin(&["policy", "apply", "-f", "service.yaml"]),
-            Act::Nexin(&start!("app1-a", "id=app1", "nexin", "demo-server")),
-            Act::Nexin(&start!("app1-b", "id=app1", "nexin", "demo-server")),
-            Act::Nexin(&start!("app2", "id=app2", "sleep", "infinity")),
-            Act::Nexin(&start!("app3", "id=app3", "sleep", "infinity")),
-            Act::Nexin(&["service", "list"]),
+        actions: &[
+            Action::Nexin(&["policy", "apply", "-f", "service.yaml"]),
+            Action::Nexin(&start!("app1-a", "id=app1", "nexin", "demo-server")),
+            Action::Nexin(&start!("app1-b", "id=app1", "nexin", "demo-server")),
+            Action::Nexin(&start!("app2", "id=app2", "sleep", "infinity")),
+            Action::Nexin(&start!("app3", "id=app3", "sleep", "infinity")),
+            Action::Nexin(&["service", "list"]),
         ],
     },
     Scene {
         title: "No policy: everyone may ask app1 for everything",
-        acts: &[
-            Act::Fetch { from: "app2", path: "/public", expect: Expect::Body(PUBLIC) },
-            Act::Fetch { from: "app2", path: "/private", expect: Expect::Body(PRIVATE) },
-            Act::Fetch { from: "app3", path: "/public", expect: Expect::Body(PUBLIC) },
-            Act::Fetch { from: "app3", path: "/private", expect: Expect::Body(PRIVATE) },
+        actions: &[
+            Action::Fetch { from: "app2", path: "/public", expect: Expect::Body(PUBLIC) },
+            Action::Fetch { from: "app2", path: "/private", expect: Expect::Body(PRIVATE) },
+            Action::Fetch { from: "app3", path: "/public", expect: Expect::Body(PUBLIC) },
+            Action::Fetch { from: "app3", path: "/private", expect: Expect::Body(PRIVATE) },
         ],
     },
     Scene {
         title: "The policy: only app2 may reach app1, and only with GET /public",
-        acts: &[Act::Nexin(&["policy", "apply", "-f", "rule1.yaml"])],
+        actions: &[Action::Nexin(&["policy", "apply", "-f", "rule1.yaml"])],
     },
     Scene {
         title: "app2 gets what is public and is told off for the rest; app3 gets no connection",
-        acts: &[
-            Act::Fetch { from: "app2", path: "/public", expect: Expect::Body(PUBLIC) },
-            Act::Fetch { from: "app2", path: "/private", expect: Expect::Denied },
-            Act::Fetch { from: "app3", path: "/public", expect: Expect::Silence },
+        actions: &[
+            Action::Fetch { from: "app2", path: "/public", expect: Expect::Body(PUBLIC) },
+            Action::Fetch { from: "app2", path: "/private", expect: Expect::Denied },
+            Action::Fetch { from: "app3", path: "/public", expect: Expect::Silence },
         ],
     },
     Scene {
         title: "What the kernel and the proxy saw of that",
-        acts: &[Act::Nexin(&["observe", "--to-port", "80", "--last", "12"])],
+        actions: &[Action::Nexin(&["observe", "--to-port", "80", "--last", "12"])],
     },
 ];
 

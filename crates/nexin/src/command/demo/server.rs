@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Serve /public and /private, as app1 of the tutorial
 #[derive(Debug, Args)]
-pub(crate) struct Server {
+pub(crate) struct DemoServer {
     /// Port to listen on
     #[arg(long, default_value_t = 80)]
     port: u16,
@@ -20,7 +20,7 @@ pub(crate) struct Server {
 /// Longest head of a request that is read, in bytes.
 const LONGEST_HEAD: u64 = 64 * 1024;
 
-impl Server {
+impl DemoServer {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         // The one address takes both families, where there are both.
         let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, self.port))

@@ -1,6 +1,6 @@
 //! The demo as a person sees it: what is typed, what came of it, and which rule decided.
 
-use super::play::{Audience, Probe, Step};
+use super::play::{Probe, Reporter, Step};
 use crate::session::{Session, Tone};
 use crate::verdict;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub(super) struct Transcript<'a>(pub(super) &'a Session);
 #[derive(Debug)]
 pub(super) struct Silent;
 
-impl Audience for Transcript<'_> {
+impl Reporter for Transcript<'_> {
     fn scene(&mut self, title: &str) -> anyhow::Result<()> {
         self.0.print_line("")?;
         Ok(self.0.print_line(&self.0.paint(Tone::Strong, &format!("# {title}")))?)
@@ -61,7 +61,7 @@ impl Transcript<'_> {
     }
 }
 
-impl Audience for Silent {
+impl Reporter for Silent {
     fn scene(&mut self, _title: &str) -> anyhow::Result<()> {
         Ok(())
     }

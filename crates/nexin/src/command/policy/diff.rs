@@ -3,11 +3,11 @@
 mod api_servers;
 mod change;
 mod flows;
+mod groups;
 mod judge;
 mod kinds;
 mod naming;
 mod outsiders;
-mod parties;
 mod synthetic;
 mod traffic;
 
@@ -56,8 +56,8 @@ impl Diff {
         let read = |paths: &[PathBuf]| Scenario::read(session, paths, self.depth);
         let mut worlds = [read(&[self.old])?, read(&[self.new])?];
         if !self.workloads.is_empty() {
-            let given = Scenario::read_people(session, &self.workloads, self.depth)?;
-            worlds.iter_mut().for_each(|world| world.take_people(&given));
+            let given = Scenario::read_ends(session, &self.workloads, self.depth)?;
+            worlds.iter_mut().for_each(|world| world.take_ends(&given));
         }
         let (differences, asked) = match &self.flows {
             Some(path) => flows::compare(&worlds, path)?,
@@ -78,10 +78,10 @@ fn compare(
     is_given: bool,
 ) -> anyhow::Result<(Vec<Difference>, String)> {
     let ask = |breadth| -> Result<_, TooMany> {
-        let cast = parties::gather(worlds, session, breadth, is_given)?;
-        let workloads = cast.parties.iter().map(|party| party.workloads()).sum::<usize>();
-        let asked = format!("{}, {}", count(workloads, "workload"), cast.origin);
-        Ok((judge::compare(worlds, &cast, breadth)?, asked))
+        let compared = groups::gather(worlds, session, breadth, is_given)?;
+        let workloads = compared.groups.iter().map(|group| group.workloads()).sum::<usize>();
+        let asked = format!("{}, {}", count(workloads, "workload"), compared.origin);
+        Ok((judge::compare(worlds, &compared, breadth)?, asked))
     };
     let known = ask(Breadth::Known);
     match known {

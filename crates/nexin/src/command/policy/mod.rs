@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 
 /// Put policies in force, look at them, and ask what they say
 #[derive(Debug, Args)]
-pub(crate) struct Policy {
+pub(crate) struct PolicyCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -30,7 +30,7 @@ enum Action {
     Validate(validate::Validate),
 }
 
-impl Policy {
+impl PolicyCommand {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         match self.action {
             Action::Apply(apply) => apply.run(session),

@@ -1,9 +1,9 @@
 //! The world that files describe: who is there, and which policies are in force. No agent is asked.
 
-mod cast;
+mod ends;
 mod host_network;
+mod merge;
 mod owners;
-mod people;
 mod read;
 mod step;
 #[cfg(test)]
@@ -12,7 +12,7 @@ mod tests;
 use identity::{Labels, Selector, Source};
 use manifest::{NamedPort, Object, ObjectName, Places, Pods, Protocol};
 use policy::book::RuleBook;
-use policy::catalog::{Backends, Catalog, Service};
+use policy::catalog::{Backends, Catalog, ServiceEntry};
 use policy::compiled_rule::Numbers;
 use policy::directory::Directory;
 use policy::endpoint_view::NamedPorts;
@@ -23,13 +23,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Namespace and name.
 type Name = (String, String);
-type Text = BTreeMap<String, String>;
+type LabelMap = BTreeMap<String, String>;
 
 /// Who is there, and which policies are in force.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scenario {
-    namespaces: BTreeMap<String, Text>,
-    workloads: BTreeMap<Name, Workload>,
+    namespaces: BTreeMap<String, LabelMap>,
+    workloads: BTreeMap<Name, ScenarioWorkload>,
     /// The default addresses of the local node, which tests have.
     local: Vec<IpAddr>,
     /// What makes workloads that are there themselves, each with those.
@@ -39,7 +39,7 @@ pub(super) struct Scenario {
     /// The domain names that they are known by.
     names: BTreeMap<String, BTreeSet<String>>,
     /// The nodes by name, each with its labels; `host` is the local one.
-    nodes: BTreeMap<String, (Text, Vec<IpAddr>)>,
+    nodes: BTreeMap<String, (LabelMap, Vec<IpAddr>)>,
     groups: BTreeSet<String>,
     services: BTreeMap<Name, manifest::Service>,
     /// Addresses that are listed for services.
@@ -55,7 +55,7 @@ pub(super) struct Scenario {
     pub(super) notes: Vec<String>,
     /// Whether what policy refuses is let through and reported.
     audit: bool,
-    given: u32,
+    assigned: u32,
     /// The labels that selectors name.
     named: BTreeSet<identity::Name>,
     /// The addresses that workloads are known to have.
@@ -63,11 +63,11 @@ pub(super) struct Scenario {
 }
 
 #[derive(Clone, Debug)]
-struct Workload {
-    labels: Text,
+struct ScenarioWorkload {
+    labels: LabelMap,
     ports: NamedPorts,
     addresses: Vec<IpAddr>,
-    /// Whether its addresses are written down, rather than given here.
+    /// Whether its addresses are written down, rather than assigned here.
     is_placed: bool,
     /// How many pods it is, which are alike.
     pods: Pods,
@@ -104,7 +104,7 @@ impl Scenario {
             }
             Object::CidrGroup(one) => {
                 self.groups.insert(one.name.clone());
-                self.refer(|catalog| catalog.put_group(&one.name, one.group));
+                self.refer(|catalog| catalog.put_cidr_group(&one.name, one.group));
             }
             Object::Service(service) => {
                 let name = (service.namespace.clone(), service.name.clone());
@@ -133,25 +133,26 @@ impl Scenario {
     }
 
     /// Takes a workload. Files seldom say which addresses pods will have: each that has none gets some of its own.
-    fn admit(&mut self, name: Name, labels: Text, named: &[NamedPort], addresses: Vec<IpAddr>) {
+    fn admit(&mut self, name: Name, labels: LabelMap, named: &[NamedPort], addresses: Vec<IpAddr>) {
         let mut ports = NamedPorts::default();
         named.iter().for_each(|port| ports.insert(&port.name, protocol(port.protocol), port.port));
         let is_placed = !addresses.is_empty();
         self.placed.extend(&addresses);
-        let addresses = if is_placed { addresses } else { self.give() };
+        let addresses = if is_placed { addresses } else { self.assign_addresses() };
         let (pods, host_network, node, is_of_test) = (Pods::One, false, None, true);
-        let workload = Workload { labels, ports, addresses, is_placed, pods, host_network, node, is_of_test };
+        let workload =
+            ScenarioWorkload { labels, ports, addresses, is_placed, pods, host_network, node, is_of_test };
         self.workloads.insert(name, workload);
     }
 
-    fn give(&mut self) -> Vec<IpAddr> {
+    fn assign_addresses(&mut self) -> Vec<IpAddr> {
         loop {
-            self.given += 1;
-            let v4 = Ipv4Addr::from_bits(FIRST_V4.to_bits() + self.given);
-            let v6 = Ipv6Addr::from_bits(FIRST_V6.to_bits() + u128::from(self.given));
-            let given: Vec<IpAddr> = vec![v4.into(), v6.into()];
-            if !self.placed.iter().any(|placed| given.contains(placed)) {
-                return given;
+            self.assigned += 1;
+            let v4 = Ipv4Addr::from_bits(FIRST_V4.to_bits() + self.assigned);
+            let v6 = Ipv6Addr::from_bits(FIRST_V6.to_bits() + u128::from(self.assigned));
+            let assigned: Vec<IpAddr> = vec![v4.into(), v6.into()];
+            if !self.placed.iter().any(|placed| assigned.contains(placed)) {
+                return assigned;
             }
         }
     }
@@ -171,7 +172,7 @@ impl Scenario {
         };
         let mut labels = Labels::default();
         service.labels.iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
-        let service = Service { labels, backends };
+        let service = ServiceEntry { labels, backends };
         self.refer(|catalog| catalog.put_service(&name.0, &name.1, service));
     }
 }
@@ -199,6 +200,6 @@ fn protocol(protocol: Protocol) -> policy::rule::Protocol {
     }
 }
 
-/// Addresses are given from after these, as `nexin test` gives them.
+/// Addresses are assigned from after these, as `nexin test` gives them.
 const FIRST_V4: Ipv4Addr = Ipv4Addr::new(10, 200, 128, 0);
 const FIRST_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0x8000, 0, 0, 0);

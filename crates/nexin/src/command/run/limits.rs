@@ -30,7 +30,7 @@ impl Limits {
                 let read = |file| fs::read(file).with_context(|| format!("reading {file}"));
                 let (accounts, groups) = (read("/etc/passwd")?, read("/etc/group")?);
                 let texts = [accounts, groups].map(|text| String::from_utf8_lossy(&text).into_owned());
-                Self::of_user(user, &texts)?
+                Self::for_user(user, &texts)?
             }
             None => Self::default(),
         };
@@ -52,7 +52,7 @@ impl Limits {
         self.privileges.limit(command);
     }
 
-    fn of_user(typed: &str, [accounts, groups]: &[String; 2]) -> Result<Self, BadInput> {
+    fn for_user(typed: &str, [accounts, groups]: &[String; 2]) -> Result<Self, BadInput> {
         let wrong = |what: &str| BadInput(format!("--user {typed}: {what}"));
         let (user, group) = match typed.split_once(':') {
             Some((user, group)) => (user, Some(group)),
@@ -131,7 +131,7 @@ mod tests {
     const GROUPS: &str = "root:x:0:\nweb:x:34:\nlogs:x:4:web,7\nother:x:5:webber\nbroken\n";
 
     fn of(typed: &str) -> Result<Limits, String> {
-        Limits::of_user(typed, &[ACCOUNTS.into(), GROUPS.into()]).map_err(|BadInput(said)| said)
+        Limits::for_user(typed, &[ACCOUNTS.into(), GROUPS.into()]).map_err(|BadInput(said)| said)
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The API servers of a comparison: hosts and nodes by the addresses that are listed for `default/kubernetes`.
 
-use super::parties::Party;
+use super::groups::EndGroup;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{KUBE_APISERVER, REMOTE_NODE};
-use agent::explain::{End, Surroundings};
+use agent::explain::{End, Inventory};
 use identity::{Labels, Requirement, Selector, Source, key};
 use policy::rule::Cidr;
 use std::collections::BTreeSet;
@@ -34,20 +34,20 @@ pub(super) fn are_known(worlds: &[Scenario; 2]) -> bool {
     !addresses(worlds).is_empty()
 }
 
-/// The API servers whose addresses are not the first of their family of any known party.
-pub(super) fn unnamed(worlds: &[Scenario; 2], known: &[Party]) -> Vec<Party> {
+/// The API servers whose addresses are not the first of their family of any known group.
+pub(super) fn unnamed(worlds: &[Scenario; 2], known: &[EndGroup]) -> Vec<EndGroup> {
     let is_asked = |end: &End, address: IpAddr| end.address(address.is_ipv4()) == Some(address);
     let is_known = |address: &IpAddr| {
         known
             .iter()
-            .any(|party| party.ends.iter().all(|end| !end.addresses.is_empty() && is_asked(end, *address)))
+            .any(|group| group.ends.iter().all(|end| !end.addresses.is_empty() && is_asked(end, *address)))
     };
     let unnamed = addresses(worlds).into_iter().filter(|address| !is_known(address));
-    let party = |address: IpAddr| {
+    let group = |address: IpAddr| {
         let ends = worlds.each_ref().map(|world| End { addresses: vec![address], ..world.at(address) });
-        Party { names: vec![address.to_string()], ends, has_any_ports: false }
+        EndGroup { names: vec![address.to_string()], ends, has_any_ports: false }
     };
-    unnamed.map(party).collect()
+    unnamed.map(group).collect()
 }
 
 fn addresses(worlds: &[Scenario; 2]) -> BTreeSet<IpAddr> {

@@ -1,7 +1,7 @@
 //! What changes for whom: equal changes put together, and written down.
 
 use super::naming::{LOCAL, Naming};
-use super::traffic::{Piece, PortNames, words};
+use super::traffic::{PortNames, TrafficRange, words};
 use l7::HttpRule;
 use serde::Serialize;
 use std::cell::RefCell;
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What becomes of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct Fate {
+pub(super) struct ConnectionVerdict {
     /// `allow`, `deny` or `drop`.
     pub(super) verdict: String,
     /// The requests that may pass on it; none: any.
@@ -27,10 +27,10 @@ pub(super) type Limits = Vec<BTreeSet<HttpRule>>;
 
 /// Which limits let the same requests pass: what was found once is not looked for again.
 #[derive(Debug, Default)]
-pub(super) struct Alike(RefCell<BTreeMap<[Limits; 2], bool>>);
+pub(super) struct RequestEquivalence(RefCell<BTreeMap<[Limits; 2], bool>>);
 
 /// Before and after.
-pub(super) type Change = [Fate; 2];
+pub(super) type Change = [ConnectionVerdict; 2];
 
 /// A change, and all connections that it is about: from each of `from` to each of `to`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,9 +39,9 @@ pub(super) struct Difference {
     to: Vec<String>,
     /// What is sent: `80/TCP`, `every UDP port`, `anything`.
     traffic: Vec<String>,
-    old: Fate,
-    new: Fate,
-    /// How many recorded flows are of this, where flows were asked about.
+    old: ConnectionVerdict,
+    new: ConnectionVerdict,
+    /// How many recorded flows are of this, where flows were query about.
     #[serde(skip_serializing_if = "Option::is_none")]
     flows: Option<usize>,
 }
@@ -50,16 +50,16 @@ pub(super) struct Difference {
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     found: BTreeMap<Ends, BTreeMap<Change, Families>>,
-    /// Those who were not asked about themselves.
+    /// Those who were not query about themselves.
     alone: BTreeSet<String>,
 }
 
 /// Senders and receivers.
 type Ends = (Vec<String>, Vec<String>);
 /// What is sent by IPv4, and what by IPv6; nothing of a family that the ends do not share.
-type Families = [Option<BTreeSet<Piece>>; 2];
+type Families = [Option<BTreeSet<TrafficRange>>; 2];
 
-impl Fate {
+impl ConnectionVerdict {
     fn words(&self) -> String {
         match &self.requests {
             Some(requests) if self.verdict == "allow" && requests.is_empty() => "allow no request".to_owned(),
@@ -69,9 +69,9 @@ impl Fate {
     }
 }
 
-impl Alike {
+impl RequestEquivalence {
     /// Whether both let the same through, whoever decides and however rules are written.
-    pub(super) fn are(&self, old: &Fate, new: &Fate) -> bool {
+    pub(super) fn are(&self, old: &ConnectionVerdict, new: &ConnectionVerdict) -> bool {
         let same_limits = || {
             let limits = [old.limits.clone(), new.limits.clone()];
             let compare = |[old, new]: &[Limits; 2]| l7::equivalence::is_same(old, new);
@@ -84,13 +84,13 @@ impl Alike {
 }
 
 impl Changes {
-    /// Notes the pieces of traffic that change between the first and the second.
+    /// Notes the ranges of traffic that change between the first and the second.
     pub(super) fn add(&mut self, ends: (&[String], &[String]), change: Change, families: Families) {
         let ends = (ends.0.to_vec(), ends.1.to_vec());
         self.found.entry(ends).or_default().insert(change, families);
     }
 
-    /// Notes that somebody was not asked about itself.
+    /// Notes that somebody was not query about itself.
     pub(super) fn leave_alone(&mut self, names: &[String]) {
         self.alone.extend(names.iter().cloned());
     }
@@ -196,19 +196,19 @@ impl Difference {
 
 /// The traffic of both families; where they differ, each by itself.
 fn traffic(families: &Families, names: &PortNames) -> Vec<String> {
-    let words = |pieces: &BTreeSet<Piece>| words(pieces, names);
+    let words = |ranges: &BTreeSet<TrafficRange>| words(ranges, names);
     let (v4, v6) = match families {
         [Some(v4), Some(v6)] => (v4, v6),
         [one, other] => return one.iter().chain(other).flat_map(words).collect(),
     };
-    let ported = |pieces: &BTreeSet<Piece>| -> BTreeSet<Piece> {
-        pieces.iter().filter(|piece| !matches!(piece.protocol, 1 | 58)).copied().collect()
+    let ported = |ranges: &BTreeSet<TrafficRange>| -> BTreeSet<TrafficRange> {
+        ranges.iter().filter(|range| !matches!(range.protocol, 1 | 58)).copied().collect()
     };
     if ported(v4) == ported(v6) {
         return words(&(v4 | v6));
     }
-    let by = |pieces: &BTreeSet<Piece>, family| -> Vec<String> {
-        if pieces.is_empty() { Vec::new() } else { vec![format!("{} by {family}", words(pieces).join(", "))] }
+    let by = |ranges: &BTreeSet<TrafficRange>, family| -> Vec<String> {
+        if ranges.is_empty() { Vec::new() } else { vec![format!("{} by {family}", words(ranges).join(", "))] }
     };
     [by(v4, "IPv4"), by(v6, "IPv6")].concat()
 }

@@ -1,13 +1,14 @@
 //! Recorded flows as questions: the lines that `nexin observe -o json` prints.
 
 use super::change::Difference;
-use super::judge::{self, Asked};
-use super::parties::labels;
+use super::groups::labels;
+use super::judge::{self, ConnectionQuery};
 use crate::command::policy::scenario::Scenario;
 use crate::outcome::BadInput;
 use abi::identity::is_workload;
-use agent::explain::{End, Surroundings, protocol_name};
-use flow::{Endpoint, Flow, IpVersion, Layer4};
+use abi::protocol;
+use agent::explain::{End, Inventory, protocol_name};
+use flow::{Flow, FlowEndpoint, IpVersion, Layer4};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,9 +16,9 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
 
-/// A connection or request that was seen; equal ones are asked about once.
+/// A connection or request that was seen; equal ones are query about once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Seen {
+struct RecordedConnection {
     from: String,
     to: String,
     protocol: u8,
@@ -27,9 +28,9 @@ struct Seen {
     request: Option<[String; 3]>,
 }
 
-/// What changes for the flows of a file, and how many were asked about.
+/// What changes for the flows of a file, and how many were query about.
 pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Vec<Difference>, String)> {
-    let mut seen = BTreeMap::<Seen, ([End; 2], usize)>::new();
+    let mut seen = BTreeMap::<RecordedConnection, ([End; 2], usize)>::new();
     let mut flows = 0;
     let text = read(path)?;
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -44,7 +45,7 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
         let Some((protocol, port)) = destination(&flow.l4) else { continue };
         let ends = [(&flow.source, flow.ip.source), (&flow.destination, flow.ip.destination)];
         let ends = ends.map(|(endpoint, address)| end(worlds, endpoint, address));
-        let question = Seen {
+        let question = RecordedConnection {
             from: ends[0].name.clone(),
             to: ends[1].name.clone(),
             protocol,
@@ -61,18 +62,18 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
             host,
             headers: &[],
         });
-        let asked = Asked { protocol: seen.protocol, port: seen.port, v4: seen.v4, request };
-        let change = judge::change(worlds, ends.each_ref(), &asked)?;
+        let query = ConnectionQuery { protocol: seen.protocol, port: seen.port, v4: seen.v4, request };
+        let change = judge::change(worlds, ends.each_ref(), &query)?;
         Some(Difference::of_flows(ends.each_ref().map(|end| end.name.clone()), sent(seen), change, *flows))
     });
     let differences: Vec<Difference> = differences.collect();
     let changed: usize = differences.iter().map(Difference::flows).sum();
     let (flows, distinct) = (super::count(flows, "flow"), super::count(seen.len(), "distinct connection"));
-    let asked = match changed {
+    let query = match changed {
         0 => format!("{flows}, {distinct}"),
         changed => format!("{changed} of {flows}; {distinct}"),
     };
-    Ok((differences, asked))
+    Ok((differences, query))
 }
 
 /// A flow by itself, or as others wrap it: `{"flow":{...}}`.
@@ -102,7 +103,7 @@ fn read(path: &Path) -> Result<String, BadInput> {
 }
 
 /// Who a flow says was there, by labels and address as they were then. Of named ports only files tell.
-fn end(worlds: &[Scenario; 2], endpoint: &Endpoint, address: IpAddr) -> End {
+fn end(worlds: &[Scenario; 2], endpoint: &FlowEndpoint, address: IpAddr) -> End {
     let name = match (&endpoint.namespace, &endpoint.pod_name) {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
         _ => address.to_string(),
@@ -113,15 +114,15 @@ fn end(worlds: &[Scenario; 2], endpoint: &Endpoint, address: IpAddr) -> End {
     End { ports, addresses: vec![address], is_one, ..end }
 }
 
-/// Protocol and port that policies are asked about; of an ICMP message its type, then its code.
+/// Protocol and port that policies are query about; of an ICMP message its type, then its code.
 fn destination(l4: &Layer4) -> Option<(u8, u16)> {
     let icmp = |kind: u8, code: u8| u16::from_be_bytes([kind, code]);
     Some(match l4 {
-        Layer4::Tcp(segment) => (6, segment.ports.destination_port),
-        Layer4::Udp(ports) => (17, ports.destination_port),
-        Layer4::Sctp(ports) => (132, ports.destination_port),
-        Layer4::Icmp4(message) => (1, icmp(message.kind, message.code)),
-        Layer4::Icmp6(message) => (58, icmp(message.kind, message.code)),
+        Layer4::Tcp(segment) => (protocol::TCP, segment.ports.destination_port),
+        Layer4::Udp(ports) => (protocol::UDP, ports.destination_port),
+        Layer4::Sctp(ports) => (protocol::SCTP, ports.destination_port),
+        Layer4::Icmp4(message) => (protocol::ICMP, icmp(message.kind, message.code)),
+        Layer4::Icmp6(message) => (protocol::ICMP6, icmp(message.kind, message.code)),
         Layer4::Other(_) => return None,
     })
 }
@@ -137,10 +138,10 @@ fn request(http: &flow::Http) -> [String; 3] {
     [http.method.clone(), path.to_owned(), host.to_owned()]
 }
 
-fn sent(seen: &Seen) -> String {
+fn sent(seen: &RecordedConnection) -> String {
     let name = protocol_name(seen.protocol);
     let what = match seen.protocol {
-        1 | 58 => format!("{name} type {}", seen.port >> 8),
+        number if protocol::is_icmp(number) => format!("{name} type {}", seen.port >> 8),
         _ => format!("{}/{name}", seen.port),
     };
     match &seen.request {

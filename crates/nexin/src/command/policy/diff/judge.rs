@@ -1,8 +1,8 @@
-//! Both sets of policies asked about the same connections.
+//! Both sets of policies query about the same connections.
 
-use super::change::{Alike, Change, Changes, Difference, Fate};
-use super::parties::{Cast, Party};
-use super::traffic::{Piece, pieces};
+use super::change::{Change, Changes, ConnectionVerdict, Difference, RequestEquivalence};
+use super::groups::{ComparedEnds, EndGroup};
+use super::traffic::{TrafficRange, ranges};
 use super::{Breadth, TooMany};
 use crate::command::policy::scenario::Scenario;
 use crate::progress::Progress;
@@ -15,9 +15,9 @@ use policy::rule::{Direction, Policy, Port, Protocol, Traffic, TrafficMatch};
 use policy::set::PolicySet;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A connection that is asked about.
+/// A connection that is query about.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'a> {
+pub(super) struct ConnectionQuery<'a> {
     /// IP protocol number.
     pub(super) protocol: u8,
     /// Port, or ICMP type in the upper byte.
@@ -31,31 +31,32 @@ pub(super) struct Asked<'a> {
 /// Both worlds, and what was found out about them.
 struct Worlds<'a> {
     scenarios: &'a [Scenario; 2],
-    alike: Alike,
+    alike: RequestEquivalence,
     breadth: Breadth,
 }
 
-/// A party with the policies that are about it, in the old world and in the new.
+/// A group with the policies that are about it, in the old world and in the new.
 struct Subject<'a> {
-    party: &'a Party,
+    group: &'a EndGroup,
     applying: [Vec<Policy>; 2],
     /// Whether anything that is said of it, or it itself, changes.
     changes: bool,
 }
 
-/// Everything that changes between any two of the parties.
+/// Everything that changes between any two of the groups.
 pub(super) fn compare(
     scenarios: &[Scenario; 2],
-    cast: &Cast,
+    compared: &ComparedEnds,
     breadth: Breadth,
 ) -> Result<Vec<Difference>, TooMany> {
-    let worlds = Worlds { scenarios, alike: Alike::default(), breadth };
-    let subjects: Vec<Subject<'_>> = cast.parties.iter().map(|party| Subject::of(scenarios, party)).collect();
+    let worlds = Worlds { scenarios, alike: RequestEquivalence::default(), breadth };
+    let subjects: Vec<Subject<'_>> =
+        compared.groups.iter().map(|group| Subject::new(scenarios, group)).collect();
     let mut changes = Changes::default();
     subjects
         .iter()
-        .filter(|one| one.party.is(one.party))
-        .for_each(|one| changes.leave_alone(&one.party.names));
+        .filter(|one| one.group.is(one.group))
+        .for_each(|one| changes.leave_alone(&one.group.names));
     let changing = subjects.iter().filter(|one| one.changes).count();
     let pairs = changing * (2 * subjects.len() - changing);
     if breadth == Breadth::Everything && pairs > MOST_PAIRS {
@@ -67,11 +68,11 @@ pub(super) fn compare(
             progress.show("connections of one sender", done, subjects.len());
         }
         // A pair changes only where rules about one of its ends do, and no end is compared with itself.
-        for to in subjects.iter().filter(|to| (from.changes || to.changes) && !from.party.is(to.party)) {
+        for to in subjects.iter().filter(|to| (from.changes || to.changes) && !from.group.is(to.group)) {
             pair(&worlds, from, to, &mut changes)?;
         }
     }
-    Ok(changes.differences(&cast.naming))
+    Ok(changes.differences(&compared.naming))
 }
 
 fn pair(
@@ -81,68 +82,68 @@ fn pair(
     changes: &mut Changes,
 ) -> Result<(), TooMany> {
     let shares = |v4: bool| {
-        let has = |party: &Party| party.ends.iter().all(|end| end.address(v4).is_some());
-        has(from.party) && has(to.party)
+        let has = |group: &EndGroup| group.ends.iter().all(|end| end.address(v4).is_some());
+        has(from.group) && has(to.group)
     };
     let shared = [shares(true), shares(false)];
-    let mut found = BTreeMap::<Change, [BTreeSet<Piece>; 2]>::new();
+    let mut found = BTreeMap::<Change, [BTreeSet<TrafficRange>; 2]>::new();
     for (at, v4) in [true, false].into_iter().enumerate().filter(|(at, _)| shared[*at]) {
         let policies = from.applying.iter().chain(&to.applying).flatten();
-        let receivers = to.party.ends.each_ref().map(|end| &end.ports);
-        for piece in pieces(policies, &receivers, v4) {
-            if let Some(change) = from.change(worlds, (to, to.party.ends.each_ref()), &piece, v4) {
-                found.entry(change).or_default()[at].insert(piece);
+        let receivers = to.group.ends.each_ref().map(|end| &end.ports);
+        for range in ranges(policies, &receivers, v4) {
+            if let Some(change) = from.change(worlds, (to, to.group.ends.each_ref()), &range, v4) {
+                found.entry(change).or_default()[at].insert(range);
                 continue;
             }
-            if let Some(change) = from.change_by_name(worlds, to, &piece, v4)? {
-                found.entry(change).or_default()[at].insert(piece);
+            if let Some(change) = from.change_by_name(worlds, to, &range, v4)? {
+                found.entry(change).or_default()[at].insert(range);
             }
         }
     }
     for (change, [v4, v6]) in found {
         let families = [Some(v4).filter(|_| shared[0]), Some(v6).filter(|_| shared[1])];
-        changes.add((&from.party.names, &to.party.names), change, families);
+        changes.add((&from.group.names, &to.group.names), change, families);
     }
     Ok(())
 }
 
 /// What changes for one connection, where it does.
-pub(super) fn change(worlds: &[Scenario; 2], ends: [&End; 2], asked: &Asked<'_>) -> Option<Change> {
+pub(super) fn change(worlds: &[Scenario; 2], ends: [&End; 2], query: &ConnectionQuery<'_>) -> Option<Change> {
     if ends[0].is(ends[1]) {
         return None;
     }
     let [old, new] = worlds.each_ref().map(|world| {
         let [from, to] = ends.map(|end| applying(&world.policies, end));
-        fate(ends, [&from, &to], &world.policies, asked)
+        fate(ends, [&from, &to], &world.policies, query)
     });
     let (old, new) = (old?, new?);
-    (!Alike::default().are(&old, &new)).then_some([old, new])
+    (!RequestEquivalence::default().are(&old, &new)).then_some([old, new])
 }
 
 impl<'a> Subject<'a> {
-    fn of(worlds: &[Scenario; 2], party: &'a Party) -> Self {
-        let [old, new] = &party.ends;
+    fn new(worlds: &[Scenario; 2], group: &'a EndGroup) -> Self {
+        let [old, new] = &group.ends;
         let applying = [applying(&worlds[0].policies, old), applying(&worlds[1].policies, new)];
         let is_said_otherwise =
             worlds[0].policies.mode() != worlds[1].policies.mode() || old.audit != new.audit;
         let is_other =
             old.labels != new.labels || old.ports != new.ports || old.api_servers != new.api_servers;
         let changes = applying[0] != applying[1] || is_other || is_said_otherwise;
-        Self { party, applying, changes }
+        Self { group, applying, changes }
     }
 
-    /// What becomes of a piece of traffic to the other, given as it is in both worlds, where that changes.
+    /// What becomes of a range of traffic to the other, assigned as it is in both worlds, where that changes.
     fn change(
         &self,
         worlds: &Worlds<'_>,
         (to, ends): (&Self, [&End; 2]),
-        piece: &Piece,
+        range: &TrafficRange,
         v4: bool,
     ) -> Option<Change> {
-        let asked = Asked { protocol: piece.protocol, port: piece.port(), v4, request: None };
+        let query = ConnectionQuery { protocol: range.protocol, port: range.port(), v4, request: None };
         let [old, new] = [0, 1].map(|at| {
-            let ends = [&self.party.ends[at], ends[at]];
-            fate(ends, [&self.applying[at], &to.applying[at]], &worlds.scenarios[at].policies, &asked)
+            let ends = [&self.group.ends[at], ends[at]];
+            fate(ends, [&self.applying[at], &to.applying[at]], &worlds.scenarios[at].policies, &query)
         });
         let (old, new) = (old?, new?);
         (!worlds.alike.are(&old, &new)).then_some([old, new])
@@ -154,10 +155,10 @@ impl<'a> Subject<'a> {
         &self,
         worlds: &Worlds<'_>,
         to: &Self,
-        piece: &Piece,
+        range: &TrafficRange,
         v4: bool,
     ) -> Result<Option<Change>, TooMany> {
-        if worlds.breadth != Breadth::Everything || !to.party.has_any_ports {
+        if worlds.breadth != Breadth::Everything || !to.group.has_any_ports {
             return Ok(None);
         }
         let names = names(self.applying.iter().chain(&to.applying).flatten());
@@ -166,14 +167,14 @@ impl<'a> Subject<'a> {
         }
         let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
             .into_iter()
-            .find(|one| one.numbers() == [piece.protocol]);
+            .find(|one| one.numbers() == [range.protocol]);
         let Some(protocol) = protocol else { return Ok(None) };
         let change = (1..1_usize << names.len()).find_map(|subset| {
             let mut ports = NamedPorts::default();
             let chosen = names.iter().enumerate().filter(|(at, _)| subset >> at & 1 == 1);
-            chosen.for_each(|(_, name)| ports.insert(name, protocol, piece.port()));
-            let ends = to.party.ends.clone().map(|end| End { ports: ports.clone(), ..end });
-            self.change(worlds, (to, ends.each_ref()), piece, v4)
+            chosen.for_each(|(_, name)| ports.insert(name, protocol, range.port()));
+            let ends = to.group.ends.clone().map(|end| End { ports: ports.clone(), ..end });
+            self.change(worlds, (to, ends.each_ref()), range, v4)
         });
         Ok(change)
     }
@@ -210,9 +211,9 @@ fn fate(
     [from, to]: [&End; 2],
     [egress, ingress]: [&[Policy]; 2],
     policies: &PolicySet,
-    asked: &Asked<'_>,
-) -> Option<Fate> {
-    let (source, destination) = (from.address(asked.v4)?, to.address(asked.v4)?);
+    query: &ConnectionQuery<'_>,
+) -> Option<ConnectionVerdict> {
+    let (source, destination) = (from.address(query.v4)?, to.address(query.v4)?);
     // References are resolved; there is nothing to look up.
     let catalog = Catalog::new();
     let context = Context { catalog: &catalog, mode: policies.mode() };
@@ -226,7 +227,7 @@ fn fate(
             let (as_subject, as_peer) = (subject.as_subject(), peer.as_peer_of(subject));
             let (as_subject, as_peer) = (as_subject.known_at(own), as_peer.known_at(other));
             let (party, peer) = (as_subject.view(own), as_peer.view(other));
-            let &Asked { protocol, port, request, .. } = asked;
+            let &ConnectionQuery { protocol, port, request, .. } = query;
             let query = Query { direction, subject: party, peer, protocol, port, request };
             let decision = model::verdict(policies, &context, &query);
             judged.push(Judged { direction, audit: subject.audit, decision });
@@ -234,7 +235,11 @@ fn fate(
     }
     let fate = worst(&judged);
     // Of one request it does not matter which others may pass.
-    Some(if asked.request.is_none() { fate } else { Fate { requests: None, limits: Vec::new(), ..fate } })
+    Some(if query.request.is_none() {
+        fate
+    } else {
+        ConnectionVerdict { requests: None, limits: Vec::new(), ..fate }
+    })
 }
 
 /// What one side says.
@@ -267,12 +272,12 @@ impl Judged<'_> {
 }
 
 /// What both sides together say: the one that refuses, if one does.
-fn worst(sides: &[Judged<'_>]) -> Fate {
+fn worst(sides: &[Judged<'_>]) -> ConnectionVerdict {
     let verdict = sides.iter().map(Judged::verdict).max().unwrap_or(Verdict::Allow);
     let mut deciding = sides.iter().filter(|one| one.verdict() == verdict);
     if verdict != Verdict::Allow {
         let by = deciding.next().map(Judged::ground).unwrap_or_default();
-        return Fate { verdict: verdict.to_string(), requests: None, limits: Vec::new(), by };
+        return ConnectionVerdict { verdict: verdict.to_string(), requests: None, limits: Vec::new(), by };
     }
     let said = deciding.filter(|one| one.decision.rule().is_some() || one.is_audited());
     let by: Vec<String> = said.map(Judged::ground).collect();
@@ -280,7 +285,7 @@ fn worst(sides: &[Judged<'_>]) -> Fate {
     let requests = in_common(sides.iter().filter_map(|one| one.decision.passing()));
     let limits = sides.iter().filter_map(|one| one.decision.requests.as_ref());
     let limits = limits.map(|rules| rules.iter().map(|rule| (*rule).clone()).collect()).collect();
-    Fate { verdict: verdict.to_string(), requests, limits, by }
+    ConnectionVerdict { verdict: verdict.to_string(), requests, limits, by }
 }
 
 /// So many names of ports are combined at most.

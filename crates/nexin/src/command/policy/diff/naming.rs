@@ -1,4 +1,4 @@
-//! What parties and ports are called in differences, where their own names would say too much.
+//! What groups and ports are called in differences, where their own names would say too much.
 
 use super::traffic::PortNames;
 use policy::rule::Cidr;
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 /// What is behind the names of a comparison.
 #[derive(Debug, Default)]
 pub(super) struct Naming {
-    /// The blocks that were asked about: each stands for its addresses that are in none of the others within it.
+    /// The blocks that were query about: each stands for its addresses that are in none of the others within it.
     pub(super) blocks: BTreeSet<Cidr>,
     /// The ports whose numbers were made up.
     pub(super) ports: PortNames,

@@ -1,6 +1,6 @@
 //! Peers outside the cluster: the world, and what blocks, domains and entities that rules name tell apart.
 
-use super::parties::peers;
+use super::groups::peers;
 use super::{Breadth, api_servers};
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{REMOTE_NODE, WORLD};
@@ -27,7 +27,7 @@ pub(super) struct Outsiders {
 
 impl Outsiders {
     /// Collects what the rules of both worlds name.
-    pub(super) fn of(worlds: &[Scenario; 2]) -> Result<Self, TooManyOverlaps> {
+    pub(super) fn collect(worlds: &[Scenario; 2]) -> Result<Self, TooManyOverlaps> {
         let mut outsiders = Self::default();
         let mut patterns = BTreeSet::new();
         for peer in peers(worlds) {
@@ -43,10 +43,10 @@ impl Outsiders {
                 Peer::Labels(selector) if api_servers::are_asked_for(selector) => {
                     outsiders.entities.insert(Entity::KubeApiserver);
                 }
-                Peer::Labels(_) | Peer::Nodes(_) | Peer::Group { .. } | Peer::Service(_) => {}
+                Peer::Labels(_) | Peer::Nodes(_) | Peer::CidrGroup { .. } | Peer::Service(_) => {}
             }
         }
-        // Known API servers are parties of their own.
+        // Known API servers are groups of their own.
         outsiders.lacks_api_servers =
             outsiders.entities.remove(&Entity::KubeApiserver) && !api_servers::are_known(worlds);
         let patterns: Vec<&DomainPattern> = patterns.into_iter().collect();
@@ -127,8 +127,8 @@ fn outside(name: &str) -> End {
 /// An address for each block that has one in none of the blocks within it. A whole family has none: the world stands for
 /// that.
 fn addresses(blocks: &BTreeSet<Cidr>) -> Vec<(Cidr, IpAddr)> {
-    let asked = blocks.iter().filter(|block| block.length() > 0);
-    asked.filter_map(|block| Some((*block, address_in(block, blocks)?))).collect()
+    let query = blocks.iter().filter(|block| block.length() > 0);
+    query.filter_map(|block| Some((*block, address_in(block, blocks)?))).collect()
 }
 
 /// An address of the block that is in none of those within it, where there is one: the first of the block, or the next

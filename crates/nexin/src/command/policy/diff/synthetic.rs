@@ -1,12 +1,12 @@
 //! Workloads and nodes made up for policies: one for each combination of selectors that can select one.
 
 use super::TooMany;
+use super::groups::{EndGroup, peers};
 use super::kinds::{MOST, Own, kinds};
-use super::parties::{Party, peers};
 use super::traffic::PortNames;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{FIRST_ALLOCATED, REMOTE_NODE};
-use agent::explain::{End, Surroundings};
+use agent::explain::{End, Inventory};
 use identity::{LabelKey, Labels, Requirement, Selector, Source, filter, key};
 use policy::endpoint_view::NamedPorts;
 use policy::rule::{Peer, Port, Protocol, Rule, Spec, Subject, Traffic, TrafficMatch};
@@ -14,13 +14,13 @@ use std::collections::BTreeSet;
 
 /// One workload for each combination of selectors that can select one, in namespaces that are known or named and in one
 /// that is neither; with all ports that rules call by name, at numbers made up for them.
-pub(super) fn workloads(worlds: &[Scenario; 2]) -> Result<(Vec<Party>, PortNames), TooMany> {
+pub(super) fn workloads(worlds: &[Scenario; 2]) -> Result<(Vec<EndGroup>, PortNames), TooMany> {
     let selectors = selectors_of_workloads(worlds);
     let names = port_names(worlds);
     let mut ports = NamedPorts::default();
     names.iter().for_each(|(port, name)| ports.insert(name, Protocol::Any, *port));
     let mut seen = BTreeSet::new();
-    let mut parties = Vec::new();
+    let mut groups = Vec::new();
     for namespace in namespaces(worlds, &selectors) {
         let known = worlds.each_ref().map(|world| known_labels(world, worlds, &namespace));
         let is_known = worlds.iter().any(|world| world.knows_namespace(&namespace));
@@ -33,14 +33,14 @@ pub(super) fn workloads(worlds: &[Scenario; 2]) -> Result<(Vec<Party>, PortNames
                     let labels = workload_labels(&namespace, known, &own);
                     End { ports: ports.clone(), ..End::new(&name, FIRST_ALLOCATED, labels) }
                 });
-                parties.push(Party { names: vec![name], ends, has_any_ports: true });
+                groups.push(EndGroup { names: vec![name], ends, has_any_ports: true });
             }
-            if parties.len() > MOST {
+            if groups.len() > MOST {
                 return Err(TooMany::Kinds);
             }
         }
     }
-    Ok((parties, names))
+    Ok((groups, names))
 }
 
 /// One node for each combination of selectors of nodes that can select one: where `all`, all that select none of these

@@ -1,5 +1,6 @@
-//! What can be sent, cut into pieces that no rule tells apart further.
+//! What can be sent, cut into ranges that no rule tells apart further.
 
+use abi::protocol::{self, ICMP, ICMP6, SCTP, TCP, UDP};
 use policy::endpoint_view::NamedPorts;
 use policy::rule::{Family, Policy, Port, Traffic, TrafficMatch};
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,29 +8,29 @@ use std::ops::RangeInclusive;
 
 /// Ports of a protocol, or types of ICMP, of which every rule says the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Piece {
+pub(super) struct TrafficRange {
     /// IP protocol number.
     pub(super) protocol: u8,
     pub(super) first: u16,
     pub(super) last: u16,
 }
 
-impl Piece {
-    /// What policies are asked about it.
+impl TrafficRange {
+    /// What policies are query about it.
     pub(super) fn port(&self) -> u16 {
-        if matches!(self.protocol, 1 | 58) { self.first << 8 } else { self.first }
+        if protocol::is_icmp(self.protocol) { self.first << 8 } else { self.first }
     }
 }
 
-/// All that can be sent by a family, in as few pieces as the rules allow; `receivers` are those who may give ports names.
-pub(super) fn pieces<'a>(
+/// All that can be sent by a family, in as few ranges as the rules allow; `receivers` are those who may give ports names.
+pub(super) fn ranges<'a>(
     policies: impl Iterator<Item = &'a Policy>,
     receivers: &[&NamedPorts],
     v4: bool,
-) -> Vec<Piece> {
+) -> Vec<TrafficRange> {
     let icmp = if v4 { Family::Ipv4 } else { Family::Ipv6 }.icmp();
     let mut cuts: BTreeMap<u8, BTreeSet<u32>> =
-        [6, 17, 132, icmp].map(|number| (number, BTreeSet::new())).into();
+        [TCP, UDP, SCTP, icmp].map(|number| (number, BTreeSet::new())).into();
     let mut cut = |protocol: u8, first: u16, last: u16| {
         if let Some(cuts) = cuts.get_mut(&protocol) {
             cuts.extend([u32::from(first), u32::from(last) + 1]);
@@ -59,23 +60,24 @@ fn all(protocol: u8) -> RangeInclusive<u16> {
     if matches!(protocol, 1 | 58) { 0..=255 } else { 1..=u16::MAX }
 }
 
-fn between(protocol: u8, cuts: BTreeSet<u32>) -> Vec<Piece> {
+fn between(protocol: u8, cuts: BTreeSet<u32>) -> Vec<TrafficRange> {
     let (start, end) = all(protocol).into_inner();
     let inner = cuts.into_iter().filter_map(|cut| u16::try_from(cut).ok());
     let inner = inner.filter(|cut| (start..=end).contains(cut) && *cut > start);
     let starts: Vec<u16> = [start].into_iter().chain(inner).collect();
     let lasts = starts[1..].iter().map(|next| next - 1).chain([end]);
-    starts.iter().zip(lasts).map(|(&first, last)| Piece { protocol, first, last }).collect()
+    starts.iter().zip(lasts).map(|(&first, last)| TrafficRange { protocol, first, last }).collect()
 }
 
 /// The names of ports whose numbers were made up.
 pub(super) type PortNames = BTreeMap<u16, String>;
 
-/// The pieces as people write them, neighbours joined: `80/TCP`, `every UDP port`, `anything but 8080/TCP`.
-pub(super) fn words(pieces: &BTreeSet<Piece>, names: &PortNames) -> Vec<String> {
-    let named = joined(pieces);
-    let rest = rest(pieces);
-    let list = |pieces: &[Piece]| pieces.iter().map(|piece| word(piece, names)).collect::<Vec<String>>();
+/// The ranges as people write them, neighbours joined: `80/TCP`, `every UDP port`, `anything but 8080/TCP`.
+pub(super) fn words(ranges: &BTreeSet<TrafficRange>, names: &PortNames) -> Vec<String> {
+    let named = joined(ranges);
+    let rest = rest(ranges);
+    let list =
+        |ranges: &[TrafficRange]| ranges.iter().map(|range| word(range, names)).collect::<Vec<String>>();
     match rest.len() {
         0 => vec!["anything".to_owned()],
         few if few < named.len() => vec![format!("anything but {}", list(&rest).join(" and "))],
@@ -83,64 +85,65 @@ pub(super) fn words(pieces: &BTreeSet<Piece>, names: &PortNames) -> Vec<String> 
     }
 }
 
-/// The pieces with neighbours joined, TCP first and ICMP last.
-fn joined(pieces: &BTreeSet<Piece>) -> Vec<Piece> {
-    let mut joined: Vec<Piece> = Vec::new();
-    for piece in pieces {
+/// The ranges with neighbours joined, TCP first and ICMP last.
+fn joined(ranges: &BTreeSet<TrafficRange>) -> Vec<TrafficRange> {
+    let mut joined: Vec<TrafficRange> = Vec::new();
+    for range in ranges {
         match joined.last_mut() {
             Some(last)
-                if last.protocol == piece.protocol && u32::from(last.last) + 1 == u32::from(piece.first) =>
+                if last.protocol == range.protocol && u32::from(last.last) + 1 == u32::from(range.first) =>
             {
-                last.last = piece.last;
+                last.last = range.last;
             }
-            _ => joined.push(*piece),
+            _ => joined.push(*range),
         }
     }
-    joined.sort_by_key(|piece| ORDER.iter().position(|protocol| *protocol == piece.protocol));
+    joined.sort_by_key(|range| ORDER.iter().position(|protocol| *protocol == range.protocol));
     joined
 }
 
-/// All that can be sent but these; of the two ICMPs only those that some piece is of count, but one must.
-fn rest(pieces: &BTreeSet<Piece>) -> Vec<Piece> {
-    let is_there = |protocol: u8| pieces.iter().any(|piece| piece.protocol == protocol);
+/// All that can be sent but these; of the two ICMPs only those that some range is of count, but one must.
+fn rest(ranges: &BTreeSet<TrafficRange>) -> Vec<TrafficRange> {
+    let is_there = |protocol: u8| ranges.iter().any(|range| range.protocol == protocol);
     let icmp = if is_there(58) && !is_there(1) { 58 } else { 1 };
     let protocols = ORDER.into_iter().filter(|one| !matches!(one, 1 | 58) || *one == icmp || is_there(*one));
     let gaps = protocols.flat_map(|protocol| {
-        let own: Vec<&Piece> = pieces.iter().filter(|piece| piece.protocol == protocol).collect();
+        let own: Vec<&TrafficRange> = ranges.iter().filter(|range| range.protocol == protocol).collect();
         let (mut next, end) = (u32::from(*all(protocol).start()), *all(protocol).end());
         let mut gaps = Vec::new();
-        for piece in own {
-            if next < u32::from(piece.first) {
-                gaps.push(Piece { protocol, first: next as u16, last: piece.first - 1 });
+        for range in own {
+            if next < u32::from(range.first) {
+                gaps.push(TrafficRange { protocol, first: next as u16, last: range.first - 1 });
             }
-            next = u32::from(piece.last) + 1;
+            next = u32::from(range.last) + 1;
         }
         if next <= u32::from(end) {
-            gaps.push(Piece { protocol, first: next as u16, last: end });
+            gaps.push(TrafficRange { protocol, first: next as u16, last: end });
         }
         gaps
     });
     gaps.collect()
 }
 
-fn word(piece: &Piece, names: &PortNames) -> String {
-    let is_whole = all(piece.protocol) == (piece.first..=piece.last);
-    let name = agent::explain::protocol_name(piece.protocol);
-    let range = match (piece.first == piece.last, names.get(&piece.first)) {
-        (true, Some(name)) if !matches!(piece.protocol, 1 | 58) => name.clone(),
-        (true, _) => piece.first.to_string(),
-        (false, _) => format!("{}-{}", piece.first, piece.last),
+fn word(range: &TrafficRange, names: &PortNames) -> String {
+    let is_whole = all(range.protocol) == (range.first..=range.last);
+    let name = agent::explain::protocol_name(range.protocol);
+    let is_icmp = protocol::is_icmp(range.protocol);
+    let ports = match (range.first == range.last, names.get(&range.first)) {
+        (true, Some(name)) if !is_icmp => name.clone(),
+        (true, _) => range.first.to_string(),
+        (false, _) => format!("{}-{}", range.first, range.last),
     };
-    match (piece.protocol, is_whole) {
-        (1 | 58, true) => format!("all {name}"),
-        (1 | 58, false) => format!("{name} type {range}"),
-        (_, true) => format!("every {name} port"),
-        (_, false) => format!("{range}/{name}"),
+    match (is_icmp, is_whole) {
+        (true, true) => format!("all {name}"),
+        (true, false) => format!("{name} type {ports}"),
+        (false, true) => format!("every {name} port"),
+        (false, false) => format!("{ports}/{name}"),
     }
 }
 
 /// The protocols in the order in which they are told.
-const ORDER: [u8; 5] = [6, 17, 132, 1, 58];
+const ORDER: [u8; 5] = [TCP, UDP, SCTP, ICMP, ICMP6];
 
 #[cfg(test)]
 mod tests {
@@ -148,24 +151,25 @@ mod tests {
     use policy::catalog::Catalog;
     use policy::generate;
     use policy::model::{self, Context, Query};
-    use policy::rule::{Direction, Mode};
+    use policy::rule::{Direction, EnforcementMode};
 
     #[test]
     fn pieces_are_cut_at_the_edges_of_what_rules_name() {
-        let pieces = between(6, BTreeSet::from([80, 81, 443, 65_536]));
-        let ranges: Vec<_> = pieces.iter().map(|piece| (piece.first, piece.last)).collect();
+        let ranges = between(6, BTreeSet::from([80, 81, 443, 65_536]));
+        let ranges: Vec<_> = ranges.iter().map(|range| (range.first, range.last)).collect();
         assert_eq!(ranges, [(1, 79), (80, 80), (81, 442), (443, 65_535)]);
         assert_eq!(between(1, BTreeSet::from([8, 9])).len(), 3);
-        assert_eq!(between(17, BTreeSet::new()), [Piece { protocol: 17, first: 1, last: u16::MAX }]);
+        assert_eq!(between(17, BTreeSet::new()), [TrafficRange { protocol: 17, first: 1, last: u16::MAX }]);
     }
 
     #[test]
     fn neighbours_are_joined_and_the_whole_has_a_name() {
-        let tcp = |first, last| Piece { protocol: 6, first, last };
+        let tcp = |first, last| TrafficRange { protocol: 6, first, last };
         assert_eq!(words(&[tcp(80, 80), tcp(81, 90)].into(), &PortNames::new()), ["80-90/TCP"]);
         assert_eq!(words(&[tcp(1, 79), tcp(80, u16::MAX)].into(), &PortNames::new()), ["every TCP port"]);
         assert_eq!(words(&[tcp(80, 80), tcp(443, 443)].into(), &PortNames::new()), ["80/TCP", "443/TCP"]);
-        let whole = |protocol| Piece { protocol, first: *all(protocol).start(), last: *all(protocol).end() };
+        let whole =
+            |protocol| TrafficRange { protocol, first: *all(protocol).start(), last: *all(protocol).end() };
         assert_eq!(words(&[6, 17, 132, 58].map(whole).into(), &PortNames::new()), ["anything"]);
         assert_eq!(words(&[whole(1)].into(), &PortNames::new()), ["all ICMP"]);
         let but = [tcp(1, 79), tcp(81, u16::MAX), whole(17), whole(132), whole(1)];
@@ -191,23 +195,23 @@ mod tests {
                 let ends =
                     [(Direction::Egress, probe.from, probe.to), (Direction::Ingress, probe.to, probe.from)];
                 let receiver = world.view(probe.to, probe.family);
-                let pieces = pieces(world.policies.iter(), &[receiver.ports], probe.family == 0);
+                let ranges = ranges(world.policies.iter(), &[receiver.ports], probe.family == 0);
                 let kind = if matches!(probe.protocol, 1 | 58) { probe.port >> 8 } else { probe.port };
-                let holds = |piece: &&Piece| {
-                    piece.protocol == probe.protocol && (piece.first..=piece.last).contains(&kind)
+                let holds = |range: &&TrafficRange| {
+                    range.protocol == probe.protocol && (range.first..=range.last).contains(&kind)
                 };
-                let Some(piece) = pieces.iter().find(holds) else { continue };
+                let Some(range) = ranges.iter().find(holds) else { continue };
                 for (direction, subject, peer) in ends {
-                    let [own, chosen] = [probe.port, piece.port()].map(|port| {
+                    let [own, chosen] = [probe.port, range.port()].map(|port| {
                         let [subject, peer] = [subject, peer].map(|end| world.view(end, probe.family));
                         let (protocol, request) = (probe.protocol, None);
                         let query = Query { direction, subject, peer, protocol, port, request };
-                        let context = Context { catalog: &Catalog::new(), mode: Mode::Default };
+                        let context = Context { catalog: &Catalog::new(), mode: EnforcementMode::Default };
                         let decision = model::verdict(&world.policies, &context, &query);
                         (decision.verdict, decision.passing())
                     });
-                    assert_eq!(own, chosen, "seed {seed}, {probe:?}, {piece:?}");
-                    compared += usize::from(probe.port != piece.port());
+                    assert_eq!(own, chosen, "seed {seed}, {probe:?}, {range:?}");
+                    compared += usize::from(probe.port != range.port());
                 }
             }
         }

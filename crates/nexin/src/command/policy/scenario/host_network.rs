@@ -1,9 +1,9 @@
 //! Pods that share the network of their node. To policies they are the node: no policy of pods is about them, and no
 //! selector of pods selects them, for nothing that they send or receive can be told from what the node does.
 
-use super::people::LOCAL;
-use super::{Name, Scenario, Workload};
-use agent::explain::{End, Sharer};
+use super::ends::LOCAL;
+use super::{Name, Scenario, ScenarioWorkload};
+use agent::explain::{End, HostNetworkPod};
 use manifest::Pods;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -20,18 +20,18 @@ impl Scenario {
     }
 
     /// The node that such a workload is: the one it runs on, where that is described; otherwise the local.
-    pub(super) fn sharer(&self, name: &str, workload: &Workload) -> End {
+    pub(super) fn sharer(&self, name: &str, workload: &ScenarioWorkload) -> End {
         let known = workload.node.as_ref().filter(|node| self.nodes.contains_key(*node));
         let node = known.map_or_else(|| self.host(), |node| self.node(node));
         let remark =
             format!("{name} shares the network of its node: to policies it is {}, and no pod", node.name);
-        let sharer = Sharer { name: name.to_owned(), ports: workload.ports.clone() };
+        let sharer = HostNetworkPod { name: name.to_owned(), ports: workload.ports.clone() };
         let is_one = workload.pods != Pods::Several;
         End { is_one, sharer: Some(sharer), remarks: vec![remark], ..node }
     }
 
     /// What a workload of this name is here, if it shares the network of its node here.
-    pub(in crate::command::policy) fn sharer_named(&self, name: &str) -> Option<End> {
+    pub(in crate::command::policy) fn host_network_end_named(&self, name: &str) -> Option<End> {
         let (namespace, short) = name.split_once('/')?;
         let name: Name = (namespace.to_owned(), short.to_owned());
         let found = self.workloads.get(&name).filter(|found| found.host_network)?;
@@ -39,7 +39,7 @@ impl Scenario {
     }
 
     /// The addresses at which a workload is reached.
-    pub(super) fn addresses_of<'a>(&self, workload: &'a Workload) -> Cow<'a, [IpAddr]> {
+    pub(super) fn addresses_of<'a>(&self, workload: &'a ScenarioWorkload) -> Cow<'a, [IpAddr]> {
         if workload.host_network {
             let node = self.sharer("", workload).addresses;
             if !node.is_empty() {

@@ -10,7 +10,7 @@ type Objects = Vec<(String, Object)>;
 
 impl Scenario {
     /// Leaves out what owns others of these objects, and notes whose owner it is. Each of the rest has a name of its own.
-    pub(super) fn sort_out(&mut self, objects: Objects) -> Objects {
+    pub(super) fn resolve_owners(&mut self, objects: Objects) -> Objects {
         let (workloads, mut rest): (Vec<_>, Vec<_>) =
             objects.into_iter().partition(|(_, object)| matches!(object, Object::Workload(_)));
         let mut workloads: Vec<(String, Workload)> = workloads
@@ -21,13 +21,13 @@ impl Scenario {
             })
             .collect();
         // What an owner made before and scaled to nothing is left over.
-        let family = Family::of(&workloads);
+        let family = Ownership::new(&workloads);
         let mut numbers = 0..;
         workloads.retain(|(_, one)| {
             let number = numbers.next().unwrap_or_default();
             !(makes_nothing(one) && family.children.contains(&number))
         });
-        let family = Family::of(&workloads);
+        let family = Ownership::new(&workloads);
         for owner in family.owned.keys() {
             let pods = family.descendants(*owner).into_iter().map(|number| name(&workloads[number].1));
             self.owners.entry(name(&workloads[*owner].1)).or_default().extend(pods);
@@ -35,7 +35,7 @@ impl Scenario {
         let mut numbers = 0..;
         workloads.retain(|_| !family.owned.contains_key(&numbers.next().unwrap_or_default()));
         distinguish(&mut workloads);
-        // Those whose addresses are known come first: no other is given one of them.
+        // Those whose addresses are known come first: no other is assigned one of them.
         workloads.sort_by_key(|(_, one)| one.addresses.is_empty());
         rest.extend(workloads.into_iter().map(|(file, one)| (file, Object::Workload(one))));
         rest
@@ -54,15 +54,15 @@ impl Scenario {
 }
 
 /// Who owns whom among some workloads, each by its place.
-struct Family {
+struct Ownership {
     /// The workloads that each one owns.
     owned: BTreeMap<usize, Vec<usize>>,
     /// Those whose owners are there.
     children: BTreeSet<usize>,
 }
 
-impl Family {
-    fn of(all: &[(String, Workload)]) -> Self {
+impl Ownership {
+    fn new(all: &[(String, Workload)]) -> Self {
         let mut named = BTreeMap::<(&str, &str), Vec<usize>>::new();
         for (number, (_, one)) in all.iter().enumerate() {
             named.entry((&one.namespace, &one.name)).or_default().push(number);

@@ -1,12 +1,12 @@
 //! Files into a scenario: manifests, and PolicyTest documents in files that end in `.test.yaml`.
 
 use super::Scenario;
-use super::cast::Contradiction;
+use super::merge::Conflict;
 use crate::command::policy::manifest_files::{self, Depth, ManifestFile};
 use crate::outcome::BadInput;
 use crate::session::Session;
 use manifest::{Diagnostic, Object};
-use policy::rule::Mode;
+use policy::rule::EnforcementMode;
 use std::path::PathBuf;
 
 /// What files say, before it is put together.
@@ -57,7 +57,7 @@ impl Scenario {
     }
 
     /// Who is there, by some files and directories; no policy.
-    pub(in crate::command::policy) fn read_people(
+    pub(in crate::command::policy) fn read_ends(
         session: &Session,
         paths: &[PathBuf],
         depth: Depth,
@@ -69,7 +69,9 @@ impl Scenario {
 
     /// Whether anything is said of what may be sent.
     fn decides(&self) -> bool {
-        self.policies.iter().next().is_some() || self.policies.mode() != Mode::Default || self.audit
+        self.policies.iter().next().is_some()
+            || self.policies.mode() != EnforcementMode::Default
+            || self.audit
     }
 }
 
@@ -114,7 +116,7 @@ impl Parts {
 
     /// The casts of tests, then what manifests say.
     fn put_together(self, scenario: &mut Scenario) -> Result<(), BadInput> {
-        let contradicts = |place: &str, Contradiction(who): Contradiction| {
+        let contradicts = |place: &str, Conflict(who): Conflict| {
             BadInput(format!(
                 "{place}: {who} is told of differently in another of these files; give one of them"
             ))
@@ -122,9 +124,9 @@ impl Parts {
         let has_tests = !self.tests.is_empty() || !scenario.is_empty();
         scenario.places = self.plain.places;
         for (place, test) in self.tests {
-            scenario.join_cast(test).map_err(|one| contradicts(&place, one))?;
+            scenario.merge(test).map_err(|one| contradicts(&place, one))?;
         }
-        for (file, object) in scenario.sort_out(self.objects) {
+        for (file, object) in scenario.resolve_owners(self.objects) {
             if has_tests {
                 scenario.check(&object).map_err(|one| contradicts(&file, one))?;
             }

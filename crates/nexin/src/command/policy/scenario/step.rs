@@ -1,6 +1,6 @@
 //! The steps of a PolicyTest, one after the other, as changes of a scenario.
 
-use super::{Scenario, Workload};
+use super::{Scenario, ScenarioWorkload};
 use manifest::test::{Step, WorkloadState};
 use manifest::{Object, ObjectName};
 use testbed::HOST_ADDRESSES;
@@ -46,9 +46,10 @@ impl Scenario {
         let shares =
             one.host_network.unwrap_or_else(|| known.as_ref().is_some_and(|known| known.host_network));
         let node = one.node.or_else(|| known.as_ref().and_then(|known| known.node.clone()));
-        let (ports, addresses) = known.map(|Workload { ports, addresses, .. }| (ports, addresses)).unzip();
-        let given = if one.addresses.is_empty() { addresses.unwrap_or_default() } else { one.addresses };
-        self.admit(name.clone(), one.labels, &one.named_ports, given);
+        let (ports, addresses) =
+            known.map(|ScenarioWorkload { ports, addresses, .. }| (ports, addresses)).unzip();
+        let assigned = if one.addresses.is_empty() { addresses.unwrap_or_default() } else { one.addresses };
+        self.admit(name.clone(), one.labels, &one.named_ports, assigned);
         let Some(again) = self.workloads.get_mut(&name) else { return };
         again.is_placed = is_placed;
         (again.host_network, again.node) = (shares, node);
@@ -62,7 +63,7 @@ impl Scenario {
         let (groups, services) = (std::mem::take(&mut self.groups), std::mem::take(&mut self.services));
         self.endpoints.clear();
         self.refer(|catalog| {
-            groups.iter().for_each(|name| catalog.remove_group(name));
+            groups.iter().for_each(|name| catalog.remove_cidr_group(name));
             services.keys().for_each(|(namespace, name)| catalog.remove_service(namespace, name));
         });
     }
@@ -77,7 +78,7 @@ impl Scenario {
             }
             "CiliumCIDRGroup" => {
                 self.groups.remove(&name.name);
-                self.refer(|catalog| catalog.remove_group(&name.name));
+                self.refer(|catalog| catalog.remove_cidr_group(&name.name));
             }
             _ => {
                 if let Some(gone) = self.endpoints.remove(name) {

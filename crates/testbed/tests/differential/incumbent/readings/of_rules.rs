@@ -6,8 +6,8 @@ use identity::{Labels, Operator, Requirement, Selector, Source, key};
 use manifest::Object;
 use manifest::test::{Party, Probe};
 use policy::rule::{
-    Action, Cidr, CidrReach, Direction, Entity, GroupRef, Kind, Mode, Peer, Peers, Policy, PolicyId, Port,
-    Rule, ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
+    Action, Cidr, CidrGroupRef, CidrReach, Direction, EnforcementMode, Entity, Peer, Peers, Policy, PolicyId,
+    PolicyKind, Port, Rule, ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
 };
 use testbed::State;
 
@@ -209,7 +209,7 @@ pub(super) fn icmp_type_0_is_every_type(state: &mut State) {
 /// `cidrGroupSelector: {}` stands for every peer there is.
 pub(super) fn all_groups_are_every_peer(state: &mut State) {
     edit_peers(state, is_cilium, |peer| {
-        let is_empty = matches!(&peer, Peer::Group { groups: GroupRef::Labelled(selector), except }
+        let is_empty = matches!(&peer, Peer::CidrGroup { groups: CidrGroupRef::Labelled(selector), except }
             if selector.requirements().is_empty() && except.is_empty());
         vec![if is_empty { Peer::Entity(Entity::All) } else { peer }]
     });
@@ -277,10 +277,11 @@ impl Service {
 
 /// With policies enforced for all, the node itself is closed too.
 pub(super) fn always_is_for_the_node_too(state: &mut State) {
-    if state.mode != Mode::Always {
+    if state.mode != EnforcementMode::Always {
         return;
     }
-    let id = PolicyId { kind: Kind::CiliumClusterwideNetworkPolicy, namespace: None, name: "always".into() };
+    let id =
+        PolicyId { kind: PolicyKind::CiliumClusterwideNetworkPolicy, namespace: None, name: "always".into() };
     let spec = Spec {
         subject: Subject::Nodes(Selector::default()),
         tier: Tier::Normal,
@@ -301,20 +302,24 @@ pub(super) fn always_refuses_the_host(state: &State, probe: &Probe) -> bool {
     let mut about_it = specs.filter(|spec| spec.subject.selects(FIRST_ALLOCATED, &labels));
     let is_way_in = |rule: &Rule| rule.direction == Direction::Ingress;
     let has_rule = about_it.any(|spec| spec.default_deny_ingress || spec.rules.iter().any(is_way_in));
-    state.mode == Mode::Always && probe.from == Party::Host && !has_rule
+    state.mode == EnforcementMode::Always && probe.from == Party::Host && !has_rule
 }
 
 fn is_tiered(policy: &Policy) -> bool {
-    let kinds = [Kind::ClusterNetworkPolicy, Kind::AdminNetworkPolicy, Kind::BaselineAdminNetworkPolicy];
+    let kinds = [
+        PolicyKind::ClusterNetworkPolicy,
+        PolicyKind::AdminNetworkPolicy,
+        PolicyKind::BaselineAdminNetworkPolicy,
+    ];
     kinds.contains(&policy.id.kind)
 }
 
 fn is_cilium(policy: &Policy) -> bool {
-    matches!(policy.id.kind, Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy)
+    matches!(policy.id.kind, PolicyKind::CiliumNetworkPolicy | PolicyKind::CiliumClusterwideNetworkPolicy)
 }
 
 fn is_of_kubernetes(policy: &Policy) -> bool {
-    policy.id.kind == Kind::NetworkPolicy
+    policy.id.kind == PolicyKind::NetworkPolicy
 }
 
 /// The specs of the policies that are meant.

@@ -1,0 +1,230 @@
+//! Who and what is around on this node, for questions to name.
+
+use crate::explain::{End, Inventory};
+use control::{Endpoint, World};
+use identity::{Labels, Source, key};
+use policy::set::PolicySet;
+use service::{Candidate, EndpointSlice, Service};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+impl Inventory for World {
+    fn named(&self, text: &str) -> Option<End> {
+        let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+        let workload = || self.endpoint(namespace, name).map(|endpoint| workload(self, endpoint));
+        let node = || self.remote_nodes().find(|node| node.name == text).map(|node| remote_node(self, node));
+        match text {
+            "host" => Some(host(self)),
+            _ if !self.node().name.is_empty() && self.node().name == text => Some(host(self)),
+            _ => workload().or_else(node),
+        }
+    }
+
+    fn at(&self, address: IpAddr) -> End {
+        let is_owner = |node: &&control::RemoteNode| node.addresses.contains(&address);
+        let node = || self.remote_nodes().find(is_owner).map(|node| remote_node(self, node));
+        match self.endpoint_at(address) {
+            Some(endpoint) => workload(self, endpoint),
+            None if self.node().addresses.contains(&address) => host(self),
+            None => node().unwrap_or_else(|| outside(self, address)),
+        }
+    }
+
+    /// As its workloads here have them; of a namespace without any nothing is known.
+    fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
+        let mut here = self.endpoints().filter(|endpoint| endpoint.namespace == name);
+        let labels = here.find_map(|endpoint| self.view(endpoint)).map(|party| party.labels);
+        let labels = labels.into_iter().flat_map(Labels::iter);
+        labels
+            .filter_map(|(key, value)| Some((key.name.strip_prefix(key::NAMESPACE_LABELS)?, value)))
+            .collect()
+    }
+
+    fn candidates(&self, ask: &mut dyn FnMut(&[Candidate<'_>])) {
+        let candidates = self.endpoints().map(|endpoint| Candidate {
+            namespace: &endpoint.namespace,
+            labels: &endpoint.labels,
+            addresses: &endpoint.addresses,
+            named_ports: &endpoint.named_ports,
+        });
+        ask(&candidates.collect::<Vec<_>>());
+    }
+
+    fn services(&self) -> Box<dyn Iterator<Item = &Service> + '_> {
+        Box::new(Self::services(self))
+    }
+
+    fn listed(&self, service: &Service) -> Vec<&EndpointSlice> {
+        Self::listed(self, &service.namespace, &service.name).collect()
+    }
+
+    fn api_servers(&self) -> BTreeSet<IpAddr> {
+        Self::api_servers(self).clone()
+    }
+
+    fn policies(&self) -> &PolicySet {
+        self.enforcement().policies()
+    }
+
+    fn audits(&self) -> bool {
+        self.node().audit
+    }
+
+    fn workloads(&self) -> Vec<String> {
+        self.endpoints().map(|endpoint| format!("{}/{}", endpoint.namespace, endpoint.name)).collect()
+    }
+
+    fn place(&self) -> &'static str {
+        "on this node"
+    }
+}
+
+fn workload(world: &World, endpoint: &Endpoint) -> End {
+    let name = format!("{}/{}", endpoint.namespace, endpoint.name);
+    let end = match world.view(endpoint) {
+        Some(party) => {
+            End { ports: party.ports.clone(), ..End::new(&name, party.number, party.labels.clone()) }
+        }
+        None => End::new(&name, abi::identity::INIT, Labels::default()),
+    };
+    let audit = endpoint.audit || world.node().audit;
+    End { addresses: endpoint.addresses.clone(), is_one: true, audit, ..end }
+}
+
+fn host(world: &World) -> End {
+    let node = world.node();
+    let labels = labelled("host", &node.labels);
+    let (addresses, audit) = (node.addresses.clone(), node.audit);
+    let end = End { addresses, is_one: true, audit, ..End::new("host", abi::identity::HOST, labels) };
+    end.among(world.api_servers())
+}
+
+fn remote_node(world: &World, node: &control::RemoteNode) -> End {
+    let (labels, addresses) = (labelled("remote-node", &node.labels), node.addresses.clone());
+    let end = End { addresses, is_one: true, ..End::new(&node.name, abi::identity::REMOTE_NODE, labels) };
+    end.among(world.api_servers())
+}
+
+fn labelled(kind: &str, own: &BTreeMap<String, String>) -> Labels {
+    let mut labels = Labels::reserved(kind);
+    own.iter().for_each(|(name, value)| labels.insert(Source::K8s, name.as_str(), value.as_str()));
+    labels
+}
+
+/// An address outside the cluster, with the domain names that are known to stand for it.
+fn outside(world: &World, address: IpAddr) -> End {
+    let number = abi::identity::WORLD;
+    let labels = world.identities().labels(number).map(|labels| Labels::clone(labels)).unwrap_or_default();
+    let (names, addresses) = (world.names(address).clone(), vec![address]);
+    End { names, addresses, ..End::new(&address.to_string(), number, labels) }.among(world.api_servers())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::Probe;
+    use api::view::Explanation;
+    use control::{Change, Node};
+
+    const POLICIES: &str = "
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: rule1}
+spec:
+  endpointSelector: {matchLabels: {id: app1}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {id: app2}}]
+    toPorts: [{ports: [{port: '80', protocol: TCP}]}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: hosts}
+spec:
+  nodeSelector: {matchLabels: {role: w}}
+  ingress: [{fromEntities: [cluster]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPort: 80}]}
+";
+
+    fn endpoint(id: u32, name: &str, audit: bool) -> Change {
+        Change::Endpoint(Box::new(Endpoint {
+            id,
+            namespace: "default".into(),
+            name: name.into(),
+            labels: BTreeMap::from([("id".to_owned(), name.to_owned())]).into(),
+            addresses: vec![IpAddr::from([10, 0, 1, id as u8])],
+            named_ports: BTreeMap::from([(("http".to_owned(), 6), 80)]).into(),
+            interface: control::Interface::default(),
+            audit,
+        }))
+    }
+
+    /// A node of role `w` with three workloads, the last of which is audited, and what the policies are about.
+    fn world() -> World {
+        let mut world = World::new();
+        let labels = BTreeMap::from([("role".to_owned(), "w".to_owned())]);
+        let node = Node { labels, addresses: vec![IpAddr::from([192, 0, 2, 1])], ..Node::default() };
+        let objects = manifest::parse("policies", POLICIES).unwrap().objects.into_iter();
+        let objects = objects.map(|object| match object {
+            manifest::Object::Policy(policy) => Change::Policy(policy),
+            manifest::Object::Service(service) => Change::Service(Box::new(service)),
+            other => panic!("{other:?} is neither policy nor service"),
+        });
+        let names = BTreeSet::from(["www.example.com".to_owned()]);
+        let named = Change::Names { address: IpAddr::from([198, 51, 100, 7]), names };
+        let workloads = [endpoint(1, "app1", false), endpoint(2, "app2", false), endpoint(3, "app3", false)];
+        world.apply(workloads.into_iter().chain(objects).chain([Change::Node(Box::new(node)), named]));
+        world
+    }
+
+    fn ask(world: &World, from: &str, to: &str, port: u16) -> Explanation {
+        let (from, to, protocol) = (from.to_owned(), to.to_owned(), "TCP".to_owned());
+        let probe = Probe { from, to, port, port_name: None, protocol, family: None, http: None };
+        crate::explain::explain(world, &probe).unwrap()
+    }
+
+    #[test]
+    fn a_service_address_is_translated() {
+        let world = world();
+        for (from, to, verdict) in
+            [("app2", "10.96.0.1", "allow"), ("app3", "10.96.0.1", "drop"), ("app3", "web", "drop")]
+        {
+            let said = ask(&world, from, to, 8080);
+            assert_eq!(said.verdict, verdict, "{said:?}");
+            assert!(said.notes[0].ends_with("behind it default/app1:80"), "{said:?}");
+            assert_eq!(said.sides[1].subject, "default/app1", "{said:?}");
+        }
+    }
+
+    #[test]
+    fn who_speaks_to_itself_asks_nobody() {
+        let said = ask(&world(), "app1", "10.0.1.1", 443);
+        assert_eq!((said.verdict.as_str(), said.sides.len()), ("allow", 0), "{said:?}");
+    }
+
+    #[test]
+    fn the_node_is_known_by_its_labels_and_addresses() {
+        for to in ["host", "192.0.2.1"] {
+            let said = ask(&world(), "198.51.100.1", to, 22);
+            assert_eq!((said.verdict.as_str(), said.sides[0].subject.as_str()), ("drop", "host"), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn audit_mode_lets_through_and_says_so() {
+        let mut world = world();
+        world.apply([endpoint(1, "app1", true)]);
+        let said = ask(&world, "app3", "app1", 80);
+        assert_eq!(said.verdict, "allow", "{said:?}");
+        assert!(said.sides[1].reason.contains("audit mode is on; without it drop"), "{said:?}");
+    }
+
+    #[test]
+    fn an_address_outside_has_the_names_that_it_is_known_by() {
+        let end = world().at(IpAddr::from([198, 51, 100, 7]));
+        assert_eq!(end.names, BTreeSet::from(["www.example.com".to_owned()]));
+    }
+}

@@ -1,0 +1,214 @@
+//! Who is there in a scenario, for questions to name.
+
+use super::{LabelMap, Name, Scenario, ScenarioWorkload};
+use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
+use agent::explain::{End, Inventory};
+use identity::{Labels, Source, filter};
+use manifest::Pods;
+use policy::rule::Protocol;
+use policy::set::PolicySet;
+use service::{API_SERVER, Candidate, EndpointSlice};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+impl Scenario {
+    /// Everybody who is there, workloads first, of which those that share the network of a node are that node; of a local node that tests describe, [`Self::host`] tells.
+    pub(in crate::command::policy) fn ends(&self) -> impl Iterator<Item = End> {
+        let workloads = self.workloads.iter().filter(|(_, workload)| !workload.host_network);
+        let workloads = workloads.map(|(name, workload)| self.workload(name, workload));
+        let externals = self.externals.keys().map(|name| self.external(name));
+        workloads.chain(externals).chain(self.nodes())
+    }
+
+    /// The nodes that are described, but for the local one of tests.
+    pub(in crate::command::policy) fn nodes(&self) -> impl Iterator<Item = End> {
+        self.nodes.keys().filter(|name| *name != LOCAL).map(|name| self.node(name))
+    }
+
+    /// Whether it is told which node is the local one.
+    pub(in crate::command::policy) fn knows_host(&self) -> bool {
+        self.nodes.contains_key(LOCAL)
+    }
+
+    /// The local node; it is there whether or not files describe it. A node that is alone is it.
+    pub(in crate::command::policy) fn host(&self) -> End {
+        match self.lone_node() {
+            Some(only) => End { audit: self.audit, ..self.node(only).as_local() },
+            None => self.node(LOCAL),
+        }
+    }
+
+    /// The node that is alone in manifests; the nodes of tests stand beside the local one.
+    fn lone_node(&self) -> Option<&String> {
+        let mut nodes = self.nodes.keys();
+        let only = nodes.next().filter(|only| *only != LOCAL && self.local.is_empty());
+        only.filter(|_| nodes.next().is_none())
+    }
+
+    /// Whether no workload is there.
+    pub(in crate::command::policy) fn is_empty(&self) -> bool {
+        self.workloads.is_empty()
+    }
+
+    /// The namespaces whose labels are described.
+    pub(in crate::command::policy) fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.namespaces.keys().map(String::as_str)
+    }
+
+    /// Whether the labels of this namespace are described.
+    pub(in crate::command::policy) fn knows_namespace(&self, name: &str) -> bool {
+        self.namespaces.contains_key(name)
+    }
+
+    pub(super) fn workload(&self, (namespace, name): &Name, workload: &ScenarioWorkload) -> End {
+        if workload.host_network {
+            return self.sharer(&format!("{namespace}/{name}"), workload);
+        }
+        let ScenarioWorkload { labels, ports, addresses, pods, node, is_of_test, .. } = workload.clone();
+        let own = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let labels = Labels::of_workload(namespace, self.namespace_labels(namespace), own);
+        // Engines leave out the labels of single replicas; of what runs elsewhere those count that a policy names.
+        let counts = |label: &str| !is_of_test && self.named.contains(&identity::Name::from(label));
+        let labels = filter::relevant_or(labels, counts);
+        let end = End::new(&format!("{namespace}/{name}"), FIRST_ALLOCATED, labels);
+        let remarks = without_pods(&end.name, pods);
+        let node = node
+            .map_or_else(|| self.lone_node().cloned(), |node| self.nodes.contains_key(&node).then_some(node));
+        End { ports, addresses, is_one: pods == Pods::One, audit: self.audit, node, remarks, ..end }
+    }
+
+    fn external(&self, name: &str) -> End {
+        let names = self.names.get(name).cloned().unwrap_or_default();
+        End { names, ..world(name, self.externals[name].clone()) }.among(&self.api_servers())
+    }
+
+    pub(super) fn node(&self, name: &str) -> End {
+        let (number, kind) = if name == LOCAL { (HOST, "host") } else { (REMOTE_NODE, "remote-node") };
+        let mut labels = Labels::reserved(kind);
+        let (own, mut addresses): (LabelMap, Vec<IpAddr>) = self.nodes.get(name).cloned().unwrap_or_default();
+        if name == LOCAL && addresses.is_empty() {
+            addresses.clone_from(&self.local);
+        }
+        own.into_iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
+        let end = End { addresses, is_one: true, audit: self.audit, ..End::new(name, number, labels) };
+        end.among(&self.api_servers())
+    }
+}
+
+impl Inventory for Scenario {
+    fn named(&self, text: &str) -> Option<End> {
+        let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+        let name = (namespace.to_owned(), name.to_owned());
+        match self.workloads.get(&name) {
+            Some(workload) => Some(self.workload(&name, workload)),
+            None if self.owners.contains_key(&name) => self.owned(&name),
+            None if text == LOCAL => Some(self.host()),
+            None if self.externals.contains_key(text) => Some(self.external(text)),
+            None if self.nodes.contains_key(text) => Some(self.node(text)),
+            None => {
+                let known = |names: &&str| self.names.get(*names).is_some_and(|names| names.contains(text));
+                self.externals.keys().map(String::as_str).find(known).map(|name| self.external(name))
+            }
+        }
+    }
+
+    fn is_rather_a_service(&self, text: &str) -> bool {
+        let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+        self.workloads.get(&(namespace.to_owned(), name.to_owned())).is_some_and(|one| !one.is_of_test)
+    }
+
+    fn at(&self, address: IpAddr) -> End {
+        let is_there = |one: &ScenarioWorkload| {
+            one.addresses.contains(&address)
+                || self.addresses_of(one).contains(&address) && one.node.is_none()
+        };
+        let mut workloads = self.workloads.iter();
+        if let Some((name, found)) = workloads.find(|(_, one)| is_there(one)) {
+            return self.workload(name, found);
+        }
+        let mut externals = self.externals.iter();
+        if let Some((name, _)) = externals.find(|(_, addresses)| addresses.contains(&address)) {
+            return self.external(name);
+        }
+        match self.nodes.iter().find(|(_, (_, addresses))| addresses.contains(&address)) {
+            Some((name, _)) => self.node(name),
+            None if self.local.contains(&address) => self.node(LOCAL),
+            None => world(&address.to_string(), vec![address]).among(&self.api_servers()),
+        }
+    }
+
+    fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
+        let labels = self.namespaces.get(name).into_iter().flatten();
+        labels.map(|(key, value)| (key.as_str(), value.as_str())).collect()
+    }
+
+    fn candidates(&self, ask: &mut dyn FnMut(&[Candidate<'_>])) {
+        // Behind a service stand pods that are there, with the addresses that they have.
+        let present = self.workloads.iter().filter(|(_, workload)| workload.pods != Pods::None);
+        let present = present.map(|((namespace, _), workload)| {
+            (namespace, workload, self.addresses_of(workload), named_ports(workload))
+        });
+        let present: Vec<_> = present.collect();
+        let candidates = present.iter().map(|(namespace, workload, addresses, named_ports)| Candidate {
+            namespace,
+            labels: &workload.labels,
+            addresses,
+            named_ports,
+        });
+        ask(&candidates.collect::<Vec<_>>());
+    }
+
+    fn services(&self) -> Box<dyn Iterator<Item = &service::Service> + '_> {
+        Box::new(self.services.values())
+    }
+
+    fn listed(&self, service: &service::Service) -> Vec<&EndpointSlice> {
+        self.lists_of(&(service.namespace.clone(), service.name.clone()))
+            .flat_map(|list| &list.slices)
+            .collect()
+    }
+
+    fn api_servers(&self) -> BTreeSet<IpAddr> {
+        let (namespace, name) = API_SERVER;
+        let lists = self.endpoints.values().filter(|one| one.namespace == namespace && one.service == name);
+        lists.flat_map(manifest::Endpoints::addresses).collect()
+    }
+
+    fn policies(&self) -> &PolicySet {
+        &self.policies
+    }
+
+    fn audits(&self) -> bool {
+        self.audit
+    }
+
+    fn workloads(&self) -> Vec<String> {
+        self.workloads.keys().map(|(namespace, name)| format!("{namespace}/{name}")).collect()
+    }
+
+    fn place(&self) -> &'static str {
+        "in these files"
+    }
+}
+
+/// The remark on a workload without pods.
+fn without_pods(name: &str, pods: Pods) -> Vec<String> {
+    let said = format!("{name} has no pods now; it is asked as if it had one");
+    (pods == Pods::None).then_some(said).into_iter().collect()
+}
+
+fn named_ports(workload: &ScenarioWorkload) -> BTreeMap<(String, u8), u16> {
+    let names = workload.ports.names();
+    let ports = names.flat_map(|name| {
+        let known = workload.ports.resolve(name, Protocol::Any);
+        known.map(|(number, port)| ((name.to_owned(), number), port))
+    });
+    ports.collect()
+}
+
+fn world(name: &str, addresses: Vec<IpAddr>) -> End {
+    End { addresses, ..End::new(name, WORLD, Labels::reserved("world")) }
+}
+
+/// What tests call the local node.
+pub(super) const LOCAL: &str = "host";
