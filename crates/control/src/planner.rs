@@ -11,18 +11,19 @@
 //! | removed | yes | yes | then, in the reverse order: its absence is what packets shall read |
 //! | removed | | no | after the grace time: packets that started before may still read it |
 //!
-//! The root rows are always reachable. Their removals come before the other switches, their puts after them: an address
-//! that is new shall find the new rows, and one that is gone the old.
+//! Root rows are always reachable. Their switches come last: each leads packets from old rows to new ones.
 //!
 //! A change of the world, a restart and a repair are planned alike. They differ in where the old rows come from.
 
 use crate::row_changes::RowChange;
 use crate::writes::Rows;
+use abi::address::AddressKey;
 use abi::batch::Batch;
 use abi::identity::{FIRST_ALLOCATED, FIRST_NAMESPACE};
 use abi::policy::{FIRST_BLOCK, VerdictKey};
 use abi::row::{Row, RowKey};
 use foldhash::HashMap;
+use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 
 /// A number that the value of one row names, and by which other rows are keyed.
@@ -47,17 +48,15 @@ pub(crate) struct Named {
     before: HashMap<Name, bool>,
 }
 
-/// How many ranks there are.
-const RANKS: usize = 10;
 /// The ranks of classes and columns.
-const CLASSES: usize = 2;
-const COLUMNS: usize = 5;
+const CLASSES: u32 = 2;
+const COLUMNS: u32 = 5;
 /// The first rank of root rows.
-const ROOT: usize = 7;
+const ROOT: u32 = 7;
 
-/// Rows come after the rows that they name. The row of a peer counts before that of its namespace, so the more special
-/// row is put first and removed last.
-fn rank(key: &RowKey) -> usize {
+/// Rows come after the rows that they name. Where a lookup takes the most special row that there is, that one is put
+/// first and removed last: the row of a peer before that of its namespace, a block before those around it.
+fn rank(key: &RowKey) -> u32 {
     match key {
         RowKey::Verdict(_) => 0,
         RowKey::Backend(_) => 1,
@@ -66,9 +65,9 @@ fn rank(key: &RowKey) -> usize {
         RowKey::Group(_) => 4,
         RowKey::Column(_) => COLUMNS,
         RowKey::CidrParent(_) => 6,
-        RowKey::Address(_) => ROOT,
-        RowKey::Service(_) => 8,
-        RowKey::Endpoint(_) => 9,
+        RowKey::Address(key) => ROOT + AddressKey::host(key.address).prefix_bits - key.prefix_bits,
+        RowKey::Service(_) => 200,
+        RowKey::Endpoint(_) => 201,
     }
 }
 
@@ -123,7 +122,7 @@ impl Named {
     }
 
     /// Marks what reachable rows of some ranks name.
-    fn mark(&mut self, found: &Rows, is_marked: impl Fn(usize) -> bool) {
+    fn mark(&mut self, found: &Rows, is_marked: impl Fn(u32) -> bool) {
         for (key, row) in found.iter().filter(|(key, _)| is_marked(rank(key))) {
             if self.was_reachable(key) {
                 names(row).for_each(|name| _ = self.before.insert(name, true));
@@ -225,14 +224,28 @@ impl Name {
 /// The writes of a step by kind and rank.
 #[derive(Debug, Default)]
 struct Plan {
-    prepare: [Batch; RANKS],
-    switch: [Batch; RANKS],
-    remove_now: [Batch; RANKS],
-    remove_later: [Batch; RANKS],
+    prepare: Ranked,
+    switch: Ranked,
+    remove_now: Ranked,
+    remove_later: Ranked,
     /// Rows that go; when, is decided once all changes are known.
     removals: Vec<RowKey>,
     /// Rows that the step itself put and removed again.
     transients: Vec<(RowKey, Row)>,
+}
+
+/// Writes by rank.
+#[derive(Debug, Default)]
+struct Ranked(BTreeMap<u32, Batch>);
+
+impl Ranked {
+    fn put(&mut self, key: &RowKey, row: &Row) {
+        self.0.entry(rank(key)).or_default().put(row);
+    }
+
+    fn delete(&mut self, key: &RowKey) {
+        self.0.entry(rank(key)).or_default().delete(key);
+    }
 }
 
 /// The writes of a step: those to make at once, and those to make after the grace time, each in order. `named` follows.
@@ -275,13 +288,13 @@ impl Plan {
 
     fn put(&mut self, key: &RowKey, row: &Row, named: &Named) {
         let puts = if named.was_reachable(key) { &mut self.switch } else { &mut self.prepare };
-        puts[rank(key)].put(row);
+        puts.put(key, row);
     }
 
     fn remove(&mut self, key: &RowKey, named: &Named) {
         let is_switch = named.was_reachable(key) && named.is_reachable(key);
         let removals = if is_switch { &mut self.remove_now } else { &mut self.remove_later };
-        removals[rank(key)].delete(key);
+        removals.delete(key);
     }
 
     /// Writes those rows which packets read meanwhile, though the step itself put and removed them.
@@ -300,25 +313,27 @@ impl Plan {
     }
 
     fn put_meanwhile(&mut self, key: &RowKey, row: &Row) {
-        self.switch[rank(key)].put(row);
-        self.remove_later[rank(key)].delete(key);
+        self.switch.put(key, row);
+        self.remove_later.delete(key);
     }
 
     fn batches(mut self, named: &mut Named) -> (Batch, Batch) {
         std::mem::take(&mut self.removals).iter().for_each(|key| self.remove(key, named));
         self.put_transients(named);
         named.before.clear();
-        let Self { prepare, switch, mut remove_now, remove_later, .. } = self;
+        let Self { prepare, switch: Ranked(mut inner), remove_now: Ranked(mut gone), remove_later, .. } =
+            self;
+        // A switch of a root row leads packets to other rows, so those are switched before.
+        let (roots, gone_roots) = (inner.split_off(&ROOT), gone.split_off(&ROOT));
+        let descending = |batches: BTreeMap<u32, Batch>| batches.into_values().rev();
         let (mut now, mut later) = (Batch::new(), Batch::new());
-        let (inner, roots) = remove_now.split_at_mut(ROOT);
-        let take =
-            |batches: &mut [Batch]| -> Vec<Batch> { batches.iter_mut().rev().map(std::mem::take).collect() };
-        let (inner, roots) = (take(inner), take(roots));
-        let mut switch = switch.into_iter();
-        let switches: Vec<Batch> = switch.by_ref().take(ROOT).collect();
-        let all = prepare.into_iter().chain(roots).chain(switches).chain(inner).chain(switch);
+        let puts = prepare.0.into_values().chain(inner.into_values());
+        let all = puts.chain(descending(gone)).chain(roots.into_values()).chain(descending(gone_roots));
         all.for_each(|batch| now.append(batch));
-        remove_later.into_iter().rev().for_each(|batch| later.append(batch));
+        descending(remove_later.0).for_each(|batch| later.append(batch));
         (now, later)
     }
 }
+
+#[cfg(test)]
+mod tests;
