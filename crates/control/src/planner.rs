@@ -6,7 +6,7 @@
 //!
 //! | the row | is reachable before | is reachable after | when |
 //! |---|---|---|---|
-//! | put | no | | first: no packet reads it yet |
+//! | put or removed | no | yes | first: no packet reads it yet |
 //! | put | yes | | then, in the order of [`rank`]: a row comes before the rows that name it |
 //! | removed | yes | yes | then, in the reverse order: its absence is what packets shall read |
 //! | removed | | no | after the grace time: packets that started before may still read it |
@@ -292,8 +292,11 @@ impl Plan {
     }
 
     fn remove(&mut self, key: &RowKey, named: &Named) {
-        let is_switch = named.was_reachable(key) && named.is_reachable(key);
-        let removals = if is_switch { &mut self.remove_now } else { &mut self.remove_later };
+        let removals = match (named.was_reachable(key), named.is_reachable(key)) {
+            (false, true) => &mut self.prepare,
+            (true, true) => &mut self.remove_now,
+            (_, false) => &mut self.remove_later,
+        };
         removals.delete(key);
     }
 
