@@ -246,7 +246,7 @@ fn every_packet_gets_its_old_or_its_new_answer_while_rows_change() {
             promised += check(&states, old, &graph.rows, writes, seed);
         }
     }
-    assert!(promised > 10_000, "{promised} promises are few");
+    assert!(promised > 1_500, "{promised} switched answers are few");
 }
 
 #[test]
@@ -264,5 +264,5 @@ fn every_packet_gets_its_old_or_its_new_answer_from_whatever_rows_were_found() {
         let (now, later, _) = plan_all(found.rows.clone(), graph.rows.values().copied());
         promised += check(&states, found.rows, &graph.rows, (now, later), seed);
     }
-    assert!(promised > 5_000, "{promised} promises are few");
+    assert!(promised > 1_500, "{promised} switched answers are few");
 }

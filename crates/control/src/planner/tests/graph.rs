@@ -117,7 +117,7 @@ impl Graph {
 
     fn change(&mut self) {
         let interface = self.random.below(INTERFACES as usize) as u32;
-        match self.random.below(11) {
+        match self.random.below(15) {
             0 | 1 => self.repolicy(interface, false),
             2 => self.repolicy(interface, true),
             3 => self.remove(RowKey::Endpoint(EndpointKey { interface })),
@@ -125,6 +125,13 @@ impl Graph {
             5 | 6 => self.regroup(),
             7 | 8 => self.readdress(),
             9 => self.divide(),
+            10 => self.insert_block(),
+            11 => self.join(interface),
+            // A new version of a policy, which tells more peers apart.
+            12 | 13 => {
+                self.regroup();
+                (0..INTERFACES).for_each(|interface| self.repolicy(interface, false));
+            }
             _ => self.reserve(),
         }
     }
@@ -165,6 +172,14 @@ impl Graph {
         let grouping = endpoint::Grouping::new(grouping);
         let info = EndpointInfo { policy, grouping, flags: flag::ENFORCE_INGRESS, ..EndpointInfo::default() };
         self.put(Row::Endpoint(key, info));
+    }
+
+    /// An endpoint comes under the policy of another.
+    fn join(&mut self, interface: u32) {
+        let other = EndpointKey { interface: (interface + 1) % INTERFACES };
+        if let Some(Row::Endpoint(_, info)) = self.rows.get(&RowKey::Endpoint(other)).copied() {
+            self.put(Row::Endpoint(EndpointKey { interface }, info));
+        }
     }
 
     fn new_grouping(&mut self) -> u32 {
@@ -217,7 +232,8 @@ impl Graph {
             return;
         }
         let (policy, grouping) = self.random.pick(&policies);
-        let cidr = self.block().filter(|_| self.random.chance(70)).unwrap_or(WHOLE_INSIDE);
+        let whole = self.random.pick(&[WHOLE_INSIDE, WHOLE_WORLD]);
+        let cidr = self.block().filter(|_| self.random.chance(60)).unwrap_or(whole);
         let key = ColumnKey { policy, cidr };
         if self.random.chance(30) {
             return self.remove(RowKey::Column(key));
@@ -308,6 +324,20 @@ impl Graph {
             return self.put(Row::Address(AddressKey { prefix_bits, address: host(0).address }, info));
         }
         within.into_iter().for_each(|row| self.put(row));
+    }
+
+    /// New blocks between a block and the one around it.
+    fn insert_block(&mut self) {
+        let Some(mut inner) = self.block() else { return };
+        let around = self.rows.get(&RowKey::CidrParent(inner)).copied();
+        for _ in 0..=self.random.below(2) {
+            let class = self.next();
+            self.put(Row::CidrParent(inner, class));
+            inner = class;
+        }
+        if let Some(Row::CidrParent(_, around)) = around {
+            self.put(Row::CidrParent(inner, around));
+        }
     }
 
     /// Other backends for a service.
