@@ -26,7 +26,7 @@ pub(crate) struct RowChange {
     pub(crate) old: Option<Row>,
     /// The row after it.
     pub(crate) new: Option<Row>,
-    /// The row that the step put and removed again, where there is no row before and after.
+    /// The row that the step put last and removed again; it counts where there is no row before and after.
     pub(crate) transient: Option<Row>,
 }
 

@@ -49,7 +49,7 @@ struct Reader<'a> {
     read: RefCell<Vec<Read>>,
 }
 
-/// The rows before a step, after it, and all that there are before, meanwhile and after.
+/// The rows before a step, those after it, and these with those that go after the grace time.
 struct States {
     old: Tables,
     new: Tables,
@@ -137,6 +137,10 @@ fn is_same(one: &Tables, other: &Tables, read: &Read) -> bool {
     }
 }
 
+fn is_root(read: Read) -> bool {
+    matches!(read, Read::Endpoint(_) | Read::Address(_) | Read::Service(_))
+}
+
 fn tables<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Tables {
     let mut tables = Tables::new();
     tables.apply_all(rows.into_iter().map(|row| MapOp::Put(*row)));
@@ -151,18 +155,25 @@ fn packets() -> Vec<Packet> {
 
 impl States {
     fn new(old: &Rows, new: &Rows, changes: &[RowChange]) -> Self {
-        let meanwhile = changes.iter().filter_map(|change| change.transient.as_ref());
-        let all = tables(old.values().chain(meanwhile).chain(new.values()));
+        // What columns say to a group is the same for all who are in it; that a peer is in it is another switch.
+        let meanwhile = changes.iter().filter(|change| {
+            let is_transient = change.old.is_none() && change.new.is_none();
+            is_transient && !matches!(change.key, RowKey::Group(_))
+        });
+        let meanwhile = meanwhile.filter_map(|change| change.transient.as_ref());
+        let named: Vec<Name> = new.values().flat_map(names).collect();
+        let goes = |row: &&Row| row.key().is_some_and(|key| numbers(&key).any(|name| !named.contains(&name)));
+        let all = tables(old.values().chain(meanwhile).filter(goes).chain(new.values()));
         Self { old: tables(old.values()), new: tables(new.values()), all }
     }
 
     /// The old and the new answer to a packet, where a good order of writes can show it just these: one of the rows changes
-    /// that it looked up, or any order of the changes shows it nothing else.
+    /// that it looked up, or they may change in any order but for root rows, which change last.
     fn promised(&self, packet: Packet) -> Option<[Answer; 2]> {
         let (old, looked_up) = answer(&self.old, packet);
         let (new, _) = answer(&self.new, packet);
         let mut changed: Vec<Read> =
-            looked_up.iter().filter(|read| !is_same(&self.old, &self.new, read)).copied().collect();
+            looked_up.iter().filter(|read| !is_same(&self.old, &self.all, read)).copied().collect();
         // The row of a peer hides that of its namespace.
         if let Some(own) =
             changed.iter().position(|read| matches!(read, Read::Group(key) if key.peer < FIRST_NAMESPACE))
@@ -170,16 +181,19 @@ impl States {
             let own = changed[own];
             changed.retain(|read| *read == own || !matches!(read, Read::Group(_)));
         }
+        let roots =
+            (0..changed.len()).filter(|at| is_root(changed[*at])).fold(0, |roots, at| roots | 1 << at);
+        let all = (1u32 << changed.len()) - 1;
         let is_fine = |switched: u32| {
             let choose = |read: Read| match changed.iter().position(|one| *one == read) {
                 Some(at) if switched & (1 << at) == 0 => &self.old,
-                Some(_) => &self.new,
-                None if looked_up.contains(&read) => &self.old,
-                None => &self.all,
+                _ => &self.all,
             };
             [&old, &new].contains(&&answer_of(packet, &choose))
         };
-        (changed.len() <= 1 || (0..1 << changed.len()).all(is_fine)).then_some([old, new])
+        // Root rows are switched last.
+        let mut orders = (0..=all).filter(|switched| switched & roots == 0 || switched | roots == all);
+        (changed.len() <= 1 || orders.all(is_fine)).then_some([old, new])
     }
 }
 
@@ -210,7 +224,7 @@ fn check(states: &States, mut rows: Rows, wanted: &Rows, (now, later): (Batch, B
     // A packet that read where it starts from before the first write, and the rest after the last.
     for (packet, promised) in &promises {
         let on_its_way = |read: Read| match read {
-            Read::Endpoint(_) | Read::Address(_) | Read::Service(_) => &states.old,
+            read if is_root(read) => &states.old,
             _ => &maps,
         };
         let seen = answer_of(*packet, &on_its_way);
@@ -234,7 +248,7 @@ fn follow(rows: &mut Rows, write: MapOp) {
 #[test]
 fn every_packet_gets_its_old_or_its_new_answer_while_rows_change() {
     let mut promised = 0;
-    for seed in 0..120 {
+    for seed in 0..100 {
         let mut graph = Graph::new(seed);
         let (_, _, mut named) = plan_all(Rows::new(), graph.rows.values().copied());
         for _ in 0..6 {
@@ -246,13 +260,13 @@ fn every_packet_gets_its_old_or_its_new_answer_while_rows_change() {
             promised += check(&states, old, &graph.rows, writes, seed);
         }
     }
-    assert!(promised > 1_500, "{promised} switched answers are few");
+    assert!(promised > 1_000, "{promised} switched answers are few");
 }
 
 #[test]
 fn every_packet_gets_its_old_or_its_new_answer_from_whatever_rows_were_found() {
     let mut promised = 0;
-    for seed in 0..500 {
+    for seed in 0..250 {
         let mut graph = Graph::new(seed);
         let mut found = Graph::new(seed);
         found.litter();
@@ -264,5 +278,5 @@ fn every_packet_gets_its_old_or_its_new_answer_from_whatever_rows_were_found() {
         let (now, later, _) = plan_all(found.rows.clone(), graph.rows.values().copied());
         promised += check(&states, found.rows, &graph.rows, (now, later), seed);
     }
-    assert!(promised > 1_500, "{promised} switched answers are few");
+    assert!(promised > 1_000, "{promised} switched answers are few");
 }

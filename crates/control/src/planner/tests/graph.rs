@@ -117,11 +117,11 @@ impl Graph {
 
     fn change(&mut self) {
         let interface = self.random.below(INTERFACES as usize) as u32;
-        match self.random.below(15) {
+        match self.random.below(16) {
             0 | 1 => self.repolicy(interface, false),
             2 => self.repolicy(interface, true),
             3 => self.remove(RowKey::Endpoint(EndpointKey { interface })),
-            4 => self.switch_column(),
+            4 | 15 => self.switch_column(),
             5 | 6 => self.regroup(),
             7 | 8 => self.readdress(),
             9 => self.divide(),
@@ -288,7 +288,7 @@ impl Graph {
 
     fn readdress(&mut self) {
         let key = host(self.random.below(ADDRESSES as usize) as u8);
-        if self.random.chance(25) {
+        if self.random.chance(40) {
             return self.remove(RowKey::Address(key));
         }
         let peer = FIRST_ALLOCATED + self.random.below(PEERS as usize) as u32;
