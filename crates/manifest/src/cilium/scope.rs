@@ -53,9 +53,8 @@ pub(super) fn peers(item: &Item<'_>, scope: &Scope) -> Vec<Peer> {
 fn scoped(selector: Selector, scope: &Scope) -> Selector {
     let requirements = || selector.requirements().iter();
     let of_namespaces = || requirements().filter(|one| names_namespace(one) || is_namespace_label(one));
-    let names_reserved = requirements().any(|one| is_reserved(one) && one.asks_for_a_label());
-    let only_excludes =
-        of_namespaces().next().is_some() && !of_namespaces().any(Requirement::asks_for_a_label);
+    let names_reserved = requirements().any(|one| is_reserved(one) && one.requires_label());
+    let only_excludes = of_namespaces().next().is_some() && !of_namespaces().any(Requirement::requires_label);
     if only_excludes && !names_reserved {
         // Nothing but workloads is in a namespace, so all else would meet NotIn and DoesNotExist.
         return selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists);

@@ -130,7 +130,7 @@ fn of(spec: &Spec, rule: &Rule) -> BTreeSet<&'static str> {
 fn of_peer(peer: &Peer) -> &'static str {
     match peer {
         Peer::Labels(selector) if is_reserved(selector) => {
-            let names = |one: &Requirement| one.source == Some(Source::Reserved) && one.asks_for_a_label();
+            let names = |one: &Requirement| one.source == Some(Source::Reserved) && one.requires_label();
             match selector.requirements().iter().any(names) {
                 true => "peer: reserved label",
                 false => "peer: all but a reserved label",

@@ -103,8 +103,8 @@ fn selects_what_has_no_namespace(selector: &Selector) -> bool {
     let about_namespaces =
         |one: &Requirement| one.name == key::NAMESPACE || one.name.starts_with(key::NAMESPACE_LABELS);
     let requirements = selector.requirements();
-    let excludes = requirements.iter().any(|one| about_namespaces(one) && !one.asks_for_a_label());
-    excludes && requirements.iter().filter(|one| !is_limit(one)).all(|one| one.holds(&node))
+    let excludes = requirements.iter().any(|one| about_namespaces(one) && !one.requires_label());
+    excludes && requirements.iter().filter(|one| !is_limit(one)).all(|one| one.matches(&node))
 }
 
 /// `fromNodes` and `toNodes` are about other nodes only.
@@ -140,7 +140,7 @@ pub(super) fn reserved_world_is_no_peer(state: &mut State) {
         if worlds.peek().is_none() {
             return vec![peer];
         }
-        if worlds.any(Requirement::asks_for_a_label) {
+        if worlds.any(Requirement::requires_label) {
             return vec![Peer::Entity(Entity::None)];
         }
         let others = selector.requirements().iter().filter(|one| !is_world(one));
@@ -152,7 +152,7 @@ pub(super) fn reserved_world_is_no_peer(state: &mut State) {
 /// of its own, whatever label it is.
 pub(super) fn not_a_reserved_label_is_more(state: &mut State) {
     let more: Vec<Peer> = with_own_identity(state).chain([Peer::Entity(Entity::RemoteNode)]).collect();
-    let excludes = |one: &Requirement| one.source == Some(Source::Reserved) && !one.asks_for_a_label();
+    let excludes = |one: &Requirement| one.source == Some(Source::Reserved) && !one.requires_label();
     let is_meant = |peer: &Peer| {
         matches!(peer, Peer::Labels(selector)
             if !selector.requirements().is_empty() && selector.requirements().iter().all(excludes))
