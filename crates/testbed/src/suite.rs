@@ -1,6 +1,6 @@
 //! Files of PolicyTest documents, read from paths that people type.
 
-use manifest::test::Document;
+use manifest::test::TestDocument;
 use manifest::{Diagnostic, Severity};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -79,7 +79,7 @@ fn idle(file: &Path, documents: &[Document]) -> Vec<Diagnostic> {
 }
 
 /// A file as its tests, or what is wrong with it; paths in it are relative to it.
-fn parse(file: &Path) -> Result<Result<manifest::test::Tests, Vec<Diagnostic>>, SuiteError> {
+fn parse(file: &Path) -> Result<Result<manifest::test::TestFile, Vec<Diagnostic>>, SuiteError> {
     let text = fs::read_to_string(file).map_err(|error| unreadable(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut load = |path: &str| fs::read_to_string(directory.join(path));

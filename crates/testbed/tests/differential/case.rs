@@ -4,7 +4,8 @@ use crate::host_network::Sharer;
 use crate::objects;
 use abi::identity::{HOST, REMOTE_NODE, WORLD};
 use manifest::test::{
-    Expect, External, HttpRequest, NodeState, Party, Probe, Question, Step, WorkloadName, WorkloadState,
+    Expect, External, HttpRequest, NodeState, Probe, ProbeEnd, ProbeTraffic, Step, WorkloadName,
+    WorkloadState,
 };
 use manifest::{NamedPort, Namespace, Protocol};
 use policy::endpoint_view::NamedPorts;
@@ -108,16 +109,16 @@ fn probe(world: &GeneratedWorld, asked: &generate::GeneratedProbe) -> Option<Pro
                 host: Some(request.host.clone()),
                 headers: headers.into_iter().collect(),
             };
-            Question::Http { port: asked.port, request }
+            ProbeTraffic::Http { port: asked.port, request }
         }
-        (number, _) if number == family.icmp() => Question::Icmp { kind },
+        (number, _) if number == family.icmp() => ProbeTraffic::Icmp { kind },
         (number, _) => {
             let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
             let protocol = all.into_iter().find(|protocol| protocol.number() == number)?;
-            Question::Connect { protocol, port: asked.port }
+            ProbeTraffic::Connect { protocol, port: asked.port }
         }
     };
-    let has_port = !matches!(question, Question::Icmp { .. });
+    let has_port = !matches!(question, ProbeTraffic::Icmp { .. });
     if asked.from == asked.to || (has_port && asked.port == 0) {
         return None;
     }
@@ -125,13 +126,13 @@ fn probe(world: &GeneratedWorld, asked: &generate::GeneratedProbe) -> Option<Pro
     Some(Probe { from, to, family: Some(family), question, expect: None, line: 0 })
 }
 
-fn party(world: &GeneratedWorld, end: GeneratedEnd) -> Option<Party> {
+fn party(world: &GeneratedWorld, end: GeneratedEnd) -> Option<ProbeEnd> {
     match end {
-        GeneratedEnd::Workload(index) => Some(Party::Workload(name(&world.workloads[index]))),
+        GeneratedEnd::Workload(index) => Some(ProbeEnd::Workload(name(&world.workloads[index]))),
         GeneratedEnd::Other(index) => match world.others[index].identity {
-            WORLD => Some(Party::External(world.others[index].name.clone())),
-            HOST => Some(Party::Host),
-            _ => Some(Party::Node(world.others[index].name.clone())),
+            WORLD => Some(ProbeEnd::External(world.others[index].name.clone())),
+            HOST => Some(ProbeEnd::Host),
+            _ => Some(ProbeEnd::Node(world.others[index].name.clone())),
         },
     }
 }

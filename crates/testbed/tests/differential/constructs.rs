@@ -2,7 +2,7 @@
 
 use crate::writable::{is_reserved, leaves_out_namespaces};
 use identity::{Requirement, Source};
-use manifest::test::{Expect, Party, Probe};
+use manifest::test::{Expect, Probe, ProbeEnd};
 use policy::domain::DomainPattern;
 use policy::generate::GeneratedWorld;
 use policy::rule::{
@@ -64,7 +64,7 @@ pub(crate) const RARE: usize = 6;
 pub(crate) fn of_answer(world: &GeneratedWorld, probe: &Probe, said: &Answer) -> Vec<&'static str> {
     let specs = || world.policies.iter().flat_map(|policy| &policy.specs);
     let mut constructs = Vec::new();
-    if probe.from == Party::Host && matches!(probe.to, Party::Workload(_)) {
+    if probe.from == ProbeEnd::Host && matches!(probe.to, ProbeEnd::Workload(_)) {
         constructs.extend(match (said.verdict, &said.rule) {
             (Expect::Drop, Some(_)) => Some("the node: denied"),
             (Expect::Allow, Some(_)) => Some("the node: let in by a rule"),

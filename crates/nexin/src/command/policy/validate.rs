@@ -9,7 +9,7 @@ use crate::outcome::Outcome;
 use crate::session::{Session, Tone};
 use clap::Args;
 use finding::Finding;
-use manifest::{Diagnostic, Manifest, Object, Places, Severity};
+use manifest::{Diagnostic, Manifest, Object, PolicyPositions, Severity};
 use policy::lint;
 use policy::rule::{Policy, PolicyId};
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ struct Validation {
     /// Documents of other kinds.
     skipped: usize,
     policies: BTreeMap<PolicyId, Policy>,
-    places: Places,
+    places: PolicyPositions,
     /// Whether an address of an API server is listed.
     knows_api_server: bool,
     findings: Vec<Finding>,

@@ -1,6 +1,6 @@
 //! One finding of `nexin policy validate`, for people, editors and machines.
 
-use manifest::{Diagnostic, Places, Position, Severity};
+use manifest::{Diagnostic, PolicyPositions, Position, Severity};
 use policy::lint::Lint;
 use policy::rule::{PolicyId, Rule};
 use serde::ser::SerializeStruct;
@@ -20,7 +20,7 @@ pub(super) struct Finding {
 
 impl Finding {
     /// A lint at its place; the place of the other rule follows the sentence that names it.
-    pub(super) fn of_lint(lint: &Lint, places: &Places) -> Self {
+    pub(super) fn of_lint(lint: &Lint, places: &PolicyPositions) -> Self {
         let other = lint.flaw.other().and_then(|other| places.of(&other.policy, &other.place));
         let other = other.map(|place| format!(" ({place})")).unwrap_or_default();
         let place = places.of(&lint.at.policy, &lint.at.place);
@@ -37,7 +37,7 @@ impl Finding {
     }
 
     /// A rule about API servers, none of whose addresses is known.
-    pub(super) fn without_api_server(policy: &PolicyId, rule: &Rule, places: &Places) -> Self {
+    pub(super) fn without_api_server(policy: &PolicyId, rule: &Rule, places: &PolicyPositions) -> Self {
         let (namespace, name) = API_SERVER;
         let message = format!(
             "kube-apiserver selects no peer: no address is listed for service {namespace}/{name} here; give its Endpoints or \

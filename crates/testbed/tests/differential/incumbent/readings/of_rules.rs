@@ -4,7 +4,7 @@ use super::of_documents::MARK;
 use abi::identity::FIRST_ALLOCATED;
 use identity::{Labels, Operator, Requirement, Selector, Source, key};
 use manifest::Object;
-use manifest::test::{Party, Probe};
+use manifest::test::{Probe, ProbeEnd};
 use policy::rule::{
     Action, Cidr, CidrGroupRef, CidrReach, Direction, EnforcementMode, Entity, Peer, Peers, Policy, PolicyId,
     PolicyKind, Port, Rule, ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
@@ -295,14 +295,14 @@ pub(super) fn always_is_for_the_node_too(state: &mut State) {
 
 /// With policies enforced for all, the node does not reach its own workloads that no rule is about.
 pub(super) fn always_refuses_the_host(state: &State, probe: &Probe) -> bool {
-    let Party::Workload(name) = &probe.to else { return false };
+    let ProbeEnd::Workload(name) = &probe.to else { return false };
     let Some(workload) = state.workloads.get(name) else { return false };
     let labels = state.labels(name, workload);
     let specs = state.policies.values().flat_map(|policy| &policy.specs);
     let mut about_it = specs.filter(|spec| spec.subject.selects(FIRST_ALLOCATED, &labels));
     let is_way_in = |rule: &Rule| rule.direction == Direction::Ingress;
     let has_rule = about_it.any(|spec| spec.default_deny_ingress || spec.rules.iter().any(is_way_in));
-    state.mode == EnforcementMode::Always && probe.from == Party::Host && !has_rule
+    state.mode == EnforcementMode::Always && probe.from == ProbeEnd::Host && !has_rule
 }
 
 fn is_tiered(policy: &Policy) -> bool {
