@@ -74,10 +74,10 @@ fn a_matrix_becomes_a_probe_for_each_cell_that_is_asked() {
         "workloads: [{name: a}, {name: b}], matrix: {order: [a, b], expect: [{port: 53, protocol: UDP, rows: [-X, .-]}]}",
     );
     let told: Vec<_> =
-        step.probes.iter().map(|probe| (&probe.from, &probe.to, probe.expect, &probe.question)).collect();
-    let question = ProbeTraffic::Connect { protocol: manifest::Protocol::Udp, port: 53 };
+        step.probes.iter().map(|probe| (&probe.from, &probe.to, probe.expect, &probe.traffic)).collect();
+    let traffic = ProbeTraffic::Connect { protocol: manifest::Protocol::Udp, port: 53 };
     let (a, b) = (&step.probes[0].from, &step.probes[0].to);
-    assert_eq!(told, [(a, b, Some(Expect::Drop), &question), (b, a, Some(Expect::Allow), &question)]);
+    assert_eq!(told, [(a, b, Some(Expect::Drop), &traffic), (b, a, Some(Expect::Allow), &traffic)]);
 }
 
 #[test]

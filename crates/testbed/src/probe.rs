@@ -107,7 +107,7 @@ impl State {
 }
 
 fn sent(probe: &Probe) -> Sent {
-    match &probe.question {
+    match &probe.traffic {
         ProbeTraffic::Connect { protocol, port } => Sent::Connection(*protocol, *port),
         ProbeTraffic::Icmp { kind } => Sent::Icmp(*kind),
         ProbeTraffic::Http { port, request } => {

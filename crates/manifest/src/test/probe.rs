@@ -1,4 +1,4 @@
-//! A probe: one question about two parties, and the answer that is expected.
+//! A probe: one traffic about two parties, and the answer that is expected.
 
 use super::end::ProbeEnd;
 use super::known_names::KnownNames;
@@ -12,7 +12,7 @@ use policy::rule::Family;
 const VERDICTS: &[(&str, Expect)] =
     &[("allow", Expect::Allow), ("drop", Expect::Drop), ("deny", Expect::Deny)];
 
-/// One question.
+/// One traffic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Who asks.
@@ -22,7 +22,7 @@ pub struct Probe {
     /// By which family; none: IPv4 where both ends have it.
     pub family: Option<Family>,
     /// What is sent.
-    pub question: ProbeTraffic,
+    pub traffic: ProbeTraffic,
     /// The verdict that is right; none: it is printed, not judged.
     pub expect: Option<Expect>,
     /// The line of the file that asks.
@@ -92,27 +92,27 @@ fn probe(item: &Item<'_>, world: &KnownNames<'_>) -> Option<Probe> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (from, to) = (fields.require("from"), fields.require("to"));
     let family = fields.take("family").and_then(|item| item.one_of("family", FAMILIES));
-    let question = question(&mut fields, family);
+    let traffic = traffic(&mut fields, family);
     let expect = fields.take("expect");
     fields.finish();
     let expect = expect.and_then(|item| {
         let expect = item.one_of("verdict", VERDICTS);
-        if expect == Some(Expect::Deny) && !matches!(question, Some(ProbeTraffic::Http { .. })) {
+        if expect == Some(Expect::Deny) && !matches!(traffic, Some(ProbeTraffic::Http { .. })) {
             item.error("only a request can be denied; give `http`, or expect drop");
         }
         expect
     });
     let (from, to) = (world.party(&from?), world.party(&to?));
-    Some(Probe { from: from?, to: to?, family, question: question?, expect, line: item.line() })
+    Some(Probe { from: from?, to: to?, family, traffic: traffic?, expect, line: item.line() })
 }
 
 /// Reads `protocol` and `port`, with or without `http`; or `icmp`.
-fn question(fields: &mut Fields<'_>, family: Option<Family>) -> Option<ProbeTraffic> {
+fn traffic(fields: &mut Fields<'_>, family: Option<Family>) -> Option<ProbeTraffic> {
     let (protocol, port) = (fields.take("protocol"), fields.take("port"));
     let (http, icmp) = (fields.take("http"), fields.take("icmp"));
     if let Some(icmp) = icmp {
         if protocol.is_some() || port.is_some() || http.is_some() {
-            icmp.error("stands beside `port`, `protocol` or `http`; a probe asks one question");
+            icmp.error("stands beside `port`, `protocol` or `http`; a probe asks one traffic");
         }
         let mut fields = icmp.fields(Nulls::Refused)?;
         let kind = fields.require("type");
@@ -189,15 +189,15 @@ fn table(item: &Item<'_>, order: &[Option<ProbeEnd>]) -> Vec<Probe> {
     if items.len() != order.len() {
         rows.error(format!("{} rows for {} parties in `order`", items.len(), order.len()));
     }
-    let question = ProbeTraffic::Connect { protocol, port };
-    items.iter().zip(order).flat_map(|(item, from)| row(item, from.as_ref(), order, &question)).collect()
+    let traffic = ProbeTraffic::Connect { protocol, port };
+    items.iter().zip(order).flat_map(|(item, from)| row(item, from.as_ref(), order, &traffic)).collect()
 }
 
 fn row(
     item: &Item<'_>,
     from: Option<&ProbeEnd>,
     order: &[Option<ProbeEnd>],
-    question: &ProbeTraffic,
+    traffic: &ProbeTraffic,
 ) -> Vec<Probe> {
     let Some(text) = item.text() else { return Vec::new() };
     if text.chars().count() != order.len() {
@@ -220,7 +220,7 @@ fn row(
             from,
             to,
             family: None,
-            question: question.clone(),
+            traffic: traffic.clone(),
             expect: Some(expect),
             line: item.line(),
         })

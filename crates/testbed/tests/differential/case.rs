@@ -99,7 +99,7 @@ pub(crate) fn probes(world: &GeneratedWorld, seed: u64, count: usize) -> Vec<Pro
 fn probe(world: &GeneratedWorld, asked: &generate::GeneratedProbe) -> Option<Probe> {
     let family = [Family::Ipv4, Family::Ipv6][asked.family];
     let [kind, _] = asked.port.to_be_bytes();
-    let question = match (asked.protocol, &asked.request) {
+    let traffic = match (asked.protocol, &asked.request) {
         (6, Some(request)) => {
             // A test's header fields are a map: one that is said twice is said in different case.
             let headers: BTreeMap<String, String> = request.headers.iter().cloned().collect();
@@ -118,12 +118,12 @@ fn probe(world: &GeneratedWorld, asked: &generate::GeneratedProbe) -> Option<Pro
             ProbeTraffic::Connect { protocol, port: asked.port }
         }
     };
-    let has_port = !matches!(question, ProbeTraffic::Icmp { .. });
+    let has_port = !matches!(traffic, ProbeTraffic::Icmp { .. });
     if asked.from == asked.to || (has_port && asked.port == 0) {
         return None;
     }
     let (from, to) = (party(world, asked.from)?, party(world, asked.to)?);
-    Some(Probe { from, to, family: Some(family), question, expect: None, line: 0 })
+    Some(Probe { from, to, family: Some(family), traffic, expect: None, line: 0 })
 }
 
 fn party(world: &GeneratedWorld, end: GeneratedEnd) -> Option<ProbeEnd> {

@@ -166,7 +166,7 @@ pub(crate) fn surroundings(case: &Case, wanted: impl Fn(&str) -> bool) -> Value 
 pub(crate) fn written(probe: &Probe, expect: Expect) -> Value {
     let party = |party: &ProbeEnd| Name(party.clone()).to_string();
     let mut value = json!({"from": party(&probe.from), "to": party(&probe.to)});
-    match &probe.question {
+    match &probe.traffic {
         ProbeTraffic::Connect { protocol, port } => {
             value["port"] = (*port).into();
             value["protocol"] = name_of(*protocol).into();

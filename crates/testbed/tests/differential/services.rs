@@ -173,14 +173,14 @@ fn slice(world: &GeneratedWorld, random: &mut Random) -> EndpointSlice {
 fn to_service(probe: Probe, random: &mut Random) -> Probe {
     let family = usize::from(probe.family == Some(Family::Ipv6));
     let to = ProbeEnd::Address(random.pick(&ADDRESSES)[family].parse().expect("it is an address"));
-    let question = match probe.question {
+    let traffic = match probe.traffic {
         ProbeTraffic::Connect { protocol, .. } => {
             ProbeTraffic::Connect { protocol, port: random.pick(&PORTS) }
         }
         ProbeTraffic::Http { request, .. } => ProbeTraffic::Http { request, port: random.pick(&PORTS) },
         icmp @ ProbeTraffic::Icmp { .. } => icmp,
     };
-    Probe { to, question, ..probe }
+    Probe { to, traffic, ..probe }
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(super) struct Scenario {
     directory: Directory,
     book: RuleBook,
     /// Where policies of manifests stand.
-    pub(super) places: PolicyPositions,
+    pub(super) positions: PolicyPositions,
     /// What is worth knowing about what was read.
     pub(super) notes: Vec<String>,
     /// Whether what policy refuses is let through and reported.

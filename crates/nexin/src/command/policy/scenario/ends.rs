@@ -4,7 +4,7 @@ use super::{LabelMap, Name, Scenario, ScenarioWorkload};
 use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
 use agent::explain::{End, Inventory};
 use identity::{Labels, Source, filter};
-use manifest::Pods;
+use manifest::PodCount;
 use policy::rule::Protocol;
 use policy::set::PolicySet;
 use service::{API_SERVER, Candidate, EndpointSlice};

@@ -4,7 +4,7 @@
 use super::ends::LOCAL;
 use super::{Name, Scenario, ScenarioWorkload};
 use agent::explain::{End, HostNetworkPod};
-use manifest::Pods;
+use manifest::PodCount;
 use std::borrow::Cow;
 use std::net::IpAddr;
 

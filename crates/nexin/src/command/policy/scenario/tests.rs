@@ -52,7 +52,7 @@ fn check(name: &str, test: manifest::test::PolicyTest) -> usize {
 }
 
 fn question(probe: Probe) -> api::Probe {
-    let (protocol, port, http) = match probe.question {
+    let (protocol, port, http) = match probe.traffic {
         ProbeTraffic::Connect { protocol: Protocol::Tcp, port } => ("TCP", port, None),
         ProbeTraffic::Connect { protocol: Protocol::Udp, port } => ("UDP", port, None),
         ProbeTraffic::Connect { protocol: Protocol::Sctp, port } => ("SCTP", port, None),
