@@ -300,7 +300,7 @@ fn place(line: usize, column: usize) -> TextPosition {
 
 /// The place itself, or the end of the text where the place is behind it: for the parser, a text that lacks its last
 /// line end goes on in one more line.
-fn within(text: &str, place: Place) -> Place {
+fn within(text: &str, place: TextPosition) -> TextPosition {
     let is_break = |(at, byte): &(usize, u8)| {
         *byte == b'\n' || *byte == b'\r' && text.as_bytes().get(at + 1) != Some(&b'\n')
     };
