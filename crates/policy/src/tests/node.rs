@@ -1,7 +1,7 @@
 //! A node for tests: the policies of a world compiled for each workload, and their rows in maps.
 
 use super::domains;
-use crate::book::{L7SetId, RuleBook};
+use crate::book::{HttpRules, L7SetId, RuleBook};
 use crate::cidr::{AddressSide, Blocks};
 use crate::compile::CompiledPolicy;
 use crate::compiled_rule::Numbers;
@@ -21,6 +21,7 @@ use identity::{Labels, key};
 use l7::Matcher;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// When peers and policies come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,15 @@ pub(super) struct Node {
 struct Rows {
     tables: Tables,
     verdicts: HashSet<VerdictKey>,
+}
+
+/// The matcher of each set of HTTP rules.
+fn matchers(book: &RuleBook) -> HashMap<L7SetId, Matcher> {
+    let matcher = |(id, rules): (L7SetId, &Arc<HttpRules>)| {
+        let rules: Vec<_> = rules.iter().cloned().collect();
+        (id, Matcher::new(&rules).expect("the generator's expressions compile"))
+    };
+    book.sets().map(matcher).collect()
 }
 
 /// The namespaces of workloads, each a peer without labels of its own.
@@ -100,8 +110,8 @@ impl Namespaces {
 
 impl Node {
     pub(super) fn new(world: &GeneratedWorld, arrival: Arrival, names: DomainNames) -> Self {
-        let (mut set, mut blocks, mut book) = (PolicySet::new(), Blocks::new(), RuleBook::new());
-        let mut directory = Directory::new();
+        let (mut set, mut blocks) = (PolicySet::new(), Blocks::new());
+        let (mut book, mut directory) = (RuleBook::new(), Directory::new());
         for policy in &world.policies {
             blocks.insert(policy);
             set.apply(policy.clone(), &mut Numbers { directory: &mut directory, book: &mut book });
@@ -117,10 +127,8 @@ impl Node {
         if arrival == Arrival::PeersFirst {
             namespaces.peers(&workloads).for_each(|peer| _ = namespaces.insert(&peer, &mut directory));
         }
-        let mut numbers = HashMap::<PolicyKey, u32>::new();
-        let mut compiled = BTreeMap::new();
-        let mut rows = Rows::default();
-        let mut policies = Vec::new();
+        let (mut numbers, mut policies) = (HashMap::<PolicyKey, u32>::new(), Vec::new());
+        let (mut compiled, mut rows) = (BTreeMap::new(), Rows::default());
         for subject in &workloads {
             let selection = set.selection(subject);
             let next = 1 + numbers.len() as u32;
@@ -149,12 +157,8 @@ impl Node {
         }
         rows.put(book.class_rows());
         rows.put(blocks.parent_rows());
-        let matchers = book.sets().map(|(id, rules)| {
-            let rules: Vec<_> = rules.iter().cloned().collect();
-            (id, Matcher::new(&rules).expect("the generator's expressions compile"))
-        });
         Self {
-            matchers: matchers.collect(),
+            matchers: matchers(&book),
             tables: rows.tables,
             names,
             book,
