@@ -2,7 +2,7 @@
 
 use super::service::PROTOCOLS;
 use crate::address;
-use crate::document::Header;
+use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::object::Endpoints;
 use service::{EndpointPort, EndpointSlice, Protocol};

@@ -4,7 +4,7 @@
 use crate::case::{self, Case, differs, wanted};
 use datapath::native::Tables;
 use identity::{Operator, Selector, Source, key};
-use manifest::test::{Party, Probe, Question, Step};
+use manifest::test::{Probe, ProbeEnd, ProbeTraffic, Step};
 use manifest::{EndpointPort, EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, TargetPort};
 use policy::generate::{self, GeneratedWorld, Random};
 use policy::rule::{Entity, Family, Peer, Peers};
@@ -172,13 +172,15 @@ fn slice(world: &GeneratedWorld, random: &mut Random) -> EndpointSlice {
 /// The same probe of a service's address.
 fn to_service(probe: Probe, random: &mut Random) -> Probe {
     let family = usize::from(probe.family == Some(Family::Ipv6));
-    let to = Party::Address(random.pick(&ADDRESSES)[family].parse().expect("it is an address"));
-    let question = match probe.question {
-        Question::Connect { protocol, .. } => Question::Connect { protocol, port: random.pick(&PORTS) },
-        Question::Http { request, .. } => Question::Http { request, port: random.pick(&PORTS) },
-        icmp @ Question::Icmp { .. } => icmp,
+    let to = ProbeEnd::Address(random.pick(&ADDRESSES)[family].parse().expect("it is an address"));
+    let traffic = match probe.traffic {
+        ProbeTraffic::Connect { protocol, .. } => {
+            ProbeTraffic::Connect { protocol, port: random.pick(&PORTS) }
+        }
+        ProbeTraffic::Http { request, .. } => ProbeTraffic::Http { request, port: random.pick(&PORTS) },
+        icmp @ ProbeTraffic::Icmp { .. } => icmp,
     };
-    Probe { to, question, ..probe }
+    Probe { to, traffic, ..probe }
 }
 
 #[test]

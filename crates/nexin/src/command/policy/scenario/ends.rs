@@ -4,7 +4,7 @@ use super::{LabelMap, Name, Scenario, ScenarioWorkload};
 use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
 use agent::explain::{End, Inventory};
 use identity::{Labels, Source, filter};
-use manifest::Pods;
+use manifest::PodCount;
 use policy::rule::Protocol;
 use policy::set::PolicySet;
 use service::{API_SERVER, Candidate, EndpointSlice};
@@ -74,7 +74,7 @@ impl Scenario {
         let remarks = without_pods(&end.name, pods);
         let node = node
             .map_or_else(|| self.lone_node().cloned(), |node| self.nodes.contains_key(&node).then_some(node));
-        End { ports, addresses, is_one: pods == Pods::One, audit: self.audit, node, remarks, ..end }
+        End { ports, addresses, is_one: pods == PodCount::One, audit: self.audit, node, remarks, ..end }
     }
 
     fn external(&self, name: &str) -> End {
@@ -144,7 +144,7 @@ impl Inventory for Scenario {
 
     fn candidates(&self, ask: &mut dyn FnMut(&[Candidate<'_>])) {
         // Behind a service stand pods that are there, with the addresses that they have.
-        let present = self.workloads.iter().filter(|(_, workload)| workload.pods != Pods::None);
+        let present = self.workloads.iter().filter(|(_, workload)| workload.pods != PodCount::None);
         let present = present.map(|((namespace, _), workload)| {
             (namespace, workload, self.addresses_of(workload), named_ports(workload))
         });
@@ -192,9 +192,9 @@ impl Inventory for Scenario {
 }
 
 /// The remark on a workload without pods.
-fn without_pods(name: &str, pods: Pods) -> Vec<String> {
+fn without_pods(name: &str, pods: PodCount) -> Vec<String> {
     let said = format!("{name} has no pods now; it is asked as if it had one");
-    (pods == Pods::None).then_some(said).into_iter().collect()
+    (pods == PodCount::None).then_some(said).into_iter().collect()
 }
 
 fn named_ports(workload: &ScenarioWorkload) -> BTreeMap<(String, u8), u16> {
