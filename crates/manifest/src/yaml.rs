@@ -71,7 +71,7 @@ impl Builder<'_> {
         }
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|error| Fatal {
-                place: place(error.marker().line(), error.marker().col()),
+                place: within(text, place(error.marker().line(), error.marker().col())),
                 message: format!("this is no YAML: {}", error.info()),
             })?;
             self.take(event, &span)?;
@@ -296,4 +296,16 @@ pub(crate) fn push_key(path: &mut String, key: &str) {
 fn place(line: usize, column: usize) -> TextPosition {
     let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     TextPosition { line: narrow(line), column: narrow(column).saturating_add(1) }
+}
+
+/// The place itself, or the end of the text where the place is behind it: for the parser, a text that lacks its last
+/// line end goes on in one more line.
+fn within(text: &str, place: TextPosition) -> TextPosition {
+    let is_break = |(at, byte): &(usize, u8)| {
+        *byte == b'\n' || *byte == b'\r' && text.as_bytes().get(at + 1) != Some(&b'\n')
+    };
+    let breaks = text.bytes().enumerate().filter(is_break);
+    let (count, start) = breaks.fold((0, 0), |(count, _), (at, _)| (count + 1, at + 1));
+    let end = self::place(count + 1, text[start..].chars().count());
+    if (place.line, place.column) > (end.line, end.column) { end } else { place }
 }

@@ -296,6 +296,16 @@ fn a_flood_of_findings_is_cut_short_and_still_refused() {
 }
 
 #[test]
+fn a_syntax_error_at_the_end_of_a_text_is_placed_in_it() {
+    for (text, expected) in
+        [("[a", "1:3"), ("[a\n", "2:1"), ("{a: é", "1:6"), ("x: 1\r\ny: [", "2:5"), ("[\r[", "2:2")]
+    {
+        let said = refused(text);
+        assert!(said.starts_with(&format!("file.yaml:{expected}: ")), "{text:?}: {said}");
+    }
+}
+
+#[test]
 fn what_stands_before_a_syntax_error_is_judged_too() {
     let found = refused("apiVersion: v1\nkind: Namespace\nmetadata: {nme: x}\n---\na: [\n");
     assert_eq!(

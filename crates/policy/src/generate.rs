@@ -3,6 +3,7 @@
 //! The same seed gives the same world everywhere. Everything is drawn from small pools, so that rules meet, nest and
 //! contradict each other often.
 
+mod describe;
 mod peers;
 mod policies;
 mod probe;
