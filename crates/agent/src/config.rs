@@ -2,7 +2,7 @@
 
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
-use policy::rule::{Cidr, Mode};
+use policy::rule::{Cidr, EnforcementMode};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ pub struct Config {
     /// Labels of the node, by which policies select it.
     pub node_labels: BTreeMap<String, String>,
     /// Whom policies are enforced for.
-    pub enforcement: Mode,
+    pub enforcement: EnforcementMode,
     /// Whether what policy refuses is let through and reported.
     pub audit: bool,
     /// How programs are attached.
@@ -67,7 +67,7 @@ impl Default for Config {
             node_name: None,
             cluster_name: None,
             node_labels: BTreeMap::new(),
-            enforcement: Mode::Default,
+            enforcement: EnforcementMode::Default,
             audit: false,
             attach: loader::Mode::default(),
         }

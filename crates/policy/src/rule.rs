@@ -17,7 +17,7 @@ pub use l7::rule::{HeaderRule, HttpRule};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyId {
     /// What it was submitted as.
-    pub kind: Kind,
+    pub kind: PolicyKind,
     /// Its namespace; none for clusterwide kinds.
     pub namespace: Option<String>,
     /// Its name.
@@ -26,7 +26,7 @@ pub struct PolicyId {
 
 /// The kinds of policy documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum PolicyKind {
     /// `networking.k8s.io/v1`.
     NetworkPolicy,
     /// `cilium.io/v2`, also in the form of 2017.
@@ -78,7 +78,7 @@ pub enum Subject {
 
 /// Whom policies are enforced for; host policies are enforced in every mode but the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mode {
+pub enum EnforcementMode {
     /// In each direction, those for whom some policy asks for it.
     #[default]
     Default,
@@ -154,9 +154,9 @@ pub enum Peer {
         reach: CidrReach,
     },
     /// By the blocks of named groups; only addresses outside the cluster count.
-    Group {
+    CidrGroup {
         /// Which groups.
-        groups: GroupRef,
+        groups: CidrGroupRef,
         /// Blocks that are left out.
         except: Vec<Cidr>,
     },
@@ -172,7 +172,7 @@ pub enum Peer {
 
 /// Which `CiliumCIDRGroup`s are meant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum GroupRef {
+pub enum CidrGroupRef {
     /// The one with this name.
     Named(Arc<str>),
     /// All with such labels.
@@ -441,7 +441,7 @@ pub const fn priority(order: u16, index: u16) -> u32 {
     (order as u32) << 16 | index as u32
 }
 
-impl Kind {
+impl PolicyKind {
     /// The name in `kind:`.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,15 +3,15 @@
 use crate::agent::Agent;
 use api::view::Status;
 use control::Node;
-use policy::rule::Mode;
+use policy::rule::EnforcementMode;
 use std::collections::BTreeMap;
 
 /// Whom policies are enforced for, in the words of the settings.
 fn enforcement(node: &Node) -> String {
     let mode = match node.mode {
-        Mode::Default => "default",
-        Mode::Always => "always",
-        Mode::Never => "never",
+        EnforcementMode::Default => "default",
+        EnforcementMode::Always => "always",
+        EnforcementMode::Never => "never",
     };
     if node.audit { format!("{mode}, audit") } else { mode.into() }
 }

@@ -8,9 +8,9 @@ use crate::writable::writable;
 use crate::yaml;
 use datapath::native::Tables;
 use manifest::Protocol;
-use manifest::test::{Expect, Party, Probe, Question, Step};
+use manifest::test::{Expect, Probe, ProbeEnd, ProbeTraffic, Step};
 use policy::generate::{self, shrink};
-use policy::rule::{Family, Mode};
+use policy::rule::{EnforcementMode, Family};
 use serde_json::{Map, Value, json};
 use testbed::{Answer, Engine, Kernel, Model, Name, Rows, State, worst};
 
@@ -100,7 +100,9 @@ pub(crate) fn check(seed: u64) -> usize {
 /// The case, whose world is writable, as a PolicyTest.
 fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
     let named = |name: &str| {
-        probes.iter().any(|(probe, _)| [&probe.from, &probe.to].contains(&&Party::External(name.to_owned())))
+        probes
+            .iter()
+            .any(|(probe, _)| [&probe.from, &probe.to].contains(&&ProbeEnd::External(name.to_owned())))
     };
     let mut value = surroundings(case, named);
     let policies = value["spec"]["policies"].as_array_mut().expect("there is a list of manifests");
@@ -140,9 +142,9 @@ pub(crate) fn surroundings(case: &Case, wanted: impl Fn(&str) -> bool) -> Value 
         node
     });
     let mode = match case.world.mode {
-        Mode::Default => "default",
-        Mode::Always => "always",
-        Mode::Never => "never",
+        EnforcementMode::Default => "default",
+        EnforcementMode::Always => "always",
+        EnforcementMode::Never => "never",
     };
     json!({
         "apiVersion": "nexin.io/v1alpha1",
@@ -162,15 +164,15 @@ pub(crate) fn surroundings(case: &Case, wanted: impl Fn(&str) -> bool) -> Value 
 
 /// A probe as a PolicyTest says it.
 pub(crate) fn written(probe: &Probe, expect: Expect) -> Value {
-    let party = |party: &Party| Name(party.clone()).to_string();
+    let party = |party: &ProbeEnd| Name(party.clone()).to_string();
     let mut value = json!({"from": party(&probe.from), "to": party(&probe.to)});
-    match &probe.question {
-        Question::Connect { protocol, port } => {
+    match &probe.traffic {
+        ProbeTraffic::Connect { protocol, port } => {
             value["port"] = (*port).into();
             value["protocol"] = name_of(*protocol).into();
         }
-        Question::Icmp { kind } => value["icmp"] = json!({"type": kind}),
-        Question::Http { port, request } => {
+        ProbeTraffic::Icmp { kind } => value["icmp"] = json!({"type": kind}),
+        ProbeTraffic::Http { port, request } => {
             value["port"] = (*port).into();
             value["http"] = json!({"method": request.method, "path": request.path, "host": request.host});
             let headers: Map<String, Value> =

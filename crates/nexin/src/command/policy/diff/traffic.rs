@@ -151,7 +151,7 @@ mod tests {
     use policy::catalog::Catalog;
     use policy::generate;
     use policy::model::{self, Context, Query};
-    use policy::rule::{Direction, Mode};
+    use policy::rule::{Direction, EnforcementMode};
 
     #[test]
     fn pieces_are_cut_at_the_edges_of_what_rules_name() {
@@ -206,7 +206,7 @@ mod tests {
                         let [subject, peer] = [subject, peer].map(|end| world.view(end, probe.family));
                         let (protocol, request) = (probe.protocol, None);
                         let query = Query { direction, subject, peer, protocol, port, request };
-                        let context = Context { catalog: &Catalog::new(), mode: Mode::Default };
+                        let context = Context { catalog: &Catalog::new(), mode: EnforcementMode::Default };
                         let decision = model::verdict(&world.policies, &context, &query);
                         (decision.verdict, decision.passing())
                     });
