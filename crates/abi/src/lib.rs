@@ -12,6 +12,7 @@ extern crate alloc;
 pub mod address;
 #[cfg(any(feature = "alloc", test))]
 pub mod batch;
+pub mod capacity;
 pub mod config;
 pub mod conntrack;
 pub mod endpoint;

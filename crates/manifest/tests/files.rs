@@ -164,7 +164,7 @@ fn what_policies_refer_to_is_read_as_far_as_they_can_see() {
         "Endpoints/default/away of away: {198.51.100.1}",
         "EndpointSlice/default/away-1 of away: {2001:db8::1}",
         "EndpointSlice/default/away-2 of away: {}",
-        "NodeObject/n {\"zone\": \"z\"}: [192.0.2.1, 2001:db8::3]",
+        "Node/n {\"zone\": \"z\"}: [192.0.2.1, 2001:db8::3]",
         "Namespace/x",
     ];
     assert_eq!(told, expected);

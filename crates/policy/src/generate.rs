@@ -12,6 +12,7 @@ mod scenarios;
 mod shrink;
 mod traffic;
 
+pub use peers::{BLOCKS, cidr};
 pub use probe::probes;
 pub use random::Random;
 pub use shrink::shrink;

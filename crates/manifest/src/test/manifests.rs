@@ -1,11 +1,14 @@
 //! The manifests of a test: inline, as kubectl takes them, or in files by path; each with its own text.
 
-use super::Load;
 use crate::document::{self, DescribedObject};
 use crate::item::{Fields, Item};
 use crate::object::Object;
 use crate::report::Report;
 use crate::yaml;
+use std::io;
+
+/// Gives the text of a file that a test refers to, by the path that the test writes.
+pub type Load<'a> = dyn FnMut(&str) -> io::Result<String> + 'a;
 
 /// An object and the manifest that describes it, as JSON.
 pub(super) type ObjectWithManifest = (Object, String);

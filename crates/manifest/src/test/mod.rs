@@ -8,6 +8,7 @@ mod probe;
 mod step;
 
 pub use end::{ProbeEnd, WorkloadName};
+pub use manifests::Load;
 pub use participant::{External, ExternalNames, NodeState, WorkloadState};
 pub use probe::{Expect, HttpRequest, Probe, ProbeTraffic};
 pub use step::Step;
@@ -19,10 +20,6 @@ use crate::item::{Fields, Item, Nulls};
 use crate::report::Report;
 use crate::yaml;
 use known_names::KnownNames;
-use std::io;
-
-/// Gives the text of a file that a test refers to, by the path that the test writes.
-pub type Load<'a> = dyn FnMut(&str) -> io::Result<String> + 'a;
 
 /// One PolicyTest document.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! A probe: one traffic about two parties, and the answer that is expected.
+//! A probe: one question about two parties, and the answer that is expected.
 
 use super::end::ProbeEnd;
 use super::known_names::KnownNames;
@@ -12,7 +12,7 @@ use policy::rule::Family;
 const VERDICTS: &[(&str, Expect)] =
     &[("allow", Expect::Allow), ("drop", Expect::Drop), ("deny", Expect::Deny)];
 
-/// One traffic.
+/// One question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Who asks.
@@ -112,7 +112,7 @@ fn traffic(fields: &mut Fields<'_>, family: Option<Family>) -> Option<ProbeTraff
     let (http, icmp) = (fields.take("http"), fields.take("icmp"));
     if let Some(icmp) = icmp {
         if protocol.is_some() || port.is_some() || http.is_some() {
-            icmp.error("stands beside `port`, `protocol` or `http`; a probe asks one traffic");
+            icmp.error("stands beside `port`, `protocol` or `http`; a probe asks one question");
         }
         let mut fields = icmp.fields(Nulls::Refused)?;
         let kind = fields.require("type");

@@ -2,9 +2,9 @@
 
 use super::end::WorkloadName;
 use super::known_names::KnownNames;
-use super::manifests::ObjectWithManifest;
+use super::manifests::{self, Load, ObjectWithManifest};
 use super::participant::{self, External, ExternalNames, NodeState, WorkloadState};
-use super::{Load, Probe, manifests, probe};
+use super::probe::{self, Probe};
 use crate::item::{Fields, Item};
 use crate::object::{Namespace, Object, ObjectName, Policy};
 use policy::rule::{EnforcementMode, PolicyId};
