@@ -32,7 +32,6 @@ mod proxy_process;
 mod proxy_search;
 mod removal;
 mod request_events;
-mod request_reader;
 mod requests;
 mod rule_set_cache;
 mod rule_sets;

@@ -3,7 +3,7 @@
 //! A file is taken whole or not at all: while it has an error, what it said before stays in force.
 
 use control::{Change, RemoteNode};
-use manifest::{CidrGroup, Diagnostic, Endpoints, Node, Object};
+use manifest::{CidrGroup, Diagnostic, Endpoints, NodeObject, Object};
 use policy::rule::PolicyId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -261,7 +261,7 @@ fn arrival(object: Object) -> Option<Change> {
             Change::EndpointSlices { namespace, service, list, slices }
         }
         Object::CidrGroup(CidrGroup { name, group }) => Change::CidrGroup { name, group },
-        Object::Node(Node { name, labels, addresses }) => {
+        Object::Node(NodeObject { name, labels, addresses }) => {
             Change::RemoteNode(Box::new(RemoteNode { name, labels, addresses }))
         }
         Object::Workload(_) => return None,

@@ -3,9 +3,9 @@
 use crate::descriptors;
 use crate::disconnects::Disconnects;
 use crate::feed::Feed;
-use crate::request_reader::{self, Next};
 use crate::storage::{self, Identity};
 use anyhow::Context;
+use api::request_reader::{self, Next};
 use api::{Answer, Cause, Failure, Request};
 use serde_json::Value;
 use std::fs;
@@ -151,7 +151,7 @@ fn converse<T: From<PendingRequest>>(stream: UnixStream, context: &ApiContext<T>
             Next::Refused(failure) => return send(answers, Err(failure)),
             Next::End => return Ok(()),
         };
-        let (request, share) = line.understand();
+        let (request, share) = line.parse();
         match request {
             Ok(Request::Observe { last, follow, filters }) => {
                 drop(share);

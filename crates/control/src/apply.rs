@@ -13,6 +13,7 @@ use abi::config::{self, Config};
 use abi::identity::HOST;
 use abi::row::Row;
 use policy::book::SetChanges;
+use service::ServiceName;
 
 impl World {
     /// Applies changes that take effect together, and returns the writes that make them so.
@@ -45,9 +46,11 @@ impl World {
             Change::Policy(policy) => self.put_policy(policy, step),
             Change::RemovePolicy(id) => self.remove_policy(&id, step),
             Change::Service(service) => self.put_service(*service, step),
-            Change::RemoveService { namespace, name } => self.remove_service(&namespace, &name, step),
+            Change::RemoveService { namespace, name } => {
+                self.remove_service(&ServiceName { namespace, name }, step)
+            }
             Change::EndpointSlices { namespace, service, list, slices } => {
-                self.put_slices((namespace, service), list, slices, step);
+                self.put_slices(&ServiceName { namespace, name: service }, list, slices, step);
             }
             Change::CidrGroup { name, group } => self.put_group(name, group, step),
             Change::RemoveCidrGroup(name) => self.remove_group(name, step),
@@ -62,7 +65,7 @@ impl World {
     fn settle(&mut self, step: &mut Step) {
         self.settle_workloads(step);
         self.settle_peers(step);
-        self.settle_services(step);
+        self.translation.settle(&mut step.rows);
         self.settle_rows(step);
     }
 
@@ -119,19 +122,6 @@ impl World {
         }
         self.peers.residents(subject).for_each(|id| step.mark_endpoint(id));
         Some((subject, selection))
-    }
-
-    /// Finds the backends of services.
-    fn settle_services(&mut self, step: &mut Step) {
-        let namespaces = step.take(|subject| match subject {
-            Subject::Services(namespace) => Some(namespace.clone()),
-            _ => None,
-        });
-        for namespace in &namespaces {
-            let endpoints = self.namespaces.get(namespace).into_iter().flat_map(|within| &within.endpoints);
-            let endpoints = endpoints.filter_map(|id| self.endpoints.get(id)).map(|endpoint| &**endpoint);
-            self.translation.settle(namespace, endpoints, &mut step.rows);
-        }
     }
 
     /// Reports the marked rows that differ from the ledger.

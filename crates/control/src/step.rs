@@ -17,8 +17,6 @@ pub(crate) enum Subject {
     Workload(u32),
     /// A peer that other policies may apply to.
     Peer(u32),
-    /// A namespace whose services may have other backends.
-    Services(String),
     /// A row that may have changed.
     Row(RowSubject),
 }

@@ -38,15 +38,16 @@ impl World {
         self.disown(id, step);
         self.own(&endpoint.addresses, &Owner::Endpoint(id), step);
         self.namespaces.entry(endpoint.namespace.clone()).or_default().endpoints.insert(id);
-        step.mark(Subject::Services(endpoint.namespace.clone()));
         step.mark(Subject::Workload(id));
         endpoint.labels = self.labels.intern(endpoint.labels);
         endpoint.named_ports = self.named_ports.intern(endpoint.named_ports);
+        self.translation.put_workload(&endpoint);
         self.endpoints.insert(id, endpoint);
     }
 
     pub(crate) fn remove_endpoint(&mut self, id: u32, step: &mut Step) {
         self.disown(id, step);
+        self.translation.remove_workload(id);
         if let Some(before) = self.endpoints.remove(&id) {
             self.peers.dismiss(id, &mut step.peer_changes);
             step.mark_endpoint(id);
@@ -60,7 +61,6 @@ impl World {
         if let Some(namespace) = self.namespaces.get_mut(&before.namespace) {
             namespace.endpoints.remove(&id);
         }
-        step.mark(Subject::Services(before.namespace.clone()));
         for address in before.addresses.clone() {
             self.release(address, Owner::Endpoint(id), step);
         }

@@ -14,7 +14,7 @@ use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
 use identity::Allocator;
 use policy::rule::Cidr;
-use service::Service;
+use service::{Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -184,7 +184,7 @@ impl World {
 
     /// The service with this name.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
-        self.translation.service(namespace, name)
+        self.translation.service(&ServiceName::new(namespace, name))
     }
 
     /// Identities in use.

@@ -2,7 +2,7 @@
 
 use crate::change::Change;
 use abi::batch::{Batch, Run};
-use abi::map;
+use abi::map::MapId;
 use abi::row::{Row, RowKey};
 use policy::rule::{HttpRule, PolicyId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +42,6 @@ pub type Rows = BTreeMap<RowKey, Row>;
 
 /// Whether one of the writes can change the verdict on a flow that connection tracking remembers.
 pub(crate) fn concern_flows(writes: &Batch) -> bool {
-    let concerns = |run: &Run| !matches!(run.map(), map::SERVICES | map::BACKENDS);
+    let concerns = |run: &Run| !matches!(run.map(), MapId::Services | MapId::Backends);
     writes.runs().iter().any(concerns)
 }

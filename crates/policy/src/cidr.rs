@@ -363,37 +363,13 @@ fn blocks_of_peer(peer: &Peer) -> Vec<(Cidr, AddressSide)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{Action, Direction, PolicyId, PolicyKind, Rule, Spec, Subject, Tier, Traffic};
+    use crate::fixtures::{self, allow, cidr, spec};
+    use crate::rule::{Direction, Traffic};
     use identity::Selector;
 
-    fn cidr(text: &str) -> Cidr {
-        let (address, length) = text.split_once('/').unwrap();
-        Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
-    }
-
     fn policy(block: &str, except: &[&str], reach: CidrReach) -> Policy {
-        let peer =
-            Peer::Cidr { block: cidr(block), except: except.iter().map(|text| cidr(text)).collect(), reach };
-        let rule = Rule {
-            place: "spec.egress[0]".into(),
-            direction: Direction::Egress,
-            priority: 0,
-            action: Action::Allow,
-            peers: Peers::Of(vec![peer]),
-            traffic: Traffic::Any,
-        };
-        let spec = Spec {
-            subject: Subject::Workloads(Selector::default()),
-            tier: Tier::Normal,
-            log: None,
-            default_deny_ingress: false,
-            default_deny_egress: true,
-            rules: vec![rule],
-        };
-        Policy {
-            id: PolicyId { kind: PolicyKind::CiliumNetworkPolicy, namespace: None, name: block.into() },
-            specs: vec![spec],
-        }
+        let rule = allow(Direction::Egress, fixtures::block(block, except, reach), Traffic::Any);
+        fixtures::policy(block, [spec(Selector::default(), [rule])])
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Facet {
     /// Whether no workload has it but by labels of its own, so that its namespace never has it.
     pub(crate) fn is_of_own_labels(&self) -> bool {
         let asks = |requirement: &Requirement| {
-            requirement.asks_for_a_label()
+            requirement.requires_label()
                 && requirement.name != *key::NAMESPACE
                 && !requirement.name.starts_with(key::NAMESPACE_LABELS)
         };

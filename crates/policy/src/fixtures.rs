@@ -83,10 +83,15 @@ pub fn cidr(text: &str) -> Cidr {
     block.unwrap_or_else(|| panic!("`{text}` is no block of addresses"))
 }
 
-/// The addresses outside the cluster in a block, without some blocks in it.
-pub fn outside(block: &str, except: &[&str]) -> Peer {
+/// The addresses of a block, without those of some blocks in it.
+pub fn block(block: &str, except: &[&str], reach: CidrReach) -> Peer {
     let except = except.iter().map(|text| cidr(text)).collect();
-    Peer::Cidr { block: cidr(block), except, reach: CidrReach::World }
+    Peer::Cidr { block: cidr(block), except, reach }
+}
+
+/// The addresses outside the cluster in a block, without those of some blocks in it.
+pub fn outside(text: &str, except: &[&str]) -> Peer {
+    block(text, except, CidrReach::World)
 }
 
 impl From<Selector> for Subject {

@@ -3,6 +3,7 @@
 //! The same seed gives the same world everywhere. Everything is drawn from small pools, so that rules meet, nest and
 //! contradict each other often.
 
+mod describe;
 mod peers;
 mod policies;
 mod probe;
@@ -11,6 +12,7 @@ mod scenarios;
 mod shrink;
 mod traffic;
 
+pub use peers::{BLOCKS, cidr};
 pub use probe::probes;
 pub use random::Random;
 pub use shrink::shrink;

@@ -71,20 +71,12 @@ fn selectors(spec: &mut Spec) -> impl Iterator<Item = &mut Selector> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{PolicyId, PolicyKind, Tier};
+    use crate::fixtures;
     use identity::Operator;
 
     fn policy(app: &str) -> Policy {
-        let spec = Spec {
-            subject: Subject::Workloads(Selector::default().with(None, "app", Operator::equals(app))),
-            tier: Tier::Normal,
-            default_deny_ingress: true,
-            default_deny_egress: false,
-            log: None,
-            rules: Vec::new(),
-        };
-        let id = PolicyId { kind: PolicyKind::NetworkPolicy, namespace: None, name: app.into() };
-        Policy { id, specs: vec![spec] }
+        let subject = Selector::default().with(None, "app", Operator::equals(app));
+        fixtures::policy(app, [Spec { default_deny_ingress: true, ..fixtures::spec(subject, []) }])
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! CiliumCIDRGroup: blocks of addresses outside the cluster, under a name and labels.
 
 use crate::cidr;
-use crate::document::Header;
+use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::object::CidrGroup;
 use identity::{Labels, Source};

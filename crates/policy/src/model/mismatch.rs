@@ -128,7 +128,7 @@ fn kind(party: &EndpointView<'_>) -> String {
 
 /// The requirements that the labels do not meet; `who` is whose they are.
 pub(super) fn labels(selector: &Selector, labels: &Labels, who: &str) -> Vec<Mismatch> {
-    let missing = selector.requirements().iter().filter(|requirement| !requirement.holds(labels));
+    let missing = selector.requirements().iter().filter(|requirement| !requirement.matches(labels));
     missing.map(|requirement| Mismatch::value(unmet(requirement, labels, who))).collect()
 }
 

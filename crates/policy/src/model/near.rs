@@ -59,27 +59,15 @@ fn unlike(lacks: &str) -> usize {
 mod tests {
     use super::*;
     use crate::endpoint_view::EndpointView;
-    use crate::rule::{PolicyKind, Tier};
+    use crate::fixtures::{policy, spec};
+    use crate::rule::Spec;
     use identity::{Labels, Operator, Selector, Source};
 
     fn about(name: &str, labels: &[(&str, &str)]) -> Policy {
         let selector = labels.iter().fold(Selector::default(), |selector, (name, value)| {
             selector.with(Some(Source::K8s), *name, Operator::equals(*value))
         });
-        let spec = Spec {
-            subject: Subject::Workloads(selector),
-            tier: Tier::Normal,
-            default_deny_ingress: true,
-            default_deny_egress: false,
-            log: None,
-            rules: Vec::new(),
-        };
-        let id = PolicyId {
-            kind: PolicyKind::NetworkPolicy,
-            namespace: Some("default".into()),
-            name: name.into(),
-        };
-        Policy { id, specs: vec![spec] }
+        policy(name, [Spec { default_deny_ingress: true, ..spec(selector, []) }])
     }
 
     #[test]

@@ -3,9 +3,11 @@
 mod own_node;
 mod tiers;
 
+use super::answers::{Answers, sides};
 use super::node::{Arrival, Node};
 use crate::catalog::Catalog;
 use crate::endpoint_view::NamedPorts;
+use crate::fixtures::{self, block as cidr, policy_id as id, tcp};
 use crate::generate::{
     GeneratedEnd, GeneratedPeer, GeneratedProbe, GeneratedRequest, GeneratedWorkload, GeneratedWorld,
 };
@@ -41,21 +43,18 @@ fn check_in(
 ) {
     let What { protocol, port, request } = what.into();
     let probe = GeneratedProbe { from, to, family: 0, protocol, port, request };
-    let directions = [(Egress, from), (Ingress, to)];
-    let sides: Vec<Direction> = directions
-        .into_iter()
-        .filter(|(_, end)| matches!(end, GeneratedEnd::Workload(_)))
-        .map(|(side, _)| side)
-        .collect();
     for arrival in [Arrival::PeersFirst, Arrival::PeersLast] {
         let node = Node::new(world, arrival, DomainNames::new());
-        let mut worst = Allow;
-        for side in &sides {
-            let (model, rows) = node.ask(world, &probe, *side);
-            assert_eq!(model, rows, "model and rows differ on {side:?}");
-            worst = worst.max(model.verdict);
+        let (mut worst, mut found) = (Allow, String::new());
+        for answers in sides(&probe).map(|side| Answers::of(&node, world, &probe, side)) {
+            assert!(answers.agree(), "the engines differ, {arrival:?}\n{answers}");
+            worst = worst.max(answers.model.verdict);
+            found += &answers.to_string();
         }
-        assert_eq!(worst, expect);
+        assert!(
+            worst == expect,
+            "{expect:?} is expected, and the worst verdict is {worst:?}, {arrival:?}\n{found}"
+        );
     }
 }
 
@@ -329,7 +328,7 @@ fn a_refusal_names_the_nearest_rule_and_what_it_lacks() {
     assert_eq!(findings, [RuleOutcome::OtherDirection, RuleOutcome::OtherTraffic, RuleOutcome::OtherPeer]);
     assert_eq!(
         decision.to_string(),
-        "drop: no rule allows it; nearest: CiliumNetworkPolicy/default/rule1 spec.rules[1] is about other traffic: 80/TCP"
+        "drop: no rule allows it; nearest: CiliumNetworkPolicy/default/rule1 spec.ingress[0] is about other traffic: 80/TCP"
     );
 }
 
@@ -368,38 +367,19 @@ fn world(policies: &[Policy]) -> GeneratedWorld {
     }
 }
 
-fn id(name: &str) -> PolicyId {
-    PolicyId { kind: PolicyKind::CiliumNetworkPolicy, namespace: Some("default".into()), name: name.into() }
-}
-
 fn app1(rules: impl IntoIterator<Item = Rule>) -> Policy {
     about("app1", rules)
 }
 
-/// A policy about one workload, with default deny in the directions of its rules.
+/// A policy for one workload, with default deny in the directions of its rules.
 fn about(subject: &str, rules: impl IntoIterator<Item = Rule>) -> Policy {
-    let rules: Vec<Rule> = rules.into_iter().collect();
-    let has = |direction| rules.iter().any(|rule| rule.direction == direction);
-    let (ingress, egress) = (has(Ingress), has(Egress));
-    Policy {
-        id: id("rule1"),
-        specs: vec![Spec { subject: Subject::Workloads(selector(subject)), ..spec(rules, ingress, egress) }],
-    }
+    fixtures::policy("rule1", [fixtures::spec(selector(subject), rules)])
 }
 
-/// A spec about app1.
+/// A spec for app1.
 fn spec(rules: impl IntoIterator<Item = Rule>, ingress: bool, egress: bool) -> Spec {
-    let place = |index| format!("spec.rules[{index}]").into();
-    let rules =
-        rules.into_iter().enumerate().map(|(index, rule)| Rule { place: place(index), ..rule }).collect();
-    Spec {
-        subject: Subject::Workloads(selector("app1")),
-        tier: Tier::Normal,
-        default_deny_ingress: ingress,
-        default_deny_egress: egress,
-        log: None,
-        rules,
-    }
+    let spec = fixtures::spec(selector("app1"), rules);
+    Spec { default_deny_ingress: ingress, default_deny_egress: egress, ..spec }
 }
 
 fn allow<const P: usize, const T: usize>(
@@ -407,14 +387,7 @@ fn allow<const P: usize, const T: usize>(
     peers: [Peer; P],
     traffic: [TrafficMatch; T],
 ) -> Rule {
-    Rule {
-        place: "".into(),
-        direction,
-        priority: 0,
-        action: Action::Allow,
-        peers: Peers::Of(peers.into()),
-        traffic: Traffic::Of(traffic.into()),
-    }
+    fixtures::allow(direction, peers, traffic)
 }
 
 fn deny<const P: usize, const T: usize>(
@@ -422,7 +395,7 @@ fn deny<const P: usize, const T: usize>(
     peers: [Peer; P],
     traffic: [TrafficMatch; T],
 ) -> Rule {
-    Rule { action: Action::Deny, ..allow(direction, peers, traffic) }
+    fixtures::deny(direction, peers, traffic)
 }
 
 /// The rule for all traffic.
@@ -440,18 +413,6 @@ fn app(name: &str) -> Peer {
 
 fn entity(entity: Entity) -> Peer {
     Peer::Entity(entity)
-}
-
-fn cidr(block: &str, except: &[&str], reach: CidrReach) -> Peer {
-    let parse = |text: &str| {
-        let (address, length) = text.split_once('/').unwrap();
-        Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
-    };
-    Peer::Cidr { block: parse(block), except: except.iter().map(|text| parse(text)).collect(), reach }
-}
-
-fn tcp(port: u16) -> TrafficMatch {
-    TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(port, port), http: None }
 }
 
 fn http(port: u16, path: &str) -> TrafficMatch {

@@ -4,7 +4,8 @@ use crate::host_network::Sharer;
 use crate::objects;
 use abi::identity::{HOST, REMOTE_NODE, WORLD};
 use manifest::test::{
-    Expect, External, HttpRequest, NodeState, Party, Probe, Question, Step, WorkloadName, WorkloadState,
+    Expect, External, HttpRequest, NodeState, Probe, ProbeEnd, ProbeTraffic, Step, WorkloadName,
+    WorkloadState,
 };
 use manifest::{NamedPort, Namespace, Protocol};
 use policy::endpoint_view::NamedPorts;
@@ -74,6 +75,11 @@ pub(crate) fn differs(wanted: &Answer, got: &Answer) -> bool {
     wanted.verdict != got.verdict || (got.rule.is_some() && got.rule != wanted.rule)
 }
 
+/// The message of a difference: the crossing, and the answer of each engine.
+pub(crate) fn difference(crossing: &Crossing, wanted: &Answer, (engine, got): (&str, &Answer)) -> String {
+    format!("model and {engine} differ on {crossing}\n  {:>8}: {wanted}\n  {engine:>8}: {got}", "model")
+}
+
 /// What the model says, with the rule that rows name: of a request that is let through, the one that let its connection
 /// through, for which of several rules matched the request is the proxy's to know.
 pub(crate) fn wanted(model: &mut dyn Engine, crossing: &Crossing) -> Answer {
@@ -98,7 +104,7 @@ pub(crate) fn probes(world: &GeneratedWorld, seed: u64, count: usize) -> Vec<Pro
 fn probe(world: &GeneratedWorld, asked: &generate::GeneratedProbe) -> Option<Probe> {
     let family = [Family::Ipv4, Family::Ipv6][asked.family];
     let [kind, _] = asked.port.to_be_bytes();
-    let question = match (asked.protocol, &asked.request) {
+    let traffic = match (asked.protocol, &asked.request) {
         (6, Some(request)) => {
             // A test's header fields are a map: one that is said twice is said in different case.
             let headers: BTreeMap<String, String> = request.headers.iter().cloned().collect();
@@ -108,30 +114,30 @@ fn probe(world: &GeneratedWorld, asked: &generate::GeneratedProbe) -> Option<Pro
                 host: Some(request.host.clone()),
                 headers: headers.into_iter().collect(),
             };
-            Question::Http { port: asked.port, request }
+            ProbeTraffic::Http { port: asked.port, request }
         }
-        (number, _) if number == family.icmp() => Question::Icmp { kind },
+        (number, _) if number == family.icmp() => ProbeTraffic::Icmp { kind },
         (number, _) => {
             let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
             let protocol = all.into_iter().find(|protocol| protocol.number() == number)?;
-            Question::Connect { protocol, port: asked.port }
+            ProbeTraffic::Connect { protocol, port: asked.port }
         }
     };
-    let has_port = !matches!(question, Question::Icmp { .. });
+    let has_port = !matches!(traffic, ProbeTraffic::Icmp { .. });
     if asked.from == asked.to || (has_port && asked.port == 0) {
         return None;
     }
     let (from, to) = (party(world, asked.from)?, party(world, asked.to)?);
-    Some(Probe { from, to, family: Some(family), question, expect: None, line: 0 })
+    Some(Probe { from, to, family: Some(family), traffic, expect: None, line: 0 })
 }
 
-fn party(world: &GeneratedWorld, end: GeneratedEnd) -> Option<Party> {
+fn party(world: &GeneratedWorld, end: GeneratedEnd) -> Option<ProbeEnd> {
     match end {
-        GeneratedEnd::Workload(index) => Some(Party::Workload(name(&world.workloads[index]))),
+        GeneratedEnd::Workload(index) => Some(ProbeEnd::Workload(name(&world.workloads[index]))),
         GeneratedEnd::Other(index) => match world.others[index].identity {
-            WORLD => Some(Party::External(world.others[index].name.clone())),
-            HOST => Some(Party::Host),
-            _ => Some(Party::Node(world.others[index].name.clone())),
+            WORLD => Some(ProbeEnd::External(world.others[index].name.clone())),
+            HOST => Some(ProbeEnd::Host),
+            _ => Some(ProbeEnd::Node(world.others[index].name.clone())),
         },
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::writable::{is_reserved, leaves_out_namespaces};
 use identity::{Requirement, Source};
-use manifest::test::{Expect, Party, Probe};
+use manifest::test::{Expect, Probe, ProbeEnd};
 use policy::domain::DomainPattern;
 use policy::generate::GeneratedWorld;
 use policy::rule::{
@@ -64,7 +64,7 @@ pub(crate) const RARE: usize = 6;
 pub(crate) fn of_answer(world: &GeneratedWorld, probe: &Probe, said: &Answer) -> Vec<&'static str> {
     let specs = || world.policies.iter().flat_map(|policy| &policy.specs);
     let mut constructs = Vec::new();
-    if probe.from == Party::Host && matches!(probe.to, Party::Workload(_)) {
+    if probe.from == ProbeEnd::Host && matches!(probe.to, ProbeEnd::Workload(_)) {
         constructs.extend(match (said.verdict, &said.rule) {
             (Expect::Drop, Some(_)) => Some("the node: denied"),
             (Expect::Allow, Some(_)) => Some("the node: let in by a rule"),
@@ -130,7 +130,7 @@ fn of(spec: &Spec, rule: &Rule) -> BTreeSet<&'static str> {
 fn of_peer(peer: &Peer) -> &'static str {
     match peer {
         Peer::Labels(selector) if is_reserved(selector) => {
-            let names = |one: &Requirement| one.source == Some(Source::Reserved) && one.asks_for_a_label();
+            let names = |one: &Requirement| one.source == Some(Source::Reserved) && one.requires_label();
             match selector.requirements().iter().any(names) {
                 true => "peer: reserved label",
                 false => "peer: all but a reserved label",

@@ -60,8 +60,7 @@ pub(crate) fn namespace(spec: &Spec) -> Option<&str> {
 pub(crate) fn leaves_out_namespaces(selector: &Selector) -> bool {
     let around = || selector.requirements().iter().filter(|one| is_around(one));
     let is_scope = |one: &Requirement| is_of_namespace(one) && one.operator == Operator::Exists;
-    around().any(|one| !one.asks_for_a_label())
-        && around().all(|one| !one.asks_for_a_label() || is_scope(one))
+    around().any(|one| !one.requires_label()) && around().all(|one| !one.requires_label() || is_scope(one))
 }
 
 /// Whether the selector names or leaves out a reserved kind of peer.

@@ -10,7 +10,7 @@ mod step;
 mod tests;
 
 use identity::{Labels, Selector, Source};
-use manifest::{NamedPort, Object, ObjectName, Places, Pods, Protocol};
+use manifest::{NamedPort, Object, ObjectName, PodCount, PolicyPositions, Protocol};
 use policy::book::RuleBook;
 use policy::catalog::{Backends, Catalog, ServiceEntry};
 use policy::compiled_rule::Numbers;
@@ -50,7 +50,7 @@ pub(super) struct Scenario {
     directory: Directory,
     book: RuleBook,
     /// Where policies of manifests stand.
-    pub(super) places: Places,
+    pub(super) positions: PolicyPositions,
     /// What is worth knowing about what was read.
     pub(super) notes: Vec<String>,
     /// Whether what policy refuses is let through and reported.
@@ -70,7 +70,7 @@ struct ScenarioWorkload {
     /// Whether its addresses are written down, rather than assigned here.
     is_placed: bool,
     /// How many pods it is, which are alike.
-    pods: Pods,
+    pods: PodCount,
     /// Whether it shares the network of its node.
     host_network: bool,
     /// The node that it runs on, where that is known.
@@ -139,7 +139,7 @@ impl Scenario {
         let is_placed = !addresses.is_empty();
         self.placed.extend(&addresses);
         let addresses = if is_placed { addresses } else { self.assign_addresses() };
-        let (pods, host_network, node, is_of_test) = (Pods::One, false, None, true);
+        let (pods, host_network, node, is_of_test) = (PodCount::One, false, None, true);
         let workload =
             ScenarioWorkload { labels, ports, addresses, is_placed, pods, host_network, node, is_of_test };
         self.workloads.insert(name, workload);

@@ -1,10 +1,10 @@
-//! Pods that share the network of their node. To policies they are the node: no policy of pods is about them, and no
+//! PodCount that share the network of their node. To policies they are the node: no policy of pods is about them, and no
 //! selector of pods selects them, for nothing that they send or receive can be told from what the node does.
 
 use super::ends::LOCAL;
 use super::{Name, Scenario, ScenarioWorkload};
 use agent::explain::{End, HostNetworkPod};
-use manifest::Pods;
+use manifest::PodCount;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -26,7 +26,7 @@ impl Scenario {
         let remark =
             format!("{name} shares the network of its node: to policies it is {}, and no pod", node.name);
         let sharer = HostNetworkPod { name: name.to_owned(), ports: workload.ports.clone() };
-        let is_one = workload.pods != Pods::Several;
+        let is_one = workload.pods != PodCount::Several;
         End { is_one, sharer: Some(sharer), remarks: vec![remark], ..node }
     }
 

@@ -99,7 +99,7 @@ impl Parts {
     /// Takes the objects of a file, and tells how many were of other kinds.
     fn read_manifests(&mut self, file: &ManifestFile) -> Result<usize, Vec<Diagnostic>> {
         let manifest = manifest::parse(&file.name, &file.text)?;
-        self.plain.places.extend(manifest.places);
+        self.plain.positions.extend(manifest.positions);
         self.objects.extend(manifest.objects.into_iter().map(|object| (file.name.clone(), object)));
         Ok(manifest.skipped)
     }
@@ -122,7 +122,7 @@ impl Parts {
             ))
         };
         let has_tests = !self.tests.is_empty() || !scenario.is_empty();
-        scenario.places = self.plain.places;
+        scenario.positions = self.plain.positions;
         for (place, test) in self.tests {
             scenario.merge(test).map_err(|one| contradicts(&place, one))?;
         }

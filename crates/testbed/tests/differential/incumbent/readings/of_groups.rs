@@ -62,6 +62,6 @@ fn holds(requirement: &Requirement, labels: &[&Labels]) -> bool {
         other => other.clone(),
     };
     let positive = Requirement { operator: asks, source: Some(Source::K8s), ..requirement.clone() };
-    let has = labels.iter().any(|labels| positive.holds(labels));
-    has == requirement.asks_for_a_label()
+    let has = labels.iter().any(|labels| positive.matches(labels));
+    has == requirement.requires_label()
 }

@@ -4,7 +4,7 @@ use super::of_documents::MARK;
 use abi::identity::FIRST_ALLOCATED;
 use identity::{Labels, Operator, Requirement, Selector, Source, key};
 use manifest::Object;
-use manifest::test::{Party, Probe};
+use manifest::test::{Probe, ProbeEnd};
 use policy::rule::{
     Action, Cidr, CidrGroupRef, CidrReach, Direction, EnforcementMode, Entity, Peer, Peers, Policy, PolicyId,
     PolicyKind, Port, Rule, ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
@@ -103,8 +103,8 @@ fn selects_what_has_no_namespace(selector: &Selector) -> bool {
     let about_namespaces =
         |one: &Requirement| one.name == key::NAMESPACE || one.name.starts_with(key::NAMESPACE_LABELS);
     let requirements = selector.requirements();
-    let excludes = requirements.iter().any(|one| about_namespaces(one) && !one.asks_for_a_label());
-    excludes && requirements.iter().filter(|one| !is_limit(one)).all(|one| one.holds(&node))
+    let excludes = requirements.iter().any(|one| about_namespaces(one) && !one.requires_label());
+    excludes && requirements.iter().filter(|one| !is_limit(one)).all(|one| one.matches(&node))
 }
 
 /// `fromNodes` and `toNodes` are about other nodes only.
@@ -140,7 +140,7 @@ pub(super) fn reserved_world_is_no_peer(state: &mut State) {
         if worlds.peek().is_none() {
             return vec![peer];
         }
-        if worlds.any(Requirement::asks_for_a_label) {
+        if worlds.any(Requirement::requires_label) {
             return vec![Peer::Entity(Entity::None)];
         }
         let others = selector.requirements().iter().filter(|one| !is_world(one));
@@ -152,7 +152,7 @@ pub(super) fn reserved_world_is_no_peer(state: &mut State) {
 /// of its own, whatever label it is.
 pub(super) fn not_a_reserved_label_is_more(state: &mut State) {
     let more: Vec<Peer> = with_own_identity(state).chain([Peer::Entity(Entity::RemoteNode)]).collect();
-    let excludes = |one: &Requirement| one.source == Some(Source::Reserved) && !one.asks_for_a_label();
+    let excludes = |one: &Requirement| one.source == Some(Source::Reserved) && !one.requires_label();
     let is_meant = |peer: &Peer| {
         matches!(peer, Peer::Labels(selector)
             if !selector.requirements().is_empty() && selector.requirements().iter().all(excludes))
@@ -295,14 +295,14 @@ pub(super) fn always_is_for_the_node_too(state: &mut State) {
 
 /// With policies enforced for all, the node does not reach its own workloads that no rule is about.
 pub(super) fn always_refuses_the_host(state: &State, probe: &Probe) -> bool {
-    let Party::Workload(name) = &probe.to else { return false };
+    let ProbeEnd::Workload(name) = &probe.to else { return false };
     let Some(workload) = state.workloads.get(name) else { return false };
     let labels = state.labels(name, workload);
     let specs = state.policies.values().flat_map(|policy| &policy.specs);
     let mut about_it = specs.filter(|spec| spec.subject.selects(FIRST_ALLOCATED, &labels));
     let is_way_in = |rule: &Rule| rule.direction == Direction::Ingress;
     let has_rule = about_it.any(|spec| spec.default_deny_ingress || spec.rules.iter().any(is_way_in));
-    state.mode == EnforcementMode::Always && probe.from == Party::Host && !has_rule
+    state.mode == EnforcementMode::Always && probe.from == ProbeEnd::Host && !has_rule
 }
 
 fn is_tiered(policy: &Policy) -> bool {

@@ -1,56 +1,57 @@
-//! Requests as they come in: read with bounded memory, and understood strictly or refused.
+//! Requests read from a connection: with bounded memory, and parsed strictly or refused.
 
-use api::{Cause, Envelope, Failure, Request};
+use crate::{Cause, Envelope, Failure, Request};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Longest request that is read, in bytes: the largest manifest (16 MiB), each byte of it escaped, and what is around it.
-const LONGEST_REQUEST: usize = 33 << 20;
-/// What unfinished requests of all connections may take together, beyond [`FREE_BYTES`] of each.
+/// Longest request, in bytes: the largest manifest (16 MiB) with every byte escaped, and the fields around it.
+pub const LONGEST_REQUEST: usize = 33 << 20;
+/// Bytes that unfinished requests of all connections may take together, beyond [`FREE_BYTES`] of each.
 const BUDGET: usize = 64 << 20;
-/// What each connection may hold without taking of the budget of all: no connection keeps another from asking.
+/// Bytes that a request takes without a reservation, so that a small request can always be read.
 const FREE_BYTES: usize = 64 << 10;
-/// How long a request that has begun may stand still.
+/// How long a connection may send nothing within a request.
 const STANDSTILL: Duration = Duration::from_secs(30);
 
-/// The budget that all connections reservation.
+/// The budget of all connections.
 static SHARED: Budget = Budget::new(BUDGET);
 
-/// A number of bytes that can be taken and given back.
+/// A number of bytes that requests reserve and give back.
 #[derive(Debug)]
-struct Budget {
+pub struct Budget {
     left: Mutex<usize>,
 }
 
-/// Bytes taken of a budget; dropping it gives them back.
+/// Bytes reserved of a budget; dropping the reservation gives them back.
 #[derive(Debug)]
-pub(crate) struct Reservation {
+pub struct Reservation {
     budget: &'static Budget,
     bytes: usize,
 }
 
-/// A request's bytes, and their reservation of the budget.
+/// The bytes of one request, and their reservation.
 #[derive(Debug)]
-pub(crate) struct RequestLine {
+pub struct RequestLine {
     bytes: Vec<u8>,
     reservation: Reservation,
 }
 
-/// What comes next on a connection.
+/// What a connection sends next.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub enum Next {
     /// A whole request.
     Line(RequestLine),
-    /// A request that is not read to its end; the connection cannot go on.
+    /// A request that was refused before its end; nothing after it can be read from the connection.
     Refused(Failure),
-    /// Nothing more.
+    /// The connection ended.
     End,
 }
 
 impl Budget {
-    const fn new(bytes: usize) -> Self {
+    /// A budget of this many bytes.
+    pub const fn new(bytes: usize) -> Self {
         Self { left: Mutex::new(bytes) }
     }
 
@@ -63,7 +64,7 @@ impl Budget {
 }
 
 impl Reservation {
-    /// Grows to what so many bytes need; false where there is no budget.
+    /// Grows so that a request of this many bytes fits; returns false, and reserves nothing, where the budget lacks them.
     fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(FREE_BYTES).saturating_sub(self.bytes);
         let granted = self.budget.take(more);
@@ -79,8 +80,11 @@ impl Drop for Reservation {
 }
 
 /// Reads the next request of a connection.
-pub(crate) fn next(lines: &mut BufReader<&UnixStream>) -> io::Result<Next> {
-    // A client may be silent between requests for as long as it likes, but not within one.
+///
+/// # Errors
+/// The connection broke.
+pub fn next(lines: &mut BufReader<&UnixStream>) -> io::Result<Next> {
+    // Silence between two requests has no limit; within one it has.
     lines.get_ref().set_read_timeout(None)?;
     if lines.fill_buf()?.is_empty() {
         return Ok(Next::End);
@@ -94,7 +98,11 @@ pub(crate) fn next(lines: &mut BufReader<&UnixStream>) -> io::Result<Next> {
     }
 }
 
-fn read(lines: &mut impl BufRead, budget: &'static Budget) -> io::Result<Next> {
+/// Reads one request: bytes up to a line feed or the end.
+///
+/// # Errors
+/// The input broke.
+pub fn read(lines: &mut impl BufRead, budget: &'static Budget) -> io::Result<Next> {
     let mut reservation = Reservation { budget, bytes: 0 };
     let mut bytes = Vec::new();
     while bytes.last() != Some(&b'\n') {
@@ -105,12 +113,12 @@ fn read(lines: &mut impl BufRead, budget: &'static Budget) -> io::Result<Next> {
         if bytes.len() + piece > LONGEST_REQUEST {
             return Ok(refused(format!("the request is longer than {LONGEST_REQUEST} bytes")));
         }
-        // Grown here by doubling, so that what is taken of the budget is what the buffer holds.
+        // The buffer grows here, by doubling, so that the reservation is as large as its capacity.
         if bytes.capacity() < bytes.len() + piece {
             let wanted = (2 * bytes.capacity()).max(bytes.len() + piece).min(LONGEST_REQUEST);
             if !reservation.grow_to(wanted) {
                 return Ok(refused(
-                    "other requests that are not finished take all budget there is for large ones; try again"
+                    "other requests that are not finished take all the memory for large ones; try again"
                         .into(),
                 ));
             }
@@ -126,8 +134,8 @@ fn refused(message: String) -> Next {
 }
 
 impl RequestLine {
-    /// The request that it is, and the reservation of the budget that it needs until it is answered.
-    pub(crate) fn understand(self) -> (Result<Request, Failure>, Reservation) {
+    /// Parses the request; the reservation must be kept until the request is answered.
+    pub fn parse(self) -> (Result<Request, Failure>, Reservation) {
         (Envelope::parse(&self.bytes).map(|envelope| envelope.request), self.reservation)
     }
 }

@@ -1,25 +1,24 @@
 //! The parties and objects that a test has named so far, to tell a name from a slip of the pen.
 
-use super::inhabitant::HOST;
-use super::{Party, Step, WorkloadName};
+use super::end::{HOST, ProbeEnd, WorkloadName};
 use crate::item::Item;
 use crate::kind::{KINDS, kind_named};
 use crate::nearest::hint;
-use crate::object::{Object, ObjectName};
+use crate::object::ObjectName;
 use crate::report::Report;
 use policy::rule::{PolicyId, PolicyKind};
 use std::collections::BTreeSet;
 
 /// What exists at one step of a test.
 #[derive(Debug)]
-pub(super) struct World<'a> {
-    workloads: BTreeSet<WorkloadName>,
-    nodes: BTreeSet<String>,
-    externals: BTreeSet<String>,
+pub(super) struct KnownNames<'a> {
+    pub(super) workloads: BTreeSet<WorkloadName>,
+    pub(super) nodes: BTreeSet<String>,
+    pub(super) externals: BTreeSet<String>,
     /// Policies and what they refer to.
-    objects: BTreeSet<ObjectName>,
+    pub(super) objects: BTreeSet<ObjectName>,
     /// Namespaces whose labels are given.
-    namespaces: BTreeSet<ObjectName>,
+    pub(super) namespaces: BTreeSet<ObjectName>,
     report: &'a Report,
     mark: usize,
 }
@@ -36,7 +35,7 @@ const POLICIES: [PolicyKind; 6] = [
 /// What else a test may delete.
 const OTHERS: [&str; 5] = ["Service", "Endpoints", "EndpointSlice", "CiliumCIDRGroup", "Namespace"];
 
-impl<'a> World<'a> {
+impl<'a> KnownNames<'a> {
     /// The world before the first step of a test whose findings begin now.
     pub(super) fn new(report: &'a Report) -> Self {
         Self {
@@ -48,27 +47,6 @@ impl<'a> World<'a> {
             report,
             mark: report.mark(),
         }
-    }
-
-    /// Makes the changes of a step.
-    pub(super) fn apply(&mut self, step: &Step) {
-        for name in &step.remove_workloads {
-            self.workloads.remove(name);
-        }
-        self.workloads.extend(step.workloads.iter().map(|workload| workload.name.clone()));
-        self.nodes.extend(step.nodes.iter().map(|node| node.name.clone()));
-        self.externals.extend(step.externals.iter().map(|external| external.name.clone()));
-        self.namespaces.extend(step.namespaces.iter().map(|one| Object::Namespace(one.clone()).name()));
-        if let (Some(policies), Some(objects)) = (&step.policies, &step.objects) {
-            let policies = policies.iter().map(|policy| ObjectName::from(&policy.id));
-            self.objects = policies.chain(objects.iter().map(Object::name)).collect();
-        }
-        for name in step.deleted() {
-            self.objects.remove(&name);
-            self.namespaces.remove(&name);
-        }
-        self.objects.extend(step.apply.iter().map(|policy| ObjectName::from(&policy.id)));
-        self.objects.extend(step.apply_objects.iter().map(Object::name));
     }
 
     /// Reads `[namespace/]name` of a workload that exists.
@@ -93,13 +71,13 @@ impl<'a> World<'a> {
     }
 
     /// Reads one end of a probe.
-    pub(super) fn party(&self, item: &Item<'_>) -> Option<Party> {
+    pub(super) fn party(&self, item: &Item<'_>) -> Option<ProbeEnd> {
         let text = item.text()?;
         if text == HOST {
-            return Some(Party::Host);
+            return Some(ProbeEnd::Host);
         }
         if let Ok(address) = text.parse() {
-            return Some(Party::Address(address));
+            return Some(ProbeEnd::Address(address));
         }
         let local = WorkloadName { namespace: "default".into(), name: text.into() };
         let is_workload = self.workloads.contains(&local);
@@ -120,9 +98,9 @@ impl<'a> World<'a> {
                 item.error(format!("`{text}` is an external and a node; call one of them otherwise"));
                 None
             }
-            (true, false) => Some(Party::External(text.to_owned())),
-            (false, true) => Some(Party::Node(text.to_owned())),
-            (false, false) => self.workload(item).map(Party::Workload),
+            (true, false) => Some(ProbeEnd::External(text.to_owned())),
+            (false, true) => Some(ProbeEnd::Node(text.to_owned())),
+            (false, false) => self.workload(item).map(ProbeEnd::Workload),
         }
     }
 

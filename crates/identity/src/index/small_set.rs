@@ -4,12 +4,12 @@ use std::slice;
 
 /// The members in order; one alone takes no allocation.
 #[derive(Clone, Debug)]
-pub(super) enum Members<T> {
+pub(super) enum SmallSet<T> {
     One(T),
     Several(Vec<T>),
 }
 
-impl<T: Ord> Members<T> {
+impl<T: Ord> SmallSet<T> {
     /// The members in order.
     pub(super) fn all(&self) -> &[T] {
         match self {
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn members_are_a_sorted_set() {
-        let (mut members, mut set) = (Members::One(7), BTreeSet::from([7]));
+        let (mut members, mut set) = (SmallSet::One(7), BTreeSet::from([7]));
         for number in [3, 9, 7, 3, 1] {
             members.insert(number);
             set.insert(number);
@@ -68,6 +68,6 @@ mod tests {
             assert!(members.all().iter().eq(&set));
         }
         members.insert(5);
-        assert!(matches!(members, Members::One(5)));
+        assert!(matches!(members, SmallSet::One(5)));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// The places of policies, and of specs and rules by their paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Places(BTreeMap<(PolicyId, Arc<str>), Position>);
+pub struct PolicyPositions(BTreeMap<(PolicyId, Arc<str>), Position>);
 
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,10 +21,10 @@ pub struct Position {
     pub column: u32,
 }
 
-impl Places {
+impl PolicyPositions {
     /// Where a policy's field stands: a [`Rule::place`](policy::rule::Rule::place), `spec`, `specs[0]`, or nothing for
     /// the policy itself. Of what lies deeper, where the spec or rule around it stands.
-    pub fn of(&self, policy: &PolicyId, path: &str) -> Option<&Position> {
+    pub fn position_of(&self, policy: &PolicyId, path: &str) -> Option<&Position> {
         let ends = path.rmatch_indices(['.', '[']).map(|(end, _)| end);
         let paths = [path.len()].into_iter().chain(ends).map(|end| &path[..end]).chain([""]);
         paths.into_iter().find_map(|path| self.0.get(&(policy.clone(), path.into())))

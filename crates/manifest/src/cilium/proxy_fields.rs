@@ -1,7 +1,8 @@
 //! What an entry of `toPorts` asks of a proxy beside rules for requests: TLS, names of servers, listeners.
 
-use super::requests::Requests;
-use super::rules::Section;
+use super::requests::RequestRules;
+use super::secret;
+use super::section::Section;
 use crate::item::{Fields, Item, Nulls};
 use policy::domain::DomainPattern;
 use policy::rule::Direction;
@@ -12,14 +13,14 @@ const LISTENER_KINDS: &[(&str, ())] = &[("CiliumEnvoyConfig", ()), ("CiliumClust
 
 /// What an entry asks for, taken from its fields.
 #[derive(Debug)]
-pub(super) struct Proxied<'a> {
+pub(super) struct ProxyFields<'a> {
     terminating: Option<Item<'a>>,
     originating: Option<Item<'a>>,
     server_names: Option<Item<'a>>,
     listener: Option<Item<'a>>,
 }
 
-impl<'a> Proxied<'a> {
+impl<'a> ProxyFields<'a> {
     /// Takes the fields.
     pub(super) fn take(fields: &mut Fields<'a>) -> Self {
         Self {
@@ -45,7 +46,7 @@ impl<'a> Proxied<'a> {
     }
 
     /// Says what is wrong with what is asked for, and that none of it is supported yet.
-    pub(super) fn judge(self, section: Section, requests: Option<&Requests>) {
+    pub(super) fn judge(self, section: Section, requests: Option<&RequestRules>) {
         if let Some(names) = &self.server_names {
             server_names(names);
             if requests.is_some() && self.terminating.is_none() && !names.list().is_empty() {
@@ -79,25 +80,12 @@ impl<'a> Proxied<'a> {
 fn tls(item: &Item<'_>) {
     let Some(mut fields) = item.fields(Nulls::Refused) else { return };
     if let Some(secret) = fields.require("secret") {
-        self::secret(&secret);
+        secret::check(&secret);
     }
     for name in ["trustedCA", "certificate", "privateKey"] {
         fields.take(name).iter().for_each(Item::check_text);
     }
     fields.finish();
-}
-
-/// Sees to the shape of `{namespace, name}`.
-pub(super) fn secret(item: &Item<'_>) {
-    let Some(mut fields) = item.fields(Nulls::Refused) else { return };
-    let (namespace, name) = (fields.take("namespace"), fields.require("name"));
-    fields.finish();
-    namespace.iter().for_each(Item::check_text);
-    if let Some(name) = name
-        && name.text() == Some("")
-    {
-        name.error("must not be empty; name the secret");
-    }
 }
 
 fn server_names(item: &Item<'_>) {

@@ -4,31 +4,31 @@ use std::fmt;
 
 /// Where a value begins; both counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct TextPosition {
     pub(crate) line: u32,
     pub(crate) column: u32,
 }
 
 /// A value and its place.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) place: Place,
+pub(crate) struct TreeNode {
+    pub(crate) place: TextPosition,
     pub(crate) value: Value,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Scalar(Scalar),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
+    List(Vec<TreeNode>),
+    Map(Vec<TreeEntry>),
 }
 
 /// A key with its value; keys are unique within their map.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct TreeEntry {
     pub(crate) key: String,
-    pub(crate) place: Place,
-    pub(crate) value: Node,
+    pub(crate) place: TextPosition,
+    pub(crate) value: TreeNode,
 }
 
 /// A scalar: its text, and what the text means.
@@ -80,7 +80,7 @@ fn number(text: &str) -> Meaning {
     if special || (numeric && text.parse::<f64>().is_ok()) { Meaning::Real } else { Meaning::Text }
 }
 
-impl Node {
+impl TreeNode {
     /// Whether there is no value: `key:` or `key: null`.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(scalar) if scalar.meaning == Meaning::Null)
@@ -103,7 +103,7 @@ impl Node {
         match &self.value {
             Value::List(items) => format!("[{}]", join(items.iter().map(Self::json).collect())),
             Value::Map(entries) => {
-                let entry = |entry: &Entry| format!("{}:{}", quoted(&entry.key), entry.value.json());
+                let entry = |entry: &TreeEntry| format!("{}:{}", quoted(&entry.key), entry.value.json());
                 format!("{{{}}}", join(entries.iter().map(entry).collect()))
             }
             Value::Scalar(scalar) => match scalar.meaning {
@@ -133,7 +133,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// What a value is, as a sentence goes on after "not": `the number 80`, `a list`.
-impl fmt::Display for Node {
+impl fmt::Display for TreeNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
             Value::List(_) => f.write_str("a list"),
@@ -154,16 +154,16 @@ mod tests {
 
     #[test]
     fn a_tree_is_written_as_json() {
-        let place = Place { line: 1, column: 1 };
-        let scalar = |scalar| Node { place, value: Value::Scalar(scalar) };
+        let place = TextPosition { line: 1, column: 1 };
+        let scalar = |scalar| TreeNode { place, value: Value::Scalar(scalar) };
         let list = vec![
             scalar(Scalar::plain("0x10".into())),
             scalar(Scalar::plain("~".into())),
             scalar(Scalar::quoted("80".into())),
             scalar(Scalar::quoted("a \"b\"\\\n".into())),
         ];
-        let value = Node { place, value: Value::List(list) };
-        let map = Node { place, value: Value::Map(vec![Entry { key: "k".into(), place, value }]) };
+        let value = TreeNode { place, value: Value::List(list) };
+        let map = TreeNode { place, value: Value::Map(vec![TreeEntry { key: "k".into(), place, value }]) };
         assert_eq!(map.json(), r#"{"k":[16,null,"80","a \"b\"\\\u000a"]}"#);
     }
 

@@ -1,6 +1,7 @@
 //! Who is there in a test: workloads, nodes, hosts outside the cluster, and the names that these are known by.
 
-use super::world::World;
+use super::end::{HOST, WorkloadName};
+use super::known_names::KnownNames;
 use crate::item::{Item, Nulls};
 use crate::kubernetes::service::PROTOCOLS;
 use crate::object::{NamedPort, Namespace};
@@ -9,18 +10,6 @@ use identity::key;
 use policy::domain::{DomainPattern, canonical_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-
-/// What the local node is called.
-pub(super) const HOST: &str = "host";
-
-/// Names a workload.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkloadName {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
 
 /// A workload as a test describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +49,7 @@ pub struct External {
 }
 
 /// The domain names that hosts outside the cluster are known by, in the form in which names are compared.
-pub type Names = BTreeMap<String, BTreeSet<String>>;
+pub type ExternalNames = BTreeMap<String, BTreeSet<String>>;
 
 pub(super) fn namespace(item: &Item<'_>) -> Option<Namespace> {
     let mut fields = item.fields(Nulls::Refused)?;
@@ -142,7 +131,7 @@ pub(super) fn node(item: &Item<'_>) -> Option<NodeState> {
 }
 
 /// Reads a host outside; its names are put among those that are known.
-pub(super) fn external(item: &Item<'_>, known: &mut Names) -> Option<External> {
+pub(super) fn external(item: &Item<'_>, known: &mut ExternalNames) -> Option<External> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (name, ips, names) = (fields.require("name"), fields.require("ips"), fields.take("names"));
     fields.finish();
@@ -158,7 +147,7 @@ pub(super) fn external(item: &Item<'_>, known: &mut Names) -> Option<External> {
 }
 
 /// Reads `{external: [names]}`: what each is known by from now on.
-pub(super) fn names(item: &Item<'_>, world: &World<'_>) -> Names {
+pub(super) fn names(item: &Item<'_>, world: &KnownNames<'_>) -> ExternalNames {
     let entries = item.entries().into_iter();
     let entries = entries.filter_map(|(name, names)| {
         world.external(name, &names)?;
