@@ -1,6 +1,6 @@
 //! Random peers: all the ways to say who is at the other end.
 
-use super::Random;
+use super::random::Random;
 use crate::domain::DomainPattern;
 use crate::rule::{Cidr, CidrGroupRef, CidrReach, Entity, Peer, Peers, PolicyKind, ServiceRef};
 use identity::{Operator, Selector, Source, key};

@@ -1,7 +1,7 @@
 //! Random policies over every construct of [`crate::rule`].
 
-use super::Random;
 use super::peers::{LABELS, NAMESPACES, NODE_LABELS, labels, peers, scoped};
+use super::random::Random;
 use super::traffic::traffic;
 use crate::rule::{Action, Direction, Policy, PolicyId, PolicyKind, Rule, Spec, Subject, Tier};
 

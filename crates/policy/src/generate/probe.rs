@@ -1,7 +1,8 @@
 //! Random questions about a world; many are aimed at one of its rules, so that every construct comes to decide.
 
+use super::generated::{GeneratedEnd, GeneratedProbe, GeneratedWorld};
+use super::random::Random;
 use super::traffic::{PORTS, request, request_of};
-use super::{GeneratedEnd, GeneratedProbe, GeneratedWorld, Random};
 use crate::catalog::Catalog;
 use crate::model::{Context, Query, RuleOutcome, verdict};
 use crate::rule::{Direction, EnforcementMode, HttpRule, Policy, Port, Rule, Spec, Traffic, TrafficMatch};

@@ -1,9 +1,10 @@
 //! Matters that chance alone would seldom come to: each makes some worlds be about itself.
 
+use super::generated::GeneratedWorld;
 use super::peers::{LABELS, NAMESPACES, NODE_LABELS, excluding, labels, peers, reserved, scoped};
 use super::policies::named;
+use super::random::Random;
 use super::traffic::traffic;
-use super::{GeneratedWorld, Random};
 use crate::domain::DomainPattern;
 use crate::rule::{
     Action, Direction, Entity, Peer, Peers, Policy, PolicyKind, Rule, Spec, Subject, Tier, Traffic,

@@ -1,6 +1,6 @@
 //! Makes a world that shows a difference as small as possible.
 
-use super::GeneratedWorld;
+use super::generated::GeneratedWorld;
 use crate::rule::{EnforcementMode, Peers, Rule, Subject, Traffic};
 
 /// The smallest world that can be reached by leaving things out, one after the other, while the difference is seen.

@@ -1,6 +1,7 @@
 //! Random traffic: ports, ICMP, and the requests that rules let through.
 
-use super::{GeneratedRequest, Random};
+use super::generated::GeneratedRequest;
+use super::random::Random;
 use crate::rule::{Action, Family, HeaderRule, HttpRule, Port, Protocol, Traffic, TrafficMatch};
 
 /// Ports that rules and probes are drawn from.

@@ -1,7 +1,8 @@
 //! When all that one rule is about is certain to be part of what another is about.
 
 use super::constraint::Constraints;
-use super::{Flaw, Lint, origin, requests};
+use super::flaw::{Flaw, Lint, origin};
+use super::requests;
 use crate::book::RuleOrigin;
 use crate::domain::DomainPattern;
 use crate::rule::{

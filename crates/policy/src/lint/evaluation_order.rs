@@ -1,8 +1,9 @@
 //! Which of two rules is asked first, and what is left for the other to do.
 
 use super::cover::{PeerView, Requests, RuleView};
+use super::flaw::Flaw;
+use super::http_without_effect;
 use super::same_priority::have_same_priority;
-use super::{Flaw, http_without_effect};
 use crate::book::RuleOrigin;
 use crate::rule::{Action, Direction, Tier, Traffic, TrafficMatch};
 use std::collections::BTreeMap;

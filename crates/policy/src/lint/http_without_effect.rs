@@ -1,7 +1,8 @@
 //! For which ports and peers the HTTP rules of a rule ask nothing, because the whole connection is allowed.
 
 use super::cover::{PeerView, RuleView};
-use super::{Flaw, unmatched};
+use super::flaw::Flaw;
+use super::unmatched;
 use crate::rule::{Action, Direction, Port, Protocol, Traffic, TrafficMatch};
 use std::collections::HashMap;
 use std::fmt::Display;

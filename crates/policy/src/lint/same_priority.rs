@@ -3,7 +3,7 @@
 //! Which of them wins is not defined by their API: elsewhere it may be the other one.
 
 use super::cover::{PeerView, RuleView};
-use super::{Flaw, Lint};
+use super::flaw::{Flaw, Lint};
 use crate::rule::{Peer, PolicyKind, Subject, Tier};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,8 +9,8 @@ use crate::fixtures;
 use crate::generate::{self, GeneratedEnd, GeneratedWorld};
 use crate::model::{self, Context, Query, Verdict};
 use crate::rule::{
-    Cidr, CidrGroupRef, Direction, EnforcementMode, Entity, Family, HttpRule, Peer, Peers, Port, Protocol,
-    Rule, ServiceRef, Tier, Traffic, TrafficMatch,
+    Action, Cidr, CidrGroupRef, Direction, EnforcementMode, Entity, Family, HttpRule, Peer, Peers, Port,
+    Protocol, Rule, ServiceRef, Tier, Traffic, TrafficMatch,
 };
 use identity::{Operator, Selector, Source, key};
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! Whether one rule is about one connection: its direction, its peers, its traffic.
 
-use super::{Context, Query, RuleOutcome};
+use super::decision::RuleOutcome;
+use super::query::{Context, Query};
 use crate::catalog::{Backends, ServiceEntry};
 use crate::endpoint_view::EndpointView;
 use crate::rule::{

@@ -1,7 +1,8 @@
 //! A decision in sentences, for `policy explain`.
 
+use super::decision::{Basis, ConsideredRule, Decision, RuleOutcome, RuleRef, Verdict};
 use super::mismatch::mismatches;
-use super::{Basis, ConsideredRule, Context, Decision, Query, RuleOutcome, RuleRef, Verdict};
+use super::query::{Context, Query};
 use crate::rule::{Action, Tier};
 use crate::text::Typed;
 use std::cmp::Reverse;

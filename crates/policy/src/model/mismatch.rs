@@ -1,7 +1,9 @@
 //! What a connection lacks for a rule to apply to it: what it has, and what the rule needs instead.
 
 use super::applies::{is_one, matching, requests_of};
-use super::{ConsideredRule, Context, Query, RuleOutcome, request};
+use super::decision::{ConsideredRule, RuleOutcome};
+use super::query::{Context, Query};
+use super::request;
 use crate::endpoint_view::EndpointView;
 use crate::rule::{
     Action, Cidr, CidrReach, Direction, Family, Peer, Peers, Port, Rule, Traffic, TrafficMatch,

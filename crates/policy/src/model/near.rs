@@ -1,7 +1,7 @@
 //! A policy that is nearly about somebody: what its subject needs that this one does not have.
 
-use super::Query;
 use super::mismatch::labels;
+use super::query::Query;
 use crate::rule::{Direction, Policy, PolicyId, Spec, Subject};
 use abi::identity::HOST;
 

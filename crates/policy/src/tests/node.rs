@@ -228,7 +228,7 @@ impl Rows {
                 blocks.class(&Cidr::host(address), AddressSide::World).expect("who has names has a class");
             let others = BTreeSet::from(["example.org".to_owned(), "x.example.com".to_owned()]);
             for names in [&others, NO_NAMES, known] {
-                for write in policy.name(number, (&class, names), grouping, book) {
+                for write in policy.set_names(number, (&class, names), grouping, book) {
                     match write {
                         MapOp::Put(row) => self.put([row]),
                         MapOp::Delete(RowKey::Column(_)) => self.tables.apply(write),
