@@ -14,6 +14,7 @@ use policy::cidr::{AddressSide, BlockChanges, CidrClass, blocks_of};
 use policy::compiled_rule::Numbers;
 use policy::endpoint_view::NamedPorts;
 use policy::rule::{Cidr, Policy, PolicyId, Protocol, Subject};
+use service::ServiceName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -40,8 +41,6 @@ pub(crate) struct Step {
     pub(crate) unsettled: BTreeSet<u32>,
     /// Peer numbers that other policies may apply to now.
     pub(crate) subjects: BTreeSet<u32>,
-    /// Namespaces whose services may have other backends.
-    pub(crate) namespaces: BTreeSet<String>,
 }
 
 impl Step {
@@ -67,9 +66,11 @@ impl World {
             Change::Policy(policy) => self.put_policy(policy, step),
             Change::RemovePolicy(id) => self.remove_policy(&id, step),
             Change::Service(service) => self.put_service(*service, step),
-            Change::RemoveService { namespace, name } => self.remove_service(&namespace, &name, step),
+            Change::RemoveService { namespace, name } => {
+                self.remove_service(&ServiceName { namespace, name }, step)
+            }
             Change::EndpointSlices { namespace, service, list, slices } => {
-                self.put_slices((namespace, service), list, slices, step);
+                self.put_slices(&ServiceName { namespace, name: service }, list, slices, step);
             }
             Change::CidrGroup { name, group } => self.put_group(name, group, step),
             Change::RemoveCidrGroup(name) => self.remove_group(name, step),
@@ -109,11 +110,7 @@ impl World {
         if step.is_node_touched {
             step.draft.put(self.node_endpoint_row());
         }
-        for namespace in &step.namespaces {
-            let endpoints = self.namespaces.get(namespace).into_iter().flat_map(|within| &within.endpoints);
-            let endpoints = endpoints.filter_map(|id| self.endpoints.get(id)).map(|endpoint| &**endpoint);
-            self.translation.settle(namespace, endpoints, &mut step.draft);
-        }
+        self.translation.settle(&mut step.draft);
         step.undo.reverse();
     }
 
@@ -258,16 +255,17 @@ impl World {
         self.disown(id, step);
         self.own(&endpoint.addresses, &Owner::Endpoint(id), step);
         self.namespaces.entry(endpoint.namespace.clone()).or_default().endpoints.insert(id);
-        step.namespaces.insert(endpoint.namespace.clone());
         step.unsettled.insert(id);
         endpoint.labels = self.labels.intern(endpoint.labels);
         endpoint.named_ports = self.named_ports.intern(endpoint.named_ports);
+        self.translation.put_workload(&endpoint);
         self.endpoints.insert(id, endpoint);
     }
 
     fn remove_endpoint(&mut self, id: u32, step: &mut Step) {
         self.touch(id, step);
         self.disown(id, step);
+        self.translation.remove_workload(id);
         if let Some(before) = self.endpoints.remove(&id) {
             self.peers.dismiss(id, &mut step.peer_changes);
             step.undo.push(Change::Endpoint(before));
@@ -280,7 +278,6 @@ impl World {
         if let Some(namespace) = self.namespaces.get_mut(&before.namespace) {
             namespace.endpoints.remove(&id);
         }
-        step.namespaces.insert(before.namespace.clone());
         for address in before.addresses.clone() {
             self.release(address, Owner::Endpoint(id), step);
         }

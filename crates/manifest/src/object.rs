@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 pub use crate::workload::{NamedPort, OwnerReference, Ownership, PodCount, WorkloadObject};
 pub use policy::rule::Policy;
-pub use service::{EndpointPort, EndpointSlice, Protocol, Service, ServicePort, TargetPort};
+pub use service::{EndpointPort, EndpointSlice, Protocol, Service, ServicePort, ServicePortRef, TargetPort};
 
 /// What one document describes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -224,7 +224,7 @@ fn behind(
     frontend: IpAddr,
 ) -> Vec<(End, u16)> {
     let asked = Service { addresses: vec![frontend], ports: vec![port.clone()], ..service.clone() };
-    let listed = around.listed(service);
+    let listed = around.listed_slices(service);
     // Of a headless service the sender takes the listed addresses as they are, and a port of its own choice.
     let reached: Vec<EndpointSlice> = match &port.target {
         TargetPort::Number(number) if service.headless => {
@@ -233,21 +233,19 @@ fn behind(
         _ => listed.into_iter().cloned().collect(),
     };
     let reached: Vec<&EndpointSlice> = reached.iter().collect();
-    let mut ends = Vec::new();
-    around.candidates(&mut |candidates| {
-        for found in service::frontends(&asked, candidates, &reached).flat_map(|frontend| frontend.backends) {
-            let address = IpAddr::from(found.address);
-            let end = End { addresses: vec![address], ..around.at(address) };
-            ends.push((end, u16::from_be_bytes(found.port)));
-        }
+    let frontends = service::frontends_among(&asked, &around.candidates(), &reached);
+    let backends = frontends.into_iter().flat_map(|frontend| frontend.backends);
+    let ends = backends.map(|backend| {
+        let address = IpAddr::from(backend.address);
+        (End { addresses: vec![address], ..around.at(address) }, u16::from_be_bytes(backend.port))
     });
-    ends
+    ends.collect()
 }
 
-/// The same addresses with just this port, under the name of the service's.
+/// The same addresses with just this port, which has the name of the service's port.
 fn opened(slice: &EndpointSlice, port: &ServicePort, number: u16) -> EndpointSlice {
-    let listed = EndpointPort { name: port.name.clone(), protocol: port.protocol, port: number };
-    EndpointSlice { addresses: slice.addresses.clone(), ports: vec![listed] }
+    let port = EndpointPort::named(&port.name, port.protocol, number);
+    EndpointSlice { addresses: slice.addresses.clone(), ports: vec![port] }
 }
 
 /// Says what was translated to what.

@@ -13,7 +13,7 @@ pub(super) const LABELS: &[(&str, &[&str])] =
 pub(super) const NAMESPACES: &[&str] = &["x", "y", "z"];
 
 /// Blocks that nest around the addresses of the world.
-const BLOCKS: &[&str] = &[
+pub const BLOCKS: &[&str] = &[
     "0.0.0.0/0",
     "10.0.0.0/8",
     "10.244.0.0/16",
@@ -188,7 +188,8 @@ pub(super) fn scoped(selector: Selector, namespace: Option<&str>) -> Selector {
     }
 }
 
-fn cidr(text: &str) -> Cidr {
+/// Reads a block of [`BLOCKS`].
+pub fn cidr(text: &str) -> Cidr {
     let (address, length) = text.split_once('/').expect("every block of the pool has a length");
     let address = address.parse().expect("every block of the pool has an address");
     Cidr::new(address, length.parse().expect("a length is a number")).expect("a length fits the family")

@@ -161,12 +161,9 @@ fn slice(world: &GeneratedWorld, random: &mut Random) -> EndpointSlice {
     let known = others.flat_map(|other| other.addresses).chain(HOST_ADDRESSES);
     let known: Vec<IpAddr> = known.chain(world.workloads.iter().flat_map(|one| one.addresses)).collect();
     let addresses: BTreeSet<IpAddr> = (0..random.below(5)).map(|_| random.pick(&known)).collect();
-    let listed = |_| EndpointPort {
-        name: random.pick(&PORT_NAMES).to_owned(),
-        protocol: random.pick(&PROTOCOLS),
-        port: random.pick(&PORTS),
-    };
-    EndpointSlice { addresses, ports: (0..6).map(listed).collect() }
+    let port =
+        |_| EndpointPort::named(random.pick(&PORT_NAMES), random.pick(&PROTOCOLS), random.pick(&PORTS));
+    EndpointSlice { addresses, ports: (0..6).map(port).collect() }
 }
 
 /// The same probe of a service's address.

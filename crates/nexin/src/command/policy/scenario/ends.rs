@@ -142,27 +142,23 @@ impl Inventory for Scenario {
         labels.map(|(key, value)| (key.as_str(), value.as_str())).collect()
     }
 
-    fn candidates(&self, ask: &mut dyn FnMut(&[Candidate<'_>])) {
-        // Behind a service stand pods that are there, with the addresses that they have.
+    fn candidates(&self) -> Vec<Candidate> {
+        // Only pods that exist stand behind a service.
         let present = self.workloads.iter().filter(|(_, workload)| workload.pods != PodCount::None);
-        let present = present.map(|((namespace, _), workload)| {
-            (namespace, workload, self.addresses_of(workload), named_ports(workload))
+        let candidates = present.map(|((namespace, _), workload)| Candidate {
+            namespace: namespace.clone(),
+            labels: workload.labels.clone().into(),
+            addresses: self.addresses_of(workload).into_owned(),
+            named_ports: named_ports(workload).into(),
         });
-        let present: Vec<_> = present.collect();
-        let candidates = present.iter().map(|(namespace, workload, addresses, named_ports)| Candidate {
-            namespace,
-            labels: &workload.labels,
-            addresses,
-            named_ports,
-        });
-        ask(&candidates.collect::<Vec<_>>());
+        candidates.collect()
     }
 
     fn services(&self) -> Box<dyn Iterator<Item = &service::Service> + '_> {
         Box::new(self.services.values())
     }
 
-    fn listed(&self, service: &service::Service) -> Vec<&EndpointSlice> {
+    fn listed_slices(&self, service: &service::Service) -> Vec<&EndpointSlice> {
         self.lists_of(&(service.namespace.clone(), service.name.clone()))
             .flat_map(|list| &list.slices)
             .collect()
