@@ -324,7 +324,7 @@ fn policies_of_one_priority_that_disagree_are_told() {
         let (said, code) = file.policy("validate FILE");
         assert_eq!(code, Some(0), "{said}");
         assert_eq!(said.contains("[same-priority]"), is_told, "{said}");
-        assert!(!said.contains("is asked first") || !is_told, "{said}");
+        assert!(!said.contains("is evaluated first") || !is_told, "{said}");
     };
     check(&policy("b", "Deny", 5, "x"), true);
     check(&policy("b", "Pass", 5, "x"), true);

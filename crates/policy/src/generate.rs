@@ -1,7 +1,7 @@
-//! Random worlds, policies and questions, for tests that compare two implementations.
+//! Random worlds, policies and probes, for tests that compare two implementations.
 //!
-//! The same seed gives the same world everywhere. Everything is drawn from small pools, so that rules meet, nest and
-//! contradict each other often.
+//! One seed yields the same world everywhere. All values come from small pools, so that rules often overlap, nest and
+//! contradict each other.
 
 mod describe;
 mod generated;
@@ -124,7 +124,7 @@ fn group(random: &mut Random) -> CidrGroupEntry {
     CidrGroupEntry { labels: object_labels(random), blocks: peers::blocks(random, 20) }
 }
 
-/// A service that selects workloads and one that has addresses written down, where there are any.
+/// A service with selected workloads and one with listed addresses, in some namespaces.
 fn services(random: &mut Random) -> BTreeMap<(String, String), ServiceEntry> {
     let mut services = BTreeMap::new();
     for namespace in peers::NAMESPACES {

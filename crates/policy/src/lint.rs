@@ -1,7 +1,7 @@
-//! What is legal but surely not meant: rules that can never matter, and selectors that can select nobody.
+//! The linter: legal rules that can have no effect, and selectors that can select no endpoint.
 //!
-//! Only what is certain is told: it holds whatever workloads, services, groups and other policies there are. So all rules
-//! that are called shadowed or swallowed can be removed together, and no verdict changes.
+//! Every finding holds for any set of workloads, services, groups and other policies. So all rules that are reported as
+//! shadowed or never deciding can be removed together without a change of any verdict.
 
 mod constraint;
 mod cover;
@@ -27,10 +27,10 @@ use std::rc::Rc;
 
 pub use flaw::{Flaw, Lint};
 
-/// Looks for what is surely not meant, in the order of the policies.
+/// Finds the flaws of these policies, in the order of the policies.
 ///
-/// Each rule is compared with those alone that share what is rarest in them ([`index`]), so that tens of thousands of
-/// policies with subjects of their own take time in proportion.
+/// A rule is compared only with rules that share its rarest requirement ([`index`]), so the time grows linearly for
+/// tens of thousands of policies with different subjects.
 pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
     let (mut lints, mut entries, mut expressions) = (Vec::new(), Vec::new(), ExpressionCache::default());
     for policy in policies {
@@ -74,7 +74,7 @@ pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
     lints
 }
 
-/// Where the subject's selector stands, as rules call places.
+/// The path of the subject's selector in its document.
 fn subject_place(policy: &Policy, number: usize) -> String {
     let spec: &Spec = &policy.specs[number];
     let written = spec.rules.first().and_then(|rule| rule.place.split_once('.'));

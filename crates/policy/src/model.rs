@@ -1,7 +1,7 @@
-//! The reference: what policies say of one connection or request, by sets and loops, and why.
+//! The reference model: the verdict of policies on one connection or request, by sets and loops, with the reason.
 //!
-//! Nothing here is shared with [`crate::compile`] but the rules themselves and what one peer selector means; where the
-//! two differ, one is wrong.
+//! The model shares with [`crate::compile`] only the rules and the meaning of a selector. Where the two differ, one of
+//! them is wrong.
 
 mod applies;
 mod decision;
@@ -22,8 +22,8 @@ pub use query::{Context, Query};
 
 use applies::{examine, matching, only_requests, requests_of};
 
-/// Asks policies about a connection or a request. The order of the policies only tells which of several rules that
-/// say the same is named.
+/// The decision of these policies on a connection or a request. The order of the policies only selects which of several
+/// equal rules is named.
 pub fn verdict<'a>(
     policies: impl IntoIterator<Item = &'a Policy>,
     context: &Context<'_>,
@@ -52,7 +52,7 @@ pub fn verdict<'a>(
         return Decision { verdict, basis, requests: None, considered };
     }
     isolation.always = context.mode == EnforcementMode::Always && query.subject.number != HOST;
-    let (verdict, basis) = match ask_tiers(&mut considered, isolation, query) {
+    let (verdict, basis) = match evaluate_tiers(&mut considered, isolation, query) {
         Ok(decision) => return Decision { considered, ..decision },
         Err(_) if is_of_own_node(query) => (Verdict::Allow, Basis::LocalHost),
         Err(otherwise) => otherwise,
@@ -60,20 +60,20 @@ pub fn verdict<'a>(
     Decision { verdict, basis, requests: None, considered }
 }
 
-/// Whether the node speaks to one of its own workloads. The kubelet must reach what it looks after, so only a rule that
-/// denies closes a workload to its node: neither default deny nor what rules say of requests does.
+/// Whether the node connects to one of its own workloads. The kubelet must reach the pods of its node, so only a deny
+/// closes a workload to the node: neither default deny nor an HTTP rule does.
 fn is_of_own_node(query: &Query<'_>) -> bool {
     query.direction == Direction::Ingress && query.peer.number == HOST && query.subject.number != HOST
 }
 
-/// At the end of which tier what no rule allowed is refused.
+/// After which tiers default deny applies.
 #[derive(Clone, Copy, Debug, Default)]
 struct Isolation {
-    /// A spec before the baseline asks for default deny.
+    /// A spec before the baseline requires default deny.
     normal: bool,
-    /// A spec of the baseline does.
+    /// A spec of the baseline requires default deny.
     baseline: bool,
-    /// Nobody is let through without a rule, whatever specs say.
+    /// Every connection needs a rule, whatever the specs require.
     always: bool,
 }
 
@@ -94,8 +94,8 @@ impl Isolation {
     }
 }
 
-/// Asks tier after tier; where none decides, the default does.
-fn ask_tiers<'a>(
+/// Evaluates tier after tier; without a decision the default decides.
+fn evaluate_tiers<'a>(
     considered: &mut [ConsideredRule<'a>],
     isolation: Isolation,
     query: &Query<'_>,
@@ -104,7 +104,7 @@ fn ask_tiers<'a>(
         if tier == Tier::Baseline && isolation.normal {
             return Err((Verdict::Drop, Basis::DefaultDeny));
         }
-        if let Some(decision) = ask_tier(tier, considered, isolation.denies(), query) {
+        if let Some(decision) = evaluate_tier(tier, considered, isolation.denies(), query) {
             return Ok(decision);
         }
     }
@@ -115,8 +115,8 @@ fn ask_tiers<'a>(
     })
 }
 
-/// Asks the rules of one tier, priority by priority; nothing where none decides.
-fn ask_tier<'a>(
+/// Evaluates the rules of one tier by priority. None: no rule decides.
+fn evaluate_tier<'a>(
     tier: Tier,
     considered: &mut [ConsideredRule<'a>],
     default_deny: bool,
@@ -141,7 +141,7 @@ fn ask_tier<'a>(
         if !by_request.is_empty() {
             return match is_of_own_node(query) {
                 true => decide(by_request).map(|first| Decision::new(Verdict::Allow, first)),
-                false => Some(ask_requests(by_request, query)),
+                false => Some(evaluate_requests(by_request, query)),
             };
         }
         if !passes.is_empty() {
@@ -152,15 +152,15 @@ fn ask_tier<'a>(
     None
 }
 
-/// Lets these rules decide; the first is named.
+/// Marks these rules as deciding, and returns the first.
 fn decide<'a>(rules: Vec<&mut ConsideredRule<'a>>) -> Option<RuleRef<'a>> {
     let first = rules.first().map(|one| one.rule);
     rules.into_iter().for_each(|one| one.outcome = RuleOutcome::Decides);
     first
 }
 
-/// Only rules about requests allow the connection: a request must match one of them.
-fn ask_requests<'a>(rules: Vec<&mut ConsideredRule<'a>>, query: &Query<'_>) -> Decision<'a> {
+/// Decides by HTTP rules alone: a request must match one of them.
+fn evaluate_requests<'a>(rules: Vec<&mut ConsideredRule<'a>>, query: &Query<'_>) -> Decision<'a> {
     let first = rules[0].rule;
     let mut requests = BTreeSet::new();
     let mut allowed = query.request.is_none();

@@ -9,22 +9,22 @@ use l7::rule::{Field, RequestView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Everything a question can be about.
+/// A world: everything that a probe can refer to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GeneratedWorld {
     /// Namespaces by name, with their labels.
     pub namespaces: BTreeMap<String, Vec<(String, String)>>,
     /// Workloads; namespace and name together are unique.
     pub workloads: Vec<GeneratedWorkload>,
-    /// Addresses outside the cluster, and the nodes'.
+    /// Hosts outside the cluster, and nodes.
     pub others: Vec<GeneratedPeer>,
-    /// The groups of blocks that policies refer to, by name.
+    /// The CIDR groups, by name.
     pub groups: BTreeMap<String, CidrGroupEntry>,
-    /// The services that policies refer to, by namespace and name.
+    /// The services, by namespace and name.
     pub services: BTreeMap<(String, String), ServiceEntry>,
-    /// Whom policies are enforced for.
+    /// The enforcement mode.
     pub mode: EnforcementMode,
-    /// Whether what policy refuses is let through and reported.
+    /// Whether denied traffic is forwarded and reported.
     pub audit: bool,
     /// The policies in force, sorted by name.
     pub policies: Vec<Policy>,
@@ -39,7 +39,7 @@ pub struct GeneratedWorkload {
     pub namespace: String,
     /// Its own labels.
     pub own: Vec<(String, String)>,
-    /// All its labels, those of its namespace included.
+    /// All its labels, with the labels of its namespace.
     pub labels: Labels,
     /// Its named ports.
     pub ports: NamedPorts,
@@ -47,18 +47,18 @@ pub struct GeneratedWorkload {
     pub addresses: [IpAddr; 2],
 }
 
-/// A peer that is not a workload: of the world, or a node.
+/// A peer that is no workload: a host outside the cluster, or a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratedPeer {
     /// Its name.
     pub name: String,
     /// Its reserved identity.
     pub identity: u32,
-    /// Its own labels, of a node.
+    /// The labels of a node.
     pub own: Vec<(String, String)>,
-    /// All its labels, that of its identity included.
+    /// All its labels, with the label of its reserved identity.
     pub labels: Labels,
-    /// The domain names that its addresses are known by, of a host outside the cluster.
+    /// The domain names of a host outside the cluster.
     pub names: BTreeSet<String>,
     /// An address of each family.
     pub addresses: [IpAddr; 2],
@@ -73,12 +73,12 @@ pub enum GeneratedEnd {
     Other(usize),
 }
 
-/// A question: may this pass?
+/// One connection or request between two ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratedProbe {
-    /// Who opens the connection.
+    /// The end that opens the connection.
     pub from: GeneratedEnd,
-    /// Who receives it. At least one end is a workload, or the node itself.
+    /// The end that receives it. At least one end is a workload or the local node.
     pub to: GeneratedEnd,
     /// Index into the ends' addresses: 0 for IPv4, 1 for IPv6.
     pub family: usize,
@@ -90,7 +90,7 @@ pub struct GeneratedProbe {
     pub request: Option<GeneratedRequest>,
 }
 
-/// A request, owned.
+/// An HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratedRequest {
     /// Method.
@@ -104,7 +104,7 @@ pub struct GeneratedRequest {
 }
 
 impl GeneratedWorld {
-    /// What its policies refer to.
+    /// The catalog of its CIDR groups and services.
     pub fn catalog(&self) -> Catalog {
         let mut catalog = Catalog::new();
         self.groups.iter().for_each(|(name, group)| catalog.put_cidr_group(name, group.clone()));
@@ -135,7 +135,7 @@ impl GeneratedWorld {
 }
 
 impl GeneratedRequest {
-    /// Lends the request to rules; the fields are those of [`Self::fields`].
+    /// The request as rules see it; `headers` are its [`Self::fields`].
     pub fn view<'a>(&'a self, headers: &'a [Field<'a>]) -> RequestView<'a> {
         RequestView { method: &self.method, path: &self.path, host: &self.host, headers }
     }
@@ -147,7 +147,7 @@ impl GeneratedRequest {
 }
 
 impl GeneratedPeer {
-    /// One of which no more is known than its reserved identity and its addresses.
+    /// A peer with a reserved identity and addresses, without further labels and names.
     pub fn new(name: &str, identity: u32, addresses: [IpAddr; 2]) -> Self {
         let labels = Labels::reserved(reserved_name(identity).expect("others have reserved identities"));
         Self { name: name.into(), identity, own: Vec::new(), labels, names: BTreeSet::new(), addresses }

@@ -5,35 +5,35 @@ use crate::rule::{Action, PolicyId};
 use std::fmt;
 use std::sync::Arc;
 
-/// Something that is surely not meant.
+/// A flaw, and the rule or selector that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lint {
-    /// The rule, or the selector of a subject.
+    /// The rule, or the selector of the subject.
     pub at: RuleOrigin,
-    /// What is wrong with it.
+    /// The flaw.
     pub flaw: Flaw,
 }
 
-/// What can be wrong with a rule that is legal.
+/// What can be wrong with a legal rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// It, or a part of it, can match nothing; the sentence says which and why.
+    /// The rule, or a part of it, can match nothing. The text names the part and the reason.
     MatchesNothing(String),
-    /// Another rule does the same for all that it is about, at its turn or before.
+    /// Another rule that decides no later does the same to everything that the rule matches.
     Shadowed(RuleOrigin),
-    /// A rule that does something else decides on all that it is about, before its turn comes.
+    /// A rule with another action decides first on everything that the rule matches.
     NeverDecides(RuleOrigin, Action),
-    /// Denies that are asked before its turn comes refuse all that it is about, each a part of it.
+    /// Several denies that decide first together deny everything that the rule matches.
     DeniedInParts(Vec<RuleOrigin>),
-    /// Its HTTP rules ask nothing for some ports and peers, which the sentence's part names: another rule, or another part
-    /// of it, allows the whole connection.
+    /// Its HTTP rules have no effect for the ports and peers in the text: another rule, or another part of this rule,
+    /// allows the whole connection.
     HttpWithoutEffect(RuleOrigin, String),
-    /// Another policy of its tier and priority says the opposite of some connections: which of them wins is undefined.
+    /// Another policy of its tier and priority has another action for some connections; which one wins is undefined.
     SamePriority(RuleOrigin),
 }
 
 impl Flaw {
-    /// A word for it that tools can rely on.
+    /// A stable identifier for tools.
     pub fn code(&self) -> &'static str {
         match self {
             Flaw::MatchesNothing(_) => "matches-nothing",
@@ -44,7 +44,7 @@ impl Flaw {
         }
     }
 
-    /// The other rule that has to do with it.
+    /// The other rule involved, if there is one.
     pub fn other(&self) -> Option<&RuleOrigin> {
         match self {
             Flaw::MatchesNothing(_) => None,
@@ -58,33 +58,29 @@ impl Flaw {
 }
 
 impl fmt::Display for Flaw {
-    /// What is wrong, and what follows from it, in one line.
+    /// The flaw and its consequence, in one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Flaw::MatchesNothing(why) => f.write_str(why),
-            Self::Shadowed(other) => write!(f, "adds nothing: {other} says all of this already"),
+            Self::Shadowed(other) => write!(f, "adds nothing: {other} already covers all of this"),
             Flaw::NeverDecides(other, action) => {
                 let does = match action {
-                    Action::Allow => "decides on all of this",
+                    Action::Allow => "allows all of this",
                     Action::Deny => "denies all of this",
-                    Action::Pass => "leaves all of this to the next tier",
+                    Action::Pass => "passes all of this to the next tier",
                 };
-                write!(f, "never decides anything: {other} is asked first and {does}")
+                write!(f, "never decides: {other} is evaluated first and {does}")
             }
             Flaw::DeniedInParts(others) => {
                 let others: Vec<String> = others.iter().map(ToString::to_string).collect();
-                write!(
-                    f,
-                    "never decides anything: {} are asked first and deny all of this",
-                    others.join(" and ")
-                )
+                write!(f, "never decides: {} are evaluated first and deny all of this", others.join(" and "))
             }
             Flaw::HttpWithoutEffect(other, extent) => {
                 write!(f, "HTTP rules have no effect for {extent}: {other} allows every request")
             }
             Flaw::SamePriority(other) => write!(
                 f,
-                "is of the same tier and priority as {other}, which says otherwise of some connections; which of the two \
+                "has the same tier and priority as {other}, which has another action for some connections; which of the two \
                  wins is undefined, so give them different priorities"
             ),
         }

@@ -3,32 +3,32 @@
 use crate::rule::{Action, HttpRule, PolicyId, Rule, Tier};
 use std::collections::BTreeSet;
 
-/// The answer.
+/// The verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// The connection, or the request on it, is let through.
+    /// The connection, or the request, is allowed.
     Allow,
-    /// The connection is let through and the request on it refused.
+    /// The connection is allowed and the request is denied.
     DenyRequest,
-    /// The connection is refused.
+    /// The connection is denied.
     Drop,
 }
 
-/// What the answer rests on.
+/// The reason of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis<'a> {
-    /// No rule decides, and a node may then always speak to its own workloads, also where default deny would refuse it
+    /// No rule decides, and a node may always connect to its own workloads, even if default deny applies
     /// ([`crate::book::RuleId::LOCAL_HOST`]).
     LocalHost,
-    /// A rule. Where several say the same, the first.
+    /// A rule; of several equal ones the first.
     Rule(RuleRef<'a>),
-    /// No rule allows it, and a policy asks for default deny.
+    /// No rule allows it, and a policy requires default deny.
     DefaultDeny,
-    /// No rule allows it, and policies are enforced for every workload ([`EnforcementMode::Always`]).
+    /// No rule allows it, and the enforcement mode is [`crate::rule::EnforcementMode::Always`].
     AlwaysDeny,
-    /// No rule refuses it, and no policy asks for default deny.
+    /// No rule denies it, and no policy requires default deny.
     DefaultAllow,
-    /// Policies are enforced for nobody ([`EnforcementMode::Never`]).
+    /// The enforcement mode is [`crate::rule::EnforcementMode::Never`].
     NeverDeny,
 }
 
@@ -41,48 +41,48 @@ pub struct RuleRef<'a> {
     pub rule: &'a Rule,
 }
 
-/// The answer and how it came about.
+/// A verdict, and how each rule contributed.
 #[derive(Clone, Debug)]
 pub struct Decision<'a> {
     /// The answer.
     pub verdict: Verdict,
-    /// What decides on the connection.
+    /// The reason for the verdict on the connection.
     pub basis: Basis<'a>,
-    /// The requests that may pass, where only some may.
+    /// The allowed requests, if only some are.
     pub requests: Option<BTreeSet<&'a HttpRule>>,
-    /// What was found of each rule, in order.
+    /// The outcome of each rule, in order.
     pub considered: Vec<ConsideredRule<'a>>,
 }
 
-/// What was found of a rule.
+/// A rule and its outcome.
 #[derive(Clone, Copy, Debug)]
 pub struct ConsideredRule<'a> {
     /// The rule.
     pub rule: RuleRef<'a>,
-    /// When it is asked.
+    /// Its tier.
     pub tier: Tier,
-    /// Whether it applies, and what it lacks where it does not.
+    /// Whether it matches, and what differs if it does not.
     pub outcome: RuleOutcome,
 }
 
-/// How far a rule goes towards applying; the greater is the nearer.
+/// How closely a rule matches a query; the greater the closer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RuleOutcome {
-    /// It is about other subjects.
+    /// It selects other subjects.
     OtherSubject,
-    /// It is about the other direction.
+    /// It applies to the other direction.
     OtherDirection,
-    /// It is about other peers.
+    /// It matches other peers.
     OtherPeer,
-    /// It is about other ports or protocols.
+    /// It matches other ports or protocols.
     OtherTraffic,
-    /// It is about other requests.
+    /// It matches other requests.
     OtherRequest,
-    /// It applies, but a rule that is asked before it, or that beats it, decides.
+    /// It matches, but a rule with precedence decides.
     Outranked,
-    /// It applies, and leaves the decision to the next tier.
+    /// It matches, and passes to the next tier.
     Passes,
-    /// It applies and decides, alone or with others that say the same.
+    /// It matches and decides, alone or together with equal rules.
     Decides,
 }
 
@@ -91,7 +91,7 @@ impl<'a> Decision<'a> {
         Self { verdict, basis: Basis::Rule(rule), requests: None, considered: Vec::new() }
     }
 
-    /// The rule that decides: of a request the one that lets it through, otherwise that on the connection.
+    /// The rule that decides: on a request the rule that allows it, otherwise the rule that decides on the connection.
     pub fn rule(&self) -> Option<RuleRef<'a>> {
         match self.basis {
             Basis::Rule(_) if self.verdict == Verdict::Allow => {
@@ -102,7 +102,7 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// Of the rules that would have allowed it, the first of those that lack least.
+    /// The first of those allowing rules that match most closely.
     pub fn nearest(&self) -> Option<ConsideredRule<'a>> {
         let allowing = self.considered.iter().filter(|one| one.rule.rule.action == Action::Allow);
         let lacking = allowing.filter(|one| one.outcome < RuleOutcome::Outranked);

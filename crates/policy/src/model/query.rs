@@ -5,21 +5,21 @@ use crate::endpoint_view::EndpointView;
 use crate::rule::{Direction, EnforcementMode};
 use l7::rule::RequestView;
 
-/// What holds beside the policies.
+/// The state that a decision depends on beside the policies.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// What policies refer to.
+    /// The objects that policies refer to.
     pub catalog: &'a Catalog,
-    /// Whom policies are enforced for.
+    /// The enforcement mode.
     pub mode: EnforcementMode,
 }
 
-/// What is asked, seen from one end.
+/// A connection or request, as one of its ends sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// Which way the connection is opened, seen from the subject.
+    /// The direction in which the connection is opened, as the subject sees it.
     pub direction: Direction,
-    /// The end whose policies are asked.
+    /// The end whose policies are evaluated.
     pub subject: EndpointView<'a>,
     /// The other end.
     pub peer: EndpointView<'a>,
@@ -27,6 +27,6 @@ pub struct Query<'a> {
     pub protocol: u8,
     /// Destination port; for ICMP the type in the upper byte and the code in the lower.
     pub port: u16,
-    /// The request, or nothing to ask about the connection alone.
+    /// The request; none: only the connection is decided on.
     pub request: Option<RequestView<'a>>,
 }
