@@ -131,7 +131,7 @@ fn explain_says_which_rule_decides_and_what_differs_in_the_others() {
         explain("--from shop/front --to data/db --port 5432"),
         "\
 drop
-  egress of shop/front: allow: no rule refuses it, and no policy asks for default deny
+  egress of shop/front: allow: no rule denies it, and no policy requires default deny
   ingress of data/db: drop: no rule allows it
     - CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: peer is a workload, needs \
 203.0.113.0/24 except 203.0.113.7/32 outside the cluster (shop.yaml:72)
