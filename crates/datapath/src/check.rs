@@ -1,9 +1,9 @@
 //! Decides whether a packet may go on: a flow that was allowed under the policy in force, or policy's own verdict.
 
-use crate::conntrack::{self, Turn, Way};
+use crate::conntrack::{self, Transition, Way};
 use crate::packet::Packet;
 use crate::parse::Flow;
-use crate::policy::{self, Question};
+use crate::policy::{self, Query};
 use crate::report::{Trace, converge};
 use crate::{Maps, related};
 use abi::DropReason;
@@ -57,7 +57,7 @@ pub(crate) fn check(
         .filter(|row| conntrack::continues(row, &trace.flow, subject.direction, now));
     let asked = match &found {
         Some(row) if is_current(row, trace) => None,
-        Some(row) => Some(conntrack::opener(row)),
+        Some(row) => Some(conntrack::opening_direction(row)),
         None if is_midstream(trace) => return Err(DropReason::NotEstablished),
         None => Some(subject.direction),
     };
@@ -70,7 +70,7 @@ pub(crate) fn check(
         Some(mut row) => pass(&mut row, subject, seen, trace),
         None => {
             let mut row = conntrack::begin(subject.direction);
-            trace.turn = Turn::Notable;
+            trace.transition = Transition::Notable;
             let permit = pass(&mut row, subject, seen, trace)?;
             if is_tracked(&trace.flow) && !maps.remember(&key, &row) {
                 return Err(DropReason::ConntrackFull);
@@ -109,7 +109,7 @@ fn pass(
             row.l7 = ruling.l7;
         }
     }
-    if subject.proxied || (seen.from_proxy && conntrack::opener(row) == Direction::Ingress) {
+    if subject.proxied || (seen.from_proxy && conntrack::opening_direction(row) == Direction::Ingress) {
         // The proxy speaks to the workload, or to the node, in the opener's name: the answers are the proxy's.
         row.flags |= flag::PROXIED;
     }
@@ -119,10 +119,10 @@ fn pass(
         row.service_port = trace.service_port;
     }
     let way = Way { direction, leg: conntrack::leg(row, direction, seen.from_proxy), length: seen.length };
-    if conntrack::note(row, &trace.flow, way, seen.now) == Turn::Notable {
-        trace.turn = Turn::Notable;
+    if conntrack::note(row, &trace.flow, way, seen.now) == Transition::Notable {
+        trace.transition = Transition::Notable;
     }
-    trace.is_reply = conntrack::opener(row) != direction;
+    trace.is_reply = conntrack::opening_direction(row) != direction;
     permit(row, seen.from_proxy, trace)
 }
 
@@ -161,8 +161,8 @@ fn rule(
         ICMP6 => [128, 0],
         _ => flow.source_port,
     };
-    let question = Question { direction, protocol: flow.protocol, port };
-    let verdict = policy::ask(maps, &trace.endpoint, subject.peer, question);
+    let query = Query { direction, protocol: flow.protocol, port };
+    let verdict = policy::evaluate(maps, &trace.endpoint, subject.peer, query);
     trace.rule = verdict.rule;
     trace.ruling = Some(verdict);
     let refusal = match verdict.action {

@@ -10,7 +10,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// What a packet changed in the life of its connection that is worth a report.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Transition {
     /// Nothing.
     None,
     /// It opened, was answered for the first time, or ended.
@@ -37,7 +37,7 @@ pub(crate) fn seconds(now: u64) -> u32 {
 
 /// The direction of the packets of the side that opened the flow.
 #[inline(always)]
-pub(crate) fn opener(row: &ConnInfo) -> Direction {
+pub(crate) fn opening_direction(row: &ConnInfo) -> Direction {
     if row.flags & flag::LOCAL_OPENED != 0 { Direction::Egress } else { Direction::Ingress }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn continues(row: &ConnInfo, flow: &Flow, direction: Direction, now: 
     }
     // The other side's opening packet is a request of its own, and so is one that follows the end; what is left is
     // the opener saying it again.
-    opener(row) == direction && !is_over(row.flags)
+    opening_direction(row) == direction && !is_over(row.flags)
 }
 
 /// The row of a flow that begins with this packet.
@@ -75,28 +75,28 @@ pub(crate) fn begin(direction: Direction) -> ConnInfo {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leg {
     /// Between the one who opened the flow and the proxy; of an unproxied flow, its one connection.
-    Opener,
+    Downstream,
     /// Between the proxy and the one who was asked.
-    Onward,
+    Upstream,
 }
 
 /// The leg of a packet in `direction`, by whether the proxy sent it.
 #[inline(always)]
 pub(crate) fn leg(row: &ConnInfo, direction: Direction, from_proxy: bool) -> Leg {
     if row.flags & flag::PROXIED == 0 {
-        return Leg::Opener;
+        return Leg::Downstream;
     }
-    match (opener(row), direction) {
-        (Direction::Ingress, Direction::Egress) => Leg::Onward,
-        (Direction::Ingress, Direction::Ingress) if from_proxy => Leg::Onward,
-        (Direction::Egress, Direction::Ingress) if !from_proxy => Leg::Onward,
-        _ => Leg::Opener,
+    match (opening_direction(row), direction) {
+        (Direction::Ingress, Direction::Egress) => Leg::Upstream,
+        (Direction::Ingress, Direction::Ingress) if from_proxy => Leg::Upstream,
+        (Direction::Egress, Direction::Ingress) if !from_proxy => Leg::Upstream,
+        _ => Leg::Downstream,
     }
 }
 
 /// Notes a packet that was let through: counters, answers, ends and the time from which the row no longer counts.
 #[inline(always)]
-pub(crate) fn note(row: &mut ConnInfo, flow: &Flow, way: Way, now: u32) -> Turn {
+pub(crate) fn note(row: &mut ConnInfo, flow: &Flow, way: Way, now: u32) -> Transition {
     let before = row.flags;
     match way.direction {
         Direction::Egress => {
@@ -111,13 +111,13 @@ pub(crate) fn note(row: &mut ConnInfo, flow: &Flow, way: Way, now: u32) -> Turn 
     let mut flags = closings(before, flow.tcp_flags, &way);
     // The opener of a proxied flow may be answered by the proxy alone; its acknowledgement tells.
     let acknowledges = before & flag::PROXIED != 0 && flow.tcp_flags & (SYN | ACK) == ACK;
-    if opener(row) != way.direction || acknowledges {
+    if opening_direction(row) != way.direction || acknowledges {
         flags |= flag::ANSWERED;
     }
     row.flags = flags;
     row.expires = now + lifetime_of(flow.protocol, flags);
     let answered = (before ^ flags) & flag::ANSWERED != 0;
-    if answered || is_over(flags) != is_over(before) { Turn::Notable } else { Turn::None }
+    if answered || is_over(flags) != is_over(before) { Transition::Notable } else { Transition::None }
 }
 
 /// How a packet passes its workload's door.
@@ -136,13 +136,13 @@ pub(crate) struct Way {
 fn closings(flags: u32, tcp_flags: u8, way: &Way) -> u32 {
     let ends = tcp_flags & (FIN | RST) != 0;
     let closed = match (way.leg, way.direction) {
-        (Leg::Onward, _) if flags & flag::LOCAL_OPENED != 0 => return flags,
-        (Leg::Onward, _) | (Leg::Opener, Direction::Egress) => flag::LOCAL_CLOSED,
-        (Leg::Opener, Direction::Ingress) => flag::REMOTE_CLOSED,
+        (Leg::Upstream, _) if flags & flag::LOCAL_OPENED != 0 => return flags,
+        (Leg::Upstream, _) | (Leg::Downstream, Direction::Egress) => flag::LOCAL_CLOSED,
+        (Leg::Downstream, Direction::Ingress) => flag::REMOTE_CLOSED,
     };
     if tcp_flags & SYN != 0 {
         flags & !closed
-    } else if way.leg == Leg::Opener && tcp_flags & RST != 0 {
+    } else if way.leg == Leg::Downstream && tcp_flags & RST != 0 {
         flags | flag::RESET
     } else if ends {
         flags | closed

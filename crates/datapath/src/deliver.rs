@@ -20,14 +20,14 @@ pub enum Delivery {
 
 /// Delivers a packet that a workload sent: to a workload of this node, to the stack, which routes it, or to the proxy.
 #[inline(always)]
-pub(crate) fn onward(
+pub(crate) fn route(
     packet: &mut impl Packet,
     trace: &mut Trace,
     to: &AddressInfo,
     permit: Permit,
 ) -> Result<(), DropReason> {
     if trace.proxy != 0 || to.interface == 0 {
-        inward(packet, trace, permit);
+        pass(packet, trace, permit);
         return Ok(());
     }
     hop(packet, &trace.flow)?;
@@ -40,7 +40,7 @@ pub(crate) fn onward(
 
 /// Delivers a packet the way it was going, or to the proxy.
 #[inline(always)]
-pub(crate) fn inward(packet: &mut impl Packet, trace: &mut Trace, _permit: Permit) {
+pub(crate) fn pass(packet: &mut impl Packet, trace: &mut Trace, _permit: Permit) {
     if trace.proxy == 0 {
         trace.delivery = Delivery::Pass;
         return;

@@ -45,9 +45,9 @@ fn concerns_node(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace) -> R
 
 #[inline(always)]
 fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
-    parse::beyond_addresses(packet, &mut trace.flow)?;
+    parse::after_addresses(packet, &mut trace.flow)?;
     let trace = converge(trace);
-    if neighbour::is_heard(&trace.flow) {
+    if neighbour::is_discovery_on_link(&trace.flow) {
         return Ok(());
     }
     let peer = maps.address(&AddressKey::host(trace.flow.source)).ok_or(DropReason::MapMissing)?;
@@ -55,12 +55,12 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Resul
     if !workload::may_send(peer, packet.ingress()) {
         return Err(DropReason::InvalidSource);
     }
-    fragment::settle(maps, &mut trace.flow)?;
+    fragment::resolve_ports(maps, &mut trace.flow)?;
     let trace = converge(trace);
 
     let subject = Subject { peer, direction: Direction::Ingress, proxied: false };
     let permit = check::check(packet, maps, &subject, trace)?;
     let trace = converge(trace);
-    deliver::inward(packet, trace, permit);
+    deliver::pass(packet, trace, permit);
     Ok(())
 }

@@ -30,21 +30,21 @@ pub fn from_workload(
 
 #[inline(always)]
 fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
-    workload::enter(packet, maps, trace)?;
+    workload::load(packet, maps, trace)?;
     let trace = converge(trace);
     strip_marks(packet);
     if parse::kind(packet)? == Kind::Arp {
-        return neighbour::arp(packet, trace);
+        return neighbour::answer_arp(packet, trace);
     }
     parse::headers(packet, &mut trace.flow)?;
     let trace = converge(trace);
-    if neighbour::is_said(&trace.endpoint, &trace.flow) {
-        return neighbour::answer(packet, trace);
+    if neighbour::is_discovery_from_workload(&trace.endpoint, &trace.flow) {
+        return neighbour::answer_discovery(packet, trace);
     }
     if !workload::owns(&trace.endpoint, &trace.flow.source) {
         return Err(DropReason::InvalidSource);
     }
-    fragment::settle(maps, &mut trace.flow)?;
+    fragment::resolve_ports(maps, &mut trace.flow)?;
     let trace = converge(trace);
     service::translate(packet, maps, trace)?;
     let trace = converge(trace);
@@ -54,7 +54,7 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Resul
     let subject = Subject { peer, direction: Direction::Egress, proxied: false };
     let permit = check::check(packet, maps, &subject, trace)?;
     let trace = converge(trace);
-    deliver::onward(packet, trace, peer, permit)
+    deliver::route(packet, trace, peer, permit)
 }
 
 /// Takes off marks that only the node may set; a workload cannot, but nothing here should rest on that.

@@ -43,7 +43,7 @@ pub(crate) fn receive(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace)
     let Some(node) = enforced(maps) else { return };
     let trace = trace.turn_to(Direction::Ingress, node);
     let proxied = trace.delivery != Delivery::Pass;
-    trace.refusal = ask(packet, maps, Direction::Ingress, proxied, trace).err();
+    trace.refusal = check_node(packet, maps, Direction::Ingress, proxied, trace).err();
     let trace = converge(trace);
     trace.report(packet, maps);
 }
@@ -57,17 +57,17 @@ pub(crate) fn send(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace) ->
     }
     let Some(node) = enforced(maps) else { return Ok(()) };
     let trace = trace.turn_to(Direction::Egress, node);
-    ask(packet, maps, Direction::Egress, false, trace)?;
+    check_node(packet, maps, Direction::Egress, false, trace)?;
     let trace = converge(trace);
     trace.report(packet, maps);
-    let endpoint = workload::behind(packet, maps)?;
+    let endpoint = workload::endpoint_at(packet, maps)?;
     trace.turn_to(Direction::Ingress, endpoint).peer_identity = identity::HOST;
     Ok(())
 }
 
 /// Asks about a packet at a door of the node that is not the only one on its way: leave to deliver it is not had here.
 #[inline(always)]
-fn ask(
+fn check_node(
     packet: &impl Packet,
     maps: &impl Maps,
     direction: Direction,

@@ -18,14 +18,14 @@ const ADVERTISEMENT: u8 = 136;
 const LISTENER_REPORT: u8 = 143;
 
 /// The unspecified address: of one who has none yet.
-const NOBODY: Address = Address([0; 16]);
+const UNSPECIFIED: Address = Address([0; 16]);
 
 /// Length of a frame with a neighbour advertisement that carries a link-layer address.
 const ADVERTISEMENT_FRAME: u32 = IP + 40 + 32;
 
 /// Takes an ARP packet from a workload: a request for any address but its own is answered with the host's side.
 #[inline(always)]
-pub(crate) fn arp(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), DropReason> {
+pub(crate) fn answer_arp(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), DropReason> {
     let endpoint = &trace.endpoint;
     let [kind @ .., _, operation] = packet.read::<8>(IP)?;
     if kind != [0, 1, 0x08, 0, 6, 4] {
@@ -46,7 +46,7 @@ pub(crate) fn arp(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), Dro
     if operation != 1 {
         return Err(DropReason::InvalidPacket);
     }
-    turn_round(packet, endpoint)?;
+    address_to_workload(packet, endpoint)?;
     packet.write(IP + 6, [0, 2])?;
     packet.write(IP + 8, endpoint.host_mac)?;
     packet.write(IP + 14, target)?;
@@ -59,15 +59,15 @@ pub(crate) fn arp(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), Dro
 /// Whether a workload's packet is meant for its neighbours: from an address of the link or its own, and to the link,
 /// unless it asks for a neighbour, which it may do of itself.
 #[inline(always)]
-pub(crate) fn is_said(endpoint: &EndpointInfo, flow: &Flow) -> bool {
+pub(crate) fn is_discovery_from_workload(endpoint: &EndpointInfo, flow: &Flow) -> bool {
     let own = flow.source == endpoint.v6;
-    let nobody = flow.source == NOBODY;
-    if flow.protocol != ICMP6 || !(own || nobody || is_link_local(&flow.source)) {
+    let is_unspecified = flow.source == UNSPECIFIED;
+    if flow.protocol != ICMP6 || !(own || is_unspecified || is_link_local(&flow.source)) {
         return false;
     }
     let to_link = is_link_local(&flow.destination) || is_link_multicast(&flow.destination);
     match flow.destination_port[0] {
-        SOLICITATION => flow.hop_limit == 255 && flow.transport == IP + 40 && (to_link || !nobody),
+        SOLICITATION => flow.hop_limit == 255 && flow.transport == IP + 40 && (to_link || !is_unspecified),
         ROUTER_SOLICITATION | ADVERTISEMENT => flow.hop_limit == 255 && to_link,
         LISTENER_QUERY..=LISTENER_DONE | LISTENER_REPORT => to_link,
         _ => false,
@@ -79,9 +79,9 @@ pub(crate) fn is_said(endpoint: &EndpointInfo, flow: &Flow) -> bool {
 /// A solicitation for any address but its own is answered with the host's side. The rest stays on the link: the
 /// host's stack takes it for what it is worth, and no router sends it on.
 #[inline(always)]
-pub(crate) fn answer(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), DropReason> {
+pub(crate) fn answer_discovery(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), DropReason> {
     let (endpoint, flow) = (&trace.endpoint, &trace.flow);
-    if flow.destination_port[0] == SOLICITATION && flow.source != NOBODY {
+    if flow.destination_port[0] == SOLICITATION && flow.source != UNSPECIFIED {
         let target = Address(packet.read::<16>(IP + 48)?);
         if target == endpoint.v6 {
             return Err(DropReason::InvalidPacket);
@@ -97,7 +97,7 @@ pub(crate) fn answer(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), 
 /// Whether the packet is neighbour discovery between the ends of a link: the hop limit shows that no router sent it
 /// on, and listener messages go to groups that none would send on.
 #[inline(always)]
-pub(crate) fn is_heard(flow: &Flow) -> bool {
+pub(crate) fn is_discovery_on_link(flow: &Flow) -> bool {
     if flow.protocol != ICMP6 {
         return false;
     }
@@ -125,7 +125,7 @@ fn advertise(
     let [a, b, c, d, e, f] = endpoint.host_mac;
 
     packet.resize(ADVERTISEMENT_FRAME)?;
-    turn_round(packet, endpoint)?;
+    address_to_workload(packet, endpoint)?;
     packet.write(IP + 4, [0, LENGTH as u8, ICMP6, 255])?;
     packet.write(IP + 8, target.0)?;
     packet.write(IP + 24, source.0)?;
@@ -136,7 +136,7 @@ fn advertise(
 
 /// Addresses the frame from the host's side to the workload.
 #[inline(always)]
-fn turn_round(packet: &mut impl Packet, endpoint: &EndpointInfo) -> Result<(), DropReason> {
+fn address_to_workload(packet: &mut impl Packet, endpoint: &EndpointInfo) -> Result<(), DropReason> {
     let [a, b, c, d, e, f] = endpoint.mac;
     let [g, h, i, j, k, l] = endpoint.host_mac;
     packet.write(0, [a, b, c, d, e, f, g, h, i, j, k, l])

@@ -131,7 +131,7 @@ pub(crate) fn kind_on_any_vlan(packet: &impl Packet) -> Result<Kind, DropReason>
 #[inline(always)]
 pub(crate) fn headers(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
     addresses(packet, flow)?;
-    beyond_addresses(packet, flow)
+    after_addresses(packet, flow)
 }
 
 /// Reads who sends an IP packet to whom, and what is in its first header beside.
@@ -145,7 +145,7 @@ pub(crate) fn addresses(packet: &impl Packet, flow: &mut Flow) -> Result<(), Dro
 
 /// Reads the headers that follow the first.
 #[inline(always)]
-pub(crate) fn beyond_addresses(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
+pub(crate) fn after_addresses(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
     if !flow.source.is_v4() {
         extensions(packet, flow)?;
     }

@@ -37,7 +37,7 @@ pub trait PolicyRows {
     }
 }
 
-/// A question on its way outwards, from the longest block that holds the peer's address.
+/// A query on its way outwards, from the longest block that holds the peer's address.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
     key: VerdictKey,
@@ -57,7 +57,7 @@ impl Walk {
 
 /// What a policy is asked, seen from its workload: may the flow be opened?
 #[derive(Clone, Copy, Debug)]
-pub struct Question {
+pub struct Query {
     /// Egress where the workload opens the flow.
     pub direction: Direction,
     /// IP protocol number.
@@ -68,13 +68,13 @@ pub struct Question {
 
 /// The verdict of the endpoint's policy; where it does not enforce the direction, everything is allowed.
 #[inline(always)]
-pub fn ask(
+pub fn evaluate(
     rows: &impl PolicyRows,
     endpoint: &EndpointInfo,
     peer: &AddressInfo,
-    question: Question,
+    query: Query,
 ) -> VerdictInfo {
-    let enforced = match question.direction {
+    let enforced = match query.direction {
         Direction::Ingress => flag::ENFORCE_INGRESS,
         Direction::Egress => flag::ENFORCE_EGRESS,
     };
@@ -84,9 +84,9 @@ pub fn ask(
     let key = VerdictKey {
         prefix_bits: VerdictKey::ONE_PORT,
         class: VerdictKey::SILENT,
-        direction: question.direction as u8,
-        protocol: question.protocol,
-        port: question.port,
+        direction: query.direction as u8,
+        protocol: query.protocol,
+        port: query.port,
     };
     let group = group(rows, endpoint.grouping.number(), peer);
     let mut walk = Walk {

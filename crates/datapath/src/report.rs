@@ -1,6 +1,6 @@
 //! What is told of a packet: a counter always, an event where it is worth one.
 
-use crate::conntrack::Turn;
+use crate::conntrack::Transition;
 use crate::packet::Packet;
 use crate::parse::Flow;
 use crate::{Delivery, Maps};
@@ -25,7 +25,7 @@ pub(crate) fn converge<T>(place: &mut T) -> &mut T {
 pub struct Trace {
     pub(crate) direction: Direction,
     pub(crate) flow: Flow,
-    /// What holds for the node, copied before any other row is looked up (see `workload::enter`).
+    /// What holds for the node, copied before any other row is looked up (see `workload::load`).
     pub(crate) config: Config,
     /// The workload or node whose packet it is, copied too; all zero where it is nobody's.
     pub(crate) endpoint: EndpointInfo,
@@ -35,7 +35,7 @@ pub struct Trace {
     /// All zero where no service was translated.
     pub(crate) service: Address,
     pub(crate) service_port: [u8; 2],
-    pub(crate) turn: Turn,
+    pub(crate) transition: Transition,
     pub(crate) is_reply: bool,
     /// Index of the interface of the proxy that the packet goes to; 0 where it goes straight.
     pub(crate) proxy: u32,
@@ -62,7 +62,7 @@ impl Default for Trace {
             l7: 0,
             service: Address([0; 16]),
             service_port: [0; 2],
-            turn: Turn::None,
+            transition: Transition::None,
             is_reply: false,
             proxy: 0,
             refusal: None,
@@ -105,7 +105,7 @@ impl Trace {
         let (verdict, reason) = match (self.refusal, self.audit) {
             (Some(_), _) => (Verdict::Drop, refused),
             (None, Some(reason)) => (Verdict::Audit, reason as u8),
-            (None, None) if self.turn == Turn::None || !self.reports_forwards() => return,
+            (None, None) if self.transition == Transition::None || !self.reports_forwards() => return,
             (None, None) if self.proxy != 0 => (Verdict::Redirect, 0),
             (None, None) => (Verdict::Forward, 0),
         };

@@ -53,12 +53,12 @@ fn concerns_node(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace) -> R
 
 #[inline(always)]
 fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
-    parse::beyond_addresses(packet, &mut trace.flow)?;
+    parse::after_addresses(packet, &mut trace.flow)?;
     let trace = converge(trace);
-    if neighbour::is_heard(&trace.flow) {
+    if neighbour::is_discovery_on_link(&trace.flow) {
         return Ok(());
     }
-    fragment::settle(maps, &mut trace.flow)?;
+    fragment::resolve_ports(maps, &mut trace.flow)?;
     let trace = converge(trace);
 
     let peer = maps.address(&AddressKey::host(trace.flow.destination)).ok_or(DropReason::MapMissing)?;
@@ -66,6 +66,6 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Resul
     let subject = Subject { peer, direction: Direction::Egress, proxied: false };
     let permit = check::check(packet, maps, &subject, trace)?;
     let trace = converge(trace);
-    deliver::inward(packet, trace, permit);
+    deliver::pass(packet, trace, permit);
     Ok(())
 }

@@ -26,14 +26,14 @@ pub fn to_workload(
 
 #[inline(always)]
 fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
-    workload::enter(packet, maps, trace)?;
+    workload::load(packet, maps, trace)?;
     let trace = converge(trace);
     if parse::kind(packet)? == Kind::Arp {
         return Ok(());
     }
     parse::headers(packet, &mut trace.flow)?;
     let trace = converge(trace);
-    if neighbour::is_heard(&trace.flow) {
+    if neighbour::is_discovery_on_link(&trace.flow) {
         return Ok(());
     }
     if !workload::owns(&trace.endpoint, &trace.flow.destination) {
@@ -44,7 +44,7 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Resul
     if !workload::may_send(peer, packet.ingress()) {
         return Err(DropReason::InvalidSource);
     }
-    fragment::settle(maps, &mut trace.flow)?;
+    fragment::resolve_ports(maps, &mut trace.flow)?;
     let trace = converge(trace);
     if peer.identity == identity::HOST {
         host::send(packet, maps, trace)?;
@@ -55,7 +55,7 @@ fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Resul
     let permit = check::check(packet, maps, &subject, trace)?;
     let trace = converge(trace);
     translate_back(packet, trace)?;
-    deliver::inward(packet, trace, permit);
+    deliver::pass(packet, trace, permit);
     Ok(())
 }
 

@@ -12,16 +12,19 @@ use abi::{Address, DropReason, identity};
 /// Both are copied before an address or a verdict is looked up: a packet that is held up must not remember an old
 /// verdict under a new epoch or policy. `converge` keeps the compiler from reading the rows a second time.
 #[inline(always)]
-pub(crate) fn enter(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
+pub(crate) fn load(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
     trace.config = *maps.config().ok_or(DropReason::MapMissing)?;
     let trace = converge(trace);
-    trace.endpoint = *behind(packet, maps)?;
+    trace.endpoint = *endpoint_at(packet, maps)?;
     Ok(())
 }
 
 /// The workload behind the packet's interface.
 #[inline(always)]
-pub(crate) fn behind<'a>(packet: &impl Packet, maps: &'a impl Maps) -> Result<&'a EndpointInfo, DropReason> {
+pub(crate) fn endpoint_at<'a>(
+    packet: &impl Packet,
+    maps: &'a impl Maps,
+) -> Result<&'a EndpointInfo, DropReason> {
     let key = EndpointKey { interface: packet.interface() };
     maps.endpoint(&key).ok_or(DropReason::UnknownEndpoint)
 }
