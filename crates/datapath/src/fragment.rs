@@ -1,6 +1,6 @@
 //! Fragments: only the first one carries ports, so they are remembered for the others.
 
-use crate::Maps;
+use crate::maps::Maps;
 use crate::parse::Flow;
 use abi::DropReason;
 use abi::conntrack::{FragmentInfo, FragmentKey};

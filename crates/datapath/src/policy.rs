@@ -53,6 +53,17 @@ pub struct Walk {
 impl Walk {
     /// The most steps that are taken: one for each block, and one for the peer alone.
     pub const STEPS: u32 = MAX_NESTING + 1;
+
+    /// Memory for a walk that has not begun.
+    pub(crate) const UNUSED: Self = Self {
+        key: VerdictKey { prefix_bits: 0, class: 0, direction: 0, protocol: 0, port: [0; 2] },
+        policy: 0,
+        group: 0,
+        fallback: 0,
+        peer: 0,
+        cidr: 0,
+        verdict: VerdictInfo { action: action::DENY, rule: 0, l7: 0 },
+    };
 }
 
 /// What a policy is asked, seen from its workload: may the flow be opened?
@@ -67,8 +78,19 @@ pub struct Query {
 }
 
 /// The verdict of the endpoint's policy; where it does not enforce the direction, everything is allowed.
-#[inline(always)]
 pub fn evaluate(
+    rows: &impl PolicyRows,
+    endpoint: &EndpointInfo,
+    peer: &AddressInfo,
+    query: Query,
+) -> VerdictInfo {
+    evaluate_in(&mut Walk { ..Walk::UNUSED }, rows, endpoint, peer, query)
+}
+
+/// The same, in memory that the caller provides.
+#[inline(always)]
+pub(crate) fn evaluate_in(
+    walk: &mut Walk,
     rows: &impl PolicyRows,
     endpoint: &EndpointInfo,
     peer: &AddressInfo,
@@ -89,7 +111,7 @@ pub fn evaluate(
         port: query.port,
     };
     let group = group(rows, endpoint.grouping.number(), peer);
-    let mut walk = Walk {
+    *walk = Walk {
         key,
         policy: endpoint.policy,
         group,
@@ -98,7 +120,10 @@ pub fn evaluate(
         peer: peer.peer,
         verdict: VerdictInfo { action: action::DENY, rule: 0, l7: 0 },
     };
-    rows.walk(&mut walk);
+    // Most walks end at their first step, and the kernel's loop is dear.
+    if !walk.step(rows) {
+        rows.walk(walk);
+    }
     walk.verdict
 }
 
