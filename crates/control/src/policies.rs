@@ -62,8 +62,8 @@ impl World {
     }
 
     /// Marks the rows that a change of the blocks in force may change.
-    fn mark_blocks(&self, BlockChanges { came, moved, gone }: &BlockChanges, step: &mut Step) {
-        for class in came.iter().chain(gone) {
+    fn mark_blocks(&self, BlockChanges { added, reparented, removed }: &BlockChanges, step: &mut Step) {
+        for class in added.iter().chain(removed) {
             step.mark(Subject::Row(RowSubject::Nesting(class.block, class.side)));
             match class.side {
                 AddressSide::World => step.mark(Subject::Row(RowSubject::Address(class.block))),
@@ -72,7 +72,7 @@ impl World {
                 }
             }
         }
-        for (class, _) in moved {
+        for (class, _) in reparented {
             step.mark(Subject::Row(RowSubject::Nesting(class.block, class.side)));
         }
     }
