@@ -32,24 +32,19 @@ pub(crate) fn opening_direction(row: &ConnInfo) -> Direction {
     if row.flags & flag::LOCAL_OPENED != 0 { Direction::Egress } else { Direction::Ingress }
 }
 
-/// Whether the row still counts and is that of a flow.
+/// Whether the row still counts.
 #[inline(always)]
 pub(crate) fn is_live(row: &ConnInfo, now: u32) -> bool {
-    row.expires > now && row.flags & flag::CHOICE == 0
+    row.expires > now
 }
 
 /// Whether a packet belongs to the flow that the row remembers, rather than being the first of another.
 #[inline(always)]
 pub(crate) fn continues(row: &ConnInfo, flow: &Flow, direction: Direction, now: u32) -> bool {
-    if !is_live(row, now) {
-        return false;
-    }
-    if !flow.opens() {
-        return true;
-    }
     // The other side's opening packet is a request of its own, and so is one that follows the end; what is left is
     // the opener saying it again.
-    opening_direction(row) == direction && !is_over(row.flags)
+    let repeats = opening_direction(row) == direction && !is_over(row.flags);
+    is_live(row, now) && (repeats || !flow.opens())
 }
 
 /// The row of a flow that begins with this packet.
