@@ -1,6 +1,7 @@
 //! Where the writes of a benchmark go: maps in the kernel where that can be, else a table in memory.
 
 use abi::batch::{Batch, Kind};
+use abi::map;
 use abi::row::{MapOp, Row, RowKey};
 use loader::{ApplyError, Capacities, Loaded, Options};
 use std::collections::{BTreeMap, HashMap};
@@ -20,16 +21,14 @@ pub(super) enum Tables {
 impl Tables {
     /// Maps in the kernel, or a table in memory and why.
     pub(super) fn open() -> (Self, Option<String>) {
-        let capacities = Capacities {
-            addresses: ROOM,
-            endpoints: 64 * 1024,
-            columns: ROOM,
-            cidr_parents: ROOM,
-            groups: ROOM,
-            classes: ROOM,
-            verdicts: ROOM,
-            ..Capacities::SMALL
-        };
+        let capacities = Capacities::SMALL
+            .with(map::Addresses, ROOM)
+            .with(map::Endpoints, 64 * 1024)
+            .with(map::Columns, ROOM)
+            .with(map::CidrParents, ROOM)
+            .with(map::Groups, ROOM)
+            .with(map::Classes, ROOM)
+            .with(map::Verdicts, ROOM);
         match Loaded::open(Options { capacities, ..Options::default() }) {
             Ok(loaded) => (Self::Kernel(Box::new(loaded)), None),
             Err(error) => (Self::memory(), Some(error.to_string())),
@@ -62,7 +61,7 @@ impl Tables {
 pub(super) fn puts(writes: &Batch) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     for run in writes.runs().iter().filter(|run| run.kind() == Kind::Put) {
-        *counts.entry(run.map()).or_default() += run.len();
+        *counts.entry(run.map().name()).or_default() += run.len();
     }
     counts
 }
