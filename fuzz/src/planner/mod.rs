@@ -14,7 +14,7 @@ use reader::{Packet, Promise, answer, promise};
 /// Most steps of one input.
 const STEPS: usize = 10;
 /// Most packets whose answers are followed through one step.
-const PACKETS: usize = 40;
+const PACKETS: usize = 24;
 
 /// Follows a world through the steps that the input describes.
 pub fn check(data: &[u8]) {

@@ -6,11 +6,11 @@ use abi::endpoint::EndpointKey;
 use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey};
 use datapath::Maps;
 use datapath::native::Tables;
-use datapath::policy::{PolicyRows, Question, ask};
+use datapath::policy::{PolicyRows, Query, evaluate};
 use std::cell::RefCell;
 
 /// Most rows that may change under one packet for a promise to be made: each doubles the work.
-const MOST_CHANGED: usize = 5;
+const MOST_CHANGED: usize = 4;
 
 /// What a packet asks.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +75,8 @@ impl<'a> Reader<'a> {
     fn answer(&self, packet: &Packet) -> Answer {
         let endpoint = self.tables(Read::Endpoint(packet.endpoint)).endpoint(&packet.endpoint)?;
         let peer = self.tables(Read::Address(packet.address)).address(&AddressKey::host(packet.address))?;
-        let question = Question { direction: packet.direction, protocol: 6, port: [0, 80] };
-        Some(ask(self, endpoint, peer, question))
+        let query = Query { direction: packet.direction, protocol: 6, port: [0, 80] };
+        Some(evaluate(self, endpoint, peer, query))
     }
 }
 
@@ -142,5 +142,5 @@ pub fn promise(old: &Tables, new: &Tables, packet: &Packet) -> Option<Promise> {
         seen == before || seen == after
     };
     let is_promised = changed.len() <= 1 || (0..1 << changed.len()).all(is_fine);
-    is_promised.then(|| Promise([before, after]))
+    is_promised.then_some(Promise([before, after]))
 }

@@ -1,4 +1,4 @@
-//! Random numbers that are the same for the same seed on every machine: splitmix64. A fuzzer may give the first numbers.
+//! Random numbers that depend on the seed only: splitmix64. A fuzzer may give the first numbers.
 
 /// A stream of random numbers; not for secrets.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,7 @@ impl Random {
         (self.draw() % bound as u64) as usize
     }
 
-    /// True so many times in a hundred.
+    /// True with this probability in percent.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }

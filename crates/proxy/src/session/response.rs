@@ -5,6 +5,10 @@ use l7::head::MAX_FIELDS;
 use l7::{Body, Field, Framing, Persistence, Refusal, Response, Scanner, Version};
 use std::ops::Range;
 
+const UNASKED_SWITCH: Refusal =
+    Refusal { status: 502, reason: "the server switches to a protocol that the client did not ask for" };
+const TOO_MANY_INTERIM: Refusal = Refusal { status: 502, reason: "too many interim responses" };
+
 impl Session {
     /// Handles bytes from the server; returns true after progress.
     pub(super) fn advance_response(&mut self, now: Now) -> bool {
@@ -76,26 +80,17 @@ impl Session {
         };
         let status = response.status;
         let switches = status == 101;
-        if switches
-            && !(response.websocket
-                && exchange.websocket
-                && matches!(self.request_state, RequestState::Complete))
-        {
-            return self.fail(
-                Refusal {
-                    status: 502,
-                    reason: "the server switches to a protocol that the client did not ask for",
-                },
-                now,
-            );
+        let is_sent = matches!(self.request_state, RequestState::Complete);
+        if switches && !(response.websocket && exchange.websocket && is_sent) {
+            return self.fail(UNASKED_SWITCH, now);
         }
         let framing = response.framing(&exchange.method);
         let interim = response.is_interim();
         if interim && !exchange.accepts_interim(end) {
-            return self.fail(Refusal { status: 502, reason: "too many interim responses" }, now);
+            return self.fail(TOO_MANY_INTERIM, now);
         }
         // A server that responds early may leave the rest of the request unread, and parse it as the next request.
-        let early = !matches!(self.request_state, RequestState::Complete) || self.to_server.is_pending();
+        let early = !is_sent || self.to_server.is_pending();
         exchange.close |= !interim && (early || response.close || framing == Framing::UntilClose);
         let old = exchange.version == Version::Http10;
         let body = match response.is_grpc() {
