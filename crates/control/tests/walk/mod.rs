@@ -5,7 +5,7 @@ use abi::endpoint::{EndpointInfo, flag};
 use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::{Row, RowKey};
 use control::Rows;
-use datapath::policy::{PolicyRows, Question, ask};
+use datapath::policy::{PolicyRows, Query, evaluate};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -27,8 +27,8 @@ pub(crate) fn heard(maps: &Rows) -> BTreeMap<(RowKey, RowKey), Vec<u32>> {
 fn classes(maps: &Rows, endpoint: &EndpointInfo, peer: &AddressInfo) -> Vec<u32> {
     let without_verdicts = WithoutVerdicts { maps, asked: RefCell::default() };
     let enforcing = EndpointInfo { flags: flag::ENFORCE_INGRESS, ..*endpoint };
-    let question = Question { direction: Direction::Ingress, protocol: 6, port: [0, 80] };
-    ask(&without_verdicts, &enforcing, peer, question);
+    let query = Query { direction: Direction::Ingress, protocol: 6, port: [0, 80] };
+    evaluate(&without_verdicts, &enforcing, peer, query);
     without_verdicts.asked.into_inner()
 }
 
