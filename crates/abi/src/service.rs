@@ -28,7 +28,7 @@ pub struct ServiceInfo {
     /// Number of the backend set. A set that changes takes a new number: by it, flows that can leave a backend see
     /// that they must choose again.
     pub backends: u32,
-    /// How many slots the set has, from 0; with none the connection is refused.
+    /// How many slots the set has, from 0. Without a slot, packets to the service are dropped.
     pub count: u32,
 }
 
@@ -44,7 +44,7 @@ pub struct BackendKey {
     pub slot: u32,
 }
 
-/// Where one backend listens.
+/// The address and port of one backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct BackendInfo {

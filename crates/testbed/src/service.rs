@@ -1,4 +1,4 @@
-//! What a service's address stands for in a state, read from the manifests alone.
+//! The backends of a frontend, computed from the manifests of a state without the product's code for services.
 
 use crate::state::{State, Workload};
 use manifest::test::WorkloadName;
@@ -10,36 +10,37 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 impl State {
-    /// The backends of what workloads send to this address, port and protocol; nothing where it is no service's. Of two
-    /// services with one address the first by name has it.
+    /// The backends of a frontend; none where no service has this address, port and protocol. Of two services with one
+    /// frontend the first by name has it.
     pub(crate) fn backends(&self, address: SocketAddr, protocol: Protocol) -> Option<BTreeSet<SocketAddr>> {
         let services = self.objects.values().filter_map(|object| match object {
             Object::Service(service) if service.addresses.contains(&address.ip()) => Some(service),
             _ => None,
         });
         let ports = services.flat_map(|service| service.ports.iter().map(move |port| (service, port)));
-        let mut asked = ports.filter(|(_, port)| (port.protocol, port.port) == (protocol, address.port()));
-        let (service, port) = asked.next()?;
-        let backends = self.behind(service, port).into_iter();
+        let mut found = ports.filter(|(_, port)| (port.protocol, port.port) == (protocol, address.port()));
+        let (service, port) = found.next()?;
+        let backends = self.backends_of(service, port).into_iter();
         Some(backends.filter(|backend| backend.is_ipv4() == address.is_ipv4()).collect())
     }
 
     /// The addresses of the API servers: those that are listed for their service.
     pub fn api_servers(&self) -> BTreeSet<IpAddr> {
-        let own = self.lists_of("default", "kubernetes");
+        let own = self.endpoints_of("default", "kubernetes");
         own.flat_map(|list| list.addresses()).collect()
     }
 
-    /// What is listed for a service.
-    fn lists_of(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Endpoints> {
+    /// The Endpoints and EndpointSlices of a service.
+    fn endpoints_of(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Endpoints> {
         self.objects.values().filter_map(move |object| match object {
             Object::Endpoints(list) if list.namespace == namespace && list.service == service => Some(list),
             _ => None,
         })
     }
 
-    /// The backends of a port of a service, of both families.
-    fn behind(&self, service: &Service, port: &ServicePort) -> Vec<SocketAddr> {
+    /// The backends of a port of a service, of both families: the workloads that the service selects, or else the listed
+    /// addresses.
+    fn backends_of(&self, service: &Service, port: &ServicePort) -> Vec<SocketAddr> {
         let selected: Vec<&Workload> = self
             .workloads
             .iter()
@@ -47,7 +48,7 @@ impl State {
             .map(|(_, one)| one)
             .collect();
         if selected.is_empty() {
-            let own = self.lists_of(&service.namespace, &service.name);
+            let own = self.endpoints_of(&service.namespace, &service.name);
             return own.flat_map(|list| &list.slices).flat_map(|slice| listed(slice, port)).collect();
         }
         let of_workload = |workload: &&Workload| -> Vec<SocketAddr> {
@@ -75,8 +76,8 @@ fn selects(service: &Service, name: &WorkloadName, workload: &Workload) -> bool 
         && service.selector.iter().all(|(key, value)| workload.labels.get(key) == Some(value))
 }
 
-/// The listed addresses with their ports that have the name and the protocol of the service's port; or, where none has that
-/// name, the name by which the service calls its target.
+/// The addresses of a slice with the ports that have the name and the protocol of the service's port. Where no port of the
+/// slice has this name, ports with the name of the service's target do.
 fn listed(slice: &EndpointSlice, port: &ServicePort) -> Vec<SocketAddr> {
     let named = |name: &str| -> Vec<u16> {
         let is_named =

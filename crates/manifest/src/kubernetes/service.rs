@@ -1,4 +1,4 @@
-//! Service of Kubernetes: its cluster addresses, its ports, and the labels of its backends.
+//! Service of Kubernetes: its cluster addresses, its ports and its selector.
 
 use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 pub(crate) const PROTOCOLS: &[(&str, Protocol)] =
     &[("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
 
-/// Reads what stands beside the header: `spec` and `status`.
+/// Parses the fields beside the header: `spec` and `status`.
 pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Service> {
     let spec = fields.require("spec");
     fields.ignore(&["status"]);
@@ -22,7 +22,7 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     let (addresses, headless) = addresses(&mut fields);
     let ports = fields.take("ports");
     let external_name = external_name(&mut fields);
-    beside_policy(&mut fields);
+    check_other_fields(&mut fields);
     fields.finish();
     let items = ports.iter().flat_map(Item::list).collect::<Vec<_>>();
     let many = items.len() > 1;
@@ -31,7 +31,7 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     let service =
         Service { namespace, name: name?, labels, selector, addresses, headless, external_name: None, ports };
     Some(match external_name {
-        // Such a service is a name in the domain name system: it has no address, and Kubernetes ignores its selector.
+        // Such a service is a DNS name: it has no address, and Kubernetes ignores its selector.
         Some(_) => {
             let (selector, addresses) = (BTreeMap::new(), Vec::new());
             Service { selector, addresses, headless: true, external_name, ..service }
@@ -40,7 +40,7 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     })
 }
 
-/// Reads `type` and `externalName`: the domain name of a service that is an alias for one.
+/// Parses `type` and `externalName`: the domain name of a service of type ExternalName.
 fn external_name(fields: &mut Fields<'_>) -> Option<String> {
     let types: &[(&str, bool)] = &[
         ("", false),
@@ -58,7 +58,7 @@ fn external_name(fields: &mut Fields<'_>) -> Option<String> {
     name.filter(|_| is_alias).map(str::to_owned)
 }
 
-/// Reads `clusterIP` and `clusterIPs`: the addresses, and whether none is wanted.
+/// Parses `clusterIP` and `clusterIPs`: the addresses, and whether the service is headless.
 fn addresses(fields: &mut Fields<'_>) -> (Vec<IpAddr>, bool) {
     let (one, many) = (fields.take("clusterIP"), fields.take("clusterIPs"));
     let items = match (one, many) {
@@ -80,16 +80,15 @@ fn addresses(fields: &mut Fields<'_>) -> (Vec<IpAddr>, bool) {
     (addresses, false)
 }
 
-/// Values of a field that names one of several ways; the empty text stands for the default.
-type Ways = &'static [(&'static str, ())];
+/// The values that a field may have; the empty string means the default.
+type Values = &'static [(&'static str, ())];
 
-const FAMILIES: Ways = &[("IPv4", ()), ("IPv6", ())];
-const POLICIES: Ways = &[("", ()), ("Cluster", ()), ("Local", ())];
+const FAMILIES: Values = &[("IPv4", ()), ("IPv6", ())];
+const POLICIES: Values = &[("", ()), ("Cluster", ()), ("Local", ())];
 
-/// Fields by which a service says how else it is reached and which backend is preferred: the address of the service and the
-/// backends behind it are the same whatever they say, so policy needs none of them.
-fn beside_policy(fields: &mut Fields<'_>) {
-    let ways: &[(&'static str, &str, Ways)] = &[
+/// Checks the fields that change neither the cluster addresses of a service nor its backends; nothing else uses them.
+fn check_other_fields(fields: &mut Fields<'_>) {
+    let checked: &[(&'static str, &str, Values)] = &[
         ("sessionAffinity", "affinity", &[("", ()), ("None", ()), ("ClientIP", ())]),
         ("internalTrafficPolicy", "traffic policy", POLICIES),
         ("externalTrafficPolicy", "traffic policy", POLICIES),
@@ -99,7 +98,7 @@ fn beside_policy(fields: &mut Fields<'_>) {
             &[("", ()), ("SingleStack", ()), ("PreferDualStack", ()), ("RequireDualStack", ())],
         ),
     ];
-    for (name, what, values) in ways {
+    for (name, what, values) in checked {
         fields.take(name).iter().for_each(|item| _ = item.one_of(what, values));
     }
     for name in ["allocateLoadBalancerNodePorts", "publishNotReadyAddresses"] {
@@ -119,12 +118,14 @@ fn beside_policy(fields: &mut Fields<'_>) {
         && !item.list().is_empty()
     {
         item.list().iter().for_each(Item::check_text);
-        item.warn("traffic to these addresses is judged as it is; only cluster addresses are translated");
+        item.warn(
+            "policy applies to these addresses themselves: only cluster addresses are translated to backends",
+        );
     }
     affinity(fields);
 }
 
-/// Reads `sessionAffinityConfig`, the time for which a client keeps its backend.
+/// Checks `sessionAffinityConfig`, the time for which a client keeps its backend.
 fn affinity(fields: &mut Fields<'_>) {
     let Some(mut fields) = fields.take("sessionAffinityConfig").and_then(|item| item.fields(Nulls::Absent))
     else {
@@ -149,7 +150,7 @@ fn port(item: &Item<'_>, many: bool) -> Option<ServicePort> {
     }
     let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
     let port = port.and_then(|item| item.integer(1..=65_535));
-    // Nought and the empty text stand for the service's own port, as in Kubernetes.
+    // 0 and the empty string mean the service's own port, as in Kubernetes.
     let target = match target {
         None => port.map(TargetPort::Number),
         Some(item) if item.is_text() && item.text() == Some("") => port.map(TargetPort::Number),

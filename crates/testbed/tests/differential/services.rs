@@ -25,7 +25,7 @@ const ADDRESSES: [[&str; 2]; 4] = [
     ["10.96.0.4", "fd00:96::4"],
 ];
 const PORTS: [u16; 3] = [80, 443, 8080];
-/// TCP twice, since most questions are about it.
+/// TCP twice, since most probes use it.
 const PROTOCOLS: [Protocol; 4] = [Protocol::Tcp, Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 const PORT_NAMES: [&str; 3] = ["web", "admin", "other"];
 
@@ -141,7 +141,7 @@ fn objects(world: &GeneratedWorld, random: &mut Random) -> Vec<Object> {
 fn selector(random: &mut Random) -> BTreeMap<String, String> {
     match random.below(4) {
         0 => BTreeMap::new(),
-        1 => BTreeMap::from([("app".to_owned(), "nobody".to_owned())]),
+        1 => BTreeMap::from([("app".to_owned(), "absent".to_owned())]),
         _ => BTreeMap::from([("app".to_owned(), random.pick(&["web", "db", "cache"]).to_owned())]),
     }
 }
