@@ -1,6 +1,6 @@
 //! The programs and maps in the kernel, and the way there.
 
-use crate::attach::{AttachError, Links, Mode};
+use crate::links::{AttachError, Links, Mode};
 use crate::pin::{self, PinError};
 use crate::read::{CounterRow, ReadError, Tables, failed};
 use crate::spec::{MapSpec, Spec, SpecError};
@@ -15,7 +15,7 @@ use aya::maps::{Map, MapData};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
 
@@ -115,10 +115,9 @@ impl Loaded {
             Table::open(descriptor(&ebpf, map)?, map.kind()).map_err(failed)
         })?;
         let events = descriptor(&ebpf, MapId::Events)?;
-        let links = Links::new(mode, pin_directory);
-        let mut loaded = Self { ebpf, tables, events, links, capacities };
-        loaded.take_over_links()?;
-        Ok(loaded)
+        let mut links = Links::new(mode, pin_directory);
+        links.take_over(|hook| program_descriptor(&ebpf, hook))?;
+        Ok(Self { ebpf, tables, events, links, capacities })
     }
 
     /// How many instructions the verifier went through to accept the hook's program. Linux 5.16.
@@ -127,7 +126,7 @@ impl Loaded {
     }
 
     pub(crate) fn program(&self, hook: Hook) -> &Program {
-        self.ebpf.program(hook.name()).expect("the spec was checked for every hook")
+        program(&self.ebpf, hook)
     }
 
     /// Every row that [`Self::apply`] can write, the configuration included, in no order.
@@ -154,6 +153,15 @@ impl Loaded {
     pub fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
         self.tables.counters()
     }
+}
+
+fn program(ebpf: &Ebpf, hook: Hook) -> &Program {
+    ebpf.program(hook.name()).expect("the spec was checked for every hook")
+}
+
+/// The descriptor of a hook's program.
+pub(crate) fn program_descriptor(ebpf: &Ebpf, hook: Hook) -> BorrowedFd<'_> {
+    program(ebpf, hook).fd().expect("programs are loaded before anything is attached").as_fd()
 }
 
 /// The map as it is to be made, where it is one of `abi`'s; the constants of a program are maps too.
