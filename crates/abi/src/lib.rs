@@ -17,6 +17,8 @@ pub mod config;
 pub mod conntrack;
 pub mod endpoint;
 pub mod event;
+#[cfg(any(feature = "fixtures", test))]
+pub mod fixtures;
 pub mod hook;
 pub mod identity;
 pub mod map;

@@ -185,6 +185,31 @@ impl fmt::Display for Name {
     }
 }
 
+impl fmt::Display for Crossing {
+    /// Both ends with their addresses, and what is sent: `x/a (10.0.0.1) to x/b (10.0.0.2), 80/TCP`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, source, destination, sent, frontend } = self;
+        write!(f, "{from} ({source}) to {to} ({destination}), {sent}")?;
+        match frontend {
+            Some(Frontend { address, slot, count }) => {
+                write!(f, ", by way of the service at {address} (backend {slot} of {count})")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workload(name) => write!(f, "{}/{}", name.namespace, name.name),
+            Self::Host => f.write_str("host"),
+            Self::Node(name) => write!(f, "node {name}"),
+            Self::World => f.write_str("world"),
+        }
+    }
+}
+
 impl fmt::Display for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -75,6 +75,11 @@ pub(crate) fn differs(wanted: &Answer, got: &Answer) -> bool {
     wanted.verdict != got.verdict || (got.rule.is_some() && got.rule != wanted.rule)
 }
 
+/// The message of a difference: the crossing, and the answer of each engine.
+pub(crate) fn difference(crossing: &Crossing, wanted: &Answer, (engine, got): (&str, &Answer)) -> String {
+    format!("model and {engine} differ on {crossing}\n  {:>8}: {wanted}\n  {engine:>8}: {got}", "model")
+}
+
 /// What the model says, with the rule that rows name: of a request that is let through, the one that let its connection
 /// through, for which of several rules matched the request is the proxy's to know.
 pub(crate) fn wanted(model: &mut dyn Engine, crossing: &Crossing) -> Answer {

@@ -1,7 +1,7 @@
 //! Random services of random worlds: selected and listed backends, probes of service addresses, and API servers that are
 //! nodes or outside.
 
-use crate::case::{self, Case, differs, wanted};
+use crate::case::{self, Case, difference, differs, wanted};
 use datapath::native::Tables;
 use identity::{Operator, Selector, Source, key};
 use manifest::test::{Probe, ProbeEnd, ProbeTraffic, Step};
@@ -64,7 +64,7 @@ fn compare(engine: &mut dyn Engine, seeds: std::ops::Range<u64>) -> Seen {
                 let said = wanted(&mut model, &crossing);
                 let got = match engine.ask(&crossing) {
                     Err(EngineError::Impossible(_)) => continue,
-                    got => got.unwrap_or_else(|error| panic!("seed {seed}: {crossing:?}: {error}")),
+                    got => got.unwrap_or_else(|error| panic!("seed {seed}: {crossing}: {error}")),
                 };
                 seen.asked += 1;
                 seen.translated += usize::from(crossing.frontend.is_some());
@@ -74,8 +74,8 @@ fn compare(engine: &mut dyn Engine, seeds: std::ops::Range<u64>) -> Seen {
                     usize::from(is_listed(crossing.source) || is_listed(crossing.destination));
                 assert!(
                     !differs(&said, &got),
-                    "seed {seed}, moment {moment}: {crossing:?}\nmodel: {said:?}\n{}: {got:?}\n{:#?}\n{:#?}",
-                    engine.name(),
+                    "seed {seed}, moment {moment}: {}\n{:#?}\n{:#?}",
+                    difference(&crossing, &said, (engine.name(), &got)),
                     state.objects,
                     case.world.policies,
                 );
