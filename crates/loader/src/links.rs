@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Ends the name of a pin that stands for a filter. (The file system takes no dots.)
+/// The end of a pin's name that marks a filter. (The file system allows no dots in names.)
 const CLSACT_SUFFIX: &str = "-clsact";
 
 /// How programs are attached.
@@ -26,7 +26,7 @@ pub enum Mode {
 /// Why a program could not be attached, replaced or detached.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// At an interface.
+    /// The kernel refused the change at an interface.
     #[error("program {hook} at interface {interface}: {source}")]
     Interface {
         /// The program.
@@ -54,16 +54,16 @@ pub enum AttachError {
 pub(crate) struct Links {
     mode: Mode,
     directory: Option<PathBuf>,
-    attached: BTreeMap<(u32, Hook), Link>,
+    attached: BTreeMap<(u32, Hook), Attachment>,
 }
 
-/// One attachment.
+/// How one program is attached.
 #[derive(Debug)]
-enum Link {
-    /// Lasts as long as this descriptor or its pin; at a network namespace as well.
-    Tcx(OwnedFd),
-    /// Lasts as long as the interface.
-    Clsact,
+enum Attachment {
+    /// A link, at an interface or a network namespace: lasts as long as this descriptor or its pin.
+    Link(OwnedFd),
+    /// A filter: lasts as long as the interface.
+    Filter,
 }
 
 impl Links {
@@ -78,7 +78,7 @@ impl Links {
 
     /// How programs are attached here, as `tc` and `bpftool` call it.
     pub(crate) fn attachment(&self) -> &'static str {
-        let filters = self.attached.values().any(|link| matches!(link, Link::Clsact));
+        let filters = self.attached.values().any(|attached| matches!(attached, Attachment::Filter));
         if filters || self.mode == Mode::Clsact { "clsact" } else { "tcx" }
     }
 
@@ -148,7 +148,7 @@ impl Links {
         Ok(())
     }
 
-    fn attach_one(&self, interface: u32, hook: Hook, program: BorrowedFd<'_>) -> io::Result<Link> {
+    fn attach_one(&self, interface: u32, hook: Hook, program: BorrowedFd<'_>) -> io::Result<Attachment> {
         let Some(point) = TcxPoint::of(hook.point()) else {
             let namespace = std::fs::File::open("/proc/thread-self/ns/net")?;
             return self.keep(interface, hook, sys::create_lookup_link(program, namespace.as_fd())?);
@@ -168,22 +168,22 @@ impl Links {
             clsact::detach(&mut Socket::open()?, interface, hook)?;
             return Err(error);
         }
-        Ok(Link::Clsact)
+        Ok(Attachment::Filter)
     }
 
     /// Pins a link that is new.
-    fn keep(&self, interface: u32, hook: Hook, link: OwnedFd) -> io::Result<Link> {
+    fn keep(&self, interface: u32, hook: Hook, link: OwnedFd) -> io::Result<Attachment> {
         if let Some(path) = self.path(interface, hook, false) {
             sys::pin(link.as_fd(), &path)?;
         }
-        Ok(Link::Tcx(link))
+        Ok(Attachment::Link(link))
     }
 
-    fn detach_one(&self, interface: u32, hook: Hook, link: Link) -> Result<(), AttachError> {
-        let path = self.path(interface, hook, matches!(link, Link::Clsact));
-        let detached = match link {
-            Link::Tcx(link) => sys::detach_link(link.as_fd()),
-            Link::Clsact => {
+    fn detach_one(&self, interface: u32, hook: Hook, attachment: Attachment) -> Result<(), AttachError> {
+        let path = self.path(interface, hook, matches!(attachment, Attachment::Filter));
+        let detached = match attachment {
+            Attachment::Link(link) => sys::detach_link(link.as_fd()),
+            Attachment::Filter => {
                 Socket::open().and_then(|mut socket| clsact::detach(&mut socket, interface, hook))
             }
         };
@@ -234,16 +234,16 @@ impl PinnedLink {
     }
 
     /// Puts a program into the place of the one that is attached.
-    fn take_over(&self, path: &Path, program: BorrowedFd<'_>) -> io::Result<Link> {
+    fn take_over(&self, path: &Path, program: BorrowedFd<'_>) -> io::Result<Attachment> {
         if self.is_clsact {
             clsact::replace(&mut Socket::open()?, self.interface, self.hook, program)?;
             std::fs::remove_file(path)?;
             sys::pin(program, path)?;
-            return Ok(Link::Clsact);
+            return Ok(Attachment::Filter);
         }
         let link = sys::open_pinned(path)?;
         sys::update_link(link.as_fd(), program)?;
-        Ok(Link::Tcx(link))
+        Ok(Attachment::Link(link))
     }
 }
 
