@@ -5,6 +5,7 @@ use abi::identity::FIRST_ALLOCATED;
 use identity::{Labels, Operator, Requirement, Selector, Source, key};
 use manifest::Object;
 use manifest::test::{Probe, ProbeEnd};
+use policy::fixtures::spec;
 use policy::rule::{
     Action, Cidr, CidrGroupRef, CidrReach, Direction, EnforcementMode, Entity, Peer, Peers, Policy, PolicyId,
     PolicyKind, Port, Rule, ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
@@ -281,14 +282,8 @@ pub(super) fn always_is_for_the_node_too(state: &mut State) {
     }
     let id =
         PolicyId { kind: PolicyKind::CiliumClusterwideNetworkPolicy, namespace: None, name: "always".into() };
-    let spec = Spec {
-        subject: Subject::Nodes(Selector::default()),
-        tier: Tier::Normal,
-        default_deny_ingress: true,
-        default_deny_egress: true,
-        log: None,
-        rules: Vec::new(),
-    };
+    let spec = spec(Subject::Nodes(Selector::default()), []);
+    let spec = Spec { default_deny_ingress: true, default_deny_egress: true, ..spec };
     state.policies.insert(id.clone(), Policy { id, specs: vec![spec] });
 }
 
