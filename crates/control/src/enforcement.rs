@@ -250,7 +250,7 @@ impl Enforcement {
             let (Some(compiled), grouping) = grouped.policy_mut(Some(*number)) else { continue };
             // What the names of before let through, is let through no more, at once.
             draft.lose(compiled.named_row(*number, &class, &before));
-            let writes = compiled.name(*number, (&class, names), grouping, &mut self.book);
+            let writes = compiled.set_names(*number, (&class, names), grouping, &mut self.book);
             draft.put(writes.into_iter().filter_map(MapOp::put));
         }
     }
@@ -276,7 +276,7 @@ fn learn<'a>(
     if !compiled.has_domains() {
         return Vec::new();
     }
-    let writes = named.flat_map(|(class, names)| compiled.name(0, (&class, names), grouping, book));
+    let writes = named.flat_map(|(class, names)| compiled.set_names(0, (&class, names), grouping, book));
     writes.filter_map(MapOp::put).filter(|row| matches!(row, Row::Class(..))).collect()
 }
 

@@ -371,7 +371,7 @@ impl World {
     /// Follows a change of the blocks in force with the rows of their classes.
     pub(crate) fn put_block_changes(
         &self,
-        BlockChanges { came, moved, gone }: &BlockChanges,
+        BlockChanges { added: came, reparented: moved, removed: gone }: &BlockChanges,
         draft: &mut Draft,
     ) {
         draft.drop(gone.iter().filter_map(|class| self.class_row(class)));

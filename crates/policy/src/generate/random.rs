@@ -1,4 +1,4 @@
-//! Random numbers that are the same for the same seed on every machine: splitmix64.
+//! Random numbers that depend on the seed only: splitmix64.
 
 /// A stream of random numbers; not for secrets.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ impl Random {
         (self.draw() % bound as u64) as usize
     }
 
-    /// True so many times in a hundred.
+    /// True with this probability in percent.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
