@@ -80,7 +80,7 @@ fn world(name: &str) -> End {
     End { name: name.to_owned(), ..End::reserved("world").expect("the world is a reserved peer") }
 }
 
-/// Says that nobody is called so, and who is called almost so.
+/// Says that no endpoint is named so, and who is called almost so.
 fn nobody(around: &dyn Inventory, text: &str) -> Failure {
     let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
     let workloads = around.workloads();
