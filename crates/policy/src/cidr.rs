@@ -172,7 +172,8 @@ impl Blocks {
             .map(|class| Row::CidrParent(class.number, class.parent))
     }
 
-    fn insert_all(&mut self, blocks: Vec<(Cidr, AddressSide)>) -> BlockChanges {
+    /// Counts blocks.
+    pub fn insert_all(&mut self, blocks: Vec<(Cidr, AddressSide)>) -> BlockChanges {
         let (mut added, mut reparented) = (BTreeSet::new(), OldParents::new());
         for (block, side) in blocks {
             let span = Span::new(&block);
@@ -197,7 +198,8 @@ impl Blocks {
         }
     }
 
-    fn remove_all(&mut self, blocks: Vec<(Cidr, AddressSide)>) -> BlockChanges {
+    /// Forgets blocks, each counted before.
+    pub fn remove_all(&mut self, blocks: Vec<(Cidr, AddressSide)>) -> BlockChanges {
         let (mut removed, mut reparented) = (Vec::new(), OldParents::new());
         for (block, side) in blocks {
             let span = Span::new(&block);

@@ -1,6 +1,6 @@
 //! A probe with everything that names stand for: two ends, their addresses, and what is sent.
 
-use abi::conntrack::ConnKey;
+use abi::service::ChoiceKey;
 use l7::head::MAX_FIELDS;
 use l7::{Field, Refusal, Request, RequestView};
 use manifest::Protocol;
@@ -110,11 +110,11 @@ impl Crossing {
         else {
             return true;
         };
-        let key = ConnKey {
-            local: self.source.into(),
-            remote: address.ip().into(),
-            local_port: source_port.to_be_bytes(),
-            remote_port: address.port().to_be_bytes(),
+        let key = ChoiceKey {
+            client: self.source.into(),
+            service: address.ip().into(),
+            client_port: source_port.to_be_bytes(),
+            service_port: address.port().to_be_bytes(),
             protocol: self.protocol(),
             padding: [0; 3],
         };

@@ -5,6 +5,7 @@ use crate::home::{Fate, Home, Outcome};
 use abi::batch::Batch;
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::FlowEvent;
+use abi::map;
 use abi::mark;
 use abi::row::{MapOp, Row, RowKey};
 use abi::{DropReason, Hook};
@@ -89,10 +90,9 @@ impl Home for Kernel {
     }
 
     fn forget_flows(&mut self) -> Result<(), EngineError> {
-        let flows = self.loaded.connections().map_err(EngineError::failed("reading maps"))?;
-        flows.iter().try_for_each(|(key, _)| {
-            self.loaded.forget(key).map(drop).map_err(EngineError::failed("writing maps"))
-        })
+        let clear = |cleared: Result<(), _>| cleared.map_err(EngineError::failed("clearing maps"));
+        clear(self.loaded.clear(map::Conntrack))?;
+        clear(self.loaded.clear(map::Choices))
     }
 }
 
