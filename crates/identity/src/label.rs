@@ -68,7 +68,8 @@ impl Labels {
         labels.map(|(name, value)| (LabelKey { source: Source::K8s, name }, value)).collect()
     }
 
-    /// The labels of a workload with these of its own, where these are those of its namespace, which hold against its own.
+    /// The labels of a workload with these own labels in the namespace that `self` describes. Labels of the namespace
+    /// override the workload's own.
     pub fn with_own<'a>(&self, own: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let of = |name: &str| LabelKey { source: Source::K8s, name: name.into() };
         let account = iter::once((of(key::SERVICE_ACCOUNT), DEFAULT_VALUE.clone()));

@@ -78,7 +78,7 @@ impl<T: Ord> Buckets<T> {
         self.items.get(&key).map_or(&[], SmallSet::all)
     }
 
-    /// The number of a word that some key is called by.
+    /// The number of a word, if a bucket's name contains it.
     pub(super) fn word(&self, word: &str) -> Option<u32> {
         self.words.number(word)
     }
