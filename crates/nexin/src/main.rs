@@ -3,6 +3,7 @@
 
 mod arguments;
 mod command;
+mod global;
 mod inside;
 mod interrupt;
 mod listing;

@@ -1,6 +1,6 @@
 //! What the global options mean here: where the agent is, how to print, and whether in colour.
 
-use crate::arguments::{Color, Global, Output};
+use crate::global::{Color, Global, Output};
 use crate::table::Table;
 use api::{CallError, Client};
 use serde::Serialize;

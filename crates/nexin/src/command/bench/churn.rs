@@ -1,7 +1,6 @@
 //! Changes of the large world one by one: the time from the change to the last map write, and the rows written.
 
-use super::milliseconds;
-use super::samples::Samples;
+use super::samples::{Samples, milliseconds};
 use super::tables::Tables;
 use super::world::LargeWorld;
 use control::{Change, World};

@@ -1,7 +1,7 @@
 //! A node that learns of the whole large world at once, as an agent does when it starts.
 
 use super::machine::Memory;
-use super::milliseconds;
+use super::samples::milliseconds;
 use super::tables::{Tables, puts};
 use super::world::LargeWorld;
 use control::World;

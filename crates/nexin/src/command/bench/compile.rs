@@ -1,8 +1,7 @@
 //! One subject's policies, resolved and compiled from nothing: the three cases that the incumbent measures of itself.
 
-use super::milliseconds;
 use super::policies::{by_block, by_labels};
-use super::samples::Samples;
+use super::samples::{Samples, milliseconds};
 use abi::row::Row;
 use identity::{Labels, Source};
 use policy::book::RuleBook;

@@ -13,7 +13,6 @@ mod world;
 use crate::outcome::Outcome;
 use crate::session::Session;
 use clap::{Args, Subcommand};
-use std::time::Duration;
 
 /// Measure Nexin on this machine, beside what it is meant to reach
 #[derive(Debug, Args)]
@@ -33,8 +32,4 @@ impl Bench {
             What::Policy(policy) => policy.run(session),
         }
     }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }

@@ -1,5 +1,7 @@
 //! What was measured many times, and what can be said of it.
 
+use std::time::Duration;
+
 /// Measurements, sorted.
 #[derive(Clone, Debug)]
 pub(super) struct Samples<T>(Vec<T>);
@@ -18,6 +20,11 @@ impl<T: Copy + Default> Samples<T> {
         let place = (share * self.0.len() as f64).ceil() as usize;
         self.0.get(place.max(1) - 1).copied().unwrap_or_default()
     }
+}
+
+/// A duration in milliseconds.
+pub(super) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 #[cfg(test)]

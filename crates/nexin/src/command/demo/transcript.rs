@@ -92,7 +92,7 @@ fn difference(step: &Step) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arguments::{Color, Global, Output};
+    use crate::global::{Color, Global, Output};
 
     fn probe(expect: &'static str, verdict: &'static str, policy: &str) -> Step {
         let probe = Probe {

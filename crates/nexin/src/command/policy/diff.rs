@@ -1,7 +1,9 @@
 //! `nexin policy diff`: which connections change verdict between two sets of policies.
 
 mod api_servers;
+mod breadth;
 mod change;
+mod end_group;
 mod flows;
 mod groups;
 mod judge;
@@ -11,14 +13,14 @@ mod outsiders;
 mod synthetic;
 mod traffic;
 
-use super::count;
+use super::count::count;
 use super::manifest_files::Depth;
 use super::scenario::Scenario;
 use crate::outcome::{BadInput, Outcome};
 use crate::session::{Session, Tone};
+use breadth::{Breadth, TooMany};
 use change::Difference;
 use clap::Args;
-use policy::domain::TooManyOverlaps;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -102,28 +104,6 @@ fn too_many(error: &TooMany, known: Option<&str>) -> BadInput {
         "cannot tell whether a connection changes verdict: {known}{error}; compare fewer policies at a time, or name the \
          workloads that there are with --workloads PATH"
     ))
-}
-
-/// How much a comparison covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Breadth {
-    /// Workloads and nodes that are known, and each block, domain and entity by itself.
-    Known,
-    /// All combinations of what rules tell apart.
-    Everything,
-}
-
-/// Why not everything that rules tell apart can be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum TooMany {
-    #[error("selectors of workloads or nodes can be combined in more than {} ways", kinds::MOST)]
-    Kinds,
-    #[error(transparent)]
-    Overlaps(#[from] TooManyOverlaps),
-    #[error("one subject's rules call {0} ports by name, which can be combined in too many ways")]
-    PortNames(usize),
-    #[error("{0} pairs of workloads, nodes and addresses would have to be compared")]
-    Pairs(usize),
 }
 
 fn print(session: &Session, differences: &[Difference], asked: &str) -> anyhow::Result<()> {

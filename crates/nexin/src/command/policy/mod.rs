@@ -1,6 +1,7 @@
 //! `nexin policy`: put policies in force, look at them, and ask what they say.
 
 mod apply;
+mod count;
 mod delete;
 mod diff;
 mod explain;
@@ -41,9 +42,4 @@ impl PolicyCommand {
             Action::Validate(validate) => validate.run(session),
         }
     }
-}
-
-/// So many of something: `1 warning`, `2 warnings`.
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

@@ -3,7 +3,7 @@
 mod api_server;
 mod finding;
 
-use super::count;
+use super::count::count;
 use super::manifest_files::{self, Depth, ManifestFile};
 use crate::outcome::Outcome;
 use crate::session::{Session, Tone};

@@ -1,6 +1,6 @@
 //! The API servers of a comparison: hosts and nodes by the addresses that are listed for `default/kubernetes`.
 
-use super::groups::EndGroup;
+use super::end_group::EndGroup;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{KUBE_APISERVER, REMOTE_NODE};
 use agent::explain::{End, Inventory};

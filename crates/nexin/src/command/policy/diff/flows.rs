@@ -1,8 +1,9 @@
 //! Recorded flows as questions: the lines that `nexin observe -o json` prints.
 
 use super::change::Difference;
-use super::groups::labels;
+use super::end_group::labels;
 use super::judge::{self, ConnectionQuery};
+use crate::command::policy::count::count;
 use crate::command::policy::scenario::Scenario;
 use crate::outcome::BadInput;
 use abi::identity::is_workload;
@@ -67,7 +68,7 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
     });
     let differences: Vec<Difference> = differences.collect();
     let changed: usize = differences.iter().map(Difference::flows).sum();
-    let (flows, distinct) = (super::count(flows, "flow"), super::count(seen.len(), "distinct connection"));
+    let (flows, distinct) = (count(flows, "flow"), count(seen.len(), "distinct connection"));
     let query = match changed {
         0 => format!("{flows}, {distinct}"),
         changed => format!("{changed} of {flows}; {distinct}"),

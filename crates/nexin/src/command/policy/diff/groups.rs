@@ -1,28 +1,19 @@
 //! Whom to ask about: workloads that are known or made up, and everything else that rules name.
 
-use super::naming::{LOCAL, Naming};
+use super::breadth::{Breadth, TooMany};
+use super::end_group::{EndGroup, labels};
+use super::naming::Naming;
 use super::outsiders::Outsiders;
-use super::{Breadth, TooMany, api_servers, synthetic};
+use super::{api_servers, synthetic};
 use crate::command::policy::scenario::Scenario;
 use crate::session::Session;
 use abi::identity::{FIRST_ALLOCATED, is_workload};
 use agent::explain::End;
 use api::{Request, view};
-use identity::{Labels, Source};
 use policy::endpoint_view::NamedPorts;
-use policy::rule::{Cidr, Peer, Peers, Protocol};
+use policy::rule::{Cidr, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-
-/// Parties of which policies cannot tell one from the other.
-#[derive(Debug)]
-pub(super) struct EndGroup {
-    pub(super) names: Vec<String>,
-    /// As they are in the old world, and in the new.
-    pub(super) ends: [End; 2],
-    /// Whether each of their ports may have any of the names that rules use.
-    pub(super) has_any_ports: bool,
-}
 
 /// Everybody to ask about.
 #[derive(Debug)]
@@ -31,29 +22,6 @@ pub(super) struct ComparedEnds {
     pub(super) naming: Naming,
     /// Where the workloads are from.
     pub(super) origin: &'static str,
-}
-
-impl EndGroup {
-    fn one(end: End) -> Self {
-        Self { names: vec![end.name.clone()], ends: [end.clone(), end], has_any_ports: false }
-    }
-
-    /// A node as its own workloads see it.
-    fn local(&self) -> Self {
-        let names = self.names.iter().map(|name| format!("{name}{LOCAL}")).collect();
-        Self { names, ends: self.ends.each_ref().map(End::as_local), has_any_ports: false }
-    }
-
-    /// Whether both are the same workload or node, and nobody else.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        let is_one = self.names.len() == 1 && other.names.len() == 1;
-        is_one && self.ends.iter().zip(&other.ends).all(|(one, other)| one.is(other))
-    }
-
-    /// How many workloads they are.
-    pub(super) fn workloads(&self) -> usize {
-        if is_workload(self.ends[0].number) { self.names.len() } else { 0 }
-    }
 }
 
 /// Finds the ends of a comparison. Workloads are made up where none is known, and beside those that are known where
@@ -198,35 +166,6 @@ fn alike(groups: Vec<EndGroup>, by_address: bool) -> Vec<EndGroup> {
         }
     }
     alike.into_values().collect()
-}
-
-/// All peers of all rules, references resolved.
-pub(super) fn peers(worlds: &[Scenario; 2]) -> impl Iterator<Item = &Peer> {
-    let resolved = worlds
-        .iter()
-        .flat_map(|world| world.policies.iter().filter_map(|policy| world.policies.resolved(&policy.id)));
-    let rules = resolved.flat_map(|policy| &policy.specs).flat_map(|spec| &spec.rules);
-    let peers = rules.filter_map(|rule| match &rule.peers {
-        Peers::Any => None,
-        Peers::Of(peers) => Some(peers),
-    });
-    peers.flatten()
-}
-
-/// Reads labels as they are printed: `k8s:app=web`.
-pub(super) fn labels(texts: &[String]) -> Labels {
-    let mut labels = Labels::default();
-    for text in texts {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        let (source, name) = key.split_once(':').unwrap_or(("k8s", key));
-        let source = match source {
-            "k8s" => Source::K8s,
-            "reserved" => Source::Reserved,
-            other => Source::Other(other.to_owned()),
-        };
-        labels.insert(source, name, value);
-    }
-    labels
 }
 
 /// Where workloads are from that were made up.

@@ -1,9 +1,10 @@
 //! Both sets of policies query about the same connections.
 
+use super::breadth::{Breadth, TooMany};
 use super::change::{Change, Changes, ConnectionVerdict, Difference, RequestEquivalence};
-use super::groups::{ComparedEnds, EndGroup};
+use super::end_group::EndGroup;
+use super::groups::ComparedEnds;
 use super::traffic::{TrafficRange, ranges};
-use super::{Breadth, TooMany};
 use crate::command::policy::scenario::Scenario;
 use crate::progress::Progress;
 use agent::explain::{End, in_common};

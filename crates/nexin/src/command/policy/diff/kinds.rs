@@ -1,7 +1,7 @@
 //! All kinds of label sets that selectors tell apart: for each combination of selectors that can select one set, a set
 //! with as few labels as possible.
 
-use super::TooMany;
+use super::breadth::{MAX_LABEL_SETS, TooMany};
 use identity::{LabelKey, Labels, Requirement, Selector, Source};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ pub(super) fn kinds(
                 failing.iter().for_each(|at| selected.0[*at] = false);
                 let mut own = own.clone();
                 own.extend(value.clone().map(|value| (key.to_owned(), value)));
-                let is_full = next.len() == MOST;
+                let is_full = next.len() == MAX_LABEL_SETS;
                 match next.get_mut(&selected) {
                     Some(known) if known.len() <= own.len() => {}
                     Some(known) => *known = own,
@@ -92,9 +92,6 @@ fn values(places: &[(usize, &Requirement)]) -> Vec<Option<String>> {
     [None].into_iter().chain(named.into_iter().map(|value| Some(value.to_owned()))).chain([other]).collect()
 }
 
-/// Most kinds that one comparison covers.
-pub(super) const MOST: usize = 4096;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +133,9 @@ mod tests {
         let selectors: Vec<Selector> = (0..13).map(|at| one(&format!("k{at}"), Operator::Exists)).collect();
         let selectors: Vec<&Selector> = selectors.iter().collect();
         assert_eq!(kinds(&selectors, &Default::default(), |_| true), Err(TooMany::Kinds));
-        assert_eq!(kinds(&selectors[..12], &Default::default(), |_| true).map(|kinds| kinds.len()), Ok(MOST));
+        assert_eq!(
+            kinds(&selectors[..12], &Default::default(), |_| true).map(|kinds| kinds.len()),
+            Ok(MAX_LABEL_SETS)
+        );
     }
 }

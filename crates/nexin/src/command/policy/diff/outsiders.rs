@@ -1,7 +1,8 @@
 //! Peers outside the cluster: the world, and what blocks, domains and entities that rules name tell apart.
 
-use super::groups::peers;
-use super::{Breadth, api_servers};
+use super::api_servers;
+use super::breadth::Breadth;
+use super::end_group::peers;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{REMOTE_NODE, WORLD};
 use agent::explain::End;

@@ -1,8 +1,8 @@
 //! Workloads and nodes made up for policies: one for each combination of selectors that can select one.
 
-use super::TooMany;
-use super::groups::{EndGroup, peers};
-use super::kinds::{MOST, Own, kinds};
+use super::breadth::{MAX_LABEL_SETS, TooMany};
+use super::end_group::{EndGroup, peers};
+use super::kinds::{Own, kinds};
 use super::traffic::PortNames;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{FIRST_ALLOCATED, REMOTE_NODE};
@@ -35,7 +35,7 @@ pub(super) fn workloads(worlds: &[Scenario; 2]) -> Result<(Vec<EndGroup>, PortNa
                 });
                 groups.push(EndGroup { names: vec![name], ends, has_any_ports: true });
             }
-            if groups.len() > MOST {
+            if groups.len() > MAX_LABEL_SETS {
                 return Err(TooMany::Kinds);
             }
         }
