@@ -73,7 +73,7 @@ impl Feed {
     ) -> Result<Subscription, String> {
         let filter = Filter::parse(filters.iter().map(String::as_str)).map_err(|error| error.to_string())?;
         let state = self.state();
-        let ready = state.ring.last(last, |flow| filter.passes(flow)).into_iter().cloned().collect();
+        let ready = state.ring.last(last, |flow| filter.matches(flow)).into_iter().cloned().collect();
         let next = state.ring.next();
         drop(state);
         let left = Arc::default();
@@ -122,7 +122,7 @@ impl Subscription {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let (flows, missed) = state.ring.since(self.next);
-        self.ready.extend(flows.filter(|flow| self.filter.passes(flow)).cloned());
+        self.ready.extend(flows.filter(|flow| self.filter.matches(flow)).cloned());
         self.next = state.ring.next();
         state.missed += missed.0;
         let ends = state.ended || self.left.load(Ordering::Relaxed);

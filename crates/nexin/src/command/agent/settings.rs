@@ -230,8 +230,8 @@ mod tests {
         check(r#"["/run/nexin"]"#, "a JSON object");
         check("null", "a JSON object");
         check("", "EOF");
-        check(r#"{"instance": "a", "instance": "b"}"#, "`instance` is there twice");
-        check(r#"{"nodeLabels": {"a": "b", "a": "c"}}"#, "`a` is there twice");
+        check(r#"{"instance": "a", "instance": "b"}"#, "duplicate field `instance`");
+        check(r#"{"nodeLabels": {"a": "b", "a": "c"}}"#, "duplicate field `a`");
         let long = "a".repeat(64);
         for instance in ["", " ", ".", "..", "a.b", "a/b", "-a", "a b", "\u{e9}", "a\\n", &long] {
             check(&format!(r#"{{"instance": "{instance}"}}"#), "instance: ");
