@@ -40,11 +40,11 @@ impl From<Occupancy> for OccupancyReport {
         let Occupancy {
             in_use,
             limit,
-            most_of_a_client,
+            largest_client: most_of_a_client,
             refused_full,
             refused_client,
             refused_server,
-            made_room,
+            evicted: made_room,
         } = occupancy;
         Self { in_use, limit, most_of_a_client, refused_full, refused_client, refused_server, made_room }
     }
@@ -110,7 +110,7 @@ mod tests {
     fn a_refused_connection_is_a_problem_and_is_counted_by_reason() {
         let latest = LatestOccupancy::default();
         assert_eq!(latest.view(), (None, None));
-        let quiet = Occupancy { in_use: 3, limit: 10, made_room: 2, ..Occupancy::default() };
+        let quiet = Occupancy { in_use: 3, limit: 10, evicted: 2, ..Occupancy::default() };
         latest.take(quiet.into());
         let (view, problem) = latest.view();
         assert_eq!((view.unwrap().in_use, problem), (3, None));

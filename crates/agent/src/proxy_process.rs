@@ -17,7 +17,7 @@ use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, Verdict
 use anyhow::Context;
 use datapath::policy::{self, PolicyRows, Question};
 use loader::Pinned;
-use proxy::{Applied, Flow, Policy, Rules};
+use proxy::{AppliedRuleSet, Flow, Policy, Rules};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;
 use std::io;
@@ -165,7 +165,7 @@ impl Policy for KernelPolicy {
         self.library.rules(set)
     }
 
-    fn wake_with_rules(&self, waker: &Waker) {
+    fn wake_when_rules_load(&self, waker: &Waker) {
         self.library.wake(waker);
     }
 }
@@ -184,7 +184,9 @@ impl KernelPolicy {
             let verdict = self.verdict(subject, peer, direction, server.port())?;
             match verdict.action {
                 action::ALLOW => {}
-                action::REDIRECT => applied.push(Applied { set: verdict.l7, rule: verdict.rule, direction }),
+                action::REDIRECT => {
+                    applied.push(AppliedRuleSet { set: verdict.l7, rule: verdict.rule, direction })
+                }
                 _ => return Ok(None),
             }
         }

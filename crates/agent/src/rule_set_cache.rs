@@ -84,7 +84,7 @@ impl RuleSetCache {
         };
         let mut state = self.shelf.state();
         match state.sets.get(&number).filter(|known| known.file == file) {
-            Some(CompiledSet { matcher: Some(matcher), .. }) => return Rules::Known(Arc::clone(matcher)),
+            Some(CompiledSet { matcher: Some(matcher), .. }) => return Rules::Ready(Arc::clone(matcher)),
             Some(_) => return Rules::Unknown,
             None => {}
         }
@@ -92,7 +92,7 @@ impl RuleSetCache {
             state.queue.push_back(number);
             self.shelf.wanted.notify_one();
         }
-        Rules::Coming
+        Rules::Loading
     }
 
     /// Wakes the task with the next set that is made.
@@ -202,7 +202,7 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             match library.rules(number) {
-                Rules::Coming if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+                Rules::Loading if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
                 rules => return rules,
             }
         }
@@ -225,10 +225,10 @@ mod tests {
         let request = |path| RequestView { method: "GET", path, host: "app1", headers: &[] };
         assert!(matches!(library.rules(7), Rules::Unknown));
         publisher.publish(7, &[rule("/public")]).unwrap();
-        let Rules::Known(matcher) = wait_for(&library, 7) else { panic!("it is there") };
+        let Rules::Ready(matcher) = wait_for(&library, 7) else { panic!("it is there") };
         assert!(matcher.matches(&request("/public")).is_some());
         publisher.publish(7, &[rule("/private")]).unwrap();
-        let Rules::Known(matcher) = wait_for(&library, 7) else { panic!("it is there") };
+        let Rules::Ready(matcher) = wait_for(&library, 7) else { panic!("it is there") };
         assert_eq!(matcher.matches(&request("/public")), None, "another file is another set");
         fs::write(directory.join("8.json"), "[nonsense").unwrap();
         assert!(matches!(wait_for(&library, 8), Rules::Unknown));
@@ -243,8 +243,8 @@ mod tests {
         library.start().unwrap();
         publisher.publish(1, &[rule("/a")]).unwrap();
         publisher.publish(2, &[rule("/b")]).unwrap();
-        let Rules::Known(used) = wait_for(&library, 1) else { panic!("it is there") };
-        let Rules::Known(kept) = wait_for(&library, 2) else { panic!("it is there") };
+        let Rules::Ready(used) = wait_for(&library, 1) else { panic!("it is there") };
+        let Rules::Ready(kept) = wait_for(&library, 2) else { panic!("it is there") };
         let (used_by_no_other, kept_by_file) = (Arc::downgrade(&used), Arc::downgrade(&kept));
         drop(kept);
         publisher.withdraw(1);

@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use workload::{
-    Group, Hurry, Ipv6, Link, Namespace, Network, Node, PROXY_INTERFACE, Plan, ProxyRouting,
+    ExpeditedRcu, Group, Ipv6, Link, Namespace, Network, Node, PROXY_INTERFACE, Plan, ProxyRouting,
     WORKLOAD_INTERFACE, WireError, Wired, kill_all,
 };
 
@@ -109,7 +109,7 @@ impl Wiring {
 
     /// Makes the network namespace fit to be a node, with these addresses of its own; returns where its proxy is.
     pub(crate) fn prepare(&mut self, addresses: &[IpAddr], port: u16) -> anyhow::Result<Proxy> {
-        Hurry::recover(&self.marker).context("setting back what an agent that crashed had set")?;
+        ExpeditedRcu::recover(&self.marker).context("setting back what an agent that crashed had set")?;
         let node = &mut self.node;
         node.prepare()?;
         let interface = node.create_proxy(&PROXY, &alias(&self.instance, "proxy"))?.interface;
@@ -247,9 +247,9 @@ impl Wiring {
             workloads.iter().any(|workload| link.name == workload.interface && self.is_of(link, workload))
         };
         let links: Vec<Link> = links.into_iter().filter(is_theirs).collect();
-        let hurry = if links.len() < MANY { None } else { Hurry::begin(&self.marker) };
+        let expedited = if links.len() < MANY { None } else { ExpeditedRcu::begin(&self.marker) };
         self.node.network().delete_links(&links)?;
-        drop(hurry);
+        drop(expedited);
         for namespace in &namespaces {
             // A wire that was not marked yet ends by its other end.
             Network::of(namespace)?.delete_link(WORKLOAD_INTERFACE)?;

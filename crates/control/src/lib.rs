@@ -7,6 +7,8 @@
 mod addresses;
 mod change;
 mod enforcement;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 mod groupings;
 mod interned;
 mod peer_changes;

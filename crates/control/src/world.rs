@@ -274,62 +274,27 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Interface;
+    use crate::fixtures::workload;
     use abi::endpoint::flag;
     use abi::policy::{ColumnKey, WHOLE_INSIDE};
     use abi::row::{MapOp, RowKey};
-    use identity::{Operator, Selector, Source};
-    use policy::rule::{
-        Action, Cidr, CidrReach, Direction, Kind, Peer, Peers as RulePeers, Policy, PolicyId, Rule, Spec,
-        Subject, Tier, Traffic,
-    };
+    use identity::{Operator, Selector};
+    use policy::fixtures::{allow, app, outside, policy, spec};
+    use policy::rule::Direction::Ingress;
+    use policy::rule::Traffic;
 
     fn endpoint(id: u32, app: &str) -> Change {
-        Change::Endpoint(Box::new(Endpoint {
-            id,
-            namespace: "default".into(),
-            name: format!("{app}-{id}"),
-            labels: BTreeMap::from([("app".into(), app.into())]).into(),
-            addresses: vec![format!("10.0.0.{id}").parse().unwrap()],
-            named_ports: Arc::default(),
-            interface: Interface { index: 100 + id, ..Interface::default() },
-            audit: false,
-        }))
+        workload(id, "default", app)
     }
 
-    fn app(name: &str) -> Selector {
-        Selector::default().with(Some(Source::K8s), "app", Operator::equals(name))
+    fn let_in(name: &str, to: &str, from: &str) -> Change {
+        Change::Policy(policy(name, [spec(app(to), [allow(Ingress, app(from), Traffic::Any)])]))
     }
 
-    fn allow(name: &str, to: &str, from: &str) -> Change {
-        let rule = Rule {
-            place: "spec.ingress[0]".into(),
-            direction: Direction::Ingress,
-            priority: 0,
-            action: Action::Allow,
-            peers: RulePeers::Of(vec![Peer::Labels(app(from))]),
-            traffic: Traffic::Any,
-        };
-        let spec = Spec {
-            subject: Subject::Workloads(app(to)),
-            tier: Tier::Normal,
-            log: None,
-            default_deny_ingress: true,
-            default_deny_egress: false,
-            rules: vec![rule],
-        };
-        let id = PolicyId { kind: Kind::NetworkPolicy, namespace: Some("default".into()), name: name.into() };
-        Change::Policy(Policy { id, specs: vec![spec] })
-    }
-
-    /// The same, from a block of addresses, and for everybody.
-    fn allow_all(name: &str, block: &str) -> Change {
-        let Change::Policy(mut policy) = allow(name, "", "") else { unreachable!("it is a policy") };
-        let block = Cidr::new(block.parse().unwrap(), 24).unwrap();
-        policy.specs[0].subject = Subject::Workloads(Selector::default());
-        let peer = Peer::Cidr { block, except: Vec::new(), reach: CidrReach::World };
-        policy.specs[0].rules[0].peers = RulePeers::Of(vec![peer]);
-        Change::Policy(policy)
+    /// Lets a block of addresses in to all workloads.
+    fn let_in_block(name: &str, block: &str) -> Change {
+        let rule = allow(Ingress, outside(block, &[]), Traffic::Any);
+        Change::Policy(policy(name, [spec(Selector::default(), [rule])]))
     }
 
     fn info(world: &World, id: u32) -> EndpointInfo {
@@ -366,7 +331,7 @@ mod tests {
         let mut world = World::new();
         world.apply([endpoint(1, "web"), endpoint(2, "client")]);
         let before = (info(&world, 1), info(&world, 2));
-        let writes = world.apply([allow("a", "web", "client")]);
+        let writes = world.apply([let_in("a", "web", "client")]);
         assert_ne!(info(&world, 1).policy, before.0.policy);
         assert_eq!(info(&world, 1).flags, flag::ENFORCE_INGRESS);
         assert_eq!(info(&world, 2), before.1);
@@ -379,7 +344,7 @@ mod tests {
     #[test]
     fn a_new_peer_adds_rows_under_the_same_policy_number() {
         let mut world = World::new();
-        world.apply([endpoint(1, "web"), allow("a", "web", "client")]);
+        world.apply([endpoint(1, "web"), let_in("a", "web", "client")]);
         let policy = info(&world, 1).policy;
         let before = grouped(&world, 1);
         let writes = world.apply([endpoint(2, "client")]);
@@ -393,7 +358,12 @@ mod tests {
     #[test]
     fn workloads_of_one_identity_share_a_policy() {
         let mut world = World::new();
-        world.apply([endpoint(1, "web"), endpoint(2, "web"), endpoint(3, "db"), allow("a", "web", "client")]);
+        world.apply([
+            endpoint(1, "web"),
+            endpoint(2, "web"),
+            endpoint(3, "db"),
+            let_in("a", "web", "client"),
+        ]);
         assert_eq!(info(&world, 1).policy, info(&world, 2).policy);
         assert_ne!(info(&world, 1).policy, info(&world, 3).policy);
     }
@@ -401,10 +371,10 @@ mod tests {
     #[test]
     fn what_was_in_the_maps_before_a_restart_is_replaced_under_new_numbers() {
         let mut world = World::new();
-        world.apply([endpoint(1, "web"), allow("a", "web", "client")]);
+        world.apply([endpoint(1, "web"), let_in("a", "web", "client")]);
         let old = info(&world, 1).policy;
         let mut restarted = World::adopt(world.rows().values().copied(), world.identities().clone());
-        let writes = restarted.apply([endpoint(1, "web"), allow("a", "web", "client")]);
+        let writes = restarted.apply([endpoint(1, "web"), let_in("a", "web", "client")]);
         assert!(info(&restarted, 1).policy > old);
         assert!(writes.later.iter().all(|op| matches!(op, MapOp::Delete(_))));
         assert_eq!(columns_of(&restarted, old), BTreeMap::new());
@@ -413,10 +383,10 @@ mod tests {
     #[test]
     fn a_policy_goes_on_with_the_columns_that_stay_the_same() {
         let mut world = World::new();
-        world.apply([endpoint(1, "web"), endpoint(2, "client"), allow("a", "web", "client")]);
-        world.apply([allow_all("b", "192.0.2.0")]);
+        world.apply([endpoint(1, "web"), endpoint(2, "client"), let_in("a", "web", "client")]);
+        world.apply([let_in_block("b", "192.0.2.0/24")]);
         let before = columns_of(&world, info(&world, 1).policy);
-        let writes = world.apply([allow_all("c", "198.51.100.0")]);
+        let writes = world.apply([let_in_block("c", "198.51.100.0/24")]);
         let after = columns_of(&world, info(&world, 1).policy);
         assert_eq!((before.len(), after.len()), (3, 4));
         assert!(before.iter().all(|(cidr, column)| after.get(cidr) == Some(column)), "{before:?} {after:?}");
@@ -432,9 +402,9 @@ mod tests {
     fn a_column_that_is_the_only_one_to_change_is_switched_alone() {
         let mut world = World::new();
         world.apply([endpoint(1, "web"), endpoint(2, "client"), endpoint(3, "other")]);
-        world.apply([allow("a", "web", "client"), allow_all("b", "192.0.2.0")]);
+        world.apply([let_in("a", "web", "client"), let_in_block("b", "192.0.2.0/24")]);
         let before = (info(&world, 1), columns_of(&world, info(&world, 1).policy));
-        let writes = world.apply([allow("c", "web", "other")]);
+        let writes = world.apply([let_in("c", "web", "other")]);
         let after = (info(&world, 1), columns_of(&world, info(&world, 1).policy));
         assert_eq!(before.0, after.0, "the endpoint's row stays");
         let is_other = |cidr: &&u32| before.1[*cidr] != after.1[*cidr];
@@ -450,11 +420,11 @@ mod tests {
     #[test]
     fn a_policy_speaks_to_new_groups_until_another_takes_its_place() {
         let mut world = World::new();
-        world.apply([endpoint(1, "web"), endpoint(2, "client"), allow("a", "web", "client")]);
+        world.apply([endpoint(1, "web"), endpoint(2, "client"), let_in("a", "web", "client")]);
         let before = columns_of(&world, info(&world, 1).policy);
-        let Change::Policy(mut policy) = allow("b", "web", "") else { unreachable!("it is a policy") };
+        let Change::Policy(mut policy) = let_in("b", "web", "") else { unreachable!("it is a policy") };
         let not_other = Selector::default().with(None, "app", Operator::NotIn(["other".to_owned()].into()));
-        policy.specs[0].rules[0].peers = RulePeers::Of(vec![Peer::Labels(not_other)]);
+        policy.specs[0].rules[0].peers = not_other.into();
         let puts: Vec<Row> =
             world.apply([Change::Policy(policy)]).now.iter().filter_map(MapOp::put).collect();
         let (client, _) = world.peers.of(2).unwrap();
@@ -474,7 +444,7 @@ mod tests {
     fn a_policy_that_somebody_comes_under_keeps_its_columns() {
         let mut world = World::new();
         let [all, web, db] =
-            [allow_all("all", "192.0.2.0"), allow("web", "web", "x"), allow("db", "db", "y")];
+            [let_in_block("all", "192.0.2.0/24"), let_in("web", "web", "x"), let_in("db", "db", "y")];
         world.apply([endpoint(1, "plain"), endpoint(2, "db"), all, web, db]);
         let policy = info(&world, 1).policy;
         let before = classes_in(&world, &columns_of(&world, policy));

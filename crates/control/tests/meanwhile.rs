@@ -5,79 +5,37 @@ mod walk;
 use abi::address::AddressKey;
 use abi::endpoint::EndpointKey;
 use abi::row::{MapOp, Row, RowKey};
-use control::{Change, Endpoint, Interface, Rows, World, Writes};
+use control::fixtures::{address_of, endpoint, interface_of, namespace, workload};
+use control::{Change, Endpoint, Rows, World, Writes};
 use identity::{Operator, Selector, Source, key};
-use policy::rule::{
-    Action, Cidr, CidrReach, Direction, Entity, Kind, Peer, Peers, Policy, PolicyId, Rule, Spec, Subject,
-    Tier, Traffic,
-};
+use policy::fixtures::{allow, app, app_that, policy, spec};
+use policy::rule::Direction::Ingress;
+use policy::rule::{Cidr, CidrReach, Entity, Peer, Peers, Subject, Traffic};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-fn endpoint(id: u32, namespace: &str, label: (&str, &str)) -> Box<Endpoint> {
-    Box::new(Endpoint {
-        id,
-        namespace: namespace.into(),
-        name: format!("e{id}"),
-        labels: BTreeMap::from([(label.0.into(), label.1.into())]).into(),
-        addresses: vec![IpAddr::from([10, 0, 0, id as u8])],
-        named_ports: Arc::default(),
-        interface: Interface { index: 100 + id, ..Interface::default() },
-        audit: false,
-    })
-}
-
-fn workload(id: u32, namespace: &str, app: &str) -> Change {
-    Change::Endpoint(endpoint(id, namespace, ("app", app)))
-}
-
-fn labelled(namespace: &str, tier: &str) -> Change {
-    Change::Namespace { name: namespace.into(), labels: BTreeMap::from([("tier".into(), tier.into())]) }
-}
-
-fn app(operator: Operator) -> Selector {
-    Selector::default().with(Some(Source::K8s), "app", operator)
-}
 
 fn in_tier(selector: Selector, tier: &str) -> Selector {
     selector.with(Some(Source::K8s), format!("{}tier", key::NAMESPACE_LABELS), Operator::equals(tier))
 }
 
 /// Lets these come to an app, and nobody else.
-fn allow(to: &str, from: Vec<Selector>) -> Change {
-    let rule = Rule {
-        place: "spec.ingress[0]".into(),
-        direction: Direction::Ingress,
-        priority: 0,
-        action: Action::Allow,
-        peers: Peers::Of(from.into_iter().map(Peer::Labels).collect()),
-        traffic: Traffic::Any,
-    };
-    let spec = Spec {
-        subject: Subject::Workloads(app(Operator::equals(to))),
-        tier: Tier::Normal,
-        log: None,
-        default_deny_ingress: true,
-        default_deny_egress: false,
-        rules: vec![rule],
-    };
-    let id = PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: None, name: to.into() };
-    Change::Policy(Policy { id, specs: vec![spec] })
+fn let_in(to: &str, from: Vec<Selector>) -> Change {
+    Change::Policy(policy(to, [spec(app(to), [allow(Ingress, from, Traffic::Any)])]))
 }
 
 fn named(apps: &[&str]) -> Vec<Selector> {
-    apps.iter().map(|name| app(Operator::equals(*name))).collect()
+    apps.iter().map(|name| app(name)).collect()
 }
 
 /// Whether one workload lets another in: before the writes, and after each that changes it.
 fn admissions(maps: Rows, writes: &Writes, [to, from]: [u32; 2]) -> Vec<bool> {
-    admissions_from(maps, writes, to, IpAddr::from([10, 0, 0, from as u8]))
+    admissions_from(maps, writes, to, address_of(from))
 }
 
 /// The same of an address that has a row of its own.
 fn admissions_from(mut maps: Rows, writes: &Writes, to: u32, from: IpAddr) -> Vec<bool> {
-    let endpoint = RowKey::Endpoint(EndpointKey { interface: 100 + to });
+    let endpoint = RowKey::Endpoint(EndpointKey { interface: interface_of(to) });
     let address = RowKey::Address(AddressKey::host(from.into()));
     let admits = |maps: &Rows| !walk::heard(maps)[&(endpoint, address)].is_empty();
     let mut seen = vec![admits(&maps)];
@@ -94,7 +52,7 @@ fn admissions_from(mut maps: Rows, writes: &Writes, to: u32, from: IpAddr) -> Ve
 
 /// The peer number and the namespace of a workload, as its address tells them.
 fn peer_of(world: &World, id: u32) -> (u32, u32) {
-    let address = RowKey::Address(AddressKey::host(IpAddr::from([10, 0, 0, id as u8]).into()));
+    let address = RowKey::Address(AddressKey::host(address_of(id).into()));
     match world.rows()[&address] {
         Row::Address(_, info) => (info.peer, info.namespace),
         _ => unreachable!("it is an address"),
@@ -110,7 +68,7 @@ fn rows_of(world: &World, peer: u32) -> usize {
 fn who_leaves_a_number_is_not_taken_for_what_it_becomes() {
     let mut world = World::new();
     world.apply([workload(1, "x", "plain"), workload(6, "x", "plain"), workload(9, "x", "db")]);
-    world.apply([allow("db", named(&["good"]))]);
+    world.apply([let_in("db", named(&["good"]))]);
     let maps = world.rows();
     let writes = world.apply([workload(1, "x", "other"), workload(6, "x", "good")]);
     assert_eq!(admissions(maps.clone(), &writes, [9, 1]), [false]);
@@ -122,9 +80,9 @@ fn who_leaves_a_policy_is_not_judged_by_what_takes_its_place() {
     let mut world = World::new();
     let apps = [(1, "web"), (2, "web"), (3, "attacker"), (4, "client")];
     world.apply(apps.map(|(id, app)| workload(id, "x", app)));
-    world.apply([allow("web", named(&["client"])), allow("other", named(&["client"]))]);
+    world.apply([let_in("web", named(&["client"])), let_in("other", named(&["client"]))]);
     let maps = world.rows();
-    let writes = world.apply([allow("web", named(&["client", "attacker"])), workload(1, "x", "other")]);
+    let writes = world.apply([let_in("web", named(&["client", "attacker"])), workload(1, "x", "other")]);
     assert_eq!(admissions(maps.clone(), &writes, [1, 3]), [false]);
     assert_eq!(admissions(maps.clone(), &writes, [1, 4]), [true]);
     assert_eq!(admissions(maps, &writes, [2, 3]), [false, true]);
@@ -133,26 +91,26 @@ fn who_leaves_a_policy_is_not_judged_by_what_takes_its_place() {
 #[test]
 fn a_newcomer_is_not_taken_for_what_its_namespace_was() {
     let mut world = World::new();
-    let not_refused = app(Operator::NotIn(["refused".to_owned()].into()));
+    let not_refused = app_that(Operator::NotIn(["refused".to_owned()].into()));
     let apps = [workload(5, "x", "refused"), workload(6, "x", "refused"), workload(9, "z", "db")];
-    world.apply(apps.into_iter().chain([labelled("x", "front")]));
-    world.apply([allow("db", vec![in_tier(not_refused, "front")])]);
+    world.apply(apps.into_iter().chain([namespace("x", "front")]));
+    world.apply([let_in("db", vec![in_tier(not_refused, "front")])]);
     let maps = world.rows();
-    let writes = world.apply([labelled("x", "back"), workload(5, "x", "plain")]);
+    let writes = world.apply([namespace("x", "back"), workload(5, "x", "plain")]);
     assert_eq!(admissions(maps, &writes, [9, 5]), [false]);
 }
 
 #[test]
 fn a_number_that_goes_while_its_namespace_changes_leaves_no_row() {
     let mut world = World::new();
-    let not_web = app(Operator::NotIn(["web".to_owned()].into()));
-    world.apply([workload(9, "z", "db"), allow("db", vec![in_tier(not_web, "front")])]);
-    world.apply([labelled("x", "front"), workload(1, "x", "web"), workload(3, "x", "other")]);
+    let not_web = app_that(Operator::NotIn(["web".to_owned()].into()));
+    world.apply([workload(9, "z", "db"), let_in("db", vec![in_tier(not_web, "front")])]);
+    world.apply([namespace("x", "front"), workload(1, "x", "web"), workload(3, "x", "other")]);
     let (peer, _) = peer_of(&world, 1);
     assert_eq!(rows_of(&world, peer), 1, "it differs from its namespace");
     let named_ports = Arc::new(BTreeMap::from([(("http".to_owned(), 6), 80)]));
-    let with_port = Box::new(Endpoint { named_ports, ..*endpoint(1, "x", ("app", "web")) });
-    world.apply([labelled("x", "back"), Change::Endpoint(with_port)]);
+    let with_port = Box::new(Endpoint { named_ports, ..endpoint(1, "x", "web") });
+    world.apply([namespace("x", "back"), Change::Endpoint(with_port)]);
     assert_ne!(peer_of(&world, 1).0, peer);
     assert_eq!(rows_of(&world, peer), 0);
 }
@@ -160,15 +118,15 @@ fn a_number_that_goes_while_its_namespace_changes_leaves_no_row() {
 #[test]
 fn who_comes_to_be_like_its_namespace_has_no_row_of_its_own() {
     let mut world = World::new();
-    let tier = format!("{}tier", key::NAMESPACE_LABELS);
-    let forged = endpoint(1, "x", (tier.as_str(), "back"));
-    world.apply([Change::Endpoint(forged), workload(9, "z", "db")]);
-    world.apply([allow("db", vec![in_tier(Selector::default(), "back")])]);
-    let (peer, namespace) = peer_of(&world, 1);
-    assert_eq!((rows_of(&world, peer), rows_of(&world, namespace)), (1, 0));
-    world.apply([labelled("x", "back")]);
-    let (peer, namespace) = peer_of(&world, 1);
-    assert_eq!((rows_of(&world, peer), rows_of(&world, namespace)), (0, 1));
+    let forged = BTreeMap::from([(format!("{}tier", key::NAMESPACE_LABELS), "back".to_owned())]);
+    let forger = Endpoint { labels: forged.into(), ..endpoint(1, "x", "") };
+    world.apply([Change::Endpoint(forger.into()), workload(9, "z", "db")]);
+    world.apply([let_in("db", vec![in_tier(Selector::default(), "back")])]);
+    let (peer, around) = peer_of(&world, 1);
+    assert_eq!((rows_of(&world, peer), rows_of(&world, around)), (1, 0));
+    world.apply([namespace("x", "back")]);
+    let (peer, around) = peer_of(&world, 1);
+    assert_eq!((rows_of(&world, peer), rows_of(&world, around)), (0, 1));
 }
 
 #[test]
@@ -195,13 +153,13 @@ fn an_api_server_that_moves_takes_its_peers_along_at_once() {
     let own = control::Node { addresses: vec![host], ..control::Node::default() };
     let other = control::RemoteNode { name: "cp".into(), labels, addresses: vec![node] };
     world.apply([Change::Node(own.into()), Change::RemoteNode(other.into()), workload(9, "x", "db")]);
-    let Change::Policy(mut policy) = allow("db", Vec::new()) else { unreachable!("it is a policy") };
+    let Change::Policy(mut policy) = let_in("db", Vec::new()) else { unreachable!("it is a policy") };
     let mut far = policy.clone();
     policy.specs[0].rules[0].peers = Peers::Of(vec![Peer::Entity(Entity::KubeApiserver)]);
     // Its block gives the address outside a row of its own, and allows nothing.
     far.id.name = "far".into();
     let block = Peer::Cidr { block: Cidr::host(outside), except: Vec::new(), reach: CidrReach::World };
-    far.specs[0].subject = Subject::Workloads(app(Operator::equals("other")));
+    far.specs[0].subject = Subject::Workloads(app("other"));
     far.specs[0].rules[0].peers = Peers::Of(vec![block]);
     world.apply([Change::Policy(policy), Change::Policy(far), workload(8, "x", "other")]);
     let all = [node, outside];

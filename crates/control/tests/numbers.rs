@@ -1,26 +1,16 @@
 //! Which numbers peers and groupings have: where it is another than it might be, packets or whole worlds feel it.
 
 use abi::row::Row;
-use control::{Change, Endpoint, Interface, RemoteNode, World};
-use identity::{Operator, Selector, Source};
-use policy::rule::{
-    Action, Direction, Entity, Kind, Peer, Peers, Policy, PolicyId, Rule, Spec, Subject, Tier, Traffic,
-};
+use control::{Change, Endpoint, RemoteNode, World, fixtures};
+use policy::fixtures::{allow, app, spec};
+use policy::rule::Direction::Ingress;
+use policy::rule::{Entity, Traffic};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 fn endpoint(id: u32, address: &str, app: &str) -> Change {
-    Change::Endpoint(Box::new(Endpoint {
-        id,
-        namespace: "default".into(),
-        name: format!("workload-{id}"),
-        labels: Arc::new(BTreeMap::from([("app".to_owned(), app.to_owned())])),
-        addresses: vec![address.parse().unwrap()],
-        named_ports: Arc::default(),
-        interface: Interface { index: 100 + id, ..Interface::default() },
-        audit: false,
-    }))
+    let addresses = vec![address.parse().unwrap()];
+    Change::Endpoint(Box::new(Endpoint { addresses, ..fixtures::endpoint(id, "default", app) }))
 }
 
 fn node(name: &str, address: &str) -> Change {
@@ -33,27 +23,11 @@ fn node(name: &str, address: &str) -> Change {
 }
 
 /// Lets the cluster in.
-fn policy(app: &str) -> Change {
-    let rule = Rule {
-        place: "spec.ingress[0]".into(),
-        direction: Direction::Ingress,
-        priority: 0,
-        action: Action::Allow,
-        peers: Peers::Of(vec![Peer::Entity(Entity::Cluster)]),
-        traffic: Traffic::Any,
-    };
-    let subject = Selector::default().with(Some(Source::K8s), "app", Operator::equals(app));
-    let spec = Spec {
-        subject: Subject::Workloads(subject),
-        tier: Tier::Normal,
-        log: None,
-        default_deny_ingress: true,
-        default_deny_egress: false,
-        rules: vec![rule],
-    };
-    let id =
-        PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: Some("default".into()), name: app.into() };
-    Change::Policy(Policy { id, specs: vec![spec] })
+fn policy(name: &str) -> Change {
+    Change::Policy(policy::fixtures::policy(
+        name,
+        [spec(app(name), [allow(Ingress, Entity::Cluster, Traffic::Any)])],
+    ))
 }
 
 /// The peer number of an address, as its row says it.

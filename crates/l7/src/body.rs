@@ -56,7 +56,7 @@ impl Body {
     /// A body for a reader of HTTP/1.0: what was in chunks goes on without them, and the end of the connection ends it.
     pub fn without_chunks(framing: Framing) -> Self {
         match framing {
-            Framing::Chunked => Self::Chunked(Chunks::taken_out()),
+            Framing::Chunked => Self::Chunked(Chunks::data_only()),
             Framing::Empty | Framing::Length(_) | Framing::UntilClose => Self::new(framing),
         }
     }

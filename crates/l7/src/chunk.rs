@@ -14,17 +14,17 @@ const MAX_LINES: u16 = 8192;
 /// How far a chunked body has been read.
 #[derive(Clone, Debug, Default)]
 pub struct Chunks {
-    at: At,
+    expected: Expected,
     /// Bytes of extensions or trailers so far.
     lines: u16,
     /// The trailer that is being read.
     line: Vec<u8>,
-    onward: Onward,
+    output: Output,
 }
 
 /// What goes on to the next hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Onward {
+enum Output {
     /// Chunks framed anew, and no trailers.
     #[default]
     Chunks,
@@ -36,7 +36,7 @@ enum Onward {
 
 /// What comes next.
 #[derive(Clone, Copy, Debug)]
-enum At {
+enum Expected {
     /// A digit of a size, of which this many were read.
     Size { digits: u8, size: u64 },
     /// More of an extension.
@@ -57,7 +57,7 @@ enum At {
     Done,
 }
 
-impl Default for At {
+impl Default for Expected {
     fn default() -> Self {
         Self::Size { digits: 0, size: 0 }
     }
@@ -66,32 +66,32 @@ impl Default for At {
 impl Chunks {
     /// Chunks of a gRPC answer, whose trailers `grpc-*` go on.
     pub(crate) fn of_grpc() -> Self {
-        Self { onward: Onward::ChunksAndGrpc, ..Self::default() }
+        Self { output: Output::ChunksAndGrpc, ..Self::default() }
     }
 
     /// Chunks of which the data alone goes on.
-    pub(crate) fn taken_out() -> Self {
-        Self { onward: Onward::Data, ..Self::default() }
+    pub(crate) fn data_only() -> Self {
+        Self { output: Output::Data, ..Self::default() }
     }
 
     /// As [`crate::Body::advance`]; what goes on is written where there is a place for it.
     pub(crate) fn advance(&mut self, input: &[u8], mut out: Option<&mut Vec<u8>>) -> Result<usize, Refusal> {
         let mut taken = 0;
         while taken < input.len() && !self.is_done() {
-            if let At::Data(left) = self.at {
+            if let Expected::Data(left) = self.expected {
                 let length = usize::try_from(left).unwrap_or(usize::MAX).min(input.len() - taken);
                 if let Some(out) = &mut out {
                     let data = &input[taken..taken + length];
-                    match self.onward {
-                        Onward::Chunks | Onward::ChunksAndGrpc => write_chunk(data, out),
-                        Onward::Data => out.extend_from_slice(data),
+                    match self.output {
+                        Output::Chunks | Output::ChunksAndGrpc => write_chunk(data, out),
+                        Output::Data => out.extend_from_slice(data),
                     }
                 }
                 taken += length;
                 let left = left - length as u64;
-                self.at = if left == 0 { At::DataReturn } else { At::Data(left) };
+                self.expected = if left == 0 { Expected::DataReturn } else { Expected::Data(left) };
             } else {
-                self.at = self.step(input[taken], out.as_deref_mut())?;
+                self.expected = self.step(input[taken], out.as_deref_mut())?;
                 taken += 1;
             }
         }
@@ -99,69 +99,71 @@ impl Chunks {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        matches!(self.at, At::Done)
+        matches!(self.expected, Expected::Done)
     }
 
-    fn step(&mut self, byte: u8, out: Option<&mut Vec<u8>>) -> Result<At, Refusal> {
-        Ok(match (self.at, byte) {
-            (At::Size { digits, size }, _) if byte.is_ascii_hexdigit() && digits < 15 => {
+    fn step(&mut self, byte: u8, out: Option<&mut Vec<u8>>) -> Result<Expected, Refusal> {
+        Ok(match (self.expected, byte) {
+            (Expected::Size { digits, size }, _) if byte.is_ascii_hexdigit() && digits < 15 => {
                 let digit = char::from(byte).to_digit(16).expect("a hexadecimal digit was seen");
-                At::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
+                Expected::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
             }
-            (At::Size { digits: 1.., size }, b'\r') => At::SizeEnd { size },
-            (At::Size { digits: 1.., size }, b';') => self.counted(At::Extension { size })?,
-            (At::Extension { size }, b'\r') => At::SizeEnd { size },
-            (At::Extension { size }, _) if is_field_value(byte) => self.counted(At::Extension { size })?,
-            (At::SizeEnd { size: 0 }, b'\n') => {
+            (Expected::Size { digits: 1.., size }, b'\r') => Expected::SizeEnd { size },
+            (Expected::Size { digits: 1.., size }, b';') => self.counted(Expected::Extension { size })?,
+            (Expected::Extension { size }, b'\r') => Expected::SizeEnd { size },
+            (Expected::Extension { size }, _) if is_field_value(byte) => {
+                self.counted(Expected::Extension { size })?
+            }
+            (Expected::SizeEnd { size: 0 }, b'\n') => {
                 self.lines = 0;
                 self.append(out, b"0\r\n");
-                At::Line
+                Expected::Line
             }
-            (At::SizeEnd { size }, b'\n') => At::Data(size),
-            (At::DataReturn, b'\r') => At::DataEnd,
-            (At::DataEnd, b'\n') => {
+            (Expected::SizeEnd { size }, b'\n') => Expected::Data(size),
+            (Expected::DataReturn, b'\r') => Expected::DataEnd,
+            (Expected::DataEnd, b'\n') => {
                 self.lines = 0;
-                At::Size { digits: 0, size: 0 }
+                Expected::Size { digits: 0, size: 0 }
             }
-            (At::Line, b'\r') => At::LineEnd,
-            (At::Line, _) if is_field_value(byte) => {
+            (Expected::Line, b'\r') => Expected::LineEnd,
+            (Expected::Line, _) if is_field_value(byte) => {
                 self.line.push(byte);
-                self.counted(At::Line)?
+                self.counted(Expected::Line)?
             }
-            (At::LineEnd, b'\n') if self.line.is_empty() => {
+            (Expected::LineEnd, b'\n') if self.line.is_empty() => {
                 self.append(out, b"\r\n");
-                At::Done
+                Expected::Done
             }
-            (At::LineEnd, b'\n') => self.end_trailer(out)?,
+            (Expected::LineEnd, b'\n') => self.end_trailer(out)?,
             _ => return Err(Refusal::malformed("a malformed chunk")),
         })
     }
 
     /// A trailer is there as a whole.
-    fn end_trailer(&mut self, out: Option<&mut Vec<u8>>) -> Result<At, Refusal> {
+    fn end_trailer(&mut self, out: Option<&mut Vec<u8>>) -> Result<Expected, Refusal> {
         let trailer = parse_field(&self.line)?;
-        if name::is_no_trailer(trailer.name) {
+        if name::is_forbidden_in_trailers(trailer.name) {
             return Err(Refusal::malformed("a trailer that speaks of framing or routing"));
         }
         let is_grpc = trailer.name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("grpc-"));
         if let Some(out) = out
-            && self.onward == Onward::ChunksAndGrpc
+            && self.output == Output::ChunksAndGrpc
             && is_grpc
         {
             write_fields(&[trailer], out);
         }
         self.line.clear();
-        Ok(At::Line)
+        Ok(Expected::Line)
     }
 
     /// Writes a part of the coding itself, where that goes on.
     fn append(&self, out: Option<&mut Vec<u8>>, bytes: &[u8]) {
-        if let Some(out) = out.filter(|_| self.onward != Onward::Data) {
+        if let Some(out) = out.filter(|_| self.output != Output::Data) {
             out.extend_from_slice(bytes);
         }
     }
 
-    fn counted(&mut self, next: At) -> Result<At, Refusal> {
+    fn counted(&mut self, next: Expected) -> Result<Expected, Refusal> {
         self.lines += 1;
         if self.lines > MAX_LINES {
             return Err(Refusal::malformed("chunk extensions or trailers larger than 8 KiB"));

@@ -20,7 +20,7 @@ pub(crate) struct Connection<'h> {
     pub(crate) expects_continue: bool,
     version: Version,
     /// Whether Connection names fields that are not known here.
-    names_others: bool,
+    names_message_fields: bool,
 }
 
 /// Reads the fields of the connection. Where two of them, or two of a kind, could be understood in two ways: refused.
@@ -29,14 +29,14 @@ pub(crate) fn read<'h>(fields: &[Field<'h>], version: Version) -> Result<Connect
     let (mut upgrades, mut upgrade, mut codings) = (false, None, 0);
     for field in fields {
         let value = field.value;
-        match known(field.name) {
-            Known::Host => once(&mut found.host, value, "several Host fields")?,
-            Known::Length => once(&mut found.length, length(value)?, "several Content-Length fields")?,
+        match field_role(field.name) {
+            FieldRole::Host => once(&mut found.host, value, "several Host fields")?,
+            FieldRole::Length => once(&mut found.length, length(value)?, "several Content-Length fields")?,
             // HTTP/1.0 has none; who takes part in the exchange may not know of it (RFC 9112, section 6.1).
-            Known::Coding if version == Version::Http10 => {
+            FieldRole::Coding if version == Version::Http10 => {
                 return Err(Refusal::malformed("HTTP/1.0 with a transfer coding"));
             }
-            Known::Coding => {
+            FieldRole::Coding => {
                 codings += 1;
                 found.chunked = value.eq_ignore_ascii_case(b"chunked");
                 if !found.chunked || codings > 1 {
@@ -46,25 +46,25 @@ pub(crate) fn read<'h>(fields: &[Field<'h>], version: Version) -> Result<Connect
                     });
                 }
             }
-            Known::Connection => {
+            FieldRole::Connection => {
                 for token in tokens(value) {
                     match token? {
                         token if token.eq_ignore_ascii_case(b"close") => found.close = true,
                         token if token.eq_ignore_ascii_case(b"upgrade") => upgrades = true,
-                        token => found.names_others |= names_another(token)?,
+                        token => found.names_message_fields |= names_message_field(token)?,
                     }
                 }
             }
-            Known::Upgrade => once(&mut upgrade, value, "several Upgrade fields")?,
+            FieldRole::Upgrade => once(&mut upgrade, value, "several Upgrade fields")?,
             // To be ignored (RFC 9110, section 10.1.1).
-            Known::Expect if version == Version::Http10 => found.expects_continue = true,
-            Known::Expect => {
+            FieldRole::Expect if version == Version::Http10 => found.expects_continue = true,
+            FieldRole::Expect => {
                 if found.expects_continue || !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(Refusal { status: 417, reason: "an expectation other than 100-continue" });
                 }
                 found.expects_continue = true;
             }
-            Known::ThisConnection | Known::Message => {}
+            FieldRole::OneHop | FieldRole::Message => {}
         }
     }
     if found.chunked && found.length.is_some() {
@@ -82,12 +82,12 @@ impl Connection<'_> {
         let mut kept = 0;
         for index in 0..fields.len() {
             let name = fields[index].name;
-            let forwarded = match known(name) {
-                Known::Connection | Known::ThisConnection => false,
-                Known::Upgrade => self.websocket,
-                Known::Message => !(self.names_others && is_named(fields, name)),
-                Known::Expect => self.version == Version::Http11,
-                Known::Host | Known::Length | Known::Coding => true,
+            let forwarded = match field_role(name) {
+                FieldRole::Connection | FieldRole::OneHop => false,
+                FieldRole::Upgrade => self.websocket,
+                FieldRole::Message => !(self.names_message_fields && is_named(fields, name)),
+                FieldRole::Expect => self.version == Version::Http11,
+                FieldRole::Host | FieldRole::Length | FieldRole::Coding => true,
             };
             if forwarded {
                 // The others move back, past the ones still to be looked at: their order does not matter.
@@ -100,7 +100,7 @@ impl Connection<'_> {
 }
 
 /// Fields that mean something here.
-enum Known {
+enum FieldRole {
     Host,
     Length,
     Coding,
@@ -108,28 +108,28 @@ enum Known {
     Upgrade,
     Expect,
     /// For this connection only, without a meaning for us.
-    ThisConnection,
+    OneHop,
     /// Part of the message.
     Message,
 }
 
-fn known(name: &str) -> Known {
-    const ALL: [(&str, Known); 11] = [
-        ("host", Known::Host),
-        ("content-length", Known::Length),
-        ("transfer-encoding", Known::Coding),
-        ("connection", Known::Connection),
-        ("upgrade", Known::Upgrade),
-        ("expect", Known::Expect),
-        ("keep-alive", Known::ThisConnection),
-        ("proxy-connection", Known::ThisConnection),
-        ("te", Known::ThisConnection),
+fn field_role(name: &str) -> FieldRole {
+    const ALL: [(&str, FieldRole); 11] = [
+        ("host", FieldRole::Host),
+        ("content-length", FieldRole::Length),
+        ("transfer-encoding", FieldRole::Coding),
+        ("connection", FieldRole::Connection),
+        ("upgrade", FieldRole::Upgrade),
+        ("expect", FieldRole::Expect),
+        ("keep-alive", FieldRole::OneHop),
+        ("proxy-connection", FieldRole::OneHop),
+        ("te", FieldRole::OneHop),
         // It announces trailers, which are dropped.
-        ("trailer", Known::ThisConnection),
-        ("http2-settings", Known::ThisConnection),
+        ("trailer", FieldRole::OneHop),
+        ("http2-settings", FieldRole::OneHop),
     ];
     let found = ALL.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-    found.map_or(Known::Message, |(_, known)| known)
+    found.map_or(FieldRole::Message, |(_, known)| known)
 }
 
 fn once<T>(slot: &mut Option<T>, value: T, reason: &'static str) -> Result<(), Refusal> {
@@ -163,14 +163,14 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = Result<&[u8], Refusal>> {
 }
 
 /// Whether a member of Connection names a field of the message; one that the message cannot do without is refused.
-fn names_another(token: &[u8]) -> Result<bool, Refusal> {
+fn names_message_field(token: &[u8]) -> Result<bool, Refusal> {
     let name = std::str::from_utf8(token).expect("a token is ASCII");
-    match known(name) {
-        Known::Host | Known::Length | Known::Coding | Known::Expect => {
+    match field_role(name) {
+        FieldRole::Host | FieldRole::Length | FieldRole::Coding | FieldRole::Expect => {
             Err(Refusal::malformed("a Connection field that names Host, Expect or the framing"))
         }
-        Known::Message => Ok(!token.eq_ignore_ascii_case(b"keep-alive")),
-        Known::Connection | Known::Upgrade | Known::ThisConnection => Ok(false),
+        FieldRole::Message => Ok(!token.eq_ignore_ascii_case(b"keep-alive")),
+        FieldRole::Connection | FieldRole::Upgrade | FieldRole::OneHop => Ok(false),
     }
 }
 

@@ -1,7 +1,7 @@
-//! What rules may cost together, found from their texts: at how many places of them one request can be at a time.
+//! What rules may cost concurrent, found from their texts: at how many positions of them one request can be at a time.
 //!
-//! An automaton that reads many expressions at once keeps, for each byte, every place of every expression that the
-//! bytes so far can have led to; finding the next such set takes as long as it is large. `/public/.*` is at one place
+//! An automaton that reads many expressions at once keeps, for each byte, every position of every expression that the
+//! bytes so far can have led to; finding the next such set takes as long as it is large. `/public/.*` is at one position
 //! or two. `/.*a.{200}x` is at as many as two hundred, since each `a` begins the count anew.
 
 use crate::expression;
@@ -10,79 +10,79 @@ use crate::rule::HttpRule;
 use regex_syntax::hir::{Hir, HirKind, Repetition};
 use std::collections::HashSet;
 
-/// At how many places of its rules together one request may be at a time.
-pub const MAX_PLACES: u64 = 4096;
+/// At how many positions of its rules concurrent one request may be at a time.
+pub const MAX_POSITIONS: u64 = 4096;
 
 /// What a rule adds, and for which paths it does.
-struct Share {
+struct RuleCost {
     rule: usize,
     field: RuleField,
-    places: u64,
+    positions: u64,
     /// Every path that the rule matches begins so; rules with other beginnings are not at work at the same time.
     prefix: Vec<u8>,
 }
 
-/// Tells whether rules that apply together may be in force. What is no expression costs nothing; that it is none, those
+/// Tells whether rules that apply concurrent may be in force. What is no expression costs nothing; that it is none, those
 /// tell who compile it.
 ///
 /// # Errors
 /// The rule with which they are too much.
 pub fn check(rules: &[HttpRule]) -> Result<(), RuleError> {
-    // One that is said twice is one place.
+    // One that is said twice is one position.
     let mut seen = HashSet::new();
     let different = rules.iter().enumerate().filter(|(_, rule)| seen.insert(*rule));
-    let mut shares: Vec<Share> = different.map(|(index, rule)| share(index, rule)).collect();
-    shares.sort_by(|one, other| one.prefix.cmp(&other.prefix));
+    let mut costs: Vec<RuleCost> = different.map(|(index, rule)| cost(index, rule)).collect();
+    costs.sort_by(|one, other| one.prefix.cmp(&other.prefix));
     // Those before that are at work wherever the current one is.
-    let mut together: Vec<&Share> = Vec::new();
+    let mut concurrent: Vec<&RuleCost> = Vec::new();
     let mut total = 0u64;
-    for share in &shares {
-        while let Some(last) = together.pop_if(|last| !share.prefix.starts_with(&last.prefix)) {
-            total -= last.places;
+    for cost in &costs {
+        while let Some(last) = concurrent.pop_if(|last| !cost.prefix.starts_with(&last.prefix)) {
+            total -= last.positions;
         }
-        together.push(share);
-        total = total.saturating_add(share.places);
-        if total > MAX_PLACES {
-            return Err(first_too_much(together));
+        concurrent.push(cost);
+        total = total.saturating_add(cost.positions);
+        if total > MAX_POSITIONS {
+            return Err(first_over_limit(concurrent));
         }
     }
     Ok(())
 }
 
-/// Of rules that are too much together, the one with which they become it in the order in which they are written.
-fn first_too_much(mut together: Vec<&Share>) -> RuleError {
-    together.sort_by_key(|share| share.rule);
+/// Of rules that are too much concurrent, the one with which they become it in the order in which they are written.
+fn first_over_limit(mut concurrent: Vec<&RuleCost>) -> RuleError {
+    concurrent.sort_by_key(|cost| cost.rule);
     let mut total = 0u64;
-    let breaks = |share: &&&Share| {
-        total = total.saturating_add(share.places);
-        total > MAX_PLACES
+    let breaks = |cost: &&&RuleCost| {
+        total = total.saturating_add(cost.positions);
+        total > MAX_POSITIONS
     };
-    let share = together.iter().find(breaks).expect("their sum is too much");
+    let cost = concurrent.iter().find(breaks).expect("their sum is too much");
     RuleError {
-        rule: share.rule,
-        field: share.field,
+        rule: cost.rule,
+        field: cost.field,
         position: 0,
-        message: "one request can be at more than 4096 places of these HTTP rules at a time, which takes too long \
+        message: "one request can be at more than 4096 positions of these HTTP rules at a time, which takes too long \
                   to match; what counts most is a repetition such as .{100} after .*",
     }
 }
 
-fn share(index: usize, rule: &HttpRule) -> Share {
+fn cost(index: usize, rule: &HttpRule) -> RuleCost {
     let fields =
         [(RuleField::Path, &rule.path), (RuleField::Host, &rule.host), (RuleField::Method, &rule.method)];
-    let mut share = Share { rule: index, field: RuleField::Path, places: 1, prefix: Vec::new() };
+    let mut cost = RuleCost { rule: index, field: RuleField::Path, positions: 1, prefix: Vec::new() };
     for (field, text) in fields {
         let Some(Ok(hir)) = text.as_deref().map(expression::hir) else { continue };
         // A request is in one field at a time.
-        let places = places(&hir, &mut 0);
-        if places > share.places {
-            (share.field, share.places) = (field, places);
+        let positions = positions(&hir, &mut 0);
+        if positions > cost.positions {
+            (cost.field, cost.positions) = (field, positions);
         }
         if field == RuleField::Path {
-            share.prefix = prefix(&hir);
+            cost.prefix = prefix(&hir);
         }
     }
-    share
+    cost
 }
 
 /// What every text begins with.
@@ -104,45 +104,45 @@ fn prefix(hir: &Hir) -> Vec<u8> {
     }
 }
 
-/// At how many places of an expression a text can be at a time. `slack` is by how many characters it is uncertain
+/// At how many positions of an expression a text can be at a time. `uncertainty_before` is by how many characters it is uncertain
 /// where the expression began; afterwards, where it ended.
-fn places(hir: &Hir, slack: &mut u64) -> u64 {
+fn positions(hir: &Hir, uncertainty_before: &mut u64) -> u64 {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => 0,
         HirKind::Class(_) => 1,
-        HirKind::Literal(literal) => overlaps(&literal.0).min(slack.saturating_add(1)),
-        HirKind::Capture(capture) => places(&capture.sub, slack),
-        HirKind::Repetition(repetition) => of_repetition(repetition, slack),
-        HirKind::Concat(parts) => of_sequence(parts, slack),
+        HirKind::Literal(literal) => overlaps(&literal.0).min(uncertainty_before.saturating_add(1)),
+        HirKind::Capture(capture) => positions(&capture.sub, uncertainty_before),
+        HirKind::Repetition(repetition) => of_repetition(repetition, uncertainty_before),
+        HirKind::Concat(parts) => of_sequence(parts, uncertainty_before),
         HirKind::Alternation(parts) => {
-            let sum = parts.iter().map(|part| places(part, &mut slack.clone()));
+            let sum = parts.iter().map(|part| positions(part, &mut uncertainty_before.clone()));
             let sum = sum.fold(0u64, u64::saturating_add);
-            *slack = slack.saturating_add(uncertainty(hir));
+            *uncertainty_before = uncertainty_before.saturating_add(uncertainty(hir));
             sum
         }
     }
 }
 
 /// While it is certain where the text is, it is in one part; from the first part of uncertain length on, in all.
-fn of_sequence(parts: &[Hir], slack: &mut u64) -> u64 {
+fn of_sequence(parts: &[Hir], uncertainty_before: &mut u64) -> u64 {
     let (mut certain, mut uncertain) = (0, 0u64);
     for part in parts {
-        let before = *slack;
-        let places = places(part, slack);
-        if before == 0 && *slack == 0 {
-            certain = places.max(certain);
+        let before = *uncertainty_before;
+        let positions = positions(part, uncertainty_before);
+        if before == 0 && *uncertainty_before == 0 {
+            certain = positions.max(certain);
         } else {
-            uncertain = uncertain.saturating_add(places);
+            uncertain = uncertain.saturating_add(positions);
         }
     }
     uncertain.max(certain)
 }
 
-fn of_repetition(repetition: &Repetition, slack: &mut u64) -> u64 {
+fn of_repetition(repetition: &Repetition, uncertainty_before: &mut u64) -> u64 {
     let copies = u64::from(repetition.max.unwrap_or(repetition.min).max(1));
-    let within = slack.saturating_add(uncertainty(&repetition.sub).saturating_mul(copies));
-    let each = places(&repetition.sub, &mut within.clone());
-    *slack = match (repetition.max, repetition.sub.properties().maximum_len()) {
+    let within = uncertainty_before.saturating_add(uncertainty(&repetition.sub).saturating_mul(copies));
+    let each = positions(&repetition.sub, &mut within.clone());
+    *uncertainty_before = match (repetition.max, repetition.sub.properties().maximum_len()) {
         (Some(max), Some(longest)) => {
             let counts = u64::from(max - repetition.min).saturating_mul(longest as u64);
             within.saturating_add(counts)
@@ -161,7 +161,7 @@ fn uncertainty(hir: &Hir) -> u64 {
     }
 }
 
-/// At how many places of a literal a text can be at a time: as often as an end of a beginning is a beginning.
+/// At how many positions of a literal a text can be at a time: as often as an end of a beginning is a beginning.
 fn overlaps(literal: &[u8]) -> u64 {
     // For each beginning, the length of its longest own end that is a beginning, and how many such ends there are.
     let (mut borders, mut counts) = (vec![0usize; literal.len()], vec![1u64; literal.len()]);
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> u64 {
-        places(&expression::hir(text).unwrap(), &mut 0)
+        positions(&expression::hir(text).unwrap(), &mut 0)
     }
 
     #[test]

@@ -73,7 +73,7 @@ struct Walk {
 }
 
 /// Where the walk is: the states, the field that is read, and whether something of it was.
-type Place = (Vec<LazyStateID>, u8, bool);
+type State = (Vec<LazyStateID>, u8, bool);
 
 impl Walk {
     fn new(one: &Limits, other: &Limits, held: &BTreeSet<&HeaderRule>, has_host: bool) -> Option<Self> {
@@ -102,7 +102,7 @@ impl Walk {
             .automata
             .iter_mut()
             .map(|(automaton, cache)| automaton.start_state_forward(cache, &anchored).ok());
-        let start: Place = (start.collect::<Option<_>>()?, 0, false);
+        let start: State = (start.collect::<Option<_>>()?, 0, false);
         let (mut seen, mut open) = (HashSet::from([start.clone()]), vec![start]);
         while let Some((states, field, begun)) = open.pop() {
             if field == FIELDS - 1 {
@@ -113,14 +113,14 @@ impl Walk {
                     continue;
                 }
             }
-            if seen.len() > MAX_PLACES {
+            if seen.len() > MAX_STATES {
                 return None;
             }
             for byte in bytes(field, begun) {
                 let (field, begun) = if byte == SEPARATOR { (field + 1, false) } else { (field, true) };
-                let place = (self.step(&states, byte)?, field, begun);
-                if place.0.iter().any(|state| !state.is_dead()) && seen.insert(place.clone()) {
-                    open.push(place);
+                let state = (self.step(&states, byte)?, field, begun);
+                if state.0.iter().any(|state| !state.is_dead()) && seen.insert(state.clone()) {
+                    open.push(state);
                 }
             }
         }
@@ -158,7 +158,7 @@ const MAX_HEADERS: usize = 6;
 /// Bytes that an automaton may take.
 const CACHE: usize = 16 << 20;
 /// So many places are walked to.
-const MAX_PLACES: usize = 20_000;
+const MAX_STATES: usize = 20_000;
 
 #[cfg(test)]
 mod tests {

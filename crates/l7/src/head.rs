@@ -44,31 +44,34 @@ impl Scanner {
     /// What can only be refused later is refused as soon as it is seen, so that a client of another protocol, who
     /// may be waiting for an answer, gets one.
     pub fn scan(&mut self, input: &[u8]) -> Result<Option<Range<usize>>, Refusal> {
-        while let Some(next) = input[self.seen..].iter().position(|&byte| byte == b'\n') {
+        loop {
+            // Checked before anything else, so that the reason does not depend on how many bytes came at once.
+            if input.get(self.start).is_some_and(|first| !first.is_ascii_uppercase() && *first != b'\r') {
+                return Err(NOT_HTTP);
+            }
+            let Some(next) = input[self.seen..].iter().position(|&byte| byte == b'\n') else { break };
             let end = self.seen + next;
             self.seen = end + 1;
+            let head = bounded(self.start..self.seen)?;
             if end == 0 || input[end - 1] != b'\r' {
                 return Err(Refusal::malformed("a line that does not end in CR LF"));
             }
             match (&input[self.line..end - 1], self.line == self.start) {
                 ([], true) if self.start == 0 => self.start = self.seen,
                 ([], true) => return Err(Refusal::malformed("empty lines before a head")),
-                ([], false) => return bounded(self.start..self.seen).map(Some),
+                ([], false) => return Ok(Some(head)),
                 (line, true) if !speaks_http(line) => return Err(NOT_HTTP),
                 _ => {}
             }
             self.line = self.seen;
         }
         self.seen = input.len();
-        match input.get(self.start) {
-            Some(first) if !first.is_ascii_uppercase() && *first != b'\r' => Err(NOT_HTTP),
-            _ => bounded(self.start..self.seen).map(|_| None),
-        }
+        bounded(self.start..self.seen).map(|_| None)
     }
 }
 
 /// The protocol that these first bytes of a connection are of, or of a message on it.
-pub fn spoken(input: &[u8]) -> Cow<'static, str> {
+pub fn protocol_of(input: &[u8]) -> Cow<'static, str> {
     let input = input.strip_prefix(b"\r\n").unwrap_or(input);
     let line = input.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or(input);
     match (line, line.get(line.len().saturating_sub(8)..)) {
@@ -225,6 +228,19 @@ mod tests {
             b"\0",
         ] {
             assert_eq!(scan(bytes).map_err(|refusal| refusal.status), Err(400), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_come_at_once_are_refused_for_the_same_reason_as_one_by_one() {
+        for bytes in [&b"?\n"[..], b"\r\n?\n", b"\x16\x03\r\n\r\n", b"GET\n"] {
+            assert!(scan(bytes).is_err(), "{bytes:?}");
+        }
+        for line in [&b"\n"[..], b"a\n", b"\r\n\r\n"] {
+            let mut head = b"GET / HTTP/1.1\r\nX: ".to_vec();
+            head.resize(MAX_HEAD, b'a');
+            head.extend_from_slice(line);
+            assert_eq!(scan(&head).map_err(|refusal| refusal.status), Err(431), "{line:?}");
         }
     }
 

@@ -110,17 +110,17 @@ impl Matcher {
             .map(|index| self.automaton.match_pattern(&cache, end, index).as_usize())
             // An expression may match no text at all; but without a host there is nothing for it to match.
             .filter(|&rule| !request.host.is_empty() || !self.asks_host[rule])
-            .filter(|&rule| self.headers[rule].iter().all(|header| header.holds(request.headers)));
+            .filter(|&rule| self.headers[rule].iter().all(|header| header.matches(request.headers)));
         Ok(matched.min())
     }
 
     /// Why servers may understand the request otherwise than the rules do; none where they do not. Whatever a rule
     /// says of it, such a request must not go on.
-    pub fn doubt(&self, request: &RequestView<'_>) -> Option<&'static str> {
+    pub fn ambiguity(&self, request: &RequestView<'_>) -> Option<&'static str> {
         let is_named =
             |field: &&Field<'_>| self.names.iter().any(|asked| field.name.eq_ignore_ascii_case(asked));
         for field in request.headers {
-            if self.names.iter().any(|asked| name::is_taken_for(field.name, asked)) {
+            if self.names.iter().any(|asked| name::is_confusable_with(field.name, asked)) {
                 return Some("a field whose name a server may take for one that rules decide on");
             }
             let overrides = self.decides_on_method && name::overrides_method(field.name);

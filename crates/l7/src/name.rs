@@ -19,7 +19,7 @@ const FRAMING: [&str; 7] = [
 ];
 
 /// Names that a trailer must not have, since they would tell a reader what to make of bytes it has read already.
-const NO_TRAILER: [&str; 6] =
+const FORBIDDEN_IN_TRAILERS: [&str; 6] =
     ["content-length", "transfer-encoding", "host", "connection", "trailer", "upgrade"];
 
 /// Names whose value some servers take for the method.
@@ -34,13 +34,13 @@ pub(crate) fn folds_to(one: &str, other: &str) -> bool {
 }
 
 /// Whether servers may take the name for another one that it is not.
-pub(crate) fn is_taken_for(name: &str, other: &str) -> bool {
+pub(crate) fn is_confusable_with(name: &str, other: &str) -> bool {
     folds_to(name, other) && !name.eq_ignore_ascii_case(other)
 }
 
 /// Refuses fields of a request that a server may take for one that frames the message.
 pub(crate) fn check_framing(fields: &[Field<'_>]) -> Result<(), Refusal> {
-    let is_taken = |field: &Field<'_>| FRAMING.iter().any(|framing| is_taken_for(field.name, framing));
+    let is_taken = |field: &Field<'_>| FRAMING.iter().any(|framing| is_confusable_with(field.name, framing));
     if fields.iter().any(is_taken) {
         return Err(Refusal::malformed(
             "a field whose name a server may take for one that frames the message",
@@ -50,8 +50,8 @@ pub(crate) fn check_framing(fields: &[Field<'_>]) -> Result<(), Refusal> {
 }
 
 /// Whether a trailer with this name would change what was read before it.
-pub(crate) fn is_no_trailer(name: &str) -> bool {
-    NO_TRAILER.iter().any(|no| folds_to(name, no))
+pub(crate) fn is_forbidden_in_trailers(name: &str) -> bool {
+    FORBIDDEN_IN_TRAILERS.iter().any(|no| folds_to(name, no))
 }
 
 /// Whether servers may take the value of a field with this name for the method.
@@ -71,6 +71,6 @@ mod tests {
         for name in ["X-Rol", "X-Roles", "XxRole", "X--ole", "1-Role", ""] {
             assert!(!folds_to(name, "x-role"), "{name}");
         }
-        assert!(!is_taken_for("X-ROLE", "x-role") && is_taken_for("X_ROLE", "x-role"));
+        assert!(!is_confusable_with("X-ROLE", "x-role") && is_confusable_with("X_ROLE", "x-role"));
     }
 }

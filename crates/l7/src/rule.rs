@@ -50,7 +50,7 @@ pub struct RequestView<'a> {
 impl HeaderRule {
     /// Whether the fields have what the rule asks for. A field that comes several times has no one value, and so
     /// never equals the one asked for: servers differ in which of them they believe.
-    pub fn holds(&self, fields: &[Field<'_>]) -> bool {
+    pub fn matches(&self, fields: &[Field<'_>]) -> bool {
         let mut found = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(&self.name));
         match (&self.value, found.next()) {
             (_, None) => false,

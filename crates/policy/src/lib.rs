@@ -15,6 +15,8 @@ pub mod directory;
 pub mod domain;
 pub mod endpoint_view;
 mod facet;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 #[cfg(any(test, feature = "generate"))]
 pub mod generate;
 pub mod grouping;

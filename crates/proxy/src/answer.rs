@@ -2,16 +2,16 @@
 
 /// Whether the connection stays open after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    Keep,
-    Close,
+pub(crate) enum KeepAlive {
+    Yes,
+    No,
 }
 
 /// The body of every answer to a denied request; the incumbent's, which clients may look for.
 const DENIED: &str = "Access denied\r\n";
 
 /// Appends the answer to a denied request. An answer to HEAD has the fields of the body and not the body.
-pub(crate) fn deny(method: &str, then: Then, out: &mut Vec<u8>) {
+pub(crate) fn deny(method: &str, then: KeepAlive, out: &mut Vec<u8>) {
     write(403, "Forbidden", DENIED, then, out);
     if method == "HEAD" {
         out.truncate(out.len() - DENIED.len());
@@ -32,13 +32,13 @@ pub(crate) fn refuse(status: u16, reason: &str, out: &mut Vec<u8>) {
         505 => "HTTP Version Not Supported",
         _ => "Error",
     };
-    write(status, words, &format!("{reason}\r\n"), Then::Close, out);
+    write(status, words, &format!("{reason}\r\n"), KeepAlive::No, out);
 }
 
-fn write(status: u16, words: &str, body: &str, then: Then, out: &mut Vec<u8>) {
+fn write(status: u16, words: &str, body: &str, then: KeepAlive, out: &mut Vec<u8>) {
     let connection = match then {
-        Then::Keep => "",
-        Then::Close => "Connection: close\r\n",
+        KeepAlive::Yes => "",
+        KeepAlive::No => "Connection: close\r\n",
     };
     let length = body.len();
     let answer = format!(
@@ -54,11 +54,11 @@ mod tests {
     #[test]
     fn a_denied_request_is_told_so() {
         let mut out = Vec::new();
-        deny("GET", Then::Keep, &mut out);
+        deny("GET", KeepAlive::Yes, &mut out);
         let expected = "HTTP/1.1 403 Forbidden\r\nContent-Length: 15\r\nContent-Type: text/plain\r\n\r\nAccess denied\r\n";
         assert_eq!(String::from_utf8_lossy(&out), expected);
         out.clear();
-        deny("HEAD", Then::Close, &mut out);
+        deny("HEAD", KeepAlive::No, &mut out);
         let expected = "HTTP/1.1 403 Forbidden\r\nContent-Length: 15\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }

@@ -26,7 +26,7 @@ pub struct Config {
     /// How often the proxy looks whether policy has changed; what goes on is then judged again.
     pub policy_interval: Duration,
     /// How long a connection waits for a place where all are taken by exchanges that go on.
-    pub place_timeout: Duration,
+    pub slot_timeout: Duration,
     /// How many bytes of a denied request's body are read and thrown away to keep the connection.
     pub discard_limit: u64,
     /// How many connections there may be at a time.
@@ -49,7 +49,7 @@ impl Default for Config {
             linger_timeout: Duration::from_secs(1),
             unacknowledged_timeout: Duration::from_secs(60),
             policy_interval: Duration::from_millis(100),
-            place_timeout: Duration::from_secs(1),
+            slot_timeout: Duration::from_secs(1),
             discard_limit: 1 << 20,
             max_connections: 50_000,
             client_share: 50,

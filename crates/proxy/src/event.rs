@@ -1,6 +1,6 @@
 //! What became of each request.
 
-use crate::policy::Applied;
+use crate::policy::AppliedRuleSet;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -59,7 +59,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The set.
-    pub applied: Applied,
+    pub applied: AppliedRuleSet,
     /// Index of the HTTP rule within the set that allowed the request; none: it was denied.
     pub http_rule: Option<usize>,
 }

@@ -1,7 +1,7 @@
 //! Asks policy about the requests of one connection, and remembers the answer while policy stays the same.
 
 use crate::event::Decision;
-use crate::policy::{Applied, Flow, Policy, Rules};
+use crate::policy::{AppliedRuleSet, Flow, Policy, Rules};
 use l7::{Matcher, RequestView};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ pub(crate) struct Judge {
     policy: Arc<dyn Policy>,
     pub(crate) client: SocketAddr,
     pub(crate) server: SocketAddr,
-    remembered: Option<Remembered>,
+    cached: Option<Cached>,
     /// Which workloads client and server were when the connection began.
     workloads: Option<(u32, u32)>,
 }
 
 /// What policy said of the flow at a generation.
-struct Remembered {
+struct Cached {
     generation: u64,
-    standing: Result<Standing, Unknown>,
+    flow_policy: Result<FlowPolicy, Unknown>,
 }
 
-struct Standing {
+struct FlowPolicy {
     identities: (u32, u32),
-    sets: Vec<(Applied, Arc<Matcher>)>,
+    sets: Vec<(AppliedRuleSet, Arc<Matcher>)>,
 }
 
 /// There is no judgement, since policy could not be asked or the request is in doubt; the answer's status and the reason.
@@ -52,17 +52,17 @@ impl Judgement {
 
 impl Judge {
     pub(crate) fn new(policy: Arc<dyn Policy>, client: SocketAddr, server: SocketAddr) -> Self {
-        Self { policy, client, server, remembered: None, workloads: None }
+        Self { policy, client, server, cached: None, workloads: None }
     }
 
     /// Decides on one request, under the policy of the moment of [`Self::is_ready`].
     pub(crate) fn decide(&self, request: &RequestView<'_>) -> Result<Judgement, Unknown> {
-        let standing = self.standing()?;
-        if let Some(reason) = standing.sets.iter().find_map(|(_, matcher)| matcher.doubt(request)) {
+        let flow_policy = self.flow_policy()?;
+        if let Some(reason) = flow_policy.sets.iter().find_map(|(_, matcher)| matcher.ambiguity(request)) {
             return Err(Unknown { status: 400, reason });
         }
-        let mut decisions = Vec::with_capacity(standing.sets.len());
-        for (applied, matcher) in &standing.sets {
+        let mut decisions = Vec::with_capacity(flow_policy.sets.len());
+        for (applied, matcher) in &flow_policy.sets {
             let too_costly = "the HTTP rules take too long to match against the request";
             let http_rule =
                 matcher.decide(request).map_err(|_| Unknown { status: 400, reason: too_costly })?;
@@ -71,13 +71,13 @@ impl Judge {
                 break;
             }
         }
-        Ok(Judgement { identities: standing.identities, decisions })
+        Ok(Judgement { identities: flow_policy.identities, decisions })
     }
 
     /// Identities of client and server; 0 where policy does not know the flow.
     pub(crate) fn identities(&mut self) -> (u32, u32) {
-        if let Ok(standing) = self.standing() {
-            return standing.identities;
+        if let Ok(flow_policy) = self.flow_policy() {
+            return flow_policy.identities;
         }
         self.flow().map_or((0, 0), |flow| (flow.source_identity, flow.destination_identity))
     }
@@ -91,28 +91,28 @@ impl Judge {
     /// changed. Comes right before what decides.
     pub(crate) fn is_ready(&mut self) -> bool {
         self.refresh();
-        self.remembered.is_some()
+        self.cached.is_some()
     }
 
     /// Whether policy lets the flow through, at layers 3 and 4.
-    pub(crate) fn is_let_through(&self) -> bool {
-        !self.remembered.as_ref().is_some_and(|known| matches!(known.standing, Err(UNKNOWN_FLOW)))
+    pub(crate) fn is_flow_allowed(&self) -> bool {
+        !self.cached.as_ref().is_some_and(|known| matches!(known.flow_policy, Err(UNKNOWN_FLOW)))
     }
 
     /// What policy said when [`Self::is_ready`] asked it last.
-    fn standing(&self) -> Result<&Standing, Unknown> {
-        let remembered = self.remembered.as_ref().ok_or(RULES_COMING)?;
-        remembered.standing.as_ref().map_err(|unknown| *unknown)
+    fn flow_policy(&self) -> Result<&FlowPolicy, Unknown> {
+        let cached = self.cached.as_ref().ok_or(RULES_LOADING)?;
+        cached.flow_policy.as_ref().map_err(|unknown| *unknown)
     }
 
     /// Asks again where policy has changed. Remembers nothing while rules are coming.
     fn refresh(&mut self) {
         // Read first: a change that comes while the rest is asked is then noticed at the next request.
         let generation = self.policy.generation();
-        if self.remembered.as_ref().is_none_or(|remembered| remembered.generation != generation) {
-            let standing = self.ask();
-            self.remembered =
-                (!matches!(standing, Err(RULES_COMING))).then_some(Remembered { generation, standing });
+        if self.cached.as_ref().is_none_or(|cached| cached.generation != generation) {
+            let flow_policy = self.ask();
+            self.cached =
+                (!matches!(flow_policy, Err(RULES_LOADING))).then_some(Cached { generation, flow_policy });
         }
     }
 
@@ -123,16 +123,16 @@ impl Judge {
         Some(flow).filter(|flow| flow.workloads == workloads)
     }
 
-    fn ask(&mut self) -> Result<Standing, Unknown> {
+    fn ask(&mut self) -> Result<FlowPolicy, Unknown> {
         let flow = self.flow().ok_or(UNKNOWN_FLOW)?;
         let matchers = flow.applied.iter().map(|applied| match self.policy.rules(applied.set) {
-            Rules::Known(matcher) => Ok((*applied, matcher)),
-            Rules::Coming => Err(RULES_COMING),
+            Rules::Ready(matcher) => Ok((*applied, matcher)),
+            Rules::Loading => Err(RULES_LOADING),
             Rules::Unknown => {
                 Err(Unknown { status: 500, reason: "policy does not know a rule set of this flow" })
             }
         });
-        Ok(Standing {
+        Ok(FlowPolicy {
             identities: (flow.source_identity, flow.destination_identity),
             sets: matchers.collect::<Result<_, _>>()?,
         })
@@ -142,4 +142,4 @@ impl Judge {
 /// The flow is one that policy does not know or does not let through.
 const UNKNOWN_FLOW: Unknown = Unknown { status: 503, reason: "policy does not know this flow" };
 /// Connections wait until the rules are there, and never give this answer.
-const RULES_COMING: Unknown = Unknown { status: 503, reason: "policy is being made ready" };
+const RULES_LOADING: Unknown = Unknown { status: 503, reason: "policy is being made ready" };

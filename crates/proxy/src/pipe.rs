@@ -11,16 +11,16 @@ const LIMIT: usize = l7::head::MAX_HEAD + 4096;
 /// How much is read at once.
 const READ: usize = 16 * 1024;
 
-/// Bytes on their way. Going out first: `written`; then the first `passing` bytes of what came in.
+/// Bytes on their way. Going out first: `written`; then the first `forwarding` bytes of what came in.
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
     input: Vec<u8>,
     /// Where in `input` the bytes begin that are still here.
     start: usize,
-    passing: usize,
+    forwarding: usize,
     written: Vec<u8>,
     /// How much of `written` has gone out.
-    gone: usize,
+    sent_of_written: usize,
     /// The end that bytes come from has sent its last.
     pub(crate) ended: bool,
 }
@@ -28,82 +28,82 @@ pub(crate) struct Pipe {
 impl Pipe {
     /// What came in and was not decided on.
     pub(crate) fn input(&self) -> &[u8] {
-        &self.input[self.start + self.passing..]
+        &self.input[self.start + self.forwarding..]
     }
 
     /// The same bytes to be changed, and the place to write what goes out instead of them. Only while no body passes,
     /// for that would go out later.
     pub(crate) fn rewrite(&mut self) -> (&mut [u8], &mut Vec<u8>) {
-        debug_assert_eq!(self.passing, 0, "a head would overtake a body");
+        debug_assert_eq!(self.forwarding, 0, "a head would overtake a body");
         (&mut self.input[self.start..], &mut self.written)
     }
 
     /// Lets more of a body go out, as far as it has come and there is room; tells how many bytes were taken.
-    pub(crate) fn carry(&mut self, body: &mut Body) -> Result<usize, Refusal> {
+    pub(crate) fn forward_body(&mut self, body: &mut Body) -> Result<usize, Refusal> {
         if !body.is_framed_anew() {
             let count = body.advance(self.input())?;
-            self.pass(count);
+            self.forward(count);
             return Ok(count);
         }
         // What is written is bounded whoever does not read: by this, and by what one input can become.
-        if self.written.len() - self.gone >= READ {
+        if self.written.len() - self.sent_of_written >= READ {
             return Ok(0);
         }
-        self.written.drain(..std::mem::take(&mut self.gone));
+        self.written.drain(..std::mem::take(&mut self.sent_of_written));
         let count = body.reframe(&self.input[self.start..], &mut self.written)?;
         self.discard(count);
         Ok(count)
     }
 
     /// Lets this many bytes of the input go out as they are.
-    pub(crate) fn pass(&mut self, count: usize) {
-        self.passing += count;
+    pub(crate) fn forward(&mut self, count: usize) {
+        self.forwarding += count;
     }
 
     /// Drops this many bytes of the input.
     pub(crate) fn discard(&mut self, count: usize) {
-        debug_assert_eq!(self.passing, 0, "the bytes before are still needed");
+        debug_assert_eq!(self.forwarding, 0, "the bytes before are still needed");
         self.start += count;
-        self.tidy();
+        self.compact();
     }
 
     /// Drops all that was to go out, since nobody takes it any more.
-    pub(crate) fn abandon(&mut self) {
-        self.start += std::mem::take(&mut self.passing);
+    pub(crate) fn discard_outgoing(&mut self) {
+        self.start += std::mem::take(&mut self.forwarding);
         self.written.clear();
-        self.gone = 0;
-        self.tidy();
+        self.sent_of_written = 0;
+        self.compact();
     }
 
     /// Drops all that came in and all that was to go out.
     pub(crate) fn drop_input(&mut self) {
-        self.abandon();
+        self.discard_outgoing();
         self.start = self.input.len();
-        self.tidy();
+        self.compact();
     }
 
     /// Whether anything waits to go out.
     pub(crate) fn is_pending(&self) -> bool {
-        self.passing > 0 || self.gone < self.written.len()
+        self.forwarding > 0 || self.sent_of_written < self.written.len()
     }
 
     /// What is to go out, in order.
     pub(crate) fn outgoing(&self) -> [IoSlice<'_>; 2] {
-        let passing = &self.input[self.start..self.start + self.passing];
-        [IoSlice::new(&self.written[self.gone..]), IoSlice::new(passing)]
+        let forwarding = &self.input[self.start..self.start + self.forwarding];
+        [IoSlice::new(&self.written[self.sent_of_written..]), IoSlice::new(forwarding)]
     }
 
     /// Notes that this many bytes of [`Self::outgoing`] went out.
     pub(crate) fn sent(&mut self, count: usize) {
-        let of_written = count.min(self.written.len() - self.gone);
-        self.gone += of_written;
-        if self.gone == self.written.len() {
+        let from_written = count.min(self.written.len() - self.sent_of_written);
+        self.sent_of_written += from_written;
+        if self.sent_of_written == self.written.len() {
             self.written.clear();
-            self.gone = 0;
+            self.sent_of_written = 0;
         }
-        self.start += count - of_written;
-        self.passing -= count - of_written;
-        self.tidy();
+        self.start += count - from_written;
+        self.forwarding -= count - from_written;
+        self.compact();
     }
 
     /// Whether there is room to read more into.
@@ -112,7 +112,7 @@ impl Pipe {
     }
 
     /// Where to read to: a buffer to append to, with room.
-    pub(crate) fn room(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn read_buffer(&mut self) -> &mut Vec<u8> {
         let room = READ.min(LIMIT - (self.input.len() - self.start));
         if self.input.capacity() - self.input.len() < room {
             self.input.drain(..self.start);
@@ -122,7 +122,7 @@ impl Pipe {
         &mut self.input
     }
 
-    fn tidy(&mut self) {
+    fn compact(&mut self) {
         if self.start == self.input.len() {
             self.input.clear();
             self.start = 0;

@@ -20,16 +20,16 @@ pub trait Policy: Send + Sync {
     fn rules(&self, set: u32) -> Rules;
 
     /// Wakes the task once rules that were coming are there, or will not be. It may wake it before that.
-    fn wake_with_rules(&self, waker: &Waker);
+    fn wake_when_rules_load(&self, waker: &Waker);
 }
 
 /// The rules of a set, or why there are none.
 #[derive(Clone, Debug)]
 pub enum Rules {
     /// These.
-    Known(Arc<Matcher>),
-    /// They are being made ready: ask again when [`Policy::wake_with_rules`] wakes.
-    Coming,
+    Ready(Arc<Matcher>),
+    /// They are being made ready: ask again when [`Policy::wake_when_rules_load`] wakes.
+    Loading,
     /// The set is not known; requests that it applies to are refused.
     Unknown,
 }
@@ -46,12 +46,12 @@ pub struct Flow {
     pub workloads: (u32, u32),
     /// The sets that must all allow a request: of the client's egress, of the server's ingress. With none, layer 7
     /// asks nothing of the flow.
-    pub applied: Vec<Applied>,
+    pub applied: Vec<AppliedRuleSet>,
 }
 
 /// A rule set that applies to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Applied {
+pub struct AppliedRuleSet {
     /// Number of the set.
     pub set: u32,
     /// The policy rule that sent the flow to the proxy.

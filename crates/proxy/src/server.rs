@@ -3,31 +3,23 @@
 use crate::config::Config;
 use crate::connection;
 use crate::event::Events;
+use crate::handle::Command;
 use crate::network::Network;
-use crate::places::{Occupancy, Places};
 use crate::policy::Policy;
-use crate::seat::Order;
+use crate::resources::Resources;
+use crate::slots::{Occupancy, Slots};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How many connections are told of a change at once; then others are served.
-const TOLD_AT_ONCE: usize = 32;
-
-/// What all connections share.
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) policy: Arc<dyn Policy>,
-    pub(crate) events: Arc<dyn Events>,
-    pub(crate) network: Arc<dyn Network>,
-    pub(crate) places: Arc<Places>,
-}
+const BATCH: usize = 32;
 
 /// The proxy; clones serve under one limit of connections.
 #[derive(Clone)]
 pub struct Proxy {
-    shared: Arc<Shared>,
+    resources: Arc<Resources>,
 }
 
 impl Proxy {
@@ -38,19 +30,19 @@ impl Proxy {
         events: Arc<dyn Events>,
         network: Arc<dyn Network>,
     ) -> Self {
-        let places = Arc::new(Places::new(&config));
-        Self { shared: Arc::new(Shared { config, policy, events, network, places }) }
+        let slots = Arc::new(Slots::new(&config));
+        Self { resources: Arc::new(Resources { config, policy, events, network, slots }) }
     }
 
     /// How many descriptors this many connections may take.
     pub fn descriptors(connections: usize) -> usize {
         // The client's socket and the server's; those that wait have the one.
-        2 * connections + Places::waiting_limit(connections)
+        2 * connections + Slots::waiting_limit(connections)
     }
 
-    /// How the places for connections are used.
+    /// How the slots for connections are used.
     pub fn occupancy(&self) -> Occupancy {
-        self.shared.places.occupancy()
+        self.resources.slots.occupancy()
     }
 
     /// Serves connections of a non-blocking listener, on the runtime this runs in, for ever; dropping it stops
@@ -67,9 +59,9 @@ impl Proxy {
                     continue;
                 }
             };
-            let shared = Arc::clone(&self.shared);
+            let resources = Arc::clone(&self.resources);
             tokio::spawn(async move {
-                if let Err(error) = connection::serve(&shared, stream, peer).await {
+                if let Err(error) = connection::serve(&resources, stream, peer).await {
                     tracing::debug!(client = %peer, %error, "a connection was not served");
                 }
             });
@@ -78,7 +70,7 @@ impl Proxy {
 
     /// Has what goes on judged again whenever policy changes, for ever. One call for all listeners.
     pub async fn watch_policy(&self) {
-        let Shared { config, policy, places, .. } = &*self.shared;
+        let Resources { config, policy, slots, .. } = &*self.resources;
         let mut known = policy.generation();
         loop {
             tokio::time::sleep(config.policy_interval).await;
@@ -87,8 +79,8 @@ impl Proxy {
                 continue;
             }
             known = generation;
-            for seats in places.seats().chunks(TOLD_AT_ONCE) {
-                seats.iter().for_each(|seat| seat.order(Order::Judge));
+            for handles in slots.handles().chunks(BATCH) {
+                handles.iter().for_each(|handle| handle.send(Command::Reevaluate));
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }

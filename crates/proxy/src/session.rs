@@ -4,16 +4,16 @@
 //! Requests are handled one at a time: the next head is looked at when the answer to the one before has gone out, so
 //! answers keep their order and every request is decided on under the policy of its moment.
 
-mod again;
+mod policy_change;
 mod request;
 mod response;
 
 use crate::answer;
 use crate::config::Config;
 use crate::event::{RequestEvent, Verdict};
+use crate::handle::Activity;
 use crate::judge::Judge;
 use crate::pipe::Pipe;
-use crate::seat::Use;
 use l7::{Body, Refusal, Scanner, Version};
 use std::time::{Instant, SystemTime};
 
@@ -34,9 +34,9 @@ pub(crate) struct Session {
     pub(crate) to_client: Pipe,
     /// Events that are to be reported.
     pub(crate) events: Vec<RequestEvent>,
-    server: Server,
-    sending: Sending,
-    receiving: Receiving,
+    upstream: Upstream,
+    request_state: RequestState,
+    response_state: ResponseState,
     exchange: Option<Exchange>,
     ending: Option<Ending>,
     /// When bytes moved last.
@@ -48,15 +48,15 @@ pub(crate) struct Session {
     /// Whether a request waits for the rules that it is to be decided by.
     waits_for_rules: bool,
     /// Whether the client was seen to be gone while bytes of it are still to be read.
-    client_left: bool,
+    client_gone: bool,
     has_begun: bool,
 }
 
 /// The connection to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Server {
+enum Upstream {
     /// No request has asked for it yet.
-    Idle,
+    Unused,
     /// A request waits for it.
     Wanted,
     /// It is there, and has answered this many requests.
@@ -64,7 +64,7 @@ enum Server {
 }
 
 /// What comes from the client.
-enum Sending {
+enum RequestState {
     Head(Scanner),
     /// The body of the request that was forwarded.
     Body(Body),
@@ -78,9 +78,9 @@ enum Sending {
 }
 
 /// What comes from the server.
-enum Receiving {
+enum ResponseState {
     /// No request was forwarded.
-    Nothing,
+    None,
     Head(Scanner),
     Body(Body),
     /// All of the response has come.
@@ -119,16 +119,16 @@ impl Session {
             to_server: Pipe::default(),
             to_client: Pipe::default(),
             events: Vec::new(),
-            server: Server::Idle,
-            sending: Sending::Head(Scanner::default()),
-            receiving: Receiving::Nothing,
+            upstream: Upstream::Unused,
+            request_state: RequestState::Head(Scanner::default()),
+            response_state: ResponseState::None,
             exchange: None,
             ending: None,
             moved: now.instant,
             head_since: None,
             decided: Vec::new(),
             waits_for_rules: false,
-            client_left: false,
+            client_gone: false,
             has_begun: false,
         }
     }
@@ -144,40 +144,42 @@ impl Session {
 
     /// Whether a connection to the server is asked for; [`Self::connected`] or [`Self::unreachable`] answers.
     pub(crate) fn wants_server(&self) -> bool {
-        self.server == Server::Wanted && self.ending.is_none()
+        self.upstream == Upstream::Wanted && self.ending.is_none()
     }
 
     /// The connection to the server is there.
     pub(crate) fn connected(&mut self) {
-        self.server = Server::Connected(0);
+        self.upstream = Upstream::Connected(0);
     }
 
     /// There will be no connection to the server.
     pub(crate) fn unreachable(&mut self, reason: &'static str, now: Now) {
-        self.to_server.abandon();
+        self.to_server.discard_outgoing();
         self.fail(Refusal { status: 503, reason }, now);
     }
 
     /// The server's connection broke, rather than end.
-    pub(crate) fn server_broke(&mut self) {
-        self.to_server.abandon();
-        match self.receiving {
+    pub(crate) fn server_failed(&mut self) {
+        self.to_server.discard_outgoing();
+        match self.response_state {
             // Its end would have been the end of the body; this is not it.
-            Receiving::Body(Body::UntilClose) | Receiving::Tunnel => self.ending = Some(Ending::Abort),
+            ResponseState::Body(Body::UntilClose) | ResponseState::Tunnel => {
+                self.ending = Some(Ending::Abort)
+            }
             _ => self.to_client.ended = true,
         }
     }
 
     /// The server takes no more; it may have answered before it closed.
-    pub(crate) fn server_deaf(&mut self) {
-        self.to_server.abandon();
+    pub(crate) fn server_stopped_reading(&mut self) {
+        self.to_server.discard_outgoing();
         if let Some(exchange) = &mut self.exchange {
             exchange.close = true;
         }
     }
 
     /// The client is gone: nobody is there to answer.
-    pub(crate) fn client_broke(&mut self, now: Now) {
+    pub(crate) fn client_failed(&mut self, now: Now) {
         self.finish_event(None, "the client closed the connection", now);
         self.ending = Some(Ending::Abort);
     }
@@ -188,11 +190,11 @@ impl Session {
     }
 
     /// What the connection is used for at this moment.
-    pub(crate) fn current_use(&self) -> Use {
-        match (&self.sending, &self.exchange) {
-            (Sending::Head(_), None) if self.decided.is_empty() => Use::Silent,
-            (Sending::Head(_), None) if self.to_server.input().is_empty() => Use::Idle,
-            _ => Use::Busy,
+    pub(crate) fn activity(&self) -> Activity {
+        match (&self.request_state, &self.exchange) {
+            (RequestState::Head(_), None) if self.decided.is_empty() => Activity::Silent,
+            (RequestState::Head(_), None) if self.to_server.input().is_empty() => Activity::Idle,
+            _ => Activity::Busy,
         }
     }
 
@@ -202,15 +204,15 @@ impl Session {
     }
 
     /// The client is gone, though bytes that it sent before are still to be read.
-    pub(crate) fn client_left(&mut self, now: Now) {
-        if !std::mem::replace(&mut self.client_left, true) {
+    pub(crate) fn client_gone(&mut self, now: Now) {
+        if !std::mem::replace(&mut self.client_gone, true) {
             self.moved = now.instant;
         }
     }
 
     /// The connection makes room for another.
     pub(crate) fn leave(&mut self, now: Now) {
-        let idle = self.current_use() != Use::Busy && !self.to_client.is_pending();
+        let idle = self.activity() != Activity::Busy && !self.to_client.is_pending();
         self.finish_event(None, "the connection made room for another", now);
         self.ending = Some(if idle { Ending::Drain } else { Ending::Abort });
     }
@@ -218,21 +220,22 @@ impl Session {
     /// Whether the server has got all of every request and the client all of every answer: nothing is lost when both
     /// connections are closed in order.
     pub(crate) fn is_complete(&self) -> bool {
-        matches!(self.receiving, Receiving::Nothing | Receiving::Complete)
-            && !matches!(self.sending, Sending::Body(_) | Sending::Tunnel)
+        matches!(self.response_state, ResponseState::None | ResponseState::Complete)
+            && !matches!(self.request_state, RequestState::Body(_) | RequestState::Tunnel)
             && !self.to_server.is_pending()
     }
 
     /// Whether the end of one side is to be passed on to the other: only where both sides talk at will.
     pub(crate) fn is_tunnel(&self) -> bool {
-        matches!(self.sending, Sending::Tunnel)
+        matches!(self.request_state, RequestState::Tunnel)
     }
 
     /// Bytes moved, in or out.
     pub(crate) fn touch(&mut self, now: Now) {
         self.moved = now.instant;
         self.has_begun |= !self.to_server.input().is_empty();
-        let reads_head = matches!(self.sending, Sending::Head(_)) && !self.to_server.input().is_empty();
+        let reads_head =
+            matches!(self.request_state, RequestState::Head(_)) && !self.to_server.input().is_empty();
         if reads_head && self.head_since.is_none() {
             self.head_since = Some(now.instant);
         }
@@ -240,26 +243,26 @@ impl Session {
 
     /// When [`Self::time_out`] is due, if nothing happens before.
     pub(crate) fn deadline(&self) -> Instant {
-        match (&self.sending, self.head_since) {
+        match (&self.request_state, self.head_since) {
             _ if self.ending.is_some() => self.moved + self.config.head_timeout,
-            (Sending::Head(_), Some(since)) => since + self.config.head_timeout,
-            (Sending::Head(_), None) if !self.has_begun => self.moved + self.config.first_byte_timeout,
-            (Sending::Head(_), None) => self.moved + self.config.idle_timeout,
-            _ if self.to_server.ended || self.client_left => self.moved + self.config.half_close_timeout,
+            (RequestState::Head(_), Some(since)) => since + self.config.head_timeout,
+            (RequestState::Head(_), None) if !self.has_begun => self.moved + self.config.first_byte_timeout,
+            (RequestState::Head(_), None) => self.moved + self.config.idle_timeout,
+            _ if self.to_server.ended || self.client_gone => self.moved + self.config.half_close_timeout,
             _ => self.moved + self.config.stall_timeout,
         }
     }
 
     /// The deadline has passed.
     pub(crate) fn time_out(&mut self, now: Now) {
-        match self.sending {
+        match self.request_state {
             _ if self.to_client.is_pending() => self.ending = Some(Ending::Abort),
-            Sending::Head(_) if self.to_server.input().is_empty() => self.ending = Some(Ending::Drain),
-            Sending::Head(_) => {
+            RequestState::Head(_) if self.to_server.input().is_empty() => self.ending = Some(Ending::Drain),
+            RequestState::Head(_) => {
                 self.refuse(Refusal { status: 408, reason: "the request took too long" }, now)
             }
             _ => {
-                let gone = self.to_server.ended || self.client_left;
+                let gone = self.to_server.ended || self.client_gone;
                 let reason =
                     if gone { "the client closed the connection" } else { "nothing moved for too long" };
                 self.finish_event(None, reason, now);
@@ -280,7 +283,7 @@ impl Session {
     }
 
     fn await_request(&mut self, now: Now) {
-        self.sending = Sending::Head(Scanner::default());
+        self.request_state = RequestState::Head(Scanner::default());
         self.head_since = (!self.to_server.input().is_empty()).then_some(now.instant);
     }
 

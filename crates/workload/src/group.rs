@@ -8,10 +8,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long killed processes may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(2);
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often making a group may lose against another's removal of the one around it.
-const RACES: usize = 16;
+const CREATE_ATTEMPTS: usize = 16;
 
 /// A group, by its directory. A process is born into the group of its parent; only root can move it to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +21,12 @@ pub struct Group {
 
 /// A group that commands can be started in, also after the calling thread's mounts changed.
 #[derive(Debug)]
-pub struct Admission(File);
+pub struct GroupEntry(File);
 
 impl Group {
     /// Where the hierarchy of groups is mounted; none where it is not.
     pub fn hierarchy() -> io::Result<Option<PathBuf>> {
-        Ok(mounted(&fs::read_to_string("/proc/self/mountinfo")?))
+        Ok(cgroup2_mount_point(&fs::read_to_string("/proc/self/mountinfo")?))
     }
 
     /// The group with this directory, whether it is there or not.
@@ -42,22 +42,24 @@ impl Group {
     /// Makes the group, and those around it; that it is there is fine.
     pub fn create(&self) -> io::Result<()> {
         // The one around it may be removed by another agent at the same moment, since it is empty still.
-        let mut made = (0..RACES).map(|_| fs::create_dir_all(&self.directory));
-        let is_lost =
+        let mut made = (0..CREATE_ATTEMPTS).map(|_| fs::create_dir_all(&self.directory));
+        let is_race =
             |made: &io::Result<()>| made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        made.find(|made| !is_lost(made)).unwrap_or_else(|| fs::create_dir_all(&self.directory))
+        made.find(|made| !is_race(made)).unwrap_or_else(|| fs::create_dir_all(&self.directory))
     }
 
     /// Opens the group for commands to be started in.
-    pub fn open(&self) -> io::Result<Admission> {
-        File::options().write(true).open(self.directory.join("cgroup.procs")).map(Admission)
+    pub fn open(&self) -> io::Result<GroupEntry> {
+        File::options().write(true).open(self.directory.join("cgroup.procs")).map(GroupEntry)
     }
 
     /// The processes in it and in the groups inside; none where it is gone.
     pub fn processes(&self) -> io::Result<Vec<u32>> {
         let mut processes = Vec::new();
         for directory in self.directories()? {
-            let Some(text) = there(fs::read_to_string(directory.join("cgroup.procs")))? else { continue };
+            let Some(text) = ignore_missing(fs::read_to_string(directory.join("cgroup.procs")))? else {
+                continue;
+            };
             processes.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
         }
         Ok(processes)
@@ -65,7 +67,7 @@ impl Group {
 
     /// Kills everything in it, and waits until it is gone; that there is no such group is fine.
     pub fn kill(&self) -> io::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + KILL_TIMEOUT;
         let mut killed = self.kill_at_once()?;
         while !self.processes()?.is_empty() {
             if Instant::now() > deadline {
@@ -82,7 +84,7 @@ impl Group {
     pub fn remove(&self) -> io::Result<()> {
         let mut directories = self.directories()?;
         directories.reverse();
-        directories.iter().try_for_each(|directory| there(fs::remove_dir(directory)).map(drop))
+        directories.iter().try_for_each(|directory| ignore_missing(fs::remove_dir(directory)).map(drop))
     }
 
     /// Whether the kernel took it upon itself to kill all, those that are being born included.
@@ -108,7 +110,7 @@ impl Group {
         let mut found = vec![self.directory.clone()];
         let mut next = 0;
         while let Some(directory) = found.get(next).cloned() {
-            match there(fs::read_dir(&directory))? {
+            match ignore_missing(fs::read_dir(&directory))? {
                 None => drop(found.remove(next)),
                 Some(entries) => {
                     for entry in entries {
@@ -125,13 +127,13 @@ impl Group {
     }
 }
 
-impl Admission {
+impl GroupEntry {
     /// Has a command started in the group.
     #[expect(
         unsafe_code,
         reason = "what runs between fork and exec is unsafe to choose, and one write is safe there"
     )]
-    pub fn admit(self, command: &mut Command) {
+    pub fn enter_on_start(self, command: &mut Command) {
         let join = move || {
             rustix::io::write(&self.0, b"0")?;
             Ok(())
@@ -142,7 +144,7 @@ impl Admission {
 }
 
 /// What is there; that it is gone is no error.
-fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+fn ignore_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound || is_gone(&error) => Ok(None),
         result => result.map(Some),
@@ -155,7 +157,7 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// The first mount point of the hierarchy in the text of a `mountinfo` (proc_pid_mountinfo(5)).
-fn mounted(mounts: &str) -> Option<PathBuf> {
+fn cgroup2_mount_point(mounts: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let mut fields = before.split(' ').skip(3);
@@ -176,7 +178,7 @@ mod tests {
     #[test]
     fn the_hierarchy_is_found_where_it_is_mounted() {
         let check = |mounts: &str, expected: Option<&str>| {
-            assert_eq!(mounted(mounts), expected.map(PathBuf::from), "{mounts}");
+            assert_eq!(cgroup2_mount_point(mounts), expected.map(PathBuf::from), "{mounts}");
         };
         let first = "30 29 0:25 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
         check(first, None);

@@ -4,9 +4,9 @@
 //! [`spawn`] starts commands inside. All of it is synchronous: it is called rarely, and in order. What is made carries
 //! the names that the caller gives, so that [`sweep`] finds by prefix what a crash left behind.
 
+mod expedite;
 mod families;
 mod group;
-mod hurry;
 mod links;
 mod namespace;
 mod network;
@@ -17,14 +17,14 @@ mod proxy;
 mod sweep;
 mod sysctl;
 
+pub use expedite::ExpeditedRcu;
 pub use families::{Family, Ipv6};
-pub use group::{Admission, Group};
-pub use hurry::Hurry;
+pub use group::{Group, GroupEntry};
 pub use namespace::{Namespace, NamespaceError, kill_all};
 pub use network::{Link, Network, NetworkError, Route, RouteKind, Rule, Veth};
 pub use node::{GATEWAY_V4, GATEWAY_V6, Node, Plan, WORKLOAD_INTERFACE, WireError, Wired};
 pub use privileges::{Capabilities, Privileges, User};
-pub use process::{ProcessError, Surroundings, enter, spawn, stop};
+pub use process::{ProcessError, ProcessSettings, enter, spawn, stop};
 pub use proxy::{PROXY_INTERFACE, PROXY_PEER, Proxy, ProxyRouting};
 pub use sweep::{Swept, sweep};
 pub use sysctl::SysctlError;

@@ -6,7 +6,7 @@ use netlink::message::link::{LinkAttribute, LinkMessage};
 
 /// The group that interfaces are put in to be deleted together: the kernel waits once for all of a group until no packet
 /// uses them, and some 20 ms for each that is deleted alone.
-const ENDING: u32 = 0x4e58_454e;
+const DELETION_GROUP: u32 = 0x4e58_454e;
 
 impl Network {
     /// Writes a text on an interface, by which its maker knows it again.
@@ -35,19 +35,19 @@ impl Network {
             return self.delete_index(link);
         }
         for link in links {
-            let grouped = self.set(link.index, LinkAttribute::Group(ENDING), || ending(link));
+            let grouped = self.set(link.index, LinkAttribute::Group(DELETION_GROUP), || deleting(link));
             match grouped {
                 Err(error) if error.is(rustix::io::Errno::NODEV) => {}
                 grouped => grouped?,
             }
         }
         let is_ours = |found: &Link| links.iter().any(|link| link.index == found.index);
-        if self.links()?.iter().any(|found| found.group == ENDING && !is_ours(found)) {
+        if self.links()?.iter().any(|found| found.group == DELETION_GROUP && !is_ours(found)) {
             // Another program uses the group.
             return links.iter().try_for_each(|link| self.delete_index(link));
         }
         let mut request = LinkMessage::default();
-        request.attributes.push(LinkAttribute::Group(ENDING));
+        request.attributes.push(LinkAttribute::Group(DELETION_GROUP));
         match self.change(Message::DelLink(request), 0, || "deleting interfaces".to_owned()) {
             Err(error) if error.is(rustix::io::Errno::NODEV) => Ok(()),
             deleted => deleted,
@@ -57,7 +57,7 @@ impl Network {
     fn delete_index(&mut self, link: &Link) -> Result<(), NetworkError> {
         let mut request = LinkMessage::default();
         request.header.index = link.index;
-        match self.change(Message::DelLink(request), 0, || ending(link)) {
+        match self.change(Message::DelLink(request), 0, || deleting(link)) {
             Err(error) if error.is(rustix::io::Errno::NODEV) => Ok(()),
             deleted => deleted,
         }
@@ -76,6 +76,6 @@ impl Network {
     }
 }
 
-fn ending(link: &Link) -> String {
+fn deleting(link: &Link) -> String {
     format!("deleting interface {}", link.name)
 }

@@ -183,7 +183,7 @@ impl Node {
             self.network.add_neighbour(wired.interface, destination, wired.mac)?;
             self.network.add_route(&Route {
                 destination,
-                prefix: whole(destination),
+                prefix: host_prefix(destination),
                 interface: wired.interface,
                 kind: RouteKind::Direct,
                 table: Route::MAIN,
@@ -212,7 +212,7 @@ impl Node {
         if let Some(alias) = plan.alias {
             self.network.set_alias(host.index, alias)?;
         }
-        self.namespace.enter(|| quiet(plan.host))??;
+        self.namespace.enter(|| disable_autoconfiguration(plan.host))??;
         let mac = workload.enter(|| wire_inside(plan.addresses, host.mac))??;
         Ok(Wired {
             interface: host.index,
@@ -234,11 +234,11 @@ fn wire_inside(addresses: &[IpAddr], host_mac: [u8; 6]) -> Result<[u8; 6], WireE
         let enabled = ["lo", WORKLOAD_INTERFACE].map(|name| format!("ipv6/conf/{name}/disable_ipv6"));
         sysctl::write(enabled.iter().map(|name| (name.as_str(), "0")))?;
     }
-    quiet(WORKLOAD_INTERFACE)?;
+    disable_autoconfiguration(WORKLOAD_INTERFACE)?;
     let own = existing(&mut network, WORKLOAD_INTERFACE)?;
     network.up(own.index)?;
     for &address in addresses {
-        network.add_address(own.index, address, whole(address))?;
+        network.add_address(own.index, address, host_prefix(address))?;
         let (gateway, anywhere) = match address {
             IpAddr::V4(_) => (IpAddr::V4(GATEWAY_V4), IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             IpAddr::V6(_) => (IpAddr::V6(GATEWAY_V6), IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
@@ -257,7 +257,7 @@ fn wire_inside(addresses: &[IpAddr], host_mac: [u8; 6]) -> Result<[u8; 6], WireE
 }
 
 /// Keeps an interface from asking and telling its link things of its own accord (duplicate addresses, routers).
-pub(crate) fn quiet(interface: &str) -> Result<(), SysctlError> {
+pub(crate) fn disable_autoconfiguration(interface: &str) -> Result<(), SysctlError> {
     let [v4, v6] = ["ipv4", "ipv6"].map(|family| format!("{family}/conf/{interface}"));
     let settings = [
         (format!("{v4}/rp_filter"), "0"),
@@ -274,6 +274,6 @@ pub(crate) fn existing(network: &mut Network, name: &str) -> Result<crate::Link,
 }
 
 /// The prefix length of one address alone.
-fn whole(address: IpAddr) -> u8 {
+fn host_prefix(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }

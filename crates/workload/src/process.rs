@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// What a command sees beside its network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct ProcessSettings {
     /// Names that `/etc/hosts` gives, after those of the machine's own file; with none, the file stays as it is.
     pub hosts: Vec<(IpAddr, String)>,
 }
@@ -54,14 +54,14 @@ pub enum ProcessError {
 pub fn spawn(
     mut command: Command,
     namespace: &Namespace,
-    surroundings: &Surroundings,
+    settings: &ProcessSettings,
 ) -> Result<Child, ProcessError> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.process_group(0);
     let spawned = std::thread::scope(|scope| {
         // A child is born into the namespaces of the thread that makes it.
         let start = || {
-            move_in(namespace, surroundings)?;
+            move_in(namespace, settings)?;
             command.spawn().map_err(|error| ("starting it", error))
         };
         scope.spawn(start).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -72,8 +72,8 @@ pub fn spawn(
 /// Moves the calling thread, and so whatever it starts from now on, into a namespace, as [`spawn`] does for one command.
 ///
 /// For a command that keeps its caller's process group, and so the terminal's foreground.
-pub fn enter(namespace: &Namespace, surroundings: &Surroundings) -> Result<(), ProcessError> {
-    move_in(namespace, surroundings).map_err(|(what, source)| ProcessError::Enter { what, source })
+pub fn enter(namespace: &Namespace, settings: &ProcessSettings) -> Result<(), ProcessError> {
+    move_in(namespace, settings).map_err(|(what, source)| ProcessError::Enter { what, source })
 }
 
 /// Stops a command and the processes of its group: asks, waits up to `grace`, then kills.
@@ -92,7 +92,7 @@ pub fn stop(child: &mut Child, grace: Duration) -> Result<ExitStatus, ProcessErr
     };
     signal(Signal::TERM)?;
     let deadline = Instant::now() + grace;
-    while Instant::now() < deadline && !is_over(group) {
+    while Instant::now() < deadline && !has_exited(group) {
         std::thread::sleep(Duration::from_millis(2));
     }
     // Whoever is left in the group did not listen. The head is not waited for before: its number stays the group's.
@@ -101,19 +101,19 @@ pub fn stop(child: &mut Child, grace: Duration) -> Result<ExitStatus, ProcessErr
 }
 
 /// Whether the process has ended, without taking its status.
-fn is_over(process: Pid) -> bool {
+fn has_exited(process: Pid) -> bool {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     matches!(waitid(WaitId::Pid(process), options), Ok(Some(_)))
 }
 
-fn move_in(namespace: &Namespace, surroundings: &Surroundings) -> Result<(), (&'static str, io::Error)> {
+fn move_in(namespace: &Namespace, settings: &ProcessSettings) -> Result<(), (&'static str, io::Error)> {
     namespace.join().map_err(|error| ("entering its network namespace", error))?;
-    surround(surroundings)
+    set_up_mounts(settings)
 }
 
 /// Gives the calling thread mounts of its own, with the workload's `/sys` and `/etc/hosts`.
-fn surround(surroundings: &Surroundings) -> Result<(), (&'static str, io::Error)> {
+fn set_up_mounts(settings: &ProcessSettings) -> Result<(), (&'static str, io::Error)> {
     const PRIVATE: &str = "making its mounts its own";
     let failed = |what| move |error: rustix::io::Errno| (what, io::Error::from(error));
     unshare(UnshareFlags::NEWNS).map_err(|error| (PRIVATE, error))?;
@@ -122,10 +122,10 @@ fn surround(surroundings: &Surroundings) -> Result<(), (&'static str, io::Error)
     rustix::mount::mount_change("/", downstream).map_err(failed(PRIVATE))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("sysfs", "/sys", "sysfs", flags, None).map_err(failed("mounting /sys"))?;
-    if surroundings.hosts.is_empty() {
+    if settings.hosts.is_empty() {
         return Ok(());
     }
-    let text = hosts_file(surroundings).map_err(|error| ("reading /etc/hosts", error))?;
+    let text = hosts_file(settings).map_err(|error| ("reading /etc/hosts", error))?;
     bind_hosts(&text).map_err(|error| ("putting its /etc/hosts in place", error))
 }
 
@@ -140,7 +140,7 @@ fn bind_hosts(text: &str) -> io::Result<()> {
 }
 
 /// The machine's `/etc/hosts`, and the names that are given.
-fn hosts_file(surroundings: &Surroundings) -> io::Result<String> {
+fn hosts_file(settings: &ProcessSettings) -> io::Result<String> {
     let mut text = match std::fs::read_to_string("/etc/hosts") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => "127.0.0.1 localhost\n".to_owned(),
         text => text?,
@@ -148,7 +148,7 @@ fn hosts_file(surroundings: &Surroundings) -> io::Result<String> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    for (address, name) in &surroundings.hosts {
+    for (address, name) in &settings.hosts {
         text.push_str(&format!("{address} {name}\n"));
     }
     Ok(text)

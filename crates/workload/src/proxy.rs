@@ -2,7 +2,7 @@
 
 use crate::families::{Family, Ipv6};
 use crate::network::{Network, Route, RouteKind, Rule, Veth};
-use crate::node::{Node, WireError, existing, quiet};
+use crate::node::{Node, WireError, disable_autoconfiguration, existing};
 use crate::sysctl;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -49,8 +49,8 @@ impl Node {
         // Packets that come here carry addresses of others, as source and as destination.
         let strangers = format!("ipv4/conf/{PROXY_INTERFACE}/accept_local");
         self.namespace.enter(|| {
-            quiet(PROXY_INTERFACE)?;
-            quiet(PROXY_PEER)?;
+            disable_autoconfiguration(PROXY_INTERFACE)?;
+            disable_autoconfiguration(PROXY_PEER)?;
             sysctl::write([(strangers.as_str(), "1")])
         })??;
         for name in [PROXY_PEER, PROXY_INTERFACE] {

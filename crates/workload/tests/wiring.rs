@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use workload::{
-    Group, Ipv6, Namespace, Node, PROXY_INTERFACE, Plan, ProxyRouting, Route, RouteKind, Surroundings, Veth,
-    Wired, spawn, stop, sweep,
+    Group, Ipv6, Namespace, Node, PROXY_INTERFACE, Plan, ProcessSettings, ProxyRouting, Route, RouteKind,
+    Veth, Wired, spawn, stop, sweep,
 };
 
 const MTU: u32 = 1500;
@@ -250,7 +250,7 @@ fn a_group_ends_with_everything_that_was_started_in_it() {
     group.create().unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", "setsid unshare -n sleep 60 & sleep 60 & echo; wait"]).stdout(Stdio::piped());
-    group.open().unwrap().admit(&mut command);
+    group.open().unwrap().enter_on_start(&mut command);
     let mut child = command.spawn().unwrap();
     child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
     assert!(group.processes().unwrap().contains(&child.id()));
@@ -304,7 +304,7 @@ fn a_command_sees_its_own_interfaces_and_names_and_the_machine_sees_neither() {
     let hosts = vec![("10.96.0.7".parse().unwrap(), "app1-service".to_owned())];
     let mut command = Command::new("sh");
     command.args(["-c", "ls /sys/class/net; tail -n 1 /etc/hosts"]).stdout(Stdio::piped());
-    let child = spawn(command, &bed.workloads[0].0, &Surroundings { hosts }).unwrap();
+    let child = spawn(command, &bed.workloads[0].0, &ProcessSettings { hosts }).unwrap();
     let output = child.wait_with_output().unwrap();
     let seen = String::from_utf8(output.stdout).unwrap();
     let words: Vec<_> = seen.split_whitespace().collect();
@@ -318,7 +318,7 @@ fn a_command_that_does_not_exist_is_named() {
         return;
     }
     let namespace = Namespace::anonymous().unwrap();
-    let error = spawn(Command::new("/nonexistent/x"), &namespace, &Surroundings::default()).unwrap_err();
+    let error = spawn(Command::new("/nonexistent/x"), &namespace, &ProcessSettings::default()).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/x: starting it: No such file"), "{error}");
 }
 
@@ -332,7 +332,7 @@ fn stopping_ends_the_whole_group_even_one_that_does_not_listen() {
     command
         .args(["-c", "trap '' TERM; sleep 60 & echo ready; while :; do sleep 1; done"])
         .stdout(Stdio::piped());
-    let mut child = spawn(command, &namespace, &Surroundings::default()).unwrap();
+    let mut child = spawn(command, &namespace, &ProcessSettings::default()).unwrap();
     child.stdout.take().unwrap().read_exact(&mut [0; 5]).unwrap();
     let start = Instant::now();
     let status = stop(&mut child, Duration::from_millis(50)).unwrap();
@@ -358,7 +358,7 @@ fn a_sweep_removes_what_a_crash_left_and_nothing_else() {
     node.wire(&namespace, &plan).unwrap();
     let mut command = Command::new("sleep");
     command.arg("60");
-    let mut child = spawn(command, &namespace, &Surroundings::default()).unwrap();
+    let mut child = spawn(command, &namespace, &ProcessSettings::default()).unwrap();
     let swept = sweep(&mut node, &prefix).unwrap();
     assert_eq!(swept.namespaces, [name]);
     assert_eq!(swept.links, std::slice::from_ref(&prefix));

@@ -8,7 +8,7 @@ pub(crate) use foreground::{NotStarted, Signals, command, pass_through, start};
 use anyhow::Context;
 use api::view;
 use std::process::Command;
-use workload::{Group, Namespace, Surroundings};
+use workload::{Group, Namespace, ProcessSettings};
 
 /// Moves the calling thread, and so whatever it starts from now on, into the workload; the command will be one of the
 /// processes that end with it.
@@ -21,8 +21,8 @@ pub(crate) fn enter(
     if let Some(group) = &endpoint.group {
         // Opened before the mounts are the workload's.
         let admission = Group::at(group).open();
-        admission.with_context(|| format!("opening {}", group.display()))?.admit(command);
+        admission.with_context(|| format!("opening {}", group.display()))?.enter_on_start(command);
     }
-    let surroundings = Surroundings { hosts: hosts::names(&endpoint.namespace, services) };
-    Ok(workload::enter(&namespace, &surroundings)?)
+    let settings = ProcessSettings { hosts: hosts::names(&endpoint.namespace, services) };
+    Ok(workload::enter(&namespace, &settings)?)
 }

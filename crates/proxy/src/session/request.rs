@@ -1,7 +1,7 @@
 //! What comes from the client: heads that are decided on, bodies that pass or are thrown away.
 
-use super::{Ending, Exchange, Now, Receiving, Sending, Server, Session};
-use crate::answer::{self, Then};
+use super::{Ending, Exchange, Now, RequestState, ResponseState, Session, Upstream};
+use crate::answer::{self, KeepAlive};
 use crate::event::{RequestEvent, Verdict};
 use crate::judge::{Judgement, Unknown};
 use l7::head::MAX_FIELDS;
@@ -22,21 +22,21 @@ struct Incoming {
 impl Session {
     /// Takes a step with what came from the client; tells whether there was one to take.
     pub(super) fn advance_request(&mut self, now: Now) -> bool {
-        match &self.sending {
-            // The answer before goes out first; a head written now would overtake a body that is passing.
-            Sending::Head(_) if self.to_client.is_pending() || self.to_server.is_pending() => false,
-            Sending::Head(_) => self.scan_head(now),
-            Sending::Body(_) => self.pass_body(now),
-            Sending::Discard(..) => self.discard_body(now),
-            Sending::Ignored => {
+        match &self.request_state {
+            // The answer before goes out first; a head written now would overtake a body that is forwarding.
+            RequestState::Head(_) if self.to_client.is_pending() || self.to_server.is_pending() => false,
+            RequestState::Head(_) => self.scan_head(now),
+            RequestState::Body(_) => self.pass_body(now),
+            RequestState::Discard(..) => self.discard_body(now),
+            RequestState::Ignored => {
                 let came = !self.to_server.input().is_empty();
                 self.to_server.drop_input();
                 came
             }
-            Sending::Complete => false,
-            Sending::Tunnel => {
+            RequestState::Complete => false,
+            RequestState::Tunnel => {
                 let count = self.to_server.input().len();
-                self.to_server.pass(count);
+                self.to_server.forward(count);
                 count > 0
             }
         }
@@ -46,7 +46,7 @@ impl Session {
         if !self.may_read_head() {
             return false;
         }
-        let Sending::Head(scanner) = &mut self.sending else { return false };
+        let RequestState::Head(scanner) = &mut self.request_state else { return false };
         match scanner.scan(self.to_server.input()) {
             Ok(Some(head)) => self.begin(head, now),
             Ok(None) => {
@@ -61,19 +61,19 @@ impl Session {
     }
 
     fn pass_body(&mut self, now: Now) -> bool {
-        let Sending::Body(body) = &mut self.sending else { return false };
-        match self.to_server.carry(body) {
+        let RequestState::Body(body) = &mut self.request_state else { return false };
+        match self.to_server.forward_body(body) {
             Ok(count) => {
                 let done = body.is_done();
                 if done {
-                    self.sending = Sending::Complete;
+                    self.request_state = RequestState::Complete;
                 } else if self.to_server.ended && self.to_server.input().is_empty() {
-                    self.client_broke(now);
+                    self.client_failed(now);
                 }
                 count > 0 || done
             }
             Err(refusal) => {
-                self.to_server.abandon();
+                self.to_server.discard_outgoing();
                 self.fail(refusal, now);
                 true
             }
@@ -81,7 +81,7 @@ impl Session {
     }
 
     fn discard_body(&mut self, now: Now) -> bool {
-        let Sending::Discard(body, left) = &mut self.sending else { return false };
+        let RequestState::Discard(body, left) = &mut self.request_state else { return false };
         match body.advance(self.to_server.input()) {
             Ok(count) if count as u64 <= *left => {
                 *left -= count as u64;
@@ -155,10 +155,10 @@ impl Session {
             close: incoming.close,
             interim: (0, 0),
         });
-        self.sending = Sending::Body(Body::new(incoming.framing));
-        self.receiving = Receiving::Head(Scanner::default());
-        if self.server == Server::Idle {
-            self.server = Server::Wanted;
+        self.request_state = RequestState::Body(Body::new(incoming.framing));
+        self.response_state = ResponseState::Head(Scanner::default());
+        if self.upstream == Upstream::Unused {
+            self.upstream = Upstream::Wanted;
         }
     }
 
@@ -172,9 +172,9 @@ impl Session {
             Framing::UntilClose => false,
         };
         let keep = short && !incoming.close && !incoming.expects_continue;
-        let then = if keep { Then::Keep } else { Then::Close };
+        let then = if keep { KeepAlive::Yes } else { KeepAlive::No };
         answer::deny(&incoming.event.method, then, self.to_client.rewrite().1);
-        self.sending = Sending::Discard(Body::new(incoming.framing), self.config.discard_limit);
+        self.request_state = RequestState::Discard(Body::new(incoming.framing), self.config.discard_limit);
         if !keep {
             self.ending = Some(Ending::Drain);
         }
@@ -189,7 +189,7 @@ impl Session {
     /// Answers a request that could not be read.
     pub(super) fn refuse(&mut self, refusal: Refusal, now: Now) {
         let mut event = self.blank_event(now);
-        event.protocol = l7::head::spoken(self.to_server.input());
+        event.protocol = l7::head::protocol_of(self.to_server.input());
         self.answer_refusal(event, refusal);
     }
 

@@ -1,6 +1,6 @@
 //! What comes from the server: heads that are written anew, bodies that pass.
 
-use super::{Ending, Exchange, Now, Receiving, Sending, Server, Session};
+use super::{Ending, Exchange, Now, RequestState, ResponseState, Session, Upstream};
 use l7::head::MAX_FIELDS;
 use l7::{Body, Field, Framing, Persistence, Refusal, Response, Scanner, Version};
 use std::ops::Range;
@@ -9,17 +9,17 @@ impl Session {
     /// Takes a step with what came from the server; tells whether there was one to take.
     pub(super) fn advance_response(&mut self, now: Now) -> bool {
         let input = self.to_client.input();
-        match &mut self.receiving {
-            Receiving::Nothing => {
+        match &mut self.response_state {
+            ResponseState::None => {
                 // A server that closes or speaks unasked has ended what a next request could be answered on.
-                if !input.is_empty() || (self.to_client.ended && !matches!(self.server, Server::Idle)) {
+                if !input.is_empty() || (self.to_client.ended && !matches!(self.upstream, Upstream::Unused)) {
                     self.ending = Some(Ending::Drain);
                 }
                 false
             }
             // One interim answer goes out before the next is looked at: they never pile up.
-            Receiving::Head(_) if self.to_client.is_pending() => false,
-            Receiving::Head(scanner) => match scanner.scan(input) {
+            ResponseState::Head(_) if self.to_client.is_pending() => false,
+            ResponseState::Head(scanner) => match scanner.scan(input) {
                 Ok(Some(head)) => {
                     self.begin_response(head, now);
                     true
@@ -34,12 +34,12 @@ impl Session {
                     true
                 }
             },
-            Receiving::Body(body) => match self.to_client.carry(body) {
+            ResponseState::Body(body) => match self.to_client.forward_body(body) {
                 Ok(count) => {
                     let (done, may_end) = (body.is_done(), body.may_end());
                     let all_came = self.to_client.ended && self.to_client.input().is_empty();
                     if done || (all_came && may_end) {
-                        self.receiving = Receiving::Complete;
+                        self.response_state = ResponseState::Complete;
                         return true;
                     }
                     if all_came {
@@ -52,10 +52,10 @@ impl Session {
                     true
                 }
             },
-            Receiving::Complete => self.complete(now),
-            Receiving::Tunnel => {
+            ResponseState::Complete => self.complete(now),
+            ResponseState::Tunnel => {
                 let count = input.len();
-                self.to_client.pass(count);
+                self.to_client.forward(count);
                 if self.to_client.ended && self.to_server.ended {
                     self.ending = Some(Ending::Drain);
                 }
@@ -77,17 +77,19 @@ impl Session {
         let status = response.status;
         let switches = status == 101;
         if switches
-            && !(response.websocket && exchange.websocket && matches!(self.sending, Sending::Complete))
+            && !(response.websocket
+                && exchange.websocket
+                && matches!(self.request_state, RequestState::Complete))
         {
             return self.fail(Refusal { status: 502, reason: "the server switches protocols unasked" }, now);
         }
         let framing = response.framing(&exchange.method);
         let interim = response.is_interim();
-        if interim && !exchange.bears_interim(end) {
+        if interim && !exchange.accepts_interim(end) {
             return self.fail(Refusal { status: 502, reason: "too many interim answers" }, now);
         }
         // A server that answers before it has read the request may leave the rest unread, and take it for the next.
-        let early = !matches!(self.sending, Sending::Complete) || self.to_server.is_pending();
+        let early = !matches!(self.request_state, RequestState::Complete) || self.to_server.is_pending();
         exchange.close |= !interim && (early || response.close || framing == Framing::UntilClose);
         let old = exchange.version == Version::Http10;
         let body = match response.is_grpc() {
@@ -107,18 +109,18 @@ impl Session {
         }
         self.to_client.discard(end);
         if interim {
-            self.receiving = Receiving::Head(Scanner::default());
+            self.response_state = ResponseState::Head(Scanner::default());
             return;
         }
         self.finish_event(Some(status), "", now);
         if switches {
-            self.sending = Sending::Tunnel;
-            self.receiving = Receiving::Tunnel;
+            self.request_state = RequestState::Tunnel;
+            self.response_state = ResponseState::Tunnel;
         } else {
-            self.receiving = Receiving::Body(body);
+            self.response_state = ResponseState::Body(body);
             if early && status >= 300 {
-                self.to_server.abandon();
-                self.sending = Sending::Ignored;
+                self.to_server.discard_outgoing();
+                self.request_state = RequestState::Ignored;
             }
         }
     }
@@ -126,7 +128,7 @@ impl Session {
     /// The server closed instead of answering. Where it has answered before, it may just have had enough of the
     /// connection; the client then sees what it would see without a proxy, and may try again.
     fn lose_response(&mut self, now: Now) {
-        let reused = matches!(self.server, Server::Connected(answered) if answered > 0);
+        let reused = matches!(self.upstream, Upstream::Connected(answered) if answered > 0);
         if reused && self.to_client.input().is_empty() {
             self.finish_event(None, "the server closed the connection", now);
             self.ending = Some(Ending::Drain);
@@ -139,14 +141,14 @@ impl Session {
     /// of it does, since the server would take it for a request.
     fn complete(&mut self, now: Now) -> bool {
         let close = self.exchange.as_ref().is_none_or(|exchange| exchange.close) || self.to_client.ended;
-        if close || !matches!(self.sending, Sending::Complete) || self.to_server.is_pending() {
-            self.to_server.abandon();
+        if close || !matches!(self.request_state, RequestState::Complete) || self.to_server.is_pending() {
+            self.to_server.discard_outgoing();
             self.ending = Some(Ending::Drain);
             return true;
         }
         self.exchange = None;
-        self.receiving = Receiving::Nothing;
-        if let Server::Connected(answered) = &mut self.server {
+        self.response_state = ResponseState::None;
+        if let Upstream::Connected(answered) = &mut self.upstream {
             *answered += 1;
         }
         self.await_request(now);
@@ -157,7 +159,7 @@ impl Session {
 impl Exchange {
     /// Notes one more interim answer of so many bytes; false where there were enough. Some servers send one for each
     /// step of a long work, and none sends them without end.
-    fn bears_interim(&mut self, length: usize) -> bool {
+    fn accepts_interim(&mut self, length: usize) -> bool {
         const MOST: (u32, usize) = (100, 128 * 1024);
         self.interim.0 += 1;
         self.interim.1 += length;

@@ -1,4 +1,4 @@
-//! Clients and servers that are gone, and connections that nobody uses: their places come free.
+//! Clients and servers that are gone, and connections that nobody uses: their slots come free.
 
 use crate::harness::{Server, Step, World, hear, quick, say};
 use std::net::Shutdown;
@@ -101,7 +101,7 @@ fn silent_connections_do_not_keep_others_from_being_answered() {
     client.send(GET);
     client.expect(OK);
     let occupancy = world.occupancy();
-    assert!(occupancy.in_use <= 10 && occupancy.made_room >= 21, "{occupancy:?}");
+    assert!(occupancy.in_use <= 10 && occupancy.evicted >= 21, "{occupancy:?}");
 }
 
 #[test]

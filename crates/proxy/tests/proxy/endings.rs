@@ -181,7 +181,7 @@ fn idle_connections_are_closed_without_a_word() {
 #[test]
 fn connections_beyond_the_limit_wait_their_turn() {
     let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
-    let config = proxy::Config { max_connections: 1, place_timeout: Duration::from_secs(10), ..quick() };
+    let config = proxy::Config { max_connections: 1, slot_timeout: Duration::from_secs(10), ..quick() };
     let world = World::with(server.address, config);
     let mut first = world.connect();
     first.send(GET);

@@ -1,7 +1,7 @@
 //! A proxy under test with its policy, its recorder of events, a scripted server, and clients.
 
 use l7::{HttpRule, Matcher};
-use proxy::{Applied, Config, Events, Flow, Network, Occupancy, Policy, Proxy, RequestEvent, Rules};
+use proxy::{AppliedRuleSet, Config, Events, Flow, Network, Occupancy, Policy, Proxy, RequestEvent, Rules};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,8 +34,10 @@ struct State {
     wakers: Vec<Waker>,
 }
 
-pub(crate) const EGRESS: Applied = Applied { set: 1, rule: 11, direction: abi::policy::Direction::Egress };
-pub(crate) const INGRESS: Applied = Applied { set: 2, rule: 22, direction: abi::policy::Direction::Ingress };
+pub(crate) const EGRESS: AppliedRuleSet =
+    AppliedRuleSet { set: 1, rule: 11, direction: abi::policy::Direction::Egress };
+pub(crate) const INGRESS: AppliedRuleSet =
+    AppliedRuleSet { set: 2, rule: 22, direction: abi::policy::Direction::Ingress };
 
 impl TestPolicy {
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -103,13 +105,13 @@ impl Policy for TestPolicy {
         let state = self.state.lock().expect("no test panics with it");
         let rules = if set == EGRESS.set { &state.egress } else { &state.ingress };
         match rules.clone().filter(|_| !state.forgetful) {
-            _ if state.late => Rules::Coming,
-            Some(rules) => Rules::Known(rules),
+            _ if state.late => Rules::Loading,
+            Some(rules) => Rules::Ready(rules),
             None => Rules::Unknown,
         }
     }
 
-    fn wake_with_rules(&self, waker: &Waker) {
+    fn wake_when_rules_load(&self, waker: &Waker) {
         self.state.lock().expect("no test panics with it").wakers.push(waker.clone());
     }
 }
@@ -224,7 +226,7 @@ pub(crate) fn quick() -> Config {
         connect_timeout: Duration::from_secs(2),
         linger_timeout: Duration::from_millis(300),
         policy_interval: Duration::from_millis(20),
-        place_timeout: Duration::from_millis(300),
+        slot_timeout: Duration::from_millis(300),
         discard_limit: 64 * 1024,
         max_connections: 100,
         ..Config::default()

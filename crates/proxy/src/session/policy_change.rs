@@ -1,7 +1,7 @@
 //! Policy has changed: what goes on under the old one is judged again.
 
 use super::{Ending, Now, Session};
-use crate::answer::{self, Then};
+use crate::answer::{self, KeepAlive};
 use crate::event::{RequestEvent, Verdict};
 use l7::head::MAX_FIELDS;
 use l7::{Field, Request};
@@ -18,22 +18,22 @@ impl Session {
         self.judge.is_ready()
     }
 
-    /// Asks policy again. An exchange that it would not allow now is cut, and so is a connection between parties that
+    /// Asks policy again. An exchange that it would not allow now is cut, and so is a connection between key that
     /// may not talk any more; a connection without an exchange goes on, for its next request is judged anyway. False
     /// where the rules are not there yet: this is to be called again.
-    pub(crate) fn judge_again(&mut self, now: Now) -> bool {
+    pub(crate) fn reevaluate(&mut self, now: Now) -> bool {
         if self.ending.is_some() {
             return true;
         }
         if !self.judge.is_ready() {
             return false;
         }
-        let let_through = self.judge.is_let_through();
+        let is_allowed = self.judge.is_flow_allowed();
         if self.exchange.is_some() {
             if let Some(event) = self.event_if_denied(now) {
-                self.cut(event, let_through, now);
+                self.cut(event, is_allowed, now);
             }
-        } else if !let_through {
+        } else if !is_allowed {
             self.ending = Some(Ending::Abort);
         }
         true
@@ -65,15 +65,15 @@ impl Session {
     }
 
     /// Ends an exchange in the middle: with an answer where the client has got no part of one and may have it.
-    fn cut(&mut self, event: RequestEvent, let_through: bool, now: Now) {
-        self.to_server.abandon();
+    fn cut(&mut self, event: RequestEvent, is_allowed: bool, now: Now) {
+        self.to_server.discard_outgoing();
         let exchange = self.exchange.as_mut().expect("there is something to cut");
         let latency = now.instant.saturating_duration_since(exchange.began);
         let unanswered = exchange.event.take().is_some();
-        let status = (unanswered && let_through).then_some(403);
+        let status = (unanswered && is_allowed).then_some(403);
         self.ending = Some(if status.is_some() { Ending::Drain } else { Ending::Abort });
         if status.is_some() {
-            answer::deny(&event.method, Then::Close, self.to_client.rewrite().1);
+            answer::deny(&event.method, KeepAlive::No, self.to_client.rewrite().1);
         }
         self.events.push(RequestEvent { status, latency, ..event });
     }

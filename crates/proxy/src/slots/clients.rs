@@ -1,6 +1,6 @@
 //! Connections that share something, by the addresses of their clients.
 
-use crate::seat::Use;
+use crate::handle::Activity;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -12,14 +12,14 @@ const COMPARED: usize = 64;
 
 /// Connections by their numbers, which rise with time.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
+pub(super) struct ByClient {
     len: usize,
     members: HashMap<IpAddr, BTreeSet<u64>>,
     /// Clients by how many connections they have.
-    heaviest: BTreeSet<(usize, IpAddr)>,
+    largest: BTreeSet<(usize, IpAddr)>,
 }
 
-impl Crowd {
+impl ByClient {
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -30,44 +30,44 @@ impl Crowd {
     }
 
     /// The client with the most, and how many they are.
-    pub(super) fn heaviest(&self) -> Option<(IpAddr, usize)> {
-        self.heaviest.last().map(|(count, client)| (*client, *count))
+    pub(super) fn largest(&self) -> Option<(IpAddr, usize)> {
+        self.largest.last().map(|(count, client)| (*client, *count))
     }
 
     pub(super) fn add(&mut self, client: IpAddr, number: u64) {
         let own = self.members.entry(client).or_default();
-        self.heaviest.remove(&(own.len(), client));
+        self.largest.remove(&(own.len(), client));
         self.len += usize::from(own.insert(number));
-        self.heaviest.insert((own.len(), client));
+        self.largest.insert((own.len(), client));
     }
 
     pub(super) fn remove(&mut self, client: IpAddr, number: u64) {
         let Some(own) = self.members.get_mut(&client) else { return };
-        self.heaviest.remove(&(own.len(), client));
+        self.largest.remove(&(own.len(), client));
         self.len -= usize::from(own.remove(&number));
         if own.is_empty() {
             self.members.remove(&client);
         } else {
-            self.heaviest.insert((own.len(), client));
+            self.largest.insert((own.len(), client));
         }
     }
 
     /// The least useful connection of the client with the most that has one of at most this use.
-    pub(super) fn least_useful(
+    pub(super) fn least_active(
         &self,
-        seen: impl Fn(u64) -> Option<(Use, Instant)> + Copy,
-        most: Use,
+        seen: impl Fn(u64) -> Option<(Activity, Instant)> + Copy,
+        most: Activity,
     ) -> Option<u64> {
-        let clients = self.heaviest.iter().rev().take(CLIENTS);
-        clients.into_iter().find_map(|(_, client)| self.least_useful_of(*client, seen, most))
+        let clients = self.largest.iter().rev().take(CLIENTS);
+        clients.into_iter().find_map(|(_, client)| self.least_active_of(*client, seen, most))
     }
 
     /// The least useful connection of a client, if it is of at most this use.
-    pub(super) fn least_useful_of(
+    pub(super) fn least_active_of(
         &self,
         client: IpAddr,
-        seen: impl Fn(u64) -> Option<(Use, Instant)>,
-        most: Use,
+        seen: impl Fn(u64) -> Option<(Activity, Instant)>,
+        most: Activity,
     ) -> Option<u64> {
         let own = self.members.get(&client)?.iter().take(COMPARED);
         let states = own.filter_map(|number| Some((seen(*number)?, *number)));

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 /// What a connection is doing, the least useful first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Use {
+pub(crate) enum Activity {
     /// No whole request has ever come from its client.
     Silent,
     /// It is between two requests.
@@ -19,33 +19,33 @@ pub(crate) enum Use {
 /// Something that a connection shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Order {
+pub(crate) enum Command {
     /// End, since another needs its place.
-    Leave = 1,
+    Close = 1,
     /// Ask policy again.
-    Judge = 2,
+    Reevaluate = 2,
 }
 
 /// One connection, as others see it.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Handle {
     began: Instant,
     /// The use in the upper byte, and below it the milliseconds from `began` to its beginning.
     state: AtomicU64,
-    /// A union of orders that were not taken yet.
-    orders: AtomicU8,
+    /// A union of commands that were not taken yet.
+    commands: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
 
 const SHIFT: u32 = 56;
 
-impl Seat {
+impl Handle {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { began: now, state: AtomicU64::new(0), orders: AtomicU8::new(0), waker: Mutex::new(None) }
+        Self { began: now, state: AtomicU64::new(0), commands: AtomicU8::new(0), waker: Mutex::new(None) }
     }
 
     /// Notes what the connection does from now on.
-    pub(crate) fn note(&self, what: Use, now: Instant) {
+    pub(crate) fn set_activity(&self, what: Activity, now: Instant) {
         let since = now.saturating_duration_since(self.began).as_millis() as u64 & ((1 << SHIFT) - 1);
         let before = self.state.load(Ordering::Relaxed);
         if before >> SHIFT != what as u64 {
@@ -54,37 +54,37 @@ impl Seat {
     }
 
     /// What it does, and since when.
-    pub(crate) fn state(&self) -> (Use, Instant) {
+    pub(crate) fn state(&self) -> (Activity, Instant) {
         let state = self.state.load(Ordering::Relaxed);
         let what = match state >> SHIFT {
-            0 => Use::Silent,
-            1 => Use::Idle,
-            _ => Use::Busy,
+            0 => Activity::Silent,
+            1 => Activity::Idle,
+            _ => Activity::Busy,
         };
         (what, self.began + std::time::Duration::from_millis(state & ((1 << SHIFT) - 1)))
     }
 
     /// Where an order wakes the connection. A task has one waker for all its life.
-    pub(crate) fn wake_by(&self, waker: &Waker) {
+    pub(crate) fn set_waker(&self, waker: &Waker) {
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
     }
 
     /// Gives an order.
-    pub(crate) fn order(&self, order: Order) {
-        self.orders.fetch_or(order as u8, Ordering::Release);
+    pub(crate) fn send(&self, command: Command) {
+        self.commands.fetch_or(command as u8, Ordering::Release);
         if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
             waker.wake_by_ref();
         }
     }
 
     /// Whether the order was given since it was last taken.
-    pub(crate) fn take(&self, order: Order) -> bool {
-        self.orders.load(Ordering::Acquire) & order as u8 != 0
-            && self.orders.fetch_and(!(order as u8), Ordering::AcqRel) & order as u8 != 0
+    pub(crate) fn take(&self, command: Command) -> bool {
+        self.commands.load(Ordering::Acquire) & command as u8 != 0
+            && self.commands.fetch_and(!(command as u8), Ordering::AcqRel) & command as u8 != 0
     }
 
     /// Whether any order waits to be taken.
-    pub(crate) fn has_orders(&self) -> bool {
-        self.orders.load(Ordering::Acquire) != 0
+    pub(crate) fn has_commands(&self) -> bool {
+        self.commands.load(Ordering::Acquire) != 0
     }
 }

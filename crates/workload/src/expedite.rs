@@ -12,16 +12,16 @@ const SETTING: &str = "/sys/kernel/rcu_expedited";
 
 /// Grace periods are expedited for as long as this value lasts.
 #[derive(Debug)]
-pub struct Hurry {
+pub struct ExpeditedRcu {
     marker: PathBuf,
 }
 
-impl Hurry {
-    /// Begins to hurry; none where the kernel does so already, or does not let us. The marker is a file that tells,
+impl ExpeditedRcu {
+    /// Begins to expedite; none where the kernel does so already, or does not let us. The marker is a file that tells,
     /// after a crash, that the setting is ours to set back.
     pub fn begin(marker: &Path) -> Option<Self> {
-        let is_at_leisure = fs::read_to_string(SETTING).is_ok_and(|value| value.trim() == "0");
-        if !is_at_leisure || fs::write(marker, "").is_err() {
+        let is_off = fs::read_to_string(SETTING).is_ok_and(|value| value.trim() == "0");
+        if !is_off || fs::write(marker, "").is_err() {
             return None;
         }
         if fs::write(SETTING, "1").is_err() {
@@ -41,7 +41,7 @@ impl Hurry {
     }
 }
 
-impl Drop for Hurry {
+impl Drop for ExpeditedRcu {
     fn drop(&mut self) {
         // While the marker is there it is tried again at the next start.
         let _ = fs::write(SETTING, "0").and_then(|()| fs::remove_file(&self.marker));

@@ -1,0 +1,44 @@
+//! Builders of changes for tests: a part that a test does not name has the value that most tests want.
+
+use crate::change::{Change, Endpoint, Interface};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A workload of this node. Its number gives its name, its address (`10.0.0.ID`) and its interface ([`interface_of`]).
+pub fn endpoint(id: u32, namespace: &str, app: &str) -> Endpoint {
+    Endpoint {
+        id,
+        namespace: namespace.into(),
+        name: format!("workload-{id}"),
+        labels: BTreeMap::from([("app".into(), app.into())]).into(),
+        addresses: vec![address_of(id)],
+        named_ports: Arc::default(),
+        interface: Interface { index: interface_of(id), ..Interface::default() },
+        audit: false,
+    }
+}
+
+/// A workload of this node comes, or is relabelled: see [`endpoint`].
+pub fn workload(id: u32, namespace: &str, app: &str) -> Change {
+    Change::Endpoint(Box::new(endpoint(id, namespace, app)))
+}
+
+/// The address of the [`endpoint`] of this number.
+///
+/// # Panics
+///
+/// Where the number is above 255.
+pub fn address_of(id: u32) -> IpAddr {
+    IpAddr::from([10, 0, 0, u8::try_from(id).expect("a test has fewer workloads")])
+}
+
+/// The index of the interface of the [`endpoint`] of this number.
+pub fn interface_of(id: u32) -> u32 {
+    100 + id
+}
+
+/// A namespace comes, or is relabelled: its label `tier` has this value.
+pub fn namespace(name: &str, tier: &str) -> Change {
+    Change::Namespace { name: name.into(), labels: BTreeMap::from([("tier".into(), tier.into())]) }
+}
