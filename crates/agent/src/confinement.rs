@@ -6,13 +6,14 @@
 
 mod calls;
 
+use crate::proxy_group::{USER, share};
 use crate::storage::{self, Identity};
 use anyhow::Context;
 use landlock::{
     ABI, Access, AccessFs, LandlockStatus, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetStatus, Scope,
 };
-use rustix::fs::{Gid, Mode, Uid, chmod, chown};
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::process::{getgid, getuid};
 use rustix::thread::{
@@ -23,12 +24,8 @@ use rustix::thread::{
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-
-/// User and group of the proxy: between those that systems give to their users and those of containers, so that no
-/// other process has them.
-pub(crate) const USER: u32 = 90_080;
 
 /// Speaking for other addresses, and marking what is sent.
 const KEPT: CapabilitySet = CapabilitySet::NET_ADMIN;
@@ -71,46 +68,6 @@ impl ConfinementReport {
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
         self.lacks.iter().map(|lack| format!("the proxy runs without {lack}"))
     }
-}
-
-/// Makes this directory readable to the proxy's group, with all that will be in it, and lets the group come to it through
-/// the agent's own. Where an administrator gave that one to a group, the group stays, and other users may pass through.
-pub(crate) fn share(directory: &Path) -> io::Result<()> {
-    if let Some(around) = directory.parent() {
-        let status = std::fs::metadata(around)?;
-        match status.gid() {
-            0 | USER if !may(&status, 0o1) => open_to_proxy(around, 0o710)?,
-            _ if !may(&status, 0o1) => chmod(around, Mode::from_raw_mode(status.mode() & 0o7777 | 0o001))?,
-            _ => {}
-        }
-    }
-    let status = std::fs::metadata(directory)?;
-    if status.gid() != USER || !may(&status, 0o5) {
-        open_to_proxy(directory, 0o2750)?;
-    }
-    Ok(())
-}
-
-/// Whether the proxy may do this, of `rwx`, with what has this status.
-pub(crate) fn may(status: &std::fs::Metadata, rights: u32) -> bool {
-    let granted = if status.gid() == USER { status.mode() >> 3 } else { status.mode() };
-    granted & rights == rights
-}
-
-/// Lets the proxy send to a socket that was just bound at this path.
-pub(crate) fn open_socket(socket: &Path) -> io::Result<()> {
-    open_to_proxy(socket, 0o660)
-}
-
-/// Lets the proxy read a file.
-pub(crate) fn open_file(file: &Path) -> io::Result<()> {
-    open_to_proxy(file, 0o640)
-}
-
-/// Gives a file, directory or socket to the proxy's group, with these rights.
-fn open_to_proxy(path: &Path, rights: u32) -> io::Result<()> {
-    chown(path, None, Some(Gid::from_raw(USER)))?;
-    Ok(chmod(path, Mode::from_raw_mode(rights))?)
 }
 
 /// Gives up what the process does not need to read files in one directory, look rows up in maps that it has open, accept
@@ -215,6 +172,8 @@ fn drop_capabilities() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy_group::open_socket;
+    use rustix::fs::{Mode, chmod};
     use std::fs;
     use std::io::{ErrorKind, Read};
     use std::net::{TcpListener, TcpStream, UdpSocket};

@@ -3,14 +3,13 @@
 use crate::feed::Feed;
 use crate::names::SharedNames;
 use crate::occupancy::LatestOccupancy;
-use crate::paths::Paths;
 use crate::request_events::{EventReceiver, ProxyMessage, RequestMessage};
 use flow::{Clock, Flow};
-use loader::{EventRing, Loaded};
+use loader::EventRing;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::{ClockId, clock_gettime};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,22 +20,20 @@ const BATCH: usize = 256;
 /// How soon a socket that cannot be made is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Begins to decode.
-pub(crate) fn pump(
-    loaded: &Loaded,
-    paths: &Paths,
+/// Starts the threads that decode events of the packet path and of the proxy at `socket`.
+pub(crate) fn start(
+    ring: EventRing,
+    socket: PathBuf,
     names: SharedNames,
-    (feed, places): (Arc<Feed>, LatestOccupancy),
+    (feed, occupancy): (Arc<Feed>, LatestOccupancy),
 ) -> anyhow::Result<()> {
-    let ring = loaded.events()?;
-    let socket = paths.request_events();
     let (packet_names, packet_feed) = (names.clone(), Arc::clone(&feed));
     thread::Builder::new()
         .name("packets".into())
         .spawn(move || packets(ring, &packet_names, &packet_feed))?;
     thread::Builder::new()
         .name("requests".into())
-        .spawn(move || requests(bind(&socket), &names, &feed, &places))?;
+        .spawn(move || requests(bind(&socket), &names, &feed, &occupancy))?;
     Ok(())
 }
 
@@ -86,11 +83,11 @@ fn bind(socket: &Path) -> EventReceiver {
     }
 }
 
-fn requests(mut receiver: EventReceiver, names: &SharedNames, feed: &Feed, places: &LatestOccupancy) {
+fn requests(mut receiver: EventReceiver, names: &SharedNames, feed: &Feed, occupancy: &LatestOccupancy) {
     loop {
         match receiver.receive() {
             Ok(ProxyMessage::Request(message)) => feed.push([request(*message, names)]),
-            Ok(ProxyMessage::Occupancy(told)) => places.take(told),
+            Ok(ProxyMessage::Occupancy(report)) => occupancy.update(report),
             Err(error) => {
                 tracing::error!(%error, "events of the proxy are not read any more");
                 return;

@@ -2,11 +2,13 @@
 
 mod end;
 mod inventory;
+mod protocol;
 mod receiver;
 mod side;
 
 pub use end::{End, HostNetworkPod};
 pub use inventory::Inventory;
+pub use protocol::protocol_name;
 pub use side::in_common;
 
 use api::view::{Branch, Explanation, Side};
@@ -15,6 +17,7 @@ use l7::RequestView;
 use policy::model::{Query, Verdict};
 use policy::rule::Direction;
 use policy::set::PolicySet;
+use protocol::protocol_number;
 use receiver::Receivers;
 use std::net::IpAddr;
 
@@ -164,32 +167,4 @@ fn addresses(from: &End, to: &End, family: Option<&str>) -> Result<(IpAddr, IpAd
         let what = family.map_or("no address family in common".into(), |name| format!("no {name} in common"));
         Failure::new(Cause::Invalid, format!("the two ends have {what}; there is no such connection"))
     })
-}
-
-fn protocol_number(name: &str) -> Result<u8, Failure> {
-    Ok(match name.to_ascii_uppercase().as_str() {
-        "TCP" => 6,
-        "UDP" => 17,
-        "SCTP" => 132,
-        "ICMP" => 1,
-        "ICMPV6" => 58,
-        _ => {
-            return Err(Failure::new(
-                Cause::Invalid,
-                format!("protocol {name:?} is none of TCP, UDP, SCTP, ICMP and ICMPv6"),
-            ));
-        }
-    })
-}
-
-/// The protocol's name as people write it behind a port.
-pub fn protocol_name(number: u8) -> &'static str {
-    match number {
-        6 => "TCP",
-        17 => "UDP",
-        132 => "SCTP",
-        1 => "ICMP",
-        58 => "ICMPv6",
-        _ => "ANY",
-    }
 }

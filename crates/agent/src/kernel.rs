@@ -1,7 +1,7 @@
 //! The world and the kernel side by side: changes go through the one into the other.
 
 use crate::host_devices::HostDevices;
-use crate::names::SharedNames;
+use crate::names::{self, SharedNames};
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
 use abi::batch::Batch;
@@ -11,8 +11,9 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{Loaded, Mode, Options};
+use loader::{AttachError, CounterRow, EventRing, Loaded, Mode, Options, ReadError};
 use std::collections::BTreeSet;
+use std::io;
 use std::time::{Duration, Instant};
 
 /// How long a packet may be on its way through rows that were just replaced. A program runs for microseconds; this
@@ -22,12 +23,12 @@ const GRACE: Duration = Duration::from_millis(20);
 /// What is in force, and the way to change it.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    pub(crate) loaded: Loaded,
-    pub(crate) world: World,
-    outside: HostDevices,
+    loaded: Loaded,
+    world: World,
+    devices: HostDevices,
     publisher: Publisher,
     /// The names of what the world holds, for those who decode events.
-    pub(crate) names: SharedNames,
+    names: SharedNames,
     leftovers: Leftovers,
     /// Whether the maps may hold something else than the world says.
     is_unsure: bool,
@@ -45,7 +46,7 @@ impl Kernel {
     /// Loads the programs, or takes over those of an earlier run, with the rows that they judge by.
     pub(crate) fn open(
         paths: &Paths,
-        (mode, outside): (Mode, HostDevices),
+        (mode, devices): (Mode, HostDevices),
         (identities, last_rule_set): (Allocator, u32),
     ) -> anyhow::Result<Self> {
         let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
@@ -63,11 +64,51 @@ impl Kernel {
             loaded,
             names: SharedNames::new(&world),
             world,
-            outside,
+            devices,
             publisher,
             leftovers: Leftovers::default(),
             is_unsure: false,
         })
+    }
+
+    /// The world that the maps hold.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The names of the world's objects, for threads that decode events.
+    pub(crate) fn names(&self) -> SharedNames {
+        self.names.clone()
+    }
+
+    /// The ring buffer of events.
+    pub(crate) fn events(&self) -> io::Result<EventRing> {
+        self.loaded.events()
+    }
+
+    /// The packet counters.
+    pub(crate) fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
+        self.loaded.counters()
+    }
+
+    /// How programs are attached: `tcx` or `clsact`.
+    pub(crate) fn attachment(&self) -> &'static str {
+        self.loaded.attachment()
+    }
+
+    /// Attaches the programs of a workload's interface.
+    pub(crate) fn attach(&mut self, interface: u32) -> Result<(), AttachError> {
+        self.loaded.attach(interface)
+    }
+
+    /// Attaches the programs of the proxy's interface.
+    pub(crate) fn attach_proxy(&mut self, interface: u32) -> Result<(), AttachError> {
+        self.loaded.attach_proxy(interface)
+    }
+
+    /// Detaches the programs of an interface that is gone.
+    pub(crate) fn detach(&mut self, interface: u32) -> Result<(), AttachError> {
+        self.loaded.detach(interface)
     }
 
     /// Makes changes take effect, together and at once.
@@ -80,13 +121,18 @@ impl Kernel {
             self.world
                 .adopt_rows(self.loaded.rows().context("the maps cannot be read, so nothing is changed")?);
         }
-        let writes = self.world.apply(changes);
+        let changes: Vec<Change> = changes.into_iter().collect();
+        let mut renamed = names::removed(&changes);
+        let mut writes = self.world.apply(changes);
         if let Err(error) = self.guard_node().and_then(|()| self.write(&writes)) {
             self.roll_back(writes.undo);
             return Err(error.context("the change is not in force; what was, still is"));
         }
         self.is_unsure = false;
-        self.names.refresh(&self.world, &writes.renamed);
+        renamed.endpoints.append(&mut writes.renamed.endpoints);
+        renamed.policies.append(&mut writes.renamed.policies);
+        renamed.services.append(&mut writes.renamed.services);
+        self.names.update(&self.world, &renamed, Instant::now());
         let Writes { later, dead_rule_sets, .. } = writes;
         self.leftovers = Leftovers {
             due: (!later.is_empty() || !dead_rule_sets.is_empty()).then(|| Instant::now() + GRACE),
@@ -100,7 +146,7 @@ impl Kernel {
     ///
     /// Comes before the write that puts the policy in force: until then the programs let everything pass.
     pub(crate) fn guard_node(&mut self) -> anyhow::Result<()> {
-        let wanted = if self.node_enforces() { self.outside.interfaces()? } else { BTreeSet::new() };
+        let wanted = if self.node_enforces() { self.devices.interfaces()? } else { BTreeSet::new() };
         let guarded: BTreeSet<u32> = self
             .loaded
             .attached()
@@ -164,7 +210,7 @@ impl Kernel {
     }
 
     /// Writes the rule sets again whose files were removed or changed by others.
-    pub(crate) fn look_after_rule_sets(&self) -> anyhow::Result<()> {
+    pub(crate) fn restore_rule_sets(&self) -> anyhow::Result<()> {
         // The rows may name other sets than the world does, and their files are as they were.
         if self.is_unsure {
             return Ok(());

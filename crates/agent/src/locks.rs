@@ -1,6 +1,6 @@
 //! What an agent holds so that no second one writes the same files, or the same maps.
 
-use crate::manifests;
+use crate::directories;
 use crate::paths::Paths;
 use crate::problems::Problems;
 use crate::storage;
@@ -24,7 +24,7 @@ impl Locks {
         let directory = paths.directory();
         storage::make_directory(directory)
             .with_context(|| format!("{} cannot be made", directory.display()))?;
-        manifests::prepare_directories(paths, problems);
+        directories::prepare(paths, problems);
         // The file is what agents of earlier releases hold; the directory is there in any case.
         let file = storage::append(&paths.lock()).or_else(|_| File::open(paths.lock())).ok();
         let files: Vec<File> = [File::open(directory)?].into_iter().chain(file).collect();

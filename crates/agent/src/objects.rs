@@ -196,6 +196,24 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Named>, Vec<String>> {
     if wrong.is_empty() { Ok(named) } else { Err(wrong) }
 }
 
+/// The objects with the source that stands for a file where a client applied an object.
+pub(crate) fn with_applied_sources(described: Vec<Named>) -> Vec<(String, Named)> {
+    described.into_iter().map(|named| (applied_source(&named.0), named)).collect()
+}
+
+/// The source of an object that a client applied.
+pub(crate) fn applied_source(name: &ObjectName) -> String {
+    format!("{APPLIED}{name}")
+}
+
+/// Whether a source is that of an applied object, and not a file.
+pub(crate) fn is_applied_source(source: &str) -> bool {
+    source.starts_with(APPLIED)
+}
+
+/// Prefix of the sources of applied objects. No path of a file begins with it.
+const APPLIED: &str = "applied:";
+
 /// What leads from some objects to others.
 fn changes(before: BTreeMap<ObjectName, Object>, after: BTreeMap<ObjectName, Object>) -> Vec<Change> {
     let gone = before.keys().filter(|name| !after.contains_key(name)).cloned().map(ObjectName::removal);

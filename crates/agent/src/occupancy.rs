@@ -58,7 +58,7 @@ impl OccupancyReport {
 
 impl LatestOccupancy {
     /// Takes what the proxy tells.
-    pub(crate) fn take(&self, told: OccupancyReport) {
+    pub(crate) fn update(&self, told: OccupancyReport) {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A proxy that was started again counts from zero.
         let before = memory.told.map_or(0, |before| before.refused());
@@ -111,10 +111,10 @@ mod tests {
         let latest = LatestOccupancy::default();
         assert_eq!(latest.view(), (None, None));
         let quiet = Occupancy { in_use: 3, limit: 10, evicted: 2, ..Occupancy::default() };
-        latest.take(quiet.into());
+        latest.update(quiet.into());
         let (view, problem) = latest.view();
         assert_eq!((view.unwrap().in_use, problem), (3, None));
-        latest.take(Occupancy { refused_client: 5, ..quiet }.into());
+        latest.update(Occupancy { refused_client: 5, ..quiet }.into());
         let (view, problem) = latest.view();
         assert_eq!(view.unwrap().refused, [("the client identity's share was taken".to_string(), 5)].into());
         assert!(problem.unwrap().contains("5 as the client identity's share was taken (3 of 10"));

@@ -42,6 +42,11 @@ impl Problems {
     }
 }
 
+/// The text of an error and its causes.
+pub(crate) fn message(error: anyhow::Error) -> String {
+    api::sentence(error.as_ref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

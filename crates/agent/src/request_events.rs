@@ -2,8 +2,8 @@
 //!
 //! The proxy never waits: what finds no agent or no room is counted and lost.
 
-use crate::confinement;
 use crate::occupancy::OccupancyReport;
+use crate::proxy_group;
 use crate::storage::{self, Identity};
 use flow::{FlowVerdict, TrafficDirection};
 use proxy::RequestEvent;
@@ -115,7 +115,7 @@ impl EventReceiver {
             _ => {}
         }
         let socket = UnixDatagram::bind(path)?;
-        if let Err(error) = confinement::open_socket(path) {
+        if let Err(error) = proxy_group::open_socket(path) {
             tracing::warn!(%error, "the proxy's user may not be able to report requests");
         }
         // So often it is seen whether others removed it.

@@ -3,7 +3,7 @@
 //! A file is written before any row names its number and never changes, so the proxy needs nothing else to find the
 //! rules of a connection; it goes on without an agent, and a set that it cannot read is a set that allows nothing.
 
-use crate::{confinement, storage};
+use crate::{proxy_group, storage};
 use l7::Matcher;
 use l7::rule::{HeaderRule, HttpRule};
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ impl Publisher {
         let path = path(&self.directory, number);
         // Shared before it has its name: an agent that is killed meanwhile leaves nothing that the proxy cannot read.
         storage::replace_shared(&path, &serde_json::to_vec(&stored)?, |file| {
-            self.shared(confinement::open_file(file));
+            self.shared(proxy_group::open_file(file));
             Ok(())
         })?;
         self.published.borrow_mut().insert(number, FileIdentity::current(&self.directory, number)?);
@@ -71,7 +71,7 @@ impl Publisher {
     /// Makes the directory where it is not there, and lets the proxy read it.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         storage::make_directory(&self.directory)?;
-        self.shared(confinement::share(&self.directory));
+        self.shared(proxy_group::share(&self.directory));
         Ok(())
     }
 
@@ -79,8 +79,8 @@ impl Publisher {
     pub(crate) fn share(&self) -> io::Result<()> {
         self.prepare()?;
         for entry in self.entries()? {
-            if !confinement::may(&fs::metadata(&entry)?, 0o4) {
-                self.shared(confinement::open_file(&entry));
+            if !proxy_group::may(&fs::metadata(&entry)?, 0o4) {
+                self.shared(proxy_group::open_file(&entry));
             }
         }
         Ok(())
@@ -92,7 +92,7 @@ impl Publisher {
         let is_whole = |number: u32| {
             let Ok(status) = fs::metadata(path(&self.directory, number)) else { return false };
             let is_same = published.get(&number) == Some(&FileIdentity::from_metadata(&status));
-            is_same && (confinement::may(&status, 0o4) || !self.can_share.get())
+            is_same && (proxy_group::may(&status, 0o4) || !self.can_share.get())
         };
         sets.filter(|(number, _)| !is_whole(*number)).collect()
     }

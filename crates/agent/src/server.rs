@@ -2,6 +2,7 @@
 
 use crate::descriptors;
 use crate::disconnects::Disconnects;
+use crate::event::{Event, PendingRequest};
 use crate::feed::Feed;
 use crate::request_reader::{self, Next};
 use crate::storage::{self, Identity};
@@ -15,25 +16,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, sync_channel};
 use std::thread;
 use std::time::Duration;
-
-/// A request that the agent's own thread answers.
-#[derive(Debug)]
-pub(crate) struct PendingRequest {
-    /// What is asked.
-    pub request: Request,
-    /// Where the answer goes.
-    pub reply: SyncSender<Result<Value, Failure>>,
-}
-
-impl PendingRequest {
-    /// Whether it asks for a workload to be removed.
-    pub(crate) fn is_removal(&self) -> bool {
-        matches!(self.request, Request::RemoveWorkload { .. })
-    }
-}
 
 /// How long to wait where a connection cannot be taken, as for lack of descriptors: it stays in the queue.
 const REST: Duration = Duration::from_millis(200);
@@ -47,8 +32,8 @@ const SCARCE: &str = "too many clients: the agent may open hardly any more files
 
 /// What every conversation has.
 #[derive(Debug)]
-struct ApiContext<T> {
-    queue: Sender<T>,
+struct ApiContext {
+    queue: Sender<Event>,
     feed: Arc<Feed>,
     departures: Arc<Disconnects>,
     /// How many clients are connected, and how many may be.
@@ -58,15 +43,12 @@ struct ApiContext<T> {
 
 /// Listens at the path, for owner and group only, and answers from then on, to so many clients at once at most; tells
 /// which socket it is.
-pub(crate) fn serve<T>(
+pub(crate) fn serve(
     path: &Path,
-    queue: Sender<T>,
+    queue: Sender<Event>,
     feed: Arc<Feed>,
     most: usize,
-) -> anyhow::Result<Identity>
-where
-    T: From<PendingRequest> + Send + 'static,
-{
+) -> anyhow::Result<Identity> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot replace the socket {}", path.display()));
@@ -110,10 +92,7 @@ fn accept(listener: &UnixListener, mut take: impl FnMut(UnixStream)) {
     }
 }
 
-fn converse_apart<T>(stream: UnixStream, context: &Arc<ApiContext<T>>)
-where
-    T: From<PendingRequest> + Send + 'static,
-{
+fn converse_apart(stream: UnixStream, context: &Arc<ApiContext>) {
     if descriptors::are_scarce(stream.as_fd()) {
         return refuse(&stream, SCARCE.into());
     }
@@ -142,7 +121,7 @@ fn refuse(stream: &UnixStream, why: String) {
     let _ = stream.set_nonblocking(true).and_then(|()| send(stream, Err(failure)));
 }
 
-fn converse<T: From<PendingRequest>>(stream: UnixStream, context: &ApiContext<T>) -> io::Result<()> {
+fn converse(stream: UnixStream, context: &ApiContext) -> io::Result<()> {
     let answers = &stream;
     let mut lines = BufReader::new(answers);
     loop {
@@ -173,10 +152,10 @@ fn converse<T: From<PendingRequest>>(stream: UnixStream, context: &ApiContext<T>
     }
 }
 
-fn ask<T: From<PendingRequest>>(request: Request, queue: &Sender<T>) -> Result<Value, Failure> {
+fn ask(request: Request, queue: &Sender<Event>) -> Result<Value, Failure> {
     let (reply, answer) = sync_channel(1);
     let ended = || Failure::new(Cause::Internal, "the agent is ending");
-    queue.send(PendingRequest { request, reply }.into()).map_err(|_| ended())?;
+    queue.send(Event::Request(PendingRequest { request, reply })).map_err(|_| ended())?;
     answer.recv().map_err(|_| ended())?
 }
 

@@ -1,6 +1,6 @@
 //! How the agent's files are written: whole or not at all, and closed to other users.
 
-use crate::confinement;
+use crate::proxy_group;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -87,9 +87,9 @@ pub(crate) fn close_to_others(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let taken = match kind.is_dir() || kind.is_socket() {
-        true if kind.is_dir() && ![0, confinement::USER].contains(&status.gid()) => 0o006,
+        true if kind.is_dir() && ![0, proxy_group::USER].contains(&status.gid()) => 0o006,
         true => 0o007,
-        false if status.gid() == confinement::USER => 0o037,
+        false if status.gid() == proxy_group::USER => 0o037,
         false => 0o077,
     };
     let rights = status.permissions().mode() & 0o7777;

@@ -5,7 +5,6 @@ use crate::paths::Paths;
 use crate::state::{Process, Stage, WorkloadRecord};
 use anyhow::Context;
 use control::{Change, Endpoint, Interface, Proxy};
-use loader::Loaded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -186,12 +185,12 @@ impl Wiring {
         let endpoint = endpoint(workload, interface)?;
         kernel.apply([Change::Endpoint(Box::new(endpoint.clone()))])?;
         anyhow::ensure!(
-            kernel.world.endpoint_row(&endpoint).is_some(),
+            kernel.world().endpoint_row(&endpoint).is_some(),
             "no identity is left for these labels: all {} are in use; end workloads, or give this one labels that \
              others have",
-            kernel.world.identities().allocated().count()
+            kernel.world().identities().allocated().count()
         );
-        kernel.loaded.attach(wired.interface).context("the packet path cannot be attached")?;
+        kernel.attach(wired.interface).context("the packet path cannot be attached")?;
         Ok(self.node.up(&wired)?)
     }
 
@@ -230,7 +229,7 @@ impl Wiring {
     /// unguarded. That some of it is gone already is fine.
     pub(crate) fn take_down(
         &mut self,
-        loaded: &mut Loaded,
+        kernel: &mut Kernel,
         workloads: &[WorkloadRecord],
     ) -> anyhow::Result<()> {
         let found = workloads.iter().map(|workload| Namespace::find(&workload.network_namespace));
@@ -254,7 +253,7 @@ impl Wiring {
             // A wire that was not marked yet ends by its other end.
             Network::of(namespace)?.delete_link(WORKLOAD_INTERFACE)?;
         }
-        links.iter().try_for_each(|link| Ok(loaded.detach(link.index)?))
+        links.iter().try_for_each(|link| Ok(kernel.detach(link.index)?))
     }
 
     /// Removes the names of a workload that was taken down.
@@ -296,12 +295,12 @@ impl Wiring {
     }
 
     /// Removes what is left of a workload in which nothing runs.
-    pub(crate) fn clear(&mut self, loaded: &mut Loaded, stray: &Orphan) -> anyhow::Result<()> {
+    pub(crate) fn clear(&mut self, kernel: &mut Kernel, stray: &Orphan) -> anyhow::Result<()> {
         let mark = number_alias(&self.instance, stray.id);
         let links = self.node.network().links()?;
         let links: Vec<Link> = links.into_iter().filter(|link| link.alias == mark).collect();
         self.node.network().delete_links(&links)?;
-        links.iter().try_for_each(|link| loaded.detach(link.index))?;
+        links.iter().try_for_each(|link| kernel.detach(link.index))?;
         if let Some(namespace) = Namespace::find(&stray.namespace)? {
             Network::of(&namespace)?.delete_link(WORKLOAD_INTERFACE)?;
         }

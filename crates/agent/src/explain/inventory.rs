@@ -1,6 +1,6 @@
 //! Who and what is around, so far as a question can name it; an agent and files both tell.
 
-use super::End;
+use super::end::End;
 use api::{Cause, Failure};
 use identity::key::KUBE_APISERVER;
 use policy::domain::{DomainPattern, canonical_name};

@@ -1,7 +1,8 @@
 //! The receivers of a connection: one end, or the backends of a service.
 
-use super::inventory::{domain, end};
-use super::{End, Inventory, protocol_name};
+use super::end::End;
+use super::inventory::{Inventory, domain, end};
+use super::protocol::protocol_name;
 use abi::identity::is_workload;
 use api::{Cause, Failure, Probe};
 use identity::key::KUBE_APISERVER;

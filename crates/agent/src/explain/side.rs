@@ -1,6 +1,6 @@
 //! What the policies of one end say of a connection, and which rules say so.
 
-use super::End;
+use super::end::End;
 use api::view::{Considered, Side};
 use policy::model::{self, Basis, Context, Finding, Query, Verdict};
 use policy::rule::{Direction, Tier};
