@@ -1,7 +1,7 @@
-//! The node agent: pumps changes through the world into the kernel, and answers for it.
+//! The node agent: applies changes from policy files and clients to the kernel, and answers requests.
 //!
-//! [`run`] is the agent; [`run_proxy`] is the node proxy, a process of its own that the agent starts and looks after.
-//! Either may end and start again while the other, the workloads and the packet path go on.
+//! [`run`] is the agent; [`run_proxy`] is the node proxy, a separate process that the agent starts and supervises.
+//! Either may stop and start again while the other process, the workloads and the packet path keep running.
 #![forbid(unsafe_code)]
 
 mod addresses;

@@ -5,12 +5,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// User and group of the proxy: between those that systems give to their users and those of containers, so that no
-/// other process has them.
+/// User and group of the proxy: between the ranges of system users and of containers, so that no other process has
+/// them.
 pub(crate) const USER: u32 = 90_080;
 
-/// Makes this directory readable to the proxy's group, with all that will be in it, and lets the group come to it through
-/// the agent's own. Where an administrator gave that one to a group, the group stays, and other users may pass through.
+/// Makes this directory, and files that are created in it, readable for the proxy's group, and its parent directory
+/// searchable. If an administrator gave the parent to another group, it keeps that group and becomes searchable for
+/// all users.
 pub(crate) fn share(directory: &Path) -> io::Result<()> {
     if let Some(around) = directory.parent() {
         let status = std::fs::metadata(around)?;
@@ -27,23 +28,23 @@ pub(crate) fn share(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the proxy may do this, of `rwx`, with what has this status.
+/// Whether the proxy has these rights, of `rwx`, on a file with this status.
 pub(crate) fn may(status: &std::fs::Metadata, rights: u32) -> bool {
     let granted = if status.gid() == USER { status.mode() >> 3 } else { status.mode() };
     granted & rights == rights
 }
 
-/// Lets the proxy send to a socket that was just bound at this path.
+/// Allows the proxy to send to the socket at this path.
 pub(crate) fn open_socket(socket: &Path) -> io::Result<()> {
     open_to_proxy(socket, 0o660)
 }
 
-/// Lets the proxy read a file.
+/// Allows the proxy to read a file.
 pub(crate) fn open_file(file: &Path) -> io::Result<()> {
     open_to_proxy(file, 0o640)
 }
 
-/// Gives a file, directory or socket to the proxy's group, with these rights.
+/// Sets the group of a file, directory or socket to the proxy's, and its mode.
 fn open_to_proxy(path: &Path, rights: u32) -> io::Result<()> {
     chown(path, None, Some(Gid::from_raw(USER)))?;
     Ok(chmod(path, Mode::from_raw_mode(rights))?)

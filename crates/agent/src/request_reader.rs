@@ -1,4 +1,4 @@
-//! Requests as they come in: read with bounded memory, and understood strictly or refused.
+//! Reads requests from connections with bounded memory, and parses them strictly.
 
 use api::{Cause, Envelope, Failure, Request};
 use std::io::{self, BufRead, BufReader, Read};
@@ -6,46 +6,47 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Longest request that is read, in bytes: the largest manifest (16 MiB), each byte of it escaped, and what is around it.
-const LONGEST_REQUEST: usize = 33 << 20;
-/// What unfinished requests of all connections may take together, beyond [`FREE_BYTES`] of each.
+/// Maximum size of a request in bytes: the largest manifest (16 MiB) with every byte escaped, and the fields around
+/// it.
+const MAX_REQUEST: usize = 33 << 20;
+/// Memory for the unfinished requests of all connections together, beyond [`FREE_BYTES`] of each.
 const BUDGET: usize = 64 << 20;
-/// What each connection may hold without taking of the budget of all: no connection keeps another from asking.
+/// Memory that each connection has outside the budget: no connection can keep another from sending a small request.
 const FREE_BYTES: usize = 64 << 10;
-/// How long a request that has begun may stand still.
-const STANDSTILL: Duration = Duration::from_secs(30);
+/// How long a client may pause within a request.
+const PAUSE: Duration = Duration::from_secs(30);
 
-/// The budget that all connections reservation.
+/// The budget of all connections.
 static SHARED: Budget = Budget::new(BUDGET);
 
-/// A number of bytes that can be taken and given back.
+/// A number of bytes that can be reserved and released.
 #[derive(Debug)]
 struct Budget {
     left: Mutex<usize>,
 }
 
-/// Bytes taken of a budget; dropping it gives them back.
+/// Reserved bytes of a budget; dropping the reservation releases them.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: &'static Budget,
     bytes: usize,
 }
 
-/// A request's bytes, and their reservation of the budget.
+/// The bytes of a request, and their reservation.
 #[derive(Debug)]
 pub(crate) struct RequestLine {
     bytes: Vec<u8>,
     reservation: Reservation,
 }
 
-/// What comes next on a connection.
+/// The next input of a connection.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// A whole request.
+    /// A complete request.
     Line(RequestLine),
-    /// A request that is not read to its end; the connection cannot go on.
+    /// A request that is not read to its end; the connection must be closed.
     Refused(Failure),
-    /// Nothing more.
+    /// The client closed the connection.
     End,
 }
 
@@ -63,7 +64,7 @@ impl Budget {
 }
 
 impl Reservation {
-    /// Grows to what so many bytes need; false where there is no budget.
+    /// Extends the reservation to this many bytes; false if the budget is exhausted.
     fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(FREE_BYTES).saturating_sub(self.bytes);
         let granted = self.budget.take(more);
@@ -80,15 +81,15 @@ impl Drop for Reservation {
 
 /// Reads the next request of a connection.
 pub(crate) fn next(lines: &mut BufReader<&UnixStream>) -> io::Result<Next> {
-    // A client may be silent between requests for as long as it likes, but not within one.
+    // A client may pause between requests for any time, but not within a request.
     lines.get_ref().set_read_timeout(None)?;
     if lines.fill_buf()?.is_empty() {
         return Ok(Next::End);
     }
-    lines.get_ref().set_read_timeout(Some(STANDSTILL))?;
+    lines.get_ref().set_read_timeout(Some(PAUSE))?;
     match read(lines, &SHARED) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Ok(refused(format!("the request stood still for {} s", STANDSTILL.as_secs())))
+            Ok(refused(format!("the request was not completed within {} s", PAUSE.as_secs())))
         }
         next => next,
     }
@@ -102,15 +103,15 @@ fn read(lines: &mut impl BufRead, budget: &'static Budget) -> io::Result<Next> {
         if piece == 0 {
             break;
         }
-        if bytes.len() + piece > LONGEST_REQUEST {
-            return Ok(refused(format!("the request is longer than {LONGEST_REQUEST} bytes")));
+        if bytes.len() + piece > MAX_REQUEST {
+            return Ok(refused(format!("the request is longer than {MAX_REQUEST} bytes")));
         }
-        // Grown here by doubling, so that what is taken of the budget is what the buffer holds.
+        // The buffer is doubled here, so that the reservation equals its capacity.
         if bytes.capacity() < bytes.len() + piece {
-            let wanted = (2 * bytes.capacity()).max(bytes.len() + piece).min(LONGEST_REQUEST);
+            let wanted = (2 * bytes.capacity()).max(bytes.len() + piece).min(MAX_REQUEST);
             if !reservation.grow_to(wanted) {
                 return Ok(refused(
-                    "other requests that are not finished take all budget there is for large ones; try again"
+                    "unfinished requests of other clients use all memory for large requests; try again"
                         .into(),
                 ));
             }
@@ -126,8 +127,8 @@ fn refused(message: String) -> Next {
 }
 
 impl RequestLine {
-    /// The request that it is, and the reservation of the budget that it needs until it is answered.
-    pub(crate) fn understand(self) -> (Result<Request, Failure>, Reservation) {
+    /// Parses the request; returns the reservation, too, which must be held until the request is answered.
+    pub(crate) fn parse(self) -> (Result<Request, Failure>, Reservation) {
         (Envelope::parse(&self.bytes).map(|envelope| envelope.request), self.reservation)
     }
 }
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_come_one_after_another_and_the_last_may_lack_its_end() {
+    fn requests_are_read_one_by_one_and_the_last_may_lack_its_newline() {
         static BUDGET: Budget = Budget::new(0);
         let mut lines = BufReader::with_capacity(3, Cursor::new(b"first\nsecond"));
         for expected in [&b"first\n"[..], b"second"] {
@@ -161,16 +162,16 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_too_long_is_refused_before_it_is_read_whole() {
-        static BUDGET: Budget = Budget::new(LONGEST_REQUEST);
+    fn a_request_that_is_too_long_is_refused_before_it_is_read_completely() {
+        static BUDGET: Budget = Budget::new(MAX_REQUEST);
         let mut endless = BufReader::new(io::repeat(b'x'));
         let said = message(read(&mut endless, &BUDGET).unwrap());
         assert!(said.contains("longer than"), "{said}");
-        assert_eq!(*BUDGET.left.lock().unwrap(), LONGEST_REQUEST, "what it took is given back");
+        assert_eq!(*BUDGET.left.lock().unwrap(), MAX_REQUEST, "the reservation is released");
     }
 
     #[test]
-    fn unfinished_requests_share_bounded_room_and_small_ones_need_none() {
+    fn unfinished_requests_share_a_budget_and_small_requests_need_none() {
         static BUDGET: Budget = Budget::new(1 << 20);
         let large = vec![b'x'; 800 << 10];
         let first = read_with(&BUDGET, &large);
