@@ -1,4 +1,4 @@
-//! The signals that ask a process to end.
+//! The signals that stop the agent.
 
 use crate::event::Event;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -6,7 +6,7 @@ use signal_hook::iterator::Signals;
 use std::sync::mpsc::Sender;
 use std::thread;
 
-/// Tells the agent when it is asked to end.
+/// Forwards SIGTERM and SIGINT to the agent's queue.
 pub(crate) fn forward(queue: Sender<Event>) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     thread::Builder::new().name("signals".into()).spawn(move || {

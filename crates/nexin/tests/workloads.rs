@@ -174,7 +174,7 @@ fn a_workload_without_pods_stands_behind_no_service() {
     );
     let file = File::new("none", &text);
     let said = file.explain("x/cli", "x/s", "80", "drop");
-    assert!(said.contains("no workload stands behind it"), "{said}");
+    assert!(said.contains("it has no backend: no workload matches its selector"), "{said}");
     let said = file.explain("x/cli", "x/w", "80", "allow");
     assert!(said.contains("x/w has no pods now; it is asked as if it had one"), "{said}");
 }

@@ -19,7 +19,7 @@ pub(super) fn protocol_number(name: &str) -> Result<u8, Failure> {
     })
 }
 
-/// The protocol's name as people write it behind a port.
+/// The name of a protocol by number, as in `80/TCP`.
 pub fn protocol_name(number: u8) -> &'static str {
     match number {
         6 => "TCP",

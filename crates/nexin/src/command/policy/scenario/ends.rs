@@ -62,7 +62,7 @@ impl Scenario {
 
     pub(super) fn workload(&self, (namespace, name): &Name, workload: &ScenarioWorkload) -> End {
         if workload.host_network {
-            return self.sharer(&format!("{namespace}/{name}"), workload);
+            return self.host_network_end(&format!("{namespace}/{name}"), workload);
         }
         let ScenarioWorkload { labels, ports, addresses, pods, node, is_of_test, .. } = workload.clone();
         let own = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
@@ -112,7 +112,7 @@ impl Inventory for Scenario {
         }
     }
 
-    fn is_rather_a_service(&self, text: &str) -> bool {
+    fn prefers_service(&self, text: &str) -> bool {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
         self.workloads.get(&(namespace.to_owned(), name.to_owned())).is_some_and(|one| !one.is_of_test)
     }

@@ -20,14 +20,14 @@ impl Scenario {
     }
 
     /// The node that such a workload is: the one it runs on, where that is described; otherwise the local.
-    pub(super) fn sharer(&self, name: &str, workload: &ScenarioWorkload) -> End {
+    pub(super) fn host_network_end(&self, name: &str, workload: &ScenarioWorkload) -> End {
         let known = workload.node.as_ref().filter(|node| self.nodes.contains_key(*node));
         let node = known.map_or_else(|| self.host(), |node| self.node(node));
         let remark =
             format!("{name} shares the network of its node: to policies it is {}, and no pod", node.name);
-        let sharer = HostNetworkPod { name: name.to_owned(), ports: workload.ports.clone() };
+        let pod = HostNetworkPod { name: name.to_owned(), ports: workload.ports.clone() };
         let is_one = workload.pods != Pods::Several;
-        End { is_one, sharer: Some(sharer), remarks: vec![remark], ..node }
+        End { is_one, host_network_pod: Some(pod), remarks: vec![remark], ..node }
     }
 
     /// What a workload of this name is here, if it shares the network of its node here.
@@ -41,7 +41,7 @@ impl Scenario {
     /// The addresses at which a workload is reached.
     pub(super) fn addresses_of<'a>(&self, workload: &'a ScenarioWorkload) -> Cow<'a, [IpAddr]> {
         if workload.host_network {
-            let node = self.sharer("", workload).addresses;
+            let node = self.host_network_end("", workload).addresses;
             if !node.is_empty() {
                 return Cow::Owned(node);
             }
