@@ -9,31 +9,31 @@ pub(crate) struct Global {
     /// Socket of the agent [default: $NEXIN_SOCKET, else /run/nexin/agent.sock]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
     pub(crate) socket: Option<PathBuf>,
-    /// How to print data
+    /// Output format
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "text")]
     #[arg(help_heading = "Global options")]
     pub(crate) output: Output,
-    /// Whether to print in colour
+    /// Whether to colour the output
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     pub(crate) color: Color,
 }
 
-/// How data is printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// Tables and sentences.
+    /// Tables and sentences
     Text,
-    /// JSON with stable field names.
+    /// JSON with stable field names
     Json,
 }
 
-/// Whether to print in colour.
+/// When output is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set.
+    /// On a terminal, unless NO_COLOR is set
     Auto,
-    /// In any case.
+    /// Always
     Always,
-    /// In no case.
+    /// Never
     Never,
 }

@@ -1,4 +1,4 @@
-//! `nexin bench`: measures Nexin on the machine it runs on, beside what it is meant to reach.
+//! `nexin bench`: measures Nexin on this machine, beside its targets.
 
 mod churn;
 mod cold_start;
@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::session::Session;
 use clap::{Args, Subcommand};
 
-/// Measure Nexin on this machine, beside what it is meant to reach
+/// Measure Nexin on this machine, beside its targets
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     #[command(subcommand)]
