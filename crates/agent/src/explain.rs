@@ -1,9 +1,9 @@
 //! Evaluates policy for a connection by the reference model, on both sides, and explains the verdict.
 
+mod destinations;
 mod end;
 mod inventory;
 mod protocol;
-mod destinations;
 mod side;
 
 pub use end::{End, HostNetworkPod};
@@ -13,12 +13,12 @@ pub use side::in_common;
 
 use api::view::{Branch, Explanation, Side};
 use api::{Cause, Failure, HttpProbe, Probe};
+use destinations::Destinations;
 use l7::RequestView;
 use policy::model::{Query, Verdict};
 use policy::rule::Direction;
 use policy::set::PolicySet;
 use protocol::protocol_number;
-use destinations::Destinations;
 use std::net::IpAddr;
 
 /// Explains the verdict on a connection between two ends, or on a request on it.

@@ -209,7 +209,11 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
     fn the_node_is_found_by_name_and_address() {
         for to in ["host", "192.0.2.1"] {
             let explanation = ask(&world(), "198.51.100.1", to, 22);
-            assert_eq!((explanation.verdict.as_str(), explanation.sides[0].subject.as_str()), ("drop", "host"), "{explanation:?}");
+            assert_eq!(
+                (explanation.verdict.as_str(), explanation.sides[0].subject.as_str()),
+                ("drop", "host"),
+                "{explanation:?}"
+            );
         }
     }
 

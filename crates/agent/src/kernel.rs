@@ -194,7 +194,10 @@ impl Kernel {
         });
         self.is_unsure = repaired.is_err();
         if let Err(error) = repaired {
-            tracing::error!(error = api::sentence(error.as_ref()), "a change could not be rolled back completely");
+            tracing::error!(
+                error = api::sentence(error.as_ref()),
+                "a change could not be rolled back completely"
+            );
         }
     }
 
@@ -218,7 +221,10 @@ impl Kernel {
         let sets = self.world.enforcement().book().sets().map(|(set, rules)| (set.0, rules));
         for (number, rules) in self.publisher.lost(sets) {
             self.publish(number, &**rules)?;
-            tracing::warn!(number, "the file of a layer-7 rule set was missing or changed, and is written again");
+            tracing::warn!(
+                number,
+                "the file of a layer-7 rule set was missing or changed, and is written again"
+            );
         }
         Ok(())
     }

@@ -124,6 +124,11 @@ impl Objects {
         })
     }
 
+    /// The object with this name.
+    pub(crate) fn object(&self, name: &ObjectName) -> Option<&Object> {
+        self.files.values().flatten().find(|(known, _)| known == name).map(|(_, object)| object)
+    }
+
     /// The file that contains an object.
     pub(crate) fn source(&self, name: &ObjectName) -> Option<&str> {
         let holds = |objects: &Vec<Named>| objects.iter().any(|(known, _)| known == name);

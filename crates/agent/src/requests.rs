@@ -29,7 +29,11 @@ pub(crate) fn answer(reconciler: &mut Reconciler, request: Request) -> Answer {
         Request::Policies => value(&views::policies(world, &reconciler.objects)),
         Request::Rules => value(&views::rules(world)),
         Request::Explain(probe) => value(&explain::explain(world, &probe)?),
-        Request::Apply { file, text } => value(&apply::apply(reconciler, &file, &text)?),
+        Request::Apply { file, text, results } => {
+            let applied = apply::apply(reconciler, &file, &text)?;
+            let names = || applied.iter().map(|one| &one.name).collect::<Vec<_>>();
+            if results { value(&applied) } else { value(&names()) }
+        }
         Request::Delete { names } => value(&apply::delete(reconciler, &names)?),
         Request::CreateWorkload(wanted) => create(reconciler, wanted),
         removal @ Request::RemoveWorkload { .. } => remove(reconciler, &[removal]).remove(0),

@@ -222,7 +222,11 @@ mod tests {
         assert_eq!(publisher.highest().unwrap(), 7);
         fs::write(directory.join("9.json"), "[{").unwrap();
         assert_eq!(publisher.published().unwrap(), BTreeMap::from([(7, BTreeSet::from([rule]))]));
-        assert_eq!(publisher.highest().unwrap(), 9, "a number is not assigned twice, whatever the file contains");
+        assert_eq!(
+            publisher.highest().unwrap(),
+            9,
+            "a number is not assigned twice, whatever the file contains"
+        );
         let (first, matcher) = compile(&directory, 7).unwrap();
         let request = |path| RequestView { method: "GET", path, host: "app1", headers: &[] };
         assert_eq!(matcher.matches(&request("/public")), Some(0));

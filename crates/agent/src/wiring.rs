@@ -76,12 +76,16 @@ impl Wiring {
             Ok(None) => {
                 return Some(format!("no control groups of version 2 are mounted (cgroup2): {CONSEQUENCE}"));
             }
-            Err(error) => return Some(format!("the control group hierarchy cannot be found ({error}): {CONSEQUENCE}")),
+            Err(error) => {
+                return Some(format!("the control group hierarchy cannot be found ({error}): {CONSEQUENCE}"));
+            }
         };
         let groups = hierarchy.join("nexin").join(&self.instance);
         match Group::at(&groups).create() {
             Ok(()) => self.groups = Some(groups),
-            Err(error) => return Some(format!("{} cannot be created ({error}): {CONSEQUENCE}", groups.display())),
+            Err(error) => {
+                return Some(format!("{} cannot be created ({error}): {CONSEQUENCE}", groups.display()));
+            }
         }
         None
     }
@@ -109,7 +113,8 @@ impl Wiring {
 
     /// Prepares the network namespace as a node with these addresses; returns the proxy's interface and port.
     pub(crate) fn prepare(&mut self, addresses: &[IpAddr], port: u16) -> anyhow::Result<Proxy> {
-        ExpeditedRcu::recover(&self.marker).context("resetting a sysctl that an agent set before it crashed")?;
+        ExpeditedRcu::recover(&self.marker)
+            .context("resetting a sysctl that an agent set before it crashed")?;
         let node = &mut self.node;
         node.prepare()?;
         let interface = node.create_proxy(&PROXY, &alias(&self.instance, "proxy"))?.interface;

@@ -53,6 +53,9 @@ pub enum Request {
         file: String,
         /// The text.
         text: String,
+        /// Whether to answer with a list of [`view::Applied`] instead of names.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        results: bool,
     },
     /// Deletes objects by `Kind/namespace/name` or `Kind/name`: a list of names.
     Delete {

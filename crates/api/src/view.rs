@@ -147,6 +147,27 @@ pub struct Policy {
     pub source: String,
 }
 
+/// An object that was applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// `Kind/namespace/name` or `Kind/name`.
+    pub name: String,
+    /// What applying the object did.
+    pub result: ApplyResult,
+}
+
+/// What applying an object did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApplyResult {
+    /// The object is new.
+    Created,
+    /// The object replaced another one with its name.
+    Configured,
+    /// The object was applied before as it is.
+    Unchanged,
+}
+
 /// A rule and its number in map entries and events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
@@ -230,4 +251,14 @@ pub struct Considered {
     pub finding: String,
     /// Why it decides, or what does not match: `peer has app=db, needs app=web`.
     pub why: String,
+}
+
+impl std::fmt::Display for ApplyResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+        })
+    }
 }

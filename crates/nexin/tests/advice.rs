@@ -84,7 +84,8 @@ fn a_node_that_a_host_policy_selects_is_its_subject() {
         );
         files.explain(&ask(22), "allow", &["allows it"]);
     }
-    let near = "n1: no policy selects it; nearest: CiliumClusterwideNetworkPolicy/hp: node has role=x, needs role=w";
+    let near =
+        "n1: no policy selects it; nearest: CiliumClusterwideNetworkPolicy/hp: node has role=x, needs role=w";
     fs::write(files.0.join("node.yaml"), NODE.replace("role: w", "role: x")).unwrap();
     files.explain("-f node.yaml -f hp.yaml --from 198.51.100.1 --to n1 --port 23", "allow", &[near]);
 }
@@ -211,7 +212,7 @@ fn backends_that_differ_are_told_each() {
     let files = Files::new("backends", &[("cast.yaml", &cast), ("web.yaml", &wide), ("rule.yaml", TUTORIAL)]);
     files.explain(
         "-f cast.yaml -f web.yaml -f rule.yaml --from app2 --to web --port 8080 --http GET_/private",
-        "deny, or not: it depends on the backend",
+        "deny for some backends",
         &[
             "with backends default/app1:80 and default/app3:80",
             "  to default/app1:80: deny\n",
@@ -255,7 +256,7 @@ fn plain_policies_hold_whatever_tests_stand_beside_them() {
     let files =
         Files::new("casts", &[("a.test.yaml", TEST), ("b.test.yaml", &other), ("rule.yaml", TUTORIAL)]);
     let (said, code) = files.policy(&format!("explain -f . {ask}"));
-    assert!(said.contains("workload default/app2 is told of differently"), "{said}");
+    assert!(said.contains("describes workload default/app2 differently"), "{said}");
     assert_eq!(code, Some(2));
 }
 

@@ -51,7 +51,7 @@ fn what_is_deleted_may_be_named_by_its_manifest() {
     let tutorial = format!("{}/../../examples/tutorial", env!("CARGO_MANIFEST_DIR"));
     check(&nexin(&["policy", "delete", "-f", &format!("{tutorial}/rule1.yaml")]), 1, "", "agent");
     let started = with_input(&["policy", "delete", "-f", "-"], "apiVersion: v1\nkind: ConfigMap\n");
-    check(&started, 2, "", "nothing in these files that could be in force");
+    check(&started, 2, "", "no objects found");
     check(&nexin(&["policy", "delete"]), 2, "", "KIND/[NAMESPACE/]NAME");
     check(&nexin(&["policy", "delete", "rule1"]), 2, "", "a name is Kind/namespace/name");
 }

@@ -217,7 +217,7 @@ shop/cart -> data/db: 5433/TCP: drop -> allow
     old: ingress: no rule allows it
     new: ingress: NetworkPolicy/data/db spec.ingress[0]
 shop/front -> 198.51.100.0/24, 2001:db8::/32, 203.0.113.0/24 and 4 more: anything: allow -> drop
-    old: nothing refuses it
+    old: nothing denies it
     new: egress: no rule allows it
 shop/front -> shop/cart: 8080/TCP: allow only GET /cart(/.*)? -> allow only GET|HEAD /cart(/.*)?
     old: ingress: CiliumNetworkPolicy/shop/cart spec.ingress[0]
@@ -251,7 +251,7 @@ fn diff_makes_workloads_up_where_nobody_is_known() {
         ),
         "{said}"
     );
-    assert!(said.contains("one made up for each combination of selectors)"), "{said}");
+    assert!(said.contains("one generated for each combination of selectors)"), "{said}");
 }
 
 #[test]

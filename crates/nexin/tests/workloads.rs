@@ -71,7 +71,7 @@ fn no_policy_of_pods_is_about_a_pod_of_the_host_network() {
     );
     let said = file.explain("198.51.100.1", "x/agent", "80", "allow");
     assert!(
-        said.contains("x/agent shares the network of its node: to policies it is n1, and no pod"),
+        said.contains("x/agent is in the network namespace of its node: to policies it is n1, not a pod"),
         "{said}"
     );
     file.explain("x/agent", "198.51.100.1", "443", "allow");
@@ -176,7 +176,7 @@ fn a_workload_without_pods_stands_behind_no_service() {
     let said = file.explain("x/cli", "x/s", "80", "drop");
     assert!(said.contains("it has no backend: no workload matches its selector"), "{said}");
     let said = file.explain("x/cli", "x/w", "80", "allow");
-    assert!(said.contains("x/w has no pods now; it is asked as if it had one"), "{said}");
+    assert!(said.contains("x/w has no pods now; it is evaluated as if it had one"), "{said}");
 }
 
 const CRON: &str = "

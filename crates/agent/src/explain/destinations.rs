@@ -41,7 +41,8 @@ pub(super) fn destinations(
     let offered = offered(service, probe, number);
     // The verdicts for the workload and for the service can differ only where the service has another target port.
     let has_other_port = |(_, offered): &(u16, ServicePort)| offered.target != TargetPort::Number(probe.port);
-    let is_service_meant = offered.as_ref().is_some_and(has_other_port) && inventory.prefers_service(&probe.to);
+    let is_service_meant =
+        offered.as_ref().is_some_and(has_other_port) && inventory.prefers_service(&probe.to);
     if address.is_none() && !is_service_meant && inventory.named(&probe.to).is_some() {
         let mut found = single(end(inventory, &probe.to)?, probe, number)?;
         if offered.is_some_and(|(_, offered)| offered.target != TargetPort::Number(found.ends[0].1)) {
@@ -109,14 +110,14 @@ fn aliased(
 ) -> Result<Destinations, Failure> {
     let is_other = |service: &&Service| service.external_name.is_none() && is_known_as(service, alias);
     if inventory.named(alias).is_none() && inventory.services().any(|service| is_other(&service)) {
-        let mut found = destinations(inventory, from, &Probe { to: alias.to_owned(), ..probe.clone() }, number)?;
+        let mut found =
+            destinations(inventory, from, &Probe { to: alias.to_owned(), ..probe.clone() }, number)?;
         found.notes.push(format!("service {name} is an alias of {alias}"));
         return Ok(found);
     }
-    let end = inventory
-        .named(alias)
-        .or_else(|| domain(alias))
-        .ok_or_else(|| invalid(format!("service {name} is an alias of {alias:?}, which is not a domain name")))?;
+    let end = inventory.named(alias).or_else(|| domain(alias)).ok_or_else(|| {
+        invalid(format!("service {name} is an alias of {alias:?}, which is not a domain name"))
+    })?;
     let mut found = single(end, probe, number)?;
     found.notes.push(format!("service {name} is an alias of {alias}"));
     Ok(found)
@@ -236,7 +237,8 @@ fn backends(
     let reached: Vec<&EndpointSlice> = reached.iter().collect();
     let mut ends = Vec::new();
     inventory.candidates(&mut |candidates| {
-        for found in service::frontends(&probed, candidates, &reached).flat_map(|frontend| frontend.backends) {
+        for found in service::frontends(&probed, candidates, &reached).flat_map(|frontend| frontend.backends)
+        {
             let address = IpAddr::from(found.address);
             let end = End { addresses: vec![address], ..inventory.at(address) };
             ends.push((end, u16::from_be_bytes(found.port)));
@@ -259,7 +261,9 @@ fn translation(frontend: &str, service: &str, ends: &[(End, u16)]) -> String {
         format!("{frontend} is service {service}")
     };
     if ends.is_empty() {
-        return format!("{is}; it has no backend: no workload matches its selector, and no address is listed for it");
+        return format!(
+            "{is}; it has no backend: no workload matches its selector, and no address is listed for it"
+        );
     }
     let ends: Vec<String> = ends.iter().map(|(end, port)| format!("{}:{port}", end.asked_name())).collect();
     format!("{is} with backends {}", ends.join(" and "))

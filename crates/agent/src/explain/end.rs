@@ -81,7 +81,10 @@ impl End {
 
     /// Parses `[namespace/]key=value,key=value` as a workload that does not exist; none if the text has another form.
     /// `labels_of` returns the labels of a namespace.
-    pub fn by_labels<'a>(text: &str, labels_of: impl FnOnce(&str) -> Vec<(&'a str, &'a str)>) -> Option<Self> {
+    pub fn by_labels<'a>(
+        text: &str,
+        labels_of: impl FnOnce(&str) -> Vec<(&'a str, &'a str)>,
+    ) -> Option<Self> {
         let first = text.find('=')?;
         // A key may contain a slash, too; the first slash ends the namespace.
         let (namespace, labels) = match text[..first].split_once('/') {

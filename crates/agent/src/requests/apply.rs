@@ -1,25 +1,42 @@
 //! Applies and deletes objects on request: each request is recorded on disk before it takes effect.
 
 use crate::journal::PendingEntry;
-use crate::objects::{Objects, applied_source, parse, with_applied_sources};
+use crate::objects::{Named, Objects, applied_source, parse, with_applied_sources};
 use crate::reconciler::{Persistence, Reconciler};
 use anyhow::Error;
+use api::view::{self, ApplyResult};
 use api::{Cause, Failure};
 use control::Change;
 use std::collections::BTreeSet;
 
 /// Applies all objects of a text, or none.
-pub(crate) fn apply(reconciler: &mut Reconciler, file: &str, text: &str) -> Result<Vec<String>, Failure> {
+pub(crate) fn apply(
+    reconciler: &mut Reconciler,
+    file: &str,
+    text: &str,
+) -> Result<Vec<view::Applied>, Failure> {
     let invalid = |messages| Failure { cause: Cause::Invalid, messages };
     let described = parse(file, text).map_err(invalid)?;
-    let names: Vec<String> = described.iter().map(|(name, _)| name.to_string()).collect();
+    let applied: Vec<view::Applied> = described
+        .iter()
+        .map(|named| view::Applied { name: named.0.to_string(), result: result(reconciler, named) })
+        .collect();
     let mut objects = reconciler.objects.clone();
     let changes = objects.put(with_applied_sources(described)).map_err(invalid)?;
-    let set: BTreeSet<String> = names.iter().cloned().collect();
+    let set: BTreeSet<String> = applied.iter().map(|one| one.name.clone()).collect();
     let pending = reconciler.journal.put(file, text, set.clone()).map_err(internal)?;
     carry_out(reconciler, objects, changes, &pending)?;
     reconciler.journal.commit(pending, set, true);
-    Ok(names)
+    Ok(applied)
+}
+
+/// What applying an object does.
+fn result(reconciler: &Reconciler, (name, object): &Named) -> ApplyResult {
+    match reconciler.objects.object(name) {
+        None => ApplyResult::Created,
+        Some(known) if known == object => ApplyResult::Unchanged,
+        Some(_) => ApplyResult::Configured,
+    }
 }
 
 /// Deletes objects by name, all or none.

@@ -152,7 +152,9 @@ fn account(text: &str) -> Result<String, String> {
     let is_name = !text.is_empty() && text.bytes().all(|byte| !byte.is_ascii_uppercase() && byte != b'_');
     match manifest::label::check(key::SERVICE_ACCOUNT, text) {
         Ok(()) if is_name => Ok(text.to_owned()),
-        _ => Err("a service account's name has at most 63 lower-case letters, digits, `-` and `.`".to_owned()),
+        _ => {
+            Err("a service account's name has at most 63 lower-case letters, digits, `-` and `.`".to_owned())
+        }
     }
 }
 

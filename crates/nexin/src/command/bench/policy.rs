@@ -111,7 +111,9 @@ impl Report {
         }
         session.print_line(&match &self.reason {
             None => "map entries are written to kernel maps".to_owned(),
-            Some(reason) => format!("map entries are written to a table, which is part of the memory figures: {reason}"),
+            Some(reason) => {
+                format!("map entries are written to a table, which is part of the memory figures: {reason}")
+            }
         })?;
         heading(session, "One subject's policies, resolved and compiled to rows")?;
         session.print_table(&compilations(&self.compile))?;

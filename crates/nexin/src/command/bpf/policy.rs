@@ -243,7 +243,11 @@ mod tests {
             .collect();
         assert_eq!(
             lines,
-            ["egress all peers any allow -", "ingress 257+host 80 proxy 2", "ingress all other peers 80 deny 3"]
+            [
+                "egress all peers any allow -",
+                "ingress 257+host 80 proxy 2",
+                "ingress all other peers 80 deny 3"
+            ]
         );
     }
 }

@@ -52,10 +52,7 @@ impl Transcript<'_> {
         let line = if failed == 0 {
             self.0.paint(Tone::Good, &format!("{probes} of {probes} requests behaved as expected"))
         } else {
-            self.0.paint(
-                Tone::Bad,
-                &format!("{failed} of {} steps did not behave as expected", steps.len()),
-            )
+            self.0.paint(Tone::Bad, &format!("{failed} of {} steps did not behave as expected", steps.len()))
         };
         Ok(self.0.print_line(&format!("\n{line} ({:.1} s).", took.as_secs_f64()))?)
     }

@@ -1,4 +1,4 @@
-//! `nexin policy`: put policies in force, look at them, and ask what they say.
+//! `nexin policy`: applies, lists, checks, explains and compares policies.
 
 mod apply;
 mod count;
@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::session::Session;
 use clap::{Args, Subcommand};
 
-/// Put policies in force, look at them, and ask what they say
+/// Apply, list, check, explain and compare policies
 #[derive(Debug, Args)]
 pub(crate) struct PolicyCommand {
     #[command(subcommand)]

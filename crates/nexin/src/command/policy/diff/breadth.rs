@@ -1,24 +1,24 @@
-//! How much a comparison covers, and where it gives up.
+//! What a comparison covers, and its limits.
 
 use policy::domain::TooManyOverlaps;
 
-/// How much a comparison covers.
+/// What a comparison covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Breadth {
-    /// Workloads and nodes that are known, and each block, domain and entity by itself.
+    /// Known workloads and nodes, and each CIDR block, domain and entity by itself.
     Known,
-    /// All combinations of what rules tell apart.
+    /// All combinations of what rules distinguish.
     Everything,
 }
 
-/// Why not everything that rules tell apart can be compared.
+/// Why not everything that rules distinguish can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TooMany {
-    #[error("selectors of workloads or nodes can be combined in more than {} ways", MAX_LABEL_SETS)]
+    #[error("selectors of workloads or nodes have more than {} combinations", MAX_LABEL_SETS)]
     Kinds,
     #[error(transparent)]
     Overlaps(#[from] TooManyOverlaps),
-    #[error("one subject's rules call {0} ports by name, which can be combined in too many ways")]
+    #[error("the rules of one subject use {0} named ports, which have too many combinations")]
     PortNames(usize),
     #[error("{0} pairs of workloads, nodes and addresses would have to be compared")]
     Pairs(usize),

@@ -1,4 +1,4 @@
-//! Ends that policies cannot distinguish, in the old and the new policies.
+//! Groups of ends that neither the old nor the new policies distinguish.
 
 use super::naming::LOCAL;
 use crate::command::policy::scenario::Scenario;
@@ -7,13 +7,13 @@ use agent::explain::End;
 use identity::{Labels, Source};
 use policy::rule::{Peer, Peers};
 
-/// Parties of which policies cannot tell one from the other.
+/// Ends that policies cannot distinguish.
 #[derive(Debug)]
 pub(super) struct EndGroup {
     pub(super) names: Vec<String>,
-    /// As they are in the old world, and in the new.
+    /// One of them, in the old and in the new scenario.
     pub(super) ends: [End; 2],
-    /// Whether each of their ports may have any of the names that rules use.
+    /// Whether each of their ports may have any name that rules use.
     pub(super) has_any_ports: bool,
 }
 
@@ -22,25 +22,25 @@ impl EndGroup {
         Self { names: vec![end.name.clone()], ends: [end.clone(), end], has_any_ports: false }
     }
 
-    /// A node as its own workloads see it.
+    /// The node as its own workloads see it.
     pub(super) fn local(&self) -> Self {
         let names = self.names.iter().map(|name| format!("{name}{LOCAL}")).collect();
         Self { names, ends: self.ends.each_ref().map(End::as_local), has_any_ports: false }
     }
 
-    /// Whether both are the same workload or node, and nobody else.
+    /// Whether both are the same single workload or node.
     pub(super) fn is(&self, other: &Self) -> bool {
         let is_one = self.names.len() == 1 && other.names.len() == 1;
         is_one && self.ends.iter().zip(&other.ends).all(|(one, other)| one.is(other))
     }
 
-    /// How many workloads they are.
+    /// Number of workloads.
     pub(super) fn workloads(&self) -> usize {
         if is_workload(self.ends[0].number) { self.names.len() } else { 0 }
     }
 }
 
-/// All peers of all rules, references resolved.
+/// All peers of all rules, with references resolved.
 pub(super) fn peers(worlds: &[Scenario; 2]) -> impl Iterator<Item = &Peer> {
     let resolved = worlds
         .iter()
@@ -53,7 +53,7 @@ pub(super) fn peers(worlds: &[Scenario; 2]) -> impl Iterator<Item = &Peer> {
     peers.flatten()
 }
 
-/// Reads labels as they are printed: `k8s:app=web`.
+/// Parses labels as they are printed: `k8s:app=web`.
 pub(super) fn labels(texts: &[String]) -> Labels {
     let mut labels = Labels::default();
     for text in texts {

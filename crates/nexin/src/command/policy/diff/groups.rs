@@ -1,4 +1,4 @@
-//! Whom to ask about: workloads that are known or made up, and everything else that rules name.
+//! The ends of a comparison: known and generated workloads, and everything else that rules name.
 
 use super::breadth::{Breadth, TooMany};
 use super::end_group::{EndGroup, labels};
@@ -15,17 +15,17 @@ use policy::rule::{Cidr, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Everybody to ask about.
+/// The ends of a comparison.
 #[derive(Debug)]
 pub(super) struct ComparedEnds {
     pub(super) groups: Vec<EndGroup>,
     pub(super) naming: Naming,
-    /// Where the workloads are from.
+    /// Where the workloads are from, for the summary.
     pub(super) origin: &'static str,
 }
 
-/// Finds the ends of a comparison. Workloads are made up where none is known, and beside those that are known where
-/// everything is compared, unless `is_given` says that only those are meant.
+/// Collects the ends of a comparison. Workloads are generated if none is known and, if everything is compared, beside
+/// the known ones, unless `is_given` excludes that.
 pub(super) fn gather(
     worlds: &[Scenario; 2],
     session: &Session,
@@ -35,35 +35,35 @@ pub(super) fn gather(
     let outsiders = Outsiders::collect(worlds)?;
     let mut groups = known(worlds);
     let mut origin = "of the files";
-    let mut naming = Naming { blocks: outsiders.asked_blocks(), ..Naming::default() };
+    let mut naming = Naming { blocks: outsiders.compared_blocks(), ..Naming::default() };
     let is_empty = worlds.iter().all(Scenario::is_empty);
     let running = if is_empty { running(session) } else { Vec::new() };
     if !running.is_empty() {
         origin = "of the running agent";
     }
-    let is_anybody_known = !is_empty || !running.is_empty();
+    let is_any_known = !is_empty || !running.is_empty();
     groups.extend(running.into_iter().map(EndGroup::one));
-    if !is_anybody_known || (breadth == Breadth::Everything && !is_given) {
-        let (made_up, ports) = synthetic::workloads(worlds)?;
-        origin = if is_anybody_known { BESIDE_KNOWN } else { MADE_UP };
+    if !is_any_known || (breadth == Breadth::Everything && !is_given) {
+        let (generated, ports) = synthetic::workloads(worlds)?;
+        origin = if is_any_known { BESIDE_KNOWN } else { GENERATED };
         naming.ports = ports;
         if breadth == Breadth::Everything {
-            groups.extend(placed(&made_up, &outsiders));
+            groups.extend(placed(&generated, &outsiders));
         }
-        groups.extend(made_up);
+        groups.extend(generated);
     }
-    let mut groups = alike(groups, outsiders.tell_workloads_apart());
+    let mut groups = alike(groups, outsiders.distinguish_workloads());
     let mut nodes = nodes(worlds, &groups, breadth)?;
     if breadth == Breadth::Everything {
         nodes.extend(placed(&nodes, &outsiders));
     }
     groups.extend(nodes);
-    groups.extend(api_servers::unnamed(worlds, &groups));
+    groups.extend(api_servers::remaining(worlds, &groups));
     groups.extend(outsiders.ends(breadth).into_iter().map(EndGroup::one));
     Ok(ComparedEnds { groups, naming, origin })
 }
 
-/// The same groups once more at each address that rules tell apart.
+/// The same groups again, at each address that rules distinguish.
 fn placed(groups: &[EndGroup], outsiders: &Outsiders) -> Vec<EndGroup> {
     let places = outsiders.places();
     let at = |group: &EndGroup, block: &Cidr, address: IpAddr| {
@@ -75,8 +75,9 @@ fn placed(groups: &[EndGroup], outsiders: &Outsiders) -> Vec<EndGroup> {
     groups.flat_map(|group| places.iter().map(move |(block, address)| at(group, block, *address))).collect()
 }
 
-/// The local node; one more for each selector of nodes that selects none of those that are known, or each combination of
-/// them; and each of the others as its own workloads see it. Where nodes are known, the local one is one of those.
+/// The local node; a generated node for each node selector that selects no known node, or for each combination of
+/// node selectors; and each other node as its own workloads see it. If nodes are known, the local node is one of
+/// them.
 fn nodes(worlds: &[Scenario; 2], known: &[EndGroup], breadth: Breadth) -> Result<Vec<EndGroup>, TooMany> {
     let mut groups = Vec::new();
     let is_known = worlds.iter().any(|world| world.nodes().next().is_some());
@@ -86,16 +87,16 @@ fn nodes(worlds: &[Scenario; 2], known: &[EndGroup], breadth: Breadth) -> Result
         groups.push(EndGroup { names: vec!["host".to_owned()], ends, has_any_ports: false });
     }
     let there: Vec<&End> = known.iter().chain(&groups).flat_map(|group| &group.ends).collect();
-    let made_up = synthetic::nodes(worlds, &there, breadth == Breadth::Everything)?;
-    let made_up: Vec<EndGroup> = made_up.into_iter().map(EndGroup::one).collect();
-    let others = known.iter().filter(|group| group.ends[0].is_node()).chain(&made_up);
+    let generated = synthetic::nodes(worlds, &there, breadth == Breadth::Everything)?;
+    let generated: Vec<EndGroup> = generated.into_iter().map(EndGroup::one).collect();
+    let others = known.iter().filter(|group| group.ends[0].is_node()).chain(&generated);
     let local: Vec<EndGroup> = if knows_host { Vec::new() } else { others.map(EndGroup::local).collect() };
-    groups.extend(made_up);
+    groups.extend(generated);
     groups.extend(local);
     Ok(groups)
 }
 
-/// Everybody whom the files describe, in both worlds; who is in one of them only, is taken to be the same in the other.
+/// All ends that the files describe. An end of only one scenario is assumed to be the same in the other.
 fn known(worlds: &[Scenario; 2]) -> Vec<EndGroup> {
     let ends = worlds
         .each_ref()
@@ -103,7 +104,7 @@ fn known(worlds: &[Scenario; 2]) -> Vec<EndGroup> {
     let [old, new] = &ends;
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let groups = names.into_iter().filter_map(|name| {
-        // One that shares the network of its node in one of the worlds is that node there.
+        // A host-network pod of one scenario is its node there.
         let (before, after) = (old.get(name).cloned(), new.get(name).cloned());
         let before = before.or_else(|| worlds[0].host_network_end_named(name));
         let after = after.or_else(|| worlds[1].host_network_end_named(name));
@@ -113,7 +114,7 @@ fn known(worlds: &[Scenario; 2]) -> Vec<EndGroup> {
     groups.collect()
 }
 
-/// The workloads of the agent, where one runs.
+/// The workloads of a running agent.
 fn running(session: &Session) -> Vec<End> {
     let endpoints = session.agent().and_then(|mut agent| agent.call(Request::Endpoints));
     let endpoints: Vec<view::Endpoint> = endpoints.unwrap_or_default();
@@ -137,7 +138,7 @@ fn running(session: &Session) -> Vec<End> {
     ends.collect()
 }
 
-/// Reads `80/TCP`.
+/// Parses `80/TCP`.
 fn port_and_protocol(text: &str) -> Option<(u16, Protocol)> {
     let (port, protocol) = text.split_once('/')?;
     let protocol = match protocol {
@@ -149,7 +150,7 @@ fn port_and_protocol(text: &str) -> Option<(u16, Protocol)> {
     Some((port.parse().ok()?, protocol))
 }
 
-/// Puts together those that policies cannot tell apart.
+/// Merges ends that policies cannot distinguish.
 fn alike(groups: Vec<EndGroup>, by_address: bool) -> Vec<EndGroup> {
     let mut alike = BTreeMap::<_, EndGroup>::new();
     for group in groups {
@@ -168,7 +169,7 @@ fn alike(groups: Vec<EndGroup>, by_address: bool) -> Vec<EndGroup> {
     alike.into_values().collect()
 }
 
-/// Where workloads are from that were made up.
-const MADE_UP: &str = "one made up for each combination of selectors";
-/// The same where others are known.
-const BESIDE_KNOWN: &str = "those known and one made up for each combination of selectors";
+/// The origin of generated workloads.
+const GENERATED: &str = "one generated for each combination of selectors";
+/// The origin of known and generated workloads.
+const BESIDE_KNOWN: &str = "the known ones and one generated for each combination of selectors";
