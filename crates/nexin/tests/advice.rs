@@ -188,7 +188,7 @@ fn explain_translates_a_service_address() {
         "deny",
         &["default/web:8080 is a service with backends default/app1:80"],
     );
-    files.explain(&ask("198.51.100.1", ""), "allow", &["only what workloads send is translated"]);
+    files.explain(&ask("198.51.100.1", ""), "allow", &["only packets of workloads are translated"]);
     files.explain(
         &format!("{all} --from app3 --to 10.96.0.1 --port 81"),
         "allow",
@@ -242,7 +242,7 @@ fn plain_policies_hold_whatever_tests_stand_beside_them() {
         files.explain(
             &format!("-f . {ask}"),
             "deny",
-            &["CiliumNetworkPolicy/default/rule1", "only who is there counts"],
+            &["CiliumNetworkPolicy/default/rule1", "only their workloads, nodes and hosts are used"],
         );
         // Without policies beside them, those of a test count; those of two do not go together.
         fs::remove_file(files.0.join(names[1])).unwrap();

@@ -265,11 +265,11 @@ impl Judged<'_> {
         let direction = if self.direction == Direction::Egress { "egress" } else { "ingress" };
         let audit = if self.is_audited() { " (allowed by audit mode)" } else { "" };
         match (self.decision.rule(), self.decision.basis) {
-            (Some(rule), _) => format!("{direction}:  {rule}{audit}"),
+            (Some(rule), _) => format!("{direction}: {rule}{audit}"),
             (None, Basis::DefaultDeny | Basis::AlwaysDeny) => {
-                format!("{direction}:  no rule allows it{audit}")
+                format!("{direction}: no rule allows it{audit}")
             }
-            (None, _) => format!("{direction}:  nothing denies it"),
+            (None, _) => format!("{direction}: nothing denies it"),
         }
     }
 }
