@@ -66,7 +66,7 @@ impl From<Address> for IpAddr {
     }
 }
 
-/// Key of [`crate::map::ADDRESSES`], a longest-prefix-match trie.
+/// Key of [`crate::map::Addresses`], a longest-prefix-match trie.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
 )]

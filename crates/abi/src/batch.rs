@@ -1,15 +1,9 @@
 //! Map writes packed as the kernel takes them: for each run of neighbours to one map, their keys and their values.
 
-use crate::address::{AddressInfo, AddressKey};
-use crate::config::Config;
-use crate::endpoint::{EndpointInfo, EndpointKey};
-use crate::map;
-use crate::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
+use crate::map::MapId;
 use crate::row::{MapOp, Row, RowKey};
-use crate::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use alloc::vec::Vec;
 use core::fmt;
-use zerocopy::{FromBytes, IntoBytes};
 
 /// Map writes in order; equal to another list of the same writes, wherever the runs of either end.
 #[derive(Clone, Default)]
@@ -20,7 +14,7 @@ pub struct Batch {
 /// Neighbouring writes of one kind to one map.
 #[derive(Clone)]
 pub struct Run {
-    table: Table,
+    map: MapId,
     kind: Kind,
     len: usize,
     keys: Vec<u8>,
@@ -44,12 +38,12 @@ impl Batch {
 
     /// Adds a write that inserts the row or replaces the one with its key.
     pub fn put(&mut self, row: &Row) {
-        encode_row(row, |table, key, value| self.push(table, Kind::Put, key, value));
+        row.encode(|map, key, value| self.push(map, Kind::Put, key, value));
     }
 
     /// Adds a write that removes the row with this key.
     pub fn delete(&mut self, key: &RowKey) {
-        encode_key(key, |table, key| self.push(table, Kind::Delete, key, &[]));
+        key.encode(|map, key| self.push(map, Kind::Delete, key, &[]));
     }
 
     /// Adds a write.
@@ -91,12 +85,12 @@ impl Batch {
     }
 
     #[inline(always)]
-    fn push(&mut self, table: Table, kind: Kind, key: &[u8], value: &[u8]) {
-        let extends = |last: &Run| last.table == table && last.kind == kind && last.len < ROWS_OF_A_RUN;
+    fn push(&mut self, map: MapId, kind: Kind, key: &[u8], value: &[u8]) {
+        let extends = |last: &Run| last.map == map && last.kind == kind && last.len < ROWS_OF_A_RUN;
         if !self.runs.last().is_some_and(extends) {
             let (keys, values) = (FIRST_ROOM * key.len(), FIRST_ROOM * value.len());
             let (keys, values) = (Vec::with_capacity(keys), Vec::with_capacity(values));
-            self.runs.push(Run { table, kind, len: 0, keys, values });
+            self.runs.push(Run { map, kind, len: 0, keys, values });
         }
         let run = self.runs.last_mut().expect("one was pushed if there was none");
         run.len += 1;
@@ -110,8 +104,8 @@ const FIRST_ROOM: usize = 32;
 
 impl Run {
     /// The map that is written.
-    pub fn map(&self) -> &'static str {
-        self.table.map()
+    pub fn map(&self) -> MapId {
+        self.map
     }
 
     /// What the writes do.
@@ -142,16 +136,22 @@ impl Run {
 
     /// The writes in order.
     pub fn iter(&self) -> impl Iterator<Item = MapOp> {
-        let (key_size, value_size) = self.table.sizes();
+        let (key_size, value_size) = (self.map.key_size(), self.map.value_size());
         let keys = self.keys.chunks_exact(key_size);
-        (0..).zip(keys).map(move |(index, key)| match self.kind {
-            Kind::Put => MapOp::Put(self.table.row(key, &self.values[index * value_size..][..value_size])),
-            Kind::Delete => MapOp::Delete(self.table.key(key)),
-        })
+        let operation = move |(index, key)| match self.kind {
+            Kind::Put => {
+                let value = &self.values[index * value_size..][..value_size];
+                Row::decode(self.map, key, value).map(MapOp::Put)
+            }
+            Kind::Delete => RowKey::decode(self.map, key).map(MapOp::Delete),
+        };
+        (0..)
+            .zip(keys)
+            .map(move |row| operation(row).expect("a run holds what rows and their keys were encoded to"))
     }
 
     fn has_room_for(&self, other: &Self) -> bool {
-        self.table == other.table && self.kind == other.kind && self.len + other.len <= ROWS_OF_A_RUN
+        self.map == other.map && self.kind == other.kind && self.len + other.len <= ROWS_OF_A_RUN
     }
 
     fn append(&mut self, other: &Self) {
@@ -211,85 +211,17 @@ impl<const N: usize> From<[MapOp; N]> for Batch {
 /// than its bytes, but for its last runs.
 const ROWS_OF_A_RUN: usize = 16 * 1024;
 
-macro_rules! tables {
-    ($($name:ident: $map:ident, $key:ty => $value:ty;)*) => {
-        /// The maps that user space writes, by the rows that they hold.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        enum Table {
-            $($name,)*
-            /// An array of one row, which has no key of its own and cannot be removed.
-            Config,
-        }
-
-        impl Table {
-            fn map(self) -> &'static str {
-                match self {
-                    $(Self::$name => map::$map,)*
-                    Self::Config => map::CONFIG,
-                }
-            }
-
-            /// How many bytes a key has, and how many a value.
-            fn sizes(self) -> (usize, usize) {
-                match self {
-                    $(Self::$name => (size_of::<$key>(), size_of::<$value>()),)*
-                    Self::Config => (size_of::<u32>(), size_of::<Config>()),
-                }
-            }
-
-            fn row(self, key: &[u8], value: &[u8]) -> Row {
-                match self {
-                    $(Self::$name => Row::$name(decode(key), decode(value)),)*
-                    Self::Config => Row::Config(decode(value)),
-                }
-            }
-
-            fn key(self, key: &[u8]) -> RowKey {
-                match self {
-                    $(Self::$name => RowKey::$name(decode(key)),)*
-                    Self::Config => unreachable!("no row key names the configuration"),
-                }
-            }
-        }
-
-        #[inline(always)]
-        fn encode_row(row: &Row, mut write: impl FnMut(Table, &[u8], &[u8])) {
-            match row {
-                $(Row::$name(key, value) => write(Table::$name, key.as_bytes(), value.as_bytes()),)*
-                Row::Config(config) => write(Table::Config, 0_u32.as_bytes(), config.as_bytes()),
-            }
-        }
-
-        #[inline(always)]
-        fn encode_key(key: &RowKey, mut write: impl FnMut(Table, &[u8])) {
-            match key {
-                $(RowKey::$name(key) => write(Table::$name, key.as_bytes()),)*
-            }
-        }
-    };
-}
-
-tables! {
-    Address: ADDRESSES, AddressKey => AddressInfo;
-    Endpoint: ENDPOINTS, EndpointKey => EndpointInfo;
-    Column: COLUMNS, ColumnKey => u32;
-    CidrParent: CIDR_PARENTS, u32 => u32;
-    Group: GROUPS, GroupKey => u32;
-    Class: CLASSES, ClassKey => u32;
-    Verdict: VERDICTS, VerdictKey => VerdictInfo;
-    Service: SERVICES, ServiceKey => ServiceInfo;
-    Backend: BACKENDS, BackendKey => BackendInfo;
-}
-
-fn decode<T: FromBytes>(bytes: &[u8]) -> T {
-    T::read_from_bytes(bytes).expect("a run holds whole keys and values of its map")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Address;
+    use crate::address::{AddressInfo, AddressKey};
+    use crate::config::Config;
+    use crate::endpoint::{EndpointInfo, EndpointKey};
+    use crate::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
+    use crate::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
     use alloc::vec;
+    use zerocopy::IntoBytes;
 
     /// A row of each kind.
     fn rows() -> Vec<Row> {
@@ -351,11 +283,11 @@ mod tests {
         batch.delete(&RowKey::CidrParent(7));
         batch.put(&Row::Config(Config::default()));
         let [puts, deletes, config] = batch.runs() else { panic!("{batch:?}") };
-        assert_eq!((puts.map(), puts.kind()), (map::CIDR_PARENTS, Kind::Put));
+        assert_eq!((puts.map(), puts.kind()), (MapId::CidrParents, Kind::Put));
         assert_eq!((puts.keys(), puts.values()), ([3_u32, 5].as_bytes(), [2_u32, 4].as_bytes()));
-        assert_eq!((deletes.map(), deletes.kind()), (map::CIDR_PARENTS, Kind::Delete));
+        assert_eq!((deletes.map(), deletes.kind()), (MapId::CidrParents, Kind::Delete));
         assert_eq!((deletes.keys(), deletes.values()), (7_u32.as_bytes(), &[][..]));
-        assert_eq!((config.map(), config.keys()), (map::CONFIG, 0_u32.as_bytes()));
+        assert_eq!((config.map(), config.keys()), (MapId::Config, 0_u32.as_bytes()));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Key of [`crate::map::CONNTRACK`], seen from the workload: a packet out has it as source, a packet in as destination.
+/// Key of [`crate::map::Conntrack`], seen from the workload: a packet out has it as source, a packet in as destination.
 ///
 /// A flow between two workloads of one node has two rows, one for each end.
 #[derive(
@@ -88,7 +88,7 @@ pub mod flag {
     pub const CHOICE: u32 = 128;
 }
 
-/// Key of [`crate::map::FRAGMENTS`]: what all fragments of one packet have in common.
+/// Key of [`crate::map::Fragments`]: what all fragments of one packet have in common.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
 )]

@@ -3,7 +3,7 @@
 use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Key of [`crate::map::ENDPOINTS`]: the index of the host-side interface.
+/// Key of [`crate::map::Endpoints`]: the index of the host-side interface.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
 )]
@@ -28,12 +28,12 @@ pub struct EndpointInfo {
     pub id: u32,
     /// Security identity.
     pub identity: u32,
-    /// Number of the policy in force; rows of [`crate::map::COLUMNS`] carry it. It may stay where one of those is all that
+    /// Number of the policy in force; rows of [`crate::map::Columns`] carry it. It may stay where one of those is all that
     /// changes, and is not given to another policy while a flow may remember it.
     pub policy: u32,
     /// A union of the `flag` constants.
     pub flags: u8,
-    /// Number of the grouping that the policy speaks of; rows of [`crate::map::GROUPS`] carry it.
+    /// Number of the grouping that the policy speaks of; rows of [`crate::map::Groups`] carry it.
     pub grouping: Grouping,
     /// The workload's IPv4 address, mapped; all zero where it has none.
     pub v4: Address,

@@ -4,7 +4,7 @@ use crate::Address;
 use crate::policy::Direction;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One packet as it was judged; an entry of [`crate::map::EVENTS`].
+/// One packet as it was judged; an entry of [`crate::map::Events`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowEvent {
@@ -116,7 +116,7 @@ drop_reasons! {
     InvalidDestination = 16, "the destination address is not the workload's own";
 }
 
-/// Number of rows of [`crate::map::COUNTERS`].
+/// Number of rows of [`crate::map::Counters`].
 pub const COUNTER_ROWS: u32 = 64;
 
 /// Row of the counter for a reason (0: forwarded) and direction.

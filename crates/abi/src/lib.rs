@@ -12,15 +12,19 @@ extern crate alloc;
 pub mod address;
 #[cfg(any(feature = "alloc", test))]
 pub mod batch;
+pub mod capacity;
 pub mod config;
 pub mod conntrack;
 pub mod endpoint;
 pub mod event;
+#[cfg(any(feature = "fixtures", test))]
+pub mod fixtures;
 pub mod hook;
 pub mod identity;
 pub mod map;
 pub mod mark;
 pub mod policy;
+pub mod protocol;
 pub mod row;
 pub mod service;
 

@@ -19,7 +19,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Key of [`crate::map::COLUMNS`]; the value is a `u32`, the column: what groups hear where an address is in the block.
+/// Key of [`crate::map::Columns`]; the value is a `u32`, the column: what groups hear where an address is in the block.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
 )]
@@ -39,7 +39,7 @@ pub const WHOLE_WORLD: u32 = 1;
 /// The first number of a class of blocks.
 pub const FIRST_BLOCK: u32 = 2;
 
-/// Key of [`crate::map::GROUPS`]; the value is a `u32`, the group.
+/// Key of [`crate::map::Groups`]; the value is a `u32`, the group.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
 )]
@@ -56,7 +56,7 @@ pub const GROUP_OF_OTHERS: u32 = 0;
 /// The group of workloads where neither they nor their namespace have a row.
 pub const GROUP_OF_WORKLOADS: u32 = 1;
 
-/// Key of [`crate::map::CLASSES`]; the value is a `u32`, the class.
+/// Key of [`crate::map::Classes`]; the value is a `u32`, the class.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
 )]
@@ -81,7 +81,7 @@ pub enum Direction {
     Egress = 1,
 }
 
-/// Key of [`crate::map::VERDICTS`], a longest-prefix-match trie.
+/// Key of [`crate::map::Verdicts`], a longest-prefix-match trie.
 ///
 /// A row for every protocol ends after `direction`; one for a whole protocol after `protocol`; one for an aligned
 /// block of ports within `port`. For ICMP and ICMPv6 `port` is the type in the first byte and the code in the second.

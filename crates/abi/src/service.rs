@@ -3,7 +3,7 @@
 use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Key of [`crate::map::SERVICES`].
+/// Key of [`crate::map::Services`].
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
 )]
@@ -32,7 +32,7 @@ pub struct ServiceInfo {
     pub count: u32,
 }
 
-/// Key of [`crate::map::BACKENDS`].
+/// Key of [`crate::map::Backends`].
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
 )]

@@ -2,7 +2,7 @@
 
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
-use policy::rule::{Cidr, Mode};
+use policy::rule::{Cidr, EnforcementMode};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ pub struct Config {
     /// Labels of the node, by which policies select it.
     pub node_labels: BTreeMap<String, String>,
     /// The enforcement mode.
-    pub enforcement: Mode,
+    pub enforcement: EnforcementMode,
     /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     pub audit: bool,
     /// How programs are attached to interfaces.
@@ -67,7 +67,7 @@ impl Default for Config {
             node_name: None,
             cluster_name: None,
             node_labels: BTreeMap::new(),
-            enforcement: Mode::Default,
+            enforcement: EnforcementMode::Default,
             audit: false,
             attach: loader::Mode::default(),
         }

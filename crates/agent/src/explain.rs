@@ -11,6 +11,7 @@ pub use inventory::Inventory;
 pub use protocol::protocol_name;
 pub use side::in_common;
 
+use abi::protocol::is_icmp;
 use api::view::{Branch, Explanation, Side};
 use api::{Cause, Failure, HttpProbe, Probe};
 use destinations::Destinations;
@@ -82,7 +83,7 @@ fn connection(
     }
     let (source, destination) = addresses(from, to, traffic.family)?;
     let &ProbedTraffic { protocol, port, request, .. } = traffic;
-    let port = if matches!(protocol, 1 | 58) { port << 8 } else { port };
+    let port = if is_icmp(protocol) { port << 8 } else { port };
     let (mut sides, mut notes) = (Vec::new(), Vec::new());
     if from.is(to) {
         let name = &from.name;

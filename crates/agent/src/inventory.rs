@@ -40,22 +40,22 @@ impl Inventory for World {
             .collect()
     }
 
-    fn candidates(&self, ask: &mut dyn FnMut(&[Candidate<'_>])) {
+    fn candidates(&self) -> Vec<Candidate> {
         let candidates = self.endpoints().map(|endpoint| Candidate {
-            namespace: &endpoint.namespace,
-            labels: &endpoint.labels,
-            addresses: &endpoint.addresses,
-            named_ports: &endpoint.named_ports,
+            namespace: endpoint.namespace.clone(),
+            labels: endpoint.labels.clone(),
+            addresses: endpoint.addresses.clone(),
+            named_ports: endpoint.named_ports.clone(),
         });
-        ask(&candidates.collect::<Vec<_>>());
+        candidates.collect()
     }
 
     fn services(&self) -> Box<dyn Iterator<Item = &Service> + '_> {
         Box::new(Self::services(self))
     }
 
-    fn listed(&self, service: &Service) -> Vec<&EndpointSlice> {
-        Self::listed(self, &service.namespace, &service.name).collect()
+    fn listed_slices(&self, service: &Service) -> Vec<&EndpointSlice> {
+        Self::listed_slices(self, &service.full_name()).collect()
     }
 
     fn api_servers(&self) -> BTreeSet<IpAddr> {

@@ -38,7 +38,6 @@ mod recall;
 mod reconciler;
 mod removal;
 mod request_events;
-mod request_reader;
 mod requests;
 mod rule_set_cache;
 mod rule_sets;

@@ -3,7 +3,7 @@
 //! A file is applied whole or not at all: while it has an error, its earlier objects stay in force.
 
 use control::{Change, RemoteNode};
-use manifest::{CidrGroup, Diagnostic, Endpoints, Node, Object};
+use manifest::{CidrGroup, Diagnostic, Endpoints, NodeObject, Object};
 use policy::rule::PolicyId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -286,7 +286,7 @@ fn addition(object: Object) -> Option<Change> {
             Change::EndpointSlices { namespace, service, list, slices }
         }
         Object::CidrGroup(CidrGroup { name, group }) => Change::CidrGroup { name, group },
-        Object::Node(Node { name, labels, addresses }) => {
+        Object::Node(NodeObject { name, labels, addresses }) => {
             Change::RemoteNode(Box::new(RemoteNode { name, labels, addresses }))
         }
         Object::Workload(_) => return None,

@@ -12,12 +12,14 @@ use crate::request_events::EventSender;
 use crate::rule_set_cache::RuleSetCache;
 use crate::storage;
 use abi::Address;
-use abi::address::AddressInfo;
+use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::EndpointKey;
+use abi::map::{self, Map, MapId};
 use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
+use abi::protocol;
 use anyhow::Context;
 use datapath::policy::{self, PolicyRows, Question};
-use loader::Pinned;
+use loader::{Pinned, ReadError};
 use proxy::{AppliedRuleSet, Flow, Policy, Rules};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;
@@ -174,7 +176,7 @@ impl Policy for KernelPolicy {
 impl KernelPolicy {
     /// Looks up the verdicts of both ends, as far as they are workloads of this node. None if one of them denies the
     /// connection, or if neither end is a workload of this node.
-    fn look_up(&self, client: SocketAddr, server: SocketAddr) -> io::Result<Option<Flow>> {
+    fn look_up(&self, client: SocketAddr, server: SocketAddr) -> anyhow::Result<Option<Flow>> {
         let source = self.address(client)?;
         let destination = self.address(server)?;
         let sides = [(&source, &destination, Direction::Egress), (&destination, &source, Direction::Ingress)];
@@ -206,19 +208,20 @@ impl KernelPolicy {
         peer: &AddressInfo,
         direction: Direction,
         port: u16,
-    ) -> io::Result<VerdictInfo> {
-        const TCP: u8 = 6;
-        let Some(endpoint) = self.pinned.endpoint(&EndpointKey { interface: subject.interface })? else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
+    ) -> anyhow::Result<VerdictInfo> {
+        let interface = subject.interface;
+        let endpoint = self.pinned.lookup(map::Endpoints, &EndpointKey { interface })?;
+        let endpoint = endpoint
+            .with_context(|| format!("map {} has no entry for interface {interface}", MapId::Endpoints))?;
         let rows = Rows { pinned: &self.pinned, failure: Cell::new(None) };
-        let question = Question { direction, protocol: TCP, port: port.to_be_bytes() };
+        let question = Question { direction, protocol: protocol::TCP, port: port.to_be_bytes() };
         let verdict = policy::ask(&rows, &endpoint, peer, question);
-        rows.failure.take().map_or(Ok(verdict), Err)
+        rows.failure.take().map_or(Ok(verdict), |error| Err(error.into()))
     }
 
-    fn address(&self, of: SocketAddr) -> io::Result<AddressInfo> {
-        self.pinned.address(Address::from(of.ip()))?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    fn address(&self, of: SocketAddr) -> anyhow::Result<AddressInfo> {
+        let address = self.pinned.lookup(map::Addresses, &AddressKey::host(Address::from(of.ip())))?;
+        address.with_context(|| format!("map {} has no entry for {}", MapId::Addresses, of.ip()))
     }
 }
 
@@ -226,12 +229,12 @@ impl KernelPolicy {
 /// verdict must be discarded then.
 struct Rows<'a> {
     pinned: &'a Pinned,
-    failure: Cell<Option<io::Error>>,
+    failure: Cell<Option<ReadError>>,
 }
 
 impl Rows<'_> {
-    fn recorded<T>(&self, row: io::Result<Option<T>>) -> Option<T> {
-        row.unwrap_or_else(|error| {
+    fn lookup<M: Map>(&self, map: M, key: &M::Key) -> Option<M::Value> {
+        self.pinned.lookup(map, key).unwrap_or_else(|error| {
             self.failure.set(Some(error));
             None
         })
@@ -240,22 +243,22 @@ impl Rows<'_> {
 
 impl PolicyRows for Rows<'_> {
     fn column(&self, key: &ColumnKey) -> Option<u32> {
-        self.recorded(self.pinned.column(key))
+        self.lookup(map::Columns, key)
     }
 
     fn cidr_parent(&self, class: u32) -> Option<u32> {
-        self.recorded(self.pinned.cidr_parent(class))
+        self.lookup(map::CidrParents, &class)
     }
 
     fn group(&self, key: &GroupKey) -> Option<u32> {
-        self.recorded(self.pinned.group(key))
+        self.lookup(map::Groups, key)
     }
 
     fn class(&self, key: &ClassKey) -> Option<u32> {
-        self.recorded(self.pinned.class(key))
+        self.lookup(map::Classes, key)
     }
 
     fn verdict(&self, key: &VerdictKey) -> Option<VerdictInfo> {
-        self.recorded(self.pinned.verdict(key))
+        self.lookup(map::Verdicts, key)
     }
 }

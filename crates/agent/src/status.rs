@@ -7,7 +7,7 @@ use crate::source::Source;
 use crate::supervisor::Supervisor;
 use api::view;
 use control::Node;
-use policy::rule::Mode;
+use policy::rule::EnforcementMode;
 use std::collections::BTreeMap;
 
 /// Where the status is read from, besides the reconciler.
@@ -60,9 +60,9 @@ pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> anyhow::Resu
 /// The enforcement mode, as the settings name it.
 fn enforcement(node: &Node) -> String {
     let mode = match node.mode {
-        Mode::Default => "default",
-        Mode::Always => "always",
-        Mode::Never => "never",
+        EnforcementMode::Default => "default",
+        EnforcementMode::Always => "always",
+        EnforcementMode::Never => "never",
     };
     if node.audit { format!("{mode}, audit") } else { mode.into() }
 }

@@ -4,6 +4,7 @@
 use crate::kernel::Kernel;
 use crate::paths::Paths;
 use crate::state::{Process, Stage, WorkloadRecord};
+use abi::protocol;
 use anyhow::Context;
 use control::{Change, Endpoint, Interface, Proxy};
 use std::collections::{BTreeMap, BTreeSet};
@@ -371,12 +372,10 @@ fn endpoint(workload: &WorkloadRecord, interface: Interface) -> anyhow::Result<E
 pub(crate) fn named_ports(written: &BTreeMap<String, String>) -> anyhow::Result<BTreeMap<(String, u8), u16>> {
     let ports = written.iter().map(|(name, port)| {
         let (number, protocol) = port.split_once('/').unwrap_or((port, "TCP"));
-        let protocol = match protocol.to_ascii_uppercase().as_str() {
-            "TCP" => 6,
-            "UDP" => 17,
-            "SCTP" => 132,
-            _ => anyhow::bail!("port {name}: {port:?} should be a number and TCP, UDP or SCTP, as in 80/TCP"),
-        };
+        let protocol =
+            protocol::number(protocol).filter(|number| protocol::WITH_PORTS.contains(number)).with_context(
+                || format!("port {name}: {port:?} should be a number and TCP, UDP or SCTP, as in 80/TCP"),
+            )?;
         let number = number.parse().ok().filter(|number| *number != 0);
         let number = number
             .with_context(|| format!("port {name}: {port:?} should begin with 1 to 65535, as in 80/TCP"))?;

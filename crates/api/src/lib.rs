@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod request_reader;
 pub mod strict;
 pub mod view;
 

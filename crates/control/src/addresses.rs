@@ -9,7 +9,7 @@ use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::identity::{HOST, KUBE_APISERVER, REMOTE_NODE, WORLD};
 use abi::row::Row;
-use policy::cidr::{CidrClass, Side, address_key};
+use policy::cidr::{AddressSide, CidrClass, address_key};
 use policy::rule::Cidr;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -30,14 +30,14 @@ impl World {
     /// of IPv6 that happens to hold the mapped addresses says nothing of them.
     pub(crate) fn family_row(&self, family: IpAddr) -> Option<Row> {
         let all = Cidr::new(family, 0)?;
-        let is_classless = self.enforcement.blocks.number(&all, Side::World).is_none();
+        let is_classless = self.enforcement.blocks.number(&all, AddressSide::World).is_none();
         is_classless.then(|| world_row(address_key(&all), WORLD, 0))
     }
 
     /// The row of the addresses outside the cluster that are of a class; none where somebody inside has the address.
     pub(crate) fn class_row(&self, class: &CidrClass) -> Option<Row> {
         let is_owned = class.block.is_host() && self.owners_of(class.block.address()).next().is_some();
-        let is_seen = class.side == Side::World && !is_owned;
+        let is_seen = class.side == AddressSide::World && !is_owned;
         let is_api_server = class.block.is_host() && self.api_servers.contains(&class.block.address());
         let identity = if is_api_server { KUBE_APISERVER } else { WORLD };
         is_seen.then(|| world_row(address_key(&class.block), identity, class.number))
@@ -46,7 +46,7 @@ impl World {
     /// The row of one address as one outside the cluster, if it has a class of its own.
     pub(crate) fn world_row_of(&self, address: IpAddr) -> Option<Row> {
         let block = Cidr::host(address);
-        self.class_row(&self.enforcement.blocks.class(&block, Side::World)?)
+        self.class_row(&self.enforcement.blocks.class(&block, AddressSide::World)?)
     }
 
     /// The rows of this node and of the others.
@@ -129,7 +129,7 @@ impl World {
     }
 
     fn address(&self, address: IpAddr, identity: u32, peer: u32) -> AddressInfo {
-        let cidr = self.enforcement.blocks.class_of(address, Side::Inside);
+        let cidr = self.enforcement.blocks.class_of(address, AddressSide::Inside);
         AddressInfo { identity, peer, cidr, ..AddressInfo::default() }
     }
 }

@@ -1,7 +1,7 @@
 //! What can happen to the world of a node.
 
-use policy::catalog::Group;
-use policy::rule::{Mode, Policy, PolicyId};
+use policy::catalog::CidrGroupEntry;
+use policy::rule::{EnforcementMode, Policy, PolicyId};
 use service::{EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -52,7 +52,7 @@ pub enum Change {
         /// Its name.
         name: String,
         /// What is in it.
-        group: Group,
+        group: CidrGroupEntry,
     },
     /// A group of blocks goes.
     RemoveCidrGroup(String),
@@ -119,7 +119,7 @@ pub struct Node {
     /// Whether forwarded flows are reported, not only dropped ones.
     pub report_forwards: bool,
     /// Whom policies are enforced for.
-    pub mode: Mode,
+    pub mode: EnforcementMode,
     /// Whether what policy refuses is let through and reported, for the node and every workload.
     pub audit: bool,
 }

@@ -10,11 +10,11 @@ use abi::row::{MapOp, Row, RowKey};
 use foldhash::{HashMap, HashSet};
 use identity::next_number;
 use policy::book::RuleBook;
-use policy::cidr::{Blocks, CidrClass, Side};
-use policy::compile::Compiled;
+use policy::cidr::{AddressSide, Blocks, CidrClass};
+use policy::compile::CompiledPolicy;
 use policy::directory::Directory;
 use policy::grouping::Grouping;
-use policy::names::Names;
+use policy::names::DomainNames;
 use policy::rule::{Cidr, Direction};
 use policy::set::{PolicyKey, PolicySet, Selection};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ pub struct Enforcement {
     pub(crate) policies: PolicySet,
     pub(crate) book: RuleBook,
     pub(crate) blocks: Blocks,
-    pub(crate) names: Names,
+    pub(crate) names: DomainNames,
     in_force: HashMap<u32, InForce>,
     numbers: HashMap<PolicyKey, u32>,
     /// The policy of each subject, by peer number.
@@ -176,11 +176,12 @@ impl Enforcement {
         let (mut of_before, of_both) = grouped.policy_mut(before);
         let known = (of_both, &*directory);
         let (mut compiled, classes) =
-            Compiled::new((selection, &demand), known, of_before.as_deref_mut(), &mut self.book);
+            CompiledPolicy::new((selection, &demand), known, of_before.as_deref_mut(), &mut self.book);
         draft.put(classes);
         draft.put(learn(&mut compiled, of_both, named(&self.blocks, &self.names), &mut self.book));
         let (flags, has_domains) = (flags(&compiled), compiled.has_domains());
-        let columns = |number, compiled: &Compiled| column_rows(number, compiled, &self.blocks, &self.names);
+        let columns =
+            |number, compiled: &CompiledPolicy| column_rows(number, compiled, &self.blocks, &self.names);
         let number = match before.zip(of_before) {
             Some((before, of_before))
                 if !has_changed_this_step
@@ -241,7 +242,8 @@ impl Enforcement {
     /// Notes the names of an address outside the cluster, which has a class of its own, in place of those it had.
     pub(crate) fn name(&mut self, address: IpAddr, names: &BTreeSet<String>, draft: &mut Draft) {
         let before = self.names.put(address, names.iter().map(String::as_str));
-        let class = self.blocks.class(&Cidr::host(address), Side::World).expect("who has names has a class");
+        let class =
+            self.blocks.class(&Cidr::host(address), AddressSide::World).expect("who has names has a class");
         for number in &self.with_domains {
             let Some(InForce { grouping, .. }) = self.in_force.get(number) else { continue };
             let grouped = self.groupings.of_mut(*grouping);
@@ -266,7 +268,7 @@ impl Enforcement {
 /// Tells a policy the names of addresses if it asks for any; the rows of classes to add are returned. By which number it
 /// names their columns is not known yet.
 fn learn<'a>(
-    compiled: &mut Compiled,
+    compiled: &mut CompiledPolicy,
     grouping: &Grouping,
     named: impl Iterator<Item = (CidrClass, &'a BTreeSet<String>)>,
     book: &mut RuleBook,
@@ -279,18 +281,28 @@ fn learn<'a>(
 }
 
 /// The flags of endpoints under a policy.
-fn flags(compiled: &Compiled) -> u8 {
+fn flags(compiled: &CompiledPolicy) -> u8 {
     let bit = |direction, bit| if compiled.enforces(direction) { bit } else { 0 };
     bit(Direction::Ingress, flag::ENFORCE_INGRESS) | bit(Direction::Egress, flag::ENFORCE_EGRESS)
 }
 
 /// All rows of a policy.
-fn rows(number: u32, compiled: &Compiled, blocks: &Blocks, names: &Names) -> impl Iterator<Item = Row> {
+fn rows(
+    number: u32,
+    compiled: &CompiledPolicy,
+    blocks: &Blocks,
+    names: &DomainNames,
+) -> impl Iterator<Item = Row> {
     compiled.class_rows().chain(column_rows(number, compiled, blocks, names).into_values())
 }
 
 /// The rows by which a policy names its columns. What its own block of one address says of that, names may say more of.
-fn column_rows(number: u32, compiled: &Compiled, blocks: &Blocks, names: &Names) -> BTreeMap<RowKey, Row> {
+fn column_rows(
+    number: u32,
+    compiled: &CompiledPolicy,
+    blocks: &Blocks,
+    names: &DomainNames,
+) -> BTreeMap<RowKey, Row> {
     let named = compiled.has_domains().then(|| named(blocks, names)).into_iter().flatten();
     let named = named.filter_map(|(class, names)| compiled.named_row(number, &class, names));
     let rows = compiled.column_rows(number, blocks).chain(named);
@@ -309,9 +321,9 @@ fn differing(was: &BTreeMap<RowKey, Row>, is: &BTreeMap<RowKey, Row>) -> Option<
 /// The classes of addresses that have names, with the names.
 fn named<'a>(
     blocks: &'a Blocks,
-    names: &'a Names,
+    names: &'a DomainNames,
 ) -> impl Iterator<Item = (CidrClass, &'a BTreeSet<String>)> {
     names
         .iter()
-        .filter_map(|(address, names)| Some((blocks.class(&Cidr::host(address), Side::World)?, names)))
+        .filter_map(|(address, names)| Some((blocks.class(&Cidr::host(address), AddressSide::World)?, names)))
 }

@@ -7,7 +7,7 @@ use abi::identity::FIRST_NAMESPACE;
 use abi::row::Row;
 use foldhash::{HashMap, HashSet};
 use policy::book::RuleBook;
-use policy::compile::Compiled;
+use policy::compile::CompiledPolicy;
 use policy::directory::{Directory, FacetId};
 use policy::endpoint_view::NamedPorts;
 use policy::grouping::{Demand, Grouping, Regrouped, Regroupings, namespace_of};
@@ -27,7 +27,7 @@ pub(crate) struct Groupings {
 #[derive(Clone, Debug)]
 pub(crate) struct Grouped {
     pub(crate) grouping: Grouping,
-    policies: Vec<(u32, Compiled)>,
+    policies: Vec<(u32, CompiledPolicy)>,
     /// To how many of the groups all policies have something to say.
     filled_up_to: u32,
 }
@@ -98,7 +98,7 @@ impl Groupings {
         policy: u32,
         directory: &mut Directory,
         draft: &mut Draft,
-    ) -> Option<Compiled> {
+    ) -> Option<CompiledPolicy> {
         let grouped = self.in_force.0.get_mut(&number)?;
         let place = grouped.place(policy)?;
         let (_, compiled) = grouped.policies.remove(place);
@@ -203,19 +203,19 @@ impl InForce {
 
 impl Grouped {
     /// The policy with this number.
-    pub(crate) fn policy(&self, number: u32) -> Option<&Compiled> {
+    pub(crate) fn policy(&self, number: u32) -> Option<&CompiledPolicy> {
         Some(&self.policies[self.place(number)?].1)
     }
 
     /// Adds a policy of a number that none had before.
-    pub(crate) fn insert(&mut self, number: u32, compiled: Compiled) {
+    pub(crate) fn insert(&mut self, number: u32, compiled: CompiledPolicy) {
         // Mostly it is the only one.
         self.policies.reserve_exact(1);
         self.policies.push((number, compiled));
     }
 
     /// The policy with this number, if there is one, to be changed, and the grouping that it speaks of.
-    pub(crate) fn policy_mut(&mut self, policy: Option<u32>) -> (Option<&mut Compiled>, &Grouping) {
+    pub(crate) fn policy_mut(&mut self, policy: Option<u32>) -> (Option<&mut CompiledPolicy>, &Grouping) {
         let place = policy.and_then(|policy| self.place(policy));
         (place.map(|place| &mut self.policies[place].1), &self.grouping)
     }

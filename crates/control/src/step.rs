@@ -10,10 +10,11 @@ use abi::identity::HOST;
 use abi::row::Row;
 use foldhash::HashMap;
 use identity::{Labels, Source, filter, key};
-use policy::cidr::{BlockChanges, CidrClass, Side, blocks_of};
+use policy::cidr::{AddressSide, BlockChanges, CidrClass, blocks_of};
 use policy::compiled_rule::Numbers;
 use policy::endpoint_view::NamedPorts;
 use policy::rule::{Cidr, Policy, PolicyId, Protocol, Subject};
+use service::ServiceName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -40,8 +41,6 @@ pub(crate) struct Step {
     pub(crate) unsettled: BTreeSet<u32>,
     /// Peer numbers that other policies may apply to now.
     pub(crate) subjects: BTreeSet<u32>,
-    /// Namespaces whose services may have other backends.
-    pub(crate) namespaces: BTreeSet<String>,
 }
 
 impl Step {
@@ -67,9 +66,11 @@ impl World {
             Change::Policy(policy) => self.put_policy(policy, step),
             Change::RemovePolicy(id) => self.remove_policy(&id, step),
             Change::Service(service) => self.put_service(*service, step),
-            Change::RemoveService { namespace, name } => self.remove_service(&namespace, &name, step),
+            Change::RemoveService { namespace, name } => {
+                self.remove_service(&ServiceName { namespace, name }, step)
+            }
             Change::EndpointSlices { namespace, service, list, slices } => {
-                self.put_slices((namespace, service), list, slices, step);
+                self.put_slices(&ServiceName { namespace, name: service }, list, slices, step);
             }
             Change::CidrGroup { name, group } => self.put_group(name, group, step),
             Change::RemoveCidrGroup(name) => self.remove_group(name, step),
@@ -109,11 +110,7 @@ impl World {
         if step.is_node_touched {
             step.draft.put(self.node_endpoint_row());
         }
-        for namespace in &step.namespaces {
-            let endpoints = self.namespaces.get(namespace).into_iter().flat_map(|within| &within.endpoints);
-            let endpoints = endpoints.filter_map(|id| self.endpoints.get(id)).map(|endpoint| &**endpoint);
-            self.translation.settle(namespace, endpoints, &mut step.draft);
-        }
+        self.translation.settle(&mut step.draft);
         step.undo.reverse();
     }
 
@@ -229,7 +226,7 @@ impl World {
     /// The policy's blocks for addresses inside the cluster, and how many times it names each.
     fn held_by(&self, policy: Option<&Policy>) -> BTreeMap<Cidr, usize> {
         let mut times = BTreeMap::<Cidr, usize>::new();
-        let blocks = policy.into_iter().flat_map(blocks_of).filter(|(_, side)| *side == Side::Inside);
+        let blocks = policy.into_iter().flat_map(blocks_of).filter(|(_, side)| *side == AddressSide::Inside);
         blocks.for_each(|(block, _)| *times.entry(block).or_default() += 1);
         times
     }
@@ -258,16 +255,17 @@ impl World {
         self.disown(id, step);
         self.own(&endpoint.addresses, &Owner::Endpoint(id), step);
         self.namespaces.entry(endpoint.namespace.clone()).or_default().endpoints.insert(id);
-        step.namespaces.insert(endpoint.namespace.clone());
         step.unsettled.insert(id);
         endpoint.labels = self.labels.intern(endpoint.labels);
         endpoint.named_ports = self.named_ports.intern(endpoint.named_ports);
+        self.translation.put_workload(&endpoint);
         self.endpoints.insert(id, endpoint);
     }
 
     fn remove_endpoint(&mut self, id: u32, step: &mut Step) {
         self.touch(id, step);
         self.disown(id, step);
+        self.translation.remove_workload(id);
         if let Some(before) = self.endpoints.remove(&id) {
             self.peers.dismiss(id, &mut step.peer_changes);
             step.undo.push(Change::Endpoint(before));
@@ -280,7 +278,6 @@ impl World {
         if let Some(namespace) = self.namespaces.get_mut(&before.namespace) {
             namespace.endpoints.remove(&id);
         }
-        step.namespaces.insert(before.namespace.clone());
         for address in before.addresses.clone() {
             self.release(address, Owner::Endpoint(id), step);
         }
@@ -325,7 +322,7 @@ impl World {
     /// Takes note that a policy means something else: who it is about, and which blocks it names.
     pub(crate) fn follow_policy(&mut self, before: Option<&Policy>, after: Option<&Policy>, step: &mut Step) {
         for block in self.held_by(after).keys() {
-            if self.enforcement.blocks.holders(block, Side::Inside) == 0 {
+            if self.enforcement.blocks.holders(block, AddressSide::Inside) == 0 {
                 self.touch_within(block, step);
             }
         }
@@ -352,9 +349,9 @@ impl World {
         let mut draft = std::mem::take(&mut step.late);
         for policy in std::mem::take(&mut step.replaced_policies) {
             let holders = self.held_by(Some(&policy));
-            let gone = holders
-                .iter()
-                .filter(|(block, times)| self.enforcement.blocks.holders(block, Side::Inside) <= **times);
+            let gone = holders.iter().filter(|(block, times)| {
+                self.enforcement.blocks.holders(block, AddressSide::Inside) <= **times
+            });
             let owners: BTreeSet<_> =
                 gone.flat_map(|(block, _)| self.owners_within(block)).cloned().collect();
             let rows =

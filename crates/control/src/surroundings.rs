@@ -6,9 +6,9 @@ use crate::step::Step;
 use crate::world::{Owner, World};
 use abi::identity::HOST;
 use identity::{Labels, Source};
-use policy::catalog::{self, Backends, Catalog, Group};
+use policy::catalog::{self, Backends, Catalog, CidrGroupEntry};
 use policy::compiled_rule::Numbers;
-use service::{API_SERVER, EndpointSlice, Service};
+use service::{API_SERVER, EndpointSlice, Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -18,9 +18,9 @@ impl World {
         &self.api_servers
     }
 
-    /// The addresses that are listed for a service.
-    pub fn listed(&self, namespace: &str, name: &str) -> impl Iterator<Item = &EndpointSlice> {
-        self.translation.listed(namespace, name)
+    /// The slices that manifests list for a service.
+    pub fn listed_slices(&self, service: &ServiceName) -> impl Iterator<Item = &EndpointSlice> {
+        self.translation.listed(service)
     }
 
     pub(crate) fn put_node(&mut self, node: Node, step: &mut Step) {
@@ -106,8 +106,8 @@ impl World {
     /// cluster, are other peers from now on.
     fn follow_api_servers(&mut self, step: &mut Step) {
         let (namespace, name) = API_SERVER;
-        let listed = self.translation.listed(namespace, name).flat_map(|slice| &slice.addresses);
-        let now: BTreeSet<IpAddr> = listed.copied().collect();
+        let listed = self.translation.listed(&ServiceName::new(namespace, name));
+        let now: BTreeSet<IpAddr> = listed.flat_map(|slice| &slice.addresses).copied().collect();
         let changed: Vec<IpAddr> = now.symmetric_difference(&self.api_servers).copied().collect();
         if changed.is_empty() {
             return;
@@ -139,52 +139,49 @@ impl World {
     }
 
     pub(crate) fn put_service(&mut self, service: Service, step: &mut Step) {
-        let id = (service.namespace.clone(), service.name.clone());
-        if self.translation.service(&id.0, &id.1) == Some(&service) {
+        let full_name = service.full_name();
+        if self.translation.service(&full_name) == Some(&service) {
             return;
         }
-        step.namespaces.insert(service.namespace.clone());
-        step.renamed.services.insert(id.clone());
-        let (namespace, name) = id.clone();
-        let undo = match self.translation.put(service) {
+        let ServiceName { namespace, name } = full_name.clone();
+        step.renamed.services.insert((namespace.clone(), name.clone()));
+        let undo = match self.translation.put_service(service) {
             Some(before) => Change::Service(before.into()),
             None => Change::RemoveService { namespace, name },
         };
         step.undo.push(undo);
-        self.refer_to_service(&id, step);
+        self.refer_to_service(&full_name, step);
     }
 
-    pub(crate) fn remove_service(&mut self, namespace: &str, name: &str, step: &mut Step) {
-        if let Some(before) = self.translation.remove(namespace, name) {
-            step.namespaces.insert(namespace.to_owned());
+    pub(crate) fn remove_service(&mut self, service: &ServiceName, step: &mut Step) {
+        if let Some(before) = self.translation.remove_service(service) {
             step.undo.push(Change::Service(before.into()));
-            self.refer_to_service(&(namespace.to_owned(), name.to_owned()), step);
+            self.refer_to_service(service, step);
         }
     }
 
     pub(crate) fn put_slices(
         &mut self,
-        id: (String, String),
+        service: &ServiceName,
         list: String,
         slices: Vec<EndpointSlice>,
         step: &mut Step,
     ) {
-        let slices = self.translation.list(&id, &list, slices);
-        step.namespaces.insert(id.0.clone());
-        self.refer_to_service(&id, step);
-        let (namespace, service) = id;
+        let slices = self.translation.put_listed(service, &list, slices);
+        self.refer_to_service(service, step);
+        let ServiceName { namespace, name: service } = service.clone();
         if (&*namespace, &*service) == API_SERVER {
             self.follow_api_servers(step);
         }
         step.undo.push(Change::EndpointSlices { namespace, service, list, slices });
     }
 
-    /// Tells policies what a service is now.
-    fn refer_to_service(&mut self, id: &(String, String), step: &mut Step) {
-        let (namespace, name) = id;
-        let listed = self.translation.listed(namespace, name);
+    /// Updates the service in the catalog that policies refer to.
+    fn refer_to_service(&mut self, full_name: &ServiceName, step: &mut Step) {
+        let ServiceName { namespace, name } = full_name;
+        let listed = self.translation.listed(full_name);
         let addresses = listed.flat_map(|slice| &slice.addresses).copied();
-        let meaning = self.translation.service(namespace, name).map(|service| catalog::Service {
+        let meaning = self.translation.service(full_name).map(|service| catalog::ServiceEntry {
             labels: labels(&service.labels),
             backends: match service.selector.is_empty() {
                 true => Backends::Addresses(addresses.collect()),
@@ -197,18 +194,18 @@ impl World {
         });
     }
 
-    pub(crate) fn put_group(&mut self, name: String, group: Group, step: &mut Step) {
-        let undo = match self.enforcement.policies.catalog().group(&name) {
+    pub(crate) fn put_group(&mut self, name: String, group: CidrGroupEntry, step: &mut Step) {
+        let undo = match self.enforcement.policies.catalog().cidr_group(&name) {
             Some(before) => Change::CidrGroup { name: name.clone(), group: before.clone() },
             None => Change::RemoveCidrGroup(name.clone()),
         };
         step.undo.push(undo);
-        self.refer(step, |catalog| catalog.put_group(&name, group));
+        self.refer(step, |catalog| catalog.put_cidr_group(&name, group));
     }
 
     pub(crate) fn remove_group(&mut self, name: String, step: &mut Step) {
-        if let Some(group) = self.enforcement.policies.catalog().group(&name).cloned() {
-            self.refer(step, |catalog| catalog.remove_group(&name));
+        if let Some(group) = self.enforcement.policies.catalog().cidr_group(&name).cloned() {
+            self.refer(step, |catalog| catalog.remove_cidr_group(&name));
             step.undo.push(Change::CidrGroup { name, group });
         }
     }

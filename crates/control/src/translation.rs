@@ -1,175 +1,109 @@
-//! Services: their backends, selected or listed, and the numbers of backend sets.
+//! Service translation: the selector source beside the table of frontends that its slices go to.
 
 use crate::change::Endpoint;
 use crate::writes::Draft;
 use abi::row::Row;
-use abi::service::{BackendInfo, ServiceInfo, ServiceKey};
-use service::{Candidate, EndpointSlice, Frontend, Service, backend_rows, frontends};
-use std::collections::{BTreeMap, BTreeSet};
+use abi::service::{BackendInfo, ServiceKey};
+use service::{Candidate, EndpointSlice, SelectorSource, Service, ServiceName, ServiceTable, SliceList};
+use std::collections::BTreeSet;
 
-/// The services of the node and the backend sets in force.
+/// The services of the node, the source of selected slices, and the backend sets in force.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Translation {
-    services: BTreeMap<(String, String), Service>,
-    /// The lists of addresses of each service by the name of the list; a list may be there before its service.
-    listed: BTreeMap<(String, String), BTreeMap<String, Vec<EndpointSlice>>>,
-    /// The addresses and ports of each namespace's services.
-    frontends_of: BTreeMap<String, BTreeSet<ServiceKey>>,
-    /// The backends that each namespace has for an address and port; one that two claim is the first one's.
-    claims: BTreeMap<ServiceKey, BTreeMap<String, Vec<BackendInfo>>>,
-    sets: BTreeMap<ServiceKey, BackendSet>,
-    last_set: u32,
-}
-
-/// The backends of one frontend, under a number that stands for just this list.
-#[derive(Clone, Debug)]
-struct BackendSet {
-    number: u32,
-    backends: Vec<BackendInfo>,
+    table: ServiceTable,
+    selectors: SelectorSource,
+    /// Services whose selected slices may be others.
+    reselected: BTreeSet<ServiceName>,
 }
 
 impl Translation {
     /// Starts numbering backend sets above this number, which the maps may still hold.
     pub(crate) fn number_above(&mut self, number: u32) {
-        self.last_set = self.last_set.max(number);
+        self.table.number_above(number);
     }
 
     /// Puts a service in place of the one with its name, which is returned.
-    pub(crate) fn put(&mut self, service: Service) -> Option<Service> {
-        self.services.insert((service.namespace.clone(), service.name.clone()), service)
+    pub(crate) fn put_service(&mut self, service: Service) -> Option<Service> {
+        self.selectors.put_service(&service);
+        self.reselected.insert(service.full_name());
+        self.table.put_service(service)
     }
 
-    /// Removes a service.
-    pub(crate) fn remove(&mut self, namespace: &str, name: &str) -> Option<Service> {
-        self.services.remove(&(namespace.to_owned(), name.to_owned()))
+    /// Removes a service, which is returned.
+    pub(crate) fn remove_service(&mut self, name: &ServiceName) -> Option<Service> {
+        self.selectors.remove_service(name);
+        self.reselected.insert(name.clone());
+        self.table.remove_service(name)
     }
 
-    /// Puts a list of addresses of a service in place of the one with its name, which is returned; a list without
-    /// addresses is none.
-    pub(crate) fn list(
+    /// Adds a workload of this node, or follows its change.
+    pub(crate) fn put_workload(&mut self, endpoint: &Endpoint) {
+        self.reselected.extend(self.selectors.put_workload(endpoint.id, candidate(endpoint)));
+    }
+
+    /// Removes a workload.
+    pub(crate) fn remove_workload(&mut self, id: u32) {
+        self.reselected.extend(self.selectors.remove_workload(id));
+    }
+
+    /// Puts a list of slices of a service in place of the one with its name, which is returned; without an address the
+    /// list is gone.
+    pub(crate) fn put_listed(
         &mut self,
-        id: &(String, String),
+        service: &ServiceName,
         list: &str,
         slices: Vec<EndpointSlice>,
     ) -> Vec<EndpointSlice> {
-        let lists = self.listed.entry(id.clone()).or_default();
-        let before = match slices.iter().all(|slice| slice.addresses.is_empty()) {
-            true => lists.remove(list),
-            false => lists.insert(list.to_owned(), slices),
-        };
-        if lists.is_empty() {
-            self.listed.remove(id);
-        }
-        before.unwrap_or_default()
+        self.table.put_slices(service, SliceList::Listed(list.to_owned()), slices)
     }
 
-    /// What is listed for a service.
+    /// The slices that are listed for a service.
     pub(crate) fn listed<'a>(
         &'a self,
-        namespace: &str,
-        name: &str,
+        service: &ServiceName,
     ) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
-        let lists = self.listed.get(&(namespace.to_owned(), name.to_owned()));
-        lists.into_iter().flat_map(BTreeMap::values).flatten()
+        self.table.listed(service)
     }
 
     /// The service with this name.
-    pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
-        self.services.get(&(namespace.to_owned(), name.to_owned()))
+    pub(crate) fn service(&self, name: &ServiceName) -> Option<&Service> {
+        self.table.service(name)
     }
 
     /// The services by namespace and name.
     pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values()
+        self.table.services()
     }
 
-    /// Finds the backends of the services of one namespace among its workloads; a list that changed gets a new number.
-    pub(crate) fn settle<'a>(
-        &mut self,
-        namespace: &str,
-        endpoints: impl Iterator<Item = &'a Endpoint>,
-        draft: &mut Draft,
-    ) {
-        let services = self.services.range((namespace.to_owned(), String::new())..);
-        let mut services = services.take_while(|((within, _), _)| within == namespace).peekable();
-        if services.peek().is_none() && !self.frontends_of.contains_key(namespace) {
-            return;
+    /// Switches the frontends that have other backends since the last time.
+    pub(crate) fn settle(&mut self, draft: &mut Draft) {
+        for name in std::mem::take(&mut self.reselected) {
+            let service = self.table.service(&name);
+            let slices = service.map(|service| self.selectors.slices(service)).unwrap_or_default();
+            self.table.put_slices(&name, SliceList::Selected, slices);
         }
-        let candidates: Vec<Candidate<'_>> = endpoints.map(candidate).collect();
-        let of_service = |service: &Service| -> Vec<Frontend> {
-            let listed: Vec<&EndpointSlice> = self.listed(&service.namespace, &service.name).collect();
-            frontends(service, &candidates, &listed).collect()
-        };
-        let mut wanted = BTreeMap::new();
-        for Frontend { key, backends } in services.flat_map(|(_, service)| of_service(service)) {
-            wanted.entry(key).or_insert(backends);
-        }
-        let now: BTreeSet<ServiceKey> = wanted.keys().copied().collect();
-        let before = self.frontends_of.remove(namespace).unwrap_or_default();
-        for key in before.union(&now) {
-            self.claim(*key, namespace, wanted.remove(key));
-            self.settle_frontend(*key, draft);
-        }
-        if !now.is_empty() {
-            self.frontends_of.insert(namespace.to_owned(), now);
-        }
-    }
-
-    /// Notes the backends that a namespace has for a frontend, or that it has no such frontend.
-    fn claim(&mut self, key: ServiceKey, namespace: &str, backends: Option<Vec<BackendInfo>>) {
-        let claims = self.claims.entry(key).or_default();
-        match backends {
-            Some(backends) => _ = claims.insert(namespace.to_owned(), backends),
-            None => _ = claims.remove(namespace),
-        }
-        if claims.is_empty() {
-            self.claims.remove(&key);
-        }
-    }
-
-    /// Gives a frontend the backends of the first namespace that claims it, under a new number where they are others.
-    fn settle_frontend(&mut self, key: ServiceKey, draft: &mut Draft) {
-        let first = self.claims.get(&key).and_then(|claims| claims.values().next());
-        let kept = self.sets.get(&key).map(|set| &set.backends);
-        if first == kept {
-            return;
-        }
-        let backends = first.cloned();
-        if let Some(set) = self.sets.remove(&key) {
-            draft.drop(set.rows(&key));
-        }
-        if let Some(backends) = backends {
-            self.last_set += 1;
-            let set = BackendSet { number: self.last_set, backends };
-            draft.put(set.rows(&key));
-            self.sets.insert(key, set);
+        for switch in self.table.settle() {
+            draft.drop(switch.before.iter().flat_map(|set| set.rows(switch.frontend)));
+            draft.put(switch.after.iter().flat_map(|set| set.rows(switch.frontend)));
         }
     }
 
     /// Each frontend and its backends.
     pub(crate) fn frontends(&self) -> impl Iterator<Item = (&ServiceKey, &[BackendInfo])> {
-        self.sets.iter().map(|(key, set)| (key, set.backends.as_slice()))
+        self.table.frontends()
     }
 
-    /// All rows of all services.
+    /// All rows of all frontends.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
-        self.sets.iter().flat_map(|(key, set)| set.rows(key))
+        self.table.rows()
     }
 }
 
-impl BackendSet {
-    fn rows(&self, key: &ServiceKey) -> impl Iterator<Item = Row> {
-        let count = u32::try_from(self.backends.len()).expect("a node has fewer backends than 2^32");
-        let info = ServiceInfo { backends: self.number, count };
-        backend_rows(self.number, &self.backends).chain([Row::Service(*key, info)])
-    }
-}
-
-fn candidate(endpoint: &Endpoint) -> Candidate<'_> {
+fn candidate(endpoint: &Endpoint) -> Candidate {
     Candidate {
-        namespace: &endpoint.namespace,
-        labels: &endpoint.labels,
-        addresses: &endpoint.addresses,
-        named_ports: &endpoint.named_ports,
+        namespace: endpoint.namespace.clone(),
+        labels: endpoint.labels.clone(),
+        addresses: endpoint.addresses.clone(),
+        named_ports: endpoint.named_ports.clone(),
     }
 }

@@ -13,7 +13,7 @@ use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
 use identity::Allocator;
 use policy::book::SetChanges;
-use service::Service;
+use service::{Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -203,7 +203,7 @@ impl World {
 
     /// The service with this name.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
-        self.translation.service(namespace, name)
+        self.translation.service(&ServiceName::new(namespace, name))
     }
 
     /// Identities in use.

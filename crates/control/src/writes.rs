@@ -8,7 +8,7 @@
 use crate::change::Change;
 use abi::batch::{Batch, Run};
 use abi::identity::FIRST_NAMESPACE;
-use abi::map;
+use abi::map::MapId;
 use abi::row::{Row, RowKey};
 use foldhash::fast::RandomState;
 use foldhash::{HashMap, HashSet};
@@ -342,7 +342,7 @@ impl Ordered {
 
 /// Whether one of the writes can change what is allowed on a flow that is remembered.
 pub(crate) fn concern_flows(writes: &Batch) -> bool {
-    let concerns = |run: &Run| !matches!(run.map(), map::SERVICES | map::BACKENDS);
+    let concerns = |run: &Run| !matches!(run.map(), MapId::Services | MapId::Backends);
     writes.runs().iter().any(concerns)
 }
 

@@ -8,10 +8,10 @@ use abi::policy::GroupKey;
 use abi::row::{MapOp, Row, RowKey};
 use control::{Change, Endpoint, Interface, Node, RemoteNode, Rows, World, Writes};
 use identity::{Labels, Source};
-use policy::catalog::Group;
+use policy::catalog::CidrGroupEntry;
 use policy::domain::DomainPattern;
 use policy::generate::{self, Random};
-use policy::rule::{Cidr, Mode, Peer, Peers};
+use policy::rule::{Cidr, EnforcementMode, Peer, Peers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 use std::net::IpAddr;
@@ -285,7 +285,12 @@ fn change(random: &mut Random) -> Change {
         15 => Change::Node(Box::new(Node {
             addresses: vec![random.pick(&["10.0.0.1", "10.1.2.3"]).parse().unwrap()],
             labels: labels(random),
-            mode: random.pick(&[Mode::Default, Mode::Default, Mode::Always, Mode::Never]),
+            mode: random.pick(&[
+                EnforcementMode::Default,
+                EnforcementMode::Default,
+                EnforcementMode::Always,
+                EnforcementMode::Never,
+            ]),
             audit: random.chance(20),
             ..Node::default()
         })),
@@ -307,7 +312,7 @@ fn change(random: &mut Random) -> Change {
     }
 }
 
-fn endpoint(random: &mut Random, other: &generate::World) -> Endpoint {
+fn endpoint(random: &mut Random, other: &generate::GeneratedWorld) -> Endpoint {
     let at = random.below(other.workloads.len());
     let workload = &other.workloads[at];
     let id = 1 + at as u32;
@@ -336,8 +341,8 @@ fn reference(random: &mut Random) -> Peer {
         let pattern = random.pick(&["*.example.com", "www.example.com", "*"]);
         return Peer::Domain(DomainPattern::pattern(pattern).unwrap());
     }
-    let groups = policy::rule::GroupRef::Named(random.pick(&["partners", "office"]).into());
-    Peer::Group { groups, except: Vec::new() }
+    let groups = policy::rule::CidrGroupRef::Named(random.pick(&["partners", "office"]).into());
+    Peer::CidrGroup { groups, except: Vec::new() }
 }
 
 fn group(random: &mut Random) -> Change {
@@ -352,5 +357,5 @@ fn group(random: &mut Random) -> Change {
         blocks.map(|(text, length)| Cidr::new(address(text), *length).unwrap()).collect();
     let mut labels = Labels::default();
     labels.insert(Source::K8s, "kind", "outside");
-    Change::CidrGroup { name, group: Group { labels, blocks } }
+    Change::CidrGroup { name, group: CidrGroupEntry { labels, blocks } }
 }

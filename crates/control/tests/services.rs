@@ -26,7 +26,7 @@ fn gone(namespace: &str) -> Change {
 
 fn listed(namespace: &str, list: &str, last: &[u8]) -> Change {
     let addresses = last.iter().map(|last| IpAddr::from([198, 51, 100, *last])).collect();
-    let ports = vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: 5433 }];
+    let ports = vec![EndpointPort::named("", Protocol::Tcp, 5433)];
     let (namespace, service) = (namespace.to_owned(), "old".to_owned());
     Change::EndpointSlices {
         namespace,

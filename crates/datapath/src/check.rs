@@ -2,7 +2,7 @@
 
 use crate::conntrack::{self, Turn, Way};
 use crate::packet::Packet;
-use crate::parse::{Flow, ICMP, ICMP6, TCP};
+use crate::parse::Flow;
 use crate::policy::{self, Question};
 use crate::report::{Trace, converge};
 use crate::{Maps, related};
@@ -13,6 +13,7 @@ use abi::endpoint;
 use abi::identity;
 use abi::mark;
 use abi::policy::{Direction, VerdictInfo, action};
+use abi::protocol::{ICMP, ICMP6, TCP};
 
 /// Leave to deliver one packet; only this module grants it.
 ///

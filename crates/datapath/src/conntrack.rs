@@ -1,8 +1,9 @@
 //! Connection tracking: which row a packet belongs to, and what the packet changes in it.
 
-use crate::parse::{ACK, FIN, Flow, RST, SYN, TCP};
+use crate::parse::{ACK, FIN, Flow, RST, SYN};
 use abi::conntrack::{ConnInfo, ConnKey, flag, lifetime};
 use abi::policy::Direction;
+use abi::protocol::TCP;
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;

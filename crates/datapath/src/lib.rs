@@ -39,7 +39,7 @@ pub mod native;
 pub use deliver::Delivery;
 pub use from_outside::from_outside;
 pub use from_workload::from_workload;
-pub use maps::Maps;
+pub use maps::{Find, Keep, Maps};
 pub use packet::{Covers, MAX_OFFSET, Packet};
 pub use report::Trace;
 pub use service::slot;

@@ -1,4 +1,7 @@
-//! The rows that the stages read, and the few that they write.
+//! The maps as the stages see them: which of [`abi::map`] a stage can read, and which the packet path writes.
+//!
+//! What a stage may do with a map follows from the map's line in the list: [`Find`] for those that only user space writes,
+//! [`Keep`] for those that packets write. A new map needs nothing here.
 
 use crate::policy::PolicyRows;
 use abi::address::{AddressInfo, AddressKey};
@@ -6,38 +9,155 @@ use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::FlowEvent;
+use abi::map::{self, Map};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
+use abi::with_maps;
 use core::ops::DerefMut;
 
-/// Access to the maps of [`abi::map`] and to the clock.
-pub trait Maps: PolicyRows {
-    /// A connection's row, changed in place.
-    type Connection<'a>: DerefMut<Target = ConnInfo>
+/// A map that packets do not write.
+pub trait Find<M: Map> {
+    /// The entry of a key; of a trie the one with the longest prefix.
+    fn find(&self, key: &M::Key) -> Option<&M::Value>;
+}
+
+/// A map that packets write.
+pub trait Keep<M: Map> {
+    /// An entry, changed in place.
+    type Entry<'a>: DerefMut<Target = M::Value>
     where
         Self: 'a;
 
+    /// The entry of a key.
+    fn find_mut(&self, key: &M::Key) -> Option<Self::Entry<'_>>;
+
+    /// Inserts an entry, or replaces the one with its key; false where that failed.
+    fn insert(&self, key: &M::Key, value: &M::Value) -> bool;
+}
+
+/// Access to the maps and to the clock.
+pub trait Maps: PolicyRows + Entries {
     /// Nanoseconds of the monotonic clock; may lag by a few milliseconds.
     fn now(&self) -> u64;
-    /// The node's configuration.
-    fn config(&self) -> Option<&Config>;
-    /// The workload behind an interface.
-    fn endpoint(&self, key: &EndpointKey) -> Option<&EndpointInfo>;
-    /// What is known of an address, by its longest prefix.
-    fn address(&self, key: &AddressKey) -> Option<&AddressInfo>;
-    /// The backends behind a service address.
-    fn service(&self, key: &ServiceKey) -> Option<&ServiceInfo>;
-    /// One backend.
-    fn backend(&self, key: &BackendKey) -> Option<&BackendInfo>;
-    /// A remembered connection, whether or not it has expired.
-    fn connection(&self, key: &ConnKey) -> Option<Self::Connection<'_>>;
-    /// Remembers a connection, in place of any that has its key; false where that failed.
-    fn remember(&self, key: &ConnKey, row: &ConnInfo) -> bool;
-    /// What the first fragment of a packet said.
-    fn fragment(&self, key: &FragmentKey) -> Option<FragmentInfo>;
-    /// Remembers what a first fragment said; false where that failed.
-    fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentInfo) -> bool;
-    /// Adds one packet of `bytes` to row `index` of the counters.
+
+    /// Adds one packet of `bytes` to the counter at `index`.
     fn count(&self, index: u32, bytes: u32);
+
     /// Reports an event; an event that finds no room is lost.
     fn report(&self, event: FlowEvent);
+
+    /// The entry of a key; of a trie the one with the longest prefix.
+    #[inline(always)]
+    fn lookup<M: Map>(&self, _map: M, key: &M::Key) -> Option<&M::Value>
+    where
+        Self: Find<M>,
+    {
+        Find::<M>::find(self, key)
+    }
+
+    /// The entry of a key in a map that packets write, to be changed in place.
+    #[inline(always)]
+    fn lookup_mut<M: Map>(&self, _map: M, key: &M::Key) -> Option<<Self as Keep<M>>::Entry<'_>>
+    where
+        Self: Keep<M>,
+    {
+        Keep::<M>::find_mut(self, key)
+    }
+
+    /// Inserts an entry, or replaces the one with its key; false where that failed.
+    #[inline(always)]
+    fn update<M: Map>(&self, _map: M, key: &M::Key, value: &M::Value) -> bool
+    where
+        Self: Keep<M>,
+    {
+        Keep::<M>::insert(self, key, value)
+    }
+
+    /// The node's configuration.
+    #[inline(always)]
+    fn config(&self) -> Option<&Config> {
+        self.lookup(map::Config, &0)
+    }
+
+    /// The workload behind an interface.
+    #[inline(always)]
+    fn endpoint(&self, key: &EndpointKey) -> Option<&EndpointInfo> {
+        self.lookup(map::Endpoints, key)
+    }
+
+    /// What is known of an address, by its longest prefix.
+    #[inline(always)]
+    fn address(&self, key: &AddressKey) -> Option<&AddressInfo> {
+        self.lookup(map::Addresses, key)
+    }
+
+    /// The backends behind a service address.
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<&ServiceInfo> {
+        self.lookup(map::Services, key)
+    }
+
+    /// One backend.
+    #[inline(always)]
+    fn backend(&self, key: &BackendKey) -> Option<&BackendInfo> {
+        self.lookup(map::Backends, key)
+    }
+
+    /// A remembered connection, whether or not it has expired.
+    #[inline(always)]
+    fn connection(&self, key: &ConnKey) -> Option<<Self as Keep<map::Conntrack>>::Entry<'_>> {
+        self.lookup_mut(map::Conntrack, key)
+    }
+
+    /// Remembers a connection, in place of any that has its key; false where that failed.
+    #[inline(always)]
+    fn remember(&self, key: &ConnKey, row: &ConnInfo) -> bool {
+        self.update(map::Conntrack, key, row)
+    }
+
+    /// What the first fragment of a packet said.
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentInfo> {
+        self.lookup_mut(map::Fragments, key).map(|ports| *ports)
+    }
+
+    /// Remembers what a first fragment said; false where that failed.
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentInfo) -> bool {
+        self.update(map::Fragments, key, ports)
+    }
 }
+
+/// Collects the bounds of [`Entries`] line by line, by the kinds of maps.
+macro_rules! entries {
+    (@map $bounds:tt $(#[$doc:meta])* $map:ident = $name:ident: Hash $($rest:tt)*) => {
+        entries!(@rest $bounds [[Find<map::$map>]] $($rest)*);
+    };
+    (@map $bounds:tt $(#[$doc:meta])* $map:ident = $name:ident: LpmTrie $($rest:tt)*) => {
+        entries!(@rest $bounds [[Find<map::$map>]] $($rest)*);
+    };
+    (@map $bounds:tt $(#[$doc:meta])* $map:ident = $name:ident: Array $($rest:tt)*) => {
+        entries!(@rest $bounds [[Find<map::$map>]] $($rest)*);
+    };
+    (@map $bounds:tt $(#[$doc:meta])* $map:ident = $name:ident: LruHash $($rest:tt)*) => {
+        entries!(@rest $bounds [[Keep<map::$map>]] $($rest)*);
+    };
+    // Counters, events and sockets have functions of their own.
+    (@map $bounds:tt $(#[$doc:meta])* $map:ident = $name:ident: $kind:ident $($rest:tt)*) => {
+        entries!(@rest $bounds [] $($rest)*);
+    };
+    (@rest [$($bounds:tt)*] [$($bound:tt)*] <$key:ty, $value:ty>, capacity $capacity:expr, in tests $small:expr,
+     written by $writer:ident $(, row $row:ident)? $(, value $single:ident)?; $($rest:tt)*) => {
+        entries!(@map [$($bounds)* $($bound)*] $($rest)*);
+    };
+    (@map [$([$($bound:tt)*])*]) => {
+        /// Access to the entries of every map of the list.
+        pub trait Entries: $($($bound)* +)* {}
+
+        impl<T: $($($bound)* +)*> Entries for T {}
+    };
+    ($($list:tt)*) => {
+        entries!(@map [] $($list)*);
+    };
+}
+
+with_maps!(entries);

@@ -3,9 +3,10 @@
 use crate::checksum;
 use crate::deliver::Delivery;
 use crate::packet::Packet;
-use crate::parse::{Flow, ICMP6, IP};
+use crate::parse::{Flow, IP};
 use crate::report::Trace;
 use abi::endpoint::EndpointInfo;
+use abi::protocol::ICMP6;
 use abi::{Address, DropReason};
 
 /// Multicast listener messages and those of neighbour discovery (RFC 2710, 3810, 4861), by ICMPv6 type.

@@ -2,18 +2,8 @@
 
 use crate::packet::Packet;
 use crate::report::converge;
+use abi::protocol::{self, ICMP, ICMP6, SCTP, TCP, UDP};
 use abi::{Address, DropReason};
-
-/// IP protocol number of ICMP.
-pub(crate) const ICMP: u8 = 1;
-/// IP protocol number of TCP.
-pub(crate) const TCP: u8 = 6;
-/// IP protocol number of UDP.
-pub(crate) const UDP: u8 = 17;
-/// IP protocol number of ICMPv6.
-pub(crate) const ICMP6: u8 = 58;
-/// IP protocol number of SCTP.
-pub(crate) const SCTP: u8 = 132;
 
 /// TCP flag: no more data from the sender.
 pub(crate) const FIN: u8 = 1;
@@ -106,7 +96,7 @@ impl Flow {
     /// Whether this is ICMP of either family.
     #[inline(always)]
     pub(crate) fn is_icmp(&self) -> bool {
-        self.protocol == ICMP || self.protocol == ICMP6
+        protocol::is_icmp(self.protocol)
     }
 
     /// Whether this is an ICMP message that belongs to an exchange of requests and answers.

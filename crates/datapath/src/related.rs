@@ -2,9 +2,10 @@
 
 use crate::conntrack;
 use crate::packet::{MAX_OFFSET, Packet};
-use crate::parse::{Flow, ICMP, ICMP6, IP, SCTP, TCP, UDP};
+use crate::parse::{Flow, IP};
 use abi::conntrack::ConnKey;
 use abi::policy::Direction;
+use abi::protocol::{ICMP, ICMP6, SCTP, TCP, UDP};
 use abi::{Address, DropReason};
 
 /// Whether the packet is an ICMP error: unreachable, too big, time exceeded or parameter problem.

@@ -3,11 +3,12 @@
 use crate::Maps;
 use crate::conntrack;
 use crate::packet::Packet;
-use crate::parse::{FIN, RST, SCTP, TCP, UDP};
+use crate::parse::{FIN, RST};
 use crate::report::Trace;
 use crate::translate::{self, End};
 use abi::conntrack::{ConnInfo, ConnKey, flag, lifetime};
 use abi::policy::Direction;
+use abi::protocol::{SCTP, TCP, UDP};
 use abi::service::{BackendKey, ServiceInfo, ServiceKey};
 use abi::{Address, DropReason};
 

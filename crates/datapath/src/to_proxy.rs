@@ -9,6 +9,7 @@ use crate::parse;
 use crate::report::{Trace, converge};
 use crate::{Delivery, Maps};
 use abi::policy::Direction;
+use abi::protocol;
 use abi::{Address, DropReason, mark};
 
 /// What a socket is looked up by: the addresses and ports of a packet.
@@ -70,7 +71,7 @@ fn judge<P: Packet + Sockets>(packet: &mut P, maps: &impl Maps, trace: &mut Trac
     let trace = converge(trace);
     let flow = &trace.flow;
     packet.claim()?;
-    if flow.protocol != parse::TCP {
+    if flow.protocol != protocol::TCP {
         // An ICMP error about one of the proxy's connections: the stack finds the socket.
         return Ok(());
     }

@@ -2,8 +2,9 @@
 
 use crate::checksum;
 use crate::packet::{Covers, Packet};
-use crate::parse::{Flow, IP, SCTP, TCP, UDP};
+use crate::parse::{Flow, IP};
 use crate::related;
+use abi::protocol::{SCTP, TCP, UDP};
 use abi::{Address, DropReason};
 
 /// Which end of the packet is rewritten.

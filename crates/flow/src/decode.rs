@@ -8,6 +8,7 @@ use crate::names::Names;
 use crate::tcp::TcpFlags;
 use crate::time::Time;
 use abi::event::FlowEvent;
+use abi::protocol;
 use abi::{Address, DropReason};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -214,11 +215,11 @@ fn layer4(event: &FlowEvent) -> Layer4 {
     };
     let [kind, code] = event.destination_port;
     match event.protocol {
-        1 => Layer4::Icmp4(IcmpMessage { kind, code }),
-        6 => Layer4::Tcp(Segment { ports, flags: TcpFlags(event.tcp_flags) }),
-        17 => Layer4::Udp(ports),
-        58 => Layer4::Icmp6(IcmpMessage { kind, code }),
-        132 => Layer4::Sctp(ports),
+        protocol::ICMP => Layer4::Icmp4(IcmpMessage { kind, code }),
+        protocol::TCP => Layer4::Tcp(Segment { ports, flags: TcpFlags(event.tcp_flags) }),
+        protocol::UDP => Layer4::Udp(ports),
+        protocol::ICMP6 => Layer4::Icmp6(IcmpMessage { kind, code }),
+        protocol::SCTP => Layer4::Sctp(ports),
         other => Layer4::Other(other),
     }
 }

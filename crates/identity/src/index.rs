@@ -1,9 +1,9 @@
 //! Finding selectors by labels and labels by selectors, without asking each whether it selects the other.
 
+mod buckets;
 mod labels;
-mod members;
-mod places;
 mod selectors;
+mod small_set;
 
 pub use labels::LabelIndex;
 pub use selectors::SelectorIndex;
@@ -11,7 +11,8 @@ pub use selectors::SelectorIndex;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::label::{Labels, Source, key};
+    use crate::key;
+    use crate::label::{Labels, Source};
     use crate::selector::{Operator, Selector};
     use std::cell::RefCell;
 

@@ -1,5 +1,6 @@
 //! A label: where it comes from, its key and its value.
 
+use crate::key;
 use crate::name::Name;
 use std::fmt;
 use std::iter;
@@ -39,29 +40,8 @@ pub struct Label {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Vec<(LabelKey, Arc<str>)>);
 
-/// Keys with a meaning of their own.
-pub mod key {
-    /// Name of the namespace that a workload is in.
-    pub const NAMESPACE: &str = "io.kubernetes.pod.namespace";
-    /// Prefix of the labels of that namespace.
-    pub const NAMESPACE_LABELS: &str = "io.cilium.k8s.namespace.labels.";
-    /// Name of the cluster that a workload is in.
-    pub const CLUSTER: &str = "io.cilium.k8s.policy.cluster";
-    /// The reserved label of the API servers of Kubernetes.
-    pub const KUBE_APISERVER: &str = "kube-apiserver";
-    /// Name of the service account that a workload runs as.
-    pub const SERVICE_ACCOUNT: &str = "io.cilium.k8s.policy.serviceaccount";
-    /// What clusters and service accounts are called that are given no name.
-    pub const DEFAULT: &str = "default";
-    /// The label that Kubernetes puts on every namespace.
-    pub const METADATA_NAME: &str = "kubernetes.io/metadata.name";
-    /// The same as a label of the namespace's workloads.
-    pub(crate) const NAMESPACE_METADATA_NAME: &str =
-        "io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name";
-}
-
 /// [`key::DEFAULT`] as a value, which nearly all workloads share.
-static UNNAMED: LazyLock<Arc<str>> = LazyLock::new(|| key::DEFAULT.into());
+static DEFAULT_VALUE: LazyLock<Arc<str>> = LazyLock::new(|| key::DEFAULT.into());
 
 impl Labels {
     /// The labels of a workload: its own, its namespace's name, its namespace's labels under [`key::NAMESPACE_LABELS`], the
@@ -91,7 +71,7 @@ impl Labels {
     /// The labels of a workload with these of its own, where these are those of its namespace, which hold against its own.
     pub fn with_own<'a>(&self, own: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let of = |name: &str| LabelKey { source: Source::K8s, name: name.into() };
-        let account = iter::once((of(key::SERVICE_ACCOUNT), UNNAMED.clone()));
+        let account = iter::once((of(key::SERVICE_ACCOUNT), DEFAULT_VALUE.clone()));
         let own = own.into_iter().map(|(name, value)| (of(name), value.into()));
         account.chain(own).chain(self.0.iter().cloned()).collect()
     }

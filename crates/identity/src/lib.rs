@@ -7,6 +7,7 @@
 mod allocator;
 pub mod filter;
 pub mod index;
+pub mod key;
 mod label;
 mod name;
 mod numbering;
@@ -14,7 +15,7 @@ mod selector;
 mod values;
 
 pub use allocator::Allocator;
-pub use label::{Label, LabelKey, Labels, Source, key};
+pub use label::{Label, LabelKey, Labels, Source};
 pub use name::Name;
 pub use numbering::{Conflict, Exhausted, Numbering, next_number};
 pub use selector::{Operator, Requirement, Selector};

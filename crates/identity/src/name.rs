@@ -1,6 +1,6 @@
 //! The name of a label, without its source.
 
-use crate::label::key;
+use crate::key;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 pub struct Name(Arc<str>);
 
 /// The names of [`key`] that all workloads have, and so many selectors.
-static EVERYWHERE: LazyLock<[Name; 4]> = LazyLock::new(|| {
+static COMMON_NAMES: LazyLock<[Name; 4]> = LazyLock::new(|| {
     let names = [key::NAMESPACE, key::NAMESPACE_METADATA_NAME, key::CLUSTER, key::SERVICE_ACCOUNT];
     names.map(|name| Name(name.into()))
 });
@@ -24,7 +24,7 @@ impl Name {
 
 impl From<&str> for Name {
     fn from(name: &str) -> Self {
-        let shared = EVERYWHERE.iter().find(|shared| shared.as_str() == name);
+        let shared = COMMON_NAMES.iter().find(|shared| shared.as_str() == name);
         shared.cloned().unwrap_or_else(|| Self(name.into()))
     }
 }

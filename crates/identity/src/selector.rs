@@ -1,6 +1,7 @@
 //! What a policy says of labels: a list of requirements that must all hold.
 
-use crate::label::{Labels, Source, key};
+use crate::key;
+use crate::label::{Labels, Source};
 use crate::name::Name;
 use crate::values::Values;
 use std::fmt;
@@ -66,7 +67,7 @@ impl Selector {
 
     /// Whether the labels meet every requirement.
     pub fn selects(&self, labels: &Labels) -> bool {
-        self.requirements.iter().all(|requirement| requirement.holds(labels))
+        self.requirements.iter().all(|requirement| requirement.matches(labels))
     }
 
     /// The one namespace whose workloads it can select, where its requirements pin it down.
@@ -83,7 +84,7 @@ impl FromIterator<Requirement> for Selector {
 
 impl Requirement {
     /// Whether the labels meet this requirement.
-    pub fn holds(&self, labels: &Labels) -> bool {
+    pub fn matches(&self, labels: &Labels) -> bool {
         let value = labels.value(self.source.as_ref(), &self.name);
         match &self.operator {
             Operator::In(values) => value.is_some_and(|value| values.contains(value)),
@@ -94,7 +95,7 @@ impl Requirement {
     }
 
     /// Whether it fails wherever no label has its key.
-    pub fn asks_for_a_label(&self) -> bool {
+    pub fn requires_label(&self) -> bool {
         matches!(self.operator, Operator::In(_) | Operator::Exists)
     }
 

@@ -6,11 +6,11 @@ use std::slice;
 
 /// A set of values, in order; nearly always of one, which then is all that is kept.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Values(Kept);
+pub struct Values(Storage);
 
 /// Never several where there is one, so that equal sets are kept alike.
 #[derive(Clone, PartialEq, Eq, Hash)]
-enum Kept {
+enum Storage {
     One(Box<str>),
     Several(Box<[Box<str>]>),
 }
@@ -43,8 +43,8 @@ impl Values {
 
     fn all(&self) -> &[Box<str>] {
         match &self.0 {
-            Kept::One(value) => slice::from_ref(value),
-            Kept::Several(values) => values,
+            Storage::One(value) => slice::from_ref(value),
+            Storage::Several(values) => values,
         }
     }
 }
@@ -55,8 +55,8 @@ impl<V: Into<Box<str>>> FromIterator<V> for Values {
         values.sort_unstable();
         values.dedup();
         match <[Box<str>; 1]>::try_from(values) {
-            Ok([value]) => Self(Kept::One(value)),
-            Err(values) => Self(Kept::Several(values.into())),
+            Ok([value]) => Self(Storage::One(value)),
+            Err(values) => Self(Storage::Several(values.into())),
         }
     }
 }

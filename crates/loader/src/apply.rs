@@ -3,6 +3,7 @@
 use crate::loaded::Loaded;
 use crate::sys::{Stopped, Table};
 use abi::batch::{Batch, Kind, Run};
+use abi::map::MapId;
 use abi::row::MapOp;
 use std::io;
 
@@ -13,7 +14,7 @@ pub enum ApplyError {
     #[error("map {map} is full at its capacity of {capacity} rows; writing {operation:?}")]
     Full {
         /// The map.
-        map: &'static str,
+        map: MapId,
         /// Its capacity.
         capacity: u32,
         /// The write that found no room.
@@ -25,7 +26,7 @@ pub enum ApplyError {
     #[error("map {map}: {source}; writing {operation:?}")]
     Refused {
         /// The map.
-        map: &'static str,
+        map: MapId,
         /// The write.
         operation: Box<MapOp>,
         /// Its place in the list.
@@ -43,7 +44,7 @@ impl Loaded {
     pub fn apply(&self, writes: &Batch) -> Result<(), ApplyError> {
         let mut start = 0;
         for run in writes.runs() {
-            let table = self.table(run.map());
+            let table = self.tables.of(run.map());
             let made = match run.kind() {
                 Kind::Put => table.update_batch(run.keys(), run.values()),
                 Kind::Delete => delete(table, run),
@@ -58,8 +59,9 @@ impl Loaded {
         let operation = run.operation(done.min(run.len() - 1)).expect("a run has at least one write");
         let (map, operation, index) = (run.map(), Box::new(operation), start + done);
         // A hash map without room says E2BIG, a trie ENOSPC.
-        match (source.raw_os_error(), self.capacities.of(map)) {
-            (Some(libc::E2BIG | libc::ENOSPC), Some(capacity)) => {
+        match source.raw_os_error() {
+            Some(libc::E2BIG | libc::ENOSPC) => {
+                let capacity = self.capacities.of(map);
                 ApplyError::Full { map, capacity, operation, index }
             }
             _ => ApplyError::Refused { map, operation, index, source },

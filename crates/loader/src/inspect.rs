@@ -1,7 +1,8 @@
 //! What is loaded and attached on this machine, whoever did it: what `nexin bpf` shows.
 
+use crate::spec::kind_name;
 use crate::sys::{self, TcxPoint};
-use crate::{clsact, pin, shape};
+use crate::{clsact, pin};
 use aya::maps::MapInfo;
 use aya::programs::ProgramInfo;
 use netlink::Socket;
@@ -264,7 +265,7 @@ impl Map {
         Self {
             id: info.id(),
             name: info.name_as_str().unwrap_or_default().to_owned(),
-            kind: shape::kind::name(info.map_type().map_or(0, |kind| kind as u32)),
+            kind: kind_name(info.map_type().map_or(0, |kind| kind as u32)),
             key_size: info.key_size(),
             value_size: info.value_size(),
             capacity: info.max_entries(),

@@ -17,11 +17,11 @@ mod loaded;
 mod pin;
 mod pinned;
 mod read;
-mod shape;
 mod spec;
 mod sys;
 mod test_run;
 
+pub use abi::capacity::Capacities;
 pub use apply::ApplyError;
 pub use attach::{AttachError, Mode, detach_filters};
 pub use baseline::Baseline;
@@ -31,7 +31,6 @@ pub use loaded::{Loaded, OpenError, Options};
 pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_pins};
 pub use pinned::{Pinned, set_proxy_sockets};
 pub use read::{CounterRow, ReadError};
-pub use shape::Capacities;
 pub use spec::{MapSpec, ProgramSpec, Spec, SpecError};
 pub use test_run::{Action, TestRun, TestRunError};
 

@@ -2,17 +2,22 @@
 
 use crate::attach::{AttachError, Links, Mode};
 use crate::pin::{self, PinError};
-use crate::shape::{Capacities, kind};
+use crate::read::{CounterRow, ReadError, Tables, failed};
 use crate::spec::{MapSpec, Spec, SpecError};
 use crate::sys::{self, Table};
 use abi::Hook;
+use abi::capacity::Capacities;
+use abi::config::Config;
+use abi::conntrack::{ConnInfo, ConnKey};
+use abi::map::MapId;
+use abi::row::Row;
 use aya::maps::{Map, MapData};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use zerocopy::IntoBytes;
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +35,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Loaded {
     pub(crate) ebpf: Ebpf,
-    pub(crate) tables: BTreeMap<String, Table>,
+    pub(crate) tables: Tables,
     pub(crate) events: OwnedFd,
     pub(crate) links: Links,
     pub(crate) capacities: Capacities,
@@ -70,7 +75,7 @@ pub enum OpenError {
     #[error("map {map}: {source}")]
     Map {
         /// The map.
-        map: String,
+        map: MapId,
         /// Why.
         source: io::Error,
     },
@@ -89,27 +94,27 @@ impl Loaded {
     /// that pinned links hold, so that no packet passes unguarded. New pins are made last: what fails leaves none.
     pub fn open_spec(spec: &Spec, options: Options) -> Result<Self, OpenError> {
         let Options { pin_directory, capacities, mode } = options;
-        let wanted: Vec<MapSpec> = spec.maps().iter().map(|map| sized(map, &capacities)).collect();
+        let wanted: Vec<_> = spec.maps().iter().filter_map(|map| sized(map, &capacities)).collect();
         let pinned = match &pin_directory {
             Some(directory) => pinned_maps(directory, &wanted)?,
             None => Vec::new(),
         };
-        let mut ebpf = make_maps(spec, &wanted, &pinned)?;
+        let pins = pin_directory
+            .iter()
+            .flat_map(|directory| pinned.iter().map(|&map| (map, pin::map(directory, map))));
+        let mut ebpf = make_maps(spec, &wanted, pins)?;
         for &hook in Hook::ALL {
             load_program(&mut ebpf, hook)?;
         }
-        let mut tables = BTreeMap::new();
-        let mut events = None;
-        for (name, map) in ebpf.maps() {
-            let Some(data) = map_data(map).filter(|_| is_ours(name)) else { continue };
-            let new = pin_directory.as_deref().filter(|_| !pinned.iter().any(|(pinned, _)| pinned == name));
-            let (descriptor, table) = open_map(name, data, new)?;
-            match table {
-                Some(table) => drop(tables.insert(name.to_owned(), table)),
-                None => events = Some(descriptor),
-            }
+        if let Some(directory) = &pin_directory {
+            let new = MapId::ALL.iter().filter(|map| !pinned.contains(map));
+            new.copied().try_for_each(|map| pin_map(&ebpf, map, directory))?;
         }
-        let events = events.ok_or(SpecError::MapMissing(abi::map::EVENTS))?;
+        let tables = Tables::open(|map| {
+            let failed = |source| OpenError::Map { map, source };
+            Table::open(descriptor(&ebpf, map)?, map.kind()).map_err(failed)
+        })?;
+        let events = descriptor(&ebpf, MapId::Events)?;
         let links = Links::new(mode, pin_directory);
         let mut loaded = Self { ebpf, tables, events, links, capacities };
         loaded.take_over_links()?;
@@ -125,42 +130,78 @@ impl Loaded {
         self.ebpf.program(hook.name()).expect("the spec was checked for every hook")
     }
 
-    pub(crate) fn table(&self, name: &str) -> &Table {
-        self.tables.get(name).expect("the spec was checked for every map of abi")
+    /// Every row that [`Self::apply`] can write, the configuration included, in no order.
+    pub fn rows(&self) -> Result<Vec<Row>, ReadError> {
+        self.tables.rows()
+    }
+
+    /// Every connection, in no order, expired ones included.
+    pub fn connections(&self) -> Result<Vec<(ConnKey, ConnInfo)>, ReadError> {
+        self.tables.connections()
+    }
+
+    /// Forgets a connection; false where it was not remembered.
+    pub fn forget(&self, flow: &ConnKey) -> Result<bool, ReadError> {
+        self.tables.of(MapId::Conntrack).delete(flow.as_bytes()).map_err(failed(MapId::Conntrack))
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Result<Config, ReadError> {
+        self.tables.config()
+    }
+
+    /// The counters that have counted something.
+    pub fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
+        self.tables.counters()
     }
 }
 
-/// Only maps that carry the prefix of `abi` outlive a run: constants of a program are the program's.
-fn is_ours(name: &str) -> bool {
-    name.starts_with("NX_")
+/// The map as it is to be made, where it is one of `abi`'s; the constants of a program are maps too.
+fn sized(map: &MapSpec, capacities: &Capacities) -> Option<(MapId, MapSpec)> {
+    let id = MapId::from_name(&map.name)?;
+    Some((id, MapSpec { capacity: capacities.of(id), ..map.clone() }))
 }
 
-fn sized(map: &MapSpec, capacities: &Capacities) -> MapSpec {
-    MapSpec { capacity: capacities.of(&map.name).unwrap_or(map.capacity), ..map.clone() }
-}
-
-/// Name and path of the maps that are pinned already.
-fn pinned_maps(directory: &Path, wanted: &[MapSpec]) -> Result<Vec<(String, PathBuf)>, PinError> {
+/// The maps that are pinned already.
+fn pinned_maps(directory: &Path, wanted: &[(MapId, MapSpec)]) -> Result<Vec<MapId>, PinError> {
     pin::prepare(directory)?;
     let mut pinned = Vec::new();
-    for map in wanted.iter().filter(|map| is_ours(&map.name)) {
-        let path = pin::maps(directory).join(&map.name);
-        if pin::is_pinned(&path, map)? {
-            pinned.push((map.name.clone(), path));
+    for (id, map) in wanted {
+        if pin::is_pinned(&pin::map(directory, *id), map)? {
+            pinned.push(*id);
         }
     }
     Ok(pinned)
 }
 
-fn make_maps(spec: &Spec, wanted: &[MapSpec], pinned: &[(String, PathBuf)]) -> Result<Ebpf, OpenError> {
+/// Makes the maps, but for those that are pinned already.
+fn make_maps(
+    spec: &Spec,
+    wanted: &[(MapId, MapSpec)],
+    pins: impl Iterator<Item = (MapId, PathBuf)>,
+) -> Result<Ebpf, OpenError> {
     let mut loader = EbpfLoader::new();
-    for map in wanted.iter().filter(|map| is_ours(&map.name)) {
-        loader.map_max_entries(&map.name, map.capacity);
+    for (id, map) in wanted {
+        loader.map_max_entries(id.name(), map.capacity);
     }
-    for (name, path) in pinned {
-        loader.map_pin_path(name, path.as_path());
+    let pins: Vec<_> = pins.collect();
+    for (id, path) in &pins {
+        loader.map_pin_path(id.name(), path.as_path());
     }
     loader.load(&spec.object).map_err(|error| OpenError::Maps(Box::new(error)))
+}
+
+/// Pins a map that was just made.
+fn pin_map(ebpf: &Ebpf, map: MapId, directory: &Path) -> Result<(), OpenError> {
+    let path = pin::map(directory, map);
+    let pinned = sys::pin(descriptor(ebpf, map)?.as_fd(), &path);
+    pinned.map_err(|source| PinError::Path { path, source }.into())
+}
+
+/// A descriptor of a map of its own.
+fn descriptor(ebpf: &Ebpf, map: MapId) -> Result<OwnedFd, OpenError> {
+    let data = ebpf.map(map.name()).and_then(map_data).ok_or(SpecError::MapMissing(map))?;
+    data.fd().as_fd().try_clone_to_owned().map_err(|source| OpenError::Map { map, source })
 }
 
 fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<(), OpenError> {
@@ -176,27 +217,6 @@ fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<(), OpenError> {
         }
         other => OpenError::Load { hook, source: Box::new(other) },
     })
-}
-
-/// A descriptor of the map, pinned if it is new, and the map as a table unless it is a ring buffer.
-fn open_map(name: &str, data: &MapData, new: Option<&Path>) -> Result<(OwnedFd, Option<Table>), OpenError> {
-    let failed = |source| OpenError::Map { map: name.to_owned(), source };
-    if let Some(directory) = new {
-        let path = pin::maps(directory).join(name);
-        sys::pin(data.fd().as_fd(), &path).map_err(|source| PinError::Path { path, source })?;
-    }
-    let clone = || data.fd().as_fd().try_clone_to_owned().map_err(failed);
-    let info = data.info().map_err(|error| failed(io::Error::other(error)))?;
-    let number = info.map_type().map_or(0, |kind| kind as u32);
-    let table = match number {
-        kind::RING_BUFFER => None,
-        kind::PER_CPU_ARRAY => {
-            let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed(error))?;
-            Some(Table::new(clone()?, &info, Some(cpus)))
-        }
-        _ => Some(Table::new(clone()?, &info, None)),
-    };
-    Ok((clone()?, table))
 }
 
 fn map_data(map: &Map) -> Option<&MapData> {

@@ -1,7 +1,8 @@
 //! The BPF file system: where maps and links outlive the agent.
 
-use crate::spec::MapSpec;
-use crate::{shape, sys};
+use crate::spec::{MapSpec, kind_name};
+use crate::sys;
+use abi::map::MapId;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::mount::MountFlags;
 use std::fs::DirBuilder;
@@ -105,6 +106,11 @@ pub(crate) fn maps(directory: &Path) -> PathBuf {
     directory.join(format!("v{}", abi::LAYOUT))
 }
 
+/// Where one map is pinned.
+pub(crate) fn map(directory: &Path, map: MapId) -> PathBuf {
+    maps(directory).join(map.name())
+}
+
 /// Where links are pinned: the same for all layouts, since programs are replaced in them.
 pub(crate) fn links(directory: &Path) -> PathBuf {
     directory.join("links")
@@ -150,7 +156,7 @@ pub(crate) fn is_pinned(at: &Path, wanted: &MapSpec) -> Result<bool, PinError> {
     }
     let info = aya::maps::MapInfo::from_pin(at).map_err(|error| path(io::Error::other(error)))?;
     let number = info.map_type().map_or(0, |kind| kind as u32);
-    let name = |kind| shape::kind::name(kind).to_owned();
+    let name = |kind| kind_name(kind).to_owned();
     let sides = [
         ("kind", name(number), name(wanted.kind)),
         ("key size", info.key_size().to_string(), wanted.key_size.to_string()),

@@ -1,28 +1,27 @@
-//! Map reads: rows as values again, flows, counters and the configuration.
+//! Map reads: entries as the values of `abi`.
 
-use crate::loaded::Loaded;
 use crate::sys::Table;
 use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey};
 use abi::event::{COUNTER_ROWS, Counter, DropReason, counter_index};
-use abi::map;
+use abi::map::{self, Map, MapId, Writer};
 use abi::policy::Direction;
 use abi::row::Row;
-use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::io;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// A map could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("map {map}: {source}")]
 pub struct ReadError {
     /// The map.
-    pub map: &'static str,
+    pub map: MapId,
     /// Why.
     pub source: io::Error,
 }
 
-/// Packets and bytes that met one end in one direction, of all CPUs.
+/// Packets and bytes of one direction that were forwarded, or dropped for one reason, of all CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CounterRow {
     /// Why they were dropped; none where they were forwarded.
@@ -33,38 +32,67 @@ pub struct CounterRow {
     pub counter: Counter,
 }
 
-impl Loaded {
-    /// Every row that [`Self::apply`] can write, the configuration included, in no order.
-    pub fn rows(&self) -> Result<Vec<Row>, ReadError> {
-        rows(|map| Ok(self.table(map)))
+/// The maps of one packet path whose entries can be read.
+#[derive(Debug)]
+pub(crate) struct Tables(BTreeMap<MapId, Table>);
+
+impl Tables {
+    /// Opens every map that has entries.
+    pub(crate) fn open<E>(mut open: impl FnMut(MapId) -> Result<Table, E>) -> Result<Self, E> {
+        let maps = MapId::ALL.iter().copied().filter(|map| map.kind().has_entries());
+        maps.map(|map| Ok((map, open(map)?))).collect::<Result<_, E>>().map(Self)
     }
 
-    /// Every flow that is remembered, in no order, expired ones included.
-    pub fn connections(&self) -> Result<Vec<(ConnKey, ConnInfo)>, ReadError> {
-        connections(self.table(map::CONNTRACK))
+    /// One map.
+    pub(crate) fn of(&self, map: MapId) -> &Table {
+        self.0.get(&map).expect("every map that has entries is opened")
     }
 
-    /// Forgets a flow; false where it was not remembered.
-    pub fn forget(&self, flow: &ConnKey) -> Result<bool, ReadError> {
-        let deleted = self.table(map::CONNTRACK).delete(flow.as_bytes());
-        deleted.map_err(|source| ReadError { map: map::CONNTRACK, source })
+    /// The value of a key; none where the map has no such entry.
+    pub(crate) fn lookup<M: Map>(&self, key: &M::Key) -> Result<Option<M::Value>, ReadError> {
+        let mut value = M::Value::new_zeroed();
+        let found = self.of(M::ID).lookup(key.as_bytes(), value.as_mut_bytes());
+        found.map(|found| found.then_some(value)).map_err(failed(M::ID))
+    }
+
+    /// All entries of a map, in no order.
+    pub(crate) fn entries<M: Map>(&self) -> Result<Vec<(M::Key, M::Value)>, ReadError> {
+        let rows = self.of(M::ID).rows().map_err(failed(M::ID))?;
+        let entry = |(key, value): (&[u8], &[u8])| (decode(key), decode(value));
+        Ok(rows.iter().map(entry).collect())
+    }
+
+    /// Every row that `control` can have written, the configuration included, in no order.
+    pub(crate) fn rows(&self) -> Result<Vec<Row>, ReadError> {
+        let mut all = Vec::new();
+        for &map in MapId::ALL.iter().filter(|map| map.writer() == Writer::Control) {
+            let rows = self.of(map).rows().map_err(failed(map))?;
+            let row = |(key, value): (&[u8], &[u8])| Row::decode(map, key, value);
+            all.extend(rows.iter().map(|entry| row(entry).expect("the sizes of the map are those of abi")));
+        }
+        Ok(all)
+    }
+
+    /// Every connection, in no order, expired ones included.
+    pub(crate) fn connections(&self) -> Result<Vec<(ConnKey, ConnInfo)>, ReadError> {
+        self.entries::<map::Conntrack>()
     }
 
     /// The configuration in force.
-    pub fn config(&self) -> Result<Config, ReadError> {
-        let value = self.value(map::CONFIG, 0)?;
-        Ok(decode(&value))
+    pub(crate) fn config(&self) -> Result<Config, ReadError> {
+        let config = self.lookup::<map::Config>(&0)?;
+        config.ok_or_else(|| failed(MapId::Config)(io::ErrorKind::NotFound.into()))
     }
 
     /// The counters that have counted something.
-    pub fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
+    pub(crate) fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
         let mut rows = Vec::new();
         let reasons = DropReason::ALL.iter().copied().map(Some);
         for reason in std::iter::once(None).chain(reasons) {
             for direction in [Direction::Ingress, Direction::Egress] {
                 let index = counter_index(reason.map_or(0, |reason| reason as u8), direction);
                 debug_assert!(index < COUNTER_ROWS);
-                let counter = sum(&self.value(map::COUNTERS, index)?);
+                let counter = self.counter(index).map_err(failed(MapId::Counters))?;
                 if counter.packets > 0 {
                     rows.push(CounterRow { reason, direction, counter });
                 }
@@ -73,57 +101,26 @@ impl Loaded {
         Ok(rows)
     }
 
-    fn value(&self, map: &'static str, index: u32) -> Result<Vec<u8>, ReadError> {
-        let value = self.table(map).lookup(index.as_bytes());
-        value
-            .and_then(|value| value.ok_or_else(|| io::ErrorKind::NotFound.into()))
-            .map_err(|source| ReadError { map, source })
+    /// One counter, summed over the CPUs.
+    fn counter(&self, index: u32) -> io::Result<Counter> {
+        let table = self.of(MapId::Counters);
+        let mut cpus = vec![0; table.value_size()];
+        if !table.lookup(index.as_bytes(), &mut cpus)? {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let counters = cpus.chunks_exact(size_of::<Counter>()).map(decode::<Counter>);
+        Ok(counters.fold(Counter::default(), |sum, counter| Counter {
+            packets: sum.packets + counter.packets,
+            bytes: sum.bytes + counter.bytes,
+        }))
     }
 }
 
-/// Every row that can be written, the configuration included, of the maps that `table` gives by name.
-pub(crate) fn rows<T: Borrow<Table>>(
-    table: impl Fn(&'static str) -> Result<T, ReadError>,
-) -> Result<Vec<Row>, ReadError> {
-    let mut rows = Vec::new();
-    read(map::CONFIG, table(map::CONFIG)?.borrow(), &mut rows, |_: u32, config| Row::Config(config))?;
-    read(map::ADDRESSES, table(map::ADDRESSES)?.borrow(), &mut rows, Row::Address)?;
-    read(map::ENDPOINTS, table(map::ENDPOINTS)?.borrow(), &mut rows, Row::Endpoint)?;
-    read(map::COLUMNS, table(map::COLUMNS)?.borrow(), &mut rows, Row::Column)?;
-    read(map::CIDR_PARENTS, table(map::CIDR_PARENTS)?.borrow(), &mut rows, Row::CidrParent)?;
-    read(map::GROUPS, table(map::GROUPS)?.borrow(), &mut rows, Row::Group)?;
-    read(map::CLASSES, table(map::CLASSES)?.borrow(), &mut rows, Row::Class)?;
-    read(map::VERDICTS, table(map::VERDICTS)?.borrow(), &mut rows, Row::Verdict)?;
-    read(map::SERVICES, table(map::SERVICES)?.borrow(), &mut rows, Row::Service)?;
-    read(map::BACKENDS, table(map::BACKENDS)?.borrow(), &mut rows, Row::Backend)?;
-    Ok(rows)
-}
-
-/// Every flow of the connection table.
-pub(crate) fn connections(table: &Table) -> Result<Vec<(ConnKey, ConnInfo)>, ReadError> {
-    let mut flows = Vec::new();
-    read(map::CONNTRACK, table, &mut flows, |key, info| (key, info))?;
-    Ok(flows)
-}
-
-fn read<K: FromBytes, V: FromBytes, R>(
-    map: &'static str,
-    table: &Table,
-    into: &mut Vec<R>,
-    row: impl Fn(K, V) -> R,
-) -> Result<(), ReadError> {
-    let rows = table.rows().map_err(|source| ReadError { map, source })?;
-    let (keys, values) = (rows.keys.chunks_exact(size_of::<K>()), rows.values.chunks_exact(size_of::<V>()));
-    into.extend(keys.zip(values).map(|(key, value)| row(decode(key), decode(value))));
-    Ok(())
+/// What could not be done with a map.
+pub(crate) fn failed(map: MapId) -> impl Fn(io::Error) -> ReadError {
+    move |source| ReadError { map, source }
 }
 
 fn decode<T: FromBytes>(bytes: &[u8]) -> T {
-    T::read_from_bytes(bytes).expect("the spec was checked for the sizes of abi")
-}
-
-fn sum(cpus: &[u8]) -> Counter {
-    cpus.chunks_exact(size_of::<Counter>()).map(decode::<Counter>).fold(Counter::default(), |sum, counter| {
-        Counter { packets: sum.packets + counter.packets, bytes: sum.bytes + counter.bytes }
-    })
+    T::read_from_bytes(bytes).expect("the sizes of the map are those of abi")
 }

@@ -1,8 +1,8 @@
 //! What the object file says, read without asking the kernel: the same on every machine.
 
-use crate::shape::{SHAPES, Shape, kind};
 use abi::Hook;
-use abi::hook::Kind;
+use abi::hook;
+use abi::map::{Kind, MapId};
 use std::borrow::Cow;
 
 /// The programs and maps of an object file, found to be those of this crate's `abi`.
@@ -47,14 +47,14 @@ pub enum SpecError {
     Object(#[from] aya_obj::ParseError),
     /// A map of `abi` is not declared.
     #[error("the object file declares no map {0}; programs and loader were built from different sources")]
-    MapMissing(&'static str),
+    MapMissing(MapId),
     /// A map is not declared as `abi` says.
     #[error(
-        "map {name} is declared with {what} {found}, and abi says {expected}; programs and loader were built from different sources"
+        "map {map} is declared with {what} {found}, and abi says {expected}; programs and loader were built from different sources"
     )]
     MapShape {
         /// The map.
-        name: &'static str,
+        map: MapId,
         /// What differs.
         what: &'static str,
         /// As declared.
@@ -79,10 +79,8 @@ impl Spec {
         let parsed = aya_obj::Object::parse(&object)?;
         let mut maps: Vec<_> = parsed.maps.iter().map(|(name, map)| MapSpec::of(name, map)).collect();
         maps.sort_by(|left, right| left.name.cmp(&right.name));
-        for shape in &SHAPES {
-            let map =
-                maps.iter().find(|map| map.name == shape.name).ok_or(SpecError::MapMissing(shape.name))?;
-            map.check(shape)?;
+        for &id in MapId::ALL {
+            maps.iter().find(|map| map.name == id.name()).ok_or(SpecError::MapMissing(id))?.check(id)?;
         }
         let program = |hook| program(&parsed, hook).ok_or(SpecError::ProgramMissing(hook));
         let programs = Hook::ALL.iter().copied().map(program).collect::<Result<_, _>>()?;
@@ -112,27 +110,34 @@ impl MapSpec {
         }
     }
 
-    fn check(&self, shape: &Shape) -> Result<(), SpecError> {
+    /// Compares the declaration with the list of maps.
+    fn check(&self, map: MapId) -> Result<(), SpecError> {
         let sides = [
-            ("kind", self.kind, shape.kind),
-            ("key size", self.key_size, shape.key_size),
-            ("value size", self.value_size, shape.value_size),
+            ("kind", self.kind, map.kind() as u32),
+            ("flags", self.flags, map.kind().flags()),
+            ("key size", self.key_size, map.key_size() as u32),
+            ("value size", self.value_size, map.value_size() as u32),
         ];
         for (what, found, expected) in sides {
-            // What a ring buffer declares as sizes is nothing to the kernel.
-            if found != expected && (what == "kind" || shape.kind != kind::RING_BUFFER) {
-                return Err(SpecError::MapShape { name: shape.name, what, found, expected });
+            // The kernel ignores the sizes that a ring buffer declares.
+            if found != expected && !(what.ends_with("size") && map.kind() == Kind::RingBuffer) {
+                return Err(SpecError::MapShape { map, what, found, expected });
             }
         }
         Ok(())
     }
 }
 
+/// The name of a kind of maps by its number, as `bpftool` prints it.
+pub(crate) fn kind_name(number: u32) -> &'static str {
+    Kind::from_number(number).map_or("other", Kind::name)
+}
+
 fn program(object: &aya_obj::Object, hook: Hook) -> Option<ProgramSpec> {
     let program = object.programs.get(hook.name())?;
     let fits = match hook.point().kind() {
-        Kind::Classifier => matches!(program.section, aya_obj::ProgramSection::SchedClassifier),
-        Kind::SocketLookup => matches!(program.section, aya_obj::ProgramSection::SkLookup),
+        hook::Kind::Classifier => matches!(program.section, aya_obj::ProgramSection::SchedClassifier),
+        hook::Kind::SocketLookup => matches!(program.section, aya_obj::ProgramSection::SkLookup),
     };
     let function = object.functions.get(&program.function_key())?;
     fits.then_some(ProgramSpec { hook, instructions: function.instructions.len() })

@@ -5,9 +5,11 @@
 )]
 
 use abi::hook::Point;
+use abi::map::Kind;
+use aya::maps::MapData;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -55,10 +57,19 @@ pub(crate) struct Table {
 }
 
 /// Rows of a [`Table`], one after the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rows {
-    pub(crate) keys: Vec<u8>,
-    pub(crate) values: Vec<u8>,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    sizes: (usize, usize),
+}
+
+impl Rows {
+    /// Key and value of each row.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let (key, value) = self.sizes;
+        self.keys.chunks_exact(key).zip(self.values.chunks_exact(value))
+    }
 }
 
 /// A batch that stopped: how many rows were dealt with before, and why.
@@ -164,23 +175,33 @@ impl TcxPoint {
 }
 
 impl Table {
-    /// Takes a map's descriptor; per-CPU maps move `cpus` values a row, each rounded up to eight bytes.
-    pub(crate) fn new(descriptor: OwnedFd, info: &aya::maps::MapInfo, cpus: Option<usize>) -> Self {
-        let value_size = info.value_size() as usize;
-        let value_size = cpus.map_or(value_size, |cpus| value_size.next_multiple_of(8) * cpus);
-        Self { descriptor, key_size: info.key_size() as usize, value_size }
+    /// Takes a map's descriptor and learns its sizes; a per-CPU array moves a value for each CPU, rounded up to eight bytes.
+    pub(crate) fn open(descriptor: OwnedFd, kind: Kind) -> io::Result<Self> {
+        let data = MapData::from_fd(descriptor).map_err(io::Error::other)?;
+        let info = data.info().map_err(io::Error::other)?;
+        let (key_size, mut value_size) = (info.key_size() as usize, info.value_size() as usize);
+        if kind == Kind::PerCpuArray {
+            let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+            value_size = value_size.next_multiple_of(8) * cpus;
+        }
+        let descriptor = data.fd().as_fd().try_clone_to_owned()?;
+        Ok(Self { descriptor, key_size, value_size })
     }
 
-    /// The row's value, or nothing where there is no such row.
-    pub(crate) fn lookup(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        assert_eq!(key.len(), self.key_size, "a key of this map");
-        let mut value = vec![0; self.value_size];
+    /// Bytes that the kernel reads and writes as an entry's value.
+    pub(crate) fn value_size(&self) -> usize {
+        self.value_size
+    }
+
+    /// Copies the entry's value; false where there is no such entry, and then `value` stays as it was.
+    pub(crate) fn lookup(&self, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+        assert_eq!((key.len(), value.len()), (self.key_size, self.value_size), "an entry of this map");
         let mut attribute = self.row(key);
         attribute.value = value.as_mut_ptr() as u64;
         // SAFETY: `key` and `value` are as long as the kernel's sizes of this map.
         match unsafe { bpf(command::MAP_LOOKUP, &mut attribute) } {
-            Ok(_) => Ok(Some(value)),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -224,14 +245,15 @@ impl Table {
 
     /// All rows. Rows that come or go meanwhile may be in or out.
     pub(crate) fn rows(&self) -> io::Result<Rows> {
-        let mut all = Rows::default();
+        let sizes = (self.key_size, self.value_size);
+        let mut all = Rows { keys: Vec::new(), values: Vec::new(), sizes };
         let mut chunk = 1024;
         // Hash maps keep their place as a number, the others as a key.
         let mut place = vec![0; self.key_size.max(4)];
         let mut begun = false;
         loop {
-            let mut part =
-                Rows { keys: vec![0; chunk * self.key_size], values: vec![0; chunk * self.value_size] };
+            let (keys, values) = (vec![0; chunk * self.key_size], vec![0; chunk * self.value_size]);
+            let mut part = Rows { keys, values, sizes };
             let mut next = vec![0; place.len()];
             let mut attribute = self.batch(&part.keys, chunk);
             attribute.from = if begun { place.as_ptr() as u64 } else { 0 };

@@ -5,8 +5,8 @@
 
 use crate::diagnostic::Severity;
 use crate::nearest::hint;
-use crate::node::{Entry, Meaning, Node, Scalar, Value};
 use crate::report::Report;
+use crate::tree::{Meaning, Scalar, TreeEntry, TreeNode, Value};
 use crate::yaml::push_key;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 /// A value with its path, and the report that findings about it go to.
 #[derive(Clone, Debug)]
 pub(crate) struct Item<'a> {
-    node: &'a Node,
+    node: &'a TreeNode,
     path: String,
     report: &'a Report,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Item<'a> {
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     item: Item<'a>,
-    entries: &'a [Entry],
+    entries: &'a [TreeEntry],
     asked: Vec<&'static str>,
     nulls: Nulls,
 }
@@ -42,7 +42,7 @@ pub(crate) enum Nulls {
 
 impl<'a> Item<'a> {
     /// A whole document.
-    pub(crate) fn document(node: &'a Node, report: &'a Report) -> Self {
+    pub(crate) fn document(node: &'a TreeNode, report: &'a Report) -> Self {
         Self { node, path: String::new(), report }
     }
 
@@ -189,7 +189,7 @@ impl<'a> Item<'a> {
         None
     }
 
-    fn under(&self, entry: &'a Entry) -> Item<'a> {
+    fn under(&self, entry: &'a TreeEntry) -> Item<'a> {
         let mut path = self.path.clone();
         push_key(&mut path, &entry.key);
         Item { node: &entry.value, path, report: self.report }

@@ -1,17 +1,17 @@
 //! The kinds of documents that are read, and who reads each.
 
 use crate::cilium::{self, cidr_group};
-use crate::document::Header;
+use crate::header::{Header, group};
 use crate::item::Fields;
 use crate::kubernetes::{endpoints, network_policy, node, service, workload};
 use crate::nearest::nearest;
 use crate::object::{Namespace, Object};
 use crate::tiered;
-use policy::rule::Kind;
+use policy::rule::PolicyKind;
 
 /// A kind.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct KindReader {
     pub(crate) api_version: &'static str,
     pub(crate) kind: &'static str,
     /// Whether its objects are in no namespace.
@@ -28,12 +28,12 @@ const CLUSTER_POLICY_OF_BETA: &str = "policy.networking.k8s.io/v1beta1";
 const ADMIN_POLICY: &str = "policy.networking.k8s.io/v1alpha1";
 
 /// Kinds that are read.
-pub(crate) const KINDS: &[Known] = &[
+pub(crate) const KINDS: &[KindReader] = &[
     namespaced("cilium.io/v2", "CiliumNetworkPolicy", |fields, header| {
-        cilium::policy(fields, Kind::CiliumNetworkPolicy, header).map(Object::Policy)
+        cilium::policy(fields, PolicyKind::CiliumNetworkPolicy, header).map(Object::Policy)
     }),
     clusterwide("cilium.io/v2", "CiliumClusterwideNetworkPolicy", |fields, header| {
-        cilium::policy(fields, Kind::CiliumClusterwideNetworkPolicy, header).map(Object::Policy)
+        cilium::policy(fields, PolicyKind::CiliumClusterwideNetworkPolicy, header).map(Object::Policy)
     }),
     clusterwide("cilium.io/v2", "CiliumCIDRGroup", cidr_group_object),
     clusterwide("cilium.io/v2alpha1", "CiliumCIDRGroup", cidr_group_object),
@@ -68,18 +68,6 @@ pub(crate) const KINDS: &[Known] = &[
     namespaced("batch/v1beta1", "CronJob", workload_object),
 ];
 
-/// The kinds of pods, and of what makes pods.
-const WORKLOADS: &[&str] = &[
-    "Pod",
-    "Deployment",
-    "ReplicaSet",
-    "StatefulSet",
-    "DaemonSet",
-    "ReplicationController",
-    "Job",
-    "CronJob",
-];
-
 /// Kinds that bear on policy and are not read yet.
 pub(crate) const LATER: &[&str] = &[
     "CiliumEgressGatewayPolicy",
@@ -88,17 +76,12 @@ pub(crate) const LATER: &[&str] = &[
     "CiliumLocalRedirectPolicy",
 ];
 
-impl Known {
+impl KindReader {
     /// Whether it is read in this version; policies of 2017 are.
     pub(crate) fn is_of(&self, api_version: &str) -> bool {
         let is_old_form = (api_version, self.kind) == ("cilium.io/v1", "CiliumNetworkPolicy");
         self.api_version == api_version || is_old_form
     }
-}
-
-/// Whether objects of the kind are pods, or make pods.
-pub(crate) fn is_of_workloads(kind: &str) -> bool {
-    WORKLOADS.contains(&kind)
 }
 
 /// What people also call kinds; a name that two have is that of the first in [`KINDS`].
@@ -122,18 +105,13 @@ const SHORT: &[(&str, &str)] = &[
 pub fn kind_named(text: &str) -> Option<&'static str> {
     let (name, given) = text.split_once('.').map_or((text, None), |(name, group)| (name, Some(group)));
     let name = name.to_ascii_lowercase();
-    let is_called = |known: &&Known| {
+    let is_called = |known: &&KindReader| {
         let kind = known.kind.to_ascii_lowercase();
         let plural = kind.strip_suffix('y').map_or(format!("{kind}s"), |stem| format!("{stem}ies"));
         kind == name || plural == name || SHORT.contains(&(name.as_str(), known.kind))
     };
     let found = KINDS.iter().filter(|known| given.is_none_or(|given| given == group(known.api_version)));
     found.into_iter().find(is_called).map(|known| known.kind)
-}
-
-/// The group of an `apiVersion`; nothing for the core of Kubernetes.
-pub(crate) fn group(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// Whether a version is of the group of one of ours, or nearly; or of the group that some of our kinds came from.
@@ -150,12 +128,12 @@ pub(crate) fn nearest_in(api_version: &str, kind: &str) -> Option<&'static str> 
     nearest(kind, same_group.map(|known| known.kind))
 }
 
-const fn namespaced(api_version: &'static str, kind: &'static str, read: Read) -> Known {
-    Known { api_version, kind, is_clusterwide: false, read }
+const fn namespaced(api_version: &'static str, kind: &'static str, read: Read) -> KindReader {
+    KindReader { api_version, kind, is_clusterwide: false, read }
 }
 
-const fn clusterwide(api_version: &'static str, kind: &'static str, read: Read) -> Known {
-    Known { api_version, kind, is_clusterwide: true, read }
+const fn clusterwide(api_version: &'static str, kind: &'static str, read: Read) -> KindReader {
+    KindReader { api_version, kind, is_clusterwide: true, read }
 }
 
 fn cluster_policy(fields: Fields<'_>, header: Header<'_>) -> Option<Object> {

@@ -10,6 +10,7 @@ mod cilium;
 mod diagnostic;
 mod document;
 mod domain;
+mod header;
 mod icmp;
 mod item;
 mod kind;
@@ -17,26 +18,27 @@ mod kubernetes;
 pub mod label;
 mod name;
 mod nearest;
-mod node;
 mod object;
 mod order;
-mod places;
+mod positions;
 mod report;
 mod selector;
 pub mod test;
 mod tiered;
+mod tree;
 mod workload;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use kind::kind_named;
 pub use object::{
-    CidrGroup, EndpointPort, EndpointSlice, Endpoints, Kinship, NamedPort, Namespace, Node, Object,
-    ObjectName, Owner, Pods, Policy, Protocol, Service, ServicePort, TargetPort, Workload,
+    CidrGroup, EndpointPort, EndpointSlice, Endpoints, NamedPort, Namespace, NodeObject, Object, ObjectName,
+    OwnerReference, Ownership, PodCount, Policy, Protocol, Service, ServicePort, ServicePortRef, TargetPort,
+    WorkloadObject,
 };
-pub use places::{Places, Position};
+pub use positions::{PolicyPositions, Position};
 
-use document::Described;
+use document::DescribedObject;
 use item::Item;
 use report::Report;
 
@@ -46,7 +48,7 @@ pub struct Manifest {
     /// Its objects, in order.
     pub objects: Vec<Object>,
     /// Where its policies stand.
-    pub places: Places,
+    pub positions: PolicyPositions,
     /// What is worth knowing about them.
     pub warnings: Vec<Diagnostic>,
     /// How many documents were of kinds that have nothing to do with policy, and were left alone.
@@ -61,14 +63,14 @@ pub fn parse(file: &str, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
     let report = Report::on(file);
     let nodes = yaml::documents(text, &report);
     let described = nodes.iter().flat_map(|node| document::read(&Item::document(node, &report)));
-    let (name, mut places, mut objects) = (file.into(), Places::default(), Vec::new());
-    for Described { object, document } in described {
+    let (name, mut positions, mut objects) = (file.into(), PolicyPositions::default(), Vec::new());
+    for DescribedObject { object, document } in described {
         if let Object::Policy(policy) = &object {
-            places.note(policy, &document, &name);
+            positions.note(policy, &document, &name);
         }
         objects.push(object);
     }
     let (is_clean, skipped) = (report.is_clean_since(0), report.skipped());
     let findings = report.finish();
-    if is_clean { Ok(Manifest { objects, places, warnings: findings, skipped }) } else { Err(findings) }
+    if is_clean { Ok(Manifest { objects, positions, warnings: findings, skipped }) } else { Err(findings) }
 }

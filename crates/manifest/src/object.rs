@@ -1,14 +1,14 @@
 //! What manifests describe, as plain data.
 
-use policy::catalog::Group;
+use policy::catalog::CidrGroupEntry;
 use policy::rule::PolicyId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-pub use crate::workload::{Kinship, NamedPort, Owner, Pods, Workload};
+pub use crate::workload::{NamedPort, OwnerReference, Ownership, PodCount, WorkloadObject};
 pub use policy::rule::Policy;
-pub use service::{EndpointPort, EndpointSlice, Protocol, Service, ServicePort, TargetPort};
+pub use service::{EndpointPort, EndpointSlice, Protocol, Service, ServicePort, ServicePortRef, TargetPort};
 
 /// What one document describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,16 +24,16 @@ pub enum Object {
     /// A CiliumCIDRGroup.
     CidrGroup(CidrGroup),
     /// A node.
-    Node(Node),
+    Node(NodeObject),
     /// A Pod, or a controller that makes pods: Deployment, ReplicaSet, ReplicationController, StatefulSet, DaemonSet, Job
     /// or CronJob.
-    Workload(Workload),
+    Workload(WorkloadObject),
 }
 
 /// What people call an object: `Kind/namespace/name`, or `Kind/name` where its kind has no namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
-    /// The kind, as in its manifest; `Workload` of whatever runs pods.
+    /// The kind, as in its manifest; `WorkloadObject` of whatever runs pods.
     pub kind: &'static str,
     /// The namespace, where the kind has them.
     pub namespace: Option<String>,
@@ -76,12 +76,12 @@ pub struct CidrGroup {
     /// Its name.
     pub name: String,
     /// Its labels, of source `k8s`, and its blocks.
-    pub group: Group,
+    pub group: CidrGroupEntry,
 }
 
 /// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
+pub struct NodeObject {
     /// Its name.
     pub name: String,
     /// Its labels.

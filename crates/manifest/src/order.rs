@@ -5,7 +5,7 @@
 //! - `policy.nexin.io/order`: `"0"` to `"65535"`, `"1000"` where it is absent. Within a tier policies of a lower order are
 //!   asked first; among equals a deny beats an allow, as always.
 
-use crate::document::Header;
+use crate::header::Header;
 use crate::item::Item;
 use crate::nearest::hint;
 use policy::rule::{Rule, Tier, priority};

@@ -1,7 +1,7 @@
 //! Everything that is found wrong with one file, in the order it is found.
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::node::Place;
+use crate::tree::TextPosition;
 use std::cell::{Cell, RefCell};
 
 /// Most findings that are told; whoever reads them has enough to do, and a hostile file cannot make more.
@@ -22,7 +22,13 @@ impl Report {
     }
 
     /// Adds a finding.
-    pub(crate) fn add(&self, severity: Severity, place: Place, field: &str, message: impl Into<String>) {
+    pub(crate) fn add(
+        &self,
+        severity: Severity,
+        place: TextPosition,
+        field: &str,
+        message: impl Into<String>,
+    ) {
         self.push(Diagnostic {
             file: self.file.clone(),
             line: place.line,

@@ -19,7 +19,7 @@ pub(crate) enum Keys {
 
 /// A selector as it was written, before scope is added.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Written {
+pub(crate) struct ParsedSelector {
     /// From `matchLabels`.
     pub(crate) labels: Vec<Requirement>,
     /// From `matchExpressions`.
@@ -58,7 +58,7 @@ const LATER_SOURCES: &[&str] =
 /// What people take the prefix of namespace labels for, which is [`key::NAMESPACE_LABELS`].
 const MISTAKEN_PREFIX: &str = "io.kubernetes.pod.namespace.labels.";
 
-impl Written {
+impl ParsedSelector {
     /// Reads `{matchLabels, matchExpressions}`.
     pub(crate) fn read(item: &Item<'_>, keys: Keys) -> Self {
         let nulls = if keys == Keys::Sourced { Nulls::Refused } else { Nulls::Absent };

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 /// The part of a pod, or of a controller's pod template, that a network policy can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
+pub struct WorkloadObject {
     /// Its namespace.
     pub namespace: String,
     /// The name of the pod or of its controller.
@@ -14,7 +14,7 @@ pub struct Workload {
     /// The labels of its pods; under [`identity::key::SERVICE_ACCOUNT`] their service account, where it is not `default`.
     pub labels: BTreeMap<String, String>,
     /// How many pods there are at one time.
-    pub pods: Pods,
+    pub pods: PodCount,
     /// The ports that its containers name.
     pub named_ports: Vec<NamedPort>,
     /// The addresses that a pod is known to have; none of a pod that has those of its node.
@@ -26,12 +26,12 @@ pub struct Workload {
     /// The addresses that its node is known to have, by the status of the pod.
     pub node_addresses: Vec<IpAddr>,
     /// What it is to others, and others to it.
-    pub kinship: Kinship,
+    pub ownership: Ownership,
 }
 
-/// How many pods a workload has at one time. Pods of one workload are others to each other.
+/// How many pods a workload has at one time. PodCount of one workload are others to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pods {
+pub enum PodCount {
     /// None now: it is scaled to zero, suspended, or has ended.
     None,
     /// One.
@@ -42,7 +42,7 @@ pub enum Pods {
 
 /// How a workload is referred to, and which it says are its owners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kinship {
+pub struct Ownership {
     /// The group of its kind.
     pub group: String,
     /// Its kind.
@@ -50,12 +50,12 @@ pub struct Kinship {
     /// The number that the cluster gave it, where it is known.
     pub uid: Option<String>,
     /// Its `ownerReferences`.
-    pub owners: Vec<Owner>,
+    pub owners: Vec<OwnerReference>,
 }
 
 /// One of the owners that an object names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct OwnerReference {
     /// The group of its kind.
     pub group: String,
     /// Its kind.
@@ -77,20 +77,37 @@ pub struct NamedPort {
     pub port: u16,
 }
 
-impl Workload {
+/// The kinds of pods, and of what makes pods.
+const KINDS: &[&str] = &[
+    "Pod",
+    "Deployment",
+    "ReplicaSet",
+    "StatefulSet",
+    "DaemonSet",
+    "ReplicationController",
+    "Job",
+    "CronJob",
+];
+
+/// Whether objects of the kind are pods, or make pods.
+pub(crate) fn runs_pods(kind: &str) -> bool {
+    KINDS.contains(&kind)
+}
+
+impl WorkloadObject {
     /// Whether the other names this one as an owner. Numbers are compared where both have one: an object that was made
     /// again under its name owns nothing of the one before.
     pub fn owns(&self, other: &Self) -> bool {
-        let Kinship { group, kind, uid, .. } = &self.kinship;
-        let is_this = |owner: &Owner| {
+        let Ownership { group, kind, uid, .. } = &self.ownership;
+        let is_this = |owner: &OwnerReference| {
             let same_number = uid.is_none() || owner.uid.is_none() || *uid == owner.uid;
             (&owner.group, &owner.kind, &owner.name) == (group, kind, &self.name) && same_number
         };
-        self.namespace == other.namespace && other.kinship.owners.iter().any(is_this)
+        self.namespace == other.namespace && other.ownership.owners.iter().any(is_this)
     }
 }
 
-impl Pods {
+impl PodCount {
     /// So many.
     pub fn of(number: u32) -> Self {
         match number {

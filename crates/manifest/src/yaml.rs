@@ -4,8 +4,8 @@
 //! aliases, nor deeper than [`MAX_DEPTH`].
 
 use crate::diagnostic::Severity;
-use crate::node::{Entry, Node, Place, Scalar, Value};
 use crate::report::Report;
+use crate::tree::{Scalar, TextPosition, TreeEntry, TreeNode, Value};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 64;
 const MERGE: &str = "<<";
 
 /// The documents of a file; empty ones are left out. What comes after a syntax error is not read.
-pub(crate) fn documents(text: &str, report: &Report) -> Vec<Node> {
+pub(crate) fn documents(text: &str, report: &Report) -> Vec<TreeNode> {
     let mut builder =
         Builder { report, open: Vec::new(), anchors: HashMap::new(), weight: 0, documents: Vec::new() };
     if let Err(Fatal { place, message }) = builder.read(text) {
@@ -30,7 +30,7 @@ pub(crate) fn documents(text: &str, report: &Report) -> Vec<Node> {
 
 /// Why nothing more can be read of a file.
 struct Fatal {
-    place: Place,
+    place: TextPosition,
     message: String,
 }
 
@@ -40,38 +40,38 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Anchored>,
     weight: usize,
-    documents: Vec<Node>,
+    documents: Vec<TreeNode>,
 }
 
 /// A value that aliases may name, and what each use of it costs.
 struct Anchored {
-    node: Node,
+    node: TreeNode,
     weight: usize,
     depth: usize,
 }
 
 /// A list or mapping whose end has not been seen.
 struct Open {
-    place: Place,
+    place: TextPosition,
     anchor: usize,
     weight_before: usize,
     content: Content,
 }
 
 enum Content {
-    List(Vec<Node>),
-    Map { entries: Vec<Entry>, key: Option<(String, Place)> },
+    List(Vec<TreeNode>),
+    Map { entries: Vec<TreeEntry>, key: Option<(String, TextPosition)> },
 }
 
 impl Builder<'_> {
     fn read(&mut self, text: &str) -> Result<(), Fatal> {
         if text.len() > MAX_TEXT {
             let message = format!("the file has {} bytes; at most {MAX_TEXT} are read", text.len());
-            return Err(Fatal { place: Place { line: 1, column: 1 }, message });
+            return Err(Fatal { place: TextPosition { line: 1, column: 1 }, message });
         }
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|error| Fatal {
-                place: place(error.marker().line(), error.marker().col()),
+                place: within(text, place(error.marker().line(), error.marker().col())),
                 message: format!("this is no YAML: {}", error.info()),
             })?;
             self.take(event, &span)?;
@@ -86,7 +86,7 @@ impl Builder<'_> {
                 let before = self.weight;
                 self.weigh(1 + text.len() / 32, place)?;
                 let scalar = self.scalar(text.into_owned(), style, tag.as_deref(), place);
-                self.close(Node { place, value: Value::Scalar(scalar) }, anchor, before)
+                self.close(TreeNode { place, value: Value::Scalar(scalar) }, anchor, before)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.open(place, anchor, tag.as_deref(), Content::List(Vec::new()))
@@ -104,7 +104,7 @@ impl Builder<'_> {
         }
     }
 
-    fn scalar(&self, text: String, style: ScalarStyle, tag: Option<&Tag>, place: Place) -> Scalar {
+    fn scalar(&self, text: String, style: ScalarStyle, tag: Option<&Tag>, place: TextPosition) -> Scalar {
         let is_text = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
         if !is_text {
             self.refuse_tag(tag, place);
@@ -112,7 +112,7 @@ impl Builder<'_> {
         if is_text || style != ScalarStyle::Plain { Scalar::quoted(text) } else { Scalar::plain(text) }
     }
 
-    fn refuse_tag(&self, tag: Option<&Tag>, place: Place) {
+    fn refuse_tag(&self, tag: Option<&Tag>, place: TextPosition) {
         if tag.is_some() {
             self.report.add(
                 Severity::Error,
@@ -125,7 +125,7 @@ impl Builder<'_> {
 
     fn open(
         &mut self,
-        place: Place,
+        place: TextPosition,
         anchor: usize,
         tag: Option<&Tag>,
         content: Content,
@@ -146,10 +146,10 @@ impl Builder<'_> {
             Content::List(items) => Value::List(items),
             Content::Map { entries, .. } => Value::Map(self.merged(entries, &path)),
         };
-        self.close(Node { place: open.place, value }, open.anchor, open.weight_before)
+        self.close(TreeNode { place: open.place, value }, open.anchor, open.weight_before)
     }
 
-    fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Fatal> {
+    fn alias(&mut self, anchor: usize, place: TextPosition) -> Result<(), Fatal> {
         let Some(anchored) = self.anchors.get(&anchor) else {
             return Err(Fatal { place, message: "an alias of a value that it is itself a part of".into() });
         };
@@ -161,7 +161,7 @@ impl Builder<'_> {
     }
 
     /// Takes a complete value.
-    fn close(&mut self, node: Node, anchor: usize, weight_before: usize) -> Result<(), Fatal> {
+    fn close(&mut self, node: TreeNode, anchor: usize, weight_before: usize) -> Result<(), Fatal> {
         if anchor != 0 {
             let weight = self.weight - weight_before;
             self.weigh(weight, node.place)?;
@@ -173,14 +173,14 @@ impl Builder<'_> {
     }
 
     /// Puts a value where it belongs: into the innermost open list or mapping, or among the documents.
-    fn put(&mut self, node: Node, used_at: Place) -> Result<(), Fatal> {
+    fn put(&mut self, node: TreeNode, used_at: TextPosition) -> Result<(), Fatal> {
         match self.open.last_mut().map(|open| &mut open.content) {
             None if node.is_null() => {}
             None => self.documents.push(node),
             Some(Content::List(items)) => items.push(node),
             Some(Content::Map { entries, key }) => match (key.take(), node.value) {
                 (Some((key, place)), value) => {
-                    entries.push(Entry { key, place, value: Node { place: node.place, value } });
+                    entries.push(TreeEntry { key, place, value: TreeNode { place: node.place, value } });
                 }
                 (None, Value::Scalar(scalar)) => *key = Some((scalar.text, used_at)),
                 (None, _) => {
@@ -192,7 +192,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn weigh(&mut self, weight: usize, place: Place) -> Result<(), Fatal> {
+    fn weigh(&mut self, weight: usize, place: TextPosition) -> Result<(), Fatal> {
         self.weight += weight;
         if self.weight <= MAX_WEIGHT {
             return Ok(());
@@ -201,19 +201,19 @@ impl Builder<'_> {
     }
 
     /// A mapping's entries with merge keys resolved: its own win over merged ones, earlier merges over later.
-    fn merged(&self, entries: Vec<Entry>, path: &str) -> Vec<Entry> {
+    fn merged(&self, entries: Vec<TreeEntry>, path: &str) -> Vec<TreeEntry> {
         let entries = self.unique(entries, path);
         if !entries.iter().any(|entry| entry.key == MERGE) {
             return entries;
         }
-        let (merges, mut own): (Vec<Entry>, Vec<Entry>) =
+        let (merges, mut own): (Vec<TreeEntry>, Vec<TreeEntry>) =
             entries.into_iter().partition(|entry| entry.key == MERGE);
         let mut keys: HashSet<String> = own.iter().map(|entry| entry.key.clone()).collect();
         for merge in merges {
             let place = merge.value.place;
             let sources = match merge.value.value {
                 Value::List(items) => items,
-                value => vec![Node { place, value }],
+                value => vec![TreeNode { place, value }],
             };
             for source in sources {
                 let Value::Map(entries) = source.value else {
@@ -228,7 +228,7 @@ impl Builder<'_> {
     }
 
     /// The entries with each key once; a key that comes again is an error.
-    fn unique(&self, entries: Vec<Entry>, path: &str) -> Vec<Entry> {
+    fn unique(&self, entries: Vec<TreeEntry>, path: &str) -> Vec<TreeEntry> {
         let mut seen: HashMap<String, u32> = HashMap::with_capacity(entries.len());
         let mut kept = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -262,7 +262,7 @@ impl Builder<'_> {
 }
 
 /// Refuses what is nested too deep.
-fn deep(depth: usize, place: Place) -> Result<(), Fatal> {
+fn deep(depth: usize, place: TextPosition) -> Result<(), Fatal> {
     if depth <= MAX_DEPTH {
         return Ok(());
     }
@@ -270,7 +270,7 @@ fn deep(depth: usize, place: Place) -> Result<(), Fatal> {
 }
 
 /// How many lists and mappings there are, one within the other.
-fn depth(node: &Node) -> usize {
+fn depth(node: &TreeNode) -> usize {
     match &node.value {
         Value::Scalar(_) => 0,
         Value::List(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
@@ -293,7 +293,19 @@ pub(crate) fn push_key(path: &mut String, key: &str) {
 }
 
 /// A place from the parser's line, counted from 1, and column, counted from 0.
-fn place(line: usize, column: usize) -> Place {
+fn place(line: usize, column: usize) -> TextPosition {
     let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Place { line: narrow(line), column: narrow(column).saturating_add(1) }
+    TextPosition { line: narrow(line), column: narrow(column).saturating_add(1) }
+}
+
+/// The place itself, or the end of the text where the place is behind it: for the parser, a text that lacks its last
+/// line end goes on in one more line.
+fn within(text: &str, place: TextPosition) -> TextPosition {
+    let is_break = |(at, byte): &(usize, u8)| {
+        *byte == b'\n' || *byte == b'\r' && text.as_bytes().get(at + 1) != Some(&b'\n')
+    };
+    let breaks = text.bytes().enumerate().filter(is_break);
+    let (count, start) = breaks.fold((0, 0), |(count, _), (at, _)| (count + 1, at + 1));
+    let end = self::place(count + 1, text[start..].chars().count());
+    if (place.line, place.column) > (end.line, end.column) { end } else { place }
 }

@@ -1,8 +1,10 @@
 //! Whole files: those of the tutorial, and what YAML brings with it.
 
-use manifest::test::{Expect, Party, Question, Step};
-use manifest::{CidrGroup, Diagnostic, Endpoints, Manifest, Node, Object, Pods, Policy, Workload};
-use policy::rule::{Mode, PolicyId, Tier, priority};
+use manifest::test::{Expect, ProbeEnd, ProbeTraffic, Step};
+use manifest::{
+    CidrGroup, Diagnostic, Endpoints, Manifest, NodeObject, Object, PodCount, Policy, WorkloadObject,
+};
+use policy::rule::{EnforcementMode, PolicyId, Tier, priority};
 
 fn read(text: &str) -> Manifest {
     manifest::parse("file.yaml", text).unwrap_or_else(|findings| panic!("{}", lines(&findings)))
@@ -36,12 +38,12 @@ fn the_policy_of_2017_reads_as_that_of_today() {
 fn the_demo_has_a_service_and_three_workloads() {
     let objects = read(include_str!("tutorial/demo.yaml")).objects;
     let workload = |object: &Object| match object {
-        Object::Workload(Workload { name, pods, labels, .. }) => {
+        Object::Workload(WorkloadObject { name, pods, labels, .. }) => {
             Some((name.clone(), *pods, labels["id"].clone()))
         }
         _ => None,
     };
-    let expected = [("app1", Pods::Several), ("app2", Pods::One), ("app3", Pods::One)];
+    let expected = [("app1", PodCount::Several), ("app2", PodCount::One), ("app3", PodCount::One)];
     let expected = expected.map(|(name, pods)| (name.to_owned(), pods, name.to_owned()));
     assert_eq!(objects.iter().filter_map(workload).collect::<Vec<_>>(), expected);
     let Object::Service(service) = &objects[0] else { panic!("{:?}", objects[0]) };
@@ -72,10 +74,10 @@ fn a_matrix_becomes_a_probe_for_each_cell_that_is_asked() {
         "workloads: [{name: a}, {name: b}], matrix: {order: [a, b], expect: [{port: 53, protocol: UDP, rows: [-X, .-]}]}",
     );
     let told: Vec<_> =
-        step.probes.iter().map(|probe| (&probe.from, &probe.to, probe.expect, &probe.question)).collect();
-    let question = Question::Connect { protocol: manifest::Protocol::Udp, port: 53 };
+        step.probes.iter().map(|probe| (&probe.from, &probe.to, probe.expect, &probe.traffic)).collect();
+    let traffic = ProbeTraffic::Connect { protocol: manifest::Protocol::Udp, port: 53 };
     let (a, b) = (&step.probes[0].from, &step.probes[0].to);
-    assert_eq!(told, [(a, b, Some(Expect::Drop), &question), (b, a, Some(Expect::Allow), &question)]);
+    assert_eq!(told, [(a, b, Some(Expect::Drop), &traffic), (b, a, Some(Expect::Allow), &traffic)]);
 }
 
 #[test]
@@ -149,7 +151,7 @@ fn what_policies_refer_to_is_read_as_far_as_they_can_see() {
                     group.blocks.iter().map(ToString::to_string).collect::<Vec<_>>()
                 )
             }
-            Object::Node(Node { labels, addresses, .. }) => {
+            Object::Node(NodeObject { labels, addresses, .. }) => {
                 format!("{} {labels:?}: {addresses:?}", object.name())
             }
             Object::Service(service) => format!("{} {:?}", object.name(), service.labels),
@@ -181,7 +183,7 @@ fn a_test_may_say_all_that_policies_depend_on() {
          policyEnforcement: always, policyAuditMode: true, policies: [{group}, {policy}, {namespace}], probes: [{{from: \
          n2, to: host, port: 80}}]"
     ));
-    assert_eq!((step.enforcement, step.audit), (Some(Mode::Always), Some(true)));
+    assert_eq!((step.enforcement, step.audit), (Some(EnforcementMode::Always), Some(true)));
     let nodes: Vec<_> = step.nodes.iter().map(|node| (node.name.as_str(), node.addresses.len())).collect();
     assert_eq!(nodes, [("host", 0), ("n2", 1)]);
     let names: Vec<_> = step
@@ -194,7 +196,7 @@ fn a_test_may_say_all_that_policies_depend_on() {
     let told: Vec<String> = step.manifests.keys().map(ToString::to_string).collect();
     assert_eq!(told, ["CiliumCIDRGroup/g", "CiliumNetworkPolicy/default/p", "Namespace/x"]);
     assert_eq!((step.policies.map(|all| all.len()), step.objects.map(|all| all.len())), (Some(1), Some(1)));
-    assert_eq!(step.probes[0].from, Party::Node("n2".into()));
+    assert_eq!(step.probes[0].from, ProbeEnd::Node("n2".into()));
 }
 
 #[test]
@@ -212,10 +214,10 @@ fn policies_and_rules_are_found_again() {
     let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: cilium.io/v2\n  kind: CiliumNetworkPolicy\n  \
                 metadata: {name: p}\n  spec: {endpointSelector: {}, ingress: [{}, {}]}\n  specs:\n  - egressDeny: [{}]\n    \
                 endpointSelector: {}\n";
-    let Manifest { objects, places, .. } = read(list);
+    let Manifest { objects, positions, .. } = read(list);
     let [Object::Policy(Policy { id, .. })] = &objects[..] else { panic!("{objects:?}") };
     let check = |path: &str, expected: &str| {
-        let place = places.of(id, path).map(ToString::to_string);
+        let place = positions.position_of(id, path).map(ToString::to_string);
         assert_eq!(place.as_deref(), Some(expected), "{path}");
     };
     check("", "file.yaml:4:3");
@@ -226,7 +228,7 @@ fn policies_and_rules_are_found_again() {
     check("specs[0].egressDeny[0]", "file.yaml:9:18");
     check("specs[0]", "file.yaml:9:5");
     let other = PolicyId { name: "q".into(), ..id.clone() };
-    assert_eq!(places.of(&other, ""), None);
+    assert_eq!(positions.position_of(&other, ""), None);
 }
 
 #[test]
@@ -291,6 +293,16 @@ fn a_flood_of_findings_is_cut_short_and_still_refused() {
     let found = refused(&format!("{head}{}", "- {a: 1}\n".repeat(5000)));
     assert_eq!(found.lines().count(), 1001);
     assert!(found.lines().last().is_some_and(|last| last.ends_with("the rest is not told")), "{found}");
+}
+
+#[test]
+fn a_syntax_error_at_the_end_of_a_text_is_placed_in_it() {
+    for (text, expected) in
+        [("[a", "1:3"), ("[a\n", "2:1"), ("{a: é", "1:6"), ("x: 1\r\ny: [", "2:5"), ("[\r[", "2:2")]
+    {
+        let said = refused(text);
+        assert!(said.starts_with(&format!("file.yaml:{expected}: ")), "{text:?}: {said}");
+    }
 }
 
 #[test]

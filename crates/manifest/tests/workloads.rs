@@ -1,12 +1,12 @@
-//! Pods, and what makes pods: whatever of them policies can see, in each of their kinds.
+//! PodCount, and what makes pods: whatever of them policies can see, in each of their kinds.
 
-use manifest::{Diagnostic, Object, Pods, Workload};
+use manifest::{Diagnostic, Object, PodCount, WorkloadObject};
 
 fn lines(findings: &[Diagnostic]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-fn workloads(text: &str) -> Vec<Workload> {
+fn workloads(text: &str) -> Vec<WorkloadObject> {
     let manifest =
         manifest::parse("file.yaml", text).unwrap_or_else(|found| panic!("{text}\n{}", lines(&found)));
     let workload = |object| match object {
@@ -16,7 +16,7 @@ fn workloads(text: &str) -> Vec<Workload> {
     manifest.objects.into_iter().filter_map(workload).collect()
 }
 
-fn workload(text: &str) -> Workload {
+fn workload(text: &str) -> WorkloadObject {
     let mut found = workloads(text);
     assert_eq!(found.len(), 1, "{text}");
     found.remove(0)
@@ -72,27 +72,27 @@ fn pods_of_a_job_have_its_name_as_a_label() {
 
 #[test]
 fn a_workload_says_how_many_pods_it_has() {
-    let check = |kind: &str, more: &str, pods: Pods| {
+    let check = |kind: &str, more: &str, pods: PodCount| {
         let version = CONTROLLERS.iter().find(|(_, known)| *known == kind).unwrap().0;
         assert_eq!(workload(&controller(version, kind, more, PLAIN)).pods, pods, "{kind} {more}");
     };
     for kind in ["Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"] {
-        check(kind, "", Pods::Several);
-        check(kind, "replicas: 0, ", Pods::None);
-        check(kind, "replicas: 1, ", Pods::One);
-        check(kind, "replicas: 2, ", Pods::Several);
+        check(kind, "", PodCount::Several);
+        check(kind, "replicas: 0, ", PodCount::None);
+        check(kind, "replicas: 1, ", PodCount::One);
+        check(kind, "replicas: 2, ", PodCount::Several);
     }
-    check("DaemonSet", "", Pods::Several);
-    check("Job", "", Pods::One);
-    check("Job", "completions: 5, ", Pods::One);
-    check("Job", "parallelism: 3, ", Pods::Several);
-    check("Job", "parallelism: 3, completions: 1, ", Pods::One);
-    check("Job", "parallelism: 0, ", Pods::None);
-    check("Job", "suspend: true, ", Pods::None);
-    check("CronJob", "", Pods::Several);
+    check("DaemonSet", "", PodCount::Several);
+    check("Job", "", PodCount::One);
+    check("Job", "completions: 5, ", PodCount::One);
+    check("Job", "parallelism: 3, ", PodCount::Several);
+    check("Job", "parallelism: 3, completions: 1, ", PodCount::One);
+    check("Job", "parallelism: 0, ", PodCount::None);
+    check("Job", "suspend: true, ", PodCount::None);
+    check("CronJob", "", PodCount::Several);
     let forbids = controller("batch/v1", "CronJob", "", PLAIN)
         .replace("schedule: x", "schedule: x, concurrencyPolicy: Forbid");
-    assert_eq!(workload(&forbids).pods, Pods::One);
+    assert_eq!(workload(&forbids).pods, PodCount::One);
 }
 
 #[test]

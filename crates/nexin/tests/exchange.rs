@@ -5,7 +5,7 @@
 mod bed;
 
 use api::Request;
-use bed::{Bed, Host, eventually};
+use bed::{Bed, Host, eventually, requests_to_server};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,19 +14,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// Clients with the role of a reader may ask for /public.
-const READERS: &str = r#"
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {name: readers}
-spec:
-  endpointSelector: {matchLabels: {app: server}}
-  ingress:
-  - fromEndpoints: [{matchLabels: {app: client}}]
-    toPorts:
-    - ports: [{port: "80", protocol: TCP}]
-      rules: {http: [{path: "/public", headers: ["X-Role: reader"]}]}
-"#;
+/// The client may send requests for /public that carry the role of a reader.
+const READERS: &str = requests_to_server!(
+    "readers",
+    "fromEndpoints: [{matchLabels: {app: client}}]",
+    r#"{path: "/public", headers: ["X-Role: reader"]}"#
+);
 
 const HIDDEN: &str = "GET /private HTTP/1.1\r\nHost: s\r\nX-Role: admin\r\n\r\n";
 const PUBLIC: &str = "GET /public HTTP/1.1\r\nHost: s\r\nX-Role: reader\r\n\r\n";

@@ -25,7 +25,7 @@ mod storage;
 
 use api::view::Explanation;
 use api::{HttpProbe, Probe, Request};
-use bed::{Bed, eventually};
+use bed::{Bed, eventually, requests_to_server};
 
 /// Only `client` may connect to `server`, on port 80.
 const CONNECTIONS: &str = r#"
@@ -39,19 +39,12 @@ spec:
     ports: [{port: 80}]
 "#;
 
-/// Only `client` may connect to `server`, and only ask for /public.
-const REQUESTS: &str = r#"
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {name: requests}
-spec:
-  endpointSelector: {matchLabels: {app: server}}
-  ingress:
-  - fromEndpoints: [{matchLabels: {app: client}}]
-    toPorts:
-    - ports: [{port: "80", protocol: TCP}]
-      rules: {http: [{method: GET, path: /public}]}
-"#;
+/// Only `client` may connect to `server`, and only GET /public.
+const REQUESTS: &str = requests_to_server!(
+    "requests",
+    "fromEndpoints: [{matchLabels: {app: client}}]",
+    "{method: GET, path: /public}"
+);
 
 #[test]
 #[ignore = "needs root"]

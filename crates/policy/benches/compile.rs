@@ -7,14 +7,14 @@ use abi::identity::FIRST_ALLOCATED;
 use identity::{Labels, Operator, Selector, Source, key};
 use policy::book::RuleBook;
 use policy::cidr::Blocks;
-use policy::compile::Compiled;
+use policy::compile::CompiledPolicy;
 use policy::compiled_rule::Numbers;
 use policy::directory::Directory;
 use policy::endpoint_view::{EndpointView, NamedPorts};
 use policy::grouping::Grouping;
 use policy::rule::{
-    Action, Cidr, CidrReach, Direction, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec,
-    Subject, Tier, Traffic, TrafficMatch,
+    Action, Cidr, CidrReach, Direction, Peer, Peers, Policy, PolicyId, PolicyKind, Port, Protocol, Rule,
+    Spec, Subject, Tier, Traffic, TrafficMatch,
 };
 use policy::set::PolicySet;
 use std::hint::black_box;
@@ -60,7 +60,7 @@ fn report(title: &str, identities: Vec<(u32, Labels)>, policies: Vec<Policy>) {
         let demand = selection.demand(&directory);
         let grouping = Grouping::new(&demand, &mut directory);
         let (compiled, classes) =
-            black_box(Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book));
+            black_box(CompiledPolicy::new((selection, &demand), (&grouping, &directory), None, &mut book));
         times.push(start.elapsed());
         let of_policy = classes.into_iter().chain(compiled.column_rows(1, &blocks)).chain(book.class_rows());
         let of_policy = of_policy.chain(grouping.rows(1)).count();
@@ -124,6 +124,6 @@ fn policy(index: u32, name: &str, value: &str, rule: Rule) -> Policy {
         rules: vec![rule],
     };
     let name = format!("policy-{index}");
-    let id = PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: Some(NAMESPACE.into()), name };
+    let id = PolicyId { kind: PolicyKind::CiliumNetworkPolicy, namespace: Some(NAMESPACE.into()), name };
     Policy { id, specs: vec![spec] }
 }

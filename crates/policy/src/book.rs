@@ -298,10 +298,14 @@ impl fmt::Display for RuleOrigin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::Kind;
+    use crate::rule::PolicyKind;
 
     fn id(name: &str) -> Arc<PolicyId> {
-        Arc::new(PolicyId { kind: Kind::NetworkPolicy, namespace: Some("default".into()), name: name.into() })
+        Arc::new(PolicyId {
+            kind: PolicyKind::NetworkPolicy,
+            namespace: Some("default".into()),
+            name: name.into(),
+        })
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What policies refer to by name or label: groups of blocks, and services.
 
-use crate::rule::{Cidr, CidrReach, GroupRef, Peer, Peers, Policy, ServiceRef};
+use crate::rule::{Cidr, CidrGroupRef, CidrReach, Peer, Peers, Policy, ServiceRef};
 use identity::{Labels, Operator, Selector, Source, key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -8,13 +8,13 @@ use std::net::IpAddr;
 /// The groups and services that policies may refer to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
-    groups: BTreeMap<String, Group>,
-    services: BTreeMap<(String, String), Service>,
+    groups: BTreeMap<String, CidrGroupEntry>,
+    services: BTreeMap<(String, String), ServiceEntry>,
 }
 
 /// A `CiliumCIDRGroup`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct CidrGroupEntry {
     /// Its own labels.
     pub labels: Labels,
     /// Its blocks.
@@ -23,7 +23,7 @@ pub struct Group {
 
 /// What a policy can see of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub struct ServiceEntry {
     /// Its own labels.
     pub labels: Labels,
     /// Who stands behind it.
@@ -47,17 +47,17 @@ impl Catalog {
     }
 
     /// Puts a group in place of the one with its name.
-    pub fn put_group(&mut self, name: &str, group: Group) {
+    pub fn put_cidr_group(&mut self, name: &str, group: CidrGroupEntry) {
         self.groups.insert(name.to_owned(), group);
     }
 
     /// Removes a group.
-    pub fn remove_group(&mut self, name: &str) {
+    pub fn remove_cidr_group(&mut self, name: &str) {
         self.groups.remove(name);
     }
 
     /// Puts a service in place of the one with its name.
-    pub fn put_service(&mut self, namespace: &str, name: &str, service: Service) {
+    pub fn put_service(&mut self, namespace: &str, name: &str, service: ServiceEntry) {
         self.services.insert((namespace.to_owned(), name.to_owned()), service);
     }
 
@@ -67,21 +67,24 @@ impl Catalog {
     }
 
     /// The group with this name.
-    pub fn group(&self, name: &str) -> Option<&Group> {
+    pub fn cidr_group(&self, name: &str) -> Option<&CidrGroupEntry> {
         self.groups.get(name)
     }
 
     /// The groups that are meant.
-    pub fn groups<'a>(&'a self, meant: &'a GroupRef) -> impl Iterator<Item = &'a Group> {
+    pub fn cidr_groups<'a>(&'a self, meant: &'a CidrGroupRef) -> impl Iterator<Item = &'a CidrGroupEntry> {
         let found = self.groups.iter().filter(move |(known, group)| match meant {
-            GroupRef::Named(name) => **known == **name,
-            GroupRef::Labelled(selector) => selector.selects(&group.labels),
+            CidrGroupRef::Named(name) => **known == **name,
+            CidrGroupRef::Labelled(selector) => selector.selects(&group.labels),
         });
         found.map(|(_, group)| group)
     }
 
     /// The services that are meant, each with its namespace.
-    pub fn services<'a>(&'a self, meant: &'a ServiceRef) -> impl Iterator<Item = (&'a str, &'a Service)> {
+    pub fn services<'a>(
+        &'a self,
+        meant: &'a ServiceRef,
+    ) -> impl Iterator<Item = (&'a str, &'a ServiceEntry)> {
         let found = self.services.iter().filter(move |((within, known), service)| match meant {
             ServiceRef::Named { namespace, name } => **within == **namespace && **known == **name,
             ServiceRef::Labelled { namespace, selector } => {
@@ -108,9 +111,9 @@ impl Catalog {
     /// The peers that a peer stands for: itself, unless it is a reference.
     fn meaning(&self, peer: Peer) -> Vec<Peer> {
         match &peer {
-            Peer::Group { groups, except } => {
+            Peer::CidrGroup { groups, except } => {
                 let blocks: BTreeSet<Cidr> =
-                    self.groups(groups).flat_map(|group| &group.blocks).copied().collect();
+                    self.cidr_groups(groups).flat_map(|group| &group.blocks).copied().collect();
                 blocks.into_iter().map(|block| world(block, except)).collect()
             }
             Peer::Service(meant) => {
@@ -129,10 +132,10 @@ pub fn is_referring(policy: &Policy) -> bool {
         Peers::Any => None,
         Peers::Of(peers) => Some(peers),
     });
-    peers.flatten().any(|peer| matches!(peer, Peer::Group { .. } | Peer::Service(_)))
+    peers.flatten().any(|peer| matches!(peer, Peer::CidrGroup { .. } | Peer::Service(_)))
 }
 
-impl Service {
+impl ServiceEntry {
     fn peers(&self, namespace: &str) -> Vec<Peer> {
         match &self.backends {
             Backends::Selected(labels) => vec![Peer::Labels(selector(namespace, labels))],

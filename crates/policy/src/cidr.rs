@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where the owner of an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
+pub enum AddressSide {
     /// Outside the cluster; every block counts.
     World,
     /// Workloads, nodes and the cluster's reserved peers; only blocks that reach everything count.
@@ -33,7 +33,7 @@ pub struct CidrClass {
     /// The longest block that holds its addresses.
     pub block: Cidr,
     /// Whose addresses.
-    pub side: Side,
+    pub side: AddressSide,
     /// The number of the class of the next block around this one; 0 where there is none.
     pub parent: u32,
 }
@@ -54,14 +54,14 @@ pub struct BlockChanges {
 }
 
 /// Places whose parent changed, with the number of the parent they had before.
-type Moved = BTreeMap<(Side, Span), u32>;
+type Moved = BTreeMap<(AddressSide, Span), u32>;
 
 /// The blocks of the policies in force and the classes they make.
 #[derive(Clone, Debug)]
 pub struct Blocks {
     world: Layer,
     inside: Layer,
-    numbers: Numbering<(Cidr, Side)>,
+    numbers: Numbering<(Cidr, AddressSide)>,
 }
 
 /// The blocks that count for one side. In the order of spans each stands right before those within it.
@@ -79,7 +79,7 @@ struct Held {
     parent: Option<Span>,
 }
 
-impl Side {
+impl AddressSide {
     /// The side of whoever has this identity or peer number.
     pub fn of(number: u32) -> Self {
         if is_world(number) { Self::World } else { Self::Inside }
@@ -121,12 +121,12 @@ impl Blocks {
 
     /// Gives an address outside the cluster a class of its own, for what is learnt of it alone.
     pub fn insert_address(&mut self, address: IpAddr) -> BlockChanges {
-        self.insert_all(vec![(Cidr::host(address), Side::World)])
+        self.insert_all(vec![(Cidr::host(address), AddressSide::World)])
     }
 
     /// Takes back one [`Self::insert_address`].
     pub fn remove_address(&mut self, address: IpAddr) -> BlockChanges {
-        self.remove_all(vec![(Cidr::host(address), Side::World)])
+        self.remove_all(vec![(Cidr::host(address), AddressSide::World)])
     }
 
     /// Gives no class a number up to this one, which the maps may still hold.
@@ -136,22 +136,22 @@ impl Blocks {
     }
 
     /// The class of an address whose owner is on this side; 0 where no block holds it.
-    pub fn class_of(&self, address: IpAddr, side: Side) -> u32 {
+    pub fn class_of(&self, address: IpAddr, side: AddressSide) -> u32 {
         self.layer(side).longest(address).map_or(0, |held| held.number)
     }
 
     /// The class of a block that is in force.
-    pub fn class(&self, block: &Cidr, side: Side) -> Option<CidrClass> {
+    pub fn class(&self, block: &Cidr, side: AddressSide) -> Option<CidrClass> {
         self.layer(side).class(Span::new(block), side)
     }
 
     /// How many policies name the block for this side.
-    pub fn holders(&self, block: &Cidr, side: Side) -> usize {
+    pub fn holders(&self, block: &Cidr, side: AddressSide) -> usize {
         self.layer(side).0.get(&Span::new(block)).map_or(0, |held| held.holders)
     }
 
     /// The number of the class with this longest block.
-    pub fn number(&self, block: &Cidr, side: Side) -> Option<u32> {
+    pub fn number(&self, block: &Cidr, side: AddressSide) -> Option<u32> {
         Some(self.class(block, side)?.number)
     }
 
@@ -172,7 +172,7 @@ impl Blocks {
             .map(|class| Row::CidrParent(class.number, class.parent))
     }
 
-    fn insert_all(&mut self, blocks: Vec<(Cidr, Side)>) -> BlockChanges {
+    fn insert_all(&mut self, blocks: Vec<(Cidr, AddressSide)>) -> BlockChanges {
         let (mut came, mut moved) = (BTreeSet::new(), Moved::new());
         for (block, side) in blocks {
             let span = Span::new(&block);
@@ -193,7 +193,7 @@ impl Blocks {
         BlockChanges { came: self.classes_at(&came), moved: self.moved(&moved), gone: Vec::new() }
     }
 
-    fn remove_all(&mut self, blocks: Vec<(Cidr, Side)>) -> BlockChanges {
+    fn remove_all(&mut self, blocks: Vec<(Cidr, AddressSide)>) -> BlockChanges {
         let (mut gone, mut moved) = (Vec::new(), Moved::new());
         for (block, side) in blocks {
             let span = Span::new(&block);
@@ -222,21 +222,21 @@ impl Blocks {
     }
 
     /// The classes at these places that are still in force.
-    fn classes_at(&self, places: &BTreeSet<(Side, Span)>) -> Vec<CidrClass> {
+    fn classes_at(&self, places: &BTreeSet<(AddressSide, Span)>) -> Vec<CidrClass> {
         places.iter().filter_map(|(side, span)| self.layer(*side).class(*span, *side)).collect()
     }
 
-    fn layer(&self, side: Side) -> &Layer {
+    fn layer(&self, side: AddressSide) -> &Layer {
         match side {
-            Side::World => &self.world,
-            Side::Inside => &self.inside,
+            AddressSide::World => &self.world,
+            AddressSide::Inside => &self.inside,
         }
     }
 
-    fn layer_mut(&mut self, side: Side) -> &mut Layer {
+    fn layer_mut(&mut self, side: AddressSide) -> &mut Layer {
         match side {
-            Side::World => &mut self.world,
-            Side::Inside => &mut self.inside,
+            AddressSide::World => &mut self.world,
+            AddressSide::Inside => &mut self.inside,
         }
     }
 }
@@ -306,7 +306,7 @@ impl Layer {
         self.0.get(&host).or_else(|| self.0.get(&self.around(host)?))
     }
 
-    fn class(&self, span: Span, side: Side) -> Option<CidrClass> {
+    fn class(&self, span: Span, side: AddressSide) -> Option<CidrClass> {
         let held = self.0.get(&span)?;
         let parent = held.parent.map_or(0, |parent| self.0[&parent].number);
         Some(CidrClass { number: held.number, block: held.block, side, parent })
@@ -329,7 +329,7 @@ pub(crate) fn family_block(entity: Entity) -> Option<Cidr> {
 }
 
 /// Every block that the policy names, exceptions included, with the sides for which it counts.
-pub fn blocks_of(policy: &Policy) -> Vec<(Cidr, Side)> {
+pub fn blocks_of(policy: &Policy) -> Vec<(Cidr, AddressSide)> {
     let rules = policy.specs.iter().flat_map(|spec| &spec.rules);
     let peers = rules.flat_map(|rule| match &rule.peers {
         Peers::Any => &[][..],
@@ -339,16 +339,18 @@ pub fn blocks_of(policy: &Policy) -> Vec<(Cidr, Side)> {
 }
 
 /// The blocks of one peer.
-fn blocks_of_peer(peer: &Peer) -> Vec<(Cidr, Side)> {
+fn blocks_of_peer(peer: &Peer) -> Vec<(Cidr, AddressSide)> {
     match peer {
-        Peer::Labels(_) | Peer::Nodes(_) | Peer::Domain(_) | Peer::Group { .. } | Peer::Service(_) => {
+        Peer::Labels(_) | Peer::Nodes(_) | Peer::Domain(_) | Peer::CidrGroup { .. } | Peer::Service(_) => {
             Vec::new()
         }
-        Peer::Entity(entity) => family_block(*entity).into_iter().map(|block| (block, Side::World)).collect(),
+        Peer::Entity(entity) => {
+            family_block(*entity).into_iter().map(|block| (block, AddressSide::World)).collect()
+        }
         Peer::Cidr { block, except, reach } => {
             let sides = match reach {
-                CidrReach::World => &[Side::World][..],
-                CidrReach::Everything => &[Side::World, Side::Inside],
+                CidrReach::World => &[AddressSide::World][..],
+                CidrReach::Everything => &[AddressSide::World, AddressSide::Inside],
             };
             let blocks = std::iter::once(block).chain(except);
             blocks.flat_map(|block| sides.iter().map(|side| (*block, *side))).collect()
@@ -359,37 +361,13 @@ fn blocks_of_peer(peer: &Peer) -> Vec<(Cidr, Side)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{Action, Direction, Kind, PolicyId, Rule, Spec, Subject, Tier, Traffic};
+    use crate::fixtures::{self, allow, cidr, spec};
+    use crate::rule::{Direction, Traffic};
     use identity::Selector;
 
-    fn cidr(text: &str) -> Cidr {
-        let (address, length) = text.split_once('/').unwrap();
-        Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
-    }
-
     fn policy(block: &str, except: &[&str], reach: CidrReach) -> Policy {
-        let peer =
-            Peer::Cidr { block: cidr(block), except: except.iter().map(|text| cidr(text)).collect(), reach };
-        let rule = Rule {
-            place: "spec.egress[0]".into(),
-            direction: Direction::Egress,
-            priority: 0,
-            action: Action::Allow,
-            peers: Peers::Of(vec![peer]),
-            traffic: Traffic::Any,
-        };
-        let spec = Spec {
-            subject: Subject::Workloads(Selector::default()),
-            tier: Tier::Normal,
-            log: None,
-            default_deny_ingress: false,
-            default_deny_egress: true,
-            rules: vec![rule],
-        };
-        Policy {
-            id: PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: None, name: block.into() },
-            specs: vec![spec],
-        }
+        let rule = allow(Direction::Egress, fixtures::block(block, except, reach), Traffic::Any);
+        fixtures::policy(block, [spec(Selector::default(), [rule])])
     }
 
     #[test]
@@ -397,7 +375,7 @@ mod tests {
         let mut blocks = Blocks::new();
         let new = blocks.insert(&policy("10.0.0.0/8", &["10.1.0.0/16"], CidrReach::World)).came;
         assert_eq!((new.len(), new[0].parent, new[1].parent), (2, 0, new[0].number));
-        let class = |address: &str| blocks.class_of(address.parse().unwrap(), Side::World);
+        let class = |address: &str| blocks.class_of(address.parse().unwrap(), AddressSide::World);
         assert_eq!(class("10.2.0.1"), class("10.255.0.1"));
         assert_eq!(class("10.1.0.1"), class("10.1.255.1"));
         assert_ne!(class("10.1.0.1"), class("10.2.0.1"));
@@ -408,10 +386,10 @@ mod tests {
     fn a_block_that_reaches_only_the_world_says_nothing_of_workloads() {
         let mut blocks = Blocks::new();
         blocks.insert(&policy("10.0.0.0/8", &[], CidrReach::World));
-        assert_eq!(blocks.class_of("10.0.0.1".parse().unwrap(), Side::Inside), 0);
+        assert_eq!(blocks.class_of("10.0.0.1".parse().unwrap(), AddressSide::Inside), 0);
         blocks.insert(&policy("10.0.0.0/16", &[], CidrReach::Everything));
-        assert_ne!(blocks.class_of("10.0.0.1".parse().unwrap(), Side::Inside), 0);
-        assert_eq!(blocks.class_of("10.1.0.1".parse().unwrap(), Side::Inside), 0);
+        assert_ne!(blocks.class_of("10.0.0.1".parse().unwrap(), AddressSide::Inside), 0);
+        assert_eq!(blocks.class_of("10.1.0.1".parse().unwrap(), AddressSide::Inside), 0);
     }
 
     #[test]
@@ -424,10 +402,10 @@ mod tests {
         let all = blocks.insert(&policy("0.0.0.0/0", &[], CidrReach::World));
         let moved = CidrClass { parent: all.came[0].number, ..class };
         assert_eq!(all.moved, [(class, moved)]);
-        assert_eq!(blocks.class_of("10.9.9.9".parse().unwrap(), Side::World), class.number);
+        assert_eq!(blocks.class_of("10.9.9.9".parse().unwrap(), AddressSide::World), class.number);
         assert_eq!(blocks.remove(&one), BlockChanges::default());
         assert_eq!(blocks.remove(&two), BlockChanges { gone: vec![moved], ..BlockChanges::default() });
-        assert_eq!(blocks.class_of("10.9.9.9".parse().unwrap(), Side::World), all.came[0].number);
+        assert_eq!(blocks.class_of("10.9.9.9".parse().unwrap(), AddressSide::World), all.came[0].number);
     }
 
     /// Whatever comes and goes, each class has the number of the next block around it as parent, and the changes
@@ -453,8 +431,8 @@ mod tests {
         for _ in 0..2000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let block = pool[(state >> 33) as usize % pool.len()];
-            let one = (block, Side::World);
-            let changed = if blocks.class(&block, Side::World).is_some() {
+            let one = (block, AddressSide::World);
+            let changed = if blocks.class(&block, AddressSide::World).is_some() {
                 blocks.remove_all(vec![one])
             } else {
                 blocks.insert_all(vec![one])
@@ -472,7 +450,7 @@ mod tests {
                     force.iter().filter(|one| one.block != class.block && one.block.encloses(&class.block));
                 let parent = around.max_by_key(|one| one.block.length()).map_or(0, |one| one.number);
                 assert_eq!(class.parent, parent, "{}", class.block);
-                assert_eq!(blocks.class_of(class.block.address(), Side::World), {
+                assert_eq!(blocks.class_of(class.block.address(), AddressSide::World), {
                     let holding = force.iter().filter(|one| one.block.contains(class.block.address()));
                     holding.max_by_key(|one| one.block.length()).map_or(0, |one| one.number)
                 });

@@ -14,7 +14,7 @@ mod rules;
 mod table;
 
 use crate::book::RuleBook;
-use crate::cidr::{Blocks, CidrClass, Side};
+use crate::cidr::{AddressSide, Blocks, CidrClass};
 use crate::class::ClassId;
 use crate::directory::{Directory, FacetId};
 use crate::grouping::{Demand, Grouping, Profile, merged};
@@ -32,7 +32,7 @@ use table::Around;
 
 /// What one selection of specs says to the groups of a grouping, as rows.
 #[derive(Clone, Debug)]
-pub struct Compiled {
+pub struct CompiledPolicy {
     selection: Selection,
     /// Of ingress and egress.
     stances: [Stance; 2],
@@ -43,7 +43,7 @@ pub struct Compiled {
     filled_up_to: u32,
 }
 
-impl Compiled {
+impl CompiledPolicy {
     /// Compiles what applies to a subject, for all groups of a grouping that has been asked what it demands; the rows of
     /// its new columns are returned with it.
     ///
@@ -100,9 +100,9 @@ impl Compiled {
     /// The rows by which the policy of this number names its columns: those for all addresses, and those of its own blocks,
     /// which are in force.
     pub fn column_rows(&self, policy: u32, blocks: &Blocks) -> impl Iterator<Item = Row> {
-        let whole = [(WHOLE_INSIDE, Side::Inside), (WHOLE_WORLD, Side::World)];
+        let whole = [(WHOLE_INSIDE, AddressSide::Inside), (WHOLE_WORLD, AddressSide::World)];
         let whole = whole.map(|(cidr, side)| (cidr, Parts::whole(side)));
-        let own = [Side::World, Side::Inside].into_iter().flat_map(move |side| {
+        let own = [AddressSide::World, AddressSide::Inside].into_iter().flat_map(move |side| {
             self.parts
                 .blocks(side)
                 .iter()

@@ -44,7 +44,7 @@ impl Facet {
                 Self::Block { block: *block, except: except.as_slice().into(), reach: *reach }
             }
             Peer::Domain(pattern) => Self::Domain(pattern.clone()),
-            Peer::Group { .. } | Peer::Service(_) => unreachable!("references were resolved"),
+            Peer::CidrGroup { .. } | Peer::Service(_) => unreachable!("references were resolved"),
         })
     }
 
@@ -59,7 +59,7 @@ impl Facet {
     /// Whether no workload has it but by labels of its own, so that its namespace never has it.
     pub(crate) fn is_of_own_labels(&self) -> bool {
         let asks = |requirement: &Requirement| {
-            requirement.asks_for_a_label()
+            requirement.requires_label()
                 && requirement.name != *key::NAMESPACE
                 && !requirement.name.starts_with(key::NAMESPACE_LABELS)
         };

@@ -1,8 +1,8 @@
 //! Builders of policies for tests: a part that a test does not name has the value that most tests want.
 
 use crate::rule::{
-    Action, Cidr, CidrReach, Direction, Entity, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule,
-    Spec, Subject, Tier, Traffic, TrafficMatch,
+    Action, Cidr, CidrReach, Direction, Entity, Peer, Peers, Policy, PolicyId, PolicyKind, Port, Protocol,
+    Rule, Spec, Subject, Tier, Traffic, TrafficMatch,
 };
 use identity::{Operator, Selector, Source};
 
@@ -58,7 +58,7 @@ pub fn policy(name: &str, specs: impl IntoIterator<Item = Spec>) -> Policy {
 
 /// The name of a CiliumNetworkPolicy of the namespace `default`.
 pub fn policy_id(name: &str) -> PolicyId {
-    PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: Some("default".into()), name: name.into() }
+    PolicyId { kind: PolicyKind::CiliumNetworkPolicy, namespace: Some("default".into()), name: name.into() }
 }
 
 /// One TCP port.
@@ -83,10 +83,15 @@ pub fn cidr(text: &str) -> Cidr {
     block.unwrap_or_else(|| panic!("`{text}` is no block of addresses"))
 }
 
-/// The addresses outside the cluster in a block, without some blocks in it.
-pub fn outside(block: &str, except: &[&str]) -> Peer {
+/// The addresses of a block, without those of some blocks in it.
+pub fn block(block: &str, except: &[&str], reach: CidrReach) -> Peer {
     let except = except.iter().map(|text| cidr(text)).collect();
-    Peer::Cidr { block: cidr(block), except, reach: CidrReach::World }
+    Peer::Cidr { block: cidr(block), except, reach }
+}
+
+/// The addresses outside the cluster in a block, without those of some blocks in it.
+pub fn outside(text: &str, except: &[&str]) -> Peer {
+    block(text, except, CidrReach::World)
 }
 
 impl From<Selector> for Subject {

@@ -3,21 +3,23 @@
 //! The same seed gives the same world everywhere. Everything is drawn from small pools, so that rules meet, nest and
 //! contradict each other often.
 
-mod matters;
+mod describe;
 mod peers;
 mod policies;
 mod probe;
 mod random;
+mod scenarios;
 mod shrink;
 mod traffic;
 
+pub use peers::{BLOCKS, cidr};
 pub use probe::probes;
 pub use random::Random;
 pub use shrink::shrink;
 
-use crate::catalog::{Backends, Catalog, Group, Service};
+use crate::catalog::{Backends, Catalog, CidrGroupEntry, ServiceEntry};
 use crate::endpoint_view::{EndpointView, NamedPorts};
-use crate::rule::{Mode, Policy, Protocol};
+use crate::rule::{EnforcementMode, Policy, Protocol};
 use abi::identity::{FIRST_NODE, HOST, REMOTE_NODE, WORLD, reserved_name};
 use identity::{Labels, Source};
 use l7::rule::{Field, RequestView};
@@ -26,19 +28,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Everything a question can be about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct World {
+pub struct GeneratedWorld {
     /// Namespaces by name, with their labels.
     pub namespaces: BTreeMap<String, Vec<(String, String)>>,
     /// Workloads; namespace and name together are unique.
-    pub workloads: Vec<Workload>,
+    pub workloads: Vec<GeneratedWorkload>,
     /// Addresses outside the cluster, and the nodes'.
-    pub others: Vec<Other>,
+    pub others: Vec<GeneratedPeer>,
     /// The groups of blocks that policies refer to, by name.
-    pub groups: BTreeMap<String, Group>,
+    pub groups: BTreeMap<String, CidrGroupEntry>,
     /// The services that policies refer to, by namespace and name.
-    pub services: BTreeMap<(String, String), Service>,
+    pub services: BTreeMap<(String, String), ServiceEntry>,
     /// Whom policies are enforced for.
-    pub mode: Mode,
+    pub mode: EnforcementMode,
     /// Whether what policy refuses is let through and reported.
     pub audit: bool,
     /// The policies in force, sorted by name.
@@ -47,7 +49,7 @@ pub struct World {
 
 /// A workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
+pub struct GeneratedWorkload {
     /// Its name.
     pub name: String,
     /// Its namespace.
@@ -64,7 +66,7 @@ pub struct Workload {
 
 /// A peer that is not a workload: of the world, or a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Other {
+pub struct GeneratedPeer {
     /// Its name.
     pub name: String,
     /// Its reserved identity.
@@ -81,20 +83,20 @@ pub struct Other {
 
 /// One end of a probe, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Of [`World::workloads`].
+pub enum GeneratedEnd {
+    /// Of [`GeneratedWorld::workloads`].
     Workload(usize),
-    /// Of [`World::others`].
+    /// Of [`GeneratedWorld::others`].
     Other(usize),
 }
 
 /// A question: may this pass?
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub struct GeneratedProbe {
     /// Who opens the connection.
-    pub from: End,
+    pub from: GeneratedEnd,
     /// Who receives it. At least one end is a workload, or the node itself.
-    pub to: End,
+    pub to: GeneratedEnd,
     /// Index into the ends' addresses: 0 for IPv4, 1 for IPv6.
     pub family: usize,
     /// IP protocol number.
@@ -102,12 +104,12 @@ pub struct Probe {
     /// Destination port; for ICMP the type in the upper byte and the code in the lower.
     pub port: u16,
     /// The request, on TCP.
-    pub request: Option<Request>,
+    pub request: Option<GeneratedRequest>,
 }
 
 /// A request, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct GeneratedRequest {
     /// Method.
     pub method: String,
     /// Path with query.
@@ -119,7 +121,7 @@ pub struct Request {
 }
 
 /// The world of this seed.
-pub fn world(seed: u64) -> World {
+pub fn world(seed: u64) -> GeneratedWorld {
     let mut random = Random::new(seed);
     let mut namespaces: BTreeMap<String, Vec<(String, String)>> =
         [("x", "front"), ("y", "back"), ("z", "back")]
@@ -143,25 +145,29 @@ pub fn world(seed: u64) -> World {
         other("worker", REMOTE_NODE, "10.0.0.3", "fd00::3").labelled(node_labels(&mut random)),
         other("gateway", REMOTE_NODE, "192.0.2.4", "fd00::4").labelled(node_labels(&mut random)),
     ];
-    let mut world = World {
+    let mut world = GeneratedWorld {
         namespaces,
         workloads,
         others,
         groups: ["partners", "more"].map(|name| (name.into(), group(&mut random))).into(),
         services: services(&mut random),
-        mode: if random.chance(6) { random.pick(&[Mode::Always, Mode::Never]) } else { Mode::Default },
+        mode: if random.chance(6) {
+            random.pick(&[EnforcementMode::Always, EnforcementMode::Never])
+        } else {
+            EnforcementMode::Default
+        },
         audit: random.chance(5),
         policies: policies::policies(&mut random),
     };
-    matters::bring_up(&mut random, &mut world);
+    scenarios::apply_one(&mut random, &mut world);
     world
 }
 
-impl World {
+impl GeneratedWorld {
     /// What its policies refer to.
     pub fn catalog(&self) -> Catalog {
         let mut catalog = Catalog::new();
-        self.groups.iter().for_each(|(name, group)| catalog.put_group(name, group.clone()));
+        self.groups.iter().for_each(|(name, group)| catalog.put_cidr_group(name, group.clone()));
         for ((namespace, name), service) in &self.services {
             catalog.put_service(namespace, name, service.clone());
         }
@@ -169,15 +175,15 @@ impl World {
     }
 
     /// The end of a probe as policies see it.
-    pub fn view(&self, end: End, family: usize) -> EndpointView<'_> {
+    pub fn view(&self, end: GeneratedEnd, family: usize) -> EndpointView<'_> {
         match end {
-            End::Workload(index) => {
-                let Workload { labels, ports, addresses, .. } = &self.workloads[index];
+            GeneratedEnd::Workload(index) => {
+                let GeneratedWorkload { labels, ports, addresses, .. } = &self.workloads[index];
                 let number = abi::identity::FIRST_ALLOCATED + index as u32;
                 EndpointView { ports, address: Some(addresses[family]), ..EndpointView::new(number, labels) }
             }
-            End::Other(index) => {
-                let Other { identity, own, labels, names, addresses, .. } = &self.others[index];
+            GeneratedEnd::Other(index) => {
+                let GeneratedPeer { identity, own, labels, names, addresses, .. } = &self.others[index];
                 let number = match (*identity, own.is_empty()) {
                     (REMOTE_NODE, false) => FIRST_NODE + index as u32,
                     (identity, _) => identity,
@@ -188,7 +194,7 @@ impl World {
     }
 }
 
-impl Request {
+impl GeneratedRequest {
     /// Lends the request to rules; the fields are those of [`Self::fields`].
     pub fn view<'a>(&'a self, headers: &'a [Field<'a>]) -> RequestView<'a> {
         RequestView { method: &self.method, path: &self.path, host: &self.host, headers }
@@ -206,7 +212,7 @@ fn workload(
     namespace_labels: &[(String, String)],
     name: &str,
     [third, fourth]: [u8; 2],
-) -> Workload {
+) -> GeneratedWorkload {
     let mut own = vec![pair("pod", name), pair("app", random.pick(&["web", "db", "cache"]))];
     if random.chance(40) {
         own.push(pair("env", random.pick(&["prod", "dev"])));
@@ -226,7 +232,7 @@ fn workload(
     );
     let v4 = Ipv4Addr::new(10, 244, third, fourth);
     let v6 = Ipv6Addr::new(0xfd00, 0x10, 0x244, u16::from(third), 0, 0, 0, u16::from(fourth));
-    Workload {
+    GeneratedWorkload {
         name: name.into(),
         namespace: namespace.into(),
         own,
@@ -236,11 +242,11 @@ fn workload(
     }
 }
 
-fn other(name: &str, identity: u32, v4: &str, v6: &str) -> Other {
-    Other::new(name, identity, [address(v4), address(v6)])
+fn other(name: &str, identity: u32, v4: &str, v6: &str) -> GeneratedPeer {
+    GeneratedPeer::new(name, identity, [address(v4), address(v6)])
 }
 
-impl Other {
+impl GeneratedPeer {
     /// One of which no more is known than its reserved identity and its addresses.
     pub fn new(name: &str, identity: u32, addresses: [IpAddr; 2]) -> Self {
         let labels = Labels::reserved(reserved_name(identity).expect("others have reserved identities"));
@@ -265,12 +271,12 @@ fn node_labels(random: &mut Random) -> Vec<(String, String)> {
     some.collect()
 }
 
-fn group(random: &mut Random) -> Group {
-    Group { labels: object_labels(random), blocks: peers::blocks(random, 20) }
+fn group(random: &mut Random) -> CidrGroupEntry {
+    CidrGroupEntry { labels: object_labels(random), blocks: peers::blocks(random, 20) }
 }
 
 /// A service that selects workloads and one that has addresses written down, where there are any.
-fn services(random: &mut Random) -> BTreeMap<(String, String), Service> {
+fn services(random: &mut Random) -> BTreeMap<(String, String), ServiceEntry> {
     let mut services = BTreeMap::new();
     for namespace in peers::NAMESPACES {
         if random.chance(40) {
@@ -282,7 +288,7 @@ fn services(random: &mut Random) -> BTreeMap<(String, String), Service> {
         for (name, backends) in
             [("web", Backends::Selected(selected)), ("ledger", Backends::Addresses(addresses))]
         {
-            let service = Service { labels: object_labels(random), backends };
+            let service = ServiceEntry { labels: object_labels(random), backends };
             services.insert(pair(namespace, name), service);
         }
     }

@@ -3,7 +3,7 @@
 //! A grouping outlives the policies that speak of it: one that takes the place of another goes on with its grouping,
 //! which learns the facets that it lacks (decision 006).
 
-use crate::cidr::Side;
+use crate::cidr::AddressSide;
 use crate::directory::{Directory, FacetId};
 use crate::endpoint_view::NamedPorts;
 use abi::identity::{FIRST_NAMESPACE, is_workload};
@@ -422,14 +422,14 @@ impl Kind {
         match is_workload(peer) || peer >= FIRST_NAMESPACE {
             true if directory.is_ordinary(peer) => Self::Workload,
             true => Self::Odd,
-            false if Side::of(peer) == Side::World => Self::World,
+            false if AddressSide::of(peer) == AddressSide::World => Self::World,
             false => Self::Apart,
         }
     }
 
     /// Where addresses of such peers are.
-    pub(crate) fn side(self) -> Side {
-        if self == Self::World { Side::World } else { Side::Inside }
+    pub(crate) fn side(self) -> AddressSide {
+        if self == Self::World { AddressSide::World } else { AddressSide::Inside }
     }
 
     /// Whether such peers are workloads.

@@ -3,27 +3,27 @@
 //! Only what is certain is told: it holds whatever workloads, services, groups and other policies there are. So all rules
 //! that are called shadowed or swallowed can be removed together, and no verdict changes.
 
+mod constraint;
 mod cover;
-mod demand;
-mod hollow;
+mod evaluation_order;
+mod http_without_effect;
 mod index;
-mod relation;
 mod requests;
+mod same_priority;
 #[cfg(test)]
 mod tests;
-mod tied;
-mod void;
+mod unmatched;
 
 use crate::book::RuleOrigin;
-use crate::rule::{Action, Kind, Policy, PolicyId, Spec, Subject};
-use cover::Entry;
-use demand::Demands;
-use index::Index;
-use relation::Order;
-use requests::Reach;
+use crate::rule::{Action, Policy, PolicyId, PolicyKind, Spec, Subject};
+use constraint::Constraints;
+use cover::RuleView;
+use evaluation_order::EvaluationOrder;
+use http_without_effect::ConnectionAllows;
+use index::RuleIndex;
+use requests::ExpressionCache;
 use std::fmt;
 use std::rc::Rc;
-use void::Openers;
 
 /// Something that is surely not meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,18 +38,18 @@ pub struct Lint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// It, or a part of it, can match nothing; the sentence says which and why.
-    Hollow(String),
+    MatchesNothing(String),
     /// Another rule does the same for all that it is about, at its turn or before.
     Shadowed(RuleOrigin),
     /// A rule that does something else decides on all that it is about, before its turn comes.
-    Swallowed(RuleOrigin, Action),
+    NeverDecides(RuleOrigin, Action),
     /// Denies that are asked before its turn comes refuse all that it is about, each a part of it.
-    Divided(Vec<RuleOrigin>),
+    DeniedInParts(Vec<RuleOrigin>),
     /// Its HTTP rules ask nothing for some ports and peers, which the sentence's part names: another rule, or another part
     /// of it, allows the whole connection.
-    Voided(RuleOrigin, String),
+    HttpWithoutEffect(RuleOrigin, String),
     /// Another policy of its tier and priority says the opposite of some connections: which of them wins is undefined.
-    Tied(RuleOrigin),
+    SamePriority(RuleOrigin),
 }
 
 /// Looks for what is surely not meant, in the order of the policies.
@@ -57,31 +57,31 @@ pub enum Flaw {
 /// Each rule is compared with those alone that share what is rarest in them ([`index`]), so that tens of thousands of
 /// policies with subjects of their own take time in proportion.
 pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
-    let (mut lints, mut entries, mut reach) = (Vec::new(), Vec::new(), Reach::default());
+    let (mut lints, mut entries, mut expressions) = (Vec::new(), Vec::new(), ExpressionCache::default());
     for policy in policies {
         for (number, spec) in policy.specs.iter().enumerate() {
-            let subject = Rc::new(Demands::of(spec.subject.selector()));
-            if let Some(why) = hollow::selector(&subject) {
+            let subject = Rc::new(Constraints::of(spec.subject.selector()));
+            if let Some(why) = unmatched::selector(&subject) {
                 let at = RuleOrigin {
                     policy: policy.id.clone().into(),
                     place: subject_place(policy, number).into(),
                 };
-                lints.push(Lint { at, flaw: Flaw::Hollow(why) });
+                lints.push(Lint { at, flaw: Flaw::MatchesNothing(why) });
                 continue;
             }
             for rule in &spec.rules {
-                let entry = Entry::new(&policy.id, spec, rule, subject.clone());
-                let (found, is_empty) = hollow::rule(&entry, &mut reach);
-                lints.extend(found.into_iter().map(|why| entry.lint(Flaw::Hollow(why))));
+                let entry = RuleView::new(&policy.id, spec, rule, subject.clone());
+                let (found, is_empty) = unmatched::rule(&entry, &mut expressions);
+                lints.extend(found.into_iter().map(|why| entry.lint(Flaw::MatchesNothing(why))));
                 if !is_empty {
                     entries.push(entry);
                 }
             }
         }
     }
-    lints.extend(tied::ties(&entries));
-    let order = Order::of(&entries);
-    let (index, openers) = (Index::of(&entries), Openers::of(&entries));
+    lints.extend(same_priority::ties(&entries));
+    let order = EvaluationOrder::of(&entries);
+    let (index, allows) = (RuleIndex::of(&entries), ConnectionAllows::of(&entries));
     for (number, entry) in entries.iter().enumerate() {
         let others = index.candidates(entry).map(|other| (other, &entries[other]));
         let flaws = match order.flaw((number, entry), others) {
@@ -90,7 +90,7 @@ pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
                 let others = index.candidates(entry).map(|other| &entries[other]);
                 match order.refused_together(entry, others) {
                     Some(flaw) => vec![flaw],
-                    None => openers.flaws(entry, &entries, |other| order.is_in_time(other, entry)),
+                    None => allows.flaws(entry, &entries, |other| order.is_in_time(other, entry)),
                 }
             }
         };
@@ -109,10 +109,11 @@ fn subject_place(policy: &Policy, number: usize) -> String {
         None => "spec".to_owned(),
     };
     let field = match (policy.id.kind, &spec.subject) {
-        (Kind::NetworkPolicy, _) => "podSelector",
-        (Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy, Subject::Workloads(_)) => {
-            "endpointSelector"
-        }
+        (PolicyKind::NetworkPolicy, _) => "podSelector",
+        (
+            PolicyKind::CiliumNetworkPolicy | PolicyKind::CiliumClusterwideNetworkPolicy,
+            Subject::Workloads(_),
+        ) => "endpointSelector",
         (_, Subject::Nodes(_)) => "nodeSelector",
         _ => "subject",
     };
@@ -123,23 +124,23 @@ impl Flaw {
     /// A word for it that tools can rely on.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Hollow(_) => "matches-nothing",
+            Flaw::MatchesNothing(_) => "matches-nothing",
             Self::Shadowed(_) => "shadowed",
-            Self::Swallowed(..) | Self::Divided(_) => "never-decides",
-            Self::Voided(..) => "http-without-effect",
-            Self::Tied(_) => "same-priority",
+            Flaw::NeverDecides(..) | Flaw::DeniedInParts(_) => "never-decides",
+            Flaw::HttpWithoutEffect(..) => "http-without-effect",
+            Flaw::SamePriority(_) => "same-priority",
         }
     }
 
     /// The other rule that has to do with it.
     pub fn other(&self) -> Option<&RuleOrigin> {
         match self {
-            Self::Hollow(_) => None,
-            Self::Divided(others) => others.first(),
+            Flaw::MatchesNothing(_) => None,
+            Flaw::DeniedInParts(others) => others.first(),
             Self::Shadowed(other)
-            | Self::Swallowed(other, _)
-            | Self::Voided(other, _)
-            | Self::Tied(other) => Some(other),
+            | Flaw::NeverDecides(other, _)
+            | Flaw::HttpWithoutEffect(other, _)
+            | Flaw::SamePriority(other) => Some(other),
         }
     }
 }
@@ -148,9 +149,9 @@ impl fmt::Display for Flaw {
     /// What is wrong, and what follows from it, in one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hollow(why) => f.write_str(why),
+            Flaw::MatchesNothing(why) => f.write_str(why),
             Self::Shadowed(other) => write!(f, "adds nothing: {other} says all of this already"),
-            Self::Swallowed(other, action) => {
+            Flaw::NeverDecides(other, action) => {
                 let does = match action {
                     Action::Allow => "decides on all of this",
                     Action::Deny => "denies all of this",
@@ -158,7 +159,7 @@ impl fmt::Display for Flaw {
                 };
                 write!(f, "never decides anything: {other} is asked first and {does}")
             }
-            Self::Divided(others) => {
+            Flaw::DeniedInParts(others) => {
                 let others: Vec<String> = others.iter().map(ToString::to_string).collect();
                 write!(
                     f,
@@ -166,10 +167,10 @@ impl fmt::Display for Flaw {
                     others.join(" and ")
                 )
             }
-            Self::Voided(other, extent) => {
+            Flaw::HttpWithoutEffect(other, extent) => {
                 write!(f, "HTTP rules have no effect for {extent}: {other} allows every request")
             }
-            Self::Tied(other) => write!(
+            Flaw::SamePriority(other) => write!(
                 f,
                 "is of the same tier and priority as {other}, which says otherwise of some connections; which of the two \
                  wins is undefined, so give them different priorities"

@@ -5,19 +5,19 @@
 
 mod applies;
 mod explain;
-mod lack;
+mod mismatch;
 mod near;
 mod request;
 
 use crate::catalog::Catalog;
 use crate::endpoint_view::EndpointView;
-use crate::rule::{Action, Direction, HttpRule, Mode, Policy, PolicyId, Rule, Spec, Tier};
+use crate::rule::{Action, Direction, EnforcementMode, HttpRule, Policy, PolicyId, Rule, Spec, Tier};
 use abi::identity::HOST;
 use l7::rule::RequestView;
 use std::collections::BTreeSet;
 
-pub use explain::Told;
-pub use near::{Near, nearest_policy};
+pub use explain::ExplainedRule;
+pub use near::{NearPolicy, nearest_policy};
 
 use applies::{examine, matching, only_requests, requests_of};
 
@@ -27,7 +27,7 @@ pub struct Context<'a> {
     /// What policies refer to.
     pub catalog: &'a Catalog,
     /// Whom policies are enforced for.
-    pub mode: Mode,
+    pub mode: EnforcementMode,
 }
 
 /// What is asked, seen from one end.
@@ -68,11 +68,11 @@ pub enum Basis<'a> {
     Rule(RuleRef<'a>),
     /// No rule allows it, and a policy asks for default deny.
     DefaultDeny,
-    /// No rule allows it, and policies are enforced for every workload ([`Mode::Always`]).
+    /// No rule allows it, and policies are enforced for every workload ([`EnforcementMode::Always`]).
     AlwaysDeny,
     /// No rule refuses it, and no policy asks for default deny.
     DefaultAllow,
-    /// Policies are enforced for nobody ([`Mode::Never`]).
+    /// Policies are enforced for nobody ([`EnforcementMode::Never`]).
     NeverDeny,
 }
 
@@ -95,23 +95,23 @@ pub struct Decision<'a> {
     /// The requests that may pass, where only some may.
     pub requests: Option<BTreeSet<&'a HttpRule>>,
     /// What was found of each rule, in order.
-    pub considered: Vec<Considered<'a>>,
+    pub considered: Vec<ConsideredRule<'a>>,
 }
 
 /// What was found of a rule.
 #[derive(Clone, Copy, Debug)]
-pub struct Considered<'a> {
+pub struct ConsideredRule<'a> {
     /// The rule.
     pub rule: RuleRef<'a>,
     /// When it is asked.
     pub tier: Tier,
     /// Whether it applies, and what it lacks where it does not.
-    pub finding: Finding,
+    pub outcome: RuleOutcome,
 }
 
 /// How far a rule goes towards applying; the greater is the nearer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Finding {
+pub enum RuleOutcome {
     /// It is about other subjects.
     OtherSubject,
     /// It is about the other direction.
@@ -146,20 +146,20 @@ pub fn verdict<'a>(
                 isolation.note(spec, query.direction);
             }
             for rule in &spec.rules {
-                let finding = if applies { examine(rule, context, query) } else { Finding::OtherSubject };
-                considered.push(Considered {
+                let outcome = if applies { examine(rule, context, query) } else { RuleOutcome::OtherSubject };
+                considered.push(ConsideredRule {
                     rule: RuleRef { policy: &policy.id, rule },
                     tier: spec.tier,
-                    finding,
+                    outcome,
                 });
             }
         }
     }
-    if context.mode == Mode::Never {
+    if context.mode == EnforcementMode::Never {
         let (verdict, basis) = (Verdict::Allow, Basis::NeverDeny);
         return Decision { verdict, basis, requests: None, considered };
     }
-    isolation.always = context.mode == Mode::Always && query.subject.number != HOST;
+    isolation.always = context.mode == EnforcementMode::Always && query.subject.number != HOST;
     let (verdict, basis) = match ask_tiers(&mut considered, isolation, query) {
         Ok(decision) => return Decision { considered, ..decision },
         Err(_) if is_of_own_node(query) => (Verdict::Allow, Basis::LocalHost),
@@ -204,7 +204,7 @@ impl Isolation {
 
 /// Asks tier after tier; where none decides, the default does.
 fn ask_tiers<'a>(
-    considered: &mut [Considered<'a>],
+    considered: &mut [ConsideredRule<'a>],
     isolation: Isolation,
     query: &Query<'_>,
 ) -> Result<Decision<'a>, (Verdict, Basis<'a>)> {
@@ -226,11 +226,11 @@ fn ask_tiers<'a>(
 /// Asks the rules of one tier, priority by priority; nothing where none decides.
 fn ask_tier<'a>(
     tier: Tier,
-    considered: &mut [Considered<'a>],
+    considered: &mut [ConsideredRule<'a>],
     default_deny: bool,
     query: &Query<'_>,
 ) -> Option<Decision<'a>> {
-    let applies = |one: &Considered<'_>| one.finding == Finding::Outranked && one.tier == tier;
+    let applies = |one: &ConsideredRule<'_>| one.outcome == RuleOutcome::Outranked && one.tier == tier;
     let priorities: BTreeSet<u32> =
         considered.iter().filter(|one| applies(one)).map(|one| one.rule.rule.priority).collect();
     for priority in priorities {
@@ -253,7 +253,7 @@ fn ask_tier<'a>(
             };
         }
         if !passes.is_empty() {
-            passes.into_iter().for_each(|one| one.finding = Finding::Passes);
+            passes.into_iter().for_each(|one| one.outcome = RuleOutcome::Passes);
             return None;
         }
     }
@@ -261,14 +261,14 @@ fn ask_tier<'a>(
 }
 
 /// Lets these rules decide; the first is named.
-fn decide<'a>(rules: Vec<&mut Considered<'a>>) -> Option<RuleRef<'a>> {
+fn decide<'a>(rules: Vec<&mut ConsideredRule<'a>>) -> Option<RuleRef<'a>> {
     let first = rules.first().map(|one| one.rule);
-    rules.into_iter().for_each(|one| one.finding = Finding::Decides);
+    rules.into_iter().for_each(|one| one.outcome = RuleOutcome::Decides);
     first
 }
 
 /// Only rules about requests allow the connection: a request must match one of them.
-fn ask_requests<'a>(rules: Vec<&mut Considered<'a>>, query: &Query<'_>) -> Decision<'a> {
+fn ask_requests<'a>(rules: Vec<&mut ConsideredRule<'a>>, query: &Query<'_>) -> Decision<'a> {
     let first = rules[0].rule;
     let mut requests = BTreeSet::new();
     let mut allowed = query.request.is_none();
@@ -277,7 +277,7 @@ fn ask_requests<'a>(rules: Vec<&mut Considered<'a>>, query: &Query<'_>) -> Decis
         let fits =
             query.request.is_none_or(|request| http.iter().any(|rule| request::matches(rule, &request)));
         allowed |= fits;
-        one.finding = if fits { Finding::Decides } else { Finding::OtherRequest };
+        one.outcome = if fits { RuleOutcome::Decides } else { RuleOutcome::OtherRequest };
         requests.extend(http);
     }
     let verdict = if allowed { Verdict::Allow } else { Verdict::DenyRequest };
@@ -293,7 +293,7 @@ impl<'a> Decision<'a> {
     pub fn rule(&self) -> Option<RuleRef<'a>> {
         match self.basis {
             Basis::Rule(_) if self.verdict == Verdict::Allow => {
-                self.considered.iter().find(|one| one.finding == Finding::Decides).map(|one| one.rule)
+                self.considered.iter().find(|one| one.outcome == RuleOutcome::Decides).map(|one| one.rule)
             }
             Basis::Rule(rule) => Some(rule),
             _ => None,
@@ -301,9 +301,9 @@ impl<'a> Decision<'a> {
     }
 
     /// Of the rules that would have allowed it, the first of those that lack least.
-    pub fn nearest(&self) -> Option<Considered<'a>> {
+    pub fn nearest(&self) -> Option<ConsideredRule<'a>> {
         let allowing = self.considered.iter().filter(|one| one.rule.rule.action == Action::Allow);
-        let lacking = allowing.filter(|one| one.finding < Finding::Outranked);
-        lacking.rev().max_by_key(|one| one.finding).copied()
+        let lacking = allowing.filter(|one| one.outcome < RuleOutcome::Outranked);
+        lacking.rev().max_by_key(|one| one.outcome).copied()
     }
 }

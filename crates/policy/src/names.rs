@@ -8,11 +8,11 @@ use std::net::IpAddr;
 /// Addresses with their names; what no name is known of is not there.
 ///
 /// An address that is there has a class of its own ([`crate::cidr::Blocks::insert_address`]), and compiled policies
-/// that ask for names were told of it ([`crate::compile::Compiled::name`]).
+/// that ask for names were told of it ([`crate::compile::CompiledPolicy::name`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names(BTreeMap<IpAddr, BTreeSet<String>>);
+pub struct DomainNames(BTreeMap<IpAddr, BTreeSet<String>>);
 
-impl Names {
+impl DomainNames {
     /// No name is known.
     pub fn new() -> Self {
         Self::default()
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn names_are_replaced_and_written_one_way() {
-        let mut names = Names::new();
+        let mut names = DomainNames::new();
         let address = "198.51.100.7".parse().unwrap();
         assert_eq!(names.put(address, ["WWW.example.com."]), BTreeSet::new());
         assert_eq!(names.of(address), &BTreeSet::from(["www.example.com".to_owned()]));

@@ -2,6 +2,7 @@
 
 use crate::domain::DomainPattern;
 use abi::identity::HOST;
+use abi::protocol;
 use identity::{Labels, Selector};
 use std::fmt;
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ pub use l7::rule::{HeaderRule, HttpRule};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyId {
     /// What it was submitted as.
-    pub kind: Kind,
+    pub kind: PolicyKind,
     /// Its namespace; none for clusterwide kinds.
     pub namespace: Option<String>,
     /// Its name.
@@ -25,7 +26,7 @@ pub struct PolicyId {
 
 /// The kinds of policy documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum PolicyKind {
     /// `networking.k8s.io/v1`.
     NetworkPolicy,
     /// `cilium.io/v2`, also in the form of 2017.
@@ -77,7 +78,7 @@ pub enum Subject {
 
 /// Whom policies are enforced for; host policies are enforced in every mode but the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mode {
+pub enum EnforcementMode {
     /// In each direction, those for whom some policy asks for it.
     #[default]
     Default,
@@ -153,9 +154,9 @@ pub enum Peer {
         reach: CidrReach,
     },
     /// By the blocks of named groups; only addresses outside the cluster count.
-    Group {
+    CidrGroup {
         /// Which groups.
-        groups: GroupRef,
+        groups: CidrGroupRef,
         /// Blocks that are left out.
         except: Vec<Cidr>,
     },
@@ -171,7 +172,7 @@ pub enum Peer {
 
 /// Which `CiliumCIDRGroup`s are meant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum GroupRef {
+pub enum CidrGroupRef {
     /// The one with this name.
     Named(Arc<str>),
     /// All with such labels.
@@ -396,10 +397,10 @@ impl Protocol {
     /// The IP protocol numbers it stands for.
     pub fn numbers(self) -> &'static [u8] {
         match self {
-            Self::Tcp => &[6],
-            Self::Udp => &[17],
-            Self::Sctp => &[132],
-            Self::Any => &[6, 17, 132],
+            Self::Tcp => &[protocol::TCP],
+            Self::Udp => &[protocol::UDP],
+            Self::Sctp => &[protocol::SCTP],
+            Self::Any => &protocol::WITH_PORTS,
         }
     }
 }
@@ -408,8 +409,8 @@ impl Family {
     /// The IP protocol number of the family's ICMP.
     pub fn icmp(self) -> u8 {
         match self {
-            Self::Ipv4 => 1,
-            Self::Ipv6 => 58,
+            Self::Ipv4 => protocol::ICMP,
+            Self::Ipv6 => protocol::ICMP6,
         }
     }
 }
@@ -440,7 +441,7 @@ pub const fn priority(order: u16, index: u16) -> u32 {
     (order as u32) << 16 | index as u32
 }
 
-impl Kind {
+impl PolicyKind {
     /// The name in `kind:`.
     pub fn name(self) -> &'static str {
         match self {

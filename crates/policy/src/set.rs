@@ -4,7 +4,7 @@ use crate::catalog::{Catalog, is_referring};
 use crate::compiled_rule::{self, CompiledRule, Numbers};
 use crate::directory::Directory;
 use crate::endpoint_view::{EndpointView, NamedPorts};
-use crate::rule::{Direction, Mode, Policy, PolicyId, Spec, Subject, Tier};
+use crate::rule::{Direction, EnforcementMode, Policy, PolicyId, Spec, Subject, Tier};
 use crate::share::Selectors;
 use abi::identity::HOST;
 use identity::index::SelectorIndex;
@@ -21,7 +21,7 @@ pub struct PolicySet {
     selectors: Selectors,
     /// The policies that refer to something of the catalog.
     referring: BTreeSet<Arc<PolicyId>>,
-    mode: Mode,
+    mode: EnforcementMode,
     revisions: u64,
     /// What is out of force, and may still be compiled.
     removed: Vec<Arc<Submitted>>,
@@ -157,12 +157,12 @@ impl PolicySet {
     }
 
     /// Decides whom policies are enforced for.
-    pub fn enforce(&mut self, mode: Mode) {
+    pub fn enforce(&mut self, mode: EnforcementMode) {
         self.mode = mode;
     }
 
     /// Whom policies are enforced for.
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> EnforcementMode {
         self.mode
     }
 
@@ -184,10 +184,10 @@ impl PolicySet {
     /// What applies to a subject.
     pub fn selection(&self, subject: &EndpointView<'_>) -> Selection {
         let is_about_host = subject.number == HOST;
-        let specs = if self.mode == Mode::Never { Vec::new() } else { self.applying(subject) };
+        let specs = if self.mode == EnforcementMode::Never { Vec::new() } else { self.applying(subject) };
         let asking = || specs.iter().filter(|one| one.asks_for_ports).flat_map(SpecRef::rules);
         let ports = subject.ports.filtered(|name| asking().any(|rule| rule.asks_subject_for(name)));
-        let always = self.mode == Mode::Always && !is_about_host;
+        let always = self.mode == EnforcementMode::Always && !is_about_host;
         Selection { specs, ports, always, is_about_host }
     }
 

@@ -1,6 +1,6 @@
 //! Selectors that many policies name, kept once.
 
-use crate::rule::{GroupRef, Peer, Peers, Policy, ServiceRef, Spec, Subject, Traffic};
+use crate::rule::{CidrGroupRef, Peer, Peers, Policy, ServiceRef, Spec, Subject, Traffic};
 use identity::Selector;
 use std::collections::HashSet;
 
@@ -61,7 +61,7 @@ fn selectors(spec: &mut Spec) -> impl Iterator<Item = &mut Selector> {
     let peers = peers.filter_map(|peer| match peer {
         Peer::Labels(selector)
         | Peer::Nodes(selector)
-        | Peer::Group { groups: GroupRef::Labelled(selector), .. }
+        | Peer::CidrGroup { groups: CidrGroupRef::Labelled(selector), .. }
         | Peer::Service(ServiceRef::Labelled { selector, .. }) => Some(selector),
         _ => None,
     });
@@ -71,20 +71,12 @@ fn selectors(spec: &mut Spec) -> impl Iterator<Item = &mut Selector> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{Kind, PolicyId, Tier};
+    use crate::fixtures;
     use identity::Operator;
 
     fn policy(app: &str) -> Policy {
-        let spec = Spec {
-            subject: Subject::Workloads(Selector::default().with(None, "app", Operator::equals(app))),
-            tier: Tier::Normal,
-            default_deny_ingress: true,
-            default_deny_egress: false,
-            log: None,
-            rules: Vec::new(),
-        };
-        let id = PolicyId { kind: Kind::NetworkPolicy, namespace: None, name: app.into() };
-        Policy { id, specs: vec![spec] }
+        let subject = Selector::default().with(None, "app", Operator::equals(app));
+        fixtures::policy(app, [Spec { default_deny_ingress: true, ..fixtures::spec(subject, []) }])
     }
 
     #[test]

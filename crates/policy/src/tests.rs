@@ -1,5 +1,6 @@
 //! Proof that the model says what the reference asks for, and that the rows say what the model says.
 
+mod answers;
 mod differential;
 mod domains;
 mod grouping;

@@ -1,7 +1,7 @@
 //! Peers and traffic as people read them in explanations.
 
 use crate::rule::{
-    CidrReach, Entity, Family, GroupRef, HttpRule, Peer, Peers, Port, Protocol, ServiceRef, Traffic,
+    CidrGroupRef, CidrReach, Entity, Family, HttpRule, Peer, Peers, Port, Protocol, ServiceRef, Traffic,
     TrafficMatch,
 };
 use std::fmt::{Display, Formatter, Result, Write};
@@ -32,10 +32,10 @@ impl Display for Peer {
                     CidrReach::Everything => Ok(()),
                 }
             }
-            Self::Group { groups, except } => {
+            Self::CidrGroup { groups, except } => {
                 match groups {
-                    GroupRef::Named(name) => write!(f, "group {name}")?,
-                    GroupRef::Labelled(selector) => write!(f, "groups with {selector}")?,
+                    CidrGroupRef::Named(name) => write!(f, "group {name}")?,
+                    CidrGroupRef::Labelled(selector) => write!(f, "groups with {selector}")?,
                 }
                 if except.is_empty() {
                     return Ok(());
@@ -102,12 +102,11 @@ impl Display for Port {
 
 impl Display for Protocol {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.write_str(match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-            Self::Sctp => "SCTP",
-            Self::Any => "ANY",
-        })
+        let name = match self.numbers() {
+            [number] => abi::protocol::name(*number),
+            _ => None,
+        };
+        f.write_str(name.unwrap_or("ANY"))
     }
 }
 

@@ -1,10 +1,11 @@
-//! Backends that are listed by address, as Endpoints and EndpointSlices do.
+//! EndpointSlices: addresses that serve the same ports.
 
-use crate::{Protocol, ServicePort, TargetPort};
+use crate::service::{Protocol, ServicePort, TargetPort};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Addresses that all serve the same ports: one EndpointSlice, or one subset of Endpoints.
+/// Addresses that all serve the same ports: an EndpointSlice, or a subset of Endpoints, which Kubernetes mirrors to an
+/// EndpointSlice. The addresses may be of this node's workloads, of other nodes' workloads, or outside the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointSlice {
     /// The addresses that are ready.
@@ -13,35 +14,60 @@ pub struct EndpointSlice {
     pub ports: Vec<EndpointPort>,
 }
 
-/// A port that listed addresses serve.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A port that the addresses of a slice serve.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EndpointPort {
-    /// The name, which is that of the service's port; empty where the service has one port without a name.
-    pub name: String,
+    /// The port of the service that connections come from.
+    pub service_port: ServicePortRef,
     /// The protocol.
     pub protocol: Protocol,
-    /// The number.
+    /// The number at the addresses of the slice.
     pub port: u16,
 }
 
+/// How a slice refers to a port of its service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServicePortRef {
+    /// By name, as manifests do; empty where the service has one port without a name.
+    Name(String),
+    /// By the number at the service's own address, as the [selector source](crate::SelectorSource) does: names need not
+    /// be unique.
+    Number(u16),
+}
+
+impl EndpointPort {
+    /// A port by the name of the service's port.
+    pub fn named(name: impl Into<String>, protocol: Protocol, port: u16) -> Self {
+        Self { service_port: ServicePortRef::Name(name.into()), protocol, port }
+    }
+
+    fn has_name(&self, name: &str) -> bool {
+        matches!(&self.service_port, ServicePortRef::Name(own) if own == name)
+    }
+}
+
 impl EndpointSlice {
-    /// Addresses, and no port.
+    /// Addresses without a port.
     pub fn of(addresses: BTreeSet<IpAddr>) -> Self {
         Self { addresses, ports: Vec::new() }
     }
 
-    /// The numbers of the listed ports that serve a port of the service.
+    /// The numbers at which the addresses serve a port of the service.
     ///
     /// As in kube-proxy the name and the protocol must be the same; the service's `targetPort` does not count. But where no
-    /// listed port has the name of the service's port, one that has the name of its `targetPort` does.
+    /// port of the slice has the name of the service's port, one with the name of its `targetPort` does.
     pub(crate) fn serving<'a>(&'a self, port: &'a ServicePort) -> impl Iterator<Item = u16> + 'a {
-        let of_protocol = || self.ports.iter().filter(|listed| listed.protocol == port.protocol);
-        let is_listed = of_protocol().any(|listed| listed.name == port.name);
+        let of_protocol = || self.ports.iter().filter(|own| own.protocol == port.protocol);
+        let has_port_name = of_protocol().any(|own| own.has_name(&port.name));
         let name = match &port.target {
-            TargetPort::Name(target) if !is_listed => target,
+            TargetPort::Name(target) if !has_port_name => target,
             TargetPort::Name(_) | TargetPort::Number(_) => &port.name,
         };
-        of_protocol().filter(move |listed| listed.name == *name).map(|listed| listed.port)
+        let serves = move |own: &&EndpointPort| match &own.service_port {
+            ServicePortRef::Name(own) => own == name,
+            ServicePortRef::Number(number) => *number == port.port,
+        };
+        of_protocol().filter(serves).map(|own| own.port)
     }
 }
 
@@ -49,31 +75,47 @@ impl EndpointSlice {
 mod tests {
     use super::*;
 
-    fn listed(name: &str, protocol: Protocol, port: u16) -> EndpointPort {
-        EndpointPort { name: name.into(), protocol, port }
+    #[track_caller]
+    fn check(ports: &[EndpointPort], port: &ServicePort, expected: &[u16]) {
+        let slice = EndpointSlice { addresses: BTreeSet::new(), ports: ports.to_vec() };
+        assert_eq!(slice.serving(port).collect::<Vec<_>>(), expected, "{port:?} of {ports:?}");
+    }
+
+    fn port(name: &str, protocol: Protocol, target: TargetPort) -> ServicePort {
+        ServicePort { name: name.into(), protocol, port: 80, target }
+    }
+
+    fn named(name: &str) -> TargetPort {
+        TargetPort::Name(name.into())
     }
 
     #[test]
-    fn a_listed_port_serves_the_port_of_the_service_with_its_name_and_protocol() {
-        let slice = EndpointSlice {
-            addresses: BTreeSet::new(),
-            ports: vec![
-                listed("web", Protocol::Tcp, 8080),
-                listed("web", Protocol::Udp, 8081),
-                listed("db", Protocol::Tcp, 5433),
-                listed("", Protocol::Sctp, 9),
-            ],
+    fn a_port_serves_the_port_of_the_service_with_its_name_and_protocol() {
+        let ports = [
+            EndpointPort::named("web", Protocol::Tcp, 8080),
+            EndpointPort::named("web", Protocol::Udp, 8081),
+            EndpointPort::named("db", Protocol::Tcp, 5433),
+            EndpointPort::named("", Protocol::Sctp, 9),
+        ];
+        check(&ports, &port("web", Protocol::Tcp, TargetPort::Number(1)), &[8080]);
+        check(&ports, &port("web", Protocol::Udp, named("db")), &[8081]);
+        check(&ports, &port("", Protocol::Tcp, named("db")), &[5433]);
+        check(&ports, &port("", Protocol::Sctp, TargetPort::Number(1)), &[9]);
+        check(&ports, &port("other", Protocol::Tcp, TargetPort::Number(8080)), &[]);
+        check(&ports, &port("db", Protocol::Udp, named("db")), &[]);
+    }
+
+    #[test]
+    fn a_port_by_number_serves_just_the_port_of_the_service_with_that_number() {
+        let by_number = |number, port| EndpointPort {
+            service_port: ServicePortRef::Number(number),
+            protocol: Protocol::Tcp,
+            port,
         };
-        let check = |name: &str, protocol, target: TargetPort, expected: &[u16]| {
-            let port = ServicePort { name: name.into(), protocol, port: 80, target };
-            assert_eq!(slice.serving(&port).collect::<Vec<_>>(), expected, "{port:?}");
-        };
-        let named = |name: &str| TargetPort::Name(name.into());
-        check("web", Protocol::Tcp, TargetPort::Number(1), &[8080]);
-        check("web", Protocol::Udp, named("db"), &[8081]);
-        check("", Protocol::Tcp, named("db"), &[5433]);
-        check("", Protocol::Sctp, TargetPort::Number(1), &[9]);
-        check("other", Protocol::Tcp, TargetPort::Number(8080), &[]);
-        check("db", Protocol::Udp, named("db"), &[]);
+        let ports = [by_number(80, 8080), by_number(81, 8081)];
+        for name in ["", "web"] {
+            check(&ports, &port(name, Protocol::Tcp, named("web")), &[8080]);
+            check(&ports, &port(name, Protocol::Udp, named("web")), &[]);
+        }
     }
 }

@@ -4,7 +4,7 @@ use abi::conntrack::ConnKey;
 use l7::head::MAX_FIELDS;
 use l7::{Field, Refusal, Request, RequestView};
 use manifest::Protocol;
-use manifest::test::{HttpRequest, Party, WorkloadName};
+use manifest::test::{HttpRequest, ProbeEnd, WorkloadName};
 use policy::rule::Family;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -64,7 +64,7 @@ pub enum Sent {
 
 /// A party as people write it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name(pub Party);
+pub struct Name(pub ProbeEnd);
 
 impl Crossing {
     /// Whether it stays within one workload or the node, where no policy is asked. What a workload sends itself by way of a
@@ -177,10 +177,35 @@ pub(crate) fn head(request: &HttpRequest) -> Vec<u8> {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Party::Workload(name) => write!(f, "{}/{}", name.namespace, name.name),
-            Party::External(name) | Party::Node(name) => f.write_str(name),
-            Party::Address(address) => address.fmt(f),
-            Party::Host => f.write_str("host"),
+            ProbeEnd::Workload(name) => write!(f, "{}/{}", name.namespace, name.name),
+            ProbeEnd::External(name) | ProbeEnd::Node(name) => f.write_str(name),
+            ProbeEnd::Address(address) => address.fmt(f),
+            ProbeEnd::Host => f.write_str("host"),
+        }
+    }
+}
+
+impl fmt::Display for Crossing {
+    /// Both ends with their addresses, and what is sent: `x/a (10.0.0.1) to x/b (10.0.0.2), 80/TCP`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, source, destination, sent, frontend } = self;
+        write!(f, "{from} ({source}) to {to} ({destination}), {sent}")?;
+        match frontend {
+            Some(Frontend { address, slot, count }) => {
+                write!(f, ", by way of the service at {address} (backend {slot} of {count})")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workload(name) => write!(f, "{}/{}", name.namespace, name.name),
+            Self::Host => f.write_str("host"),
+            Self::Node(name) => write!(f, "node {name}"),
+            Self::World => f.write_str("world"),
         }
     }
 }

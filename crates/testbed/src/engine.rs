@@ -68,6 +68,14 @@ impl EngineError {
     }
 }
 
+impl fmt::Display for Answer {
+    /// Verdict, rule and reason: `drop by no rule: ingress of x/b: …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rule = self.rule.as_deref().unwrap_or("no rule");
+        write!(f, "{} by {rule}: {}", verdict_name(self.verdict), self.reason)
+    }
+}
+
 impl Answer {
     /// Nothing stands in the way.
     pub(crate) fn allow(rule: Option<String>, reason: impl Into<String>) -> Self {
@@ -84,6 +92,15 @@ impl Answer {
         }
         let asked = crossing.from.is_asked() || crossing.to.is_asked();
         (!asked).then(|| Self::allow(None, "neither end is on this node"))
+    }
+}
+
+/// A verdict by its word in test files.
+pub(crate) fn verdict_name(verdict: Expect) -> &'static str {
+    match verdict {
+        Expect::Allow => "allow",
+        Expect::Drop => "drop",
+        Expect::Deny => "deny",
     }
 }
 

@@ -8,7 +8,7 @@ use identity::{Labels, Source};
 use l7::{Refusal, RequestView};
 use manifest::Object;
 use manifest::test::{Expect, NodeState, WorkloadName};
-use policy::catalog::{Backends, Catalog, Service};
+use policy::catalog::{Backends, Catalog, ServiceEntry};
 use policy::endpoint_view::{EndpointView, NO_NAMES, NamedPorts};
 use policy::model::{self, Context, Decision, Query, Verdict};
 use policy::rule::{Direction, Protocol};
@@ -163,14 +163,14 @@ fn catalog(state: &State) -> Catalog {
     let mut catalog = Catalog::new();
     for object in state.objects.values() {
         match object {
-            Object::CidrGroup(one) => catalog.put_group(&one.name, one.group.clone()),
+            Object::CidrGroup(one) => catalog.put_cidr_group(&one.name, one.group.clone()),
             Object::Service(service) => {
                 let labels = labelled(Labels::default(), &service.labels);
                 let backends = match service.selector.is_empty() {
                     true => Backends::Addresses(addresses(state, service)),
                     false => Backends::Selected(service.selector.clone()),
                 };
-                catalog.put_service(&service.namespace, &service.name, Service { labels, backends });
+                catalog.put_service(&service.namespace, &service.name, ServiceEntry { labels, backends });
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use crate::crossing::{Crossing, End, Frontend, Name, Sent};
 use crate::state::{HOST_ADDRESSES, State};
-use manifest::test::{HttpRequest, Party, Probe, Question};
+use manifest::test::{HttpRequest, Probe, ProbeEnd, ProbeTraffic};
 use policy::rule::Family;
 use std::net::{IpAddr, SocketAddr};
 
@@ -62,7 +62,7 @@ impl State {
         let pair = |family| Some((of(&sources, family)?, of(&destinations, family)?));
         let (source, destination) = match probe.family {
             Some(family) => {
-                let missing = |party: &Party| PartyError::NoAddress { name: Name(party.clone()), family };
+                let missing = |party: &ProbeEnd| PartyError::NoAddress { name: Name(party.clone()), family };
                 let source = of(&sources, family).ok_or_else(|| missing(&probe.from))?;
                 (source, of(&destinations, family).ok_or_else(|| missing(&probe.to))?)
             }
@@ -73,10 +73,10 @@ impl State {
         Ok(Crossing { from, to, source, destination, sent: sent(probe), frontend: None })
     }
 
-    fn party(&self, party: &Party) -> Result<(End, Vec<IpAddr>), PartyError> {
+    fn party(&self, party: &ProbeEnd) -> Result<(End, Vec<IpAddr>), PartyError> {
         let unknown = || PartyError::Unknown(Name(party.clone()));
         Ok(match party {
-            Party::Workload(name) => {
+            ProbeEnd::Workload(name) => {
                 let workload = self.workloads.get(name).ok_or_else(unknown)?;
                 match workload.node.as_ref().and_then(|node| self.nodes.get(node)) {
                     _ if !workload.host_network => (End::Workload(name.clone()), workload.addresses.clone()),
@@ -84,12 +84,12 @@ impl State {
                     None => (End::Host, HOST_ADDRESSES.to_vec()),
                 }
             }
-            Party::Node(name) => {
+            ProbeEnd::Node(name) => {
                 (End::Node(name.clone()), self.nodes.get(name).ok_or_else(unknown)?.addresses.clone())
             }
-            Party::External(name) => (End::World, self.externals.get(name).ok_or_else(unknown)?.clone()),
-            Party::Host => (End::Host, HOST_ADDRESSES.to_vec()),
-            Party::Address(address) => (self.end_at(*address), vec![*address]),
+            ProbeEnd::External(name) => (End::World, self.externals.get(name).ok_or_else(unknown)?.clone()),
+            ProbeEnd::Host => (End::Host, HOST_ADDRESSES.to_vec()),
+            ProbeEnd::Address(address) => (self.end_at(*address), vec![*address]),
         })
     }
 
@@ -107,10 +107,10 @@ impl State {
 }
 
 fn sent(probe: &Probe) -> Sent {
-    match &probe.question {
-        Question::Connect { protocol, port } => Sent::Connection(*protocol, *port),
-        Question::Icmp { kind } => Sent::Icmp(*kind),
-        Question::Http { port, request } => {
+    match &probe.traffic {
+        ProbeTraffic::Connect { protocol, port } => Sent::Connection(*protocol, *port),
+        ProbeTraffic::Icmp { kind } => Sent::Icmp(*kind),
+        ProbeTraffic::Http { port, request } => {
             let host = request.host.clone().unwrap_or_else(|| host_of(&probe.to));
             Sent::Request(*port, HttpRequest { host: Some(host), ..request.clone() })
         }
@@ -118,13 +118,13 @@ fn sent(probe: &Probe) -> Sent {
 }
 
 /// What a client that was not told otherwise writes into the Host field.
-fn host_of(party: &Party) -> String {
+fn host_of(party: &ProbeEnd) -> String {
     match party {
-        Party::Workload(name) => name.name.clone(),
-        Party::External(name) | Party::Node(name) => name.clone(),
-        Party::Address(IpAddr::V6(address)) => format!("[{address}]"),
-        Party::Address(address) => address.to_string(),
-        Party::Host => "host".into(),
+        ProbeEnd::Workload(name) => name.name.clone(),
+        ProbeEnd::External(name) | ProbeEnd::Node(name) => name.clone(),
+        ProbeEnd::Address(IpAddr::V6(address)) => format!("[{address}]"),
+        ProbeEnd::Address(address) => address.to_string(),
+        ProbeEnd::Host => "host".into(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a run found: one value for each probe and engine, and the sums.
 
+use crate::engine::verdict_name;
 use crate::engine_kind::EngineKind;
 use manifest::Diagnostic;
 use manifest::test::Expect;
@@ -128,11 +129,7 @@ fn documents(number: usize) -> String {
 
 impl fmt::Display for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Expect::Allow => "allow",
-            Expect::Drop => "drop",
-            Expect::Deny => "deny",
-        })
+        f.write_str(verdict_name(self.0))
     }
 }
 

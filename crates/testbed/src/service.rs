@@ -2,7 +2,10 @@
 
 use crate::state::{State, Workload};
 use manifest::test::WorkloadName;
-use manifest::{EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, TargetPort};
+use manifest::{
+    EndpointPort, EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, ServicePortRef,
+    TargetPort,
+};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -76,7 +79,9 @@ fn selects(service: &Service, name: &WorkloadName, workload: &Workload) -> bool 
 /// name, the name by which the service calls its target.
 fn listed(slice: &EndpointSlice, port: &ServicePort) -> Vec<SocketAddr> {
     let named = |name: &str| -> Vec<u16> {
-        let found = slice.ports.iter().filter(|one| one.name == name && one.protocol == port.protocol);
+        let is_named =
+            |one: &EndpointPort| matches!(&one.service_port, ServicePortRef::Name(own) if own == name);
+        let found = slice.ports.iter().filter(|one| is_named(one) && one.protocol == port.protocol);
         found.map(|one| one.port).collect()
     };
     let ports = match (named(&port.name), &port.target) {

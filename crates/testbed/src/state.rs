@@ -4,7 +4,7 @@ use control::{Pool, PoolError};
 use identity::{Labels, filter};
 use manifest::test::{NodeState, Step, WorkloadName, WorkloadState};
 use manifest::{NamedPort, Object, ObjectName};
-use policy::rule::{Cidr, Mode, Policy, PolicyId, Subject};
+use policy::rule::{Cidr, EnforcementMode, Policy, PolicyId, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,7 +14,7 @@ pub struct State {
     /// Labels of the namespaces that a test names; every other one exists without labels of its own.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// Whom policies are enforced for.
-    pub mode: Mode,
+    pub mode: EnforcementMode,
     /// Whether what policy refuses is let through and reported.
     pub audit: bool,
     /// The workloads.
@@ -92,7 +92,7 @@ impl Default for State {
         let [v4, v6] = POOLS;
         Self {
             namespaces: BTreeMap::new(),
-            mode: Mode::default(),
+            mode: EnforcementMode::default(),
             audit: false,
             workloads: BTreeMap::new(),
             host_labels: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! Files of PolicyTest documents, read from paths that people type.
 
-use manifest::test::Document;
+use manifest::test::TestDocument;
 use manifest::{Diagnostic, Severity};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -12,7 +12,7 @@ const ENDINGS: [&str; 3] = [".test.yaml", ".test.yml", ".test.json"];
 #[derive(Clone, Debug, Default)]
 pub struct Suite {
     /// The documents.
-    pub documents: Vec<Document>,
+    pub documents: Vec<TestDocument>,
     /// What is worth knowing about them.
     pub warnings: Vec<Diagnostic>,
 }
@@ -58,7 +58,7 @@ impl Suite {
 }
 
 /// What of a file asks nothing, which whoever runs it would take for a test that holds.
-fn idle(file: &Path, documents: &[Document]) -> Vec<Diagnostic> {
+fn idle(file: &Path, documents: &[TestDocument]) -> Vec<Diagnostic> {
     let finding = |line, message: &str| Diagnostic {
         file: file.display().to_string(),
         line,
@@ -70,7 +70,7 @@ fn idle(file: &Path, documents: &[Document]) -> Vec<Diagnostic> {
     if documents.is_empty() {
         return vec![finding(1, "there is no test here")];
     }
-    let asks = |document: &&Document| match &document.test {
+    let asks = |document: &&TestDocument| match &document.test {
         Ok(test) => test.steps.iter().any(|step| !step.probes.is_empty()),
         Err(_) => true,
     };
@@ -79,7 +79,7 @@ fn idle(file: &Path, documents: &[Document]) -> Vec<Diagnostic> {
 }
 
 /// A file as its tests, or what is wrong with it; paths in it are relative to it.
-fn parse(file: &Path) -> Result<Result<manifest::test::Tests, Vec<Diagnostic>>, SuiteError> {
+fn parse(file: &Path) -> Result<Result<manifest::test::TestFile, Vec<Diagnostic>>, SuiteError> {
     let text = fs::read_to_string(file).map_err(|error| unreadable(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut load = |path: &str| fs::read_to_string(directory.join(path));

@@ -2,12 +2,11 @@
 
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
+use abi::fixtures::OnePort;
 use abi::identity::{HOST, WORLD};
-use abi::policy::{
-    ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, WHOLE_INSIDE, WHOLE_WORLD, action,
-};
+use abi::policy::{Direction, VerdictInfo, action};
 use abi::row::{MapOp, Row};
-use abi::{Address, config};
+use abi::{Address, config, protocol};
 use loader::{Capacities, Loaded, Options};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -15,8 +14,6 @@ use std::time::Duration;
 use workload::{Namespace, Network, Node, Plan, Wired};
 
 const POLICY: u32 = 9;
-/// The one column of it, which goes for all addresses.
-const COLUMN: u32 = 3;
 const WORKLOAD: u32 = 256;
 /// How long to wait for a connection that may not come.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -101,19 +98,9 @@ impl Bed {
     }
 
     fn allow(&self, peer: u32, direction: Direction, port: u16) {
-        self.put(Row::Group(GroupKey { grouping: 0, peer }, peer));
-        for cidr in [WHOLE_INSIDE, WHOLE_WORLD] {
-            self.put(Row::Column(ColumnKey { policy: POLICY, cidr }, COLUMN));
-        }
-        self.put(Row::Class(ClassKey { column: COLUMN, group: peer }, peer));
-        let key = VerdictKey {
-            prefix_bits: VerdictKey::ONE_PORT,
-            class: peer,
-            direction: direction as u8,
-            protocol: 6,
-            port: port.to_be_bytes(),
-        };
-        self.put(Row::Verdict(key, VerdictInfo { action: action::ALLOW, rule: 7, l7: 0 }));
+        let verdict = VerdictInfo { action: action::ALLOW, rule: 7, l7: 0 };
+        let rows = OnePort { policy: POLICY, peer, direction, protocol: protocol::TCP, port, verdict }.rows();
+        rows.into_iter().for_each(|row| self.put(row));
     }
 
     /// Whether connections at the port come about: to the node from outside and from the workload, from the node to

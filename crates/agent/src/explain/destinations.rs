@@ -226,7 +226,7 @@ fn backends(
     frontend: IpAddr,
 ) -> Vec<(End, u16)> {
     let probed = Service { addresses: vec![frontend], ports: vec![port.clone()], ..service.clone() };
-    let listed = inventory.listed(service);
+    let listed = inventory.listed_slices(service);
     // For a headless service the client uses the listed addresses as they are, and a port of its own choice.
     let reached: Vec<EndpointSlice> = match &port.target {
         TargetPort::Number(number) if service.headless => {
@@ -235,22 +235,19 @@ fn backends(
         _ => listed.into_iter().cloned().collect(),
     };
     let reached: Vec<&EndpointSlice> = reached.iter().collect();
-    let mut ends = Vec::new();
-    inventory.candidates(&mut |candidates| {
-        for found in service::frontends(&probed, candidates, &reached).flat_map(|frontend| frontend.backends)
-        {
-            let address = IpAddr::from(found.address);
-            let end = End { addresses: vec![address], ..inventory.at(address) };
-            ends.push((end, u16::from_be_bytes(found.port)));
-        }
+    let frontends = service::frontends_among(&probed, &inventory.candidates(), &reached);
+    let backends = frontends.into_iter().flat_map(|frontend| frontend.backends);
+    let ends = backends.map(|backend| {
+        let address = IpAddr::from(backend.address);
+        (End { addresses: vec![address], ..inventory.at(address) }, u16::from_be_bytes(backend.port))
     });
-    ends
+    ends.collect()
 }
 
-/// The same addresses with only this port, under the name of the service's port.
+/// The same addresses with just this port, which has the name of the service's port.
 fn with_port(slice: &EndpointSlice, port: &ServicePort, number: u16) -> EndpointSlice {
-    let listed = EndpointPort { name: port.name.clone(), protocol: port.protocol, port: number };
-    EndpointSlice { addresses: slice.addresses.clone(), ports: vec![listed] }
+    let port = EndpointPort::named(&port.name, port.protocol, number);
+    EndpointSlice { addresses: slice.addresses.clone(), ports: vec![port] }
 }
 
 /// The remark on the translation of a service.

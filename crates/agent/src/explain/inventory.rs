@@ -28,13 +28,13 @@ pub trait Inventory {
     fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)>;
 
     /// Calls `ask` with the workloads that can be backends of services.
-    fn candidates(&self, ask: &mut dyn FnMut(&[Candidate<'_>]));
+    fn candidates(&self) -> Vec<Candidate>;
 
     /// The services.
     fn services(&self) -> Box<dyn Iterator<Item = &Service> + '_>;
 
-    /// The listed addresses of a service.
-    fn listed(&self, service: &Service) -> Vec<&EndpointSlice>;
+    /// The slices that are listed for a service.
+    fn listed_slices(&self, service: &Service) -> Vec<&EndpointSlice>;
 
     /// The addresses of the API servers.
     fn api_servers(&self) -> BTreeSet<IpAddr>;

@@ -2,7 +2,7 @@
 
 use super::end::End;
 use api::view::{Considered, Side};
-use policy::model::{self, Basis, Context, Finding, Query, Verdict};
+use policy::model::{self, Basis, Context, Query, RuleOutcome, Verdict};
 use policy::rule::{Direction, Tier};
 use policy::set::PolicySet;
 
@@ -10,15 +10,15 @@ use policy::set::PolicySet;
 pub(super) fn side(policies: &PolicySet, subject: &End, query: &Query<'_>) -> (Verdict, Side) {
     let context = Context { catalog: policies.catalog(), mode: policies.mode() };
     let decision = model::verdict(policies.iter().map(|policy| &**policy), &context, query);
-    let considered_rules = decision.told(&context, query);
+    let considered_rules = decision.explain_rules(&context, query);
     let nearest = decision.nearest_of(&considered_rules).map(|nearest| nearest.rule);
     let considered = considered_rules.iter().map(|one| Considered {
         rule: one.rule.to_string(),
         at: None,
         tier: tier_name(one.tier).into(),
-        applies: one.finding > Finding::Outranked,
+        applies: one.outcome > RuleOutcome::Outranked,
         nearest: nearest == Some(one.rule),
-        finding: finding_name(one.finding).into(),
+        finding: finding_name(one.outcome).into(),
         why: one.why.clone(),
     });
     let mut side = Side {
@@ -76,15 +76,15 @@ fn tier_name(tier: Tier) -> &'static str {
     }
 }
 
-fn finding_name(finding: Finding) -> &'static str {
+fn finding_name(finding: RuleOutcome) -> &'static str {
     match finding {
-        Finding::OtherSubject => "other-subject",
-        Finding::OtherDirection => "other-direction",
-        Finding::OtherPeer => "other-peer",
-        Finding::OtherTraffic => "other-traffic",
-        Finding::OtherRequest => "other-request",
-        Finding::Outranked => "outranked",
-        Finding::Passes => "passes",
-        Finding::Decides => "decides",
+        RuleOutcome::OtherSubject => "other-subject",
+        RuleOutcome::OtherDirection => "other-direction",
+        RuleOutcome::OtherPeer => "other-peer",
+        RuleOutcome::OtherTraffic => "other-traffic",
+        RuleOutcome::OtherRequest => "other-request",
+        RuleOutcome::Outranked => "outranked",
+        RuleOutcome::Passes => "passes",
+        RuleOutcome::Decides => "decides",
     }
 }

@@ -1,7 +1,7 @@
 //! Frames that find link-layer addresses.
 
 use super::sums;
-use crate::parse::ICMP6;
+use abi::protocol::ICMP6;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An ARP packet: operation 1 asks for `target`, 2 answers that `sender` is at `mac`.

@@ -6,7 +6,7 @@ mod sums;
 pub use link::{arp, neighbour_solicitation};
 pub use sums::{Fault, check};
 
-use crate::parse::{ICMP, ICMP6, SCTP, TCP, UDP};
+use abi::protocol::{ICMP, ICMP6, SCTP, TCP, UDP};
 use std::net::{IpAddr, SocketAddr};
 
 /// Bits of a TCP header's flags.

@@ -1,6 +1,6 @@
 //! Checksums in full: an implementation of its own, so that it can tell whether the packet path's are right.
 
-use crate::parse::{ICMP, ICMP6, SCTP, TCP, UDP};
+use abi::protocol::{ICMP, ICMP6, SCTP, TCP, UDP};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What is wrong with a frame's checksums.

@@ -12,6 +12,7 @@
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 
+pub mod bytes;
 mod frame;
 mod rows;
 #[cfg(test)]

@@ -1,53 +1,59 @@
-//! Maps in memory that take the same row writes as the kernel's.
+//! The maps of the native engine: they take the same row writes as the kernel's.
 
 use super::ProxySockets;
-use crate::Maps;
+use super::bytes::ByteMap;
 use crate::policy::PolicyRows;
-use abi::Address;
-use abi::address::{AddressInfo, AddressKey};
-use abi::config::Config;
-use abi::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
-use abi::endpoint::{EndpointInfo, EndpointKey};
-use abi::event::{COUNTER_ROWS, Counter, FlowEvent};
+use crate::{Find, Keep, Maps};
+use abi::capacity::Capacities;
+use abi::conntrack::{ConnInfo, ConnKey};
+use abi::event::{Counter, FlowEvent};
+use abi::map::{self, Map, MapId, Writer};
 use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::{MapOp, Row, RowKey};
-use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::HashMap;
+use zerocopy::{FromBytes, IntoBytes};
 
-/// The maps of one node. What user space writes is plain; what packets write is behind cells, as [`Maps`] asks.
-#[derive(Debug, Default)]
+/// The maps of one node, each at its number. A map is in one of two lists: what user space writes is plain, and what packets
+/// write is behind cells, since packets change it through a shared reference.
+#[derive(Debug)]
 pub struct Tables {
-    addresses: HashMap<AddressKey, AddressInfo>,
-    endpoints: HashMap<EndpointKey, EndpointInfo>,
-    columns: HashMap<ColumnKey, u32>,
-    cidr_parents: HashMap<u32, u32>,
-    groups: HashMap<GroupKey, u32>,
-    classes: HashMap<ClassKey, u32>,
-    verdicts: HashMap<VerdictKey, VerdictInfo>,
-    services: HashMap<ServiceKey, ServiceInfo>,
-    backends: HashMap<BackendKey, BackendInfo>,
-    config: Config,
+    written: Vec<ByteMap>,
+    kept: Vec<RefCell<ByteMap>>,
     sockets: ProxySockets,
-    connections: RefCell<HashMap<ConnKey, ConnInfo>>,
     connection_limit: Option<usize>,
-    fragments: RefCell<HashMap<FragmentKey, FragmentInfo>>,
-    counters: RefCell<HashMap<u32, Counter>>,
     events: RefCell<Vec<FlowEvent>>,
     now: Cell<u64>,
 }
 
+impl Default for Tables {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Tables {
-    /// Maps without rows, and a configuration of zeros.
+    /// Maps without entries, and a configuration of zeros. What user space writes has no limit.
     pub fn new() -> Self {
-        Self::default()
+        let capacity = |map: MapId| match map.writer() {
+            Writer::Control if map.kind().has_capacity() => u32::MAX,
+            _ => Capacities::DEFAULT.of(map),
+        };
+        let map = |&map: &MapId| ByteMap::new(map, capacity(map));
+        Self {
+            written: MapId::ALL.iter().map(map).collect(),
+            kept: MapId::ALL.iter().map(map).map(RefCell::new).collect(),
+            sockets: ProxySockets::default(),
+            connection_limit: None,
+            events: RefCell::default(),
+            now: Cell::default(),
+        }
     }
 
     /// Does one row write.
     pub fn apply(&mut self, op: MapOp) {
         match op {
-            MapOp::Put(row) => self.put(row),
-            MapOp::Delete(key) => self.delete(key),
+            MapOp::Put(row) => self.put(&row),
+            MapOp::Delete(key) => self.delete(&key),
         }
     }
 
@@ -68,23 +74,22 @@ impl Tables {
 
     /// Forgets what packets wrote: connections, fragments, counters.
     pub fn forget(&mut self) {
-        self.connections.get_mut().clear();
-        self.fragments.get_mut().clear();
-        self.counters.get_mut().clear();
+        self.kept.iter_mut().for_each(|map| map.get_mut().clear());
     }
 
     /// The remembered connections, by key.
     pub fn connections(&self) -> Vec<(ConnKey, ConnInfo)> {
-        let mut rows: Vec<_> = self.connections.borrow().iter().map(|(&key, &row)| (key, row)).collect();
-        rows.sort_by_key(|&(key, _)| key);
-        rows
+        let map = self.kept[MapId::Conntrack as usize].borrow();
+        let mut entries: Vec<_> = map.iter().map(|(key, value)| (copy(key), copy(value))).collect();
+        entries.sort_by_key(|&(key, _)| key);
+        entries
     }
 
-    /// The counters that moved, by row (see [`abi::event::counter_index`]).
+    /// The counters that moved, by index (see [`abi::event::counter_index`]).
     pub fn counters(&self) -> Vec<(u32, Counter)> {
-        let mut rows: Vec<_> = self.counters.borrow().iter().map(|(&index, &row)| (index, row)).collect();
-        rows.sort_by_key(|&(index, _)| index);
-        rows
+        let map = self.kept[MapId::Counters as usize].borrow();
+        let counter = |index: u32| Some((index, copy::<Counter>(map.lookup(index.as_bytes())?)));
+        (0..abi::event::COUNTER_ROWS).filter_map(counter).filter(|(_, counter)| counter.packets > 0).collect()
     }
 
     pub(super) fn set_now(&self, now: u64) {
@@ -100,126 +105,75 @@ impl Tables {
         self.events.take()
     }
 
-    fn put(&mut self, row: Row) {
-        match row {
-            Row::Address(key, value) => drop(self.addresses.insert(key, value)),
-            Row::Endpoint(key, value) => drop(self.endpoints.insert(key, value)),
-            Row::Column(key, value) => drop(self.columns.insert(key, value)),
-            Row::CidrParent(key, value) => drop(self.cidr_parents.insert(key, value)),
-            Row::Group(key, value) => drop(self.groups.insert(key, value)),
-            Row::Class(key, value) => drop(self.classes.insert(key, value)),
-            Row::Verdict(key, value) => drop(self.verdicts.insert(key, value)),
-            Row::Service(key, value) => drop(self.services.insert(key, value)),
-            Row::Backend(key, value) => drop(self.backends.insert(key, value)),
-            Row::Config(value) => self.config = value,
-        }
+    fn put(&mut self, row: &Row) {
+        row.encode(|map, key, value| self.written[map as usize].update(key, value))
+            .expect("what user space writes has no limit");
     }
 
-    fn delete(&mut self, key: RowKey) {
-        match key {
-            RowKey::Address(key) => drop(self.addresses.remove(&key)),
-            RowKey::Endpoint(key) => drop(self.endpoints.remove(&key)),
-            RowKey::Column(key) => drop(self.columns.remove(&key)),
-            RowKey::CidrParent(key) => drop(self.cidr_parents.remove(&key)),
-            RowKey::Group(key) => drop(self.groups.remove(&key)),
-            RowKey::Class(key) => drop(self.classes.remove(&key)),
-            RowKey::Verdict(key) => drop(self.verdicts.remove(&key)),
-            RowKey::Service(key) => drop(self.services.remove(&key)),
-            RowKey::Backend(key) => drop(self.backends.remove(&key)),
+    fn delete(&mut self, key: &RowKey) {
+        key.encode(|map, key| self.written[map as usize].delete(key));
+    }
+}
+
+impl<M: Map> Find<M> for Tables {
+    #[inline]
+    fn find(&self, key: &M::Key) -> Option<&M::Value> {
+        let value = self.written[M::ID as usize].lookup(key.as_bytes())?;
+        Some(M::Value::ref_from_bytes(value).expect(ALIGNED))
+    }
+}
+
+impl<M: Map> Keep<M> for Tables {
+    type Entry<'a> = RefMut<'a, M::Value>;
+
+    fn find_mut(&self, key: &M::Key) -> Option<RefMut<'_, M::Value>> {
+        let map = self.kept[M::ID as usize].borrow_mut();
+        let value = RefMut::filter_map(map, |map| map.lookup_mut(key.as_bytes())).ok()?;
+        Some(RefMut::map(value, |value| M::Value::mut_from_bytes(value).expect(ALIGNED)))
+    }
+
+    fn insert(&self, key: &M::Key, value: &M::Value) -> bool {
+        let mut map = self.kept[M::ID as usize].borrow_mut();
+        let limit = self.connection_limit.filter(|_| M::ID == MapId::Conntrack);
+        if limit.is_some_and(|limit| map.len() >= limit && map.lookup(key.as_bytes()).is_none()) {
+            return false;
         }
+        map.update(key.as_bytes(), value.as_bytes()).is_ok()
     }
 }
 
 impl PolicyRows for Tables {
     fn column(&self, key: &ColumnKey) -> Option<u32> {
-        self.columns.get(key).copied()
+        self.lookup(map::Columns, key).copied()
     }
 
     fn cidr_parent(&self, class: u32) -> Option<u32> {
-        self.cidr_parents.get(&class).copied()
+        self.lookup(map::CidrParents, &class).copied()
     }
 
     fn group(&self, key: &GroupKey) -> Option<u32> {
-        self.groups.get(key).copied()
+        self.lookup(map::Groups, key).copied()
     }
 
     fn class(&self, key: &ClassKey) -> Option<u32> {
-        self.classes.get(key).copied()
+        self.lookup(map::Classes, key).copied()
     }
 
     fn verdict(&self, key: &VerdictKey) -> Option<VerdictInfo> {
-        let found = (VerdictKey::ANY_PROTOCOL..=key.prefix_bits).rev().find_map(|bits| {
-            let ports = leading_ones(bits.saturating_sub(VerdictKey::ANY_PORT));
-            self.verdicts.get(&VerdictKey {
-                prefix_bits: bits,
-                // Rows end after the direction, after the protocol, or within the port; never in between.
-                protocol: if bits >= VerdictKey::ANY_PORT { key.protocol } else { 0 },
-                port: (u16::from_be_bytes(key.port) & (ports >> 112) as u16).to_be_bytes(),
-                ..*key
-            })
-        });
-        found.copied()
+        self.lookup(map::Verdicts, key).copied()
     }
 }
 
 impl Maps for Tables {
-    type Connection<'a> = RefMut<'a, ConnInfo>;
-
     fn now(&self) -> u64 {
         self.now.get()
     }
 
-    fn config(&self) -> Option<&Config> {
-        Some(&self.config)
-    }
-
-    fn endpoint(&self, key: &EndpointKey) -> Option<&EndpointInfo> {
-        self.endpoints.get(key)
-    }
-
-    fn address(&self, key: &AddressKey) -> Option<&AddressInfo> {
-        (0..=key.prefix_bits).rev().find_map(|bits| {
-            let address = u128::from_be_bytes(key.address.0) & leading_ones(bits);
-            self.addresses.get(&AddressKey { prefix_bits: bits, address: Address(address.to_be_bytes()) })
-        })
-    }
-
-    fn service(&self, key: &ServiceKey) -> Option<&ServiceInfo> {
-        self.services.get(key)
-    }
-
-    fn backend(&self, key: &BackendKey) -> Option<&BackendInfo> {
-        self.backends.get(key)
-    }
-
-    fn connection(&self, key: &ConnKey) -> Option<RefMut<'_, ConnInfo>> {
-        RefMut::filter_map(self.connections.borrow_mut(), |rows| rows.get_mut(key)).ok()
-    }
-
-    fn remember(&self, key: &ConnKey, row: &ConnInfo) -> bool {
-        let mut rows = self.connections.borrow_mut();
-        if self.connection_limit.is_some_and(|limit| rows.len() >= limit && !rows.contains_key(key)) {
-            return false;
-        }
-        rows.insert(*key, *row);
-        true
-    }
-
-    fn fragment(&self, key: &FragmentKey) -> Option<FragmentInfo> {
-        self.fragments.borrow().get(key).copied()
-    }
-
-    fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentInfo) -> bool {
-        self.fragments.borrow_mut().insert(*key, *ports);
-        true
-    }
-
     fn count(&self, index: u32, bytes: u32) {
-        assert!(index < COUNTER_ROWS, "counter row {index} is outside the map");
-        let mut rows = self.counters.borrow_mut();
-        let row = rows.entry(index).or_default();
-        row.packets += 1;
-        row.bytes += u64::from(bytes);
+        let counter = self.lookup_mut(map::Counters, &index);
+        let mut counter = counter.unwrap_or_else(|| panic!("counter {index} is outside the map"));
+        counter.packets += 1;
+        counter.bytes += u64::from(bytes);
     }
 
     fn report(&self, event: FlowEvent) {
@@ -227,7 +181,9 @@ impl Maps for Tables {
     }
 }
 
-/// A 128-bit mask of the first `bits` bits.
-fn leading_ones(bits: u32) -> u128 {
-    u128::MAX.checked_shl(128 - bits).unwrap_or(0)
+/// Why bytes of a map can be seen as its values.
+const ALIGNED: &str = "a map's values have its value size and are aligned to eight bytes";
+
+fn copy<T: FromBytes>(bytes: &[u8]) -> T {
+    T::read_from_bytes(bytes).expect("an entry has the sizes of its map")
 }

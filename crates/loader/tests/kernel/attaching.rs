@@ -3,6 +3,7 @@
 use crate::ground::{Pins, delete_interface, interface, loaded, possible};
 use abi::Hook;
 use abi::address::AddressKey;
+use abi::map;
 use abi::row::{MapOp, Row};
 use loader::inspect::{Point, attachments, programs};
 use loader::{Capacities, Loaded, Mode, OpenError, Options, PinError};
@@ -190,7 +191,7 @@ fn pinned_maps_of_another_shape_are_refused_and_stay() {
     }
     let pins = Pins::new();
     Loaded::open(pins.options()).unwrap().apply(&[MapOp::Put(row())].into()).unwrap();
-    let capacities = Capacities { classes: 8, ..Capacities::SMALL };
+    let capacities = Capacities::SMALL.with(map::Classes, 8);
     let error = Loaded::open(Options { capacities, ..pins.options() }).unwrap_err();
     assert!(matches!(&error, OpenError::Pin(PinError::Shape { what: "capacity", .. })), "{error}");
     let text = error.to_string();

@@ -7,6 +7,7 @@ use abi::batch::Batch;
 use abi::config::Config;
 use abi::conntrack::ConnKey;
 use abi::endpoint::{EndpointInfo, EndpointKey};
+use abi::map::{self, MapId};
 use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
@@ -127,7 +128,7 @@ fn a_full_map_is_named_with_its_capacity_and_what_came_before_is_in_force() {
     if !possible() {
         return;
     }
-    let capacities = Capacities { endpoints: 2, addresses: 1, ..Capacities::SMALL };
+    let capacities = Capacities::SMALL.with(map::Endpoints, 2).with(map::Addresses, 1);
     let loaded = Loaded::open(Options { capacities, ..options() }).unwrap();
     let operations = [MapOp::Put(class(1)), endpoint(1), endpoint(2), endpoint(3), MapOp::Put(class(2))];
     let error = loaded.apply(&operations.into()).unwrap_err();
@@ -139,7 +140,10 @@ fn a_full_map_is_named_with_its_capacity_and_what_came_before_is_in_force() {
     let address =
         |last| Row::Address(AddressKey::host(Address::from_v4([10, 0, 0, last])), AddressInfo::default());
     let error = loaded.apply(&[MapOp::Put(address(1)), MapOp::Put(address(2))].into()).unwrap_err();
-    assert!(matches!(error, ApplyError::Full { map: "NX_ADDRESSES", capacity: 1, index: 1, .. }), "{error}");
+    assert!(
+        matches!(error, ApplyError::Full { map: MapId::Addresses, capacity: 1, index: 1, .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -165,7 +169,7 @@ fn many_rows_are_written_in_microseconds_each() {
     if !possible() {
         return;
     }
-    let capacities = Capacities { classes: 100_000, ..Capacities::SMALL };
+    let capacities = Capacities::SMALL.with(map::Classes, 100_000);
     let loaded = Loaded::open(Options { capacities, ..options() }).unwrap();
     let operations: Vec<_> = (0..50_000).map(class).map(MapOp::Put).collect();
     let start = Instant::now();

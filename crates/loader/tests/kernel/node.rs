@@ -4,12 +4,11 @@ use crate::ground::{loaded, possible};
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::{DropReason, Verdict};
+use abi::fixtures::OnePort;
 use abi::hook::Site;
-use abi::policy::{
-    ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, WHOLE_INSIDE, WHOLE_WORLD, action,
-};
+use abi::policy::{Direction, VerdictInfo, action};
 use abi::row::{MapOp, Row};
-use abi::{Address, Hook, identity};
+use abi::{Address, Hook, identity, protocol};
 use loader::{Action, EventRing, Loaded};
 
 /// The loopback: test-runs take an interface that is there for the packet's own.
@@ -52,18 +51,9 @@ fn node(flags: u8) -> Loaded {
 
 /// Allows the peer one TCP port, by rule 7 of the node's policy.
 fn allow(loaded: &Loaded, peer: u32, direction: Direction, port: u16) {
-    let group = Row::Group(GroupKey { grouping: 0, peer }, peer);
-    let columns = [WHOLE_INSIDE, WHOLE_WORLD].map(|cidr| Row::Column(ColumnKey { policy: 9, cidr }, 3));
-    let class = Row::Class(ClassKey { column: 3, group: peer }, peer);
-    let key = VerdictKey {
-        prefix_bits: VerdictKey::ONE_PORT,
-        class: peer,
-        direction: direction as u8,
-        protocol: 6,
-        port: port.to_be_bytes(),
-    };
-    let verdict = Row::Verdict(key, VerdictInfo { action: action::ALLOW, rule: 7, l7: 0 });
-    loaded.apply(&[group, columns[0], columns[1], class, verdict].map(MapOp::Put).into()).unwrap();
+    let verdict = VerdictInfo { action: action::ALLOW, rule: 7, l7: 0 };
+    let rows = OnePort { policy: 9, peer, direction, protocol: protocol::TCP, port, verdict }.rows();
+    loaded.apply(&rows.map(MapOp::Put).into()).unwrap();
 }
 
 /// What becomes of a segment, and what is said of it: verdict, reason and rule.

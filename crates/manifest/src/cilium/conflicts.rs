@@ -7,20 +7,20 @@ use crate::item::Item;
 use identity::Selector;
 use policy::rule::{Direction, Peers, Traffic};
 
-/// What a rule, or an entry of its `toPorts`, asks of whoever serves a connection.
+/// What a rule, or an entry of its `toPorts`, settings of whoever serves a connection.
 #[derive(Debug)]
-pub(super) struct Demand<'a> {
+pub(super) struct ProxyRequirement<'a> {
     pub(super) subject: Selector,
     pub(super) direction: Direction,
     pub(super) peers: Peers,
     pub(super) traffic: Traffic,
-    pub(super) asks: Asks,
+    pub(super) settings: ProxySettings,
     pub(super) item: Item<'a>,
 }
 
 /// Each where it is asked for at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Asks {
+pub(super) struct ProxySettings {
     /// The protocol of rules for requests.
     pub(super) requests: Option<&'static str>,
     /// The contexts of TLS.
@@ -29,7 +29,7 @@ pub(super) struct Asks {
     pub(super) authentication: Option<&'static str>,
 }
 
-impl Asks {
+impl ProxySettings {
     /// What both ask for, but differently, as a sentence goes on after "the same peer and port with".
     fn dispute(&self, other: &Self) -> Option<String> {
         if let (Some(one), Some(two)) = (self.requests, other.requests)
@@ -47,15 +47,15 @@ impl Asks {
     }
 }
 
-/// Reports each demand that stands against an earlier one.
-pub(super) fn report(demands: &[Demand<'_>]) {
-    // Nearly every document asks for one thing only, however long it is; then there is nothing to compare.
-    if demands.windows(2).all(|two| two[0].asks == two[1].asks) {
+/// Reports each requirement that stands against an earlier one.
+pub(super) fn report(requirements: &[ProxyRequirement<'_>]) {
+    // Nearly every document settings for one thing only, however long it is; then there is nothing to compare.
+    if requirements.windows(2).all(|two| two[0].settings == two[1].settings) {
         return;
     }
-    for (index, later) in demands.iter().enumerate() {
-        let disputes = demands[..index].iter().filter_map(|earlier| {
-            let dispute = later.asks.dispute(&earlier.asks)?;
+    for (index, later) in requirements.iter().enumerate() {
+        let disputes = requirements[..index].iter().filter_map(|earlier| {
+            let dispute = later.settings.dispute(&earlier.settings)?;
             later.meets(earlier).then_some((earlier, dispute))
         });
         for (earlier, dispute) in disputes.take(1) {
@@ -65,7 +65,7 @@ pub(super) fn report(demands: &[Demand<'_>]) {
     }
 }
 
-impl Demand<'_> {
+impl ProxyRequirement<'_> {
     fn meets(&self, other: &Self) -> bool {
         self.direction == other.direction
             && self.subject == other.subject

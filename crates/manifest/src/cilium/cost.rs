@@ -4,7 +4,7 @@ use crate::item::Item;
 use policy::rule::{HttpRule, Port, Protocol, Rule, Traffic, TrafficMatch, check_cost};
 
 /// HTTP rules that apply together, each with the place that it stands under.
-struct Together<'a> {
+struct SharedHttpRules<'a> {
     rule: &'a Rule,
     port: (Protocol, &'a Port),
     http: Vec<HttpRule>,
@@ -15,7 +15,7 @@ struct Together<'a> {
 /// Reports rules that are too much together, at the first with which they are. Lists that are too much by themselves have
 /// their message already.
 pub(super) fn check(item: &Item<'_>, rules: &[Rule]) {
-    let mut all: Vec<Together<'_>> = Vec::new();
+    let mut all: Vec<SharedHttpRules<'_>> = Vec::new();
     for rule in rules {
         let Traffic::Of(matches) = &rule.traffic else { continue };
         for one in matches {
@@ -24,14 +24,14 @@ pub(super) fn check(item: &Item<'_>, rules: &[Rule]) {
                 return;
             }
             let port = (*protocol, port);
-            let is_same = |known: &&mut Together<'_>| {
+            let is_same = |known: &&mut SharedHttpRules<'_>| {
                 known.port == port
                     && (known.rule.direction, &known.rule.peers) == (rule.direction, &rule.peers)
             };
             let known = match all.iter_mut().find(is_same) {
                 Some(known) => known,
                 None => {
-                    all.push(Together { rule, port, http: Vec::new(), places: Vec::new(), lists: 0 });
+                    all.push(SharedHttpRules { rule, port, http: Vec::new(), places: Vec::new(), lists: 0 });
                     all.last_mut().expect("one was put there")
                 }
             };

@@ -1,6 +1,6 @@
 //! Rules for HTTP requests.
 
-use super::proxied;
+use super::secret;
 use crate::item::{Fields, Item, Nulls};
 use crate::name;
 use policy::rule::{HeaderRule, HttpRule};
@@ -69,7 +69,7 @@ fn header_match(item: &Item<'_>) -> Option<HeaderRule> {
     let secret = fields.take("secret");
     fields.finish();
     if let Some(secret) = secret {
-        proxied::secret(&secret);
+        secret::check(&secret);
         secret.not_supported("`secret`");
     }
     if let Some(mismatch) = mismatch

@@ -7,25 +7,27 @@ mod http;
 mod peers;
 mod ports;
 mod probes;
-mod proxied;
+mod proxy_fields;
 mod requests;
 mod reserved;
 mod rules;
 mod scope;
+mod secret;
+mod section;
 mod services;
 
-use crate::document::Header;
+use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::order::Order;
-use conflicts::Demand;
+use conflicts::ProxyRequirement;
 use identity::Selector;
-use policy::rule::{Kind, Policy, PolicyId, Spec, Subject, Tier};
+use policy::rule::{Policy, PolicyId, PolicyKind, Spec, Subject, Tier};
 use scope::Scope;
 use std::sync::Arc;
 
 /// Reads what stands beside the header of a policy: `spec`, `specs`, `status` and, in 2017, `description`.
-pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> Option<Policy> {
-    let clusterwide = kind == Kind::CiliumClusterwideNetworkPolicy;
+pub(crate) fn policy(mut fields: Fields<'_>, kind: PolicyKind, header: Header<'_>) -> Option<Policy> {
+    let clusterwide = kind == PolicyKind::CiliumClusterwideNetworkPolicy;
     let order = Order::of(&header);
     let namespace = (!clusterwide).then(|| header.namespace.clone());
     let item = fields.item().clone();
@@ -44,21 +46,25 @@ pub(crate) fn policy(mut fields: Fields<'_>, kind: Kind, header: Header<'_>) -> 
     let one = spec.iter().map(|item| (item.clone(), "spec".to_owned()));
     let many = many.into_iter().enumerate();
     let many = many.map(|(index, item)| (item, format!("specs[{index}]")));
-    let mut demands = Vec::new();
+    let mut requirements = Vec::new();
     let specs = one.chain(many).filter_map(|(item, place)| {
         let (mut spec, asked) = self::spec(&item, &place, namespace.as_deref())?;
-        demands.extend(asked);
+        requirements.extend(asked);
         spec.tier = order.tier;
         spec.rules.iter_mut().for_each(|rule| rule.priority = order.priority);
         Some(spec)
     });
     let specs = specs.collect();
-    conflicts::report(&demands);
+    conflicts::report(&requirements);
     Some(Policy { id: PolicyId { kind, namespace, name: header.name? }, specs })
 }
 
 /// Reads one `spec`, and what it asks of whoever serves connections; `place` is what its rules call it.
-fn spec<'a>(item: &Item<'a>, place: &str, namespace: Option<&str>) -> Option<(Spec, Vec<Demand<'a>>)> {
+fn spec<'a>(
+    item: &Item<'a>,
+    place: &str,
+    namespace: Option<&str>,
+) -> Option<(Spec, Vec<ProxyRequirement<'a>>)> {
     let mark = item.report().mark();
     let mut fields = item.fields(Nulls::Pruned)?;
     let (subject, scope) = subject(&mut fields, namespace);
@@ -70,9 +76,10 @@ fn spec<'a>(item: &Item<'a>, place: &str, namespace: Option<&str>) -> Option<(Sp
     if is_clean && !sections.has_ingress && !sections.has_egress {
         item.error("there is no rule; give at least one of `ingress`, `ingressDeny`, `egress`, `egressDeny`");
     }
-    let asks_requests = sections.demands.iter().find(|demand| demand.asks.requests.is_some());
-    if let (Subject::Nodes(_), Some(demand)) = (&subject, asks_requests) {
-        demand.item.not_supported("a rule for requests in a policy about nodes");
+    let asks_requests =
+        sections.requirements.iter().find(|requirement| requirement.settings.requests.is_some());
+    if let (Subject::Nodes(_), Some(requirement)) = (&subject, asks_requests) {
+        requirement.item.not_supported("a rule for requests in a policy about nodes");
     }
     cost::check(item, &sections.rules);
     let has = [sections.has_ingress, sections.has_egress];
@@ -85,7 +92,7 @@ fn spec<'a>(item: &Item<'a>, place: &str, namespace: Option<&str>) -> Option<(Sp
         default_deny_egress: sections.has_egress && egress.unwrap_or(true),
         rules: sections.rules,
     };
-    Some((spec, sections.demands))
+    Some((spec, sections.requirements))
 }
 
 /// Reads `endpointSelector` or `nodeSelector`.

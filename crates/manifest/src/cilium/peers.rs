@@ -1,16 +1,16 @@
 //! The peers of a rule, in one of the ways in which a rule may name them.
 
-use super::rules::Section;
 use super::scope::{self, Scope};
+use super::section::Section;
 use super::services;
 use crate::item::{Fields, Item, Nulls};
-use crate::selector::{Keys, Written};
+use crate::selector::{Keys, ParsedSelector};
 use crate::{cidr, domain, name};
-use policy::rule::{Action, CidrReach, Direction, Entity, GroupRef, Peer};
+use policy::rule::{Action, CidrGroupRef, CidrReach, Direction, Entity, Peer};
 
 /// The ways to name peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum PeerField {
     Endpoints,
     Entities,
     Cidr,
@@ -21,24 +21,24 @@ enum Way {
     DomainNames,
 }
 
-const FROM: &[(&str, Way)] = &[
-    ("fromEndpoints", Way::Endpoints),
-    ("fromEntities", Way::Entities),
-    ("fromCIDR", Way::Cidr),
-    ("fromCIDRSet", Way::CidrSet),
-    ("fromNodes", Way::Nodes),
-    ("fromGroups", Way::Groups),
+const FROM: &[(&str, PeerField)] = &[
+    ("fromEndpoints", PeerField::Endpoints),
+    ("fromEntities", PeerField::Entities),
+    ("fromCIDR", PeerField::Cidr),
+    ("fromCIDRSet", PeerField::CidrSet),
+    ("fromNodes", PeerField::Nodes),
+    ("fromGroups", PeerField::Groups),
 ];
 
-const TO: &[(&str, Way)] = &[
-    ("toEndpoints", Way::Endpoints),
-    ("toEntities", Way::Entities),
-    ("toCIDR", Way::Cidr),
-    ("toCIDRSet", Way::CidrSet),
-    ("toNodes", Way::Nodes),
-    ("toGroups", Way::Groups),
-    ("toServices", Way::Services),
-    ("toFQDNs", Way::DomainNames),
+const TO: &[(&str, PeerField)] = &[
+    ("toEndpoints", PeerField::Endpoints),
+    ("toEntities", PeerField::Entities),
+    ("toCIDR", PeerField::Cidr),
+    ("toCIDRSet", PeerField::CidrSet),
+    ("toNodes", PeerField::Nodes),
+    ("toGroups", PeerField::Groups),
+    ("toServices", PeerField::Services),
+    ("toFQDNs", PeerField::DomainNames),
 ];
 
 const ENTITIES: &[(&str, Entity)] = &[
@@ -76,7 +76,7 @@ pub(super) fn read(fields: &mut Fields<'_>, section: Section, scope: &Scope) -> 
     {
         requires.error("is gone from the language; say it in the selectors of the peers");
     }
-    for (.., item, _) in given.iter().filter(|(_, way, ..)| *way == Way::DomainNames) {
+    for (.., item, _) in given.iter().filter(|(_, way, ..)| *way == PeerField::DomainNames) {
         if section.action == Action::Deny {
             item.error("a deny rule has no domain names; name addresses in `toCIDRSet`");
         }
@@ -93,19 +93,19 @@ pub(super) fn read(fields: &mut Fields<'_>, section: Section, scope: &Scope) -> 
     Some(items.iter().flat_map(|item| of_item(item, *way, scope)).collect())
 }
 
-fn of_item(item: &Item<'_>, way: Way, scope: &Scope) -> Vec<Peer> {
+fn of_item(item: &Item<'_>, way: PeerField, scope: &Scope) -> Vec<Peer> {
     let peer = match way {
-        Way::Endpoints => return scope::peers(item, scope),
-        Way::Entities => item.one_of("entity", ENTITIES).map(Peer::Entity),
-        Way::Cidr => cidr::block(item).map(|block| cidr::peer(block, None, CidrReach::World)),
-        Way::CidrSet => cidr_rule(item),
-        Way::Nodes => Some(Peer::Nodes(Written::read(item, Keys::Sourced).into_selector())),
-        Way::Groups => {
+        PeerField::Endpoints => return scope::peers(item, scope),
+        PeerField::Entities => item.one_of("entity", ENTITIES).map(Peer::Entity),
+        PeerField::Cidr => cidr::block(item).map(|block| cidr::peer(block, None, CidrReach::World)),
+        PeerField::CidrSet => cidr_rule(item),
+        PeerField::Nodes => Some(Peer::Nodes(ParsedSelector::read(item, Keys::Sourced).into_selector())),
+        PeerField::Groups => {
             group(item);
             None
         }
-        Way::Services => services::read(item, scope).map(Peer::Service),
-        Way::DomainNames => domain::selector(item).map(Peer::Domain),
+        PeerField::Services => services::read(item, scope).map(Peer::Service),
+        PeerField::DomainNames => domain::selector(item).map(Peer::Domain),
     };
     peer.into_iter().collect()
 }
@@ -120,9 +120,9 @@ fn cidr_rule(item: &Item<'_>) -> Option<Peer> {
         (Some(block), None, None) => {
             return Some(cidr::peer(cidr::block(&block)?, except, CidrReach::World));
         }
-        (None, Some(named), None) => GroupRef::Named(name::object(&named)?.into()),
+        (None, Some(named), None) => CidrGroupRef::Named(name::object(&named)?.into()),
         (None, None, Some(labelled)) => {
-            GroupRef::Labelled(Written::read(&labelled, Keys::Sourced).into_selector())
+            CidrGroupRef::Labelled(ParsedSelector::read(&labelled, Keys::Sourced).into_selector())
         }
         _ => {
             item.error("needs exactly one of `cidr`, `cidrGroupRef` and `cidrGroupSelector`");
@@ -130,7 +130,7 @@ fn cidr_rule(item: &Item<'_>) -> Option<Peer> {
         }
     };
     let except = except.iter().flat_map(Item::list).filter_map(|item| cidr::block(&item)).collect();
-    Some(Peer::Group { groups, except })
+    Some(Peer::CidrGroup { groups, except })
 }
 
 /// Sees to the shape of a cloud provider's group, which nobody resolves yet.

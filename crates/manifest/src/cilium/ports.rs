@@ -1,8 +1,8 @@
 //! The ports of a rule, with the rules for requests that hold on them.
 
-use super::proxied::Proxied;
-use super::requests::{self, Requests};
-use super::rules::Section;
+use super::proxy_fields::ProxyFields;
+use super::requests::{self, RequestRules};
+use super::section::Section;
 use crate::item::{Fields, Item, Nulls};
 use crate::name;
 use policy::rule::{Action, Port, Protocol, TrafficMatch};
@@ -27,41 +27,43 @@ const PROTOCOLS: &[(&str, Option<Protocol>)] = &[
 
 /// What one entry of `toPorts` says.
 #[derive(Debug)]
-pub(super) struct Entry<'a> {
+pub(super) struct ToPortsEntry<'a> {
     pub(super) item: Item<'a>,
     pub(super) matches: Vec<TrafficMatch>,
-    pub(super) requests: Option<Requests>,
+    pub(super) requests: Option<RequestRules>,
     pub(super) tls: Option<String>,
 }
 
 /// Reads one entry of `toPorts`.
-pub(super) fn entry<'a>(item: &Item<'a>, section: Section) -> Option<Entry<'a>> {
+pub(super) fn entry<'a>(item: &Item<'a>, section: Section) -> Option<ToPortsEntry<'a>> {
     let mut fields = item.fields(Nulls::Refused)?;
     let listed = fields.take("ports");
     let items = listed.iter().flat_map(Item::list).collect::<Vec<_>>();
     if let Some(listed) = listed.filter(|_| items.len() > MAX_PORTS) {
         listed.error(format!("{} ports; at most {MAX_PORTS} may stand in one list", items.len()));
     }
-    let proxied = Proxied::take(&mut fields);
+    let proxied = ProxyFields::take(&mut fields);
     let tls = proxied.tls();
     let requests = layer_seven(&mut fields, section, proxied);
     fields.finish();
     if items.is_empty() {
         match requests {
-            Some(Requests::Dns) => item.error("has DNS rules but no `ports`; list the ports they hold on"),
+            Some(RequestRules::Dns) => {
+                item.error("has DNS rules but no `ports`; list the ports they hold on")
+            }
             Some(_) => item.warn("has rules for requests but no `ports`, and so matches nothing; list ports"),
             None => item.warn("lists no port and so matches nothing; list ports, or leave `toPorts` out"),
         }
     }
     let mut matches: Vec<_> = items.iter().filter_map(|item| port(item, requests.as_ref())).collect();
-    if requests == Some(Requests::NoName) {
+    if requests == Some(RequestRules::NoName) {
         matches.clear();
     }
-    Some(Entry { item: item.clone(), matches, requests, tls })
+    Some(ToPortsEntry { item: item.clone(), matches, requests, tls })
 }
 
 /// Reads what an entry says of layer 7: rules for requests, where there are any.
-fn layer_seven(fields: &mut Fields<'_>, section: Section, proxied: Proxied<'_>) -> Option<Requests> {
+fn layer_seven(fields: &mut Fields<'_>, section: Section, proxied: ProxyFields<'_>) -> Option<RequestRules> {
     let rules = fields.take("rules");
     if section.action == Action::Deny {
         if let Some(rules) = rules {
@@ -75,7 +77,7 @@ fn layer_seven(fields: &mut Fields<'_>, section: Section, proxied: Proxied<'_>) 
     requests
 }
 
-fn port(item: &Item<'_>, requests: Option<&Requests>) -> Option<TrafficMatch> {
+fn port(item: &Item<'_>, requests: Option<&RequestRules>) -> Option<TrafficMatch> {
     let mut fields = item.fields(Nulls::Refused)?;
     let named = fields.take("protocol");
     let protocol = named.as_ref().map_or(Some(Some(Protocol::Any)), protocol);
@@ -89,21 +91,26 @@ fn port(item: &Item<'_>, requests: Option<&Requests>) -> Option<TrafficMatch> {
     let port = port.and_then(|item| port_or_range(&item, end));
     let (port, protocol) = (port?, protocol.flatten()?);
     if let Some(requests) = requests {
-        suits(item, requests, (protocol, &port), is_range);
+        check_request_port(item, requests, (protocol, &port), is_range);
     }
     let http = match requests {
-        Some(Requests::Http(rules)) => Some(rules.clone()),
+        Some(RequestRules::Http(rules)) => Some(rules.clone()),
         _ => None,
     };
     Some(TrafficMatch::Port { protocol, port, http })
 }
 
 /// Reports rules for requests on a port where there are no such requests.
-fn suits(item: &Item<'_>, requests: &Requests, (protocol, port): (Protocol, &Port), is_range: bool) {
+fn check_request_port(
+    item: &Item<'_>,
+    requests: &RequestRules,
+    (protocol, port): (Protocol, &Port),
+    is_range: bool,
+) {
     let name = requests.name();
     match (requests, protocol) {
-        (_, Protocol::Tcp) | (Requests::Dns | Requests::NoName, Protocol::Udp | Protocol::Any) => {}
-        (Requests::Dns | Requests::NoName, _) => {
+        (_, Protocol::Tcp) | (RequestRules::Dns | RequestRules::NoName, Protocol::Udp | Protocol::Any) => {}
+        (RequestRules::Dns | RequestRules::NoName, _) => {
             item.error("DNS rules hold on TCP and UDP only; write `protocol: ANY`")
         }
         _ => item.error(format!("{name} rules hold on TCP only; write `protocol: TCP`")),
@@ -111,7 +118,7 @@ fn suits(item: &Item<'_>, requests: &Requests, (protocol, port): (Protocol, &Por
     if *port == Port::Any {
         item.error(format!("{name} rules need a port; port 0 stands for all of them"));
     }
-    if *requests == Requests::Dns && is_range {
+    if *requests == RequestRules::Dns && is_range {
         item.error("DNS rules hold on single ports; leave `endPort` out");
     }
 }

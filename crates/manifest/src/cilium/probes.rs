@@ -23,7 +23,7 @@ fn has_own_node(peers: &Peers) -> bool {
         Peer::Entity(entity) => matches!(entity, Entity::All | Entity::Cluster | Entity::Host),
         Peer::Labels(selector) => selector.selects(&host),
         Peer::Nodes(_) => true,
-        Peer::Cidr { .. } | Peer::Group { .. } | Peer::Service(_) | Peer::Domain(_) => false,
+        Peer::Cidr { .. } | Peer::CidrGroup { .. } | Peer::Service(_) | Peer::Domain(_) => false,
     })
 }
 

@@ -7,7 +7,7 @@ use policy::rule::{Direction, HttpRule};
 
 /// Rules for one protocol; of those that are not supported yet only which.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Requests {
+pub(super) enum RequestRules {
     Http(Vec<HttpRule>),
     Dns,
     /// DNS rules that allow no name.
@@ -19,7 +19,7 @@ pub(super) enum Requests {
 
 const KAFKA_ROLES: &[(&str, ())] = &[("produce", ()), ("consume", ())];
 
-impl Requests {
+impl RequestRules {
     /// What people call the protocol.
     pub(super) fn name(&self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl Requests {
 }
 
 /// Reads `rules`; none where it holds none.
-pub(super) fn read(item: &Item<'_>, direction: Direction) -> Option<Requests> {
+pub(super) fn read(item: &Item<'_>, direction: Direction) -> Option<RequestRules> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (http, dns, kafka) = (fields.take("http"), fields.take("dns"), fields.take("kafka"));
     let (protocol, others) = (fields.take("l7proto"), fields.take("l7"));
@@ -55,16 +55,16 @@ pub(super) fn read(item: &Item<'_>, direction: Direction) -> Option<Requests> {
     }
     let dns = dns.map(|dns| self::dns(&dns, direction));
     match (http, dns, kafka, protocol) {
-        (Some(http), ..) => Some(Requests::Http(http::rules(&http))),
+        (Some(http), ..) => Some(RequestRules::Http(http::rules(&http))),
         (None, Some(dns), ..) => Some(dns),
-        (None, None, Some(_), _) => Some(Requests::Kafka),
-        (None, None, None, Some(_)) => Some(Requests::Other),
+        (None, None, Some(_), _) => Some(RequestRules::Kafka),
+        (None, None, None, Some(_)) => Some(RequestRules::Other),
         (None, None, None, None) => None,
     }
 }
 
 /// Reads DNS rules; an empty list is about no name in either direction.
-fn dns(item: &Item<'_>, direction: Direction) -> Requests {
+fn dns(item: &Item<'_>, direction: Direction) -> RequestRules {
     let items = item.list();
     for item in &items {
         domain::selector(item);
@@ -72,12 +72,12 @@ fn dns(item: &Item<'_>, direction: Direction) -> Requests {
     match direction {
         _ if items.is_empty() => {
             item.warn("an empty list allows no name, and so nothing; list a name, or leave `rules` out to allow all");
-            return Requests::NoName;
+            return RequestRules::NoName;
         }
         Direction::Ingress => item.error("DNS rules hold on egress only; move them to an egress rule"),
         Direction::Egress => item.not_supported("`dns`"),
     }
-    Requests::Dns
+    RequestRules::Dns
 }
 
 /// Sees to the shape of `{role | apiKey, apiVersion, clientID, topic}`.

@@ -25,7 +25,7 @@ pub(super) fn peers(selector: Selector) -> Vec<Peer> {
     // Nothing inside the cluster has the label of the world, or of a family of it.
     let asks_for_world = |one: &Requirement| {
         let is_world = *one.name == *WORLD || names_family(one);
-        one.source == Some(Source::Reserved) && is_world && one.asks_for_a_label()
+        one.source == Some(Source::Reserved) && is_world && one.requires_label()
     };
     let has_inside = !selector.requirements().iter().any(asks_for_world);
     let inside = has_inside
@@ -41,8 +41,8 @@ fn is_api_server(selector: &Selector) -> bool {
     let name = Entity::KubeApiserver.name();
     only.source == Some(Source::Reserved)
         && *only.name == *name
-        && only.asks_for_a_label()
-        && only.holds(&Labels::reserved(name))
+        && only.requires_label()
+        && only.matches(&Labels::reserved(name))
 }
 
 fn names_family(one: &Requirement) -> bool {

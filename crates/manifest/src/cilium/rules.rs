@@ -1,27 +1,13 @@
 //! The four lists of rules of a spec: who may reach whom, and who may not.
 
-use super::conflicts::{Asks, Demand};
-use super::ports::Entry;
+use super::conflicts::{ProxyRequirement, ProxySettings};
+use super::ports::ToPortsEntry;
 use super::scope::Scope;
+use super::section::{SECTIONS, Section};
 use super::{peers, ports, probes};
 use crate::icmp;
 use crate::item::{Fields, Item, Nulls};
 use policy::rule::{Action, Direction, Peers, Rule, Subject, Traffic};
-
-/// Which list a rule stands in.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Section {
-    name: &'static str,
-    pub(super) direction: Direction,
-    pub(super) action: Action,
-}
-
-const SECTIONS: [Section; 4] = [
-    Section { name: "ingress", direction: Direction::Ingress, action: Action::Allow },
-    Section { name: "ingressDeny", direction: Direction::Ingress, action: Action::Deny },
-    Section { name: "egress", direction: Direction::Egress, action: Action::Allow },
-    Section { name: "egressDeny", direction: Direction::Egress, action: Action::Deny },
-];
 
 /// How an allow rule may ask for authentication.
 const AUTHENTICATION: &[(&str, &str)] =
@@ -29,9 +15,9 @@ const AUTHENTICATION: &[(&str, &str)] =
 
 /// All rules of a spec, and the directions that have any.
 #[derive(Debug, Default)]
-pub(super) struct Sections<'a> {
+pub(super) struct SpecRules<'a> {
     pub(super) rules: Vec<Rule>,
-    pub(super) demands: Vec<Demand<'a>>,
+    pub(super) requirements: Vec<ProxyRequirement<'a>>,
     pub(super) has_ingress: bool,
     pub(super) has_egress: bool,
 }
@@ -42,8 +28,8 @@ pub(super) fn sections<'a>(
     place: &str,
     subject: &Subject,
     scope: &Scope,
-) -> Sections<'a> {
-    let mut sections = Sections::default();
+) -> SpecRules<'a> {
+    let mut sections = SpecRules::default();
     for section in SECTIONS {
         let items = fields.take(section.name).iter().flat_map(Item::list).collect::<Vec<_>>();
         match section.direction {
@@ -56,15 +42,15 @@ pub(super) fn sections<'a>(
             if matches!(subject, Subject::Workloads(_)) && item.report().is_clean_since(mark) {
                 probes::warn(item, &rule);
             }
-            let demand = |(asks, traffic, item)| Demand {
+            let requirement = |(settings, traffic, item)| ProxyRequirement {
                 subject: subject.selector().clone(),
                 direction: rule.direction,
                 peers: rule.peers.clone(),
                 traffic,
-                asks,
+                settings,
                 item,
             };
-            sections.demands.extend(asked.into_iter().map(demand));
+            sections.requirements.extend(asked.into_iter().map(requirement));
             let place = format!("{place}.{}[{index}]", section.name).into();
             sections.rules.push(Rule { place, ..rule });
         }
@@ -72,8 +58,8 @@ pub(super) fn sections<'a>(
     sections
 }
 
-/// What a part of a rule asks for, of which traffic, and where.
-type Asked<'a> = (Asks, Traffic, Item<'a>);
+/// What a part of a rule settings for, of which traffic, and where.
+type Asked<'a> = (ProxySettings, Traffic, Item<'a>);
 
 fn rule<'a>(item: &Item<'a>, section: Section, scope: &Scope) -> Option<(Rule, Vec<Asked<'a>>)> {
     let mut fields = item.fields(Nulls::Refused)?;
@@ -88,13 +74,19 @@ fn rule<'a>(item: &Item<'a>, section: Section, scope: &Scope) -> Option<(Rule, V
         (None, Traffic::Of(_)) => Peers::Any,
         (None, Traffic::Any) => Peers::Of(Vec::new()),
     };
-    let by_entry = entries.into_iter().map(|Entry { item, matches, requests, tls }| {
+    let by_entry = entries.into_iter().map(|ToPortsEntry { item, matches, requests, tls }| {
         let requests = requests.map(|requests| requests.name());
-        (Asks { requests, tls, authentication: None }, Traffic::Of(matches), item)
+        (ProxySettings { requests, tls, authentication: None }, Traffic::Of(matches), item)
     });
-    let by_rule = authentication
-        .map(|mode| (Asks { authentication: Some(mode), ..Asks::default() }, traffic.clone(), item.clone()));
-    let asked = by_entry.chain(by_rule).filter(|(asks, ..)| *asks != Asks::default()).collect();
+    let by_rule = authentication.map(|mode| {
+        (
+            ProxySettings { authentication: Some(mode), ..ProxySettings::default() },
+            traffic.clone(),
+            item.clone(),
+        )
+    });
+    let asked =
+        by_entry.chain(by_rule).filter(|(settings, ..)| *settings != ProxySettings::default()).collect();
     let rule = Rule {
         place: "".into(),
         direction: section.direction,
@@ -107,7 +99,7 @@ fn rule<'a>(item: &Item<'a>, section: Section, scope: &Scope) -> Option<(Rule, V
 }
 
 /// Reads `toPorts` and `icmps`; empty lists say nothing of what is sent.
-fn traffic<'a>(fields: &mut Fields<'a>, section: Section) -> (Traffic, Vec<Entry<'a>>) {
+fn traffic<'a>(fields: &mut Fields<'a>, section: Section) -> (Traffic, Vec<ToPortsEntry<'a>>) {
     let (to_ports, icmps) = (fields.take("toPorts"), fields.take("icmps"));
     let to_ports = to_ports.iter().flat_map(Item::list).collect::<Vec<_>>();
     let has_icmps = icmps.as_ref().is_some_and(|icmps| !icmps.list().is_empty());

@@ -2,7 +2,7 @@
 
 use super::reserved;
 use crate::item::Item;
-use crate::selector::{Keys, RESERVED, Written};
+use crate::selector::{Keys, ParsedSelector, RESERVED};
 use identity::{Operator, Requirement, Selector, Source, key};
 use policy::rule::Peer;
 
@@ -19,7 +19,7 @@ pub(super) enum Scope {
 
 /// Reads the selector of a policy's subject; its namespace is always the policy's own.
 pub(super) fn subject(item: &Item<'_>, namespace: Option<&str>) -> (Selector, Scope) {
-    let mut written = Written::read(item, Keys::Sourced);
+    let mut written = ParsedSelector::read(item, Keys::Sourced);
     let is_init = |one: &Requirement| is_reserved(one) && one.name == "init";
     let init = written.requirements().any(is_init);
     let Some(namespace) = namespace else {
@@ -37,12 +37,12 @@ pub(super) fn subject(item: &Item<'_>, namespace: Option<&str>) -> (Selector, Sc
 
 /// Reads the selector of a policy about nodes, which are in no namespace.
 pub(super) fn nodes(item: &Item<'_>) -> Selector {
-    Written::read(item, Keys::Sourced).into_selector()
+    ParsedSelector::read(item, Keys::Sourced).into_selector()
 }
 
 /// Reads the selector of peers, as the several that it may stand for.
 pub(super) fn peers(item: &Item<'_>, scope: &Scope) -> Vec<Peer> {
-    let selector = Written::read(item, Keys::Sourced).into_selector();
+    let selector = ParsedSelector::read(item, Keys::Sourced).into_selector();
     if selector.requirements().iter().any(is_reserved) {
         refute_reserved(item, &selector);
     }
@@ -53,9 +53,8 @@ pub(super) fn peers(item: &Item<'_>, scope: &Scope) -> Vec<Peer> {
 fn scoped(selector: Selector, scope: &Scope) -> Selector {
     let requirements = || selector.requirements().iter();
     let of_namespaces = || requirements().filter(|one| names_namespace(one) || is_namespace_label(one));
-    let names_reserved = requirements().any(|one| is_reserved(one) && one.asks_for_a_label());
-    let only_excludes =
-        of_namespaces().next().is_some() && !of_namespaces().any(Requirement::asks_for_a_label);
+    let names_reserved = requirements().any(|one| is_reserved(one) && one.requires_label());
+    let only_excludes = of_namespaces().next().is_some() && !of_namespaces().any(Requirement::requires_label);
     if only_excludes && !names_reserved {
         // Nothing but workloads is in a namespace, so all else would meet NotIn and DoesNotExist.
         return selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists);

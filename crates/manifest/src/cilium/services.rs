@@ -3,7 +3,7 @@
 use super::scope::Scope;
 use crate::item::{Item, Nulls};
 use crate::name;
-use crate::selector::{Keys, Written};
+use crate::selector::{Keys, ParsedSelector};
 use policy::rule::ServiceRef;
 
 /// Reads `{k8sService}` or `{k8sServiceSelector}`.
@@ -51,6 +51,6 @@ fn labelled(item: &Item<'_>) -> Option<ServiceRef> {
         Some(namespace) => Some(name::namespace(&namespace)?.into()),
         None => None,
     };
-    let selector = Written::read(&selector?, Keys::Sourced).into_selector();
+    let selector = ParsedSelector::read(&selector?, Keys::Sourced).into_selector();
     Some(ServiceRef::Labelled { namespace, selector })
 }

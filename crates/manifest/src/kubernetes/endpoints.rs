@@ -2,7 +2,7 @@
 
 use super::service::PROTOCOLS;
 use crate::address;
-use crate::document::Header;
+use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::object::Endpoints;
 use service::{EndpointPort, EndpointSlice, Protocol};
@@ -44,7 +44,7 @@ fn subset(item: &Item<'_>) -> Option<EndpointSlice> {
         address::one(&ip?)
     };
     let addresses = addresses.iter().flat_map(Item::list).filter_map(address).collect();
-    Some(EndpointSlice { addresses, ports: ports.as_ref().map(listed_ports).unwrap_or_default() })
+    Some(EndpointSlice { addresses, ports: ports.as_ref().map(endpoint_ports).unwrap_or_default() })
 }
 
 /// Reads what stands beside the header of an EndpointSlice.
@@ -66,7 +66,7 @@ pub(crate) fn slice(mut fields: Fields<'_>, header: Header<'_>) -> Option<Endpoi
     if let (Some(stray), Some(kind)) = (addresses.iter().find(is_stray), &kind) {
         kind.error(format!("{stray} is of the other family; a slice has addresses of one"));
     }
-    let ports = ports.as_ref().map(listed_ports).unwrap_or_default();
+    let ports = ports.as_ref().map(endpoint_ports).unwrap_or_default();
     let service = header.labels.get(SERVICE).cloned().unwrap_or_default();
     let slices = vec![EndpointSlice { addresses, ports }];
     Some(Endpoints { namespace: header.namespace, service, slice_name: Some(header.name?), slices })
@@ -89,7 +89,7 @@ fn ready<'a>(item: &Item<'a>) -> Option<Item<'a>> {
 }
 
 /// The ports of a slice or subset. A port without a number stands for no port that a service could have.
-fn listed_ports(item: &Item<'_>) -> Vec<EndpointPort> {
+fn endpoint_ports(item: &Item<'_>) -> Vec<EndpointPort> {
     let port = |item: Item<'_>| {
         let mut fields = item.fields(Nulls::Absent)?;
         let (name, port, protocol) = (fields.take("name"), fields.take("port"), fields.take("protocol"));
@@ -98,7 +98,7 @@ fn listed_ports(item: &Item<'_>) -> Vec<EndpointPort> {
         let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
         let name = name.and_then(|item| item.text()).unwrap_or_default().to_ascii_lowercase();
         let port = port.and_then(|item| item.integer(1..=65_535));
-        Some(EndpointPort { name, protocol: protocol?, port: port? })
+        Some(EndpointPort::named(name, protocol?, port?))
     };
     item.list().into_iter().filter_map(port).collect()
 }

@@ -1,15 +1,15 @@
 //! NetworkPolicy of Kubernetes, with the meaning that Kubernetes documents.
 
 use crate::cidr;
-use crate::document::Header;
+use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::name;
 use crate::order::Order;
-use crate::selector::{Keys, Written};
+use crate::selector::{Keys, ParsedSelector};
 use identity::{Operator, Selector, Source, key};
 use policy::rule::{
-    Action, CidrReach, Direction, Kind, Peer, Peers, Policy, PolicyId, Port, Protocol, Rule, Spec, Subject,
-    Traffic, TrafficMatch,
+    Action, CidrReach, Direction, Peer, Peers, Policy, PolicyId, PolicyKind, Port, Protocol, Rule, Spec,
+    Subject, Traffic, TrafficMatch,
 };
 
 /// Protocols of ports.
@@ -27,14 +27,15 @@ pub(crate) fn policy(mut fields: Fields<'_>, header: Header<'_>) -> Option<Polic
     let spec = spec.and_then(|item| self::spec(&item, &header.namespace, order))?;
     let namespace = Some(header.namespace);
     Some(Policy {
-        id: PolicyId { kind: Kind::NetworkPolicy, namespace, name: header.name? },
+        id: PolicyId { kind: PolicyKind::NetworkPolicy, namespace, name: header.name? },
         specs: vec![spec],
     })
 }
 
 fn spec(item: &Item<'_>, namespace: &str, order: Order) -> Option<Spec> {
     let mut fields = item.fields(Nulls::Absent)?;
-    let subject = fields.take("podSelector").map(|item| Written::read(&item, Keys::Plain).into_selector());
+    let subject =
+        fields.take("podSelector").map(|item| ParsedSelector::read(&item, Keys::Plain).into_selector());
     let types = fields.take("policyTypes");
     let (ingress, egress) = (fields.take("ingress"), fields.take("egress"));
     fields.finish();
@@ -112,9 +113,9 @@ fn peer(item: &Item<'_>, namespace: &str) -> Option<Peer> {
     if pods.is_none() && namespaces.is_none() {
         item.error("names no peer; give `podSelector`, `namespaceSelector` or `ipBlock`");
     }
-    let pods = pods.map(|item| Written::read(&item, Keys::Plain).into_selector()).unwrap_or_default();
+    let pods = pods.map(|item| ParsedSelector::read(&item, Keys::Plain).into_selector()).unwrap_or_default();
     let Some(namespaces) = namespaces else { return Some(Peer::Labels(within(pods, namespace))) };
-    let selector = Written::read(&namespaces, Keys::OfNamespace).into_selector().and(&pods);
+    let selector = ParsedSelector::read(&namespaces, Keys::OfNamespace).into_selector().and(&pods);
     // Workloads only: what has no namespace would otherwise meet NotIn and DoesNotExist.
     Some(Peer::Labels(selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists)))
 }

@@ -1,6 +1,6 @@
 //! Service of Kubernetes: its cluster addresses, its ports, and the labels of its backends.
 
-use crate::document::Header;
+use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::label;
 use crate::{address, name};

@@ -1,13 +1,12 @@
-//! Pods, and the controllers that make them: as much of them as a network policy can see.
+//! PodCount, and the controllers that make them: as much of them as a network policy can see.
 //!
 //! Their schema is large and little of it bears on policy, so fields that are not known are passed over here, other than
 //! in policies.
 
 use super::service::PROTOCOLS;
-use crate::document::Header;
+use crate::header::{Header, group};
 use crate::item::{Fields, Item, Nulls};
-use crate::kind::group;
-use crate::object::{Kinship, NamedPort, Owner, Pods, Workload};
+use crate::object::{NamedPort, OwnerReference, Ownership, PodCount, WorkloadObject};
 use crate::{address, label, name};
 use identity::key;
 use service::Protocol;
@@ -52,7 +51,7 @@ impl Status {
 }
 
 /// Reads what stands beside the header of a pod or a controller.
-pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<Workload> {
+pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<WorkloadObject> {
     let (spec, status) = (fields.require("spec"), fields.take("status"));
     fields.finish();
     let mut spec = spec?.fields(Nulls::Absent)?;
@@ -60,7 +59,7 @@ pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<Wor
         status.filter(|_| header.kind == "Pod").map(|item| self::status(&item)).unwrap_or_default();
     let (pods, labels, pod) = match header.kind {
         "Pod" => {
-            let pods = if status.is_over { Pods::None } else { Pods::One };
+            let pods = if status.is_over { PodCount::None } else { PodCount::One };
             (
                 Some(pods),
                 own_labels(header.labels.clone(), header.labels_given.as_ref()),
@@ -85,18 +84,19 @@ pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<Wor
             let replicas = spec.take("replicas");
             let (labels, pod) = template(&mut spec, kind);
             // Where `replicas` is absent something else scales it; a DaemonSet has a pod on each node.
-            let pods =
-                replicas.filter(|_| kind != "DaemonSet").map_or(Some(Pods::Several), |item| number(&item));
+            let pods = replicas
+                .filter(|_| kind != "DaemonSet")
+                .map_or(Some(PodCount::Several), |item| number(&item));
             (pods, labels, pod)
         }
     };
     status.settle(&pod);
-    let kinship = kinship(&header);
+    let ownership = ownership(&header);
     let mut labels = labels;
     if let Some(account) = pod.account.filter(|account| !matches!(account.as_str(), "" | key::DEFAULT)) {
         labels.insert(key::SERVICE_ACCOUNT.to_owned(), account);
     }
-    Some(Workload {
+    Some(WorkloadObject {
         namespace: header.namespace,
         name: header.name?,
         labels,
@@ -106,16 +106,16 @@ pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<Wor
         host_network: pod.host_network,
         node: pod.node,
         node_addresses: status.node_addresses,
-        kinship,
+        ownership,
     })
 }
 
-fn number(item: &Item<'_>) -> Option<Pods> {
-    item.integer(0..=i64::from(u32::MAX)).map(Pods::of)
+fn number(item: &Item<'_>) -> Option<PodCount> {
+    item.integer(0..=i64::from(u32::MAX)).map(PodCount::of)
 }
 
 /// Reads the `spec` of a job: as many pods at one time as `parallelism` says, but no more than are to complete.
-fn job(spec: &mut Fields<'_>) -> (Option<Pods>, Text, Pod) {
+fn job(spec: &mut Fields<'_>) -> (Option<PodCount>, Text, Pod) {
     let (parallelism, completions) = (spec.take("parallelism"), spec.take("completions"));
     let suspended = spec.take("suspend").and_then(|item| item.boolean());
     let (labels, pod) = template(spec, "Job");
@@ -123,20 +123,20 @@ fn job(spec: &mut Fields<'_>) -> (Option<Pods>, Text, Pod) {
         item.map_or(Some(absent), |item| item.integer::<u32>(0..=i64::from(u32::MAX)))
     };
     let (parallelism, completions) = (limit(parallelism, 1), limit(completions, u32::MAX));
-    let pods = parallelism.zip(completions).map(|(one, other)| Pods::of(one.min(other)));
-    (pods.map(|pods| if suspended == Some(true) { Pods::None } else { pods }), labels, pod)
+    let pods = parallelism.zip(completions).map(|(one, other)| PodCount::of(one.min(other)));
+    (pods.map(|pods| if suspended == Some(true) { PodCount::None } else { pods }), labels, pod)
 }
 
 /// Reads the `spec` of a CronJob: unless it is forbidden, one run may begin while another goes on.
-fn cron_job(spec: &mut Fields<'_>) -> Option<(Option<Pods>, Text, Pod)> {
+fn cron_job(spec: &mut Fields<'_>) -> Option<(Option<PodCount>, Text, Pod)> {
     let (policy, suspended) = (spec.take("concurrencyPolicy"), spec.take("suspend"));
     let overlaps = policy.is_none_or(|item| !matches!(item.text(), Some("Forbid" | "Replace")));
     let mut fields = spec.require("jobTemplate")?.fields(Nulls::Absent)?;
     let mut inner = fields.require("spec")?.fields(Nulls::Absent)?;
     let (pods, labels, pod) = job(&mut inner);
     let pods = pods.map(|pods| match pods {
-        _ if suspended.and_then(|item| item.boolean()) == Some(true) => Pods::None,
-        Pods::One if overlaps => Pods::Several,
+        _ if suspended.and_then(|item| item.boolean()) == Some(true) => PodCount::None,
+        PodCount::One if overlaps => PodCount::Several,
         pods => pods,
     });
     Some((pods, labels, pod))
@@ -234,19 +234,19 @@ fn port(item: &Item<'_>) -> Option<NamedPort> {
 }
 
 /// What the header says of the object's kind, its number and its owners.
-fn kinship(header: &Header<'_>) -> Kinship {
+fn ownership(header: &Header<'_>) -> Ownership {
     let owner = |item: Item<'_>| {
         let mut fields = item.fields(Nulls::Absent)?;
         let [version, kind, name] = ["apiVersion", "kind", "name"].map(|name| fields.require(name));
         let uid = fields.take("uid").and_then(|item| item.text());
-        Some(Owner {
+        Some(OwnerReference {
             group: group(version?.text()?).to_owned(),
             kind: kind?.text()?.to_owned(),
             name: name?.text()?.to_owned(),
             uid: uid.map(str::to_owned),
         })
     };
-    Kinship {
+    Ownership {
         group: group(header.api_version).to_owned(),
         kind: header.kind.to_owned(),
         uid: header.uid.map(str::to_owned),

@@ -1,14 +1,17 @@
 //! The manifests of a test: inline, as kubectl takes them, or in files by path; each with its own text.
 
-use super::Load;
-use crate::document::{self, Described};
+use crate::document::{self, DescribedObject};
 use crate::item::{Fields, Item};
 use crate::object::Object;
 use crate::report::Report;
 use crate::yaml;
+use std::io;
+
+/// Gives the text of a file that a test refers to, by the path that the test writes.
+pub type Load<'a> = dyn FnMut(&str) -> io::Result<String> + 'a;
 
 /// An object and the manifest that describes it, as JSON.
-pub(super) type Written = (Object, String);
+pub(super) type ObjectWithManifest = (Object, String);
 
 /// Reads two fields, one of manifests and one of paths; none where both are absent.
 pub(super) fn read(
@@ -16,12 +19,12 @@ pub(super) fn read(
     inline: &'static str,
     files: &'static str,
     load: &mut Load<'_>,
-) -> Option<Vec<Written>> {
+) -> Option<Vec<ObjectWithManifest>> {
     let (inline, files) = (fields.take(inline), fields.take(files));
     if inline.is_none() && files.is_none() {
         return None;
     }
-    let mut written: Vec<Written> =
+    let mut written: Vec<ObjectWithManifest> =
         inline.iter().flat_map(Item::list).flat_map(|item| inline_document(&item)).collect();
     for path in files.iter().flat_map(Item::list) {
         written.extend(of_file(&path, load));
@@ -30,7 +33,7 @@ pub(super) fn read(
 }
 
 /// A manifest within a test. A file may hold things that are no affair of tests; here nothing stands by chance.
-fn inline_document(item: &Item<'_>) -> Vec<Written> {
+fn inline_document(item: &Item<'_>) -> Vec<ObjectWithManifest> {
     let before = item.report().skipped();
     let written = sorted_out(document::read_object(item));
     if item.report().skipped() > before {
@@ -40,8 +43,8 @@ fn inline_document(item: &Item<'_>) -> Vec<Written> {
 }
 
 /// The objects that a test takes from manifests.
-fn sorted_out(described: Vec<Described<'_>>) -> Vec<Written> {
-    let written = described.into_iter().filter_map(|Described { object, document }| match object {
+fn sorted_out(described: Vec<DescribedObject<'_>>) -> Vec<ObjectWithManifest> {
+    let written = described.into_iter().filter_map(|DescribedObject { object, document }| match object {
         Object::Workload(_) => {
             document.error("is a workload; describe it in `workloads`");
             None
@@ -55,7 +58,7 @@ fn sorted_out(described: Vec<Described<'_>>) -> Vec<Written> {
     written.collect()
 }
 
-fn of_file(path: &Item<'_>, load: &mut Load<'_>) -> Vec<Written> {
+fn of_file(path: &Item<'_>, load: &mut Load<'_>) -> Vec<ObjectWithManifest> {
     let Some(file) = path.text() else { return Vec::new() };
     let text = match load(file) {
         Ok(text) => text,

@@ -1,25 +1,25 @@
 //! PolicyTest documents: worlds, policies and what is expected of probes between parties.
 
-mod inhabitant;
+mod end;
+mod known_names;
 mod manifests;
+mod participant;
 mod probe;
 mod step;
-mod world;
 
-pub use inhabitant::{External, Names, NodeState, WorkloadName, WorkloadState};
-pub use probe::{Expect, HttpRequest, Party, Probe, Question};
+pub use end::{ProbeEnd, WorkloadName};
+pub use manifests::Load;
+pub use participant::{External, ExternalNames, NodeState, WorkloadState};
+pub use probe::{Expect, HttpRequest, Probe, ProbeTraffic};
 pub use step::Step;
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::document::{self, TEST};
+use crate::document::TEST;
+use crate::header;
 use crate::item::{Fields, Item, Nulls};
 use crate::report::Report;
 use crate::yaml;
-use std::io;
-use world::World;
-
-/// Gives the text of a file that a test refers to, by the path that the test writes.
-pub type Load<'a> = dyn FnMut(&str) -> io::Result<String> + 'a;
+use known_names::KnownNames;
 
 /// One PolicyTest document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,16 +33,16 @@ pub struct PolicyTest {
 
 /// The tests of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tests {
+pub struct TestFile {
     /// Its documents, in order.
-    pub documents: Vec<Document>,
+    pub documents: Vec<TestDocument>,
     /// What is worth knowing about them.
     pub warnings: Vec<Diagnostic>,
 }
 
 /// A document of a file of tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
+pub struct TestDocument {
     /// The name of the test.
     pub name: String,
     /// The file, as the caller named it.
@@ -58,7 +58,7 @@ pub struct Document {
 /// # Errors
 /// Everything that is wrong with the file and those it refers to. What is merely not supported yet is no error of the
 /// file, but the outcome of its document.
-pub fn parse(file: &str, text: &str, load: &mut Load<'_>) -> Result<Tests, Vec<Diagnostic>> {
+pub fn parse(file: &str, text: &str, load: &mut Load<'_>) -> Result<TestFile, Vec<Diagnostic>> {
     let report = Report::on(file);
     let nodes = yaml::documents(text, &report);
     let items = nodes.iter().map(|node| Item::document(node, &report));
@@ -68,10 +68,10 @@ pub fn parse(file: &str, text: &str, load: &mut Load<'_>) -> Result<Tests, Vec<D
         return Err(findings);
     }
     let warnings = findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
-    Ok(Tests { documents, warnings })
+    Ok(TestFile { documents, warnings })
 }
 
-fn document(file: &str, item: &Item<'_>, load: &mut Load<'_>) -> Option<Document> {
+fn document(file: &str, item: &Item<'_>, load: &mut Load<'_>) -> Option<TestDocument> {
     let mark = item.report().mark();
     let mut fields = item.fields(Nulls::Refused)?;
     let (version, kind) = (fields.require("apiVersion")?, fields.require("kind")?);
@@ -80,19 +80,19 @@ fn document(file: &str, item: &Item<'_>, load: &mut Load<'_>) -> Option<Document
         item.error(format!("this is {kind} of {api_version}; tests are {} of {}", TEST.1, TEST.0));
         return None;
     }
-    let name = document::header(&mut fields, api_version, kind).name;
+    let name = header::read(&mut fields, api_version, kind).name;
     let spec = fields.require("spec");
     fields.finish();
     let steps = spec.and_then(|item| item.fields(Nulls::Refused)).map(|fields| steps(fields, load));
     let (name, steps) = (name?, steps?);
     let refusals = item.report().refusals_since(mark);
     let test = if refusals.is_empty() { Ok(PolicyTest { name: name.clone(), steps }) } else { Err(refusals) };
-    Some(Document { name, file: file.to_owned(), line: item.line(), test })
+    Some(TestDocument { name, file: file.to_owned(), line: item.line(), test })
 }
 
 /// Reads `spec`: steps, or what makes one.
 fn steps(mut fields: Fields<'_>, load: &mut Load<'_>) -> Vec<Step> {
-    let mut world = World::new(fields.item().report());
+    let mut world = KnownNames::new(fields.item().report());
     if let Some(description) = fields.take("description") {
         description.text();
     }

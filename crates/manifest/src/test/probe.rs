@@ -1,14 +1,13 @@
 //! A probe: one question about two parties, and the answer that is expected.
 
-use super::WorkloadName;
-use super::world::World;
+use super::end::ProbeEnd;
+use super::known_names::KnownNames;
 use crate::icmp::{self, FAMILIES};
 use crate::item::{Fields, Item, Nulls};
 use crate::kubernetes::service::PROTOCOLS;
 use crate::name::is_header_name;
 use crate::object::Protocol;
 use policy::rule::Family;
-use std::net::IpAddr;
 
 const VERDICTS: &[(&str, Expect)] =
     &[("allow", Expect::Allow), ("drop", Expect::Drop), ("deny", Expect::Deny)];
@@ -17,37 +16,22 @@ const VERDICTS: &[(&str, Expect)] =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Who asks.
-    pub from: Party,
+    pub from: ProbeEnd,
     /// Who is asked.
-    pub to: Party,
+    pub to: ProbeEnd,
     /// By which family; none: IPv4 where both ends have it.
     pub family: Option<Family>,
     /// What is sent.
-    pub question: Question,
+    pub traffic: ProbeTraffic,
     /// The verdict that is right; none: it is printed, not judged.
     pub expect: Option<Expect>,
     /// The line of the file that asks.
     pub line: u32,
 }
 
-/// One end of a probe.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Party {
-    /// A workload of the test.
-    Workload(WorkloadName),
-    /// An external host of the test, by name.
-    External(String),
-    /// Another node of the test, by name.
-    Node(String),
-    /// An address, whoever has it.
-    Address(IpAddr),
-    /// The node itself.
-    Host,
-}
-
 /// What a probe sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
+pub enum ProbeTraffic {
     /// A connection, or a datagram.
     Connect {
         /// The protocol.
@@ -94,7 +78,7 @@ pub enum Expect {
 }
 
 /// Reads `probes` and `matrix` of a step.
-pub(super) fn read(fields: &mut Fields<'_>, world: &World<'_>) -> Vec<Probe> {
+pub(super) fn read(fields: &mut Fields<'_>, world: &KnownNames<'_>) -> Vec<Probe> {
     let (probes, matrix) = (fields.take("probes"), fields.take("matrix"));
     let mut probes: Vec<Probe> =
         probes.iter().flat_map(Item::list).filter_map(|item| probe(&item, world)).collect();
@@ -104,26 +88,26 @@ pub(super) fn read(fields: &mut Fields<'_>, world: &World<'_>) -> Vec<Probe> {
     probes
 }
 
-fn probe(item: &Item<'_>, world: &World<'_>) -> Option<Probe> {
+fn probe(item: &Item<'_>, world: &KnownNames<'_>) -> Option<Probe> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (from, to) = (fields.require("from"), fields.require("to"));
     let family = fields.take("family").and_then(|item| item.one_of("family", FAMILIES));
-    let question = question(&mut fields, family);
+    let traffic = traffic(&mut fields, family);
     let expect = fields.take("expect");
     fields.finish();
     let expect = expect.and_then(|item| {
         let expect = item.one_of("verdict", VERDICTS);
-        if expect == Some(Expect::Deny) && !matches!(question, Some(Question::Http { .. })) {
+        if expect == Some(Expect::Deny) && !matches!(traffic, Some(ProbeTraffic::Http { .. })) {
             item.error("only a request can be denied; give `http`, or expect drop");
         }
         expect
     });
     let (from, to) = (world.party(&from?), world.party(&to?));
-    Some(Probe { from: from?, to: to?, family, question: question?, expect, line: item.line() })
+    Some(Probe { from: from?, to: to?, family, traffic: traffic?, expect, line: item.line() })
 }
 
 /// Reads `protocol` and `port`, with or without `http`; or `icmp`.
-fn question(fields: &mut Fields<'_>, family: Option<Family>) -> Option<Question> {
+fn traffic(fields: &mut Fields<'_>, family: Option<Family>) -> Option<ProbeTraffic> {
     let (protocol, port) = (fields.take("protocol"), fields.take("port"));
     let (http, icmp) = (fields.take("http"), fields.take("icmp"));
     if let Some(icmp) = icmp {
@@ -133,7 +117,7 @@ fn question(fields: &mut Fields<'_>, family: Option<Family>) -> Option<Question>
         let mut fields = icmp.fields(Nulls::Refused)?;
         let kind = fields.require("type");
         fields.finish();
-        return Some(Question::Icmp { kind: icmp::kind(&kind?, family.unwrap_or(Family::Ipv4))? });
+        return Some(ProbeTraffic::Icmp { kind: icmp::kind(&kind?, family.unwrap_or(Family::Ipv4))? });
     }
     let Some(port) = port else {
         fields.item().error("`port` is missing; give `port` or `icmp`");
@@ -148,8 +132,8 @@ fn question(fields: &mut Fields<'_>, family: Option<Family>) -> Option<Question>
         named
     });
     match http {
-        Some(http) => Some(Question::Http { port: port?, request: request(&http)? }),
-        None => Some(Question::Connect { protocol: named?, port: port? }),
+        Some(http) => Some(ProbeTraffic::Http { port: port?, request: request(&http)? }),
+        None => Some(ProbeTraffic::Connect { protocol: named?, port: port? }),
     }
 }
 
@@ -184,16 +168,16 @@ fn header(name: &str, value: &Item<'_>) -> Option<(String, String)> {
 }
 
 /// Reads `{order, expect: [{port, protocol, rows}]}`: row i, column j is from order[i] to order[j].
-fn matrix(item: &Item<'_>, world: &World<'_>) -> Vec<Probe> {
+fn matrix(item: &Item<'_>, world: &KnownNames<'_>) -> Vec<Probe> {
     let Some(mut fields) = item.fields(Nulls::Refused) else { return Vec::new() };
     let (order, expect) = (fields.require("order"), fields.require("expect"));
     fields.finish();
     let order = order.iter().flat_map(Item::list);
-    let order: Vec<Option<Party>> = order.map(|item| world.party(&item)).collect();
+    let order: Vec<Option<ProbeEnd>> = order.map(|item| world.party(&item)).collect();
     expect.iter().flat_map(Item::list).flat_map(|item| table(&item, &order)).collect()
 }
 
-fn table(item: &Item<'_>, order: &[Option<Party>]) -> Vec<Probe> {
+fn table(item: &Item<'_>, order: &[Option<ProbeEnd>]) -> Vec<Probe> {
     let Some(mut fields) = item.fields(Nulls::Refused) else { return Vec::new() };
     let (port, protocol) = (fields.require("port"), fields.take("protocol"));
     let rows = fields.require("rows");
@@ -205,11 +189,16 @@ fn table(item: &Item<'_>, order: &[Option<Party>]) -> Vec<Probe> {
     if items.len() != order.len() {
         rows.error(format!("{} rows for {} parties in `order`", items.len(), order.len()));
     }
-    let question = Question::Connect { protocol, port };
-    items.iter().zip(order).flat_map(|(item, from)| row(item, from.as_ref(), order, &question)).collect()
+    let traffic = ProbeTraffic::Connect { protocol, port };
+    items.iter().zip(order).flat_map(|(item, from)| row(item, from.as_ref(), order, &traffic)).collect()
 }
 
-fn row(item: &Item<'_>, from: Option<&Party>, order: &[Option<Party>], question: &Question) -> Vec<Probe> {
+fn row(
+    item: &Item<'_>,
+    from: Option<&ProbeEnd>,
+    order: &[Option<ProbeEnd>],
+    traffic: &ProbeTraffic,
+) -> Vec<Probe> {
     let Some(text) = item.text() else { return Vec::new() };
     if text.chars().count() != order.len() {
         item.error(format!("{} columns for {} parties in `order`", text.chars().count(), order.len()));
@@ -231,7 +220,7 @@ fn row(item: &Item<'_>, from: Option<&Party>, order: &[Option<Party>], question:
             from,
             to,
             family: None,
-            question: question.clone(),
+            traffic: traffic.clone(),
             expect: Some(expect),
             line: item.line(),
         })

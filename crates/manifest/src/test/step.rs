@@ -1,12 +1,13 @@
 //! A step of a test: what changes in the world, and the probes that follow.
 
-use super::inhabitant::{self, External, Names, NodeState, WorkloadName, WorkloadState};
-use super::manifests::Written;
-use super::world::World;
-use super::{Load, Probe, manifests, probe};
+use super::end::WorkloadName;
+use super::known_names::KnownNames;
+use super::manifests::{self, Load, ObjectWithManifest};
+use super::participant::{self, External, ExternalNames, NodeState, WorkloadState};
+use super::probe::{self, Probe};
 use crate::item::{Fields, Item};
 use crate::object::{Namespace, Object, ObjectName, Policy};
-use policy::rule::{Mode, PolicyId};
+use policy::rule::{EnforcementMode, PolicyId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes, made in the order of these fields, then probes.
@@ -15,7 +16,7 @@ pub struct Step {
     /// What people call it; may be empty.
     pub name: String,
     /// Whom policies are enforced for from here on, where given.
-    pub enforcement: Option<Mode>,
+    pub enforcement: Option<EnforcementMode>,
     /// Whether what policy refuses is only reported from here on, where given.
     pub audit: Option<bool>,
     /// Workloads that go away.
@@ -29,7 +30,7 @@ pub struct Step {
     /// Hosts outside the cluster that come or change.
     pub externals: Vec<External>,
     /// The domain names of hosts outside that change: all that each is known by from here on.
-    pub names: Names,
+    pub names: ExternalNames,
     /// The whole set of policies from here on, where given.
     pub policies: Option<Vec<Policy>>,
     /// The whole set of what they refer to from here on, where `policies` are given: services, endpoints, groups.
@@ -48,8 +49,11 @@ pub struct Step {
     pub probes: Vec<Probe>,
 }
 
-const MODES: &[(&str, Mode)] =
-    &[("default", Mode::Default), ("always", Mode::Always), ("never", Mode::Never)];
+const MODES: &[(&str, EnforcementMode)] = &[
+    ("default", EnforcementMode::Default),
+    ("always", EnforcementMode::Always),
+    ("never", EnforcementMode::Never),
+];
 
 impl Step {
     /// Puts the world that a test begins with before what this step changes.
@@ -66,7 +70,7 @@ impl Step {
     }
 
     /// Sorts manifests that were read: namespaces go to the others of this step, the rest is given back by kind.
-    fn sort(&mut self, read: Vec<Written>) -> (Vec<Policy>, Vec<Object>) {
+    fn sort(&mut self, read: Vec<ObjectWithManifest>) -> (Vec<Policy>, Vec<Object>) {
         let (mut policies, mut objects) = (Vec::new(), Vec::new());
         for (object, manifest) in read {
             self.manifests.insert(object.name(), manifest);
@@ -90,6 +94,27 @@ impl Step {
         self.delete.iter().map(Into::into).chain(self.delete_objects.iter().cloned())
     }
 
+    /// Adds the names that this step brings to those that are known, and removes those that it deletes.
+    pub(super) fn apply_to(&self, known: &mut KnownNames<'_>) {
+        for name in &self.remove_workloads {
+            known.workloads.remove(name);
+        }
+        known.workloads.extend(self.workloads.iter().map(|workload| workload.name.clone()));
+        known.nodes.extend(self.nodes.iter().map(|node| node.name.clone()));
+        known.externals.extend(self.externals.iter().map(|external| external.name.clone()));
+        known.namespaces.extend(self.namespaces.iter().map(|one| Object::Namespace(one.clone()).name()));
+        if let (Some(policies), Some(objects)) = (&self.policies, &self.objects) {
+            let policies = policies.iter().map(|policy| ObjectName::from(&policy.id));
+            known.objects = policies.chain(objects.iter().map(Object::name)).collect();
+        }
+        for name in self.deleted() {
+            known.objects.remove(&name);
+            known.namespaces.remove(&name);
+        }
+        known.objects.extend(self.apply.iter().map(|policy| ObjectName::from(&policy.id)));
+        known.objects.extend(self.apply_objects.iter().map(Object::name));
+    }
+
     /// Whether it does nothing but describe who is there.
     pub(super) fn is_world_only(&self) -> bool {
         self.remove_workloads.is_empty()
@@ -101,15 +126,15 @@ impl Step {
 }
 
 /// Reads the fields of a step; `world` is what was there before, and then after it.
-pub(super) fn read(fields: &mut Fields<'_>, world: &mut World<'_>, load: &mut Load<'_>) -> Step {
-    let mut step = inhabitants(fields, world);
+pub(super) fn read(fields: &mut Fields<'_>, world: &mut KnownNames<'_>, load: &mut Load<'_>) -> Step {
+    let mut step = participants(fields, world);
     if let Some(read) = manifests::read(fields, "policies", "policyFiles", load) {
         let (policies, objects) = step.sort(read);
         (step.policies, step.objects) = (Some(policies), Some(objects));
     }
-    world.apply(&step);
+    step.apply_to(world);
     if let Some(names) = fields.take("names") {
-        step.names.extend(inhabitant::names(&names, world));
+        step.names.extend(participant::names(&names, world));
     }
     for (name, policy) in list(fields.take("delete"), |item| world.object(item)) {
         match policy {
@@ -122,32 +147,32 @@ pub(super) fn read(fields: &mut Fields<'_>, world: &mut World<'_>, load: &mut Lo
     if let Some(name) = step.applied().find(|name| step.deleted().any(|deleted| deleted == *name)) {
         fields.item().error(format!("{name} is deleted and applied in one step; make two"));
     }
-    world.apply(&step);
+    step.apply_to(world);
     step.probes = probe::read(fields, world);
     step
 }
 
 /// Reads who comes, goes and changes, and what holds for all of them.
-fn inhabitants(fields: &mut Fields<'_>, world: &World<'_>) -> Step {
+fn participants(fields: &mut Fields<'_>, world: &KnownNames<'_>) -> Step {
     let name = fields.take("name").and_then(|item| item.text()).unwrap_or_default().to_owned();
     let mode = fields.take("policyEnforcement").and_then(|item| item.one_of("mode", MODES));
-    let (mut names, mut listed) = (Names::new(), BTreeSet::new());
+    let (mut names, mut listed) = (ExternalNames::new(), BTreeSet::new());
     Step {
         name,
         enforcement: mode,
         audit: fields.take("policyAuditMode").and_then(|item| item.boolean()),
         remove_workloads: list(fields.take("removeWorkloads"), |item| world.workload(item)),
-        namespaces: list(fields.take("namespaces"), inhabitant::namespace),
+        namespaces: list(fields.take("namespaces"), participant::namespace),
         workloads: list(fields.take("workloads"), |item| {
-            let workload = inhabitant::workload(item)?;
+            let workload = participant::workload(item)?;
             if !listed.insert(workload.name.clone()) {
                 let WorkloadName { namespace, name } = &workload.name;
                 item.error(format!("{namespace}/{name} is listed twice; a workload is there once"));
             }
             Some(workload)
         }),
-        nodes: list(fields.take("nodes"), inhabitant::node),
-        externals: list(fields.take("externals"), |item| inhabitant::external(item, &mut names)),
+        nodes: list(fields.take("nodes"), participant::node),
+        externals: list(fields.take("externals"), |item| participant::external(item, &mut names)),
         names,
         ..Step::default()
     }

@@ -4,59 +4,19 @@
 //! They order rules where the other kinds only add them up: by tier, by priority, and by their place in the document.
 //! None of them closes a direction by itself.
 
+mod dialect;
+mod list;
 mod peers;
 mod ports;
 mod rules;
+mod selectors;
 
-use crate::document::Header;
+use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
-use crate::selector::{Keys, Written};
-use identity::{Operator, Selector, Source, key};
-use policy::rule::{Action, Direction, Kind, Policy, PolicyId, Spec, Subject, Tier, TrafficMatch};
-
-/// What the kinds say differently.
-#[derive(Debug)]
-struct Dialect {
-    kind: Kind,
-    actions: &'static [(&'static str, Action)],
-    /// What traffic is listed under, and who reads an entry.
-    traffic: (&'static str, fn(&Item<'_>) -> Option<TrafficMatch>),
-    /// Most rules in one direction, and most entries in a list of a rule.
-    most: usize,
-    /// Where its rules are asked, where the document does not say so.
-    tier: Option<Tier>,
-    /// The order of all of its policies, where the document does not say so.
-    order: Option<u16>,
-}
-
-const TIERS: &[(&str, Tier)] = &[("Admin", Tier::Admin), ("Baseline", Tier::Baseline)];
-
-const CLUSTER: Dialect = Dialect {
-    kind: Kind::ClusterNetworkPolicy,
-    actions: &[("Accept", Action::Allow), ("Deny", Action::Deny), ("Pass", Action::Pass)],
-    traffic: ("protocols", ports::protocol),
-    most: 25,
-    tier: None,
-    order: None,
-};
-
-const ADMIN: Dialect = Dialect {
-    kind: Kind::AdminNetworkPolicy,
-    actions: &[("Allow", Action::Allow), ("Deny", Action::Deny), ("Pass", Action::Pass)],
-    traffic: ("ports", ports::port),
-    most: 100,
-    tier: Some(Tier::Admin),
-    order: None,
-};
-
-/// There is one such policy; it is asked after whatever else is of the baseline.
-const BASELINE: Dialect = Dialect {
-    kind: Kind::BaselineAdminNetworkPolicy,
-    actions: &[("Allow", Action::Allow), ("Deny", Action::Deny)],
-    tier: Some(Tier::Baseline),
-    order: Some(1001),
-    ..ADMIN
-};
+use dialect::{ADMIN, BASELINE, CLUSTER, Dialect, TIERS};
+use identity::Selector;
+use policy::rule::{Direction, Policy, PolicyId, Spec, Subject};
+use selectors::{of_namespaces, of_pods};
 
 /// Reads what stands beside the header of a ClusterNetworkPolicy.
 pub(crate) fn cluster(fields: Fields<'_>, header: Header<'_>) -> Option<Policy> {
@@ -128,51 +88,4 @@ fn subject(item: &Item<'_>) -> Option<Selector> {
             None
         }
     }
-}
-
-/// The workloads of namespaces with such labels.
-fn of_namespaces(item: &Item<'_>) -> Selector {
-    if refuses_old_form(item, "namespaces") {
-        return Selector::default();
-    }
-    workloads(Written::read(item, Keys::OfNamespace).into_selector())
-}
-
-/// Reports a selector of namespaces in the form of 2023, which had it, or the names of labels, one level deeper.
-fn refuses_old_form(item: &Item<'_>, name: &str) -> bool {
-    let Some(mut fields) = item.is_mapping().then(|| item.fields(Nulls::Absent)).flatten() else {
-        return false;
-    };
-    let old =
-        ["namespaceSelector", "sameLabels", "notSameLabels"].into_iter().find_map(|old| fields.take(old));
-    old.iter().for_each(|old| {
-        old.error(format!(
-            "is the form of 2023; the selector itself stands under `{name}` now: `{name}: {{matchLabels: ...}}`, or \
-             `{name}: {{}}` for all of them"
-        ));
-    });
-    old.is_some()
-}
-
-/// Reads `{namespaceSelector, podSelector}`.
-fn of_pods(item: &Item<'_>) -> Option<Selector> {
-    let mut fields = item.fields(Nulls::Refused)?;
-    if let Some(old) = fields.take("namespaces") {
-        old.error(
-            "is the form of 2023; name the namespaces in `namespaceSelector`, where the selector itself stands now: \
-             `namespaceSelector: {matchLabels: ...}`",
-        );
-        return None;
-    }
-    let (namespaces, pods) = (fields.take("namespaceSelector"), fields.require("podSelector"));
-    fields.finish();
-    let namespaces =
-        namespaces.map(|item| Written::read(&item, Keys::OfNamespace).into_selector()).unwrap_or_default();
-    let pods = Written::read(&pods?, Keys::Plain).into_selector();
-    Some(workloads(namespaces.and(&pods)))
-}
-
-/// The selector for workloads only: what has no namespace would otherwise meet NotIn and DoesNotExist.
-fn workloads(selector: Selector) -> Selector {
-    selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists)
 }

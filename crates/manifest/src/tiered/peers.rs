@@ -1,9 +1,9 @@
 //! The peers of a rule: workloads; on the way out also nodes, networks and domain names.
 
-use super::rules::filled;
-use super::{of_namespaces, of_pods};
+use super::list::filled;
+use super::selectors::{of_namespaces, of_pods};
 use crate::item::{Item, Nulls};
-use crate::selector::{Keys, Written};
+use crate::selector::{Keys, ParsedSelector};
 use crate::{cidr, domain};
 use policy::domain::DomainPattern;
 use policy::rule::{Action, CidrReach, Direction, Peer};
@@ -39,7 +39,7 @@ pub(super) fn read(item: &Item<'_>, direction: Direction, action: Option<Action>
     match *name {
         "namespaces" => vec![Peer::Labels(of_namespaces(given))],
         "pods" => of_pods(given).map(Peer::Labels).into_iter().collect(),
-        "nodes" => vec![Peer::Nodes(Written::read(given, Keys::Plain).into_selector())],
+        "nodes" => vec![Peer::Nodes(ParsedSelector::read(given, Keys::Plain).into_selector())],
         "networks" => networks(given),
         _ => domain_names(given, action),
     }

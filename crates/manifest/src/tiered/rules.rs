@@ -1,6 +1,8 @@
 //! The two lists of rules: what is said of some traffic with some peers, the first word being the last.
 
-use super::{Dialect, peers};
+use super::dialect::Dialect;
+use super::list::filled;
+use super::peers;
 use crate::item::{Fields, Item, Nulls};
 use policy::rule::{Action, Direction, Peers, Port, Rule, Traffic, TrafficMatch, priority};
 
@@ -83,17 +85,6 @@ fn action(item: &Item<'_>, dialect: &Dialect) -> Option<Action> {
         }
         _ => item.one_of("action", dialect.actions),
     }
-}
-
-/// The values of a list that must have some, but not too many.
-pub(super) fn filled<'a>(item: &Item<'a>, most: usize) -> Vec<Item<'a>> {
-    let items = item.list();
-    match items.len() {
-        0 => item.error(format!("an empty list says nothing; list 1 to {most}")),
-        many if many > most => item.error(format!("{many} entries; at most {most} may stand in one list")),
-        _ => {}
-    }
-    items
 }
 
 fn is_named(traffic: &Option<TrafficMatch>) -> bool {

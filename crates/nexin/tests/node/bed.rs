@@ -2,6 +2,8 @@
 
 #[path = "host.rs"]
 mod host;
+#[path = "manifests.rs"]
+mod manifests;
 
 use api::view::{Endpoint, Status};
 use api::{Client, Request};
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use workload::{Namespace, Node, Plan, Route, RouteKind};
 
 pub(crate) use host::Host;
+pub(crate) use manifests::requests_to_server;
 
 /// How long something may take that is expected to happen.
 pub(crate) const SOON: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! Servers and clients of the tests, and the policy between them.
 
-use crate::bed::Host;
+use crate::bed::{Host, requests_to_server};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::fs;
 use std::io::{self, Read, Write};
@@ -8,19 +8,9 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Anyone may ask `server` for /public.
-pub(crate) const PUBLIC: &str = r#"
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {name: requests}
-spec:
-  endpointSelector: {matchLabels: {app: server}}
-  ingress:
-  - fromEntities: [all]
-    toPorts:
-    - ports: [{port: "80", protocol: TCP}]
-      rules: {http: [{path: "/public.*"}]}
-"#;
+/// All peers may send `server` requests for /public.
+pub(crate) const PUBLIC: &str =
+    requests_to_server!("requests", "fromEntities: [all]", r#"{path: "/public.*"}"#);
 
 /// How long a step may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

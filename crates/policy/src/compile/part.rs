@@ -1,6 +1,6 @@
 //! A policy's own blocks of addresses, and what the policy can tell of an address in each.
 
-use crate::cidr::Side;
+use crate::cidr::AddressSide;
 use crate::directory::{Directory, FacetId};
 use crate::domain::DomainPattern;
 use crate::facet::Facet;
@@ -30,7 +30,7 @@ pub(super) struct Parts {
 /// Addresses of one side that the policy cannot tell apart, of blocks that lie in such addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Part {
-    pub(super) side: Side,
+    pub(super) side: AddressSide,
     pub(super) difference: Difference,
 }
 
@@ -56,7 +56,7 @@ impl Parts {
     pub(super) fn new(facets: &[FacetId], directory: &Directory) -> Self {
         let whole = |side| Part { side, difference: Difference::default() };
         let mut parts = Self {
-            parts: vec![whole(Side::Inside), whole(Side::World)],
+            parts: vec![whole(AddressSide::Inside), whole(AddressSide::World)],
             numbers: HashTable::new(),
             hasher: FixedState::default(),
             world: Vec::new(),
@@ -68,7 +68,7 @@ impl Parts {
                 parts.domains.push((*facet, pattern.clone()));
             }
         }
-        for side in [Side::World, Side::Inside] {
+        for side in [AddressSide::World, AddressSide::Inside] {
             parts.divide(blocks(facets, side, directory), side, directory);
         }
         parts.parts.shrink_to_fit();
@@ -76,7 +76,7 @@ impl Parts {
     }
 
     /// Makes a part of each of these blocks, in order, in which anything changes.
-    fn divide(&mut self, named: Vec<(Cidr, FacetId)>, side: Side, directory: &Directory) {
+    fn divide(&mut self, named: Vec<(Cidr, FacetId)>, side: AddressSide, directory: &Directory) {
         let mut own = Vec::new();
         // Blocks come with those that hold them right before, so the open ones form a stack.
         let mut open: Vec<(Cidr, FacetSet)> = Vec::new();
@@ -93,8 +93,8 @@ impl Parts {
         }
         own.shrink_to_fit();
         match side {
-            Side::World => self.world = own,
-            Side::Inside => self.inside = own,
+            AddressSide::World => self.world = own,
+            AddressSide::Inside => self.inside = own,
         }
     }
 
@@ -117,10 +117,10 @@ impl Parts {
     }
 
     /// The number of the part of all addresses of a side.
-    pub(super) fn whole(side: Side) -> u32 {
+    pub(super) fn whole(side: AddressSide) -> u32 {
         match side {
-            Side::Inside => 0,
-            Side::World => 1,
+            AddressSide::Inside => 0,
+            AddressSide::World => 1,
         }
     }
 
@@ -135,10 +135,10 @@ impl Parts {
     }
 
     /// The policy's own blocks that make a difference, with their parts, in order.
-    pub(super) fn blocks(&self, side: Side) -> &[(Cidr, u32)] {
+    pub(super) fn blocks(&self, side: AddressSide) -> &[(Cidr, u32)] {
         match side {
-            Side::World => &self.world,
-            Side::Inside => &self.inside,
+            AddressSide::World => &self.world,
+            AddressSide::Inside => &self.inside,
         }
     }
 
@@ -153,7 +153,7 @@ impl Parts {
         let meant = self.domains.iter().filter(|(_, pattern)| names.iter().any(|name| pattern.matches(name)));
         let within: BTreeSet<FacetId> = within.into_iter().chain(meant.map(|(facet, _)| *facet)).collect();
         let difference = Difference { within: within.into_iter().collect(), around };
-        Part { side: Side::World, difference }
+        Part { side: AddressSide::World, difference }
     }
 
     /// What the policy can tell of addresses of the world in this block: of those of no longer block of its own, and
@@ -173,11 +173,11 @@ impl Parts {
 }
 
 /// The blocks that count for addresses of this side, in order, each with the facet that names it.
-fn blocks(facets: &[FacetId], side: Side, directory: &Directory) -> Vec<(Cidr, FacetId)> {
+fn blocks(facets: &[FacetId], side: AddressSide, directory: &Directory) -> Vec<(Cidr, FacetId)> {
     let mut blocks = Vec::new();
     for facet in facets {
         if let Facet::Block { block, except, reach } = directory.facet(*facet)
-            && (side == Side::World || *reach == CidrReach::Everything)
+            && (side == AddressSide::World || *reach == CidrReach::Everything)
         {
             blocks.extend(std::iter::once(block).chain(except).map(|block| (*block, *facet)));
         }

@@ -3,9 +3,9 @@
 use super::column::Column;
 use super::part::{Part, Parts};
 use super::rules::Stance;
-use super::{Compiled, GroupView};
+use super::{CompiledPolicy, GroupView};
 use crate::book::RuleBook;
-use crate::cidr::Side;
+use crate::cidr::AddressSide;
 use crate::class::ClassId;
 use crate::compiled_rule::CompiledRule;
 use crate::directory::FacetId;
@@ -16,11 +16,11 @@ use std::cmp::Ordering;
 /// A policy before, and whom the rules are about that only one of two policies has.
 #[derive(Debug)]
 pub(super) struct Reuse<'a> {
-    before: &'a mut Compiled,
+    before: &'a mut CompiledPolicy,
     /// In order.
     changed_facets: Vec<FacetId>,
     /// The sides on which there are peers with one of these.
-    affected_sides: Vec<Side>,
+    affected_sides: Vec<AddressSide>,
     /// Whether the policy before has said something to every group.
     is_complete: bool,
 }
@@ -28,7 +28,7 @@ pub(super) struct Reuse<'a> {
 impl<'a> Reuse<'a> {
     /// What may be said again; nothing where anybody may be changed_facets.
     pub(super) fn new(
-        before: &'a mut Compiled,
+        before: &'a mut CompiledPolicy,
         (selection, stances): (&Selection, [Stance; 2]),
         grouping: &Grouping,
     ) -> Option<Self> {

@@ -2,7 +2,7 @@
 
 use super::Random;
 use crate::domain::DomainPattern;
-use crate::rule::{Cidr, CidrReach, Entity, GroupRef, Kind, Peer, Peers, ServiceRef};
+use crate::rule::{Cidr, CidrGroupRef, CidrReach, Entity, Peer, Peers, PolicyKind, ServiceRef};
 use identity::{Operator, Selector, Source, key};
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ pub(super) const LABELS: &[(&str, &[&str])] =
 pub(super) const NAMESPACES: &[&str] = &["x", "y", "z"];
 
 /// Blocks that nest around the addresses of the world.
-const BLOCKS: &[&str] = &[
+pub const BLOCKS: &[&str] = &[
     "0.0.0.0/0",
     "10.0.0.0/8",
     "10.244.0.0/16",
@@ -70,7 +70,7 @@ const ENTITIES: &[Entity] = &[
 ];
 
 /// Who is at the other end.
-pub(super) fn peers(random: &mut Random, kind: Kind, namespace: Option<&str>) -> Peers {
+pub(super) fn peers(random: &mut Random, kind: PolicyKind, namespace: Option<&str>) -> Peers {
     if random.chance(20) {
         return Peers::Any;
     }
@@ -78,7 +78,7 @@ pub(super) fn peers(random: &mut Random, kind: Kind, namespace: Option<&str>) ->
     Peers::Of((0..count).map(|_| peer(random, kind, namespace)).collect())
 }
 
-fn peer(random: &mut Random, kind: Kind, namespace: Option<&str>) -> Peer {
+fn peer(random: &mut Random, kind: PolicyKind, namespace: Option<&str>) -> Peer {
     match random.below(20) {
         0..8 => {
             let selector = labels(random, LABELS);
@@ -96,14 +96,14 @@ fn peer(random: &mut Random, kind: Kind, namespace: Option<&str>) -> Peer {
                 BLOCKS.iter().map(|text| cidr(text)).filter(|inner| block.encloses(inner) && *inner != block);
             let except = inner.filter(|_| random.chance(25)).collect();
             let reach = match kind {
-                Kind::NetworkPolicy => CidrReach::Everything,
+                PolicyKind::NetworkPolicy => CidrReach::Everything,
                 _ => CidrReach::World,
             };
             Peer::Cidr { block, except, reach }
         }
         12 if random.chance(30) => reserved(random),
         12..15 => Peer::Entity(random.pick(ENTITIES)),
-        15 => Peer::Group { groups: group(random), except: blocks(random, 15).into_iter().collect() },
+        15 => Peer::CidrGroup { groups: group(random), except: blocks(random, 15).into_iter().collect() },
         16 => Peer::Service(service(random)),
         17 => Peer::Domain(DomainPattern::pattern(random.pick(DOMAINS)).expect("the pool has patterns")),
         _ => Peer::Nodes(labels(random, NODE_LABELS)),
@@ -139,10 +139,10 @@ pub(super) fn reserved(random: &mut Random) -> Peer {
     }
 }
 
-fn group(random: &mut Random) -> GroupRef {
+fn group(random: &mut Random) -> CidrGroupRef {
     match random.chance(50) {
-        true => GroupRef::Named(random.pick(&["partners", "more", "none"]).into()),
-        false => GroupRef::Labelled(labels(random, OBJECT_LABELS)),
+        true => CidrGroupRef::Named(random.pick(&["partners", "more", "none"]).into()),
+        false => CidrGroupRef::Labelled(labels(random, OBJECT_LABELS)),
     }
 }
 
@@ -188,7 +188,8 @@ pub(super) fn scoped(selector: Selector, namespace: Option<&str>) -> Selector {
     }
 }
 
-fn cidr(text: &str) -> Cidr {
+/// Reads a block of [`BLOCKS`].
+pub fn cidr(text: &str) -> Cidr {
     let (address, length) = text.split_once('/').expect("every block of the pool has a length");
     let address = address.parse().expect("every block of the pool has an address");
     Cidr::new(address, length.parse().expect("a length is a number")).expect("a length fits the family")

@@ -3,7 +3,7 @@
 use super::Random;
 use super::peers::{LABELS, NAMESPACES, NODE_LABELS, labels, peers, scoped};
 use super::traffic::traffic;
-use crate::rule::{Action, Direction, Kind, Policy, PolicyId, Rule, Spec, Subject, Tier};
+use crate::rule::{Action, Direction, Policy, PolicyId, PolicyKind, Rule, Spec, Subject, Tier};
 
 /// One to five policies, sorted by name.
 pub(super) fn policies(random: &mut Random) -> Vec<Policy> {
@@ -12,28 +12,28 @@ pub(super) fn policies(random: &mut Random) -> Vec<Policy> {
 
 fn policy(random: &mut Random, index: usize) -> Policy {
     let (kind, namespace) = match random.below(3) {
-        0 => (Kind::CiliumClusterwideNetworkPolicy, None),
-        1 => (Kind::NetworkPolicy, Some(random.pick(NAMESPACES))),
-        _ => (Kind::CiliumNetworkPolicy, Some(random.pick(NAMESPACES))),
+        0 => (PolicyKind::CiliumClusterwideNetworkPolicy, None),
+        1 => (PolicyKind::NetworkPolicy, Some(random.pick(NAMESPACES))),
+        _ => (PolicyKind::CiliumNetworkPolicy, Some(random.pick(NAMESPACES))),
     };
     let specs = (0..1 + random.below(2)).map(|number| spec(random, kind, namespace, number)).collect();
     named(index, kind, specs)
 }
 
 /// The policy of these specs. The index comes first in its name, so that policies are sorted whatever their kinds.
-pub(super) fn named(index: usize, kind: Kind, specs: Vec<Spec>) -> Policy {
+pub(super) fn named(index: usize, kind: PolicyKind, specs: Vec<Spec>) -> Policy {
     let name = format!("{index}-{}", kind.name());
-    Policy { id: PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: None, name }, specs }
+    Policy { id: PolicyId { kind: PolicyKind::CiliumNetworkPolicy, namespace: None, name }, specs }
 }
 
-fn spec(random: &mut Random, kind: Kind, namespace: Option<&str>, number: usize) -> Spec {
+fn spec(random: &mut Random, kind: PolicyKind, namespace: Option<&str>, number: usize) -> Spec {
     let tier = match kind {
-        Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy if random.chance(25) => {
+        PolicyKind::CiliumNetworkPolicy | PolicyKind::CiliumClusterwideNetworkPolicy if random.chance(25) => {
             random.pick(&[Tier::Admin, Tier::Baseline])
         }
         _ => Tier::Normal,
     };
-    let is_about_nodes = kind == Kind::CiliumClusterwideNetworkPolicy && random.chance(30);
+    let is_about_nodes = kind == PolicyKind::CiliumClusterwideNetworkPolicy && random.chance(30);
     let subject = match is_about_nodes {
         true => Subject::Nodes(labels(random, NODE_LABELS)),
         false => Subject::Workloads(scoped(labels(random, LABELS), namespace)),
@@ -57,12 +57,12 @@ fn spec(random: &mut Random, kind: Kind, namespace: Option<&str>, number: usize)
 
 fn rule(
     random: &mut Random,
-    (kind, is_about_nodes): (Kind, bool),
+    (kind, is_about_nodes): (PolicyKind, bool),
     namespace: Option<&str>,
     place: String,
 ) -> Rule {
     let (action, priority) = match kind {
-        Kind::NetworkPolicy => (Action::Allow, 0),
+        PolicyKind::NetworkPolicy => (Action::Allow, 0),
         _ if random.chance(70) => (Action::Allow, 0),
         _ if random.chance(50) => (Action::Deny, 0),
         _ => {

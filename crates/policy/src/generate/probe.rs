@@ -1,14 +1,18 @@
 //! Random questions about a world; many are aimed at one of its rules, so that every construct comes to decide.
 
 use super::traffic::{PORTS, request, request_of};
-use super::{End, Probe, Random, World};
+use super::{GeneratedEnd, GeneratedProbe, GeneratedWorld, Random};
 use crate::catalog::Catalog;
-use crate::model::{Context, Finding, Query, verdict};
-use crate::rule::{Direction, HttpRule, Mode, Policy, Port, Rule, Spec, Traffic, TrafficMatch};
+use crate::model::{Context, Query, RuleOutcome, verdict};
+use crate::rule::{Direction, EnforcementMode, HttpRule, Policy, Port, Rule, Spec, Traffic, TrafficMatch};
 use abi::identity::HOST;
+use abi::protocol::{ICMP, ICMP6, SCTP, TCP, UDP};
+
+/// A protocol without ports that no rule names.
+const GRE: u8 = 47;
 
 /// So many random questions about the world.
-pub fn probes(world: &World, seed: u64, count: usize) -> Vec<Probe> {
+pub fn probes(world: &GeneratedWorld, seed: u64, count: usize) -> Vec<GeneratedProbe> {
     let mut random = Random::new(seed ^ 0x70_72_6f_62_65);
     let catalog = world.catalog();
     let probe = |_| {
@@ -18,31 +22,31 @@ pub fn probes(world: &World, seed: u64, count: usize) -> Vec<Probe> {
     (0..count).map(probe).collect()
 }
 
-fn anything(random: &mut Random, world: &World) -> Probe {
+fn anything(random: &mut Random, world: &GeneratedWorld) -> GeneratedProbe {
     let host = world.others.iter().position(|other| other.identity == HOST);
     let here = match host {
-        Some(host) if random.chance(12) => End::Other(host),
-        _ => End::Workload(random.below(world.workloads.len())),
+        Some(host) if random.chance(12) => GeneratedEnd::Other(host),
+        _ => GeneratedEnd::Workload(random.below(world.workloads.len())),
     };
     let there = match random.chance(60) {
-        true => End::Workload(random.below(world.workloads.len())),
-        false => End::Other(random.below(world.others.len())),
+        true => GeneratedEnd::Workload(random.below(world.workloads.len())),
+        false => GeneratedEnd::Other(random.below(world.others.len())),
     };
     let (from, to) = if random.chance(50) { (here, there) } else { (there, here) };
     let family = random.below(2);
-    let protocol = random.pick(&[6, 6, 6, 6, 6, 17, 17, 132, 47, [1, 58][family]]);
+    let protocol = random.pick(&[TCP, TCP, TCP, TCP, TCP, UDP, UDP, SCTP, GRE, [ICMP, ICMP6][family]]);
     let port = match protocol {
-        1 => random.pick(&[8 << 8, 3 << 8 | 4, 0]),
-        58 => random.pick(&[128 << 8, 2 << 8, 135 << 8]),
-        47 => 0,
+        ICMP => random.pick(&[8 << 8, 3 << 8 | 4, 0]),
+        ICMP6 => random.pick(&[128 << 8, 2 << 8, 135 << 8]),
+        GRE => 0,
         _ => random.pick(PORTS),
     };
-    let request = (protocol == 6 && random.chance(50)).then(|| request(random));
-    Probe { from, to, family, protocol, port, request }
+    let request = (protocol == TCP && random.chance(50)).then(|| request(random));
+    GeneratedProbe { from, to, family, protocol, port, request }
 }
 
 /// A question about which one of the rules says something, those about requests first; none where none is found.
-fn aimed(random: &mut Random, world: &World, catalog: &Catalog) -> Option<Probe> {
+fn aimed(random: &mut Random, world: &GeneratedWorld, catalog: &Catalog) -> Option<GeneratedProbe> {
     let rules = world.policies.iter().flat_map(|policy| {
         policy.specs.iter().flat_map(move |spec| spec.rules.iter().map(move |rule| (policy, spec, rule)))
     });
@@ -57,7 +61,7 @@ fn aimed(random: &mut Random, world: &World, catalog: &Catalog) -> Option<Probe>
     let alone = Spec { rules: vec![rule.clone()], ..spec.clone() };
     let alone = [Policy { id: policy.id.clone(), specs: vec![alone] }];
     // A few attempts are enough to hit most rules, and a rule that selects nobody is never hit.
-    let subjects: Vec<End> = ends(world).filter(|end| is_about(spec, world, *end)).collect();
+    let subjects: Vec<GeneratedEnd> = ends(world).filter(|end| is_about(spec, world, *end)).collect();
     if subjects.is_empty() {
         return None;
     }
@@ -66,37 +70,39 @@ fn aimed(random: &mut Random, world: &World, catalog: &Catalog) -> Option<Probe>
         let probe = of_traffic(random, world, rule);
         let peer = if probe.from == subject { probe.to } else { probe.from };
         match rule.direction {
-            Direction::Ingress => Probe { from: peer, to: subject, ..probe },
-            Direction::Egress => Probe { from: subject, to: peer, ..probe },
+            Direction::Ingress => GeneratedProbe { from: peer, to: subject, ..probe },
+            Direction::Egress => GeneratedProbe { from: subject, to: peer, ..probe },
         }
     };
-    let attempts: Vec<Probe> = (0..16).map(attempt).collect();
-    let says = |policies: &[Policy], probe: &Probe| {
-        said(world, (policies, catalog), rule.direction, probe, http_rules(rule).is_some())
+    let attempts: Vec<GeneratedProbe> = (0..16).map(attempt).collect();
+    let says = |policies: &[Policy], probe: &GeneratedProbe| {
+        decides(world, (policies, catalog), rule.direction, probe, http_rules(rule).is_some())
     };
     // Best of all where requests are asked about in spite of all other rules.
     let hit = attempts.iter().find(|probe| says(&world.policies, probe) && says(&alone, probe));
     let hit = hit.or_else(|| attempts.iter().find(|probe| says(&alone, probe)))?.clone();
-    let http = http_rules(rule).filter(|rules| !rules.is_empty() && hit.protocol == 6);
+    let http = http_rules(rule).filter(|rules| !rules.is_empty() && hit.protocol == TCP);
     let request = http.map(|rules| {
         let at = random.below(rules.len());
         request_of(random, &rules[at])
     });
-    Some(Probe { request: request.or(hit.request.clone()), ..hit })
+    Some(GeneratedProbe { request: request.or(hit.request.clone()), ..hit })
 }
 
-fn ends(world: &World) -> impl Iterator<Item = End> {
-    (0..world.workloads.len()).map(End::Workload).chain((0..world.others.len()).map(End::Other))
+fn ends(world: &GeneratedWorld) -> impl Iterator<Item = GeneratedEnd> {
+    (0..world.workloads.len())
+        .map(GeneratedEnd::Workload)
+        .chain((0..world.others.len()).map(GeneratedEnd::Other))
 }
 
-fn is_about(spec: &Spec, world: &World, end: End) -> bool {
+fn is_about(spec: &Spec, world: &GeneratedWorld, end: GeneratedEnd) -> bool {
     let party = world.view(end, 0);
-    let is_here = matches!(end, End::Workload(_)) || party.number == HOST;
+    let is_here = matches!(end, GeneratedEnd::Workload(_)) || party.number == HOST;
     is_here && spec.subject.selects(party.number, party.labels)
 }
 
 /// A question about the traffic of a rule, between any ends.
-fn of_traffic(random: &mut Random, world: &World, rule: &Rule) -> Probe {
+fn of_traffic(random: &mut Random, world: &GeneratedWorld, rule: &Rule) -> GeneratedProbe {
     let probe = anything(random, world);
     let Traffic::Of(matches) = &rule.traffic else { return probe };
     if matches.is_empty() {
@@ -105,7 +111,7 @@ fn of_traffic(random: &mut Random, world: &World, rule: &Rule) -> Probe {
     match &matches[random.below(matches.len())] {
         TrafficMatch::Icmp { family, kind } => {
             let (family, protocol) = (usize::from(*family as u8), family.icmp());
-            Probe { family, protocol, port: u16::from(*kind) << 8, request: None, ..probe }
+            GeneratedProbe { family, protocol, port: u16::from(*kind) << 8, request: None, ..probe }
         }
         TrafficMatch::Port { protocol, port, http } => {
             let number = if http.is_some() { 6 } else { random.pick(protocol.numbers()) };
@@ -114,19 +120,19 @@ fn of_traffic(random: &mut Random, world: &World, rule: &Rule) -> Probe {
                 Port::Range(first, last) => random.pick(&[*first, *last]),
                 Port::Named(_) => random.pick(&[80, 443, 8080]),
             };
-            let request = probe.request.filter(|_| number == 6);
-            Probe { protocol: number, port, request, ..probe }
+            let request = probe.request.filter(|_| number == TCP);
+            GeneratedProbe { protocol: number, port, request, ..probe }
         }
     }
 }
 
 /// Whether a rule of these policies decides on the connection, or passes it on, and leaves requests to be asked about
 /// where it should.
-fn said(
-    world: &World,
+fn decides(
+    world: &GeneratedWorld,
     (policies, catalog): (&[Policy], &Catalog),
     direction: Direction,
-    probe: &Probe,
+    probe: &GeneratedProbe,
     by_request: bool,
 ) -> bool {
     let (subject, peer) = match direction {
@@ -141,8 +147,8 @@ fn said(
         port: probe.port,
         request: None,
     };
-    let decision = verdict(policies, &Context { catalog, mode: Mode::Default }, &query);
-    let says_something = decision.considered.iter().any(|one| one.finding >= Finding::Passes);
+    let decision = verdict(policies, &Context { catalog, mode: EnforcementMode::Default }, &query);
+    let says_something = decision.considered.iter().any(|one| one.outcome >= RuleOutcome::Passes);
     says_something && (!by_request || decision.requests.is_some())
 }
 

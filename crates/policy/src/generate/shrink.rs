@@ -1,12 +1,12 @@
 //! Makes a world that shows a difference as small as possible.
 
-use super::World;
-use crate::rule::{Mode, Peers, Rule, Subject, Traffic};
+use super::GeneratedWorld;
+use crate::rule::{EnforcementMode, Peers, Rule, Subject, Traffic};
 
 /// The smallest world that can be reached by leaving things out, one after the other, while the difference is seen.
 ///
 /// Workloads and others stay, since probes name them by index.
-pub fn shrink(world: &World, differs: impl Fn(&World) -> bool) -> World {
+pub fn shrink(world: &GeneratedWorld, differs: impl Fn(&GeneratedWorld) -> bool) -> GeneratedWorld {
     let mut smallest = world.clone();
     while let Some(smaller) = steps(&smallest).into_iter().find(|smaller| differs(smaller)) {
         smallest = smaller;
@@ -15,7 +15,7 @@ pub fn shrink(world: &World, differs: impl Fn(&World) -> bool) -> World {
 }
 
 /// Every world with one thing less.
-fn steps(world: &World) -> Vec<World> {
+fn steps(world: &GeneratedWorld) -> Vec<GeneratedWorld> {
     let mut steps = around(world);
     for (at, policy) in world.policies.iter().enumerate() {
         steps.push(edited(world, |world| drop(world.policies.remove(at))));
@@ -43,10 +43,10 @@ fn steps(world: &World) -> Vec<World> {
 }
 
 /// Every world with one thing less around its policies.
-fn around(world: &World) -> Vec<World> {
+fn around(world: &GeneratedWorld) -> Vec<GeneratedWorld> {
     let mut steps = Vec::new();
-    if world.mode != Mode::Default {
-        steps.push(edited(world, |world| world.mode = Mode::Default));
+    if world.mode != EnforcementMode::Default {
+        steps.push(edited(world, |world| world.mode = EnforcementMode::Default));
     }
     if world.audit {
         steps.push(edited(world, |world| world.audit = false));
@@ -83,7 +83,7 @@ fn simpler(rule: &Rule) -> Vec<Rule> {
     simpler
 }
 
-fn edited(world: &World, edit: impl FnOnce(&mut World)) -> World {
+fn edited(world: &GeneratedWorld, edit: impl FnOnce(&mut GeneratedWorld)) -> GeneratedWorld {
     let mut edited = world.clone();
     edit(&mut edited);
     edited

@@ -1,6 +1,6 @@
 //! Random traffic: ports, ICMP, and the requests that rules let through.
 
-use super::{Random, Request};
+use super::{GeneratedRequest, Random};
 use crate::rule::{Action, Family, HeaderRule, HttpRule, Port, Protocol, Traffic, TrafficMatch};
 
 /// Ports that rules and probes are drawn from.
@@ -72,7 +72,7 @@ fn http_rule(random: &mut Random) -> HttpRule {
 }
 
 /// Any request.
-pub(super) fn request(random: &mut Random) -> Request {
+pub(super) fn request(random: &mut Random) -> GeneratedRequest {
     let mut headers = Vec::new();
     for _ in 0..random.below(3) {
         headers.push((
@@ -80,7 +80,7 @@ pub(super) fn request(random: &mut Random) -> Request {
             random.pick(&["42", "7", ""]).into(),
         ));
     }
-    Request {
+    GeneratedRequest {
         method: random.pick(METHODS).1.into(),
         path: if random.chance(10) { "/".into() } else { random.pick(PATHS).1.into() },
         host: random.pick(HOSTS).1.into(),
@@ -89,7 +89,7 @@ pub(super) fn request(random: &mut Random) -> Request {
 }
 
 /// A request that a rule lets through, one that misses it in a field, or any.
-pub(super) fn request_of(random: &mut Random, rule: &HttpRule) -> Request {
+pub(super) fn request_of(random: &mut Random, rule: &HttpRule) -> GeneratedRequest {
     let mut request = request(random);
     if random.chance(30) {
         return request;

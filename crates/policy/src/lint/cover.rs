@@ -1,6 +1,6 @@
 //! When all that one rule is about is certain to be part of what another is about.
 
-use super::demand::Demands;
+use super::constraint::Constraints;
 use super::{Flaw, Lint, origin, requests};
 use crate::book::RuleOrigin;
 use crate::domain::DomainPattern;
@@ -8,25 +8,26 @@ use crate::rule::{
     Action, Cidr, CidrReach, Entity, Family, HttpRule, Peer, Peers, PolicyId, Port, Protocol, Rule, Spec,
     Subject, Traffic, TrafficMatch,
 };
+use abi::protocol;
 use identity::key;
 use std::rc::Rc;
 
-/// A rule, with the demands of its selectors worked out.
+/// A rule, with the constraints of its selectors worked out.
 #[derive(Debug)]
-pub(super) struct Entry<'a> {
+pub(super) struct RuleView<'a> {
     pub(super) policy: &'a PolicyId,
     pub(super) spec: &'a Spec,
     pub(super) rule: &'a Rule,
-    pub(super) subject: Rc<Demands<'a>>,
+    pub(super) subject: Rc<Constraints<'a>>,
     /// None: anyone.
-    pub(super) peers: Option<Vec<Who<'a>>>,
+    pub(super) peers: Option<Vec<PeerView<'a>>>,
 }
 
-/// A peer, with the demands of its selector.
+/// A peer, with the constraints of its selector.
 #[derive(Debug)]
-pub(super) struct Who<'a> {
+pub(super) struct PeerView<'a> {
     pub(super) peer: &'a Peer,
-    pub(super) demands: Option<Demands<'a>>,
+    pub(super) constraints: Option<Constraints<'a>>,
 }
 
 /// What of HTTP rules counts when traffic is compared.
@@ -38,16 +39,16 @@ pub(super) enum Requests {
     Ignored,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> RuleView<'a> {
     pub(super) fn new(
         policy: &'a PolicyId,
         spec: &'a Spec,
         rule: &'a Rule,
-        subject: Rc<Demands<'a>>,
+        subject: Rc<Constraints<'a>>,
     ) -> Self {
         let peers = match &rule.peers {
             Peers::Any => None,
-            Peers::Of(peers) => Some(peers.iter().map(Who::of).collect()),
+            Peers::Of(peers) => Some(peers.iter().map(PeerView::of).collect()),
         };
         Self { policy, spec, rule, subject, peers }
     }
@@ -72,19 +73,19 @@ impl<'a> Entry<'a> {
     /// Whether every peer of the other rule is one of this.
     pub(super) fn has_peers_of(&self, other: &Self) -> bool {
         match &other.peers {
-            None => self.has_everyone(),
+            None => self.has_every_peer(),
             Some(others) => others.iter().all(|other| self.has_peer(other)),
         }
     }
 
     /// Whether the peer is one of this rule's.
-    pub(super) fn has_peer(&self, other: &Who<'_>) -> bool {
+    pub(super) fn has_peer(&self, other: &PeerView<'_>) -> bool {
         self.peers.as_ref().is_none_or(|peers| peers.iter().any(|peer| peer.covers(other)))
     }
 
     /// Whether this rule is about anyone at all.
-    pub(super) fn has_everyone(&self) -> bool {
-        self.peers.as_ref().is_none_or(|peers| peers.iter().any(Who::is_everyone))
+    pub(super) fn has_every_peer(&self) -> bool {
+        self.peers.as_ref().is_none_or(|peers| peers.iter().any(PeerView::is_every_peer))
     }
 
     /// Whether all traffic of the other rule is of this.
@@ -106,29 +107,29 @@ impl<'a> Entry<'a> {
     }
 }
 
-impl<'a> Who<'a> {
+impl<'a> PeerView<'a> {
     fn of(peer: &'a Peer) -> Self {
-        let demands = match peer {
-            Peer::Labels(selector) | Peer::Nodes(selector) => Some(Demands::of(selector)),
+        let constraints = match peer {
+            Peer::Labels(selector) | Peer::Nodes(selector) => Some(Constraints::of(selector)),
             _ => None,
         };
-        Self { peer, demands }
+        Self { peer, constraints }
     }
 
-    fn is_everyone(&self) -> bool {
+    fn is_every_peer(&self) -> bool {
         match self.peer {
             Peer::Entity(Entity::All) => true,
-            Peer::Labels(_) => self.demands.as_ref().is_some_and(Demands::are_none),
+            Peer::Labels(_) => self.constraints.as_ref().is_some_and(Constraints::are_none),
             _ => false,
         }
     }
 
     /// Whether everybody that the other is, this is too.
-    pub(super) fn covers(&self, other: &Who<'_>) -> bool {
-        if self.is_everyone() || self.peer == other.peer {
+    pub(super) fn covers(&self, other: &PeerView<'_>) -> bool {
+        if self.is_every_peer() || self.peer == other.peer {
             return true;
         }
-        let implied = || match (&self.demands, &other.demands) {
+        let implied = || match (&self.constraints, &other.constraints) {
             (Some(own), Some(others)) => others.imply(own),
             _ => false,
         };
@@ -149,7 +150,7 @@ impl<'a> Who<'a> {
             (Peer::Cidr { block, except, .. }, Peer::Entity(Entity::WorldIpv6)) => {
                 block.address().is_ipv6() && block.length() == 0 && except.is_empty()
             }
-            (Peer::Group { groups, except }, Peer::Group { groups: others, except: left_out }) => {
+            (Peer::CidrGroup { groups, except }, Peer::CidrGroup { groups: others, except: left_out }) => {
                 groups == others && except.iter().all(|one| left_out.iter().any(|other| other.encloses(one)))
             }
             (Peer::Domain(pattern), Peer::Domain(DomainPattern::Name(name))) => pattern.matches(name),
@@ -160,10 +161,10 @@ impl<'a> Who<'a> {
 }
 
 /// Whether the entity names everybody that the peer is.
-fn is_of_entity(entity: Entity, peer: &Who<'_>) -> bool {
+fn is_of_entity(entity: Entity, peer: &PeerView<'_>) -> bool {
     let is_world = match peer.peer {
         Peer::Cidr { reach: CidrReach::World, block, .. } => Some(Some(family(block))),
-        Peer::Group { .. } | Peer::Domain(_) | Peer::Entity(Entity::World) => Some(None),
+        Peer::CidrGroup { .. } | Peer::Domain(_) | Peer::Entity(Entity::World) => Some(None),
         Peer::Entity(Entity::WorldIpv4) => Some(Some(Family::Ipv4)),
         Peer::Entity(Entity::WorldIpv6) => Some(Some(Family::Ipv6)),
         _ => None,
@@ -173,8 +174,8 @@ fn is_of_entity(entity: Entity, peer: &Who<'_>) -> bool {
         | (Entity::WorldIpv4, Some(Some(Family::Ipv4)))
         | (Entity::WorldIpv6, Some(Some(Family::Ipv6))) => true,
         // Workloads alone are in a namespace.
-        (Entity::Cluster, None) => match (peer.peer, &peer.demands) {
-            (Peer::Labels(_), Some(demands)) => demands.need(key::NAMESPACE),
+        (Entity::Cluster, None) => match (peer.peer, &peer.constraints) {
+            (Peer::Labels(_), Some(constraints)) => constraints.need(key::NAMESPACE),
             (Peer::Nodes(_), _) => true,
             (Peer::Entity(entity), _) => *entity != Entity::All,
             _ => false,
@@ -223,7 +224,7 @@ fn is_within(narrow: &TrafficMatch, wide: &TrafficMatch, action: Action, request
 /// The protocols that the traffic is of: HTTP is spoken over TCP, so to allow requests is to allow nothing of others.
 fn numbers(protocol: Protocol, http: &Option<Vec<HttpRule>>, action: Action) -> &'static [u8] {
     match (http, action) {
-        (Some(_), Action::Allow) if protocol.numbers().contains(&6) => &[6],
+        (Some(_), Action::Allow) if protocol.numbers().contains(&protocol::TCP) => &[protocol::TCP],
         (Some(_), Action::Allow) => &[],
         _ => protocol.numbers(),
     }

@@ -1,19 +1,19 @@
 //! Which rules are worth comparing: a rule can only be about all that another is about if both demand what is rare.
 
-use super::cover::Entry;
-use crate::rule::{Cidr, Family, GroupRef, Peer, Port, ServiceRef, Traffic, TrafficMatch};
+use super::cover::RuleView;
+use crate::rule::{Cidr, CidrGroupRef, Family, Peer, Port, ServiceRef, Traffic, TrafficMatch};
 use std::collections::HashMap;
 
 /// The rules, by something that all rules within them must have too.
 #[derive(Debug)]
-pub(super) struct Index<'a> {
-    by_mark: HashMap<Mark<'a>, Vec<usize>>,
-    unmarked: Vec<usize>,
+pub(super) struct RuleIndex<'a> {
+    by_key: HashMap<IndexKey<'a>, Vec<usize>>,
+    without_key: Vec<usize>,
 }
 
-/// Something that a rule demands, and so demands every rule that it covers.
+/// Something that a rule constraints, and so constraints every rule that it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Mark<'a> {
+enum IndexKey<'a> {
     /// Of the subject: a label.
     Subject(&'a str, &'a str),
     /// Of a peer: a label.
@@ -21,7 +21,7 @@ enum Mark<'a> {
     /// Of a peer: that it lies in the block.
     Block(Cidr),
     /// Of a peer: that it is a group.
-    Group(&'a GroupRef),
+    Group(&'a CidrGroupRef),
     /// Of a peer: that it is a service.
     Service(&'a ServiceRef),
     /// Of a part of the traffic: its port.
@@ -32,21 +32,21 @@ enum Mark<'a> {
     Icmp(Family, u8),
 }
 
-impl<'a> Index<'a> {
-    /// Files each rule under the rarest that it demands: one label of its subject, or a mark of each of its peers, or one
+impl<'a> RuleIndex<'a> {
+    /// Files each rule under the rarest that it constraints: one label of its subject, or a mark of each of its peers, or one
     /// of each part of its traffic.
-    pub(super) fn of(entries: &[Entry<'a>]) -> Self {
-        let mut counts = HashMap::<Mark<'a>, usize>::new();
+    pub(super) fn of(entries: &[RuleView<'a>]) -> Self {
+        let mut counts = HashMap::<IndexKey<'a>, usize>::new();
         for entry in entries {
             let marks = demanded(entry).into_iter().flatten().flatten().flatten();
             marks.for_each(|mark| *counts.entry(mark).or_default() += 1);
         }
-        let mut index = Self { by_mark: HashMap::new(), unmarked: Vec::new() };
+        let mut index = Self { by_key: HashMap::new(), without_key: Vec::new() };
         for (number, entry) in entries.iter().enumerate() {
             match rarest(entry, &counts) {
-                None => index.unmarked.push(number),
+                None => index.without_key.push(number),
                 Some(marks) => {
-                    marks.into_iter().for_each(|mark| index.by_mark.entry(mark).or_default().push(number));
+                    marks.into_iter().for_each(|mark| index.by_key.entry(mark).or_default().push(number));
                 }
             }
         }
@@ -55,88 +55,89 @@ impl<'a> Index<'a> {
 
     /// The rules that may be about all that this one is about, or about one of its peers and a part of its traffic; some
     /// more than once.
-    pub(super) fn candidates(&self, entry: &Entry<'a>) -> impl Iterator<Item = usize> {
+    pub(super) fn candidates(&self, entry: &RuleView<'a>) -> impl Iterator<Item = usize> {
         let marks =
             subject_marks(entry).chain(possible_peer_marks(entry)).chain(traffic_marks(entry).flatten());
-        let marked = marks.filter_map(|mark| self.by_mark.get(&mark)).flatten();
-        self.unmarked.iter().chain(marked).copied()
+        let marked = marks.filter_map(|mark| self.by_key.get(&mark)).flatten();
+        self.without_key.iter().chain(marked).copied()
     }
 }
 
 /// For the subject, the peers and the traffic: for each part the marks that whatever covers it cannot do without; nothing
 /// where there are no parts.
-fn demanded<'a>(entry: &Entry<'a>) -> [Option<Vec<Vec<Mark<'a>>>>; 3] {
-    let traffic: Vec<Vec<Mark<'a>>> = traffic_marks(entry).map(|mark| mark.into_iter().collect()).collect();
+fn demanded<'a>(entry: &RuleView<'a>) -> [Option<Vec<Vec<IndexKey<'a>>>>; 3] {
+    let traffic: Vec<Vec<IndexKey<'a>>> =
+        traffic_marks(entry).map(|mark| mark.into_iter().collect()).collect();
     let traffic = Some(traffic).filter(|parts| !parts.is_empty());
     [Some(vec![subject_marks(entry).collect()]), peer_marks(entry), traffic]
 }
 
 /// Of the subject, the peers and the traffic the one whose marks, the rarest of each part, occur least together; nothing
 /// where each of them has a part without a mark.
-fn rarest<'a>(entry: &Entry<'a>, counts: &HashMap<Mark<'a>, usize>) -> Option<Vec<Mark<'a>>> {
-    let count = |mark: &Mark<'a>| counts.get(mark).copied().unwrap_or(0);
+fn rarest<'a>(entry: &RuleView<'a>, counts: &HashMap<IndexKey<'a>, usize>) -> Option<Vec<IndexKey<'a>>> {
+    let count = |mark: &IndexKey<'a>| counts.get(mark).copied().unwrap_or(0);
     let choices = demanded(entry).into_iter().flatten();
     let marks = choices.filter_map(|parts| {
         let parts = parts.into_iter().map(|marks| marks.into_iter().min_by_key(count));
-        parts.collect::<Option<Vec<Mark<'a>>>>()
+        parts.collect::<Option<Vec<IndexKey<'a>>>>()
     });
     marks.min_by_key(|marks| marks.iter().map(count).sum::<usize>())
 }
 
 /// The marks of all rules that may cover one of the peers.
-fn possible_peer_marks<'a>(entry: &Entry<'a>) -> impl Iterator<Item = Mark<'a>> {
+fn possible_peer_marks<'a>(entry: &RuleView<'a>) -> impl Iterator<Item = IndexKey<'a>> {
     entry.peers.iter().flatten().flat_map(|who| {
-        let labels = who.demands.iter().flat_map(|demands| demands.pairs());
-        labels.map(|(name, value)| Mark::Peer(name, value)).chain(others(who.peer))
+        let labels = who.constraints.iter().flat_map(|constraints| constraints.pairs());
+        labels.map(|(name, value)| IndexKey::Peer(name, value)).chain(others(who.peer))
     })
 }
 
 /// For each part of the traffic its mark; nothing for many ports.
-fn traffic_marks<'a>(entry: &Entry<'a>) -> impl Iterator<Item = Option<Mark<'a>>> {
+fn traffic_marks<'a>(entry: &RuleView<'a>) -> impl Iterator<Item = Option<IndexKey<'a>>> {
     let matches = match &entry.rule.traffic {
         Traffic::Any => &[][..],
         Traffic::Of(matches) => matches,
     };
     matches.iter().map(|one| match one {
         TrafficMatch::Port { port: Port::Range(first, last), .. } if first == last => {
-            Some(Mark::Port(*first))
+            Some(IndexKey::Port(*first))
         }
-        TrafficMatch::Port { port: Port::Named(name), .. } => Some(Mark::PortName(name)),
+        TrafficMatch::Port { port: Port::Named(name), .. } => Some(IndexKey::PortName(name)),
         TrafficMatch::Port { .. } => None,
-        TrafficMatch::Icmp { family, kind } => Some(Mark::Icmp(*family, *kind)),
+        TrafficMatch::Icmp { family, kind } => Some(IndexKey::Icmp(*family, *kind)),
     })
 }
 
-fn subject_marks<'a>(entry: &Entry<'a>) -> impl Iterator<Item = Mark<'a>> {
-    entry.subject.pairs().map(|(name, value)| Mark::Subject(name, value))
+fn subject_marks<'a>(entry: &RuleView<'a>) -> impl Iterator<Item = IndexKey<'a>> {
+    entry.subject.pairs().map(|(name, value)| IndexKey::Subject(name, value))
 }
 
 /// For each peer the marks that whoever it covers has too; nothing where the rule is about anyone.
-fn peer_marks<'a>(entry: &Entry<'a>) -> Option<Vec<Vec<Mark<'a>>>> {
+fn peer_marks<'a>(entry: &RuleView<'a>) -> Option<Vec<Vec<IndexKey<'a>>>> {
     let peers = entry.peers.as_ref()?.iter();
     let marks = peers.map(|who| match who.peer {
         Peer::Labels(_) | Peer::Nodes(_) => {
-            let pairs = who.demands.iter().flat_map(|demands| demands.pairs());
-            pairs.map(|(name, value)| Mark::Peer(name, value)).collect()
+            let pairs = who.constraints.iter().flat_map(|constraints| constraints.pairs());
+            pairs.map(|(name, value)| IndexKey::Peer(name, value)).collect()
         }
         // A whole family may also be said by an entity.
-        Peer::Cidr { block, .. } if block.length() > 0 => vec![Mark::Block(*block)],
-        Peer::Group { groups, .. } => vec![Mark::Group(groups)],
-        Peer::Service(service) => vec![Mark::Service(service)],
+        Peer::Cidr { block, .. } if block.length() > 0 => vec![IndexKey::Block(*block)],
+        Peer::CidrGroup { groups, .. } => vec![IndexKey::Group(groups)],
+        Peer::Service(service) => vec![IndexKey::Service(service)],
         Peer::Cidr { .. } | Peer::Entity(_) | Peer::Domain(_) => Vec::new(),
     });
     Some(marks.collect())
 }
 
 /// The marks of rules that cover a peer that is no selector: its own, and every block around it.
-fn others(peer: &Peer) -> Vec<Mark<'_>> {
+fn others(peer: &Peer) -> Vec<IndexKey<'_>> {
     match peer {
         Peer::Cidr { block, .. } => {
             let around = (1..=block.length()).filter_map(|length| Cidr::new(block.address(), length));
-            around.map(Mark::Block).collect()
+            around.map(IndexKey::Block).collect()
         }
-        Peer::Group { groups, .. } => vec![Mark::Group(groups)],
-        Peer::Service(service) => vec![Mark::Service(service)],
+        Peer::CidrGroup { groups, .. } => vec![IndexKey::Group(groups)],
+        Peer::Service(service) => vec![IndexKey::Service(service)],
         _ => Vec::new(),
     }
 }

@@ -9,11 +9,11 @@ const MAX_COMPARED: usize = 64;
 
 /// What is known of expressions: policies share few, and looking at one takes time.
 #[derive(Debug, Default)]
-pub(super) struct Reach(HashMap<(Part, String), bool>);
+pub(super) struct ExpressionCache(HashMap<(Part, String), bool>);
 
-impl Reach {
+impl ExpressionCache {
     /// Why no request can match the rule, where that is so.
-    pub(super) fn hollow(&mut self, rule: &HttpRule) -> Option<String> {
+    pub(super) fn why_unmatched(&mut self, rule: &HttpRule) -> Option<String> {
         if let Some(method) = rule.method.as_ref().filter(|method| self.is_nothing(method, Part::Method)) {
             return Some(format!(
                 "no request has a method that `{method}` matches: methods are written in capitals, without blanks"

@@ -5,11 +5,12 @@ mod http;
 use super::*;
 use crate::catalog::Catalog;
 use crate::domain::DomainPattern;
-use crate::generate::{self, End, World};
+use crate::fixtures;
+use crate::generate::{self, GeneratedEnd, GeneratedWorld};
 use crate::model::{self, Context, Query, Verdict};
 use crate::rule::{
-    Cidr, CidrReach, Direction, Entity, Family, GroupRef, HttpRule, Mode, Peer, Peers, Port, Protocol, Rule,
-    ServiceRef, Tier, Traffic, TrafficMatch,
+    Cidr, CidrGroupRef, Direction, EnforcementMode, Entity, Family, HttpRule, Peer, Peers, Port, Protocol,
+    Rule, ServiceRef, Tier, Traffic, TrafficMatch,
 };
 use identity::{Operator, Selector, Source, key};
 use std::collections::BTreeMap;
@@ -18,29 +19,20 @@ fn app(value: &str) -> Selector {
     Selector::default().with(None, "app", Operator::equals(value))
 }
 
-fn k8s(value: &str) -> Selector {
-    Selector::default().with(Some(Source::K8s), "app", Operator::equals(value))
-}
-
 fn peers(selector: Selector) -> Peers {
-    Peers::Of(vec![Peer::Labels(selector)])
+    selector.into()
 }
 
 fn block(text: &str, except: &[&str]) -> Peers {
-    let cidr = |text: &str| {
-        let (address, length) = text.split_once('/').unwrap();
-        Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
-    };
-    let except = except.iter().map(|text| cidr(text)).collect();
-    Peers::Of(vec![Peer::Cidr { block: cidr(text), except, reach: CidrReach::World }])
+    fixtures::outside(text, except).into()
 }
 
 fn entity(entity: Entity) -> Peers {
-    Peers::Of(vec![Peer::Entity(entity)])
+    entity.into()
 }
 
 fn ports(protocol: Protocol, first: u16, last: u16) -> Traffic {
-    Traffic::Of(vec![TrafficMatch::Port { protocol, port: Port::Range(first, last), http: None }])
+    fixtures::ports(protocol, first, last).into()
 }
 
 fn get(port: u16, paths: &[&str]) -> Traffic {
@@ -54,8 +46,7 @@ fn tcp(port: u16) -> Traffic {
 }
 
 fn rule(action: Action, peers: Peers, traffic: Traffic) -> Rule {
-    let (direction, priority) = (Direction::Ingress, 0);
-    Rule { place: "spec.ingress[0]".into(), direction, priority, action, peers, traffic }
+    Rule { action, ..fixtures::allow(Direction::Ingress, peers, traffic) }
 }
 
 fn allow(peers: Peers, traffic: Traffic) -> Rule {
@@ -68,16 +59,9 @@ fn policy(name: &str, rule: Rule) -> Policy {
 }
 
 fn about(name: &str, subject: Selector, tier: Tier, rule: Rule) -> Policy {
-    let spec = Spec {
-        subject: Subject::Workloads(subject),
-        tier,
-        default_deny_ingress: true,
-        default_deny_egress: false,
-        log: None,
-        rules: vec![rule],
-    };
-    let id = PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: None, name: name.into() };
-    Policy { id, specs: vec![spec] }
+    let mut policy = fixtures::policy(name, [Spec { tier, ..fixtures::spec(subject, [rule]) }]);
+    policy.id.namespace = None;
+    policy
 }
 
 /// The lints on policies named a, b, ..., as `name code`.
@@ -107,7 +91,7 @@ fn a_selector_that_contradicts_itself_selects_nobody() {
     check(with(Operator::DoesNotExist), true);
     check(with(Operator::Exists), false);
     // A key without source is that of Kubernetes, where there is one.
-    check(k8s("web").with(None, "app", Operator::equals("db")), true);
+    check(fixtures::app("web").with(None, "app", Operator::equals("db")), true);
     let other = Some(Source::Other("vm".into()));
     check(app("web").with(other.clone(), "app", Operator::equals("db")), false);
     let absent = Selector::default().with(None, "app", Operator::DoesNotExist);
@@ -189,8 +173,8 @@ fn a_rule_within_another_adds_nothing() {
     check(allow(peers(app("db")), tcp(80)), true);
     check(allow(Peers::Any, Traffic::Any), true);
     check(allow(entity(Entity::All), ports(Protocol::Any, 79, 81)), true);
-    check(allow(peers(k8s("db")), tcp(80)), true);
-    check(allow(peers(k8s("api")), tcp(80)), false);
+    check(allow(peers(fixtures::app("db")), tcp(80)), true);
+    check(allow(peers(fixtures::app("api")), tcp(80)), false);
     check(allow(peers(app("db")), tcp(81)), false);
     check(allow(peers(app("db")), ports(Protocol::Udp, 0, 65535)), false);
     check(allow(entity(Entity::Cluster), tcp(80)), false);
@@ -238,8 +222,8 @@ fn groups_services_domains_and_nodes_are_within_their_like() {
         assert_eq!(found.contains(&"b shadowed".into()), shadowed, "{} within {}", other.peers, one.peers);
     };
     let inner = Cidr::new("10.1.0.0".parse().unwrap(), 16).unwrap();
-    let group = |name: &str, except: &[Cidr]| Peer::Group {
-        groups: GroupRef::Named(name.into()),
+    let group = |name: &str, except: &[Cidr]| Peer::CidrGroup {
+        groups: CidrGroupRef::Named(name.into()),
         except: except.to_vec(),
     };
     check(group("a", &[]), group("a", &[inner]), true);
@@ -335,11 +319,11 @@ fn a_namespace_cannot_be_called_by_two_names() {
 }
 
 /// The flaws of which the rules are left out here; with every kind of flaw counted.
-fn without_flawed(world: &World, seen: &mut BTreeMap<&'static str, usize>) -> World {
+fn without_flawed(world: &GeneratedWorld, seen: &mut BTreeMap<&'static str, usize>) -> GeneratedWorld {
     let mut rest = world.clone();
     for Lint { at, flaw } in lint(&world.policies) {
         *seen.entry(flaw.code()).or_default() += 1;
-        if matches!(flaw, Flaw::Shadowed(_) | Flaw::Swallowed(..) | Flaw::Divided(_)) {
+        if matches!(flaw, Flaw::Shadowed(_) | Flaw::NeverDecides(..) | Flaw::DeniedInParts(_)) {
             let policy = rest.policies.iter_mut().find(|policy| policy.id == *at.policy).unwrap();
             policy.specs.iter_mut().for_each(|spec| spec.rules.retain(|rule| rule.place != at.place));
         }
@@ -347,11 +331,11 @@ fn without_flawed(world: &World, seen: &mut BTreeMap<&'static str, usize>) -> Wo
     rest
 }
 
-fn verdicts(world: &World, probe: &generate::Probe) -> Vec<Verdict> {
+fn verdicts(world: &GeneratedWorld, probe: &generate::GeneratedProbe) -> Vec<Verdict> {
     let fields = probe.request.as_ref().map(|request| request.fields()).unwrap_or_default();
     let request = probe.request.as_ref().map(|request| request.view(&fields));
     let ends = [(Direction::Egress, probe.from, probe.to), (Direction::Ingress, probe.to, probe.from)];
-    let asked = ends.into_iter().filter(|(_, subject, _)| matches!(subject, End::Workload(_)));
+    let asked = ends.into_iter().filter(|(_, subject, _)| matches!(subject, GeneratedEnd::Workload(_)));
     let verdicts = asked.map(|(direction, subject, peer)| {
         let query = Query {
             direction,
@@ -361,7 +345,7 @@ fn verdicts(world: &World, probe: &generate::Probe) -> Vec<Verdict> {
             port: probe.port,
             request,
         };
-        let context = Context { catalog: &Catalog::new(), mode: Mode::Default };
+        let context = Context { catalog: &Catalog::new(), mode: EnforcementMode::Default };
         model::verdict(&world.policies, &context, &query).verdict
     });
     verdicts.collect()
@@ -394,11 +378,11 @@ fn of_many_policies_few_are_compared() {
         let policies: Vec<Policy> = policies.collect();
         let entries = policies.iter().map(|policy| {
             let spec = &policy.specs[0];
-            let subject = Rc::new(Demands::of(spec.subject.selector()));
-            Entry::new(&policy.id, spec, &spec.rules[0], subject)
+            let subject = Rc::new(Constraints::of(spec.subject.selector()));
+            RuleView::new(&policy.id, spec, &spec.rules[0], subject)
         });
-        let entries: Vec<Entry<'_>> = entries.collect();
-        let index = Index::of(&entries);
+        let entries: Vec<RuleView<'_>> = entries.collect();
+        let index = RuleIndex::of(&entries);
         let compared: usize = entries.iter().map(|entry| index.candidates(entry).count()).sum();
         assert!((MANY..=6 * MANY).contains(&compared), "{compared}");
     };

@@ -1,25 +1,26 @@
 //! Whether one rule is about one connection: its direction, its peers, its traffic.
 
-use super::{Context, Finding, Query};
-use crate::catalog::{Backends, Service};
+use super::{Context, Query, RuleOutcome};
+use crate::catalog::{Backends, ServiceEntry};
 use crate::endpoint_view::EndpointView;
 use crate::rule::{
     Action, Cidr, CidrReach, Direction, Entity, HttpRule, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
 };
 use abi::identity::{HOST, is_remote_node, is_world};
+use abi::protocol;
 use identity::{Source, key};
 use std::net::IpAddr;
 
-/// Whether a rule applies to the connection; [`Finding::Outranked`] where it does, until it is its turn.
-pub(super) fn examine(rule: &Rule, context: &Context<'_>, query: &Query<'_>) -> Finding {
+/// Whether a rule applies to the connection; [`RuleOutcome::Outranked`] where it does, until it is its turn.
+pub(super) fn examine(rule: &Rule, context: &Context<'_>, query: &Query<'_>) -> RuleOutcome {
     if rule.direction != query.direction {
-        Finding::OtherDirection
+        RuleOutcome::OtherDirection
     } else if !is_peer(&rule.peers, context, &query.peer) {
-        Finding::OtherPeer
+        RuleOutcome::OtherPeer
     } else if rule.traffic != Traffic::Any && matching(rule, query).next().is_none() {
-        Finding::OtherTraffic
+        RuleOutcome::OtherTraffic
     } else {
-        Finding::Outranked
+        RuleOutcome::Outranked
     }
 }
 
@@ -48,10 +49,10 @@ pub(super) fn is_one(peer: &Peer, context: &Context<'_>, party: &EndpointView<'_
         Peer::Cidr { block, except, reach: CidrReach::Everything } => {
             party.address.is_some_and(|address| holds(block, except, address))
         }
-        Peer::Group { groups, except } => outside.is_some_and(|address| {
+        Peer::CidrGroup { groups, except } => outside.is_some_and(|address| {
             context
                 .catalog
-                .groups(groups)
+                .cidr_groups(groups)
                 .flat_map(|group| &group.blocks)
                 .any(|block| holds(block, except, address))
         }),
@@ -70,7 +71,12 @@ fn holds(block: &Cidr, except: &[Cidr], address: IpAddr) -> bool {
     block.contains(address) && !except.iter().any(|except| except.contains(address))
 }
 
-fn is_behind(service: &Service, namespace: &str, party: &EndpointView<'_>, outside: Option<IpAddr>) -> bool {
+fn is_behind(
+    service: &ServiceEntry,
+    namespace: &str,
+    party: &EndpointView<'_>,
+    outside: Option<IpAddr>,
+) -> bool {
     let label = |name: &str| party.labels.value(Some(&Source::K8s), name);
     match &service.backends {
         Backends::Selected(labels) => {
@@ -93,7 +99,7 @@ pub(super) fn matching<'a>(rule: &'a Rule, query: &Query<'_>) -> impl Iterator<I
         }
         TrafficMatch::Port { protocol, port, http } => {
             // HTTP is spoken over TCP: to allow requests is to allow nothing of other protocols.
-            let spoken = http.is_none() || rule.action != Action::Allow || query.protocol == 6;
+            let spoken = http.is_none() || rule.action != Action::Allow || query.protocol == protocol::TCP;
             let receiver = match query.direction {
                 Direction::Ingress => &query.subject,
                 Direction::Egress => &query.peer,

@@ -1,7 +1,7 @@
 //! A decision in sentences, for `policy explain`.
 
-use super::lack::lack;
-use super::{Basis, Considered, Context, Decision, Finding, Query, RuleRef, Verdict};
+use super::mismatch::mismatches;
+use super::{Basis, ConsideredRule, Context, Decision, Query, RuleOutcome, RuleRef, Verdict};
 use crate::rule::{Action, Tier};
 use crate::text::Typed;
 use std::cmp::Reverse;
@@ -9,43 +9,45 @@ use std::fmt;
 
 /// What was found of a rule, in terms of what differs.
 #[derive(Clone, Debug)]
-pub struct Told<'a> {
+pub struct ExplainedRule<'a> {
     /// The rule.
     pub rule: RuleRef<'a>,
     /// When it is asked.
     pub tier: Tier,
     /// What was found of it.
-    pub finding: Finding,
+    pub outcome: RuleOutcome,
     /// Why it decides, or what is missing: `peer has app=db, needs app=web`.
     pub why: String,
-    /// How much of it does not hold; see `Lack::distance`.
+    /// How much of it does not hold; see `Mismatch::distance`.
     missing: u32,
 }
 
 impl<'a> Decision<'a> {
     /// Every rule about the subject and the direction in the order in which they are asked, and why it does or does not
     /// decide.
-    pub fn told(&self, context: &Context<'_>, query: &Query<'_>) -> Vec<Told<'a>> {
-        let about = self.considered.iter().filter(|one| one.finding > Finding::OtherDirection);
-        let mut told: Vec<Told<'a>> = about.map(|one| self.tell(one, context, query)).collect();
+    pub fn explain_rules(&self, context: &Context<'_>, query: &Query<'_>) -> Vec<ExplainedRule<'a>> {
+        let about = self.considered.iter().filter(|one| one.outcome > RuleOutcome::OtherDirection);
+        let mut told: Vec<ExplainedRule<'a>> =
+            about.map(|one| self.explain_rule(one, context, query)).collect();
         told.sort_by_key(|one| (one.tier, one.rule.rule.priority, one.rule.rule.action != Action::Deny));
         told
     }
 
     /// Where nothing allows it: of the rules that would, the one that lacks least, of several the first.
-    pub fn nearest_of<'b>(&self, told: &'b [Told<'a>]) -> Option<&'b Told<'a>> {
+    pub fn nearest_of<'b>(&self, told: &'b [ExplainedRule<'a>]) -> Option<&'b ExplainedRule<'a>> {
         let refused = matches!(
             (self.basis, self.verdict),
             (Basis::DefaultDeny | Basis::AlwaysDeny, _) | (Basis::Rule(_), Verdict::DenyRequest)
         );
         let allowing = told.iter().filter(|one| refused && one.rule.rule.action == Action::Allow);
-        let lacking = allowing.filter(|one| one.finding < Finding::Outranked).rev();
+        let lacking = allowing.filter(|one| one.outcome < RuleOutcome::Outranked).rev();
         // A rule that lets the connection through and other requests on it is nearer than any that does not.
-        lacking.max_by_key(|one| (one.finding == Finding::OtherRequest, Reverse(one.missing), one.finding))
+        lacking
+            .max_by_key(|one| (one.outcome == RuleOutcome::OtherRequest, Reverse(one.missing), one.outcome))
     }
 
     /// Why the answer is what it is; of a default deny what the nearest of the rules lacks.
-    pub fn reason(&self, told: &[Told<'a>]) -> String {
+    pub fn reason(&self, told: &[ExplainedRule<'a>]) -> String {
         let nearest = self.nearest_of(told);
         let nearest = nearest.map(|one| format!("; nearest: {}: {}", one.rule, one.why)).unwrap_or_default();
         let why = match (self.basis, self.verdict) {
@@ -66,13 +68,18 @@ impl<'a> Decision<'a> {
         Some(requests.iter().map(|rule| Typed(rule).to_string()).collect())
     }
 
-    fn tell(&self, one: &Considered<'a>, context: &Context<'_>, query: &Query<'_>) -> Told<'a> {
-        let missing = lack(one, context, query);
-        let why = match (one.finding, self.basis) {
-            (Finding::Outranked, Basis::Rule(rule)) => format!("applies, but {rule} decides before"),
-            (Finding::Outranked, _) => "applies, but is not asked".to_owned(),
-            (Finding::Passes, _) => "applies, and leaves it to the next tier".to_owned(),
-            (Finding::Decides, _) => match one.rule.rule.action {
+    fn explain_rule(
+        &self,
+        one: &ConsideredRule<'a>,
+        context: &Context<'_>,
+        query: &Query<'_>,
+    ) -> ExplainedRule<'a> {
+        let missing = mismatches(one, context, query);
+        let why = match (one.outcome, self.basis) {
+            (RuleOutcome::Outranked, Basis::Rule(rule)) => format!("applies, but {rule} decides before"),
+            (RuleOutcome::Outranked, _) => "applies, but is not asked".to_owned(),
+            (RuleOutcome::Passes, _) => "applies, and leaves it to the next tier".to_owned(),
+            (RuleOutcome::Decides, _) => match one.rule.rule.action {
                 Action::Allow => "allows it".to_owned(),
                 Action::Deny => "denies it".to_owned(),
                 Action::Pass => "leaves it to the next tier".to_owned(),
@@ -83,7 +90,7 @@ impl<'a> Decision<'a> {
             }
         };
         let missing = missing.iter().map(|lack| lack.distance).sum();
-        Told { rule: one.rule, tier: one.tier, finding: one.finding, why, missing }
+        ExplainedRule { rule: one.rule, tier: one.tier, outcome: one.outcome, why, missing }
     }
 }
 
@@ -117,20 +124,20 @@ impl fmt::Display for Decision<'_> {
     }
 }
 
-impl fmt::Display for Considered<'_> {
+impl fmt::Display for ConsideredRule<'_> {
     /// The rule, what was found, and what would be right.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rule = self.rule.rule;
         write!(f, "{} ", self.rule)?;
-        match self.finding {
-            Finding::OtherSubject => f.write_str("is about other subjects"),
-            Finding::OtherDirection => f.write_str("is about the other direction"),
-            Finding::OtherPeer => write!(f, "is about other peers: {}", rule.peers),
-            Finding::OtherTraffic => write!(f, "is about other traffic: {}", rule.traffic),
-            Finding::OtherRequest => write!(f, "is about other requests: {}", rule.traffic),
-            Finding::Outranked => f.write_str("applies, but another rule decides"),
-            Finding::Passes => f.write_str("applies, and leaves it to the next tier"),
-            Finding::Decides => f.write_str(match rule.action {
+        match self.outcome {
+            RuleOutcome::OtherSubject => f.write_str("is about other subjects"),
+            RuleOutcome::OtherDirection => f.write_str("is about the other direction"),
+            RuleOutcome::OtherPeer => write!(f, "is about other peers: {}", rule.peers),
+            RuleOutcome::OtherTraffic => write!(f, "is about other traffic: {}", rule.traffic),
+            RuleOutcome::OtherRequest => write!(f, "is about other requests: {}", rule.traffic),
+            RuleOutcome::Outranked => f.write_str("applies, but another rule decides"),
+            RuleOutcome::Passes => f.write_str("applies, and leaves it to the next tier"),
+            RuleOutcome::Decides => f.write_str(match rule.action {
                 Action::Allow => "allows it",
                 Action::Deny => "denies it",
                 Action::Pass => "leaves it to the next tier",

@@ -1,13 +1,13 @@
 //! A policy that is nearly about somebody: what its subject needs that this one does not have.
 
 use super::Query;
-use super::lack::labels;
+use super::mismatch::labels;
 use crate::rule::{Direction, Policy, PolicyId, Spec, Subject};
 use abi::identity::HOST;
 
 /// A policy that is not about the subject of a query, but nearly.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Near<'a> {
+pub struct NearPolicy<'a> {
     /// The policy.
     pub policy: &'a PolicyId,
     /// What is missing: `subject has app=db, needs app=web`.
@@ -19,7 +19,7 @@ pub struct Near<'a> {
 pub fn nearest_policy<'a>(
     policies: impl IntoIterator<Item = &'a Policy>,
     query: &Query<'_>,
-) -> Option<Near<'a>> {
+) -> Option<NearPolicy<'a>> {
     let specs =
         policies.into_iter().flat_map(|policy| policy.specs.iter().map(move |spec| (&policy.id, spec)));
     let near =
@@ -31,7 +31,7 @@ pub fn nearest_policy<'a>(
             };
             let mut missing = labels(selector, query.subject.labels, who).into_iter();
             let only = missing.next().filter(|_| missing.next().is_none())?;
-            Some(Near { policy, lacks: only.what })
+            Some(NearPolicy { policy, lacks: only.what })
         });
     near.min_by_key(|near| unlike(&near.lacks))
 }
@@ -59,23 +59,15 @@ fn unlike(lacks: &str) -> usize {
 mod tests {
     use super::*;
     use crate::endpoint_view::EndpointView;
-    use crate::rule::{Kind, Tier};
+    use crate::fixtures::{policy, spec};
+    use crate::rule::Spec;
     use identity::{Labels, Operator, Selector, Source};
 
     fn about(name: &str, labels: &[(&str, &str)]) -> Policy {
         let selector = labels.iter().fold(Selector::default(), |selector, (name, value)| {
             selector.with(Some(Source::K8s), *name, Operator::equals(*value))
         });
-        let spec = Spec {
-            subject: Subject::Workloads(selector),
-            tier: Tier::Normal,
-            default_deny_ingress: true,
-            default_deny_egress: false,
-            log: None,
-            rules: Vec::new(),
-        };
-        let id = PolicyId { kind: Kind::NetworkPolicy, namespace: Some("default".into()), name: name.into() };
-        Policy { id, specs: vec![spec] }
+        policy(name, [Spec { default_deny_ingress: true, ..spec(selector, []) }])
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The model against the rows, walked as the packet path documents it, over random worlds.
 
+use super::answers::{Answers, sides};
 use super::domains;
 use super::node::{Arrival, Node};
-use crate::generate::{self, End, Probe, World};
+use crate::generate::{self, GeneratedProbe, GeneratedWorld};
 use crate::model::Verdict;
 use crate::rule::Direction;
 use std::collections::BTreeMap;
@@ -23,12 +24,12 @@ fn rows_say_what_the_model_says() {
         let probes = generate::probes(&world, seed, PROBES);
         let node = Node::new(&world, Arrival::of(seed), names.clone());
         for probe in &probes {
-            for subject in subjects(probe) {
-                let (wanted, got) = node.ask(&world, probe, subject);
+            for side in sides(probe) {
+                let answers = Answers::of(&node, &world, probe, side);
                 asked += 1;
-                *seen.entry((wanted.verdict, wanted.rule.0 > 1)).or_default() += 1;
-                if wanted != got {
-                    report(&world, probe, subject, seed);
+                *seen.entry((answers.model.verdict, answers.model.rule.0 > 1)).or_default() += 1;
+                if !answers.agree() {
+                    report(&world, probe, side, seed);
                 }
             }
         }
@@ -40,25 +41,11 @@ fn rows_say_what_the_model_says() {
 }
 
 /// Shrinks the world and panics with what remains.
-fn report(world: &World, probe: &Probe, subject: Direction, seed: u64) -> ! {
-    let node = |world: &World| Node::new(world, Arrival::of(seed), domains::names(world, seed));
-    let ask = |world: &World| node(world).ask(world, probe, subject);
-    let smallest = generate::shrink(world, |world| {
-        let (wanted, got) = ask(world);
-        wanted != got
-    });
-    let (wanted, got) = ask(&smallest);
+fn report(world: &GeneratedWorld, probe: &GeneratedProbe, side: Direction, seed: u64) -> ! {
+    let node = |world: &GeneratedWorld| Node::new(world, Arrival::of(seed), domains::names(world, seed));
+    let smallest = generate::shrink(world, |world| !Answers::of(&node(world), world, probe, side).agree());
+    let node = node(&smallest);
+    let answers = Answers::of(&node, &smallest, probe, side);
     let (from, to) = (smallest.view(probe.from, probe.family), smallest.view(probe.to, probe.family));
-    panic!(
-        "{subject:?} of {probe:#?}\nfrom {from:?}\nto {to:?}\nmodel: {wanted:?}\nrows: {got:?}\n{:#?}",
-        smallest.policies
-    );
-}
-
-/// The directions in which a workload's policies are asked about the probe.
-fn subjects(probe: &Probe) -> impl Iterator<Item = Direction> {
-    let is_subject = |end| matches!(end, End::Workload(_));
-    let egress = is_subject(probe.from).then_some(Direction::Egress);
-    let ingress = is_subject(probe.to).then_some(Direction::Ingress);
-    egress.into_iter().chain(ingress)
+    panic!("seed {seed}: the engines differ\n{answers}from {from:?}\nto {to:?}\n{:#?}", smallest.policies);
 }

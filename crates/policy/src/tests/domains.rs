@@ -2,9 +2,10 @@
 
 use crate::cidr::Blocks;
 use crate::domain::DomainPattern;
-use crate::generate::{Random, World};
-use crate::names::Names;
+use crate::generate::{GeneratedWorld, Random};
+use crate::names::DomainNames;
 use crate::rule::{Cidr, CidrReach, Peer, Peers, Policy};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 const NAMES: &[&str] = &["www.example.com", "api.example.com", "a.b.example.com", "example.org"];
@@ -12,9 +13,14 @@ const NAMES: &[&str] = &["www.example.com", "api.example.com", "a.b.example.com"
 const PATTERNS: &[&str] =
     &["www.example.com", "*.example.com", "**.example.com", "example.*", "*", "nobody.example.net"];
 
+/// The most blocks that [`spread`] nests around an address. With those of the generator they are no more than
+/// [`abi::policy::MAX_NESTING`]; beyond that the packet path refuses, whatever the model says.
+const DEEPEST: usize = 24;
+
 /// Puts domain names in the place of some blocks of the world's policies, and leaves nested blocks out of others.
-pub(super) fn spread(world: &mut World, seed: u64) {
+pub(super) fn spread(world: &mut GeneratedWorld, seed: u64) {
     let mut random = Random::new(seed ^ 0x64_6f_6d_61_69_6e);
+    let mut nested = BTreeMap::<IpAddr, BTreeSet<u8>>::new();
     let addresses: Vec<IpAddr> = world.others.iter().flat_map(|other| other.addresses).collect();
     for peer in world.policies.iter_mut().flat_map(peers) {
         let Peer::Cidr { block, except, reach } = peer else { continue };
@@ -23,16 +29,19 @@ pub(super) fn spread(world: &mut World, seed: u64) {
         } else if let Some(address) = addresses.iter().find(|address| block.contains(**address)) {
             // Each within the one before, so that what the innermost leaves out was left out already.
             let longest = Cidr::host(*address).length();
-            let lengths = (block.length() + 1..=longest).filter(|_| random.chance(10));
-            except.extend(lengths.filter_map(|length| Cidr::new(*address, length)));
+            let mut lengths: Vec<u8> = (block.length() + 1..=longest).filter(|_| random.chance(10)).collect();
+            let around = nested.entry(*address).or_default();
+            lengths.retain(|length| around.len() < DEEPEST || around.contains(length));
+            around.extend(&lengths);
+            except.extend(lengths.iter().filter_map(|length| Cidr::new(*address, *length)));
         }
     }
 }
 
-/// Names for about half of the addresses that are not of workloads; those of nodes must make no difference.
-pub(super) fn names(world: &World, seed: u64) -> Names {
+/// DomainNames for about half of the addresses that are not of workloads; those of nodes must make no difference.
+pub(super) fn names(world: &GeneratedWorld, seed: u64) -> DomainNames {
     let mut random = Random::new(seed ^ 0x6e_61_6d_65_73);
-    let mut names = Names::new();
+    let mut names = DomainNames::new();
     for address in world.others.iter().flat_map(|other| other.addresses) {
         let some: Vec<&str> = NAMES.iter().filter(|_| random.chance(25)).copied().collect();
         names.put(address, some);
@@ -41,7 +50,7 @@ pub(super) fn names(world: &World, seed: u64) -> Names {
 }
 
 /// Gives each address with names a class of its own.
-pub(super) fn class(names: &Names, blocks: &mut Blocks) {
+pub(super) fn class(names: &DomainNames, blocks: &mut Blocks) {
     for (address, _) in names.iter() {
         blocks.insert_address(address);
     }

@@ -5,7 +5,7 @@ use crate::book::RuleBook;
 use crate::compiled_rule::Numbers;
 use crate::directory::Directory;
 use crate::endpoint_view::EndpointView;
-use crate::generate::{self, End, Random};
+use crate::generate::{self, GeneratedEnd, Random};
 use crate::grouping::{Demand, Grouping};
 use crate::set::PolicySet;
 
@@ -19,7 +19,7 @@ fn what_is_learnt_in_steps_is_what_is_asked_for_at_once() {
         let mut random = Random::new(seed);
         let (mut set, mut directory, mut book) = (PolicySet::new(), Directory::new(), RuleBook::new());
         let workloads: Vec<EndpointView<'_>> =
-            (0..world.workloads.len()).map(|index| world.view(End::Workload(index), 0)).collect();
+            (0..world.workloads.len()).map(|index| world.view(GeneratedEnd::Workload(index), 0)).collect();
         let namespaces = Namespaces::of(&workloads);
         namespaces.peers(&workloads).for_each(|peer| _ = namespaces.insert(&peer, &mut directory));
         for policy in &world.policies {

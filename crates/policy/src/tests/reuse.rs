@@ -3,11 +3,11 @@
 
 use crate::book::RuleBook;
 use crate::class::ClassId;
-use crate::compile::Compiled;
+use crate::compile::CompiledPolicy;
 use crate::compiled_rule::Numbers;
 use crate::directory::Directory;
 use crate::endpoint_view::EndpointView;
-use crate::generate::{self, End, Random, World};
+use crate::generate::{self, GeneratedEnd, GeneratedWorld, Random};
 use crate::grouping::Grouping;
 use crate::rule::Policy;
 use crate::set::PolicySet;
@@ -40,8 +40,8 @@ fn what_is_said_again_is_what_would_be_found_out() {
 
 /// A policy before, and the one that takes its place: with what the other said, and without.
 struct Outcome {
-    again: Compiled,
-    anew: Compiled,
+    again: CompiledPolicy,
+    anew: CompiledPolicy,
     /// What the policy before said.
     before: Vec<Vec<(u32, ClassId)>>,
     /// The rows of the policy before with those that `again` adds.
@@ -51,15 +51,15 @@ struct Outcome {
 }
 
 /// Classes are numbered by what they say, so that the same classes mean the same verdicts.
-fn classes(policy: &Compiled) -> Vec<Vec<(u32, ClassId)>> {
+fn classes(policy: &CompiledPolicy) -> Vec<Vec<(u32, ClassId)>> {
     policy.classes().into_iter().map(<[_]>::to_vec).collect()
 }
 
 /// Compiles a policy that takes the place of another, which is about the same subject and other rules.
-fn compile(world: &World, random: &mut Random) -> Outcome {
+fn compile(world: &GeneratedWorld, random: &mut Random) -> Outcome {
     let (mut set, mut directory, mut book) = (PolicySet::new(), Directory::new(), RuleBook::new());
     let workloads: Vec<EndpointView<'_>> =
-        (0..world.workloads.len()).map(|index| world.view(End::Workload(index), 0)).collect();
+        (0..world.workloads.len()).map(|index| world.view(GeneratedEnd::Workload(index), 0)).collect();
     for peer in &workloads {
         directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
     }
@@ -72,7 +72,7 @@ fn compile(world: &World, random: &mut Random) -> Outcome {
     let demand = selection.demand(&directory);
     let mut grouping = Grouping::new(&demand, &mut directory);
     let (mut policy, mut in_force) =
-        Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book);
+        CompiledPolicy::new((selection, &demand), (&grouping, &directory), None, &mut book);
     let is_about = |policy: &&Policy| {
         policy.specs.iter().any(|spec| spec.subject.selects(subject.number, subject.labels))
     };
@@ -86,8 +86,9 @@ fn compile(world: &World, random: &mut Random) -> Outcome {
     grouping.extend(&demand, &mut directory);
     in_force.extend(policy.extend_to(&grouping, &mut book));
     let before = classes(&policy);
-    let mut compile =
-        |before| Compiled::new((selection.clone(), &demand), (&grouping, &directory), before, &mut book);
+    let mut compile = |before| {
+        CompiledPolicy::new((selection.clone(), &demand), (&grouping, &directory), before, &mut book)
+    };
     let (again, fresh) = compile(Some(&mut policy));
     let is_shared = fresh.is_empty();
     in_force.extend(fresh);

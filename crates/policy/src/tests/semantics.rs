@@ -3,51 +3,58 @@
 mod own_node;
 mod tiers;
 
+use super::answers::{Answers, sides};
 use super::node::{Arrival, Node};
 use crate::catalog::Catalog;
 use crate::endpoint_view::NamedPorts;
-use crate::generate::{End, Other, Probe, Request, Workload, World};
-use crate::model::{self, Context, Finding, Query, Verdict};
-use crate::names::Names;
+use crate::fixtures::{self, block as cidr, policy_id as id, tcp};
+use crate::generate::{
+    GeneratedEnd, GeneratedPeer, GeneratedProbe, GeneratedRequest, GeneratedWorkload, GeneratedWorld,
+};
+use crate::model::{self, Context, Query, RuleOutcome, Verdict};
+use crate::names::DomainNames;
 use crate::rule::*;
 use Direction::{Egress, Ingress};
 use Verdict::{Allow, DenyRequest, Drop};
 use identity::{Labels, Operator, Selector, Source, key};
 use std::net::IpAddr;
 
-const APP1: End = End::Workload(0);
-const APP2: End = End::Workload(1);
-const APP3: End = End::Workload(2);
-const WWW: End = End::Other(0);
-const HOST: End = End::Other(1);
-const NODE: End = End::Other(2);
-const API: End = End::Other(3);
+const APP1: GeneratedEnd = GeneratedEnd::Workload(0);
+const APP2: GeneratedEnd = GeneratedEnd::Workload(1);
+const APP3: GeneratedEnd = GeneratedEnd::Workload(2);
+const WWW: GeneratedEnd = GeneratedEnd::Other(0);
+const HOST: GeneratedEnd = GeneratedEnd::Other(1);
+const NODE: GeneratedEnd = GeneratedEnd::Other(2);
+const API: GeneratedEnd = GeneratedEnd::Other(3);
 
 /// Asks about TCP from one end to the other, on the side where policies are.
 #[track_caller]
-fn check(policies: &[Policy], from: End, to: End, what: impl Into<What>, expect: Verdict) {
+fn check(policies: &[Policy], from: GeneratedEnd, to: GeneratedEnd, what: impl Into<What>, expect: Verdict) {
     check_in(&world(policies), from, to, what, expect);
 }
 
 #[track_caller]
-fn check_in(world: &World, from: End, to: End, what: impl Into<What>, expect: Verdict) {
+fn check_in(
+    world: &GeneratedWorld,
+    from: GeneratedEnd,
+    to: GeneratedEnd,
+    what: impl Into<What>,
+    expect: Verdict,
+) {
     let What { protocol, port, request } = what.into();
-    let probe = Probe { from, to, family: 0, protocol, port, request };
-    let directions = [(Egress, from), (Ingress, to)];
-    let sides: Vec<Direction> = directions
-        .into_iter()
-        .filter(|(_, end)| matches!(end, End::Workload(_)))
-        .map(|(side, _)| side)
-        .collect();
+    let probe = GeneratedProbe { from, to, family: 0, protocol, port, request };
     for arrival in [Arrival::PeersFirst, Arrival::PeersLast] {
-        let node = Node::new(world, arrival, Names::new());
-        let mut worst = Allow;
-        for side in &sides {
-            let (model, rows) = node.ask(world, &probe, *side);
-            assert_eq!(model, rows, "model and rows differ on {side:?}");
-            worst = worst.max(model.verdict);
+        let node = Node::new(world, arrival, DomainNames::new());
+        let (mut worst, mut found) = (Allow, String::new());
+        for answers in sides(&probe).map(|side| Answers::of(&node, world, &probe, side)) {
+            assert!(answers.agree(), "the engines differ, {arrival:?}\n{answers}");
+            worst = worst.max(answers.model.verdict);
+            found += &answers.to_string();
         }
-        assert_eq!(worst, expect);
+        assert!(
+            worst == expect,
+            "{expect:?} is expected, and the worst verdict is {worst:?}, {arrival:?}\n{found}"
+        );
     }
 }
 
@@ -55,7 +62,7 @@ fn check_in(world: &World, from: End, to: End, what: impl Into<What>, expect: Ve
 struct What {
     protocol: u8,
     port: u16,
-    request: Option<Request>,
+    request: Option<GeneratedRequest>,
 }
 
 impl From<u16> for What {
@@ -66,8 +73,12 @@ impl From<u16> for What {
 
 impl From<&str> for What {
     fn from(path: &str) -> Self {
-        let request =
-            Request { method: "GET".into(), path: path.into(), host: "app1".into(), headers: vec![] };
+        let request = GeneratedRequest {
+            method: "GET".into(),
+            path: path.into(),
+            host: "app1".into(),
+            headers: vec![],
+        };
         Self { protocol: 6, port: 80, request: Some(request) }
     }
 }
@@ -308,18 +319,21 @@ fn a_refusal_names_the_nearest_rule_and_what_it_lacks() {
     let world = world(&policies);
     let (subject, peer) = (world.view(APP1, 0), world.view(APP2, 0));
     let query = Query { direction: Ingress, subject, peer, protocol: 6, port: 81, request: None };
-    let decision =
-        model::verdict(&policies, &Context { catalog: &Catalog::new(), mode: Mode::Default }, &query);
-    let findings: Vec<Finding> = decision.considered.iter().map(|one| one.finding).collect();
-    assert_eq!(findings, [Finding::OtherDirection, Finding::OtherTraffic, Finding::OtherPeer]);
+    let decision = model::verdict(
+        &policies,
+        &Context { catalog: &Catalog::new(), mode: EnforcementMode::Default },
+        &query,
+    );
+    let findings: Vec<RuleOutcome> = decision.considered.iter().map(|one| one.outcome).collect();
+    assert_eq!(findings, [RuleOutcome::OtherDirection, RuleOutcome::OtherTraffic, RuleOutcome::OtherPeer]);
     assert_eq!(
         decision.to_string(),
-        "drop: no rule allows it; nearest: CiliumNetworkPolicy/default/rule1 spec.rules[1] is about other traffic: 80/TCP"
+        "drop: no rule allows it; nearest: CiliumNetworkPolicy/default/rule1 spec.ingress[0] is about other traffic: 80/TCP"
     );
 }
 
 /// app1, app2 and app3 in namespace default; app1 calls port 80 http, app3 port 8080.
-fn world(policies: &[Policy]) -> World {
+fn world(policies: &[Policy]) -> GeneratedWorld {
     let workload = |index: u8, http: Option<u16>| {
         let name = format!("app{index}");
         let mut ports = NamedPorts::default();
@@ -327,7 +341,7 @@ fn world(policies: &[Policy]) -> World {
         let labels = Labels::of_workload("default", [], [("id", name.as_str())]);
         let addresses =
             [IpAddr::from([10, 244, 0, index]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(index)])];
-        Workload {
+        GeneratedWorkload {
             own: vec![("id".into(), name.clone())],
             namespace: "default".into(),
             name,
@@ -337,9 +351,9 @@ fn world(policies: &[Policy]) -> World {
         }
     };
     let other = |name: &str, identity, address: &str| {
-        Other::new(name, identity, [address.parse().unwrap(), "2001:db8::7".parse().unwrap()])
+        GeneratedPeer::new(name, identity, [address.parse().unwrap(), "2001:db8::7".parse().unwrap()])
     };
-    World {
+    GeneratedWorld {
         namespaces: [("default".to_owned(), Vec::new())].into(),
         workloads: vec![workload(1, Some(80)), workload(2, None), workload(3, Some(8080))],
         others: vec![
@@ -349,42 +363,23 @@ fn world(policies: &[Policy]) -> World {
             other("api", abi::identity::KUBE_APISERVER, "10.0.0.3"),
         ],
         policies: policies.to_vec(),
-        ..World::default()
+        ..GeneratedWorld::default()
     }
-}
-
-fn id(name: &str) -> PolicyId {
-    PolicyId { kind: Kind::CiliumNetworkPolicy, namespace: Some("default".into()), name: name.into() }
 }
 
 fn app1(rules: impl IntoIterator<Item = Rule>) -> Policy {
     about("app1", rules)
 }
 
-/// A policy about one workload, with default deny in the directions of its rules.
+/// A policy for one workload, with default deny in the directions of its rules.
 fn about(subject: &str, rules: impl IntoIterator<Item = Rule>) -> Policy {
-    let rules: Vec<Rule> = rules.into_iter().collect();
-    let has = |direction| rules.iter().any(|rule| rule.direction == direction);
-    let (ingress, egress) = (has(Ingress), has(Egress));
-    Policy {
-        id: id("rule1"),
-        specs: vec![Spec { subject: Subject::Workloads(selector(subject)), ..spec(rules, ingress, egress) }],
-    }
+    fixtures::policy("rule1", [fixtures::spec(selector(subject), rules)])
 }
 
-/// A spec about app1.
+/// A spec for app1.
 fn spec(rules: impl IntoIterator<Item = Rule>, ingress: bool, egress: bool) -> Spec {
-    let place = |index| format!("spec.rules[{index}]").into();
-    let rules =
-        rules.into_iter().enumerate().map(|(index, rule)| Rule { place: place(index), ..rule }).collect();
-    Spec {
-        subject: Subject::Workloads(selector("app1")),
-        tier: Tier::Normal,
-        default_deny_ingress: ingress,
-        default_deny_egress: egress,
-        log: None,
-        rules,
-    }
+    let spec = fixtures::spec(selector("app1"), rules);
+    Spec { default_deny_ingress: ingress, default_deny_egress: egress, ..spec }
 }
 
 fn allow<const P: usize, const T: usize>(
@@ -392,14 +387,7 @@ fn allow<const P: usize, const T: usize>(
     peers: [Peer; P],
     traffic: [TrafficMatch; T],
 ) -> Rule {
-    Rule {
-        place: "".into(),
-        direction,
-        priority: 0,
-        action: Action::Allow,
-        peers: Peers::Of(peers.into()),
-        traffic: Traffic::Of(traffic.into()),
-    }
+    fixtures::allow(direction, peers, traffic)
 }
 
 fn deny<const P: usize, const T: usize>(
@@ -407,7 +395,7 @@ fn deny<const P: usize, const T: usize>(
     peers: [Peer; P],
     traffic: [TrafficMatch; T],
 ) -> Rule {
-    Rule { action: Action::Deny, ..allow(direction, peers, traffic) }
+    fixtures::deny(direction, peers, traffic)
 }
 
 /// The rule for all traffic.
@@ -425,18 +413,6 @@ fn app(name: &str) -> Peer {
 
 fn entity(entity: Entity) -> Peer {
     Peer::Entity(entity)
-}
-
-fn cidr(block: &str, except: &[&str], reach: CidrReach) -> Peer {
-    let parse = |text: &str| {
-        let (address, length) = text.split_once('/').unwrap();
-        Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
-    };
-    Peer::Cidr { block: parse(block), except: except.iter().map(|text| parse(text)).collect(), reach }
-}
-
-fn tcp(port: u16) -> TrafficMatch {
-    TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(port, port), http: None }
 }
 
 fn http(port: u16, path: &str) -> TrafficMatch {

@@ -5,7 +5,7 @@ use crate::state::{HOST, HOST_ADDRESSES, Workload};
 use agent::Config;
 use api::{CallError, Client, Request, view};
 use manifest::test::{NodeState, WorkloadName};
-use policy::rule::{Cidr, Mode};
+use policy::rule::{Cidr, EnforcementMode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -50,7 +50,7 @@ impl Node {
     }
 
     /// Starts the agent anew with other modes; what it keeps of workloads and policies stays.
-    pub(super) fn enforce(&mut self, mode: Mode, audit: bool) -> Result<(), EngineError> {
+    pub(super) fn enforce(&mut self, mode: EnforcementMode, audit: bool) -> Result<(), EngineError> {
         self.config.enforcement = mode;
         self.config.audit = audit;
         self.agent
@@ -212,9 +212,9 @@ fn config(process: u32) -> Config {
 /// The configuration as `nexin agent --config` reads it.
 fn written(config: &Config) -> Value {
     let mode = match config.enforcement {
-        Mode::Default => "default",
-        Mode::Always => "always",
-        Mode::Never => "never",
+        EnforcementMode::Default => "default",
+        EnforcementMode::Always => "always",
+        EnforcementMode::Never => "never",
     };
     let blocks = |blocks: &[Cidr]| blocks.iter().map(Cidr::to_string).collect::<Vec<_>>();
     json!({

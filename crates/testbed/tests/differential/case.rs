@@ -4,11 +4,12 @@ use crate::host_network::Sharer;
 use crate::objects;
 use abi::identity::{HOST, REMOTE_NODE, WORLD};
 use manifest::test::{
-    Expect, External, HttpRequest, NodeState, Party, Probe, Question, Step, WorkloadName, WorkloadState,
+    Expect, External, HttpRequest, NodeState, Probe, ProbeEnd, ProbeTraffic, Step, WorkloadName,
+    WorkloadState,
 };
 use manifest::{NamedPort, Namespace, Protocol};
 use policy::endpoint_view::NamedPorts;
-use policy::generate::{self, End, World};
+use policy::generate::{self, GeneratedEnd, GeneratedWorld};
 use policy::rule::{self, Family};
 use std::collections::BTreeMap;
 use testbed::{Answer, Crossing, Engine, Sent, State};
@@ -16,7 +17,7 @@ use testbed::{Answer, Crossing, Engine, Sent, State};
 /// A random world, and which of its workloads are there.
 #[derive(Clone)]
 pub(crate) struct Case {
-    pub(crate) world: World,
+    pub(crate) world: GeneratedWorld,
     pub(crate) present: Vec<bool>,
     /// Which of the workloads share the network of a node.
     pub(crate) sharers: BTreeMap<usize, Sharer>,
@@ -24,7 +25,7 @@ pub(crate) struct Case {
 
 impl Case {
     /// All of the world is there.
-    pub(crate) fn of(world: World) -> Self {
+    pub(crate) fn of(world: GeneratedWorld) -> Self {
         Self { present: vec![true; world.workloads.len()], world, sharers: BTreeMap::new() }
     }
 
@@ -57,7 +58,7 @@ impl Case {
     }
 
     /// Those of this identity who are no workloads.
-    fn others(&self, identity: u32) -> impl Iterator<Item = &generate::Other> {
+    fn others(&self, identity: u32) -> impl Iterator<Item = &generate::GeneratedPeer> {
         self.world.others.iter().filter(move |other| other.identity == identity)
     }
 
@@ -72,6 +73,11 @@ impl Case {
 /// Whether two answers are not the same. An engine that enforces nothing asks no rule, and so names none.
 pub(crate) fn differs(wanted: &Answer, got: &Answer) -> bool {
     wanted.verdict != got.verdict || (got.rule.is_some() && got.rule != wanted.rule)
+}
+
+/// The message of a difference: the crossing, and the answer of each engine.
+pub(crate) fn difference(crossing: &Crossing, wanted: &Answer, (engine, got): (&str, &Answer)) -> String {
+    format!("model and {engine} differ on {crossing}\n  {:>8}: {wanted}\n  {engine:>8}: {got}", "model")
 }
 
 /// What the model says, with the rule that rows name: of a request that is let through, the one that let its connection
@@ -89,16 +95,16 @@ pub(crate) fn wanted(model: &mut dyn Engine, crossing: &Crossing) -> Answer {
 }
 
 /// So many random questions that a test can ask; what it cannot ask is left out.
-pub(crate) fn probes(world: &World, seed: u64, count: usize) -> Vec<Probe> {
+pub(crate) fn probes(world: &GeneratedWorld, seed: u64, count: usize) -> Vec<Probe> {
     // Some of the generator's questions are about other protocols, port 0 or a workload itself.
     let questions = generate::probes(world, seed, count * 2);
     questions.iter().filter_map(|question| probe(world, question)).take(count).collect()
 }
 
-fn probe(world: &World, asked: &generate::Probe) -> Option<Probe> {
+fn probe(world: &GeneratedWorld, asked: &generate::GeneratedProbe) -> Option<Probe> {
     let family = [Family::Ipv4, Family::Ipv6][asked.family];
     let [kind, _] = asked.port.to_be_bytes();
-    let question = match (asked.protocol, &asked.request) {
+    let traffic = match (asked.protocol, &asked.request) {
         (6, Some(request)) => {
             // A test's header fields are a map: one that is said twice is said in different case.
             let headers: BTreeMap<String, String> = request.headers.iter().cloned().collect();
@@ -108,39 +114,39 @@ fn probe(world: &World, asked: &generate::Probe) -> Option<Probe> {
                 host: Some(request.host.clone()),
                 headers: headers.into_iter().collect(),
             };
-            Question::Http { port: asked.port, request }
+            ProbeTraffic::Http { port: asked.port, request }
         }
-        (number, _) if number == family.icmp() => Question::Icmp { kind },
+        (number, _) if number == family.icmp() => ProbeTraffic::Icmp { kind },
         (number, _) => {
             let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
             let protocol = all.into_iter().find(|protocol| protocol.number() == number)?;
-            Question::Connect { protocol, port: asked.port }
+            ProbeTraffic::Connect { protocol, port: asked.port }
         }
     };
-    let has_port = !matches!(question, Question::Icmp { .. });
+    let has_port = !matches!(traffic, ProbeTraffic::Icmp { .. });
     if asked.from == asked.to || (has_port && asked.port == 0) {
         return None;
     }
     let (from, to) = (party(world, asked.from)?, party(world, asked.to)?);
-    Some(Probe { from, to, family: Some(family), question, expect: None, line: 0 })
+    Some(Probe { from, to, family: Some(family), traffic, expect: None, line: 0 })
 }
 
-fn party(world: &World, end: End) -> Option<Party> {
+fn party(world: &GeneratedWorld, end: GeneratedEnd) -> Option<ProbeEnd> {
     match end {
-        End::Workload(index) => Some(Party::Workload(name(&world.workloads[index]))),
-        End::Other(index) => match world.others[index].identity {
-            WORLD => Some(Party::External(world.others[index].name.clone())),
-            HOST => Some(Party::Host),
-            _ => Some(Party::Node(world.others[index].name.clone())),
+        GeneratedEnd::Workload(index) => Some(ProbeEnd::Workload(name(&world.workloads[index]))),
+        GeneratedEnd::Other(index) => match world.others[index].identity {
+            WORLD => Some(ProbeEnd::External(world.others[index].name.clone())),
+            HOST => Some(ProbeEnd::Host),
+            _ => Some(ProbeEnd::Node(world.others[index].name.clone())),
         },
     }
 }
 
-pub(crate) fn name(workload: &generate::Workload) -> WorkloadName {
+pub(crate) fn name(workload: &generate::GeneratedWorkload) -> WorkloadName {
     WorkloadName { namespace: workload.namespace.clone(), name: workload.name.clone() }
 }
 
-fn workload(workload: &generate::Workload) -> WorkloadState {
+fn workload(workload: &generate::GeneratedWorkload) -> WorkloadState {
     WorkloadState {
         name: name(workload),
         labels: workload.own.iter().cloned().collect(),
@@ -171,11 +177,11 @@ fn named_ports(ports: &NamedPorts) -> Vec<NamedPort> {
 }
 
 /// A node; the local one has addresses of the engines' own.
-fn node(other: &generate::Other) -> NodeState {
+fn node(other: &generate::GeneratedPeer) -> NodeState {
     let addresses = if other.identity == HOST { Vec::new() } else { other.addresses.to_vec() };
     NodeState { name: other.name.clone(), labels: other.own.iter().cloned().collect(), addresses }
 }
 
-fn external(other: &generate::Other) -> External {
+fn external(other: &generate::GeneratedPeer) -> External {
     External { name: other.name.clone(), addresses: other.addresses.to_vec() }
 }

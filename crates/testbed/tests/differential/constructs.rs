@@ -2,12 +2,12 @@
 
 use crate::writable::{is_reserved, leaves_out_namespaces};
 use identity::{Requirement, Source};
-use manifest::test::{Expect, Party, Probe};
+use manifest::test::{Expect, Probe, ProbeEnd};
 use policy::domain::DomainPattern;
-use policy::generate::World;
+use policy::generate::GeneratedWorld;
 use policy::rule::{
-    Action, CidrReach, Entity, GroupRef, Peer, Peers, Policy, Port, Rule, ServiceRef, Spec, Subject, Tier,
-    Traffic, TrafficMatch,
+    Action, CidrGroupRef, CidrReach, Entity, Peer, Peers, Policy, Port, Rule, ServiceRef, Spec, Subject,
+    Tier, Traffic, TrafficMatch,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use testbed::Answer;
@@ -61,10 +61,10 @@ pub(crate) const SHARER: &str = "end: pod of the host network";
 pub(crate) const RARE: usize = 6;
 
 /// What an answer shows beyond the rule that it names.
-pub(crate) fn of_answer(world: &World, probe: &Probe, said: &Answer) -> Vec<&'static str> {
+pub(crate) fn of_answer(world: &GeneratedWorld, probe: &Probe, said: &Answer) -> Vec<&'static str> {
     let specs = || world.policies.iter().flat_map(|policy| &policy.specs);
     let mut constructs = Vec::new();
-    if probe.from == Party::Host && matches!(probe.to, Party::Workload(_)) {
+    if probe.from == ProbeEnd::Host && matches!(probe.to, ProbeEnd::Workload(_)) {
         constructs.extend(match (said.verdict, &said.rule) {
             (Expect::Drop, Some(_)) => Some("the node: denied"),
             (Expect::Allow, Some(_)) => Some("the node: let in by a rule"),
@@ -130,7 +130,7 @@ fn of(spec: &Spec, rule: &Rule) -> BTreeSet<&'static str> {
 fn of_peer(peer: &Peer) -> &'static str {
     match peer {
         Peer::Labels(selector) if is_reserved(selector) => {
-            let names = |one: &Requirement| one.source == Some(Source::Reserved) && one.asks_for_a_label();
+            let names = |one: &Requirement| one.source == Some(Source::Reserved) && one.requires_label();
             match selector.requirements().iter().any(names) {
                 true => "peer: reserved label",
                 false => "peer: all but a reserved label",
@@ -140,8 +140,8 @@ fn of_peer(peer: &Peer) -> &'static str {
         Peer::Labels(_) => "peer: labels",
         Peer::Cidr { reach: CidrReach::World, .. } => "peer: block of the world",
         Peer::Cidr { reach: CidrReach::Everything, .. } => "peer: block of everything",
-        Peer::Group { groups: GroupRef::Named(_), .. } => "peer: group by name",
-        Peer::Group { groups: GroupRef::Labelled(_), .. } => "peer: groups by label",
+        Peer::CidrGroup { groups: CidrGroupRef::Named(_), .. } => "peer: group by name",
+        Peer::CidrGroup { groups: CidrGroupRef::Labelled(_), .. } => "peer: groups by label",
         Peer::Service(ServiceRef::Named { .. }) => "peer: service by name",
         Peer::Service(ServiceRef::Labelled { .. }) => "peer: services by label",
         Peer::Domain(DomainPattern::Pattern(pattern)) if **pattern == *"*" => "peer: every domain",

@@ -8,23 +8,23 @@ use crate::writable::writable;
 use crate::yaml;
 use datapath::native::Tables;
 use manifest::Protocol;
-use manifest::test::{Expect, Party, Probe, Question, Step};
+use manifest::test::{Expect, Probe, ProbeEnd, ProbeTraffic, Step};
 use policy::generate::{self, shrink};
-use policy::rule::{Family, Mode};
+use policy::rule::{EnforcementMode, Family};
 use serde_json::{Map, Value, json};
-use testbed::{Answer, Engine, Kernel, Model, Name, Rows, State, worst};
+use testbed::{Answer, Crossing, Engine, Kernel, Model, Name, Rows, State, worst};
 
 /// Panics with the smallest test that still shows the difference between the model and an engine.
 pub(crate) fn fail(case: &Case, probe: &Probe, engine: &str) -> ! {
     let smaller = |case: &Case| Case { world: writable(&case.world), ..case.clone() };
     let of_verdicts = |case: &Case| {
-        answers(&case.state(), probe, engine).is_some_and(|(wanted, got)| wanted.verdict != got.verdict)
+        answers(&case.state(), probe, engine).is_some_and(|(_, wanted, got)| wanted.verdict != got.verdict)
     };
     // A test can show verdicts, so a difference in rules is looked for only where it is all there is.
     let verdicts_differ = of_verdicts(case);
     let shows = |case: &Case| match verdicts_differ {
         true => of_verdicts(case),
-        false => answers(&case.state(), probe, engine).is_some_and(|(wanted, got)| differs(&wanted, &got)),
+        false => answers(&case.state(), probe, engine).is_some_and(|(_, wanted, got)| differs(&wanted, &got)),
     };
     let written = smaller(case);
     let (small, can_be_written) = if shows(&written) { (written, true) } else { (case.clone(), false) };
@@ -37,22 +37,26 @@ pub(crate) fn fail(case: &Case, probe: &Probe, engine: &str) -> ! {
             small = without;
         }
     }
-    let Some((wanted, got)) = answers(&small.state(), probe, engine) else {
+    let Some((crossing, wanted, got)) = answers(&small.state(), probe, engine) else {
         panic!(
             "the difference shows only after changes, not from a fresh start: {probe:?}\n{:#?}",
             case.world
         )
     };
-    let verdicts = format!("model: {wanted:?}\n{engine}: {got:?}");
+    let difference = case::difference(&crossing, &wanted, (engine, &got));
     if !can_be_written {
         let policies = &small.world.policies;
-        panic!("{verdicts}\nof {probe:?}\nwith policies that no manifest can say:\n{policies:#?}");
+        panic!("{difference}\nwith policies that no manifest can express:\n{policies:#?}");
     }
-    panic!("{verdicts}\nshown by:\n{}", yaml::text(&document(&small, &[(probe.clone(), wanted.verdict)])));
+    panic!(
+        "{difference}\nin this test:\n{}",
+        yaml::text(&document(&small, &[(probe.clone(), wanted.verdict)]))
+    );
 }
 
-/// What the model and the engine say of the probe, where it can be asked.
-fn answers(state: &State, probe: &Probe, engine: &str) -> Option<(Answer, Answer)> {
+/// The answers of the model and the engine to the crossing of a probe on which they differ, or to the first; none where
+/// an end of the probe is not there.
+fn answers(state: &State, probe: &Probe, engine: &str) -> Option<(Crossing, Answer, Answer)> {
     let crossings = state.crossings(probe).ok()?;
     let mut other: Box<dyn Engine> = match engine {
         "kernel" => Box::new(Rows::new(Kernel::open().expect("the kernel was asked before"))),
@@ -61,11 +65,12 @@ fn answers(state: &State, probe: &Probe, engine: &str) -> Option<(Answer, Answer
     let mut model = Model::default();
     model.prepare(state).expect("it was prepared before");
     other.prepare(state).expect("it was prepared before");
-    let asked = crossings
-        .iter()
-        .map(|crossing| (wanted(&mut model, crossing), other.ask(crossing).expect("it was asked before")));
-    let asked: Vec<_> = asked.collect();
-    asked.iter().find(|(wanted, got)| differs(wanted, got)).or(asked.first()).cloned()
+    let mut ask = |crossing: Crossing| {
+        let got = other.ask(&crossing).expect("the engine answered this before");
+        (crossing.clone(), wanted(&mut model, &crossing), got)
+    };
+    let answers: Vec<_> = crossings.into_iter().map(&mut ask).collect();
+    answers.iter().find(|(_, wanted, got)| differs(wanted, got)).or(answers.first()).cloned()
 }
 
 /// Writes a random world down, reads it again, and compares what the model says of both. Returns how many were asked.
@@ -92,7 +97,7 @@ pub(crate) fn check(seed: u64) -> usize {
     model.prepare(&state).unwrap();
     for probe in &step.probes {
         let answer = worst(model.ask_all(&state.crossings(probe).unwrap())).unwrap();
-        assert_eq!(Some(answer.verdict), probe.expect, "line {}: {answer:?} in\n{text}", probe.line);
+        assert_eq!(Some(answer.verdict), probe.expect, "line {}: {answer}, in\n{text}", probe.line);
     }
     step.probes.len()
 }
@@ -100,7 +105,9 @@ pub(crate) fn check(seed: u64) -> usize {
 /// The case, whose world is writable, as a PolicyTest.
 fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
     let named = |name: &str| {
-        probes.iter().any(|(probe, _)| [&probe.from, &probe.to].contains(&&Party::External(name.to_owned())))
+        probes
+            .iter()
+            .any(|(probe, _)| [&probe.from, &probe.to].contains(&&ProbeEnd::External(name.to_owned())))
     };
     let mut value = surroundings(case, named);
     let policies = value["spec"]["policies"].as_array_mut().expect("there is a list of manifests");
@@ -140,9 +147,9 @@ pub(crate) fn surroundings(case: &Case, wanted: impl Fn(&str) -> bool) -> Value 
         node
     });
     let mode = match case.world.mode {
-        Mode::Default => "default",
-        Mode::Always => "always",
-        Mode::Never => "never",
+        EnforcementMode::Default => "default",
+        EnforcementMode::Always => "always",
+        EnforcementMode::Never => "never",
     };
     json!({
         "apiVersion": "nexin.io/v1alpha1",
@@ -162,15 +169,15 @@ pub(crate) fn surroundings(case: &Case, wanted: impl Fn(&str) -> bool) -> Value 
 
 /// A probe as a PolicyTest says it.
 pub(crate) fn written(probe: &Probe, expect: Expect) -> Value {
-    let party = |party: &Party| Name(party.clone()).to_string();
+    let party = |party: &ProbeEnd| Name(party.clone()).to_string();
     let mut value = json!({"from": party(&probe.from), "to": party(&probe.to)});
-    match &probe.question {
-        Question::Connect { protocol, port } => {
+    match &probe.traffic {
+        ProbeTraffic::Connect { protocol, port } => {
             value["port"] = (*port).into();
             value["protocol"] = name_of(*protocol).into();
         }
-        Question::Icmp { kind } => value["icmp"] = json!({"type": kind}),
-        Question::Http { port, request } => {
+        ProbeTraffic::Icmp { kind } => value["icmp"] = json!({"type": kind}),
+        ProbeTraffic::Http { port, request } => {
             value["port"] = (*port).into();
             value["http"] = json!({"method": request.method, "path": request.path, "host": request.host});
             let headers: Map<String, Value> =

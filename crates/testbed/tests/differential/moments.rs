@@ -1,6 +1,6 @@
 //! Worlds that change: policies, labels, ports, addresses and workloads come, change and go.
 
-use crate::case::{self, Case, differs};
+use crate::case::{self, Case, difference, differs};
 use crate::document;
 use datapath::native::Tables;
 use policy::generate::{self, Random};
@@ -42,11 +42,12 @@ fn ask(case: &Case, seed: u64, engine: &mut dyn Engine, is_last: bool) -> usize 
             let (wanted, got) = (case::wanted(&mut model, &crossing), engine.ask(&crossing).unwrap());
             asked += 1;
             if differs(&wanted, &got) {
-                eprintln!("after changes: model {wanted:?}, {} {got:?}", engine.name());
+                eprintln!("after changes: {}", difference(&crossing, &wanted, (engine.name(), &got)));
                 document::fail(case, &probe, engine.name());
             }
             if is_last {
-                assert_eq!(fresh.ask(&crossing).unwrap(), got, "{crossing:?}");
+                let anew = fresh.ask(&crossing).unwrap();
+                assert!(anew == got, "{crossing}\n  from a fresh start: {anew}\n  after changes: {got}");
             }
         }
     }

@@ -3,12 +3,12 @@
 use identity::{Labels, Source};
 use manifest::{CidrGroup, EndpointSlice, Endpoints, Object, Service};
 use policy::catalog::Backends;
-use policy::generate::World;
+use policy::generate::GeneratedWorld;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The groups, services and endpoints of a world.
-pub(crate) fn of(world: &World) -> Vec<Object> {
+pub(crate) fn of(world: &GeneratedWorld) -> Vec<Object> {
     let groups = world.groups.iter();
     let groups =
         groups.map(|(name, group)| Object::CidrGroup(CidrGroup { name: name.clone(), group: group.clone() }));

@@ -5,8 +5,8 @@ use crate::writable::{is_of_kubernetes, is_of_namespace, leaves_out_namespaces, 
 use identity::{Operator, Requirement, Selector, Values};
 use policy::domain::DomainPattern;
 use policy::rule::{
-    Action, Cidr, Direction, Entity, Family, GroupRef, HttpRule, Peer, Peers, Policy, Port, Protocol, Rule,
-    ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
+    Action, Cidr, CidrGroupRef, Direction, Entity, Family, HttpRule, Peer, Peers, Policy, Port, Protocol,
+    Rule, ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -132,10 +132,10 @@ fn peer(peer: &Peer) -> (&'static str, Value) {
         Peer::Nodes(one) => ("Nodes", all(one)),
         Peer::Entity(entity) => ("Entities", entity.name().into()),
         Peer::Cidr { block, except, .. } => ("CIDRSet", self::block(block, except)),
-        Peer::Group { groups, except } => {
+        Peer::CidrGroup { groups, except } => {
             let mut value = match groups {
-                GroupRef::Named(name) => json!({"cidrGroupRef": **name}),
-                GroupRef::Labelled(one) => json!({"cidrGroupSelector": all(one)}),
+                CidrGroupRef::Named(name) => json!({"cidrGroupRef": **name}),
+                CidrGroupRef::Labelled(one) => json!({"cidrGroupSelector": all(one)}),
             };
             if !except.is_empty() {
                 value["except"] = except.iter().map(Cidr::to_string).collect();

@@ -1,12 +1,12 @@
 //! Random services of random worlds: selected and listed backends, probes of service addresses, and API servers that are
 //! nodes or outside.
 
-use crate::case::{self, Case, differs, wanted};
+use crate::case::{self, Case, difference, differs, wanted};
 use datapath::native::Tables;
 use identity::{Operator, Selector, Source, key};
-use manifest::test::{Party, Probe, Question, Step};
+use manifest::test::{Probe, ProbeEnd, ProbeTraffic, Step};
 use manifest::{EndpointPort, EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, TargetPort};
-use policy::generate::{self, Random, World};
+use policy::generate::{self, GeneratedWorld, Random};
 use policy::rule::{Entity, Family, Peer, Peers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -64,7 +64,7 @@ fn compare(engine: &mut dyn Engine, seeds: std::ops::Range<u64>) -> Seen {
                 let said = wanted(&mut model, &crossing);
                 let got = match engine.ask(&crossing) {
                     Err(EngineError::Impossible(_)) => continue,
-                    got => got.unwrap_or_else(|error| panic!("seed {seed}: {crossing:?}: {error}")),
+                    got => got.unwrap_or_else(|error| panic!("seed {seed}: {crossing}: {error}")),
                 };
                 seen.asked += 1;
                 seen.translated += usize::from(crossing.frontend.is_some());
@@ -74,8 +74,8 @@ fn compare(engine: &mut dyn Engine, seeds: std::ops::Range<u64>) -> Seen {
                     usize::from(is_listed(crossing.source) || is_listed(crossing.destination));
                 assert!(
                     !differs(&said, &got),
-                    "seed {seed}, moment {moment}: {crossing:?}\nmodel: {said:?}\n{}: {got:?}\n{:#?}\n{:#?}",
-                    engine.name(),
+                    "seed {seed}, moment {moment}: {}\n{:#?}\n{:#?}",
+                    difference(&crossing, &said, (engine.name(), &got)),
                     state.objects,
                     case.world.policies,
                 );
@@ -104,7 +104,7 @@ fn name_api_servers(peers: &mut Peers, random: &mut Random) {
 }
 
 /// The service of the API servers and three more, each with or without a selector, and what is listed for each.
-fn objects(world: &World, random: &mut Random) -> Vec<Object> {
+fn objects(world: &GeneratedWorld, random: &mut Random) -> Vec<Object> {
     let mut objects = Vec::new();
     for (at, addresses) in ADDRESSES.into_iter().enumerate() {
         let (namespace, name) =
@@ -156,29 +156,28 @@ fn port(random: &mut Random) -> ServicePort {
 }
 
 /// Addresses of hosts outside, nodes and workloads, which some of them may be of.
-fn slice(world: &World, random: &mut Random) -> EndpointSlice {
+fn slice(world: &GeneratedWorld, random: &mut Random) -> EndpointSlice {
     let others = world.others.iter().filter(|other| other.identity != abi::identity::HOST);
     let known = others.flat_map(|other| other.addresses).chain(HOST_ADDRESSES);
     let known: Vec<IpAddr> = known.chain(world.workloads.iter().flat_map(|one| one.addresses)).collect();
     let addresses: BTreeSet<IpAddr> = (0..random.below(5)).map(|_| random.pick(&known)).collect();
-    let listed = |_| EndpointPort {
-        name: random.pick(&PORT_NAMES).to_owned(),
-        protocol: random.pick(&PROTOCOLS),
-        port: random.pick(&PORTS),
-    };
-    EndpointSlice { addresses, ports: (0..6).map(listed).collect() }
+    let port =
+        |_| EndpointPort::named(random.pick(&PORT_NAMES), random.pick(&PROTOCOLS), random.pick(&PORTS));
+    EndpointSlice { addresses, ports: (0..6).map(port).collect() }
 }
 
 /// The same probe of a service's address.
 fn to_service(probe: Probe, random: &mut Random) -> Probe {
     let family = usize::from(probe.family == Some(Family::Ipv6));
-    let to = Party::Address(random.pick(&ADDRESSES)[family].parse().expect("it is an address"));
-    let question = match probe.question {
-        Question::Connect { protocol, .. } => Question::Connect { protocol, port: random.pick(&PORTS) },
-        Question::Http { request, .. } => Question::Http { request, port: random.pick(&PORTS) },
-        icmp @ Question::Icmp { .. } => icmp,
+    let to = ProbeEnd::Address(random.pick(&ADDRESSES)[family].parse().expect("it is an address"));
+    let traffic = match probe.traffic {
+        ProbeTraffic::Connect { protocol, .. } => {
+            ProbeTraffic::Connect { protocol, port: random.pick(&PORTS) }
+        }
+        ProbeTraffic::Http { request, .. } => ProbeTraffic::Http { request, port: random.pick(&PORTS) },
+        icmp @ ProbeTraffic::Icmp { .. } => icmp,
     };
-    Probe { to, question, ..probe }
+    Probe { to, traffic, ..probe }
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use crate::tiered;
 use identity::{Operator, Requirement, Selector, Source, key};
-use policy::generate::World;
+use policy::generate::GeneratedWorld;
 use policy::rule::{
     Action, CidrReach, Direction, HttpRule, Peer, Peers, Port, Protocol, Rule, Spec, Traffic, TrafficMatch,
 };
 
 /// The world with every rule bent into what a manifest can say, or left out. What remains has another meaning.
-pub(crate) fn writable(world: &World) -> World {
+pub(crate) fn writable(world: &GeneratedWorld) -> GeneratedWorld {
     let mut world = world.clone();
     for spec in world.policies.iter_mut().flat_map(|policy| &mut policy.specs) {
         if tiered::is_tiered(spec) {
@@ -60,8 +60,7 @@ pub(crate) fn namespace(spec: &Spec) -> Option<&str> {
 pub(crate) fn leaves_out_namespaces(selector: &Selector) -> bool {
     let around = || selector.requirements().iter().filter(|one| is_around(one));
     let is_scope = |one: &Requirement| is_of_namespace(one) && one.operator == Operator::Exists;
-    around().any(|one| !one.asks_for_a_label())
-        && around().all(|one| !one.asks_for_a_label() || is_scope(one))
+    around().any(|one| !one.requires_label()) && around().all(|one| !one.requires_label() || is_scope(one))
 }
 
 /// Whether the selector names or leaves out a reserved kind of peer.

@@ -19,9 +19,8 @@ use abi::config::{self, Config};
 use abi::conntrack::ConnInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::FlowEvent;
-use abi::policy::{
-    ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, WHOLE_INSIDE, WHOLE_WORLD, action,
-};
+use abi::fixtures::OnePort;
+use abi::policy::{Direction, VerdictInfo, action};
 use abi::row::{MapOp, Row};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use abi::{Address, DropReason, Hook, identity};
@@ -150,21 +149,9 @@ impl Node {
 
     /// Rules on what `peer` may do at one port of a policy that has the number of the workload's interface.
     fn rule(&mut self, of: Workload, peer: u32, direction: Direction, port: (u8, u16), verdict: VerdictInfo) {
-        let (policy, column, group) = (of.interface, of.interface, peer);
-        let class = policy << 16 | peer & 0xffff;
-        self.put(Row::Group(GroupKey { grouping: 0, peer }, group));
-        for cidr in [WHOLE_INSIDE, WHOLE_WORLD] {
-            self.put(Row::Column(ColumnKey { policy, cidr }, column));
-        }
-        self.put(Row::Class(ClassKey { column, group }, class));
-        let key = VerdictKey {
-            prefix_bits: VerdictKey::ONE_PORT,
-            class,
-            direction: direction as u8,
-            protocol: port.0,
-            port: port.1.to_be_bytes(),
-        };
-        self.put(Row::Verdict(key, verdict));
+        let (protocol, port) = port;
+        let rows = OnePort { policy: of.interface, peer, direction, protocol, port, verdict }.rows();
+        rows.into_iter().for_each(|row| self.put(row));
     }
 
     /// A service with these backends, as set number `set`.

@@ -3,7 +3,7 @@
 pub(super) mod check;
 
 use clap::ValueEnum;
-use policy::rule::{Cidr, Mode};
+use policy::rule::{Cidr, EnforcementMode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -77,7 +77,7 @@ pub(crate) enum Enforcement {
     Never,
 }
 
-impl From<Enforcement> for Mode {
+impl From<Enforcement> for EnforcementMode {
     fn from(enforcement: Enforcement) -> Self {
         match enforcement {
             Enforcement::Default => Self::Default,
@@ -135,7 +135,7 @@ impl Settings {
             node_name: self.node_name.or(default.node_name),
             cluster_name: cluster(self.cluster_name)?.or(default.cluster_name),
             node_labels: labels(self.node_labels.unwrap_or(default.node_labels))?,
-            enforcement: self.policy_enforcement.map_or(default.enforcement, Mode::from),
+            enforcement: self.policy_enforcement.map_or(default.enforcement, EnforcementMode::from),
             audit: self.policy_audit_mode.unwrap_or(default.audit),
             attach,
         };
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(config.workload_addresses, [block("10.1.0.0/24").unwrap()]);
         assert_eq!(config.attach, loader::Mode::Clsact);
         assert_eq!(config.host_devices, ["eth0"]);
-        assert_eq!((config.enforcement, config.audit), (Mode::Always, false));
+        assert_eq!((config.enforcement, config.audit), (EnforcementMode::Always, false));
         assert_eq!(config.node_labels["role"], "edge");
     }
 

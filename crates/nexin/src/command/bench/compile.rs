@@ -6,7 +6,7 @@ use abi::row::Row;
 use identity::{Labels, Source};
 use policy::book::RuleBook;
 use policy::cidr::Blocks;
-use policy::compile::Compiled;
+use policy::compile::CompiledPolicy;
 use policy::compiled_rule::Numbers;
 use policy::directory::Directory;
 use policy::endpoint_view::{EndpointView, NamedPorts};
@@ -128,7 +128,8 @@ impl Case {
         black_box(selection.key());
         let demand = selection.demand(&directory);
         let grouping = Grouping::new(&demand, &mut directory);
-        let (policy, classes) = Compiled::new((selection, &demand), (&grouping, &directory), None, &mut book);
+        let (policy, classes) =
+            CompiledPolicy::new((selection, &demand), (&grouping, &directory), None, &mut book);
         let of_policy = classes.into_iter().chain(policy.column_rows(1, &self.blocks));
         let rows: Vec<Row> = of_policy.chain(grouping.rows(1)).chain(book.class_rows()).collect();
         let time = start.elapsed();

@@ -1,6 +1,7 @@
 //! The destination of a benchmark's map writes: kernel maps if possible, else a table in memory.
 
 use abi::batch::{Batch, Kind};
+use abi::map;
 use abi::row::{MapOp, Row, RowKey};
 use loader::{ApplyError, Capacities, Loaded, Options};
 use std::collections::{BTreeMap, HashMap};
@@ -20,16 +21,14 @@ pub(super) enum Tables {
 impl Tables {
     /// Creates kernel maps, or a table in memory and the reason.
     pub(super) fn open() -> (Self, Option<String>) {
-        let capacities = Capacities {
-            addresses: CAPACITY,
-            endpoints: 64 * 1024,
-            columns: CAPACITY,
-            cidr_parents: CAPACITY,
-            groups: CAPACITY,
-            classes: CAPACITY,
-            verdicts: CAPACITY,
-            ..Capacities::SMALL
-        };
+        let capacities = Capacities::SMALL
+            .with(map::Addresses, CAPACITY)
+            .with(map::Endpoints, 64 * 1024)
+            .with(map::Columns, CAPACITY)
+            .with(map::CidrParents, CAPACITY)
+            .with(map::Groups, CAPACITY)
+            .with(map::Classes, CAPACITY)
+            .with(map::Verdicts, CAPACITY);
         match Loaded::open(Options { capacities, ..Options::default() }) {
             Ok(loaded) => (Self::Kernel(Box::new(loaded)), None),
             Err(error) => (Self::memory(), Some(error.to_string())),
@@ -62,7 +61,7 @@ impl Tables {
 pub(super) fn puts(writes: &Batch) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     for run in writes.runs().iter().filter(|run| run.kind() == Kind::Put) {
-        *counts.entry(run.map()).or_default() += run.len();
+        *counts.entry(run.map().name()).or_default() += run.len();
     }
     counts
 }

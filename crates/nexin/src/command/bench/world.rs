@@ -143,7 +143,7 @@ fn environment(namespace: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use policy::rule::Kind;
+    use policy::rule::PolicyKind;
     use std::collections::BTreeSet;
 
     #[test]
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(world.documents.len(), POLICIES + 1);
         let ids: BTreeSet<_> = (0..world.policies()).map(|policy| world.policy(policy).id).collect();
         assert_eq!(ids.len(), 60);
-        let clusterwide = ids.iter().filter(|id| id.kind == Kind::CiliumClusterwideNetworkPolicy);
+        let clusterwide = ids.iter().filter(|id| id.kind == PolicyKind::CiliumClusterwideNetworkPolicy);
         assert_eq!(clusterwide.count(), 1);
     }
 

@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use super::place::Pins;
-use super::rows::protocol;
+use super::rows::protocol_name;
 use crate::listing;
 use crate::outcome::Outcome;
 use crate::session::Session;
@@ -80,7 +80,7 @@ impl Row {
         Self {
             workload: end(names, key.local, key.local_port),
             remote: end(names, key.remote, key.remote_port),
-            protocol: protocol(key.protocol),
+            protocol: protocol_name(key.protocol),
             opened_by: if is(flag::LOCAL_OPENED) { "workload" } else { "remote" },
             state: state(info.flags),
             service: is(flag::TRANSLATED).then(|| {

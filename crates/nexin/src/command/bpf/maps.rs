@@ -3,6 +3,7 @@
 use crate::listing;
 use crate::outcome::Outcome;
 use crate::session::Session;
+use abi::map::PREFIX;
 use clap::Args;
 use loader::inspect;
 use serde::Serialize;
@@ -30,7 +31,7 @@ struct Row {
 
 impl Maps {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let ours = |map: &inspect::Map| self.all || map.name.starts_with("NX_");
+        let ours = |map: &inspect::Map| self.all || map.name.starts_with(PREFIX);
         let rows: Vec<Row> = inspect::maps()?.into_iter().filter(ours).map(Row::new).collect();
         listing::print(session, &rows, ["id", "name", "kind", "key", "value", "capacity", "memory"], |row| {
             [

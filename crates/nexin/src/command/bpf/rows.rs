@@ -1,20 +1,11 @@
 //! Protocols, ports and actions of policy entries, as text.
 
 use abi::policy::{VerdictKey, action};
-
-/// ICMP of each family, which has types in place of ports.
-const ICMP: [u8; 2] = [1, 58];
+use abi::protocol;
 
 /// The name of a protocol, else its number.
-pub(super) fn protocol(number: u8) -> String {
-    match number {
-        1 => "ICMP".into(),
-        6 => "TCP".into(),
-        17 => "UDP".into(),
-        58 => "ICMPv6".into(),
-        132 => "SCTP".into(),
-        other => other.to_string(),
-    }
+pub(super) fn protocol_name(number: u8) -> String {
+    protocol::name(number).map_or_else(|| number.to_string(), str::to_owned)
 }
 
 /// The protocol and ports that a verdict entry matches; `any` for all.
@@ -28,11 +19,11 @@ pub(super) fn traffic(key: &VerdictKey) -> (String, String) {
     let last = first | u16::MAX.checked_shr(bits).unwrap_or(0);
     let ports = match (bits, first == last) {
         (0, _) => any(),
-        (8, _) if ICMP.contains(&key.protocol) => format!("type {}", key.port[0]),
+        (8, _) if protocol::is_icmp(key.protocol) => format!("type {}", key.port[0]),
         (_, true) => first.to_string(),
         (_, false) => format!("{first}-{last}"),
     };
-    (protocol(key.protocol), ports)
+    (protocol_name(key.protocol), ports)
 }
 
 /// The name of a verdict's action.

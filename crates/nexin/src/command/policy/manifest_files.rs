@@ -3,7 +3,7 @@
 use crate::outcome::BadInput;
 use clap::Args;
 use manifest::Diagnostic;
-use manifest::test::Tests;
+use manifest::test::TestFile;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl ManifestFile {
     }
 
     /// Parses it as a PolicyTest file; paths in it are relative to its directory.
-    pub(super) fn tests(&self) -> Result<Tests, Vec<Diagnostic>> {
+    pub(super) fn tests(&self) -> Result<TestFile, Vec<Diagnostic>> {
         let directory = Path::new(&self.name).parent().unwrap_or(Path::new(""));
         manifest::test::parse(&self.name, &self.text, &mut |path| fs::read_to_string(directory.join(path)))
     }

@@ -10,9 +10,9 @@ mod step;
 mod tests;
 
 use identity::{Labels, Selector, Source};
-use manifest::{NamedPort, Object, ObjectName, Places, Pods, Protocol};
+use manifest::{NamedPort, Object, ObjectName, PodCount, PolicyPositions, Protocol};
 use policy::book::RuleBook;
-use policy::catalog::{Backends, Catalog, Service};
+use policy::catalog::{Backends, Catalog, ServiceEntry};
 use policy::compiled_rule::Numbers;
 use policy::directory::Directory;
 use policy::endpoint_view::NamedPorts;
@@ -50,7 +50,7 @@ pub(super) struct Scenario {
     directory: Directory,
     book: RuleBook,
     /// The places of policies in manifests.
-    pub(super) places: Places,
+    pub(super) positions: PolicyPositions,
     /// Remarks on the files.
     pub(super) notes: Vec<String>,
     /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
@@ -70,7 +70,7 @@ struct ScenarioWorkload {
     /// Whether its addresses are given in the files, rather than assigned here.
     is_placed: bool,
     /// Whether it is one pod, several equal pods, or none.
-    pods: Pods,
+    pods: PodCount,
     /// Whether it is in the network namespace of its node.
     host_network: bool,
     /// The node that it runs on, if known.
@@ -104,7 +104,7 @@ impl Scenario {
             }
             Object::CidrGroup(one) => {
                 self.groups.insert(one.name.clone());
-                self.refer(|catalog| catalog.put_group(&one.name, one.group));
+                self.refer(|catalog| catalog.put_cidr_group(&one.name, one.group));
             }
             Object::Service(service) => {
                 let name = (service.namespace.clone(), service.name.clone());
@@ -139,7 +139,7 @@ impl Scenario {
         let is_placed = !addresses.is_empty();
         self.placed.extend(&addresses);
         let addresses = if is_placed { addresses } else { self.assign_addresses() };
-        let (pods, host_network, node, is_of_test) = (Pods::One, false, None, true);
+        let (pods, host_network, node, is_of_test) = (PodCount::One, false, None, true);
         let workload =
             ScenarioWorkload { labels, ports, addresses, is_placed, pods, host_network, node, is_of_test };
         self.workloads.insert(name, workload);
@@ -172,7 +172,7 @@ impl Scenario {
         };
         let mut labels = Labels::default();
         service.labels.iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
-        let service = Service { labels, backends };
+        let service = ServiceEntry { labels, backends };
         self.refer(|catalog| catalog.put_service(&name.0, &name.1, service));
     }
 }

@@ -9,7 +9,7 @@ use crate::outcome::Outcome;
 use crate::session::{Session, Tone};
 use clap::Args;
 use finding::Finding;
-use manifest::{Diagnostic, Manifest, Object, Places, Severity};
+use manifest::{Diagnostic, Manifest, Object, PolicyPositions, Severity};
 use policy::lint;
 use policy::rule::{Policy, PolicyId};
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ struct Validation {
     /// Number of documents of other kinds.
     skipped: usize,
     policies: BTreeMap<PolicyId, Policy>,
-    places: Places,
+    positions: PolicyPositions,
     /// Whether an address of an API server is listed.
     knows_api_server: bool,
     findings: Vec<Finding>,
@@ -95,24 +95,25 @@ impl Validation {
         for object in parsed.objects {
             self.knows_api_server |= api_server::is_listed_by(&object);
             let Object::Policy(policy) = object else { continue };
-            let (id, before) = (policy.id.clone(), self.places.of(&policy.id, "").cloned());
+            let (id, before) = (policy.id.clone(), self.positions.position_of(&policy.id, "").cloned());
             if self.policies.insert(id.clone(), policy).is_some()
-                && let Some(place) = parsed.places.of(&id, "")
+                && let Some(place) = parsed.positions.position_of(&id, "")
             {
                 let before = before.map(|place| format!(" at {place}")).unwrap_or_default();
                 self.findings.push(Finding::repeated(&id, place, &before));
             }
         }
-        self.places.extend(parsed.places);
+        self.positions.extend(parsed.positions);
     }
 
     /// Looks for likely mistakes, and sorts all findings by file.
     fn lint(&mut self) {
         let lints = lint::lint(self.policies.values());
-        self.findings.extend(lints.iter().map(|lint| Finding::of_lint(lint, &self.places)));
+        self.findings.extend(lints.iter().map(|lint| Finding::of_lint(lint, &self.positions)));
         if !self.knows_api_server {
             let rules = api_server::rules(self.policies.values());
-            self.findings.extend(rules.map(|(id, rule)| Finding::without_api_server(id, rule, &self.places)));
+            self.findings
+                .extend(rules.map(|(id, rule)| Finding::without_api_server(id, rule, &self.positions)));
         }
         let number = |file: &str| self.files.iter().position(|known| known == file);
         self.findings.sort_by_cached_key(|Finding { diagnostic, .. }| {

@@ -131,16 +131,16 @@ fn all_voids_are_found_that_comparing_every_rule_would_find() {
         let world = generate::world(seed);
         let entries = world.policies.iter().flat_map(|policy| {
             policy.specs.iter().flat_map(move |spec| {
-                let subject = Rc::new(Demands::of(spec.subject.selector()));
-                spec.rules.iter().map(move |rule| Entry::new(&policy.id, spec, rule, subject.clone()))
+                let subject = Rc::new(Constraints::of(spec.subject.selector()));
+                spec.rules.iter().map(move |rule| RuleView::new(&policy.id, spec, rule, subject.clone()))
             })
         });
-        let entries: Vec<Entry<'_>> = entries.collect();
-        let openers = Openers::of(&entries);
+        let entries: Vec<RuleView<'_>> = entries.collect();
+        let allows = ConnectionAllows::of(&entries);
         for entry in &entries {
-            let all = entries.iter().filter_map(|other| void::flaw(other, entry)).take(8);
+            let all = entries.iter().filter_map(|other| http_without_effect::flaw(other, entry)).take(8);
             let all: Vec<Flaw> = all.collect();
-            assert_eq!(openers.flaws(entry, &entries, |_| true), all, "seed {seed}");
+            assert_eq!(allows.flaws(entry, &entries, |_| true), all, "seed {seed}");
             voids += all.len();
         }
     }

@@ -6,7 +6,7 @@ use crate::case::{self, Case};
 use crate::document::{surroundings, written};
 use manifest::test::Expect;
 use policy::generate::{self, Random};
-use policy::rule::Mode;
+use policy::rule::EnforcementMode;
 use serde_json::{Value, json};
 
 /// Keeps the draws apart that one seed is used for.
@@ -18,9 +18,9 @@ pub(super) fn world(seed: u64) -> Value {
     let mut world = generate::world(seed);
     world.audit = false;
     world.policies.clear();
-    if world.mode == Mode::Never {
+    if world.mode == EnforcementMode::Never {
         // Little is to be learnt where nothing is refused.
-        world.mode = if random.chance(20) { Mode::Never } else { Mode::Default };
+        world.mode = if random.chance(20) { EnforcementMode::Never } else { EnforcementMode::Default };
     }
     let mut test = surroundings(&Case::of(world), |_| true);
     for workload in test["spec"]["workloads"].as_array_mut().into_iter().flatten() {

@@ -7,6 +7,7 @@ use crate::command::policy::count::count;
 use crate::command::policy::scenario::Scenario;
 use crate::outcome::BadInput;
 use abi::identity::is_workload;
+use abi::protocol;
 use agent::explain::{End, Inventory, protocol_name};
 use flow::{Flow, FlowEndpoint, IpVersion, Layer4};
 use serde::Deserialize;
@@ -118,11 +119,11 @@ fn end(worlds: &[Scenario; 2], endpoint: &FlowEndpoint, address: IpAddr) -> End 
 fn destination(l4: &Layer4) -> Option<(u8, u16)> {
     let icmp = |kind: u8, code: u8| u16::from_be_bytes([kind, code]);
     Some(match l4 {
-        Layer4::Tcp(segment) => (6, segment.ports.destination_port),
-        Layer4::Udp(ports) => (17, ports.destination_port),
-        Layer4::Sctp(ports) => (132, ports.destination_port),
-        Layer4::Icmp4(message) => (1, icmp(message.kind, message.code)),
-        Layer4::Icmp6(message) => (58, icmp(message.kind, message.code)),
+        Layer4::Tcp(segment) => (protocol::TCP, segment.ports.destination_port),
+        Layer4::Udp(ports) => (protocol::UDP, ports.destination_port),
+        Layer4::Sctp(ports) => (protocol::SCTP, ports.destination_port),
+        Layer4::Icmp4(message) => (protocol::ICMP, icmp(message.kind, message.code)),
+        Layer4::Icmp6(message) => (protocol::ICMP6, icmp(message.kind, message.code)),
         Layer4::Other(_) => return None,
     })
 }
@@ -141,7 +142,7 @@ fn request(http: &flow::Http) -> [String; 3] {
 fn traffic(seen: &RecordedConnection) -> String {
     let name = protocol_name(seen.protocol);
     let what = match seen.protocol {
-        1 | 58 => format!("{name} type {}", seen.port >> 8),
+        number if protocol::is_icmp(number) => format!("{name} type {}", seen.port >> 8),
         _ => format!("{}/{name}", seen.port),
     };
     match &seen.request {

@@ -25,7 +25,7 @@ pub(super) fn kinds(
 ) -> Result<BTreeMap<Selected, Own>, TooMany> {
     let is_free = |one: &Requirement| matches!(one.source, None | Some(Source::K8s)) && is_free(&one.name);
     let holds = |selector: &Selector, labels: &Labels| {
-        selector.requirements().iter().filter(|one| !is_free(one)).all(|one| one.holds(labels))
+        selector.requirements().iter().filter(|one| !is_free(one)).all(|one| one.matches(labels))
     };
     let start = fixed.iter().flat_map(|labels| selectors.iter().map(move |selector| holds(selector, labels)));
     let mut kinds = BTreeMap::from([(Selected(start.collect()), Own::new())]);
@@ -80,7 +80,7 @@ fn failing<'a>(
     let value = value.or_else(|| fixed.value(Some(&Source::K8s), key));
     let label = value.map(|value| (LabelKey { source: Source::K8s, name: key.into() }, value));
     let labels: Labels = label.into_iter().collect();
-    places.iter().filter(move |(_, one)| !one.holds(&labels)).map(|(place, _)| *place)
+    places.iter().filter(move |(_, one)| !one.matches(&labels)).map(|(place, _)| *place)
 }
 
 /// The possible values of a key: absent, each named value, and one that is not named.

@@ -44,7 +44,7 @@ impl Outsiders {
                 Peer::Labels(selector) if api_servers::are_selected_by(selector) => {
                     outsiders.entities.insert(Entity::KubeApiserver);
                 }
-                Peer::Labels(_) | Peer::Nodes(_) | Peer::Group { .. } | Peer::Service(_) => {}
+                Peer::Labels(_) | Peer::Nodes(_) | Peer::CidrGroup { .. } | Peer::Service(_) => {}
             }
         }
         // Known API servers are groups of their own.

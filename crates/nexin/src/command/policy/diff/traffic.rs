@@ -1,5 +1,6 @@
 //! All traffic, split into ranges of ports that no rule distinguishes further.
 
+use abi::protocol::{self, ICMP, ICMP6, SCTP, TCP, UDP};
 use policy::endpoint_view::NamedPorts;
 use policy::rule::{Family, Policy, Port, Traffic, TrafficMatch};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ pub(super) struct TrafficRange {
 impl TrafficRange {
     /// A port of the range, for a query.
     pub(super) fn port(&self) -> u16 {
-        if matches!(self.protocol, 1 | 58) { self.first << 8 } else { self.first }
+        if protocol::is_icmp(self.protocol) { self.first << 8 } else { self.first }
     }
 }
 
@@ -29,7 +30,7 @@ pub(super) fn ranges<'a>(
 ) -> Vec<TrafficRange> {
     let icmp = if v4 { Family::Ipv4 } else { Family::Ipv6 }.icmp();
     let mut cuts: BTreeMap<u8, BTreeSet<u32>> =
-        [6, 17, 132, icmp].map(|number| (number, BTreeSet::new())).into();
+        [TCP, UDP, SCTP, icmp].map(|number| (number, BTreeSet::new())).into();
     let mut cut = |protocol: u8, first: u16, last: u16| {
         if let Some(cuts) = cuts.get_mut(&protocol) {
             cuts.extend([u32::from(first), u32::from(last) + 1]);
@@ -128,21 +129,22 @@ fn rest(ranges: &BTreeSet<TrafficRange>) -> Vec<TrafficRange> {
 fn word(range: &TrafficRange, names: &PortNames) -> String {
     let is_whole = all(range.protocol) == (range.first..=range.last);
     let name = agent::explain::protocol_name(range.protocol);
+    let is_icmp = protocol::is_icmp(range.protocol);
     let ports = match (range.first == range.last, names.get(&range.first)) {
-        (true, Some(name)) if !matches!(range.protocol, 1 | 58) => name.clone(),
+        (true, Some(name)) if !is_icmp => name.clone(),
         (true, _) => range.first.to_string(),
         (false, _) => format!("{}-{}", range.first, range.last),
     };
-    match (range.protocol, is_whole) {
-        (1 | 58, true) => format!("all {name}"),
-        (1 | 58, false) => format!("{name} type {ports}"),
-        (_, true) => format!("every {name} port"),
-        (_, false) => format!("{ports}/{name}"),
+    match (is_icmp, is_whole) {
+        (true, true) => format!("all {name}"),
+        (true, false) => format!("{name} type {ports}"),
+        (false, true) => format!("every {name} port"),
+        (false, false) => format!("{ports}/{name}"),
     }
 }
 
 /// The protocols in printed order.
-const ORDER: [u8; 5] = [6, 17, 132, 1, 58];
+const ORDER: [u8; 5] = [TCP, UDP, SCTP, ICMP, ICMP6];
 
 #[cfg(test)]
 mod tests {
@@ -150,7 +152,7 @@ mod tests {
     use policy::catalog::Catalog;
     use policy::generate;
     use policy::model::{self, Context, Query};
-    use policy::rule::{Direction, Mode};
+    use policy::rule::{Direction, EnforcementMode};
 
     #[test]
     fn ranges_are_split_at_the_boundaries_of_rules() {
@@ -205,7 +207,7 @@ mod tests {
                         let [subject, peer] = [subject, peer].map(|end| world.view(end, probe.family));
                         let (protocol, request) = (probe.protocol, None);
                         let query = Query { direction, subject, peer, protocol, port, request };
-                        let context = Context { catalog: &Catalog::new(), mode: Mode::Default };
+                        let context = Context { catalog: &Catalog::new(), mode: EnforcementMode::Default };
                         let decision = model::verdict(&world.policies, &context, &query);
                         (decision.verdict, decision.passing())
                     });

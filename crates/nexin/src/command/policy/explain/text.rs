@@ -11,7 +11,7 @@ pub(super) fn place(explanation: &mut Explanation, scenario: &Scenario) {
     let mut places = BTreeMap::new();
     for policy in scenario.policies.iter() {
         for rule in policy.specs.iter().flat_map(|spec| &spec.rules) {
-            if let Some(position) = scenario.places.of(&policy.id, &rule.place) {
+            if let Some(position) = scenario.positions.position_of(&policy.id, &rule.place) {
                 let place = format!("{}:{}", position.file, position.line);
                 places.insert(format!("{} {}", policy.id, rule.place), place);
             }

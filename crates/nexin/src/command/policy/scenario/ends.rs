@@ -4,7 +4,7 @@ use super::{LabelMap, Name, Scenario, ScenarioWorkload};
 use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
 use agent::explain::{End, Inventory};
 use identity::{Labels, Source, filter};
-use manifest::Pods;
+use manifest::PodCount;
 use policy::rule::Protocol;
 use policy::set::PolicySet;
 use service::{API_SERVER, Candidate, EndpointSlice};
@@ -76,7 +76,7 @@ impl Scenario {
         let remarks = without_pods(&end.name, pods);
         let node = node
             .map_or_else(|| self.lone_node().cloned(), |node| self.nodes.contains_key(&node).then_some(node));
-        End { ports, addresses, is_one: pods == Pods::One, audit: self.audit, node, remarks, ..end }
+        End { ports, addresses, is_one: pods == PodCount::One, audit: self.audit, node, remarks, ..end }
     }
 
     fn external(&self, name: &str) -> End {
@@ -144,27 +144,23 @@ impl Inventory for Scenario {
         labels.map(|(key, value)| (key.as_str(), value.as_str())).collect()
     }
 
-    fn candidates(&self, ask: &mut dyn FnMut(&[Candidate<'_>])) {
-        // The backends of a service are existing pods, with their present addresses.
-        let present = self.workloads.iter().filter(|(_, workload)| workload.pods != Pods::None);
-        let present = present.map(|((namespace, _), workload)| {
-            (namespace, workload, self.addresses_of(workload), named_ports(workload))
+    fn candidates(&self) -> Vec<Candidate> {
+        // Only pods that exist stand behind a service.
+        let present = self.workloads.iter().filter(|(_, workload)| workload.pods != PodCount::None);
+        let candidates = present.map(|((namespace, _), workload)| Candidate {
+            namespace: namespace.clone(),
+            labels: workload.labels.clone().into(),
+            addresses: self.addresses_of(workload).into_owned(),
+            named_ports: named_ports(workload).into(),
         });
-        let present: Vec<_> = present.collect();
-        let candidates = present.iter().map(|(namespace, workload, addresses, named_ports)| Candidate {
-            namespace,
-            labels: &workload.labels,
-            addresses,
-            named_ports,
-        });
-        ask(&candidates.collect::<Vec<_>>());
+        candidates.collect()
     }
 
     fn services(&self) -> Box<dyn Iterator<Item = &service::Service> + '_> {
         Box::new(self.services.values())
     }
 
-    fn listed(&self, service: &service::Service) -> Vec<&EndpointSlice> {
+    fn listed_slices(&self, service: &service::Service) -> Vec<&EndpointSlice> {
         self.lists_of(&(service.namespace.clone(), service.name.clone()))
             .flat_map(|list| &list.slices)
             .collect()
@@ -194,9 +190,9 @@ impl Inventory for Scenario {
 }
 
 /// The remark on a workload without pods.
-fn without_pods(name: &str, pods: Pods) -> Vec<String> {
+fn without_pods(name: &str, pods: PodCount) -> Vec<String> {
     let remark = format!("{name} has no pods now; it is evaluated as if it had one");
-    (pods == Pods::None).then_some(remark).into_iter().collect()
+    (pods == PodCount::None).then_some(remark).into_iter().collect()
 }
 
 fn named_ports(workload: &ScenarioWorkload) -> BTreeMap<(String, u8), u16> {

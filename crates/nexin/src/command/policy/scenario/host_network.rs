@@ -1,10 +1,10 @@
-//! Pods in the network namespace of their node. To policies they are the node: no pod selector selects them, since
-//! their traffic cannot be distinguished from the node's.
+//! PodCount that share the network of their node. To policies they are the node: no policy of pods is about them, and no
+//! selector of pods selects them, for nothing that they send or receive can be told from what the node does.
 
 use super::ends::LOCAL;
 use super::{Name, Scenario, ScenarioWorkload};
 use agent::explain::{End, HostNetworkPod};
-use manifest::Pods;
+use manifest::PodCount;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -28,7 +28,7 @@ impl Scenario {
             node.name
         );
         let pod = HostNetworkPod { name: name.to_owned(), ports: workload.ports.clone() };
-        let is_one = workload.pods != Pods::Several;
+        let is_one = workload.pods != PodCount::Several;
         End { is_one, host_network_pod: Some(pod), remarks: vec![remark], ..node }
     }
 

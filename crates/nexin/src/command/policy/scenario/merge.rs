@@ -73,8 +73,8 @@ impl Scenario {
             }
         }
         for name in other.groups {
-            let group = other.policies.catalog().group(&name).cloned();
-            self.refer(|catalog| group.into_iter().for_each(|group| catalog.put_group(&name, group)));
+            let group = other.policies.catalog().cidr_group(&name).cloned();
+            self.refer(|catalog| group.into_iter().for_each(|group| catalog.put_cidr_group(&name, group)));
             self.groups.insert(name);
         }
         endpoints.into_values().for_each(|one| self.take(Object::Endpoints(one)));

@@ -3,7 +3,7 @@
 
 use super::{Name, Scenario};
 use agent::explain::End;
-use manifest::{Object, Pods, Workload};
+use manifest::{Object, PodCount, WorkloadObject};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Objects = Vec<(String, Object)>;
@@ -13,7 +13,7 @@ impl Scenario {
     pub(super) fn resolve_owners(&mut self, objects: Objects) -> Objects {
         let (workloads, mut rest): (Vec<_>, Vec<_>) =
             objects.into_iter().partition(|(_, object)| matches!(object, Object::Workload(_)));
-        let mut workloads: Vec<(String, Workload)> = workloads
+        let mut workloads: Vec<(String, WorkloadObject)> = workloads
             .into_iter()
             .filter_map(|(file, object)| match object {
                 Object::Workload(one) => Some((file, one)),
@@ -62,14 +62,14 @@ struct Ownership {
 }
 
 impl Ownership {
-    fn new(all: &[(String, Workload)]) -> Self {
+    fn new(all: &[(String, WorkloadObject)]) -> Self {
         let mut named = BTreeMap::<(&str, &str), Vec<usize>>::new();
         for (number, (_, one)) in all.iter().enumerate() {
             named.entry((&one.namespace, &one.name)).or_default().push(number);
         }
         let (mut owned, mut children) = (BTreeMap::<usize, Vec<usize>>::new(), BTreeSet::new());
         for (number, (_, one)) in all.iter().enumerate() {
-            for owner in &one.kinship.owners {
+            for owner in &one.ownership.owners {
                 let known = named.get(&(one.namespace.as_str(), owner.name.as_str()));
                 if let Some(owner) = known.into_iter().flatten().find(|known| all[**known].1.owns(one)) {
                     owned.entry(*owner).or_default().push(number);
@@ -94,22 +94,22 @@ impl Ownership {
     }
 }
 
-fn name(one: &Workload) -> Name {
+fn name(one: &WorkloadObject) -> Name {
     (one.namespace.clone(), one.name.clone())
 }
 
 /// Whether it is a controller without pods.
-fn has_no_pods(one: &Workload) -> bool {
-    one.pods == Pods::None && one.kinship.kind != "Pod"
+fn has_no_pods(one: &WorkloadObject) -> bool {
+    one.pods == PodCount::None && one.ownership.kind != "Pod"
 }
 
 /// If workloads of several kinds have the same name, all but the first get their kind as a prefix.
-fn distinguish(workloads: &mut [(String, Workload)]) {
+fn distinguish(workloads: &mut [(String, WorkloadObject)]) {
     let mut first = BTreeMap::<Name, String>::new();
     for (_, one) in workloads {
-        let kind = first.entry(name(one)).or_insert_with(|| one.kinship.kind.clone());
-        if *kind != one.kinship.kind {
-            one.name = format!("{}/{}", one.kinship.kind.to_lowercase(), one.name);
+        let kind = first.entry(name(one)).or_insert_with(|| one.ownership.kind.clone());
+        if *kind != one.ownership.kind {
+            one.name = format!("{}/{}", one.ownership.kind.to_lowercase(), one.name);
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::command::policy::manifest_files::{self, Depth, ManifestFile};
 use crate::outcome::BadInput;
 use crate::session::Session;
 use manifest::{Diagnostic, Object};
-use policy::rule::Mode;
+use policy::rule::EnforcementMode;
 use std::path::PathBuf;
 
 /// The contents of files, before they are merged.
@@ -72,7 +72,9 @@ impl Scenario {
 
     /// Whether it has policies, an enforcement mode or audit mode.
     fn has_policies(&self) -> bool {
-        self.policies.iter().next().is_some() || self.policies.mode() != Mode::Default || self.audit
+        self.policies.iter().next().is_some()
+            || self.policies.mode() != EnforcementMode::Default
+            || self.audit
     }
 }
 
@@ -100,7 +102,7 @@ impl Parts {
     /// Adds the objects of a file; returns how many objects of other kinds were skipped.
     fn read_manifests(&mut self, file: &ManifestFile) -> Result<usize, Vec<Diagnostic>> {
         let manifest = manifest::parse(&file.name, &file.text)?;
-        self.plain.places.extend(manifest.places);
+        self.plain.positions.extend(manifest.positions);
         self.objects.extend(manifest.objects.into_iter().map(|object| (file.name.clone(), object)));
         Ok(manifest.skipped)
     }
@@ -123,7 +125,7 @@ impl Parts {
             ))
         };
         let has_tests = !self.tests.is_empty() || !scenario.is_empty();
-        scenario.places = self.plain.places;
+        scenario.positions = self.plain.positions;
         for (place, test) in self.tests {
             scenario.merge(test).map_err(|one| contradicts(&place, one))?;
         }

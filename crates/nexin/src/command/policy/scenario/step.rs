@@ -63,7 +63,7 @@ impl Scenario {
         let (groups, services) = (std::mem::take(&mut self.groups), std::mem::take(&mut self.services));
         self.endpoints.clear();
         self.refer(|catalog| {
-            groups.iter().for_each(|name| catalog.remove_group(name));
+            groups.iter().for_each(|name| catalog.remove_cidr_group(name));
             services.keys().for_each(|(namespace, name)| catalog.remove_service(namespace, name));
         });
     }
@@ -78,7 +78,7 @@ impl Scenario {
             }
             "CiliumCIDRGroup" => {
                 self.groups.remove(&name.name);
-                self.refer(|catalog| catalog.remove_group(&name.name));
+                self.refer(|catalog| catalog.remove_cidr_group(&name.name));
             }
             _ => {
                 if let Some(gone) = self.endpoints.remove(name) {

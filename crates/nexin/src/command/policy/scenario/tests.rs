@@ -2,7 +2,7 @@
 
 use super::Scenario;
 use manifest::Protocol;
-use manifest::test::{Expect, HttpRequest, Party, Probe, Question};
+use manifest::test::{Expect, HttpRequest, Probe, ProbeEnd, ProbeTraffic};
 use policy::rule::Family;
 use std::fs;
 use std::path::Path;
@@ -52,25 +52,27 @@ fn check(name: &str, test: manifest::test::PolicyTest) -> usize {
 }
 
 fn question(probe: Probe) -> api::Probe {
-    let (protocol, port, http) = match probe.question {
-        Question::Connect { protocol: Protocol::Tcp, port } => ("TCP", port, None),
-        Question::Connect { protocol: Protocol::Udp, port } => ("UDP", port, None),
-        Question::Connect { protocol: Protocol::Sctp, port } => ("SCTP", port, None),
-        Question::Http { port, request } => ("TCP", port, Some(http(request))),
-        Question::Icmp { kind } if probe.family == Some(Family::Ipv6) => ("ICMPv6", u16::from(kind), None),
-        Question::Icmp { kind } => ("ICMP", u16::from(kind), None),
+    let (protocol, port, http) = match probe.traffic {
+        ProbeTraffic::Connect { protocol: Protocol::Tcp, port } => ("TCP", port, None),
+        ProbeTraffic::Connect { protocol: Protocol::Udp, port } => ("UDP", port, None),
+        ProbeTraffic::Connect { protocol: Protocol::Sctp, port } => ("SCTP", port, None),
+        ProbeTraffic::Http { port, request } => ("TCP", port, Some(http(request))),
+        ProbeTraffic::Icmp { kind } if probe.family == Some(Family::Ipv6) => {
+            ("ICMPv6", u16::from(kind), None)
+        }
+        ProbeTraffic::Icmp { kind } => ("ICMP", u16::from(kind), None),
     };
     let family = probe.family.map(|family| if family == Family::Ipv4 { "IPv4" } else { "IPv6" }.to_owned());
     let (from, to) = (party(probe.from), party(probe.to));
     api::Probe { from, to, port, port_name: None, protocol: protocol.into(), family, http }
 }
 
-fn party(party: Party) -> String {
+fn party(party: ProbeEnd) -> String {
     match party {
-        Party::Workload(name) => format!("{}/{}", name.namespace, name.name),
-        Party::External(name) | Party::Node(name) => name,
-        Party::Address(address) => address.to_string(),
-        Party::Host => "host".to_owned(),
+        ProbeEnd::Workload(name) => format!("{}/{}", name.namespace, name.name),
+        ProbeEnd::External(name) | ProbeEnd::Node(name) => name,
+        ProbeEnd::Address(address) => address.to_string(),
+        ProbeEnd::Host => "host".to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One finding of `nexin policy validate`, as text and JSON.
 
-use manifest::{Diagnostic, Places, Position, Severity};
+use manifest::{Diagnostic, PolicyPositions, Position, Severity};
 use policy::lint::Lint;
 use policy::rule::{PolicyId, Rule};
 use serde::ser::SerializeStruct;
@@ -20,10 +20,10 @@ pub(super) struct Finding {
 
 impl Finding {
     /// A lint at its place; the place of the other rule is appended to the message.
-    pub(super) fn of_lint(lint: &Lint, places: &Places) -> Self {
-        let other = lint.flaw.other().and_then(|other| places.of(&other.policy, &other.place));
+    pub(super) fn of_lint(lint: &Lint, positions: &PolicyPositions) -> Self {
+        let other = lint.flaw.other().and_then(|other| positions.position_of(&other.policy, &other.place));
         let other = other.map(|place| format!(" ({place})")).unwrap_or_default();
-        let place = places.of(&lint.at.policy, &lint.at.place);
+        let place = positions.position_of(&lint.at.policy, &lint.at.place);
         let (code, message) = (lint.flaw.code(), format!("{}{other}", lint.flaw));
         let mut finding = Self::warning(&lint.at.policy, place, code, message);
         finding.diagnostic.field = lint.at.place.to_string();
@@ -37,13 +37,13 @@ impl Finding {
     }
 
     /// A rule that names API servers without a known address.
-    pub(super) fn without_api_server(policy: &PolicyId, rule: &Rule, places: &Places) -> Self {
+    pub(super) fn without_api_server(policy: &PolicyId, rule: &Rule, positions: &PolicyPositions) -> Self {
         let (namespace, name) = API_SERVER;
         let message = format!(
             "kube-apiserver matches no peer: no address is listed for service {namespace}/{name} here; give its Endpoints or \
              EndpointSlice, too"
         );
-        let place = places.of(policy, &rule.place);
+        let place = positions.position_of(policy, &rule.place);
         let mut finding = Self::warning(policy, place, "no-api-server", message);
         finding.diagnostic.field = rule.place.to_string();
         finding

@@ -47,7 +47,7 @@ fn peer(random: &mut Random) -> Value {
             json!({"namespaceSelector": plain(random, NAMESPACES), "podSelector": plain(random, WORKLOADS)})
         }
         _ => {
-            let block = random.pick(BLOCKS);
+            let block = random.pick(&BLOCKS);
             let except: Vec<Value> = inner(block).filter(|_| random.chance(30)).map(Value::from).collect();
             let mut value = json!({"cidr": block});
             if !except.is_empty() {

@@ -2,32 +2,15 @@
 
 use super::selectors::{self, NODES, OBJECTS, PLAIN, SOURCED, Writing};
 use super::{NAMESPACES, object, some};
-use policy::generate::Random;
+use policy::generate::{self, Random, cidr};
 use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
 
-/// Blocks that nest around the addresses of a world.
-pub(super) const BLOCKS: &[&str] = &[
-    "0.0.0.0/0",
-    "10.0.0.0/8",
-    "10.244.0.0/16",
-    "10.244.1.0/24",
-    "10.244.1.2/32",
-    "10.0.0.0/30",
-    "10.1.0.0/16",
-    "10.1.2.3/32",
-    "198.51.100.0/24",
-    "198.51.100.7/32",
-    "203.0.113.0/24",
-    "192.0.2.4/32",
-    "::/0",
-    "fd00::/8",
-    "fd00:10:244::/48",
-    "fd00:10:244:1::2/128",
-    "fd00:1::/32",
-    "2001:db8::/32",
-    "2001:db8::/48",
-    "2001:db8:1::9/128",
-];
+/// Blocks that nest around the addresses of a world, and some around the addresses that only documents use.
+pub(super) static BLOCKS: LazyLock<Vec<&str>> = LazyLock::new(|| [generate::BLOCKS, MORE_BLOCKS].concat());
+
+const MORE_BLOCKS: &[&str] =
+    &["10.0.0.0/30", "10.1.2.3/32", "192.0.2.4/32", "fd00:1::/32", "2001:db8:1::9/128"];
 
 const ENTITIES: &[&str] = &[
     "all",
@@ -81,7 +64,7 @@ pub(super) fn field(random: &mut Random, way: Way) -> Map<String, Value> {
         0..4 => return Map::new(),
         4 => (random.pick(&["Endpoints", "CIDR", "Entities", "CIDRSet"]), vec![]),
         5..14 => ("Endpoints", some(random, 2, selectors::endpoints)),
-        14..18 => ("CIDR", some(random, 2, |random| random.pick(BLOCKS).into())),
+        14..18 => ("CIDR", some(random, 2, |random| random.pick(&BLOCKS).into())),
         18..22 => ("CIDRSet", some(random, 2, block)),
         22..25 => ("CIDRSet", some(random, 2, group)),
         25..31 => ("Entities", some(random, 2, |random| random.pick(ENTITIES).into())),
@@ -103,7 +86,7 @@ pub(super) fn nodes(random: &mut Random) -> Value {
 
 /// A block and what is left out of it.
 pub(super) fn block(random: &mut Random) -> Value {
-    let block = random.pick(BLOCKS);
+    let block = random.pick(&BLOCKS);
     let mut value = json!({"cidr": block});
     let inner: Vec<Value> = inner(block).filter(|_| random.chance(30)).map(Value::from).collect();
     if !inner.is_empty() {
@@ -116,13 +99,6 @@ pub(super) fn block(random: &mut Random) -> Value {
 pub(super) fn inner(block: &str) -> impl Iterator<Item = &'static str> {
     let outer = cidr(block);
     BLOCKS.iter().copied().filter(move |one| cidr(one) != outer && outer.encloses(&cidr(one)))
-}
-
-fn cidr(text: &str) -> policy::rule::Cidr {
-    let (address, length) = text.split_once('/').expect("every block of the pool has a length");
-    let address = address.parse().expect("every block of the pool has an address");
-    let length = length.parse().expect("a length is a number");
-    policy::rule::Cidr::new(address, length).expect("a length fits the family")
 }
 
 /// A reference to groups of blocks, which a world has some of.

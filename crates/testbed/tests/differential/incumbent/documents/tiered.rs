@@ -71,7 +71,7 @@ fn rule(random: &mut Random, dialect: Dialect, is_egress: bool) -> Value {
     let action = random.pick(actions);
     let accepts = !matches!(action, "Deny" | "Pass");
     let peers = some(random, 2, |random| match random.below(8) {
-        0..2 if is_egress => json!({"networks": some(random, 2, |random| random.pick(BLOCKS))}),
+        0..2 if is_egress => json!({"networks": some(random, 2, |random| random.pick(&BLOCKS))}),
         2 if is_egress => json!({"nodes": plain(random, NODES)}),
         3 if is_egress && accepts => json!({"domainNames": some(random, 2, |random| random.pick(DOMAINS))}),
         _ => workloads(random),

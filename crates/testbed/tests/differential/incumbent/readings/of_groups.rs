@@ -2,15 +2,15 @@
 
 use identity::{Labels, Operator, Requirement, Selector, Source};
 use manifest::Object;
-use policy::catalog::Group;
-use policy::rule::{Cidr, CidrReach, GroupRef, Peer, Peers};
+use policy::catalog::CidrGroupEntry;
+use policy::rule::{Cidr, CidrGroupRef, CidrReach, Peer, Peers};
 use std::collections::BTreeSet;
 use testbed::State;
 
 /// A selector of groups is matched with the labels of an address: those of all groups that hold it, which are none for
 /// most addresses outside.
 pub(super) fn labels_of_an_address_are_merged(state: &mut State) {
-    let groups: Vec<Group> = state.objects.values().filter_map(as_group).collect();
+    let groups: Vec<CidrGroupEntry> = state.objects.values().filter_map(as_group).collect();
     let rules =
         state.policies.values_mut().flat_map(|policy| &mut policy.specs).flat_map(|spec| &mut spec.rules);
     for rule in rules {
@@ -20,7 +20,7 @@ pub(super) fn labels_of_an_address_are_merged(state: &mut State) {
     }
 }
 
-fn as_group(object: &Object) -> Option<Group> {
+fn as_group(object: &Object) -> Option<CidrGroupEntry> {
     match object {
         Object::CidrGroup(named) => Some(named.group.clone()),
         _ => None,
@@ -28,8 +28,10 @@ fn as_group(object: &Object) -> Option<Group> {
 }
 
 /// The blocks whose addresses meet the selector, each without those within it, which are asked about on their own.
-fn as_blocks(peer: Peer, groups: &[Group]) -> Vec<Peer> {
-    let Peer::Group { groups: GroupRef::Labelled(selector), except } = &peer else { return vec![peer] };
+fn as_blocks(peer: Peer, groups: &[CidrGroupEntry]) -> Vec<Peer> {
+    let Peer::CidrGroup { groups: CidrGroupRef::Labelled(selector), except } = &peer else {
+        return vec![peer];
+    };
     let everywhere = ["0.0.0.0", "::"].map(|zero| zero.parse().expect("an address"));
     let mut blocks: BTreeSet<Cidr> = groups.iter().flat_map(|group| group.blocks.iter().copied()).collect();
     blocks.extend(everywhere.into_iter().filter_map(|zero| Cidr::new(zero, 0)));
@@ -43,7 +45,7 @@ fn as_blocks(peer: Peer, groups: &[Group]) -> Vec<Peer> {
     meant.filter(|block| !is_left_out(block)).map(as_peer).collect()
 }
 
-fn selects(selector: &Selector, block: Cidr, groups: &[Group]) -> bool {
+fn selects(selector: &Selector, block: Cidr, groups: &[CidrGroupEntry]) -> bool {
     let holding: Vec<&Labels> = groups
         .iter()
         .filter(|group| group.blocks.iter().any(|one| one.encloses(&block)))
@@ -60,6 +62,6 @@ fn holds(requirement: &Requirement, labels: &[&Labels]) -> bool {
         other => other.clone(),
     };
     let positive = Requirement { operator: asks, source: Some(Source::K8s), ..requirement.clone() };
-    let has = labels.iter().any(|labels| positive.holds(labels));
-    has == requirement.asks_for_a_label()
+    let has = labels.iter().any(|labels| positive.matches(labels));
+    has == requirement.requires_label()
 }

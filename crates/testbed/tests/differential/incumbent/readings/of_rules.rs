@@ -4,10 +4,10 @@ use super::of_documents::MARK;
 use abi::identity::FIRST_ALLOCATED;
 use identity::{Labels, Operator, Requirement, Selector, Source, key};
 use manifest::Object;
-use manifest::test::{Party, Probe};
+use manifest::test::{Probe, ProbeEnd};
 use policy::rule::{
-    Action, Cidr, CidrReach, Direction, Entity, GroupRef, Kind, Mode, Peer, Peers, Policy, PolicyId, Port,
-    Rule, ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
+    Action, Cidr, CidrGroupRef, CidrReach, Direction, EnforcementMode, Entity, Peer, Peers, Policy, PolicyId,
+    PolicyKind, Port, Rule, ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
 };
 use testbed::State;
 
@@ -103,8 +103,8 @@ fn selects_what_has_no_namespace(selector: &Selector) -> bool {
     let about_namespaces =
         |one: &Requirement| one.name == key::NAMESPACE || one.name.starts_with(key::NAMESPACE_LABELS);
     let requirements = selector.requirements();
-    let excludes = requirements.iter().any(|one| about_namespaces(one) && !one.asks_for_a_label());
-    excludes && requirements.iter().filter(|one| !is_limit(one)).all(|one| one.holds(&node))
+    let excludes = requirements.iter().any(|one| about_namespaces(one) && !one.requires_label());
+    excludes && requirements.iter().filter(|one| !is_limit(one)).all(|one| one.matches(&node))
 }
 
 /// `fromNodes` and `toNodes` are about other nodes only.
@@ -140,7 +140,7 @@ pub(super) fn reserved_world_is_no_peer(state: &mut State) {
         if worlds.peek().is_none() {
             return vec![peer];
         }
-        if worlds.any(Requirement::asks_for_a_label) {
+        if worlds.any(Requirement::requires_label) {
             return vec![Peer::Entity(Entity::None)];
         }
         let others = selector.requirements().iter().filter(|one| !is_world(one));
@@ -152,7 +152,7 @@ pub(super) fn reserved_world_is_no_peer(state: &mut State) {
 /// of its own, whatever label it is.
 pub(super) fn not_a_reserved_label_is_more(state: &mut State) {
     let more: Vec<Peer> = with_own_identity(state).chain([Peer::Entity(Entity::RemoteNode)]).collect();
-    let excludes = |one: &Requirement| one.source == Some(Source::Reserved) && !one.asks_for_a_label();
+    let excludes = |one: &Requirement| one.source == Some(Source::Reserved) && !one.requires_label();
     let is_meant = |peer: &Peer| {
         matches!(peer, Peer::Labels(selector)
             if !selector.requirements().is_empty() && selector.requirements().iter().all(excludes))
@@ -209,7 +209,7 @@ pub(super) fn icmp_type_0_is_every_type(state: &mut State) {
 /// `cidrGroupSelector: {}` stands for every peer there is.
 pub(super) fn all_groups_are_every_peer(state: &mut State) {
     edit_peers(state, is_cilium, |peer| {
-        let is_empty = matches!(&peer, Peer::Group { groups: GroupRef::Labelled(selector), except }
+        let is_empty = matches!(&peer, Peer::CidrGroup { groups: CidrGroupRef::Labelled(selector), except }
             if selector.requirements().is_empty() && except.is_empty());
         vec![if is_empty { Peer::Entity(Entity::All) } else { peer }]
     });
@@ -277,10 +277,11 @@ impl Service {
 
 /// With policies enforced for all, the node itself is closed too.
 pub(super) fn always_is_for_the_node_too(state: &mut State) {
-    if state.mode != Mode::Always {
+    if state.mode != EnforcementMode::Always {
         return;
     }
-    let id = PolicyId { kind: Kind::CiliumClusterwideNetworkPolicy, namespace: None, name: "always".into() };
+    let id =
+        PolicyId { kind: PolicyKind::CiliumClusterwideNetworkPolicy, namespace: None, name: "always".into() };
     let spec = Spec {
         subject: Subject::Nodes(Selector::default()),
         tier: Tier::Normal,
@@ -294,27 +295,31 @@ pub(super) fn always_is_for_the_node_too(state: &mut State) {
 
 /// With policies enforced for all, the node does not reach its own workloads that no rule is about.
 pub(super) fn always_refuses_the_host(state: &State, probe: &Probe) -> bool {
-    let Party::Workload(name) = &probe.to else { return false };
+    let ProbeEnd::Workload(name) = &probe.to else { return false };
     let Some(workload) = state.workloads.get(name) else { return false };
     let labels = state.labels(name, workload);
     let specs = state.policies.values().flat_map(|policy| &policy.specs);
     let mut about_it = specs.filter(|spec| spec.subject.selects(FIRST_ALLOCATED, &labels));
     let is_way_in = |rule: &Rule| rule.direction == Direction::Ingress;
     let has_rule = about_it.any(|spec| spec.default_deny_ingress || spec.rules.iter().any(is_way_in));
-    state.mode == Mode::Always && probe.from == Party::Host && !has_rule
+    state.mode == EnforcementMode::Always && probe.from == ProbeEnd::Host && !has_rule
 }
 
 fn is_tiered(policy: &Policy) -> bool {
-    let kinds = [Kind::ClusterNetworkPolicy, Kind::AdminNetworkPolicy, Kind::BaselineAdminNetworkPolicy];
+    let kinds = [
+        PolicyKind::ClusterNetworkPolicy,
+        PolicyKind::AdminNetworkPolicy,
+        PolicyKind::BaselineAdminNetworkPolicy,
+    ];
     kinds.contains(&policy.id.kind)
 }
 
 fn is_cilium(policy: &Policy) -> bool {
-    matches!(policy.id.kind, Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy)
+    matches!(policy.id.kind, PolicyKind::CiliumNetworkPolicy | PolicyKind::CiliumClusterwideNetworkPolicy)
 }
 
 fn is_of_kubernetes(policy: &Policy) -> bool {
-    policy.id.kind == Kind::NetworkPolicy
+    policy.id.kind == PolicyKind::NetworkPolicy
 }
 
 /// The specs of the policies that are meant.

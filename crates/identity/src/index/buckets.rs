@@ -1,0 +1,138 @@
+//! Where the items of an index lie: under a namespace, a label's name and its value, as far as each is given.
+
+use super::small_set::SmallSet;
+use crate::numbering::Numbering;
+use crate::selector::{Operator, Requirement};
+use crate::values::Values;
+use foldhash::HashMap;
+
+/// Items by key. Words are hashed and kept once, and buckets are of their numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Buckets<T> {
+    words: Numbering<Box<str>>,
+    items: HashMap<BucketKey, SmallSet<T>>,
+}
+
+/// What a key is called; none of the three need be given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BucketName<'a> {
+    pub(super) namespace: Option<&'a str>,
+    pub(super) name: Option<&'a str>,
+    pub(super) value: Option<&'a str>,
+}
+
+/// The same in numbers of words, which the key holds while anything lies there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct BucketKey {
+    pub(super) namespace: u32,
+    pub(super) name: u32,
+    pub(super) value: u32,
+}
+
+/// Stands for a word that is not given.
+pub(super) const NOT_GIVEN: u32 = 0;
+
+impl<T> Default for Buckets<T> {
+    fn default() -> Self {
+        Self { words: Numbering::new(NOT_GIVEN + 1..=u32::MAX), items: HashMap::default() }
+    }
+}
+
+impl<T: Ord> Buckets<T> {
+    /// Lays an item down.
+    pub(super) fn insert(&mut self, bucket: BucketName<'_>, item: T) {
+        match self.key(bucket).and_then(|key| self.items.get_mut(&key)) {
+            Some(items) => items.insert(item),
+            None => {
+                let key = bucket.map(|word| match word {
+                    Some(word) => {
+                        self.words.acquire_from(word).expect("fewer words than numbers fit in memory")
+                    }
+                    None => NOT_GIVEN,
+                });
+                self.items.insert(key, SmallSet::One(item));
+            }
+        }
+    }
+
+    /// Takes an item away that may not be there.
+    pub(super) fn remove(&mut self, bucket: BucketName<'_>, item: &T) {
+        let Some(key) = self.key(bucket) else { return };
+        let Some(items) = self.items.get_mut(&key) else { return };
+        items.remove(item);
+        if items.all().is_empty() {
+            self.items.remove(&key);
+            for word in [key.namespace, key.name, key.value] {
+                self.words.release(word);
+            }
+        }
+    }
+
+    /// What lies there, in order.
+    pub(super) fn items(&self, bucket: BucketName<'_>) -> &[T] {
+        self.key(bucket).map_or(&[], |key| self.items_by_key(key))
+    }
+
+    /// What lies there, in order.
+    pub(super) fn items_by_key(&self, key: BucketKey) -> &[T] {
+        self.items.get(&key).map_or(&[], SmallSet::all)
+    }
+
+    /// The number of a word that some key is called by.
+    pub(super) fn word(&self, word: &str) -> Option<u32> {
+        self.words.number(word)
+    }
+
+    fn key(&self, bucket: BucketName<'_>) -> Option<BucketKey> {
+        let number = |word: Option<&str>| word.map_or(Some(NOT_GIVEN), |word| self.word(word));
+        let BucketName { namespace, name, value } = bucket;
+        Some(BucketKey { namespace: number(namespace)?, name: number(name)?, value: number(value)? })
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.words.iter().next().is_none()
+    }
+}
+
+impl<'a> BucketName<'a> {
+    /// The buckets under which whoever has a label that the requirement asks for is to be found: those of its values,
+    /// or the one of its name where any value will do.
+    pub(super) fn matching(requirement: &'a Requirement) -> impl Iterator<Item = Self> {
+        let of_any_value = Self { name: Some(&requirement.name), ..Self::default() };
+        let (values, any) = match &requirement.operator {
+            Operator::In(values) => (Some(values), None),
+            _ => (None, Some(of_any_value)),
+        };
+        let of_values = values.into_iter().flat_map(Values::iter);
+        of_values.map(move |value| Self { value: Some(value), ..of_any_value }).chain(any)
+    }
+
+    fn map(self, mut number: impl FnMut(Option<&'a str>) -> u32) -> BucketKey {
+        BucketKey { namespace: number(self.namespace), name: number(self.name), value: number(self.value) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_forgotten_with_the_last_place_that_is_called_by_them() {
+        let mut buckets = Buckets::default();
+        let bucket = |name, value| BucketName { namespace: None, name: Some(name), value };
+        buckets.insert(bucket("app", Some("web")), 1);
+        buckets.insert(bucket("app", Some("web")), 2);
+        buckets.insert(bucket("web", None), 3);
+        assert_eq!(buckets.items(bucket("app", Some("web"))), [1, 2]);
+        assert_eq!(buckets.items(bucket("app", None)), []);
+        buckets.remove(bucket("app", Some("web")), &1);
+        buckets.remove(bucket("app", Some("web")), &7);
+        buckets.remove(bucket("app", Some("db")), &2);
+        assert!(buckets.word("app").is_some());
+        buckets.remove(bucket("app", Some("web")), &2);
+        assert_eq!((buckets.word("app"), buckets.word("web").is_some()), (None, true));
+        buckets.remove(bucket("web", None), &3);
+        assert!(buckets.is_empty());
+    }
+}

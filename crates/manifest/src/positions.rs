@@ -1,0 +1,54 @@
+//! Where policies and their rules stand, for whoever finds something to say about them later.
+
+use crate::item::Item;
+use policy::rule::{Policy, PolicyId};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The places of policies, and of specs and rules by their paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyPositions(BTreeMap<(PolicyId, Arc<str>), Position>);
+
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The file, as the caller named it.
+    pub file: Arc<str>,
+    /// Line, counted from 1.
+    pub line: u32,
+    /// Column, counted from 1.
+    pub column: u32,
+}
+
+impl PolicyPositions {
+    /// Where a policy's field stands: a [`Rule::place`](policy::rule::Rule::place), `spec`, `specs[0]`, or nothing for
+    /// the policy itself. Of what lies deeper, where the spec or rule around it stands.
+    pub fn position_of(&self, policy: &PolicyId, path: &str) -> Option<&Position> {
+        let ends = path.rmatch_indices(['.', '[']).map(|(end, _)| end);
+        let paths = [path.len()].into_iter().chain(ends).map(|end| &path[..end]).chain([""]);
+        paths.into_iter().find_map(|path| self.0.get(&(policy.clone(), path.into())))
+    }
+
+    /// Takes what another file says; where both name a policy, the other's places hold.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Notes where a policy stands that was read from this document.
+    pub(crate) fn note(&mut self, policy: &Policy, document: &Item<'_>, file: &Arc<str>) {
+        let rules = policy.specs.iter().flat_map(|spec| &spec.rules).map(|rule| rule.place.clone());
+        let specs = (0..policy.specs.len()).map(|index| format!("specs[{index}]").into());
+        for path in rules.chain(specs).chain(["spec".into(), "".into()]) {
+            let Some((line, column)) = document.place_of(&path) else { continue };
+            let position = Position { file: file.clone(), line, column };
+            self.0.insert((policy.id.clone(), path), position);
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}

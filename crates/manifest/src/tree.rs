@@ -1,0 +1,191 @@
+//! A manifest as a tree in which every value knows where it stands.
+
+use std::fmt;
+
+/// Where a value begins; both counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TextPosition {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub(crate) struct TreeNode {
+    pub(crate) place: TextPosition,
+    pub(crate) value: Value,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Scalar(Scalar),
+    List(Vec<TreeNode>),
+    Map(Vec<TreeEntry>),
+}
+
+/// A key with its value; keys are unique within their map.
+#[derive(Clone, Debug)]
+pub(crate) struct TreeEntry {
+    pub(crate) key: String,
+    pub(crate) place: TextPosition,
+    pub(crate) value: TreeNode,
+}
+
+/// A scalar: its text, and what the text means.
+#[derive(Clone, Debug)]
+pub(crate) struct Scalar {
+    pub(crate) text: String,
+    pub(crate) meaning: Meaning,
+}
+
+/// What a scalar means by the core schema of YAML 1.2, which is that of JSON.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Meaning {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    /// A number that is no whole one, or too large.
+    Real,
+    Text,
+}
+
+impl Scalar {
+    /// A scalar whose text was quoted: always text.
+    pub(crate) fn quoted(text: String) -> Self {
+        Self { text, meaning: Meaning::Text }
+    }
+
+    /// A scalar without quotes: its text decides.
+    pub(crate) fn plain(text: String) -> Self {
+        let meaning = match text.as_str() {
+            "" | "~" | "null" | "Null" | "NULL" => Meaning::Null,
+            "true" | "True" | "TRUE" => Meaning::Bool(true),
+            "false" | "False" | "FALSE" => Meaning::Bool(false),
+            other => number(other),
+        };
+        Self { text, meaning }
+    }
+}
+
+fn number(text: &str) -> Meaning {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let radix = [("0x", 16), ("0o", 8)].iter().find_map(|(prefix, radix)| {
+        digits.strip_prefix(prefix).and_then(|digits| i64::from_str_radix(digits, *radix).ok())
+    });
+    if let Some(value) = radix.or_else(|| text.parse().ok()) {
+        return Meaning::Integer(value);
+    }
+    let numeric = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.');
+    let special = matches!(digits, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN");
+    if special || (numeric && text.parse::<f64>().is_ok()) { Meaning::Real } else { Meaning::Text }
+}
+
+impl TreeNode {
+    /// Whether there is no value: `key:` or `key: null`.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar(scalar) if scalar.meaning == Meaning::Null)
+    }
+
+    /// The value at a path of plain keys and indices, such as `spec.ingress[0]`.
+    pub(crate) fn at(&self, path: &str) -> Option<&Self> {
+        path.split(['.', '[']).try_fold(self, |node, step| match (&node.value, step.strip_suffix(']')) {
+            (Value::List(items), Some(index)) => items.get(index.parse::<usize>().ok()?),
+            (Value::Map(entries), None) => {
+                entries.iter().find(|entry| entry.key == step).map(|entry| &entry.value)
+            }
+            _ => None,
+        })
+    }
+
+    /// The value as JSON, in one line.
+    pub(crate) fn json(&self) -> String {
+        let join = |parts: Vec<String>| parts.join(",");
+        match &self.value {
+            Value::List(items) => format!("[{}]", join(items.iter().map(Self::json).collect())),
+            Value::Map(entries) => {
+                let entry = |entry: &TreeEntry| format!("{}:{}", quoted(&entry.key), entry.value.json());
+                format!("{{{}}}", join(entries.iter().map(entry).collect()))
+            }
+            Value::Scalar(scalar) => match scalar.meaning {
+                Meaning::Null => "null".to_owned(),
+                Meaning::Bool(value) => value.to_string(),
+                Meaning::Integer(value) => value.to_string(),
+                // No field of a manifest takes one; as it was written, whoever reads it next says so too.
+                Meaning::Real => scalar.text.clone(),
+                Meaning::Text => quoted(&scalar.text),
+            },
+        }
+    }
+}
+
+/// A string of JSON (RFC 8259, section 7).
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for one in text.chars() {
+        match one {
+            '"' | '\\' => quoted.extend(['\\', one]),
+            control if control < ' ' => quoted.push_str(&format!("\\u{:04x}", u32::from(control))),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// What a value is, as a sentence goes on after "not": `the number 80`, `a list`.
+impl fmt::Display for TreeNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Value::List(_) => f.write_str("a list"),
+            Value::Map(_) => f.write_str("a mapping"),
+            Value::Scalar(scalar) => match scalar.meaning {
+                Meaning::Null => f.write_str("nothing"),
+                Meaning::Bool(value) => value.fmt(f),
+                Meaning::Integer(_) | Meaning::Real => write!(f, "the number {}", scalar.text),
+                Meaning::Text => write!(f, "the text {:?}", scalar.text),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_written_as_json() {
+        let place = TextPosition { line: 1, column: 1 };
+        let scalar = |scalar| TreeNode { place, value: Value::Scalar(scalar) };
+        let list = vec![
+            scalar(Scalar::plain("0x10".into())),
+            scalar(Scalar::plain("~".into())),
+            scalar(Scalar::quoted("80".into())),
+            scalar(Scalar::quoted("a \"b\"\\\n".into())),
+        ];
+        let value = TreeNode { place, value: Value::List(list) };
+        let map = TreeNode { place, value: Value::Map(vec![TreeEntry { key: "k".into(), place, value }]) };
+        assert_eq!(map.json(), r#"{"k":[16,null,"80","a \"b\"\\\u000a"]}"#);
+    }
+
+    #[test]
+    fn plain_scalars_mean_what_json_makes_of_them() {
+        let check = |text: &str, meaning| assert_eq!(Scalar::plain(text.into()).meaning, meaning, "{text}");
+        check("80", Meaning::Integer(80));
+        check("-1", Meaning::Integer(-1));
+        check("0x1f", Meaning::Integer(31));
+        check("0o17", Meaning::Integer(15));
+        check("1.5", Meaning::Real);
+        check("1e3", Meaning::Real);
+        check("99999999999999999999", Meaning::Real);
+        check(".inf", Meaning::Real);
+        check("true", Meaning::Bool(true));
+        check("y", Meaning::Text);
+        check("no", Meaning::Text);
+        check("", Meaning::Null);
+        check("~", Meaning::Null);
+        check("inf", Meaning::Text);
+        check("80a", Meaning::Text);
+        check("10.0.0.0/8", Meaning::Text);
+        check("1.2.3", Meaning::Text);
+    }
+}

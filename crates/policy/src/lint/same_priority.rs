@@ -1,0 +1,83 @@
+//! Policies of administrators that have one priority and say opposite things of the same connections.
+//!
+//! Which of them wins is not defined by their API: elsewhere it may be the other one.
+
+use super::cover::{PeerView, RuleView};
+use super::{Flaw, Lint};
+use crate::rule::{Peer, PolicyKind, Subject, Tier};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most rules of one priority that one is compared with; of more some ties are not told, but none is made up.
+const MAX_COMPARED: usize = 1000;
+
+/// Whether the rules are of two policies between which the API does not decide.
+pub(super) fn have_same_priority(one: &RuleView<'_>, other: &RuleView<'_>) -> bool {
+    let place = |entry: &RuleView<'_>| Some((entry.spec.tier, order(entry)?));
+    one.policy != other.policy && place(one).is_some_and(|of_one| place(other) == Some(of_one))
+}
+
+/// The order of the policy, where its kind has priorities.
+fn order(entry: &RuleView<'_>) -> Option<u32> {
+    matches!(entry.policy.kind, PolicyKind::ClusterNetworkPolicy | PolicyKind::AdminNetworkPolicy)
+        .then_some(entry.rule.priority >> 16)
+}
+
+/// Each policy that is tied with an earlier one, once for each of these, at the first rule that disagrees.
+pub(super) fn ties(entries: &[RuleView<'_>]) -> Vec<Lint> {
+    let mut groups = BTreeMap::<(Tier, u32), Vec<&RuleView<'_>>>::new();
+    for entry in entries {
+        if let Some(order) = order(entry) {
+            groups.entry((entry.spec.tier, order)).or_default().push(entry);
+        }
+    }
+    let (mut lints, mut told) = (Vec::new(), BTreeSet::new());
+    for group in groups.values() {
+        for (number, entry) in group.iter().enumerate() {
+            for earlier in group[..number].iter().rev().take(MAX_COMPARED).rev() {
+                if have_same_priority(entry, earlier)
+                    && disagree(entry, earlier)
+                    && told.insert((entry.policy, earlier.policy))
+                {
+                    lints.push(entry.lint(Flaw::SamePriority(earlier.origin())));
+                }
+            }
+        }
+    }
+    lints
+}
+
+/// Whether there are connections of which the rules say different things.
+fn disagree(one: &RuleView<'_>, other: &RuleView<'_>) -> bool {
+    let is_about_workloads = |entry: &RuleView<'_>| matches!(entry.spec.subject, Subject::Workloads(_));
+    one.rule.action != other.rule.action
+        && one.rule.direction == other.rule.direction
+        && is_about_workloads(one) == is_about_workloads(other)
+        && one.subject.may_overlap(&other.subject)
+        && have_common_peer(one, other)
+        && one.rule.traffic.overlaps(&other.rule.traffic)
+}
+
+fn have_common_peer(one: &RuleView<'_>, other: &RuleView<'_>) -> bool {
+    match (&one.peers, &other.peers) {
+        (None, Some(peers)) | (Some(peers), None) => !peers.is_empty(),
+        (None, None) => true,
+        (Some(some), Some(others)) => {
+            some.iter().any(|one| others.iter().any(|other| may_overlap(one, other)))
+        }
+    }
+}
+
+/// Whether somebody can be both. Of peers that are named in different ways nothing is known.
+fn may_overlap(one: &PeerView<'_>, other: &PeerView<'_>) -> bool {
+    match (one.peer, other.peer) {
+        (Peer::Labels(_), Peer::Labels(_)) | (Peer::Nodes(_), Peer::Nodes(_)) => one
+            .constraints
+            .as_ref()
+            .zip(other.constraints.as_ref())
+            .is_some_and(|(one, other)| one.may_overlap(other)),
+        (Peer::Cidr { block: one, .. }, Peer::Cidr { block: other, .. }) => {
+            one.encloses(other) || other.encloses(one)
+        }
+        (one, other) => one == other,
+    }
+}

@@ -1,0 +1,51 @@
+//! A plain reading of frames, written apart from the packet path's.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Length of an Ethernet header.
+const LINK: usize = 14;
+
+/// Whether no workload may send or get the frame, whatever policy says: it is neither ARP nor a whole IP header.
+pub fn is_malformed(frame: &[u8]) -> bool {
+    let packet = frame.get(LINK..).unwrap_or_default();
+    match frame.get(12..14) {
+        Some([0x08, 0x06]) => packet.len() < 28,
+        Some([0x08, 0x00]) => {
+            let header = packet.first().map_or(0, |first| usize::from(first & 15) * 4);
+            let total =
+                packet.get(2..4).map_or(0, |total| usize::from(u16::from_be_bytes([total[0], total[1]])));
+            packet.len() < 20 || packet[0] >> 4 != 4 || header < 20 || total < header || packet.len() < total
+        }
+        Some([0x86, 0xdd]) => packet.len() < 40 || packet[0] >> 4 != 6,
+        _ => true,
+    }
+}
+
+/// Whether a workload with these addresses may be the sender: of IP by one of its own, and of neighbour discovery by an
+/// address of the link or none.
+pub fn may_send(frame: &[u8], own: [IpAddr; 2]) -> bool {
+    let packet = frame.get(LINK..).unwrap_or_default();
+    let at = |from: usize, length: usize| packet.get(from..from + length).unwrap_or_default();
+    match frame.get(12..14) {
+        Some([0x08, 0x06]) => {
+            at(14, 4) == [0; 4] || <[u8; 4]>::try_from(at(14, 4)).is_ok_and(|ip| own[0] == Ipv4Addr::from(ip))
+        }
+        Some([0x08, 0x00]) => {
+            <[u8; 4]>::try_from(at(12, 4)).is_ok_and(|source| own[0] == Ipv4Addr::from(source))
+        }
+        Some([0x86, 0xdd]) => <[u8; 16]>::try_from(at(8, 16)).is_ok_and(|source| {
+            let source = Ipv6Addr::from(source);
+            own[1] == source || source.is_unspecified() || source.is_unicast_link_local()
+        }),
+        _ => false,
+    }
+}
+
+/// Whether the frame is no fragment, so that its transport checksum can be checked.
+pub fn is_whole(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => frame.get(20..22).is_some_and(|place| [place[0] & 0x3f, place[1]] == [0, 0]),
+        Some([0x86, 0xdd]) => frame.get(20).is_some_and(|next| [1, 6, 17, 58, 60, 132].contains(next)),
+        _ => false,
+    }
+}

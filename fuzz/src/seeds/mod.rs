@@ -1,0 +1,27 @@
+//! Inputs to begin with, made of the cases that the tree has.
+
+mod literals;
+mod packets;
+mod requests;
+mod texts;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+/// The seeds of one target, and words that its inputs are made of.
+#[derive(Debug, Default)]
+pub struct Seeds {
+    /// Whole inputs.
+    pub inputs: BTreeSet<Vec<u8>>,
+    /// Words for the fuzzer's dictionary.
+    pub words: BTreeSet<String>,
+}
+
+/// Makes the seeds of every target from the tree with this root.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn all(root: &Path) -> io::Result<Vec<(&'static str, Seeds)>> {
+    Ok(vec![("l7", requests::l7(root)?), ("manifest", texts::manifest(root)?), ("packet", packets::packet())])
+}
