@@ -10,7 +10,7 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop};
 use aya_ebpf::macros::btf_map;
 use datapath::policy::{PolicyRows, Walk};
-use datapath::{Find, Keep, Maps, Trace};
+use datapath::{Find, Keep, Maps, Scratch};
 
 /// The maps, and where the programs run.
 pub struct KernelMaps;
@@ -122,14 +122,14 @@ with_maps!(declare);
 
 /// Room to work in. It belongs to the programs alone: it is in no list, and the loader does not pin it.
 #[btf_map]
-static NX_SCRATCH: PerCpuArray<Trace, 1> = PerCpuArray::new();
+static NX_SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-/// Room for the trace of the packet that this CPU judges.
+/// The memory of the packet that this CPU judges.
 #[inline(always)]
-pub fn scratch() -> Option<&'static mut Trace> {
+pub fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: the row is this CPU's own, and a program at these hooks runs to its end before another begins; every
-    // story sets the whole trace before it reads any of it.
-    NX_SCRATCH.get_ptr_mut(0).map(|trace| unsafe { &mut *trace })
+    // hook sets the whole memory before it reads any.
+    NX_SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
 
 impl PolicyRows for KernelMaps {
@@ -161,16 +161,17 @@ impl PolicyRows for KernelMaps {
     #[inline(always)]
     fn walk(&self, walk: &mut Walk) {
         let step: extern "C" fn(u64, *mut c_void) -> i64 = step;
-        // SAFETY: the kernel calls the function with the walk, which outlives the loop, and with nothing else (Linux
-        // 5.17).
-        unsafe { bpf_loop(Walk::STEPS, step as *mut c_void, core::ptr::from_mut(walk).cast(), 0) };
+        let mut walk = core::ptr::from_mut(walk);
+        // SAFETY: the kernel calls the function with the pointer's place on the stack, where it must be, and with nothing
+        // else (Linux 5.17); place and walk outlive the loop.
+        unsafe { bpf_loop(Walk::STEPS, step as *mut c_void, (&raw mut walk).cast(), 0) };
     }
 }
 
 /// One step of a walk, as `bpf_loop` calls it; 1 ends the loop.
 extern "C" fn step(_index: u64, walk: *mut c_void) -> i64 {
-    // SAFETY: the loop was given a walk, and nothing else uses the walk meanwhile.
-    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    // SAFETY: the loop got the place of a pointer to a walk that nothing else uses meanwhile.
+    let walk = unsafe { &mut **walk.cast::<*mut Walk>() };
     i64::from(walk.step(&KernelMaps))
 }
 

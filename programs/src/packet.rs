@@ -1,5 +1,6 @@
 //! Packet access by the kernel's socket buffer.
 
+use crate::maps::{self, KernelMaps};
 use abi::DropReason;
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_OK, TC_ACT_SHOT,
@@ -9,7 +10,7 @@ use aya_ebpf::helpers::{
     bpf_skb_load_bytes, bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
-use datapath::{Covers, Delivery, MAX_OFFSET, Packet};
+use datapath::{Bytes, Checksums, Covers, Delivery, MAX_OFFSET, Mark, Route, Scratch};
 
 /// `PACKET_HOST` of `linux/if_packet.h`: addressed to this machine.
 const PACKET_HOST: u32 = 0;
@@ -20,16 +21,14 @@ pub struct Skb {
 }
 
 impl Skb {
-    /// The packet that a program was called for.
+    /// Runs a hook of `datapath` on the packet that a program was called for; returns what the kernel does with it.
     #[inline(always)]
-    pub fn new(context: &TcContext) -> Self {
-        Self { context: context.skb.skb }
-    }
-
-    /// Tells the kernel what to do with the packet.
-    #[inline(always)]
-    pub fn send(&self, verdict: Result<Delivery, DropReason>) -> i32 {
-        match verdict {
+    pub fn run(
+        context: &TcContext,
+        hook: impl FnOnce(&mut Self, &KernelMaps, &mut Scratch) -> Result<Delivery, DropReason>,
+    ) -> i32 {
+        let Some(scratch) = maps::scratch() else { return TC_ACT_SHOT };
+        match hook(&mut Self { context: context.skb.skb }, &KernelMaps, scratch) {
             Ok(Delivery::Pass) => TC_ACT_OK,
             // SAFETY: the helper takes numbers only; an index without an interface drops the packet.
             Ok(Delivery::Egress(interface)) => unsafe { bpf_redirect(interface, 0) as i32 },
@@ -61,7 +60,7 @@ impl Skb {
     }
 }
 
-impl Packet for Skb {
+impl Route for Skb {
     #[inline(always)]
     fn interface(&self) -> u32 {
         // SAFETY: the context is the one that the kernel called the program with; so below.
@@ -75,11 +74,13 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn length(&self) -> u32 {
-        // SAFETY: see `interface`.
-        unsafe { (*self.context).len }
+    fn claim(&mut self) -> Result<(), DropReason> {
+        // SAFETY: the helper takes a number, and refuses kinds that it does not know.
+        done(unsafe { bpf_skb_change_type(self.context, PACKET_HOST) })
     }
+}
 
+impl Mark for Skb {
     #[inline(always)]
     fn mark(&self) -> u32 {
         // SAFETY: see `interface`.
@@ -92,17 +93,19 @@ impl Packet for Skb {
         // the half that changes, and the kernel takes the whole.
         unsafe { core::ptr::addr_of_mut!((*self.context).mark).write_volatile(mark) }
     }
+}
+
+impl Bytes for Skb {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: see `interface`.
+        unsafe { (*self.context).len }
+    }
 
     #[inline(always)]
     fn is_tagged(&self) -> bool {
         // SAFETY: see `interface`.
         unsafe { (*self.context).vlan_present != 0 }
-    }
-
-    #[inline(always)]
-    fn claim(&mut self) -> Result<(), DropReason> {
-        // SAFETY: the helper takes a number, and refuses kinds that it does not know.
-        done(unsafe { bpf_skb_change_type(self.context, PACKET_HOST) })
     }
 
     #[inline(always)]
@@ -133,7 +136,9 @@ impl Packet for Skb {
         // SAFETY: the helper takes numbers, and refuses lengths that cannot be.
         done(unsafe { bpf_skb_change_tail(self.context, length, 0) })
     }
+}
 
+impl Checksums for Skb {
     #[inline(always)]
     fn fix_header_checksum(&mut self, offset: u32, difference: u32) -> Result<(), DropReason> {
         // SAFETY: the helper refuses what is beyond the packet.

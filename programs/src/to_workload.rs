@@ -1,16 +1,11 @@
 //! Egress of a workload's host-side interface.
 
-use crate::maps::{self, KernelMaps};
 use crate::packet::Skb;
-use aya_ebpf::bindings::TC_ACT_SHOT;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 
 /// Runs `datapath::to_workload`.
 #[classifier]
 pub fn to_workload(context: TcContext) -> i32 {
-    let mut packet = Skb::new(&context);
-    let Some(trace) = maps::scratch() else { return TC_ACT_SHOT };
-    let verdict = datapath::to_workload(&mut packet, &KernelMaps, trace);
-    packet.send(verdict)
+    Skb::run(&context, datapath::to_workload)
 }

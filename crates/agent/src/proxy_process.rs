@@ -18,7 +18,7 @@ use abi::map::{self, Map, MapId};
 use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
 use abi::protocol;
 use anyhow::Context;
-use datapath::policy::{self, PolicyRows, Question};
+use datapath::policy::{self, PolicyRows, Query};
 use loader::{Pinned, ReadError};
 use proxy::{AppliedRuleSet, Flow, Policy, Rules};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -214,8 +214,8 @@ impl KernelPolicy {
         let endpoint = endpoint
             .with_context(|| format!("map {} has no entry for interface {interface}", MapId::Endpoints))?;
         let rows = Rows { pinned: &self.pinned, failure: Cell::new(None) };
-        let question = Question { direction, protocol: protocol::TCP, port: port.to_be_bytes() };
-        let verdict = policy::ask(&rows, &endpoint, peer, question);
+        let query = Query { direction, protocol: protocol::TCP, port: port.to_be_bytes() };
+        let verdict = policy::evaluate(&rows, &endpoint, peer, query);
         rows.failure.take().map_or(Ok(verdict), |error| Err(error.into()))
     }
 

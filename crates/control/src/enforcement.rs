@@ -3,7 +3,7 @@
 use crate::groupings::Groupings;
 use crate::peer_changes::PeerChanges;
 use crate::peers::Peers;
-use crate::writes::Draft;
+use crate::row_changes::RowChanges;
 use abi::endpoint::{self, flag};
 use abi::identity::HOST;
 use abi::row::{MapOp, Row, RowKey};
@@ -83,9 +83,15 @@ impl Enforcement {
         Some(Assignment { policy, grouping: endpoint::Grouping::new(grouping), flags })
     }
 
-    /// Tells the groupings which peers went and came.
-    pub(crate) fn follow(&mut self, peer_changes: &PeerChanges, peers: &Peers, draft: &mut Draft) {
-        self.groupings.follow(peer_changes, &peers.directory, &mut self.book, draft);
+    /// Moves peers that came, went or changed to their groups. The groupings are returned in which a peer that stays is in
+    /// another group.
+    pub(crate) fn follow(
+        &mut self,
+        peer_changes: &PeerChanges,
+        peers: &Peers,
+        rows: &mut RowChanges,
+    ) -> HashSet<u32> {
+        self.groupings.follow(peer_changes, &peers.directory, &mut self.book, rows)
     }
 
     /// What applies to a subject now; none where nobody is the subject, or where the node has no policy about itself.
@@ -100,14 +106,15 @@ impl Enforcement {
         self.assigned.get(&subject).map(|number| &self.in_force[number].key) == selection
     }
 
-    /// Puts subjects under what applies to them now; it is compiled if nobody is under it yet. Workloads left the subjects
-    /// in `left`, and are under their policies until their rows are written.
+    /// Assigns to subjects the policies that apply to them now; a policy without subjects so far is compiled. In the
+    /// groupings in `regrouped` peers changed their groups; workloads left the peers in `left`, and are under the policies
+    /// of those until their rows are written.
     pub(crate) fn assign(
         &mut self,
         reassignments: Vec<Reassignment>,
-        left: &BTreeSet<u32>,
+        (regrouped, left): (&HashSet<u32>, &BTreeSet<u32>),
         directory: &mut Directory,
-        draft: &mut Draft,
+        rows: &mut RowChanges,
     ) {
         let left: HashSet<u32> =
             left.iter().filter_map(|subject| self.assigned.get(subject)).copied().collect();
@@ -132,7 +139,7 @@ impl Enforcement {
             let succeeded = before.filter(|before| succeeded.contains(before));
             let number = selection.map(|(key, selection)| match self.numbers.get(&key) {
                 Some(number) => *number,
-                None => self.compile((key, selection), (succeeded, &left), directory, draft),
+                None => self.compile((key, selection), (succeeded, regrouped, &left), directory, rows),
             });
             self.put_under(subject, number);
         }
@@ -164,47 +171,42 @@ impl Enforcement {
     fn compile(
         &mut self,
         (key, selection): (PolicyKey, Selection),
-        (before, left): (Option<u32>, &HashSet<u32>),
+        (before, regrouped, left): (Option<u32>, &HashSet<u32>, &HashSet<u32>),
         directory: &mut Directory,
-        draft: &mut Draft,
+        rows: &mut RowChanges,
     ) -> u32 {
         let demand = selection.demand(directory);
         let known = before.map(|before| self.in_force[&before].grouping);
-        let grouping = self.groupings.answering(&demand, known, (&mut *directory, &mut self.book), draft);
-        let has_changed_this_step = self.groupings.has_changed_this_step(grouping);
+        let grouping = self.groupings.answering(&demand, known, (&mut *directory, &mut self.book), rows);
         let grouped = self.groupings.of_mut(grouping);
         let (mut of_before, of_both) = grouped.policy_mut(before);
         let known = (of_both, &*directory);
         let (mut compiled, classes) =
             CompiledPolicy::new((selection, &demand), known, of_before.as_deref_mut(), &mut self.book);
-        draft.put(classes);
-        draft.put(learn(&mut compiled, of_both, named(&self.blocks, &self.names), &mut self.book));
+        rows.put(classes);
+        rows.put(learn(&mut compiled, of_both, named(&self.blocks, &self.names), &mut self.book));
         let (flags, has_domains) = (flags(&compiled), compiled.has_domains());
         let columns =
             |number, compiled: &CompiledPolicy| column_rows(number, compiled, &self.blocks, &self.names);
         let number = match before.zip(of_before) {
             Some((before, of_before))
-                if !has_changed_this_step
+                if !regrouped.contains(&grouping)
                     && !left.contains(&before)
                     && self.in_force[&before].flags == flags
                     && let Some([was, is]) =
                         differing(&columns(before, of_before), &columns(before, &compiled)) =>
             {
-                match is {
-                    Some(_) => draft.drop(was),
-                    // What was said of a block, is said no more.
-                    None => draft.lose(was),
-                }
-                draft.put(is);
+                rows.remove(was);
+                rows.put(is);
                 let gone = std::mem::replace(of_before, compiled);
-                draft.drop(gone.class_rows());
+                rows.remove(gone.class_rows());
                 gone.release(&mut self.book);
                 self.numbers.remove(&self.in_force[&before].key);
                 before
             }
             _ => {
                 let number = next_number(&mut self.last_number, |number| self.in_force.contains_key(&number));
-                draft.put(columns(number, &compiled).into_values());
+                rows.put(columns(number, &compiled).into_values());
                 grouped.insert(number, compiled);
                 number
             }
@@ -220,7 +222,7 @@ impl Enforcement {
     }
 
     /// Gives up the policies that nobody is under any more, and follows classes that came and went.
-    pub(crate) fn retire(&mut self, directory: &mut Directory, draft: &mut Draft) {
+    pub(crate) fn retire(&mut self, directory: &mut Directory, rows: &mut RowChanges) {
         for number in std::mem::take(&mut self.idle) {
             if self.in_force.get(&number).is_none_or(|policy| policy.subjects > 0) {
                 continue;
@@ -228,19 +230,19 @@ impl Enforcement {
             let Some(InForce { key, grouping, .. }) = self.in_force.remove(&number) else { continue };
             self.numbers.remove(&key);
             self.with_domains.remove(&number);
-            if let Some(compiled) = self.groupings.retire(grouping, number, directory, draft) {
-                draft.drop(rows(number, &compiled, &self.blocks, &self.names));
+            if let Some(compiled) = self.groupings.retire(grouping, number, directory, rows) {
+                rows.remove(rows_of(number, &compiled, &self.blocks, &self.names));
                 compiled.release(&mut self.book);
             }
         }
         self.policies.release_removed(directory);
         for (came, row) in self.book.changed_class_rows() {
-            if came { draft.put_at_once([row]) } else { draft.drop([row]) }
+            if came { rows.put([row]) } else { rows.remove([row]) }
         }
     }
 
     /// Notes the names of an address outside the cluster, which has a class of its own, in place of those it had.
-    pub(crate) fn name(&mut self, address: IpAddr, names: &BTreeSet<String>, draft: &mut Draft) {
+    pub(crate) fn name(&mut self, address: IpAddr, names: &BTreeSet<String>, rows: &mut RowChanges) {
         let before = self.names.put(address, names.iter().map(String::as_str));
         let class =
             self.blocks.class(&Cidr::host(address), AddressSide::World).expect("who has names has a class");
@@ -248,10 +250,9 @@ impl Enforcement {
             let Some(InForce { grouping, .. }) = self.in_force.get(number) else { continue };
             let grouped = self.groupings.of_mut(*grouping);
             let (Some(compiled), grouping) = grouped.policy_mut(Some(*number)) else { continue };
-            // What the names of before let through, is let through no more, at once.
-            draft.lose(compiled.named_row(*number, &class, &before));
-            let writes = compiled.name(*number, (&class, names), grouping, &mut self.book);
-            draft.put(writes.into_iter().filter_map(MapOp::put));
+            rows.remove(compiled.named_row(*number, &class, &before));
+            let writes = compiled.set_names(*number, (&class, names), grouping, &mut self.book);
+            rows.put(writes.into_iter().filter_map(MapOp::put));
         }
     }
 
@@ -260,7 +261,7 @@ impl Enforcement {
         let policies = self.in_force.iter().filter_map(|(number, InForce { grouping, .. })| {
             Some((*number, self.groupings.of(*grouping).policy(*number)?))
         });
-        let policies = policies.flat_map(|(number, one)| rows(number, one, &self.blocks, &self.names));
+        let policies = policies.flat_map(|(number, one)| rows_of(number, one, &self.blocks, &self.names));
         policies.chain(self.groupings.rows()).chain(self.book.class_rows())
     }
 }
@@ -276,7 +277,7 @@ fn learn<'a>(
     if !compiled.has_domains() {
         return Vec::new();
     }
-    let writes = named.flat_map(|(class, names)| compiled.name(0, (&class, names), grouping, book));
+    let writes = named.flat_map(|(class, names)| compiled.set_names(0, (&class, names), grouping, book));
     writes.filter_map(MapOp::put).filter(|row| matches!(row, Row::Class(..))).collect()
 }
 
@@ -287,7 +288,7 @@ fn flags(compiled: &CompiledPolicy) -> u8 {
 }
 
 /// All rows of a policy.
-fn rows(
+fn rows_of(
     number: u32,
     compiled: &CompiledPolicy,
     blocks: &Blocks,

@@ -1,7 +1,7 @@
 //! The groupings in force with the policies that speak of them, and which must hear when peers come and go.
 
 use crate::peer_changes::{NamespaceChanges, PeerChanges, PeerFacets};
-use crate::writes::Draft;
+use crate::row_changes::RowChanges;
 use abi::endpoint;
 use abi::identity::FIRST_NAMESPACE;
 use abi::row::Row;
@@ -17,8 +17,6 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Groupings {
     in_force: InForce,
-    /// Those in which a peer that changed is in another group since the change that is being made.
-    changed_this_step: HashSet<u32>,
     subscriptions: Subscriptions,
     last_number: u32,
 }
@@ -60,23 +58,18 @@ impl Groupings {
         self.in_force.of(number)
     }
 
-    /// Whether a peer is in another group since the change that is being made, because it is another itself.
-    pub(crate) fn has_changed_this_step(&self, number: u32) -> bool {
-        self.changed_this_step.contains(&number)
-    }
-
     /// A grouping that answers a demand: the one by which a policy before told peers apart, or a new one.
     pub(crate) fn answering(
         &mut self,
         demand: &Demand,
         before: Option<u32>,
         (directory, book): (&mut Directory, &mut RuleBook),
-        draft: &mut Draft,
+        rows: &mut RowChanges,
     ) -> u32 {
         let Some(number) = before.filter(|number| !self.of(*number).grouping.is_too_broad_for(demand)) else {
             let number = self.next();
             let grouping = Grouping::new(demand, directory);
-            draft.put(grouping.rows(number));
+            rows.put(grouping.rows(number));
             self.subscriptions.note(number, &grouping, &[], directory);
             self.in_force
                 .0
@@ -86,7 +79,7 @@ impl Groupings {
         let grouped = self.in_force.of(number);
         let facets = grouped.grouping.facets().to_vec();
         let regrouped = grouped.grouping.extend(demand, directory);
-        grouped.report(number, regrouped, book, draft);
+        grouped.report(number, regrouped, book, rows);
         self.subscriptions.note(number, &grouped.grouping, &facets, directory);
         number
     }
@@ -97,7 +90,7 @@ impl Groupings {
         number: u32,
         policy: u32,
         directory: &mut Directory,
-        draft: &mut Draft,
+        rows: &mut RowChanges,
     ) -> Option<CompiledPolicy> {
         let grouped = self.in_force.0.get_mut(&number)?;
         let place = grouped.place(policy)?;
@@ -105,79 +98,81 @@ impl Groupings {
         if grouped.policies.is_empty()
             && let Some(Grouped { grouping, .. }) = self.in_force.0.remove(&number)
         {
-            draft.drop(grouping.rows(number));
+            rows.remove(grouping.rows(number));
             self.subscriptions.forget(number, &grouping, directory);
             grouping.release(directory);
         }
         Some(compiled)
     }
 
-    /// Follows peers that went, came and changed.
+    /// Moves peers that went, came and changed. The groupings are returned in which a peer that stays is in another group.
     pub(crate) fn follow(
         &mut self,
         peer_changes: &PeerChanges,
         directory: &Directory,
         book: &mut RuleBook,
-        draft: &mut Draft,
-    ) {
-        let Self { in_force, changed_this_step, subscriptions, .. } = self;
-        changed_this_step.clear();
-        let extraordinary =
-            peer_changes.removed.values().chain(peer_changes.added.values()).any(|one| !one.is_ordinary);
+        rows: &mut RowChanges,
+    ) -> HashSet<u32> {
+        let is_odd = |one: &PeerFacets| !one.is_ordinary;
         let all: BTreeSet<u32> =
-            if extraordinary { in_force.0.keys().copied().collect() } else { BTreeSet::new() };
+            match peer_changes.removed.values().chain(peer_changes.added.values()).any(is_odd) {
+                true => self.in_force.0.keys().copied().collect(),
+                false => BTreeSet::new(),
+            };
         for (peer, facets) in &peer_changes.removed {
-            for number in subscriptions.affected_by_peer(facets, &all) {
-                let row = in_force
-                    .of(number)
-                    .grouping
-                    .forget(*peer)
-                    .and_then(|regrouped| regrouped.rows(number)[0]);
-                match peer_changes.added.contains_key(peer) {
-                    true => draft.lose(row),
-                    // Packets that are on their way may still come from it.
-                    false => draft.drop(row),
-                }
+            for number in self.subscriptions.affected_by_peer(facets, &all) {
+                let forgotten = self.in_force.of(number).grouping.forget(*peer);
+                rows.remove(forgotten.and_then(|regrouped| regrouped.rows(number)[0]));
             }
         }
-        let (mut groups, mut asked, mut regroupings) = (Vec::new(), Vec::new(), Regroupings::default());
-        for namespace_changes in peer_changes.by_namespace(directory) {
-            let namespace = namespace_of(&namespace_changes.changes, directory);
-            let affected = subscriptions.affected(&namespace_changes);
-            let affected = || affected.chunk_by(|(one, _), (other, _)| one == other);
-            // What groupings know lies far apart in memory: a processor fetches it for all at once, where each on its own
-            // would be waited for.
-            groups.clear();
-            groups
-                .extend(affected().map(|of_one| in_force.of(of_one[0].0).grouping.group_with_row(namespace)));
-            for (of_one, around) in affected().zip(&groups) {
-                let number = of_one[0].0;
-                asked.clear();
-                asked.extend(of_one.iter().filter_map(|(_, facet)| *facet));
-                let grouped = in_force.of(number);
-                grouped.grouping.follow(
-                    &namespace_changes.changes,
-                    &asked,
-                    *around,
-                    directory,
-                    &mut regroupings,
-                );
-                if !regroupings.regrouped.is_empty() {
-                    changed_this_step.insert(number);
-                }
-                grouped.report(number, regroupings.regrouped.drain(..), book, draft);
-            }
-        }
-        // What a peer has beyond its namespace is told when that has its group.
+        let changed = self.follow_changed(peer_changes, directory, book, rows);
+        // Namespaces first: the group of a peer may be that of its namespace.
         let (namespaces, peers): (Vec<_>, Vec<_>) =
             peer_changes.added.iter().partition(|(peer, _)| **peer >= FIRST_NAMESPACE);
         for (peer, facets) in namespaces.into_iter().chain(peers) {
-            for number in subscriptions.affected_by_peer(facets, &all) {
-                let grouped = in_force.of(number);
+            for number in self.subscriptions.affected_by_peer(facets, &all) {
+                let grouped = self.in_force.of(number);
                 let regrouped = grouped.grouping.place(*peer, &facets.facets, directory);
-                grouped.report(number, regrouped, book, draft);
+                grouped.report(number, regrouped, book, rows);
             }
         }
+        changed
+    }
+
+    /// Moves peers that stay and changed; the groupings are returned in which one is in another group.
+    fn follow_changed(
+        &mut self,
+        peer_changes: &PeerChanges,
+        directory: &Directory,
+        book: &mut RuleBook,
+        rows: &mut RowChanges,
+    ) -> HashSet<u32> {
+        let Self { in_force, subscriptions, .. } = self;
+        let mut changed = HashSet::default();
+        let (mut groups, mut tracked, mut regroupings) = (Vec::new(), Vec::new(), Regroupings::default());
+        for of_namespace in peer_changes.by_namespace(directory) {
+            let namespace = namespace_of(&of_namespace.changes, directory);
+            let affected = subscriptions.affected(&of_namespace);
+            let affected = || affected.chunk_by(|(one, _), (other, _)| one == other);
+            // The state of groupings lies far apart in memory: a processor fetches it for all at once, where each on its
+            // own would be waited for.
+            groups.clear();
+            groups
+                .extend(affected().map(|facets| in_force.of(facets[0].0).grouping.group_with_row(namespace)));
+            for (facets, around) in affected().zip(&groups) {
+                let number = facets[0].0;
+                tracked.clear();
+                tracked.extend(facets.iter().filter_map(|(_, facet)| *facet));
+                let grouped = in_force.of(number);
+                let changes = &of_namespace.changes;
+                grouped.grouping.follow(changes, &tracked, *around, directory, &mut regroupings);
+                if !regroupings.regrouped.is_empty() {
+                    changed.insert(number);
+                }
+                grouped.report(number, regroupings.regrouped.drain(..), book, rows);
+            }
+        }
+        changed
     }
 
     /// The rows of all groupings.
@@ -230,22 +225,18 @@ impl Grouped {
         number: u32,
         regrouped: impl IntoIterator<Item = Regrouped>,
         book: &mut RuleBook,
-        draft: &mut Draft,
+        rows: &mut RowChanges,
     ) {
         if self.filled_up_to != self.grouping.count() {
             for (_, compiled) in &mut self.policies {
-                draft.put_at_once(compiled.extend_to(&self.grouping, book));
+                rows.put(compiled.extend_to(&self.grouping, book));
             }
             self.filled_up_to = self.grouping.count();
         }
         for regrouped in regrouped {
             let [before, after] = regrouped.rows(number);
-            match after {
-                Some(_) => draft.drop(before),
-                // It is in the group of all others from now on.
-                None => draft.lose(before),
-            }
-            draft.put(after);
+            rows.remove(before);
+            rows.put(after);
         }
     }
 }

@@ -4,20 +4,26 @@
 //! it returns to the kernel, tests feed it whole worlds and look at the rows.
 #![forbid(unsafe_code)]
 
-mod addresses;
+mod apply;
 mod change;
 mod enforcement;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 mod groupings;
 mod interned;
+mod ledger;
 mod peer_changes;
 mod peers;
+mod planner;
+mod policies;
 mod pool;
+mod row_changes;
+mod rows;
 mod rule_sets;
 mod step;
 mod surroundings;
 mod translation;
+mod workloads;
 mod world;
 mod writes;
 

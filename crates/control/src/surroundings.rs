@@ -1,13 +1,12 @@
 //! Changes of what is around the workloads: nodes, services, groups of blocks, domain names.
 
 use crate::change::{Change, Node, RemoteNode};
-use crate::enforcement::Enforcement;
-use crate::step::Step;
+use crate::ledger::RowSubject;
+use crate::step::{Step, Subject};
 use crate::world::{Owner, World};
 use abi::identity::HOST;
 use identity::{Labels, Source};
-use policy::catalog::{self, Backends, Catalog, CidrGroupEntry};
-use policy::compiled_rule::Numbers;
+use policy::catalog::{self, Backends};
 use service::{API_SERVER, EndpointSlice, Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,20 +26,16 @@ impl World {
         if node == self.node {
             return;
         }
-        self.touch_node(step);
-        self.touch_addresses(&self.node.addresses, step);
-        self.touch_addresses(&node.addresses, step);
+        step.mark(Subject::Row(RowSubject::Node));
         for address in self.node.addresses.clone() {
             self.release(address, Owner::Node, step);
         }
         self.own(&node.addresses, &Owner::Node, step);
         if node.audit != self.node.audit {
-            self.endpoints.keys().for_each(|id| self.touch(*id, step));
+            self.endpoints.keys().for_each(|id| step.mark_endpoint(*id));
         }
         if node.cluster != self.node.cluster {
-            let all: Vec<u32> = self.endpoints.keys().copied().collect();
-            all.iter().for_each(|id| self.touch(*id, step));
-            step.unsettled.extend(all);
+            self.endpoints.keys().for_each(|id| step.mark(Subject::Workload(*id)));
         }
         let before = std::mem::replace(&mut self.node, node);
         let is_api_server = self.is_api_server(&self.node);
@@ -49,9 +44,9 @@ impl World {
         }
         if self.node.mode != before.mode {
             self.enforcement.policies.enforce(self.node.mode);
-            step.subjects.extend(self.peers.subjects());
+            self.peers.subjects().for_each(|peer| step.mark(Subject::Peer(peer)));
         }
-        step.subjects.insert(HOST);
+        step.mark(Subject::Peer(HOST));
         step.undo.push(Change::Node(before.into()));
     }
 
@@ -70,7 +65,6 @@ impl World {
 
     /// Puts a node in place of the one with its name, which is returned.
     fn replace_remote_node(&mut self, node: RemoteNode, step: &mut Step) -> Option<Change> {
-        self.touch_addresses(&node.addresses, step);
         let (name, addresses) = (node.name.clone(), node.addresses.clone());
         // Held before the old one is given up, so that unchanged labels keep their number.
         let known = self.peers.admit_node(node, &self.api_servers, &mut step.peer_changes);
@@ -89,7 +83,6 @@ impl World {
     }
 
     fn forget_remote_node(&mut self, name: &str, step: &mut Step) -> Option<Change> {
-        self.touch_addresses(&self.remote_nodes.get(name)?.node.addresses, step);
         let known = self.remote_nodes.remove(name)?;
         for address in known.node.addresses.iter() {
             self.release(*address, Owner::RemoteNode(name.into()), step);
@@ -112,24 +105,19 @@ impl World {
         if changed.is_empty() {
             return;
         }
-        self.touch_addresses(&changed, step);
-        for address in &changed {
-            step.draft.drop(self.world_row_of(*address));
-        }
         let was_api_server = self.is_api_server(&self.node);
         self.api_servers = now;
         for address in &changed {
             if self.api_servers.contains(address) {
-                let changes = self.enforcement.blocks.insert_address(*address);
-                self.put_block_changes(&changes, &mut step.draft);
+                self.insert_block(*address, step);
             } else {
-                step.forgotten.push(*address);
+                self.release_block(*address, step);
             }
-            step.draft.put(self.world_row_of(*address));
+            step.mark_address(*address);
         }
         if was_api_server != self.is_api_server(&self.node) {
             self.peers.label_host(&self.node.labels, !was_api_server, &mut step.peer_changes);
-            step.subjects.insert(HOST);
+            step.mark(Subject::Peer(HOST));
         }
         let concerned = |node: &&RemoteNode| node.addresses.iter().any(|address| changed.contains(address));
         let nodes: Vec<RemoteNode> = self.remote_nodes().filter(concerned).cloned().collect();
@@ -192,47 +180,6 @@ impl World {
             Some(meaning) => catalog.put_service(namespace, name, meaning),
             None => catalog.remove_service(namespace, name),
         });
-    }
-
-    pub(crate) fn put_group(&mut self, name: String, group: CidrGroupEntry, step: &mut Step) {
-        let undo = match self.enforcement.policies.catalog().cidr_group(&name) {
-            Some(before) => Change::CidrGroup { name: name.clone(), group: before.clone() },
-            None => Change::RemoveCidrGroup(name.clone()),
-        };
-        step.undo.push(undo);
-        self.refer(step, |catalog| catalog.put_cidr_group(&name, group));
-    }
-
-    pub(crate) fn remove_group(&mut self, name: String, step: &mut Step) {
-        if let Some(group) = self.enforcement.policies.catalog().cidr_group(&name).cloned() {
-            self.refer(step, |catalog| catalog.remove_cidr_group(&name));
-            step.undo.push(Change::CidrGroup { name, group });
-        }
-    }
-
-    /// Changes what policies refer to, and follows those that mean something else now.
-    fn refer(&mut self, step: &mut Step, change: impl FnOnce(&mut Catalog)) {
-        let Enforcement { policies, book, .. } = &mut self.enforcement;
-        let numbers = &mut Numbers { directory: &mut self.peers.directory, book };
-        for changed in policies.refer(change, numbers) {
-            self.follow_policy(Some(&changed.before), Some(&changed.after), step);
-        }
-    }
-
-    pub(crate) fn put_names(&mut self, address: IpAddr, names: BTreeSet<String>, step: &mut Step) {
-        let before = self.enforcement.names.of(address).clone();
-        if before == names {
-            return;
-        }
-        if before.is_empty() {
-            let changes = self.enforcement.blocks.insert_address(address);
-            self.put_block_changes(&changes, &mut step.draft);
-        }
-        self.enforcement.name(address, &names, &mut step.draft);
-        if names.is_empty() {
-            step.forgotten.push(address);
-        }
-        step.undo.push(Change::Names { address, names: before });
     }
 }
 

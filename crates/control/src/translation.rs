@@ -1,7 +1,7 @@
 //! Service translation: the selector source beside the table of frontends that its slices go to.
 
 use crate::change::Endpoint;
-use crate::writes::Draft;
+use crate::row_changes::RowChanges;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
 use service::{Candidate, EndpointSlice, SelectorSource, Service, ServiceName, ServiceTable, SliceList};
@@ -76,15 +76,15 @@ impl Translation {
     }
 
     /// Switches the frontends that have other backends since the last time.
-    pub(crate) fn settle(&mut self, draft: &mut Draft) {
+    pub(crate) fn settle(&mut self, rows: &mut RowChanges) {
         for name in std::mem::take(&mut self.reselected) {
             let service = self.table.service(&name);
             let slices = service.map(|service| self.selectors.slices(service)).unwrap_or_default();
             self.table.put_slices(&name, SliceList::Selected, slices);
         }
         for switch in self.table.settle() {
-            draft.drop(switch.before.iter().flat_map(|set| set.rows(switch.frontend)));
-            draft.put(switch.after.iter().flat_map(|set| set.rows(switch.frontend)));
+            rows.remove(switch.before.iter().flat_map(|set| set.rows(switch.frontend)));
+            rows.put(switch.after.iter().flat_map(|set| set.rows(switch.frontend)));
         }
     }
 

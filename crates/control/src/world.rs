@@ -1,18 +1,19 @@
 //! All that the agent knows of the node, and the rows that follow from it.
 
-use crate::change::{Change, Endpoint, Node, RemoteNode};
+use crate::change::{Endpoint, Node, RemoteNode};
 use crate::enforcement::Enforcement;
 use crate::interned::Interned;
+use crate::ledger::Ledger;
 use crate::peers::{KnownNode, Peers};
-use crate::step::Step;
+use crate::planner::Named;
 use crate::translation::Translation;
-use crate::writes::{Room, Rows, Writes, concern_flows, from_found};
-use abi::config::{self, Config};
+use crate::writes::Rows;
+use abi::config::Config;
 use abi::endpoint::EndpointInfo;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
 use identity::Allocator;
-use policy::book::SetChanges;
+use policy::rule::Cidr;
 use service::{Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -46,11 +47,11 @@ pub struct World {
     pub(crate) peers: Peers,
     pub(crate) enforcement: Enforcement,
     pub(crate) translation: Translation,
+    pub(crate) ledger: Ledger,
+    pub(crate) named: Named,
     /// What the maps hold that no change here made: the first change replaces what no longer holds.
-    found: Option<Rows>,
-    config: Config,
-    /// Room for the notes of the next change.
-    room: Room,
+    pub(crate) found: Option<Rows>,
+    pub(crate) config: Config,
 }
 
 /// A namespace, and who is in it.
@@ -120,36 +121,16 @@ impl World {
         self.found = Some(found);
     }
 
-    /// Applies changes that take effect together, and returns the writes that make them so.
-    ///
-    /// `later` of the writes that were returned before must have been made before `now` of these.
-    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Writes {
-        let mut step = if self.found.is_some() { Step::moot() } else { Step::in_room(self.room.take()) };
-        for change in changes {
-            self.take(change, &mut step);
-        }
-        self.settle(&mut step);
-        self.release_blocks(&mut step);
-        let Step { draft, late, undo, renamed, .. } = step;
-        let (now, later) = match self.found.take() {
-            Some(found) => from_found(found, self.all_rows()),
-            None => {
-                let (now, unnamed) = draft.writes();
-                let (mut later, gone) = late.writes();
-                later.append(gone);
-                later.append(unnamed);
-                self.room = draft.into_room();
-                (now, later)
-            }
-        };
-        let mut writes = Writes { now, later, undo, renamed, ..Writes::default() };
-        self.finish(&mut writes);
-        writes
-    }
-
     /// All rows as they are once all writes so far are made, the configuration apart.
     pub fn rows(&self) -> Rows {
-        self.all_rows().filter_map(|row| Some((row.key()?, row))).collect()
+        let rows =
+            self.row_subjects().filter_map(|subject| self.row_of(&subject)).chain(self.reported_rows());
+        rows.filter_map(|row| Some((row.key()?, row))).collect()
+    }
+
+    /// The rows of those owners that report themselves which rows change.
+    pub(crate) fn reported_rows(&self) -> impl Iterator<Item = Row> {
+        self.enforcement.rows().chain(self.translation.rows())
     }
 
     /// What holds for the whole node.
@@ -238,43 +219,19 @@ impl World {
         owners.map(|(_, owner)| owner)
     }
 
-    fn all_rows(&self) -> impl Iterator<Item = Row> {
-        self.world_rows()
-            .chain(self.nodes_rows())
-            .chain(self.endpoints.keys().flat_map(|id| self.endpoint_rows(*id)))
-            .chain(self.enforcement.rows())
-            .chain(self.enforcement.blocks.parent_rows())
-            .chain(self.translation.rows())
-    }
-
-    /// Adds the configuration, which makes flows be checked again where a write concerns them, and the rule sets.
-    fn finish(&mut self, writes: &mut Writes) {
-        let config = Config { epoch: self.config.epoch, ..self.wanted_config() };
-        if config != self.config || [&writes.now, &writes.later].into_iter().any(concern_flows) {
-            self.config = Config { epoch: self.config.epoch.wrapping_add(1), ..config };
-            writes.now.put(&Row::Config(self.config));
-        }
-        let SetChanges { added: came, removed: went } = self.enforcement.book.take_set_changes();
-        let rule_sets = came.iter().filter_map(|set| {
-            let rules = self.enforcement.book.set(*set)?;
-            Some((set.0, rules.iter().cloned().collect()))
-        });
-        writes.rule_sets = rule_sets.collect();
-        writes.dead_rule_sets = went.iter().map(|set| set.0).collect();
-    }
-
-    fn wanted_config(&self) -> Config {
-        let (proxy_interface, proxy_port) =
-            self.node.proxy.map_or((0, [0; 2]), |proxy| (proxy.interface, proxy.port.to_be_bytes()));
-        let flags = if self.node.report_forwards { config::flag::REPORT_FORWARDS } else { 0 };
-        Config { proxy_interface, proxy_port, flags, ..Config::default() }
+    /// The addresses of a block that have owners, each with its owner.
+    pub(crate) fn owners_within(&self, block: &Cidr) -> impl Iterator<Item = &(IpAddr, Owner)> {
+        let first = (block.address(), Owner::Endpoint(0));
+        self.owners.range(first..).take_while(move |(address, _)| block.contains(*address))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::Change;
     use crate::fixtures::workload;
+    use crate::writes::Writes;
     use abi::endpoint::flag;
     use abi::policy::{ColumnKey, WHOLE_INSIDE};
     use abi::row::{MapOp, RowKey};

@@ -1,198 +1,215 @@
-//! Decides whether a packet may go on: a flow that was allowed under the policy in force, or policy's own verdict.
+//! Decides whether a packet may go on: by the connection that it belongs to, where policy allowed that under the rows in
+//! force, and by policy otherwise.
 
-use crate::conntrack::{self, Turn, Way};
-use crate::packet::Packet;
+use crate::conntrack::{self, Observed, Transition};
+use crate::decision::Decision;
+use crate::found::Found;
+use crate::maps::Maps;
+use crate::packet::{Bytes, Mark};
 use crate::parse::Flow;
-use crate::policy::{self, Question};
-use crate::report::{Trace, converge};
-use crate::{Maps, related};
+use crate::policy::{self, Query};
+use crate::related;
+use crate::scratch::Scratch;
+use crate::verifier::Fresh;
 use abi::DropReason;
 use abi::address::AddressInfo;
 use abi::conntrack::{ConnInfo, flag};
 use abi::endpoint;
 use abi::identity;
-use abi::mark;
 use abi::policy::{Direction, VerdictInfo, action};
 use abi::protocol::{ICMP, ICMP6, TCP};
 
-/// Leave to deliver one packet; only this module grants it.
+/// Proof that a packet may be delivered; only this module grants it.
 ///
-/// It holds nothing: which way the packet takes is in the trace. A permit with contents would lie undefined beside
-/// every refusal, and what the compiler does with an undefined value the verifier refuses.
+/// The permit is empty: what was decided is in `Scratch`. A permit with contents would be undefined beside every refusal,
+/// and the verifier refuses what the compiler does with an undefined value.
 #[must_use]
 pub(crate) struct Permit(());
 
-/// What the policy of a workload, or of the node itself, is asked about.
-pub(crate) struct Subject<'a> {
-    /// The address at the other end.
+/// The packet from the point of view of an endpoint, whose policy judges it.
+pub(crate) struct Traffic<'a> {
+    /// Row of the address at the other end.
     pub(crate) peer: &'a AddressInfo,
-    /// The packet's way through the door of whoever is asked.
+    /// The direction that stands in `Found` too; here it is known to the compiler.
     pub(crate) direction: Direction,
-    /// Whether another door has sent the packet to the proxy.
+    /// Whether the endpoint before on the packet's way has sent the packet to the proxy.
     pub(crate) proxied: bool,
 }
 
-/// Checks one packet, of a known flow or a new one, and remembers what it did.
+/// Checks one packet, of a known flow or a new one, and updates the flow's connection.
 #[inline(always)]
 pub(crate) fn check(
-    packet: &impl Packet,
+    packet: &(impl Bytes + Mark),
     maps: &impl Maps,
-    subject: &Subject<'_>,
-    trace: &mut Trace,
+    traffic: &Traffic<'_>,
+    scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Permit, DropReason> {
-    let now = conntrack::seconds(maps.now());
-    let from_proxy = packet.mark() & mark::MASK == mark::FROM_PROXY;
-    if related::is_error(&trace.flow)
-        && let Some(key) = related::key(packet, &trace.flow, subject.direction)?
+    let observed = Observed {
+        direction: traffic.direction,
+        from_proxy: packet.is_from_proxy(),
+        length: packet.length(),
+        now: scratch.found.seconds,
+    };
+    if let Some(key) = related::key(packet, &scratch.found.flow, traffic.direction)?
         && let Some(row) = maps.connection(&key)
-        && conntrack::is_live(&row, now)
-        && is_current(&row, trace)
+        && conntrack::is_live(&row, observed.now)
+        && is_current(&row, &scratch.found)
     {
-        return permit(&row, from_proxy, trace);
+        let Scratch { found, decision, .. } = &mut **scratch;
+        return permit(&row, observed, found, decision);
     }
-    let key = conntrack::key(&trace.flow, subject.direction);
-    let found = is_tracked(&trace.flow)
+    let key = conntrack::key(&scratch.found.flow, traffic.direction);
+    let mut known = is_tracked(&scratch.found.flow)
         .then(|| maps.connection(&key))
         .flatten()
-        .filter(|row| conntrack::continues(row, &trace.flow, subject.direction, now));
-    let asked = match &found {
-        Some(row) if is_current(row, trace) => None,
-        Some(row) => Some(conntrack::opener(row)),
-        None if is_midstream(trace) => return Err(DropReason::NotEstablished),
-        None => Some(subject.direction),
+        .filter(|row| conntrack::continues(row, &scratch.found.flow, traffic.direction, observed.now));
+    let opened = match &known {
+        Some(row) if is_current(row, &scratch.found) => None,
+        Some(row) => Some(conntrack::opening_direction(row)),
+        None if is_midstream(&scratch.found) => return Err(DropReason::NotEstablished),
+        None => Some(traffic.direction),
     };
-    if let Some(direction) = asked {
-        rule(maps, subject, direction, trace)?;
+    if let Some(opened) = opened {
+        judge(maps, traffic, opened, scratch)?;
     }
-    let trace = converge(trace);
-    let seen = Seen { from_proxy, length: packet.length(), now };
-    match found {
-        Some(mut row) => pass(&mut row, subject, seen, trace),
-        None => {
-            let mut row = conntrack::begin(subject.direction);
-            trace.turn = Turn::Notable;
-            let permit = pass(&mut row, subject, seen, trace)?;
-            if is_tracked(&trace.flow) && !maps.remember(&key, &row) {
-                return Err(DropReason::ConntrackFull);
-            }
-            Ok(permit)
-        }
+    let is_new = known.is_none();
+    let Scratch { found, decision, entry, .. } = &mut **scratch;
+    if is_new {
+        *entry = conntrack::new_entry(traffic.direction);
+        decision.transition = Transition::Notable;
     }
+    let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, observed, found, decision)?;
+    if is_new && is_tracked(&scratch.found.flow) && !maps.remember(&key, &scratch.entry) {
+        return Err(DropReason::ConntrackFull);
+    }
+    Ok(permit)
 }
 
-/// What matters of a packet beside its flow.
-#[derive(Clone, Copy)]
-struct Seen {
-    from_proxy: bool,
-    length: u32,
-    now: u32,
-}
-
-/// Lets a packet through on a row, which takes down policy's ruling and what the packet did.
+/// Lets a packet through on a connection, which takes down policy's verdict and what the packet did.
 #[inline(always)]
 fn pass(
     row: &mut ConnInfo,
-    subject: &Subject<'_>,
-    seen: Seen,
-    trace: &mut Trace,
+    traffic: &Traffic<'_>,
+    observed: Observed,
+    found: &Found,
+    decision: &mut Decision,
 ) -> Result<Permit, DropReason> {
-    let direction = subject.direction;
-    if let Some(ruling) = trace.ruling {
-        row.policy = trace.endpoint.policy;
-        row.epoch = trace.config.epoch;
-        row.rule = ruling.rule;
-        row.peer_identity = subject.peer.identity;
-        // A flow that went through the proxy goes on through it, also when policy asks nothing of its requests any more.
-        row.l7 = 0;
-        if ruling.action == action::REDIRECT {
-            row.flags |= flag::PROXIED;
-            row.l7 = ruling.l7;
-        }
+    let row = &mut Fresh::new(row);
+    let decision = &mut Fresh::new(decision);
+    note_verdict(row, traffic.peer, found, decision);
+    note_detours(row, traffic, observed, found);
+    let transition = conntrack::update(row, &found.flow, observed);
+    let (row, decision) = (&**row, &mut **decision);
+    if transition == Transition::Notable {
+        decision.transition = Transition::Notable;
     }
-    if subject.proxied || (seen.from_proxy && conntrack::opener(row) == Direction::Ingress) {
-        // The proxy speaks to the workload, or to the node, in the opener's name: the answers are the proxy's.
-        row.flags |= flag::PROXIED;
-    }
-    if trace.is_translated() && row.flags & flag::TRANSLATED == 0 {
-        row.flags |= flag::TRANSLATED;
-        row.service = trace.service;
-        row.service_port = trace.service_port;
-    }
-    let way = Way { direction, leg: conntrack::leg(row, direction, seen.from_proxy), length: seen.length };
-    if conntrack::note(row, &trace.flow, way, seen.now) == Turn::Notable {
-        trace.turn = Turn::Notable;
-    }
-    trace.is_reply = conntrack::opener(row) != direction;
-    permit(row, seen.from_proxy, trace)
+    decision.is_reply = conntrack::opening_direction(row) != traffic.direction;
+    permit(row, observed, found, decision)
 }
 
-/// The permit that a row stands for.
+/// Takes down the verdict, where policy was evaluated.
 #[inline(always)]
-fn permit(row: &ConnInfo, from_proxy: bool, trace: &mut Trace) -> Result<Permit, DropReason> {
-    trace.rule = row.rule;
-    trace.l7 = row.l7;
+fn note_verdict(row: &mut ConnInfo, peer: &AddressInfo, found: &Found, decision: &Decision) {
+    let Some(verdict) = decision.verdict else { return };
+    row.policy = found.endpoint.policy;
+    row.epoch = found.config.epoch;
+    row.rule = verdict.rule;
+    row.peer_identity = peer.identity;
+    // A flow that went through the proxy stays with the proxy, also when policy has no rules for its requests any more.
+    row.l7 = 0;
+    if verdict.action == action::REDIRECT {
+        row.flags |= flag::PROXIED;
+        row.l7 = verdict.l7;
+    }
+}
+
+/// Takes down whether the flow's packets go through the proxy, and which service they are sent to.
+#[inline(always)]
+fn note_detours(row: &mut ConnInfo, traffic: &Traffic<'_>, observed: Observed, found: &Found) {
+    if traffic.proxied || (observed.from_proxy && conntrack::opening_direction(row) == Direction::Ingress) {
+        // The proxy connects to the endpoint with the opener's address, so the replies are the proxy's.
+        row.flags |= flag::PROXIED;
+    }
+    if found.service.is_set() && row.flags & flag::TRANSLATED == 0 {
+        row.flags |= flag::TRANSLATED;
+        row.service = found.service.address;
+        row.service_port = found.service.port;
+    }
+}
+
+/// The permit that a connection stands for.
+#[inline(always)]
+fn permit(
+    row: &ConnInfo,
+    observed: Observed,
+    found: &Found,
+    decision: &mut Decision,
+) -> Result<Permit, DropReason> {
+    decision.rule = row.rule;
+    decision.l7 = row.l7;
     if row.flags & flag::TRANSLATED != 0 {
-        trace.service = row.service;
-        trace.service_port = row.service_port;
+        decision.service.address = row.service;
+        decision.service.port = row.service_port;
     }
     // What the proxy sends has had its verdict.
-    if row.flags & flag::PROXIED != 0 && !from_proxy {
-        if trace.config.proxy_interface == 0 {
+    if row.flags & flag::PROXIED != 0 && !observed.from_proxy {
+        if found.config.proxy_interface == 0 {
             return Err(DropReason::ProxyUnavailable);
         }
-        trace.proxy = trace.config.proxy_interface;
+        decision.proxy = found.config.proxy_interface;
     }
     Ok(Permit(()))
 }
 
-/// Policy's ruling on a flow that is opened in `direction`; in audit mode a refusal is noted and overruled.
-#[inline(always)]
-fn rule(
+/// Policy's verdict on a flow that is opened in `opened`; in audit mode a refusal is noted and overruled.
+#[inline(never)]
+fn judge(
     maps: &impl Maps,
-    subject: &Subject<'_>,
-    direction: Direction,
-    trace: &mut Trace,
+    traffic: &Traffic<'_>,
+    opened: Direction,
+    scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
-    let flow = &trace.flow;
+    let Scratch { found, decision, walk, .. } = scratch;
+    let flow = &found.flow;
     let port = match flow.protocol {
-        _ if direction == subject.direction => flow.destination_port,
-        // An answer: what it answers was sent to its source, or was an echo request.
+        _ if opened == traffic.direction => flow.destination_port,
+        // A reply: the flow was opened to the reply's source, for ICMP by an echo request.
         ICMP => [8, 0],
         ICMP6 => [128, 0],
         _ => flow.source_port,
     };
-    let question = Question { direction, protocol: flow.protocol, port };
-    let verdict = policy::ask(maps, &trace.endpoint, subject.peer, question);
-    trace.rule = verdict.rule;
-    trace.ruling = Some(verdict);
+    let query = Query { direction: opened, protocol: flow.protocol, port };
+    let verdict = policy::evaluate_in(walk, maps, &found.endpoint, traffic.peer, query);
+    decision.rule = verdict.rule;
+    decision.verdict = Some(verdict);
     let refusal = match verdict.action {
         action::ALLOW => return Ok(()),
-        action::REDIRECT if has_proxy(trace) => return Ok(()),
+        action::REDIRECT if has_proxy(found) => return Ok(()),
         action::REDIRECT => DropReason::ProxyUnavailable,
         _ if verdict.rule == 0 => DropReason::PolicyDefaultDeny,
         _ => DropReason::PolicyDeny,
     };
-    if trace.endpoint.flags & endpoint::flag::AUDIT == 0 {
+    if found.endpoint.flags & endpoint::flag::AUDIT == 0 {
         return Err(refusal);
     }
-    trace.audit = Some(refusal);
-    trace.ruling = Some(VerdictInfo { action: action::ALLOW, l7: 0, ..verdict });
+    decision.audit = Some(refusal);
+    decision.verdict = Some(VerdictInfo { action: action::ALLOW, l7: 0, ..verdict });
     Ok(())
 }
 
-/// Whether the proxy speaks for the packet's flow: it speaks TCP, and not in the node's own name.
+/// Whether the proxy serves the packet's flow: TCP, and not the node's own.
 #[inline(always)]
-fn has_proxy(trace: &Trace) -> bool {
-    trace.flow.protocol == TCP && trace.endpoint.identity != identity::HOST
+fn has_proxy(found: &Found) -> bool {
+    found.flow.protocol == TCP && found.endpoint.identity != identity::HOST
 }
 
-/// Whether the row was allowed under what holds now.
+/// Whether the connection was allowed under the policy and epoch in force.
 #[inline(always)]
-fn is_current(row: &ConnInfo, trace: &Trace) -> bool {
-    row.policy == trace.endpoint.policy && row.epoch == trace.config.epoch
+fn is_current(row: &ConnInfo, found: &Found) -> bool {
+    row.policy == found.endpoint.policy && row.epoch == found.config.epoch
 }
 
-/// Whether a row is kept: not for single ICMP messages.
+/// Whether a flow has a connection: single ICMP messages have none.
 #[inline(always)]
 fn is_tracked(flow: &Flow) -> bool {
     !flow.is_icmp() || flow.is_echo()
@@ -200,11 +217,12 @@ fn is_tracked(flow: &Flow) -> bool {
 
 /// Whether a segment belongs to a TCP connection that should be known but is not.
 ///
-/// Taking it for a new one would let whoever speaks first after the row is gone choose whose policy is asked. Where
-/// nothing is enforced, or refusals are only reported, there is nothing to get round, and older connections live on.
+/// If such a segment opened a connection, the side that sends first after the row is gone would choose whose policy is
+/// evaluated. Where nothing is enforced, or refusals are only reported, there is nothing to get round, and older
+/// connections live on.
 #[inline(always)]
-fn is_midstream(trace: &Trace) -> bool {
+fn is_midstream(found: &Found) -> bool {
     use endpoint::flag::{AUDIT, ENFORCE};
-    let flags = trace.endpoint.flags;
-    trace.flow.protocol == TCP && !trace.flow.opens() && flags & ENFORCE != 0 && flags & AUDIT == 0
+    let flags = found.endpoint.flags;
+    found.flow.protocol == TCP && !found.flow.opens() && flags & ENFORCE != 0 && flags & AUDIT == 0
 }

@@ -5,12 +5,9 @@ use abi::conntrack::{ConnInfo, ConnKey, flag, lifetime};
 use abi::policy::Direction;
 use abi::protocol::TCP;
 
-/// Nanoseconds in a second.
-const SECOND: u64 = 1_000_000_000;
-
 /// What a packet changed in the life of its connection that is worth a report.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Transition {
     /// Nothing.
     None,
     /// It opened, was answered for the first time, or ended.
@@ -29,15 +26,9 @@ pub(crate) fn key(flow: &Flow, direction: Direction) -> ConnKey {
     ConnKey { local, remote, local_port, remote_port, protocol: flow.protocol, padding: [0; 3] }
 }
 
-/// Seconds of the clock that rows expire by.
-#[inline(always)]
-pub(crate) fn seconds(now: u64) -> u32 {
-    (now / SECOND) as u32
-}
-
 /// The direction of the packets of the side that opened the flow.
 #[inline(always)]
-pub(crate) fn opener(row: &ConnInfo) -> Direction {
+pub(crate) fn opening_direction(row: &ConnInfo) -> Direction {
     if row.flags & flag::LOCAL_OPENED != 0 { Direction::Egress } else { Direction::Ingress }
 }
 
@@ -58,12 +49,12 @@ pub(crate) fn continues(row: &ConnInfo, flow: &Flow, direction: Direction, now: 
     }
     // The other side's opening packet is a request of its own, and so is one that follows the end; what is left is
     // the opener saying it again.
-    opener(row) == direction && !is_over(row.flags)
+    opening_direction(row) == direction && !is_over(row.flags)
 }
 
 /// The row of a flow that begins with this packet.
 #[inline(always)]
-pub(crate) fn begin(direction: Direction) -> ConnInfo {
+pub(crate) fn new_entry(direction: Direction) -> ConnInfo {
     let flags = match direction {
         Direction::Egress => flag::LOCAL_OPENED,
         Direction::Ingress => 0,
@@ -73,59 +64,65 @@ pub(crate) fn begin(direction: Direction) -> ConnInfo {
 
 /// Which of a proxied flow's two TCP connections a packet belongs to; both share the row.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leg {
+enum Leg {
     /// Between the one who opened the flow and the proxy; of an unproxied flow, its one connection.
-    Opener,
+    Downstream,
     /// Between the proxy and the one who was asked.
-    Onward,
+    Upstream,
 }
 
-/// The leg of a packet in `direction`, by whether the proxy sent it.
+/// The leg that a packet belongs to.
 #[inline(always)]
-pub(crate) fn leg(row: &ConnInfo, direction: Direction, from_proxy: bool) -> Leg {
+fn leg(row: &ConnInfo, observed: Observed) -> Leg {
+    let Observed { direction, from_proxy, .. } = observed;
     if row.flags & flag::PROXIED == 0 {
-        return Leg::Opener;
+        return Leg::Downstream;
     }
-    match (opener(row), direction) {
-        (Direction::Ingress, Direction::Egress) => Leg::Onward,
-        (Direction::Ingress, Direction::Ingress) if from_proxy => Leg::Onward,
-        (Direction::Egress, Direction::Ingress) if !from_proxy => Leg::Onward,
-        _ => Leg::Opener,
+    match (opening_direction(row), direction) {
+        (Direction::Ingress, Direction::Egress) => Leg::Upstream,
+        (Direction::Ingress, Direction::Ingress) if from_proxy => Leg::Upstream,
+        (Direction::Egress, Direction::Ingress) if !from_proxy => Leg::Upstream,
+        _ => Leg::Downstream,
     }
 }
 
 /// Notes a packet that was let through: counters, answers, ends and the time from which the row no longer counts.
 #[inline(always)]
-pub(crate) fn note(row: &mut ConnInfo, flow: &Flow, way: Way, now: u32) -> Turn {
+pub(crate) fn update(row: &mut ConnInfo, flow: &Flow, observed: Observed) -> Transition {
+    let Observed { direction, length, now, .. } = observed;
     let before = row.flags;
-    match way.direction {
+    match direction {
         Direction::Egress => {
             row.packets_out = row.packets_out.wrapping_add(1);
-            row.bytes_out += u64::from(way.length);
+            row.bytes_out += u64::from(length);
         }
         Direction::Ingress => {
             row.packets_in = row.packets_in.wrapping_add(1);
-            row.bytes_in += u64::from(way.length);
+            row.bytes_in += u64::from(length);
         }
     }
-    let mut flags = closings(before, flow.tcp_flags, &way);
+    let mut flags = flags_after(row, flow.tcp_flags, observed);
     // The opener of a proxied flow may be answered by the proxy alone; its acknowledgement tells.
     let acknowledges = before & flag::PROXIED != 0 && flow.tcp_flags & (SYN | ACK) == ACK;
-    if opener(row) != way.direction || acknowledges {
+    if opening_direction(row) != direction || acknowledges {
         flags |= flag::ANSWERED;
     }
     row.flags = flags;
     row.expires = now + lifetime_of(flow.protocol, flags);
     let answered = (before ^ flags) & flag::ANSWERED != 0;
-    if answered || is_over(flags) != is_over(before) { Turn::Notable } else { Turn::None }
+    if answered || is_over(flags) != is_over(before) { Transition::Notable } else { Transition::None }
 }
 
-/// How a packet passes its workload's door.
+/// What counts of a packet besides its flow.
 #[derive(Clone, Copy)]
-pub(crate) struct Way {
+pub(crate) struct Observed {
+    /// Seen from the endpoint.
     pub(crate) direction: Direction,
-    pub(crate) leg: Leg,
+    /// Whether the node proxy sent the packet.
+    pub(crate) from_proxy: bool,
     pub(crate) length: u32,
+    /// Seconds of the clock that rows expire by.
+    pub(crate) now: u32,
 }
 
 /// The row's flags after a segment that opens or ends one of its directions.
@@ -133,16 +130,18 @@ pub(crate) struct Way {
 /// The onward leg of a proxied flow may end and begin anew while the opener's lives on. Where the workload opened
 /// the flow that is no business of its row; where it was asked, the leg's end stands for the workload's.
 #[inline(always)]
-fn closings(flags: u32, tcp_flags: u8, way: &Way) -> u32 {
+fn flags_after(row: &ConnInfo, tcp_flags: u8, observed: Observed) -> u32 {
+    let flags = row.flags;
+    let leg = leg(row, observed);
     let ends = tcp_flags & (FIN | RST) != 0;
-    let closed = match (way.leg, way.direction) {
-        (Leg::Onward, _) if flags & flag::LOCAL_OPENED != 0 => return flags,
-        (Leg::Onward, _) | (Leg::Opener, Direction::Egress) => flag::LOCAL_CLOSED,
-        (Leg::Opener, Direction::Ingress) => flag::REMOTE_CLOSED,
+    let closed = match (leg, observed.direction) {
+        (Leg::Upstream, _) if flags & flag::LOCAL_OPENED != 0 => return flags,
+        (Leg::Upstream, _) | (Leg::Downstream, Direction::Egress) => flag::LOCAL_CLOSED,
+        (Leg::Downstream, Direction::Ingress) => flag::REMOTE_CLOSED,
     };
     if tcp_flags & SYN != 0 {
         flags & !closed
-    } else if way.leg == Leg::Opener && tcp_flags & RST != 0 {
+    } else if leg == Leg::Downstream && tcp_flags & RST != 0 {
         flags | flag::RESET
     } else if ends {
         flags | closed

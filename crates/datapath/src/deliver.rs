@@ -1,58 +1,82 @@
 //! Sends a permitted packet on its way.
 
 use crate::check::Permit;
-use crate::packet::Packet;
+use crate::delivery::Delivery;
+use crate::packet::{Bytes, Mark};
 use crate::parse::{Flow, IP};
-use crate::report::Trace;
+use crate::scratch::Scratch;
 use abi::address::AddressInfo;
 use abi::{DropReason, mark};
 
-/// Where a packet goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// On, the way it was going.
-    Pass,
-    /// Out of the interface with this index.
-    Egress(u32),
-    /// Into the stack, as if it had come in by the interface with this index.
-    Ingress(u32),
+/// Proof that a packet was delivered; only this module grants it, for a permit or by [`exempt`] and [`ignore`].
+#[must_use]
+pub(crate) struct Delivered {
+    is_reported: bool,
 }
 
-/// Delivers a packet that a workload sent: to a workload of this node, to the stack, which routes it, or to the proxy.
+impl Delivered {
+    /// Whether the packet is counted, and perhaps reported.
+    #[inline(always)]
+    pub(crate) fn is_reported(&self) -> bool {
+        self.is_reported
+    }
+}
+
+/// Delivers a packet that a workload sent: to a workload of this node, to the stack, which routes the packet, or to the
+/// proxy.
 #[inline(always)]
-pub(crate) fn onward(
-    packet: &mut impl Packet,
-    trace: &mut Trace,
+pub(crate) fn route(
+    packet: &mut (impl Bytes + Mark),
+    scratch: &mut Scratch,
     to: &AddressInfo,
     permit: Permit,
-) -> Result<(), DropReason> {
-    if trace.proxy != 0 || to.interface == 0 {
-        inward(packet, trace, permit);
-        return Ok(());
+) -> Result<Delivered, DropReason> {
+    if scratch.decision.proxy != 0 || to.interface == 0 {
+        return Ok(pass(packet, scratch, permit));
     }
-    hop(packet, &trace.flow)?;
+    decrement_hop_limit(packet, &scratch.found.flow)?;
     let [a, b, c, d, e, f] = to.mac;
-    let [g, h, i, j, k, l] = trace.endpoint.host_mac;
+    let [g, h, i, j, k, l] = scratch.found.endpoint.host_mac;
     packet.write(0, [a, b, c, d, e, f, g, h, i, j, k, l])?;
-    trace.delivery = Delivery::Egress(to.interface);
-    Ok(())
+    scratch.delivery = Delivery::Egress(to.interface);
+    Ok(Delivered { is_reported: true })
 }
 
 /// Delivers a packet the way it was going, or to the proxy.
 #[inline(always)]
-pub(crate) fn inward(packet: &mut impl Packet, trace: &mut Trace, _permit: Permit) {
-    if trace.proxy == 0 {
-        trace.delivery = Delivery::Pass;
-        return;
+pub(crate) fn pass(packet: &mut impl Mark, scratch: &mut Scratch, _permit: Permit) -> Delivered {
+    if scratch.decision.proxy == 0 {
+        scratch.delivery = Delivery::Pass;
+    } else {
+        let others = packet.mark() & !mark::MASK;
+        packet.set_mark(others | mark::TO_PROXY);
+        scratch.delivery = Delivery::Ingress(scratch.decision.proxy);
     }
-    let others = packet.mark() & !mark::MASK;
-    packet.set_mark(others | mark::TO_PROXY);
-    trace.delivery = Delivery::Ingress(trace.proxy);
+    Delivered { is_reported: true }
+}
+
+/// Leaves the delivery as the endpoint before on the packet's way decided it.
+#[inline(always)]
+pub(crate) fn keep(_permit: Permit) -> Delivered {
+    Delivered { is_reported: true }
+}
+
+/// Delivers a packet that policy does not judge: traffic of the link itself, and what a verdict sent to the proxy.
+#[inline(always)]
+pub(crate) fn exempt(scratch: &mut Scratch, delivery: Delivery) -> Delivered {
+    scratch.delivery = delivery;
+    Delivered { is_reported: true }
+}
+
+/// Lets a packet pass, without counting it, that no endpoint of the hook sends or receives.
+#[inline(always)]
+pub(crate) fn ignore() -> Delivered {
+    Delivered { is_reported: false }
 }
 
 /// Takes one off the hop limit, as a router does.
 #[inline(always)]
-fn hop(packet: &mut impl Packet, flow: &Flow) -> Result<(), DropReason> {
+fn decrement_hop_limit(packet: &mut impl Bytes, flow: &Flow) -> Result<(), DropReason> {
     if flow.hop_limit <= 1 {
         return Err(DropReason::TimeExceeded);
     }

@@ -1,6 +1,6 @@
 //! Fragments: only the first one carries ports, so they are remembered for the others.
 
-use crate::Maps;
+use crate::maps::Maps;
 use crate::parse::Flow;
 use abi::DropReason;
 use abi::conntrack::{FragmentInfo, FragmentKey};
@@ -9,7 +9,7 @@ use abi::conntrack::{FragmentInfo, FragmentKey};
 ///
 /// Comes after the source was found to be the sender's own: nobody can set the ports of another's fragments.
 #[inline(always)]
-pub(crate) fn settle(maps: &impl Maps, flow: &mut Flow) -> Result<(), DropReason> {
+pub(crate) fn resolve_ports(maps: &impl Maps, flow: &mut Flow) -> Result<(), DropReason> {
     if !flow.is_fragment() {
         return Ok(());
     }

@@ -1,65 +1,66 @@
 //! Ingress of a workload's host-side interface: judges what the workload sends.
 
-use crate::check::{self, Subject};
-use crate::packet::Packet;
-use crate::parse::Kind;
-use crate::report::{Trace, converge};
-use crate::{Delivery, Maps, deliver, fragment, host, neighbour, parse, service, workload};
+use crate::check::{self, Traffic};
+use crate::deliver::{self, Delivered};
+use crate::delivery::Delivery;
+use crate::maps::Maps;
+use crate::packet::{Bytes, Checksums, Mark, Route};
+use crate::parse::{self, Kind};
+use crate::scratch::Scratch;
+use crate::verifier::Fresh;
+use crate::{fragment, host, neighbour, pipeline, service, workload};
 use abi::address::AddressKey;
 use abi::policy::Direction;
 use abi::{DropReason, identity, mark};
 
-/// Judges a packet that the workload behind the packet's interface sent.
+/// Judges a packet that the workload behind the packet's interface sent; one to the node, by the node's policy too.
 #[inline(always)]
 pub fn from_workload(
-    packet: &mut impl Packet,
+    packet: &mut (impl Bytes + Checksums + Mark + Route),
     maps: &impl Maps,
-    trace: &mut Trace,
+    scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
-    let trace = trace.begin(Direction::Egress);
-    trace.refusal = judge(packet, maps, trace).err();
-    let trace = converge(trace);
-    trace.report(packet, maps);
-    let trace = converge(trace);
-    if trace.refusal.is_some() || trace.peer_identity != identity::HOST {
-        return trace.verdict();
+    scratch.begin(Direction::Egress);
+    let scratch = &mut Fresh::new(scratch);
+    let verdict = pipeline::run(packet, maps, scratch, judge)?;
+    if scratch.found.peer_identity == identity::HOST && host::turn_to(maps, Direction::Ingress, scratch) {
+        return pipeline::run(packet, maps, scratch, host::receive);
     }
-    host::receive(packet, maps, trace);
-    converge(trace).verdict()
+    Ok(verdict)
 }
 
 #[inline(always)]
-fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
-    workload::enter(packet, maps, trace)?;
-    let trace = converge(trace);
+fn judge(
+    packet: &mut (impl Bytes + Checksums + Mark + Route),
+    maps: &impl Maps,
+    scratch: &mut Fresh<'_, Scratch>,
+) -> Result<Delivered, DropReason> {
+    workload::load(packet, maps, &mut scratch.found)?;
     strip_marks(packet);
     if parse::kind(packet)? == Kind::Arp {
-        return neighbour::arp(packet, trace);
+        return neighbour::answer_arp(packet, scratch);
     }
-    parse::headers(packet, &mut trace.flow)?;
-    let trace = converge(trace);
-    if neighbour::is_said(&trace.endpoint, &trace.flow) {
-        return neighbour::answer(packet, trace);
+    parse::headers(packet, &mut scratch.found.flow)?;
+    if neighbour::is_discovery_from_workload(&scratch.found) {
+        return neighbour::answer_discovery(packet, scratch);
     }
-    if !workload::owns(&trace.endpoint, &trace.flow.source) {
+    if !workload::owns_source(&scratch.found) {
         return Err(DropReason::InvalidSource);
     }
-    fragment::settle(maps, &mut trace.flow)?;
-    let trace = converge(trace);
-    service::translate(packet, maps, trace)?;
-    let trace = converge(trace);
+    fragment::resolve_ports(maps, &mut scratch.found.flow)?;
+    service::translate(packet, maps, &mut scratch.found)?;
 
-    let peer = maps.address(&AddressKey::host(trace.flow.destination)).ok_or(DropReason::MapMissing)?;
-    trace.peer_identity = peer.identity;
-    let subject = Subject { peer, direction: Direction::Egress, proxied: false };
-    let permit = check::check(packet, maps, &subject, trace)?;
-    let trace = converge(trace);
-    deliver::onward(packet, trace, peer, permit)
+    let remote = AddressKey::host(scratch.found.flow.destination);
+    let peer = maps.address(&remote).ok_or(DropReason::MapMissing)?;
+    scratch.found.peer_identity = peer.identity;
+    let traffic = Traffic { peer, direction: Direction::Egress, proxied: false };
+    let permit = check::check(packet, maps, &traffic, scratch)?;
+    deliver::route(packet, scratch, peer, permit)
 }
 
-/// Takes off marks that only the node may set; a workload cannot, but nothing here should rest on that.
+/// Takes off marks that only the node may set. A workload cannot set marks; this hook does not rely on that.
 #[inline(always)]
-fn strip_marks(packet: &mut impl Packet) {
+fn strip_marks(packet: &mut impl Mark) {
     let given = packet.mark();
     if given & mark::MASK != 0 {
         packet.set_mark(given & !mark::MASK);

@@ -1,18 +1,21 @@
-//! The node's own door: its policy is asked about what comes to the node itself and what the node sends.
+//! The node as an endpoint: its policy judges what the node itself is sent and sends.
 
-use crate::check::{self, Subject};
+use crate::check::{self, Traffic};
+use crate::deliver::{self, Delivered};
+use crate::delivery::Delivery;
 use crate::maps::Maps;
 use crate::neighbour::is_link_local;
-use crate::packet::Packet;
-use crate::report::{Trace, converge};
-use crate::{Delivery, workload};
+use crate::packet::{Bytes, Mark, Route};
+use crate::scratch::Scratch;
+use crate::verifier::Fresh;
+use crate::{report, workload};
 use abi::address::AddressKey;
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::policy::Direction;
-use abi::{Address, DropReason, identity, mark};
+use abi::{Address, DropReason, identity};
 
-/// The node's row, where its policy enforces something: then the flows of both directions are followed, for the answers
-/// to what one direction allows come in the other.
+/// The node's row, where its policy enforces something: then the flows of both directions are tracked, since the answers to
+/// what one direction allows come in the other.
 #[inline(always)]
 pub(crate) fn enforced(maps: &impl Maps) -> Option<&EndpointInfo> {
     maps.endpoint(&EndpointKey::NODE).filter(|node| node.flags & flag::ENFORCE != 0)
@@ -20,7 +23,8 @@ pub(crate) fn enforced(maps: &impl Maps) -> Option<&EndpointInfo> {
 
 /// Whether an address is the node's own.
 ///
-/// Link-local ones have no rows: at a door of the node one that is neither end's reaches nobody.
+/// Link-local addresses have no rows. A packet at a hook of the node with such an address is the node's: no router
+/// forwards it.
 #[inline(always)]
 pub(crate) fn owns(maps: &impl Maps, address: &Address) -> Result<bool, DropReason> {
     if is_link_local(address) {
@@ -30,57 +34,50 @@ pub(crate) fn owns(maps: &impl Maps, address: &Address) -> Result<bool, DropReas
     Ok(info.identity == identity::HOST)
 }
 
-/// Whether the packet is one of the node proxy's, which speaks in the names of others.
+/// Turns to the node as the packet's endpoint, if the node's policy enforces something.
 #[inline(always)]
-pub(crate) fn is_from_proxy(packet: &impl Packet) -> bool {
-    packet.mark() & mark::MASK == mark::FROM_PROXY
+pub(crate) fn turn_to(maps: &impl Maps, direction: Direction, scratch: &mut Scratch) -> bool {
+    let Some(node) = enforced(maps) else { return false };
+    scratch.turn_to(direction, node);
+    true
 }
 
-/// Judges a packet to the node that its workload may send: the second door of two, with a report of its own.
-#[inline(always)]
-pub(crate) fn receive(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace) {
-    let trace = converge(trace);
-    let Some(node) = enforced(maps) else { return };
-    let trace = trace.turn_to(Direction::Ingress, node);
-    let proxied = trace.delivery != Delivery::Pass;
-    trace.refusal = ask(packet, maps, Direction::Ingress, proxied, trace).err();
-    let trace = converge(trace);
-    trace.report(packet, maps);
+/// Judges a packet to the node that its workload may send: the second of two endpoints on the packet's way.
+#[inline(never)]
+pub(crate) fn receive(
+    packet: &mut (impl Bytes + Mark),
+    maps: &impl Maps,
+    scratch: &mut Fresh<'_, Scratch>,
+) -> Result<Delivered, DropReason> {
+    let source = AddressKey::host(scratch.found.flow.source);
+    let peer = maps.address(&source).ok_or(DropReason::MapMissing)?;
+    scratch.found.peer_identity = peer.identity;
+    let proxied = scratch.delivery != Delivery::Pass;
+    let traffic = Traffic { peer, direction: Direction::Ingress, proxied };
+    check::check(packet, maps, &traffic, scratch).map(deliver::keep)
 }
 
-/// Judges a packet that the node sends the workload behind the packet's interface: the first door of two. What is
-/// refused stays the node's in the trace; what may go on is reported, and the workload's again.
-#[inline(always)]
-pub(crate) fn send(packet: &impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
-    if is_from_proxy(packet) {
+/// Judges a packet that the node sends the workload behind the packet's interface: the first of two endpoints. A packet
+/// that the node's policy refuses stays the node's in `scratch`. One that it allows is reported, and then the workload's
+/// again.
+#[inline(never)]
+pub(crate) fn send(
+    packet: &(impl Bytes + Mark + Route),
+    maps: &impl Maps,
+    scratch: &mut Fresh<'_, Scratch>,
+) -> Result<(), DropReason> {
+    if packet.is_from_proxy() || !turn_to(maps, Direction::Egress, scratch) {
         return Ok(());
     }
-    let Some(node) = enforced(maps) else { return Ok(()) };
-    let trace = trace.turn_to(Direction::Egress, node);
-    ask(packet, maps, Direction::Egress, false, trace)?;
-    let trace = converge(trace);
-    trace.report(packet, maps);
-    let endpoint = workload::behind(packet, maps)?;
-    trace.turn_to(Direction::Ingress, endpoint).peer_identity = identity::HOST;
+    let destination = AddressKey::host(scratch.found.flow.destination);
+    let peer = maps.address(&destination).ok_or(DropReason::MapMissing)?;
+    scratch.found.peer_identity = peer.identity;
+    let traffic = Traffic { peer, direction: Direction::Egress, proxied: false };
+    // The workload's policy grants the permit to deliver.
+    let _ = check::check(packet, maps, &traffic, scratch)?;
+    report::report(packet, maps, scratch);
+    let endpoint = workload::endpoint_at(packet, maps)?;
+    scratch.turn_to(Direction::Ingress, endpoint);
+    scratch.found.peer_identity = identity::HOST;
     Ok(())
-}
-
-/// Asks about a packet at a door of the node that is not the only one on its way: leave to deliver it is not had here.
-#[inline(always)]
-fn ask(
-    packet: &impl Packet,
-    maps: &impl Maps,
-    direction: Direction,
-    proxied: bool,
-    trace: &mut Trace,
-) -> Result<(), DropReason> {
-    let remote = match direction {
-        Direction::Ingress => trace.flow.source,
-        Direction::Egress => trace.flow.destination,
-    };
-    let peer = maps.address(&AddressKey::host(remote)).ok_or(DropReason::MapMissing)?;
-    trace.peer_identity = peer.identity;
-    let trace = converge(trace);
-    let subject = Subject { peer, direction, proxied };
-    check::check(packet, maps, &subject, trace).map(drop)
 }

@@ -12,23 +12,28 @@
 mod check;
 mod checksum;
 mod conntrack;
+mod decision;
 mod deliver;
+mod delivery;
+mod found;
 mod fragment;
-mod from_outside;
 mod from_workload;
 mod host;
 mod maps;
 mod neighbour;
+mod outside;
 mod packet;
 mod parse;
+mod pipeline;
 pub mod policy;
 mod related;
 mod report;
+mod scratch;
 mod service;
-mod to_outside;
 mod to_proxy;
 mod to_workload;
 mod translate;
+mod verifier;
 mod workload;
 
 #[cfg(not(target_arch = "bpf"))]
@@ -36,13 +41,12 @@ pub mod craft;
 #[cfg(not(target_arch = "bpf"))]
 pub mod native;
 
-pub use deliver::Delivery;
-pub use from_outside::from_outside;
+pub use delivery::Delivery;
 pub use from_workload::from_workload;
 pub use maps::{Find, Keep, Maps};
-pub use packet::{Covers, MAX_OFFSET, Packet};
-pub use report::Trace;
+pub use outside::{from_outside, to_outside};
+pub use packet::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, Route};
+pub use scratch::Scratch;
 pub use service::slot;
-pub use to_outside::to_outside;
 pub use to_proxy::{SocketState, SocketTuple, Sockets, is_for_proxy, to_proxy};
 pub use to_workload::to_workload;

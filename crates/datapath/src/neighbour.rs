@@ -1,10 +1,13 @@
 //! Finding link-layer addresses: the packet path answers for the gateway and for everyone behind it.
 
 use crate::checksum;
-use crate::deliver::Delivery;
-use crate::packet::Packet;
+use crate::deliver::{self, Delivered};
+use crate::delivery::Delivery;
+use crate::found::Found;
+use crate::packet::{Bytes, Route};
 use crate::parse::{Flow, IP};
-use crate::report::Trace;
+use crate::scratch::Scratch;
+use crate::verifier::Fresh;
 use abi::endpoint::EndpointInfo;
 use abi::protocol::ICMP6;
 use abi::{Address, DropReason};
@@ -18,15 +21,18 @@ const ADVERTISEMENT: u8 = 136;
 const LISTENER_REPORT: u8 = 143;
 
 /// The unspecified address: of one who has none yet.
-const NOBODY: Address = Address([0; 16]);
+const UNSPECIFIED: Address = Address([0; 16]);
 
 /// Length of a frame with a neighbour advertisement that carries a link-layer address.
 const ADVERTISEMENT_FRAME: u32 = IP + 40 + 32;
 
 /// Takes an ARP packet from a workload: a request for any address but its own is answered with the host's side.
-#[inline(always)]
-pub(crate) fn arp(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), DropReason> {
-    let endpoint = &trace.endpoint;
+#[inline(never)]
+pub(crate) fn answer_arp(
+    packet: &mut (impl Bytes + Route),
+    scratch: &mut Scratch,
+) -> Result<Delivered, DropReason> {
+    let endpoint = &scratch.found.endpoint;
     let [kind @ .., _, operation] = packet.read::<8>(IP)?;
     if kind != [0, 1, 0x08, 0, 6, 4] {
         return Err(DropReason::InvalidPacket);
@@ -40,34 +46,33 @@ pub(crate) fn arp(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), Dro
         return Err(DropReason::InvalidSource);
     }
     if operation == 2 || is_probe || target == sender {
-        trace.delivery = Delivery::Pass;
-        return Ok(());
+        return Ok(deliver::exempt(scratch, Delivery::Pass));
     }
     if operation != 1 {
         return Err(DropReason::InvalidPacket);
     }
-    turn_round(packet, endpoint)?;
+    address_to_workload(packet, endpoint)?;
     packet.write(IP + 6, [0, 2])?;
     packet.write(IP + 8, endpoint.host_mac)?;
     packet.write(IP + 14, target)?;
     packet.write(IP + 18, mac)?;
     packet.write(IP + 24, sender)?;
-    trace.delivery = Delivery::Egress(packet.interface());
-    Ok(())
+    Ok(deliver::exempt(scratch, Delivery::Egress(packet.interface())))
 }
 
 /// Whether a workload's packet is meant for its neighbours: from an address of the link or its own, and to the link,
 /// unless it asks for a neighbour, which it may do of itself.
 #[inline(always)]
-pub(crate) fn is_said(endpoint: &EndpointInfo, flow: &Flow) -> bool {
+pub(crate) fn is_discovery_from_workload(found: &Found) -> bool {
+    let Found { endpoint, flow, .. } = found;
     let own = flow.source == endpoint.v6;
-    let nobody = flow.source == NOBODY;
-    if flow.protocol != ICMP6 || !(own || nobody || is_link_local(&flow.source)) {
+    let is_unspecified = flow.source == UNSPECIFIED;
+    if flow.protocol != ICMP6 || !(own || is_unspecified || is_link_local(&flow.source)) {
         return false;
     }
     let to_link = is_link_local(&flow.destination) || is_link_multicast(&flow.destination);
     match flow.destination_port[0] {
-        SOLICITATION => flow.hop_limit == 255 && flow.transport == IP + 40 && (to_link || !nobody),
+        SOLICITATION => flow.hop_limit == 255 && flow.transport == IP + 40 && (to_link || !is_unspecified),
         ROUTER_SOLICITATION | ADVERTISEMENT => flow.hop_limit == 255 && to_link,
         LISTENER_QUERY..=LISTENER_DONE | LISTENER_REPORT => to_link,
         _ => false,
@@ -78,26 +83,28 @@ pub(crate) fn is_said(endpoint: &EndpointInfo, flow: &Flow) -> bool {
 ///
 /// A solicitation for any address but its own is answered with the host's side. The rest stays on the link: the
 /// host's stack takes it for what it is worth, and no router sends it on.
-#[inline(always)]
-pub(crate) fn answer(packet: &mut impl Packet, trace: &mut Trace) -> Result<(), DropReason> {
-    let (endpoint, flow) = (&trace.endpoint, &trace.flow);
-    if flow.destination_port[0] == SOLICITATION && flow.source != NOBODY {
-        let target = Address(packet.read::<16>(IP + 48)?);
-        if target == endpoint.v6 {
+#[inline(never)]
+pub(crate) fn answer_discovery(
+    packet: &mut (impl Bytes + Route),
+    scratch: &mut Scratch,
+) -> Result<Delivered, DropReason> {
+    let Found { endpoint, flow, .. } = &scratch.found;
+    if flow.destination_port[0] == SOLICITATION && flow.source != UNSPECIFIED {
+        let mut target = Address(packet.read::<16>(IP + 48)?);
+        let target = Fresh::new(&mut target);
+        if *target == endpoint.v6 {
             return Err(DropReason::InvalidPacket);
         }
         advertise(packet, endpoint, &flow.source, &target)?;
-        trace.delivery = Delivery::Egress(packet.interface());
-    } else {
-        trace.delivery = Delivery::Pass;
+        return Ok(deliver::exempt(scratch, Delivery::Egress(packet.interface())));
     }
-    Ok(())
+    Ok(deliver::exempt(scratch, Delivery::Pass))
 }
 
 /// Whether the packet is neighbour discovery between the ends of a link: the hop limit shows that no router sent it
 /// on, and listener messages go to groups that none would send on.
 #[inline(always)]
-pub(crate) fn is_heard(flow: &Flow) -> bool {
+pub(crate) fn is_discovery_on_link(flow: &Flow) -> bool {
     if flow.protocol != ICMP6 {
         return false;
     }
@@ -111,7 +118,7 @@ pub(crate) fn is_heard(flow: &Flow) -> bool {
 /// Makes the solicitation an advertisement that `target` is at the host's side, and sends it back.
 #[inline(always)]
 fn advertise(
-    packet: &mut impl Packet,
+    packet: &mut impl Bytes,
     endpoint: &EndpointInfo,
     source: &Address,
     target: &Address,
@@ -119,13 +126,14 @@ fn advertise(
     // Type and code; router, solicited and override; option and its length.
     const WORDS: u32 = 0x8800 + 0xe000 + 0x0201;
     const LENGTH: u32 = 32;
-    let pseudo = LENGTH + ICMP6 as u32 + checksum::sum(&target.0) + checksum::sum(&source.0);
-    let body = WORDS + checksum::sum(&target.0) + checksum::sum(&endpoint.host_mac);
+    let target_sum = sum(target);
+    let pseudo = LENGTH + ICMP6 as u32 + target_sum + sum(source);
+    let body = WORDS + target_sum + checksum::sum(&endpoint.host_mac);
     let [high, low] = (!checksum::fold(pseudo + body)).to_be_bytes();
     let [a, b, c, d, e, f] = endpoint.host_mac;
 
     packet.resize(ADVERTISEMENT_FRAME)?;
-    turn_round(packet, endpoint)?;
+    address_to_workload(packet, endpoint)?;
     packet.write(IP + 4, [0, LENGTH as u8, ICMP6, 255])?;
     packet.write(IP + 8, target.0)?;
     packet.write(IP + 24, source.0)?;
@@ -134,9 +142,15 @@ fn advertise(
     packet.write(IP + 64, [2, 1, a, b, c, d, e, f])
 }
 
+/// The sum of an address. A function of its own in the kernel: the bytes of two addresses are more than the stack holds.
+#[inline(never)]
+fn sum(address: &Address) -> u32 {
+    checksum::sum(&address.0)
+}
+
 /// Addresses the frame from the host's side to the workload.
 #[inline(always)]
-fn turn_round(packet: &mut impl Packet, endpoint: &EndpointInfo) -> Result<(), DropReason> {
+fn address_to_workload(packet: &mut impl Bytes, endpoint: &EndpointInfo) -> Result<(), DropReason> {
     let [a, b, c, d, e, f] = endpoint.mac;
     let [g, h, i, j, k, l] = endpoint.host_mac;
     packet.write(0, [a, b, c, d, e, f, g, h, i, j, k, l])

@@ -1,54 +1,74 @@
-//! One packet as the stages see it: bytes at an offset, a mark, and the way it came.
+//! One packet as the stages see it, by capability: a stage asks for those that it uses.
+//!
+//! A hook before the kernel has made a socket buffer (XDP) has [`Bytes`] only.
 
-use abi::DropReason;
+use abi::{DropReason, mark};
 
 /// No header that the packet path reads starts after this offset. A limit known to the compiler is what lets the
 /// kernel's verifier follow offsets that were computed from the packet.
 pub const MAX_OFFSET: u32 = 1024;
 
-/// What a transport checksum is told about bytes that changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Covers {
-    /// The bytes are part of the pseudo header (addresses), which counts even where the device finishes the checksum.
-    Address,
-    /// The bytes are part of the segment itself.
-    Segment,
-}
-
-/// Access to one packet that starts at its Ethernet header.
-pub trait Packet {
-    /// Index of the interface whose hook sees the packet.
-    fn interface(&self) -> u32;
-    /// Index of the interface by which the packet came into the node; 0 where the node itself made it.
-    fn ingress(&self) -> u32;
+/// The bytes of a packet, from its Ethernet header on.
+pub trait Bytes {
     /// Length in bytes, from the link layer on.
     fn length(&self) -> u32;
-    /// The packet's mark.
-    fn mark(&self) -> u32;
-    /// Sets the packet's mark.
-    fn set_mark(&mut self, mark: u32);
     /// Whether the frame carried a VLAN tag.
     fn is_tagged(&self) -> bool;
-    /// Makes the stack accept the packet as addressed to the node, whatever its link-layer destination.
-    fn claim(&mut self) -> Result<(), DropReason>;
     /// Reads `N` bytes; beyond the end or past [`MAX_OFFSET`] the packet is invalid.
     ///
-    /// `N` is two at least: of a single byte the compiler asks whether it lies before the end in words that the
+    /// `N` is two at least: whether a single byte lies before the end, the compiler checks by a comparison that the
     /// verifier does not understand.
     fn read<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason>;
     /// Writes `N` bytes.
     fn write<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason>;
     /// Changes the length; bytes that are added are zero.
     fn resize(&mut self, length: u32) -> Result<(), DropReason>;
-    /// Adds a difference (see `checksum`) to the IPv4 header checksum at `offset`.
+}
+
+/// Which part of a transport checksum changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covers {
+    /// Bytes of the pseudo header (addresses), which count even where the device finishes the checksum.
+    Address,
+    /// Bytes of the segment itself.
+    Segment,
+}
+
+/// Checksums that are changed by a difference (see `checksum`).
+pub trait Checksums {
+    /// Adds a difference to the IPv4 header checksum at `offset`.
     fn fix_header_checksum(&mut self, offset: u32, difference: u32) -> Result<(), DropReason>;
     /// Adds a difference to the transport checksum at `offset`.
     fn fix_checksum(&mut self, offset: u32, difference: u32, covers: Covers) -> Result<(), DropReason>;
-    /// The same for UDP, where zero says that there is no checksum.
+    /// The same for UDP, where zero means that there is no checksum.
     fn fix_optional_checksum(
         &mut self,
         offset: u32,
         difference: u32,
         covers: Covers,
     ) -> Result<(), DropReason>;
+}
+
+/// The mark that the kernel keeps beside a packet.
+pub trait Mark {
+    /// The packet's mark.
+    fn mark(&self) -> u32;
+    /// Sets the packet's mark.
+    fn set_mark(&mut self, mark: u32);
+
+    /// Whether the node proxy sent the packet, which has an address of another endpoint as its source.
+    #[inline(always)]
+    fn is_from_proxy(&self) -> bool {
+        self.mark() & mark::MASK == mark::FROM_PROXY
+    }
+}
+
+/// The packet's way through the node.
+pub trait Route {
+    /// Index of the interface whose hook sees the packet.
+    fn interface(&self) -> u32;
+    /// Index of the interface by which the packet came into the node; 0 where the node itself made the packet.
+    fn ingress(&self) -> u32;
+    /// Makes the stack accept the packet as addressed to the node, whatever its link-layer destination.
+    fn claim(&mut self) -> Result<(), DropReason>;
 }

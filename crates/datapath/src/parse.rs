@@ -1,7 +1,7 @@
 //! Reads who talks to whom out of a packet; both families and all protocols end in one [`Flow`].
 
-use crate::packet::Packet;
-use crate::report::converge;
+use crate::packet::Bytes;
+use crate::verifier::Fresh;
 use abi::protocol::{self, ICMP, ICMP6, SCTP, TCP, UDP};
 use abi::{Address, DropReason};
 
@@ -110,7 +110,7 @@ impl Flow {
 
 /// Tells IP from ARP; anything else is refused, VLAN tags included.
 #[inline(always)]
-pub(crate) fn kind(packet: &impl Packet) -> Result<Kind, DropReason> {
+pub(crate) fn kind(packet: &impl Bytes) -> Result<Kind, DropReason> {
     if packet.is_tagged() {
         return Err(DropReason::UnsupportedProtocol);
     }
@@ -119,7 +119,7 @@ pub(crate) fn kind(packet: &impl Packet) -> Result<Kind, DropReason> {
 
 /// The same where frames may carry one VLAN tag, which the kernel keeps beside them; another below it is refused.
 #[inline(always)]
-pub(crate) fn kind_on_any_vlan(packet: &impl Packet) -> Result<Kind, DropReason> {
+pub(crate) fn kind_on_any_vlan(packet: &impl Bytes) -> Result<Kind, DropReason> {
     match packet.read::<2>(12)? {
         [0x08, 0x00] | [0x86, 0xdd] => Ok(Kind::Ip),
         [0x08, 0x06] => Ok(Kind::Arp),
@@ -129,14 +129,14 @@ pub(crate) fn kind_on_any_vlan(packet: &impl Packet) -> Result<Kind, DropReason>
 
 /// Reads the headers of an IP packet into `flow`; the ports of a later fragment are not among them.
 #[inline(always)]
-pub(crate) fn headers(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
+pub(crate) fn headers(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
     addresses(packet, flow)?;
-    beyond_addresses(packet, flow)
+    after_addresses(packet, flow)
 }
 
 /// Reads who sends an IP packet to whom, and what is in its first header beside.
 #[inline(always)]
-pub(crate) fn addresses(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
+pub(crate) fn addresses(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
     match packet.read::<2>(12)? {
         [0x08, 0x00] => header4(packet, flow),
         _ => header6(packet, flow),
@@ -145,20 +145,16 @@ pub(crate) fn addresses(packet: &impl Packet, flow: &mut Flow) -> Result<(), Dro
 
 /// Reads the headers that follow the first.
 #[inline(always)]
-pub(crate) fn beyond_addresses(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
-    if !flow.source.is_v4() {
-        extensions(packet, flow)?;
+pub(crate) fn after_addresses(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
+    let mut flow = Fresh::new(flow);
+    if !flow.source.is_v4() && is_extension(flow.protocol) {
+        extensions(packet, &mut flow)?;
     }
-    let flow = converge(flow);
-    if flow.fragment != 0 {
-        flow.transport = 0;
-        return Ok(());
-    }
-    transport(packet, flow)
+    transport(packet, &mut flow)
 }
 
 #[inline(always)]
-fn header4(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
+fn header4(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
     let header = packet.read::<20>(IP)?;
     let words = u32::from(header[0] & 15);
     let total = u32::from(u16::from_be_bytes([header[2], header[3]]));
@@ -178,7 +174,7 @@ fn header4(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
 }
 
 #[inline(always)]
-fn header6(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
+fn header6(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
     let [version, _, _, _, _, _, next, hop_limit] = packet.read::<8>(IP)?;
     flow.source = Address(packet.read::<16>(IP + 8)?);
     flow.destination = Address(packet.read::<16>(IP + 24)?);
@@ -192,43 +188,59 @@ fn header6(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// Walks IPv6 extension headers up to the transport header or into a later fragment.
+/// Whether a number announces an IPv6 extension header.
 #[inline(always)]
-fn extensions(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
+fn is_extension(number: u8) -> bool {
+    matches!(number, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | OPTIONS)
+}
+
+/// Walks IPv6 extension headers up to the transport header or into a later fragment.
+#[inline(never)]
+fn extensions(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
+    let mut flow = Fresh::new(flow);
     for _ in 0..MAX_EXTENSIONS {
-        let flow = converge(flow);
-        if !matches!(flow.protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | OPTIONS) {
-            return Ok(());
-        }
-        let [next, length, high, low, a, b, c, d] = packet.read::<8>(flow.transport)?;
-        let length = u32::from(length);
-        flow.transport += match flow.protocol {
-            FRAGMENT => 8,
-            // The one that counts in fours, less two.
-            AUTHENTICATION => (length + 2) * 4,
-            _ => (length + 1) * 8,
-        };
-        if flow.protocol == ROUTING && low != 0 {
-            // Segments are left: the destination that policy would judge is not the last one.
-            return Err(DropReason::InvalidPacket);
-        }
-        if flow.protocol == FRAGMENT {
-            let place = u16::from_be_bytes([high, low]);
-            flow.fragment = place >> 3;
-            flow.more_fragments = place & 1 != 0;
-            flow.identification = [a, b, c, d];
-        }
-        flow.protocol = next;
-        if flow.fragment != 0 {
+        if !extension(packet, &mut flow)? {
             return Ok(());
         }
     }
     Err(DropReason::InvalidPacket)
 }
 
+/// Steps over one extension header; false where there is none, and in a later fragment.
+#[inline(always)]
+fn extension(packet: &impl Bytes, flow: &mut Flow) -> Result<bool, DropReason> {
+    if !is_extension(flow.protocol) {
+        return Ok(false);
+    }
+    let [next, length, high, low, a, b, c, d] = packet.read::<8>(flow.transport)?;
+    let length = u32::from(length);
+    flow.transport += match flow.protocol {
+        FRAGMENT => 8,
+        // The one that counts in fours, less two.
+        AUTHENTICATION => (length + 2) * 4,
+        _ => (length + 1) * 8,
+    };
+    if flow.protocol == ROUTING && low != 0 {
+        // Segments are left: the destination that policy would judge is not the last one.
+        return Err(DropReason::InvalidPacket);
+    }
+    if flow.protocol == FRAGMENT {
+        let place = u16::from_be_bytes([high, low]);
+        flow.fragment = place >> 3;
+        flow.more_fragments = place & 1 != 0;
+        flow.identification = [a, b, c, d];
+    }
+    flow.protocol = next;
+    Ok(flow.fragment == 0)
+}
+
 /// Reads ports and what stands for them. A header that is cut short is refused, in a first fragment too (RFC 1858).
 #[inline(always)]
-fn transport(packet: &impl Packet, flow: &mut Flow) -> Result<(), DropReason> {
+fn transport(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
+    if flow.fragment != 0 {
+        flow.transport = 0;
+        return Ok(());
+    }
     match flow.protocol {
         TCP | UDP | SCTP => {
             let [a, b, c, d, ..] = packet.read::<8>(flow.transport)?;

@@ -37,7 +37,7 @@ pub trait PolicyRows {
     }
 }
 
-/// A question on its way outwards, from the longest block that holds the peer's address.
+/// A query on its way outwards, from the longest block that holds the peer's address.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
     key: VerdictKey,
@@ -53,11 +53,22 @@ pub struct Walk {
 impl Walk {
     /// The most steps that are taken: one for each block, and one for the peer alone.
     pub const STEPS: u32 = MAX_NESTING + 1;
+
+    /// Memory for a walk that has not begun.
+    pub(crate) const UNUSED: Self = Self {
+        key: VerdictKey { prefix_bits: 0, class: 0, direction: 0, protocol: 0, port: [0; 2] },
+        policy: 0,
+        group: 0,
+        fallback: 0,
+        peer: 0,
+        cidr: 0,
+        verdict: VerdictInfo { action: action::DENY, rule: 0, l7: 0 },
+    };
 }
 
 /// What a policy is asked, seen from its workload: may the flow be opened?
 #[derive(Clone, Copy, Debug)]
-pub struct Question {
+pub struct Query {
     /// Egress where the workload opens the flow.
     pub direction: Direction,
     /// IP protocol number.
@@ -67,14 +78,25 @@ pub struct Question {
 }
 
 /// The verdict of the endpoint's policy; where it does not enforce the direction, everything is allowed.
-#[inline(always)]
-pub fn ask(
+pub fn evaluate(
     rows: &impl PolicyRows,
     endpoint: &EndpointInfo,
     peer: &AddressInfo,
-    question: Question,
+    query: Query,
 ) -> VerdictInfo {
-    let enforced = match question.direction {
+    evaluate_in(&mut Walk { ..Walk::UNUSED }, rows, endpoint, peer, query)
+}
+
+/// The same, in memory that the caller provides.
+#[inline(always)]
+pub(crate) fn evaluate_in(
+    walk: &mut Walk,
+    rows: &impl PolicyRows,
+    endpoint: &EndpointInfo,
+    peer: &AddressInfo,
+    query: Query,
+) -> VerdictInfo {
+    let enforced = match query.direction {
         Direction::Ingress => flag::ENFORCE_INGRESS,
         Direction::Egress => flag::ENFORCE_EGRESS,
     };
@@ -84,12 +106,12 @@ pub fn ask(
     let key = VerdictKey {
         prefix_bits: VerdictKey::ONE_PORT,
         class: VerdictKey::SILENT,
-        direction: question.direction as u8,
-        protocol: question.protocol,
-        port: question.port,
+        direction: query.direction as u8,
+        protocol: query.protocol,
+        port: query.port,
     };
     let group = group(rows, endpoint.grouping.number(), peer);
-    let mut walk = Walk {
+    *walk = Walk {
         key,
         policy: endpoint.policy,
         group,
@@ -98,7 +120,10 @@ pub fn ask(
         peer: peer.peer,
         verdict: VerdictInfo { action: action::DENY, rule: 0, l7: 0 },
     };
-    rows.walk(&mut walk);
+    // Most walks end at their first step, and the kernel's loop is dear.
+    if !walk.step(rows) {
+        rows.walk(walk);
+    }
     walk.verdict
 }
 

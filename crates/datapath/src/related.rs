@@ -1,7 +1,7 @@
 //! ICMP errors: they belong to the flow of the packet that they carry the beginning of.
 
 use crate::conntrack;
-use crate::packet::{MAX_OFFSET, Packet};
+use crate::packet::{Bytes, MAX_OFFSET};
 use crate::parse::{Flow, IP};
 use abi::conntrack::ConnKey;
 use abi::policy::Direction;
@@ -25,15 +25,15 @@ pub(crate) fn embedded(flow: &Flow) -> u32 {
     flow.transport + 8
 }
 
-/// The key of the flow that an error is about; nothing where it cannot be about a flow of the workload that sends or
-/// receives it.
+/// The key of the flow that an ICMP error reports on; none for other packets, and where the flow is not one of the workload that
+/// sends or receives the error.
 #[inline(always)]
 pub(crate) fn key(
-    packet: &impl Packet,
+    packet: &impl Bytes,
     error: &Flow,
     direction: Direction,
 ) -> Result<Option<ConnKey>, DropReason> {
-    if error.transport < IP || error.transport > MAX_OFFSET / 2 {
+    if !is_error(error) || error.transport < IP || error.transport > MAX_OFFSET / 2 {
         return Ok(None);
     }
     let mut inner = Flow::unknown();
@@ -70,7 +70,7 @@ pub(crate) fn key(
 
 /// Reads the addresses and protocol of the packet inside; gives the offset of its transport header.
 #[inline(always)]
-fn addresses(packet: &impl Packet, error: &Flow, inner: &mut Flow) -> Result<u32, DropReason> {
+fn addresses(packet: &impl Bytes, error: &Flow, inner: &mut Flow) -> Result<u32, DropReason> {
     let at = embedded(error);
     if error.source.is_v4() {
         let header = packet.read::<20>(at)?;

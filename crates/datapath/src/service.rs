@@ -1,10 +1,10 @@
 //! Service addresses: each flow to one is sent to a backend, always the same.
 
-use crate::Maps;
 use crate::conntrack;
-use crate::packet::Packet;
+use crate::found::{Found, Frontend};
+use crate::maps::Maps;
+use crate::packet::{Bytes, Checksums};
 use crate::parse::{FIN, RST};
-use crate::report::Trace;
 use crate::translate::{self, End};
 use abi::conntrack::{ConnInfo, ConnKey, flag, lifetime};
 use abi::policy::Direction;
@@ -15,19 +15,28 @@ use abi::{Address, DropReason};
 /// Sends a packet that goes to a service address to the flow's backend instead; others stay as they are.
 #[inline(always)]
 pub(crate) fn translate(
-    packet: &mut impl Packet,
+    packet: &mut (impl Bytes + Checksums),
     maps: &impl Maps,
-    trace: &mut Trace,
+    found: &mut Found,
 ) -> Result<(), DropReason> {
-    if !matches!(trace.flow.protocol, TCP | UDP | SCTP) {
+    if !matches!(found.flow.protocol, TCP | UDP | SCTP) {
         return Ok(());
     }
-    let Some(backend) = backend(maps, trace)? else { return Ok(()) };
-    translate::rewrite(packet, &trace.flow, End::Destination, &backend.address, backend.port)?;
-    trace.service = trace.flow.destination;
-    trace.service_port = trace.flow.destination_port;
-    trace.flow.destination = backend.address;
-    trace.flow.destination_port = backend.port;
+    let Some(backend) = backend(maps, found)? else { return Ok(()) };
+    redirect(packet, found, &backend)
+}
+
+/// Gives the packet the address of the backend.
+#[inline(never)]
+fn redirect(
+    packet: &mut (impl Bytes + Checksums),
+    found: &mut Found,
+    backend: &Backend,
+) -> Result<(), DropReason> {
+    translate::rewrite(packet, &found.flow, End::Destination, &backend.address, backend.port)?;
+    found.service = Frontend { address: found.flow.destination, port: found.flow.destination_port };
+    found.flow.destination = backend.address;
+    found.flow.destination_port = backend.port;
     Ok(())
 }
 
@@ -39,9 +48,9 @@ struct Backend {
 
 /// The backend of the packet's flow, chosen before or now; nothing where the destination is no service.
 #[inline(always)]
-fn backend(maps: &impl Maps, trace: &Trace) -> Result<Option<Backend>, DropReason> {
-    let flow = &trace.flow;
-    let now = conntrack::seconds(maps.now());
+fn backend(maps: &impl Maps, found: &Found) -> Result<Option<Backend>, DropReason> {
+    let flow = &found.flow;
+    let now = found.seconds;
     let key = conntrack::key(flow, Direction::Egress);
     // A TCP connection stays where it is, whatever becomes of the service. Other flows, and connections that only
     // begin, leave a set of backends that is no longer the service's.
@@ -91,7 +100,7 @@ fn choose(maps: &impl Maps, key: &ConnKey, service: &ServiceInfo, now: u32) -> R
     }
     let slot = slot(key, count);
     let backend = *maps.backend(&BackendKey { backends, slot }).ok_or(DropReason::MapMissing)?;
-    let mut choice = conntrack::begin(Direction::Egress);
+    let mut choice = conntrack::new_entry(Direction::Egress);
     choice.flags = flag::CHOICE | if key.protocol == TCP { flag::LOCAL_OPENED } else { 0 };
     choice.expires = now + lifetime::ANY;
     choice.policy = backends;

@@ -4,10 +4,14 @@
 //! for packets of this interface the kernel asks [`is_for_proxy`]. That holds for a connection between ports that were
 //! connected a moment ago, too: the socket in TIME_WAIT gives way to the listener, as it does at any server.
 
-use crate::packet::Packet;
-use crate::parse;
-use crate::report::{Trace, converge};
-use crate::{Delivery, Maps};
+use crate::deliver::{self, Delivered};
+use crate::delivery::Delivery;
+use crate::maps::Maps;
+use crate::packet::{Bytes, Mark, Route};
+use crate::parse::{self, Flow};
+use crate::pipeline;
+use crate::scratch::Scratch;
+use crate::verifier::Fresh;
 use abi::policy::Direction;
 use abi::protocol;
 use abi::{Address, DropReason, mark};
@@ -50,31 +54,38 @@ pub fn is_for_proxy(maps: &impl Maps, interface: u32) -> bool {
 
 /// Judges a packet that came in by the node proxy's interface.
 #[inline(always)]
-pub fn to_proxy<P: Packet + Sockets>(
-    packet: &mut P,
+pub fn to_proxy(
+    packet: &mut (impl Bytes + Mark + Route + Sockets),
     maps: &impl Maps,
-    trace: &mut Trace,
+    scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
-    let trace = trace.begin(Direction::Ingress);
-    trace.refusal = judge(packet, maps, trace).err();
-    let trace = converge(trace);
-    trace.report(packet, maps);
-    trace.verdict()
+    scratch.begin(Direction::Ingress);
+    pipeline::run(packet, maps, &mut Fresh::new(scratch), judge)
 }
 
 #[inline(always)]
-fn judge<P: Packet + Sockets>(packet: &mut P, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
+fn judge(
+    packet: &mut (impl Bytes + Mark + Route + Sockets),
+    maps: &impl Maps,
+    scratch: &mut Fresh<'_, Scratch>,
+) -> Result<Delivered, DropReason> {
+    scratch.found.set_time(maps.now());
     if packet.mark() & mark::MASK != mark::TO_PROXY {
         return Err(DropReason::NotForProxy);
     }
-    parse::headers(packet, &mut trace.flow)?;
-    let trace = converge(trace);
-    let flow = &trace.flow;
+    parse::headers(packet, &mut scratch.found.flow)?;
     packet.claim()?;
-    if flow.protocol != protocol::TCP {
-        // An ICMP error about one of the proxy's connections: the stack finds the socket.
-        return Ok(());
+    let flow = &scratch.found.flow;
+    // The stack finds the socket of an ICMP error about one of the proxy's connections.
+    if flow.protocol == protocol::TCP && !has_socket(packet, maps, flow)? {
+        return Err(DropReason::ProxyUnavailable);
     }
+    Ok(deliver::exempt(scratch, Delivery::Pass))
+}
+
+/// Whether the stack would find a socket of the proxy for the segment.
+#[inline(never)]
+fn has_socket(packet: &impl Sockets, maps: &impl Maps, flow: &Flow) -> Result<bool, DropReason> {
     let own = SocketTuple {
         source: flow.source,
         destination: flow.destination,
@@ -84,13 +95,13 @@ fn judge<P: Packet + Sockets>(packet: &mut P, maps: &impl Maps, trace: &mut Trac
     let config = maps.config().ok_or(DropReason::MapMissing)?;
     let mut state = packet.state_of(&own);
     if flow.opens() && matches!(state, Some(SocketState::TimeWait)) {
-        // Who would take its place: what is found for a port that no connection has.
+        // The listener that takes over from the socket is the one that a port without a connection leads to.
         state = packet.state_of(&SocketTuple { source_port: [0; 2], ..own });
     }
-    match state {
-        Some(SocketState::Connected | SocketState::TimeWait) => Ok(()),
-        // Another's listener is found where the proxy's is not: it is not for this.
-        Some(SocketState::Listen(port)) if port == config.proxy_port => Ok(()),
-        _ => Err(DropReason::ProxyUnavailable),
-    }
+    Ok(match state {
+        Some(SocketState::Connected | SocketState::TimeWait) => true,
+        // Where the proxy does not listen, the stack finds the listener of another program.
+        Some(SocketState::Listen(port)) => port == config.proxy_port,
+        None => false,
+    })
 }

@@ -1,72 +1,74 @@
 //! Egress of a workload's host-side interface: judges what the workload is sent.
 
-use crate::check::{self, Subject};
-use crate::packet::Packet;
-use crate::parse::Kind;
-use crate::report::{Trace, converge};
+use crate::check::{self, Traffic};
+use crate::decision::Decision;
+use crate::deliver::{self, Delivered};
+use crate::delivery::Delivery;
+use crate::found::Found;
+use crate::maps::Maps;
+use crate::packet::{Bytes, Checksums, Mark, Route};
+use crate::parse::{self, Kind};
+use crate::scratch::Scratch;
 use crate::translate::{self, End};
-use crate::{Delivery, Maps, deliver, fragment, host, neighbour, parse, related, workload};
+use crate::verifier::Fresh;
+use crate::{fragment, host, neighbour, pipeline, related, workload};
 use abi::address::AddressKey;
 use abi::policy::Direction;
 use abi::{DropReason, identity};
 
-/// Judges a packet on its way to the workload behind the packet's interface.
+/// Judges a packet on its way to the workload behind the packet's interface; one from the node, by the node's policy first.
 #[inline(always)]
 pub fn to_workload(
-    packet: &mut impl Packet,
+    packet: &mut (impl Bytes + Checksums + Mark + Route),
     maps: &impl Maps,
-    trace: &mut Trace,
+    scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
-    let trace = trace.begin(Direction::Ingress);
-    trace.refusal = judge(packet, maps, trace).err();
-    let trace = converge(trace);
-    trace.report(packet, maps);
-    trace.verdict()
+    scratch.begin(Direction::Ingress);
+    pipeline::run(packet, maps, &mut Fresh::new(scratch), judge)
 }
 
 #[inline(always)]
-fn judge(packet: &mut impl Packet, maps: &impl Maps, trace: &mut Trace) -> Result<(), DropReason> {
-    workload::enter(packet, maps, trace)?;
-    let trace = converge(trace);
+fn judge(
+    packet: &mut (impl Bytes + Checksums + Mark + Route),
+    maps: &impl Maps,
+    scratch: &mut Fresh<'_, Scratch>,
+) -> Result<Delivered, DropReason> {
+    workload::load(packet, maps, &mut scratch.found)?;
     if parse::kind(packet)? == Kind::Arp {
-        return Ok(());
+        return Ok(deliver::exempt(scratch, Delivery::Pass));
     }
-    parse::headers(packet, &mut trace.flow)?;
-    let trace = converge(trace);
-    if neighbour::is_heard(&trace.flow) {
-        return Ok(());
+    parse::headers(packet, &mut scratch.found.flow)?;
+    if neighbour::is_discovery_on_link(&scratch.found.flow) {
+        return Ok(deliver::exempt(scratch, Delivery::Pass));
     }
-    if !workload::owns(&trace.endpoint, &trace.flow.destination) {
+    if !workload::owns_destination(&scratch.found) {
         return Err(DropReason::InvalidDestination);
     }
-    let peer = maps.address(&AddressKey::host(trace.flow.source)).ok_or(DropReason::MapMissing)?;
-    trace.peer_identity = peer.identity;
+    let peer = maps.address(&AddressKey::host(scratch.found.flow.source)).ok_or(DropReason::MapMissing)?;
+    scratch.found.peer_identity = peer.identity;
     if !workload::may_send(peer, packet.ingress()) {
         return Err(DropReason::InvalidSource);
     }
-    fragment::settle(maps, &mut trace.flow)?;
-    let trace = converge(trace);
+    fragment::resolve_ports(maps, &mut scratch.found.flow)?;
     if peer.identity == identity::HOST {
-        host::send(packet, maps, trace)?;
+        host::send(packet, maps, scratch)?;
     }
-    let trace = converge(trace);
 
-    let subject = Subject { peer, direction: Direction::Ingress, proxied: false };
-    let permit = check::check(packet, maps, &subject, trace)?;
-    let trace = converge(trace);
-    translate_back(packet, trace)?;
-    deliver::inward(packet, trace, permit);
-    Ok(())
+    let traffic = Traffic { peer, direction: Direction::Ingress, proxied: false };
+    let permit = check::check(packet, maps, &traffic, scratch)?;
+    let decision = &scratch.decision;
+    if decision.service.is_set() && decision.proxy == 0 {
+        translate_back(packet, scratch)?;
+    }
+    Ok(deliver::pass(packet, scratch, permit))
 }
 
-/// Makes what comes from a backend come from the service that the workload spoke to.
-#[inline(always)]
-fn translate_back(packet: &mut impl Packet, trace: &Trace) -> Result<(), DropReason> {
-    if trace.proxy != 0 || !trace.is_translated() {
-        return Ok(());
+/// Gives a packet from a backend the address of the service that the workload sent its packets to.
+#[inline(never)]
+fn translate_back(packet: &mut (impl Bytes + Checksums), scratch: &Scratch) -> Result<(), DropReason> {
+    let Scratch { found: Found { flow, .. }, decision: Decision { service, .. }, .. } = scratch;
+    if related::is_error(flow) {
+        return translate::rewrite_error(packet, flow, &service.address, service.port);
     }
-    if related::is_error(&trace.flow) {
-        return translate::rewrite_error(packet, &trace.flow, &trace.service, trace.service_port);
-    }
-    translate::rewrite(packet, &trace.flow, End::Source, &trace.service, trace.service_port)
+    translate::rewrite(packet, flow, End::Source, &service.address, service.port)
 }

@@ -1,7 +1,7 @@
 //! Rewrites addresses and ports, and every checksum that covers them.
 
 use crate::checksum;
-use crate::packet::{Covers, Packet};
+use crate::packet::{Bytes, Checksums, Covers};
 use crate::parse::{Flow, IP};
 use crate::related;
 use abi::protocol::{SCTP, TCP, UDP};
@@ -17,7 +17,7 @@ pub(crate) enum End {
 /// Gives one end of the packet another address and port; `flow` still tells the old ones.
 #[inline(always)]
 pub(crate) fn rewrite(
-    packet: &mut impl Packet,
+    packet: &mut (impl Bytes + Checksums),
     flow: &Flow,
     end: End,
     address: &Address,
@@ -56,7 +56,7 @@ pub(crate) fn rewrite(
 /// Makes an ICMP error about a translated packet speak of the packet as the workload sent it, to the service.
 #[inline(always)]
 pub(crate) fn rewrite_error(
-    packet: &mut impl Packet,
+    packet: &mut (impl Bytes + Checksums),
     flow: &Flow,
     service: &Address,
     port: [u8; 2],
@@ -83,7 +83,12 @@ pub(crate) fn rewrite_error(
 
 /// Rewrites the address in the IP header; gives the difference for the transport checksum.
 #[inline(always)]
-fn readdress(packet: &mut impl Packet, old: &Address, end: End, new: &Address) -> Result<u32, DropReason> {
+fn readdress(
+    packet: &mut (impl Bytes + Checksums),
+    old: &Address,
+    end: End,
+    new: &Address,
+) -> Result<u32, DropReason> {
     if old.is_v4() != new.is_v4() {
         return Err(DropReason::TranslationFailed);
     }

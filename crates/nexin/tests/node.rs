@@ -135,7 +135,7 @@ fn a_change_of_policy_reaches_connections_that_are_open() {
     bed.apply(CONNECTIONS);
     assert_eq!(allowed.fetch("/"), Some(200));
     assert_eq!(refused.fetch("/"), None);
-    assert_eq!(bed.node().fetch(&server, "/"), Some(200), "a node may always speak to its own workloads");
+    assert_eq!(bed.node().fetch(&server, "/"), Some(200), "a node may always connect to its own workloads");
 }
 
 #[test]

@@ -31,14 +31,14 @@ flawed.yaml:7:5: warning: spec.ingress[0]: HTTP rules have no effect for 80/TCP 
 k8s:io.kubernetes.pod.namespace=default: NetworkPolicy/default/open spec.ingress[0] allows every request \
 (flawed.yaml:29:5) [http-without-effect]
 flawed.yaml:14:5: warning: spec.ingress[1]: peer app=front, app notin (back, front), \
-k8s:io.kubernetes.pod.namespace=default selects nobody: what is demanded of the label `app` contradicts itself \
+k8s:io.kubernetes.pod.namespace=default selects no endpoint: the requirements on the label `app` contradict each \
+other [matches-nothing]
+flawed.yaml:18:5: warning: spec.ingress[2]: block 198.51.100.0/24 matches no address: its exceptions cover all of it \
 [matches-nothing]
-flawed.yaml:18:5: warning: spec.ingress[2]: block 198.51.100.0/24 has no address left: its exceptions hold them all \
-[matches-nothing]
-flawed.yaml:30:5: warning: spec.ingress[1]: adds nothing: NetworkPolicy/default/open spec.ingress[0] says all of \
-this already (flawed.yaml:29:5) [shadowed]
-flawed.yaml:39:5: warning: spec.ingress[0]: never decides anything: CiliumNetworkPolicy/default/web \
-spec.ingressDeny[0] is asked first and denies all of this (flawed.yaml:21:5) [never-decides]";
+flawed.yaml:30:5: warning: spec.ingress[1]: adds nothing: NetworkPolicy/default/open spec.ingress[0] already \
+covers all of this (flawed.yaml:29:5) [shadowed]
+flawed.yaml:39:5: warning: spec.ingress[0]: never decides: CiliumNetworkPolicy/default/web \
+spec.ingressDeny[0] is evaluated first and denies all of this (flawed.yaml:21:5) [never-decides]";
 
 #[test]
 fn validate_tells_what_is_surely_not_meant() {
@@ -132,7 +132,7 @@ fn explain_says_which_rule_decides_and_what_differs_in_the_others() {
         explain("--from shop/front --to data/db --port 5432"),
         "\
 drop
-  egress of shop/front: allow: no rule refuses it, and no policy asks for default deny
+  egress of shop/front: allow: no rule denies it, and no policy requires default deny
   ingress of data/db: drop: no rule allows it
     - CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: peer is a workload, needs \
 203.0.113.0/24 except 203.0.113.7/32 outside the cluster (shop.yaml:72)
@@ -145,8 +145,8 @@ drop
 drop
   ingress of shop/front: drop: CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]
     + CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0]: denies it (shop.yaml:72)
-    - CiliumNetworkPolicy/shop/front spec.ingress[0]: applies, but \
-CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0] decides before (shop.yaml:63)
+    - CiliumNetworkPolicy/shop/front spec.ingress[0]: matches, but \
+CiliumClusterwideNetworkPolicy/blocked spec.ingressDeny[0] decides first (shop.yaml:63)
 "
     );
 }
@@ -171,7 +171,7 @@ fn explain_names_what_a_connection_lacks() {
         "--from 203.0.113.7 --to shop/front --port 443",
         "which 203.0.113.7/32 leaves out of 203.0.113.0/24",
     );
-    check("--from host --to data/db --port 5432", "a node may always speak to its own workloads");
+    check("--from host --to data/db --port 5432", "a node may always connect to its own workloads");
     check("--from shop/front --to shop/cart --port 80", "port 80/TCP, rule has http/TCP (which is 8080)");
     check("--from shop/front --to shop/app=cart --port 80", "http/TCP (which the receiver does not have)");
     check("--from shop/front --to shop/cart --port 8/ICMP", "ICMP type 8, rule has http/TCP");

@@ -301,7 +301,7 @@ metadata: {name: n, namespace: x}
 spec: {podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {name: kube-system}}}]}]}
 ";
     let file = File::new("hint", &format!("{}{}{policy}", pod("a", "app: a", ""), pod("b", "app: b", "")));
-    let hint = "no workload has a label of this name: is `io.cilium.k8s.namespace.labels.tenant` meant?";
+    let hint = "no workload has a label of this name; did you mean `io.cilium.k8s.namespace.labels.tenant`?";
     let said = file.explain("x/a", "x/b", "80", "drop");
     assert!(said.contains(hint), "{said}");
     assert!(said.contains("peer's namespace has no label `name`, needs `name=kube-system`"), "{said}");
@@ -324,7 +324,7 @@ fn policies_of_one_priority_that_disagree_are_told() {
         let (said, code) = file.policy("validate FILE");
         assert_eq!(code, Some(0), "{said}");
         assert_eq!(said.contains("[same-priority]"), is_told, "{said}");
-        assert!(!said.contains("is asked first") || !is_told, "{said}");
+        assert!(!said.contains("is evaluated first") || !is_told, "{said}");
     };
     check(&policy("b", "Deny", 5, "x"), true);
     check(&policy("b", "Pass", 5, "x"), true);

@@ -1,4 +1,4 @@
-//! How long it takes to resolve and compile large sets of policies for one subject, and how many rows they make.
+//! The time to resolve and compile large sets of policies for one subject, and the number of rows.
 //!
 //! `cargo bench -p nexin-policy --bench compile`. Each figure is the median of many runs, each from the policies in
 //! force to a compiled policy, with no selector known from the run before.
@@ -35,7 +35,7 @@ fn main() {
         (0..1000).map(|index| policy(index, "foo", "", by_block(index))).collect(),
     );
     let others = (0..20_000).map(|index| policy(index, "value", &index.to_string(), by_labels("bar", "")));
-    report("20,000 rules about others", Vec::new(), others.collect());
+    report("20,000 rules for other subjects", Vec::new(), others.collect());
 }
 
 /// Measures and prints one set of policies.
@@ -113,7 +113,7 @@ fn rule(direction: Direction, peer: Peer, traffic: Traffic) -> Rule {
     }
 }
 
-/// A policy about workloads with this label, whose one rule this is.
+/// A policy for workloads with this label, with this one rule.
 fn policy(index: u32, name: &str, value: &str, rule: Rule) -> Policy {
     let spec = Spec {
         subject: Subject::Workloads(selector(name, value)),

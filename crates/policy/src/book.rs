@@ -60,7 +60,7 @@ pub struct SetChanges {
 impl RuleId {
     /// No rule decided: the default did.
     pub const DEFAULT: Self = Self(0);
-    /// The one rule that no policy holds: a node may always speak to its own workloads where no rule denies it.
+    /// The one rule that no policy holds: a node may always connect to its own workloads where no rule denies it.
     ///
     /// Without it a policy would cut off the node's health probes, and Kubernetes promises that traffic from the node
     /// a pod runs on is let in.

@@ -1,11 +1,11 @@
-//! What policies refer to by name or label: groups of blocks, and services.
+//! The objects that policies refer to by name or by label: CIDR groups and services.
 
 use crate::rule::{Cidr, CidrGroupRef, CidrReach, Peer, Peers, Policy, ServiceRef};
 use identity::{Labels, Operator, Selector, Source, key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// The groups and services that policies may refer to.
+/// The CIDR groups and services that policies may refer to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
     groups: BTreeMap<String, CidrGroupEntry>,
@@ -15,48 +15,48 @@ pub struct Catalog {
 /// A `CiliumCIDRGroup`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CidrGroupEntry {
-    /// Its own labels.
+    /// The labels of the object.
     pub labels: Labels,
-    /// Its blocks.
+    /// Its blocks of addresses.
     pub blocks: BTreeSet<Cidr>,
 }
 
-/// What a policy can see of a service.
+/// A service, as far as rules can match it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceEntry {
-    /// Its own labels.
+    /// The labels of the object.
     pub labels: Labels,
-    /// Who stands behind it.
+    /// Its backends.
     pub backends: Backends,
 }
 
-/// Who stands behind a service.
+/// The backends of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backends {
-    /// The workloads of its namespace with these labels.
+    /// The workloads of the service's namespace that have these labels.
     Selected(BTreeMap<String, String>),
-    /// Addresses that somebody wrote down (Endpoints of a service without selector); only those outside the cluster
-    /// count, as with every CIDR.
+    /// Addresses that an Endpoints object lists, for a service without selector. Rules match only those outside the
+    /// cluster, as with every CIDR.
     Addresses(BTreeSet<IpAddr>),
 }
 
 impl Catalog {
-    /// Nothing can be referred to.
+    /// An empty catalog.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts a group in place of the one with its name.
+    /// Adds a CIDR group, or replaces the one of this name.
     pub fn put_cidr_group(&mut self, name: &str, group: CidrGroupEntry) {
         self.groups.insert(name.to_owned(), group);
     }
 
-    /// Removes a group.
+    /// Removes a CIDR group.
     pub fn remove_cidr_group(&mut self, name: &str) {
         self.groups.remove(name);
     }
 
-    /// Puts a service in place of the one with its name.
+    /// Adds a service, or replaces the one of this name.
     pub fn put_service(&mut self, namespace: &str, name: &str, service: ServiceEntry) {
         self.services.insert((namespace.to_owned(), name.to_owned()), service);
     }
@@ -66,26 +66,29 @@ impl Catalog {
         self.services.remove(&(namespace.to_owned(), name.to_owned()));
     }
 
-    /// The group with this name.
+    /// The CIDR group of this name.
     pub fn cidr_group(&self, name: &str) -> Option<&CidrGroupEntry> {
         self.groups.get(name)
     }
 
-    /// The groups that are meant.
-    pub fn cidr_groups<'a>(&'a self, meant: &'a CidrGroupRef) -> impl Iterator<Item = &'a CidrGroupEntry> {
-        let found = self.groups.iter().filter(move |(known, group)| match meant {
+    /// The CIDR groups that a reference selects.
+    pub fn cidr_groups<'a>(
+        &'a self,
+        reference: &'a CidrGroupRef,
+    ) -> impl Iterator<Item = &'a CidrGroupEntry> {
+        let found = self.groups.iter().filter(move |(known, group)| match reference {
             CidrGroupRef::Named(name) => **known == **name,
             CidrGroupRef::Labelled(selector) => selector.selects(&group.labels),
         });
         found.map(|(_, group)| group)
     }
 
-    /// The services that are meant, each with its namespace.
+    /// The services that a reference selects, each with its namespace.
     pub fn services<'a>(
         &'a self,
-        meant: &'a ServiceRef,
+        reference: &'a ServiceRef,
     ) -> impl Iterator<Item = (&'a str, &'a ServiceEntry)> {
-        let found = self.services.iter().filter(move |((within, known), service)| match meant {
+        let found = self.services.iter().filter(move |((within, known), service)| match reference {
             ServiceRef::Named { namespace, name } => **within == **namespace && **known == **name,
             ServiceRef::Labelled { namespace, selector } => {
                 namespace.as_ref().is_none_or(|namespace| **within == **namespace)
@@ -95,7 +98,7 @@ impl Catalog {
         found.map(|((namespace, _), service)| (namespace.as_str(), service))
     }
 
-    /// The policy with every reference replaced by what it means now; none where it has no reference.
+    /// The policy with every reference replaced by the peers that it selects now. None if the policy has no reference.
     pub fn resolve(&self, policy: &Policy) -> Option<Policy> {
         is_referring(policy).then(|| {
             let mut resolved = policy.clone();
@@ -108,7 +111,7 @@ impl Catalog {
         })
     }
 
-    /// The peers that a peer stands for: itself, unless it is a reference.
+    /// The peers that replace a peer: the selected ones for a reference, otherwise the peer itself.
     fn meaning(&self, peer: Peer) -> Vec<Peer> {
         match &peer {
             Peer::CidrGroup { groups, except } => {
@@ -116,8 +119,8 @@ impl Catalog {
                     self.cidr_groups(groups).flat_map(|group| &group.blocks).copied().collect();
                 blocks.into_iter().map(|block| world(block, except)).collect()
             }
-            Peer::Service(meant) => {
-                self.services(meant).flat_map(|(namespace, service)| service.peers(namespace)).collect()
+            Peer::Service(reference) => {
+                self.services(reference).flat_map(|(namespace, service)| service.peers(namespace)).collect()
             }
             Peer::Labels(_) | Peer::Cidr { .. } | Peer::Entity(_) | Peer::Domain(_) | Peer::Nodes(_) => {
                 vec![peer]
@@ -126,7 +129,7 @@ impl Catalog {
     }
 }
 
-/// Whether a policy says something only together with a catalog.
+/// Whether a policy refers to CIDR groups or services.
 pub fn is_referring(policy: &Policy) -> bool {
     let peers = policy.specs.iter().flat_map(|spec| &spec.rules).filter_map(|rule| match &rule.peers {
         Peers::Any => None,
@@ -147,14 +150,14 @@ impl ServiceEntry {
     }
 }
 
-/// Those of the exceptions that touch the block; the others may be of another family.
+/// A block outside the cluster, with the exceptions that overlap it. The others may be of another address family.
 fn world(block: Cidr, except: &[Cidr]) -> Peer {
     let touching = except.iter().filter(|one| block.encloses(one) || one.encloses(&block));
     let except = touching.map(|one| if one.encloses(&block) { block } else { *one }).collect();
     Peer::Cidr { block, except, reach: CidrReach::World }
 }
 
-/// The workloads that a service of this namespace selects.
+/// The selector of a service's workloads.
 fn selector(namespace: &str, labels: &BTreeMap<String, String>) -> Selector {
     let namespace = Selector::default().with(Some(Source::K8s), key::NAMESPACE, Operator::equals(namespace));
     labels.iter().fold(namespace, |selector, (name, value)| {

@@ -1,8 +1,8 @@
-//! Which blocks of the policies in force hold an address, as a forest of classes.
+//! CIDR classes: which blocks of the policies in force contain an address.
 //!
-//! Blocks nest or are disjoint, so the longest one that holds an address tells all that do: a class is its longest
-//! block, and its parent is the class of the next longer block around that. A block that only reaches the world says
-//! nothing of addresses inside the cluster, so there are two forests (decision 004).
+//! Two blocks nest or are disjoint, so the longest block that contains an address determines all others. A class is the
+//! longest block of its addresses; its parent is the class of the next longer block around it. Blocks that match only
+//! addresses outside the cluster do not classify addresses inside it, so there are two forests (decision 004).
 
 mod span;
 
@@ -16,47 +16,47 @@ use span::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where the owner of an address is.
+/// Whether the owner of an address is outside or inside the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AddressSide {
-    /// Outside the cluster; every block counts.
+    /// Outside the cluster; every block matches.
     World,
-    /// Workloads, nodes and the cluster's reserved peers; only blocks that reach everything count.
+    /// Workloads, nodes and reserved peers of the cluster; only blocks with [`CidrReach::Everything`] match.
     Inside,
 }
 
-/// The addresses of one side for which `block` is the longest block in force.
+/// The addresses of one side whose longest block in force is `block`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CidrClass {
-    /// The number of the class, from [`FIRST_BLOCK`]; 0 is the class of addresses that no block holds.
+    /// The number of the class, from [`FIRST_BLOCK`]. 0 is the class of addresses that no block contains.
     pub number: u32,
-    /// The longest block that holds its addresses.
+    /// The longest block that contains its addresses.
     pub block: Cidr,
-    /// Whose addresses.
+    /// The side of its addresses.
     pub side: AddressSide,
-    /// The number of the class of the next block around this one; 0 where there is none.
+    /// The number of the class of the next block around this one; 0 if there is none.
     pub parent: u32,
 }
 
-/// What a change of the blocks in force did to their classes.
+/// How a change of the blocks in force changed their classes.
 ///
-/// The rows of classes that came must be written in their order, before the rows of those that moved and before any
-/// address has them. The rows of classes that are gone must stay until nothing names them.
+/// The rows of added classes must be written in their order, before the rows of reparented classes and before any
+/// address is assigned to them. The rows of rereparented classes must stay until no row refers to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockChanges {
-    /// The classes that are new, each after those around it. An address that lies in the block of a new class has
-    /// that class from now on, unless a longer block holds it.
-    pub came: Vec<CidrClass>,
-    /// The classes that have another parent now: as they were, and as they are.
-    pub moved: Vec<(CidrClass, CidrClass)>,
-    /// The classes that are no more, as they were.
-    pub gone: Vec<CidrClass>,
+    /// New classes, each after the classes around it. The addresses in the block of a new class have that class from
+    /// now on, unless a longer block contains them.
+    pub added: Vec<CidrClass>,
+    /// Classes with another parent: as they were, and as they are.
+    pub reparented: Vec<(CidrClass, CidrClass)>,
+    /// Rereparented classes, as they were.
+    pub removed: Vec<CidrClass>,
 }
 
-/// Places whose parent changed, with the number of the parent they had before.
-type Moved = BTreeMap<(AddressSide, Span), u32>;
+/// Blocks whose parent changed, with the number of the parent they had before.
+type OldParents = BTreeMap<(AddressSide, Span), u32>;
 
-/// The blocks of the policies in force and the classes they make.
+/// The blocks of the policies in force, and their classes.
 #[derive(Clone, Debug)]
 pub struct Blocks {
     world: Layer,
@@ -64,30 +64,30 @@ pub struct Blocks {
     numbers: Numbering<(Cidr, AddressSide)>,
 }
 
-/// The blocks that count for one side. In the order of spans each stands right before those within it.
+/// The blocks that match addresses of one side. Each block comes right before the blocks within it.
 #[derive(Clone, Debug, Default)]
-struct Layer(BTreeMap<Span, Held>);
+struct Layer(BTreeMap<Span, BlockEntry>);
 
 /// A block in force.
 #[derive(Clone, Debug)]
-struct Held {
+struct BlockEntry {
     block: Cidr,
     number: u32,
-    /// How many times it is named.
+    /// How many rules name the block.
     holders: usize,
     /// The next block around it.
     parent: Option<Span>,
 }
 
 impl AddressSide {
-    /// The side of whoever has this identity or peer number.
+    /// The side of the endpoint with this identity or peer number.
     pub fn of(number: u32) -> Self {
         if is_world(number) { Self::World } else { Self::Inside }
     }
 }
 
 impl CidrClass {
-    /// The row that makes the packet path know its parent; none where it has none.
+    /// The row that holds the parent of the class; none without a parent.
     pub fn parent_row(&self) -> Option<Row> {
         (self.parent != 0).then_some(Row::CidrParent(self.number, self.parent))
     }
@@ -104,38 +104,38 @@ impl Default for Blocks {
 }
 
 impl Blocks {
-    /// No block is in force, and every address is in class 0.
+    /// No block is in force: every address is in class 0.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Counts the blocks of a policy.
+    /// Adds the blocks of a policy.
     pub fn insert(&mut self, policy: &Policy) -> BlockChanges {
         self.insert_all(blocks_of(policy))
     }
 
-    /// Forgets the blocks of a policy.
+    /// Removes the blocks of a policy.
     pub fn remove(&mut self, policy: &Policy) -> BlockChanges {
         self.remove_all(blocks_of(policy))
     }
 
-    /// Gives an address outside the cluster a class of its own, for what is learnt of it alone.
+    /// Adds a class for one address outside the cluster, for facts about that address alone.
     pub fn insert_address(&mut self, address: IpAddr) -> BlockChanges {
         self.insert_all(vec![(Cidr::host(address), AddressSide::World)])
     }
 
-    /// Takes back one [`Self::insert_address`].
+    /// Reverts one [`Self::insert_address`].
     pub fn remove_address(&mut self, address: IpAddr) -> BlockChanges {
         self.remove_all(vec![(Cidr::host(address), AddressSide::World)])
     }
 
-    /// Gives no class a number up to this one, which the maps may still hold.
+    /// Assigns no class a number up to this one, which the maps may still contain.
     pub fn number_above(&mut self, number: u32) {
-        // A number at the very end of its range wraps around, as the numbering itself does.
+        // At the end of the range the numbers wrap around, as those of the numbering do.
         let _ = self.numbers.continue_at(self.numbers.next().max(number.saturating_add(1)));
     }
 
-    /// The class of an address whose owner is on this side; 0 where no block holds it.
+    /// The class of an address whose owner is on this side; 0 if no block contains it.
     pub fn class_of(&self, address: IpAddr, side: AddressSide) -> u32 {
         self.layer(side).longest(address).map_or(0, |held| held.number)
     }
@@ -145,7 +145,7 @@ impl Blocks {
         self.layer(side).class(Span::new(block), side)
     }
 
-    /// How many policies name the block for this side.
+    /// How many rules name the block for this side.
     pub fn holders(&self, block: &Cidr, side: AddressSide) -> usize {
         self.layer(side).0.get(&Span::new(block)).map_or(0, |held| held.holders)
     }
@@ -160,7 +160,7 @@ impl Blocks {
         self.numbers.iter().filter_map(|(_, (block, side))| self.class(block, *side))
     }
 
-    /// The rows that the address trie needs for addresses outside the cluster.
+    /// The entries of the address trie for addresses outside the cluster.
     pub fn world_rows(&self) -> impl Iterator<Item = (AddressKey, u32)> {
         self.world.0.values().map(|held| (address_key(&held.block), held.number))
     }
@@ -172,8 +172,9 @@ impl Blocks {
             .map(|class| Row::CidrParent(class.number, class.parent))
     }
 
-    fn insert_all(&mut self, blocks: Vec<(Cidr, AddressSide)>) -> BlockChanges {
-        let (mut came, mut moved) = (BTreeSet::new(), Moved::new());
+    /// Counts blocks.
+    pub fn insert_all(&mut self, blocks: Vec<(Cidr, AddressSide)>) -> BlockChanges {
+        let (mut added, mut reparented) = (BTreeSet::new(), OldParents::new());
         for (block, side) in blocks {
             let span = Span::new(&block);
             if self.layer_mut(side).hold(span) {
@@ -182,46 +183,51 @@ impl Blocks {
             let number =
                 self.numbers.acquire(&(block, side)).expect("fewer blocks than numbers fit in memory");
             let children =
-                self.layer_mut(side).insert(span, Held { block, number, holders: 1, parent: None });
+                self.layer_mut(side).insert(span, BlockEntry { block, number, holders: 1, parent: None });
             let parent = self.class(&block, side).map_or(0, |class| class.parent);
             for child in children {
-                moved.entry((side, child)).or_insert(parent);
+                reparented.entry((side, child)).or_insert(parent);
             }
-            came.insert((side, span));
+            added.insert((side, span));
         }
-        moved.retain(|place, _| !came.contains(place));
-        BlockChanges { came: self.classes_at(&came), moved: self.moved(&moved), gone: Vec::new() }
+        reparented.retain(|place, _| !added.contains(place));
+        BlockChanges {
+            added: self.classes_at(&added),
+            reparented: self.reparented(&reparented),
+            removed: Vec::new(),
+        }
     }
 
-    fn remove_all(&mut self, blocks: Vec<(Cidr, AddressSide)>) -> BlockChanges {
-        let (mut gone, mut moved) = (Vec::new(), Moved::new());
+    /// Forgets blocks, each counted before.
+    pub fn remove_all(&mut self, blocks: Vec<(Cidr, AddressSide)>) -> BlockChanges {
+        let (mut removed, mut reparented) = (Vec::new(), OldParents::new());
         for (block, side) in blocks {
             let span = Span::new(&block);
             if self.layer_mut(side).give_up(span)
                 && let Some(class) = self.class(&block, side)
             {
                 for child in self.layer_mut(side).remove(span) {
-                    moved.entry((side, child)).or_insert(class.number);
+                    reparented.entry((side, child)).or_insert(class.number);
                 }
                 self.numbers.release(class.number);
-                // It may have been moved before it went.
-                let parent = moved.remove(&(side, span)).unwrap_or(class.parent);
-                gone.push(CidrClass { parent, ..class });
+                // The class may have been reparented by an earlier block of the list.
+                let parent = reparented.remove(&(side, span)).unwrap_or(class.parent);
+                removed.push(CidrClass { parent, ..class });
             }
         }
-        BlockChanges { came: Vec::new(), moved: self.moved(&moved), gone }
+        BlockChanges { added: Vec::new(), reparented: self.reparented(&reparented), removed }
     }
 
-    /// The classes that were moved, as they were and as they are.
-    fn moved(&self, moved: &Moved) -> Vec<(CidrClass, CidrClass)> {
-        let classes = moved.iter().filter_map(|((side, span), parent)| {
+    /// The reparented classes, as they were and as they are.
+    fn reparented(&self, reparented: &OldParents) -> Vec<(CidrClass, CidrClass)> {
+        let classes = reparented.iter().filter_map(|((side, span), parent)| {
             let now = self.layer(*side).class(*span, *side)?;
             Some((CidrClass { parent: *parent, ..now }, now))
         });
         classes.collect()
     }
 
-    /// The classes at these places that are still in force.
+    /// The classes of these blocks that are still in force.
     fn classes_at(&self, places: &BTreeSet<(AddressSide, Span)>) -> Vec<CidrClass> {
         places.iter().filter_map(|(side, span)| self.layer(*side).class(*span, *side)).collect()
     }
@@ -242,12 +248,12 @@ impl Blocks {
 }
 
 impl Layer {
-    /// Counts one more holder of a block; whether it is in force.
+    /// Adds a reference to a block, and returns whether the block is in force.
     fn hold(&mut self, span: Span) -> bool {
         self.0.get_mut(&span).map(|held| held.holders += 1).is_some()
     }
 
-    /// Counts one holder less; whether that was the last.
+    /// Removes a reference to a block, and returns whether it was the last.
     fn give_up(&mut self, span: Span) -> bool {
         self.0.get_mut(&span).is_some_and(|held| {
             held.holders -= 1;
@@ -255,16 +261,16 @@ impl Layer {
         })
     }
 
-    /// Puts a block in force; the blocks that have it as parent now are returned.
-    fn insert(&mut self, span: Span, held: Held) -> Vec<Span> {
+    /// Adds a block, and returns the blocks whose parent it is now.
+    fn insert(&mut self, span: Span, held: BlockEntry) -> Vec<Span> {
         let children = self.children(span);
         let parent = self.around(span);
-        self.0.insert(span, Held { parent, ..held });
+        self.0.insert(span, BlockEntry { parent, ..held });
         self.move_under(&children, Some(span));
         children
     }
 
-    /// Takes a block out of force; the blocks that have its parent as theirs now are returned.
+    /// Removes a block, and returns the blocks that have its parent now.
     fn remove(&mut self, span: Span) -> Vec<Span> {
         let parent = self.0.remove(&span).and_then(|held| held.parent);
         let children = self.children(span);
@@ -281,7 +287,8 @@ impl Layer {
     /// The longest block in force around this one.
     fn around(&self, span: Span) -> Option<Span> {
         let mut nearest = self.0.range(..span).next_back().map(|(before, _)| *before);
-        // Whatever encloses it stands before it, and so encloses what stands right before it or is that.
+        // A block that encloses the span comes before it, so that block is the nearest one before the span or encloses
+        // the nearest one.
         while let Some(before) = nearest.filter(|before| !before.encloses(&span)) {
             nearest = self.0[&before].parent;
         }
@@ -301,7 +308,7 @@ impl Layer {
         children
     }
 
-    fn longest(&self, address: IpAddr) -> Option<&Held> {
+    fn longest(&self, address: IpAddr) -> Option<&BlockEntry> {
         let host = Span::new(&Cidr::host(address));
         self.0.get(&host).or_else(|| self.0.get(&self.around(host)?))
     }
@@ -319,7 +326,7 @@ pub fn address_key(block: &Cidr) -> AddressKey {
     AddressKey { prefix_bits: offset + u32::from(block.length()), address: block.address().into() }
 }
 
-/// The block of all addresses of one family, which tells the two families of the world apart.
+/// The block of all addresses of one family, by which entities of one family are matched.
 pub(crate) fn family_block(entity: Entity) -> Option<Cidr> {
     match entity {
         Entity::WorldIpv4 => Cidr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
@@ -328,7 +335,7 @@ pub(crate) fn family_block(entity: Entity) -> Option<Cidr> {
     }
 }
 
-/// Every block that the policy names, exceptions included, with the sides for which it counts.
+/// Every block that the policy names, exceptions included, with the sides whose addresses it matches.
 pub fn blocks_of(policy: &Policy) -> Vec<(Cidr, AddressSide)> {
     let rules = policy.specs.iter().flat_map(|spec| &spec.rules);
     let peers = rules.flat_map(|rule| match &rule.peers {
@@ -373,7 +380,7 @@ mod tests {
     #[test]
     fn addresses_in_the_same_blocks_have_the_same_class() {
         let mut blocks = Blocks::new();
-        let new = blocks.insert(&policy("10.0.0.0/8", &["10.1.0.0/16"], CidrReach::World)).came;
+        let new = blocks.insert(&policy("10.0.0.0/8", &["10.1.0.0/16"], CidrReach::World)).added;
         assert_eq!((new.len(), new[0].parent, new[1].parent), (2, 0, new[0].number));
         let class = |address: &str| blocks.class_of(address.parse().unwrap(), AddressSide::World);
         assert_eq!(class("10.2.0.1"), class("10.255.0.1"));
@@ -397,19 +404,22 @@ mod tests {
         let mut blocks = Blocks::new();
         let (one, two) =
             (policy("10.0.0.0/8", &[], CidrReach::World), policy("10.0.0.0/8", &[], CidrReach::World));
-        let class = blocks.insert(&one).came[0];
+        let class = blocks.insert(&one).added[0];
         assert_eq!(blocks.insert(&two), BlockChanges::default());
         let all = blocks.insert(&policy("0.0.0.0/0", &[], CidrReach::World));
-        let moved = CidrClass { parent: all.came[0].number, ..class };
-        assert_eq!(all.moved, [(class, moved)]);
+        let reparented = CidrClass { parent: all.added[0].number, ..class };
+        assert_eq!(all.reparented, [(class, reparented)]);
         assert_eq!(blocks.class_of("10.9.9.9".parse().unwrap(), AddressSide::World), class.number);
         assert_eq!(blocks.remove(&one), BlockChanges::default());
-        assert_eq!(blocks.remove(&two), BlockChanges { gone: vec![moved], ..BlockChanges::default() });
-        assert_eq!(blocks.class_of("10.9.9.9".parse().unwrap(), AddressSide::World), all.came[0].number);
+        assert_eq!(
+            blocks.remove(&two),
+            BlockChanges { removed: vec![reparented], ..BlockChanges::default() }
+        );
+        assert_eq!(blocks.class_of("10.9.9.9".parse().unwrap(), AddressSide::World), all.added[0].number);
     }
 
-    /// Whatever comes and goes, each class has the number of the next block around it as parent, and the changes
-    /// that were told lead from one forest to the next.
+    /// After any sequence of changes each class has the next block around it as parent, and the reported changes lead
+    /// from one forest to the next.
     #[test]
     fn parents_follow_blocks_that_come_and_go() {
         let pool: Vec<Cidr> =
@@ -426,7 +436,7 @@ mod tests {
                 .map(cidr)
                 .collect();
         let mut blocks = Blocks::new();
-        let mut told = BTreeMap::new();
+        let mut reported = BTreeMap::new();
         let mut state = 7_u64;
         for _ in 0..2000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -437,14 +447,17 @@ mod tests {
             } else {
                 blocks.insert_all(vec![one])
             };
-            for (before, _) in &changed.moved {
-                assert_eq!(told[&before.block], before.parent);
+            for (before, _) in &changed.reparented {
+                assert_eq!(reported[&before.block], before.parent);
             }
-            changed.gone.iter().for_each(|class| assert_eq!(told.remove(&class.block), Some(class.parent)));
-            let now = changed.came.iter().chain(changed.moved.iter().map(|(_, now)| now));
-            told.extend(now.map(|class| (class.block, class.parent)));
+            changed
+                .removed
+                .iter()
+                .for_each(|class| assert_eq!(reported.remove(&class.block), Some(class.parent)));
+            let now = changed.added.iter().chain(changed.reparented.iter().map(|(_, now)| now));
+            reported.extend(now.map(|class| (class.block, class.parent)));
             let force: Vec<CidrClass> = blocks.classes().collect();
-            assert_eq!(told, force.iter().map(|class| (class.block, class.parent)).collect());
+            assert_eq!(reported, force.iter().map(|class| (class.block, class.parent)).collect());
             for class in &force {
                 let around =
                     force.iter().filter(|one| one.block != class.block && one.block.encloses(&class.block));

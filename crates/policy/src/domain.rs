@@ -7,56 +7,56 @@ use std::sync::Arc;
 
 pub use samples::{TooManyOverlaps, samples};
 
-/// Most characters of a name or pattern (RFC 1035, section 2.3.4).
+/// The longest name or pattern in characters (RFC 1035, section 2.3.4).
 pub const MAX_LENGTH: usize = 255;
 
-/// Which domain names are meant; letters are lower case, and no dot ends it.
+/// A pattern of domain names, in lower case and without a dot at the end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DomainPattern {
     /// `matchName`: this name.
     Name(Arc<str>),
-    /// `matchPattern`: `*` stands for any characters of one label, none too; `**.` at the beginning for one or more
-    /// whole labels; `*` alone for every name. More asterisks side by side say nothing more, and are not kept.
+    /// `matchPattern`: `*` matches any characters of one label, also none; `**.` at the beginning matches one or more
+    /// whole labels; `*` alone matches every name. Further asterisks side by side match nothing more and are dropped.
     Pattern(Arc<str>),
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DomainError {
-    /// Nothing is there.
+    /// The text is empty.
     #[error("must not be empty")]
     Empty,
-    /// More than [`MAX_LENGTH`].
+    /// The text is longer than [`MAX_LENGTH`].
     #[error("is longer than {MAX_LENGTH} characters")]
     TooLong,
-    /// A character that no such name has.
+    /// A character that no such name may contain.
     #[error("has the character {0:?}; letters, digits, `-`, `_` and `.` make up a name, and `*` a pattern")]
     Character(char),
-    /// Two dots with nothing between.
+    /// Two dots with no character between them.
     #[error("has an empty label")]
     EmptyLabel,
 }
 
 impl DomainPattern {
-    /// Reads a `matchName`.
+    /// Parses a `matchName`.
     pub fn name(text: &str) -> Result<Self, DomainError> {
         canonical(text, false).map(Self::Name)
     }
 
-    /// Reads a `matchPattern`; one without `*` is a name.
+    /// Parses a `matchPattern`; without `*` it is a name.
     pub fn pattern(text: &str) -> Result<Self, DomainError> {
         let bare = canonical(text, true)?;
         Ok(if bare.contains('*') { Self::Pattern(fewest_asterisks(&bare)) } else { Self::Name(bare) })
     }
 
-    /// Whether a name is meant, given as [`canonical_name`] makes it.
+    /// Whether the pattern matches a name in the form of [`canonical_name`].
     pub fn matches(&self, name: &str) -> bool {
         match self {
             Self::Name(wanted) => **wanted == *name,
             Self::Pattern(pattern) => match pattern.strip_prefix("**.") {
                 _ if **pattern == *"*" => true,
                 None => globs(pattern.as_bytes(), name.as_bytes()),
-                // One label at least stands for the prefix, and what follows any dot may be the rest.
+                // `**.` matches one label or more, so the rest may begin after any dot but a leading one.
                 Some(rest) => name
                     .char_indices()
                     .filter(|(at, one)| *one == '.' && *at > 0)
@@ -66,7 +66,7 @@ impl DomainPattern {
     }
 }
 
-/// A name in the form in which names are compared: lower case, no dot at the end.
+/// A name in the form that names are compared in: lower case, no dot at the end.
 pub fn canonical_name(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
@@ -84,8 +84,8 @@ fn canonical(text: &str, stars: bool) -> Result<Arc<str>, DomainError> {
     }
 }
 
-/// The pattern with no more asterisks side by side than its meaning needs: two before the first dot, where nothing but
-/// asterisks is before it, and one anywhere else.
+/// Drops asterisks without effect: keeps two before the first dot if nothing but asterisks precedes it, and one
+/// anywhere else.
 fn fewest_asterisks(pattern: &str) -> Arc<str> {
     let (kept, rest) = match pattern.trim_start_matches('*') {
         rest if rest.starts_with('.') && pattern.starts_with("**") => ("**", rest),
@@ -100,10 +100,10 @@ fn fewest_asterisks(pattern: &str) -> Arc<str> {
     fewest.into()
 }
 
-/// Whether `*` in the pattern, each standing for any characters but a dot, can make it the text.
+/// Whether the pattern matches the text; `*` matches any characters except a dot.
 fn globs(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut from) = (0, 0);
-    // Where the last star stands, and how far what it stands for reaches.
+    // The position of the last asterisk, and the end of the text that it matches.
     let mut star: Option<(usize, usize)> = None;
     while from < text.len() {
         if pattern.get(at) == Some(&b'*') {
@@ -178,7 +178,7 @@ mod tests {
             check(subdomains, "com", false);
             check(subdomains, "example.org", false);
         }
-        // Elsewhere however many asterisks stand for characters of one label.
+        // In any other position several asterisks match characters of one label.
         for (one, more) in [("w*.com", "w**.com"), ("a.*.com", "a.***.com"), ("*a.com", "**a.com")] {
             assert_eq!(DomainPattern::pattern(one), DomainPattern::pattern(more), "{more}");
         }

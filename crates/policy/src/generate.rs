@@ -1,9 +1,10 @@
-//! Random worlds, policies and questions, for tests that compare two implementations.
+//! Random worlds, policies and probes, for tests that compare two implementations.
 //!
-//! The same seed gives the same world everywhere. Everything is drawn from small pools, so that rules meet, nest and
-//! contradict each other often.
+//! One seed yields the same world everywhere. All values come from small pools, so that rules often overlap, nest and
+//! contradict each other.
 
 mod describe;
+mod generated;
 mod peers;
 mod policies;
 mod probe;
@@ -12,113 +13,21 @@ mod scenarios;
 mod shrink;
 mod traffic;
 
+pub use generated::{
+    GeneratedEnd, GeneratedPeer, GeneratedProbe, GeneratedRequest, GeneratedWorkload, GeneratedWorld,
+};
 pub use peers::{BLOCKS, cidr};
 pub use probe::probes;
 pub use random::Random;
 pub use shrink::shrink;
 
-use crate::catalog::{Backends, Catalog, CidrGroupEntry, ServiceEntry};
-use crate::endpoint_view::{EndpointView, NamedPorts};
-use crate::rule::{EnforcementMode, Policy, Protocol};
-use abi::identity::{FIRST_NODE, HOST, REMOTE_NODE, WORLD, reserved_name};
+use crate::catalog::{Backends, CidrGroupEntry, ServiceEntry};
+use crate::endpoint_view::NamedPorts;
+use crate::rule::{EnforcementMode, Protocol};
+use abi::identity::{HOST, REMOTE_NODE, WORLD};
 use identity::{Labels, Source};
-use l7::rule::{Field, RequestView};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// Everything a question can be about.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GeneratedWorld {
-    /// Namespaces by name, with their labels.
-    pub namespaces: BTreeMap<String, Vec<(String, String)>>,
-    /// Workloads; namespace and name together are unique.
-    pub workloads: Vec<GeneratedWorkload>,
-    /// Addresses outside the cluster, and the nodes'.
-    pub others: Vec<GeneratedPeer>,
-    /// The groups of blocks that policies refer to, by name.
-    pub groups: BTreeMap<String, CidrGroupEntry>,
-    /// The services that policies refer to, by namespace and name.
-    pub services: BTreeMap<(String, String), ServiceEntry>,
-    /// Whom policies are enforced for.
-    pub mode: EnforcementMode,
-    /// Whether what policy refuses is let through and reported.
-    pub audit: bool,
-    /// The policies in force, sorted by name.
-    pub policies: Vec<Policy>,
-}
-
-/// A workload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GeneratedWorkload {
-    /// Its name.
-    pub name: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its own labels.
-    pub own: Vec<(String, String)>,
-    /// All its labels, those of its namespace included.
-    pub labels: Labels,
-    /// Its named ports.
-    pub ports: NamedPorts,
-    /// An address of each family.
-    pub addresses: [IpAddr; 2],
-}
-
-/// A peer that is not a workload: of the world, or a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GeneratedPeer {
-    /// Its name.
-    pub name: String,
-    /// Its reserved identity.
-    pub identity: u32,
-    /// Its own labels, of a node.
-    pub own: Vec<(String, String)>,
-    /// All its labels, that of its identity included.
-    pub labels: Labels,
-    /// The domain names that its addresses are known by, of a host outside the cluster.
-    pub names: BTreeSet<String>,
-    /// An address of each family.
-    pub addresses: [IpAddr; 2],
-}
-
-/// One end of a probe, by index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GeneratedEnd {
-    /// Of [`GeneratedWorld::workloads`].
-    Workload(usize),
-    /// Of [`GeneratedWorld::others`].
-    Other(usize),
-}
-
-/// A question: may this pass?
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GeneratedProbe {
-    /// Who opens the connection.
-    pub from: GeneratedEnd,
-    /// Who receives it. At least one end is a workload, or the node itself.
-    pub to: GeneratedEnd,
-    /// Index into the ends' addresses: 0 for IPv4, 1 for IPv6.
-    pub family: usize,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Destination port; for ICMP the type in the upper byte and the code in the lower.
-    pub port: u16,
-    /// The request, on TCP.
-    pub request: Option<GeneratedRequest>,
-}
-
-/// A request, owned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GeneratedRequest {
-    /// Method.
-    pub method: String,
-    /// Path with query.
-    pub path: String,
-    /// Authority.
-    pub host: String,
-    /// Header fields.
-    pub headers: Vec<(String, String)>,
-}
 
 /// The world of this seed.
 pub fn world(seed: u64) -> GeneratedWorld {
@@ -163,49 +72,6 @@ pub fn world(seed: u64) -> GeneratedWorld {
     world
 }
 
-impl GeneratedWorld {
-    /// What its policies refer to.
-    pub fn catalog(&self) -> Catalog {
-        let mut catalog = Catalog::new();
-        self.groups.iter().for_each(|(name, group)| catalog.put_cidr_group(name, group.clone()));
-        for ((namespace, name), service) in &self.services {
-            catalog.put_service(namespace, name, service.clone());
-        }
-        catalog
-    }
-
-    /// The end of a probe as policies see it.
-    pub fn view(&self, end: GeneratedEnd, family: usize) -> EndpointView<'_> {
-        match end {
-            GeneratedEnd::Workload(index) => {
-                let GeneratedWorkload { labels, ports, addresses, .. } = &self.workloads[index];
-                let number = abi::identity::FIRST_ALLOCATED + index as u32;
-                EndpointView { ports, address: Some(addresses[family]), ..EndpointView::new(number, labels) }
-            }
-            GeneratedEnd::Other(index) => {
-                let GeneratedPeer { identity, own, labels, names, addresses, .. } = &self.others[index];
-                let number = match (*identity, own.is_empty()) {
-                    (REMOTE_NODE, false) => FIRST_NODE + index as u32,
-                    (identity, _) => identity,
-                };
-                EndpointView { names, address: Some(addresses[family]), ..EndpointView::new(number, labels) }
-            }
-        }
-    }
-}
-
-impl GeneratedRequest {
-    /// Lends the request to rules; the fields are those of [`Self::fields`].
-    pub fn view<'a>(&'a self, headers: &'a [Field<'a>]) -> RequestView<'a> {
-        RequestView { method: &self.method, path: &self.path, host: &self.host, headers }
-    }
-
-    /// The header fields, borrowed.
-    pub fn fields(&self) -> Vec<Field<'_>> {
-        self.headers.iter().map(|(name, value)| Field { name, value: value.as_bytes() }).collect()
-    }
-}
-
 fn workload(
     random: &mut Random,
     namespace: &str,
@@ -246,23 +112,6 @@ fn other(name: &str, identity: u32, v4: &str, v6: &str) -> GeneratedPeer {
     GeneratedPeer::new(name, identity, [address(v4), address(v6)])
 }
 
-impl GeneratedPeer {
-    /// One of which no more is known than its reserved identity and its addresses.
-    pub fn new(name: &str, identity: u32, addresses: [IpAddr; 2]) -> Self {
-        let labels = Labels::reserved(reserved_name(identity).expect("others have reserved identities"));
-        Self { name: name.into(), identity, own: Vec::new(), labels, names: BTreeSet::new(), addresses }
-    }
-
-    fn known_by(self, names: &[&str]) -> Self {
-        Self { names: names.iter().map(|name| (*name).to_owned()).collect(), ..self }
-    }
-
-    fn labelled(mut self, own: Vec<(String, String)>) -> Self {
-        own.iter().for_each(|(key, value)| self.labels.insert(Source::K8s, key.as_str(), value.as_str()));
-        Self { own, ..self }
-    }
-}
-
 fn node_labels(random: &mut Random) -> Vec<(String, String)> {
     let some = peers::NODE_LABELS.iter().filter_map(|(key, values)| {
         let value = random.pick(values);
@@ -275,7 +124,7 @@ fn group(random: &mut Random) -> CidrGroupEntry {
     CidrGroupEntry { labels: object_labels(random), blocks: peers::blocks(random, 20) }
 }
 
-/// A service that selects workloads and one that has addresses written down, where there are any.
+/// A service with selected workloads and one with listed addresses, in some namespaces.
 fn services(random: &mut Random) -> BTreeMap<(String, String), ServiceEntry> {
     let mut services = BTreeMap::new();
     for namespace in peers::NAMESPACES {

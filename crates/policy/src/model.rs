@@ -1,137 +1,29 @@
-//! The reference: what policies say of one connection or request, by sets and loops, and why.
+//! The reference model: the verdict of policies on one connection or request, by sets and loops, with the reason.
 //!
-//! Nothing here is shared with [`crate::compile`] but the rules themselves and what one peer selector means; where the
-//! two differ, one is wrong.
+//! The model shares with [`crate::compile`] only the rules and the meaning of a selector. Where the two differ, one of
+//! them is wrong.
 
 mod applies;
+mod decision;
 mod explain;
 mod mismatch;
 mod near;
+mod query;
 mod request;
 
-use crate::catalog::Catalog;
-use crate::endpoint_view::EndpointView;
-use crate::rule::{Action, Direction, EnforcementMode, HttpRule, Policy, PolicyId, Rule, Spec, Tier};
+use crate::rule::{Action, Direction, EnforcementMode, HttpRule, Policy, Spec, Tier};
 use abi::identity::HOST;
-use l7::rule::RequestView;
 use std::collections::BTreeSet;
 
+pub use decision::{Basis, ConsideredRule, Decision, RuleOutcome, RuleRef, Verdict};
 pub use explain::ExplainedRule;
 pub use near::{NearPolicy, nearest_policy};
+pub use query::{Context, Query};
 
 use applies::{examine, matching, only_requests, requests_of};
 
-/// What holds beside the policies.
-#[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
-    /// What policies refer to.
-    pub catalog: &'a Catalog,
-    /// Whom policies are enforced for.
-    pub mode: EnforcementMode,
-}
-
-/// What is asked, seen from one end.
-#[derive(Clone, Copy, Debug)]
-pub struct Query<'a> {
-    /// Which way the connection is opened, seen from the subject.
-    pub direction: Direction,
-    /// The end whose policies are asked.
-    pub subject: EndpointView<'a>,
-    /// The other end.
-    pub peer: EndpointView<'a>,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Destination port; for ICMP the type in the upper byte and the code in the lower.
-    pub port: u16,
-    /// The request, or nothing to ask about the connection alone.
-    pub request: Option<RequestView<'a>>,
-}
-
-/// The answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
-    /// The connection, or the request on it, is let through.
-    Allow,
-    /// The connection is let through and the request on it refused.
-    DenyRequest,
-    /// The connection is refused.
-    Drop,
-}
-
-/// What the answer rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Basis<'a> {
-    /// No rule decides, and a node may then always speak to its own workloads, also where default deny would refuse it
-    /// ([`crate::book::RuleId::LOCAL_HOST`]).
-    LocalHost,
-    /// A rule. Where several say the same, the first.
-    Rule(RuleRef<'a>),
-    /// No rule allows it, and a policy asks for default deny.
-    DefaultDeny,
-    /// No rule allows it, and policies are enforced for every workload ([`EnforcementMode::Always`]).
-    AlwaysDeny,
-    /// No rule refuses it, and no policy asks for default deny.
-    DefaultAllow,
-    /// Policies are enforced for nobody ([`EnforcementMode::Never`]).
-    NeverDeny,
-}
-
-/// A rule and the policy it is part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RuleRef<'a> {
-    /// The policy.
-    pub policy: &'a PolicyId,
-    /// The rule.
-    pub rule: &'a Rule,
-}
-
-/// The answer and how it came about.
-#[derive(Clone, Debug)]
-pub struct Decision<'a> {
-    /// The answer.
-    pub verdict: Verdict,
-    /// What decides on the connection.
-    pub basis: Basis<'a>,
-    /// The requests that may pass, where only some may.
-    pub requests: Option<BTreeSet<&'a HttpRule>>,
-    /// What was found of each rule, in order.
-    pub considered: Vec<ConsideredRule<'a>>,
-}
-
-/// What was found of a rule.
-#[derive(Clone, Copy, Debug)]
-pub struct ConsideredRule<'a> {
-    /// The rule.
-    pub rule: RuleRef<'a>,
-    /// When it is asked.
-    pub tier: Tier,
-    /// Whether it applies, and what it lacks where it does not.
-    pub outcome: RuleOutcome,
-}
-
-/// How far a rule goes towards applying; the greater is the nearer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RuleOutcome {
-    /// It is about other subjects.
-    OtherSubject,
-    /// It is about the other direction.
-    OtherDirection,
-    /// It is about other peers.
-    OtherPeer,
-    /// It is about other ports or protocols.
-    OtherTraffic,
-    /// It is about other requests.
-    OtherRequest,
-    /// It applies, but a rule that is asked before it, or that beats it, decides.
-    Outranked,
-    /// It applies, and leaves the decision to the next tier.
-    Passes,
-    /// It applies and decides, alone or with others that say the same.
-    Decides,
-}
-
-/// Asks policies about a connection or a request. The order of the policies only tells which of several rules that
-/// say the same is named.
+/// The decision of these policies on a connection or a request. The order of the policies only selects which of several
+/// equal rules is named.
 pub fn verdict<'a>(
     policies: impl IntoIterator<Item = &'a Policy>,
     context: &Context<'_>,
@@ -160,7 +52,7 @@ pub fn verdict<'a>(
         return Decision { verdict, basis, requests: None, considered };
     }
     isolation.always = context.mode == EnforcementMode::Always && query.subject.number != HOST;
-    let (verdict, basis) = match ask_tiers(&mut considered, isolation, query) {
+    let (verdict, basis) = match evaluate_tiers(&mut considered, isolation, query) {
         Ok(decision) => return Decision { considered, ..decision },
         Err(_) if is_of_own_node(query) => (Verdict::Allow, Basis::LocalHost),
         Err(otherwise) => otherwise,
@@ -168,20 +60,20 @@ pub fn verdict<'a>(
     Decision { verdict, basis, requests: None, considered }
 }
 
-/// Whether the node speaks to one of its own workloads. The kubelet must reach what it looks after, so only a rule that
-/// denies closes a workload to its node: neither default deny nor what rules say of requests does.
+/// Whether the node connects to one of its own workloads. The kubelet must reach the pods of its node, so only a deny
+/// closes a workload to the node: neither default deny nor an HTTP rule does.
 fn is_of_own_node(query: &Query<'_>) -> bool {
     query.direction == Direction::Ingress && query.peer.number == HOST && query.subject.number != HOST
 }
 
-/// At the end of which tier what no rule allowed is refused.
+/// After which tiers default deny applies.
 #[derive(Clone, Copy, Debug, Default)]
 struct Isolation {
-    /// A spec before the baseline asks for default deny.
+    /// A spec before the baseline requires default deny.
     normal: bool,
-    /// A spec of the baseline does.
+    /// A spec of the baseline requires default deny.
     baseline: bool,
-    /// Nobody is let through without a rule, whatever specs say.
+    /// Every connection needs a rule, whatever the specs require.
     always: bool,
 }
 
@@ -202,8 +94,8 @@ impl Isolation {
     }
 }
 
-/// Asks tier after tier; where none decides, the default does.
-fn ask_tiers<'a>(
+/// Evaluates tier after tier; without a decision the default decides.
+fn evaluate_tiers<'a>(
     considered: &mut [ConsideredRule<'a>],
     isolation: Isolation,
     query: &Query<'_>,
@@ -212,7 +104,7 @@ fn ask_tiers<'a>(
         if tier == Tier::Baseline && isolation.normal {
             return Err((Verdict::Drop, Basis::DefaultDeny));
         }
-        if let Some(decision) = ask_tier(tier, considered, isolation.denies(), query) {
+        if let Some(decision) = evaluate_tier(tier, considered, isolation.denies(), query) {
             return Ok(decision);
         }
     }
@@ -223,8 +115,8 @@ fn ask_tiers<'a>(
     })
 }
 
-/// Asks the rules of one tier, priority by priority; nothing where none decides.
-fn ask_tier<'a>(
+/// Evaluates the rules of one tier by priority. None: no rule decides.
+fn evaluate_tier<'a>(
     tier: Tier,
     considered: &mut [ConsideredRule<'a>],
     default_deny: bool,
@@ -249,7 +141,7 @@ fn ask_tier<'a>(
         if !by_request.is_empty() {
             return match is_of_own_node(query) {
                 true => decide(by_request).map(|first| Decision::new(Verdict::Allow, first)),
-                false => Some(ask_requests(by_request, query)),
+                false => Some(evaluate_requests(by_request, query)),
             };
         }
         if !passes.is_empty() {
@@ -260,15 +152,15 @@ fn ask_tier<'a>(
     None
 }
 
-/// Lets these rules decide; the first is named.
+/// Marks these rules as deciding, and returns the first.
 fn decide<'a>(rules: Vec<&mut ConsideredRule<'a>>) -> Option<RuleRef<'a>> {
     let first = rules.first().map(|one| one.rule);
     rules.into_iter().for_each(|one| one.outcome = RuleOutcome::Decides);
     first
 }
 
-/// Only rules about requests allow the connection: a request must match one of them.
-fn ask_requests<'a>(rules: Vec<&mut ConsideredRule<'a>>, query: &Query<'_>) -> Decision<'a> {
+/// Decides by HTTP rules alone: a request must match one of them.
+fn evaluate_requests<'a>(rules: Vec<&mut ConsideredRule<'a>>, query: &Query<'_>) -> Decision<'a> {
     let first = rules[0].rule;
     let mut requests = BTreeSet::new();
     let mut allowed = query.request.is_none();
@@ -282,28 +174,4 @@ fn ask_requests<'a>(rules: Vec<&mut ConsideredRule<'a>>, query: &Query<'_>) -> D
     }
     let verdict = if allowed { Verdict::Allow } else { Verdict::DenyRequest };
     Decision { requests: Some(requests), ..Decision::new(verdict, first) }
-}
-
-impl<'a> Decision<'a> {
-    fn new(verdict: Verdict, rule: RuleRef<'a>) -> Self {
-        Self { verdict, basis: Basis::Rule(rule), requests: None, considered: Vec::new() }
-    }
-
-    /// The rule that decides: of a request the one that lets it through, otherwise that on the connection.
-    pub fn rule(&self) -> Option<RuleRef<'a>> {
-        match self.basis {
-            Basis::Rule(_) if self.verdict == Verdict::Allow => {
-                self.considered.iter().find(|one| one.outcome == RuleOutcome::Decides).map(|one| one.rule)
-            }
-            Basis::Rule(rule) => Some(rule),
-            _ => None,
-        }
-    }
-
-    /// Of the rules that would have allowed it, the first of those that lack least.
-    pub fn nearest(&self) -> Option<ConsideredRule<'a>> {
-        let allowing = self.considered.iter().filter(|one| one.rule.rule.action == Action::Allow);
-        let lacking = allowing.filter(|one| one.outcome < RuleOutcome::Outranked);
-        lacking.rev().max_by_key(|one| one.outcome).copied()
-    }
 }

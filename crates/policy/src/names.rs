@@ -1,24 +1,24 @@
-//! Which domain names addresses were resolved from.
+//! The domain names that addresses were resolved from.
 
 use crate::domain::canonical_name;
 use crate::endpoint_view::NO_NAMES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Addresses with their names; what no name is known of is not there.
+/// Addresses with their domain names. An address without names has no entry.
 ///
-/// An address that is there has a class of its own ([`crate::cidr::Blocks::insert_address`]), and compiled policies
-/// that ask for names were told of it ([`crate::compile::CompiledPolicy::name`]).
+/// An address with an entry has a CIDR class of its own ([`crate::cidr::Blocks::insert_address`]). Compiled policies
+/// that match domain names have a column row for it ([`crate::compile::CompiledPolicy::set_names`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DomainNames(BTreeMap<IpAddr, BTreeSet<String>>);
 
 impl DomainNames {
-    /// No name is known.
+    /// No address has a name.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Notes all the names of an address, in place of those it had; these are returned.
+    /// Replaces the names of an address, and returns the names it had.
     pub fn put<'a>(&mut self, address: IpAddr, names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
         let names: BTreeSet<String> = names.into_iter().map(canonical_name).collect();
         let before = if names.is_empty() { self.0.remove(&address) } else { self.0.insert(address, names) };

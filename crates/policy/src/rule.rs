@@ -1,4 +1,4 @@
-//! The one internal form of every kind of policy.
+//! The internal form that every kind of policy is parsed into.
 
 use crate::domain::DomainPattern;
 use abi::identity::HOST;
@@ -13,12 +13,12 @@ pub use l7::cost::check as check_cost;
 pub use l7::expression::check as check_expression;
 pub use l7::rule::{HeaderRule, HttpRule};
 
-/// Names one submitted policy.
+/// Identifies one policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyId {
-    /// What it was submitted as.
+    /// The kind of its document.
     pub kind: PolicyKind,
-    /// Its namespace; none for clusterwide kinds.
+    /// Its namespace; none for cluster-scoped kinds.
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,
@@ -29,7 +29,7 @@ pub struct PolicyId {
 pub enum PolicyKind {
     /// `networking.k8s.io/v1`.
     NetworkPolicy,
-    /// `cilium.io/v2`, also in the form of 2017.
+    /// `cilium.io/v2`, and the form of 2017 that is a bare list of rules.
     CiliumNetworkPolicy,
     /// `cilium.io/v2`.
     CiliumClusterwideNetworkPolicy,
@@ -41,173 +41,173 @@ pub enum PolicyKind {
     BaselineAdminNetworkPolicy,
 }
 
-/// One submitted policy.
+/// One policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Its name.
+    /// Its kind, namespace and name.
     pub id: PolicyId,
     /// One for each `spec` or entry of `specs`.
     pub specs: Vec<Spec>,
 }
 
-/// A subject and what is said of it.
+/// A subject and the rules that apply to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// Whom it is about.
+    /// The endpoints that its rules apply to.
     pub subject: Subject,
-    /// When its rules are asked.
+    /// The tier of its rules.
     pub tier: Tier,
-    /// Whether, for a subject, what no rule allows is refused on the way in.
+    /// Whether ingress that no rule allows is denied for its subjects.
     pub default_deny_ingress: bool,
-    /// The same on the way out.
+    /// Whether egress that no rule allows is denied for its subjects.
     pub default_deny_egress: bool,
-    /// What flow events carry that its rules decided on.
+    /// The text that flow events carry if one of its rules decided.
     pub log: Option<Arc<str>>,
     /// The rules, in the order of the document.
     pub rules: Vec<Rule>,
 }
 
-/// Whom a spec is about.
+/// The endpoints that a spec selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// Workloads; the policy's namespace has been written into the selector.
+    /// Workloads. A namespaced policy's selector requires its namespace.
     Workloads(Selector),
-    /// Nodes: their own processes, not the workloads on them.
+    /// Nodes: processes on the host network, not the workloads of the node.
     Nodes(Selector),
 }
 
-/// Whom policies are enforced for; host policies are enforced in every mode but the last.
+/// The endpoints that policies are enforced for. Host policies are enforced in every mode except [`Self::Never`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EnforcementMode {
-    /// In each direction, those for whom some policy asks for it.
+    /// In each direction, the endpoints that some policy selects in that direction.
     #[default]
     Default,
-    /// Every workload, in both directions, also where no policy is about it.
+    /// Every workload, in both directions, even if no policy selects it.
     Always,
-    /// Nobody.
+    /// No endpoint.
     Never,
 }
 
 /// One rule: peers AND traffic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Where it stands, as a field path for people: `spec.ingress[0]`.
+    /// Its path in the document: `spec.ingress[0]`.
     pub place: Arc<str>,
-    /// Which way the traffic goes, seen from the subject.
+    /// The direction of the connection, as the subject sees it.
     pub direction: Direction,
-    /// Order within the tier; the lower is asked first.
+    /// Its order within the tier; the lower number decides first.
     pub priority: u32,
-    /// What it does.
+    /// Its effect.
     pub action: Action,
-    /// Who must be at the other end.
+    /// The peers that it matches.
     pub peers: Peers,
-    /// What must be sent.
+    /// The traffic that it matches.
     pub traffic: Traffic,
 }
 
-/// Groups of rules, asked in this order; the first tier that decides wins.
+/// Groups of rules in the order in which they decide; the first tier with a decision wins.
 ///
-/// Default deny decides at the end of [`Self::Normal`], so that what a NetworkPolicy leaves out never comes to the
-/// baseline; only where all specs that ask for it are of the baseline it decides after that.
+/// Default deny decides after [`Self::Normal`], so traffic that a NetworkPolicy leaves out never reaches the baseline.
+/// If only specs of the baseline require default deny, it decides after the baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// Rules of the cluster's administrators.
     Admin,
     /// NetworkPolicy and the Cilium kinds.
     Normal,
-    /// What holds where nobody said otherwise.
+    /// Defaults for endpoints that no policy of another tier isolates.
     Baseline,
 }
 
-/// What a rule does. At the same tier and priority a deny beats an allow.
+/// The effect of a rule. At the same tier and priority a deny wins over an allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// Lets through.
+    /// Allows the traffic.
     Allow,
-    /// Refuses.
+    /// Denies the traffic.
     Deny,
     /// Leaves the decision to the next tier.
     Pass,
 }
 
-/// Who may be at the other end.
+/// The peers that a rule matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peers {
-    /// Anyone at all.
+    /// Every peer.
     Any,
-    /// Whoever one of these selects; an empty list selects nobody.
+    /// The peers that one of these selects; an empty list selects no peer.
     Of(Vec<Peer>),
 }
 
-/// One way to say who.
+/// One selection of peers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Peer {
-    /// By labels; scoping has been written into the selector.
+    /// By labels. The selector includes the scope of the policy.
     Labels(Selector),
     /// By address.
     Cidr {
         /// The block.
         block: Cidr,
-        /// Blocks within it that are left out.
+        /// Blocks within it that do not match.
         except: Vec<Cidr>,
-        /// Whose addresses count.
+        /// Whether addresses inside the cluster match too.
         reach: CidrReach,
     },
-    /// By the blocks of named groups; only addresses outside the cluster count.
+    /// By the blocks of CIDR groups; only addresses outside the cluster match.
     CidrGroup {
-        /// Which groups.
+        /// The groups.
         groups: CidrGroupRef,
-        /// Blocks that are left out.
+        /// Blocks that do not match.
         except: Vec<Cidr>,
     },
-    /// By a service: whoever stands behind it.
+    /// By a service: its backends.
     Service(ServiceRef),
-    /// By domain name: addresses outside the cluster that such a name was resolved to.
+    /// By domain name: addresses outside the cluster that a matching name was resolved to.
     Domain(DomainPattern),
     /// Nodes of the cluster, the local one included, by their labels.
     Nodes(Selector),
-    /// By a name of the field for a kind of peer.
+    /// By the name of an entity.
     Entity(Entity),
 }
 
-/// Which `CiliumCIDRGroup`s are meant.
+/// A reference to `CiliumCIDRGroup`s.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CidrGroupRef {
-    /// The one with this name.
+    /// The group of this name.
     Named(Arc<str>),
-    /// All with such labels.
+    /// All groups with such labels.
     Labelled(Selector),
 }
 
-/// Which services are meant.
+/// A reference to services.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServiceRef {
-    /// The one with this name.
+    /// The service of this name.
     Named {
         /// Its namespace.
         namespace: Arc<str>,
         /// Its name.
         name: Arc<str>,
     },
-    /// All with such labels.
+    /// All services with such labels.
     Labelled {
-        /// Only those of this namespace.
+        /// The namespace of the services; none: every namespace.
         namespace: Option<Arc<str>>,
-        /// Of the service's own labels.
+        /// A selector of the services' labels.
         selector: Selector,
     },
 }
 
-/// Whose addresses a CIDR peer may match.
+/// Whether a CIDR matches addresses inside the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CidrReach {
-    /// Only those outside the cluster (CiliumNetworkPolicy): never workloads, never nodes.
+    /// Only addresses outside the cluster (CiliumNetworkPolicy): neither workloads nor nodes.
     World,
-    /// Whatever address a packet carries (`ipBlock` of NetworkPolicy).
+    /// Every address (`ipBlock` of NetworkPolicy).
     Everything,
 }
 
-/// Kinds of peers, by the names policies use.
+/// Kinds of peers that policies name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Entity {
     /// Every peer.
@@ -218,7 +218,7 @@ pub enum Entity {
     WorldIpv4,
     /// Everything outside the cluster, by IPv6.
     WorldIpv6,
-    /// Every workload and node of the cluster, and its reserved peers; everything but the world.
+    /// Every workload, node and reserved peer of the cluster: every peer except the world.
     Cluster,
     /// The local node.
     Host,
@@ -234,20 +234,20 @@ pub enum Entity {
     Init,
     /// Workloads that the agent does not manage.
     Unmanaged,
-    /// Nobody.
+    /// No peer.
     None,
 }
 
-/// What may be sent.
+/// The traffic that a rule matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Traffic {
-    /// Anything, of any protocol.
+    /// All traffic of all protocols.
     Any,
-    /// Whatever one of these matches; an empty list matches nothing.
+    /// The traffic that one of these matches; an empty list matches none.
     Of(Vec<TrafficMatch>),
 }
 
-/// One way to say what.
+/// One match of traffic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrafficMatch {
     /// A transport protocol and its destination ports.
@@ -256,13 +256,13 @@ pub enum TrafficMatch {
         protocol: Protocol,
         /// The ports, after service translation.
         port: Port,
-        /// HTTP rules of which one must allow each request; none: the connection alone decides.
-        /// `Some` with an empty list lets no request through.
+        /// HTTP rules, one of which must match each request. None: the rule decides on the connection alone. `Some`
+        /// with an empty list allows no request.
         http: Option<Vec<HttpRule>>,
     },
     /// An ICMP message.
     Icmp {
-        /// Which ICMP.
+        /// The family of the ICMP message.
         family: Family,
         /// Its type.
         kind: u8,
@@ -278,7 +278,7 @@ pub enum Protocol {
     Udp,
     /// SCTP, 132.
     Sctp,
-    /// Each of the three.
+    /// Each of the three protocols.
     Any,
 }
 
@@ -287,9 +287,9 @@ pub enum Protocol {
 pub enum Port {
     /// Every port.
     Any,
-    /// From the first to the last, both included.
+    /// From the first port to the last, both included.
     Range(u16, u16),
-    /// The port that the receiving workload calls by this name, in lower case.
+    /// The port that has this name at the receiving workload, in lower case.
     Named(String),
 }
 
@@ -302,7 +302,7 @@ pub enum Family {
     Ipv6,
 }
 
-/// A block of addresses; the bits past the length are zero.
+/// A block of addresses. The bits after the prefix length are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cidr {
     address: IpAddr,
@@ -310,7 +310,7 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// The block of this length that holds the address; none where the length exceeds the family's.
+    /// The block of this prefix length that contains the address; none if the length exceeds that of the family.
     pub fn new(address: IpAddr, length: u8) -> Option<Self> {
         let address = match address {
             IpAddr::V4(v4) if length <= 32 => {
@@ -329,7 +329,7 @@ impl Cidr {
         Self { address, length: if address.is_ipv4() { 32 } else { 128 } }
     }
 
-    /// Whether the block is one address.
+    /// Whether the block contains one address only.
     pub fn is_host(&self) -> bool {
         *self == Self::host(self.address)
     }
@@ -339,17 +339,17 @@ impl Cidr {
         self.address
     }
 
-    /// How many leading bits all its addresses share.
+    /// The prefix length.
     pub fn length(&self) -> u8 {
         self.length
     }
 
-    /// Whether the address lies in the block; never across families.
+    /// Whether the block contains the address; false if the families differ.
     pub fn contains(&self, address: IpAddr) -> bool {
         Self::new(address, self.length).is_some_and(|block| block == *self)
     }
 
-    /// Whether the whole of the other block lies in this one.
+    /// Whether this block contains the other one.
     pub fn encloses(&self, other: &Self) -> bool {
         other.length >= self.length && self.contains(other.address)
     }
@@ -362,7 +362,7 @@ impl fmt::Display for Cidr {
 }
 
 impl Traffic {
-    /// Whether some traffic matches both. A port by name is taken to be no port by number, and no other name.
+    /// Whether some traffic matches both. A named port is assumed to equal no port number and no other name.
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Any, Self::Any) => true,
@@ -394,7 +394,7 @@ impl TrafficMatch {
 }
 
 impl Protocol {
-    /// The IP protocol numbers it stands for.
+    /// The IP protocol numbers.
     pub fn numbers(self) -> &'static [u8] {
         match self {
             Self::Tcp => &[protocol::TCP],
@@ -406,7 +406,7 @@ impl Protocol {
 }
 
 impl Family {
-    /// The IP protocol number of the family's ICMP.
+    /// The IP protocol number of this family's ICMP.
     pub fn icmp(self) -> u8 {
         match self {
             Self::Ipv4 => protocol::ICMP,
@@ -416,7 +416,7 @@ impl Family {
 }
 
 impl Subject {
-    /// Whether it is about whoever has this number and these labels.
+    /// Whether it selects the endpoint with this number and these labels.
     pub fn selects(&self, number: u32, labels: &Labels) -> bool {
         match self {
             Self::Workloads(selector) => number != HOST && selector.selects(labels),
@@ -424,7 +424,7 @@ impl Subject {
         }
     }
 
-    /// The selector alone.
+    /// The selector of either kind.
     pub fn selector(&self) -> &Selector {
         let (Self::Workloads(selector) | Self::Nodes(selector)) = self;
         selector
@@ -432,17 +432,17 @@ impl Subject {
 }
 
 impl Rule {
-    /// The priority of rules whose policy gives no order.
+    /// The priority of rules if the policy specifies no order.
     pub const USUAL_PRIORITY: u32 = priority(1000, 0);
 }
 
-/// The priority of a rule of a policy with this order, asked after those of a lower index.
+/// The priority of the rule with this index in a policy of this order.
 pub const fn priority(order: u16, index: u16) -> u32 {
     (order as u32) << 16 | index as u32
 }
 
 impl PolicyKind {
-    /// The name in `kind:`.
+    /// The value of the `kind` field.
     pub fn name(self) -> &'static str {
         match self {
             Self::NetworkPolicy => "NetworkPolicy",

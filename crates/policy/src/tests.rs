@@ -1,4 +1,4 @@
-//! Proof that the model says what the reference asks for, and that the rows say what the model says.
+//! Tests that the model has the meaning of the documented semantics, and that the compiled rows agree with the model.
 
 mod answers;
 mod differential;

@@ -1,4 +1,4 @@
-//! Peers and traffic as people read them in explanations.
+//! How explanations write peers and traffic.
 
 use crate::rule::{
     CidrGroupRef, CidrReach, Entity, Family, HttpRule, Peer, Peers, Port, Protocol, ServiceRef, Traffic,
@@ -9,8 +9,8 @@ use std::fmt::{Display, Formatter, Result, Write};
 impl Display for Peers {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
-            Self::Any => f.write_str("anyone"),
-            Self::Of(peers) if peers.is_empty() => f.write_str("nobody"),
+            Self::Any => f.write_str("any peer"),
+            Self::Of(peers) if peers.is_empty() => f.write_str("no peer"),
             Self::Of(peers) => list(f, peers, " or "),
         }
     }
@@ -59,8 +59,8 @@ impl Display for Peer {
 impl Display for Traffic {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
-            Self::Any => f.write_str("anything"),
-            Self::Of(matches) if matches.is_empty() => f.write_str("nothing"),
+            Self::Any => f.write_str("any traffic"),
+            Self::Of(matches) if matches.is_empty() => f.write_str("no traffic"),
             Self::Of(matches) => list(f, matches, " or "),
         }
     }
@@ -111,7 +111,7 @@ impl Display for Protocol {
 }
 
 impl Entity {
-    /// The name in policies.
+    /// The name of the entity in policies.
     pub fn name(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -138,7 +138,7 @@ fn list(f: &mut Formatter<'_>, items: &[impl Display], separator: &str) -> Resul
     })
 }
 
-/// An HTTP rule as a request of its kind would be typed.
+/// Writes an HTTP rule like a request: method, path, host, headers.
 pub(crate) struct Typed<'a>(pub(crate) &'a HttpRule);
 
 impl Display for Typed<'_> {

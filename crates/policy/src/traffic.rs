@@ -1,12 +1,12 @@
-//! Aligned blocks of traffic: a protocol and its ports as a prefix of 24 bits.
+//! Blocks of traffic: protocol and port as a prefix of 24 bits.
 
 use abi::policy::VerdictKey;
 
-/// All traffic whose protocol and port begin with these bits. Any two blocks nest or are disjoint, and in the order
-/// of blocks each stands right before those within it.
+/// All traffic whose protocol and port begin with these bits. Two blocks nest or are disjoint; in their order each
+/// block comes right before the blocks within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrafficBlock {
-    /// Protocol (8 bits) and port (16 bits); zero past the length.
+    /// Protocol (8 bits) and port (16 bits); zero after the prefix length.
     bits: u32,
     length: u8,
 }
@@ -25,12 +25,12 @@ impl TrafficBlock {
         Self { bits: u32::from(protocol) << 16 | u32::from(port), length: 24 }
     }
 
-    /// One type of a family's ICMP, of any code: the type stands in the first byte of the port.
+    /// One ICMP type of a family, with every code: the type is the first byte of the port.
     pub fn icmp(protocol: u8, kind: u8) -> Self {
         Self { bits: u32::from(protocol) << 16 | u32::from(kind) << 8, length: 16 }
     }
 
-    /// The fewest blocks that make up the ports from first to last, both included.
+    /// The fewest blocks that cover the ports from first to last, both included.
     pub fn ports(protocol: u8, first: u16, last: u16) -> Vec<Self> {
         let (mut next, end) = (u32::from(first), u32::from(last) + 1);
         let mut blocks = Vec::new();
@@ -44,23 +44,23 @@ impl TrafficBlock {
         blocks
     }
 
-    /// How many bits all its traffic begins with.
+    /// The prefix length.
     pub(crate) fn length(&self) -> u8 {
         self.length
     }
 
-    /// The block of this length, at most its own, that encloses it.
+    /// The block of this length around it; the length must not exceed its own.
     pub(crate) fn broadened(&self, length: u8) -> Self {
         Self { bits: self.bits & !(0x00ff_ffff >> length), length }
     }
 
-    /// Whether all traffic of the other block is in this one.
+    /// Whether this block contains all traffic of the other.
     pub fn encloses(&self, other: &Self) -> bool {
         self.length <= other.length && (self.bits ^ other.bits) >> (24 - self.length) == 0
     }
 
-    /// Whether it encloses one of these blocks or is enclosed by one; of them none encloses another, and they are in
-    /// order.
+    /// Whether it encloses one of these blocks or one of them encloses it. The blocks must be in order, and none may
+    /// enclose another.
     pub(crate) fn touches(&self, blocks: &[Self]) -> bool {
         let after = blocks.partition_point(|block| block <= self);
         let around = after.checked_sub(1).is_some_and(|before| blocks[before].encloses(self));

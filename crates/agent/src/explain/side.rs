@@ -25,7 +25,7 @@ pub(super) fn side(policies: &PolicySet, subject: &End, query: &Query<'_>) -> (V
         direction: if query.direction == Direction::Egress { "egress" } else { "ingress" }.into(),
         subject: subject.name.clone(),
         verdict: decision.verdict.to_string(),
-        requests: decision.passing().filter(|_| query.request.is_none()),
+        requests: decision.allowed_requests().filter(|_| query.request.is_none()),
         rule: decision.rule().map(|rule| rule.to_string()),
         reason: decision.reason(&considered_rules),
         considered: considered.collect(),

@@ -2,7 +2,7 @@
 
 use super::{Arrival, ProxySockets};
 use crate::checksum;
-use crate::{Covers, MAX_OFFSET, Packet, SocketState, SocketTuple, Sockets};
+use crate::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, Route, SocketState, SocketTuple, Sockets};
 use abi::DropReason;
 
 /// A packet in memory, with what the kernel keeps beside its bytes.
@@ -28,7 +28,7 @@ impl Frame {
     }
 }
 
-impl Packet for Frame {
+impl Route for Frame {
     fn interface(&self) -> u32 {
         self.interface
     }
@@ -37,10 +37,12 @@ impl Packet for Frame {
         self.ingress
     }
 
-    fn length(&self) -> u32 {
-        u32::try_from(self.bytes.len()).expect("a frame is far below 4 GiB")
+    fn claim(&mut self) -> Result<(), DropReason> {
+        Ok(())
     }
+}
 
+impl Mark for Frame {
     fn mark(&self) -> u32 {
         self.mark
     }
@@ -48,13 +50,15 @@ impl Packet for Frame {
     fn set_mark(&mut self, mark: u32) {
         self.mark = mark;
     }
+}
+
+impl Bytes for Frame {
+    fn length(&self) -> u32 {
+        u32::try_from(self.bytes.len()).expect("a frame is far below 4 GiB")
+    }
 
     fn is_tagged(&self) -> bool {
         self.bytes.get(12..14) == Some(&[0x81, 0x00])
-    }
-
-    fn claim(&mut self) -> Result<(), DropReason> {
-        Ok(())
     }
 
     fn read<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason> {
@@ -79,7 +83,9 @@ impl Packet for Frame {
         self.bytes.resize(length as usize, 0);
         Ok(())
     }
+}
 
+impl Checksums for Frame {
     fn fix_header_checksum(&mut self, offset: u32, difference: u32) -> Result<(), DropReason> {
         self.fix(offset, difference)
     }

@@ -20,7 +20,7 @@ mod tests;
 
 pub use rows::Tables;
 
-use crate::{Delivery, SocketState, Trace, from_outside, from_workload, to_outside, to_proxy, to_workload};
+use crate::{Delivery, Scratch, SocketState, from_outside, from_workload, to_outside, to_proxy, to_workload};
 use abi::event::FlowEvent;
 use abi::{DropReason, Hook};
 use frame::Frame;
@@ -71,14 +71,14 @@ impl Tables {
     #[track_caller]
     pub fn run(&self, hook: Hook, arrival: Arrival<'_>) -> Outcome {
         self.set_now(arrival.now);
-        let trace = &mut Trace::default();
+        let scratch = &mut Scratch::default();
         let mut frame = Frame::new(arrival, self.proxy_sockets());
         let verdict = match hook {
-            Hook::FromWorkload => from_workload(&mut frame, self, trace),
-            Hook::ToWorkload => to_workload(&mut frame, self, trace),
-            Hook::FromOutside => from_outside(&mut frame, self, trace),
-            Hook::ToOutside => to_outside(&mut frame, self, trace),
-            Hook::ToProxy => to_proxy(&mut frame, self, trace),
+            Hook::FromWorkload => from_workload(&mut frame, self, scratch),
+            Hook::ToWorkload => to_workload(&mut frame, self, scratch),
+            Hook::FromOutside => from_outside(&mut frame, self, scratch),
+            Hook::ToOutside => to_outside(&mut frame, self, scratch),
+            Hook::ToProxy => to_proxy(&mut frame, self, scratch),
             Hook::ProxySocket => panic!("no packet passes {hook}"),
         };
         Outcome { verdict, mark: frame.mark, frame: frame.bytes, events: self.take_events() }

@@ -1,4 +1,4 @@
-//! A policy's own blocks of addresses, and what the policy can tell of an address in each.
+//! The blocks of addresses that a policy names, and what the policy distinguishes in each.
 
 use crate::cidr::AddressSide;
 use crate::directory::{Directory, FacetId};
@@ -10,24 +10,24 @@ use hashbrown::HashTable;
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 
-/// A set of facets in order: all that rules can see of an address.
+/// A set of facets in order: everything that rules can match of an address.
 pub(super) type FacetSet = Box<[FacetId]>;
 
-/// The parts of one policy, by number. The first two hold every address of a side; they differ from nothing.
+/// The parts of one policy, by number. The first two are root parts: each holds all addresses of its side.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     parts: Vec<Part>,
-    /// Parts but the first two by their hash.
+    /// All parts except the root parts, by their hash.
     numbers: HashTable<u32>,
     hasher: FixedState,
-    /// The own blocks that make a difference, in order.
+    /// The blocks with facets other than those of the addresses around them, in order.
     world: Vec<(Cidr, u32)>,
     inside: Vec<(Cidr, u32)>,
-    /// What rules ask of the names of addresses.
+    /// The domain patterns of the rules.
     domains: Vec<(FacetId, DomainPattern)>,
 }
 
-/// Addresses of one side that the policy cannot tell apart, of blocks that lie in such addresses.
+/// Addresses of one side that the policy does not distinguish, and that lie within addresses of another such part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Part {
     pub(super) side: AddressSide,
@@ -44,19 +44,19 @@ pub(super) struct Difference {
 }
 
 impl Difference {
-    /// Whether it is that of a part of all addresses, which is around all others.
-    pub(super) fn is_none(&self) -> bool {
+    /// True for the root part of a side.
+    pub(super) fn is_root(&self) -> bool {
         self.within.is_empty() && self.around.is_empty()
     }
 }
 
 impl Parts {
-    /// The parts of the blocks that these facets name. Blocks of other policies change nothing: the longest of its own
-    /// around an address tells all that the policy can know.
+    /// The parts of the blocks that these facets name. Blocks of other policies add no part: the longest block of this
+    /// policy around an address determines everything that the policy can match of the address.
     pub(super) fn new(facets: &[FacetId], directory: &Directory) -> Self {
-        let whole = |side| Part { side, difference: Difference::default() };
+        let root = |side| Part { side, difference: Difference::default() };
         let mut parts = Self {
-            parts: vec![whole(AddressSide::Inside), whole(AddressSide::World)],
+            parts: vec![root(AddressSide::Inside), root(AddressSide::World)],
             numbers: HashTable::new(),
             hasher: FixedState::default(),
             world: Vec::new(),
@@ -75,10 +75,10 @@ impl Parts {
         parts
     }
 
-    /// Makes a part of each of these blocks, in order, in which anything changes.
+    /// Adds a part for each of these blocks in which the facets differ from those around it. The blocks are in order.
     fn divide(&mut self, named: Vec<(Cidr, FacetId)>, side: AddressSide, directory: &Directory) {
         let mut own = Vec::new();
-        // Blocks come with those that hold them right before, so the open ones form a stack.
+        // Each block comes right after the blocks that enclose it, so the open blocks form a stack.
         let mut open: Vec<(Cidr, FacetSet)> = Vec::new();
         for same in named.chunk_by(|(one, _), (other, _)| one == other) {
             let block = same[0].0;
@@ -98,7 +98,7 @@ impl Parts {
         }
     }
 
-    /// The number of a part, and whether it is new.
+    /// The number of a part, and whether the part is new.
     pub(super) fn intern(&mut self, part: Part) -> (u32, bool) {
         if let Some(number) = self.number(&part) {
             return (number, false);
@@ -110,31 +110,31 @@ impl Parts {
         (number, true)
     }
 
-    /// The number of a part that has one, but those of all addresses.
+    /// The number of a part, if the policy has the part and it is no root part.
     pub(super) fn number(&self, part: &Part) -> Option<u32> {
         let is_this = |number: &u32| self.parts[*number as usize] == *part;
         self.numbers.find(self.hasher.hash_one(part), is_this).copied()
     }
 
-    /// The number of the part of all addresses of a side.
-    pub(super) fn whole(side: AddressSide) -> u32 {
+    /// The number of the root part of a side.
+    pub(super) fn root(side: AddressSide) -> u32 {
         match side {
             AddressSide::Inside => 0,
             AddressSide::World => 1,
         }
     }
 
-    /// The numbers of all.
+    /// The numbers of all parts.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u32> + use<> {
         0..self.parts.len() as u32
     }
 
     /// The part with this number.
-    pub(super) fn of(&self, number: u32) -> &Part {
+    pub(super) fn part(&self, number: u32) -> &Part {
         &self.parts[number as usize]
     }
 
-    /// The policy's own blocks that make a difference, with their parts, in order.
+    /// The blocks whose facets differ from those around them, with their parts, in order.
     pub(super) fn blocks(&self, side: AddressSide) -> &[(Cidr, u32)] {
         match side {
             AddressSide::World => &self.world,
@@ -142,13 +142,14 @@ impl Parts {
         }
     }
 
-    /// Whether addresses are told apart by names.
+    /// Whether a rule matches domain names.
     pub(super) fn has_domains(&self) -> bool {
         !self.domains.is_empty()
     }
 
-    /// What the policy can tell of an address of the world with these names, whose own block this is; it may be nothing.
-    pub(super) fn named(&self, block: &Cidr, names: &BTreeSet<String>) -> Part {
+    /// The part of an address outside the cluster that has these names; `block` holds that address alone. The part may
+    /// equal the part around it.
+    pub(super) fn with_names(&self, block: &Cidr, names: &BTreeSet<String>) -> Part {
         let Difference { within, around } = self.around(block);
         let meant = self.domains.iter().filter(|(_, pattern)| names.iter().any(|name| pattern.matches(name)));
         let within: BTreeSet<FacetId> = within.into_iter().chain(meant.map(|(facet, _)| *facet)).collect();
@@ -156,13 +157,12 @@ impl Parts {
         Part { side: AddressSide::World, difference }
     }
 
-    /// What the policy can tell of addresses of the world in this block: of those of no longer block of its own, and
-    /// of those of no block of its own that is as long.
+    /// The difference of addresses outside the cluster in this block: their facets, and the facets around the block.
     fn around(&self, block: &Cidr) -> Difference {
         let mut holding = (0..=block.length()).rev().filter_map(|length| {
             let wanted = Cidr::new(block.address(), length)?;
             let at = self.world.binary_search_by_key(&wanted, |(known, _)| *known).ok()?;
-            Some((length, &self.of(self.world[at].1).difference))
+            Some((length, &self.part(self.world[at].1).difference))
         });
         match holding.next() {
             Some((length, own)) if length == block.length() => own.clone(),
@@ -172,7 +172,7 @@ impl Parts {
     }
 }
 
-/// The blocks that count for addresses of this side, in order, each with the facet that names it.
+/// The blocks that match addresses of this side, in order, each with the facet that names it.
 fn blocks(facets: &[FacetId], side: AddressSide, directory: &Directory) -> Vec<(Cidr, FacetId)> {
     let mut blocks = Vec::new();
     for facet in facets {
@@ -186,7 +186,7 @@ fn blocks(facets: &[FacetId], side: AddressSide, directory: &Directory) -> Vec<(
     blocks
 }
 
-/// The facets of addresses in a block, given those of addresses around it and the facets that name it.
+/// The facets of addresses in a block, from the facets around the block and the facets that name it.
 fn within(
     block: &Cidr,
     around: &[FacetId],

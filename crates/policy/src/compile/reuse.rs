@@ -1,9 +1,10 @@
-//! What a policy says as the one before it said, because no rule that came or went is about it.
+//! Reuse of a policy's predecessor: of the cells and columns that no added or removed rule affects.
 
 use super::column::Column;
+use super::compiled::CompiledPolicy;
+use super::group_view::GroupView;
 use super::part::{Part, Parts};
-use super::rules::Stance;
-use super::{CompiledPolicy, GroupView};
+use super::rules::DirectionDefaults;
 use crate::book::RuleBook;
 use crate::cidr::AddressSide;
 use crate::class::ClassId;
@@ -13,30 +14,30 @@ use crate::grouping::Grouping;
 use crate::set::{Selection, SpecRef};
 use std::cmp::Ordering;
 
-/// A policy before, and whom the rules are about that only one of two policies has.
+/// The predecessor of a policy, and the peers and addresses that the differing rules select.
 #[derive(Debug)]
 pub(super) struct Reuse<'a> {
     before: &'a mut CompiledPolicy,
-    /// In order.
+    /// The facets that select peers of rules that only one of the two policies has, in order.
     changed_facets: Vec<FacetId>,
-    /// The sides on which there are peers with one of these.
+    /// The sides with a peer that has one of these facets.
     affected_sides: Vec<AddressSide>,
-    /// Whether the policy before has said something to every group.
+    /// Whether the predecessor has cells for every group.
     is_complete: bool,
 }
 
 impl<'a> Reuse<'a> {
-    /// What may be said again; nothing where anybody may be changed_facets.
+    /// The parts of the predecessor that can be reused; none if a differing rule selects every peer.
     pub(super) fn new(
         before: &'a mut CompiledPolicy,
-        (selection, stances): (&Selection, [Stance; 2]),
+        (selection, defaults): (&Selection, [DirectionDefaults; 2]),
         grouping: &Grouping,
     ) -> Option<Self> {
-        if before.stances != stances || !agree_on_ports(&before.selection, selection) {
+        if before.defaults != defaults || !agree_on_ports(&before.selection, selection) {
             return None;
         }
         let mut changed_facets = Vec::new();
-        for rule in rules_of_one(&before.selection, selection) {
+        for rule in differing_rules(&before.selection, selection) {
             changed_facets.extend(rule.facets.as_ref()?);
         }
         changed_facets.sort_unstable();
@@ -47,35 +48,36 @@ impl<'a> Reuse<'a> {
         Some(Self { before, changed_facets, affected_sides, is_complete })
     }
 
-    /// The column of a part where no rule that came or went is about the part or about anybody who hears of it.
-    pub(super) fn take_untouched(&mut self, part: &Part, book: &mut RuleBook) -> Option<Column> {
+    /// Takes the column of a part if no differing rule selects addresses of the part or peers of its side.
+    pub(super) fn take_unaffected(&mut self, part: &Part, book: &mut RuleBook) -> Option<Column> {
         if !self.is_complete || self.affected_sides.contains(&part.side) || self.is_part_changed(part) {
             return None;
         }
-        let known = self.known(part)?;
+        let known = self.number_before(part)?;
         Some(self.before.columns[known as usize].transfer(book))
     }
 
-    /// The column of a part, where it says the same as this one.
-    pub(super) fn take_same(&mut self, part: &Part, column: &Column, book: &mut RuleBook) -> Option<Column> {
-        let known = self.known(part)?;
+    /// Takes the column of a part if it equals this one.
+    pub(super) fn take_equal(&mut self, part: &Part, column: &Column, book: &mut RuleBook) -> Option<Column> {
+        let known = self.number_before(part)?;
         let before = &mut self.before.columns[known as usize];
         before.is_same(column).then(|| before.transfer(book))
     }
 
-    /// What a group class_of in a part: its class, or that there was none. Nothing where it may be something else now.
+    /// The class of a group in a part; `Some(None)` if the group has no class there. None if the class must be
+    /// computed.
     pub(super) fn class_of(&self, view: &GroupView<'_>, part: &Part) -> Option<Option<ClassId>> {
         let GroupView { group, profile, facets } = *view;
         if group >= self.before.filled_up_to || self.is_changed(facets) || self.is_part_changed(part) {
             return None;
         }
-        let known = self.known(part)?;
+        let known = self.number_before(part)?;
         Some(self.before.columns[known as usize].class_of(group, profile.kind.is_workload()))
     }
 
-    /// The number that a part had before.
-    fn known(&self, part: &Part) -> Option<u32> {
-        if part.difference.is_none() { Some(Parts::whole(part.side)) } else { self.before.parts.number(part) }
+    /// The number of a part in the predecessor.
+    fn number_before(&self, part: &Part) -> Option<u32> {
+        if part.difference.is_root() { Some(Parts::root(part.side)) } else { self.before.parts.number(part) }
     }
 
     fn is_part_changed(&self, part: &Part) -> bool {
@@ -87,7 +89,7 @@ impl<'a> Reuse<'a> {
     }
 }
 
-/// Whether the specs that both selections have ask for no port that the subject has by another number now.
+/// Whether the specs that both selections have match no port by a name that stands for different ports of the subject.
 fn agree_on_ports(one: &Selection, other: &Selection) -> bool {
     let names: Vec<&str> =
         one.ports().names_beside(other.ports()).chain(other.ports().names_beside(one.ports())).collect();
@@ -96,8 +98,9 @@ fn agree_on_ports(one: &Selection, other: &Selection) -> bool {
         || common.flat_map(SpecRef::rules).all(|rule| names.iter().all(|name| !rule.asks_subject_for(name)))
 }
 
-/// The rules of specs that only one of two selections has; both are in the order of their policies' names.
-fn rules_of_one<'a>(one: &'a Selection, other: &'a Selection) -> impl Iterator<Item = &'a CompiledRule> {
+/// The rules of specs that only one of two selections has. Both selections must be in the order of their policies'
+/// names.
+fn differing_rules<'a>(one: &'a Selection, other: &'a Selection) -> impl Iterator<Item = &'a CompiledRule> {
     let (mut one, mut other) = (one.specs().iter().peekable(), other.specs().iter().peekable());
     let specs = std::iter::from_fn(move || {
         loop {
@@ -107,7 +110,7 @@ fn rules_of_one<'a>(one: &'a Selection, other: &'a Selection) -> impl Iterator<I
             match left.place().cmp(&right.place()) {
                 Ordering::Less => return one.next(),
                 Ordering::Greater => return other.next(),
-                // A policy that was submitted again is another one.
+                // A policy that was applied again is another policy.
                 Ordering::Equal if left != right => return one.next(),
                 Ordering::Equal => _ = (one.next(), other.next()),
             }

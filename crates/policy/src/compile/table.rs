@@ -1,7 +1,7 @@
 //! The verdicts of one class of peers: a final answer for every block of traffic that a rule tells apart.
 
-use super::clause::{Clause, Effect, Level};
-use super::rules::{BothWays, Entry, Rules, Terms};
+use super::ranked_rule::{Effect, Level, RankedRule};
+use super::rules::{DirectionRules, RulesByDirection, TermEntry, TermIndex};
 use crate::book::{HttpRules, RuleBook, RuleId};
 use crate::class::ClassId;
 use crate::directory::FacetId;
@@ -25,10 +25,10 @@ pub(super) struct Answer {
 /// repeat the next broader one is left out.
 pub(super) type Answers = Vec<(TrafficBlock, Answer)>;
 
-/// A clause that applies to some block, and the requests it lets through.
+/// A rule that applies to some block, and the requests it lets through.
 #[derive(Clone, Copy)]
 pub(super) struct Candidate<'a> {
-    clause: &'a Clause<'a>,
+    rule: &'a RankedRule<'a>,
     http: Option<&'a Arc<HttpRules>>,
 }
 
@@ -57,8 +57,8 @@ impl Answer {
 }
 
 /// The answers where no block says otherwise. What no row answers is refused.
-pub(super) fn answers(rules: &Rules<'_>, direction: Direction, about: &Around) -> Answers {
-    let terms = [rules.terms_about_all(), about.terms(direction)];
+pub(super) fn answers(rules: &DirectionRules<'_>, direction: Direction, about: &Around) -> Answers {
+    let terms = [rules.terms_for_all_peers(), about.terms(direction)];
     answers_in(rules, TrafficBlock::EVERYTHING, &terms, Some(Answer::DEFAULT_DENY))
 }
 
@@ -77,21 +77,21 @@ pub(super) fn class(answers: impl IntoIterator<Item = (Direction, Answers)>, boo
 #[derive(Debug, Default)]
 pub(super) struct Around {
     facets: Vec<FacetId>,
-    terms: Option<[Terms; 2]>,
+    terms: Option<[TermIndex; 2]>,
 }
 
 impl Around {
     /// Moves to peers with these facets, if it is not about them already.
-    pub(super) fn enter(&mut self, facets: Vec<FacetId>, ports: &NamedPorts, rules: &BothWays<'_>) {
+    pub(super) fn enter(&mut self, facets: Vec<FacetId>, ports: &NamedPorts, rules: &RulesByDirection<'_>) {
         if self.terms.is_none() || self.facets != facets {
             let all = &[TrafficBlock::EVERYTHING];
             self.terms =
-                Some(rules.each(|rules, _| rules.terms_about(&facets, ports, all)).map(|(_, terms)| terms));
+                Some(rules.each(|rules, _| rules.terms_for(&facets, ports, all)).map(|(_, terms)| terms));
             self.facets = facets;
         }
     }
 
-    fn terms(&self, direction: Direction) -> &Terms {
+    fn terms(&self, direction: Direction) -> &TermIndex {
         let [ingress, egress] = self.terms.as_ref().expect("it was entered");
         if direction == Direction::Ingress { ingress } else { egress }
     }
@@ -99,7 +99,7 @@ impl Around {
 
 /// The answers that differ where the facets of a peer are `after` rather than those around; what no row answers stays.
 pub(super) fn changes(
-    (rules, direction): (&Rules<'_>, Direction),
+    (rules, direction): (&DirectionRules<'_>, Direction),
     around: &Around,
     after: &[FacetId],
     ports: &NamedPorts,
@@ -110,18 +110,18 @@ pub(super) fn changes(
     if touched.is_empty() {
         return changes;
     }
-    let old = [rules.terms_about_all(), around.terms(direction)];
+    let old = [rules.terms_for_all_peers(), around.terms(direction)];
     let is_more = before.iter().all(|facet| after.binary_search(facet).is_ok());
     let beside = match is_more {
         true => {
             let added = after.iter().filter(|facet| before.binary_search(facet).is_err()).copied();
-            rules.terms_beside(&added.collect::<Vec<FacetId>>(), ports, &touched)
+            rules.terms_for_added(&added.collect::<Vec<FacetId>>(), ports, &touched)
         }
-        false => rules.terms_about(after, ports, &touched),
+        false => rules.terms_for(after, ports, &touched),
     };
     // What is said of more facets is said beside the old; of others, in its place.
     let (more, instead) = ([old[0], old[1], &beside], [old[0], &beside]);
-    let new: &[&Terms] = if is_more { &more } else { &instead };
+    let new: &[&TermIndex] = if is_more { &more } else { &instead };
     for &block in &touched {
         // Within the block the rows of the class are all that is looked at, so they must say everything.
         let new = answers_in(rules, block, new, None);
@@ -134,15 +134,20 @@ pub(super) fn changes(
 
 /// The answers in one block of traffic, where traffic that no row answers has the outer answer; without one, the
 /// first row is for the whole block.
-fn answers_in(rules: &Rules<'_>, block: TrafficBlock, terms: &[&Terms], outer: Option<Answer>) -> Answers {
-    let candidate = |entry: &Entry| Candidate::new(rules, entry);
+fn answers_in(
+    rules: &DirectionRules<'_>,
+    block: TrafficBlock,
+    terms: &[&TermIndex],
+    outer: Option<Answer>,
+) -> Answers {
+    let candidate = |entry: &TermEntry| Candidate::new(rules, entry);
     let broader = terms.iter().flat_map(|terms| terms.enclosing(&block)).map(candidate).collect();
     let (candidates, answer) = decide(broader);
     let mut rows = Vec::new();
     if outer.as_ref() != Some(&answer) {
         rows.push((block, answer.clone()));
     }
-    let mut within: Vec<&Entry> = terms.iter().flat_map(|terms| terms.within(&block)).collect();
+    let mut within: Vec<&TermEntry> = terms.iter().flat_map(|terms| terms.within(&block)).collect();
     within.sort_by_key(|entry| entry.block);
     // Blocks come with those that hold them right before, so the open ones form a stack.
     let mut open = vec![Frame { block, candidates, answer }];
@@ -161,13 +166,13 @@ fn answers_in(rules: &Rules<'_>, block: TrafficBlock, terms: &[&Terms], outer: O
 }
 
 impl<'a> Candidate<'a> {
-    fn new(rules: &'a Rules<'_>, entry: &Entry) -> Self {
-        let clause = rules.clause(entry.clause);
-        Self { clause, http: clause.terms[entry.term as usize].http.as_ref() }
+    fn new(rules: &'a DirectionRules<'_>, entry: &TermEntry) -> Self {
+        let rule = rules.rule(entry.rule);
+        Self { rule, http: rule.terms[entry.term as usize].http.as_ref() }
     }
 
     fn level(&self) -> Level {
-        self.clause.precedence.level.0
+        self.rule.precedence.level.0
     }
 }
 
@@ -175,19 +180,19 @@ impl<'a> Candidate<'a> {
 /// narrower block, where all that apply here apply too: of each level those that would decide if it came to that level,
 /// for there may be a rule in a narrower block that passes it on.
 fn decide(mut candidates: Vec<Candidate<'_>>) -> (Vec<Candidate<'_>>, Answer) {
-    candidates.sort_by_key(|candidate| Reverse(candidate.clause.precedence));
+    candidates.sort_by_key(|candidate| Reverse(candidate.rule.precedence));
     // What rules say of requests closes nothing to the node itself, as default deny does not.
-    let asks_no_requests = candidates.iter().any(|candidate| candidate.clause.id == RuleId::LOCAL_HOST);
-    let (mut mattering, mut decided) = (Vec::new(), None);
+    let allows_every_request = candidates.iter().any(|candidate| candidate.rule.id == RuleId::LOCAL_HOST);
+    let (mut kept, mut decided) = (Vec::new(), None);
     for level in candidates.chunk_by(|one, other| one.level() == other.level()) {
-        let first = level[0].clause;
+        let first = level[0].rule;
         let ties = match first.precedence.effect {
             Effect::AllowRequests => {
-                level.partition_point(|c| c.clause.precedence.ties_with(&first.precedence))
+                level.partition_point(|c| c.rule.precedence.ties_with(&first.precedence))
             }
             Effect::Pass | Effect::Allow | Effect::Deny => 1,
         };
-        mattering.extend(&level[..ties]);
+        kept.extend(&level[..ties]);
         if decided.is_some() {
             continue;
         }
@@ -195,14 +200,14 @@ fn decide(mut candidates: Vec<Candidate<'_>>) -> (Vec<Candidate<'_>>, Answer) {
         decided = match first.precedence.effect {
             Effect::Pass => None,
             Effect::Deny => answer(Action::Deny, None),
-            Effect::AllowRequests if !asks_no_requests => answer(
+            Effect::AllowRequests if !allows_every_request => answer(
                 Action::Allow,
                 Some(union(level[..ties].iter().filter_map(|candidate| candidate.http))),
             ),
             Effect::Allow | Effect::AllowRequests => answer(Action::Allow, None),
         };
     }
-    (mattering, decided.unwrap_or(Answer::DEFAULT_DENY))
+    (kept, decided.unwrap_or(Answer::DEFAULT_DENY))
 }
 
 /// The rules of all these sets; of one, the set itself.

@@ -4,15 +4,15 @@ use super::{DomainPattern, MAX_LENGTH};
 use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
 
-/// More combinations than can be looked at.
+/// The patterns have more combinations than the search visits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the domain patterns overlap in too many ways: more than {MOST_STATES} states of matching")]
 pub struct TooManyOverlaps;
 
-/// For each set of patterns that one name matches and no other pattern does, a shortest such name. Sets of no pattern are
-/// left out.
+/// For each set of patterns that one name matches and no other pattern matches: a shortest such name. The empty set is
+/// omitted.
 ///
-/// The walk is over the states of all patterns at once (a subset construction), so no overlap is missed.
+/// The search visits the states of all patterns at once (a subset construction), so it misses no combination.
 pub fn samples(patterns: &[&DomainPattern]) -> Result<Vec<String>, TooManyOverlaps> {
     let automata: Vec<Vec<Token>> = patterns.iter().map(|pattern| tokens(pattern)).collect();
     let start = Rc::new(State {
@@ -20,7 +20,7 @@ pub fn samples(patterns: &[&DomainPattern]) -> Result<Vec<String>, TooManyOverla
         places: closed(&automata, (0..automata.len()).map(|at| (at, 0))),
     });
     let mut known = HashSet::from([start.clone()]);
-    // In the order of their lengths; each with the one before it and the character between.
+    // In the order of their lengths; each with its predecessor and the character between.
     let mut walked = vec![Step { state: start, before: None, length: 0 }];
     let mut at = 0;
     let mut found = HashSet::new();
@@ -46,12 +46,12 @@ pub fn samples(patterns: &[&DomainPattern]) -> Result<Vec<String>, TooManyOverla
     Ok(names)
 }
 
-/// What one place of a pattern matches.
+/// What one position of a pattern matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
     /// This character.
     Literal(char),
-    /// Any characters of one label, none too.
+    /// Any characters of one label, also none.
     InLabel,
     /// One or more whole labels with the dots behind them.
     Labels,
@@ -59,12 +59,12 @@ enum Token {
     Everything,
 }
 
-/// Where a walk is: in each pattern the places that the characters so far lead to.
+/// A state of the search: the positions in each pattern after the characters so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct State {
-    /// Whether a label has at least one character here, so that a dot or the end may follow.
+    /// Whether the current label has a character, so that a dot or the end may follow.
     ends_label: bool,
-    /// Pattern and place, the place behind the last token included; in order.
+    /// Pattern and position, in order; the position after the last token is included.
     places: Vec<(usize, usize)>,
 }
 
@@ -74,8 +74,8 @@ impl State {
         ends.map(|(pattern, _)| *pattern).collect()
     }
 
-    /// The characters that lead to different states: those that a pattern names here, a dot, and first of all one that
-    /// stands for all others.
+    /// The characters that lead to different states: first one that stands for all characters that no pattern names
+    /// here, then the named ones, then a dot.
     fn letters(&self, automata: &[Vec<Token>]) -> Vec<char> {
         let literal = |&(pattern, place): &(usize, usize)| match automata[pattern].get(place) {
             Some(Token::Literal(letter)) => Some(*letter),
@@ -87,7 +87,7 @@ impl State {
         other.into_iter().chain(named).chain(['.']).collect()
     }
 
-    /// The state behind one more character; none where no name has it there, or where no pattern matches any more.
+    /// The state after one more character. None if no name has it there, or if no pattern matches any more.
     fn after(&self, letter: char, automata: &[Vec<Token>]) -> Option<Self> {
         let is_dot = letter == '.';
         if is_dot && !self.ends_label {
@@ -114,7 +114,7 @@ impl State {
     }
 }
 
-/// The places with those that are reached without a character, in order.
+/// The positions, with all positions that are reached without a character, in order.
 fn closed(automata: &[Vec<Token>], places: impl Iterator<Item = (usize, usize)>) -> Vec<(usize, usize)> {
     let mut closed = Vec::new();
     for (pattern, mut place) in places {
@@ -146,17 +146,17 @@ fn tokens(pattern: &DomainPattern) -> Vec<Token> {
     tokens
 }
 
-/// A state that was reached.
+/// A reached state.
 #[derive(Clone, Debug)]
 struct Step {
     state: Rc<State>,
-    /// The step before it, and the character between.
+    /// The preceding step, and the character between.
     before: Option<(usize, char)>,
-    /// How many characters lead to it.
+    /// The number of characters before it.
     length: usize,
 }
 
-/// The characters that lead to a step.
+/// The name that leads to a step.
 fn spelled(walked: &[Step], end: usize) -> String {
     let mut letters = Vec::new();
     let mut at = end;
@@ -167,9 +167,9 @@ fn spelled(walked: &[Step], end: usize) -> String {
     letters.into_iter().rev().collect()
 }
 
-/// The characters of names, in the order in which they are taken for one that no pattern names.
+/// The characters of names, in the order of preference for one that no pattern names.
 const OTHERS: &str = "xyzwvutsrqponmlkjihgfedcba0123456789-_";
-/// So many states are walked through; the patterns of a thousand ordinary rules have some ten thousand.
+/// The most states that are visited; the patterns of a thousand ordinary rules have about ten thousand.
 const MOST_STATES: usize = 100_000;
 
 #[cfg(test)]
@@ -205,7 +205,7 @@ mod tests {
         let matched = |name: &String| patterns.iter().map(|one| one.matches(name)).collect::<Vec<bool>>();
         let combinations: BTreeSet<Vec<bool>> = names.iter().map(matched).collect();
         assert_eq!(combinations.len(), names.len(), "{names:?}");
-        // Whatever all short names over the same letters show, a sample shows.
+        // Each combination that a short name over the same letters shows has a sample.
         let letters = ['a', 'b', 'c', 'x', '.'];
         let mut texts = vec![String::new()];
         for _ in 0..7 {

@@ -1,6 +1,6 @@
 //! Ends and probes of a world in words, for the messages of tests.
 
-use super::{GeneratedEnd, GeneratedProbe, GeneratedWorld};
+use super::generated::{GeneratedEnd, GeneratedProbe, GeneratedWorld};
 use abi::protocol;
 
 impl GeneratedWorld {

@@ -1,12 +1,12 @@
-//! Random peers: all the ways to say who is at the other end.
+//! Random peers, by each way to select them.
 
-use super::Random;
+use super::random::Random;
 use crate::domain::DomainPattern;
 use crate::rule::{Cidr, CidrGroupRef, CidrReach, Entity, Peer, Peers, PolicyKind, ServiceRef};
 use identity::{Operator, Selector, Source, key};
 use std::collections::BTreeSet;
 
-/// Keys of labels and their values, as the workloads of the world have them.
+/// Label keys with their values, as the workloads of the world have them.
 pub(super) const LABELS: &[(&str, &[&str])] =
     &[("app", &["web", "db", "cache"]), ("pod", &["a", "b", "c"]), ("env", &["prod", "dev"])];
 
@@ -32,7 +32,7 @@ pub const BLOCKS: &[&str] = &[
     "2001:db8::/48",
 ];
 
-/// The same of nodes, and of groups and services.
+/// Label keys with their values for nodes, and for CIDR groups and services.
 pub(super) const NODE_LABELS: &[(&str, &[&str])] = &[("zone", &["a", "b"]), ("role", &["worker", "gateway"])];
 pub(super) const OBJECT_LABELS: &[(&str, &[&str])] = &[("tier", &["front", "back"])];
 
@@ -47,7 +47,7 @@ const DOMAINS: &[&str] = &[
     "ma*.example.com",
 ];
 
-/// Names of reserved kinds of peers whose label an identity has by itself.
+/// Names of reserved peers whose identities have a label of this name.
 const RESERVED: &[&str] =
     &["host", "world", "world", "remote-node", "health", "init", "ingress", "unmanaged", "kube-apiserver"];
 
@@ -69,7 +69,7 @@ const ENTITIES: &[Entity] = &[
     Entity::None,
 ];
 
-/// Who is at the other end.
+/// The peers of a rule.
 pub(super) fn peers(random: &mut Random, kind: PolicyKind, namespace: Option<&str>) -> Peers {
     if random.chance(20) {
         return Peers::Any;
@@ -110,7 +110,8 @@ fn peer(random: &mut Random, kind: PolicyKind, namespace: Option<&str>) -> Peer 
     }
 }
 
-/// The selector for workloads, which alone are in a namespace, of all namespaces but some: by name or by label.
+/// The selector restricted to workloads of all namespaces except some, by name or by label. Only workloads have a
+/// namespace.
 pub(super) fn excluding(random: &mut Random, selector: Selector) -> Selector {
     let source = if random.chance(50) { Some(Source::K8s) } else { None };
     let tier = format!("{}tier", key::NAMESPACE_LABELS);
@@ -124,7 +125,7 @@ pub(super) fn excluding(random: &mut Random, selector: Selector) -> Selector {
     selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists)
 }
 
-/// Peers by the label of a reserved kind, or all but those of one, of which workloads may have other labels too.
+/// Peers selected by a reserved label, or all peers without it; workloads may have other labels too.
 pub(super) fn reserved(random: &mut Random) -> Peer {
     let name = random.pick(RESERVED);
     let with =
@@ -157,12 +158,12 @@ fn service(random: &mut Random) -> ServiceRef {
     }
 }
 
-/// Each block of the pool so many times in a hundred.
+/// Each block of the pool with this probability in percent.
 pub(super) fn blocks(random: &mut Random, percent: usize) -> BTreeSet<Cidr> {
     BLOCKS.iter().filter(|_| random.chance(percent)).map(|text| cidr(text)).collect()
 }
 
-/// A selector of labels that somebody may have.
+/// A selector of labels from the pool.
 pub(super) fn labels(random: &mut Random, pool: &[(&str, &[&str])]) -> Selector {
     let mut selector = Selector::default();
     for _ in 0..random.pick(&[0, 1, 1, 1, 2]) {
@@ -180,7 +181,7 @@ pub(super) fn labels(random: &mut Random, pool: &[(&str, &[&str])]) -> Selector 
     selector
 }
 
-/// The selector within a namespace.
+/// The selector restricted to a namespace.
 pub(super) fn scoped(selector: Selector, namespace: Option<&str>) -> Selector {
     match namespace {
         Some(name) => selector.with(Some(Source::K8s), key::NAMESPACE, Operator::equals(name)),

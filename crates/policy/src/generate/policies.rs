@@ -1,7 +1,7 @@
 //! Random policies over every construct of [`crate::rule`].
 
-use super::Random;
 use super::peers::{LABELS, NAMESPACES, NODE_LABELS, labels, peers, scoped};
+use super::random::Random;
 use super::traffic::traffic;
 use crate::rule::{Action, Direction, Policy, PolicyId, PolicyKind, Rule, Spec, Subject, Tier};
 
@@ -20,7 +20,7 @@ fn policy(random: &mut Random, index: usize) -> Policy {
     named(index, kind, specs)
 }
 
-/// The policy of these specs. The index comes first in its name, so that policies are sorted whatever their kinds.
+/// A policy of these specs. Its name begins with the index, so that policies sort by index whatever their kinds.
 pub(super) fn named(index: usize, kind: PolicyKind, specs: Vec<Spec>) -> Policy {
     let name = format!("{index}-{}", kind.name());
     Policy { id: PolicyId { kind: PolicyKind::CiliumNetworkPolicy, namespace: None, name }, specs }
@@ -76,7 +76,7 @@ fn rule(
         priority,
         action,
         peers: peers(random, kind, namespace),
-        // No proxy speaks in the name of the node.
+        // The node proxy does not serve host policies.
         traffic: traffic(random, action, !is_about_nodes),
     }
 }

@@ -1,7 +1,8 @@
-//! Random questions about a world; many are aimed at one of its rules, so that every construct comes to decide.
+//! Random probes of a world; many are aimed at one of its rules, so that every construct decides on some.
 
+use super::generated::{GeneratedEnd, GeneratedProbe, GeneratedWorld};
+use super::random::Random;
 use super::traffic::{PORTS, request, request_of};
-use super::{GeneratedEnd, GeneratedProbe, GeneratedWorld, Random};
 use crate::catalog::Catalog;
 use crate::model::{Context, Query, RuleOutcome, verdict};
 use crate::rule::{Direction, EnforcementMode, HttpRule, Policy, Port, Rule, Spec, Traffic, TrafficMatch};
@@ -11,7 +12,7 @@ use abi::protocol::{ICMP, ICMP6, SCTP, TCP, UDP};
 /// A protocol without ports that no rule names.
 const GRE: u8 = 47;
 
-/// So many random questions about the world.
+/// This many random probes of the world.
 pub fn probes(world: &GeneratedWorld, seed: u64, count: usize) -> Vec<GeneratedProbe> {
     let mut random = Random::new(seed ^ 0x70_72_6f_62_65);
     let catalog = world.catalog();
@@ -45,7 +46,7 @@ fn anything(random: &mut Random, world: &GeneratedWorld) -> GeneratedProbe {
     GeneratedProbe { from, to, family, protocol, port, request }
 }
 
-/// A question about which one of the rules says something, those about requests first; none where none is found.
+/// A probe that one of the rules matches; rules with HTTP rules are preferred. None if none is found.
 fn aimed(random: &mut Random, world: &GeneratedWorld, catalog: &Catalog) -> Option<GeneratedProbe> {
     let rules = world.policies.iter().flat_map(|policy| {
         policy.specs.iter().flat_map(move |spec| spec.rules.iter().map(move |rule| (policy, spec, rule)))
@@ -60,8 +61,8 @@ fn aimed(random: &mut Random, world: &GeneratedWorld, catalog: &Catalog) -> Opti
     let (policy, spec, rule) = random.pick(&rules);
     let alone = Spec { rules: vec![rule.clone()], ..spec.clone() };
     let alone = [Policy { id: policy.id.clone(), specs: vec![alone] }];
-    // A few attempts are enough to hit most rules, and a rule that selects nobody is never hit.
-    let subjects: Vec<GeneratedEnd> = ends(world).filter(|end| is_about(spec, world, *end)).collect();
+    // A few attempts hit most rules; a rule that selects no endpoint is never hit.
+    let subjects: Vec<GeneratedEnd> = ends(world).filter(|end| selects(spec, world, *end)).collect();
     if subjects.is_empty() {
         return None;
     }
@@ -75,12 +76,12 @@ fn aimed(random: &mut Random, world: &GeneratedWorld, catalog: &Catalog) -> Opti
         }
     };
     let attempts: Vec<GeneratedProbe> = (0..16).map(attempt).collect();
-    let says = |policies: &[Policy], probe: &GeneratedProbe| {
+    let decides_on = |policies: &[Policy], probe: &GeneratedProbe| {
         decides(world, (policies, catalog), rule.direction, probe, http_rules(rule).is_some())
     };
-    // Best of all where requests are asked about in spite of all other rules.
-    let hit = attempts.iter().find(|probe| says(&world.policies, probe) && says(&alone, probe));
-    let hit = hit.or_else(|| attempts.iter().find(|probe| says(&alone, probe)))?.clone();
+    // The best probe still depends on requests when all rules apply.
+    let hit = attempts.iter().find(|probe| decides_on(&world.policies, probe) && decides_on(&alone, probe));
+    let hit = hit.or_else(|| attempts.iter().find(|probe| decides_on(&alone, probe)))?.clone();
     let http = http_rules(rule).filter(|rules| !rules.is_empty() && hit.protocol == TCP);
     let request = http.map(|rules| {
         let at = random.below(rules.len());
@@ -95,13 +96,13 @@ fn ends(world: &GeneratedWorld) -> impl Iterator<Item = GeneratedEnd> {
         .chain((0..world.others.len()).map(GeneratedEnd::Other))
 }
 
-fn is_about(spec: &Spec, world: &GeneratedWorld, end: GeneratedEnd) -> bool {
+fn selects(spec: &Spec, world: &GeneratedWorld, end: GeneratedEnd) -> bool {
     let party = world.view(end, 0);
     let is_here = matches!(end, GeneratedEnd::Workload(_)) || party.number == HOST;
     is_here && spec.subject.selects(party.number, party.labels)
 }
 
-/// A question about the traffic of a rule, between any ends.
+/// A probe with traffic of the rule, between any ends.
 fn of_traffic(random: &mut Random, world: &GeneratedWorld, rule: &Rule) -> GeneratedProbe {
     let probe = anything(random, world);
     let Traffic::Of(matches) = &rule.traffic else { return probe };
@@ -126,8 +127,8 @@ fn of_traffic(random: &mut Random, world: &GeneratedWorld, rule: &Rule) -> Gener
     }
 }
 
-/// Whether a rule of these policies decides on the connection, or passes it on, and leaves requests to be asked about
-/// where it should.
+/// Whether a rule of these policies decides on the connection or passes it, and whether the decision depends on the
+/// request if it should.
 fn decides(
     world: &GeneratedWorld,
     (policies, catalog): (&[Policy], &Catalog),
@@ -148,11 +149,11 @@ fn decides(
         request: None,
     };
     let decision = verdict(policies, &Context { catalog, mode: EnforcementMode::Default }, &query);
-    let says_something = decision.considered.iter().any(|one| one.outcome >= RuleOutcome::Passes);
-    says_something && (!by_request || decision.requests.is_some())
+    let has_effect = decision.considered.iter().any(|one| one.outcome >= RuleOutcome::Passes);
+    has_effect && (!by_request || decision.requests.is_some())
 }
 
-/// The requests that some part of the rule's traffic is limited to.
+/// The HTTP rules of the first part of the rule's traffic that has some.
 fn http_rules(rule: &Rule) -> Option<&Vec<HttpRule>> {
     let Traffic::Of(matches) = &rule.traffic else { return None };
     matches.iter().find_map(|one| match one {

@@ -1,9 +1,10 @@
-//! Matters that chance alone would seldom come to: each makes some worlds be about itself.
+//! Scenarios that random policies seldom contain; each changes a world so that the scenario occurs.
 
+use super::generated::GeneratedWorld;
 use super::peers::{LABELS, NAMESPACES, NODE_LABELS, excluding, labels, peers, reserved, scoped};
 use super::policies::named;
+use super::random::Random;
 use super::traffic::traffic;
-use super::{GeneratedWorld, Random};
 use crate::domain::DomainPattern;
 use crate::rule::{
     Action, Direction, Entity, Peer, Peers, Policy, PolicyKind, Rule, Spec, Subject, Tier, Traffic,
@@ -11,14 +12,14 @@ use crate::rule::{
 };
 use identity::{Operator, Selector, Source, key};
 
-/// A matter changes a world that chance has made.
+/// Changes a random world.
 type Scenario = fn(&mut Random, &mut GeneratedWorld);
 
-/// All matters; one more is one more line.
+/// All scenarios.
 const SCENARIOS: &[Scenario] =
     &[tiers_alone, passed_traffic, denied_node, left_out_namespaces, reserved_labels, asterisks, requests];
 
-/// Lets a world in four be about one matter.
+/// Applies one scenario to a quarter of the worlds.
 pub(super) fn apply_one(random: &mut Random, world: &mut GeneratedWorld) {
     if random.chance(25) {
         random.pick(SCENARIOS)(random, world);
@@ -29,7 +30,7 @@ const DIRECTIONS: &[Direction] = &[Direction::Ingress, Direction::Egress];
 const ACTIONS: &[Action] = &[Action::Allow, Action::Deny, Action::Pass];
 const CLUSTERWIDE: PolicyKind = PolicyKind::CiliumClusterwideNetworkPolicy;
 
-/// Only policies of administrators are there: what none of them decides is let through.
+/// Only admin and baseline policies exist: traffic that none of them decides on is allowed.
 fn tiers_alone(random: &mut Random, world: &mut GeneratedWorld) {
     let count = 1 + random.below(3);
     let one = |index| {
@@ -54,7 +55,7 @@ fn tiers_alone(random: &mut Random, world: &mut GeneratedWorld) {
     world.policies = (0..count).map(one).collect();
 }
 
-/// A rule passes on some traffic, a later one of the tier decides on all of it, and there may be tiers below.
+/// A rule passes some traffic, a later rule of its tier decides on all of it, and lower tiers may exist.
 fn passed_traffic(random: &mut Random, world: &mut GeneratedWorld) {
     let subject = subject(random, None);
     let mut passes = Vec::new();
@@ -80,7 +81,7 @@ fn passed_traffic(random: &mut Random, world: &mut GeneratedWorld) {
         });
         let rules: Vec<Rule> = rules.collect();
         let tier = random.pick(&[Tier::Normal, Tier::Baseline]);
-        // A policy in one direction isolates there alone.
+        // A policy isolates only in the directions of its rules.
         let closes = |direction| tier == Tier::Normal && rules.iter().any(|rule| rule.direction == direction);
         let (ingress, egress) = (closes(Direction::Ingress), closes(Direction::Egress));
         let below = spec(tier, rules);
@@ -90,7 +91,7 @@ fn passed_traffic(random: &mut Random, world: &mut GeneratedWorld) {
     world.policies = policies;
 }
 
-/// Rules deny workloads to their own node, beside others that let it in or close the workload by default.
+/// Rules deny the local node, beside rules that allow it and beside default deny.
 fn denied_node(random: &mut Random, world: &mut GeneratedWorld) {
     let spec = |random: &mut Random, action| {
         let tier = random.pick(&[Tier::Normal, Tier::Normal, Tier::Admin, Tier::Baseline]);
@@ -108,7 +109,7 @@ fn denied_node(random: &mut Random, world: &mut GeneratedWorld) {
     world.policies.extend((1..).zip(added).map(|(index, spec)| policy(index, spec)));
 }
 
-/// Peers that are the local node among others.
+/// Peers that include the local node.
 fn node(random: &mut Random) -> Peers {
     Peers::Of(vec![match random.below(6) {
         0 => Peer::Entity(Entity::Host),
@@ -120,7 +121,7 @@ fn node(random: &mut Random) -> Peers {
     }])
 }
 
-/// Rules are about workloads of all namespaces but some, in every kind of policy, and allow, deny or pass.
+/// Rules of every kind and action match workloads of all namespaces except some.
 fn left_out_namespaces(random: &mut Random, world: &mut GeneratedWorld) {
     let count = 1 + random.below(3);
     let one = |index| {
@@ -143,7 +144,7 @@ fn left_out_namespaces(random: &mut Random, world: &mut GeneratedWorld) {
     world.policies = (0..count).map(one).collect();
 }
 
-/// Rules name reserved kinds of peers by their labels, or all but some.
+/// Rules name reserved peers by their labels, or exclude some.
 fn reserved_labels(random: &mut Random, world: &mut GeneratedWorld) {
     for rule in rules(world) {
         if random.chance(60) {
@@ -152,7 +153,7 @@ fn reserved_labels(random: &mut Random, world: &mut GeneratedWorld) {
     }
 }
 
-/// Rules ask for domain names with as many asterisks as there may be.
+/// Rules match domain patterns with any number of asterisks.
 fn asterisks(random: &mut Random, world: &mut GeneratedWorld) {
     const PATTERNS: &[&str] =
         &["*", "**", "***", "**.", "**.com", "***.com", "****.example.com", "*.com", "**.*", "w**.*.com"];
@@ -164,7 +165,7 @@ fn asterisks(random: &mut Random, world: &mut GeneratedWorld) {
     }
 }
 
-/// Rules allow some requests alone, to whom all else is closed.
+/// Rules allow some requests only, and default deny applies.
 fn requests(random: &mut Random, world: &mut GeneratedWorld) {
     for spec in world.policies.iter_mut().flat_map(|policy| &mut policy.specs) {
         if let Subject::Nodes(_) = spec.subject {
@@ -180,7 +181,7 @@ fn requests(random: &mut Random, world: &mut GeneratedWorld) {
     }
 }
 
-/// Traffic of which some is asked for requests.
+/// Traffic with HTTP rules.
 fn by_request(random: &mut Random) -> Traffic {
     let asks = |one: &TrafficMatch| matches!(one, TrafficMatch::Port { http: Some(_), .. });
     loop {
@@ -195,7 +196,7 @@ fn rules(world: &mut GeneratedWorld) -> impl Iterator<Item = &mut Rule> {
     world.policies.iter_mut().flat_map(|policy| &mut policy.specs).flat_map(|spec| &mut spec.rules)
 }
 
-/// Every workload, as often as some.
+/// Every workload, or some: each half of the time.
 fn subject(random: &mut Random, namespace: Option<&str>) -> Subject {
     let selector = if random.chance(50) { Selector::default() } else { labels(random, LABELS) };
     Subject::Workloads(scoped(selector, namespace))
@@ -205,12 +206,12 @@ fn pods() -> Selector {
     Selector::default().with(Some(Source::K8s), key::NAMESPACE, Operator::Exists)
 }
 
-/// A rule about everything.
+/// A rule that matches everything.
 fn rule(direction: Direction, action: Action) -> Rule {
     Rule { place: "".into(), direction, priority: 0, action, peers: Peers::Any, traffic: Traffic::Any }
 }
 
-/// A spec that closes nothing by default.
+/// A spec without default deny.
 fn open(tier: Tier, rules: Vec<Rule>) -> Spec {
     Spec {
         subject: Subject::Workloads(Selector::default()),
@@ -222,7 +223,7 @@ fn open(tier: Tier, rules: Vec<Rule>) -> Spec {
     }
 }
 
-/// A policy of one spec, whose rules get their places.
+/// A policy of one spec; sets the places of its rules.
 fn policy(index: usize, mut spec: Spec) -> Policy {
     for (number, rule) in spec.rules.iter_mut().enumerate() {
         rule.place = format!("specs[0].rules[{number}]").into();

@@ -1,11 +1,11 @@
-//! Makes a world that shows a difference as small as possible.
+//! Shrinks a world in which two implementations differ.
 
-use super::GeneratedWorld;
+use super::generated::GeneratedWorld;
 use crate::rule::{EnforcementMode, Peers, Rule, Subject, Traffic};
 
-/// The smallest world that can be reached by leaving things out, one after the other, while the difference is seen.
+/// The smallest world reachable by removing one thing after another while the difference persists.
 ///
-/// Workloads and others stay, since probes name them by index.
+/// Workloads and other peers stay, since probes refer to them by index.
 pub fn shrink(world: &GeneratedWorld, differs: impl Fn(&GeneratedWorld) -> bool) -> GeneratedWorld {
     let mut smallest = world.clone();
     while let Some(smaller) = steps(&smallest).into_iter().find(|smaller| differs(smaller)) {
@@ -14,7 +14,7 @@ pub fn shrink(world: &GeneratedWorld, differs: impl Fn(&GeneratedWorld) -> bool)
     smallest
 }
 
-/// Every world with one thing less.
+/// Every world with one thing removed.
 fn steps(world: &GeneratedWorld) -> Vec<GeneratedWorld> {
     let mut steps = around(world);
     for (at, policy) in world.policies.iter().enumerate() {
@@ -42,7 +42,7 @@ fn steps(world: &GeneratedWorld) -> Vec<GeneratedWorld> {
     steps
 }
 
-/// Every world with one thing less around its policies.
+/// Every world with one thing beside the policies removed.
 fn around(world: &GeneratedWorld) -> Vec<GeneratedWorld> {
     let mut steps = Vec::new();
     if world.mode != EnforcementMode::Default {
@@ -63,7 +63,7 @@ fn around(world: &GeneratedWorld) -> Vec<GeneratedWorld> {
     steps
 }
 
-/// Every rule with one peer or one part of the traffic less.
+/// Every rule with one peer or one part of the traffic removed.
 fn simpler(rule: &Rule) -> Vec<Rule> {
     let mut simpler = Vec::new();
     if let Peers::Of(peers) = &rule.peers {

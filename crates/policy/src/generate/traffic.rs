@@ -1,12 +1,13 @@
-//! Random traffic: ports, ICMP, and the requests that rules let through.
+//! Random traffic: ports, ICMP types, and requests.
 
-use super::{GeneratedRequest, Random};
+use super::generated::GeneratedRequest;
+use super::random::Random;
 use crate::rule::{Action, Family, HeaderRule, HttpRule, Port, Protocol, Traffic, TrafficMatch};
 
-/// Ports that rules and probes are drawn from.
+/// The ports of rules and probes.
 pub(super) const PORTS: &[u16] = &[0, 53, 79, 80, 81, 443, 444, 8080, 8085, 65535];
 
-/// Expressions that rules have, each with a word that it matches.
+/// Expressions of rules, each with a text that it matches.
 const METHODS: &[(&str, &str)] =
     &[("GET", "GET"), ("GET|HEAD", "HEAD"), ("P.*", "PUT"), ("[A-Z]+", "DELETE")];
 const PATHS: &[(&str, &str)] = &[
@@ -24,7 +25,7 @@ const HOSTS: &[(&str, &str)] = &[
 ];
 const TOKENS: &[&str] = &["42", "7", ""];
 
-/// What a rule of this action is about; `http` is whether it may be about requests.
+/// The traffic of a rule with this action; `http` allows HTTP rules.
 pub(super) fn traffic(random: &mut Random, action: Action, http: bool) -> Traffic {
     if random.chance(25) {
         return Traffic::Any;
@@ -71,7 +72,7 @@ fn http_rule(random: &mut Random) -> HttpRule {
     HttpRule { method, path, host, headers: token.map(header).into_iter().collect() }
 }
 
-/// Any request.
+/// A random request.
 pub(super) fn request(random: &mut Random) -> GeneratedRequest {
     let mut headers = Vec::new();
     for _ in 0..random.below(3) {
@@ -88,7 +89,7 @@ pub(super) fn request(random: &mut Random) -> GeneratedRequest {
     }
 }
 
-/// A request that a rule lets through, one that misses it in a field, or any.
+/// A request that a rule matches, one that differs in one field, or a random one.
 pub(super) fn request_of(random: &mut Random, rule: &HttpRule) -> GeneratedRequest {
     let mut request = request(random);
     if random.chance(30) {

@@ -1,26 +1,27 @@
-//! What a selector constraints of each key; when that cannot be met, and when it is all that another selector constraints.
+//! The constraints of a selector on each label key: whether they can be met, and whether they imply those of another
+//! selector.
 
 use identity::{Operator, Selector, Source, key};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The source that a key without one is looked for first.
+/// The source that a key without source is looked up in first.
 static K8S: Source = Source::K8s;
 
-/// What a selector constraints, key by key.
+/// The constraints of a selector, by key.
 #[derive(Debug)]
 pub(super) struct Constraints<'a>(BTreeMap<Key<'a>, Constraint<'a>>);
 
-/// Source, or any, and name.
+/// The source, or none for any source, and the name.
 type Key<'a> = (Option<&'a Source>, &'a str);
 
-/// What may be there under a key.
+/// The constraint on one key.
 #[derive(Clone, Debug)]
 struct Constraint<'a> {
     may_lack: bool,
     values: AllowedValues<'a>,
 }
 
-/// The values that a key may have where it is there.
+/// The values that a key may have if the label exists.
 #[derive(Clone, Debug)]
 enum AllowedValues<'a> {
     Only(BTreeSet<&'a str>),
@@ -28,7 +29,7 @@ enum AllowedValues<'a> {
 }
 
 impl<'a> Constraints<'a> {
-    /// What the selector constraints.
+    /// The constraints of a selector.
     pub(super) fn of(selector: &'a Selector) -> Self {
         let mut constraints = BTreeMap::<Key<'a>, Constraint<'a>>::new();
         for requirement in selector.requirements() {
@@ -39,12 +40,12 @@ impl<'a> Constraints<'a> {
         Self(constraints)
     }
 
-    /// Why no labels meet the constraints, where that is so.
+    /// Why no set of labels can meet the constraints, if none can.
     pub(super) fn contradiction(&self) -> Option<String> {
         if let Some((_, name)) = self.0.keys().find(|key| self.constraint(key).is_impossible()) {
-            return Some(format!("what is demanded of the label `{name}` contradicts itself"));
+            return Some(format!("the requirements on the label `{name}` contradict each other"));
         }
-        // Both name the namespace, and wherever one of them is, so is the other.
+        // Both labels hold the name of the namespace, and a workload has both or neither.
         let label = format!("{}{}", key::NAMESPACE_LABELS, key::METADATA_NAME);
         let [own, of_namespace] = [key::NAMESPACE, &label].map(|name| self.constraint(&(Some(&K8S), name)));
         own.intersection(&of_namespace).is_impossible().then(|| {
@@ -55,27 +56,27 @@ impl<'a> Constraints<'a> {
         })
     }
 
-    /// Whether all labels that meet these constraints meet the others.
+    /// Whether every set of labels that meets these constraints meets the others.
     pub(super) fn imply(&self, others: &Self) -> bool {
         others.0.iter().all(|(key, wanted)| self.constraint(key).is_within(wanted))
     }
 
-    /// Whether some labels could meet both these constraints and the others.
+    /// Whether a set of labels can meet both.
     pub(super) fn may_overlap(&self, others: &Self) -> bool {
         others.0.iter().all(|(key, wanted)| !self.constraint(key).intersection(wanted).is_impossible())
     }
 
-    /// Whether nothing is demanded.
+    /// Whether every set of labels meets them.
     pub(super) fn are_none(&self) -> bool {
         self.0.values().all(|constraint| Constraint::unconstrained().is_within(constraint))
     }
 
-    /// Whether a label with this name must be there.
+    /// Whether a label with this name must exist.
     pub(super) fn need(&self, name: &str) -> bool {
         [None, Some(&K8S)].iter().any(|source| self.0.get(&(*source, name)).is_some_and(|one| !one.may_lack))
     }
 
-    /// The names that must have one certain value, with it.
+    /// The labels that must exist with one certain value.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.iter().filter_map(|((_, name), constraint)| match &constraint.values {
             AllowedValues::Only(values) if values.len() == 1 && !constraint.may_lack => {
@@ -85,8 +86,8 @@ impl<'a> Constraints<'a> {
         })
     }
 
-    /// What is demanded of a key, by its own name and, since a key without source is that of Kubernetes where there is
-    /// one, by the other.
+    /// The constraint on a key. A key without source is looked up in Kubernetes' labels first, so constraints on one
+    /// form of a name affect the other.
     fn constraint(&self, key: &Key<'_>) -> Constraint<'a> {
         let (source, name) = *key;
         let own = self.0.get(&(source, name)).cloned().unwrap_or(Constraint::unconstrained());
@@ -128,13 +129,13 @@ impl<'a> Constraint<'a> {
         }
     }
 
-    /// Both constraints at once.
+    /// The constraint that holds if both do.
     fn intersection(&self, other: &Self) -> Self {
         Self { may_lack: self.may_lack && other.may_lack, values: self.values.intersection(&other.values) }
     }
 
-    /// Whether it asks for a value of its own. None but Kubernetes vouches for labels with values: those of reserved
-    /// peers have none.
+    /// Whether the label must exist with a value that is not empty. Only labels of Kubernetes have values; reserved
+    /// labels have none.
     fn has_value(&self) -> bool {
         !self.may_lack && matches!(&self.values, AllowedValues::Only(values) if !values.contains(""))
     }

@@ -1,7 +1,8 @@
-//! When all that one rule is about is certain to be part of what another is about.
+//! Whether one rule certainly matches everything that another rule matches.
 
 use super::constraint::Constraints;
-use super::{Flaw, Lint, origin, requests};
+use super::flaw::{Flaw, Lint, origin};
+use super::requests;
 use crate::book::RuleOrigin;
 use crate::domain::DomainPattern;
 use crate::rule::{
@@ -12,14 +13,14 @@ use abi::protocol;
 use identity::key;
 use std::rc::Rc;
 
-/// A rule, with the constraints of its selectors worked out.
+/// A rule, with the constraints of its selectors.
 #[derive(Debug)]
 pub(super) struct RuleView<'a> {
     pub(super) policy: &'a PolicyId,
     pub(super) spec: &'a Spec,
     pub(super) rule: &'a Rule,
     pub(super) subject: Rc<Constraints<'a>>,
-    /// None: anyone.
+    /// None: every peer.
     pub(super) peers: Option<Vec<PeerView<'a>>>,
 }
 
@@ -30,12 +31,12 @@ pub(super) struct PeerView<'a> {
     pub(super) constraints: Option<Constraints<'a>>,
 }
 
-/// What of HTTP rules counts when traffic is compared.
+/// Whether HTTP rules are part of a comparison of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Requests {
-    /// Which requests may pass.
+    /// The allowed requests are compared.
     Compared,
-    /// Only that the connection is decided on.
+    /// Only the connections are compared.
     Ignored,
 }
 
@@ -61,7 +62,7 @@ impl<'a> RuleView<'a> {
         Lint { at: self.origin(), flaw }
     }
 
-    /// Whether everybody the other rule is about is one that this is about, in the same direction.
+    /// Whether this rule selects every subject of the other rule, in the same direction.
     pub(super) fn has_subjects_of(&self, other: &Self) -> bool {
         let same_kind = matches!(
             (&self.spec.subject, &other.spec.subject),
@@ -70,7 +71,7 @@ impl<'a> RuleView<'a> {
         same_kind && self.rule.direction == other.rule.direction && other.subject.imply(&self.subject)
     }
 
-    /// Whether every peer of the other rule is one of this.
+    /// Whether this rule matches every peer of the other rule.
     pub(super) fn has_peers_of(&self, other: &Self) -> bool {
         match &other.peers {
             None => self.has_every_peer(),
@@ -78,17 +79,17 @@ impl<'a> RuleView<'a> {
         }
     }
 
-    /// Whether the peer is one of this rule's.
+    /// Whether this rule matches the peer.
     pub(super) fn has_peer(&self, other: &PeerView<'_>) -> bool {
         self.peers.as_ref().is_none_or(|peers| peers.iter().any(|peer| peer.covers(other)))
     }
 
-    /// Whether this rule is about anyone at all.
+    /// Whether this rule matches every peer.
     pub(super) fn has_every_peer(&self) -> bool {
         self.peers.as_ref().is_none_or(|peers| peers.iter().any(PeerView::is_every_peer))
     }
 
-    /// Whether all traffic of the other rule is of this.
+    /// Whether this rule matches all traffic of the other rule.
     pub(super) fn has_traffic_of(&self, other: &Self, requests: Requests) -> bool {
         match &other.rule.traffic {
             Traffic::Any => self.rule.traffic == Traffic::Any,
@@ -96,7 +97,7 @@ impl<'a> RuleView<'a> {
         }
     }
 
-    /// Whether the traffic is part of this rule's.
+    /// Whether this rule matches the traffic.
     pub(super) fn has_match(&self, other: &TrafficMatch, requests: Requests) -> bool {
         match &self.rule.traffic {
             Traffic::Any => true,
@@ -124,7 +125,7 @@ impl<'a> PeerView<'a> {
         }
     }
 
-    /// Whether everybody that the other is, this is too.
+    /// Whether this peer covers the other one.
     pub(super) fn covers(&self, other: &PeerView<'_>) -> bool {
         if self.is_every_peer() || self.peer == other.peer {
             return true;
@@ -160,7 +161,7 @@ impl<'a> PeerView<'a> {
     }
 }
 
-/// Whether the entity names everybody that the peer is.
+/// Whether the entity covers the peer.
 fn is_of_entity(entity: Entity, peer: &PeerView<'_>) -> bool {
     let is_world = match peer.peer {
         Peer::Cidr { reach: CidrReach::World, block, .. } => Some(Some(family(block))),
@@ -173,7 +174,7 @@ fn is_of_entity(entity: Entity, peer: &PeerView<'_>) -> bool {
         (Entity::World, Some(_))
         | (Entity::WorldIpv4, Some(Some(Family::Ipv4)))
         | (Entity::WorldIpv6, Some(Some(Family::Ipv6))) => true,
-        // Workloads alone are in a namespace.
+        // Only workloads have a namespace.
         (Entity::Cluster, None) => match (peer.peer, &peer.constraints) {
             (Peer::Labels(_), Some(constraints)) => constraints.need(key::NAMESPACE),
             (Peer::Nodes(_), _) => true,
@@ -189,13 +190,14 @@ pub(super) fn family(block: &Cidr) -> Family {
     if block.address().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
 }
 
-/// Whether the exception takes nothing of the inner block that its own exceptions leave.
+/// Whether the exception removes no address of the inner block, beyond those that the inner block's own exceptions
+/// remove.
 fn is_left_out(exception: &Cidr, inner: &Cidr, left_out: &[Cidr]) -> bool {
     let is_apart = !exception.encloses(inner) && !inner.encloses(exception);
     is_apart || left_out.iter().any(|one| one.encloses(exception))
 }
 
-/// Whether the traffic is part of what `wide` is for a rule with this action.
+/// Whether `wide` covers `narrow` in rules with this action.
 fn is_within(narrow: &TrafficMatch, wide: &TrafficMatch, action: Action, requests: Requests) -> bool {
     let (
         TrafficMatch::Port { protocol, port, http },
@@ -221,7 +223,7 @@ fn is_within(narrow: &TrafficMatch, wide: &TrafficMatch, action: Action, request
     has_protocol && has_port && has_requests()
 }
 
-/// The protocols that the traffic is of: HTTP is spoken over TCP, so to allow requests is to allow nothing of others.
+/// The protocols that the traffic matches. HTTP requires TCP, so an HTTP rule allows no other protocol.
 fn numbers(protocol: Protocol, http: &Option<Vec<HttpRule>>, action: Action) -> &'static [u8] {
     match (http, action) {
         (Some(_), Action::Allow) if protocol.numbers().contains(&protocol::TCP) => &[protocol::TCP],

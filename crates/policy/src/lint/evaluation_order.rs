@@ -1,30 +1,31 @@
-//! Which of two rules is asked first, and what is left for the other to do.
+//! Which of two rules is evaluated first, and whether the other one has any effect.
 
 use super::cover::{PeerView, Requests, RuleView};
+use super::flaw::Flaw;
+use super::http_without_effect;
 use super::same_priority::have_same_priority;
-use super::{Flaw, http_without_effect};
 use crate::book::RuleOrigin;
 use crate::rule::{Action, Direction, Tier, Traffic, TrafficMatch};
 use std::collections::BTreeMap;
 
-/// Most denies that are looked at together; nothing is said where more would be needed.
+/// The most denies that are combined. If more are needed, no flaw is reported.
 const MAX_TOGETHER: usize = 100;
 
-/// When rules are asked, as far as it depends on all of them.
+/// What the order of two rules depends on beside the two.
 #[derive(Debug)]
 pub(super) struct EvaluationOrder {
-    /// The first priority of each tier at which a rule passes: those after it may be left out.
+    /// The first priority with a pass, by tier. Later rules of the tier may be skipped.
     passes: BTreeMap<(Direction, Tier), u32>,
 }
 
-/// How two rules stand in order.
+/// The order of two rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RelativeOrder {
-    /// The first is asked before the second, whenever both apply and the second is asked.
+    /// The first rule is evaluated before the second whenever both match and the second is evaluated.
     Before,
-    /// Both are asked at once.
+    /// Both have the same tier and priority.
     Same,
-    /// Nothing is certain.
+    /// The order is not certain.
     Unknown,
 }
 
@@ -38,7 +39,7 @@ impl EvaluationOrder {
         Self { passes }
     }
 
-    /// What is wrong with a rule beside the others, each with its number; the first that is found.
+    /// The first flaw of a rule that one of the others causes. Each rule comes with its index.
     pub(super) fn flaw<'a>(
         &self,
         (number, rule): (usize, &RuleView<'_>),
@@ -52,13 +53,12 @@ impl EvaluationOrder {
             }
             let is_earlier = other_number < number;
             let redundancy = redundancy(other, rule, turn, is_earlier)?;
-            // That a rule for requests adds nothing to one for connections is not all that is wrong with it.
+            // A rule for requests is not only redundant beside one for connections: its HTTP rules have no effect.
             Some(http_without_effect::flaw(other, rule).unwrap_or(redundancy))
         })
     }
 
-    /// What is wrong with an allow or a pass beside several denies: whether they refuse all of it together, each all that
-    /// some peers send or some traffic of them.
+    /// The flaw of an allow or a pass that several denies together deny, each of them for some peers or some traffic.
     pub(super) fn refused_together<'a>(
         &self,
         rule: &RuleView<'_>,
@@ -89,7 +89,7 @@ impl EvaluationOrder {
         (found.len() > 1).then_some(Flaw::DeniedInParts(found))
     }
 
-    /// Whether the first is asked before the second or together with it, whenever both apply.
+    /// Whether the first rule is evaluated before the second or together with it, whenever both match.
     pub(super) fn is_in_time(&self, first: &RuleView<'_>, second: &RuleView<'_>) -> bool {
         self.relative_order(first, second) != RelativeOrder::Unknown
     }
@@ -114,14 +114,15 @@ impl EvaluationOrder {
         }
     }
 
-    /// Whether the rule decides whenever it applies and nothing decided before, for later tiers too.
+    /// Whether the rule decides before later tiers whenever it matches and no earlier rule decided.
     fn is_reached(&self, entry: &RuleView<'_>) -> bool {
         let passes = self.passes.get(&(entry.rule.direction, entry.spec.tier));
         entry.rule.action != Action::Pass && passes.is_none_or(|first| entry.rule.priority <= *first)
     }
 }
 
-/// What a rule is beside another that has all its subjects and peers; `is_earlier` where that comes first in the policies.
+/// The flaw of a rule beside another one that matches all its subjects and peers. `is_earlier`: the other one comes
+/// first in the policies.
 fn redundancy(
     other: &RuleView<'_>,
     rule: &RuleView<'_>,
@@ -138,14 +139,14 @@ fn redundancy(
     swallows.then(|| Flaw::NeverDecides(other.origin(), other.rule.action))
 }
 
-/// Whether a deny refuses such traffic with such a peer; nothing stands for anyone, and for anything.
+/// Whether a deny matches this traffic with this peer. None stands for every peer, and for all traffic.
 fn refuses(deny: &RuleView<'_>, peer: Option<&PeerView<'_>>, one: Option<&TrafficMatch>) -> bool {
     let has_peer = peer.map_or_else(|| deny.has_every_peer(), |peer| deny.has_peer(peer));
     let is_all = || deny.rule.traffic == Traffic::Any;
     has_peer && one.map_or_else(is_all, |one| deny.has_match(one, Requests::Ignored))
 }
 
-/// The order in which rules of one tier and priority are asked.
+/// The order of actions at one tier and priority.
 fn rank(action: Action) -> u8 {
     match action {
         Action::Deny => 0,
@@ -154,7 +155,7 @@ fn rank(action: Action) -> u8 {
     }
 }
 
-/// Whether the rules say the same: then the first of them is the one that counts.
+/// Whether this rule also covers the other: then the first of the two counts.
 fn is_all_of(rule: &RuleView<'_>, other: &RuleView<'_>) -> bool {
     rule.has_subjects_of(other) && rule.has_peers_of(other) && rule.has_traffic_of(other, Requests::Compared)
 }

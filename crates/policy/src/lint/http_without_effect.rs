@@ -1,35 +1,36 @@
-//! For which ports and peers the HTTP rules of a rule ask nothing, because the whole connection is allowed.
+//! HTTP rules without effect: for which ports and peers another rule allows the whole connection.
 
 use super::cover::{PeerView, RuleView};
-use super::{Flaw, unmatched};
+use super::flaw::Flaw;
+use super::unmatched;
 use crate::rule::{Action, Direction, Port, Protocol, Traffic, TrafficMatch};
 use std::collections::HashMap;
 use std::fmt::Display;
 
-/// Most rules that one is compared with; where more share subjects and peers, some voids are not told, but none is made up.
+/// The most rules that a rule is compared with. Beyond, some flaws are missed, but none is invented.
 const MAX_COMPARED: usize = 1000;
-/// Most findings about one rule; the rest says nothing new.
+/// The most findings for one rule; further ones add nothing.
 const MAX_REPORTED: usize = 8;
-/// Most ports or peers that one finding names.
+/// The most ports or peers that one finding lists.
 const MAX_NAMED: usize = 3;
 
-/// A label that is demanded.
+/// A required label.
 type Label<'a> = (&'a str, &'a str);
 
-/// The rules that allow whole connections, by what of a rule they may void must have in common with them.
+/// The rules that allow whole connections, indexed by labels that the affected HTTP rules share.
 ///
-/// A void may be narrower than the rule it is found in, so each of the two may be the one that constraints more of peers.
+/// The affected part may be narrower than the HTTP rule, so either of the two rules may require more of a peer.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionAllows<'a> {
-    /// By the rarest label of the subject, which that of the voided rule has too.
+    /// By the rarest label of the subject, which the affected rule's subject requires too.
     by_subject: RulesByLabel<'a>,
-    /// By the rarest label of each peer, which a narrower peer has too.
+    /// By the rarest label of each peer, which a narrower peer requires too.
     by_peer: RulesByLabel<'a>,
-    /// By every label of each peer, one of which is the rarest of a wider peer.
+    /// By every label of each peer; one of them is the rarest of a wider peer.
     by_any: RulesByLabel<'a>,
 }
 
-/// Rules by labels, and those that have none to go by.
+/// Rules by label, and rules without a required label.
 #[derive(Debug, Default)]
 struct RulesByLabel<'a> {
     by_label: HashMap<Label<'a>, Vec<usize>>,
@@ -61,7 +62,8 @@ impl<'a> ConnectionAllows<'a> {
         allows
     }
 
-    /// What is void of a rule, once for each rule that makes it so; `is_in_time` says which are asked in time.
+    /// The flaws of a rule, one for each rule that causes one. `is_in_time` selects the rules that are evaluated early
+    /// enough.
     pub(super) fn flaws(
         &self,
         rule: &RuleView<'a>,
@@ -84,7 +86,7 @@ impl<'a> ConnectionAllows<'a> {
             .collect()
     }
 
-    /// The rules that may have a peer in common with this one; nothing where that may be any.
+    /// The rules that may share a peer with this one; none if every rule may.
     fn of_peers(&self, rule: &RuleView<'a>) -> Option<Vec<usize>> {
         let mut found = Vec::new();
         for who in rule.peers.as_ref()? {
@@ -116,7 +118,7 @@ impl<'a> PeerView<'a> {
     }
 }
 
-/// What the other rule, if it is asked in time, makes void of this one.
+/// The flaw that the other rule, if it is evaluated early enough, causes in this one.
 pub(super) fn flaw(other: &RuleView<'_>, rule: &RuleView<'_>) -> Option<Flaw> {
     let both_allow = [other, rule].iter().all(|entry| entry.rule.action == Action::Allow);
     if !both_allow || !other.has_subjects_of(rule) {
@@ -132,13 +134,13 @@ pub(super) fn flaw(other: &RuleView<'_>, rule: &RuleView<'_>) -> Option<Flaw> {
     Some(Flaw::HttpWithoutEffect(other.origin(), extent))
 }
 
-/// Whether the rule allows any whole connection that could carry HTTP.
+/// Whether the rule allows whole connections that can carry HTTP.
 fn allows_connections(entry: &RuleView<'_>) -> bool {
     let is_open = entry.rule.traffic == Traffic::Any || matches(entry).iter().any(|one| whole(one).is_some());
     entry.rule.action == Action::Allow && is_open
 }
 
-/// The ports of which this rule asks for requests, and the other for nothing.
+/// The ports for which this rule limits requests and the other rule does not.
 fn common_ports(other: &RuleView<'_>, rule: &RuleView<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for one in matches(rule).iter().filter(|one| has_http_rules(one)) {
@@ -160,13 +162,13 @@ fn common_ports(other: &RuleView<'_>, rule: &RuleView<'_>) -> Vec<String> {
     found.iter().map(|port| format!("{port}/TCP")).collect()
 }
 
-/// The peers of this rule that are certainly peers of the other.
+/// The peers of this rule that the other rule certainly matches too.
 fn common_peers(other: &RuleView<'_>, rule: &RuleView<'_>) -> Vec<String> {
     let some = |who: &&PeerView<'_>| unmatched::peer(who).is_none();
     let others = || other.peers.iter().flatten().filter(some);
     let mut found: Vec<String> = Vec::new();
     match &rule.peers {
-        None if other.has_every_peer() => found.push("anyone".to_owned()),
+        None if other.has_every_peer() => found.push("any peer".to_owned()),
         None => found.extend(others().map(|who| who.peer.to_string())),
         Some(peers) => {
             for who in peers.iter().filter(some) {
@@ -183,7 +185,7 @@ fn common_peers(other: &RuleView<'_>, rule: &RuleView<'_>) -> Vec<String> {
     found
 }
 
-/// The ports that are certainly ports of both.
+/// The ports that both certainly match.
 fn overlap(one: &Port, other: &Port) -> Option<Port> {
     match (one, other) {
         (Port::Any, narrow) | (narrow, Port::Any) => Some(narrow.clone()),
@@ -196,12 +198,12 @@ fn overlap(one: &Port, other: &Port) -> Option<Port> {
     }
 }
 
-/// Whether it asks for HTTP requests, which only TCP carries.
+/// Whether it limits HTTP requests, which only TCP carries.
 fn has_http_rules(one: &TrafficMatch) -> bool {
     matches!(one, TrafficMatch::Port { protocol: Protocol::Tcp | Protocol::Any, http: Some(_), .. })
 }
 
-/// The ports of which it allows whole TCP connections.
+/// The ports for which it allows whole TCP connections.
 fn whole(one: &TrafficMatch) -> Option<&Port> {
     match one {
         TrafficMatch::Port { protocol: Protocol::Tcp | Protocol::Any, port, http: None } => Some(port),
@@ -217,8 +219,8 @@ fn matches<'a>(entry: &RuleView<'a>) -> &'a [TrafficMatch] {
 }
 
 fn named(items: &[impl Display], separator: &str) -> String {
-    let told: Vec<String> = items.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+    let listed: Vec<String> = items.iter().take(MAX_NAMED).map(ToString::to_string).collect();
     let more = items.len().saturating_sub(MAX_NAMED);
     let more = if more > 0 { format!("{separator}{more} more") } else { String::new() };
-    format!("{}{more}", told.join(separator))
+    format!("{}{more}", listed.join(separator))
 }

@@ -1,40 +1,40 @@
-//! Which rules are worth comparing: a rule can only be about all that another is about if both demand what is rare.
+//! An index of rules that may cover another rule: both must share the rarest requirement of the covering rule.
 
 use super::cover::RuleView;
 use crate::rule::{Cidr, CidrGroupRef, Family, Peer, Port, ServiceRef, Traffic, TrafficMatch};
 use std::collections::HashMap;
 
-/// The rules, by something that all rules within them must have too.
+/// The rules, by a requirement that every rule they cover shares.
 #[derive(Debug)]
 pub(super) struct RuleIndex<'a> {
     by_key: HashMap<IndexKey<'a>, Vec<usize>>,
     without_key: Vec<usize>,
 }
 
-/// Something that a rule constraints, and so constraints every rule that it covers.
+/// A requirement of a rule. Every rule that it covers has the requirement too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum IndexKey<'a> {
-    /// Of the subject: a label.
+    /// A label of the subject.
     Subject(&'a str, &'a str),
-    /// Of a peer: a label.
+    /// A label of a peer.
     Peer(&'a str, &'a str),
-    /// Of a peer: that it lies in the block.
+    /// The block of a peer.
     Block(Cidr),
-    /// Of a peer: that it is a group.
+    /// The CIDR group of a peer.
     Group(&'a CidrGroupRef),
-    /// Of a peer: that it is a service.
+    /// The service of a peer.
     Service(&'a ServiceRef),
-    /// Of a part of the traffic: its port.
+    /// The port of a part of the traffic.
     Port(u16),
-    /// Of a part of the traffic: its port's name.
+    /// The port name of a part of the traffic.
     PortName(&'a str),
-    /// Of a part of the traffic: its ICMP type.
+    /// The ICMP type of a part of the traffic.
     Icmp(Family, u8),
 }
 
 impl<'a> RuleIndex<'a> {
-    /// Files each rule under the rarest that it constraints: one label of its subject, or a mark of each of its peers, or one
-    /// of each part of its traffic.
+    /// Indexes each rule by its rarest requirements: one label of its subject, or one key of each peer, or one of each
+    /// part of its traffic.
     pub(super) fn of(entries: &[RuleView<'a>]) -> Self {
         let mut counts = HashMap::<IndexKey<'a>, usize>::new();
         for entry in entries {
@@ -53,8 +53,8 @@ impl<'a> RuleIndex<'a> {
         index
     }
 
-    /// The rules that may be about all that this one is about, or about one of its peers and a part of its traffic; some
-    /// more than once.
+    /// The rules that may cover this one, or one of its peers with a part of its traffic. Some are returned more than
+    /// once.
     pub(super) fn candidates(&self, entry: &RuleView<'a>) -> impl Iterator<Item = usize> {
         let marks =
             subject_marks(entry).chain(possible_peer_marks(entry)).chain(traffic_marks(entry).flatten());
@@ -63,8 +63,8 @@ impl<'a> RuleIndex<'a> {
     }
 }
 
-/// For the subject, the peers and the traffic: for each part the marks that whatever covers it cannot do without; nothing
-/// where there are no parts.
+/// For the subject, the peers and the traffic: for each part the keys that every covered rule shares; none without
+/// parts.
 fn demanded<'a>(entry: &RuleView<'a>) -> [Option<Vec<Vec<IndexKey<'a>>>>; 3] {
     let traffic: Vec<Vec<IndexKey<'a>>> =
         traffic_marks(entry).map(|mark| mark.into_iter().collect()).collect();
@@ -72,8 +72,8 @@ fn demanded<'a>(entry: &RuleView<'a>) -> [Option<Vec<Vec<IndexKey<'a>>>>; 3] {
     [Some(vec![subject_marks(entry).collect()]), peer_marks(entry), traffic]
 }
 
-/// Of the subject, the peers and the traffic the one whose marks, the rarest of each part, occur least together; nothing
-/// where each of them has a part without a mark.
+/// The rarest keys: of the subject, the peers and the traffic the one whose rarest keys, one of each part, occur least
+/// in total. None if each of the three has a part without key.
 fn rarest<'a>(entry: &RuleView<'a>, counts: &HashMap<IndexKey<'a>, usize>) -> Option<Vec<IndexKey<'a>>> {
     let count = |mark: &IndexKey<'a>| counts.get(mark).copied().unwrap_or(0);
     let choices = demanded(entry).into_iter().flatten();
@@ -84,7 +84,7 @@ fn rarest<'a>(entry: &RuleView<'a>, counts: &HashMap<IndexKey<'a>, usize>) -> Op
     marks.min_by_key(|marks| marks.iter().map(count).sum::<usize>())
 }
 
-/// The marks of all rules that may cover one of the peers.
+/// The keys of all rules that may cover one of the peers.
 fn possible_peer_marks<'a>(entry: &RuleView<'a>) -> impl Iterator<Item = IndexKey<'a>> {
     entry.peers.iter().flatten().flat_map(|who| {
         let labels = who.constraints.iter().flat_map(|constraints| constraints.pairs());
@@ -92,7 +92,7 @@ fn possible_peer_marks<'a>(entry: &RuleView<'a>) -> impl Iterator<Item = IndexKe
     })
 }
 
-/// For each part of the traffic its mark; nothing for many ports.
+/// The key of each part of the traffic; none for a range of ports.
 fn traffic_marks<'a>(entry: &RuleView<'a>) -> impl Iterator<Item = Option<IndexKey<'a>>> {
     let matches = match &entry.rule.traffic {
         Traffic::Any => &[][..],
@@ -112,7 +112,7 @@ fn subject_marks<'a>(entry: &RuleView<'a>) -> impl Iterator<Item = IndexKey<'a>>
     entry.subject.pairs().map(|(name, value)| IndexKey::Subject(name, value))
 }
 
-/// For each peer the marks that whoever it covers has too; nothing where the rule is about anyone.
+/// For each peer the keys that every covered peer shares; none if the rule matches every peer.
 fn peer_marks<'a>(entry: &RuleView<'a>) -> Option<Vec<Vec<IndexKey<'a>>>> {
     let peers = entry.peers.as_ref()?.iter();
     let marks = peers.map(|who| match who.peer {
@@ -120,7 +120,7 @@ fn peer_marks<'a>(entry: &RuleView<'a>) -> Option<Vec<Vec<IndexKey<'a>>>> {
             let pairs = who.constraints.iter().flat_map(|constraints| constraints.pairs());
             pairs.map(|(name, value)| IndexKey::Peer(name, value)).collect()
         }
-        // A whole family may also be said by an entity.
+        // An entity may cover all addresses of a family.
         Peer::Cidr { block, .. } if block.length() > 0 => vec![IndexKey::Block(*block)],
         Peer::CidrGroup { groups, .. } => vec![IndexKey::Group(groups)],
         Peer::Service(service) => vec![IndexKey::Service(service)],
@@ -129,7 +129,7 @@ fn peer_marks<'a>(entry: &RuleView<'a>) -> Option<Vec<Vec<IndexKey<'a>>>> {
     Some(marks.collect())
 }
 
-/// The marks of rules that cover a peer that is no selector: its own, and every block around it.
+/// The keys of rules that cover a peer without selector: its own, and each block around it.
 fn others(peer: &Peer) -> Vec<IndexKey<'_>> {
     match peer {
         Peer::Cidr { block, .. } => {

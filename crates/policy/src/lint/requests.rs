@@ -1,33 +1,33 @@
-//! HTTP rules that no request can match, and those that match no more than others do.
+//! HTTP rules that match no request, and HTTP rules that match no more than others do.
 
 use crate::rule::HttpRule;
 use l7::reach::{self, Part};
 use std::collections::HashMap;
 
-/// Most pairs of rules of which the expressions are compared by what they match, and not by how they are written.
+/// The most pairs of rules whose expressions are compared by what they match; beyond, they are compared as text.
 const MAX_COMPARED: usize = 64;
 
-/// What is known of expressions: policies share few, and looking at one takes time.
+/// The results for expressions so far: policies share few expressions, and analysing one takes time.
 #[derive(Debug, Default)]
 pub(super) struct ExpressionCache(HashMap<(Part, String), bool>);
 
 impl ExpressionCache {
-    /// Why no request can match the rule, where that is so.
+    /// Why no request can match the rule, if none can.
     pub(super) fn why_unmatched(&mut self, rule: &HttpRule) -> Option<String> {
         if let Some(method) = rule.method.as_ref().filter(|method| self.is_nothing(method, Part::Method)) {
             return Some(format!(
-                "no request has a method that `{method}` matches: methods are written in capitals, without blanks"
+                "no request matches the method `{method}`: methods are upper case and contain no spaces"
             ));
         }
         let path = rule.path.as_ref().filter(|path| self.is_nothing(path, Part::Path))?;
         let why = match path.trim_start_matches('^').chars().next() {
             Some(first) if first.is_ascii_alphanumeric() => "paths begin with `/`",
             _ => {
-                "before rules are asked, segments `.` and `..` are resolved, `//` becomes `/`, and what need not be \
-                 escaped is not; blanks and `#` never come"
+                "paths are normalized before rules are evaluated: segments `.` and `..` are resolved, `//` becomes \
+                 `/`, needless escapes are decoded, and spaces and `#` do not occur"
             }
         };
-        Some(format!("no request has a path that `{path}` matches: {why}"))
+        Some(format!("no request matches the path `{path}`: {why}"))
     }
 
     fn is_nothing(&mut self, text: &str, part: Part) -> bool {
@@ -36,7 +36,7 @@ impl ExpressionCache {
     }
 }
 
-/// Whether every request that one of the narrow rules matches is matched by one of the wide.
+/// Whether the wide rules match every request that a narrow rule matches.
 pub(super) fn are_within(narrow: &[HttpRule], wide: &[HttpRule]) -> bool {
     let is_within = match narrow.len() * wide.len() {
         0..=MAX_COMPARED => |narrow: &str, wide: &str, part| {

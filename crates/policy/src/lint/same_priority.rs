@@ -1,28 +1,28 @@
-//! Policies of administrators that have one priority and say opposite things of the same connections.
+//! Policies of administrators that have the same priority and opposite actions for the same connections.
 //!
-//! Which of them wins is not defined by their API: elsewhere it may be the other one.
+//! Their API does not define which one wins: another implementation may choose the other one.
 
 use super::cover::{PeerView, RuleView};
-use super::{Flaw, Lint};
+use super::flaw::{Flaw, Lint};
 use crate::rule::{Peer, PolicyKind, Subject, Tier};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most rules of one priority that one is compared with; of more some ties are not told, but none is made up.
+/// The most rules of one priority that a rule is compared with. Beyond, some flaws are missed, but none is invented.
 const MAX_COMPARED: usize = 1000;
 
-/// Whether the rules are of two policies between which the API does not decide.
+/// Whether the rules belong to two policies whose order the API does not define.
 pub(super) fn have_same_priority(one: &RuleView<'_>, other: &RuleView<'_>) -> bool {
     let place = |entry: &RuleView<'_>| Some((entry.spec.tier, order(entry)?));
     one.policy != other.policy && place(one).is_some_and(|of_one| place(other) == Some(of_one))
 }
 
-/// The order of the policy, where its kind has priorities.
+/// The priority of the policy, if its kind has priorities.
 fn order(entry: &RuleView<'_>) -> Option<u32> {
     matches!(entry.policy.kind, PolicyKind::ClusterNetworkPolicy | PolicyKind::AdminNetworkPolicy)
         .then_some(entry.rule.priority >> 16)
 }
 
-/// Each policy that is tied with an earlier one, once for each of these, at the first rule that disagrees.
+/// One finding for each pair of policies of the same priority, at the first rule that disagrees.
 pub(super) fn ties(entries: &[RuleView<'_>]) -> Vec<Lint> {
     let mut groups = BTreeMap::<(Tier, u32), Vec<&RuleView<'_>>>::new();
     for entry in entries {
@@ -30,13 +30,13 @@ pub(super) fn ties(entries: &[RuleView<'_>]) -> Vec<Lint> {
             groups.entry((entry.spec.tier, order)).or_default().push(entry);
         }
     }
-    let (mut lints, mut told) = (Vec::new(), BTreeSet::new());
+    let (mut lints, mut reported) = (Vec::new(), BTreeSet::new());
     for group in groups.values() {
         for (number, entry) in group.iter().enumerate() {
             for earlier in group[..number].iter().rev().take(MAX_COMPARED).rev() {
                 if have_same_priority(entry, earlier)
                     && disagree(entry, earlier)
-                    && told.insert((entry.policy, earlier.policy))
+                    && reported.insert((entry.policy, earlier.policy))
                 {
                     lints.push(entry.lint(Flaw::SamePriority(earlier.origin())));
                 }
@@ -46,7 +46,7 @@ pub(super) fn ties(entries: &[RuleView<'_>]) -> Vec<Lint> {
     lints
 }
 
-/// Whether there are connections of which the rules say different things.
+/// Whether the rules have different actions for some connections.
 fn disagree(one: &RuleView<'_>, other: &RuleView<'_>) -> bool {
     let is_about_workloads = |entry: &RuleView<'_>| matches!(entry.spec.subject, Subject::Workloads(_));
     one.rule.action != other.rule.action
@@ -67,7 +67,7 @@ fn have_common_peer(one: &RuleView<'_>, other: &RuleView<'_>) -> bool {
     }
 }
 
-/// Whether somebody can be both. Of peers that are named in different ways nothing is known.
+/// Whether an endpoint can be both peers. Peers that are named in different ways count as disjoint.
 fn may_overlap(one: &PeerView<'_>, other: &PeerView<'_>) -> bool {
     match (one.peer, other.peer) {
         (Peer::Labels(_), Peer::Labels(_)) | (Peer::Nodes(_), Peer::Nodes(_)) => one

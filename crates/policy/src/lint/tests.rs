@@ -1,4 +1,4 @@
-//! Each flaw by example and by a near miss; and that what is called shadowed or swallowed can be left out.
+//! Each flaw by an example and by a near miss; and a test that rules reported as without effect can be removed.
 
 mod http;
 
@@ -9,8 +9,8 @@ use crate::fixtures;
 use crate::generate::{self, GeneratedEnd, GeneratedWorld};
 use crate::model::{self, Context, Query, Verdict};
 use crate::rule::{
-    Cidr, CidrGroupRef, Direction, EnforcementMode, Entity, Family, HttpRule, Peer, Peers, Port, Protocol,
-    Rule, ServiceRef, Tier, Traffic, TrafficMatch,
+    Action, Cidr, CidrGroupRef, Direction, EnforcementMode, Entity, Family, HttpRule, Peer, Peers, Port,
+    Protocol, Rule, ServiceRef, Tier, Traffic, TrafficMatch,
 };
 use identity::{Operator, Selector, Source, key};
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ fn allow(peers: Peers, traffic: Traffic) -> Rule {
     rule(Action::Allow, peers, traffic)
 }
 
-/// A policy about workloads of app `web`, of one rule.
+/// A policy for workloads of app `web`, with one rule.
 fn policy(name: &str, rule: Rule) -> Policy {
     about(name, app("web"), Tier::Normal, rule)
 }
@@ -64,18 +64,18 @@ fn about(name: &str, subject: Selector, tier: Tier, rule: Rule) -> Policy {
     policy
 }
 
-/// The lints on policies named a, b, ..., as `name code`.
+/// The findings on policies named a, b, ..., as `name code`.
 fn codes(policies: &[Policy]) -> Vec<String> {
     lint(policies).iter().map(|lint| format!("{} {}", lint.at.policy.name, lint.flaw.code())).collect()
 }
 
-/// The lints on two policies, the one of the second rule after that of the first.
+/// The findings on two policies, one with each rule.
 fn pair(first: Rule, second: Rule) -> Vec<String> {
     codes(&[policy("a", first), policy("b", second)])
 }
 
 #[test]
-fn a_selector_that_contradicts_itself_selects_nobody() {
+fn a_selector_with_contradictory_requirements_selects_no_endpoint() {
     let check = |selector: Selector, hollow: bool| {
         let found = codes(&[policy("a", allow(peers(selector.clone()), tcp(80)))]);
         assert_eq!(found.len(), usize::from(hollow), "{selector}: {found:?}");
@@ -90,7 +90,7 @@ fn a_selector_that_contradicts_itself_selects_nobody() {
     check(with(Operator::NotIn(some(&["db"]))), false);
     check(with(Operator::DoesNotExist), true);
     check(with(Operator::Exists), false);
-    // A key without source is that of Kubernetes, where there is one.
+    // A key without source refers to the label of Kubernetes, if there is one.
     check(fixtures::app("web").with(None, "app", Operator::equals("db")), true);
     let other = Some(Source::Other("vm".into()));
     check(app("web").with(other.clone(), "app", Operator::equals("db")), false);
@@ -108,13 +108,13 @@ fn the_subject_is_named_by_its_field() {
     let lints = lint(&[about("a", nobody, Tier::Normal, allow(Peers::Any, tcp(80)))]);
     assert_eq!(
         lints[0].to_string(),
-        "CiliumNetworkPolicy/a spec.endpointSelector: selects nobody: what is demanded of the label `app` \
-         contradicts itself"
+        "CiliumNetworkPolicy/a spec.endpointSelector: selects no endpoint: the requirements on the label `app` \
+         contradict each other"
     );
 }
 
 #[test]
-fn a_block_wholly_left_out_is_nobody() {
+fn a_block_covered_by_its_exceptions_matches_nothing() {
     let check = |peers: Peers, hollow: bool| {
         let found = codes(&[policy("a", allow(peers, tcp(80)))]);
         assert_eq!(found.len(), usize::from(hollow), "{found:?}");
@@ -129,7 +129,7 @@ fn a_block_wholly_left_out_is_nobody() {
 }
 
 #[test]
-fn an_empty_list_of_peers_is_told_unless_it_is_how_nothing_is_written() {
+fn an_empty_list_of_peers_is_reported_unless_it_only_isolates() {
     let nobody = || Peers::Of(Vec::new());
     let only = policy("a", allow(nobody(), Traffic::Any));
     assert_eq!(codes(std::slice::from_ref(&only)), [""; 0]);
@@ -141,7 +141,7 @@ fn an_empty_list_of_peers_is_told_unless_it_is_how_nothing_is_written() {
 }
 
 #[test]
-fn traffic_that_no_peer_can_have_is_told() {
+fn traffic_that_no_peer_can_have_is_reported() {
     let ping = |family| Traffic::Of(vec![TrafficMatch::Icmp { family, kind: 8 }]);
     let check = |peers: Peers, traffic: Traffic, direction, hollow: bool| {
         let found = codes(&[policy("a", Rule { direction, ..allow(peers, traffic) })]);
@@ -183,7 +183,7 @@ fn a_rule_within_another_adds_nothing() {
 }
 
 #[test]
-fn of_two_rules_that_say_the_same_the_first_counts() {
+fn of_two_equal_rules_the_second_is_shadowed() {
     let rule = || allow(peers(app("db")), tcp(80));
     assert_eq!(pair(rule(), rule()), ["b shadowed"]);
     let wide = about("b", Selector::default(), Tier::Normal, rule());
@@ -194,7 +194,7 @@ fn of_two_rules_that_say_the_same_the_first_counts() {
 }
 
 #[test]
-fn blocks_are_within_blocks_but_for_what_is_left_out() {
+fn blocks_cover_blocks_except_for_their_exceptions() {
     let check = |wide: Peers, narrow: Peers, shadowed: bool| {
         let found = pair(allow(wide.clone(), tcp(80)), allow(narrow.clone(), tcp(80)));
         assert_eq!(found.contains(&"b shadowed".into()), shadowed, "{narrow} within {wide}");
@@ -215,7 +215,7 @@ fn blocks_are_within_blocks_but_for_what_is_left_out() {
 }
 
 #[test]
-fn groups_services_domains_and_nodes_are_within_their_like() {
+fn groups_services_domains_and_nodes_cover_only_their_kind() {
     let check = |wide: Peer, narrow: Peer, shadowed: bool| {
         let [one, other] = [wide, narrow].map(|peer| allow(Peers::Of(vec![peer]), tcp(80)));
         let found = pair(one.clone(), other.clone());
@@ -246,7 +246,7 @@ fn groups_services_domains_and_nodes_are_within_their_like() {
 }
 
 #[test]
-fn rules_of_nodes_and_of_workloads_have_nothing_to_do_with_each_other() {
+fn rules_of_nodes_and_of_workloads_do_not_affect_each_other() {
     let rule = || allow(Peers::Any, tcp(80));
     let mut nodes = about("b", Selector::default(), Tier::Normal, rule());
     nodes.specs[0].subject = Subject::Nodes(Selector::default());
@@ -254,7 +254,7 @@ fn rules_of_nodes_and_of_workloads_have_nothing_to_do_with_each_other() {
 }
 
 #[test]
-fn a_deny_swallows_an_allow_and_what_is_asked_first_swallows_what_comes_later() {
+fn a_deny_or_an_earlier_rule_keeps_an_allow_from_deciding() {
     let deny = |peers| rule(Action::Deny, peers, Traffic::Any);
     let db = || allow(peers(app("db")), tcp(80));
     assert_eq!(pair(db(), deny(Peers::Any)), ["a never-decides"]);
@@ -271,7 +271,7 @@ fn a_deny_swallows_an_allow_and_what_is_asked_first_swallows_what_comes_later() 
 }
 
 #[test]
-fn denies_swallow_an_allow_together() {
+fn several_denies_keep_an_allow_from_deciding() {
     let deny = |name: &str, peers: Peers, traffic| policy(name, rule(Action::Deny, peers, traffic));
     let both = || Peers::Of(["db", "api"].map(|name| Peer::Labels(app(name))).to_vec());
     let check = |denies: [Policy; 2], swallowed: bool| {
@@ -288,13 +288,13 @@ fn denies_swallow_an_allow_together() {
     ]);
     assert_eq!(
         lints[0].flaw.to_string(),
-        "never decides anything: CiliumNetworkPolicy/a spec.ingress[0] and CiliumNetworkPolicy/b spec.ingress[0] are \
-         asked first and deny all of this"
+        "never decides: CiliumNetworkPolicy/a spec.ingress[0] and CiliumNetworkPolicy/b spec.ingress[0] are \
+         evaluated first and deny all of this"
     );
 }
 
 #[test]
-fn what_a_pass_may_leave_out_swallows_nothing() {
+fn a_rule_that_a_pass_may_skip_keeps_no_rule_from_deciding() {
     let later = Rule { priority: 2, ..allow(Peers::Any, Traffic::Any) };
     let admin = |name: &str, rule| about(name, app("web"), Tier::Admin, rule);
     let passing = Rule { priority: 1, ..rule(Action::Pass, peers(app("api")), tcp(80)) };
@@ -304,7 +304,7 @@ fn what_a_pass_may_leave_out_swallows_nothing() {
 }
 
 #[test]
-fn a_namespace_cannot_be_called_by_two_names() {
+fn a_namespace_has_one_name() {
     let label = format!("{}{}", key::NAMESPACE_LABELS, key::METADATA_NAME);
     let check = |one: Operator, other: Operator, hollow: bool| {
         let both = Selector::default().with(Some(Source::K8s), key::NAMESPACE, one).with(None, &label, other);
@@ -318,7 +318,7 @@ fn a_namespace_cannot_be_called_by_two_names() {
     check(Operator::Exists, Operator::equals("prod"), false);
 }
 
-/// The flaws of which the rules are left out here; with every kind of flaw counted.
+/// The world without the rules that have no effect; counts every kind of flaw.
 fn without_flawed(world: &GeneratedWorld, seen: &mut BTreeMap<&'static str, usize>) -> GeneratedWorld {
     let mut rest = world.clone();
     for Lint { at, flaw } in lint(&world.policies) {
@@ -352,7 +352,7 @@ fn verdicts(world: &GeneratedWorld, probe: &generate::GeneratedProbe) -> Vec<Ver
 }
 
 #[test]
-fn what_is_shadowed_or_swallowed_can_be_left_out() {
+fn rules_without_effect_can_be_removed() {
     let mut seen = BTreeMap::new();
     for seed in 0..600 {
         let world = generate::world(seed);

@@ -1,4 +1,4 @@
-//! Selectors, peers and traffic that can match nothing, each by itself.
+//! Selectors, peers and traffic that can match nothing by themselves.
 
 use super::constraint::Constraints;
 use super::cover::{PeerView, RuleView, family};
@@ -7,12 +7,12 @@ use crate::rule::{
     Action, Cidr, CidrReach, Direction, Entity, Family, HttpRule, Peer, Port, Traffic, TrafficMatch,
 };
 
-/// Why nobody can be selected, where that is so.
+/// Why the selector can select no endpoint, if it cannot.
 pub(super) fn selector(constraints: &Constraints<'_>) -> Option<String> {
-    Some(format!("selects nobody: {}", constraints.contradiction()?))
+    Some(format!("selects no endpoint: {}", constraints.contradiction()?))
 }
 
-/// What of a rule can match nothing, and whether that is all of it.
+/// The parts of a rule that can match nothing, and whether the whole rule can match nothing.
 pub(super) fn rule(entry: &RuleView<'_>, expressions: &mut ExpressionCache) -> (Vec<String>, bool) {
     let (mut found, mut living) = (Vec::new(), Vec::new());
     for who in entry.peers.iter().flatten() {
@@ -28,20 +28,22 @@ pub(super) fn rule(entry: &RuleView<'_>, expressions: &mut ExpressionCache) -> (
             Action::Deny => "denies",
             Action::Pass => "passes",
         };
-        found.push(format!("{does} nobody: no peer is listed; leave the field out where anyone is meant"));
+        found.push(format!(
+            "{does} no peer: the list of peers is empty; leave the field out to match every peer"
+        ));
     }
     let mut has_traffic = entry.rule.traffic == Traffic::Any;
     if let Traffic::Of(matches) = &entry.rule.traffic {
         if matches.is_empty() {
-            found.push("is about no traffic: neither a port nor an ICMP message is listed".to_owned());
+            found.push("matches no traffic: no port and no ICMP message is listed".to_owned());
         }
-        // Of a rule without peers nothing more need be said.
+        // The traffic of a rule without peers needs no second message.
         let peers = entry.peers.as_ref().filter(|_| !has_nobody).map(|_| living.as_slice());
         for one in matches {
             let why = peers.and_then(|peers| traffic(one, peers, entry.rule.direction));
             has_traffic |= why.is_none();
             found.extend(why);
-            // A rule that no request matches still decides on connections.
+            // A rule whose HTTP rules match no request still decides on connections.
             found.extend(requests(one).iter().filter_map(|rule| expressions.why_unmatched(rule)));
         }
     }
@@ -55,7 +57,7 @@ fn requests(one: &TrafficMatch) -> &[HttpRule] {
     }
 }
 
-/// Whether all that the rule is there for is to refuse what it does not allow: the way to write "nothing".
+/// Whether the rule exists only for its default deny: an empty rule is the way to allow nothing.
 fn isolates(entry: &RuleView<'_>) -> bool {
     let direction = entry.rule.direction;
     let denies = match direction {
@@ -66,34 +68,34 @@ fn isolates(entry: &RuleView<'_>) -> bool {
     denies && entry.rule.action == Action::Allow && beside == 1
 }
 
-/// Why a peer can be nobody, where that is so.
+/// Why the peer can match no endpoint, if it cannot.
 pub(super) fn peer(who: &PeerView<'_>) -> Option<String> {
     match who.peer {
         Peer::Labels(_) | Peer::Nodes(_) => {
             let why = who.constraints.as_ref()?.contradiction()?;
-            Some(format!("peer {} selects nobody: {why}", who.peer))
+            Some(format!("peer {} selects no endpoint: {why}", who.peer))
         }
         Peer::Cidr { block, except, .. } if is_held(block, except) => {
-            Some(format!("block {block} has no address left: its exceptions hold them all"))
+            Some(format!("block {block} matches no address: its exceptions cover all of it"))
         }
-        Peer::Entity(Entity::None) => Some("entity none is nobody".to_owned()),
+        Peer::Entity(Entity::None) => Some("entity none matches no peer".to_owned()),
         _ => None,
     }
 }
 
-/// Why none of these peers can have such traffic.
+/// Why no peer of these can have the traffic, if none can.
 fn traffic(one: &TrafficMatch, peers: &[&Peer], direction: Direction) -> Option<String> {
     match one {
         TrafficMatch::Icmp { family, .. } => {
             let other = if *family == Family::Ipv4 { Family::Ipv6 } else { Family::Ipv4 };
             let never = peers.iter().all(|peer| family_of(peer) == Some(other));
             let name = if other == Family::Ipv4 { "IPv4" } else { "IPv6" };
-            never.then(|| format!("{one} is never sent: all peers of the rule are {name} addresses"))
+            never.then(|| format!("{one} matches no packet: all peers of the rule are {name} addresses"))
         }
         TrafficMatch::Port { port: Port::Named(name), .. } if direction == Direction::Egress => {
             let never = peers.iter().all(|peer| is_outside(peer));
             never.then(|| {
-                format!("port `{name}` is nowhere: all peers of the rule are outside the cluster, and name no ports")
+                format!("port `{name}` matches nothing: all peers of the rule are outside the cluster and have no named ports")
             })
         }
         TrafficMatch::Port { .. } => None,
@@ -119,7 +121,7 @@ fn is_outside(peer: &Peer) -> bool {
     )
 }
 
-/// Whether the exceptions together hold the whole block.
+/// Whether the exceptions cover the whole block.
 fn is_held(block: &Cidr, except: &[Cidr]) -> bool {
     if except.iter().any(|one| one.encloses(block)) {
         return true;

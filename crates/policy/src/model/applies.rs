@@ -1,6 +1,7 @@
-//! Whether one rule is about one connection: its direction, its peers, its traffic.
+//! Whether one rule matches one connection: its direction, its peers, its traffic.
 
-use super::{Context, Query, RuleOutcome};
+use super::decision::RuleOutcome;
+use super::query::{Context, Query};
 use crate::catalog::{Backends, ServiceEntry};
 use crate::endpoint_view::EndpointView;
 use crate::rule::{
@@ -11,7 +12,7 @@ use abi::protocol;
 use identity::{Source, key};
 use std::net::IpAddr;
 
-/// Whether a rule applies to the connection; [`RuleOutcome::Outranked`] where it does, until it is its turn.
+/// The outcome of a rule whose subject is selected; [`RuleOutcome::Outranked`] stands for a match until its turn comes.
 pub(super) fn examine(rule: &Rule, context: &Context<'_>, query: &Query<'_>) -> RuleOutcome {
     if rule.direction != query.direction {
         RuleOutcome::OtherDirection
@@ -32,13 +33,13 @@ fn is_peer(peers: &Peers, context: &Context<'_>, party: &EndpointView<'_>) -> bo
 }
 
 pub(super) fn is_one(peer: &Peer, context: &Context<'_>, party: &EndpointView<'_>) -> bool {
-    // Whatever is said by address is said of addresses outside the cluster, but for `ipBlock`.
+    // Rules match addresses outside the cluster only, except `ipBlock`.
     let outside = party.address.filter(|_| is_world(party.number));
     match peer {
         Peer::Labels(selector) => selector.selects(party.labels),
         Peer::Entity(Entity::WorldIpv4) => outside.is_some_and(|address| address.is_ipv4()),
         Peer::Entity(Entity::WorldIpv6) => outside.is_some_and(|address| address.is_ipv6()),
-        // A node with the address of an API server stays the node that it is.
+        // A node that has the address of an API server is still a node.
         Peer::Entity(Entity::KubeApiserver) => {
             party.labels.value(Some(&Source::Reserved), key::KUBE_APISERVER).is_some()
         }
@@ -87,7 +88,7 @@ fn is_behind(
     }
 }
 
-/// The parts of the rule's traffic that the connection is of.
+/// The parts of the rule's traffic that match the connection.
 pub(super) fn matching<'a>(rule: &'a Rule, query: &Query<'_>) -> impl Iterator<Item = &'a TrafficMatch> {
     let matches = match &rule.traffic {
         Traffic::Any => &[][..],
@@ -98,7 +99,7 @@ pub(super) fn matching<'a>(rule: &'a Rule, query: &Query<'_>) -> impl Iterator<I
             query.protocol == family.icmp() && query.port.to_be_bytes()[0] == *kind
         }
         TrafficMatch::Port { protocol, port, http } => {
-            // HTTP is spoken over TCP: to allow requests is to allow nothing of other protocols.
+            // HTTP requires TCP: an HTTP rule allows no other protocol.
             let spoken = http.is_none() || rule.action != Action::Allow || query.protocol == protocol::TCP;
             let receiver = match query.direction {
                 Direction::Ingress => &query.subject,
@@ -116,12 +117,12 @@ pub(super) fn matching<'a>(rule: &'a Rule, query: &Query<'_>) -> impl Iterator<I
     })
 }
 
-/// Whether all that the rule says of the connection is which requests may pass on it.
+/// Whether the rule allows only requests on the connection, not the connection itself.
 pub(super) fn only_requests(rule: &Rule, query: &Query<'_>) -> bool {
     rule.traffic != Traffic::Any && matching(rule, query).all(|one| requests_of(one).is_some())
 }
 
-/// The requests that this part of the traffic is limited to.
+/// The HTTP rules of this part of the traffic.
 pub(super) fn requests_of(one: &TrafficMatch) -> Option<&Vec<HttpRule>> {
     match one {
         TrafficMatch::Port { http, .. } => http.as_ref(),

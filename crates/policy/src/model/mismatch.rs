@@ -1,7 +1,9 @@
-//! What a connection lacks for a rule to apply to it: what it has, and what the rule needs instead.
+//! Why a rule does not match a connection: what the connection has, and what the rule needs.
 
 use super::applies::{is_one, matching, requests_of};
-use super::{ConsideredRule, Context, Query, RuleOutcome, request};
+use super::decision::{ConsideredRule, RuleOutcome};
+use super::query::{Context, Query};
+use super::request;
 use crate::endpoint_view::EndpointView;
 use crate::rule::{
     Action, Cidr, CidrReach, Direction, Family, Peer, Peers, Port, Rule, Traffic, TrafficMatch,
@@ -11,27 +13,27 @@ use abi::protocol;
 use identity::{Labels, Operator, Requirement, Selector, Values, key};
 use std::net::IpAddr;
 
-/// One part of what is missing.
+/// One difference between a connection and a rule.
 pub(super) struct Mismatch {
     /// As a clause: `peer has app=db, needs app=web`.
     pub(super) what: String,
-    /// How far from applying that puts the rule: 1 for another value, 2 for another kind.
+    /// How far the difference is: 1 for another value, 2 for another kind.
     pub(super) distance: u32,
 }
 
 impl Mismatch {
-    /// The same kind of thing, with another value.
+    /// Another value of the same kind.
     fn value(what: String) -> Self {
         Self { what, distance: 1 }
     }
 
-    /// Another kind of thing.
+    /// Another kind.
     fn kind(what: String) -> Self {
         Self { what, distance: 2 }
     }
 }
 
-/// What is missing, part by part.
+/// The differences, part by part.
 pub(super) fn mismatches(
     considered: &ConsideredRule<'_>,
     context: &Context<'_>,
@@ -48,19 +50,19 @@ pub(super) fn mismatches(
         }
         RuleOutcome::OtherTraffic => vec![traffic(rule, query)],
         RuleOutcome::OtherRequest => requests(rule, query),
-        // Of a rule about others, nothing that the connection could have would do.
+        // No attribute of the connection could make such a rule match.
         RuleOutcome::OtherSubject | RuleOutcome::OtherDirection => Vec::new(),
         RuleOutcome::Outranked | RuleOutcome::Passes | RuleOutcome::Decides => Vec::new(),
     }
 }
 
-/// Of the peers of a rule, none of which is the party, what the nearest needs.
+/// The differences to the closest peer of a rule; the endpoint is none of the rule's peers.
 fn peers(peers: &Peers, context: &Context<'_>, party: &EndpointView<'_>) -> Vec<Mismatch> {
     let peers = match peers {
         Peers::Any => &[][..],
         Peers::Of(peers) => peers,
     };
-    debug_assert!(!peers.iter().any(|peer| is_one(peer, context, party)), "somebody is one of the peers");
+    debug_assert!(!peers.iter().any(|peer| is_one(peer, context, party)), "the endpoint is one of the peers");
     let missing = peers.iter().map(|one| peer(one, party));
     let distance = |missing: &Vec<Mismatch>| missing.iter().map(|one| one.distance).sum::<u32>();
     missing.min_by_key(distance).unwrap_or_else(|| vec![Mismatch::kind("the rule lists no peer".to_owned())])
@@ -82,9 +84,7 @@ fn peer(peer: &Peer, party: &EndpointView<'_>) -> Vec<Mismatch> {
         Peer::CidrGroup { .. } => needs(party, peer),
         Peer::Domain(_) if party.names.is_empty() => {
             let kind = kind(party);
-            vec![Mismatch::value(format!(
-                "peer is {kind}, which no domain name is known to stand for, needs {peer}"
-            ))]
+            vec![Mismatch::value(format!("peer is {kind}, without a known domain name, needs {peer}"))]
         }
         Peer::Domain(_) => {
             let names: Vec<&str> = party.names.iter().map(String::as_str).collect();
@@ -93,13 +93,13 @@ fn peer(peer: &Peer, party: &EndpointView<'_>) -> Vec<Mismatch> {
     }
 }
 
-/// What kind of peer it is, and what the rule needs.
+/// The kind of the peer, and what the rule needs.
 fn needs(party: &EndpointView<'_>, peer: &Peer) -> Vec<Mismatch> {
     vec![Mismatch::kind(format!("peer is {}, needs {peer}", kind(party)))]
 }
 
 fn address(address: Option<IpAddr>, block: &Cidr, except: &[Cidr]) -> String {
-    // An end that may have any address has none in particular.
+    // An unspecified address stands for any address, so no address is known.
     let Some(address) = address.filter(|address| !address.is_unspecified()) else {
         return format!("peer has no known address, needs one in {block}");
     };
@@ -109,7 +109,7 @@ fn address(address: Option<IpAddr>, block: &Cidr, except: &[Cidr]) -> String {
     }
 }
 
-/// What kind of peer it is, where its labels say nothing more.
+/// The kind of a peer whose labels do not describe it.
 fn kind(party: &EndpointView<'_>) -> String {
     let at = party.address.filter(|address| !address.is_unspecified());
     let at = at.map(|address| format!(" {address}")).unwrap_or_default();
@@ -126,7 +126,7 @@ fn kind(party: &EndpointView<'_>) -> String {
     }
 }
 
-/// The requirements that the labels do not meet; `who` is whose they are.
+/// The requirements that the labels do not match; `who` is the endpoint that has the labels.
 pub(super) fn labels(selector: &Selector, labels: &Labels, who: &str) -> Vec<Mismatch> {
     let missing = selector.requirements().iter().filter(|requirement| !requirement.matches(labels));
     missing.map(|requirement| Mismatch::value(unmet(requirement, labels, who))).collect()
@@ -135,7 +135,7 @@ pub(super) fn labels(selector: &Selector, labels: &Labels, who: &str) -> Vec<Mis
 fn unmet(requirement: &Requirement, labels: &Labels, who: &str) -> String {
     let (whose, name) = whose(&requirement.name, who);
     let value = labels.value(requirement.source.as_ref(), &requirement.name);
-    // A label that is called as a word of these sentences is not to be taken for one.
+    // A label whose name is a word of these sentences is quoted.
     let quote = if WORDS.contains(&name) { "`" } else { "" };
     let has = match value {
         Some(value) => format!("{whose} has {quote}{name}={value}{quote}"),
@@ -156,19 +156,19 @@ fn unmet(requirement: &Requirement, labels: &Labels, who: &str) -> String {
     }
 }
 
-/// Names of labels that are words of sentences about labels too.
+/// Label names that are also words of these sentences.
 const WORDS: &[&str] = &[
     "address", "any", "kind", "label", "labels", "name", "needs", "node", "none", "one", "other", "peer",
     "port", "protocol", "rule", "subject", "type", "value",
 ];
 
-/// What is meant by a label that no workload has, where that is nearly the name of one of its namespace.
+/// A hint for a label that no workload has, if its name resembles that of a namespace label.
 fn mistaken(name: &str) -> Option<String> {
     let rest = name.strip_prefix("io.kubernetes.pod.namespace.labels.")?;
-    Some(format!("no workload has a label of this name: is `{}{rest}` meant?", key::NAMESPACE_LABELS))
+    Some(format!("no workload has a label of this name; did you mean `{}{rest}`?", key::NAMESPACE_LABELS))
 }
 
-/// Whose label it is, and what people call it.
+/// The owner of a label, and the name that people use for it.
 fn whose<'a>(name: &'a str, who: &str) -> (String, &'a str) {
     match name.strip_prefix(key::NAMESPACE_LABELS) {
         Some(name) => (format!("{who}'s namespace"), name),
@@ -177,11 +177,11 @@ fn whose<'a>(name: &'a str, who: &str) -> (String, &'a str) {
     }
 }
 
-/// What is sent, and what the rule has.
+/// The traffic of the query, and the traffic of the rule.
 fn traffic(rule: &Rule, query: &Query<'_>) -> Mismatch {
     let matches = match &rule.traffic {
         Traffic::Of(matches) if !matches.is_empty() => matches,
-        _ => return Mismatch::kind("the rule is about no traffic".to_owned()),
+        _ => return Mismatch::kind("the rule matches no traffic".to_owned()),
     };
     let has: Vec<String> = matches.iter().map(|one| port(one, rule, query)).collect();
     let what = format!("{}, rule has {}", sent(query), has.join(" or "));
@@ -192,7 +192,7 @@ fn traffic(rule: &Rule, query: &Query<'_>) -> Mismatch {
     if matches.iter().any(of_its_protocol) { Mismatch::value(what) } else { Mismatch::kind(what) }
 }
 
-/// What a query is about, as people write it.
+/// The traffic of a query as text.
 fn sent(query: &Query<'_>) -> String {
     let kind = query.port.to_be_bytes()[0];
     let Some(name) = protocol::name(query.protocol) else {
@@ -204,7 +204,7 @@ fn sent(query: &Query<'_>) -> String {
     }
 }
 
-/// Port or ICMP type of a rule; of a named port also what it is at the receiver.
+/// A port or ICMP type of a rule; for a named port also its number at the receiver.
 fn port(one: &TrafficMatch, rule: &Rule, query: &Query<'_>) -> String {
     match one {
         TrafficMatch::Icmp { family: Family::Ipv4, kind } => format!("ICMP type {kind}"),
@@ -228,11 +228,11 @@ fn port(one: &TrafficMatch, rule: &Rule, query: &Query<'_>) -> String {
     }
 }
 
-/// What of the request differs from the nearest of the HTTP rules.
+/// The differences between the request and the closest HTTP rule.
 fn requests(rule: &Rule, query: &Query<'_>) -> Vec<Mismatch> {
     let Some(request) = &query.request else { return Vec::new() };
     let rules = matching(rule, query).filter_map(requests_of).flatten();
     let missing = rules.map(|rule| request::differences(rule, request)).min_by_key(Vec::len);
-    let missing = missing.unwrap_or_else(|| vec!["the rule lets no request through".to_owned()]);
+    let missing = missing.unwrap_or_else(|| vec!["the rule allows no request".to_owned()]);
     missing.into_iter().map(Mismatch::value).collect()
 }

@@ -1,42 +1,41 @@
-//! A policy that is nearly about somebody: what its subject needs that this one does not have.
+//! The policy that almost selects a subject, and the label that differs.
 
-use super::Query;
 use super::mismatch::labels;
+use super::query::Query;
 use crate::rule::{Direction, Policy, PolicyId, Spec, Subject};
 use abi::identity::HOST;
 
-/// A policy that is not about the subject of a query, but nearly.
+/// A policy that almost selects the subject of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NearPolicy<'a> {
     /// The policy.
     pub policy: &'a PolicyId,
-    /// What is missing: `subject has app=db, needs app=web`.
+    /// The difference: `subject has app=db, needs app=web`.
     pub lacks: String,
 }
 
-/// Of the policies that say something of the query's direction, the one that only one label keeps from being about its
-/// subject; of several the one whose words are most like the subject's.
+/// The policy for the query's direction whose selector differs from the subject's labels in one requirement only; of
+/// several the one whose label is most similar.
 pub fn nearest_policy<'a>(
     policies: impl IntoIterator<Item = &'a Policy>,
     query: &Query<'_>,
 ) -> Option<NearPolicy<'a>> {
     let specs =
         policies.into_iter().flat_map(|policy| policy.specs.iter().map(move |spec| (&policy.id, spec)));
-    let near =
-        specs.filter(|(_, spec)| says_something(spec, query.direction)).filter_map(|(policy, spec)| {
-            let (who, selector) = match &spec.subject {
-                Subject::Workloads(selector) if query.subject.number != HOST => ("subject", selector),
-                Subject::Nodes(selector) if query.subject.number == HOST => ("node", selector),
-                Subject::Workloads(_) | Subject::Nodes(_) => return None,
-            };
-            let mut missing = labels(selector, query.subject.labels, who).into_iter();
-            let only = missing.next().filter(|_| missing.next().is_none())?;
-            Some(NearPolicy { policy, lacks: only.what })
-        });
+    let near = specs.filter(|(_, spec)| affects(spec, query.direction)).filter_map(|(policy, spec)| {
+        let (who, selector) = match &spec.subject {
+            Subject::Workloads(selector) if query.subject.number != HOST => ("subject", selector),
+            Subject::Nodes(selector) if query.subject.number == HOST => ("node", selector),
+            Subject::Workloads(_) | Subject::Nodes(_) => return None,
+        };
+        let mut missing = labels(selector, query.subject.labels, who).into_iter();
+        let only = missing.next().filter(|_| missing.next().is_none())?;
+        Some(NearPolicy { policy, lacks: only.what })
+    });
     near.min_by_key(|near| unlike(&near.lacks))
 }
 
-fn says_something(spec: &Spec, direction: Direction) -> bool {
+fn affects(spec: &Spec, direction: Direction) -> bool {
     let denies = match direction {
         Direction::Ingress => spec.default_deny_ingress,
         Direction::Egress => spec.default_deny_egress,
@@ -44,8 +43,8 @@ fn says_something(spec: &Spec, direction: Direction) -> bool {
     denies || spec.rules.iter().any(|rule| rule.direction == direction)
 }
 
-/// How little the two halves of `subject has app=db, needs app=web` are like each other: what of the longer is beside
-/// what both begin and end with.
+/// The distance of the two halves of `subject has app=db, needs app=web`: the length of the longer one, without what
+/// both begin and end with.
 fn unlike(lacks: &str) -> usize {
     let (has, needs) = lacks.split_once(", needs ").unwrap_or((lacks, ""));
     let has = has.rsplit(' ').next().unwrap_or_default();

@@ -1,11 +1,11 @@
-//! Whether one HTTP rule matches one request, each part by itself.
+//! Whether one HTTP rule matches one request, by comparing each part by itself.
 
 use l7::rule::{HeaderRule, HttpRule, RequestView};
 use regex_automata::meta::Regex;
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Hir, Look};
 
-/// Whether every part that the rule gives holds for the request.
+/// Whether every part of the rule matches the request.
 pub(super) fn matches(rule: &HttpRule, request: &RequestView<'_>) -> bool {
     let expressions =
         [(&rule.method, request.method), (&rule.path, request.path), (&rule.host, request.host)];
@@ -20,12 +20,12 @@ pub(super) fn matches(rule: &HttpRule, request: &RequestView<'_>) -> bool {
     rule.headers.iter().all(|header| has(request, header))
 }
 
-/// Whether the rule asks for a host and the request has none, as requests of HTTP/1.0 may.
+/// Whether the rule requires a host and the request has none, as an HTTP/1.0 request may.
 fn lacks_host(rule: &HttpRule, request: &RequestView<'_>) -> bool {
     rule.host.is_some() && request.host.is_empty()
 }
 
-/// What of the request differs from what the rule asks for: `method POST, rule has GET`.
+/// The parts of the request that do not match the rule: `method POST, rule has GET`.
 pub(super) fn differences(rule: &HttpRule, request: &RequestView<'_>) -> Vec<String> {
     let parts = [
         ("method", &rule.method, request.method),
@@ -37,20 +37,20 @@ pub(super) fn differences(rule: &HttpRule, request: &RequestView<'_>) -> Vec<Str
         (name != "host" || !value.is_empty()).then(|| format!("{name} {value}, rule has {expression}"))
     });
     let host = rule.host.iter().filter(|_| lacks_host(rule, request));
-    let parts = parts.chain(host.map(|host| format!("host is not there, rule has {host}")));
+    let parts = parts.chain(host.map(|host| format!("host is missing, rule has {host}")));
     let headers = rule.headers.iter().filter(|header| !has(request, header));
     parts.chain(headers.map(|header| difference(request, header))).collect()
 }
 
-/// What of a header field differs.
+/// How a header field differs from the rule.
 fn difference(request: &RequestView<'_>, header: &HeaderRule) -> String {
     let same_name = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(&header.name));
     let values: Vec<_> = same_name.map(|field| String::from_utf8_lossy(field.value)).collect();
     let (name, wanted) = (&header.name, header.value.as_deref().unwrap_or("any value"));
     match &values[..] {
-        [] => format!("header {name} is not there, rule has {wanted}"),
+        [] => format!("header {name} is missing, rule has {wanted}"),
         [value] => format!("header {name} is {value}, rule has {wanted}"),
-        several => format!("header {name} is there {} times, rule has {wanted}, once", several.len()),
+        several => format!("header {name} occurs {} times, rule has {wanted} once", several.len()),
     }
 }
 
@@ -60,13 +60,13 @@ fn has(request: &RequestView<'_>, header: &HeaderRule) -> bool {
     let values: Vec<&[u8]> = same_name.map(|field| field.value).collect();
     match &header.value {
         None => !values.is_empty(),
-        // Said twice, a field has no one value: servers differ in which they believe.
+        // A field that occurs twice has no defined value: servers differ in which one they use.
         Some(wanted) => values == [wanted.as_bytes()],
     }
 }
 
-/// Whether the expression matches the whole value. One that does not compile matches nothing; it is refused when the
-/// policy is read.
+/// Whether the expression matches the whole value. An invalid expression matches nothing; such a policy is refused when
+/// it is parsed.
 fn matches_whole(expression: &str, value: &str) -> bool {
     let Ok(hir) = l7::expression::hir(expression) else { return false };
     let whole = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
@@ -111,13 +111,13 @@ mod tests {
         for host in [".*", "", "app1-service"] {
             let rule = HttpRule { host: Some(host.into()), ..HttpRule::default() };
             assert!(!matches(&rule, &without), "{host}");
-            assert_eq!(differences(&rule, &without), [format!("host is not there, rule has {host}")]);
+            assert_eq!(differences(&rule, &without), [format!("host is missing, rule has {host}")]);
         }
         assert!(matches(&path("/"), &without) && differences(&path("/"), &without).is_empty());
     }
 
     #[test]
-    fn what_a_header_field_lacks_is_told() {
+    fn the_mismatch_of_a_header_field_is_reported() {
         let wanted = HeaderRule { name: "X-T".into(), value: Some("1".into()) };
         let check = |values: &[&'static str], expected: &str| {
             let fields: Vec<Field<'_>> =
@@ -125,13 +125,13 @@ mod tests {
             let rule = HttpRule { headers: vec![wanted.clone()], ..HttpRule::default() };
             assert_eq!(differences(&rule, &get("/", &fields)), [expected]);
         };
-        check(&[], "header X-T is not there, rule has 1");
+        check(&[], "header X-T is missing, rule has 1");
         check(&["2"], "header X-T is 2, rule has 1");
-        check(&["1", "1"], "header X-T is there 2 times, rule has 1, once");
+        check(&["1", "1"], "header X-T occurs 2 times, rule has 1 once");
     }
 
     #[test]
-    fn a_header_said_twice_has_no_value() {
+    fn a_header_that_occurs_twice_has_no_value() {
         let wanted = HeaderRule { name: "X-Token".into(), value: Some("42".into()) };
         let rule = HttpRule { headers: vec![wanted], ..HttpRule::default() };
         let field = |value: &'static str| Field { name: "x-token", value: value.as_bytes() };

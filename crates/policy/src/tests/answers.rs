@@ -97,12 +97,12 @@ fn of_rows(node: &Node, subject: usize, query: &Query<'_>) -> Outcome {
         flags: enforced.map(|(_, flag)| flag).sum(),
         ..EndpointInfo::default()
     };
-    let question = datapath::policy::Question {
+    let asked = datapath::policy::Query {
         direction: query.direction,
         protocol: query.protocol,
         port: query.port.to_be_bytes(),
     };
-    let found = datapath::policy::ask(&node.tables, &endpoint, &node.address_row(&query.peer), question);
+    let found = datapath::policy::evaluate(&node.tables, &endpoint, &node.address_row(&query.peer), asked);
     let verdict = match (found.action, &query.request) {
         (action::ALLOW, _) | (action::REDIRECT, None) => Verdict::Allow,
         (action::REDIRECT, Some(request)) => match node.matchers[&L7SetId(found.l7)].matches(request) {

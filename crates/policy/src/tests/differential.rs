@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 
 const WORLDS: u64 = 240;
 const PROBES: usize = 100;
-/// Set while building to ask about so many worlds.
+/// Set at build time to test this many worlds.
 const MORE_WORLDS: Option<&str> = option_env!("NEXIN_WORLDS");
 
 #[test]
-fn rows_say_what_the_model_says() {
+fn rows_agree_with_the_model() {
     let (mut asked, mut seen) = (0, BTreeMap::<(Verdict, bool), usize>::new());
     let worlds = MORE_WORLDS.map_or(WORLDS, |worlds| worlds.parse().unwrap());
     for seed in 0..worlds {

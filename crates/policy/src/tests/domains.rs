@@ -1,4 +1,4 @@
-//! Random worlds in which some addresses have domain names and some rules ask for them.
+//! Random worlds in which some addresses have domain names and some rules match domain names.
 
 use crate::cidr::Blocks;
 use crate::domain::DomainPattern;
@@ -13,11 +13,11 @@ const NAMES: &[&str] = &["www.example.com", "api.example.com", "a.b.example.com"
 const PATTERNS: &[&str] =
     &["www.example.com", "*.example.com", "**.example.com", "example.*", "*", "nobody.example.net"];
 
-/// The most blocks that [`spread`] nests around an address. With those of the generator they are no more than
-/// [`abi::policy::MAX_NESTING`]; beyond that the packet path refuses, whatever the model says.
+/// The most blocks that [`spread`] nests around an address. Together with the blocks of the generator they stay within
+/// [`abi::policy::MAX_NESTING`]; beyond, the packet path drops, whatever the model decides.
 const DEEPEST: usize = 24;
 
-/// Puts domain names in the place of some blocks of the world's policies, and leaves nested blocks out of others.
+/// Replaces some blocks of the world's policies by domain names, and adds nested exceptions to others.
 pub(super) fn spread(world: &mut GeneratedWorld, seed: u64) {
     let mut random = Random::new(seed ^ 0x64_6f_6d_61_69_6e);
     let mut nested = BTreeMap::<IpAddr, BTreeSet<u8>>::new();
@@ -27,7 +27,7 @@ pub(super) fn spread(world: &mut GeneratedWorld, seed: u64) {
         if *reach == CidrReach::World && random.chance(50) {
             *peer = Peer::Domain(DomainPattern::pattern(random.pick(PATTERNS)).unwrap());
         } else if let Some(address) = addresses.iter().find(|address| block.contains(**address)) {
-            // Each within the one before, so that what the innermost leaves out was left out already.
+            // Each exception lies within the previous one, so the inner ones exclude no further address.
             let longest = Cidr::host(*address).length();
             let mut lengths: Vec<u8> = (block.length() + 1..=longest).filter(|_| random.chance(10)).collect();
             let around = nested.entry(*address).or_default();
@@ -38,7 +38,7 @@ pub(super) fn spread(world: &mut GeneratedWorld, seed: u64) {
     }
 }
 
-/// DomainNames for about half of the addresses that are not of workloads; those of nodes must make no difference.
+/// Domain names for about half of the addresses that belong to no workload; names of nodes must have no effect.
 pub(super) fn names(world: &GeneratedWorld, seed: u64) -> DomainNames {
     let mut random = Random::new(seed ^ 0x6e_61_6d_65_73);
     let mut names = DomainNames::new();
@@ -49,7 +49,7 @@ pub(super) fn names(world: &GeneratedWorld, seed: u64) -> DomainNames {
     names
 }
 
-/// Gives each address with names a class of its own.
+/// Adds a CIDR class for each address with names.
 pub(super) fn class(names: &DomainNames, blocks: &mut Blocks) {
     for (address, _) in names.iter() {
         blocks.insert_address(address);

@@ -1,4 +1,4 @@
-//! A grouping that learns what it is asked for step by step knows as much as one that is asked for all at once.
+//! A grouping that is extended step by step distinguishes the same peers as one that is built at once.
 
 use super::node::Namespaces;
 use crate::book::RuleBook;
@@ -12,8 +12,8 @@ use crate::set::PolicySet;
 const WORLDS: u64 = 150;
 
 #[test]
-fn what_is_learnt_in_steps_is_what_is_asked_for_at_once() {
-    let mut told_apart = 0;
+fn a_grouping_extended_in_steps_equals_one_built_at_once() {
+    let mut distinguished = 0;
     for seed in 0..WORLDS {
         let world = generate::world(seed);
         let mut random = Random::new(seed);
@@ -46,8 +46,8 @@ fn what_is_learnt_in_steps_is_what_is_asked_for_at_once() {
                 (profile.kind, grouping.facets_of(group), profile.ports.clone())
             };
             assert_eq!(known(&steps), known(&whole), "seed {seed}: {}", peer.labels);
-            told_apart += usize::from(!known(&whole).1.is_empty());
+            distinguished += usize::from(!known(&whole).1.is_empty());
         }
     }
-    assert!(told_apart > 300, "{told_apart}");
+    assert!(distinguished > 300, "{distinguished}");
 }

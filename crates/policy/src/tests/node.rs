@@ -23,12 +23,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// When peers and policies come.
+/// The order in which peers and policies are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// Every peer is known before the first policy is compiled.
+    /// Every peer is added before the first policy is compiled.
     PeersFirst,
-    /// Every workload is learnt afterwards.
+    /// Every workload is added after the policies are compiled.
     PeersLast,
 }
 
@@ -98,7 +98,7 @@ impl Namespaces {
         namespaces.chain(workloads.iter().copied())
     }
 
-    /// Adds a peer; the facets that it has are returned.
+    /// Adds a peer, and returns its facets.
     pub(super) fn insert(&self, peer: &EndpointView<'_>, directory: &mut Directory) -> Vec<FacetId> {
         let facets = directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
         if let Some(namespace) = self.numbers.get(&peer.number) {
@@ -175,7 +175,7 @@ impl Node {
         (number, &self.compiled[&number].1)
     }
 
-    /// The row of an address, as far as policies go.
+    /// The fields of an address row that the policy lookup reads.
     pub(super) fn address_row(&self, peer: &EndpointView<'_>) -> AddressInfo {
         let address: IpAddr = peer.address.expect("the ends of a generated world have addresses");
         AddressInfo {
@@ -188,7 +188,7 @@ impl Node {
 }
 
 impl Rows {
-    /// Takes a workload that came last, with its facets, into the groups of all policies.
+    /// Adds a workload after the policies were compiled, with its facets, to the groups of all policies.
     fn arrive(
         &mut self,
         (peer, facets): (u32, &[FacetId]),
@@ -214,7 +214,7 @@ impl Rows {
         }
     }
 
-    /// Tells a policy the names of addresses, each time after others that they do not have.
+    /// Sets the names of addresses in a policy, each time after names that the addresses do not have.
     fn name(
         &mut self,
         (grouping, policy): &mut (Grouping, CompiledPolicy),
@@ -228,7 +228,7 @@ impl Rows {
                 blocks.class(&Cidr::host(address), AddressSide::World).expect("who has names has a class");
             let others = BTreeSet::from(["example.org".to_owned(), "x.example.com".to_owned()]);
             for names in [&others, NO_NAMES, known] {
-                for write in policy.name(number, (&class, names), grouping, book) {
+                for write in policy.set_names(number, (&class, names), grouping, book) {
                     match write {
                         MapOp::Put(row) => self.put([row]),
                         MapOp::Delete(RowKey::Column(_)) => self.tables.apply(write),

@@ -1,5 +1,5 @@
-//! What a policy says again of one before it must be what it would find out by itself, and columns that it goes on with
-//! must be in force already.
+//! Cells that a policy copies from its predecessor must equal computed ones, and columns that it takes over must be in
+//! force.
 
 use crate::book::RuleBook;
 use crate::class::ClassId;
@@ -16,7 +16,7 @@ use abi::row::Row;
 const WORLDS: u64 = 120;
 
 #[test]
-fn what_is_said_again_is_what_would_be_found_out() {
+fn copied_cells_equal_computed_cells() {
     let (mut same, mut other, mut shared) = (0, 0, 0);
     for seed in 0..WORLDS {
         let world = generate::world(seed);
@@ -35,27 +35,27 @@ fn what_is_said_again_is_what_would_be_found_out() {
         }
     }
     assert!(same > 20 && other > 100, "{same} changes changed nothing, {other} something");
-    assert!(shared > 20 && shared < same + other, "{shared} went on with columns, {other} made others");
+    assert!(shared > 20 && shared < same + other, "{shared} took columns over, {other} made others");
 }
 
-/// A policy before, and the one that takes its place: with what the other said, and without.
+/// A predecessor, and its replacement compiled with and without it.
 struct Outcome {
     again: CompiledPolicy,
     anew: CompiledPolicy,
-    /// What the policy before said.
+    /// The cells of the predecessor.
     before: Vec<Vec<(u32, ClassId)>>,
-    /// The rows of the policy before with those that `again` adds.
+    /// The rows of the predecessor, and the rows that `again` adds.
     in_force: Vec<Row>,
-    /// Whether `again` goes on with all columns of before.
+    /// Whether `again` takes over all columns of the predecessor.
     is_shared: bool,
 }
 
-/// Classes are numbered by what they say, so that the same classes mean the same verdicts.
+/// The classes of a policy's cells. Equal numbers mean equal verdicts, since equal tables share one class.
 fn classes(policy: &CompiledPolicy) -> Vec<Vec<(u32, ClassId)>> {
     policy.classes().into_iter().map(<[_]>::to_vec).collect()
 }
 
-/// Compiles a policy that takes the place of another, which is about the same subject and other rules.
+/// Compiles a policy that replaces another one with the same subject and other rules.
 fn compile(world: &GeneratedWorld, random: &mut Random) -> Outcome {
     let (mut set, mut directory, mut book) = (PolicySet::new(), Directory::new(), RuleBook::new());
     let workloads: Vec<EndpointView<'_>> =

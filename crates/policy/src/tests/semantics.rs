@@ -1,4 +1,4 @@
-//! What policies mean, bullet by bullet; the model and the rows must both say so.
+//! The meaning of policies, one statement per test; the model and the rows must agree with each.
 
 mod own_node;
 mod tiers;
@@ -27,7 +27,7 @@ const HOST: GeneratedEnd = GeneratedEnd::Other(1);
 const NODE: GeneratedEnd = GeneratedEnd::Other(2);
 const API: GeneratedEnd = GeneratedEnd::Other(3);
 
-/// Asks about TCP from one end to the other, on the side where policies are.
+/// Checks the verdict on TCP from one end to the other, on each side that has policies.
 #[track_caller]
 fn check(policies: &[Policy], from: GeneratedEnd, to: GeneratedEnd, what: impl Into<What>, expect: Verdict) {
     check_in(&world(policies), from, to, what, expect);
@@ -58,7 +58,7 @@ fn check_in(
     }
 }
 
-/// What is sent.
+/// The traffic of a check.
 struct What {
     protocol: u8,
     port: u16,
@@ -90,13 +90,13 @@ impl From<(u8, u16)> for What {
 }
 
 #[test]
-fn without_policies_everything_passes() {
+fn without_policies_everything_is_allowed() {
     check(&[], APP2, APP1, 80, Allow);
     check(&[], WWW, APP1, (47, 0), Allow);
 }
 
 #[test]
-fn a_rule_selects_by_labels_and_the_rest_is_refused() {
+fn a_rule_selects_by_labels_and_other_peers_are_denied() {
     let policies = [app1([allow(Ingress, [app("app2")], [tcp(80)])])];
     check(&policies, APP2, APP1, 80, Allow);
     check(&policies, APP2, APP1, 81, Drop);
@@ -105,7 +105,7 @@ fn a_rule_selects_by_labels_and_the_rest_is_refused() {
 }
 
 #[test]
-fn default_deny_without_rules_refuses_everything_but_the_node_itself() {
+fn default_deny_without_rules_denies_everything_except_the_local_node() {
     let policies = [Policy { specs: vec![spec([], true, true)], ..app1([]) }];
     check(&policies, APP2, APP1, 80, Drop);
     check(&policies, APP1, APP2, 80, Drop);
@@ -115,7 +115,7 @@ fn default_deny_without_rules_refuses_everything_but_the_node_itself() {
 }
 
 #[test]
-fn a_rule_with_ports_and_no_peer_is_about_every_peer() {
+fn a_rule_with_ports_and_no_peer_matches_every_peer() {
     let mut rule = allow(Ingress, [], [tcp(80)]);
     rule.peers = Peers::Any;
     let policies = [app1([rule])];
@@ -126,7 +126,7 @@ fn a_rule_with_ports_and_no_peer_is_about_every_peer() {
 }
 
 #[test]
-fn a_rule_with_an_empty_list_of_peers_is_about_nobody() {
+fn a_rule_with_an_empty_list_of_peers_matches_no_peer() {
     check(&[app1([allow(Ingress, [], [tcp(80)])])], APP2, APP1, 80, Drop);
 }
 
@@ -139,7 +139,7 @@ fn a_rule_without_ports_allows_every_protocol() {
 }
 
 #[test]
-fn icmp_is_refused_where_rules_only_name_ports_and_allowed_by_type() {
+fn icmp_is_denied_where_rules_only_name_ports_and_allowed_by_type() {
     let icmp = TrafficMatch::Icmp { family: Family::Ipv4, kind: 8 };
     check(&[app1([allow(Ingress, [app("app2")], [tcp(80)])])], APP2, APP1, (1, 8 << 8), Drop);
     let policies = [app1([allow(Ingress, [app("app2")], [icmp])])];
@@ -150,7 +150,7 @@ fn icmp_is_refused_where_rules_only_name_ports_and_allowed_by_type() {
 }
 
 #[test]
-fn deny_beats_allow_however_specific_the_allow() {
+fn deny_wins_over_a_more_specific_allow() {
     let mut broad = whole(deny(Ingress, [], []));
     broad.peers = Peers::Any;
     let policies = [app1([allow(Ingress, [app("app2")], [tcp(80)]), broad])];
@@ -194,7 +194,7 @@ fn http_rules_of_several_policies_add_up() {
 }
 
 #[test]
-fn a_rule_about_the_connection_makes_http_rules_without_effect() {
+fn a_rule_that_allows_the_connection_makes_http_rules_ineffective() {
     let by_request = || allow(Ingress, [app("app2")], [http(80, "/public")]);
     check(&[app1([by_request(), allow(Ingress, [app("app2")], [tcp(80)])])], APP2, APP1, "/private", Allow);
     check(&[app1([by_request(), whole(allow(Ingress, [app("app2")], []))])], APP2, APP1, "/private", Allow);
@@ -210,20 +210,20 @@ fn a_rule_about_the_connection_makes_http_rules_without_effect() {
 }
 
 #[test]
-fn an_empty_list_of_http_rules_lets_no_request_through() {
+fn an_empty_list_of_http_rules_allows_no_request() {
     let none = TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(80, 80), http: Some(vec![]) };
     check(&[app1([allow(Ingress, [app("app2")], [none])])], APP2, APP1, "/", DenyRequest);
 }
 
 #[test]
-fn http_rules_without_default_deny_refuse_nothing() {
+fn http_rules_without_default_deny_deny_nothing() {
     let spec = spec([allow(Ingress, [app("app2")], [http(80, "/public")])], false, false);
     let policies = [Policy { specs: vec![spec], ..app1([]) }];
     check(&policies, APP2, APP1, "/private", Allow);
 }
 
 #[test]
-fn named_ports_are_those_of_the_receiver() {
+fn named_ports_are_resolved_at_the_receiver() {
     let named = |name: &str| TrafficMatch::Port {
         protocol: Protocol::Tcp,
         port: Port::Named(name.into()),
@@ -241,7 +241,7 @@ fn named_ports_are_those_of_the_receiver() {
 }
 
 #[test]
-fn blocks_of_cilium_policies_never_hold_workloads_or_nodes() {
+fn blocks_of_cilium_policies_never_match_workloads_or_nodes() {
     let all = cidr("0.0.0.0/0", &[], CidrReach::World);
     let policies = [about("app2", [whole(allow(Egress, [all], []))])];
     for outside in [WWW, API] {
@@ -253,7 +253,7 @@ fn blocks_of_cilium_policies_never_hold_workloads_or_nodes() {
 }
 
 #[test]
-fn blocks_of_network_policies_hold_whatever_address_a_packet_carries() {
+fn blocks_of_network_policies_match_every_address() {
     let block = cidr("10.0.0.0/8", &["10.244.0.3/32"], CidrReach::Everything);
     let policies = [about("app2", [whole(allow(Egress, [block], []))])];
     for (to, expect) in [(APP1, Allow), (APP3, Drop), (HOST, Allow), (NODE, Allow), (WWW, Drop)] {
@@ -262,7 +262,7 @@ fn blocks_of_network_policies_hold_whatever_address_a_packet_carries() {
 }
 
 #[test]
-fn exceptions_leave_out_only_their_own_block() {
+fn exceptions_apply_only_to_their_own_block() {
     let block = cidr("198.51.0.0/16", &["198.51.100.0/24"], CidrReach::World);
     let inner = cidr("198.51.100.7/32", &[], CidrReach::World);
     check(&[about("app2", [whole(allow(Egress, [block.clone()], []))])], APP2, WWW, 443, Drop);
@@ -292,7 +292,7 @@ fn entities_name_kinds_of_peers() {
 }
 
 #[test]
-fn a_wildcard_for_workloads_is_not_about_the_world() {
+fn a_wildcard_for_workloads_does_not_match_the_world() {
     let pods = Peer::Labels(Selector::default().with(None, key::NAMESPACE, Operator::Exists));
     let policies = [about("app2", [whole(allow(Egress, [pods], []))])];
     for (to, expect) in [(APP1, Allow), (APP3, Allow), (WWW, Drop), (HOST, Drop)] {
@@ -301,7 +301,7 @@ fn a_wildcard_for_workloads_is_not_about_the_world() {
 }
 
 #[test]
-fn a_wildcard_for_workloads_misses_one_without_a_namespace() {
+fn a_wildcard_for_workloads_does_not_match_one_without_a_namespace() {
     let pods = Peer::Labels(Selector::default().with(None, key::NAMESPACE, Operator::Exists));
     let mut world = world(&[about("app2", [whole(allow(Egress, [pods], []))])]);
     world.workloads[2].labels = Labels::default();
@@ -310,7 +310,7 @@ fn a_wildcard_for_workloads_misses_one_without_a_namespace() {
 }
 
 #[test]
-fn a_refusal_names_the_nearest_rule_and_what_it_lacks() {
+fn a_denial_names_the_nearest_rule_and_what_differs() {
     let policies = [app1([
         allow(Egress, [app("app2")], [tcp(80)]),
         allow(Ingress, [app("app2")], [tcp(80)]),
@@ -328,7 +328,7 @@ fn a_refusal_names_the_nearest_rule_and_what_it_lacks() {
     assert_eq!(findings, [RuleOutcome::OtherDirection, RuleOutcome::OtherTraffic, RuleOutcome::OtherPeer]);
     assert_eq!(
         decision.to_string(),
-        "drop: no rule allows it; nearest: CiliumNetworkPolicy/default/rule1 spec.ingress[0] is about other traffic: 80/TCP"
+        "drop: no rule allows it; nearest: CiliumNetworkPolicy/default/rule1 spec.ingress[0] matches other traffic: 80/TCP"
     );
 }
 

@@ -1,9 +1,9 @@
-//! Flaws of HTTP rules: void, shadowed, or matching no request.
+//! Flaws of HTTP rules: without effect, shadowed, or matching no request.
 
 use super::*;
 
 #[test]
-fn a_whole_connection_voids_http_rules() {
+fn allowing_the_connection_makes_http_rules_ineffective() {
     let limited = || allow(peers(app("db")), get(80, &["/public"]));
     assert_eq!(pair(allow(Peers::Any, tcp(80)), limited()), ["b http-without-effect"]);
     assert_eq!(pair(limited(), allow(entity(Entity::All), Traffic::Any)), ["a http-without-effect"]);
@@ -18,19 +18,19 @@ fn a_whole_connection_voids_http_rules() {
     assert_eq!(codes(&[policy("a", itself)]), ["a http-without-effect"]);
 }
 
-/// The lints on two policies, of which the second asks for requests, as sentences.
-fn voids(open: Rule, limited: Rule) -> Vec<String> {
+/// The findings on two policies as text; the second policy has HTTP rules.
+fn messages(open: Rule, limited: Rule) -> Vec<String> {
     let lints = lint(&[policy("a", open), policy("b", limited)]);
     lints.iter().map(|lint| lint.flaw.to_string()).collect()
 }
 
 #[test]
-fn a_void_http_rule_is_void_for_some_ports_and_peers_only() {
+fn http_rules_may_be_ineffective_for_some_ports_and_peers_only() {
     let check = |open: Rule, limited: Rule, extent: &str| {
         let said = format!(
             "HTTP rules have no effect for {extent}: CiliumNetworkPolicy/a spec.ingress[0] allows every request"
         );
-        assert_eq!(voids(open, limited), [said]);
+        assert_eq!(messages(open, limited), [said]);
     };
     let two_ports = || match (get(80, &["/public"]), get(8080, &["/public"])) {
         (Traffic::Of(one), Traffic::Of(other)) => Traffic::Of([one, other].concat()),
@@ -44,24 +44,24 @@ fn a_void_http_rule_is_void_for_some_ports_and_peers_only() {
         allow(both(), two_ports()),
         "80/TCP and 8080/TCP from app=b or app=d",
     );
-    // The void may be narrower than the rule in both respects.
+    // The affected part may be narrower than the rule in ports and in peers.
     let range = || {
         let http = Some(vec![HttpRule::default()]);
         Traffic::Of(vec![TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(80, 90), http }])
     };
     check(allow(peers(app("b")), tcp(85)), allow(Peers::Any, range()), "85/TCP from app=b");
-    check(allow(Peers::Any, Traffic::Any), allow(Peers::Any, range()), "80-90/TCP from anyone");
+    check(allow(Peers::Any, Traffic::Any), allow(Peers::Any, range()), "80-90/TCP from any peer");
     check(allow(peers(app("b")), tcp(85)), allow(peers(Selector::default()), range()), "85/TCP from app=b");
 }
 
 #[test]
-fn http_rules_are_not_void_where_nothing_is_certain() {
+fn http_rules_are_not_reported_where_the_overlap_is_uncertain() {
     let check = |open: Rule, limited: Rule| {
-        let said = voids(open, limited);
+        let said = messages(open, limited);
         assert!(!said.iter().any(|said| said.contains("HTTP")), "{said:?}");
     };
     let limited = || allow(peers(app("b")), get(80, &["/public"]));
-    // Who has both labels is there or not.
+    // A peer with both labels may exist or not.
     check(allow(peers(Selector::default().with(None, "env", Operator::equals("x"))), tcp(80)), limited());
     check(allow(peers(app("b")), ports(Protocol::Udp, 80, 80)), limited());
     check(Rule { priority: 1, ..allow(peers(app("b")), tcp(80)) }, limited());
@@ -72,7 +72,7 @@ fn http_rules_are_not_void_where_nothing_is_certain() {
 }
 
 #[test]
-fn http_rules_are_within_those_that_have_all_of_them() {
+fn http_rules_cover_a_subset_of_them() {
     let limited = |paths: &[&str]| allow(peers(app("db")), get(80, paths));
     assert_eq!(pair(limited(&["/a", "/b"]), limited(&["/b"])), ["b shadowed"]);
     assert_eq!(pair(limited(&["/a"]), limited(&["/a", "/b"])), ["a shadowed"]);
@@ -80,7 +80,7 @@ fn http_rules_are_within_those_that_have_all_of_them() {
 }
 
 #[test]
-fn a_wider_http_rule_leaves_a_narrower_one_nothing_to_add() {
+fn a_wider_http_rule_shadows_a_narrower_one() {
     let limited = |peers: Peers, method: Option<&str>, path: Option<&str>| {
         let [method, path] = [method, path].map(|part| part.map(str::to_owned));
         let http = Some(vec![HttpRule { method, path, ..HttpRule::default() }]);
@@ -106,7 +106,7 @@ fn a_wider_http_rule_leaves_a_narrower_one_nothing_to_add() {
 }
 
 #[test]
-fn an_http_rule_that_no_request_can_match_is_told() {
+fn an_http_rule_that_no_request_can_match_is_reported() {
     let check = |method: &str, path: &str, hollow: bool| {
         let [method, path] = [method, path].map(|part| Some(part.to_owned()));
         let http = Some(vec![HttpRule { method, path, ..HttpRule::default() }]);
@@ -125,8 +125,8 @@ fn an_http_rule_that_no_request_can_match_is_told() {
 }
 
 #[test]
-fn all_voids_are_found_that_comparing_every_rule_would_find() {
-    let mut voids = 0;
+fn the_index_misses_no_ineffective_http_rule() {
+    let mut found = 0;
     for seed in 0..200 {
         let world = generate::world(seed);
         let entries = world.policies.iter().flat_map(|policy| {
@@ -141,8 +141,8 @@ fn all_voids_are_found_that_comparing_every_rule_would_find() {
             let all = entries.iter().filter_map(|other| http_without_effect::flaw(other, entry)).take(8);
             let all: Vec<Flaw> = all.collect();
             assert_eq!(allows.flaws(entry, &entries, |_| true), all, "seed {seed}");
-            voids += all.len();
+            found += all.len();
         }
     }
-    assert!(voids > 100, "only {voids}");
+    assert!(found > 100, "only {found}");
 }

@@ -1,8 +1,8 @@
-//! What the node itself sends to its own workloads: nothing closes a workload to it by default, and rules that deny do.
+//! Connections from the local node to its own workloads: default deny never closes them, deny rules do.
 
 use super::*;
 
-/// Ways to deny the node, each with what is denied to it.
+/// Rules that deny the node, in each way that a rule can name it.
 fn denials() -> Vec<Rule> {
     let nodes = Peer::Nodes(Selector::default());
     let label = Peer::Labels(Selector::default().with(Some(Source::Reserved), "host", Operator::Exists));
@@ -14,19 +14,19 @@ fn denials() -> Vec<Rule> {
     denials
 }
 
-/// A policy of its own for each spec.
+/// One policy for each spec.
 fn each<const N: usize>(specs: [Spec; N]) -> Vec<Policy> {
     let policy = |(index, spec)| Policy { id: id(&format!("rule{index}")), specs: vec![spec] };
     specs.into_iter().enumerate().map(policy).collect()
 }
 
 #[test]
-fn a_rule_that_denies_the_node_is_obeyed() {
+fn a_rule_that_denies_the_node_is_enforced() {
     for rule in denials() {
         let policies = [app1([rule.clone()])];
         check(&policies, HOST, APP1, 80, Drop);
         check(&policies, HOST, APP1, 81, Allow);
-        // Without default deny it is the same.
+        // The same holds without default deny.
         let policies = [Policy { specs: vec![spec([rule], false, false)], ..app1([]) }];
         check(&policies, HOST, APP1, 80, Drop);
         check(&policies, HOST, APP1, 81, Allow);
@@ -36,7 +36,7 @@ fn a_rule_that_denies_the_node_is_obeyed() {
 }
 
 #[test]
-fn a_rule_that_denies_others_is_not_about_the_node() {
+fn a_rule_that_denies_other_peers_does_not_match_the_node() {
     let pods = Peer::Labels(Selector::default().with(None, key::NAMESPACE, Operator::Exists));
     for peer in
         [pods, entity(Entity::RemoteNode), entity(Entity::World), cidr("0.0.0.0/0", &[], CidrReach::World)]
@@ -46,7 +46,7 @@ fn a_rule_that_denies_others_is_not_about_the_node() {
 }
 
 #[test]
-fn a_rule_that_is_asked_before_lets_the_node_in_all_the_same() {
+fn an_allow_of_an_earlier_tier_admits_the_node() {
     let before =
         Spec { tier: Tier::Admin, ..spec([whole(allow(Ingress, [entity(Entity::Host)], []))], false, false) };
     let denying = spec([whole(deny(Ingress, [entity(Entity::All)], []))], true, false);
@@ -57,7 +57,7 @@ fn a_rule_that_is_asked_before_lets_the_node_in_all_the_same() {
 }
 
 #[test]
-fn what_a_rule_passes_on_is_denied_to_the_node_by_a_tier_below() {
+fn a_lower_tier_denies_the_node_what_a_rule_passes() {
     let pass = Rule { action: Action::Pass, ..allow(Ingress, [entity(Entity::Host)], [tcp(80)]) };
     let admin = Spec {
         tier: Tier::Admin,
@@ -71,7 +71,7 @@ fn what_a_rule_passes_on_is_denied_to_the_node_by_a_tier_below() {
 }
 
 #[test]
-fn the_baseline_denies_the_node_where_nothing_isolates() {
+fn the_baseline_denies_the_node_where_no_policy_isolates() {
     let baseline = Spec {
         tier: Tier::Baseline,
         ..spec([whole(deny(Ingress, [entity(Entity::Host)], []))], false, false)
@@ -82,7 +82,7 @@ fn the_baseline_denies_the_node_where_nothing_isolates() {
 }
 
 #[test]
-fn rules_about_requests_ask_nothing_of_the_node() {
+fn http_rules_do_not_limit_the_node() {
     let mut rule = allow(Ingress, [], [http(80, "/public")]);
     rule.peers = Peers::Any;
     check(&[app1([rule.clone()])], HOST, APP1, "/private", Allow);
@@ -92,7 +92,7 @@ fn rules_about_requests_ask_nothing_of_the_node() {
 }
 
 #[test]
-fn rules_on_the_way_out_refuse_the_node_as_anyone() {
+fn egress_rules_deny_the_node_like_any_peer() {
     check(&[app1([whole(allow(Egress, [app("app2")], []))])], APP1, HOST, 80, Drop);
     check(&[app1([whole(deny(Egress, [entity(Entity::Host)], []))])], APP1, HOST, 80, Drop);
 }

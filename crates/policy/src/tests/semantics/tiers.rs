@@ -1,8 +1,8 @@
-//! Which tier decides, and what becomes of what one passes on.
+//! Which tier decides, and what happens to passed traffic.
 
 use super::*;
 
-/// One policy for each rule, each in its tier; those of the normal tier isolate.
+/// One policy for each rule, each in its tier; policies of the normal tier isolate.
 fn tiers(rules: &[(Tier, u32, Action)]) -> Vec<Policy> {
     let one = |(index, (tier, priority, action)): (usize, &(Tier, u32, Action))| {
         let rule = Rule { action: *action, priority: *priority, ..whole(allow(Ingress, [app("app2")], [])) };
@@ -13,7 +13,7 @@ fn tiers(rules: &[(Tier, u32, Action)]) -> Vec<Policy> {
 }
 
 #[test]
-fn tiers_are_asked_in_order_and_pass_leads_to_the_next() {
+fn tiers_are_evaluated_in_order_and_pass_skips_to_the_next() {
     use Action::{Allow as Yes, Deny as No, Pass};
     use Tier::{Admin, Baseline, Normal};
     for (rules, expect) in [
@@ -33,7 +33,7 @@ fn tiers_are_asked_in_order_and_pass_leads_to_the_next() {
 }
 
 #[test]
-fn who_is_isolated_never_comes_to_the_baseline() {
+fn an_isolated_workload_never_reaches_the_baseline() {
     let baseline = (Tier::Baseline, 0, Action::Allow);
     let isolated = about("app1", [whole(allow(Ingress, [app("app3")], []))]);
     let policies = [tiers(&[baseline]), vec![Policy { id: id("rule9"), ..isolated }]].concat();
@@ -42,7 +42,7 @@ fn who_is_isolated_never_comes_to_the_baseline() {
 }
 
 #[test]
-fn a_baseline_that_isolates_does_so_after_its_own_rules() {
+fn default_deny_of_the_baseline_applies_after_its_rules() {
     let rule = whole(allow(Ingress, [app("app2")], []));
     let spec = Spec { tier: Tier::Baseline, ..spec([rule], true, false) };
     let policies = [Policy { specs: vec![spec], ..app1([]) }];
@@ -50,7 +50,7 @@ fn a_baseline_that_isolates_does_so_after_its_own_rules() {
     check(&policies, APP3, APP1, 80, Drop);
 }
 
-/// Policies of one tier about all traffic of app2, and one that passes on some of it.
+/// Policies of one tier for all traffic of app2, and one that passes some of it.
 fn passing(some: TrafficMatch, others: &[(Tier, u32, Action)]) -> Vec<Policy> {
     let rule = Rule { action: Action::Pass, ..allow(Ingress, [app("app2")], [some]) };
     let pass = Spec { tier: Tier::Admin, ..spec([rule], false, false) };
@@ -62,11 +62,11 @@ fn passing(some: TrafficMatch, others: &[(Tier, u32, Action)]) -> Vec<Policy> {
 }
 
 #[test]
-fn what_is_passed_of_less_traffic_comes_to_the_tiers_below_a_rule_about_more() {
+fn passed_traffic_reaches_lower_tiers_despite_a_later_rule_for_more_traffic() {
     use Action::{Allow as Yes, Deny as No};
     use Tier::{Admin, Baseline, Normal};
     for (below, expect) in [
-        // No lower tier is about the workload.
+        // No lower tier selects the workload.
         (&[(Admin, 0, No)][..], Allow),
         (&[(Admin, 0, No), (Normal, 0, Yes)], Allow),
         (&[(Admin, 0, Yes), (Normal, 0, No)], Drop),
@@ -89,7 +89,7 @@ fn what_is_passed_of_less_traffic_comes_to_the_tiers_below_a_rule_about_more() {
 }
 
 #[test]
-fn what_is_passed_is_refused_where_a_policy_below_isolates() {
+fn passed_traffic_is_denied_where_a_lower_policy_isolates() {
     let isolating = about("app1", [whole(allow(Ingress, [app("app3")], []))]);
     let policies = passing(tcp(80), &[(Tier::Admin, 0, Action::Allow)]);
     let policies = [policies, vec![Policy { id: id("rule99"), ..isolating }]].concat();

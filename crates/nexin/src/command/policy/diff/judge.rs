@@ -285,7 +285,7 @@ fn worst(sides: &[Judged<'_>]) -> ConnectionVerdict {
     let deciding = deciding.filter(|one| one.decision.rule().is_some() || one.is_audited());
     let by: Vec<String> = deciding.map(Judged::ground).collect();
     let by = if by.is_empty() { "nothing denies it".to_owned() } else { by.join("; ") };
-    let requests = in_common(sides.iter().filter_map(|one| one.decision.passing()));
+    let requests = in_common(sides.iter().filter_map(|one| one.decision.allowed_requests()));
     let limits = sides.iter().filter_map(|one| one.decision.requests.as_ref());
     let limits = limits.map(|rules| rules.iter().map(|rule| (*rule).clone()).collect()).collect();
     ConnectionVerdict { verdict: verdict.to_string(), requests, limits, by }

@@ -209,7 +209,7 @@ mod tests {
                         let query = Query { direction, subject, peer, protocol, port, request };
                         let context = Context { catalog: &Catalog::new(), mode: EnforcementMode::Default };
                         let decision = model::verdict(&world.policies, &context, &query);
-                        (decision.verdict, decision.passing())
+                        (decision.verdict, decision.allowed_requests())
                     });
                     assert_eq!(own, chosen, "seed {seed}, {probe:?}, {range:?}");
                     compared += usize::from(probe.port != range.port());

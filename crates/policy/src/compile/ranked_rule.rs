@@ -1,4 +1,4 @@
-//! What rules do for one subject, and how they rank.
+//! The effect of rules on one subject, and how rules rank.
 
 use crate::book::RuleId;
 use crate::compiled_rule::{CompiledRule, Term};
@@ -16,51 +16,51 @@ pub(super) struct Precedence {
     pub(super) position: Reverse<usize>,
 }
 
-/// When a rule is asked, in this order.
+/// When a rule can decide, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
-    /// With the rules of its tier.
+    /// Together with the rules of its tier.
     Tier(Tier),
-    /// After every policy.
-    Otherwise,
+    /// After the rules of every tier.
+    Default,
 }
 
-/// What a rule does to the traffic that it matches; at one level and priority the greater wins.
+/// What a rule does to the traffic that it matches. Of two rules of one level and priority the greater effect wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Effect {
-    /// Leaves it to the next level.
+    /// Leaves the decision to the next level.
     Pass,
-    /// Lets connections through, and of requests those that an HTTP rule allows.
+    /// Allows connections, and the requests that an HTTP rule matches.
     AllowRequests,
-    /// Lets everything through: a rule that names no requests makes those that do without effect.
+    /// Allows connections with all their requests: an HTTP rule of the same level and priority has no effect.
     Allow,
-    /// Refuses.
+    /// Denies connections.
     Deny,
 }
 
-/// What one rule does with one effect. A rule that allows some ports whole and others by request makes two.
+/// One effect of a rule, with its precedence. A rule that allows some ports whole and others by request has two.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clause<'a> {
+pub(super) struct RankedRule<'a> {
     pub(super) id: RuleId,
     pub(super) precedence: Precedence,
-    /// Which facets select its peers, in order; none: everybody.
+    /// The facets that select its peers, in order. None: the rule matches every peer.
     pub(super) facets: Option<&'a [FacetId]>,
     pub(super) terms: &'a [Term],
 }
 
 impl Precedence {
-    /// Whether both are asked at once: rules about requests then add up.
+    /// Whether both rules rank equally, but for their position. HTTP rules of such rules add up.
     pub(super) fn ties_with(&self, other: &Self) -> bool {
         (self.level, self.priority, self.effect) == (other.level, other.priority, other.effect)
     }
 }
 
-impl<'a> Clause<'a> {
-    /// Lets through what no rule decides on; the one of lower position is named.
-    pub(super) fn otherwise(position: usize, id: RuleId, facets: Option<&'a [FacetId]>) -> Self {
+impl<'a> RankedRule<'a> {
+    /// The allow that decides after all tiers; of two such rules the one of lower position is named.
+    pub(super) fn default_allow(position: usize, id: RuleId, facets: Option<&'a [FacetId]>) -> Self {
         static EVERYTHING: [Term; 1] = [Term::EVERYTHING];
         let precedence = Precedence {
-            level: Reverse(Level::Otherwise),
+            level: Reverse(Level::Default),
             priority: Reverse(0),
             effect: Effect::Allow,
             position: Reverse(position),
@@ -68,8 +68,8 @@ impl<'a> Clause<'a> {
         Self { id, precedence, facets, terms: &EVERYTHING }
     }
 
-    /// What a rule does: nothing, or one thing, or two. Without default deny, rules about requests refuse none: they
-    /// allow the connection and that is all.
+    /// The effects of a rule: none, one or two. Without default deny an HTTP rule denies no request, so such a rule
+    /// allows the connection.
     pub(super) fn of(
         rule: &'a CompiledRule,
         tier: Tier,
@@ -85,18 +85,18 @@ impl<'a> Clause<'a> {
             true => rule.terms_by_request(),
             false => (rule.terms(), &[][..]),
         };
-        let clause = move |(effect, terms)| {
+        let rank = move |(effect, terms)| {
             let level = Reverse(Level::Tier(tier));
             let precedence =
                 Precedence { level, priority: Reverse(rule.priority), effect, position: Reverse(position) };
             Self { id: rule.id, precedence, facets: rule.facets.as_deref(), terms }
         };
-        let clauses = [(effect, whole), (Effect::AllowRequests, by_request)];
-        clauses.into_iter().filter(|(_, terms)| !terms.is_empty()).map(clause)
+        let ranked = [(effect, whole), (Effect::AllowRequests, by_request)];
+        ranked.into_iter().filter(|(_, terms)| !terms.is_empty()).map(rank)
     }
 
-    /// Whether it is about peers with one of these facets: few, where it may name thousands.
-    pub(super) fn is_about(&self, facets: &[FacetId]) -> bool {
+    /// Whether one of these facets selects its peers. `facets` are the few of one peer; the rule may have thousands.
+    pub(super) fn matches_any(&self, facets: &[FacetId]) -> bool {
         self.facets.is_none_or(|about| facets.iter().any(|facet| about.binary_search(facet).is_ok()))
     }
 }

@@ -1,0 +1,195 @@
+//! Applies changes: each marks what it touches, and the step then settles rank by rank.
+
+use crate::change::Change;
+use crate::enforcement::Reassignment;
+use crate::ledger::RowSubject;
+use crate::planner::{plan, plan_all};
+use crate::row_changes::RowChanges;
+use crate::step::{Step, Subject};
+use crate::world::World;
+use crate::writes::{Rows, Writes, concern_flows};
+use abi::batch::Batch;
+use abi::config::{self, Config};
+use abi::identity::HOST;
+use abi::row::Row;
+use policy::book::SetChanges;
+use service::ServiceName;
+
+impl World {
+    /// Applies changes that take effect together, and returns the writes that make them so.
+    ///
+    /// `later` of the writes that were returned before must have been made before `now` of these.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Writes {
+        let mut step = if self.found.is_some() { Step::comparing_all() } else { Step::default() };
+        for change in changes {
+            self.take(change, &mut step);
+        }
+        self.settle(&mut step);
+        let (now, later) = match self.found.take() {
+            Some(found) => self.replace_found(found, &mut step),
+            None => self.replace_own(&mut step),
+        };
+        let Step { mut undo, renamed, .. } = step;
+        undo.reverse();
+        let mut writes = Writes { now, later, undo, renamed, ..Writes::default() };
+        self.finish(&mut writes);
+        writes
+    }
+
+    /// Takes one change in.
+    fn take(&mut self, change: Change, step: &mut Step) {
+        match change {
+            Change::Namespace { name, labels } => self.relabel_namespace(name, labels, step),
+            Change::RemoveNamespace(name) => self.relabel_namespace(name, Default::default(), step),
+            Change::Endpoint(endpoint) => self.put_endpoint(endpoint, step),
+            Change::RemoveEndpoint(id) => self.remove_endpoint(id, step),
+            Change::Policy(policy) => self.put_policy(policy, step),
+            Change::RemovePolicy(id) => self.remove_policy(&id, step),
+            Change::Service(service) => self.put_service(*service, step),
+            Change::RemoveService { namespace, name } => {
+                self.remove_service(&ServiceName { namespace, name }, step)
+            }
+            Change::EndpointSlices { namespace, service, list, slices } => {
+                self.put_slices(&ServiceName { namespace, name: service }, list, slices, step);
+            }
+            Change::CidrGroup { name, group } => self.put_group(name, group, step),
+            Change::RemoveCidrGroup(name) => self.remove_group(name, step),
+            Change::Names { address, names } => self.put_names(address, names, step),
+            Change::Node(node) => self.put_node(*node, step),
+            Change::RemoteNode(node) => self.put_remote_node(*node, step),
+            Change::RemoveRemoteNode(name) => self.remove_remote_node(&name, step),
+        }
+    }
+
+    /// Lets everything follow from what the changes marked. A rank may mark subjects of later ranks only.
+    fn settle(&mut self, step: &mut Step) {
+        self.settle_workloads(step);
+        self.settle_peers(step);
+        self.translation.settle(&mut step.rows);
+        self.settle_rows(step);
+    }
+
+    /// Gives workloads the peers that their labels and ports make them.
+    fn settle_workloads(&mut self, step: &mut Step) {
+        let workloads = step.take(|subject| match subject {
+            Subject::Workload(id) => Some(*id),
+            _ => None,
+        });
+        for endpoint in workloads.iter().filter_map(|id| self.endpoint_of(*id)) {
+            step.mark_endpoint(endpoint.id);
+            endpoint.addresses.iter().for_each(|address| step.mark_address(*address));
+        }
+        step.renamed.endpoints.extend(&workloads);
+        for arrival in self.arrivals(&workloads) {
+            let endpoints = arrival.endpoints.clone();
+            self.peers.admit(arrival, &mut step.peer_changes);
+            let peers = endpoints.into_iter().filter_map(|id| self.peers.of(id));
+            peers.for_each(|(peer, _)| step.mark(Subject::Peer(peer)));
+        }
+    }
+
+    /// Moves peers to their groups, and then subjects to their policies.
+    fn settle_peers(&mut self, step: &mut Step) {
+        let peer_changes = std::mem::take(&mut step.peer_changes);
+        let regrouped = self.enforcement.follow(&peer_changes, &self.peers, &mut step.rows);
+        for peer in peer_changes.removed.keys().chain(peer_changes.added.keys()) {
+            step.mark(Subject::Peer(*peer));
+        }
+        let subjects = step.take(|subject| match subject {
+            Subject::Peer(peer) => Some(*peer),
+            _ => None,
+        });
+        let reassignments: Vec<Reassignment> =
+            subjects.into_iter().filter_map(|subject| self.reassignment(subject, step)).collect();
+        self.enforcement.assign(
+            reassignments,
+            (&regrouped, &peer_changes.left),
+            &mut self.peers.directory,
+            &mut step.rows,
+        );
+        self.enforcement.retire(&mut self.peers.directory, &mut step.rows);
+    }
+
+    /// The policy that applies to a subject now, if it is another one; the endpoint rows that name it are marked.
+    fn reassignment(&self, subject: u32, step: &mut Step) -> Option<Reassignment> {
+        let selection = self.enforcement.selection(subject, &self.peers);
+        let selection = selection.map(|selection| (selection.key(), selection));
+        if self.enforcement.is_under(subject, selection.as_ref().map(|(key, _)| key)) {
+            return None;
+        }
+        if subject == HOST {
+            step.mark(Subject::Row(RowSubject::Node));
+        }
+        self.peers.residents(subject).for_each(|id| step.mark_endpoint(id));
+        Some((subject, selection))
+    }
+
+    /// Reports the marked rows that differ from the ledger.
+    fn settle_rows(&mut self, step: &mut Step) {
+        let subjects = step.take(|subject| match subject {
+            Subject::Row(subject) => Some(*subject),
+            _ => None,
+        });
+        let mut put = Vec::new();
+        for subject in subjects {
+            let row = self.row_of(&subject);
+            let before = self.ledger.enter(subject, row);
+            if before != row {
+                step.rows.remove(before);
+                put.extend(row);
+            }
+        }
+        // A key may pass from one subject to another: the interface of a workload that another workload replaces.
+        step.rows.put(put);
+    }
+
+    /// The writes that replace what this world itself wrote. Blocks that are given up go once no packet is judged by the
+    /// policies that named them.
+    fn replace_own(&mut self, step: &mut Step) -> (Batch, Batch) {
+        let (now, unreachable) = plan(step.rows.merged(), &mut self.named);
+        if step.released.is_empty() {
+            return (now, unreachable);
+        }
+        step.rows = RowChanges::default();
+        self.release_blocks(step);
+        self.settle_rows(step);
+        let (mut later, gone) = plan(step.rows.merged(), &mut self.named);
+        later.append(gone);
+        later.append(unreachable);
+        (now, later)
+    }
+
+    /// The writes that replace what was found in the maps, whoever wrote it.
+    fn replace_found(&mut self, found: Rows, step: &mut Step) -> (Batch, Batch) {
+        self.release_blocks(step);
+        self.ledger =
+            self.row_subjects().filter_map(|subject| Some((subject, self.row_of(&subject)?))).collect();
+        let rows = self.ledger.rows().copied().chain(self.reported_rows());
+        let (now, later, named) = plan_all(found, rows);
+        self.named = named;
+        (now, later)
+    }
+
+    /// Adds the configuration, which makes flows be checked again where a write concerns them, and the rule sets.
+    fn finish(&mut self, writes: &mut Writes) {
+        let config = Config { epoch: self.config.epoch, ..self.wanted_config() };
+        if config != self.config || [&writes.now, &writes.later].into_iter().any(concern_flows) {
+            self.config = Config { epoch: self.config.epoch.wrapping_add(1), ..config };
+            writes.now.put(&Row::Config(self.config));
+        }
+        let SetChanges { added, removed } = self.enforcement.book.take_set_changes();
+        let rule_sets = added.iter().filter_map(|set| {
+            let rules = self.enforcement.book.set(*set)?;
+            Some((set.0, rules.iter().cloned().collect()))
+        });
+        writes.rule_sets = rule_sets.collect();
+        writes.dead_rule_sets = removed.iter().map(|set| set.0).collect();
+    }
+
+    fn wanted_config(&self) -> Config {
+        let (proxy_interface, proxy_port) =
+            self.node.proxy.map_or((0, [0; 2]), |proxy| (proxy.interface, proxy.port.to_be_bytes()));
+        let flags = if self.node.report_forwards { config::flag::REPORT_FORWARDS } else { 0 };
+        Config { proxy_interface, proxy_port, flags, ..Config::default() }
+    }
+}

@@ -1,0 +1,342 @@
+//! Orders the writes of one step so that every packet gets its old or its new verdict, and never a third.
+//!
+//! A lookup starts at the root rows: addresses, endpoints, services. Their values name numbers ([`Name`]), and a number
+//! is part of the key of the rows that the lookup reads next. So a packet can read a row only while other rows name all
+//! numbers of its key: the row is *reachable*. Each write of a step is one of these:
+//!
+//! | the row | is reachable before | is reachable after | when |
+//! |---|---|---|---|
+//! | put or removed | no | yes | first: no packet reads it yet |
+//! | put | yes | | then, in the order of [`rank`]: a row comes before the rows that name it |
+//! | removed | yes | yes | then, in the reverse order: its absence is what packets shall read |
+//! | removed | | no | after the grace time: packets that started before may still read it |
+//!
+//! Root rows are always reachable. Their switches come last: each leads packets from old rows to new ones.
+//!
+//! A change of the world, a restart and a repair are planned alike. They differ in where the old rows come from.
+
+use crate::row_changes::RowChange;
+use crate::writes::Rows;
+use abi::address::AddressKey;
+use abi::batch::Batch;
+use abi::identity::{FIRST_ALLOCATED, FIRST_NAMESPACE};
+use abi::policy::{FIRST_BLOCK, VerdictKey};
+use abi::row::{Row, RowKey};
+use foldhash::HashMap;
+use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+
+/// A number that the value of one row names, and by which other rows are keyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Name {
+    /// A peer or a namespace; peers with reserved numbers always exist.
+    Peer(u32),
+    Block(u32),
+    Policy(u32),
+    Grouping(u32),
+    Column(u32),
+    Class(u32),
+    Backends(u32),
+}
+
+/// The numbers that rows name, before the step and after it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Named {
+    /// How many rows name each number.
+    rows: HashMap<Name, u32>,
+    /// Of the numbers that the step touches: whether a reachable row named them before it.
+    before: HashMap<Name, bool>,
+}
+
+/// The ranks of classes and columns.
+const CLASSES: u32 = 2;
+const COLUMNS: u32 = 5;
+/// The first rank of root rows.
+const ROOT: u32 = 7;
+
+/// Rows come after the rows that they name. Where a lookup takes the most special row that there is, that one is put
+/// first and removed last: the row of a peer before that of its namespace, a block before those around it.
+fn rank(key: &RowKey) -> u32 {
+    match key {
+        RowKey::Verdict(_) => 0,
+        RowKey::Backend(_) => 1,
+        RowKey::Class(_) => CLASSES,
+        RowKey::Group(key) if key.peer < FIRST_NAMESPACE => 3,
+        RowKey::Group(_) => 4,
+        RowKey::Column(_) => COLUMNS,
+        RowKey::CidrParent(_) => 6,
+        RowKey::Address(key) => ROOT + AddressKey::host(key.address).prefix_bits - key.prefix_bits,
+        RowKey::Service(_) => 200,
+        RowKey::Endpoint(_) => 201,
+    }
+}
+
+/// The numbers that the value of a row names.
+fn names(row: &Row) -> impl Iterator<Item = Name> {
+    let peer = |peer| (peer >= FIRST_ALLOCATED).then_some(Name::Peer(peer));
+    let block = |block| (block >= FIRST_BLOCK).then_some(Name::Block(block));
+    let names = match row {
+        Row::Address(_, info) => [peer(info.peer), peer(info.namespace), block(info.cidr)],
+        Row::Endpoint(_, info) => {
+            [Some(Name::Policy(info.policy)), Some(Name::Grouping(info.grouping.number())), None]
+        }
+        Row::Service(_, info) => [Some(Name::Backends(info.backends)), None, None],
+        Row::Column(_, column) => [Some(Name::Column(*column)), None, None],
+        Row::CidrParent(_, around) => [block(*around), None, None],
+        Row::Class(_, class) => {
+            [Some(Name::Class(*class)).filter(|_| *class != VerdictKey::SILENT), None, None]
+        }
+        Row::Group(..) | Row::Verdict(..) | Row::Backend(..) | Row::Config(_) => [None; 3],
+    };
+    names.into_iter().flatten()
+}
+
+/// The numbers in the key of a row; a root row has none.
+fn numbers(key: &RowKey) -> impl Iterator<Item = Name> {
+    let peer = |peer| (peer >= FIRST_ALLOCATED).then_some(Name::Peer(peer));
+    let block = |block| (block >= FIRST_BLOCK).then_some(Name::Block(block));
+    let numbers = match key {
+        RowKey::Address(_) | RowKey::Endpoint(_) | RowKey::Service(_) => [None; 2],
+        RowKey::Group(key) => [Some(Name::Grouping(key.grouping)), peer(key.peer)],
+        RowKey::Column(key) => [Some(Name::Policy(key.policy)), block(key.cidr)],
+        RowKey::CidrParent(class) => [block(*class), None],
+        RowKey::Class(key) => [Some(Name::Column(key.column)), None],
+        RowKey::Verdict(key) => [Some(Name::Class(key.class)), None],
+        RowKey::Backend(key) => [Some(Name::Backends(key.backends)), None],
+    };
+    numbers.into_iter().flatten()
+}
+
+impl Named {
+    /// The numbers that found rows name. What only unreachable rows name is not reachable.
+    pub(crate) fn found(found: &Rows) -> Self {
+        let mut named = Self::default();
+        found.values().for_each(|row| named.count(row));
+        named.before = named.rows.keys().map(|name| (*name, false)).collect();
+        named.mark(found, |rank| rank >= ROOT);
+        named.mark_blocks(found);
+        // What names comes before what it names.
+        named.mark(found, |rank| rank == COLUMNS);
+        named.mark(found, |rank| rank == CLASSES);
+        named
+    }
+
+    /// Marks what reachable rows of some ranks name.
+    fn mark(&mut self, found: &Rows, is_marked: impl Fn(u32) -> bool) {
+        for (key, row) in found.iter().filter(|(key, _)| is_marked(rank(key))) {
+            if self.was_reachable(key) {
+                names(row).for_each(|name| _ = self.before.insert(name, true));
+            }
+        }
+    }
+
+    /// Marks the classes of the blocks around those that addresses name.
+    fn mark_blocks(&mut self, found: &Rows) {
+        let marked = self.before.iter().filter(|(_, is_named)| **is_named);
+        let mut inner: Vec<u32> = marked.filter_map(|(name, _)| name.block()).collect();
+        while let Some(class) = inner.pop() {
+            if let Some(Row::CidrParent(_, around)) = found.get(&RowKey::CidrParent(class))
+                && self.before.insert(Name::Block(*around), true) == Some(false)
+            {
+                inner.push(*around);
+            }
+        }
+    }
+
+    /// Whether packets could read a row with this key before the step.
+    fn was_reachable(&self, key: &RowKey) -> bool {
+        numbers(key).all(|name| self.was_named(name))
+    }
+
+    /// Whether packets can read a row with this key after the step.
+    fn is_reachable(&self, key: &RowKey) -> bool {
+        numbers(key).all(|name| self.is_named(name))
+    }
+
+    /// Whether packets read a row that the step puts and removes again. Without it, rows that go would not give their old
+    /// verdicts once the first switches are made.
+    fn is_read_meanwhile(&self, key: &RowKey) -> bool {
+        match key {
+            // A new group in a column that goes: peers move to the group before endpoints switch.
+            RowKey::Class(_) => self.was_reachable(key) && !self.is_reachable(key),
+            // A new peer in a grouping that goes: addresses are put before endpoints switch.
+            RowKey::Group(group) => {
+                let (peer, grouping) = (Name::Peer(group.peer), Name::Grouping(group.grouping));
+                let (goes, comes) = (
+                    |name| self.was_named(name) && !self.is_named(name),
+                    |name| !self.was_named(name) && self.is_named(name),
+                );
+                goes(grouping) && comes(peer)
+            }
+            _ => false,
+        }
+    }
+
+    fn was_named(&self, name: Name) -> bool {
+        self.before.get(&name).copied().unwrap_or_else(|| self.is_named(name))
+    }
+
+    fn is_named(&self, name: Name) -> bool {
+        self.rows.contains_key(&name)
+    }
+
+    /// Follows the change of one row.
+    fn follow(&mut self, change: &RowChange) {
+        if let Some(old) = &change.old {
+            self.note(old);
+            for name in names(old) {
+                if let Entry::Occupied(mut rows) = self.rows.entry(name) {
+                    *rows.get_mut() -= 1;
+                    if *rows.get() == 0 {
+                        rows.remove();
+                    }
+                }
+            }
+        }
+        if let Some(new) = &change.new {
+            self.note(new);
+            self.count(new);
+        }
+    }
+
+    fn count(&mut self, row: &Row) {
+        names(row).for_each(|name| *self.rows.entry(name).or_default() += 1);
+    }
+
+    /// Records whether the numbers that a row names were named before the step.
+    fn note(&mut self, row: &Row) {
+        for name in names(row) {
+            let is_named = self.is_named(name);
+            self.before.entry(name).or_insert(is_named);
+        }
+    }
+}
+
+impl Name {
+    fn block(self) -> Option<u32> {
+        match self {
+            Self::Block(class) => Some(class),
+            _ => None,
+        }
+    }
+}
+
+/// The writes of a step by kind and rank.
+#[derive(Debug, Default)]
+struct Plan {
+    prepare: Ranked,
+    switch: Ranked,
+    remove_now: Ranked,
+    remove_later: Ranked,
+    /// Rows that go; when, is decided once all changes are known.
+    removals: Vec<RowKey>,
+    /// Rows that the step itself put and removed again.
+    transients: Vec<(RowKey, Row)>,
+}
+
+/// Writes by rank.
+#[derive(Debug, Default)]
+struct Ranked(BTreeMap<u32, Batch>);
+
+impl Ranked {
+    fn put(&mut self, key: &RowKey, row: &Row) {
+        self.0.entry(rank(key)).or_default().put(row);
+    }
+
+    fn delete(&mut self, key: &RowKey) {
+        self.0.entry(rank(key)).or_default().delete(key);
+    }
+}
+
+/// The writes of a step: those to make at once, and those to make after the grace time, each in order. `named` follows.
+/// The configuration is written apart.
+pub(crate) fn plan(changes: impl IntoIterator<Item = RowChange>, named: &mut Named) -> (Batch, Batch) {
+    let mut plan = Plan::default();
+    changes.into_iter().for_each(|change| plan.add(&change, named));
+    plan.batches(named)
+}
+
+/// The writes that lead from rows that were found in the maps to these, and the numbers that these name.
+pub(crate) fn plan_all(mut found: Rows, rows: impl Iterator<Item = Row>) -> (Batch, Batch, Named) {
+    let (mut plan, mut named) = (Plan::default(), Named::found(&found));
+    for row in rows {
+        if let Some(key) = row.key() {
+            plan.add(
+                &RowChange { key, old: found.remove(&key), new: Some(row), transient: None },
+                &mut named,
+            );
+        }
+    }
+    for (key, row) in found {
+        plan.add(&RowChange { key, old: Some(row), new: None, transient: None }, &mut named);
+    }
+    let (now, later) = plan.batches(&mut named);
+    (now, later, named)
+}
+
+impl Plan {
+    fn add(&mut self, change: &RowChange, named: &mut Named) {
+        let RowChange { key, old, new, transient } = change;
+        match (old, new) {
+            (old, Some(new)) if old.as_ref() != Some(new) => self.put(key, new, named),
+            (Some(_), None) => self.removals.push(*key),
+            (None, None) => self.transients.extend(transient.map(|row| (*key, row))),
+            _ => {}
+        }
+        named.follow(change);
+    }
+
+    fn put(&mut self, key: &RowKey, row: &Row, named: &Named) {
+        let puts = if named.was_reachable(key) { &mut self.switch } else { &mut self.prepare };
+        puts.put(key, row);
+    }
+
+    fn remove(&mut self, key: &RowKey, named: &Named) {
+        let removals = match (named.was_reachable(key), named.is_reachable(key)) {
+            (false, true) => &mut self.prepare,
+            (true, true) => &mut self.remove_now,
+            (_, false) => &mut self.remove_later,
+        };
+        removals.delete(key);
+    }
+
+    /// Writes those rows which packets read meanwhile, though the step itself put and removed them.
+    fn put_transients(&mut self, named: &Named) {
+        let transients = std::mem::take(&mut self.transients);
+        let mut classes: Vec<Name> = Vec::new();
+        for (key, row) in transients.iter().filter(|(key, _)| named.is_read_meanwhile(key)) {
+            self.put_meanwhile(key, row);
+            classes.extend(names(row));
+        }
+        for (key, row) in &transients {
+            if matches!(key, RowKey::Verdict(key) if classes.contains(&Name::Class(key.class))) {
+                self.put_meanwhile(key, row);
+            }
+        }
+    }
+
+    fn put_meanwhile(&mut self, key: &RowKey, row: &Row) {
+        self.switch.put(key, row);
+        self.remove_later.delete(key);
+    }
+
+    fn batches(mut self, named: &mut Named) -> (Batch, Batch) {
+        std::mem::take(&mut self.removals).iter().for_each(|key| self.remove(key, named));
+        self.put_transients(named);
+        named.before.clear();
+        let Self { prepare, switch: Ranked(mut inner), remove_now: Ranked(mut gone), remove_later, .. } =
+            self;
+        // A switch of a root row leads packets to other rows, so those are switched before.
+        let (roots, gone_roots) = (inner.split_off(&ROOT), gone.split_off(&ROOT));
+        let descending = |batches: BTreeMap<u32, Batch>| batches.into_values().rev();
+        let (mut now, mut later) = (Batch::new(), Batch::new());
+        let puts = prepare.0.into_values().chain(inner.into_values());
+        let all = puts.chain(descending(gone)).chain(roots.into_values()).chain(descending(gone_roots));
+        all.for_each(|batch| now.append(batch));
+        descending(remove_later.0).for_each(|batch| later.append(batch));
+        (now, later)
+    }
+}
+
+#[cfg(test)]
+mod tests;

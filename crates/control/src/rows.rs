@@ -1,0 +1,125 @@
+//! The rows of addresses, endpoints and blocks, as they follow from the world.
+
+use crate::change::{Endpoint, Interface};
+use crate::enforcement::Assignment;
+use crate::ledger::RowSubject;
+use crate::peers::Residents;
+use crate::world::{Owner, World};
+use abi::Address;
+use abi::address::AddressInfo;
+use abi::endpoint::{EndpointInfo, EndpointKey, flag};
+use abi::identity::{HOST, KUBE_APISERVER, REMOTE_NODE, WORLD};
+use abi::row::Row;
+use policy::cidr::{AddressSide, address_key};
+use policy::rule::Cidr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Each family, by its first address.
+const FAMILIES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+
+impl World {
+    /// Every subject that may have a row; some of them several times.
+    pub(crate) fn row_subjects(&self) -> impl Iterator<Item = RowSubject> {
+        let endpoints = self.endpoints.keys().map(|id| RowSubject::Endpoint(*id));
+        let owned = self.owners.iter().map(|(address, _)| RowSubject::Address(Cidr::host(*address)));
+        let families =
+            FAMILIES.into_iter().filter_map(|family| Some(RowSubject::Address(Cidr::new(family, 0)?)));
+        let blocks = self.enforcement.blocks.classes().flat_map(|class| {
+            [RowSubject::Address(class.block), RowSubject::Nesting(class.block, class.side)]
+        });
+        endpoints.chain([RowSubject::Node]).chain(owned).chain(families).chain(blocks)
+    }
+
+    /// The row of a subject as the world is now.
+    pub(crate) fn row_of(&self, subject: &RowSubject) -> Option<Row> {
+        match subject {
+            RowSubject::Endpoint(id) => {
+                let endpoint = self.endpoint_of(*id)?;
+                let key = EndpointKey { interface: endpoint.interface.index };
+                Some(Row::Endpoint(key, self.info(endpoint)?))
+            }
+            RowSubject::Node => Some(Row::Endpoint(EndpointKey::NODE, self.node_row()?)),
+            RowSubject::Address(block) => Some(Row::Address(address_key(block), self.address_info(block)?)),
+            RowSubject::Nesting(block, side) => self.enforcement.blocks.class(block, *side)?.parent_row(),
+        }
+    }
+
+    /// What the row of a block says: of one address its owner, else what is outside the cluster. A block that no policy
+    /// names needs no row, but for the blocks of all addresses.
+    fn address_info(&self, block: &Cidr) -> Option<AddressInfo> {
+        let address = block.address();
+        if block.is_host() && self.owners_of(address).next().is_some() {
+            return self.owned(address);
+        }
+        let class = self.enforcement.blocks.number(block, AddressSide::World);
+        // IPv4 has its own row: a block of IPv6 that happens to hold the mapped addresses says nothing of them.
+        let class = class.or((block.length() == 0).then_some(0))?;
+        let is_api_server = block.is_host() && self.api_servers.contains(&address);
+        let identity = if is_api_server { KUBE_APISERVER } else { WORLD };
+        Some(AddressInfo { identity, peer: identity, cidr: class, ..AddressInfo::default() })
+    }
+
+    /// What the row of an address with owners says. Workloads come before nodes; of several of a kind the last counts.
+    fn owned(&self, address: IpAddr) -> Option<AddressInfo> {
+        let (mut workload, mut node) = (None, None);
+        for owner in self.owners_of(address) {
+            match owner {
+                Owner::Endpoint(id) => workload = self.workload_address(*id, address).or(workload),
+                Owner::Node => node = Some((HOST, HOST)),
+                Owner::RemoteNode(name) => {
+                    let number = self.remote_nodes.get(&**name)?.number(self.api_servers.contains(&address));
+                    node = Some((REMOTE_NODE, number));
+                }
+            }
+        }
+        workload.or_else(|| node.map(|(identity, peer)| self.inside(address, identity, peer)))
+    }
+
+    /// What the row of a workload's address says; none while no policy is assigned to the workload.
+    fn workload_address(&self, id: u32, address: IpAddr) -> Option<AddressInfo> {
+        let endpoint = self.endpoint_of(id)?;
+        let (peer, residents) = self.peers.of(id)?;
+        self.enforcement.assignment(peer)?;
+        let Interface { index: interface, mac, .. } = endpoint.interface;
+        let namespace = self.peers.directory.namespace_of(peer).unwrap_or(0);
+        Some(AddressInfo { interface, mac, namespace, ..self.inside(address, residents.identity, peer) })
+    }
+
+    fn inside(&self, address: IpAddr, identity: u32, peer: u32) -> AddressInfo {
+        let cidr = self.enforcement.blocks.class_of(address, AddressSide::Inside);
+        AddressInfo { identity, peer, cidr, ..AddressInfo::default() }
+    }
+
+    /// What the endpoint row of a workload says; none while no policy is assigned to the workload.
+    pub(crate) fn info(&self, endpoint: &Endpoint) -> Option<EndpointInfo> {
+        let (peer, Residents { identity, .. }) = self.peers.of(endpoint.id)?;
+        let Assignment { policy, grouping, flags } = self.enforcement.assignment(peer)?;
+        let of_family = |v4: bool| endpoint.addresses.iter().find(|address| address.is_ipv4() == v4);
+        let audit = if endpoint.audit || self.node.audit { flag::AUDIT } else { 0 };
+        Some(EndpointInfo {
+            id: endpoint.id,
+            identity: *identity,
+            policy,
+            flags: flags | audit,
+            grouping,
+            v4: of_family(true).map_or_else(Address::default, |address| (*address).into()),
+            v6: of_family(false).map_or_else(Address::default, |address| (*address).into()),
+            mac: endpoint.interface.mac,
+            host_mac: endpoint.interface.host_mac,
+            padding: [0; 4],
+        })
+    }
+
+    /// The endpoint row of the node's own processes, where a policy selects the node.
+    pub fn node_row(&self) -> Option<EndpointInfo> {
+        let Assignment { policy, grouping, flags } = self.enforcement.assignment(HOST)?;
+        let audit = if self.node.audit { flag::AUDIT } else { 0 };
+        Some(EndpointInfo {
+            identity: HOST,
+            policy,
+            grouping,
+            flags: flags | audit,
+            ..EndpointInfo::default()
+        })
+    }
+}

@@ -1,0 +1,39 @@
+//! What policy and connection tracking decided on a packet.
+
+use crate::conntrack::Transition;
+use crate::found::Frontend;
+use abi::DropReason;
+use abi::policy::VerdictInfo;
+
+/// The decision on one packet at one endpoint, as `check` makes it.
+pub(crate) struct Decision {
+    /// The rule that decided; 0 is the default.
+    pub(crate) rule: u32,
+    /// The layer-7 rule set of a proxied flow.
+    pub(crate) l7: u32,
+    /// The service that the flow's packets go to, as the flow's connection remembers it.
+    pub(crate) service: Frontend,
+    /// What the packet changed in the state of its connection.
+    pub(crate) transition: Transition,
+    pub(crate) is_reply: bool,
+    /// Index of the interface of the proxy that the packet goes to; 0 where the packet goes straight.
+    pub(crate) proxy: u32,
+    /// The verdict of policy, where policy was evaluated.
+    pub(crate) verdict: Option<VerdictInfo>,
+    /// Why the packet would have been dropped without audit mode.
+    pub(crate) audit: Option<DropReason>,
+}
+
+impl Decision {
+    /// Before `check`.
+    pub(crate) const NONE: Self = Self {
+        rule: 0,
+        l7: 0,
+        service: Frontend::UNSET,
+        transition: Transition::None,
+        is_reply: false,
+        proxy: 0,
+        verdict: None,
+        audit: None,
+    };
+}

@@ -1,0 +1,70 @@
+//! What the stages find out about a packet before policy judges it.
+
+use crate::parse::Flow;
+use abi::Address;
+use abi::config::Config;
+use abi::endpoint::EndpointInfo;
+use abi::policy::Direction;
+
+/// What is known of a packet at the endpoint whose policy judges the packet.
+pub(crate) struct Found {
+    /// The packet's direction at the endpoint.
+    pub(crate) direction: Direction,
+    /// Nanoseconds of the monotonic clock, read once.
+    pub(crate) time: u64,
+    /// The same in seconds, which connections expire by.
+    pub(crate) seconds: u32,
+    pub(crate) flow: Flow,
+    /// The node's configuration, copied before any other row is looked up (see `workload::load`).
+    pub(crate) config: Config,
+    /// The row of the workload or the node, copied too; all zero at the proxy's interface, which is no endpoint's.
+    pub(crate) endpoint: EndpointInfo,
+    /// Identity of the other end.
+    pub(crate) peer_identity: u32,
+    /// The service address that a workload sent the packet to, and that was translated; unset otherwise.
+    pub(crate) service: Frontend,
+}
+
+impl Found {
+    /// Before the first stage.
+    #[inline(always)]
+    pub(crate) fn nothing(direction: Direction) -> Self {
+        Self {
+            direction,
+            time: 0,
+            seconds: 0,
+            flow: Flow::unknown(),
+            config: Config::default(),
+            endpoint: EndpointInfo::default(),
+            peer_identity: 0,
+            service: Frontend::UNSET,
+        }
+    }
+
+    /// Takes down the time. The call and the division are dear enough to be made once a packet.
+    #[inline(always)]
+    pub(crate) fn set_time(&mut self, now: u64) {
+        const SECOND: u64 = 1_000_000_000;
+        self.time = now;
+        self.seconds = (now / SECOND) as u32;
+    }
+}
+
+/// Address and port of a service.
+#[derive(Clone, Copy)]
+pub(crate) struct Frontend {
+    pub(crate) address: Address,
+    /// In network order.
+    pub(crate) port: [u8; 2],
+}
+
+impl Frontend {
+    /// No service.
+    pub(crate) const UNSET: Self = Self { address: Address([0; 16]), port: [0; 2] };
+
+    /// Whether there is a service: none has port 0.
+    #[inline(always)]
+    pub(crate) fn is_set(&self) -> bool {
+        self.port != [0, 0]
+    }
+}

@@ -1,0 +1,63 @@
+//! The memory of one packet on its way through the stages.
+
+use crate::decision::Decision;
+use crate::delivery::Delivery;
+use crate::found::{Found, Frontend};
+use crate::policy::Walk;
+use abi::DropReason;
+use abi::conntrack::ConnInfo;
+use abi::endpoint::EndpointInfo;
+use abi::policy::Direction;
+
+/// What the stages find out about a packet, what is decided on the packet, and the outcome: each stage reads what earlier
+/// ones wrote.
+///
+/// The caller provides the memory, since the kernel's stack has little room. A hook sets all of the memory before it
+/// reads any.
+pub struct Scratch {
+    pub(crate) found: Found,
+    pub(crate) decision: Decision,
+    /// The connection that the packet opens.
+    pub(crate) entry: ConnInfo,
+    pub(crate) walk: Walk,
+    /// Why the packet is dropped.
+    pub(crate) refusal: Option<DropReason>,
+    /// Where the packet goes if nothing refuses it.
+    pub(crate) delivery: Delivery,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            found: Found::nothing(Direction::Ingress),
+            decision: Decision::NONE,
+            entry: ConnInfo::default(),
+            walk: Walk::UNUSED,
+            refusal: None,
+            delivery: Delivery::Pass,
+        }
+    }
+}
+
+impl Scratch {
+    /// Begins with a packet of which nothing is known.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, direction: Direction) {
+        self.found = Found::nothing(direction);
+        self.decision = Decision::NONE;
+        self.refusal = None;
+        self.delivery = Delivery::Pass;
+    }
+
+    /// Turns to another endpoint on the packet's way. Of the old endpoint nothing stays; the packet, its delivery and the
+    /// node's configuration do.
+    #[inline(always)]
+    pub(crate) fn turn_to(&mut self, direction: Direction, endpoint: &EndpointInfo) {
+        self.found.direction = direction;
+        self.found.endpoint = *endpoint;
+        self.found.peer_identity = 0;
+        self.found.service = Frontend::UNSET;
+        self.decision = Decision::NONE;
+        self.refusal = None;
+    }
+}
