@@ -1,6 +1,6 @@
 //! The maps of the native engine: they take the same row writes as the kernel's.
 
-use super::ProxySockets;
+use super::arrival::ProxySockets;
 use super::bytes::ByteMap;
 use crate::policy::PolicyRows;
 use crate::{Find, Keep, Maps};
