@@ -32,24 +32,19 @@ pub(crate) fn opening_direction(row: &ConnInfo) -> Direction {
     if row.flags & flag::LOCAL_OPENED != 0 { Direction::Egress } else { Direction::Ingress }
 }
 
-/// Whether the entry has not expired, and is of a flow.
+/// Whether the entry has not expired.
 #[inline(always)]
 pub(crate) fn is_live(row: &ConnInfo, now: u32) -> bool {
-    row.expires > now && row.flags & flag::CHOICE == 0
+    row.expires > now
 }
 
 /// Whether a packet belongs to the flow of the entry; otherwise the packet is the first of another flow.
 #[inline(always)]
 pub(crate) fn continues(row: &ConnInfo, flow: &Flow, direction: Direction, now: u32) -> bool {
-    if !is_live(row, now) {
-        return false;
-    }
-    if !flow.opens() {
-        return true;
-    }
     // An opening packet in the other direction opens another flow, and so does one after the end. In the same direction it
     // is a retransmission.
-    opening_direction(row) == direction && !is_over(row.flags)
+    let is_retransmission = opening_direction(row) == direction && !is_over(row.flags);
+    is_live(row, now) && (is_retransmission || !flow.opens())
 }
 
 /// The entry of a flow that is opened in this direction.

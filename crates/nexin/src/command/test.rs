@@ -79,7 +79,7 @@ impl Observer for Printer<'_> {
         self.progress.show(name, done, all);
     }
 
-    fn goes_on(&self) -> bool {
+    fn continues(&self) -> bool {
         self.interrupt.check().is_ok() && self.failure.is_none()
     }
 
@@ -119,8 +119,8 @@ fn print_summary(session: &Session, summary: &Summary) -> io::Result<()> {
         findings.iter().for_each(|finding| session.print_error_line(&format!("    {finding}")));
     }
     if session.is_json() {
-        for ((engine, why), probes) in &summary.unasked {
-            session.print_error_line(&format!("{engine}: {probes} probes not run: {why}"));
+        for ((engine, why), probes) in &summary.unsent {
+            session.print_error_line(&format!("{engine}: {probes} probes not sent: {why}"));
         }
         return Ok(());
     }

@@ -87,7 +87,11 @@ struct Node {
 
 impl Node {
     fn new(family: Family) -> Self {
-        let mut node = Self { tables: Tables::new(), now: 1000 * SECOND };
+        Self::with_tables(family, Tables::new())
+    }
+
+    fn with_tables(family: Family, tables: Tables) -> Self {
+        let mut node = Self { tables, now: 1000 * SECOND };
         node.configure(Config {
             proxy_interface: PROXY,
             flags: config::flag::REPORT_FORWARDS,

@@ -51,7 +51,6 @@ impl Connections {
         let connections = self.pins.open(session)?.connections()?;
         let mut rows: Vec<Row> = connections
             .iter()
-            .filter(|(_, info)| info.flags & flag::CHOICE == 0)
             .map(|(key, info)| Row::new(key, info, &names, now))
             .filter(|row| self.expired || row.expires_in_seconds > 0)
             .collect();
