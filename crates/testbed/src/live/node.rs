@@ -99,7 +99,7 @@ impl Node {
 
     /// Applies a manifest.
     pub(super) fn apply(&self, text: &str) -> Result<(), EngineError> {
-        let request = Request::Apply { file: "test".into(), text: text.to_owned() };
+        let request = Request::Apply { file: "test".into(), text: text.to_owned(), results: false };
         self.call::<Value>(request).map(drop)
     }
 
