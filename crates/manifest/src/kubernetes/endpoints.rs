@@ -1,4 +1,4 @@
-//! Endpoints and EndpointSlice: the backends of a service, with the ports that they serve.
+//! Endpoints and EndpointSlice: the addresses of a service's backends, with their ports.
 
 use super::service::PROTOCOLS;
 use crate::address;
@@ -9,10 +9,10 @@ use service::{EndpointPort, EndpointSlice, Protocol};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// The label of a slice that has the name of its service.
+/// The label by which a slice names its service.
 const SERVICE: &str = "kubernetes.io/service-name";
 
-/// The address types of a slice, with the family of those that are addresses.
+/// The address types of a slice; none for domain names.
 const ADDRESS_TYPES: &[(&str, Option<Family>)] =
     &[("IPv4", Some(Family::Ipv4)), ("IPv6", Some(Family::Ipv6)), ("FQDN", None)];
 
@@ -22,7 +22,7 @@ enum Family {
     Ipv6,
 }
 
-/// Parses the fields of Endpoints beside the header; Endpoints have the name of their service.
+/// Reads the fields beside the header of Endpoints; their name is that of their service.
 pub(crate) fn endpoints(mut fields: Fields<'_>, header: Header<'_>) -> Option<Endpoints> {
     let subsets = fields.take("subsets");
     fields.finish();
@@ -30,7 +30,7 @@ pub(crate) fn endpoints(mut fields: Fields<'_>, header: Header<'_>) -> Option<En
     Some(Endpoints { namespace: header.namespace, service: header.name?, slice_name: None, slices })
 }
 
-/// Parses a subset; its addresses that are not ready are left out.
+/// A subset, of which the addresses that are not ready do not count.
 fn subset(item: &Item<'_>) -> Option<EndpointSlice> {
     let mut fields = item.fields(Nulls::Absent)?;
     let (addresses, ports) = (fields.take("addresses"), fields.take("ports"));
@@ -47,10 +47,10 @@ fn subset(item: &Item<'_>) -> Option<EndpointSlice> {
     Some(EndpointSlice { addresses, ports: ports.as_ref().map(endpoint_ports).unwrap_or_default() })
 }
 
-/// Parses the fields of an EndpointSlice beside the header.
+/// Reads the fields beside the header of an EndpointSlice.
 ///
-/// A slice of domain names has no addresses, and a slice without the label of a service belongs to no service. A cluster may
-/// hold both; no service has backends from them.
+/// A slice of domain names has no addresses. One without the label of a service belongs to no service; a cluster may hold
+/// either, and neither is the backend of anything.
 pub(crate) fn slice(mut fields: Fields<'_>, header: Header<'_>) -> Option<Endpoints> {
     let kind = fields.require("addressType");
     let (endpoints, ports) = (fields.take_or_null("endpoints"), fields.take_or_null("ports"));
@@ -72,7 +72,7 @@ pub(crate) fn slice(mut fields: Fields<'_>, header: Header<'_>) -> Option<Endpoi
     Some(Endpoints { namespace: header.namespace, service, slice_name: Some(header.name?), slices })
 }
 
-/// The addresses of an endpoint; none where the endpoint is not ready. Without the condition it is ready, as in Kubernetes.
+/// The addresses of an endpoint; none where it is not ready.
 fn ready<'a>(item: &Item<'a>) -> Option<Item<'a>> {
     let mut fields = item.fields(Nulls::Absent)?;
     let (addresses, conditions) = (fields.require("addresses"), fields.take("conditions"));
@@ -88,7 +88,7 @@ fn ready<'a>(item: &Item<'a>) -> Option<Item<'a>> {
     addresses.filter(|_| is_ready != Some(false))
 }
 
-/// Parses the ports of a slice or subset. A port without a number is left out: no port of a service can lead to it.
+/// The ports of a slice or subset. A port without a number stands for no port that a service could have.
 fn endpoint_ports(item: &Item<'_>) -> Vec<EndpointPort> {
     let port = |item: Item<'_>| {
         let mut fields = item.fields(Nulls::Absent)?;

@@ -1,4 +1,4 @@
-//! Service of Kubernetes: its cluster addresses, its ports and its selector.
+//! Service of Kubernetes: its cluster addresses, its ports, and the labels of its backends.
 
 use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 pub(crate) const PROTOCOLS: &[(&str, Protocol)] =
     &[("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
 
-/// Parses the fields beside the header: `spec` and `status`.
+/// Reads the fields beside the header: `spec` and `status`.
 pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Service> {
     let spec = fields.require("spec");
     fields.ignore(&["status"]);
@@ -31,7 +31,7 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     let service =
         Service { namespace, name: name?, labels, selector, addresses, headless, external_name: None, ports };
     Some(match external_name {
-        // Such a service is a DNS name: it has no address, and Kubernetes ignores its selector.
+        // Such a service is a DNS alias: it has no address, and Kubernetes ignores its selector.
         Some(_) => {
             let (selector, addresses) = (BTreeMap::new(), Vec::new());
             Service { selector, addresses, headless: true, external_name, ..service }
@@ -40,7 +40,7 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     })
 }
 
-/// Parses `type` and `externalName`: the domain name of a service of type ExternalName.
+/// Reads `type` and `externalName`: the domain name that the service is an alias for.
 fn external_name(fields: &mut Fields<'_>) -> Option<String> {
     let types: &[(&str, bool)] = &[
         ("", false),
@@ -58,7 +58,7 @@ fn external_name(fields: &mut Fields<'_>) -> Option<String> {
     name.filter(|_| is_alias).map(str::to_owned)
 }
 
-/// Parses `clusterIP` and `clusterIPs`: the addresses, and whether the service is headless.
+/// Reads `clusterIP` and `clusterIPs`: the addresses, and whether the service is headless.
 fn addresses(fields: &mut Fields<'_>) -> (Vec<IpAddr>, bool) {
     let (one, many) = (fields.take("clusterIP"), fields.take("clusterIPs"));
     let items = match (one, many) {
@@ -80,13 +80,14 @@ fn addresses(fields: &mut Fields<'_>) -> (Vec<IpAddr>, bool) {
     (addresses, false)
 }
 
-/// The values that a field may have; the empty string means the default.
+/// The values of an enumeration; the empty text is the default.
 type Values = &'static [(&'static str, ())];
 
 const FAMILIES: Values = &[("IPv4", ()), ("IPv6", ())];
 const POLICIES: Values = &[("", ()), ("Cluster", ()), ("Local", ())];
 
-/// Checks the fields that change neither the cluster addresses of a service nor its backends; nothing else uses them.
+/// Checks fields that policies do not depend on: neither the address of the service nor its set of backends depends on
+/// them.
 fn check_other_fields(fields: &mut Fields<'_>) {
     let checked: &[(&'static str, &str, Values)] = &[
         ("sessionAffinity", "affinity", &[("", ()), ("None", ()), ("ClientIP", ())]),
@@ -118,14 +119,12 @@ fn check_other_fields(fields: &mut Fields<'_>) {
         && !item.list().is_empty()
     {
         item.list().iter().for_each(Item::check_text);
-        item.warn(
-            "policy applies to these addresses themselves: only cluster addresses are translated to backends",
-        );
+        item.warn("traffic to these addresses is not translated; policy applies to the address as it is");
     }
     affinity(fields);
 }
 
-/// Checks `sessionAffinityConfig`, the time for which a client keeps its backend.
+/// Reads `sessionAffinityConfig`: how long a client keeps its backend.
 fn affinity(fields: &mut Fields<'_>) {
     let Some(mut fields) = fields.take("sessionAffinityConfig").and_then(|item| item.fields(Nulls::Absent))
     else {
@@ -150,7 +149,7 @@ fn port(item: &Item<'_>, many: bool) -> Option<ServicePort> {
     }
     let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
     let port = port.and_then(|item| item.integer(1..=65_535));
-    // 0 and the empty string mean the service's own port, as in Kubernetes.
+    // 0 and the empty text stand for the service's own port, as in Kubernetes.
     let target = match target {
         None => port.map(TargetPort::Number),
         Some(item) if item.is_text() && item.text() == Some("") => port.map(TargetPort::Number),
