@@ -34,8 +34,8 @@ pub struct Exchange {
 impl Exchange {
     /// A connection from a client to a server, judged by this policy.
     pub fn new(config: Config, policy: Arc<dyn Policy>) -> Self {
-        let [client, server] = [(1, 40000), (2, 80)]
-            .map(|(last, port)| SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), port)));
+        let [client, server] =
+            [(1, 40000), (2, 80)].map(|(last, port)| SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), port)));
         let now = Now { instant: Instant::now(), wall: SystemTime::UNIX_EPOCH };
         let session = Session::new(config, Judge::new(policy, client, server), now);
         Self { session, now, to_client: Vec::new(), to_server: Vec::new(), events: Vec::new() }
