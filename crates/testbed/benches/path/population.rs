@@ -1,10 +1,9 @@
 //! A node's worth of workloads and policies, so that lookups happen in maps of a likely size.
 
 use anyhow::{Result, anyhow};
-use control::{Change, Endpoint, Interface};
+use control::{Change, Endpoint, Interface, fixtures};
 use manifest::Object;
 use policy::rule::Policy;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use workload::Wired;
 
@@ -62,15 +61,13 @@ fn other(id: u32) -> Endpoint {
 }
 
 fn endpoint(id: u32, app: &str, addresses: Vec<IpAddr>, interface: Interface) -> Endpoint {
+    // The builder's own address has room for 255 workloads.
     Endpoint {
         id,
-        namespace: "default".into(),
-        name: format!("{app}-{id}"),
-        labels: BTreeMap::from([("app".into(), app.into())]).into(),
         addresses,
-        named_ports: Default::default(),
         interface,
-        audit: false,
+        name: format!("{app}-{id}"),
+        ..fixtures::endpoint(0, "default", app)
     }
 }
 
