@@ -44,6 +44,14 @@ fn responses_are_forwarded_without_fields_of_one_hop() {
 }
 
 #[test]
+fn an_upgrade_is_forwarded_with_status_101_only() {
+    for status in ["200 OK", "426 Upgrade Required"] {
+        let head = format!("HTTP/1.1 {status}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+        assert_eq!(forward(&head, Persistence::Keep), Ok(format!("HTTP/1.1 {status}\r\n\r\n")));
+    }
+}
+
+#[test]
 fn the_end_of_a_body_depends_on_method_status_and_fields() {
     let length = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
