@@ -57,8 +57,8 @@ impl SharedNames {
 impl Names {
     fn name_endpoint(&mut self, world: &World, id: u32) {
         let Some(endpoint) = world.endpoint_of(id) else { return };
-        let name = (endpoint.namespace.clone(), endpoint.name.clone());
-        self.workloads.extend(endpoint.addresses.iter().map(|address| (*address, name.clone())));
+        let name = (endpoint.workload.namespace.clone(), endpoint.workload.name.clone());
+        self.workloads.extend(endpoint.workload.addresses.iter().map(|address| (*address, name.clone())));
         let labelled =
             world.identity(id).and_then(|number| Some((number, world.identities().labels(number)?)));
         self.labels.extend(labelled.map(|(number, labels)| (number, texts(labels))));

@@ -150,7 +150,7 @@ pub(crate) fn remove(agent: &mut Agent, requests: &[Request]) -> Vec<Answer> {
 fn check_free(agent: &Agent, address: IpAddr) -> Result<(), Failure> {
     let world = &agent.kernel.world;
     let owner = if let Some(endpoint) = world.endpoint_at(address) {
-        format!("workload {}/{}", endpoint.namespace, endpoint.name)
+        format!("workload {}/{}", endpoint.workload.namespace, endpoint.workload.name)
     } else if let Some(service) = world.services().find(|service| service.addresses.contains(&address)) {
         format!("service {}/{}", service.namespace, service.name)
     } else if world.node().addresses.contains(&address) {

@@ -6,7 +6,9 @@ mod walk;
 use abi::batch::Batch;
 use abi::policy::GroupKey;
 use abi::row::{MapOp, Row, RowKey};
-use control::{Change, Endpoint, Interface, Node, RemoteNode, Rows, World, Writes};
+use control::{
+    Attachment, Change, Endpoint, Node, RemoteNode, RemoteWorkload, Rows, Workload, World, Writes,
+};
 use identity::{Labels, Source};
 use policy::catalog::CidrGroupEntry;
 use policy::domain::DomainPattern;
@@ -98,6 +100,10 @@ fn going(world: &World) -> Vec<Change> {
     let mut going: Vec<Change> = world.endpoints().map(|one| Change::RemoveEndpoint(one.id)).collect();
     let policies = world.enforcement().policies().iter();
     going.extend(policies.map(|one| Change::RemovePolicy(one.id.clone())));
+    going.extend(world.remote_workloads().map(|one| {
+        let (namespace, name) = (one.workload.namespace.clone(), one.workload.name.clone());
+        Change::RemoveRemoteWorkload { namespace, name }
+    }));
     going.extend(world.remote_nodes().map(|one| Change::RemoveRemoteNode(one.name.clone())));
     going.extend(["partners", "office"].map(|name| Change::RemoveCidrGroup(name.into())));
     let nameless =
@@ -268,7 +274,12 @@ fn sizes(rows: &Rows) -> Vec<usize> {
 
 fn change(random: &mut Random) -> Change {
     let other = generate::world(random.below(100_000) as u64);
-    match random.below(20) {
+    match random.below(23) {
+        20..22 => Change::RemoteWorkload(Box::new(remote(random, &other))),
+        22 => {
+            let RemoteWorkload { workload, .. } = remote(random, &other);
+            Change::RemoveRemoteWorkload { namespace: workload.namespace, name: workload.name }
+        }
         0..7 => Change::Endpoint(endpoint(random, &other).into()),
         7..9 => Change::RemoveEndpoint(1 + random.below(9) as u32),
         9..13 => {
@@ -312,6 +323,16 @@ fn change(random: &mut Random) -> Change {
     }
 }
 
+/// A workload of another node; now and then with an address that one of this node claims, too.
+fn remote(random: &mut Random, other: &generate::GeneratedWorld) -> RemoteWorkload {
+    let Endpoint { id, mut workload, .. } = endpoint(random, other);
+    workload.name = format!("remote-{id}");
+    if random.chance(80) {
+        workload.addresses = vec![IpAddr::from([10, 244, 9, id as u8])];
+    }
+    RemoteWorkload { node: "one".into(), workload }
+}
+
 fn endpoint(random: &mut Random, other: &generate::GeneratedWorld) -> Endpoint {
     let at = random.below(other.workloads.len());
     let workload = &other.workloads[at];
@@ -320,12 +341,14 @@ fn endpoint(random: &mut Random, other: &generate::GeneratedWorld) -> Endpoint {
         if random.chance(50) { vec![(("web".to_owned(), 6), random.pick(&[80, 8080]))] } else { vec![] };
     Endpoint {
         id,
-        namespace: workload.namespace.clone(),
-        name: workload.name.clone(),
-        labels: BTreeMap::from_iter(workload.own.iter().cloned()).into(),
-        addresses: workload.addresses.to_vec(),
-        named_ports: BTreeMap::from_iter(ports).into(),
-        interface: Interface { index: 100 + id, ..Interface::default() },
+        workload: Workload {
+            namespace: workload.namespace.clone(),
+            name: workload.name.clone(),
+            labels: BTreeMap::from_iter(workload.own.iter().cloned()).into(),
+            addresses: workload.addresses.to_vec(),
+            named_ports: BTreeMap::from_iter(ports).into(),
+        },
+        attachment: Attachment { interface: 100 + id, ..Attachment::default() },
         audit: random.chance(10),
     }
 }

@@ -173,7 +173,9 @@ fn the_cluster_and_the_service_account_are_labels_of_every_workload() {
         (key::SERVICE_ACCOUNT.to_owned(), "reader".to_owned()),
         (key::CLUSTER.to_owned(), "forged".to_owned()),
     ]);
-    let reader = Change::Endpoint(Box::new(Endpoint { labels: own.into(), ..*reader }));
+    let mut reader = *reader;
+    reader.workload.labels = own.into();
+    let reader = Change::Endpoint(Box::new(reader));
     world.apply([workload(1, "default", "web"), reader]);
     assert_eq!(labels(&world, 1), ["default", "default"]);
     assert_eq!(labels(&world, 2), ["default", "reader"]);

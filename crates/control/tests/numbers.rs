@@ -10,7 +10,9 @@ use std::net::IpAddr;
 
 fn endpoint(id: u32, address: &str, app: &str) -> Change {
     let addresses = vec![address.parse().unwrap()];
-    Change::Endpoint(Box::new(Endpoint { addresses, ..fixtures::endpoint(id, "default", app) }))
+    let mut endpoint = fixtures::endpoint(id, "default", app);
+    endpoint.workload.addresses = addresses;
+    Change::Endpoint(Box::new(endpoint))
 }
 
 fn node(name: &str, address: &str) -> Change {

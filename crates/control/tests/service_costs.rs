@@ -2,7 +2,7 @@
 
 use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendInfo, ServiceKey};
-use control::{Change, Endpoint, Interface, World, Writes};
+use control::{Attachment, Change, Endpoint, Workload, World, Writes};
 use service::{Candidate, Protocol, Service, ServicePort, TargetPort, frontends_among};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -38,12 +38,14 @@ fn workload(id: u32, of: u32, place: u32) -> Endpoint {
     let [_, high, middle, low] = place.to_be_bytes();
     Endpoint {
         id,
-        namespace: "x".into(),
-        name: format!("workload{id}"),
-        labels: Arc::new(app(of)),
-        addresses: vec![IpAddr::from([10, high, middle, low])],
-        named_ports: Arc::default(),
-        interface: Interface { index: 100 + id, ..Interface::default() },
+        workload: Workload {
+            namespace: "x".into(),
+            name: format!("workload{id}"),
+            labels: Arc::new(app(of)),
+            addresses: vec![IpAddr::from([10, high, middle, low])],
+            named_ports: Arc::default(),
+        },
+        attachment: Attachment { interface: 100 + id, ..Attachment::default() },
         audit: false,
     }
 }
@@ -59,10 +61,10 @@ fn everything() -> World {
 /// The frontends of all services, each looked at with all workloads.
 fn from_all_workloads(world: &World) -> BTreeMap<ServiceKey, Vec<BackendInfo>> {
     let candidate = |endpoint: &Endpoint| Candidate {
-        namespace: endpoint.namespace.clone(),
-        labels: endpoint.labels.clone(),
-        addresses: endpoint.addresses.clone(),
-        named_ports: endpoint.named_ports.clone(),
+        namespace: endpoint.workload.namespace.clone(),
+        labels: endpoint.workload.labels.clone(),
+        addresses: endpoint.workload.addresses.clone(),
+        named_ports: endpoint.workload.named_ports.clone(),
     };
     let candidates: Vec<Candidate> = world.endpoints().map(candidate).collect();
     let frontends = world.services().flat_map(|service| frontends_among(service, &candidates, &[]));

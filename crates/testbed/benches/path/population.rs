@@ -1,7 +1,7 @@
 //! A node's worth of workloads and policies, so that lookups happen in maps of a likely size.
 
 use anyhow::{Result, anyhow};
-use control::{Change, Endpoint, Interface};
+use control::{Attachment, Change, Endpoint, Workload};
 use manifest::Object;
 use policy::rule::Policy;
 use std::collections::BTreeMap;
@@ -53,27 +53,29 @@ fn other(id: u32) -> Endpoint {
     let [.., high, low] = id.to_be_bytes();
     let v4 = IpAddr::V4(Ipv4Addr::new(10, 244, 1 + high, low));
     let v6 = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 1, id as u16));
-    let interface = Interface {
-        index: FIRST_INTERFACE + id,
+    let interface = Attachment {
+        interface: FIRST_INTERFACE + id,
         mac: [2, 0, 0, 1, high, low],
         host_mac: [2, 0, 0, 2, high, low],
     };
     endpoint(id, OTHERS[id as usize % OTHERS.len()], vec![v4, v6], interface)
 }
 
-fn endpoint(id: u32, app: &str, addresses: Vec<IpAddr>, interface: Interface) -> Endpoint {
+fn endpoint(id: u32, app: &str, addresses: Vec<IpAddr>, attachment: Attachment) -> Endpoint {
     Endpoint {
         id,
-        namespace: "default".into(),
-        name: format!("{app}-{id}"),
-        labels: BTreeMap::from([("app".into(), app.into())]).into(),
-        addresses,
-        named_ports: Default::default(),
-        interface,
+        workload: Workload {
+            namespace: "default".into(),
+            name: format!("{app}-{id}"),
+            labels: BTreeMap::from([("app".into(), app.into())]).into(),
+            addresses,
+            named_ports: Default::default(),
+        },
+        attachment,
         audit: false,
     }
 }
 
-fn interface(wired: &Wired) -> Interface {
-    Interface { index: wired.interface, mac: wired.mac, host_mac: wired.host_mac }
+fn interface(wired: &Wired) -> Attachment {
+    Attachment { interface: wired.interface, mac: wired.mac, host_mac: wired.host_mac }
 }
