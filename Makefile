@@ -1,6 +1,6 @@
 # One door for commands; each target first sets up what it lacks.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check tidy differential differential-incumbent connections bench bench-policy clean
+.PHONY: help setup build demo test check tidy differential differential-incumbent connections bench bench-policy fuzz clean
 
 # Where scripts/setup puts bpf-linker; crates/loader/build.rs looks there too.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nexin/tools
@@ -30,6 +30,9 @@ check: setup tidy ## Check format, lints and the shape of the tree
 	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@RUSTC_BOOTSTRAP=1 $(CARGO) clippy --locked --manifest-path programs/Cargo.toml \
 		-Z build-std=core --target bpfel-unknown-none -- -D warnings
+	@$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	@$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --no-default-features --all-targets --target-dir target \
+		-- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
 	else echo 'check: cargo-deny is not installed; licences and advisories of dependencies were not checked'; fi
 
@@ -53,6 +56,9 @@ connections: setup ## Open 2,000 connections a second through the proxy for a mi
 		'NEXIN_REQUESTS=20000', 'NEXIN_CHANGES=60', 'NEXIN_RULES=5000']" \
 		-- --include-ignored --nocapture --test-threads 1
 
+fuzz: setup ## Run each fuzz target for FUZZ_SECONDS (600) from seeds of the tree's cases; FUZZ_JOBS at a time
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) FUZZ_JOBS=$(or $(FUZZ_JOBS),1) scripts/fuzz $(FUZZ_TARGETS)
+
 bench: setup ## Measure: nanoseconds per packet, round trips and throughput (asks for root)
 	@$(CARGO) bench --locked --package nexin-testbed --bench path \
 		--config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root']"
@@ -62,4 +68,4 @@ bench-policy: build ## Measure: policies to rows, a large world and its changes,
 
 clean: ## Remove what was built in this tree; the tools stay
 	@$(CARGO) clean
-	@rm -rf programs/target
+	@rm -rf programs/target fuzz/target

@@ -26,5 +26,8 @@ fn write(directory: &Path, seeds: &Seeds) -> io::Result<()> {
         let bytes = word.bytes().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
         format!("\"{bytes}\"\n")
     };
-    fs::write(directory.with_extension("dict"), seeds.words.iter().map(quoted).collect::<String>())
+    // libFuzzer refuses an empty dictionary, and an empty word.
+    let words = seeds.words.iter().filter(|word| !word.is_empty());
+    let lines = ["# words\n".to_owned()].into_iter().chain(words.map(quoted));
+    fs::write(directory.with_extension("dict"), lines.collect::<String>())
 }

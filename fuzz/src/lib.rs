@@ -1,8 +1,10 @@
 //! What each fuzz target checks: one function a target, from bytes to a panic where a property does not hold.
 
+pub mod api;
 pub mod cost;
 pub mod input;
 pub mod l7;
 pub mod manifest;
 pub mod packet;
+pub mod planner;
 pub mod seeds;

@@ -1,4 +1,4 @@
-//! The kernel's home of the packet path: entry points, maps and packet access; every decision is in `datapath`.
+//! The packet path in the kernel: entry points, maps and packet access; every decision is in `datapath`.
 #![no_std]
 #![no_main]
 
@@ -12,12 +12,12 @@ mod to_outside;
 mod to_proxy;
 mod to_workload;
 
-/// Some of the kernel's functions are for GPL-compatible programs.
+/// The kernel gives some of its helpers to GPL-compatible programs only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// Nothing here panics; the verifier would not load a program that could loop for ever.
+/// No program calls this: the verifier refuses a program that could loop without end.
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

@@ -75,7 +75,7 @@ impl Route for Skb {
 
     #[inline(always)]
     fn claim(&mut self) -> Result<(), DropReason> {
-        // SAFETY: the helper takes a number, and refuses kinds that it does not know.
+        // SAFETY: the helper takes a number, and refuses unknown ones.
         done(unsafe { bpf_skb_change_type(self.context, PACKET_HOST) })
     }
 }
@@ -119,7 +119,7 @@ impl Bytes for Skb {
         if start + N > end {
             return self.load(offset);
         }
-        // SAFETY: `N` bytes from `start` are within the linear part, as was just asked.
+        // SAFETY: `N` bytes from `start` are within the linear part, by the comparison above.
         Ok(unsafe { *(start as *const [u8; N]) })
     }
 
@@ -133,7 +133,7 @@ impl Bytes for Skb {
 
     #[inline(always)]
     fn resize(&mut self, length: u32) -> Result<(), DropReason> {
-        // SAFETY: the helper takes numbers, and refuses lengths that cannot be.
+        // SAFETY: the helper takes numbers, and refuses lengths that no packet can have.
         done(unsafe { bpf_skb_change_tail(self.context, length, 0) })
     }
 }

@@ -1,13 +1,13 @@
-//! Where the kernel looks for a listener: for packets of the node proxy's interface, there is none but the proxy's.
+//! Socket lookup: for packets of the node proxy's interface the kernel finds the proxy's listener and no other.
 
 use crate::maps::{KernelMaps, NX_PROXY_SOCKETS};
 use abi::map::proxy_socket;
 use aya_ebpf::macros::sk_lookup;
 use aya_ebpf::programs::SkLookupContext;
 
-/// Lets the lookup end with the socket that was assigned, or go on as without this program.
+/// The lookup ends with the assigned socket; without one it continues as if there were no program.
 const PASS: u32 = 1;
-/// Lets the lookup end with no socket.
+/// The lookup ends without a socket.
 const DROP: u32 = 0;
 /// `AF_INET`.
 const V4: u32 = 2;

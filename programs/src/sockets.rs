@@ -31,8 +31,8 @@ struct Tuple6 {
 }
 
 impl Skb {
-    /// State (above 16 bits) and port of the socket for a tuple; 0 where there is none. A function of its own, for the
-    /// verifier follows each socket from its lookup to its release.
+    /// State (above 16 bits) and port of the socket for a tuple; 0 where there is none. A function of its own, since the
+    /// verifier follows each socket from lookup to release.
     #[inline(never)]
     fn look_up(&self, tuple: &SocketTuple) -> u64 {
         let socket = self.socket(tuple);
@@ -64,7 +64,7 @@ impl Skb {
     #[inline(always)]
     fn find<T>(&self, tuple: &T) -> *mut bpf_sock {
         let start = core::ptr::from_ref(tuple).cast_mut().cast::<bpf_sock_tuple>();
-        // SAFETY: the tuple has the layout that its size tells the helper, which only reads it.
+        // SAFETY: the helper knows the tuple's layout by its size, and only reads the tuple.
         unsafe { bpf_skc_lookup_tcp(self.context.cast(), start, size_of::<T>() as u32, THIS_NAMESPACE, 0) }
     }
 }

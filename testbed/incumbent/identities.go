@@ -17,18 +17,18 @@ import (
 // firstAllocated is above all reserved numbers.
 const firstAllocated = 1000
 
-// end is one that packets come from or go to.
+// end is one end of a connection.
 type end struct {
-	// identity is what others know it as.
+	// identity is the end's identity as a peer.
 	identity *identity.Identity
-	// subject is what its own policies know it as, where that is another.
+	// subject is the end's identity as a subject, where it differs.
 	subject *identity.Identity
-	// isAsked is whether policies can be about it: it is on this node.
+	// isAsked is whether this node enforces policies for the end.
 	isAsked bool
 	ports   types.NamedPortMap
 }
 
-// namespace is a namespace as the library wants it.
+// namespace is a namespace in the library's form.
 type namespace struct {
 	name   string
 	labels map[string]string
@@ -105,7 +105,7 @@ type outside struct {
 	isAPIServer func(netip.Addr) bool
 }
 
-// newOutside gathers what policies and objects say of prefixes.
+// newOutside collects the prefixes that policies and objects name.
 func newOutside(all *policies, isAPIServer func(netip.Addr) bool) (*outside, error) {
 	known := &outside{map[netip.Prefix]labels.Labels{}, all.domains(), isAPIServer}
 	for prefix := range all.prefixes() {
@@ -138,7 +138,7 @@ func (o *outside) add(prefix netip.Prefix, more labels.Labels) {
 	o.prefixes[prefix].MergeLabels(more)
 }
 
-// of gives an address's labels: of a label that several prefixes have the longest's counts, and one block alone is named.
+// of returns an address's labels: the longest prefix with a label counts, and only one block is named.
 func (o *outside) of(address netip.Addr, names []string) (labels.Labels, error) {
 	all := labels.Labels{}
 	for _, domain := range o.domains {
@@ -189,5 +189,5 @@ func (o *outside) external(at int, address netip.Addr, names []string) (end, err
 	return end{identity: identity.NewIdentity(number, all)}, nil
 }
 
-// protocols are those that probes name.
+// protocols are the protocols of probes.
 var protocols = map[string]u8proto.U8proto{"": u8proto.TCP, "TCP": u8proto.TCP, "UDP": u8proto.UDP, "SCTP": u8proto.SCTP}

@@ -1,7 +1,7 @@
-// Command incumbent answers worlds, one JSON document a line, by Cilium's own policy library.
+// Command incumbent returns the verdicts of Cilium's own policy library on worlds, one JSON document a line.
 //
 // A line is the `spec` of a PolicyTest, as `nexin test` reads it. The answer is a line too: which of its documents the
-// library refuses and why, and what it says of each probe.
+// library refuses and why, and the verdict on each probe.
 package main
 
 import (
@@ -17,23 +17,23 @@ import (
 	"github.com/cilium/cilium/pkg/policy/api"
 )
 
-// clusterName is what the cluster is called in labels; PolicyTests know one cluster only.
+// clusterName is the cluster's name in labels; PolicyTests have one cluster only.
 const clusterName = "default"
 
-// longestLine is more than any world needs.
+// longestLine exceeds the line of every world.
 const longestLine = 64 << 20
 
-// answer is what is said of one world.
+// answer is the reply to one world.
 type answer struct {
 	// Error says why the world could not be read at all.
 	Error string `json:"error,omitempty"`
-	// Refused has the reason for each of the world's documents that is refused, by its place.
+	// Refused has the reason for each refused document of the world, by its index.
 	Refused map[int]string `json:"refused,omitempty"`
-	// Verdicts has one for each probe; none where documents are refused.
+	// Verdicts has the verdict on each probe; empty where documents are refused.
 	Verdicts []verdict `json:"verdicts,omitempty"`
 }
 
-// verdict is what both ends say of one probe.
+// verdict has the verdicts of both ends on one probe.
 type verdict struct {
 	Egress  said `json:"egress"`
 	Ingress said `json:"ingress"`
@@ -47,7 +47,7 @@ func main() {
 	}
 }
 
-// configure sets what is a setting of the agent there: what it is on Kubernetes, with everything on that bears on policy.
+// configure sets the agent's options as on Kubernetes, with every option on that affects policy.
 func configure() {
 	option.Config.EnableIPv4 = true
 	option.Config.EnableIPv6 = true
@@ -62,7 +62,7 @@ func configure() {
 	debug.SetGCPercent(400)
 }
 
-// quiet swallows what the library logs: it warns of much that worlds do on purpose.
+// quiet drops the library's log: the library warns of much that worlds contain on purpose.
 var quiet = slog.New(slog.DiscardHandler)
 
 func serve(from io.Reader, to io.Writer) error {
@@ -81,7 +81,7 @@ func serve(from io.Reader, to io.Writer) error {
 	return lines.Err()
 }
 
-// of answers one world. A panic of the library is an answer too: the world that causes it is of interest.
+// of returns the answer to one world. A panic of the library is an answer too: its world shows a bug.
 func of(line []byte) (said answer) {
 	defer func() {
 		if cause := recover(); cause != nil {

@@ -19,16 +19,16 @@ import (
 	proxy "github.com/cilium/proxy/go/cilium/api"
 )
 
-// said is what one end's policies say: "allow", "deny", "proxy", or nothing where none are asked.
+// said is the verdict of one end: "allow", "deny", "proxy", or empty where no policy applies.
 type said string
 
-// oracle is a world in the library's hands.
+// oracle is a world in the library's types.
 type oracle struct {
 	world      *world
 	repository *policy.Repository
 	// ends by name, and by name and family where the two differ.
 	ends map[string]end
-	// resolved has the policies of each subject that was asked, since all probes of a world share them.
+	// resolved has the policies of each subject so far: all probes of a world share them.
 	resolved map[identity.NumericIdentity]*policy.EndpointPolicy
 	named    types.NamedPortMultiMap
 }
@@ -105,7 +105,7 @@ func (o *oracle) populate(all *policies) error {
 	return nil
 }
 
-// familiar is the name of an end that is another in each family.
+// familiar is the name of an end that differs by family.
 func familiar(name string, is6 bool) string {
 	if is6 {
 		return name + " IPv6"
@@ -126,7 +126,7 @@ func (o *oracle) find(name string, is6 bool) (end, error) {
 	return end{}, fmt.Errorf("there is no %s", name)
 }
 
-// ask asks both ends; one without policies of its own lets everything through.
+// ask returns the verdicts of both ends; an end without policies allows everything.
 func (o *oracle) ask(probe probe) (verdict, error) {
 	is6 := probe.Family == "IPv6"
 	from, err := o.find(probe.From, is6)
@@ -160,7 +160,7 @@ func (o *oracle) ask(probe probe) (verdict, error) {
 	return both, nil
 }
 
-// side asks the policies of one end.
+// side returns the verdict of one end.
 func (o *oracle) side(subject end, key policy.Key) (said, error) {
 	resolved := o.resolved[subject.identity.ID]
 	if resolved == nil {
@@ -190,14 +190,14 @@ func (o *oracle) side(subject end, key policy.Key) (said, error) {
 	}
 }
 
-// requests stands in for the translation of rules about requests for the proxy, which is not asked here.
+// requests replaces the translation of HTTP rules for the proxy, which does not run here.
 type requests struct{}
 
 func (requests) GetEnvoyHTTPRules(*api.L7Rules, string) (*proxy.HttpNetworkPolicyRules, bool) {
 	return &proxy.HttpNetworkPolicyRules{}, true
 }
 
-// owner is a subject as the library wants it.
+// owner is a subject in the library's form.
 type owner struct{ end }
 
 func (o owner) GetID() uint64 { return uint64(o.identity.ID) }

@@ -16,14 +16,14 @@ import (
 	tiered "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 )
 
-// policies is what the documents of a world say.
+// policies has the policies and objects of a world's documents.
 type policies struct {
 	entries  map[ipcache.ResourceID]types.PolicyEntries
 	groups   []cilium.CiliumCIDRGroup
 	services []*service
 }
 
-// header is what a document says of itself.
+// header is the header of a document.
 type header struct {
 	Kind     string `json:"kind"`
 	Metadata struct {
@@ -53,7 +53,7 @@ func read(documents []json.RawMessage) (*policies, map[int]string) {
 	return all, refused
 }
 
-// object takes what policies refer to.
+// object reads an object that policies refer to.
 func (p *policies) object(header header, document []byte) error {
 	switch header.Kind {
 	case "CiliumCIDRGroup":
@@ -70,7 +70,7 @@ func (p *policies) object(header header, document []byte) error {
 	return nil
 }
 
-// policy reads a policy as the agent does when one comes.
+// policy reads a policy as the agent does.
 func (p *policies) policy(header header, document []byte) error {
 	entries, err := p.parse(header, document)
 	if err != nil || entries == nil {
@@ -126,7 +126,7 @@ func (p *policies) parse(header header, document []byte) (types.PolicyEntries, e
 	}
 }
 
-// prefixes are those that some policy names.
+// prefixes returns the prefixes that policies name.
 func (p *policies) prefixes() map[netip.Prefix]bool {
 	all := map[netip.Prefix]bool{}
 	for selector := range p.selectors() {

@@ -10,7 +10,7 @@ pub(crate) const FILE: &str = "ARCHITECTURE.md";
 const BEGIN: &str = "<!-- crates: `cargo xtask architecture` writes what follows -->\n";
 const END: &str = "<!-- /crates -->\n";
 
-/// The text of the file with the part as the crates have it; none where the file lacks the marks of the part.
+/// The text of the file with the part written from the crates; none where the file lacks the marks of the part.
 pub(crate) fn rewritten(text: &str, crates: &[Crate]) -> Option<String> {
     let (before, rest) = text.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
@@ -18,7 +18,7 @@ pub(crate) fn rewritten(text: &str, crates: &[Crate]) -> Option<String> {
     Some(format!("{before}{BEGIN}\n{}\n{}\n{END}{after}", table(&crates), drawing(&crates)))
 }
 
-/// The crates by ring; within a ring a crate follows those that it knows.
+/// The crates by ring; within a ring, a crate follows the crates that it knows.
 fn ordered(crates: &[Crate]) -> Vec<Crate> {
     let mut ordered = crates.to_vec();
     ordered.sort_by_key(|one| (one.ring.unwrap_or(u64::MAX), reached(one, crates).len(), one.name.clone()));
@@ -60,14 +60,13 @@ fn drawing(crates: &[Crate]) -> String {
         let own = crates.iter().filter(|one| one.ring == Some(ring));
         let names: Vec<_> = own.map(|one| one.name.as_str()).collect();
         writeln!(drawing, "  subgraph ring{ring}[\"ring {ring}\"]\n    {}\n  end", names.join("\n    "))
-            .expect("a string takes all that is written");
+            .expect("a write to a string cannot fail");
     }
     for one in crates {
         let known: Vec<&Crate> = one.known(crates).collect();
         let further: BTreeSet<&str> = known.iter().flat_map(|known| reached(known, crates)).collect();
         for known in known.iter().filter(|known| !further.contains(known.name.as_str())) {
-            writeln!(drawing, "  {} --> {}", one.name, known.name)
-                .expect("a string takes all that is written");
+            writeln!(drawing, "  {} --> {}", one.name, known.name).expect("a write to a string cannot fail");
         }
     }
     drawing + "```\n"

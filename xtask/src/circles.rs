@@ -22,7 +22,7 @@ use std::fmt;
 /// Files of one crate each of which needs every other, directly or through others.
 #[derive(Debug)]
 pub(crate) struct Circle {
-    /// For each of the files the files of the circle that it needs, with the names.
+    /// For each file of the circle, the files of the circle that it needs, with the names.
     arrows: Graph,
     /// The names whose move to another file would leave the fewest files in circles: the name, the file that declares
     /// the name, and the number of files that would be left.
@@ -57,7 +57,7 @@ fn circles(graph: &Graph) -> Vec<Circle> {
     components(graph).into_iter().map(circle).collect()
 }
 
-/// The largest sets of more than one file in which each file reaches each other.
+/// The strongly connected components of more than one file.
 fn components(graph: &Graph) -> Vec<BTreeSet<&str>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         graph.keys().map(|file| (file.as_str(), reached(graph, file))).collect();
@@ -107,7 +107,7 @@ fn left_without(arrows: &Graph, name: &str, file: &str) -> usize {
 }
 
 impl Circle {
-    /// The first of its files, by path.
+    /// The first file of the circle, by path.
     pub(crate) fn first_file(&self) -> &str {
         self.arrows.keys().next().map_or("", String::as_str)
     }

@@ -34,7 +34,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Prints what is out of shape; succeeds where nothing is.
+/// Prints the findings of all checks; succeeds without findings.
 fn tidy() -> anyhow::Result<ExitCode> {
     let files = tree::files(tree::root())?;
     let findings = tidy::check(&files, &tree::crates()?);
@@ -54,7 +54,7 @@ fn architecture() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the circles between files; succeeds where there are none.
+/// Prints the circles between files; succeeds without circles.
 fn circles() -> anyhow::Result<ExitCode> {
     let circles = circles::find(&tree::files(tree::root())?);
     for circle in &circles {

@@ -1,4 +1,4 @@
-//! The shape of the tree: what `cargo xtask tidy` holds every file and every crate to.
+//! The checks of `cargo xtask tidy`, on every file and every crate.
 
 mod arrows;
 mod attributes;

@@ -1,4 +1,4 @@
-//! The repository as the checks see it: its text files, and its crates with their arrows.
+//! The repository for the checks: its text files, and its crates with their dependencies.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -21,23 +21,23 @@ pub(crate) struct Crate {
     pub(crate) name: String,
     /// Path of its Cargo.toml from the root of the repository.
     pub(crate) manifest: String,
-    /// SPDX expression, where there is one.
+    /// The licence as an SPDX expression.
     pub(crate) license: Option<String>,
-    /// What it is for, where it says so.
+    /// The purpose of the crate, in one sentence.
     pub(crate) description: Option<String>,
-    /// Packages it is built from; those only for tests are left out.
+    /// The packages that it depends on; dependencies for tests are left out.
     pub(crate) dependencies: Vec<String>,
     /// The ring of the architecture that it lies in; none where it lies outside.
     pub(crate) ring: Option<u64>,
-    /// The crates of the repository that it may be built from, where it says.
+    /// The crates of the repository that it may depend on; none where its Cargo.toml lacks the list.
     pub(crate) knows: Option<Knows>,
-    /// Whether it has neither clock nor socket, file, thread or environment.
+    /// Whether the crate must not use clock, socket, file, thread or environment.
     pub(crate) is_pure: bool,
-    /// Why it holds unsafe code, where it may.
+    /// Why the crate may hold unsafe code; none where it may not.
     pub(crate) reason_for_unsafe: Option<String>,
 }
 
-/// The crates that a crate may be built from.
+/// The crates that a crate may depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Knows {
     Only(Vec<String>),
@@ -50,7 +50,7 @@ impl Crate {
         self.manifest.trim_end_matches("Cargo.toml")
     }
 
-    /// The crates of the repository that it is built from.
+    /// The crates of the repository that it depends on.
     pub(crate) fn known<'a>(&self, crates: &'a [Self]) -> impl Iterator<Item = &'a Self> {
         let known = |one: &&Self| self.dependencies.iter().any(|package| short_name(package) == one.name);
         crates.iter().filter(known)
@@ -73,7 +73,7 @@ pub(crate) fn files(root: &Path) -> Result<Vec<File>> {
     let mut paths = if root.join(".git").exists() { tracked(root)? } else { below(root, "")? };
     paths.sort_unstable();
     paths.dedup();
-    // What is deleted but not yet committed, or is not text, has no text to check.
+    // A file that is deleted but not committed, or that is not text, has no text to check.
     let read = |path: &String| std::fs::read_to_string(root.join(path)).ok();
     Ok(paths.into_iter().filter_map(|path| Some(File { text: read(&path)?, path })).collect())
 }
@@ -85,7 +85,7 @@ fn tracked(root: &Path) -> Result<Vec<String>> {
     Ok(listed.lines().map(str::to_owned).collect())
 }
 
-/// The paths of all files below a directory, without what a build leaves.
+/// The paths of all files below a directory, without build output.
 fn below(root: &Path, directory: &str) -> Result<Vec<String>> {
     let mut paths = Vec::new();
     for entry in
@@ -103,7 +103,7 @@ fn below(root: &Path, directory: &str) -> Result<Vec<String>> {
     Ok(paths)
 }
 
-/// Asks cargo for the crates of the workspace, and of the kernel side's where it is there.
+/// Reads the crates of the workspace from cargo's metadata, and of the workspace of the kernel programs, if it exists.
 pub(crate) fn crates() -> Result<Vec<Crate>> {
     let manifests = ["Cargo.toml", "programs/Cargo.toml"].map(|path| root().join(path));
     let mut crates = Vec::new();
@@ -160,7 +160,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository")
 }
 
-/// Runs a command and hands back what it wrote.
+/// Runs a command and returns its output.
 fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("could not run {command:?}"))?;
     if !output.status.success() {

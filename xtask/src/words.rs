@@ -1,4 +1,4 @@
-//! Counts the private words of a tree: how far its language is from the field's.
+//! Counts the private words of a tree: words of the house for which the field has others.
 
 mod prose;
 mod table;
@@ -11,17 +11,17 @@ use table::PRIVATE_WORDS;
 
 pub(crate) use table::PrivateWord;
 
-/// The files that hold private words because they refuse them: the table, and the tests here.
+/// The files of this check, which hold private words themselves: the table and the tests.
 const OWN_FILES: &[&str] = &["xtask/src/words.rs", "xtask/src/words/table.rs", "xtask/src/words/prose.rs"];
 
-/// A private word where it stands.
+/// A private word with its place.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     /// The path of the file.
     pub(crate) path: &'a str,
     /// The line, from 1.
     pub(crate) line: usize,
-    /// The word as it stands there.
+    /// The form of the word at this place.
     pub(crate) form: &'static str,
     /// Its row in the table.
     pub(crate) word: &'static PrivateWord,

@@ -1,8 +1,7 @@
 //! Connection tracking: one row per flow and workload, found by one lookup in either direction.
 //!
-//! Two more things are remembered beside flows. A flow to a service address has a second row, under the service's
-//! address, that keeps it with its backend ([`flag::CHOICE`]). And the ports of a fragmented packet are kept for its
-//! later fragments ([`FragmentKey`]).
+//! Beside flows, the ports of a fragmented packet are kept for its later fragments ([`FragmentKey`]). The backend that a
+//! flow to a service was sent to is in a map of its own ([`crate::service::ChoiceKey`]).
 
 use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -83,9 +82,6 @@ pub mod flag {
     pub const PROXIED: u32 = 32;
     /// The workload reached the other end through a service address.
     pub const TRANSLATED: u32 = 64;
-    /// Not a flow but the choice of a backend, found under the service's address and port as the remote ones:
-    /// `service` and `service_port` are the backend's, `policy` is the number of the backend set it was chosen from.
-    pub const CHOICE: u32 = 128;
 }
 
 /// Key of [`crate::map::Fragments`]: what all fragments of one packet have in common.

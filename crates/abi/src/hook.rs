@@ -1,7 +1,7 @@
 //! The hooks: each place in the kernel where a program of ours runs, with the program's name and its attach point.
 //!
 //! One line of the list below is all that the loader, the native engine, the testbed and `nexin bpf` know of a hook. A new
-//! hook is a line here, a file of the same name in `programs`, and a story in `datapath`.
+//! hook is a line here, a file of the same name in `programs`, and its stages in `datapath`.
 
 use core::fmt;
 

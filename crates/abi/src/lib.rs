@@ -34,4 +34,4 @@ pub use hook::Hook;
 
 /// Version of everything in this crate; it is part of the directory that maps are pinned under, so that an agent
 /// never adopts maps of another layout.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;

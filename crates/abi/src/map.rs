@@ -17,7 +17,7 @@ use crate::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
 use crate::endpoint::{EndpointInfo, EndpointKey};
 use crate::event::{COUNTER_ROWS, Counter, FlowEvent};
 use crate::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
-use crate::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
+use crate::service::{BackendInfo, BackendKey, ChoiceInfo, ChoiceKey, ServiceInfo, ServiceKey};
 use core::fmt;
 use core::hash::Hash;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -103,9 +103,13 @@ macro_rules! with_maps {
             /// The configuration of the node.
             Config = NX_CONFIG: Array<u32, $crate::config::Config>,
                 capacity 1, in tests 1, written by Control, value Config;
-            /// The connections of the endpoints, and the backends that were chosen for them.
+            /// The connections of the endpoints.
             Conntrack = NX_CONNTRACK: LruHash<ConnKey, ConnInfo>,
                 capacity 256 * 1024, in tests 16 * 1024, written by Kernel;
+            /// The backends that were chosen for flows to services. Room for as many as the connections' map holds where each
+            /// flow has an entry at both of its ends.
+            Choices = NX_CHOICES: LruHash<ChoiceKey, ChoiceInfo>,
+                capacity 128 * 1024, in tests 4096, written by Kernel;
             /// The ports of fragmented packets, for the fragments that carry none.
             Fragments = NX_FRAGMENTS: LruHash<FragmentKey, FragmentInfo>,
                 capacity 8 * 1024, in tests 256, written by Kernel;

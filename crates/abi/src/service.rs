@@ -1,4 +1,4 @@
-//! Service addresses and the backends behind them.
+//! Service addresses, the backends behind them, and the backend that was chosen for each flow.
 
 use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -57,3 +57,47 @@ pub struct BackendInfo {
 }
 
 const _: () = assert!(size_of::<BackendInfo>() == 20);
+
+/// Key of [`crate::map::Choices`]: a flow to a service as its client sends it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct ChoiceKey {
+    /// The client's address.
+    pub client: Address,
+    /// The service's own address.
+    pub service: Address,
+    /// The client's port in network order.
+    pub client_port: [u8; 2],
+    /// The service's port in network order.
+    pub service_port: [u8; 2],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub padding: [u8; 3],
+}
+
+const _: () = assert!(size_of::<ChoiceKey>() == 40);
+
+/// The backend that was chosen for a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ChoiceInfo {
+    /// The backend.
+    pub backend: BackendInfo,
+    /// Number of the backend set that the backend was chosen from.
+    pub backends: u32,
+    /// When the choice stops counting, in seconds of the monotonic clock.
+    pub expires: u32,
+    /// A union of the `choice_flag` constants.
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<ChoiceInfo>() == 32);
+
+/// Bits of [`ChoiceInfo::flags`].
+pub mod choice_flag {
+    /// The client sent FIN or RST.
+    pub const CLOSED: u32 = 1;
+}

@@ -1,4 +1,4 @@
-//! The addresses that workloads and services get.
+//! The address pools of workloads and services.
 
 use crate::config::Config;
 use crate::state::State;
@@ -7,23 +7,23 @@ use policy::rule::Cidr;
 use service::Service;
 use std::net::IpAddr;
 
-/// The pools of a node, at most one of each family for workloads and for services.
+/// The pools of a node: at most one of each family for workloads, and one for services.
 #[derive(Clone, Debug)]
 pub(crate) struct Addresses {
     workloads: Vec<Pool>,
-    /// Blocks of which a workload may want an address, and none is handed out.
-    given: Vec<Cidr>,
+    /// Further blocks from which a workload may request an address; none is assigned from them.
+    requestable: Vec<Cidr>,
     services: Vec<Pool>,
 }
 
 impl Addresses {
-    /// Pools of which nothing is taken but what the state remembers; returns the node's own addresses as well, the
-    /// first of each block of workloads.
+    /// Creates the pools, with the addresses that the state file records as taken. Also returns the node's own
+    /// addresses: the first of each block of workloads.
     pub(crate) fn new(config: &Config, state: &State) -> Result<(Self, Vec<IpAddr>), PoolError> {
         let pools = |blocks: &[Cidr]| blocks.iter().copied().map(Pool::new).collect::<Vec<_>>();
         let mut addresses = Self {
             workloads: pools(&config.workload_addresses),
-            given: config.given_addresses.clone(),
+            requestable: config.given_addresses.clone(),
             services: pools(&config.service_addresses),
         };
         let own = addresses.workloads.iter_mut().map(Pool::take).collect::<Result<_, _>>()?;
@@ -32,19 +32,19 @@ impl Addresses {
         Ok((addresses, own))
     }
 
-    /// Gives out no IPv6 addresses any more; what has one keeps it.
+    /// Assigns no IPv6 addresses any more; assigned ones stay valid.
     pub(crate) fn leave_out_ipv6(&mut self) {
         for pools in [&mut self.workloads, &mut self.services] {
             pools.retain(|pool| pool.block().address().is_ipv4());
         }
     }
 
-    /// Whether there is nothing to give to workloads.
+    /// Whether there is no pool for workloads.
     pub(crate) fn are_none(&self) -> bool {
         self.workloads.is_empty()
     }
 
-    /// Whether a workload can have this address; the message says which are right.
+    /// Checks whether a workload may have this address; the error names the valid blocks.
     pub(crate) fn check(&self, wanted: IpAddr) -> Result<(), String> {
         if let IpAddr::V6(mapped) = wanted
             && let Some(address) = mapped.to_ipv4_mapped()
@@ -52,32 +52,32 @@ impl Addresses {
             return Err(format!("{wanted} is an IPv4 address in the form of an IPv6 one; give {address}"));
         }
         let blocks: Vec<Cidr> = self.workloads.iter().map(Pool::block).collect();
-        let right: Vec<String> = blocks.iter().chain(&self.given).map(ToString::to_string).collect();
-        let wrong = |what: String| Err(format!("{wanted} is {what}; give one of {}", right.join(" or ")));
+        let valid: Vec<String> = blocks.iter().chain(&self.requestable).map(ToString::to_string).collect();
+        let invalid = |what: String| Err(format!("{wanted} is {what}; give one of {}", valid.join(" or ")));
         if let Some(pool) = self.services.iter().find(|pool| pool.block().contains(wanted)) {
-            return wrong(format!("of the services' block {}", pool.block()));
+            return invalid(format!("of the services' block {}", pool.block()));
         }
         if !is_of_one_host(wanted) {
-            return wrong("no address that a single host can have".into());
+            return invalid("no address that a single host can have".into());
         }
         match blocks.iter().find(|block| block.contains(wanted)) {
-            Some(block) => edge(*block, wanted).map_or(Ok(()), |edge| wrong(format!("{edge} of {block}"))),
-            None if self.given.iter().any(|block| block.contains(wanted)) => Ok(()),
-            None => wrong("no address of this node's workloads".into()),
+            Some(block) => edge(*block, wanted).map_or(Ok(()), |edge| invalid(format!("{edge} of {block}"))),
+            None if self.requestable.iter().any(|block| block.contains(wanted)) => Ok(()),
+            None => invalid("no address of this node's workloads".into()),
         }
     }
 
-    /// One address of each family: those that are wanted, and an assigned one where none is.
+    /// One address of each family: the requested one, else an assigned one.
     pub(crate) fn for_workload(&mut self, wanted: &[IpAddr]) -> Result<Vec<IpAddr>, PoolError> {
         complete(&mut self.workloads, wanted)
     }
 
-    /// Gives a workload's addresses back.
+    /// Releases a workload's addresses.
     pub(crate) fn release_workload(&mut self, addresses: &[IpAddr]) {
         release(&mut self.workloads, addresses);
     }
 
-    /// Gives a service the addresses it has had before, or new ones; a headless one gets none.
+    /// Assigns a service its earlier addresses, else new ones; a headless service gets none.
     pub(crate) fn assign(&mut self, service: &mut Service, state: &mut State) -> Result<(), PoolError> {
         if service.headless {
             self.release_service(&service.namespace, &service.name, state);
@@ -96,7 +96,7 @@ impl Addresses {
         Ok(())
     }
 
-    /// Gives a service's addresses back.
+    /// Releases a service's addresses.
     pub(crate) fn release_service(&mut self, namespace: &str, name: &str, state: &mut State) {
         if let Some(addresses) = state.services.remove(&format!("{namespace}/{name}")) {
             release(&mut self.services, &addresses);
@@ -104,7 +104,7 @@ impl Addresses {
     }
 }
 
-/// What an address is that stands for a whole block, or for all in it.
+/// Describes the network address or broadcast address of a block; none for any other address.
 fn edge(block: Cidr, address: IpAddr) -> Option<&'static str> {
     let width = if address.is_ipv4() { 32 } else { 128 };
     let bits = |address: IpAddr| match address {
@@ -119,12 +119,12 @@ fn edge(block: Cidr, address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Whether an address is, whatever the blocks are, one that a single interface can have and others can send to.
+/// Whether an address is a unicast address that an interface can have and other hosts can send to.
 fn is_of_one_host(address: IpAddr) -> bool {
     let special = address.is_unspecified() || address.is_multicast() || address.is_loopback();
     !special
         && match address {
-            // 240.0.0.0/4 is reserved, and broadcast is its last.
+            // 240.0.0.0/4 is reserved; it contains the broadcast address.
             IpAddr::V4(v4) => !v4.is_link_local() && (1..240).contains(&v4.octets()[0]),
             IpAddr::V6(v6) => !v6.is_unicast_link_local(),
         }
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workload_gets_no_address_that_is_not_one_of_the_nodes_workloads() {
+    fn a_workload_gets_only_addresses_of_the_nodes_blocks_for_workloads() {
         let block = |address: &str, length| Cidr::new(address.parse().unwrap(), length).unwrap();
         let check = |blocks: &[Cidr], address: &str, expected: &str| {
             let config = Config { workload_addresses: blocks.to_vec(), ..Config::default() };

@@ -1,4 +1,4 @@
-//! What can be set about an agent.
+//! The configuration of an agent.
 
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
@@ -6,43 +6,43 @@ use policy::rule::{Cidr, EnforcementMode};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The settings of one agent, each with a default that suits one Linux host.
+/// The configuration of one agent. The defaults suit a single Linux host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Name that sets this agent's pins apart from another's.
+    /// Name of the agent; distinguishes its pinned maps from another agent's.
     pub instance: String,
-    /// Where it keeps its socket and what ends with the machine's run.
+    /// Directory of the socket and of files that a reboot may delete.
     pub directory: PathBuf,
-    /// Where it keeps what outlasts the machine's run: what was applied, what was in force, identities.
+    /// Directory of files that outlast a reboot: applied manifests, copies of policy files, identities.
     pub state_directory: PathBuf,
-    /// Directory of manifests that is watched.
+    /// The watched directory of manifests.
     pub policies: PathBuf,
-    /// Name of the network namespace that is the node's (as of `ip netns`); none: the one it is started in.
+    /// Name of the node's network namespace, as in `ip netns`; none for the namespace that the agent starts in.
     pub network_namespace: Option<String>,
-    /// Blocks that workloads get their addresses from, at most one of each family.
+    /// Blocks of the addresses assigned to workloads, at most one of each family.
     pub workload_addresses: Vec<Cidr>,
-    /// Further blocks that workloads may be given addresses of on request; none is assigned from them.
+    /// Further blocks from which a workload may request an address; none is assigned from them.
     pub given_addresses: Vec<Cidr>,
-    /// Blocks that services get their addresses from, at most one of each family.
+    /// Blocks of the addresses assigned to services, at most one of each family.
     pub service_addresses: Vec<Cidr>,
-    /// Port of the node proxy; it listens on loopback addresses of the node's namespace.
+    /// Port of the node proxy, which listens on the loopback addresses of the node's namespace.
     pub proxy_port: u16,
     /// Limits of the node proxy.
     pub proxy: ProxyLimits,
-    /// Names of the interfaces that lead out of the node, where policies that select the node are asked; with none
-    /// given, those that default routes lead to.
+    /// Names of the node's external interfaces, where policies that select the node are enforced; none for the
+    /// interfaces of the default routes.
     pub host_devices: Vec<String>,
-    /// Name of the node; none: the host's.
+    /// Name of the node; none for the host name.
     pub node_name: Option<String>,
-    /// Name of the cluster, by which policies select workloads; none: `default`.
+    /// Name of the cluster, by which policies select workloads; none for `default`.
     pub cluster_name: Option<String>,
     /// Labels of the node, by which policies select it.
     pub node_labels: BTreeMap<String, String>,
-    /// Whom policies are enforced for.
+    /// The enforcement mode.
     pub enforcement: EnforcementMode,
-    /// Whether what policy refuses is let through and reported.
+    /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     pub audit: bool,
-    /// How programs are attached.
+    /// How programs are attached to interfaces.
     pub attach: loader::Mode,
 }
 
@@ -75,7 +75,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Where its files are.
+    /// The paths of its files.
     pub fn paths(&self) -> Paths {
         Paths::new(&self.directory, &self.instance).with_lasting(&self.state_directory)
     }

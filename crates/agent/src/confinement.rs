@@ -1,18 +1,20 @@
-//! What the node proxy may still do once it has opened what it needs: it reads bytes of strangers, so it keeps as little
-//! as it can be run with.
+//! Confines the node proxy once it has opened its files and sockets: it parses untrusted input, so it keeps as few
+//! privileges as it can run with.
 //!
-//! In this order, since each step needs what the next takes away: Landlock, user and group, capabilities, system calls.
-//! What the kernel or the container cannot do is noted and said; the other steps are taken all the same.
+//! The order is fixed, since each step needs privileges that a later step removes: Landlock, user and group,
+//! capabilities, system calls. A step that the kernel or the container does not support is reported; the other steps
+//! are taken.
 
 mod calls;
 
+use crate::proxy_group::{USER, share};
 use crate::storage::{self, Identity};
 use anyhow::Context;
 use landlock::{
     ABI, Access, AccessFs, LandlockStatus, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetStatus, Scope,
 };
-use rustix::fs::{Gid, Mode, Uid, chmod, chown};
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::process::{getgid, getuid};
 use rustix::thread::{
@@ -23,99 +25,55 @@ use rustix::thread::{
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// User and group of the proxy: between those that systems give to their users and those of containers, so that no
-/// other process has them.
-pub(crate) const USER: u32 = 90_080;
-
-/// Speaking for other addresses, and marking what is sent.
+/// Needed to bind foreign addresses and to mark packets.
 const KEPT: CapabilitySet = CapabilitySet::NET_ADMIN;
 
-/// What could not be taken from a proxy, for the agent to tell.
+/// The steps that failed, for the agent's status.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ConfinementReport {
     /// Process number of the proxy.
     process: u32,
-    /// What is missing, in words.
+    /// The steps that failed, with the errors.
     lacks: Vec<String>,
-    /// The directory of rule sets that it may read.
+    /// The directory of rule sets that the proxy may read.
     #[serde(default)]
     pub(crate) rule_sets: Option<Identity>,
 }
 
-/// Where the report is written to when there is no way to open it any more; nothing where it cannot be written.
+/// The file of the report. It is opened before the confinement, which forbids opening files for writing.
 #[derive(Debug)]
 pub(crate) struct ReportFile(Option<File>);
 
 impl ReportFile {
-    /// Opens the report at this path.
+    /// Opens the report file at this path.
     pub(crate) fn open(path: &Path) -> Self {
         let file = File::options().create(true).write(true).truncate(true).mode(0o600).open(path);
         if let Err(error) = &file {
-            tracing::warn!(%error, "what the proxy runs without cannot be reported");
+            tracing::warn!(%error, "the failed confinement steps of the proxy cannot be reported");
         }
         Self(file.ok())
     }
 }
 
 impl ConfinementReport {
-    /// That of the proxy with this process number; none where it did not write one, or not yet.
+    /// Reads the report of the proxy with this process number; none if the proxy has not written it.
     pub(crate) fn read(process: u32, path: &Path) -> Option<Self> {
         let report = serde_json::from_slice::<Self>(&std::fs::read(path).ok()?).ok()?;
         (report.process == process).then_some(report)
     }
 
-    /// What the proxy runs without, as sentences.
+    /// The failed steps, as sentences.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
         self.lacks.iter().map(|lack| format!("the proxy runs without {lack}"))
     }
 }
 
-/// Makes this directory readable to the proxy's group, with all that will be in it, and lets the group come to it through
-/// the agent's own. Where an administrator gave that one to a group, the group stays, and other users may pass through.
-pub(crate) fn share(directory: &Path) -> io::Result<()> {
-    if let Some(around) = directory.parent() {
-        let status = std::fs::metadata(around)?;
-        match status.gid() {
-            0 | USER if !may(&status, 0o1) => open_to_proxy(around, 0o710)?,
-            _ if !may(&status, 0o1) => chmod(around, Mode::from_raw_mode(status.mode() & 0o7777 | 0o001))?,
-            _ => {}
-        }
-    }
-    let status = std::fs::metadata(directory)?;
-    if status.gid() != USER || !may(&status, 0o5) {
-        open_to_proxy(directory, 0o2750)?;
-    }
-    Ok(())
-}
-
-/// Whether the proxy may do this, of `rwx`, with what has this status.
-pub(crate) fn may(status: &std::fs::Metadata, rights: u32) -> bool {
-    let granted = if status.gid() == USER { status.mode() >> 3 } else { status.mode() };
-    granted & rights == rights
-}
-
-/// Lets the proxy send to a socket that was just bound at this path.
-pub(crate) fn open_socket(socket: &Path) -> io::Result<()> {
-    open_to_proxy(socket, 0o660)
-}
-
-/// Lets the proxy read a file.
-pub(crate) fn open_file(file: &Path) -> io::Result<()> {
-    open_to_proxy(file, 0o640)
-}
-
-/// Gives a file, directory or socket to the proxy's group, with these rights.
-fn open_to_proxy(path: &Path, rights: u32) -> io::Result<()> {
-    chown(path, None, Some(Gid::from_raw(USER)))?;
-    Ok(chmod(path, Mode::from_raw_mode(rights))?)
-}
-
-/// Gives up what the process does not need to read files in one directory, look rows up in maps that it has open, accept
-/// and make TCP connections, and report to one socket. No other thread may run yet: each step is for this one and those
-/// that it starts.
+/// Gives up all privileges but these: read files in one directory, look up entries in maps that are open, accept and
+/// open TCP connections, and send to one socket. No other thread may run yet: each step applies to this thread and to
+/// threads that it starts.
 pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: ReportFile) -> anyhow::Result<()> {
     let steps: [(&str, &dyn Fn() -> anyhow::Result<()>); 6] = [
         ("no new privileges", &|| Ok(set_no_new_privs(true)?)),
@@ -128,9 +86,9 @@ pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: ReportFile
     let identity = storage::identity(rule_sets).ok();
     let mut report =
         ConfinementReport { process: std::process::id(), lacks: Vec::new(), rule_sets: identity };
-    // Where there is no such group, there is no such user either, and the proxy stays who it is.
+    // If the group cannot be set, neither can the user: the proxy keeps its own.
     if let Err(error) = share(rule_sets) {
-        tracing::warn!(%error, "the rule sets cannot be shared with a user of the proxy's own");
+        tracing::warn!(%error, "the proxy's group cannot get access to the rule sets");
     }
     for (name, step) in steps {
         if let Err(error) = step() {
@@ -142,16 +100,17 @@ pub(crate) fn confine(rule_sets: &Path, socket: &Path, mut reporting: ReportFile
     if let Some(file) = &mut reporting.0
         && let Err(error) = file.write_all(&serde_json::to_vec(&report)?)
     {
-        // On a full disk it serves all the same.
-        tracing::warn!(%error, "what the proxy runs without cannot be reported");
+        // A proxy on a full disk must still serve.
+        tracing::warn!(%error, "the failed confinement steps of the proxy cannot be reported");
     }
     Ok(())
 }
 
-/// Landlock, as much of it as this kernel has: files of one directory are read, and one directory's sockets are sent to.
+/// Restricts file access by Landlock, as far as this kernel supports it: files of one directory may be read, and
+/// sockets of another may be connected to.
 ///
-/// Ports are not among it. A connection to a server is bound to the port of its client, which may be any; that the
-/// proxy listens nowhere else follows from the system calls.
+/// Ports are not restricted: the proxy binds its upstream connections to the client's port, which may be any. The
+/// system call filter keeps it from listening on further ports.
 fn restrict_files(rule_sets: &Path, socket: &Path) -> anyhow::Result<()> {
     const NEWEST: ABI = ABI::V10;
     let sockets = socket.parent().unwrap_or(Path::new("/"));
@@ -163,10 +122,10 @@ fn restrict_files(rule_sets: &Path, socket: &Path) -> anyhow::Result<()> {
         .add_rule(PathBeneath::new(PathFd::new(sockets)?, AccessFs::ResolveUnix))?
         .restrict_self()?;
     match (status.landlock, status.ruleset) {
-        (LandlockStatus::NotImplemented, _) => anyhow::bail!("the kernel was built without it"),
-        (LandlockStatus::NotEnabled, _) => anyhow::bail!("it is not among the kernel's lsm= at its start"),
+        (LandlockStatus::NotImplemented, _) => anyhow::bail!("the kernel was built without Landlock"),
+        (LandlockStatus::NotEnabled, _) => anyhow::bail!("Landlock is not in the kernel's lsm= parameter"),
         (LandlockStatus::Available { .. }, RulesetStatus::NotEnforced) => {
-            anyhow::bail!("the kernel refused it")
+            anyhow::bail!("the kernel refused the ruleset")
         }
         (LandlockStatus::Available { effective_abi, .. }, _) => {
             tracing::info!(version = effective_abi as i32, "Landlock restricts the proxy");
@@ -175,12 +134,12 @@ fn restrict_files(rule_sets: &Path, socket: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Becomes another user, with the capabilities that the process has, where that user can come to the rule sets.
+/// Changes the user and keeps the capabilities, if that user can read the rule sets.
 fn change_user(rule_sets: &Path) -> anyhow::Result<()> {
     let (user, group) = (Uid::from_raw(USER), Gid::from_raw(USER));
     let (was_user, was_group) = (getuid(), getgid());
     set_thread_groups(&[])?;
-    // Tried before there is no way back: links, access lists and mounts on the way count as well.
+    // Tested first, since the change cannot be undone: symbolic links, access control lists and mounts decide, too.
     set_thread_res_gid(was_group, group, was_group)?;
     set_thread_res_uid(was_user, user, was_user)?;
     let read = std::fs::read_dir(rule_sets).map(drop);
@@ -193,13 +152,13 @@ fn change_user(rule_sets: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets no program that is run ever have a capability.
+/// Empties the bounding set, so that no executed program gets a capability.
 fn bound_capabilities() -> io::Result<()> {
     clear_ambient_capability_set()?;
     for bit in 0..64 {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
             Ok(()) => {}
-            // There are no more.
+            // The kernel knows no further capability.
             Err(Errno::INVAL) => break,
             Err(error) => return Err(error.into()),
         }
@@ -215,6 +174,8 @@ fn drop_capabilities() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy_group::open_socket;
+    use rustix::fs::{Mode, chmod};
     use std::fs;
     use std::io::{ErrorKind, Read};
     use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -222,10 +183,10 @@ mod tests {
     use std::process::Command;
     use std::thread;
 
-    /// What a thread that was confined can still do, and what it cannot.
+    /// Runs a confined thread, and tries what it may do and what it must not.
     #[test]
     #[ignore = "needs root"]
-    fn a_confined_thread_does_what_a_proxy_must_and_nothing_else() {
+    fn a_confined_thread_can_do_only_what_a_proxy_needs() {
         let directory = std::env::temp_dir().join(format!("nexin-confinement-{}", std::process::id()));
         let sets = directory.join("sets");
         fs::create_dir_all(&sets).unwrap();
@@ -286,12 +247,12 @@ mod tests {
         fs::remove_dir_all(&directory).unwrap();
     }
 
-    /// Nothing but Landlock may be missing.
+    /// Only Landlock may be unsupported.
     fn check_notes(notes: impl Iterator<Item = String>) {
         notes.for_each(|note| assert!(note.starts_with("the proxy runs without Landlock: "), "{note}"));
     }
 
-    /// What the kernel says of the thread; where Landlock is, not even that can be read.
+    /// Checks the thread's status in `/proc`; with Landlock the file cannot be read.
     fn check_status(status: &io::Result<String>) {
         for line in status.iter().flat_map(|text| text.lines()) {
             match line.split_once(":\t") {

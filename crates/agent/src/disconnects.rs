@@ -1,4 +1,4 @@
-//! Notices at once that a client who follows flows has left, also while no flow comes that it would be sent.
+//! Detects that a client that follows flows has disconnected, also while no flow matches its filter.
 
 use crate::feed::Feed;
 use rustix::event::epoll;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// The connections of clients who follow something.
+/// The connections of clients that follow flows.
 #[derive(Debug)]
 pub(crate) struct Disconnects {
     poll: OwnedFd,
@@ -19,25 +19,26 @@ pub(crate) struct Disconnects {
     next: AtomicU64,
 }
 
-/// A connection that is watched for as long as this value lasts.
+/// A connection that is watched until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Watch<'a> {
-    departures: &'a Disconnects,
+    disconnects: &'a Disconnects,
     stream: &'a UnixStream,
     number: u64,
 }
 
 impl Disconnects {
-    /// Watches from now on; when a client leaves, those who wait at the feed wake up.
+    /// Starts the thread that watches; when a client disconnects, it wakes the threads that wait for flows.
     pub(crate) fn new(feed: Arc<Feed>) -> io::Result<Arc<Self>> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let new = Arc::new(Self { poll, watched: Mutex::default(), next: AtomicU64::new(0) });
-        let departures = Arc::clone(&new);
-        thread::Builder::new().name("departures".into()).spawn(move || departures.attend(&feed))?;
+        let disconnects = Arc::clone(&new);
+        thread::Builder::new().name("disconnects".into()).spawn(move || disconnects.watch_all(&feed))?;
         Ok(new)
     }
 
-    /// Sets `left` once the client has closed its end. One that only sends no more has not left.
+    /// Sets `left` once the client has closed its socket. A client that has only shut down its sending side has not
+    /// disconnected.
     pub(crate) fn watch<'a>(
         &'a self,
         stream: &'a UnixStream,
@@ -45,13 +46,13 @@ impl Disconnects {
     ) -> io::Result<Watch<'a>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.watched().insert(number, left);
-        let watch = Watch { departures: self, stream, number };
-        // A hang-up is reported without being asked for.
+        let watch = Watch { disconnects: self, stream, number };
+        // epoll always reports a hang-up.
         epoll::add(&self.poll, stream, epoll::EventData::new_u64(number), epoll::EventFlags::ONESHOT)?;
         Ok(watch)
     }
 
-    fn attend(&self, feed: &Feed) {
+    fn watch_all(&self, feed: &Feed) {
         let mut events = [MaybeUninit::uninit(); 64];
         loop {
             match epoll::wait(&self.poll, &mut events, None) {
@@ -65,7 +66,7 @@ impl Disconnects {
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
-                    tracing::error!(%error, "clients that leave are not noticed any more until they are sent something");
+                    tracing::error!(%error, "disconnected clients are detected only when the agent sends to them");
                     return;
                 }
             }
@@ -73,16 +74,16 @@ impl Disconnects {
     }
 
     fn watched(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<AtomicBool>>> {
-        // Each change of the map is one call, so a thread that panicked left it whole.
+        // Each change of the map is a single call, so a panic cannot leave it inconsistent.
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        // One that could not be added is not there.
-        let _ = epoll::delete(&self.departures.poll, self.stream);
-        self.departures.watched().remove(&self.number);
+        // Fails if the connection could not be added.
+        let _ = epoll::delete(&self.disconnects.poll, self.stream);
+        self.disconnects.watched().remove(&self.number);
     }
 }
 
@@ -93,14 +94,14 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn a_follower_whose_client_left_ends_and_one_that_stays_does_not() {
+    fn only_the_subscription_of_a_disconnected_client_ends() {
         let feed = Feed::new();
-        let departures = Disconnects::new(Arc::clone(&feed)).unwrap();
+        let disconnects = Disconnects::new(Arc::clone(&feed)).unwrap();
         let follow = |(ours, theirs): (UnixStream, UnixStream)| {
-            let (feed, departures) = (Arc::clone(&feed), Arc::clone(&departures));
+            let (feed, disconnects) = (Arc::clone(&feed), Arc::clone(&disconnects));
             let following = thread::spawn(move || {
                 let subscription = feed.subscribe(0, true, &[]).unwrap();
-                let _watch = departures.watch(&ours, subscription.left()).unwrap();
+                let _watch = disconnects.watch(&ours, subscription.left()).unwrap();
                 subscription.count()
             });
             (following, theirs)
@@ -114,6 +115,6 @@ mod tests {
         assert!(!half.0.is_finished() && !stays.0.is_finished());
         feed.end();
         assert_eq!((half.0.join().unwrap(), stays.0.join().unwrap()), (0, 0));
-        assert_eq!(departures.watched().len(), 0);
+        assert_eq!(disconnects.watched().len(), 0);
     }
 }

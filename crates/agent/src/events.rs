@@ -1,42 +1,39 @@
-//! Events of the packet path and of the proxy, decoded into the feed as they come.
+//! Decodes events of the packet path and of the proxy into the feed.
 
 use crate::feed::Feed;
 use crate::names::SharedNames;
 use crate::occupancy::LatestOccupancy;
-use crate::paths::Paths;
 use crate::request_events::{EventReceiver, ProxyMessage, RequestMessage};
 use flow::{Clock, Flow};
-use loader::{EventRing, Loaded};
+use loader::EventRing;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::{ClockId, clock_gettime};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Events that are decoded before watchers are told.
+/// Maximum number of events that are decoded before subscribers are notified.
 const BATCH: usize = 256;
 
-/// How soon a socket that cannot be made is tried again.
+/// Delay before binding the socket is retried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Begins to decode.
-pub(crate) fn pump(
-    loaded: &Loaded,
-    paths: &Paths,
+/// Starts the threads that decode events of the packet path and of the proxy at `socket`.
+pub(crate) fn start(
+    ring: EventRing,
+    socket: PathBuf,
     names: SharedNames,
-    (feed, places): (Arc<Feed>, LatestOccupancy),
+    (feed, occupancy): (Arc<Feed>, LatestOccupancy),
 ) -> anyhow::Result<()> {
-    let ring = loaded.events()?;
-    let socket = paths.request_events();
     let (packet_names, packet_feed) = (names.clone(), Arc::clone(&feed));
     thread::Builder::new()
         .name("packets".into())
         .spawn(move || packets(ring, &packet_names, &packet_feed))?;
     thread::Builder::new()
         .name("requests".into())
-        .spawn(move || requests(bind(&socket), &names, &feed, &places))?;
+        .spawn(move || requests(bind(&socket), &names, &feed, &occupancy))?;
     Ok(())
 }
 
@@ -46,7 +43,7 @@ fn packets(mut ring: EventRing, names: &SharedNames, feed: &Feed) {
         if let Err(error) = waited
             && error != rustix::io::Errno::INTR
         {
-            tracing::error!(%error, "events of the packet path are not read any more");
+            tracing::error!(%error, "events of the packet path cannot be read any more");
             return;
         }
         let clock = clock().0;
@@ -57,7 +54,7 @@ fn packets(mut ring: EventRing, names: &SharedNames, feed: &Feed) {
                 .filter_map(|event| match Flow::from_packet(&event, names, clock) {
                     Ok(flow) => Some(flow),
                     Err(error) => {
-                        tracing::warn!(%error, "an event could not be read");
+                        tracing::warn!(%error, "an event could not be decoded");
                         None
                     }
                 })
@@ -71,14 +68,14 @@ fn packets(mut ring: EventRing, names: &SharedNames, feed: &Feed) {
     }
 }
 
-/// Listens to the proxy, as soon as that can be: the packet path's events do not wait for it.
+/// Binds the socket of the proxy's events, and retries until that succeeds.
 fn bind(socket: &Path) -> EventReceiver {
     let mut is_new = true;
     loop {
         match EventReceiver::bind(socket) {
             Ok(receiver) => return receiver,
             Err(error) if std::mem::take(&mut is_new) => {
-                tracing::error!(%error, socket = %socket.display(), "events of the proxy cannot be received, and are lost");
+                tracing::error!(%error, socket = %socket.display(), "events of the proxy cannot be received and are lost");
             }
             Err(_) => {}
         }
@@ -86,13 +83,13 @@ fn bind(socket: &Path) -> EventReceiver {
     }
 }
 
-fn requests(mut receiver: EventReceiver, names: &SharedNames, feed: &Feed, places: &LatestOccupancy) {
+fn requests(mut receiver: EventReceiver, names: &SharedNames, feed: &Feed, occupancy: &LatestOccupancy) {
     loop {
         match receiver.receive() {
             Ok(ProxyMessage::Request(message)) => feed.push([request(*message, names)]),
-            Ok(ProxyMessage::Occupancy(told)) => places.take(told),
+            Ok(ProxyMessage::Occupancy(report)) => occupancy.update(report),
             Err(error) => {
-                tracing::error!(%error, "events of the proxy are not read any more");
+                tracing::error!(%error, "events of the proxy cannot be received any more");
                 return;
             }
         }
@@ -101,10 +98,10 @@ fn requests(mut receiver: EventReceiver, names: &SharedNames, feed: &Feed, place
 
 fn request(message: RequestMessage, names: &SharedNames) -> Flow {
     let (clock, epoch) = clock();
-    Flow::from_request(&message.request(epoch), names, clock)
+    Flow::from_request(&message.into_request(epoch), names, clock)
 }
 
-/// The relation of the clocks now, and the time of day at which the monotonic one was zero, in nanoseconds.
+/// The relation of the clocks, and the time of day at which the monotonic clock was zero, in nanoseconds.
 fn clock() -> (Clock, u64) {
     let now = clock_gettime(ClockId::Monotonic);
     let monotonic = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;

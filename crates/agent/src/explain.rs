@@ -1,32 +1,34 @@
-//! What policy says of a connection, asked of the reference model, for both ends.
+//! Evaluates policy for a connection by the reference model, on both sides, and explains the verdict.
 
+mod destinations;
 mod end;
 mod inventory;
-mod receiver;
+mod protocol;
 mod side;
 
 pub use end::{End, HostNetworkPod};
 pub use inventory::Inventory;
+pub use protocol::protocol_name;
 pub use side::in_common;
 
-use abi::protocol;
+use abi::protocol::is_icmp;
 use api::view::{Branch, Explanation, Side};
 use api::{Cause, Failure, HttpProbe, Probe};
+use destinations::Destinations;
 use l7::RequestView;
 use policy::model::{Query, Verdict};
 use policy::rule::Direction;
 use policy::set::PolicySet;
-use receiver::Receivers;
+use protocol::protocol_number;
 use std::net::IpAddr;
 
-/// Explains what becomes of a connection between two ends, and of a request on it where there is one.
+/// Explains the verdict on a connection between two ends, or on a request on it.
 ///
-/// # Errors
-/// What is asked makes no sense.
-pub fn explain(around: &dyn Inventory, probe: &Probe) -> Result<Explanation, Failure> {
+/// # Errors The probe is invalid.
+pub fn explain(inventory: &dyn Inventory, probe: &Probe) -> Result<Explanation, Failure> {
     let protocol = protocol_number(&probe.protocol)?;
-    let from = inventory::end(around, &probe.from)?;
-    let found = receiver::receivers(around, &from, probe, protocol)?;
+    let from = inventory::end(inventory, &probe.from)?;
+    let found = destinations::destinations(inventory, &from, probe, protocol)?;
     let mut head = probe.http.as_ref().map(head);
     let mut fields = [l7::Field::default(); l7::head::MAX_FIELDS];
     let request = match &mut head {
@@ -34,10 +36,10 @@ pub fn explain(around: &dyn Inventory, probe: &Probe) -> Result<Explanation, Fai
         Some(head) => Some(l7::Request::parse(head, &mut fields).map_err(malformed)?.view()),
     };
     let connections = found.ends.iter().map(|(to, port)| {
-        let asked = Asked { protocol, port: *port, family: probe.family.as_deref(), request };
+        let traffic = ProbedTraffic { protocol, port: *port, family: probe.family.as_deref(), request };
         Ok((
-            format!("{}:{port}", to.called()),
-            connection(&from, to, around.policies(), &asked, found.is_service)?,
+            format!("{}:{port}", to.asked_name()),
+            connection(&from, to, inventory.policies(), &traffic, found.is_service)?,
         ))
     });
     let connections: Vec<(String, Judged)> = connections.collect::<Result<_, Failure>>()?;
@@ -52,41 +54,41 @@ pub fn explain(around: &dyn Inventory, probe: &Probe) -> Result<Explanation, Fai
     Ok(explanation)
 }
 
-/// What is asked of a connection between two ends.
-struct Asked<'a> {
+/// What a connection between two ends carries.
+struct ProbedTraffic<'a> {
     protocol: u8,
     port: u16,
     family: Option<&'a str>,
     request: Option<RequestView<'a>>,
 }
 
-/// What both sides say of a connection.
+/// The verdict of both sides on a connection.
 struct Judged {
     verdict: Verdict,
     sides: Vec<Side>,
     notes: Vec<String>,
 }
 
-/// Asks both ends. Who speaks to itself, and not by way of a service, asks nobody.
+/// Evaluates both sides. A connection of an end to itself that does not pass a service is not subject to policy.
 fn connection(
     from: &End,
     to: &End,
     policies: &PolicySet,
-    asked: &Asked<'_>,
+    traffic: &ProbedTraffic<'_>,
     is_service: bool,
 ) -> Result<Judged, Failure> {
     if from.is(to) && !is_service {
-        let notes = vec![format!("{} speaks to itself: it never leaves where it begins", from.name)];
+        let notes = vec![format!("{} connects to itself: the connection does not leave it", from.name)];
         return Ok(Judged { verdict: Verdict::Allow, sides: Vec::new(), notes });
     }
-    let (source, destination) = addresses(from, to, asked.family)?;
-    let &Asked { protocol, port, request, .. } = asked;
-    let port = if matches!(protocol, 1 | 58) { port << 8 } else { port };
+    let (source, destination) = addresses(from, to, traffic.family)?;
+    let &ProbedTraffic { protocol, port, request, .. } = traffic;
+    let port = if is_icmp(protocol) { port << 8 } else { port };
     let (mut sides, mut notes) = (Vec::new(), Vec::new());
     if from.is(to) {
         let name = &from.name;
         notes.push(format!(
-            "{name} is itself behind it, and may refuse what seems to come from its own address"
+            "{name} is a backend of the service itself, and may refuse packets from its own address"
         ));
     }
     let ends = [
@@ -98,7 +100,7 @@ fn connection(
         let (as_subject, as_peer) = (as_subject.known_at(own), as_peer.known_at(other));
         let (party, peer) = (as_subject.view(own), as_peer.view(other));
         let query = Query { direction, subject: party, peer, protocol, port, request };
-        if subject.is_asked(policies) {
+        if subject.has_policy(policies) {
             sides.push(side::side(policies, subject, &query));
         } else if subject.is_node()
             && let Some(nearest) = side::nearest_policy(policies, &query)
@@ -110,8 +112,8 @@ fn connection(
     Ok(Judged { verdict, sides: sides.into_iter().map(|(_, side)| side).collect(), notes })
 }
 
-/// Puts together what is said of each that may be connected to: once, where it is the same of all.
-fn explanation(found: Receivers, connections: Vec<(String, Judged)>) -> Explanation {
+/// Merges the verdicts of all destinations into one if they agree, else lists each.
+fn explanation(found: Destinations, connections: Vec<(String, Judged)>) -> Explanation {
     let mut notes = found.notes;
     let verdict = connections.iter().map(|(_, one)| one.verdict).max().unwrap_or(Verdict::Drop);
     let limits = |judged: &Judged| in_common(judged.sides.iter().filter_map(|side| side.requests.clone()));
@@ -133,7 +135,7 @@ fn explanation(found: Receivers, connections: Vec<(String, Judged)>) -> Explanat
     Explanation { verdict: verdict.to_string(), requests, notes, sides, branches }
 }
 
-/// The request's head: rules see a request as the proxy reads it, not as it was typed.
+/// The request's head: rules see a request as the proxy parses it, not as it was typed.
 fn head(http: &HttpProbe) -> Vec<u8> {
     let host = if http.host.is_empty() { "service" } else { &http.host };
     let fields = http.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -144,14 +146,14 @@ fn malformed(refusal: l7::Refusal) -> Failure {
     Failure::new(
         Cause::Invalid,
         format!(
-            "the proxy refuses such a request before any rule is asked: {} {}",
+            "the proxy refuses such a request before it evaluates any rule: {} {}",
             refusal.status, refusal.reason
         ),
     )
 }
 
-/// An address of each end, of the same family, IPv4 where both have it unless a family is wanted; an end without
-/// addresses has whatever the other needs.
+/// An address of each end, of the same family: the given one, else IPv4 if both ends have it. An end without
+/// addresses has an address of each family.
 fn addresses(from: &End, to: &End, family: Option<&str>) -> Result<(IpAddr, IpAddr), Failure> {
     let families: &[bool] = match family {
         None => &[true, false],
@@ -165,16 +167,4 @@ fn addresses(from: &End, to: &End, family: Option<&str>) -> Result<(IpAddr, IpAd
         let what = family.map_or("no address family in common".into(), |name| format!("no {name} in common"));
         Failure::new(Cause::Invalid, format!("the two ends have {what}; there is no such connection"))
     })
-}
-
-fn protocol_number(name: &str) -> Result<u8, Failure> {
-    protocol::number(name).ok_or_else(|| {
-        let told = format!("protocol {name:?} is none of TCP, UDP, SCTP, ICMP and ICMPv6");
-        Failure::new(Cause::Invalid, told)
-    })
-}
-
-/// The protocol's name as people write it behind a port.
-pub fn protocol_name(number: u8) -> &'static str {
-    protocol::name(number).unwrap_or("ANY")
 }

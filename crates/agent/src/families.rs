@@ -1,10 +1,10 @@
-//! What an agent does without on a host that has one address family only.
+//! Adjusts the configuration on a host without IPv6.
 
 use crate::config::Config;
 use policy::rule::Cidr;
 use workload::Ipv6;
 
-/// Leaves out the blocks of a family that is not there; returns what the agent goes without.
+/// Removes the IPv6 blocks if there is no IPv6; returns a note on what is missing.
 pub(crate) fn fit(config: &mut Config, ipv6: Ipv6) -> anyhow::Result<Vec<String>> {
     if ipv6 == Ipv6::Enabled {
         return Ok(Vec::new());
@@ -26,7 +26,7 @@ pub(crate) fn fit(config: &mut Config, ipv6: Ipv6) -> anyhow::Result<Vec<String>
     Ok(vec![format!("{ipv6}: {consequence}; enable IPv6 and start the agent again to have both")])
 }
 
-/// What is to be said where IPv6 was lost while the agent runs.
+/// The note on an IPv6 that disappeared while the agent runs.
 pub(crate) fn lost(ipv6: Ipv6) -> String {
     format!("{ipv6} since the agent started: new workloads and services get IPv4 addresses alone")
 }
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_of_a_family_that_is_not_there_are_left_out_and_named() {
+    fn blocks_of_a_missing_family_are_removed_and_a_note_names_the_consequence() {
         let (both, four, six) = (&["10.1.0.0", "fd00:1::"][..], &["10.1.0.0"][..], &["fd00:1::"][..]);
         let fitted = |mut config: Config, ipv6: Ipv6| {
             let notes = fit(&mut config, ipv6).map_err(|error| error.to_string());

@@ -1,4 +1,4 @@
-//! The flows that were seen last, and those who watch for the next.
+//! The latest flows, and the subscriptions to new ones.
 
 use flow::{Filter, Flow, Ring};
 use serde_json::Value;
@@ -7,16 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How many flows are kept.
+/// Number of flows in the ring.
 const KEPT: usize = 4096;
-/// How often a watcher wakes up without news, so that it finds out that the agent ends.
+/// How often a subscription without new flows checks whether the agent stops.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Flows as they come in, for any number of watchers; a slow one loses flows and never holds up the packet path.
+/// The flows, for any number of subscriptions. A slow subscription loses flows; it never blocks the threads that
+/// decode events.
 #[derive(Debug)]
 pub(crate) struct Feed {
     state: Mutex<State>,
-    news: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Debug)]
@@ -26,7 +27,7 @@ struct State {
     ended: bool,
 }
 
-/// One watcher's flows.
+/// One client's flows.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     feed: Arc<Feed>,
@@ -38,10 +39,10 @@ pub(crate) struct Subscription {
 }
 
 impl Feed {
-    /// A feed that has seen nothing.
+    /// An empty feed.
     pub(crate) fn new() -> Arc<Self> {
         let state = State { ring: Ring::new(KEPT), missed: 0, ended: false };
-        Arc::new(Self { state: Mutex::new(state), news: Condvar::new() })
+        Arc::new(Self { state: Mutex::new(state), changed: Condvar::new() })
     }
 
     /// Adds flows, oldest first.
@@ -50,21 +51,21 @@ impl Feed {
         for flow in flows {
             state.ring.push(Arc::new(flow));
         }
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 
-    /// How many flows were pushed out before a watcher came for them.
+    /// How many flows were evicted before a subscription read them.
     pub(crate) fn missed(&self) -> u64 {
         self.state().missed
     }
 
-    /// Lets all watchers go.
+    /// Ends all subscriptions.
     pub(crate) fn end(&self) {
         self.state().ended = true;
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 
-    /// The last flows that pass the filters, and the coming ones where they are followed.
+    /// Subscribes to the last matching flows and, with `follow`, to new ones.
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         last: usize,
@@ -73,22 +74,22 @@ impl Feed {
     ) -> Result<Subscription, String> {
         let filter = Filter::parse(filters.iter().map(String::as_str)).map_err(|error| error.to_string())?;
         let state = self.state();
-        let ready = state.ring.last(last, |flow| filter.passes(flow)).into_iter().cloned().collect();
+        let ready = state.ring.last(last, |flow| filter.matches(flow)).into_iter().cloned().collect();
         let next = state.ring.next();
         drop(state);
         let left = Arc::default();
         Ok(Subscription { feed: Arc::clone(self), filter, ready, next, follow, left })
     }
 
-    /// Wakes those who wait, so that they find out which of them are to end.
+    /// Wakes all subscriptions, so that those of disconnected clients end.
     pub(crate) fn wake(&self) {
-        // Not between the look and the wait of one of them.
+        // With the lock held, no subscription is between its check and its wait.
         let _state = self.state();
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A thread that panicked in here cannot have left the ring half changed in a way that matters.
+        // Each change of the ring is a single call, so a panic cannot leave it inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,20 +110,20 @@ impl Iterator for Subscription {
 }
 
 impl Subscription {
-    /// What to set when the watcher has left, before [`Feed::wake`].
+    /// The flag to set when the client has disconnected, before [`Feed::wake`].
     pub(crate) fn left(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.left)
     }
 
-    /// Waits for news and takes those that pass; false when there will be none.
+    /// Waits for new flows and takes the matching ones; false once the subscription has ended.
     fn wait(&mut self) -> bool {
         let mut state = self.feed.state();
         while state.ring.next() == self.next && !state.ended && !self.left.load(Ordering::Relaxed) {
-            let waited = self.feed.news.wait_timeout(state, IDLE);
+            let waited = self.feed.changed.wait_timeout(state, IDLE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let (flows, missed) = state.ring.since(self.next);
-        self.ready.extend(flows.filter(|flow| self.filter.passes(flow)).cloned());
+        self.ready.extend(flows.filter(|flow| self.filter.matches(flow)).cloned());
         self.next = state.ring.next();
         state.missed += missed.0;
         let ends = state.ended || self.left.load(Ordering::Relaxed);

@@ -1,8 +1,8 @@
-//! The directory that manifests are read from: what its files say, when that is certain.
+//! The watched directory of policy files: the text of each file, once the file is complete.
 //!
 //! A file that a process has open for writing is unfinished until it is closed. A file whose name has just
-//! gone may be on its way to be replaced, so it is gone only after a moment. The path of the directory counts, not the
-//! directory that it led to when the agent began.
+//! disappeared may be about to be replaced, so it counts as deleted only after a moment. The directory's path is
+//! resolved anew for each read.
 
 mod copies;
 mod reading;
@@ -20,15 +20,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use watch::Watcher;
 
-/// How long a file may be without its name while it is replaced.
+/// How long a name may be missing while its file is replaced.
 const REPLACED: Duration = Duration::from_millis(200);
-/// How long a file must stay as it is where the kernel does not say whether it is being written.
+/// How long a file must stay unchanged if the kernel cannot tell whether it is open for writing.
 const SETTLED: Duration = Duration::from_secs(1);
-/// How long a file may be open for writing before the status names it.
+/// How long a file may be open for writing before the status reports it.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How soon something is looked at again of which no word may come.
+/// Delay before a change is checked that inotify may not report.
 const SOON: Duration = Duration::from_millis(100);
-/// How soon something is looked at again of which word should come.
+/// Delay before a change is checked that inotify should report.
 const LATER: Duration = Duration::from_secs(1);
 
 /// A watched directory of manifests.
@@ -36,26 +36,27 @@ const LATER: Duration = Duration::from_secs(1);
 pub(crate) struct Files {
     directory: PathBuf,
     watcher: Watcher,
-    /// The directory as it was when it was read last.
+    /// The directory's identity when it was last read.
     seen: Option<Identity>,
-    /// How each file was: what is written through a mapping, by another name or over a network comes without a word.
+    /// The fingerprint of each file: inotify does not report writes through a mapping, through another name or over a
+    /// network.
     fingerprints: BTreeMap<PathBuf, Option<Fingerprint>>,
-    /// Files whose names are gone, and since when.
+    /// Files whose names are missing, and since when.
     missing: BTreeMap<String, Instant>,
     /// Files that are open for writing, and since when.
     unfinished: BTreeMap<String, Instant>,
-    /// Files of which the kernel does not say whether they are, how they are, and since when.
+    /// Files for which the kernel cannot tell whether they are open for writing: their fingerprint, and since when.
     settling: BTreeMap<String, (Fingerprint, Instant)>,
-    /// Why changes are found by looking alone.
+    /// Why the directory is polled instead of watched.
     unwatched: Option<String>,
     again: Option<Instant>,
 }
 
-/// Where a directory is, and when its entries changed last.
+/// Device, inode and modification time of a directory.
 type Identity = ((u64, u64), (i64, i64));
 
 impl Files {
-    /// Watches a directory; `changed` is called when it may be time to [`Self::look`].
+    /// Watches a directory; `changed` is called when [`Self::look`] may find changes.
     pub(crate) fn watch(directory: &Path, changed: impl Fn() + Send + 'static) -> io::Result<Self> {
         Ok(Self {
             directory: directory.to_path_buf(),
@@ -70,10 +71,10 @@ impl Files {
         })
     }
 
-    /// What every file of the directory says now. Of `known` files those whose names have just gone are there, too.
+    /// Reads every file of the directory. `known` files whose names have just disappeared are included as missing.
     pub(crate) fn look<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> io::Result<FileStates> {
         self.again = None;
-        // Watched first, read then: a change while it is read is noticed.
+        // Watched before it is read, so that a change during the read is noticed.
         self.unwatched = self.watcher.renew().err().map(|error| error.to_string());
         self.seen = identity(&self.directory);
         let found = reading::scan(&self.directory)?;
@@ -100,21 +101,21 @@ impl Files {
         Ok(texts)
     }
 
-    /// Why changes are found by looking now and then alone; none where the kernel reports them.
+    /// Why the directory is polled; `Ok` if inotify reports its changes.
     pub(crate) fn unwatched(&self) -> Result<(), &str> {
         self.unwatched.as_deref().map_or(Ok(()), Err)
     }
 
-    /// Whether a name is one of a file of this directory.
+    /// Whether a name is that of a file in this directory.
     pub(crate) fn is_inside(&self, name: &str) -> bool {
         Path::new(name).parent() == Some(&self.directory)
     }
 
-    /// Whether the directory, or what its links lead to, may have changed without a word.
+    /// Whether the directory, or a target of its links, changed without a report of inotify.
     pub(crate) fn has_changed(&mut self) -> bool {
         let moved = match self.watcher.renew() {
             Ok(moved) => moved,
-            // That it is gone counts as a change once; that it is back is seen by the watch.
+            // A deletion counts as a change once; the watch reports when the directory is back.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.seen.is_some(),
             Err(_) => true,
         };
@@ -123,30 +124,30 @@ impl Files {
             || self.fingerprints.iter().any(|(path, seen)| reading::fingerprint(path) != *seen)
     }
 
-    /// When to look again though no change is reported.
+    /// When to read again without a reported change.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.again
     }
 
-    /// Looks again before long, also where nothing changes.
+    /// Schedules a read after this delay at the latest.
     pub(crate) fn look_again(&mut self, delay: Duration) {
         let at = Instant::now() + delay;
         self.again = Some(self.again.map_or(at, |again| again.min(at)));
     }
 
-    /// Files that have been open for writing for long: what is worth knowing of them.
+    /// The problems of files that have been open for writing for long.
     pub(crate) fn open_for_long(&self) -> Vec<String> {
         let long = self.unfinished.iter().filter(|(_, since)| since.elapsed() > PATIENCE);
         long.map(|(name, _)| {
             format!(
-                "{name} is open for writing, and what it says now is not in force; it is read when the process that \
+                "{name} is open for writing and not applied as it is now; it is read when the process that \
                  writes it closes it"
             )
         })
         .collect()
     }
 
-    /// Keeps files whose names have just gone: editors and `mv` replace a file so.
+    /// Keeps files whose names have just disappeared: editors and `mv` replace files that way.
     fn wait_for_missing<'a>(&mut self, texts: &mut FileStates, known: impl Iterator<Item = &'a str>) {
         let was_missing = std::mem::take(&mut self.missing);
         for name in known {
@@ -163,13 +164,13 @@ impl Files {
     }
 }
 
-/// What every file of a directory says at this moment.
+/// Reads every file of a directory once.
 pub(crate) fn read_once(directory: &Path) -> io::Result<FileStates> {
     let found = reading::scan(directory)?;
     Ok(found.into_iter().map(|(name, file)| (name, file.reading)).collect())
 }
 
-/// What a directory is now; none where there is none.
+/// The present identity of a directory; none if it does not exist.
 fn identity(directory: &Path) -> Option<Identity> {
     let status = fs::metadata(directory).ok()?;
     Some(((status.dev(), status.ino()), (status.mtime(), status.mtime_nsec())))

@@ -1,10 +1,10 @@
-//! The interfaces that lead out of the node, where its own policy is asked.
+//! The external interfaces of the node, where policies that select the node are enforced.
 
 use anyhow::Context;
 use std::collections::BTreeSet;
 use workload::{Link, Network};
 
-/// Where to find them.
+/// Finds the external interfaces.
 #[derive(Debug)]
 pub(crate) struct HostDevices {
     network: Network,
@@ -12,27 +12,28 @@ pub(crate) struct HostDevices {
 }
 
 impl HostDevices {
-    /// Those with these names in the namespace of the calling thread; with none given, those of default routes.
+    /// The interfaces with these names in the network namespace of the calling thread; without names, those of the
+    /// default routes.
     pub(crate) fn new(named: Vec<String>) -> anyhow::Result<Self> {
         Ok(Self { network: Network::current()?, named })
     }
 
-    /// Their indices, as things are now.
+    /// The present indices of the interfaces.
     pub(crate) fn interfaces(&mut self) -> anyhow::Result<BTreeSet<u32>> {
         let links = self.network.links()?;
-        let ways = if self.named.is_empty() {
+        let found = if self.named.is_empty() {
             by_routes(&mut self.network, &links)?
         } else {
             self.by_names(&links)?
         };
-        if let Some(link) = ways.iter().find(|link| !link.is_ethernet) {
+        if let Some(link) = found.iter().find(|link| !link.is_ethernet) {
             anyhow::bail!(
-                "interface {} carries no Ethernet frames, and the node's policy cannot be asked there; name others in \
+                "interface {} carries no Ethernet frames, and the node's policy cannot be enforced there; name others in \
                  hostDevices",
                 link.name
             );
         }
-        Ok(ways.into_iter().map(|link| link.index).collect())
+        Ok(found.into_iter().map(|link| link.index).collect())
     }
 
     fn by_names<'a>(&self, links: &'a [Link]) -> anyhow::Result<Vec<&'a Link>> {
@@ -45,6 +46,6 @@ impl HostDevices {
 }
 
 fn by_routes<'a>(network: &mut Network, links: &'a [Link]) -> anyhow::Result<Vec<&'a Link>> {
-    let ways = network.ways_out()?;
-    Ok(links.iter().filter(|link| ways.contains(&link.index)).collect())
+    let indices = network.ways_out()?;
+    Ok(links.iter().filter(|link| indices.contains(&link.index)).collect())
 }

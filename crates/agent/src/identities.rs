@@ -1,10 +1,10 @@
-//! Identity numbers between runs: the same labels keep their number.
+//! Saves and restores identity numbers: the same labels keep their number over a restart.
 
 use crate::state::State;
 use anyhow::Context;
 use identity::{Allocator, Labels, Source};
 
-/// The allocator as it was when the state was saved.
+/// Restores the allocator from the state file.
 pub(crate) fn restore(state: &State) -> anyhow::Result<Allocator> {
     let mut allocator = Allocator::new();
     for (number, stored) in &state.identities {
@@ -12,15 +12,15 @@ pub(crate) fn restore(state: &State) -> anyhow::Result<Allocator> {
         for (source, name, value) in stored {
             labels.insert(source_named(source), name, value);
         }
-        allocator.restore(*number, labels).context("the state file names an identity twice")?;
+        allocator.restore(*number, labels).context("the state file contains an identity twice")?;
     }
     if let Some(next) = state.next_identity {
-        allocator.continue_at(next).context("the state file names an identity that cannot be")?;
+        allocator.continue_at(next).context("the state file contains an invalid identity number")?;
     }
     Ok(allocator)
 }
 
-/// Notes the numbers that are in use.
+/// Records the allocated numbers in the state.
 pub(crate) fn record(allocator: &Allocator, state: &mut State) {
     let stored = allocator.allocated().map(|(number, labels)| {
         let labels = labels

@@ -1,4 +1,4 @@
-//! Who and what is around on this node, for questions to name.
+//! The world as an inventory for `explain`: workloads, nodes and services by name and address.
 
 use crate::explain::{End, Inventory};
 use control::{Endpoint, World};
@@ -26,11 +26,11 @@ impl Inventory for World {
         match self.endpoint_at(address) {
             Some(endpoint) => workload(self, endpoint),
             None if self.node().addresses.contains(&address) => host(self),
-            None => node().unwrap_or_else(|| outside(self, address)),
+            None => node().unwrap_or_else(|| external(self, address)),
         }
     }
 
-    /// As its workloads here have them; of a namespace without any nothing is known.
+    /// The labels that the namespace's workloads on this node have; none without such a workload.
     fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
         let mut here = self.endpoints().filter(|endpoint| endpoint.workload.namespace == name);
         let labels = here.find_map(|endpoint| self.view(endpoint)).map(|party| party.labels);
@@ -113,8 +113,8 @@ fn labelled(kind: &str, own: &BTreeMap<String, String>) -> Labels {
     labels
 }
 
-/// An address outside the cluster, with the domain names that are known to stand for it.
-fn outside(world: &World, address: IpAddr) -> End {
+/// An address outside the cluster, with its known domain names.
+fn external(world: &World, address: IpAddr) -> End {
     let number = abi::identity::WORLD;
     let labels = world.identities().labels(number).map(|labels| Labels::clone(labels)).unwrap_or_default();
     let (names, addresses) = (world.names(address).clone(), vec![address]);
@@ -166,7 +166,7 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
         }))
     }
 
-    /// A node of role `w` with three workloads, the last of which is audited, and what the policies are about.
+    /// A node of role `w` with three workloads, and the policies and the service of [`POLICIES`].
     fn world() -> World {
         let mut world = World::new();
         let labels = BTreeMap::from([("role".to_owned(), "w".to_owned())]);
@@ -196,38 +196,42 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
         for (from, to, verdict) in
             [("app2", "10.96.0.1", "allow"), ("app3", "10.96.0.1", "drop"), ("app3", "web", "drop")]
         {
-            let said = ask(&world, from, to, 8080);
-            assert_eq!(said.verdict, verdict, "{said:?}");
-            assert!(said.notes[0].ends_with("behind it default/app1:80"), "{said:?}");
-            assert_eq!(said.sides[1].subject, "default/app1", "{said:?}");
+            let explanation = ask(&world, from, to, 8080);
+            assert_eq!(explanation.verdict, verdict, "{explanation:?}");
+            assert!(explanation.notes[0].ends_with("with backends default/app1:80"), "{explanation:?}");
+            assert_eq!(explanation.sides[1].subject, "default/app1", "{explanation:?}");
         }
     }
 
     #[test]
-    fn who_speaks_to_itself_asks_nobody() {
-        let said = ask(&world(), "app1", "10.0.1.1", 443);
-        assert_eq!((said.verdict.as_str(), said.sides.len()), ("allow", 0), "{said:?}");
+    fn a_connection_of_a_workload_to_itself_passes_no_policy() {
+        let explanation = ask(&world(), "app1", "10.0.1.1", 443);
+        assert_eq!((explanation.verdict.as_str(), explanation.sides.len()), ("allow", 0), "{explanation:?}");
     }
 
     #[test]
-    fn the_node_is_known_by_its_labels_and_addresses() {
+    fn the_node_is_found_by_name_and_address() {
         for to in ["host", "192.0.2.1"] {
-            let said = ask(&world(), "198.51.100.1", to, 22);
-            assert_eq!((said.verdict.as_str(), said.sides[0].subject.as_str()), ("drop", "host"), "{said:?}");
+            let explanation = ask(&world(), "198.51.100.1", to, 22);
+            assert_eq!(
+                (explanation.verdict.as_str(), explanation.sides[0].subject.as_str()),
+                ("drop", "host"),
+                "{explanation:?}"
+            );
         }
     }
 
     #[test]
-    fn audit_mode_lets_through_and_says_so() {
+    fn audit_mode_allows_and_the_reason_names_it() {
         let mut world = world();
         world.apply([endpoint(1, "app1", true)]);
-        let said = ask(&world, "app3", "app1", 80);
-        assert_eq!(said.verdict, "allow", "{said:?}");
-        assert!(said.sides[1].reason.contains("audit mode is on; without it drop"), "{said:?}");
+        let explanation = ask(&world, "app3", "app1", 80);
+        assert_eq!(explanation.verdict, "allow", "{explanation:?}");
+        assert!(explanation.sides[1].reason.contains("audit mode is on; without it drop"), "{explanation:?}");
     }
 
     #[test]
-    fn an_address_outside_has_the_names_that_it_is_known_by() {
+    fn an_external_address_has_its_domain_names() {
         let end = world().at(IpAddr::from([198, 51, 100, 7]));
         assert_eq!(end.names, BTreeSet::from(["www.example.com".to_owned()]));
     }

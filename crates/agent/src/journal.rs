@@ -1,7 +1,8 @@
-//! What was applied through the API, on disk: one file for each act, so that an act is there whole or not at all.
+//! The journal of applied manifests: each request to apply or delete objects is one file, so that a request is on
+//! disk completely or not at all.
 //!
-//! Journal are numbered and a later one in_force more: it puts objects in the place of what earlier ones say of them, or takes
-//! them out. An act of which nothing in_force any more is removed.
+//! Entries are numbered. A later entry replaces the objects of earlier entries, or deletes them. An entry without
+//! objects in force is removed.
 
 use crate::storage;
 use anyhow::Context;
@@ -11,12 +12,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Ending of an act.
+/// Extension of an entry.
 const ENDING: &str = "json";
-/// Ending of an act that is being taken back.
+/// Extension of an entry that is being removed.
 const REMOVED: &str = "leaving";
 
-/// An act as it is stored: names, and the text that describes those that are put in force.
+/// An entry as it is stored: the names of its objects, and the text that contains them.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Stored {
@@ -28,7 +29,7 @@ enum Stored {
     Remove {
         removed: BTreeSet<String>,
     },
-    /// As earlier releases stored one object, with the text of the whole file that it came from.
+    /// An entry of an earlier release: one object, with the text of the whole file.
     Earlier {
         file: String,
         name: String,
@@ -36,16 +37,16 @@ enum Stored {
     },
 }
 
-/// A text that was applied, and what of it in_force still.
+/// An applied text, and its objects that are still in force.
 #[derive(Debug)]
 pub(crate) struct Applied {
-    /// Where it is stored.
+    /// The file of the entry.
     pub place: PathBuf,
-    /// Name of the file it came from, for messages.
+    /// Name of the manifest file, for messages.
     pub file: String,
     /// The text.
     pub text: String,
-    /// The objects of it that are in force.
+    /// Its objects that are in force.
     pub names: BTreeSet<String>,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Applied {
 #[derive(Debug)]
 pub(crate) struct Journal {
     directory: PathBuf,
-    /// By age, oldest first.
+    /// Oldest first.
     entries: Vec<Entry>,
     next: u64,
 }
@@ -61,26 +62,26 @@ pub(crate) struct Journal {
 #[derive(Debug)]
 struct Entry {
     place: PathBuf,
-    /// All that it is about.
+    /// The objects that it applies or deletes.
     names: BTreeSet<String>,
-    /// What of it in_force: of one that removes, nothing does.
+    /// Its objects that are in force; none for an entry that deletes.
     in_force: BTreeSet<String>,
 }
 
-/// An act that is on disk and may be taken back until it is settled.
+/// An entry that is on disk and can be rolled back until it is committed.
 #[must_use]
 #[derive(Debug)]
 pub(crate) enum PendingEntry {
-    /// It was written here.
+    /// The entry was written to this file.
     Written(PathBuf),
-    /// An earlier act was moved away from here.
+    /// An earlier entry was moved away from this file.
     Moved(PathBuf),
-    /// There was nothing to do.
+    /// Nothing had to be recorded.
     Nothing,
 }
 
 impl Journal {
-    /// The entries of a directory, and what they put in force.
+    /// Reads the entries of a directory, and the objects in force.
     pub(crate) fn load(directory: &Path) -> anyhow::Result<(Self, Vec<Applied>)> {
         let mut entries = Self { directory: directory.to_path_buf(), entries: Vec::new(), next: 1 };
         let mut applied = Vec::new();
@@ -106,7 +107,7 @@ impl Journal {
         Ok((entries, applied))
     }
 
-    /// Writes down that objects are put in force.
+    /// Records that objects are applied.
     pub(crate) fn put(
         &mut self,
         file: &str,
@@ -119,11 +120,11 @@ impl Journal {
         self.write(&Stored::Put { file: file.into(), names, text: text.into() })
     }
 
-    /// Writes down that objects are taken out of force. Where the only act about them is about nothing else that in_force,
-    /// it is moved away: that needs no room.
+    /// Records that objects are deleted. If a single entry applies them and no other object in force, that entry is
+    /// moved away, which needs no disk space.
     pub(crate) fn remove(&mut self, names: BTreeSet<String>) -> anyhow::Result<PendingEntry> {
-        let mut about = self.entries.iter().filter(|act| !act.names.is_disjoint(&names));
-        match (about.next(), about.next()) {
+        let mut related = self.entries.iter().filter(|act| !act.names.is_disjoint(&names));
+        match (related.next(), related.next()) {
             (None, _) => Ok(PendingEntry::Nothing),
             (Some(act), None) if act.in_force.is_subset(&names) => {
                 let place = act.place.clone();
@@ -135,7 +136,7 @@ impl Journal {
         }
     }
 
-    /// Takes an act back: the directory is as before.
+    /// Rolls an entry back: the directory is as before.
     pub(crate) fn roll_back(&mut self, pending: &PendingEntry) -> anyhow::Result<()> {
         let (place, undone) = match pending {
             PendingEntry::Written(place) => (place, fs::remove_file(place)),
@@ -143,11 +144,11 @@ impl Journal {
             PendingEntry::Nothing => return Ok(()),
         };
         undone.with_context(|| {
-            format!("{} would have the next start put in force what is not", place.display())
+            format!("{} would make the next start apply what is not applied now", place.display())
         })
     }
 
-    /// Counts on an act from now on, and removes entries of which nothing in_force any more.
+    /// Commits an entry, and removes entries that are not needed any more.
     pub(crate) fn commit(&mut self, pending: PendingEntry, names: BTreeSet<String>, is_put: bool) {
         match pending {
             PendingEntry::Written(place) => self.add(place, names, is_put),
@@ -157,7 +158,7 @@ impl Journal {
             }
             PendingEntry::Nothing => {}
         }
-        // Oldest first: one that removes is needed for as long as something older is about the same.
+        // Oldest first: an entry that deletes an object is needed while an older entry applies it.
         let mut older: BTreeSet<String> = BTreeSet::new();
         self.entries.retain(|act| {
             let is_needed = !act.in_force.is_empty() || !act.names.is_disjoint(&older);
@@ -182,7 +183,7 @@ impl Journal {
         let refused = || format!("cannot write {}", place.display());
         storage::make_directory(&self.directory).with_context(refused)?;
         if let Err(error) = storage::replace(&place, &serde_json::to_vec(stored)?) {
-            // It may be there all the same, and is not to be found by the next start.
+            // The file may exist nevertheless; the next start must not find it.
             forget(&place);
             return Err(error).with_context(refused);
         }
@@ -191,18 +192,18 @@ impl Journal {
     }
 }
 
-/// Removes a file that nothing depends on; whether it is gone.
+/// Removes an unneeded file; returns whether it is gone.
 fn forget(place: &Path) -> bool {
     match fs::remove_file(place) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, place = %place.display(), "a file that is not needed any more stays");
+            tracing::warn!(%error, place = %place.display(), "a file that is not needed any more cannot be removed");
             false
         }
         _ => true,
     }
 }
 
-/// The entries of a directory, oldest first: those of earlier releases have names instead of numbers.
+/// The files of a directory's entries, oldest first; files of earlier releases have names instead of numbers.
 fn places(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let unreadable = || format!("{} cannot be read", directory.display());
     let entries = match fs::read_dir(directory) {
@@ -214,7 +215,7 @@ fn places(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let place = entry.with_context(unreadable)?.path();
         match place.extension() {
             Some(ending) if ending == ENDING => places.push(place),
-            // What an agent that ended meanwhile was about to remove.
+            // An earlier agent stopped before it removed the file.
             Some(ending) if ending == REMOVED => drop(forget(&place)),
             _ => {}
         }
@@ -231,12 +232,12 @@ fn read(place: &Path) -> anyhow::Result<Stored> {
     serde_json::from_slice(&bytes).with_context(|| damaged(place, "it is damaged"))
 }
 
-/// What to say of a file without which the agent cannot know what was in force.
+/// The message on a damaged entry, without which the agent cannot determine the policies in force.
 pub(crate) fn damaged(place: &Path, what: &str) -> String {
     format!(
-        "{place} holds what was applied and is in force, and {what}; bring it back from a copy, or remove it and apply \
-         what it held again once the agent runs. The agent does not start without it, since that could let through what \
-         it refuses; what was in force stays in force meanwhile",
+        "{place} records policies that are in force, and {what}; restore it from a copy, or remove it and apply its \
+         manifests again once the agent runs. The agent does not start without it, since traffic that its policies \
+         deny could be forwarded; the policies that were in force stay in force meanwhile",
         place = place.display()
     )
 }
@@ -256,7 +257,7 @@ mod tests {
             Journal::load(&self.0).unwrap().0
         }
 
-        /// What in_force, as `name=text`.
+        /// The objects in force, as `name=text`.
         fn in_force(&self) -> Vec<String> {
             let (_, applied) = Journal::load(&self.0).unwrap();
             let said = |one: &Applied| {
@@ -293,14 +294,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_applied_last_counts_and_nothing_else_stays_on_disk() {
+    fn the_last_entry_of_an_object_is_in_force_and_others_are_removed_from_disk() {
         let scratch = Scratch::new("last");
         let mut entries = scratch.entries();
         put(&mut entries, "one", &["a", "b", "c"]);
         put(&mut entries, "two", &["b"]);
         assert_eq!(scratch.in_force(), ["a=one", "b=two", "c=one"]);
         remove(&mut entries, &["b"]);
-        assert_eq!(scratch.in_force(), ["a=one", "c=one"], "the earlier text does not come back");
+        assert_eq!(scratch.in_force(), ["a=one", "c=one"], "the earlier text does not return");
         remove(&mut entries, &["a"]);
         assert_eq!(scratch.in_force(), ["c=one"]);
         let mut entries = scratch.entries();
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_act_that_is_taken_back_was_never_there() {
+    fn an_entry_that_is_rolled_back_leaves_the_directory_as_before() {
         let scratch = Scratch::new("back");
         let mut entries = scratch.entries();
         put(&mut entries, "one", &["a", "b"]);
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_release_stored_is_found_and_makes_way() {
+    fn entries_of_an_earlier_release_are_read_and_replaced() {
         let scratch = Scratch::new("earlier");
         fs::create_dir_all(&scratch.0).unwrap();
         for name in ["NetworkPolicy/default/a", "Namespace/b"] {
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_act_is_named_with_what_to_do() {
+    fn a_damaged_entry_is_reported_with_advice() {
         let scratch = Scratch::new("damaged");
         put(&mut scratch.entries(), "one", &["a"]);
         let place = scratch.0.join("000000000001.json");

@@ -1,7 +1,7 @@
-//! The world and the kernel side by side: changes go through the one into the other.
+//! The world and the kernel's maps: a change of the world becomes map writes, all or none.
 
 use crate::host_devices::HostDevices;
-use crate::names::SharedNames;
+use crate::names::{self, SharedNames};
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
 use abi::batch::Batch;
@@ -11,29 +11,30 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{Loaded, Mode, Options};
+use loader::{AttachError, CounterRow, EventRing, Loaded, Mode, Options, ReadError};
 use std::collections::BTreeSet;
+use std::io;
 use std::time::{Duration, Instant};
 
-/// How long a packet may be on its way through rows that were just replaced. A program runs for microseconds; this
-/// leaves room for a CPU that the hypervisor takes away.
+/// How long a program may use map entries that were just replaced. A program runs for microseconds; the rest is a
+/// margin for a CPU that the hypervisor takes away.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// What is in force, and the way to change it.
+/// The loaded programs and maps, and the world that the maps hold.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    pub(crate) loaded: Loaded,
-    pub(crate) world: World,
-    outside: HostDevices,
+    loaded: Loaded,
+    world: World,
+    devices: HostDevices,
     publisher: Publisher,
-    /// The names of what the world holds, for those who decode events.
-    pub(crate) names: SharedNames,
+    /// Names of the world's objects, for threads that decode events.
+    names: SharedNames,
     leftovers: Leftovers,
-    /// Whether the maps may hold something else than the world says.
+    /// Whether the maps may differ from the world, since a change could not be rolled back.
     is_unsure: bool,
 }
 
-/// What to clean up once no packet can need it.
+/// Map entries and rule sets to remove once no packet can use them.
 #[derive(Debug, Default)]
 struct Leftovers {
     writes: Batch,
@@ -42,10 +43,10 @@ struct Leftovers {
 }
 
 impl Kernel {
-    /// Loads the programs, or takes over those of an earlier run, with the rows that they judge by.
+    /// Loads the programs, or adopts the programs and map entries of an earlier run.
     pub(crate) fn open(
         paths: &Paths,
-        (mode, outside): (Mode, HostDevices),
+        (mode, devices): (Mode, HostDevices),
         (identities, last_rule_set): (Allocator, u32),
     ) -> anyhow::Result<Self> {
         let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
@@ -63,30 +64,74 @@ impl Kernel {
             loaded,
             names: SharedNames::new(&world),
             world,
-            outside,
+            devices,
             publisher,
             leftovers: Leftovers::default(),
             is_unsure: false,
         })
     }
 
-    /// Makes changes take effect, together and at once.
+    /// The world that the maps hold.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The names of the world's objects, for threads that decode events.
+    pub(crate) fn names(&self) -> SharedNames {
+        self.names.clone()
+    }
+
+    /// The ring buffer of events.
+    pub(crate) fn events(&self) -> io::Result<EventRing> {
+        self.loaded.events()
+    }
+
+    /// The packet counters.
+    pub(crate) fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
+        self.loaded.counters()
+    }
+
+    /// How programs are attached: `tcx` or `clsact`.
+    pub(crate) fn attachment(&self) -> &'static str {
+        self.loaded.attachment()
+    }
+
+    /// Attaches the programs of a workload's interface.
+    pub(crate) fn attach(&mut self, interface: u32) -> Result<(), AttachError> {
+        self.loaded.attach(interface)
+    }
+
+    /// Attaches the programs of the proxy's interface.
+    pub(crate) fn attach_proxy(&mut self, interface: u32) -> Result<(), AttachError> {
+        self.loaded.attach_proxy(interface)
+    }
+
+    /// Detaches the programs of an interface that is gone.
+    pub(crate) fn detach(&mut self, interface: u32) -> Result<(), AttachError> {
+        self.loaded.detach(interface)
+    }
+
+    /// Applies changes together and atomically.
     ///
-    /// # Errors
-    /// When the kernel refuses a write. Then the world is as before, and what was written of the change is taken back.
+    /// # Errors The kernel refuses a write. The world is as before then, and writes of the change are rolled back.
     pub(crate) fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> anyhow::Result<()> {
         self.clean_up_now();
         if self.is_unsure {
             self.world
                 .adopt_rows(self.loaded.rows().context("the maps cannot be read, so nothing is changed")?);
         }
-        let writes = self.world.apply(changes);
+        let changes: Vec<Change> = changes.into_iter().collect();
+        let mut renamed = names::removed(&changes);
+        let mut writes = self.world.apply(changes);
         if let Err(error) = self.guard_node().and_then(|()| self.write(&writes)) {
             self.roll_back(writes.undo);
-            return Err(error.context("the change is not in force; what was, still is"));
+            return Err(error.context("the change is not applied; the earlier state stays in force"));
         }
         self.is_unsure = false;
-        self.names.refresh(&self.world, &writes.renamed);
+        renamed.endpoints.append(&mut writes.renamed.endpoints);
+        renamed.policies.append(&mut writes.renamed.policies);
+        renamed.services.append(&mut writes.renamed.services);
+        self.names.update(&self.world, &renamed, Instant::now());
         let Writes { later, dead_rule_sets, .. } = writes;
         self.leftovers = Leftovers {
             due: (!later.is_empty() || !dead_rule_sets.is_empty()).then(|| Instant::now() + GRACE),
@@ -96,11 +141,11 @@ impl Kernel {
         Ok(())
     }
 
-    /// Has the node's own policy asked at every way out of the node, for as long as it enforces something.
+    /// Attaches programs to every external interface while the node has a policy, and detaches them otherwise.
     ///
-    /// Comes before the write that puts the policy in force: until then the programs let everything pass.
+    /// Called before the write that enforces the policy: until then these programs forward everything.
     pub(crate) fn guard_node(&mut self) -> anyhow::Result<()> {
-        let wanted = if self.node_enforces() { self.outside.interfaces()? } else { BTreeSet::new() };
+        let wanted = if self.node_enforces() { self.devices.interfaces()? } else { BTreeSet::new() };
         let guarded: BTreeSet<u32> = self
             .loaded
             .attached()
@@ -120,22 +165,22 @@ impl Kernel {
         self.world.node_row().is_some_and(|node| node.flags & flag::ENFORCE != 0)
     }
 
-    /// When [`Self::clean_up`] has something to do.
+    /// When [`Self::clean_up`] must be called.
     pub(crate) fn clean_up_due(&self) -> Option<Instant> {
         self.leftovers.due
     }
 
-    /// Removes what no packet can need any more.
+    /// Removes map entries and rule sets that no packet can use any more.
     pub(crate) fn clean_up(&mut self) {
         let Leftovers { writes, rule_sets, .. } = std::mem::take(&mut self.leftovers);
         if let Err(error) = self.loaded.apply(&writes) {
-            // They take room and nothing else: nothing names them.
-            tracing::error!(%error, "rows that are not needed any more could not be removed");
+            // They only use space: no other entry refers to them.
+            tracing::error!(%error, "map entries that are not needed any more could not be removed");
         }
         rule_sets.into_iter().for_each(|number| self.publisher.withdraw(number));
     }
 
-    /// Returns to where the world was, from whatever the maps hold now.
+    /// Rolls the world and the maps back, whatever the maps hold now.
     fn roll_back(&mut self, undo: Vec<Change>) {
         let found = self.loaded.rows();
         if let Ok(rows) = &found {
@@ -149,11 +194,14 @@ impl Kernel {
         });
         self.is_unsure = repaired.is_err();
         if let Err(error) = repaired {
-            tracing::error!(error = api::sentence(error.as_ref()), "a change could not be taken back whole");
+            tracing::error!(
+                error = api::sentence(error.as_ref()),
+                "a change could not be rolled back completely"
+            );
         }
     }
 
-    /// Removes the rule sets of an earlier run that nothing names any more, once its rows are gone.
+    /// Removes the map entries and rule sets of an earlier run that are not in use.
     pub(crate) fn clean_up_leftovers(&mut self) {
         self.clean_up_now();
         self.world.sweep_rule_sets();
@@ -163,9 +211,9 @@ impl Kernel {
         }
     }
 
-    /// Writes the rule sets again whose files were removed or changed by others.
-    pub(crate) fn look_after_rule_sets(&self) -> anyhow::Result<()> {
-        // The rows may name other sets than the world does, and their files are as they were.
+    /// Writes rule sets again whose files another program removed or changed.
+    pub(crate) fn restore_rule_sets(&self) -> anyhow::Result<()> {
+        // The maps may refer to other sets than the world, whose files must not change.
         if self.is_unsure {
             return Ok(());
         }
@@ -173,7 +221,10 @@ impl Kernel {
         let sets = self.world.enforcement().book().sets().map(|(set, rules)| (set.0, rules));
         for (number, rules) in self.publisher.lost(sets) {
             self.publish(number, &**rules)?;
-            tracing::warn!(number, "the file of a layer-7 rule set was not as it was written: written again");
+            tracing::warn!(
+                number,
+                "the file of a layer-7 rule set was missing or changed, and is written again"
+            );
         }
         Ok(())
     }

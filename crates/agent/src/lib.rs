@@ -1,7 +1,7 @@
-//! The node agent: pumps changes through the world into the kernel, and answers for it.
+//! The node agent: applies changes from policy files and clients to the kernel, and answers requests.
 //!
-//! [`run`] is the agent; [`run_proxy`] is the node proxy, a process of its own that the agent starts and looks after.
-//! Either may end and start again while the other, the workloads and the packet path go on.
+//! [`run`] is the agent; [`run_proxy`] is the node proxy, a separate process that the agent starts and supervises.
+//! Either may stop and start again while the other process, the workloads and the packet path keep running.
 #![forbid(unsafe_code)]
 
 mod addresses;
@@ -9,7 +9,9 @@ mod agent;
 mod config;
 mod confinement;
 mod descriptors;
+mod directories;
 mod disconnects;
+mod event;
 mod events;
 pub mod explain;
 mod families;
@@ -22,14 +24,18 @@ mod journal;
 mod kernel;
 mod limits;
 mod locks;
-mod manifests;
 mod names;
+mod node_addresses;
 mod objects;
 mod occupancy;
 mod paths;
+mod policy_files;
 mod problems;
+mod proxy_group;
 mod proxy_process;
 mod proxy_search;
+mod recall;
+mod reconciler;
 mod removal;
 mod request_events;
 mod requests;
@@ -37,7 +43,9 @@ mod rule_set_cache;
 mod rule_sets;
 mod server;
 mod signals;
+mod source;
 mod state;
+mod status;
 mod storage;
 mod supervisor;
 mod views;

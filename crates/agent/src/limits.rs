@@ -1,49 +1,48 @@
-//! What can be set about the node proxy, as it is written down.
+//! The limits of the node proxy, as they are configured.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Limits of the node proxy; what is left out is as [`proxy::Config`] has it by default. Times are in seconds.
+/// Limits of the node proxy; [`proxy::Config`] has the defaults. Times are in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ProxyLimits {
-    /// How many connections there may be; fewer where the process may not have as many descriptors.
+    /// Maximum number of connections; the limit of descriptors may reduce it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u32>,
-    /// How many of a hundred of them one client identity may have.
+    /// Maximum share of one client identity, in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_share: Option<u8>,
-    /// How many of a hundred of them one server may have.
+    /// Maximum share of one server, in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_share: Option<u8>,
-    /// How long a new connection may stay silent.
+    /// Time until the first byte of a new connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte_timeout: Option<u32>,
-    /// How long a client may take for the head of a request.
+    /// Time until a request's head is complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_timeout: Option<u32>,
-    /// How long a connection may stay open between two requests.
+    /// Time that a connection may be idle between two requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<u32>,
-    /// How long nothing may move within an exchange.
+    /// Time without progress within an exchange.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stall_timeout: Option<u32>,
-    /// The same once the client has sent its last.
+    /// Time without progress once the client has closed its sending side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub half_close_timeout: Option<u32>,
-    /// How long connecting to a server may take.
+    /// Time to connect to a server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<u32>,
-    /// How long a client or server that acknowledges nothing is taken to be there.
+    /// Time without acknowledgement until a client or server counts as gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unacknowledged_timeout: Option<u32>,
 }
 
 impl ProxyLimits {
-    /// What it means.
+    /// The proxy's configuration with these limits.
     ///
-    /// # Errors
-    /// A sentence that names the field that makes no sense.
+    /// # Errors A sentence that names the invalid field.
     pub fn config(&self) -> Result<proxy::Config, String> {
         let mut config = proxy::Config::default();
         let times = [
@@ -70,7 +69,7 @@ impl ProxyLimits {
             match written {
                 Some(1..=100) => *place = written.unwrap_or(*place),
                 Some(share) => {
-                    return Err(format!("proxy.{name}: {share} is no share; give 1 to 100 of a hundred"));
+                    return Err(format!("proxy.{name}: {share} is not a share; give 1 to 100 percent"));
                 }
                 None => {}
             }
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_as_by_default_and_nonsense_is_named() {
+    fn omitted_limits_have_defaults_and_invalid_ones_are_named() {
         assert_eq!(ProxyLimits::default().config().unwrap(), proxy::Config::default());
         let limits =
             ProxyLimits { half_close_timeout: Some(3), client_share: Some(20), ..ProxyLimits::default() };

@@ -1,6 +1,6 @@
-//! What an agent holds so that no second one writes the same files, or the same maps.
+//! The locks that keep a second agent from writing the same files or maps.
 
-use crate::manifests;
+use crate::directories;
 use crate::paths::Paths;
 use crate::problems::Problems;
 use crate::storage;
@@ -8,7 +8,7 @@ use anyhow::Context;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-/// Held for as long as the agent runs.
+/// The locks of a running agent.
 #[derive(Debug)]
 pub(crate) struct Locks {
     _files: Vec<File>,
@@ -16,16 +16,16 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
-    /// Makes the agent's directories and holds them, and the pins of its instance, against a second agent, on a full or
+    /// Creates the agent's directories, and locks them and the pinned maps of its instance. Works on a full or
     /// read-only disk, too.
     pub(crate) fn take(paths: &Paths, problems: &mut Problems) -> anyhow::Result<Self> {
         const OWN: &str =
-            "stop it, or give this one a directory, an instance and a network namespace of its own";
+            "stop it, or give this agent a directory, an instance and a network namespace of its own";
         let directory = paths.directory();
         storage::make_directory(directory)
-            .with_context(|| format!("{} cannot be made", directory.display()))?;
-        manifests::prepare_directories(paths, problems);
-        // The file is what agents of earlier releases hold; the directory is there in any case.
+            .with_context(|| format!("{} cannot be created", directory.display()))?;
+        directories::prepare(paths, problems);
+        // Agents of earlier releases lock the file; the directory always exists.
         let file = storage::append(&paths.lock()).or_else(|_| File::open(paths.lock())).ok();
         let files: Vec<File> = [File::open(directory)?].into_iter().chain(file).collect();
         for lock in &files {

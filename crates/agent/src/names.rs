@@ -1,52 +1,82 @@
-//! The names behind addresses and numbers, as of the last change of the world.
+//! Names of addresses and numbers, for the threads that decode events.
 
-use control::{Renamed, World};
+use control::{Change, Renamed, World};
 use flow::{RuleName, ServiceName, WorkloadName};
 use policy::book::RuleId;
 use policy::rule::{Policy, PolicyId, Spec};
 use service::Service;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-/// Names that the threads who decode events share with the one who changes the world.
+/// How long the name of a removed object is kept: events of its last packets may still be in the ring buffer.
+const RETENTION: Duration = Duration::from_secs(30);
+
+/// Names that the agent's thread updates and the threads that decode events read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedNames(Arc<RwLock<Names>>);
 
+/// Address, port and IP protocol of a service.
+type Frontend = (IpAddr, u16, u8);
+
 #[derive(Debug, Default)]
 struct Names {
-    workloads: HashMap<IpAddr, (String, String)>,
-    labels: HashMap<u32, Vec<String>>,
-    rules: HashMap<u32, RuleName>,
-    logs: HashMap<u32, String>,
-    services: HashMap<(IpAddr, u16, u8), (String, String)>,
+    workloads: NameTable<u32, IpAddr, WorkloadName>,
+    labels: NameTable<u32, u32, Vec<String>>,
+    rules: NameTable<PolicyId, u32, NamedRule>,
+    services: NameTable<(String, String), Frontend, ServiceName>,
+}
+
+#[derive(Debug)]
+struct NamedRule {
+    name: RuleName,
+    /// The `log.value` of the spec that contains the rule.
+    log: Option<String>,
+}
+
+/// Names by key, and the keys that each object has. Keys that no object has any more are removed after [`RETENTION`].
+#[derive(Debug)]
+struct NameTable<Object, Key, Name> {
+    names: HashMap<Key, Entry<Name>>,
+    keys: HashMap<Object, Vec<Key>>,
+    /// Keys to remove, with the time at which they lost their object; oldest first.
+    unused: VecDeque<(Instant, Key)>,
+}
+
+#[derive(Debug)]
+struct Entry<Name> {
+    name: Name,
+    /// How many objects have the key.
+    holders: usize,
 }
 
 impl SharedNames {
-    /// Names of what is there from the start: the reserved identities, and the rule that no policy holds.
+    /// Names of the reserved identities and of the built-in rule for the local host.
     pub(crate) fn new(world: &World) -> Self {
         let mut names = Names::default();
         for (number, labels) in world.identities().iter() {
-            names.labels.insert(number, texts(labels));
+            names.labels.insert_permanent(number, texts(labels));
         }
         let local_host = RuleName { kind: "Node".into(), name: "local-host".into(), ..RuleName::default() };
-        names.rules.insert(RuleId::LOCAL_HOST.0, local_host);
+        names.rules.insert_permanent(RuleId::LOCAL_HOST.0, NamedRule { name: local_host, log: None });
         Self(Arc::new(RwLock::new(names)))
     }
 
-    /// Takes over what has other names now. Names of what is gone are kept while nobody else has taken their place, for
-    /// events of the last moments.
-    pub(crate) fn refresh(&self, world: &World, renamed: &Renamed) {
+    /// Updates the names of these objects, and removes names that have been unused for [`RETENTION`].
+    pub(crate) fn update(&self, world: &World, renamed: &Renamed, now: Instant) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for id in &renamed.endpoints {
-            names.name_endpoint(world, *id);
+            names.update_endpoint(world, *id, now);
         }
         for policy in &renamed.policies {
-            names.name_rules(world, policy);
+            names.update_rules(world, policy, now);
         }
-        for (namespace, name) in &renamed.services {
-            names.name_service(world.service(namespace, name));
+        for service in &renamed.services {
+            names.update_service(world, service, now);
         }
+        names.remove_unused(now);
     }
 
     fn read<R>(&self, read: impl FnOnce(&Names) -> R) -> R {
@@ -55,47 +85,126 @@ impl SharedNames {
 }
 
 impl Names {
-    fn name_endpoint(&mut self, world: &World, id: u32) {
-        let Some(endpoint) = world.endpoint_of(id) else { return };
-        let name = (endpoint.workload.namespace.clone(), endpoint.workload.name.clone());
-        self.workloads.extend(endpoint.workload.addresses.iter().map(|address| (*address, name.clone())));
-        let labelled =
-            world.identity(id).and_then(|number| Some((number, world.identities().labels(number)?)));
-        self.labels.extend(labelled.map(|(number, labels)| (number, texts(labels))));
+    fn update_endpoint(&mut self, world: &World, id: u32, now: Instant) {
+        let endpoint = world.endpoint_of(id);
+        let addresses = endpoint.into_iter().flat_map(|endpoint| {
+            let name = WorkloadName {
+                namespace: endpoint.workload.namespace.clone(),
+                name: endpoint.workload.name.clone(),
+            };
+            endpoint.workload.addresses.iter().map(move |address| (*address, name.clone()))
+        });
+        self.workloads.replace(id, addresses.collect(), now);
+        let identity = endpoint.and_then(|_| world.identity(id));
+        let labels = identity.and_then(|number| Some((number, texts(world.identities().labels(number)?))));
+        self.labels.replace(id, labels.into_iter().collect(), now);
     }
 
-    fn name_rules(&mut self, world: &World, policy: &PolicyId) {
+    fn update_rules(&mut self, world: &World, policy: &PolicyId, now: Instant) {
         let submitted = world.enforcement().policies().policy(policy);
-        for (id, place) in world.enforcement().book().rules_of(policy) {
+        let rules = world.enforcement().book().rules_of(policy).map(|(id, place)| {
             let name = RuleName {
                 kind: policy.kind.name().into(),
                 namespace: policy.namespace.clone(),
                 name: policy.name.clone(),
                 place: place.to_string(),
             };
-            self.rules.insert(id.0, name);
-            match submitted.and_then(|submitted| log(submitted, place)) {
-                Some(log) => drop(self.logs.insert(id.0, log.to_owned())),
-                None => drop(self.logs.remove(&id.0)),
+            let log = submitted.and_then(|submitted| log(submitted, place)).map(str::to_owned);
+            (id.0, NamedRule { name, log })
+        });
+        self.rules.replace(policy.clone(), rules.collect(), now);
+    }
+
+    fn update_service(&mut self, world: &World, id: &(String, String), now: Instant) {
+        let frontends = world.service(&id.0, &id.1).map(frontends).unwrap_or_default();
+        let name = ServiceName { namespace: id.0.clone(), name: id.1.clone() };
+        let named = frontends.into_iter().map(|frontend| (frontend, name.clone()));
+        self.services.replace(id.clone(), named.collect(), now);
+    }
+
+    fn remove_unused(&mut self, now: Instant) {
+        self.workloads.remove_unused(now);
+        self.labels.remove_unused(now);
+        self.rules.remove_unused(now);
+        self.services.remove_unused(now);
+    }
+}
+
+impl<Object, Key, Name> Default for NameTable<Object, Key, Name> {
+    fn default() -> Self {
+        Self { names: HashMap::new(), keys: HashMap::new(), unused: VecDeque::new() }
+    }
+}
+
+impl<Object: Eq + Hash, Key: Copy + Eq + Hash, Name> NameTable<Object, Key, Name> {
+    fn name(&self, key: &Key) -> Option<&Name> {
+        self.names.get(key).map(|entry| &entry.name)
+    }
+
+    /// Adds a name that is never removed.
+    fn insert_permanent(&mut self, key: Key, name: Name) {
+        self.names.insert(key, Entry { name, holders: 1 });
+    }
+
+    /// Replaces the keys of an object; without keys the object is removed.
+    fn replace(&mut self, object: Object, named: Vec<(Key, Name)>, now: Instant) {
+        let keys: Vec<Key> = named.iter().map(|(key, _)| *key).collect();
+        for (key, name) in named {
+            match self.names.get_mut(&key) {
+                Some(entry) => (entry.name, entry.holders) = (name, entry.holders + 1),
+                None => drop(self.names.insert(key, Entry { name, holders: 1 })),
+            }
+        }
+        let before = if keys.is_empty() { self.keys.remove(&object) } else { self.keys.insert(object, keys) };
+        for key in before.unwrap_or_default() {
+            let Some(entry) = self.names.get_mut(&key) else { continue };
+            entry.holders -= 1;
+            if entry.holders == 0 {
+                self.unused.push_back((now, key));
             }
         }
     }
 
-    fn name_service(&mut self, service: Option<&Service>) {
-        if let Some(service) = service {
-            let name = (service.namespace.clone(), service.name.clone());
-            for address in &service.addresses {
-                let places = service.ports.iter().map(|port| (*address, port.port, port.protocol.number()));
-                self.services.extend(places.map(|place| (place, name.clone())));
+    fn remove_unused(&mut self, now: Instant) {
+        while let Some((since, key)) = self.unused.front().copied()
+            && now.saturating_duration_since(since) >= RETENTION
+        {
+            self.unused.pop_front();
+            // The key may have a new object since.
+            if self.names.get(&key).is_some_and(|entry| entry.holders == 0) {
+                self.names.remove(&key);
             }
         }
     }
 }
 
-/// What a policy asks flows to carry that its rule at this place decided on.
+/// The objects that changes remove. The world reports only objects that it still has.
+pub(crate) fn removed(changes: &[Change]) -> Renamed {
+    let mut removed = Renamed::default();
+    for change in changes {
+        match change {
+            Change::RemoveEndpoint(id) => drop(removed.endpoints.insert(*id)),
+            Change::RemovePolicy(id) => drop(removed.policies.insert(id.clone())),
+            Change::RemoveService { namespace, name } => {
+                removed.services.insert((namespace.clone(), name.clone()));
+            }
+            _ => {}
+        }
+    }
+    removed
+}
+
+fn frontends(service: &Service) -> Vec<Frontend> {
+    let ports =
+        |address: IpAddr| service.ports.iter().map(move |port| (address, port.port, port.protocol.number()));
+    service.addresses.iter().flat_map(|address| ports(*address)).collect()
+}
+
+/// The `log.value` of the spec of a policy that contains the rule at this place.
 fn log<'a>(policy: &'a Policy, place: &str) -> Option<&'a str> {
-    let of_rule = |spec: &&Spec| spec.rules.iter().any(|rule| *rule.place == *place);
-    policy.specs.iter().filter(|spec| spec.log.is_some()).find(of_rule)?.log.as_deref()
+    let mut specs = policy.specs.iter().filter(|spec| spec.log.is_some());
+    let contains = |spec: &&Spec| spec.rules.iter().any(|rule| *rule.place == *place);
+    specs.find(contains)?.log.as_deref()
 }
 
 /// The labels as text, each `source:key=value`.
@@ -106,28 +215,65 @@ pub(crate) fn texts(labels: &identity::Labels) -> Vec<String> {
 
 impl flow::Names for SharedNames {
     fn workload(&self, address: IpAddr) -> Option<WorkloadName> {
-        self.read(|names| {
-            let (namespace, name) = names.workloads.get(&address)?.clone();
-            Some(WorkloadName { namespace, name })
-        })
+        self.read(|names| names.workloads.name(&address).cloned())
     }
 
     fn labels(&self, identity: u32) -> Vec<String> {
-        self.read(|names| names.labels.get(&identity).cloned().unwrap_or_default())
+        self.read(|names| names.labels.name(&identity).cloned().unwrap_or_default())
     }
 
     fn rule(&self, number: u32) -> Option<RuleName> {
-        self.read(|names| names.rules.get(&number).cloned())
+        self.read(|names| names.rules.name(&number).map(|rule| rule.name.clone()))
     }
 
     fn log(&self, rule: u32) -> Option<String> {
-        self.read(|names| names.logs.get(&rule).cloned())
+        self.read(|names| names.rules.name(&rule)?.log.clone())
     }
 
     fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<ServiceName> {
-        self.read(|names| {
-            let (namespace, name) = names.services.get(&(address, port, protocol))?.clone();
-            Some(ServiceName { namespace, name })
-        })
+        self.read(|names| names.services.name(&(address, port, protocol)).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_removed_object_is_kept_for_a_while_and_then_removed() {
+        let mut table = NameTable::<u32, u32, &str>::default();
+        let start = Instant::now();
+        table.replace(1, vec![(10, "a"), (11, "a")], start);
+        table.replace(2, vec![(11, "b")], start);
+        table.replace(1, Vec::new(), start);
+        table.remove_unused(start + RETENTION / 2);
+        assert_eq!((table.name(&10), table.name(&11)), (Some(&"a"), Some(&"b")));
+        table.remove_unused(start + RETENTION);
+        assert_eq!((table.name(&10), table.name(&11)), (None, Some(&"b")));
+        assert_eq!((table.names.len(), table.keys.len(), table.unused.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_key_that_gets_a_new_object_is_not_removed() {
+        let mut table = NameTable::<u32, u32, &str>::default();
+        let start = Instant::now();
+        table.replace(1, vec![(10, "a")], start);
+        table.replace(1, Vec::new(), start);
+        table.replace(2, vec![(10, "b")], start + RETENTION / 2);
+        table.remove_unused(start + 2 * RETENTION);
+        assert_eq!(table.name(&10), Some(&"b"));
+        table.insert_permanent(1, "reserved");
+        table.remove_unused(start + 4 * RETENTION);
+        assert_eq!(table.name(&1), Some(&"reserved"));
+    }
+
+    #[test]
+    fn replacing_an_objects_keys_with_the_same_keys_retires_none() {
+        let mut table = NameTable::<u32, u32, &str>::default();
+        let start = Instant::now();
+        for name in ["a", "b"] {
+            table.replace(1, vec![(10, name)], start);
+        }
+        assert_eq!((table.name(&10), table.unused.len()), (Some(&"b"), 0));
     }
 }

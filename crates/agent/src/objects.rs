@@ -1,6 +1,6 @@
-//! Which objects are in force and which file each of them came from.
+//! The objects in force, by the file that contains them.
 //!
-//! A file is taken whole or not at all: while it has an error, what it said before stays in force.
+//! A file is applied whole or not at all: while it has an error, its earlier objects stay in force.
 
 use control::{Change, RemoteNode};
 use manifest::{CidrGroup, Diagnostic, Endpoints, NodeObject, Object};
@@ -8,7 +8,7 @@ use policy::rule::PolicyId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Names one object.
+/// The name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ObjectName {
     /// A policy.
@@ -17,9 +17,9 @@ pub(crate) enum ObjectName {
     Service(String, String),
     /// A namespace.
     Namespace(String),
-    /// Addresses behind a service: its namespace, its name, and the slice where there is one.
+    /// The listed addresses of a service: its namespace, its name, and the EndpointSlice's name if there is one.
     Endpoints(String, String, Option<String>),
-    /// A group of blocks.
+    /// A CIDR group.
     CidrGroup(String),
     /// A node.
     Node(String),
@@ -28,23 +28,24 @@ pub(crate) enum ObjectName {
 /// An object and its name.
 pub(crate) type Named = (ObjectName, Object);
 
-/// What a file says.
+/// The state of a file when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FileState {
-    /// This text.
+    /// The file has this text.
     Text(String),
-    /// Nothing that can be read, and why: what it said before stays in force.
+    /// The file cannot be read, and why: its earlier objects stay in force.
     Unreadable(String),
-    /// Nothing yet, since it is being written: what it said before stays in force, and nothing is wrong.
+    /// The file is being written: its earlier objects stay in force, and that is no error.
     Unfinished,
-    /// Nothing, since its name has just gone, and may come back: as above, unless other files say all that it said.
+    /// The name has just disappeared and may return: its earlier objects stay in force, unless other files contain
+    /// all of them.
     Missing,
 }
 
-/// What the files of a directory say.
+/// The states of a directory's files, by name.
 pub(crate) type FileStates = BTreeMap<String, FileState>;
 
-/// The objects in force, by the file that they came from.
+/// The objects in force, by the file that contains them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Objects {
     files: BTreeMap<String, Vec<Named>>,
@@ -52,11 +53,11 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    /// Takes in what files say now, all together; the changes lead from what was in force to what is.
+    /// Updates the objects from the present states of files; returns the changes.
     ///
-    /// Files that `belong` here and are not among the texts are gone, and what they said goes with them. A file with
-    /// an error, one that is empty all of a sudden, and one that describes what another file describes, is a problem,
-    /// and what it said before stays. A file that is not finished is as it was.
+    /// Files that `belong` to the directory and have no state are deleted, with their objects. A file with an error,
+    /// a file that has become empty, and a file with an object of another file are problems, and their earlier
+    /// objects stay. An unfinished file keeps its objects.
     pub(crate) fn update(&mut self, texts: &FileStates, belongs: impl Fn(&str) -> bool) -> Vec<Change> {
         let before = self.by_name();
         self.files.retain(|file, _| !belongs(file) || texts.contains_key(file));
@@ -76,10 +77,10 @@ impl Objects {
                 Err(messages) => drop(self.problems.insert(file.clone(), messages)),
             }
         }
-        let said: BTreeSet<&ObjectName> = read.values().flatten().map(|(name, _)| name).collect();
+        let found: BTreeSet<&ObjectName> = read.values().flatten().map(|(name, _)| name).collect();
         self.files.retain(|file, objects| {
             texts.get(file) != Some(&FileState::Missing)
-                || objects.iter().any(|(name, _)| !said.contains(name))
+                || objects.iter().any(|(name, _)| !found.contains(name))
         });
         while let Some((file, message)) = self.duplicate(&read) {
             read.remove(&file);
@@ -89,7 +90,7 @@ impl Objects {
         changes(before, self.by_name())
     }
 
-    /// Takes objects in, each as the only one of a source of its own; they may be there already, but not from others.
+    /// Adds or replaces objects, each with a source of its own. An object of another source is an error.
     pub(crate) fn put(&mut self, described: Vec<(String, Named)>) -> Result<Vec<Change>, Vec<String>> {
         let elsewhere = described.iter().filter_map(|(source, (name, _))| {
             let other = self.source(name).filter(|other| *other != source)?;
@@ -104,18 +105,18 @@ impl Objects {
         Ok(changes(before, self.by_name()))
     }
 
-    /// Takes everything that the file said out of force.
+    /// Removes all objects of a file.
     pub(crate) fn forget(&mut self, file: &str) -> Vec<Change> {
         let objects = self.files.remove(file).unwrap_or_default();
         objects.into_iter().map(|(name, _)| name.removal()).collect()
     }
 
-    /// Notes what is wrong with a file or directory; what it said before stays in force.
+    /// Records an error of a file or directory; its earlier objects stay in force.
     pub(crate) fn note(&mut self, file: &str, why: &str) {
         self.problems.insert(file.to_string(), vec![format!("{file}: {why}")]);
     }
 
-    /// The object that people call so, and the file that it came from.
+    /// The object with this name as text, and the file that contains it.
     pub(crate) fn source_of_named(&self, text: &str) -> Option<(ObjectName, String)> {
         self.files.iter().find_map(|(file, objects)| {
             let (name, _) = objects.iter().find(|(name, _)| name.to_string() == text)?;
@@ -123,23 +124,28 @@ impl Objects {
         })
     }
 
-    /// The file that an object came from.
+    /// The object with this name.
+    pub(crate) fn object(&self, name: &ObjectName) -> Option<&Object> {
+        self.files.values().flatten().find(|(known, _)| known == name).map(|(_, object)| object)
+    }
+
+    /// The file that contains an object.
     pub(crate) fn source(&self, name: &ObjectName) -> Option<&str> {
         let holds = |objects: &Vec<Named>| objects.iter().any(|(known, _)| known == name);
         self.files.iter().find(|(_, objects)| holds(objects)).map(|(file, _)| file.as_str())
     }
 
-    /// The files that are in force, or have been read and are not.
+    /// The files with objects in force.
     pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
     }
 
-    /// Whether the file is in force as it stands.
+    /// Whether the present text of a file is in force.
     pub(crate) fn is_in_force(&self, file: &str) -> bool {
         self.files.contains_key(file) && !self.problems.contains_key(file)
     }
 
-    /// All messages about files that are not in force as they stand.
+    /// The errors of files whose present text is not in force.
     pub(crate) fn problems(&self) -> Vec<String> {
         self.problems.values().flatten().cloned().collect()
     }
@@ -149,12 +155,13 @@ impl Objects {
         let objects = parse(file, text)?;
         let had = self.files.get(file).is_some_and(|objects| !objects.is_empty());
         if objects.is_empty() && had {
-            return Err(vec![format!("{file} is empty; remove it to take what it said out of force")]);
+            return Err(vec![format!("{file} is empty; remove it to delete its objects")]);
         }
         Ok(objects)
     }
 
-    /// A file that says what another file says, and what to say of it: rather one that did not say so before.
+    /// A file with an object that another file contains, and the message; of the two files preferably the one that
+    /// did not contain it before.
     fn duplicate(&self, read: &BTreeMap<String, Vec<Named>>) -> Option<(String, String)> {
         let kept = self.files.iter().filter(|(file, _)| !read.contains_key(*file));
         let mut owners: BTreeMap<&ObjectName, &String> = BTreeMap::new();
@@ -178,33 +185,51 @@ impl Objects {
     }
 }
 
-/// The objects that a text describes, or all that is wrong with it.
+/// Parses the objects of a text, or returns all its errors.
 pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Named>, Vec<String>> {
     let manifest = manifest::parse(file, text).map_err(|found| messages(&found))?;
     let mut named: Vec<Named> = Vec::new();
-    let mut wrong = Vec::new();
+    let mut invalid = Vec::new();
     for object in manifest.objects {
         match ObjectName::from_object(&object) {
-            // Workloads are started, not applied; beside the policies about them their manifests are no mistake.
+            // Workloads are started, not applied; their manifests may stand beside policies.
             None => {}
             Some(name) if named.iter().any(|(known, _)| *known == name) => {
-                wrong.push(format!("{file}: {name} is described twice"));
+                invalid.push(format!("{file}: {name} is described twice"));
             }
             Some(name) => named.push((name, object)),
         }
     }
-    if wrong.is_empty() { Ok(named) } else { Err(wrong) }
+    if invalid.is_empty() { Ok(named) } else { Err(invalid) }
 }
 
-/// What leads from some objects to others.
+/// The objects with the source that stands for a file where a client applied an object.
+pub(crate) fn with_applied_sources(described: Vec<Named>) -> Vec<(String, Named)> {
+    described.into_iter().map(|named| (applied_source(&named.0), named)).collect()
+}
+
+/// The source of an object that a client applied.
+pub(crate) fn applied_source(name: &ObjectName) -> String {
+    format!("{APPLIED}{name}")
+}
+
+/// Whether a source is that of an applied object, and not a file.
+pub(crate) fn is_applied_source(source: &str) -> bool {
+    source.starts_with(APPLIED)
+}
+
+/// Prefix of the sources of applied objects. No path of a file begins with it.
+const APPLIED: &str = "applied:";
+
+/// The changes between two sets of objects.
 fn changes(before: BTreeMap<ObjectName, Object>, after: BTreeMap<ObjectName, Object>) -> Vec<Change> {
-    let gone = before.keys().filter(|name| !after.contains_key(name)).cloned().map(ObjectName::removal);
-    let came = after.iter().filter(|(name, object)| before.get(name) != Some(object));
-    gone.chain(came.filter_map(|(_, object)| arrival(object.clone()))).collect()
+    let removed = before.keys().filter(|name| !after.contains_key(name)).cloned().map(ObjectName::removal);
+    let added = after.iter().filter(|(name, object)| before.get(name) != Some(object));
+    removed.chain(added.filter_map(|(_, object)| addition(object.clone()))).collect()
 }
 
 impl ObjectName {
-    /// The name of an object that can be in force on a node; workloads are started, not applied.
+    /// The name of an object; none for workloads, which are started and not applied.
     pub(crate) fn from_object(object: &Object) -> Option<Self> {
         match object {
             Object::Policy(policy) => Some(Self::Policy(policy.id.clone())),
@@ -219,7 +244,7 @@ impl ObjectName {
         }
     }
 
-    /// The change that takes it out of force.
+    /// The change that removes the object.
     pub(crate) fn removal(self) -> Change {
         match self {
             Self::Policy(id) => Change::RemovePolicy(id),
@@ -251,7 +276,7 @@ impl fmt::Display for ObjectName {
     }
 }
 
-fn arrival(object: Object) -> Option<Change> {
+fn addition(object: Object) -> Option<Change> {
     Some(match object {
         Object::Policy(policy) => Change::Policy(policy),
         Object::Service(service) => Change::Service(Box::new(service)),
@@ -296,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_holds_no_objects_is_no_problem() {
+    fn a_file_without_objects_is_not_an_error() {
         let mut objects = Objects::default();
         let files = [
             ("kustomization.yaml", "resources: [a.yaml]"),
@@ -317,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_files_that_say_the_same_the_newcomer_is_refused() {
+    fn of_two_files_with_the_same_object_the_new_file_is_refused() {
         let mut objects = Objects::default();
         update(&mut objects, &[("z", A)]);
         assert!(update(&mut objects, &[("a", A), ("z", A)]).is_empty());
@@ -328,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_broken_or_suddenly_empty_keeps_what_it_said() {
+    fn a_file_that_is_broken_or_has_become_empty_keeps_its_objects() {
         let mut objects = Objects::default();
         update(&mut objects, &[("a", A)]);
         for text in ["", "kind: ["] {
@@ -339,7 +364,7 @@ mod tests {
         assert_eq!(objects.problems(), Vec::<String>::new());
     }
     #[test]
-    fn a_file_that_cannot_be_read_or_is_not_finished_keeps_what_it_said() {
+    fn an_unreadable_or_unfinished_file_keeps_its_objects() {
         let mut objects = Objects::default();
         update(&mut objects, &[("a", A)]);
         let mut now = |reading: FileState| {
@@ -353,12 +378,12 @@ mod tests {
         assert_eq!(now(FileState::Text(A.into())), Vec::<String>::new());
     }
     #[test]
-    fn a_file_whose_name_has_just_gone_gives_way_to_one_that_says_the_same() {
+    fn a_missing_file_is_replaced_by_a_file_with_the_same_objects() {
         let mut objects = Objects::default();
         update(&mut objects, &[("a", A)]);
         let text = |text: &str| FileState::Text(text.into());
         let texts = FileStates::from([("a".into(), FileState::Missing), ("b".into(), text(B))]);
-        assert_eq!(objects.update(&texts, |_| true).len(), 1, "what it said stays");
+        assert_eq!(objects.update(&texts, |_| true).len(), 1, "its objects stay");
         let texts = FileStates::from([
             ("a".into(), FileState::Missing),
             ("b".into(), text(B)),

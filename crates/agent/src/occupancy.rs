@@ -1,4 +1,4 @@
-//! How the node proxy's places for connections are used, as it tells the agent every second.
+//! The occupancy of the node proxy's connections, which it reports every second.
 
 use api::view::ProxyConnections;
 use proxy::Occupancy;
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often the proxy tells.
+/// How often the proxy reports.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
-/// For how long a refused connection is a problem of the node.
+/// How long after a refused connection the status reports a problem.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// How many places are in use, as the proxy reports it.
+/// The occupancy, as the proxy reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OccupancyReport {
@@ -24,14 +24,14 @@ pub(crate) struct OccupancyReport {
     made_room: u64,
 }
 
-/// What was told last, shared by those who receive and those who show it.
+/// The latest report, shared by the thread that receives it and the agent's thread.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LatestOccupancy(Arc<Mutex<Memory>>);
 
 #[derive(Debug, Default)]
 struct Memory {
-    told: Option<OccupancyReport>,
-    /// When connections were refused last.
+    report: Option<OccupancyReport>,
+    /// When a connection was last refused.
     refused: Option<Instant>,
 }
 
@@ -57,46 +57,46 @@ impl OccupancyReport {
 }
 
 impl LatestOccupancy {
-    /// Takes what the proxy tells.
-    pub(crate) fn take(&self, told: OccupancyReport) {
+    /// Stores a report.
+    pub(crate) fn update(&self, report: OccupancyReport) {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A proxy that was started again counts from zero.
-        let before = memory.told.map_or(0, |before| before.refused());
-        if told.refused() > before {
+        // A restarted proxy counts from zero.
+        let before = memory.report.map_or(0, |before| before.refused());
+        if report.refused() > before {
             if memory.refused.is_none_or(|refused| refused.elapsed() > FRESH) {
-                tracing::warn!(in_use = told.in_use, limit = told.limit, "the proxy refuses connections");
+                tracing::warn!(in_use = report.in_use, limit = report.limit, "the proxy refuses connections");
             }
             memory.refused = Some(Instant::now());
         }
-        memory.told = Some(told);
+        memory.report = Some(report);
     }
 
-    /// What to show, and what is wrong with it.
+    /// The occupancy for the status, and its problem if there is one.
     pub(crate) fn view(&self) -> (Option<ProxyConnections>, Option<String>) {
         let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(told) = memory.told else { return (None, None) };
+        let Some(report) = memory.report else { return (None, None) };
         let refused = [
-            ("all places were taken", told.refused_full),
-            ("the client identity's share was taken", told.refused_client),
-            ("the server's share was taken", told.refused_server),
+            ("all places were taken", report.refused_full),
+            ("the client identity's share was taken", report.refused_client),
+            ("the server's share was taken", report.refused_server),
         ];
         let refused: Vec<_> = refused.into_iter().filter(|(_, count)| *count > 0).collect();
         let fresh = memory.refused.is_some_and(|refused| refused.elapsed() <= FRESH);
         let problem = fresh.then(|| {
             let reasons: Vec<_> = refused.iter().map(|(reason, count)| format!("{count} as {reason}")).collect();
             format!(
-                "the proxy refused connections within the last minute; since it started, {} ({} of {} places are in use)",
+                "the proxy refused connections within the last minute; since it started, {} ({} of {} connections are in use)",
                 reasons.join(", "),
-                told.in_use,
-                told.limit
+                report.in_use,
+                report.limit
             )
         });
         let view = ProxyConnections {
-            in_use: told.in_use,
-            limit: told.limit,
-            most_of_a_client: told.most_of_a_client,
+            in_use: report.in_use,
+            limit: report.limit,
+            most_of_a_client: report.most_of_a_client,
             refused: refused.into_iter().map(|(reason, count)| (reason.to_string(), count)).collect(),
-            made_room: told.made_room,
+            made_room: report.made_room,
         };
         (Some(view), problem)
     }
@@ -111,10 +111,10 @@ mod tests {
         let latest = LatestOccupancy::default();
         assert_eq!(latest.view(), (None, None));
         let quiet = Occupancy { in_use: 3, limit: 10, evicted: 2, ..Occupancy::default() };
-        latest.take(quiet.into());
+        latest.update(quiet.into());
         let (view, problem) = latest.view();
         assert_eq!((view.unwrap().in_use, problem), (3, None));
-        latest.take(Occupancy { refused_client: 5, ..quiet }.into());
+        latest.update(Occupancy { refused_client: 5, ..quiet }.into());
         let (view, problem) = latest.view();
         assert_eq!(view.unwrap().refused, [("the client identity's share was taken".to_string(), 5)].into());
         assert!(problem.unwrap().contains("5 as the client identity's share was taken (3 of 10"));

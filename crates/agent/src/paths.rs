@@ -1,9 +1,8 @@
-//! Where an agent keeps its files.
+//! The paths of an agent's files.
 
 use std::path::{Path, PathBuf};
 
-/// The files of one agent: those that end with the machine's run, those that outlast it, and what is pinned in the BPF
-/// file system.
+/// The paths of one agent: files that a reboot may delete, files that outlast it, and pinned BPF objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
     directory: PathBuf,
@@ -12,24 +11,24 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// The files of the agent with this name, all under this directory.
+    /// The paths of the agent with this name, all under this directory.
     pub fn new(directory: impl Into<PathBuf>, instance: impl Into<String>) -> Self {
         let directory = directory.into();
         Self { lasting: directory.clone(), directory, instance: instance.into() }
     }
 
-    /// Those that outlast the machine's run under this directory.
+    /// The same paths, with files that outlast a reboot under `lasting`.
     #[must_use]
     pub fn with_lasting(self, lasting: impl Into<PathBuf>) -> Self {
         Self { lasting: lasting.into(), ..self }
     }
 
-    /// The directory of what outlasts the machine's run.
+    /// The directory of files that outlast a reboot.
     pub(crate) fn lasting(&self) -> &Path {
         &self.lasting
     }
 
-    /// The directory itself.
+    /// The directory of files that a reboot may delete.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -49,27 +48,27 @@ impl Paths {
         self.directory.join("requests.sock")
     }
 
-    /// What must be found again after a restart.
+    /// The state that outlasts a restart.
     pub fn state(&self) -> PathBuf {
         self.lasting.join("state.json")
     }
 
-    /// Held by the one agent that runs.
+    /// The lock of the running agent.
     pub fn lock(&self) -> PathBuf {
         self.directory.join("agent.lock")
     }
 
-    /// Process number of the proxy.
+    /// The record of the proxy's process.
     pub fn proxy(&self) -> PathBuf {
         self.directory.join("proxy.json")
     }
 
-    /// What the proxy says.
+    /// The proxy's output.
     pub fn proxy_log(&self) -> PathBuf {
         self.directory.join("proxy.log")
     }
 
-    /// What could not be taken from the proxy.
+    /// The proxy's report on its confinement.
     pub fn proxy_report(&self) -> PathBuf {
         self.directory.join("proxy-report.json")
     }
@@ -79,22 +78,22 @@ impl Paths {
         self.directory.join("rule-sets")
     }
 
-    /// Manifests that were applied through the API.
+    /// The journal of applied manifests.
     pub fn applied(&self) -> PathBuf {
         self.lasting.join("applied")
     }
 
-    /// What watched files said when they were last right.
+    /// The copies of valid policy files.
     pub fn copies(&self) -> PathBuf {
         self.lasting.join("kept")
     }
 
-    /// There while the kernel is made to hurry, for as long as many workloads are removed.
+    /// The marker that exists while RCU is expedited for the removal of many workloads.
     pub fn hurry(&self) -> PathBuf {
         self.directory.join("hurry")
     }
 
-    /// Where maps and links are pinned.
+    /// The directory of pinned maps and links.
     pub fn pins(&self) -> PathBuf {
         loader::pin_directory(&self.instance)
     }

@@ -1,40 +1,40 @@
-//! What the agent cannot do for now and tries again, as its status and log name it.
+//! What fails at present and is retried, as status and log name it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-/// Problems by what they keep the agent from.
+/// Failures, by the operation that fails.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     known: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Problems {
-    /// Notes how an attempt went; only what is new is logged, however often it is tried.
+    /// Records the result of an operation. Only a new failure is logged, however often it is retried.
     pub(crate) fn note(&mut self, what: &'static str, result: Result<(), impl Display>) {
         self.note_all(what, result.err().map(|error| error.to_string()).into_iter().collect());
     }
 
-    /// Notes everything that went wrong with an attempt; nothing, where all went well.
+    /// Records the failures of an operation; none if it succeeded.
     pub(crate) fn note_all(&mut self, what: &'static str, messages: Vec<String>) {
         let before = self.known.remove(what).unwrap_or_default();
         messages.iter().filter(|message| !before.contains(message)).for_each(|message| {
             tracing::error!("{what}: {message}");
         });
         if !before.is_empty() && messages.is_empty() {
-            tracing::info!("{what}: all is well again");
+            tracing::info!("{what}: resolved");
         }
         if !messages.is_empty() {
             self.known.insert(what, messages);
         }
     }
 
-    /// Whether an attempt is due again.
+    /// Whether the operation failed and must be retried.
     pub(crate) fn has(&self, what: &'static str) -> bool {
         self.known.contains_key(what)
     }
 
-    /// All of them, as sentences.
+    /// All failures, as sentences.
     pub(crate) fn messages(&self) -> impl Iterator<Item = String> {
         self.known
             .iter()
@@ -42,12 +42,17 @@ impl Problems {
     }
 }
 
+/// The text of an error and its causes.
+pub(crate) fn message(error: anyhow::Error) -> String {
+    api::sentence(error.as_ref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_trouble_is_there_until_an_attempt_goes_well() {
+    fn a_failure_is_a_problem_until_the_operation_succeeds() {
         let mut problems = Problems::default();
         problems.note("state", Err("no space"));
         problems.note("state", Err("no space"));

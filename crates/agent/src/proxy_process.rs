@@ -1,7 +1,8 @@
-//! The node proxy as a process of its own: it asks the kernel's maps, reads rule sets from files, and tells the agent.
+//! The node proxy's process: it looks policy up in the kernel's maps, reads rule sets from files, and sends events to
+//! the agent.
 //!
-//! It needs no agent to go on: which rule sets apply to a connection it asks the policy rows in the kernel, by the
-//! same code as the packet path, and again when the epoch has risen.
+//! The proxy works without an agent: it finds the rule sets of a connection in the policy maps, by the packet path's
+//! own code, and looks them up again when the epoch has increased.
 
 use crate::confinement::{self, ReportFile};
 use crate::limits::ProxyLimits;
@@ -32,7 +33,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::task::Waker;
 use std::thread;
 
-/// Runs the proxy for the node whose files are under these paths, until the process is ended.
+/// Runs the proxy for the agent with these paths, until the process ends.
 pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Result<()> {
     let pins = paths.pins();
     let pinned = Pinned::open(&pins).with_context(|| {
@@ -42,14 +43,14 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     let sender = Arc::new(EventSender::new(&paths.request_events())?);
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     let listeners = listeners(port, workers)?;
-    // One of each family stands for all that share its port.
+    // One socket of each family represents all sockets that share its port.
     loader::set_proxy_sockets(&pins, listeners.each_ref().map(|some| some.first().map(AsFd::as_fd)))
-        .context("the kernel cannot be told where the proxy listens")?;
+        .context("the proxy's sockets cannot be written to the map")?;
     let config = limits.config().map_err(anyhow::Error::msg)?;
-    let config = proxy::Config { max_connections: room(config.max_connections)?, ..config };
-    // All is open that this process opens by itself; what it starts from here on is confined as well.
+    let config = proxy::Config { max_connections: max_connections(config.max_connections)?, ..config };
+    // All files and sockets are open; threads that start from here on are confined, too.
     if let Err(error) = storage::make_directory(&paths.rule_sets()) {
-        tracing::warn!(%error, "there is no directory of rule sets");
+        tracing::warn!(%error, "the directory of rule sets cannot be created");
     }
     let reporting = ReportFile::open(&paths.proxy_report());
     confinement::confine(&paths.rule_sets(), &paths.request_events(), reporting)?;
@@ -66,7 +67,7 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     runtime.spawn(async move { watched.watch_policy().await });
     runtime.block_on(async {
         loop {
-            sender.tell(proxy.occupancy().into());
+            sender.send_occupancy(proxy.occupancy().into());
             tokio::time::sleep(occupancy::INTERVAL).await;
             if let Ok(result) = ended.try_recv() {
                 return result;
@@ -75,7 +76,7 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     })
 }
 
-/// As many listeners of each family as there are workers; none of IPv6 where there is no IPv6.
+/// One listener of each family for each worker; none for IPv6 if there is no IPv6.
 fn listeners(port: u16, workers: usize) -> anyhow::Result<[Vec<TcpListener>; 2]> {
     let listen = |address: IpAddr| proxy::Transparent::listen(SocketAddr::new(address, port), workers);
     let failed = |address: IpAddr| format!("the proxy cannot listen at {}", SocketAddr::new(address, port));
@@ -83,7 +84,7 @@ fn listeners(port: u16, workers: usize) -> anyhow::Result<[Vec<TcpListener>; 2]>
     let first = listen(v4).with_context(|| failed(v4))?;
     let second = match listen(v6) {
         Err(error) if lacks_family(&error) => {
-            tracing::warn!(%error, "there is no IPv6 here; the proxy listens on IPv4 alone");
+            tracing::warn!(%error, "there is no IPv6; the proxy listens on IPv4 alone");
             Vec::new()
         }
         listens => listens.with_context(|| failed(v6))?,
@@ -91,15 +92,15 @@ fn listeners(port: u16, workers: usize) -> anyhow::Result<[Vec<TcpListener>; 2]>
     Ok([first, second])
 }
 
-/// Serves one listener of each family on each thread; what is returned tells when one ends.
+/// Serves one listener of each family on each thread; the channel receives the result of a worker that ends.
 fn run_workers(
     proxy: &proxy::Proxy,
     [v4, v6]: [Vec<TcpListener>; 2],
 ) -> anyhow::Result<Receiver<anyhow::Result<()>>> {
-    let (tell, ended) = channel();
+    let (results, ended) = channel();
     let mut v6 = v6.into_iter();
     for (number, first) in v4.into_iter().enumerate() {
-        let (proxy, tell, second) = (proxy.clone(), tell.clone(), v6.next());
+        let (proxy, results, second) = (proxy.clone(), results.clone(), v6.next());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name(format!("worker {number}")).spawn(move || {
             let served = runtime.block_on(async {
@@ -108,36 +109,36 @@ fn run_workers(
                     None => proxy.serve(first).await.map(drop),
                 }
             });
-            // Who would listen has ended, and the process with it.
-            let _ = tell.send(served.context("a worker ended"));
+            // Without a receiver the process is ending.
+            let _ = results.send(served.context("a worker ended"));
         })?;
     }
     Ok(ended)
 }
 
-/// Whether an error of listening on the IPv6 loopback says that the kernel, or the namespace, has no IPv6.
+/// Whether listening on the IPv6 loopback failed because the kernel or the namespace has no IPv6.
 fn lacks_family(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-/// Takes as many descriptors as the process may have, and tells how many connections they are enough for.
-fn room(wanted: usize) -> anyhow::Result<usize> {
-    /// Listeners, maps, files, and whatever else.
+/// Raises the soft limit of descriptors to the hard limit; returns the number of connections that fit.
+fn max_connections(wanted: usize) -> anyhow::Result<usize> {
+    /// Descriptors of listeners, maps and files.
     const OTHERS: usize = 128;
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     let most = maximum.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     let fits = |connections: &usize| proxy::Proxy::descriptors(*connections) + OTHERS <= most;
-    // Each takes at least two, so there are never more than half as many.
-    let mut room = wanted.min(most / 2).max(1);
-    while room > 1 && !fits(&room) {
-        room -= (room / 64).max(1);
+    // Each connection takes at least two descriptors.
+    let mut max = wanted.min(most / 2).max(1);
+    while max > 1 && !fits(&max) {
+        max -= (max / 64).max(1);
     }
-    Ok(room)
+    Ok(max)
 }
 
-/// Policy as the packet path applies it: the same rows, asked by the same code.
+/// Policy as the packet path applies it: the same map entries, looked up by the same code.
 struct KernelPolicy {
     pinned: Pinned,
     library: RuleSetCache,
@@ -145,18 +146,18 @@ struct KernelPolicy {
 
 impl Policy for KernelPolicy {
     fn flow(&self, client: SocketAddr, server: SocketAddr) -> Option<Flow> {
-        match self.ask(client, server) {
+        match self.look_up(client, server) {
             Ok(flow) => flow,
             Err(error) => {
-                tracing::error!(%error, %client, %server, "policy cannot be asked; requests are refused");
+                tracing::error!(%error, %client, %server, "policy cannot be looked up; requests are denied");
                 None
             }
         }
     }
 
-    /// The epoch, which rises after the rows that it stands for were written.
+    /// The epoch, which increases after the map entries of a change were written.
     fn generation(&self) -> u64 {
-        // Where it cannot be read, each question is a new one, and its answer is that policy cannot be asked.
+        // If the epoch cannot be read, each call returns a new value, so that policy is looked up again, which fails.
         static UNREAD: AtomicU64 = AtomicU64::new(u64::MAX / 2);
         self.pinned
             .config()
@@ -173,16 +174,16 @@ impl Policy for KernelPolicy {
 }
 
 impl KernelPolicy {
-    /// What the policies of both ends say now, of those ends that are workloads of this node. Both must let the
-    /// connection through; nothing where one does not, or where neither end is ours.
-    fn ask(&self, client: SocketAddr, server: SocketAddr) -> anyhow::Result<Option<Flow>> {
+    /// Looks up the verdicts of both ends, as far as they are workloads of this node. None if one of them denies the
+    /// connection, or if neither end is a workload of this node.
+    fn look_up(&self, client: SocketAddr, server: SocketAddr) -> anyhow::Result<Option<Flow>> {
         let source = self.address(client)?;
         let destination = self.address(server)?;
         let sides = [(&source, &destination, Direction::Egress), (&destination, &source, Direction::Ingress)];
         let mut applied = Vec::new();
-        let mut is_ours = false;
+        let mut is_local = false;
         for (subject, peer, direction) in sides.into_iter().filter(|(subject, ..)| subject.interface != 0) {
-            is_ours = true;
+            is_local = true;
             let verdict = self.verdict(subject, peer, direction, server.port())?;
             match verdict.action {
                 action::ALLOW => {}
@@ -198,7 +199,7 @@ impl KernelPolicy {
             workloads: (source.interface, destination.interface),
             applied,
         };
-        Ok(is_ours.then_some(flow))
+        Ok(is_local.then_some(flow))
     }
 
     fn verdict(
@@ -224,7 +225,8 @@ impl KernelPolicy {
     }
 }
 
-/// The policy rows in the kernel. A row that cannot be read is taken for none, and noted: the verdict is void then.
+/// The policy maps in the kernel. An entry that cannot be read counts as missing, and the failure is recorded: the
+/// verdict must be discarded then.
 struct Rows<'a> {
     pinned: &'a Pinned,
     failure: Cell<Option<ReadError>>,

@@ -1,4 +1,4 @@
-//! Finds the proxies of an agent among the processes of the machine: the file that records them may be lost.
+//! Finds the proxies of an agent among all processes, in case the file that records them is lost.
 
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
@@ -8,20 +8,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// A proxy that runs.
+/// A running proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunningProxy {
     /// Its process.
     pub process: Process,
-    /// The port that it was started for.
+    /// The port that it was started with.
     pub port: u16,
     /// The limits that it was started with.
     pub limits: ProxyLimits,
-    /// Whether it runs the very program that this process runs.
+    /// Whether it runs the same executable file as this process.
     pub is_same_program: bool,
 }
 
-/// What a proxy is started with.
+/// The arguments of a proxy.
 pub(crate) fn arguments(paths: &Paths, port: u16, limits: &ProxyLimits) -> Vec<std::ffi::OsString> {
     let port = port.to_string();
     let limits = serde_json::to_string(limits).expect("limits are numbers by name");
@@ -39,15 +39,16 @@ pub(crate) fn arguments(paths: &Paths, port: u16, limits: &ProxyLimits) -> Vec<s
     .collect()
 }
 
-/// Every process that was started as the proxy of the agent with these files and that is in this thread's network.
+/// Every process that was started as the proxy of the agent with these paths and is in this thread's network
+/// namespace.
 pub(crate) fn find(paths: &Paths) -> Vec<RunningProxy> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     numbers.filter_map(|number| found(paths, number)).collect()
 }
 
-/// Whether a process has maps open, and none but these: where the pins of the maps that it reads were removed, it reads
-/// others than those in force. What cannot be found out is no.
+/// Whether a process has maps open, and only these. A proxy whose maps were unpinned reads other maps than the packet
+/// path. False if that cannot be determined.
 pub(crate) fn reads_only(process: Process, maps: &[u32]) -> bool {
     let directory = format!("/proc/{}/fdinfo", process.process);
     let Ok(entries) = fs::read_dir(directory) else { return false };
@@ -70,7 +71,7 @@ fn found(paths: &Paths, number: u32) -> Option<RunningProxy> {
     is_here.then_some(RunningProxy { process: Process::find(number).ok()??, port, limits, is_same_program })
 }
 
-/// Port and limits in the command line of a proxy of this agent; none where it is another command line.
+/// Parses port and limits from the command line of a proxy of this agent; none for any other command line.
 fn settings(line: &[u8], paths: &Paths) -> Option<(u16, ProxyLimits)> {
     let words: Vec<&[u8]> = line.strip_suffix(b"\0")?.split(|byte| *byte == 0).skip(1).collect();
     let [.., port, _, limits] = words[..] else { return None };
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxy_is_known_by_its_whole_command_line() {
+    fn a_proxy_is_identified_by_its_whole_command_line() {
         let paths = Paths::new("/run/a", "b");
         let check = |line: &[u8], expected: Option<u16>| {
             assert_eq!(settings(line, &paths).map(|(port, _)| port), expected)

@@ -1,4 +1,4 @@
-//! Removes everything that an agent left: what is otherwise kept so that traffic goes on without it.
+//! Removes everything that a stopped agent has left to keep traffic under policy.
 
 use crate::config::Config;
 use crate::paths::Paths;
@@ -8,8 +8,8 @@ use std::fs;
 use std::io;
 use workload::{Group, Namespace, Network, Node, PROXY_INTERFACE, WORKLOAD_INTERFACE};
 
-/// Removes workloads, programs, maps, the proxy and the files of an agent that does not run any more. That some of it
-/// is gone already is fine; the first thing that could not be removed is returned, after everything else was tried.
+/// Removes workloads, programs, maps, the proxy and the files of a stopped agent. Missing parts are not errors. All
+/// parts are tried before the first error is returned.
 pub fn remove(config: &Config) -> anyhow::Result<()> {
     let paths = config.paths();
     let mut failures: Vec<anyhow::Error> = Vec::new();
@@ -25,7 +25,7 @@ pub fn remove(config: &Config) -> anyhow::Result<()> {
     failures.into_iter().next().map_or(Ok(()), Err)
 }
 
-/// Ends the proxies, which are found from within the network that they serve.
+/// Ends the proxies, which are found from inside the network namespace that they serve.
 fn end_proxies(config: &Config, paths: &Paths) -> anyhow::Result<()> {
     match &config.network_namespace {
         Some(name) if Namespace::names()?.contains(name) => {
@@ -35,7 +35,7 @@ fn end_proxies(config: &Config, paths: &Paths) -> anyhow::Result<()> {
     }
 }
 
-/// Interfaces go first: without programs they would pass everything. Those that are not ours stay, without programs.
+/// Deletes the interfaces. Interfaces that the agent did not create stay, without programs.
 fn remove_links(config: &Config, paths: &Paths) -> anyhow::Result<()> {
     let names = Namespace::names()?;
     let namespace = match &config.network_namespace {
@@ -45,10 +45,10 @@ fn remove_links(config: &Config, paths: &Paths) -> anyhow::Result<()> {
     };
     namespace.enter(|| loader::detach_filters(&paths.pins()))??;
     let mut node = Node::of(namespace)?;
-    let beginning = alias(&config.instance, "");
+    let prefix = alias(&config.instance, "");
     let links = node.network().links()?.into_iter().filter(|link| {
-        // Those of earlier releases are known by their place in our own namespaces alone, whose end is theirs.
-        link.alias.starts_with(&beginning) || (link.name == PROXY_INTERFACE && link.alias.is_empty())
+        // Interfaces of earlier releases have no alias; they disappear with the workload's namespace.
+        link.alias.starts_with(&prefix) || (link.name == PROXY_INTERFACE && link.alias.is_empty())
     });
     node.network().delete_links(&links.collect::<Vec<_>>())?;
     let ours = names.iter().filter(|name| number_of(name, &format!("nexin-{}-", config.instance)).is_some());
@@ -62,12 +62,12 @@ fn remove_links(config: &Config, paths: &Paths) -> anyhow::Result<()> {
     Ok(remove_groups(&config.instance)?)
 }
 
-/// Ends all processes in the control groups of an agent's workloads, and removes the groups.
+/// Kills all processes in the control groups of an agent's workloads, and removes the groups.
 pub fn remove_groups(instance: &str) -> io::Result<()> {
     let Some(hierarchy) = Group::hierarchy()? else { return Ok(()) };
     let groups = Group::at(hierarchy.join("nexin").join(instance));
     groups.kill().and_then(|()| groups.remove())?;
-    // Another agent may have its own there still.
+    // Another agent may have groups there.
     let _ = fs::remove_dir(hierarchy.join("nexin"));
     Ok(())
 }

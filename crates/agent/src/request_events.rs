@@ -1,9 +1,9 @@
-//! Request events on their way from the proxy's process to the agent's: datagrams on a unix socket.
+//! Events that the proxy's process sends to the agent's: datagrams on a unix socket.
 //!
-//! The proxy never waits: what finds no agent or no room is counted and lost.
+//! The proxy never blocks: without an agent or space in the socket's buffer the event is lost, and counted.
 
-use crate::confinement;
 use crate::occupancy::OccupancyReport;
+use crate::proxy_group;
 use crate::storage::{self, Identity};
 use flow::{FlowVerdict, TrafficDirection};
 use proxy::RequestEvent;
@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// The largest datagram: a head is at most 60 KiB, and JSON may double a few bytes of it.
+/// Maximum size of a datagram: a request's head has at most 60 KiB, and JSON escapes some of its bytes.
 const LARGEST: usize = 192 * 1024;
 
-/// How often a socket at which nothing comes in is looked for. The proxy tells of its places more often than that.
+/// How often the socket is checked if nothing is received. The proxy reports its occupancy more often.
 const CHECK: Duration = Duration::from_secs(2);
 
-/// The proxy's end.
+/// The proxy's end of the socket.
 #[derive(Debug)]
 pub(crate) struct EventSender {
     socket: UnixDatagram,
@@ -29,7 +29,7 @@ pub(crate) struct EventSender {
     lost: AtomicU64,
 }
 
-/// The agent's end.
+/// The agent's end of the socket.
 #[derive(Debug)]
 pub(crate) struct EventReceiver {
     socket: UnixDatagram,
@@ -38,17 +38,17 @@ pub(crate) struct EventReceiver {
     buffer: Vec<u8>,
 }
 
-/// What the proxy sends.
+/// A message of the proxy.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum ProxyMessage {
-    /// How its places are used.
+    /// The occupancy of its connections.
     Occupancy(OccupancyReport),
-    /// What became of a request.
+    /// A request with its verdict.
     Request(Box<RequestMessage>),
 }
 
-/// A request as it is sent.
+/// A request with its verdict, as it is sent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RequestMessage {
     /// Nanoseconds since 1970.
@@ -61,7 +61,7 @@ pub(crate) struct RequestMessage {
     path: String,
     host: String,
     status: Option<u16>,
-    /// A proxy that was started by an earlier version does not say it.
+    /// Proxies of earlier releases do not send it.
     #[serde(default = "http1")]
     protocol: String,
     #[serde(default)]
@@ -70,12 +70,12 @@ pub(crate) struct RequestMessage {
     ingress: bool,
     rule: u32,
     latency: u64,
-    /// Events that were lost before this one, since the proxy began.
+    /// Events lost before this one, since the proxy started.
     lost: u64,
 }
 
 impl EventSender {
-    /// Reports to whoever is bound to this path, now or later.
+    /// Sends to the socket at this path, whenever it is bound.
     pub(crate) fn new(to: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
@@ -84,13 +84,13 @@ impl EventSender {
 }
 
 impl EventSender {
-    /// Tells how the places are used, if anybody listens and has room.
-    pub(crate) fn tell(&self, told: OccupancyReport) {
-        let sent = serde_json::to_vec(&told)
+    /// Sends the occupancy; a failure is ignored, since another report follows.
+    pub(crate) fn send_occupancy(&self, report: OccupancyReport) {
+        let sent = serde_json::to_vec(&report)
             .map_err(io::Error::other)
             .and_then(|bytes| self.socket.send_to(&bytes, &self.to));
         if let Err(error) = sent {
-            tracing::debug!(%error, "the agent was not told how places are used");
+            tracing::debug!(%error, "the occupancy could not be sent to the agent");
         }
     }
 }
@@ -108,35 +108,35 @@ impl proxy::Events for EventSender {
 }
 
 impl EventReceiver {
-    /// Receives at this path from now on.
+    /// Binds the socket at this path.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let socket = UnixDatagram::bind(path)?;
-        if let Err(error) = confinement::open_socket(path) {
-            tracing::warn!(%error, "the proxy's user may not be able to report requests");
+        if let Err(error) = proxy_group::open_socket(path) {
+            tracing::warn!(%error, "the proxy's user may not be able to send events");
         }
-        // So often it is seen whether others removed it.
+        // At each timeout the socket is checked: another program may have removed it.
         socket.set_read_timeout(Some(CHECK))?;
         let identity = storage::identity(path)?;
         Ok(Self { socket, path: path.to_path_buf(), identity, buffer: vec![0; LARGEST] })
     }
 
-    /// Binds the socket anew where the path leads to another one, or to none.
+    /// Binds the socket again if the path does not lead to it any more.
     fn bind_again(&mut self) {
         if storage::identity(&self.path).ok() == Some(self.identity) {
             return;
         }
-        // Where it cannot be, it is tried again after a while.
+        // A failure is retried at the next timeout.
         if let Ok(receiver) = Self::bind(&self.path) {
-            tracing::warn!(socket = %self.path.display(), "the socket of the proxy's events was gone, and is there again");
+            tracing::warn!(socket = %self.path.display(), "the socket of the proxy's events was gone and is bound again");
             *self = receiver;
         }
     }
 
-    /// Waits for the next report that can be read.
+    /// Waits for the next valid message.
     pub(crate) fn receive(&mut self) -> io::Result<ProxyMessage> {
         loop {
             let length = match self.socket.recv(&mut self.buffer) {
@@ -148,7 +148,7 @@ impl EventReceiver {
             };
             match serde_json::from_slice(&self.buffer[..length]) {
                 Ok(report) => return Ok(report),
-                Err(error) => tracing::warn!(%error, "a request event could not be read"),
+                Err(error) => tracing::warn!(%error, "an event of the proxy could not be parsed"),
             }
         }
     }
@@ -178,8 +178,8 @@ impl RequestMessage {
         }
     }
 
-    /// The request as flows are made of, for a clock that counts from `epoch` nanoseconds since 1970.
-    pub(crate) fn request(self, epoch: u64) -> flow::ProxiedRequest {
+    /// Converts the request for a flow, with a clock that counts from `epoch` nanoseconds since 1970.
+    pub(crate) fn into_request(self, epoch: u64) -> flow::ProxiedRequest {
         flow::ProxiedRequest {
             time: self.wall.saturating_sub(epoch),
             verdict: if self.forwarded { FlowVerdict::Forwarded } else { FlowVerdict::Dropped },

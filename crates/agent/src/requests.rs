@@ -1,13 +1,13 @@
-//! What can be asked of an agent, and what it answers.
+//! Answers the requests of the API, except those for flows.
 
-pub(crate) mod apply;
-mod status;
+mod apply;
 
-use crate::agent::Agent;
 use crate::explain;
+use crate::reconciler::Reconciler;
 use crate::state::{Process, WorkloadRecord};
-use crate::views;
+use crate::status::{self, Parts};
 use crate::wiring::named_ports;
+use crate::{views, workloads};
 use api::{Cause, Failure, Request};
 use control::{Change, Endpoint};
 use serde::Serialize;
@@ -16,45 +16,52 @@ use std::net::IpAddr;
 
 type Answer = Result<Value, Failure>;
 
-/// Longest name of a workload or namespace (RFC 1123).
-const LONGEST_NAME: usize = 63;
+/// Maximum length of a name of a workload or namespace (RFC 1123).
+const MAX_NAME: usize = 63;
 
-/// Answers one request; whatever it changes is in force when the answer is given.
-pub(crate) fn answer(agent: &mut Agent, request: Request) -> Answer {
-    let world = &agent.kernel.world;
+/// Answers one request; its changes have taken effect when the answer is returned.
+pub(crate) fn answer(reconciler: &mut Reconciler, request: Request) -> Answer {
+    let world = reconciler.world();
     match request {
-        Request::Status => {
-            agent.look_for_interfaces();
-            value(&status::status(agent).map_err(internal)?)
-        }
-        Request::Endpoints => value(&views::endpoints(world, &agent.state)),
+        Request::Endpoints => value(&views::endpoints(world, &reconciler.state)),
         Request::Identities => value(&views::identities(world)),
         Request::Services => value(&views::services(world)),
-        Request::Policies => value(&views::policies(world, &agent.objects)),
+        Request::Policies => value(&views::policies(world, &reconciler.objects)),
         Request::Rules => value(&views::rules(world)),
         Request::Explain(probe) => value(&explain::explain(world, &probe)?),
-        Request::Apply { file, text } => value(&apply::apply(agent, &file, &text)?),
-        Request::Delete { names } => value(&apply::delete(agent, &names)?),
-        Request::CreateWorkload(wanted) => create(agent, wanted),
-        removal @ Request::RemoveWorkload { .. } => remove(agent, &[removal]).remove(0),
-        Request::ConfigureWorkload { namespace, name, audit } => configure(agent, &namespace, &name, audit),
+        Request::Apply { file, text, results } => {
+            let applied = apply::apply(reconciler, &file, &text)?;
+            let names = || applied.iter().map(|one| &one.name).collect::<Vec<_>>();
+            if results { value(&applied) } else { value(&names()) }
+        }
+        Request::Delete { names } => value(&apply::delete(reconciler, &names)?),
+        Request::CreateWorkload(wanted) => create(reconciler, wanted),
+        removal @ Request::RemoveWorkload { .. } => remove(reconciler, &[removal]).remove(0),
+        Request::ConfigureWorkload { namespace, name, audit } => {
+            configure(reconciler, &namespace, &name, audit)
+        }
         Request::Stop => Ok(Value::Null),
-        Request::Observe { .. } => {
-            Err(Failure::new(Cause::Internal, "flows are not for the agent's own thread to follow"))
+        Request::Status | Request::Observe { .. } => {
+            Err(Failure::new(Cause::Internal, "this request is not answered by the reconciler"))
         }
     }
 }
 
-fn create(agent: &mut Agent, mut wanted: api::WorkloadSpec) -> Answer {
+/// Answers a request for the status.
+pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> Answer {
+    value(&status::status(reconciler, parts).map_err(internal)?)
+}
+
+fn create(reconciler: &mut Reconciler, mut wanted: api::WorkloadSpec) -> Answer {
     let (namespace, name) = (wanted.namespace.clone(), wanted.name.clone());
     for (what, text) in [("namespace", &namespace), ("name", &name)] {
         check_name(what, text)?;
     }
-    if find(agent, &namespace, &name).is_some() {
+    if find(reconciler, &namespace, &name).is_some() {
         return Err(Failure::new(
             Cause::Conflict,
             format!(
-                "workload {namespace}/{name} is there already; give this one another name, or end that one"
+                "workload {namespace}/{name} is there already; choose another name, or remove that workload"
             ),
         ));
     }
@@ -66,89 +73,92 @@ fn create(agent: &mut Agent, mut wanted: api::WorkloadSpec) -> Answer {
     if let Some(owner) = wanted.owner
         && Process::find(owner).map_err(|error| internal(error.into()))?.is_none()
     {
-        return Err(Failure::new(Cause::Invalid, "the process that is to own the workload does not run"));
+        return Err(Failure::new(Cause::Invalid, "the process that owns the workload does not run"));
     }
-    agent.look_for_families().map_err(internal)?;
-    agent.wiring.check_families(&wanted.addresses).map_err(invalid)?;
+    workloads::check_families(reconciler).map_err(internal)?;
+    reconciler.wiring.check_families(&wanted.addresses).map_err(invalid)?;
     for address in &wanted.addresses {
-        agent.addresses.check(*address).map_err(|message| Failure::new(Cause::Invalid, message))?;
-        check_free(agent, *address)?;
+        reconciler.addresses.check(*address).map_err(|message| Failure::new(Cause::Invalid, message))?;
+        check_free(reconciler, *address)?;
     }
-    wanted.addresses = agent
+    wanted.addresses = reconciler
         .addresses
         .for_workload(&wanted.addresses)
         .map_err(|error| Failure::new(Cause::Conflict, error.to_string()))?;
     let addresses = wanted.addresses.clone();
-    agent.make_workload(wanted).map_err(|error| {
-        if find(agent, &namespace, &name).is_none() {
-            agent.addresses.release_workload(&addresses);
+    workloads::create(reconciler, wanted).map_err(|error| {
+        if find(reconciler, &namespace, &name).is_none() {
+            reconciler.addresses.release_workload(&addresses);
         }
         internal(error)
     })?;
-    let world = &agent.kernel.world;
-    let made = world.endpoint(&namespace, &name).and_then(|made| views::endpoint(world, &agent.state, made));
-    value(&made.ok_or_else(|| Failure::new(Cause::Internal, "the workload is gone as soon as it was made"))?)
+    let world = reconciler.world();
+    let created = world
+        .endpoint(&namespace, &name)
+        .and_then(|created| views::endpoint(world, &reconciler.state, created));
+    value(&created.ok_or_else(|| {
+        Failure::new(Cause::Internal, "the workload was removed right after it was created")
+    })?)
 }
 
-fn configure(agent: &mut Agent, namespace: &str, name: &str, audit: bool) -> Answer {
-    let known = agent.kernel.world.endpoint(namespace, name).cloned();
-    let endpoint = known.ok_or_else(|| nobody(namespace, name))?;
+fn configure(reconciler: &mut Reconciler, namespace: &str, name: &str, audit: bool) -> Answer {
+    let known = reconciler.world().endpoint(namespace, name).cloned();
+    let endpoint = known.ok_or_else(|| not_found(namespace, name))?;
     let id = endpoint.id;
-    let before = set_audit(agent, id, audit);
-    let done = agent
-        .remember()
-        .and_then(|()| agent.kernel.apply([Change::Endpoint(Box::new(Endpoint { audit, ..endpoint }))]));
-    if let Err(error) = done {
-        set_audit(agent, id, before);
-        agent.remember_or_note();
+    let before = set_audit(reconciler, id, audit);
+    let change = Change::Endpoint(Box::new(Endpoint { audit, ..endpoint }));
+    let applied = reconciler.save().and_then(|()| reconciler.apply(vec![change]));
+    if let Err(error) = applied {
+        set_audit(reconciler, id, before);
+        reconciler.save_or_note();
         return Err(internal(error));
     }
-    let world = &agent.kernel.world;
-    let now = world.endpoint(namespace, name).and_then(|now| views::endpoint(world, &agent.state, now));
-    value(&now.ok_or_else(|| nobody(namespace, name))?)
+    let world = reconciler.world();
+    let now = world.endpoint(namespace, name).and_then(|now| views::endpoint(world, &reconciler.state, now));
+    value(&now.ok_or_else(|| not_found(namespace, name))?)
 }
 
-/// Sets whether a workload's refusals are let through, as the next start finds it; what it was is returned.
-fn set_audit(agent: &mut Agent, id: u32, audit: bool) -> bool {
-    let workload = agent.state.workloads.iter_mut().find(|workload| workload.id == id);
+/// Sets the audit mode of a workload in the state file; returns the mode before.
+fn set_audit(reconciler: &mut Reconciler, id: u32, audit: bool) -> bool {
+    let workload = reconciler.state.workloads.iter_mut().find(|workload| workload.id == id);
     workload.is_some_and(|workload| std::mem::replace(&mut workload.audit, audit))
 }
 
-fn nobody(namespace: &str, name: &str) -> Failure {
+fn not_found(namespace: &str, name: &str) -> Failure {
     Failure::new(Cause::NotFound, format!("there is no workload {namespace}/{name} on this node"))
 }
 
-/// The number of a workload, be it whole or not.
-fn find(agent: &Agent, namespace: &str, name: &str) -> Option<u32> {
+/// The number of a workload, complete or not.
+fn find(reconciler: &Reconciler, namespace: &str, name: &str) -> Option<u32> {
     let is_it =
         |known: &&WorkloadRecord| (&*known.wanted.namespace, &*known.wanted.name) == (namespace, name);
-    agent.state.workloads.iter().find(is_it).map(|known| known.id)
+    reconciler.state.workloads.iter().find(is_it).map(|known| known.id)
 }
 
-/// Removes the workloads that requests name, together; answers them in turn.
-pub(crate) fn remove(agent: &mut Agent, requests: &[Request]) -> Vec<Answer> {
+/// Removes the workloads of all requests together; returns the answers in the order of the requests.
+pub(crate) fn remove(reconciler: &mut Reconciler, requests: &[Request]) -> Vec<Answer> {
     let mut ids = Vec::new();
     let found: Vec<Result<u32, Failure>> = requests
         .iter()
         .map(|request| {
             let Request::RemoveWorkload { namespace, name } = request else {
-                return Err(Failure::new(Cause::Internal, "this is no request to remove a workload"));
+                return Err(Failure::new(Cause::Internal, "this request does not remove a workload"));
             };
-            // A workload that an earlier request of these names is gone for the later ones.
-            let id = find(agent, namespace, name).filter(|id| !ids.contains(id));
-            let id = id.ok_or_else(|| nobody(namespace, name))?;
+            // For the second of two requests that name a workload, the workload is gone.
+            let id = find(reconciler, namespace, name).filter(|id| !ids.contains(id));
+            let id = id.ok_or_else(|| not_found(namespace, name))?;
             ids.push(id);
             Ok(id)
         })
         .collect();
-    let mut left = if ids.is_empty() { Default::default() } else { agent.remove_workloads(&ids) };
-    let mut answer = |id| left.remove(&id).map_or(Ok(Value::Null), |error| Err(internal(error)));
+    let mut failed = if ids.is_empty() { Default::default() } else { workloads::remove(reconciler, &ids) };
+    let mut answer = |id| failed.remove(&id).map_or(Ok(Value::Null), |error| Err(internal(error)));
     found.into_iter().map(|id| id.and_then(&mut answer)).collect()
 }
 
-/// Refuses an address that something on this node has already, in the pools or outside them.
-fn check_free(agent: &Agent, address: IpAddr) -> Result<(), Failure> {
-    let world = &agent.kernel.world;
+/// Refuses an address that is in use on this node, in the pools or outside them.
+fn check_free(reconciler: &Reconciler, address: IpAddr) -> Result<(), Failure> {
+    let world = reconciler.world();
     let owner = if let Some(endpoint) = world.endpoint_at(address) {
         format!("workload {}/{}", endpoint.workload.namespace, endpoint.workload.name)
     } else if let Some(service) = world.services().find(|service| service.addresses.contains(&address)) {
@@ -160,22 +170,22 @@ fn check_free(agent: &Agent, address: IpAddr) -> Result<(), Failure> {
     };
     Err(Failure::new(
         Cause::Conflict,
-        format!("{address} is the address of {owner}; ask for another, or for none"),
+        format!("{address} is the address of {owner}; choose another address, or none"),
     ))
 }
 
 /// Names are DNS labels, as in Kubernetes.
 fn check_name(what: &str, text: &str) -> Result<(), Failure> {
-    let right = (1..=LONGEST_NAME).contains(&text.len())
+    let is_valid = (1..=MAX_NAME).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-');
-    if right {
+    if is_valid {
         return Ok(());
     }
     Err(Failure::new(
         Cause::Invalid,
-        format!("{what} {text:?} should be 1 to {LONGEST_NAME} lower-case letters, digits and inner hyphens"),
+        format!("{what} {text:?} should be 1 to {MAX_NAME} lower-case letters, digits and inner hyphens"),
     ))
 }
 
@@ -197,8 +207,8 @@ mod tests {
 
     #[test]
     fn names_are_dns_labels() {
-        let long = "a".repeat(LONGEST_NAME + 1);
-        for (name, right) in [
+        let long = "a".repeat(MAX_NAME + 1);
+        for (name, is_valid) in [
             ("app1", true),
             ("a-b", true),
             ("", false),
@@ -207,7 +217,7 @@ mod tests {
             ("a/b", false),
             (&long, false),
         ] {
-            assert_eq!(check_name("name", name).is_ok(), right, "{name:?}");
+            assert_eq!(check_name("name", name).is_ok(), is_valid, "{name:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Compiled rule sets of the node proxy: made by a thread of their own, and let go once nothing is judged by them.
+//! The node proxy's cache of compiled layer-7 rule sets; a separate thread compiles them and drops unused ones.
 
 use crate::rule_sets::{self, FileIdentity};
 use l7::Matcher;
@@ -12,13 +12,13 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often sets are looked through for those that are not needed any more.
+/// How often unused sets are dropped.
 const TIDY: Duration = Duration::from_millis(500);
 
-/// How far threads that serve go before the one that makes sets.
-const YIELDING: i32 = 10;
+/// Nice value of the compiling thread: threads that serve connections go first.
+const NICENESS: i32 = 10;
 
-/// The sets that can be had without waiting, and the way to those that cannot.
+/// The compiled sets, and the queue of those to compile.
 #[derive(Debug)]
 pub(crate) struct RuleSetCache {
     shelf: Arc<Shared>,
@@ -35,12 +35,12 @@ struct Shared {
 struct State {
     sets: HashMap<u32, CompiledSet>,
     queue: VecDeque<u32>,
-    /// Of those who wait for a set of the queue, each once: where its task and its functions are.
+    /// Wakers of tasks that wait for a set of the queue, each task once: by the addresses of its data and vtable.
     wakers: HashMap<(usize, usize), Waker>,
     ended: bool,
 }
 
-/// A set and the very file that it was read from; without a matcher where that file cannot be used.
+/// A set, and the file that it was read from; without a matcher if the file is invalid.
 #[derive(Debug)]
 struct CompiledSet {
     file: FileIdentity,
@@ -48,37 +48,37 @@ struct CompiledSet {
 }
 
 impl CompiledSet {
-    /// Whether no connection is judged by it.
+    /// Whether no connection uses it.
     fn is_idle(&self) -> bool {
         self.matcher.as_ref().is_none_or(|matcher| Arc::strong_count(matcher) == 1)
     }
 }
 
 impl RuleSetCache {
-    /// Reads from this directory, once it is started.
+    /// A cache of the rule sets in this directory; it compiles none before [`Self::start`].
     pub(crate) fn new(directory: &Path) -> Self {
         let shelf =
             Shared { directory: directory.to_path_buf(), state: Mutex::default(), wanted: Condvar::new() };
         Self { shelf: Arc::new(shelf) }
     }
 
-    /// Starts the thread that makes sets. Until then they are all coming.
+    /// Starts the thread that compiles sets.
     pub(crate) fn start(&self) -> io::Result<()> {
         let own = Arc::clone(&self.shelf);
-        let attend = move || {
-            // Of this thread alone. Where it is not permitted, sets are made at the cost of those who serve.
-            let _ = rustix::process::nice(YIELDING);
-            own.attend();
+        let run = move || {
+            // Applies to this thread alone. Without permission the thread competes with those that serve connections.
+            let _ = rustix::process::nice(NICENESS);
+            own.run();
         };
-        thread::Builder::new().name("rule sets".into()).spawn(attend).map(drop)
+        thread::Builder::new().name("rule sets".into()).spawn(run).map(drop)
     }
 
-    /// The rules of a set, as its file has them now.
+    /// The compiled rules of a set's present file; [`Rules::Coming`] if they must be compiled first.
     pub(crate) fn rules(&self, number: u32) -> Rules {
         let file = match FileIdentity::current(&self.shelf.directory, number) {
             Ok(file) => file,
             Err(error) => {
-                tracing::error!(%error, number, "a rule set cannot be read; requests that it applies to are refused");
+                tracing::error!(%error, number, "a rule set cannot be read; requests that it applies to are denied");
                 return Rules::Unknown;
             }
         };
@@ -95,7 +95,7 @@ impl RuleSetCache {
         Rules::Loading
     }
 
-    /// Wakes the task with the next set that is made.
+    /// Wakes the task when the next set is compiled.
     pub(crate) fn wake(&self, waker: &Waker) {
         let mut state = self.shelf.state();
         if state.queue.is_empty() {
@@ -115,8 +115,8 @@ impl Drop for RuleSetCache {
 }
 
 impl Shared {
-    /// Makes sets as they are wanted, and lets go of those that are not.
-    fn attend(&self) {
+    /// Compiles the sets of the queue, and drops unused ones.
+    fn run(&self) {
         let mut tidied = Instant::now();
         loop {
             let state = self.state();
@@ -129,7 +129,7 @@ impl Shared {
             let next = state.queue.front().copied();
             drop(state);
             if let Some(number) = next {
-                self.make(number);
+                self.compile(number);
             }
             if tidied.elapsed() >= TIDY {
                 self.tidy();
@@ -138,7 +138,7 @@ impl Shared {
         }
     }
 
-    fn make(&self, number: u32) {
+    fn compile(&self, number: u32) {
         let before = FileIdentity::current(&self.directory, number);
         let made = rule_sets::compile(&self.directory, number);
         let set = match made {
@@ -148,14 +148,14 @@ impl Shared {
                 tracing::error!(
                     error,
                     number,
-                    "a rule set cannot be used; requests that it applies to are refused"
+                    "a rule set cannot be compiled; requests that it applies to are denied"
                 );
                 before.ok().map(|file| CompiledSet { file, matcher: None })
             }
         };
         let mut state = self.state();
         let old = set.and_then(|set| state.sets.insert(number, set));
-        // The number stays in the queue until the set is made, so no second request queues it again.
+        // The number stays in the queue until the set is compiled, so that no second request queues it again.
         state.queue.retain(|queued| *queued != number);
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
@@ -163,14 +163,14 @@ impl Shared {
         drop(old);
     }
 
-    /// Drops the sets whose files are gone and that no connection is judged by: here, since that takes time.
+    /// Drops sets that no connection uses and whose files are gone. Dropping takes time, hence in this thread.
     fn tidy(&self) {
         let state = self.state();
         let idle = state.sets.iter().filter(|(_, set)| set.is_idle());
         let idle: Vec<(u32, FileIdentity)> = idle.map(|(number, set)| (*number, set.file)).collect();
         drop(state);
-        // Threads that serve wait for the lock, and this one yields to whatever wants the processor: so files are
-        // looked at without it.
+        // Files are checked without the lock: threads that serve connections wait for it, and this thread has a low
+        // priority.
         let is_gone = |(number, file): &(u32, FileIdentity)| {
             !FileIdentity::current(&self.directory, *number).is_ok_and(|current| current == *file)
         };
@@ -186,7 +186,7 @@ impl Shared {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics between two changes that belong together.
+        // No code panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_as_its_file_is_now_and_a_missing_one_is_unknown() {
+    fn a_changed_file_is_compiled_again_and_a_missing_file_is_unknown() {
         let directory = directory("a");
         let publisher = Publisher::new(&directory);
         let library = RuleSetCache::new(&directory);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_let_go_once_its_file_is_gone_and_nothing_is_judged_by_it() {
+    fn a_set_is_dropped_once_its_file_is_gone_and_no_connection_uses_it() {
         let directory = directory("b");
         let publisher = Publisher::new(&directory);
         let library = RuleSetCache::new(&directory);
@@ -249,7 +249,7 @@ mod tests {
         drop(kept);
         publisher.withdraw(1);
         thread::sleep(3 * TIDY);
-        assert!(library.shelf.state().sets.contains_key(&1), "a connection is judged by it");
+        assert!(library.shelf.state().sets.contains_key(&1), "a connection uses it");
         drop(used);
         let deadline = Instant::now() + Duration::from_secs(20);
         while used_by_no_other.strong_count() > 0 {

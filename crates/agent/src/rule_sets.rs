@@ -1,9 +1,9 @@
-//! Layer-7 rule sets as files: written by the agent, read by the node proxy, one file for each number.
+//! Layer-7 rule sets as files: written by the agent, read by the node proxy, one file for each set.
 //!
-//! A file is written before any row names its number and never changes, so the proxy needs nothing else to find the
-//! rules of a connection; it goes on without an agent, and a set that it cannot read is a set that allows nothing.
+//! A file is written before any map entry contains its number, and never changes. So the proxy finds the rules of a
+//! connection without an agent. A set that it cannot read allows no request.
 
-use crate::{confinement, storage};
+use crate::{proxy_group, storage};
 use l7::Matcher;
 use l7::rule::{HeaderRule, HttpRule};
 use serde::{Deserialize, Serialize};
@@ -14,27 +14,27 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Ending of a set's file.
+/// Extension of a set's file.
 const ENDING: &str = "json";
 
-/// The writing side.
+/// Writes the files.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     directory: PathBuf,
-    /// The files of the sets, as they were written or found.
+    /// The identities of the sets' files.
     published: RefCell<BTreeMap<u32, FileIdentity>>,
-    /// Whether files can be given to the proxy's group.
+    /// Whether the group of files can be changed to the proxy's.
     can_share: Cell<bool>,
 }
 
-/// Inode and time of change: another file under the same name has another.
+/// Inode and modification time: they distinguish a file from another one with the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileIdentity {
     inode: u64,
     changed: (i64, i64),
 }
 
-/// A rule as the file has it.
+/// A rule, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredRule {
@@ -45,12 +45,12 @@ struct StoredRule {
 }
 
 impl Publisher {
-    /// Publishes in this directory, which is made when there is something to publish.
+    /// Publishes sets in this directory, which is created with the first set.
     pub(crate) fn new(directory: &Path) -> Self {
         Self { directory: directory.to_path_buf(), published: RefCell::default(), can_share: Cell::new(true) }
     }
 
-    /// Makes a set readable.
+    /// Writes a set's file.
     pub(crate) fn publish<'a>(
         &self,
         number: u32,
@@ -59,63 +59,64 @@ impl Publisher {
         let stored: Vec<StoredRule> = rules.into_iter().map(StoredRule::from_rule).collect();
         self.prepare()?;
         let path = path(&self.directory, number);
-        // Shared before it has its name: an agent that is killed meanwhile leaves nothing that the proxy cannot read.
+        // Shared before the file gets its name: an agent that is killed meanwhile leaves no file that the proxy
+        // cannot read.
         storage::replace_shared(&path, &serde_json::to_vec(&stored)?, |file| {
-            self.shared(confinement::open_file(file));
+            self.shared(proxy_group::open_file(file));
             Ok(())
         })?;
         self.published.borrow_mut().insert(number, FileIdentity::current(&self.directory, number)?);
         Ok(())
     }
 
-    /// Makes the directory where it is not there, and lets the proxy read it.
+    /// Creates the directory if it does not exist, and allows the proxy to read it.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         storage::make_directory(&self.directory)?;
-        self.shared(confinement::share(&self.directory));
+        self.shared(proxy_group::share(&self.directory));
         Ok(())
     }
 
-    /// Lets the proxy read the sets that an earlier run left.
+    /// Allows the proxy to read the sets of an earlier run.
     pub(crate) fn share(&self) -> io::Result<()> {
         self.prepare()?;
         for entry in self.entries()? {
-            if !confinement::may(&fs::metadata(&entry)?, 0o4) {
-                self.shared(confinement::open_file(&entry));
+            if !proxy_group::may(&fs::metadata(&entry)?, 0o4) {
+                self.shared(proxy_group::open_file(&entry));
             }
         }
         Ok(())
     }
 
-    /// Of the sets in force those that are not there as they were published, or that the proxy may not read.
+    /// Those of the sets whose files are missing, changed or not readable for the proxy.
     pub(crate) fn lost<'a, T: 'a>(&self, sets: impl Iterator<Item = (u32, T)> + 'a) -> Vec<(u32, T)> {
         let published = self.published.borrow();
-        let is_whole = |number: u32| {
+        let is_intact = |number: u32| {
             let Ok(status) = fs::metadata(path(&self.directory, number)) else { return false };
             let is_same = published.get(&number) == Some(&FileIdentity::from_metadata(&status));
-            is_same && (confinement::may(&status, 0o4) || !self.can_share.get())
+            is_same && (proxy_group::may(&status, 0o4) || !self.can_share.get())
         };
-        sets.filter(|(number, _)| !is_whole(*number)).collect()
+        sets.filter(|(number, _)| !is_intact(*number)).collect()
     }
 
-    /// Notes whether files can be given to the proxy's group. Where they cannot, the proxy has stayed root.
+    /// Records whether the group of files can be changed. If it cannot, neither can the proxy change its user.
     fn shared(&self, result: io::Result<()>) {
         let could = self.can_share.replace(result.is_ok());
         if let Err(error) = result
             && could
         {
-            tracing::warn!(%error, "a user of the proxy's own may not read its rule sets");
+            tracing::warn!(%error, "the proxy's group cannot get access to the rule sets");
         }
     }
 
-    /// Removes a set that no row names any more.
+    /// Removes a set that no map entry contains any more.
     pub(crate) fn withdraw(&self, number: u32) {
         self.published.borrow_mut().remove(&number);
         if let Err(error) = fs::remove_file(path(&self.directory, number)) {
-            tracing::debug!(%error, number, "a rule set was not there to be removed");
+            tracing::debug!(%error, number, "the file of a removed rule set was gone already");
         }
     }
 
-    /// Removes every set but these: what an earlier run left behind.
+    /// Removes every set of an earlier run except these.
     pub(crate) fn keep_only(&self, numbers: &BTreeSet<u32>) -> io::Result<()> {
         for entry in self.entries()? {
             let number = entry.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
@@ -126,7 +127,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// The highest number in use, so that a new run does not give an old one another meaning.
+    /// The highest number in use; a new run must not use it for another set.
     pub(crate) fn highest(&self) -> io::Result<u32> {
         let mut highest = 0;
         for stem in self.entries()? {
@@ -136,14 +137,14 @@ impl Publisher {
         Ok(highest)
     }
 
-    /// The sets that can be read, by number; where the same rules are there twice, by the lower one.
+    /// The readable sets by number.
     pub(crate) fn published(&self) -> io::Result<BTreeMap<u32, BTreeSet<HttpRule>>> {
         let mut published = BTreeMap::new();
         for entry in self.entries()? {
             let number = entry.file_stem().and_then(|stem| stem.to_str()?.parse::<u32>().ok());
             let is_set = entry.extension().is_some_and(|ending| ending == ENDING);
             let Some(number) = number.filter(|_| is_set) else { continue };
-            // One that is damaged is published anew, under another number.
+            // A damaged set is published again, under another number.
             let identity = FileIdentity::current(&self.directory, number)?;
             let Ok(stored) = serde_json::from_slice::<Vec<StoredRule>>(&fs::read(entry)?) else { continue };
             self.published.borrow_mut().insert(number, identity);
@@ -152,7 +153,7 @@ impl Publisher {
         Ok(published)
     }
 
-    /// Every file of the directory; none where there is no directory.
+    /// Every file of the directory; none if the directory does not exist.
     fn entries(&self) -> io::Result<Vec<PathBuf>> {
         match fs::read_dir(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -173,7 +174,7 @@ pub(crate) fn compile(directory: &Path, number: u32) -> anyhow::Result<(FileIden
 }
 
 impl FileIdentity {
-    /// That of a set's file as it is now.
+    /// The identity of a set's present file.
     pub(crate) fn current(directory: &Path, number: u32) -> io::Result<Self> {
         Ok(Self::from_metadata(&fs::metadata(path(directory, number))?))
     }
@@ -212,7 +213,7 @@ mod tests {
     use l7::rule::RequestView;
 
     #[test]
-    fn a_published_set_is_read_as_it_was_and_a_missing_one_is_an_error() {
+    fn a_published_set_is_read_unchanged_and_a_missing_set_is_an_error() {
         let directory = std::env::temp_dir().join(format!("nexin-rule-sets-{}", std::process::id()));
         let publisher = Publisher::new(&directory);
         let rule =
@@ -221,7 +222,11 @@ mod tests {
         assert_eq!(publisher.highest().unwrap(), 7);
         fs::write(directory.join("9.json"), "[{").unwrap();
         assert_eq!(publisher.published().unwrap(), BTreeMap::from([(7, BTreeSet::from([rule]))]));
-        assert_eq!(publisher.highest().unwrap(), 9, "a number is not given twice, whatever the file says");
+        assert_eq!(
+            publisher.highest().unwrap(),
+            9,
+            "a number is not assigned twice, whatever the file contains"
+        );
         let (first, matcher) = compile(&directory, 7).unwrap();
         let request = |path| RequestView { method: "GET", path, host: "app1", headers: &[] };
         assert_eq!(matcher.matches(&request("/public")), Some(0));

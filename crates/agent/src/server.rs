@@ -2,6 +2,7 @@
 
 use crate::descriptors;
 use crate::disconnects::Disconnects;
+use crate::event::{Event, PendingRequest};
 use crate::feed::Feed;
 use crate::storage::{self, Identity};
 use anyhow::Context;
@@ -15,58 +16,40 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// A request that the agent's own thread answers.
-#[derive(Debug)]
-pub(crate) struct PendingRequest {
-    /// What is asked.
-    pub request: Request,
-    /// Where the answer goes.
-    pub reply: SyncSender<Result<Value, Failure>>,
-}
-
-impl PendingRequest {
-    /// Whether it asks for a workload to be removed.
-    pub(crate) fn is_removal(&self) -> bool {
-        matches!(self.request, Request::RemoveWorkload { .. })
-    }
-}
-
-/// How long to wait where a connection cannot be taken, as for lack of descriptors: it stays in the queue.
+/// Delay after a connection could not be accepted, for instance for lack of descriptors; the connection stays in the
+/// backlog.
 const REST: Duration = Duration::from_millis(200);
 
-/// What helps where there are too many clients.
-const ADVICE: &str = "end some (`nexin observe --follow`?) and try again";
+/// Advice for too many clients.
+const ADVICE: &str = "stop some (`nexin observe --follow`?) and try again";
 
-/// Why a client is not served that would take a descriptor which the agent needs itself.
-const SCARCE: &str = "too many clients: the agent may open hardly any more files; end some (`nexin observe --follow`?) and \
+/// The refusal of a client that would take a descriptor which the agent needs itself.
+const SCARCE: &str = "too many clients: the agent has reached its limit of open files; stop some (`nexin observe --follow`?) and \
                       try again, or start the agent with a higher limit of open files (LimitNOFILE, ulimit -n)";
 
-/// What every conversation has.
+/// The state that all connections share.
 #[derive(Debug)]
-struct ApiContext<T> {
-    queue: Sender<T>,
+struct ApiContext {
+    queue: Sender<Event>,
     feed: Arc<Feed>,
     departures: Arc<Disconnects>,
-    /// How many clients are connected, and how many may be.
+    /// Number of connected clients, and its maximum.
     clients: AtomicUsize,
-    most: usize,
+    max_clients: usize,
 }
 
-/// Listens at the path, for owner and group only, and answers from then on, to so many clients at once at most; tells
-/// which socket it is.
-pub(crate) fn serve<T>(
+/// Listens at the path, for the owner and its group only, and serves at most this many clients at once. Returns the
+/// identity of the socket.
+pub(crate) fn serve(
     path: &Path,
-    queue: Sender<T>,
+    queue: Sender<Event>,
     feed: Arc<Feed>,
-    most: usize,
-) -> anyhow::Result<Identity>
-where
-    T: From<PendingRequest> + Send + 'static,
-{
+    max_clients: usize,
+) -> anyhow::Result<Identity> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot replace the socket {}", path.display()));
@@ -78,21 +61,21 @@ where
     storage::close_socket(path)?;
     let identity = storage::identity(path)?;
     let departures = Disconnects::new(Arc::clone(&feed))?;
-    let context = Arc::new(ApiContext { queue, feed, departures, clients: AtomicUsize::new(0), most });
+    let context = Arc::new(ApiContext { queue, feed, departures, clients: AtomicUsize::new(0), max_clients });
     thread::Builder::new()
         .name("api".into())
-        .spawn(move || accept(&listener, |stream| converse_apart(stream, &context)))?;
+        .spawn(move || accept(&listener, |stream| serve_in_thread(stream, &context)))?;
     Ok(identity)
 }
 
-/// Takes connections for ever. Where none can be taken, one waits, and it is logged once.
+/// Accepts connections until the process ends. A failure is logged once, and the connection stays in the backlog.
 fn accept(listener: &UnixListener, mut take: impl FnMut(UnixStream)) {
     let mut is_failing = false;
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
                 if is_failing {
-                    tracing::info!("connections to the API are taken again");
+                    tracing::info!("connections to the API are accepted again");
                 }
                 is_failing = false;
                 take(stream);
@@ -101,7 +84,7 @@ fn accept(listener: &UnixListener, mut take: impl FnMut(UnixStream)) {
                 if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
             Err(error) => {
                 if !is_failing {
-                    tracing::warn!(%error, "connections to the API have to wait");
+                    tracing::warn!(%error, "connections to the API cannot be accepted");
                 }
                 is_failing = true;
                 thread::sleep(REST);
@@ -110,39 +93,36 @@ fn accept(listener: &UnixListener, mut take: impl FnMut(UnixStream)) {
     }
 }
 
-fn converse_apart<T>(stream: UnixStream, context: &Arc<ApiContext<T>>)
-where
-    T: From<PendingRequest> + Send + 'static,
-{
+fn serve_in_thread(stream: UnixStream, context: &Arc<ApiContext>) {
     if descriptors::are_scarce(stream.as_fd()) {
         return refuse(&stream, SCARCE.into());
     }
-    if context.clients.fetch_add(1, Ordering::Relaxed) >= context.most {
+    if context.clients.fetch_add(1, Ordering::Relaxed) >= context.max_clients {
         context.clients.fetch_sub(1, Ordering::Relaxed);
-        let most = context.most;
+        let most = context.max_clients;
         return refuse(&stream, format!("too many clients: the agent serves {most} at once; {ADVICE}"));
     }
     let theirs = Arc::clone(context);
-    let conversation = move || {
-        if let Err(error) = converse(stream, &theirs) {
-            tracing::debug!(%error, "a conversation with the API ended early");
+    let serve = move || {
+        if let Err(error) = serve_client(stream, &theirs) {
+            tracing::debug!(%error, "a connection to the API ended early");
         }
         theirs.clients.fetch_sub(1, Ordering::Relaxed);
     };
-    if let Err(error) = thread::Builder::new().name("api-conversation".into()).spawn(conversation) {
+    if let Err(error) = thread::Builder::new().name("api-client".into()).spawn(serve) {
         context.clients.fetch_sub(1, Ordering::Relaxed);
-        tracing::warn!(%error, "a conversation with the API could not begin");
+        tracing::warn!(%error, "a thread for a connection to the API could not be started");
     }
 }
 
-/// Tells a client why it is not served.
+/// Sends a client the reason why it is not served.
 fn refuse(stream: &UnixStream, why: String) {
     let failure = Failure::new(Cause::Internal, why);
-    // One that does not take the answer gets none.
+    // A client that does not read gets no answer.
     let _ = stream.set_nonblocking(true).and_then(|()| send(stream, Err(failure)));
 }
 
-fn converse<T: From<PendingRequest>>(stream: UnixStream, context: &ApiContext<T>) -> io::Result<()> {
+fn serve_client(stream: UnixStream, context: &ApiContext) -> io::Result<()> {
     let answers = &stream;
     let mut lines = BufReader::new(answers);
     loop {
@@ -161,7 +141,7 @@ fn converse<T: From<PendingRequest>>(stream: UnixStream, context: &ApiContext<T>
                         for flow in flows {
                             send(answers, Ok(flow))?;
                         }
-                        // The end of the connection tells that there is no more.
+                        // Closing the connection ends the stream of flows.
                         return Ok(());
                     }
                     Err(message) => send(answers, Err(Failure::new(Cause::Invalid, message)))?,
@@ -173,10 +153,10 @@ fn converse<T: From<PendingRequest>>(stream: UnixStream, context: &ApiContext<T>
     }
 }
 
-fn ask<T: From<PendingRequest>>(request: Request, queue: &Sender<T>) -> Result<Value, Failure> {
+fn ask(request: Request, queue: &Sender<Event>) -> Result<Value, Failure> {
     let (reply, answer) = sync_channel(1);
-    let ended = || Failure::new(Cause::Internal, "the agent is ending");
-    queue.send(PendingRequest { request, reply }.into()).map_err(|_| ended())?;
+    let ended = || Failure::new(Cause::Internal, "the agent is stopping");
+    queue.send(Event::Request(PendingRequest { request, reply })).map_err(|_| ended())?;
     answer.recv().map_err(|_| ended())?
 }
 

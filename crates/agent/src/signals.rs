@@ -1,17 +1,17 @@
-//! The signals that ask a process to end.
+//! The signals that stop the agent.
 
-use crate::agent::Event;
+use crate::event::Event;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::sync::mpsc::Sender;
 use std::thread;
 
-/// Tells the agent when it is asked to end.
-pub(crate) fn forward(tell: Sender<Event>) -> anyhow::Result<()> {
+/// Forwards SIGTERM and SIGINT to the agent's queue.
+pub(crate) fn forward(queue: Sender<Event>) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         for _ in signals.forever() {
-            if tell.send(Event::End).is_err() {
+            if queue.send(Event::Stop).is_err() {
                 return;
             }
         }

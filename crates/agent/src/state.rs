@@ -1,4 +1,4 @@
-//! What an agent must find again after a restart, in one file that is replaced whole.
+//! The state that outlasts a restart of the agent, in one file that is replaced as a whole.
 
 use crate::storage;
 use anyhow::Context;
@@ -9,20 +9,20 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// The file's contents. Rows, flows and links live in the kernel and are not repeated here.
+/// The contents of the file. Map entries, conntrack entries and links are in the kernel and not repeated here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     /// The workloads of the node.
     pub workloads: Vec<WorkloadRecord>,
     /// Identity numbers and the labels they stand for.
     pub identities: Vec<(u32, Vec<StoredLabel>)>,
-    /// The identity number that is tried next.
+    /// The next identity number to allocate.
     pub next_identity: Option<u32>,
     /// Addresses of services, by `namespace/name`.
     pub services: BTreeMap<String, Vec<IpAddr>>,
-    /// The highest endpoint number that was given out.
+    /// The highest workload number that was assigned.
     pub last_endpoint: u32,
-    /// The highest number that a layer-7 rule set was given: the proxy may still know what it stood for.
+    /// The highest number that was assigned to a layer-7 rule set: the proxy may still have that set in its cache.
     #[serde(default)]
     pub last_rule_set: u32,
 }
@@ -30,46 +30,46 @@ pub(crate) struct State {
 /// Source, key and value of a label.
 pub(crate) type StoredLabel = (String, String, String);
 
-/// A workload and how it is wired.
+/// A workload, with its interface, network namespace and process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WorkloadRecord {
     /// Number on this node.
     pub id: u32,
-    /// As it was asked for, with all its addresses.
+    /// Its specification, with all its addresses.
     pub wanted: api::WorkloadSpec,
     /// Name of the host-side interface.
     pub interface: String,
     /// Name of its network namespace.
     pub network_namespace: String,
-    /// Link-layer address of its own end.
+    /// MAC address of its interface inside the network namespace.
     pub mac: [u8; 6],
-    /// The process whose end removes it, where there is one.
+    /// The process whose exit removes it, if it has an owner.
     pub owner: Option<Process>,
-    /// Whether what policy refuses is let through and reported.
+    /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     #[serde(default)]
     pub audit: bool,
-    /// How far it is made or removed.
+    /// How far its creation or removal has come.
     #[serde(default)]
     pub stage: Stage,
-    /// Directory of the control group that its processes are in, where there is one.
+    /// Directory of its control group, if it has one.
     #[serde(default)]
     pub group: Option<PathBuf>,
 }
 
-/// How far a workload is made or removed. One that is not whole is removed when the agent starts.
+/// How far the creation or removal of a workload has come. An incomplete workload is removed when the agent starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Stage {
-    /// Some of it may be there.
+    /// It may exist in part.
     Making,
-    /// It is whole.
+    /// It is complete.
     #[default]
     Made,
-    /// Some of it may be gone.
+    /// It may be removed in part.
     Ending,
 }
 
-/// A process, by number and start time, so that a reused number is not mistaken for it.
+/// A process, by number and start time, which distinguishes it from a later process with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     /// Process number.
@@ -79,7 +79,7 @@ pub(crate) struct Process {
 }
 
 impl State {
-    /// Reads the file; where there is none, nothing is remembered.
+    /// Reads the file; the state is empty if there is no file.
     pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
         match fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
@@ -90,7 +90,7 @@ impl State {
         }
     }
 
-    /// Replaces the file: whoever reads it, after a crash too, finds the old or the new.
+    /// Replaces the file: a reader finds the old or the new contents, also after a crash.
     pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
         let bytes = serde_json::to_vec_pretty(self)?;
         storage::replace(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
@@ -98,8 +98,8 @@ impl State {
 }
 
 impl Process {
-    /// The process with this number as it runs now; none where none does. That it cannot be found out is an error: it
-    /// does not mean that the process has ended.
+    /// Finds the running process with this number; none if there is none. An unreadable `/proc` is an error: it does
+    /// not mean that the process has ended.
     pub(crate) fn find(process: u32) -> io::Result<Option<Self>> {
         match fs::read(format!("/proc/{process}/stat")) {
             Ok(stat) => Self::parse(process, &String::from_utf8_lossy(&stat)),
@@ -108,23 +108,24 @@ impl Process {
         }
     }
 
-    /// Whether it is certain that the process has ended.
+    /// Whether the process has certainly ended.
     pub(crate) fn has_ended(self) -> bool {
         Self::find(self.process).is_ok_and(|now| now != Some(self))
     }
 
     fn parse(process: u32, stat: &str) -> io::Result<Option<Self>> {
-        // Fields count after the command's closing parenthesis; the 22nd of the file is the 20th there (proc(5)).
+        // Fields are counted after the command's closing parenthesis: the 22nd field of the file is the 20th there
+        // (proc(5)).
         let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_ascii_whitespace());
         let started = fields.clone().and_then(|mut fields| fields.nth(19)?.parse().ok());
         let started =
-            started.ok_or_else(|| io::Error::other(format!("/proc/{process}/stat has another form")))?;
+            started.ok_or_else(|| io::Error::other(format!("/proc/{process}/stat has an unknown format")))?;
         let is_zombie = fields.is_some_and(|mut fields| fields.next() == Some("Z"));
         Ok((!is_zombie).then_some(Self { process, started }))
     }
 }
 
-/// Whether an error of reading in `/proc/PID` says that there is no such process.
+/// Whether an error of reading `/proc/PID` means that there is no such process.
 fn is_ended(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_read_by_number_and_start_whatever_their_names() {
+    fn number_and_start_time_are_parsed_whatever_the_command_is_called() {
         let fields = "0 ".repeat(18);
         let parse = |stat: &str| Process::parse(7, stat).map_err(drop);
         assert_eq!(parse(&format!("7 (a) Z) S {fields}42 0")), Ok(Some(Process { process: 7, started: 42 })));
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_of_an_earlier_release_is_whole() {
+    fn a_workload_of_an_earlier_release_is_complete() {
         let written = r#"{"id": 1, "wanted": {"namespace": "default", "name": "a"}, "interface": "nx1",
             "network_namespace": "nexin-node-1", "mac": [0, 0, 0, 0, 0, 0], "owner": null}"#;
         let workload: WorkloadRecord = serde_json::from_str(written).unwrap();

@@ -1,26 +1,26 @@
-//! How the agent's files are written: whole or not at all, and closed to other users.
+//! Writes the agent's files atomically, and closes them to other users.
 
-use crate::confinement;
+use crate::proxy_group;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Rights of a file: it names workloads, their labels and policies.
+/// Mode of a file: it contains names of workloads, labels and policies.
 const FILE: u32 = 0o600;
-/// Rights of a directory.
+/// Mode of a directory.
 const DIRECTORY: u32 = 0o700;
-/// Rights of a socket: of the owner and of a group that an administrator may choose.
+/// Mode of a socket: for the owner, and for a group that an administrator may choose.
 const SOCKET: u32 = 0o660;
 
-/// Replaces a file for good: a reader finds the old or the new, after a crash too. Where that fails the old one is there
-/// still.
+/// Replaces a file durably: a reader finds the old or the new contents, also after a crash. After a failure the old
+/// file is unchanged.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     move_into(path, bytes)?;
     path.parent().map_or(Ok(()), sync_directory)
 }
 
-/// Likewise, with rights that `share` gives to the new file before it has its name.
+/// As [`replace`]; `share` sets the new file's access before the file gets its name.
 pub(crate) fn replace_shared(
     path: &Path,
     bytes: &[u8],
@@ -30,7 +30,7 @@ pub(crate) fn replace_shared(
     path.parent().map_or(Ok(()), sync_directory)
 }
 
-/// Likewise, but only [`sync_directory`] makes it last: one for many files.
+/// As [`replace`], but durable only after [`sync_directory`], which may follow many files.
 pub(crate) fn move_into(path: &Path, bytes: &[u8]) -> io::Result<()> {
     move_prepared(path, bytes, |_| Ok(()))
 }
@@ -40,23 +40,23 @@ fn move_prepared(path: &Path, bytes: &[u8], prepare: impl FnOnce(&Path) -> io::R
     let written =
         write(&beside, bytes).and_then(|()| prepare(&beside)).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
-        // It would only take room, which may be what there is none of.
+        // The new file would only use disk space, which may be exhausted.
         let _ = fs::remove_file(&beside);
     }
     written
 }
 
-/// Makes what came and went in a directory last.
+/// Makes the created and removed names of a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Opens a file to write at its end, and makes it where it is not there.
+/// Opens a file for appending, and creates it if it does not exist.
 pub(crate) fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(FILE).open(path)
 }
 
-/// Makes a directory and those above it that are not there.
+/// Creates a directory and its missing parents.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(status) if status.is_dir() => Ok(()),
@@ -64,37 +64,37 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Device and inode of what is at a path: another file, directory or socket with the same name has others.
+/// Device and inode: they distinguish a file, directory or socket from another one with the same name.
 pub(crate) type Identity = (u64, u64);
 
-/// What is at this path.
+/// The identity of the file at this path.
 pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
     fs::metadata(path).map(|status| (status.dev(), status.ino()))
 }
 
-/// Closes a socket to all but its owner and its group.
+/// Restricts a socket to its owner and its group.
 pub(crate) fn close_socket(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(SOCKET))
 }
 
-/// Takes from a directory and everything in it the rights that others have, as earlier releases left them. A group keeps
-/// what it may do with directories and sockets: an administrator may have given it that, and then the proxy passes
-/// through the directory as others may. The group of the proxy keeps what it may read.
+/// Removes the access of other users to a directory and everything in it, which earlier releases granted. A group
+/// keeps its access to directories and sockets, which an administrator may have granted; the directory then stays
+/// searchable for all users, since the proxy must pass through it. The proxy's group keeps its read access.
 pub(crate) fn close_to_others(path: &Path) -> io::Result<()> {
     let status = fs::symlink_metadata(path)?;
     let kind = status.file_type();
     if kind.is_symlink() {
         return Ok(());
     }
-    let taken = match kind.is_dir() || kind.is_socket() {
-        true if kind.is_dir() && ![0, confinement::USER].contains(&status.gid()) => 0o006,
+    let removed = match kind.is_dir() || kind.is_socket() {
+        true if kind.is_dir() && ![0, proxy_group::USER].contains(&status.gid()) => 0o006,
         true => 0o007,
-        false if status.gid() == confinement::USER => 0o037,
+        false if status.gid() == proxy_group::USER => 0o037,
         false => 0o077,
     };
-    let rights = status.permissions().mode() & 0o7777;
-    if rights & taken != 0 {
-        fs::set_permissions(path, Permissions::from_mode(rights & !taken))?;
+    let mode = status.permissions().mode() & 0o7777;
+    if mode & removed != 0 {
+        fs::set_permissions(path, Permissions::from_mode(mode & !removed))?;
     }
     if kind.is_dir() {
         for entry in fs::read_dir(path)? {
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_cannot_be_replaced_is_as_it_was_and_nothing_is_left_beside_it() {
+    fn a_failed_replacement_leaves_the_old_file_and_no_other() {
         let directory = std::env::temp_dir().join(format!("nexin-storage-{}", std::process::id()));
         make_directory(&directory).unwrap();
         let path = directory.join("a.json");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_release_left_open_is_closed() {
+    fn access_that_an_earlier_release_granted_is_removed() {
         let directory = std::env::temp_dir().join(format!("nexin-closed-{}", std::process::id()));
         fs::create_dir_all(directory.join("inner")).unwrap();
         fs::write(directory.join("inner/a.json"), "").unwrap();

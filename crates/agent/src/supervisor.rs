@@ -1,4 +1,4 @@
-//! The proxy's process: started, adopted after a restart of the agent, and started again when it ends.
+//! Supervises the proxy's process: starts it, adopts it after a restart of the agent, and restarts it when it ends.
 
 use crate::confinement::ConfinementReport;
 use crate::limits::ProxyLimits;
@@ -16,30 +16,31 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a proxy may take until it listens.
+/// How long a proxy may take to listen.
 const START: Duration = Duration::from_secs(5);
 
-/// The proxy of this node.
+/// The supervisor of the node's proxy.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     paths: Paths,
     port: u16,
     limits: ProxyLimits,
     process: Option<Process>,
-    /// Where this agent started the process, so that its end is noticed and nothing of it is left.
+    /// The child process, if this agent started the proxy; it must be waited for.
     child: Option<Child>,
-    /// When this agent started it.
+    /// When this agent started the proxy.
     started: Option<Instant>,
-    /// The process, and the directory of rule sets that it may read, as far as it has told.
+    /// The process, and the directory of rule sets that it reported it may read.
     allowed: Option<(Process, Identity)>,
-    /// Why the process is not on record, where it is not.
+    /// Whether the process is recorded on disk, or why not.
     recorded: Result<(), String>,
 }
 
 impl Supervisor {
-    /// Takes over the proxy of an earlier agent if it runs and does what this one wants, else ends it; starts none.
+    /// Adopts the running proxy of an earlier agent if it has the right port, limits and maps, else ends it. Starts
+    /// no proxy.
     ///
-    /// The maps that are pinned must be those in force. One that reads others, since their pins were removed, is ended.
+    /// The pinned maps must be the packet path's. A proxy that reads other maps, since they were unpinned, is ended.
     pub(crate) fn new(paths: &Paths, (port, limits): (u16, ProxyLimits)) -> anyhow::Result<Self> {
         let maps = loader::inspect::pinned_maps(&paths.pins())?;
         let fits = |running: &RecordedProxy| {
@@ -62,18 +63,18 @@ impl Supervisor {
             recorded: Ok(()),
         };
         if adopted.is_some() && adopted != recorded(paths)? {
-            tracing::warn!("the running proxy was not on record, and was found among the processes");
+            tracing::warn!("the running proxy was not recorded, and was found among the processes");
             supervisor.record();
         }
         Ok(supervisor)
     }
 
-    /// Why the next agent has to search for the proxy, where it has to.
+    /// Whether the process is recorded, or why not.
     pub(crate) fn recorded(&self) -> Result<(), &str> {
         self.recorded.as_ref().map(|_| ()).map_err(String::as_str)
     }
 
-    /// Writes down which process the proxy is.
+    /// Records the proxy's process.
     fn record(&mut self) {
         let Some(process) = self.process else { return };
         let running = RecordedProxy { process, port: self.port, layout: abi::LAYOUT, limits: self.limits };
@@ -83,39 +84,39 @@ impl Supervisor {
         self.recorded = written.map_err(|error| format!("cannot write {}: {error}", path.display()));
     }
 
-    /// Process number of the proxy, where it runs.
+    /// Process number of the proxy, if it runs.
     pub(crate) fn process(&self) -> Option<u32> {
         self.process.filter(|process| !process.has_ended()).map(|process| process.process)
     }
 
-    /// What the proxy runs without.
+    /// The confinement steps that failed in the proxy.
     pub(crate) fn notes(&self) -> Vec<String> {
         let Some(process) = self.process() else { return Vec::new() };
         let file = self.paths.proxy_report();
         match ConfinementReport::read(process, &file) {
             Some(report) => report.notes().collect(),
-            // It has begun just now.
+            // The proxy has just started.
             None if self.started.is_some_and(|started| started.elapsed() < START) => Vec::new(),
             None => vec![format!(
-                "what the proxy runs without is not known: {} is not of process {process}",
+                "the failed confinement steps of the proxy are unknown: {} is not of process {process}",
                 file.display()
             )],
         }
     }
 
-    /// Ends a proxy that may read another directory of rule sets than the one that is there now.
+    /// Ends a proxy that may read another directory of rule sets than the present one.
     fn end_stranded(&mut self) -> anyhow::Result<()> {
         let Some(process) = self.process.filter(|process| !process.has_ended()) else { return Ok(()) };
         let rule_sets = self.paths.rule_sets();
         let report = ConfinementReport::read(process.process, &self.paths.proxy_report());
-        // Its report may be gone with the directory.
+        // The report may have been deleted with the directory.
         if let Some(allowed) = report.and_then(|report| report.rule_sets) {
             self.allowed = Some((process, allowed));
         }
         let allowed = self.allowed.filter(|(of, _)| *of == process).map(|(_, allowed)| allowed);
         let current = storage::identity(&rule_sets).ok();
         if allowed.is_some_and(|allowed| current.is_some_and(|current| current != allowed)) {
-            tracing::warn!(directory = %rule_sets.display(), "the directory of rule sets is another one; the proxy is started again to read it");
+            tracing::warn!(directory = %rule_sets.display(), "the directory of rule sets was replaced; the proxy is restarted to read it");
             kill(process)?;
         }
         Ok(())
@@ -127,7 +128,7 @@ impl Supervisor {
         if let Some(child) = &mut self.child
             && let Some(status) = child.try_wait()?
         {
-            tracing::error!(%status, log = %self.paths.proxy_log().display(), "the proxy ended; starting it again");
+            tracing::error!(%status, log = %self.paths.proxy_log().display(), "the proxy ended and is restarted");
             self.child = None;
         }
         if self.process().is_some() {
@@ -145,7 +146,7 @@ impl Supervisor {
                 (self.child, self.process, self.started) = (Some(child), Some(process), Some(Instant::now()));
             }
             Err(error) => {
-                // One that is not known would be started beside.
+                // An unknown proxy would run beside the next one.
                 let _ = child.kill().and_then(|()| child.wait());
                 return Err(error.context("the proxy could not be started"));
             }
@@ -155,10 +156,11 @@ impl Supervisor {
     }
 
     fn start(&self) -> anyhow::Result<Child> {
-        // What it says is lost where it cannot be written: on a full or read-only disk it serves all the same.
+        // Without a log its output is lost: a proxy on a full or read-only disk must still serve.
         let log = storage::append(&self.paths.proxy_log()).and_then(|log| Ok((log.try_clone()?, log)));
         let (out, err) = log.map_or((Stdio::null(), Stdio::null()), |(out, err)| (out.into(), err.into()));
-        // A group of its own: what ends the agent, from a terminal too, does not end the proxy.
+        // A process group of its own: signals to the agent's group, for instance from a terminal, do not end the
+        // proxy.
         Ok(Command::new(std::env::current_exe()?)
             .args(proxy_search::arguments(&self.paths, self.port, &self.limits))
             .stdin(Stdio::null())
@@ -174,7 +176,7 @@ impl Supervisor {
         while TcpStream::connect(address).is_err() {
             if self.process().is_none() || Instant::now() > deadline {
                 let log = fs::read_to_string(self.paths.proxy_log()).unwrap_or_default();
-                let last = log.lines().last().unwrap_or("it said nothing").to_string();
+                let last = log.lines().last().unwrap_or("it printed nothing").to_string();
                 anyhow::bail!("the proxy does not listen at {address}: {last}");
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -187,12 +189,12 @@ impl Supervisor {
     }
 }
 
-/// A proxy and what it was started for.
+/// A proxy, and what it was started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct RecordedProxy {
     process: Process,
     port: u16,
-    /// Of the maps that it reads.
+    /// Layout of the maps that it reads.
     layout: u32,
     #[serde(default)]
     limits: ProxyLimits,
@@ -206,24 +208,24 @@ impl RecordedProxy {
 
 fn kill(process: Process) -> anyhow::Result<()> {
     let process = i32::try_from(process.process).ok().and_then(Pid::from_raw);
-    match kill_process(process.context("a process number that cannot be")?, Signal::KILL) {
-        // The process has already ended.
+    match kill_process(process.context("an invalid process number")?, Signal::KILL) {
+        // The process has ended already.
         Err(rustix::io::Errno::SRCH) => Ok(()),
         result => Ok(result?),
     }
 }
 
-/// Ends the proxies that run for the agent with these files.
+/// Ends the proxies of the agent with these paths.
 pub(crate) fn end(paths: &Paths) -> anyhow::Result<()> {
     running(paths)?.iter().try_for_each(RecordedProxy::end)
 }
 
-/// The proxies that run for the agent with these files: the one on record first, and then those that are not.
+/// The running proxies of the agent with these paths: the recorded one first, then the others.
 fn running(paths: &Paths) -> anyhow::Result<Vec<RecordedProxy>> {
     let mut running: Vec<RecordedProxy> = recorded(paths)?.into_iter().collect();
     for found in proxy_search::find(paths) {
         if running.iter().all(|known| known.process != found.process) {
-            // One that runs another program, may read other maps; no layout has this number.
+            // Another executable may read maps of another layout; no layout has this number.
             let layout = if found.is_same_program { abi::LAYOUT } else { u32::MAX };
             running.push(RecordedProxy {
                 process: found.process,
@@ -236,7 +238,7 @@ fn running(paths: &Paths) -> anyhow::Result<Vec<RecordedProxy>> {
     Ok(running)
 }
 
-/// The proxy on record, where it runs; a record that cannot be understood is none.
+/// The recorded proxy, if it runs; an invalid record counts as none.
 fn recorded(paths: &Paths) -> anyhow::Result<Option<RecordedProxy>> {
     let file = paths.proxy();
     let bytes = match fs::read(&file) {

@@ -1,4 +1,4 @@
-//! What the agent shows of its world.
+//! The views of the world that the API returns.
 
 use crate::names::texts;
 use crate::objects::{ObjectName, Objects};
@@ -11,7 +11,7 @@ use policy::book::RuleId;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// The workloads.
+/// All workloads.
 pub(crate) fn endpoints(world: &World, state: &State) -> Vec<view::Endpoint> {
     world.endpoints().filter_map(|endpoint| self::endpoint(world, state, endpoint)).collect()
 }
@@ -19,7 +19,7 @@ pub(crate) fn endpoints(world: &World, state: &State) -> Vec<view::Endpoint> {
 /// One workload.
 pub(crate) fn endpoint(world: &World, state: &State, endpoint: &control::Endpoint) -> Option<view::Endpoint> {
     let row = world.endpoint_row(endpoint)?;
-    let wiring = state.workloads.iter().find(|workload| workload.id == endpoint.id)?;
+    let record = state.workloads.iter().find(|workload| workload.id == endpoint.id)?;
     Some(view::Endpoint {
         id: endpoint.id,
         namespace: endpoint.workload.namespace.clone(),
@@ -28,9 +28,9 @@ pub(crate) fn endpoint(world: &World, state: &State, endpoint: &control::Endpoin
         labels: world.identities().labels(row.identity).map(|labels| texts(labels)).unwrap_or_default(),
         addresses: endpoint.workload.addresses.clone(),
         named_ports: named_ports(endpoint),
-        interface: wiring.interface.clone(),
-        network_namespace: wiring.network_namespace.clone(),
-        group: wiring.group.clone(),
+        interface: record.interface.clone(),
+        network_namespace: record.network_namespace.clone(),
+        group: record.group.clone(),
         ingress_enforced: row.flags & flag::ENFORCE_INGRESS != 0,
         egress_enforced: row.flags & flag::ENFORCE_EGRESS != 0,
         policy: row.policy,
@@ -44,7 +44,7 @@ fn named_ports(endpoint: &control::Endpoint) -> Vec<(String, String)> {
     ports.map(|((name, number), port)| (name.clone(), written(*number, port))).collect()
 }
 
-/// The identities in use, reserved ones included.
+/// All identities, including the reserved ones.
 pub(crate) fn identities(world: &World) -> Vec<view::Identity> {
     let mut holders: BTreeMap<u32, usize> = BTreeMap::new();
     for endpoint in world.endpoints() {
@@ -62,7 +62,7 @@ pub(crate) fn identities(world: &World) -> Vec<view::Identity> {
         .collect()
 }
 
-/// The services with their frontends and backends.
+/// All services, with their frontends and backends.
 pub(crate) fn services(world: &World) -> Vec<view::Service> {
     let backends: BTreeMap<&ServiceKey, &[BackendInfo]> = world.frontends().collect();
     let services = world.services().map(|service| {
@@ -86,7 +86,7 @@ pub(crate) fn services(world: &World) -> Vec<view::Service> {
     services.collect()
 }
 
-/// The policies in force.
+/// All policies.
 pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::Policy> {
     let policies = world.enforcement().policies();
     let parties: Vec<_> = world.endpoints().filter_map(|endpoint| world.view(endpoint)).collect();
@@ -108,7 +108,7 @@ pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::Policy> {
         .collect()
 }
 
-/// The rules in force by number.
+/// All rules by number.
 pub(crate) fn rules(world: &World) -> Vec<view::Rule> {
     let local_host = RuleId::LOCAL_HOST.0;
     let built_in = view::Rule { id: local_host, policy: "Node/local-host".into(), place: String::new() };

@@ -1,4 +1,5 @@
-//! Workloads as the node's network sees them: namespace, wire, programs, in an order that never leaves a gap.
+//! The network of workloads: namespaces, veth pairs, programs and control groups, created and removed in an order
+//! that never leaves a workload without policy.
 
 use crate::kernel::Kernel;
 use crate::paths::Paths;
@@ -6,7 +7,6 @@ use crate::state::{Process, Stage, WorkloadRecord};
 use abi::protocol;
 use anyhow::Context;
 use control::{Attachment, Change, Endpoint, Proxy, Workload};
-use loader::Loaded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -16,43 +16,43 @@ use workload::{
     WORKLOAD_INTERFACE, WireError, Wired, kill_all,
 };
 
-/// Longest packet on a workload's wire.
+/// MTU of a workload's veth pair.
 const MTU: u32 = 1500;
 
-/// From how many interfaces on their deletion is hurried.
+/// From this number of interfaces on, their deletion is expedited.
 const MANY: usize = 4;
 
-/// The way of packets to the node proxy; the field's incumbent has used the same table for the same purpose.
+/// The routing of packets to the node proxy; Cilium uses the same table for its proxy.
 const PROXY: ProxyRouting =
     ProxyRouting { mark: abi::mark::TO_PROXY, mask: abi::mark::MASK, table: 2004, priority: 9, mtu: MTU };
 
-/// Everything about the node's network but the packet path itself.
+/// The network of the node, except for the packet path.
 #[derive(Debug)]
 pub(crate) struct Wiring {
     node: Node,
     instance: String,
-    /// Where control groups are, if they can be had.
+    /// Directory of the workloads' control groups, if these can be created.
     groups: Option<PathBuf>,
-    /// The file that tells that the kernel hurries at our wish.
+    /// The file that exists while RCU is expedited.
     marker: PathBuf,
 }
 
-/// What is left of a workload that the state does not name.
+/// The remains of a workload that the state file does not name.
 #[derive(Debug)]
 pub(crate) struct Orphan {
     id: u32,
     pub(crate) namespace: String,
     group: Option<Group>,
-    /// How many processes run in it.
+    /// Number of processes in it.
     pub(crate) processes: usize,
 }
 
 impl Wiring {
-    /// The network namespace of the calling thread, unless it is another agent's.
+    /// Claims the network namespace of the calling thread; an error if it belongs to another agent.
     ///
-    /// Agents cannot share one. The proxy's packets carry a mark that every program of ours trusts, one rule leads them
-    /// to one interface, and the settings are those of the namespace. The proxy's interface tells whose it is, also while
-    /// its agent does not run.
+    /// Agents cannot share a namespace: all programs trust the same mark on the proxy's packets, a single rule routes
+    /// them to a single interface, and sysctls apply to the whole namespace. The alias of the proxy's interface names
+    /// the owner, also while its agent does not run.
     pub(crate) fn claim(paths: &Paths) -> anyhow::Result<Self> {
         let instance = paths.instance();
         let mut node = Node::of(Namespace::current()?)?;
@@ -60,29 +60,33 @@ impl Wiring {
         if let Some(alias) = node.proxy_alias()?.filter(|alias| !alias.is_empty() && *alias != own) {
             let other = alias.split('/').nth(1).unwrap_or(&alias);
             anyhow::bail!(
-                "this network namespace is that of another agent, instance {other}, and two cannot share one; give \
-                 this agent a network namespace of its own (networkNamespace), or, where that agent and its workloads \
+                "this network namespace belongs to another agent, instance {other}, and two agents cannot share one; give \
+                 this agent a network namespace of its own (networkNamespace), or, if that agent and its workloads \
                  are gone for good, delete its interface: ip link delete {PROXY_INTERFACE}"
             );
         }
         Ok(Self { node, instance: instance.to_owned(), groups: None, marker: paths.hurry() })
     }
 
-    /// Finds out whether processes can be kept in control groups; says what is amiss where they cannot.
+    /// Creates the directory of the workloads' control groups; returns a note if that fails.
     pub(crate) fn find_groups(&mut self) -> Option<String> {
-        const AMISS: &str =
+        const CONSEQUENCE: &str =
             "a process that leaves the network namespace of its workload outlives the workload";
         let hierarchy = match Group::hierarchy() {
             Ok(Some(hierarchy)) => hierarchy,
             Ok(None) => {
-                return Some(format!("no control groups of version 2 are mounted (cgroup2): {AMISS}"));
+                return Some(format!("no control groups of version 2 are mounted (cgroup2): {CONSEQUENCE}"));
             }
-            Err(error) => return Some(format!("where control groups are is not known ({error}): {AMISS}")),
+            Err(error) => {
+                return Some(format!("the control group hierarchy cannot be found ({error}): {CONSEQUENCE}"));
+            }
         };
         let groups = hierarchy.join("nexin").join(&self.instance);
         match Group::at(&groups).create() {
             Ok(()) => self.groups = Some(groups),
-            Err(error) => return Some(format!("{} cannot be made ({error}): {AMISS}", groups.display())),
+            Err(error) => {
+                return Some(format!("{} cannot be created ({error}): {CONSEQUENCE}", groups.display()));
+            }
         }
         None
     }
@@ -92,7 +96,7 @@ impl Wiring {
         self.node.ipv6()
     }
 
-    /// Finds out whether the node has lost its IPv6.
+    /// Checks again whether the node has IPv6.
     pub(crate) fn refresh(&mut self) -> anyhow::Result<()> {
         Ok(self.node.refresh()?)
     }
@@ -108,9 +112,10 @@ impl Wiring {
         }
     }
 
-    /// Makes the network namespace fit to be a node, with these addresses of its own; returns where its proxy is.
+    /// Prepares the network namespace as a node with these addresses; returns the proxy's interface and port.
     pub(crate) fn prepare(&mut self, addresses: &[IpAddr], port: u16) -> anyhow::Result<Proxy> {
-        ExpeditedRcu::recover(&self.marker).context("setting back what an agent that crashed had set")?;
+        ExpeditedRcu::recover(&self.marker)
+            .context("resetting a sysctl that an agent set before it crashed")?;
         let node = &mut self.node;
         node.prepare()?;
         let interface = node.create_proxy(&PROXY, &alias(&self.instance, "proxy"))?.interface;
@@ -124,7 +129,7 @@ impl Wiring {
         Ok(Proxy { interface, port })
     }
 
-    /// The addresses of the node itself, on whichever interface; link-local ones are not routed and not looked up.
+    /// The addresses of the node on all interfaces, without link-local ones, which are not routed.
     pub(crate) fn node_addresses(&mut self) -> anyhow::Result<Vec<IpAddr>> {
         let mut addresses = self.node.network().addresses()?;
         addresses.retain(|address| match address {
@@ -136,7 +141,8 @@ impl Wiring {
         Ok(addresses)
     }
 
-    /// The next number whose names nothing has: what an earlier agent, or another program, made under them stays.
+    /// The next workload number whose names are unused: objects of earlier agents or other programs with these names
+    /// are left alone.
     pub(crate) fn free_number(&mut self, last: u32) -> anyhow::Result<u32> {
         let namespaces = Namespace::names()?;
         let links = self.node.network().links()?;
@@ -147,13 +153,13 @@ impl Wiring {
                     .iter()
                     .all(|link| link.name != interface && link.alias != number_alias(&self.instance, *id))
         };
-        (last + 1..=u32::MAX).find(is_free).context("every number of a workload is taken")
+        (last + 1..=u32::MAX).find(is_free).context("all workload numbers are taken")
     }
 
-    /// A workload with this number, which gives it its names; nothing of it is made yet.
+    /// The record of a workload with this number and the names that follow from it; nothing is created.
     pub(crate) fn plan(&self, id: u32, wanted: api::WorkloadSpec) -> anyhow::Result<WorkloadRecord> {
         let owner =
-            wanted.owner.map(Process::find).transpose().context("its owner cannot be found out about")?;
+            wanted.owner.map(Process::find).transpose().context("the owner's process cannot be read")?;
         Ok(WorkloadRecord {
             id,
             interface: interface(id),
@@ -167,8 +173,8 @@ impl Wiring {
         })
     }
 
-    /// Makes a workload. Its wire carries nothing before its rows are written and its programs attached. What is left of
-    /// it when that fails is the caller's to take down.
+    /// Creates a workload. Its veth pair is down until its map entries are written and its programs attached. After a
+    /// failure the caller must take down what exists.
     pub(crate) fn create(
         &mut self,
         kernel: &mut Kernel,
@@ -176,7 +182,7 @@ impl Wiring {
     ) -> anyhow::Result<()> {
         let namespace = Namespace::create(&workload.network_namespace)?;
         if let Some(directory) = &workload.group {
-            Group::at(directory).create().with_context(|| format!("making {}", directory.display()))?;
+            Group::at(directory).create().with_context(|| format!("creating {}", directory.display()))?;
         }
         let WorkloadRecord { interface: host, wanted: api::WorkloadSpec { addresses, .. }, .. } = &*workload;
         let alias = number_alias(&self.instance, workload.id);
@@ -187,16 +193,16 @@ impl Wiring {
         let endpoint = endpoint(workload, interface)?;
         kernel.apply([Change::Endpoint(Box::new(endpoint.clone()))])?;
         anyhow::ensure!(
-            kernel.world.endpoint_row(&endpoint).is_some(),
-            "no identity is left for these labels: all {} are in use; end workloads, or give this one labels that \
-             others have",
-            kernel.world.identities().allocated().count()
+            kernel.world().endpoint_row(&endpoint).is_some(),
+            "no identity is left for these labels: all {} are in use; remove workloads, or give this one labels that \
+             other workloads have",
+            kernel.world().identities().allocated().count()
         );
-        kernel.loaded.attach(wired.interface).context("the packet path cannot be attached")?;
+        kernel.attach(wired.interface).context("the programs cannot be attached")?;
         Ok(self.node.up(&wired)?)
     }
 
-    /// Takes a workload of an earlier run back in, as a change to apply, and tells its interface; none where its wire
+    /// Adopts a workload of an earlier run; returns the change to apply and its interface, or none if its interface
     /// is gone.
     pub(crate) fn adopt(&mut self, workload: &WorkloadRecord) -> anyhow::Result<Option<(Change, u32)>> {
         let Some(link) = self.node.network().link(&workload.interface)? else { return Ok(None) };
@@ -209,39 +215,39 @@ impl Wiring {
         Ok(Some((Change::Endpoint(Box::new(endpoint(workload, interface)?)), link.index)))
     }
 
-    /// Whether the name of a workload's network namespace is there.
+    /// Whether the name of a workload's network namespace exists.
     pub(crate) fn has_namespace(&self, workload: &WorkloadRecord) -> anyhow::Result<bool> {
         Ok(Namespace::find(&workload.network_namespace)?.is_some())
     }
 
-    /// The workloads whose wire is gone.
+    /// The workloads whose interface is gone.
     pub(crate) fn missing<'a>(
         &mut self,
         workloads: &'a [WorkloadRecord],
     ) -> anyhow::Result<Vec<&'a WorkloadRecord>> {
         let links = self.node.network().links()?;
-        let has_wire = |workload: &WorkloadRecord| {
+        let has_interface = |workload: &WorkloadRecord| {
             links.iter().any(|link| link.name == workload.interface && self.is_of(link, workload))
         };
-        let whole = workloads.iter().filter(|workload| workload.stage == Stage::Made);
-        Ok(whole.filter(|workload| !has_wire(workload)).collect())
+        let complete = workloads.iter().filter(|workload| workload.stage == Stage::Made);
+        Ok(complete.filter(|workload| !has_interface(workload)).collect())
     }
 
-    /// Ends what runs in workloads and removes their wires, before anything else of theirs, so that nothing passes
-    /// unguarded. That some of it is gone already is fine.
+    /// Kills the processes of workloads, then deletes their interfaces, then detaches the programs, so that no packet
+    /// passes without policy. Missing parts are not errors.
     pub(crate) fn take_down(
         &mut self,
-        loaded: &mut Loaded,
+        kernel: &mut Kernel,
         workloads: &[WorkloadRecord],
     ) -> anyhow::Result<()> {
         let found = workloads.iter().map(|workload| Namespace::find(&workload.network_namespace));
         let namespaces: Vec<Namespace> = found.filter_map(Result::transpose).collect::<Result<_, _>>()?;
-        // An owner that asks for the end of its own workload lives on, to report how the command ended.
+        // An owner that removes its own workload must survive, to report the exit code of the command.
         let owners = workloads.iter().filter_map(|workload| workload.owner).map(|owner| owner.process);
         kill_all(&namespaces, &owners.collect())?;
         for directory in workloads.iter().filter_map(|workload| workload.group.as_ref()) {
             let killed = Group::at(directory).kill();
-            killed.with_context(|| format!("ending the processes of {}", directory.display()))?;
+            killed.with_context(|| format!("killing the processes of {}", directory.display()))?;
         }
         let links = self.node.network().links()?;
         let is_theirs = |link: &Link| {
@@ -252,13 +258,13 @@ impl Wiring {
         self.node.network().delete_links(&links)?;
         drop(expedited);
         for namespace in &namespaces {
-            // A wire that was not marked yet ends by its other end.
+            // A veth pair without an alias yet is deleted by its end in the namespace.
             Network::of(namespace)?.delete_link(WORKLOAD_INTERFACE)?;
         }
-        links.iter().try_for_each(|link| Ok(loaded.detach(link.index)?))
+        links.iter().try_for_each(|link| Ok(kernel.detach(link.index)?))
     }
 
-    /// Removes the names of a workload that was taken down.
+    /// Deletes the network namespace and the control group of a workload that was taken down.
     pub(crate) fn forget(&self, workload: &WorkloadRecord) -> anyhow::Result<()> {
         Namespace::delete(&workload.network_namespace)?;
         match &workload.group {
@@ -269,7 +275,7 @@ impl Wiring {
         }
     }
 
-    /// What is left of workloads of this instance with other numbers than these.
+    /// The remains of workloads of this instance whose numbers are not `known`.
     pub(crate) fn orphans(&mut self, known: &BTreeSet<u32>) -> anyhow::Result<Vec<Orphan>> {
         let names = Namespace::names()?;
         let spaces = names.iter().filter_map(|name| number_of(name, &format!("nexin-{}-", self.instance)));
@@ -296,13 +302,13 @@ impl Wiring {
         orphans.collect()
     }
 
-    /// Removes what is left of a workload in which nothing runs.
-    pub(crate) fn clear(&mut self, loaded: &mut Loaded, stray: &Orphan) -> anyhow::Result<()> {
+    /// Removes the remains of a workload without processes.
+    pub(crate) fn clear(&mut self, kernel: &mut Kernel, stray: &Orphan) -> anyhow::Result<()> {
         let mark = number_alias(&self.instance, stray.id);
         let links = self.node.network().links()?;
         let links: Vec<Link> = links.into_iter().filter(|link| link.alias == mark).collect();
         self.node.network().delete_links(&links)?;
-        links.iter().try_for_each(|link| loaded.detach(link.index))?;
+        links.iter().try_for_each(|link| kernel.detach(link.index))?;
         if let Some(namespace) = Namespace::find(&stray.namespace)? {
             Network::of(&namespace)?.delete_link(WORKLOAD_INTERFACE)?;
         }
@@ -310,10 +316,10 @@ impl Wiring {
         stray.group.iter().try_for_each(|group| Ok(group.remove()?))
     }
 
-    /// Whether an interface that has the name of a workload's was made for it. Those of earlier releases carry no mark.
+    /// Whether an interface with a workload's name was created for it. Interfaces of earlier releases have no alias.
     fn is_of(&self, link: &Link, workload: &WorkloadRecord) -> bool {
-        let is_unmarked = link.alias.is_empty() && workload.stage == Stage::Made;
-        is_unmarked || link.alias == number_alias(&self.instance, workload.id)
+        let has_no_alias = link.alias.is_empty() && workload.stage == Stage::Made;
+        has_no_alias || link.alias == number_alias(&self.instance, workload.id)
     }
 }
 
@@ -323,7 +329,7 @@ impl fmt::Display for Orphan {
     }
 }
 
-/// What is written on an interface of an agent's, by which it is known again.
+/// The alias of an interface of an agent, by which the agent recognises it.
 pub(crate) fn alias(instance: &str, part: &str) -> String {
     format!("nexin/{instance}/{part}")
 }
@@ -341,14 +347,14 @@ pub(crate) fn namespace(instance: &str, id: u32) -> String {
     format!("nexin-{instance}-{id}")
 }
 
-/// The number that a name has after its beginning, where nothing else is there.
-pub(crate) fn number_of(name: &str, beginning: &str) -> Option<u32> {
-    let number: u32 = name.strip_prefix(beginning)?.parse().ok()?;
-    // Not what only looks like a number of ours, such as +7 or 007.
-    name.ends_with(&format!("{beginning}{number}")).then_some(number)
+/// Parses the number in a name that consists of this prefix and a number.
+pub(crate) fn number_of(name: &str, prefix: &str) -> Option<u32> {
+    let number: u32 = name.strip_prefix(prefix)?.parse().ok()?;
+    // Refuses other forms of the number, such as +7 or 007.
+    name.ends_with(&format!("{prefix}{number}")).then_some(number)
 }
 
-/// A workload as the world knows it.
+/// The endpoint of a workload, for the world.
 fn endpoint(workload: &WorkloadRecord, attachment: Attachment) -> anyhow::Result<Endpoint> {
     Ok(Endpoint {
         id: workload.id,
@@ -364,7 +370,7 @@ fn endpoint(workload: &WorkloadRecord, attachment: Attachment) -> anyhow::Result
     })
 }
 
-/// Ports by name and protocol number, from `http` and `80/TCP`.
+/// Parses named ports such as `http` and `80/TCP`, by name and protocol number.
 pub(crate) fn named_ports(written: &BTreeMap<String, String>) -> anyhow::Result<BTreeMap<(String, u8), u16>> {
     let ports = written.iter().map(|(name, port)| {
         let (number, protocol) = port.split_once('/').unwrap_or((port, "TCP"));
@@ -385,7 +391,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_instance_and_number_and_no_other_instance_is_taken_for_ours() {
+    fn names_contain_instance_and_number_and_those_of_other_instances_are_not_recognised() {
         let check = |name: &str, expected: Option<u32>| {
             assert_eq!(number_of(name, "nexin-a-"), expected, "{name}");
         };

@@ -1,4 +1,4 @@
-//! Asking an agent, from a blocking program.
+//! A blocking client of the agent's API.
 
 use crate::{Answer, Cause, Envelope, Failure, Request, VERSION};
 use serde::de::DeserializeOwned;
@@ -14,19 +14,19 @@ pub struct Client {
     stream: BufReader<UnixStream>,
 }
 
-/// Why an agent gave no answer.
+/// Why a call failed.
 #[derive(Debug)]
 pub enum CallError {
-    /// Nobody answers at the socket.
+    /// The connection failed.
     Unreachable {
         /// The socket.
         socket: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The agent answered that it could not.
+    /// The agent refused the request.
     Refused(Failure),
-    /// The answer is not one this program understands.
+    /// The answer could not be parsed.
     Garbled {
         /// The socket.
         socket: PathBuf,
@@ -43,13 +43,13 @@ impl Client {
         Ok(Self { socket: socket.to_path_buf(), stream: BufReader::new(stream) })
     }
 
-    /// Asks and waits for the answer.
+    /// Sends a request and waits for the answer.
     pub fn call<T: DeserializeOwned>(&mut self, request: Request) -> Result<T, CallError> {
         self.send(request).map_err(|error| self.refusal_or(error))?;
         self.answer()?.ok_or_else(|| self.garbled("the agent closed the connection without an answer"))
     }
 
-    /// Asks and hands out one answer after another until the agent has no more.
+    /// Sends a request and returns its answers one after another, until the agent has no more.
     pub fn follow<T: DeserializeOwned>(mut self, request: Request) -> Result<Answers<T>, CallError> {
         self.send(request).map_err(|error| self.refusal_or(error))?;
         Ok(Answers { client: self, shape: PhantomData })
@@ -65,7 +65,7 @@ impl Client {
             .map_err(|source| CallError::Unreachable { socket: self.socket.clone(), source })
     }
 
-    /// What the agent said before it closed the connection, where it did so without waiting for a request.
+    /// The refusal that the agent sent before it closed the connection without reading the request, if it sent one.
     fn refusal_or(&mut self, error: CallError) -> CallError {
         match &error {
             CallError::Unreachable { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
@@ -98,7 +98,7 @@ impl Client {
     }
 }
 
-/// Answers to a request that follows something.
+/// The answers to a request that is answered by a stream.
 #[derive(Debug)]
 pub struct Answers<T> {
     client: Client,
@@ -114,7 +114,7 @@ impl<T: DeserializeOwned> Iterator for Answers<T> {
 }
 
 impl CallError {
-    /// Whether the request itself was wrong.
+    /// Whether the agent refused the request as invalid.
     pub fn is_invalid(&self) -> bool {
         matches!(self, Self::Refused(Failure { cause: Cause::Invalid, .. }))
     }
@@ -130,7 +130,11 @@ impl std::fmt::Display for CallError {
             ),
             Self::Refused(failure) => failure.fmt(f),
             Self::Garbled { socket, message } => {
-                write!(f, "the agent at {} answered something else than asked: {message}", socket.display())
+                write!(
+                    f,
+                    "the agent at {} sent an answer that this program cannot parse: {message}",
+                    socket.display()
+                )
             }
         }
     }
@@ -150,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_that_comes_before_the_request_is_what_the_caller_learns() {
+    fn a_refusal_that_precedes_the_request_is_returned_to_the_caller() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         writeln!(&theirs, r#"{{"error":{{"cause":"internal","messages":["too many clients"]}}}}"#).unwrap();
         drop(theirs);

@@ -1,8 +1,8 @@
-//! What agent and command line agree on, versioned.
+//! The agent's API: requests and answers, versioned.
 //!
-//! One request is one line of JSON on the agent's unix socket; the answer is one line, `{"ok": ...}` or
-//! `{"error": ...}`. A request to follow something is answered by as many lines as there is news. A connection may
-//! carry several requests, one after another.
+//! A request is one line of JSON on the agent's unix socket; the answer is one line, `{"ok": ...}` or `{"error":
+//! ...}`. A request to follow flows is answered by one line for each flow. A connection may carry several requests,
+//! one after another.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -16,27 +16,27 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Version of everything in this crate. An agent refuses requests of another version and names both.
+/// Version of the API. An agent refuses requests of another version; the error names both versions.
 pub const VERSION: u32 = 1;
 
-/// Where the agent listens unless told otherwise.
+/// The agent's default socket.
 pub const DEFAULT_SOCKET: &str = "/run/nexin/agent.sock";
 
-/// What is sent: a request and the version it is written in.
+/// A request with the version of the API, as it is sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Envelope {
     /// [`VERSION`] of the sender.
     pub version: u32,
-    /// What is asked.
+    /// The request.
     #[serde(flatten)]
     pub request: Request,
 }
 
-/// What can be asked of an agent.
+/// The requests of the API.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// How the agent fares: [`view::Status`].
+    /// The state of the agent: [`view::Status`].
     Status,
     /// The workloads of the node: a list of [`view::Endpoint`].
     Endpoints,
@@ -48,30 +48,33 @@ pub enum Request {
     Policies,
     /// The rules in force by number: a list of [`view::Rule`].
     Rules,
-    /// Puts manifests (policies, services, namespaces) in force, all or none: a list of names.
+    /// Applies manifests (policies, services, namespaces), all or none: a list of names.
     Apply {
-        /// Name of the file they were read from, for messages.
+        /// Name of the file that contained them, for messages.
         file: String,
         /// The text.
         text: String,
+        /// Whether to answer with a list of [`view::Applied`] instead of names.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        results: bool,
     },
-    /// Takes objects out of force by `Kind/namespace/name` or `Kind/name`: a list of names.
+    /// Deletes objects by `Kind/namespace/name` or `Kind/name`: a list of names.
     Delete {
         /// The names.
         names: Vec<String>,
     },
-    /// What policy says of a connection or request, and why: [`view::Explanation`].
+    /// Evaluates policy for a connection or request, and lists the rules: [`view::Explanation`].
     Explain(Box<Probe>),
     /// Flows, oldest first: a stream of JSON flows, each `{"ok": flow}`.
     Observe {
-        /// How many of the past to show.
+        /// How many past flows to return.
         last: usize,
-        /// Whether to go on with what happens from now on.
+        /// Whether to follow new flows.
         follow: bool,
-        /// `key=value` filters as the flow crate reads them.
+        /// `key=value` filters, as `flow::Filter` parses them.
         filters: Vec<String>,
     },
-    /// Makes a workload: its namespace, its interface, its rows: [`view::Endpoint`].
+    /// Creates a workload with its network namespace, interface and map entries: [`view::Endpoint`].
     CreateWorkload(WorkloadSpec),
     /// Removes a workload.
     RemoveWorkload {
@@ -80,44 +83,44 @@ pub enum Request {
         /// Its name.
         name: String,
     },
-    /// Changes how a workload is treated: [`view::Endpoint`].
+    /// Changes the settings of a workload: [`view::Endpoint`].
     ConfigureWorkload {
         /// Its namespace.
         namespace: String,
         /// Its name.
         name: String,
-        /// Whether what policy refuses is let through and reported.
+        /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
         audit: bool,
     },
-    /// Ends the agent. What it has put in the kernel stays and goes on working.
+    /// Stops the agent. Its programs and maps stay in the kernel and keep enforcing policy.
     Stop,
 }
 
-/// A connection or request that policy is asked about.
+/// A connection or request to evaluate policy for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
-    /// `[namespace/]workload`, an address, a node, an entity (`host`, `world`), a domain name; or, for a workload that is
-    /// not there, `[namespace/]key=value,key=value`.
+    /// `[namespace/]workload`, an address, a node, an entity (`host`, `world`), a domain name; or the labels of a
+    /// workload that does not exist, `[namespace/]key=value,key=value`.
     pub from: String,
-    /// Likewise, or `[namespace/]service`.
+    /// The same forms, or `[namespace/]service`.
     pub to: String,
-    /// Destination port, of a service's address the service's; for ICMP the type.
+    /// Destination port (the service's port, if `to` is a service); for ICMP the type.
     pub port: u16,
-    /// The name that the receiver, or the service, gives the port; then the number does not count.
+    /// Name of the port, as the destination or the service defines it; replaces the number.
     #[serde(default)]
     pub port_name: Option<String>,
     /// `TCP`, `UDP`, `SCTP`, `ICMP` or `ICMPv6`.
     pub protocol: String,
-    /// By which family: `IPv4` or `IPv6`; IPv4 where both ends have it unless told.
+    /// Address family: `IPv4` or `IPv6`; by default IPv4 if both ends have it.
     #[serde(default)]
     pub family: Option<String>,
-    /// A request on that connection.
+    /// An HTTP request on the connection.
     #[serde(default)]
     pub http: Option<HttpProbe>,
 }
 
-/// An HTTP request that policy is asked about.
+/// An HTTP request to evaluate policy for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpProbe {
@@ -133,7 +136,7 @@ pub struct HttpProbe {
     pub headers: Vec<(String, String)>,
 }
 
-/// A workload to be made.
+/// A workload to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadSpec {
@@ -144,13 +147,13 @@ pub struct WorkloadSpec {
     /// Its labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Addresses to give it; where there is none of a family, one is assigned.
+    /// Its addresses; the agent assigns one of each family that is missing.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
     /// Its ports by name: `http` to `80/TCP`.
     #[serde(default)]
     pub named_ports: BTreeMap<String, String>,
-    /// The process whose end removes the workload; none keeps it until it is removed by name.
+    /// The process whose exit removes the workload; without one the workload stays until it is removed by name.
     #[serde(default)]
     pub owner: Option<u32>,
 }
@@ -159,48 +162,48 @@ pub struct WorkloadSpec {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer<T> {
-    /// What was asked for.
+    /// The result.
     Ok(T),
-    /// Why it was not done.
+    /// Why the request failed.
     Error(Failure),
 }
 
-/// Why a request was not carried out. Nothing of it was.
+/// Why a request failed. A failed request has changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Whose fault it is.
+    /// What caused the failure.
     pub cause: Cause,
-    /// One message for each thing that is wrong, for people.
+    /// One message for each error.
     pub messages: Vec<String>,
 }
 
-/// Whose fault a failure is.
+/// What caused a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
-    /// The request is wrong as it stands.
+    /// The request is invalid.
     Invalid,
-    /// What it names is not there.
+    /// The named object does not exist.
     NotFound,
-    /// What it would make is there already.
+    /// The object exists already.
     Conflict,
-    /// The agent could not do it.
+    /// The agent failed to carry the request out.
     Internal,
 }
 
-/// An error and its causes in one line; what a cause says is left out where the error has said it already.
+/// An error and its causes in one line; the text of a cause is omitted if the error contains it.
 pub fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut said = error.to_string();
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let more = error.to_string();
-        if !said.contains(&more) {
-            said.push_str(": ");
-            said.push_str(&more);
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
         }
         cause = error.source();
     }
-    said
+    text
 }
 
 impl Failure {
@@ -223,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_said_once() {
+    fn the_text_of_a_cause_is_printed_once() {
         let cause = || std::io::Error::other("file exists");
         let terse = CallError::Garbled { socket: "/s".into(), message: "x".into() };
         let wordy = CallError::Unreachable { socket: "/s".into(), source: cause() };
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_one_line_with_their_version() {
+    fn a_request_is_one_line_with_its_version() {
         let check = |request: Request, line: &str| {
             let envelope = Envelope { version: 1, request };
             assert_eq!(serde_json::to_string(&envelope).unwrap(), line);

@@ -1,4 +1,5 @@
-//! JSON read strictly: what serde would take in silence (repeated keys, indices for names, lists for objects) is refused.
+//! Parses JSON strictly: repeated keys, indices for names and lists for objects are errors, though serde accepts
+//! them.
 
 use crate::{Cause, Envelope, Failure, Request, VERSION};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -6,21 +7,20 @@ use serde_json::{Map, Value};
 use std::cell::Cell;
 use std::fmt;
 
-/// Most values that a text may have: a value in memory takes many times the room of a short one in the text.
-const MOST_VALUES: usize = 1 << 18;
+/// Maximum number of values in a text: in memory a value takes many times the bytes of a short one in the text.
+const MAX_VALUES: usize = 1 << 18;
 
-/// Reads a text as JSON of which no object has a key twice; the message of an error has line and column.
+/// Parses a text as JSON and refuses objects with repeated keys; error messages have line and column.
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = AnyValue(&Cell::new(MOST_VALUES)).deserialize(&mut deserializer)?;
+    let value = AnyValue(&Cell::new(MAX_VALUES)).deserialize(&mut deserializer)?;
     deserializer.end().map(|()| value)
 }
 
 impl Envelope {
-    /// The request that a line is.
+    /// Parses a line as a request.
     ///
-    /// # Errors
-    /// Where it is not exactly what this version of the API describes.
+    /// # Errors The line is not exactly a request of this version of the API.
     pub fn parse(line: &[u8]) -> Result<Self, Failure> {
         let invalid = |message: String| Failure::new(Cause::Invalid, message);
         let value = parse(line).map_err(|error| invalid(error.to_string()))?;
@@ -31,7 +31,7 @@ impl Envelope {
         if version.as_ref().and_then(Value::as_u64) != Some(u64::from(VERSION)) {
             let version = version.map_or("none".to_string(), |version| version.to_string());
             return Err(invalid(format!(
-                "this agent speaks version {VERSION} of its API, the request is of version {version}; use one release \
+                "this agent has version {VERSION} of the API, the request is of version {version}; use one release \
                  of nexin"
             )));
         }
@@ -39,7 +39,7 @@ impl Envelope {
         let known = fields.keys().cloned().collect::<Vec<_>>();
         let request =
             Request::deserialize(Value::Object(fields)).map_err(|error| invalid(error.to_string()))?;
-        // Serde takes any field beside a request that has none.
+        // Serde accepts any field on a variant without fields.
         if request.has_no_fields()
             && let Some(field) = known.iter().find(|field| *field != "ask")
         {
@@ -49,7 +49,7 @@ impl Envelope {
     }
 }
 
-/// What derived code would take otherwise than it is meant.
+/// Refuses values that serde's derived code would accept with another meaning.
 fn check(fields: &Map<String, Value>) -> Result<(), String> {
     match fields.get("ask") {
         Some(Value::String(_)) => {}
@@ -77,7 +77,7 @@ impl Request {
     }
 }
 
-/// Any JSON value, in which no object has a key twice, as long as there are not more values than this.
+/// Deserializes any JSON value without repeated keys; the cell counts how many values are still allowed.
 #[derive(Clone, Copy)]
 struct AnyValue<'a>(&'a Cell<usize>);
 
@@ -86,8 +86,7 @@ impl<'de> DeserializeSeed<'de> for AnyValue<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         let left = self.0.get().checked_sub(1);
-        self.0
-            .set(left.ok_or_else(|| de::Error::custom(format!("there are more than {MOST_VALUES} values")))?);
+        self.0.set(left.ok_or_else(|| de::Error::custom(format!("more than {MAX_VALUES} values")))?);
         deserializer.deserialize_any(self)
     }
 }
@@ -139,7 +138,7 @@ impl<'de> Visitor<'de> for AnyValue<'_> {
         let mut fields = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if fields.contains_key(&key) {
-                return Err(de::Error::custom(format!("field `{key}` is there twice")));
+                return Err(de::Error::custom(format!("duplicate field `{key}`")));
             }
             fields.insert(key, entries.next_value_seed(self)?);
         }
@@ -152,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_that_are_not_exactly_right_are_refused_with_a_reason() {
+    fn invalid_requests_are_refused_with_a_reason() {
         let check = |line: &str, expected: &str| {
             let failure = Envelope::parse(line.as_bytes()).map(|envelope| envelope.request).unwrap_err();
             assert_eq!(failure.cause, Cause::Invalid);
@@ -169,13 +168,13 @@ mod tests {
         check(r#"{"version":1,"ask":"dance"}"#, "unknown variant `dance`");
         check(r#"{"version":1,"ask":5}"#, "not 5");
         check(r#"{"version":1,"ask":["rules"]}"#, "`ask` is the name of a request");
-        check(r#"{"version":1,"ask":"status","ask":"stop"}"#, "`ask` is there twice");
-        check(r#"{"version":1,"version":1,"ask":"status"}"#, "`version` is there twice");
+        check(r#"{"version":1,"ask":"status","ask":"stop"}"#, "duplicate field `ask`");
+        check(r#"{"version":1,"version":1,"ask":"status"}"#, "duplicate field `version`");
         check(r#"{"version":1,"ask":"status","x":1}"#, "unknown field `x`");
         check(r#"{"version":1,"ask":"stop","x":1}"#, "unknown field `x`");
         check(r#"{"version":1,"ask":"delete","names":[],"force":true}"#, "unknown field `force`");
         check(r#"{"version":1,"ask":"delete","names":[]}{}"#, "trailing characters");
-        let many = format!("[{}0]", "0,".repeat(MOST_VALUES));
+        let many = format!("[{}0]", "0,".repeat(MAX_VALUES));
         check(&format!(r#"{{"version":1,"ask":"delete","names":{many}}}"#), "more than 262144 values");
         check(&"[".repeat(100_000), "recursion limit");
         check(
@@ -184,7 +183,7 @@ mod tests {
         );
         check(
             r#"{"version":1,"ask":"create-workload","namespace":"a","name":"b","labels":{"x":"1","x":"2"}}"#,
-            "`x` is there twice",
+            "duplicate field `x`",
         );
         let probe = r#"{"version":1,"ask":"explain","from":"a","to":"b","port":80,"protocol":"TCP""#;
         check(&format!(r#"{probe},"via":"c"}}"#), "unknown field `via`");
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_are_right_are_taken() {
+    fn valid_requests_are_accepted() {
         for request in [
             r#"{"version":1,"ask":"status"}"#,
             r#"{"ask":"observe","last":20,"follow":false,"filters":[],"version":1}"#,

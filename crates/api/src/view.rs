@@ -1,11 +1,11 @@
-//! What an agent shows of itself.
+//! The views: what the agent's API returns.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// How an agent fares.
+/// The state of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The agent's program version.
@@ -14,9 +14,9 @@ pub struct Status {
     pub kernel: String,
     /// Process number of the agent.
     pub agent: u32,
-    /// Process number of the node proxy, where it runs.
+    /// Process number of the node proxy, if it runs.
     pub proxy: Option<u32>,
-    /// How the node proxy's places for connections are used; none where it has not told yet.
+    /// The node proxy's connections; none if it has not reported yet.
     #[serde(default)]
     pub proxy_connections: Option<ProxyConnections>,
     /// How programs are attached: `tcx` or `clsact`.
@@ -25,40 +25,41 @@ pub struct Status {
     pub pins: String,
     /// Directory of policies that is watched.
     pub policies_from: String,
-    /// What is wrong: files of that directory that are not in force as they stand, workloads without an interface, and
-    /// what the agent cannot do or save.
+    /// Errors: policy files that are not applied as they are, workloads without an interface, and whatever the agent
+    /// cannot do or save.
     pub problems: Vec<String>,
-    /// What the agent and its proxy do without on this host, such as IPv6 or Landlock; nothing is wrong with that.
+    /// Features that the agent and its proxy run without on this host, such as IPv6 or Landlock; these are not
+    /// errors.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// Workloads.
+    /// Number of workloads.
     pub endpoints: usize,
-    /// Identities in use.
+    /// Number of identities in use.
     pub identities: usize,
-    /// Policies in force.
+    /// Number of policies.
     pub policies: usize,
-    /// Services.
+    /// Number of services.
     pub services: usize,
-    /// Whom policies are enforced for: `default`, `always` or `never`; `audit` besides where refusals are let through.
+    /// Enforcement mode: `default`, `always` or `never`; with `, audit` in audit mode.
     pub enforcement: String,
-    /// Packets by reason: `forwarded` and the drop reasons.
+    /// Packet counts: `forwarded`, and each drop reason.
     pub packets: BTreeMap<String, u64>,
-    /// Events that were lost before they could be read.
+    /// Events that were evicted before a client read them.
     pub lost_events: u64,
 }
 
 /// Connections of the node proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProxyConnections {
-    /// How many there are.
+    /// Open connections.
     pub in_use: usize,
-    /// How many there may be.
+    /// Maximum number of connections.
     pub limit: usize,
-    /// How many the client identity has that has the most.
+    /// Connections of the client identity that has the most.
     pub most_of_a_client: usize,
-    /// How many were refused since the proxy started, by reason.
+    /// Connections refused since the proxy started, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// How many of little use were closed since then to make room for others.
+    /// Idle connections closed since then to make room for new ones.
     pub made_room: u64,
 }
 
@@ -77,23 +78,23 @@ pub struct Endpoint {
     pub labels: Vec<String>,
     /// Addresses.
     pub addresses: Vec<IpAddr>,
-    /// Its ports by name: `http` to `80/TCP`; of a name that stands for several, all.
+    /// Its named ports: `http` and `80/TCP`; a name may occur more than once.
     #[serde(default)]
     pub named_ports: Vec<(String, String)>,
     /// Host-side interface.
     pub interface: String,
     /// Name of its network namespace, as `ip netns` shows it.
     pub network_namespace: String,
-    /// Directory of the control group that its processes are started in, where there is one.
+    /// Directory of the workload's control group, if it has one.
     #[serde(default)]
     pub group: Option<PathBuf>,
-    /// Whether policy is enforced on the way in.
+    /// Whether ingress policy is enforced.
     pub ingress_enforced: bool,
-    /// Whether policy is enforced on the way out.
+    /// Whether egress policy is enforced.
     pub egress_enforced: bool,
-    /// Number of the policy in force.
+    /// Number of the policy that the maps hold for it.
     pub policy: u32,
-    /// Whether what policy refuses is let through and reported.
+    /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     #[serde(default)]
     pub audit: bool,
 }
@@ -105,7 +106,7 @@ pub struct Identity {
     pub id: u32,
     /// The labels.
     pub labels: Vec<String>,
-    /// How many workloads of this node have it.
+    /// Number of workloads on this node that have the identity.
     pub workloads: usize,
 }
 
@@ -129,24 +130,45 @@ pub struct Frontend {
     pub backends: Vec<String>,
 }
 
-/// A policy in force.
+/// A policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// Kind.
     pub kind: String,
-    /// Namespace; none for clusterwide kinds.
+    /// Namespace; none for cluster-wide kinds.
     pub namespace: Option<String>,
     /// Name.
     pub name: String,
-    /// How many rules it has.
+    /// Number of its rules.
     pub rules: usize,
-    /// How many workloads of this node it selects.
+    /// Number of workloads on this node that it selects.
     pub endpoints: usize,
-    /// Where it was read from.
+    /// The file that contains it, or `applied:` and its name.
     pub source: String,
 }
 
-/// A rule and its number, as packet path and events name it.
+/// An object that was applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// `Kind/namespace/name` or `Kind/name`.
+    pub name: String,
+    /// What applying the object did.
+    pub result: ApplyResult,
+}
+
+/// What applying an object did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApplyResult {
+    /// The object is new.
+    Created,
+    /// The object replaced another one with its name.
+    Configured,
+    /// The object was applied before as it is.
+    Unchanged,
+}
+
+/// A rule and its number in map entries and events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// The number.
@@ -157,53 +179,53 @@ pub struct Rule {
     pub place: String,
 }
 
-/// What policy says of a connection or request, and why.
+/// The verdict of policy on a connection or request, with the rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// `allow`, `drop` (refused at layers 3 and 4) or `deny` (the request is refused at layer 7).
-    /// Of a service whose backends differ the worst of theirs.
+    /// `allow`, `drop` (denied at layers 3 and 4) or `deny` (the request is denied at layer 7). If the backends of a
+    /// service have different verdicts, the most restrictive.
     pub verdict: String,
-    /// The requests that may pass, where the connection alone was asked about and not all may.
+    /// The allowed requests, if the probe names no request and not every request is allowed.
     #[serde(default)]
     pub requests: Option<Vec<String>>,
-    /// What is worth knowing of the ends: which service an address is of, and who stands behind it.
+    /// Remarks on the ends: the service of an address, and its backends.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// Each side that was asked; none where backends differ.
+    /// The verdict of each side; empty if backends have different verdicts.
     pub sides: Vec<Side>,
-    /// What becomes of it behind a service whose backends differ, for each of them.
+    /// The verdict of each backend, if backends of a service have different verdicts.
     #[serde(default)]
     pub branches: Vec<Branch>,
 }
 
-/// What becomes of a connection to a service at one of the service's backends.
+/// The verdict on a connection to one backend of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Branch {
     /// The backend and its port: `namespace/name:port`.
     pub to: String,
-    /// As of [`Explanation`].
+    /// `allow`, `drop` or `deny`, as in [`Explanation`].
     pub verdict: String,
-    /// Each side that was asked.
+    /// The verdict of each side.
     pub sides: Vec<Side>,
 }
 
-/// What one side's policy says.
+/// The verdict of one side's policies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Side {
     /// `egress` or `ingress`.
     pub direction: String,
-    /// Whose policy: `namespace/name`.
+    /// The end that the policies select: `namespace/name`.
     pub subject: String,
     /// Verdict of this side.
     pub verdict: String,
-    /// The requests that may pass, where the connection alone was asked about and not all may.
+    /// The allowed requests, if the probe names no request and not every request is allowed.
     #[serde(default)]
     pub requests: Option<Vec<String>>,
-    /// The rule that decides, where one does.
+    /// The rule that decides, if one does.
     pub rule: Option<String>,
-    /// One sentence: why.
+    /// The reason, in one sentence.
     pub reason: String,
-    /// Each rule that was considered, with why it did or did not apply.
+    /// Each rule that was considered, and why it applies or not.
     pub considered: Vec<Considered>,
 }
 
@@ -212,20 +234,31 @@ pub struct Side {
 pub struct Considered {
     /// `Kind/namespace/name` and field path.
     pub rule: String,
-    /// Where it stands, of rules of files: `file:line`.
+    /// Place of a rule that was read from a file: `file:line`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
-    /// When it is asked: `admin`, `normal` or `baseline`.
+    /// Tier: `admin`, `normal` or `baseline`.
     #[serde(default)]
     pub tier: String,
     /// Whether it applies.
     pub applies: bool,
-    /// Whether nothing allows it, and of all rules that would this one lacks least.
+    /// Whether no rule allows the connection, and this rule is the nearest to allowing it.
     #[serde(default)]
     pub nearest: bool,
-    /// What was found of it: `other-peer`, `other-traffic`, `other-request`, `outranked`, `passes` or `decides`.
+    /// How the rule relates to the probe: `other-peer`, `other-traffic`, `other-request`, `outranked`, `passes` or
+    /// `decides`.
     #[serde(default)]
     pub finding: String,
-    /// Why it decides, or what differs: `peer has app=db, needs app=web`.
+    /// Why it decides, or what does not match: `peer has app=db, needs app=web`.
     pub why: String,
+}
+
+impl std::fmt::Display for ApplyResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+        })
+    }
 }

@@ -1,5 +1,9 @@
 //! Builders of changes for tests: a part that a test does not name has the value that most tests want.
 
+mod random_changes;
+
+pub use random_changes::random_change;
+
 use crate::change::{Attachment, Change, Endpoint, Workload};
 use std::collections::BTreeMap;
 use std::net::IpAddr;

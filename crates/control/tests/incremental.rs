@@ -6,17 +6,11 @@ mod walk;
 use abi::batch::Batch;
 use abi::policy::GroupKey;
 use abi::row::{MapOp, Row, RowKey};
-use control::{
-    Attachment, Change, Endpoint, Node, RemoteNode, RemoteWorkload, Rows, Workload, World, Writes,
-};
-use identity::{Labels, Source};
-use policy::catalog::CidrGroupEntry;
-use policy::domain::DomainPattern;
-use policy::generate::{self, Random};
-use policy::rule::{Cidr, EnforcementMode, Peer, Peers};
-use std::collections::{BTreeMap, BTreeSet};
+use control::fixtures::random_change as change;
+use control::{Change, Rows, World, Writes};
+use policy::generate::Random;
+use std::collections::BTreeSet;
 use std::mem::discriminant;
-use std::net::IpAddr;
 use walk::heard;
 
 const SEEDS: u64 = 20;
@@ -270,115 +264,4 @@ fn sizes(rows: &Rows) -> Vec<usize> {
         }
     }
     sizes.into_iter().map(|(_, size)| size).collect()
-}
-
-fn change(random: &mut Random) -> Change {
-    let other = generate::world(random.below(100_000) as u64);
-    match random.below(23) {
-        20..22 => Change::RemoteWorkload(Box::new(remote(random, &other))),
-        22 => {
-            let RemoteWorkload { workload, .. } = remote(random, &other);
-            Change::RemoveRemoteWorkload { namespace: workload.namespace, name: workload.name }
-        }
-        0..7 => Change::Endpoint(endpoint(random, &other).into()),
-        7..9 => Change::RemoveEndpoint(1 + random.below(9) as u32),
-        9..13 => {
-            let mut policy = other.policies[random.below(other.policies.len())].clone();
-            for rule in policy.specs.iter_mut().flat_map(|spec| &mut spec.rules) {
-                if let (Peers::Of(peers), true) = (&mut rule.peers, random.chance(20)) {
-                    peers.push(reference(random));
-                }
-            }
-            Change::Policy(policy)
-        }
-        13 => Change::RemovePolicy(other.policies[random.below(other.policies.len())].id.clone()),
-        14 => Change::Namespace { name: (random.pick(&["x", "y", "z"])).into(), labels: labels(random) },
-        15 => Change::Node(Box::new(Node {
-            addresses: vec![random.pick(&["10.0.0.1", "10.1.2.3"]).parse().unwrap()],
-            labels: labels(random),
-            mode: random.pick(&[
-                EnforcementMode::Default,
-                EnforcementMode::Default,
-                EnforcementMode::Always,
-                EnforcementMode::Never,
-            ]),
-            audit: random.chance(20),
-            ..Node::default()
-        })),
-        16 => Change::RemoteNode(Box::new(RemoteNode {
-            name: random.pick(&["one", "two"]).into(),
-            labels: labels(random),
-            addresses: vec![random.pick(&["10.0.0.2", "198.51.100.7"]).parse().unwrap()],
-        })),
-        18 => Change::Names {
-            address: random.pick(&["198.51.100.7", "203.0.113.9"]).parse().unwrap(),
-            names: ["www.example.com", "api.example.com"]
-                .into_iter()
-                .filter(|_| random.chance(50))
-                .map(str::to_owned)
-                .collect(),
-        },
-        17 => Change::RemoveRemoteNode(random.pick(&["one", "two"]).into()),
-        _ => group(random),
-    }
-}
-
-/// A workload of another node; now and then with an address that one of this node claims, too.
-fn remote(random: &mut Random, other: &generate::GeneratedWorld) -> RemoteWorkload {
-    let Endpoint { id, mut workload, .. } = endpoint(random, other);
-    workload.name = format!("remote-{id}");
-    if random.chance(80) {
-        workload.addresses = vec![IpAddr::from([10, 244, 9, id as u8])];
-    }
-    RemoteWorkload { node: "one".into(), workload }
-}
-
-fn endpoint(random: &mut Random, other: &generate::GeneratedWorld) -> Endpoint {
-    let at = random.below(other.workloads.len());
-    let workload = &other.workloads[at];
-    let id = 1 + at as u32;
-    let ports =
-        if random.chance(50) { vec![(("web".to_owned(), 6), random.pick(&[80, 8080]))] } else { vec![] };
-    Endpoint {
-        id,
-        workload: Workload {
-            namespace: workload.namespace.clone(),
-            name: workload.name.clone(),
-            labels: BTreeMap::from_iter(workload.own.iter().cloned()).into(),
-            addresses: workload.addresses.to_vec(),
-            named_ports: BTreeMap::from_iter(ports).into(),
-        },
-        attachment: Attachment { interface: 100 + id, ..Attachment::default() },
-        audit: random.chance(10),
-    }
-}
-
-fn labels(random: &mut Random) -> BTreeMap<String, String> {
-    let label = |value: &str| ("tier".to_owned(), value.to_owned());
-    random.chance(70).then(|| label(random.pick(&["front", "back"]))).into_iter().collect()
-}
-
-/// A peer that stands for something else.
-fn reference(random: &mut Random) -> Peer {
-    if random.chance(50) {
-        let pattern = random.pick(&["*.example.com", "www.example.com", "*"]);
-        return Peer::Domain(DomainPattern::pattern(pattern).unwrap());
-    }
-    let groups = policy::rule::CidrGroupRef::Named(random.pick(&["partners", "office"]).into());
-    Peer::CidrGroup { groups, except: Vec::new() }
-}
-
-fn group(random: &mut Random) -> Change {
-    let name = random.pick(&["partners", "office"]).to_owned();
-    if random.chance(30) {
-        return Change::RemoveCidrGroup(name);
-    }
-    let address = |text: &str| -> IpAddr { text.parse().unwrap() };
-    let pool = [("198.51.100.0", 24), ("198.51.100.7", 32), ("10.244.1.2", 32), ("2001:db8::", 32)];
-    let blocks = pool.iter().filter(|_| random.chance(50));
-    let blocks: BTreeSet<Cidr> =
-        blocks.map(|(text, length)| Cidr::new(address(text), *length).unwrap()).collect();
-    let mut labels = Labels::default();
-    labels.insert(Source::K8s, "kind", "outside");
-    Change::CidrGroup { name, group: CidrGroupEntry { labels, blocks } }
 }

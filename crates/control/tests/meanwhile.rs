@@ -6,7 +6,7 @@ use abi::address::AddressKey;
 use abi::endpoint::EndpointKey;
 use abi::row::{MapOp, Row, RowKey};
 use control::fixtures::{address_of, endpoint, interface_of, namespace, workload};
-use control::{Change, Endpoint, Rows, World, Writes};
+use control::{Change, Rows, World, Writes};
 use identity::{Operator, Selector, Source, key};
 use policy::fixtures::{allow, app, app_that, policy, spec};
 use policy::rule::Direction::Ingress;

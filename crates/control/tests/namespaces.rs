@@ -3,7 +3,7 @@
 use abi::policy::{GROUP_OF_WORKLOADS, GroupKey};
 use abi::row::{MapOp, Row, RowKey};
 use control::fixtures::{interface_of, namespace, workload};
-use control::{Change, Endpoint, Rows, World, Writes};
+use control::{Change, Rows, World, Writes};
 use identity::{Operator, Source, Values, key};
 use policy::fixtures::{allow, app, app_that, spec};
 use policy::rule::Direction::Ingress;

@@ -1,7 +1,7 @@
 //! Which numbers peers and groupings have: where it is another than it might be, packets or whole worlds feel it.
 
 use abi::row::Row;
-use control::{Change, Endpoint, RemoteNode, World, fixtures};
+use control::{Change, RemoteNode, World, fixtures};
 use policy::fixtures::{allow, app, spec};
 use policy::rule::Direction::Ingress;
 use policy::rule::{Entity, Traffic};

@@ -2,11 +2,12 @@
 
 use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendInfo, ServiceKey};
-use control::{Attachment, Change, Endpoint, Workload, World, Writes};
-use service::{Candidate, Protocol, Service, ServicePort, TargetPort, frontends_among};
+use control::fixtures;
+use control::{Attachment, Change, Endpoint, World, Writes};
+use service::fixtures::tcp;
+use service::{Candidate, Service, frontends_among};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const SERVICES: u32 = 1_000;
@@ -14,40 +15,27 @@ const WORKLOADS: u32 = 10_000;
 /// So many changes are timed.
 const CHANGES: u32 = 20;
 
-fn app(number: u32) -> BTreeMap<String, String> {
-    BTreeMap::from([("app".to_owned(), format!("app{}", number % SERVICES))])
+/// The label by which a service selects its workloads.
+fn app(number: u32) -> String {
+    format!("app{}", number % SERVICES)
 }
 
 fn service(number: u32) -> Service {
     let [_, _, high, low] = number.to_be_bytes();
-    let (protocol, target) = (Protocol::Tcp, TargetPort::Number(8080));
     Service {
-        namespace: "x".into(),
-        name: format!("service{number}"),
-        labels: BTreeMap::new(),
-        selector: app(number),
+        selector: BTreeMap::from([("app".to_owned(), app(number))]),
         addresses: vec![IpAddr::from([10, 96, high, low])],
-        headless: false,
-        external_name: None,
-        ports: vec![ServicePort { name: String::new(), protocol, port: 80, target }],
+        ..service::fixtures::service("x", &format!("service{number}"), [tcp(80, 8080)])
     }
 }
 
 /// A workload behind the service of `of`, at an address that tells `place`.
 fn workload(id: u32, of: u32, place: u32) -> Endpoint {
     let [_, high, middle, low] = place.to_be_bytes();
-    Endpoint {
-        id,
-        workload: Workload {
-            namespace: "x".into(),
-            name: format!("workload{id}"),
-            labels: Arc::new(app(of)),
-            addresses: vec![IpAddr::from([10, high, middle, low])],
-            named_ports: Arc::default(),
-        },
-        attachment: Attachment { interface: 100 + id, ..Attachment::default() },
-        audit: false,
-    }
+    let mut endpoint = fixtures::endpoint(1, "x", &app(of));
+    endpoint.workload.addresses = vec![IpAddr::from([10, high, middle, low])];
+    let attachment = Attachment { interface: fixtures::interface_of(id), ..Attachment::default() };
+    Endpoint { id, attachment, ..endpoint }
 }
 
 fn everything() -> World {

@@ -1,4 +1,4 @@
-//! Decides whether a packet may go on: by the connection that it belongs to, where policy allowed that under the rows in
+//! Decides whether a packet may pass: by the connection that it belongs to, where policy allowed that under the rows in
 //! force, and by policy otherwise.
 
 use crate::conntrack::{self, Observed, Transition};
@@ -26,13 +26,13 @@ use abi::protocol::{ICMP, ICMP6, TCP};
 #[must_use]
 pub(crate) struct Permit(());
 
-/// The packet from the point of view of an endpoint, whose policy judges it.
+/// A packet as the endpoint sees it whose policy judges the packet.
 pub(crate) struct Traffic<'a> {
     /// Row of the address at the other end.
     pub(crate) peer: &'a AddressInfo,
-    /// The direction that stands in `Found` too; here it is known to the compiler.
+    /// The same as in `Found`; here the compiler knows the value.
     pub(crate) direction: Direction,
-    /// Whether the endpoint before on the packet's way has sent the packet to the proxy.
+    /// Whether the policy of the endpoint before on the packet's way redirected the packet to the proxy.
     pub(crate) proxied: bool,
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn check(
     Ok(permit)
 }
 
-/// Lets a packet through on a connection, which takes down policy's verdict and what the packet did.
+/// Lets a packet of a connection pass: stores the verdict and what the packet did in the connection's entry.
 #[inline(always)]
 fn pass(
     row: &mut ConnInfo,
@@ -96,8 +96,8 @@ fn pass(
 ) -> Result<Permit, DropReason> {
     let row = &mut Fresh::new(row);
     let decision = &mut Fresh::new(decision);
-    note_verdict(row, traffic.peer, found, decision);
-    note_detours(row, traffic, observed, found);
+    store_verdict(row, traffic.peer, found, decision);
+    store_detours(row, traffic, observed, found);
     let transition = conntrack::update(row, &found.flow, observed);
     let (row, decision) = (&**row, &mut **decision);
     if transition == Transition::Notable {
@@ -107,9 +107,9 @@ fn pass(
     permit(row, observed, found, decision)
 }
 
-/// Takes down the verdict, where policy was evaluated.
+/// Stores the verdict, where policy was evaluated.
 #[inline(always)]
-fn note_verdict(row: &mut ConnInfo, peer: &AddressInfo, found: &Found, decision: &Decision) {
+fn store_verdict(row: &mut ConnInfo, peer: &AddressInfo, found: &Found, decision: &Decision) {
     let Some(verdict) = decision.verdict else { return };
     row.policy = found.endpoint.policy;
     row.epoch = found.config.epoch;
@@ -123,9 +123,9 @@ fn note_verdict(row: &mut ConnInfo, peer: &AddressInfo, found: &Found, decision:
     }
 }
 
-/// Takes down whether the flow's packets go through the proxy, and which service they are sent to.
+/// Stores whether the flow's packets go through the proxy, and the service that they are sent to.
 #[inline(always)]
-fn note_detours(row: &mut ConnInfo, traffic: &Traffic<'_>, observed: Observed, found: &Found) {
+fn store_detours(row: &mut ConnInfo, traffic: &Traffic<'_>, observed: Observed, found: &Found) {
     if traffic.proxied || (observed.from_proxy && conntrack::opening_direction(row) == Direction::Ingress) {
         // The proxy connects to the endpoint with the opener's address, so the replies are the proxy's.
         row.flags |= flag::PROXIED;
@@ -151,7 +151,7 @@ fn permit(
         decision.service.address = row.service;
         decision.service.port = row.service_port;
     }
-    // What the proxy sends has had its verdict.
+    // A packet that the proxy sends was judged before it came to the proxy.
     if row.flags & flag::PROXIED != 0 && !observed.from_proxy {
         if found.config.proxy_interface == 0 {
             return Err(DropReason::ProxyUnavailable);
@@ -161,7 +161,9 @@ fn permit(
     Ok(Permit(()))
 }
 
-/// Policy's verdict on a flow that is opened in `opened`; in audit mode a refusal is noted and overruled.
+/// Evaluates policy for a flow that is opened in `opened`; in audit mode a refusal is stored, and the packet passes.
+///
+/// A function of its own in the kernel: most packets belong to a connection that was judged.
 #[inline(never)]
 fn judge(
     maps: &impl Maps,
@@ -217,9 +219,9 @@ fn is_tracked(flow: &Flow) -> bool {
 
 /// Whether a segment belongs to a TCP connection that should be known but is not.
 ///
-/// If such a segment opened a connection, the side that sends first after the row is gone would choose whose policy is
-/// evaluated. Where nothing is enforced, or refusals are only reported, there is nothing to get round, and older
-/// connections live on.
+/// If such a segment opened a connection, the end that sends first after the entry expired would choose which direction's
+/// rules apply. Where nothing is enforced, or refusals are only reported, nothing can be evaded, and older connections live
+/// on.
 #[inline(always)]
 fn is_midstream(found: &Found) -> bool {
     use endpoint::flag::{AUDIT, ENFORCE};

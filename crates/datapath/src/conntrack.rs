@@ -1,23 +1,23 @@
-//! Connection tracking: which row a packet belongs to, and what the packet changes in it.
+//! Connection tracking: which conntrack entry a packet belongs to, and what the packet changes in the entry.
 
 use crate::parse::{ACK, FIN, Flow, RST, SYN};
 use abi::conntrack::{ConnInfo, ConnKey, flag, lifetime};
 use abi::policy::Direction;
 use abi::protocol::TCP;
 
-/// What a packet changed in the life of its connection that is worth a report.
+/// What a packet changed in the state of its connection that is worth an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transition {
     /// Nothing.
     None,
-    /// It opened, was answered for the first time, or ended.
+    /// The connection opened, had its first reply, or ended.
     Notable,
 }
 
-/// The row's key, seen from the workload.
+/// The key of the flow's entry, seen from the workload.
 #[inline(always)]
 pub(crate) fn key(flow: &Flow, direction: Direction) -> ConnKey {
-    // ICMP has one number for both ends.
+    // An ICMP echo has one identifier for both ends.
     let destination_port = if flow.is_icmp() { flow.source_port } else { flow.destination_port };
     let (local, remote, local_port, remote_port) = match direction {
         Direction::Egress => (flow.source, flow.destination, flow.source_port, destination_port),
@@ -26,33 +26,28 @@ pub(crate) fn key(flow: &Flow, direction: Direction) -> ConnKey {
     ConnKey { local, remote, local_port, remote_port, protocol: flow.protocol, padding: [0; 3] }
 }
 
-/// The direction of the packets of the side that opened the flow.
+/// The direction in which the flow was opened.
 #[inline(always)]
 pub(crate) fn opening_direction(row: &ConnInfo) -> Direction {
     if row.flags & flag::LOCAL_OPENED != 0 { Direction::Egress } else { Direction::Ingress }
 }
 
-/// Whether the row still counts and is that of a flow.
+/// Whether the entry has not expired.
 #[inline(always)]
 pub(crate) fn is_live(row: &ConnInfo, now: u32) -> bool {
-    row.expires > now && row.flags & flag::CHOICE == 0
+    row.expires > now
 }
 
-/// Whether a packet belongs to the flow that the row remembers, rather than being the first of another.
+/// Whether a packet belongs to the flow of the entry; otherwise the packet is the first of another flow.
 #[inline(always)]
 pub(crate) fn continues(row: &ConnInfo, flow: &Flow, direction: Direction, now: u32) -> bool {
-    if !is_live(row, now) {
-        return false;
-    }
-    if !flow.opens() {
-        return true;
-    }
-    // The other side's opening packet is a request of its own, and so is one that follows the end; what is left is
-    // the opener saying it again.
-    opening_direction(row) == direction && !is_over(row.flags)
+    // An opening packet in the other direction opens another flow, and so does one after the end. In the same direction it
+    // is a retransmission.
+    let is_retransmission = opening_direction(row) == direction && !is_over(row.flags);
+    is_live(row, now) && (is_retransmission || !flow.opens())
 }
 
-/// The row of a flow that begins with this packet.
+/// The entry of a flow that is opened in this direction.
 #[inline(always)]
 pub(crate) fn new_entry(direction: Direction) -> ConnInfo {
     let flags = match direction {
@@ -62,12 +57,12 @@ pub(crate) fn new_entry(direction: Direction) -> ConnInfo {
     ConnInfo { flags, ..EMPTY }
 }
 
-/// Which of a proxied flow's two TCP connections a packet belongs to; both share the row.
+/// One of the two TCP connections of a proxied flow; both share the entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leg {
-    /// Between the one who opened the flow and the proxy; of an unproxied flow, its one connection.
+    /// Between the end that opened the flow and the proxy; of a flow without proxy, the one connection.
     Downstream,
-    /// Between the proxy and the one who was asked.
+    /// Between the proxy and the end that the flow was opened to.
     Upstream,
 }
 
@@ -86,7 +81,7 @@ fn leg(row: &ConnInfo, observed: Observed) -> Leg {
     }
 }
 
-/// Notes a packet that was let through: counters, answers, ends and the time from which the row no longer counts.
+/// Updates the entry for a packet that passes: counters, flags and expiry.
 #[inline(always)]
 pub(crate) fn update(row: &mut ConnInfo, flow: &Flow, observed: Observed) -> Transition {
     let Observed { direction, length, now, .. } = observed;
@@ -102,7 +97,7 @@ pub(crate) fn update(row: &mut ConnInfo, flow: &Flow, observed: Observed) -> Tra
         }
     }
     let mut flags = flags_after(row, flow.tcp_flags, observed);
-    // The opener of a proxied flow may be answered by the proxy alone; its acknowledgement tells.
+    // The proxy may reply to the opener of a flow without an upstream connection. The opener's acknowledgement shows it.
     let acknowledges = before & flag::PROXIED != 0 && flow.tcp_flags & (SYN | ACK) == ACK;
     if opening_direction(row) != direction || acknowledges {
         flags |= flag::ANSWERED;
@@ -113,7 +108,7 @@ pub(crate) fn update(row: &mut ConnInfo, flow: &Flow, observed: Observed) -> Tra
     if answered || is_over(flags) != is_over(before) { Transition::Notable } else { Transition::None }
 }
 
-/// What counts of a packet besides its flow.
+/// What connection tracking takes from a packet besides the flow.
 #[derive(Clone, Copy)]
 pub(crate) struct Observed {
     /// Seen from the endpoint.
@@ -121,14 +116,15 @@ pub(crate) struct Observed {
     /// Whether the node proxy sent the packet.
     pub(crate) from_proxy: bool,
     pub(crate) length: u32,
-    /// Seconds of the clock that rows expire by.
+    /// Seconds of the clock that entries expire by.
     pub(crate) now: u32,
 }
 
-/// The row's flags after a segment that opens or ends one of its directions.
+/// The entry's flags after a segment that opens or ends a direction of a TCP connection.
 ///
-/// The onward leg of a proxied flow may end and begin anew while the opener's lives on. Where the workload opened
-/// the flow that is no business of its row; where it was asked, the leg's end stands for the workload's.
+/// The upstream leg of a proxied flow may end and begin anew while the downstream leg lives on. In the entry of the
+/// workload that opened the flow, the upstream leg does not count. In the entry of the other workload, the end of the
+/// upstream leg counts as the workload's.
 #[inline(always)]
 fn flags_after(row: &ConnInfo, tcp_flags: u8, observed: Observed) -> u32 {
     let flags = row.flags;

@@ -55,26 +55,27 @@ pub(crate) fn pass(packet: &mut impl Mark, scratch: &mut Scratch, _permit: Permi
     Delivered { is_reported: true }
 }
 
-/// Leaves the delivery as the endpoint before on the packet's way decided it.
+/// Keeps the delivery that the endpoint before on the packet's way decided.
 #[inline(always)]
 pub(crate) fn keep(_permit: Permit) -> Delivered {
     Delivered { is_reported: true }
 }
 
-/// Delivers a packet that policy does not judge: traffic of the link itself, and what a verdict sent to the proxy.
+/// Delivers a packet that policy does not judge at this hook: address resolution, and what a verdict redirected to the
+/// proxy.
 #[inline(always)]
 pub(crate) fn exempt(scratch: &mut Scratch, delivery: Delivery) -> Delivered {
     scratch.delivery = delivery;
     Delivered { is_reported: true }
 }
 
-/// Lets a packet pass, without counting it, that no endpoint of the hook sends or receives.
+/// Lets a packet pass uncounted that the hook's endpoint neither sends nor receives.
 #[inline(always)]
 pub(crate) fn ignore() -> Delivered {
     Delivered { is_reported: false }
 }
 
-/// Takes one off the hop limit, as a router does.
+/// Decrements the hop limit, as a router does.
 #[inline(always)]
 fn decrement_hop_limit(packet: &mut impl Bytes, flow: &Flow) -> Result<(), DropReason> {
     if flow.hop_limit <= 1 {

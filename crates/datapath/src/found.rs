@@ -6,7 +6,7 @@ use abi::config::Config;
 use abi::endpoint::EndpointInfo;
 use abi::policy::Direction;
 
-/// What is known of a packet at the endpoint whose policy judges the packet.
+/// What the stages found out about a packet at one endpoint.
 pub(crate) struct Found {
     /// The packet's direction at the endpoint.
     pub(crate) direction: Direction,
@@ -41,7 +41,7 @@ impl Found {
         }
     }
 
-    /// Takes down the time. The call and the division are dear enough to be made once a packet.
+    /// Sets the time. The helper call and the division cost enough to make them once a packet.
     #[inline(always)]
     pub(crate) fn set_time(&mut self, now: u64) {
         const SECOND: u64 = 1_000_000_000;

@@ -5,9 +5,9 @@ use crate::parse::Flow;
 use abi::DropReason;
 use abi::conntrack::{FragmentInfo, FragmentKey};
 
-/// Remembers the ports of a first fragment; recalls them for a later one.
+/// Stores the ports of a first fragment; reads them for a later one.
 ///
-/// Comes after the source was found to be the sender's own: nobody can set the ports of another's fragments.
+/// Must come after the check of the source address: otherwise a workload could set the ports of another one's fragments.
 #[inline(always)]
 pub(crate) fn resolve_ports(maps: &impl Maps, flow: &mut Flow) -> Result<(), DropReason> {
     if !flow.is_fragment() {

@@ -42,7 +42,9 @@ pub(crate) fn turn_to(maps: &impl Maps, direction: Direction, scratch: &mut Scra
     true
 }
 
-/// Judges a packet to the node that its workload may send: the second of two endpoints on the packet's way.
+/// Judges a packet to the node that the sending workload's policy allows: the second of two endpoints on the packet's way.
+///
+/// A function of its own in the kernel, as is [`send`]: most packets pass one endpoint.
 #[inline(never)]
 pub(crate) fn receive(
     packet: &mut (impl Bytes + Mark),

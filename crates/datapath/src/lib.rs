@@ -1,11 +1,16 @@
-//! The packet path: what is decided about a packet, written once for the kernel and for user space.
+//! The packet path: every decision on a packet, written once for the kernel and for user space.
 //!
-//! Each hook is a story of a few calls ([`from_workload`], [`to_workload`], [`from_outside`], [`to_outside`],
-//! [`to_proxy`]) over two small traits:
-//! [`Packet`], the bytes and marks of one packet, and [`Maps`], the rows. `programs` compiles the stories for the
-//! kernel; [`native`] runs them over maps in memory, for tests and for `nexin test`.
+//! Each hook is a few calls, one a stage ([`from_workload`], [`to_workload`], [`from_outside`], [`to_outside`],
+//! [`to_proxy`]): parse, identify, track, permit, translate, deliver. A stage asks for the capabilities of a packet that it
+//! uses ([`Bytes`], [`Checksums`], [`Mark`], [`Route`]) and for [`Maps`], writes what it finds into [`Scratch`], and reads
+//! what the stages before it wrote. `programs` compiles the hooks for the kernel; [`native`] runs them over maps in memory,
+//! for tests and for `nexin test`.
 //!
-//! A story returns where the packet goes or why it is dropped; whatever is missing or cannot be understood is a drop.
+//! A hook returns where the packet goes or why it is dropped. A missing map entry and a packet that cannot be parsed are
+//! drops.
+//!
+//! Functions are inlined. The kernel's programs have a function of its own (`#[inline(never)]`) for what most packets do
+//! not need; decision 012 tells why.
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![forbid(unsafe_code)]
 

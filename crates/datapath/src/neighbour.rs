@@ -1,4 +1,5 @@
-//! Finding link-layer addresses: the packet path answers for the gateway and for everyone behind it.
+//! Address resolution on a workload's link (ARP, IPv6 neighbour discovery): the host-side interface answers for every
+//! address but the workload's own.
 
 use crate::checksum;
 use crate::deliver::{self, Delivered};
@@ -12,7 +13,7 @@ use abi::endpoint::EndpointInfo;
 use abi::protocol::ICMP6;
 use abi::{Address, DropReason};
 
-/// Multicast listener messages and those of neighbour discovery (RFC 2710, 3810, 4861), by ICMPv6 type.
+/// ICMPv6 types of multicast listener discovery and of neighbour discovery (RFC 2710, 3810, 4861).
 const LISTENER_QUERY: u8 = 130;
 const LISTENER_DONE: u8 = 132;
 const ROUTER_SOLICITATION: u8 = 133;
@@ -20,13 +21,14 @@ const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 const LISTENER_REPORT: u8 = 143;
 
-/// The unspecified address: of one who has none yet.
+/// The source address of a sender that has no address yet.
 const UNSPECIFIED: Address = Address([0; 16]);
 
 /// Length of a frame with a neighbour advertisement that carries a link-layer address.
 const ADVERTISEMENT_FRAME: u32 = IP + 40 + 32;
 
-/// Takes an ARP packet from a workload: a request for any address but its own is answered with the host's side.
+/// Handles an ARP packet from a workload: a request for any address but the workload's own gets the link-layer address of
+/// the host side.
 #[inline(never)]
 pub(crate) fn answer_arp(
     packet: &mut (impl Bytes + Route),
@@ -40,7 +42,7 @@ pub(crate) fn answer_arp(
     let mac = packet.read::<6>(IP + 8)?;
     let sender = packet.read::<4>(IP + 14)?;
     let target = packet.read::<4>(IP + 24)?;
-    // A probe asks whether an address is taken, and has none yet (RFC 5227).
+    // A probe checks whether an address is in use, before the sender uses it (RFC 5227).
     let is_probe = operation == 1 && sender == [0; 4];
     if mac != endpoint.mac || (Address::from_v4(sender) != endpoint.v4 && !is_probe) {
         return Err(DropReason::InvalidSource);
@@ -60,8 +62,8 @@ pub(crate) fn answer_arp(
     Ok(deliver::exempt(scratch, Delivery::Egress(packet.interface())))
 }
 
-/// Whether a workload's packet is meant for its neighbours: from an address of the link or its own, and to the link,
-/// unless it asks for a neighbour, which it may do of itself.
+/// Whether a workload's packet is discovery traffic on its link: from a link-local address or its own, and to the link.
+/// A solicitation from its own address may go to any address.
 #[inline(always)]
 pub(crate) fn is_discovery_from_workload(found: &Found) -> bool {
     let Found { endpoint, flow, .. } = found;
@@ -79,10 +81,10 @@ pub(crate) fn is_discovery_from_workload(found: &Found) -> bool {
     }
 }
 
-/// Takes what a workload says to its neighbours.
+/// Handles discovery traffic from a workload.
 ///
-/// A solicitation for any address but its own is answered with the host's side. The rest stays on the link: the
-/// host's stack takes it for what it is worth, and no router sends it on.
+/// A solicitation for any address but the workload's own gets the link-layer address of the host side. The host's stack
+/// receives the rest, and does not forward it.
 #[inline(never)]
 pub(crate) fn answer_discovery(
     packet: &mut (impl Bytes + Route),
@@ -101,8 +103,8 @@ pub(crate) fn answer_discovery(
     Ok(deliver::exempt(scratch, Delivery::Pass))
 }
 
-/// Whether the packet is neighbour discovery between the ends of a link: the hop limit shows that no router sent it
-/// on, and listener messages go to groups that none would send on.
+/// Whether the packet is discovery traffic between the ends of a link: the hop limit shows that no router forwarded it, and
+/// listener messages go to groups of the link, which no router forwards.
 #[inline(always)]
 pub(crate) fn is_discovery_on_link(flow: &Flow) -> bool {
     if flow.protocol != ICMP6 {
@@ -115,7 +117,7 @@ pub(crate) fn is_discovery_on_link(flow: &Flow) -> bool {
     }
 }
 
-/// Makes the solicitation an advertisement that `target` is at the host's side, and sends it back.
+/// Turns the solicitation into an advertisement that `target` is at the host side.
 #[inline(always)]
 fn advertise(
     packet: &mut impl Bytes,
@@ -142,13 +144,14 @@ fn advertise(
     packet.write(IP + 64, [2, 1, a, b, c, d, e, f])
 }
 
-/// The sum of an address. A function of its own in the kernel: the bytes of two addresses are more than the stack holds.
+/// The sum of an address. A function of its own in the kernel: the compiler would spill each byte of both addresses to the
+/// stack.
 #[inline(never)]
 fn sum(address: &Address) -> u32 {
     checksum::sum(&address.0)
 }
 
-/// Addresses the frame from the host's side to the workload.
+/// Addresses the frame from the host side to the workload.
 #[inline(always)]
 fn address_to_workload(packet: &mut impl Bytes, endpoint: &EndpointInfo) -> Result<(), DropReason> {
     let [a, b, c, d, e, f] = endpoint.mac;
@@ -156,7 +159,7 @@ fn address_to_workload(packet: &mut impl Bytes, endpoint: &EndpointInfo) -> Resu
     packet.write(0, [a, b, c, d, e, f, g, h, i, j, k, l])
 }
 
-/// Whether an address is good on its link alone.
+/// Whether an address is valid on its link only.
 #[inline(always)]
 pub(crate) fn is_link_local(address: &Address) -> bool {
     address.0[0] == 0xfe && address.0[1] & 0xc0 == 0x80

@@ -1,4 +1,4 @@
-//! Reads who talks to whom out of a packet; both families and all protocols end in one [`Flow`].
+//! Parses a packet: both address families and all protocols become one [`Flow`].
 
 use crate::packet::Bytes;
 use crate::verifier::Fresh;
@@ -26,7 +26,7 @@ const OPTIONS: u8 = 60;
 /// IPv6 extension headers that are walked; a packet with more is refused.
 const MAX_EXTENSIONS: usize = 6;
 
-/// What the Ethernet header says of the rest.
+/// What follows the Ethernet header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// IPv4 or IPv6.
@@ -35,7 +35,7 @@ pub(crate) enum Kind {
     Arp,
 }
 
-/// Who talks to whom.
+/// The addresses, ports and header fields of a packet.
 #[derive(Clone, Copy)]
 pub(crate) struct Flow {
     pub(crate) source: Address,
@@ -49,16 +49,16 @@ pub(crate) struct Flow {
     pub(crate) hop_limit: u8,
     /// Offset of the transport header; 0 in a fragment that does not carry it.
     pub(crate) transport: u32,
-    /// Where in its packet the piece belongs, in eights of bytes.
+    /// Offset of the fragment in its packet, in units of eight bytes.
     pub(crate) fragment: u16,
-    /// Whether another piece follows.
+    /// Whether another fragment follows.
     pub(crate) more_fragments: bool,
-    /// What all pieces of a packet share.
+    /// The identification that all fragments of a packet share.
     pub(crate) identification: [u8; 4],
 }
 
 impl Flow {
-    /// A flow of which nothing is known yet.
+    /// Before the packet is parsed.
     #[inline(always)]
     pub(crate) const fn unknown() -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Flow {
         }
     }
 
-    /// Whether the packet asks for something new, whatever was before it: a TCP SYN or an echo request.
+    /// Whether the packet opens a flow, whatever was before it: a TCP SYN or an echo request.
     #[inline(always)]
     pub(crate) fn opens(&self) -> bool {
         match self.protocol {
@@ -87,7 +87,7 @@ impl Flow {
         }
     }
 
-    /// Whether the packet is in pieces.
+    /// Whether the packet is a fragment.
     #[inline(always)]
     pub(crate) fn is_fragment(&self) -> bool {
         self.more_fragments || self.fragment != 0
@@ -99,7 +99,7 @@ impl Flow {
         protocol::is_icmp(self.protocol)
     }
 
-    /// Whether this is an ICMP message that belongs to an exchange of requests and answers.
+    /// Whether this is an ICMP echo request or reply.
     #[inline(always)]
     pub(crate) fn is_echo(&self) -> bool {
         let kind = self.destination_port[0];
@@ -108,7 +108,7 @@ impl Flow {
     }
 }
 
-/// Tells IP from ARP; anything else is refused, VLAN tags included.
+/// Distinguishes IP from ARP; refuses everything else, VLAN tags included.
 #[inline(always)]
 pub(crate) fn kind(packet: &impl Bytes) -> Result<Kind, DropReason> {
     if packet.is_tagged() {
@@ -117,7 +117,7 @@ pub(crate) fn kind(packet: &impl Bytes) -> Result<Kind, DropReason> {
     kind_on_any_vlan(packet)
 }
 
-/// The same where frames may carry one VLAN tag, which the kernel keeps beside them; another below it is refused.
+/// The same where a frame may have one VLAN tag, which the kernel keeps outside the bytes; a second tag is refused.
 #[inline(always)]
 pub(crate) fn kind_on_any_vlan(packet: &impl Bytes) -> Result<Kind, DropReason> {
     match packet.read::<2>(12)? {
@@ -134,7 +134,7 @@ pub(crate) fn headers(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropRe
     after_addresses(packet, flow)
 }
 
-/// Reads who sends an IP packet to whom, and what is in its first header beside.
+/// Reads the addresses of an IP packet and the other fields of its first header.
 #[inline(always)]
 pub(crate) fn addresses(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
     match packet.read::<2>(12)? {
@@ -178,7 +178,7 @@ fn header6(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
     let [version, _, _, _, _, _, next, hop_limit] = packet.read::<8>(IP)?;
     flow.source = Address(packet.read::<16>(IP + 8)?);
     flow.destination = Address(packet.read::<16>(IP + 24)?);
-    // A mapped address on the wire would pass for the IPv4 address inside it.
+    // The packet path would take a mapped address on the wire for the IPv4 address inside it.
     if version >> 4 != 6 || flow.source.is_v4() || flow.destination.is_v4() {
         return Err(DropReason::InvalidPacket);
     }
@@ -216,12 +216,12 @@ fn extension(packet: &impl Bytes, flow: &mut Flow) -> Result<bool, DropReason> {
     let length = u32::from(length);
     flow.transport += match flow.protocol {
         FRAGMENT => 8,
-        // The one that counts in fours, less two.
+        // The authentication header counts in units of four bytes, less two.
         AUTHENTICATION => (length + 2) * 4,
         _ => (length + 1) * 8,
     };
     if flow.protocol == ROUTING && low != 0 {
-        // Segments are left: the destination that policy would judge is not the last one.
+        // Segments are left: the packet's last destination is not the address that policy would judge.
         return Err(DropReason::InvalidPacket);
     }
     if flow.protocol == FRAGMENT {
@@ -234,7 +234,8 @@ fn extension(packet: &impl Bytes, flow: &mut Flow) -> Result<bool, DropReason> {
     Ok(flow.fragment == 0)
 }
 
-/// Reads ports and what stands for them. A header that is cut short is refused, in a first fragment too (RFC 1858).
+/// Reads the ports, or for ICMP what stands in their place. A header that is cut short is refused, in a first fragment too
+/// (RFC 1858). A later fragment has no transport header.
 #[inline(always)]
 fn transport(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
     if flow.fragment != 0 {

@@ -1,5 +1,5 @@
-//! Asks the policy rows: peer to group and, from the innermost block outwards, block to column, column and group to
-//! class, class and port to verdict ([`abi::policy`]).
+//! Evaluates policy by its map entries: peer to group and, from the innermost block outwards, block to column, column and
+//! group to class, class and port to verdict ([`abi::policy`]).
 
 use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, flag};
@@ -9,21 +9,21 @@ use abi::policy::{
     VerdictKey, WHOLE_INSIDE, WHOLE_WORLD, action,
 };
 
-/// The rows of policies; whoever can look them up can ask for a verdict.
+/// Access to the map entries of policies, which is all that [`evaluate`] needs.
 pub trait PolicyRows {
     /// The column that a policy has for a CIDR class.
     fn column(&self, key: &ColumnKey) -> Option<u32>;
-    /// The CIDR class of the next block around that of a class.
+    /// The CIDR class of the smallest block around the block of a class.
     fn cidr_parent(&self, class: u32) -> Option<u32>;
-    /// A grouping's group of a peer.
+    /// The group of a peer in a grouping.
     fn group(&self, key: &GroupKey) -> Option<u32>;
     /// The class that a group has in a column.
     fn class(&self, key: &ClassKey) -> Option<u32>;
     /// The verdict with the longest prefix.
     fn verdict(&self, key: &VerdictKey) -> Option<VerdictInfo>;
 
-    /// Walks on to the end. A kernel's verifier would follow a loop round by round, for every way that leads to it, so
-    /// the kernel has a loop of its own.
+    /// Takes the remaining steps of a walk. The kernel's verifier would follow a loop round by round on every path that leads
+    /// to the loop, so the kernel side overrides this with a helper (`bpf_loop`).
     #[inline(always)]
     fn walk(&self, walk: &mut Walk)
     where
@@ -37,13 +37,13 @@ pub trait PolicyRows {
     }
 }
 
-/// A query on its way outwards, from the longest block that holds the peer's address.
+/// The evaluation of a query, block by block outwards from the longest one that holds the peer's address.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
     key: VerdictKey,
     policy: u32,
     group: u32,
-    /// The group that a group without a class falls back to: that of workloads, or itself.
+    /// The group whose class counts where `group` has none: the group of all workloads, or `group` itself.
     fallback: u32,
     peer: u32,
     cidr: u32,
@@ -51,7 +51,7 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// The most steps that are taken: one for each block, and one for the peer alone.
+    /// Upper bound of the number of steps: one for each block, and one for the peer alone.
     pub const STEPS: u32 = MAX_NESTING + 1;
 
     /// Memory for a walk that has not begun.
@@ -66,18 +66,18 @@ impl Walk {
     };
 }
 
-/// What a policy is asked, seen from its workload: may the flow be opened?
+/// The flow that an endpoint's policy is evaluated for: may the flow be opened?
 #[derive(Clone, Copy, Debug)]
 pub struct Query {
-    /// Egress where the workload opens the flow.
+    /// Egress where the endpoint opens the flow.
     pub direction: Direction,
     /// IP protocol number.
     pub protocol: u8,
-    /// Port of the side that is asked, in network order; for ICMP type and code.
+    /// Destination port of the opening packet, in network order; for ICMP type and code.
     pub port: [u8; 2],
 }
 
-/// The verdict of the endpoint's policy; where it does not enforce the direction, everything is allowed.
+/// The verdict of the endpoint's policy. Where policy does not enforce the direction, the verdict is to allow.
 pub fn evaluate(
     rows: &impl PolicyRows,
     endpoint: &EndpointInfo,
@@ -120,14 +120,14 @@ pub(crate) fn evaluate_in(
         peer: peer.peer,
         verdict: VerdictInfo { action: action::DENY, rule: 0, l7: 0 },
     };
-    // Most walks end at their first step, and the kernel's loop is dear.
+    // Most walks end at their first step, and `bpf_loop` costs as much as several lookups.
     if !walk.step(rows) {
         rows.walk(walk);
     }
     walk.verdict
 }
 
-/// The group that a grouping has the peer in: by itself, or by its namespace, or as all others of its kind.
+/// The group of the peer in a grouping: its own group, its namespace's, or the one of all peers of its kind.
 #[inline(always)]
 fn group(rows: &impl PolicyRows, grouping: u32, peer: &AddressInfo) -> u32 {
     if let Some(group) = rows.group(&GroupKey { grouping, peer: peer.peer }) {
@@ -143,7 +143,7 @@ fn group(rows: &impl PolicyRows, grouping: u32, peer: &AddressInfo) -> u32 {
 }
 
 impl Walk {
-    /// Looks at one block, or at last at the peer alone; whether the walk ends here.
+    /// Evaluates one block, or last the peer alone; true where the walk ends.
     #[inline(always)]
     pub fn step(&mut self, rows: &impl PolicyRows) -> bool {
         self.key.class = self.class(rows);
@@ -160,9 +160,9 @@ impl Walk {
         false
     }
 
-    /// The class that the policy folds the group into for what it says of a block; [`VerdictKey::SILENT`] where it says
-    /// nothing. An `Option` that lives on is more than the verifier of Linux 6.18 can follow: it finds the unset value
-    /// of `None` on the stack.
+    /// The class of the group in the policy's column for the block; [`VerdictKey::SILENT`] where the policy has no verdicts
+    /// for the block. Not an `Option`: the verifier of Linux 6.18 refuses to read the unset value beside `None` from the
+    /// stack.
     #[inline(always)]
     fn class(&self, rows: &impl PolicyRows) -> u32 {
         let cidr = match self.cidr {

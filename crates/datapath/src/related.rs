@@ -1,4 +1,4 @@
-//! ICMP errors: they belong to the flow of the packet that they carry the beginning of.
+//! ICMP errors: an error belongs to the flow of the packet whose beginning it carries.
 
 use crate::conntrack;
 use crate::packet::{Bytes, MAX_OFFSET};
@@ -53,9 +53,9 @@ pub(crate) fn key(
         }
         _ => {}
     }
-    // The packet inside went the other way. A workload may complain about its own flows only, and only to their
-    // other end; a complaint to the workload may come from any router on the way.
-    let (key, ours) = match direction {
+    // The packet inside went the other way. A workload may send errors on its own flows only, and only to their other end.
+    // An error to the workload may come from any router on the way.
+    let (key, is_own) = match direction {
         Direction::Egress => {
             let key = conntrack::key(&inner, Direction::Ingress);
             (key, key.local == error.source && key.remote == error.destination)
@@ -65,10 +65,10 @@ pub(crate) fn key(
             (key, key.local == error.destination)
         }
     };
-    Ok(if ours { Some(key) } else { None })
+    Ok(if is_own { Some(key) } else { None })
 }
 
-/// Reads the addresses and protocol of the packet inside; gives the offset of its transport header.
+/// Reads the addresses and protocol of the packet inside; returns the offset of its transport header.
 #[inline(always)]
 fn addresses(packet: &impl Bytes, error: &Flow, inner: &mut Flow) -> Result<u32, DropReason> {
     let at = embedded(error);
@@ -79,7 +79,7 @@ fn addresses(packet: &impl Bytes, error: &Flow, inner: &mut Flow) -> Result<u32,
         inner.protocol = header[9];
         return Ok(at + u32::from(header[0] & 15) * 4);
     }
-    // Extension headers are not walked here: such an error is left to policy.
+    // Extension headers are not walked here: policy judges an error that carries one.
     inner.protocol = packet.read::<8>(at)?[6];
     inner.source = Address(packet.read::<16>(at + 8)?);
     inner.destination = Address(packet.read::<16>(at + 24)?);

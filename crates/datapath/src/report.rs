@@ -21,7 +21,7 @@ pub(crate) fn report(packet: &impl Bytes, maps: &impl Maps, scratch: &Scratch) {
     }
 }
 
-/// Sends the packet's event. A function of its own in the kernel, since most packets have none.
+/// Sends the packet's event. A function of its own in the kernel: most packets have none.
 #[inline(never)]
 fn send(maps: &impl Maps, scratch: &Scratch, length: u32) {
     let Scratch { found, decision, refusal, .. } = scratch;

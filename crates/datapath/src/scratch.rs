@@ -9,16 +9,17 @@ use abi::conntrack::ConnInfo;
 use abi::endpoint::EndpointInfo;
 use abi::policy::Direction;
 
-/// What the stages find out about a packet, what is decided on the packet, and the outcome: each stage reads what earlier
+/// What the stages find out about a packet, what is decided on the packet, and the outcome. Each stage reads what earlier
 /// ones wrote.
 ///
-/// The caller provides the memory, since the kernel's stack has little room. A hook sets all of the memory before it
-/// reads any.
+/// The caller provides the memory, since the kernel's stack has 512 bytes. A hook sets each field before it reads the field,
+/// so that nothing of the packet before is left.
 pub struct Scratch {
     pub(crate) found: Found,
     pub(crate) decision: Decision,
-    /// The connection that the packet opens.
+    /// The entry of the connection that the packet opens.
     pub(crate) entry: ConnInfo,
+    /// The evaluation of policy.
     pub(crate) walk: Walk,
     /// Why the packet is dropped.
     pub(crate) refusal: Option<DropReason>,

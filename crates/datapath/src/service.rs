@@ -1,16 +1,15 @@
 //! Service addresses: each flow to one is sent to a backend, always the same.
 
-use crate::conntrack;
 use crate::found::{Found, Frontend};
 use crate::maps::Maps;
 use crate::packet::{Bytes, Checksums};
-use crate::parse::{FIN, RST};
+use crate::parse::{FIN, Flow, RST};
 use crate::translate::{self, End};
-use abi::conntrack::{ConnInfo, ConnKey, flag, lifetime};
-use abi::policy::Direction;
+use abi::DropReason;
+use abi::conntrack::lifetime;
+use abi::map;
 use abi::protocol::{SCTP, TCP, UDP};
-use abi::service::{BackendKey, ServiceInfo, ServiceKey};
-use abi::{Address, DropReason};
+use abi::service::{BackendInfo, BackendKey, ChoiceInfo, ChoiceKey, ServiceInfo, ServiceKey, choice_flag};
 
 /// Sends a packet that goes to a service address to the flow's backend instead; others stay as they are.
 #[inline(always)]
@@ -31,7 +30,7 @@ pub(crate) fn translate(
 fn redirect(
     packet: &mut (impl Bytes + Checksums),
     found: &mut Found,
-    backend: &Backend,
+    backend: &BackendInfo,
 ) -> Result<(), DropReason> {
     translate::rewrite(packet, &found.flow, End::Destination, &backend.address, backend.port)?;
     found.service = Frontend { address: found.flow.destination, port: found.flow.destination_port };
@@ -40,22 +39,16 @@ fn redirect(
     Ok(())
 }
 
-/// Where a flow goes instead.
-struct Backend {
-    address: Address,
-    port: [u8; 2],
-}
-
 /// The backend of the packet's flow, chosen before or now; nothing where the destination is no service.
 #[inline(always)]
-fn backend(maps: &impl Maps, found: &Found) -> Result<Option<Backend>, DropReason> {
+fn backend(maps: &impl Maps, found: &Found) -> Result<Option<BackendInfo>, DropReason> {
     let flow = &found.flow;
     let now = found.seconds;
-    let key = conntrack::key(flow, Direction::Egress);
-    // A TCP connection stays where it is, whatever becomes of the service. Other flows, and connections that only
-    // begin, leave a set of backends that is no longer the service's.
-    let settled = flow.protocol == TCP && !flow.opens();
-    let service = if settled {
+    let key = key(flow);
+    // An open TCP connection stays with its backend, whatever becomes of the service. Datagrams, and connections that
+    // only begin, leave a set of backends that is no longer the service's.
+    let is_open = flow.protocol == TCP && !flow.opens();
+    let service = if is_open {
         None
     } else {
         let service = maps.service(&ServiceKey {
@@ -67,13 +60,12 @@ fn backend(maps: &impl Maps, found: &Found) -> Result<Option<Backend>, DropReaso
         let Some(service) = service else { return Ok(None) };
         Some(service)
     };
-    if let Some(mut choice) = maps.connection(&key)
-        && choice.flags & flag::CHOICE != 0
+    if let Some(mut choice) = maps.lookup_mut(map::Choices, &key)
         && choice.expires > now
-        && service.is_none_or(|service| service.backends == choice.policy)
+        && service.is_none_or(|service| service.backends == choice.backends)
     {
-        keep(&mut choice, flow.tcp_flags, now);
-        return Ok(Some(Backend { address: choice.service, port: choice.service_port }));
+        keep(&mut choice, flow, now);
+        return Ok(Some(choice.backend));
     }
     match service {
         Some(service) => choose(maps, &key, service, now).map(Some),
@@ -81,56 +73,69 @@ fn backend(maps: &impl Maps, found: &Found) -> Result<Option<Backend>, DropReaso
     }
 }
 
-/// Extends a choice; that of a connection which ends is soon forgotten.
+/// The key of the choice for a flow.
 #[inline(always)]
-fn keep(choice: &mut ConnInfo, tcp_flags: u8, now: u32) {
-    if tcp_flags & (FIN | RST) != 0 {
-        choice.flags |= flag::LOCAL_CLOSED;
+fn key(flow: &Flow) -> ChoiceKey {
+    ChoiceKey {
+        client: flow.source,
+        service: flow.destination,
+        client_port: flow.source_port,
+        service_port: flow.destination_port,
+        protocol: flow.protocol,
+        padding: [0; 3],
     }
-    let stays = choice.flags & flag::LOCAL_OPENED != 0 && choice.flags & flag::LOCAL_CLOSED == 0;
-    choice.expires = now + if stays { lifetime::TCP } else { lifetime::ANY };
+}
+
+/// Extends a choice; the choice of a connection that ends expires soon.
+#[inline(always)]
+fn keep(choice: &mut ChoiceInfo, flow: &Flow, now: u32) {
+    if flow.tcp_flags & (FIN | RST) != 0 {
+        choice.flags |= choice_flag::CLOSED;
+    }
+    let is_open = flow.protocol == TCP && choice.flags & choice_flag::CLOSED == 0;
+    choice.expires = now + if is_open { lifetime::TCP } else { lifetime::ANY };
 }
 
 /// Chooses a backend by the flow's own numbers and remembers it.
 #[inline(always)]
-fn choose(maps: &impl Maps, key: &ConnKey, service: &ServiceInfo, now: u32) -> Result<Backend, DropReason> {
-    let (backends, count) = (service.backends, service.count);
+fn choose(
+    maps: &impl Maps,
+    key: &ChoiceKey,
+    service: &ServiceInfo,
+    now: u32,
+) -> Result<BackendInfo, DropReason> {
+    let ServiceInfo { backends, count } = *service;
     if count == 0 {
         return Err(DropReason::NoBackend);
     }
     let slot = slot(key, count);
     let backend = *maps.backend(&BackendKey { backends, slot }).ok_or(DropReason::MapMissing)?;
-    let mut choice = conntrack::new_entry(Direction::Egress);
-    choice.flags = flag::CHOICE | if key.protocol == TCP { flag::LOCAL_OPENED } else { 0 };
-    choice.expires = now + lifetime::ANY;
-    choice.policy = backends;
-    choice.service = backend.address;
-    choice.service_port = backend.port;
-    if !maps.remember(key, &choice) {
+    let choice = ChoiceInfo { backend, backends, expires: now + lifetime::ANY, flags: 0 };
+    if !maps.update(map::Choices, key, &choice) {
         return Err(DropReason::ConntrackFull);
     }
-    Ok(Backend { address: backend.address, port: backend.port })
+    Ok(backend)
 }
 
 /// The slot of the backend, of so many, that a flow to a service begins with; a flow always has the same.
 #[inline(always)]
-pub fn slot(key: &ConnKey, count: u32) -> u32 {
+pub fn slot(key: &ChoiceKey, count: u32) -> u32 {
     spread(key) % count
 }
 
 /// A number that spreads flows evenly: the fields of the key, stirred as in MurmurHash3's finalizer.
 #[inline(always)]
-fn spread(key: &ConnKey) -> u32 {
+fn spread(key: &ChoiceKey) -> u32 {
     let mut hash = u32::from(key.protocol);
     let mut at = 0;
     while at < 16 {
-        hash = stir(hash, [key.local.0[at], key.local.0[at + 1], key.local.0[at + 2], key.local.0[at + 3]]);
-        hash =
-            stir(hash, [key.remote.0[at], key.remote.0[at + 1], key.remote.0[at + 2], key.remote.0[at + 3]]);
+        for address in [&key.client.0, &key.service.0] {
+            hash = stir(hash, [address[at], address[at + 1], address[at + 2], address[at + 3]]);
+        }
         at += 4;
     }
-    let [a, b] = key.local_port;
-    let [c, d] = key.remote_port;
+    let [a, b] = key.client_port;
+    let [c, d] = key.service_port;
     stir(hash, [a, b, c, d])
 }
 

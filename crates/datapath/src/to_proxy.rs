@@ -1,8 +1,8 @@
 //! Ingress of the node proxy's interface: lets packets that policy sent here through to the proxy's sockets.
 //!
-//! The stack finds the socket: of a connection by the packet's own addresses, and for a new one the proxy's listener, since
-//! for packets of this interface the kernel asks [`is_for_proxy`]. That holds for a connection between ports that were
-//! connected a moment ago, too: the socket in TIME_WAIT gives way to the listener, as it does at any server.
+//! The stack finds the socket: a connection's by the packet's own addresses, and for a new connection the proxy's
+//! listener, by the socket lookup program ([`is_for_proxy`]). A new connection between ports that were connected a moment
+//! ago goes to the listener too: the socket in TIME_WAIT gives way, as at any server.
 
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
@@ -16,7 +16,7 @@ use abi::policy::Direction;
 use abi::protocol;
 use abi::{Address, DropReason, mark};
 
-/// What a socket is looked up by: the addresses and ports of a packet.
+/// The addresses and ports of a packet, by which the stack looks up a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketTuple {
     /// Source address.
@@ -29,14 +29,14 @@ pub struct SocketTuple {
     pub destination_port: [u8; 2],
 }
 
-/// What a TCP socket can take.
+/// The state of a TCP socket, as far as it decides which packets the socket receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketState {
-    /// It waits for connections, at this port in network order.
+    /// Listens, at this port in network order.
     Listen([u8; 2]),
-    /// It waits for stray segments of a connection that is over; a new one is the listener's.
+    /// Waits for late segments of a connection that is over; a new connection goes to the listener.
     TimeWait,
-    /// It is one end of a connection, coming up, up or going down.
+    /// One end of a connection that opens, is open or closes.
     Connected,
 }
 
@@ -46,7 +46,7 @@ pub trait Sockets {
     fn state_of(&self, tuple: &SocketTuple) -> Option<SocketState>;
 }
 
-/// Whether a packet that came in by this interface is for no other listener than the node proxy's.
+/// Whether the node proxy's listener is the only one that may receive packets of this interface.
 #[inline(always)]
 pub fn is_for_proxy(maps: &impl Maps, interface: u32) -> bool {
     maps.config().is_some_and(|config| interface != 0 && config.proxy_interface == interface)

@@ -63,7 +63,8 @@ fn judge(
     Ok(deliver::pass(packet, scratch, permit))
 }
 
-/// Gives a packet from a backend the address of the service that the workload sent its packets to.
+/// Gives a packet from a backend the address of the service that the workload sent its packets to. A function of its own in
+/// the kernel: most flows have no service.
 #[inline(never)]
 fn translate_back(packet: &mut (impl Bytes + Checksums), scratch: &Scratch) -> Result<(), DropReason> {
     let Scratch { found: Found { flow, .. }, decision: Decision { service, .. }, .. } = scratch;

@@ -14,7 +14,7 @@ pub(crate) enum End {
     Destination,
 }
 
-/// Gives one end of the packet another address and port; `flow` still tells the old ones.
+/// Gives one end of the packet another address and port; `flow` has the old ones.
 #[inline(always)]
 pub(crate) fn rewrite(
     packet: &mut (impl Bytes + Checksums),
@@ -42,7 +42,7 @@ pub(crate) fn rewrite(
             packet.fix_optional_checksum(flow.transport + 6, difference, Covers::Address)?;
             packet.fix_optional_checksum(flow.transport + 6, port_difference, Covers::Segment)?;
         }
-        // The CRC of SCTP covers ports but no addresses, and is not ours to recompute.
+        // The CRC of SCTP covers ports but no addresses, and cannot be changed by a difference.
         SCTP if old_port != port => return Err(DropReason::TranslationFailed),
         SCTP => return Ok(()),
         _ => return Ok(()),
@@ -53,7 +53,7 @@ pub(crate) fn rewrite(
     }
 }
 
-/// Makes an ICMP error about a translated packet speak of the packet as the workload sent it, to the service.
+/// Gives the packet inside an ICMP error the service address that the workload sent it to.
 #[inline(always)]
 pub(crate) fn rewrite_error(
     packet: &mut (impl Bytes + Checksums),
@@ -66,7 +66,7 @@ pub(crate) fn rewrite_error(
     let ports = if flow.source.is_v4() {
         let old = packet.read::<4>(at + 16)?;
         let header = u32::from(packet.read::<2>(at)?[0] & 15) * 4;
-        // The inner header's checksum takes up what its address changes, so the sum over both stays.
+        // The inner header's checksum changes by as much as its address does, so the sum over both stays.
         packet.fix_header_checksum(at + 10, checksum::difference(&old, &service.v4()))?;
         packet.write(at + 16, service.v4())?;
         at + header
@@ -81,7 +81,7 @@ pub(crate) fn rewrite_error(
     packet.write(ports + 2, port)
 }
 
-/// Rewrites the address in the IP header; gives the difference for the transport checksum.
+/// Rewrites the address in the IP header; returns the difference for the transport checksum.
 #[inline(always)]
 fn readdress(
     packet: &mut (impl Bytes + Checksums),

@@ -5,12 +5,12 @@ use core::ops::{Deref, DerefMut};
 
 /// A place in memory of which the compiler remembers nothing from one access to the next.
 ///
-/// The verifier follows each path through a program until the path's registers and stack look like those of a path
-/// before. What the compiler carries in a register from stage to stage keeps paths apart that differ in this value only,
-/// and their number doubles at each such value. The contents of a map are not part of what the verifier compares: paths
-/// that differ in the contents of the place become one where the next stage begins.
+/// The verifier follows each path through a program until registers and stack equal an earlier path's.
+/// A value that the compiler carries in a register from stage to stage keeps two paths apart, and each such value doubles
+/// the number of paths. The contents of maps are not part of the comparison: paths that differ only in the contents of the
+/// place become one where the next stage begins.
 ///
-/// A stage takes a plain reference, which is one access; within the stage the compiler optimizes as ever.
+/// A call that takes a plain reference to the place is one access. Within the call the compiler optimizes as usual.
 pub(crate) struct Fresh<'a, T>(&'a mut T);
 
 impl<'a, T> Fresh<'a, T> {

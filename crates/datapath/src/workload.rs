@@ -1,4 +1,4 @@
-//! Whose door a packet is at.
+//! The workload whose interface a packet is at, and the addresses that it may use.
 
 use crate::found::Found;
 use crate::maps::Maps;
@@ -7,10 +7,11 @@ use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::{Address, DropReason, identity};
 
-/// Takes down what holds for the node, then the workload behind the packet's interface.
+/// Copies the node's configuration, then the row of the workload behind the packet's interface.
 ///
-/// Both are copied before an address or a verdict is looked up: a packet that is held up must not remember an old
-/// verdict under a new epoch or policy. `converge` keeps the compiler from reading the rows a second time.
+/// Both are copied before an address or a verdict is looked up. Otherwise a packet that is delayed between the lookups
+/// could store an old verdict under a new epoch or policy. The compiler cannot read the rows again later, since any lookup
+/// may change memory as far as the compiler knows.
 #[inline(always)]
 pub(crate) fn load(packet: &impl Route, maps: &impl Maps, found: &mut Found) -> Result<(), DropReason> {
     found.set_time(maps.now());
@@ -43,14 +44,15 @@ pub(crate) fn owns_destination(found: &Found) -> bool {
 
 #[inline(always)]
 fn owns(endpoint: &EndpointInfo, address: &Address) -> bool {
-    // All zero stands for no address, and is one that packets can carry.
+    // All zero stands for no address, and packets can carry it.
     *address != Address([0; 16]) && (*address == endpoint.v4 || *address == endpoint.v6)
 }
 
-/// Whether a packet that came into the node by interface `ingress` may name the peer as its source: a workload speaks
-/// by its own door and the node by none. What the node makes itself, it may also make in a workload's name.
+/// Whether a packet that came into the node by interface `ingress` may have the peer's address as its source: packets of a
+/// workload come by its own interface, and packets of the node by none. The node may use a workload's address in packets
+/// that it makes itself, as the node proxy does.
 #[inline(always)]
 pub(crate) fn may_send(peer: &AddressInfo, ingress: u32) -> bool {
-    let is_ours = peer.interface != 0 || peer.identity == identity::HOST;
-    ingress == 0 || ingress == peer.interface || !is_ours
+    let is_local = peer.interface != 0 || peer.identity == identity::HOST;
+    ingress == 0 || ingress == peer.interface || !is_local
 }

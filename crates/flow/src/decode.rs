@@ -1,4 +1,4 @@
-//! Events become flows: bytes are checked, numbers get their names.
+//! Decodes events of the packet path and requests of the proxy into flows, and resolves numbers to names.
 
 use crate::flow::{
     Decision, Flow, FlowEndpoint, FlowType, FlowVerdict, Http, IcmpMessage, IpPair, IpVersion, Layer4,
@@ -15,14 +15,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use zerocopy::FromBytes;
 
-/// Tells the time of day from the monotonic clock that events carry.
+/// Converts monotonic timestamps of events to the time of day.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     wall: u64,
     monotonic: u64,
 }
 
-/// A request as the node proxy judged it.
+/// A request and the node proxy's verdict on it.
 #[derive(Clone, Debug)]
 pub struct ProxiedRequest {
     /// Nanoseconds of the monotonic clock.
@@ -37,48 +37,48 @@ pub struct ProxiedRequest {
     pub source_identity: u32,
     /// Identity of the server.
     pub destination_identity: u32,
-    /// The endpoint whose policy was asked.
+    /// The endpoint whose policy decided.
     pub endpoint: u32,
-    /// Which way the request went, seen from `endpoint`.
+    /// Direction of the request, as seen from `endpoint`.
     pub direction: TrafficDirection,
-    /// The rule that allowed it; 0 where none did.
+    /// The rule that decided; 0 if none did.
     pub rule: u32,
     /// Method as sent.
     pub method: String,
     /// Path with query.
     pub path: String,
-    /// Authority; empty where there is none.
+    /// Authority; empty if there is none.
     pub host: String,
-    /// The protocol that was spoken, with its version: `HTTP/1.1`.
+    /// Protocol and version: `HTTP/1.1`.
     pub protocol: String,
-    /// Why it was not forwarded, or why there is no answer of the server; empty where all is well.
+    /// Why the request was not forwarded, or why the server did not respond; empty if neither happened.
     pub reason: String,
-    /// Status of the answer, once there is one.
+    /// Status of the response, if there was one.
     pub status: Option<u16>,
-    /// From the request's head to the answer's.
+    /// Time from the request's head to the response's head.
     pub latency: Option<Duration>,
 }
 
-/// Why bytes are no event.
+/// Why bytes could not be decoded as an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
-    /// They have another length than an event.
+    /// The length is not that of an event.
     Length(usize),
-    /// The verdict has a number that means nothing.
+    /// The verdict's number is not defined.
     Verdict(u8),
-    /// The drop reason has a number that means nothing.
+    /// The drop reason's number is not defined.
     Reason(u8),
-    /// The direction has a number that means nothing.
+    /// The direction's number is not defined.
     Direction(u8),
 }
 
-/// Reads an entry of the event ring.
+/// Parses an entry of the ring buffer.
 pub fn packet(bytes: &[u8]) -> Result<FlowEvent, DecodeError> {
     FlowEvent::read_from_bytes(bytes).map_err(|_| DecodeError::Length(bytes.len()))
 }
 
 impl Clock {
-    /// A clock that was at `wall` (nanoseconds since 1970) when the monotonic one was at `monotonic`.
+    /// Takes one reading of both clocks: `wall` in nanoseconds since 1970, `monotonic` in nanoseconds.
     pub fn new(wall: u64, monotonic: u64) -> Self {
         Self { wall, monotonic }
     }
@@ -89,7 +89,7 @@ impl Clock {
 }
 
 impl Flow {
-    /// The flow that a packet's event tells of.
+    /// Decodes a packet's event.
     pub fn from_packet(event: &FlowEvent, names: &impl Names, clock: Clock) -> Result<Self, DecodeError> {
         let verdict = verdict(event.verdict)?;
         let reason = reason(event.reason)?;
@@ -118,7 +118,7 @@ impl Flow {
         })
     }
 
-    /// The flow that a request at the node proxy tells of.
+    /// Builds the flow of a request at the node proxy.
     pub fn from_request(request: &ProxiedRequest, names: &impl Names, clock: Clock) -> Self {
         let ip = pair(request.source.ip(), request.destination.ip());
         let identities = [request.source_identity, request.destination_identity];
@@ -181,19 +181,19 @@ fn pair(source: IpAddr, destination: IpAddr) -> IpPair {
     IpPair { source, destination, version }
 }
 
-/// Source and destination, with the number of the endpoint at the end that was asked. A reply goes the other way, but
-/// the end whose hook judged it is still the one that its direction says.
+/// Source and destination; the end whose policy decided carries the endpoint's number. For a reply, too, `direction`
+/// names the end whose hook decided.
 fn ends(
     ip: &IpPair,
     identities: [u32; 2],
-    (direction, asked): (TrafficDirection, u32),
+    (direction, deciding): (TrafficDirection, u32),
     names: &impl Names,
 ) -> [FlowEndpoint; 2] {
     let mut source = endpoint(ip.source, identities[0], names);
     let mut destination = endpoint(ip.destination, identities[1], names);
     match direction {
-        TrafficDirection::Ingress => destination.id = asked,
-        TrafficDirection::Egress => source.id = asked,
+        TrafficDirection::Ingress => destination.id = deciding,
+        TrafficDirection::Egress => source.id = deciding,
     }
     [source, destination]
 }
@@ -249,7 +249,7 @@ fn decision(rule: u32, direction: TrafficDirection, refused: bool, names: &impl 
     })
 }
 
-/// The field's own spelling where it has the same reason; ours, in the same style, where it has none.
+/// Cilium's name of the reason where Cilium has the same reason, else our own name in the same style.
 fn reason_name(reason: DropReason) -> String {
     match reason {
         DropReason::PolicyDefaultDeny => "POLICY_DENIED".into(),
@@ -265,7 +265,7 @@ fn reason_name(reason: DropReason) -> String {
     }
 }
 
-/// `MapMissing` as `MAP_MISSING`.
+/// Converts `MapMissing` to `MAP_MISSING`.
 fn screaming(name: &str) -> String {
     let mut out = String::new();
     for (index, c) in name.char_indices() {
@@ -281,9 +281,9 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Length(length) => write!(f, "an event has {} bytes, not {length}", size_of::<FlowEvent>()),
-            Self::Verdict(number) => write!(f, "{number} is no verdict of an event"),
-            Self::Reason(number) => write!(f, "{number} is no drop reason of an event"),
-            Self::Direction(number) => write!(f, "{number} is no direction of an event"),
+            Self::Verdict(number) => write!(f, "{number} is not a verdict"),
+            Self::Reason(number) => write!(f, "{number} is not a drop reason"),
+            Self::Direction(number) => write!(f, "{number} is not a direction"),
         }
     }
 }
@@ -298,7 +298,7 @@ mod tests {
     use zerocopy::IntoBytes;
 
     #[test]
-    fn a_dropped_packet_has_the_json_that_people_know() {
+    fn a_dropped_packet_has_the_json_fields_of_hubble() {
         let flow = Flow::from_packet(&dropped_syn(), &TestNames, clock()).unwrap();
         let expected = json!({
             "time": "2026-11-22T16:40:01.123000000Z",
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_its_http_part_and_the_rule_that_allowed_it() {
+    fn a_request_has_http_fields_and_the_rule_that_allowed_it() {
         let flow = Flow::from_request(&request(FlowVerdict::Forwarded, "/public"), &TestNames, clock());
         let json = serde_json::to_value(&flow).unwrap();
         let http = json!({"code": 200, "method": "GET", "url": "http://app1-service/public", "protocol": "HTTP/1.1"});
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reserved_identity_has_its_label_without_being_asked_for() {
+    fn a_reserved_identity_gets_its_label_without_a_lookup() {
         let event =
             FlowEvent { source: Address::from_v4([192, 0, 2, 1]), source_identity: 2, ..dropped_syn() };
         let flow = Flow::from_packet(&event, &TestNames, clock()).unwrap();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_event_are_refused() {
+    fn bytes_that_are_not_an_event_are_refused() {
         let event = dropped_syn();
         assert_eq!(packet(event.as_bytes()), Ok(event));
         assert_eq!(packet(&[0; 9]), Err(DecodeError::Length(9)));
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_has_a_name_of_its_own() {
+    fn no_two_drop_reasons_share_a_name() {
         let names: std::collections::BTreeSet<_> =
             DropReason::ALL.iter().map(|reason| reason_name(*reason)).collect();
         assert_eq!(names.len(), DropReason::ALL.len());

@@ -1,37 +1,20 @@
-//! Which flows to show: conditions of one key are alternatives, keys must all hold.
-
-use crate::filter::condition::Condition;
-use crate::flow::Flow;
-use std::collections::BTreeMap;
-use std::fmt;
+//! Selects flows: several conditions on one key are alternatives; conditions on different keys must all match.
 
 mod condition;
 
-/// A filter; the empty one lets everything pass.
+pub use condition::FilterError;
+
+use crate::flow::Flow;
+use condition::Condition;
+use std::collections::BTreeMap;
+
+/// A filter; the empty filter matches every flow.
 ///
 /// Keys: `verdict`, `type` (`drop`, `policy-verdict`, `trace`, `l7`), `protocol`, `pod`, `namespace`, `ip`, `port`,
 /// `identity` and `label` (each also as `from-…` and `to-…`), `http-method`, `http-path`, `http-status`.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     conditions: BTreeMap<String, Vec<Condition>>,
-}
-
-/// Why a condition cannot be asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FilterError {
-    /// There is no `=` between key and value.
-    Form(String),
-    /// The key is none of the filter's.
-    Key(String),
-    /// The value does not fit the key.
-    Value {
-        /// The key.
-        key: String,
-        /// The value.
-        value: String,
-        /// What would be right.
-        right: &'static str,
-    },
 }
 
 impl Filter {
@@ -42,7 +25,7 @@ impl Filter {
         Ok(())
     }
 
-    /// Reads conditions of the form `key=value`.
+    /// Parses conditions of the form `key=value`.
     pub fn parse<'a>(conditions: impl IntoIterator<Item = &'a str>) -> Result<Self, FilterError> {
         let mut filter = Self::default();
         for text in conditions {
@@ -52,27 +35,13 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Whether a flow is to be shown.
-    pub fn passes(&self, flow: &Flow) -> bool {
+    /// Whether the filter matches a flow.
+    pub fn matches(&self, flow: &Flow) -> bool {
         self.conditions
             .values()
-            .all(|alternatives| alternatives.iter().any(|condition| condition.holds(flow)))
+            .all(|alternatives| alternatives.iter().any(|condition| condition.matches(flow)))
     }
 }
-
-impl fmt::Display for FilterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Form(text) => write!(f, "`{text}` is no filter; one is written key=value"),
-            Self::Key(key) => write!(f, "there is no filter `{key}`; there are {}", condition::KEYS),
-            Self::Value { key, value, right } => {
-                write!(f, "`{value}` cannot be asked of `{key}`; right is {right}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for FilterError {}
 
 #[cfg(test)]
 mod tests {
@@ -80,7 +49,7 @@ mod tests {
     use crate::flow::FlowVerdict;
     use crate::testing::{TestNames, clock, dropped_syn, request};
 
-    /// Which of three flows pass: app3's dropped packet, app2's forwarded request, app2's refused request.
+    /// Checks which of three flows match: app3's dropped packet, app2's forwarded request, app2's refused request.
     fn check(conditions: &[&str], expected: [bool; 3]) {
         let filter = Filter::parse(conditions.iter().copied()).unwrap();
         let flows = [
@@ -88,11 +57,11 @@ mod tests {
             Flow::from_request(&request(FlowVerdict::Forwarded, "/public?x=1"), &TestNames, clock()),
             Flow::from_request(&request(FlowVerdict::Dropped, "/private"), &TestNames, clock()),
         ];
-        assert_eq!(flows.each_ref().map(|flow| filter.passes(flow)), expected, "{conditions:?}");
+        assert_eq!(flows.each_ref().map(|flow| filter.matches(flow)), expected, "{conditions:?}");
     }
 
     #[test]
-    fn each_key_asks_its_question() {
+    fn each_key_matches_its_field() {
         let (packet, requests, all, none) =
             ([true, false, false], [false, true, true], [true; 3], [false; 3]);
         for (condition, expected) in [
@@ -133,24 +102,24 @@ mod tests {
     }
 
     #[test]
-    fn values_of_a_key_are_alternatives_and_keys_must_all_hold() {
+    fn values_of_a_key_are_alternatives_and_all_keys_must_match() {
         check(&[], [true; 3]);
         check(&["from-pod=app2", "from-pod=app3"], [true; 3]);
         check(&["from-pod=app2", "verdict=dropped"], [false, false, true]);
     }
 
     #[test]
-    fn what_cannot_be_asked_is_refused_with_what_would_be_right() {
+    fn an_invalid_condition_is_refused_with_the_valid_forms() {
         for (condition, expected) in [
-            ("port", "`port` is no filter; one is written key=value"),
-            ("colour=red", "there is no filter `colour`"),
-            ("port=http", "`http` cannot be asked of `port`; right is a number from 0 to 65535"),
-            ("verdict=maybe", "right is forwarded, dropped, redirected or audit"),
-            ("ip=10.0.0.0/33", "right is an address or a block"),
-            ("http-path=(", "right is a regular expression"),
-            ("http-status=x", "right is a status such as 404, or its first digits and a plus"),
-            ("from-verdict=dropped", "there is no filter `from-verdict`"),
-            ("to-http-path=/x", "there is no filter `to-http-path`"),
+            ("port", "`port` is not a filter; write key=value"),
+            ("colour=red", "unknown filter `colour`"),
+            ("port=http", "invalid value `http` for `port`; expected a number from 0 to 65535"),
+            ("verdict=maybe", "expected forwarded, dropped, redirected or audit"),
+            ("ip=10.0.0.0/33", "expected an address or a CIDR block"),
+            ("http-path=(", "expected a regular expression"),
+            ("http-status=x", "expected a status such as 404, or its first digits and a plus"),
+            ("from-verdict=dropped", "unknown filter `from-verdict`"),
+            ("to-http-path=/x", "unknown filter `to-http-path`"),
         ] {
             let message = Filter::parse([condition]).unwrap_err().to_string();
             assert!(message.contains(expected), "{condition}: {message}");

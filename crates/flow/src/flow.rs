@@ -1,4 +1,4 @@
-//! A flow: one packet or request as it was judged, with names; its fields are those of its JSON.
+//! A flow: one packet or request with its verdict and names; its fields are the fields of its JSON.
 
 use crate::names::{RuleName, ServiceName};
 use crate::tcp::TcpFlags;
@@ -7,17 +7,17 @@ use abi::DropReason;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// One packet or request as it was judged.
+/// One packet or request, with its verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Flow {
-    /// When.
+    /// Time of the packet or request.
     pub time: Time,
-    /// What became of it.
+    /// The verdict.
     pub verdict: FlowVerdict,
-    /// Number of the reason ([`abi::DropReason`]) where policy or the packet path refused it.
+    /// Number of the drop reason ([`abi::DropReason`]), if policy or the packet path dropped it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop_reason: Option<u8>,
-    /// The reason in the field's spelling: `POLICY_DENIED`.
+    /// Name of the drop reason, as Hubble spells it: `POLICY_DENIED`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop_reason_desc: Option<String>,
     /// Addresses, as delivered.
@@ -25,46 +25,46 @@ pub struct Flow {
     pub ip: IpPair,
     /// Ports and flags, as delivered.
     pub l4: Layer4,
-    /// Who sent it.
+    /// The sender.
     pub source: FlowEndpoint,
-    /// Who it was for.
+    /// The receiver.
     pub destination: FlowEndpoint,
-    /// Whether it is a packet or a request.
+    /// Packet or request.
     #[serde(rename = "Type")]
     pub kind: FlowType,
     /// The request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l7: Option<Layer7>,
-    /// The service that was asked for.
+    /// The service that the client connected to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_service: Option<ServiceName>,
-    /// Which way it went, seen from the workload whose policy was asked.
+    /// Direction, as seen from the workload whose policy decided.
     pub traffic_direction: TrafficDirection,
-    /// Whether it answers what was seen before.
+    /// Whether the packet is a reply on a known connection.
     pub is_reply: bool,
-    /// The rule that decided; none where nothing is enforced, or no rule allows it.
+    /// The rule that decided; none if policy is not enforced, or if the default deny decided.
     #[serde(flatten)]
     pub decision: Option<Decision>,
-    /// What the policy of that rule asks flows to carry (`log.value`).
+    /// The `log.value` of the policy of that rule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policy_log: Vec<String>,
 }
 
-/// What became of a packet or request.
+/// The verdict on a packet or request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum FlowVerdict {
-    /// Delivered, or handed on.
+    /// Delivered or forwarded.
     Forwarded,
-    /// Thrown away or refused.
+    /// Dropped, or refused by the proxy.
     Dropped,
-    /// Refused by policy but delivered, since the workload is in audit mode.
+    /// Denied by policy but delivered, since the workload is in audit mode.
     Audit,
-    /// Handed to the node proxy.
+    /// Redirected to the node proxy.
     Redirected,
 }
 
-/// Which way traffic goes, seen from a workload.
+/// Direction of traffic, as seen from a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TrafficDirection {
@@ -74,7 +74,7 @@ pub enum TrafficDirection {
     Egress,
 }
 
-/// Whether a flow tells of a packet or of a request.
+/// What a flow describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FlowType {
     /// A packet.
@@ -85,12 +85,12 @@ pub enum FlowType {
     Request,
 }
 
-/// The two addresses.
+/// Source and destination address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpPair {
-    /// Of the sender.
+    /// The sender's.
     pub source: IpAddr,
-    /// Of the receiver.
+    /// The receiver's.
     pub destination: IpAddr,
     /// Their family.
     #[serde(rename = "ipVersion")]
@@ -125,7 +125,7 @@ pub enum Layer4 {
     /// ICMPv6.
     #[serde(rename = "ICMPv6")]
     Icmp6(IcmpMessage),
-    /// Any other, by its number.
+    /// Any other protocol, by number.
     #[serde(rename = "protocol")]
     Other(u8),
 }
@@ -133,9 +133,9 @@ pub enum Layer4 {
 /// Ports of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortPair {
-    /// Of the sender.
+    /// The sender's.
     pub source_port: u16,
-    /// Of the receiver.
+    /// The receiver's.
     pub destination_port: u16,
 }
 
@@ -150,7 +150,7 @@ pub struct Segment {
     pub flags: TcpFlags,
 }
 
-/// What an ICMP message is.
+/// Type and code of an ICMP message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IcmpMessage {
     /// Its type.
@@ -164,7 +164,7 @@ pub struct IcmpMessage {
 /// One end of a flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowEndpoint {
-    /// Number of the workload on this node, where it is the one that was asked.
+    /// Number of the endpoint on this node, at the end whose policy decided.
     #[serde(rename = "ID", default, skip_serializing_if = "is_zero")]
     pub id: u32,
     /// Security identity.
@@ -180,52 +180,53 @@ pub struct FlowEndpoint {
     pub labels: Vec<String>,
 }
 
-/// A request and what is known of its answer.
+/// A request, and its response as far as known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Layer7 {
     /// `REQUEST`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Nanoseconds from the request's head to the answer's; a string, as JSON writes 64-bit numbers of protobuf.
+    /// Nanoseconds from the request's head to the response's head; a string, as protobuf's JSON mapping writes 64-bit
+    /// numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ns: Option<String>,
-    /// Why the request was not forwarded, or why there is no answer of the server.
+    /// Why the request was not forwarded, or why the server did not respond.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The request.
     pub http: Http,
 }
 
-/// An HTTP request and the status of its answer.
+/// An HTTP request and the status of its response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Http {
-    /// Status of the answer, once there is one.
+    /// Status of the response, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
     /// Method.
     pub method: String,
-    /// Where to: `http://host/path`, or the path alone where there is no host.
+    /// `http://host/path`, or the path alone if there is no host.
     pub url: String,
-    /// Protocol with version: `HTTP/1.1`; of what is no HTTP its name, or `unknown`.
+    /// Protocol and version: `HTTP/1.1`; for anything but HTTP/1 the protocol's name, or `unknown`.
     pub protocol: String,
 }
 
-/// The rule that decided and how. A list of one, since the field's JSON has lists here.
+/// The rule that decided, and how. A list of one, since Hubble's JSON has lists here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// Let in.
+    /// Ingress was allowed.
     IngressAllowedBy([RuleName; 1]),
-    /// Let out.
+    /// Egress was allowed.
     EgressAllowedBy([RuleName; 1]),
-    /// Not let in.
+    /// Ingress was denied.
     IngressDeniedBy([RuleName; 1]),
-    /// Not let out.
+    /// Egress was denied.
     EgressDeniedBy([RuleName; 1]),
 }
 
 impl Flow {
-    /// Ports, where the transport has some.
+    /// The ports, if the transport protocol has ports.
     pub fn ports(&self) -> Option<PortPair> {
         match self.l4 {
             Layer4::Tcp(segment) => Some(segment.ports),
@@ -234,7 +235,7 @@ impl Flow {
         }
     }
 
-    /// Why it was refused.
+    /// The drop reason, if any.
     pub fn reason(&self) -> Option<DropReason> {
         self.drop_reason.and_then(DropReason::from_number)
     }
@@ -249,7 +250,7 @@ impl Flow {
         Some(rule)
     }
 
-    /// Whether policy decided on the packet, rather than the state of the packet path or of the connection.
+    /// Whether policy decided on the packet, rather than connection tracking or another check of the packet path.
     pub fn is_policy_verdict(&self) -> bool {
         use DropReason::{PolicyDefaultDeny, PolicyDeny};
         let decided = match self.reason() {
@@ -259,7 +260,7 @@ impl Flow {
         self.kind == FlowType::Packet && decided
     }
 
-    /// Whether the packet opens a connection, as far as it can tell; policy is asked of such packets.
+    /// Whether the packet seems to open a connection; policy applies to such packets.
     fn opens(&self) -> bool {
         match self.l4 {
             Layer4::Tcp(segment) => segment.flags.opens(),
@@ -269,7 +270,7 @@ impl Flow {
 }
 
 impl Layer4 {
-    /// The protocol as filters and people name it.
+    /// The protocol's name in filters and text output.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Tcp(_) => "TCP",
@@ -283,7 +284,7 @@ impl Layer4 {
 }
 
 impl FlowVerdict {
-    /// The name in capitals, as in JSON.
+    /// The name as in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Forwarded => "FORWARDED",

@@ -1,8 +1,8 @@
-//! Flows: events of the packet path and the proxy, decoded, named, filtered, kept and printed.
+//! Flows: events of the packet path and of the proxy, decoded, named, filtered, buffered and printed.
 //!
-//! One way only: an event becomes a [`Flow`] ([`Flow::from_packet`], [`Flow::from_request`]) with the names that a
-//! [`Names`] knows, enters a [`Ring`], passes a [`Filter`], and is printed by [`line()`] or as JSON. The JSON has the
-//! field names that users of the field's incumbent know from its `flow.Flow`; it reads back into the same value.
+//! Data passes one way: an event becomes a [`Flow`] ([`Flow::from_packet`], [`Flow::from_request`]) with names from a
+//! [`Names`], enters a [`Ring`], is matched by a [`Filter`], and is printed by [`line()`] or as JSON. The JSON has
+//! the field names of Hubble's `flow.Flow`; it deserializes into the same value.
 #![forbid(unsafe_code)]
 
 mod decode;

@@ -1,17 +1,17 @@
-//! Who knows the names behind addresses and numbers, and the names.
+//! Names of workloads, rules and services, and the lookup of names by address and number.
 
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// Whoever knows names; what is not known stays a number.
+/// Looks names up; what has no name stays a number.
 pub trait Names {
     /// The workload with this address.
     fn workload(&self, address: IpAddr) -> Option<WorkloadName>;
-    /// The labels of an allocated identity, as text; empty where it is not known.
+    /// The labels of an allocated identity, as text; empty if the identity is unknown.
     fn labels(&self, identity: u32) -> Vec<String>;
     /// The rule with this number.
     fn rule(&self, number: u32) -> Option<RuleName>;
-    /// What the policy of that rule asks flows to carry (`log.value`).
+    /// The `log.value` of the policy of that rule.
     fn log(&self, rule: u32) -> Option<String>;
     /// The service with this address, port and IP protocol.
     fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<ServiceName>;
@@ -26,17 +26,17 @@ pub struct WorkloadName {
     pub name: String,
 }
 
-/// A rule by the policy it stands in and its place there.
+/// A rule: its policy, and its place in the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleName {
     /// Kind of the policy.
     pub kind: String,
-    /// Namespace of the policy; none for clusterwide kinds.
+    /// Namespace of the policy; none for cluster-wide kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Name of the policy.
     pub name: String,
-    /// Where the rule stands: `spec.ingress[0]`.
+    /// Place of the rule in the policy: `spec.ingress[0]`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub place: String,
 }

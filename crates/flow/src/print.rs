@@ -1,20 +1,19 @@
-//! A flow as one line for people.
+//! A flow as one line of text.
 
 use crate::flow::{Flow, FlowEndpoint, FlowType, FlowVerdict, IcmpMessage, Layer4, Layer7, TrafficDirection};
 use std::net::IpAddr;
 
-/// Whether lines have colours.
+/// Whether lines are coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// Text alone.
+    /// Plain text.
     Plain,
-    /// With the escape sequences of a terminal.
+    /// With ANSI escape sequences.
     Ansi,
 }
 
-/// The line of a flow:
-/// `Nov 22 16:40:01.123: default/app2:38412 (ID:257) -> default/app1:80 (ID:256) http-request FORWARDED (…) …`.
-/// A reply points the other way: who opened the connection stands on the left.
+/// The line of a flow: `Nov 22 16:40:01.123: default/app2:38412 (ID:257) -> default/app1:80 (ID:256) http-request
+/// FORWARDED (…) …`. For a reply the arrow points left: the end that opened the connection is always on the left.
 pub fn line(flow: &Flow, paint: Paint) -> String {
     let ports = flow.ports();
     let source = end(&flow.source, flow.ip.source, ports.map(|ports| ports.source_port));
@@ -22,8 +21,12 @@ pub fn line(flow: &Flow, paint: Paint) -> String {
     let (left, arrow, right) =
         if flow.is_reply { (destination, "<-", source) } else { (source, "->", destination) };
     let verdict = painted(flow.verdict, paint);
-    let mut line =
-        format!("{}: {left} {arrow} {right} {} {verdict} ({})", flow.time.short(), title(flow), what(flow));
+    let mut line = format!(
+        "{}: {left} {arrow} {right} {} {verdict} ({})",
+        flow.time.short(),
+        title(flow),
+        summary(flow)
+    );
     if let Some(service) = &flow.destination_service {
         line.push_str(&format!(" via {}/{}", service.namespace, service.name));
     }
@@ -31,7 +34,7 @@ pub fn line(flow: &Flow, paint: Paint) -> String {
     line
 }
 
-/// One end: by name where there is one, with its identity by number or reserved name.
+/// One end: its name or address, and its identity by number or reserved name.
 fn end(endpoint: &FlowEndpoint, address: IpAddr, port: Option<u16>) -> String {
     let name = match (&endpoint.namespace, &endpoint.pod_name, address) {
         (Some(namespace), Some(pod), _) => format!("{namespace}/{pod}"),
@@ -64,7 +67,7 @@ fn painted(verdict: FlowVerdict, paint: Paint) -> String {
         FlowVerdict::Dropped => 31,
         FlowVerdict::Audit | FlowVerdict::Redirected => 33,
     };
-    // The field's own lines say of this one what was done, while its records name the mode.
+    // Hubble, too, prints AUDITED for the verdict that its JSON calls AUDIT.
     let name = if verdict == FlowVerdict::Audit { "AUDITED" } else { verdict.name() };
     match paint {
         Paint::Plain => name.to_owned(),
@@ -72,8 +75,8 @@ fn painted(verdict: FlowVerdict, paint: Paint) -> String {
     }
 }
 
-/// What was sent.
-fn what(flow: &Flow) -> String {
+/// What was sent: TCP flags, ICMP type, or the request.
+fn summary(flow: &Flow) -> String {
     if let Some(request) = &flow.l7 {
         return exchange(request);
     }
@@ -87,7 +90,7 @@ fn what(flow: &Flow) -> String {
 }
 
 fn exchange(request: &Layer7) -> String {
-    // The request comes from a stranger: what could move the cursor or forge a line is written as an escape.
+    // The request is untrusted input: characters that could move the cursor or forge a line are escaped.
     let clean = |text: &str| text.escape_debug().to_string();
     let http = &request.http;
     let mut text = format!("{} {} {}", clean(&http.protocol), clean(&http.method), clean(&http.url));
@@ -108,7 +111,7 @@ fn icmp(message: IcmpMessage, [request, reply]: [u8; 2]) -> String {
     }
 }
 
-/// Which rule or reason decided; nothing where nothing is enforced.
+/// The rule or reason that decided; empty if policy is not enforced.
 fn why(flow: &Flow) -> String {
     let reason = match &flow.l7 {
         Some(request) if flow.verdict == FlowVerdict::Dropped => {
@@ -124,11 +127,11 @@ fn why(flow: &Flow) -> String {
     }
 }
 
-/// Only rules answer 403; every other answer was given before one was asked.
+/// Only a rule's verdict is answered with 403; any other refusal precedes rule evaluation.
 fn refusal(request: &Layer7) -> &'static str {
     match request.http.code {
         Some(403) => "no HTTP rule allows it",
-        _ => "refused before any rule was asked",
+        _ => "refused before any rule was evaluated",
     }
 }
 
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_say_who_whom_what_and_why() {
+    fn a_line_names_both_ends_the_packet_and_the_reason() {
         let drop = FlowEvent { service: Address::default(), ..dropped_syn() };
         let ends = "default/app3:38412 (ID:258) -> default/app1:80 (ID:256)";
         let udp = FlowEvent { protocol: 17, ..drop };
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_points_back_at_who_opened() {
+    fn a_reply_points_to_the_end_that_opened_the_connection() {
         let event = FlowEvent {
             verdict: Number::Forward as u8,
             reason: 0,
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_an_address_with_its_kind() {
+    fn an_external_end_is_an_address_with_its_reserved_identity() {
         let source: IpAddr = "2001:db8::1".parse().unwrap();
         let event = FlowEvent {
             source: source.into(),
@@ -226,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_requests_show_the_protocol_and_the_reason() {
+    fn a_refused_request_shows_the_protocol_and_the_reason() {
         let request = crate::decode::ProxiedRequest {
             method: String::new(),
             path: String::new(),
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_show_what_was_asked_and_answered() {
+    fn a_request_shows_its_url_status_and_latency() {
         let ends = format!("{START}default/app2:40000 (ID:257) -> default/app1:80 (ID:256) http-request");
         let shown = |verdict, path| {
             line(&Flow::from_request(&request(verdict, path), &TestNames, clock()), Paint::Plain)
@@ -267,7 +270,7 @@ mod tests {
         );
         let malformed = ProxiedRequest { status: Some(400), ..request(FlowVerdict::Dropped, "/") };
         let malformed = Flow::from_request(&malformed, &TestNames, clock());
-        assert!(line(&malformed, Paint::Plain).ends_with(" 400) refused before any rule was asked"));
+        assert!(line(&malformed, Paint::Plain).ends_with(" 400) refused before any rule was evaluated"));
         let by_rule = ProxiedRequest { rule: 1, ..request(FlowVerdict::Dropped, "/") };
         let by_rule = Flow::from_request(&by_rule, &TestNames, clock());
         assert!(
@@ -278,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_come_only_when_asked_for() {
+    fn lines_are_coloured_only_on_request() {
         let flow = Flow::from_packet(&dropped_syn(), &TestNames, clock()).unwrap();
         assert!(!line(&flow, Paint::Plain).contains('\x1b'));
         assert!(line(&flow, Paint::Ansi).contains("\x1b[31mDROPPED\x1b[0m"));

@@ -1,8 +1,8 @@
-//! The last flows, kept in memory: the newest push out the oldest.
+//! A ring buffer of the latest entries: the newest evicts the oldest.
 
 use std::collections::VecDeque;
 
-/// A bounded store; entries are numbered from 0 and keep their number.
+/// A bounded buffer; entries are numbered from 0 and keep their numbers.
 #[derive(Clone, Debug)]
 pub struct Ring<T> {
     entries: VecDeque<T>,
@@ -10,12 +10,12 @@ pub struct Ring<T> {
     next: u64,
 }
 
-/// How many entries were pushed out before a reader came for them.
+/// How many entries were evicted before a reader read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missed(pub u64);
 
 impl<T> Ring<T> {
-    /// A ring that keeps as many entries; at least one.
+    /// A ring with this capacity, at least 1.
     pub fn new(capacity: usize) -> Self {
         Self { entries: VecDeque::new(), capacity: capacity.max(1), next: 0 }
     }
@@ -29,12 +29,12 @@ impl<T> Ring<T> {
         self.next += 1;
     }
 
-    /// The number that the next entry will have: where one who wants only what is new begins to read.
+    /// The number of the next entry: a reader of new entries starts here.
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// All entries from a number on, oldest first, and how many of those are gone already.
+    /// All entries from a number on, oldest first, and how many of them were evicted.
     pub fn since(&self, number: u64) -> (impl Iterator<Item = &T>, Missed) {
         let oldest = self.next - self.entries.len() as u64;
         let missed = oldest.saturating_sub(number);
@@ -42,10 +42,10 @@ impl<T> Ring<T> {
         (self.entries.range(skipped..), Missed(missed))
     }
 
-    /// The last entries that pass, oldest first.
-    pub fn last(&self, count: usize, passes: impl Fn(&T) -> bool) -> Vec<&T> {
+    /// The last entries that `matches` accepts, oldest first.
+    pub fn last(&self, count: usize, matches: impl Fn(&T) -> bool) -> Vec<&T> {
         let mut found: Vec<&T> =
-            self.entries.iter().rev().filter(|entry| passes(entry)).take(count).collect();
+            self.entries.iter().rev().filter(|entry| matches(entry)).take(count).collect();
         found.reverse();
         found
     }
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_push_out_the_oldest() {
+    fn the_newest_entry_evicts_the_oldest() {
         for (pushed, since, expected, missed) in [
             (0, 0, vec![], 0),
             (2, 0, vec![0, 1], 0),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_that_pass_come_in_order() {
+    fn the_last_matching_entries_are_in_order() {
         assert_eq!(ring(10, 8).last(2, |entry| entry % 2 == 0), [&4, &6]);
     }
 }

@@ -1,11 +1,11 @@
-//! The flags of a TCP segment, by name.
+//! The flags of a TCP segment, and their names.
 
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Names by bit, in the order in which people read them.
+/// Names by bit, in the order in which they are printed.
 const NAMES: [(u8, &str); 8] = [
     (0x02, "SYN"),
     (0x10, "ACK"),
@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for TcpFlags {
         let mut flags = 0;
         for (name, set) in BTreeMap::<String, bool>::deserialize(deserializer)? {
             let named = NAMES.iter().find(|(_, known)| *known == name);
-            let (bit, _) = named.ok_or_else(|| D::Error::custom(format!("`{name}` is no TCP flag")))?;
+            let (bit, _) = named.ok_or_else(|| D::Error::custom(format!("`{name}` is not a TCP flag")))?;
             flags |= if set { *bit } else { 0 };
         }
         Ok(Self(flags))

@@ -1,4 +1,4 @@
-//! A small world for the tests: three workloads, one service, one policy.
+//! Names and events for tests: three workloads, one service, one policy.
 
 use crate::decode::{Clock, ProxiedRequest};
 use crate::flow::{FlowVerdict, TrafficDirection};
@@ -8,7 +8,7 @@ use abi::event::{DropReason, FlowEvent};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Knows app1, app2 and app3 at 10.0.0.1 and so on, with identities from 256.
+/// Names app1, app2 and app3 at 10.0.0.1, 10.0.0.2 and 10.0.0.3, with identities from 256.
 pub(crate) struct TestNames;
 
 impl Names for TestNames {
@@ -40,12 +40,12 @@ impl Names for TestNames {
     }
 }
 
-/// A clock for events at one second of the monotonic clock.
+/// A clock for events at second 1 of the monotonic clock.
 pub(crate) fn clock() -> Clock {
     Clock::new(1_795_365_601_123_000_000, 1_000_000_000)
 }
 
-/// The first packet of app3 to app1 through the service, refused by default.
+/// The first packet from app3 to app1 through the service, dropped by default deny.
 pub(crate) fn dropped_syn() -> FlowEvent {
     FlowEvent {
         time: 1_000_000_000,
@@ -73,7 +73,7 @@ pub(crate) fn dropped_syn() -> FlowEvent {
     }
 }
 
-/// A request of app2 to app1.
+/// A request from app2 to app1.
 pub(crate) fn request(verdict: FlowVerdict, path: &str) -> ProxiedRequest {
     let forwarded = verdict == FlowVerdict::Forwarded;
     ProxiedRequest {

@@ -1,4 +1,4 @@
-//! Points in time as people and JSON write them, in UTC.
+//! Points in time, as text and in JSON, in UTC.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -14,7 +14,7 @@ const DAY: u64 = 86_400;
 #[serde(into = "String", try_from = "String")]
 pub struct Time(pub u64);
 
-/// A text is no time of the form `2026-11-22T16:40:01.123Z`.
+/// The text is not a time of the form `2026-11-22T16:40:01.123Z`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeError(String);
 
@@ -25,7 +25,7 @@ struct Civil {
 }
 
 impl Time {
-    /// The short form of a line for people: `Nov 22 16:40:01.123`.
+    /// The short form for text output: `Nov 22 16:40:01.123`.
     pub fn short(self) -> impl fmt::Display {
         let (civil, clock) = (civil(self.0 / NANOS / DAY), Clock(self.0 / NANOS % DAY));
         let month = MONTHS[civil.month as usize - 1];
@@ -118,7 +118,7 @@ impl TryFrom<String> for Time {
 
 impl fmt::Display for TimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is no time; a time is written 2026-11-22T16:40:01.123Z", self.0)
+        write!(f, "`{}` is not a time; write 2026-11-22T16:40:01.123Z", self.0)
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_and_read_back() {
+    fn times_are_printed_and_parsed_back() {
         for (nanos, text, short) in [
             (0, "1970-01-01T00:00:00.000000000Z", "Jan  1 00:00:00.000"),
             (951_782_400 * NANOS, "2000-02-29T00:00:00.000000000Z", "Feb 29 00:00:00.000"),
@@ -143,14 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn every_day_of_five_centuries_comes_back() {
+    fn every_day_of_five_centuries_converts_back() {
         for day in 0..190_000 {
             assert_eq!(days(&civil(day)), day);
         }
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn text_that_is_not_a_time_is_refused() {
         for text in [
             "",
             "2026-11-22",

@@ -1,41 +1,42 @@
-//! Where a body ends: told while its bytes pass through. Chunks are framed anew on their way; all else stays as it is.
+//! Message bodies: finds the end of a body while its bytes pass. Chunked bodies are re-encoded for the next hop, other
+//! bodies are forwarded unchanged.
 
 use crate::Refusal;
 use crate::chunk::Chunks;
 
-/// How the end of a body is known.
+/// How the length of a body is determined (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// There is none.
+    /// The message has no body.
     Empty,
-    /// By its length.
+    /// By Content-Length.
     Length(u64),
-    /// Its chunks say.
+    /// By the chunked transfer coding.
     Chunked,
-    /// By the end of the connection; responses only.
+    /// By the end of the connection; only a response can have this framing.
     UntilClose,
 }
 
 impl Framing {
-    /// Whether there is a body, of one byte at least or of a length that is not known before.
+    /// True where the body has a byte, or where its length is not known in advance.
     pub fn has_body(self) -> bool {
         !matches!(self, Self::Empty | Self::Length(0))
     }
 }
 
-/// A body on its way through.
+/// A body that is being forwarded.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// This many bytes are still to come.
+    /// This many bytes are missing.
     Length(u64),
-    /// Chunks.
+    /// A chunked body.
     Chunked(Chunks),
-    /// Everything is part of it.
+    /// All bytes of the connection belong to the body.
     UntilClose,
 }
 
 impl Body {
-    /// A body of which nothing has come yet.
+    /// A body at its first byte.
     pub fn new(framing: Framing) -> Self {
         match framing {
             Framing::Empty => Self::Length(0),
@@ -45,7 +46,7 @@ impl Body {
         }
     }
 
-    /// The body of a gRPC answer, whose trailers go on where their names begin with `grpc-`.
+    /// The body of a gRPC response: its trailers whose names begin with `grpc-` are forwarded.
     pub fn of_grpc(framing: Framing) -> Self {
         match framing {
             Framing::Chunked => Self::Chunked(Chunks::of_grpc()),
@@ -53,7 +54,7 @@ impl Body {
         }
     }
 
-    /// A body for a reader of HTTP/1.0: what was in chunks goes on without them, and the end of the connection ends it.
+    /// A body for an HTTP/1.0 client: chunks are decoded, and the end of the connection ends the body.
     pub fn without_chunks(framing: Framing) -> Self {
         match framing {
             Framing::Chunked => Self::Chunked(Chunks::data_only()),
@@ -61,8 +62,8 @@ impl Body {
         }
     }
 
-    /// How many bytes at the front of the input are part of the body, frame included. All of them are valid; the
-    /// next call continues behind them. Fewer than all: the body has ended there.
+    /// Returns how many bytes at the front of the input belong to the body, chunk framing included. The next call
+    /// continues after these bytes. Where bytes are left over, the body has ended.
     pub fn advance(&mut self, input: &[u8]) -> Result<usize, Refusal> {
         match self {
             Self::Length(left) => {
@@ -75,8 +76,8 @@ impl Body {
         }
     }
 
-    /// As [`Self::advance`], and writes what goes on to the next hop. Only where [`Self::is_framed_anew`]; any other
-    /// body goes on as it came.
+    /// Does the same as [`Self::advance`], and appends the bytes for the next hop to `out`. A caller may forward the input
+    /// itself where [`Self::is_framed_anew`] is false.
     pub fn reframe(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, Refusal> {
         match self {
             Self::Chunked(chunks) => chunks.advance(input, Some(out)),
@@ -88,7 +89,7 @@ impl Body {
         }
     }
 
-    /// Whether what goes on is not what came.
+    /// True where the forwarded bytes differ from the received ones.
     pub fn is_framed_anew(&self) -> bool {
         matches!(self, Self::Chunked(_))
     }
@@ -102,7 +103,7 @@ impl Body {
         }
     }
 
-    /// Whether the end of the connection is a good end of the body.
+    /// True where the body is complete if the connection ends now.
     pub fn may_end(&self) -> bool {
         self.is_done() || matches!(self, Self::UntilClose)
     }

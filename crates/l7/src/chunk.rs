@@ -1,59 +1,59 @@
-//! The chunked coding, read strictly and framed anew for the next hop (RFC 9112, section 7.1).
+//! The chunked transfer coding, parsed strictly and re-encoded for the next hop (RFC 9112, section 7.1).
 //!
-//! Known attacks live in what readers forgive: so sizes are plain hexadecimal, line ends are CR LF, chunk data ends
-//! where its size says, extensions have no control characters, and no trailer is a framing field. The coding and its
-//! extensions are for one hop, so that none of the sender's own lines go on. Trailers are dropped: a server may merge
-//! them into the fields that rules have decided on. Only the answers of gRPC cannot do without theirs.
+//! Known attacks exploit lenient parsers. Therefore a size is plain hexadecimal, a line ends with CR LF, chunk data has the
+//! length of its size, an extension has no control character, and no trailer is a framing field. The coding and its
+//! extensions concern one hop, so none of the sender's size lines is forwarded. Trailers are dropped, because a server may
+//! merge them into the fields that rules have matched; only gRPC responses keep the trailers that gRPC needs.
 
 use crate::head::{is_field_value, parse_field, write_fields};
 use crate::{Refusal, name};
 
-/// The most bytes that one chunk's extensions, or all trailers together, may have.
+/// Limit in bytes on the extensions of one chunk, and on all trailers together.
 const MAX_LINES: u16 = 8192;
 
-/// How far a chunked body has been read.
+/// The parser of one chunked body.
 #[derive(Clone, Debug, Default)]
 pub struct Chunks {
     expected: Expected,
-    /// Bytes of extensions or trailers so far.
+    /// Bytes of extensions or trailers that were counted against the limit.
     lines: u16,
-    /// The trailer that is being read.
+    /// The bytes of an incomplete trailer.
     line: Vec<u8>,
     output: Output,
 }
 
-/// What goes on to the next hop.
+/// What is written for the next hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Output {
-    /// Chunks framed anew, and no trailers.
+    /// Re-encoded chunks, without trailers.
     #[default]
     Chunks,
-    /// The same, and the trailers of gRPC.
+    /// Re-encoded chunks, and the trailers of gRPC.
     ChunksAndGrpc,
-    /// The data alone.
+    /// The data, without the coding.
     Data,
 }
 
-/// What comes next.
+/// What the next byte must be part of.
 #[derive(Clone, Copy, Debug)]
 enum Expected {
-    /// A digit of a size, of which this many were read.
+    /// A chunk size of which this many digits were read.
     Size { digits: u8, size: u64 },
-    /// More of an extension.
+    /// A chunk extension.
     Extension { size: u64 },
-    /// The line feed after a size.
+    /// The line feed that ends a size line.
     SizeEnd { size: u64 },
-    /// This much data.
+    /// Chunk data; this many bytes are missing.
     Data(u64),
     /// The carriage return after data.
     DataReturn,
     /// The line feed after data.
     DataEnd,
-    /// A trailer, more of it, or the last line.
+    /// A trailer, or the empty line that ends the body.
     Line,
-    /// The line feed after a trailer or the last line.
+    /// The line feed after a trailer or after the empty line.
     LineEnd,
-    /// Nothing.
+    /// Nothing: the body is complete.
     Done,
 }
 
@@ -64,17 +64,17 @@ impl Default for Expected {
 }
 
 impl Chunks {
-    /// Chunks of a gRPC answer, whose trailers `grpc-*` go on.
+    /// The chunks of a gRPC response, whose trailers `grpc-*` are forwarded.
     pub(crate) fn of_grpc() -> Self {
         Self { output: Output::ChunksAndGrpc, ..Self::default() }
     }
 
-    /// Chunks of which the data alone goes on.
+    /// Chunks that are decoded for the next hop.
     pub(crate) fn data_only() -> Self {
         Self { output: Output::Data, ..Self::default() }
     }
 
-    /// As [`crate::Body::advance`]; what goes on is written where there is a place for it.
+    /// Does what [`crate::Body::advance`] does, and appends the bytes for the next hop to `out` where there is one.
     pub(crate) fn advance(&mut self, input: &[u8], mut out: Option<&mut Vec<u8>>) -> Result<usize, Refusal> {
         let mut taken = 0;
         while taken < input.len() && !self.is_done() {
@@ -139,11 +139,11 @@ impl Chunks {
         })
     }
 
-    /// A trailer is there as a whole.
+    /// Checks a complete trailer, and writes it where it is forwarded.
     fn end_trailer(&mut self, out: Option<&mut Vec<u8>>) -> Result<Expected, Refusal> {
         let trailer = parse_field(&self.line)?;
         if name::is_forbidden_in_trailers(trailer.name) {
-            return Err(Refusal::malformed("a trailer that speaks of framing or routing"));
+            return Err(Refusal::malformed("a trailer that is a framing or routing field"));
         }
         let is_grpc = trailer.name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("grpc-"));
         if let Some(out) = out
@@ -156,7 +156,7 @@ impl Chunks {
         Ok(Expected::Line)
     }
 
-    /// Writes a part of the coding itself, where that goes on.
+    /// Writes a part of the coding itself, unless chunks are decoded.
     fn append(&self, out: Option<&mut Vec<u8>>, bytes: &[u8]) {
         if let Some(out) = out.filter(|_| self.output != Output::Data) {
             out.extend_from_slice(bytes);

@@ -1,29 +1,29 @@
-//! What a head says of this one connection rather than of the message: framing, persistence, upgrades.
+//! The fields of a head that concern this connection and not the message: framing, persistence, upgrades.
 
 use crate::head::{is_token, trim};
 use crate::{Field, Refusal, Version};
 
-/// The fields that concern the connection, read and checked against one another.
+/// The values of these fields, checked for consistency.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Connection<'h> {
-    /// The one Content-Length.
+    /// The value of Content-Length.
     pub(crate) length: Option<u64>,
-    /// Whether Transfer-Encoding is `chunked`.
+    /// True where Transfer-Encoding is `chunked`.
     pub(crate) chunked: bool,
-    /// Whether Connection has `close`.
+    /// True where Connection lists `close`.
     pub(crate) close: bool,
-    /// Whether Connection has `upgrade` and the one Upgrade is `websocket`.
+    /// True where Connection lists `upgrade` and Upgrade is `websocket`.
     pub(crate) websocket: bool,
-    /// The one Host.
+    /// The value of Host.
     pub(crate) host: Option<&'h [u8]>,
-    /// Whether Expect is `100-continue`; with HTTP/1.0, whether it is there.
+    /// True where Expect is `100-continue`, and in HTTP/1.0 where Expect has any value.
     pub(crate) expects_continue: bool,
     version: Version,
-    /// Whether Connection names fields that are not known here.
+    /// True where Connection lists a field of the message, which is then not forwarded.
     names_message_fields: bool,
 }
 
-/// Reads the fields of the connection. Where two of them, or two of a kind, could be understood in two ways: refused.
+/// Reads the fields of the connection. A head is refused where two readers could understand these fields differently.
 pub(crate) fn read<'h>(fields: &[Field<'h>], version: Version) -> Result<Connection<'h>, Refusal> {
     let mut found = Connection { version, ..Connection::default() };
     let (mut upgrades, mut upgrade, mut codings) = (false, None, 0);
@@ -32,7 +32,7 @@ pub(crate) fn read<'h>(fields: &[Field<'h>], version: Version) -> Result<Connect
         match field_role(field.name) {
             FieldRole::Host => once(&mut found.host, value, "several Host fields")?,
             FieldRole::Length => once(&mut found.length, length(value)?, "several Content-Length fields")?,
-            // HTTP/1.0 has none; who takes part in the exchange may not know of it (RFC 9112, section 6.1).
+            // HTTP/1.0 has no transfer codings, and a server may ignore the field (RFC 9112, section 6.1).
             FieldRole::Coding if version == Version::Http10 => {
                 return Err(Refusal::malformed("HTTP/1.0 with a transfer coding"));
             }
@@ -56,7 +56,7 @@ pub(crate) fn read<'h>(fields: &[Field<'h>], version: Version) -> Result<Connect
                 }
             }
             FieldRole::Upgrade => once(&mut upgrade, value, "several Upgrade fields")?,
-            // To be ignored (RFC 9110, section 10.1.1).
+            // A server ignores Expect in HTTP/1.0 (RFC 9110, section 10.1.1).
             FieldRole::Expect if version == Version::Http10 => found.expects_continue = true,
             FieldRole::Expect => {
                 if found.expects_continue || !value.eq_ignore_ascii_case(b"100-continue") {
@@ -75,9 +75,9 @@ pub(crate) fn read<'h>(fields: &[Field<'h>], version: Version) -> Result<Connect
 }
 
 impl Connection<'_> {
-    /// Moves the fields that go on to the next hop to the front, in order, and returns how many they are.
+    /// Moves the fields that are forwarded to the front, in order, and returns their number.
     ///
-    /// Those that Connection names go too: they are for this connection, so that neither rules nor server see them.
+    /// A field that Connection lists belongs to this connection: neither the rules nor the server see it.
     pub(crate) fn retain_forwarded(&self, fields: &mut [Field<'_>]) -> usize {
         let mut kept = 0;
         for index in 0..fields.len() {
@@ -90,7 +90,7 @@ impl Connection<'_> {
                 FieldRole::Host | FieldRole::Length | FieldRole::Coding => true,
             };
             if forwarded {
-                // The others move back, past the ones still to be looked at: their order does not matter.
+                // The fields that are not forwarded move back; their order does not matter.
                 fields[kept..=index].rotate_right(1);
                 kept += 1;
             }
@@ -99,7 +99,7 @@ impl Connection<'_> {
     }
 }
 
-/// Fields that mean something here.
+/// What a field is for.
 enum FieldRole {
     Host,
     Length,
@@ -107,9 +107,9 @@ enum FieldRole {
     Connection,
     Upgrade,
     Expect,
-    /// For this connection only, without a meaning for us.
+    /// It concerns this hop only, and the proxy does not use it.
     OneHop,
-    /// Part of the message.
+    /// It is part of the message.
     Message,
 }
 
@@ -124,7 +124,7 @@ fn field_role(name: &str) -> FieldRole {
         ("keep-alive", FieldRole::OneHop),
         ("proxy-connection", FieldRole::OneHop),
         ("te", FieldRole::OneHop),
-        // It announces trailers, which are dropped.
+        // Trailer announces trailers, and those are dropped.
         ("trailer", FieldRole::OneHop),
         ("http2-settings", FieldRole::OneHop),
     ];
@@ -139,18 +139,18 @@ fn once<T>(slot: &mut Option<T>, value: T, reason: &'static str) -> Result<(), R
     }
 }
 
-/// A Content-Length: digits without a sign, a list, or zeros in front, which some read as octal.
+/// Parses a Content-Length: digits only. A sign, a list and leading zeros, which some servers read as octal, are refused.
 fn length(value: &[u8]) -> Result<u64, Refusal> {
     let refused = Refusal::malformed("a Content-Length that is not a plain number");
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) || (value.len() > 1 && value[0] == b'0') {
         return Err(refused);
     }
     let digits = std::str::from_utf8(value).map_err(|_| refused)?;
-    // Half of the range is more than any body, and leaves no sum that could wrap anywhere.
+    // No body is longer than half of the range, and a sum of two such lengths cannot overflow.
     digits.parse().ok().filter(|&length| length <= u64::MAX / 2).ok_or(refused)
 }
 
-/// The members of a list of tokens.
+/// The tokens of a comma-separated list.
 fn tokens(value: &[u8]) -> impl Iterator<Item = Result<&[u8], Refusal>> {
     value.split(|&byte| byte == b',').map(trim).filter(|token| !token.is_empty()).map(|token| {
         let valid = token.iter().all(|&byte| is_token(byte));
@@ -162,7 +162,7 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = Result<&[u8], Refusal>> {
     })
 }
 
-/// Whether a member of Connection names a field of the message; one that the message cannot do without is refused.
+/// True where a token of Connection names a field of the message. A framing field, Host and Expect are refused there.
 fn names_message_field(token: &[u8]) -> Result<bool, Refusal> {
     let name = std::str::from_utf8(token).expect("a token is ASCII");
     match field_role(name) {

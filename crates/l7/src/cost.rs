@@ -1,8 +1,9 @@
-//! What rules may cost concurrent, found from their texts: at how many positions of them one request can be at a time.
+//! An upper bound on the cost of matching, computed from the rules: how many positions of their expressions can be active
+//! at the same time.
 //!
-//! An automaton that reads many expressions at once keeps, for each byte, every position of every expression that the
-//! bytes so far can have led to; finding the next such set takes as long as it is large. `/public/.*` is at one position
-//! or two. `/.*a.{200}x` is at as many as two hundred, since each `a` begins the count anew.
+//! The automaton of all rules keeps the set of active positions of every expression; computing the next set takes time
+//! in proportion to its size. `/public/.*` has one or two active positions. `/.*a.{200}x` has up to two hundred, because
+//! each `a` starts another count.
 
 use crate::expression;
 use crate::matcher::{RuleError, RuleField};
@@ -10,30 +11,30 @@ use crate::rule::HttpRule;
 use regex_syntax::hir::{Hir, HirKind, Repetition};
 use std::collections::HashSet;
 
-/// At how many positions of its rules concurrent one request may be at a time.
+/// Limit on the positions of all rules of a set that one request can activate at the same time.
 pub const MAX_POSITIONS: u64 = 4096;
 
-/// What a rule adds, and for which paths it does.
+/// The positions of one rule, and the paths for which they are active.
 struct RuleCost {
     rule: usize,
     field: RuleField,
     positions: u64,
-    /// Every path that the rule matches begins so; rules with other beginnings are not at work at the same time.
+    /// The literal that every matching path starts with. Rules whose prefixes differ are never active together.
     prefix: Vec<u8>,
 }
 
-/// Tells whether rules that apply concurrent may be in force. What is no expression costs nothing; that it is none, those
-/// tell who compile it.
+/// Checks that the rules of a set stay within [`MAX_POSITIONS`]. An invalid expression costs nothing here; the compiler
+/// reports it.
 ///
 /// # Errors
-/// The rule with which they are too much.
+/// The first rule that exceeds the limit.
 pub fn check(rules: &[HttpRule]) -> Result<(), RuleError> {
-    // One that is said twice is one position.
+    // The automaton merges equal rules.
     let mut seen = HashSet::new();
     let different = rules.iter().enumerate().filter(|(_, rule)| seen.insert(*rule));
     let mut costs: Vec<RuleCost> = different.map(|(index, rule)| cost(index, rule)).collect();
     costs.sort_by(|one, other| one.prefix.cmp(&other.prefix));
-    // Those before that are at work wherever the current one is.
+    // The rules whose prefix is a prefix of the current one: all of them are active together.
     let mut concurrent: Vec<&RuleCost> = Vec::new();
     let mut total = 0u64;
     for cost in &costs {
@@ -49,7 +50,7 @@ pub fn check(rules: &[HttpRule]) -> Result<(), RuleError> {
     Ok(())
 }
 
-/// Of rules that are too much concurrent, the one with which they become it in the order in which they are written.
+/// Of rules that exceed the limit together, the first that does so in the order of the policy.
 fn first_over_limit(mut concurrent: Vec<&RuleCost>) -> RuleError {
     concurrent.sort_by_key(|cost| cost.rule);
     let mut total = 0u64;
@@ -57,13 +58,13 @@ fn first_over_limit(mut concurrent: Vec<&RuleCost>) -> RuleError {
         total = total.saturating_add(cost.positions);
         total > MAX_POSITIONS
     };
-    let cost = concurrent.iter().find(breaks).expect("their sum is too much");
+    let cost = concurrent.iter().find(breaks).expect("their sum exceeds the limit");
     RuleError {
         rule: cost.rule,
         field: cost.field,
         position: 0,
-        message: "one request can be at more than 4096 positions of these HTTP rules at a time, which takes too long \
-                  to match; what counts most is a repetition such as .{100} after .*",
+        message: "these HTTP rules can have more than 4096 active positions at the same time, which takes too long to \
+                  match; a repetition such as .{100} after .* costs most",
     }
 }
 
@@ -73,7 +74,7 @@ fn cost(index: usize, rule: &HttpRule) -> RuleCost {
     let mut cost = RuleCost { rule: index, field: RuleField::Path, positions: 1, prefix: Vec::new() };
     for (field, text) in fields {
         let Some(Ok(hir)) = text.as_deref().map(expression::hir) else { continue };
-        // A request is in one field at a time.
+        // The automaton reads the fields one after the other, so the largest of them counts.
         let positions = positions(&hir, &mut 0);
         if positions > cost.positions {
             (cost.field, cost.positions) = (field, positions);
@@ -85,7 +86,7 @@ fn cost(index: usize, rule: &HttpRule) -> RuleCost {
     cost
 }
 
-/// What every text begins with.
+/// The literal that every matching text starts with.
 fn prefix(hir: &Hir) -> Vec<u8> {
     match hir.kind() {
         HirKind::Literal(literal) => literal.0.to_vec(),
@@ -104,8 +105,8 @@ fn prefix(hir: &Hir) -> Vec<u8> {
     }
 }
 
-/// At how many positions of an expression a text can be at a time. `uncertainty_before` is by how many characters it is uncertain
-/// where the expression began; afterwards, where it ended.
+/// The number of positions of an expression that can be active at the same time. `uncertainty_before` is the number of
+/// offsets at which the expression may have started, less one; on return, at which it may have ended.
 fn positions(hir: &Hir, uncertainty_before: &mut u64) -> u64 {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => 0,
@@ -123,7 +124,7 @@ fn positions(hir: &Hir, uncertainty_before: &mut u64) -> u64 {
     }
 }
 
-/// While it is certain where the text is, it is in one part; from the first part of uncertain length on, in all.
+/// As long as the length of the parts is fixed, one part is active at a time; after a part of variable length, all may be.
 fn of_sequence(parts: &[Hir], uncertainty_before: &mut u64) -> u64 {
     let (mut certain, mut uncertain) = (0, 0u64);
     for part in parts {
@@ -152,7 +153,7 @@ fn of_repetition(repetition: &Repetition, uncertainty_before: &mut u64) -> u64 {
     each.saturating_mul(copies.min(within.saturating_add(1)))
 }
 
-/// By how much the lengths of texts differ that an expression matches.
+/// The difference between the longest and the shortest text that an expression matches.
 fn uncertainty(hir: &Hir) -> u64 {
     let properties = hir.properties();
     match (properties.minimum_len(), properties.maximum_len()) {
@@ -161,9 +162,10 @@ fn uncertainty(hir: &Hir) -> u64 {
     }
 }
 
-/// At how many positions of a literal a text can be at a time: as often as an end of a beginning is a beginning.
+/// The number of positions of a literal that can be active at the same time: how many prefixes of the literal are also
+/// suffixes of one of its prefixes (borders, as in Knuth-Morris-Pratt).
 fn overlaps(literal: &[u8]) -> u64 {
-    // For each beginning, the length of its longest own end that is a beginning, and how many such ends there are.
+    // For each prefix, the length of its longest border, and the number of its borders.
     let (mut borders, mut counts) = (vec![0usize; literal.len()], vec![1u64; literal.len()]);
     for at in 1..literal.len() {
         let mut length = borders[at - 1];
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn places_grow_with_what_follows_something_of_uncertain_length() {
+    fn positions_grow_with_the_parts_after_one_of_variable_length() {
         for (text, expected) in [
             ("", 0),
             ("/public", 1),

@@ -1,4 +1,4 @@
-//! Whether two sets of rules let the same requests pass, whatever their texts: by a walk over both automata at once.
+//! Decides whether two sets of rules allow the same requests, by a walk over the product of their automata.
 
 use crate::expression::SEPARATOR;
 use crate::head::is_token;
@@ -9,13 +9,13 @@ use regex_automata::{Anchored, Input};
 use regex_syntax::hir::Hir;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// A request passes where each of these sets has a rule that it matches.
+/// Rule sets that apply together: a request is allowed where it matches a rule of each set.
 pub type Limits = [BTreeSet<HttpRule>];
 
-/// Whether the same requests pass. Sets that are too large to be compared count as different.
+/// True where both allow the same requests. Sets that are too large to compare count as different.
 ///
-/// Fields are any printable characters, as parsing leaves them; of header fields every combination is tried that rules
-/// tell apart, and where rules ask for a host, requests without one too.
+/// Method, path and host range over all printable characters. Every combination of header fields that the rules
+/// distinguish is tried, and where a rule has a host, also requests without a host.
 pub fn is_same(one: &Limits, other: &Limits) -> bool {
     one == other || compare(one, other).unwrap_or(false)
 }
@@ -48,12 +48,13 @@ fn compare(one: &Limits, other: &Limits) -> Option<bool> {
     Some(true)
 }
 
-/// The header rule with its name in one case, since that does not count.
+/// The header rule with its name in lower case: names are case-insensitive.
 fn lowered(header: &HeaderRule) -> HeaderRule {
     HeaderRule { name: header.name.to_ascii_lowercase(), value: header.value.clone() }
 }
 
-/// Whether some request can hold just these: a field has one value at most, and where it has one it is there.
+/// True where some request matches exactly these header rules: a field has at most one value, and a field with a value is
+/// present.
 fn can_hold(held: &BTreeSet<&HeaderRule>, all: &[HeaderRule]) -> bool {
     let mut values = BTreeMap::<&str, usize>::new();
     held.iter().filter(|one| one.value.is_some()).for_each(|one| *values.entry(&one.name).or_default() += 1);
@@ -63,16 +64,16 @@ fn can_hold(held: &BTreeSet<&HeaderRule>, all: &[HeaderRule]) -> bool {
     values.values().all(|values| *values == 1) && all.iter().all(is_there)
 }
 
-/// Both sides' automata, walked in step.
+/// A walk over the automata of both sides, byte by byte.
 struct Walk {
     automata: Vec<(dfa::DFA, dfa::Cache)>,
-    /// How many of them are of the first side.
+    /// The number of automata of the first side.
     first: usize,
-    /// Whether the requests have a host.
+    /// True where the requests of this walk have a host.
     has_host: bool,
 }
 
-/// Where the walk is: the states, the field that is read, and whether something of it was.
+/// A state of the walk: the states of all automata, the current field, and whether a byte of it was read.
 type State = (Vec<LazyStateID>, u8, bool);
 
 impl Walk {
@@ -87,7 +88,7 @@ impl Walk {
             if patterns.is_empty() {
                 patterns.push(Hir::fail());
             }
-            // States are told apart by their numbers, which hold until the cache is cleared: it never is.
+            // A state is identified by its number, which is valid until the cache is cleared: the cache never is.
             let config = dfa::Config::new().cache_capacity(CACHE).minimum_cache_clear_count(Some(0));
             let automaton = automaton(&patterns, config)?;
             let cache = automaton.create_cache();
@@ -132,7 +133,7 @@ impl Walk {
         steps.map(|((automaton, cache), state)| automaton.next_state(cache, *state, byte).ok()).collect()
     }
 
-    /// Whether one side lets a request pass that ends here, and the other does not.
+    /// True where one side allows the request that ends here, and the other does not.
     fn accepts(&mut self, states: &[LazyStateID]) -> Option<bool> {
         let ends = self.automata.iter_mut().zip(states);
         let ends = ends.map(|((automaton, cache), state)| {
@@ -144,7 +145,7 @@ impl Walk {
     }
 }
 
-/// What may come next in a field: of a method's characters some at least, of the others any that can be printed.
+/// The bytes that can follow in a field: a method has at least one token character, path and host any printable ones.
 fn bytes(field: u8, begun: bool) -> impl Iterator<Item = u8> {
     let ends = field + 1 < FIELDS && begun;
     let fits = move |byte: &u8| field > 0 || is_token(*byte);
@@ -153,11 +154,11 @@ fn bytes(field: u8, begun: bool) -> impl Iterator<Item = u8> {
 
 /// Method, path and host.
 const FIELDS: u8 = 3;
-/// So many header rules are told apart; each doubles the work.
+/// Limit on different header rules; each doubles the work.
 const MAX_HEADERS: usize = 6;
-/// Bytes that an automaton may take.
+/// Limit in bytes on the cache of an automaton.
 const CACHE: usize = 16 << 20;
-/// So many places are walked to.
+/// Limit on the states of a walk.
 const MAX_STATES: usize = 20_000;
 
 #[cfg(test)]
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_walk_agrees_with_asking_about_every_short_path() {
+    fn the_walk_agrees_with_matching_every_short_path() {
         let expressions = [
             "a", "a*", "a+", "aa*", "(a|b)*", "[ab]*", "(a*b*)*", "a|b", "[a-b]", "", "a?", "ab|a", "a(b|)",
             ".*", "^a$", "a\\b.*",
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn header_fields_count_by_what_they_ask_for() {
+    fn header_rules_are_compared_by_the_fields_that_they_match() {
         let get = || rule(Some("GET"), None);
         check(&[with("X-T", Some("1"), get())], &[with("x-t", Some("1"), get())], true);
         check(&[with("X-T", Some("1"), get())], &[with("X-T", Some("2"), get())], false);
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_must_pass_every_set() {
+    fn a_request_must_match_every_set() {
         let set = |rules: &[HttpRule]| BTreeSet::from_iter(rules.iter().cloned());
         let (get, any) = (set(&[rule(Some("GET"), None)]), set(&[rule(None, None)]));
         let (both, only) = ([get.clone(), any.clone()], [get]);

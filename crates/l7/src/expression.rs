@@ -1,10 +1,10 @@
 //! Regular expressions in RE2's syntax (Go's `regexp`), as policies write them.
 //!
-//! They are parsed here, rather than handed to a library with a syntax of its own, so that an expression means what
-//! RE2 makes of it or is refused: `[a&&b]`, `\<` and `{id}` mean other things elsewhere. An expression is always
-//! matched against a whole field of a request, which is ASCII without line breaks; so greed and the flags `m`, `s` and
-//! `U` make no difference and are accepted. Refused by name: back-references and look-around (RE2 has none), `\C`,
-//! `\p{..}`, octal escapes, and characters outside ASCII in classes.
+//! This parser accepts RE2's syntax and nothing else. The syntax of the regex library differs: there, `[a&&b]`, `\<` and
+//! `{id}` have another meaning. An expression is always matched against a whole field of a request, which is ASCII
+//! without line breaks, so greediness and the flags `m`, `s` and `U` have no effect and are accepted. Each of these is
+//! refused with a message of its own: back-references and look-around (RE2 has neither), `\C`, `\p{..}`, octal escapes,
+//! and characters outside ASCII in classes.
 
 mod class;
 
@@ -14,11 +14,11 @@ use std::fmt;
 /// The byte that separates the fields of a request in the automaton; no expression matches it.
 pub(crate) const SEPARATOR: u8 = 0;
 
-/// How large one expression may be, counted in states of its automaton.
+/// Limit on the size of one expression, in states of its automaton.
 pub const MAX_SIZE: u32 = 10_000;
-/// How often a counted repetition may repeat; RE2's own limit.
+/// Limit on a counted repetition; RE2 has the same.
 const MAX_REPEAT: u32 = 1000;
-/// How deep groups may be nested.
+/// Limit on the nesting of groups.
 const MAX_DEPTH: u32 = 100;
 
 /// Why an expression is refused, and where.
@@ -26,7 +26,7 @@ const MAX_DEPTH: u32 = 100;
 pub struct ExpressionError {
     /// Offset in bytes.
     pub position: usize,
-    /// What is wrong there.
+    /// The error, for people.
     pub message: &'static str,
 }
 
@@ -40,13 +40,13 @@ impl std::error::Error for ExpressionError {}
 
 type Result<T> = std::result::Result<T, ExpressionError>;
 
-/// Tells whether an expression may stand in a rule.
+/// Checks an expression of a rule.
 pub fn check(text: &str) -> Result<()> {
     parse(text).map(|_| ())
 }
 
-/// The expression as the regex engine understands it, for whoever wants to match it by means of their own; anchors
-/// are not added.
+/// Parses an expression for a caller that matches by its own means. The result has no anchors of its own, though an
+/// expression must match a whole field.
 pub fn hir(text: &str) -> Result<Hir> {
     Ok(parse(text)?.hir)
 }
@@ -68,7 +68,7 @@ pub(crate) fn parse(text: &str) -> Result<Part> {
     Ok(part)
 }
 
-/// Reads the text from the front. Letter case counts unless `fold` is set, which flags do for the rest of a group.
+/// A recursive-descent parser. `fold` is true where the flag `i` makes letters case-insensitive for the rest of a group.
 struct Parser<'a> {
     text: &'a str,
     at: usize,
@@ -86,7 +86,7 @@ impl Parser<'_> {
         self.bounded(Part { hir: Hir::alternation(parts.into_iter().map(|part| part.hir).collect()), size })
     }
 
-    /// Items one after the other, up to `|`, `)` or the end.
+    /// A sequence of items, up to `|`, `)` or the end.
     fn sequence(&mut self, fold: &mut bool) -> Result<Part> {
         let mut parts: Vec<Part> = Vec::new();
         let mut repeatable = false;
@@ -118,7 +118,7 @@ impl Parser<'_> {
         self.bounded(Part { hir: Hir::concat(parts.into_iter().map(|part| part.hir).collect()), size })
     }
 
-    /// A repetition operator; none where a brace is not one and so stands for itself.
+    /// A repetition operator; none where the brace is a literal.
     fn repetition(&mut self, repeatable: bool) -> Result<Option<(u32, Option<u32>)>> {
         let start = self.at;
         let bounds = match self.bump() {
@@ -155,7 +155,7 @@ impl Parser<'_> {
         self.take("}").then_some((min, max))
     }
 
-    /// A decimal number; one too large to count is as good as the largest.
+    /// A decimal number, saturated.
     fn number(&mut self) -> Option<u32> {
         let digits = self.text[self.at..].bytes().take_while(u8::is_ascii_digit).count();
         let text = &self.text[self.at..self.at + digits];
@@ -170,7 +170,7 @@ impl Parser<'_> {
         self.bounded(Part { hir, size })
     }
 
-    /// A group; none where it only sets flags for what follows it.
+    /// A group; none where it only sets flags, as in `(?i)`.
     fn group(&mut self, fold: &mut bool) -> Result<Option<Part>> {
         let start = self.at;
         self.at += 1;
@@ -208,7 +208,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Flags after `(?`, up to but without the `:` or `)`; tells whether letter case is folded from there on.
+    /// The flags after `(?`, up to the `:` or `)`; returns the new value of `fold`.
     fn flags(&mut self, start: usize, mut fold: bool) -> Result<bool> {
         let mut on = true;
         loop {
@@ -224,7 +224,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What stands between `\Q` and `\E`, taken literally.
+    /// The literal text between `\Q` and `\E`.
     fn quoted(&mut self, fold: bool, parts: &mut Vec<Part>) {
         while self.at < self.text.len() && !self.take("\\E") {
             parts.push(self.literal(fold));
@@ -297,7 +297,7 @@ impl Parser<'_> {
         if byte == SEPARATOR { fail(start, "a field never has a NUL in it") } else { Ok(byte) }
     }
 
-    /// The digits after `\x`: two, or any number in braces.
+    /// The hexadecimal digits after `\x`: two, or any number in braces.
     fn hexadecimal(&mut self, start: usize) -> Result<u8> {
         let rest = &self.text[self.at..];
         let (digits, length) = match rest.strip_prefix('{') {
@@ -318,7 +318,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The next character, as itself.
+    /// The next character as a literal.
     fn literal(&mut self, fold: bool) -> Part {
         match self.bump() {
             Some(next) if next.is_ascii() => byte(next as u8, fold),
@@ -370,7 +370,7 @@ fn fail<T>(position: usize, message: &'static str) -> Result<T> {
     Err(ExpressionError { position, message })
 }
 
-/// One byte, in both letter cases where case is folded.
+/// A literal byte, in both cases where `fold` is true.
 fn byte(byte: u8, fold: bool) -> Part {
     let hir = if fold && byte.is_ascii_alphabetic() {
         let both = [byte.to_ascii_lowercase(), byte.to_ascii_uppercase()];
@@ -381,7 +381,7 @@ fn byte(byte: u8, fold: bool) -> Part {
     Part { hir, size: 1 }
 }
 
-/// A class, or its opposite, without the separator.
+/// A class or its complement; the separator is in neither.
 fn class(mut ranges: ClassBytes, negated: bool) -> Part {
     if negated {
         ranges.negate();
@@ -390,7 +390,7 @@ fn class(mut ranges: ClassBytes, negated: bool) -> Part {
     Part { hir: Hir::class(Class::Bytes(ranges)), size: 2 }
 }
 
-/// Any text that has no separator: what a field matches for which a rule asks nothing.
+/// Matches any text without a separator: the expression of a field that a rule leaves open.
 pub(crate) fn anything() -> Hir {
     let any = class(ClassBytes::empty(), true).hir;
     Hir::repetition(Repetition { min: 0, max: None, greedy: true, sub: Box::new(any) })

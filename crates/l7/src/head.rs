@@ -1,13 +1,13 @@
-//! Heads of messages: where one ends, its lines and its fields.
+//! Message heads: finds the end of a head, splits its lines and parses its fields.
 
 use crate::{Field, Refusal};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The versions of HTTP that are spoken here.
+/// The supported versions of HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
-    /// HTTP/1.0: a request for each connection, no interim answers, no transfer codings.
+    /// HTTP/1.0: one request per connection, no interim responses, no transfer codings.
     Http10,
     /// HTTP/1.1.
     #[default]
@@ -15,7 +15,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// As a message has it.
+    /// The version as messages write it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
@@ -24,12 +24,12 @@ impl Version {
     }
 }
 
-/// The most bytes a head may have.
+/// Limit on a head in bytes.
 pub const MAX_HEAD: usize = 60 * 1024;
-/// The most fields a head may have.
+/// Limit on the number of fields.
 pub const MAX_FIELDS: usize = 100;
 
-/// Finds the end of a head, looking at each byte once however they trickle in.
+/// Finds the end of a head in bytes that arrive piece by piece; each byte is scanned once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scanner {
     start: usize,
@@ -38,14 +38,15 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Where the head lies in the input, once all of it is there. The input is what has come since the scanner was
-    /// made, and grows from call to call. One empty line before the head is skipped (RFC 9112, section 2.2).
+    /// Returns the range of the head in the input, once the head is complete. The input is everything that arrived since
+    /// the scanner was made, and grows from call to call. One empty line before the head is skipped (RFC 9112, section
+    /// 2.2).
     ///
-    /// What can only be refused later is refused as soon as it is seen, so that a client of another protocol, who
-    /// may be waiting for an answer, gets one.
+    /// Bytes that cannot be a head are refused at once: a client of another protocol may wait for a response before it
+    /// sends more.
     pub fn scan(&mut self, input: &[u8]) -> Result<Option<Range<usize>>, Refusal> {
         loop {
-            // Checked before anything else, so that the reason does not depend on how many bytes came at once.
+            // Checked first, so that the reason does not depend on how the bytes were split.
             if input.get(self.start).is_some_and(|first| !first.is_ascii_uppercase() && *first != b'\r') {
                 return Err(NOT_HTTP);
             }
@@ -70,7 +71,7 @@ impl Scanner {
     }
 }
 
-/// The protocol that these first bytes of a connection are of, or of a message on it.
+/// Guesses the protocol from the first bytes of a connection or of a message.
 pub fn protocol_of(input: &[u8]) -> Cow<'static, str> {
     let input = input.strip_prefix(b"\r\n").unwrap_or(input);
     let line = input.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or(input);
@@ -94,12 +95,12 @@ fn bounded(head: Range<usize>) -> Result<Range<usize>, Refusal> {
     Ok(head)
 }
 
-/// Whether a first line ends or begins with a version.
+/// True where a first line starts or ends with a version.
 fn speaks_http(line: &[u8]) -> bool {
     line.starts_with(b"HTTP/") || line.len() > 8 && line[line.len() - 8..].starts_with(b"HTTP/")
 }
 
-/// Splits a head into its first line and the lines of its fields, all without and with their line ends.
+/// Splits a head into its first line, without its line end, and the lines after it.
 pub(crate) fn split_first_line(head: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     let end = head.windows(2).position(|pair| pair == b"\r\n");
     let end = end.ok_or(Refusal::malformed("a head without a line"))?;
@@ -144,12 +145,12 @@ pub(crate) fn parse_field(line: &[u8]) -> Result<Field<'_>, Refusal> {
     Ok(Field { name, value })
 }
 
-/// Characters of tokens (RFC 9110, section 5.6.2): field names, and wider than what methods may have.
+/// True for the characters of a token (RFC 9110, section 5.6.2), of which field names consist.
 pub(crate) const fn is_token(byte: u8) -> bool {
     TOKEN[byte as usize]
 }
 
-/// [`is_token`] as a table: each byte of each name is asked for.
+/// [`is_token`] as a table, because it is called for every byte of every name.
 const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -166,12 +167,12 @@ const TOKEN: [bool; 256] = {
     table
 };
 
-/// Bytes of field values: visible ones, space, tab, and what is not ASCII.
+/// True for the bytes of a field value: visible characters, space, tab, and bytes outside ASCII.
 pub(crate) fn is_field_value(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// Without spaces and tabs at either end.
+/// Removes spaces and tabs at both ends.
 pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
@@ -179,7 +180,7 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// Appends the lines of fields.
+/// Appends fields, one line each.
 pub(crate) fn write_fields<'f>(fields: impl IntoIterator<Item = &'f Field<'f>>, out: &mut Vec<u8>) {
     for field in fields {
         for part in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
@@ -192,7 +193,7 @@ pub(crate) fn write_fields<'f>(fields: impl IntoIterator<Item = &'f Field<'f>>, 
 mod tests {
     use super::*;
 
-    /// Feeds the bytes one by one, and checks that all at once gives the same.
+    /// Scans byte by byte, and checks that scanning all at once has the same result.
     fn scan(input: &[u8]) -> Result<Option<Range<usize>>, Refusal> {
         let mut scanner = Scanner::default();
         let mut found = Ok(None);

@@ -1,11 +1,11 @@
-//! HTTP/1.1 and HTTP/1.0 without I/O: the request head, the frame of a body, and the rules that decide on a request.
+//! HTTP/1.1 and HTTP/1.0 without I/O: heads, the framing of bodies, and the rules that match requests.
 //!
-//! Every home of layer 7 uses this one parser and this one matcher, so that the answer to the same bytes is the same.
-//! What cannot be read with certainty is refused, never guessed ([`Refusal`]).
+//! Proxy, reference model and command line use this one parser and this one matcher, so that the same bytes always get the
+//! same verdict. Ambiguous bytes are refused, never guessed ([`Refusal`]).
 //!
-//! A connection goes like this: a [`Scanner`] finds the end of a head, [`Request::parse`] makes the one canonical form
-//! of it, [`Matcher::matches`] decides on its [`Request::view`], [`Request::write`] makes the bytes that are forwarded,
-//! and a [`Body`] tells how far the body goes.
+//! A request passes these steps: a [`Scanner`] finds the end of the head, [`Request::parse`] parses it into its canonical
+//! form, [`Matcher::matches`] matches its [`Request::view`] against the rules, [`Request::write`] writes the head that is
+//! forwarded, and a [`Body`] finds the end of the body.
 #![forbid(unsafe_code)]
 
 pub mod body;

@@ -1,8 +1,8 @@
-//! All rules that apply to a request, compiled into one automaton: a request costs one walk over its bytes.
+//! All rules of a set compiled into one automaton, so that a request costs one walk over its bytes.
 //!
-//! The automaton reads method, path and host one after the other with a separator in between; each rule is one of its
-//! patterns, and the state it ends in names every rule that matched. It is built while requests come (a lazy DFA), so
-//! a hostile set of expressions costs time where it is used and never more memory than the limits below.
+//! The automaton reads method, path and host, separated by a byte that no field contains. Each rule is a pattern of the
+//! automaton, and the final state lists every rule that matched. The automaton is a lazy DFA: its states are built when
+//! requests need them, so hostile expressions cost time only where they are used, and memory only up to the limits below.
 
 use crate::expression::{self, SEPARATOR};
 use crate::head::is_token;
@@ -19,29 +19,29 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-/// How large all expressions of a matcher together may be, counted as [`expression::MAX_SIZE`] is.
+/// Limit on the size of all expressions of a matcher together, in the unit of [`expression::MAX_SIZE`].
 const MAX_TOTAL_SIZE: u32 = 250_000;
-/// Bytes that the automaton may take before its lazily built part; `MAX_TOTAL_SIZE` is meant to be met first.
+/// Limit in bytes on the NFA from which the DFA is built. Rules usually exceed `MAX_TOTAL_SIZE` first.
 const MAX_AUTOMATON: usize = 32 << 20;
-/// Bytes that the lazily built part aims at, for each thread that matches at the same time.
+/// Target size in bytes of the cache of lazily built states, one for each thread that matches.
 const CACHE: usize = 1 << 20;
-/// Bytes of it that one request may have built.
+/// Bytes of states that one request may build.
 const BUDGET: usize = CACHE / 2;
 
 type Caches = Pool<dfa::Cache, Box<dyn Fn() -> dfa::Cache + Send + Sync + UnwindSafe + RefUnwindSafe>>;
 
-/// Decides which of its rules a request matches.
+/// Finds the rule that a request matches.
 #[derive(Debug)]
 pub struct Matcher {
     automaton: Arc<dfa::DFA>,
     caches: Caches,
-    /// What each rule asks of header fields.
+    /// The header rules of each rule.
     headers: Vec<Vec<HeaderRule>>,
-    /// Whether each rule asks for a host.
-    asks_host: Vec<bool>,
-    /// The names of the header fields that some rule asks for.
+    /// For each rule, true where it has a host.
+    has_host: Vec<bool>,
+    /// The names in all header rules, in lower case.
     names: BTreeSet<String>,
-    /// Whether some rule decides on the method.
+    /// True where some rule has a method.
     decides_on_method: bool,
 }
 
@@ -54,7 +54,7 @@ pub struct RuleError {
     pub field: RuleField,
     /// Offset in bytes into that part.
     pub position: usize,
-    /// What is wrong there.
+    /// The error, for people.
     pub message: &'static str,
 }
 
@@ -72,7 +72,7 @@ pub enum RuleField {
 }
 
 impl Matcher {
-    /// Compiles the rules. With none, no request matches.
+    /// Compiles the rules. Without any rule, no request matches.
     pub fn new(rules: &[HttpRule]) -> Result<Self, RuleError> {
         let mut patterns = Vec::with_capacity(rules.len());
         let mut total = 0u32;
@@ -90,32 +90,32 @@ impl Matcher {
         let headers: Vec<_> = rules.iter().map(|rule| rule.headers.clone()).collect();
         let names = headers.iter().flatten().map(|header| header.name.to_ascii_lowercase()).collect();
         let decides_on_method = rules.iter().any(|rule| rule.method.is_some());
-        let asks_host = rules.iter().map(|rule| rule.host.is_some()).collect();
-        Ok(Self { automaton, caches, headers, asks_host, names, decides_on_method })
+        let has_host = rules.iter().map(|rule| rule.host.is_some()).collect();
+        Ok(Self { automaton, caches, headers, has_host, names, decides_on_method })
     }
 
-    /// The first rule that the request matches; none where that takes too long to find.
+    /// Returns the first rule that the request matches; none where matching costs too much.
     pub fn matches(&self, request: &RequestView<'_>) -> Option<usize> {
         self.decide(request).ok().flatten()
     }
 
-    /// The first rule that the request matches.
+    /// Returns the first rule that the request matches.
     ///
     /// # Errors
-    /// Where the request would have more of the automaton built than one request may.
+    /// The request needs more new states of the automaton than one request may build.
     pub fn decide(&self, request: &RequestView<'_>) -> Result<Option<usize>, TooCostly> {
         let mut cache = self.caches.get();
         let Some(end) = self.walk(&mut cache, request)? else { return Ok(None) };
         let matched = (0..self.automaton.match_len(&cache, end))
             .map(|index| self.automaton.match_pattern(&cache, end, index).as_usize())
-            // An expression may match no text at all; but without a host there is nothing for it to match.
-            .filter(|&rule| !request.host.is_empty() || !self.asks_host[rule])
+            // An expression may match the empty text, but a request without a host matches no host at all.
+            .filter(|&rule| !request.host.is_empty() || !self.has_host[rule])
             .filter(|&rule| self.headers[rule].iter().all(|header| header.matches(request.headers)));
         Ok(matched.min())
     }
 
-    /// Why servers may understand the request otherwise than the rules do; none where they do not. Whatever a rule
-    /// says of it, such a request must not go on.
+    /// Returns why a server may understand the request differently from the rules. Such a request must be refused, even
+    /// where a rule matches.
     pub fn ambiguity(&self, request: &RequestView<'_>) -> Option<&'static str> {
         let is_named =
             |field: &&Field<'_>| self.names.iter().any(|asked| field.name.eq_ignore_ascii_case(asked));
@@ -132,7 +132,7 @@ impl Matcher {
         None
     }
 
-    /// The matching state after the whole request, or none. That the automaton cannot go on is no match either.
+    /// Returns the final state where it matches. A walk that the automaton gives up counts as no match.
     fn walk(
         &self,
         cache: &mut dfa::Cache,
@@ -162,7 +162,7 @@ impl Matcher {
         Ok(end.filter(|end| end.is_match()))
     }
 
-    /// The next state, where it was found before and something can still match.
+    /// The next state, where the cache has it and it can still lead to a match.
     fn known_state(&self, cache: &dfa::Cache, state: LazyStateID, byte: u8) -> Option<LazyStateID> {
         if state.is_tagged() {
             return None;
@@ -172,14 +172,14 @@ impl Matcher {
     }
 }
 
-/// What one request may still have built of the automaton.
+/// The bytes of new states that one request may still build.
 ///
-/// The bytes of a new state say how many places of the rules it stands for, and so how long it took to find. A request
-/// that spends all of it holds up all others, and has what was found for them thrown away.
+/// The size of a new state grows with the number of active positions, and so with the time to compute it. A request without
+/// a limit would delay all other requests, and evict the states that they use from the cache.
 struct Budget {
     left: usize,
-    /// What a state is taken to have cost that was there already, while the way to it was not: as much as the one
-    /// before.
+    /// The cost of a step that computes a state which the cache has already: the time was spent, but no memory. The size of
+    /// the last new state is the estimate.
     usual: usize,
 }
 
@@ -190,7 +190,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Takes a step that may build a state; none where the automaton cannot go on.
+    /// Takes a step that may build a state; none where the automaton gives up.
     fn spend<E>(
         &mut self,
         cache: &mut dfa::Cache,
@@ -207,19 +207,19 @@ impl Budget {
     }
 }
 
-/// A request would have more of the automaton built than one request may.
+/// The request needs more new states of the automaton than one request may build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooCostly;
 
 impl fmt::Display for TooCostly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the HTTP rules cannot be matched against the request in reasonable time")
+        f.write_str("matching the HTTP rules against this request takes too long")
     }
 }
 
 impl std::error::Error for TooCostly {}
 
-/// A rule as one expression over all fields, and its size; the error's rule index is left at 0.
+/// A rule as one expression over all fields, and its size. The caller sets the rule index of an error.
 pub(crate) fn pattern(rule: &HttpRule) -> Result<(Hir, u32), RuleError> {
     let mut parts = Vec::with_capacity(5);
     let mut total = 0u32;
@@ -252,7 +252,7 @@ pub(crate) fn pattern(rule: &HttpRule) -> Result<(Hir, u32), RuleError> {
     Ok((Hir::concat(parts), total))
 }
 
-/// Where a text stops being a field name.
+/// The offset of the first byte that a field name cannot have.
 fn not_a_name(text: &str) -> Option<usize> {
     if text.is_empty() {
         return Some(0);
@@ -260,19 +260,20 @@ fn not_a_name(text: &str) -> Option<usize> {
     text.bytes().position(|byte| !is_token(byte))
 }
 
-/// The automaton of some patterns; none where they are too large. What it forgets, it finds again.
+/// The automaton of some patterns; none where they are too large. States that its cache evicts are built again.
 pub(crate) fn compile(patterns: &[Hir]) -> Option<dfa::DFA> {
     let config = dfa::Config::new()
         .cache_capacity(CACHE)
-        // A large set of rules has large states; it gets what a few of them need, even beyond the aim.
+        // A large set of rules has large states, so the cache may exceed its target to hold a few of them.
         .skip_cache_capacity_check(true);
     automaton(patterns, config)
 }
 
-/// The automaton of which each pattern is one rule.
+/// An automaton that tells for each pattern whether it matches.
 pub(crate) fn automaton(patterns: &[Hir], config: dfa::Config) -> Option<dfa::DFA> {
     let mut looks = LookMatcher::new();
-    // The anchors are compiled as those of lines, and the separator ends a line: so they hold at a field's ends.
+    // The anchors are compiled as line anchors with the separator as the end of a line, so that they match at the ends of a
+    // field.
     looks.set_line_terminator(SEPARATOR);
     let nfa = thompson::Compiler::new()
         .configure(

@@ -1,12 +1,15 @@
-//! The canonical form of a path, made once and in place: what rules match is what the server gets.
+//! The canonical form of a path, made once and in place: the server gets the path that rules matched.
 //!
-//! In this order (the field's incumbent's): escapes of unreserved characters are decoded, once; dot segments are
-//! removed; slashes are merged. The query is left as it is. What servers are known to read in different ways is
-//! refused: escaped slashes and backslashes, backslashes, escaped control characters, and `..;`.
+//! The steps, in Envoy's order: decode escapes of unreserved characters once, remove dot segments, merge slashes. The query
+//! is not changed. Paths that servers are known to parse differently are refused: those with escaped slashes or
+//! backslashes, with backslashes, with escaped control characters, or with `..;`.
 
 use crate::Refusal;
 
-/// Makes the path canonical and returns its new length, never more than the old. It must begin with a slash.
+/// Makes the path canonical and returns its new length, which is at most the old one.
+///
+/// # Errors
+/// The path does not start with a slash, or servers may parse it differently.
 pub fn canonicalise(target: &mut [u8]) -> Result<usize, Refusal> {
     let end = target.iter().position(|&byte| byte == b'?').unwrap_or(target.len());
     let (path, query) = target.split_at(end);
@@ -26,7 +29,7 @@ pub fn canonicalise(target: &mut [u8]) -> Result<usize, Refusal> {
     Ok(length + target.len() - end)
 }
 
-/// Refuses what may not stand in a target at all, and the characters of `also`.
+/// Refuses characters that a target cannot have, and those of `also`.
 fn check(part: &[u8], also: &[u8], reason: &'static str) -> Result<(), Refusal> {
     for &byte in part {
         match byte {
@@ -43,7 +46,7 @@ fn check(part: &[u8], also: &[u8], reason: &'static str) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// Decodes escapes of unreserved characters; others stay as they were sent.
+/// Decodes escapes of unreserved characters; other escapes are not changed.
 fn decode(path: &mut [u8]) -> Result<usize, Refusal> {
     let (mut read, mut write) = (0, 0);
     while read < path.len() {
@@ -77,11 +80,11 @@ fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
 
-/// RFC 3986, section 5.2.4: `.` vanishes, `..` takes the segment before it along, none goes above the root.
+/// RFC 3986, section 5.2.4: removes `.`, and `..` together with the segment before it; `..` at the root is removed.
 fn remove_dot_segments(path: &mut [u8]) -> Result<usize, Refusal> {
     let (mut read, mut write) = (0, 0);
     while read < path.len() {
-        // `read` is at a slash; what follows up to the next one is the segment.
+        // `read` is at a slash; the segment lies between this slash and the next.
         let end =
             path[read + 1..].iter().position(|&byte| byte == b'/').map_or(path.len(), |next| read + 1 + next);
         let segment = &path[read + 1..end];
@@ -107,7 +110,7 @@ fn remove_dot_segments(path: &mut [u8]) -> Result<usize, Refusal> {
     Ok(write)
 }
 
-/// Whether some servers would cut the segment at a semicolon and find a dot segment.
+/// True where a server that removes parameters (`;x`) from the segment gets a dot segment.
 fn hides_dots(segment: &[u8]) -> bool {
     let rest = segment.strip_prefix(b"..").or_else(|| segment.strip_prefix(b"."));
     rest.is_some_and(|rest| rest.starts_with(b";") || rest.starts_with(b"%3b") || rest.starts_with(b"%3B"))
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_read_differently_is_refused() {
+    fn a_path_that_servers_parse_differently_is_refused() {
         for sent in [
             "",
             "public",

@@ -1,4 +1,4 @@
-//! Which methods and paths an expression can match at all: of all that a request can have once it was read.
+//! Finds expressions that match no method or path of any request, and expressions that another one contains.
 
 use crate::expression::{self, ExpressionError};
 use crate::head::is_token;
@@ -8,10 +8,10 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::{Anchored, Input};
 use std::collections::{HashSet, VecDeque};
 
-/// Most states that are looked at; beyond them nothing is certain.
+/// Limit on the states of a search; a search that exceeds it has no result.
 const MAX_STATES: usize = 20_000;
 
-/// A part of a request whose form is known.
+/// A part of a request with a known grammar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// Its method.
@@ -20,24 +20,24 @@ pub enum Part {
     Path,
 }
 
-/// Whether it is certain that the expression matches no such part of any request.
+/// True where the expression matches no such part of any request; false also where the search was too large.
 ///
 /// # Errors
-/// It is no expression.
+/// The expression is invalid.
 pub fn matches_nothing(text: &str, part: Part) -> Result<bool, ExpressionError> {
     Ok(exists(part, text, None)? == Some(false))
 }
 
-/// Whether it is certain that the wide expression matches every such part that the narrow one does.
+/// True where the wide expression matches every such part that the narrow one matches; false also where the search was too
+/// large.
 ///
 /// # Errors
-/// One of them is no expression.
+/// One of the expressions is invalid.
 pub fn is_within(narrow: &str, wide: &str, part: Part) -> Result<bool, ExpressionError> {
     Ok(exists(part, narrow, Some(wide))? == Some(false))
 }
 
-/// Whether such a part exists that one expression matches and the other, if there is one, does not; none where that is not
-/// certain.
+/// True where a part exists that `one` matches and `but`, if given, does not; none where the search was too large.
 fn exists(part: Part, one: &str, but: Option<&str>) -> Result<Option<bool>, ExpressionError> {
     let mut one = Walk::along(one)?;
     let mut but = but.map(Walk::along).transpose()?;
@@ -82,9 +82,9 @@ fn search(part: Part, one: &mut Walk, mut but: Option<&mut Walk>) -> Option<bool
     Some(false)
 }
 
-/// An expression on its way through a text, state by state. Each step gives nothing where the automaton cannot go on.
+/// The automaton of an expression, stepped byte by byte. A step returns none where the automaton gives up.
 struct Walk {
-    /// None: it is too large.
+    /// None where the expression is too large.
     automaton: Option<(DFA, Cache)>,
 }
 
@@ -102,7 +102,7 @@ impl Walk {
     fn after(&mut self, state: LazyStateID, byte: u8) -> Option<LazyStateID> {
         let (automaton, cache) = self.automaton.as_mut()?;
         let next = automaton.next_state(cache, state, byte).ok()?;
-        // Once states were forgotten, those that were seen have other names.
+        // A cleared cache numbers its states anew, so that the states seen before are invalid.
         (cache.clear_count() == 0).then_some(next)
     }
 
@@ -113,14 +113,14 @@ impl Walk {
     }
 }
 
-/// How far into a method or a canonical path a text is. What is too long by itself is let be.
+/// The state of a parser for methods and canonical paths; it has no limit on their length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Shape {
-    /// Before a method.
+    /// At the start of a method.
     Method,
-    /// Within one.
+    /// Within a method.
     Letters,
-    /// Before a path.
+    /// At the start of a path.
     Path,
     /// After a slash.
     Slash,
@@ -152,7 +152,7 @@ impl Shape {
         matches!(self, Self::Letters | Self::Slash | Self::Segment | Self::Query | Self::Star)
     }
 
-    /// How far it is after a printable character; none where no request goes on like that.
+    /// The state after a printable character; none where no method or path continues like that.
     fn after(self, byte: u8) -> Option<Self> {
         match self {
             Self::Method => byte.is_ascii_uppercase().then_some(Self::Letters),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_take_too_long_is_not_certain() {
+    fn a_search_that_is_too_large_claims_nothing() {
         assert!(!matches_nothing("[ab/]*a[ab/]{18}x y", Part::Path).unwrap());
     }
 

@@ -1,11 +1,11 @@
-//! Why bytes are refused: the status to answer with, and the reason in words.
+//! The error of parsing a message: a status for the response, and a reason.
 
-/// The bytes are not a message that is understood with certainty; whoever sent them is told, and the connection closed.
+/// The bytes are no message, or an ambiguous one. The sender gets a response with this status, and the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Status of the answer: 400, 417, 431, 501 or 505; for a response that is refused, 502.
+    /// The status of the response: 400, 417, 431, 501 or 505; 502 where a server sent the bytes.
     pub status: u16,
-    /// What was wrong.
+    /// The error, for people.
     pub reason: &'static str,
 }
 
@@ -15,7 +15,7 @@ impl Refusal {
         Self { status: 400, reason }
     }
 
-    /// The same reason, given of a response: the server is a bad gateway to go through.
+    /// The same reason with status 502, for the response of a server.
     pub(crate) const fn of_response(self) -> Self {
         Self { status: 502, reason: self.reason }
     }

@@ -1,11 +1,11 @@
-//! The head of a request: parsed strictly, made canonical once, and written again for the server.
+//! Request heads: parsed strictly, made canonical once, and written for the server.
 
 use crate::body::Framing;
 use crate::head::{is_token, parse_fields, split_first_line, write_fields};
 use crate::{Field, Refusal, RequestView, Version, connection, name, path};
 use std::ops::Range;
 
-/// A request as rules see it and as it is forwarded; there is no other form of it.
+/// A request in its canonical form, which the rules match and the server gets.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// Method as sent.
@@ -14,23 +14,23 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// Version as sent, in which it is also forwarded.
     pub version: Version,
-    /// Authority: of an absolute target, otherwise of the Host field. It is also the value of the Host field below. Empty
-    /// in a request of HTTP/1.0 that names none.
+    /// Authority: of an absolute target, otherwise of the Host field. The Host field in `fields` has the same value. Empty in
+    /// an HTTP/1.0 request without one.
     pub host: &'a str,
-    /// The fields that are forwarded, in order; those for this connection only are left out.
+    /// The fields that are forwarded, in order; fields that concern this hop only are not among them.
     pub fields: &'a [Field<'a>],
-    /// What follows the head.
+    /// How the length of the body is determined.
     pub framing: Framing,
-    /// Whether the connection to the server ends with this exchange: since the client asks for it or speaks HTTP/1.0, or
-    /// since a body comes that the method does not define, which a server may leave unread and take for the next
-    /// request.
+    /// True where the connection to the server is closed after this exchange: the client asked for it, the client uses
+    /// HTTP/1.0, or the method defines no body but the request has one, which a server may leave unread and parse as the
+    /// next request.
     pub close: bool,
-    /// Whether the client asks for a WebSocket. Requests for other protocols are forwarded without that wish.
+    /// True where the client asks for a WebSocket. Upgrades to other protocols are removed from the request.
     pub websocket: bool,
 }
 
 impl<'a> Request<'a> {
-    /// The head of a request as a client would send it, for those who ask what would become of it.
+    /// Writes the head that a client would send, for callers that ask for a verdict without a connection.
     pub fn compose<'f>(
         method: &str,
         path: &str,
@@ -45,8 +45,8 @@ impl<'a> Request<'a> {
         head.into_bytes()
     }
 
-    /// Parses a head whose end [`crate::Scanner`] has found. The target is made canonical in place, so that the bytes
-    /// as they were sent are gone: nothing can be decided on the one form and the other be forwarded.
+    /// Parses a head whose end [`crate::Scanner`] has found. The target is made canonical in place. The original target is
+    /// lost, so that no caller can match one form and forward the other.
     pub fn parse<'h: 'a>(head: &'h mut [u8], storage: &'a mut [Field<'h>]) -> Result<Self, Refusal> {
         let line = request_line(head)?;
         let target = resolve_target(head, &line)?;
@@ -92,18 +92,19 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// What rules decide on.
+    /// The parts of the request that rules match.
     pub fn view(&self) -> RequestView<'a> {
         RequestView { method: self.method, path: self.path, host: self.host, headers: self.fields }
     }
 
-    /// Whether the absolute target alone says the host, as it may in HTTP/1.0; the target is forwarded as a path.
+    /// True where only the absolute target of an HTTP/1.0 request has the host. The target is forwarded as a path, so the
+    /// request needs a Host field.
     fn names_host_by_target(&self) -> bool {
         let is_host = |field: &Field<'_>| field.name.eq_ignore_ascii_case("host");
         self.version == Version::Http10 && !self.host.is_empty() && !self.fields.iter().any(is_host)
     }
 
-    /// Appends the head as it is forwarded.
+    /// Appends the head for the server.
     pub fn write(&self, out: &mut Vec<u8>) {
         for part in [self.method, " ", self.path, " ", self.version.name(), "\r\n"] {
             out.extend_from_slice(part.as_bytes());
@@ -123,13 +124,13 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Where the parts of a request line are.
+/// The offsets of the parts of a request line.
 struct RequestLine {
-    /// Length of the method, which begins at 0.
+    /// The length of the method, which starts at offset 0.
     method: usize,
     target: Range<usize>,
     version: Version,
-    /// Where the fields begin.
+    /// The offset of the first field.
     end: usize,
 }
 
@@ -156,41 +157,45 @@ fn request_line(head: &[u8]) -> Result<RequestLine, Refusal> {
         return Err(Refusal::malformed("a method is written in capital letters"));
     }
     if method == b"CONNECT" {
-        return Err(Refusal { status: 501, reason: "CONNECT makes a tunnel, which no rule can look into" });
+        return Err(Refusal {
+            status: 501,
+            reason: "CONNECT opens a tunnel, whose content no rule can match",
+        });
     }
     let start = method.len() + 1;
     let target = start..start + target.len();
     Ok(RequestLine { method: method.len(), target, version, end: line.len() + 2 })
 }
 
-/// Methods are case-sensitive, and all that are registered are in capitals; some servers take `get` for GET.
+/// Registered methods are in capitals. Methods are case-sensitive, but some servers accept `get` as GET, so lower case is
+/// refused.
 fn is_method(method: &[u8]) -> bool {
     method.first().is_some_and(u8::is_ascii_uppercase)
         && method.len() <= 32
         && method.iter().all(|&byte| is_token(byte) && !byte.is_ascii_lowercase())
 }
 
-/// Whether the meaning of a body is defined for the method, so that every server reads it. A method that is not known
-/// here is taken for one without.
+/// True where the method defines a meaning for the body, so that every server reads it. For an unknown method the result is
+/// false.
 fn defines_body(method: &str) -> bool {
     const METHODS: [&str; 10] =
         ["POST", "PUT", "PATCH", "QUERY", "PROPFIND", "PROPPATCH", "MKCOL", "LOCK", "REPORT", "SEARCH"];
     METHODS.contains(&method)
 }
 
-/// Whether a request of HTTP/1.0 with this method says how long its body is, even where that is nothing (RFC 1945, section
-/// 8.3): a server could take what follows for a body that ends with the connection.
+/// True where an HTTP/1.0 request with this method must have a Content-Length (RFC 1945, section 8.3). Without one, a server
+/// could read everything up to the end of the connection as the body.
 fn needs_length(method: &str) -> bool {
     matches!(method, "POST" | "PUT" | "PATCH")
 }
 
-/// Where the authority and the canonical path are.
+/// The offsets of the authority and of the canonical path.
 struct Target {
     authority: Option<Range<usize>>,
     path: Range<usize>,
 }
 
-/// Tells the forms of a target apart (RFC 9112, section 3.2) and makes the path canonical.
+/// Parses the form of a target (RFC 9112, section 3.2) and makes its path canonical.
 fn resolve_target(head: &mut [u8], line: &RequestLine) -> Result<Target, Refusal> {
     let Range { start, end } = line.target;
     let target = &head[start..end];
@@ -216,7 +221,8 @@ fn resolve_target(head: &mut [u8], line: &RequestLine) -> Result<Target, Refusal
     Ok(Target { authority, path: path..path + length })
 }
 
-/// An authority: a name or address and perhaps a port; no user, no list, nothing that an URL could continue with.
+/// Checks an authority: a name or an address, and optionally a port. A user part, a list and any other part of a URL are
+/// refused.
 fn authority(bytes: &[u8]) -> Result<&str, Refusal> {
     let refused = Refusal::malformed("a host that is not a name or an address with perhaps a port");
     let text = std::str::from_utf8(bytes).map_err(|_| refused)?;
@@ -234,7 +240,7 @@ fn authority(bytes: &[u8]) -> Result<&str, Refusal> {
         None => return Err(refused),
     };
     let valid = !host.is_empty() && host.bytes().all(is_host) && port.parse::<u16>().is_ok();
-    // A sign would be parsed as part of a number.
+    // `u16::from_str` accepts a plus sign.
     if valid && !port.starts_with('+') { Ok(text) } else { Err(refused) }
 }
 

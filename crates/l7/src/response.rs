@@ -1,4 +1,4 @@
-//! The head of a response: parsed strictly, and written again for the client.
+//! Response heads: parsed strictly, and written for the client.
 
 use crate::body::Framing;
 use crate::head::{is_field_value, parse_fields, split_first_line, write_fields};
@@ -9,28 +9,28 @@ use crate::{Field, Refusal, Version, connection};
 pub struct Response<'a> {
     /// Status, three digits.
     pub status: u16,
-    /// The words after it; may be empty.
+    /// The reason phrase; may be empty.
     pub reason: &'a [u8],
-    /// The fields that are forwarded, in order; those for this connection only are left out.
+    /// The fields that are forwarded, in order; fields that concern this hop only are not among them.
     pub fields: &'a [Field<'a>],
-    /// Whether the server closes the connection after the body.
+    /// True where the server closes the connection after the body.
     pub close: bool,
-    /// Whether it names WebSocket as the protocol to switch to.
+    /// True where the response switches to WebSocket.
     pub websocket: bool,
     length: Option<u64>,
     chunked: bool,
 }
 
-/// What the Connection field of a forwarded response says.
+/// The Connection field of a forwarded response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    /// Nothing: the connection stays open.
+    /// No field: the connection stays open.
     Keep,
-    /// It is closed after this response.
+    /// `close`: the connection is closed after this response.
     Close,
-    /// The same for a client of HTTP/1.0, which knows no transfer coding: the field that names one is left out.
+    /// `close` for an HTTP/1.0 client, which knows no transfer coding: Transfer-Encoding is removed.
     CloseOld,
-    /// It becomes a WebSocket.
+    /// `Upgrade`: the connection becomes a WebSocket.
     Upgrade,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Response<'a> {
         })
     }
 
-    /// What follows the head, where it answers a request with this method (RFC 9112, section 6.3).
+    /// How the length of the body is determined, for the response to a request with this method (RFC 9112, section 6.3).
     pub fn framing(&self, method: &str) -> Framing {
         if method == "HEAD" || is_bodiless(self.status) {
             Framing::Empty
@@ -71,19 +71,19 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Whether it is of gRPC, which ends with trailers that a client needs.
+    /// True for a gRPC response, which ends with trailers that the client needs.
     pub fn is_grpc(&self) -> bool {
         let mut types = self.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("content-type"));
         let starts = |value: &[u8]| value.to_ascii_lowercase().starts_with(b"application/grpc");
         types.next().is_some_and(|field| starts(field.value))
     }
 
-    /// Whether another response to the same request follows: any 1xx but the one that switches protocols.
+    /// True where another response to the same request follows: for 1xx, except 101 Switching Protocols.
     pub fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101
     }
 
-    /// Appends the head as it is forwarded.
+    /// Appends the head for the client.
     pub fn write(&self, persistence: Persistence, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend(
@@ -105,12 +105,12 @@ impl<'a> Response<'a> {
     }
 }
 
-/// Whether a response with this status never has a body.
+/// True where a response with this status never has a body.
 fn is_bodiless(status: u16) -> bool {
     status < 200 || status == 204 || status == 304
 }
 
-/// The version, the status, and the words after it.
+/// Parses the version, the status and the reason phrase.
 fn status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Refusal> {
     let (version, rest) = match (line.strip_prefix(b"HTTP/1.1 "), line.strip_prefix(b"HTTP/1.0 ")) {
         (Some(rest), _) => (Version::Http11, rest),

@@ -1,6 +1,6 @@
-//! What a policy says of requests, as plain data.
+//! HTTP rules and the request that they match, as plain data.
 
-/// One HTTP rule: every part that is given must hold; a part that is absent holds for anything.
+/// One HTTP rule. It matches a request that matches all of its parts; a part that is absent matches every request.
 ///
 /// `method`, `path` and `host` are regular expressions in RE2's syntax, matched against the whole value. The path
 /// includes the query string; the host includes the port as sent. All are case-sensitive.
@@ -10,18 +10,18 @@ pub struct HttpRule {
     pub method: Option<String>,
     /// Expression for the path with its query.
     pub path: Option<String>,
-    /// Expression for the authority. A request without one, which HTTP/1.0 may send, does not match, whatever it says.
+    /// Expression for the authority. An HTTP/1.0 request without an authority never matches it.
     pub host: Option<String>,
-    /// Header fields that must be there.
+    /// Header fields that the request must have.
     pub headers: Vec<HeaderRule>,
 }
 
-/// A header field that must be there, with a value or any.
+/// A header field that the request must have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HeaderRule {
-    /// Field name; case does not count.
+    /// The name of the field, case-insensitive.
     pub name: String,
-    /// The exact value; case counts. Absent: the field must only be present.
+    /// The exact value, case-sensitive; none matches any value.
     pub value: Option<String>,
 }
 
@@ -30,11 +30,11 @@ pub struct HeaderRule {
 pub struct Field<'a> {
     /// Name as sent.
     pub name: &'a str,
-    /// Value without the white space around it. Bytes, since old clients send more than ASCII here.
+    /// Value without surrounding white space. It is bytes, because old clients send characters outside ASCII.
     pub value: &'a [u8],
 }
 
-/// A request as rules see it: canonical, borrowed from wherever it was parsed.
+/// The parts of a canonical request that rules match.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'a> {
     /// Method as sent.
@@ -48,8 +48,8 @@ pub struct RequestView<'a> {
 }
 
 impl HeaderRule {
-    /// Whether the fields have what the rule asks for. A field that comes several times has no one value, and so
-    /// never equals the one asked for: servers differ in which of them they believe.
+    /// True where the fields match the rule. A field that occurs several times matches no value, because servers differ in
+    /// which of the values they use.
     pub fn matches(&self, fields: &[Field<'_>]) -> bool {
         let mut found = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(&self.name));
         match (&self.value, found.next()) {

@@ -30,7 +30,7 @@ pub use lease::{ReadLease, read_lease};
 pub use loaded::{Loaded, OpenError, Options};
 pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_pins};
 pub use pinned::{Pinned, set_proxy_sockets};
-pub use read::{CounterRow, ReadError};
+pub use read::{CounterRow, Entries, ReadError};
 pub use spec::{MapSpec, ProgramSpec, Spec, SpecError};
 pub use test_run::{Action, TestRun, TestRunError};
 

@@ -2,14 +2,14 @@
 
 use crate::attach::{AttachError, Links, Mode};
 use crate::pin::{self, PinError};
-use crate::read::{CounterRow, ReadError, Tables, failed};
+use crate::read::{CounterRow, Entries, ReadError, Tables, failed};
 use crate::spec::{MapSpec, Spec, SpecError};
 use crate::sys::{self, Table};
 use abi::Hook;
 use abi::capacity::Capacities;
 use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey};
-use abi::map::MapId;
+use abi::map::{self, Kind, MapId, Writer};
 use abi::row::Row;
 use aya::maps::{Map, MapData};
 use aya::programs::{Program, ProgramError};
@@ -17,7 +17,6 @@ use aya::{Ebpf, EbpfLoader};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use zerocopy::IntoBytes;
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
@@ -140,9 +139,18 @@ impl Loaded {
         self.tables.connections()
     }
 
-    /// Forgets a connection; false where it was not remembered.
-    pub fn forget(&self, flow: &ConnKey) -> Result<bool, ReadError> {
-        self.tables.of(MapId::Conntrack).delete(flow.as_bytes()).map_err(failed(MapId::Conntrack))
+    /// Removes all entries of a map that the packet path writes.
+    pub fn clear<M: map::Map>(&self, _map: M) -> Result<(), ReadError> {
+        const { assert!(matches!(M::ID.writer(), Writer::Kernel) && matches!(M::ID.kind(), Kind::LruHash)) };
+        let table = self.tables.of(M::ID);
+        let rows = table.rows().map_err(failed(M::ID))?;
+        rows.iter().try_for_each(|(key, _)| table.delete(key).map(drop).map_err(failed(M::ID)))
+    }
+
+    /// Every entry of a map, in no order.
+    pub fn entries<M: map::Map>(&self, _map: M) -> Result<Entries<M>, ReadError> {
+        const { assert!(M::ID.kind().has_entries() && !matches!(M::ID.kind(), Kind::PerCpuArray)) };
+        self.tables.entries::<M>()
     }
 
     /// The configuration in force.

@@ -21,6 +21,9 @@ pub struct ReadError {
     pub source: io::Error,
 }
 
+/// Keys and values of a map.
+pub type Entries<M> = Vec<(<M as Map>::Key, <M as Map>::Value)>;
+
 /// Packets and bytes of one direction that were forwarded, or dropped for one reason, of all CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CounterRow {
@@ -56,7 +59,7 @@ impl Tables {
     }
 
     /// All entries of a map, in no order.
-    pub(crate) fn entries<M: Map>(&self) -> Result<Vec<(M::Key, M::Value)>, ReadError> {
+    pub(crate) fn entries<M: Map>(&self) -> Result<Entries<M>, ReadError> {
         let rows = self.of(M::ID).rows().map_err(failed(M::ID))?;
         let entry = |(key, value): (&[u8], &[u8])| (decode(key), decode(value));
         Ok(rows.iter().map(entry).collect())

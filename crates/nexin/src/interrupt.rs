@@ -1,4 +1,4 @@
-//! Being told to stop: noticed between two steps, so that what was made can be removed in order.
+//! Signals that stop a command: checked between two steps, so that the command can clean up.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fmt;
@@ -6,32 +6,32 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether this process was told to stop.
+/// Whether this process received a signal to stop.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
-/// This process was told to stop.
+/// The error of a process that received a signal to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interrupted;
 
 impl Interrupt {
-    /// Signals to stop are noted from now on, and do nothing else.
+    /// Records signals to stop from now on, instead of ending the process.
     pub(crate) fn watch() -> io::Result<Self> {
-        let told = Arc::new(AtomicBool::new(false));
+        let received = Arc::new(AtomicBool::new(false));
         for signal in [SIGHUP, SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&told))?;
+            signal_hook::flag::register(signal, Arc::clone(&received))?;
         }
-        Ok(Self(told))
+        Ok(Self(received))
     }
 
-    /// An error once this process was told to stop.
+    /// An error once this process has received a signal to stop.
     pub(crate) fn check(&self) -> Result<(), Interrupted> {
         if self.0.load(Ordering::Relaxed) { Err(Interrupted) } else { Ok(()) }
     }
 }
 
 impl Interrupted {
-    /// As shells have it for a program that ctrl-C ended.
+    /// The exit code that shells use for a program ended by ctrl-C.
     pub(crate) const EXIT_CODE: u8 = 130;
 }
 

@@ -1,4 +1,4 @@
-//! A list that the agent gives, printed as a table or as JSON.
+//! Prints lists as a table or as JSON.
 
 use crate::outcome::Outcome;
 use crate::session::Session;
@@ -7,7 +7,7 @@ use api::Request;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Asks the agent for a list and prints it; `cells` makes the row of an item.
+/// Requests a list from the agent and prints it; `cells` returns the row of an item.
 pub(crate) fn show<T, const N: usize>(
     session: &Session,
     request: Request,
@@ -21,7 +21,7 @@ where
     print(session, &items, header, cells)
 }
 
-/// Prints a list that is at hand.
+/// Prints a list; `cells` returns the row of an item.
 pub(crate) fn print<T: Serialize, const N: usize>(
     session: &Session,
     items: &[T],

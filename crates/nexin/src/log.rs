@@ -1,4 +1,4 @@
-//! What the long-running commands have to say, as lines on standard error.
+//! The log of long-running commands: lines on standard error.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -6,16 +6,16 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Prints events up to a level; spans say nothing.
+/// Prints events up to a level; ignores spans.
 #[derive(Debug)]
 struct Lines {
     level: Level,
 }
 
-/// Prints from now on: errors, warnings and what is worth knowing, or what `NEXIN_LOG` names (`debug`, `trace`).
+/// Starts the log: errors, warnings and information, or up to the level in `NEXIN_LOG` (`debug`, `trace`).
 pub(crate) fn start() {
-    let told = std::env::var("NEXIN_LOG").ok().and_then(|level| level.parse().ok());
-    let lines = Lines { level: told.unwrap_or(Level::INFO) };
+    let level = std::env::var("NEXIN_LOG").ok().and_then(|level| level.parse().ok());
+    let lines = Lines { level: level.unwrap_or(Level::INFO) };
     tracing::subscriber::set_global_default(lines).expect("a command starts to log once");
 }
 
@@ -28,7 +28,7 @@ impl Subscriber for Lines {
         let mut line = Line::default();
         event.record(&mut line);
         let level = event.metadata().level().as_str().to_lowercase();
-        // There is nowhere else to say that nobody can read this.
+        // A failure to write the log cannot be reported anywhere else.
         let _ = writeln!(std::io::stderr(), "{level}: {}{}", line.message, line.fields);
     }
 
@@ -51,7 +51,7 @@ struct Line {
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a text does not fail.
+        // Writing to a string does not fail.
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),

@@ -1,8 +1,9 @@
-//! The one binary: every command of Nexin, from `nexin demo` to the node agent.
+//! The `nexin` binary: every command, from `nexin demo` to the node agent.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod command;
+mod global;
 mod inside;
 mod interrupt;
 mod listing;

@@ -1,4 +1,4 @@
-//! How a command ends, and the exit code that says so.
+//! The outcome of a command, and its exit code.
 
 use crate::inside::NotStarted;
 use crate::interrupt::Interrupted;
@@ -7,20 +7,20 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-/// How a command ended that could do its work.
+/// The outcome of a command that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// What was asked holds, or was done: exit code 0.
+    /// Success, or the answer is yes: exit code 0.
     Holds,
-    /// What was asked does not hold, and the output says so already: exit code 1.
+    /// The answer is no, and the output has reported it: exit code 1.
     Fails,
-    /// The input is wrong, and the output says so already: exit code 2.
+    /// The input is invalid, and the output has reported it: exit code 2.
     Refuses,
-    /// A command was run for the user, and ended with this code.
+    /// The user's command ended with this exit code.
     Passes(u8),
 }
 
-/// An error of whoever typed the command: exit code 2.
+/// An invalid command line or file: exit code 2.
 #[derive(Debug)]
 pub(crate) struct BadInput(pub(crate) String);
 
@@ -32,14 +32,14 @@ impl fmt::Display for BadInput {
 
 impl std::error::Error for BadInput {}
 
-/// The exit code for a result; an error is printed first.
+/// The exit code of a result; prints an error first.
 pub(crate) fn exit_code(result: anyhow::Result<Outcome>, session: &Session) -> ExitCode {
     ExitCode::from(match result {
         Ok(Outcome::Holds) => 0,
         Ok(Outcome::Fails) => 1,
         Ok(Outcome::Refuses) => 2,
         Ok(Outcome::Passes(code)) => code,
-        // Whoever read the output has seen enough.
+        // The reader of the output has closed the pipe.
         Err(error) if is_broken_pipe(&error) => 0,
         Err(error) if error.is::<Interrupted>() => Interrupted::EXIT_CODE,
         Err(error) => {
@@ -71,7 +71,7 @@ mod tests {
     use anyhow::Context;
 
     #[test]
-    fn bad_input_is_told_from_what_merely_failed() {
+    fn bad_input_is_distinguished_from_other_failures() {
         let check =
             |error: anyhow::Error, expected: bool| assert_eq!(is_bad_input(&error), expected, "{error}");
         check(BadInput("no such port".into()).into(), true);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_left_is_no_error() {
+    fn a_closed_pipe_is_not_an_error() {
         let left = io::Error::from(io::ErrorKind::BrokenPipe);
         assert!(is_broken_pipe(&anyhow::Error::from(left).context("printing")));
         assert!(!is_broken_pipe(&io::Error::from(io::ErrorKind::NotFound).into()));

@@ -1,8 +1,8 @@
-//! A line on the terminal that says how far a command is.
+//! A progress line on the terminal.
 
 use std::io::{self, IsTerminal, Write};
 
-/// A line on standard error, where that is a terminal.
+/// A line on standard error, if that is a terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     is_shown: bool,
@@ -10,15 +10,15 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Shows nothing yet.
+    /// Shows no line yet.
     pub(crate) fn start() -> Self {
         Self { is_shown: false, on_terminal: io::stderr().is_terminal() }
     }
 
-    /// Shows that `done` of `all` are done, and what comes now.
+    /// Shows the number and name of the next step.
     pub(crate) fn show(&mut self, name: &str, done: usize, all: usize) {
         if self.on_terminal {
-            // An error is ignored: the line only passes the time.
+            // Errors are ignored: the line only shows progress.
             let _ = write!(io::stderr(), "\r\u{1b}[K{} of {all}: {name}", done + 1);
             self.is_shown = true;
         }
@@ -33,7 +33,7 @@ impl Progress {
     }
 }
 
-/// An error leaves no line behind.
+/// Removes the line after an error, too.
 impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();

@@ -1,61 +1,61 @@
-//! What the global options mean here: where the agent is, how to print, and whether in colour.
+//! The effective global options: the agent's socket, the output format, and the colours.
 
-use crate::arguments::{Color, Global, Output};
+use crate::global::{Color, Global, Output};
 use crate::table::Table;
 use api::{CallError, Client};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
-/// The surroundings of one command.
+/// The effective global options of one command.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Where the agent listens.
+    /// The agent's socket.
     pub(crate) socket: PathBuf,
-    /// How data is printed.
+    /// The output format.
     pub(crate) output: Output,
     color: Color,
 }
 
-/// What a piece of text is, where there are colours to say so.
+/// The role of a text, shown by its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// It holds, it was allowed.
+    /// Success, or allowed.
     Good,
-    /// It does not hold, it was refused.
+    /// Failure, or denied.
     Bad,
-    /// What matters on this line.
+    /// The most important part of a line.
     Strong,
-    /// What can be skipped.
+    /// The least important part of a line.
     Faint,
 }
 
 impl Session {
-    /// Works out what was typed, with the environment for what was not.
+    /// Resolves the options, with environment variables as defaults.
     pub(crate) fn new(typed: Global) -> Self {
-        let told = || std::env::var_os("NEXIN_SOCKET").map(PathBuf::from);
-        let socket = typed.socket.or_else(told).unwrap_or_else(|| api::DEFAULT_SOCKET.into());
+        let from_environment = || std::env::var_os("NEXIN_SOCKET").map(PathBuf::from);
+        let socket = typed.socket.or_else(from_environment).unwrap_or_else(|| api::DEFAULT_SOCKET.into());
         Self { socket, output: typed.output, color: typed.color }
     }
 
-    /// A connection to the agent.
+    /// Connects to the agent.
     pub(crate) fn agent(&self) -> Result<Client, CallError> {
         Client::connect(&self.socket)
     }
 
-    /// Whether data is wanted for machines.
+    /// Whether the output is JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.output == Output::Json
     }
 
-    /// Prints a value for machines.
+    /// Prints a value as JSON.
     pub(crate) fn print_json(&self, value: &impl Serialize) -> io::Result<()> {
         let mut out = io::stdout().lock();
         serde_json::to_writer_pretty(&mut out, value)?;
         writeln!(out)
     }
 
-    /// Prints a table, as wide as the terminal at most.
+    /// Prints a table, at most as wide as the terminal.
     pub(crate) fn print_table<const N: usize>(&self, table: &Table<N>) -> io::Result<()> {
         let mut out = io::stdout().lock();
         for (index, line) in table.lines(terminal_width()).iter().enumerate() {
@@ -65,40 +65,40 @@ impl Session {
         out.flush()
     }
 
-    /// Prints a line for people, at once.
+    /// Prints a line and flushes it.
     pub(crate) fn print_line(&self, line: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         writeln!(out, "{line}")?;
         out.flush()
     }
 
-    /// Prints a finding, where errors belong.
+    /// Prints a line on standard error.
     pub(crate) fn print_error_line(&self, line: &str) {
         let _ = writeln!(io::stderr(), "{line}");
     }
 
-    /// Prints what went wrong, where errors belong. That nobody listens there cannot be told to anybody.
+    /// Prints an error on standard error. A failure to print it cannot be reported.
     pub(crate) fn print_error(&self, message: &str) {
         let label = paint("error:", Tone::Bad, self.colors(&io::stderr()));
         let _ = writeln!(io::stderr(), "{label} {message}");
     }
 
-    /// The text in its tone, where standard output shows colours.
+    /// The text in its colour, if standard output is coloured.
     pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
         paint(text, tone, self.colors(&io::stdout()))
     }
 
-    /// What `--color` is for a command whose output is shown by this one.
+    /// The value of `--color` for a command whose output this command prints.
     pub(crate) fn color_of_children(&self) -> &'static str {
         if self.colors(&io::stdout()) { "always" } else { "never" }
     }
 
-    /// Whether the lines of flows have colours.
+    /// Whether lines of flows are coloured.
     pub(crate) fn flow_paint(&self) -> flow::Paint {
         if self.colors(&io::stdout()) { flow::Paint::Ansi } else { flow::Paint::Plain }
     }
 
-    /// How many columns the terminal has; nothing where output goes elsewhere.
+    /// The width of the terminal; none if standard output is not a terminal.
     pub(crate) fn width(&self) -> Option<usize> {
         terminal_width()
     }
@@ -124,7 +124,7 @@ fn paint(text: &str, tone: Tone, colors: bool) -> String {
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
-/// Columns of the terminal that standard output is, if it is one.
+/// The width of the terminal, if standard output is one.
 fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
@@ -135,13 +135,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_painted_only_where_colours_are_wanted() {
+    fn text_is_coloured_only_on_request() {
         assert_eq!(paint("allow", Tone::Good, true), "\u{1b}[32mallow\u{1b}[0m");
         assert_eq!(paint("allow", Tone::Good, false), "allow");
     }
 
     #[test]
-    fn the_typed_socket_wins() {
+    fn the_socket_of_the_command_line_takes_precedence() {
         let typed = Global { socket: Some("/tmp/x".into()), output: Output::Text, color: Color::Auto };
         assert_eq!(Session::new(typed).socket, PathBuf::from("/tmp/x"));
     }

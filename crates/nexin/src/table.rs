@@ -1,11 +1,11 @@
 //! Rows of text as aligned columns, as `kubectl` prints them.
 
-/// Columns are this far apart.
+/// Number of spaces between columns.
 const GAP: usize = 3;
-/// No column is cut to less than this.
-const NARROWEST: usize = 8;
+/// Minimum width of a truncated column.
+const MIN_WIDTH: usize = 8;
 
-/// A header and rows under it. Characters are counted one column each.
+/// A header and rows. Each character counts as one column.
 #[derive(Clone, Debug)]
 pub(crate) struct Table<const N: usize> {
     header: [&'static str; N],
@@ -23,7 +23,7 @@ impl<const N: usize> Table<N> {
         self.rows.push(cells);
     }
 
-    /// The lines of the table; where a width is given, the widest columns are cut until the lines fit.
+    /// The lines of the table; with a width, the widest columns are truncated until the lines fit.
     pub(crate) fn lines(&self, width: Option<usize>) -> Vec<String> {
         let widths = self.widths(width);
         let header = self.header.map(str::to_uppercase);
@@ -39,7 +39,7 @@ impl<const N: usize> Table<N> {
         let gaps = GAP * N.saturating_sub(1);
         while limit.is_some_and(|limit| widths.iter().sum::<usize>() + gaps > limit) {
             match widths.iter_mut().max() {
-                Some(widest) if *widest > NARROWEST => *widest -= 1,
+                Some(widest) if *widest > MIN_WIDTH => *widest -= 1,
                 _ => break,
             }
         }
@@ -57,7 +57,7 @@ fn line(cells: &[String], widths: &[usize]) -> String {
     line.trim_end().to_string()
 }
 
-/// The text, or as much of it as leaves room for the sign that something is missing.
+/// The text, truncated with an ellipsis if it is wider than the column.
 fn cut(text: &str, width: usize) -> String {
     if length(text) <= width {
         return text.to_string();
@@ -97,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn the_widest_column_is_cut_to_fit_the_terminal() {
+    fn the_widest_column_is_truncated_to_fit_the_terminal() {
         let lines = table().lines(Some(40));
         assert_eq!(lines[1], "256   k8s:id=app1,k8s:io.kuberne…   app1");
         assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:?}");
     }
 
     #[test]
-    fn no_column_is_cut_to_nothing() {
+    fn no_column_is_truncated_to_less_than_the_minimum() {
         assert_eq!(table().lines(Some(5))[1], "256   k8s:id=…   app1");
     }
 }

@@ -1,4 +1,4 @@
-//! A verdict and its reason, as people read them.
+//! Prints a verdict and its reason.
 
 use crate::session::{Session, Tone};
 
@@ -7,7 +7,7 @@ pub(crate) fn painted(session: &Session, verdict: &str) -> String {
     session.paint(if verdict == "allow" { Tone::Good } else { Tone::Bad }, verdict)
 }
 
-/// The reason without the verdict that it begins with, where that stands beside it already.
+/// The reason without its leading verdict, for output that prints the verdict before it.
 pub(crate) fn reason<'a>(verdict: &str, reason: &'a str) -> &'a str {
     reason.strip_prefix(verdict).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(reason)
 }
@@ -17,9 +17,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_verdict_is_not_said_twice() {
+    fn the_verdict_is_not_printed_twice() {
         assert_eq!(reason("drop", "drop: no rule allows it"), "no rule allows it");
-        assert_eq!(reason("drop", "dropped by nobody"), "dropped by nobody");
+        assert_eq!(reason("drop", "dropped by no rule"), "dropped by no rule");
         assert_eq!(reason("allow", "because"), "because");
     }
 }

@@ -84,7 +84,8 @@ fn a_node_that_a_host_policy_selects_is_its_subject() {
         );
         files.explain(&ask(22), "allow", &["allows it"]);
     }
-    let near = "n1: no policy is about it; nearest: CiliumClusterwideNetworkPolicy/hp: node has role=x, needs role=w";
+    let near =
+        "n1: no policy selects it; nearest: CiliumClusterwideNetworkPolicy/hp: node has role=x, needs role=w";
     fs::write(files.0.join("node.yaml"), NODE.replace("role: w", "role: x")).unwrap();
     files.explain("-f node.yaml -f hp.yaml --from 198.51.100.1 --to n1 --port 23", "allow", &[near]);
 }
@@ -168,7 +169,7 @@ fn explain_translates_a_service_address() {
         "service",
         &[("cast.yaml", CAST), ("web.yaml", SERVICE), ("rule.yaml", TUTORIAL), ("out.yaml", TO_SERVICE)],
     );
-    let translated = "10.96.0.1:8080 is service default/web; behind it default/app1:80";
+    let translated = "10.96.0.1:8080 is service default/web with backends default/app1:80";
     let all = "-f cast.yaml -f web.yaml -f rule.yaml -f out.yaml";
     let ask = |from, more| format!("{all} --from {from} --to 10.96.0.1 --port 8080{more}");
     files.explain(
@@ -185,9 +186,9 @@ fn explain_translates_a_service_address() {
     files.explain(
         &format!("{all} --from app2 --to web --port 8080 --http GET_/private"),
         "deny",
-        &["default/web:8080 is a service; behind it default/app1:80"],
+        &["default/web:8080 is a service with backends default/app1:80"],
     );
-    files.explain(&ask("198.51.100.1", ""), "allow", &["only what workloads send is translated"]);
+    files.explain(&ask("198.51.100.1", ""), "allow", &["only packets of workloads are translated"]);
     files.explain(
         &format!("{all} --from app3 --to 10.96.0.1 --port 81"),
         "allow",
@@ -199,7 +200,7 @@ fn explain_translates_a_service_address() {
         ("error: service default/web has no 81/TCP; it has 8080/TCP\n", Some(2))
     );
     fs::write(files.0.join("web.yaml"), SERVICE.replace("id: app1", "id: nobody")).unwrap();
-    files.explain(&ask("app3", ""), "drop", &["no workload stands behind it"]);
+    files.explain(&ask("app3", ""), "drop", &["it has no backend: no workload matches its selector"]);
 }
 
 #[test]
@@ -211,9 +212,9 @@ fn backends_that_differ_are_told_each() {
     let files = Files::new("backends", &[("cast.yaml", &cast), ("web.yaml", &wide), ("rule.yaml", TUTORIAL)]);
     files.explain(
         "-f cast.yaml -f web.yaml -f rule.yaml --from app2 --to web --port 8080 --http GET_/private",
-        "deny, or not: it depends on the backend",
+        "deny for some backends",
         &[
-            "behind it default/app1:80 and default/app3:80",
+            "with backends default/app1:80 and default/app3:80",
             "  to default/app1:80: deny\n",
             "  to default/app3:80: allow\n",
         ],
@@ -241,7 +242,7 @@ fn plain_policies_hold_whatever_tests_stand_beside_them() {
         files.explain(
             &format!("-f . {ask}"),
             "deny",
-            &["CiliumNetworkPolicy/default/rule1", "only who is there counts"],
+            &["CiliumNetworkPolicy/default/rule1", "only their workloads, nodes and hosts are used"],
         );
         // Without policies beside them, those of a test count; those of two do not go together.
         fs::remove_file(files.0.join(names[1])).unwrap();
@@ -255,7 +256,7 @@ fn plain_policies_hold_whatever_tests_stand_beside_them() {
     let files =
         Files::new("casts", &[("a.test.yaml", TEST), ("b.test.yaml", &other), ("rule.yaml", TUTORIAL)]);
     let (said, code) = files.policy(&format!("explain -f . {ask}"));
-    assert!(said.contains("workload default/app2 is told of differently"), "{said}");
+    assert!(said.contains("describes workload default/app2 differently"), "{said}");
     assert_eq!(code, Some(2));
 }
 
@@ -274,7 +275,7 @@ fn a_workload_may_always_speak_to_itself() {
     files.explain(
         "-f cast.yaml -f deny.yaml --from app1 --to app1 --port 80",
         "allow",
-        &["default/app1 speaks to itself: it never leaves where it begins"],
+        &["default/app1 connects to itself: the connection does not leave it"],
     );
     let only = "
 apiVersion: v1
@@ -370,7 +371,7 @@ fn explain_tells_what_audit_mode_lets_through() {
     files.explain(
         "-f a.test.yaml --from app2 --to app1 --port 80",
         "allow",
-        &["let through and reported, for audit mode is on; without it drop: no rule allows it"],
+        &["forwarded and reported, since audit mode is on; without it drop: no rule allows it"],
     );
 }
 
@@ -423,7 +424,7 @@ fn a_policy_whose_subject_just_misses_is_mentioned() {
     files.explain(
         "-f cast.yaml -f rule.yaml --from app3 --to app1 --port 80",
         "allow",
-        &["no policy is about it; nearest: CiliumNetworkPolicy/default/rule1: subject has id=app1, needs id=app1x"],
+        &["no policy selects it; nearest: CiliumNetworkPolicy/default/rule1: subject has id=app1, needs id=app1x"],
     );
 }
 

@@ -51,7 +51,7 @@ fn what_is_deleted_may_be_named_by_its_manifest() {
     let tutorial = format!("{}/../../examples/tutorial", env!("CARGO_MANIFEST_DIR"));
     check(&nexin(&["policy", "delete", "-f", &format!("{tutorial}/rule1.yaml")]), 1, "", "agent");
     let started = with_input(&["policy", "delete", "-f", "-"], "apiVersion: v1\nkind: ConfigMap\n");
-    check(&started, 2, "", "nothing in these files that could be in force");
+    check(&started, 2, "", "no objects found");
     check(&nexin(&["policy", "delete"]), 2, "", "KIND/[NAMESPACE/]NAME");
     check(&nexin(&["policy", "delete", "rule1"]), 2, "", "a name is Kind/namespace/name");
 }
@@ -64,9 +64,9 @@ fn labels_that_are_none_are_refused() {
             ["run", "--name", "a"].into_iter().chain(labels).chain(["--", "true"]).collect();
         nexin(&words)
     };
-    check(&run(&["a b=c"]), 2, "", "\"a b\" is no label key");
-    check(&run(&["a=b c"]), 2, "", "\"b c\" is no label value");
-    check(&run(&["k8s:foo=bar"]), 2, "", "selectors alone name a source, so write \"foo\"");
+    check(&run(&["a b=c"]), 2, "", "\"a b\" is not a valid label key");
+    check(&run(&["a=b c"]), 2, "", "\"b c\" is not a valid label value");
+    check(&run(&["k8s:foo=bar"]), 2, "", "only selectors name a source; write \"foo\"");
     check(&run(&["a=1", "a=2"]), 2, "", "the label a is given twice");
 }
 
@@ -102,7 +102,7 @@ fn no_agent_is_a_failure_that_says_what_to_do() {
 fn what_cannot_be_meant_is_refused_with_what_would_be_right() {
     let explain = |port: &str| nexin(&["policy", "explain", "--from", "a", "--to", "b", "--port", port]);
     check(&explain("80/TPC"), 2, "", "is none of TCP, UDP, SCTP, ICMP, ICMPv6");
-    check(&explain("99999"), 2, "", "is no number from 0 to 65535");
+    check(&explain("99999"), 2, "", "is not a number from 0 to 65535");
     check(&nexin(&["run", "--name", "a", "--label", "x", "--", "true"]), 2, "", "app=web");
     check(&nexin(&["policy", "delete", "rule1"]), 2, "", "NetworkPolicy/default/web");
     check(

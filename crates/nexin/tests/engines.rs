@@ -78,8 +78,8 @@ fn the_examples_hold_for_real_servers_and_clients() {
     assert_eq!(code, Some(0), "{out}{error}");
     for line in [
         "live: 283 as expected, 0 not",
-        "live: 16 not asked: an agent learns domain names from nobody",
-        "live: 10 not asked: the node of the tests has no way out where its own policy would be asked",
+        "live: 16 not sent: the agent has no source of domain names",
+        "live: 10 not sent: the node of the tests has no interface to the outside, where its own policy would judge",
     ] {
         assert!(out.contains(line), "{line} is not said:\n{out}");
     }

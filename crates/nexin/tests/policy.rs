@@ -70,7 +70,8 @@ fn what_stands_beside_policies_in_a_directory_is_skipped_and_counted() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let same = "no connection changes verdict (2 workloads, of the files)";
     let skipped = "3 objects of other kinds skipped\n3 objects of other kinds skipped\n\
-                   policies are given, so those of mixed/web.test.yaml:1 (web) are left out: only who is there counts";
+                   manifests contain policies, so the policies of mixed/web.test.yaml:1 (web) are ignored: \
+                   only their workloads, nodes and hosts are used";
     check(&["diff", "mixed", "mixed"], 0, same, skipped);
     let people = ["diff", "--workloads", "mixed", "mixed/policy.yaml", "mixed/policy.yaml"];
     let each = "1 object of another kind skipped\n1 object of another kind skipped\n3 objects of other kinds skipped";
@@ -79,7 +80,8 @@ fn what_stands_beside_policies_in_a_directory_is_skipped_and_counted() {
 
 #[test]
 fn a_kind_that_is_nearly_ours_is_refused_however_deep_it_lies() {
-    let typo = "mixed/sub/typo.yaml:2:7: kind: NetworkPolcy is no kind that is read here, did you mean `NetworkPolicy`?";
+    let typo =
+        "mixed/sub/typo.yaml:2:7: kind: NetworkPolcy is not a known kind, did you mean `NetworkPolicy`?";
     let summary = "1 error, 0 warnings; 3 objects of other kinds skipped";
     check(&["validate", "-R", "mixed"], 2, summary, typo);
     // Nothing is applied where anything is wrong, and that is found before an agent is asked.
@@ -217,7 +219,7 @@ shop/cart -> data/db: 5433/TCP: drop -> allow
     old: ingress: no rule allows it
     new: ingress: NetworkPolicy/data/db spec.ingress[0]
 shop/front -> 198.51.100.0/24, 2001:db8::/32, 203.0.113.0/24 and 4 more: anything: allow -> drop
-    old: nothing refuses it
+    old: nothing denies it
     new: egress: no rule allows it
 shop/front -> shop/cart: 8080/TCP: allow only GET /cart(/.*)? -> allow only GET|HEAD /cart(/.*)?
     old: ingress: CiliumNetworkPolicy/shop/cart spec.ingress[0]
@@ -251,7 +253,7 @@ fn diff_makes_workloads_up_where_nobody_is_known() {
         ),
         "{said}"
     );
-    assert!(said.contains("one made up for each combination of selectors)"), "{said}");
+    assert!(said.contains("one generated for each combination of selectors)"), "{said}");
 }
 
 #[test]
@@ -265,7 +267,7 @@ shop/front -> shop/cart: 8080/TCP HEAD /cart/1: deny -> allow (1 flow)
     new: egress: NetworkPolicy/shop/front-egress spec.egress[0]; ingress: CiliumNetworkPolicy/shop/cart spec.ingress[0]
 2 differences (3 of 3 flows; 2 distinct connections)";
     check(&["diff", "--flows", "flows.json", "shop.yaml", "shop-new.yaml"], 1, expected, "");
-    let wrong = "error: wrong.yaml:1: no flow as `nexin observe -o json` prints it: expected value at line 1 column 1";
+    let wrong = "error: wrong.yaml:1: not a flow as `nexin observe -o json` prints it: expected value at line 1 column 1";
     check(&["diff", "--flows", "wrong.yaml", "shop.yaml", "shop.yaml"], 2, "", wrong);
 }
 

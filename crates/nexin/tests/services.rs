@@ -85,13 +85,17 @@ fn services_of_every_kind_lead_to_their_backends() {
                  {toEndpoints: [{matchLabels: {app: s}}], toPorts: [{ports: [{port: '8080'}]}]}, {toEntities: [remote-node]}";
     let files = Files::new("kinds", &[("cast.yaml", CAST), ("s.yaml", services), ("p.yaml", &egress(rules))]);
     let ask = |to, port| format!("-f cast.yaml -f s.yaml -f p.yaml --from x/op --to {to} --port {port}");
-    files.explain(&ask("x/s", "80"), "allow", &["x/s:80 is a service; behind it x/s:8080"]);
+    files.explain(&ask("x/s", "80"), "allow", &["x/s:80 is a service with backends x/s:8080"]);
     files.explain(&ask("x/s", "81"), "drop", &[]);
-    files.explain(&ask("x/alias", "5432"), "allow", &["service x/alias is another name of db.example.com"]);
-    files.explain(&ask("x/headless", "5433"), "allow", &["behind it 198.51.100.20:5433"]);
-    files.explain(&ask("x/headless", "pg"), "allow", &["behind it 198.51.100.20:5433"]);
-    files.explain(&ask("x/headless", "5432"), "drop", &["behind it 198.51.100.20:5432"]);
-    files.explain(&ask("10.96.0.9", "5432"), "allow", &["10.96.0.9:5432 is service x/old; behind it w:5433"]);
+    files.explain(&ask("x/alias", "5432"), "allow", &["service x/alias is an alias of db.example.com"]);
+    files.explain(&ask("x/headless", "5433"), "allow", &["with backends 198.51.100.20:5433"]);
+    files.explain(&ask("x/headless", "pg"), "allow", &["with backends 198.51.100.20:5433"]);
+    files.explain(&ask("x/headless", "5432"), "drop", &["with backends 198.51.100.20:5432"]);
+    files.explain(
+        &ask("10.96.0.9", "5432"),
+        "allow",
+        &["10.96.0.9:5432 is service x/old with backends w:5433"],
+    );
     files.explain(&ask("10.96.0.9", "5433"), "drop", &["5433/TCP is not translated"]);
 }
 
@@ -124,7 +128,7 @@ fn validate_warns_of_api_servers_that_are_not_known() {
             ("none.yaml", &api("")),
         ],
     );
-    let warning = "spec.egress[0]: kube-apiserver selects no peer: no address is listed for service default/kubernetes here";
+    let warning = "spec.egress[0]: kube-apiserver matches no peer: no address is listed for service default/kubernetes here";
     for words in ["p.yaml", "q.yaml", "p.yaml none.yaml"] {
         let (said, code) = files.policy(&format!("validate {words}"));
         assert!(

@@ -71,7 +71,7 @@ fn no_policy_of_pods_is_about_a_pod_of_the_host_network() {
     );
     let said = file.explain("198.51.100.1", "x/agent", "80", "allow");
     assert!(
-        said.contains("x/agent shares the network of its node: to policies it is n1, and no pod"),
+        said.contains("x/agent is in the network namespace of its node: to policies it is n1, not a pod"),
         "{said}"
     );
     file.explain("x/agent", "198.51.100.1", "443", "allow");
@@ -144,7 +144,7 @@ spec: {endpointSelector: {matchLabels: {app: other}}, egress: [{toEndpoints: [{}
     for nodes in [String::new(), node("n1", "192.0.2.1")] {
         let file = File::new("service", &format!("{}{nodes}{service}", pods.concat()));
         let said = file.explain("x/cli", "x/s", "80", "allow");
-        assert!(said.contains("is a service; behind it"), "{said}");
+        assert!(said.contains("is a service with backends"), "{said}");
         file.explain("x/other", "10.96.0.7", "80", "drop");
     }
 }
@@ -174,9 +174,9 @@ fn a_workload_without_pods_stands_behind_no_service() {
     );
     let file = File::new("none", &text);
     let said = file.explain("x/cli", "x/s", "80", "drop");
-    assert!(said.contains("no workload stands behind it"), "{said}");
+    assert!(said.contains("it has no backend: no workload matches its selector"), "{said}");
     let said = file.explain("x/cli", "x/w", "80", "allow");
-    assert!(said.contains("x/w has no pods now; it is asked as if it had one"), "{said}");
+    assert!(said.contains("x/w has no pods now; it is evaluated as if it had one"), "{said}");
 }
 
 const CRON: &str = "
@@ -211,7 +211,7 @@ fn of_a_cron_job_its_job_and_its_pod_the_pod_alone_is_a_workload() {
     let (said, _) = file.policy("explain -f FILE --from x/nobody --to world --port 1");
     assert!(said.contains("workloads: x/run-28-x;"), "{said}");
     let said = file.explain("x/run", "10.1.1.1", "80", "allow");
-    assert!(said.contains("x/run made x/run-28-x, which is asked"), "{said}");
+    assert!(said.contains("x/run owns x/run-28-x, which is evaluated"), "{said}");
     file.explain("198.51.100.1", "10.1.1.1", "80", "drop");
     // Of another of the same name it is not.
     let other = File::new(

@@ -11,11 +11,9 @@ use policy::compile::CompiledPolicy;
 use policy::compiled_rule::Numbers;
 use policy::directory::Directory;
 use policy::endpoint_view::{EndpointView, NamedPorts};
+use policy::fixtures;
 use policy::grouping::Grouping;
-use policy::rule::{
-    Action, Cidr, CidrReach, Direction, Peer, Peers, Policy, PolicyId, PolicyKind, Port, Protocol, Rule,
-    Spec, Subject, Tier, Traffic, TrafficMatch,
-};
+use policy::rule::{Cidr, CidrReach, Direction, Peer, Policy, Rule, Traffic};
 use policy::set::PolicySet;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -97,33 +95,15 @@ fn by_block(index: u32) -> Rule {
         [[10, 192, 244][index as usize % 3], index % 17, index % 121, last].map(|octet| octet as u8);
     let block = Cidr::new(address.into(), length).expect("a length of IPv4");
     let port = 80 + (index % 97) as u16;
-    let port = TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(port, port), http: None };
     let peer = Peer::Cidr { block, except: Vec::new(), reach: CidrReach::World };
-    rule(Direction::Egress, peer, Traffic::Of(vec![port]))
+    rule(Direction::Egress, peer, fixtures::tcp(port).into())
 }
 
 fn rule(direction: Direction, peer: Peer, traffic: Traffic) -> Rule {
-    Rule {
-        place: "spec.rules[0]".into(),
-        direction,
-        priority: Rule::USUAL_PRIORITY,
-        action: Action::Allow,
-        peers: Peers::Of(vec![peer]),
-        traffic,
-    }
+    Rule { priority: Rule::USUAL_PRIORITY, ..fixtures::allow(direction, peer, traffic) }
 }
 
 /// A policy for workloads with this label, with this one rule.
 fn policy(index: u32, name: &str, value: &str, rule: Rule) -> Policy {
-    let spec = Spec {
-        subject: Subject::Workloads(selector(name, value)),
-        tier: Tier::Normal,
-        default_deny_ingress: rule.direction == Direction::Ingress,
-        default_deny_egress: rule.direction == Direction::Egress,
-        log: None,
-        rules: vec![rule],
-    };
-    let name = format!("policy-{index}");
-    let id = PolicyId { kind: PolicyKind::CiliumNetworkPolicy, namespace: Some(NAMESPACE.into()), name };
-    Policy { id, specs: vec![spec] }
+    fixtures::policy(&format!("policy-{index}"), [fixtures::spec(selector(name, value), [rule])])
 }

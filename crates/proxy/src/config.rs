@@ -1,39 +1,39 @@
-//! What can be set, and what holds where it is not.
+//! The limits of the proxy and their defaults.
 
 use std::time::Duration;
 
 /// Limits of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How long a new connection may stay silent.
+    /// How long a new connection may send nothing.
     pub first_byte_timeout: Duration,
-    /// How long a client may take for one head, from its first byte on.
+    /// How long a client may take to send one head, from its first byte.
     pub head_timeout: Duration,
     /// How long a connection may stay open between requests.
     pub idle_timeout: Duration,
-    /// How long nothing may move within a request, its response, or a WebSocket.
+    /// How long a request, its response or a WebSocket may make no progress.
     pub stall_timeout: Duration,
-    /// The same once the client has sent its last: it may still read, and it may be gone.
+    /// The same after the client closed its side: the client may still read, but may also be gone.
     pub half_close_timeout: Duration,
-    /// How long connecting to a server may take.
+    /// How long a connection attempt to a server may take.
     pub connect_timeout: Duration,
-    /// How long to wait for more of the rest that a client sends after the last answer; that rest is read for ten times
-    /// as long, so that the client gets the answer.
+    /// How long to wait for further bytes from a client after the last response. Bytes that do arrive are discarded, for at
+    /// most ten times as long: a reset would destroy the response before the client reads it.
     pub linger_timeout: Duration,
-    /// How long a peer may leave bytes or a question whether it is still there without an acknowledgement, by the
-    /// kernel's count (`TCP_USER_TIMEOUT`); a quarter of it without a segment is when it is asked (`TCP_KEEPIDLE`).
+    /// How long bytes or keepalive probes may stay unacknowledged (`TCP_USER_TIMEOUT`). Probes start after a quarter of this
+    /// time without a segment (`TCP_KEEPIDLE`).
     pub unacknowledged_timeout: Duration,
-    /// How often the proxy looks whether policy has changed; what goes on is then judged again.
+    /// How often the proxy checks for a new policy. After a change it judges open exchanges again.
     pub policy_interval: Duration,
-    /// How long a connection waits for a place where all are taken by exchanges that go on.
+    /// How long a new connection waits for a slot where all are taken by connections with an exchange.
     pub slot_timeout: Duration,
-    /// How many bytes of a denied request's body are read and thrown away to keep the connection.
+    /// Limit in bytes on the body of a denied request that is discarded to keep the connection open.
     pub discard_limit: u64,
-    /// How many connections there may be at a time.
+    /// Limit on open connections.
     pub max_connections: usize,
-    /// How many of a hundred of these one client identity may have.
+    /// Percentage of the limit that one client identity may use.
     pub client_share: u8,
-    /// How many of a hundred of these one server may have.
+    /// Percentage of the limit that one server may use.
     pub server_share: u8,
 }
 

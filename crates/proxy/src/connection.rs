@@ -1,4 +1,4 @@
-//! The thin shell around a session: two sockets, a clock and a timer.
+//! The I/O of one session: two sockets, a clock and a timer.
 
 use crate::handle::Command;
 use crate::judge::Judge;
@@ -18,11 +18,11 @@ use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{self, Sleep};
 
-/// For how many times the time-out of a single wait the client's rest is read after the last answer.
+/// How often the linger time-out may start anew while the client still sends after the last response.
 const LINGER_WAITS: u32 = 10;
-/// How long to wait before a place, or a port, is tried again.
+/// Pause between two attempts to get a slot or a port.
 const RETRY_DELAY: Duration = Duration::from_millis(20);
-/// How often to look whether a client is gone of which no more is read.
+/// Interval of the check for a closed client while the proxy does not read from it.
 const CLIENT_CHECK: Duration = Duration::from_secs(1);
 
 /// Serves one connection until it ends.
@@ -46,19 +46,19 @@ pub(crate) async fn serve(resources: &Resources, client: TcpStream, peer: Socket
     Ok(())
 }
 
-/// A place, after a wait if need be; none where none was left in time.
+/// Takes a slot, and waits for one if necessary; none after the time-out.
 async fn acquire_slot(resources: &Resources, key: ConnectionKey) -> Option<Slot> {
     let until = Instant::now() + resources.config.slot_timeout;
     let mut waiting = None;
     loop {
-        let full = match resources.slots.take(key, Instant::now()) {
+        let limit = match resources.slots.take(key, Instant::now()) {
             Ok(slot) => return Some(slot),
-            Err(full) => full,
+            Err(limit) => limit,
         };
         waiting = waiting.or_else(|| resources.slots.wait());
         if waiting.is_none() || Instant::now() >= until {
-            resources.slots.refuse(full);
-            tracing::debug!(client = %key.client, server = %key.server, ?full, "a connection got no place");
+            resources.slots.refuse(limit);
+            tracing::debug!(client = %key.client, server = %key.server, ?limit, "no slot for a connection");
             return None;
         }
         time::sleep(RETRY_DELAY).await;
@@ -70,24 +70,24 @@ struct Connection<'a> {
     session: Session,
     client: TcpStream,
     server: Option<TcpStream>,
-    /// Of client and server.
+    /// The addresses of client and server.
     addresses: (SocketAddr, SocketAddr),
     shut: EndsForwarded,
     slot: Slot,
-    /// Whether policy has changed since it was asked about what goes on.
+    /// True where policy changed and the open exchange was not judged again yet.
     reevaluates: bool,
-    /// When to look whether the client is gone, while no more of it is read.
+    /// When to check for a closed client, while the proxy does not read from it.
     next_client_check: Option<Instant>,
 }
 
-/// Towards whom the end of a tunnel was passed on.
+/// The directions of a tunnel whose end was forwarded.
 #[derive(Default)]
 struct EndsForwarded {
     client: bool,
     server: bool,
 }
 
-/// Why waiting stopped.
+/// Why the task woke up.
 enum Wakeup {
     Progress,
     Timer,
@@ -122,7 +122,7 @@ impl Connection<'_> {
                 _ => {}
             }
             match poll_fn(|context| self.poll(timer.as_mut(), context)).await {
-                Wakeup::Progress => self.session.touch(self::now()),
+                Wakeup::Progress => self.session.note_progress(self::now()),
                 Wakeup::Command => {}
                 Wakeup::Timer => self.timer_fired(self::now()),
             }
@@ -137,33 +137,33 @@ impl Connection<'_> {
         }
     }
 
-    /// Does what others have asked for; tells whether that ends the connection.
+    /// Runs the commands of the handle; returns true where the connection must close.
     fn run_commands(&mut self, now: Now) -> bool {
         self.reevaluates |= self.slot.handle.take(Command::Reevaluate);
         self.reevaluates = self.reevaluates && !self.session.reevaluate(now);
-        let leave = self.slot.handle.take(Command::Close);
-        if leave {
-            self.session.leave(now);
+        let closes = self.slot.handle.take(Command::Close);
+        if closes {
+            self.session.close_for_another(now);
         }
-        leave
+        closes
     }
 
-    /// Has the task woken with the rules that something waits for.
+    /// Registers for a wake-up where the session waits for rules.
     fn wake_when_rules_load(&mut self, waker: &Waker, now: Now) {
         if self.reevaluates || self.session.waits_for_rules() {
             self.resources.policy.wake_when_rules_load(waker);
-            // They may have come just before.
+            // The rules may have loaded before the registration.
             self.reevaluates = self.reevaluates && !self.session.reevaluate(now);
             self.session.advance(now);
         }
     }
 
-    /// Whether something waited for rules that are there now.
+    /// True where the session waited for rules that are loaded now.
     fn rules_have_come(&mut self) -> bool {
         (self.reevaluates || self.session.waits_for_rules()) && self.session.rules_are_there()
     }
 
-    /// Connects to the server on the client's behalf.
+    /// Connects to the server with the client's address.
     async fn connect(&mut self) {
         let (client, server) = self.addresses;
         match time::timeout(self.resources.config.connect_timeout, self.connect_upstream(client, server))
@@ -171,7 +171,7 @@ impl Connection<'_> {
         {
             Ok(Ok(stream)) => {
                 if let Err(error) = network::prepare(&stream, self.resources.config.unacknowledged_timeout) {
-                    tracing::debug!(%error, "a server that is gone may not be noticed");
+                    tracing::debug!(%error, "keepalive is off, so a server that vanishes may not be noticed");
                 }
                 self.server = Some(stream);
                 self.session.connected();
@@ -184,8 +184,8 @@ impl Connection<'_> {
         }
     }
 
-    /// A connection to the server. The client may use its port again while the last connection from it has not quite
-    /// ended on the server's side; that is a matter of milliseconds.
+    /// Opens a connection to the server. The client may reuse its port while the last connection from that port still closes
+    /// on the server's side; then the attempt is repeated for some milliseconds.
     async fn connect_upstream(&self, client: SocketAddr, server: SocketAddr) -> io::Result<TcpStream> {
         let until = Instant::now() + self.resources.config.connect_timeout / 2;
         let mut pause = Duration::from_millis(1);
@@ -199,13 +199,13 @@ impl Connection<'_> {
         }
     }
 
-    /// The timer has fired: it is too late, or time to see whether the client is still there.
+    /// Handles the timer: a deadline of the session, or the check for a closed client.
     fn timer_fired(&mut self, now: Now) {
         if self.session.deadline() <= now.instant {
             return self.session.time_out(now);
         }
         self.next_client_check = None;
-        // With bytes of the client's unread, its end is not read either, but the kernel tells of it.
+        // The proxy does not read while its buffer is full, and so does not read the end; the kernel reports it.
         let mut context = Context::from_waker(Waker::noop());
         if let Poll::Ready(Ok(ready)) = pin!(self.client.ready(Interest::READABLE)).poll(&mut context)
             && ready.is_read_closed()
@@ -214,7 +214,7 @@ impl Connection<'_> {
         }
     }
 
-    /// When the timer is to fire.
+    /// When the timer must fire.
     fn timer_due(&mut self) -> Instant {
         let deadline = self.session.deadline();
         let pipe = &self.session.to_server;
@@ -225,18 +225,18 @@ impl Connection<'_> {
         deadline.min(*self.next_client_check.get_or_insert_with(|| Instant::now() + CLIENT_CHECK))
     }
 
-    /// Moves what can be moved; ready once something did, or when it is too late.
+    /// Moves bytes in both directions; ready after progress, a command or the timer.
     fn poll(&mut self, mut timer: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<Wakeup> {
         if self.slot.handle.has_commands() || self.rules_have_come() {
             return Poll::Ready(Wakeup::Command);
         }
-        // Both, whatever the first says: each registers for its own wake-up.
+        // Both are polled in any case, because each registers for its own wake-up.
         let moved = [self.poll_client(context), self.poll_server(context)];
         if moved.contains(&true) {
             return Poll::Ready(Wakeup::Progress);
         }
         let due = self.timer_due();
-        // A later time does not move the timer: most requests are over long before it fires.
+        // The timer is not moved to a later time: most requests end long before it fires, and moving it costs time.
         if timer.deadline().into_std() > due {
             timer.as_mut().reset(due.into());
         }
@@ -249,7 +249,7 @@ impl Connection<'_> {
         Poll::Pending
     }
 
-    /// Moves bytes to and from the client; tells whether any moved.
+    /// Moves bytes to and from the client; returns true after progress.
     fn poll_client(&mut self, context: &mut Context<'_>) -> bool {
         let mut sent = send(&mut self.client, &mut self.session.to_client, context);
         let mut received = Ok(false);
@@ -265,14 +265,14 @@ impl Connection<'_> {
         match (sent, received) {
             (Ok(sent), Ok(received)) => sent || received,
             (Err(error), _) | (_, Err(error)) => {
-                tracing::debug!(client = %self.addresses.0, %error, "the client broke the connection");
+                tracing::debug!(client = %self.addresses.0, %error, "the connection to the client failed");
                 self.session.client_failed(now());
                 true
             }
         }
     }
 
-    /// Moves bytes to and from the server; tells whether any moved.
+    /// Moves bytes to and from the server; returns true after progress.
     fn poll_server(&mut self, context: &mut Context<'_>) -> bool {
         let Some(server) = self.server.as_mut().filter(|_| self.session.ending().is_none()) else {
             return false;
@@ -296,14 +296,14 @@ impl Connection<'_> {
         }
     }
 
-    /// Says goodbye and reads on for a moment: a connection that is closed with bytes unread is reset, and the client
-    /// would lose the answer. The server is left the same moment to close first, so that what remains of the connection
-    /// is on its side, as without a proxy.
+    /// Closes the sending side and discards what the client still sends: closing a socket with unread bytes resets the
+    /// connection, and the client could lose the response. The server gets the same time to close first, so that TIME_WAIT
+    /// is on its side, as it is without a proxy.
     async fn linger(&mut self) {
         let mut shut = false;
         let mut client = Leftover { ended: self.session.to_server.ended, ..Leftover::default() };
         let mut server = Leftover { ended: self.session.to_client.ended, ..Leftover::default() };
-        // As long as something comes, and not for ever.
+        // The client can prolong this only LINGER_WAITS times.
         for _ in 0..LINGER_WAITS {
             let before = client.total;
             let talking = poll_fn(|context| {
@@ -318,8 +318,7 @@ impl Connection<'_> {
                 if let Some(stream) = &mut self.server {
                     server.read(stream, context);
                 }
-                // Once the client is through, its port may come again, and the server's connection must not be in its
-                // way.
+                // A client that closed may reuse its port at once, so the connection to the server must end now, too.
                 if client.ended { Poll::Ready(()) } else { Poll::Pending }
             });
             let ended = time::timeout(self.resources.config.linger_timeout, talking).await.is_ok();
@@ -330,7 +329,7 @@ impl Connection<'_> {
     }
 }
 
-/// What still comes from one side after all has been said.
+/// Bytes of one side that are discarded after the last response.
 #[derive(Default)]
 struct Leftover {
     buffer: Vec<u8>,
@@ -339,7 +338,7 @@ struct Leftover {
 }
 
 impl Leftover {
-    /// Reads and throws away until nothing comes at the moment.
+    /// Discards everything that can be read without waiting.
     fn read(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) {
         while !self.ended {
             self.buffer.clear();
@@ -353,7 +352,7 @@ impl Leftover {
     }
 }
 
-/// Sends as much as goes; tells whether any did.
+/// Sends until the socket blocks; returns true after progress.
 fn send(stream: &mut TcpStream, pipe: &mut Pipe, context: &mut Context<'_>) -> io::Result<bool> {
     let mut moved = false;
     while pipe.is_pending() {
@@ -367,7 +366,7 @@ fn send(stream: &mut TcpStream, pipe: &mut Pipe, context: &mut Context<'_>) -> i
     Ok(moved)
 }
 
-/// Receives once, where there is room; tells whether anything came, the end included.
+/// Receives once, where the buffer has room; returns true after progress, of which the end is one.
 fn receive(stream: &mut TcpStream, pipe: &mut Pipe, context: &mut Context<'_>) -> io::Result<bool> {
     if !pipe.wants_input() {
         return Ok(false);
@@ -381,7 +380,7 @@ fn receive(stream: &mut TcpStream, pipe: &mut Pipe, context: &mut Context<'_>) -
     }
 }
 
-/// Passes the end of a tunnel's one side on to the other, once all before it has gone out.
+/// Forwards the end of one side of a tunnel, after all bytes before it were sent.
 fn forward_end(stream: &mut TcpStream, pipe: &Pipe, shut: &mut bool, context: &mut Context<'_>) -> bool {
     if *shut || pipe.is_pending() || !pipe.input().is_empty() {
         return false;

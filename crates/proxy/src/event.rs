@@ -1,17 +1,17 @@
-//! What became of each request.
+//! Events: each request with its verdict and response.
 
 use crate::policy::AppliedRuleSet;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-/// Where events go.
+/// A consumer of events.
 pub trait Events: Send + Sync {
-    /// Takes one event. It must not block; what it has no room for it counts and drops.
+    /// Takes one event. It must not block: an implementation without room drops the event and counts it.
     fn report(&self, event: RequestEvent);
 }
 
-/// One request and its answer.
+/// One request with its verdict and response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestEvent {
     /// When the request's head was complete.
@@ -30,36 +30,36 @@ pub struct RequestEvent {
     pub path: String,
     /// Authority; empty where the request was malformed.
     pub host: String,
-    /// The protocol that the client spoke: `HTTP/1.1`, `HTTP/1.0`, `HTTP/2`, `TLS`, or `unknown`.
+    /// The protocol of the client: `HTTP/1.1`, `HTTP/1.0`, `HTTP/2`, `TLS`, or `unknown`.
     pub protocol: Cow<'static, str>,
-    /// Status of the answer; none where the connection ended before there was one.
+    /// Status of the response; none where the connection ended before the response.
     pub status: Option<u16>,
     /// What the proxy did.
     pub verdict: Verdict,
-    /// Why it was not forwarded, or why there is no answer; empty where all is well.
+    /// Why the request was not forwarded, or why it has no response; otherwise empty.
     pub reason: &'static str,
-    /// What each rule set that was asked said, the denying one last.
+    /// The result of each rule set that was evaluated; a set that denies the request is the last.
     pub decisions: Vec<Decision>,
-    /// From the request's head to the answer's.
+    /// Time from the end of the request's head to the end of the response's head.
     pub latency: Duration,
 }
 
 /// What the proxy did with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Handed it to the server.
+    /// It forwarded the request to the server.
     Forward,
-    /// Answered 403, since no rule allows it.
+    /// It responded with 403, because no rule matches the request.
     Deny,
-    /// Answered with an error, since it was malformed or policy could not be asked.
+    /// It responded with an error, because the request was malformed or policy was not available.
     Refuse,
 }
 
-/// What one rule set said of a request.
+/// The result of one rule set for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The set.
+    /// The rule set, and why it applies.
     pub applied: AppliedRuleSet,
-    /// Index of the HTTP rule within the set that allowed the request; none: it was denied.
+    /// Index of the HTTP rule of the set that matched; none where the set denies the request.
     pub http_rule: Option<usize>,
 }

@@ -1,38 +1,38 @@
-//! What a connection and the rest of the proxy tell one another without waiting: what it does now, what it shall do.
+//! The handle of a connection: the rest of the proxy reads its activity there and sends it commands, without waiting.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-/// What a connection is doing, the least useful first.
+/// What a connection does, in the order in which connections are closed to make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Activity {
-    /// No whole request has ever come from its client.
+    /// Its client never sent a complete head.
     Silent,
     /// It is between two requests.
     Idle,
-    /// A request is coming, or being answered.
+    /// It has an exchange, or a part of a request.
     Busy,
 }
 
-/// Something that a connection shall do.
+/// A command to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Command {
-    /// End, since another needs its place.
+    /// Close, because another connection needs the slot.
     Close = 1,
-    /// Ask policy again.
+    /// Judge the open exchange again, because policy changed.
     Reevaluate = 2,
 }
 
-/// One connection, as others see it.
+/// One connection, as the rest of the proxy sees it.
 #[derive(Debug)]
 pub(crate) struct Handle {
     began: Instant,
-    /// The use in the upper byte, and below it the milliseconds from `began` to its beginning.
+    /// The activity in the upper byte; below it, the milliseconds from `began` to the start of this activity.
     state: AtomicU64,
-    /// A union of commands that were not taken yet.
+    /// The commands that the connection has not run yet, one bit each.
     commands: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
@@ -44,7 +44,7 @@ impl Handle {
         Self { began: now, state: AtomicU64::new(0), commands: AtomicU8::new(0), waker: Mutex::new(None) }
     }
 
-    /// Notes what the connection does from now on.
+    /// Records what the connection does from now on.
     pub(crate) fn set_activity(&self, what: Activity, now: Instant) {
         let since = now.saturating_duration_since(self.began).as_millis() as u64 & ((1 << SHIFT) - 1);
         let before = self.state.load(Ordering::Relaxed);
@@ -53,7 +53,7 @@ impl Handle {
         }
     }
 
-    /// What it does, and since when.
+    /// The current activity, and its start.
     pub(crate) fn state(&self) -> (Activity, Instant) {
         let state = self.state.load(Ordering::Relaxed);
         let what = match state >> SHIFT {
@@ -64,12 +64,12 @@ impl Handle {
         (what, self.began + std::time::Duration::from_millis(state & ((1 << SHIFT) - 1)))
     }
 
-    /// Where an order wakes the connection. A task has one waker for all its life.
+    /// Sets the waker by which a command wakes the connection. A task has the same waker all its life.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
     }
 
-    /// Gives an order.
+    /// Sends a command.
     pub(crate) fn send(&self, command: Command) {
         self.commands.fetch_or(command as u8, Ordering::Release);
         if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -77,13 +77,13 @@ impl Handle {
         }
     }
 
-    /// Whether the order was given since it was last taken.
+    /// Takes the command; true where it was sent since the last time.
     pub(crate) fn take(&self, command: Command) -> bool {
         self.commands.load(Ordering::Acquire) & command as u8 != 0
             && self.commands.fetch_and(!(command as u8), Ordering::AcqRel) & command as u8 != 0
     }
 
-    /// Whether any order waits to be taken.
+    /// True where a command waits.
     pub(crate) fn has_commands(&self) -> bool {
         self.commands.load(Ordering::Acquire) != 0
     }

@@ -1,4 +1,4 @@
-//! Asks policy about the requests of one connection, and remembers the answer while policy stays the same.
+//! Verdicts on the requests of one connection. The policy of the flow is cached until policy changes.
 
 use crate::event::Decision;
 use crate::policy::{AppliedRuleSet, Flow, Policy, Rules};
@@ -6,17 +6,17 @@ use l7::{Matcher, RequestView};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Decides on requests of one connection.
+/// Judges the requests of one connection.
 pub(crate) struct Judge {
     policy: Arc<dyn Policy>,
     pub(crate) client: SocketAddr,
     pub(crate) server: SocketAddr,
     cached: Option<Cached>,
-    /// Which workloads client and server were when the connection began.
+    /// The workloads of client and server at the start of the connection.
     workloads: Option<(u32, u32)>,
 }
 
-/// What policy said of the flow at a generation.
+/// The policy of the flow at one generation.
 struct Cached {
     generation: u64,
     flow_policy: Result<FlowPolicy, Unknown>,
@@ -27,24 +27,24 @@ struct FlowPolicy {
     sets: Vec<(AppliedRuleSet, Arc<Matcher>)>,
 }
 
-/// There is no judgement, since policy could not be asked or the request is in doubt; the answer's status and the reason.
+/// Why there is no verdict: policy is not available, or the request is ambiguous. Status and reason of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unknown {
     pub(crate) status: u16,
     pub(crate) reason: &'static str,
 }
 
-/// What is to be done with a request.
+/// The verdict on a request.
 #[derive(Debug)]
 pub(crate) struct Judgement {
     /// Identities of client and server.
     pub(crate) identities: (u32, u32),
-    /// What each set said, up to the first that denied.
+    /// The result of each rule set, up to the first that denies the request.
     pub(crate) decisions: Vec<Decision>,
 }
 
 impl Judgement {
-    /// Whether every set that applies allows the request.
+    /// True where every rule set allows the request.
     pub(crate) fn allows(&self) -> bool {
         self.decisions.iter().all(|decision| decision.http_rule.is_some())
     }
@@ -55,7 +55,7 @@ impl Judge {
         Self { policy, client, server, cached: None, workloads: None }
     }
 
-    /// Decides on one request, under the policy of the moment of [`Self::is_ready`].
+    /// Judges one request by the policy at the time of [`Self::is_ready`].
     pub(crate) fn decide(&self, request: &RequestView<'_>) -> Result<Judgement, Unknown> {
         let flow_policy = self.flow_policy()?;
         if let Some(reason) = flow_policy.sets.iter().find_map(|(_, matcher)| matcher.ambiguity(request)) {
@@ -63,7 +63,7 @@ impl Judge {
         }
         let mut decisions = Vec::with_capacity(flow_policy.sets.len());
         for (applied, matcher) in &flow_policy.sets {
-            let too_costly = "the HTTP rules take too long to match against the request";
+            let too_costly = "matching the HTTP rules against this request takes too long";
             let http_rule =
                 matcher.decide(request).map_err(|_| Unknown { status: 400, reason: too_costly })?;
             decisions.push(Decision { applied: *applied, http_rule });
@@ -82,32 +82,32 @@ impl Judge {
         self.flow().map_or((0, 0), |flow| (flow.source_identity, flow.destination_identity))
     }
 
-    /// The client's identity; none where policy does not know the flow, or does not let it through.
+    /// The client's identity; none where policy does not know the flow or denies it.
     pub(crate) fn client_identity(&mut self) -> Option<u32> {
         self.flow().map(|flow| flow.source_identity)
     }
 
-    /// Whether a request can be decided on now, rather than once the rules are there; asks policy again where it has
-    /// changed. Comes right before what decides.
+    /// Reads the policy again if it changed; returns true where the rules are loaded, so that a request can be judged. Must
+    /// be called right before [`Self::decide`].
     pub(crate) fn is_ready(&mut self) -> bool {
         self.refresh();
         self.cached.is_some()
     }
 
-    /// Whether policy lets the flow through, at layers 3 and 4.
+    /// True where policy allows the flow at layers 3 and 4.
     pub(crate) fn is_flow_allowed(&self) -> bool {
         !self.cached.as_ref().is_some_and(|known| matches!(known.flow_policy, Err(UNKNOWN_FLOW)))
     }
 
-    /// What policy said when [`Self::is_ready`] asked it last.
+    /// The policy that [`Self::is_ready`] read last.
     fn flow_policy(&self) -> Result<&FlowPolicy, Unknown> {
         let cached = self.cached.as_ref().ok_or(RULES_LOADING)?;
         cached.flow_policy.as_ref().map_err(|unknown| *unknown)
     }
 
-    /// Asks again where policy has changed. Remembers nothing while rules are coming.
+    /// Reads the policy again where it changed. While rules load, nothing is cached.
     fn refresh(&mut self) {
-        // Read first: a change that comes while the rest is asked is then noticed at the next request.
+        // The generation is read first, so that a change during the other reads is noticed at the next request.
         let generation = self.policy.generation();
         if self.cached.as_ref().is_none_or(|cached| cached.generation != generation) {
             let flow_policy = self.ask();
@@ -116,7 +116,7 @@ impl Judge {
         }
     }
 
-    /// The flow, where it is still between the workloads that it was between at first.
+    /// The flow; none where another workload has the address of client or server by now.
     fn flow(&mut self) -> Option<Flow> {
         let flow = self.policy.flow(self.client, self.server)?;
         let workloads = *self.workloads.get_or_insert(flow.workloads);
@@ -139,7 +139,7 @@ impl Judge {
     }
 }
 
-/// The flow is one that policy does not know or does not let through.
+/// Policy does not know the flow, or denies it.
 const UNKNOWN_FLOW: Unknown = Unknown { status: 503, reason: "policy does not know this flow" };
-/// Connections wait until the rules are there, and never give this answer.
-const RULES_LOADING: Unknown = Unknown { status: 503, reason: "policy is being made ready" };
+/// A connection waits until its rules are loaded, so that a client never gets this response.
+const RULES_LOADING: Unknown = Unknown { status: 503, reason: "the rules are still loading" };

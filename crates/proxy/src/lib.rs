@@ -1,11 +1,11 @@
-//! The transparent node proxy: connections between workloads come through it, and each HTTP request is decided on.
+//! The transparent node proxy: it terminates connections between workloads and judges each HTTP request.
 //!
-//! [`session`] is one connection without sockets or clock: bytes in, bytes out. [`connection`] moves those bytes,
-//! [`server`] accepts, [`slots`] says who gets a place when they run out, [`network`] keeps the addresses that client
-//! and server see. The proxy knows no policy of its own: the root implements [`Policy`] and [`Events`].
+//! [`session`] is one connection without sockets or clock: bytes in, bytes out. [`connection`] does its I/O, [`server`]
+//! accepts connections, [`slots`] limits their number, and [`network`] keeps the addresses that client and server see. The
+//! proxy has no policy of its own: the composition root implements [`Policy`] and [`Events`].
 //!
-//! Invariants: nothing is forwarded that no rule set allowed; what is forwarded is what was decided on; where policy
-//! cannot be asked, the answer is no.
+//! Invariants: a request is forwarded only if every rule set allows it; the forwarded request is the one that was judged;
+//! a request is refused where policy is not available.
 #![forbid(unsafe_code)]
 
 mod answer;

@@ -1,4 +1,4 @@
-//! Addresses: where a connection was meant to go, and whom the server sees as its client.
+//! Addresses: the original destination of a connection, and the source address that the server sees.
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
@@ -6,31 +6,31 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 
-/// The side of the network that differs between a node and a test on one address.
+/// The addressing of connections, which differs between a node and a test on loopback.
 pub trait Network: Send + Sync {
-    /// The server that the client of this connection meant to reach.
+    /// The original destination of a connection.
     fn destination(&self, accepted: &TcpStream) -> io::Result<SocketAddr>;
 
-    /// A socket from which to connect to the server on behalf of the client.
+    /// A socket for the connection to the server, bound to the client's address.
     fn socket(&self, client: SocketAddr, server: SocketAddr) -> io::Result<TcpSocket>;
 }
 
-/// Connections that packets were redirected into (`sk_lookup`): both ends keep their addresses. Needs
-/// CAP_NET_ADMIN.
+/// Connections that `sk_lookup` hands to the proxy: both ends keep their addresses. Needs CAP_NET_ADMIN.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Transparent;
 
 impl Transparent {
-    /// As many listeners as are wanted that take redirected connections, each its part of them. All they send, and what
-    /// their connections send, carries [`abi::mark::FROM_PROXY`].
+    /// Opens this many listeners (`SO_REUSEPORT`), among which the kernel distributes the connections. All packets of the
+    /// listeners and of their connections carry [`abi::mark::FROM_PROXY`].
     pub fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-        // Those that share a port would share it with another program of this user's too; this one does not.
+        // Sockets that share a port also share it with other programs of the same user. This one does not, and so fails
+        // where the port is taken.
         drop(listener(address, Sharing::Alone)?);
         (0..count).map(|_| listener(address, Sharing::Group)).collect()
     }
 }
 
-/// Whether other listeners may have the same address.
+/// Whether other listeners may use the same address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sharing {
     Alone,
@@ -54,9 +54,9 @@ impl Network for Transparent {
         accepted.local_addr()
     }
 
-    /// Bound to the client's address and port, both: with a port of its own, the proxy would run out of them, for those
-    /// of closed connections wait a minute to be used again. The kernel lets a socket that is bound to its port connect
-    /// over one in TIME_WAIT, as long as timestamps tell old segments from new ones.
+    /// The socket is bound to the client's address and port. With ports of its own, the proxy would run out of them, because
+    /// the port of a closed connection is in TIME_WAIT for a minute. The kernel lets a socket that is bound to a port in
+    /// TIME_WAIT connect if timestamps distinguish old segments from new ones.
     fn socket(&self, client: SocketAddr, server: SocketAddr) -> io::Result<TcpSocket> {
         let socket = transparent_socket(server)?;
         bind(&socket, client)?;
@@ -65,8 +65,8 @@ impl Network for Transparent {
     }
 }
 
-/// Binds to the client's address and port; where the port is one that the kernel gives to the privileged alone, which the
-/// proxy is not, to another port of the same address.
+/// Binds to the client's address and port, or to another port of the same address where the port is privileged, because the
+/// proxy lacks that capability.
 fn bind(socket: &Socket, client: SocketAddr) -> io::Result<()> {
     match socket.bind(&SockAddr::from(client)) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -76,7 +76,7 @@ fn bind(socket: &Socket, client: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// A socket of the address's family that may use addresses of others, marked as the proxy's.
+/// A socket of the address's family that may bind to foreign addresses and has the proxy's mark.
 fn transparent_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     match address {
@@ -88,22 +88,22 @@ fn transparent_socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Sends small writes at once, and notices a peer that is gone without a word after this long.
+/// Disables Nagle's algorithm, and enables keepalive so that a vanished peer is noticed after this time.
 pub(crate) fn prepare(stream: &TcpStream, unacknowledged: Duration) -> io::Result<()> {
-    /// How many questions go out until the time is over.
-    const QUESTIONS: u32 = 3;
+    /// Keepalive probes within this time.
+    const PROBES: u32 = 3;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    // The kernel counts in seconds here.
-    let pause = (unacknowledged / (QUESTIONS + 1)).max(Duration::from_secs(1));
-    let keepalive = TcpKeepalive::new().with_time(pause).with_interval(pause).with_retries(QUESTIONS);
+    // The unit of these socket options is a second.
+    let pause = (unacknowledged / (PROBES + 1)).max(Duration::from_secs(1));
+    let keepalive = TcpKeepalive::new().with_time(pause).with_interval(pause).with_retries(PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(unacknowledged))
 }
 
-/// Makes closing a connection reset it, so that its port is free at once.
+/// Lets closing the connection reset it, so that its port is free at once.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
     if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
-        tracing::debug!(%error, "a connection will linger");
+        tracing::debug!(%error, "a connection closes without a reset");
     }
 }

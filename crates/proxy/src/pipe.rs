@@ -1,51 +1,50 @@
-//! One direction of a connection: what came in from one end, and what may go out to the other.
+//! One direction of a connection: bytes received from one end, and bytes to be sent to the other.
 //!
-//! Heads and chunks are written anew and go out from a buffer of their own; other bodies go out from where they came
-//! in, uncopied.
+//! Heads and chunks are rewritten into a buffer of their own; other bodies are sent from the receive buffer, without a copy.
 
 use l7::{Body, Refusal};
 use std::io::IoSlice;
 
-/// How much is read ahead; a head of the largest size must fit.
+/// Limit in bytes on the receive buffer; the largest head must fit.
 const LIMIT: usize = l7::head::MAX_HEAD + 4096;
-/// How much is read at once.
+/// Bytes per read.
 const READ: usize = 16 * 1024;
 
-/// Bytes on their way. Going out first: `written`; then the first `forwarding` bytes of what came in.
+/// The buffers of one direction. `written` is sent first, then the first `forwarding` bytes of `input`.
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
     input: Vec<u8>,
-    /// Where in `input` the bytes begin that are still here.
+    /// The offset of the first byte in `input` that is still needed.
     start: usize,
     forwarding: usize,
     written: Vec<u8>,
-    /// How much of `written` has gone out.
+    /// How many bytes of `written` were sent.
     sent_of_written: usize,
-    /// The end that bytes come from has sent its last.
+    /// The sender closed its side.
     pub(crate) ended: bool,
 }
 
 impl Pipe {
-    /// What came in and was not decided on.
+    /// The received bytes that were neither forwarded nor discarded.
     pub(crate) fn input(&self) -> &[u8] {
         &self.input[self.start + self.forwarding..]
     }
 
-    /// The same bytes to be changed, and the place to write what goes out instead of them. Only while no body passes,
-    /// for that would go out later.
+    /// The received bytes for parsing in place, and the buffer for the bytes that are sent instead. Must not be called while
+    /// a body is being forwarded: the new bytes would be sent before it.
     pub(crate) fn rewrite(&mut self) -> (&mut [u8], &mut Vec<u8>) {
         debug_assert_eq!(self.forwarding, 0, "a head would overtake a body");
         (&mut self.input[self.start..], &mut self.written)
     }
 
-    /// Lets more of a body go out, as far as it has come and there is room; tells how many bytes were taken.
+    /// Forwards the received part of a body, as far as the buffer has room; returns how many bytes were consumed.
     pub(crate) fn forward_body(&mut self, body: &mut Body) -> Result<usize, Refusal> {
         if !body.is_framed_anew() {
             let count = body.advance(self.input())?;
             self.forward(count);
             return Ok(count);
         }
-        // What is written is bounded whoever does not read: by this, and by what one input can become.
+        // Bounds the buffer where the receiver does not read: it has at most this and what one input is rewritten to.
         if self.written.len() - self.sent_of_written >= READ {
             return Ok(0);
         }
@@ -55,19 +54,19 @@ impl Pipe {
         Ok(count)
     }
 
-    /// Lets this many bytes of the input go out as they are.
+    /// Forwards this many received bytes unchanged.
     pub(crate) fn forward(&mut self, count: usize) {
         self.forwarding += count;
     }
 
-    /// Drops this many bytes of the input.
+    /// Discards this many received bytes.
     pub(crate) fn discard(&mut self, count: usize) {
-        debug_assert_eq!(self.forwarding, 0, "the bytes before are still needed");
+        debug_assert_eq!(self.forwarding, 0, "the bytes before were not sent yet");
         self.start += count;
         self.compact();
     }
 
-    /// Drops all that was to go out, since nobody takes it any more.
+    /// Discards all bytes that were to be sent.
     pub(crate) fn discard_outgoing(&mut self) {
         self.start += std::mem::take(&mut self.forwarding);
         self.written.clear();
@@ -75,25 +74,25 @@ impl Pipe {
         self.compact();
     }
 
-    /// Drops all that came in and all that was to go out.
+    /// Discards all received bytes and all bytes that were to be sent.
     pub(crate) fn drop_input(&mut self) {
         self.discard_outgoing();
         self.start = self.input.len();
         self.compact();
     }
 
-    /// Whether anything waits to go out.
+    /// True where bytes wait to be sent.
     pub(crate) fn is_pending(&self) -> bool {
         self.forwarding > 0 || self.sent_of_written < self.written.len()
     }
 
-    /// What is to go out, in order.
+    /// The bytes to be sent, in order.
     pub(crate) fn outgoing(&self) -> [IoSlice<'_>; 2] {
         let forwarding = &self.input[self.start..self.start + self.forwarding];
         [IoSlice::new(&self.written[self.sent_of_written..]), IoSlice::new(forwarding)]
     }
 
-    /// Notes that this many bytes of [`Self::outgoing`] went out.
+    /// Records that this many bytes of [`Self::outgoing`] were sent.
     pub(crate) fn sent(&mut self, count: usize) {
         let from_written = count.min(self.written.len() - self.sent_of_written);
         self.sent_of_written += from_written;
@@ -106,12 +105,12 @@ impl Pipe {
         self.compact();
     }
 
-    /// Whether there is room to read more into.
+    /// True where the receive buffer has room and the sender did not close.
     pub(crate) fn wants_input(&self) -> bool {
         !self.ended && self.input.len() - self.start < LIMIT
     }
 
-    /// Where to read to: a buffer to append to, with room.
+    /// The receive buffer, with room for one read at its end.
     pub(crate) fn read_buffer(&mut self) -> &mut Vec<u8> {
         let room = READ.min(LIMIT - (self.input.len() - self.start));
         if self.input.capacity() - self.input.len() < room {

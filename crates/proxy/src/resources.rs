@@ -7,7 +7,7 @@ use crate::policy::Policy;
 use crate::slots::Slots;
 use std::sync::Arc;
 
-/// What all connections share.
+/// The limits, interfaces and slots that all connections use.
 pub(crate) struct Resources {
     pub(crate) config: Config,
     pub(crate) policy: Arc<dyn Policy>,

@@ -1,4 +1,4 @@
-//! Accepts connections and serves each in a task of its own.
+//! Accepts connections and serves each in its own task.
 
 use crate::config::Config;
 use crate::connection;
@@ -13,17 +13,17 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many connections are told of a change at once; then others are served.
+/// How many connections get a command before other tasks run.
 const BATCH: usize = 32;
 
-/// The proxy; clones serve under one limit of connections.
+/// The proxy; clones share one limit on connections.
 #[derive(Clone)]
 pub struct Proxy {
     resources: Arc<Resources>,
 }
 
 impl Proxy {
-    /// A proxy that asks this policy, reports to these events, and reaches servers over this network.
+    /// A proxy with this policy, this consumer of events and this network.
     pub fn new(
         config: Config,
         policy: Arc<dyn Policy>,
@@ -34,26 +34,26 @@ impl Proxy {
         Self { resources: Arc::new(Resources { config, policy, events, network, slots }) }
     }
 
-    /// How many descriptors this many connections may take.
+    /// The number of file descriptors that this many connections can need.
     pub fn descriptors(connections: usize) -> usize {
-        // The client's socket and the server's; those that wait have the one.
+        // A connection has two sockets; one that waits for a slot has one.
         2 * connections + Slots::waiting_limit(connections)
     }
 
-    /// How the slots for connections are used.
+    /// The usage of the connection slots.
     pub fn occupancy(&self) -> Occupancy {
         self.resources.slots.occupancy()
     }
 
-    /// Serves connections of a non-blocking listener, on the runtime this runs in, for ever; dropping it stops
-    /// accepting. One call for each listener; runtimes of one thread each keep a connection on one CPU.
+    /// Serves the connections of a non-blocking listener on the current runtime, for ever; dropping the future stops
+    /// accepting. Call it once per listener. With single-threaded runtimes, a connection stays on one CPU.
     pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of descriptors or memory, or the client is gone again: others may still be served.
+                    // No descriptor, no memory, or the client is gone already: the next connection may succeed.
                     tracing::warn!(%error, "a connection was not accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
@@ -68,7 +68,8 @@ impl Proxy {
         }
     }
 
-    /// Has what goes on judged again whenever policy changes, for ever. One call for all listeners.
+    /// Lets connections judge their open exchanges again after each change of policy, for ever. Call it once for all
+    /// listeners.
     pub async fn watch_policy(&self) {
         let Resources { config, policy, slots, .. } = &*self.resources;
         let mut known = policy.generation();

@@ -1,8 +1,7 @@
-//! One proxied connection as a state machine: it moves bytes between its two pipes, and knows neither sockets nor
-//! clock.
+//! One proxied connection as a state machine over two pipes, without sockets or clock.
 //!
-//! Requests are handled one at a time: the next head is looked at when the answer to the one before has gone out, so
-//! answers keep their order and every request is decided on under the policy of its moment.
+//! Requests are handled one at a time: the next head is parsed after the response to the last request was sent. So responses
+//! keep their order, and each request is judged by the policy that is in force when it is handled.
 
 mod policy_change;
 mod request;
@@ -17,97 +16,97 @@ use crate::pipe::Pipe;
 use l7::{Body, Refusal, Scanner, Version};
 use std::time::{Instant, SystemTime};
 
-/// The time, as both clocks tell it.
+/// The time of both clocks, monotonic and real.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     pub(crate) instant: Instant,
     pub(crate) wall: SystemTime,
 }
 
-/// A connection from a client, and the one to its server.
+/// A connection from a client and the connection to its server.
 pub(crate) struct Session {
     config: Config,
     judge: Judge,
-    /// From the client.
+    /// Bytes from the client.
     pub(crate) to_server: Pipe,
-    /// From the server, or from the proxy itself.
+    /// Bytes from the server, or of the proxy itself.
     pub(crate) to_client: Pipe,
-    /// Events that are to be reported.
+    /// Events that were not reported yet.
     pub(crate) events: Vec<RequestEvent>,
     upstream: Upstream,
     request_state: RequestState,
     response_state: ResponseState,
     exchange: Option<Exchange>,
     ending: Option<Ending>,
-    /// When bytes moved last.
-    moved: Instant,
-    /// When the head that is being read began.
+    /// When bytes were last received or sent.
+    last_progress: Instant,
+    /// When the first byte of the incomplete head arrived.
     head_since: Option<Instant>,
-    /// The head of the request that was decided on last, as it came.
-    decided: Vec<u8>,
-    /// Whether a request waits for the rules that it is to be decided by.
+    /// The original head of the request that was judged last.
+    judged_head: Vec<u8>,
+    /// True where a request waits for its rules to load.
     waits_for_rules: bool,
-    /// Whether the client was seen to be gone while bytes of it are still to be read.
+    /// True where the client is gone though bytes from it are unread.
     client_gone: bool,
     has_begun: bool,
 }
 
-/// The connection to the server.
+/// The state of the connection to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Upstream {
-    /// No request has asked for it yet.
+    /// No request needed it yet.
     Unused,
     /// A request waits for it.
     Wanted,
-    /// It is there, and has answered this many requests.
+    /// It is open, and had this many responses.
     Connected(u64),
 }
 
-/// What comes from the client.
+/// What the next bytes from the client are.
 enum RequestState {
     Head(Scanner),
-    /// The body of the request that was forwarded.
+    /// The body of a forwarded request.
     Body(Body),
-    /// The body of a request that was denied, and how much of it is still borne with.
+    /// The body of a denied request, and how many bytes of it may still be discarded.
     Discard(Body, u64),
-    /// The rest of a body that does not go on, since its answer has come and says no.
+    /// The rest of a body that is not forwarded, because an error response arrived before its end.
     Ignored,
-    /// All of the request has come.
+    /// Nothing: the request is complete.
     Complete,
     Tunnel,
 }
 
-/// What comes from the server.
+/// What the next bytes from the server are.
 enum ResponseState {
     /// No request was forwarded.
     None,
     Head(Scanner),
     Body(Body),
-    /// All of the response has come.
+    /// Nothing: the response is complete.
     Complete,
     Tunnel,
 }
 
-/// A request that was forwarded, until its answer is complete.
+/// A forwarded request, until its response is complete.
 struct Exchange {
-    /// Told when the answer's head has come, or when there will be none.
+    /// The event, until it is reported: when the head of the response arrives, or when there will be none.
     event: Option<RequestEvent>,
     method: String,
     version: Version,
     began: Instant,
     websocket: bool,
-    /// Whether the connection ends with this exchange.
+    /// True where the connection is closed after this exchange.
     close: bool,
-    /// Interim answers so far, and their bytes.
+    /// The number of interim responses so far, and their bytes.
     interim: (u32, usize),
 }
 
 /// How the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// When all that is for the client has gone out.
+    /// After all bytes for the client were sent.
     Drain,
-    /// At once, since what the client has got is not all there was to be: it must not look complete.
+    /// With a reset: the client got a part of a response, which must not look complete.
     Abort,
 }
 
@@ -124,45 +123,45 @@ impl Session {
             response_state: ResponseState::None,
             exchange: None,
             ending: None,
-            moved: now.instant,
+            last_progress: now.instant,
             head_since: None,
-            decided: Vec::new(),
+            judged_head: Vec::new(),
             waits_for_rules: false,
             client_gone: false,
             has_begun: false,
         }
     }
 
-    /// Does all that can be done with the bytes that are there.
+    /// Handles all bytes that can be handled now.
     pub(crate) fn advance(&mut self, now: Now) {
         while self.ending.is_none() && (self.advance_request(now) || self.advance_response(now)) {}
         if self.ending.is_some() {
-            // It is read all the same: a client may not read its answer before it has sent everything.
+            // The proxy still reads, because a client may read the response only after it sent everything.
             self.to_server.drop_input();
         }
     }
 
-    /// Whether a connection to the server is asked for; [`Self::connected`] or [`Self::unreachable`] answers.
+    /// True where a connection to the server is needed; the caller then calls [`Self::connected`] or [`Self::unreachable`].
     pub(crate) fn wants_server(&self) -> bool {
         self.upstream == Upstream::Wanted && self.ending.is_none()
     }
 
-    /// The connection to the server is there.
+    /// The connection to the server is open.
     pub(crate) fn connected(&mut self) {
         self.upstream = Upstream::Connected(0);
     }
 
-    /// There will be no connection to the server.
+    /// The connection to the server failed.
     pub(crate) fn unreachable(&mut self, reason: &'static str, now: Now) {
         self.to_server.discard_outgoing();
         self.fail(Refusal { status: 503, reason }, now);
     }
 
-    /// The server's connection broke, rather than end.
+    /// The connection to the server broke, without an orderly end.
     pub(crate) fn server_failed(&mut self) {
         self.to_server.discard_outgoing();
         match self.response_state {
-            // Its end would have been the end of the body; this is not it.
+            // Only an orderly end is the end of this body.
             ResponseState::Body(Body::UntilClose) | ResponseState::Tunnel => {
                 self.ending = Some(Ending::Abort)
             }
@@ -170,7 +169,7 @@ impl Session {
         }
     }
 
-    /// The server takes no more; it may have answered before it closed.
+    /// The server accepts no more bytes. It may have sent its response before it closed.
     pub(crate) fn server_stopped_reading(&mut self) {
         self.to_server.discard_outgoing();
         if let Some(exchange) = &mut self.exchange {
@@ -178,61 +177,60 @@ impl Session {
         }
     }
 
-    /// The client is gone: nobody is there to answer.
+    /// The connection to the client broke, so that no response can be sent.
     pub(crate) fn client_failed(&mut self, now: Now) {
         self.finish_event(None, "the client closed the connection", now);
         self.ending = Some(Ending::Abort);
     }
 
-    /// How the connection ends, once it does.
+    /// How the connection ends; none while it is open.
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending
     }
 
-    /// What the connection is used for at this moment.
+    /// The current activity of the connection.
     pub(crate) fn activity(&self) -> Activity {
         match (&self.request_state, &self.exchange) {
-            (RequestState::Head(_), None) if self.decided.is_empty() => Activity::Silent,
+            (RequestState::Head(_), None) if self.judged_head.is_empty() => Activity::Silent,
             (RequestState::Head(_), None) if self.to_server.input().is_empty() => Activity::Idle,
             _ => Activity::Busy,
         }
     }
 
-    /// Whether a request waits for rules; [`Self::advance`] goes on once they are there.
+    /// True where a request waits for rules; [`Self::advance`] continues after they are loaded.
     pub(crate) fn waits_for_rules(&self) -> bool {
         self.waits_for_rules && self.ending.is_none()
     }
 
-    /// The client is gone, though bytes that it sent before are still to be read.
+    /// The client is gone, though bytes that it sent are unread.
     pub(crate) fn client_gone(&mut self, now: Now) {
         if !std::mem::replace(&mut self.client_gone, true) {
-            self.moved = now.instant;
+            self.last_progress = now.instant;
         }
     }
 
-    /// The connection makes room for another.
-    pub(crate) fn leave(&mut self, now: Now) {
+    /// Closes the connection, because another needs its slot.
+    pub(crate) fn close_for_another(&mut self, now: Now) {
         let idle = self.activity() != Activity::Busy && !self.to_client.is_pending();
         self.finish_event(None, "the connection made room for another", now);
         self.ending = Some(if idle { Ending::Drain } else { Ending::Abort });
     }
 
-    /// Whether the server has got all of every request and the client all of every answer: nothing is lost when both
-    /// connections are closed in order.
+    /// True where every request and every response was delivered as a whole, so that closing both connections loses nothing.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.response_state, ResponseState::None | ResponseState::Complete)
             && !matches!(self.request_state, RequestState::Body(_) | RequestState::Tunnel)
             && !self.to_server.is_pending()
     }
 
-    /// Whether the end of one side is to be passed on to the other: only where both sides talk at will.
+    /// True for a tunnel (WebSocket), where the end of one side is forwarded to the other.
     pub(crate) fn is_tunnel(&self) -> bool {
         matches!(self.request_state, RequestState::Tunnel)
     }
 
-    /// Bytes moved, in or out.
-    pub(crate) fn touch(&mut self, now: Now) {
-        self.moved = now.instant;
+    /// Records that bytes were received or sent.
+    pub(crate) fn note_progress(&mut self, now: Now) {
+        self.last_progress = now.instant;
         self.has_begun |= !self.to_server.input().is_empty();
         let reads_head =
             matches!(self.request_state, RequestState::Head(_)) && !self.to_server.input().is_empty();
@@ -241,15 +239,19 @@ impl Session {
         }
     }
 
-    /// When [`Self::time_out`] is due, if nothing happens before.
+    /// When the caller must call [`Self::time_out`], unless there is progress before.
     pub(crate) fn deadline(&self) -> Instant {
         match (&self.request_state, self.head_since) {
-            _ if self.ending.is_some() => self.moved + self.config.head_timeout,
+            _ if self.ending.is_some() => self.last_progress + self.config.head_timeout,
             (RequestState::Head(_), Some(since)) => since + self.config.head_timeout,
-            (RequestState::Head(_), None) if !self.has_begun => self.moved + self.config.first_byte_timeout,
-            (RequestState::Head(_), None) => self.moved + self.config.idle_timeout,
-            _ if self.to_server.ended || self.client_gone => self.moved + self.config.half_close_timeout,
-            _ => self.moved + self.config.stall_timeout,
+            (RequestState::Head(_), None) if !self.has_begun => {
+                self.last_progress + self.config.first_byte_timeout
+            }
+            (RequestState::Head(_), None) => self.last_progress + self.config.idle_timeout,
+            _ if self.to_server.ended || self.client_gone => {
+                self.last_progress + self.config.half_close_timeout
+            }
+            _ => self.last_progress + self.config.stall_timeout,
         }
     }
 
@@ -271,7 +273,7 @@ impl Session {
         }
     }
 
-    /// A request that was forwarded cannot be completed. The client is told, unless it has got an answer already.
+    /// Ends the exchange with an error response, or with a reset where a part of the response was sent already.
     fn fail(&mut self, Refusal { status, reason }: Refusal, now: Now) {
         if self.exchange.as_ref().is_some_and(|exchange| exchange.event.is_some()) {
             answer::refuse(status, reason, self.to_client.rewrite().1);
@@ -287,7 +289,7 @@ impl Session {
         self.head_since = (!self.to_server.input().is_empty()).then_some(now.instant);
     }
 
-    /// Reports the request that waits for its answer, if one does.
+    /// Reports the open exchange, if it was not reported yet.
     fn finish_event(&mut self, status: Option<u16>, reason: &'static str, now: Now) {
         let Some(exchange) = &mut self.exchange else { return };
         let Some(event) = exchange.event.take() else { return };
@@ -295,7 +297,7 @@ impl Session {
         self.events.push(RequestEvent { status, reason, latency, ..event });
     }
 
-    /// An event of which nothing is known but who and when.
+    /// An event with the ends and the time only.
     fn blank_event(&mut self, now: Now) -> RequestEvent {
         let (source_identity, destination_identity) = self.judge.identities();
         RequestEvent {

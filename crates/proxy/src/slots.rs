@@ -1,8 +1,8 @@
-//! The slots for connections: how many there are, and who gets one when they run out.
+//! The limit on connections: each connection has a slot, and new connections can evict others when slots run out.
 //!
-//! A client identity and a server each have a share. Where a share or the whole is used up, the least useful idle
-//! connection of the client with the most makes room; an exchange that goes on does so only for a client that has fewer
-//! connections than its own.
+//! Each client identity and each server has a share of the slots. Where a share or the total is used up, the least active
+//! idle connection of the client with the most connections is evicted. A connection with an open exchange is evicted only
+//! for a client that has fewer connections.
 
 mod clients;
 
@@ -15,29 +15,29 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// How many identities are looked through for an idle connection, from the one with the most.
+/// How many identities are searched for an idle connection, starting with the one that has the most connections.
 const IDENTITIES_SEARCHED: usize = 8;
 
-/// How the slots are used.
+/// The usage of the slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Occupancy {
-    /// Connections now.
+    /// Open connections.
     pub in_use: usize,
-    /// How many there may be.
+    /// Limit on open connections.
     pub limit: usize,
-    /// Connections of the identity that has the most.
+    /// Open connections of the client identity that has the most.
     pub largest_client: usize,
-    /// Refused since the start, as all slots were taken by exchanges that go on.
+    /// Connections refused since the start because all slots had an open exchange.
     pub refused_full: u64,
-    /// Refused since the start, as the client identity's share was.
+    /// Connections refused since the start because the client identity's share was used up.
     pub refused_client: u64,
-    /// Refused since the start, as the server's share was.
+    /// Connections refused since the start because the server's share was used up.
     pub refused_server: u64,
-    /// Closed since the start to make room for others.
+    /// Connections closed since the start to make room for others.
     pub evicted: u64,
 }
 
-/// Whose a connection is.
+/// The attributes by which connections are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionKey {
     /// The client's identity; 0 where policy does not know it.
@@ -46,7 +46,7 @@ pub(crate) struct ConnectionKey {
     pub(crate) server: IpAddr,
 }
 
-/// What a connection could not get a slot of.
+/// The limit that a connection exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitReached {
     Total,
@@ -54,14 +54,14 @@ pub(crate) enum LimitReached {
     Server,
 }
 
-/// All slots.
+/// All slots of a proxy.
 #[derive(Debug)]
 pub(crate) struct Slots {
     limit: usize,
     client_limit: usize,
     server_limit: usize,
     state: Mutex<State>,
-    /// Connections that wait for a slot.
+    /// The number of connections that wait for a slot.
     waiting: AtomicUsize,
     refused: [AtomicU64; 3],
     evicted: AtomicU64,
@@ -73,11 +73,11 @@ struct State {
     taken: HashMap<u64, (ConnectionKey, Arc<Handle>)>,
     identities: HashMap<u32, ByClient>,
     servers: HashMap<IpAddr, ByClient>,
-    /// Identities by how many slots they have.
+    /// Identities, sorted by their number of connections.
     largest: BTreeSet<(usize, u32)>,
 }
 
-/// A slot that is taken; dropping it gives it back.
+/// The slot of a connection; dropping it releases the slot.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Arc<Slots>,
@@ -99,11 +99,11 @@ impl Slots {
         }
     }
 
-    /// A slot for a new connection; where there is none, one that is of less use makes room.
+    /// Takes a slot for a new connection; evicts another connection where no slot is free.
     pub(crate) fn take(self: &Arc<Self>, key: ConnectionKey, now: Instant) -> Result<Slot, LimitReached> {
         let mut state = self.state();
-        while let Some(full) = self.full(&state, &key) {
-            let eviction_candidate = state.eviction_candidate(full, &key).ok_or(full)?;
+        while let Some(limit) = self.limit_reached(&state, &key) {
+            let eviction_candidate = state.eviction_candidate(limit, &key).ok_or(limit)?;
             if let Some((_, handle)) = state.release(eviction_candidate) {
                 handle.send(Command::Close);
                 self.evicted.fetch_add(1, Ordering::Relaxed);
@@ -114,26 +114,26 @@ impl Slots {
         Ok(Slot { slots: Arc::clone(self), number, handle })
     }
 
-    /// Room to wait for a slot, which is bounded as well.
+    /// Registers a connection that waits for a slot; none where too many wait already.
     pub(crate) fn wait(&self) -> Option<Waiting<'_>> {
         let waiting = Waiting { waiting: &self.waiting };
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         (before < Self::waiting_limit(self.limit)).then_some(waiting)
     }
 
-    /// How many connections may wait beside this many that have a slot.
+    /// Limit on waiting connections, for a given limit on connections.
     pub(crate) fn waiting_limit(limit: usize) -> usize {
         limit / 16 + 16
     }
 
     /// Counts a connection that got no slot.
-    pub(crate) fn refuse(&self, full: LimitReached) {
-        self.refused[full as usize].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn refuse(&self, limit: LimitReached) {
+        self.refused[limit as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn occupancy(&self) -> Occupancy {
         let state = self.state();
-        let refused = |full: LimitReached| self.refused[full as usize].load(Ordering::Relaxed);
+        let refused = |limit: LimitReached| self.refused[limit as usize].load(Ordering::Relaxed);
         Occupancy {
             in_use: state.taken.len(),
             limit: self.limit,
@@ -145,15 +145,15 @@ impl Slots {
         }
     }
 
-    /// Every connection, those with exchanges that go on first.
+    /// The handles of all connections, those with an open exchange first.
     pub(crate) fn handles(&self) -> Vec<Arc<Handle>> {
         let mut handles: Vec<_> = self.state().taken.values().map(|(_, handle)| Arc::clone(handle)).collect();
         handles.sort_by_cached_key(|handle| std::cmp::Reverse(handle.state().0));
         handles
     }
 
-    fn full(&self, state: &State, key: &ConnectionKey) -> Option<LimitReached> {
-        let of = |crowd: Option<&ByClient>| crowd.map_or(0, ByClient::len);
+    fn limit_reached(&self, state: &State, key: &ConnectionKey) -> Option<LimitReached> {
+        let of = |clients: Option<&ByClient>| clients.map_or(0, ByClient::len);
         if of(state.identities.get(&key.identity)) >= self.client_limit {
             Some(LimitReached::Client)
         } else if of(state.servers.get(&key.server)) >= self.server_limit {
@@ -166,7 +166,7 @@ impl Slots {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics between two changes that belong together.
+        // No code panics between two changes that belong together, so a poisoned state is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -175,10 +175,10 @@ impl State {
     fn admit(&mut self, key: ConnectionKey, handle: Arc<Handle>) -> u64 {
         self.last += 1;
         let number = self.last;
-        let crowd = self.identities.entry(key.identity).or_default();
-        self.largest.remove(&(crowd.len(), key.identity));
-        crowd.add(key.client, number);
-        self.largest.insert((crowd.len(), key.identity));
+        let clients = self.identities.entry(key.identity).or_default();
+        self.largest.remove(&(clients.len(), key.identity));
+        clients.add(key.client, number);
+        self.largest.insert((clients.len(), key.identity));
         self.servers.entry(key.server).or_default().add(key.client, number);
         self.taken.insert(number, (key, handle));
         number
@@ -186,28 +186,28 @@ impl State {
 
     fn release(&mut self, number: u64) -> Option<(ConnectionKey, Arc<Handle>)> {
         let (key, handle) = self.taken.remove(&number)?;
-        if let Some(crowd) = self.identities.get_mut(&key.identity) {
-            self.largest.remove(&(crowd.len(), key.identity));
-            crowd.remove(key.client, number);
-            if crowd.len() == 0 {
+        if let Some(clients) = self.identities.get_mut(&key.identity) {
+            self.largest.remove(&(clients.len(), key.identity));
+            clients.remove(key.client, number);
+            if clients.len() == 0 {
                 self.identities.remove(&key.identity);
             } else {
-                self.largest.insert((crowd.len(), key.identity));
+                self.largest.insert((clients.len(), key.identity));
             }
         }
-        if let Some(crowd) = self.servers.get_mut(&key.server) {
-            crowd.remove(key.client, number);
-            if crowd.len() == 0 {
+        if let Some(clients) = self.servers.get_mut(&key.server) {
+            clients.remove(key.client, number);
+            if clients.len() == 0 {
                 self.servers.remove(&key.server);
             }
         }
         Some((key, handle))
     }
 
-    /// The connection that makes room for one of these key, among those that its slot could come from.
-    fn eviction_candidate(&self, full: LimitReached, key: &ConnectionKey) -> Option<u64> {
+    /// The connection to evict for a new connection with this key, among those that count against the exceeded limit.
+    fn eviction_candidate(&self, limit: LimitReached, key: &ConnectionKey) -> Option<u64> {
         let seen = |number: u64| self.taken.get(&number).map(|(_, handle)| handle.state());
-        let crowds: Vec<&ByClient> = match full {
+        let clients: Vec<&ByClient> = match limit {
             LimitReached::Client => self.identities.get(&key.identity).into_iter().collect(),
             LimitReached::Server => self.servers.get(&key.server).into_iter().collect(),
             LimitReached::Total => {
@@ -215,20 +215,20 @@ impl State {
                 largest.filter_map(|(_, identity)| self.identities.get(identity)).collect()
             }
         };
-        let idle = crowds.iter().find_map(|crowd| crowd.least_active(seen, Activity::Idle));
+        let idle = clients.iter().find_map(|clients| clients.least_active(seen, Activity::Idle));
         idle.or_else(|| {
-            let (largest, count) = crowds.first()?.largest()?;
-            let own = match full {
+            let (largest, count) = clients.first()?.largest()?;
+            let own = match limit {
                 LimitReached::Total => self.identities.get(&key.identity).map_or(0, |own| own.of(key.client)),
-                _ => crowds.first()?.of(key.client),
+                _ => clients.first()?.of(key.client),
             };
-            // One more than the newcomer will have: clients of the same weight do not take from one another.
-            (count > own + 1).then(|| crowds[0].least_active_of(largest, seen, Activity::Busy)).flatten()
+            // The margin of one keeps clients with the same number of connections from evicting one another.
+            (count > own + 1).then(|| clients[0].least_active_of(largest, seen, Activity::Busy)).flatten()
         })
     }
 }
 
-/// A connection that waits for a slot.
+/// The registration of a connection that waits for a slot.
 pub(crate) struct Waiting<'a> {
     waiting: &'a AtomicUsize,
 }
@@ -241,7 +241,7 @@ impl Drop for Waiting<'_> {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // It may have made room before it ended.
+        // An evicted connection released its slot before it ended; then this does nothing.
         self.slots.state().release(self.number);
     }
 }

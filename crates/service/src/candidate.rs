@@ -76,42 +76,18 @@ pub(crate) fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::Protocol;
+    use crate::fixtures::{self, http, labels, service, tcp, tcp_to};
 
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    fn web(ports: impl IntoIterator<Item = ServicePort>) -> Service {
+        Service { selector: labels(&[("id", "app1")]), ..service("default", "web", ports) }
     }
 
-    fn service(ports: &[(u16, TargetPort)]) -> Service {
-        let port = |(port, target): &(u16, TargetPort)| ServicePort {
-            name: "same".into(),
-            protocol: Protocol::Tcp,
-            port: *port,
-            target: target.clone(),
-        };
-        Service {
-            namespace: "default".into(),
-            name: "web".into(),
-            labels: BTreeMap::new(),
-            selector: map(&[("id", "app1")]),
-            addresses: vec![],
-            headless: false,
-            external_name: None,
-            ports: ports.iter().map(port).collect(),
-        }
-    }
-
-    fn candidate(namespace: &str, labels: &[(&str, &str)], http: Option<u16>, last: u8) -> Candidate {
-        Candidate {
-            namespace: namespace.into(),
-            labels: map(labels).into(),
-            addresses: vec![
-                IpAddr::from([10, 0, 0, last]),
-                IpAddr::from([10, 0, 1, last]),
-                IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last)]),
-            ],
-            named_ports: Arc::new(http.map(|port| (("http".to_owned(), 6), port)).into_iter().collect()),
-        }
+    fn candidate(namespace: &str, labels: &[(&str, &str)], http_port: Option<u16>, last: u8) -> Candidate {
+        let other = IpAddr::from([10, 0, 1, last]);
+        let v6 = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last)]);
+        let mut candidate = fixtures::candidate(namespace, labels, last);
+        candidate.addresses.extend([other, v6]);
+        Candidate { named_ports: http(http_port), ..candidate }
     }
 
     #[test]
@@ -122,16 +98,15 @@ mod tests {
             ("other", &[("id", "app1")], false),
         ] {
             let candidate = candidate(namespace, labels, None, 1);
-            assert_eq!(service(&[]).selects(&candidate), expected, "{candidate:?}");
+            assert_eq!(web([]).selects(&candidate), expected, "{candidate:?}");
         }
-        let all = Service { selector: BTreeMap::new(), ..service(&[]) };
+        let all = Service { selector: BTreeMap::new(), ..web([]) };
         assert!(!all.selects(&candidate("default", &[], None, 1)), "no selector selects nothing");
     }
 
     #[test]
     fn workloads_that_serve_the_same_ports_share_a_slice() {
-        let named = || TargetPort::Name("http".into());
-        let service = service(&[(80, named()), (81, TargetPort::Number(9090)), (80, TargetPort::Number(1))]);
+        let service = web([tcp_to(80, "http"), tcp(81, 9090), tcp(80, 1)]);
         let of = |http, last| candidate("default", &[("id", "app1")], http, last);
         let slices = service.slices(&[of(Some(8080), 1), of(Some(8080), 2), of(Some(8081), 3), of(None, 4)]);
         let found = slices.iter().map(|slice| {

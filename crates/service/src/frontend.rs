@@ -68,27 +68,16 @@ fn backends(address: IpAddr, port: &ServicePort, slices: &[&EndpointSlice]) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::{Protocol, TargetPort};
+    use crate::fixtures::{self, http, labels, tcp_to};
+    use crate::service::Protocol;
     use crate::slice::EndpointPort;
-    use std::collections::BTreeMap;
     use std::net::SocketAddr;
-    use std::sync::Arc;
 
     fn service(selector: &[(&str, &str)]) -> Service {
         Service {
-            namespace: "default".into(),
-            name: "web".into(),
-            labels: BTreeMap::new(),
-            selector: selector.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+            selector: labels(selector),
             addresses: vec!["10.96.0.1".parse().unwrap(), "fd00:96::1".parse().unwrap()],
-            headless: false,
-            external_name: None,
-            ports: vec![ServicePort {
-                name: String::new(),
-                protocol: Protocol::Tcp,
-                port: 80,
-                target: TargetPort::Name("http".into()),
-            }],
+            ..fixtures::service("default", "web", [tcp_to(80, "http")])
         }
     }
 
@@ -100,12 +89,11 @@ mod tests {
     }
 
     /// A workload with label `id: app1` and perhaps a port `http`.
-    fn candidate(addresses: &[&str], http: Option<u16>) -> Candidate {
+    fn candidate(addresses: &[&str], http_port: Option<u16>) -> Candidate {
         Candidate {
-            namespace: "default".into(),
-            labels: Arc::new(BTreeMap::from([("id".to_owned(), "app1".to_owned())])),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-            named_ports: Arc::new(http.map(|port| (("http".to_owned(), 6), port)).into_iter().collect()),
+            named_ports: http(http_port),
+            ..fixtures::candidate("default", &[("id", "app1")], 0)
         }
     }
 

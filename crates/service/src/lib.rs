@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod candidate;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 mod frontend;
 mod selector;
 mod service;

@@ -158,38 +158,11 @@ fn as_labels(own: &BTreeMap<String, String>) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::{Protocol, ServicePort, TargetPort};
+    use crate::fixtures::{self, candidate as workload, labels, tcp};
     use std::net::IpAddr;
 
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
-    }
-
-    fn service(name: &str, selector: &[(&str, &str)], port: u16) -> Service {
-        Service {
-            namespace: "x".into(),
-            name: name.into(),
-            labels: BTreeMap::new(),
-            selector: map(selector),
-            addresses: Vec::new(),
-            headless: false,
-            external_name: None,
-            ports: vec![ServicePort {
-                name: String::new(),
-                protocol: Protocol::Tcp,
-                port,
-                target: TargetPort::Number(port),
-            }],
-        }
-    }
-
-    fn workload(namespace: &str, labels: &[(&str, &str)], last: u8) -> Candidate {
-        Candidate {
-            namespace: namespace.into(),
-            labels: map(labels).into(),
-            addresses: vec![IpAddr::from([10, 0, 0, last])],
-            named_ports: Arc::default(),
-        }
+    fn service(name: &str, selector: &[(&str, &str)]) -> Service {
+        Service { selector: labels(selector), ..fixtures::service("x", name, [tcp(80, 80)]) }
     }
 
     fn names(changed: &BTreeSet<ServiceName>) -> Vec<&str> {
@@ -210,10 +183,10 @@ mod tests {
     #[test]
     fn a_workload_concerns_only_services_that_select_it_before_or_after() {
         let services = [
-            service("db", &[("app", "db")], 5432),
-            service("plain", &[], 1),
-            service("prod", &[("env", "prod")], 80),
-            service("web", &[("app", "web"), ("env", "prod")], 80),
+            service("db", &[("app", "db")]),
+            service("plain", &[]),
+            service("prod", &[("env", "prod")]),
+            service("web", &[("app", "web"), ("env", "prod")]),
         ];
         let mut source = SelectorSource::default();
         services.iter().for_each(|service| source.put_service(service));
@@ -236,7 +209,7 @@ mod tests {
     fn one_change_among_many_concerns_one_service() {
         let mut source = SelectorSource::default();
         for number in 0..1000 {
-            source.put_service(&service(&format!("s{number}"), &[("app", &format!("a{number}"))], 80));
+            source.put_service(&service(&format!("s{number}"), &[("app", &format!("a{number}"))]));
         }
         let one = |number: u32, last| workload("x", &[("app", &format!("a{}", number % 1000))], last);
         for number in 0..5000 {
@@ -261,11 +234,11 @@ mod tests {
             (&[("app", "db")], &[]),
             (&web[1..], &[1]),
         ] {
-            let service = service("web", selector, 80);
+            let service = service("web", selector);
             source.put_service(&service);
             assert_eq!(behind(&source, &service), expected, "{selector:?}");
         }
-        let service = service("web", &web, 80);
+        let service = service("web", &web);
         source.put_service(&service);
         source.remove_service(&service.full_name());
         assert_eq!(source.slices(&service), []);
@@ -312,7 +285,7 @@ mod tests {
                 }
                 _ => {
                     let labels = random_labels(state);
-                    let service = service(&format!("s{}", number % 5), &labels, 80);
+                    let service = service(&format!("s{}", number % 5), &labels);
                     let service = Service { namespace: namespace.into(), ..service };
                     source.put_service(&service);
                     changed.insert(service.full_name());

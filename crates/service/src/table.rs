@@ -203,26 +203,13 @@ impl BackendSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::{Protocol, ServicePort, TargetPort};
+    use crate::fixtures::{self, tcp};
+    use crate::service::Protocol;
     use crate::slice::EndpointPort;
     use std::net::IpAddr;
 
     fn service(name: &str, port: u16) -> Service {
-        Service {
-            namespace: "x".into(),
-            name: name.into(),
-            labels: BTreeMap::new(),
-            selector: BTreeMap::new(),
-            addresses: vec![IpAddr::from([10, 96, 0, 1])],
-            headless: false,
-            external_name: None,
-            ports: vec![ServicePort {
-                name: String::new(),
-                protocol: Protocol::Tcp,
-                port,
-                target: TargetPort::Number(port),
-            }],
-        }
+        fixtures::service("x", name, [tcp(port, port)])
     }
 
     fn slice(last: &[u8]) -> Vec<EndpointSlice> {

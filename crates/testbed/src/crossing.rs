@@ -1,6 +1,6 @@
-//! A probe with everything that names stand for: two ends, their addresses, and what is sent.
+//! A crossing: a probe whose names are resolved to two ends, their addresses, and what is sent.
 
-use abi::conntrack::ConnKey;
+use abi::service::ChoiceKey;
 use l7::head::MAX_FIELDS;
 use l7::{Field, Refusal, Request, RequestView};
 use manifest::Protocol;
@@ -9,32 +9,32 @@ use policy::rule::Family;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// Something on its way from one end to another.
+/// A packet, connection or request from one end to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crossing {
-    /// Who sends it.
+    /// The sender.
     pub from: End,
-    /// Whom it is sent to.
+    /// The receiver.
     pub to: End,
-    /// The sender's address, of the family of the other.
+    /// The sender's address, of the same family as the receiver's.
     pub source: IpAddr,
     /// The receiver's address.
     pub destination: IpAddr,
     /// What is sent.
     pub sent: Sent,
-    /// The service's address that it is sent to, where it is sent to one: `to`, `destination` and the port of `sent` are
-    /// then those of a backend. Without a backend they are those of the service.
+    /// The service's address, where the sender uses one. `to`, `destination` and the port of `sent` then name a backend, or
+    /// the service itself where it has no backend.
     pub frontend: Option<Frontend>,
 }
 
-/// A service's address that something is sent to, and which of its backends shall be reached.
+/// A service's address that the sender uses, and the backend that must receive the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frontend {
     /// The address and the port of the service.
     pub address: SocketAddr,
-    /// The place of the backend among those of this address and port.
+    /// The slot of the backend in the backend set of this address and port.
     pub slot: u32,
-    /// How many backends there are; with none of them nothing is reached.
+    /// The number of backends; 0 where the service has none.
     pub count: u32,
 }
 
@@ -47,33 +47,33 @@ pub enum End {
     Host,
     /// Another node of the cluster, by name.
     Node(String),
-    /// Anyone outside the cluster.
+    /// A host outside the cluster.
     World,
 }
 
 /// What is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// The beginning of a connection, or a datagram.
+    /// The first packet of a connection, or a datagram.
     Connection(Protocol, u16),
-    /// A connection by TCP to this port, and a request on it; its host is always given.
+    /// A TCP connection to this port, and a request on it; the request always names a host.
     Request(u16, HttpRequest),
     /// An ICMP message of this type.
     Icmp(u8),
 }
 
-/// A party as people write it.
+/// An end as test files write it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(pub ProbeEnd);
 
 impl Crossing {
-    /// Whether it stays within one workload or the node, where no policy is asked. What a workload sends itself by way of a
-    /// service leaves it and comes back.
+    /// Whether both ends are one workload or the node: no policy applies then. A packet that a workload sends to itself through
+    /// a service leaves the workload and returns.
     pub fn is_internal(&self) -> bool {
-        self.from.is_asked() && self.from == self.to && self.frontend.is_none()
+        self.from.is_enforced_here() && self.from == self.to && self.frontend.is_none()
     }
 
-    /// The address and the port that the sender writes.
+    /// The destination address and port in the packet as it is sent.
     pub fn asked(&self) -> SocketAddr {
         self.frontend
             .map_or_else(|| SocketAddr::new(self.destination, self.port()), |frontend| frontend.address)
@@ -89,7 +89,7 @@ impl Crossing {
         }
     }
 
-    /// The port that policies are asked about; of an ICMP message its type, then its code.
+    /// The port that policies match; for an ICMP message its type in the upper byte and its code in the lower.
     pub fn port(&self) -> u16 {
         match self.sent {
             Sent::Connection(_, port) | Sent::Request(port, _) => port,
@@ -97,31 +97,32 @@ impl Crossing {
         }
     }
 
-    /// Why no packet can be sent this way, if none can: the checksum of SCTP covers ports, so that they stay as they are.
+    /// Why no such packet can be sent, where none can: the SCTP checksum covers the ports, so the packet path does not
+    /// translate them.
     pub(crate) fn cannot_be_translated(&self) -> Option<&'static str> {
         let is_moved = self.frontend.is_some_and(|one| !one.is_void() && one.address.port() != self.port());
         let is_sctp = self.protocol() == Protocol::Sctp.number();
         (is_sctp && is_moved).then_some("the packet path does not translate ports of SCTP")
     }
 
-    /// Whether a flow from this source port reaches the backend that is meant; any does where nothing is translated.
+    /// Whether a flow from this source port reaches the wanted backend; true for every port where nothing is translated.
     pub(crate) fn reaches(&self, source_port: u16) -> bool {
         let Some(Frontend { address, slot, count }) = self.frontend.filter(|frontend| frontend.count > 1)
         else {
             return true;
         };
-        let key = ConnKey {
-            local: self.source.into(),
-            remote: address.ip().into(),
-            local_port: source_port.to_be_bytes(),
-            remote_port: address.port().to_be_bytes(),
+        let key = ChoiceKey {
+            client: self.source.into(),
+            service: address.ip().into(),
+            client_port: source_port.to_be_bytes(),
+            service_port: address.port().to_be_bytes(),
             protocol: self.protocol(),
             padding: [0; 3],
         };
         datapath::slot(&key, count) == slot
     }
 
-    /// The request as whoever decides on it sees it: parsed from its bytes and made canonical, or refused.
+    /// The request as policy judges it: parsed from its bytes and made canonical, or refused.
     pub fn with_request<T>(&self, decide: impl FnOnce(Option<Result<RequestView<'_>, Refusal>>) -> T) -> T {
         let Sent::Request(_, request) = &self.sent else { return decide(None) };
         let mut head = head(request);
@@ -141,7 +142,7 @@ impl Frontend {
 }
 
 impl Sent {
-    /// The protocol, where it has ports.
+    /// The protocol, if it has ports.
     pub(crate) fn protocol(&self) -> Option<Protocol> {
         match self {
             Self::Connection(protocol, _) => Some(*protocol),
@@ -161,13 +162,13 @@ impl Sent {
 }
 
 impl End {
-    /// Whether policies can be about it: it is on this node.
-    pub fn is_asked(&self) -> bool {
+    /// Whether this node enforces policies for the end.
+    pub fn is_enforced_here(&self) -> bool {
         matches!(self, Self::Workload(_) | Self::Host)
     }
 }
 
-/// The head of a request as it is sent.
+/// The head of a request in the bytes that are sent.
 pub(crate) fn head(request: &HttpRequest) -> Vec<u8> {
     let host = request.host.as_deref().unwrap_or_default();
     let fields = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));

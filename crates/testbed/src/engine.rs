@@ -1,4 +1,4 @@
-//! What an engine is: brought into a state, it answers crossings.
+//! The trait of engines: an engine takes a state, and returns a verdict for each crossing.
 
 use crate::crossing::{Crossing, End};
 use crate::state::State;
@@ -7,18 +7,19 @@ use policy::rule::Direction;
 use std::error::Error;
 use std::fmt;
 
-/// One way to find verdicts.
+/// One implementation that returns verdicts.
 pub trait Engine {
-    /// What people call it.
+    /// The name in reports and on the command line.
     fn name(&self) -> &'static str;
 
-    /// Brings it from the state it is in, at first an empty one, into another.
+    /// Moves the engine from its present state (at first the empty one) to another.
     fn prepare(&mut self, state: &State) -> Result<(), EngineError>;
 
-    /// Asks about one crossing.
+    /// Returns the verdict of one crossing.
     fn ask(&mut self, crossing: &Crossing) -> Result<Answer, EngineError>;
 
-    /// Asks about many crossings, in an order of its own or at the same time; the answers are in theirs.
+    /// Returns the verdicts of many crossings, in the order of the crossings. An engine may send them in any order or at the
+    /// same time.
     fn ask_all(&mut self, crossings: &[Crossing]) -> Vec<Result<Answer, EngineError>> {
         crossings.iter().map(|crossing| self.ask(crossing)).collect()
     }
@@ -27,42 +28,42 @@ pub trait Engine {
 /// A verdict and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// What becomes of it.
+    /// The verdict.
     pub verdict: Expect,
-    /// The rule that decided, as `Kind/namespace/name place`; none where the default did.
+    /// The rule that decides, as `Kind/namespace/name place`; none where no rule does.
     pub rule: Option<String>,
-    /// A sentence.
+    /// The reason, in one sentence.
     pub reason: String,
 }
 
-/// Why an engine has no answer. None of this is a verdict.
+/// Why an engine has no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// What stands behind it failed.
+    /// A system call, the agent, or another part that the engine needs failed.
     #[error("{doing}: {source}")]
     Failed {
-        /// What was being done.
+        /// What the engine did.
         doing: &'static str,
         /// Why it failed.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// What is asked cannot be asked here; other questions can.
+    /// The engine cannot send this crossing; others it can.
     #[error("{0}")]
     Impossible(&'static str),
-    /// A packet went where none may go.
+    /// The packet path sent a packet to a wrong place.
     #[error("{from} to {to}: {what}")]
     Astray {
         /// The source address.
         from: std::net::IpAddr,
         /// The destination address.
         to: std::net::IpAddr,
-        /// Where it went, and where it should have.
+        /// The place, and the right one.
         what: &'static str,
     },
 }
 
 impl EngineError {
-    /// Wraps what failed, for use with `map_err`.
+    /// Wraps an error, for use with `map_err`.
     pub(crate) fn failed<E: Error + Send + Sync + 'static>(doing: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Failed { doing, source: Box::new(source) }
     }
@@ -77,20 +78,20 @@ impl fmt::Display for Answer {
 }
 
 impl Answer {
-    /// Nothing stands in the way.
+    /// An answer that allows the crossing.
     pub(crate) fn allow(rule: Option<String>, reason: impl Into<String>) -> Self {
         Self { verdict: Expect::Allow, rule, reason: reason.into() }
     }
 
-    /// The answer for what no policy is asked about, if the crossing is such.
+    /// The answer for a crossing that no policy applies to; none for other crossings.
     pub(crate) fn without_policy(crossing: &Crossing) -> Option<Self> {
         if crossing.frontend.is_some_and(|frontend| frontend.is_void()) {
             return None;
         }
         if crossing.is_internal() {
-            return Some(Self::allow(None, "it never leaves where it begins"));
+            return Some(Self::allow(None, "both ends are the same, and no policy applies"));
         }
-        let asked = crossing.from.is_asked() || crossing.to.is_asked();
+        let asked = crossing.from.is_enforced_here() || crossing.to.is_enforced_here();
         (!asked).then(|| Self::allow(None, "neither end is on this node"))
     }
 }
@@ -104,7 +105,7 @@ pub(crate) fn verdict_name(verdict: Expect) -> &'static str {
     }
 }
 
-/// What becomes of what crosses to each of several backends: the worst, since a sender cannot choose among them.
+/// The worst answer of several backends: a sender cannot choose among them.
 pub fn worst(answers: impl IntoIterator<Item = Result<Answer, EngineError>>) -> Result<Answer, EngineError> {
     let severity = |answer: &Answer| match answer.verdict {
         Expect::Allow => 0,
@@ -113,10 +114,10 @@ pub fn worst(answers: impl IntoIterator<Item = Result<Answer, EngineError>>) -> 
     };
     let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
     let worse = |one: Answer, other: Answer| if severity(&other) > severity(&one) { other } else { one };
-    Ok(answers.into_iter().reduce(worse).expect("a probe crosses to something"))
+    Ok(answers.into_iter().reduce(worse).expect("a probe has at least one crossing"))
 }
 
-/// Whose policy said something, in reasons.
+/// The subject whose policy decides, for reasons.
 #[derive(Clone, Copy)]
 pub(crate) struct Side<'a> {
     /// `egress` or `ingress`.
@@ -126,7 +127,7 @@ pub(crate) struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    /// The side whose policies are asked about what goes this way at an end; none where none are.
+    /// The side whose policies judge traffic in this direction at an end; none where this node enforces no policy there.
     pub(crate) fn of(end: &'a End, direction: Direction) -> Option<Self> {
         match end {
             End::Workload(name) => Some(Self { direction, subject: Some(name) }),

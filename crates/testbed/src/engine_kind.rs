@@ -1,4 +1,4 @@
-//! The engines of `nexin test` by name, and how each is made.
+//! The engines of `nexin test` by name, and the constructor of each.
 
 use crate::engine::{Engine, EngineError};
 use crate::kernel::Kernel;
@@ -13,18 +13,18 @@ use std::str::FromStr;
 /// The engines, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EngineKind {
-    /// The reference: sets and loops, no compilation.
+    /// The reference model: sets and loops, without compilation.
     Model,
-    /// Compiled rows, the packet path natively.
+    /// Compiled rows, and the packet path as native code.
     Native,
     /// The same rows and packets through the loaded programs.
     Kernel,
-    /// Workloads as namespaces, with real servers and clients under a real agent.
+    /// Workloads in network namespaces, real servers and clients, and a real agent.
     Live,
 }
 
 impl EngineKind {
-    /// Makes an engine in the empty state. For the live one, this program must have a command `agent`.
+    /// Makes an engine in the empty state. For [`Self::Live`], this program must have a command `agent`.
     pub fn open(self) -> Result<Box<dyn Engine>, EngineError> {
         Ok(match self {
             Self::Model => Box::new(Model::default()),
@@ -38,7 +38,7 @@ impl EngineKind {
         })
     }
 
-    /// The engines to use where none is named, and why the kernel is not among them.
+    /// The engines to use where the user names none, and why the kernel is not one of them, where it is not.
     pub fn usual() -> (Vec<Self>, Option<String>) {
         match Self::Kernel.open() {
             Ok(_) => (vec![Self::Model, Self::Native, Self::Kernel], None),
@@ -47,7 +47,7 @@ impl EngineKind {
     }
 }
 
-/// A name that is no engine's.
+/// A name that no engine has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no engine `{0}`; there are model, native, kernel and live")]
 pub struct UnknownEngine(String);

@@ -1,4 +1,4 @@
-//! The frames of a crossing: what opens it, and what answers.
+//! The frames of a crossing: the first one, and the answer to it.
 
 use crate::crossing::{Crossing, Sent};
 use datapath::craft::{self, Craft, flag};
@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Types of the echo request and its reply, of ICMP and of ICMPv6.
 const ECHO: [(u8, u8); 2] = [(8, 0), (128, 129)];
 
-/// A crossing as frames, told from others between the same ends by a number.
+/// A crossing as frames; a number makes it differ from other flows between the same ends.
 pub(crate) struct Flow<'a> {
     crossing: &'a Crossing,
     number: u16,
@@ -24,7 +24,7 @@ impl<'a> Flow<'a> {
         self.opening_to(self.crossing.asked())
     }
 
-    /// The first frame as it comes to the destination.
+    /// The first frame as the destination receives it.
     pub(crate) fn arriving(&self) -> Craft {
         self.opening_to((self.crossing.destination, self.crossing.port()).into())
     }
@@ -35,7 +35,7 @@ impl<'a> Flow<'a> {
             Sent::Connection(protocol, _) => segment(protocol, (source, self.number).into(), to, flag::SYN),
             Sent::Request(..) => segment(Protocol::Tcp, (source, self.number).into(), to, flag::SYN),
             Sent::Icmp(kind) if is_error(kind, source) => {
-                // About a datagram of a flow that nobody knows, so that the error stands for itself.
+                // The error quotes a datagram of a flow without a conntrack entry, so it is judged by itself.
                 let about = craft::udp((destination, self.number).into(), (source, 9).into()).frame();
                 craft::icmp_error(source, destination, kind, 0, &about)
             }
@@ -43,7 +43,7 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// The frame that answers the first, where something does.
+    /// The frame that answers the first one; none where no frame does.
     pub(crate) fn answer(&self) -> Option<Craft> {
         let (source, destination) = (self.crossing.source, self.crossing.destination);
         let client: SocketAddr = (source, self.number).into();
@@ -70,7 +70,7 @@ fn segment(protocol: Protocol, source: SocketAddr, destination: SocketAddr, flag
     }
 }
 
-/// Whether a message of this type carries the beginning of another packet.
+/// Whether a message of this type quotes the start of another packet.
 fn is_error(kind: u8, source: IpAddr) -> bool {
     if source.is_ipv4() { matches!(kind, 3 | 4 | 5 | 11 | 12) } else { kind < 128 }
 }

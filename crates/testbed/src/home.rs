@@ -1,4 +1,4 @@
-//! A home of the packet path, as an engine uses it: maps to write, and hooks to run frames through.
+//! A home of the packet path: maps that an engine writes, and hooks that it sends frames through.
 
 use crate::engine::EngineError;
 use abi::batch::Batch;
@@ -7,46 +7,46 @@ use abi::{DropReason, Hook};
 use datapath::Delivery;
 use datapath::native::{Arrival, Tables};
 
-/// Where the packet path runs.
+/// A place where the packet path runs: in memory, or in the kernel.
 pub trait Home {
-    /// What people call an engine that uses it.
+    /// The name of the engine that uses it.
     fn name(&self) -> &'static str;
 
-    /// Makes map writes in order.
+    /// Writes the maps, in order.
     fn write(&mut self, writes: &Batch) -> Result<(), EngineError>;
 
-    /// Judges one frame at a hook of an interface.
+    /// Runs the program of a hook on one frame of an interface.
     fn run(&mut self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Result<Outcome, EngineError>;
 
-    /// Forgets every flow, so that the next packet of each is its first.
+    /// Removes all conntrack entries, so that the next packet of each flow is its first.
     fn forget_flows(&mut self) -> Result<(), EngineError>;
 }
 
-/// What became of a frame.
+/// The result of a frame.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Where it goes.
+    /// The frame's destination.
     pub fate: Fate,
-    /// Its bytes afterwards.
+    /// The bytes of the frame afterwards.
     pub frame: Vec<u8>,
-    /// What was reported of it at each door that it passed; nothing where it changed nothing in the life of its flow.
+    /// The events of each hook that judged the frame; none where the frame opens, closes and drops no flow.
     pub events: Vec<FlowEvent>,
 }
 
-/// Where a frame goes.
+/// The destination of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// On, the way it was going.
+    /// The network stack, or the interface that the frame arrived for.
     Pass,
-    /// To the workload behind an interface, which not every home can tell.
+    /// The workload behind an interface; none where the home does not know the interface.
     Workload(Option<u32>),
-    /// To the node proxy.
+    /// The node proxy.
     Proxy,
-    /// Nowhere.
+    /// None: the frame is dropped.
     Drop(DropReason),
 }
 
-/// The maps in memory and the packet path natively.
+/// Maps in memory, and the packet path as native code.
 impl Home for Tables {
     fn name(&self) -> &'static str {
         "native"
@@ -58,7 +58,7 @@ impl Home for Tables {
     }
 
     fn run(&mut self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Result<Outcome, EngineError> {
-        /// Any moment will do, as long as flows do not age.
+        /// Any constant: flows must not age.
         const NOW: u64 = 1_000_000_000_000;
         let arrival = Arrival { interface, mark, frame, now: NOW, ..Arrival::default() };
         let outcome = Tables::run(self, hook, arrival);

@@ -5,6 +5,7 @@ use crate::home::{Fate, Home, Outcome};
 use abi::batch::Batch;
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::FlowEvent;
+use abi::map;
 use abi::mark;
 use abi::row::{MapOp, Row, RowKey};
 use abi::{DropReason, Hook};
@@ -12,16 +13,16 @@ use loader::{Action, Capacities, EventRing, Loaded, Options};
 use std::collections::HashMap;
 use std::io;
 
-/// The one interface that packets are said to be on; it must exist, and the loopback always does.
+/// The interface of every test-run. The kernel wants an interface that exists, and the loopback always does.
 ///
-/// The programs know a workload by the packet's interface, so whoever's turn it is stands at this door.
+/// The programs find a workload by the packet's interface, so the row of the workload under test is written for this one.
 const DOOR: EndpointKey = EndpointKey { interface: 1 };
 
-/// Programs and maps of this engine's own, attached to nothing and pinned nowhere: they end with it.
+/// Programs and maps of this engine, neither attached nor pinned: the kernel removes them with the engine.
 pub struct Kernel {
     loaded: Loaded,
     events: EventRing,
-    /// The endpoint rows by their real interface.
+    /// The endpoint rows by the interface that `control` wrote them for.
     endpoints: HashMap<u32, EndpointInfo>,
     at_door: Option<EndpointInfo>,
 }
@@ -35,7 +36,7 @@ impl Kernel {
         Ok(Self { loaded, events, endpoints: HashMap::new(), at_door: None })
     }
 
-    /// Puts the workload of this interface at the door.
+    /// Writes the row of this interface's workload for the interface of test-runs.
     fn admit(&mut self, interface: u32) -> Result<(), EngineError> {
         let wanted = self.endpoints.get(&interface).copied();
         if wanted != self.at_door {
@@ -89,10 +90,9 @@ impl Home for Kernel {
     }
 
     fn forget_flows(&mut self) -> Result<(), EngineError> {
-        let flows = self.loaded.connections().map_err(EngineError::failed("reading maps"))?;
-        flows.iter().try_for_each(|(key, _)| {
-            self.loaded.forget(key).map(drop).map_err(EngineError::failed("writing maps"))
-        })
+        let clear = |cleared: Result<(), _>| cleared.map_err(EngineError::failed("clearing maps"));
+        clear(self.loaded.clear(map::Conntrack))?;
+        clear(self.loaded.clear(map::Choices))
     }
 }
 

@@ -1,10 +1,9 @@
-//! The engines of `nexin test`: one world, one probe, several ways to find the verdict, which must all agree.
+//! The engines of `nexin test`: one world, one probe, and several implementations whose verdicts must agree.
 //!
 //! A [`State`] is what a PolicyTest document describes at one of its steps; a [`Crossing`] is one of its probes with
-//! addresses in place of names. An [`Engine`] is brought into a state and asked about crossings: [`Model`] by the
-//! reference, [`Rows`] by compiled rows and real frames through the packet path, in memory or in the [`Kernel`],
-//! [`Live`] by real servers and clients under an agent.
-//! [`run()`] takes the documents of a [`Suite`] through all of it.
+//! addresses in place of names. An [`Engine`] takes a state and returns a verdict for each crossing: [`Model`] uses the
+//! reference model, [`Rows`] compiled rows and real frames through the packet path, in memory or in the [`Kernel`],
+//! [`Live`] real servers and clients under an agent. [`run()`] runs the documents of a [`Suite`] on engines.
 #![forbid(unsafe_code)]
 
 mod crossing;

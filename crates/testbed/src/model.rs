@@ -1,4 +1,4 @@
-//! The engine `model`: the reference, asked for both ends.
+//! The engine `model`: the reference model, called for both ends.
 
 use crate::crossing::{Crossing, End};
 use crate::engine::{Answer, Engine, EngineError, Side};
@@ -15,19 +15,19 @@ use policy::rule::{Direction, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Asks `policy::model`, which compiles nothing.
+/// Calls `policy::model`, which compiles nothing.
 #[derive(Default)]
 pub struct Model {
     state: State,
     /// Labels and named ports of each workload.
     workloads: BTreeMap<WorkloadName, (Labels, NamedPorts)>,
-    /// The labels of this node, of the others by name, and of the world.
+    /// The labels of this node, of the other nodes by name, and of the world.
     host: Labels,
     nodes: BTreeMap<String, Labels>,
     world: Labels,
     /// The addresses of the API servers.
     api_servers: BTreeSet<IpAddr>,
-    /// The labels of nodes that have one of those: of this one, and of the others.
+    /// The labels of nodes with an API server: of this node, and of the others.
     api_host: Labels,
     api_nodes: BTreeMap<String, Labels>,
     /// The labels of an API server outside.
@@ -101,7 +101,7 @@ impl Model {
             let answer = answer(&decision, malformed, side);
             answers.push(if self.state.audit { audited(answer) } else { answer });
         }
-        // A connection that either side refuses carries no request.
+        // A connection that one side refuses carries no request.
         let worst = |verdict| answers.iter().position(|answer: &Answer| answer.verdict == verdict);
         let decisive = worst(Expect::Drop).or(worst(Expect::Deny)).unwrap_or(answers.len() - 1);
         answers.swap_remove(decisive)
@@ -110,7 +110,7 @@ impl Model {
     fn party(&self, end: &End, address: IpAddr) -> EndpointView<'_> {
         let is_api_server = self.api_servers.contains(&address);
         let party = match end {
-            // This node is one by any of its addresses.
+            // This node counts as an API server where any of its addresses is listed.
             End::Host if HOST_ADDRESSES.iter().any(|own| self.api_servers.contains(own)) => {
                 EndpointView::new(HOST, &self.api_host)
             }
@@ -125,7 +125,7 @@ impl Model {
             }
             End::Workload(name) => {
                 let (labels, ports) = &self.workloads[name];
-                // Of a workload's number only the kind counts.
+                // The model only reads from the number that the peer is a workload.
                 EndpointView { ports, ..EndpointView::new(FIRST_ALLOCATED, labels) }
             }
         };
@@ -150,7 +150,7 @@ fn answer(decision: &Decision<'_>, malformed: Option<Refusal>, side: Side<'_>) -
     Answer { verdict, rule, reason: format!("{side}: {decision}") }
 }
 
-/// In audit mode connections are let through, whatever policy says; requests are not.
+/// Audit mode lets every connection through; requests are still denied.
 fn audited(answer: Answer) -> Answer {
     match answer.verdict {
         Expect::Drop => Answer::allow(answer.rule, format!("{} (let through by audit mode)", answer.reason)),
@@ -158,7 +158,7 @@ fn audited(answer: Answer) -> Answer {
     }
 }
 
-/// What policies of the state can refer to.
+/// The catalog of the state: what its policies can refer to.
 fn catalog(state: &State) -> Catalog {
     let mut catalog = Catalog::new();
     for object in state.objects.values() {
@@ -178,13 +178,13 @@ fn catalog(state: &State) -> Catalog {
     catalog
 }
 
-/// The same peer, as one that is an API server.
+/// The peer with the labels of an API server.
 fn api_server(mut labels: Labels) -> Labels {
     labels.insert(Source::Reserved, "kube-apiserver", "");
     labels
 }
 
-/// The addresses that are written down for a service without selector.
+/// The listed addresses of a service without a selector.
 fn addresses(state: &State, service: &manifest::Service) -> BTreeSet<IpAddr> {
     let lists = state.objects.values().filter_map(|object| match object {
         Object::Endpoints(list) => Some(list),
@@ -194,13 +194,13 @@ fn addresses(state: &State, service: &manifest::Service) -> BTreeSet<IpAddr> {
     own.flat_map(manifest::Endpoints::addresses).collect()
 }
 
-/// Labels with those that people gave.
+/// Labels, with the labels of the manifest added.
 fn labelled(mut labels: Labels, own: &BTreeMap<String, String>) -> Labels {
     own.iter().for_each(|(name, value)| labels.insert(Source::K8s, name.as_str(), value.as_str()));
     labels
 }
 
-/// The policy's word for a protocol of a manifest.
+/// A protocol of a manifest as policies write it.
 fn protocol(protocol: manifest::Protocol) -> Protocol {
     match protocol {
         manifest::Protocol::Tcp => Protocol::Tcp,

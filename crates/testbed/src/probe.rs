@@ -1,4 +1,4 @@
-//! What a probe asks, with addresses in place of names.
+//! From a probe to its crossings: names are resolved to ends and addresses.
 
 use crate::crossing::{Crossing, End, Frontend, Name, Sent};
 use crate::state::{HOST_ADDRESSES, State};
@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Why a probe's ends have no addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartyError {
-    /// A name that stands for nothing.
+    /// A name that the test does not define.
     #[error("{0} is no workload, node or external of this test at this step")]
     Unknown(Name),
     /// An end without an address of the family.
@@ -17,7 +17,7 @@ pub enum PartyError {
     NoAddress {
         /// The end.
         name: Name,
-        /// The family that was asked for.
+        /// The family that the probe names.
         family: Family,
     },
     /// Ends that share no family.
@@ -31,8 +31,8 @@ pub enum PartyError {
 }
 
 impl State {
-    /// Finds the ends of a probe and an address of one family for both. What a workload sends to the address of a service
-    /// crosses to each backend.
+    /// Resolves the ends of a probe, and an address of one family for both. A probe from a workload to a service's address
+    /// has one crossing for each backend.
     pub fn crossings(&self, probe: &Probe) -> Result<Vec<Crossing>, PartyError> {
         let asked = self.untranslated(probe)?;
         let (End::Workload(_), Some(protocol)) = (&asked.from, asked.sent.protocol()) else {
@@ -54,7 +54,7 @@ impl State {
         Ok((0..).zip(backends).map(crossing).collect())
     }
 
-    /// The crossing to the very address that a probe names.
+    /// The crossing to the address that the probe names, without translation.
     fn untranslated(&self, probe: &Probe) -> Result<Crossing, PartyError> {
         let (from, sources) = self.party(&probe.from)?;
         let (to, destinations) = self.party(&probe.to)?;
@@ -117,7 +117,7 @@ fn sent(probe: &Probe) -> Sent {
     }
 }
 
-/// What a client that was not told otherwise writes into the Host field.
+/// The Host field of a request whose probe names no host.
 fn host_of(party: &ProbeEnd) -> String {
     match party {
         ProbeEnd::Workload(name) => name.name.clone(),

@@ -1,4 +1,4 @@
-//! What a run found: one value for each probe and engine, and the sums.
+//! The result of a run: one verdict for each probe and engine, and the sums.
 
 use crate::engine::verdict_name;
 use crate::engine_kind::EngineKind;
@@ -8,14 +8,14 @@ use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What one engine said of one probe. As JSON it is what `nexin test -o json` prints.
+/// The verdict of one engine on one probe. `nexin test -o json` prints this as JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
     /// The test.
     pub test: String,
     /// The step, by name or number.
     pub step: String,
-    /// The file of the test, as it was named.
+    /// The file of the test, as the user wrote it.
     pub file: String,
     /// The line in which the probe stands.
     pub line: u32,
@@ -23,11 +23,11 @@ pub struct Verdict {
     pub probe: String,
     /// The engine.
     pub engine: EngineKind,
-    /// What is right, where the test says.
+    /// The expected verdict; none where the test expects nothing.
     pub expect: Option<Judged>,
-    /// What the engine said.
+    /// The engine's verdict.
     pub verdict: Judged,
-    /// The rule that decided; none where the default did.
+    /// The rule that decides; none where no rule does.
     pub rule: Option<String>,
     /// Why, in a sentence.
     pub reason: String,
@@ -42,36 +42,36 @@ pub struct Judged(pub Expect);
 pub struct Summary {
     /// Documents that were run.
     pub documents: usize,
-    /// Documents that were not, with what they ask for that is not supported yet.
+    /// Documents that were not run, with the features in them that are not supported yet.
     pub left_out: Vec<(String, Vec<String>)>,
-    /// What engines could not ask, and how many probes each time.
-    pub unasked: BTreeMap<(EngineKind, &'static str), usize>,
-    /// What each engine found.
+    /// Why engines could not send probes, and how many.
+    pub unsent: BTreeMap<(EngineKind, &'static str), usize>,
+    /// The counts of each engine.
     pub engines: BTreeMap<EngineKind, Count>,
 }
 
-/// What one engine found.
+/// The verdicts of one engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Verdicts that are as expected.
     pub right: usize,
     /// Verdicts that differ.
     pub wrong: usize,
-    /// Verdicts of probes that expect nothing.
+    /// Verdicts of probes without an expectation.
     pub unjudged: usize,
-    /// Probes that the engine could not ask; [`Summary::unasked`] says why.
-    pub unasked: usize,
+    /// Probes that the engine could not send; [`Summary::unsent`] has the reasons.
+    pub unsent: usize,
 }
 
 impl Verdict {
-    /// Whether it is the verdict that is expected; none where nothing is.
+    /// Whether the verdict is the expected one; none without an expectation.
     pub fn is_right(&self) -> Option<bool> {
         self.expect.map(|expect| expect == self.verdict)
     }
 }
 
 impl Summary {
-    /// Nothing was found yet.
+    /// The summary before the first verdict.
     pub(crate) fn of(engines: &[EngineKind]) -> Self {
         Self {
             engines: engines.iter().map(|&engine| (engine, Count::default())).collect(),
@@ -79,7 +79,7 @@ impl Summary {
         }
     }
 
-    /// Whether no verdict differs from what is expected.
+    /// Whether no verdict differs from its expectation.
     pub fn is_right(&self) -> bool {
         self.engines.values().all(|count| count.wrong == 0)
     }
@@ -94,8 +94,8 @@ impl Summary {
     }
 
     pub(crate) fn miss(&mut self, engine: EngineKind, why: &'static str) {
-        self.engines.entry(engine).or_default().unasked += 1;
-        *self.unasked.entry((engine, why)).or_default() += 1;
+        self.engines.entry(engine).or_default().unsent += 1;
+        *self.unsent.entry((engine, why)).or_default() += 1;
     }
 
     pub(crate) fn leave_out(&mut self, test: &str, findings: &[Diagnostic]) {
@@ -104,7 +104,7 @@ impl Summary {
 }
 
 impl fmt::Display for Summary {
-    /// A line for each engine, and one for what was left out.
+    /// A line for each engine, and one for the documents that were not run.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", documents(self.documents))?;
         for (engine, Count { right, wrong, unjudged, .. }) in &self.engines {
@@ -113,8 +113,8 @@ impl fmt::Display for Summary {
                 write!(f, ", {unjudged} with no expectation")?;
             }
         }
-        for ((engine, why), probes) in &self.unasked {
-            write!(f, "\n{engine:>8}: {probes} not asked: {why}")?;
+        for ((engine, why), probes) in &self.unsent {
+            write!(f, "\n{engine:>8}: {probes} not sent: {why}")?;
         }
         if !self.left_out.is_empty() {
             write!(f, "\nnot supported yet, and not run: {}", documents(self.left_out.len()))?;

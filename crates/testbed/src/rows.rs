@@ -1,5 +1,4 @@
-//! The engines that go by compiled rows: the world of `control`, its writes in a home's maps, and frames through the
-//! packet path.
+//! The engines of compiled rows: `control` computes rows, a home's maps hold them, and frames go through the packet path.
 
 use crate::crossing::{Crossing, End};
 use crate::engine::{Answer, Engine, EngineError, Side};
@@ -10,7 +9,7 @@ use crate::transition::Endpoints;
 use abi::event::{self, FlowEvent};
 use abi::mark;
 use abi::{DropReason, Hook};
-use control::{Attachment, Workload, World};
+use control::{Attachment, World};
 use datapath::craft::Craft;
 use l7::Matcher;
 use manifest::test::{Expect, WorkloadName};
@@ -20,10 +19,10 @@ use std::collections::HashMap;
 
 /// The interface that leads out of the node.
 const OUTSIDE: u32 = 2;
-/// Source ports of probes, those that clients have (RFC 6056); each probe has another, so that it is a flow of its own.
+/// Source ports of probes (the ephemeral range of RFC 6056). Each probe has its own port, and so is a new flow.
 const PORTS: std::ops::RangeInclusive<u16> = 32768..=u16::MAX - 1;
 
-/// Compiled rows in a home of the packet path. States are reached by the changes that lead there, as on a node.
+/// Compiled rows in a home of the packet path. A new state is reached by changes, as on a node.
 pub struct Rows<H> {
     home: H,
     world: World,
@@ -33,12 +32,12 @@ pub struct Rows<H> {
     port: u16,
 }
 
-/// What was said at one door of a frame that was let through there.
-struct Said<'a> {
+/// The event of one hook that let a frame through.
+struct HookEvent<'a> {
     side: Side<'a>,
     event: FlowEvent,
-    /// Whether the side asks the proxy about requests.
-    asks_proxy: bool,
+    /// Whether the proxy judges requests for this side.
+    is_proxied: bool,
 }
 
 impl<H: Home> Engine for Rows<H> {
@@ -69,23 +68,23 @@ impl<H: Home> Engine for Rows<H> {
         }
         let port = self.port_for(crossing)?;
         let flow = Flow::new(crossing, port);
-        let said = match self.send(crossing, flow.opening(), flow.arriving())? {
-            Ok(said) => said,
+        let passed = match self.send(crossing, flow.opening(), flow.arriving())? {
+            Ok(passed) => passed,
             Err(refused) => return Ok(refused),
         };
-        let proxied = said.iter().any(|said| said.asks_proxy);
+        let proxied = passed.iter().any(|hook| hook.is_proxied);
         if let Some(answer) = flow.answer().filter(|_| !proxied)
             && let Err(refused) = self.send(&returning(crossing), answer.clone(), answer)?
         {
             let reason = format!("the answer does not come back: {}", refused.reason);
             return Ok(Answer { reason, ..refused });
         }
-        Ok(self.judge_request(crossing, &said))
+        Ok(self.judge_request(crossing, &passed))
     }
 }
 
 impl<H: Home> Rows<H> {
-    /// An engine over the maps of a home, which hold nothing yet.
+    /// An engine with the maps of a home, which must be empty.
     pub fn new(home: H) -> Self {
         Self {
             home,
@@ -97,7 +96,7 @@ impl<H: Home> Rows<H> {
         }
     }
 
-    /// A source port that no flow has, and by which the flow comes to the backend that is meant.
+    /// A source port without a flow from which the service selects the wanted backend.
     fn port_for(&mut self, crossing: &Crossing) -> Result<u16, EngineError> {
         for _ in PORTS {
             let port = self.next_port()?;
@@ -108,7 +107,7 @@ impl<H: Home> Rows<H> {
         Err(EngineError::Impossible("no source port leads to the backend"))
     }
 
-    /// A source port that no flow has: when all were given, all flows are forgotten.
+    /// A source port without a flow. When all ports were used, all flows are removed.
     fn next_port(&mut self) -> Result<u16, EngineError> {
         if self.port == *PORTS.end() {
             self.home.forget_flows()?;
@@ -118,15 +117,15 @@ impl<H: Home> Rows<H> {
         Ok(self.port)
     }
 
-    /// Sends a frame the way of a crossing: out of its source if that is here, then into its destination, where it is
-    /// `arriving` if the proxy sends it on.
+    /// Sends a frame from the source of a crossing to its destination, through the hooks of both. Where the proxy forwards the
+    /// connection, the destination receives `arriving` in place of the frame.
     fn send<'a>(
         &mut self,
         crossing: &'a Crossing,
         frame: Craft,
         arriving: Craft,
-    ) -> Result<Result<Vec<Said<'a>>, Answer>, EngineError> {
-        let mut said = Vec::new();
+    ) -> Result<Result<Vec<HookEvent<'a>>, Answer>, EngineError> {
+        let mut passed = Vec::new();
         let (mut mark, mut bytes) = (0, frame.clone().frame());
         if let Some((hook, index)) = self.way_out(crossing) {
             if let End::Workload(name) = &crossing.from {
@@ -136,26 +135,28 @@ impl<H: Home> Rows<H> {
             let outcome = self.home.run(hook, index, 0, &bytes)?;
             match outcome.fate {
                 Fate::Drop(reason) => return Ok(Err(self.refusal(crossing, &outcome, reason))),
-                // The proxy opens the onward connection in the name of its client.
+                // The proxy opens the upstream connection from its client's address.
                 Fate::Proxy => (mark, bytes) = (mark::FROM_PROXY, arriving.frame()),
                 Fate::Pass | Fate::Workload(_) => bytes.clone_from(&outcome.frame),
             }
             check_exit(crossing, outcome.fate, |name| self.interface(name).interface)?;
-            said.extend(Said::all(crossing, &outcome));
+            passed.extend(HookEvent::all(crossing, &outcome));
         }
         if let Some((hook, index)) = self.way_in(crossing) {
             let outcome = self.home.run(hook, index, mark, &bytes)?;
             match outcome.fate {
                 Fate::Drop(reason) => return Ok(Err(self.refusal(crossing, &outcome, reason))),
-                Fate::Pass | Fate::Proxy => said.extend(Said::all(crossing, &outcome)),
-                Fate::Workload(_) => return Err(astray(crossing, "sent on at its destination's own door")),
+                Fate::Pass | Fate::Proxy => passed.extend(HookEvent::all(crossing, &outcome)),
+                Fate::Workload(_) => {
+                    return Err(astray(crossing, "redirected again at its destination's own hook"));
+                }
             }
         }
-        Ok(Ok(said))
+        Ok(Ok(passed))
     }
 
-    /// The door by which a crossing leaves its source, where it has one of its own: what the node sends a workload is
-    /// judged at the workload's.
+    /// The hook that judges a crossing at its source. A packet from the node to a workload has none: the workload's hook
+    /// judges it.
     fn way_out(&self, crossing: &Crossing) -> Option<(Hook, u32)> {
         match (&crossing.from, &crossing.to) {
             (End::Workload(name), _) => Some((Hook::FromWorkload, self.interface(name).interface)),
@@ -164,7 +165,7 @@ impl<H: Home> Rows<H> {
         }
     }
 
-    /// The door by which it comes to its destination.
+    /// The hook that judges a crossing at its destination.
     fn way_in(&self, crossing: &Crossing) -> Option<(Hook, u32)> {
         match (&crossing.from, &crossing.to) {
             (_, End::Workload(name)) => Some((Hook::ToWorkload, self.interface(name).interface)),
@@ -173,15 +174,15 @@ impl<H: Home> Rows<H> {
         }
     }
 
-    /// Asks every rule set that applies, as the proxy does.
-    fn judge_request(&self, crossing: &Crossing, said: &[Said<'_>]) -> Answer {
+    /// Matches the request against every rule set that applies, as the proxy does.
+    fn judge_request(&self, crossing: &Crossing, passed: &[HookEvent<'_>]) -> Answer {
         crossing.with_request(|request| {
-            for Said { side, event, .. } in said.iter().filter(|said| said.asks_proxy) {
+            for HookEvent { side, event, .. } in passed.iter().filter(|hook| hook.is_proxied) {
                 let refused = match &request {
                     None => continue,
                     Some(Err(refusal)) => refusal.reason,
                     Some(Ok(request)) => match self.matchers.get(&event.l7) {
-                        None => "its rule set is not known",
+                        None => "its rule set is missing",
                         Some(matcher) if matcher.matches(request).is_none() => {
                             "no HTTP rule allows the request"
                         }
@@ -191,15 +192,15 @@ impl<H: Home> Rows<H> {
                 let rule = self.rule(event.rule);
                 return Answer { verdict: Expect::Deny, rule, reason: format!("{side}: {refused}") };
             }
-            let last = said.last().filter(|said| crossing.to != End::Host || said.side.subject.is_none());
-            let Some(Said { side, event, .. }) = last else {
-                return Answer::allow(None, "the node's own policy enforces nothing that is about it");
+            let last = passed.last().filter(|hook| crossing.to != End::Host || hook.side.subject.is_none());
+            let Some(HookEvent { side, event, .. }) = last else {
+                return Answer::allow(None, "the node's own policy does not apply");
             };
             let rule = self.rule(event.rule);
             let by = match event.rule {
                 _ if event.verdict == event::Verdict::Audit as u8 => "audit mode lets it through",
                 number if number == RuleId::LOCAL_HOST.0 => "a node may always connect to its own workloads",
-                number if number == RuleId::DEFAULT.0 => "nothing is enforced, or nothing refuses it",
+                number if number == RuleId::DEFAULT.0 => "no policy is enforced, or no rule refuses it",
                 _ => "a rule allows it",
             };
             Answer::allow(rule, format!("{side}: {by}"))
@@ -208,11 +209,11 @@ impl<H: Home> Rows<H> {
 
     fn refusal(&self, crossing: &Crossing, outcome: &Outcome, reason: DropReason) -> Answer {
         let event = outcome.events.last();
-        let said = match event.and_then(|event| side(crossing, event)) {
+        let reason = match event.and_then(|event| side(crossing, event)) {
             Some(side) => format!("{side}: {}", reason.describe()),
             None => reason.describe().to_owned(),
         };
-        Answer { verdict: Expect::Drop, rule: event.and_then(|event| self.rule(event.rule)), reason: said }
+        Answer { verdict: Expect::Drop, rule: event.and_then(|event| self.rule(event.rule)), reason }
     }
 
     fn rule(&self, number: u32) -> Option<String> {
@@ -220,24 +221,24 @@ impl<H: Home> Rows<H> {
     }
 
     fn interface(&self, name: &WorkloadName) -> Attachment {
-        self.endpoints.interface(name).expect("a crossing is of the state that the engine is in")
+        self.endpoints.interface(name).expect("the ends of a crossing are in the engine's state")
     }
 }
 
-impl<'a> Said<'a> {
-    /// What the doors on the way said; the node may have been asked beside a workload.
+impl<'a> HookEvent<'a> {
+    /// The events of the hooks on the way; the node's policy may have judged beside a workload's.
     fn all(crossing: &'a Crossing, outcome: &Outcome) -> Vec<Self> {
-        let said = outcome.events.iter().filter_map(|event| {
+        let events = outcome.events.iter().filter_map(|event| {
             let side = side(crossing, event)?;
-            // What the proxy itself sends goes straight on, but the rule set of the second side applies too.
+            // The proxy's own packets are not redirected, but the rule set of the second side applies too.
             let to_proxy = outcome.fate == Fate::Proxy && side.subject.is_some();
-            Some(Self { side, event: *event, asks_proxy: to_proxy || event.l7 != 0 })
+            Some(Self { side, event: *event, is_proxied: to_proxy || event.l7 != 0 })
         });
-        said.collect()
+        events.collect()
     }
 }
 
-/// Whose policy an event of a crossing tells of.
+/// The side whose policy an event of a crossing reports.
 fn side<'a>(crossing: &'a Crossing, event: &FlowEvent) -> Option<Side<'a>> {
     let (end, direction) = match event.direction == Direction::Egress as u8 {
         true => (&crossing.from, Direction::Egress),
@@ -246,7 +247,7 @@ fn side<'a>(crossing: &'a Crossing, event: &FlowEvent) -> Option<Side<'a>> {
     Side::of(end, direction)
 }
 
-/// Whether what leaves its source is sent to whom it is for.
+/// Fails where a frame that leaves its source goes to another destination than the crossing's.
 fn check_exit(
     crossing: &Crossing,
     fate: Fate,
@@ -257,16 +258,16 @@ fn check_exit(
             Err(astray(crossing, "delivered to another workload"))
         }
         (Fate::Workload(_), End::Host | End::Node(_) | End::World) => {
-            Err(astray(crossing, "delivered to a workload, and it is for nobody here"))
+            Err(astray(crossing, "delivered to a workload, and its destination is not on this node"))
         }
         (Fate::Pass, End::Workload(_)) => {
-            Err(astray(crossing, "left to the stack, and it is for a workload of this node"))
+            Err(astray(crossing, "passed to the stack, and its destination is a workload of this node"))
         }
         _ => Ok(()),
     }
 }
 
-/// The crossing of what comes back.
+/// The crossing of the answer.
 fn returning(crossing: &Crossing) -> Crossing {
     Crossing {
         from: crossing.to.clone(),
@@ -304,7 +305,7 @@ spec:
 ";
 
     #[test]
-    fn a_port_that_is_given_again_is_of_a_flow_that_nobody_remembers() {
+    fn a_source_port_that_is_used_again_opens_a_new_flow() {
         let tests = manifest::test::parse("t", TEST, &mut |_| unreachable!()).unwrap();
         let step = &tests.documents[0].test.as_ref().unwrap().steps[0];
         let (mut engine, mut state) = (Rows::new(Tables::new()), State::default());

@@ -1,4 +1,4 @@
-//! Runs documents on engines, and tells each verdict as it is found.
+//! Runs documents on engines, and reports each verdict to an observer at once.
 
 use crate::crossing::{Crossing, Name};
 use crate::engine::{Answer, Engine, EngineError, worst};
@@ -9,10 +9,10 @@ use crate::suite::Suite;
 use manifest::test::{PolicyTest, Probe, Step};
 use std::fmt;
 
-/// Why a run ended early. The tests themselves have no fault that the engines' answers could show.
+/// Why a run ended early. A verdict that differs from its expectation does not end a run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A step or probe of a test that cannot be taken.
+    /// A step or probe of a test that cannot be carried out.
     #[error("test {test}, {place}: {message}")]
     Test {
         /// The test.
@@ -22,10 +22,10 @@ pub enum RunError {
         /// What is wrong.
         message: String,
     },
-    /// The observer did not want to go on.
+    /// The observer ended the run.
     #[error("interrupted")]
     Interrupted,
-    /// An engine that cannot answer.
+    /// An engine without a verdict.
     #[error("engine {engine}: {source}")]
     Engine {
         /// The engine.
@@ -35,28 +35,28 @@ pub enum RunError {
     },
 }
 
-/// Is told what happens in a run.
+/// Receives the progress and the verdicts of a run.
 pub trait Observer {
-    /// A document is begun, after so many of so many.
+    /// A document starts; `done` of `all` documents are done.
     fn begin(&mut self, name: &str, done: usize, all: usize);
-    /// Whether to go on; asked before each document and step.
-    fn goes_on(&self) -> bool {
+    /// Whether the run continues; called before each document and step.
+    fn continues(&self) -> bool {
         true
     }
-    /// A verdict was found.
+    /// An engine returned a verdict.
     fn verdict(&mut self, verdict: &Verdict);
 }
 
 /// Runs every document on every engine.
 pub fn run(suite: &Suite, engines: &[EngineKind], observer: &mut dyn Observer) -> Result<Summary, RunError> {
     let mut summary = Summary::of(engines);
-    // An engine goes from one document's world to the next by changes, as within a document: loading the kernel's
-    // programs anew would take longer than most documents.
+    // An engine moves from one document's world to the next by changes, as within a document: to load the kernel's
+    // programs again would take longer than most documents.
     let mut engines =
         engines.iter().map(|&kind| Ok((kind, opened(kind)?))).collect::<Result<Vec<_>, RunError>>()?;
     for (done, document) in suite.documents.iter().enumerate() {
         observer.begin(&document.name, done, suite.documents.len());
-        if !observer.goes_on() {
+        if !observer.continues() {
             return Err(RunError::Interrupted);
         }
         match &document.test {
@@ -71,7 +71,7 @@ fn opened(kind: EngineKind) -> Result<Box<dyn Engine>, RunError> {
     kind.open().map_err(|source| RunError::Engine { engine: kind, source })
 }
 
-/// One document on its way through all engines.
+/// One document, and the engines that it runs on.
 struct Run<'a> {
     file: &'a str,
     test: &'a PolicyTest,
@@ -103,7 +103,7 @@ impl<'a> Run<'a> {
             self.state.take(step).map_err(|error| self.wrong(&name, &error))?;
             let crossings = self.crossings(step)?;
             self.prepare()?;
-            if !observer.goes_on() {
+            if !observer.continues() {
                 return Err(RunError::Interrupted);
             }
             let ask = |(kind, engine): &mut (EngineKind, Box<dyn Engine>)| {
@@ -127,7 +127,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What each probe crosses to.
+    /// The crossings of each probe.
     fn crossings(&self, step: &Step) -> Result<Vec<Vec<Crossing>>, RunError> {
         let crossings = |probe: &Probe| {
             self.state

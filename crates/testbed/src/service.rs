@@ -1,4 +1,4 @@
-//! What a service's address stands for in a state, read from the manifests alone.
+//! The backends of services in a state, from the manifests alone.
 
 use crate::state::{State, Workload};
 use manifest::test::WorkloadName;
@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 impl State {
-    /// The backends of what workloads send to this address, port and protocol; nothing where it is no service's. Of two
-    /// services with one address the first by name has it.
+    /// The backends of the service with this address, port and protocol; none where no service has the address. Where two
+    /// services have it, the first by name counts.
     pub(crate) fn backends(&self, address: SocketAddr, protocol: Protocol) -> Option<BTreeSet<SocketAddr>> {
         let services = self.objects.values().filter_map(|object| match object {
             Object::Service(service) if service.addresses.contains(&address.ip()) => Some(service),
@@ -24,13 +24,13 @@ impl State {
         Some(backends.filter(|backend| backend.is_ipv4() == address.is_ipv4()).collect())
     }
 
-    /// The addresses of the API servers: those that are listed for their service.
+    /// The addresses of the API servers: the listed addresses of their service.
     pub fn api_servers(&self) -> BTreeSet<IpAddr> {
         let own = self.lists_of("default", "kubernetes");
         own.flat_map(|list| list.addresses()).collect()
     }
 
-    /// What is listed for a service.
+    /// The Endpoints and EndpointSlices of a service.
     fn lists_of(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Endpoints> {
         self.objects.values().filter_map(move |object| match object {
             Object::Endpoints(list) if list.namespace == namespace && list.service == service => Some(list),
@@ -59,7 +59,7 @@ impl State {
                     workload.named_ports.iter().find(named).map(|known| known.port)
                 }
             };
-            // Of several addresses of a family the first is the workload's own.
+            // The first address of each family is the workload's own.
             let of_family =
                 |v4| workload.addresses.iter().find(move |address: &&IpAddr| address.is_ipv4() == v4);
             let own = [true, false].into_iter().filter_map(of_family);
@@ -75,8 +75,8 @@ fn selects(service: &Service, name: &WorkloadName, workload: &Workload) -> bool 
         && service.selector.iter().all(|(key, value)| workload.labels.get(key) == Some(value))
 }
 
-/// The listed addresses with their ports that have the name and the protocol of the service's port; or, where none has that
-/// name, the name by which the service calls its target.
+/// The listed addresses with the ports whose name and protocol are the service port's; where no port has the name, with
+/// the ports whose name is the service's target port.
 fn listed(slice: &EndpointSlice, port: &ServicePort) -> Vec<SocketAddr> {
     let named = |name: &str| -> Vec<u16> {
         let is_named =

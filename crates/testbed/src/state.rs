@@ -1,4 +1,4 @@
-//! What a PolicyTest document describes at one of its steps.
+//! The state that a PolicyTest document describes at one of its steps.
 
 use control::{Pool, PoolError};
 use identity::{Labels, filter};
@@ -8,14 +8,14 @@ use policy::rule::{Cidr, EnforcementMode, Policy, PolicyId, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Who is there, which policies are in force, and what they refer to, as it is at one moment.
+/// The namespaces, workloads, nodes and policies at one moment, and the objects that the policies refer to.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// Labels of the namespaces that a test names; every other one exists without labels of its own.
+    /// Labels of the namespaces that a test defines; every other namespace exists without labels.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    /// Whom policies are enforced for.
+    /// The enforcement mode.
     pub mode: EnforcementMode,
-    /// Whether what policy refuses is let through and reported.
+    /// Whether audit mode is on: policy reports refusals, and lets the packets through.
     pub audit: bool,
     /// The workloads.
     pub workloads: BTreeMap<WorkloadName, Workload>,
@@ -25,13 +25,13 @@ pub struct State {
     pub nodes: BTreeMap<String, NodeState>,
     /// Addresses of the hosts outside the cluster.
     pub externals: BTreeMap<String, Vec<IpAddr>>,
-    /// The domain names that hosts outside are known by.
+    /// The domain names of hosts outside, by the host's name.
     pub names: BTreeMap<String, BTreeSet<String>>,
     /// The policies in force.
     pub policies: BTreeMap<PolicyId, Policy>,
-    /// What they refer to: services, endpoints, groups of blocks.
+    /// The objects that policies refer to: services, endpoints, CIDR groups.
     pub objects: BTreeMap<ObjectName, Object>,
-    /// The manifests of policies and objects as JSON, of those that were read from some.
+    /// The manifests, as JSON, of the policies and objects that were read from a manifest.
     pub manifests: BTreeMap<ObjectName, String>,
     pools: [Pool; 2],
 }
@@ -41,29 +41,29 @@ pub struct State {
 pub struct Workload {
     /// Its own labels.
     pub labels: BTreeMap<String, String>,
-    /// Its addresses: those given, otherwise one of each family; none where it has those of its node.
+    /// Its addresses: the given ones, or an assigned one of each family; none where it shares its node's network.
     pub addresses: Vec<IpAddr>,
     /// Its ports that have names.
     pub named_ports: Vec<NamedPort>,
-    /// Whether it shares the network of its node: to policies it is the node, and has no address of its own.
+    /// Whether it shares its node's network: policies see the node in its place, and it has no address.
     pub host_network: bool,
-    /// The node that it runs on; none: the local one.
+    /// The name of its node; none for the local one.
     pub node: Option<String>,
 }
 
-/// Why a step cannot be taken.
+/// Why a step cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
-    /// A workload is to go away that is not there.
+    /// The workload to remove does not exist.
     #[error("removeWorkloads: there is no workload {}/{}", .0.namespace, .0.name)]
     NoWorkload(WorkloadName),
-    /// A policy is to go away that is not there.
+    /// The policy to delete does not exist.
     #[error("delete: no policy {0} is in force")]
     NoPolicy(PolicyId),
-    /// An object is to go away that is not there.
+    /// The object to delete does not exist.
     #[error("delete: there is no {0}")]
     NoObject(ObjectName),
-    /// An address cannot be had.
+    /// An address is not available.
     #[error("workload {}/{}: {source}", .name.namespace, .name.name)]
     Address {
         /// The workload.
@@ -73,13 +73,13 @@ pub enum StepError {
     },
 }
 
-/// What the local node is called.
+/// The name of the local node.
 pub(crate) const HOST: &str = "host";
 /// The local node's own addresses in every test.
 pub const HOST_ADDRESSES: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 200, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0, 0, 0, 1))];
-/// Where workloads without given addresses get theirs from: the upper halves of the blocks that begin with the node's
-/// own. An agent that gives addresses of its own accord takes them from the lower.
+/// The pools of workloads without given addresses: the upper halves of the blocks that begin with the node's own
+/// addresses. An agent assigns from the lower halves.
 const POOLS: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(10, 200, 128, 0)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0x8000, 0, 0, 0)),
@@ -108,7 +108,7 @@ impl Default for State {
 }
 
 impl State {
-    /// Takes the changes of a step, in their order.
+    /// Applies the changes of a step, in order.
     pub fn take(&mut self, step: &Step) -> Result<(), StepError> {
         self.mode = step.enforcement.unwrap_or(self.mode);
         self.audit = step.audit.unwrap_or(self.audit);
@@ -123,7 +123,7 @@ impl State {
             self.admit(workload)
                 .map_err(|source| StepError::Address { name: workload.name.clone(), source })?;
         }
-        step.nodes.iter().for_each(|node| self.meet(node));
+        step.nodes.iter().for_each(|node| self.put_node(node));
         for external in &step.externals {
             self.externals.insert(external.name.clone(), external.addresses.clone());
         }
@@ -131,7 +131,7 @@ impl State {
         self.submit(step)
     }
 
-    /// Takes the policies and objects of a step.
+    /// Applies the policies and objects of a step.
     fn submit(&mut self, step: &Step) -> Result<(), StepError> {
         let policy = |policy: &Policy| (policy.id.clone(), policy.clone());
         let object = |object: &Object| (object.name(), object.clone());
@@ -159,8 +159,8 @@ impl State {
         Ok(())
     }
 
-    /// Takes a node, or what changed about it; `host` is the local one.
-    fn meet(&mut self, node: &NodeState) {
+    /// Adds or replaces a node; `host` is the local one.
+    fn put_node(&mut self, node: &NodeState) {
         if node.name == HOST {
             self.host_labels.clone_from(&node.labels);
         } else {
@@ -178,13 +178,13 @@ impl State {
         self.workloads.get(name).filter(|workload| !workload.host_network)
     }
 
-    /// Whether some policy is about nodes themselves.
+    /// Whether the subject of a policy is a node.
     pub(crate) fn is_node_a_subject(&self) -> bool {
         let mut specs = self.policies.values().flat_map(|policy| &policy.specs);
         specs.any(|spec| matches!(spec.subject, Subject::Nodes(_)))
     }
 
-    /// The domain names that each address outside the cluster is known by, of those that have some.
+    /// The domain names of each address outside the cluster that has some.
     pub fn names_by_address(&self) -> BTreeMap<IpAddr, BTreeSet<String>> {
         let mut known = BTreeMap::<IpAddr, BTreeSet<String>>::new();
         for (external, names) in self.names.iter().filter(|(_, names)| !names.is_empty()) {
@@ -195,7 +195,7 @@ impl State {
         known
     }
 
-    /// The labels by which policies know a workload.
+    /// The labels of a workload that selectors match.
     pub fn labels(&self, name: &WorkloadName, workload: &Workload) -> Labels {
         let none = BTreeMap::new();
         let namespace = self.namespaces.get(&name.namespace).unwrap_or(&none);
@@ -204,7 +204,7 @@ impl State {
         filter::relevant(Labels::of_workload(&name.namespace, namespace, own))
     }
 
-    /// A workload that is named again keeps the addresses and ports that are not: it is the same one, relabelled.
+    /// Adds a workload, or changes one: an existing workload keeps the addresses and ports that the step does not give.
     fn admit(&mut self, given: &WorkloadState) -> Result<(), PoolError> {
         let known = self.workloads.remove(&given.name).unwrap_or_default();
         let host_network = given.host_network.unwrap_or(known.host_network);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_cannot_go_away() {
+    fn a_workload_that_does_not_exist_cannot_be_removed() {
         let mut state = State::default();
         let error = state.take(&Step { remove_workloads: vec![name("a")], ..Step::default() }).unwrap_err();
         assert_eq!(error, StepError::NoWorkload(name("a")));

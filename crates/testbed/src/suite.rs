@@ -1,11 +1,11 @@
-//! Files of PolicyTest documents, read from paths that people type.
+//! Files of PolicyTest documents, read from the paths of a command line.
 
 use manifest::test::TestDocument;
 use manifest::{Diagnostic, Severity};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// What the files of a directory that hold tests end in.
+/// The endings of files with tests.
 const ENDINGS: [&str; 3] = [".test.yaml", ".test.yml", ".test.json"];
 
 /// The documents of some files, in order.
@@ -13,7 +13,7 @@ const ENDINGS: [&str; 3] = [".test.yaml", ".test.yml", ".test.json"];
 pub struct Suite {
     /// The documents.
     pub documents: Vec<TestDocument>,
-    /// What is worth knowing about them.
+    /// Warnings and notes on the files.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -31,7 +31,7 @@ pub enum SuiteError {
     /// A directory without tests.
     #[error("{}: no file here ends in .test.yaml, .test.yml or .test.json", .0.display())]
     NoTests(PathBuf),
-    /// Files that are wrong; every finding of every file.
+    /// Files with errors: every finding of every file.
     #[error("{}", lines(.0))]
     Wrong(Vec<Diagnostic>),
 }
@@ -57,7 +57,7 @@ impl Suite {
     }
 }
 
-/// What of a file asks nothing, which whoever runs it would take for a test that holds.
+/// The documents of a file without a probe: a user would take them for tests that pass.
 fn idle(file: &Path, documents: &[TestDocument]) -> Vec<Diagnostic> {
     let finding = |line, message: &str| Diagnostic {
         file: file.display().to_string(),
@@ -78,7 +78,7 @@ fn idle(file: &Path, documents: &[TestDocument]) -> Vec<Diagnostic> {
     idle.map(|one| finding(one.line, "asks nothing; list `probes` or a `matrix`")).collect()
 }
 
-/// A file as its tests, or what is wrong with it; paths in it are relative to it.
+/// The tests of a file, or its errors; paths in the file are relative to its directory.
 fn parse(file: &Path) -> Result<Result<manifest::test::TestFile, Vec<Diagnostic>>, SuiteError> {
     let text = fs::read_to_string(file).map_err(|error| unreadable(file, error))?;
     let directory = file.parent().unwrap_or(Path::new(""));
@@ -101,7 +101,7 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) -> Result<(), SuiteError>
         let entry = entry.map_err(|error| unreadable(directory, error))?;
         let kind = entry.file_type().map_err(|error| unreadable(directory, error))?;
         let name = entry.file_name();
-        // A link to a directory may lead back here; it is not followed.
+        // A symbolic link to a directory is not followed: it may lead back here.
         if kind.is_dir() {
             collect(&entry.path(), found)?;
         } else if ENDINGS.iter().any(|ending| name.to_string_lossy().ends_with(ending)) {

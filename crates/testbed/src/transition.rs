@@ -1,4 +1,4 @@
-//! From one state of a test to the next, as the changes that an agent would see.
+//! The changes that lead from one state of a test to the next, as an agent would see them.
 
 use crate::state::{HOST_ADDRESSES, State, Workload};
 use control::{Attachment, Change, Endpoint, Node, Proxy, RemoteNode};
@@ -6,12 +6,12 @@ use manifest::test::{NodeState, WorkloadName};
 use manifest::{EndpointSlice, Endpoints as AddressList, Object};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Interface and port of a node proxy that no packet really reaches. The loopback exists everywhere.
+/// Interface and port of a node proxy that receives no packet. The loopback exists everywhere.
 const PROXY: Proxy = Proxy { interface: 1, port: 9 };
-/// Interfaces of workloads are numbered from here, by the number of their endpoint.
+/// The first interface number of workloads; the endpoint's number is added.
 const FIRST_INTERFACE: u32 = 100;
 
-/// The numbers of the workloads' endpoints; a name that comes back is another endpoint.
+/// The numbers of the workloads' endpoints. A workload that is removed and added again is a new endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Endpoints {
     numbers: BTreeMap<WorkloadName, u32>,
@@ -19,12 +19,12 @@ pub(crate) struct Endpoints {
 }
 
 impl Endpoints {
-    /// How a workload is wired to the node.
+    /// How a workload is attached to the node.
     pub(crate) fn interface(&self, name: &WorkloadName) -> Option<Attachment> {
         self.numbers.get(name).map(|&number| interface(number))
     }
 
-    /// What happens to the node between two states.
+    /// The changes between two states.
     pub(crate) fn changes(&mut self, old: &State, new: &State) -> Vec<Change> {
         let mut changes = Vec::new();
         changes.push(Change::Node(Box::new(node(new))));
@@ -88,7 +88,7 @@ fn node(state: &State) -> Node {
     }
 }
 
-/// What happens around the workloads between two states: to nodes, to what policies refer to, and to names.
+/// The changes between two states that are not of workloads: nodes, objects that policies refer to, and names.
 fn around(old: &State, new: &State) -> Vec<Change> {
     let mut changes = Vec::new();
     let nodes = old.nodes.keys().filter(|name| !new.nodes.contains_key(*name));
@@ -107,7 +107,7 @@ fn around(old: &State, new: &State) -> Vec<Change> {
     changes
 }
 
-/// Whether what was there is there no more; a list of addresses may be another service's now.
+/// Whether an object of the old state is missing in the new one. A list of addresses may belong to another service now.
 fn is_gone(before: &Object, now: Option<&Object>) -> bool {
     match (before, now) {
         (_, None) => true,
@@ -121,7 +121,7 @@ fn arrival(node: &NodeState) -> Change {
     Change::RemoteNode(Box::new(RemoteNode { name, labels, addresses }))
 }
 
-/// An object that comes or changes; none for what no policy refers to.
+/// The change for an object that is added or replaced; none for an object that policies cannot refer to.
 fn presence(object: &Object) -> Option<Change> {
     match object {
         Object::Service(service) => Some(Change::Service(Box::new(service.clone()))),
@@ -133,7 +133,7 @@ fn presence(object: &Object) -> Option<Change> {
     }
 }
 
-/// An object that goes.
+/// The change for an object that is removed.
 fn departure(object: &Object) -> Option<Change> {
     match object {
         Object::Service(service) => {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use testbed::{EngineKind, Observer, Suite, Verdict, run};
 
-/// Keeps what differs from what is expected.
+/// Collects the verdicts that differ from their expectation.
 #[derive(Default)]
 struct Wrong(Vec<String>);
 
@@ -17,7 +17,7 @@ impl Observer for Wrong {
     }
 }
 
-/// Runs a directory of examples, which must hold, and must ask this many questions at least.
+/// Runs a directory of examples: all must pass, with at least so many probes.
 fn check(directory: &str, engines: &[EngineKind], questions: usize) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(directory);
     let suite = Suite::read(&[path]).unwrap();
@@ -25,7 +25,7 @@ fn check(directory: &str, engines: &[EngineKind], questions: usize) {
     let summary = run(&suite, engines, &mut wrong).unwrap();
     assert!(wrong.0.is_empty(), "{}", wrong.0.join("\n"));
     assert_eq!(summary.left_out, []);
-    assert!(summary.unasked.is_empty(), "{summary}");
+    assert!(summary.unsent.is_empty(), "{summary}");
     for engine in engines {
         assert!(summary.engines[engine].right >= questions, "{summary}");
     }

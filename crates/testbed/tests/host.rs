@@ -21,13 +21,13 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const ADDRESSES: [[&str; 3]; 2] =
     [["192.0.2.1", "10.0.0.2", "192.0.2.2"], ["2001:db8::1", "fd00::2", "2001:db8::2"]];
 
-/// One end of connections; everybody serves every port that is asked for here.
+/// One end of connections; each host serves every port.
 struct Host {
     namespace: Namespace,
     addresses: Vec<IpAddr>,
 }
 
-/// A node whose rows say who everybody is, and nothing is enforced.
+/// A node with address and endpoint rows, and without enforcement.
 struct Bed {
     node: Host,
     workload: Host,
@@ -89,7 +89,7 @@ impl Bed {
         self.loaded.apply(&[MapOp::Put(row)].into()).unwrap();
     }
 
-    /// Puts the node's policy in force with these flags; nobody is allowed anything yet.
+    /// Enforces the node's policy with these flags; no port is allowed yet.
     fn guard(&mut self, flags: u8) {
         let Self { node, loaded, way_out, .. } = self;
         node.namespace.enter(|| loaded.attach_outside(way_out.interface)).unwrap().unwrap();
@@ -103,8 +103,8 @@ impl Bed {
         rows.into_iter().for_each(|row| self.put(row));
     }
 
-    /// Whether connections at the port come about: to the node from outside and from the workload, from the node to
-    /// outside and to the workload, and between outside and the workload either way.
+    /// Whether connections to the port succeed: to the node from outside and from the workload, from the node to outside
+    /// and to the workload, and between outside and the workload in both directions.
     fn connections(&self, port: u16) -> [bool; 6] {
         let Self { node, workload, outside, .. } = self;
         [
@@ -142,7 +142,7 @@ impl Host {
     }
 }
 
-/// Wires the node that the calling thread is in, and guards the workload's door.
+/// Wires the node of the calling thread, and attaches the programs to the workload's interface.
 fn wire(workload: &Namespace, outside: &Namespace, addresses: [&[IpAddr]; 2]) -> (Wired, Wired, Loaded) {
     let mut node = Node::current().unwrap();
     node.prepare().unwrap();
@@ -158,8 +158,8 @@ fn wire(workload: &Namespace, outside: &Namespace, addresses: [&[IpAddr]; 2]) ->
     (way_out, door, loaded)
 }
 
-/// Gives one end of a link its addresses, and the outside its way to the workload through the node. Who is where on
-/// the link is left to ARP and neighbour discovery.
+/// Gives one end of a link its addresses, and the outside its route to the workload through the node. ARP and neighbour
+/// discovery resolve the addresses of the link.
 fn share_link(interface: &str, addresses: &[IpAddr]) {
     use workload::{Route, RouteKind};
     let mut network = Network::current().unwrap();
@@ -183,7 +183,7 @@ fn share_link(interface: &str, addresses: &[IpAddr]) {
 
 #[test]
 #[ignore = "needs root"]
-fn the_nodes_policy_is_asked_about_the_nodes_own_traffic_and_no_other() {
+fn the_nodes_policy_judges_the_nodes_own_traffic_and_no_other() {
     let mut bed = Bed::new();
     assert_eq!(bed.connections(80), [true; 6]);
     bed.guard(flag::ENFORCE);

@@ -1,4 +1,4 @@
-//! The address families that a network namespace has.
+//! The address families of a network namespace.
 
 use std::fmt;
 use std::io;
@@ -16,15 +16,15 @@ pub enum Family {
 /// Whether a network namespace has IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ipv6 {
-    /// It does.
+    /// It has.
     Enabled,
-    /// This setting disables it: addresses and routes are refused.
+    /// This setting disables IPv6, so that addresses and routes are refused.
     Disabled(&'static str),
-    /// The kernel has none, by how it was built or started.
+    /// The kernel was built or booted without IPv6.
     Absent,
 }
 
-/// Settings that each disable IPv6 for an interface that Nexin needs: the loopback, or one that is made later.
+/// Interfaces whose settings must not disable IPv6: each covers the loopback, or the interfaces that Nexin creates later.
 const SWITCHES: [&str; 3] = ["all", "default", "lo"];
 
 impl Ipv6 {
@@ -33,7 +33,7 @@ impl Ipv6 {
         Self::under(Path::new("/proc/sys/net"))
     }
 
-    /// Reads the settings under a directory that is laid out as `/proc/sys/net` is.
+    /// Reads the settings under a directory with the layout of `/proc/sys/net`.
     fn under(net: &Path) -> io::Result<Self> {
         let settings = net.join("ipv6/conf");
         if !settings.try_exists()? {
@@ -42,7 +42,7 @@ impl Ipv6 {
         for (place, switch) in SWITCHES.iter().enumerate() {
             match std::fs::read_to_string(settings.join(switch).join("disable_ipv6")) {
                 Ok(value) if value.trim() != "0" => return Ok(Self::Disabled(NAMES[place])),
-                // An interface that lost its IPv6 part, as by an MTU below 1280, has no settings.
+                // The kernel removes IPv6 and its settings from an interface with an MTU below 1280.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Ok(Self::Disabled(NAMES[place]));
                 }
@@ -52,7 +52,7 @@ impl Ipv6 {
         Ok(Self::Enabled)
     }
 
-    /// The families that the namespace has.
+    /// The families of the namespace.
     pub fn families(self) -> &'static [Family] {
         match self {
             Self::Enabled => &[Family::V4, Family::V6],
@@ -81,7 +81,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn ipv6_is_there_where_no_setting_disables_it() {
+    fn ipv6_is_enabled_unless_a_setting_disables_it() {
         let net = std::env::temp_dir().join(format!("nexin-families-{}", std::process::id()));
         let set = |switch: &str, value: &str| {
             fs::create_dir_all(net.join("ipv6/conf").join(switch)).unwrap();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn families_are_those_that_are_there() {
+    fn a_namespace_without_ipv6_has_only_ipv4() {
         assert_eq!(Ipv6::Enabled.families(), [Family::V4, Family::V6]);
         for lacking in [Ipv6::Absent, Ipv6::Disabled(NAMES[0])] {
             assert_eq!(lacking.families(), [Family::V4]);

@@ -1,4 +1,4 @@
-//! Groups of processes that end together, whichever namespaces they moved to: control groups, version 2.
+//! Control groups (cgroup v2), with which all processes of a workload end together, in whatever namespaces they are.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,53 +7,53 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// How long killed processes may take to be gone.
+/// How long killed processes may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often making a group may lose against another's removal of the one around it.
+/// Attempts to create a group, in case another agent removes its parent in the same moment.
 const CREATE_ATTEMPTS: usize = 16;
 
-/// A group, by its directory. A process is born into the group of its parent; only root can move it to another.
+/// A control group, identified by its directory. A process starts in the group of its parent; only root can move it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     directory: PathBuf,
 }
 
-/// A group that commands can be started in, also after the calling thread's mounts changed.
+/// An open group in which commands can be started, even where its directory is no longer mounted for the calling thread.
 #[derive(Debug)]
 pub struct GroupEntry(File);
 
 impl Group {
-    /// Where the hierarchy of groups is mounted; none where it is not.
+    /// The mount point of the cgroup v2 hierarchy; none where it is not mounted.
     pub fn hierarchy() -> io::Result<Option<PathBuf>> {
         Ok(cgroup2_mount_point(&fs::read_to_string("/proc/self/mountinfo")?))
     }
 
-    /// The group with this directory, whether it is there or not.
+    /// The group with this directory, which need not exist.
     pub fn at(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into() }
     }
 
-    /// Its directory.
+    /// The directory of the group.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Makes the group, and those around it; that it is there is fine.
+    /// Creates the group and its parents; succeeds where it exists.
     pub fn create(&self) -> io::Result<()> {
-        // The one around it may be removed by another agent at the same moment, since it is empty still.
+        // Another agent may remove the parent in the same moment, because the parent is still empty.
         let mut made = (0..CREATE_ATTEMPTS).map(|_| fs::create_dir_all(&self.directory));
         let is_race =
             |made: &io::Result<()>| made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         made.find(|made| !is_race(made)).unwrap_or_else(|| fs::create_dir_all(&self.directory))
     }
 
-    /// Opens the group for commands to be started in.
+    /// Opens the group, so that commands can be started in it.
     pub fn open(&self) -> io::Result<GroupEntry> {
         File::options().write(true).open(self.directory.join("cgroup.procs")).map(GroupEntry)
     }
 
-    /// The processes in it and in the groups inside; none where it is gone.
+    /// The processes in the group and its children; none where the group does not exist.
     pub fn processes(&self) -> io::Result<Vec<u32>> {
         let mut processes = Vec::new();
         for directory in self.directories()? {
@@ -65,29 +65,29 @@ impl Group {
         Ok(processes)
     }
 
-    /// Kills everything in it, and waits until it is gone; that there is no such group is fine.
+    /// Kills all processes in the group and waits until they ended; succeeds where the group does not exist.
     pub fn kill(&self) -> io::Result<()> {
         let deadline = Instant::now() + KILL_TIMEOUT;
         let mut killed = self.kill_at_once()?;
         while !self.processes()?.is_empty() {
             if Instant::now() > deadline {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "killed processes are there still"));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "killed processes have not ended yet"));
             }
             std::thread::sleep(Duration::from_millis(1));
-            // Before Linux 5.14 processes are killed one by one, and one of them may just have started another.
+            // Before Linux 5.14 there is no `cgroup.kill`: processes are killed one by one, and one may just have forked.
             killed = killed || self.kill_at_once()?;
         }
         Ok(())
     }
 
-    /// Removes the group and those inside, which must be empty; that there is none is fine.
+    /// Removes the group and its children, which must have no processes; succeeds where the group does not exist.
     pub fn remove(&self) -> io::Result<()> {
         let mut directories = self.directories()?;
         directories.reverse();
         directories.iter().try_for_each(|directory| ignore_missing(fs::remove_dir(directory)).map(drop))
     }
 
-    /// Whether the kernel took it upon itself to kill all, those that are being born included.
+    /// Kills the processes once; returns true where the kernel does that by `cgroup.kill`, which covers concurrent forks.
     fn kill_at_once(&self) -> io::Result<bool> {
         match File::options().write(true).open(self.directory.join("cgroup.kill")) {
             Ok(mut file) => file.write_all(b"1").map(|()| true),
@@ -95,7 +95,7 @@ impl Group {
                 for process in self.processes()? {
                     let process = rustix::process::Pid::from_raw(process.cast_signed());
                     if let Some(process) = process {
-                        // One that ended meanwhile is as good as killed.
+                        // An error means that the process has ended.
                         let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
                     }
                 }
@@ -105,7 +105,7 @@ impl Group {
         }
     }
 
-    /// Its directory and those inside, outer ones first; none where it is gone.
+    /// The directories of the group and its children, parents first; none where the group does not exist.
     fn directories(&self) -> io::Result<Vec<PathBuf>> {
         let mut found = vec![self.directory.clone()];
         let mut next = 0;
@@ -128,11 +128,8 @@ impl Group {
 }
 
 impl GroupEntry {
-    /// Has a command started in the group.
-    #[expect(
-        unsafe_code,
-        reason = "what runs between fork and exec is unsafe to choose, and one write is safe there"
-    )]
+    /// Lets a command start in the group.
+    #[expect(unsafe_code, reason = "code between fork and exec is unsafe in general, and one write is safe")]
     pub fn enter_on_start(self, command: &mut Command) {
         let join = move || {
             rustix::io::write(&self.0, b"0")?;
@@ -143,7 +140,7 @@ impl GroupEntry {
     }
 }
 
-/// What is there; that it is gone is no error.
+/// Turns the error that a file does not exist into none.
 fn ignore_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound || is_gone(&error) => Ok(None),
@@ -151,7 +148,7 @@ fn ignore_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// What reading a group's file says whose group was removed meanwhile.
+/// True for the error of reading a file of a group that was removed after the file was opened.
 fn is_gone(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
 }
@@ -166,7 +163,7 @@ fn cgroup2_mount_point(mounts: &str) -> Option<PathBuf> {
     })
 }
 
-/// Blanks in paths are written in octal.
+/// Resolves the octal escapes of white space and backslashes in a path of `mountinfo`.
 fn unescaped(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
@@ -191,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_not_there_has_no_processes_and_is_killed_and_removed_already() {
+    fn a_group_that_does_not_exist_can_be_killed_and_removed() {
         let group = Group::at("/no/such/group");
         assert_eq!(group.processes().unwrap(), Vec::<u32>::new());
         group.kill().unwrap();

@@ -1,8 +1,8 @@
 //! Workloads as network namespaces: their interfaces, addresses, routes and processes.
 //!
-//! A [`Namespace`] is where a workload lives, a [`Node`] wires it to the namespace that it is in itself, and
-//! [`spawn`] starts commands inside. All of it is synchronous: it is called rarely, and in order. What is made carries
-//! the names that the caller gives, so that [`sweep`] finds by prefix what a crash left behind.
+//! A [`Namespace`] is the network of a workload, a [`Node`] connects it to its own namespace, and [`spawn`] starts commands
+//! inside. All functions are synchronous, because they are called rarely and in order. Namespaces and interfaces have names
+//! that the caller chooses, so that [`sweep`] finds the leftovers of a crash by prefix.
 
 mod expedite;
 mod families;

@@ -1,27 +1,26 @@
-//! Interfaces that are told apart by who made them, and deleted one by one or together.
+//! Changes of interfaces: alias, name, deletion alone or together.
 
 use crate::network::{Link, Network, NetworkError};
 use netlink::message::RouteNetlinkMessage as Message;
 use netlink::message::link::{LinkAttribute, LinkMessage};
 
-/// The group that interfaces are put in to be deleted together: the kernel waits once for all of a group until no packet
-/// uses them, and some 20 ms for each that is deleted alone.
+/// The interface group for deleting several interfaces together. The kernel waits for one grace period per group; for an
+/// interface that is deleted alone, it waits about 20 ms.
 const DELETION_GROUP: u32 = 0x4e58_454e;
 
 impl Network {
-    /// Writes a text on an interface, by which its maker knows it again.
+    /// Sets the alias of an interface, by which its creator recognizes it.
     pub fn set_alias(&mut self, interface: u32, alias: &str) -> Result<(), NetworkError> {
         let alias = LinkAttribute::IfAlias(alias.to_owned());
         self.set(interface, alias, || format!("marking interface {interface}"))
     }
 
-    /// Gives an interface, which must be down, another name; that another has the name is an error that
-    /// [`NetworkError::is_present`] tells.
+    /// Renames an interface, which must be down. For the error that the name is taken, [`NetworkError::is_present`] is true.
     pub fn rename(&mut self, interface: u32, name: &str) -> Result<(), NetworkError> {
         self.set(interface, LinkAttribute::IfName(name.to_owned()), || format!("making interface {name}"))
     }
 
-    /// Deletes an interface, and with it its other end; one that is gone is no error.
+    /// Deletes an interface and its other end; succeeds where it does not exist.
     pub fn delete_link(&mut self, name: &str) -> Result<(), NetworkError> {
         match self.link(name)? {
             Some(link) => self.delete_index(&link),
@@ -29,7 +28,7 @@ impl Network {
         }
     }
 
-    /// Deletes interfaces, and with them their other ends, all at once; those that are gone are no error.
+    /// Deletes interfaces and their other ends together; interfaces that do not exist are skipped.
     pub fn delete_links(&mut self, links: &[Link]) -> Result<(), NetworkError> {
         if let [link] = links {
             return self.delete_index(link);

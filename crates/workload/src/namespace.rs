@@ -1,4 +1,4 @@
-//! A network namespace: made, named, entered, deleted.
+//! Network namespaces: create, name, enter, delete.
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
@@ -11,14 +11,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Where named namespaces are, shared with `ip netns`.
+/// The directory of named namespaces, shared with `ip netns`.
 const DIRECTORY: &str = "/run/netns";
-/// What `statfs` says of the file system of namespaces (`NSFS_MAGIC`).
+/// The file system type of namespace files (`NSFS_MAGIC`).
 const NAMESPACES: i64 = 0x6e73_6673;
 /// The calling thread's namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
 
-/// A network namespace, alive at least as long as this value.
+/// An open network namespace; it exists at least as long as this value.
 #[derive(Debug)]
 pub struct Namespace {
     descriptor: OwnedFd,
@@ -27,27 +27,27 @@ pub struct Namespace {
 /// Why a namespace could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
-    /// The name can not be a file name.
-    #[error("{0:?} can not name a namespace: it takes 1 to 255 bytes without '/', and not '.' or '..'")]
+    /// The name cannot be a file name.
+    #[error("{0:?} is no name of a namespace: a name has 1 to 255 bytes without '/', and not '.' or '..'")]
     Name(String),
-    /// There is one of this name.
-    #[error("there is a network namespace {0} already")]
+    /// A namespace with this name exists.
+    #[error("the network namespace {0} exists already")]
     Exists(String),
-    /// There is none of this name.
+    /// No namespace has this name.
     #[error("there is no network namespace {0}")]
     Missing(String),
-    /// The kernel refused.
-    #[error("network namespace: {what}: {source}; it takes root (CAP_SYS_ADMIN)")]
+    /// A system call failed.
+    #[error("network namespace: {what}: {source}; root (CAP_SYS_ADMIN) is needed")]
     Kernel {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// Why it was refused.
+        /// The error.
         source: io::Error,
     },
 }
 
 impl Namespace {
-    /// Makes a namespace with nothing but a loopback that is down; it ends with its last user.
+    /// Creates a namespace whose only interface is a loopback that is down. It ends with its last user.
     pub fn anonymous() -> Result<Self, NamespaceError> {
         let made = std::thread::scope(|scope| {
             scope.spawn(|| unshare(UnshareFlags::NEWNET).and_then(|()| open(Path::new(OWN)))).join()
@@ -56,7 +56,7 @@ impl Namespace {
         made.map(|descriptor| Self { descriptor }).map_err(kernel("making one"))
     }
 
-    /// Makes a namespace that lasts until [`Self::delete`], and that `ip netns` shows.
+    /// Creates a namespace that exists until [`Self::delete`] and is visible to `ip netns`.
     pub fn create(name: &str) -> Result<Self, NamespaceError> {
         let path = path(name)?;
         share_directory().map_err(kernel("sharing /run/netns"))?;
@@ -71,7 +71,7 @@ impl Namespace {
             Ok(namespace)
         });
         if bound.is_err() {
-            // The error of the binding is what the caller needs to know.
+            // The caller needs the error of the bind mount, not an error of this cleanup.
             let _ = std::fs::remove_file(&path);
         }
         bound
@@ -82,7 +82,7 @@ impl Namespace {
         Self::find(name)?.ok_or_else(|| NamespaceError::Missing(name.to_owned()))
     }
 
-    /// Opens a named namespace; none where there is none, or where a crash left its name alone.
+    /// Opens a named namespace; none where it does not exist, or where a crash left only its name.
     pub fn find(name: &str) -> Result<Option<Self>, NamespaceError> {
         let descriptor = match open(&path(name)?) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -97,16 +97,16 @@ impl Namespace {
         open(Path::new(OWN)).map(|descriptor| Self { descriptor }).map_err(kernel("opening one's own"))
     }
 
-    /// The namespace that a process is in.
+    /// The namespace of a process.
     pub fn of_process(process: u32) -> Result<Self, NamespaceError> {
         let path = PathBuf::from(format!("/proc/{process}/ns/net"));
         open(&path).map(|descriptor| Self { descriptor }).map_err(kernel("opening a process's"))
     }
 
-    /// Removes the name; the namespace itself ends when nothing is in it any more. That there is none is no error.
+    /// Removes the name; succeeds where it does not exist. The namespace itself ends with its last user.
     pub fn delete(name: &str) -> Result<(), NamespaceError> {
         let path = path(name)?;
-        // A name that a crash left behind may not be mounted.
+        // The name that a crash left may have no mount.
         let _ = rustix::mount::unmount(&path, UnmountFlags::DETACH);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(kernel("removing its name")(error)),
@@ -129,7 +129,7 @@ impl Namespace {
         Ok(names)
     }
 
-    /// Runs a closure on a thread of its own inside the namespace, and waits for it.
+    /// Runs a closure in the namespace, on its own thread, and waits for it.
     pub fn enter<T: Send>(&self, run: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
         let entered = std::thread::scope(|scope| {
             let inside = scope.spawn(|| self.join().map(|()| run()));
@@ -138,7 +138,7 @@ impl Namespace {
         entered.map_err(kernel("entering it"))
     }
 
-    /// Kills every process that is in the namespace but the one to spare, and never the caller's; returns their numbers.
+    /// Kills every process in the namespace except `spare` and the current one; returns the killed ones.
     pub fn kill_all(&self, spare: Option<u32>) -> Result<Vec<u32>, NamespaceError> {
         kill_all([self], &spare.into_iter().collect())
     }
@@ -148,13 +148,13 @@ impl Namespace {
         processes_in(&BTreeSet::from([self.id()?]))
     }
 
-    /// The number by which the kernel tells namespaces apart, as in the links of `/proc/PID/ns/net`.
+    /// The inode number that identifies the namespace, as in the links of `/proc/PID/ns/net`.
     pub fn id(&self) -> Result<u64, NamespaceError> {
         let stat = rustix::fs::fstat(&self.descriptor);
         stat.map(|stat| stat.st_ino).map_err(|error| kernel("asking its number")(error.into()))
     }
 
-    /// Moves the calling thread into the namespace, for good.
+    /// Moves the calling thread into the namespace permanently.
     pub(crate) fn join(&self) -> io::Result<()> {
         let kind = Some(LinkNameSpaceType::Network);
         Ok(rustix::thread::move_into_link_name_space(self.descriptor.as_fd(), kind)?)
@@ -167,7 +167,7 @@ impl AsFd for Namespace {
     }
 }
 
-/// Kills every process in any of the namespaces but those to spare, and never the caller's; returns their numbers.
+/// Kills every process in any of the namespaces except those in `spare` and the current one; returns the killed ones.
 pub fn kill_all<'a>(
     namespaces: impl IntoIterator<Item = &'a Namespace>,
     spare: &BTreeSet<u32>,
@@ -176,14 +176,14 @@ pub fn kill_all<'a>(
     let mut killed = processes_in(&wanted)?;
     killed.retain(|process| {
         let is_spared = *process == std::process::id() || spare.contains(process);
-        // One that ended meanwhile is as good as killed.
+        // An error means that the process has ended.
         let pid = Pid::from_raw(process.cast_signed()).filter(|_| !is_spared);
         pid.is_some_and(|pid| rustix::process::kill_process(pid, Signal::KILL).is_ok())
     });
     Ok(killed)
 }
 
-/// The processes in namespaces with these numbers. Where that cannot be found out is an error, not none.
+/// The processes in the namespaces with these inode numbers. A failed look-up is an error, not an empty list.
 fn processes_in(namespaces: &BTreeSet<u64>) -> Result<Vec<u32>, NamespaceError> {
     let failed = kernel("finding its processes");
     let mut found = Vec::new();
@@ -197,7 +197,7 @@ fn processes_in(namespaces: &BTreeSet<u64>) -> Result<Vec<u32>, NamespaceError> 
         };
         match std::fs::read_link(entry.path().join("ns/net")) {
             Ok(link) => found.extend(number_of(&link).filter(|of| namespaces.contains(of)).map(|_| process)),
-            // It ended meanwhile, or belongs to those whose namespaces are hidden from us; then it is in none of ours.
+            // The process ended, or its namespaces are hidden from us; then it is in none of ours.
             Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => {}
             Err(error) => return Err(failed(error)),
         }
@@ -205,25 +205,25 @@ fn processes_in(namespaces: &BTreeSet<u64>) -> Result<Vec<u32>, NamespaceError> 
     Ok(found)
 }
 
-/// The number in a link of `/proc/PID/ns`, such as `net:[4026531840]`.
+/// The inode number in a link of `/proc/PID/ns`, such as `net:[4026531840]`.
 fn number_of(link: &Path) -> Option<u64> {
     link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// Whether an error of reading in `/proc/PID` says that the process has ended.
+/// True for the error of reading in `/proc/PID` after the process has ended.
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
-/// Leaves namespaces for new ones; of the calling thread only, so call it on a thread of its own.
+/// Moves the calling thread into new namespaces; call it on a thread that ends afterwards.
 #[expect(
     unsafe_code,
-    reason = "unsharing is unsafe for tables of descriptors only, and there is one call for all"
+    reason = "unsharing is unsafe for descriptor tables only, but one function serves all kinds"
 )]
 pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
-    assert!(!flags.contains(UnshareFlags::FILES), "descriptors stay shared");
-    // SAFETY: the table of descriptors stays shared, which is all that the call asks for.
+    assert!(!flags.contains(UnshareFlags::FILES), "the descriptor table stays shared");
+    // SAFETY: the call is unsafe only if it unshares the descriptor table, and the assertion excludes that.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
 }
 
@@ -238,13 +238,13 @@ fn path(name: &str) -> Result<PathBuf, NamespaceError> {
     Ok(Path::new(DIRECTORY).join(name))
 }
 
-/// Makes the directory a shared mount, as `ip netns` does: a name that is removed here is gone in every mount
-/// namespace, and does not keep its namespace alive there.
+/// Makes the directory a shared mount, as `ip netns` does: a name that is removed here is removed in every mount namespace,
+/// where it would otherwise keep the namespace alive.
 fn share_directory() -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(DIRECTORY)?;
     let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
     match rustix::mount::mount_change(DIRECTORY, shared) {
-        // Not a mount yet.
+        // The directory is no mount yet.
         Err(rustix::io::Errno::INVAL) => {
             rustix::mount::mount_bind_recursive(DIRECTORY, DIRECTORY)?;
             Ok(rustix::mount::mount_change(DIRECTORY, shared)?)
@@ -262,14 +262,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_links_of_proc_name_namespaces_by_number() {
+    fn links_in_proc_contain_the_inode_number() {
         for (link, number) in [("net:[4026531840]", Some(4026531840)), ("mnt:[1]", None), ("net:[]", None)] {
             assert_eq!(number_of(Path::new(link)), number, "{link}");
         }
     }
 
     #[test]
-    fn a_name_that_is_no_file_name_is_refused() {
+    fn a_name_that_cannot_be_a_file_name_is_refused() {
         for name in ["", ".", "..", "a/b", "../etc", "a\0"] {
             assert!(matches!(Namespace::open(name), Err(NamespaceError::Name(_))), "{name:?}");
         }

@@ -18,21 +18,21 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// The network of one namespace, whichever thread speaks to it.
+/// The network configuration of one namespace, usable from every thread.
 #[derive(Debug)]
 pub struct Network {
     pub(crate) socket: Socket,
 }
 
-/// What the kernel refused, and why.
+/// Why a request to the kernel failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// A change or a question.
+    /// The kernel refused it.
     #[error("{what}: {source}")]
     Kernel {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// Why it was refused.
+        /// The error.
         source: io::Error,
     },
     /// The namespace could not be entered.
@@ -47,34 +47,34 @@ pub struct Link {
     pub index: u32,
     /// Name.
     pub name: String,
-    /// Link-layer address; zero where it has none of six bytes.
+    /// Link-layer address; zero for an interface without one of six bytes.
     pub mac: [u8; 6],
-    /// Longest packet.
+    /// MTU.
     pub mtu: u32,
-    /// Whether it was taken up.
+    /// Whether it is set up.
     pub is_up: bool,
-    /// Whether packets pass: it is up, and so is its other end.
+    /// Whether packets pass: both ends are up.
     pub is_running: bool,
-    /// Whether its packets begin with an Ethernet header.
+    /// Whether its packets have an Ethernet header.
     pub is_ethernet: bool,
-    /// The text that its maker may have left on it; an interface without one has the empty text.
+    /// Its alias; empty where it has none.
     pub alias: String,
-    /// The group of interfaces that it is in.
+    /// Its interface group.
     pub group: u32,
 }
 
-/// A pair of interfaces to make; both ends are down at first.
+/// The parameters of a veth pair; both ends are created down.
 #[derive(Debug)]
 pub struct Veth<'a> {
     /// Name of the end in this namespace.
     pub name: &'a str,
     /// Name of the other end.
     pub peer: &'a str,
-    /// Where the other end is; none for this namespace.
+    /// The namespace of the other end; none for this namespace.
     pub peer_namespace: Option<&'a Namespace>,
-    /// Longest packet.
+    /// MTU.
     pub mtu: u32,
-    /// Index of the end in this namespace; none for the kernel's choice.
+    /// Index of the end in this namespace; none lets the kernel choose.
     pub index: Option<u32>,
 }
 
@@ -83,39 +83,39 @@ pub struct Veth<'a> {
 pub struct Route {
     /// Destination.
     pub destination: IpAddr,
-    /// Its leading bits that count.
+    /// The prefix length of the destination.
     pub prefix: u8,
     /// Index of the interface.
     pub interface: u32,
-    /// Where packets go.
+    /// The next hop.
     pub kind: RouteKind,
     /// Number of the table.
     pub table: u32,
 }
 
-/// Where a route leads.
+/// The next hop of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteKind {
-    /// The destination is at the interface.
+    /// The destination itself is on the link.
     Direct,
-    /// The gateway is at the interface, whatever its address.
+    /// The gateway, which is on the link whatever its address.
     Via(IpAddr),
-    /// The destination is this namespace itself.
+    /// The local stack.
     Local,
 }
 
-/// A rule: packets with a mark are routed by a table.
+/// A routing rule: packets with a mark are routed by a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The family of the packets.
     pub family: Family,
     /// The mark.
     pub mark: u32,
-    /// Its bits that count.
+    /// The mask of the mark.
     pub mask: u32,
     /// Number of the table.
     pub table: u32,
-    /// When the rule is asked; lower comes first.
+    /// Priority of the rule; a lower number comes first.
     pub priority: u32,
 }
 
@@ -153,14 +153,14 @@ impl Network {
         Ok(answers.into_iter().filter_map(address_of).collect())
     }
 
-    /// The interfaces that default routes of either family lead to, by index.
+    /// The indices of the interfaces of all default routes.
     pub fn ways_out(&mut self) -> Result<BTreeSet<u32>, NetworkError> {
         let answers = self.socket.dump(Message::GetRoute(RouteMessage::default()));
         let answers = answers.map_err(|source| NetworkError::Kernel { what: "routes".to_owned(), source })?;
         Ok(answers.into_iter().flat_map(ways_out_by).collect())
     }
 
-    /// The interface of this name.
+    /// The interface with this name.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, NetworkError> {
         let mut request = LinkMessage::default();
         request.attributes.push(LinkAttribute::IfName(name.to_owned()));
@@ -171,7 +171,7 @@ impl Network {
         }
     }
 
-    /// Makes a pair of interfaces.
+    /// Creates a veth pair.
     pub fn create_veth(&mut self, veth: &Veth<'_>) -> Result<(), NetworkError> {
         let mut peer = LinkMessage::default();
         peer.attributes.push(LinkAttribute::IfName(veth.peer.to_owned()));
@@ -193,18 +193,18 @@ impl Network {
         self.change(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL, what)
     }
 
-    /// Takes an interface up.
+    /// Sets an interface up.
     pub fn up(&mut self, interface: u32) -> Result<(), NetworkError> {
         self.switch(interface, LinkFlags::Up)
     }
 
-    /// Takes an interface down.
+    /// Sets an interface down.
     pub fn down(&mut self, interface: u32) -> Result<(), NetworkError> {
         self.switch(interface, LinkFlags::empty())
     }
 
-    /// Gives an interface an address, at once and without asking the link whether another has it. That it has it
-    /// already is an error that [`NetworkError::is_present`] tells.
+    /// Adds an address to an interface, without duplicate address detection. For the error that the interface has the address
+    /// already, [`NetworkError::is_present`] is true.
     pub fn add_address(&mut self, interface: u32, address: IpAddr, prefix: u8) -> Result<(), NetworkError> {
         let mut request = AddressMessage::default();
         request.header.family = family(address);
@@ -225,7 +225,7 @@ impl Network {
         self.change(Message::NewRoute(route.message()), NLM_F_CREATE | NLM_F_REPLACE, what)
     }
 
-    /// Removes a route; that there is none is no error.
+    /// Removes a route; succeeds where it does not exist.
     pub fn delete_route(&mut self, route: &Route) -> Result<(), NetworkError> {
         let what = || format!("deleting the route to {}/{}", route.destination, route.prefix);
         match self.change(Message::DelRoute(route.message()), 0, what) {
@@ -234,7 +234,7 @@ impl Network {
         }
     }
 
-    /// Writes down the link-layer address of a neighbour, for good.
+    /// Adds a permanent neighbour entry.
     pub fn add_neighbour(
         &mut self,
         interface: u32,
@@ -254,7 +254,7 @@ impl Network {
         self.change(Message::NewNeighbour(request), NLM_F_CREATE | NLM_F_REPLACE, what)
     }
 
-    /// Adds a rule; one that is there already stays as it is.
+    /// Adds a rule, unless it exists.
     pub fn add_rule(&mut self, rule: &Rule) -> Result<(), NetworkError> {
         let what = || format!("rule for mark {:#x}/{:#x}", rule.mark, rule.mask);
         match self.change(Message::NewRule(rule.message()), NLM_F_CREATE | NLM_F_EXCL, what) {
@@ -263,7 +263,7 @@ impl Network {
         }
     }
 
-    /// Removes a rule; that there is none is no error.
+    /// Removes a rule; succeeds where it does not exist.
     pub fn delete_rule(&mut self, rule: &Rule) -> Result<(), NetworkError> {
         let what = || format!("deleting the rule for mark {:#x}/{:#x}", rule.mark, rule.mask);
         match self.change(Message::DelRule(rule.message()), 0, what) {
@@ -292,7 +292,7 @@ impl Network {
 }
 
 impl NetworkError {
-    /// Whether what was to be made is there already.
+    /// True where the object to be created exists already.
     pub fn is_present(&self) -> bool {
         self.is(rustix::io::Errno::EXIST)
     }
@@ -305,7 +305,7 @@ impl NetworkError {
     }
 }
 
-/// The interface's own address; `Address` alone would be the other end's on a point-to-point link.
+/// The own address of an interface: `Local`, because `Address` is the other end's on a point-to-point link.
 fn address_of(answer: Message) -> Option<IpAddr> {
     let Message::NewAddress(message) = answer else { return None };
     let local = message.attributes.iter().find_map(|attribute| match attribute {
@@ -320,7 +320,7 @@ fn address_of(answer: Message) -> Option<IpAddr> {
     })
 }
 
-/// The interfaces that a route leads to, if it is a default route.
+/// The interfaces of a default route.
 fn ways_out_by(answer: Message) -> Vec<u32> {
     let Message::NewRoute(RouteMessage { header, attributes, .. }) = answer else { return Vec::new() };
     if header.destination_prefix_length != 0 || header.kind != RouteType::Unicast {
@@ -368,7 +368,7 @@ impl Route {
         message.header.address_family = family(self.destination);
         message.header.destination_prefix_length = self.prefix;
         message.header.protocol = RouteProtocol::Static;
-        // Tables beyond one byte are named by the attribute alone.
+        // The header has one byte for the table; a greater number is in the attribute only.
         message.header.table = u8::try_from(self.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
         message.attributes.push(RouteAttribute::Table(self.table));
         message.attributes.push(RouteAttribute::Destination(RouteAddress::from(self.destination)));

@@ -1,4 +1,4 @@
-//! The node's side of the wiring: a veth pair, addresses and routes for each workload.
+//! Connects workloads to the node: a veth pair, addresses and routes for each.
 
 use crate::families::Ipv6;
 use crate::namespace::{Namespace, NamespaceError};
@@ -7,31 +7,31 @@ use crate::sysctl::{self, SysctlError};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-/// The gateway that every workload sees; nobody has the address, the packet path answers for it.
+/// The IPv4 gateway of every workload. No interface has this address; the packet path answers ARP requests for it.
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
-/// The IPv6 gateway that every workload sees.
+/// The IPv6 gateway of every workload.
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-/// Name of the interface inside a workload.
+/// Name of the interface in a workload.
 pub const WORKLOAD_INTERFACE: &str = "eth0";
 
-/// Settings of the node's namespace.
+/// Kernel settings of the node's namespace.
 const SETTINGS: [(&str, &str); 7] = [
-    // Packets between workloads, the node and the world are routed.
+    // The node routes packets between workloads, itself and the world.
     ("ipv4/ip_forward", "1"),
     ("ipv6/conf/all/forwarding", "1"),
-    // Packets of a transparent proxy have sources that are routed elsewhere; the packet path checks sources.
+    // The source of a transparent proxy's packet is routed to another interface. The packet path checks sources itself.
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
-    // The proxy has sockets with addresses of workloads and hosts outside. A packet that comes in for one of them by
-    // an interface without our programs must first be routed to the workload's door, and what is routed on is dropped
-    // where it was given to a socket before. Of both families, despite its name.
+    // The proxy has sockets with addresses of workloads and of hosts outside. A packet for such an address that arrives at
+    // an interface without our programs must be forwarded to the workload's interface, but the kernel drops a forwarded
+    // packet that early demux assigned to a socket. The setting covers both families, despite its name.
     ("ipv4/tcp_early_demux", "0"),
-    // Every workload is behind the same gateway; there is no shorter way to tell of.
+    // Every workload uses the gateway for all destinations, so a redirect is never right.
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
 ];
 
-/// The network namespace that workloads are wired to.
+/// The network namespace to which workloads are connected.
 #[derive(Debug)]
 pub struct Node {
     pub(crate) namespace: Namespace,
@@ -39,22 +39,22 @@ pub struct Node {
     pub(crate) ipv6: Ipv6,
 }
 
-/// How to wire a workload.
+/// The parameters of a connection.
 #[derive(Clone, Debug)]
 pub struct Plan<'a> {
     /// Name of the host-side interface, such as `nx7`; at most 15 bytes.
     pub host: &'a str,
     /// The workload's addresses, of either family or both.
     pub addresses: &'a [IpAddr],
-    /// Longest packet.
+    /// MTU of both ends.
     pub mtu: u32,
-    /// Index of the host-side interface; none for the kernel's choice.
+    /// Index of the host-side interface; none lets the kernel choose.
     pub index: Option<u32>,
-    /// A text on the host-side interface, by which its maker knows it again; none where that is left out.
+    /// Alias of the host-side interface, by which its creator recognizes it.
     pub alias: Option<&'a str>,
 }
 
-/// A workload that is wired.
+/// A connected workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wired {
     /// Index of the host-side interface.
@@ -69,61 +69,62 @@ pub struct Wired {
     pub addresses: Vec<IpAddr>,
 }
 
-/// Why a workload could not be wired.
+/// Why a workload could not be connected.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The kernel refused.
+    /// A change of the network failed.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// A namespace could not be used.
+    /// A namespace could not be entered.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
-    /// A setting could not be made.
+    /// A kernel setting could not be written.
     #[error(transparent)]
     Setting(#[from] SysctlError),
-    /// An interface that must be there is not.
-    #[error("interface {0} is gone; someone else deletes interfaces here")]
+    /// An interface does not exist though it was just created.
+    #[error("interface {0} is gone: another program deletes interfaces here")]
     Gone(String),
-    /// An address is of a family that the node does not have.
+    /// The node lacks the family of an address.
     #[error("{address} cannot be given to a workload: {ipv6}")]
     Family {
         /// The address.
         address: IpAddr,
-        /// Why there is no such family.
+        /// Why the node lacks it.
         ipv6: Ipv6,
     },
-    /// The address families could not be found out.
-    #[error("finding out about IPv6: {0}")]
+    /// The address families of the node could not be read.
+    #[error("reading whether IPv6 is enabled: {0}")]
     Families(std::io::Error),
-    /// An interface was made by another, for its own use.
-    #[error("interface {name} is marked {alias:?}, and so belongs to another")]
+    /// Another program created the interface for itself.
+    #[error("interface {name} has the alias {alias:?} and so belongs to another program")]
     Foreign {
         /// The interface.
         name: String,
-        /// What its maker wrote on it.
+        /// Its alias.
         alias: String,
     },
 }
 
 impl Node {
-    /// The node that the calling thread is in.
+    /// The node of the calling thread.
     pub fn current() -> Result<Self, WireError> {
         Self::of(Namespace::current()?)
     }
 
-    /// A node in a namespace of its own.
+    /// A node in the given namespace.
     pub fn of(namespace: Namespace) -> Result<Self, WireError> {
         let network = Network::of(&namespace)?;
         let ipv6 = namespace.enter(Ipv6::here)?.map_err(WireError::Families)?;
         Ok(Self { namespace, network, ipv6 })
     }
 
-    /// Whether the node had IPv6 when that was last found out.
+    /// Whether the node has IPv6, as of the last [`Self::refresh`].
     pub fn ipv6(&self) -> Ipv6 {
         self.ipv6
     }
 
-    /// Finds out again whether the node has IPv6. One that had none keeps none: its routes and rules were not made.
+    /// Reads again whether the node has IPv6. A node that lacked IPv6 is treated as lacking it for good, because its IPv6 routes
+    /// and rules were not created.
     pub fn refresh(&mut self) -> Result<(), WireError> {
         if self.ipv6 == Ipv6::Enabled {
             self.ipv6 = self.namespace.enter(Ipv6::here)?.map_err(WireError::Families)?;
@@ -141,7 +142,7 @@ impl Node {
         &self.namespace
     }
 
-    /// Makes the node route between workloads, and take packets whose way back is another than their way here.
+    /// Enables routing between workloads, and disables reverse-path filtering.
     pub fn prepare(&mut self) -> Result<(), WireError> {
         self.namespace.enter(|| sysctl::write(SETTINGS))??;
         let loopback = existing(&mut self.network, "lo")?;
@@ -151,8 +152,8 @@ impl Node {
         Ok(())
     }
 
-    /// Wires a namespace. The host side stays down until [`Self::up`], so that nothing passes before programs and
-    /// rows are there; what fails leaves no interface.
+    /// Connects a namespace. The host side stays down until [`Self::up`], so that no packet passes before programs and map
+    /// entries are in place. An error leaves no interface.
     pub fn wire(&mut self, workload: &Namespace, plan: &Plan<'_>) -> Result<Wired, WireError> {
         if let Some(&address) = plan.addresses.iter().find(|address| address.is_ipv6())
             && self.ipv6 != Ipv6::Enabled
@@ -168,18 +169,18 @@ impl Node {
         })?;
         let wired = self.wire_ends(workload, plan);
         if wired.is_err() {
-            // The error of the wiring is what the caller needs to know.
+            // The caller needs this error, not an error of this cleanup.
             let _ = self.network.delete_link(plan.host);
         }
         wired
     }
 
-    /// Takes the host side up, and routes the workload's addresses to it.
+    /// Sets the host side up, and routes the workload's addresses to it.
     pub fn up(&mut self, wired: &Wired) -> Result<(), WireError> {
         self.network.up(wired.interface)?;
         self.await_running(&wired.name)?;
         for &destination in &wired.addresses {
-            // Written down, so that the node asks nobody: who could answer is behind the policy.
+            // A permanent entry: the node must not ask for the address, because policy could drop the answer.
             self.network.add_neighbour(wired.interface, destination, wired.mac)?;
             self.network.add_route(&Route {
                 destination,
@@ -192,13 +193,13 @@ impl Node {
         Ok(())
     }
 
-    /// Deletes a workload's interfaces, and its routes with them; that there are none is no error.
+    /// Deletes a workload's interfaces with their routes; succeeds where they do not exist.
     pub fn unwire(&mut self, host: &str) -> Result<(), WireError> {
         Ok(self.network.delete_link(host)?)
     }
 
-    /// Waits a little until the kernel has noticed that both ends are up: it drops packets before, and a first packet
-    /// that is lost costs its sender a second.
+    /// Waits a short time until the kernel reports that both ends are up. It drops packets before, and the loss of the first
+    /// packet costs its sender a second.
     fn await_running(&mut self, name: &str) -> Result<(), WireError> {
         let deadline = Instant::now() + Duration::from_millis(100);
         while !existing(&mut self.network, name)?.is_running && Instant::now() < deadline {
@@ -224,13 +225,13 @@ impl Node {
     }
 }
 
-/// Sets up a workload's own side, on a thread inside it; returns its link-layer address.
+/// Sets up the interface in a workload, on a thread in its namespace; returns the link-layer address.
 fn wire_inside(addresses: &[IpAddr], host_mac: [u8; 6]) -> Result<[u8; 6], WireError> {
     let mut network = Network::current()?;
     let loopback = existing(&mut network, "lo")?;
     network.up(loopback.index)?;
     if addresses.iter().any(IpAddr::is_ipv6) {
-        // A new namespace may have inherited from another that it has no IPv6.
+        // A new namespace can inherit the setting that disables IPv6.
         let enabled = ["lo", WORKLOAD_INTERFACE].map(|name| format!("ipv6/conf/{name}/disable_ipv6"));
         sysctl::write(enabled.iter().map(|name| (name.as_str(), "0")))?;
     }
@@ -243,7 +244,7 @@ fn wire_inside(addresses: &[IpAddr], host_mac: [u8; 6]) -> Result<[u8; 6], WireE
             IpAddr::V4(_) => (IpAddr::V4(GATEWAY_V4), IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             IpAddr::V6(_) => (IpAddr::V6(GATEWAY_V6), IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
         };
-        // Written down, so that a workload's first packet does not wait for an answer.
+        // A permanent entry, so that a workload's first packet needs no ARP or neighbour discovery.
         network.add_neighbour(own.index, gateway, host_mac)?;
         network.add_route(&Route {
             destination: anywhere,
@@ -256,7 +257,7 @@ fn wire_inside(addresses: &[IpAddr], host_mac: [u8; 6]) -> Result<[u8; 6], WireE
     Ok(own.mac)
 }
 
-/// Keeps an interface from asking and telling its link things of its own accord (duplicate addresses, routers).
+/// Disables duplicate address detection, router advertisements and automatic addresses at an interface.
 pub(crate) fn disable_autoconfiguration(interface: &str) -> Result<(), SysctlError> {
     let [v4, v6] = ["ipv4", "ipv6"].map(|family| format!("{family}/conf/{interface}"));
     let settings = [
@@ -268,12 +269,15 @@ pub(crate) fn disable_autoconfiguration(interface: &str) -> Result<(), SysctlErr
     sysctl::write(settings.iter().map(|(name, value)| (name.as_str(), *value)))
 }
 
-/// The interface of this name, which must be there.
+/// The interface with this name.
+///
+/// # Errors
+/// It does not exist.
 pub(crate) fn existing(network: &mut Network, name: &str) -> Result<crate::Link, WireError> {
     network.link(name)?.ok_or_else(|| WireError::Gone(name.to_owned()))
 }
 
-/// The prefix length of one address alone.
+/// The prefix length of a single address.
 fn host_prefix(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }

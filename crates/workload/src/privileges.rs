@@ -1,4 +1,4 @@
-//! What a command may do beside its network: the user it runs as, and the capabilities it has lost.
+//! The privileges of a command: the user that it runs as, and the capabilities that it lacks.
 
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -55,28 +55,28 @@ const NAMES: [&str; 41] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities(CapabilitySet);
 
-/// A user, with the groups that it is in.
+/// A user and its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// The user's number.
+    /// The user id.
     pub user: u32,
-    /// The number of its first group.
+    /// The primary group id.
     pub group: u32,
-    /// The numbers of its other groups.
+    /// The supplementary group ids.
     pub others: Vec<u32>,
 }
 
-/// What a command is started with; by default with all that its starter has.
+/// The privileges of a command; by default those of its parent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Privileges {
     /// The user to run as.
     pub user: Option<User>,
-    /// The capabilities to drop for good; with any, no program that is executed later gains privileges.
+    /// The capabilities to drop permanently. Where there are any, executing another program gains no privileges.
     pub dropped: Option<Capabilities>,
 }
 
 impl Capabilities {
-    /// The capabilities of a name as capabilities(7) has it, with or without `CAP_`, in either case; `ALL` is all of them.
+    /// The capability with a name of capabilities(7), with or without `CAP_`, in upper or lower case; `ALL` is all of them.
     pub fn named(name: &str) -> Option<Self> {
         let name = name.to_ascii_uppercase();
         if name == "ALL" {
@@ -87,7 +87,7 @@ impl Capabilities {
         Some(Self(CapabilitySet::from_bits_retain(1 << number)))
     }
 
-    /// Those of both sets.
+    /// The union of both sets.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -95,10 +95,10 @@ impl Capabilities {
 }
 
 impl Privileges {
-    /// Has a command started with no more than these.
+    /// Lets a command start with these privileges only.
     #[expect(
         unsafe_code,
-        reason = "what runs between fork and exec is unsafe to choose, and these calls are safe there"
+        reason = "code between fork and exec is unsafe in general, and these calls are safe"
     )]
     pub fn limit(self, command: &mut Command) {
         if self == Self::default() {
@@ -123,13 +123,13 @@ impl Privileges {
             }
             Ok(())
         };
-        // SAFETY: the closure makes system calls for the calling thread, which is the only one of the new process, with
-        // values that were computed before, and does not allocate.
+        // SAFETY: the closure only makes system calls with values that were computed before the fork; it does not allocate.
+        // The new process has one thread, so calls that concern a thread concern the process.
         unsafe { command.pre_exec(step) };
     }
 }
 
-/// Takes capabilities out of what executing a program can give, as far as the kernel knows them.
+/// Removes capabilities from the bounding set, as far as the kernel knows them.
 fn drop_from_bounds(dropped: CapabilitySet) -> io::Result<()> {
     for number in 0..u64::BITS {
         let one = CapabilitySet::from_bits_retain(1 << number);
@@ -137,7 +137,7 @@ fn drop_from_bounds(dropped: CapabilitySet) -> io::Result<()> {
             continue;
         }
         match rustix::thread::capability_is_in_bounding_set(one) {
-            // The numbers from here on are none yet.
+            // The kernel knows no capability with this number or a greater one.
             Err(rustix::io::Errno::INVAL) => break,
             Ok(true) => rustix::thread::remove_capability_from_bounding_set(one)?,
             found => drop(found?),
@@ -146,7 +146,7 @@ fn drop_from_bounds(dropped: CapabilitySet) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes capabilities from the calling thread; what is not permitted is not ambient either.
+/// Removes capabilities from the calling thread. The kernel removes them from the ambient set, too.
 fn drop_from_thread(dropped: CapabilitySet) -> io::Result<()> {
     let CapabilitySets { effective, permitted, inheritable } = rustix::thread::capabilities(None)?;
     let without = |set: CapabilitySet| CapabilitySet::from_bits_retain(set.bits() & !dropped.bits());

@@ -1,4 +1,4 @@
-//! Commands inside a workload's namespace.
+//! Commands in the namespace of a workload.
 
 use crate::namespace::{Namespace, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags};
@@ -10,47 +10,47 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// What a command sees beside its network.
+/// The settings of a command beside its network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessSettings {
-    /// Names that `/etc/hosts` gives, after those of the machine's own file; with none, the file stays as it is.
+    /// Names that are appended to the machine's `/etc/hosts` for the command; without any, the file is not replaced.
     pub hosts: Vec<(IpAddr, String)>,
 }
 
 /// Why a command could not be started or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// It was not started.
+    /// The command was not started.
     #[error("{program}: {what}: {source}")]
     Start {
-        /// The program.
+        /// The program of the command.
         program: String,
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// Why it was refused.
+        /// The error.
         source: io::Error,
     },
     /// The calling thread could not be moved.
     #[error("{what}: {source}")]
     Enter {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// Why it was refused.
+        /// The error.
         source: io::Error,
     },
-    /// It was not stopped.
+    /// The process was not stopped.
     #[error("stopping process {process}: {source}")]
     Stop {
         /// The process.
         process: u32,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
 }
 
-/// Starts a command inside a namespace, as the head of a process group of its own.
+/// Starts a command in a namespace, as the leader of a new process group.
 ///
-/// Its mounts are its own too, so that `/sys/class/net` and `/etc/hosts` are the workload's.
+/// The command also gets a mount namespace, so that `/sys/class/net` and `/etc/hosts` are the workload's.
 pub fn spawn(
     mut command: Command,
     namespace: &Namespace,
@@ -59,7 +59,7 @@ pub fn spawn(
     let program = command.get_program().to_string_lossy().into_owned();
     command.process_group(0);
     let spawned = std::thread::scope(|scope| {
-        // A child is born into the namespaces of the thread that makes it.
+        // A child starts in the namespaces of the thread that forks.
         let start = || {
             move_in(namespace, settings)?;
             command.spawn().map_err(|error| ("starting it", error))
@@ -69,24 +69,24 @@ pub fn spawn(
     spawned.map_err(|(what, source)| ProcessError::Start { program, what, source })
 }
 
-/// Moves the calling thread, and so whatever it starts from now on, into a namespace, as [`spawn`] does for one command.
+/// Moves the calling thread into a namespace, as [`spawn`] does for a command; its later children start there.
 ///
-/// For a command that keeps its caller's process group, and so the terminal's foreground.
+/// For a command that must stay in its caller's process group to keep the terminal.
 pub fn enter(namespace: &Namespace, settings: &ProcessSettings) -> Result<(), ProcessError> {
     move_in(namespace, settings).map_err(|(what, source)| ProcessError::Enter { what, source })
 }
 
-/// Stops a command and the processes of its group: asks, waits up to `grace`, then kills.
+/// Stops a command and its process group: sends SIGTERM, waits up to `grace`, then sends SIGKILL.
 pub fn stop(child: &mut Child, grace: Duration) -> Result<ExitStatus, ProcessError> {
     let process = child.id();
     let failed = |source| ProcessError::Stop { process, source };
     if let Some(status) = child.try_wait().map_err(failed)? {
-        // Its number may be another's by now.
+        // The process was waited for, so its number may belong to another process.
         return Ok(status);
     }
-    let group = Pid::from_raw(process.cast_signed()).expect("a process that was started has a number");
+    let group = Pid::from_raw(process.cast_signed()).expect("a started process has a number above zero");
     let signal = |signal| match rustix::process::kill_process_group(group, signal) {
-        // Everyone in the group has ended already.
+        // All processes of the group have ended.
         Err(rustix::io::Errno::SRCH) => Ok(()),
         sent => sent.map_err(|error| failed(error.into())),
     };
@@ -95,12 +95,13 @@ pub fn stop(child: &mut Child, grace: Duration) -> Result<ExitStatus, ProcessErr
     while Instant::now() < deadline && !has_exited(group) {
         std::thread::sleep(Duration::from_millis(2));
     }
-    // Whoever is left in the group did not listen. The head is not waited for before: its number stays the group's.
+    // Kills what is left of the group. The leader is waited for only afterwards, so that the number of the group is not
+    // reused before.
     signal(Signal::KILL)?;
     child.wait().map_err(failed)
 }
 
-/// Whether the process has ended, without taking its status.
+/// True where the process has ended; does not reap it.
 fn has_exited(process: Pid) -> bool {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -112,12 +113,12 @@ fn move_in(namespace: &Namespace, settings: &ProcessSettings) -> Result<(), (&'s
     set_up_mounts(settings)
 }
 
-/// Gives the calling thread mounts of its own, with the workload's `/sys` and `/etc/hosts`.
+/// Moves the calling thread into a new mount namespace with the workload's `/sys` and `/etc/hosts`.
 fn set_up_mounts(settings: &ProcessSettings) -> Result<(), (&'static str, io::Error)> {
     const PRIVATE: &str = "making its mounts its own";
     let failed = |what| move |error: rustix::io::Errno| (what, io::Error::from(error));
     unshare(UnshareFlags::NEWNS).map_err(|error| (PRIVATE, error))?;
-    // What is mounted on the machine later is still seen; nothing goes the other way.
+    // Later mounts of the machine propagate into the namespace, but not the other way.
     let downstream = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", downstream).map_err(failed(PRIVATE))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -129,9 +130,9 @@ fn set_up_mounts(settings: &ProcessSettings) -> Result<(), (&'static str, io::Er
     bind_hosts(&text).map_err(|error| ("putting its /etc/hosts in place", error))
 }
 
-/// Puts a file over `/etc/hosts` that ends with the mount.
+/// Mounts a file over `/etc/hosts`; the file is deleted with the mount.
 fn bind_hosts(text: &str) -> io::Result<()> {
-    // Nothing without a name can be mounted, so it has one for the moment; no other thread has this one's number.
+    // A bind mount needs a path. The thread's id makes it unique, and it is removed right after the mount.
     let path = format!("/run/nexin-hosts-{}", rustix::thread::gettid());
     std::fs::write(&path, text)?;
     let bound = rustix::mount::mount_bind(&path, "/etc/hosts");
@@ -139,7 +140,7 @@ fn bind_hosts(text: &str) -> io::Result<()> {
     Ok(bound?)
 }
 
-/// The machine's `/etc/hosts`, and the names that are given.
+/// The machine's `/etc/hosts` with the names appended.
 fn hosts_file(settings: &ProcessSettings) -> io::Result<String> {
     let mut text = match std::fs::read_to_string("/etc/hosts") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => "127.0.0.1 localhost\n".to_owned(),

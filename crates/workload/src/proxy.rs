@@ -1,4 +1,4 @@
-//! The way of packets to a transparent proxy on the node: an interface for them, and routes to the local stack.
+//! The interface and the routes by which packets reach a transparent proxy on the node.
 
 use crate::families::{Family, Ipv6};
 use crate::network::{Network, Route, RouteKind, Rule, Veth};
@@ -7,26 +7,26 @@ use crate::sysctl;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-/// Name of the interface whose ingress hands packets to the proxy.
+/// Name of the interface at whose ingress packets enter for the proxy.
 pub const PROXY_INTERFACE: &str = "nexin_proxy";
-/// Name of its other end, which nothing uses.
+/// Name of the other end of the veth pair, which is not used.
 pub const PROXY_PEER: &str = "nexin_proxy_end";
 
-/// Begins the name of its first end while it is made; the number of the process that makes it follows.
+/// Prefix of the temporary name of the interface; the process id of its creator follows.
 const UNNAMED: &str = "nxp";
 
-/// How packets for the proxy are told from others.
+/// The mark and the routing table for packets to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyRouting {
-    /// Their mark.
+    /// The mark of the packets.
     pub mark: u32,
-    /// The bits of it that count.
+    /// The mask of the mark.
     pub mask: u32,
-    /// Number of the routing table for them, otherwise unused.
+    /// Number of the routing table, which must be unused otherwise.
     pub table: u32,
-    /// When their rule is asked; lower comes first, and it must come before that of the local table's peers (32766).
+    /// Priority of the routing rule; it must be below 32766, that of the main table.
     pub priority: u32,
-    /// Longest packet.
+    /// MTU of the interface.
     pub mtu: u32,
 }
 
@@ -35,23 +35,23 @@ pub struct ProxyRouting {
 pub struct Proxy {
     /// Index of [`PROXY_INTERFACE`].
     pub interface: u32,
-    /// Its link-layer address.
+    /// The link-layer address of the interface.
     pub mac: [u8; 6],
 }
 
 impl Node {
-    /// Makes the proxy's interface and routes marked packets to the local stack, whatever their destination. What an
-    /// earlier run left is taken over.
+    /// Creates the proxy's interface, and routes marked packets with any destination to the local stack. An interface of an
+    /// earlier run is used again.
     ///
-    /// One node has one proxy: an interface that carries another text than `alias` belongs to another, and stays.
+    /// A node has one proxy: an interface with another alias belongs to another program and is not changed.
     pub fn create_proxy(&mut self, routing: &ProxyRouting, alias: &str) -> Result<Proxy, WireError> {
         self.claim_proxy(routing, alias)?;
-        // Packets that come here carry addresses of others, as source and as destination.
-        let strangers = format!("ipv4/conf/{PROXY_INTERFACE}/accept_local");
+        // The source of such a packet may be an address of the node, which the kernel refuses without this setting.
+        let accept_local = format!("ipv4/conf/{PROXY_INTERFACE}/accept_local");
         self.namespace.enter(|| {
             disable_autoconfiguration(PROXY_INTERFACE)?;
             disable_autoconfiguration(PROXY_PEER)?;
-            sysctl::write([(strangers.as_str(), "1")])
+            sysctl::write([(accept_local.as_str(), "1")])
         })??;
         for name in [PROXY_PEER, PROXY_INTERFACE] {
             let link = existing(&mut self.network, name)?;
@@ -66,14 +66,14 @@ impl Node {
         Ok(Proxy { interface: link.index, mac: link.mac })
     }
 
-    /// The text on the proxy's interface; none where there is no interface, the empty one where nothing is written on it.
+    /// The alias of the proxy's interface: none without an interface, empty without an alias.
     pub fn proxy_alias(&mut self) -> Result<Option<String>, WireError> {
         Ok(self.network.link(PROXY_INTERFACE)?.map(|link| link.alias))
     }
 
     /// Removes the proxy's interface, routes and rules.
     pub fn remove_proxy(&mut self, routing: &ProxyRouting) -> Result<(), WireError> {
-        // Rules and routes may be from a time when the node had IPv6.
+        // The rules and routes of IPv6 may exist though IPv6 is disabled by now.
         let known: &[Family] =
             if self.ipv6 == Ipv6::Absent { &[Family::V4] } else { &[Family::V4, Family::V6] };
         for family in known {
@@ -84,20 +84,20 @@ impl Node {
         Ok(self.network.delete_link(PROXY_INTERFACE)?)
     }
 
-    /// Makes the proxy's interfaces, or finds them, with the text on them.
+    /// Creates the proxy's interfaces with their alias, or finds them.
     fn claim_proxy(&mut self, routing: &ProxyRouting, alias: &str) -> Result<(), WireError> {
         let network = &mut self.network;
         let name = || PROXY_INTERFACE.to_owned();
         match network.link(PROXY_INTERFACE)? {
             Some(link) if link.alias == alias => return Ok(()),
-            // Made before interfaces were marked.
+            // An older version creates the interface without an alias.
             Some(link) if link.alias.is_empty() => return Ok(network.set_alias(link.index, alias)?),
             Some(link) => return Err(WireError::Foreign { name: name(), alias: link.alias }),
             None => {}
         }
         self.remove_unnamed()?;
         let network = &mut self.network;
-        // It gets its name last: who finds the name finds the text.
+        // The interface is renamed last, so that an interface with this name always has its alias.
         let made = format!("{UNNAMED}{}", std::process::id());
         let (peer, mtu) = (PROXY_PEER, routing.mtu);
         network.create_veth(&Veth { name: &made, peer, peer_namespace: None, mtu, index: None })?;
@@ -105,17 +105,17 @@ impl Node {
         let named =
             network.set_alias(link.index, alias).and_then(|()| network.rename(link.index, PROXY_INTERFACE));
         if named.is_err() {
-            // The error of the naming is what the caller needs to know.
+            // The caller needs the error of the renaming, not an error of this cleanup.
             let _ = network.delete_link(&made);
         }
         Ok(named?)
     }
 
-    /// Removes the proxy's interfaces that a process made which crashed before it gave them their name.
+    /// Removes interfaces whose creator crashed before it renamed them.
     fn remove_unnamed(&mut self) -> Result<(), WireError> {
         for link in self.network.links()? {
             let maker = link.name.strip_prefix(UNNAMED).and_then(|process| process.parse::<u32>().ok());
-            // Where that cannot be found out, the process may be about to name it.
+            // Where this is not known, the process may be about to rename its interface.
             let has_ended =
                 |maker: u32| Path::new("/proc").join(maker.to_string()).try_exists().is_ok_and(|is| !is);
             if maker.is_some_and(has_ended) {

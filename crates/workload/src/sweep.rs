@@ -1,9 +1,9 @@
-//! Removes what a crash left behind.
+//! Removes the leftovers of a crash.
 
 use crate::namespace::Namespace;
 use crate::node::{Node, WireError};
 
-/// What was found and removed.
+/// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Named network namespaces.
@@ -19,9 +19,9 @@ pub struct Swept {
 ///
 /// # Panics
 ///
-/// With an empty prefix, which everything has.
+/// The prefix is empty, so that it matches every name.
 pub fn sweep(node: &mut Node, prefix: &str) -> Result<Swept, WireError> {
-    assert!(!prefix.is_empty(), "an empty prefix would sweep what is not ours");
+    assert!(!prefix.is_empty(), "an empty prefix matches every name");
     let mut swept = Swept::default();
     for name in Namespace::names()?.into_iter().filter(|name| name.starts_with(prefix)) {
         if let Some(namespace) = Namespace::find(&name)? {

@@ -11,11 +11,11 @@ pub struct SysctlError {
     pub name: String,
     /// The value.
     pub value: &'static str,
-    /// Why it was refused.
+    /// The error.
     pub source: io::Error,
 }
 
-/// Writes settings under `/proc/sys/net`. Those of IPv6 are passed over where the kernel has no IPv6.
+/// Writes settings under `/proc/sys/net`; skips those of IPv6 where the kernel has no IPv6.
 pub(crate) fn write<'a>(
     settings: impl IntoIterator<Item = (&'a str, &'static str)>,
 ) -> Result<(), SysctlError> {
@@ -30,7 +30,7 @@ pub(crate) fn write<'a>(
     Ok(())
 }
 
-/// Whether the setting is one of IPv6, and the kernel has none, or has taken it from the interface.
+/// True for a setting of IPv6 where the kernel has no IPv6, or removed it from the interface.
 fn lacks_family(root: &Path, name: &str) -> bool {
     let absent = |path: &Path| matches!(path.try_exists(), Ok(false));
     name.starts_with("ipv6/") && (absent(&root.join("ipv6")) || root.join(name).parent().is_some_and(absent))

@@ -1,8 +1,10 @@
 //! Inputs to begin with, made of the cases that the tree has.
 
+mod calls;
 mod literals;
 mod packets;
 mod requests;
+mod steps;
 mod texts;
 
 use std::collections::BTreeSet;
@@ -23,5 +25,11 @@ pub struct Seeds {
 /// # Errors
 /// A file cannot be read.
 pub fn all(root: &Path) -> io::Result<Vec<(&'static str, Seeds)>> {
-    Ok(vec![("l7", requests::l7(root)?), ("manifest", texts::manifest(root)?), ("packet", packets::packet())])
+    Ok(vec![
+        ("l7", requests::l7(root)?),
+        ("manifest", texts::manifest(root)?),
+        ("packet", packets::packet()),
+        ("api", calls::api(root)?),
+        ("planner", steps::planner()),
+    ])
 }

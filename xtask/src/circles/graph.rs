@@ -1,10 +1,10 @@
-//! Which file of a crate names what of which other file.
+//! The files of a crate, and the names that each takes from another.
 
 use super::modules::{Module, Path, modules};
 use crate::tree::File;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// For each file the files whose items it names, with the names.
+/// For each file, the files whose items it names, with the names.
 pub(super) type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 /// The most re-exports that a path is followed through; a path that leads to itself ends here.
@@ -84,7 +84,7 @@ impl Names {
             return None;
         }
         if let Some(used) = module.uses.get(first) {
-            // `use x::x;` of another crate, and a name that leads to itself.
+            // A name that leads to itself: `use x::x;` of another crate.
             let whole = [&used.path, rest].concat();
             return (whole != path).then(|| self.resolve(from, &whole, way + 1)).flatten();
         }

@@ -1,10 +1,10 @@
-//! The modules of a crate: what each declares, imports and mentions.
+//! The modules of a crate: the names that each declares, imports and mentions.
 
 use super::tokens::{Token, after_group, after_item, is_test_only, is_word, tokens};
 use crate::tree::File;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The names on the way from the root of a crate to a module.
+/// The names from the root of a crate to a module or an item.
 pub(super) type Path = Vec<String>;
 
 /// A module as its text declares it.
@@ -69,7 +69,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads the items of one module; the modules inside it are put among the others.
+    /// Reads the items of one module. A module inside it is added to the modules of the crate.
     fn read(&mut self, tokens: &[Token<'_>], path: &[String]) -> Module {
         let mut module = Module { file: self.file.to_owned(), ..Module::default() };
         let mut at = 0;
@@ -155,7 +155,7 @@ fn mention(tokens: &[Token<'_>], at: usize, module: &mut Module) -> usize {
     end
 }
 
-/// Reads what stands between `use` and its semicolon.
+/// Reads the tokens between `use` and its semicolon.
 fn read_use(tokens: &[Token<'_>], is_public: bool, module: &mut Module) {
     let tokens = tokens.strip_prefix(&["::"]).unwrap_or(tokens);
     read_tree(tokens, &[], is_public, module);
@@ -197,7 +197,7 @@ fn read_tree(tokens: &[Token<'_>], parents: &[String], is_public: bool, module: 
 }
 
 fn give(name: &str, path: Path, is_public: bool, module: &mut Module) {
-    // `as _` may stand many times: each has a name of its own.
+    // A module may have several `as _`: each gets a key of its own.
     let name = if name == "_" { format!("_ {}", path.join("::")) } else { name.to_owned() };
     module.uses.insert(name, Use { path, is_public });
 }

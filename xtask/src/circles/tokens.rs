@@ -1,4 +1,4 @@
-//! Rust code as words and marks, without comments, literals and what is compiled for tests only.
+//! Rust code as words and punctuation, without comments and literals.
 
 use crate::source::{Kind, pieces};
 

@@ -1,4 +1,4 @@
-//! Which crate may know which: the arrows that a crate's Cargo.toml does not permit.
+//! Arrows between crates: a crate's dependencies must be the crates that its Cargo.toml permits.
 //!
 //! A crate of a ring knows crates of inner rings; within the first ring crates may know one another. The crates outside
 //! the rings (the test engines, the programs of the kernel, the chores) are known only by a crate that may know all.
@@ -6,7 +6,7 @@
 use super::finding::{Finding, at};
 use crate::tree::{Crate, Knows};
 
-/// Crates that know one that they may not, that may know one that they should not, or that do not say what they know.
+/// Dependencies without a permission or outward, permissions without a dependency, and crates without permissions.
 pub(super) fn outward(crates: &[Crate]) -> Vec<Finding> {
     crates.iter().flat_map(|one| of_crate(one, crates)).collect()
 }
@@ -36,7 +36,7 @@ fn of_crate(of: &Crate, crates: &[Crate]) -> Vec<Finding> {
     forbidden.chain(unused).chain(outer).collect()
 }
 
-/// Whether one crate lies further in than another, or both in the first ring.
+/// Whether a crate lies in an inner ring of another's, or both lie in the first ring.
 fn is_inner(known: &Crate, of: &Crate) -> bool {
     match (known.ring, of.ring) {
         (Some(known), Some(of)) => known < of || known == 1 && of == 1,

@@ -1,5 +1,4 @@
-//! What is switched off says why, lints as well as tests; unsafe blocks carry their proof, also where clippy does not
-//! look.
+//! A lint or test that is switched off needs a reason; an unsafe block needs a proof, also where clippy does not look.
 
 use super::finding::{Finding, at, numbered};
 use crate::tree::File;
@@ -26,7 +25,7 @@ pub(super) fn unreasoned(file: &File) -> Vec<Finding> {
         .collect()
 }
 
-/// Tests that are switched off otherwise than by the one mark that `scripts/test` knows: those run as root.
+/// Ignored tests without the mark `needs root`, the only one that `scripts/test` knows and runs.
 pub(super) fn skipped(file: &File) -> Vec<Finding> {
     let marks = numbered(&file.text).filter(|(_, line)| line.trim_start().starts_with("#[ignore"));
     let unknown = marks.filter(|(_, line)| line.trim() != "#[ignore = \"needs root\"]");

@@ -1,10 +1,10 @@
-//! The table and the drawing of the crates are as the crates themselves have it.
+//! The table and the drawing of the crates in ARCHITECTURE.md must be fresh.
 
 use super::finding::{Finding, at};
 use crate::architecture::{FILE, rewritten};
 use crate::tree::{Crate, File};
 
-/// A part of ARCHITECTURE.md that is missing, or that differs from what would be written now.
+/// A part of ARCHITECTURE.md that is missing, or that `cargo xtask architecture` would change.
 pub(super) fn stale(crates: &[Crate], files: &[File]) -> Option<Finding> {
     let text = files.iter().find(|file| file.path == FILE).map_or("", |file| &file.text);
     let fresh = rewritten(text, crates);

@@ -8,7 +8,7 @@ const FUNCTION_LINES: usize = 60;
 
 /// Files that may be longer, each with the reason; tables and generated code only.
 const LONG_FILES: &[(&str, &str)] = &[];
-/// Functions that may be longer, likewise.
+/// Functions that may be longer, each with the reason.
 const LONG_FUNCTIONS: &[(&str, &str)] =
     &[("expressions_mean_what_they_mean_in_re2", "a table of expressions, one a line")];
 

@@ -1,4 +1,4 @@
-//! Links between the documents of the repository lead somewhere.
+//! Links between the documents of the repository must have a target.
 
 use super::finding::{Finding, at, numbered};
 use crate::tree::File;
@@ -21,7 +21,7 @@ fn of_document(document: &File, files: &[File]) -> Vec<Finding> {
     findings
 }
 
-/// What stands in the parentheses of `[text](target)`.
+/// The targets in the parentheses of `[text](target)`.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
 }
@@ -40,7 +40,7 @@ fn resolves(document: &File, target: &str, files: &[File]) -> bool {
     }
 }
 
-/// The path that a relative link means, seen from a document.
+/// The path of a relative link in a document.
 fn joined(document: &str, relative: &str) -> String {
     let mut parts: Vec<&str> = document.split('/').collect();
     parts.pop();

@@ -1,13 +1,13 @@
-//! What every crate's Cargo.toml must say: licence, purpose, lints.
+//! The fields that every crate's Cargo.toml must have: licence, purpose, lints.
 
 use super::finding::{Finding, at};
 use crate::tree::{Crate, File};
 
-/// The kernel takes its helpers' users under a GPL-compatible licence only.
+/// The kernel allows some helpers to GPL-compatible programs only.
 const KERNEL_LICENSE: &str = "MIT OR GPL-2.0-only";
 const LICENSE: &str = "Apache-2.0";
 
-/// Crates whose manifest leaves something out.
+/// Crates whose manifest lacks a field.
 pub(super) fn incomplete(crates: &[Crate], files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for one in crates {

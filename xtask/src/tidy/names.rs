@@ -1,4 +1,4 @@
-//! Names that say nothing, and so let anything in.
+//! Names without meaning: a file or module with such a name collects anything.
 
 use super::finding::{Finding, at, numbered};
 use crate::tree::{File, stem};
@@ -6,7 +6,7 @@ use crate::tree::{File, stem};
 const BANNED: &[&str] =
     &["common", "core", "error", "errors", "helper", "helpers", "misc", "shared", "types", "util", "utils"];
 
-/// Files, directories and functions whose name is no entry condition.
+/// Files, directories and functions with such a name.
 pub(super) fn banned(file: &File) -> Vec<Finding> {
     let (directories, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
     let mut findings = Vec::new();

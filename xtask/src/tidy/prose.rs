@@ -1,4 +1,4 @@
-//! What a file says of itself, and what it must not say of the machine it was written on.
+//! The first sentence of a file, and paths of one machine, which no file may contain.
 
 use super::finding::{Finding, at, numbered};
 use crate::tree::File;

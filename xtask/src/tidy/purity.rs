@@ -1,9 +1,9 @@
-//! Inner rings touch nothing outside themselves, and unsafe code has few doors.
+//! Pure crates have no effects, and only crates with a reason may hold unsafe code.
 
 use super::finding::{Finding, at, numbered};
 use crate::tree::{Crate, File};
 
-/// What a pure crate has none of: clock, socket, file, thread and environment. Time is an argument there.
+/// The effects that a pure crate must not use: clock, socket, file, thread, environment. Time is an argument there.
 const EFFECTS: &[&str] = &[
     "std::env",
     "std::fs",
@@ -23,7 +23,7 @@ const EFFECTS: &[&str] = &[
     "static mut",
 ];
 
-/// Uses of the outside world in the crates that declare themselves pure; tests may.
+/// Effects in the crates that declare themselves pure, outside of their tests.
 pub(super) fn effects(crates: &[Crate], files: &[File]) -> Vec<Finding> {
     let pure = crates.iter().filter(|one| one.is_pure);
     let sources = pure.map(|one| (one, format!("{}src/", one.directory())));

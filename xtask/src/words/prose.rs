@@ -62,7 +62,7 @@ fn names(code: &str, first_line: usize) -> Vec<Run> {
 fn of_text(text: &str, first_line: usize) -> Vec<Run> {
     let mut runs = vec![Run::new()];
     for (line, text) in (first_line..).zip(text.lines()) {
-        // Where an indented block, an empty line or a list begins, a sentence ends.
+        // An empty line ends a sentence.
         if text.trim().is_empty() {
             runs.push(Run::new());
         }

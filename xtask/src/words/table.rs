@@ -1,13 +1,13 @@
-//! The private words: words that the house once used, and that the field does not.
+//! The private words, each with the word of the field.
 
-/// Forms of one private word, and what the field writes instead.
+/// The forms of one private word, and the field's words for it.
 #[derive(Debug)]
 pub(crate) struct PrivateWord {
     /// The forms, in lower case. `*` stands for one or two words of any kind.
     pub(crate) forms: &'static [&'static str],
-    /// What to write instead.
+    /// The field's words.
     pub(crate) better: &'static str,
-    /// Whether the words also have a use that a reader of the field expects: then they are counted, not refused.
+    /// Whether the word also has a fair use in the field's texts: then the check counts it, and does not refuse it.
     pub(crate) has_fair_use: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The system calls that the node proxy is run with; every other fails as if it were not permitted.
+//! The system calls that the node proxy may make; every other call fails with EPERM.
 
 use seccompiler::SeccompCmpArgLen::Dword;
 use seccompiler::{
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Result<T> = std::result::Result<T, seccompiler::Error>;
 
-/// Whatever their arguments: they act on what the process has already.
+/// Allowed with any arguments: they act only on resources that the process has already.
 const PLAIN: &[i64] = &[
     libc::SYS_read,
     libc::SYS_readv,
@@ -60,7 +60,7 @@ const PLAIN: &[i64] = &[
     libc::SYS_nanosleep,
     libc::SYS_getrandom,
     libc::SYS_sysinfo,
-    // Signals and the end.
+    // Signals and exit.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
@@ -71,24 +71,24 @@ const PLAIN: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// Those that newer machines do without.
+/// Calls that newer architectures do not have.
 #[cfg(target_arch = "x86_64")]
 const OLD: &[i64] = &[libc::SYS_epoll_wait, libc::SYS_poll];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[i64] = &[];
 
-/// Lets this thread, and those that it will start, make no other calls from now on.
+/// Installs the filters for this thread and for threads that it starts.
 pub(super) fn restrict() -> Result<()> {
-    // The list comes last: it has no more filters in it.
+    // The list of allowed calls comes last: it forbids installing further filters.
     apply_filter(&absent()?)?;
     apply_filter(&allowed()?)
 }
 
 fn allowed() -> Result<BpfProgram> {
     let mut rules: Rules = PLAIN.iter().chain(OLD).map(|call| (*call, Vec::new())).collect();
-    // Look rows up, and nothing else of bpf(2).
+    // Of bpf(2) only lookups.
     rules.insert(libc::SYS_bpf, vec![all([equals(0, 1)?])?]);
-    // Neither netlink nor packets nor unix sockets: with its capability, the first could rule the network.
+    // No netlink, packet or unix sockets: with CAP_NET_ADMIN, netlink could reconfigure the network.
     let tcp = |domain: i32| -> Result<SeccompRule> {
         let kind = masked(1, !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK), libc::SOCK_STREAM)?;
         all([equals(0, domain)?, kind])
@@ -96,26 +96,26 @@ fn allowed() -> Result<BpfProgram> {
     rules.insert(libc::SYS_socket, vec![tcp(libc::AF_INET)?, tcp(libc::AF_INET6)?]);
     rules.insert(libc::SYS_setsockopt, options()?);
     rules.insert(libc::SYS_ioctl, vec![all([equals(1, libc::FIONBIO as i32)?])?]);
-    // Files are read only.
+    // Files may only be opened for reading.
     let writes = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC;
     rules.insert(libc::SYS_openat, vec![all([masked(2, writes, 0)?])?]);
-    // Nothing becomes code.
+    // No memory becomes executable.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![all([masked(2, libc::PROT_EXEC, 0)?])?]);
     }
-    // Threads, and no processes or namespaces.
+    // New threads, but no new processes or namespaces.
     rules.insert(libc::SYS_clone, vec![all([masked(0, THREAD, THREAD)?, masked(0, NAMESPACES, 0)?])?]);
     rules.insert(libc::SYS_prctl, vec![all([equals(0, libc::PR_SET_NAME)?])?, all([equals(0, SET_VMA)?])?]);
     program(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
 }
 
-/// Calls whose arguments a filter cannot see, and for which the C library has another.
+/// Calls whose arguments a filter cannot inspect, and which the C library replaces by another call on ENOSYS.
 fn absent() -> Result<BpfProgram> {
     let rules = Rules::from([(libc::SYS_clone3, Vec::new())]);
     program(rules, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))
 }
 
-/// Flags of a thread that shares all with the others.
+/// Flags of a thread.
 const THREAD: i32 = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
 const NAMESPACES: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWUSER
@@ -127,7 +127,7 @@ const NAMESPACES: i32 = libc::CLONE_NEWNS
 /// `PR_SET_VMA`, by which allocators name memory.
 const SET_VMA: i32 = 0x5356_4d41;
 
-/// Options of sockets and of TCP, and those by which a socket speaks for another address.
+/// Socket and TCP options, and the options for binding foreign addresses.
 fn options() -> Result<Vec<SeccompRule>> {
     let one = |level: i32, option: i32| all([equals(1, level)?, equals(2, option)?]);
     [libc::SOL_SOCKET, libc::IPPROTO_TCP]

@@ -1,4 +1,4 @@
-//! One end of a connection that is asked about, with all that policies can ask of it.
+//! One end of a connection to explain, with every property that policies match.
 
 use abi::identity::{
     FIRST_ALLOCATED, HOST, KUBE_APISERVER, REMOTE_NODE, is_remote_node, is_workload, is_world, reserved_name,
@@ -11,46 +11,46 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// One end of a connection, with all that policies can ask of it.
+/// One end of a connection, with every property that policies match.
 #[derive(Clone, Debug)]
 pub struct End {
-    /// What people call it.
+    /// Its name.
     pub name: String,
-    /// Its identity; only the kind of the number counts.
+    /// Its identity; only the kind of the identity matters.
     pub number: u32,
     /// Its labels.
     pub labels: Labels,
-    /// Its ports that have names.
+    /// Its named ports.
     pub ports: NamedPorts,
-    /// The domain names that are known to stand for it.
+    /// Its known domain names.
     pub names: BTreeSet<String>,
-    /// Its addresses; none where any will do.
+    /// Its addresses; empty if it may have any address.
     pub addresses: Vec<IpAddr>,
-    /// Those of its addresses that are an API server's.
+    /// Its addresses that belong to an API server.
     pub api_servers: BTreeSet<IpAddr>,
-    /// Whether it is this one workload or node, rather than any that is like it.
+    /// Whether it is one particular workload or node, rather than any with the same properties.
     pub is_one: bool,
-    /// Whether what its policies refuse is let through and reported.
+    /// Whether its audit mode is on: traffic that its policies deny is forwarded and reported.
     pub audit: bool,
-    /// The node that a workload runs on, by its name, where that is known.
+    /// The name of the node that a workload runs on, if known.
     pub node: Option<String>,
-    /// The workload that was asked about, where it shares the network of its node, which this is.
-    pub sharer: Option<HostNetworkPod>,
-    /// What is worth knowing about it.
+    /// The host-network pod that the probe names; this end is its node then.
+    pub host_network_pod: Option<HostNetworkPod>,
+    /// Remarks for the explanation.
     pub remarks: Vec<String>,
 }
 
-/// A workload that shares the network of its node.
+/// A workload in the network namespace of its node (`hostNetwork`).
 #[derive(Clone, Debug)]
 pub struct HostNetworkPod {
-    /// What people call it.
+    /// Its name.
     pub name: String,
-    /// Its named ports. They are for questions about the pod alone: to policies it is its node, whose ports have no names.
+    /// Its named ports. Only a probe can name them: to policies the pod is its node, which has no named ports.
     pub ports: NamedPorts,
 }
 
 impl End {
-    /// An end of which no more is known than its kind and its labels.
+    /// An end with an identity and labels, and no further property.
     pub fn new(name: &str, number: u32, labels: Labels) -> Self {
         let name = name.to_owned();
         Self {
@@ -64,42 +64,45 @@ impl End {
             is_one: false,
             audit: false,
             node: None,
-            sharer: None,
+            host_network_pod: None,
             remarks: Vec::new(),
         }
     }
 
-    /// What people call it who asked about it.
-    pub fn called(&self) -> &str {
-        self.sharer.as_ref().map_or(&self.name, |sharer| &sharer.name)
+    /// The name by which the probe calls it.
+    pub fn asked_name(&self) -> &str {
+        self.host_network_pod.as_ref().map_or(&self.name, |pod| &pod.name)
     }
 
-    /// Its ports that have names, as people who ask know them.
+    /// The named ports that a probe may use.
     pub fn known_ports(&self) -> &NamedPorts {
-        self.sharer.as_ref().map_or(&self.ports, |sharer| &sharer.ports)
+        self.host_network_pod.as_ref().map_or(&self.ports, |pod| &pod.ports)
     }
 
-    /// A workload that is not there, by `[namespace/]key=value,key=value`; nothing where the text is no such thing.
-    /// `of` tells the labels of a namespace.
-    pub fn by_labels<'a>(text: &str, of: impl FnOnce(&str) -> Vec<(&'a str, &'a str)>) -> Option<Self> {
+    /// Parses `[namespace/]key=value,key=value` as a workload that does not exist; none if the text has another form.
+    /// `labels_of` returns the labels of a namespace.
+    pub fn by_labels<'a>(
+        text: &str,
+        labels_of: impl FnOnce(&str) -> Vec<(&'a str, &'a str)>,
+    ) -> Option<Self> {
         let first = text.find('=')?;
-        // A key may have a prefix with a slash of its own; what ends the namespace comes first.
+        // A key may contain a slash, too; the first slash ends the namespace.
         let (namespace, labels) = match text[..first].split_once('/') {
             Some((namespace, _)) if !namespace.contains('.') => (namespace, &text[namespace.len() + 1..]),
             _ => ("default", text),
         };
         let pairs: Option<Vec<(&str, &str)>> = labels.split(',').map(|pair| pair.split_once('=')).collect();
-        let labels = filter::relevant(Labels::of_workload(namespace, of(namespace), pairs?));
+        let labels = filter::relevant(Labels::of_workload(namespace, labels_of(namespace), pairs?));
         Some(Self::new(text, FIRST_ALLOCATED, labels))
     }
 
-    /// A peer that policies know by a name of its kind: `world`, `kube-apiserver`, `remote-node`.
+    /// A peer with a reserved identity, by its name: `world`, `kube-apiserver`, `remote-node`.
     pub fn reserved(name: &str) -> Option<Self> {
         let number = (1..FIRST_ALLOCATED).find(|number| reserved_name(*number) == Some(name))?;
         Some(Self::new(name, number, Labels::reserved(name)))
     }
 
-    /// Whether it is a node, this one or another.
+    /// Whether it is a node, local or remote.
     pub fn is_node(&self) -> bool {
         self.number == HOST || is_remote_node(self.number)
     }
@@ -109,13 +112,13 @@ impl End {
         self.is_one && other.is_one && self.name == other.name && self.is_node() == other.is_node()
     }
 
-    /// Whether policies may be about it: those of workloads, and those of nodes.
+    /// Whether policies can select it: it is a workload or a node.
     pub fn is_subject(&self) -> bool {
         is_workload(self.number) || self.is_node()
     }
 
-    /// Whether policies are asked about it: those of workloads, and of a node where some are about it.
-    pub(super) fn is_asked(&self, policies: &PolicySet) -> bool {
+    /// Whether policy applies to it: it is a workload, or a node that a policy selects.
+    pub(super) fn has_policy(&self, policies: &PolicySet) -> bool {
         if !self.is_node() {
             return is_workload(self.number);
         }
@@ -128,12 +131,13 @@ impl End {
         })
     }
 
-    /// As its own policies see it: each node is the local node of its own.
+    /// Its view by its own policies: each node is the local node there.
     pub fn as_subject(&self) -> Cow<'_, Self> {
         if is_remote_node(self.number) { self.as_node(HOST, "host") } else { Cow::Borrowed(self) }
     }
 
-    /// As the policies of another see it: to a node, every other one is a remote node; to a workload, its own is none.
+    /// Its view by the policies of another end: to a node, every other node is remote; to a workload, its own node is
+    /// local.
     pub fn as_peer_of(&self, subject: &Self) -> Cow<'_, Self> {
         if self.number == HOST && subject.is_node() && !self.is(subject) {
             self.as_node(REMOTE_NODE, "remote-node")
@@ -144,7 +148,7 @@ impl End {
         }
     }
 
-    /// The same node, as one of this kind.
+    /// The same node, with another identity.
     fn as_node(&self, number: u32, kind: &str) -> Cow<'_, Self> {
         let mut labels = Labels::reserved(kind);
         let own = self.labels.iter().filter(|(key, _)| key.source != Source::Reserved);
@@ -152,12 +156,12 @@ impl End {
         Cow::Owned(Self { number, labels, ..self.clone() })
     }
 
-    /// A node as its own workloads see it.
+    /// The node as its own workloads see it.
     pub fn as_local(&self) -> Self {
         self.as_node(HOST, "host").into_owned()
     }
 
-    /// Its address of a family: any where it has none at all, nothing where it has only of the other.
+    /// Its address of a family: any if it has no addresses at all, none if it has only addresses of the other family.
     pub fn address(&self, v4: bool) -> Option<IpAddr> {
         match self.addresses.iter().find(|address| address.is_ipv4() == v4) {
             None if self.addresses.is_empty() && v4 => Some(IpAddr::from([0u8; 4])),
@@ -166,8 +170,8 @@ impl End {
         }
     }
 
-    /// As it is known at one of its addresses: by that of an API server a node is one as well as a node, and so is a host
-    /// outside. The local node is one by any of its addresses.
+    /// Its view at one of its addresses: at an API server's address a node or an external host is an API server, too.
+    /// The local node is an API server at each of its addresses if it is one at any.
     pub fn known_at(&self, address: IpAddr) -> Cow<'_, Self> {
         let is_api_server = match self.number {
             HOST => !self.api_servers.is_empty(),
@@ -184,13 +188,13 @@ impl End {
         Cow::Owned(known)
     }
 
-    /// The same, with those of its addresses that are among these.
+    /// Marks its addresses that belong to these API servers.
     pub fn among(mut self, api_servers: &BTreeSet<IpAddr>) -> Self {
         self.api_servers = self.addresses.iter().filter(|own| api_servers.contains(own)).copied().collect();
         self
     }
 
-    /// As policies see it where packets carry this address.
+    /// Its view by policies, for packets with this address.
     pub fn view(&self, address: IpAddr) -> EndpointView<'_> {
         let Self { number, labels, ports, names, .. } = self;
         EndpointView { number: *number, labels, ports, names, address: Some(address) }
@@ -202,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workload_that_is_not_there_is_told_by_its_labels() {
+    fn a_workload_that_does_not_exist_is_described_by_labels() {
         let check = |text: &str, namespace: &str, key: &str, value: &str| {
             let end = End::by_labels(text, |name| vec![("team", if name == "shop" { "web" } else { "-" })]);
             let labels = end.unwrap().labels;
@@ -220,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn each_node_is_the_local_one_of_its_own_policies() {
+    fn each_node_is_local_to_its_own_policies() {
         let mut labels = Labels::reserved("remote-node");
         labels.insert(Source::K8s, "role", "w");
         let (one, other) = (End::new("n1", REMOTE_NODE, labels.clone()), End::new("n2", REMOTE_NODE, labels));

@@ -1,6 +1,6 @@
-//! Who and what is around, so far as a question can name it; an agent and files both tell.
+//! The workloads, nodes, hosts and services that a probe can name, in an agent's world or in files.
 
-use super::End;
+use super::end::End;
 use api::{Cause, Failure};
 use identity::key::KUBE_APISERVER;
 use policy::domain::{DomainPattern, canonical_name};
@@ -9,25 +9,25 @@ use service::{Candidate, EndpointSlice, Service};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Who and what is around.
+/// The workloads, nodes, hosts and services that a probe can name.
 pub trait Inventory {
-    /// The workload, node or host outside that has this name.
+    /// The workload, node or external host with this name.
     fn named(&self, text: &str) -> Option<End>;
 
-    /// Whether a name that a workload and a service share is the service's: in a cluster clients know services by name, and
-    /// pods by none.
-    fn is_rather_a_service(&self, text: &str) -> bool {
+    /// Whether a name of both a workload and a service means the service: in a cluster, services have DNS names and
+    /// pods have none.
+    fn prefers_service(&self, text: &str) -> bool {
         let _ = text;
         false
     }
 
-    /// Who has this address; something outside the cluster where nobody is known to.
+    /// The end with this address; an external host if it is unknown.
     fn at(&self, address: IpAddr) -> End;
 
     /// The labels of a namespace.
     fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)>;
 
-    /// The workloads that may stand behind services.
+    /// Calls `ask` with the workloads that can be backends of services.
     fn candidates(&self) -> Vec<Candidate>;
 
     /// The services.
@@ -39,38 +39,38 @@ pub trait Inventory {
     /// The addresses of the API servers.
     fn api_servers(&self) -> BTreeSet<IpAddr>;
 
-    /// The policies, and what they refer to.
+    /// The policies, and the objects that they refer to.
     fn policies(&self) -> &PolicySet;
 
-    /// Whether what policy refuses to anybody is let through and reported.
+    /// Whether audit mode is on for all workloads.
     fn audits(&self) -> bool;
 
     /// The names of the workloads: `namespace/name`.
     fn workloads(&self) -> Vec<String>;
 
-    /// Where the workloads are from, and what to do where none is found: `in these files`.
+    /// Where the workloads are from, for messages: `in these files`.
     fn place(&self) -> &'static str;
 }
 
-/// Who is called by a name, an address, the labels of a workload that is not there, an entity or a domain name.
-pub(super) fn end(around: &dyn Inventory, text: &str) -> Result<End, Failure> {
+/// Resolves a name, an address, labels of a workload that does not exist, an entity or a domain name to an end.
+pub(super) fn end(inventory: &dyn Inventory, text: &str) -> Result<End, Failure> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(End { addresses: vec![address], ..around.at(address) });
+        return Ok(End { addresses: vec![address], ..inventory.at(address) });
     }
     let by_labels = || {
-        let end = End::by_labels(text, |namespace| around.namespace_labels(namespace))?;
-        Some(End { audit: around.audits(), ..end })
+        let end = End::by_labels(text, |namespace| inventory.namespace_labels(namespace))?;
+        Some(End { audit: inventory.audits(), ..end })
     };
-    // Without a listed address the end is an API server that no address belongs to.
+    // Without a listed address the end is an API server without an address.
     let api_server = || {
-        let address = around.api_servers().first().copied().filter(|_| text == KUBE_APISERVER)?;
-        Some(End { addresses: vec![address], ..around.at(address) })
+        let address = inventory.api_servers().first().copied().filter(|_| text == KUBE_APISERVER)?;
+        Some(End { addresses: vec![address], ..inventory.at(address) })
     };
-    let found = around.named(text).or_else(by_labels).or_else(api_server).or_else(|| End::reserved(text));
-    found.or_else(|| domain(text)).ok_or_else(|| nobody(around, text))
+    let found = inventory.named(text).or_else(by_labels).or_else(api_server).or_else(|| End::reserved(text));
+    found.or_else(|| domain(text)).ok_or_else(|| not_found(inventory, text))
 }
 
-/// A host outside the cluster that is known by a domain name.
+/// An external host with a domain name.
 pub(super) fn domain(text: &str) -> Option<End> {
     let is_name = text.contains('.') && DomainPattern::name(text).is_ok();
     is_name.then(|| End { names: BTreeSet::from([canonical_name(text)]), ..world(text) })
@@ -80,10 +80,10 @@ fn world(name: &str) -> End {
     End { name: name.to_owned(), ..End::reserved("world").expect("the world is a reserved peer") }
 }
 
-/// Says that nobody is called so, and who is called almost so.
-fn nobody(around: &dyn Inventory, text: &str) -> Failure {
+/// The failure for an unknown name, with similar names.
+fn not_found(inventory: &dyn Inventory, text: &str) -> Failure {
     let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
-    let workloads = around.workloads();
+    let workloads = inventory.workloads();
     let elsewhere = |one: &&String| one.split_once('/').is_some_and(|(_, known)| known == name);
     let elsewhere: Vec<&str> = workloads.iter().filter(elsewhere).map(String::as_str).collect();
     let hint = match &elsewhere[..] {
@@ -96,7 +96,7 @@ fn nobody(around: &dyn Inventory, text: &str) -> Failure {
         format!(
             "no workload {namespace}/{name} {}{hint}; workloads: {known}; or give an address, `host`, `world` or \
              another entity, a domain name, or labels: {namespace}/app=web",
-            around.place()
+            inventory.place()
         ),
     )
 }

@@ -1,18 +1,18 @@
-//! What the policies of one end say of a connection, and which rules say so.
+//! The verdict of one end's policies on a connection, with the rules that were considered.
 
-use super::End;
+use super::end::End;
 use api::view::{Considered, Side};
 use policy::model::{self, Basis, Context, Query, RuleOutcome, Verdict};
 use policy::rule::{Direction, Tier};
 use policy::set::PolicySet;
 
-/// Asks the policies of one end; the verdict is what becomes of it.
+/// Evaluates the policies of one end.
 pub(super) fn side(policies: &PolicySet, subject: &End, query: &Query<'_>) -> (Verdict, Side) {
     let context = Context { catalog: policies.catalog(), mode: policies.mode() };
     let decision = model::verdict(policies.iter().map(|policy| &**policy), &context, query);
-    let told = decision.explain_rules(&context, query);
-    let nearest = decision.nearest_of(&told).map(|nearest| nearest.rule);
-    let considered = told.iter().map(|one| Considered {
+    let considered_rules = decision.explain_rules(&context, query);
+    let nearest = decision.nearest_of(&considered_rules).map(|nearest| nearest.rule);
+    let considered = considered_rules.iter().map(|one| Considered {
         rule: one.rule.to_string(),
         at: None,
         tier: tier_name(one.tier).into(),
@@ -27,10 +27,10 @@ pub(super) fn side(policies: &PolicySet, subject: &End, query: &Query<'_>) -> (V
         verdict: decision.verdict.to_string(),
         requests: decision.allowed_requests().filter(|_| query.request.is_none()),
         rule: decision.rule().map(|rule| rule.to_string()),
-        reason: decision.reason(&told),
+        reason: decision.reason(&considered_rules),
         considered: considered.collect(),
     };
-    if told.is_empty()
+    if considered_rules.is_empty()
         && decision.basis == Basis::DefaultAllow
         && let Some(nearest) = nearest_policy(policies, query)
     {
@@ -40,26 +40,26 @@ pub(super) fn side(policies: &PolicySet, subject: &End, query: &Query<'_>) -> (V
     (verdict, side)
 }
 
-/// In audit mode a connection is let through, whatever policy says of it; a request on it is not.
+/// Audit mode allows a connection that policy drops; it does not allow a request that policy denies.
 fn audited(verdict: Verdict, side: &mut Side) -> Verdict {
     if verdict != Verdict::Drop {
         return verdict;
     }
     side.verdict = Verdict::Allow.to_string();
     side.reason = format!(
-        "{}: let through and reported, for audit mode is on; without it {}",
+        "{}: forwarded and reported, since audit mode is on; without it {}",
         side.verdict, side.reason
     );
     Verdict::Allow
 }
 
-/// Where no policy is about the subject: the one that nearly is.
+/// If no policy selects the subject: the policy that is nearest to selecting it.
 pub(super) fn nearest_policy(policies: &PolicySet, query: &Query<'_>) -> Option<String> {
     let nearest = model::nearest_policy(policies.iter().map(|policy| &**policy), query)?;
-    Some(format!("no policy is about it; nearest: {}: {}", nearest.policy, nearest.lacks))
+    Some(format!("no policy selects it; nearest: {}: {}", nearest.policy, nearest.lacks))
 }
 
-/// The requests that pass all of these limits; nothing where there is no limit.
+/// The requests that satisfy all of these limits; none if there is no limit.
 pub fn in_common(limits: impl Iterator<Item = Vec<String>>) -> Option<Vec<String>> {
     limits.reduce(|some, others| {
         let both =

@@ -1,5 +1,5 @@
-//! What files said when they were last right, copies beside the agent's state, so that a file that is broken while the
-//! agent starts does not take its policies out of force.
+//! Copies of the last valid text of each policy file, beside the agent's state: a file that is broken when the agent
+//! starts keeps its policies in force.
 
 use crate::storage;
 use serde::{Deserialize, Serialize};
@@ -9,12 +9,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Ending of a copy.
+/// Extension of a copy.
 const ENDING: &str = "json";
-/// Ending of a copy as earlier releases copies it: the text alone, under the escaped path.
+/// Extension of a copy of earlier releases: the text alone, under the escaped path.
 const EARLIER_ENDING: &str = "copies";
-/// Longest name that shows the path; of a longer path only the copy itself holds the whole.
-const LONGEST_NAME: usize = 160;
+/// Maximum length of a name that shows the whole path; a longer path is complete only inside the copy.
+const MAX_NAME: usize = 160;
 
 /// A copy.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub(crate) struct Copies {
     known: BTreeMap<String, KnownCopy>,
 }
 
-/// A copy that is there.
+/// A copy on disk.
 #[derive(Debug)]
 struct KnownCopy {
     place: PathBuf,
@@ -48,7 +48,7 @@ struct KnownCopy {
 }
 
 impl Copies {
-    /// The copies of a directory, with the texts by the names of their files, and those that cannot be read.
+    /// Reads the copies of a directory: the texts by the names of their files, and the copies that cannot be read.
     pub(crate) fn load(directory: &Path) -> io::Result<(Self, BTreeMap<String, String>, Vec<DamagedCopy>)> {
         let mut known = Self { directory: directory.to_path_buf(), known: BTreeMap::new() };
         let (mut texts, mut damaged) = (BTreeMap::new(), Vec::new());
@@ -65,7 +65,8 @@ impl Copies {
         Ok((known, texts, damaged))
     }
 
-    /// Keeps what files say now and forgets all files that are not `there`. Each on its own; what went wrong is returned.
+    /// Saves the texts of files, and removes the copies of files that do not exist. A failure of one file does not
+    /// affect the others; the failures are returned.
     pub(crate) fn keep<'a>(
         &mut self,
         texts: impl Iterator<Item = (&'a str, &'a str)>,
@@ -73,7 +74,7 @@ impl Copies {
     ) -> Vec<String> {
         let mut failures = Vec::new();
         if let Err(error) = storage::make_directory(&self.directory) {
-            failures.push(format!("{} cannot be made: {error}", self.directory.display()));
+            failures.push(format!("{} cannot be created: {error}", self.directory.display()));
         }
         let mut is_changed = false;
         for (file, text) in texts {
@@ -89,7 +90,7 @@ impl Copies {
         for file in gone {
             match self.known.get(&file).map_or(Ok(()), |known| fs::remove_file(&known.place)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    failures.push(format!("{file}, which is gone, cannot be forgotten: {error}"));
+                    failures.push(format!("the copy of {file}, which is gone, cannot be removed: {error}"));
                 }
                 _ => drop(self.known.remove(&file)),
             }
@@ -101,12 +102,12 @@ impl Copies {
     pub(crate) fn discard(damaged: &[DamagedCopy]) {
         for DamagedCopy { copy, .. } in damaged {
             if let Err(error) = fs::remove_file(copy) {
-                tracing::warn!(%error, copy = %copy.display(), "a damaged copy stays");
+                tracing::warn!(%error, copy = %copy.display(), "a damaged copy cannot be removed");
             }
         }
     }
 
-    /// Keeps one text; whether that is another than was copies of the file.
+    /// Saves one text; returns whether it differs from the copy.
     fn keep_one(&mut self, file: &str, text: &str) -> io::Result<bool> {
         let (place, digest) = (self.place(file), digest(text));
         let known = self.known.get(file);
@@ -124,18 +125,18 @@ impl Copies {
 
     fn place(&self, file: &str) -> PathBuf {
         let name = escape(file);
-        let name = if name.len() <= LONGEST_NAME {
+        let name = if name.len() <= MAX_NAME {
             name
         } else {
-            // The end of a path says most about it.
-            let start = (name.len() - LONGEST_NAME..).find(|&place| name.is_char_boundary(place));
+            // The end of a path distinguishes files best.
+            let start = (name.len() - MAX_NAME..).find(|&place| name.is_char_boundary(place));
             format!("{:016x}{}", digest(file), &name[start.unwrap_or(name.len())..])
         };
         self.directory.join(format!("{name}.{ENDING}"))
     }
 }
 
-/// The files of a directory that are copies; none where there is no directory.
+/// The copies in a directory; none if the directory does not exist.
 fn copies(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -144,12 +145,12 @@ fn copies(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut places = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     places
         .retain(|place| place.extension().is_some_and(|ending| ending == ENDING || ending == EARLIER_ENDING));
-    // A copy of this release comes after the one of an earlier release that it takes the place of.
+    // A copy of this release comes after the copy of an earlier release that it replaces.
     places.sort_by_key(|place| (place.extension().is_some_and(|ending| ending == ENDING), place.clone()));
     Ok(places)
 }
 
-/// Reads a copy; none where it went meanwhile.
+/// Reads a copy; none if it was removed meanwhile.
 fn read(place: &Path) -> Result<Option<StoredCopy>, String> {
     let bytes = match fs::read(place) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -163,14 +164,14 @@ fn read(place: &Path) -> Result<Option<StoredCopy>, String> {
     Ok(Some(StoredCopy { file: unescape(name), text }))
 }
 
-/// A number by which a text differs from another.
+/// A hash of a text.
 fn digest(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
 }
 
-/// A file name for a path: `/` and `%` are written as in URLs.
+/// A file name for a path: `/` and `%` are percent-encoded.
 fn escape(path: &str) -> String {
     path.replace('%', "%25").replace('/', "%2F")
 }
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_files_survive_being_file_names() {
+    fn escaped_paths_are_unescaped_to_the_same_path() {
         for path in ["/etc/nexin/a.yaml", "a%2Fb", "%", "%25/x"] {
             assert_eq!(unescape(&escape(path)), path);
             assert!(!escape(path).contains('/'));
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_found_again_until_it_is_forgotten() {
+    fn a_saved_copy_is_read_until_its_file_is_gone() {
         let scratch = Scratch::new("found");
         let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
         let both = [("/a/b.yaml", "one"), ("/a/c.yaml", "two")];
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_the_longest_name_is_kept_and_two_that_end_alike_are_apart() {
+    fn long_names_that_end_alike_have_copies_of_their_own() {
         let scratch = Scratch::new("long");
         let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
         let names = ["x", "y", "\u{e9}"].map(|first| format!("/p/{}.yaml", first.repeat(250 / first.len())));
@@ -235,11 +236,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_kept_stops_no_other() {
+    fn a_file_that_cannot_be_saved_does_not_affect_others() {
         let scratch = Scratch::new("stopped");
         let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
         copies.keep([("/b", "b"), ("/old", "old")].into_iter(), |_| true);
-        // A directory in the place of the copy.
+        // A directory blocks the name of the copy.
         fs::create_dir(copies.place("/a")).unwrap();
         let failures =
             copies.keep([("/a", "a"), ("/b", "new"), ("/c", "c")].into_iter(), |file| file != "/old");
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_of_an_earlier_release_are_read_and_replaced_and_damaged_ones_are_named() {
+    fn copies_of_an_earlier_release_are_replaced_and_damaged_copies_are_named() {
         let scratch = Scratch::new("earlier");
         fs::write(scratch.0.join("%2Fp%2Fa.yaml.copies"), "old").unwrap();
         fs::write(scratch.0.join("%2Fp%2Fb.yaml.json"), "{\"file\": \"/p/b.yaml\", \"te").unwrap();

@@ -1,4 +1,4 @@
-//! FileState the files of a directory: each is text, unreadable for a reason, or not finished.
+//! Reads the files of a directory: each is text, unreadable for a reason, or unfinished.
 
 use crate::objects::FileState;
 use loader::ReadLease;
@@ -11,12 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Endings of files that are read.
+/// Extensions of files that are read.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
-/// Largest file that is read, in bytes; as large as a manifest may be.
+/// Maximum size of a file in bytes, which is that of a manifest.
 const LARGEST: u64 = 16 << 20;
 
-/// By what one content of a file differs from another: where it is, how long, and when it changed last.
+/// Identity, size and times of a file, which differ for different contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint {
     place: (u64, u64),
@@ -30,15 +30,15 @@ pub(super) struct Fingerprint {
 pub(super) struct FoundFile {
     pub(super) path: PathBuf,
     pub(super) reading: FileState,
-    /// How it was when it was read; none where nothing could be opened.
+    /// Its fingerprint when it was read; none if it could not be read.
     pub(super) fingerprint: Option<Fingerprint>,
-    /// Whether it may change without a word from its directory: what a link leads to, or a file of several names.
+    /// Whether it may change without a report of inotify: the target of a link, or a file with several names.
     pub(super) is_silent: bool,
-    /// Whether the kernel cannot say that no process is writing it.
+    /// Whether the kernel cannot tell that no process has it open for writing.
     pub(super) is_unproven: bool,
 }
 
-/// Every manifest in the directory, by its path as people read it.
+/// Reads every manifest in the directory, by its path as it is shown.
 pub(super) fn scan(directory: &Path) -> io::Result<BTreeMap<String, FoundFile>> {
     let mut found: BTreeMap<String, FoundFile> = BTreeMap::new();
     for entry in fs::read_dir(directory)? {
@@ -48,7 +48,7 @@ pub(super) fn scan(directory: &Path) -> io::Result<BTreeMap<String, FoundFile>> 
         }
         let Some(file) = read(&entry.path()) else { continue };
         if let Some(first) = found.get_mut(&shown(&file.path)) {
-            let why = "another file's name looks the same, since one of the two is not UTF-8; rename it";
+            let why = "another file's name is shown alike, since one of the two is not UTF-8; rename it";
             first.reading = FileState::Unreadable(why.into());
             continue;
         }
@@ -57,7 +57,7 @@ pub(super) fn scan(directory: &Path) -> io::Result<BTreeMap<String, FoundFile>> 
     Ok(found)
 }
 
-/// A path as text. Bytes that are not UTF-8 are written as `\xff`.
+/// A path as it is shown: bytes that are not UTF-8 are written as `\xff`.
 pub(super) fn shown(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let chunk = |chunk: std::str::Utf8Chunk<'_>| {
@@ -67,7 +67,7 @@ pub(super) fn shown(path: &Path) -> String {
     bytes.utf8_chunks().map(chunk).collect()
 }
 
-/// What is at the end of a path now; none where there is nothing.
+/// The fingerprint of the file at a path; none if there is no file.
 pub(super) fn fingerprint(path: &Path) -> Option<Fingerprint> {
     fs::metadata(path).ok().map(|status| Fingerprint::from_metadata(&status))
 }
@@ -77,7 +77,7 @@ fn is_manifest(name: &OsStr) -> bool {
     !name.as_bytes().starts_with(b".") && ENDINGS.iter().any(|known| ending == *known)
 }
 
-/// Reads one file; none where its name is not there any more.
+/// Reads one file; none if its name is gone.
 fn read(path: &Path) -> Option<FoundFile> {
     let is_link = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -98,13 +98,13 @@ fn read(path: &Path) -> Option<FoundFile> {
         Err(Refusal::Gone) if is_link => {
             let target = fs::read_link(path).map(|target| shown(&target)).unwrap_or_default();
             unreadable(format!(
-                "is a link to {target}, which is not there; remove the link to take what the file said out of force"
+                "is a link to {target}, which is not there; remove the link to delete the policies of the file"
             ))
         }
-        // Gone between the two looks.
+        // Removed between the two calls.
         Err(Refusal::Gone) => None,
         Err(Refusal::Busy) => Some(unread(FileState::Unfinished)),
-        Err(Refusal::Kind(kind)) => unreadable(format!("is {kind}, and should be a file")),
+        Err(Refusal::Kind(kind)) => unreadable(format!("is {kind}; expected a file")),
         Err(Refusal::System(error)) => unreadable(format!("cannot be read: {error}")),
     }
 }
@@ -128,7 +128,7 @@ impl From<io::Error> for Refusal {
 }
 
 fn open(path: &Path) -> Result<(File, Metadata), Refusal> {
-    // Before it is opened: opening a device, or a pipe without a writer, has effects.
+    // Checked before it is opened: opening a device, or a pipe without a writer, has side effects.
     check_kind(&fs::metadata(path)?)?;
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
@@ -145,7 +145,7 @@ fn check_kind(status: &Metadata) -> Result<(), Refusal> {
     }
 }
 
-/// Reads a file while no process has it open for writing, as far as the kernel knows.
+/// Reads a file, unless a process has it open for writing.
 fn read_open(path: &Path, mut file: File, status: &Metadata) -> FoundFile {
     let lease = loader::read_lease(&file);
     FoundFile {

@@ -1,4 +1,4 @@
-//! Word of changes in a directory, whichever directory its path leads to at the time.
+//! Watches a directory by inotify, also when its path leads to another directory later.
 
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::io::Errno;
@@ -9,37 +9,38 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// A path that is watched. The kernel watches what the path led to once; [`Self::renew`] follows the path.
+/// A watched path. inotify watches the inode that the path led to; [`Self::renew`] resolves the path again.
 #[derive(Debug)]
 pub(super) struct Watcher {
     inotify: Arc<OwnedFd>,
     path: PathBuf,
-    /// The kernel's number for what is watched now.
+    /// The watch descriptor.
     watched: Option<i32>,
-    /// Whether word of a change is on its way already.
-    told: Arc<AtomicBool>,
+    /// Whether a change was reported since the last [`Self::renew`].
+    is_reported: Arc<AtomicBool>,
 }
 
 impl Watcher {
-    /// Calls `changed` when something in the directory may have changed, once until the next [`Self::renew`].
+    /// Calls `changed` when the directory may have changed, at most once between two calls of [`Self::renew`].
     pub(super) fn new(path: &Path, changed: impl Fn() + Send + 'static) -> io::Result<Self> {
         let inotify = Arc::new(inotify::init(inotify::CreateFlags::CLOEXEC)?);
-        let told = Arc::new(AtomicBool::new(false));
-        let (events, once) = (Arc::clone(&inotify), Arc::clone(&told));
+        let is_reported = Arc::new(AtomicBool::new(false));
+        let (events, once) = (Arc::clone(&inotify), Arc::clone(&is_reported));
         let report = move || {
             if !once.swap(true, Ordering::AcqRel) {
                 changed();
             }
         };
         thread::Builder::new().name("files".into()).spawn(move || wait_and_report(&events, report))?;
-        Ok(Self { inotify, path: path.to_path_buf(), watched: None, told })
+        Ok(Self { inotify, path: path.to_path_buf(), watched: None, is_reported })
     }
 
-    /// Watches what the path leads to now; whether that is something else than before. Changes after this are reported.
+    /// Watches the directory that the path leads to now; returns whether it is another directory than before. Later
+    /// changes are reported.
     pub(super) fn renew(&mut self) -> io::Result<bool> {
-        self.told.store(false, Ordering::Release);
+        self.is_reported.store(false, Ordering::Release);
         use WatchFlags as Watch;
-        // A write is reported when the file is closed: before that nothing can be read of it.
+        // A write is reported when the file is closed: before, the file is unfinished.
         let what = Watch::ONLYDIR
             | Watch::CREATE
             | Watch::CLOSE_WRITE
@@ -54,7 +55,7 @@ impl Watcher {
         if let Some(before) = before
             && self.watched != Some(before)
         {
-            // Fails where the directory is gone, and the watch with it.
+            // Fails if the directory is deleted, which deletes the watch.
             let _ = inotify::remove_watch(&*self.inotify, before);
         }
         watched.map(|watched| before != Some(watched)).map_err(io::Error::from)
@@ -68,7 +69,7 @@ fn wait_and_report(inotify: &OwnedFd, report: impl Fn()) {
             Ok(_) => report(),
             Err(Errno::INTR) => {}
             Err(error) => {
-                tracing::error!(%error, "changes of the policy directory are found by looking from now on");
+                tracing::error!(%error, "the policy directory is polled from now on");
                 return;
             }
         }

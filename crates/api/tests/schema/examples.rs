@@ -2,8 +2,8 @@
 
 use crate::describe::describe;
 use api::view::{
-    Branch, Considered, Endpoint, Explanation, Frontend, Identity, Policy, ProxyConnections, Rule, Service,
-    Side, Status,
+    Applied, ApplyResult, Branch, Considered, Endpoint, Explanation, Frontend, Identity, Policy,
+    ProxyConnections, Rule, Service, Side, Status,
 };
 use api::{Answer, Cause, Envelope, Failure, HttpProbe, Probe, Request, WorkloadSpec};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub(crate) fn requests() -> Vec<Request> {
         Request::Services,
         Request::Policies,
         Request::Rules,
-        Request::Apply { file: text(), text: text() },
+        Request::Apply { file: text(), text: text(), results: true },
         Request::Delete { names: vec![text()] },
         Request::Explain(Box::new(Probe {
             from: text(),
@@ -79,6 +79,7 @@ pub(crate) fn views() -> Vec<String> {
                 source: text(),
             },
         ),
+        describe("Applied", &Applied { name: text(), result: ApplyResult::Created }),
         describe("Rule", &Rule { id: 1, policy: text(), place: text() }),
         describe(
             "Explanation",

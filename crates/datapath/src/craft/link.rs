@@ -1,10 +1,10 @@
-//! Frames that find link-layer addresses.
+//! Frames of address resolution.
 
 use super::sums;
 use abi::protocol::ICMP6;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An ARP packet: operation 1 asks for `target`, 2 answers that `sender` is at `mac`.
+/// An ARP packet: operation 1 requests the link-layer address of `target`, operation 2 replies that `sender` is at `mac`.
 pub fn arp(operation: u8, mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     let mut frame = [&[0xff; 6][..], &mac, &[0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, operation], &mac].concat();
     frame.extend(sender.octets());
@@ -13,8 +13,8 @@ pub fn arp(operation: u8, mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> V
     frame
 }
 
-/// A neighbour solicitation for `target`, sent to its solicited-node group; from `::` it asks whether the address is
-/// taken and carries no link-layer address.
+/// A neighbour solicitation for `target`, sent to its solicited-node group; from `::` (duplicate address
+/// detection) it carries no link-layer address.
 pub fn neighbour_solicitation(mac: [u8; 6], source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
     let [.., a, b, c] = target.octets();
     let group = Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c]);

@@ -21,12 +21,12 @@ pub mod flag {
     pub const ACK: u8 = crate::parse::ACK;
 }
 
-/// Link-layer source of a frame unless [`Craft::link`] says otherwise.
+/// Link-layer source of a frame; [`Craft::link`] sets another.
 pub const SOURCE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// Link-layer destination of a frame unless [`Craft::link`] says otherwise.
+/// Link-layer destination of a frame; [`Craft::link`] sets another.
 pub const DESTINATION_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
-/// A frame to be.
+/// A frame that is being built.
 #[derive(Clone, Debug)]
 pub struct Craft {
     source: IpAddr,
@@ -42,7 +42,7 @@ pub struct Craft {
     checksum: bool,
 }
 
-/// A TCP segment; a SYN unless [`Craft::flags`] says otherwise.
+/// A TCP segment: a SYN; [`Craft::flags`] sets other flags.
 ///
 /// # Panics
 /// Like all functions here, if the ends are of different families.
@@ -67,14 +67,13 @@ pub fn sctp(source: SocketAddr, destination: SocketAddr) -> Craft {
     Craft::new(source.ip(), destination.ip(), SCTP, header)
 }
 
-/// An ICMP or ICMPv6 message, by the family of its ends; an echo has identifier 7 unless [`Craft::identifier`] says
-/// otherwise.
+/// An ICMP or ICMPv6 message, by the family of its ends. An echo has identifier 7; [`Craft::identifier`] sets another.
 pub fn icmp(source: IpAddr, destination: IpAddr, kind: u8, code: u8) -> Craft {
     let protocol = if source.is_ipv4() { ICMP } else { ICMP6 };
     Craft::new(source, destination, protocol, vec![kind, code, 0, 0, 0, 7, 0, 1])
 }
 
-/// An ICMP error about a frame, of which it carries the IP header and eight bytes more.
+/// An ICMP error on a frame, with the frame's IP header and eight bytes more.
 pub fn icmp_error(source: IpAddr, destination: IpAddr, kind: u8, code: u8, about: &[u8]) -> Craft {
     let header = if source.is_ipv4() { 20 } else { 40 };
     let mut craft = icmp(source, destination, kind, code);
@@ -136,7 +135,7 @@ impl Craft {
         self
     }
 
-    /// Sets the number that the fragments of one packet share.
+    /// Sets the identification that the fragments of one packet share.
     pub fn identification(mut self, identification: u32) -> Self {
         self.identification = identification;
         self
@@ -148,8 +147,8 @@ impl Craft {
         self
     }
 
-    /// Puts `count` headers of eight bytes that say nothing before the transport header: IPv4 options of no
-    /// operation (up to five), or IPv6 destination options.
+    /// Puts `count` headers of eight bytes without effect before the transport header: IPv4 options "no operation" (up to
+    /// five), or IPv6 destination options.
     pub fn padded(mut self, count: usize) -> Self {
         for left in (0..count).rev() {
             if self.source.is_ipv4() {

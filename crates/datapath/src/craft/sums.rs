@@ -1,4 +1,4 @@
-//! Checksums in full: an implementation of its own, so that it can tell whether the packet path's are right.
+//! Checksums in full: an implementation apart from the packet path's, to check the packet path's by.
 
 use abi::protocol::{ICMP, ICMP6, SCTP, TCP, UDP};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

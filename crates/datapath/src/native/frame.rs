@@ -1,8 +1,9 @@
 //! A packet in memory.
 
-use super::{Arrival, ProxySockets};
+use super::arrival::{Arrival, ProxySockets};
 use crate::checksum;
-use crate::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, Route, SocketState, SocketTuple, Sockets};
+use crate::packet::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, Route};
+use crate::to_proxy::{SocketState, SocketTuple, Sockets};
 use abi::DropReason;
 
 /// A packet in memory, with what the kernel keeps beside its bytes.

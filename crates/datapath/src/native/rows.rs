@@ -1,6 +1,6 @@
 //! The maps of the native engine: they take the same row writes as the kernel's.
 
-use super::ProxySockets;
+use super::arrival::ProxySockets;
 use super::bytes::ByteMap;
 use crate::policy::PolicyRows;
 use crate::{Find, Keep, Maps};
@@ -34,9 +34,14 @@ impl Default for Tables {
 impl Tables {
     /// Maps without entries, and a configuration of zeros. What user space writes has no limit.
     pub fn new() -> Self {
+        Self::with_capacities(&Capacities::DEFAULT)
+    }
+
+    /// The same with these capacities of the maps that packets write.
+    pub fn with_capacities(capacities: &Capacities) -> Self {
         let capacity = |map: MapId| match map.writer() {
             Writer::Control if map.kind().has_capacity() => u32::MAX,
-            _ => Capacities::DEFAULT.of(map),
+            _ => capacities.of(map),
         };
         let map = |&map: &MapId| ByteMap::new(map, capacity(map));
         Self {
@@ -72,14 +77,19 @@ impl Tables {
         self.connection_limit = Some(limit);
     }
 
-    /// Forgets what packets wrote: connections, fragments, counters.
+    /// Forgets what packets wrote: connections, choices of backends, fragments, counters.
     pub fn forget(&mut self) {
         self.kept.iter_mut().for_each(|map| map.get_mut().clear());
     }
 
     /// The remembered connections, by key.
     pub fn connections(&self) -> Vec<(ConnKey, ConnInfo)> {
-        let map = self.kept[MapId::Conntrack as usize].borrow();
+        self.entries(map::Conntrack)
+    }
+
+    /// The entries of a map that packets write, by key.
+    pub fn entries<M: Map>(&self, _map: M) -> Vec<(M::Key, M::Value)> {
+        let map = self.kept[M::ID as usize].borrow();
         let mut entries: Vec<_> = map.iter().map(|(key, value)| (copy(key), copy(value))).collect();
         entries.sort_by_key(|&(key, _)| key);
         entries

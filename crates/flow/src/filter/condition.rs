@@ -1,17 +1,17 @@
-//! One condition of a filter: what it asks of a flow, and how it is written.
+//! One condition of a filter: how it is parsed, and which flows it matches.
 
-use super::FilterError;
 use crate::flow::{Flow, FlowEndpoint, FlowType, FlowVerdict, Http};
 use abi::Address;
 use regex_automata::Input;
 use regex_automata::hybrid::dfa::DFA;
+use std::fmt;
 use std::net::IpAddr;
 
-/// The keys, for messages.
+/// The keys, for error messages.
 pub(super) const KEYS: &str = "verdict, type, protocol, http-method, http-path, http-status, and, alone or after from- \
                                or to-, pod, namespace, ip, port, identity, label";
 
-/// Something to ask of a flow.
+/// A condition on one field of a flow.
 #[derive(Clone, Debug)]
 pub(super) enum Condition {
     Verdict(FlowVerdict),
@@ -23,7 +23,7 @@ pub(super) enum Condition {
     Status(String),
 }
 
-/// Which ends a question is about; of both, one is enough.
+/// The ends that a condition applies to; with `Either` one matching end is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ends {
     Source,
@@ -31,7 +31,7 @@ pub(super) enum Ends {
     Either,
 }
 
-/// Kinds of flows as people ask for them; one flow can be of several.
+/// Event types as users name them; one flow can have several.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum EventType {
     Drop,
@@ -40,7 +40,7 @@ pub(super) enum EventType {
     Request,
 }
 
-/// What may be asked of one end.
+/// A condition on one end.
 #[derive(Clone, Debug)]
 pub(super) enum EndCondition {
     Pod { namespace: String, prefix: String },
@@ -51,10 +51,28 @@ pub(super) enum EndCondition {
     Label(String),
 }
 
+/// Why a condition is invalid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilterError {
+    /// There is no `=` between key and value.
+    Form(String),
+    /// The key is unknown.
+    Key(String),
+    /// The value is invalid for the key.
+    Value {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+        /// The valid values.
+        expected: &'static str,
+    },
+}
+
 impl Condition {
-    /// Reads a condition.
+    /// Parses a condition.
     pub(super) fn parse(key: &str, value: &str) -> Result<Self, FilterError> {
-        let (read, right) = match key {
+        let (parsed, expected) = match key {
             "verdict" => (verdict(value).map(Self::Verdict), "forwarded, dropped, redirected or audit"),
             "type" => (shown(value).map(Self::Type), "drop, policy-verdict, trace or l7"),
             "protocol" => {
@@ -67,24 +85,25 @@ impl Condition {
             "http-status" => (status(value), "a status such as 404, or its first digits and a plus: 5+"),
             _ => {
                 let (side, subject) = side(key);
-                let (read, right) =
+                let (parsed, expected) =
                     EndCondition::parse(subject, value).ok_or_else(|| FilterError::Key(key.to_owned()))?;
-                (read.map(|read| Self::End(side, read)), right)
+                (parsed.map(|condition| Self::End(side, condition)), expected)
             }
         };
-        read.ok_or_else(|| FilterError::Value { key: key.to_owned(), value: value.to_owned(), right })
+        parsed.ok_or_else(|| FilterError::Value { key: key.to_owned(), value: value.to_owned(), expected })
     }
 
-    /// Whether it holds of a flow.
-    pub(super) fn holds(&self, flow: &Flow) -> bool {
-        let http =
-            |asked: &dyn Fn(&Http) -> bool| flow.l7.as_ref().is_some_and(|request| asked(&request.http));
+    /// Whether a flow matches.
+    pub(super) fn matches(&self, flow: &Flow) -> bool {
+        let http = |predicate: &dyn Fn(&Http) -> bool| {
+            flow.l7.as_ref().is_some_and(|request| predicate(&request.http))
+        };
         match self {
             Self::Verdict(verdict) => flow.verdict == *verdict,
             Self::Type(shown) => shown.includes(flow),
             Self::Protocol(name) if name == "http" => flow.l7.is_some(),
             Self::Protocol(name) => flow.l4.name().to_ascii_lowercase().starts_with(name.as_str()),
-            Self::End(side, asked) => side.any(flow, |end| asked.holds(end)),
+            Self::End(ends, condition) => ends.any(flow, |end| condition.matches(end)),
             Self::Method(method) => http(&|http| http.method.eq_ignore_ascii_case(method)),
             Self::Path(path) => http(&|http| finds(path, http.path())),
             Self::Status(digits) => {
@@ -105,7 +124,21 @@ impl EventType {
     }
 }
 
-/// One end with what is known of it.
+impl fmt::Display for FilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form(text) => write!(f, "`{text}` is not a filter; write key=value"),
+            Self::Key(key) => write!(f, "unknown filter `{key}`; the filters are {}", KEYS),
+            Self::Value { key, value, expected } => {
+                write!(f, "invalid value `{value}` for `{key}`; expected {expected}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FilterError {}
+
+/// One end of a flow, as conditions see it.
 struct EndView<'a> {
     endpoint: &'a FlowEndpoint,
     address: IpAddr,
@@ -113,7 +146,7 @@ struct EndView<'a> {
 }
 
 impl Ends {
-    fn any(self, flow: &Flow, holds: impl Fn(&EndView<'_>) -> bool) -> bool {
+    fn any(self, flow: &Flow, matches: impl Fn(&EndView<'_>) -> bool) -> bool {
         let ports = flow.ports();
         let source = EndView {
             endpoint: &flow.source,
@@ -125,17 +158,17 @@ impl Ends {
             address: flow.ip.destination,
             port: ports.map(|ports| ports.destination_port),
         };
-        (self != Self::Destination && holds(&source)) || (self != Self::Source && holds(&destination))
+        (self != Self::Destination && matches(&source)) || (self != Self::Source && matches(&destination))
     }
 }
 
 impl EndCondition {
-    /// Reads what is asked of an end, with what would be right; nothing where ends have no such key.
+    /// Parses a condition on an end, with a description of the valid values; `None` if ends have no such key.
     fn parse(key: &str, value: &str) -> Option<(Option<Self>, &'static str)> {
         Some(match key {
             "pod" => (Some(pod(value)), "[namespace/]name-prefix"),
             "namespace" => (Some(Self::Namespace(value.to_owned())), "a namespace"),
-            "ip" => (block(value), "an address or a block such as 10.0.0.0/8"),
+            "ip" => (block(value), "an address or a CIDR block such as 10.0.0.0/8"),
             "port" => (value.parse().ok().map(Self::Port), "a number from 0 to 65535"),
             "identity" => (identity(value).map(Self::Identity), "a number or a reserved name such as world"),
             "label" => (Some(Self::Label(value.to_owned())), "a label such as k8s:app=web"),
@@ -143,7 +176,7 @@ impl EndCondition {
         })
     }
 
-    fn holds(&self, end: &EndView<'_>) -> bool {
+    fn matches(&self, end: &EndView<'_>) -> bool {
         match self {
             Self::Pod { namespace, prefix } => {
                 end.endpoint.namespace.as_ref() == Some(namespace)
@@ -153,9 +186,9 @@ impl EndCondition {
             Self::Block { address, bits } => masked(end.address.into(), *bits) == masked(*address, *bits),
             Self::Port(port) => end.port == Some(*port),
             Self::Identity(identity) => end.endpoint.identity == *identity,
-            Self::Label(asked) => end.endpoint.labels.iter().any(|label| {
-                label == asked
-                    || label.split_once(':').is_some_and(|(_, without_source)| without_source == asked)
+            Self::Label(wanted) => end.endpoint.labels.iter().any(|label| {
+                label == wanted
+                    || label.split_once(':').is_some_and(|(_, without_source)| without_source == wanted)
             }),
         }
     }
@@ -195,7 +228,7 @@ fn status(value: &str) -> Option<Condition> {
     (whole && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| Condition::Status(digits.to_owned()))
 }
 
-/// As the field's command line reads it: no namespace means `default`, and the name is the beginning of one.
+/// As `hubble observe` reads it: without a namespace `default`, and the name is a prefix.
 fn pod(value: &str) -> EndCondition {
     let (namespace, prefix) = value.split_once('/').unwrap_or(("default", value));
     EndCondition::Pod { namespace: namespace.to_owned(), prefix: prefix.to_owned() }
@@ -221,7 +254,7 @@ fn masked(address: Address, bits: u32) -> u128 {
     u128::from_be_bytes(address.0) & u128::MAX.checked_shl(128 - bits).unwrap_or(0)
 }
 
-/// Whether an expression is found anywhere in a text. An automaton that gives up has found nothing.
+/// Whether an expression matches anywhere in a text. A lazy DFA that gives up counts as no match.
 fn finds(expression: &DFA, text: &str) -> bool {
     let found = expression.try_search_fwd(&mut expression.create_cache(), &Input::new(text));
     found.is_ok_and(|end| end.is_some())

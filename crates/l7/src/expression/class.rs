@@ -1,4 +1,4 @@
-//! Classes of characters: in brackets, by a letter, by name.
+//! Character classes: `[a-z]`, `\d`, `[:alpha:]`.
 
 use super::{Parser, Part, Result, class, fail};
 use regex_syntax::hir::{ClassBytes, ClassBytesRange};
@@ -25,7 +25,7 @@ impl Parser<'_> {
         Ok(class(ranges, negated))
     }
 
-    /// One item of a class: a named class, an escape that is one, a byte or a range.
+    /// One item of a class in brackets: a named class, a class escape, a byte or a range.
     fn class_item(&mut self, ranges: &mut ClassBytes) -> Result<()> {
         if let Some(length) = self.text[self.at..].strip_prefix("[:").and_then(|rest| rest.find(":]")) {
             let name = &self.text[self.at + 2..self.at + 2 + length];
@@ -77,7 +77,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `\d`, `\s`, `\w` or the opposite of one.
+    /// `\d`, `\s`, `\w`, or the complement of one (`\D`, `\S`, `\W`).
     pub(super) fn perl_class(&mut self) -> Option<(ClassBytes, bool)> {
         let kind = *self.text.as_bytes().get(self.at + 1)?;
         let name = match kind.to_ascii_lowercase() {
@@ -91,7 +91,7 @@ impl Parser<'_> {
     }
 }
 
-/// The classes that have a name, RE2's ranges.
+/// The named classes, with RE2's ranges.
 fn named_class(name: &str) -> Option<ClassBytes> {
     let ranges: &[(u8, u8)] = match name {
         "alnum" => &[(b'0', b'9'), (b'A', b'Z'), (b'a', b'z')],

@@ -47,6 +47,30 @@ pub(crate) fn delete_interface(index: u32) {
     Socket::open().unwrap().change(Message::DelLink(link), 0).unwrap();
 }
 
+pub(crate) const SYN: u8 = 2;
+pub(crate) const ACK: u8 = 16;
+
+/// A TCP segment with these flags.
+pub(crate) fn tcp(source: ([u8; 4], u16), destination: ([u8; 4], u16), flags: u8) -> Vec<u8> {
+    let rest = [0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0];
+    ip(6, source, destination, &rest)
+}
+
+/// A UDP datagram without a payload and without a checksum.
+pub(crate) fn udp(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> Vec<u8> {
+    ip(17, source, destination, &[0, 8, 0, 0])
+}
+
+/// A packet of IPv4 whose transport header begins with the ports.
+fn ip(protocol: u8, source: ([u8; 4], u16), destination: ([u8; 4], u16), rest: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00];
+    frame.extend([0x45, 0, 0, 24 + rest.len() as u8, 0, 1, 0, 0, 64, protocol, 0, 0]);
+    frame.extend([source.0, destination.0].concat());
+    frame.extend([source.1.to_be_bytes(), destination.1.to_be_bytes()].concat());
+    frame.extend(rest);
+    frame
+}
+
 /// Small maps, nothing pinned.
 pub(crate) fn options() -> Options {
     Options { capacities: Capacities::SMALL, ..Options::default() }

@@ -5,4 +5,5 @@ mod ground;
 mod maps;
 mod node;
 mod running;
+mod services;
 mod verified;

@@ -5,7 +5,6 @@ use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::batch::Batch;
 use abi::config::Config;
-use abi::conntrack::ConnKey;
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::map::{self, MapId};
 use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
@@ -144,24 +143,6 @@ fn a_full_map_is_named_with_its_capacity_and_what_came_before_is_in_force() {
         matches!(error, ApplyError::Full { map: MapId::Addresses, capacity: 1, index: 1, .. }),
         "{error}"
     );
-}
-
-#[test]
-fn a_flow_that_is_not_remembered_is_not_forgotten() {
-    if !possible() {
-        return;
-    }
-    let loaded = loaded();
-    let flow = ConnKey {
-        local: Address::from_v4([10, 0, 0, 1]),
-        remote: Address::from_v4([10, 0, 0, 2]),
-        local_port: [0, 1],
-        remote_port: [0, 80],
-        protocol: 6,
-        padding: [0; 3],
-    };
-    assert!(!loaded.forget(&flow).unwrap());
-    assert_eq!(loaded.connections().unwrap(), []);
 }
 
 #[test]

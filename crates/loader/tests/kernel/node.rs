@@ -1,6 +1,6 @@
 //! The node's own policy in the kernel: what comes to the node, what it sends, and both doors of a workload's packet.
 
-use crate::ground::{loaded, possible};
+use crate::ground::{SYN, loaded, possible, tcp};
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::{DropReason, Verdict};
@@ -17,14 +17,8 @@ const WORKLOAD: [u8; 4] = [10, 0, 0, 1];
 const NODE: [u8; 4] = [10, 0, 0, 2];
 const WORLD: [u8; 4] = [198, 51, 100, 7];
 
-/// A TCP segment with SYN.
 fn syn(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00];
-    frame.extend([0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0]);
-    frame.extend([source.0, destination.0].concat());
-    frame.extend([source.1.to_be_bytes(), destination.1.to_be_bytes()].concat());
-    frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
-    frame
+    tcp(source, destination, SYN)
 }
 
 fn address(address: [u8; 4], prefix_bits: u32, identity: u32) -> Row {

@@ -10,35 +10,35 @@ pub(crate) use settings::Settings;
 use std::fs;
 use std::path::PathBuf;
 
-/// Run the node agent: keeps the kernel's maps as policies, services and workloads ask
+/// Run the node agent, which enforces policy for the workloads of this host
 ///
-/// What it has put in the kernel stays when it ends, and goes on working; the next agent takes it over. The configuration is
-/// a JSON object with any of: directory, stateDirectory, instance, policies, networkNamespace, workloadAddresses, givenAddresses,
-/// serviceAddresses, proxyPort, proxy, hostDevices, nodeName, clusterName, nodeLabels, policyEnforcement (default, always or
-/// never), policyAuditMode, attach (automatic or clsact). "proxy" is an object with any of: connections (how many at a time),
-/// clientShare and serverShare (how many of a hundred of them one client identity, one server may have), and in seconds:
-/// firstByteTimeout, headTimeout, idleTimeout, stallTimeout, halfCloseTimeout, connectTimeout, unacknowledgedTimeout
-/// (docs/proxy.md).
+/// Its programs and maps stay in the kernel when it stops, and keep enforcing policy; the next agent adopts them. The
+/// configuration is a JSON object with any of: directory, stateDirectory, instance, policies, networkNamespace,
+/// workloadAddresses, givenAddresses, serviceAddresses, proxyPort, proxy, hostDevices, nodeName, clusterName,
+/// nodeLabels, policyEnforcement (default, always or never), policyAuditMode, attach (automatic or clsact). "proxy"
+/// is an object with any of: connections (maximum), clientShare and serverShare (maximum share of one client identity
+/// and of one server, in percent), and in seconds: firstByteTimeout, headTimeout, idleTimeout, stallTimeout,
+/// halfCloseTimeout, connectTimeout, unacknowledgedTimeout (docs/proxy.md).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin agent\n  nexin agent --config /etc/nexin/agent.json\n  \
     nexin agent --policy-enforcement always --policy-audit-mode")]
 pub(crate) struct AgentCommand {
-    /// Configuration; what it leaves out is as a single host needs it
+    /// Configuration file; the defaults suit a single host
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Interfaces that lead out of the node, where policies that select it are asked, instead of hostDevices; by default
-    /// those of default routes
+    /// External interfaces of the node, where policies that select the node are enforced; overrides hostDevices
+    /// [default: the interfaces of the default routes]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     devices: Vec<String>,
-    /// Whom policies are enforced for, instead of policyEnforcement
+    /// Enforcement mode; overrides policyEnforcement
     #[arg(long, value_name = "MODE")]
     policy_enforcement: Option<Enforcement>,
-    /// Let through what policy refuses at layers 3 and 4, and report it, as policyAuditMode does
+    /// Forward and report traffic that policy denies at layers 3 and 4; as policyAuditMode
     #[arg(long)]
     policy_audit_mode: bool,
 }
 
-/// Run the node proxy of an agent, as the agent does
+/// Run the node proxy of an agent; the agent runs this command
 #[derive(Debug, Args)]
 pub(crate) struct ProxyCommand {
     /// Directory of the agent
@@ -50,7 +50,7 @@ pub(crate) struct ProxyCommand {
     /// Port to listen on
     #[arg(long)]
     port: u16,
-    /// Limits, as the configuration's "proxy" has them
+    /// Limits, as in the configuration's "proxy"
     #[arg(long, value_name = "JSON", default_value = "{}")]
     limits: String,
 }

@@ -6,10 +6,10 @@ use crate::session::Session;
 use api::{Request, view};
 use clap::{Args, Subcommand};
 
-/// The one thing that can be set of a workload, as the field calls it.
+/// The only setting of a workload, as Cilium calls it.
 const AUDIT: &str = "PolicyAuditMode";
 
-/// Look at the workloads of this node
+/// Show and configure the workloads of this node
 #[derive(Debug, Args)]
 pub(crate) struct EndpointCommand {
     #[command(subcommand)]
@@ -18,20 +18,20 @@ pub(crate) struct EndpointCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List workloads with identity, addresses, interface and what is enforced
+    /// List workloads with identity, enforcement, addresses and interface
     #[command(after_help = "Examples:\n  nexin endpoint list\n  nexin endpoint list -o json")]
     List,
-    /// Change how a workload is treated, also after a restart of the agent
+    /// Change a setting of a workload; it outlasts a restart of the agent
     ///
-    /// With PolicyAuditMode=Enabled, what policy refuses at layers 3 and 4 is let through, and `nexin observe` shows it as
-    /// AUDIT.
+    /// With PolicyAuditMode=Enabled, traffic that policy denies at layers 3 and 4 is forwarded, and `nexin observe`
+    /// shows it as AUDITED.
     #[command(after_help = "Examples:\n  nexin endpoint config app1 PolicyAuditMode=Enabled\n  \
         nexin endpoint config team-a/web PolicyAuditMode=Disabled")]
     Config {
         /// The workload
         #[arg(value_name = "[NAMESPACE/]NAME")]
         workload: String,
-        /// What to change
+        /// The setting
         #[arg(value_name = "PolicyAuditMode=Enabled|Disabled")]
         setting: String,
     },

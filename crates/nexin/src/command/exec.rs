@@ -1,4 +1,4 @@
-//! `nexin exec`: runs a command inside a workload that runs already.
+//! `nexin exec`: runs a command inside a running workload.
 
 use crate::inside::{self, Signals};
 use crate::outcome::Outcome;
@@ -9,7 +9,7 @@ use api::view;
 use clap::Args;
 use std::ffi::OsString;
 
-/// Run a command inside a workload that runs already: in its network namespace, under its policy
+/// Run a command inside a running workload: in its network namespace, under its policy
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin exec app2 -- curl -s http://app1-service/public\n  \
     nexin exec team-a/web -- ss -tln")]
@@ -36,7 +36,7 @@ impl Exec {
     }
 }
 
-/// The workload that is named, in `default` where no namespace is.
+/// Finds a workload by name, in `default` without a namespace.
 fn find<'a>(endpoints: &'a [view::Endpoint], named: &str) -> anyhow::Result<&'a view::Endpoint> {
     let (namespace, name) = named.split_once('/').unwrap_or(("default", named));
     endpoints.iter().find(|endpoint| endpoint.namespace == namespace && endpoint.name == name).ok_or_else(

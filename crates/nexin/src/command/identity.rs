@@ -1,4 +1,4 @@
-//! `nexin identity`: the identities in use, and the labels they stand for.
+//! `nexin identity`: the identities in use, and their labels.
 
 use crate::listing;
 use crate::outcome::Outcome;
@@ -6,7 +6,7 @@ use crate::session::Session;
 use api::{Request, view};
 use clap::{Args, Subcommand};
 
-/// Look at the identities in use
+/// Show the identities in use
 #[derive(Debug, Args)]
 pub(crate) struct IdentityCommand {
     #[command(subcommand)]
@@ -15,7 +15,7 @@ pub(crate) struct IdentityCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List identities with their labels and how many workloads of this node have each
+    /// List identities with their labels and the number of workloads on this node that have each
     #[command(after_help = "Examples:\n  nexin identity list\n  nexin identity list -o json")]
     List,
 }

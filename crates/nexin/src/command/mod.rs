@@ -20,7 +20,7 @@ use crate::outcome::Outcome;
 use crate::session::Session;
 use clap::Subcommand;
 
-/// What can be typed after `nexin`.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::Demo),
@@ -46,7 +46,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Does what was typed.
+    /// Runs the command.
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         match self {
             Self::Demo(demo) => demo.run(session),

@@ -1,4 +1,4 @@
-//! `nexin observe`: the flows of this node as they were judged.
+//! `nexin observe`: the flows of this node.
 
 mod filters;
 
@@ -10,17 +10,18 @@ use filters::Filters;
 use flow::Flow;
 use std::io::{self, Write};
 
-/// Show flows: what was forwarded, dropped and asked for by HTTP, with names and the rule that decided
+/// Show flows: packets and HTTP requests with their verdict, the names of both ends and the rule that decided
 ///
-/// Several values of one filter are alternatives; different filters must all hold. With `-o json` each flow is one line.
+/// Several values of one filter are alternatives; different filters must all match. With `-o json` each flow is one
+/// line.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin observe --follow\n  \
     nexin observe --last 100 --verdict dropped --to-pod app1\n  nexin observe -o json --http-path /private")]
 pub(crate) struct Observe {
-    /// Go on with what happens from now on
+    /// Follow new flows
     #[arg(short, long)]
     follow: bool,
-    /// How many of the past to show [default: 20; with --follow: 0]
+    /// Number of past flows to show [default: 20; with --follow: 0]
     #[arg(long, value_name = "NUMBER")]
     last: Option<usize>,
     #[command(flatten)]

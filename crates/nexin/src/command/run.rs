@@ -1,4 +1,4 @@
-//! `nexin run`: starts a command as a workload.
+//! `nexin run`: runs a command as a workload.
 
 mod limits;
 
@@ -17,11 +17,12 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
-/// Start a command as a workload: in its own network namespace, under policy
+/// Run a command as a workload: in its own network namespace, under policy
 ///
-/// The workload lives as long as the command; when that ends, so does every process it has started. Its exit code is that
-/// of the command, 126 or 127 where the command cannot be started. Services are known by name, as of the start, through
-/// /etc/hosts. The command shares the host's files and processes, and is root there unless --user and --cap-drop say less.
+/// The workload is removed when the command exits, with every process that the command has started. The exit code is
+/// the command's, or 126 or 127 if the command cannot be started. /etc/hosts contains the services' names, as of the
+/// start. The command shares the host's files and processes, and runs as root unless --user and --cap-drop restrict
+/// it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  nexin run --name web --label app=web --port-name http=80/TCP -- nginx\n  \
@@ -35,31 +36,31 @@ pub(crate) struct Run {
     /// Namespace of the workload
     #[arg(long, default_value = "default")]
     namespace: String,
-    /// A label; may be repeated
+    /// Label; may be repeated
     #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// The service account of the workload, by which policies may select it [default: default]
+    /// Service account of the workload, by which policies may select it [default: default]
     #[arg(long, value_name = "NAME", value_parser = account)]
     service_account: Option<String>,
-    /// A name for a port, by which policies may call it; may be repeated
+    /// Named port, which policies may use; may be repeated
     #[arg(long = "port-name", value_name = "NAME=PORT/PROTOCOL", value_parser = port_name)]
     named_ports: Vec<(String, String)>,
-    /// An address to have, instead of one that is assigned; may be repeated
+    /// Address of the workload, instead of an assigned one; may be repeated
     #[arg(long = "ip", value_name = "ADDRESS")]
     addresses: Vec<IpAddr>,
-    /// Not supported yet: a port of the node that leads to the workload
+    /// Not supported yet: a port of the node that is forwarded to the workload
     #[arg(long, value_name = "PORT:PORT", hide = true)]
     publish: Vec<String>,
-    /// User to run the command as, and its group: NAME or UID, with :GROUP or :GID; by default the caller, which is root
+    /// User to run the command as, and its group: NAME or UID, with :GROUP or :GID [default: root]
     #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
     user: Option<String>,
     /// Drop a Linux capability, such as NET_ADMIN or CAP_NET_ADMIN, or ALL; may be repeated. Sets no_new_privs
     #[arg(long = "cap-drop", value_name = "CAPABILITY", value_delimiter = ',')]
     dropped: Vec<String>,
-    /// Leave the command in the background, without input and output, once it runs
+    /// Run the command in the background, without input and output
     #[arg(long)]
     detach: bool,
-    /// The background half of --detach: says on standard output that the command runs
+    /// The background process of --detach: announces on standard output that the command runs
     #[arg(long, hide = true, conflicts_with = "detach")]
     announce: bool,
     /// The command and its arguments
@@ -77,23 +78,23 @@ impl Run {
         }
         self.check_labels()?;
         let limits = Limits::parse(self.user.as_deref(), &self.dropped)?;
-        if self.detach { detach(session) } else { self.attend(session, limits) }
+        if self.detach { detach(session) } else { self.run_in_foreground(session, limits) }
     }
 
-    /// Refuses a label that is given twice: which of them counts would depend on their order.
+    /// Refuses a repeated label key: the effective value would depend on the order.
     fn check_labels(&self) -> Result<(), BadInput> {
         for (number, (key, _)) in self.labels.iter().enumerate() {
             if self.labels[..number].iter().any(|(known, _)| known == key) {
                 return Err(BadInput(format!(
-                    "the label {key} is given twice; a workload has one value for it"
+                    "the label {key} is given twice; a workload has one value for each key"
                 )));
             }
         }
         Ok(())
     }
 
-    /// Makes the workload, runs the command in it, and removes the workload when the command has ended.
-    fn attend(self, session: &Session, limits: Limits) -> anyhow::Result<Outcome> {
+    /// Creates the workload, runs the command in it, and removes the workload when the command has exited.
+    fn run_in_foreground(self, session: &Session, limits: Limits) -> anyhow::Result<Outcome> {
         let signals = Signals::hold()?;
         if self.announce {
             rustix::process::setsid().context("cannot leave the terminal")?;
@@ -107,10 +108,10 @@ impl Run {
         outcome
     }
 
-    /// Removes the workload. Where that fails nothing is lost: the agent does it when it finds this process gone.
+    /// Removes the workload. After a failure the agent removes it, once this process has exited.
     fn remove(&self, session: &Session) {
         let request = Request::RemoveWorkload { namespace: self.namespace.clone(), name: self.name.clone() };
-        // The agent may have been started anew meanwhile: what was connected before may not be any more.
+        // A new connection: the agent may have restarted meanwhile.
         let _ = session.agent().and_then(|mut agent| agent.call::<serde::de::IgnoredAny>(request));
     }
 
@@ -146,16 +147,18 @@ impl Run {
     }
 }
 
-/// The name of an account: that of an object, as a label can have it.
+/// Checks the name of a service account, which must be a label value.
 fn account(text: &str) -> Result<String, String> {
     let is_name = !text.is_empty() && text.bytes().all(|byte| !byte.is_ascii_uppercase() && byte != b'_');
     match manifest::label::check(key::SERVICE_ACCOUNT, text) {
         Ok(()) if is_name => Ok(text.to_owned()),
-        _ => Err("an account is called by lower-case letters, digits, `-` and `.`, at most 63".to_owned()),
+        _ => {
+            Err("a service account's name has at most 63 lower-case letters, digits, `-` and `.`".to_owned())
+        }
     }
 }
 
-/// Starts this very command line again in the background, and waits until its command runs.
+/// Starts this command line again in the background, and waits until its command runs.
 fn detach(session: &Session) -> anyhow::Result<Outcome> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut child = Command::new(program)
@@ -163,16 +166,16 @@ fn detach(session: &Session) -> anyhow::Result<Outcome> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("cannot start the background half")?;
+        .context("cannot start the background process")?;
     let mut announced = String::new();
     child.stdout.take().expect("its output was asked for").read_to_string(&mut announced)?;
     if announced.is_empty() {
-        // It has said on standard error why.
+        // The background process has printed the error.
         let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
         return Ok(Outcome::Passes(code.unwrap_or(1)));
     }
     let endpoint: view::Endpoint =
-        serde_json::from_str(&announced).context("the background half said something else")?;
+        serde_json::from_str(&announced).context("the background process printed an invalid announcement")?;
     if session.is_json() {
         session.print_json(&endpoint)?;
     } else {
@@ -186,7 +189,7 @@ fn detach(session: &Session) -> anyhow::Result<Outcome> {
     Ok(Outcome::Holds)
 }
 
-/// The arguments with `--detach` turned into `--announce`, the command's own left alone.
+/// The arguments with `--detach` replaced by `--announce`, except in the command's own arguments.
 fn announcing(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut ours = true;
     let turn = |argument: OsString| {
@@ -196,7 +199,7 @@ fn announcing(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     arguments.map(turn).collect()
 }
 
-/// Says that the command runs, and then lets go of standard output and standard error.
+/// Announces that the command runs, and then redirects standard output and standard error to /dev/null.
 fn announce(endpoint: &view::Endpoint) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(endpoint)?);
     let nowhere = File::options().write(true).open("/dev/null")?;
@@ -216,15 +219,15 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 fn port_name(text: &str) -> Result<(String, String), String> {
-    let told = "a named port is a name, a port and a protocol: http=80/TCP";
-    let (name, port) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(told)?;
+    let expected = "a named port is a name, a port and a protocol: http=80/TCP";
+    let (name, port) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(expected)?;
     let (number, protocol) = port.split_once('/').unwrap_or((port, "TCP"));
     let protocol = protocol.to_ascii_uppercase();
     match number.parse::<u16>() {
         Ok(number) if number > 0 && ["TCP", "UDP", "SCTP"].contains(&protocol.as_str()) => {
             Ok((name.into(), format!("{number}/{protocol}")))
         }
-        _ => Err(told.into()),
+        _ => Err(expected.into()),
     }
 }
 
@@ -233,13 +236,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_and_ports_are_named_by_an_equals_sign() {
+    fn labels_and_named_ports_are_parsed() {
         let pair = |key: &str, value: &str| Ok((key.to_string(), value.to_string()));
         assert_eq!(label("id=app1"), pair("id", "app1"));
         assert_eq!(label("empty="), pair("empty", ""));
         assert!(label("id").is_err());
-        assert!(label("a b=c").unwrap_err().starts_with("\"a b\" is no label key"));
-        assert!(label("a=b c").unwrap_err().starts_with("\"b c\" is no label value"));
+        assert!(label("a b=c").unwrap_err().starts_with("\"a b\" is not a valid label key"));
+        assert!(label("a=b c").unwrap_err().starts_with("\"b c\" is not a valid label value"));
         assert!(label("k8s:foo=bar").unwrap_err().ends_with("so write \"foo\""));
         assert_eq!(port_name("http=80/TCP"), pair("http", "80/TCP"));
         assert_eq!(port_name("dns=53/udp"), pair("dns", "53/UDP"));
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_detach_is_turned() {
+    fn only_the_detach_option_before_the_command_is_replaced() {
         let typed = ["run", "--detach", "--name", "a", "--", "sh", "--detach"].map(OsString::from);
         let turned = ["run", "--announce", "--name", "a", "--", "sh", "--detach"].map(OsString::from);
         assert_eq!(announcing(typed.into_iter()), turned);

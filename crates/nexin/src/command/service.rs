@@ -1,4 +1,4 @@
-//! `nexin service`: the services, and the backends behind them.
+//! `nexin service`: the services and their backends.
 
 use crate::outcome::Outcome;
 use crate::session::Session;
@@ -6,7 +6,7 @@ use crate::table::Table;
 use api::{Request, view};
 use clap::{Args, Subcommand};
 
-/// Look at the services and their backends
+/// Show the services and their backends
 #[derive(Debug, Args)]
 pub(crate) struct ServiceCommand {
     #[command(subcommand)]
@@ -15,7 +15,7 @@ pub(crate) struct ServiceCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List services, one line for each address and port, with the backends behind it
+    /// List services, one line for each frontend, with its backends
     #[command(after_help = "Examples:\n  nexin service list\n  nexin service list -o json")]
     List,
 }

@@ -1,4 +1,4 @@
-//! `nexin status`: how the agent of this node fares.
+//! `nexin status`: the state of the agent of this node.
 
 use crate::outcome::Outcome;
 use crate::session::{Session, Tone};
@@ -6,7 +6,7 @@ use api::Request;
 use api::view;
 use clap::Args;
 
-/// Show how the agent of this node fares; fails where something is wrong with it
+/// Show the state of the agent of this node; exits with 1 if there are problems
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin status\n  nexin status -o json --socket /run/nexin/agent.sock")]
 pub(crate) struct StatusCommand {}
@@ -40,11 +40,11 @@ fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
     vec![
         ("agent", format!("{} (process {})", status.version, status.agent)),
         ("proxy", proxy),
-        ("connections", status.proxy_connections.as_ref().map_or("not known".into(), connections)),
+        ("connections", status.proxy_connections.as_ref().map_or("unknown".into(), connections)),
         ("kernel", status.kernel.clone()),
         ("attached by", status.attach.clone()),
         ("pinned under", status.pins.clone()),
-        ("policies", format!("{} in force, watching {}", status.policies, status.policies_from)),
+        ("policies", format!("{}, watching {}", status.policies, status.policies_from)),
         ("enforcement", status.enforcement.clone()),
         ("endpoints", status.endpoints.to_string()),
         ("identities", status.identities.to_string()),

@@ -1,4 +1,4 @@
-//! `nexin test`: runs PolicyTest files on the engines, and tells what differs from what they expect.
+//! `nexin test`: runs PolicyTest files on the engines, and reports verdicts that differ from the expected ones.
 
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::outcome::{BadInput, Outcome};
@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use testbed::{EngineKind, Observer, RunError, Suite, Summary, Verdict};
 
-/// Run tests of policies: does what they say hold, and do all engines agree?
+/// Run PolicyTest files: check the expected verdicts on all engines
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  nexin test examples/tutorial\n  nexin test --engine model,native -o json \
@@ -18,13 +18,13 @@ use testbed::{EngineKind, Observer, RunError, Suite, Summary, Verdict};
                         namespaces, with real servers and clients)."
 )]
 pub(crate) struct Test {
-    /// Files of PolicyTest documents, or directories of files that end in .test.yaml
+    /// PolicyTest files, or directories of files that end in .test.yaml
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Engines to ask [default: model,native and, as root, kernel]
+    /// Engines to run [default: model,native and, as root, kernel]
     #[arg(short, long = "engine", value_name = "ENGINES", value_delimiter = ',')]
     engines: Vec<EngineKind>,
-    /// Print every verdict, not only those that differ from what is expected
+    /// Print every verdict, not only those that differ from the expected ones
     #[arg(short, long)]
     verbose: bool,
 }
@@ -40,7 +40,7 @@ impl Test {
             false => (self.engines, None),
         };
         if let Some(reason) = without {
-            session.print_error_line(&format!("not asking the kernel: {reason}"));
+            session.print_error_line(&format!("the kernel engine is not run: {reason}"));
         }
         let mut printer = Printer {
             session,
@@ -64,11 +64,11 @@ impl Test {
     }
 }
 
-/// Prints verdicts as they are found.
+/// Prints verdicts as they arrive.
 struct Printer<'a> {
     session: &'a Session,
     verbose: bool,
-    /// The first that went wrong in printing; nothing is printed after it.
+    /// The first error of printing; nothing is printed after it.
     failure: Option<io::Error>,
     progress: Progress,
     interrupt: Interrupt,
@@ -79,7 +79,7 @@ impl Observer for Printer<'_> {
         self.progress.show(name, done, all);
     }
 
-    fn goes_on(&self) -> bool {
+    fn continues(&self) -> bool {
         self.interrupt.check().is_ok() && self.failure.is_none()
     }
 
@@ -99,28 +99,28 @@ impl Printer<'_> {
             serde_json::to_writer(&mut out, verdict)?;
             return writeln!(out);
         }
-        let Verdict { test, step, file, line, probe, engine, verdict: said, .. } = verdict;
-        let (tone, said) = match (verdict.is_right(), verdict.expect) {
-            (Some(false), Some(expect)) => (Tone::Bad, format!("{said}, expected {expect}")),
-            (Some(_), _) => (Tone::Good, said.to_string()),
-            (None, _) => (Tone::Strong, said.to_string()),
+        let Verdict { test, step, file, line, probe, engine, verdict: actual, .. } = verdict;
+        let (tone, text) = match (verdict.is_right(), verdict.expect) {
+            (Some(false), Some(expect)) => (Tone::Bad, format!("{actual}, expected {expect}")),
+            (Some(_), _) => (Tone::Good, actual.to_string()),
+            (None, _) => (Tone::Strong, actual.to_string()),
         };
-        let said = self.session.paint(tone, &said);
-        self.session.print_line(&format!("{file}:{line}: {test}, {step}: {probe}: {engine}: {said}"))?;
+        let text = self.session.paint(tone, &text);
+        self.session.print_line(&format!("{file}:{line}: {test}, {step}: {probe}: {engine}: {text}"))?;
         let by = verdict.rule.as_ref().map(|rule| format!(" ({rule})")).unwrap_or_default();
         self.session.print_line(&self.session.paint(Tone::Faint, &format!("    {}{by}", verdict.reason)))
     }
 }
 
-/// Prints the sums; for machines, who count for themselves, only what was left out, and not among the verdicts.
+/// Prints the summary. With JSON output only what was not run is printed, on standard error.
 fn print_summary(session: &Session, summary: &Summary) -> io::Result<()> {
     for (test, findings) in &summary.left_out {
-        session.print_error_line(&format!("{test}: not supported yet, and not run"));
+        session.print_error_line(&format!("{test}: not supported yet and not run"));
         findings.iter().for_each(|finding| session.print_error_line(&format!("    {finding}")));
     }
     if session.is_json() {
-        for ((engine, why), probes) in &summary.unasked {
-            session.print_error_line(&format!("{engine}: {probes} probes not asked: {why}"));
+        for ((engine, why), probes) in &summary.unsent {
+            session.print_error_line(&format!("{engine}: {probes} probes not sent: {why}"));
         }
         return Ok(());
     }

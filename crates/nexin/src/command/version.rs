@@ -1,4 +1,4 @@
-//! `nexin version`: which program this is, and which kernel runs it.
+//! `nexin version`: the versions of the program and of the kernel.
 
 use crate::outcome::Outcome;
 use crate::session::Session;

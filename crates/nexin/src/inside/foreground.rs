@@ -1,4 +1,4 @@
-//! A command in the foreground: what we are told by signal it is told, and its exit code is ours.
+//! Runs a command in the foreground: forwards signals to it, and returns its exit code.
 
 use anyhow::Context;
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -12,8 +12,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
 
-/// Signals that no longer end this process but wait to be passed on. Made before the command is started, so that
-/// none is lost.
+/// Signals that are held back, to be forwarded to the command. Created before the command is started, so that no
+/// signal is lost.
 pub(crate) struct Signals(iterator::Signals);
 
 impl Signals {
@@ -23,14 +23,14 @@ impl Signals {
     }
 }
 
-/// A command that could not be started.
+/// The error of a command that could not be started.
 #[derive(Debug)]
 pub(crate) struct NotStarted {
     program: String,
     cause: io::Error,
 }
 
-/// The command of a program and its arguments.
+/// A command, from a program and its arguments.
 pub(crate) fn command(words: &[OsString]) -> Command {
     let (program, arguments) = words.split_first().expect("clap asks for at least one word");
     let mut command = Command::new(program);
@@ -46,21 +46,21 @@ pub(crate) fn start(command: &mut Command) -> Result<Child, NotStarted> {
     })
 }
 
-/// Waits for the command and passes signals on to it until then; the result is its exit code.
+/// Waits for the command and forwards signals to it; returns its exit code.
 pub(crate) fn pass_through(mut child: Child, signals: Signals) -> anyhow::Result<u8> {
     let target = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
         .context("cannot watch the command")?;
     let Signals(mut signals) = signals;
     let closer = signals.handle();
-    let passing = thread::spawn(move || signals.forever().for_each(|signal| pass_on(signal, &target)));
+    let forwarding = thread::spawn(move || signals.forever().for_each(|signal| forward(signal, &target)));
     let status = child.wait().context("cannot wait for the command")?;
     closer.close();
-    passing.join().expect("passing signals on does not panic");
+    forwarding.join().expect("forwarding signals does not panic");
     Ok(exit_code(status))
 }
 
 impl NotStarted {
-    /// The exit code that `env` and shells have for it.
+    /// The exit code that `env` and shells use.
     pub(crate) fn exit_code(&self) -> u8 {
         if self.cause.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
     }
@@ -74,16 +74,16 @@ impl fmt::Display for NotStarted {
 
 impl std::error::Error for NotStarted {}
 
-fn pass_on(signal: i32, target: &OwnedFd) {
-    // What is typed at a terminal reaches every process in its foreground, so the command has it already.
+fn forward(signal: i32, target: &OwnedFd) {
+    // A terminal sends its signals to the whole foreground process group, so the command has received them.
     let typed = matches!(signal, SIGINT | SIGQUIT) && io::stdin().is_terminal();
     if let (false, Some(signal)) = (typed, Signal::from_named_raw(signal)) {
-        // A command that has just ended cannot be told, and need not.
+        // Fails if the command has just exited.
         let _ = rustix::process::pidfd_send_signal(target, signal);
     }
 }
 
-/// As shells have it: 128 and the number of the signal for a command that was killed.
+/// As in shells: 128 plus the number of the signal for a command that was killed.
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     u8::try_from(code).unwrap_or(1)
@@ -95,7 +95,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn a_command_that_is_not_there_is_named() {
+    fn a_command_that_does_not_exist_is_named() {
         let error = start(&mut command(&["no-such-program".into()])).unwrap_err();
         assert_eq!(error.exit_code(), 127);
         assert!(error.to_string().starts_with("cannot start `no-such-program`: No such file"), "{error}");

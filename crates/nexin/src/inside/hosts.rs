@@ -1,12 +1,12 @@
-//! The names that services have for a workload.
+//! The entries of services in a workload's `/etc/hosts`.
 
 use api::view;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// Each address of each service with its names, as lines of `/etc/hosts` have them.
+/// The names of each service address, as in lines of `/etc/hosts`.
 ///
-/// Within its namespace a service is known by its bare name, everywhere by the longer ones that cluster DNS has.
+/// A service has its bare name within its namespace, and the longer names of cluster DNS everywhere.
 pub(super) fn names(namespace: &str, services: &[view::Service]) -> Vec<(IpAddr, String)> {
     let of_service = |service: &view::Service| {
         let full = format!("{}.{}", service.name, service.namespace);

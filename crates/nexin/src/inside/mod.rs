@@ -1,4 +1,4 @@
-//! Running commands inside a workload: in its network namespace, with the names of services in `/etc/hosts`.
+//! Runs commands inside a workload: in its network namespace, with the names of services in `/etc/hosts`.
 
 mod foreground;
 mod hosts;
@@ -10,8 +10,8 @@ use api::view;
 use std::process::Command;
 use workload::{Group, Namespace, ProcessSettings};
 
-/// Moves the calling thread, and so whatever it starts from now on, into the workload; the command will be one of the
-/// processes that end with it.
+/// Moves the calling thread, and processes that it starts from now on, into the workload. The command joins the
+/// workload's control group, and is killed when the workload is removed.
 pub(crate) fn enter(
     endpoint: &view::Endpoint,
     services: &[view::Service],
@@ -19,7 +19,7 @@ pub(crate) fn enter(
 ) -> anyhow::Result<()> {
     let namespace = Namespace::open(&endpoint.network_namespace)?;
     if let Some(group) = &endpoint.group {
-        // Opened before the mounts are the workload's.
+        // Opened before the thread enters the workload's mount namespace.
         let admission = Group::at(group).open();
         admission.with_context(|| format!("opening {}", group.display()))?.enter_on_start(command);
     }

@@ -228,7 +228,7 @@ impl Bed {
     }
 
     pub(crate) fn try_apply(&self, text: &str) -> Result<Vec<String>, api::CallError> {
-        let request = Request::Apply { file: "test.yaml".into(), text: text.into() };
+        let request = Request::Apply { file: "test.yaml".into(), text: text.into(), results: false };
         Client::connect(&self.socket())?.call(request)
     }
 

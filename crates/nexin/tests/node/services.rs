@@ -86,7 +86,7 @@ fn what_is_listed_for_a_service_is_reached_until_it_is_gone() {
         bed.apply(&listed(kind, &server.addresses));
         assert_eq!(fetch(&client, "10.96.0.9:5432"), Some(200), "{kind}");
         let said = explain(&bed, "10.96.0.9", 5432);
-        assert!(said.notes[0].ends_with("behind it default/server:80"), "{said:?}");
+        assert!(said.notes[0].ends_with("with backends default/server:80"), "{said:?}");
         bed.delete(name);
         assert_eq!(fetch(&client, "10.96.0.9:5432"), None, "{kind}");
         assert_eq!(explain(&bed, "10.96.0.9", 5432).verdict, "drop");

@@ -115,7 +115,7 @@ fn an_agent_whose_every_disk_is_read_only_goes_on_enforcing() {
     bed.spawn();
     assert_eq!(eventually(|| client.fetch(&server, "/public")), Some(200), "{}", bed.log());
     assert_eq!(client.fetch(&server, "/private"), Some(403));
-    assert!(bed.log().contains("requests cannot be taken"), "{}", bed.log());
+    assert!(bed.log().contains("the API does not accept requests"), "{}", bed.log());
     disk.remount("rw");
     assert!(eventually(|| bed.try_apply(CONNECTIONS).ok()).is_some(), "{}", bed.log());
     expect_status(&bed, None);

@@ -1,4 +1,4 @@
-//! Policy has changed: what goes on under the old one is judged again.
+//! A change of policy: the open exchange is judged again.
 
 use super::{Ending, Now, Session};
 use crate::answer::{self, KeepAlive};
@@ -7,20 +7,20 @@ use l7::head::MAX_FIELDS;
 use l7::{Field, Request};
 
 impl Session {
-    /// Whether a request that comes can be read on; while none comes, rules are not asked for.
+    /// True where the next head may be parsed: its rules are loaded. Without bytes from the client, no rules are loaded.
     pub(super) fn may_read_head(&mut self) -> bool {
         self.waits_for_rules = !self.to_server.input().is_empty() && !self.judge.is_ready();
         !self.waits_for_rules
     }
 
-    /// Whether all rules are there that this connection's requests are decided by.
+    /// True where the rules for this connection are loaded.
     pub(crate) fn rules_are_there(&mut self) -> bool {
         self.judge.is_ready()
     }
 
-    /// Asks policy again. An exchange that it would not allow now is cut, and so is a connection between key that
-    /// may not talk any more; a connection without an exchange goes on, for its next request is judged anyway. False
-    /// where the rules are not there yet: this is to be called again.
+    /// Judges the open exchange again, and ends it if policy denies it now. A connection without an exchange is closed if
+    /// policy denies its flow; otherwise its next request is judged anyway. Returns false where the rules are not loaded
+    /// yet; then the caller must call this again.
     pub(crate) fn reevaluate(&mut self, now: Now) -> bool {
         if self.ending.is_some() {
             return true;
@@ -31,7 +31,7 @@ impl Session {
         let is_allowed = self.judge.is_flow_allowed();
         if self.exchange.is_some() {
             if let Some(event) = self.event_if_denied(now) {
-                self.cut(event, is_allowed, now);
+                self.end_exchange(event, is_allowed, now);
             }
         } else if !is_allowed {
             self.ending = Some(Ending::Abort);
@@ -39,11 +39,11 @@ impl Session {
         true
     }
 
-    /// The event of the request that goes on, where policy would not allow it now.
+    /// The event of the open exchange, if policy denies it now.
     fn event_if_denied(&mut self, now: Now) -> Option<RequestEvent> {
         let mut event = RequestEvent { verdict: Verdict::Deny, ..self.blank_event(now) };
-        // A copy, since reading a head makes it canonical in place.
-        let mut head = self.decided.clone();
+        // Parsing changes the head in place, so it parses a copy.
+        let mut head = self.judged_head.clone();
         let mut storage = [Field::default(); MAX_FIELDS];
         let Ok(request) = Request::parse(&mut head, &mut storage) else {
             return Some(RequestEvent { reason: "the request cannot be judged again", ..event });
@@ -64,10 +64,11 @@ impl Session {
         Some(event)
     }
 
-    /// Ends an exchange in the middle: with an answer where the client has got no part of one and may have it.
-    fn cut(&mut self, event: RequestEvent, is_allowed: bool, now: Now) {
+    /// Ends an open exchange: with status 403 where no part of a response was sent and policy allows the flow, otherwise
+    /// with a reset.
+    fn end_exchange(&mut self, event: RequestEvent, is_allowed: bool, now: Now) {
         self.to_server.discard_outgoing();
-        let exchange = self.exchange.as_mut().expect("there is something to cut");
+        let exchange = self.exchange.as_mut().expect("there is an open exchange");
         let latency = now.instant.saturating_duration_since(exchange.began);
         let unanswered = exchange.event.take().is_some();
         let status = (unanswered && is_allowed).then_some(403);

@@ -1,4 +1,4 @@
-//! What comes from the client: heads that are decided on, bodies that pass or are thrown away.
+//! Bytes from the client: heads are parsed and judged, bodies are forwarded or discarded.
 
 use super::{Ending, Exchange, Now, RequestState, ResponseState, Session, Upstream};
 use crate::answer::{self, KeepAlive};
@@ -8,7 +8,7 @@ use l7::head::MAX_FIELDS;
 use l7::{Body, Field, Framing, Refusal, Request, Scanner, Version};
 use std::ops::Range;
 
-/// A request that was just read, without the bytes it was read from.
+/// A parsed and judged request, without its bytes.
 struct Incoming {
     event: RequestEvent,
     version: Version,
@@ -20,10 +20,10 @@ struct Incoming {
 }
 
 impl Session {
-    /// Takes a step with what came from the client; tells whether there was one to take.
+    /// Handles bytes from the client; returns true after progress.
     pub(super) fn advance_request(&mut self, now: Now) -> bool {
         match &self.request_state {
-            // The answer before goes out first; a head written now would overtake a body that is forwarding.
+            // The last response is sent first. A head that is written now would be sent before a body that waits.
             RequestState::Head(_) if self.to_client.is_pending() || self.to_server.is_pending() => false,
             RequestState::Head(_) => self.scan_head(now),
             RequestState::Body(_) => self.pass_body(now),
@@ -101,7 +101,7 @@ impl Session {
         }
     }
 
-    /// A request's head is there: it is read, decided on, and forwarded or answered.
+    /// Parses and judges a complete head, and forwards the request or responds to it.
     fn begin(&mut self, head: Range<usize>, now: Now) {
         let end = head.end;
         self.head_since = None;
@@ -120,11 +120,11 @@ impl Session {
         }
     }
 
-    /// Parses the head and asks for a judgement; where it allows, the head is written to go out.
+    /// Parses and judges a head; where policy allows the request, writes the head for the server.
     fn read_request(&mut self, head: Range<usize>, now: Now) -> Result<Incoming, Refusal> {
         let mut event = self.blank_event(now);
-        self.decided.clear();
-        self.decided.extend_from_slice(&self.to_server.input()[head.clone()]);
+        self.judged_head.clear();
+        self.judged_head.extend_from_slice(&self.to_server.input()[head.clone()]);
         let (input, out) = self.to_server.rewrite();
         let mut storage = [Field::default(); MAX_FIELDS];
         let request = Request::parse(&mut input[head], &mut storage)?;
@@ -162,8 +162,8 @@ impl Session {
         }
     }
 
-    /// Answers 403. The connection stays where the rest of the request can be told from the next one and is not long;
-    /// a client that waits to be told to go on may send its body or not, so there it cannot.
+    /// Responds with 403. The connection stays open where the body of the request is short and has a known end. It is closed
+    /// for a client with `Expect: 100-continue`, because such a client may or may not send its body.
     fn deny(&mut self, incoming: Incoming) {
         let short = match incoming.framing {
             Framing::Empty => true,
@@ -186,7 +186,7 @@ impl Session {
         });
     }
 
-    /// Answers a request that could not be read.
+    /// Responds to bytes that are no request.
     pub(super) fn refuse(&mut self, refusal: Refusal, now: Now) {
         let mut event = self.blank_event(now);
         event.protocol = l7::head::protocol_of(self.to_server.input());

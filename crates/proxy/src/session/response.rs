@@ -1,23 +1,27 @@
-//! What comes from the server: heads that are written anew, bodies that pass.
+//! Bytes from the server: heads are parsed and rewritten, bodies are forwarded.
 
 use super::{Ending, Exchange, Now, RequestState, ResponseState, Session, Upstream};
 use l7::head::MAX_FIELDS;
 use l7::{Body, Field, Framing, Persistence, Refusal, Response, Scanner, Version};
 use std::ops::Range;
 
+const UNASKED_SWITCH: Refusal =
+    Refusal { status: 502, reason: "the server switches to a protocol that the client did not ask for" };
+const TOO_MANY_INTERIM: Refusal = Refusal { status: 502, reason: "too many interim responses" };
+
 impl Session {
-    /// Takes a step with what came from the server; tells whether there was one to take.
+    /// Handles bytes from the server; returns true after progress.
     pub(super) fn advance_response(&mut self, now: Now) -> bool {
         let input = self.to_client.input();
         match &mut self.response_state {
             ResponseState::None => {
-                // A server that closes or speaks unasked has ended what a next request could be answered on.
+                // After bytes without a request, or after an end, the connection cannot be used for another request.
                 if !input.is_empty() || (self.to_client.ended && !matches!(self.upstream, Upstream::Unused)) {
                     self.ending = Some(Ending::Drain);
                 }
                 false
             }
-            // One interim answer goes out before the next is looked at: they never pile up.
+            // Each interim response is sent before the next head is parsed, so that they never accumulate.
             ResponseState::Head(_) if self.to_client.is_pending() => false,
             ResponseState::Head(scanner) => match scanner.scan(input) {
                 Ok(Some(head)) => {
@@ -64,7 +68,7 @@ impl Session {
         }
     }
 
-    /// A response's head is there: it is written to go out, and says how the rest comes.
+    /// Parses a complete head, writes the head for the client, and prepares for the body.
     fn begin_response(&mut self, head: Range<usize>, now: Now) {
         let end = head.end;
         let exchange = self.exchange.as_mut().expect("a response is read while a request waits for it");
@@ -76,20 +80,17 @@ impl Session {
         };
         let status = response.status;
         let switches = status == 101;
-        if switches
-            && !(response.websocket
-                && exchange.websocket
-                && matches!(self.request_state, RequestState::Complete))
-        {
-            return self.fail(Refusal { status: 502, reason: "the server switches protocols unasked" }, now);
+        let is_sent = matches!(self.request_state, RequestState::Complete);
+        if switches && !(response.websocket && exchange.websocket && is_sent) {
+            return self.fail(UNASKED_SWITCH, now);
         }
         let framing = response.framing(&exchange.method);
         let interim = response.is_interim();
         if interim && !exchange.accepts_interim(end) {
-            return self.fail(Refusal { status: 502, reason: "too many interim answers" }, now);
+            return self.fail(TOO_MANY_INTERIM, now);
         }
-        // A server that answers before it has read the request may leave the rest unread, and take it for the next.
-        let early = !matches!(self.request_state, RequestState::Complete) || self.to_server.is_pending();
+        // A server that responds early may leave the rest of the request unread, and parse it as the next request.
+        let early = !is_sent || self.to_server.is_pending();
         exchange.close |= !interim && (early || response.close || framing == Framing::UntilClose);
         let old = exchange.version == Version::Http10;
         let body = match response.is_grpc() {
@@ -103,7 +104,7 @@ impl Session {
             (false, true) => Persistence::Close,
             (false, false) => Persistence::Keep,
         };
-        // HTTP/1.0 knows no interim answers: a client would take one for the answer.
+        // HTTP/1.0 has no interim responses: the client would take it for the final one.
         if !(interim && old) {
             response.write(persistence, out);
         }
@@ -125,8 +126,8 @@ impl Session {
         }
     }
 
-    /// The server closed instead of answering. Where it has answered before, it may just have had enough of the
-    /// connection; the client then sees what it would see without a proxy, and may try again.
+    /// The server closed without a response. Where the connection was used before, the server may have closed it as idle; then
+    /// the client sees a closed connection, as without a proxy, and may retry.
     fn lose_response(&mut self, now: Now) {
         let reused = matches!(self.upstream, Upstream::Connected(answered) if answered > 0);
         if reused && self.to_client.input().is_empty() {
@@ -137,8 +138,8 @@ impl Session {
         }
     }
 
-    /// The response has come. Where all of the request went out before, the next one may come; otherwise nothing more
-    /// of it does, since the server would take it for a request.
+    /// The response is complete. The next request may follow if this request was sent as a whole; otherwise the connection is
+    /// closed, because the server could parse the rest of this request as the next one.
     fn complete(&mut self, now: Now) -> bool {
         let close = self.exchange.as_ref().is_none_or(|exchange| exchange.close) || self.to_client.ended;
         if close || !matches!(self.request_state, RequestState::Complete) || self.to_server.is_pending() {
@@ -157,8 +158,8 @@ impl Session {
 }
 
 impl Exchange {
-    /// Notes one more interim answer of so many bytes; false where there were enough. Some servers send one for each
-    /// step of a long work, and none sends them without end.
+    /// Counts an interim response of this length; returns false above the limit. Some servers send one for each step of a
+    /// long operation.
     fn accepts_interim(&mut self, length: usize) -> bool {
         const MOST: (u32, usize) = (100, 128 * 1024);
         self.interim.0 += 1;

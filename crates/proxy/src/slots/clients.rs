@@ -1,21 +1,21 @@
-//! Connections that share something, by the addresses of their clients.
+//! The connections of one identity or one server, indexed by client address.
 
 use crate::handle::Activity;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
-/// How many clients are looked through for an idle connection, from the one with the most.
+/// How many clients are searched for an idle connection, starting with the one that has the most connections.
 const CLIENTS: usize = 16;
-/// How many connections of one client are compared, from the oldest.
+/// How many connections of one client are compared, starting with the oldest.
 const COMPARED: usize = 64;
 
-/// Connections by their numbers, which rise with time.
+/// Connections by number; a later connection has a greater number.
 #[derive(Debug, Default)]
 pub(super) struct ByClient {
     len: usize,
     members: HashMap<IpAddr, BTreeSet<u64>>,
-    /// Clients by how many connections they have.
+    /// Clients, sorted by their number of connections.
     largest: BTreeSet<(usize, IpAddr)>,
 }
 
@@ -24,12 +24,12 @@ impl ByClient {
         self.len
     }
 
-    /// How many connections a client has.
+    /// The number of connections of a client.
     pub(super) fn of(&self, client: IpAddr) -> usize {
         self.members.get(&client).map_or(0, BTreeSet::len)
     }
 
-    /// The client with the most, and how many they are.
+    /// The client with the most connections, and their number.
     pub(super) fn largest(&self) -> Option<(IpAddr, usize)> {
         self.largest.last().map(|(count, client)| (*client, *count))
     }
@@ -52,7 +52,8 @@ impl ByClient {
         }
     }
 
-    /// The least useful connection of the client with the most that has one of at most this use.
+    /// The least active connection of the first client, from the one with the most connections, that has a connection with
+    /// at most this activity.
     pub(super) fn least_active(
         &self,
         seen: impl Fn(u64) -> Option<(Activity, Instant)> + Copy,
@@ -62,7 +63,7 @@ impl ByClient {
         clients.into_iter().find_map(|(_, client)| self.least_active_of(*client, seen, most))
     }
 
-    /// The least useful connection of a client, if it is of at most this use.
+    /// The least active connection of a client, if it has at most this activity.
     pub(super) fn least_active_of(
         &self,
         client: IpAddr,

@@ -1,4 +1,4 @@
-//! Who gets a slot, without connections.
+//! Slots and evictions, without connections.
 
 use super::*;
 use std::net::Ipv4Addr;
@@ -21,7 +21,7 @@ fn left(slot: &Slot) -> bool {
 }
 
 #[test]
-fn an_identity_and_a_server_have_half_each() {
+fn an_identity_and_a_server_may_use_half_of_the_slots_each() {
     let slots = slots(10);
     let now = Instant::now();
     let held: Vec<_> = (0..5).map(|_| slots.take(of(1, 1, 9), now).unwrap()).collect();
@@ -75,7 +75,7 @@ fn within_an_identity_the_client_with_the_most_makes_room() {
 }
 
 #[test]
-fn those_that_wait_are_few() {
+fn the_number_of_waiting_connections_is_limited() {
     let slots = slots(1);
     let waiting: Vec<_> = (0..Slots::waiting_limit(1)).map(|_| slots.wait().unwrap()).collect();
     assert!(slots.wait().is_none());

@@ -135,7 +135,7 @@ fn a_request_that_takes_too_long_to_match_is_refused_and_holds_up_no_other() {
     assert_eq!(client.status(), 400);
     client.rest();
     let event = world.event();
-    assert_eq!(event.reason, "the HTTP rules take too long to match against the request");
+    assert_eq!(event.reason, "matching the HTTP rules against this request takes too long");
     assert_eq!((event.verdict, event.path.len(), event.source_identity), (Verdict::Refuse, 7001, 256));
     assert!(server.heard().is_empty());
 }

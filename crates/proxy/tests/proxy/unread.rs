@@ -97,9 +97,9 @@ fn interim_answers_are_bounded_in_number_and_size() {
         let answers = client.rest();
         let answers = String::from_utf8_lossy(&answers);
         assert!(answers.contains("HTTP/1.1 502 Bad Gateway\r\n"), "it ends with an answer");
-        assert!(answers.len() < 300_000, "{} bytes of interim answers", answers.len());
+        assert!(answers.len() < 300_000, "{} bytes of interim responses", answers.len());
         let event = world.event();
-        assert_eq!((event.status, event.reason), (Some(502), "too many interim answers"));
+        assert_eq!((event.status, event.reason), (Some(502), "too many interim responses"));
         server.heard();
     }
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Everything is measured this many times in turn, so that a slow while of the machine meets every kind of packet.
+/// The number of passes; each measures every kind of packet, so that a slow phase of the machine affects all kinds.
 const PASSES: u16 = 10;
 /// Calls of one run each, in a pass.
 const SINGLE_RUNS: u16 = 500;
@@ -38,14 +38,14 @@ struct Case<'a> {
     flow: Flow,
 }
 
-/// What is known of a packet's flow.
+/// The conntrack state of a packet's flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
-    /// Both ends have spoken.
+    /// Established: both ends have sent.
     Established,
-    /// Nothing, and policy allows it: policy is asked, a row made, the flow reported.
+    /// No conntrack entry, and policy allows the packet: policy lookup, a new entry, a reported flow.
     New,
-    /// Nothing, and policy does not allow it: policy is asked, the drop reported.
+    /// No conntrack entry, and policy refuses the packet: policy lookup, a reported drop.
     Denied,
 }
 

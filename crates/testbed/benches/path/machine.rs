@@ -81,7 +81,7 @@ pub(crate) struct Strain {
 impl Strain {
     /// Asks the kernel.
     pub(crate) fn now() -> io::Result<Self> {
-        /// User space is told times in hundredths of a second.
+        /// The kernel reports times to user space in hundredths of a second.
         const TICKS: f64 = 100.0;
         let number = |path: &str, field: usize| {
             let text = std::fs::read_to_string(path)?;

@@ -113,7 +113,7 @@ fn judge(stages: &[Stage], machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Measures traffic on every stage in turn, round by round, so that a slow while of the machine meets all of them.
+/// Measures traffic on every stage in turn, round by round, so that a slow phase of the machine affects all of them.
 fn carry(stages: &[Stage], machine: &Machine, effort: &Effort) -> Result<()> {
     println!(
         "TCP over IPv4 between two workloads, {} rounds of {} s each; medians, and ratios to the first of the same \

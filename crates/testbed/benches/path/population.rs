@@ -1,10 +1,9 @@
 //! A node's worth of workloads and policies, so that lookups happen in maps of a likely size.
 
 use anyhow::{Result, anyhow};
-use control::{Attachment, Change, Endpoint, Workload};
+use control::{Attachment, Change, Endpoint, fixtures};
 use manifest::Object;
 use policy::rule::Policy;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use workload::Wired;
 
@@ -62,18 +61,11 @@ fn other(id: u32) -> Endpoint {
 }
 
 fn endpoint(id: u32, app: &str, addresses: Vec<IpAddr>, attachment: Attachment) -> Endpoint {
-    Endpoint {
-        id,
-        workload: Workload {
-            namespace: "default".into(),
-            name: format!("{app}-{id}"),
-            labels: BTreeMap::from([("app".into(), app.into())]).into(),
-            addresses,
-            named_ports: Default::default(),
-        },
-        attachment,
-        audit: false,
-    }
+    // The builder's own address has room for 255 workloads.
+    let mut endpoint = fixtures::endpoint(0, "default", app);
+    endpoint.workload.name = format!("{app}-{id}");
+    endpoint.workload.addresses = addresses;
+    Endpoint { id, attachment, ..endpoint }
 }
 
 fn interface(wired: &Wired) -> Attachment {

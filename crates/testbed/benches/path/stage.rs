@@ -95,7 +95,7 @@ impl Stage {
         allowed.context("the allowed port cannot be reached")?;
         drop(self.listener.accept()?);
         let denied = self.try_port(DENIED_PORT, Duration::from_millis(200))?;
-        let outcome = denied.expect_err("nobody listens there").kind();
+        let outcome = denied.expect_err("no server listens on the denied port").kind();
         let expected =
             if self.between.refuses() { io::ErrorKind::TimedOut } else { io::ErrorKind::ConnectionRefused };
         ensure!(outcome == expected, "the port beside the allowed one is {outcome}, not {expected}");

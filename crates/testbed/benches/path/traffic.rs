@@ -43,7 +43,7 @@ impl Exchange {
         }
     }
 
-    /// The unit of what is told, and what one of what is counted makes of it.
+    /// The unit of the figure, and the factor from the count to it.
     pub(crate) fn unit(self) -> (&'static str, f64) {
         match self {
             Self::RoundTrips | Self::Connections => ("per second", 1.0),
@@ -66,7 +66,7 @@ pub(crate) fn measure(stage: &Stage, exchange: Exchange, places: Places, time: D
             call(exchange, time, &over)
         };
         let began = stage.client.namespace.enter(call);
-        // Whatever became of the client, nobody waits for it any more.
+        // The client has ended, with or without an error: stop the server and the reader.
         over.store(true, Ordering::Relaxed);
         let served = server.join().expect("the server does not panic");
         reader.join().expect("the reader does not panic").context("reading events")?;
@@ -143,7 +143,7 @@ fn patient(stream: TcpStream) -> io::Result<TcpStream> {
 /// Waits until the other side has closed the connection, then closes it too.
 fn await_end(mut stream: TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
-    if stream.read(&mut [0])? == 0 { Ok(()) } else { Err(io::Error::other("bytes that nobody sent")) }
+    if stream.read(&mut [0])? == 0 { Ok(()) } else { Err(io::Error::other("unexpected bytes at the end")) }
 }
 
 /// Reads what the programs report, as the agent does on a node, so that reports find room.

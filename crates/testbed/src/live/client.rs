@@ -1,4 +1,4 @@
-//! A client: sends what a crossing is about, and tells what comes back.
+//! A client: sends a crossing for real, and returns what comes back.
 
 use super::server::socket;
 use crate::crossing::{Crossing, Sent, head};
@@ -11,23 +11,23 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use workload::Namespace;
 
-/// Source ports that a client takes by number.
+/// Source ports that a client binds itself.
 const CHOSEN: std::ops::Range<u16> = 10_000..30_000;
 
-/// What came back.
+/// What the client received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     /// Nothing.
     Nothing,
-    /// The end of the connection, at once.
+    /// A reset, or the end of the connection at once.
     Reset,
-    /// Something: an echo, or a connection.
+    /// An echo, or a connection.
     Reached,
     /// An HTTP response.
     Status(u16),
 }
 
-/// A crossing, where its ends are, and how long to wait.
+/// A crossing, the namespace of its sender, and how long to wait.
 #[derive(Clone, Copy)]
 pub(super) struct Client<'a> {
     pub(super) crossing: &'a Crossing,
@@ -37,7 +37,7 @@ pub(super) struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Sends what the crossing is about.
+    /// Sends the crossing's packet, connection or request.
     pub(super) fn ask(&self) -> io::Result<Seen> {
         match &self.crossing.sent {
             Sent::Icmp(kind) => self.echo(*kind),
@@ -45,7 +45,7 @@ impl Client<'_> {
             Sent::Connection(Protocol::Sctp, _) => {
                 Ok(self.connect(Protocol::Sctp)?.map_or_else(|seen| seen, |_| Seen::Reached))
             }
-            // What answers a connection by TCP may be the proxy: a request tells whether the server is reached.
+            // The proxy may accept a TCP connection in the server's place: only a response shows that the server answers.
             Sent::Connection(Protocol::Tcp, _) => {
                 let (method, path, host) = ("GET".into(), "/".into(), Some("probe".into()));
                 self.request(&HttpRequest { method, path, host, headers: Vec::new() })
@@ -66,7 +66,7 @@ impl Client<'_> {
         }
     }
 
-    /// Connects, or tells what happened instead.
+    /// Connects, or returns what happened instead.
     fn connect(&self, protocol: Protocol) -> io::Result<Result<Socket, Seen>> {
         let socket = self.open(Type::STREAM, protocol)?;
         let to = self.crossing.asked();
@@ -76,13 +76,13 @@ impl Client<'_> {
         }
     }
 
-    /// A socket of the source, at a port by which the service's backend that is meant is reached.
+    /// A socket of the source, bound to a port from which the service selects the wanted backend.
     fn open(&self, kind: Type, protocol: Protocol) -> io::Result<Socket> {
         let Crossing { source, frontend, .. } = *self.crossing;
         if frontend.is_none_or(|frontend| frontend.count < 2) {
             return socket(self.from, kind, protocol, (source, 0).into());
         }
-        // Beside the ports that the kernel gives of its own accord, and never one twice in a row.
+        // Outside the range that the kernel assigns from, and never the same port twice in a row.
         static TRIED: AtomicU16 = AtomicU16::new(0);
         for _ in 0..CHOSEN.len() {
             let port = CHOSEN.start + TRIED.fetch_add(1, Ordering::Relaxed) % CHOSEN.len() as u16;
@@ -96,15 +96,15 @@ impl Client<'_> {
         Err(ErrorKind::AddrInUse.into())
     }
 
-    /// Sends a datagram again and again until it comes back.
+    /// Repeats a datagram until its echo arrives.
     fn datagram(&self) -> io::Result<Seen> {
         let socket = self.open(Type::DGRAM, Protocol::Udp)?;
         socket.connect(&self.crossing.asked().into())?;
-        self.until_heard(&socket, || socket.send(b"nexin").map(drop), |heard| heard == b"nexin")
+        self.until_received(&socket, || socket.send(b"nexin").map(drop), |heard| heard == b"nexin")
     }
 
-    /// Sends an echo request until the other end has it. What is seen there is the request itself: the reply belongs
-    /// to the same flow.
+    /// Repeats an echo request until the other end receives it. The request itself counts: its reply belongs to the same
+    /// flow.
     fn echo(&self, kind: u8) -> io::Result<Seen> {
         let Crossing { source, destination, .. } = *self.crossing;
         let raw = |namespace: &Namespace, address: SocketAddr| {
@@ -116,18 +116,18 @@ impl Client<'_> {
         };
         let (sender, receiver) =
             (raw(self.from, (source, 0).into())?, raw(self.to, (destination, 0).into())?);
-        // Other probes of the same ends are told apart by what they carry.
+        // The payload differs from other probes between the same ends.
         let token = format!("{source} {destination} {:?}", std::thread::current().id());
         let mut message = [&[kind, 0, 0, 0, 0, 7, 0, 1][..], token.as_bytes()].concat();
         let sum = checksum(&message);
         message[2..4].copy_from_slice(&sum);
         let to = SocketAddr::new(destination, 0);
         let send = || sender.send_to(&message, &to.into()).map(drop);
-        self.until_heard(&receiver, send, |heard| heard.ends_with(token.as_bytes()))
+        self.until_received(&receiver, send, |heard| heard.ends_with(token.as_bytes()))
     }
 
-    /// Sends again and again until the socket hears what is waited for.
-    fn until_heard(
+    /// Repeats the sending until the socket receives the wanted bytes.
+    fn until_received(
         &self,
         socket: &Socket,
         send: impl Fn() -> io::Result<()>,
@@ -155,7 +155,7 @@ impl Client<'_> {
     }
 }
 
-/// What an error of a socket says of the other end; other errors are this machine's own.
+/// The outcome that an error of a socket stands for; an error of this machine itself is returned.
 fn what_happened(error: io::Error) -> io::Result<Seen> {
     match error.kind() {
         ErrorKind::TimedOut | ErrorKind::WouldBlock => Ok(Seen::Nothing),
@@ -176,7 +176,7 @@ fn status(stream: &mut impl Read) -> io::Result<u16> {
     number.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the response does not begin as HTTP does"))
 }
 
-/// The Internet checksum (RFC 1071); of ICMPv6 the kernel writes its own over it.
+/// The Internet checksum (RFC 1071); the kernel overwrites the one of ICMPv6.
 fn checksum(bytes: &[u8]) -> [u8; 2] {
     let words =
         bytes.chunks(2).map(|pair| u32::from_be_bytes([0, 0, pair[0], pair.get(1).copied().unwrap_or(0)]));

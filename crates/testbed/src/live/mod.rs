@@ -1,5 +1,4 @@
-//! The engine `live`: workloads as network namespaces on a node of their own, with real servers and clients, under the
-//! real agent.
+//! The engine `live`: workloads in network namespaces, real servers and clients, and a node with a real agent.
 
 mod client;
 mod node;
@@ -21,13 +20,13 @@ use std::path::Path;
 use std::time::Duration;
 use workload::Namespace;
 
-/// How long a probe may take: at first, and again where nothing came back. The second covers the repetition of a
-/// first segment that the machine itself lost (RFC 6298: after a second).
+/// How long a probe may take: at first, and again where the client received nothing. The second covers the
+/// retransmission of a SYN that the machine itself lost (RFC 6298: after a second).
 const PATIENCE: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1500)];
 
-/// A node with an agent, and whoever takes part in the tests.
+/// A node with an agent, its workloads, and hosts outside the cluster.
 pub struct Live {
-    // Ended before the node: its interfaces are the node's.
+    // Dropped before the node, which holds their interfaces.
     outside: Outside,
     workloads: BTreeMap<WorkloadName, Namespace>,
     state: State,
@@ -35,19 +34,19 @@ pub struct Live {
 }
 
 impl Live {
-    /// Sets a node up; `program` is the one whose `agent` command is the node's agent.
+    /// Sets a node up; the command `agent` of `program` is the node's agent.
     pub fn start(program: &Path) -> Result<Self, EngineError> {
         let node = Node::start(program)?;
         Ok(Self { outside: Outside::default(), workloads: BTreeMap::new(), state: State::default(), node })
     }
 
-    /// Where one end of a crossing is.
+    /// The namespace of one end of a crossing.
     fn namespace(&self, end: &End, address: std::net::IpAddr) -> &Namespace {
         match end {
             End::Workload(name) => &self.workloads[name],
             End::Host => self.node.namespace(),
             End::Node(_) | End::World => {
-                self.outside.host(address).expect("hosts outside are made before they are asked")
+                self.outside.host(address).expect("hosts outside are made before probes are sent")
             }
         }
     }
@@ -57,11 +56,11 @@ impl Live {
         self.node.remove_workload(name)
     }
 
-    /// Makes every host outside that takes part.
+    /// Makes each host outside that a crossing needs.
     fn make_outside(&mut self, crossings: &[&Crossing]) -> Result<(), EngineError> {
         for crossing in crossings {
             for (end, address) in [(&crossing.from, crossing.source), (&crossing.to, crossing.destination)] {
-                // What has no backend goes nowhere; its address is the service's, and no host's.
+                // Without a backend the destination is the service's address, which no host has.
                 if is_void(crossing) && *end == crossing.to {
                     continue;
                 }
@@ -73,7 +72,7 @@ impl Live {
         Ok(())
     }
 
-    /// Starts whatever is asked.
+    /// Starts the servers that crossings need.
     fn serve(&self, crossings: &[&Crossing]) -> Result<Servers, EngineError> {
         let mut asked = BTreeSet::new();
         let mut listeners = Vec::new();
@@ -92,7 +91,7 @@ impl Live {
         Servers::start(listeners)
     }
 
-    /// Sends all crossings at the same time, and tells what came back of each.
+    /// Sends all crossings at the same time, and returns what each client received.
     fn send(&self, crossings: &[&Crossing], patience: Duration) -> Result<Vec<Seen>, EngineError> {
         std::thread::scope(|scope| {
             let clients: Vec<_> = crossings
@@ -108,7 +107,7 @@ impl Live {
                 .collect();
             let seen = |client: std::thread::ScopedJoinHandle<'_, std::io::Result<Seen>>| {
                 let seen = client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                seen.map_err(EngineError::failed("asking as a client"))
+                seen.map_err(EngineError::failed("sending as a client"))
             };
             clients.into_iter().map(seen).collect()
         })
@@ -123,7 +122,7 @@ impl Engine for Live {
     fn prepare(&mut self, state: &State) -> Result<(), EngineError> {
         let old = std::mem::take(&mut self.state);
         for (name, workload) in old.wired() {
-            // An agent's workloads do not change: one that does ends, and begins anew with the same addresses.
+            // An agent's workload cannot change: a changed one is removed, and made again with the same addresses.
             if state.wired_named(name) != Some(workload) {
                 self.remove(name)?;
             }
@@ -175,7 +174,7 @@ impl Engine for Live {
             }
             Err(error) => return vec![Err(error)],
         }
-        answers.into_iter().map(|answer| answer.expect("what was open was asked")).collect()
+        answers.into_iter().map(|answer| answer.expect("each open crossing was sent")).collect()
     }
 }
 
@@ -187,7 +186,7 @@ impl Live {
         Ok(())
     }
 
-    /// Makes the nodes, services, endpoints and groups of a state out of those of another.
+    /// Applies the difference between two states: nodes, services, endpoints and CIDR groups.
     fn surround(&mut self, old: &State, state: &State) -> Result<(), EngineError> {
         for name in old.nodes.keys().filter(|name| !state.nodes.contains_key(*name)) {
             self.node.delete(&format!("Node/{name}"))?;
@@ -201,7 +200,7 @@ impl Live {
         for name in old.objects.keys().filter(|name| !state.objects.contains_key(*name)) {
             self.node.delete(&name.to_string())?;
         }
-        // An address that a service asks for is not to be given to another before.
+        // Services with a fixed address come first, so that no other service is assigned the address.
         let asks = |object: &&Object| matches!(object, Object::Service(one) if !one.addresses.is_empty());
         let changed =
             || state.objects.iter().filter(|(name, object)| old.objects.get(*name) != Some(*object));
@@ -224,7 +223,7 @@ impl Live {
 }
 
 impl Live {
-    /// The answer to what need not, or cannot, be sent.
+    /// The answer of a crossing that need not be sent.
     fn known(&self, crossing: &Crossing) -> Option<Result<Answer, EngineError>> {
         match self.obstacle(crossing) {
             Some(why) => Some(Err(EngineError::Impossible(why))),
@@ -232,7 +231,7 @@ impl Live {
         }
     }
 
-    /// Why a crossing cannot be asked for real.
+    /// Why a crossing cannot be sent for real.
     fn obstacle(&self, crossing: &Crossing) -> Option<&'static str> {
         const ECHO: [u8; 2] = [8, 128];
         let ends = [(&crossing.from, crossing.source), (&crossing.to, crossing.destination)];
@@ -247,16 +246,18 @@ impl Live {
             }
             _ if let Some(why) = crossing.cannot_be_translated() => Some(why),
             _ if crossing.frontend.is_some() && crossing.from == crossing.to => {
-                Some("a workload refuses what comes back to it from its own address")
+                Some("a workload drops packets from its own address")
             }
             _ if has(|end| *end == End::Host)
                 && !has(|end| matches!(end, End::Workload(_)))
                 && self.state.is_node_a_subject() =>
             {
-                Some("the node of the tests has no way out where its own policy would be asked")
+                Some(
+                    "the node of the tests has no interface to the outside, where its own policy would judge",
+                )
             }
             _ if ends.iter().any(|(end, address)| **end == End::World && names.contains_key(address)) => {
-                Some("an agent learns domain names from nobody")
+                Some("the agent has no source of domain names")
             }
             _ => None,
         }
@@ -277,10 +278,10 @@ fn answer(crossing: &Crossing, seen: Seen) -> Answer {
         Seen::Status(status) => {
             let verdict = match status {
                 200 => Expect::Allow,
-                // The proxy says that it could not reach the server.
+                // The proxy reports that it cannot reach the server.
                 502..=504 => Expect::Drop,
                 _ if asks_request => Expect::Deny,
-                // Connected, and nothing more was asked.
+                // Connected; the probe has no request.
                 _ => Expect::Allow,
             };
             (verdict, format!("connected, and answered with status {status}"))

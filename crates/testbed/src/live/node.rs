@@ -1,4 +1,4 @@
-//! A node of the tests' own: a network namespace, and the agent in it.
+//! A node for tests: a network namespace, and an agent in it.
 
 use crate::engine::EngineError;
 use crate::state::{HOST, HOST_ADDRESSES, Workload};
@@ -17,9 +17,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use workload::Namespace;
 
-/// What the names of all such nodes begin with; the number of the process that made one follows.
+/// The prefix of the names of such nodes; the process number of the maker follows.
 const PREFIX: &str = "nexin-test-";
-/// What the instances of their agents are called; the same number follows.
+/// The prefix of the names of their agents' instances; the same number follows.
 const INSTANCE: &str = "test-";
 /// How long an agent may take to answer.
 const STARTING: Duration = Duration::from_secs(20);
@@ -34,7 +34,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Removes what earlier processes left behind, and sets a node up.
+    /// Removes the leftovers of earlier processes, and sets a node up.
     pub(super) fn start(program: &Path) -> Result<Self, EngineError> {
         remove_leftovers().map_err(EngineError::failed("removing what an earlier run left"))?;
         let process = std::process::id();
@@ -49,7 +49,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Starts the agent anew with other modes; what it keeps of workloads and policies stays.
+    /// Restarts the agent with other modes; the agent restores its workloads and policies.
     pub(super) fn enforce(&mut self, mode: EnforcementMode, audit: bool) -> Result<(), EngineError> {
         self.config.enforcement = mode;
         self.config.audit = audit;
@@ -71,7 +71,7 @@ impl Node {
         &mut self.wiring
     }
 
-    /// Makes a workload, and tells where it is.
+    /// Makes a workload, and returns its namespace.
     pub(super) fn create_workload(
         &self,
         name: &WorkloadName,
@@ -97,13 +97,13 @@ impl Node {
         self.call::<Value>(Request::RemoveWorkload { namespace, name }).map(drop)
     }
 
-    /// Puts a manifest in force.
+    /// Applies a manifest.
     pub(super) fn apply(&self, text: &str) -> Result<(), EngineError> {
-        let request = Request::Apply { file: "test".into(), text: text.to_owned() };
+        let request = Request::Apply { file: "test".into(), text: text.to_owned(), results: false };
         self.call::<Value>(request).map(drop)
     }
 
-    /// Puts a namespace's labels in force.
+    /// Applies a namespace's labels.
     pub(super) fn apply_namespace(
         &self,
         name: &str,
@@ -113,7 +113,7 @@ impl Node {
         self.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}).to_string())
     }
 
-    /// Puts another node in force.
+    /// Applies another node.
     pub(super) fn apply_node(&self, node: &NodeState) -> Result<(), EngineError> {
         let addresses =
             node.addresses.iter().map(|address| json!({"type": "InternalIP", "address": address}));
@@ -130,14 +130,14 @@ impl Node {
         self.apply_node(&NodeState { name, labels: labels.clone(), addresses: Vec::new() })
     }
 
-    /// Takes an object out of force by name.
+    /// Deletes an object by name.
     pub(super) fn delete(&self, name: &str) -> Result<(), EngineError> {
         self.call::<Value>(Request::Delete { names: vec![name.to_owned()] }).map(drop)
     }
 
     fn call<T: serde::de::DeserializeOwned>(&self, request: Request) -> Result<T, EngineError> {
-        let mut client = self.client().map_err(EngineError::failed("asking the agent"))?;
-        client.call(request).map_err(EngineError::failed("asking the agent"))
+        let mut client = self.client().map_err(EngineError::failed("calling the agent"))?;
+        client.call(request).map_err(EngineError::failed("calling the agent"))
     }
 
     fn client(&self) -> Result<Client, CallError> {
@@ -165,7 +165,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // However it ends: what it made is removed next.
+        // The exit status does not matter: the next lines remove what the agent made.
         let _ = self.agent.kill();
         let _ = self.agent.wait();
         remove(&self.name, &self.config);
@@ -181,7 +181,7 @@ fn start_agent(program: &Path, namespace: &Namespace, config: &Config) -> Result
         let output = File::create(log(config))?;
         let mut command = Command::new(program);
         command.arg("agent").arg("--config").arg(settings).current_dir(directory);
-        // What is typed at the terminal is for the tests, which end their agent themselves.
+        // A signal from the terminal goes to the tests, which stop their agent themselves.
         command.process_group(0).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         namespace.enter(|| command.spawn()).map_err(io::Error::other)?
     };
@@ -201,7 +201,7 @@ fn config(process: u32) -> Config {
         state_directory: directory.clone(),
         directory,
         node_name: Some(HOST.to_owned()),
-        // The first of each is the node's own.
+        // The first address of each block is the node's own.
         workload_addresses: HOST_ADDRESSES.into_iter().zip([16, 64]).map(block).collect(),
         // A test may give its workloads any address.
         given_addresses: ANYWHERE.into_iter().map(block).collect(),
@@ -233,13 +233,13 @@ fn log(config: &Config) -> PathBuf {
     config.directory.join("agent.log")
 }
 
-/// Removes the nodes of processes that are no more.
+/// Removes the nodes of processes that have ended.
 fn remove_leftovers() -> Result<(), workload::NamespaceError> {
     for name in Namespace::names()? {
         let Some(process) = name.strip_prefix(PREFIX).and_then(|number| number.parse::<u32>().ok()) else {
             continue;
         };
-        // One that ended but was not waited for still has a number, but no program.
+        // A zombie still has a process number, but no program.
         let program = fs::read_link(format!("/proc/{process}/exe"));
         if program.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             remove(&name, &config(process));
@@ -248,14 +248,14 @@ fn remove_leftovers() -> Result<(), workload::NamespaceError> {
     Ok(())
 }
 
-/// Removes a node as far as it is there, its agent included.
+/// Removes the parts of a node that exist, its agent included.
 fn remove(name: &str, config: &Config) {
     if let Ok(namespace) = Namespace::open(name) {
-        // An agent whose tests crashed runs on; the processes of the node are all the node's own.
+        // The agent of crashed tests runs on. All processes in the node's namespace belong to the node.
         let _ = namespace.kill_all(None);
     }
     let inside = Config { network_namespace: Some(name.to_owned()), ..config.clone() };
-    // What cannot be removed now is found by the next run.
+    // The next run removes what cannot be removed now.
     let _ = agent::remove(&inside);
     let _ = Namespace::delete(name);
 }

@@ -1,4 +1,4 @@
-//! Hosts outside the cluster: namespaces that the node routes to, with no program at their interfaces.
+//! Hosts outside the cluster: namespaces that the node routes to, without programs at their interfaces.
 
 use super::node::Node;
 use crate::engine::EngineError;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use workload::{Namespace, Plan};
 
-/// The hosts outside, by their one address.
+/// The hosts outside, each by its one address.
 #[derive(Default)]
 pub(super) struct Outside {
     hosts: BTreeMap<IpAddr, Host>,
@@ -44,7 +44,7 @@ impl Outside {
             .map_err(EngineError::failed("removing a host outside the cluster"))
     }
 
-    /// Where the host with this address is.
+    /// The namespace of the host with this address.
     pub(super) fn host(&self, address: IpAddr) -> Option<&Namespace> {
         self.hosts.get(&address).map(|host| &host.namespace)
     }

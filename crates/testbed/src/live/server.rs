@@ -1,4 +1,4 @@
-//! Servers: whatever is asked answers, so that silence is the policy's doing.
+//! Servers that answer everything, so that only policy can cause silence.
 
 use crate::engine::EngineError;
 use manifest::Protocol;
@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use workload::Namespace;
 
-/// What clients without a request to send read: an answer to any request.
+/// The response to every request.
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// A server's socket.
@@ -59,7 +59,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 while let Ok((stream, _)) = listener.accept() {
-                    // Ends with its client, or when that says nothing any more.
+                    // The thread ends when the client closes, or is silent for too long.
                     std::thread::spawn(move || respond(stream));
                 }
             }
@@ -76,7 +76,7 @@ impl Listener {
 }
 
 impl Servers {
-    /// Answers at every listener, on a thread of its own.
+    /// Answers at every listener, in one thread.
     pub(super) fn start(listeners: Vec<Listener>) -> Result<Self, EngineError> {
         let ended = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ended);
@@ -92,13 +92,13 @@ impl Drop for Servers {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // It has nothing to tell but its end.
+            // The thread returns nothing.
             let _ = thread.join();
         }
     }
 }
 
-/// A socket of the namespace, bound to an address of it.
+/// A socket of a namespace, bound to one of its addresses.
 pub(super) fn socket(
     namespace: &Namespace,
     kind: Type,
@@ -123,7 +123,7 @@ fn serve(listeners: &[Listener], ended: &AtomicBool) {
     let mut waited: Vec<PollFd<'_>> =
         listeners.iter().map(|listener| PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN)).collect();
     while !ended.load(Ordering::Relaxed) {
-        // An error of the call is an interruption; what it would have said is said again.
+        // The only error is an interruption, after which the call is repeated.
         let _ = poll(&mut waited, Some(&LOOK_UP));
         for (listener, waited) in listeners.iter().zip(&waited) {
             if waited.revents().contains(PollFlags::IN) {
@@ -133,7 +133,7 @@ fn serve(listeners: &[Listener], ended: &AtomicBool) {
     }
 }
 
-/// Reads a head and answers it. What fails has no one to be told to: the client sees it.
+/// Reads a head and answers it. Errors are not reported: the client sees them.
 fn respond(mut stream: TcpStream) {
     let mut read = || {
         stream.set_nonblocking(false)?;

@@ -1,4 +1,4 @@
-//! A random world as a step of a test, and its questions as probes.
+//! A random world as a step of a test, and its random probes as probes of a test.
 
 use crate::host_network::Sharer;
 use crate::objects;
@@ -14,7 +14,7 @@ use policy::rule::{self, Family};
 use std::collections::BTreeMap;
 use testbed::{Answer, Crossing, Engine, Sent, State};
 
-/// A random world, and which of its workloads are there.
+/// A random world, and which of its workloads exist.
 #[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) world: GeneratedWorld,
@@ -24,12 +24,12 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// All of the world is there.
+    /// All workloads of the world exist.
     pub(crate) fn of(world: GeneratedWorld) -> Self {
         Self { present: vec![true; world.workloads.len()], world, sharers: BTreeMap::new() }
     }
 
-    /// The step that makes the world out of nothing.
+    /// The step that leads from the empty state to the world.
     pub(crate) fn step(&self) -> Step {
         let workloads = self.world.workloads.iter().enumerate().filter(|(number, _)| self.present[*number]);
         let namespaces = self.world.namespaces.iter();
@@ -57,7 +57,7 @@ impl Case {
         }
     }
 
-    /// Those of this identity who are no workloads.
+    /// The peers with this identity that are not workloads.
     fn others(&self, identity: u32) -> impl Iterator<Item = &generate::GeneratedPeer> {
         self.world.others.iter().filter(move |other| other.identity == identity)
     }
@@ -70,7 +70,7 @@ impl Case {
     }
 }
 
-/// Whether two answers are not the same. An engine that enforces nothing asks no rule, and so names none.
+/// Whether two answers differ. An engine that does not enforce a direction looks no rule up, and names none.
 pub(crate) fn differs(wanted: &Answer, got: &Answer) -> bool {
     wanted.verdict != got.verdict || (got.rule.is_some() && got.rule != wanted.rule)
 }
@@ -80,25 +80,25 @@ pub(crate) fn difference(crossing: &Crossing, wanted: &Answer, (engine, got): (&
     format!("model and {engine} differ on {crossing}\n  {:>8}: {wanted}\n  {engine:>8}: {got}", "model")
 }
 
-/// What the model says, with the rule that rows name: of a request that is let through, the one that let its connection
-/// through, for which of several rules matched the request is the proxy's to know.
+/// The model's answer, with the rule that rows name. For an allowed request that is the rule that allows its connection:
+/// only the proxy knows which of several rules matches the request.
 pub(crate) fn wanted(model: &mut dyn Engine, crossing: &Crossing) -> Answer {
-    let answer = model.ask(crossing).expect("the model knows an answer to everything");
+    let answer = model.ask(crossing).expect("the model has an answer to every crossing");
     match crossing.sent {
         Sent::Request(port, _) if answer.verdict == Expect::Allow => {
             let connection = Crossing { sent: Sent::Connection(Protocol::Tcp, port), ..crossing.clone() };
-            let rule = model.ask(&connection).expect("the model knows an answer to everything").rule;
+            let rule = model.ask(&connection).expect("the model has an answer to every crossing").rule;
             Answer { rule, ..answer }
         }
         _ => answer,
     }
 }
 
-/// So many random questions that a test can ask; what it cannot ask is left out.
+/// Up to `count` random probes that a test can express.
 pub(crate) fn probes(world: &GeneratedWorld, seed: u64, count: usize) -> Vec<Probe> {
-    // Some of the generator's questions are about other protocols, port 0 or a workload itself.
-    let questions = generate::probes(world, seed, count * 2);
-    questions.iter().filter_map(|question| probe(world, question)).take(count).collect()
+    // A test cannot express some of the generator's probes: other protocols, port 0, a workload to itself.
+    let probes = generate::probes(world, seed, count * 2);
+    probes.iter().filter_map(|generated| probe(world, generated)).take(count).collect()
 }
 
 fn probe(world: &GeneratedWorld, asked: &generate::GeneratedProbe) -> Option<Probe> {
@@ -106,7 +106,7 @@ fn probe(world: &GeneratedWorld, asked: &generate::GeneratedProbe) -> Option<Pro
     let [kind, _] = asked.port.to_be_bytes();
     let traffic = match (asked.protocol, &asked.request) {
         (6, Some(request)) => {
-            // A test's header fields are a map: one that is said twice is said in different case.
+            // The header fields of a test are a map: a field that is there twice differs in case.
             let headers: BTreeMap<String, String> = request.headers.iter().cloned().collect();
             let request = HttpRequest {
                 method: request.method.clone(),
@@ -176,7 +176,7 @@ fn named_ports(ports: &NamedPorts) -> Vec<NamedPort> {
     all
 }
 
-/// A node; the local one has addresses of the engines' own.
+/// A node; the engines give the local node its addresses.
 fn node(other: &generate::GeneratedPeer) -> NodeState {
     let addresses = if other.identity == HOST { Vec::new() } else { other.addresses.to_vec() };
     NodeState { name: other.name.clone(), labels: other.own.iter().cloned().collect(), addresses }

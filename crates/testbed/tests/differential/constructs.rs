@@ -1,4 +1,4 @@
-//! Which constructs of the policy language a rule is made of, to count how often each decided.
+//! The constructs of the policy language in a rule, to count how often each decides.
 
 use crate::writable::{is_reserved, leaves_out_namespaces};
 use identity::{Requirement, Source};
@@ -12,7 +12,7 @@ use policy::rule::{
 use std::collections::{BTreeMap, BTreeSet};
 use testbed::Answer;
 
-/// What must have decided some pair, where enough are asked about; one more is one more line.
+/// The constructs that must decide some pair, where enough pairs are compared. A new construct is a new line.
 pub(crate) const ALL: &[&str] = &[
     "subject: workloads",
     "subject: nodes",
@@ -57,10 +57,10 @@ pub(crate) const ALL: &[&str] = &[
 /// An end that shares the network of a node.
 pub(crate) const SHARER: &str = "end: pod of the host network";
 
-/// How few of them may be missing where few pairs are asked about.
+/// How many constructs may decide nothing where few pairs are compared.
 pub(crate) const RARE: usize = 6;
 
-/// What an answer shows beyond the rule that it names.
+/// The constructs of an answer beside those of its rule.
 pub(crate) fn of_answer(world: &GeneratedWorld, probe: &Probe, said: &Answer) -> Vec<&'static str> {
     let specs = || world.policies.iter().flat_map(|policy| &policy.specs);
     let mut constructs = Vec::new();
@@ -85,7 +85,7 @@ pub(crate) fn of_answer(world: &GeneratedWorld, probe: &Probe, said: &Answer) ->
     constructs
 }
 
-/// The constructs of each rule of some policies, by the rule's name as engines tell it.
+/// The constructs of each rule of some policies, by the rule's name in answers.
 pub(crate) fn by_rule<'a>(
     policies: impl IntoIterator<Item = &'a Policy>,
 ) -> BTreeMap<String, BTreeSet<&'static str>> {

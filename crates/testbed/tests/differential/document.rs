@@ -1,4 +1,4 @@
-//! A difference made small and written down as a PolicyTest that shows it.
+//! Reduces a difference between engines, and writes the smallest PolicyTest that still shows it.
 
 use crate::case::{self, Case, differs, wanted};
 use crate::host_network;
@@ -20,7 +20,7 @@ pub(crate) fn fail(case: &Case, probe: &Probe, engine: &str) -> ! {
     let of_verdicts = |case: &Case| {
         answers(&case.state(), probe, engine).is_some_and(|(_, wanted, got)| wanted.verdict != got.verdict)
     };
-    // A test can show verdicts, so a difference in rules is looked for only where it is all there is.
+    // A test shows verdicts, so only where no verdict differs a difference in rules counts.
     let verdicts_differ = of_verdicts(case);
     let shows = |case: &Case| match verdicts_differ {
         true => of_verdicts(case),
@@ -59,12 +59,12 @@ pub(crate) fn fail(case: &Case, probe: &Probe, engine: &str) -> ! {
 fn answers(state: &State, probe: &Probe, engine: &str) -> Option<(Crossing, Answer, Answer)> {
     let crossings = state.crossings(probe).ok()?;
     let mut other: Box<dyn Engine> = match engine {
-        "kernel" => Box::new(Rows::new(Kernel::open().expect("the kernel was asked before"))),
+        "kernel" => Box::new(Rows::new(Kernel::open().expect("the kernel engine was opened before"))),
         _ => Box::new(Rows::new(Tables::new())),
     };
     let mut model = Model::default();
-    model.prepare(state).expect("it was prepared before");
-    other.prepare(state).expect("it was prepared before");
+    model.prepare(state).expect("the engine took this state before");
+    other.prepare(state).expect("the engine took this state before");
     let mut ask = |crossing: Crossing| {
         let got = other.ask(&crossing).expect("the engine answered this before");
         (crossing.clone(), wanted(&mut model, &crossing), got)
@@ -73,7 +73,7 @@ fn answers(state: &State, probe: &Probe, engine: &str) -> Option<(Crossing, Answ
     answers.iter().find(|(_, wanted, got)| differs(wanted, got)).or(answers.first()).cloned()
 }
 
-/// Writes a random world down, reads it again, and compares what the model says of both. Returns how many were asked.
+/// Writes a random world as a manifest, reads it again, and compares the model's answers. Returns the number of probes.
 pub(crate) fn check(seed: u64) -> usize {
     let case = host_network::some_sharers(Case::of(writable(&generate::world(seed))), seed);
     let state = case.state();
@@ -102,7 +102,7 @@ pub(crate) fn check(seed: u64) -> usize {
     step.probes.len()
 }
 
-/// The case, whose world is writable, as a PolicyTest.
+/// A case with a writable world as a PolicyTest.
 fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
     let named = |name: &str| {
         probes
@@ -116,7 +116,7 @@ fn document(case: &Case, probes: &[(Probe, Expect)]) -> Value {
     value
 }
 
-/// All of the case but its policies and probes, as a PolicyTest; of hosts outside those that are wanted.
+/// The case without its policies and probes, as a PolicyTest, with only the wanted hosts outside.
 pub(crate) fn surroundings(case: &Case, wanted: impl Fn(&str) -> bool) -> Value {
     let step = case.step();
     let objects = objects::of(&case.world);
@@ -167,7 +167,7 @@ pub(crate) fn surroundings(case: &Case, wanted: impl Fn(&str) -> bool) -> Value 
     })
 }
 
-/// A probe as a PolicyTest says it.
+/// A probe as a PolicyTest writes it.
 pub(crate) fn written(probe: &Probe, expect: Expect) -> Value {
     let party = |party: &ProbeEnd| Name(party.clone()).to_string();
     let mut value = json!({"from": party(&probe.from), "to": party(&probe.to)});

@@ -1,4 +1,4 @@
-//! Pods of the host network among the workloads of random worlds: to policies they are their node.
+//! Pods of the host network among the workloads of random worlds: policies see their node in their place.
 
 use crate::case::{self, Case, wanted};
 use abi::identity::{HOST, REMOTE_NODE};
@@ -7,35 +7,35 @@ use policy::generate;
 use serde_json::{Value, json};
 use testbed::{Engine, Model};
 
-/// Of so many worlds one has such workloads; policies of pods decide less in it.
+/// One of so many worlds has such workloads; pod policies decide less often there.
 const WORLDS: u64 = 3;
-/// Of so many workloads one shares the network of a node, about.
+/// About one of so many workloads shares the network of a node.
 const ONE_OF: u64 = 6;
 
-/// A workload that shares the network of a node: of this one, or of the local.
+/// A workload that shares the network of a node: the named one, or the local one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sharer {
     node: Option<String>,
 }
 
 impl Sharer {
-    /// The workload as one that shares a network.
+    /// The workload, sharing the node's network.
     pub(crate) fn of(&self, workload: WorkloadState) -> WorkloadState {
         WorkloadState { addresses: Vec::new(), host_network: Some(true), node: self.node.clone(), ..workload }
     }
 
-    /// Who it is to policies.
+    /// The end that policies see.
     fn party(&self) -> ProbeEnd {
         self.node.clone().map_or(ProbeEnd::Host, ProbeEnd::Node)
     }
 }
 
-/// The case, in which some workloads share the network of a node, if the world is one of those that have such.
+/// The case; in one of [`WORLDS`] worlds some workloads share the network of a node.
 pub(crate) fn some_sharers(case: Case, seed: u64) -> Case {
     if seed.is_multiple_of(WORLDS) { sharers(case, seed) } else { case }
 }
 
-/// The case, in which some workloads share the network of a node.
+/// The case with some workloads that share the network of a node.
 fn sharers(mut case: Case, seed: u64) -> Case {
     let nodes = case.world.others.iter().filter(|other| [HOST, REMOTE_NODE].contains(&other.identity));
     let nodes: Vec<Option<String>> =
@@ -71,7 +71,7 @@ fn sharer<'a>(case: &'a Case, party: &ProbeEnd) -> Option<&'a Sharer> {
         .map(|(_, one)| one)
 }
 
-/// Writes down where a workload is: at addresses of its own, or at those of a node.
+/// Writes a workload's addresses, or that it has its node's.
 pub(crate) fn write(workload: &WorkloadState, value: &mut Value) {
     if workload.host_network == Some(true) {
         value["hostNetwork"] = json!(true);
@@ -83,8 +83,8 @@ pub(crate) fn write(workload: &WorkloadState, value: &mut Value) {
     }
 }
 
-/// Asks about pods of the host network and about their nodes, in a world where these pods have labels and in one where
-/// they are not there at all, and returns how many answers were compared.
+/// Compares the model's answers for pods of the host network with those for their nodes in a world without these pods.
+/// Returns the number of compared answers.
 pub(crate) fn check(seed: u64) -> usize {
     let case = sharers(Case::of(generate::world(seed)), seed);
     let mut without = case.clone();

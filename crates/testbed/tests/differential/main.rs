@@ -1,5 +1,4 @@
-//! Random worlds on every engine: what one says, all must say; and what was reached by changes is like what was there
-//! from the start.
+//! Random worlds on every engine: all verdicts must agree, also after changes, which must lead where a fresh start leads.
 
 mod case;
 mod constructs;
@@ -23,13 +22,13 @@ use std::iter;
 use std::time::Instant;
 use testbed::{Engine, Kernel, Model, Rows};
 
-/// Probes of each world: enough that most rules decide one, few enough that many worlds have their turn.
+/// Probes of each world: enough for most rules to decide one, and few enough for many worlds.
 const PROBES: usize = 100;
 
-/// So many pairs are enough for every construct to decide some.
+/// The number of pairs that is enough for each construct to decide some.
 const ENOUGH: usize = 50_000;
 
-/// How many pairs each verdict was given to, and each construct decided.
+/// The number of pairs with each verdict, and of those that each construct decided.
 #[derive(Default)]
 struct Seen {
     verdicts: BTreeMap<Expect, usize>,
@@ -42,7 +41,7 @@ fn pairs() -> usize {
     asked.map_or(100_000, |text| text.parse().expect("NEXIN_PAIRS is a number"))
 }
 
-/// Compares an engine with the model until so many pairs were asked about, in worlds from this one on.
+/// Compares an engine with the model on at least `pairs` pairs, in worlds from the first seed on.
 fn compare(engine: &mut dyn Engine, first: u64, pairs: usize) {
     let started = Instant::now();
     let mut seen = Seen::default();
@@ -70,7 +69,7 @@ fn compare(engine: &mut dyn Engine, first: u64, pairs: usize) {
     assert!(missing.len() <= may_miss, "some constructs never decide: {missing:?}");
 }
 
-/// Compares an engine with the model in one world, and returns how many pairs were asked about.
+/// Compares an engine with the model in one world, and returns the number of pairs.
 fn compare_in(case: Case, seed: u64, engine: &mut dyn Engine, seen: &mut Seen) -> usize {
     let state = case.state();
     let constructs = constructs::by_rule(&case.world.policies);
@@ -104,7 +103,7 @@ fn compiled_rows_say_what_the_model_says() {
 #[ignore = "needs root"]
 fn the_kernel_says_what_the_model_says() {
     let kernel = Kernel::open().expect("as root, the programs load");
-    // Other worlds than the native path had.
+    // Other worlds than those of the native path.
     compare(&mut Rows::new(kernel), 1 << 32, pairs() / 10);
 }
 

@@ -1,4 +1,4 @@
-//! Worlds that change: policies, labels, ports, addresses and workloads come, change and go.
+//! Worlds that change: policies, labels, ports, addresses and workloads are added, replaced and removed.
 
 use crate::case::{self, Case, difference, differs};
 use crate::document;
@@ -11,8 +11,8 @@ const MOMENTS: usize = 12;
 /// How many probes follow each.
 const PROBES: usize = 40;
 
-/// Takes an engine through the moments of one world; at each it must say what the model says, and at the last what an
-/// engine says that was not there before. Returns how many were asked.
+/// Takes an engine through the moments of one world. At each moment the engine must agree with the model, and at the last
+/// with an engine from a fresh start. Returns the number of compared crossings.
 pub(crate) fn check(seed: u64, engine: &mut dyn Engine) -> usize {
     let mut random = Random::new(seed ^ 0x6d6f_6d65_6e74);
     let mut case = Case::of(generate::world(seed));
@@ -36,7 +36,7 @@ fn ask(case: &Case, seed: u64, engine: &mut dyn Engine, is_last: bool) -> usize 
     }
     let mut asked = 0;
     for probe in case::probes(&case.world, seed, PROBES) {
-        // Who is away cannot be asked.
+        // A workload that does not exist has no address.
         let Ok(crossings) = state.crossings(&probe) else { continue };
         for crossing in crossings {
             let (wanted, got) = (case::wanted(&mut model, &crossing), engine.ask(&crossing).unwrap());
@@ -61,7 +61,7 @@ fn change(case: &mut Case, random: &mut Random) {
     match random.below(8) {
         0 if !policies.is_empty() => drop(policies.remove(random.below(policies.len()))),
         0..3 => {
-            // One of the same name takes the place of the old.
+            // A policy of the same name is replaced.
             let added = other.policies[random.below(other.policies.len())].clone();
             policies.retain(|policy| policy.id != added.id);
             policies.push(added);

@@ -1,4 +1,4 @@
-//! What a random world's policies refer to, as objects of a test and as their manifests.
+//! The objects that a random world's policies refer to, and their manifests.
 
 use identity::{Labels, Source};
 use manifest::{CidrGroup, EndpointSlice, Endpoints, Object, Service};
@@ -43,7 +43,7 @@ pub(crate) fn of(world: &GeneratedWorld) -> Vec<Object> {
     groups.chain(services).collect()
 }
 
-/// The manifest of one of them.
+/// The manifest of an object.
 pub(crate) fn manifest(object: &Object) -> Value {
     match object {
         Object::CidrGroup(CidrGroup { name, group }) => {

@@ -1,4 +1,4 @@
-//! Policies as manifests: the way back from rules to what a person would have written.
+//! Policies as manifests: from rules back to a manifest that a person could have written.
 
 use crate::tiered;
 use crate::writable::{is_of_kubernetes, is_of_namespace, leaves_out_namespaces, namespace};
@@ -48,7 +48,7 @@ fn cilium(name: &str, spec: &Spec, rules: &[&Rule]) -> Option<Value> {
             Direction::Egress => spec.default_deny_egress,
         };
         if asked && action == Action::Allow && entries.is_empty() {
-            // A rule that allows nobody: default deny takes hold only where there is a rule.
+            // A rule that allows no peer: default deny needs a rule to take effect.
             entries.push(json!({}));
         }
         if !entries.is_empty() {
@@ -81,7 +81,7 @@ fn cilium(name: &str, spec: &Spec, rules: &[&Rule]) -> Option<Value> {
     Some(json!({"apiVersion": "cilium.io/v2", "kind": kind, "metadata": metadata, "spec": body}))
 }
 
-/// One rule as the several that say the same: manifests have one kind of peer, and one of traffic, in each.
+/// One rule as several with the same meaning: a rule of a manifest has one kind of peer, and one of traffic.
 fn entries(rule: &Rule) -> Vec<Value> {
     let mut entries = Vec::new();
     for peers in peer_fields(rule) {
@@ -120,7 +120,7 @@ fn peer(peer: &Peer) -> (&'static str, Value) {
     let all = |one: &Selector| selector(one, |_| true);
     match peer {
         Peer::Labels(one) if leaves_out_namespaces(one) => {
-            // To leave some out is to mean the others: the reader adds that peers are in any.
+            // Excluding some namespaces selects the others: the reader adds that a peer must have a namespace.
             let is_scope = |one: &Requirement| is_of_namespace(one) && one.operator == Operator::Exists;
             ("Endpoints", selector(one, |one| !is_scope(one)))
         }
@@ -281,7 +281,7 @@ fn block(block: &Cidr, except: &[Cidr]) -> Value {
     value
 }
 
-/// A selector with those of its requirements that are wanted, in the words of a Cilium policy.
+/// A selector as a Cilium policy writes it, with only the wanted requirements.
 fn selector(selector: &Selector, wanted: impl Fn(&Requirement) -> bool) -> Value {
     expressions(selector.requirements().iter().filter(|one| wanted(one)))
 }

@@ -25,11 +25,11 @@ const ADDRESSES: [[&str; 2]; 4] = [
     ["10.96.0.4", "fd00:96::4"],
 ];
 const PORTS: [u16; 3] = [80, 443, 8080];
-/// TCP twice, since most questions are about it.
+/// TCP twice: most probes use it.
 const PROTOCOLS: [Protocol; 4] = [Protocol::Tcp, Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 const PORT_NAMES: [&str; 3] = ["web", "admin", "other"];
 
-/// What was seen: pairs that were compared, of those some by way of a service, without a backend, and with an API server.
+/// Counts of the compared pairs: all, through a service, to a service without a backend, and with an API server.
 #[derive(Debug, Default)]
 struct Seen {
     asked: usize,
@@ -86,7 +86,7 @@ fn compare(engine: &mut dyn Engine, seeds: std::ops::Range<u64>) -> Seen {
     seen
 }
 
-/// Puts the API servers in the place of some peers.
+/// Replaces some peers by the API servers.
 fn name_api_servers(peers: &mut Peers, random: &mut Random) {
     let Peers::Of(peers) = peers else { return };
     for peer in peers {
@@ -103,7 +103,7 @@ fn name_api_servers(peers: &mut Peers, random: &mut Random) {
     }
 }
 
-/// The service of the API servers and three more, each with or without a selector, and what is listed for each.
+/// The service of the API servers and three more, each with or without a selector, and their lists of endpoints.
 fn objects(world: &GeneratedWorld, random: &mut Random) -> Vec<Object> {
     let mut objects = Vec::new();
     for (at, addresses) in ADDRESSES.into_iter().enumerate() {
@@ -141,7 +141,7 @@ fn objects(world: &GeneratedWorld, random: &mut Random) -> Vec<Object> {
 fn selector(random: &mut Random) -> BTreeMap<String, String> {
     match random.below(4) {
         0 => BTreeMap::new(),
-        1 => BTreeMap::from([("app".to_owned(), "nobody".to_owned())]),
+        1 => BTreeMap::from([("app".to_owned(), "none".to_owned())]),
         _ => BTreeMap::from([("app".to_owned(), random.pick(&["web", "db", "cache"]).to_owned())]),
     }
 }
@@ -155,7 +155,7 @@ fn port(random: &mut Random) -> ServicePort {
     ServicePort { name: random.pick(&PORT_NAMES).to_owned(), protocol, port, target }
 }
 
-/// Addresses of hosts outside, nodes and workloads, which some of them may be of.
+/// A slice with some addresses of hosts outside, nodes and workloads.
 fn slice(world: &GeneratedWorld, random: &mut Random) -> EndpointSlice {
     let others = world.others.iter().filter(|other| other.identity != abi::identity::HOST);
     let known = others.flat_map(|other| other.addresses).chain(HOST_ADDRESSES);
@@ -166,7 +166,7 @@ fn slice(world: &GeneratedWorld, random: &mut Random) -> EndpointSlice {
     EndpointSlice { addresses, ports: (0..6).map(port).collect() }
 }
 
-/// The same probe of a service's address.
+/// The probe, sent to a service's address.
 fn to_service(probe: Probe, random: &mut Random) -> Probe {
     let family = usize::from(probe.family == Some(Family::Ipv6));
     let to = ProbeEnd::Address(random.pick(&ADDRESSES)[family].parse().expect("it is an address"));

@@ -1,4 +1,4 @@
-//! Specs as ClusterNetworkPolicy: bent into what such a manifest can say, and written down.
+//! Specs as ClusterNetworkPolicy: reduced to what such a manifest can express, and written.
 
 use crate::writable::{is_around, is_of_namespace, is_reserved};
 use identity::{Operator, Requirement, Selector, Source, key};
@@ -12,13 +12,13 @@ use serde_json::{Map, Value, json};
 /// The priority of all such policies.
 const ORDER: u16 = 10;
 
-/// Whether a spec is written as a ClusterNetworkPolicy: it is of another tier, and says nothing that only the Cilium
-/// kinds do.
+/// Whether a spec is written as a ClusterNetworkPolicy: it is of another tier than the normal one, and has no field that
+/// only the Cilium kinds have.
 pub(crate) fn is_tiered(spec: &Spec) -> bool {
     spec.tier != Tier::Normal && spec.log.is_none() && matches!(spec.subject, Subject::Workloads(_))
 }
 
-/// The spec, bent.
+/// The spec, reduced to what a ClusterNetworkPolicy can express.
 pub(crate) fn bent(spec: Spec) -> Spec {
     let mut indices = [0, 0];
     let mut rules: Vec<Rule> = spec.rules.into_iter().filter_map(bent_rule).collect();
@@ -76,12 +76,12 @@ fn bent_match(one: TrafficMatch, has_names: bool) -> Option<TrafficMatch> {
     Some(TrafficMatch::Port { protocol, port, http: None })
 }
 
-/// The selector with no one but workloads, which all have a namespace.
+/// The selector, limited to workloads: each has a namespace.
 fn of_workloads(selector: &Selector) -> Selector {
     selector.clone().with(Some(Source::K8s), key::NAMESPACE, Operator::Exists)
 }
 
-/// A pattern as such a manifest says it, if it can: there `*.` stands for one label or more.
+/// A pattern as such a manifest writes it, where it can: `*.` matches one label or more there.
 fn domain(peer: &Peer) -> Option<String> {
     match peer {
         Peer::Domain(DomainPattern::Name(name)) => Some(name.to_string()),
@@ -93,7 +93,7 @@ fn domain(peer: &Peer) -> Option<String> {
     }
 }
 
-/// The manifest of a spec that was bent; none where nothing is left to say.
+/// The manifest of a reduced spec; none where no rule is left.
 pub(crate) fn manifest(name: &str, spec: &Spec) -> Option<Value> {
     let mut body = json!({
         "tier": if spec.tier == Tier::Admin { "Admin" } else { "Baseline" },
@@ -124,7 +124,7 @@ fn written(rule: &Rule) -> Value {
         Action::Pass => "Pass",
     };
     let side = if rule.direction == Direction::Ingress { "from" } else { "to" };
-    let Peers::Of(peers) = &rule.peers else { unreachable!("it was bent") };
+    let Peers::Of(peers) = &rule.peers else { unreachable!("the spec was reduced") };
     let mut value = json!({"action": action, side: peers.iter().map(written_peer).collect::<Vec<_>>()});
     if let Traffic::Of(matches) = &rule.traffic {
         value["protocols"] = matches.iter().flat_map(written_match).collect();
@@ -137,17 +137,17 @@ fn written_peer(peer: &Peer) -> Value {
         Peer::Labels(selector) => json!({"pods": pods(selector)}),
         Peer::Nodes(selector) => json!({"nodes": crate::policies::plain(selector.requirements())}),
         Peer::Cidr { block, .. } => json!({"networks": [block.to_string()]}),
-        other => json!({"domainNames": [domain(other).expect("it was bent")]}),
+        other => json!({"domainNames": [domain(other).expect("the spec was reduced")]}),
     }
 }
 
 fn written_match(one: &TrafficMatch) -> Vec<Value> {
-    let TrafficMatch::Port { protocol, port, .. } = one else { unreachable!("it was bent") };
+    let TrafficMatch::Port { protocol, port, .. } = one else { unreachable!("the spec was reduced") };
     let port = match port {
         Port::Named(name) => return vec![json!({"destinationNamedPort": name})],
         Port::Range(first, last) if first == last => json!({"number": first}),
         Port::Range(first, last) => json!({"range": {"start": first, "end": last}}),
-        Port::Any => unreachable!("it was bent"),
+        Port::Any => unreachable!("the spec was reduced"),
     };
     let of = |protocol: &u8| match protocol {
         6 => json!({"tcp": {"destinationPort": port}}),

@@ -1,4 +1,4 @@
-//! The part of the policy language that manifests can say: worlds are bent into it, so that they can be written down.
+//! The part of the policy language that manifests can express: worlds are reduced to it, so that they can be written.
 
 use crate::tiered;
 use identity::{Operator, Requirement, Selector, Source, key};
@@ -7,7 +7,7 @@ use policy::rule::{
     Action, CidrReach, Direction, HttpRule, Peer, Peers, Port, Protocol, Rule, Spec, Traffic, TrafficMatch,
 };
 
-/// The world with every rule bent into what a manifest can say, or left out. What remains has another meaning.
+/// The world with each rule reduced to what a manifest can express, or left out. The meaning changes.
 pub(crate) fn writable(world: &GeneratedWorld) -> GeneratedWorld {
     let mut world = world.clone();
     for spec in world.policies.iter_mut().flat_map(|policy| &mut policy.specs) {
@@ -22,7 +22,7 @@ pub(crate) fn writable(world: &GeneratedWorld) -> GeneratedWorld {
 }
 
 /// Whether the rule is written as a NetworkPolicy: only there do blocks hold whatever address a packet carries. On the
-/// way out workloads of all namespaces but some are named there too, so that both kinds of policy say it.
+/// way out workloads of all namespaces but some are written there too, so that both kinds of policy express it.
 pub(crate) fn is_of_kubernetes(rule: &Rule, spec: &Spec) -> bool {
     let Peers::Of(peers) = &rule.peers else { return false };
     let blocks = peers.iter().all(|peer| match peer {
@@ -56,7 +56,7 @@ pub(crate) fn namespace(spec: &Spec) -> Option<&str> {
     )
 }
 
-/// Whether the selector is of workloads of all namespaces but some. A manifest says which not, and no more.
+/// Whether the selector selects the workloads of all namespaces but some; a manifest lists the excluded ones only.
 pub(crate) fn leaves_out_namespaces(selector: &Selector) -> bool {
     let around = || selector.requirements().iter().filter(|one| is_around(one));
     let is_scope = |one: &Requirement| is_of_namespace(one) && one.operator == Operator::Exists;
@@ -123,14 +123,14 @@ fn is_sayable(peer: &Peer, direction: Direction, action: Action) -> bool {
 fn bent_match(one: TrafficMatch) -> Option<TrafficMatch> {
     let TrafficMatch::Port { protocol, port, http } = one else { return Some(one) };
     let port = match port {
-        // Port 0 stands for every port in manifests, and no test asks about it.
+        // Port 0 means every port in manifests, and no probe uses it.
         Port::Range(0, 0) => return None,
         Port::Range(first, last) => Port::Range(first.max(1), last),
         Port::Any if http.is_some() => Port::Range(1, u16::MAX),
         other => other,
     };
     let protocol = if http.is_some() { Protocol::Tcp } else { protocol };
-    let nobody = || HttpRule { method: Some("NOBODY".into()), ..HttpRule::default() };
-    let http = http.map(|rules| if rules.is_empty() { vec![nobody()] } else { rules });
+    let unmatched = || HttpRule { method: Some("UNMATCHED".into()), ..HttpRule::default() };
+    let http = http.map(|rules| if rules.is_empty() { vec![unmatched()] } else { rules });
     Some(TrafficMatch::Port { protocol, port, http })
 }

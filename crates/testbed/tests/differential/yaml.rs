@@ -1,4 +1,4 @@
-//! A value as YAML that a person likes to read: blocks outside, one line where it fits.
+//! Writes a value as YAML for people: blocks outside, one line where it fits.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ pub(crate) fn text(value: &Value) -> String {
     text
 }
 
-/// Writes the value from the start of a line on, so far to the right.
+/// Writes the value from the start of a line, indented.
 fn block(value: &Value, indent: usize, text: &mut String) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -58,7 +58,7 @@ fn line(value: &Value) -> String {
     }
 }
 
-/// A string, in quotes unless it is plainly a word.
+/// A string, in quotes unless it is a plain word.
 fn scalar(text: &str) -> String {
     let is_word = text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.chars().all(|one| one.is_ascii_alphanumeric() || "-_./".contains(one))

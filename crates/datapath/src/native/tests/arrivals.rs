@@ -1,10 +1,10 @@
-//! Sources that a packet may name, by where it came into the node.
+//! Source addresses that a packet may have, by the interface that it came into the node by.
 
 use super::*;
 use abi::mark;
 
 #[test]
-fn no_one_outside_speaks_in_a_workloads_name() {
+fn a_packet_from_outside_with_a_workloads_source_is_dropped() {
     each_family(|family| {
         let node = Node::new(family);
         let frame = craft::tcp(at(family.client, 4000), at(family.server, 80)).frame();
@@ -21,7 +21,7 @@ fn no_one_outside_speaks_in_a_workloads_name() {
 }
 
 #[test]
-fn no_one_outside_speaks_in_the_nodes_name() {
+fn a_packet_from_outside_with_the_nodes_source_is_dropped() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.own(family.other);
@@ -34,7 +34,7 @@ fn no_one_outside_speaks_in_the_nodes_name() {
 }
 
 #[test]
-fn the_world_comes_in_by_any_interface() {
+fn a_packet_of_the_world_may_come_by_any_interface() {
     each_family(|family| {
         let node = Node::new(family);
         let frame = craft::tcp(at(family.world, 4000), at(family.server, 80)).frame();
@@ -43,7 +43,7 @@ fn the_world_comes_in_by_any_interface() {
 }
 
 #[test]
-fn a_spoofed_first_fragment_from_outside_sets_no_ones_ports() {
+fn a_spoofed_first_fragment_from_outside_sets_no_ports() {
     each_family(|family| {
         let node = Node::new(family);
         let frame = craft::udp(at(family.client, 4000), at(family.server, 53)).payload(&[7; 64]);

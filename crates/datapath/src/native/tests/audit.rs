@@ -1,4 +1,4 @@
-//! Audit mode at every door: what policy refuses passes, is remembered, and is reported with the rule that refuses.
+//! Audit mode at every hook: what policy refuses passes, is tracked, and is reported with the rule that refuses.
 
 use super::*;
 use crate::craft::flag::{ACK, SYN};
@@ -9,8 +9,9 @@ const AUDITED: u8 = BOTH | flag::AUDIT;
 /// Asserts that a packet passed though policy refused it, for this reason, by this rule.
 fn audited(outcome: &Outcome, reason: DropReason, rule: u32) {
     assert!(outcome.verdict.is_ok(), "{outcome:?}");
-    let told: Vec<_> = outcome.events.iter().map(|event| (event.verdict, event.reason, event.rule)).collect();
-    assert_eq!(told, [(Verdict::Audit as u8, reason as u8, rule)]);
+    let reported: Vec<_> =
+        outcome.events.iter().map(|event| (event.verdict, event.reason, event.rule)).collect();
+    assert_eq!(reported, [(Verdict::Audit as u8, reason as u8, rule)]);
 }
 
 #[test]
@@ -19,8 +20,8 @@ fn a_rule_that_denies_is_named_and_the_packet_counts_as_forwarded() {
         let mut node = Node::new(family);
         node.enforce(SERVER, family.server, AUDITED);
         node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), DENY);
-        let ask = craft::tcp(at(family.client, 4000), at(family.server, 80)).frame();
-        audited(&node.to(SERVER, &ask), DropReason::PolicyDeny, RULE);
+        let opening = craft::tcp(at(family.client, 4000), at(family.server, 80)).frame();
+        audited(&node.to(SERVER, &opening), DropReason::PolicyDeny, RULE);
         let [(row, counter)] = node.tables.counters()[..] else { panic!("{:?}", node.tables.counters()) };
         assert_eq!((row, counter.packets), (event::counter_index(0, Direction::Ingress), 1));
         assert_eq!(node.connection().rule, RULE);
@@ -28,7 +29,7 @@ fn a_rule_that_denies_is_named_and_the_packet_counts_as_forwarded() {
 }
 
 #[test]
-fn every_door_lets_pass_what_it_refuses() {
+fn every_hook_lets_pass_what_it_refuses() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.own(family.other);
@@ -42,10 +43,10 @@ fn every_door_lets_pass_what_it_refuses() {
         audited(&at_outside(Hook::ToOutside, &own(family.world)), DropReason::PolicyDefaultDeny, 0);
         let comes = craft::udp(at(family.world, 4001), at(family.other, 53)).frame();
         audited(&at_outside(Hook::FromOutside, &comes), DropReason::PolicyDefaultDeny, 0);
-        for two_doors in [node.from(CLIENT, &to(family.other)), node.to(SERVER, &own(family.server))] {
-            let told: Vec<u8> = two_doors.events.iter().map(|event| event.verdict).collect();
-            assert!(told.contains(&(Verdict::Audit as u8)) && told.len() == 2, "{told:?}");
-            assert!(two_doors.verdict.is_ok());
+        for two_hooks in [node.from(CLIENT, &to(family.other)), node.to(SERVER, &own(family.server))] {
+            let reported: Vec<u8> = two_hooks.events.iter().map(|event| event.verdict).collect();
+            assert!(reported.contains(&(Verdict::Audit as u8)) && reported.len() == 2, "{reported:?}");
+            assert!(two_hooks.verdict.is_ok());
         }
     });
 }
@@ -62,13 +63,13 @@ fn a_connection_from_before_lives_on() {
 }
 
 #[test]
-fn what_would_need_a_proxy_that_cannot_be_goes_straight() {
+fn a_flow_for_a_proxy_that_cannot_serve_it_goes_straight() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.enforce(SERVER, family.server, AUDITED);
         node.rule(SERVER, CLIENT.identity, Direction::Ingress, (17, 53), PROXIED);
-        let ask = craft::udp(at(family.client, 4000), at(family.server, 53)).frame();
-        let outcome = node.to(SERVER, &ask);
+        let opening = craft::udp(at(family.client, 4000), at(family.server, 53)).frame();
+        let outcome = node.to(SERVER, &opening);
         audited(&outcome, DropReason::ProxyUnavailable, RULE);
         assert_eq!(outcome.verdict, Ok(Delivery::Pass));
     });
@@ -79,10 +80,10 @@ fn the_end_of_audit_mode_cuts_what_it_let_through() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.enforce(SERVER, family.server, AUDITED);
-        let ask = craft::tcp(at(family.client, 4000), at(family.server, 80));
-        audited(&node.to(SERVER, &ask.clone().flags(SYN).frame()), DropReason::PolicyDefaultDeny, 0);
+        let opening = craft::tcp(at(family.client, 4000), at(family.server, 80));
+        audited(&node.to(SERVER, &opening.clone().flags(SYN).frame()), DropReason::PolicyDefaultDeny, 0);
         node.enforce(SERVER, family.server, BOTH);
         node.configure(Config { epoch: 1, ..Config::default() });
-        dropped(&node, &node.to(SERVER, &ask.flags(ACK).frame()), DropReason::PolicyDefaultDeny);
+        dropped(&node, &node.to(SERVER, &opening.flags(ACK).frame()), DropReason::PolicyDefaultDeny);
     });
 }

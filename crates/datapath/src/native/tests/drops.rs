@@ -1,11 +1,11 @@
-//! Every reason to drop a packet, and that nothing else comes of it.
+//! Every drop reason: the packet is dropped, counted and reported, and nothing else happens.
 
 use super::*;
 use crate::craft::flag::ACK;
 use crate::native::ProxySockets;
 use abi::mark;
 
-/// What a packet meets: a fresh node, changed as the case asks, and a packet at a hook.
+/// Checks that a case drops its packet for this reason: a fresh node, changed by the case, and a packet at a hook.
 fn check(reason: DropReason, case: impl Fn(&mut Node, Family) -> Outcome) {
     each_family(|family| {
         let mut node = Node::new(family);
@@ -43,8 +43,8 @@ fn policy_deny() {
 fn an_action_of_no_known_number_denies() {
     check(DropReason::PolicyDeny, |node, family| {
         node.enforce(CLIENT, family.client, BOTH);
-        let unheard = VerdictInfo { action: 9, ..DENY };
-        node.rule(CLIENT, SERVER.identity, Direction::Egress, (6, 80), unheard);
+        let unknown = VerdictInfo { action: 9, ..DENY };
+        node.rule(CLIENT, SERVER.identity, Direction::Egress, (6, 80), unknown);
         node.from(CLIENT, &syn(family).frame())
     });
 }
@@ -64,10 +64,10 @@ fn invalid_source() {
 }
 
 #[test]
-fn no_address_at_all_is_no_ones() {
+fn the_unspecified_address_is_an_invalid_source() {
     check(DropReason::InvalidSource, |node, family| {
-        let nobody: IpAddr = if family.client.is_ipv4() { "0.0.0.0" } else { "::" }.parse().unwrap();
-        node.from(CLIENT, &craft::udp(at(nobody, 68), at(family.server, 67)).frame())
+        let unspecified: IpAddr = if family.client.is_ipv4() { "0.0.0.0" } else { "::" }.parse().unwrap();
+        node.from(CLIENT, &craft::udp(at(unspecified, 68), at(family.server, 67)).frame())
     });
 }
 
@@ -156,7 +156,7 @@ fn proxy_unavailable_while_there_is_none() {
 }
 
 #[test]
-fn proxy_unavailable_for_what_it_does_not_speak() {
+fn proxy_unavailable_for_another_protocol_than_tcp() {
     check(DropReason::ProxyUnavailable, |node, family| {
         node.enforce(SERVER, family.server, BOTH);
         node.rule(SERVER, CLIENT.identity, Direction::Ingress, (17, 53), PROXIED);

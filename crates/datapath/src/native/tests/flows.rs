@@ -1,4 +1,4 @@
-//! Flows that are opened, answered, re-checked and ended.
+//! Flows that open, have replies, are judged again and end.
 
 use super::*;
 use crate::craft::flag::{ACK, FIN, RST, SYN};
@@ -14,7 +14,7 @@ fn answer(family: Family) -> craft::Craft {
     craft::tcp(at(family.server, 80), at(family.client, 4000)).flags(SYN | ACK)
 }
 
-/// A node where the server allows the client to come in, to `port`, and nothing else is allowed to either.
+/// A node where the server's policy allows the client on `port`, and nothing else is allowed to either workload.
 fn strict(family: Family, protocol: u8, port: u16) -> Node {
     let mut node = Node::new(family);
     node.enforce(CLIENT, family.client, BOTH);
@@ -44,7 +44,7 @@ fn a_connection_between_workloads_goes_both_ways() {
 }
 
 #[test]
-fn the_first_packet_and_the_first_answer_are_reported_and_no_others() {
+fn the_first_packet_and_the_first_reply_are_reported_and_no_others() {
     each_family(|family| {
         let node = strict(family, 6, 80);
         let story = [
@@ -65,7 +65,7 @@ fn the_first_packet_and_the_first_answer_are_reported_and_no_others() {
 }
 
 #[test]
-fn a_hop_is_taken_and_the_checksum_kept() {
+fn the_hop_limit_is_decremented_and_the_checksum_stays_right() {
     each_family(|family| {
         for hops in [2, 64, 255] {
             let outcome = Node::new(family).from(CLIENT, &syn(family).hop_limit(hops).frame());
@@ -87,14 +87,14 @@ fn options_and_extension_headers_are_passed_over() {
 }
 
 #[test]
-fn what_leaves_the_node_is_left_to_the_stack_untouched() {
+fn what_leaves_the_node_passes_to_the_stack_unchanged() {
     each_family(|family| {
         let node = Node::new(family);
         let frame = craft::tcp(at(family.client, 4000), at(family.world, 443)).frame();
         let outcome = node.run(Hook::FromWorkload, CLIENT.interface, mark::FROM_PROXY | 7, &frame);
         assert_eq!(outcome.verdict, Ok(Delivery::Pass));
         assert_eq!(outcome.frame, frame);
-        assert_eq!(outcome.mark, 7, "marks of ours are taken off, those of others stay");
+        assert_eq!(outcome.mark, 7, "the mark's bits of this product are cleared, the others stay");
         assert_eq!(outcome.events[0].destination_identity, identity::WORLD);
     });
 }
@@ -108,7 +108,7 @@ fn a_new_policy_cuts_a_connection_at_its_next_packet_either_way() {
         // The same policy number and another epoch: the rule is gone.
         node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), DENY);
         let data = syn(family).flags(ACK).frame();
-        assert!(node.to(SERVER, &data).verdict.is_ok(), "nothing says yet that anything changed");
+        assert!(node.to(SERVER, &data).verdict.is_ok(), "the epoch is still the same");
         node.configure(Config { epoch: 1, ..Config::default() });
         dropped(&node, &node.to(SERVER, &data), DropReason::PolicyDeny);
         dropped(&node, &node.from(SERVER, &answer(family).flags(ACK).frame()), DropReason::PolicyDeny);
@@ -118,7 +118,7 @@ fn a_new_policy_cuts_a_connection_at_its_next_packet_either_way() {
 }
 
 #[test]
-fn rows_live_as_long_as_their_state_says() {
+fn entries_live_as_long_as_their_state_allows() {
     each_family(|family| {
         let node = strict(family, 6, 80);
         let left = |node: &Node| u64::from(node.connection().expires) - node.now / SECOND;
@@ -134,7 +134,7 @@ fn rows_live_as_long_as_their_state_says() {
 }
 
 #[test]
-fn a_row_past_its_time_counts_no_more() {
+fn an_expired_entry_does_not_count() {
     each_family(|family| {
         let mut node = strict(family, 6, 80);
         assert!(node.to(SERVER, &syn(family).frame()).verdict.is_ok());
@@ -158,7 +158,7 @@ fn a_tuple_is_opened_anew_under_policy_only_after_its_end() {
 }
 
 #[test]
-fn the_other_sides_request_is_no_answer() {
+fn an_opening_packet_of_the_other_end_is_no_reply() {
     each_family(|family| {
         let node = strict(family, 6, 80);
         assert!(node.to(SERVER, &syn(family).frame()).verdict.is_ok());
@@ -186,7 +186,7 @@ fn an_echo_is_tracked_by_its_identifier() {
 }
 
 #[test]
-fn other_icmp_goes_by_policy_each_time_and_is_not_remembered() {
+fn policy_judges_every_other_icmp_message_and_none_is_tracked() {
     each_family(|family| {
         let protocol = if family.client.is_ipv4() { 1 } else { 58 };
         let node = strict(family, protocol, u16::from_be_bytes([13, 0]));
@@ -212,7 +212,7 @@ fn audit_mode_reports_what_it_lets_through() {
 }
 
 #[test]
-fn nothing_enforced_takes_up_connections_older_than_the_agent() {
+fn without_enforcement_older_connections_are_tracked_from_any_segment() {
     each_family(|family| {
         let node = Node::new(family);
         delivered(&node.from(CLIENT, &syn(family).flags(ACK).frame()), SERVER);

@@ -1,9 +1,9 @@
-//! Packets in pieces.
+//! Fragmented packets.
 
 use super::*;
 
 #[test]
-fn later_fragments_go_where_the_first_one_went() {
+fn later_fragments_have_the_ports_of_the_first() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.enforce(SERVER, family.server, BOTH);
@@ -19,7 +19,7 @@ fn later_fragments_go_where_the_first_one_went() {
 }
 
 #[test]
-fn a_spoofed_first_fragment_sets_no_ones_ports() {
+fn a_spoofed_first_fragment_sets_no_ports() {
     each_family(|family| {
         let node = Node::new(family);
         let pieces =
@@ -30,7 +30,7 @@ fn a_spoofed_first_fragment_sets_no_ones_ports() {
 }
 
 #[test]
-fn a_translated_packet_in_pieces_keeps_its_checksum() {
+fn a_translated_packet_in_fragments_keeps_its_checksum() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.serve(17, at(family.service, 53), 1, &[at(family.server, 5353)]);

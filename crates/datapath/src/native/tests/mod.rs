@@ -1,4 +1,4 @@
-//! Stories of packets: two workloads on one node, a service, and the world.
+//! Packets at the hooks of one node: two workloads, a service, and the world.
 
 mod arrivals;
 mod audit;
@@ -29,9 +29,9 @@ use std::net::{IpAddr, SocketAddr};
 const SECOND: u64 = 1_000_000_000;
 const CLIENT: Workload = Workload { interface: 10, identity: 1000, mac: [2, 0, 0, 0, 10, 1] };
 const SERVER: Workload = Workload { interface: 20, identity: 2000, mac: [2, 0, 0, 0, 20, 1] };
-/// The node itself, whose address is `Family::other` where a test says so (see `Node::own`).
+/// The node itself. It has the address `Family::other` where a test gives it that (see `Node::own`).
 const NODE: Workload = Workload { interface: 0, identity: identity::HOST, mac: [0; 6] };
-/// An interface of the node that is no workload's.
+/// An interface of the node that belongs to no workload.
 const OUTSIDE: u32 = 5;
 const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xaa];
 const PROXY: u32 = 99;
@@ -70,9 +70,9 @@ fn families() -> [Family; 2] {
     ]
 }
 
-/// Runs the same story with the addresses of each family.
-fn each_family(story: impl Fn(Family)) {
-    families().into_iter().for_each(story);
+/// Runs the same case with the addresses of each family.
+fn each_family(case: impl Fn(Family)) {
+    families().into_iter().for_each(case);
 }
 
 fn at(address: IpAddr, port: u16) -> SocketAddr {
@@ -87,15 +87,19 @@ struct Node {
 
 impl Node {
     fn new(family: Family) -> Self {
-        let mut node = Self { tables: Tables::new(), now: 1000 * SECOND };
+        Self::with_tables(family, Tables::new())
+    }
+
+    fn with_tables(family: Family, tables: Tables) -> Self {
+        let mut node = Self { tables, now: 1000 * SECOND };
         node.configure(Config {
             proxy_interface: PROXY,
             flags: config::flag::REPORT_FORWARDS,
             ..Config::default()
         });
-        for everyone in ["::", "::ffff:0:0"] {
-            let prefix_bits = if everyone == "::" { 0 } else { Address::V4_PREFIX_BITS };
-            let address = Address(everyone.parse::<std::net::Ipv6Addr>().unwrap().octets());
+        for any in ["::", "::ffff:0:0"] {
+            let prefix_bits = if any == "::" { 0 } else { Address::V4_PREFIX_BITS };
+            let address = Address(any.parse::<std::net::Ipv6Addr>().unwrap().octets());
             let world =
                 AddressInfo { identity: identity::WORLD, peer: identity::WORLD, ..AddressInfo::default() };
             node.put(Row::Address(AddressKey { prefix_bits, address }, world));
@@ -122,7 +126,7 @@ impl Node {
         self.put(Row::Config(config));
     }
 
-    /// Writes the workload's row anew, with flags.
+    /// Replaces the workload's row by one with these flags.
     fn enforce(&mut self, workload: Workload, address: IpAddr, flags: u8) {
         let mut info = EndpointInfo {
             id: workload.interface,
@@ -147,7 +151,7 @@ impl Node {
         self.put(Row::Address(AddressKey::host(address.into()), info));
     }
 
-    /// Rules on what `peer` may do at one port of a policy that has the number of the workload's interface.
+    /// Adds a verdict on `peer` at one port to the policy that has the number of the workload's interface.
     fn rule(&mut self, of: Workload, peer: u32, direction: Direction, port: (u8, u16), verdict: VerdictInfo) {
         let (protocol, port) = port;
         let rows = OnePort { policy: of.interface, peer, direction, protocol, port, verdict }.rows();
@@ -203,7 +207,7 @@ const DENY: VerdictInfo = VerdictInfo { action: action::DENY, rule: RULE, l7: 0 
 const PROXIED: VerdictInfo = VerdictInfo { action: action::REDIRECT, rule: RULE, l7: 5 };
 const BOTH: u8 = flag::ENFORCE_INGRESS | flag::ENFORCE_EGRESS;
 
-/// Asserts that the packet went on, out of the server's interface, as the workload is to receive it.
+/// Asserts that the packet went out of the workload's interface, addressed to the workload.
 fn delivered(outcome: &Outcome, to: Workload) {
     assert_eq!(outcome.verdict, Ok(Delivery::Egress(to.interface)));
     assert_eq!(outcome.frame[..6], to.mac);
@@ -214,8 +218,8 @@ fn delivered(outcome: &Outcome, to: Workload) {
 /// Asserts that the packet was dropped, counted and reported for this reason, and nothing else happened.
 fn dropped(node: &Node, outcome: &Outcome, reason: DropReason) {
     assert_eq!(outcome.verdict, Err(reason));
-    let told: Vec<u8> = outcome.events.iter().map(|event: &FlowEvent| event.reason).collect();
-    assert_eq!(told, [reason as u8]);
+    let reported: Vec<u8> = outcome.events.iter().map(|event: &FlowEvent| event.reason).collect();
+    assert_eq!(reported, [reason as u8]);
     let counted = node.tables.counters();
     assert!(counted.iter().any(|&(index, row)| index / 2 == reason as u32 && row.packets > 0), "{counted:?}");
 }

@@ -1,4 +1,4 @@
-//! Finding link-layer addresses.
+//! Address resolution: ARP and neighbour discovery.
 
 use super::*;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -41,7 +41,7 @@ fn a_request_is_answered_with_the_hosts_side() {
 }
 
 #[test]
-fn what_is_said_of_ones_own_address_is_left_to_the_stack() {
+fn an_announcement_of_its_own_address_passes_to_the_stack() {
     let node = node("10.0.0.1");
     for (operation, sender, target) in [(1, V4, V4), (1, Ipv4Addr::UNSPECIFIED, V4), (2, V4, GATEWAY)] {
         let frame = craft::arp(operation, CLIENT.mac, sender, target);
@@ -51,7 +51,7 @@ fn what_is_said_of_ones_own_address_is_left_to_the_stack() {
 }
 
 #[test]
-fn nobody_speaks_for_another() {
+fn a_workload_announces_its_own_address_only() {
     let node = node("10.0.0.1");
     let other = Ipv4Addr::new(10, 0, 0, 3);
     for (operation, mac, sender) in [
@@ -88,7 +88,7 @@ fn a_solicitation_is_answered_with_the_hosts_side() {
 }
 
 #[test]
-fn whether_an_address_is_taken_is_asked_and_not_answered() {
+fn duplicate_address_detection_is_not_answered() {
     let node = node(V6);
     for target in [V6, "fe80::5", "fd00::2"] {
         let frame = craft::neighbour_solicitation(CLIENT.mac, v6("::"), v6(target));
@@ -98,9 +98,9 @@ fn whether_an_address_is_taken_is_asked_and_not_answered() {
 }
 
 #[test]
-fn what_keeps_a_link_going_passes_and_nothing_else_from_a_link_local_address() {
+fn from_a_link_local_address_discovery_passes_and_nothing_else() {
     let node = node(V6);
-    let said = |kind: u8, source: &str, destination: &str, hops: u8| {
+    let judged = |kind: u8, source: &str, destination: &str, hops: u8| {
         let craft = craft::icmp(v6(source).into(), v6(destination).into(), kind, 0);
         node.from(CLIENT, &craft.hop_limit(hops).frame()).verdict
     };
@@ -110,21 +110,21 @@ fn what_keeps_a_link_going_passes_and_nothing_else_from_a_link_local_address() {
         (136, "fe80::5", "fe80::1", 255, PASS),
         (143, "::", "ff02::16", 1, PASS),
         (131, "fe80::5", "ff02::fb", 1, PASS),
-        // A router is what no workload is.
+        // A workload is no router.
         (134, "fe80::5", "ff02::1", 255, invalid),
-        // What could go further than the link.
+        // Not to the link, or forwarded by a router.
         (136, "fe80::5", "fd00::2", 255, invalid),
         (133, "fe80::5", "ff02::2", 254, invalid),
         (128, "fe80::5", "fe80::1", 255, invalid),
         (135, "fd00::3", "ff02::1", 255, invalid),
         (143, V6, "2001:db8::7", 1, Err(DropReason::PolicyDefaultDeny)),
     ] {
-        assert_eq!(said(kind, source, destination, hops), expected, "{kind} {source} {destination} {hops}");
+        assert_eq!(judged(kind, source, destination, hops), expected, "{kind} {source} {destination} {hops}");
     }
 }
 
 #[test]
-fn a_workload_hears_its_link_and_nothing_that_was_sent_on() {
+fn a_workload_receives_discovery_of_its_link_and_nothing_forwarded() {
     let node = node(V6);
     let heard = |kind: u8, destination: &str, hops: u8| {
         let craft = craft::icmp(v6("fe80::1").into(), v6(destination).into(), kind, 0);

@@ -1,4 +1,4 @@
-//! Flows that policy sends through the node proxy.
+//! Flows that policy redirects to the node proxy.
 
 use super::*;
 use crate::SocketState;
@@ -23,7 +23,7 @@ fn from_proxy(node: &Node, workload: Workload, frame: &[u8]) -> Outcome {
     node.run(Hook::ToWorkload, workload.interface, mark::FROM_PROXY, frame)
 }
 
-/// A node where one workload's policy asks for the proxy.
+/// A node where one workload's policy redirects to the proxy.
 fn node(family: Family, of: Workload) -> Node {
     let mut node = Node::new(family);
     if of.interface == SERVER.interface {
@@ -37,7 +37,7 @@ fn node(family: Family, of: Workload) -> Node {
 }
 
 #[test]
-fn at_the_server_the_proxy_stands_between() {
+fn at_the_server_the_flow_has_a_leg_on_either_side_of_the_proxy() {
     each_family(|family| {
         let node = node(family, SERVER);
         let syn = node.to(SERVER, &request(family).frame());
@@ -56,7 +56,7 @@ fn at_the_server_the_proxy_stands_between() {
 }
 
 #[test]
-fn at_the_client_the_proxy_stands_between() {
+fn at_the_client_the_flow_has_a_leg_on_either_side_of_the_proxy() {
     each_family(|family| {
         let node = node(family, CLIENT);
         assert_eq!(node.from(CLIENT, &request(family).frame()).verdict, TO_PROXY);
@@ -73,12 +73,12 @@ fn at_the_client_the_proxy_stands_between() {
 }
 
 #[test]
-fn a_proxied_flow_to_a_service_is_answered_by_the_service() {
+fn replies_of_a_proxied_flow_to_a_service_come_from_the_service() {
     each_family(|family| {
         let mut node = node(family, CLIENT);
         node.serve(6, at(family.service, 8000), 1, &[at(family.server, 80)]);
-        let asked = craft::tcp(at(family.client, 4000), at(family.service, 8000)).frame();
-        let sent = node.from(CLIENT, &asked);
+        let opening = craft::tcp(at(family.client, 4000), at(family.service, 8000)).frame();
+        let sent = node.from(CLIENT, &opening);
         assert_eq!((sent.verdict, sent.frame), (TO_PROXY, request(family).frame()));
         let back = from_proxy(&node, CLIENT, &answer(family).frame());
         let seen = craft::tcp(at(family.service, 8000), at(family.client, 4000)).flags(SYN | ACK).frame();
@@ -97,7 +97,7 @@ fn the_proxys_packets_are_still_judged_at_layers_three_and_four() {
 }
 
 #[test]
-fn a_connection_that_policy_sends_to_the_proxy_too_late_is_cut_there() {
+fn a_connection_that_policy_redirects_too_late_ends_at_the_proxy() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.enforce(SERVER, family.server, flag::ENFORCE_INGRESS);
@@ -111,7 +111,7 @@ fn a_connection_that_policy_sends_to_the_proxy_too_late_is_cut_there() {
 }
 
 #[test]
-fn the_proxy_may_open_its_leg_anew_while_the_clients_lives() {
+fn the_upstream_leg_may_open_anew_while_the_downstream_leg_lives() {
     each_family(|family| {
         let mut node = node(family, SERVER);
         assert_eq!(node.to(SERVER, &request(family).frame()).verdict, TO_PROXY);
@@ -134,12 +134,12 @@ fn at_the_proxys_interface_a_packet_finds_its_socket() {
     let deaf = |connected| ProxySockets { connected, listens: false };
     let lost = Err(DropReason::ProxyUnavailable);
     let table = [
-        // A connection is the stack's to find.
+        // The stack finds the socket of a connection.
         (deaf(Some(SocketState::Connected)), ACK, PASS),
-        // Somebody else's listener on the same port is not the proxy's.
+        // The listener of another program at the packet's port is not the proxy's.
         (deaf(Some(SocketState::Listen([0, 80]))), SYN, lost),
         (listens(Some(SocketState::Listen([0, 80]))), SYN, PASS),
-        // A stray segment ends at the old connection, a new one begins at the listener.
+        // A late segment goes to the old socket, a new connection to the listener.
         (deaf(Some(SocketState::TimeWait)), ACK, PASS),
         (deaf(Some(SocketState::TimeWait)), SYN, lost),
         (listens(Some(SocketState::TimeWait)), SYN, PASS),
@@ -159,13 +159,13 @@ fn at_the_proxys_interface_a_packet_finds_its_socket() {
 }
 
 #[test]
-fn only_packets_of_the_proxys_interface_are_for_its_listener_whatever_their_port() {
+fn packets_of_the_proxys_interface_are_for_its_listener_on_any_port() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.configure(Config { proxy_interface: PROXY, ..Config::default() });
         assert!(crate::is_for_proxy(&node.tables, PROXY));
         assert!(!crate::is_for_proxy(&node.tables, SERVER.interface));
         node.configure(Config::default());
-        assert!(!crate::is_for_proxy(&node.tables, 0), "the host's own packets");
+        assert!(!crate::is_for_proxy(&node.tables, 0), "the node's own packets");
     });
 }

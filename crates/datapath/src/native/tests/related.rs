@@ -1,4 +1,4 @@
-//! ICMP errors about flows.
+//! ICMP errors on flows.
 
 use super::*;
 
@@ -7,81 +7,82 @@ fn unreachable(family: Family) -> (u8, u8) {
     if family.client.is_ipv4() { (3, 3) } else { (1, 4) }
 }
 
-fn ask(family: Family, to: SocketAddr) -> Vec<u8> {
+fn datagram(family: Family, to: SocketAddr) -> Vec<u8> {
     craft::udp(at(family.client, 4000), to).frame()
 }
 
 #[test]
-fn an_error_about_a_flow_passes_and_one_about_nothing_goes_by_policy() {
+fn an_error_on_a_known_flow_passes_and_policy_judges_any_other() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.enforce(CLIENT, family.client, BOTH);
         node.rule(CLIENT, SERVER.identity, Direction::Egress, (17, 53), ALLOW);
         let (kind, code) = unreachable(family);
-        let asked = ask(family, at(family.server, 53));
-        let error = craft::icmp_error(family.world, family.client, kind, code, &asked).frame();
+        let opening = datagram(family, at(family.server, 53));
+        let error = craft::icmp_error(family.world, family.client, kind, code, &opening).frame();
         dropped(&node, &node.to(CLIENT, &error), DropReason::PolicyDefaultDeny);
-        delivered(&node.from(CLIENT, &asked), SERVER);
+        delivered(&node.from(CLIENT, &opening), SERVER);
         assert_eq!(node.to(CLIENT, &error).verdict, Ok(Delivery::Pass), "from any router");
     });
 }
 
 #[test]
-fn an_error_about_a_flow_of_an_older_policy_or_epoch_goes_by_policy() {
+fn policy_judges_an_error_on_a_flow_of_an_older_policy_or_epoch() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.enforce(CLIENT, family.client, BOTH);
         node.rule(CLIENT, SERVER.identity, Direction::Egress, (17, 53), ALLOW);
         let (kind, code) = unreachable(family);
-        let asked = ask(family, at(family.server, 53));
-        let error = craft::icmp_error(family.world, family.client, kind, code, &asked).frame();
-        delivered(&node.from(CLIENT, &asked), SERVER);
+        let opening = datagram(family, at(family.server, 53));
+        let error = craft::icmp_error(family.world, family.client, kind, code, &opening).frame();
+        delivered(&node.from(CLIENT, &opening), SERVER);
         node.configure(Config { epoch: 1, ..Config::default() });
         dropped(&node, &node.to(CLIENT, &error), DropReason::PolicyDefaultDeny);
-        delivered(&node.from(CLIENT, &asked), SERVER);
+        delivered(&node.from(CLIENT, &opening), SERVER);
         assert_eq!(node.to(CLIENT, &error).verdict, Ok(Delivery::Pass), "judged again, and allowed");
     });
 }
 
 #[test]
-fn a_workload_complains_about_its_own_flows_to_their_other_end_only() {
+fn a_workload_sends_errors_on_its_own_flows_to_their_other_end_only() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.enforce(SERVER, family.server, BOTH);
         node.rule(SERVER, CLIENT.identity, Direction::Ingress, (17, 53), ALLOW);
         let (kind, code) = unreachable(family);
-        let asked = ask(family, at(family.server, 53));
-        assert!(node.to(SERVER, &asked).verdict.is_ok());
+        let opening = datagram(family, at(family.server, 53));
+        assert!(node.to(SERVER, &opening).verdict.is_ok());
         delivered(
-            &node.from(SERVER, &craft::icmp_error(family.server, family.client, kind, code, &asked).frame()),
+            &node
+                .from(SERVER, &craft::icmp_error(family.server, family.client, kind, code, &opening).frame()),
             CLIENT,
         );
-        let elsewhere = craft::icmp_error(family.server, family.world, kind, code, &asked).frame();
+        let elsewhere = craft::icmp_error(family.server, family.world, kind, code, &opening).frame();
         dropped(&node, &node.from(SERVER, &elsewhere), DropReason::PolicyDefaultDeny);
-        let others = ask(family, at(family.other, 53));
+        let others = datagram(family, at(family.other, 53));
         let others = craft::icmp_error(family.server, family.client, kind, code, &others).frame();
         dropped(&node, &node.from(SERVER, &others), DropReason::PolicyDefaultDeny);
     });
 }
 
 #[test]
-fn an_error_about_a_translated_packet_speaks_of_the_service() {
+fn an_error_on_a_translated_packet_carries_the_services_address() {
     each_family(|family| {
         let mut node = Node::new(family);
         node.serve(17, at(family.service, 53), 1, &[at(family.server, 5353)]);
         let (kind, code) = unreachable(family);
-        let asked = ask(family, at(family.service, 53));
-        let sent = node.from(CLIENT, &asked);
+        let opening = datagram(family, at(family.service, 53));
+        let sent = node.from(CLIENT, &opening);
         delivered(&sent, SERVER);
         let error = craft::icmp_error(family.world, family.client, kind, code, &sent.frame).frame();
         let outcome = node.to(CLIENT, &error);
         assert_eq!(outcome.verdict, Ok(Delivery::Pass));
         assert_eq!(craft::check(&outcome.frame), Ok(()));
-        // The packet inside is as it was sent, but for its hop limit and the checksums that cover it.
+        // The packet inside is the one that the workload sent, but for the hop limit and the checksums over it.
         let ip = if family.client.is_ipv4() { 20 } else { 40 };
         let inside = &outcome.frame[14 + ip + 8..];
         let addresses = if family.client.is_ipv4() { 12..20 } else { 8..40 };
-        assert_eq!(inside[addresses.clone()], asked[14..][addresses]);
-        assert_eq!(inside[ip..ip + 4], asked[14 + ip..][..4], "ports");
+        assert_eq!(inside[addresses.clone()], opening[14..][addresses]);
+        assert_eq!(inside[ip..ip + 4], opening[14 + ip..][..4], "ports");
     });
 }

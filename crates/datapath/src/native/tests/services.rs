@@ -1,7 +1,10 @@
 //! Service addresses: there to a backend, and back.
 
 use super::*;
-use crate::craft::flag::{ACK, SYN};
+use crate::craft::flag::{ACK, FIN, RST, SYN};
+use abi::capacity::Capacities;
+use abi::map;
+use abi::service::{ChoiceInfo, choice_flag};
 
 /// A packet of each protocol that services have.
 fn request(protocol: u8, from: SocketAddr, to: SocketAddr) -> craft::Craft {
@@ -107,5 +110,103 @@ fn policy_judges_the_backend_not_the_service() {
             &node.from(CLIENT, &craft::tcp(at(family.client, 4000), at(family.service, 80)).frame()),
             SERVER,
         );
+    });
+}
+
+/// The one choice there is.
+fn choice(node: &Node) -> ChoiceInfo {
+    let [(_, choice)] = node.tables.entries(map::Choices)[..] else {
+        panic!("one choice is expected: {:?}", node.tables.entries(map::Choices))
+    };
+    choice
+}
+
+#[test]
+fn a_choice_is_no_connection() {
+    each_family(|family| {
+        for protocol in [6, 17] {
+            let mut node = Node::new(family);
+            let (client, service) = (at(family.client, 4000), at(family.service, 80));
+            node.serve(protocol, service, 7, &[at(family.server, 8080)]);
+            delivered(&node.from(CLIENT, &request(protocol, client, service).frame()), SERVER);
+            let [(key, choice)] = node.tables.entries(map::Choices)[..] else { panic!("one choice") };
+            assert_eq!((key.client, key.client_port), (family.client.into(), 4000u16.to_be_bytes()));
+            assert_eq!((key.service, key.service_port), (family.service.into(), 80u16.to_be_bytes()));
+            assert_eq!((choice.backends, choice.flags), (7, 0));
+            assert_eq!(choice.backend.address, family.server.into());
+            let [(connection, _)] = node.tables.connections()[..] else { panic!("one connection") };
+            assert_eq!(connection.remote, family.server.into());
+        }
+    });
+}
+
+#[test]
+fn a_connection_keeps_its_backend_until_it_is_over() {
+    each_family(|family| {
+        for end in [FIN | ACK, RST] {
+            let mut node = Node::new(family);
+            let service = at(family.service, 80);
+            let segment = |flags| craft::tcp(at(family.client, 4000), service).flags(flags).frame();
+            node.serve(6, service, 1, &[at(family.server, 80)]);
+            delivered(&node.from(CLIENT, &segment(SYN)), SERVER);
+            delivered(&node.from(CLIENT, &segment(ACK)), SERVER);
+            for (set, backend) in [(2, family.other), (3, family.world)] {
+                node.serve(6, service, set, &[at(backend, 80)]);
+                node.wait(3600);
+                delivered(&node.from(CLIENT, &segment(ACK)), SERVER);
+            }
+            delivered(&node.from(CLIENT, &segment(end)), SERVER);
+            assert_eq!(choice(&node).flags, choice_flag::CLOSED);
+            node.wait(59);
+            delivered(&node.from(CLIENT, &segment(ACK)), SERVER);
+            node.wait(61);
+            let late = node.from(CLIENT, &segment(ACK));
+            assert_eq!(late.events[0].destination, family.service.into(), "no choice counts any more");
+            let anew = node.from(CLIENT, &segment(SYN));
+            assert_eq!(anew.events[0].destination, family.world.into());
+        }
+    });
+}
+
+#[test]
+fn datagrams_keep_their_backend_while_they_follow_one_another() {
+    each_family(|family| {
+        let mut node = Node::new(family);
+        let service = at(family.service, 53);
+        let ask = craft::udp(at(family.client, 4000), service).frame();
+        node.serve(17, service, 1, &[at(family.server, 53)]);
+        delivered(&node.from(CLIENT, &ask), SERVER);
+        // Another backend under the same number: the choice counts, not what a lookup would find.
+        node.serve(17, service, 1, &[at(family.other, 53)]);
+        for _ in 0..3 {
+            node.wait(59);
+            delivered(&node.from(CLIENT, &ask), SERVER);
+        }
+        node.wait(61);
+        node.from(CLIENT, &ask);
+        assert_eq!(choice(&node).backend.address, family.other.into());
+    });
+}
+
+#[test]
+fn a_full_map_of_choices_makes_room_and_a_flow_in_use_stays() {
+    each_family(|family| {
+        let capacities = Capacities::DEFAULT.with(map::Choices, 4);
+        let mut node = Node::with_tables(family, Tables::with_capacities(&capacities));
+        let (tcp, udp) = (at(family.service, 80), at(family.service, 53));
+        node.serve(6, tcp, 1, &[at(family.server, 80)]);
+        node.serve(17, udp, 2, &[at(family.server, 53)]);
+        let segment = |port, flags| craft::tcp(at(family.client, port), tcp).flags(flags).frame();
+        delivered(&node.from(CLIENT, &segment(4000, SYN)), SERVER);
+        delivered(&node.from(CLIENT, &segment(4001, SYN)), SERVER);
+        node.serve(6, tcp, 3, &[at(family.other, 80)]);
+        for port in 5000..5050 {
+            delivered(&node.from(CLIENT, &segment(4000, ACK)), SERVER);
+            delivered(&node.from(CLIENT, &craft::udp(at(family.client, port), udp).frame()), SERVER);
+        }
+        assert_eq!(node.tables.entries(map::Choices).len(), 4);
+        assert!(node.tables.connections().len() > 50, "connections have room of their own");
+        let idle = node.from(CLIENT, &segment(4001, ACK));
+        assert_eq!(idle.events[0].destination, family.service.into(), "its choice made room");
     });
 }

@@ -1,4 +1,4 @@
-//! The agent's configuration as it is written, and what it means.
+//! The agent's configuration file, and its conversion to [`agent::Config`].
 
 pub(super) mod check;
 
@@ -8,32 +8,32 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// A configuration file: whatever is not there is as [`agent::Config`] has it by default.
+/// A configuration file; [`agent::Config`] has the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Settings {
-    /// Where the agent keeps its socket and what ends with the machine's run.
+    /// Directory of the socket and of files that a reboot may delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) directory: Option<PathBuf>,
-    /// Where it keeps what outlasts the machine's run; with `directory` given and this not, there as well.
+    /// Directory of files that outlast a reboot; defaults to `directory`, if that is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state_directory: Option<PathBuf>,
-    /// Name that sets its pins apart from another agent's.
+    /// Name of the agent; distinguishes its pinned maps from another agent's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) instance: Option<String>,
-    /// Directory of manifests that is watched.
+    /// The watched directory of manifests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policies: Option<PathBuf>,
-    /// The network namespace that is the node's, as `ip netns` names it.
+    /// Name of the node's network namespace, as in `ip netns`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) network_namespace: Option<String>,
-    /// Blocks that workloads get their addresses from.
+    /// Blocks of the addresses assigned to workloads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) workload_addresses: Option<Vec<String>>,
-    /// Further blocks that workloads may be given addresses of on request.
+    /// Further blocks from which a workload may request an address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) given_addresses: Option<Vec<String>>,
-    /// Blocks that services get their addresses from.
+    /// Blocks of the addresses assigned to services.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) service_addresses: Option<Vec<String>>,
     /// Port of the node proxy.
@@ -42,10 +42,10 @@ pub(crate) struct Settings {
     /// Limits of the node proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) proxy: Option<agent::ProxyLimits>,
-    /// Names of the interfaces where policies that select the node are asked.
+    /// Names of the interfaces where policies that select the node are enforced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host_devices: Option<Vec<String>>,
-    /// Name of the node; a Node manifest of this name gives it labels.
+    /// Name of the node; a Node manifest with this name sets its labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_name: Option<String>,
     /// Name of the cluster, by which policies select workloads.
@@ -54,26 +54,26 @@ pub(crate) struct Settings {
     /// Labels of the node, by which policies select it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_labels: Option<BTreeMap<String, String>>,
-    /// Whom policies are enforced for.
+    /// The enforcement mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy_enforcement: Option<Enforcement>,
-    /// Whether what policy refuses is let through and reported.
+    /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy_audit_mode: Option<bool>,
-    /// How programs are attached.
+    /// How programs are attached to interfaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attach: Option<Attach>,
 }
 
-/// Whom policies are enforced for.
+/// The enforcement mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Enforcement {
-    /// In each direction, those workloads for which some policy asks for it
+    /// Enforce policy for workloads that a policy selects, in the directions of its rules
     Default,
-    /// Every workload in both directions, also where no policy is about it
+    /// Enforce policy for every workload in both directions, also without a policy that selects it
     Always,
-    /// Nobody: policies are known and not enforced
+    /// Enforce no policy
     Never,
 }
 
@@ -87,28 +87,28 @@ impl From<Enforcement> for EnforcementMode {
     }
 }
 
-/// How programs are attached.
+/// How programs are attached to interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Attach {
-    /// Tcx links where the kernel has them, else clsact filters.
+    /// By tcx links if the kernel supports them, else by clsact filters.
     Automatic,
-    /// Clsact filters in any case.
+    /// Always by clsact filters.
     Clsact,
 }
 
 impl Settings {
-    /// Reads a file's text.
+    /// Parses the text of a file.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let whole = api::strict::parse(text.as_bytes()).map_err(|error| error.to_string())?;
-        // Serde takes a list for an object, by the order of the fields.
+        // Serde would accept a list as the fields of an object, in order.
         if !whole.is_object() {
             return Err("a configuration is a JSON object, as in {\"instance\": \"node\"}".into());
         }
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
-    /// What it means.
+    /// Converts the file to a configuration.
     pub(super) fn config(self) -> Result<agent::Config, String> {
         let default = agent::Config::default();
         let attach = self.attach.map_or(default.attach, |attach| match attach {
@@ -144,7 +144,7 @@ impl Settings {
     }
 }
 
-/// Limits that make sense.
+/// Checks the limits.
 fn limits(written: agent::ProxyLimits) -> Result<agent::ProxyLimits, String> {
     written.config().map(|_| written)
 }
@@ -154,7 +154,7 @@ fn labels(written: BTreeMap<String, String>) -> Result<BTreeMap<String, String>,
     wrong.map_or(Ok(written), |error| Err(format!("nodeLabels: {error}")))
 }
 
-/// The name of a cluster, which is the value of a label.
+/// Checks the name of a cluster, which must be a label value.
 fn cluster(written: Option<String>) -> Result<Option<String>, String> {
     match written {
         Some(name) if name.is_empty() => {
@@ -168,7 +168,7 @@ fn cluster(written: Option<String>) -> Result<Option<String>, String> {
     }
 }
 
-/// The blocks that a field gives, at most one of each family.
+/// Parses the blocks of a field, at most one of each family.
 fn blocks(field: &str, written: Option<Vec<String>>, default: Vec<Cidr>) -> Result<Vec<Cidr>, String> {
     let Some(written) = written else { return Ok(default) };
     let blocks = parse_blocks(field, &written)?;
@@ -180,7 +180,7 @@ fn blocks(field: &str, written: Option<Vec<String>>, default: Vec<Cidr>) -> Resu
 }
 
 fn parse_blocks(field: &str, written: &[String]) -> Result<Vec<Cidr>, String> {
-    let wrong = |text: &String| format!("{field}: {text:?} is no block such as 10.244.0.0/16");
+    let wrong = |text: &String| format!("{field}: {text:?} is not a block such as 10.244.0.0/16");
     written.iter().map(|text| block(text).ok_or_else(|| wrong(text))).collect()
 }
 
@@ -194,13 +194,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_as_by_default() {
+    fn omitted_settings_have_defaults() {
         let config = Settings::parse("{}").unwrap().config().unwrap();
         assert_eq!(config, agent::Config::default());
     }
 
     #[test]
-    fn what_is_written_is_taken() {
+    fn settings_override_defaults() {
         let text = r#"{"directory": "/run/x", "workloadAddresses": ["10.1.0.0/24"], "attach": "clsact",
             "hostDevices": ["eth0"], "policyEnforcement": "always", "nodeLabels": {"role": "edge"}}"#;
         let config = Settings::parse(text).unwrap().config().unwrap();
@@ -213,16 +213,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn invalid_settings_are_named() {
         let check = |text: &str, expected: &str| {
             let error = Settings::parse(text).and_then(Settings::config).unwrap_err();
             assert!(error.contains(expected), "{error}");
         };
         check(r#"{"directori": "/x"}"#, "unknown field `directori`");
         check("{\n\"proxyPort\": 70000}", "line 2");
-        check(r#"{"serviceAddresses": ["10.0.0.0"]}"#, "\"10.0.0.0\" is no block such as 10.244.0.0/16");
-        check(r#"{"clusterName": "x y"}"#, "clusterName: \"x y\" is no label value");
-        check(r#"{"nodeLabels": {"x y": "z"}}"#, "nodeLabels: \"x y\" is no label key");
+        check(r#"{"serviceAddresses": ["10.0.0.0"]}"#, "\"10.0.0.0\" is not a block such as 10.244.0.0/16");
+        check(r#"{"clusterName": "x y"}"#, "clusterName: \"x y\" is not a valid label value");
+        check(r#"{"nodeLabels": {"x y": "z"}}"#, "nodeLabels: \"x y\" is not a valid label key");
         check(r#"{"proxy": {"idleTimeout": 0}}"#, "proxy.idleTimeout");
         check(r#"{"proxy": {"timeout": 1}}"#, "unknown field `timeout`");
         check(r#"{"serviceAddresses": ["10.0.0.0/8", "11.0.0.0/8"]}"#, "one IPv4 block");
@@ -230,8 +230,8 @@ mod tests {
         check(r#"["/run/nexin"]"#, "a JSON object");
         check("null", "a JSON object");
         check("", "EOF");
-        check(r#"{"instance": "a", "instance": "b"}"#, "`instance` is there twice");
-        check(r#"{"nodeLabels": {"a": "b", "a": "c"}}"#, "`a` is there twice");
+        check(r#"{"instance": "a", "instance": "b"}"#, "duplicate field `instance`");
+        check(r#"{"nodeLabels": {"a": "b", "a": "c"}}"#, "duplicate field `a`");
         let long = "a".repeat(64);
         for instance in ["", " ", ".", "..", "a.b", "a/b", "-a", "a b", "\u{e9}", "a\\n", &long] {
             check(&format!(r#"{{"instance": "{instance}"}}"#), "instance: ");

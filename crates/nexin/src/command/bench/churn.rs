@@ -1,7 +1,7 @@
-//! Changes of the large world one by one: the time from the change to the last map write, and the rows written.
+//! Measures single changes of the large world: the time from the change to the last map write, and the number of map
+//! entries written.
 
-use super::milliseconds;
-use super::samples::Samples;
+use super::samples::{Samples, milliseconds};
 use super::tables::Tables;
 use super::world::LargeWorld;
 use control::{Change, World};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// What happens, in the order in which it happens in each round.
+/// The kinds of changes, in the order of each round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     IdentityComes,
@@ -22,14 +22,14 @@ enum Kind {
     NamespaceRelabelled,
 }
 
-/// What was measured of one kind of change.
+/// The figures of one kind of change.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Churn {
     pub(super) change: &'static str,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
     pub(super) max_ms: f64,
-    /// The part of the median that the map writes take.
+    /// Median time of the map writes.
     pub(super) write_p50_ms: f64,
     pub(super) rows_p50: usize,
     pub(super) rows_p99: usize,
@@ -38,7 +38,7 @@ pub(super) struct Churn {
     pub(super) met: bool,
 }
 
-/// One change, measured.
+/// The figures of one change.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     all: Duration,
@@ -46,13 +46,13 @@ struct Sample {
     rows: usize,
 }
 
-/// How many random numbers a round needs.
+/// Number of random numbers in a round.
 const SALTS: usize = 6;
 
-/// What 99 of a hundred changes shall not exceed.
+/// Target of the 99th percentile.
 const TARGET_P99_MS: f64 = 1.0;
 
-/// Makes so many changes of each kind to a world that is as it was after its cold start.
+/// Makes this many changes of each kind to a world after its cold start.
 pub(super) fn measure(
     large: &LargeWorld,
     world: &mut World,
@@ -68,7 +68,7 @@ pub(super) fn measure(
     Ok(samples.into_iter().map(|(kind, samples)| Churn::new(kind, &samples)).collect())
 }
 
-/// The changes of one round; but for the labels of namespaces they leave the world as they found it.
+/// The changes of one round. Except for labels of namespaces, they leave the world as it was before.
 fn changes(large: &LargeWorld, round: usize) -> [(Kind, Change); 7] {
     let random =
         |salt: usize, below: usize| (scramble((SALTS * round + salt) as u64) % below as u64) as usize;
@@ -94,7 +94,7 @@ fn make(change: Change, world: &mut World, tables: &mut Tables) -> Result<Sample
     let writes = world.apply([change]);
     let computed = start.elapsed();
     tables.write(&writes.now)?;
-    // An agent waits here until no packet is on its way any more; that is no work.
+    // An agent waits here for packets in flight; the wait is not measured.
     tables.write(&writes.later)?;
     let all = start.elapsed();
     Ok(Sample { all, write: all - computed, rows: writes.now.len() + writes.later.len() })
@@ -135,7 +135,7 @@ impl Kind {
     }
 }
 
-/// A number that looks like no other's (the finaliser of splitmix64).
+/// A pseudo-random number (the finaliser of splitmix64).
 fn scramble(number: u64) -> u64 {
     let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -148,9 +148,9 @@ mod tests {
     use super::super::cold_start;
     use super::*;
 
-    /// What is written change by change are the rows that the world says it has.
+    /// The written entries equal the entries that the world computes.
     #[test]
-    fn the_tables_hold_what_the_world_says_after_every_kind_of_change() {
+    fn the_tables_equal_the_worlds_rows_after_every_kind_of_change() {
         let large = LargeWorld::new(4);
         let mut tables = Tables::memory();
         let (start, mut world) = cold_start::measure(&large, &mut tables).unwrap();

@@ -1,7 +1,7 @@
-//! A node that learns of the whole large world at once, as an agent does when it starts.
+//! Measures the cold start: a node that gets the whole large world at once.
 
 use super::machine::Memory;
-use super::milliseconds;
+use super::samples::milliseconds;
 use super::tables::{Tables, puts};
 use super::world::LargeWorld;
 use control::World;
@@ -9,31 +9,31 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// What was measured.
+/// The figures of the cold start.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ColdStart {
     pub(super) namespaces: usize,
     pub(super) policies: usize,
     pub(super) pods: usize,
     pub(super) identities: usize,
-    /// From the changes, as the edge reads them, to the writes that they imply.
+    /// Time from the changes to the map writes, without making these.
     pub(super) compute_ms: f64,
-    /// From the first write to the last.
+    /// Time of the map writes.
     pub(super) write_ms: f64,
-    /// Reading the manifests; no part of the above.
+    /// Time to parse the manifests; not part of the above.
     pub(super) read_ms: f64,
     pub(super) rows: BTreeMap<&'static str, usize>,
-    /// Before the world, after all its rows.
+    /// Memory before the world exists.
     pub(super) before: Memory,
     pub(super) after: Memory,
 }
 
-/// Brings the world into the tables; it is returned as it is then.
+/// Writes the world into the tables, and returns it.
 pub(super) fn measure(large: &LargeWorld, tables: &mut Tables) -> anyhow::Result<(ColdStart, World)> {
     let before = Memory::now()?;
     let mut world = World::new();
     let mut read = Duration::ZERO;
-    // Each change is made when the world asks for it, so that nothing but the world holds it; the time is taken out.
+    // Each change is created when the world takes it, so that it uses memory only once; the time is subtracted.
     let mut changes = large.changes();
     let timed = std::iter::from_fn(|| {
         let start = Instant::now();

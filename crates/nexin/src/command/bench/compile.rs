@@ -1,8 +1,7 @@
-//! One subject's policies, resolved and compiled from nothing: the three cases that the incumbent measures of itself.
+//! Measures the resolution and compilation of one subject's policies, in the three cases of Cilium's own benchmark.
 
-use super::milliseconds;
 use super::policies::{by_block, by_labels};
-use super::samples::Samples;
+use super::samples::{Samples, milliseconds};
 use abi::row::Row;
 use identity::{Labels, Source};
 use policy::book::RuleBook;
@@ -18,41 +17,41 @@ use serde::Serialize;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Peers that are known, none of them the subject.
+/// Number of peers besides the subject.
 const IDENTITIES: u32 = 3000;
-/// The subject's own number.
+/// The subject's identity.
 const SUBJECT: u32 = 256;
-/// Runs before those that count.
+/// Number of runs before the measured ones.
 const WARM_UP: usize = 20;
-/// Runs that count.
+/// Number of measured runs.
 const RUNS: usize = 200;
-/// How much faster than the incumbent it shall be.
+/// Target: this many times faster than Cilium.
 const TIMES_FASTER: f64 = 10.0;
 
-/// What was measured of one case.
+/// The figures of one case.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Compilation {
     pub(super) case: &'static str,
     pub(super) median_ms: f64,
     pub(super) min_ms: f64,
     pub(super) p99_ms: f64,
-    /// What it takes to submit the policies, once and whoever they are about: their rules are numbered, and what they
-    /// ask of peers and traffic is made ready. The incumbent's benchmark leaves that out too.
+    /// Time to submit the policies, once for all subjects: their rules get numbers, and their peers and ports are
+    /// compiled. Cilium's benchmark omits the same step.
     pub(super) submit_ms: f64,
-    /// Of the subject's policy.
+    /// Number of map entries of the subject's policy.
     pub(super) rows: usize,
-    /// By which addresses know the blocks that policies name, whoever they are about.
+    /// Number of map entries that map addresses to the policies' CIDR blocks, for all subjects.
     pub(super) address_rows: usize,
     pub(super) incumbent_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) incumbent_rows: Option<usize>,
-    /// The incumbent's time by ours.
+    /// Cilium's time divided by ours.
     pub(super) ratio: f64,
     pub(super) target_ms: f64,
     pub(super) met: bool,
 }
 
-/// A node's policies and peers, and whose policy is asked for.
+/// A node's policies and peers, and the subject.
 struct Case {
     policies: PolicySet,
     blocks: Blocks,
@@ -62,7 +61,7 @@ struct Case {
     submitting: Duration,
 }
 
-/// Measures all three.
+/// Measures all three cases.
 pub(super) fn measure() -> [Compilation; 3] {
     let selected = ("value", "subject");
     let policies = |count: usize, one: &dyn Fn(usize) -> Policy| (0..count).map(one).collect();
@@ -119,8 +118,8 @@ impl Case {
         case
     }
 
-    /// The time from the subject's labels to the rows of its policy, and their number. Nothing is known from an earlier
-    /// run.
+    /// The time from the subject's labels to the map entries of its policy, and their number. Nothing is cached
+    /// between runs.
     fn run(&self) -> (Duration, usize) {
         let (mut directory, mut book) = (self.directory.clone(), self.book.clone());
         let subject = EndpointView::new(SUBJECT, &self.subject);
@@ -138,7 +137,7 @@ impl Case {
     }
 }
 
-/// The labels that the incumbent's benchmark gives every identity, and these.
+/// The labels that Cilium's benchmark gives every identity, and these.
 fn workload<const N: usize>(own: [(&str, &str); N]) -> Labels {
     let mut labels = Labels::of_workload("monitoring", [], own);
     labels.insert(Source::K8s, "io.cilium.k8s.policy.serviceaccount", "default");
@@ -151,16 +150,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policies_of_others_make_no_row_of_a_policy() {
+    fn policies_of_other_subjects_add_no_entry() {
         let case = Case::new((0..100).map(|i| by_block(i, &i.to_string())).collect(), ("value", "subject"));
         let selection = case.policies.selection(&EndpointView::new(SUBJECT, &case.subject));
         assert_eq!(selection.policies().count(), 0);
-        // What is left is of the node: the group of the world.
+        // The remaining entries are the node's: the group of the world.
         assert_eq!(case.run().1, Case::new(Vec::new(), ("value", "subject")).run().1);
     }
 
     #[test]
-    fn every_block_of_a_subject_has_rows() {
+    fn every_block_of_a_subject_has_entries() {
         let case = Case::new((0..100).map(|i| by_block(i, "subject")).collect(), ("value", "subject"));
         let blocks = case.blocks.world_rows().count();
         assert!(case.run().1 >= 2 * blocks, "{} rows for {blocks} blocks", case.run().1);

@@ -1,18 +1,18 @@
-//! The machine that figures are of, and what this process takes of it.
+//! The machine of a benchmark, and this process's memory.
 
 use serde::Serialize;
 use std::fs;
 use std::thread::available_parallelism;
 
-/// What to know before reading figures.
+/// The machine and command of a benchmark.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Machine {
     pub(super) processor: String,
     pub(super) cpus: usize,
     pub(super) kernel: String,
-    /// How many tasks were ready to run, on average over the last minute.
+    /// Load average of the last minute.
     pub(super) load: String,
-    /// Whether the compiler optimised this program.
+    /// Whether this program was built with optimisations.
     pub(super) is_optimised: bool,
     pub(super) command: String,
 }
@@ -25,7 +25,7 @@ pub(super) struct Memory {
 }
 
 impl Machine {
-    /// Asks the kernel.
+    /// Reads the figures from `/proc`.
     pub(super) fn current() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let known = read("/proc/cpuinfo");
@@ -42,7 +42,7 @@ impl Machine {
 }
 
 impl Memory {
-    /// Asks the kernel.
+    /// Reads the figures from `/proc`.
     pub(super) fn now() -> anyhow::Result<Self> {
         let status = fs::read_to_string("/proc/self/status")?;
         let megabytes = |field: &str| {
@@ -51,7 +51,7 @@ impl Memory {
             kilobytes.map(|kilobytes| kilobytes * 1024.0 / 1e6)
         };
         let (resident, peak) = (megabytes("VmRSS"), megabytes("VmHWM"));
-        let missing = || anyhow::anyhow!("the file /proc/self/status tells no resident memory");
+        let missing = || anyhow::anyhow!("/proc/self/status has no resident memory");
         Ok(Self { resident_mb: resident.ok_or_else(missing)?, peak_mb: peak.ok_or_else(missing)? })
     }
 }

@@ -1,4 +1,4 @@
-//! `nexin bench`: measures Nexin on the machine it runs on, beside what it is meant to reach.
+//! `nexin bench`: measures Nexin on this machine, beside its targets.
 
 mod churn;
 mod cold_start;
@@ -13,9 +13,8 @@ mod world;
 use crate::outcome::Outcome;
 use crate::session::Session;
 use clap::{Args, Subcommand};
-use std::time::Duration;
 
-/// Measure Nexin on this machine, beside what it is meant to reach
+/// Measure Nexin on this machine, beside its targets
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     #[command(subcommand)]
@@ -33,8 +32,4 @@ impl Bench {
             What::Policy(policy) => policy.run(session),
         }
     }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }

@@ -1,9 +1,9 @@
-//! Policies of benchmarks: written as manifests, so that what is measured is what people apply.
+//! The policies of benchmarks, written as manifests.
 
 use manifest::Object;
 use policy::rule::Policy;
 
-/// Reads a manifest of one policy, written here.
+/// Parses a manifest of one policy.
 pub(super) fn read_one(text: &str) -> Policy {
     let mut objects = match manifest::parse("benchmark", text) {
         Ok(manifest) => manifest.objects,
@@ -15,7 +15,7 @@ pub(super) fn read_one(text: &str) -> Policy {
     }
 }
 
-/// One rule from a workload labelled `bar` to one labelled `foo`.
+/// A policy with one rule, from peers labelled `bar` to subjects labelled `foo`.
 pub(super) fn by_labels(index: usize) -> Policy {
     read_one(&format!(
         "{{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {{name: l3-{index}, namespace: monitoring}},
@@ -24,8 +24,8 @@ pub(super) fn by_labels(index: usize) -> Policy {
     ))
 }
 
-/// One rule from a workload with a label `value` to a block of addresses and one TCP port. The blocks are those of the
-/// incumbent's benchmark: of five lengths, in three networks, some of them the same.
+/// A policy with one rule, from subjects with a label `value` to a CIDR block and one TCP port. The blocks are the
+/// same as in Cilium's benchmark: of five lengths, in three networks, some of them repeated.
 pub(super) fn by_block(index: usize, value: &str) -> Policy {
     let length = [8, 16, 24, 28, 32][index % 5];
     let address = [
@@ -60,7 +60,7 @@ mod tests {
                 [Peer::Cidr { block, .. }] => block.to_string(),
                 other => panic!("{other:?}"),
             },
-            Peers::Any => panic!("anybody"),
+            Peers::Any => panic!("any peer"),
         };
         let blocks: Vec<String> = [0, 1, 7, 18, 124].map(block).into();
         assert_eq!(blocks, ["10.0.0.0/8", "192.1.0.0/16", "192.7.7.0/24", "10.1.18.32/28", "192.5.3.124/32"]);

@@ -1,4 +1,4 @@
-//! `nexin bench policy`: how fast policies become map rows, and what a large world takes.
+//! `nexin bench policy`: measures how fast policies are compiled to map entries, and the cost of a large world.
 
 use super::churn::{self, Churn};
 use super::cold_start::{self, ColdStart};
@@ -14,21 +14,21 @@ use serde::Serialize;
 use std::io;
 use std::num::NonZeroUsize;
 
-/// Measure how fast policies become map rows, and what a large world takes
+/// Measure how fast policies are compiled to map entries, and the cost of a large world
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  nexin bench policy --check -o json\n\nWrites go to maps in the kernel, made for \
-                        this and attached to nothing; without root or BPF they go to a table in memory. What the \
-                        figures mean is in docs/benchmarks.md."
+    after_help = "Example:\n  nexin bench policy --check -o json\n\nMap entries are written to kernel maps created for \
+                        the benchmark, which no program uses; without root or BPF, to a table in memory. The \
+                        figures are explained in docs/benchmarks.md."
 )]
 pub(crate) struct PolicyBenchmark {
-    /// Exit with 1 where a target is missed
+    /// Exit with 1 if a target is missed
     #[arg(long)]
     check: bool,
     /// Namespaces of the large world; targets are for the default
     #[arg(long, value_name = "N", default_value = "1000")]
     namespaces: NonZeroUsize,
-    /// Random changes of each kind
+    /// Number of random changes of each kind
     #[arg(long, value_name = "N", default_value = "1000")]
     changes: NonZeroUsize,
 }
@@ -37,7 +37,7 @@ pub(crate) struct PolicyBenchmark {
 #[derive(Debug, Serialize)]
 struct Report {
     machine: Machine,
-    /// Where writes went: `kernel` or `memory`.
+    /// Where map entries were written: `kernel` or `memory`.
     tables: &'static str,
     /// Why not to the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ struct Report {
     memory: MemoryFigure,
 }
 
-/// Memory of the process once all changes were made, its peak included.
+/// Memory of the process after all changes, and its peak.
 #[derive(Debug, Serialize)]
 struct MemoryFigure {
     #[serde(flatten)]
@@ -57,7 +57,7 @@ struct MemoryFigure {
     met: bool,
 }
 
-/// What the process shall never exceed.
+/// Target of the process's peak memory.
 const TARGET_PEAK_MB: f64 = 150.0;
 
 impl PolicyBenchmark {
@@ -70,7 +70,7 @@ impl PolicyBenchmark {
             large.policies(),
             large.pods()
         ));
-        // First, so that its memory is its own.
+        // First, so that no other benchmark contributes to its memory.
         let (cold_start, mut world) = cold_start::measure(&large, &mut tables)?;
         session.print_error_line(&format!("changes: {} of each kind", self.changes));
         let changes = churn::measure(&large, &mut world, &mut tables, self.changes.get())?;
@@ -107,11 +107,13 @@ impl Report {
         session.print_line(&format!("Linux {kernel}, {processor}, CPUs: {cpus}, load: {load}"))?;
         session.print_line(command)?;
         if !is_optimised {
-            session.print_line(&session.paint(Tone::Bad, "a debug build: no figure means anything"))?;
+            session.print_line(&session.paint(Tone::Bad, "a debug build: the figures are meaningless"))?;
         }
         session.print_line(&match &self.reason {
-            None => "writes go to maps in the kernel".to_owned(),
-            Some(reason) => format!("writes go to a table in memory, which counts in it: {reason}"),
+            None => "map entries are written to kernel maps".to_owned(),
+            Some(reason) => {
+                format!("map entries are written to a table, which is part of the memory figures: {reason}")
+            }
         })?;
         heading(session, "One subject's policies, resolved and compiled to rows")?;
         session.print_table(&compilations(&self.compile))?;

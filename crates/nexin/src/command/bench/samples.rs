@@ -1,6 +1,8 @@
-//! What was measured many times, and what can be said of it.
+//! Repeated measurements and their quantiles.
 
-/// Measurements, sorted.
+use std::time::Duration;
+
+/// Sorted measurements.
 #[derive(Clone, Debug)]
 pub(super) struct Samples<T>(Vec<T>);
 
@@ -13,11 +15,16 @@ impl<T: Ord> FromIterator<T> for Samples<T> {
 }
 
 impl<T: Copy + Default> Samples<T> {
-    /// What this share of the samples does not exceed; 0 is the least, 1 the greatest. Of nothing, nothing.
+    /// The quantile of this share, from 0 (minimum) to 1 (maximum); the default without samples.
     pub(super) fn quantile(&self, share: f64) -> T {
         let place = (share * self.0.len() as f64).ceil() as usize;
         self.0.get(place.max(1) - 1).copied().unwrap_or_default()
     }
+}
+
+/// A duration in milliseconds.
+pub(super) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 #[cfg(test)]
@@ -31,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn one_sample_is_all_that_can_be_said() {
+    fn one_sample_is_every_quantile() {
         let samples: Samples<usize> = [7].into_iter().collect();
         assert_eq!([0.0, 0.5, 0.99].map(|share| samples.quantile(share)), [7; 3]);
         assert_eq!(Samples::from_iter([0_usize; 0]).quantile(0.5), 0);

@@ -1,4 +1,4 @@
-//! Where the writes of a benchmark go: maps in the kernel where that can be, else a table in memory.
+//! The destination of a benchmark's map writes: kernel maps if possible, else a table in memory.
 
 use abi::batch::{Batch, Kind};
 use abi::map;
@@ -6,29 +6,29 @@ use abi::row::{MapOp, Row, RowKey};
 use loader::{ApplyError, Capacities, Loaded, Options};
 use std::collections::{BTreeMap, HashMap};
 
-/// Rows of any kind in the maps of this benchmark; most of them take room only where a row is.
-const ROOM: u32 = 2 * 1024 * 1024;
+/// Capacity of each map; most kinds of maps allocate memory only for entries.
+const CAPACITY: u32 = 2 * 1024 * 1024;
 
-/// What is written to.
+/// The destination of map writes.
 #[derive(Debug)]
 pub(super) enum Tables {
-    /// Maps that nothing else uses; they end with this value.
+    /// Kernel maps that no program uses; dropping this value frees them.
     Kernel(Box<Loaded>),
-    /// A table of this process, which counts in its memory.
+    /// A table in this process's memory.
     Memory(HashMap<RowKey, Row>),
 }
 
 impl Tables {
-    /// Maps in the kernel, or a table in memory and why.
+    /// Creates kernel maps, or a table in memory and the reason.
     pub(super) fn open() -> (Self, Option<String>) {
         let capacities = Capacities::SMALL
-            .with(map::Addresses, ROOM)
+            .with(map::Addresses, CAPACITY)
             .with(map::Endpoints, 64 * 1024)
-            .with(map::Columns, ROOM)
-            .with(map::CidrParents, ROOM)
-            .with(map::Groups, ROOM)
-            .with(map::Classes, ROOM)
-            .with(map::Verdicts, ROOM);
+            .with(map::Columns, CAPACITY)
+            .with(map::CidrParents, CAPACITY)
+            .with(map::Groups, CAPACITY)
+            .with(map::Classes, CAPACITY)
+            .with(map::Verdicts, CAPACITY);
         match Loaded::open(Options { capacities, ..Options::default() }) {
             Ok(loaded) => (Self::Kernel(Box::new(loaded)), None),
             Err(error) => (Self::memory(), Some(error.to_string())),
@@ -40,7 +40,7 @@ impl Tables {
         Self::Memory(HashMap::new())
     }
 
-    /// Makes the writes, in order.
+    /// Executes the writes, in order.
     pub(super) fn write(&mut self, writes: &Batch) -> Result<(), ApplyError> {
         match self {
             Self::Kernel(loaded) => loaded.apply(writes),
@@ -57,7 +57,7 @@ impl Tables {
     }
 }
 
-/// How many rows are put into each map.
+/// The number of entries written to each map.
 pub(super) fn puts(writes: &Batch) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     for run in writes.runs().iter().filter(|run| run.kind() == Kind::Put) {

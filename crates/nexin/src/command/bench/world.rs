@@ -1,4 +1,4 @@
-//! The large world: namespaces of a cluster, all of whose workloads run on this node.
+//! The large world of benchmarks: a cluster whose workloads all run on this node.
 
 use super::policies;
 use control::{Attachment, Change, Endpoint, Node, Workload};
@@ -8,22 +8,22 @@ use std::net::Ipv4Addr;
 
 /// The policies of one namespace, one document each.
 const DOCUMENTS: &str = include_str!("policies.yaml");
-/// How many policies a namespace has.
+/// Number of policies in a namespace.
 const POLICIES: usize = 30;
-/// What runs in a namespace, an identity each.
+/// The apps of a namespace; each has an identity.
 const APPS: [&str; 6] = ["api", "cache", "db", "job", "web", "worker"];
-/// How many workloads an identity has in a namespace.
+/// Number of workloads of each identity.
 const REPLICAS: usize = 5;
-/// How many teams share the namespaces.
+/// Number of teams.
 const TEAMS: usize = 50;
-/// The last policy of each of these is clusterwide.
+/// One of this many namespaces has a cluster-wide policy as its last.
 const CLUSTERWIDE_EVERY: usize = 50;
-/// Each of these lets in whole environments, others their team.
+/// One of this many namespaces allows peers of its environment; the others allow peers of their team.
 const OPEN_EVERY: usize = 10;
-/// Interfaces, which are rows and nothing else, are numbered from here.
+/// First interface index. The interfaces do not exist.
 const FIRST_INTERFACE: u32 = 1000;
 
-/// A cluster of so many namespaces.
+/// A cluster with this many namespaces.
 #[derive(Clone, Debug)]
 pub(super) struct LargeWorld {
     namespaces: usize,
@@ -31,7 +31,7 @@ pub(super) struct LargeWorld {
 }
 
 impl LargeWorld {
-    /// A cluster of so many namespaces, at least one.
+    /// A cluster with this many namespaces, at least one.
     pub(super) fn new(namespaces: usize) -> Self {
         Self { namespaces, documents: DOCUMENTS.split("\n---\n").collect() }
     }
@@ -52,7 +52,7 @@ impl LargeWorld {
         self.identities() * REPLICAS
     }
 
-    /// All that a node learns of the cluster when it starts, each made when it is asked for.
+    /// All changes of a cold start, each created when it is taken.
     pub(super) fn changes(&self) -> impl Iterator<Item = Change> {
         let node = Node { addresses: vec![Ipv4Addr::new(192, 168, 0, 1).into()], ..Node::default() };
         let namespaces = (0..self.namespaces).map(|namespace| self.namespace(namespace, namespace));
@@ -62,7 +62,7 @@ impl LargeWorld {
         [Change::Node(Box::new(node))].into_iter().chain(namespaces).chain(policies).chain(pods)
     }
 
-    /// A namespace, labelled as a team's; the teams repeat.
+    /// A namespace with the labels of a team.
     pub(super) fn namespace(&self, namespace: usize, team: usize) -> Change {
         let role = ["system", "gateway", "monitoring"].get(namespace).unwrap_or(&"tenant");
         let labels =
@@ -73,8 +73,7 @@ impl LargeWorld {
         }
     }
 
-    /// A workload, by its own index and that of its identity, from 0; one of another version has an identity of its
-    /// own.
+    /// A workload, by its index and its identity's, from 0. Another version is another identity.
     pub(super) fn pod(&self, pod: usize, identity: usize, version: &str) -> Endpoint {
         let (namespace, app) = (identity / APPS.len(), APPS[identity % APPS.len()]);
         let [a, b, c, d] = (pod as u32).to_be_bytes();
@@ -98,8 +97,7 @@ impl LargeWorld {
         }
     }
 
-    /// A policy that nobody had before: about an identity, with a selector of its own for peers of a namespace and a
-    /// port of its own.
+    /// A policy unlike all others: it selects one identity, and has a new peer selector and a new port.
     pub(super) fn other_policy(&self, identity: usize, peers: usize, number: usize) -> Policy {
         let (namespace, app) = (namespace_name(identity / APPS.len()), APPS[identity % APPS.len()]);
         let (peers, port) = (namespace_name(peers), 10_000 + number % 10_000);
@@ -151,7 +149,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn a_namespace_has_all_its_policies_under_names_of_their_own() {
+    fn all_policies_of_a_namespace_have_different_names() {
         let world = LargeWorld::new(2);
         assert_eq!(world.documents.len(), POLICIES + 1);
         let ids: BTreeSet<_> = (0..world.policies()).map(|policy| world.policy(policy).id).collect();
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_of_a_namespace_is_one_identity_in_five_workloads() {
+    fn an_app_of_a_namespace_is_one_identity_with_five_workloads() {
         let world = LargeWorld::new(2);
         let pods: Vec<_> = (0..world.pods()).map(|pod| world.pod(pod, pod / REPLICAS, "v1")).collect();
         let identities: BTreeSet<_> =

@@ -1,4 +1,4 @@
-//! `nexin bpf ct`: the flows that the kernel remembers.
+//! `nexin bpf ct`: the entries of the conntrack map.
 
 use super::names::Names;
 use super::place::Pins;
@@ -13,20 +13,20 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 
-/// Show the flows that the kernel remembers, and under which policy and rule each was allowed
+/// Show conntrack entries, with the policy and the rule that allowed each
 ///
-/// Each flow is seen from a workload; one between two workloads of the node has a row for each.
+/// Each entry belongs to a workload; a connection between two workloads of the node has two entries.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin bpf ct\n  nexin bpf ct --expired -o json")]
 pub(super) struct Connections {
-    /// Show the flows too that count no more
+    /// Show expired entries, too
     #[arg(long)]
     expired: bool,
     #[command(flatten)]
     pins: Pins,
 }
 
-/// A flow, as it is printed.
+/// A conntrack entry, as it is printed.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Row {
     workload: String,
@@ -46,12 +46,11 @@ struct Row {
 
 impl Connections {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let names = Names::ask(session);
+        let names = Names::load(session);
         let now = clock_gettime(ClockId::Monotonic).tv_sec;
         let connections = self.pins.open(session)?.connections()?;
         let mut rows: Vec<Row> = connections
             .iter()
-            .filter(|(_, info)| info.flags & flag::CHOICE == 0)
             .map(|(key, info)| Row::new(key, info, &names, now))
             .filter(|row| self.expired || row.expires_in_seconds > 0)
             .collect();
@@ -107,7 +106,7 @@ fn end(names: &Names, address: Address, port: [u8; 2]) -> String {
     }
 }
 
-/// How far a flow has come, and whether the proxy has a part in it.
+/// The state of a connection, and whether it passes the proxy.
 fn state(flags: u32) -> String {
     let is = |flag| flags & flag != 0;
     let stage = if is(flag::RESET) {
@@ -129,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flow_is_decoded() {
+    fn a_conntrack_entry_is_decoded() {
         let key = ConnKey {
             local: Address::from_v4([10, 0, 0, 2]),
             remote: Address::from("fd00::1".parse::<IpAddr>().unwrap()),

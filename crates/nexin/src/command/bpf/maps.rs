@@ -1,4 +1,4 @@
-//! `nexin bpf maps`: the maps, their shape and their room.
+//! `nexin bpf maps`: the maps, their sizes and their memory.
 
 use crate::listing;
 use crate::outcome::Outcome;
@@ -8,11 +8,11 @@ use clap::Args;
 use loader::inspect;
 use serde::Serialize;
 
-/// Show the maps: kind, sizes, room and memory
+/// Show the maps: kind, sizes, capacity and memory
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin bpf maps\n  nexin bpf maps --all -o json")]
 pub(super) struct Maps {
-    /// Show the maps of others too
+    /// Show the maps of other programs, too
     #[arg(long)]
     all: bool,
 }

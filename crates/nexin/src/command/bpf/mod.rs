@@ -1,4 +1,4 @@
-//! `nexin bpf`: what is loaded and attached, and the rows of the maps, read from the kernel itself.
+//! `nexin bpf`: the loaded and attached programs, and the maps' entries, read from the kernel.
 
 mod connections;
 mod maps;
@@ -13,9 +13,9 @@ use crate::outcome::Outcome;
 use crate::session::Session;
 use clap::{Args, Subcommand};
 
-/// Look at what is loaded and attached in the kernel, and at the rows of its maps
+/// Show the loaded and attached programs, and the entries of maps
 ///
-/// Everything is read from the kernel, so it is true also while no agent runs. Where an agent answers, numbers get names.
+/// All data is read from the kernel, also while no agent runs. A running agent adds names to numbers.
 #[derive(Debug, Args)]
 pub(crate) struct Bpf {
     #[command(subcommand)]

@@ -1,11 +1,11 @@
-//! The names behind addresses and numbers, as far as an agent tells them.
+//! Names of addresses and numbers, from a running agent.
 
 use crate::session::Session;
 use api::{Request, view};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// What an agent knows; where none answers, nothing.
+/// Names from an agent; empty without an agent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     workloads: BTreeMap<IpAddr, String>,
@@ -15,13 +15,13 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Asks the agent.
-    pub(super) fn ask(session: &Session) -> Self {
-        // Without an agent, or with one of another version, numbers stay numbers.
-        session.agent().and_then(|mut agent| Self::learn(&mut agent)).unwrap_or_default()
+    /// Requests the names from the agent.
+    pub(super) fn load(session: &Session) -> Self {
+        // Without an agent, or with an agent of another version, numbers are printed.
+        session.agent().and_then(|mut agent| Self::request(&mut agent)).unwrap_or_default()
     }
 
-    fn learn(agent: &mut api::Client) -> Result<Self, api::CallError> {
+    fn request(agent: &mut api::Client) -> Result<Self, api::CallError> {
         let endpoints: Vec<view::Endpoint> = agent.call(Request::Endpoints)?;
         let identities: Vec<view::Identity> = agent.call(Request::Identities)?;
         let rules: Vec<view::Rule> = agent.call(Request::Rules)?;
@@ -41,17 +41,17 @@ impl Names {
         })
     }
 
-    /// The workload with the address, else the address.
+    /// The workload with this address, else the address.
     pub(super) fn address(&self, address: IpAddr) -> String {
         self.workloads.get(&address).cloned().unwrap_or_else(|| address.to_string())
     }
 
-    /// The workload with the number on this node, else the number.
+    /// The workload with this number, else the number.
     pub(super) fn endpoint(&self, id: u32) -> String {
         self.endpoints.get(&id).cloned().unwrap_or_else(|| id.to_string())
     }
 
-    /// The number of an identity, and the labels that it stands for.
+    /// An identity: its reserved name, or its number and labels.
     pub(super) fn identity(&self, id: u32) -> String {
         match (abi::identity::reserved_name(id), self.identities.get(&id)) {
             (Some(reserved), _) => reserved.to_string(),
@@ -60,7 +60,7 @@ impl Names {
         }
     }
 
-    /// The rule with the number, else the number; 0 is no rule.
+    /// The rule with this number, else the number; `-` for 0, which is no rule.
     pub(super) fn rule(&self, id: u32) -> String {
         match (id, self.rules.get(&id)) {
             (0, _) => "-".into(),

@@ -1,4 +1,4 @@
-//! Where to look: in which network namespace, and at whose pinned maps.
+//! Options for the network namespace and the pinned maps to show.
 
 use crate::session::Session;
 use anyhow::Context;
@@ -10,10 +10,10 @@ use loader::inspect::{self, Attachment};
 use std::path::PathBuf;
 use workload::Namespace;
 
-/// The maps of one node.
+/// The pinned maps of one node.
 #[derive(Debug, Args)]
 pub(super) struct Pins {
-    /// Directory that the maps are pinned under [default: the agent's, else that of an agent as it is by default]
+    /// Directory of the pinned maps [default: the running agent's, else that of a default agent]
     #[arg(long, value_name = "DIRECTORY")]
     pins: Option<PathBuf>,
 }
@@ -21,7 +21,7 @@ pub(super) struct Pins {
 /// The interfaces of one node.
 #[derive(Debug, Args)]
 pub(super) struct Place {
-    /// Network namespace to look in, as `ip netns` names it [default: the one this command runs in]
+    /// Network namespace, as in `ip netns` [default: that of this command]
     #[arg(long, value_name = "NAME")]
     netns: Option<String>,
 }
@@ -29,23 +29,23 @@ pub(super) struct Place {
 impl Pins {
     /// Opens the maps.
     pub(super) fn open(self, session: &Session) -> anyhow::Result<Pinned> {
-        let told = || {
+        let of_agent = || {
             let status: Status = session.agent().ok()?.call(Request::Status).ok()?;
             Some(PathBuf::from(status.pins))
         };
         let default = || agent::Config::default().paths().pins();
-        let directory = self.pins.or_else(told).unwrap_or_else(default);
+        let directory = self.pins.or_else(of_agent).unwrap_or_else(default);
         Pinned::open(&directory).with_context(|| {
             let place = directory.display();
             format!(
-                "no maps can be opened under {place}; has an agent run here? --pins names another directory"
+                "no maps can be opened under {place}; has an agent run here? --pins sets another directory"
             )
         })
     }
 }
 
 impl Place {
-    /// The programs at its interfaces.
+    /// The programs attached to its interfaces.
     pub(super) fn attachments(&self) -> anyhow::Result<Vec<Attachment>> {
         let Some(name) = &self.netns else { return Ok(inspect::attachments()?) };
         Ok(Namespace::open(name)?.enter(inspect::attachments)??)

@@ -1,4 +1,4 @@
-//! `nexin bpf policy`: the policy rows of each workload, peers and rules by name.
+//! `nexin bpf policy`: the entries of the policy maps for each workload, with names of peers and rules.
 
 use super::names::Names;
 use super::place::Pins;
@@ -16,10 +16,10 @@ use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Show the policy rows of each workload: who is in which class, and what becomes of its packets
+/// Show the policy entries of each workload: peers, ports, verdict and rule
 ///
-/// A verdict of `proxy` leaves the decision on each request to the node proxy. What no row is about is denied where that
-/// direction is enforced.
+/// Traffic with the verdict `proxy` is redirected to the node proxy, which decides on each request. Without an entry,
+/// traffic in an enforced direction is denied.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  nexin bpf policy\n  nexin bpf policy --pins /sys/fs/bpf/nexin/demo -o json"
@@ -29,7 +29,7 @@ pub(super) struct PolicyRows {
     pins: Pins,
 }
 
-/// A verdict, as it is printed.
+/// A policy entry, as it is printed.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct Row {
     endpoint: String,
@@ -46,7 +46,7 @@ struct Row {
 
 impl PolicyRows {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let names = Names::ask(session);
+        let names = Names::load(session);
         let rows = decode(&self.pins.open(session)?.rows()?, &names);
         let header = ["endpoint", "policy", "direction", "peers", "protocol", "ports", "verdict", "rule"];
         listing::print(session, &rows, header, |row| {
@@ -64,21 +64,21 @@ impl PolicyRows {
     }
 }
 
-/// The policy rows, found by what names them.
+/// The policy entries, by key.
 #[derive(Debug, Default)]
 struct Tables<'a> {
     /// Peers by grouping and group.
     members: BTreeMap<(u32, u32), Vec<u32>>,
-    /// The columns of each policy, each with whether it goes for all addresses of its side.
+    /// The columns of each policy, each with whether it covers all addresses of its side.
     columns: BTreeMap<u32, BTreeMap<u32, bool>>,
-    /// Groups and their classes by column.
+    /// Groups and their classes, by column.
     classes: BTreeMap<u32, Vec<(u32, u32)>>,
     verdicts: BTreeMap<u32, Vec<(&'a VerdictKey, &'a VerdictInfo)>>,
-    /// The identities that peers have.
+    /// The identities of peers.
     identities: BTreeMap<u32, u32>,
 }
 
-/// The verdict rows of each endpoint, by endpoint; one line for a direction that nothing is enforced in.
+/// The verdict entries of each endpoint; a direction that is not enforced has a single row.
 fn decode(rows: &[MapRow], names: &Names) -> Vec<Row> {
     let tables = Tables::new(rows);
     let mut decoded = Vec::new();
@@ -143,16 +143,16 @@ impl<'a> Tables<'a> {
         tables
     }
 
-    /// The classes of the endpoint's policy, each with the peers that are in it.
+    /// The classes of an endpoint's policy, each with its peers.
     fn peers(&self, endpoint: &EndpointInfo, names: &Names) -> BTreeMap<u32, Vec<String>> {
         let mut peers: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-        for (column, goes_for_all) in self.columns.get(&endpoint.policy).into_iter().flatten() {
+        for (column, covers_all) in self.columns.get(&endpoint.policy).into_iter().flatten() {
             for (group, class) in self.classes.get(column).into_iter().flatten() {
                 let of_class = peers.entry(*class).or_default();
                 let of_group = self.of_group(endpoint.grouping.number(), *group, names);
-                of_class.extend(of_group.map(|who| match goes_for_all {
-                    true => who,
-                    false => format!("{who} in column {column}"),
+                of_class.extend(of_group.map(|peer| match covers_all {
+                    true => peer,
+                    false => format!("{peer} in column {column}"),
                 }));
             }
         }
@@ -162,7 +162,7 @@ impl<'a> Tables<'a> {
 
     fn of_group(&self, grouping: u32, group: u32, names: &Names) -> impl Iterator<Item = String> {
         let others = match group {
-            GROUP_OF_OTHERS => Some("everyone else".to_owned()),
+            GROUP_OF_OTHERS => Some("all other peers".to_owned()),
             GROUP_OF_WORKLOADS => Some("any other workload".to_owned()),
             _ => None,
         };
@@ -180,14 +180,14 @@ fn word(direction: Direction) -> &'static str {
 }
 
 impl Row {
-    /// Everything may pass.
+    /// The row of a direction that is not enforced.
     fn open(endpoint: &str, policy: u32, direction: Direction) -> Self {
         Self {
             endpoint: endpoint.into(),
             policy,
             direction: word(direction),
             class: 0,
-            peers: vec!["everyone".into()],
+            peers: vec!["all peers".into()],
             protocol: "any".into(),
             ports: "any".into(),
             verdict: "allow",
@@ -243,7 +243,11 @@ mod tests {
             .collect();
         assert_eq!(
             lines,
-            ["egress everyone any allow -", "ingress 257+host 80 proxy 2", "ingress everyone else 80 deny 3"]
+            [
+                "egress all peers any allow -",
+                "ingress 257+host 80 proxy 2",
+                "ingress all other peers 80 deny 3"
+            ]
         );
     }
 }

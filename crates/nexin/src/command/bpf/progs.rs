@@ -1,4 +1,4 @@
-//! `nexin bpf progs`: the programs, where they are attached, and what they cost.
+//! `nexin bpf progs`: the programs, their attach points and their cost.
 
 use super::place::Place;
 use crate::listing;
@@ -10,18 +10,18 @@ use loader::inspect::{self, Attachment, Program, RunStatistics};
 use serde::Serialize;
 use std::time::Duration;
 
-/// Show the programs: where they are attached, how large they are, how often and how long they ran
+/// Show the programs: attach points, size, number of runs and run time
 ///
-/// The kernel counts runs only while it is asked to, for that costs time: see --measure.
+/// The kernel counts runs only while statistics are enabled, which costs time: see --measure.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  nexin bpf progs\n  nexin bpf progs --measure 5\n  nexin bpf progs --all -o json"
 )]
 pub(super) struct Progs {
-    /// Show the programs of others too
+    /// Show all other programs, too
     #[arg(long)]
     all: bool,
-    /// Let the kernel count runs for so many seconds first
+    /// Enable run statistics for this many seconds first
     #[arg(long, value_name = "SECONDS")]
     measure: Option<f64>,
     #[command(flatten)]
@@ -46,10 +46,10 @@ struct Row {
 impl Progs {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         if let Some(seconds) = self.measure {
-            let patience = Duration::try_from_secs_f64(seconds)
+            let duration = Duration::try_from_secs_f64(seconds)
                 .map_err(|error| BadInput(format!("--measure {seconds}: {error}")))?;
             let _counting = RunStatistics::start()?;
-            std::thread::sleep(patience);
+            std::thread::sleep(duration);
         }
         let attachments = self.place.attachments()?;
         let ours = |program: &Program| self.all || Hook::from_name(&program.name).is_some();

@@ -1,14 +1,14 @@
-//! Numbers of policy rows in words: protocols, ports, actions.
+//! Protocols, ports and actions of policy entries, as text.
 
 use abi::policy::{VerdictKey, action};
 use abi::protocol;
 
-/// The name of a protocol by number, else the number.
+/// The name of a protocol, else its number.
 pub(super) fn protocol_name(number: u8) -> String {
     protocol::name(number).map_or_else(|| number.to_string(), str::to_owned)
 }
 
-/// What a verdict row is about: protocol and ports, `any` where it is about all.
+/// The protocol and ports that a verdict entry matches; `any` for all.
 pub(super) fn traffic(key: &VerdictKey) -> (String, String) {
     let any = || "any".to_string();
     if key.prefix_bits < VerdictKey::ANY_PORT {
@@ -26,7 +26,7 @@ pub(super) fn traffic(key: &VerdictKey) -> (String, String) {
     (protocol_name(key.protocol), ports)
 }
 
-/// What a verdict does.
+/// The name of a verdict's action.
 pub(super) fn verdict(number: u32) -> &'static str {
     match number {
         action::ALLOW => "allow",
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_prefix_tells_how_much_a_row_is_about() {
+    fn the_prefix_determines_the_matched_ports() {
         let check = |prefix_bits: u32, protocol: u8, port: u16, expected: (&str, &str)| {
             let key = VerdictKey { prefix_bits, class: 1, direction: 0, protocol, port: port.to_be_bytes() };
             let (protocol, ports) = traffic(&key);

@@ -1,4 +1,4 @@
-//! A small blocking HTTP client, for machines without curl; its exit codes are those of curl.
+//! A small blocking HTTP client, for hosts without curl; its exit codes are curl's.
 
 use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
@@ -8,34 +8,34 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// Ask an HTTP server for something, and print what it answers
+/// Send an HTTP request, and print the response
 #[derive(Debug, Args)]
 pub(crate) struct DemoClient {
-    /// Give up after so many seconds
+    /// Timeout in seconds
     #[arg(long, short = 'm', value_name = "SECONDS", default_value = "5")]
     patience: f64,
-    /// What to ask for: http://host[:port]/path
+    /// URL: http://host[:port]/path
     url: String,
 }
 
-/// What came of a request; printed with `-o json`.
+/// The result of a request; printed with `-o json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Fetched {
-    /// The server answered.
+    /// A response.
     Answer {
-        /// The status.
+        /// Its status.
         status: u16,
-        /// The body.
+        /// Its body.
         body: String,
     },
-    /// The name has no address.
+    /// The name could not be resolved.
     NoAddress,
     /// The connection was refused.
     Refused,
-    /// Nothing came in time.
+    /// The request timed out.
     Silence,
-    /// The connection ended without an answer.
+    /// The connection was closed without a response.
     CutShort,
 }
 
@@ -57,14 +57,14 @@ impl DemoClient {
 }
 
 impl Fetched {
-    /// One line for people.
+    /// The result in one line.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Answer { body, .. } => body.trim_end().to_string(),
-            Self::NoAddress => "the name has no address".into(),
+            Self::NoAddress => "the name could not be resolved".into(),
             Self::Refused => "the connection was refused".into(),
             Self::Silence => "no answer: timed out".into(),
-            Self::CutShort => "the connection ended without an answer".into(),
+            Self::CutShort => "the connection was closed without a response".into(),
         }
     }
 
@@ -79,10 +79,10 @@ impl Fetched {
     }
 }
 
-/// Asks; everything together takes no longer than until the deadline.
+/// Sends the request and reads the response until the deadline.
 fn fetch(url: &str, deadline: Instant) -> Result<Fetched, BadInput> {
-    let wrong = || BadInput(format!("{url:?} is no address of the form http://host[:port]/path"));
-    let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
+    let invalid = || BadInput(format!("{url:?} is not a URL of the form http://host[:port]/path"));
+    let rest = url.strip_prefix("http://").ok_or_else(invalid)?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let target = if has_port { authority.to_string() } else { format!("{authority}:80") };
@@ -92,7 +92,7 @@ fn fetch(url: &str, deadline: Instant) -> Result<Fetched, BadInput> {
     );
     let mut fetched = Fetched::NoAddress;
     for address in addresses {
-        fetched = converse(address, &head, deadline).unwrap_or_else(|error| failure(&error));
+        fetched = exchange(address, &head, deadline).unwrap_or_else(|error| failure(&error));
         if matches!(fetched, Fetched::Answer { .. }) {
             break;
         }
@@ -100,7 +100,7 @@ fn fetch(url: &str, deadline: Instant) -> Result<Fetched, BadInput> {
     Ok(fetched)
 }
 
-fn converse(address: SocketAddr, head: &str, deadline: Instant) -> io::Result<Fetched> {
+fn exchange(address: SocketAddr, head: &str, deadline: Instant) -> io::Result<Fetched> {
     let left = || {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(io::Error::from(ErrorKind::TimedOut)) } else { Ok(left) }
@@ -119,7 +119,7 @@ fn converse(address: SocketAddr, head: &str, deadline: Instant) -> io::Result<Fe
     parse(&answer).ok_or_else(|| ErrorKind::UnexpectedEof.into())
 }
 
-/// Status and body of an answer that ended with its connection.
+/// Parses a response that ends with the connection.
 fn parse(answer: &[u8]) -> Option<Fetched> {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n")?;
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_demos_server_answers_the_demos_client() {
+    fn the_client_reads_the_servers_responses() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || server::serve(&listener));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_nothing_is_told_from_who_refuses() {
+    fn a_timeout_is_distinguished_from_a_refused_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         assert_eq!(fetch(&url, soon()).unwrap(), Fetched::Silence);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_bad_input() {
+    fn an_invalid_url_is_bad_input() {
         assert!(fetch("app1-service/public", soon()).is_err());
     }
 }

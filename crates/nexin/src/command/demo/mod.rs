@@ -1,4 +1,4 @@
-//! `nexin demo`: the tutorial, for real, on a node of its own that leaves nothing behind.
+//! `nexin demo`: runs the HTTP tutorial on a node of its own, and removes it.
 
 mod client;
 mod node;
@@ -24,25 +24,25 @@ use std::path::Path;
 use std::time::Instant;
 use transcript::{Silent, Transcript};
 
-/// Play the HTTP tutorial for real: workloads, a service, a policy, and requests before and after
+/// Run the HTTP tutorial: workloads, a service, a policy, and requests before and after it
 ///
-/// Everything is made in a network namespace of the demo's own and removed at the end, also after ctrl-C; what a demo that
-/// crashed has left behind is removed at the start. Requests are typed as for curl, and made by a client that is built in.
-/// Exits with 1 where a request does not come to what it must.
+/// The demo creates everything in a network namespace of its own and removes it at the end, also after ctrl-C; it
+/// starts by removing the remains of a demo that crashed. Requests are printed as curl commands, and sent by a
+/// built-in client. Exits with 1 if a request does not behave as expected.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  nexin demo\n  nexin demo -o json\n  nexin demo --keep\n  nexin demo --down"
 )]
 pub(crate) struct Demo {
-    /// Leave everything up at the end, to be played with
+    /// Keep everything running at the end
     #[arg(long, conflicts_with = "down")]
     keep: bool,
-    /// Remove what --keep has left up
+    /// Remove what --keep has kept running
     #[arg(long)]
     down: bool,
 }
 
-/// The whole of it, for machines.
+/// The whole run, for JSON output.
 #[derive(Serialize)]
 struct Report<'a> {
     held: bool,
@@ -62,7 +62,7 @@ impl Demo {
         let interrupt = Interrupt::watch()?;
         let (mut transcript, mut silent) = (Transcript(session), Silent);
         let reporter: &mut dyn Reporter = if session.is_json() { &mut silent } else { &mut transcript };
-        reporter.scene("A node of the demo's own: a network namespace, and an agent in it")?;
+        reporter.scene("A node of its own: a network namespace, and an agent in it")?;
         let mut node = DemoNode::start(interrupt, session.color_of_children())?;
         let steps = play(SCENES, &mut node, reporter)?;
         let held = steps.iter().all(|step| step.held);
@@ -76,26 +76,26 @@ impl Demo {
         }
         if self.keep {
             node.keep()?;
-            invite(session, node.socket())?;
+            suggest(session, node.socket())?;
         }
         Ok(if held { Outcome::Holds } else { Outcome::Fails })
     }
 }
 
-/// Says how to play with what was kept, and how to end it.
-fn invite(session: &Session, socket: &Path) -> anyhow::Result<()> {
+/// Prints commands to try, and how to stop the node.
+fn suggest(session: &Session, socket: &Path) -> anyhow::Result<()> {
     if session.is_json() {
         return Ok(());
     }
     Ok(session.print_line(&format!(
-        "\nIt all stays up. Play with it:\n\
+        "\nEverything keeps running. Try:\n\
          $ export NEXIN_SOCKET={}\n\
          $ nexin exec app2 -- curl http://app1-service/public\n\
          $ nexin policy explain --from app3 --to app1-a --port 80 --http 'GET /public'\n\
          $ nexin run --name app4 --label id=app2 -- bash\n\
          $ nexin observe --follow\n\
          $ nexin policy delete CiliumNetworkPolicy/default/rule1\n\
-         and end it:\n\
+         To remove it:\n\
          $ nexin demo --down",
         socket.display()
     ))?)

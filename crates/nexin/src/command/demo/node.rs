@@ -1,4 +1,4 @@
-//! The node that the demo plays on: a network namespace, an agent in it, and nothing of the host's own.
+//! The node of the demo: a network namespace with an agent, apart from the host's network.
 
 use super::client::Fetched;
 use super::play::{Ended, Runner};
@@ -22,24 +22,24 @@ use workload::Namespace;
 const INSTANCE: &str = "demo";
 /// The node's network namespace.
 const NAMESPACE: &str = "nexin-demo-node";
-/// What the names of all its namespaces begin with, for the agent names those of workloads after itself.
+/// Prefix of the names of all its network namespaces: the agent's name is part of the workloads' namespace names.
 const PREFIX: &str = "nexin-demo-";
-/// Everything else that is made, but for what is pinned in the BPF file system.
+/// Directory of all other files, except for pinned BPF objects.
 const DIRECTORY: &str = "/run/nexin-demo";
-/// There where a demo was kept, so that the next one does not take it for one that crashed.
+/// Exists while a demo is kept, to distinguish it from a demo that crashed.
 const KEPT: &str = "/run/nexin-demo/stays-up";
-/// Held by the one demo that plays.
+/// The lock of the running demo.
 const LOCK: &str = "/run/nexin-demo.lock";
-/// How long an agent may take to answer.
+/// Time until the agent must answer.
 const STARTING: Duration = Duration::from_secs(20);
 
-/// A node that is set up; dropping it removes everything, unless it is kept.
+/// A running node; dropping it removes everything, unless it is kept.
 #[derive(Debug)]
 pub(super) struct DemoNode {
     program: PathBuf,
     socket: PathBuf,
     interrupt: Interrupt,
-    /// What the commands are told of colours.
+    /// The value of `--color` for commands.
     color: &'static str,
     agent: Option<Child>,
     kept: bool,
@@ -47,11 +47,11 @@ pub(super) struct DemoNode {
 }
 
 impl DemoNode {
-    /// Removes what an earlier demo left behind, and sets a node up.
+    /// Removes the remains of an earlier demo, and starts a node.
     pub(super) fn start(interrupt: Interrupt, color: &'static str) -> anyhow::Result<Self> {
         let lock = lock()?;
         let is_kept = Path::new(KEPT).exists();
-        anyhow::ensure!(!is_kept, "a demo was kept up; end it first: nexin demo --down");
+        anyhow::ensure!(!is_kept, "a demo is kept running; remove it first: nexin demo --down");
         remove()?;
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let socket = Path::new(DIRECTORY).join("agent.sock");
@@ -62,25 +62,25 @@ impl DemoNode {
         Ok(node)
     }
 
-    /// Removes a node that was kept, or that a crash left behind.
+    /// Removes a node that was kept, or that crashed.
     pub(super) fn down() -> anyhow::Result<()> {
         let _lock = lock()?;
         remove()
     }
 
-    /// Leaves everything as it is when this value is dropped, until [`Self::down`].
+    /// Keeps everything when this value is dropped, until [`Self::down`].
     pub(super) fn keep(&mut self) -> anyhow::Result<()> {
-        File::create(KEPT).with_context(|| format!("cannot make {KEPT}"))?;
+        File::create(KEPT).with_context(|| format!("cannot create {KEPT}"))?;
         self.kept = true;
         Ok(())
     }
 
-    /// Where its agent listens.
+    /// The agent's socket.
     pub(super) fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// The flows to the port of the service, so far.
+    /// The flows to the service's port so far.
     pub(super) fn flows(&self) -> anyhow::Result<Vec<Flow>> {
         let filters = vec!["to-port=80".to_string()];
         let request = Request::Observe { last: 100, follow: false, filters };
@@ -95,7 +95,7 @@ impl DemoNode {
     fn write_files(&self) -> anyhow::Result<()> {
         let directory = Path::new(DIRECTORY);
         let policies = directory.join("policies");
-        fs::create_dir_all(&policies).with_context(|| format!("cannot make {}", policies.display()))?;
+        fs::create_dir_all(&policies).with_context(|| format!("cannot create {}", policies.display()))?;
         for (name, text) in FILES {
             fs::write(directory.join(name), text)?;
         }
@@ -108,14 +108,14 @@ impl DemoNode {
         Ok(fs::write(directory.join("agent.json"), serde_json::to_vec_pretty(&settings)?)?)
     }
 
-    /// Starts the agent in the node's namespace, and waits until it answers.
+    /// Starts the agent in the node's network namespace, and waits until it answers.
     fn start_agent(&mut self, namespace: &Namespace) -> anyhow::Result<()> {
         let directory = Path::new(DIRECTORY);
         let log = directory.join("agent.log");
         let output = File::create(&log)?;
         let mut command = Command::new(&self.program);
         command.arg("agent").arg("--config").arg(directory.join("agent.json")).current_dir(directory);
-        // What is typed at the terminal is for the demo, which ends its agent in its own time.
+        // Signals of the terminal go to the demo only, which stops its agent itself.
         command.process_group(0).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let agent =
             self.agent.insert(namespace.enter(|| command.spawn())?.context("cannot start the agent")?);
@@ -136,11 +136,11 @@ impl DemoNode {
         }
     }
 
-    /// Runs this program with the node's agent to speak to.
+    /// Runs this program with the socket of the node's agent.
     fn call(&self, words: &[&str]) -> anyhow::Result<Output> {
         self.interrupt.check()?;
         let own = self.program.to_string_lossy();
-        // The script says `nexin` where a workload's command is this program too.
+        // In the script, `nexin` stands for this program, also as a workload's command.
         let words = words.iter().map(|word| if *word == "nexin" { own.as_ref() } else { word });
         let mut command = Command::new(&self.program);
         command
@@ -188,31 +188,31 @@ impl Drop for DemoNode {
             return;
         }
         if let Err(error) = remove() {
-            // The next demo removes it, or says again why it cannot.
-            eprintln!("error: the demo leaves something behind: {error:#}");
+            // The next demo retries it.
+            eprintln!("error: the demo could not remove everything: {error:#}");
         }
         if let Some(agent) = &mut self.agent {
-            // It was ended with its namespace; only its exit code is left to be fetched.
+            // The agent was killed with its namespace; it must still be waited for.
             let _ = agent.wait();
         }
     }
 }
 
-/// Waits for no one: two demos would be in each other's way.
+/// Takes the lock without waiting: two demos would use the same names.
 fn lock() -> anyhow::Result<File> {
     anyhow::ensure!(
         rustix::process::geteuid().is_root(),
-        "the demo needs root, for it makes network namespaces and loads eBPF programs: sudo nexin demo"
+        "the demo needs root, since it creates network namespaces and loads eBPF programs: sudo nexin demo"
     );
     let file = File::create(LOCK).with_context(|| format!("cannot open {LOCK}"))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => bail!("another demo is being played; wait for its end"),
+        Err(rustix::io::Errno::WOULDBLOCK) => bail!("another demo is running; wait for its end"),
         Err(error) => Err(error).with_context(|| format!("cannot lock {LOCK}")),
     }
 }
 
-/// Removes everything that a demo makes; that there is nothing is not an error.
+/// Removes everything that a demo creates; missing parts are not errors.
 fn remove() -> anyhow::Result<()> {
     let pins = loader::pin_directory(INSTANCE);
     let maps = loader::inspect::pinned_maps(&pins)?;
@@ -223,7 +223,7 @@ fn remove() -> anyhow::Result<()> {
     sweep::directory(Path::new(DIRECTORY))
 }
 
-/// The end of a log, where whatever went wrong stands.
+/// The last lines of a log.
 fn last_lines(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();

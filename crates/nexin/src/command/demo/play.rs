@@ -1,4 +1,4 @@
-//! Plays the script on a runner, and notes what came of each step.
+//! Runs the script, and records the result of each step.
 
 use super::client::Fetched;
 use super::script::{Action, BACKEND, Expect, REFUSAL, SERVICE, Scene};
@@ -6,80 +6,80 @@ use api::view::Explanation;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
-/// What the script needs of the world.
+/// Runs the steps of the script.
 pub(super) trait Runner {
-    /// Runs a command of Nexin's.
+    /// Runs a `nexin` command.
     fn nexin(&mut self, words: &[&str]) -> anyhow::Result<Ended>;
-    /// Asks for something from within a workload, for so many seconds at most.
+    /// Sends a request from a workload, with a timeout in seconds.
     fn fetch(&mut self, from: &str, url: &str, patience: &str) -> anyhow::Result<Fetched>;
-    /// What policy says of a request.
+    /// The verdict of policy on a request.
     fn explain(&mut self, from: &str, to: &str, path: &str) -> anyhow::Result<Explanation>;
 }
 
-/// Who watches.
+/// Reports the run while it proceeds.
 pub(super) trait Reporter {
-    /// A scene begins.
+    /// A scene starts.
     fn scene(&mut self, title: &str) -> anyhow::Result<()>;
-    /// Something was typed.
+    /// A command line is run.
     fn typed(&mut self, line: &str) -> anyhow::Result<()>;
-    /// It came to this.
+    /// A step has ended.
     fn played(&mut self, step: &Step) -> anyhow::Result<()>;
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
-    /// What it printed, on either stream.
+    /// Its output on both streams.
     pub(super) output: String,
     /// Whether it succeeded.
     pub(super) success: bool,
 }
 
-/// One step as it was played.
+/// A step with its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Step {
-    /// The scene it is part of.
+    /// Its scene.
     pub(super) scene: &'static str,
-    /// What a person would type.
+    /// The command line.
     pub(super) typed: String,
-    /// What that printed.
+    /// Its output.
     pub(super) output: String,
-    /// Whether it came to what it had to.
+    /// Whether it behaved as expected.
     pub(super) held: bool,
-    /// The request, where it is one.
+    /// The request, if the step is one.
     #[serde(flatten)]
     pub(super) probe: Option<Probe>,
 }
 
-/// A request, and what was made of it.
+/// A request and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Probe {
-    /// The workload that asked.
+    /// The client.
     pub(super) from: String,
-    /// The service it asked.
+    /// The service.
     pub(super) to: String,
-    /// What it asked for.
+    /// The path.
     pub(super) path: String,
-    /// What must come of it: `allow`, `deny` or `drop`.
+    /// The expected verdict: `allow`, `deny` or `drop`.
     pub(super) expect: &'static str,
-    /// What came of it; `error` where it is neither.
+    /// The actual verdict; `error` if it is none of these.
     pub(super) verdict: &'static str,
-    /// Status of the answer.
+    /// Status of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) status: Option<u16>,
-    /// What policy says of it.
+    /// The verdict that `explain` computes.
     pub(super) policy: String,
-    /// The rule that decides, where one does.
+    /// The rule that decides, if one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rule: Option<String>,
-    /// Why.
+    /// The reason.
     pub(super) reason: String,
 }
 
-/// How long a server that was just started may refuse connections.
+/// Time that a server may take to listen.
 const STARTING: Duration = Duration::from_secs(3);
 
-/// Plays all scenes; after a step that does not hold it goes on, so that everything is seen.
+/// Runs all scenes, also after a step that fails.
 pub(super) fn play(
     scenes: &'static [Scene],
     runner: &mut impl Runner,
@@ -104,7 +104,7 @@ pub(super) fn play(
     Ok(steps)
 }
 
-/// What a person would type.
+/// The command line.
 fn typed(action: &Action) -> String {
     match action {
         Action::Nexin(words) => format!("nexin {}", words.join(" ")),
@@ -143,7 +143,7 @@ fn request(
     Ok(Step { scene, typed, output: fetched.describe(), held, probe: Some(probe) })
 }
 
-/// Asks, and asks again while the server is only starting: nobody listens there yet, and the kernel says so.
+/// Sends a request, and retries while the connection is refused, since the server may not listen yet.
 fn fetch(runner: &mut impl Runner, from: &str, path: &str, expect: Expect) -> anyhow::Result<Fetched> {
     let until = Instant::now() + STARTING;
     loop {
@@ -179,7 +179,7 @@ fn status(fetched: &Fetched) -> Option<u16> {
     }
 }
 
-/// The rule and reason of the side that refuses; of the last that was asked where none does.
+/// The rule and reason of the side that denies; of the last side if none does.
 fn deciding(explanation: &Explanation) -> (Option<String>, String) {
     let sides = &explanation.sides;
     let side = sides.iter().find(|side| side.verdict != "allow").or_else(|| sides.last());
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use api::view::Side;
 
-    /// A world that does as the tutorial says, but for what a test spoils.
+    /// A runner that behaves as the tutorial describes, except for what a test spoils.
     #[derive(Default)]
     struct FakeRunner {
         applied: bool,
@@ -257,30 +257,30 @@ mod tests {
     }
 
     #[test]
-    fn the_tutorial_holds_where_the_world_does_as_it_says() {
+    fn all_steps_pass_if_the_node_behaves_as_the_tutorial_describes() {
         assert_eq!(failed(&mut FakeRunner::default()), [""; 0]);
     }
 
     #[test]
-    fn a_request_that_should_be_refused_and_is_not_is_noticed() {
+    fn a_request_that_is_allowed_instead_of_denied_fails() {
         let wrong = failed(&mut FakeRunner { spoil: Some("deny"), ..FakeRunner::default() });
         assert_eq!(wrong, ["nexin exec app2 -- curl -sS -m 5 http://app1-service/private"]);
     }
 
     #[test]
-    fn a_connection_that_is_cut_is_not_one_that_never_was() {
+    fn a_connection_that_is_closed_is_not_a_dropped_one() {
         let wrong = failed(&mut FakeRunner { spoil: Some("drop"), ..FakeRunner::default() });
         assert_eq!(wrong, ["nexin exec app3 -- curl -sS -m 0.6 http://app1-service/public"]);
     }
 
     #[test]
-    fn an_explanation_that_differs_from_what_happened_is_noticed() {
+    fn an_explanation_that_differs_from_the_result_fails() {
         let wrong = failed(&mut FakeRunner { spoil: Some("explain"), ..FakeRunner::default() });
-        assert_eq!(wrong.len(), 6, "all but the one that is dropped: {wrong:?}");
+        assert_eq!(wrong.len(), 6, "all but the dropped request: {wrong:?}");
     }
 
     #[test]
-    fn a_server_that_is_only_starting_is_waited_for() {
+    fn a_server_that_does_not_listen_yet_is_waited_for() {
         assert_eq!(failed(&mut FakeRunner { refusals: 2, ..FakeRunner::default() }), [""; 0]);
     }
 }

@@ -1,64 +1,64 @@
-//! What the demo does, as data: scenes, what is typed in them, and what must come of it.
+//! The demo's script: scenes, their command lines and the expected results.
 
-/// A few steps with one point.
+/// A group of steps with a title.
 #[derive(Debug)]
 pub(super) struct Scene {
-    /// The point.
+    /// Its title.
     pub(super) title: &'static str,
-    /// The steps, in order.
+    /// Its steps, in order.
     pub(super) actions: &'static [Action],
 }
 
 /// One step.
 #[derive(Debug)]
 pub(super) enum Action {
-    /// A command of Nexin's that must succeed; the words after `nexin`.
+    /// A `nexin` command that must succeed; the words after `nexin`.
     Nexin(&'static [&'static str]),
     /// A request to the service.
     Fetch {
-        /// The workload that asks.
+        /// The client.
         from: &'static str,
-        /// What it asks for.
+        /// The path.
         path: &'static str,
-        /// What must come of it.
+        /// The expected result.
         expect: Expect,
     },
 }
 
-/// What must come of a request.
+/// The expected result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expect {
-    /// This body, with status 200.
+    /// Status 200 with this body.
     Body(&'static str),
-    /// The connection stands, and the request is refused.
+    /// The connection is established, and the request is denied.
     Denied,
-    /// There is no connection at all.
+    /// The connection is dropped.
     Silence,
 }
 
-/// What the service is asked by.
+/// The service's name.
 pub(super) const SERVICE: &str = "app1-service";
-/// One of the workloads behind the service, for asking what policy says of it.
+/// A backend of the service, for `explain`.
 pub(super) const BACKEND: &str = "app1-a";
-/// Seconds to wait for an answer that must come.
+/// Timeout of a request that must be answered, in seconds.
 pub(super) const PATIENCE: &str = "5";
-/// Seconds to wait for an answer that must not come.
+/// Timeout of a request that must not be answered, in seconds.
 pub(super) const IMPATIENCE: &str = "0.6";
 
-/// What app1 answers.
+/// The public response of app1.
 pub(super) const PUBLIC: &str = "{ 'val': 'this is public' }";
-/// What app1 answers where it should not be asked.
+/// The private response of app1.
 pub(super) const PRIVATE: &str = "{ 'val': 'this is private' }";
-/// What is answered in its place to a request that policy refuses.
+/// The body of the proxy's response to a denied request.
 pub(super) const REFUSAL: &str = "Access denied\r\n";
 
-/// The files that the commands name.
+/// The files that the commands use.
 pub(super) const FILES: &[(&str, &str)] = &[
     ("service.yaml", include_str!("../../../../../examples/tutorial/service.yaml")),
     ("rule1.yaml", include_str!("../../../../../examples/tutorial/rule1.yaml")),
 ];
 
-/// The words that start a workload.
+/// The words of the command that runs a workload.
 macro_rules! start {
     ($name:literal, $label:literal, $($word:literal),+) => {
         ["run", "--detach", "--name", $name, "--label", $label, "--", $($word),+]
@@ -78,7 +78,7 @@ pub(super) const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        title: "No policy: everyone may ask app1 for everything",
+        title: "No policy: every workload may send any request to app1",
         actions: &[
             Action::Fetch { from: "app2", path: "/public", expect: Expect::Body(PUBLIC) },
             Action::Fetch { from: "app2", path: "/private", expect: Expect::Body(PRIVATE) },
@@ -87,11 +87,11 @@ pub(super) const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        title: "The policy: only app2 may reach app1, and only with GET /public",
+        title: "The policy: only app2 may connect to app1, and may only GET /public",
         actions: &[Action::Nexin(&["policy", "apply", "-f", "rule1.yaml"])],
     },
     Scene {
-        title: "app2 gets what is public and is told off for the rest; app3 gets no connection",
+        title: "app2 may GET /public, and every other request gets 403; app3 cannot connect",
         actions: &[
             Action::Fetch { from: "app2", path: "/public", expect: Expect::Body(PUBLIC) },
             Action::Fetch { from: "app2", path: "/private", expect: Expect::Denied },
@@ -99,13 +99,13 @@ pub(super) const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        title: "What the kernel and the proxy saw of that",
+        title: "The flows that the kernel and the proxy reported",
         actions: &[Action::Nexin(&["observe", "--to-port", "80", "--last", "12"])],
     },
 ];
 
 impl Expect {
-    /// The verdict in the words of a PolicyTest file.
+    /// The verdict, as PolicyTest files name it.
     pub(super) fn verdict(self) -> &'static str {
         match self {
             Self::Body(_) => "allow",
@@ -114,7 +114,7 @@ impl Expect {
         }
     }
 
-    /// How long to wait for it, in seconds.
+    /// The timeout in seconds.
     pub(super) fn patience(self) -> &'static str {
         if self == Self::Silence { IMPATIENCE } else { PATIENCE }
     }

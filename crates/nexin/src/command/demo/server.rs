@@ -1,4 +1,4 @@
-//! app1 of the tutorial: a small HTTP server with something public and something private.
+//! app1 of the tutorial: a small HTTP server with a public and a private path.
 
 use super::script::{PRIVATE, PUBLIC};
 use crate::outcome::Outcome;
@@ -17,12 +17,12 @@ pub(crate) struct DemoServer {
     port: u16,
 }
 
-/// Longest head of a request that is read, in bytes.
-const LONGEST_HEAD: u64 = 64 * 1024;
+/// Maximum size of a request's head, in bytes.
+const MAX_HEAD: u64 = 64 * 1024;
 
 impl DemoServer {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
-        // The one address takes both families, where there are both.
+        // The IPv6 wildcard address accepts both families.
         let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, self.port))
             .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, self.port)))
             .with_context(|| format!("cannot listen on port {}", self.port))?;
@@ -31,18 +31,18 @@ impl DemoServer {
     }
 }
 
-/// Answers whoever connects, each connection in a thread of its own.
+/// Serves each connection in a thread of its own.
 pub(super) fn serve(listener: &TcpListener) {
     for stream in listener.incoming().flatten() {
-        // A client that leaves early is no trouble of the server's.
+        // An error of one client does not affect others.
         thread::spawn(move || answer(stream));
     }
 }
 
-/// Answers one request and closes.
+/// Answers one request and closes the connection.
 fn answer(stream: TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut request = BufReader::new((&stream).take(LONGEST_HEAD));
+    let mut request = BufReader::new((&stream).take(MAX_HEAD));
     let mut line = String::new();
     request.read_line(&mut line)?;
     let mut field = String::new();

@@ -1,7 +1,7 @@
-//! Removes everything that a demo made, this one or one that crashed.
+//! Removes everything that a demo created, also a demo that crashed.
 //!
-//! All of it is found by where it is: namespaces by the beginning of their names, processes by the namespace they are
-//! in, maps and links by the directory they are pinned under. So nothing has to be remembered to be removed.
+//! Everything is found by its place: namespaces by the prefix of their names, processes by their namespace, maps and
+//! links by their pin directory. So no record is needed.
 
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,19 +13,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use workload::Node;
 
-/// How long a killed process may take to be gone.
+/// Time until a killed process must be gone.
 const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
-/// How long the kernel may take to free a map.
+/// Time until the kernel must have freed a map.
 const FREEING: Duration = Duration::from_secs(2);
 
-/// Ends everything in the network namespaces whose names begin so, and removes these.
+/// Kills all processes in network namespaces with this prefix, and deletes the namespaces.
 pub(super) fn namespaces(prefix: &str) -> anyhow::Result<()> {
     let swept = workload::sweep(&mut Node::current()?, prefix)?;
     swept.processes.into_iter().try_for_each(await_end)
 }
 
-/// Removes a directory with all that is in it, if it is there.
+/// Removes a directory with its contents, if it exists.
 pub(super) fn directory(path: &Path) -> anyhow::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -35,17 +35,17 @@ pub(super) fn directory(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Waits until maps that nobody holds any more are gone: the kernel frees them a little later.
+/// Waits until unused maps are gone: the kernel frees them asynchronously.
 pub(super) fn await_maps(maps: &[u32]) -> anyhow::Result<()> {
     let until = Instant::now() + FREEING;
     while loader::inspect::maps()?.iter().any(|map| maps.contains(&map.id)) {
-        anyhow::ensure!(Instant::now() < until, "someone else still holds maps of the demo");
+        anyhow::ensure!(Instant::now() < until, "another process still uses maps of the demo");
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
 }
 
-/// Waits until a process that was killed is gone: until then it holds what it had open.
+/// Waits until a killed process is gone: until then its files stay open.
 fn await_end(process: u32) -> anyhow::Result<()> {
     let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else { return Ok(()) };
     let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
@@ -53,7 +53,7 @@ fn await_end(process: u32) -> anyhow::Result<()> {
         opened => opened.with_context(|| format!("cannot watch process {process}"))?,
     };
     let ended = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&PATIENCE))?;
-    anyhow::ensure!(ended > 0, "process {process} was killed, and is there still");
+    anyhow::ensure!(ended > 0, "process {process} was killed and still exists");
     Ok(())
 }
 
@@ -63,12 +63,12 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn a_directory_that_is_not_there_is_removed_already() {
+    fn removing_a_missing_directory_succeeds() {
         directory(Path::new("/nonexistent/nexin-demo")).unwrap();
     }
 
     #[test]
-    fn a_process_is_waited_for_and_one_that_is_gone_is_not() {
+    fn a_process_is_waited_for_and_a_missing_process_is_not() {
         let mut child = Command::new("true").spawn().unwrap();
         await_end(child.id()).unwrap();
         child.wait().unwrap();

@@ -1,15 +1,15 @@
-//! The demo as a person sees it: what is typed, what came of it, and which rule decided.
+//! Prints the demo: the command lines, their results, and the rules that decided.
 
 use super::play::{Probe, Reporter, Step};
 use crate::session::{Session, Tone};
 use crate::verdict;
 use std::time::Duration;
 
-/// Prints each step as it is played.
+/// Prints each step while it runs.
 #[derive(Debug)]
 pub(super) struct Transcript<'a>(pub(super) &'a Session);
 
-/// Watches in silence, for output as JSON.
+/// Prints nothing, for JSON output.
 #[derive(Debug)]
 pub(super) struct Silent;
 
@@ -38,26 +38,23 @@ impl Reporter for Transcript<'_> {
 }
 
 impl Transcript<'_> {
-    /// What happened, and why.
+    /// The verdict and its reason.
     fn decision(&self, probe: &Probe) -> String {
         let status = probe.status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
         let why = self.0.paint(Tone::Faint, verdict::reason(&probe.policy, &probe.reason));
         format!("{}{status}: {why}", verdict::painted(self.0, probe.verdict))
     }
 
-    /// Prints how it went.
+    /// Prints the summary.
     pub(super) fn end(&self, steps: &[Step], took: Duration) -> anyhow::Result<()> {
         let failed = steps.iter().filter(|step| !step.held).count();
         let probes = steps.iter().filter(|step| step.probe.is_some()).count();
         let line = if failed == 0 {
-            self.0.paint(Tone::Good, &format!("All {probes} requests came to what they had to"))
+            self.0.paint(Tone::Good, &format!("{probes} of {probes} requests behaved as expected"))
         } else {
-            self.0.paint(
-                Tone::Bad,
-                &format!("{failed} of {} steps did not come to what they had to", steps.len()),
-            )
+            self.0.paint(Tone::Bad, &format!("{failed} of {} steps did not behave as expected", steps.len()))
         };
-        Ok(self.0.print_line(&format!("\n{line} in {:.1} s.", took.as_secs_f64()))?)
+        Ok(self.0.print_line(&format!("\n{line} ({:.1} s).", took.as_secs_f64()))?)
     }
 }
 
@@ -75,24 +72,24 @@ impl Reporter for Silent {
     }
 }
 
-/// What is wrong with a step that did not hold.
+/// The difference between the expected and the actual result.
 fn difference(step: &Step) -> String {
     match &step.probe {
-        None => "this command had to succeed".into(),
+        None => "this command must succeed".into(),
         Some(probe) if probe.verdict != probe.expect => {
-            format!("this had to come to {}, not to {}", probe.expect, probe.verdict)
+            format!("expected {}, got {}", probe.expect, probe.verdict)
         }
         Some(probe) if probe.policy != probe.verdict => {
-            format!("policy explains this as {}, but it came to {}", probe.policy, probe.verdict)
+            format!("explained as {}, but the result is {}", probe.policy, probe.verdict)
         }
-        Some(_) => "the answer is not the one that app1 gives".into(),
+        Some(_) => "the response is not app1's".into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arguments::{Color, Global, Output};
+    use crate::global::{Color, Global, Output};
 
     fn probe(expect: &'static str, verdict: &'static str, policy: &str) -> Step {
         let probe = Probe {
@@ -120,11 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_hold_is_told_in_a_sentence() {
+    fn a_failed_step_is_described_in_a_sentence() {
         let check = |step: Step, expected: &str| assert_eq!(difference(&step), expected);
-        check(probe("deny", "allow", "deny"), "this had to come to deny, not to allow");
-        check(probe("deny", "deny", "allow"), "policy explains this as allow, but it came to deny");
-        check(probe("allow", "allow", "allow"), "the answer is not the one that app1 gives");
-        check(Step { probe: None, ..probe("", "", "") }, "this command had to succeed");
+        check(probe("deny", "allow", "deny"), "expected deny, got allow");
+        check(probe("deny", "deny", "allow"), "explained as allow, but the result is deny");
+        check(probe("allow", "allow", "allow"), "the response is not app1's");
+        check(Step { probe: None, ..probe("", "", "") }, "this command must succeed");
     }
 }

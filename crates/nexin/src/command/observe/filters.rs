@@ -1,4 +1,4 @@
-//! The filters of `nexin observe`: one option for each key that the flow crate knows.
+//! The filters of `nexin observe`: one option for each key of [`flow::Filter`].
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
@@ -6,32 +6,44 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filters(pub(super) Vec<String>);
 
-/// Keys, with the name of their value and what they ask.
+/// Keys, with the name of their value and their help.
 const KEYS: &[(&str, &str, &str)] = &[
     ("verdict", "VERDICT", "forwarded, dropped, redirected or audit"),
     ("type", "TYPE", "drop, policy-verdict, trace or l7"),
     ("protocol", "PROTOCOL", "tcp, udp, sctp, icmp, icmpv4, icmpv6 or http"),
     ("http-method", "METHOD", "Method of the request"),
     ("http-path", "REGEX", "Path of the request"),
-    ("http-status", "STATUS", "Status of the answer: 403, or 5+ for all from 500"),
-    ("pod", "[NAMESPACE/]NAME", "Workload, by the beginning of its name, of either end"),
-    ("from-pod", "[NAMESPACE/]NAME", "Workload, by the beginning of its name, of the source"),
-    ("to-pod", "[NAMESPACE/]NAME", "Workload, by the beginning of its name, of the destination"),
-    ("namespace", "NAMESPACE", "Namespace of a workload, of either end"),
-    ("from-namespace", "NAMESPACE", "Namespace of a workload, of the source"),
-    ("to-namespace", "NAMESPACE", "Namespace of a workload, of the destination"),
-    ("label", "KEY[=VALUE]", "Label of a workload, of either end"),
-    ("from-label", "KEY[=VALUE]", "Label of a workload, of the source"),
-    ("to-label", "KEY[=VALUE]", "Label of a workload, of the destination"),
-    ("identity", "IDENTITY", "Security identity, by number or reserved name, of either end"),
-    ("from-identity", "IDENTITY", "Security identity, by number or reserved name, of the source"),
-    ("to-identity", "IDENTITY", "Security identity, by number or reserved name, of the destination"),
-    ("ip", "ADDRESS", "Address or CIDR block, of either end"),
-    ("from-ip", "ADDRESS", "Address or CIDR block, of the source"),
-    ("to-ip", "ADDRESS", "Address or CIDR block, of the destination"),
-    ("port", "PORT", "Port, of either end"),
-    ("from-port", "PORT", "Port, of the source"),
-    ("to-port", "PORT", "Port, of the destination"),
+    ("http-status", "STATUS", "Status of the response: 403, or 5+ for 500 and above"),
+    (
+        "pod",
+        "[NAMESPACE/]NAME",
+        "Workload of either end, by a prefix of its name; without a namespace in `default`",
+    ),
+    (
+        "from-pod",
+        "[NAMESPACE/]NAME",
+        "Workload of the source, by a prefix of its name; without a namespace in `default`",
+    ),
+    (
+        "to-pod",
+        "[NAMESPACE/]NAME",
+        "Workload of the destination, by a prefix of its name; without a namespace in `default`",
+    ),
+    ("namespace", "NAMESPACE", "Namespace of either end"),
+    ("from-namespace", "NAMESPACE", "Namespace of the source"),
+    ("to-namespace", "NAMESPACE", "Namespace of the destination"),
+    ("label", "[SOURCE:]KEY=VALUE", "Label of either end"),
+    ("from-label", "[SOURCE:]KEY=VALUE", "Label of the source"),
+    ("to-label", "[SOURCE:]KEY=VALUE", "Label of the destination"),
+    ("identity", "IDENTITY", "Security identity of either end, by number or reserved name"),
+    ("from-identity", "IDENTITY", "Security identity of the source, by number or reserved name"),
+    ("to-identity", "IDENTITY", "Security identity of the destination, by number or reserved name"),
+    ("ip", "ADDRESS", "Address or CIDR block of either end"),
+    ("from-ip", "ADDRESS", "Address or CIDR block of the source"),
+    ("to-ip", "ADDRESS", "Address or CIDR block of the destination"),
+    ("port", "PORT", "Port of either end"),
+    ("from-port", "PORT", "Port of the source"),
+    ("to-port", "PORT", "Port of the destination"),
 ];
 
 fn options() -> impl Iterator<Item = Arg> {
@@ -75,7 +87,7 @@ mod tests {
     fn every_option_is_a_key_of_the_filter() {
         for (key, ..) in KEYS {
             if let Err(error) = flow::Filter::parse([format!("{key}=x").as_str()]) {
-                assert!(!matches!(error, flow::FilterError::Key(_)), "{key} is no key");
+                assert!(!matches!(error, flow::FilterError::Key(_)), "{key} is not a key");
             }
         }
     }

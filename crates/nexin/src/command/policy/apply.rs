@@ -1,14 +1,14 @@
-//! `nexin policy apply`: puts manifests in force.
+//! `nexin policy apply`: applies manifests.
 
 use super::manifest_files::{self, Depth, ManifestFile, Origin};
 use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
-use api::Request;
+use api::{Request, view};
 use clap::Args;
 use manifest::Object;
 use std::path::PathBuf;
 
-/// Put policies, services and namespaces in force; a file is taken whole or not at all
+/// Apply policies, services and namespaces; each file is applied whole or not at all
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  nexin policy apply -f rule1.yaml\n  cat *.yaml | nexin policy apply -f -\n  \
@@ -28,15 +28,17 @@ impl Apply {
         let mut agent = session.agent()?;
         let mut applied: Vec<String> = Vec::new();
         for Checked { file, .. } in files {
-            let names: Vec<String> = agent.call(Request::Apply { file: file.name, text: file.text })?;
-            if !session.is_json() {
-                names.iter().try_for_each(|name| session.print_line(&format!("{name} in force")))?;
+            let request = Request::Apply { file: file.name, text: file.text, results: true };
+            for view::Applied { name, result } in agent.call::<Vec<_>>(request)? {
+                if !session.is_json() {
+                    session.print_line(&format!("{name} {result}"))?;
+                }
+                applied.push(name);
             }
-            applied.extend(names);
         }
         if applied.is_empty() {
             session.print_error_line(
-                "nothing was put in force: there is no policy, nor anything that policies refer to",
+                "no objects found: the files contain no policy and no object that policies refer to",
             );
         }
         if session.is_json() {
@@ -46,26 +48,26 @@ impl Apply {
     }
 }
 
-/// A file that is right, and what it describes that can be in force.
+/// A valid file, and the names of its objects, without workloads.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) file: ManifestFile,
     pub(super) names: Vec<String>,
 }
 
-/// The files, where all of them are right: what is wrong in one of them keeps the others back too. Tells what is worth
-/// knowing about them.
+/// Reads and checks files; an error in one file refuses all. Prints warnings.
 pub(super) fn checked(session: &Session, paths: &[PathBuf], depth: Depth) -> anyhow::Result<Vec<Checked>> {
     let mut files = manifest_files::read(paths, depth)?;
-    // Tests beside policies set nothing; one that was named is a mistake, which reading it tells.
+    // PolicyTest files in directories are skipped. One that is named is an error, which parsing reports.
     files.retain(|file| file.origin == Origin::Named || !file.is_test());
     let (mut checked, mut wrong, mut warnings, mut skipped) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for file in files {
         match manifest::parse(&file.name, &file.text) {
             Ok(manifest) => {
                 // Workloads are started, not applied.
-                let held = manifest.objects.iter().filter(|object| !matches!(object, Object::Workload(_)));
-                let names: Vec<String> = held.map(|object| object.name().to_string()).collect();
+                let applicable =
+                    manifest.objects.iter().filter(|object| !matches!(object, Object::Workload(_)));
+                let names: Vec<String> = applicable.map(|object| object.name().to_string()).collect();
                 skipped += manifest.skipped + manifest.objects.len() - names.len();
                 warnings.extend(manifest.warnings);
                 checked.push(Checked { file, names });

@@ -1,4 +1,4 @@
-//! `nexin policy delete`: takes objects out of force.
+//! `nexin policy delete`: deletes objects.
 
 use super::manifest_files::Depth;
 use crate::outcome::{BadInput, Outcome};
@@ -8,15 +8,16 @@ use clap::Args;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Take policies, services or namespaces out of force
+/// Delete policies, services or namespaces
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin policy delete CiliumNetworkPolicy/default/rule1\n  \
         nexin policy delete cnp/default/rule1 netpol/shop/web\n  nexin policy delete -f rule1.yaml")]
 pub(crate) struct Delete {
-    /// What to take out of force: Kind/namespace/name, or Kind/name where there is no namespace; short names will do
+    /// Objects to delete: Kind/namespace/name, or Kind/name for kinds without namespace; short names of kinds are
+    /// accepted
     #[arg(required_unless_present = "files", value_name = "KIND/[NAMESPACE/]NAME", value_parser = object_name)]
     names: Vec<String>,
-    /// Take what these manifests describe: a file, a directory, or - for standard input; may be repeated
+    /// Delete the objects of these manifests: a file, a directory, or - for standard input; may be repeated
     #[arg(short = 'f', long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -31,13 +32,16 @@ impl Delete {
         let mut seen = BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
         if names.is_empty() {
-            return Err(BadInput("there is nothing in these files that could be in force".into()).into());
+            return Err(BadInput(
+                "no objects found: the files contain no policy and no object that policies refer to".into(),
+            )
+            .into());
         }
         let deleted: Vec<String> = session.agent()?.call(Request::Delete { names })?;
         if session.is_json() {
             session.print_json(&deleted)?;
         } else {
-            deleted.iter().try_for_each(|name| session.print_line(&format!("{name} no longer in force")))?;
+            deleted.iter().try_for_each(|name| session.print_line(&format!("{name} deleted")))?;
         }
         Ok(Outcome::Holds)
     }

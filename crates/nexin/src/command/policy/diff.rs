@@ -1,7 +1,9 @@
-//! `nexin policy diff`: which connections change verdict between two sets of policies.
+//! `nexin policy diff`: the connections whose verdict differs between two sets of policies.
 
 mod api_servers;
+mod breadth;
 mod change;
+mod end_group;
 mod flows;
 mod groups;
 mod judge;
@@ -11,42 +13,42 @@ mod outsiders;
 mod synthetic;
 mod traffic;
 
-use super::count;
+use super::count::count;
 use super::manifest_files::Depth;
 use super::scenario::Scenario;
 use crate::outcome::{BadInput, Outcome};
 use crate::session::{Session, Tone};
+use breadth::{Breadth, TooMany};
 use change::Difference;
 use clap::Args;
-use policy::domain::TooManyOverlaps;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Tell which connections change verdict between two sets of policies; fails where some do
+/// List the connections whose verdict differs between two sets of policies; exits with 1 if there are any
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin policy diff deployed/ proposed/\n  \
         nexin policy diff --workloads pods.yaml old.yaml new.yaml\n  \
         nexin observe -o json > flows.json; nexin policy diff --flows flows.json old/ new/\n\n\
-    Connections are compared between all workloads, and between them and the blocks, domains and nodes that rules name, for every \
-    port that rules tell apart, by both families. Workloads are those of --workloads, else of the files compared, else \
-    of a running agent, else made up. Before the answer is \"no connection changes verdict\", everything that rules \
-    tell apart is compared: made-up workloads and nodes with each combination of labels that selectors name, at each \
-    block, and names for each combination of domain patterns. Only --workloads says which workloads there are, so that \
-    no others are made up. With --flows only connections that happened are compared. Exit codes: 0 nothing changes; 1 something does; 2 wrong \
-    input, or too many combinations to tell.")]
+    Connections are compared between all workloads, and between them and the CIDR blocks, domains and nodes that rules name, for every \
+    port that rules distinguish, over IPv4 and IPv6. The workloads are those of --workloads, else of the compared files, else \
+    of a running agent, else generated. Before the answer is \"no connection changes verdict\", everything that rules \
+    distinguish is compared: generated workloads and nodes with each combination of labels that selectors name, at each \
+    block, and domain names for each combination of patterns. With --workloads no further workloads are \
+    generated. With --flows only recorded connections are compared. Exit codes: 0 no verdict changes; 1 some do; 2 invalid \
+    input, or too many combinations.")]
 pub(crate) struct Diff {
-    /// The policies as they are: a file or a directory
+    /// The present policies: a file or a directory
     #[arg(value_name = "OLD")]
     old: PathBuf,
-    /// The policies as they would be
+    /// The proposed policies: a file or a directory
     #[arg(value_name = "NEW")]
     new: PathBuf,
-    /// Whom to ask about: Pods and their controllers, Namespaces, or PolicyTest documents; may be repeated
+    /// Workloads to compare: Pods and their controllers, Namespaces, or PolicyTest documents; may be repeated
     #[arg(long, value_name = "PATH")]
     workloads: Vec<PathBuf>,
     #[command(flatten)]
     depth: Depth,
-    /// Ask about connections that happened, as `nexin observe -o json` prints them; - for standard input
+    /// Compare recorded connections, as `nexin observe -o json` prints them; - for standard input
     #[arg(long, value_name = "PATH")]
     flows: Option<PathBuf>,
 }
@@ -59,37 +61,38 @@ impl Diff {
             let given = Scenario::read_ends(session, &self.workloads, self.depth)?;
             worlds.iter_mut().for_each(|world| world.take_ends(&given));
         }
-        let (differences, asked) = match &self.flows {
+        let (differences, summary) = match &self.flows {
             Some(path) => flows::compare(&worlds, path)?,
             None => compare(&worlds, session, !self.workloads.is_empty())?,
         };
         let notes: BTreeSet<&String> = worlds.iter().flat_map(|world| &world.notes).collect();
         notes.iter().for_each(|note| session.print_error_line(note));
-        print(session, &differences, &asked)?;
+        print(session, &differences, &summary)?;
         Ok(if differences.is_empty() { Outcome::Holds } else { Outcome::Fails })
     }
 }
 
-/// The differences, and what was compared. Where the known workloads show none, everything that rules tell apart is
-/// compared before "none" is the answer.
+/// The differences, and a summary of what was compared. If the known workloads show no difference, everything that
+/// rules distinguish is compared.
 fn compare(
     worlds: &[Scenario; 2],
     session: &Session,
     is_given: bool,
 ) -> anyhow::Result<(Vec<Difference>, String)> {
-    let ask = |breadth| -> Result<_, TooMany> {
+    let compare_all = |breadth| -> Result<_, TooMany> {
         let compared = groups::gather(worlds, session, breadth, is_given)?;
         let workloads = compared.groups.iter().map(|group| group.workloads()).sum::<usize>();
-        let asked = format!("{}, {}", count(workloads, "workload"), compared.origin);
-        Ok((judge::compare(worlds, &compared, breadth)?, asked))
+        let summary = format!("{}, {}", count(workloads, "workload"), compared.origin);
+        Ok((judge::compare(worlds, &compared, breadth)?, summary))
     };
-    let known = ask(Breadth::Known);
+    let known = compare_all(Breadth::Known);
     match known {
-        Ok((differences, asked)) if !differences.is_empty() => return Ok((differences, asked)),
+        Ok((differences, summary)) if !differences.is_empty() => return Ok((differences, summary)),
         _ if worlds[0].is_same_as(&worlds[1]) => {}
         _ => {
-            let of_known = known.map(|(_, asked)| asked).ok();
-            return ask(Breadth::Everything).map_err(|error| too_many(&error, of_known.as_deref()).into());
+            let of_known = known.map(|(_, summary)| summary).ok();
+            return compare_all(Breadth::Everything)
+                .map_err(|error| too_many(&error, of_known.as_deref()).into());
         }
     }
     Ok(known.unwrap_or_else(|_| (Vec::new(), "both sides are the same".to_owned())))
@@ -97,36 +100,14 @@ fn compare(
 
 fn too_many(error: &TooMany, known: Option<&str>) -> BadInput {
     let known =
-        known.map_or_else(String::new, |known| format!("none does between those known ({known}), but "));
+        known.map_or_else(String::new, |known| format!("none does between the known ones ({known}), but "));
     BadInput(format!(
-        "cannot tell whether a connection changes verdict: {known}{error}; compare fewer policies at a time, or name the \
-         workloads that there are with --workloads PATH"
+        "cannot determine whether a connection changes verdict: {known}{error}; compare fewer policies at a time, or give the \
+         workloads with --workloads PATH"
     ))
 }
 
-/// How much a comparison covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Breadth {
-    /// Workloads and nodes that are known, and each block, domain and entity by itself.
-    Known,
-    /// All combinations of what rules tell apart.
-    Everything,
-}
-
-/// Why not everything that rules tell apart can be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum TooMany {
-    #[error("selectors of workloads or nodes can be combined in more than {} ways", kinds::MOST)]
-    Kinds,
-    #[error(transparent)]
-    Overlaps(#[from] TooManyOverlaps),
-    #[error("one subject's rules call {0} ports by name, which can be combined in too many ways")]
-    PortNames(usize),
-    #[error("{0} pairs of workloads, nodes and addresses would have to be compared")]
-    Pairs(usize),
-}
-
-fn print(session: &Session, differences: &[Difference], asked: &str) -> anyhow::Result<()> {
+fn print(session: &Session, differences: &[Difference], compared: &str) -> anyhow::Result<()> {
     if session.is_json() {
         session.print_json(&differences)?;
         return Ok(());
@@ -140,6 +121,6 @@ fn print(session: &Session, differences: &[Difference], asked: &str) -> anyhow::
         0 => "no connection changes verdict".to_owned(),
         some => count(some, "difference"),
     };
-    session.print_line(&session.paint(Tone::Strong, &format!("{summary} ({asked})")))?;
+    session.print_line(&session.paint(Tone::Strong, &format!("{summary} ({compared})")))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `nexin policy explain`: what policy says of a connection or request, and which rules say so.
+//! `nexin policy explain`: the verdict of policy on a connection or request, and the rules.
 
 mod text;
 
@@ -12,7 +12,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Ask what policy says of a connection or request, and why; the verdict is an answer, never a failure
+/// Show the verdict of policy on a connection or request, and the rules; exits with 0 whatever the verdict
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin policy explain --from app3 --to app1 --port 80/TCP\n  \
     nexin policy explain --from app2 --to app1 --port 80 --http 'GET /private' -H 'X-Token: abc'\n  \
@@ -21,34 +21,36 @@ use std::str::FromStr;
     nexin policy explain --from app2 --to www.example.com --port 443\n  \
     nexin policy explain -f deploy/ --from shop/cart --to data/db --port 5432\n  \
     nexin policy explain -f deploy/ --from shop/app=new,tier=front --to 198.51.100.7 --port 443\n\n\
-    Without -f a running agent is asked. Files may hold policies, Pods and their controllers, Namespaces, Services and \
-    Nodes and what else policies refer to, or PolicyTest documents (*.test.yaml), which count as after their last step; \
-    beside policies of manifests only who is there counts of them. A service's address is translated, and whoever is \
-    behind it asked. Of each side every rule is listed that is about it, in the order in which rules are asked: \
-    + applies, - does not, and what differs, ~ of those that would allow it lacks least.")]
+    Without -f the running agent's policies are evaluated. Files may contain policies, Pods and their controllers, Namespaces, Services and \
+    Nodes and whatever else policies refer to, or PolicyTest documents (*.test.yaml), whose state after the last step is used; \
+    beside policies of manifests, only their workloads, nodes and hosts are used. A service's address is translated, and each \
+    backend evaluated. For each side every rule that selects it is listed, in the order of evaluation: \
+    + applies, - does not match, and why, ~ is the nearest to allowing the connection.")]
 pub(crate) struct Explain {
-    /// Ask these files instead of an agent: a file, a directory, or - for standard input; may be repeated
+    /// Evaluate these files instead of an agent's policies: a file, a directory, or - for standard input; may be
+    /// repeated
     #[arg(short = 'f', long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     depth: Depth,
-    /// Who connects: [namespace/]workload, an address, a node, an entity (host, world, kube-apiserver, remote-node), a
-    /// domain name, or [namespace/]key=value,... of a workload not there yet
-    #[arg(long, value_name = "PARTY")]
+    /// Source: [namespace/]workload, an address, a node, an entity (host, world, kube-apiserver, remote-node), a
+    /// domain name, or [namespace/]key=value,... for a workload that does not exist
+    #[arg(long, value_name = "END")]
     from: String,
-    /// Who is connected to, likewise, or [namespace/]service
-    #[arg(long, value_name = "PARTY")]
+    /// Destination: the same forms, or [namespace/]service
+    #[arg(long, value_name = "END")]
     to: String,
-    /// Destination port, of a service the service's, or its name; for ICMP the type: 80, http, 53/UDP, 8/ICMP
+    /// Destination port (the service's port, for a service), by number or name; for ICMP the type: 80, http, 53/UDP,
+    /// 8/ICMP
     #[arg(long, value_name = "PORT[/PROTOCOL]")]
     port: Destination,
-    /// By which family: IPv4 or IPv6 [default: IPv4 where both ends have it]
+    /// Address family: IPv4 or IPv6 [default: IPv4 if both ends have it]
     #[arg(long, value_name = "FAMILY", value_parser = ["IPv4", "IPv6"], ignore_case = true)]
     family: Option<String>,
-    /// A request on that connection: 'GET /public'
+    /// HTTP request on the connection: 'GET /public'
     #[arg(long, value_name = "METHOD PATH")]
     http: Option<RequestLine>,
-    /// A header field of the request; may be repeated
+    /// Header field of the request; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", requires = "http", value_parser = header)]
     headers: Vec<(String, String)>,
 }
@@ -57,7 +59,7 @@ pub(crate) struct Explain {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Destination {
     port: u16,
-    /// Its name, in place of the number.
+    /// Its name, instead of the number.
     name: Option<String>,
     protocol: &'static str,
 }
@@ -96,7 +98,7 @@ impl Explain {
         let Destination { port, name, protocol } = self.port;
         let protocol =
             if self.family.as_deref().is_some_and(is_v6) && protocol == "ICMP" { "ICMPv6" } else { protocol };
-        // ICMPv6 is spoken over IPv6 alone.
+        // ICMPv6 exists only over IPv6.
         let family = self.family.or((protocol == "ICMPv6").then(|| "IPv6".to_owned()));
         let protocol = protocol.to_owned();
         Probe { from: self.from, to: self.to, port, port_name: name, protocol, family, http }
@@ -107,7 +109,7 @@ fn is_v6(family: &str) -> bool {
     family.eq_ignore_ascii_case("IPv6")
 }
 
-/// The request; a Host field is its authority.
+/// The request; a Host field becomes its authority.
 fn request(line: RequestLine, headers: Vec<(String, String)>) -> HttpProbe {
     let (hosts, headers): (Vec<_>, Vec<_>) =
         headers.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("host"));
@@ -139,7 +141,7 @@ impl FromStr for Destination {
             Err(_) if !is_icmp && port.contains(char::is_alphabetic) && port.chars().all(of_name) => {
                 Ok(Self { port: 0, name: Some(port.to_owned()), protocol })
             }
-            _ => Err(format!("{port:?} is no number from 0 to {limit}, as {protocol} has it")),
+            _ => Err(format!("{port:?} is not a number from 0 to {limit}, as {protocol} needs")),
         }
     }
 }
@@ -152,9 +154,9 @@ impl FromStr for RequestLine {
             Some((method, path)) => (method, path.trim_start()),
             None => ("GET", text),
         };
-        let speaks = !method.is_empty() && path.starts_with('/') && !path.contains(' ');
+        let is_valid = !method.is_empty() && path.starts_with('/') && !path.contains(' ');
         let line = Self { method: method.into(), path: path.into() };
-        if speaks { Ok(line) } else { Err("a request is a method and a path: 'GET /public'".into()) }
+        if is_valid { Ok(line) } else { Err("a request is a method and a path: 'GET /public'".into()) }
     }
 }
 
@@ -163,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_have_a_protocol_and_tcp_unless_told() {
+    fn ports_have_a_protocol_which_is_tcp_by_default() {
         let check = |text: &str, port, protocol| {
             assert_eq!(text.parse(), Ok(Destination { port, name: None, protocol }), "{text}");
         };
@@ -176,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_port_is_told_what_would_be_right() {
+    fn an_invalid_port_is_refused_with_the_valid_ones() {
         let check = |text: &str, message: &str| {
             assert_eq!(text.parse::<Destination>(), Err(message.to_string()), "{text}");
         };
         check("80/TPC", "protocol \"TPC\" is none of TCP, UDP, SCTP, ICMP, ICMPv6");
-        check("80.1", "\"80.1\" is no number from 0 to 65535, as TCP has it");
-        check("echo/ICMP", "\"echo\" is no number from 0 to 255, as ICMP has it");
-        check("256/ICMP", "\"256\" is no number from 0 to 255, as ICMP has it");
+        check("80.1", "\"80.1\" is not a number from 0 to 65535, as TCP needs");
+        check("echo/ICMP", "\"echo\" is not a number from 0 to 255, as ICMP needs");
+        check("256/ICMP", "\"256\" is not a number from 0 to 255, as ICMP needs");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `nexin policy list`: the policies in force.
+//! `nexin policy list`: the policies of the agent.
 
 use crate::listing;
 use crate::outcome::Outcome;
@@ -6,7 +6,7 @@ use crate::session::Session;
 use api::{Request, view};
 use clap::Args;
 
-/// List the policies in force
+/// List the policies of the agent
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin policy list\n  nexin policy list -o json")]
 pub(crate) struct List {}

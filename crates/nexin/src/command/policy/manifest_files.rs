@@ -1,4 +1,4 @@
-//! The manifest files that `-f` names: one file, a directory of them, or standard input.
+//! Reads the manifest files of `-f`: a file, a directory of files, or standard input.
 
 use crate::outcome::BadInput;
 use clap::Args;
@@ -8,51 +8,51 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// How far into directories to look.
+/// Whether to read sub-directories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 pub(super) struct Depth {
-    /// Look into the sub-directories of directories too
+    /// Read the sub-directories of directories, too
     #[arg(short = 'R', long)]
     recursive: bool,
 }
 
-/// A file and what is in it.
+/// A file with its text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ManifestFile {
     /// Its name, for messages.
     pub(super) name: String,
     /// Its text.
     pub(super) text: String,
-    /// How it came here.
+    /// How it was found.
     pub(super) origin: Origin,
 }
 
-/// How a file came to be read.
+/// How a file was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// It was named.
+    /// It is named on the command line.
     Named,
-    /// It was found in a directory that was named.
+    /// It is in a directory that is named on the command line.
     Found,
 }
 
-/// What the names of files of tests end in.
+/// Extensions of PolicyTest files.
 const TESTS: [&str; 3] = [".test.yaml", ".test.yml", ".test.json"];
 
 impl ManifestFile {
-    /// Whether it is a file of PolicyTest documents, by its name.
+    /// Whether it is a PolicyTest file, by its name.
     pub(super) fn is_test(&self) -> bool {
         TESTS.iter().any(|ending| self.name.ends_with(ending))
     }
 
-    /// Reads it as a file of tests; paths in it are relative to it.
+    /// Parses it as a PolicyTest file; paths in it are relative to its directory.
     pub(super) fn tests(&self) -> Result<TestFile, Vec<Diagnostic>> {
         let directory = Path::new(&self.name).parent().unwrap_or(Path::new(""));
         manifest::test::parse(&self.name, &self.text, &mut |path| fs::read_to_string(directory.join(path)))
     }
 }
 
-/// What is told of documents of other kinds, where there are some.
+/// The message on skipped documents of other kinds, if there are any.
 pub(super) fn skipped(number: usize) -> Option<String> {
     match number {
         0 => None,
@@ -61,7 +61,7 @@ pub(super) fn skipped(number: usize) -> Option<String> {
     }
 }
 
-/// Reads what was named; of directories the files that end in `.yaml`, `.yml` or `.json`, in order of name.
+/// Reads files, and in directories all files that end in `.yaml`, `.yml` or `.json`, by name.
 pub(super) fn read(named: &[PathBuf], depth: Depth) -> anyhow::Result<Vec<ManifestFile>> {
     let mut files = Vec::new();
     for path in named {
@@ -88,7 +88,7 @@ fn in_directory(directory: &Path, depth: Depth) -> Result<Vec<PathBuf>, BadInput
             let entry = entry.map_err(|error| wrong(&next, &error))?;
             let (path, kind) = (entry.path(), entry.file_type().map_err(|error| wrong(&next, &error))?);
             has_directories |= kind.is_dir();
-            // A link to a directory may lead back here; it is not followed.
+            // Links to directories are not followed, since they may form a loop.
             if kind.is_dir() && depth.recursive {
                 waiting.push(path);
             } else if path.is_file() && is_manifest(&path) {
@@ -98,8 +98,7 @@ fn in_directory(directory: &Path, depth: Depth) -> Result<Vec<PathBuf>, BadInput
     }
     files.sort();
     if files.is_empty() {
-        let hint =
-            if has_directories && !depth.recursive { "; -R looks into its sub-directories" } else { "" };
+        let hint = if has_directories && !depth.recursive { "; -R reads its sub-directories" } else { "" };
         return Err(BadInput(format!(
             "{}: no file here ends in .yaml, .yml or .json{hint}",
             directory.display()
@@ -126,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_gives_its_manifests_in_order() {
+    fn the_manifests_of_a_directory_are_read_by_name() {
         let directory = std::env::temp_dir().join(format!("nexin-manifests-{}", std::process::id()));
         fs::create_dir_all(directory.join("sub.yaml/deep")).unwrap();
         fs::create_dir_all(directory.join("empty/sub")).unwrap();
@@ -150,14 +149,12 @@ mod tests {
         let said = [nothing(false), nothing(true)];
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!(found, [vec!["a", "b", "c"], vec!["a", "b", "c", "d"]]);
-        assert!(
-            said[0].ends_with("no file here ends in .yaml, .yml or .json; -R looks into its sub-directories")
-        );
+        assert!(said[0].ends_with("no file here ends in .yaml, .yml or .json; -R reads its sub-directories"));
         assert!(said[1].ends_with("no file here ends in .yaml, .yml or .json"));
     }
 
     #[test]
-    fn what_is_not_there_is_named() {
+    fn a_missing_file_is_named() {
         let error = read(&["no/such/file.yaml".into()], Depth::default()).unwrap_err();
         assert!(error.downcast_ref::<BadInput>().is_some());
         assert_eq!(error.to_string(), "no/such/file.yaml: No such file or directory (os error 2)");

@@ -1,6 +1,7 @@
-//! `nexin policy`: put policies in force, look at them, and ask what they say.
+//! `nexin policy`: applies, lists, checks, explains and compares policies.
 
 mod apply;
+mod count;
 mod delete;
 mod diff;
 mod explain;
@@ -13,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::session::Session;
 use clap::{Args, Subcommand};
 
-/// Put policies in force, look at them, and ask what they say
+/// Apply, list, check, explain and compare policies
 #[derive(Debug, Args)]
 pub(crate) struct PolicyCommand {
     #[command(subcommand)]
@@ -41,9 +42,4 @@ impl PolicyCommand {
             Action::Validate(validate) => validate.run(session),
         }
     }
-}
-
-/// So many of something: `1 warning`, `2 warnings`.
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

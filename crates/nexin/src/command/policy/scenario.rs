@@ -1,4 +1,4 @@
-//! The world that files describe: who is there, and which policies are in force. No agent is asked.
+//! The scenario that files describe: workloads, nodes, hosts, services and policies. Needs no agent.
 
 mod ends;
 mod host_network;
@@ -25,40 +25,40 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 type Name = (String, String);
 type LabelMap = BTreeMap<String, String>;
 
-/// Who is there, and which policies are in force.
+/// Workloads, nodes, hosts, services and policies.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scenario {
     namespaces: BTreeMap<String, LabelMap>,
     workloads: BTreeMap<Name, ScenarioWorkload>,
-    /// The default addresses of the local node, which tests have.
+    /// The default addresses of the local node in PolicyTests.
     local: Vec<IpAddr>,
-    /// What makes workloads that are there themselves, each with those.
+    /// Owners of workloads, each with the workloads that it created.
     owners: BTreeMap<Name, Vec<Name>>,
     /// Hosts outside the cluster by name.
     externals: BTreeMap<String, Vec<IpAddr>>,
-    /// The domain names that they are known by.
+    /// The domain names of external hosts.
     names: BTreeMap<String, BTreeSet<String>>,
-    /// The nodes by name, each with its labels; `host` is the local one.
+    /// The nodes by name, with labels and addresses; `host` is the local node.
     nodes: BTreeMap<String, (LabelMap, Vec<IpAddr>)>,
     groups: BTreeSet<String>,
     services: BTreeMap<Name, manifest::Service>,
-    /// Addresses that are listed for services.
+    /// The listed addresses of services.
     endpoints: BTreeMap<ObjectName, manifest::Endpoints>,
-    /// The policies, and what they refer to.
+    /// The policies, and the objects that they refer to.
     pub(super) policies: PolicySet,
-    /// Numbers of what policies name; nobody compiles them here.
+    /// Needed to submit policies; they are not compiled here.
     directory: Directory,
     book: RuleBook,
-    /// Where policies of manifests stand.
+    /// The places of policies in manifests.
     pub(super) positions: PolicyPositions,
-    /// What is worth knowing about what was read.
+    /// Remarks on the files.
     pub(super) notes: Vec<String>,
-    /// Whether what policy refuses is let through and reported.
+    /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     audit: bool,
     assigned: u32,
     /// The labels that selectors name.
     named: BTreeSet<identity::Name>,
-    /// The addresses that workloads are known to have.
+    /// The addresses that files give to workloads.
     placed: BTreeSet<IpAddr>,
 }
 
@@ -67,27 +67,27 @@ struct ScenarioWorkload {
     labels: LabelMap,
     ports: NamedPorts,
     addresses: Vec<IpAddr>,
-    /// Whether its addresses are written down, rather than assigned here.
+    /// Whether its addresses are given in the files, rather than assigned here.
     is_placed: bool,
-    /// How many pods it is, which are alike.
+    /// Whether it is one pod, several equal pods, or none.
     pods: PodCount,
-    /// Whether it shares the network of its node.
+    /// Whether it is in the network namespace of its node.
     host_network: bool,
-    /// The node that it runs on, where that is known.
+    /// The node that it runs on, if known.
     node: Option<String>,
-    /// Whether a test describes it, rather than a manifest.
+    /// Whether a PolicyTest describes it, rather than a manifest.
     is_of_test: bool,
 }
 
 impl Scenario {
-    /// Takes what a document describes, in place of what had its name.
+    /// Adds an object, or replaces the object with its name.
     fn take(&mut self, object: Object) {
         match object {
             Object::Policy(policy) => self.apply(policy),
             Object::Namespace(namespace) => drop(self.namespaces.insert(namespace.name, namespace.labels)),
             Object::Workload(one) => {
                 let name = (one.namespace, one.name);
-                self.learn_node(one.node.as_deref(), &one.node_addresses);
+                self.add_node_addresses(one.node.as_deref(), &one.node_addresses);
                 self.admit(name.clone(), one.labels, &one.named_ports, one.addresses);
                 self.workloads.entry(name).and_modify(|known| {
                     (known.pods, known.host_network, known.node) = (one.pods, one.host_network, one.node);
@@ -97,7 +97,7 @@ impl Scenario {
             Object::Node(node) => {
                 let (labels, addresses) = self.nodes.entry(node.name).or_default();
                 *labels = node.labels;
-                // What pods say of their node is known already, where it says nothing itself.
+                // Without addresses of its own, a node keeps those from the status of its pods.
                 if !node.addresses.is_empty() {
                     *addresses = node.addresses;
                 }
@@ -126,13 +126,13 @@ impl Scenario {
         policies.apply(policy, &mut Numbers { directory, book });
     }
 
-    /// Changes what policies refer to.
+    /// Changes the objects that policies refer to.
     fn refer(&mut self, change: impl FnOnce(&mut Catalog)) {
         let Self { policies, directory, book, .. } = self;
         policies.refer(change, &mut Numbers { directory, book });
     }
 
-    /// Takes a workload. Files seldom say which addresses pods will have: each that has none gets some of its own.
+    /// Adds a workload. A workload without addresses in the files is assigned addresses.
     fn admit(&mut self, name: Name, labels: LabelMap, named: &[NamedPort], addresses: Vec<IpAddr>) {
         let mut ports = NamedPorts::default();
         named.iter().for_each(|port| ports.insert(&port.name, protocol(port.protocol), port.port));
@@ -157,12 +157,12 @@ impl Scenario {
         }
     }
 
-    /// The lists of addresses of a service.
+    /// The lists of a service's addresses.
     fn lists_of(&self, (namespace, name): &Name) -> impl Iterator<Item = &manifest::Endpoints> {
         self.endpoints.values().filter(move |one| one.namespace == *namespace && one.service == *name)
     }
 
-    /// Tells policies what the backends of a service are.
+    /// Updates the backends of a service that policies refer to.
     fn refer_to(&mut self, name: &Name) {
         let Some(service) = self.services.get(name) else { return };
         let backends = if service.selector.is_empty() {
@@ -177,7 +177,7 @@ impl Scenario {
     }
 }
 
-/// All selectors of workloads in a policy.
+/// All workload selectors of a policy.
 fn selectors(policy: &Policy) -> impl Iterator<Item = &Selector> {
     policy.specs.iter().flat_map(|spec| {
         let peers = spec.rules.iter().filter_map(|rule| match &rule.peers {
@@ -200,6 +200,6 @@ fn protocol(protocol: Protocol) -> policy::rule::Protocol {
     }
 }
 
-/// Addresses are assigned from after these, as `nexin test` gives them.
+/// Assigned addresses follow these, as in `nexin test`.
 const FIRST_V4: Ipv4Addr = Ipv4Addr::new(10, 200, 128, 0);
 const FIRST_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0x8000, 0, 0, 0);

@@ -1,9 +1,9 @@
-//! `nexin policy validate`: what is wrong with manifests, and what is surely not meant, without an agent.
+//! `nexin policy validate`: checks manifests for errors and likely mistakes, without an agent.
 
 mod api_server;
 mod finding;
 
-use super::count;
+use super::count::count;
 use super::manifest_files::{self, Depth, ManifestFile};
 use crate::outcome::Outcome;
 use crate::session::{Session, Tone};
@@ -15,16 +15,16 @@ use policy::rule::{Policy, PolicyId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Say what is wrong with manifests, by file, line and field; needs no agent
+/// Check manifests for errors and likely mistakes, by file, line and field; needs no agent
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  nexin policy validate rule1.yaml\n  nexin policy validate --strict policies/\n  \
         kubectl get netpol -A -o yaml | nexin policy validate -\n  nexin policy validate -o json policies/\n\n\
-    Warnings are about what is legal but surely not meant: selectors that can select nobody, rules that another rule \
-    makes pointless, HTTP rules that another rule voids. All files are looked at together; objects of kinds that have \
-    nothing to do with policy are skipped, and *.test.yaml are read as tests. Each finding is one line, \
-    `file:line:column: [warning:] field: message [code]`. Exit codes: 0 nothing wrong, or warnings; 1 warnings and --strict; \
-    2 anything that is refused."
+    Warnings report valid manifests that are likely mistakes: selectors that cannot select any workload, rules that another rule \
+    makes redundant, HTTP rules that another rule overrides. All files are checked together; objects of kinds that have \
+    nothing to do with policy are skipped, and *.test.yaml files are checked as PolicyTests. Each finding is one line, \
+    `file:line:column: [warning:] field: message [code]`. Exit codes: 0 no errors; 1 warnings and --strict; \
+    2 errors."
 )]
 pub(crate) struct Validate {
     /// Manifests: a file, a directory, or - for standard input
@@ -32,19 +32,19 @@ pub(crate) struct Validate {
     files: Vec<PathBuf>,
     #[command(flatten)]
     depth: Depth,
-    /// Fail where there are warnings
+    /// Exit with 1 if there are warnings
     #[arg(long)]
     strict: bool,
 }
 
-/// What was read, and what was found.
+/// The files that were read, and the findings.
 #[derive(Default)]
 struct Validation {
     /// The names of the files, in order.
     files: Vec<String>,
     objects: usize,
     tests: usize,
-    /// Documents of other kinds.
+    /// Number of documents of other kinds.
     skipped: usize,
     policies: BTreeMap<PolicyId, Policy>,
     positions: PolicyPositions,
@@ -87,7 +87,7 @@ impl Validation {
         Ok(())
     }
 
-    /// Takes what a file says; of a policy that is given twice, the last counts.
+    /// Adds the contents of a file; of a policy with several definitions the last counts.
     fn take(&mut self, parsed: Manifest) {
         self.objects += parsed.objects.len();
         self.skipped += parsed.skipped;
@@ -106,7 +106,7 @@ impl Validation {
         self.positions.extend(parsed.positions);
     }
 
-    /// Looks for what is surely not meant, and puts all findings in the order of the files.
+    /// Looks for likely mistakes, and sorts all findings by file.
     fn lint(&mut self) {
         let lints = lint::lint(self.policies.values());
         self.findings.extend(lints.iter().map(|lint| Finding::of_lint(lint, &self.positions)));
@@ -141,7 +141,7 @@ impl Validation {
         Ok(())
     }
 
-    /// How much was read.
+    /// The number of objects and tests read.
     fn read_so_far(&self) -> String {
         match (self.objects, self.tests) {
             (objects, 0) => count(objects, "object"),

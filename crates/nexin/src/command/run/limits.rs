@@ -1,4 +1,4 @@
-//! What `--user` and `--cap-drop` mean: whose rights a command has, and which it lost.
+//! The user and the capabilities of a command, from `--user` and `--cap-drop`.
 
 use crate::outcome::BadInput;
 use anyhow::Context;
@@ -6,14 +6,14 @@ use std::fs;
 use std::process::Command;
 use workload::{Capabilities, Privileges, User};
 
-/// The rights of a command, and the variables that describe its user to it.
+/// The privileges of a command, and the environment variables of its user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Limits {
     privileges: Privileges,
     environment: Vec<(&'static str, String)>,
 }
 
-/// An account of the machine.
+/// A user of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Account {
     name: String,
@@ -23,7 +23,7 @@ struct Account {
 }
 
 impl Limits {
-    /// What was typed, with the accounts and groups of this machine.
+    /// Resolves the options by the users and groups of this host.
     pub(super) fn parse(user: Option<&str>, dropped: &[String]) -> anyhow::Result<Self> {
         let mut limits = match user {
             Some(user) => {
@@ -46,7 +46,7 @@ impl Limits {
         Ok(limits)
     }
 
-    /// Has the command started with these rights.
+    /// Sets the privileges and environment of a command.
     pub(super) fn set(self, command: &mut Command) {
         command.envs(self.environment);
         self.privileges.limit(command);
@@ -114,7 +114,7 @@ fn group_number(typed: &str, groups: &str) -> Option<u32> {
     by_name.map(|(_, number, _)| number).or_else(|| typed.parse().ok().filter(|number| *number != u32::MAX))
 }
 
-/// The groups that a user is in, the first one of the account included.
+/// The groups of a user, including the primary group.
 fn groups_of(user: &str, first: u32, groups: &str) -> Vec<u32> {
     let is_member = |members: &str| members.split(',').any(|member| member == user);
     let member = groups.lines().filter_map(group).filter(|(_, _, members)| is_member(members));
@@ -130,14 +130,14 @@ mod tests {
         "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/srv/web:/bin/sh\n7:x:70:70::/seven:\nbroken\n";
     const GROUPS: &str = "root:x:0:\nweb:x:34:\nlogs:x:4:web,7\nother:x:5:webber\nbroken\n";
 
-    fn of(typed: &str) -> Result<Limits, String> {
+    fn parse(typed: &str) -> Result<Limits, String> {
         Limits::for_user(typed, &[ACCOUNTS.into(), GROUPS.into()]).map_err(|BadInput(said)| said)
     }
 
     #[test]
     fn users_are_found_by_name_and_number_with_their_groups() {
         let check = |typed: &str, user: u32, group: u32, others: &[u32], home: &str| {
-            let limits = of(typed).unwrap();
+            let limits = parse(typed).unwrap();
             let found = limits.privileges.user.unwrap();
             assert_eq!(found, User { user, group, others: others.to_vec() }, "{typed}");
             assert_eq!(limits.environment[0], ("HOME", home.to_owned()), "{typed}");
@@ -153,9 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn a_user_or_group_that_is_not_there_is_refused_by_name() {
+    fn an_unknown_user_or_group_is_refused_by_name() {
         let check = |typed: &str, expected: &str| {
-            let said = of(typed).unwrap_err();
+            let said = parse(typed).unwrap_err();
             assert!(said.starts_with(&format!("--user {typed}: ")) && said.contains(expected), "{said}");
         };
         check("nobody-here", "no user nobody-here");
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_add_up_and_unknown_ones_are_refused() {
+    fn several_capabilities_are_combined_and_unknown_ones_are_refused() {
         let dropped = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
             Limits::parse(None, &names).map(|limits| limits.privileges.dropped)

@@ -1,4 +1,4 @@
-//! A difference that is not on purpose: made small, and written down as a PolicyTest that shows it.
+//! Reduces a difference that is not intended, and writes the smallest PolicyTest that still shows it.
 
 use super::opinions::{self, Read, Verdict, of_model, of_rows};
 use super::process::Incumbent;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use testbed::{Judged, Name};
 
-/// Between whom a difference is.
+/// The two sides that differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Between {
     /// The model and the incumbent.
@@ -37,12 +37,12 @@ pub(super) fn small(
     described(incumbent, small)
 }
 
-/// The test with what the three say of its one probe, and of whom.
+/// The test with the three verdicts on its one probe.
 fn described(incumbent: &mut Incumbent, mut test: Value) -> Option<String> {
     let Read { state, probes } = opinions::read(&test).ok()?;
     let probe = &probes[0];
-    let heard = heard(incumbent, &test)?;
-    test["spec"]["probes"][0]["expect"] = Judged(heard.expected()).to_string().into();
+    let theirs = theirs(incumbent, &test)?;
+    test["spec"]["probes"][0]["expect"] = Judged(theirs.expected()).to_string().into();
     let mut text = yaml::text(&test);
     let crossing = opinions::crossing(&state, probe)?;
     for (side, party, address) in
@@ -53,15 +53,15 @@ fn described(incumbent: &mut Incumbent, mut test: Value) -> Option<String> {
     for (who, answer) in [("model", of_model(&state, probe)?), ("native", of_rows(&state, probe)?)] {
         writeln!(text, "# {who}: {} ({})", Judged(answer.verdict), answer.reason).ok()?;
     }
-    writeln!(text, "# incumbent: {heard:?}").ok()?;
+    writeln!(text, "# incumbent: {theirs:?}").ok()?;
     Some(text)
 }
 
-/// Whether the one probe of a test shows a difference to the incumbent that is not on purpose.
+/// Whether the one probe of a test shows a difference to the incumbent that is not intended.
 fn differs_from(incumbent: &mut Incumbent, test: &Value) -> bool {
     let ours = opinions::read(test).ok().and_then(|read| of_model(&read.state, read.probes.first()?));
-    let (Some(ours), Some(heard)) = (ours, heard(incumbent, test)) else { return false };
-    !heard.agrees(ours.verdict) && readings::explain(test, 0, heard).is_none()
+    let (Some(ours), Some(theirs)) = (ours, theirs(incumbent, test)) else { return false };
+    !theirs.agrees(ours.verdict) && readings::explain(test, 0, theirs).is_none()
 }
 
 /// Whether the one probe of a test shows a difference between the model and rows.
@@ -72,10 +72,10 @@ fn differ(test: &Value) -> bool {
     model.zip(rows).is_some_and(|(model, rows)| model.verdict != rows.verdict)
 }
 
-/// What the incumbent says of the one probe of a test, where it reads it.
-fn heard(incumbent: &mut Incumbent, test: &Value) -> Option<Verdict> {
-    let reply = incumbent.ask(&modern(test)).expect("it answered before");
-    reply.verdicts.first().map(|heard| Verdict::from(*heard))
+/// The incumbent's verdict on the one probe of a test; none where it refuses the test.
+fn theirs(incumbent: &mut Incumbent, test: &Value) -> Option<Verdict> {
+    let reply = incumbent.ask(&modern(test)).expect("the incumbent answered this before");
+    reply.verdicts.first().map(|theirs| Verdict::from(*theirs))
 }
 
 /// The spec of a test as the incumbent can read it.

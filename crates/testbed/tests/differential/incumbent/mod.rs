@@ -1,4 +1,5 @@
-//! A third opinion: random documents are read by us and by the incumbent's own policy library, and both are asked.
+//! A third opinion: this implementation and the incumbent's policy library read random documents, and their verdicts are
+//! compared.
 #![cfg_attr(
     not(feature = "incumbent"),
     expect(dead_code, reason = "the comparison needs a program in Go: make differential-incumbent")
@@ -25,7 +26,7 @@ use testbed::{Engine, Model, Rows};
 
 /// Probes of each world.
 const PROBES: usize = 60;
-/// So many differences are made small and shown, unless more are asked for.
+/// The number of differences that are reduced and shown, unless the environment names another.
 const SHOWN: u64 = 5;
 
 /// The number in a variable of the environment.
@@ -70,16 +71,16 @@ impl Comparison {
         Self { incumbent, rows, tally: Tally::default(), shown: Vec::new(), reported: Instant::now() }
     }
 
-    /// Compares the three in the world of a seed.
+    /// Compares the three verdicts in the world of a seed.
     fn of(&mut self, seed: u64) {
         let mut test = world::world(seed);
         self.leave_out_what_we_refuse(&mut test);
         if let Err(error) = world::add_probes(&mut test, seed, PROBES) {
             return self.tally.note_refusal("we", "a world", &error);
         }
-        let Some(heard) = self.ask(&mut test) else { return };
+        let Some(theirs) = self.ask(&mut test) else { return };
         self.tally.worlds += 1;
-        self.compare(&test, &heard, seed);
+        self.compare(&test, &theirs, seed);
         if self.reported.elapsed() > Duration::from_secs(5) {
             self.reported = Instant::now();
             let Tally { worlds, probes, .. } = &self.tally;
@@ -87,22 +88,22 @@ impl Comparison {
         }
     }
 
-    fn compare(&mut self, test: &Value, heard: &[Verdict], seed: u64) {
+    fn compare(&mut self, test: &Value, theirs: &[Verdict], seed: u64) {
         let read = opinions::read(test).expect("it was read before");
         let constructs = tally::constructs(&opinions::policies(&read.state));
         let mut model = Model::default();
-        model.prepare(&read.state).expect("the model takes every world");
+        model.prepare(&read.state).expect("the model accepts every world");
         self.rows.prepare(&read.state).expect("rows are compiled of every world");
-        for (at, (probe, heard)) in read.probes.iter().zip(heard).enumerate() {
+        for (at, (probe, theirs)) in read.probes.iter().zip(theirs).enumerate() {
             let crossing = opinions::crossing(&read.state, probe).expect("the probe is one of this world");
-            let ours = model.ask(&crossing).expect("the model knows an answer to everything");
-            let rows = self.rows.ask(&crossing).expect("rows have an answer to everything");
-            self.tally.note(&ours, *heard, &constructs);
-            if ours.verdict == rows.verdict && heard.agrees(ours.verdict) {
+            let ours = model.ask(&crossing).expect("the model has an answer to every crossing");
+            let rows = self.rows.ask(&crossing).expect("rows have an answer to every crossing");
+            self.tally.note(&ours, *theirs, &constructs);
+            if ours.verdict == rows.verdict && theirs.agrees(ours.verdict) {
                 continue;
             }
             if ours.verdict == rows.verdict
-                && let Some(readings) = readings::explain(test, at, *heard)
+                && let Some(readings) = readings::explain(test, at, *theirs)
             {
                 self.tally.note_difference(&readings);
                 continue;
@@ -115,7 +116,7 @@ impl Comparison {
         }
     }
 
-    /// Takes out of a test what we do not read.
+    /// Removes the documents that the manifest reader refuses from a test.
     fn leave_out_what_we_refuse(&mut self, test: &mut Value) {
         if opinions::read(test).is_ok() {
             return;
@@ -132,7 +133,7 @@ impl Comparison {
         test["spec"]["policies"] = taken.into();
     }
 
-    /// What the incumbent says of the probes, once what it does not read was taken out of the test.
+    /// The incumbent's verdicts on the probes, after the documents that it refuses were removed from the test.
     fn ask(&mut self, test: &mut Value) -> Option<Vec<Verdict>> {
         loop {
             let reply = self.incumbent.ask(&modern(test)).expect("the program answers");

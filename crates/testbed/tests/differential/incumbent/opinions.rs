@@ -1,4 +1,4 @@
-//! What the three say of a probe: the model, compiled rows, and the incumbent.
+//! The three verdicts on a probe: of the model, of compiled rows, and of the incumbent.
 
 use super::process::{Heard, Word};
 use datapath::native::Tables;
@@ -7,21 +7,21 @@ use policy::rule::Policy;
 use serde_json::Value;
 use testbed::{Answer, Crossing, Engine, Model, Rows, State};
 
-/// The incumbent's verdict on what passes or does not pass both ends.
+/// The incumbent's verdict, of both ends together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
-    /// It comes through.
+    /// Both ends allow the connection.
     Allow,
-    /// A proxy decides on the requests. It may let all of them through: a wider allow beside rules about requests goes
-    /// to the proxy too, and passes there.
+    /// A proxy judges the requests, and may allow all of them: a connection that a wider rule allows beside HTTP rules goes
+    /// to the proxy too.
     Proxied,
-    /// One end refuses it.
+    /// One end refuses the connection.
     Drop,
 }
 
 impl From<Heard> for Verdict {
-    fn from(heard: Heard) -> Self {
-        let either = |word| heard.egress == word || heard.ingress == word;
+    fn from(theirs: Heard) -> Self {
+        let either = |word| theirs.egress == word || theirs.ingress == word;
         match () {
             () if either(Word::Deny) => Self::Drop,
             () if either(Word::Proxy) => Self::Proxied,
@@ -31,8 +31,8 @@ impl From<Heard> for Verdict {
 }
 
 impl Verdict {
-    /// Whether ours can be the same. The library does not say what the proxy makes of a request, only that the proxy decides:
-    /// so what we refuse as a request must come to the proxy there.
+    /// Whether our verdict can be the same. The library reports only that a proxy decides, not what the proxy decides: so
+    /// a request that we deny must go to the proxy there.
     pub(super) fn agrees(self, ours: Expect) -> bool {
         matches!(
             (self, ours),
@@ -42,19 +42,19 @@ impl Verdict {
         )
     }
 
-    /// What a PolicyTest expects that holds us to it.
+    /// The expectation in a PolicyTest that requires this verdict of us.
     pub(super) fn expected(self) -> Expect {
         if self == Self::Drop { Expect::Drop } else { Expect::Allow }
     }
 }
 
-/// What a test says, read by us.
+/// A test as our manifest reader reads it.
 pub(super) struct Read {
     pub(super) state: State,
     pub(super) probes: Vec<Probe>,
 }
 
-/// Reads a test of one step, or says why it is refused.
+/// Reads a test of one step, or returns why the reader refuses it.
 pub(super) fn read(test: &Value) -> Result<Read, String> {
     let mut load = |path: &str| panic!("the test names no file, and certainly not {path}");
     let first = |findings: Vec<manifest::Diagnostic>| {
@@ -68,13 +68,13 @@ pub(super) fn read(test: &Value) -> Result<Read, String> {
     Ok(Read { state, probes: step.probes })
 }
 
-/// What the model says, where the probe can be asked.
+/// The model's verdict; none where the probe has no crossing.
 pub(super) fn of_model(state: &State, probe: &Probe) -> Option<Answer> {
     let crossing = crossing(state, probe)?;
     answer(&mut Model::default(), state, &crossing)
 }
 
-/// What rows say that were compiled for this state alone.
+/// The verdict of rows that are compiled for this state alone.
 pub(super) fn of_rows(state: &State, probe: &Probe) -> Option<Answer> {
     let crossing = crossing(state, probe)?;
     answer(&mut Rows::new(Tables::new()), state, &crossing)
@@ -85,9 +85,9 @@ fn answer(engine: &mut dyn Engine, state: &State, crossing: &Crossing) -> Option
     engine.ask(crossing).ok()
 }
 
-/// A probe with addresses in place of names, where it can be asked.
+/// The crossing of a probe; none where an end does not exist.
 pub(super) fn crossing(state: &State, probe: &Probe) -> Option<Crossing> {
-    // No probe of a random world is sent to a service, which alone may have several.
+    // Only a probe to a service may have several crossings, and random worlds have none.
     state.crossings(probe).ok()?.into_iter().next()
 }
 

@@ -1,4 +1,4 @@
-//! The program that asks the incumbent's library: worlds go in, verdicts come out, one a line.
+//! The program with the incumbent's library: worlds go in, verdicts come out, one a line.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,46 +7,46 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// The running program. It ends when this is dropped.
+/// The running program, which ends when this is dropped.
 pub(super) struct Incumbent {
     child: Child,
     to: Option<ChildStdin>,
     from: BufReader<ChildStdout>,
 }
 
-/// What it says of a world.
+/// The program's reply to a world.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reply {
-    /// Why it could not be asked at all.
+    /// Why the program gave no verdict.
     #[serde(default)]
     pub(super) error: String,
-    /// Why it refuses documents, by their place.
+    /// Why the library refuses documents, by their index.
     #[serde(default)]
     pub(super) refused: BTreeMap<usize, String>,
-    /// What it says of each probe; nothing where documents are refused.
+    /// The verdict on each probe; empty where documents are refused.
     #[serde(default)]
     pub(super) verdicts: Vec<Heard>,
 }
 
-/// What the policies of both ends of a probe say.
+/// The verdicts of both ends of a probe.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct Heard {
     pub(super) egress: Word,
     pub(super) ingress: Word,
 }
 
-/// What one end says.
+/// The verdict of one end.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Word {
-    /// It is let through.
+    /// The end allows the connection.
     Allow,
-    /// It is let through to a proxy, which decides on requests.
+    /// The end allows the connection to a proxy, which judges the requests.
     Proxy,
-    /// It is refused.
+    /// The end refuses the connection.
     Deny,
-    /// No policy of this end is asked.
+    /// No policy applies to the end.
     #[serde(rename = "")]
     Unasked,
 }
@@ -60,9 +60,9 @@ impl Incumbent {
         Ok(Self { child, to, from })
     }
 
-    /// Asks about all probes of a world, whose documents it can read.
+    /// Returns the verdicts on all probes of a world, if the library can read its documents.
     pub(super) fn ask(&mut self, spec: &Value) -> io::Result<Reply> {
-        let to = self.to.as_mut().expect("it is open until it is dropped");
+        let to = self.to.as_mut().expect("the pipe is open until the process is dropped");
         writeln!(to, "{spec}")?;
         to.flush()?;
         let mut line = String::new();
@@ -75,7 +75,7 @@ impl Incumbent {
 
 impl Drop for Incumbent {
     fn drop(&mut self) {
-        // It ends when there is no more to read.
+        // The program ends at the end of its input.
         self.to = None;
         if let Err(error) = self.child.wait() {
             eprintln!("the incumbent's program: {error}");

@@ -1,8 +1,8 @@
-//! Where we differ from the incumbent on purpose, each as its reading of the matter.
+//! The intended differences to the incumbent, each as the incumbent's reading of one matter.
 //!
-//! A difference is on purpose if the model says what the incumbent says once it reads this one matter as the incumbent
-//! does. So a reading recognises exactly the probes that it decides, whatever else stands beside it. The names are those
-//! of the table in docs/differences.md.
+//! A difference is intended if the model agrees with the incumbent once the model reads this one matter as the incumbent
+//! does. So a reading explains exactly the probes that it decides. The names are the names in the table of
+//! docs/differences.md.
 
 mod of_documents;
 mod of_groups;
@@ -15,20 +15,20 @@ use testbed::State;
 
 /// The incumbent's reading of one matter.
 pub(super) struct Reading {
-    /// What it is called in the tally, and in the documentation.
+    /// The name in the tally and in the documentation.
     pub(super) name: &'static str,
-    /// How documents would have to be written for us to read them so.
+    /// Rewrites documents so that our reader reads them as the incumbent does.
     rewrite: fn(&mut Value),
-    /// How what was read would have to differ.
+    /// Changes what was read to what the incumbent would have read.
     reread: fn(&mut State),
-    /// Whether a probe is refused that no rule is about.
+    /// Whether the incumbent refuses a probe that no rule matches.
     refuses: fn(&State, &Probe) -> bool,
 }
 
-/// One that changes nothing.
+/// A reading that changes nothing.
 const NONE: Reading = Reading { name: "", rewrite: |_| {}, reread: |_| {}, refuses: |_, _| false };
 
-/// All of them. Where chance decides there, the same name stands for each outcome.
+/// All readings. Where the incumbent's result is random, each outcome has the same name.
 pub(super) const READINGS: &[Reading] = &[
     Reading { name: "ip-block", reread: of_rules::ip_blocks_are_outside, ..NONE },
     Reading { name: "networks", reread: of_rules::networks_are_outside, ..NONE },
@@ -62,8 +62,8 @@ pub(super) const READINGS: &[Reading] = &[
     Reading { name: "always-from-host", refuses: of_rules::always_refuses_the_host, ..NONE },
 ];
 
-/// The fewest readings by which the model says of a probe of the test what the incumbent says; none where none do.
-pub(super) fn explain(test: &Value, probe: usize, heard: Verdict) -> Option<Vec<&'static str>> {
+/// The fewest readings with which the model agrees with the incumbent on a probe of the test; none where no readings do.
+pub(super) fn explain(test: &Value, probe: usize, theirs: Verdict) -> Option<Vec<&'static str>> {
     let read = opinions::read(test).ok()?;
     let all: Vec<&Reading> = READINGS.iter().collect();
     let rewritten = rewritten(test, &all);
@@ -71,7 +71,7 @@ pub(super) fn explain(test: &Value, probe: usize, heard: Verdict) -> Option<Vec<
         all.into_iter().filter(|one| one.bears_on(test, [&read, rewritten.as_ref().unwrap_or(&read)], probe));
     let bearing: Vec<&Reading> = bearing.collect();
     let says =
-        |readings: &[&Reading]| said(test, &read, probe, readings).is_some_and(|ours| heard.agrees(ours));
+        |readings: &[&Reading]| said(test, &read, probe, readings).is_some_and(|ours| theirs.agrees(ours));
     let single = bearing.iter().map(|one| vec![*one]);
     let pairs = bearing.iter().enumerate().flat_map(|(at, first)| {
         let others = bearing[at + 1..].iter().filter(|second| second.name != first.name);
@@ -81,7 +81,7 @@ pub(super) fn explain(test: &Value, probe: usize, heard: Verdict) -> Option<Vec<
     Some(explaining.into_iter().map(|reading| reading.name).collect())
 }
 
-/// What the model says by these readings.
+/// The model's verdict with these readings.
 fn said(test: &Value, read: &Read, probe: usize, readings: &[&Reading]) -> Option<Expect> {
     let rewritten = rewritten(test, readings);
     let mut state = rewritten.as_ref().unwrap_or(read).state.clone();
@@ -93,7 +93,7 @@ fn said(test: &Value, read: &Read, probe: usize, readings: &[&Reading]) -> Optio
     Some(opinions::of_model(&state, probe)?.verdict)
 }
 
-/// What is read of the test after these readings have rewritten its documents; none where they leave them as they are.
+/// The test with its documents rewritten by these readings; none where they rewrite nothing.
 fn rewritten(test: &Value, readings: &[&Reading]) -> Option<Read> {
     let mut changed = test.clone();
     for document in changed["spec"]["policies"].as_array_mut()? {
@@ -103,7 +103,7 @@ fn rewritten(test: &Value, readings: &[&Reading]) -> Option<Read> {
 }
 
 impl Reading {
-    /// Whether there is anything in a test that it reads otherwise than we do.
+    /// Whether a test has anything that the incumbent reads otherwise than we do.
     fn bears_on(&self, test: &Value, reads: [&Read; 2], probe: usize) -> bool {
         let rereads = |read: &Read| {
             let mut changed = read.state.clone();

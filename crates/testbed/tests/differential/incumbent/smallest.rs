@@ -1,8 +1,8 @@
-//! Makes a test that shows something as small as possible, by leaving out whatever it shows without.
+//! Reduces a test to the smallest that still shows a difference.
 
 use serde_json::Value;
 
-/// Where a part of a value stands.
+/// The path of a part of a value.
 type Path = Vec<Step>;
 
 #[derive(Clone, Debug)]
@@ -11,7 +11,7 @@ enum Step {
     Item(usize),
 }
 
-/// The smallest value that can be reached by leaving out fields and items, one after the other. Large parts go first.
+/// Removes fields and items one after another, large ones first, as long as the value still shows the difference.
 pub(super) fn smallest(value: &Value, mut shows: impl FnMut(&Value) -> bool) -> Value {
     let mut smallest = value.clone();
     loop {
@@ -33,7 +33,7 @@ pub(super) fn smallest(value: &Value, mut shows: impl FnMut(&Value) -> bool) -> 
     }
 }
 
-/// Every part of a value, those that hold others before what they hold.
+/// Every part of a value, each before the parts in it.
 fn parts(value: &Value) -> Vec<Path> {
     let mut level: Vec<(Path, &Value)> = vec![(Vec::new(), value)];
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! What was compared: how often each verdict was given, each kind and construct decided, and we differ on purpose.
+//! Counts of a comparison: of each verdict, of the kinds and constructs that decided, and of intended differences.
 
 use super::opinions::Verdict;
 use crate::constructs;
@@ -11,7 +11,7 @@ use testbed::Answer;
 /// Counts by name.
 pub(super) type Counts<K> = BTreeMap<K, usize>;
 
-/// All that is counted.
+/// All counts.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) worlds: usize,
@@ -33,9 +33,9 @@ pub(super) fn constructs(policies: &[Policy]) -> Constructs {
 
 impl Tally {
     /// Counts a probe, whatever the verdicts are.
-    pub(super) fn note(&mut self, ours: &Answer, heard: Verdict, constructs: &Constructs) {
+    pub(super) fn note(&mut self, ours: &Answer, theirs: Verdict, constructs: &Constructs) {
         self.probes += 1;
-        *self.verdicts.entry((ours.verdict, heard)).or_default() += 1;
+        *self.verdicts.entry((ours.verdict, theirs)).or_default() += 1;
         let Some(rule) = &ours.rule else { return };
         let kind = rule.split_once('/').map_or(rule.as_str(), |(kind, _)| kind);
         *self.kinds.entry(kind.to_owned()).or_default() += 1;
@@ -44,7 +44,7 @@ impl Tally {
         }
     }
 
-    /// Counts a difference on purpose, by the readings that explain it.
+    /// Counts an intended difference, by the readings that explain it.
     pub(super) fn note_difference(&mut self, readings: &[&str]) {
         *self.on_purpose.entry(readings.join(" and ")).or_default() += 1;
     }
@@ -54,7 +54,7 @@ impl Tally {
         *self.refused.entry(format!("{who}, {kind}: {}", gist(why))).or_default() += 1;
     }
 
-    /// Panics where the worlds were too poor to show anything.
+    /// Panics where the worlds had too little variety.
     pub(super) fn check(&self) {
         if self.probes < 10_000 {
             return;
@@ -82,13 +82,13 @@ impl Tally {
     fn share(&self, is_meant: impl Fn(Expect, Verdict) -> bool) -> usize {
         self.verdicts
             .iter()
-            .filter(|((ours, heard), _)| is_meant(*ours, *heard))
+            .filter(|((ours, theirs), _)| is_meant(*ours, *theirs))
             .map(|(_, count)| count)
             .sum()
     }
 }
 
-/// A message without what is quoted in it, so that like ones are counted together.
+/// A message without its quotations, so that messages of one kind are counted together.
 fn gist(message: &str) -> String {
     let mut quoted = false;
     let mut gist = String::new();
@@ -109,12 +109,12 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} probes in {} worlds", self.probes, self.worlds)?;
         writeln!(f, "  verdicts, ours and the incumbent's:")?;
-        for ((ours, heard), count) in &self.verdicts {
+        for ((ours, theirs), count) in &self.verdicts {
             writeln!(
                 f,
                 "    {count:>8}  {} {}",
                 testbed::Judged(*ours),
-                format!("{heard:?}").to_lowercase()
+                format!("{theirs:?}").to_lowercase()
             )?;
         }
         let section = |f: &mut fmt::Formatter<'_>, title: &str, counts: Vec<(String, usize)>| {

@@ -1,4 +1,4 @@
-//! A random world as a PolicyTest: those who are there, random documents, and probes aimed at their rules.
+//! A random world as a PolicyTest: workloads, nodes and hosts, random documents, and probes aimed at their rules.
 
 use super::documents;
 use super::opinions;
@@ -9,7 +9,7 @@ use policy::generate::{self, Random};
 use policy::rule::EnforcementMode;
 use serde_json::{Value, json};
 
-/// Keeps the draws apart that one seed is used for.
+/// Makes the two uses of one seed draw different numbers.
 const DOCUMENTS: u64 = 0x0064_6f63_756d_656e;
 
 /// The world of this seed, without probes.
@@ -19,7 +19,7 @@ pub(super) fn world(seed: u64) -> Value {
     world.audit = false;
     world.policies.clear();
     if world.mode == EnforcementMode::Never {
-        // Little is to be learnt where nothing is refused.
+        // A world that refuses nothing shows little.
         world.mode = if random.chance(20) { EnforcementMode::Never } else { EnforcementMode::Default };
     }
     let mut test = surroundings(&Case::of(world), |_| true);
@@ -36,7 +36,7 @@ pub(super) fn world(seed: u64) -> Value {
     test
 }
 
-/// The service that the API server stands behind, on nodes or outside the cluster.
+/// The service of the API server, with addresses of nodes or outside the cluster.
 fn api_server(random: &mut Random) -> [Value; 2] {
     let service = json!({
         "apiVersion": "v1",
@@ -72,7 +72,7 @@ pub(super) fn add_probes(test: &mut Value, seed: u64, count: usize) -> Result<()
     let mut world = generate::world(seed);
     world.policies = opinions::policies(&read.state);
     let probes = case::probes(&world, seed, count);
-    // What is expected is not looked at; a probe without would do, but people who try it want to see a word.
+    // No one reads the expectation here; it is for people who run the test.
     test["spec"]["probes"] = probes.iter().map(|probe| written(probe, Expect::Allow)).collect();
     Ok(())
 }

@@ -1,19 +1,19 @@
-//! Whether an agent can run with its settings; the message names the field and says what would be right.
+//! Checks whether an agent can run with its configuration; an error names the field and the valid values.
 
 use policy::rule::Cidr;
 use std::net::IpAddr;
 use std::path::Path;
 
-/// Longest instance: a DNS label, so that it can be part of the names of network namespaces and pins.
-const LONGEST_INSTANCE: usize = 63;
-/// Longest name of an interface (`IFNAMSIZ` less its end).
-const LONGEST_INTERFACE: usize = 15;
-/// Longest name of a file (`NAME_MAX`).
-const LONGEST_NAME: usize = 255;
-/// Longest path of a unix socket (`sun_path` less its end).
-const LONGEST_SOCKET: usize = 107;
+/// Maximum length of an instance: a DNS label, since it is part of names of network namespaces and pins.
+const MAX_INSTANCE: usize = 63;
+/// Maximum length of an interface's name (`IFNAMSIZ` without the terminator).
+const MAX_INTERFACE: usize = 15;
+/// Maximum length of a file's name (`NAME_MAX`).
+const MAX_NAME: usize = 255;
+/// Maximum length of a unix socket's path (`sun_path` without the terminator).
+const MAX_SOCKET: usize = 107;
 
-/// Blocks of which no address is that of a single host.
+/// Blocks without unicast addresses of hosts.
 const SPECIAL: [(&str, u8); 8] = [
     ("0.0.0.0", 8),
     ("127.0.0.0", 8),
@@ -25,12 +25,12 @@ const SPECIAL: [(&str, u8); 8] = [
     ("ff00::", 8),
 ];
 
-/// Checks everything that is not right by its type.
+/// Checks everything that types do not ensure.
 pub(crate) fn check(config: &agent::Config) -> Result<(), String> {
     let instance = &config.instance;
     if !is_label(instance) {
         return Err(format!(
-            "instance: {instance:?} should be 1 to {LONGEST_INSTANCE} letters, digits, inner hyphens and underscores"
+            "instance: {instance:?} should be 1 to {MAX_INSTANCE} letters, digits, inner hyphens and underscores"
         ));
     }
     let paths = [
@@ -45,16 +45,16 @@ pub(crate) fn check(config: &agent::Config) -> Result<(), String> {
     }
     check_sockets(&config.paths())?;
     if let Some(name) = &config.network_namespace
-        && (name.is_empty() || name == "." || name == ".." || name.contains('/') || name.len() > LONGEST_NAME)
+        && (name.is_empty() || name == "." || name == ".." || name.contains('/') || name.len() > MAX_NAME)
     {
-        return Err(format!("networkNamespace: {name:?} is no name as `ip netns` lists it"));
+        return Err(format!("networkNamespace: {name:?} is not a name as `ip netns` lists it"));
     }
     if config.proxy_port == 0 {
         return Err("proxyPort: give a port from 1 to 65535".into());
     }
     if let Some(name) = config.host_devices.iter().find(|name| !is_interface(name)) {
         return Err(format!(
-            "hostDevices: {name:?} is no name of an interface; one has 1 to {LONGEST_INTERFACE} characters, none of them \
+            "hostDevices: {name:?} is not a name of an interface, which has 1 to {MAX_INTERFACE} characters, none of them \
              `/` or a space"
         ));
     }
@@ -65,11 +65,11 @@ pub(crate) fn check(config: &agent::Config) -> Result<(), String> {
 }
 
 fn check_sockets(paths: &agent::Paths) -> Result<(), String> {
-    let too_long = |path: &Path| path.as_os_str().len() > LONGEST_SOCKET;
+    let too_long = |path: &Path| path.as_os_str().len() > MAX_SOCKET;
     let sockets = [paths.socket(), paths.request_events()];
     sockets.iter().find(|path| too_long(path)).map_or(Ok(()), |path| {
         Err(format!(
-            "directory: {} is longer than a socket's path can be ({LONGEST_SOCKET} bytes); choose a shorter directory",
+            "directory: {} is longer than a socket's path may be ({MAX_SOCKET} bytes); choose a shorter directory",
             path.display()
         ))
     })
@@ -80,15 +80,15 @@ fn check_blocks(config: &agent::Config) -> Result<(), String> {
         [("workloadAddresses", &config.workload_addresses), ("serviceAddresses", &config.service_addresses)];
     for (field, blocks) in fields {
         for block in blocks {
-            let longest = if block.address().is_ipv4() { 30 } else { 126 };
-            if block.length() > longest {
+            let max_length = if block.address().is_ipv4() { 30 } else { 126 };
+            if block.length() > max_length {
                 return Err(format!(
-                    "{field}: {block} has no room; give a block of length {longest} or less"
+                    "{field}: {block} is too small; give a block of length {max_length} or less"
                 ));
             }
             if let Some(special) = special().find(|special| overlap(*special, *block)) {
                 return Err(format!(
-                    "{field}: {block} has addresses of {special}, which are no single host's; give another block"
+                    "{field}: {block} contains addresses of {special}, which hosts cannot have; give another block"
                 ));
             }
         }
@@ -99,7 +99,7 @@ fn check_blocks(config: &agent::Config) -> Result<(), String> {
         .flat_map(|service| config.workload_addresses.iter().map(move |workload| (service, workload)));
     pairs.find(|(service, workload)| overlap(**service, **workload)).map_or(Ok(()), |(service, workload)| {
         Err(format!(
-            "serviceAddresses: {service} has addresses of the workloads' block {workload}; give another"
+            "serviceAddresses: {service} contains addresses of the workloads' block {workload}; give another block"
         ))
     })
 }
@@ -118,13 +118,13 @@ fn overlap(one: Cidr, other: Cidr) -> bool {
 fn is_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let ends = [text.bytes().next(), text.bytes().last()];
-    text.len() <= LONGEST_INSTANCE
+    text.len() <= MAX_INSTANCE
         && text.bytes().all(inner)
         && ends.iter().all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
 }
 
 fn is_interface(name: &str) -> bool {
-    (1..=LONGEST_INTERFACE).contains(&name.len())
+    (1..=MAX_INTERFACE).contains(&name.len())
         && name != "."
         && name != ".."
         && !name.contains(|character: char| character == '/' || character == ':' || character.is_whitespace())

@@ -1,6 +1,6 @@
-//! The API servers of a comparison: hosts and nodes by the addresses that are listed for `default/kubernetes`.
+//! The API servers of a comparison: hosts and nodes with the addresses that are listed for `default/kubernetes`.
 
-use super::groups::EndGroup;
+use super::end_group::EndGroup;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{KUBE_APISERVER, REMOTE_NODE};
 use agent::explain::{End, Inventory};
@@ -9,15 +9,15 @@ use policy::rule::Cidr;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Whether a selector asks for the label of API servers.
-pub(super) fn are_asked_for(selector: &Selector) -> bool {
+/// Whether a selector has a requirement on the label of API servers.
+pub(super) fn are_selected_by(selector: &Selector) -> bool {
     let asks = |one: &Requirement| one.source == Some(Source::Reserved) && one.name == key::KUBE_APISERVER;
     selector.requirements().iter().any(asks)
 }
 
-/// API servers for rules that name them where none is known: one outside, also at an address of each of these blocks, and one
-/// that is a node.
-pub(super) fn made_up(places: &[(Cidr, IpAddr)]) -> Vec<End> {
+/// Generated API servers, for rules that name API servers if none is known: an external host, also with an address of
+/// each of these blocks, and a node.
+pub(super) fn generated(places: &[(Cidr, IpAddr)]) -> Vec<End> {
     let outside = || End::new(key::KUBE_APISERVER, KUBE_APISERVER, Labels::reserved(key::KUBE_APISERVER));
     let mut node = Labels::reserved("remote-node");
     node.insert(Source::Reserved, key::KUBE_APISERVER, "");
@@ -29,25 +29,25 @@ pub(super) fn made_up(places: &[(Cidr, IpAddr)]) -> Vec<End> {
     [outside(), node].into_iter().chain(places.iter().map(at)).collect()
 }
 
-/// Whether an address of an API server is known in either world.
+/// Whether either scenario lists an address of an API server.
 pub(super) fn are_known(worlds: &[Scenario; 2]) -> bool {
     !addresses(worlds).is_empty()
 }
 
-/// The API servers whose addresses are not the first of their family of any known group.
-pub(super) fn unnamed(worlds: &[Scenario; 2], known: &[EndGroup]) -> Vec<EndGroup> {
-    let is_asked = |end: &End, address: IpAddr| end.address(address.is_ipv4()) == Some(address);
+/// The API servers whose address is not the first of its family of any known end.
+pub(super) fn remaining(worlds: &[Scenario; 2], known: &[EndGroup]) -> Vec<EndGroup> {
+    let is_compared = |end: &End, address: IpAddr| end.address(address.is_ipv4()) == Some(address);
     let is_known = |address: &IpAddr| {
         known
             .iter()
-            .any(|group| group.ends.iter().all(|end| !end.addresses.is_empty() && is_asked(end, *address)))
+            .any(|group| group.ends.iter().all(|end| !end.addresses.is_empty() && is_compared(end, *address)))
     };
-    let unnamed = addresses(worlds).into_iter().filter(|address| !is_known(address));
+    let others = addresses(worlds).into_iter().filter(|address| !is_known(address));
     let group = |address: IpAddr| {
         let ends = worlds.each_ref().map(|world| End { addresses: vec![address], ..world.at(address) });
         EndGroup { names: vec![address.to_string()], ends, has_any_ports: false }
     };
-    unnamed.map(group).collect()
+    others.map(group).collect()
 }
 
 fn addresses(worlds: &[Scenario; 2]) -> BTreeSet<IpAddr> {

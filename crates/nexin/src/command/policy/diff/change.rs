@@ -1,4 +1,4 @@
-//! What changes for whom: equal changes put together, and written down.
+//! Collects changed verdicts, merges equal ones, and prints them.
 
 use super::naming::{LOCAL, Naming};
 use super::traffic::{PortNames, TrafficRange, words};
@@ -7,56 +7,56 @@ use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What becomes of a connection.
+/// The verdict on a connection, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct ConnectionVerdict {
     /// `allow`, `deny` or `drop`.
     pub(super) verdict: String,
-    /// The requests that may pass on it; none: any.
+    /// The allowed requests; none if all are allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) requests: Option<Vec<String>>,
-    /// The same as rules: of each side that limits them, those of which one must match.
+    /// The allowed requests as rules: for each side that restricts requests, the rules of which one must match.
     #[serde(skip)]
     pub(super) limits: Limits,
-    /// The rules that decide, or what does.
+    /// The rules that decide, or the default.
     pub(super) by: String,
 }
 
-/// Of each side that limits requests, the rules of which one must match.
+/// For each side that restricts requests, the rules of which one must match.
 pub(super) type Limits = Vec<BTreeSet<HttpRule>>;
 
-/// Which limits let the same requests pass: what was found once is not looked for again.
+/// A cache of which limits allow the same requests.
 #[derive(Debug, Default)]
 pub(super) struct RequestEquivalence(RefCell<BTreeMap<[Limits; 2], bool>>);
 
-/// Before and after.
+/// The verdicts before and after.
 pub(super) type Change = [ConnectionVerdict; 2];
 
-/// A change, and all connections that it is about: from each of `from` to each of `to`.
+/// A change, and its connections: from each of `from` to each of `to`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Difference {
     from: Vec<String>,
     to: Vec<String>,
-    /// What is sent: `80/TCP`, `every UDP port`, `anything`.
+    /// The traffic: `80/TCP`, `every UDP port`, `anything`.
     traffic: Vec<String>,
     old: ConnectionVerdict,
     new: ConnectionVerdict,
-    /// How many recorded flows are of this, where flows were query about.
+    /// The number of recorded flows with this change, if flows were compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     flows: Option<usize>,
 }
 
-/// The changes that were found, by ends.
+/// The changes, by ends.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     found: BTreeMap<Ends, BTreeMap<Change, Families>>,
-    /// Those who were not query about themselves.
+    /// Ends whose connections to themselves were not compared.
     alone: BTreeSet<String>,
 }
 
-/// Senders and receivers.
+/// Sources and destinations.
 type Ends = (Vec<String>, Vec<String>);
-/// What is sent by IPv4, and what by IPv6; nothing of a family that the ends do not share.
+/// The traffic over IPv4 and over IPv6; none for a family that the ends do not share.
 type Families = [Option<BTreeSet<TrafficRange>>; 2];
 
 impl ConnectionVerdict {
@@ -70,7 +70,7 @@ impl ConnectionVerdict {
 }
 
 impl RequestEquivalence {
-    /// Whether both let the same through, whoever decides and however rules are written.
+    /// Whether both allow the same traffic, whichever rules decide.
     pub(super) fn are(&self, old: &ConnectionVerdict, new: &ConnectionVerdict) -> bool {
         let same_limits = || {
             let limits = [old.limits.clone(), new.limits.clone()];
@@ -84,19 +84,18 @@ impl RequestEquivalence {
 }
 
 impl Changes {
-    /// Notes the ranges of traffic that change between the first and the second.
+    /// Adds the traffic from the first to the second whose verdict changes.
     pub(super) fn add(&mut self, ends: (&[String], &[String]), change: Change, families: Families) {
         let ends = (ends.0.to_vec(), ends.1.to_vec());
         self.found.entry(ends).or_default().insert(change, families);
     }
 
-    /// Notes that somebody was not query about itself.
+    /// Records that the connections of an end to itself were not compared.
     pub(super) fn leave_alone(&mut self, names: &[String]) {
         self.alone.extend(names.iter().cloned());
     }
 
-    /// The differences, as few as tell everything: first those with the same receivers, then those with the same senders
-    /// are put together.
+    /// Merges the changes into as few differences as possible: first by equal destinations, then by equal sources.
     pub(super) fn differences(mut self, naming: &Naming) -> Vec<Difference> {
         self.forget_local_twins();
         let mut by_receiver = Senders::new();
@@ -111,14 +110,14 @@ impl Changes {
             by_sender.entry((from, kind)).or_default().extend(to);
         }
         let differences = by_sender.into_iter().map(|((mut from, ([old, new], traffic)), to)| {
-            // Who is the only receiver says nothing to itself.
+            // A single destination is no source of its own traffic.
             from.retain(|name| to.len() > 1 || !to.contains(name) || !self.alone.contains(name));
             Difference { from: naming.names(&from), to: naming.names(&to), traffic, old, new, flows: None }
         });
         differences.collect()
     }
 
-    /// Forgets what a node sees as its own workloads do where it is the same as everybody sees.
+    /// Removes the changes of a node as its own workloads see it, if they equal those that all others see.
     fn forget_local_twins(&mut self) {
         let common = |names: &[String]| -> Option<Vec<String>> {
             names.iter().map(|name| name.strip_suffix(LOCAL).map(str::to_owned)).collect()
@@ -134,13 +133,13 @@ impl Changes {
     }
 }
 
-/// A change and what is sent.
+/// A change and its traffic.
 type Kind = (Change, Vec<String>);
-/// Who sends, by receivers.
+/// Sources, by destinations and change.
 type Senders = BTreeMap<(Vec<String>, Kind), BTreeSet<String>>;
 
-/// Adds a receiver to those who send to it where others have all of them for senders: between several, nobody takes it to
-/// be about what each says to itself, and they can be told together.
+/// Adds a destination to its own sources if other destinations have the same sources: the differences can be merged
+/// then, and a list of several destinations does not suggest connections of an end to itself.
 fn put_alike(by_receiver: Senders, alone: &BTreeSet<String>) -> Senders {
     let with_itself = |to: &[String], from: &BTreeSet<String>| -> BTreeSet<String> {
         let itself = to.iter().filter(|name| to.len() == 1 && alone.contains(*name));
@@ -161,23 +160,23 @@ fn put_alike(by_receiver: Senders, alone: &BTreeSet<String>) -> Senders {
 }
 
 impl Difference {
-    /// The difference of recorded flows.
+    /// A difference of recorded flows.
     pub(super) fn of_flows(ends: [String; 2], traffic: String, [old, new]: Change, flows: usize) -> Self {
         let [from, to] = ends.map(|end| vec![end]);
         Self { from, to, traffic: vec![traffic], old, new, flows: Some(flows) }
     }
 
-    /// Of how many recorded flows it is.
+    /// The number of recorded flows.
     pub(super) fn flows(&self) -> usize {
         self.flows.unwrap_or(0)
     }
 
-    /// Whether more is let through than before.
+    /// Whether more traffic is allowed than before.
     pub(super) fn opens(&self) -> bool {
         self.new.verdict == "allow" && (self.old.verdict != "allow" || self.new.requests.is_none())
     }
 
-    /// Who, to whom, what, and what becomes of it.
+    /// The line with source, destination, traffic and verdicts.
     pub(super) fn headline(&self) -> String {
         let flows = match self.flows {
             None => String::new(),
@@ -188,13 +187,13 @@ impl Difference {
         format!("{from} -> {to}: {traffic}: {} -> {}{flows}", self.old.words(), self.new.words())
     }
 
-    /// What decides before and after.
+    /// The lines with the deciding rules before and after.
     pub(super) fn grounds(&self) -> [String; 2] {
         [format!("    old: {}", self.old.by), format!("    new: {}", self.new.by)]
     }
 }
 
-/// The traffic of both families; where they differ, each by itself.
+/// The traffic of both families together, or of each family if they differ.
 fn traffic(families: &Families, names: &PortNames) -> Vec<String> {
     let words = |ranges: &BTreeSet<TrafficRange>| words(ranges, names);
     let (v4, v6) = match families {
@@ -213,7 +212,7 @@ fn traffic(families: &Families, names: &PortNames) -> Vec<String> {
     [by(v4, "IPv4"), by(v6, "IPv6")].concat()
 }
 
-/// The first names, and how many more there are.
+/// The first names, and the number of the others.
 fn some(names: &[String]) -> String {
     match names.len() {
         0..=SHOWN => names.join(", "),
@@ -221,5 +220,5 @@ fn some(names: &[String]) -> String {
     }
 }
 
-/// So many names are written out.
+/// Maximum number of names that are printed.
 const SHOWN: usize = 3;

@@ -1,8 +1,9 @@
-//! Recorded flows as questions: the lines that `nexin observe -o json` prints.
+//! Recorded flows, as `nexin observe -o json` prints them, as connections to compare.
 
 use super::change::Difference;
-use super::groups::labels;
+use super::end_group::labels;
 use super::judge::{self, ConnectionQuery};
+use crate::command::policy::count::count;
 use crate::command::policy::scenario::Scenario;
 use crate::outcome::BadInput;
 use abi::identity::is_workload;
@@ -16,7 +17,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
 
-/// A connection or request that was seen; equal ones are query about once.
+/// A recorded connection or request; equal ones are compared once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RecordedConnection {
     from: String,
@@ -28,7 +29,7 @@ struct RecordedConnection {
     request: Option<[String; 3]>,
 }
 
-/// What changes for the flows of a file, and how many were query about.
+/// The differences for the flows of a file, and a summary.
 pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Vec<Difference>, String)> {
     let mut seen = BTreeMap::<RecordedConnection, ([End; 2], usize)>::new();
     let mut flows = 0;
@@ -36,7 +37,7 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let flow = parse(line).map_err(|error| {
             let (name, number) = (name(path), number + 1);
-            BadInput(format!("{name}:{number}: no flow as `nexin observe -o json` prints it: {error}"))
+            BadInput(format!("{name}:{number}: not a flow as `nexin observe -o json` prints it: {error}"))
         })?;
         if flow.is_reply {
             continue;
@@ -45,7 +46,7 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
         let Some((protocol, port)) = destination(&flow.l4) else { continue };
         let ends = [(&flow.source, flow.ip.source), (&flow.destination, flow.ip.destination)];
         let ends = ends.map(|(endpoint, address)| end(worlds, endpoint, address));
-        let question = RecordedConnection {
+        let connection = RecordedConnection {
             from: ends[0].name.clone(),
             to: ends[1].name.clone(),
             protocol,
@@ -53,7 +54,7 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
             v4: flow.ip.version == IpVersion::V4,
             request: flow.l7.as_ref().map(|l7| request(&l7.http)),
         };
-        seen.entry(question).or_insert((ends, 0)).1 += 1;
+        seen.entry(connection).or_insert((ends, 0)).1 += 1;
     }
     let differences = seen.iter().filter_map(|(seen, (ends, flows))| {
         let request = seen.request.as_ref().map(|[method, path, host]| l7::RequestView {
@@ -64,11 +65,11 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
         });
         let query = ConnectionQuery { protocol: seen.protocol, port: seen.port, v4: seen.v4, request };
         let change = judge::change(worlds, ends.each_ref(), &query)?;
-        Some(Difference::of_flows(ends.each_ref().map(|end| end.name.clone()), sent(seen), change, *flows))
+        Some(Difference::of_flows(ends.each_ref().map(|end| end.name.clone()), traffic(seen), change, *flows))
     });
     let differences: Vec<Difference> = differences.collect();
     let changed: usize = differences.iter().map(Difference::flows).sum();
-    let (flows, distinct) = (super::count(flows, "flow"), super::count(seen.len(), "distinct connection"));
+    let (flows, distinct) = (count(flows, "flow"), count(seen.len(), "distinct connection"));
     let query = match changed {
         0 => format!("{flows}, {distinct}"),
         changed => format!("{changed} of {flows}; {distinct}"),
@@ -76,7 +77,7 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
     Ok((differences, query))
 }
 
-/// A flow by itself, or as others wrap it: `{"flow":{...}}`.
+/// Parses a flow, also in Hubble's envelope `{"flow":{...}}`.
 fn parse(line: &str) -> serde_json::Result<Flow> {
     #[derive(Deserialize)]
     struct Wrapped {
@@ -86,7 +87,7 @@ fn parse(line: &str) -> serde_json::Result<Flow> {
     bare.or_else(|error| serde_json::from_str(line).map(|Wrapped { flow }| flow).map_err(|_| error))
 }
 
-/// What a file is called, standard input as everywhere.
+/// The name of a file for messages.
 fn name(path: &Path) -> String {
     if path.as_os_str() == "-" { "<stdin>".to_owned() } else { path.display().to_string() }
 }
@@ -102,7 +103,7 @@ fn read(path: &Path) -> Result<String, BadInput> {
     Ok(text)
 }
 
-/// Who a flow says was there, by labels and address as they were then. Of named ports only files tell.
+/// The end of a recorded flow, with the labels and address of that time. Named ports come from the files.
 fn end(worlds: &[Scenario; 2], endpoint: &FlowEndpoint, address: IpAddr) -> End {
     let name = match (&endpoint.namespace, &endpoint.pod_name) {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
@@ -114,7 +115,7 @@ fn end(worlds: &[Scenario; 2], endpoint: &FlowEndpoint, address: IpAddr) -> End 
     End { ports, addresses: vec![address], is_one, ..end }
 }
 
-/// Protocol and port that policies are query about; of an ICMP message its type, then its code.
+/// Protocol and port of a connection; for ICMP, type and code.
 fn destination(l4: &Layer4) -> Option<(u8, u16)> {
     let icmp = |kind: u8, code: u8| u16::from_be_bytes([kind, code]);
     Some(match l4 {
@@ -127,7 +128,7 @@ fn destination(l4: &Layer4) -> Option<(u8, u16)> {
     })
 }
 
-/// Method, path and host of a request; its URL is `http://host/path`, or the path alone.
+/// Method, path and host of a request whose URL is `http://host/path`, or the path alone.
 fn request(http: &flow::Http) -> [String; 3] {
     let bare = http.url.split_once("://").map_or("", |(_, rest)| rest);
     let (host, path) = match bare.find('/') {
@@ -138,7 +139,7 @@ fn request(http: &flow::Http) -> [String; 3] {
     [http.method.clone(), path.to_owned(), host.to_owned()]
 }
 
-fn sent(seen: &RecordedConnection) -> String {
+fn traffic(seen: &RecordedConnection) -> String {
     let name = protocol_name(seen.protocol);
     let what = match seen.protocol {
         number if protocol::is_icmp(number) => format!("{name} type {}", seen.port >> 8),

@@ -1,63 +1,31 @@
-//! Whom to ask about: workloads that are known or made up, and everything else that rules name.
+//! The ends of a comparison: known and generated workloads, and everything else that rules name.
 
-use super::naming::{LOCAL, Naming};
+use super::breadth::{Breadth, TooMany};
+use super::end_group::{EndGroup, labels};
+use super::naming::Naming;
 use super::outsiders::Outsiders;
-use super::{Breadth, TooMany, api_servers, synthetic};
+use super::{api_servers, synthetic};
 use crate::command::policy::scenario::Scenario;
 use crate::session::Session;
 use abi::identity::{FIRST_ALLOCATED, is_workload};
 use agent::explain::End;
 use api::{Request, view};
-use identity::{Labels, Source};
 use policy::endpoint_view::NamedPorts;
-use policy::rule::{Cidr, Peer, Peers, Protocol};
+use policy::rule::{Cidr, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Parties of which policies cannot tell one from the other.
-#[derive(Debug)]
-pub(super) struct EndGroup {
-    pub(super) names: Vec<String>,
-    /// As they are in the old world, and in the new.
-    pub(super) ends: [End; 2],
-    /// Whether each of their ports may have any of the names that rules use.
-    pub(super) has_any_ports: bool,
-}
-
-/// Everybody to ask about.
+/// The ends of a comparison.
 #[derive(Debug)]
 pub(super) struct ComparedEnds {
     pub(super) groups: Vec<EndGroup>,
     pub(super) naming: Naming,
-    /// Where the workloads are from.
+    /// Where the workloads are from, for the summary.
     pub(super) origin: &'static str,
 }
 
-impl EndGroup {
-    fn one(end: End) -> Self {
-        Self { names: vec![end.name.clone()], ends: [end.clone(), end], has_any_ports: false }
-    }
-
-    /// A node as its own workloads see it.
-    fn local(&self) -> Self {
-        let names = self.names.iter().map(|name| format!("{name}{LOCAL}")).collect();
-        Self { names, ends: self.ends.each_ref().map(End::as_local), has_any_ports: false }
-    }
-
-    /// Whether both are the same workload or node, and nobody else.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        let is_one = self.names.len() == 1 && other.names.len() == 1;
-        is_one && self.ends.iter().zip(&other.ends).all(|(one, other)| one.is(other))
-    }
-
-    /// How many workloads they are.
-    pub(super) fn workloads(&self) -> usize {
-        if is_workload(self.ends[0].number) { self.names.len() } else { 0 }
-    }
-}
-
-/// Finds the ends of a comparison. Workloads are made up where none is known, and beside those that are known where
-/// everything is compared, unless `is_given` says that only those are meant.
+/// Collects the ends of a comparison. Workloads are generated if none is known and, if everything is compared, beside
+/// the known ones, unless `is_given` excludes that.
 pub(super) fn gather(
     worlds: &[Scenario; 2],
     session: &Session,
@@ -67,35 +35,35 @@ pub(super) fn gather(
     let outsiders = Outsiders::collect(worlds)?;
     let mut groups = known(worlds);
     let mut origin = "of the files";
-    let mut naming = Naming { blocks: outsiders.asked_blocks(), ..Naming::default() };
+    let mut naming = Naming { blocks: outsiders.compared_blocks(), ..Naming::default() };
     let is_empty = worlds.iter().all(Scenario::is_empty);
     let running = if is_empty { running(session) } else { Vec::new() };
     if !running.is_empty() {
         origin = "of the running agent";
     }
-    let is_anybody_known = !is_empty || !running.is_empty();
+    let is_any_known = !is_empty || !running.is_empty();
     groups.extend(running.into_iter().map(EndGroup::one));
-    if !is_anybody_known || (breadth == Breadth::Everything && !is_given) {
-        let (made_up, ports) = synthetic::workloads(worlds)?;
-        origin = if is_anybody_known { BESIDE_KNOWN } else { MADE_UP };
+    if !is_any_known || (breadth == Breadth::Everything && !is_given) {
+        let (generated, ports) = synthetic::workloads(worlds)?;
+        origin = if is_any_known { BESIDE_KNOWN } else { GENERATED };
         naming.ports = ports;
         if breadth == Breadth::Everything {
-            groups.extend(placed(&made_up, &outsiders));
+            groups.extend(placed(&generated, &outsiders));
         }
-        groups.extend(made_up);
+        groups.extend(generated);
     }
-    let mut groups = alike(groups, outsiders.tell_workloads_apart());
+    let mut groups = alike(groups, outsiders.distinguish_workloads());
     let mut nodes = nodes(worlds, &groups, breadth)?;
     if breadth == Breadth::Everything {
         nodes.extend(placed(&nodes, &outsiders));
     }
     groups.extend(nodes);
-    groups.extend(api_servers::unnamed(worlds, &groups));
+    groups.extend(api_servers::remaining(worlds, &groups));
     groups.extend(outsiders.ends(breadth).into_iter().map(EndGroup::one));
     Ok(ComparedEnds { groups, naming, origin })
 }
 
-/// The same groups once more at each address that rules tell apart.
+/// The same groups again, at each address that rules distinguish.
 fn placed(groups: &[EndGroup], outsiders: &Outsiders) -> Vec<EndGroup> {
     let places = outsiders.places();
     let at = |group: &EndGroup, block: &Cidr, address: IpAddr| {
@@ -107,8 +75,9 @@ fn placed(groups: &[EndGroup], outsiders: &Outsiders) -> Vec<EndGroup> {
     groups.flat_map(|group| places.iter().map(move |(block, address)| at(group, block, *address))).collect()
 }
 
-/// The local node; one more for each selector of nodes that selects none of those that are known, or each combination of
-/// them; and each of the others as its own workloads see it. Where nodes are known, the local one is one of those.
+/// The local node; a generated node for each node selector that selects no known node, or for each combination of
+/// node selectors; and each other node as its own workloads see it. If nodes are known, the local node is one of
+/// them.
 fn nodes(worlds: &[Scenario; 2], known: &[EndGroup], breadth: Breadth) -> Result<Vec<EndGroup>, TooMany> {
     let mut groups = Vec::new();
     let is_known = worlds.iter().any(|world| world.nodes().next().is_some());
@@ -118,16 +87,16 @@ fn nodes(worlds: &[Scenario; 2], known: &[EndGroup], breadth: Breadth) -> Result
         groups.push(EndGroup { names: vec!["host".to_owned()], ends, has_any_ports: false });
     }
     let there: Vec<&End> = known.iter().chain(&groups).flat_map(|group| &group.ends).collect();
-    let made_up = synthetic::nodes(worlds, &there, breadth == Breadth::Everything)?;
-    let made_up: Vec<EndGroup> = made_up.into_iter().map(EndGroup::one).collect();
-    let others = known.iter().filter(|group| group.ends[0].is_node()).chain(&made_up);
+    let generated = synthetic::nodes(worlds, &there, breadth == Breadth::Everything)?;
+    let generated: Vec<EndGroup> = generated.into_iter().map(EndGroup::one).collect();
+    let others = known.iter().filter(|group| group.ends[0].is_node()).chain(&generated);
     let local: Vec<EndGroup> = if knows_host { Vec::new() } else { others.map(EndGroup::local).collect() };
-    groups.extend(made_up);
+    groups.extend(generated);
     groups.extend(local);
     Ok(groups)
 }
 
-/// Everybody whom the files describe, in both worlds; who is in one of them only, is taken to be the same in the other.
+/// All ends that the files describe. An end of only one scenario is assumed to be the same in the other.
 fn known(worlds: &[Scenario; 2]) -> Vec<EndGroup> {
     let ends = worlds
         .each_ref()
@@ -135,7 +104,7 @@ fn known(worlds: &[Scenario; 2]) -> Vec<EndGroup> {
     let [old, new] = &ends;
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let groups = names.into_iter().filter_map(|name| {
-        // One that shares the network of its node in one of the worlds is that node there.
+        // A host-network pod of one scenario is its node there.
         let (before, after) = (old.get(name).cloned(), new.get(name).cloned());
         let before = before.or_else(|| worlds[0].host_network_end_named(name));
         let after = after.or_else(|| worlds[1].host_network_end_named(name));
@@ -145,7 +114,7 @@ fn known(worlds: &[Scenario; 2]) -> Vec<EndGroup> {
     groups.collect()
 }
 
-/// The workloads of the agent, where one runs.
+/// The workloads of a running agent.
 fn running(session: &Session) -> Vec<End> {
     let endpoints = session.agent().and_then(|mut agent| agent.call(Request::Endpoints));
     let endpoints: Vec<view::Endpoint> = endpoints.unwrap_or_default();
@@ -169,7 +138,7 @@ fn running(session: &Session) -> Vec<End> {
     ends.collect()
 }
 
-/// Reads `80/TCP`.
+/// Parses `80/TCP`.
 fn port_and_protocol(text: &str) -> Option<(u16, Protocol)> {
     let (port, protocol) = text.split_once('/')?;
     let protocol = match protocol {
@@ -181,7 +150,7 @@ fn port_and_protocol(text: &str) -> Option<(u16, Protocol)> {
     Some((port.parse().ok()?, protocol))
 }
 
-/// Puts together those that policies cannot tell apart.
+/// Merges ends that policies cannot distinguish.
 fn alike(groups: Vec<EndGroup>, by_address: bool) -> Vec<EndGroup> {
     let mut alike = BTreeMap::<_, EndGroup>::new();
     for group in groups {
@@ -200,36 +169,7 @@ fn alike(groups: Vec<EndGroup>, by_address: bool) -> Vec<EndGroup> {
     alike.into_values().collect()
 }
 
-/// All peers of all rules, references resolved.
-pub(super) fn peers(worlds: &[Scenario; 2]) -> impl Iterator<Item = &Peer> {
-    let resolved = worlds
-        .iter()
-        .flat_map(|world| world.policies.iter().filter_map(|policy| world.policies.resolved(&policy.id)));
-    let rules = resolved.flat_map(|policy| &policy.specs).flat_map(|spec| &spec.rules);
-    let peers = rules.filter_map(|rule| match &rule.peers {
-        Peers::Any => None,
-        Peers::Of(peers) => Some(peers),
-    });
-    peers.flatten()
-}
-
-/// Reads labels as they are printed: `k8s:app=web`.
-pub(super) fn labels(texts: &[String]) -> Labels {
-    let mut labels = Labels::default();
-    for text in texts {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        let (source, name) = key.split_once(':').unwrap_or(("k8s", key));
-        let source = match source {
-            "k8s" => Source::K8s,
-            "reserved" => Source::Reserved,
-            other => Source::Other(other.to_owned()),
-        };
-        labels.insert(source, name, value);
-    }
-    labels
-}
-
-/// Where workloads are from that were made up.
-const MADE_UP: &str = "one made up for each combination of selectors";
-/// The same where others are known.
-const BESIDE_KNOWN: &str = "those known and one made up for each combination of selectors";
+/// The origin of generated workloads.
+const GENERATED: &str = "one generated for each combination of selectors";
+/// The origin of known and generated workloads.
+const BESIDE_KNOWN: &str = "the known ones and one generated for each combination of selectors";

@@ -1,9 +1,10 @@
-//! Both sets of policies query about the same connections.
+//! Evaluates both sets of policies for the same connections.
 
+use super::breadth::{Breadth, TooMany};
 use super::change::{Change, Changes, ConnectionVerdict, Difference, RequestEquivalence};
-use super::groups::{ComparedEnds, EndGroup};
+use super::end_group::EndGroup;
+use super::groups::ComparedEnds;
 use super::traffic::{TrafficRange, ranges};
-use super::{Breadth, TooMany};
 use crate::command::policy::scenario::Scenario;
 use crate::progress::Progress;
 use agent::explain::{End, in_common};
@@ -15,35 +16,35 @@ use policy::rule::{Direction, Policy, Port, Protocol, Traffic, TrafficMatch};
 use policy::set::PolicySet;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A connection that is query about.
+/// A connection to evaluate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionQuery<'a> {
     /// IP protocol number.
     pub(super) protocol: u8,
     /// Port, or ICMP type in the upper byte.
     pub(super) port: u16,
-    /// Whether by IPv4.
+    /// Whether over IPv4.
     pub(super) v4: bool,
-    /// The request, or nothing to ask about the connection alone.
+    /// The request; none to evaluate the connection alone.
     pub(super) request: Option<RequestView<'a>>,
 }
 
-/// Both worlds, and what was found out about them.
+/// Both scenarios, with cached results.
 struct Worlds<'a> {
     scenarios: &'a [Scenario; 2],
     alike: RequestEquivalence,
     breadth: Breadth,
 }
 
-/// A group with the policies that are about it, in the old world and in the new.
+/// A group of ends with the policies that select it, in the old and in the new scenario.
 struct Subject<'a> {
     group: &'a EndGroup,
     applying: [Vec<Policy>; 2],
-    /// Whether anything that is said of it, or it itself, changes.
+    /// Whether its policies or its properties differ.
     changes: bool,
 }
 
-/// Everything that changes between any two of the groups.
+/// All verdicts that differ between any two groups.
 pub(super) fn compare(
     scenarios: &[Scenario; 2],
     compared: &ComparedEnds,
@@ -59,15 +60,16 @@ pub(super) fn compare(
         .for_each(|one| changes.leave_alone(&one.group.names));
     let changing = subjects.iter().filter(|one| one.changes).count();
     let pairs = changing * (2 * subjects.len() - changing);
-    if breadth == Breadth::Everything && pairs > MOST_PAIRS {
+    if breadth == Breadth::Everything && pairs > MAX_PAIRS {
         return Err(TooMany::Pairs(pairs));
     }
     let mut progress = Progress::start();
     for (done, from) in subjects.iter().enumerate() {
         if done.is_multiple_of(SHOWN_EVERY) {
-            progress.show("connections of one sender", done, subjects.len());
+            progress.show("connections of one source", done, subjects.len());
         }
-        // A pair changes only where rules about one of its ends do, and no end is compared with itself.
+        // The verdict of a pair can differ only if the policies or properties of one end differ. No end is compared
+        // with itself.
         for to in subjects.iter().filter(|to| (from.changes || to.changes) && !from.group.is(to.group)) {
             pair(&worlds, from, to, &mut changes)?;
         }
@@ -107,14 +109,14 @@ fn pair(
     Ok(())
 }
 
-/// What changes for one connection, where it does.
+/// The verdicts on one connection, if they differ.
 pub(super) fn change(worlds: &[Scenario; 2], ends: [&End; 2], query: &ConnectionQuery<'_>) -> Option<Change> {
     if ends[0].is(ends[1]) {
         return None;
     }
     let [old, new] = worlds.each_ref().map(|world| {
         let [from, to] = ends.map(|end| applying(&world.policies, end));
-        fate(ends, [&from, &to], &world.policies, query)
+        evaluate(ends, [&from, &to], &world.policies, query)
     });
     let (old, new) = (old?, new?);
     (!RequestEquivalence::default().are(&old, &new)).then_some([old, new])
@@ -124,15 +126,14 @@ impl<'a> Subject<'a> {
     fn new(worlds: &[Scenario; 2], group: &'a EndGroup) -> Self {
         let [old, new] = &group.ends;
         let applying = [applying(&worlds[0].policies, old), applying(&worlds[1].policies, new)];
-        let is_said_otherwise =
-            worlds[0].policies.mode() != worlds[1].policies.mode() || old.audit != new.audit;
-        let is_other =
+        let has_other_mode = worlds[0].policies.mode() != worlds[1].policies.mode() || old.audit != new.audit;
+        let has_other_properties =
             old.labels != new.labels || old.ports != new.ports || old.api_servers != new.api_servers;
-        let changes = applying[0] != applying[1] || is_other || is_said_otherwise;
+        let changes = applying[0] != applying[1] || has_other_properties || has_other_mode;
         Self { group, applying, changes }
     }
 
-    /// What becomes of a range of traffic to the other, assigned as it is in both worlds, where that changes.
+    /// The verdicts on traffic to another end, given for both scenarios, if they differ.
     fn change(
         &self,
         worlds: &Worlds<'_>,
@@ -143,14 +144,14 @@ impl<'a> Subject<'a> {
         let query = ConnectionQuery { protocol: range.protocol, port: range.port(), v4, request: None };
         let [old, new] = [0, 1].map(|at| {
             let ends = [&self.group.ends[at], ends[at]];
-            fate(ends, [&self.applying[at], &to.applying[at]], &worlds.scenarios[at].policies, &query)
+            evaluate(ends, [&self.applying[at], &to.applying[at]], &worlds.scenarios[at].policies, &query)
         });
         let (old, new) = (old?, new?);
         (!worlds.alike.are(&old, &new)).then_some([old, new])
     }
 
-    /// The same where the port has some of the names that rules use, in any combination: for a receiver that was made up,
-    /// where everything is compared.
+    /// The same if the port has names that rules use, in any combination: for a generated destination, if everything
+    /// is compared.
     fn change_by_name(
         &self,
         worlds: &Worlds<'_>,
@@ -162,7 +163,7 @@ impl<'a> Subject<'a> {
             return Ok(None);
         }
         let names = names(self.applying.iter().chain(&to.applying).flatten());
-        if names.len() > MOST_NAMES {
+        if names.len() > MAX_NAMES {
             return Err(TooMany::PortNames(names.len()));
         }
         let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
@@ -180,7 +181,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The names by which rules call ports.
+/// The named ports that rules use.
 fn names<'a>(policies: impl Iterator<Item = &'a Policy>) -> BTreeSet<&'a str> {
     let rules = policies.flat_map(|policy| &policy.specs).flat_map(|spec| &spec.rules);
     let matches = rules.flat_map(|rule| match &rule.traffic {
@@ -194,7 +195,7 @@ fn names<'a>(policies: impl Iterator<Item = &'a Policy>) -> BTreeSet<&'a str> {
     names.collect()
 }
 
-/// The policies with the specs alone that are about the end, their references resolved.
+/// The policies that select the end, with only those specs, and with references resolved.
 fn applying(policies: &PolicySet, end: &End) -> Vec<Policy> {
     let resolved = policies.iter().filter_map(|policy| policies.resolved(&policy.id));
     let end = end.as_subject();
@@ -206,15 +207,15 @@ fn applying(policies: &PolicySet, end: &End) -> Vec<Policy> {
     applying.collect()
 }
 
-/// What becomes of a connection; nothing where the ends share no address of the family.
-fn fate(
+/// The verdict on a connection; none if the ends share no address of the family.
+fn evaluate(
     [from, to]: [&End; 2],
     [egress, ingress]: [&[Policy]; 2],
     policies: &PolicySet,
     query: &ConnectionQuery<'_>,
 ) -> Option<ConnectionVerdict> {
     let (source, destination) = (from.address(query.v4)?, to.address(query.v4)?);
-    // References are resolved; there is nothing to look up.
+    // References are resolved already.
     let catalog = Catalog::new();
     let context = Context { catalog: &catalog, mode: policies.mode() };
     let sides = [
@@ -233,19 +234,19 @@ fn fate(
             judged.push(Judged { direction, audit: subject.audit, decision });
         }
     }
-    let fate = worst(&judged);
-    // Of one request it does not matter which others may pass.
+    let verdict = worst(&judged);
+    // For a single request, the other allowed requests do not matter.
     Some(if query.request.is_none() {
-        fate
+        verdict
     } else {
-        ConnectionVerdict { requests: None, limits: Vec::new(), ..fate }
+        ConnectionVerdict { requests: None, limits: Vec::new(), ..verdict }
     })
 }
 
-/// What one side says.
+/// The verdict of one side.
 struct Judged<'a> {
     direction: Direction,
-    /// Whether what it refuses is let through and reported.
+    /// Whether its audit mode is on.
     audit: bool,
     decision: Decision<'a>,
 }
@@ -255,23 +256,25 @@ impl Judged<'_> {
         if self.is_audited() { Verdict::Allow } else { self.decision.verdict }
     }
 
-    /// In audit mode a connection is let through, whatever policy says of it.
+    /// Audit mode allows a connection that policy drops.
     fn is_audited(&self) -> bool {
         self.audit && self.decision.verdict == Verdict::Drop
     }
 
     fn ground(&self) -> String {
-        let way = if self.direction == Direction::Egress { "egress" } else { "ingress" };
-        let audit = if self.is_audited() { " (let through by audit mode)" } else { "" };
+        let direction = if self.direction == Direction::Egress { "egress" } else { "ingress" };
+        let audit = if self.is_audited() { " (allowed by audit mode)" } else { "" };
         match (self.decision.rule(), self.decision.basis) {
-            (Some(rule), _) => format!("{way}: {rule}{audit}"),
-            (None, Basis::DefaultDeny | Basis::AlwaysDeny) => format!("{way}: no rule allows it{audit}"),
-            (None, _) => format!("{way}: nothing refuses it"),
+            (Some(rule), _) => format!("{direction}: {rule}{audit}"),
+            (None, Basis::DefaultDeny | Basis::AlwaysDeny) => {
+                format!("{direction}: no rule allows it{audit}")
+            }
+            (None, _) => format!("{direction}: nothing denies it"),
         }
     }
 }
 
-/// What both sides together say: the one that refuses, if one does.
+/// The verdict of both sides: the more restrictive one.
 fn worst(sides: &[Judged<'_>]) -> ConnectionVerdict {
     let verdict = sides.iter().map(Judged::verdict).max().unwrap_or(Verdict::Allow);
     let mut deciding = sides.iter().filter(|one| one.verdict() == verdict);
@@ -279,18 +282,18 @@ fn worst(sides: &[Judged<'_>]) -> ConnectionVerdict {
         let by = deciding.next().map(Judged::ground).unwrap_or_default();
         return ConnectionVerdict { verdict: verdict.to_string(), requests: None, limits: Vec::new(), by };
     }
-    let said = deciding.filter(|one| one.decision.rule().is_some() || one.is_audited());
-    let by: Vec<String> = said.map(Judged::ground).collect();
-    let by = if by.is_empty() { "nothing refuses it".to_owned() } else { by.join("; ") };
+    let deciding = deciding.filter(|one| one.decision.rule().is_some() || one.is_audited());
+    let by: Vec<String> = deciding.map(Judged::ground).collect();
+    let by = if by.is_empty() { "nothing denies it".to_owned() } else { by.join("; ") };
     let requests = in_common(sides.iter().filter_map(|one| one.decision.allowed_requests()));
     let limits = sides.iter().filter_map(|one| one.decision.requests.as_ref());
     let limits = limits.map(|rules| rules.iter().map(|rule| (*rule).clone()).collect()).collect();
     ConnectionVerdict { verdict: verdict.to_string(), requests, limits, by }
 }
 
-/// So many names of ports are combined at most.
-const MOST_NAMES: usize = 8;
-/// Most pairs of ends that one comparison of everything covers; they take some seconds.
-const MOST_PAIRS: usize = 1_000_000;
-/// Progress is shown once for so many senders.
+/// Maximum number of named ports that are combined.
+const MAX_NAMES: usize = 8;
+/// Maximum number of pairs in a comparison of everything; these take some seconds.
+const MAX_PAIRS: usize = 1_000_000;
+/// Progress is shown once for this many sources.
 const SHOWN_EVERY: usize = 16;

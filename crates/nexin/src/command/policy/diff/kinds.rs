@@ -1,23 +1,23 @@
-//! All kinds of label sets that selectors tell apart: for each combination of selectors that can select one set, a set
+//! All label sets that selectors distinguish: for each combination of selectors that can select the same set, a set
 //! with as few labels as possible.
 
-use super::TooMany;
+use super::breadth::{MAX_LABEL_SETS, TooMany};
 use identity::{LabelKey, Labels, Requirement, Selector, Source};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Labels that were made up: key and value, of source `k8s`.
+/// Generated labels of source `k8s`.
 pub(super) type Own = BTreeMap<String, String>;
 
-/// Which selectors select a set of labels: first as of the old world, then as of the new.
+/// Which selectors select a label set: first in the old scenario, then in the new.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Selected(Vec<bool>);
 
-/// Every combination of selectors that selects one set of labels, with the smallest such set. `fixed` are labels that all
-/// sets have where none is made up in their place, in the old world and in the new; `is_free` says which keys a made-up label
-/// may have.
+/// Every combination of selectors that can select the same label set, with the smallest such set. `fixed` are labels
+/// that all sets have unless a generated label replaces them, in the old and in the new scenario; `is_free` accepts
+/// the keys of generated labels.
 ///
-/// Keys are gone through one after another: each is absent, has a value that some selector names, or another. Sets that
-/// the same selectors may still select are continued as one, so that only combinations that differ cost anything.
+/// Keys are processed one after another: a key is absent, has a value that a selector names, or has another value.
+/// Sets that the same selectors can still select are merged, so that only distinct combinations cost time.
 pub(super) fn kinds(
     selectors: &[&Selector],
     fixed: &[Labels; 2],
@@ -42,7 +42,7 @@ pub(super) fn kinds(
                 failing.iter().for_each(|at| selected.0[*at] = false);
                 let mut own = own.clone();
                 own.extend(value.clone().map(|value| (key.to_owned(), value)));
-                let is_full = next.len() == MOST;
+                let is_full = next.len() == MAX_LABEL_SETS;
                 match next.get_mut(&selected) {
                     Some(known) if known.len() <= own.len() => {}
                     Some(known) => *known = own,
@@ -56,7 +56,7 @@ pub(super) fn kinds(
     Ok(kinds)
 }
 
-/// The requirements on each key, with the places of their selectors.
+/// The requirements on each key, with the indices of their selectors.
 fn by_key<'a>(
     selectors: &[&'a Selector],
     is_free: impl Fn(&Requirement) -> bool,
@@ -70,7 +70,7 @@ fn by_key<'a>(
     keys
 }
 
-/// The places of the requirements on a key that do not hold where it has this value, or else what is fixed for it.
+/// The indices of requirements on a key that fail for this value, or for the fixed value without one.
 fn failing<'a>(
     places: &'a [(usize, &Requirement)],
     key: &str,
@@ -83,7 +83,7 @@ fn failing<'a>(
     places.iter().filter(move |(_, one)| !one.matches(&labels)).map(|(place, _)| *place)
 }
 
-/// What a key may be: absent, each value that is named, and one that is not.
+/// The possible values of a key: absent, each named value, and one that is not named.
 fn values(places: &[(usize, &Requirement)]) -> Vec<Option<String>> {
     let named: BTreeSet<&str> = places.iter().flat_map(|(_, one)| one.operator.values()).collect();
     let mut others =
@@ -91,9 +91,6 @@ fn values(places: &[(usize, &Requirement)]) -> Vec<Option<String>> {
     let other = others.find(|value| !named.contains(value.as_str()));
     [None].into_iter().chain(named.into_iter().map(|value| Some(value.to_owned()))).chain([other]).collect()
 }
-
-/// Most kinds that one comparison covers.
-pub(super) const MOST: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -115,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn each_value_that_is_named_is_there_if_it_makes_a_difference() {
+    fn each_named_value_occurs_if_selectors_distinguish_it() {
         let some = |values: &[&str]| Operator::In(values.iter().copied().collect());
         assert_eq!(found(&[one("r", some(&["a", "b"])), one("r", some(&["a"]))]), ["", "r=a", "r=b"]);
         let none = |values: &[&str]| Operator::NotIn(values.iter().copied().collect());
@@ -125,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_combine() {
+    fn keys_are_combined() {
         let both = one("a", Operator::equals("1")).with(None, "b", Operator::equals("2"));
         assert_eq!(found(std::slice::from_ref(&both)), ["", "a=1,b=2"]);
         assert_eq!(found(&[both, one("a", Operator::Exists)]), ["", "a=1,b=2", "a=any"]);
@@ -136,6 +133,9 @@ mod tests {
         let selectors: Vec<Selector> = (0..13).map(|at| one(&format!("k{at}"), Operator::Exists)).collect();
         let selectors: Vec<&Selector> = selectors.iter().collect();
         assert_eq!(kinds(&selectors, &Default::default(), |_| true), Err(TooMany::Kinds));
-        assert_eq!(kinds(&selectors[..12], &Default::default(), |_| true).map(|kinds| kinds.len()), Ok(MOST));
+        assert_eq!(
+            kinds(&selectors[..12], &Default::default(), |_| true).map(|kinds| kinds.len()),
+            Ok(MAX_LABEL_SETS)
+        );
     }
 }

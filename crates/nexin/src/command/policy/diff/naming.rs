@@ -1,23 +1,23 @@
-//! What groups and ports are called in differences, where their own names would say too much.
+//! The names of ends and ports in differences.
 
 use super::traffic::PortNames;
 use policy::rule::Cidr;
 use std::collections::BTreeSet;
 
-/// What is behind the names of a comparison.
+/// What is needed to print the names of a comparison.
 #[derive(Debug, Default)]
 pub(super) struct Naming {
-    /// The blocks that were query about: each stands for its addresses that are in none of the others within it.
+    /// The compared blocks: each represents its addresses that are in no other block within it.
     pub(super) blocks: BTreeSet<Cidr>,
-    /// The ports whose numbers were made up.
+    /// The named ports with generated numbers.
     pub(super) ports: PortNames,
 }
 
-/// Behind the name of a node: as its own workloads see it.
+/// Suffix of a node's name for the node as its own workloads see it.
 pub(super) const LOCAL: &str = " (local)";
 
 impl Naming {
-    /// The names as they are told: a block with what lies in it and is not meant.
+    /// The printed names: a block with the blocks within it that are excluded.
     pub(super) fn names(&self, names: &BTreeSet<String>) -> Vec<String> {
         names.iter().map(|name| self.block(name, names)).collect()
     }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_is_told_without_what_lies_in_it_and_does_not_change() {
+    fn a_block_is_printed_with_the_excluded_blocks_within_it() {
         let cidr = |text: &str| {
             let (address, length) = text.split_once('/').unwrap();
             Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()

@@ -1,7 +1,8 @@
-//! Peers outside the cluster: the world, and what blocks, domains and entities that rules name tell apart.
+//! Peers outside the cluster: the world, and the blocks, domains and entities that rules name.
 
-use super::groups::peers;
-use super::{Breadth, api_servers};
+use super::api_servers;
+use super::breadth::Breadth;
+use super::end_group::peers;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{REMOTE_NODE, WORLD};
 use agent::explain::End;
@@ -11,22 +12,22 @@ use policy::rule::{Cidr, CidrReach, Entity, Peer};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What rules name that is not in the cluster.
+/// The external peers that rules name.
 #[derive(Debug, Default)]
 pub(super) struct Outsiders {
-    /// All blocks, those that are left out of others too.
+    /// All CIDR blocks, including those in `except`.
     blocks: BTreeSet<Cidr>,
-    /// Those of which the addresses of workloads and nodes count too.
+    /// The blocks that match addresses of workloads and nodes, too.
     reaching_everything: BTreeSet<Cidr>,
     entities: BTreeSet<Entity>,
-    /// Whether rules name API servers, and none is known.
+    /// Whether rules name API servers and none is known.
     lacks_api_servers: bool,
-    /// One name for each combination of patterns, and what to call it.
+    /// A domain name for each combination of patterns, and how it is printed.
     names: Vec<(String, String)>,
 }
 
 impl Outsiders {
-    /// Collects what the rules of both worlds name.
+    /// Collects the external peers of all rules of both scenarios.
     pub(super) fn collect(worlds: &[Scenario; 2]) -> Result<Self, TooManyOverlaps> {
         let mut outsiders = Self::default();
         let mut patterns = BTreeSet::new();
@@ -40,7 +41,7 @@ impl Outsiders {
                 }
                 Peer::Domain(pattern) => drop(patterns.insert(pattern)),
                 Peer::Entity(entity) => drop(outsiders.entities.insert(*entity)),
-                Peer::Labels(selector) if api_servers::are_asked_for(selector) => {
+                Peer::Labels(selector) if api_servers::are_selected_by(selector) => {
                     outsiders.entities.insert(Entity::KubeApiserver);
                 }
                 Peer::Labels(_) | Peer::Nodes(_) | Peer::CidrGroup { .. } | Peer::Service(_) => {}
@@ -51,30 +52,30 @@ impl Outsiders {
             outsiders.entities.remove(&Entity::KubeApiserver) && !api_servers::are_known(worlds);
         let patterns: Vec<&DomainPattern> = patterns.into_iter().collect();
         let names = samples(&patterns)?.into_iter().map(|name| {
-            let called = called(&name, &patterns);
-            (name, called)
+            let printed = printed(&name, &patterns);
+            (name, printed)
         });
         outsiders.names = names.collect();
         Ok(outsiders)
     }
 
-    /// Whether policies may tell workloads apart by their addresses.
-    pub(super) fn tell_workloads_apart(&self) -> bool {
+    /// Whether policies may distinguish workloads by their addresses.
+    pub(super) fn distinguish_workloads(&self) -> bool {
         self.reaching_everything.iter().any(|block| block.length() > 0)
     }
 
-    /// Addresses that rules tell apart where workloads or nodes have them, each with its block.
+    /// Addresses that rules distinguish on workloads and nodes, each with its block.
     pub(super) fn places(&self) -> Vec<(Cidr, IpAddr)> {
         addresses(&self.reaching_everything)
     }
 
-    /// The blocks that have an end of their own in the comparison.
-    pub(super) fn asked_blocks(&self) -> BTreeSet<Cidr> {
+    /// The blocks that are compared.
+    pub(super) fn compared_blocks(&self) -> BTreeSet<Cidr> {
         addresses(&self.blocks).into_iter().map(|(block, _)| block).collect()
     }
 
-    /// The world; a peer for each block, each name and each entity; where everything is compared, also each name at an
-    /// address of each block.
+    /// The world; a peer for each block, each name and each entity; if everything is compared, each name with an
+    /// address of each block, too.
     pub(super) fn ends(&self, breadth: Breadth) -> Vec<End> {
         let node = End::new("other nodes", REMOTE_NODE, Labels::reserved("remote-node"));
         let mut ends = vec![outside("world"), node];
@@ -84,21 +85,21 @@ impl Outsiders {
             ..outside(&block.to_string())
         };
         ends.extend(places.iter().map(at));
-        for (name, called) in &self.names {
+        for (name, printed) in &self.names {
             let names = BTreeSet::from([name.clone()]);
             if breadth == Breadth::Everything {
                 let at = |(block, address): &(Cidr, IpAddr)| End {
                     addresses: vec![*address],
                     names: names.clone(),
-                    ..outside(&format!("{called} in {block}"))
+                    ..outside(&format!("{printed} in {block}"))
                 };
                 ends.extend(places.iter().map(at));
             }
-            ends.push(End { names, ..outside(called) });
+            ends.push(End { names, ..outside(printed) });
         }
         if self.lacks_api_servers {
             let places = if breadth == Breadth::Everything { &places[..] } else { &[] };
-            ends.extend(api_servers::made_up(places));
+            ends.extend(api_servers::generated(places));
         }
         let named = [Entity::Ingress, Entity::Health, Entity::Init, Entity::Unmanaged];
         for entity in named.into_iter().filter(|entity| self.entities.contains(entity)) {
@@ -108,8 +109,8 @@ impl Outsiders {
     }
 }
 
-/// A name as it is printed: by itself where a rule names it, else with the patterns that it matches.
-fn called(name: &str, patterns: &[&DomainPattern]) -> String {
+/// A name as it is printed: alone if a rule names it, else with the patterns that it matches.
+fn printed(name: &str, patterns: &[&DomainPattern]) -> String {
     let matching = patterns.iter().filter(|pattern| pattern.matches(name)).map(ToString::to_string);
     let matching: Vec<String> = matching.collect();
     if matching.iter().any(|pattern| pattern == name) {
@@ -124,15 +125,14 @@ fn outside(name: &str) -> End {
     End::new(name, WORLD, Labels::reserved("world"))
 }
 
-/// An address for each block that has one in none of the blocks within it. A whole family has none: the world stands for
-/// that.
+/// An address for each block that has one outside all blocks within it. A whole family is represented by the world.
 fn addresses(blocks: &BTreeSet<Cidr>) -> Vec<(Cidr, IpAddr)> {
-    let query = blocks.iter().filter(|block| block.length() > 0);
-    query.filter_map(|block| Some((*block, address_in(block, blocks)?))).collect()
+    let compared = blocks.iter().filter(|block| block.length() > 0);
+    compared.filter_map(|block| Some((*block, address_in(block, blocks)?))).collect()
 }
 
-/// An address of the block that is in none of those within it, where there is one: the first of the block, or the next
-/// after one of those.
+/// An address of the block outside all blocks within it, if there is one: the block's first address, or the next
+/// address after one of those blocks.
 fn address_in(block: &Cidr, blocks: &BTreeSet<Cidr>) -> Option<IpAddr> {
     let inner: Vec<&Cidr> = blocks.iter().filter(|one| block.encloses(one) && *one != block).collect();
     let nexts = inner.iter().filter_map(|one| next(one));
@@ -154,7 +154,7 @@ fn next(block: &Cidr) -> Option<IpAddr> {
     })
 }
 
-/// Most patterns that are printed with a name.
+/// Maximum number of patterns that are printed with a name.
 const SHOWN: usize = 3;
 
 #[cfg(test)]
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_is_asked_about_by_an_address_that_is_in_none_of_those_within() {
+    fn a_block_is_represented_by_an_address_outside_the_blocks_within_it() {
         let cidr = |text: &str| {
             let (address, length) = text.split_once('/').unwrap();
             Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()

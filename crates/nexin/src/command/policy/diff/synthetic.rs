@@ -1,8 +1,8 @@
-//! Workloads and nodes made up for policies: one for each combination of selectors that can select one.
+//! Generated workloads and nodes: one for each combination of selectors that can select the same one.
 
-use super::TooMany;
-use super::groups::{EndGroup, peers};
-use super::kinds::{MOST, Own, kinds};
+use super::breadth::{MAX_LABEL_SETS, TooMany};
+use super::end_group::{EndGroup, peers};
+use super::kinds::{Own, kinds};
 use super::traffic::PortNames;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{FIRST_ALLOCATED, REMOTE_NODE};
@@ -12,8 +12,8 @@ use policy::endpoint_view::NamedPorts;
 use policy::rule::{Peer, Port, Protocol, Rule, Spec, Subject, Traffic, TrafficMatch};
 use std::collections::BTreeSet;
 
-/// One workload for each combination of selectors that can select one, in namespaces that are known or named and in one
-/// that is neither; with all ports that rules call by name, at numbers made up for them.
+/// One workload for each combination of selectors that can select the same one, in every known or named namespace and
+/// in another one. The workloads have all named ports of rules, with generated numbers.
 pub(super) fn workloads(worlds: &[Scenario; 2]) -> Result<(Vec<EndGroup>, PortNames), TooMany> {
     let selectors = selectors_of_workloads(worlds);
     let names = port_names(worlds);
@@ -35,7 +35,7 @@ pub(super) fn workloads(worlds: &[Scenario; 2]) -> Result<(Vec<EndGroup>, PortNa
                 });
                 groups.push(EndGroup { names: vec![name], ends, has_any_ports: true });
             }
-            if groups.len() > MOST {
+            if groups.len() > MAX_LABEL_SETS {
                 return Err(TooMany::Kinds);
             }
         }
@@ -43,9 +43,9 @@ pub(super) fn workloads(worlds: &[Scenario; 2]) -> Result<(Vec<EndGroup>, PortNa
     Ok((groups, names))
 }
 
-/// One node for each combination of selectors of nodes that can select one: where `all`, all that select none of these
-/// nodes in this combination; else those with a selector that selects none of them.
-pub(super) fn nodes(worlds: &[Scenario; 2], there: &[&End], all: bool) -> Result<Vec<End>, TooMany> {
+/// One node for each combination of node selectors that can select the same one: with `all`, for each combination
+/// that no known node has; else only if one of the selectors selects no known node.
+pub(super) fn nodes(worlds: &[Scenario; 2], known: &[&End], all: bool) -> Result<Vec<End>, TooMany> {
     let subjects = specs(worlds).filter_map(|spec| match &spec.subject {
         Subject::Nodes(selector) => Some(selector),
         Subject::Workloads(_) => None,
@@ -59,7 +59,7 @@ pub(super) fn nodes(worlds: &[Scenario; 2], there: &[&End], all: bool) -> Result
     let selectors: Vec<&Selector> = selectors.into_iter().collect();
     let selects = |labels: &Labels| selectors.iter().map(|one| one.selects(labels)).collect::<Vec<bool>>();
     let shows = |end: &End| [selects(&end.as_subject().labels), selects(&end.labels)].concat();
-    let known: Vec<Vec<bool>> = there.iter().filter(|end| end.is_node()).map(|end| shows(end)).collect();
+    let known: Vec<Vec<bool>> = known.iter().filter(|end| end.is_node()).map(|end| shows(end)).collect();
     let fixed = ["host", "remote-node"].map(Labels::reserved);
     let mut nodes = Vec::new();
     for own in kinds(&selectors, &fixed, is_relevant)?.into_values().filter(|own| !own.is_empty()) {
@@ -75,7 +75,7 @@ pub(super) fn nodes(worlds: &[Scenario; 2], there: &[&End], all: bool) -> Result
     Ok(nodes)
 }
 
-/// All selectors of subjects and of peers that can select workloads.
+/// All subject and peer selectors that can select workloads.
 fn selectors_of_workloads(worlds: &[Scenario; 2]) -> Vec<&Selector> {
     let subjects = specs(worlds).filter_map(|spec| match &spec.subject {
         Subject::Workloads(selector) => Some(selector),
@@ -89,7 +89,7 @@ fn selectors_of_workloads(worlds: &[Scenario; 2]) -> Vec<&Selector> {
     selectors.into_iter().collect()
 }
 
-/// A namespace that is not known and that no selector names, and all that are.
+/// All known or named namespaces, and one that is neither.
 fn namespaces(worlds: &[Scenario; 2], selectors: &[&Selector]) -> Vec<String> {
     let requirements = selectors.iter().flat_map(|selector| selector.requirements());
     let naming = requirements.filter(|one| is_name_of_namespace(&one.name));
@@ -102,15 +102,15 @@ fn namespaces(worlds: &[Scenario; 2], selectors: &[&Selector]) -> Vec<String> {
     other.into_iter().chain(named).collect()
 }
 
-/// The labels of a namespace in one world; those of the other where it is known in that one only.
+/// The labels of a namespace in one scenario, or in the other if only that one knows it.
 fn known_labels(world: &Scenario, worlds: &[Scenario; 2], namespace: &str) -> Own {
     let mut knowing = [world].into_iter().chain(worlds).filter(|world| world.knows_namespace(namespace));
     let labels = knowing.next().map(|world| world.namespace_labels(namespace)).unwrap_or_default();
     labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// Whether workloads of a namespace cannot have any value for a key: names of namespaces, labels of those that are known,
-/// and labels that are no part of an identity.
+/// Whether the value of a key is fixed by the namespace: the name of the namespace, labels of a known namespace, and
+/// labels that are not part of an identity.
 fn is_fixed(key: &str, is_known: bool) -> bool {
     is_name_of_namespace(key) || (is_known && key.starts_with(key::NAMESPACE_LABELS)) || !is_relevant(key)
 }
@@ -131,7 +131,7 @@ fn specs(worlds: &[Scenario; 2]) -> impl Iterator<Item = &Spec> {
     worlds.iter().flat_map(|world| world.policies.iter()).flat_map(|policy| &policy.specs)
 }
 
-/// Numbers for all ports that rules call by name, which no rule calls by number.
+/// Numbers for all named ports of rules, which no rule uses.
 fn port_names(worlds: &[Scenario; 2]) -> PortNames {
     let rules: Vec<&Rule> = specs(worlds).flat_map(|spec| &spec.rules).collect();
     let ports = rules.iter().flat_map(|rule| match &rule.traffic {
@@ -146,30 +146,31 @@ fn port_names(worlds: &[Scenario; 2]) -> PortNames {
             TrafficMatch::Port { port: Port::Any, .. } | TrafficMatch::Icmp { .. } => {}
         }
     }
-    // A range that is wide may hold them; one that people think of as some ports should not. Every other number: two
-    // that are neighbours would be told as a range.
+    // Wide ranges may contain these numbers, narrow ones must not. Every second number is used: neighbours would be
+    // printed as a range.
     let is_free = |port: &u16| !taken.iter().any(|range| range.len() < WIDE && range.contains(port));
     (FIRST_PORT..=u16::MAX).step_by(2).filter(is_free).zip(names).collect()
 }
 
-/// The labels of a workload: those that are known of its namespace, and those made up for it and for its namespace.
-fn workload_labels(namespace: &str, known: &Own, made_up: &Own) -> Labels {
-    let around =
-        made_up.iter().filter_map(|(key, value)| Some((key.strip_prefix(key::NAMESPACE_LABELS)?, &**value)));
-    let own = made_up.iter().filter(|(key, _)| !key.starts_with(key::NAMESPACE_LABELS));
+/// The labels of a workload: known labels of its namespace, and generated labels of its own and of the namespace.
+fn workload_labels(namespace: &str, known: &Own, generated: &Own) -> Labels {
+    let around = generated
+        .iter()
+        .filter_map(|(key, value)| Some((key.strip_prefix(key::NAMESPACE_LABELS)?, &**value)));
+    let own = generated.iter().filter(|(key, _)| !key.starts_with(key::NAMESPACE_LABELS));
     let known = known.iter().map(|(key, value)| (&**key, &**value));
     let mut labels =
         Labels::of_workload(namespace, known.chain(around), own.map(|(key, value)| (&**key, &**value)));
-    if let Some(cluster) = made_up.get(key::CLUSTER) {
+    if let Some(cluster) = generated.get(key::CLUSTER) {
         labels.insert(Source::K8s, key::CLUSTER, cluster);
     }
     labels
 }
 
-/// `shop/app=web of team=a`: namespace, own labels, labels of the namespace.
-fn workload_name(namespace: &str, made_up: &Own) -> String {
+/// The name of a generated workload, The name of a generated workload, `shop/app=web of team=a`: namespace, own labels, labels of the namespace.
+fn workload_name(namespace: &str, generated: &Own) -> String {
     let (around, own): (Own, Own) =
-        made_up.clone().into_iter().partition(|(key, _)| key.starts_with(key::NAMESPACE_LABELS));
+        generated.clone().into_iter().partition(|(key, _)| key.starts_with(key::NAMESPACE_LABELS));
     let around =
         around.into_iter().map(|(key, value)| (key[key::NAMESPACE_LABELS.len()..].to_owned(), value));
     let around: Own = around.collect();
@@ -186,7 +187,7 @@ fn pairs(labels: &Own) -> String {
     pairs.join(",")
 }
 
-/// Ports are numbered from here on, where nobody is known to listen.
+/// The first generated port number, in a range without well-known ports.
 const FIRST_PORT: u16 = 60_001;
-/// A range of so many ports is no list of some.
+/// A range of this many ports counts as wide.
 const WIDE: usize = 1000;

@@ -1,4 +1,4 @@
-//! What can be sent, cut into ranges that no rule tells apart further.
+//! All traffic, split into ranges of ports that no rule distinguishes further.
 
 use abi::protocol::{self, ICMP, ICMP6, SCTP, TCP, UDP};
 use policy::endpoint_view::NamedPorts;
@@ -6,7 +6,7 @@ use policy::rule::{Family, Policy, Port, Traffic, TrafficMatch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-/// Ports of a protocol, or types of ICMP, of which every rule says the same.
+/// Ports of a protocol, or types of ICMP, that every rule treats alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TrafficRange {
     /// IP protocol number.
@@ -16,13 +16,13 @@ pub(super) struct TrafficRange {
 }
 
 impl TrafficRange {
-    /// What policies are query about it.
+    /// A port of the range, for a query.
     pub(super) fn port(&self) -> u16 {
         if protocol::is_icmp(self.protocol) { self.first << 8 } else { self.first }
     }
 }
 
-/// All that can be sent by a family, in as few ranges as the rules allow; `receivers` are those who may give ports names.
+/// All traffic of a family, in as few ranges as the rules allow. `receivers` are the named ports of the destinations.
 pub(super) fn ranges<'a>(
     policies: impl Iterator<Item = &'a Policy>,
     receivers: &[&NamedPorts],
@@ -55,7 +55,7 @@ pub(super) fn ranges<'a>(
     cuts.into_iter().flat_map(|(protocol, cuts)| between(protocol, cuts)).collect()
 }
 
-/// The ports of a protocol, or the types of an ICMP.
+/// All ports of a protocol, or all types of ICMP.
 fn all(protocol: u8) -> RangeInclusive<u16> {
     if matches!(protocol, 1 | 58) { 0..=255 } else { 1..=u16::MAX }
 }
@@ -69,10 +69,10 @@ fn between(protocol: u8, cuts: BTreeSet<u32>) -> Vec<TrafficRange> {
     starts.iter().zip(lasts).map(|(&first, last)| TrafficRange { protocol, first, last }).collect()
 }
 
-/// The names of ports whose numbers were made up.
+/// Names of ports with generated numbers.
 pub(super) type PortNames = BTreeMap<u16, String>;
 
-/// The ranges as people write them, neighbours joined: `80/TCP`, `every UDP port`, `anything but 8080/TCP`.
+/// The ranges as text, with neighbours joined: `80/TCP`, `every UDP port`, `anything but 8080/TCP`.
 pub(super) fn words(ranges: &BTreeSet<TrafficRange>, names: &PortNames) -> Vec<String> {
     let named = joined(ranges);
     let rest = rest(ranges);
@@ -102,7 +102,8 @@ fn joined(ranges: &BTreeSet<TrafficRange>) -> Vec<TrafficRange> {
     joined
 }
 
-/// All that can be sent but these; of the two ICMPs only those that some range is of count, but one must.
+/// All traffic except these ranges. Of ICMP and ICMPv6 only protocols that occur in the ranges count, or ICMP if
+/// neither occurs.
 fn rest(ranges: &BTreeSet<TrafficRange>) -> Vec<TrafficRange> {
     let is_there = |protocol: u8| ranges.iter().any(|range| range.protocol == protocol);
     let icmp = if is_there(58) && !is_there(1) { 58 } else { 1 };
@@ -142,7 +143,7 @@ fn word(range: &TrafficRange, names: &PortNames) -> String {
     }
 }
 
-/// The protocols in the order in which they are told.
+/// The protocols in printed order.
 const ORDER: [u8; 5] = [TCP, UDP, SCTP, ICMP, ICMP6];
 
 #[cfg(test)]
@@ -154,7 +155,7 @@ mod tests {
     use policy::rule::{Direction, EnforcementMode};
 
     #[test]
-    fn pieces_are_cut_at_the_edges_of_what_rules_name() {
+    fn ranges_are_split_at_the_boundaries_of_rules() {
         let ranges = between(6, BTreeSet::from([80, 81, 443, 65_536]));
         let ranges: Vec<_> = ranges.iter().map(|range| (range.first, range.last)).collect();
         assert_eq!(ranges, [(1, 79), (80, 80), (81, 442), (443, 65_535)]);
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_joined_and_the_whole_has_a_name() {
+    fn neighbours_are_joined_and_whole_protocols_have_names() {
         let tcp = |first, last| TrafficRange { protocol: 6, first, last };
         assert_eq!(words(&[tcp(80, 80), tcp(81, 90)].into(), &PortNames::new()), ["80-90/TCP"]);
         assert_eq!(words(&[tcp(1, 79), tcp(80, u16::MAX)].into(), &PortNames::new()), ["every TCP port"]);
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rule_tells_the_ports_of_a_piece_apart() {
+    fn no_rule_distinguishes_the_ports_of_a_range() {
         let mut compared = 0;
         for seed in 0..60 {
             let world = generate::world(seed);

@@ -1,4 +1,4 @@
-//! An explanation as lines for people.
+//! An explanation as lines of text.
 
 use crate::command::policy::scenario::Scenario;
 use crate::session::Session;
@@ -6,7 +6,7 @@ use crate::verdict;
 use api::view::{Considered, Explanation, Side};
 use std::collections::BTreeMap;
 
-/// Says of each rule where it stands in the files.
+/// Adds to each rule its place in the files.
 pub(super) fn place(explanation: &mut Explanation, scenario: &Scenario) {
     let mut places = BTreeMap::new();
     for policy in scenario.policies.iter() {
@@ -23,19 +23,17 @@ pub(super) fn place(explanation: &mut Explanation, scenario: &Scenario) {
     }
 }
 
-/// The explanation, verdict first; as wide as a terminal, where there is one.
+/// The lines of an explanation, verdict first; at most as wide as the terminal.
 pub(super) fn lines(session: &Session, explanation: &Explanation) -> Vec<String> {
     let Explanation { verdict, requests, notes, sides, branches } = explanation;
     let width = session.width().unwrap_or(usize::MAX);
     let mut lines = vec![format!("{}{}", verdict::painted(session, verdict), only(requests.as_deref()))];
     if !branches.is_empty() {
-        lines = vec![format!("{}, or not: it depends on the backend", lines[0])];
+        lines = vec![format!("{} for some backends", lines[0])];
     }
     notes.iter().for_each(|note| lines.extend(wrapped(&format!("  {note}"), 4, width)));
     if sides.is_empty() && branches.is_empty() && notes.is_empty() {
-        lines.push(
-            "  no policy is asked: neither end is a workload, or a node that some policy is about".into(),
-        );
+        lines.push("  no policy applies: neither end is a workload, or a node that a policy selects".into());
     }
     sides.iter().for_each(|side| lines.extend(of_side(session, side, width)));
     for branch in branches {
@@ -67,14 +65,14 @@ fn of_side(session: &Session, side: &Side, width: usize) -> Vec<String> {
 fn heading(session: &Session, side: &Side) -> String {
     let Side { direction, subject, verdict, requests, reason, .. } = side;
     let painted = verdict::painted(session, verdict);
-    // The nearest rule is marked in the list; it need not be told twice.
+    // The nearest rule is marked in the list, so the reason need not repeat it.
     let is_listed = side.considered.iter().any(|one| one.nearest);
     let reason = if is_listed { reason.split("; nearest: ").next().unwrap_or(reason) } else { reason };
     let reason = verdict::reason(verdict, reason);
     format!("  {direction} of {subject}: {painted}{}: {reason}", only(requests.as_deref()))
 }
 
-/// The requests that may pass, behind a verdict.
+/// The allowed requests, as a suffix of a verdict.
 fn only(requests: Option<&[String]>) -> String {
     match requests {
         None => String::new(),
@@ -83,7 +81,7 @@ fn only(requests: Option<&[String]>) -> String {
     }
 }
 
-/// The text in lines of at most this many columns, where it has spaces to break at; all but the first are indented.
+/// Wraps a text at spaces; all lines but the first are indented.
 fn wrapped(text: &str, indent: usize, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
@@ -105,13 +103,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_lines_are_broken_where_a_terminal_is_narrow() {
+    fn long_lines_are_wrapped_at_the_width_of_the_terminal() {
         assert_eq!(wrapped("  a bc de", 4, 6), ["  a bc", "    de"]);
         assert_eq!(wrapped("  a bc de", 4, usize::MAX), ["  a bc de"]);
     }
 
     #[test]
-    fn requests_that_may_pass_stand_behind_the_verdict() {
+    fn allowed_requests_follow_the_verdict() {
         assert_eq!(only(None), "");
         assert_eq!(only(Some(&[])), ", but no request");
         assert_eq!(only(Some(&["GET /a".to_owned(), "HEAD /a".to_owned()])), ", only GET /a or HEAD /a");

@@ -1,4 +1,4 @@
-//! Who is there in a scenario, for questions to name.
+//! The ends of a scenario: workloads, nodes and hosts by name and address.
 
 use super::{LabelMap, Name, Scenario, ScenarioWorkload};
 use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Scenario {
-    /// Everybody who is there, workloads first, of which those that share the network of a node are that node; of a local node that tests describe, [`Self::host`] tells.
+    /// All ends: workloads, external hosts and nodes. Host-network pods are part of their node. [`Self::host`]
+    /// returns the local node of tests.
     pub(in crate::command::policy) fn ends(&self) -> impl Iterator<Item = End> {
         let workloads = self.workloads.iter().filter(|(_, workload)| !workload.host_network);
         let workloads = workloads.map(|(name, workload)| self.workload(name, workload));
@@ -20,17 +21,17 @@ impl Scenario {
         workloads.chain(externals).chain(self.nodes())
     }
 
-    /// The nodes that are described, but for the local one of tests.
+    /// The nodes, except for the local node of tests.
     pub(in crate::command::policy) fn nodes(&self) -> impl Iterator<Item = End> {
         self.nodes.keys().filter(|name| *name != LOCAL).map(|name| self.node(name))
     }
 
-    /// Whether it is told which node is the local one.
+    /// Whether the local node is described.
     pub(in crate::command::policy) fn knows_host(&self) -> bool {
         self.nodes.contains_key(LOCAL)
     }
 
-    /// The local node; it is there whether or not files describe it. A node that is alone is it.
+    /// The local node, which exists also if no file describes it. A single node is the local node.
     pub(in crate::command::policy) fn host(&self) -> End {
         match self.lone_node() {
             Some(only) => End { audit: self.audit, ..self.node(only).as_local() },
@@ -38,19 +39,19 @@ impl Scenario {
         }
     }
 
-    /// The node that is alone in manifests; the nodes of tests stand beside the local one.
+    /// The single node of manifests. The nodes of tests exist beside the local node.
     fn lone_node(&self) -> Option<&String> {
         let mut nodes = self.nodes.keys();
         let only = nodes.next().filter(|only| *only != LOCAL && self.local.is_empty());
         only.filter(|_| nodes.next().is_none())
     }
 
-    /// Whether no workload is there.
+    /// Whether there is no workload.
     pub(in crate::command::policy) fn is_empty(&self) -> bool {
         self.workloads.is_empty()
     }
 
-    /// The namespaces whose labels are described.
+    /// The namespaces with described labels.
     pub(in crate::command::policy) fn namespaces(&self) -> impl Iterator<Item = &str> {
         self.namespaces.keys().map(String::as_str)
     }
@@ -62,12 +63,13 @@ impl Scenario {
 
     pub(super) fn workload(&self, (namespace, name): &Name, workload: &ScenarioWorkload) -> End {
         if workload.host_network {
-            return self.sharer(&format!("{namespace}/{name}"), workload);
+            return self.host_network_end(&format!("{namespace}/{name}"), workload);
         }
         let ScenarioWorkload { labels, ports, addresses, pods, node, is_of_test, .. } = workload.clone();
         let own = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let labels = Labels::of_workload(namespace, self.namespace_labels(namespace), own);
-        // Engines leave out the labels of single replicas; of what runs elsewhere those count that a policy names.
+        // Labels of single replicas are not part of identities; for workloads of manifests they are, if a policy
+        // names them.
         let counts = |label: &str| !is_of_test && self.named.contains(&identity::Name::from(label));
         let labels = filter::relevant_or(labels, counts);
         let end = End::new(&format!("{namespace}/{name}"), FIRST_ALLOCATED, labels);
@@ -112,7 +114,7 @@ impl Inventory for Scenario {
         }
     }
 
-    fn is_rather_a_service(&self, text: &str) -> bool {
+    fn prefers_service(&self, text: &str) -> bool {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
         self.workloads.get(&(namespace.to_owned(), name.to_owned())).is_some_and(|one| !one.is_of_test)
     }
@@ -189,8 +191,8 @@ impl Inventory for Scenario {
 
 /// The remark on a workload without pods.
 fn without_pods(name: &str, pods: PodCount) -> Vec<String> {
-    let said = format!("{name} has no pods now; it is asked as if it had one");
-    (pods == PodCount::None).then_some(said).into_iter().collect()
+    let remark = format!("{name} has no pods now; it is evaluated as if it had one");
+    (pods == PodCount::None).then_some(remark).into_iter().collect()
 }
 
 fn named_ports(workload: &ScenarioWorkload) -> BTreeMap<(String, u8), u16> {
@@ -206,5 +208,5 @@ fn world(name: &str, addresses: Vec<IpAddr>) -> End {
     End { addresses, ..End::new(name, WORLD, Labels::reserved("world")) }
 }
 
-/// What tests call the local node.
+/// The name of the local node in tests.
 pub(super) const LOCAL: &str = "host";

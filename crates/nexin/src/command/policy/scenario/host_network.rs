@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 impl Scenario {
-    /// Learns the addresses of a node from the status of a pod on it; without a name it is the local one.
-    pub(super) fn learn_node(&mut self, name: Option<&str>, addresses: &[IpAddr]) {
+    /// Adds the addresses of a node from the status of a pod on it; without a name, of the local node.
+    pub(super) fn add_node_addresses(&mut self, name: Option<&str>, addresses: &[IpAddr]) {
         if addresses.is_empty() {
             return;
         }
@@ -19,18 +19,20 @@ impl Scenario {
         known.extend(new);
     }
 
-    /// The node that such a workload is: the one it runs on, where that is described; otherwise the local.
-    pub(super) fn sharer(&self, name: &str, workload: &ScenarioWorkload) -> End {
+    /// The node that represents such a workload: the node it runs on, if that is described, else the local node.
+    pub(super) fn host_network_end(&self, name: &str, workload: &ScenarioWorkload) -> End {
         let known = workload.node.as_ref().filter(|node| self.nodes.contains_key(*node));
         let node = known.map_or_else(|| self.host(), |node| self.node(node));
-        let remark =
-            format!("{name} shares the network of its node: to policies it is {}, and no pod", node.name);
-        let sharer = HostNetworkPod { name: name.to_owned(), ports: workload.ports.clone() };
+        let remark = format!(
+            "{name} is in the network namespace of its node: to policies it is {}, not a pod",
+            node.name
+        );
+        let pod = HostNetworkPod { name: name.to_owned(), ports: workload.ports.clone() };
         let is_one = workload.pods != PodCount::Several;
-        End { is_one, sharer: Some(sharer), remarks: vec![remark], ..node }
+        End { is_one, host_network_pod: Some(pod), remarks: vec![remark], ..node }
     }
 
-    /// What a workload of this name is here, if it shares the network of its node here.
+    /// The end of a workload with this name, if it is in the network namespace of its node.
     pub(in crate::command::policy) fn host_network_end_named(&self, name: &str) -> Option<End> {
         let (namespace, short) = name.split_once('/')?;
         let name: Name = (namespace.to_owned(), short.to_owned());
@@ -38,10 +40,10 @@ impl Scenario {
         Some(self.workload(&name, found))
     }
 
-    /// The addresses at which a workload is reached.
+    /// The addresses at which a workload can be reached.
     pub(super) fn addresses_of<'a>(&self, workload: &'a ScenarioWorkload) -> Cow<'a, [IpAddr]> {
         if workload.host_network {
-            let node = self.sharer("", workload).addresses;
+            let node = self.host_network_end("", workload).addresses;
             if !node.is_empty() {
                 return Cow::Owned(node);
             }

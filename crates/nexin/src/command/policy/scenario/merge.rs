@@ -1,22 +1,23 @@
-//! Whoever is there in one scenario, taken over into another: the cast of a test, without what the test does.
+//! Merges the workloads, nodes, hosts and services of one scenario into another, without its policies.
 
 use super::{LabelMap, Scenario, ScenarioWorkload};
 use agent::explain::Inventory;
 use identity::key;
 use manifest::Object;
 
-/// Who is told of twice, and differently.
+/// An object with two different descriptions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Conflict(pub(super) String);
 
 impl Scenario {
-    /// Takes the workloads, nodes and hosts of another scenario in place of its own, and the services that it lacks; keeps its
+    /// Replaces the workloads, nodes and hosts by those of another scenario, and adds its missing services; keeps the
     /// policies.
     pub(in crate::command::policy) fn take_ends(&mut self, other: &Self) {
         let Self { namespaces, workloads, owners, externals, names, nodes, .. } = other.clone();
         (self.namespaces, self.workloads, self.externals) = (namespaces, workloads, externals);
         (self.owners, self.names, self.nodes) = (owners, names, nodes);
-        // What policies refer to stands beside workloads in a dump of a cluster; what the policies' own files say counts first.
+        // A dump of a cluster contains services beside workloads; the services in the policies' own files take
+        // precedence.
         let services = other
             .services
             .values()
@@ -27,7 +28,7 @@ impl Scenario {
         services.into_iter().chain(lists).for_each(|object| self.take(object));
     }
 
-    /// Whether policies, once their references are resolved, and all that they are about are the same in both.
+    /// Whether both scenarios have the same policies, with references resolved, and the same ends.
     pub(in crate::command::policy) fn is_same_as(&self, other: &Self) -> bool {
         let resolved = |world: &Self| {
             let policies = world.policies.iter();
@@ -44,7 +45,7 @@ impl Scenario {
             && resolved(self) == resolved(other)
     }
 
-    /// Takes whoever is there in another scenario beside its own, and what policies may refer to; no policy.
+    /// Adds the workloads, nodes, hosts and services of another scenario; no policies.
     pub(super) fn merge(&mut self, other: Self) -> Result<(), Conflict> {
         let Self { namespaces, workloads, externals, names, nodes, services, endpoints, .. } = other;
         for (name, labels) in namespaces {
@@ -81,7 +82,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// Whether a manifest says something else of somebody than what is known.
+    /// Checks that a manifest does not contradict the scenario.
     pub(super) fn check(&self, object: &Object) -> Result<(), Conflict> {
         match object {
             Object::Namespace(one) => agree(
@@ -104,18 +105,22 @@ impl Scenario {
 }
 
 impl ScenarioWorkload {
-    /// Whether what is told of both can be told of one.
+    /// Whether both descriptions can be of the same workload.
     fn is_like(&self, other: &Self) -> bool {
-        let elsewhere = self.is_placed && other.is_placed && self.addresses != other.addresses;
+        let has_other_addresses = self.is_placed && other.is_placed && self.addresses != other.addresses;
         let is_same_place = self.host_network == other.host_network && self.node == other.node;
-        are_alike(&self.labels, &other.labels) && self.ports == other.ports && is_same_place && !elsewhere
+        are_alike(&self.labels, &other.labels)
+            && self.ports == other.ports
+            && is_same_place
+            && !has_other_addresses
     }
 }
 
-/// Whether labels can be those of one workload. Who does not say which account it is does not say that it is another.
+/// Whether labels can be of the same workload. A missing service account does not contradict another one.
 fn are_alike(one: &LabelMap, other: &LabelMap) -> bool {
-    let says = |labels: &LabelMap| labels.contains_key(key::SERVICE_ACCOUNT);
-    let is_compared = |name: &String| name != key::SERVICE_ACCOUNT || (says(one) && says(other));
+    let has_account = |labels: &LabelMap| labels.contains_key(key::SERVICE_ACCOUNT);
+    let is_compared =
+        |name: &String| name != key::SERVICE_ACCOUNT || (has_account(one) && has_account(other));
     one.iter().filter(|(name, _)| is_compared(name)).eq(other.iter().filter(|(name, _)| is_compared(name)))
 }
 

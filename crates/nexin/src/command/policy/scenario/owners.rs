@@ -1,5 +1,5 @@
-//! Which workloads make others that are there too: in the dump of a cluster a Deployment, its ReplicaSets and their pods
-//! are not so many workloads, but the pods alone.
+//! Owners of workloads: of a Deployment, its ReplicaSets and their pods in the dump of a cluster, only the pods are
+//! workloads.
 
 use super::{Name, Scenario};
 use agent::explain::End;
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 type Objects = Vec<(String, Object)>;
 
 impl Scenario {
-    /// Leaves out what owns others of these objects, and notes whose owner it is. Each of the rest has a name of its own.
+    /// Removes objects that own other objects, and records what they own. The remaining workloads get distinct names.
     pub(super) fn resolve_owners(&mut self, objects: Objects) -> Objects {
         let (workloads, mut rest): (Vec<_>, Vec<_>) =
             objects.into_iter().partition(|(_, object)| matches!(object, Object::Workload(_)));
@@ -20,12 +20,12 @@ impl Scenario {
                 _ => None,
             })
             .collect();
-        // What an owner made before and scaled to nothing is left over.
+        // Remains of earlier rollouts, scaled to zero.
         let family = Ownership::new(&workloads);
         let mut numbers = 0..;
         workloads.retain(|(_, one)| {
             let number = numbers.next().unwrap_or_default();
-            !(makes_nothing(one) && family.children.contains(&number))
+            !(has_no_pods(one) && family.children.contains(&number))
         });
         let family = Ownership::new(&workloads);
         for owner in family.owned.keys() {
@@ -35,29 +35,29 @@ impl Scenario {
         let mut numbers = 0..;
         workloads.retain(|_| !family.owned.contains_key(&numbers.next().unwrap_or_default()));
         distinguish(&mut workloads);
-        // Those whose addresses are known come first: no other is assigned one of them.
+        // Workloads with addresses come first, so that no other is assigned one of these.
         workloads.sort_by_key(|(_, one)| one.addresses.is_empty());
         rest.extend(workloads.into_iter().map(|(file, one)| (file, Object::Workload(one))));
         rest
     }
 
-    /// The end that an owner's name stands for: one of the pods that it made.
+    /// The end that an owner's name refers to: one of its pods.
     pub(super) fn owned(&self, owner: &Name) -> Option<End> {
         let pods = self.owners.get(owner)?;
         let mut there = pods.iter().filter_map(|name| Some((name, self.workloads.get(name)?)));
         let (name, first) = there.next()?;
         let mut end = self.workload(name, first);
         end.is_one &= there.next().is_none();
-        end.remarks.push(format!("{}/{} made {}/{}, which is asked", owner.0, owner.1, name.0, name.1));
+        end.remarks.push(format!("{}/{} owns {}/{}, which is evaluated", owner.0, owner.1, name.0, name.1));
         Some(end)
     }
 }
 
-/// Who owns whom among some workloads, each by its place.
+/// The ownership of some workloads, each by its index.
 struct Ownership {
-    /// The workloads that each one owns.
+    /// The workloads that each owner owns.
     owned: BTreeMap<usize, Vec<usize>>,
-    /// Those whose owners are there.
+    /// The workloads whose owners are present.
     children: BTreeSet<usize>,
 }
 
@@ -80,7 +80,7 @@ impl Ownership {
         Self { owned, children }
     }
 
-    /// Those at the end of the line.
+    /// The descendants of an owner that own nothing themselves.
     fn descendants(&self, owner: usize) -> Vec<usize> {
         let (mut waiting, mut seen, mut found) = (vec![owner], BTreeSet::new(), Vec::new());
         while let Some(next) = waiting.pop() {
@@ -98,12 +98,12 @@ fn name(one: &WorkloadObject) -> Name {
     (one.namespace.clone(), one.name.clone())
 }
 
-/// Whether it is there to make pods, and makes none.
-fn makes_nothing(one: &WorkloadObject) -> bool {
+/// Whether it is a controller without pods.
+fn has_no_pods(one: &WorkloadObject) -> bool {
     one.pods == PodCount::None && one.ownership.kind != "Pod"
 }
 
-/// Of workloads of several kinds that have one name, all but the first are called by their kind too.
+/// If workloads of several kinds have the same name, all but the first get their kind as a prefix.
 fn distinguish(workloads: &mut [(String, WorkloadObject)]) {
     let mut first = BTreeMap::<Name, String>::new();
     for (_, one) in workloads {

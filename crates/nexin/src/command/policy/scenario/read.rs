@@ -1,4 +1,4 @@
-//! Files into a scenario: manifests, and PolicyTest documents in files that end in `.test.yaml`.
+//! Reads files into a scenario: manifests, and PolicyTest documents in files that end in `.test.yaml`.
 
 use super::Scenario;
 use super::merge::Conflict;
@@ -9,21 +9,21 @@ use manifest::{Diagnostic, Object};
 use policy::rule::EnforcementMode;
 use std::path::PathBuf;
 
-/// What files say, before it is put together.
+/// The contents of files, before they are merged.
 #[derive(Default)]
 struct Parts {
-    /// The manifests; of tests, nothing.
+    /// The scenario of the manifests alone.
     plain: Scenario,
     objects: Vec<(String, Object)>,
-    /// The world of each test as it is after the last step, and where the test stands.
+    /// The scenario of each test after its last step, with the place of the test.
     tests: Vec<(String, Scenario)>,
 }
 
 impl Scenario {
-    /// The scenario of some files and directories; says how much of them is no affair of policies.
+    /// Reads the scenario of files and directories; prints how many objects of other kinds were skipped.
     ///
-    /// Every test is a world of its own. Where manifests give policies, tests give the cast alone; otherwise the policies
-    /// of a test count, but not those of several.
+    /// Every test is a scenario of its own. If manifests contain policies, only the ends of tests are used; otherwise
+    /// the policies of a single test are used, and policies of several tests are an error.
     pub(in crate::command::policy) fn read(
         session: &Session,
         paths: &[PathBuf],
@@ -31,21 +31,24 @@ impl Scenario {
     ) -> anyhow::Result<Self> {
         let mut parts = Parts::read(session, paths, depth)?;
         let is_given = parts.objects.iter().any(|(_, object)| matches!(object, Object::Policy(_)));
-        let deciding: Vec<usize> = (0..parts.tests.len()).filter(|at| parts.tests[*at].1.decides()).collect();
-        let names =
-            |parts: &Parts| -> Vec<String> { deciding.iter().map(|at| parts.tests[*at].0.clone()).collect() };
-        let mut scenario = match &deciding[..] {
+        let with_policies: Vec<usize> =
+            (0..parts.tests.len()).filter(|at| parts.tests[*at].1.has_policies()).collect();
+        let names = |parts: &Parts| -> Vec<String> {
+            with_policies.iter().map(|at| parts.tests[*at].0.clone()).collect()
+        };
+        let mut scenario = match &with_policies[..] {
             [] => parts.plain.clone(),
             _ if is_given => {
                 let names = names(&parts).join(" and ");
-                let note =
-                    format!("policies are given, so those of {names} are left out: only who is there counts");
+                let note = format!(
+                    "manifests contain policies, so the policies of {names} are ignored: only their workloads, nodes and hosts are used"
+                );
                 Self { notes: vec![note], ..parts.plain.clone() }
             }
             [only] => parts.tests.remove(*only).1,
             _ => {
                 return Err(BadInput(format!(
-                    "{} each have policies of their own, in worlds of their own; give one of them, or the policies as \
+                    "{} each have policies of their own; give only one of them, or the policies as \
                      manifests",
                     names(&parts).join(" and ")
                 ))
@@ -56,7 +59,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Who is there, by some files and directories; no policy.
+    /// Reads the workloads, nodes, hosts and services of files and directories; no policies.
     pub(in crate::command::policy) fn read_ends(
         session: &Session,
         paths: &[PathBuf],
@@ -67,8 +70,8 @@ impl Scenario {
         Ok(people)
     }
 
-    /// Whether anything is said of what may be sent.
-    fn decides(&self) -> bool {
+    /// Whether it has policies, an enforcement mode or audit mode.
+    fn has_policies(&self) -> bool {
         self.policies.iter().next().is_some()
             || self.policies.mode() != EnforcementMode::Default
             || self.audit
@@ -96,7 +99,7 @@ impl Parts {
         Err(BadInput(lines.join("\n")).into())
     }
 
-    /// Takes the objects of a file, and tells how many were of other kinds.
+    /// Adds the objects of a file; returns how many objects of other kinds were skipped.
     fn read_manifests(&mut self, file: &ManifestFile) -> Result<usize, Vec<Diagnostic>> {
         let manifest = manifest::parse(&file.name, &file.text)?;
         self.plain.positions.extend(manifest.positions);
@@ -104,7 +107,7 @@ impl Parts {
         Ok(manifest.skipped)
     }
 
-    /// Takes the worlds of a file's tests; in such a file nothing is skipped.
+    /// Adds the scenarios of a file's tests; such a file has no objects of other kinds.
     fn read_tests(&mut self, file: &ManifestFile) -> Result<usize, Vec<Diagnostic>> {
         for document in file.tests()?.documents {
             let mut world = Scenario::default();
@@ -114,11 +117,11 @@ impl Parts {
         Ok(0)
     }
 
-    /// The casts of tests, then what manifests say.
+    /// Merges the ends of tests, then the objects of manifests.
     fn put_together(self, scenario: &mut Scenario) -> Result<(), BadInput> {
         let contradicts = |place: &str, Conflict(who): Conflict| {
             BadInput(format!(
-                "{place}: {who} is told of differently in another of these files; give one of them"
+                "{place}: another of these files describes {who} differently; give only one of them"
             ))
         };
         let has_tests = !self.tests.is_empty() || !scenario.is_empty();

@@ -1,4 +1,4 @@
-//! The steps of a PolicyTest, one after the other, as changes of a scenario.
+//! Applies the steps of a PolicyTest to a scenario.
 
 use super::{Scenario, ScenarioWorkload};
 use manifest::test::{Step, WorkloadState};
@@ -6,7 +6,7 @@ use manifest::{Object, ObjectName};
 use testbed::HOST_ADDRESSES;
 
 impl Scenario {
-    /// Makes the changes of a step, in their order; what is asked is passed over.
+    /// Applies the changes of a step, in order; ignores its probes.
     pub(super) fn step(&mut self, step: Step) {
         self.local = HOST_ADDRESSES.to_vec();
         for name in step.remove_workloads {
@@ -38,7 +38,7 @@ impl Scenario {
         step.apply_objects.into_iter().for_each(|object| self.take(object));
     }
 
-    /// A workload that is named again keeps the addresses and ports that are not: it is the same one, relabelled.
+    /// Updates a workload: it keeps its addresses and ports unless the step gives new ones.
     fn admit_again(&mut self, one: WorkloadState) {
         let name = (one.name.namespace, one.name.name);
         let known = self.workloads.remove(&name);
@@ -58,7 +58,7 @@ impl Scenario {
         }
     }
 
-    /// Forgets everything that policies refer to.
+    /// Removes all objects that policies refer to.
     fn forget_objects(&mut self) {
         let (groups, services) = (std::mem::take(&mut self.groups), std::mem::take(&mut self.services));
         self.endpoints.clear();

@@ -1,4 +1,4 @@
-//! That `explain` answers every probe of the examples as the engines of `nexin test` do.
+//! Tests that `explain` agrees with the expected verdicts of all example probes.
 
 use super::Scenario;
 use manifest::Protocol;
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 #[test]
-fn explain_answers_the_probes_of_the_examples() {
+fn explain_agrees_with_the_probes_of_the_examples() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let mut asked = 0;
     for directory in
@@ -28,7 +28,7 @@ fn explain_answers_the_probes_of_the_examples() {
     assert!(asked > 150, "{asked}");
 }
 
-/// Takes a test step by step, and tells how many of its probes were asked.
+/// Checks the probes of a test, step by step; returns their number.
 fn check(name: &str, test: manifest::test::PolicyTest) -> usize {
     let (mut scenario, mut asked) = (Scenario::default(), 0);
     for step in test.steps {
@@ -42,9 +42,9 @@ fn check(name: &str, test: manifest::test::PolicyTest) -> usize {
                 Expect::Deny => "deny",
             };
             let place = format!("{name}, line {}", probe.line);
-            let said = agent::explain::explain(&scenario, &question(probe));
-            let said = said.unwrap_or_else(|failure| panic!("{place}: {failure}"));
-            assert_eq!(said.verdict, expected, "{place}: {said:?}");
+            let explanation = agent::explain::explain(&scenario, &question(probe));
+            let explanation = explanation.unwrap_or_else(|failure| panic!("{place}: {failure}"));
+            assert_eq!(explanation.verdict, expected, "{place}: {explanation:?}");
             asked += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! Rules that name the API servers, which are known by the addresses listed for their service alone.
+//! Rules that name API servers, whose addresses are known only from the list of their service.
 
 use identity::{Operator, Requirement, Source, key};
 use manifest::Object;
@@ -15,7 +15,7 @@ pub(super) fn is_listed_by(object: &Object) -> bool {
     }
 }
 
-/// The rules with a peer that only an API server can be.
+/// The rules with a peer that only API servers match.
 pub(super) fn rules<'a>(
     policies: impl Iterator<Item = &'a Policy>,
 ) -> impl Iterator<Item = (&'a PolicyId, &'a Rule)> {

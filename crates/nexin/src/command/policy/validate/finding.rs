@@ -1,4 +1,4 @@
-//! One finding of `nexin policy validate`, for people, editors and machines.
+//! One finding of `nexin policy validate`, as text and JSON.
 
 use manifest::{Diagnostic, PolicyPositions, Position, Severity};
 use policy::lint::Lint;
@@ -8,18 +8,18 @@ use serde::{Serialize, Serializer};
 use service::API_SERVER;
 use std::fmt;
 
-/// Something worth knowing, or wrong, and where.
+/// An error or warning, with its place.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) diagnostic: Diagnostic,
-    /// What kind of finding; machines can rely on it.
+    /// The code of the finding, which is stable.
     pub(super) code: &'static str,
-    /// The policy, where it was read as one.
+    /// The policy, if it could be parsed.
     pub(super) policy: Option<String>,
 }
 
 impl Finding {
-    /// A lint at its place; the place of the other rule follows the sentence that names it.
+    /// A lint at its place; the place of the other rule is appended to the message.
     pub(super) fn of_lint(lint: &Lint, positions: &PolicyPositions) -> Self {
         let other = lint.flaw.other().and_then(|other| positions.position_of(&other.policy, &other.place));
         let other = other.map(|place| format!(" ({place})")).unwrap_or_default();
@@ -30,17 +30,17 @@ impl Finding {
         finding
     }
 
-    /// A policy that is given again; `before` says where it was.
+    /// A policy with an earlier definition at `before`.
     pub(super) fn repeated(policy: &PolicyId, place: &Position, before: &str) -> Self {
-        let message = format!("{policy} is given already{before}; only the last counts");
+        let message = format!("{policy} is defined already{before}; the last definition counts");
         Self::warning(policy, Some(place), "repeated", message)
     }
 
-    /// A rule about API servers, none of whose addresses is known.
+    /// A rule that names API servers without a known address.
     pub(super) fn without_api_server(policy: &PolicyId, rule: &Rule, positions: &PolicyPositions) -> Self {
         let (namespace, name) = API_SERVER;
         let message = format!(
-            "kube-apiserver selects no peer: no address is listed for service {namespace}/{name} here; give its Endpoints or \
+            "kube-apiserver matches no peer: no address is listed for service {namespace}/{name} here; give its Endpoints or \
              EndpointSlice, too"
         );
         let place = positions.position_of(policy, &rule.place);
@@ -74,7 +74,7 @@ impl From<Diagnostic> for Finding {
 }
 
 impl fmt::Display for Finding {
-    /// One line, as editors read it; the code of a warning at its end, by which it can be looked up.
+    /// One line, as editors parse it; a warning ends with its code.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.diagnostic.fmt(f)?;
         match self.diagnostic.severity {

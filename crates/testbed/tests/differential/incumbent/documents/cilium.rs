@@ -18,7 +18,7 @@ pub(super) fn namespaced(random: &mut Random, name: &str) -> Value {
     dressed("CiliumNetworkPolicy", name, Some(namespace), specs)
 }
 
-/// A policy of the cluster, about workloads or nodes.
+/// A clusterwide policy, for workloads or nodes.
 pub(super) fn clusterwide(random: &mut Random, name: &str) -> Value {
     let specs = specs(random, |random, spec| {
         let is_about_nodes = random.chance(40);
@@ -43,7 +43,7 @@ fn dressed(kind: &str, name: &str, namespace: Option<&str>, mut specs: Vec<Value
     value
 }
 
-/// One spec or two; the caller writes the subject, and says whether requests may be asked about.
+/// One spec or two; the caller writes the subject, and decides whether HTTP rules are allowed.
 fn specs(
     random: &mut Random,
     mut subject: impl FnMut(&mut Random, &mut Map<String, Value>) -> bool,
@@ -91,7 +91,7 @@ fn sections(random: &mut Random, spec: &mut Map<String, Value>, http: bool) {
     }
 }
 
-/// A rule; now and then one that says nothing, which closes the direction.
+/// A rule; sometimes an empty one, which only turns default deny on.
 fn rule(random: &mut Random, way: Way, http: bool) -> Value {
     if random.chance(5) {
         return json!({});

@@ -1,4 +1,4 @@
-//! Random policy documents of every kind, in the words that people write: all fields, and all spellings of one thing.
+//! Random policy documents of every kind as people write them: all fields, and all spellings of each.
 
 mod cilium;
 mod kubernetes;
@@ -12,13 +12,13 @@ use serde_json::{Map, Value, json};
 
 pub(super) use tiered::as_cluster_policies;
 
-/// The namespaces that there are, and one that there is not.
+/// The namespaces that exist, and one that does not.
 const NAMESPACES: &[&str] = &["x", "x", "y", "z", "nowhere"];
 
-/// One to five documents. Names and priorities differ, so that none takes another's place.
+/// One to five documents. Names and priorities differ, so that no document replaces another.
 pub(super) fn documents(random: &mut Random) -> Vec<Value> {
     let count = 1 + random.below(5);
-    // Without other policies beside them, tiers show what falls through all of them.
+    // Only tiers without other policies show what passes all of them.
     let is_tiered_alone = random.chance(12);
     let priorities = Priorities::new(random);
     let document = |at: usize| {
@@ -39,7 +39,7 @@ pub(super) fn documents(random: &mut Random) -> Vec<Value> {
     documents
 }
 
-/// Orders of policies, no two of them the same: what wins among equals is nowhere said.
+/// Priorities of policies, each once: the API does not define which of two equal ones wins.
 struct Priorities {
     first: usize,
     descend: bool,

@@ -44,7 +44,7 @@ const DOMAINS: &[&str] = &[
     "WWW.Example.com",
 ];
 
-/// Which way, and whether it refuses.
+/// The direction of a rule, and whether it denies.
 #[derive(Clone, Copy)]
 pub(super) struct Way {
     pub(super) is_egress: bool,
@@ -101,7 +101,7 @@ pub(super) fn inner(block: &str) -> impl Iterator<Item = &'static str> {
     BLOCKS.iter().copied().filter(move |one| cidr(one) != outer && outer.encloses(&cidr(one)))
 }
 
-/// A reference to groups of blocks, which a world has some of.
+/// A reference to CIDR groups; a world has some.
 fn group(random: &mut Random) -> Value {
     let mut value = match random.chance(50) {
         true => object([("cidrGroupRef", random.pick(&["partners", "more", "none"]).into())]),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 /// Keys of labels and their values, as a world's workloads have them.
 pub(super) const WORKLOADS: &[(&str, &[&str])] =
     &[("app", &["web", "db", "cache"]), ("pod", &["a", "b", "c"]), ("env", &["prod", "dev"])];
-/// The same of nodes, of namespaces, and of groups and services.
+/// Keys and values of labels of nodes, of namespaces, and of groups and services.
 pub(super) const NODES: &[(&str, &[&str])] = &[("zone", &["a", "b"]), ("role", &["worker", "gateway"])];
 pub(super) const NAMESPACES: &[(&str, &[&str])] =
     &[("tier", &["front", "back"]), ("kubernetes.io/metadata.name", &["x", "y", "nowhere"])];

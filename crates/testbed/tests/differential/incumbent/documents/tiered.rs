@@ -1,4 +1,4 @@
-//! Random policies of a cluster's administrators, and those of the older kinds as the newer says them.
+//! Random policies of the cluster's administrators, and the older kinds written as the newer one.
 
 use super::peers::BLOCKS;
 use super::selectors::{NAMESPACES, NODES, WORKLOADS, plain};
@@ -89,7 +89,7 @@ fn rule(random: &mut Random, dialect: Dialect, is_egress: bool) -> Value {
     rule
 }
 
-/// Traffic as the newer kind says it.
+/// Traffic as the newer kind writes it.
 fn protocol(random: &mut Random, has_names: bool) -> Value {
     if has_names && random.chance(15) {
         return json!({"destinationNamedPort": random.pick(NAMES)});
@@ -101,7 +101,7 @@ fn protocol(random: &mut Random, has_names: bool) -> Value {
     json!({random.pick(&["tcp", "tcp", "udp", "sctp"]): {"destinationPort": port}})
 }
 
-/// Traffic as the older kinds say it.
+/// Traffic as the older kinds write it.
 fn port(random: &mut Random, has_names: bool) -> Value {
     if has_names && random.chance(15) {
         return json!({"namedPort": random.pick(NAMES)});
@@ -119,7 +119,7 @@ fn range(random: &mut Random) -> (u16, Option<u16>) {
     if is_range { (one.min(two), Some(one.max(two))) } else { (one, None) }
 }
 
-/// Documents for a reader that knows only the newest of these kinds: others as it says the same.
+/// Documents for a reader that knows only the newest of these kinds: the others are rewritten as that kind.
 pub(in crate::incumbent) fn as_cluster_policies(documents: &[Value]) -> Vec<Value> {
     documents.iter().map(as_cluster_policy).collect()
 }
@@ -142,7 +142,7 @@ fn as_cluster_policy(given: &Value) -> Value {
     }
     spec["tier"] = tier.into();
     spec["priority"] = priority;
-    // Older and newer policies may be called the same.
+    // An older and a newer policy may have the same name.
     let name = format!("{}-of-old", given["metadata"]["name"].as_str().unwrap_or_default());
     dressed("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", &name, None, spec)
 }

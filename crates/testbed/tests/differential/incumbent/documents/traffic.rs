@@ -4,11 +4,11 @@ use super::{object, some};
 use policy::generate::Random;
 use serde_json::{Map, Value, json};
 
-/// Ports that rules are drawn from; probes ask about these and their neighbours.
+/// The ports of rules; probes use these and their neighbours.
 pub(super) const PORTS: &[u16] = &[53, 79, 80, 80, 81, 443, 444, 8080, 8085, 65535];
 pub(super) const NAMES: &[&str] = &["web", "admin", "none"];
 
-/// The field of a rule that names traffic; none where it is about all.
+/// The field of a rule that names traffic; none for all traffic.
 pub(super) fn field(random: &mut Random, http: bool) -> Map<String, Value> {
     match random.below(20) {
         0..6 => Map::new(),

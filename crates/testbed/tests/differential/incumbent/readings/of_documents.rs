@@ -1,4 +1,4 @@
-//! The incumbent's reading of matters that show in documents only: what they say is read otherwise there.
+//! The incumbent's reading of matters that only documents show.
 
 use serde_json::{Map, Value, json};
 
@@ -19,7 +19,7 @@ pub(super) fn unlisted_directions_hold(document: &mut Value) {
     }
 }
 
-/// The key that tells a peer of `namespaces` from one of `pods` once both were read: it is in no label.
+/// The key that marks a peer of `namespaces`, to distinguish it from one of `pods` after reading: no label has it.
 pub(super) const MARK: &str = "marked.nexin.io/namespaces";
 
 /// Marks the peers `namespaces` of administrators' policies that only exclude labels, without changing what they mean.
@@ -48,7 +48,7 @@ fn only_excludes(selector: &Value) -> bool {
     !has_labels && !expressions.is_empty() && expressions.iter().all(excludes)
 }
 
-/// An empty list of services is read as one that names a service that is not there, to tell it from other empty lists.
+/// Names a missing service in each empty list of services, to distinguish it from other empty lists after reading.
 pub(super) fn an_empty_list_of_services_names_one(document: &mut Value) {
     match document {
         Value::Array(items) => items.iter_mut().for_each(an_empty_list_of_services_names_one),
@@ -64,12 +64,12 @@ pub(super) fn an_empty_list_of_services_names_one(document: &mut Value) {
     }
 }
 
-/// Of `app` and `any:app` in one selector the first counts.
+/// Where a selector has both `app` and `any:app`, the first counts.
 pub(super) fn the_key_without_source_counts(document: &mut Value) {
     each_match_labels(document, &|labels| labels.retain(|key, _| !key.starts_with("any:")), "any:");
 }
 
-/// Of `app` and `any:app` in one selector the second counts.
+/// Where a selector has both `app` and `any:app`, the second counts.
 pub(super) fn the_key_of_any_source_counts(document: &mut Value) {
     let keep = |labels: &mut Map<String, Value>| {
         let doubled: Vec<String> =

@@ -1,4 +1,4 @@
-//! The incumbent's reading of groups of blocks: what an address is known by is all labels of all its groups at once.
+//! The incumbent's reading of CIDR groups: an address has the labels of all its groups together.
 
 use identity::{Labels, Operator, Requirement, Selector, Source};
 use manifest::Object;
@@ -7,8 +7,8 @@ use policy::rule::{Cidr, CidrGroupRef, CidrReach, Peer, Peers};
 use std::collections::BTreeSet;
 use testbed::State;
 
-/// A selector of groups is matched with the labels of an address: those of all groups that hold it, which are none for
-/// most addresses outside.
+/// A selector of groups matches the labels of an address, which are the labels of all groups around the address; most
+/// addresses outside have none.
 pub(super) fn labels_of_an_address_are_merged(state: &mut State) {
     let groups: Vec<CidrGroupEntry> = state.objects.values().filter_map(as_group).collect();
     let rules =
@@ -27,7 +27,7 @@ fn as_group(object: &Object) -> Option<CidrGroupEntry> {
     }
 }
 
-/// The blocks whose addresses meet the selector, each without those within it, which are asked about on their own.
+/// The blocks whose addresses match the selector, each without the nested blocks, which are matched on their own.
 fn as_blocks(peer: Peer, groups: &[CidrGroupEntry]) -> Vec<Peer> {
     let Peer::CidrGroup { groups: CidrGroupRef::Labelled(selector), except } = &peer else {
         return vec![peer];
@@ -54,7 +54,7 @@ fn selects(selector: &Selector, block: Cidr, groups: &[CidrGroupEntry]) -> bool 
     selector.requirements().iter().all(|one| holds(one, &holding))
 }
 
-/// Whether a requirement holds of all these labels together: what must be there, one has; what is excluded, none has.
+/// Whether the labels together match a requirement: one label has a wanted value, and none an excluded value.
 fn holds(requirement: &Requirement, labels: &[&Labels]) -> bool {
     let asks = match &requirement.operator {
         Operator::NotIn(values) => Operator::In(values.clone()),

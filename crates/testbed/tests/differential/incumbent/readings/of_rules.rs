@@ -1,28 +1,29 @@
-//! The incumbent's reading of matters that show in rules: what peers stand for, and when they are asked.
+//! The incumbent's reading of matters that rules show: the meaning of peers, and the order of rules.
 
 use super::of_documents::MARK;
 use abi::identity::FIRST_ALLOCATED;
 use identity::{Labels, Operator, Requirement, Selector, Source, key};
 use manifest::Object;
 use manifest::test::{Probe, ProbeEnd};
+use policy::fixtures::spec;
 use policy::rule::{
     Action, Cidr, CidrGroupRef, CidrReach, Direction, EnforcementMode, Entity, Peer, Peers, Policy, PolicyId,
     PolicyKind, Port, Rule, ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
 };
 use testbed::State;
 
-/// No rule of another tier comes as late as this.
+/// A priority after all rules of other tiers.
 const LATE: u32 = u32::MAX / 2;
 
-/// The label by which the incumbent knows the cluster of pods, and of nodes.
+/// The incumbent's label for the cluster of pods and nodes.
 const CLUSTER: (&str, &str) = ("io.cilium.k8s.policy.cluster", "default");
 
-/// A block of a NetworkPolicy is about addresses outside the cluster only.
+/// A block of a NetworkPolicy matches addresses outside the cluster only.
 pub(super) fn ip_blocks_are_outside(state: &mut State) {
     edit_peers(state, is_of_kubernetes, block_is_outside);
 }
 
-/// The same of `networks` in the policies of administrators.
+/// `networks` in the policies of administrators match addresses outside the cluster only.
 pub(super) fn networks_are_outside(state: &mut State) {
     edit_peers(state, is_tiered, block_is_outside);
 }
@@ -48,12 +49,12 @@ pub(super) fn pods_of_cluster_policy_are_nodes(state: &mut State) {
     edit_peers(state, is_tiered, with_nodes);
 }
 
-/// The same in NetworkPolicy.
+/// In NetworkPolicy, a selector of pods that only excludes labels selects nodes too.
 pub(super) fn pods_of_network_policy_are_nodes(state: &mut State) {
     edit_peers(state, is_of_kubernetes, with_nodes);
 }
 
-/// The same in the Cilium kinds.
+/// In the Cilium kinds, a selector of pods that only excludes labels selects nodes too.
 pub(super) fn pods_of_cilium_policy_are_nodes(state: &mut State) {
     edit_peers(state, is_cilium, with_nodes);
 }
@@ -64,7 +65,7 @@ fn with_nodes(peer: Peer) -> Vec<Peer> {
     [peer].into_iter().chain(nodes.into_iter().filter(|_| selects_nodes)).collect()
 }
 
-/// `namespaces` that only exclude labels are every peer there is; but of ports by name only the pods that we mean.
+/// `namespaces` that only exclude labels select every peer; for named ports, only the pods that we select.
 pub(super) fn marked_are_every_peer(state: &mut State) {
     let is_marked = |peer: &Peer| matches!(peer, Peer::Labels(selector) if selector.requirements().iter().any(|one| one.name == MARK));
     for spec in specs_of(state, is_tiered) {
@@ -78,8 +79,7 @@ pub(super) fn marked_are_every_peer(state: &mut State) {
     }
 }
 
-/// The rule for every peer; on the way out without its ports by name, which are those of the peers. None where nothing
-/// else is left.
+/// The rule for every peer; on the way out without its named ports, which the peers define. None where no traffic is left.
 fn with_numbered_ports(rule: &Rule) -> Option<Rule> {
     let is_numbered = |one: &&TrafficMatch| {
         let is_named = matches!(one, TrafficMatch::Port { port: Port::Named(_), .. });
@@ -95,7 +95,7 @@ fn with_numbered_ports(rule: &Rule) -> Option<Rule> {
     Some(Rule { peers: Peers::Any, traffic, ..rule.clone() })
 }
 
-/// Whether a selector holds of something of the cluster that has no labels of pods, but for our own limit to pods.
+/// Whether a selector, without our limit to pods, selects a peer of the cluster that has no labels of pods.
 fn selects_what_has_no_namespace(selector: &Selector) -> bool {
     let is_limit = |one: &Requirement| one.name == key::NAMESPACE && one.operator == Operator::Exists;
     let mut node = Labels::default();
@@ -107,7 +107,7 @@ fn selects_what_has_no_namespace(selector: &Selector) -> bool {
     excludes && requirements.iter().filter(|one| !is_limit(one)).all(|one| one.matches(&node))
 }
 
-/// `fromNodes` and `toNodes` are about other nodes only.
+/// `fromNodes` and `toNodes` select other nodes only.
 pub(super) fn nodes_are_other_nodes(state: &mut State) {
     edit_peers(state, is_cilium, |peer| {
         vec![match peer {
@@ -119,7 +119,7 @@ pub(super) fn nodes_are_other_nodes(state: &mut State) {
     });
 }
 
-/// In `fromNodes` and `toNodes` labels of nodes are of a source of their own, so that `k8s:zone` is a label none has.
+/// In `fromNodes` and `toNodes` the labels of nodes have a source of their own, so no node has `k8s:zone`.
 pub(super) fn nodes_have_no_labels_of_kubernetes(state: &mut State) {
     edit_peers(state, is_cilium, |peer| {
         let Peer::Nodes(selector) = peer else { return vec![peer] };
@@ -166,7 +166,7 @@ pub(super) fn not_a_reserved_label_is_more(state: &mut State) {
     }
 }
 
-/// What is outside and has an identity of its own, since a policy or an object names its block, domain or address.
+/// The peers outside that have an identity of their own, because a policy or an object names their block, domain or address.
 fn with_own_identity(state: &State) -> impl Iterator<Item = Peer> {
     let rules = state.policies.values().flat_map(|policy| &policy.specs).flat_map(|spec| &spec.rules);
     let peers = rules.flat_map(|rule| match &rule.peers {
@@ -192,7 +192,7 @@ fn outside(block: Cidr) -> Peer {
     Peer::Cidr { block, except: Vec::new(), reach: CidrReach::World }
 }
 
-/// Type 0 of ICMP stands for every type.
+/// ICMP type 0 means every type.
 pub(super) fn icmp_type_0_is_every_type(state: &mut State) {
     for rule in specs_of(state, is_cilium).flat_map(|spec| &mut spec.rules) {
         let Traffic::Of(matches) = &mut rule.traffic else { continue };
@@ -206,7 +206,7 @@ pub(super) fn icmp_type_0_is_every_type(state: &mut State) {
     }
 }
 
-/// `cidrGroupSelector: {}` stands for every peer there is.
+/// `cidrGroupSelector: {}` selects every peer.
 pub(super) fn all_groups_are_every_peer(state: &mut State) {
     edit_peers(state, is_cilium, |peer| {
         let is_empty = matches!(&peer, Peer::CidrGroup { groups: CidrGroupRef::Labelled(selector), except }
@@ -215,7 +215,7 @@ pub(super) fn all_groups_are_every_peer(state: &mut State) {
     });
 }
 
-/// A rule that names services, but none that is there, or that refuses, is about every peer where it names ports.
+/// A rule with ports selects every peer where it names only missing services, or where it denies services.
 pub(super) fn no_services_are_every_peer(state: &mut State) {
     let services: Vec<Service> =
         state.objects.values().filter_map(as_service).filter(|one| one.has_backends(state)).collect();
@@ -232,7 +232,7 @@ pub(super) fn no_services_are_every_peer(state: &mut State) {
     }
 }
 
-/// A service, as far as rules ask for it.
+/// The parts of a service that rules refer to.
 struct Service {
     namespace: String,
     name: String,
@@ -275,25 +275,19 @@ impl Service {
     }
 }
 
-/// With policies enforced for all, the node itself is closed too.
+/// In mode `always`, the node itself enforces default deny too.
 pub(super) fn always_is_for_the_node_too(state: &mut State) {
     if state.mode != EnforcementMode::Always {
         return;
     }
     let id =
         PolicyId { kind: PolicyKind::CiliumClusterwideNetworkPolicy, namespace: None, name: "always".into() };
-    let spec = Spec {
-        subject: Subject::Nodes(Selector::default()),
-        tier: Tier::Normal,
-        default_deny_ingress: true,
-        default_deny_egress: true,
-        log: None,
-        rules: Vec::new(),
-    };
+    let spec = spec(Subject::Nodes(Selector::default()), []);
+    let spec = Spec { default_deny_ingress: true, default_deny_egress: true, ..spec };
     state.policies.insert(id.clone(), Policy { id, specs: vec![spec] });
 }
 
-/// With policies enforced for all, the node does not reach its own workloads that no rule is about.
+/// In mode `always`, the node does not reach its own workloads without a rule.
 pub(super) fn always_refuses_the_host(state: &State, probe: &Probe) -> bool {
     let ProbeEnd::Workload(name) = &probe.to else { return false };
     let Some(workload) = state.workloads.get(name) else { return false };
@@ -322,12 +316,12 @@ fn is_of_kubernetes(policy: &Policy) -> bool {
     policy.id.kind == PolicyKind::NetworkPolicy
 }
 
-/// The specs of the policies that are meant.
+/// The specs of the wanted policies.
 fn specs_of(state: &mut State, is_meant: fn(&Policy) -> bool) -> impl Iterator<Item = &mut Spec> {
     state.policies.values_mut().filter(move |policy| is_meant(policy)).flat_map(|policy| &mut policy.specs)
 }
 
-/// Edits every peer of the policies that are meant.
+/// Edits every peer of the wanted policies.
 fn edit_peers(state: &mut State, is_meant: fn(&Policy) -> bool, edit: fn(Peer) -> Vec<Peer>) {
     for rule in specs_of(state, is_meant).flat_map(|spec| &mut spec.rules) {
         if let Peers::Of(peers) = &mut rule.peers {

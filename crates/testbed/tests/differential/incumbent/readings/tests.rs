@@ -1,4 +1,4 @@
-//! Each reading recognises its case, and none that only looks like it.
+//! Each reading explains its case, and no case that only looks like it.
 
 use super::*;
 use serde_json::json;
@@ -24,10 +24,10 @@ fn test(documents: &Value, probe: &str) -> Value {
     })
 }
 
-/// That a reading of this name alone explains what the incumbent says.
-fn check(name: &str, heard: Verdict, probe: &str, documents: Value) {
+/// Asserts that the reading of this name alone explains the incumbent's verdict.
+fn check(name: &str, theirs: Verdict, probe: &str, documents: Value) {
     let test = test(&documents, probe);
-    assert_eq!(explain(&test, 0, heard), Some(vec![name]), "{documents:#}");
+    assert_eq!(explain(&test, 0, theirs), Some(vec![name]), "{documents:#}");
 }
 
 fn network_policy(spec: Value) -> Value {
@@ -164,7 +164,7 @@ fn enforcement_for_all() {
 
 #[test]
 fn what_only_looks_like_a_difference_on_purpose_is_none() {
-    // A block of the world stands beside a probe that it has nothing to do with.
+    // A block outside the cluster, and a probe that does not match it.
     let block = json!({"podSelector": {}, "ingress": [
         {"from": [{"ipBlock": {"cidr": "198.51.100.0/24"}}]},
         {"from": [{"podSelector": {"matchLabels": {"app": "a"}}}]},

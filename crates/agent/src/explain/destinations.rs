@@ -1,7 +1,8 @@
-//! The receivers of a connection: one end, or the backends of a service.
+//! The destinations of a connection: one end, or the backends of a service.
 
-use super::inventory::{domain, end};
-use super::{End, Inventory, protocol_name};
+use super::end::End;
+use super::inventory::{Inventory, domain, end};
+use super::protocol::protocol_name;
 use abi::identity::is_workload;
 use api::{Cause, Failure, Probe};
 use identity::key::KUBE_APISERVER;
@@ -9,88 +10,89 @@ use policy::rule::Protocol;
 use service::{API_SERVER, EndpointPort, EndpointSlice, Service, ServicePort, TargetPort};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Who a connection may come to, and at which port.
-pub(super) struct Receivers {
-    /// One, or each that stands behind a service.
+/// The ends that a connection may reach, with the port at each.
+pub(super) struct Destinations {
+    /// One end, or each backend of a service.
     pub(super) ends: Vec<(End, u16)>,
-    /// What is worth knowing about who they are.
+    /// Remarks for the explanation.
     pub(super) notes: Vec<String>,
-    /// Whether they stand behind a service.
+    /// Whether they are backends of a service.
     pub(super) is_service: bool,
 }
 
-/// Finds who is meant; `number` is that of the protocol.
-pub(super) fn receivers(
-    around: &dyn Inventory,
+/// Resolves the destination of a probe; `number` is the protocol's number.
+pub(super) fn destinations(
+    inventory: &dyn Inventory,
     from: &End,
     probe: &Probe,
     number: u8,
-) -> Result<Receivers, Failure> {
+) -> Result<Destinations, Failure> {
     let address = probe.to.parse::<IpAddr>().ok();
-    if probe.to == KUBE_APISERVER && around.named(&probe.to).is_none() {
-        return api_servers(around, probe, number);
+    if probe.to == KUBE_APISERVER && inventory.named(&probe.to).is_none() {
+        return api_servers(inventory, probe, number);
     }
-    let Some(service) = meant(around, probe, address, number) else {
-        return somebody(end(around, &probe.to)?, probe, number);
+    let Some(service) = service_named(inventory, probe, address, number) else {
+        return single(end(inventory, &probe.to)?, probe, number);
     };
     let name = format!("{}/{}", service.namespace, service.name);
-    if let Some(alias) = service.external_name.as_deref().filter(|_| around.named(&probe.to).is_none()) {
-        return aliased(around, from, (&name, alias), probe, number);
+    if let Some(alias) = service.external_name.as_deref().filter(|_| inventory.named(&probe.to).is_none()) {
+        return aliased(inventory, from, (&name, alias), probe, number);
     }
     let offered = offered(service, probe, number);
     // The verdicts for the workload and for the service can differ only where the service has another target port.
-    let leads_on = |(_, offered): &(u16, ServicePort)| offered.target != TargetPort::Number(probe.port);
-    let is_rather_a_service = offered.as_ref().is_some_and(leads_on) && around.is_rather_a_service(&probe.to);
-    if address.is_none() && !is_rather_a_service && around.named(&probe.to).is_some() {
-        let mut found = somebody(end(around, &probe.to)?, probe, number)?;
+    let has_other_port = |(_, offered): &(u16, ServicePort)| offered.target != TargetPort::Number(probe.port);
+    let is_service_meant =
+        offered.as_ref().is_some_and(has_other_port) && inventory.prefers_service(&probe.to);
+    if address.is_none() && !is_service_meant && inventory.named(&probe.to).is_some() {
+        let mut found = single(end(inventory, &probe.to)?, probe, number)?;
         if offered.is_some_and(|(_, offered)| offered.target != TargetPort::Number(found.ends[0].1)) {
             let at = service_address(service);
-            found.notes.push(format!("{name} is also a service: --to {at} asks for what stands behind it"));
+            found.notes.push(format!("{name} is also a service: use --to {at} for its backends"));
         }
         return Ok(found);
     }
     let is_translated = is_workload(from.number);
     let Some((port, target)) = offered else {
-        return unoffered(around, (service, &name), address, (probe, number));
+        return unoffered(inventory, (service, &name), address, (probe, number));
     };
     if !is_translated && let Some(address) = address {
-        let mut found = somebody(End { addresses: vec![address], ..around.at(address) }, probe, number)?;
+        let mut found = single(End { addresses: vec![address], ..inventory.at(address) }, probe, number)?;
         let from = &from.name;
         found.notes.push(format!(
-            "{address} is service {name}; only what workloads send is translated, so to {from} it is an address like any \
+            "{address} is service {name}; only packets of workloads are translated, so for {from} it is an address like any \
              other"
         ));
         return Ok(found);
     }
-    let ends = behind(around, service, &target, frontend(service, probe, address));
-    let asked = match address {
+    let ends = backends(inventory, service, &target, frontend(service, probe, address));
+    let frontend = match address {
         Some(address) => socket(address, port),
         None if service.headless => format!("{name}:{}", wanted(probe)),
         None => format!("{name}:{port}"),
     };
-    Ok(Receivers { notes: vec![translation(&asked, &name, &ends)], ends, is_service: true })
+    Ok(Destinations { notes: vec![translation(&frontend, &name, &ends)], ends, is_service: true })
 }
 
-/// The service that is called by an address or a name; of several with one address the first that has the port.
-fn meant<'a>(
-    around: &'a dyn Inventory,
+/// The service with an address or a name; of several services with the same address the first that has the port.
+fn service_named<'a>(
+    inventory: &'a dyn Inventory,
     probe: &Probe,
     address: Option<IpAddr>,
     number: u8,
 ) -> Option<&'a Service> {
     let (namespace, name) = probe.to.split_once('/').unwrap_or(("default", &probe.to));
-    let called = || {
-        around.services().filter(|service| match address {
+    let candidates = || {
+        inventory.services().filter(|service| match address {
             Some(address) => service.addresses.contains(&address),
             None => {
                 (service.namespace == namespace && service.name == name) || is_known_as(service, &probe.to)
             }
         })
     };
-    called().find(|service| offered(service, probe, number).is_some()).or_else(|| called().next())
+    candidates().find(|service| offered(service, probe, number).is_some()).or_else(|| candidates().next())
 }
 
-/// Whether this is the service's name in the DNS of the cluster: `web.shop.svc`, with the usual domain or without.
+/// Whether this is the service's name in the cluster's DNS: `web.shop.svc`, with or without the usual domain.
 fn is_known_as(service: &Service, text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let text = text.strip_suffix('.').unwrap_or(&text);
@@ -98,74 +100,74 @@ fn is_known_as(service: &Service, text: &str) -> bool {
     text.strip_suffix(".svc") == Some(&format!("{}.{}", service.name, service.namespace))
 }
 
-/// What a service of type ExternalName is another name of, another service of the cluster perhaps.
+/// Resolves a service of type ExternalName, whose target may be another service.
 fn aliased(
-    around: &dyn Inventory,
+    inventory: &dyn Inventory,
     from: &End,
     (name, alias): (&str, &str),
     probe: &Probe,
     number: u8,
-) -> Result<Receivers, Failure> {
+) -> Result<Destinations, Failure> {
     let is_other = |service: &&Service| service.external_name.is_none() && is_known_as(service, alias);
-    if around.named(alias).is_none() && around.services().any(|service| is_other(&service)) {
-        let mut found = receivers(around, from, &Probe { to: alias.to_owned(), ..probe.clone() }, number)?;
-        found.notes.push(format!("service {name} is another name of {alias}"));
+    if inventory.named(alias).is_none() && inventory.services().any(|service| is_other(&service)) {
+        let mut found =
+            destinations(inventory, from, &Probe { to: alias.to_owned(), ..probe.clone() }, number)?;
+        found.notes.push(format!("service {name} is an alias of {alias}"));
         return Ok(found);
     }
-    let end = around
-        .named(alias)
-        .or_else(|| domain(alias))
-        .ok_or_else(|| invalid(format!("service {name} stands for {alias:?}, which is no domain name")))?;
-    let mut found = somebody(end, probe, number)?;
-    found.notes.push(format!("service {name} is another name of {alias}"));
+    let end = inventory.named(alias).or_else(|| domain(alias)).ok_or_else(|| {
+        invalid(format!("service {name} is an alias of {alias:?}, which is not a domain name"))
+    })?;
+    let mut found = single(end, probe, number)?;
+    found.notes.push(format!("service {name} is an alias of {alias}"));
     Ok(found)
 }
 
-/// The end at the address of a service that lacks the port: nothing is translated.
+/// The end at the address of a service without the port: the address is not translated.
 fn unoffered(
-    around: &dyn Inventory,
+    inventory: &dyn Inventory,
     (service, name): (&Service, &str),
     address: Option<IpAddr>,
     (probe, number): (&Probe, u8),
-) -> Result<Receivers, Failure> {
+) -> Result<Destinations, Failure> {
     let what = format!("{}/{}", wanted(probe), protocol_name(number));
     let offers = offers(service);
     let Some(address) = address else {
         return Err(invalid(format!("service {name} has no {what}; it has {offers}")));
     };
-    let mut found = somebody(End { addresses: vec![address], ..around.at(address) }, probe, number)?;
+    let mut found = single(End { addresses: vec![address], ..inventory.at(address) }, probe, number)?;
     found.notes.push(format!("{address} is service {name}, which has {offers}: {what} is not translated"));
     Ok(found)
 }
 
-/// The API servers with an address of the family of the probe.
-fn api_servers(around: &dyn Inventory, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
+/// The API servers with an address of the probe's family.
+fn api_servers(inventory: &dyn Inventory, probe: &Probe, number: u8) -> Result<Destinations, Failure> {
     let is_v6 = probe.family.as_deref().map(|family| family.eq_ignore_ascii_case("IPv6"));
-    let mut known = around.api_servers();
+    let mut known = inventory.api_servers();
     known.retain(|address| is_v6.is_none_or(|is_v6| is_v6 == address.is_ipv6()));
-    // Where there are addresses of both families, IPv4 goes first, as everywhere.
+    // With addresses of both families IPv4 is preferred, as everywhere.
     if known.iter().any(IpAddr::is_ipv4) && is_v6.is_none() {
         known.retain(IpAddr::is_ipv4);
     }
-    let mut found = somebody(end(around, &probe.to)?, probe, number)?;
+    let mut found = single(end(inventory, &probe.to)?, probe, number)?;
     if known.is_empty() {
         let (namespace, name) = API_SERVER;
         found.notes.push(format!(
             "no address is listed for service {namespace}/{name} {}, so {KUBE_APISERVER} selects no peer until one is",
-            around.place()
+            inventory.place()
         ));
         return Ok(found);
     }
     let port = found.ends[0].1;
     let ends =
-        known.into_iter().map(|address| (End { addresses: vec![address], ..around.at(address) }, port));
-    Ok(Receivers { ends: ends.collect(), ..found })
+        known.into_iter().map(|address| (End { addresses: vec![address], ..inventory.at(address) }, port));
+    Ok(Destinations { ends: ends.collect(), ..found })
 }
 
-fn somebody(end: End, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
+fn single(end: End, probe: &Probe, number: u8) -> Result<Destinations, Failure> {
     let mut notes = Vec::new();
     if end.names.contains(&end.name) {
-        notes.push(format!("{} is a domain name outside the cluster", end.name));
+        notes.push(format!("{} is an external domain name", end.name));
     }
     let port = match &probe.port_name {
         None => probe.port,
@@ -174,11 +176,11 @@ fn somebody(end: End, probe: &Probe, number: u8) -> Result<Receivers, Failure> {
             let port =
                 end.known_ports().resolve(&name, Protocol::Any).find(|(protocol, _)| *protocol == number);
             let (_, port) = port.ok_or_else(|| no_port(&end, &name, number))?;
-            notes.push(format!("port {name} of {} is {port}/{}", end.called(), protocol_name(number)));
+            notes.push(format!("port {name} of {} is {port}/{}", end.asked_name(), protocol_name(number)));
             port
         }
     };
-    Ok(Receivers { ends: vec![(end, port)], notes, is_service: false })
+    Ok(Destinations { ends: vec![(end, port)], notes, is_service: false })
 }
 
 fn no_port(end: &End, name: &str, number: u8) -> Failure {
@@ -186,15 +188,15 @@ fn no_port(end: &End, name: &str, number: u8) -> Failure {
     let known = if known.is_empty() { "no named port".to_owned() } else { known.join(", ") };
     let protocol = protocol_name(number);
     invalid(format!(
-        "{} has no {protocol} port called {name:?}; it has {known}: give the number",
-        end.called()
+        "{} has no {protocol} port called {name:?}; it has {known}: use the number",
+        end.asked_name()
     ))
 }
 
-/// The port of the service that is asked about, and the one behind it.
+/// The port of the service that the probe names, and its target port.
 fn offered(service: &Service, probe: &Probe, number: u8) -> Option<(u16, ServicePort)> {
     if service.headless {
-        // The name stands for the addresses of the backends; nothing is translated.
+        // The name resolves to the backends' addresses; nothing is translated.
         let protocol = PROTOCOLS.into_iter().find(|protocol| protocol.number() == number)?;
         let (name, port) = (String::new(), probe.port);
         let target = probe.port_name.clone().map_or(TargetPort::Number(port), TargetPort::Name);
@@ -208,7 +210,7 @@ fn offered(service: &Service, probe: &Probe, number: u8) -> Option<(u16, Service
     found.next().map(|port| (port.port, port.clone()))
 }
 
-/// The service's address that is asked: the one given, else its own of the wanted family, else any of that family.
+/// The frontend's address: the probe's, else the service's of the probe's family, else any of that family.
 fn frontend(service: &Service, probe: &Probe, address: Option<IpAddr>) -> IpAddr {
     let v6 = probe.family.as_deref().map(|family| family.eq_ignore_ascii_case("IPv6"));
     let own = service.addresses.iter().find(|own| v6.is_none_or(|v6| own.is_ipv6() == v6)).copied();
@@ -217,49 +219,51 @@ fn frontend(service: &Service, probe: &Probe, address: Option<IpAddr>) -> IpAddr
     address.or(own).unwrap_or(any)
 }
 
-fn behind(
-    around: &dyn Inventory,
+fn backends(
+    inventory: &dyn Inventory,
     service: &Service,
     port: &ServicePort,
     frontend: IpAddr,
 ) -> Vec<(End, u16)> {
-    let asked = Service { addresses: vec![frontend], ports: vec![port.clone()], ..service.clone() };
-    let listed = around.listed_slices(service);
-    // Of a headless service the sender takes the listed addresses as they are, and a port of its own choice.
+    let probed = Service { addresses: vec![frontend], ports: vec![port.clone()], ..service.clone() };
+    let listed = inventory.listed_slices(service);
+    // For a headless service the client uses the listed addresses as they are, and a port of its own choice.
     let reached: Vec<EndpointSlice> = match &port.target {
         TargetPort::Number(number) if service.headless => {
-            listed.into_iter().map(|one| opened(one, port, *number)).collect()
+            listed.into_iter().map(|one| with_port(one, port, *number)).collect()
         }
         _ => listed.into_iter().cloned().collect(),
     };
     let reached: Vec<&EndpointSlice> = reached.iter().collect();
-    let frontends = service::frontends_among(&asked, &around.candidates(), &reached);
+    let frontends = service::frontends_among(&probed, &inventory.candidates(), &reached);
     let backends = frontends.into_iter().flat_map(|frontend| frontend.backends);
     let ends = backends.map(|backend| {
         let address = IpAddr::from(backend.address);
-        (End { addresses: vec![address], ..around.at(address) }, u16::from_be_bytes(backend.port))
+        (End { addresses: vec![address], ..inventory.at(address) }, u16::from_be_bytes(backend.port))
     });
     ends.collect()
 }
 
 /// The same addresses with just this port, which has the name of the service's port.
-fn opened(slice: &EndpointSlice, port: &ServicePort, number: u16) -> EndpointSlice {
+fn with_port(slice: &EndpointSlice, port: &ServicePort, number: u16) -> EndpointSlice {
     let port = EndpointPort::named(&port.name, port.protocol, number);
     EndpointSlice { addresses: slice.addresses.clone(), ports: vec![port] }
 }
 
-/// Says what was translated to what.
-fn translation(asked: &str, service: &str, ends: &[(End, u16)]) -> String {
-    let is = if asked.starts_with(service) {
-        format!("{asked} is a service")
+/// The remark on the translation of a service.
+fn translation(frontend: &str, service: &str, ends: &[(End, u16)]) -> String {
+    let is = if frontend.starts_with(service) {
+        format!("{frontend} is a service")
     } else {
-        format!("{asked} is service {service}")
+        format!("{frontend} is service {service}")
     };
     if ends.is_empty() {
-        return format!("{is}; no workload stands behind it, and no address is listed for it");
+        return format!(
+            "{is}; it has no backend: no workload matches its selector, and no address is listed for it"
+        );
     }
-    let ends: Vec<String> = ends.iter().map(|(end, port)| format!("{}:{port}", end.called())).collect();
-    format!("{is}; behind it {}", ends.join(" and "))
+    let ends: Vec<String> = ends.iter().map(|(end, port)| format!("{}:{port}", end.asked_name())).collect();
+    format!("{is} with backends {}", ends.join(" and "))
 }
 
 const PROTOCOLS: [service::Protocol; 3] =

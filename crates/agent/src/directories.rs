@@ -1,0 +1,28 @@
+//! The agent's directories: created at the start, and closed to other users.
+
+use crate::paths::Paths;
+use crate::problems::Problems;
+use crate::storage;
+use std::io;
+use std::path::Path;
+
+/// The failures, as status and log name them.
+const LASTING: &str = "the directory of the agent's state cannot be created";
+const CLOSED: &str = "other users may be able to read the agent's files";
+
+/// Creates the state directory, and removes the access of other users that earlier releases granted.
+pub(crate) fn prepare(paths: &Paths, problems: &mut Problems) {
+    let failure = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+    let lasting = paths.lasting();
+    problems.note(LASTING, storage::make_directory(lasting).map_err(|error| failure(lasting, error)));
+    let mut closed = [paths.directory(), lasting].into_iter().filter(|path| path.exists());
+    problems.note(
+        CLOSED,
+        closed.try_for_each(|path| storage::close_to_others(path).map_err(|error| failure(path, error))),
+    );
+}
+
+/// Whether [`prepare`] failed and must be retried.
+pub(crate) fn are_due(problems: &Problems) -> bool {
+    problems.has(LASTING) || problems.has(CLOSED)
+}

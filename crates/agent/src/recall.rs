@@ -1,0 +1,79 @@
+//! What was in force before the agent started: applied manifests, and the last valid texts of policy files.
+
+use crate::config::Config;
+use crate::files::{self, DamagedCopy};
+use crate::journal::{self, Applied};
+use crate::objects::{FileState, FileStates, Objects, is_applied_source, parse, with_applied_sources};
+use crate::storage;
+use anyhow::{Context, anyhow};
+use control::Change;
+use std::collections::BTreeMap;
+
+/// What to do where the last valid text of a file is lost.
+const ADVICE: &str = "restore the copy, or correct every file of the policy directory, and start the agent again; the \
+                      policies that were in force stay in force meanwhile";
+
+/// Reads the objects that were in force into `objects`; the changes lead from no object to these.
+///
+/// # Errors
+/// They cannot be determined. The agent must not start then: the maps of the earlier agent stay in force.
+pub(crate) fn recall(
+    config: &Config,
+    applied: &[Applied],
+    (copies, damaged): (BTreeMap<String, String>, &[DamagedCopy]),
+    objects: &mut Objects,
+) -> anyhow::Result<Vec<Change>> {
+    let mut changes = recall_applied(applied, objects)?;
+    if copies.is_empty() && damaged.is_empty() {
+        // A missing directory is created only where no policy in force came from it.
+        if let Err(error) = storage::make_directory(&config.policies) {
+            let directory = config.policies.display();
+            tracing::error!(%error, %directory, "the policy directory cannot be created");
+        }
+        return Ok(changes);
+    }
+    let texts: FileStates = copies.into_iter().map(|(file, text)| (file, FileState::Text(text))).collect();
+    changes.extend(objects.update(&texts, |_| false));
+    let mut unknown = objects.problems();
+    unknown.extend(
+        damaged.iter().map(|DamagedCopy { copy, why }| format!("{} is damaged: {why}", copy.display())),
+    );
+    if unknown.is_empty() {
+        return Ok(changes);
+    }
+    // The copies are not needed if every file is valid: the files would replace them at once.
+    let unknown = unknown.join("; ");
+    let now = files::read_once(&config.policies)
+        .with_context(|| format!("{unknown}. The policy directory cannot be read either; {ADVICE}"))?;
+    changes.extend(objects.update(&now, |file| !is_applied_source(file)));
+    let mut invalid = objects.problems();
+    let unfinished = now.iter().filter(|(_, state)| **state == FileState::Unfinished);
+    invalid.extend(unfinished.map(|(file, _)| format!("{file} is open for writing")));
+    anyhow::ensure!(
+        invalid.is_empty(),
+        "{unknown}. Not every file is valid either: {}; {ADVICE}",
+        invalid.join("; ")
+    );
+    tracing::warn!("{unknown}. The copy is not needed, since every file of the policy directory is valid");
+    Ok(changes)
+}
+
+/// Reads the manifests that clients applied.
+fn recall_applied(applied: &[Applied], objects: &mut Objects) -> anyhow::Result<Vec<Change>> {
+    let mut described = Vec::new();
+    for Applied { place, file, text, names } in applied {
+        let refused = |messages: Vec<String>| {
+            anyhow!("{}", journal::damaged(place, &format!("cannot be read: {}", messages.join("; "))))
+        };
+        let mut all = parse(file, text).map_err(refused)?;
+        all.retain(|(name, _)| names.contains(&name.to_string()));
+        let is_missing = |wanted: &&String| !all.iter().any(|(name, _)| name.to_string() == **wanted);
+        if let Some(missing) = names.iter().find(is_missing) {
+            return Err(refused(vec![format!("there is no {missing} in it")]));
+        }
+        described.extend(all);
+    }
+    objects
+        .put(with_applied_sources(described))
+        .map_err(|messages| anyhow!("applied manifests: {}", messages.join("; ")))
+}

@@ -1,0 +1,143 @@
+//! The desired state of the node, and the way from a change of it to the kernel and to the disk.
+//!
+//! Everything that changes what the node enforces comes through here: policy files, requests, addresses of the node,
+//! workloads. The reconciler applies a change whole or not at all.
+
+use crate::addresses::Addresses;
+use crate::config::Config;
+use crate::journal::Journal;
+use crate::kernel::Kernel;
+use crate::objects::Objects;
+use crate::paths::Paths;
+use crate::problems::{Problems, message};
+use crate::state::State;
+use crate::wiring::Wiring;
+use crate::{directories, identities};
+use control::{Change, World};
+
+/// The failure to write the state file, as status and log name it.
+const STATE: &str = "the state of the next start cannot be saved";
+
+/// What the agent's thread owns of the node: the desired state, its record on disk, the kernel and the network.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    pub(crate) config: Config,
+    pub(crate) paths: Paths,
+    pub(crate) state: State,
+    pub(crate) kernel: Kernel,
+    pub(crate) addresses: Addresses,
+    pub(crate) wiring: Wiring,
+    /// The manifests that clients applied, on disk.
+    pub(crate) journal: Journal,
+    /// What fails at present and is retried.
+    pub(crate) problems: Problems,
+    /// Features that the agent runs without on this host.
+    pub(crate) notes: Vec<String>,
+    /// The objects of policy files and requests that are applied.
+    pub(crate) objects: Objects,
+}
+
+/// When the addresses of services must be on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// Before the change: where they cannot be saved, nothing is changed.
+    Required,
+    /// Soon: a failure is a problem of the status and is retried. For changes whose source is read again at the next
+    /// start.
+    Retried,
+}
+
+impl Reconciler {
+    /// The world: the desired state as map entries.
+    pub(crate) fn world(&self) -> &World {
+        self.kernel.world()
+    }
+
+    /// Applies changes of objects, all or none; the objects replace the present ones only then.
+    pub(crate) fn apply_objects(
+        &mut self,
+        objects: Objects,
+        changes: Vec<Change>,
+        persistence: Persistence,
+    ) -> anyhow::Result<()> {
+        if changes.is_empty() {
+            self.objects = objects;
+            return Ok(());
+        }
+        let before = (self.addresses.clone(), self.state.services.clone());
+        let applied = self.assign_addresses(changes).and_then(|changes| {
+            if self.state.services != before.1 {
+                match persistence {
+                    Persistence::Required => self.save()?,
+                    Persistence::Retried => self.save_or_note(),
+                }
+            }
+            self.kernel.apply(changes)
+        });
+        if applied.is_ok() {
+            self.objects = objects;
+        } else {
+            (self.addresses, self.state.services) = before;
+        }
+        self.save_or_note();
+        applied
+    }
+
+    /// Applies changes that no object describes, such as addresses of the node; all or none.
+    pub(crate) fn apply(&mut self, changes: Vec<Change>) -> anyhow::Result<()> {
+        let changes = self.assign_addresses(changes)?;
+        self.kernel.apply(changes)
+    }
+
+    /// Writes the state file.
+    pub(crate) fn save(&mut self) -> anyhow::Result<()> {
+        identities::record(self.kernel.world().identities(), &mut self.state);
+        let last = self.kernel.world().enforcement().book().last_set();
+        self.state.last_rule_set = self.state.last_rule_set.max(last);
+        self.state.save(&self.paths.state())
+    }
+
+    /// Writes the state file; a failure is a problem and is retried.
+    pub(crate) fn save_or_note(&mut self) {
+        let saved = self.save();
+        self.problems.note(STATE, saved.map_err(message));
+    }
+
+    /// Retries what failed before.
+    pub(crate) fn retry(&mut self) {
+        if directories::are_due(&self.problems) {
+            directories::prepare(&self.paths, &mut self.problems);
+        }
+        if self.problems.has(STATE) {
+            self.save_or_note();
+        }
+    }
+
+    /// Records an error of a file or directory; its earlier contents stay applied. Only a new error is logged.
+    pub(crate) fn note_file(&mut self, file: &str, why: &str) {
+        let before = self.objects.problems();
+        self.objects.note(file, why);
+        if self.objects.problems() != before {
+            tracing::error!("{file}: {why}");
+        }
+    }
+
+    /// Assigns addresses to services, first to those that name an address, so that no other service gets it.
+    fn assign_addresses(&mut self, mut changes: Vec<Change>) -> anyhow::Result<Vec<Change>> {
+        for change in &changes {
+            if let Change::RemoveService { namespace, name } = change {
+                self.addresses.release_service(namespace, name, &mut self.state);
+            }
+        }
+        let services = changes.iter_mut().filter_map(|change| match change {
+            Change::Service(service) => Some(service),
+            _ => None,
+        });
+        let mut services: Vec<_> = services.collect();
+        services.sort_by_key(|service| service.addresses.is_empty());
+        for service in services {
+            self.addresses.assign(service, &mut self.state)?;
+        }
+        Ok(changes)
+    }
+}

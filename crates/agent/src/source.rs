@@ -1,0 +1,51 @@
+//! Sources of changes: what changes the node's desired state without a request of a client.
+//!
+//! A source has a file of its own and a line in `agent.rs`. It hands its changes to the [`Reconciler`], as the API does.
+
+use crate::event::Event;
+use crate::reconciler::Reconciler;
+use std::fmt;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+/// A source of changes. All calls are made on the agent's thread.
+///
+/// A source that waits for changes has a thread of its own; the thread calls [`Notifier::notify`], and the agent then
+/// calls [`Source::deliver`].
+pub(crate) trait Source: fmt::Debug {
+    /// Reads the present state and hands what changed to the reconciler. Failures go to [`Reconciler::problems`].
+    fn deliver(&mut self, reconciler: &mut Reconciler);
+
+    /// When [`Source::deliver`] must be called though the source does not notify the agent.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Delivers changes that the source cannot be notified of. Called at every tick of the agent.
+    fn poll(&mut self, _reconciler: &mut Reconciler) {}
+
+    /// Errors of the source itself, for the status.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Notifies the agent that a source has changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Notifier {
+    queue: Sender<Event>,
+    source: usize,
+}
+
+impl Notifier {
+    /// A notifier of the source with this index.
+    pub(crate) fn new(queue: Sender<Event>, source: usize) -> Self {
+        Self { queue, source }
+    }
+
+    /// Puts the source into the agent's queue.
+    pub(crate) fn notify(&self) {
+        // An agent that has stopped needs no changes.
+        let _ = self.queue.send(Event::Changed(self.source));
+    }
+}

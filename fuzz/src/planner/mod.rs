@@ -1,0 +1,105 @@
+//! The order of writes: a reader between any two writes sees the old verdict or the new one, and the rows that a world
+//! writes step by step are those that it would write at once.
+
+mod reader;
+
+use abi::batch::Batch;
+use abi::row::{MapOp, Row};
+use control::fixtures::random_change;
+use control::{Change, Rows, World, Writes};
+use datapath::native::Tables;
+use policy::generate::Random;
+use reader::{Packet, Promise, answer, promise};
+
+/// Most steps of one input.
+const STEPS: usize = 10;
+/// Most packets whose answers are followed through one step.
+const PACKETS: usize = 24;
+
+/// Follows a world through the steps that the input describes.
+pub fn check(data: &[u8]) {
+    let mut random = Random::from_bytes(data);
+    let (mut world, mut rows) = (World::new(), Rows::new());
+    write(&mut rows, world.apply([]), &world);
+    for _ in 0..STEPS {
+        if random.is_spent() {
+            break;
+        }
+        let changes: Vec<Change> = (0..=random.below(3)).map(|_| random_change(&mut random)).collect();
+        let writes = world.apply(changes);
+        let undo = writes.undo.clone();
+        write(&mut rows, writes, &world);
+        match random.below(8) {
+            0 => write(&mut rows, world.apply(undo), &world),
+            1 => {
+                world = World::adopt(rows.values().copied(), world.identities().clone());
+                let changes = Vec::new();
+                write(&mut rows, world.apply(changes), &world);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Makes the writes of a step, with a reader after each.
+fn write(rows: &mut Rows, writes: Writes, world: &World) {
+    let wanted = world.rows();
+    let (before, mut maps) = (tables(rows), tables(rows));
+    let after = tables(&wanted);
+    let promises = promises(rows, &wanted, &before, &after);
+    for write in writes.now.iter() {
+        follow(rows, &mut maps, write);
+        for (packet, promise) in &promises {
+            let seen = answer(&maps, packet).0;
+            assert!(
+                promise.holds(&seen),
+                "{packet:?} gets {seen:?} after {write:?}, not {promise:?}\n{:#?}",
+                writes.now
+            );
+        }
+    }
+    check_switched(&promises, &maps, &after, &writes.later);
+    writes.later.iter().for_each(|write| follow(rows, &mut maps, write));
+    let differing = |one: &Rows, other: &Rows| -> Vec<Row> {
+        one.iter().filter(|(key, row)| other.get(key) != Some(row)).map(|(_, row)| *row).collect()
+    };
+    let [more, less] = [differing(rows, &wanted), differing(&wanted, rows)];
+    assert!(more.is_empty() && less.is_empty(), "in the maps only: {more:#?}\nmissing: {less:#?}");
+}
+
+/// Once the writes are made, each packet has its new answer: what is removed later makes no difference.
+fn check_switched(promises: &[(Packet, Promise)], maps: &Tables, after: &Tables, later: &Batch) {
+    for (packet, _) in promises {
+        let [seen, wanted] = [maps, after].map(|tables| answer(tables, packet).0);
+        assert_eq!(seen, wanted, "{packet:?} before {later:#?}");
+    }
+}
+
+fn follow(rows: &mut Rows, maps: &mut Tables, write: MapOp) {
+    match write {
+        MapOp::Put(row) => drop(row.key().map(|key| rows.insert(key, row))),
+        MapOp::Delete(key) => assert!(rows.remove(&key).is_some(), "{key:?} is removed and was not there"),
+    }
+    maps.apply(write);
+}
+
+fn tables(rows: &Rows) -> Tables {
+    let mut tables = Tables::new();
+    tables.apply_all(rows.values().map(|row| MapOp::Put(*row)));
+    tables
+}
+
+/// Packets between the endpoints and addresses that are there before and after, and what they may see in between.
+fn promises(old: &Rows, new: &Rows, before: &Tables, after: &Tables) -> Vec<(Packet, Promise)> {
+    let kept = || old.iter().filter(|(key, _)| new.contains_key(key)).map(|(_, row)| row);
+    let endpoints = kept().filter_map(|row| if let Row::Endpoint(key, _) = row { Some(*key) } else { None });
+    let addresses: Vec<_> = kept()
+        .filter_map(|row| if let Row::Address(key, _) = row { Some(key.address) } else { None })
+        .collect();
+    let packets = endpoints.flat_map(|endpoint| addresses.iter().map(move |address| (endpoint, *address)));
+    let packets: Vec<_> =
+        packets.flat_map(|(endpoint, address)| Packet::both_ways(endpoint, address)).collect();
+    let stride = packets.len().div_ceil(PACKETS).max(1);
+    let some = packets.into_iter().step_by(stride);
+    some.filter_map(|packet| Some((packet, promise(before, after, &packet)?))).collect()
+}
