@@ -123,24 +123,24 @@ pub fn slot(key: &ChoiceKey, count: u32) -> u32 {
     spread(key) % count
 }
 
-/// A number that spreads flows evenly: the fields of the key, stirred as in MurmurHash3's finalizer.
+/// A number that spreads flows evenly: the fields of the key, mixed as in MurmurHash3's finalizer.
 #[inline(always)]
 fn spread(key: &ChoiceKey) -> u32 {
     let mut hash = u32::from(key.protocol);
     let mut at = 0;
     while at < 16 {
         for address in [&key.client.0, &key.service.0] {
-            hash = stir(hash, [address[at], address[at + 1], address[at + 2], address[at + 3]]);
+            hash = mix(hash, [address[at], address[at + 1], address[at + 2], address[at + 3]]);
         }
         at += 4;
     }
     let [a, b] = key.client_port;
     let [c, d] = key.service_port;
-    stir(hash, [a, b, c, d])
+    mix(hash, [a, b, c, d])
 }
 
 #[inline(always)]
-fn stir(hash: u32, word: [u8; 4]) -> u32 {
+fn mix(hash: u32, word: [u8; 4]) -> u32 {
     let mut mixed = hash.rotate_left(5) ^ u32::from_be_bytes(word);
     mixed = (mixed ^ (mixed >> 16)).wrapping_mul(0x85eb_ca6b);
     mixed = (mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35);
