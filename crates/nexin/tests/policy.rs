@@ -80,7 +80,8 @@ fn what_stands_beside_policies_in_a_directory_is_skipped_and_counted() {
 
 #[test]
 fn a_kind_that_is_nearly_ours_is_refused_however_deep_it_lies() {
-    let typo = "mixed/sub/typo.yaml:2:7: kind: NetworkPolcy is no kind that is read here, did you mean `NetworkPolicy`?";
+    let typo =
+        "mixed/sub/typo.yaml:2:7: kind: NetworkPolcy is not a known kind, did you mean `NetworkPolicy`?";
     let summary = "1 error, 0 warnings; 3 objects of other kinds skipped";
     check(&["validate", "-R", "mixed"], 2, summary, typo);
     // Nothing is applied where anything is wrong, and that is found before an agent is asked.
