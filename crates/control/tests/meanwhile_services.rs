@@ -103,7 +103,7 @@ fn check(maps: &mut Rows, writes: &Writes, world: &World) {
     assert_eq!(rows(maps), rows(&world.rows()), "no row is left over");
 }
 
-/// Applies each list of changes, and checks the writes and those of the way back.
+/// Applies each list of changes, and checks the writes and the writes that undo them.
 #[track_caller]
 fn check_all(steps: Vec<Vec<Change>>) {
     let (mut world, mut maps) = (World::new(), Rows::new());
