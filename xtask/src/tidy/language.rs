@@ -6,7 +6,16 @@ use crate::words::{self, Place};
 use std::collections::BTreeMap;
 
 /// The parts of the tree that still hold private words, each with their number. A number may only go down.
-const CEILINGS: &[(&str, usize)] = &[];
+const CEILINGS: &[(&str, usize)] = &[
+    ("control", 52),
+    ("docs", 72),
+    ("examples", 14),
+    ("files of the root", 14),
+    ("identity", 3),
+    ("nexin", 48),
+    ("policy", 67),
+    ("proxy", 11),
+];
 
 /// The private words of each part that has more of them than its ceiling.
 pub(super) fn private_words(files: &[File]) -> Vec<Finding> {

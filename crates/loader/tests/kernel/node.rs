@@ -50,7 +50,7 @@ fn allow(loaded: &Loaded, peer: u32, direction: Direction, port: u16) {
     loaded.apply(&rows.map(MapOp::Put).into()).unwrap();
 }
 
-/// What becomes of a segment, and what is said of it: verdict, reason and rule.
+/// The action on a segment, and its events: verdict, reason and rule.
 fn run(loaded: &Loaded, events: &mut EventRing, hook: Hook, frame: &[u8]) -> (Action, Vec<(u8, u8, u32)>) {
     let action = loaded.test_run(hook, frame, 0, DOOR).unwrap().action;
     (action, events.map(|event| (event.verdict, event.reason, event.rule)).collect())
@@ -59,7 +59,7 @@ fn run(loaded: &Loaded, events: &mut EventRing, hook: Hook, frame: &[u8]) -> (Ac
 const REFUSED: (u8, u8, u32) = (Verdict::Drop as u8, DropReason::PolicyDefaultDeny as u8, 0);
 
 #[test]
-fn the_nodes_policy_is_asked_at_every_door_in_the_kernel() {
+fn the_nodes_policy_judges_at_every_hook_in_the_kernel() {
     if !possible() {
         return;
     }
