@@ -64,7 +64,7 @@ impl Table {
         self.free_slot(slot);
         let last = self.len() - 1;
         if entry != last {
-            let slot = self.slot_of(&self.key(last).to_vec(), |found| found == last);
+            let slot = self.slot_of(self.key(last), |found| found == last);
             self.slots[slot.expect("every entry has a slot")] = entry as u32;
             let (to, from) = (entry * self.entry_words, last * self.entry_words);
             self.words.copy_within(from..from + self.entry_words, to);
