@@ -303,7 +303,7 @@ mod tests {
         world.endpoint_row(&world.endpoints[&id]).unwrap()
     }
 
-    /// How many rows say who is in which group of the grouping that the policy of this endpoint speaks of.
+    /// How many rows the grouping of this endpoint's policy has.
     fn grouped(world: &World, id: u32) -> usize {
         let grouping = info(world, id).grouping.number();
         let of_grouping = |key: &&RowKey| matches!(key, RowKey::Group(key) if key.grouping == grouping);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_switches_its_subject_and_nobody_else() {
+    fn a_policy_switches_its_subject_and_no_other() {
         let mut world = World::new();
         world.apply([endpoint(1, "web"), endpoint(2, "client")]);
         let before = (info(&world, 1), info(&world, 2));
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_somebody_comes_under_keeps_its_columns() {
+    fn a_policy_that_another_subject_joins_keeps_its_columns() {
         let mut world = World::new();
         let [all, web, db] =
             [let_in_block("all", "192.0.2.0/24"), let_in("web", "web", "x"), let_in("db", "db", "y")];
