@@ -168,7 +168,7 @@ fn detach(session: &Session) -> anyhow::Result<Outcome> {
         .spawn()
         .context("cannot start the background process")?;
     let mut announced = String::new();
-    child.stdout.take().expect("its output was asked for").read_to_string(&mut announced)?;
+    child.stdout.take().expect("the output is piped").read_to_string(&mut announced)?;
     if announced.is_empty() {
         // The background process has printed the error.
         let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
