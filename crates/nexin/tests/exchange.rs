@@ -80,7 +80,7 @@ impl World {
 
     /// Expects that the server has received no denied request.
     #[track_caller]
-    fn never_heard_of_private(&self) {
+    fn received_nothing_private(&self) {
         thread::sleep(Duration::from_millis(200));
         let log = self.log();
         assert!(!log.contains("/private") && !log.contains("admin"), "{log}");
@@ -150,7 +150,7 @@ fn check(world: &World) {
         let answers = world.ask(&format!("POST /public HTTP/1.1\r\nHost: s\r\n{fields}\r\n"));
         assert_eq!(statuses(&answers), ["400"], "{name}: {answers}");
     }
-    world.never_heard_of_private();
+    world.received_nothing_private();
 }
 
 #[test]

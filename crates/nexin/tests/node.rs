@@ -82,7 +82,7 @@ fn a_killed_proxy_allows_nothing_and_is_restarted() {
     end(proxy);
     assert_eq!(client.fetch(&server, "/public"), None);
     assert_eq!(client.fetch(&server, "/private"), None);
-    assert_eq!(server.fetch(&client, "/"), Some(200), "what needs no proxy goes on");
+    assert_eq!(server.fetch(&client, "/"), Some(200), "traffic without HTTP rules continues");
     bed.start();
     assert_eq!(eventually(|| client.fetch(&server, "/public")), Some(200));
     assert_eq!(client.fetch(&server, "/private"), Some(403));
@@ -116,13 +116,31 @@ fn neither_a_broken_file_nor_a_restart_changes_policy() {
 fn a_refused_apply_changes_nothing() {
     let bed = Bed::new("i");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
-    bed.write_policy("a.yaml", &CONNECTIONS.replace("app: server", "app: nobody"));
+    bed.write_policy("a.yaml", &CONNECTIONS.replace("app: server", "app: none"));
     assert!(eventually(|| (bed.status().policies == 1).then_some(())).is_some());
     let refusal = bed.try_apply(&format!("{REQUESTS}---{CONNECTIONS}")).unwrap_err().to_string();
     assert!(refusal.contains("NetworkPolicy/default/connections is described in"), "{refusal}");
     assert_eq!((bed.status().policies, client.fetch(&server, "/private")), (1, Some(200)));
     bed.apply(REQUESTS);
     assert_eq!((bed.status().policies, client.fetch(&server, "/private")), (2, Some(403)));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn apply_reports_what_it_changed() {
+    let bed = Bed::new("pr");
+    let apply = |manifest: &str, expected: &str| {
+        let file = bed.path("applied.yaml");
+        std::fs::write(&file, manifest).unwrap();
+        let output = bed.says(&["policy", "apply", "-f", file.to_str().unwrap()]);
+        assert_eq!(output, (Some(0), format!("NetworkPolicy/default/connections {expected}\n")));
+    };
+    apply(CONNECTIONS, "created");
+    apply(CONNECTIONS, "unchanged");
+    apply(&CONNECTIONS.replace("app: server", "app: none"), "configured");
+    let output = bed.says(&["policy", "delete", "NetworkPolicy/default/connections"]);
+    assert_eq!(output, (Some(0), "NetworkPolicy/default/connections deleted\n".to_owned()));
+    apply(CONNECTIONS, "created");
 }
 
 #[test]
@@ -180,7 +198,7 @@ fn requests_must_be_allowed_at_both_ends() {
     }
     bed.apply(&REQUESTS.replace("/public", "/private"));
     assert_eq!((open.fetch("/public"), open.fetch("/private")), (Some(403), Some(200)));
-    bed.apply(&ANY_REQUEST.replace("app: server", "app: nobody"));
+    bed.apply(&ANY_REQUEST.replace("app: server", "app: none"));
     assert_eq!(open.fetch("/private"), None);
 }
 
