@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
 
-/// The kernel side's target: little-endian BPF, as every machine we run on.
+/// The target of the programs: little-endian BPF, as all supported machines are little-endian.
 const TARGET: &str = "bpfel-unknown-none";
-/// How programs are linked: with types, lines for the verifier's log, the instructions of Linux 5.1 and later, and bytes
-/// copied and zeroed by words in place (the linker's default calls loops that go byte by byte).
+/// Flags for the linker: emit types (BTF), source lines for the verifier's log, and the instructions of Linux 5.1 and later;
+/// copy and zero memory in place by words, where the linker's default is a call of a loop over bytes.
 const FLAGS: &str =
     "-Clink-arg=--btf\x1f-Clink-arg=--disable-expand-memcpy-in-order\x1f-Cdebuginfo=2\x1f-Ctarget-cpu=v3";
-/// The linker, where it is not `bpf-linker` on PATH.
+/// The environment variable that names a linker other than `bpf-linker` on PATH.
 const LINKER: &str = "NEXIN_BPF_LINKER";
-/// An object that is ready, to be taken instead of building one.
+/// The environment variable that names a compiled object, which is then taken instead of a build.
 const READY: &str = "NEXIN_BPF_OBJECT";
 
 fn main() -> ExitCode {
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Puts the object in its place; what goes wrong is told as a sentence.
+/// Copies the object to its place, after a build if none is given. An error is a sentence.
 fn object() -> Result<(), String> {
     let out = PathBuf::from(required("OUT_DIR")?);
     let root = Path::new(&required("CARGO_MANIFEST_DIR")?).join("../..");
@@ -60,17 +60,17 @@ fn build(root: &Path, out: &Path) -> Result<PathBuf, String> {
     let path = search_path();
     let linker = linker(&path)?;
     look_for_sources()?;
-    // `target/PROFILE/build/PACKAGE/out`: beside the profiles, since the programs are the same for all of them.
+    // `OUT_DIR` is `target/PROFILE/build/PACKAGE/out`. The programs are the same for all profiles.
     let target = out.ancestors().nth(4).unwrap_or(out).join("bpf");
     let built = Command::new(required("CARGO")?)
         .current_dir(root.join("programs"))
         .args(["build", "--release", "--locked", "-Z", "build-std=core", "--target", TARGET])
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", format!("-Clinker={linker}\x1f{FLAGS}"))
-        // `build-std` is not stable; the toolchain is pinned, and this is the only unstable thing we use of it.
+        // `build-std` is not stable. It is the only unstable feature that is used, and the toolchain is pinned.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("PATH", path)
-        // The outer cargo's wrappers are for the outer target.
+        // Wrappers and flags of the outer cargo are for the outer target.
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env_remove("RUSTFLAGS")
@@ -82,7 +82,7 @@ fn build(root: &Path, out: &Path) -> Result<PathBuf, String> {
     Err(format!("the eBPF programs do not build:\n{}", String::from_utf8_lossy(&built.stderr)))
 }
 
-/// `PATH`, and after it the place where `make setup` puts tools.
+/// `PATH`, and then the directory in which `make setup` installs tools.
 fn search_path() -> OsString {
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -106,12 +106,12 @@ fn linker(path: &OsStr) -> Result<String, String> {
     ))
 }
 
-/// The standard library's sources, from which `core` is built for the kernel's target.
+/// Checks that the standard library's sources are there, from which `core` is built for the BPF target.
 fn look_for_sources() -> Result<(), String> {
     let asked = Command::new(required("RUSTC")?)
         .args(["--print", "sysroot"])
         .output()
-        .map_err(|error| format!("cannot ask rustc for its sysroot: {error}"))?;
+        .map_err(|error| format!("rustc did not print its sysroot: {error}"))?;
     let sysroot = PathBuf::from(String::from_utf8_lossy(&asked.stdout).trim());
     if sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").is_file() {
         return Ok(());

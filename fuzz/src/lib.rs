@@ -7,4 +7,5 @@ pub mod l7;
 pub mod manifest;
 pub mod packet;
 pub mod planner;
+pub mod proxy;
 pub mod seeds;

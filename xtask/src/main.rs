@@ -15,7 +15,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask tidy              check the shape of the tree
        cargo xtask architecture      write the table and the drawing of the crates into ARCHITECTURE.md
-       cargo xtask circles           show the circles between the files of each crate
+       cargo xtask circles [TREE]    show the circles between the files of each crate, of this tree or of another one
        cargo xtask words [TREE]      count the private words of this tree, or of another one by its path
        cargo xtask places [PART]     show where the private words of this tree stand; PART is a crate or a directory";
 
@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match std::env::args().nth(1).as_deref() {
         Some("tidy") => tidy(),
         Some("architecture") => architecture(),
-        Some("circles") => circles(),
+        Some("circles") => circles(argument.as_deref()),
         Some("words") => words(argument.as_deref()),
         Some("places") => places(argument.as_deref()),
         _ => {
@@ -55,8 +55,8 @@ fn architecture() -> anyhow::Result<ExitCode> {
 }
 
 /// Prints the circles between files; succeeds without circles.
-fn circles() -> anyhow::Result<ExitCode> {
-    let circles = circles::find(&tree::files(tree::root())?);
+fn circles(tree: Option<&str>) -> anyhow::Result<ExitCode> {
+    let circles = circles::find(&tree::files(tree.map_or(tree::root(), Path::new))?);
     for circle in &circles {
         print!("{circle}");
     }

@@ -88,19 +88,19 @@ impl AddressKey {
     }
 }
 
-/// What one lookup tells of an address: who it is, which CIDR blocks hold it, and where it is delivered.
+/// What the packet path knows of an address: its identity, the CIDR blocks that hold it, and where it is delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct AddressInfo {
-    /// Security identity (see [`crate::identity`]); what events report.
+    /// Security identity (see [`crate::identity`]), which events report.
     pub identity: u32,
-    /// Peer number: the identity as policy rows name it. It equals `identity` except where workloads of one identity
-    /// differ in something a policy asks for (named ports); then it is a number of the local scope.
+    /// Peer number: the identity as [`crate::map::Groups`] names it. It equals `identity`, unless workloads of one identity
+    /// differ in what a policy selects by (named ports): then it is a number of the local scope.
     pub peer: u32,
-    /// Number of the namespace that a workload is in, by which policy rows name its workloads where they do not name this
-    /// one; 0 where there is none.
+    /// Number of the workload's namespace, by which [`crate::map::Groups`] names the workloads that have no entry of their
+    /// own; 0 where there is no namespace.
     pub namespace: u32,
-    /// CIDR class: stands for the set of policy CIDR blocks that hold the address; 0 is the empty set.
+    /// CIDR class: stands for the smallest policy CIDR block that holds the address; 0 where no block does.
     pub cidr: u32,
     /// Index of the host-side interface that the address is delivered through; 0 where it is not a local workload.
     pub interface: u32,

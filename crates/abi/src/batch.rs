@@ -1,17 +1,17 @@
-//! Map writes packed as the kernel takes them: for each run of neighbours to one map, their keys and their values.
+//! Map writes packed as the kernel takes them: for each run of writes to one map, the keys and the values.
 
 use crate::map::MapId;
 use crate::row::{MapOp, Row, RowKey};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Map writes in order; equal to another list of the same writes, wherever the runs of either end.
+/// Map writes in order. Two batches of the same writes are equal, wherever their runs end.
 #[derive(Clone, Default)]
 pub struct Batch {
     runs: Vec<Run>,
 }
 
-/// Neighbouring writes of one kind to one map.
+/// Consecutive writes of one kind to one map.
 #[derive(Clone)]
 pub struct Run {
     map: MapId,
@@ -24,9 +24,9 @@ pub struct Run {
 /// What the writes of a run do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// They insert rows or replace them.
+    /// Insert rows, or replace them.
     Put,
-    /// They remove rows.
+    /// Remove rows.
     Delete,
 }
 
@@ -74,7 +74,7 @@ impl Batch {
         self.runs.is_empty()
     }
 
-    /// The writes in order, as many together as were added one after the other to one map.
+    /// The writes in order, consecutive ones to one map together.
     pub fn runs(&self) -> &[Run] {
         &self.runs
     }
@@ -99,7 +99,7 @@ impl Batch {
     }
 }
 
-/// For how many rows a run has room at first.
+/// How many rows a new run has room for.
 const FIRST_ROOM: usize = 32;
 
 impl Run {
@@ -118,7 +118,7 @@ impl Run {
         &self.keys
     }
 
-    /// The values in the order of their keys; none of writes that remove rows.
+    /// The values in the order of their keys; empty where the writes remove rows.
     pub fn values(&self) -> &[u8] {
         &self.values
     }
@@ -207,8 +207,8 @@ impl<const N: usize> From<[MapOp; N]> for Batch {
     }
 }
 
-/// A run ends after so many writes. Its buffers grow by doubling, and end just full: a large batch takes no more room
-/// than its bytes, but for its last runs.
+/// How many writes a run has at most. Its buffers grow by doubling, and are just full in the end: a large batch takes no more
+/// memory than its bytes, but for its last runs.
 const ROWS_OF_A_RUN: usize = 16 * 1024;
 
 #[cfg(test)]

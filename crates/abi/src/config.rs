@@ -1,4 +1,4 @@
-//! What holds for the whole node.
+//! The configuration of the node.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -6,11 +6,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Config {
-    /// Rises with every change of addresses, columns or classes under a policy number that stays; a flow that was
-    /// allowed in another epoch is checked again at its next packet.
+    /// Rises with every change of addresses, columns or classes under a policy number that stays. The next packet of a
+    /// connection that was allowed in another epoch is checked again.
     pub epoch: u32,
-    /// Index of the interface whose ingress hook hands packets to the node proxy; 0 while there is none, and then
-    /// what policy sends to the proxy is dropped.
+    /// Index of the interface by which packets reach the node proxy; 0 while there is none, and then packets that policy
+    /// redirects to the proxy are dropped.
     pub proxy_interface: u32,
     /// Port the node proxy listens on, in network order.
     pub proxy_port: [u8; 2],

@@ -6,7 +6,8 @@
 use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Key of [`crate::map::Conntrack`], seen from the workload: a packet out has it as source, a packet in as destination.
+/// Key of [`crate::map::Conntrack`], seen from the workload, which is the source of packets out and the destination of
+/// packets in.
 ///
 /// A flow between two workloads of one node has two rows, one for each end.
 #[derive(
@@ -30,17 +31,17 @@ pub struct ConnKey {
 
 const _: () = assert!(size_of::<ConnKey>() == 40);
 
-/// What is remembered of a flow.
+/// What the packet path remembers of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ConnInfo {
-    /// When the row stops counting, in seconds of the monotonic clock.
+    /// When the entry expires, in seconds of the monotonic clock.
     pub expires: u32,
     /// A union of the `flag` constants.
     pub flags: u32,
     /// The policy number under which the flow was last allowed.
     pub policy: u32,
-    /// The value of [`crate::config::Config::epoch`] at that time.
+    /// The value of [`crate::config::Config::epoch`] when the flow was last allowed.
     pub epoch: u32,
     /// The rule that allowed it; 0 where nothing is enforced.
     pub rule: u32,
@@ -104,7 +105,7 @@ pub struct FragmentKey {
 
 const _: () = assert!(size_of::<FragmentKey>() == 40);
 
-/// What the first fragment said, for the others.
+/// The ports of the first fragment, for the later ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FragmentInfo {
@@ -114,13 +115,13 @@ pub struct FragmentInfo {
     pub destination_port: [u8; 2],
 }
 
-/// Lifetimes in seconds, after the last packet; those of the field's incumbent (`--bpf-ct-timeout-*`).
+/// Lifetimes in seconds after the last packet. The numbers are Cilium's defaults (`--bpf-ct-timeout-*`).
 pub mod lifetime {
     /// An established TCP connection.
     pub const TCP: u32 = 8000;
     /// A TCP connection that has not been answered yet.
     pub const TCP_OPENING: u32 = 60;
-    /// A TCP connection that one end closed; that of `nf_conntrack_tcp_timeout_fin_wait`.
+    /// A TCP connection that one end closed; the default of `nf_conntrack_tcp_timeout_fin_wait`.
     pub const TCP_HALF_CLOSED: u32 = 120;
     /// A TCP connection that both ends closed, or that was reset.
     pub const TCP_CLOSING: u32 = 10;

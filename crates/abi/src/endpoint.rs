@@ -1,4 +1,4 @@
-//! What the packet path knows of the workload behind an interface, and of the node itself.
+//! What the packet path knows of the workload at an interface, and of the node itself.
 
 use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -14,12 +14,12 @@ pub struct EndpointKey {
 }
 
 impl EndpointKey {
-    /// The node itself, which is behind no interface. It has a row while policies select it; of that row identity,
-    /// policy and flags count.
+    /// The node itself, which has no interface of its own. It has an entry while policies select it, of which identity, policy
+    /// and flags count.
     pub const NODE: Self = Self { interface: 0 };
 }
 
-/// One workload. Writing this row is how most policies take effect: `policy`, `flags` and `grouping` change together. They
+/// One workload. Most policies take effect by the write of this entry: `policy`, `flags` and `grouping` change together. They
 /// are one word of eight bytes, and the alignment makes the packet path read them as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
@@ -28,12 +28,12 @@ pub struct EndpointInfo {
     pub id: u32,
     /// Security identity.
     pub identity: u32,
-    /// Number of the policy in force; rows of [`crate::map::Columns`] carry it. It may stay where one of those is all that
-    /// changes, and is not given to another policy while a flow may remember it.
+    /// Number of the policy in force, which the keys of [`crate::map::Columns`] hold. It stays where a single column changes.
+    /// Another policy does not get the number while a connection may remember it.
     pub policy: u32,
     /// A union of the `flag` constants.
     pub flags: u8,
-    /// Number of the grouping that the policy speaks of; rows of [`crate::map::Groups`] carry it.
+    /// Number of the grouping whose groups the policy uses, which the keys of [`crate::map::Groups`] hold.
     pub grouping: Grouping,
     /// The workload's IPv4 address, mapped; all zero where it has none.
     pub v4: Address,
@@ -41,7 +41,7 @@ pub struct EndpointInfo {
     pub v6: Address,
     /// Link-layer address of the workload's own end.
     pub mac: [u8; 6],
-    /// Link-layer address of the host-side end, which answers for the gateway.
+    /// Link-layer address of the host-side end, with which the packet path answers for the gateway.
     pub host_mac: [u8; 6],
     /// Zero.
     pub padding: [u8; 4],
@@ -54,7 +54,7 @@ const _: () =
 const _: () =
     assert!(core::mem::offset_of!(EndpointInfo, grouping) == core::mem::offset_of!(EndpointInfo, policy) + 5);
 
-/// Number of a grouping in 24 bits, which is how many there is room for beside policy and flags.
+/// Number of a grouping in 24 bits: all that fits beside policy and flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Grouping([u8; 3]);
@@ -79,12 +79,12 @@ impl Grouping {
 
 /// Bits of [`EndpointInfo::flags`].
 pub mod flag {
-    /// Packets to the workload need an allowing row; without this bit everything may come in.
+    /// Packets to the workload need a verdict that allows them; without this bit every packet may come in.
     pub const ENFORCE_INGRESS: u8 = 1;
-    /// Packets from the workload need an allowing row; without this bit everything may go out.
+    /// Packets from the workload need a verdict that allows them; without this bit every packet may go out.
     pub const ENFORCE_EGRESS: u8 = 2;
     /// Either of the above.
     pub const ENFORCE: u8 = ENFORCE_INGRESS | ENFORCE_EGRESS;
-    /// Packets that policy refuses at layers 3 and 4 are reported and let through.
+    /// Packets that policy denies at layers 3 and 4 are reported and pass.
     pub const AUDIT: u8 = 4;
 }

@@ -4,7 +4,7 @@ use crate::Address;
 use crate::policy::Direction;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One packet as it was judged; an entry of [`crate::map::Events`].
+/// One packet and its verdict; what [`crate::map::Events`] carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowEvent {
@@ -24,11 +24,11 @@ pub struct FlowEvent {
     pub tcp_flags: u8,
     /// A [`Verdict`].
     pub verdict: u8,
-    /// A [`DropReason`]: why it was dropped or, with [`Verdict::Audit`], would have been; 0 otherwise.
+    /// A [`DropReason`]: why the packet was dropped or, with [`Verdict::Audit`], would have been; 0 otherwise.
     pub reason: u8,
     /// A [`Direction`], seen from `endpoint`.
     pub direction: u8,
-    /// 1 where the packet answers one that was seen before.
+    /// 1 for a packet of the direction opposite to the connection's first packet.
     pub reply: u8,
     /// Zero.
     pub padding: [u8; 2],
@@ -38,7 +38,7 @@ pub struct FlowEvent {
     pub source_identity: u32,
     /// Identity of the destination.
     pub destination_identity: u32,
-    /// The endpoint whose hook judged the packet.
+    /// The endpoint whose policy the packet was checked by.
     pub endpoint: u32,
     /// Number of the policy that was in force.
     pub policy: u32,
@@ -56,24 +56,24 @@ pub struct FlowEvent {
 
 const _: () = assert!(size_of::<FlowEvent>() == 104);
 
-/// What became of a packet.
+/// What happened to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Verdict {
-    /// Delivered, or handed on.
+    /// Delivered to a workload, or passed on to the stack.
     Forward = 1,
-    /// Thrown away; the event says why.
+    /// Dropped, for the event's reason.
     Drop = 2,
-    /// Handed to the node proxy.
+    /// Redirected to the node proxy.
     Redirect = 3,
-    /// Refused by policy but delivered, since the endpoint is in audit mode.
+    /// Denied by policy, but delivered, since the endpoint is in audit mode.
     Audit = 4,
 }
 
-/// The text of one table makes the enum, its numbers, its names and its descriptions.
+/// One line makes a variant, its number, its name and its description.
 macro_rules! drop_reasons {
     ($($name:ident = $number:literal, $text:literal;)*) => {
-        /// Why a packet was thrown away. In the packet path this is the error type.
+        /// Why a packet was dropped: the error type of the packet path.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum DropReason {
@@ -116,10 +116,10 @@ drop_reasons! {
     InvalidDestination = 16, "the destination address is not the workload's own";
 }
 
-/// Number of rows of [`crate::map::Counters`].
+/// Number of entries of [`crate::map::Counters`].
 pub const COUNTER_ROWS: u32 = 64;
 
-/// Row of the counter for a reason (0: forwarded) and direction.
+/// Index of the counter for a reason (0: forwarded) and a direction.
 #[inline(always)]
 pub const fn counter_index(reason: u8, direction: Direction) -> u32 {
     (reason as u32 & 31) * 2 + direction as u32

@@ -1,10 +1,10 @@
-//! The numbers that stand for sets of labels; the space and the reserved numbers are the field's own.
+//! Security identities: numbers that stand for sets of labels. The ranges and the reserved numbers are Cilium's.
 
 /// No identity is known.
 pub const UNKNOWN: u32 = 0;
 /// The local node itself.
 pub const HOST: u32 = 1;
-/// Everything outside the cluster.
+/// Every address outside the cluster.
 pub const WORLD: u32 = 2;
 /// A workload that the agent does not manage.
 pub const UNMANAGED: u32 = 3;
@@ -14,13 +14,13 @@ pub const HEALTH: u32 = 4;
 pub const INIT: u32 = 5;
 /// The other nodes of the cluster.
 pub const REMOTE_NODE: u32 = 6;
-/// An API server of Kubernetes outside the cluster; where a node has its address, the node's number stands for it.
+/// An API server of Kubernetes outside the cluster. An API server at a node's address has the node's identity.
 pub const KUBE_APISERVER: u32 = 7;
 /// Ingress proxies.
 pub const INGRESS: u32 = 8;
-/// Everything outside the cluster that is reached by IPv4, where the two families are told apart.
+/// Every IPv4 address outside the cluster, where the families have identities of their own.
 pub const WORLD_IPV4: u32 = 9;
-/// Everything outside the cluster that is reached by IPv6, where the two families are told apart.
+/// Every IPv6 address outside the cluster, where the families have identities of their own.
 pub const WORLD_IPV6: u32 = 10;
 
 /// The first number that is allocated to the labels of workloads.
@@ -29,11 +29,11 @@ pub const FIRST_ALLOCATED: u32 = 256;
 pub const LAST_ALLOCATED: u32 = 65_535;
 /// The first number of the node-local scope (top byte 1): meaningful on this node only.
 pub const FIRST_LOCAL: u32 = 1 << 24;
-/// The first number of the scope of other nodes (top byte 2), which tells nodes apart by their labels.
+/// The first number of the scope of other nodes (top byte 2): each stands for the nodes with a set of labels.
 pub const FIRST_NODE: u32 = 2 << 24;
 
-/// The first number of the scope of namespaces (top byte 3): each stands for the workloads of one that have no number of
-/// their own in a grouping.
+/// The first number of the scope of namespaces (top byte 3): each stands for those workloads of a namespace that have no
+/// entry of their own in a grouping.
 pub const FIRST_NAMESPACE: u32 = 3 << 24;
 
 /// Whether the number stands for something outside the cluster.

@@ -32,6 +32,6 @@ pub use address::Address;
 pub use event::DropReason;
 pub use hook::Hook;
 
-/// Version of everything in this crate; it is part of the directory that maps are pinned under, so that an agent
-/// never adopts maps of another layout.
+/// Version of the layout of all maps. It is part of the directory that maps are pinned under, so that an agent never adopts maps
+/// of another layout. `tests/layout.rs` compares the layout with the one that is written down in `layout.txt`.
 pub const LAYOUT: u32 = 4;

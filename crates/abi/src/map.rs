@@ -10,7 +10,7 @@
 //! 3. A writer. [`Writer::Control`]: `control` puts [`crate::row::Row`]s, whose variant the line names. [`Writer::Kernel`]:
 //!    the packet path writes entries by `datapath::Maps`. [`Writer::Proxy`]: the proxy.
 //! 4. A reader: a stage of `datapath`, by `datapath::Maps`, or user space, by `loader::Loaded` or `loader::Pinned`.
-//! 5. The golden file of the layout: `NEXIN_REFRESH=1 cargo test -p nexin-abi layout`.
+//! 5. The golden file of the layout: `NEXIN_REFRESH=1 cargo test -p nexin-abi --test layout`.
 
 use crate::address::{AddressInfo, AddressKey};
 use crate::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};

@@ -21,14 +21,14 @@ pub struct ServiceKey {
 
 const _: () = assert!(size_of::<ServiceKey>() == 20);
 
-/// A set of backends. Writing this row switches a service to another set at once.
+/// A set of backends. The write of this entry switches a service to another set at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ServiceInfo {
-    /// Number of the backend set. A set that changes takes a new number: by it, flows that can leave a backend see
-    /// that they must choose again.
+    /// Number of the backend set. A set that changes takes a new number, by which a flow that may change its backend notices
+    /// that it must choose again.
     pub backends: u32,
-    /// How many slots the set has, from 0; with none the connection is refused.
+    /// How many slots the set has, from 0; without slots connections are dropped.
     pub count: u32,
 }
 

@@ -1,13 +1,17 @@
 //! What packets meet while changes that come together are made, one write after the other.
 
-mod walk;
-
 use abi::address::AddressKey;
 use abi::endpoint::EndpointKey;
+use abi::policy::{VerdictInfo, action};
+use abi::protocol;
 use abi::row::{MapOp, Row, RowKey};
 use control::fixtures::{address_of, endpoint, interface_of, namespace, workload};
 use control::{Change, Endpoint, Rows, World, Writes};
+use datapath::Maps;
+use datapath::native::Tables;
+use datapath::policy::{Query, evaluate};
 use identity::{Operator, Selector, Source, key};
+use policy::book::RuleId;
 use policy::fixtures::{allow, app, app_that, policy, spec};
 use policy::rule::Direction::Ingress;
 use policy::rule::{Cidr, CidrReach, Entity, Peer, Peers, Subject, Traffic};
@@ -28,26 +32,61 @@ fn named(apps: &[&str]) -> Vec<Selector> {
     apps.iter().map(|name| app(name)).collect()
 }
 
-/// Whether one workload lets another in: before the writes, and after each that changes it.
-fn admissions(maps: Rows, writes: &Writes, [to, from]: [u32; 2]) -> Vec<bool> {
-    admissions_from(maps, writes, to, address_of(from))
+/// A world after a change, with the rows before the change and the writes that make it.
+struct Moments<'a> {
+    world: &'a World,
+    before: &'a Rows,
+    writes: &'a Writes,
 }
 
-/// The same of an address that has a row of its own.
-fn admissions_from(mut maps: Rows, writes: &Writes, to: u32, from: IpAddr) -> Vec<bool> {
-    let endpoint = RowKey::Endpoint(EndpointKey { interface: interface_of(to) });
-    let address = RowKey::Address(AddressKey::host(from.into()));
-    let admits = |maps: &Rows| !walk::heard(maps)[&(endpoint, address)].is_empty();
-    let mut seen = vec![admits(&maps)];
-    for write in writes.now.iter().chain(writes.later.iter()) {
-        match write {
-            MapOp::Put(row) => _ = row.key().map(|key| maps.insert(key, row)),
-            MapOp::Delete(key) => _ = maps.remove(&key),
+/// A verdict on TCP port 80, with what it rests on in words.
+#[derive(PartialEq)]
+struct Judged {
+    is_allowed: bool,
+    by: String,
+}
+
+impl Moments<'_> {
+    /// Asserts whether a workload lets an address in: before the writes, and after each write that changes the answer.
+    #[track_caller]
+    fn check(&self, from: IpAddr, to: u32, expected: &[bool]) {
+        let mut tables = Tables::new();
+        tables.apply_all(self.before.values().copied().map(MapOp::Put));
+        let mut seen = vec![(self.judge(&tables, from, to), "before".to_owned())];
+        for (number, write) in (1..).zip(self.writes.now.iter().chain(self.writes.later.iter())) {
+            tables.apply(write);
+            let judged = self.judge(&tables, from, to);
+            if seen.last().is_none_or(|(last, _)| *last != judged) {
+                seen.push((judged, format!("after write {number}, {write:?}")));
+            }
         }
-        seen.push(admits(&maps));
+        let mut answers: Vec<bool> = seen.iter().map(|(judged, _)| judged.is_allowed).collect();
+        answers.dedup();
+        let moments = seen.iter().map(|(judged, moment)| format!("\n  {} {moment}", judged.by));
+        assert!(
+            answers == expected,
+            "ingress of workload {to} from {from}, TCP port 80: {expected:?} is expected, and found is{}",
+            moments.collect::<String>()
+        );
     }
-    seen.dedup();
-    seen
+
+    /// The packet path's own lookup.
+    fn judge(&self, tables: &Tables, from: IpAddr, to: u32) -> Judged {
+        let endpoint =
+            tables.endpoint(&EndpointKey { interface: interface_of(to) }).expect("a workload has a row");
+        let peer =
+            tables.address(&AddressKey::host(from.into())).expect("each address is in a block with a row");
+        let query = Query { direction: Ingress, protocol: protocol::TCP, port: [0, 80] };
+        let VerdictInfo { action, rule, .. } = evaluate(tables, endpoint, peer, query);
+        let is_allowed = action == action::ALLOW;
+        let verdict = if is_allowed { "allow" } else { "drop" };
+        let by = match self.world.enforcement().book().origin(RuleId(rule)) {
+            Some(origin) => format!("{verdict} by {origin}"),
+            None if rule == RuleId::DEFAULT.0 => format!("{verdict} by no rule"),
+            None => format!("{verdict} by a rule that is no longer in force"),
+        };
+        Judged { is_allowed, by }
+    }
 }
 
 /// The peer number and the namespace of a workload, as its address tells them.
@@ -71,8 +110,9 @@ fn who_leaves_a_number_is_not_taken_for_what_it_becomes() {
     world.apply([let_in("db", named(&["good"]))]);
     let maps = world.rows();
     let writes = world.apply([workload(1, "x", "other"), workload(6, "x", "good")]);
-    assert_eq!(admissions(maps.clone(), &writes, [9, 1]), [false]);
-    assert_eq!(admissions(maps, &writes, [9, 6]), [false, true]);
+    let moments = Moments { world: &world, before: &maps, writes: &writes };
+    moments.check(address_of(1), 9, &[false]);
+    moments.check(address_of(6), 9, &[false, true]);
 }
 
 #[test]
@@ -83,9 +123,10 @@ fn who_leaves_a_policy_is_not_judged_by_what_takes_its_place() {
     world.apply([let_in("web", named(&["client"])), let_in("other", named(&["client"]))]);
     let maps = world.rows();
     let writes = world.apply([let_in("web", named(&["client", "attacker"])), workload(1, "x", "other")]);
-    assert_eq!(admissions(maps.clone(), &writes, [1, 3]), [false]);
-    assert_eq!(admissions(maps.clone(), &writes, [1, 4]), [true]);
-    assert_eq!(admissions(maps, &writes, [2, 3]), [false, true]);
+    let moments = Moments { world: &world, before: &maps, writes: &writes };
+    moments.check(address_of(3), 1, &[false]);
+    moments.check(address_of(4), 1, &[true]);
+    moments.check(address_of(3), 2, &[false, true]);
 }
 
 #[test]
@@ -97,7 +138,8 @@ fn a_newcomer_is_not_taken_for_what_its_namespace_was() {
     world.apply([let_in("db", vec![in_tier(not_refused, "front")])]);
     let maps = world.rows();
     let writes = world.apply([namespace("x", "back"), workload(5, "x", "plain")]);
-    assert_eq!(admissions(maps, &writes, [9, 5]), [false]);
+    let moments = Moments { world: &world, before: &maps, writes: &writes };
+    moments.check(address_of(5), 9, &[false]);
 }
 
 #[test]
@@ -172,10 +214,11 @@ fn an_api_server_that_moves_takes_its_peers_along_at_once() {
     ] {
         let maps = world.rows();
         let writes = world.apply([api_servers(listed)]);
+        let moments = Moments { world: &world, before: &maps, writes: &writes };
         for (at, address) in all.into_iter().enumerate() {
             let mut expected = vec![before[at], after[at]];
             expected.dedup();
-            assert_eq!(admissions_from(maps.clone(), &writes, 9, address), expected, "{listed:?} {address}");
+            moments.check(address, 9, &expected);
         }
         let mut undone = world.clone();
         let undo = undone.apply(writes.undo);

@@ -1,4 +1,4 @@
-//! Security identities: which number stands for which labels on this node.
+//! Security identities: the number for each set of labels on this node.
 
 use crate::filter;
 use crate::label::{Labels, Source};
@@ -7,7 +7,8 @@ use abi::identity::{FIRST_ALLOCATED, LAST_ALLOCATED, reserved_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Labels to number and back: reserved numbers are fixed, those of workloads are handed out in turn and counted.
+/// Maps labels to identity numbers and back. Reserved numbers are fixed; numbers of workloads are assigned in turn and
+/// reference-counted.
 #[derive(Clone, Debug)]
 pub struct Allocator {
     reserved: BTreeMap<u32, Arc<Labels>>,
@@ -23,13 +24,13 @@ impl Default for Allocator {
 }
 
 impl Allocator {
-    /// Only the reserved numbers stand for something.
+    /// An allocator with reserved identities only.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Holds the identity of these labels once more and tells its number; labels that say nothing of security are
-    /// left out first ([`filter::relevant`]).
+    /// Adds a reference to the identity of these labels and returns its number. Labels that do not count for security
+    /// are left out first ([`filter::relevant`]).
     pub fn acquire(&mut self, labels: &Arc<Labels>) -> Result<u32, Exhausted> {
         match self.reserved_number(labels) {
             Some(number) => Ok(number),
@@ -38,12 +39,12 @@ impl Allocator {
         }
     }
 
-    /// Gives up one hold; the labels are returned when that was the last. Reserved numbers stay.
+    /// Removes a reference, and returns the labels if it was the last. Reserved numbers stay.
     pub fn release(&mut self, number: u32) -> Option<Arc<Labels>> {
         self.allocated.release(number)
     }
 
-    /// The number of these labels, where they have one.
+    /// The number of these labels, if they have one.
     pub fn number(&self, labels: &Labels) -> Option<u32> {
         let number = |labels| self.allocated.number::<Labels>(labels);
         match self.reserved_number(labels) {
@@ -53,7 +54,7 @@ impl Allocator {
         }
     }
 
-    /// The labels that the number stands for.
+    /// The labels of a number.
     pub fn labels(&self, number: u32) -> Option<&Arc<Labels>> {
         self.reserved.get(&number).or_else(|| self.allocated.value(number))
     }
@@ -63,7 +64,7 @@ impl Allocator {
         self.reserved.iter().map(|(number, labels)| (*number, labels)).chain(self.allocated.iter())
     }
 
-    /// The identities of workloads alone, by number: what to persist, with [`Self::next`].
+    /// The identities of workloads, by number: these and [`Self::next`] are to be persisted.
     pub fn allocated(&self) -> impl Iterator<Item = (u32, &Arc<Labels>)> {
         self.allocated.iter()
     }
@@ -73,23 +74,23 @@ impl Allocator {
         self.allocated.next()
     }
 
-    /// Makes a number stand for its labels again after a restart, with no holder yet.
+    /// Restores the number of labels after a restart, without a reference.
     pub fn restore(&mut self, number: u32, labels: impl Into<Arc<Labels>>) -> Result<(), Conflict> {
         self.allocated.restore(number, labels.into())
     }
 
-    /// Continues to hand out numbers from here, as [`Self::next`] told before a restart.
+    /// Sets the next number after a restart; the argument is an earlier [`Self::next`].
     pub fn continue_at(&mut self, next: u32) -> Result<(), Conflict> {
         self.allocated.continue_at(next)
     }
 
-    /// Gives up every identity that nobody holds: what was restored and not asked for again.
+    /// Removes every identity without a reference: those that were restored and not acquired again.
     pub fn sweep(&mut self) -> Vec<(u32, Arc<Labels>)> {
         self.allocated.sweep()
     }
 
     fn reserved_number(&self, labels: &Labels) -> Option<u32> {
-        // The labels of a workload are of Kubernetes, and come first.
+        // The labels of a workload have source Kubernetes, which sorts before the reserved source.
         labels.iter().next().filter(|(key, _)| key.source == Source::Reserved)?;
         self.reserved.iter().find(|(_, known)| ***known == *labels).map(|(number, _)| *number)
     }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_of_security_is_left_out_and_the_rest_is_not_copied() {
+    fn irrelevant_labels_are_left_out_and_relevant_ones_are_not_copied() {
         let mut allocator = Allocator::new();
         let web = Arc::new(Labels::of_workload("default", [], [("app", "web")]));
         let number = allocator.acquire(&web).unwrap();
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_identities_of_workloads_are_listed_for_persistence() {
+    fn only_identities_of_workloads_are_listed_for_persistence() {
         let mut allocator = Allocator::new();
         let number = allocator.acquire(&pod("web", "web-0")).unwrap();
         assert_eq!(allocator.allocated().map(|(number, _)| number).collect::<Vec<_>>(), [number]);

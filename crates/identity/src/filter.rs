@@ -1,21 +1,22 @@
-//! Which labels count for security: those that name one replica or one run of a workload do not.
+//! Which labels are part of an identity: not those of a single replica or run of a workload.
 
 use crate::label::{LabelKey, Labels, Source};
 
-/// The labels without those that tell replicas or runs of one workload apart; an identity per replica would make
-/// every scale-up a change of policy.
+/// The labels without those that differ between replicas or runs of one workload. With an identity per replica every
+/// scale-up would change policy.
 pub fn relevant(mut labels: Labels) -> Labels {
     labels.retain(is_relevant);
     labels
 }
 
-/// The same, with those labels too that are `named`: where nothing is numbered, what a selector names may count.
+/// The same, but keeps labels that `named` selects: where no identity is numbered, every label that a selector names
+/// may count.
 pub fn relevant_or(mut labels: Labels, named: impl Fn(&str) -> bool) -> Labels {
     labels.retain(|key| is_relevant(key) || named(&key.name));
     labels
 }
 
-/// Whether nothing would be left out of these labels.
+/// Whether all of these labels are part of an identity.
 pub(crate) fn are_relevant(labels: &Labels) -> bool {
     labels.iter().all(|(key, _)| is_relevant(key))
 }
@@ -25,7 +26,7 @@ pub fn is_relevant(key: &LabelKey) -> bool {
     key.source != Source::K8s || !IRRELEVANT.contains(&key.name.as_str())
 }
 
-/// Keys that Kubernetes' own controllers set for each replica, run or revision.
+/// Keys that the controllers of Kubernetes set for each replica, run or revision.
 const IRRELEVANT: &[&str] = &[
     "apps.kubernetes.io/pod-index",
     "batch.kubernetes.io/controller-uid",

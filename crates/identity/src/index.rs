@@ -1,4 +1,4 @@
-//! Finding selectors by labels and labels by selectors, without asking each whether it selects the other.
+//! Indexes of selectors by labels, and of labels by selectors: a lookup evaluates only candidates.
 
 mod buckets;
 mod labels;
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn just_the_selectors_that_select_are_found() {
+    fn exactly_the_matching_selectors_are_found() {
         let (selectors, sets) = (selectors(), sets_of_labels());
         let mut index = SelectorIndex::new();
         for (number, selector) in selectors.iter().enumerate() {
@@ -83,11 +83,11 @@ mod tests {
         for (number, selector) in selectors.iter().enumerate() {
             index.remove(selector, &number);
         }
-        assert!(index.is_empty(), "nothing stays behind");
+        assert!(index.is_empty(), "no bucket is left");
     }
 
     #[test]
-    fn no_member_that_is_selected_is_missed() {
+    fn no_selected_member_is_missed() {
         let (selectors, sets) = (selectors(), sets_of_labels());
         let mut index = LabelIndex::new();
         for (number, labels) in sets.iter().enumerate() {
@@ -102,11 +102,11 @@ mod tests {
         for (number, labels) in sets.iter().enumerate() {
             index.remove(labels, number);
         }
-        assert!(index.is_empty(), "nothing stays behind");
+        assert!(index.is_empty(), "no bucket is left");
     }
 
     #[test]
-    fn only_selectors_under_its_own_labels_are_asked() {
+    fn only_selectors_with_the_labels_are_evaluated() {
         let mut index = SelectorIndex::new();
         for number in 0..100_u32 {
             let crowded = Selector::default().with(None, "part-of", Operator::equals("shop"));
@@ -123,19 +123,19 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_that_asks_for_nothing_else_is_not_asked() {
+    fn a_selector_that_its_bucket_implies_is_not_evaluated() {
         let mut index = SelectorIndex::new();
         let within = Selector::default().with(Some(Source::K8s), key::NAMESPACE, Operator::equals("x"));
         index.insert(&within, 1);
         index.insert(&within.clone().with(None, "app", Operator::equals("a")), 2);
         index.insert(&within.with(None, "app", Operator::Exists), 3);
         index.insert(&Selector::default(), 4);
-        let found = index.selecting(&labels("x", &[("app", "a")]), |_| unreachable!("its place tells it"));
+        let found = index.selecting(&labels("x", &[("app", "a")]), |_| unreachable!("its bucket implies it"));
         assert_eq!(found, [&1, &2, &3, &4]);
     }
 
     #[test]
-    fn only_members_with_the_rarest_label_are_asked() {
+    fn only_members_with_the_rarest_label_are_candidates() {
         let mut index = LabelIndex::new();
         for number in 0..100_u32 {
             index.insert(&labels("x", &[("part-of", "shop"), ("app", &number.to_string())]), number);

@@ -1,4 +1,4 @@
-//! A label: where it comes from, its key and its value.
+//! Labels: source, key and value.
 
 use crate::key;
 use crate::name::Name;
@@ -6,10 +6,10 @@ use std::fmt;
 use std::iter;
 use std::sync::{Arc, LazyLock};
 
-/// Who vouches for a label. Written before the key: `k8s:app=web`.
+/// The source of a label. Written before the key: `k8s:app=web`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
-    /// Kubernetes, or whoever plays its part on a single host.
+    /// Kubernetes, or the agent on a single host.
     K8s,
     /// Nexin itself: `reserved:host`, `reserved:world`.
     Reserved,
@@ -20,7 +20,7 @@ pub enum Source {
 /// Source and key of a label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelKey {
-    /// Who vouches for it.
+    /// The source.
     pub source: Source,
     /// The key without the source.
     pub name: Name,
@@ -35,8 +35,8 @@ pub struct Label {
     pub value: String,
 }
 
-/// A set of labels, at most one value a key; what an identity stands for. Kept in the order of their keys. Texts are
-/// shared by clones and by whoever has more labels.
+/// A set of labels with at most one value a key, in the order of keys; an identity stands for such a set. Clones share
+/// their texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Vec<(LabelKey, Arc<str>)>);
 
@@ -44,10 +44,10 @@ pub struct Labels(Vec<(LabelKey, Arc<str>)>);
 static DEFAULT_VALUE: LazyLock<Arc<str>> = LazyLock::new(|| key::DEFAULT.into());
 
 impl Labels {
-    /// The labels of a workload: its own, its namespace's name, its namespace's labels under [`key::NAMESPACE_LABELS`], the
-    /// cluster's name and the service account, all of source `k8s`. `kubernetes.io/metadata.name` is always the name, as
-    /// Kubernetes sees to; the cluster is called [`key::DEFAULT`], and the account where the workload's own labels do not
-    /// say it under [`key::SERVICE_ACCOUNT`].
+    /// The labels of a workload: its own labels, its namespace's name, its namespace's labels under
+    /// [`key::NAMESPACE_LABELS`], the name of the cluster and the service account, all with source `k8s`.
+    /// `kubernetes.io/metadata.name` always is the name of the namespace, as in Kubernetes. The cluster is
+    /// [`key::DEFAULT`]; so is the service account, unless the workload's own labels have [`key::SERVICE_ACCOUNT`].
     pub fn of_workload<'a>(
         namespace: &str,
         namespace_labels: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -56,19 +56,20 @@ impl Labels {
         Self::of_namespace(namespace, namespace_labels).with_own(own)
     }
 
-    /// The labels of a workload that has none of its own, in a namespace with this name and these labels.
+    /// The labels of a workload without own labels in this namespace.
     pub fn of_namespace<'a>(namespace: &str, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let prefixed = |name: &str| Name::from(format!("{}{name}", key::NAMESPACE_LABELS));
         let labels = labels.into_iter().map(|(name, value)| (prefixed(name), value.into()));
         let name: Arc<str> = namespace.into();
         let names = |key: &str| iter::once((Name::from(key), name.clone()));
-        // The later hold against the earlier.
+        // Later labels override earlier ones.
         let labels = labels.chain(names(key::NAMESPACE_METADATA_NAME)).chain(names(key::NAMESPACE));
         let labels = labels.chain(iter::once((Name::from(key::CLUSTER), key::DEFAULT.into())));
         labels.map(|(name, value)| (LabelKey { source: Source::K8s, name }, value)).collect()
     }
 
-    /// The labels of a workload with these of its own, where these are those of its namespace, which hold against its own.
+    /// The labels of a workload with these own labels in the namespace that `self` describes. Labels of the namespace
+    /// override the workload's own.
     pub fn with_own<'a>(&self, own: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let of = |name: &str| LabelKey { source: Source::K8s, name: name.into() };
         let account = iter::once((of(key::SERVICE_ACCOUNT), DEFAULT_VALUE.clone()));
@@ -76,7 +77,8 @@ impl Labels {
         account.chain(own).chain(self.0.iter().cloned()).collect()
     }
 
-    /// The label of a reserved identity: `reserved:<name>`. An API server that is no node is of the world, too.
+    /// The label of a reserved identity: `reserved:<name>`. An API server that is no node also has the label of the
+    /// world.
     pub fn reserved(name: &str) -> Self {
         let mut labels = Self::default();
         labels.insert(Source::Reserved, name, "");
@@ -95,10 +97,10 @@ impl Labels {
         }
     }
 
-    /// The value of the label with this source and key; with no source given, of any source.
+    /// The value of the label with this source and key; without a source, of any source.
     pub fn value(&self, source: Option<&Source>, name: &str) -> Option<&str> {
         let Some(source) = source else {
-            // Nearly all labels are of Kubernetes, whose labels come first.
+            // Nearly all labels have source Kubernetes, which comes first.
             let others = || self.0.iter().find(|(key, _)| key.name == *name).map(|(_, value)| &**value);
             return self.value(Some(&Source::K8s), name).or_else(others);
         };
@@ -111,7 +113,7 @@ impl Labels {
         self.0.iter().map(|(key, value)| (key, &**value))
     }
 
-    /// Leaves out the labels whose keys are not wanted.
+    /// Removes the labels whose keys are not wanted.
     pub(crate) fn retain(&mut self, wanted: impl Fn(&LabelKey) -> bool) {
         self.0.retain(|(key, _)| wanted(key));
     }
@@ -122,7 +124,7 @@ impl Labels {
     }
 }
 
-/// Of several values for one key, the last holds.
+/// The last value of a key wins.
 impl<V: Into<Arc<str>>> FromIterator<(LabelKey, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (LabelKey, V)>>(labels: I) -> Self {
         let mut labels: Vec<(LabelKey, Arc<str>)> =
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_a_sorted_map_however_they_are_built() {
+    fn labels_are_a_sorted_map() {
         let other = || Source::Other("vm".into());
         let list = [
             (Source::Reserved, "host", ""),
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_found_by_its_source_or_of_any() {
+    fn a_value_is_found_by_its_source_or_by_any() {
         let mut labels = Labels::reserved("host");
         labels.insert(Source::Other("vm".into()), "app", "x");
         labels.insert(Source::Other("vm".into()), "os", "linux");
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_has_its_own_labels_and_those_of_its_namespace() {
+    fn a_workload_has_its_own_labels_and_its_namespaces() {
         let labels = Labels::of_workload(
             "shop",
             [("team", "a"), ("kubernetes.io/metadata.name", "other")],

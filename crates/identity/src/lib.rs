@@ -1,7 +1,7 @@
-//! Labels, selectors, and the numbers that stand for sets of labels.
+//! Labels, selectors, and the numbers of identities.
 //!
-//! A workload is known by its labels alone: two workloads with the same labels have the same identity, wherever they
-//! run. Nothing here does I/O; allocation is a plain value that the caller persists.
+//! Two workloads with the same labels have the same identity, on whichever node they run. Nothing here does I/O; the
+//! caller persists the allocator's state.
 #![forbid(unsafe_code)]
 
 mod allocator;

@@ -5,11 +5,11 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
-/// Cheap to clone; the names that labels of every workload have are kept once.
+/// A shared text; names that every workload's labels have are allocated once.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
-/// The names of [`key`] that all workloads have, and so many selectors.
+/// The names of [`key`] that all workloads, and so many selectors, have.
 static COMMON_NAMES: LazyLock<[Name; 4]> = LazyLock::new(|| {
     let names = [key::NAMESPACE, key::NAMESPACE_METADATA_NAME, key::CLUSTER, key::SERVICE_ACCOUNT];
     names.map(|name| Name(name.into()))
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_everybody_has_are_one_allocation() {
+    fn common_names_are_one_allocation() {
         let is_shared = |name: &str| Arc::ptr_eq(&Name::from(name).0, &Name::from(name.to_owned()).0);
         assert!(is_shared(key::NAMESPACE));
         assert!(is_shared(&format!("{}{}", key::NAMESPACE_LABELS, key::METADATA_NAME)));

@@ -1,4 +1,4 @@
-//! What a policy says of labels: a list of requirements that must all hold.
+//! Label selectors: lists of requirements that must all hold.
 
 use crate::key;
 use crate::label::{Labels, Source};
@@ -8,10 +8,10 @@ use std::fmt;
 use std::iter;
 use std::sync::Arc;
 
-/// All requirements must hold; with none, every set of labels is selected.
+/// All requirements must hold; without requirements, every set of labels is selected.
 ///
-/// Scoping (a policy's own namespace, "any workload" in a clusterwide policy) has been written into the requirements
-/// by whoever read the manifest. Clones are one allocation, and compare at once.
+/// The requirements include the scope of a policy (its namespace, or any workload for a cluster-scoped policy), which
+/// the parser of manifests adds. Clones share one allocation, so comparing them is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector {
     requirements: Arc<[Requirement]>,
@@ -20,24 +20,24 @@ pub struct Selector {
 /// One requirement on one key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requirement {
-    /// The source that must vouch for the label, or any.
+    /// The source of the label; none: any source.
     pub source: Option<Source>,
     /// The key without the source.
     pub name: Name,
-    /// What must hold of the value.
+    /// The condition on the value.
     pub operator: Operator,
 }
 
-/// What a requirement asks of a key's value; meaning as of Kubernetes label selectors.
+/// The condition on a key's value, as in Kubernetes label selectors.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operator {
-    /// The key is there with one of these values.
+    /// The key exists with one of these values.
     In(Values),
-    /// The key is absent, or has none of these values.
+    /// The key does not exist, or has none of these values.
     NotIn(Values),
-    /// The key is there.
+    /// The key exists.
     Exists,
-    /// The key is absent.
+    /// The key does not exist.
     DoesNotExist,
 }
 
@@ -49,7 +49,7 @@ impl Selector {
         self.requirements.iter().cloned().chain(iter::once(added)).collect()
     }
 
-    /// The requirements of both, those of the other last.
+    /// The requirements of both selectors; those of the other come last.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         self.requirements.iter().chain(other.requirements()).cloned().collect()
@@ -60,17 +60,17 @@ impl Selector {
         &self.requirements
     }
 
-    /// Whether another clone of it is there.
+    /// Whether another clone exists.
     pub fn is_shared(&self) -> bool {
         Arc::strong_count(&self.requirements) > 1
     }
 
-    /// Whether the labels meet every requirement.
+    /// Whether the labels match every requirement.
     pub fn selects(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|requirement| requirement.matches(labels))
     }
 
-    /// The one namespace whose workloads it can select, where its requirements pin it down.
+    /// The namespace of the workloads that it selects, if the requirements fix it.
     pub fn namespace(&self) -> Option<&str> {
         self.requirements.iter().find_map(Requirement::namespace)
     }
@@ -83,7 +83,7 @@ impl FromIterator<Requirement> for Selector {
 }
 
 impl Requirement {
-    /// Whether the labels meet this requirement.
+    /// Whether the labels match this requirement.
     pub fn matches(&self, labels: &Labels) -> bool {
         let value = labels.value(self.source.as_ref(), &self.name);
         match &self.operator {
@@ -94,12 +94,12 @@ impl Requirement {
         }
     }
 
-    /// Whether it fails wherever no label has its key.
+    /// Whether it fails for every set of labels without its key.
     pub fn requires_label(&self) -> bool {
         matches!(self.operator, Operator::In(_) | Operator::Exists)
     }
 
-    /// The namespace that it asks for, and no other.
+    /// The namespace that it requires.
     pub(crate) fn namespace(&self) -> Option<&str> {
         match &self.operator {
             Operator::In(values) if values.len() == 1 && self.name == key::NAMESPACE => values.first(),
@@ -109,7 +109,7 @@ impl Requirement {
 }
 
 impl Operator {
-    /// The values that it names.
+    /// Its values.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         match self {
             Self::In(values) | Self::NotIn(values) => Some(values),
@@ -119,7 +119,7 @@ impl Operator {
         .flat_map(Values::iter)
     }
 
-    /// The key is there with this one value.
+    /// The key exists with this value.
     pub fn equals(value: impl AsRef<str>) -> Self {
         Self::In(Values::from([value.as_ref()]))
     }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn clones_share_their_requirements_and_equals_need_not() {
+    fn clones_share_their_requirements() {
         let selector = asking(&["app", "env"]);
         assert!(Arc::ptr_eq(&selector.requirements, &selector.clone().requirements));
         assert!(!Arc::ptr_eq(&selector.requirements, &asking(&["app", "env"]).requirements));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_that_is_added_to_leaves_the_original_alone() {
+    fn extending_a_clone_leaves_the_original_unchanged() {
         let selector = asking(&["app"]);
         let narrower = selector.clone().with(None, "env", Operator::equals("prod"));
         assert_eq!(
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_requirement_is_small() {
-        // Tens of thousands of policies have a handful each.
+        // Tens of thousands of policies have several requirements each.
         assert!(size_of::<Requirement>() <= 72, "{}", size_of::<Requirement>());
         assert_eq!(size_of::<Selector>(), 16);
     }

@@ -1,14 +1,14 @@
-//! The values that a requirement names: sorted, each once, in little memory.
+//! The values of a requirement: sorted, distinct, in little memory.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::slice;
 
-/// A set of values, in order; nearly always of one, which then is all that is kept.
+/// A set of values, in order; nearly always a single one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Values(Storage);
 
-/// Never several where there is one, so that equal sets are kept alike.
+/// A single value is always `One`, so that equal sets have equal representations.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Storage {
     One(Box<str>),
@@ -31,7 +31,7 @@ impl Values {
         self.all().first().map(|value| &**value)
     }
 
-    /// How many there are.
+    /// The number of values.
     pub fn len(&self) -> usize {
         self.all().len()
     }

@@ -44,10 +44,12 @@ impl<'a> Response<'a> {
         let (line, lines) = split_first_line(head)?;
         let (version, status, reason) = status_line(line)?;
         let fields = parse_fields(lines, storage)?;
-        let connection = connection::read(fields, version)?;
+        let mut connection = connection::read(fields, version)?;
         if connection.expects_continue || (connection.chunked && is_bodiless(status)) {
             return Err(Refusal::malformed("a response with a field that it cannot have"));
         }
+        // Any other status only offers an upgrade. The offer is for this hop, so the client must not get it.
+        connection.websocket &= status == 101;
         let kept = connection.retain_forwarded(fields);
         Ok(Self {
             status,

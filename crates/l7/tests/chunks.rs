@@ -1,8 +1,8 @@
-//! Chunked bodies: where they end, what is refused, and what of them goes on.
+//! Chunked bodies: their end, refused ones, and what is forwarded.
 
 use l7::{Body, Framing, Refusal};
 
-/// Reads a chunked body in pieces of every size; tells how many bytes it takes.
+/// Parses a chunked body in pieces of every size; returns its length.
 #[track_caller]
 fn chunked(input: &[u8]) -> Option<usize> {
     let mut results = Vec::new();
@@ -20,7 +20,7 @@ fn chunked(input: &[u8]) -> Option<usize> {
 }
 
 #[test]
-fn chunks_end_where_they_say() {
+fn chunks_end_where_their_sizes_say() {
     for (input, taken) in [
         (&b"0\r\n\r\n"[..], Some(5)),
         (b"3\r\nabc\r\n0\r\n\r\nGET /", Some(13)),
@@ -66,13 +66,13 @@ fn malformed_chunks_are_refused() {
     }
     let endless = format!("1;{}", "x".repeat(10_000));
     assert!(Body::new(Framing::Chunked).advance(endless.as_bytes()).is_err());
-    // Names that only begin like a forbidden one are fine.
+    // A name that only starts like a forbidden one is accepted.
     assert!(
         Body::new(Framing::Chunked).advance(b"0\r\ntransfer-encodings: x\r\nhostname: y\r\n\r\n").is_ok()
     );
 }
 
-/// What goes on of a chunked body that comes in pieces of this size.
+/// The bytes that are forwarded of a chunked body that arrives in pieces of this size.
 fn reframed(mut body: Body, input: &[u8], piece: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for part in input.chunks(piece) {
@@ -83,7 +83,7 @@ fn reframed(mut body: Body, input: &[u8], piece: usize) -> Vec<u8> {
 }
 
 #[test]
-fn chunks_go_on_without_what_was_for_this_hop() {
+fn chunks_are_forwarded_without_extensions_and_trailers() {
     let input =
         b"5;ext=a\r\nhello\r\n0000C\r\n to you all.\r\n0;last\r\nX-Role: admin\r\ngrpc-status:  0 \r\n\r\n";
     let plain = b"5\r\nhello\r\nc\r\n to you all.\r\n0\r\n\r\n";
@@ -96,7 +96,7 @@ fn chunks_go_on_without_what_was_for_this_hop() {
     for piece in 1..input.len() {
         let out = reframed(Body::new(Framing::Chunked), input, piece);
         assert_eq!(chunked(&out), Some(out.len()));
-        // Framed anew once more, as one piece, it has the same data and still no more than data.
+        // Parsed again as one piece, the output has the same data and nothing else.
         let data = |chunks: &[u8]| {
             let text = String::from_utf8_lossy(chunks).into_owned();
             text.split("\r\n").skip(1).step_by(2).collect::<String>()
@@ -109,7 +109,7 @@ fn chunks_go_on_without_what_was_for_this_hop() {
 }
 
 #[test]
-fn data_goes_on_without_chunks_for_a_reader_that_knows_none() {
+fn chunks_are_decoded_for_an_old_client() {
     let input = b"3;x\r\nabc\r\n0a\r\n0123456789\r\n0\r\nX-Sum: 1\r\ngrpc-status: 0\r\n\r\nGET /";
     for piece in 1..=input.len() {
         let mut body = Body::without_chunks(Framing::Chunked);

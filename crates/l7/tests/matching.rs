@@ -1,4 +1,4 @@
-//! What rules match, and which rules are refused.
+//! Rules: the requests that they match, and rules that are refused.
 
 use l7::matcher::RuleField;
 use l7::rule::HeaderRule;
@@ -25,13 +25,13 @@ fn path_matches(expression: &str, path: &str) -> bool {
 }
 
 #[test]
-fn no_rules_let_nothing_through() {
+fn without_rules_nothing_matches() {
     let matcher = Matcher::new(&[]).expect("an empty list is fine");
     assert_eq!(matcher.matches(&view("GET", "/", "svc", &[])), None);
 }
 
 #[test]
-fn an_empty_rule_lets_everything_through() {
+fn an_empty_rule_matches_everything() {
     let matcher = Matcher::new(&[HttpRule::default()]).expect("compiles");
     assert_eq!(matcher.matches(&view("GET", "/any?x=1", "svc:80", &[])), Some(0));
     assert_eq!(matcher.matches(&view("", "", "", &[])), Some(0));
@@ -109,7 +109,7 @@ fn a_later_rule_may_match_where_headers_fail_an_earlier_one() {
 #[test]
 fn expressions_mean_what_they_mean_in_re2() {
     for (expression, path, expected) in [
-        // Matched whole, so anchors are redundant and do no harm.
+        // An expression matches the whole field, so anchors have no effect.
         ("/public", "/public", true),
         ("/public", "/public/", false),
         ("/public", "x/public", false),
@@ -127,12 +127,12 @@ fn expressions_mean_what_they_mean_in_re2() {
         ("/a{2,}", "/aaaaaa", true),
         ("/a{0}", "/", true),
         ("/a*?b+?", "/aabb", true),
-        // A brace that is no repetition stands for itself.
+        // A brace that is no repetition is a literal.
         ("/api/{id}", "/api/{id}", true),
         ("/a{,5}", "/a{,5}", true),
         ("/a{,5}", "/aaa", false),
         ("{", "{", true),
-        // Classes: what other syntaxes read as set operations are members here.
+        // Classes: set operations of other syntaxes are literals here.
         ("[a&&b]", "&", true),
         ("[a&&b]", "a", true),
         ("[[]", "[", true),
@@ -248,7 +248,7 @@ fn an_error_names_the_rule_and_the_field() {
 
 #[test]
 fn hostile_expressions_cost_neither_memory_nor_exponential_time() {
-    // Each alone would need 2^20 states as a DFA built in advance.
+    // A DFA that is built in advance needs 2^20 states for each of them.
     let rules: Vec<_> = (0..50).map(|n| rule("", &format!(".*a.{{{}}}b", 20 + n), "")).collect();
     let matcher = Matcher::new(&rules).expect("within limits");
     let path = "ab".repeat(2000);
@@ -270,12 +270,12 @@ fn thousands_of_rules_are_one_automaton() {
     assert_eq!(matcher.matches(&view("GET", "/service-3000/v1/", "svc", &[])), None);
 }
 
-/// Expressions of which a text may be at many places at a time.
+/// Expressions with many positions that are active at the same time.
 fn wide(count: usize) -> Vec<HttpRule> {
     (0..count).map(|n| rule("GET", &format!("/.*a.{{{}}}x", 20 + n), "")).collect()
 }
 
-/// A path of two letters in no order.
+/// A path of two letters in random order.
 fn noise(length: usize) -> String {
     let mut state = 1u64;
     let letters = (0..length).map(|_| {
@@ -286,25 +286,25 @@ fn noise(length: usize) -> String {
 }
 
 #[test]
-fn rules_that_cost_too_much_together_are_refused_with_the_one_that_breaks_it() {
+fn rules_above_the_cost_limit_are_refused_at_the_first_that_exceeds_it() {
     assert_eq!(l7::cost::check(&wide(20)), Ok(()));
     let error = l7::cost::check(&wide(200)).expect_err("they are at too many places");
     assert_eq!((error.rule, error.field), (70, RuleField::Path), "{error}");
     let mut backwards = wide(200);
     backwards.reverse();
     assert_eq!(l7::cost::check(&backwards).expect_err("in any order").rule, 19);
-    // Whatever they are written with, and in whichever field.
+    // The limit holds for every form of repetition, in every field.
     for text in ["/[^x]*a[a-z]{900}x", "/(.*a){450}", "/(a|b)*a.{900}", "/.{0,900}a.{900}"] {
         let methods = ["GET", "PUT", "POST", "HEAD", "PATCH", "DELETE"];
         assert!(l7::cost::check(&methods.map(|method| rule(method, text, ""))).is_err(), "{text}");
         assert!(l7::cost::check(&methods.map(|method| rule(method, "", text))).is_err(), "{text}");
-        // The same rule over and over is one.
+        // Equal rules count once.
         assert!(l7::cost::check(&vec![rule("GET", text, ""); 6]).is_ok(), "{text}");
     }
 }
 
 #[test]
-fn ordinary_rules_do_not_cost_too_much() {
+fn ordinary_rules_stay_below_the_cost_limit() {
     let many = |count: usize, path: fn(usize) -> String| -> Vec<HttpRule> {
         (0..count).map(|n| rule("GET|POST", &path(n), "")).collect()
     };
@@ -332,7 +332,7 @@ fn a_request_that_costs_too_much_is_refused_and_others_are_not() {
         assert_eq!(matcher.decide(&view("GET", &found, "svc", &[])), Ok(Some(10)));
         assert_eq!(matcher.decide(&view("GET", "/b", "svc", &[])), Ok(None));
     }
-    // In the host as well.
+    // The limit covers the host as well.
     let rules: Vec<_> =
         wide(60).into_iter().map(|rule| HttpRule { host: rule.path, path: None, ..rule }).collect();
     let matcher = Matcher::new(&rules).expect("compiles");
@@ -349,7 +349,7 @@ fn long_paths_are_matched_against_ordinary_rules() {
     assert_eq!(matcher.decide(&view("GET", &noise(60_000), "svc", &[])), Ok(None));
 }
 
-/// The separator of fields is no part of any, wherever it stands.
+/// A field that contains the separator matches no rule.
 #[test]
 fn a_separator_alone_matches_nothing() {
     let matcher = Matcher::new(&[HttpRule::default()]).expect("compiles");

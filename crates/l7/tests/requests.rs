@@ -1,4 +1,4 @@
-//! What becomes of a request head: forwarded in canonical form, incomplete, or refused with a status.
+//! Request heads: forwarded in canonical form, incomplete, or refused with a status.
 
 use l7::head::MAX_FIELDS;
 use l7::{Field, Framing, HttpRule, Matcher, Refusal, Request, Scanner};
@@ -194,7 +194,7 @@ fn heads_have_limits() {
 }
 
 #[test]
-fn the_frame_of_the_body_is_never_in_doubt() {
+fn ambiguous_framing_is_refused() {
     let post = |lines: &str| format!("POST /public HTTP/1.1\r\nHost: svc.local\r\n{lines}\r\n");
     for (status, lines) in [
         (400, "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n"),
@@ -243,7 +243,7 @@ fn the_frame_of_the_body_is_never_in_doubt() {
 }
 
 #[test]
-fn what_is_for_one_connection_goes_no_further() {
+fn fields_of_one_hop_are_not_forwarded() {
     let kept = with("A: b\r\nC: d\r\n");
     forwards(
         &with(
@@ -261,7 +261,7 @@ fn what_is_for_one_connection_goes_no_further() {
 }
 
 #[test]
-fn only_a_websocket_may_take_a_connection_over() {
+fn only_websocket_upgrades_are_forwarded() {
     let websocket = "Upgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade\r\n";
     assert!(forwards(&with(websocket), &with(websocket)).websocket);
     for lines in [
@@ -279,7 +279,7 @@ fn only_a_websocket_may_take_a_connection_over() {
 }
 
 #[test]
-fn the_oldest_version_is_forwarded_as_the_last_of_its_connection() {
+fn an_http_1_0_request_is_the_last_of_its_connection() {
     let closing = |head: &str| format!("{head}Connection: close\r\n\r\n");
     for (sent, head) in [
         ("GET /public HTTP/1.0\r\n\r\n", "GET /public HTTP/1.0\r\n"),
@@ -287,10 +287,10 @@ fn the_oldest_version_is_forwarded_as_the_last_of_its_connection() {
         ("GET /a/../b HTTP/1.0\r\nX: y\r\n\r\n", "GET /b HTTP/1.0\r\nX: y\r\n"),
         ("GET / HTTP/1.0\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\n\r\n", "GET / HTTP/1.0\r\n"),
         ("GET / HTTP/1.0\r\nConnection: X-Mine\r\nX-Mine: 1\r\n\r\n", "GET / HTTP/1.0\r\n"),
-        // What the target says of the host must not be lost with it.
+        // The target is forwarded as a path, but its host must not be lost.
         ("GET http://a.org/b HTTP/1.0\r\n\r\n", "GET /b HTTP/1.0\r\nHost: a.org\r\n"),
         ("GET http://a.org/b HTTP/1.0\r\nHost: c\r\n\r\n", "GET /b HTTP/1.0\r\nHost: a.org\r\n"),
-        // It knows neither other protocols nor expectations.
+        // HTTP/1.0 has neither upgrades nor expectations.
         ("GET / HTTP/1.0\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "GET / HTTP/1.0\r\n"),
         ("GET / HTTP/1.0\r\nExpect: 100-continue\r\nExpect: more\r\n\r\n", "GET / HTTP/1.0\r\n"),
     ] {
@@ -304,7 +304,7 @@ fn the_oldest_version_is_forwarded_as_the_last_of_its_connection() {
 }
 
 #[test]
-fn the_oldest_version_leaves_no_body_in_doubt() {
+fn an_http_1_0_body_has_a_length() {
     for lines in [
         "Transfer-Encoding: chunked\r\n",
         "Transfer-Encoding: identity\r\n",
@@ -324,7 +324,7 @@ fn the_oldest_version_leaves_no_body_in_doubt() {
 }
 
 #[test]
-fn rules_see_exactly_what_is_forwarded() {
+fn rules_match_exactly_what_is_forwarded() {
     let allows = |rule: HttpRule, request: &str| {
         let mut head = request.as_bytes().to_vec();
         let mut storage = [Field::default(); MAX_FIELDS];
@@ -354,14 +354,13 @@ fn rules_see_exactly_what_is_forwarded() {
     assert!(!allows(path("/public"), "GET /private HTTP/1.0\r\n\r\n"));
     assert!(!allows(header("Host", "good.org"), "GET http://evil.org/ HTTP/1.1\r\nHost: good.org\r\n\r\n"));
     assert!(allows(header("X-Token", "s3cret"), &with("x-token:  s3cret \r\n")));
-    // A field that Connection names does not reach the server, and so allows nothing.
+    // A field that Connection lists does not reach the server, so no rule matches it.
     assert!(!allows(header("X-Token", "s3cret"), &with("X-Token: s3cret\r\nConnection: x-token\r\n")));
 }
 
-/// Mutates valid requests at random: nothing panics, and what is forwarded is read again as the same request, all of
-/// it and nothing more.
+/// Mutates valid requests at random: nothing panics, and a forwarded request parses to itself, without bytes left over.
 #[test]
-fn what_is_forwarded_reads_the_same_again() {
+fn a_forwarded_request_parses_to_itself() {
     let seeds = [
         with("X-Token: s3cret\r\nConnection: keep-alive, x-token\r\n"),
         with("Upgrade: websocket\r\nConnection: Upgrade\r\n"),
@@ -431,7 +430,7 @@ fn mutate(bytes: &mut Vec<u8>, pieces: &[&[u8]], random: &mut Random) {
     }
 }
 
-/// A small generator, so that a failure comes again.
+/// A deterministic generator, so that a failure can be repeated.
 struct Random(u64);
 
 impl Random {
@@ -442,7 +441,7 @@ impl Random {
 }
 
 #[test]
-fn names_that_fold_to_the_frame_are_refused() {
+fn names_that_fold_to_framing_fields_are_refused() {
     for name in [
         "Content_Length",
         "content.length",

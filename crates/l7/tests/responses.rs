@@ -1,4 +1,4 @@
-//! What becomes of a response head, and how its body ends.
+//! Response heads: forwarded or refused, and the framing of their bodies.
 
 use l7::head::MAX_FIELDS;
 use l7::{Body, Field, Framing, Persistence, Refusal, Response};
@@ -17,7 +17,7 @@ fn framing(method: &str, head: &str) -> Framing {
 }
 
 #[test]
-fn responses_are_forwarded_without_what_was_for_the_proxy() {
+fn responses_are_forwarded_without_fields_of_one_hop() {
     let head = "HTTP/1.1 200 OK\r\nServer: x\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\nContent-Length: 3\r\n\r\n";
     let kept = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 3\r\n\r\n";
     assert_eq!(forward(head, Persistence::Keep).as_deref(), Ok(kept));
@@ -33,7 +33,7 @@ fn responses_are_forwarded_without_what_was_for_the_proxy() {
         forward(chunked, Persistence::CloseOld).as_deref(),
         Ok("HTTP/1.1 200 OK\r\nServer: x\r\nConnection: close\r\n\r\n")
     );
-    // Apache offers h2 in every response; nobody is to take that up through us.
+    // Apache offers h2 in every response; a client must not see the offer.
     assert_eq!(
         forward("HTTP/1.1 200 OK\r\nUpgrade: h2,h2c\r\nConnection: Upgrade\r\n\r\n", Persistence::Keep)
             .as_deref(),
@@ -41,6 +41,14 @@ fn responses_are_forwarded_without_what_was_for_the_proxy() {
     );
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     assert_eq!(forward(switching, Persistence::Upgrade).as_deref(), Ok(switching));
+}
+
+#[test]
+fn an_upgrade_is_forwarded_with_status_101_only() {
+    for status in ["200 OK", "426 Upgrade Required"] {
+        let head = format!("HTTP/1.1 {status}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+        assert_eq!(forward(&head, Persistence::Keep), Ok(format!("HTTP/1.1 {status}\r\n\r\n")));
+    }
 }
 
 #[test]
@@ -59,7 +67,7 @@ fn the_end_of_a_body_depends_on_method_status_and_fields() {
 }
 
 #[test]
-fn responses_in_doubt_are_refused() {
+fn ambiguous_responses_are_refused() {
     for head in [
         "HTTP/2.0 200 OK\r\n\r\n",
         "HTTP/1.1 20 OK\r\n\r\n",

@@ -1,4 +1,4 @@
-//! Map writes: what `control` computed, in its order, one call for each run.
+//! Map writes: the rows that `control` computed, in its order, with one system call for each run.
 
 use crate::loaded::Loaded;
 use crate::sys::{Stopped, Table};
@@ -7,10 +7,10 @@ use abi::map::MapId;
 use abi::row::MapOp;
 use std::io;
 
-/// Which write failed, and why. Everything before it is in force, and nothing after it.
+/// Which write failed, and why. The writes before it are made, and those after it are not.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// There is no room.
+    /// The map is full.
     #[error("map {map} is full at its capacity of {capacity} rows; writing {operation:?}")]
     Full {
         /// The map.
@@ -39,8 +39,8 @@ pub enum ApplyError {
 impl Loaded {
     /// Makes the writes in order, those of a run in one call.
     ///
-    /// A failure leaves the writes before it made. That changes no verdict as long as the rows of a new policy come
-    /// before the row of the endpoint that switches to it.
+    /// After a failure the writes before it stay. They change no verdict as long as the rows of a new policy come before the
+    /// endpoint's row that switches to it.
     pub fn apply(&self, writes: &Batch) -> Result<(), ApplyError> {
         let mut start = 0;
         for run in writes.runs() {
@@ -58,7 +58,7 @@ impl Loaded {
     fn failure(&self, run: &Run, start: usize, done: usize, source: io::Error) -> ApplyError {
         let operation = run.operation(done.min(run.len() - 1)).expect("a run has at least one write");
         let (map, operation, index) = (run.map(), Box::new(operation), start + done);
-        // A hash map without room says E2BIG, a trie ENOSPC.
+        // A full hash map returns E2BIG, a full trie ENOSPC.
         match source.raw_os_error() {
             Some(libc::E2BIG | libc::ENOSPC) => {
                 let capacity = self.capacities.of(map);
@@ -76,7 +76,7 @@ fn delete(table: &Table, run: &Run) -> Result<(), Stopped> {
     while done < run.len() {
         match table.delete_batch(&run.keys()[done * key_size..]) {
             Ok(()) => break,
-            // A row that is not there ends a batch, but it is no failure.
+            // A key without a row ends the kernel's batch, but is no failure here.
             Err(stopped) if stopped.error.raw_os_error() == Some(libc::ENOENT) => done += stopped.done + 1,
             Err(stopped) => return Err(Stopped { done: done + stopped.done, ..stopped }),
         }

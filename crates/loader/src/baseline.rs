@@ -1,4 +1,4 @@
-//! What a test-run takes by itself, for the times of real programs to be read against.
+//! Measures how long a test-run of an empty program takes: the share of the test-run itself in the times of real programs.
 
 use crate::sys;
 use std::io;
@@ -17,7 +17,7 @@ impl Baseline {
         Ok(Self { program: sys::load_nothing()? })
     }
 
-    /// Runs it on a frame as [`crate::Loaded::measure`] runs a hook's program, and tells the time of one run.
+    /// Runs the program on a frame as [`crate::Loaded::measure`] runs a hook's program, and returns the time of one run.
     pub fn measure(&self, frame: &[u8], repeat: u32) -> io::Result<Duration> {
         sys::time(self.program.as_fd(), frame, repeat).map(|time| Duration::from_nanos(time.into()))
     }

@@ -10,14 +10,14 @@ use netlink::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Socket};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Our filters come first.
+/// The priority of our filters: the first.
 const PRIORITY: u32 = 1;
-/// Of our filters ("NX"); whoever else uses the first priority will have another.
+/// The handle of our filters ("NX"), by which they differ from other filters of the same priority.
 const HANDLE: u32 = 0x4e58;
 /// `ETH_P_ALL` in network order, as the lower half of a filter's `info`.
 const EVERY_PROTOCOL: u32 = (libc::ETH_P_ALL as u16).to_be() as u32;
 
-/// Attaches a program, and the qdisc it needs.
+/// Attaches a program, and makes the clsact qdisc if there is none.
 pub(crate) fn attach(
     socket: &mut Socket,
     interface: u32,
@@ -36,7 +36,7 @@ pub(crate) fn attach(
         .change(Message::NewTrafficFilter(filter(interface, hook, Some(program))), NLM_F_CREATE | NLM_F_EXCL)
 }
 
-/// Puts another program into our filter's place, at once for every packet; that there is none is `ENOENT`.
+/// Replaces the program of our filter, at once for every packet; without a filter the error is `ENOENT`.
 pub(crate) fn replace(
     socket: &mut Socket,
     interface: u32,
@@ -46,12 +46,12 @@ pub(crate) fn replace(
     socket.change(Message::NewTrafficFilter(filter(interface, hook, Some(program))), NLM_F_REPLACE)
 }
 
-/// Removes our filter; the qdisc stays, since others may use it.
+/// Removes our filter. The qdisc stays, since other filters may use it.
 pub(crate) fn detach(socket: &mut Socket, interface: u32, hook: Hook) -> io::Result<()> {
     socket.change(Message::DelTrafficFilter(filter(interface, hook, None)), 0)
 }
 
-/// The programs of all BPF filters, ours or not, at a place of an interface.
+/// The programs of all BPF filters, ours or not, at an attach point of an interface.
 pub(crate) fn programs(socket: &mut Socket, interface: u32, point: TcxPoint) -> io::Result<Vec<u32>> {
     let mut request = TcMessage::with_index(interface as i32);
     request.header.parent = parent(point);

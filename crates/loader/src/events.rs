@@ -1,4 +1,4 @@
-//! The ring buffer that the packet path reports to.
+//! Reads the ring buffer into which the packet path writes its events.
 
 use crate::loaded::Loaded;
 use abi::event::FlowEvent;
@@ -7,13 +7,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use zerocopy::FromBytes;
 
-/// The reader of the event ring. There is one place to read from, kept by the kernel: two readers share the events.
+/// The reader of the event ring. The kernel keeps one read position for all readers: two readers get each event once.
 pub struct EventRing {
     ring: RingBuf<MapData>,
 }
 
 impl Loaded {
-    /// Opens the event ring; events that nobody read yet come first.
+    /// Opens the event ring. The first events are those that no reader has read yet.
     pub fn events(&self) -> io::Result<EventRing> {
         let data = MapData::from_fd(self.events.try_clone()?).map_err(io::Error::other)?;
         let ring = RingBuf::try_from(Map::RingBuf(data)).map_err(io::Error::other)?;
@@ -24,11 +24,11 @@ impl Loaded {
 impl Iterator for EventRing {
     type Item = FlowEvent;
 
-    /// The next event, copied out; nothing where the ring is empty for now.
+    /// Copies the next event; returns none while the ring is empty.
     fn next(&mut self) -> Option<FlowEvent> {
         loop {
             let item = self.ring.next()?;
-            // Every entry is a whole event; one of another layout would be of other programs, and is passed over.
+            // Every entry is a whole event. An entry of another size would be of other programs, and is skipped.
             if let Ok(event) = FlowEvent::read_from_bytes(&item) {
                 return Some(event);
             }

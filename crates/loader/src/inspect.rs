@@ -1,4 +1,4 @@
-//! What is loaded and attached on this machine, whoever did it: what `nexin bpf` shows.
+//! Lists the programs, maps and attachments of the machine, ours and others: what `nexin bpf` shows.
 
 use crate::spec::kind_name;
 use crate::sys::{self, TcxPoint};
@@ -29,11 +29,11 @@ pub struct Program {
     pub kind: String,
     /// Instructions that the verifier went through.
     pub verified_instructions: Option<u32>,
-    /// Bytes of BPF code after translation; 0 where the kernel does not tell.
+    /// Bytes of BPF code after translation; 0 where the kernel does not return the number.
     pub translated_bytes: u32,
     /// Bytes of machine code.
     pub machine_bytes: u32,
-    /// Time spent in it while [`RunStatistics`] were on.
+    /// Time that its runs took while [`RunStatistics`] were on.
     pub run_time: Duration,
     /// Runs while [`RunStatistics`] were on.
     pub runs: u64,
@@ -54,9 +54,9 @@ pub struct Map {
     pub key_size: u32,
     /// Bytes of a value.
     pub value_size: u32,
-    /// Room for rows; of a ring buffer, bytes.
+    /// How many entries fit; of a ring buffer, how many bytes.
     pub capacity: u32,
-    /// Bytes of memory that it takes now.
+    /// Bytes of memory that the map takes now.
     pub memory: Option<u64>,
 }
 
@@ -99,24 +99,24 @@ pub enum Point {
     SocketLookup,
 }
 
-/// Run times are measured by the kernel as long as this lives, at some cost to every program.
+/// Makes the kernel measure run times until it is dropped, at some cost to every program.
 #[derive(Debug)]
 pub struct RunStatistics {
     _descriptor: OwnedFd,
 }
 
-/// Something could not be looked at.
+/// Something could not be listed.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {source}")]
 pub struct InspectError {
-    /// What was asked.
+    /// What was to be listed.
     pub what: &'static str,
-    /// Why it could not be told.
+    /// Why.
     pub source: io::Error,
 }
 
 impl RunStatistics {
-    /// Switches the measuring on.
+    /// Starts the measurement.
     pub fn start() -> Result<Self, InspectError> {
         let descriptor =
             aya::sys::enable_stats(aya::sys::Stats::RunTime).map_err(failed("run-time statistics"))?;
@@ -136,12 +136,12 @@ pub fn maps() -> Result<Vec<Map>, InspectError> {
     there(aya::maps::loaded_maps().map(|info| info.map(|info| Map::of(&info)))).map_err(failed)
 }
 
-/// Those of what is listed that did not go while we looked.
+/// The listed objects, without those that were removed while the list was read.
 fn there<T, E: Error + 'static>(listed: impl Iterator<Item = Result<T, E>>) -> Result<Vec<T>, E> {
     listed.filter(|one| !one.as_ref().is_err_and(|error| is_gone(error))).collect()
 }
 
-/// Whether the kernel knows the number no more by which it has just listed something.
+/// Whether the object with a listed number is gone.
 fn is_gone(error: &(dyn Error + 'static)) -> bool {
     let code = error.downcast_ref::<io::Error>().map(io::Error::kind);
     code == Some(io::ErrorKind::NotFound) || error.source().is_some_and(is_gone)
@@ -177,7 +177,7 @@ pub fn attachments() -> Result<Vec<Attachment>, InspectError> {
 fn socket_lookups() -> io::Result<impl Iterator<Item = Attachment>> {
     let namespace = Interface { index: 0, name: NAMESPACE.to_owned() };
     let programs = match sys::query_lookup(File::open("/proc/thread-self/ns/net")?.as_fd()) {
-        // A kernel before 5.9 does not know the place.
+        // A kernel before 5.9 does not know the attach point.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Vec::new(),
         found => found?,
     };
@@ -219,7 +219,7 @@ impl Interface {
 
     fn tcx(&self, point: TcxPoint, into: &mut Vec<Attachment>) -> io::Result<()> {
         let found = match sys::query(self.index, point) {
-            // A kernel before 6.6 does not know the place, and an interface may go while we look.
+            // A kernel before 6.6 does not know the attach point, and the interface may be gone by now.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV)) => return Ok(()),
             found => found?,
         };
@@ -274,10 +274,10 @@ impl Map {
     }
 }
 
-/// What the kernel says of a descriptor's memory; only there, and not in the map's information, is it told.
+/// The memory of a map, which the kernel reports with the descriptor alone, and not with the map's other properties.
 fn memory(map: BorrowedFd<'_>) -> Option<u64> {
-    let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd())).ok()?;
-    told.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse().ok()
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd())).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse().ok()
 }
 
 impl fmt::Display for Point {

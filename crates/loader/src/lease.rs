@@ -1,4 +1,4 @@
-//! Whether a file is open for writing: the kernel knows, and says so to a reader that wants a lease (fcntl(2)).
+//! Finds out whether a process has a file open for writing, by a request for a read lease (fcntl(2)).
 #![expect(
     unsafe_code,
     reason = "fcntl(2) takes a number of another meaning for each command; those used here take no address"
@@ -11,20 +11,20 @@ use std::os::fd::AsRawFd;
 /// `F_SETSIG` of `asm-generic/fcntl.h`, which `libc` does not name.
 const SET_SIGNAL: libc::c_int = 10;
 
-/// What became of a wish to read a file while no process writes it.
+/// The result of a request for a read lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadLease {
-    /// No process has the file open for writing, and none opens it so before the reader closes it.
+    /// No process has the file open for writing, and none can open it for writing before the reader closes it.
     Held,
     /// A process has it open for writing.
     Written,
-    /// The file system, or the process's rights, allow no leases.
+    /// The file system allows no leases, or the process lacks the right.
     Unknown,
 }
 
-/// Asks for a lease on a file that is open for reading only; closing the file ends the lease.
+/// Requests a read lease on a file that is open for reading only. The lease ends when the file is closed.
 ///
-/// A process that opens the file for writing meanwhile waits until the lease ends, so the reader is to be quick.
+/// A process that opens the file for writing waits until the lease ends, so the caller must close the file soon.
 pub fn read_lease(file: &File) -> ReadLease {
     let descriptor = file.as_raw_fd();
     // SAFETY: `F_SETSIG` takes a signal's number and touches no memory. A writer that waits makes the kernel send a

@@ -1,7 +1,8 @@
 //! Loads, pins and attaches the programs of the packet path, and writes and reads their maps.
 //!
-//! [`Spec`] is what the object file says and is the same on every machine; [`Loaded`] owns what the kernel made of it.
-//! This is the only crate that calls bpf(2), and the only one that uses netlink for attaching.
+//! [`Spec`] is the content of the object file, the same on every machine. [`Loaded`] owns the programs and maps that the
+//! kernel made of it.
+//! No other crate calls bpf(2) or attaches programs by netlink.
 //!
 //! Needs Linux 5.15 by the features it uses (batches on tries 5.14, ring buffer 5.8, links 5.7); from 6.6 on programs
 //! are attached as tcx links, before that as clsact filters. Tested on Linux 6.18.
@@ -13,6 +14,7 @@ mod clsact;
 mod events;
 pub mod inspect;
 mod lease;
+mod links;
 mod loaded;
 mod pin;
 mod pinned;
@@ -23,10 +25,10 @@ mod test_run;
 
 pub use abi::capacity::Capacities;
 pub use apply::ApplyError;
-pub use attach::{AttachError, Mode, detach_filters};
 pub use baseline::Baseline;
 pub use events::EventRing;
 pub use lease::{ReadLease, read_lease};
+pub use links::{AttachError, Mode, detach_filters};
 pub use loaded::{Loaded, OpenError, Options};
 pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_pins};
 pub use pinned::{Pinned, set_proxy_sockets};

@@ -1,6 +1,6 @@
-//! The programs and maps in the kernel, and the way there.
+//! Loads the programs and makes the maps, and owns both.
 
-use crate::attach::{AttachError, Links, Mode};
+use crate::links::{AttachError, Links, Mode};
 use crate::pin::{self, PinError};
 use crate::read::{CounterRow, Entries, ReadError, Tables, failed};
 use crate::spec::{MapSpec, Spec, SpecError};
@@ -15,16 +15,16 @@ use aya::maps::{Map, MapData};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Where maps and links are pinned ([`crate::pin_directory`]), so that traffic keeps flowing, under policy, while
-    /// no agent runs. With none, everything ends with [`Loaded`].
+    /// Where maps and links are pinned ([`crate::pin_directory`]), so that traffic flows, and policy applies, while no agent
+    /// runs. Without a directory programs and maps end with [`Loaded`].
     pub pin_directory: Option<PathBuf>,
-    /// Room in the maps.
+    /// How many entries the maps have room for.
     pub capacities: Capacities,
     /// How programs are attached to interfaces.
     pub mode: Mode,
@@ -43,7 +43,7 @@ pub struct Loaded {
 /// Why the programs could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The object file is not ours.
+    /// The object file has other programs or maps than `abi`.
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// Pins could not be read or made.
@@ -59,7 +59,7 @@ pub enum OpenError {
         hook: Hook,
         /// The system call's error.
         source: io::Error,
-        /// All that the verifier said.
+        /// The verifier's log.
         log: String,
     },
     /// A program could not be loaded for another reason.
@@ -70,7 +70,7 @@ pub enum OpenError {
         /// Why.
         source: Box<ProgramError>,
     },
-    /// A descriptor could not be had.
+    /// A map's descriptor could not be opened.
     #[error("map {map}: {source}")]
     Map {
         /// The map.
@@ -89,8 +89,8 @@ impl Loaded {
         Self::open_spec(&Spec::embedded()?, options)
     }
 
-    /// Loads the programs; takes over pinned maps of the same shape, and puts the programs into the places of those
-    /// that pinned links hold, so that no packet passes unguarded. New pins are made last: what fails leaves none.
+    /// Loads the programs. Takes over pinned maps of the same shape, and replaces the programs of pinned links, so that policy
+    /// applies to every packet meanwhile. New pins are made last, so that a failure leaves none.
     pub fn open_spec(spec: &Spec, options: Options) -> Result<Self, OpenError> {
         let Options { pin_directory, capacities, mode } = options;
         let wanted: Vec<_> = spec.maps().iter().filter_map(|map| sized(map, &capacities)).collect();
@@ -114,19 +114,18 @@ impl Loaded {
             Table::open(descriptor(&ebpf, map)?, map.kind()).map_err(failed)
         })?;
         let events = descriptor(&ebpf, MapId::Events)?;
-        let links = Links::new(mode, pin_directory);
-        let mut loaded = Self { ebpf, tables, events, links, capacities };
-        loaded.take_over_links()?;
-        Ok(loaded)
+        let mut links = Links::new(mode, pin_directory);
+        links.take_over(|hook| program_descriptor(&ebpf, hook))?;
+        Ok(Self { ebpf, tables, events, links, capacities })
     }
 
-    /// How many instructions the verifier went through to accept the hook's program. Linux 5.16.
+    /// How many instructions the verifier processed to accept the hook's program. Linux 5.16.
     pub fn verified_instructions(&self, hook: Hook) -> Option<u32> {
         self.program(hook).info().ok()?.verified_instruction_count()
     }
 
     pub(crate) fn program(&self, hook: Hook) -> &Program {
-        self.ebpf.program(hook.name()).expect("the spec was checked for every hook")
+        program(&self.ebpf, hook)
     }
 
     /// Every row that [`Self::apply`] can write, the configuration included, in no order.
@@ -164,7 +163,16 @@ impl Loaded {
     }
 }
 
-/// The map as it is to be made, where it is one of `abi`'s; the constants of a program are maps too.
+fn program(ebpf: &Ebpf, hook: Hook) -> &Program {
+    ebpf.program(hook.name()).expect("the spec was checked for every hook")
+}
+
+/// The descriptor of a hook's program.
+pub(crate) fn program_descriptor(ebpf: &Ebpf, hook: Hook) -> BorrowedFd<'_> {
+    program(ebpf, hook).fd().expect("programs are loaded before anything is attached").as_fd()
+}
+
+/// The map with the capacity that it is made with; none where the map is not one of `abi`, as the constants of a program.
 fn sized(map: &MapSpec, capacities: &Capacities) -> Option<(MapId, MapSpec)> {
     let id = MapId::from_name(&map.name)?;
     Some((id, MapSpec { capacity: capacities.of(id), ..map.clone() }))
@@ -182,7 +190,7 @@ fn pinned_maps(directory: &Path, wanted: &[(MapId, MapSpec)]) -> Result<Vec<MapI
     Ok(pinned)
 }
 
-/// Makes the maps, but for those that are pinned already.
+/// Loads the object file: makes the maps that are not pinned, and opens those that are.
 fn make_maps(
     spec: &Spec,
     wanted: &[(MapId, MapSpec)],
@@ -206,7 +214,7 @@ fn pin_map(ebpf: &Ebpf, map: MapId, directory: &Path) -> Result<(), OpenError> {
     pinned.map_err(|source| PinError::Path { path, source }.into())
 }
 
-/// A descriptor of a map of its own.
+/// A new descriptor of a map.
 fn descriptor(ebpf: &Ebpf, map: MapId) -> Result<OwnedFd, OpenError> {
     let data = ebpf.map(map.name()).and_then(map_data).ok_or(SpecError::MapMissing(map))?;
     data.fd().as_fd().try_clone_to_owned().map_err(|source| OpenError::Map { map, source })
@@ -240,7 +248,7 @@ fn map_data(map: &Map) -> Option<&MapData> {
     }
 }
 
-/// The lines of a verifier's log that say what is wrong: its last ones, without the statistics below them.
+/// The lines of a verifier's log that describe the error: the last ones before the statistics.
 fn gist(log: &str) -> String {
     const LINES: usize = 4;
     let says = |line: &&str| {

@@ -1,4 +1,4 @@
-//! The BPF file system: where maps and links outlive the agent.
+//! Pins in the BPF file system, by which maps and links outlive the agent.
 
 use crate::spec::{MapSpec, kind_name};
 use crate::sys;
@@ -13,19 +13,19 @@ use std::path::{Path, PathBuf};
 
 /// Where the BPF file system is mounted.
 const FILE_SYSTEM: &str = "/sys/fs/bpf";
-/// What `statfs` says of it (`BPF_FS_MAGIC`).
+/// The type of the BPF file system, as `statfs` returns it (`BPF_FS_MAGIC`).
 const MAGIC: i64 = 0xcafe_4a11;
 
-/// Why pins can not be used.
+/// Why pins cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
     /// There is no BPF file system, and it could not be mounted.
     #[error("no BPF file system at {FILE_SYSTEM} ({0}); `mount -t bpf bpf {FILE_SYSTEM}` makes one")]
     NotMounted(#[source] io::Error),
-    /// The directory is somewhere else.
+    /// The directory is on another file system.
     #[error("{0} is not on a BPF file system; choose a directory under {FILE_SYSTEM}")]
     Elsewhere(PathBuf),
-    /// A pinned map is not what the programs need.
+    /// A pinned map has another shape than the programs need.
     #[error(
         "{path} is a map with {what} {found}, and the programs need {expected}; keep the capacities as they were, or \
          stop the workloads and remove the pins"
@@ -35,9 +35,9 @@ pub enum PinError {
         path: PathBuf,
         /// What differs.
         what: &'static str,
-        /// As pinned.
+        /// The value of the pinned map.
         found: String,
-        /// As needed.
+        /// The value that the programs need.
         expected: String,
     },
     /// A path could not be used.
@@ -50,13 +50,13 @@ pub enum PinError {
     },
 }
 
-/// The directory for the pins of one agent: `<BPF file system>/nexin/<instance>`; the instance has no dot in it.
+/// The directory for the pins of one agent: `<BPF file system>/nexin/<instance>`. The instance's name must have no dot.
 pub fn pin_directory(instance: &str) -> PathBuf {
     Path::new(FILE_SYSTEM).join("nexin").join(instance)
 }
 
-/// Holds a directory of pins, which is made if it is not there, for as long as the descriptor is open; none where another
-/// process holds it.
+/// Locks a directory of pins for as long as the descriptor is open, and makes the directory if there is none. Returns none
+/// where another process holds the lock.
 pub fn lock_pins(directory: &Path) -> Result<Option<OwnedFd>, PinError> {
     prepare(directory)?;
     let path = |error: rustix::io::Errno| PinError::Path { path: directory.to_owned(), source: error.into() };
@@ -69,9 +69,9 @@ pub fn lock_pins(directory: &Path) -> Result<Option<OwnedFd>, PinError> {
     }
 }
 
-/// Detaches every pinned link and removes every pin of the directory; that there is none is not an error.
+/// Detaches every pinned link and removes every pin of the directory. A directory without pins is no error.
 ///
-/// A workload's interface without programs passes everything: remove the interfaces first.
+/// The caller removes the workloads' interfaces first: an interface without programs passes everything.
 pub fn remove_pins(directory: &Path) -> Result<(), PinError> {
     for path in pins(&links(directory))? {
         if let Ok(link) = sys::open_pinned(&path) {
@@ -87,8 +87,8 @@ pub fn remove_pins(directory: &Path) -> Result<(), PinError> {
     }
 }
 
-/// Removes the pins of maps of other layouts, which releases before this one left: they hold memory, and no program that
-/// is attached needs the pin of its map.
+/// Removes the pins of maps of other layouts, which earlier releases left. Such maps take memory, and an attached program
+/// does not need the pins of its maps.
 pub fn remove_other_layouts(directory: &Path) -> Result<(), PinError> {
     let own = maps(directory);
     for path in pins(directory)? {
@@ -101,17 +101,17 @@ pub fn remove_other_layouts(directory: &Path) -> Result<(), PinError> {
     Ok(())
 }
 
-/// Where maps are pinned: a directory for each layout, so that none is taken for another's.
+/// The directory of pinned maps: one for each layout, so that no release takes over maps of another layout.
 pub(crate) fn maps(directory: &Path) -> PathBuf {
     directory.join(format!("v{}", abi::LAYOUT))
 }
 
-/// Where one map is pinned.
+/// The path of a pinned map.
 pub(crate) fn map(directory: &Path, map: MapId) -> PathBuf {
     maps(directory).join(map.name())
 }
 
-/// Where links are pinned: the same for all layouts, since programs are replaced in them.
+/// The directory of pinned links: one for all layouts, since a new release replaces the programs of the links.
 pub(crate) fn links(directory: &Path) -> PathBuf {
     directory.join("links")
 }
@@ -128,7 +128,7 @@ pub(crate) fn pins(directory: &Path) -> Result<Vec<PathBuf>, PinError> {
     }
 }
 
-/// Makes the directories for pins, and mounts the BPF file system where that is what lacks.
+/// Makes the directories for pins, and mounts the BPF file system if it is not mounted.
 pub(crate) fn prepare(directory: &Path) -> Result<(), PinError> {
     let nearest = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let path = |path: &Path, source: io::Error| PinError::Path { path: path.to_owned(), source };
@@ -148,7 +148,7 @@ pub(crate) fn prepare(directory: &Path) -> Result<(), PinError> {
     Ok(())
 }
 
-/// Whether a map is pinned at the path; one of another shape than `wanted` is an error.
+/// Whether a map is pinned at the path. A map of another shape than `wanted` is an error.
 pub(crate) fn is_pinned(at: &Path, wanted: &MapSpec) -> Result<bool, PinError> {
     let path = |source| PinError::Path { path: at.to_owned(), source };
     if !at.try_exists().map_err(path)? {

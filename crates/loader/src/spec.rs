@@ -1,11 +1,11 @@
-//! What the object file says, read without asking the kernel: the same on every machine.
+//! The content of the object file, read without the kernel: the same on every machine.
 
 use abi::Hook;
 use abi::hook;
 use abi::map::{Kind, MapId};
 use std::borrow::Cow;
 
-/// The programs and maps of an object file, found to be those of this crate's `abi`.
+/// The programs and maps of an object file, which were compared with the hooks and maps of `abi`.
 #[derive(Clone, Debug)]
 pub struct Spec {
     pub(crate) object: Cow<'static, [u8]>,
@@ -24,33 +24,33 @@ pub struct MapSpec {
     pub key_size: u32,
     /// Bytes of a value.
     pub value_size: u32,
-    /// Room for rows; of the event ring, bytes.
+    /// How many entries fit; of the event ring, how many bytes.
     pub capacity: u32,
-    /// Flags of its creation, from `BPF_F_*`.
+    /// The flags with which the map is created (`BPF_F_*`).
     pub flags: u32,
 }
 
 /// A program as the object file holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramSpec {
-    /// The hook that it is for.
+    /// The hook that the program is for.
     pub hook: Hook,
     /// Instructions of its entry function.
     pub instructions: usize,
 }
 
-/// Why bytes are not an object file that this crate can load.
+/// Why this crate cannot load bytes as an object file.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// Not an ELF file for BPF.
+    /// The bytes are no ELF file for BPF.
     #[error("not a BPF object file: {0}")]
     Object(#[from] aya_obj::ParseError),
     /// A map of `abi` is not declared.
     #[error("the object file declares no map {0}; programs and loader were built from different sources")]
     MapMissing(MapId),
-    /// A map is not declared as `abi` says.
+    /// A map is declared otherwise than in `abi`.
     #[error(
-        "map {map} is declared with {what} {found}, and abi says {expected}; programs and loader were built from different sources"
+        "map {map} is declared with {what} {found}, and abi has {expected}; programs and loader were built from different sources"
     )]
     MapShape {
         /// The map.
@@ -59,7 +59,7 @@ pub enum SpecError {
         what: &'static str,
         /// As declared.
         found: u32,
-        /// As `abi` says.
+        /// As in `abi`.
         expected: u32,
     },
     /// There is no program for a hook.

@@ -1,4 +1,4 @@
-//! The door to bpf(2) for what `aya` does not offer: batches of rows, links by interface index, a bare program.
+//! System calls of bpf(2) that `aya` does not offer: batches of rows, links by interface index, a bare program.
 #![expect(
     unsafe_code,
     reason = "bpf(2) takes addresses of buffers; every command here checks their lengths first"
@@ -31,7 +31,7 @@ mod command {
     pub(super) const LINK_DETACH: i32 = 34;
 }
 
-/// Where a program sits on an interface, from `enum bpf_attach_type`.
+/// The attach point of a program at an interface, from `enum bpf_attach_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub(crate) enum TcxPoint {
@@ -41,7 +41,7 @@ pub(crate) enum TcxPoint {
     Egress = 47,
 }
 
-/// A program that [`query`] found: its number, and its link's.
+/// A program that [`query`] found, and its link, by their numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Queried {
     pub(crate) program: u32,
@@ -72,7 +72,7 @@ impl Rows {
     }
 }
 
-/// A batch that stopped: how many rows were dealt with before, and why.
+/// A batch that stopped: how many rows were processed, and why it stopped.
 #[derive(Debug)]
 pub(crate) struct Stopped {
     pub(crate) done: usize,
@@ -164,7 +164,7 @@ struct QueryAttribute {
 }
 
 impl TcxPoint {
-    /// The point of a hook on a packet's way; none for a hook that is no place of packets.
+    /// The attach point at an interface; none for a point elsewhere.
     pub(crate) const fn of(point: Point) -> Option<Self> {
         match point {
             Point::Ingress => Some(Self::Ingress),
@@ -175,7 +175,8 @@ impl TcxPoint {
 }
 
 impl Table {
-    /// Takes a map's descriptor and learns its sizes; a per-CPU array moves a value for each CPU, rounded up to eight bytes.
+    /// Takes a map's descriptor, and reads the map's sizes. An entry of a per-CPU array is read and written with a value for
+    /// each CPU, each rounded up to eight bytes.
     pub(crate) fn open(descriptor: OwnedFd, kind: Kind) -> io::Result<Self> {
         let data = MapData::from_fd(descriptor).map_err(io::Error::other)?;
         let info = data.info().map_err(io::Error::other)?;
@@ -188,7 +189,7 @@ impl Table {
         Ok(Self { descriptor, key_size, value_size })
     }
 
-    /// Bytes that the kernel reads and writes as an entry's value.
+    /// How many bytes the kernel reads and writes as an entry's value.
     pub(crate) fn value_size(&self) -> usize {
         self.value_size
     }
@@ -236,19 +237,19 @@ impl Table {
         unsafe { run_batch(command::MAP_UPDATE_BATCH, &mut attribute) }
     }
 
-    /// Removes rows in order; stops at the first that is not there.
+    /// Removes rows in order; stops at the first key without a row.
     pub(crate) fn delete_batch(&self, keys: &[u8]) -> Result<(), Stopped> {
         let mut attribute = self.batch(keys, self.count(keys));
         // SAFETY: `keys` holds `count` keys of this map.
         unsafe { run_batch(command::MAP_DELETE_BATCH, &mut attribute) }
     }
 
-    /// All rows. Rows that come or go meanwhile may be in or out.
+    /// All rows. Rows that are written or removed meanwhile may be in the result or not.
     pub(crate) fn rows(&self) -> io::Result<Rows> {
         let sizes = (self.key_size, self.value_size);
         let mut all = Rows { keys: Vec::new(), values: Vec::new(), sizes };
         let mut chunk = 1024;
-        // Hash maps keep their place as a number, the others as a key.
+        // The kernel's position in a hash map is a number, in other maps a key.
         let mut place = vec![0; self.key_size.max(4)];
         let mut begun = false;
         loop {
@@ -304,7 +305,7 @@ impl Table {
     }
 }
 
-/// Keeps the object alive under a path of the BPF file system.
+/// Pins the object at a path of the BPF file system, which keeps the object alive.
 pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = terminated(path)?;
     let descriptor = object.as_raw_fd() as u32;
@@ -318,7 +319,7 @@ pub(crate) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     open_pinned_with(path, 0)
 }
 
-/// Opens the map that is pinned at the path, so that the kernel refuses to write to it by this descriptor.
+/// Opens the map that is pinned at the path, by a descriptor with which the kernel refuses writes.
 pub(crate) fn open_pinned_to_read(path: &Path) -> io::Result<OwnedFd> {
     /// `BPF_F_RDONLY`.
     const READ_ONLY: u32 = 1 << 3;
@@ -347,8 +348,8 @@ pub(crate) fn create_link(program: BorrowedFd<'_>, interface: u32, point: TcxPoi
 /// `BPF_SK_LOOKUP`, from `enum bpf_attach_type`: the lookup of a listener in a network namespace.
 const SOCKET_LOOKUP: u32 = 36;
 
-/// Attaches a program to the lookup of listeners in a network namespace; the attachment lasts as [`create_link`]'s does.
-/// Linux 5.9.
+/// Attaches a program to the lookup of listeners in a network namespace; the attachment lasts as long as the link's
+/// descriptor or pin. Linux 5.9.
 pub(crate) fn create_lookup_link(program: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut attribute = LinkAttribute {
         first: program.as_raw_fd() as u32,
@@ -360,7 +361,7 @@ pub(crate) fn create_lookup_link(program: BorrowedFd<'_>, namespace: BorrowedFd<
     unsafe { bpf(command::LINK_CREATE, &mut attribute) }.map(owned)
 }
 
-/// Puts another program in the place of the link's, at once for every packet.
+/// Replaces the program of a link, at once for every packet.
 pub(crate) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attribute = LinkAttribute {
         first: link.as_raw_fd() as u32,
@@ -371,16 +372,16 @@ pub(crate) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     unsafe { bpf(command::LINK_UPDATE, &mut attribute) }.map(drop)
 }
 
-/// Ends the attachment, whoever else holds the link.
+/// Ends the attachment, also where other descriptors or pins hold the link.
 pub(crate) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attribute = LinkAttribute { first: link.as_raw_fd() as u32, ..Default::default() };
     // SAFETY: the attribute holds no address.
     unsafe { bpf(command::LINK_DETACH, &mut attribute) }.map(drop)
 }
 
-/// The programs at a place of an interface, in the order they run. Linux 6.6.
+/// The programs at an attach point of an interface, in the order they run. Linux 6.6.
 pub(crate) fn query(interface: u32, point: TcxPoint) -> io::Result<Vec<Queried>> {
-    /// The kernel's own limit on programs in one place (`BPF_MPROG_MAX`).
+    /// The kernel's limit on programs at an attach point (`BPF_MPROG_MAX`).
     const LIMIT: usize = 64;
     let mut programs = [0_u32; LIMIT];
     let mut links = [0_u32; LIMIT];
@@ -400,7 +401,7 @@ pub(crate) fn query(interface: u32, point: TcxPoint) -> io::Result<Vec<Queried>>
 
 /// The programs at the lookup of listeners in a network namespace, in the order they run. Linux 5.9.
 pub(crate) fn query_lookup(namespace: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
-    /// The kernel's own limit on programs of one kind at a namespace (`MAX_BPF_...` of `net/core/netns_bpf.c` is 64).
+    /// The kernel's limit on programs of this kind at a namespace (`netns_bpf_max_progs`).
     const LIMIT: usize = 64;
     let mut programs = [0_u32; LIMIT];
     let mut attribute = QueryAttribute {
@@ -431,7 +432,7 @@ pub(crate) fn load_nothing() -> io::Result<OwnedFd> {
     unsafe { bpf(command::PROGRAM_LOAD, &mut attribute) }.map(owned)
 }
 
-/// Runs a classifier on a frame many times over, and tells the nanoseconds of one run.
+/// Runs a classifier on a frame many times, and returns the nanoseconds of one run.
 pub(crate) fn time(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<u32> {
     let mut attribute = TestRunAttribute {
         program: program.as_raw_fd() as u32,
@@ -452,7 +453,7 @@ unsafe fn run_batch(command: i32, attribute: &mut BatchAttribute) -> Result<(), 
     let asked = attribute.count as usize;
     // SAFETY: the caller's promise.
     unsafe { bpf(command, attribute) }.map(drop).map_err(|error| {
-        // A batch that was refused before its first row leaves the count as it was.
+        // Where the kernel refuses a batch before its first row, the count stays as it was.
         let done = attribute.count as usize;
         Stopped { done: if done >= asked { 0 } else { done }, error }
     })

@@ -1,4 +1,4 @@
-//! Runs a program once, or many times, on a frame of the caller's making (`BPF_PROG_TEST_RUN`).
+//! Runs a program once or many times on a frame that the caller gives (`BPF_PROG_TEST_RUN`).
 
 use crate::loaded::Loaded;
 use abi::Hook;
@@ -6,39 +6,39 @@ use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions};
 use std::time::Duration;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-/// What a program made of a frame.
+/// What a program did with a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRun {
-    /// What it decided.
+    /// The program's decision.
     pub action: Action,
-    /// The frame as it left it.
+    /// The frame after the run.
     pub frame: Vec<u8>,
-    /// The packet mark as it left it.
+    /// The packet mark after the run.
     pub mark: u32,
     /// How long one run took, on average.
     pub duration: Duration,
 }
 
-/// A program's decision. Where a redirected packet goes can not be read back from the kernel.
+/// A program's decision. The kernel does not return the interface that a packet is redirected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// On to the next program, or to the stack.
+    /// The packet passes to the next program, or to the stack.
     Pass,
-    /// Thrown away.
+    /// The packet is dropped.
     Drop,
-    /// To another interface.
+    /// The packet goes to another interface.
     Redirect,
     /// A value that the packet path never returns.
     Other(u32),
 }
 
-/// Why a frame could not be run.
+/// Why a program could not be run on a frame.
 #[derive(Debug, thiserror::Error)]
 pub enum TestRunError {
-    /// The kernel needs the whole link-layer header.
+    /// The frame is shorter than a link-layer header.
     #[error("a frame of {0} bytes has no Ethernet header; it takes 14")]
     Short(usize),
-    /// The program selects sockets and takes no packet.
+    /// The program selects sockets, and takes no frame.
     #[error("{0} takes no frames")]
     NoFrames(Hook),
     /// The kernel refused to run it.
@@ -48,14 +48,14 @@ pub enum TestRunError {
     Refused {
         /// The program.
         hook: Hook,
-        /// The interface that the packet is said to be on.
+        /// The interface on which the program sees the packet.
         interface: u32,
         /// Why.
         source: Box<ProgramError>,
     },
 }
 
-/// The head of `struct __sk_buff`; what is not named must be zero going in.
+/// The head of `struct __sk_buff`. The fields without a name here must be zero before the run.
 #[derive(Clone, Copy, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Context {
@@ -80,8 +80,8 @@ impl Loaded {
         self.run(hook, frame, Packet { mark, interface }, 1)
     }
 
-    /// Runs the hook's program many times on the same frame, each on what the one before left, and tells the time of
-    /// one run.
+    /// Runs the hook's program many times, each time on the frame that the run before left, and returns the time of one
+    /// run.
     pub fn measure(
         &self,
         hook: Hook,
@@ -94,7 +94,7 @@ impl Loaded {
 
     fn run(&self, hook: Hook, frame: &[u8], packet: Packet, repeat: u32) -> Result<TestRun, TestRunError> {
         const ETHERNET: usize = 14;
-        /// More than the packet path ever adds to a frame.
+        /// More bytes than the packet path ever adds to a frame.
         const GROWTH: usize = 256;
         if frame.len() < ETHERNET {
             return Err(TestRunError::Short(frame.len()));
@@ -130,7 +130,7 @@ impl Loaded {
     }
 }
 
-/// What is known of a frame beside its bytes.
+/// What the kernel keeps of a packet beside its bytes.
 struct Packet {
     mark: u32,
     interface: u32,

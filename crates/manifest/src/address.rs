@@ -8,7 +8,9 @@ pub(crate) fn one(item: &Item<'_>) -> Option<IpAddr> {
     let text = item.text()?;
     let address = text.parse().ok();
     if address.is_none() {
-        item.error(format!("{text:?} is no address; write one such as \"10.0.0.1\" or \"2001:db8::1\""));
+        item.error(format!(
+            "{text:?} is not an IP address; write one such as \"10.0.0.1\" or \"2001:db8::1\""
+        ));
     }
     address
 }

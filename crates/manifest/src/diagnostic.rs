@@ -1,8 +1,8 @@
-//! What is wrong with a manifest, and where.
+//! Findings about a manifest, with their positions.
 
 use std::fmt;
 
-/// One finding: a place, the field, and what would be right.
+/// One finding: position, field, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The file, as the caller named it.
@@ -15,18 +15,18 @@ pub struct Diagnostic {
     pub field: String,
     /// What was found, and what would be right.
     pub message: String,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Worth knowing; the document is read all the same.
+    /// The document is read; the author should know the finding.
     Warning,
-    /// The document is right, but asks for something that Nexin does not do yet; it is refused.
+    /// The document is valid, but needs a feature that Nexin does not have yet; it is refused.
     NotSupportedYet,
-    /// The document is wrong; it is refused.
+    /// The document is invalid; it is refused.
     Error,
 }
 

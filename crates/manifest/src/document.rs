@@ -1,4 +1,4 @@
-//! One document: its `apiVersion`, `kind` and `metadata`, and whom to ask for the rest.
+//! One document: dispatches to the reader of its kind.
 
 use crate::header;
 use crate::item::{Fields, Item, Nulls};
@@ -10,15 +10,15 @@ use crate::order;
 #[derive(Clone, Debug)]
 pub(crate) struct DescribedObject<'a> {
     pub(crate) object: Object,
-    /// An item, where the document is a list.
+    /// An item, if the document is a list.
     pub(crate) document: Item<'a>,
 }
 
-/// The kind of the documents that `nexin test` runs.
+/// The `apiVersion` and `kind` of the documents that `nexin test` runs.
 pub(crate) const TEST: (&str, &str) = ("nexin.io/v1alpha1", "PolicyTest");
 
-/// Reads a document, or each of the items of a list. A document with errors gives nothing; one that is no object of
-/// Kubernetes, such as the values of a chart or a list of patches, is skipped.
+/// Reads a document, or each item of a list. A document with errors yields nothing. A document that is no Kubernetes
+/// object, such as chart values or a list of patches, is skipped.
 pub(crate) fn read<'a>(item: &Item<'a>) -> Vec<DescribedObject<'a>> {
     if item.is_list() || item.is_without(&["apiVersion", "kind"]) || is_chart(item) {
         item.report().skip();
@@ -27,22 +27,22 @@ pub(crate) fn read<'a>(item: &Item<'a>) -> Vec<DescribedObject<'a>> {
     read_object(item)
 }
 
-/// Whether it is the `Chart.yaml` of a Helm chart: that has an `apiVersion`, but says by itself what it is called.
+/// Whether it is the `Chart.yaml` of a Helm chart, which has an `apiVersion` and a `name` at the top level.
 fn is_chart(item: &Item<'_>) -> bool {
     let is_object = !item.is_without(&["kind", "metadata", "spec"]);
     !is_object && ["name", "version"].iter().all(|name| !item.is_without(&[name]))
 }
 
-/// Reads what is certainly meant to be an object, or a list of objects.
+/// Reads a document that must be an object or a list of objects.
 pub(crate) fn read_object<'a>(item: &Item<'a>) -> Vec<DescribedObject<'a>> {
     read_in(item, None)
 }
 
-/// Reads a document, or an item of a list of one kind, which need not repeat it.
+/// Reads a document, or an item of a list of one kind, which may omit `apiVersion` and `kind`.
 fn read_in<'a>(item: &Item<'a>, list: Option<&'static KindReader>) -> Vec<DescribedObject<'a>> {
     let mark = item.report().mark();
     let Some(mut fields) = item.fields(Nulls::Absent) else { return Vec::new() };
-    match subject(&mut fields, list) {
+    match content(&mut fields, list) {
         None => Vec::new(),
         Some(DocumentContent::List(of)) => {
             let items = fields.take("items");
@@ -58,16 +58,16 @@ fn read_in<'a>(item: &Item<'a>, list: Option<&'static KindReader>) -> Vec<Descri
     }
 }
 
-/// What a document describes.
+/// The content of a document.
 enum DocumentContent<'a> {
-    /// One object, and the version it is written in.
+    /// One object, and its `apiVersion`.
     One(&'static KindReader, &'a str),
-    /// Objects of any kind, or of one.
+    /// A list of objects: of any kind, or of one.
     List(Option<&'static KindReader>),
 }
 
-/// Reads `apiVersion` and `kind`, if it is one that is read.
-fn subject<'a>(fields: &mut Fields<'a>, list: Option<&'static KindReader>) -> Option<DocumentContent<'a>> {
+/// Reads `apiVersion` and `kind`; none if no reader knows them.
+fn content<'a>(fields: &mut Fields<'a>, list: Option<&'static KindReader>) -> Option<DocumentContent<'a>> {
     if let Some(known) = list
         && !fields.has("kind")
         && !fields.has("apiVersion")
@@ -95,12 +95,12 @@ fn subject<'a>(fields: &mut Fields<'a>, list: Option<&'static KindReader>) -> Op
     None
 }
 
-/// Deals with a document of a kind that is not read: an error where one of ours was meant, otherwise no affair of ours.
+/// Reports a document of an unknown kind as an error if a known kind was probably meant, otherwise skips it.
 fn refuse_or_skip(version: &Item<'_>, kind: &Item<'_>) {
     let (Some(version_text), Some(kind_text)) = (version.text(), kind.text()) else { return };
     let is_ours = |known: &&KindReader| kind::is_near_group(version_text, known.api_version);
     if (version_text, kind_text) == TEST {
-        kind.error("a PolicyTest says what is expected, it sets nothing; run it with `nexin test`");
+        kind.error("a PolicyTest is not applied; run it with `nexin test`");
     } else if kind::LATER.contains(&kind_text) && header::group(version_text) == "cilium.io" {
         kind.not_supported(kind_text);
     } else if let Some(known) = KINDS.iter().find(|known| known.kind == kind_text)
@@ -108,7 +108,7 @@ fn refuse_or_skip(version: &Item<'_>, kind: &Item<'_>) {
     {
         version.error(format!("{version_text:?} has no {kind_text}; write {}", known.api_version));
     } else if let Some(meant) = kind::nearest_in(version_text, kind_text) {
-        kind.error(format!("{kind_text} is no kind that is read here, did you mean `{meant}`?"));
+        kind.error(format!("{kind_text} is not a known kind, did you mean `{meant}`?"));
     } else {
         kind.report().skip();
     }

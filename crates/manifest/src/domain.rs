@@ -1,9 +1,9 @@
-//! Domain names, and what is wrong with those that are none.
+//! Domain names and patterns, with messages for invalid ones.
 
 use crate::item::{Item, Nulls};
 use policy::domain::{DomainError, DomainPattern};
 
-/// What was read of a text, or why it is no name.
+/// The parsed pattern; reports the error if parsing failed.
 pub(crate) fn checked(item: &Item<'_>, read: Result<DomainPattern, DomainError>) -> Option<DomainPattern> {
     read.inspect_err(|error| {
         let text = item.text().unwrap_or_default();

@@ -4,29 +4,29 @@ use crate::item::{Fields, Item, Nulls};
 use crate::{label, name, workload};
 use std::collections::BTreeMap;
 
-/// What a document says of itself before its content.
+/// `apiVersion`, `kind` and `metadata` of a document.
 #[derive(Clone, Debug)]
 pub(crate) struct Header<'a> {
     pub(crate) api_version: &'a str,
     pub(crate) kind: &'a str,
-    /// None where it is missing or wrong, which has been reported.
+    /// None if it is missing or invalid, which has been reported.
     pub(crate) name: Option<String>,
-    /// Where the name is given.
+    /// The item of the name.
     pub(crate) name_given: Option<Item<'a>>,
-    /// `default` where none is given.
+    /// `default` if the document has none.
     pub(crate) namespace: String,
-    /// Where the namespace is given.
+    /// The item of the namespace.
     pub(crate) namespace_given: Option<Item<'a>>,
     pub(crate) labels: BTreeMap<String, String>,
-    /// Where the labels are given.
+    /// The item of the labels.
     pub(crate) labels_given: Option<Item<'a>>,
     pub(crate) annotations: Option<Item<'a>>,
-    /// The number that the cluster gave it.
+    /// The UID that the API server assigned.
     pub(crate) uid: Option<&'a str>,
     pub(crate) owners: Option<Item<'a>>,
 }
 
-/// Reads `metadata`, in which everything that kubectl writes may stand.
+/// Reads `metadata`, with every field that kubectl writes.
 pub(crate) fn read<'a>(fields: &mut Fields<'a>, api_version: &'a str, kind: &'a str) -> Header<'a> {
     let mut header = Header {
         api_version,
@@ -70,7 +70,7 @@ pub(crate) fn read<'a>(fields: &mut Fields<'a>, api_version: &'a str, kind: &'a 
     header
 }
 
-/// The group of an `apiVersion`; nothing for the core of Kubernetes.
+/// The group of an `apiVersion`; empty for the core group.
 pub(crate) fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }

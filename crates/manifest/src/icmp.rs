@@ -4,12 +4,12 @@ use crate::item::{Item, Nulls};
 use crate::nearest::hint;
 use policy::rule::{Family, TrafficMatch};
 
-/// Most types in one list of fields.
+/// The most types in one `fields` list.
 const MAX_FIELDS: usize = 40;
 
 pub(crate) const FAMILIES: &[(&str, Family)] = &[("IPv4", Family::Ipv4), ("IPv6", Family::Ipv6)];
 
-/// Types of ICMP (IANA's names, as the field writes them).
+/// Types of ICMP, by the names of Cilium's policies.
 const V4: &[(&str, u8)] = &[
     ("EchoReply", 0),
     ("DestinationUnreachable", 3),
@@ -74,7 +74,7 @@ fn fields_of(item: &Item<'_>) -> Vec<TrafficMatch> {
         );
     }
     if let Some(listed) = listed.filter(|_| items.len() > MAX_FIELDS) {
-        listed.error(format!("{} ICMP types; at most {MAX_FIELDS} may stand in one list", items.len()));
+        listed.error(format!("{} ICMP types; at most {MAX_FIELDS} are allowed in one list", items.len()));
     }
     items.iter().filter_map(field).collect()
 }
@@ -90,7 +90,7 @@ fn field(item: &Item<'_>) -> Option<TrafficMatch> {
     Some(TrafficMatch::Icmp { family, kind: self::kind(&kind?, family)? })
 }
 
-/// A type: a number, or its name in the family.
+/// An ICMP type: a number, or a name of the family.
 pub(crate) fn kind(item: &Item<'_>, family: Family) -> Option<u8> {
     if !item.is_text() {
         return item.integer(0..=255);
@@ -112,7 +112,7 @@ pub(crate) fn kind(item: &Item<'_>, family: Family) -> Option<u8> {
             false => hint(text, names.iter().map(|(name, _)| *name)),
         };
         let family = if family == Family::Ipv4 { "ICMP" } else { "ICMPv6" };
-        item.error(format!("unknown {family} type {text:?}{hint} (a number from 0 to 255 will do)"));
+        item.error(format!("unknown {family} type {text:?}{hint} (or a number from 0 to 255)"));
     }
     kind
 }

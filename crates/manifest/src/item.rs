@@ -1,7 +1,7 @@
-//! Typed reading of a tree: each reader asks for what it knows, and what nobody asked for is an error.
+//! Typed access to a tree: a reader takes the fields that it knows, and every other field is an error.
 //!
-//! A reader that gives nothing has reported why. Documents with errors are refused as a whole, so readers go on with
-//! what is left and all findings are told at once.
+//! A reader that returns none has reported why. A document with errors is refused as a whole, so readers continue after
+//! an error and report all findings at once.
 
 use crate::diagnostic::Severity;
 use crate::nearest::hint;
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-/// A value with its path, and the report that findings about it go to.
+/// A value with its path, and the report for findings about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Item<'a> {
     node: &'a TreeNode,
@@ -20,23 +20,23 @@ pub(crate) struct Item<'a> {
     report: &'a Report,
 }
 
-/// A mapping whose fields are asked for one by one.
+/// A mapping whose fields are taken one by one.
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     item: Item<'a>,
     entries: &'a [TreeEntry],
-    asked: Vec<&'static str>,
+    taken: Vec<&'static str>,
     nulls: Nulls,
 }
 
-/// What a field means that is there without a value.
+/// The meaning of a field without a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nulls {
-    /// As if it were not there, as in the built-in kinds of Kubernetes.
+    /// The field counts as absent, as in the built-in kinds of Kubernetes.
     Absent,
-    /// As if it were not there: an API server takes it away before anyone reads it.
+    /// The field counts as absent: an API server prunes it.
     Pruned,
-    /// An error: a forgotten value could mean nobody as well as everybody.
+    /// An error: a forgotten value could mean no peer or every peer.
     Refused,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Item<'a> {
         self.report.add(Severity::Error, self.node.place, &self.path, message);
     }
 
-    /// Says that something right is not done yet; `what` names it.
+    /// Reports that a valid construct is not supported yet; `what` names it.
     pub(crate) fn not_supported(&self, what: impl Display) {
         let message = format!("{what} is not supported yet");
         self.report.add(Severity::NotSupportedYet, self.node.place, &self.path, message);
@@ -69,7 +69,7 @@ impl<'a> Item<'a> {
         &self.path
     }
 
-    /// Line and column of the value at a path within this one.
+    /// Line and column of the value at a path below this one.
     pub(crate) fn place_of(&self, path: &str) -> Option<(u32, u32)> {
         let node = if path.is_empty() { self.node } else { self.node.at(path)? };
         Some((node.place.line, node.place.column))
@@ -107,7 +107,7 @@ impl<'a> Item<'a> {
         matches!(&self.node.value, Value::Map(_))
     }
 
-    /// Whether it is a mapping that has none of these fields.
+    /// Whether it is a mapping without any of these fields.
     pub(crate) fn is_without(&self, names: &[&str]) -> bool {
         match &self.node.value {
             Value::Map(entries) => !entries.iter().any(|entry| names.contains(&entry.key.as_str())),
@@ -115,7 +115,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Reports what is no text, where nobody needs it.
+    /// Reports a value that is not text; the text itself is not used.
     pub(crate) fn check_text(&self) {
         self.text();
     }
@@ -139,7 +139,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// The values of a list; none where it is no list.
+    /// The values of a list; empty if it is no list.
     pub(crate) fn list(&self) -> Vec<Item<'a>> {
         let Value::List(items) = &self.node.value else {
             return self.mismatch("a list").unwrap_or_default();
@@ -149,7 +149,7 @@ impl<'a> Item<'a> {
         items.iter().enumerate().map(item).collect()
     }
 
-    /// The keys and values of a mapping whose keys are not known beforehand.
+    /// The entries of a mapping with arbitrary keys.
     pub(crate) fn entries(&self) -> Vec<(&'a str, Item<'a>)> {
         let Value::Map(entries) = &self.node.value else {
             return self.mismatch("a mapping").unwrap_or_default();
@@ -166,12 +166,12 @@ impl<'a> Item<'a> {
     /// The fields of a mapping.
     pub(crate) fn fields(&self, nulls: Nulls) -> Option<Fields<'a>> {
         match &self.node.value {
-            Value::Map(entries) => Some(Fields { item: self.clone(), entries, asked: Vec::new(), nulls }),
+            Value::Map(entries) => Some(Fields { item: self.clone(), entries, taken: Vec::new(), nulls }),
             _ => self.mismatch("a mapping"),
         }
     }
 
-    /// The text, if it is one of the names; an error with the nearest of them if not.
+    /// The value of the name that the text equals; reports an error with the nearest name otherwise.
     pub(crate) fn one_of<T: Copy>(&self, what: &str, names: &[(&str, T)]) -> Option<T> {
         let text = self.text()?;
         let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
@@ -197,9 +197,9 @@ impl<'a> Item<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// A field that may be absent.
+    /// Takes an optional field.
     pub(crate) fn take(&mut self, name: &'static str) -> Option<Item<'a>> {
-        self.asked.push(name);
+        self.taken.push(name);
         let entry = self.entries.iter().find(|entry| entry.key == name)?;
         let item = self.item.under(entry);
         if !entry.value.is_null() {
@@ -207,27 +207,27 @@ impl<'a> Fields<'a> {
         }
         match self.nulls {
             Nulls::Refused => item.error("has no value; give it one, or leave the field out"),
-            Nulls::Absent => item.warn("has no value; it is read as if it were not there"),
+            Nulls::Absent => item.warn("has no value; it is treated as absent"),
             Nulls::Pruned => item.warn(
-                "has no value; it is read as if it were not there, as an API server does; give it one, or leave it out",
+                "has no value; it is treated as absent, as an API server does; give it one, or leave it out",
             ),
         }
         None
     }
 
-    /// A field that may be absent, and that Kubernetes itself writes without a value where it is empty.
+    /// Takes an optional field that Kubernetes itself writes without a value if it is empty.
     pub(crate) fn take_or_null(&mut self, name: &'static str) -> Option<Item<'a>> {
-        self.asked.push(name);
+        self.taken.push(name);
         let entry = self.entries.iter().find(|entry| entry.key == name && !entry.value.is_null())?;
         Some(self.item.under(entry))
     }
 
-    /// Whether there is such a field, with or without a value.
+    /// Whether the field exists, with or without a value.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == name)
     }
 
-    /// A field that must be there.
+    /// Takes a required field.
     pub(crate) fn require(&mut self, name: &'static str) -> Option<Item<'a>> {
         let found = self.take(name);
         let refused = self.nulls == Nulls::Refused && self.has(name);
@@ -237,20 +237,20 @@ impl<'a> Fields<'a> {
         found
     }
 
-    /// Fields that are right but mean nothing here.
+    /// Accepts fields without reading them.
     pub(crate) fn ignore(&mut self, names: &[&'static str]) {
-        self.asked.extend(names);
+        self.taken.extend(names);
     }
 
-    /// The mapping itself, to complain about it as a whole.
+    /// The mapping itself, for findings about it as a whole.
     pub(crate) fn item(&self) -> &Item<'a> {
         &self.item
     }
 
-    /// Reports every field that nobody asked for.
+    /// Reports every field that was neither taken nor ignored.
     pub(crate) fn finish(self) {
-        for entry in self.entries.iter().filter(|entry| !self.asked.contains(&entry.key.as_str())) {
-            let hint = hint(&entry.key, self.asked.iter().copied());
+        for entry in self.entries.iter().filter(|entry| !self.taken.contains(&entry.key.as_str())) {
+            let hint = hint(&entry.key, self.taken.iter().copied());
             let mut path = self.item.path.clone();
             push_key(&mut path, &entry.key);
             let message = format!("unknown field `{}`{hint}", entry.key);

@@ -1,4 +1,4 @@
-//! The kinds of documents that are read, and who reads each.
+//! The known kinds of documents, with the reader of each.
 
 use crate::cilium::{self, cidr_group};
 use crate::header::{Header, group};
@@ -9,25 +9,25 @@ use crate::object::{Namespace, Object};
 use crate::tiered;
 use policy::rule::PolicyKind;
 
-/// A kind.
+/// A kind and its reader.
 #[derive(Debug)]
 pub(crate) struct KindReader {
     pub(crate) api_version: &'static str,
     pub(crate) kind: &'static str,
-    /// Whether its objects are in no namespace.
+    /// Whether the kind is cluster-scoped.
     pub(crate) is_clusterwide: bool,
-    /// Reads what stands beside the header.
+    /// Reads the fields beside the header.
     pub(crate) read: Read,
 }
 
 type Read = for<'a> fn(Fields<'a>, Header<'a>) -> Option<Object>;
 
 const CLUSTER_POLICY: &str = "policy.networking.k8s.io/v1alpha2";
-/// The same under another name.
+/// The same API in its beta version.
 const CLUSTER_POLICY_OF_BETA: &str = "policy.networking.k8s.io/v1beta1";
 const ADMIN_POLICY: &str = "policy.networking.k8s.io/v1alpha1";
 
-/// Kinds that are read.
+/// The known kinds.
 pub(crate) const KINDS: &[KindReader] = &[
     namespaced("cilium.io/v2", "CiliumNetworkPolicy", |fields, header| {
         cilium::policy(fields, PolicyKind::CiliumNetworkPolicy, header).map(Object::Policy)
@@ -68,7 +68,7 @@ pub(crate) const KINDS: &[KindReader] = &[
     namespaced("batch/v1beta1", "CronJob", workload_object),
 ];
 
-/// Kinds that bear on policy and are not read yet.
+/// Kinds that affect policy and are not supported yet.
 pub(crate) const LATER: &[&str] = &[
     "CiliumEgressGatewayPolicy",
     "CiliumEnvoyConfig",
@@ -77,14 +77,14 @@ pub(crate) const LATER: &[&str] = &[
 ];
 
 impl KindReader {
-    /// Whether it is read in this version; policies of 2017 are.
+    /// Whether this reader reads the version; the form of 2017 has a version of its own.
     pub(crate) fn is_of(&self, api_version: &str) -> bool {
         let is_old_form = (api_version, self.kind) == ("cilium.io/v1", "CiliumNetworkPolicy");
         self.api_version == api_version || is_old_form
     }
 }
 
-/// What people also call kinds; a name that two have is that of the first in [`KINDS`].
+/// Short names of kinds. A short name of two kinds stands for the first of them in [`KINDS`].
 const SHORT: &[(&str, &str)] = &[
     ("cnp", "CiliumNetworkPolicy"),
     ("ciliumnp", "CiliumNetworkPolicy"),
@@ -100,8 +100,8 @@ const SHORT: &[(&str, &str)] = &[
     ("ep", "Endpoints"),
 ];
 
-/// The kind that people call like this: by its name, its plural or its short name, in any case, with or without its group
-/// (`NetworkPolicy`, `netpol`, `cnp.cilium.io`).
+/// The kind of this name, plural or short name, in any case, with or without its group (`NetworkPolicy`, `netpol`,
+/// `cnp.cilium.io`).
 pub fn kind_named(text: &str) -> Option<&'static str> {
     let (name, given) = text.split_once('.').map_or((text, None), |(name, group)| (name, Some(group)));
     let name = name.to_ascii_lowercase();
@@ -114,7 +114,7 @@ pub fn kind_named(text: &str) -> Option<&'static str> {
     found.into_iter().find(is_called).map(|known| known.kind)
 }
 
-/// Whether a version is of the group of one of ours, or nearly; or of the group that some of our kinds came from.
+/// Whether a version has the group of a known kind or nearly, or the group `extensions` that some kinds came from.
 pub(crate) fn is_near_group(api_version: &str, known: &str) -> bool {
     let (given, ours) = (group(api_version), group(known));
     given == ours
@@ -122,7 +122,7 @@ pub(crate) fn is_near_group(api_version: &str, known: &str) -> bool {
         || [(api_version, known), (given, ours)].iter().any(|(one, other)| nearest(one, [*other]).is_some())
 }
 
-/// The kind of the same group that a kind is nearly called.
+/// The kind of the same group with the most similar name.
 pub(crate) fn nearest_in(api_version: &str, kind: &str) -> Option<&'static str> {
     let same_group = KINDS.iter().filter(|known| group(known.api_version) == group(api_version));
     nearest(kind, same_group.map(|known| known.kind))

@@ -1,4 +1,4 @@
-//! Labels as Kubernetes lets them be written, wherever one is read.
+//! Labels with the syntax of Kubernetes.
 
 use crate::item::Item;
 use crate::name::{is_label_key, is_label_value};
@@ -6,21 +6,21 @@ use identity::key;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Why a text is no part of a label.
+/// Why a text is not part of a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LabelError {
-    /// It is no key.
+    /// It is not a valid key.
     Key(String),
-    /// It is a key with a source, as selectors have it; here is the key.
+    /// It is a key with a source, which only selectors allow; the second text is the key.
     Source(String, String),
-    /// It is no value.
+    /// It is not a valid value.
     Value(String),
 }
 
-/// Sees to a label of a workload, a node or another object.
+/// Checks a label of a workload, a node or another object.
 ///
 /// # Errors
-/// Its key or its value is none.
+/// The key or the value is invalid.
 pub fn check(key: &str, value: &str) -> Result<(), LabelError> {
     check_key(key)?;
     check_value(value)
@@ -40,7 +40,7 @@ pub(crate) fn check_value(value: &str) -> Result<(), LabelError> {
     if is_label_value(value) { Ok(()) } else { Err(LabelError::Value(value.to_owned())) }
 }
 
-/// Reads the labels of an object; those that are none are reported.
+/// Reads the labels of an object, and reports invalid ones.
 pub(crate) fn read(item: &Item<'_>) -> BTreeMap<String, String> {
     let labels = item.entries().into_iter().filter_map(|(key, value)| {
         let text = value.text()?;
@@ -53,19 +53,19 @@ pub(crate) fn read(item: &Item<'_>) -> BTreeMap<String, String> {
     labels.collect()
 }
 
-/// Whether the cluster itself sets labels with this key, whatever a workload says of itself.
+/// Whether the cluster sets labels with this key, so that a workload cannot.
 fn is_set_by_cluster(name: &str) -> bool {
     matches!(name, key::NAMESPACE | key::CLUSTER | key::SERVICE_ACCOUNT)
         || name.starts_with(key::NAMESPACE_LABELS)
 }
 
-/// The labels that a workload may give itself. Of the others the cluster knows better: a workload that could give itself
-/// the labels of a namespace, or an account, could give itself what policies allow these.
+/// Drops the labels that only the cluster may set. A workload that sets the labels of a namespace or a service account
+/// would gain what policies allow these.
 pub(crate) fn own(mut labels: BTreeMap<String, String>, item: &Item<'_>) -> BTreeMap<String, String> {
     labels.retain(|key, _| {
         let is_own = !is_set_by_cluster(key);
         if !is_own {
-            item.warn(format!("the cluster itself sets the label `{key}`; this one does not count"));
+            item.warn(format!("the cluster itself sets the label `{key}`; this label is ignored"));
         }
         is_own
     });
@@ -77,15 +77,15 @@ impl fmt::Display for LabelError {
         match self {
             Self::Key(key) => write!(
                 f,
-                "{key:?} is no label key; write a name of at most 63 letters, digits, `-`, `_` and `.`, \
+                "{key:?} is not a valid label key; write a name of at most 63 letters, digits, `-`, `_` and `.`, \
                  with or without a domain before it (example.com/name)"
             ),
             Self::Source(key, rest) => {
-                write!(f, "{key:?} is no label key; selectors alone name a source, so write {rest:?}")
+                write!(f, "{key:?} is not a valid label key; only selectors name a source; write {rest:?}")
             }
             Self::Value(value) => write!(
                 f,
-                "{value:?} is no label value; write at most 63 letters, digits, `-`, `_` and `.`, \
+                "{value:?} is not a valid label value; write at most 63 letters, digits, `-`, `_` and `.`, \
                  beginning and ending with a letter or digit"
             ),
         }

@@ -1,7 +1,7 @@
-//! YAML and JSON manifests into policies, services and workloads, with positions and messages.
+//! Parses YAML and JSON manifests into policies, services and workloads, and reports errors with positions.
 //!
-//! Text comes in, values or [`Diagnostic`]s go out; nothing here opens a file. A document with any error is refused
-//! whole, and all errors of a file are told together.
+//! The input is text, the output values or [`Diagnostic`]s; nothing here opens a file. A document with an error is
+//! refused as a whole, and all errors of a file are reported together.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -42,23 +42,23 @@ use document::DescribedObject;
 use item::Item;
 use report::Report;
 
-/// What a file describes.
+/// The content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// Its objects, in order.
     pub objects: Vec<Object>,
-    /// Where its policies stand.
+    /// The positions of its policies.
     pub positions: PolicyPositions,
-    /// What is worth knowing about them.
+    /// The warnings.
     pub warnings: Vec<Diagnostic>,
-    /// How many documents were of kinds that have nothing to do with policy, and were left alone.
+    /// The number of documents that were skipped, because their kinds do not affect policy.
     pub skipped: usize,
 }
 
-/// Reads a file of any number of documents; `file` is what diagnostics call it.
+/// Parses a file of any number of documents; `file` is the name in diagnostics.
 ///
 /// # Errors
-/// Everything that is wrong with the file, warnings included; then nothing of it should be applied.
+/// All findings, warnings included; the caller must apply nothing of the file.
 pub fn parse(file: &str, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
     let report = Report::on(file);
     let nodes = yaml::documents(text, &report);

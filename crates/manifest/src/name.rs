@@ -1,4 +1,4 @@
-//! What may be a name: of objects, label keys and values, ports, and header fields.
+//! The syntax of names: of objects, label keys and values, ports, and header fields.
 
 use crate::item::Item;
 
@@ -23,7 +23,7 @@ fn is_domain_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// A domain name: what objects are called.
+/// A domain name, the form of object names.
 fn is_domain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_domain_label)
 }
@@ -63,7 +63,7 @@ pub(crate) fn object(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     if !is_domain(text) {
         item.error(format!(
-            "{text:?} is no name; write lower-case letters, digits, `-` and `.`, at most 253, \
+            "{text:?} is not a valid name; write lower-case letters, digits, `-` and `.`, at most 253, \
              each part beginning and ending with a letter or digit"
         ));
         return None;
@@ -76,7 +76,7 @@ pub(crate) fn namespace(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     if !is_domain_label(text) {
         item.error(format!(
-            "{text:?} is no namespace; write lower-case letters, digits and `-`, at most 63, \
+            "{text:?} is not a valid namespace; write lower-case letters, digits and `-`, at most 63, \
              beginning and ending with a letter or digit"
         ));
         return None;
@@ -89,7 +89,7 @@ pub(crate) fn port(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     if !is_port_name(text) {
         item.error(format!(
-            "{text:?} is no port name; write at most 15 letters, digits and single `-`, at least one a letter"
+            "{text:?} is not a valid port name; write at most 15 letters, digits and single `-`, at least one a letter"
         ));
         return None;
     }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_from_what_is_none() {
+    fn valid_names_are_distinguished_from_invalid_ones() {
         let check = |is: fn(&str) -> bool, good: &[&str], bad: &[&str]| {
             good.iter().for_each(|text| assert!(is(text), "{text:?}"));
             bad.iter().for_each(|text| assert!(!is(text), "{text:?}"));

@@ -1,9 +1,9 @@
-//! "Did you mean": the known name that is closest to one that is not known.
+//! "Did you mean": the known name that is most similar to an unknown one.
 
-/// The closest of the names, where it is close enough to be what was meant.
+/// The most similar of the names, if it is similar enough to be meant.
 pub(crate) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = wrong.chars().count();
-    // Nobody misspells a word longer than this; comparing it would only cost time.
+    // Longer words are no misspelt names; comparing them would only take time.
     if length > 100 {
         return None;
     }
@@ -15,12 +15,12 @@ pub(crate) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>)
         .map(|(_, name)| name)
 }
 
-/// ", did you mean `x`?" or nothing.
+/// `, did you mean `x`?`, or an empty text.
 pub(crate) fn hint<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     nearest(wrong, names).map(|name| format!(", did you mean `{name}`?")).unwrap_or_default()
 }
 
-/// How many letters must be added, dropped, changed, or swapped with the next (optimal string alignment).
+/// The number of letters to add, drop, change, or swap with the next (optimal string alignment).
 fn distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut before: Vec<usize> = Vec::new();

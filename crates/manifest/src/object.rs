@@ -1,4 +1,4 @@
-//! What manifests describe, as plain data.
+//! The objects that manifests describe, as plain data.
 
 use policy::catalog::CidrGroupEntry;
 use policy::rule::PolicyId;
@@ -10,16 +10,16 @@ pub use crate::workload::{NamedPort, OwnerReference, Ownership, PodCount, Worklo
 pub use policy::rule::Policy;
 pub use service::{EndpointPort, EndpointSlice, Protocol, Service, ServicePort, ServicePortRef, TargetPort};
 
-/// What one document describes.
+/// The object of one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
-    /// Any kind of policy, in its one internal form.
+    /// A policy of any kind, in its internal form.
     Policy(Policy),
     /// A namespace.
     Namespace(Namespace),
     /// A service.
     Service(Service),
-    /// Addresses behind a service: Endpoints, or an EndpointSlice.
+    /// The backends of a service by address: Endpoints, or an EndpointSlice.
     Endpoints(Endpoints),
     /// A CiliumCIDRGroup.
     CidrGroup(CidrGroup),
@@ -30,12 +30,12 @@ pub enum Object {
     Workload(WorkloadObject),
 }
 
-/// What people call an object: `Kind/namespace/name`, or `Kind/name` where its kind has no namespaces.
+/// The name of an object: `Kind/namespace/name`, or `Kind/name` for a cluster-scoped kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
-    /// The kind, as in its manifest; `WorkloadObject` of whatever runs pods.
+    /// The kind, as in its manifest; `Workload` for every kind that runs pods.
     pub kind: &'static str,
-    /// The namespace, where the kind has them.
+    /// The namespace; none for a cluster-scoped kind.
     pub namespace: Option<String>,
     /// The name.
     pub name: String,
@@ -70,7 +70,7 @@ impl Endpoints {
     }
 }
 
-/// Blocks that policies may refer to.
+/// A CIDR group that policies refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CidrGroup {
     /// Its name.
@@ -91,7 +91,7 @@ pub struct NodeObject {
 }
 
 impl Object {
-    /// What people call it.
+    /// The name of the object.
     pub fn name(&self) -> ObjectName {
         let of = |kind, namespace: Option<&String>, name: &String| ObjectName {
             kind,

@@ -1,27 +1,27 @@
-//! An order of our own for policies that have none: two annotations on NetworkPolicy and the Cilium kinds.
+//! Tier and order of policies whose API has neither: two annotations on NetworkPolicy and the Cilium kinds.
 //!
-//! - `policy.nexin.io/tier`: `admin`, `normal` (where it is absent) or `baseline`. Tiers are asked in this order, and the
-//!   first that decides wins; admin and baseline are those of ClusterNetworkPolicy.
-//! - `policy.nexin.io/order`: `"0"` to `"65535"`, `"1000"` where it is absent. Within a tier policies of a lower order are
-//!   asked first; among equals a deny beats an allow, as always.
+//! - `policy.nexin.io/tier`: `admin`, `normal` (the default) or `baseline`. Tiers are evaluated in this order, and the
+//!   first one with a decision wins; admin and baseline are the tiers of ClusterNetworkPolicy.
+//! - `policy.nexin.io/order`: `"0"` to `"65535"`, by default `"1000"`. Within a tier, policies of a lower order are
+//!   evaluated first; at equal order a deny wins over an allow.
 
 use crate::header::Header;
 use crate::item::Item;
 use crate::nearest::hint;
 use policy::rule::{Rule, Tier, priority};
 
-/// What our annotations begin with.
+/// The prefix of the annotations.
 const PREFIX: &str = "policy.nexin.io/";
 const TIER: &str = "policy.nexin.io/tier";
 const ORDER: &str = "policy.nexin.io/order";
 
-/// Kinds that may carry them.
+/// The kinds that may have the annotations.
 const KINDS: &[&str] = &["NetworkPolicy", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"];
 
 const TIERS: &[(&str, Tier)] =
     &[("admin", Tier::Admin), ("normal", Tier::Normal), ("baseline", Tier::Baseline)];
 
-/// When the rules of a policy are asked.
+/// The tier and priority of a policy's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Order {
     pub(crate) tier: Tier,
@@ -46,7 +46,7 @@ impl Order {
     }
 }
 
-/// Reports the annotations where they would mean nothing.
+/// Reports the annotations on kinds that do not support them.
 pub(crate) fn refuse_elsewhere(header: &Header<'_>) {
     if KINDS.contains(&header.kind) {
         return;
@@ -65,7 +65,7 @@ fn number(item: &Item<'_>) -> Option<u16> {
     let text = item.text()?;
     let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     if number.is_none() {
-        item.error(format!("{text:?} is no order; write a number from \"0\" to \"65535\""));
+        item.error(format!("{text:?} is not a valid order; write a number from \"0\" to \"65535\""));
     }
     number
 }

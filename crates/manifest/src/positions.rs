@@ -1,4 +1,4 @@
-//! Where policies and their rules stand, for whoever finds something to say about them later.
+//! The positions of policies and their rules in files, for later findings.
 
 use crate::item::Item;
 use policy::rule::{Policy, PolicyId};
@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// The places of policies, and of specs and rules by their paths.
+/// The positions of policies, and of their specs and rules by path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyPositions(BTreeMap<(PolicyId, Arc<str>), Position>);
 
-/// A place in a file.
+/// A position in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The file, as the caller named it.
@@ -22,20 +22,20 @@ pub struct Position {
 }
 
 impl PolicyPositions {
-    /// Where a policy's field stands: a [`Rule::place`](policy::rule::Rule::place), `spec`, `specs[0]`, or nothing for
-    /// the policy itself. Of what lies deeper, where the spec or rule around it stands.
+    /// The position of a policy's field: of a [`Rule::place`](policy::rule::Rule::place), `spec`, `specs[0]`, or an
+    /// empty path for the policy itself. A deeper path has the position of the spec or rule around it.
     pub fn position_of(&self, policy: &PolicyId, path: &str) -> Option<&Position> {
         let ends = path.rmatch_indices(['.', '[']).map(|(end, _)| end);
         let paths = [path.len()].into_iter().chain(ends).map(|end| &path[..end]).chain([""]);
         paths.into_iter().find_map(|path| self.0.get(&(policy.clone(), path.into())))
     }
 
-    /// Takes what another file says; where both name a policy, the other's places hold.
+    /// Adds the positions of another file. If both contain a policy, the other file's positions win.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// Notes where a policy stands that was read from this document.
+    /// Records the positions of a policy that was read from this document.
     pub(crate) fn note(&mut self, policy: &Policy, document: &Item<'_>, file: &Arc<str>) {
         let rules = policy.specs.iter().flat_map(|spec| &spec.rules).map(|rule| rule.place.clone());
         let specs = (0..policy.specs.len()).map(|index| format!("specs[{index}]").into());

@@ -6,18 +6,18 @@ use crate::name::is_label_key;
 use crate::nearest::hint;
 use identity::{Name, Operator, Requirement, Selector, Source, Values, key};
 
-/// How the keys of a selector are written.
+/// The syntax of the keys of a selector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keys {
     /// With or without a source: `k8s:app`, `any:app`, `app`.
     Sourced,
-    /// Plain keys of Kubernetes.
+    /// Keys of Kubernetes, without source.
     Plain,
-    /// Plain keys, of labels of the namespace.
+    /// Keys of Kubernetes, for labels of the namespace.
     OfNamespace,
 }
 
-/// A selector as it was written, before scope is added.
+/// A parsed selector, before scope is added.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ParsedSelector {
     /// From `matchLabels`.
@@ -26,7 +26,7 @@ pub(crate) struct ParsedSelector {
     pub(crate) expressions: Vec<Requirement>,
 }
 
-/// Makes an operator of the values that it asks for.
+/// Builds an operator from its values.
 type WithValues = fn(Values) -> Operator;
 
 const OPERATORS: &[(&str, WithValues)] = &[
@@ -36,7 +36,7 @@ const OPERATORS: &[(&str, WithValues)] = &[
     ("DoesNotExist", |_| Operator::DoesNotExist),
 ];
 
-/// Names that may follow `reserved:`.
+/// The names that may follow `reserved:`.
 pub(crate) const RESERVED: &[&str] = &[
     "host",
     "world",
@@ -51,11 +51,11 @@ pub(crate) const RESERVED: &[&str] = &[
     "unknown",
 ];
 
-/// Sources that nobody vouches for labels by yet.
+/// Label sources that are not supported yet.
 const LATER_SOURCES: &[&str] =
     &["cidr", "cidrgroup", "cilium-generated", "container", "fqdn", "node", "unspec"];
 
-/// What people take the prefix of namespace labels for, which is [`key::NAMESPACE_LABELS`].
+/// A prefix that is mistaken for [`key::NAMESPACE_LABELS`].
 const MISTAKEN_PREFIX: &str = "io.kubernetes.pod.namespace.labels.";
 
 impl ParsedSelector {
@@ -81,7 +81,7 @@ impl ParsedSelector {
         self.labels.iter().chain(&self.expressions)
     }
 
-    /// The selector as written.
+    /// The selector, without scope.
     pub(crate) fn into_selector(self) -> Selector {
         self.labels.into_iter().chain(self.expressions).collect()
     }
@@ -126,7 +126,7 @@ fn label_value(item: &Item<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Source and name of a key; `item` is where it is written.
+/// The source and name of a key; `item` is its position.
 fn label_key(item: &Item<'_>, text: &str, keys: Keys) -> Option<(Option<Source>, Name)> {
     let (source, name) = match (keys, text.split_once(':')) {
         (Keys::Sourced, Some((source, name))) => (source_named(item, source)?, name),
@@ -144,7 +144,7 @@ fn label_key(item: &Item<'_>, text: &str, keys: Keys) -> Option<(Option<Source>,
             "no workload has the label `{name}`; the label `{rest}` of its namespace is called `{meant}{rest}`"
         ));
     }
-    // The prefix of namespace labels is ours; what Kubernetes limits is the key behind it.
+    // The limits of Kubernetes apply to the key after the prefix of namespace labels.
     let prefixes = [key::NAMESPACE_LABELS, MISTAKEN_PREFIX];
     let behind = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
     if !is_label_key(behind.unwrap_or(name)) {
@@ -166,7 +166,7 @@ fn source_named(item: &Item<'_>, text: &str) -> Option<Option<Source>> {
         }
         other => {
             let hint = hint(other, ["any", "k8s", "reserved"]);
-            item.error(format!("{other:?} is no label source{hint} (known: any, k8s, reserved)"));
+            item.error(format!("{other:?} is not a label source{hint} (known: any, k8s, reserved)"));
             None
         }
     }

@@ -1,15 +1,15 @@
-//! A manifest as a tree in which every value knows where it stands.
+//! A manifest as a tree in which every value has a position.
 
 use std::fmt;
 
-/// Where a value begins; both counted from 1.
+/// The position of a value; both numbers count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TextPosition {
     pub(crate) line: u32,
     pub(crate) column: u32,
 }
 
-/// A value and its place.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(crate) struct TreeNode {
     pub(crate) place: TextPosition,
@@ -31,31 +31,31 @@ pub(crate) struct TreeEntry {
     pub(crate) value: TreeNode,
 }
 
-/// A scalar: its text, and what the text means.
+/// A scalar: its text, and its type.
 #[derive(Clone, Debug)]
 pub(crate) struct Scalar {
     pub(crate) text: String,
     pub(crate) meaning: Meaning,
 }
 
-/// What a scalar means by the core schema of YAML 1.2, which is that of JSON.
+/// The type of a scalar in the core schema of YAML 1.2, which is that of JSON, and its value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Meaning {
     Null,
     Bool(bool),
     Integer(i64),
-    /// A number that is no whole one, or too large.
+    /// A number that is no integer or exceeds the range.
     Real,
     Text,
 }
 
 impl Scalar {
-    /// A scalar whose text was quoted: always text.
+    /// A quoted scalar, which is always text.
     pub(crate) fn quoted(text: String) -> Self {
         Self { text, meaning: Meaning::Text }
     }
 
-    /// A scalar without quotes: its text decides.
+    /// A plain scalar, whose text determines its type.
     pub(crate) fn plain(text: String) -> Self {
         let meaning = match text.as_str() {
             "" | "~" | "null" | "Null" | "NULL" => Meaning::Null,
@@ -110,7 +110,7 @@ impl TreeNode {
                 Meaning::Null => "null".to_owned(),
                 Meaning::Bool(value) => value.to_string(),
                 Meaning::Integer(value) => value.to_string(),
-                // No field of a manifest takes one; as it was written, whoever reads it next says so too.
+                // No field takes a real number; the text is kept, so that the next reader of the JSON refuses it too.
                 Meaning::Real => scalar.text.clone(),
                 Meaning::Text => quoted(&scalar.text),
             },
@@ -132,7 +132,7 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// What a value is, as a sentence goes on after "not": `the number 80`, `a list`.
+/// The value as it follows "not" in a sentence: `the number 80`, `a list`.
 impl fmt::Display for TreeNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_scalars_mean_what_json_makes_of_them() {
+    fn plain_scalars_have_the_types_of_json() {
         let check = |text: &str, meaning| assert_eq!(Scalar::plain(text.into()).meaning, meaning, "{text}");
         check("80", Meaning::Integer(80));
         check("-1", Meaning::Integer(-1));

@@ -1,68 +1,68 @@
-//! What is to run, as plain data: pods and the controllers that make them, as much of them as a policy can see.
+//! Pods and the controllers that create them, as plain data: the parts that policies depend on.
 
 use service::Protocol;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// The part of a pod, or of a controller's pod template, that a network policy can see.
+/// The parts of a pod, or of a controller's pod template, that policies depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadObject {
     /// Its namespace.
     pub namespace: String,
     /// The name of the pod or of its controller.
     pub name: String,
-    /// The labels of its pods; under [`identity::key::SERVICE_ACCOUNT`] their service account, where it is not `default`.
+    /// The labels of its pods. A service account other than `default` has the key [`identity::key::SERVICE_ACCOUNT`].
     pub labels: BTreeMap<String, String>,
-    /// How many pods there are at one time.
+    /// How many pods it has at a time.
     pub pods: PodCount,
-    /// The ports that its containers name.
+    /// The named ports of its containers.
     pub named_ports: Vec<NamedPort>,
-    /// The addresses that a pod is known to have; none of a pod that has those of its node.
+    /// The known addresses of a pod; none for a pod that uses its node's network.
     pub addresses: Vec<IpAddr>,
-    /// Whether its pods share the network of their node: to policies they are the node.
+    /// Whether its pods use the host network: for policies they are the node.
     pub host_network: bool,
-    /// The node that a pod runs on, where that is known.
+    /// The node that a pod runs on, if it is known.
     pub node: Option<String>,
-    /// The addresses that its node is known to have, by the status of the pod.
+    /// The known addresses of its node, from the status of the pod.
     pub node_addresses: Vec<IpAddr>,
-    /// What it is to others, and others to it.
+    /// Its owners, and how other workloads refer to it as an owner.
     pub ownership: Ownership,
 }
 
-/// How many pods a workload has at one time. PodCount of one workload are others to each other.
+/// How many pods a workload has at a time. Pods of one workload are separate peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodCount {
-    /// None now: it is scaled to zero, suspended, or has ended.
+    /// No pod: it is scaled to zero, suspended, or complete.
     None,
     /// One.
     One,
-    /// More than one, or as many as something else decides.
+    /// More than one, or an unknown number.
     Several,
 }
 
-/// How a workload is referred to, and which it says are its owners.
+/// The reference to a workload, and its owner references.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ownership {
     /// The group of its kind.
     pub group: String,
     /// Its kind.
     pub kind: String,
-    /// The number that the cluster gave it, where it is known.
+    /// The UID that the API server assigned, if it is known.
     pub uid: Option<String>,
     /// Its `ownerReferences`.
     pub owners: Vec<OwnerReference>,
 }
 
-/// One of the owners that an object names.
+/// An owner reference of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerReference {
     /// The group of its kind.
     pub group: String,
     /// Its kind.
     pub kind: String,
-    /// Its name; it is in the namespace of what it owns.
+    /// Its name; the owner is in the namespace of the object.
     pub name: String,
-    /// Its number, where it is given.
+    /// Its UID, if the reference has one.
     pub uid: Option<String>,
 }
 
@@ -77,7 +77,7 @@ pub struct NamedPort {
     pub port: u16,
 }
 
-/// The kinds of pods, and of what makes pods.
+/// The kinds that run pods.
 const KINDS: &[&str] = &[
     "Pod",
     "Deployment",
@@ -89,14 +89,14 @@ const KINDS: &[&str] = &[
     "CronJob",
 ];
 
-/// Whether objects of the kind are pods, or make pods.
+/// Whether objects of the kind run pods.
 pub(crate) fn runs_pods(kind: &str) -> bool {
     KINDS.contains(&kind)
 }
 
 impl WorkloadObject {
-    /// Whether the other names this one as an owner. Numbers are compared where both have one: an object that was made
-    /// again under its name owns nothing of the one before.
+    /// Whether the other workload names this one as an owner. UIDs are compared if both are known: an object that was
+    /// created again under its name does not own the pods of its predecessor.
     pub fn owns(&self, other: &Self) -> bool {
         let Ownership { group, kind, uid, .. } = &self.ownership;
         let is_this = |owner: &OwnerReference| {
@@ -108,7 +108,7 @@ impl WorkloadObject {
 }
 
 impl PodCount {
-    /// So many.
+    /// The count for this number of pods.
     pub fn of(number: u32) -> Self {
         match number {
             0 => Self::None,

@@ -1,4 +1,4 @@
-//! The text of a file into trees, one for each document; JSON is read as the YAML that it is.
+//! Parses the text of a file into trees, one for each document. JSON is parsed as YAML.
 //!
 //! Anchors, aliases and merge keys are resolved here. A tree cannot be made larger than [`MAX_WEIGHT`] by aliases of
 //! aliases, nor deeper than [`MAX_DEPTH`].
@@ -9,16 +9,16 @@ use crate::tree::{Scalar, TextPosition, TreeEntry, TreeNode, Value};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use std::collections::{HashMap, HashSet};
 
-/// Longest text that is read, in bytes.
+/// The longest text that is parsed, in bytes.
 const MAX_TEXT: usize = 16 << 20;
-/// Most values in all documents of a file, aliases counted as often as they are used; 32 bytes of text count as one.
+/// The most values in all documents of a file. Each use of an alias counts, and 32 bytes of text count as one value.
 const MAX_WEIGHT: usize = 2_000_000;
-/// Deepest nesting of lists and mappings.
+/// The deepest nesting of lists and mappings.
 const MAX_DEPTH: usize = 64;
 /// The key that merges other mappings into its own.
 const MERGE: &str = "<<";
 
-/// The documents of a file; empty ones are left out. What comes after a syntax error is not read.
+/// The documents of a file, without empty ones. Text after a syntax error is not parsed.
 pub(crate) fn documents(text: &str, report: &Report) -> Vec<TreeNode> {
     let mut builder =
         Builder { report, open: Vec::new(), anchors: HashMap::new(), weight: 0, documents: Vec::new() };
@@ -28,13 +28,13 @@ pub(crate) fn documents(text: &str, report: &Report) -> Vec<TreeNode> {
     builder.documents
 }
 
-/// Why nothing more can be read of a file.
+/// An error after which nothing more can be parsed.
 struct Fatal {
     place: TextPosition,
     message: String,
 }
 
-/// Puts events together into trees.
+/// Builds trees from events.
 struct Builder<'a> {
     report: &'a Report,
     open: Vec<Open>,
@@ -43,14 +43,14 @@ struct Builder<'a> {
     documents: Vec<TreeNode>,
 }
 
-/// A value that aliases may name, and what each use of it costs.
+/// An anchored value, and the weight of each use.
 struct Anchored {
     node: TreeNode,
     weight: usize,
     depth: usize,
 }
 
-/// A list or mapping whose end has not been seen.
+/// A list or mapping whose end has not been reached.
 struct Open {
     place: TextPosition,
     anchor: usize,
@@ -72,7 +72,7 @@ impl Builder<'_> {
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|error| Fatal {
                 place: within(text, place(error.marker().line(), error.marker().col())),
-                message: format!("this is no YAML: {}", error.info()),
+                message: format!("invalid YAML: {}", error.info()),
             })?;
             self.take(event, &span)?;
         }
@@ -118,7 +118,7 @@ impl Builder<'_> {
                 Severity::Error,
                 place,
                 &self.path(),
-                "a tag has no meaning here; leave it out, or put quotes around what is text",
+                "tags are not supported; remove it, or quote the value if it is text",
             );
         }
     }
@@ -138,7 +138,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Takes the end of the innermost list or mapping.
+    /// Closes the innermost list or mapping.
     fn end(&mut self) -> Result<(), Fatal> {
         let path = self.path_to(self.open.len().saturating_sub(1));
         let Some(open) = self.open.pop() else { return Ok(()) };
@@ -151,7 +151,7 @@ impl Builder<'_> {
 
     fn alias(&mut self, anchor: usize, place: TextPosition) -> Result<(), Fatal> {
         let Some(anchored) = self.anchors.get(&anchor) else {
-            return Err(Fatal { place, message: "an alias of a value that it is itself a part of".into() });
+            return Err(Fatal { place, message: "an alias refers to a value that contains it".into() });
         };
         let (weight, depth) = (anchored.weight, anchored.depth);
         deep(self.open.len() + depth, place)?;
@@ -160,7 +160,7 @@ impl Builder<'_> {
         self.put(node, place)
     }
 
-    /// Takes a complete value.
+    /// Adds a complete value, and records its anchor.
     fn close(&mut self, node: TreeNode, anchor: usize, weight_before: usize) -> Result<(), Fatal> {
         if anchor != 0 {
             let weight = self.weight - weight_before;
@@ -172,7 +172,7 @@ impl Builder<'_> {
         self.put(node, place)
     }
 
-    /// Puts a value where it belongs: into the innermost open list or mapping, or among the documents.
+    /// Adds a value to the innermost open list or mapping, or to the documents.
     fn put(&mut self, node: TreeNode, used_at: TextPosition) -> Result<(), Fatal> {
         match self.open.last_mut().map(|open| &mut open.content) {
             None if node.is_null() => {}
@@ -200,7 +200,7 @@ impl Builder<'_> {
         Err(Fatal { place, message: format!("more than {MAX_WEIGHT} values in one file, aliases counted") })
     }
 
-    /// A mapping's entries with merge keys resolved: its own win over merged ones, earlier merges over later.
+    /// The entries with merge keys resolved: own entries win over merged ones, earlier merges over later ones.
     fn merged(&self, entries: Vec<TreeEntry>, path: &str) -> Vec<TreeEntry> {
         let entries = self.unique(entries, path);
         if !entries.iter().any(|entry| entry.key == MERGE) {
@@ -227,7 +227,7 @@ impl Builder<'_> {
         own
     }
 
-    /// The entries with each key once; a key that comes again is an error.
+    /// The entries, each key once; reports a repeated key.
     fn unique(&self, entries: Vec<TreeEntry>, path: &str) -> Vec<TreeEntry> {
         let mut seen: HashMap<String, u32> = HashMap::with_capacity(entries.len());
         let mut kept = Vec::with_capacity(entries.len());
@@ -247,7 +247,7 @@ impl Builder<'_> {
         self.path_to(self.open.len())
     }
 
-    /// The path of what is being read in the outermost `depth` lists and mappings.
+    /// The path of the current value within the outermost `depth` lists and mappings.
     fn path_to(&self, depth: usize) -> String {
         let mut path = String::new();
         for open in &self.open[..depth] {
@@ -261,7 +261,7 @@ impl Builder<'_> {
     }
 }
 
-/// Refuses what is nested too deep.
+/// Fails if the nesting is too deep.
 fn deep(depth: usize, place: TextPosition) -> Result<(), Fatal> {
     if depth <= MAX_DEPTH {
         return Ok(());
@@ -269,7 +269,7 @@ fn deep(depth: usize, place: TextPosition) -> Result<(), Fatal> {
     Err(Fatal { place, message: format!("nested deeper than {MAX_DEPTH}") })
 }
 
-/// How many lists and mappings there are, one within the other.
+/// The depth of nested lists and mappings.
 fn depth(node: &TreeNode) -> usize {
     match &node.value {
         Value::Scalar(_) => 0,
@@ -278,7 +278,7 @@ fn depth(node: &TreeNode) -> usize {
     }
 }
 
-/// Adds a key to a path: `.key`, or `["a.b/c"]` where the key would blur it.
+/// Adds a key to a path: `.key`, or `["a.b/c"]` if the key is not a word.
 pub(crate) fn push_key(path: &mut String, key: &str) {
     let is_word =
         !key.is_empty() && key.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
@@ -299,7 +299,7 @@ fn place(line: usize, column: usize) -> TextPosition {
 }
 
 /// The place itself, or the end of the text where the place is behind it: for the parser, a text that lacks its last
-/// line end goes on in one more line.
+/// line end continues in one more line.
 fn within(text: &str, place: TextPosition) -> TextPosition {
     let is_break = |(at, byte): &(usize, u8)| {
         *byte == b'\n' || *byte == b'\r' && text.as_bytes().get(at + 1) != Some(&b'\n')

@@ -1,4 +1,4 @@
-//! Whole files: those of the tutorial, and what YAML brings with it.
+//! Whole files: the files of the tutorial, and features of YAML.
 
 use manifest::test::{Expect, ProbeEnd, ProbeTraffic, Step};
 use manifest::{
@@ -27,7 +27,7 @@ fn policies(text: &str) -> Vec<Policy> {
 }
 
 #[test]
-fn the_policy_of_2017_reads_as_that_of_today() {
+fn the_form_of_2017_equals_the_current_form() {
     let old = policies(include_str!("tutorial/rule1-v1.yaml"));
     assert_eq!(old, policies(include_str!("tutorial/rule1-v2.yaml")));
     assert_eq!(old.len(), 1);
@@ -69,7 +69,7 @@ fn the_test_of_the_tutorial_has_four_steps_and_shares_its_probes() {
 }
 
 #[test]
-fn a_matrix_becomes_a_probe_for_each_cell_that_is_asked() {
+fn a_matrix_becomes_a_probe_for_each_cell_with_a_verdict() {
     let step = &step(
         "workloads: [{name: a}, {name: b}], matrix: {order: [a, b], expect: [{port: 53, protocol: UDP, rows: [-X, .-]}]}",
     );
@@ -81,7 +81,7 @@ fn a_matrix_becomes_a_probe_for_each_cell_that_is_asked() {
 }
 
 #[test]
-fn what_is_not_supported_is_the_outcome_of_its_document_alone() {
+fn an_unsupported_feature_fails_its_own_document_only() {
     let document = |name, egress| {
         format!(
             "---\napiVersion: nexin.io/v1alpha1\nkind: PolicyTest\nmetadata: {{name: {name}}}\nspec:\n  policies:\n  \
@@ -112,7 +112,7 @@ fn step(spec: &str) -> Step {
 }
 
 #[test]
-fn annotations_of_our_own_place_a_policy() {
+fn annotations_set_tier_and_order() {
     let check = |annotations: &str, tier: Tier, order: u16| {
         for (kind, spec) in [
             ("networking.k8s.io/v1, kind: NetworkPolicy", "ingress: [{}]"),
@@ -135,7 +135,7 @@ fn annotations_of_our_own_place_a_policy() {
 }
 
 #[test]
-fn what_policies_refer_to_is_read_as_far_as_they_can_see() {
+fn objects_that_policies_refer_to_are_read() {
     let objects = read(include_str!("schema/referred.yaml")).objects;
     let told: Vec<String> = objects
         .iter()
@@ -171,7 +171,7 @@ fn what_policies_refer_to_is_read_as_far_as_they_can_see() {
 }
 
 #[test]
-fn a_test_may_say_all_that_policies_depend_on() {
+fn a_test_may_describe_everything_that_policies_depend_on() {
     let group =
         "{apiVersion: cilium.io/v2, kind: CiliumCIDRGroup, metadata: {name: g}, spec: {externalCIDRs: []}}";
     let policy = "{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: p}, spec: {endpointSelector: \
@@ -204,13 +204,13 @@ fn places_are_lines_and_columns_of_the_value() {
     let text = include_str!("tutorial/rule1-v2.yaml").replace("\"80\"", "8_0").replace("GET", "G(ET");
     let port = "file.yaml:16:15: spec.ingress[0].toPorts[0].ports[0].port: port \"8_0\" is neither a number nor a \
                 port name; write \"80\", or a name of at most 15 letters, digits and single `-`, at least one a letter";
-    let method = "file.yaml:20:19: spec.ingress[0].toPorts[0].rules.http[0].method: \"G(ET\" is no regular expression: \
+    let method = "file.yaml:20:19: spec.ingress[0].toPorts[0].rules.http[0].method: \"G(ET\" is not a valid regular expression: \
                   this opening parenthesis has no closing one (at offset 1)";
     assert_eq!(refused(&text), format!("{port}\n{method}"));
 }
 
 #[test]
-fn policies_and_rules_are_found_again() {
+fn policies_and_rules_have_positions() {
     let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: cilium.io/v2\n  kind: CiliumNetworkPolicy\n  \
                 metadata: {name: p}\n  spec: {endpointSelector: {}, ingress: [{}, {}]}\n  specs:\n  - egressDeny: [{}]\n    \
                 endpointSelector: {}\n";
@@ -258,7 +258,7 @@ fn json_is_read_with_or_without_a_byte_order_mark() {
 }
 
 #[test]
-fn merge_keys_give_way_to_what_is_written_out() {
+fn own_keys_win_over_merged_keys() {
     let text = "apiVersion: v1\nkind: Namespace\nmetadata:\n  annotations: {a: &one {k: one, l: one}, b: &two {l: two, m: two}}\n  \
                 name: x\n  labels: {<<: [*one, *two], k: own}\n";
     let Object::Namespace(namespace) = &read(text).objects[0] else { panic!() };
@@ -292,7 +292,10 @@ fn a_flood_of_findings_is_cut_short_and_still_refused() {
     let head = "apiVersion: v1\nkind: List\nitems:\n";
     let found = refused(&format!("{head}{}", "- {a: 1}\n".repeat(5000)));
     assert_eq!(found.lines().count(), 1001);
-    assert!(found.lines().last().is_some_and(|last| last.ends_with("the rest is not told")), "{found}");
+    assert!(
+        found.lines().last().is_some_and(|last| last.ends_with("further findings are omitted")),
+        "{found}"
+    );
 }
 
 #[test]
@@ -306,12 +309,12 @@ fn a_syntax_error_at_the_end_of_a_text_is_placed_in_it() {
 }
 
 #[test]
-fn what_stands_before_a_syntax_error_is_judged_too() {
+fn text_before_a_syntax_error_is_checked_too() {
     let found = refused("apiVersion: v1\nkind: Namespace\nmetadata: {nme: x}\n---\na: [\n");
     assert_eq!(
         found,
         "file.yaml:3:11: metadata: `name` is missing\n\
          file.yaml:3:12: metadata.nme: unknown field `nme`, did you mean `name`?\n\
-         file.yaml:6:1: a[0]: this is no YAML: while parsing a node, did not find expected node content"
+         file.yaml:6:1: a[0]: invalid YAML: while parsing a node, did not find expected node content"
     );
 }

@@ -1,4 +1,5 @@
-//! What policies mean: each line of `meaning.txt` is a `spec`, the indented lines under it are what it is read as.
+//! The parsed form of policies: each line of `meaning.txt` is a `spec`, and the indented lines under it are its parsed
+//! form.
 
 use manifest::{Object, Policy};
 use policy::rule::{

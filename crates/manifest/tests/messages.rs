@@ -1,4 +1,5 @@
-//! What is said of manifests: each line of `messages/*.txt` is a case, the indented lines under it all that is found.
+//! Findings on manifests: each line of `messages/*.txt` is a case, and the indented lines under it are all its
+//! findings.
 
 use manifest::{Diagnostic, Severity};
 use std::io;

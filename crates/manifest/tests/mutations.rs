@@ -1,4 +1,4 @@
-//! Broken files never break the reader: prefixes and random changes of files that are right.
+//! Invalid files never crash the parser: prefixes and random changes of valid files.
 
 const FILES: [&str; 10] = [
     include_str!("tutorial/demo.yaml"),
@@ -13,13 +13,13 @@ const FILES: [&str; 10] = [
     include_str!("schema/policy_test.yaml"),
 ];
 
-/// What a change puts in: characters with a meaning in YAML, and words with a meaning here.
+/// The inserted texts: characters with a meaning in YAML, and words with a meaning here.
 const PIECES: [&str; 24] = [
     "{", "}", "[", "]", ":", ",", "-", "*a", "&a ", "!", "|", ">", "'", "\"", "#", "\t", "\n", "null", "{}",
     "[]", "65536", "é", "---\n", "<<: ",
 ];
 
-/// Reads a file as manifests and as tests; whatever is refused has a reason, and each reason its place.
+/// Parses a file as manifests and as tests; a refusal must have a reason, and each reason a position.
 fn read(text: &str) {
     let manifest = manifest::parse("file.yaml", text);
     let tests = manifest::test::parse("file.yaml", text, &mut |_: &str| Ok(String::new()));
@@ -35,7 +35,7 @@ fn read(text: &str) {
 #[test]
 fn prefixes() {
     for file in FILES {
-        // Every nineteenth: the tests should stay quick, and neighbours differ little.
+        // Every nineteenth prefix keeps the test quick; neighbouring prefixes differ little.
         for (end, _) in file.char_indices().step_by(19) {
             read(&file[..end]);
         }

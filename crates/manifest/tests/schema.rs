@@ -1,5 +1,5 @@
-//! Every field of every schema occurs in an example that is accepted, or, where it is not supported yet, in one that is
-//! refused for that alone.
+//! Every field of every schema occurs in an accepted example, or, if it is not supported yet, in an example that is
+//! refused for that reason only.
 
 use manifest::Severity;
 use saphyr_parser::{Event, Parser};

@@ -1,4 +1,4 @@
-//! PodCount, and what makes pods: whatever of them policies can see, in each of their kinds.
+//! Pods and the kinds that create pods: the fields that policies depend on, in each kind.
 
 use manifest::{Diagnostic, Object, PodCount, WorkloadObject};
 
@@ -96,7 +96,7 @@ fn a_workload_says_how_many_pods_it_has() {
 }
 
 #[test]
-fn the_host_network_is_known_of_pods_and_of_every_template() {
+fn the_host_network_is_read_from_pods_and_every_template() {
     let shared = "{hostNetwork: true, nodeName: n1, containers: [{name: c}]}";
     for (version, kind) in CONTROLLERS {
         let found = workload(&controller(version, kind, "", shared));
@@ -139,7 +139,7 @@ fn sidecars_have_ports_and_other_init_containers_do_not() {
 }
 
 #[test]
-fn the_service_account_is_a_label_that_a_pod_cannot_give_itself() {
+fn the_service_account_is_a_label_that_a_pod_cannot_set() {
     let account = |spec: &str, labels: &str| {
         let text = format!(
             "{{apiVersion: v1, kind: Pod, metadata: {{name: a, labels: {{{labels}}}}}, spec: {{containers: []{spec}}}}}"
@@ -162,7 +162,7 @@ fn the_service_account_is_a_label_that_a_pod_cannot_give_itself() {
 }
 
 #[test]
-fn an_owner_is_told_by_kind_name_and_number() {
+fn an_owner_is_identified_by_kind_name_and_uid() {
     let set = |uid: &str| {
         workload(
             &controller("apps/v1", "ReplicaSet", "", PLAIN)
@@ -199,7 +199,7 @@ fn documents_that_are_no_objects_are_skipped_and_counted() {
 }
 
 #[test]
-fn the_form_of_2023_of_administrators_policies_is_told_what_stands_there_now() {
+fn the_form_of_2023_is_reported_with_the_current_form() {
     for peers in
         ["namespaces: {namespaceSelector: {matchLabels: {a: b}}}", "pods: {namespaces: {}, podSelector: {}}"]
     {

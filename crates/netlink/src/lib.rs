@@ -1,6 +1,6 @@
-//! Route netlink, synchronously: one request, its answers.
+//! Route netlink, synchronously: a request, and the answers to it.
 //!
-//! A [`Socket`] speaks for the network namespace it was opened in, whichever thread uses it later.
+//! A [`Socket`] belongs to the network namespace in which it was opened, whichever thread uses it later.
 #![forbid(unsafe_code)]
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -31,13 +31,13 @@ impl Socket {
         Ok(Self { descriptor, sequence: 0, buffer: vec![0; DATAGRAM] })
     }
 
-    /// Asks for a change and waits until it is made; `flags` beyond the request's own, such as [`NLM_F_CREATE`].
+    /// Requests a change, and waits until it is made. `flags` are added to the request's own, such as [`NLM_F_CREATE`].
     pub fn change(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.send(request, NLM_F_ACK | flags)?;
         self.receive(|_| ())
     }
 
-    /// Asks for every object of a kind.
+    /// Requests every object of a kind.
     pub fn dump(&mut self, request: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.send(request, NLM_F_DUMP)?;
         let mut answers = Vec::new();
@@ -45,7 +45,7 @@ impl Socket {
         Ok(answers)
     }
 
-    /// Asks for one object; that there is none is an error of the kernel's (`ENODEV`, `ENOENT`, ...).
+    /// Requests one object. For an object that does not exist the kernel returns an error (`ENODEV`, `ENOENT`, ...).
     pub fn find(&mut self, request: RouteNetlinkMessage) -> io::Result<Option<RouteNetlinkMessage>> {
         self.send(request, NLM_F_ACK)?;
         let mut found = None;
@@ -65,7 +65,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Hands on the answers to the last request until the kernel says that there are no more.
+    /// Passes each answer to the last request to `answer`, until the kernel sends the end.
     fn receive(&mut self, mut answer: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
         loop {
             let (_, length) = rustix::net::recv(&self.descriptor, &mut self.buffer[..], RecvFlags::TRUNC)?;
@@ -76,7 +76,7 @@ impl Socket {
                     .map_err(|error| invalid(error.to_string()))?;
                 let aligned = (message.header.length as usize).next_multiple_of(4);
                 rest = rest.get(aligned..).unwrap_or_default();
-                // An answer to a request that was given up on earlier.
+                // An answer to an earlier request, which failed before all its answers were read.
                 if message.header.sequence_number != self.sequence {
                     continue;
                 }

@@ -64,9 +64,9 @@ fn invalid_labels_are_refused() {
             ["run", "--name", "a"].into_iter().chain(labels).chain(["--", "true"]).collect();
         nexin(&words)
     };
-    check(&run(&["a b=c"]), 2, "", "\"a b\" is no label key");
-    check(&run(&["a=b c"]), 2, "", "\"b c\" is no label value");
-    check(&run(&["k8s:foo=bar"]), 2, "", "selectors alone name a source, so write \"foo\"");
+    check(&run(&["a b=c"]), 2, "", "\"a b\" is not a valid label key");
+    check(&run(&["a=b c"]), 2, "", "\"b c\" is not a valid label value");
+    check(&run(&["k8s:foo=bar"]), 2, "", "only selectors name a source; write \"foo\"");
     check(&run(&["a=1", "a=2"]), 2, "", "the label a is given twice");
 }
 

@@ -80,7 +80,8 @@ fn other_objects_in_a_directory_are_skipped_and_counted() {
 
 #[test]
 fn a_misspelt_kind_is_refused_in_sub_directories_too() {
-    let typo = "mixed/sub/typo.yaml:2:7: kind: NetworkPolcy is no kind that is read here, did you mean `NetworkPolicy`?";
+    let typo =
+        "mixed/sub/typo.yaml:2:7: kind: NetworkPolcy is not a known kind, did you mean `NetworkPolicy`?";
     let summary = "1 error, 0 warnings; 3 objects of other kinds skipped";
     check(&["validate", "-R", "mixed"], 2, summary, typo);
     // An error in any file refuses all files, before an agent is called.

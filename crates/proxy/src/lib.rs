@@ -12,6 +12,8 @@ mod answer;
 pub mod config;
 mod connection;
 pub mod event;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod handle;
 mod judge;
 pub mod network;

@@ -1,4 +1,4 @@
-//! Workloads wired to a node, all in network namespaces of the tests' own.
+//! Workloads connected to a node, in network namespaces that the tests create.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -11,7 +11,7 @@ use workload::{
 
 const MTU: u32 = 1500;
 
-/// Whether namespaces can be made here; root that can not make them fails the test that uses them.
+/// True where namespaces can be created. As root this is not checked, so that the tests fail where it is not possible.
 fn possible() -> bool {
     let possible = rustix::process::geteuid().is_root();
     if !possible {
@@ -21,7 +21,7 @@ fn possible() -> bool {
     possible
 }
 
-/// A node in a namespace of its own, and its workloads.
+/// A node in its own namespace, and its workloads.
 struct Bed {
     node: Node,
     workloads: Vec<(Namespace, Wired)>,
@@ -53,7 +53,7 @@ impl Bed {
     }
 }
 
-/// Sends a line from one workload to another over TCP, and returns what came back.
+/// Sends a line from one workload to another over TCP, and returns the response.
 fn converse(from: &Namespace, to: &Namespace, address: SocketAddr) -> String {
     let listener = to.enter(|| TcpListener::bind(address).unwrap()).unwrap();
     let server = std::thread::spawn(move || {
@@ -139,7 +139,7 @@ fn a_wiring_that_fails_leaves_no_interface() {
 }
 
 #[test]
-fn marked_packets_to_anyone_come_to_the_node_and_others_do_not() {
+fn only_marked_packets_reach_the_local_stack_whatever_their_destination() {
     if !possible() {
         return;
     }
@@ -147,7 +147,7 @@ fn marked_packets_to_anyone_come_to_the_node_and_others_do_not() {
     node.prepare().unwrap();
     let routing =
         ProxyRouting { mark: 0x4e58_0000, mask: 0xffff_0000, table: 20_056, priority: 90, mtu: MTU };
-    // What a process left that crashed in between; no process has this number.
+    // The leftovers of a process that crashed meanwhile; no process has this number.
     let (name, peer) = ("nxp4000000000", workload::PROXY_PEER);
     node.network().create_veth(&Veth { name, peer, peer_namespace: None, mtu: MTU, index: None }).unwrap();
     let proxy = node.create_proxy(&routing, "mine").unwrap();
@@ -218,7 +218,7 @@ fn interfaces_are_deleted_together_and_others_of_their_group_stay() {
         ["a", "b", "c"].iter().for_each(|name| make(&mut node, name));
         if round == 1 {
             make(&mut node, "foreign");
-            // The group that the deletion uses, by its number.
+            // The interface group that the deletion uses.
             node.namespace()
                 .enter(|| {
                     let done =
@@ -264,7 +264,7 @@ fn a_group_ends_with_everything_that_was_started_in_it() {
 }
 
 #[test]
-fn a_name_that_a_crash_left_alone_is_no_namespace() {
+fn a_leftover_name_is_no_namespace() {
     if !possible() {
         return;
     }
@@ -313,7 +313,7 @@ fn a_command_sees_its_own_interfaces_and_names_and_the_machine_sees_neither() {
 }
 
 #[test]
-fn a_command_that_does_not_exist_is_named() {
+fn the_error_names_a_command_that_does_not_exist() {
     if !possible() {
         return;
     }
@@ -323,7 +323,7 @@ fn a_command_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn stopping_ends_the_whole_group_even_one_that_does_not_listen() {
+fn stopping_kills_a_process_group_that_ignores_the_signal() {
     if !possible() {
         return;
     }
@@ -385,12 +385,12 @@ fn wiring_a_workload_takes_milliseconds() {
         .collect();
     times.sort();
     println!("wiring a workload: median {:?}, slowest {:?}", times[10], times[19]);
-    // A machine under load may take its time; a second means that something waits.
+    // The bound is generous for a machine under load; a second means that something waits.
     assert!(times[10] < Duration::from_millis(200), "{times:?}");
 }
 
 #[test]
-fn the_ways_out_are_where_default_routes_lead_and_carry_ethernet() {
+fn outside_interfaces_have_a_default_route_and_carry_ethernet() {
     if !possible() {
         return;
     }

@@ -28,17 +28,36 @@ pub fn check(data: &[u8]) {
         let changes: Vec<Change> = (0..=random.below(3)).map(|_| random_change(&mut random)).collect();
         let writes = world.apply(changes);
         let undo = writes.undo.clone();
+        if random.below(8) == 0 {
+            fail(&mut rows, &writes, &mut random);
+            world.adopt_rows(rows.values().copied());
+            repair(&mut rows, world.apply(undo), &world);
+            continue;
+        }
         write(&mut rows, writes, &world);
         match random.below(8) {
             0 => write(&mut rows, world.apply(undo), &world),
             1 => {
                 world = World::adopt(rows.values().copied(), world.identities().clone());
-                let changes = Vec::new();
-                write(&mut rows, world.apply(changes), &world);
+                write(&mut rows, world.apply([]), &world);
             }
             _ => {}
         }
     }
+}
+
+/// Makes some of the writes of a step, and then no more.
+fn fail(rows: &mut Rows, writes: &Writes, random: &mut Random) {
+    let mut maps = tables(rows);
+    let made = random.below(writes.now.len() + 1);
+    writes.now.iter().take(made).for_each(|write| follow(rows, &mut maps, write));
+}
+
+/// Makes the writes that take a failed step back.
+fn repair(rows: &mut Rows, writes: Writes, world: &World) {
+    let mut maps = tables(rows);
+    writes.now.iter().chain(writes.later.iter()).for_each(|write| follow(rows, &mut maps, write));
+    check_rows(rows, &world.rows());
 }
 
 /// Makes the writes of a step, with a reader after each.
@@ -60,10 +79,14 @@ fn write(rows: &mut Rows, writes: Writes, world: &World) {
     }
     check_switched(&promises, &maps, &after, &writes.later);
     writes.later.iter().for_each(|write| follow(rows, &mut maps, write));
+    check_rows(rows, &wanted);
+}
+
+fn check_rows(rows: &Rows, wanted: &Rows) {
     let differing = |one: &Rows, other: &Rows| -> Vec<Row> {
         one.iter().filter(|(key, row)| other.get(key) != Some(row)).map(|(_, row)| *row).collect()
     };
-    let [more, less] = [differing(rows, &wanted), differing(&wanted, rows)];
+    let [more, less] = [differing(rows, wanted), differing(wanted, rows)];
     assert!(more.is_empty() && less.is_empty(), "in the maps only: {more:#?}\nmissing: {less:#?}");
 }
 

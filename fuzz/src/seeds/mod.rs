@@ -1,6 +1,7 @@
 //! Inputs to begin with, made of the cases that the tree has.
 
 mod calls;
+mod exchanges;
 mod literals;
 mod packets;
 mod requests;
@@ -31,5 +32,6 @@ pub fn all(root: &Path) -> io::Result<Vec<(&'static str, Seeds)>> {
         ("packet", packets::packet()),
         ("api", calls::api(root)?),
         ("planner", steps::planner()),
+        ("proxy", exchanges::proxy(root)?),
     ])
 }

@@ -21,6 +21,9 @@ pub fn check(frame: &[u8]) -> Result<(), Fault> {
         Some([0x86, 0xdd]) => open6(&frame[14..])?,
         _ => return Err(Fault::Cut),
     };
+    if checksum_at(protocol).is_some_and(|(at, length)| body.len() < at + length) {
+        return Err(Fault::Cut);
+    }
     let optional = protocol == UDP && source.is_ipv4() && body.get(6..8) == Some(&[0, 0]);
     let mut right = body.to_vec();
     fill(&mut right, source, destination, protocol);
@@ -29,13 +32,7 @@ pub fn check(frame: &[u8]) -> Result<(), Fault> {
 
 /// Writes the checksum of a transport header.
 pub(super) fn fill(bytes: &mut [u8], source: IpAddr, destination: IpAddr, protocol: u8) {
-    let at = match protocol {
-        TCP => 16,
-        UDP => 6,
-        SCTP => 8,
-        ICMP | ICMP6 => 2,
-        _ => return,
-    };
+    let Some((at, _)) = checksum_at(protocol) else { return };
     if protocol == SCTP {
         bytes[at..at + 4].fill(0);
         let crc = crc32c(bytes);
@@ -58,6 +55,17 @@ pub(super) fn fill(bytes: &mut [u8], source: IpAddr, destination: IpAddr, protoc
     let sum = complement(&summed);
     let sum = if protocol == UDP && sum == [0, 0] { [0xff, 0xff] } else { sum };
     bytes[at..at + 2].copy_from_slice(&sum);
+}
+
+/// Offset and length of the checksum in a transport header; none for a protocol without one.
+fn checksum_at(protocol: u8) -> Option<(usize, usize)> {
+    match protocol {
+        TCP => Some((16, 2)),
+        UDP => Some((6, 2)),
+        SCTP => Some((8, 4)),
+        ICMP | ICMP6 => Some((2, 2)),
+        _ => None,
+    }
 }
 
 /// The Internet checksum of `bytes` (RFC 1071).
@@ -112,4 +120,25 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::craft::{icmp, sctp, tcp, udp};
+
+    #[test]
+    fn a_packet_that_ends_before_its_transport_checksum_is_cut() {
+        let (from, to) = ("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
+        let echo = icmp(IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]), 8, 0);
+        for (craft, shortest) in [(tcp(from, to), 18), (udp(from, to), 8), (sctp(from, to), 12), (echo, 4)] {
+            let mut frame = craft.frame();
+            assert_eq!(check(&frame), Ok(()));
+            frame[17] = 20 + shortest - 1;
+            frame[24..26].fill(0);
+            let sum = complement(&frame[14..34]);
+            frame[24..26].copy_from_slice(&sum);
+            assert_eq!(check(&frame), Err(Fault::Cut));
+        }
+    }
 }

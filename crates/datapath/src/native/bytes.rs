@@ -101,7 +101,7 @@ impl ByteMap {
     /// Removes the entry of a key; false where there was none, and of an array.
     pub fn delete(&mut self, key: &[u8]) -> bool {
         match &mut self.entries {
-            Entries::Hash(table) => table.remove(key).is_some(),
+            Entries::Hash(table) => table.remove(key),
             Entries::LruHash(table) => table.remove(key),
             Entries::LpmTrie(trie) => trie.remove(key),
             Entries::Array(_) => false,

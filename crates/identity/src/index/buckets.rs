@@ -1,4 +1,4 @@
-//! Where the items of an index lie: under a namespace, a label's name and its value, as far as each is given.
+//! The buckets of an index: for a namespace, a label's name and its value, as far as each is given.
 
 use super::small_set::SmallSet;
 use crate::numbering::Numbering;
@@ -6,14 +6,14 @@ use crate::selector::{Operator, Requirement};
 use crate::values::Values;
 use foldhash::HashMap;
 
-/// Items by key. Words are hashed and kept once, and buckets are of their numbers.
+/// Items by bucket. Each word has a number, and bucket keys consist of numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Buckets<T> {
     words: Numbering<Box<str>>,
     items: HashMap<BucketKey, SmallSet<T>>,
 }
 
-/// What a key is called; none of the three need be given.
+/// The name of a bucket; each of the three words is optional.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BucketName<'a> {
     pub(super) namespace: Option<&'a str>,
@@ -21,7 +21,7 @@ pub(super) struct BucketName<'a> {
     pub(super) value: Option<&'a str>,
 }
 
-/// The same in numbers of words, which the key holds while anything lies there.
+/// The name of a bucket in numbers of words. The bucket references its words while it has items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct BucketKey {
     pub(super) namespace: u32,
@@ -29,7 +29,7 @@ pub(super) struct BucketKey {
     pub(super) value: u32,
 }
 
-/// Stands for a word that is not given.
+/// The number of a word that is not given.
 pub(super) const NOT_GIVEN: u32 = 0;
 
 impl<T> Default for Buckets<T> {
@@ -39,7 +39,7 @@ impl<T> Default for Buckets<T> {
 }
 
 impl<T: Ord> Buckets<T> {
-    /// Lays an item down.
+    /// Adds an item.
     pub(super) fn insert(&mut self, bucket: BucketName<'_>, item: T) {
         match self.key(bucket).and_then(|key| self.items.get_mut(&key)) {
             Some(items) => items.insert(item),
@@ -55,7 +55,7 @@ impl<T: Ord> Buckets<T> {
         }
     }
 
-    /// Takes an item away that may not be there.
+    /// Removes an item that may be absent.
     pub(super) fn remove(&mut self, bucket: BucketName<'_>, item: &T) {
         let Some(key) = self.key(bucket) else { return };
         let Some(items) = self.items.get_mut(&key) else { return };
@@ -68,17 +68,17 @@ impl<T: Ord> Buckets<T> {
         }
     }
 
-    /// What lies there, in order.
+    /// The items of a bucket, in order.
     pub(super) fn items(&self, bucket: BucketName<'_>) -> &[T] {
         self.key(bucket).map_or(&[], |key| self.items_by_key(key))
     }
 
-    /// What lies there, in order.
+    /// The items of a bucket, in order.
     pub(super) fn items_by_key(&self, key: BucketKey) -> &[T] {
         self.items.get(&key).map_or(&[], SmallSet::all)
     }
 
-    /// The number of a word that some key is called by.
+    /// The number of a word, if a bucket's name contains it.
     pub(super) fn word(&self, word: &str) -> Option<u32> {
         self.words.number(word)
     }
@@ -96,8 +96,8 @@ impl<T: Ord> Buckets<T> {
 }
 
 impl<'a> BucketName<'a> {
-    /// The buckets under which whoever has a label that the requirement asks for is to be found: those of its values,
-    /// or the one of its name where any value will do.
+    /// The buckets that contain every item with a label that matches the requirement: one for each of its values, or
+    /// the one of its name if any value matches.
     pub(super) fn matching(requirement: &'a Requirement) -> impl Iterator<Item = Self> {
         let of_any_value = Self { name: Some(&requirement.name), ..Self::default() };
         let (values, any) = match &requirement.operator {
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_forgotten_with_the_last_place_that_is_called_by_them() {
+    fn words_are_removed_with_their_last_bucket() {
         let mut buckets = Buckets::default();
         let bucket = |name, value| BucketName { namespace: None, name: Some(name), value };
         buckets.insert(bucket("app", Some("web")), 1);

@@ -1,11 +1,11 @@
-//! Labels that are found by selectors.
+//! An index of labels, searched by selectors.
 
 use super::buckets::{BucketName, Buckets};
 use crate::label::{LabelKey, Labels};
 use crate::selector::{Requirement, Selector};
 
-/// SmallSet that have labels, found by selectors: each lies under the names of its labels, with and without their
-/// values.
+/// Members with labels. Each member is in a bucket for the name of each of its labels, and in one for each name with
+/// its value.
 #[derive(Clone, Debug)]
 pub struct LabelIndex<T> {
     buckets: Buckets<T>,
@@ -37,7 +37,7 @@ impl<T: Copy + Ord> LabelIndex<T> {
         }
     }
 
-    /// Moves a member that was added with the labels of before; what both have is not touched.
+    /// Replaces the labels of a member; common buckets are not touched.
     pub fn relabel(&mut self, before: &Labels, after: &Labels, member: T) {
         for bucket in only_in_first(before, after) {
             self.buckets.remove(bucket, &member);
@@ -47,8 +47,8 @@ impl<T: Copy + Ord> LabelIndex<T> {
         }
     }
 
-    /// The members that the selector may select, in order; it selects no other. None where the selector asks for no
-    /// label, so that anybody may be selected.
+    /// The members that the selector may select, in order; it selects no other. None if the selector requires no label,
+    /// so that every member may be selected.
     pub fn candidates(&self, selector: &Selector) -> Option<Vec<T>> {
         let asking = selector.requirements().iter().filter(|requirement| requirement.requires_label());
         let fewest =
@@ -59,7 +59,7 @@ impl<T: Copy + Ord> LabelIndex<T> {
         Some(members)
     }
 
-    /// The members with a label that the requirement asks for, by value.
+    /// The members with a label that matches the requirement, by value.
     fn with<'a>(&'a self, requirement: &'a Requirement) -> impl Iterator<Item = &'a [T]> {
         BucketName::matching(requirement).map(|bucket| self.buckets.items(bucket))
     }
@@ -70,7 +70,8 @@ impl<T: Copy + Ord> LabelIndex<T> {
     }
 }
 
-/// Where a member with these labels lies, and one with the others does not. Mostly they differ in few.
+/// The buckets of a member with these labels that a member with the other labels is not in. Mostly the labels differ in
+/// few.
 fn only_in_first<'a>(labels: &'a Labels, others: &'a Labels) -> impl Iterator<Item = BucketName<'a>> {
     let differing =
         labels.iter().filter(|(key, value)| others.value(Some(&key.source), &key.name) != Some(value));
@@ -78,7 +79,7 @@ fn only_in_first<'a>(labels: &'a Labels, others: &'a Labels) -> impl Iterator<It
     differing.flat_map(bucket_names).filter(move |bucket| !of_others().any(|other| other == *bucket))
 }
 
-/// Where a member with this label lies.
+/// The buckets of a member with this label.
 fn bucket_names<'a>((known, value): (&'a LabelKey, &'a str)) -> [BucketName<'a>; 2] {
     let of_any_value = BucketName { name: Some(&known.name), ..BucketName::default() };
     [of_any_value, BucketName { value: Some(value), ..of_any_value }]

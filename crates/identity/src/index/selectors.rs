@@ -1,25 +1,25 @@
-//! Selectors that are found by labels.
+//! An index of selectors, searched by labels.
 
 use super::buckets::{BucketKey, BucketName, Buckets, NOT_GIVEN};
 use crate::key;
 use crate::label::{Labels, Source};
 use crate::selector::{Operator, Requirement, Selector};
 
-/// Items that have selectors, found by labels.
+/// Items with selectors.
 ///
-/// An item lies under one requirement of its selector that some label must be there for, its anchor, within the
-/// namespace that the selector is for. A set of labels looks only under its own labels. Most selectors ask for nothing
-/// else than to be found there, so that they need not be looked at.
+/// An item is in the bucket of one requirement of its selector, its anchor, within the namespace of the selector. The
+/// anchor is a requirement that needs a label. A lookup visits only the buckets of the given labels. The bucket implies
+/// the whole of most selectors, so these are not evaluated.
 #[derive(Clone, Debug)]
 pub struct SelectorIndex<T> {
     buckets: Buckets<IndexedItem<T>>,
 }
 
-/// An item where it lies.
+/// An item in a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct IndexedItem<T> {
     item: T,
-    /// Whether its selector selects all labels of Kubernetes that are found there.
+    /// Whether its selector selects all sets of Kubernetes labels that lead to the bucket.
     is_certain: bool,
 }
 
@@ -30,7 +30,7 @@ impl<T> Default for SelectorIndex<T> {
 }
 
 impl<T: Clone + Ord> SelectorIndex<T> {
-    /// No item.
+    /// An empty index.
     pub fn new() -> Self {
         Self::default()
     }
@@ -38,7 +38,7 @@ impl<T: Clone + Ord> SelectorIndex<T> {
     /// Adds an item.
     pub fn insert(&mut self, selector: &Selector, item: T) {
         let (namespace, item) = (selector.namespace(), indexed(selector, item));
-        // Where few others lie, few labels come by in vain.
+        // The bucket with the fewest items has the fewest needless evaluations.
         let emptiest = anchors(selector).min_by_key(|anchor| self.load(namespace, anchor));
         let Some(anchor) = emptiest else {
             return self.buckets.insert(unanchored(namespace), item);
@@ -50,7 +50,7 @@ impl<T: Clone + Ord> SelectorIndex<T> {
 
     /// Removes an item that was added with this selector.
     ///
-    /// Which anchor was the emptiest once is not remembered, so all are looked under.
+    /// The anchor is not stored, so all possible buckets are visited.
     pub fn remove(&mut self, selector: &Selector, item: &T) {
         let (namespace, item) = (selector.namespace(), indexed(selector, item.clone()));
         self.buckets.remove(unanchored(namespace), &item);
@@ -61,7 +61,8 @@ impl<T: Clone + Ord> SelectorIndex<T> {
         }
     }
 
-    /// The items whose selectors select these labels, in order. Where it cannot be told without, it is asked of an item.
+    /// The items whose selectors select these labels, in order. Calls `selects` for items that the bucket does not
+    /// decide.
     pub fn selecting(&self, labels: &Labels, selects: impl Fn(&T) -> bool) -> Vec<&T> {
         let namespaces = labels.iter().filter(|(known, _)| known.name == key::NAMESPACE);
         let within = namespaces.filter_map(|(_, namespace)| self.buckets.word(namespace));
@@ -80,7 +81,7 @@ impl<T: Clone + Ord> SelectorIndex<T> {
                 look(name, value);
             }
         }
-        // Of several sources, some other label may have led here.
+        // With several sources, a label of another source may have led to the bucket.
         let is_of_kubernetes = labels.iter().all(|(known, _)| known.source == Source::K8s);
         found.retain(|found| is_of_kubernetes && found.is_certain || selects(&found.item));
         found.sort();
@@ -88,7 +89,7 @@ impl<T: Clone + Ord> SelectorIndex<T> {
         found.into_iter().map(|found| &found.item).collect()
     }
 
-    /// Whether any value will do, and how many items lie under the anchor already.
+    /// Whether the anchor matches any value, and how many items are in its buckets.
     fn load(&self, namespace: Option<&str>, anchor: &Requirement) -> (bool, usize) {
         let under: usize =
             bucket_names(namespace, anchor).map(|bucket| self.buckets.items(bucket).len()).sum();
@@ -104,7 +105,7 @@ impl<T: Clone + Ord> SelectorIndex<T> {
     }
 }
 
-/// An item with this selector, where it will lie: there is nothing more to ask if that stands for all it asks for.
+/// An item with this selector. The bucket decides if namespace and anchor are all requirements.
 fn indexed<T>(selector: &Selector, item: T) -> IndexedItem<T> {
     let requirements = selector.requirements();
     let stood_for =
@@ -115,12 +116,12 @@ fn indexed<T>(selector: &Selector, item: T) -> IndexedItem<T> {
     IndexedItem { item, is_certain }
 }
 
-/// Where items lie whose selectors ask for no label.
+/// The bucket of items whose selectors require no label.
 fn unanchored(namespace: Option<&str>) -> BucketName<'_> {
     BucketName { namespace, ..BucketName::default() }
 }
 
-/// Where items lie under an anchor.
+/// The buckets of an anchor.
 fn bucket_names<'a>(
     namespace: Option<&'a str>,
     anchor: &'a Requirement,
@@ -128,7 +129,7 @@ fn bucket_names<'a>(
     BucketName::matching(anchor).map(move |bucket| BucketName { namespace, ..bucket })
 }
 
-/// The requirements that some label must be there for, but for the one that the namespace stands for.
+/// The requirements that need a label, except the one that fixes the namespace.
 fn anchors(selector: &Selector) -> impl Iterator<Item = &Requirement> {
     let scoped = selector.namespace().is_some();
     let asking = selector.requirements().iter().filter(|requirement| requirement.requires_label());

@@ -1,8 +1,8 @@
-//! A small set, in order; nearly always of one or a few.
+//! A small sorted set; it nearly always has one or a few members.
 
 use std::slice;
 
-/// The members in order; one alone takes no allocation.
+/// The members in order; a single one needs no allocation.
 #[derive(Clone, Debug)]
 pub(super) enum SmallSet<T> {
     One(T),
@@ -18,7 +18,7 @@ impl<T: Ord> SmallSet<T> {
         }
     }
 
-    /// Adds a member that may be there already.
+    /// Adds a member, if it is absent.
     pub(super) fn insert(&mut self, member: T) {
         let Err(place) = self.all().binary_search(&member) else { return };
         let mut members = self.take();
@@ -26,7 +26,7 @@ impl<T: Ord> SmallSet<T> {
         *self = Self::kept(members);
     }
 
-    /// Removes a member that may not be there.
+    /// Removes a member, if it is present.
     pub(super) fn remove(&mut self, member: &T) {
         let Ok(place) = self.all().binary_search(member) else { return };
         let mut members = self.take();

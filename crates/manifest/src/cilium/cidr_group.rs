@@ -7,7 +7,7 @@ use crate::object::CidrGroup;
 use identity::{Labels, Source};
 use policy::catalog::CidrGroupEntry;
 
-/// Reads what stands beside the header.
+/// Reads the fields beside the header.
 pub(crate) fn cidr_group(mut fields: Fields<'_>, header: Header<'_>) -> Option<CidrGroup> {
     let spec = fields.require("spec");
     fields.ignore(&["status"]);

@@ -1,13 +1,13 @@
-//! Rules of one document that cannot hold together: for the same peer and port they ask for different things.
+//! Conflicting rules of one document: for the same peer and port they require different things of the proxy.
 //!
-//! Whoever serves a connection speaks one protocol, ends TLS in one way and authenticates in one way. Which of two
-//! would win depends on nothing that the author sees, so neither is taken.
+//! A connection has one protocol, one TLS termination and one authentication mode. Which of two rules would win is not
+//! visible to the author, so both are refused.
 
 use crate::item::Item;
 use identity::Selector;
 use policy::rule::{Direction, Peers, Traffic};
 
-/// What a rule, or an entry of its `toPorts`, settings of whoever serves a connection.
+/// What a rule, or an entry of its `toPorts`, requires of the proxy.
 #[derive(Debug)]
 pub(super) struct ProxyRequirement<'a> {
     pub(super) subject: Selector,
@@ -18,7 +18,7 @@ pub(super) struct ProxyRequirement<'a> {
     pub(super) item: Item<'a>,
 }
 
-/// Each where it is asked for at all.
+/// The required settings; none where a rule has no requirement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ProxySettings {
     /// The protocol of rules for requests.
@@ -30,8 +30,8 @@ pub(super) struct ProxySettings {
 }
 
 impl ProxySettings {
-    /// What both ask for, but differently, as a sentence goes on after "the same peer and port with".
-    fn dispute(&self, other: &Self) -> Option<String> {
+    /// The settings that differ, as they follow "the same peer and port with".
+    fn conflict(&self, other: &Self) -> Option<String> {
         if let (Some(one), Some(two)) = (self.requests, other.requests)
             && one != two
         {
@@ -47,26 +47,26 @@ impl ProxySettings {
     }
 }
 
-/// Reports each requirement that stands against an earlier one.
+/// Reports each requirement that conflicts with an earlier one.
 pub(super) fn report(requirements: &[ProxyRequirement<'_>]) {
-    // Nearly every document settings for one thing only, however long it is; then there is nothing to compare.
+    // Nearly every document has a single requirement, so there is nothing to compare.
     if requirements.windows(2).all(|two| two[0].settings == two[1].settings) {
         return;
     }
     for (index, later) in requirements.iter().enumerate() {
-        let disputes = requirements[..index].iter().filter_map(|earlier| {
-            let dispute = later.settings.dispute(&earlier.settings)?;
-            later.meets(earlier).then_some((earlier, dispute))
+        let conflicts = requirements[..index].iter().filter_map(|earlier| {
+            let conflict = later.settings.conflict(&earlier.settings)?;
+            later.overlaps(earlier).then_some((earlier, conflict))
         });
-        for (earlier, dispute) in disputes.take(1) {
+        for (earlier, conflict) in conflicts.take(1) {
             let path = earlier.item.path();
-            later.item.error(format!("{path} is about the same peer and port with {dispute}; keep one"));
+            later.item.error(format!("{path} matches the same peer and port with {conflict}; keep one"));
         }
     }
 }
 
 impl ProxyRequirement<'_> {
-    fn meets(&self, other: &Self) -> bool {
+    fn overlaps(&self, other: &Self) -> bool {
         self.direction == other.direction
             && self.subject == other.subject
             && have_common_peer(&self.peers, &other.peers)
@@ -74,7 +74,8 @@ impl ProxyRequirement<'_> {
     }
 }
 
-/// Whether both name one peer alike. Who is meant by different names depends on the world, not on the document.
+/// Whether both name a common peer in the same way. Which endpoints different names select depends on the cluster, not
+/// on the document.
 fn have_common_peer(one: &Peers, other: &Peers) -> bool {
     match (one, other) {
         (Peers::Any, Peers::Any) => true,

@@ -1,9 +1,9 @@
-//! What the HTTP rules of several rules cost that apply together, since they are about the same peers and ports.
+//! The cost of HTTP rules of several rules that match the same peers and ports, and so apply together.
 
 use crate::item::Item;
 use policy::rule::{HttpRule, Port, Protocol, Rule, Traffic, TrafficMatch, check_cost};
 
-/// HTTP rules that apply together, each with the place that it stands under.
+/// HTTP rules that apply together, each with the path of its rule.
 struct SharedHttpRules<'a> {
     rule: &'a Rule,
     port: (Protocol, &'a Port),
@@ -12,8 +12,8 @@ struct SharedHttpRules<'a> {
     lists: usize,
 }
 
-/// Reports rules that are too much together, at the first with which they are. Lists that are too much by themselves have
-/// their message already.
+/// Reports HTTP rules that cost too much together, at the first one that exceeds the limit. A single list that costs
+/// too much is reported elsewhere.
 pub(super) fn check(item: &Item<'_>, rules: &[Rule]) {
     let mut all: Vec<SharedHttpRules<'_>> = Vec::new();
     for rule in rules {

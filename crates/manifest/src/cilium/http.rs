@@ -5,7 +5,7 @@ use crate::item::{Fields, Item, Nulls};
 use crate::name;
 use policy::rule::{HeaderRule, HttpRule};
 
-/// What to do with a request whose header field does not match; nothing of it is supported yet.
+/// The actions for a request whose header field does not match; none is supported yet.
 const MISMATCH: &[(&str, ())] = &[("LOG", ()), ("ADD", ()), ("DELETE", ()), ("REPLACE", ())];
 
 /// Reads the list of rules; an empty one allows no request.
@@ -15,7 +15,7 @@ pub(super) fn rules(item: &Item<'_>) -> Vec<HttpRule> {
         item.warn("an empty list allows no request; list a rule, or leave `rules` out to allow all");
     }
     let rules: Vec<HttpRule> = items.iter().filter_map(rule).collect();
-    // A rule that is none has its message already.
+    // An invalid rule has been reported already.
     if rules.len() == items.len()
         && let Err(error) = policy::rule::check_cost(&rules)
         && let Some(item) = items.get(error.rule)
@@ -36,15 +36,17 @@ fn rule(item: &Item<'_>) -> Option<HttpRule> {
     Some(HttpRule { method, path, host, headers: plain.chain(structured).collect() })
 }
 
-/// Reads a regular expression; an empty one is as good as none.
+/// Reads a regular expression; an empty one counts as absent.
 fn expression(fields: &mut Fields<'_>, name: &'static str) -> Option<String> {
     let item = fields.take(name)?;
     let text = item.text()?;
     if let Err(error) = policy::rule::check_expression(text) {
-        item.error(format!("{text:?} is no regular expression: {error}"));
+        item.error(format!("{text:?} is not a valid regular expression: {error}"));
     }
     if name == "path" && text.split('/').any(|segment| segment == "..") {
-        item.warn("`..` stands for any two characters here; no path has a segment `..` when rules are asked");
+        item.warn(
+            "`..` stands for any two characters here; no path has a segment `..` when rules are evaluated",
+        );
     }
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -57,7 +59,9 @@ fn header(item: &Item<'_>) -> Option<HeaderRule> {
         None => (text, None),
     };
     if !name::is_header_name(name) {
-        item.error(format!("{name:?} is no name of a header field; write \"X-Name: value\" or \"X-Name\""));
+        item.error(format!(
+            "{name:?} is not a valid header field name; write \"X-Name: value\" or \"X-Name\""
+        ));
     }
     Some(HeaderRule { name: name.to_owned(), value })
 }
@@ -80,7 +84,7 @@ fn header_match(item: &Item<'_>) -> Option<HeaderRule> {
     let name = name?;
     let text = name.text()?;
     if !name::is_header_name(text) {
-        name.error(format!("{text:?} is no name of a header field"));
+        name.error(format!("{text:?} is not a valid header field name"));
     }
     let value = value.and_then(|item| item.text()).filter(|value| !value.is_empty());
     Some(HeaderRule { name: text.to_owned(), value: value.map(str::to_owned) })

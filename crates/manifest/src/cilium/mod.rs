@@ -1,4 +1,4 @@
-//! CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy, of today and in the form of 2017.
+//! CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy, in their current form and in the form of 2017.
 
 pub(crate) mod cidr_group;
 mod conflicts;
@@ -25,7 +25,7 @@ use policy::rule::{Policy, PolicyId, PolicyKind, Spec, Subject, Tier};
 use scope::Scope;
 use std::sync::Arc;
 
-/// Reads what stands beside the header of a policy: `spec`, `specs`, `status` and, in 2017, `description`.
+/// Reads the fields beside the header of a policy: `spec`, `specs`, `status` and, in 2017, `description`.
 pub(crate) fn policy(mut fields: Fields<'_>, kind: PolicyKind, header: Header<'_>) -> Option<Policy> {
     let clusterwide = kind == PolicyKind::CiliumClusterwideNetworkPolicy;
     let order = Order::of(&header);
@@ -39,8 +39,8 @@ pub(crate) fn policy(mut fields: Fields<'_>, kind: PolicyKind, header: Header<'_
     fields.finish();
     let many = specs.as_ref().map(Item::list).unwrap_or_default();
     match (&spec, &specs) {
-        (None, None) => item.error("neither `spec` nor `specs` is there; a policy needs at least one"),
-        (None, Some(specs)) if many.is_empty() => specs.warn("holds no spec, so the policy says nothing"),
+        (None, None) => item.error("`spec` and `specs` are missing; a policy needs at least one"),
+        (None, Some(specs)) if many.is_empty() => specs.warn("is empty, so the policy has no effect"),
         _ => {}
     }
     let one = spec.iter().map(|item| (item.clone(), "spec".to_owned()));
@@ -59,7 +59,7 @@ pub(crate) fn policy(mut fields: Fields<'_>, kind: PolicyKind, header: Header<'_
     Some(Policy { id: PolicyId { kind, namespace, name: header.name? }, specs })
 }
 
-/// Reads one `spec`, and what it asks of whoever serves connections; `place` is what its rules call it.
+/// Reads one `spec`, and what it requires of the proxy; `place` is the path prefix of its rules.
 fn spec<'a>(
     item: &Item<'a>,
     place: &str,
@@ -74,12 +74,14 @@ fn spec<'a>(
     fields.finish();
     let is_clean = item.report().is_clean_since(mark);
     if is_clean && !sections.has_ingress && !sections.has_egress {
-        item.error("there is no rule; give at least one of `ingress`, `ingressDeny`, `egress`, `egressDeny`");
+        item.error(
+            "the spec has no rule; write at least one of `ingress`, `ingressDeny`, `egress`, `egressDeny`",
+        );
     }
     let asks_requests =
         sections.requirements.iter().find(|requirement| requirement.settings.requests.is_some());
     if let (Subject::Nodes(_), Some(requirement)) = (&subject, asks_requests) {
-        requirement.item.not_supported("a rule for requests in a policy about nodes");
+        requirement.item.not_supported("a rule for requests in a host policy");
     }
     cost::check(item, &sections.rules);
     let has = [sections.has_ingress, sections.has_egress];
@@ -107,9 +109,11 @@ fn subject(fields: &mut Fields<'_>, namespace: Option<&str>) -> (Subject, Scope)
             return (Subject::Nodes(scope::nodes(&nodes)), Scope::Workloads);
         }
         (None, Some(nodes)) => {
-            nodes.error("a policy of a namespace is not about nodes; use a CiliumClusterwideNetworkPolicy");
+            nodes.error("a namespaced policy cannot select nodes; use a CiliumClusterwideNetworkPolicy");
         }
-        (Some(_), Some(nodes)) => nodes.error("`endpointSelector` is there too; keep one of the two"),
+        (Some(_), Some(nodes)) => {
+            nodes.error("cannot be combined with `endpointSelector`; keep one of the two")
+        }
         (None, None) => {
             fields.item().error("`endpointSelector` is missing; write `{}` for every workload");
         }
@@ -118,8 +122,8 @@ fn subject(fields: &mut Fields<'_>, namespace: Option<&str>) -> (Subject, Scope)
     (Subject::Workloads(Selector::default()), scope)
 }
 
-/// Reads `enableDefaultDeny: {ingress, egress}`, of a spec that has rules in these directions. It cannot ask for what a
-/// direction without rules does not do, which whoever writes it believes it does.
+/// Reads `enableDefaultDeny: {ingress, egress}`. Without rules in a direction the field has no effect there, contrary
+/// to its name, so that case is reported.
 fn enable_default_deny(item: &Item<'_>, has_rules: [bool; 2]) -> [Option<bool>; 2] {
     let Some(mut fields) = item.fields(Nulls::Refused) else { return [None, None] };
     let names = ["ingress", "egress"];
@@ -130,14 +134,14 @@ fn enable_default_deny(item: &Item<'_>, has_rules: [bool; 2]) -> [Option<bool>; 
         let asked = item.boolean()?;
         if asked && !has_rules[index] {
             item.warn(format!(
-                "closes nothing, for there is no {name} rule; write `{name}: [{{}}]` to refuse all of it"
+                "denies nothing, because there is no {name} rule; write `{name}: [{{}}]` to deny all of it"
             ));
         }
         Some(asked)
     })
 }
 
-/// Reads what a spec says about itself: what flows carry is given back, the rest decides nothing.
+/// Reads the descriptive fields of a spec, and returns the log text.
 fn metadata(fields: &mut Fields<'_>) -> Option<Arc<str>> {
     if let Some(item) = fields.take("description") {
         item.text();

@@ -1,4 +1,4 @@
-//! The peers of a rule, in one of the ways in which a rule may name them.
+//! The peers of a rule, by the field that lists them.
 
 use super::scope::{self, Scope};
 use super::section::Section;
@@ -8,7 +8,7 @@ use crate::selector::{Keys, ParsedSelector};
 use crate::{cidr, domain, name};
 use policy::rule::{Action, CidrGroupRef, CidrReach, Direction, Entity, Peer};
 
-/// The ways to name peers.
+/// The fields that list peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PeerField {
     Endpoints,
@@ -47,7 +47,7 @@ const ENTITIES: &[(&str, Entity)] = &[
     ("world-ipv4", Entity::WorldIpv4),
     ("world-ipv6", Entity::WorldIpv6),
     ("cluster", Entity::Cluster),
-    // There is one cluster; all clusters together are no more.
+    // There is only one cluster, so a mesh of clusters is the cluster.
     ("cluster-mesh", Entity::Cluster),
     ("host", Entity::Host),
     ("remote-node", Entity::RemoteNode),
@@ -59,7 +59,7 @@ const ENTITIES: &[(&str, Entity)] = &[
     ("none", Entity::None),
 ];
 
-/// Reads the peers; none where no field names any. An empty list selects nobody, whatever stands beside it.
+/// Reads the peers. None if no field lists peers; an empty list selects no peer, whatever other fields list.
 pub(super) fn read(fields: &mut Fields<'_>, section: Section, scope: &Scope) -> Option<Vec<Peer>> {
     let (ways, requires) = match section.direction {
         Direction::Ingress => (FROM, "fromRequires"),
@@ -74,17 +74,16 @@ pub(super) fn read(fields: &mut Fields<'_>, section: Section, scope: &Scope) -> 
     if let Some(requires) = fields.take(requires)
         && !requires.list().is_empty()
     {
-        requires.error("is gone from the language; say it in the selectors of the peers");
+        requires.error("is no longer supported; add the requirement to the selectors of the peers");
     }
     for (.., item, _) in given.iter().filter(|(_, way, ..)| *way == PeerField::DomainNames) {
         if section.action == Action::Deny {
-            item.error("a deny rule has no domain names; name addresses in `toCIDRSet`");
+            item.error("a deny rule cannot match domain names; list addresses in `toCIDRSet`");
         }
     }
     let mut filled = given.iter().filter(|(.., items)| !items.is_empty());
     if let (Some((first, ..)), Some((_, _, second, _))) = (filled.next(), filled.next()) {
-        second
-            .error(format!("stands beside `{first}`; a rule names peers in one way, so write a second rule"));
+        second.error(format!("cannot be combined with `{first}`; write a second rule"));
     }
     if given.iter().any(|(.., items)| items.is_empty()) {
         return Some(Vec::new());
@@ -133,7 +132,7 @@ fn cidr_rule(item: &Item<'_>) -> Option<Peer> {
     Some(Peer::CidrGroup { groups, except })
 }
 
-/// Sees to the shape of a cloud provider's group, which nobody resolves yet.
+/// Checks the fields of a cloud provider's group, which is not supported yet.
 fn group(item: &Item<'_>) {
     let Some(mut fields) = item.fields(Nulls::Refused) else { return };
     let aws = fields.require("aws");

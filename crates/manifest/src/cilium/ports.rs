@@ -1,4 +1,4 @@
-//! The ports of a rule, with the rules for requests that hold on them.
+//! The ports of a rule, with the rules for requests that apply to them.
 
 use super::proxy_fields::ProxyFields;
 use super::requests::{self, RequestRules};
@@ -7,10 +7,10 @@ use crate::item::{Fields, Item, Nulls};
 use crate::name;
 use policy::rule::{Action, Port, Protocol, TrafficMatch};
 
-/// Most ports in one list.
+/// The most ports in one list.
 const MAX_PORTS: usize = 40;
 
-/// Protocols; those that are none yet have no ports.
+/// Protocols; none for those without ports.
 const PROTOCOLS: &[(&str, Option<Protocol>)] = &[
     ("TCP", Some(Protocol::Tcp)),
     ("UDP", Some(Protocol::Udp)),
@@ -25,7 +25,7 @@ const PROTOCOLS: &[(&str, Option<Protocol>)] = &[
     ("AH", None),
 ];
 
-/// What one entry of `toPorts` says.
+/// One entry of `toPorts`.
 #[derive(Debug)]
 pub(super) struct ToPortsEntry<'a> {
     pub(super) item: Item<'a>,
@@ -40,7 +40,7 @@ pub(super) fn entry<'a>(item: &Item<'a>, section: Section) -> Option<ToPortsEntr
     let listed = fields.take("ports");
     let items = listed.iter().flat_map(Item::list).collect::<Vec<_>>();
     if let Some(listed) = listed.filter(|_| items.len() > MAX_PORTS) {
-        listed.error(format!("{} ports; at most {MAX_PORTS} may stand in one list", items.len()));
+        listed.error(format!("{} ports; at most {MAX_PORTS} are allowed in one list", items.len()));
     }
     let proxied = ProxyFields::take(&mut fields);
     let tls = proxied.tls();
@@ -49,7 +49,7 @@ pub(super) fn entry<'a>(item: &Item<'a>, section: Section) -> Option<ToPortsEntr
     if items.is_empty() {
         match requests {
             Some(RequestRules::Dns) => {
-                item.error("has DNS rules but no `ports`; list the ports they hold on")
+                item.error("has DNS rules but no `ports`; list the ports they apply to")
             }
             Some(_) => item.warn("has rules for requests but no `ports`, and so matches nothing; list ports"),
             None => item.warn("lists no port and so matches nothing; list ports, or leave `toPorts` out"),
@@ -62,12 +62,12 @@ pub(super) fn entry<'a>(item: &Item<'a>, section: Section) -> Option<ToPortsEntr
     Some(ToPortsEntry { item: item.clone(), matches, requests, tls })
 }
 
-/// Reads what an entry says of layer 7: rules for requests, where there are any.
+/// Reads the layer-7 fields of an entry: rules for requests, if there are any.
 fn layer_seven(fields: &mut Fields<'_>, section: Section, proxied: ProxyFields<'_>) -> Option<RequestRules> {
     let rules = fields.take("rules");
     if section.action == Action::Deny {
         if let Some(rules) = rules {
-            rules.error("a deny rule refuses connections, it does not look into them; leave it out");
+            rules.error("a deny rule cannot inspect connections; leave it out");
         }
         proxied.refuse();
         return None;
@@ -100,7 +100,7 @@ fn port(item: &Item<'_>, requests: Option<&RequestRules>) -> Option<TrafficMatch
     Some(TrafficMatch::Port { protocol, port, http })
 }
 
-/// Reports rules for requests on a port where there are no such requests.
+/// Reports rules for requests on ports that cannot carry such requests.
 fn check_request_port(
     item: &Item<'_>,
     requests: &RequestRules,
@@ -111,19 +111,19 @@ fn check_request_port(
     match (requests, protocol) {
         (_, Protocol::Tcp) | (RequestRules::Dns | RequestRules::NoName, Protocol::Udp | Protocol::Any) => {}
         (RequestRules::Dns | RequestRules::NoName, _) => {
-            item.error("DNS rules hold on TCP and UDP only; write `protocol: ANY`")
+            item.error("DNS rules apply to TCP and UDP only; write `protocol: ANY`")
         }
-        _ => item.error(format!("{name} rules hold on TCP only; write `protocol: TCP`")),
+        _ => item.error(format!("{name} rules apply to TCP only; write `protocol: TCP`")),
     }
     if *port == Port::Any {
-        item.error(format!("{name} rules need a port; port 0 stands for all of them"));
+        item.error(format!("{name} rules need a port; port 0 means every port"));
     }
     if *requests == RequestRules::Dns && is_range {
-        item.error("DNS rules hold on single ports; leave `endPort` out");
+        item.error("DNS rules apply to single ports; leave `endPort` out");
     }
 }
 
-/// A protocol, where it is one; of those, one with ports.
+/// A protocol; `Some(None)` for one without ports.
 fn protocol(item: &Item<'_>) -> Option<Option<Protocol>> {
     match item.is_text().then(|| item.text()).flatten() {
         Some("") => Some(Some(Protocol::Any)),
@@ -135,7 +135,7 @@ fn protocol(item: &Item<'_>) -> Option<Option<Protocol>> {
     }
 }
 
-/// Sees to an entry of a protocol that has no ports.
+/// Checks an entry of a protocol without ports.
 fn without_ports(protocol: &Item<'_>, mut fields: Fields<'_>) {
     let name = protocol.text().unwrap_or_default();
     let port = fields.take("port").filter(|item| item.text().is_some_and(|text| !matches!(text, "" | "0")));
@@ -164,7 +164,7 @@ fn port_or_range(item: &Item<'_>, end: Option<Item<'_>>) -> Option<Port> {
     Some(if first == 0 { Port::Any } else { Port::Range(first, last) })
 }
 
-/// The last port of a range; 0 says that there is none.
+/// The last port of a range; 0 means that there is no range.
 fn range_end(item: &Item<'_>, first: u16) -> Option<u16> {
     let last: u16 = item.integer(0..=65_535)?;
     if last == 0 {
@@ -178,7 +178,7 @@ fn range_end(item: &Item<'_>, first: u16) -> Option<u16> {
     Some(last)
 }
 
-/// Why a text is no port.
+/// Why a text is not a port.
 fn unreadable(text: &str, digits: bool) -> String {
     if digits && !text.is_empty() {
         return format!("port {text} is out of range; write \"1\" to \"65535\", or \"0\" for every port");

@@ -1,21 +1,21 @@
-//! Rules that deny what a node itself sends to its own workloads, and with it the kubelet's probes.
+//! Rules that deny connections from a node to its own workloads, and so the kubelet's probes.
 
 use crate::item::Item;
 use identity::Labels;
 use policy::rule::{Action, Direction, Entity, Peer, Peers, Protocol, Rule, Traffic, TrafficMatch};
 
-/// Warns of a rule about workloads that denies them to their own node, which default deny never does.
+/// Warns about a rule that denies the subject's own node, which default deny never does.
 pub(super) fn warn(item: &Item<'_>, rule: &Rule) {
     let denies = (rule.action, rule.direction) == (Action::Deny, Direction::Ingress);
     if denies && has_own_node(&rule.peers) && may_be_probe(&rule.traffic) {
         item.warn(
-            "denies the workload's own node too, and with it the probes of the kubelet; where these must pass, name \
+            "also denies the workload's own node, and with it the probes of the kubelet; if these must pass, select \
              peers that are not the node",
         );
     }
 }
 
-/// Whether the local node is among the peers; for some node labels it may be, so for each selector of nodes.
+/// Whether the local node is among the peers. A selector of nodes may select it.
 fn has_own_node(peers: &Peers) -> bool {
     let Peers::Of(peers) = peers else { return true };
     let host = Labels::reserved("host");
@@ -27,7 +27,7 @@ fn has_own_node(peers: &Peers) -> bool {
     })
 }
 
-/// Whether a probe may be of this traffic: all that go over the network use TCP.
+/// Whether the traffic may be a probe: all network probes use TCP.
 fn may_be_probe(traffic: &Traffic) -> bool {
     let Traffic::Of(matches) = traffic else { return true };
     matches

@@ -1,4 +1,4 @@
-//! What an entry of `toPorts` asks of a proxy beside rules for requests: TLS, names of servers, listeners.
+//! Fields of `toPorts` for the proxy beside rules for requests: TLS, server names, listeners.
 
 use super::requests::RequestRules;
 use super::secret;
@@ -8,10 +8,10 @@ use policy::domain::DomainPattern;
 use policy::rule::Direction;
 use std::collections::BTreeSet;
 
-/// The kinds of objects that hold listeners.
+/// The kinds of objects that define listeners.
 const LISTENER_KINDS: &[(&str, ())] = &[("CiliumEnvoyConfig", ()), ("CiliumClusterwideEnvoyConfig", ())];
 
-/// What an entry asks for, taken from its fields.
+/// The proxy fields of an entry.
 #[derive(Debug)]
 pub(super) struct ProxyFields<'a> {
     terminating: Option<Item<'a>>,
@@ -31,26 +31,26 @@ impl<'a> ProxyFields<'a> {
         }
     }
 
-    /// The TLS that is asked for, in a form in which two can be compared.
+    /// The TLS settings in a form that can be compared.
     pub(super) fn tls(&self) -> Option<String> {
-        let told = |item: &Option<Item<'_>>| item.as_ref().map(Item::json).unwrap_or_default();
-        let asked = self.terminating.is_some() || self.originating.is_some();
-        asked.then(|| format!("{} {}", told(&self.terminating), told(&self.originating)))
+        let json = |item: &Option<Item<'_>>| item.as_ref().map(Item::json).unwrap_or_default();
+        let is_given = self.terminating.is_some() || self.originating.is_some();
+        is_given.then(|| format!("{} {}", json(&self.terminating), json(&self.originating)))
     }
 
-    /// Refuses all of it, in a deny rule.
+    /// Reports all of these fields, in a deny rule.
     pub(super) fn refuse(self) {
         for item in [self.terminating, self.originating, self.server_names, self.listener].iter().flatten() {
-            item.error("a deny rule refuses connections, it does not look into them; leave it out");
+            item.error("a deny rule cannot inspect connections; leave it out");
         }
     }
 
-    /// Says what is wrong with what is asked for, and that none of it is supported yet.
+    /// Reports errors in these fields, and that they are not supported yet.
     pub(super) fn judge(self, section: Section, requests: Option<&RequestRules>) {
         if let Some(names) = &self.server_names {
             server_names(names);
             if requests.is_some() && self.terminating.is_none() && !names.list().is_empty() {
-                names.error("stands beside `rules`, which need plain text; give `terminatingTLS` too");
+                names.error("needs `terminatingTLS` beside `rules`, which inspect plain text");
             }
             if !names.list().is_empty() {
                 names.not_supported("`serverNames`");
@@ -66,7 +66,7 @@ impl<'a> ProxyFields<'a> {
         listener(item);
         if requests.is_some() {
             item.error(
-                "stands beside `rules`; whoever listens there judges requests, so keep one of the two",
+                "cannot be combined with `rules`, because the listener decides on requests; keep one of the two",
             );
         }
         match section.direction {
@@ -76,7 +76,7 @@ impl<'a> ProxyFields<'a> {
     }
 }
 
-/// Sees to the shape of `{secret: {namespace, name}, trustedCA, certificate, privateKey}`.
+/// Checks the fields of `{secret: {namespace, name}, trustedCA, certificate, privateKey}`.
 fn tls(item: &Item<'_>) {
     let Some(mut fields) = item.fields(Nulls::Refused) else { return };
     if let Some(secret) = fields.require("secret") {
@@ -91,13 +91,13 @@ fn tls(item: &Item<'_>) {
 fn server_names(item: &Item<'_>) {
     let items = item.list();
     if items.is_empty() {
-        item.warn("an empty list limits nothing; list the servers that may be asked for, or leave it out");
+        item.warn("an empty list limits nothing; list the allowed servers, or leave it out");
     }
     let mut seen = BTreeSet::new();
     for item in &items {
         let Some(text) = item.text() else { continue };
         if let Err(error) = DomainPattern::pattern(text) {
-            item.error(format!("{text:?} is no name of a server: it {error}"));
+            item.error(format!("{text:?} is not a valid server name: it {error}"));
         }
         if !seen.insert(text) {
             item.error(format!("{text:?} is named twice; keep one"));
@@ -105,7 +105,7 @@ fn server_names(item: &Item<'_>) {
     }
 }
 
-/// Sees to the shape of `{envoyConfig: {kind, name}, name, priority}`.
+/// Checks the fields of `{envoyConfig: {kind, name}, name, priority}`.
 fn listener(item: &Item<'_>) {
     let Some(mut fields) = item.fields(Nulls::Refused) else { return };
     let (config, name) = (fields.require("envoyConfig"), fields.require("name"));

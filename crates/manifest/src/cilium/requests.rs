@@ -1,11 +1,11 @@
-//! The rules of an entry of `toPorts` that look into what is sent, each for one protocol.
+//! The rules of a `toPorts` entry that inspect requests, each for one protocol.
 
 use super::http;
 use crate::domain;
 use crate::item::{Item, Nulls};
 use policy::rule::{Direction, HttpRule};
 
-/// Rules for one protocol; of those that are not supported yet only which.
+/// Rules for one protocol; without content for unsupported protocols.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RequestRules {
     Http(Vec<HttpRule>),
@@ -13,14 +13,14 @@ pub(super) enum RequestRules {
     /// DNS rules that allow no name.
     NoName,
     Kafka,
-    /// Of a protocol that a plug-in of the proxy knew.
+    /// Rules for a protocol of a proxy plug-in.
     Other,
 }
 
 const KAFKA_ROLES: &[(&str, ())] = &[("produce", ()), ("consume", ())];
 
 impl RequestRules {
-    /// What people call the protocol.
+    /// The name of the protocol.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Http(_) => "HTTP",
@@ -31,7 +31,7 @@ impl RequestRules {
     }
 }
 
-/// Reads `rules`; none where it holds none.
+/// Reads `rules`; none if the field is empty.
 pub(super) fn read(item: &Item<'_>, direction: Direction) -> Option<RequestRules> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (http, dns, kafka) = (fields.take("http"), fields.take("dns"), fields.take("kafka"));
@@ -63,7 +63,7 @@ pub(super) fn read(item: &Item<'_>, direction: Direction) -> Option<RequestRules
     }
 }
 
-/// Reads DNS rules; an empty list is about no name in either direction.
+/// Reads DNS rules; an empty list allows no name in either direction.
 fn dns(item: &Item<'_>, direction: Direction) -> RequestRules {
     let items = item.list();
     for item in &items {
@@ -74,13 +74,13 @@ fn dns(item: &Item<'_>, direction: Direction) -> RequestRules {
             item.warn("an empty list allows no name, and so nothing; list a name, or leave `rules` out to allow all");
             return RequestRules::NoName;
         }
-        Direction::Ingress => item.error("DNS rules hold on egress only; move them to an egress rule"),
+        Direction::Ingress => item.error("DNS rules apply to egress only; move them to an egress rule"),
         Direction::Egress => item.not_supported("`dns`"),
     }
     RequestRules::Dns
 }
 
-/// Sees to the shape of `{role | apiKey, apiVersion, clientID, topic}`.
+/// Checks the fields of `{role | apiKey, apiVersion, clientID, topic}`.
 fn kafka(item: &Item<'_>) {
     let Some(mut fields) = item.fields(Nulls::Refused) else { return };
     let (role, key) = (fields.take("role"), fields.take("apiKey"));
@@ -89,7 +89,7 @@ fn kafka(item: &Item<'_>) {
     }
     fields.finish();
     if let (Some(_), Some(key)) = (&role, &key) {
-        key.error("stands beside `role`, which stands for several keys; keep one of the two");
+        key.error("cannot be combined with `role`, which stands for several keys; keep one of the two");
     }
     key.iter().for_each(Item::check_text);
     role.and_then(|item| item.one_of("role", KAFKA_ROLES));

@@ -1,11 +1,11 @@
-//! Selectors that name reserved kinds of peers whose label no identity has by itself, read as the entities of these names.
+//! Selectors of reserved labels that no identity has: they become entities.
 
 use identity::{Labels, Operator, Requirement, Selector, Source};
 use policy::rule::{Entity, Peer};
 
 const WORLD: &str = "world";
 
-/// The world by family, which addresses tell apart: one identity stands for both.
+/// The world by address family; one identity stands for both families.
 const FAMILIES: [(&str, Entity); 2] = [("world-ipv4", Entity::WorldIpv4), ("world-ipv6", Entity::WorldIpv6)];
 
 /// The peers that a selector stands for.
@@ -22,7 +22,7 @@ pub(super) fn peers(selector: Selector) -> Vec<Peer> {
         selector.selects(&labels)
     });
     let outside = outside.map(|(_, entity)| Peer::Entity(*entity)).collect::<Vec<_>>();
-    // Nothing inside the cluster has the label of the world, or of a family of it.
+    // No peer inside the cluster has the label of the world or of one of its families.
     let asks_for_world = |one: &Requirement| {
         let is_world = *one.name == *WORLD || names_family(one);
         one.source == Some(Source::Reserved) && is_world && one.requires_label()
@@ -35,7 +35,7 @@ pub(super) fn peers(selector: Selector) -> Vec<Peer> {
     if peers.is_empty() { vec![Peer::Labels(selector)] } else { peers }
 }
 
-/// Whether the selector asks for the API server and for nothing else.
+/// Whether the selector requires the API server label and nothing else.
 fn is_api_server(selector: &Selector) -> bool {
     let [only] = selector.requirements() else { return false };
     let name = Entity::KubeApiserver.name();

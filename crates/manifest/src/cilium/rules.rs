@@ -1,4 +1,4 @@
-//! The four lists of rules of a spec: who may reach whom, and who may not.
+//! The rules of a spec, from its four lists.
 
 use super::conflicts::{ProxyRequirement, ProxySettings};
 use super::ports::ToPortsEntry;
@@ -9,7 +9,7 @@ use crate::icmp;
 use crate::item::{Fields, Item, Nulls};
 use policy::rule::{Action, Direction, Peers, Rule, Subject, Traffic};
 
-/// How an allow rule may ask for authentication.
+/// The authentication modes of an allow rule.
 const AUTHENTICATION: &[(&str, &str)] =
     &[("disabled", "disabled"), ("required", "required"), ("test-always-fail", "test-always-fail")];
 
@@ -22,7 +22,7 @@ pub(super) struct SpecRules<'a> {
     pub(super) has_egress: bool,
 }
 
-/// Reads the four lists; `place` is what the rules call the spec.
+/// Reads the four lists; `place` is the path of the spec.
 pub(super) fn sections<'a>(
     fields: &mut Fields<'a>,
     place: &str,
@@ -58,7 +58,7 @@ pub(super) fn sections<'a>(
     sections
 }
 
-/// What a part of a rule settings for, of which traffic, and where.
+/// The proxy settings of a part of a rule, with its traffic and its item.
 type Asked<'a> = (ProxySettings, Traffic, Item<'a>);
 
 fn rule<'a>(item: &Item<'a>, section: Section, scope: &Scope) -> Option<(Rule, Vec<Asked<'a>>)> {
@@ -70,7 +70,7 @@ fn rule<'a>(item: &Item<'a>, section: Section, scope: &Scope) -> Option<(Rule, V
     let authentication = authentication.and_then(|item| self::authentication(&item, section));
     let peers = match (peers, &traffic) {
         (Some(peers), _) => Peers::Of(peers),
-        // No peer is named: traffic of this kind may come from anyone, but a rule that says nothing selects nobody.
+        // Without peers, a rule with traffic matches every peer, and an empty rule matches no peer.
         (None, Traffic::Of(_)) => Peers::Any,
         (None, Traffic::Any) => Peers::Of(Vec::new()),
     };
@@ -98,14 +98,14 @@ fn rule<'a>(item: &Item<'a>, section: Section, scope: &Scope) -> Option<(Rule, V
     Some((rule, asked))
 }
 
-/// Reads `toPorts` and `icmps`; empty lists say nothing of what is sent.
+/// Reads `toPorts` and `icmps`; empty lists do not restrict the traffic.
 fn traffic<'a>(fields: &mut Fields<'a>, section: Section) -> (Traffic, Vec<ToPortsEntry<'a>>) {
     let (to_ports, icmps) = (fields.take("toPorts"), fields.take("icmps"));
     let to_ports = to_ports.iter().flat_map(Item::list).collect::<Vec<_>>();
     let has_icmps = icmps.as_ref().is_some_and(|icmps| !icmps.list().is_empty());
     match icmps.filter(|_| has_icmps) {
         Some(icmps) if !to_ports.is_empty() => {
-            icmps.error("stands beside `toPorts`; write a rule of its own for it");
+            icmps.error("cannot be combined with `toPorts`; write a separate rule");
             (Traffic::Any, Vec::new())
         }
         Some(icmps) => (Traffic::Of(icmp::matches(&icmps)), Vec::new()),
@@ -117,10 +117,10 @@ fn traffic<'a>(fields: &mut Fields<'a>, section: Section) -> (Traffic, Vec<ToPor
     }
 }
 
-/// Reads `{mode}`: nothing but `disabled` is supported.
+/// Reads `{mode}`; only `disabled` is supported.
 fn authentication(item: &Item<'_>, section: Section) -> Option<&'static str> {
     if section.action == Action::Deny {
-        item.error("a deny rule refuses connections, there is nobody to authenticate; leave it out");
+        item.error("a deny rule cannot require authentication; leave it out");
         return None;
     }
     let mut fields = item.fields(Nulls::Refused)?;

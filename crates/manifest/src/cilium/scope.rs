@@ -1,4 +1,4 @@
-//! Which namespaces selectors reach: those of subjects, and those of peers that do not say.
+//! The namespaces that selectors apply to: of subjects, and of peers without a namespace.
 
 use super::reserved;
 use crate::item::Item;
@@ -6,18 +6,18 @@ use crate::selector::{Keys, ParsedSelector, RESERVED};
 use identity::{Operator, Requirement, Selector, Source, key};
 use policy::rule::Peer;
 
-/// Where peers are looked for that do not mention a namespace.
+/// The scope of peers that mention no namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// In this namespace.
+    /// This namespace.
     Namespace(String),
-    /// In any namespace: workloads, but no other kind of peer.
+    /// Workloads of any namespace, and no other kind of peer.
     Workloads,
-    /// Anywhere: workloads whose labels are not known yet have no namespace either.
+    /// Every peer: workloads whose labels are not known yet have no namespace.
     Unbounded,
 }
 
-/// Reads the selector of a policy's subject; its namespace is always the policy's own.
+/// Reads the selector of a policy's subject, and adds the policy's namespace.
 pub(super) fn subject(item: &Item<'_>, namespace: Option<&str>) -> (Selector, Scope) {
     let mut written = ParsedSelector::read(item, Keys::Sourced);
     let is_init = |one: &Requirement| is_reserved(one) && one.name == "init";
@@ -28,19 +28,19 @@ pub(super) fn subject(item: &Item<'_>, namespace: Option<&str>) -> (Selector, Sc
     };
     let own = Operator::equals(namespace);
     if written.requirements().any(|one| names_namespace(one) && one.operator != own) {
-        item.warn(format!("the policy is about workloads of its own namespace, {namespace}, only"));
+        item.warn(format!("the policy selects workloads of its own namespace, {namespace}, only"));
     }
     written.labels.retain(|one| one.source != Some(Source::K8s) || one.name != key::NAMESPACE);
     let selector = written.into_selector().with(Some(Source::K8s), key::NAMESPACE, own);
     (selector, Scope::Namespace(namespace.to_owned()))
 }
 
-/// Reads the selector of a policy about nodes, which are in no namespace.
+/// Reads the selector of a host policy; nodes have no namespace.
 pub(super) fn nodes(item: &Item<'_>) -> Selector {
     ParsedSelector::read(item, Keys::Sourced).into_selector()
 }
 
-/// Reads the selector of peers, as the several that it may stand for.
+/// Reads the selector of peers; it may stand for several.
 pub(super) fn peers(item: &Item<'_>, scope: &Scope) -> Vec<Peer> {
     let selector = ParsedSelector::read(item, Keys::Sourced).into_selector();
     if selector.requirements().iter().any(is_reserved) {
@@ -49,14 +49,14 @@ pub(super) fn peers(item: &Item<'_>, scope: &Scope) -> Vec<Peer> {
     reserved::peers(scoped(selector, scope))
 }
 
-/// The selector within what its peers are looked for in.
+/// The selector restricted to its scope.
 fn scoped(selector: Selector, scope: &Scope) -> Selector {
     let requirements = || selector.requirements().iter();
     let of_namespaces = || requirements().filter(|one| names_namespace(one) || is_namespace_label(one));
     let names_reserved = requirements().any(|one| is_reserved(one) && one.requires_label());
     let only_excludes = of_namespaces().next().is_some() && !of_namespaces().any(Requirement::requires_label);
     if only_excludes && !names_reserved {
-        // Nothing but workloads is in a namespace, so all else would meet NotIn and DoesNotExist.
+        // Peers without a namespace would match NotIn and DoesNotExist.
         return selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists);
     }
     if requirements().any(|one| is_reserved(one) || names_namespace(one)) {
@@ -70,8 +70,8 @@ fn scoped(selector: Selector, scope: &Scope) -> Selector {
     }
 }
 
-/// Warns of a peer that must be of a reserved kind and have labels, where two peers were meant: what both select is nobody,
-/// or a node that happens to have such a label.
+/// Warns about a selector that requires a reserved label and another label; probably two peers were meant. Such a
+/// selector matches no peer, or a node that has the label.
 fn refute_reserved(item: &Item<'_>, selector: &Selector) {
     let asked = || {
         let is_asked = |one: &&Requirement| matches!(one.operator, Operator::In(_) | Operator::Exists);
@@ -93,7 +93,7 @@ fn is_reserved(one: &Requirement) -> bool {
     one.source == Some(Source::Reserved)
 }
 
-/// Whether the requirement is on the name of the namespace, in any of its spellings.
+/// Whether the requirement is on the name of the namespace, in one of its two forms.
 fn names_namespace(one: &Requirement) -> bool {
     one.name == key::NAMESPACE && matches!(one.source, None | Some(Source::K8s))
 }

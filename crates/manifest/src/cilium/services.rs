@@ -30,19 +30,23 @@ fn named(item: &Item<'_>, scope: &Scope) -> Option<ServiceRef> {
     let namespace = match (namespace, scope) {
         (Some(namespace), _) => name::namespace(&namespace),
         (None, Scope::Namespace(own)) => {
-            // Cilium takes the services of this name in all namespaces; nobody means that.
-            item.warn(format!("names no namespace; the service of the policy's own, {own}, is meant"));
+            // Cilium selects the services of this name in all namespaces, which is hardly meant.
+            item.warn(format!(
+                "has no `namespace`; it refers to the service in the policy's own namespace, {own}, is meant"
+            ));
             Some(own.clone())
         }
         (None, Scope::Workloads | Scope::Unbounded) => {
-            item.error("`namespace` is missing; the policy is in none, so say which service is meant");
+            item.error(
+                "`namespace` is missing; a cluster-scoped policy must name the namespace of the service",
+            );
             None
         }
     };
     Some(ServiceRef::Named { namespace: namespace?.into(), name: service?.into() })
 }
 
-/// Reads `{selector, namespace}`; without a namespace, services of all namespaces are meant.
+/// Reads `{selector, namespace}`; without a namespace the selector applies to all namespaces.
 fn labelled(item: &Item<'_>) -> Option<ServiceRef> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (selector, namespace) = (fields.require("selector"), fields.take("namespace"));

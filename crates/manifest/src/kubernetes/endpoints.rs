@@ -1,4 +1,4 @@
-//! Endpoints and EndpointSlice: addresses behind a service, with the ports that they serve.
+//! Endpoints and EndpointSlice: the addresses of a service's backends, with their ports.
 
 use super::service::PROTOCOLS;
 use crate::address;
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 /// The label by which a slice names its service.
 const SERVICE: &str = "kubernetes.io/service-name";
 
-/// What the addresses of a slice may be, with the family of those that are addresses.
+/// The address types of a slice; none for domain names.
 const ADDRESS_TYPES: &[(&str, Option<Family>)] =
     &[("IPv4", Some(Family::Ipv4)), ("IPv6", Some(Family::Ipv6)), ("FQDN", None)];
 
@@ -22,7 +22,7 @@ enum Family {
     Ipv6,
 }
 
-/// Reads what stands beside the header of Endpoints; their name is that of their service.
+/// Reads the fields beside the header of Endpoints; their name is that of their service.
 pub(crate) fn endpoints(mut fields: Fields<'_>, header: Header<'_>) -> Option<Endpoints> {
     let subsets = fields.take("subsets");
     fields.finish();
@@ -47,7 +47,7 @@ fn subset(item: &Item<'_>) -> Option<EndpointSlice> {
     Some(EndpointSlice { addresses, ports: ports.as_ref().map(endpoint_ports).unwrap_or_default() })
 }
 
-/// Reads what stands beside the header of an EndpointSlice.
+/// Reads the fields beside the header of an EndpointSlice.
 ///
 /// A slice of domain names has no addresses. One without the label of a service belongs to no service; a cluster may hold
 /// either, and neither is the backend of anything.

@@ -1,4 +1,4 @@
-//! The kinds that Kubernetes itself brings.
+//! The built-in kinds of Kubernetes.
 
 pub(crate) mod endpoints;
 pub(crate) mod network_policy;

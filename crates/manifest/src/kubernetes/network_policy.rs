@@ -1,4 +1,4 @@
-//! NetworkPolicy of Kubernetes, with the meaning that Kubernetes documents.
+//! NetworkPolicy, with the semantics that Kubernetes documents.
 
 use crate::cidr;
 use crate::header::Header;
@@ -18,7 +18,7 @@ const PROTOCOLS: &[(&str, Protocol)] =
 
 const TYPES: &[(&str, Direction)] = &[("Ingress", Direction::Ingress), ("Egress", Direction::Egress)];
 
-/// Reads what stands beside the header: `spec` and `status`.
+/// Reads the fields beside the header: `spec` and `status`.
 pub(crate) fn policy(mut fields: Fields<'_>, header: Header<'_>) -> Option<Policy> {
     let spec = fields.require("spec");
     fields.ignore(&["status"]);
@@ -50,7 +50,7 @@ fn spec(item: &Item<'_>, namespace: &str, order: Order) -> Option<Spec> {
     let mut rules: Vec<Rule> = ingress.into_iter().chain(egress).collect();
     rules.iter_mut().for_each(|rule| rule.priority = order.priority);
     if rules.iter().any(|rule| !types.contains(&rule.direction)) {
-        item.warn("has rules in a direction that `policyTypes` does not list; they hold for nothing");
+        item.warn("has rules in a direction that `policyTypes` does not list; they have no effect");
     }
     Some(Spec {
         subject: Subject::Workloads(within(subject.unwrap_or_default(), namespace)),
@@ -62,7 +62,7 @@ fn spec(item: &Item<'_>, namespace: &str, order: Order) -> Option<Spec> {
     })
 }
 
-/// The selector, for workloads of one namespace only.
+/// The selector restricted to workloads of one namespace.
 fn within(selector: Selector, namespace: &str) -> Selector {
     selector.with(Some(Source::K8s), key::NAMESPACE, Operator::equals(namespace))
 }
@@ -106,7 +106,7 @@ fn peer(item: &Item<'_>, namespace: &str) -> Option<Peer> {
     fields.finish();
     if let Some(block) = block {
         if pods.is_some() || namespaces.is_some() {
-            item.error("`ipBlock` stands beside a selector; write an entry of its own for it");
+            item.error("`ipBlock` cannot be combined with a selector; write a separate entry");
         }
         return ip_block(&block);
     }
@@ -116,7 +116,7 @@ fn peer(item: &Item<'_>, namespace: &str) -> Option<Peer> {
     let pods = pods.map(|item| ParsedSelector::read(&item, Keys::Plain).into_selector()).unwrap_or_default();
     let Some(namespaces) = namespaces else { return Some(Peer::Labels(within(pods, namespace))) };
     let selector = ParsedSelector::read(&namespaces, Keys::OfNamespace).into_selector().and(&pods);
-    // Workloads only: what has no namespace would otherwise meet NotIn and DoesNotExist.
+    // Only workloads have a namespace; other peers would match NotIn and DoesNotExist.
     Some(Peer::Labels(selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists)))
 }
 
@@ -138,13 +138,13 @@ fn port(item: &Item<'_>) -> Option<TrafficMatch> {
 
 fn protocol(item: &Item<'_>) -> Option<Protocol> {
     if item.is_text() && matches!(item.text(), Some("ICMP" | "ICMPv6" | "ICMPV6")) {
-        item.error("NetworkPolicy does not speak of ICMP; a CiliumNetworkPolicy does, by `icmps`");
+        item.error("NetworkPolicy cannot match ICMP; use `icmps` of a CiliumNetworkPolicy");
         return None;
     }
     item.one_of("protocol", PROTOCOLS)
 }
 
-/// A number with or without an end, a name, or neither: every port.
+/// A number with or without an end, a name, or none for every port.
 fn port_or_range(port: Option<Item<'_>>, end: Option<Item<'_>>) -> Option<Port> {
     match (port, end) {
         (Some(item), end) if !item.is_text() => {

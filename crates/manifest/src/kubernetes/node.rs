@@ -1,6 +1,6 @@
-//! NodeObject of Kubernetes: its labels and addresses, as much of it as a policy can see.
+//! Node: its labels and addresses.
 //!
-//! As of workloads, fields that do not bear on policy are passed over.
+//! As for workloads, fields that policies do not depend on are ignored.
 
 use crate::address;
 use crate::header::Header;
@@ -8,7 +8,7 @@ use crate::item::{Fields, Item, Nulls};
 use crate::object::NodeObject;
 use std::net::IpAddr;
 
-/// Reads what stands beside the header: `spec` and `status`.
+/// Reads the fields beside the header: `spec` and `status`.
 pub(crate) fn node(mut fields: Fields<'_>, header: Header<'_>) -> Option<NodeObject> {
     let status = fields.take("status");
     fields.ignore(&["spec"]);
@@ -18,7 +18,7 @@ pub(crate) fn node(mut fields: Fields<'_>, header: Header<'_>) -> Option<NodeObj
     Some(NodeObject { name: header.name?, labels: header.labels, addresses })
 }
 
-/// Reads `{type, address}`; what is a name and no address gives nothing.
+/// Reads `{type, address}`; none for a host name.
 fn address_of(item: &Item<'_>) -> Option<IpAddr> {
     let mut fields = item.fields(Nulls::Absent)?;
     let (kind, text) = (fields.require("type"), fields.require("address"));

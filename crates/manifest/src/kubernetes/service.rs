@@ -12,7 +12,7 @@ use std::net::IpAddr;
 pub(crate) const PROTOCOLS: &[(&str, Protocol)] =
     &[("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
 
-/// Reads what stands beside the header: `spec` and `status`.
+/// Reads the fields beside the header: `spec` and `status`.
 pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Service> {
     let spec = fields.require("spec");
     fields.ignore(&["status"]);
@@ -31,7 +31,7 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     let service =
         Service { namespace, name: name?, labels, selector, addresses, headless, external_name: None, ports };
     Some(match external_name {
-        // Such a service is a name in the domain name system: it has no address, and Kubernetes ignores its selector.
+        // Such a service is a DNS alias: it has no address, and Kubernetes ignores its selector.
         Some(_) => {
             let (selector, addresses) = (BTreeMap::new(), Vec::new());
             Service { selector, addresses, headless: true, external_name, ..service }
@@ -40,7 +40,7 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     })
 }
 
-/// Reads `type` and `externalName`: the domain name of a service that is an alias for one.
+/// Reads `type` and `externalName`: the domain name that the service is an alias for.
 fn external_name(fields: &mut Fields<'_>) -> Option<String> {
     let types: &[(&str, bool)] = &[
         ("", false),
@@ -58,7 +58,7 @@ fn external_name(fields: &mut Fields<'_>) -> Option<String> {
     name.filter(|_| is_alias).map(str::to_owned)
 }
 
-/// Reads `clusterIP` and `clusterIPs`: the addresses, and whether none is wanted.
+/// Reads `clusterIP` and `clusterIPs`: the addresses, and whether the service is headless.
 fn addresses(fields: &mut Fields<'_>) -> (Vec<IpAddr>, bool) {
     let (one, many) = (fields.take("clusterIP"), fields.take("clusterIPs"));
     let items = match (one, many) {
@@ -80,14 +80,14 @@ fn addresses(fields: &mut Fields<'_>) -> (Vec<IpAddr>, bool) {
     (addresses, false)
 }
 
-/// Values of a field that names one of several ways; the empty text stands for the default.
+/// The values of an enumeration; the empty text is the default.
 type Ways = &'static [(&'static str, ())];
 
 const FAMILIES: Ways = &[("IPv4", ()), ("IPv6", ())];
 const POLICIES: Ways = &[("", ()), ("Cluster", ()), ("Local", ())];
 
-/// Fields by which a service says how else it is reached and which backend is preferred: the address of the service and the
-/// backends behind it are the same whatever they say, so policy needs none of them.
+/// Checks fields that policies do not depend on: neither the address of the service nor its set of backends depends on
+/// them.
 fn beside_policy(fields: &mut Fields<'_>) {
     let ways: &[(&'static str, &str, Ways)] = &[
         ("sessionAffinity", "affinity", &[("", ()), ("None", ()), ("ClientIP", ())]),
@@ -119,12 +119,12 @@ fn beside_policy(fields: &mut Fields<'_>) {
         && !item.list().is_empty()
     {
         item.list().iter().for_each(Item::check_text);
-        item.warn("traffic to these addresses is judged as it is; only cluster addresses are translated");
+        item.warn("traffic to these addresses is not translated; policy applies to the address as it is");
     }
     affinity(fields);
 }
 
-/// Reads `sessionAffinityConfig`, the time for which a client keeps its backend.
+/// Reads `sessionAffinityConfig`: how long a client keeps its backend.
 fn affinity(fields: &mut Fields<'_>) {
     let Some(mut fields) = fields.take("sessionAffinityConfig").and_then(|item| item.fields(Nulls::Absent))
     else {
@@ -149,7 +149,7 @@ fn port(item: &Item<'_>, many: bool) -> Option<ServicePort> {
     }
     let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
     let port = port.and_then(|item| item.integer(1..=65_535));
-    // Nought and the empty text stand for the service's own port, as in Kubernetes.
+    // 0 and the empty text stand for the service's own port, as in Kubernetes.
     let target = match target {
         None => port.map(TargetPort::Number),
         Some(item) if item.is_text() && item.text() == Some("") => port.map(TargetPort::Number),

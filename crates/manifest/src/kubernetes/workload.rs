@@ -1,7 +1,6 @@
-//! PodCount, and the controllers that make them: as much of them as a network policy can see.
+//! Pods and the controllers that create them: the fields that policies depend on.
 //!
-//! Their schema is large and little of it bears on policy, so fields that are not known are passed over here, other than
-//! in policies.
+//! Their schema is large and policies depend on little of it, so unknown fields are ignored here, unlike in policies.
 
 use super::service::PROTOCOLS;
 use crate::header::{Header, group};
@@ -16,7 +15,7 @@ use std::net::IpAddr;
 
 type Text = BTreeMap<String, String>;
 
-/// What is read of a pod's `spec`.
+/// The used fields of a pod's `spec`.
 #[derive(Debug, Default)]
 struct Pod {
     named_ports: Vec<NamedPort>,
@@ -25,18 +24,18 @@ struct Pod {
     account: Option<String>,
 }
 
-/// What is read of a pod's `status`.
+/// The used fields of a pod's `status`.
 #[derive(Debug, Default)]
 struct Status {
     addresses: Vec<IpAddr>,
-    /// The addresses of the node that it runs on.
+    /// The addresses of its node.
     node_addresses: Vec<IpAddr>,
-    /// Whether its containers have ended, for good: it has no address any more.
+    /// Whether its containers have terminated for good, so that it has no address any more.
     is_over: bool,
 }
 
 impl Status {
-    /// Tells the addresses of the pod from those of its node, which are its own where it shares the node's network.
+    /// Separates the addresses of the pod from the addresses of its node. A pod of the host network has the latter.
     fn settle(&mut self, pod: &Pod) {
         if pod.host_network {
             let shared = mem::take(&mut self.addresses);
@@ -44,13 +43,13 @@ impl Status {
             let new: Vec<_> = new.collect();
             self.node_addresses.extend(new);
         } else if pod.node.is_none() {
-            // Whose address it is nothing says.
+            // Without a node name the owner of the address is unknown.
             self.node_addresses.clear();
         }
     }
 }
 
-/// Reads what stands beside the header of a pod or a controller.
+/// Reads the fields beside the header of a pod or a controller.
 pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<WorkloadObject> {
     let (spec, status) = (fields.require("spec"), fields.take("status"));
     fields.finish();
@@ -72,7 +71,7 @@ pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<Wor
         }
         "Job" => {
             let (pods, mut labels, pod) = job(&mut spec);
-            // The cluster labels the pods of a job with its name.
+            // The job controller labels its pods with the job's name.
             for (key, value) in
                 ["job-name", "batch.kubernetes.io/job-name"].into_iter().zip([&header.name; 2])
             {
@@ -83,7 +82,7 @@ pub(crate) fn workload(mut fields: Fields<'_>, header: Header<'_>) -> Option<Wor
         kind => {
             let replicas = spec.take("replicas");
             let (labels, pod) = template(&mut spec, kind);
-            // Where `replicas` is absent something else scales it; a DaemonSet has a pod on each node.
+            // Without `replicas` another controller scales it; a DaemonSet has a pod on each node.
             let pods = replicas
                 .filter(|_| kind != "DaemonSet")
                 .map_or(Some(PodCount::Several), |item| number(&item));
@@ -114,7 +113,7 @@ fn number(item: &Item<'_>) -> Option<PodCount> {
     item.integer(0..=i64::from(u32::MAX)).map(PodCount::of)
 }
 
-/// Reads the `spec` of a job: as many pods at one time as `parallelism` says, but no more than are to complete.
+/// Reads the `spec` of a job: it has `parallelism` pods at a time, but no more than `completions`.
 fn job(spec: &mut Fields<'_>) -> (Option<PodCount>, Text, Pod) {
     let (parallelism, completions) = (spec.take("parallelism"), spec.take("completions"));
     let suspended = spec.take("suspend").and_then(|item| item.boolean());
@@ -127,7 +126,7 @@ fn job(spec: &mut Fields<'_>) -> (Option<PodCount>, Text, Pod) {
     (pods.map(|pods| if suspended == Some(true) { PodCount::None } else { pods }), labels, pod)
 }
 
-/// Reads the `spec` of a CronJob: unless it is forbidden, one run may begin while another goes on.
+/// Reads the `spec` of a CronJob. Unless the policy forbids it, two runs may overlap.
 fn cron_job(spec: &mut Fields<'_>) -> Option<(Option<PodCount>, Text, Pod)> {
     let (policy, suspended) = (spec.take("concurrencyPolicy"), spec.take("suspend"));
     let overlaps = policy.is_none_or(|item| !matches!(item.text(), Some("Forbid" | "Replace")));
@@ -142,8 +141,7 @@ fn cron_job(spec: &mut Fields<'_>) -> Option<(Option<PodCount>, Text, Pod)> {
     Some((pods, labels, pod))
 }
 
-/// The labels and the pod of `template`; its labels must be what `selector` asks for. The cluster itself selects the pods
-/// of jobs, which need no labels of their own.
+/// The labels and the pod of `template`. Its labels must match `selector`; a job's selector is set by the cluster.
 fn template(spec: &mut Fields<'_>, kind: &str) -> (Text, Pod) {
     let is_job = kind == "Job";
     let selector = match kind {
@@ -168,7 +166,7 @@ fn template(spec: &mut Fields<'_>, kind: &str) -> (Text, Pod) {
     (own_labels(labels, given.as_ref()), pod.map(|mut pod| self::pod(&mut pod)).unwrap_or_default())
 }
 
-/// The labels that a pod may give itself; `given` is where they stand.
+/// The labels without those that only the cluster may set; `given` is their item.
 fn own_labels(labels: Text, given: Option<&Item<'_>>) -> Text {
     match given {
         Some(item) => label::own(labels, item),
@@ -197,7 +195,7 @@ fn status(item: &Item<'_>) -> Status {
     Status { addresses, node_addresses: self::addresses(&mut fields, "hostIP", "hostIPs"), is_over }
 }
 
-/// The addresses of the list, or the one of the older field; what is empty is not known yet.
+/// The addresses of the list, or the one of the older field. An empty address is not assigned yet.
 fn addresses(fields: &mut Fields<'_>, one: &'static str, many: &'static str) -> Vec<IpAddr> {
     let (one, many) = (fields.take(one), fields.take(many));
     let many = many.iter().flat_map(Item::list).filter_map(|item| item.fields(Nulls::Absent)?.require("ip"));
@@ -209,7 +207,7 @@ fn addresses(fields: &mut Fields<'_>, one: &'static str, many: &'static str) -> 
     given.iter().filter(is_filled).filter_map(address::one).collect()
 }
 
-/// The ports that have names: those of containers, and of the init containers that go on running beside them.
+/// The named ports of containers and of sidecars.
 fn containers(pod: &mut Fields<'_>) -> Vec<NamedPort> {
     let (containers, before) = (pod.require("containers"), pod.take("initContainers"));
     let mut all = containers.iter().flat_map(Item::list).collect::<Vec<_>>();
@@ -233,7 +231,7 @@ fn port(item: &Item<'_>) -> Option<NamedPort> {
     Some(NamedPort { name: name?, protocol: protocol?, port: port? })
 }
 
-/// What the header says of the object's kind, its number and its owners.
+/// The kind, UID and owners of an object, from its header.
 fn ownership(header: &Header<'_>) -> Ownership {
     let owner = |item: Item<'_>| {
         let mut fields = item.fields(Nulls::Absent)?;

@@ -23,8 +23,8 @@ pub enum ProbeEnd {
     External(String),
     /// Another node of the test, by name.
     Node(String),
-    /// An address, whoever has it.
+    /// An address of any owner.
     Address(IpAddr),
-    /// The node itself.
+    /// The local node.
     Host,
 }

@@ -1,4 +1,4 @@
-//! The parties and objects that a test has named so far, to tell a name from a slip of the pen.
+//! The names of participants and objects at a step of a test, to detect misspelt names.
 
 use super::end::{HOST, ProbeEnd, WorkloadName};
 use crate::item::Item;
@@ -9,13 +9,13 @@ use crate::report::Report;
 use policy::rule::{PolicyId, PolicyKind};
 use std::collections::BTreeSet;
 
-/// What exists at one step of a test.
+/// The names that exist at one step of a test.
 #[derive(Debug)]
 pub(super) struct KnownNames<'a> {
     pub(super) workloads: BTreeSet<WorkloadName>,
     pub(super) nodes: BTreeSet<String>,
     pub(super) externals: BTreeSet<String>,
-    /// Policies and what they refer to.
+    /// Policies, and the objects that they refer to.
     pub(super) objects: BTreeSet<ObjectName>,
     /// Namespaces whose labels are given.
     pub(super) namespaces: BTreeSet<ObjectName>,
@@ -32,11 +32,11 @@ const POLICIES: [PolicyKind; 6] = [
     PolicyKind::BaselineAdminNetworkPolicy,
 ];
 
-/// What else a test may delete.
+/// The other kinds that a test may delete.
 const OTHERS: [&str; 5] = ["Service", "Endpoints", "EndpointSlice", "CiliumCIDRGroup", "Namespace"];
 
 impl<'a> KnownNames<'a> {
-    /// The world before the first step of a test whose findings begin now.
+    /// No names, before the first step of a test whose findings begin now.
     pub(super) fn new(report: &'a Report) -> Self {
         Self {
             workloads: BTreeSet::new(),
@@ -60,11 +60,11 @@ impl<'a> KnownNames<'a> {
         Some(found)
     }
 
-    /// Sees to it that a host outside of this name exists; `item` is where it is named.
+    /// Checks that an external host of this name exists; `item` is the reference.
     pub(super) fn external(&self, name: &str, item: &Item<'_>) -> Option<()> {
         if !self.externals.contains(name) {
             let hint = hint(name, self.externals.iter().map(String::as_str));
-            item.error(format!("no external is called `{name}` at this step{hint}"));
+            item.error(format!("no external is named `{name}` at this step{hint}"));
             return None;
         }
         Some(())
@@ -95,7 +95,7 @@ impl<'a> KnownNames<'a> {
                 None
             }
             (true, true) => {
-                item.error(format!("`{text}` is an external and a node; call one of them otherwise"));
+                item.error(format!("`{text}` is an external and a node; rename one of them"));
                 None
             }
             (true, false) => Some(ProbeEnd::External(text.to_owned())),
@@ -104,8 +104,8 @@ impl<'a> KnownNames<'a> {
         }
     }
 
-    /// Reads `Kind/namespace/name`, or `Kind/name` of a clusterwide kind, of an object that exists; and, of a policy, its
-    /// own name.
+    /// Reads `Kind/namespace/name`, or `Kind/name` of a cluster-scoped kind, of an existing object. Returns the
+    /// policy's own identifier too.
     pub(super) fn object(&self, item: &Item<'_>) -> Option<(ObjectName, Option<PolicyId>)> {
         let text = item.text()?;
         let parts: Vec<&str> = text.split('/').collect();
@@ -118,7 +118,7 @@ impl<'a> KnownNames<'a> {
             _ => {
                 let hint = if known.is_some() { String::new() } else { hint(parts[0], kinds()) };
                 item.error(format!(
-                    "{text:?} names no object; write Kind/namespace/name, or Kind/name of what has no namespace{hint}"
+                    "{text:?} is not an object name; write Kind/namespace/name, or Kind/name for a cluster-scoped kind{hint}"
                 ));
                 return None;
             }
@@ -127,7 +127,7 @@ impl<'a> KnownNames<'a> {
             ObjectName { kind: known.kind, namespace: namespace.map(str::to_owned), name: name.to_owned() };
         let full = found.to_string();
         let exists = self.objects.contains(&found) || self.namespaces.contains(&found);
-        // What was refused does not exist; that it cannot be deleted is no news.
+        // A refused object does not exist, so its deletion is not reported as a second error.
         if !exists && self.report.is_clean_since(self.mark) {
             let known: Vec<String> = self.objects.iter().map(ToString::to_string).collect();
             let hint = hint(&full, known.iter().map(String::as_str));
@@ -146,6 +146,6 @@ impl<'a> KnownNames<'a> {
         });
         let names: Vec<String> = names.chain(self.externals.iter().chain(&self.nodes).cloned()).collect();
         let hint = hint(text, names.iter().map(String::as_str));
-        item.error(format!("nobody is called `{text}` at this step{hint}"));
+        item.error(format!("no endpoint is named `{text}` at this step{hint}"));
     }
 }

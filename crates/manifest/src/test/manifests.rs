@@ -1,4 +1,4 @@
-//! The manifests of a test: inline, as kubectl takes them, or in files by path; each with its own text.
+//! The manifests of a test: inline, or files by path; each object with its own text.
 
 use crate::document::{self, DescribedObject};
 use crate::item::{Fields, Item};
@@ -7,7 +7,7 @@ use crate::report::Report;
 use crate::yaml;
 use std::io;
 
-/// Gives the text of a file that a test refers to, by the path that the test writes.
+/// Returns the text of a file that a test refers to, by the path in the test.
 pub type Load<'a> = dyn FnMut(&str) -> io::Result<String> + 'a;
 
 /// An object and the manifest that describes it, as JSON.
@@ -32,17 +32,17 @@ pub(super) fn read(
     Some(written)
 }
 
-/// A manifest within a test. A file may hold things that are no affair of tests; here nothing stands by chance.
+/// Reads an inline manifest. In a file unrelated objects are skipped, here they are errors.
 fn inline_document(item: &Item<'_>) -> Vec<ObjectWithManifest> {
     let before = item.report().skipped();
     let written = sorted_out(document::read_object(item));
     if item.report().skipped() > before {
-        item.error("is of a kind that is not read here");
+        item.error("has a kind that tests do not support");
     }
     written
 }
 
-/// The objects that a test takes from manifests.
+/// The objects that a test may take from manifests.
 fn sorted_out(described: Vec<DescribedObject<'_>>) -> Vec<ObjectWithManifest> {
     let written = described.into_iter().filter_map(|DescribedObject { object, document }| match object {
         Object::Workload(_) => {

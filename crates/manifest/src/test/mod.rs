@@ -1,4 +1,4 @@
-//! PolicyTest documents: worlds, policies and what is expected of probes between parties.
+//! PolicyTest documents: a world, policies, and the expected verdicts of probes.
 
 mod end;
 mod known_names;
@@ -26,8 +26,8 @@ use known_names::KnownNames;
 pub struct PolicyTest {
     /// Its name.
     pub name: String,
-    /// The steps, in order. `policies` and `probes` without `steps` are one step; namespaces, workloads and externals
-    /// given beside `steps` are part of the first, as are nodes and modes.
+    /// The steps, in order. `policies` and `probes` without `steps` form one step. Namespaces, workloads, externals,
+    /// nodes and modes beside `steps` belong to the first step.
     pub steps: Vec<Step>,
 }
 
@@ -36,7 +36,7 @@ pub struct PolicyTest {
 pub struct TestFile {
     /// Its documents, in order.
     pub documents: Vec<TestDocument>,
-    /// What is worth knowing about them.
+    /// The warnings.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -49,15 +49,15 @@ pub struct TestDocument {
     pub file: String,
     /// The line it begins in.
     pub line: u32,
-    /// The test; or, where a policy of it asks for what is not supported yet, everything of that kind.
+    /// The test; or, if a policy of the test needs an unsupported feature, all findings of that kind.
     pub test: Result<PolicyTest, Vec<Diagnostic>>,
 }
 
-/// Reads a file of PolicyTest documents; `file` is what diagnostics call it.
+/// Parses a file of PolicyTest documents; `file` is the name in diagnostics.
 ///
 /// # Errors
-/// Everything that is wrong with the file and those it refers to. What is merely not supported yet is no error of the
-/// file, but the outcome of its document.
+/// All errors of the file and of the files that it refers to. An unsupported feature is no error of the file, but the
+/// outcome of its document.
 pub fn parse(file: &str, text: &str, load: &mut Load<'_>) -> Result<TestFile, Vec<Diagnostic>> {
     let report = Report::on(file);
     let nodes = yaml::documents(text, &report);
@@ -90,7 +90,7 @@ fn document(file: &str, item: &Item<'_>, load: &mut Load<'_>) -> Option<TestDocu
     Some(TestDocument { name, file: file.to_owned(), line: item.line(), test })
 }
 
-/// Reads `spec`: steps, or what makes one.
+/// Reads `spec`: steps, or the fields of a single step.
 fn steps(mut fields: Fields<'_>, load: &mut Load<'_>) -> Vec<Step> {
     let mut world = KnownNames::new(fields.item().report());
     if let Some(description) = fields.take("description") {
@@ -101,7 +101,9 @@ fn steps(mut fields: Fields<'_>, load: &mut Load<'_>) -> Vec<Step> {
     if let Some(listed) = &listed
         && !first.is_world_only()
     {
-        listed.error("stands beside what belongs into a step; beside `steps` only the world may be given");
+        listed.error(
+            "cannot be combined with fields of a step; beside `steps` only the world may be described",
+        );
     }
     fields.finish();
     let Some(listed) = listed else { return vec![first] };

@@ -1,4 +1,4 @@
-//! Who is there in a test: workloads, nodes, hosts outside the cluster, and the names that these are known by.
+//! The participants of a test: workloads, nodes, external hosts and their domain names.
 
 use super::end::{HOST, WorkloadName};
 use super::known_names::KnownNames;
@@ -16,15 +16,15 @@ use std::net::IpAddr;
 pub struct WorkloadState {
     /// Its name.
     pub name: WorkloadName,
-    /// Its own labels; under [`identity::key::SERVICE_ACCOUNT`] its service account, where it is not `default`.
+    /// Its own labels. A service account other than `default` has the key [`identity::key::SERVICE_ACCOUNT`].
     pub labels: BTreeMap<String, String>,
-    /// Its addresses; where a family is missing the engine may assign one, where all are missing it must.
+    /// Its addresses. The engine may assign addresses of a missing family; without addresses it must.
     pub addresses: Vec<IpAddr>,
-    /// Its ports that have names.
+    /// Its named ports.
     pub named_ports: Vec<NamedPort>,
-    /// Whether it shares the network of its node, where that is said: to policies it is the node then.
+    /// Whether it uses the host network, if the test specifies it; such a workload is the node for policies.
     pub host_network: Option<bool>,
-    /// The node that it runs on, where that is said; the local one otherwise.
+    /// The node that it runs on; none for the local node.
     pub node: Option<String>,
 }
 
@@ -35,7 +35,7 @@ pub struct NodeState {
     pub name: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its addresses; none are given for the local node, which has some anyway.
+    /// Its addresses; none for the local node, which has its own.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -48,7 +48,7 @@ pub struct External {
     pub addresses: Vec<IpAddr>,
 }
 
-/// The domain names that hosts outside the cluster are known by, in the form in which names are compared.
+/// The domain names of external hosts, in the form that names are compared in.
 pub type ExternalNames = BTreeMap<String, BTreeSet<String>>;
 
 pub(super) fn namespace(item: &Item<'_>) -> Option<Namespace> {
@@ -104,10 +104,12 @@ fn named_port(name: &str, item: &Item<'_>) -> Option<NamedPort> {
         Some((port.parse().ok().filter(|port| *port > 0)?, protocol))
     });
     if parts.is_none() {
-        item.error(format!("{text:?} is no port; write one such as 80/TCP, 53/UDP or 9/SCTP"));
+        item.error(format!("{text:?} is not a port; write one such as 80/TCP, 53/UDP or 9/SCTP"));
     }
     if !name::is_port_name(name) {
-        item.error(format!("{name:?} is no port name; write at most 15 letters, digits and single `-`"));
+        item.error(format!(
+            "{name:?} is not a valid port name; write at most 15 letters, digits and single `-`"
+        ));
     }
     let (port, protocol) = parts?;
     Some(NamedPort { name: name.to_lowercase(), protocol, port })
@@ -130,7 +132,7 @@ pub(super) fn node(item: &Item<'_>) -> Option<NodeState> {
     Some(NodeState { name, labels, addresses })
 }
 
-/// Reads a host outside; its names are put among those that are known.
+/// Reads an external host, and adds its names to `known`.
 pub(super) fn external(item: &Item<'_>, known: &mut ExternalNames) -> Option<External> {
     let mut fields = item.fields(Nulls::Refused)?;
     let (name, ips, names) = (fields.require("name"), fields.require("ips"), fields.take("names"));
@@ -146,7 +148,7 @@ pub(super) fn external(item: &Item<'_>, known: &mut ExternalNames) -> Option<Ext
     Some(External { name: name?, addresses })
 }
 
-/// Reads `{external: [names]}`: what each is known by from now on.
+/// Reads `{external: [names]}`: the names of each from now on.
 pub(super) fn names(item: &Item<'_>, world: &KnownNames<'_>) -> ExternalNames {
     let entries = item.entries().into_iter();
     let entries = entries.filter_map(|(name, names)| {

@@ -1,4 +1,4 @@
-//! A probe: one question about two parties, and the answer that is expected.
+//! A probe: traffic between two ends, and the expected verdict.
 
 use super::end::ProbeEnd;
 use super::known_names::KnownNames;
@@ -12,24 +12,24 @@ use policy::rule::Family;
 const VERDICTS: &[(&str, Expect)] =
     &[("allow", Expect::Allow), ("drop", Expect::Drop), ("deny", Expect::Deny)];
 
-/// One question.
+/// One probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// Who asks.
+    /// The end that connects.
     pub from: ProbeEnd,
-    /// Who is asked.
+    /// The end that is connected to.
     pub to: ProbeEnd,
-    /// By which family; none: IPv4 where both ends have it.
+    /// The address family; none: IPv4 if both ends have an address of it.
     pub family: Option<Family>,
-    /// What is sent.
+    /// The traffic.
     pub traffic: ProbeTraffic,
-    /// The verdict that is right; none: it is printed, not judged.
+    /// The expected verdict; none: the verdict is only printed.
     pub expect: Option<Expect>,
-    /// The line of the file that asks.
+    /// The line of the probe in the file.
     pub line: u32,
 }
 
-/// What a probe sends.
+/// The traffic of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeTraffic {
     /// A connection, or a datagram.
@@ -60,20 +60,20 @@ pub struct HttpRequest {
     pub method: String,
     /// The path with its query; `/` where not given.
     pub path: String,
-    /// The authority; none: whatever the engine calls the server.
+    /// The authority; none: the engine's name for the server.
     pub host: Option<String>,
     /// Header fields, in order.
     pub headers: Vec<(String, String)>,
 }
 
-/// Verdicts.
+/// The verdicts of tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Expect {
-    /// It gets through.
+    /// The traffic is allowed.
     Allow,
-    /// Refused at layer 3 or 4, by either side's policy.
+    /// The connection is denied by the policies of either side.
     Drop,
-    /// Connected; the request is refused at layer 7.
+    /// The connection is allowed, and the request is denied.
     Deny,
 }
 
@@ -112,7 +112,7 @@ fn traffic(fields: &mut Fields<'_>, family: Option<Family>) -> Option<ProbeTraff
     let (http, icmp) = (fields.take("http"), fields.take("icmp"));
     if let Some(icmp) = icmp {
         if protocol.is_some() || port.is_some() || http.is_some() {
-            icmp.error("stands beside `port`, `protocol` or `http`; a probe asks one question");
+            icmp.error("cannot be combined with `port`, `protocol` or `http`; write a separate probe");
         }
         let mut fields = icmp.fields(Nulls::Refused)?;
         let kind = fields.require("type");
@@ -127,7 +127,7 @@ fn traffic(fields: &mut Fields<'_>, family: Option<Family>) -> Option<ProbeTraff
     let named = protocol.map_or(Some(Protocol::Tcp), |item| {
         let named = item.one_of("protocol", PROTOCOLS);
         if http.is_some() && named.is_some_and(|named| named != Protocol::Tcp) {
-            item.error("HTTP goes by TCP");
+            item.error("HTTP requires TCP");
         }
         named
     });
@@ -162,7 +162,7 @@ fn request(item: &Item<'_>) -> Option<HttpRequest> {
 fn header(name: &str, value: &Item<'_>) -> Option<(String, String)> {
     let text = value.text()?;
     if !is_header_name(name) || text.chars().any(char::is_control) {
-        value.error(format!("{name:?} with {text:?} is no header field; write `X-Name: value`"));
+        value.error(format!("{name:?} with {text:?} is not a valid header field; write `X-Name: value`"));
     }
     Some((name.to_owned(), text.to_owned()))
 }
@@ -210,7 +210,7 @@ fn row(
             '-' => return None,
             other => {
                 item.error(format!(
-                    "{other:?} is no verdict; write `.` for allow, `X` for drop, `-` for neither"
+                    "{other:?} is not a verdict; write `.` for allow, `X` for drop, `-` for neither"
                 ));
                 return None;
             }

@@ -1,4 +1,4 @@
-//! A step of a test: what changes in the world, and the probes that follow.
+//! A step of a test: changes of the world, and the probes after them.
 
 use super::end::WorkloadName;
 use super::known_names::KnownNames;
@@ -10,42 +10,42 @@ use crate::object::{Namespace, Object, ObjectName, Policy};
 use policy::rule::{EnforcementMode, PolicyId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Changes, made in the order of these fields, then probes.
+/// Changes, applied in the order of these fields, and then probes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
-    /// What people call it; may be empty.
+    /// Its name; may be empty.
     pub name: String,
-    /// Whom policies are enforced for from here on, where given.
+    /// The new enforcement mode, if it changes.
     pub enforcement: Option<EnforcementMode>,
-    /// Whether what policy refuses is only reported from here on, where given.
+    /// The new audit mode, if it changes: denied traffic is forwarded and reported.
     pub audit: Option<bool>,
-    /// Workloads that go away.
+    /// Workloads to remove.
     pub remove_workloads: Vec<WorkloadName>,
-    /// Namespaces that come or get other labels.
+    /// Namespaces to add or relabel.
     pub namespaces: Vec<Namespace>,
-    /// Workloads that come or change; each replaces the one of the same name.
+    /// Workloads to add or replace by name.
     pub workloads: Vec<WorkloadState>,
-    /// Nodes that come or change; `host` is the local one, which is always there.
+    /// Nodes to add or change; `host` is the local node, which always exists.
     pub nodes: Vec<NodeState>,
-    /// Hosts outside the cluster that come or change.
+    /// External hosts to add or change.
     pub externals: Vec<External>,
-    /// The domain names of hosts outside that change: all that each is known by from here on.
+    /// External hosts with changed domain names: all names of each from here on.
     pub names: ExternalNames,
-    /// The whole set of policies from here on, where given.
+    /// The policies that replace all policies, if given.
     pub policies: Option<Vec<Policy>>,
-    /// The whole set of what they refer to from here on, where `policies` are given: services, endpoints, groups.
+    /// The objects that replace all services, endpoints and groups, if `policies` are given.
     pub objects: Option<Vec<Object>>,
-    /// Policies that go away.
+    /// Policies to delete.
     pub delete: Vec<PolicyId>,
-    /// What else goes away: services, endpoints, groups, the labels of namespaces.
+    /// Other objects to delete: services, endpoints, groups, labels of namespaces.
     pub delete_objects: Vec<ObjectName>,
-    /// Policies that come or change.
+    /// Policies to apply.
     pub apply: Vec<Policy>,
-    /// What policies refer to that comes or changes.
+    /// Other objects to apply.
     pub apply_objects: Vec<Object>,
-    /// The manifest of each policy and object of this step as JSON, for whoever has to send it on.
+    /// The manifest of each policy and object of this step as JSON, for engines that send manifests on.
     pub manifests: BTreeMap<ObjectName, String>,
-    /// What is then asked, matrices included.
+    /// The probes, with those of matrices.
     pub probes: Vec<Probe>,
 }
 
@@ -56,7 +56,7 @@ const MODES: &[(&str, EnforcementMode)] = &[
 ];
 
 impl Step {
-    /// Puts the world that a test begins with before what this step changes.
+    /// Inserts the initial world of a test before the changes of this step.
     pub(super) fn begin_with(&mut self, world: Self) {
         self.enforcement = self.enforcement.or(world.enforcement);
         self.audit = self.audit.or(world.audit);
@@ -69,7 +69,7 @@ impl Step {
         }
     }
 
-    /// Sorts manifests that were read: namespaces go to the others of this step, the rest is given back by kind.
+    /// Sorts manifests: adds namespaces to this step, and returns the policies and the other objects.
     fn sort(&mut self, read: Vec<ObjectWithManifest>) -> (Vec<Policy>, Vec<Object>) {
         let (mut policies, mut objects) = (Vec::new(), Vec::new());
         for (object, manifest) in read {
@@ -83,18 +83,18 @@ impl Step {
         (policies, objects)
     }
 
-    /// Everything that comes by `apply`, by name.
+    /// The names of all objects in `apply`.
     fn applied(&self) -> impl Iterator<Item = ObjectName> {
         let policies = self.apply.iter().map(|policy| (&policy.id).into());
         policies.chain(self.apply_objects.iter().map(Object::name))
     }
 
-    /// Everything that goes by `delete`, by name.
+    /// The names of all objects in `delete`.
     pub(super) fn deleted(&self) -> impl Iterator<Item = ObjectName> {
         self.delete.iter().map(Into::into).chain(self.delete_objects.iter().cloned())
     }
 
-    /// Adds the names that this step brings to those that are known, and removes those that it deletes.
+    /// Adds the names of this step to the known names, and removes the deleted ones.
     pub(super) fn apply_to(&self, known: &mut KnownNames<'_>) {
         for name in &self.remove_workloads {
             known.workloads.remove(name);
@@ -115,7 +115,7 @@ impl Step {
         known.objects.extend(self.apply_objects.iter().map(Object::name));
     }
 
-    /// Whether it does nothing but describe who is there.
+    /// Whether it only describes participants.
     pub(super) fn is_world_only(&self) -> bool {
         self.remove_workloads.is_empty()
             && self.policies.is_none()
@@ -125,7 +125,7 @@ impl Step {
     }
 }
 
-/// Reads the fields of a step; `world` is what was there before, and then after it.
+/// Reads the fields of a step. `world` has the names before the step, and after the call those after it.
 pub(super) fn read(fields: &mut Fields<'_>, world: &mut KnownNames<'_>, load: &mut Load<'_>) -> Step {
     let mut step = participants(fields, world);
     if let Some(read) = manifests::read(fields, "policies", "policyFiles", load) {
@@ -145,14 +145,14 @@ pub(super) fn read(fields: &mut Fields<'_>, world: &mut KnownNames<'_>, load: &m
     let applied = manifests::read(fields, "apply", "applyFiles", load).unwrap_or_default();
     (step.apply, step.apply_objects) = step.sort(applied);
     if let Some(name) = step.applied().find(|name| step.deleted().any(|deleted| deleted == *name)) {
-        fields.item().error(format!("{name} is deleted and applied in one step; make two"));
+        fields.item().error(format!("{name} is deleted and applied in one step; use two steps"));
     }
     step.apply_to(world);
     step.probes = probe::read(fields, world);
     step
 }
 
-/// Reads who comes, goes and changes, and what holds for all of them.
+/// Reads the changes of participants and modes.
 fn participants(fields: &mut Fields<'_>, world: &KnownNames<'_>) -> Step {
     let name = fields.take("name").and_then(|item| item.text()).unwrap_or_default().to_owned();
     let mode = fields.take("policyEnforcement").and_then(|item| item.one_of("mode", MODES));
@@ -167,7 +167,7 @@ fn participants(fields: &mut Fields<'_>, world: &KnownNames<'_>) -> Step {
             let workload = participant::workload(item)?;
             if !listed.insert(workload.name.clone()) {
                 let WorkloadName { namespace, name } = &workload.name;
-                item.error(format!("{namespace}/{name} is listed twice; a workload is there once"));
+                item.error(format!("{namespace}/{name} is listed twice; keep one"));
             }
             Some(workload)
         }),

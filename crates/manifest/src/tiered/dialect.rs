@@ -1,21 +1,21 @@
-//! What the three kinds write differently.
+//! The differences between the three kinds.
 
 use super::ports;
 use crate::item::Item;
 use policy::rule::{Action, PolicyKind, Tier, TrafficMatch};
 
-/// What the kinds say differently.
+/// The syntax of one kind.
 #[derive(Debug)]
 pub(super) struct Dialect {
     pub(super) kind: PolicyKind,
     pub(super) actions: &'static [(&'static str, Action)],
-    /// What traffic is listed under, and who reads an entry.
+    /// The field that lists traffic, and the reader of its entries.
     pub(super) traffic: (&'static str, fn(&Item<'_>) -> Option<TrafficMatch>),
-    /// Most rules in one direction, and most entries in a list of a rule.
+    /// The most rules in one direction, and the most entries in a list of a rule.
     pub(super) most: usize,
-    /// Where its rules are asked, where the document does not say so.
+    /// The tier, if the document does not specify it.
     pub(super) tier: Option<Tier>,
-    /// The order of all of its policies, where the document does not say so.
+    /// The order, if the document does not specify it.
     pub(super) order: Option<u16>,
 }
 
@@ -39,7 +39,7 @@ pub(super) const ADMIN: Dialect = Dialect {
     order: None,
 };
 
-/// There is one such policy; it is asked after whatever else is of the baseline.
+/// Only one such policy exists; it is evaluated after all other baseline policies.
 pub(super) const BASELINE: Dialect = Dialect {
     kind: PolicyKind::BaselineAdminNetworkPolicy,
     actions: &[("Allow", Action::Allow), ("Deny", Action::Deny)],

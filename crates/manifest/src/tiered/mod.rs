@@ -1,8 +1,8 @@
-//! The policies of a cluster's administrators: ClusterNetworkPolicy, and AdminNetworkPolicy and
-//! BaselineAdminNetworkPolicy before it.
+//! The policies of cluster administrators: ClusterNetworkPolicy, and its predecessors AdminNetworkPolicy and
+//! BaselineAdminNetworkPolicy.
 //!
-//! They order rules where the other kinds only add them up: by tier, by priority, and by their place in the document.
-//! None of them closes a direction by itself.
+//! Their rules are ordered by tier, by priority, and by position in the document; rules of the other kinds only add up.
+//! None of these kinds has a default deny.
 
 mod dialect;
 mod list;
@@ -18,22 +18,22 @@ use identity::Selector;
 use policy::rule::{Direction, Policy, PolicyId, Spec, Subject};
 use selectors::{of_namespaces, of_pods};
 
-/// Reads what stands beside the header of a ClusterNetworkPolicy.
+/// Reads the fields beside the header of a ClusterNetworkPolicy.
 pub(crate) fn cluster(fields: Fields<'_>, header: Header<'_>) -> Option<Policy> {
     policy(fields, header, &CLUSTER)
 }
 
-/// Reads what stands beside the header of an AdminNetworkPolicy.
+/// Reads the fields beside the header of an AdminNetworkPolicy.
 pub(crate) fn admin(fields: Fields<'_>, header: Header<'_>) -> Option<Policy> {
     policy(fields, header, &ADMIN)
 }
 
-/// Reads what stands beside the header of the BaselineAdminNetworkPolicy.
+/// Reads the fields beside the header of the BaselineAdminNetworkPolicy.
 pub(crate) fn baseline(fields: Fields<'_>, header: Header<'_>) -> Option<Policy> {
     if let (Some(name), Some(item)) = (&header.name, &header.name_given)
         && name != "default"
     {
-        item.error(format!("{name:?} is no name for it; the one BaselineAdminNetworkPolicy is `default`"));
+        item.error(format!("{name:?} is not a valid name; the only BaselineAdminNetworkPolicy is `default`"));
     }
     policy(fields, header, &BASELINE)
 }

@@ -1,4 +1,4 @@
-//! The peers of a rule: workloads; on the way out also nodes, networks and domain names.
+//! The peers of a rule: workloads; in egress rules also nodes, networks and domain names.
 
 use super::list::filled;
 use super::selectors::{of_namespaces, of_pods};
@@ -8,13 +8,13 @@ use crate::{cidr, domain};
 use policy::domain::DomainPattern;
 use policy::rule::{Action, CidrReach, Direction, Peer};
 
-/// Most blocks, and most domain names, of one peer.
+/// The most blocks, and the most domain names, of one peer.
 const MAX_LISTED: usize = 25;
 
-/// The ways to name a peer that have no ports with names.
+/// The fields for peers without named ports.
 const BY_ADDRESS: [&str; 3] = ["nodes", "networks", "domainNames"];
 
-/// Whether no peer that this says can have ports with names.
+/// Whether the peer cannot have named ports.
 pub(super) fn has_no_named_ports(item: &Item<'_>) -> bool {
     item.fields(Nulls::Refused).is_some_and(|fields| BY_ADDRESS.iter().any(|name| fields.has(name)))
 }
@@ -28,7 +28,7 @@ pub(super) fn read(item: &Item<'_>, direction: Direction, action: Option<Action>
     let strays = BY_ADDRESS.iter().filter_map(|name| fields.take(name)).collect::<Vec<_>>();
     fields.finish();
     if let (Direction::Ingress, [stray, ..]) = (direction, &strays[..]) {
-        stray.error("may be named on the way out only; on the way in name `namespaces` or `pods`");
+        stray.error("is allowed in egress rules only; ingress rules name `namespaces` or `pods`");
         return Vec::new();
     }
     let [(name, given)] = &given[..] else {
@@ -47,7 +47,7 @@ pub(super) fn read(item: &Item<'_>, direction: Direction, action: Option<Action>
 
 fn networks(item: &Item<'_>) -> Vec<Peer> {
     let blocks = filled(item, MAX_LISTED);
-    // Whatever address a packet carries, as upstream says: to leave workloads out, pass them before.
+    // Every address matches, as the API specifies; to exclude workloads, pass them in an earlier rule.
     let peer = |block| Peer::Cidr { block, except: Vec::new(), reach: CidrReach::Everything };
     blocks.iter().filter_map(cidr::block).map(peer).collect()
 }
@@ -55,7 +55,7 @@ fn networks(item: &Item<'_>) -> Vec<Peer> {
 fn domain_names(item: &Item<'_>, action: Option<Action>) -> Vec<Peer> {
     if action.is_some_and(|action| action != Action::Allow) {
         item.error(
-            "domain names may be accepted only; refuse the rest by a rule of `networks` after this one",
+            "only an accepting rule may name domains; deny other destinations by a later rule with `networks`",
         );
     }
     filled(item, MAX_LISTED).iter().filter_map(domain_name).map(Peer::Domain).collect()
@@ -66,7 +66,7 @@ fn domain_name(item: &Item<'_>) -> Option<DomainPattern> {
     let text = item.text()?;
     match text.strip_prefix("*.") {
         rest if rest.unwrap_or(text).contains('*') => {
-            item.error(format!("{text:?} is no domain name; `*.` may stand at the beginning only"));
+            item.error(format!("{text:?} is not a valid domain name; `*.` may stand at the beginning only"));
             None
         }
         Some(_) => domain::checked(item, DomainPattern::pattern(&format!("*{text}"))),

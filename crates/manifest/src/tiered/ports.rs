@@ -1,4 +1,4 @@
-//! The traffic of a rule, in the two ways in which the kinds say it.
+//! The traffic of a rule, in the two syntaxes of the kinds.
 
 use crate::item::{Fields, Item, Nulls};
 use crate::name;

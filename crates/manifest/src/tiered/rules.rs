@@ -1,4 +1,4 @@
-//! The two lists of rules: what is said of some traffic with some peers, the first word being the last.
+//! The two lists of rules; the first rule that matches decides.
 
 use super::dialect::Dialect;
 use super::list::filled;
@@ -6,7 +6,7 @@ use super::peers;
 use crate::item::{Fields, Item, Nulls};
 use policy::rule::{Action, Direction, Peers, Port, Rule, Traffic, TrafficMatch, priority};
 
-/// Longest name of a rule.
+/// The longest name of a rule.
 const MAX_NAME: usize = 100;
 
 /// Takes the list of a direction.
@@ -27,7 +27,7 @@ pub(super) fn read(list: Option<Item<'_>>, direction: Direction, order: u16, dia
     let items = list.list();
     if items.len() > dialect.most {
         let most = dialect.most;
-        list.error(format!("{} rules; at most {most} may stand in one direction of a policy", items.len()));
+        list.error(format!("{} rules; at most {most} are allowed in one direction of a policy", items.len()));
     }
     let rules = (0..).zip(&items).filter_map(|(index, item)| {
         let rule = rule(item, direction, dialect)?;
@@ -56,7 +56,7 @@ fn rule(item: &Item<'_>, direction: Direction, dialect: &Dialect) -> Option<Rule
     let matches = traffic.iter().flatten().map(|item| (item, read(item))).collect::<Vec<_>>();
     let by_address = peers.iter().any(peers::has_no_named_ports);
     for (item, _) in matches.iter().filter(|(_, one)| by_address && is_named(one)) {
-        item.error("a port by name; networks, nodes and domain names have none, so write its number");
+        item.error("networks, nodes and domain names have no named ports; write the port number");
     }
     let matches = matches.into_iter().filter_map(|(_, one)| one).collect();
     Some(Rule {
@@ -69,7 +69,7 @@ fn rule(item: &Item<'_>, direction: Direction, dialect: &Dialect) -> Option<Rule
     })
 }
 
-/// Reads an action. What one of these kinds calls to allow, the others call otherwise.
+/// Reads an action. An allow has different names in these kinds.
 fn action(item: &Item<'_>, dialect: &Dialect) -> Option<Action> {
     let text = item.is_text().then(|| item.text()).flatten();
     let is_known = |text: &str| dialect.actions.iter().any(|(name, _)| *name == text);
@@ -78,7 +78,7 @@ fn action(item: &Item<'_>, dialect: &Dialect) -> Option<Action> {
             let meant = if text == Some("Allow") { "Accept" } else { "Allow" };
             let kind = dialect.kind.name();
             item.error(format!(
-                "`{}` is no action of {kind}, did you mean `{meant}`?",
+                "`{}` is not an action of {kind}, did you mean `{meant}`?",
                 text.unwrap_or_default()
             ));
             None

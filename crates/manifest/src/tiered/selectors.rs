@@ -12,7 +12,7 @@ pub(super) fn of_namespaces(item: &Item<'_>) -> Selector {
     workloads(ParsedSelector::read(item, Keys::OfNamespace).into_selector())
 }
 
-/// Reports a selector of namespaces in the form of 2023, which had it, or the names of labels, one level deeper.
+/// Reports a selector of namespaces in the form of 2023, which had an additional level.
 fn refuses_old_form(item: &Item<'_>, name: &str) -> bool {
     let Some(mut fields) = item.is_mapping().then(|| item.fields(Nulls::Absent)).flatten() else {
         return false;
@@ -21,7 +21,7 @@ fn refuses_old_form(item: &Item<'_>, name: &str) -> bool {
         ["namespaceSelector", "sameLabels", "notSameLabels"].into_iter().find_map(|old| fields.take(old));
     old.iter().for_each(|old| {
         old.error(format!(
-            "is the form of 2023; the selector itself stands under `{name}` now: `{name}: {{matchLabels: ...}}`, or \
+            "is the form of 2023; the selector itself is written under `{name}` now: `{name}: {{matchLabels: ...}}`, or \
              `{name}: {{}}` for all of them"
         ));
     });
@@ -33,7 +33,7 @@ pub(super) fn of_pods(item: &Item<'_>) -> Option<Selector> {
     let mut fields = item.fields(Nulls::Refused)?;
     if let Some(old) = fields.take("namespaces") {
         old.error(
-            "is the form of 2023; name the namespaces in `namespaceSelector`, where the selector itself stands now: \
+            "is the form of 2023; name the namespaces in `namespaceSelector`, where the selector itself is written now: \
              `namespaceSelector: {matchLabels: ...}`",
         );
         return None;
@@ -47,7 +47,7 @@ pub(super) fn of_pods(item: &Item<'_>) -> Option<Selector> {
     Some(workloads(namespaces.and(&pods)))
 }
 
-/// The selector for workloads only: what has no namespace would otherwise meet NotIn and DoesNotExist.
+/// The selector restricted to workloads. Peers without a namespace would match NotIn and DoesNotExist.
 fn workloads(selector: Selector) -> Selector {
     selector.with(Some(Source::K8s), key::NAMESPACE, Operator::Exists)
 }

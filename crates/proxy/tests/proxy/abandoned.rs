@@ -1,4 +1,4 @@
-//! Clients and servers that are gone, and connections that nobody uses: their slots come free.
+//! Vanished clients and servers, and unused connections: their slots become free.
 
 use crate::harness::{Server, Step, World, hear, quick, say};
 use std::net::Shutdown;
@@ -44,7 +44,7 @@ fn a_client_that_closes_with_requests_unread_is_noticed() {
     let config = proxy::Config { stall_timeout: Duration::from_secs(60), ..quick() };
     let world = World::with(server.address, config);
     let mut client = world.connect();
-    // More than is read ahead, so that the end stays behind it; not more than sockets hold.
+    // More bytes than the proxy reads ahead, so that it cannot read the end; not more than the sockets buffer.
     client.send(GET.repeat(2500));
     thread::sleep(Duration::from_millis(100));
     client.stream.shutdown(Shutdown::Write).expect("connected");
@@ -54,7 +54,7 @@ fn a_client_that_closes_with_requests_unread_is_noticed() {
 }
 
 #[test]
-fn a_half_closed_client_gets_an_answer_that_keeps_coming() {
+fn a_half_closed_client_gets_a_response_that_still_arrives() {
     let part = "5\r\nhello\r\n";
     let mut script = vec![hear("\r\n\r\n"), say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")];
     for _ in 0..5 {
@@ -85,7 +85,7 @@ fn a_connection_that_stays_silent_is_closed_soon() {
 }
 
 #[test]
-fn silent_connections_do_not_keep_others_from_being_answered() {
+fn silent_connections_do_not_block_others() {
     let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK)]]);
     let patient = Duration::from_secs(60);
     let config = proxy::Config {
@@ -105,7 +105,7 @@ fn silent_connections_do_not_keep_others_from_being_answered() {
 }
 
 #[test]
-fn what_no_exchange_makes_room_for_is_refused_and_counted() {
+fn a_connection_that_gets_no_slot_is_refused_and_counted() {
     let hanging = || vec![hear("\r\n\r\n"), Step::End];
     let server = Server::new(vec![hanging(), hanging()]);
     let world = World::with(server.address, proxy::Config { max_connections: 4, ..quick() });

@@ -1,4 +1,4 @@
-//! Bodies in both directions, however they are framed.
+//! Bodies in both directions, with every framing.
 
 use crate::harness::{Server, Step, World, hear, say};
 
@@ -25,7 +25,7 @@ fn large_bodies_stream_both_ways_at_once() {
     let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").into_bytes();
     answer.extend_from_slice(&body);
     let end = answer.split_off(SIZE / 2);
-    // The answer begins before the request has ended, and ends after it.
+    // The response starts before the end of the request, and ends after it.
     let script =
         vec![hear("\r\n\r\n"), Step::Swallow(1000), say(&answer), Step::Swallow(SIZE - 1000), say(&end)];
     let server = Server::new(vec![script]);
@@ -44,7 +44,7 @@ fn large_bodies_stream_both_ways_at_once() {
 }
 
 #[test]
-fn answers_without_a_body_end_with_their_head() {
+fn responses_without_a_body_end_with_their_head() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
     let none = "HTTP/1.1 204 No Content\r\n\r\n";
     let same = "HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\n\r\n";
@@ -60,7 +60,7 @@ fn answers_without_a_body_end_with_their_head() {
 }
 
 #[test]
-fn an_answer_until_close_closes() {
+fn a_response_until_close_ends_the_connection() {
     let server =
         Server::new(vec![vec![hear("\r\n\r\n"), say("HTTP/1.0 200 OK\r\n\r\nall "), say("there is")]]);
     let world = World::new(server.address);
@@ -71,7 +71,7 @@ fn an_answer_until_close_closes() {
 }
 
 #[test]
-fn a_client_is_told_to_go_on_by_the_server() {
+fn the_servers_100_continue_reaches_the_client() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let script = vec![hear("\r\n\r\n"), say("HTTP/1.1 100 Continue\r\n\r\n"), hear("abc"), say(answer)];
     let server = Server::new(vec![script]);
@@ -89,7 +89,7 @@ fn a_client_is_told_to_go_on_by_the_server() {
 }
 
 #[test]
-fn a_denied_client_that_waits_to_go_on_is_closed() {
+fn a_denied_request_with_expect_closes_the_connection() {
     let server = Server::new(vec![]);
     let world = World::new(server.address);
     let mut client = world.connect();
@@ -114,7 +114,7 @@ fn a_websocket_is_a_tunnel_once_the_server_agrees() {
     let request = "GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     client.send(request);
     client.expect([switching, "\0frame"].concat());
-    // Frames are not requests, whatever they look like.
+    // Bytes in the tunnel are not parsed as requests.
     client.send("GET /private");
     client.expect("\0more");
     client.expect_end();
@@ -124,13 +124,13 @@ fn a_websocket_is_a_tunnel_once_the_server_agrees() {
 }
 
 #[test]
-fn without_the_servers_consent_there_is_no_tunnel() {
+fn no_tunnel_opens_unless_the_server_agrees() {
     let refused = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
     let server = Server::new(vec![vec![hear("\r\n\r\n"), say(refused)]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     let request = "GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    // What follows was sent in the hope of a tunnel; it is judged as a request.
+    // The client sent the next bytes for a tunnel; without one, they are judged as a request.
     client.send([request, "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n"].concat());
     client.expect(refused);
     assert_eq!(client.status(), 403);
@@ -138,7 +138,7 @@ fn without_the_servers_consent_there_is_no_tunnel() {
 }
 
 #[test]
-fn a_server_that_switches_unasked_is_refused() {
+fn an_unrequested_switch_of_protocols_is_refused() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     let server = Server::new(vec![vec![hear("\r\n\r\n"), say(switching)]]);
     let world = World::new(server.address);

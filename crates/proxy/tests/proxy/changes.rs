@@ -1,4 +1,4 @@
-//! Policy changes while exchanges go on: what it does not allow any more ends.
+//! Changes of policy during exchanges: an exchange that is denied now ends.
 
 use crate::harness::{Server, Step, World, hear, rule, say};
 use proxy::Verdict;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 const GET: &str = "GET /public HTTP/1.1\r\nHost: svc\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-/// How soon after a change what it concerns is over.
+/// How soon after a change an exchange must end.
 const SOON: Duration = Duration::from_secs(2);
 
-/// A server's endless answer: a megabyte, then what the client says.
+/// A server with an endless response: it sends a megabyte, and then echoes the client.
 fn download() -> Vec<Step> {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
     vec![hear("\r\n\r\n"), say(head), say(vec![b'x'; 1000]), Step::End]
@@ -69,7 +69,7 @@ fn a_websocket_ends_when_its_rule_goes() {
 }
 
 #[test]
-fn a_rule_set_of_the_other_end_that_comes_ends_what_it_denies() {
+fn a_new_rule_set_of_the_other_end_ends_exchanges_that_it_denies() {
     let server = Server::new(vec![download()]);
     let world = World::new(server.address);
     let mut client = world.connect();
@@ -81,7 +81,7 @@ fn a_rule_set_of_the_other_end_that_comes_ends_what_it_denies() {
 }
 
 #[test]
-fn parties_that_may_not_talk_any_more_are_parted() {
+fn a_connection_whose_flow_is_denied_now_is_closed() {
     for script in [download(), vec![hear("\r\n\r\n"), say(OK), Step::End], vec![hear("\r\n\r\n"), Step::End]]
     {
         let server = Server::new(vec![script]);
@@ -126,7 +126,7 @@ fn an_idle_connection_stays_and_its_next_request_is_judged() {
 }
 
 #[test]
-fn rules_that_no_connection_is_judged_by_are_let_go() {
+fn unused_rules_are_freed() {
     let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
@@ -146,7 +146,7 @@ fn rules_that_no_connection_is_judged_by_are_let_go() {
 }
 
 #[test]
-fn requests_wait_for_rules_that_are_being_made_ready() {
+fn requests_wait_until_their_rules_are_loaded() {
     let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK), Step::End]]);
     let world = World::new(server.address);
     world.policy.rules_are_late();
@@ -161,7 +161,7 @@ fn requests_wait_for_rules_that_are_being_made_ready() {
 }
 
 #[test]
-fn what_goes_on_is_judged_once_late_rules_are_there() {
+fn open_exchanges_are_judged_when_late_rules_are_loaded() {
     let server = Server::new(vec![download()]);
     let world = World::new(server.address);
     let mut client = world.connect();

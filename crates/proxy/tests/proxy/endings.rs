@@ -1,4 +1,4 @@
-//! How connections end: in order, abruptly, or by a clock.
+//! Ends of connections: orderly, by reset, and by time-out.
 
 use crate::harness::{Server, Step, World, hear, quick, say};
 use proxy::Verdict;
@@ -9,7 +9,7 @@ const GET: &str = "GET /public HTTP/1.1\r\nHost: svc\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[test]
-fn a_server_that_closes_after_an_answer_closes_for_the_client() {
+fn a_server_that_closes_after_a_response_closes_for_the_client() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
     let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer)]]);
     let world = World::new(server.address);
@@ -101,7 +101,7 @@ fn a_server_that_does_not_speak_http_is_reported() {
 }
 
 #[test]
-fn an_answer_cut_short_does_not_look_complete() {
+fn a_response_cut_short_does_not_look_complete() {
     for (answer, kept) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", true),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", true),
@@ -168,7 +168,7 @@ fn slow_heads_time_out_however_they_trickle() {
 }
 
 #[test]
-fn idle_connections_are_closed_without_a_word() {
+fn idle_connections_are_closed_without_a_response() {
     let server = Server::new(vec![]);
     let world = World::new(server.address);
     let mut client = world.connect();
@@ -179,7 +179,7 @@ fn idle_connections_are_closed_without_a_word() {
 }
 
 #[test]
-fn connections_beyond_the_limit_wait_their_turn() {
+fn connections_beyond_the_limit_wait_for_a_slot() {
     let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
     let config = proxy::Config { max_connections: 1, slot_timeout: Duration::from_secs(10), ..quick() };
     let world = World::with(server.address, config);
@@ -197,7 +197,7 @@ fn connections_beyond_the_limit_wait_their_turn() {
 }
 
 #[test]
-fn a_connection_beyond_the_limit_gets_the_place_of_an_idle_one() {
+fn a_connection_beyond_the_limit_gets_the_slot_of_an_idle_one() {
     let server = Server::new(vec![]);
     let world = World::with(server.address, proxy::Config { max_connections: 1, ..quick() });
     let private = "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n";

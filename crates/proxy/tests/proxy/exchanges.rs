@@ -1,4 +1,4 @@
-//! The exchanges of `requests.jsonl`: exact bytes of clients, and what may become of them behind rules.
+//! The exchanges of `requests.jsonl`: exact bytes of clients, with the permitted outcomes.
 
 use crate::harness::{Client, PATIENCE, World, quick};
 use l7::rule::{HeaderRule, HttpRule};
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 const EXCHANGES: &str = include_str!("requests.jsonl");
 
-/// What comes out safe, but not as the best outcome has it. Those that are rejected are refused for their form before
-/// any rule is asked; the last one goes on without its offer to change the protocol.
+/// Exchanges with a safe outcome other than the best one. The rejected ones are refused as malformed before a rule is
+/// evaluated; the last one is forwarded without its offer to change the protocol.
 const OTHERWISE: [(&str, Outcome); 4] = [
     ("backslash", Outcome::Reject),
     ("connect-method-allowed-any", Outcome::Reject),
@@ -23,7 +23,7 @@ const OTHERWISE: [(&str, Outcome); 4] = [
     ("upgrade-unknown", Outcome::Allow),
 ];
 
-/// What became of an exchange, as its first answer tells.
+/// The outcome of an exchange, by its first response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     Allow,
@@ -32,19 +32,19 @@ enum Outcome {
     Close,
 }
 
-/// One exchange, played.
+/// The result of one exchange.
 #[derive(Debug)]
 struct Played {
     outcome: Outcome,
     statuses: Vec<String>,
-    /// Whether an answer says that the connection ends.
+    /// True where a response closes the connection.
     ends: bool,
-    /// All that reached the server, on whatever connection.
+    /// All bytes that reached the server, on all connections.
     heard: Vec<u8>,
 }
 
 #[test]
-fn exchanges_come_out_as_they_should() {
+fn exchanges_have_the_expected_bytes_and_events() {
     let played = play_all(|exchange| text(exchange, "proto") == "h1");
     assert_eq!(played.len(), 36);
     let faults: Vec<String> = played.iter().flat_map(|(exchange, played)| faults(exchange, played)).collect();
@@ -69,7 +69,7 @@ fn http2_is_refused_before_the_server_hears_of_it() {
     }
 }
 
-/// Plays those that are wanted, side by side: some end only by a time-out.
+/// Runs the selected exchanges in parallel, because some end only by a time-out.
 fn play_all(wanted: impl Fn(&Value) -> bool) -> Vec<(Value, Played)> {
     let exchanges = EXCHANGES.lines().map(|line| serde_json::from_str(line).expect("each line is JSON"));
     let threads: Vec<_> = exchanges
@@ -86,7 +86,7 @@ fn play(exchange: &Value) -> Played {
     let world = World::with(server, config);
     world.policy.ingress(&rules(exchange));
     let mut client: Client = world.connect();
-    // The proxy may close before it has read everything.
+    // The proxy may close before it read everything.
     let _ = client.stream.write_all(&decoded(text(exchange, "raw_b64")));
     let answers = client.rest();
     let statuses = statuses(&answers);
@@ -101,7 +101,7 @@ fn play(exchange: &Value) -> Played {
     Played { outcome, statuses, ends, heard }
 }
 
-/// What is wrong with how an exchange came out.
+/// Why an outcome is wrong.
 fn faults(exchange: &Value, played: &Played) -> Vec<String> {
     let Played { outcome, statuses, ends, heard } = played;
     let mut faults = Vec::new();
@@ -128,7 +128,7 @@ fn faults(exchange: &Value, played: &Played) -> Vec<String> {
     faults.iter().map(|fault| format!("{name}: {fault}; heard {heard:?}")).collect()
 }
 
-/// A server that answers the first request of each connection, and tells what it heard on each when that has ended.
+/// A server that responds to the first request of each connection, and returns the received bytes at its end.
 fn listen() -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     let address = listener.local_addr().expect("it is bound");
@@ -143,7 +143,7 @@ fn listen() -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
                 if !is_answered && all.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
                     is_answered = true;
                     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n";
-                    // A client that breaks off is the test's business.
+                    // The test expects some clients to break the connection.
                     let _ = stream.write_all(answer.as_bytes());
                 }
             }
@@ -155,7 +155,7 @@ fn listen() -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
     (address, heard)
 }
 
-/// All that the server heard until now: it takes one connection after the other, and the last one is ours.
+/// All bytes that the server received so far. It takes one connection after the other, and the last one is the test's.
 fn all_heard(server: SocketAddr, heard: &mpsc::Receiver<Vec<u8>>) -> Vec<u8> {
     const KNOCK: &[u8] = b"that was all";
     let knock = TcpStream::connect(server).and_then(|mut stream| stream.write_all(KNOCK));
@@ -184,7 +184,7 @@ fn header(text: &str) -> HeaderRule {
     HeaderRule { name: name.to_owned(), value: Some(value.to_owned()) }
 }
 
-/// The status of each answer but those that only say that one comes.
+/// The status of each final response.
 fn statuses(answers: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(answers);
     let statuses = text.split("HTTP/1.1 ").skip(1).map(|answer| answer.chars().take(3).collect::<String>());
@@ -195,7 +195,7 @@ fn text<'a>(exchange: &'a Value, key: &str) -> &'a str {
     exchange[key].as_str().expect("every exchange has it")
 }
 
-/// The texts of a list; a list that is not there has none.
+/// The texts of a list; empty where the list is absent.
 fn texts<'a>(exchange: &'a Value, key: &str) -> Vec<&'a str> {
     let list = exchange[key].as_array().into_iter().flatten();
     list.map(|one| one.as_str().expect("a list of texts")).collect()

@@ -10,10 +10,10 @@ use std::task::Waker;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long any single step of a test may take.
+/// Time-out of each step of a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Policy that tests change: one set of rules in each direction, or none.
+/// A policy that tests can change: one rule set for each direction, or none.
 #[derive(Default)]
 pub(crate) struct TestPolicy {
     generation: AtomicU64,
@@ -25,11 +25,11 @@ struct State {
     known: bool,
     egress: Option<Arc<Matcher>>,
     ingress: Option<Arc<Matcher>>,
-    /// How many workloads have had the server's address after the first.
+    /// How often another workload got the server's address.
     successors: u32,
-    /// Whether flows name sets that nobody knows.
+    /// True where flows refer to unknown rule sets.
     forgetful: bool,
-    /// Whether rules are still being made ready.
+    /// True while rules are loading.
     late: bool,
     wakers: Vec<Waker>,
 }
@@ -45,7 +45,7 @@ impl TestPolicy {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Returns what tells whether anyone is judged by these rules.
+    /// Returns a weak reference, which tells whether a connection still uses these rules.
     pub(crate) fn ingress(&self, rules: &[HttpRule]) -> Weak<Matcher> {
         let matcher = Arc::new(Matcher::new(rules).expect("the rules of tests compile"));
         let weak = Arc::downgrade(&matcher);
@@ -66,7 +66,7 @@ impl TestPolicy {
         self.change(|state| state.known = false);
     }
 
-    /// Another workload has the server's address from now on.
+    /// Gives the server's address to another workload.
     pub(crate) fn server_is_replaced(&self) {
         self.change(|state| state.successors += 1);
     }
@@ -75,7 +75,7 @@ impl TestPolicy {
         self.change(|state| state.forgetful = true);
     }
 
-    /// Rules are not there until [`Self::rules_come`].
+    /// Rules stay in the state of loading until [`Self::rules_come`].
     pub(crate) fn rules_are_late(&self) {
         self.change(|state| state.late = true);
     }
@@ -116,17 +116,17 @@ impl Policy for TestPolicy {
     }
 }
 
-/// Hands events to the test.
+/// Passes events to the test.
 struct Recorder(mpsc::Sender<RequestEvent>);
 
 impl Events for Recorder {
     fn report(&self, event: RequestEvent) {
-        // A test that ended before its connections does not listen any more.
+        // A test may end before its connections do.
         let _ = self.0.send(event);
     }
 }
 
-/// Every connection was meant for one server, and comes from wherever it comes.
+/// A network in which all connections have the same destination, and keep their real source.
 struct Fixed(SocketAddr);
 
 impl Network for Fixed {
@@ -139,7 +139,7 @@ impl Network for Fixed {
     }
 }
 
-/// A proxy in front of an address.
+/// A proxy for connections to one address.
 pub(crate) struct World {
     pub(crate) policy: Arc<TestPolicy>,
     pub(crate) server: SocketAddr,
@@ -149,7 +149,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A proxy before this server, whose ingress policy is to allow `GET` and `POST` under `/public`.
+    /// A proxy for this server, whose ingress policy allows `GET` and `POST` under `/public`.
     pub(crate) fn new(server: SocketAddr) -> Self {
         Self::with(server, quick())
     }
@@ -181,7 +181,7 @@ impl World {
         self.proxy.occupancy()
     }
 
-    /// Waits until a connection has a place.
+    /// Waits until a connection has a slot.
     #[track_caller]
     pub(crate) fn wait_until_taken(&self) {
         let began = Instant::now();
@@ -191,7 +191,7 @@ impl World {
         }
     }
 
-    /// Waits until no connection has a place any more; tells how long that took.
+    /// Waits until no connection has a slot; returns how long that took.
     #[track_caller]
     pub(crate) fn wait_until_free(&self) -> Duration {
         let began = Instant::now();
@@ -208,14 +208,14 @@ impl World {
         self.events.recv_timeout(PATIENCE).expect("each request makes an event")
     }
 
-    /// Tells that no event is waiting.
+    /// Asserts that no event is waiting.
     #[track_caller]
     pub(crate) fn no_event(&self) {
         assert_eq!(self.events.try_recv().ok(), None);
     }
 }
 
-/// Limits that let tests of time-outs end soon.
+/// Short time-outs, so that tests of them end soon.
 pub(crate) fn quick() -> Config {
     Config {
         head_timeout: Duration::from_millis(300),
@@ -237,7 +237,7 @@ pub(crate) fn rule(method: &str, path: &str) -> HttpRule {
     HttpRule { method: Some(method.to_owned()), path: Some(path.to_owned()), ..HttpRule::default() }
 }
 
-/// A client that says and hears exact bytes.
+/// A client that sends and receives exact bytes.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
 }
@@ -270,7 +270,7 @@ impl Client {
         assert_eq!(String::from_utf8_lossy(&found[..filled]), String::from_utf8_lossy(expected));
     }
 
-    /// Reads a head and gives its status.
+    /// Reads a head and returns its status.
     #[track_caller]
     pub(crate) fn status(&mut self) -> u16 {
         let mut head = Vec::new();
@@ -287,7 +287,7 @@ impl Client {
         String::from_utf8_lossy(&head)[9..12].parse().expect("a status")
     }
 
-    /// Reads to the end; a reset counts as one.
+    /// Reads to the end; a reset counts as an end.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
@@ -306,14 +306,14 @@ impl Client {
 
 /// A step of a scripted server.
 pub(crate) enum Step {
-    /// Reads until what was read since the last such step ends like this.
+    /// Reads until the bytes since the last such step end with this text.
     Hear(&'static str),
-    /// Reads to the end of the connection; a reset counts as one.
+    /// Reads to the end of the connection; a reset counts as an end.
     End,
-    /// Reads this many bytes and keeps none of them.
+    /// Reads this many bytes and discards them.
     Swallow(usize),
     Say(Vec<u8>),
-    /// Lets time pass.
+    /// Sleeps.
     Wait(Duration),
     /// Closes with a reset.
     Reset,
@@ -346,7 +346,7 @@ impl Server {
         Self { address, thread }
     }
 
-    /// Ends when all scripts were followed; gives all that was heard on each connection, up to its end.
+    /// Waits until all scripts have ended; returns all bytes that each connection received up to its end.
     #[track_caller]
     pub(crate) fn heard(self) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
@@ -368,7 +368,7 @@ fn follow(mut stream: TcpStream, script: Vec<Step>) -> String {
                 let mut taken = io::Read::by_ref(&mut stream).take(count as u64);
                 assert_eq!(io::copy(&mut taken, &mut io::sink()).expect("bytes"), count as u64);
             }
-            // A client that breaks off is the test's business.
+            // The test expects some clients to break the connection.
             Step::End => drop(stream.read_to_end(&mut heard)),
             Step::Say(bytes) => drop(stream.write_all(&bytes)),
             Step::Wait(time) => thread::sleep(time),

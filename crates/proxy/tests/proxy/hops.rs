@@ -1,4 +1,4 @@
-//! What of a message concerns one hop alone, and what a server might take for something else than what was judged.
+//! Fields and framing of one hop, and messages that a server could parse differently from the proxy.
 
 use crate::harness::{Server, Step, World, hear, rule, say};
 use l7::rule::HeaderRule;
@@ -14,7 +14,7 @@ fn with_header(name: &str, value: Option<&str>, rule: HttpRule) -> HttpRule {
     HttpRule { headers: vec![header], ..rule }
 }
 
-/// The data of a chunked body, which must be framed plainly and end where the text does.
+/// The data of a chunked body, which must have no extensions and end at the end of the text.
 #[track_caller]
 fn data_of(mut chunks: &str) -> String {
     assert_eq!(Body::new(Framing::Chunked).advance(chunks.as_bytes()), Ok(chunks.len()), "{chunks:?}");
@@ -32,7 +32,7 @@ fn data_of(mut chunks: &str) -> String {
 }
 
 #[test]
-fn chunks_are_framed_anew_without_extensions_and_trailers() {
+fn chunks_are_re_encoded_without_extensions_and_trailers() {
     let chunks =
         "5\r\nhello\r\n06;x=y\r\n world\r\n0;last=\"yes\"\r\nX-Role: admin\r\ngrpc-status: 0\r\n\r\n";
     let answer = format!("HTTP/1.1 200 OK\r\n{CHUNKED}");
@@ -68,7 +68,7 @@ fn chunks_are_framed_anew_without_extensions_and_trailers() {
 }
 
 #[test]
-fn trailers_of_grpc_answers_pass() {
+fn grpc_trailers_are_forwarded() {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/grpc+proto\r\n{CHUNKED}");
     let trailers = "0\r\ngrpc-status: 0\r\nX-Role: admin\r\nGrpc-Message:  a \r\n\r\n";
     let server =
@@ -82,7 +82,7 @@ fn trailers_of_grpc_answers_pass() {
 }
 
 #[test]
-fn trailers_cannot_frame_or_route() {
+fn trailers_with_framing_or_routing_names_are_refused() {
     for trailer in ["Content-Length: 3", "transfer_encoding: chunked", "Host: other", "Content.Length: 1"] {
         let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
         let world = World::new(server.address);
@@ -94,8 +94,8 @@ fn trailers_cannot_frame_or_route() {
     }
 }
 
-/// A body of a method that defines none is the last that a server connection carries, and it is announced: a server
-/// that leaves it unread does not take it for a request.
+/// Where a method defines no body but the request has one, the connection to the server is closed after it: a server that
+/// leaves the body unread cannot parse it as a request.
 #[test]
 fn a_body_that_a_method_does_not_define_is_the_last_of_its_connection() {
     for method in ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "BREW"] {
@@ -146,9 +146,9 @@ fn a_body_that_a_method_defines_does_not_end_the_connection() {
     server.heard();
 }
 
-/// The rest of a body whose answer has come would be a request to a server that did not wait for it.
+/// A server that responded early could parse the rest of the body as a request.
 #[test]
-fn nothing_follows_an_answer_that_came_before_the_whole_body() {
+fn a_response_before_the_end_of_the_body_ends_the_connection() {
     for body in [HIDDEN.to_owned(), format!("{}{HIDDEN}", "x".repeat(10))] {
         let early = body.len() - HIDDEN.len();
         let first = if early == 0 { hear("\r\n\r\n") } else { hear("xxxxxxxxxx") };
@@ -193,10 +193,10 @@ fn passes(rules: &[HttpRule], lines: &str) {
     assert_eq!(server.heard(), [format!("POST /public HTTP/1.1\r\nHost: svc\r\n{lines}\r\n")], "{lines:?}");
 }
 
-/// Servers that hand fields on as variables (CGI, WSGI, PHP and others) write both names in one way, and the second
-/// field is added to the first or takes its place.
+/// Servers that pass fields to applications as variables (CGI, WSGI, PHP and others) give both names the same variable, and
+/// the second field is appended to the first or replaces it.
 #[test]
-fn names_that_servers_take_for_one_that_rules_decide_on_are_refused() {
+fn names_that_servers_confuse_with_a_header_of_a_rule_are_refused() {
     for value in [Some("reader"), None] {
         let rules = [with_header("X-Role", value, rule("POST", "/public"))];
         for name in ["X_Role", "x_role", "X.Role", "x.rOLE", "X~Role", "X+Role"] {
@@ -209,15 +209,15 @@ fn names_that_servers_take_for_one_that_rules_decide_on_are_refused() {
     // The rule itself has the unusual name.
     let rules = [with_header("X_Role", Some("reader"), rule("POST", "/public"))];
     refused(&rules, "X_Role: reader\r\nX-Role: admin\r\n");
-    // It is another set's rule, or another rule of the set.
+    // The header is in a rule of another set, or in another rule of this set.
     let rules = [rule("POST", "/public"), with_header("X-Role", Some("reader"), rule("POST", "/other"))];
     refused(&rules, "X_Role: admin\r\n");
-    // No rule decides on it.
+    // No rule has the header.
     passes(&[rule("POST", "/public")], "X-Role: reader\r\nX_Role: admin\r\n");
 }
 
 #[test]
-fn names_that_servers_take_for_one_that_frames_the_message_are_refused() {
+fn names_that_servers_confuse_with_a_framing_field_are_refused() {
     for line in [
         "Content_Length: 5",
         "content.length: 5",
@@ -235,20 +235,20 @@ fn names_that_servers_take_for_one_that_frames_the_message_are_refused() {
 }
 
 #[test]
-fn a_field_that_overrides_the_method_is_refused_where_rules_decide_on_the_method() {
+fn a_field_that_overrides_the_method_is_refused_where_rules_match_the_method() {
     for name in ["X-HTTP-Method-Override", "x_http_method_override", "X-HTTP-Method", "X-Method-Override"] {
         refused(&[rule("POST", "/public")], &format!("{name}: DELETE\r\n"));
         let any_method = HttpRule { method: None, ..rule("", "/public") };
         passes(&[any_method], &format!("{name}: DELETE\r\n"));
         passes(&[rule("POST", "/public")], &format!("{name}: POST\r\n"));
     }
-    // A rule that says the override's value has decided on it.
+    // A rule with this header and value matches the override itself.
     let named = with_header("X-HTTP-Method-Override", Some("PATCH"), rule("POST", "/public"));
     passes(&[named], "X-HTTP-Method-Override: PATCH\r\n");
 }
 
 #[test]
-fn events_of_refused_requests_say_who_and_what_protocol_and_why() {
+fn events_of_refused_requests_have_ends_protocol_and_reason() {
     for (bytes, protocol) in [
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", "HTTP/2"),
         ("GET /pub\0lic HTTP/1.0\r\n\r\n", "HTTP/1.0"),

@@ -1,4 +1,4 @@
-//! Requests that are malformed or mean to be understood in two ways: none of their bytes reach the server.
+//! Malformed and ambiguous requests: none of their bytes reach the server.
 
 use crate::harness::{Server, World, hear, say};
 use proxy::Verdict;
@@ -78,7 +78,7 @@ fn the_largest_head_passes() {
 }
 
 #[test]
-fn a_chunk_that_goes_wrong_ends_the_exchange() {
+fn a_malformed_chunk_ends_the_exchange() {
     let server = Server::new(vec![vec![hear("\r\n\r\n")]]);
     let world = World::new(server.address);
     let mut client = world.connect();

@@ -1,4 +1,4 @@
-//! Clients of HTTP/1.0: what their server hears, and how each framing of its answer reaches them.
+//! HTTP/1.0 clients: the bytes that their server gets, and how each framing of its response reaches them.
 
 use crate::harness::{EGRESS, Server, Step, World, hear, rule, say};
 use l7::HttpRule;
@@ -7,7 +7,7 @@ use proxy::Verdict;
 const GET: &str = "GET /public HTTP/1.0\r\n\r\n";
 const HEARD: &str = "GET /public HTTP/1.0\r\nConnection: close\r\n\r\n";
 
-/// What a client of HTTP/1.0 gets for this answer; the server may close only after the client has all of it.
+/// The bytes that an HTTP/1.0 client gets for this response; the server closes after the client has all of them.
 #[track_caller]
 fn answered(request: &str, heard: &str, answer: &str, expected: &str) {
     for waits in [true, false] {
@@ -31,7 +31,7 @@ fn answered(request: &str, heard: &str, answer: &str, expected: &str) {
 }
 
 #[test]
-fn an_answer_with_a_length_ends_by_it() {
+fn a_response_with_a_length_ends_by_it() {
     let expected = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -47,7 +47,7 @@ fn an_answer_with_a_length_ends_by_it() {
 }
 
 #[test]
-fn an_answer_without_a_length_ends_with_the_connection() {
+fn a_response_without_a_length_ends_with_the_connection() {
     for version in ["1.0", "1.1"] {
         let answer = format!("HTTP/{version} 200 OK\r\n\r\nall there is");
         let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer)]]);
@@ -61,7 +61,7 @@ fn an_answer_without_a_length_ends_with_the_connection() {
 }
 
 #[test]
-fn an_answer_in_chunks_arrives_without_them() {
+fn a_response_in_chunks_arrives_without_them() {
     let chunks = "3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-Sum: 1\r\n\r\n";
     for fields in ["", "Trailer: X-Sum\r\n", "Content-Type: application/grpc\r\n"] {
         let answer = format!("HTTP/1.1 200 OK\r\n{fields}Transfer-Encoding: chunked\r\n\r\n{chunks}");
@@ -88,7 +88,7 @@ fn chunks_that_break_off_do_not_look_complete() {
 }
 
 #[test]
-fn an_answer_without_a_body_has_none() {
+fn a_response_without_a_body_has_none() {
     let head = "HEAD /public HTTP/1.0\r\n\r\n";
     let heard = "HEAD /public HTTP/1.0\r\nConnection: close\r\n\r\n";
     let expected = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\n";
@@ -98,7 +98,7 @@ fn an_answer_without_a_body_has_none() {
 }
 
 #[test]
-fn interim_answers_are_kept_from_the_client() {
+fn interim_responses_are_kept_from_the_client() {
     let last = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let answer = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{last}");
     answered(GET, HEARD, &answer, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
@@ -143,14 +143,14 @@ fn a_second_request_on_the_connection_is_not_read() {
 }
 
 #[test]
-fn what_no_rule_allows_is_denied_and_the_connection_closed() {
+fn a_denied_request_closes_the_connection() {
     let server = Server::new(vec![]);
     let world = World::new(server.address);
     let any_host = HttpRule { host: Some(".*".into()), ..rule("GET", "/public") };
     for (request, rules) in [
         ("GET /private HTTP/1.0\r\n\r\n", [rule("GET", "/public.*")]),
         ("GET /public/../private HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", [rule("GET", "/public.*")]),
-        // Without a host, a rule that asks for one does not match.
+        // A rule with a host does not match a request without one.
         (GET, [any_host]),
     ] {
         world.policy.ingress(&rules);
@@ -179,7 +179,7 @@ fn a_protocol_is_not_switched() {
 }
 
 #[test]
-fn what_goes_on_is_cut_when_policy_changes() {
+fn open_exchanges_end_when_policy_denies_them() {
     let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();

@@ -1,4 +1,4 @@
-//! Output that is not read, in every state: what the proxy keeps of it is bounded.
+//! Output that the receiver does not read: in every state, the proxy buffers a bounded part of it.
 
 use crate::harness::{Server, Step, World, hear, say};
 use std::io::{ErrorKind, Write};
@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// More than the buffers of the sockets on the way, and less than anything without a bound would take.
+/// More than the socket buffers on the way, and less than an unbounded buffer would take.
 const BOUND: usize = 24 << 20;
 
-/// Writes the same again and again until it is not taken for a moment, or until `most` was; tells how much was.
+/// Writes the same bytes repeatedly, until the socket blocks for a moment or `most` bytes were written; returns how many.
 fn flood(stream: &mut TcpStream, bytes: &[u8], most: usize) -> usize {
     stream.set_write_timeout(Some(Duration::from_millis(700))).expect("not zero");
     let bytes = bytes.repeat(1 + (1 << 16) / bytes.len());
@@ -24,7 +24,7 @@ fn flood(stream: &mut TcpStream, bytes: &[u8], most: usize) -> usize {
     taken
 }
 
-/// A server that hears a head, says the first text, and then the second without end.
+/// A server that reads a head, sends the first text, and then the second text for ever.
 fn flooding(first: &'static str, then: &'static str) -> (SocketAddr, JoinHandle<usize>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     let address = listener.local_addr().expect("it is bound");
@@ -38,7 +38,7 @@ fn flooding(first: &'static str, then: &'static str) -> (SocketAddr, JoinHandle<
 }
 
 #[test]
-fn what_a_server_says_to_a_client_that_does_not_read_is_bounded() {
+fn buffered_bytes_for_a_client_that_does_not_read_are_bounded() {
     for (first, then) in [
         ("", "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"),
         ("", "HTTP/1.1 100 Continue\r\n\r\n"),
@@ -57,7 +57,7 @@ fn what_a_server_says_to_a_client_that_does_not_read_is_bounded() {
 }
 
 #[test]
-fn what_a_client_sends_to_a_server_that_does_not_read_is_bounded() {
+fn buffered_bytes_for_a_server_that_does_not_read_are_bounded() {
     let chunked = "POST /public HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n";
     let long = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 100000000000\r\n\r\n";
     for (head, body) in [(long, "x"), (chunked, "1\r\nx\r\n"), (chunked, "1;extension=long\r\nx\r\n")] {
@@ -71,7 +71,7 @@ fn what_a_client_sends_to_a_server_that_does_not_read_is_bounded() {
 }
 
 #[test]
-fn answers_of_the_proxy_to_a_client_that_does_not_read_are_bounded() {
+fn responses_of_the_proxy_to_a_client_that_does_not_read_are_bounded() {
     for request in [
         "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n",
         "POST /private HTTP/1.1\r\nHost: svc\r\nContent-Length: 1\r\n\r\nx",
@@ -86,7 +86,7 @@ fn answers_of_the_proxy_to_a_client_that_does_not_read_are_bounded() {
 }
 
 #[test]
-fn interim_answers_are_bounded_in_number_and_size() {
+fn interim_responses_are_bounded_in_number_and_size() {
     let hint = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
     let large = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "a".repeat(20_000));
     for hint in [hint, &large] {
@@ -105,7 +105,7 @@ fn interim_answers_are_bounded_in_number_and_size() {
 }
 
 #[test]
-fn interim_answers_of_an_ordinary_number_pass() {
+fn interim_responses_of_an_ordinary_number_pass() {
     let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(50);
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let server = Server::new(vec![vec![hear("\r\n\r\n"), say([&interim, ok].concat()), Step::End]]);

@@ -1,4 +1,4 @@
-//! Who is let through, under which policy, and what is told of it.
+//! Verdicts: allowed and denied requests under each policy, and their events.
 
 use crate::harness::{EGRESS, INGRESS, Server, Step, World, hear, rule, say};
 use proxy::{Decision, Verdict};
@@ -36,7 +36,7 @@ fn an_allowed_request_reaches_the_server() {
 }
 
 #[test]
-fn a_denied_request_is_answered_and_the_connection_stays() {
+fn a_denied_request_gets_403_and_the_connection_stays_open() {
     let server = Server::new(vec![ok().into()]);
     let world = World::new(server.address);
     let mut client = world.connect();
@@ -110,7 +110,7 @@ fn a_change_of_policy_takes_effect_at_the_next_request() {
 }
 
 #[test]
-fn where_policy_cannot_be_asked_the_answer_is_no() {
+fn requests_are_refused_where_policy_is_not_available() {
     let server = Server::new(vec![ok().into()]);
     let world = World::new(server.address);
     let mut client = world.connect();

@@ -1,21 +1,19 @@
 //! A hash table that makes room for new entries by removing entries that were not used lately.
 
 use super::table::Table;
-use std::cell::Cell;
 
-/// Entries of which each use is noted; a hand goes round, takes the notes back, and removes the first entry without one.
+/// Entries of which each use is noted. A hand goes round the slots, takes the notes back, and removes the first entry without
+/// one.
 #[derive(Clone, Debug)]
 pub(super) struct LruTable {
     table: Table,
     capacity: usize,
-    /// By the entry's number: whether it was used since the hand passed.
-    used: Vec<Cell<bool>>,
     hand: usize,
 }
 
 impl LruTable {
     pub(super) fn new(key_size: usize, value_size: usize, capacity: usize) -> Self {
-        Self { table: Table::new(key_size, value_size), capacity, used: Vec::new(), hand: 0 }
+        Self { table: Table::new(key_size, value_size), capacity, hand: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -23,32 +21,31 @@ impl LruTable {
     }
 
     pub(super) fn lookup(&self, key: &[u8]) -> Option<&[u8]> {
-        self.used[self.table.find(key)?].set(true);
-        self.table.lookup(key)
+        let slot = self.table.find(key)?;
+        self.table.note_use(slot);
+        Some(self.table.value(slot))
     }
 
     pub(super) fn lookup_mut(&mut self, key: &[u8]) -> Option<&mut [u8]> {
-        self.used[self.table.find(key)?].set(true);
-        self.table.lookup_mut(key)
+        let slot = self.table.find(key)?;
+        self.table.note_use(slot);
+        Some(self.table.value_mut(slot))
     }
 
     /// Inserts an entry whose key has none.
     pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) {
-        if self.len() >= self.capacity {
-            self.make_room();
+        while self.len() >= self.capacity.max(1) {
+            self.turn();
         }
         self.table.insert(key, value);
-        self.used.push(Cell::new(false));
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
-        // The last entry takes the number of the one that goes.
-        self.table.remove(key).map(|entry| self.used.swap_remove(entry)).is_some()
+        self.table.remove(key)
     }
 
     pub(super) fn clear(&mut self) {
         self.table.clear();
-        self.used.clear();
         self.hand = 0;
     }
 
@@ -56,17 +53,11 @@ impl LruTable {
         &self.table
     }
 
-    fn make_room(&mut self) {
-        while self.len() > 0 {
-            if self.hand >= self.len() {
-                self.hand = 0;
-            }
-            if !self.used[self.hand].replace(false) {
-                let key = self.table.key(self.hand).to_vec();
-                self.remove(&key);
-                return;
-            }
-            self.hand += 1;
+    /// Moves the hand on by one slot.
+    fn turn(&mut self) {
+        self.hand = (self.hand + 1) % self.table.slots();
+        if self.table.has_entry(self.hand) && !self.table.take_use(self.hand) {
+            self.table.empty(self.hand);
         }
     }
 }

@@ -1,24 +1,24 @@
 //! Longest-prefix match over byte keys: a number of leading bits, and then the bits.
 
 use super::table::Table;
-use std::collections::BTreeMap;
 
 /// Bytes of the number of bits, with which a key begins.
 const LENGTH: usize = size_of::<u32>();
-/// Bytes of the longest key, as in the kernel.
-const LONGEST_KEY: usize = LENGTH + 256;
+/// Bytes of the longest key that this trie takes. (The kernel's takes 260.)
+const LONGEST_KEY: usize = LENGTH + 32;
 
 /// Entries by prefix, without the bits after it. A lookup tries the lengths that any entry has, the longest first.
 #[derive(Clone, Debug)]
 pub(super) struct Trie {
     table: Table,
-    /// How many entries have a prefix of so many bits.
-    lengths: BTreeMap<u32, usize>,
+    /// The numbers of bits that entries have as their prefix, the greatest first, and how many entries have each.
+    lengths: Vec<(u32, usize)>,
 }
 
 impl Trie {
     pub(super) fn new(key_size: usize, value_size: usize) -> Self {
-        Self { table: Table::new(key_size, value_size), lengths: BTreeMap::new() }
+        assert!((LENGTH..=LONGEST_KEY).contains(&key_size), "a key is a length and at most 32 bytes of bits");
+        Self { table: Table::new(key_size, value_size), lengths: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -26,15 +26,11 @@ impl Trie {
     }
 
     pub(super) fn lookup(&self, key: &[u8]) -> Option<&[u8]> {
-        let mut prefix = Prefix::new(key);
-        self.lengths.range(..=bits(key)).rev().find_map(|(&bits, _)| self.table.lookup(prefix.shorten(bits)))
+        self.find(key).map(|slot| self.table.value(slot))
     }
 
     pub(super) fn lookup_mut(&mut self, key: &[u8]) -> Option<&mut [u8]> {
-        let mut prefix = Prefix::new(key);
-        let mut lengths = self.lengths.range(..=bits(key)).rev();
-        let found = lengths.find(|(bits, _)| self.table.find(prefix.shorten(**bits)).is_some())?;
-        self.table.lookup_mut(prefix.shorten(*found.0))
+        self.find(key).map(|slot| self.table.value_mut(slot))
     }
 
     pub(super) fn lookup_exactly(&mut self, key: &[u8]) -> Option<&mut [u8]> {
@@ -44,16 +40,19 @@ impl Trie {
     /// Inserts an entry whose prefix has none.
     pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) {
         self.table.insert(Prefix::new(key).shorten(bits(key)), value);
-        *self.lengths.entry(bits(key)).or_default() += 1;
+        match self.place_of(bits(key)) {
+            Ok(place) => self.lengths[place].1 += 1,
+            Err(place) => self.lengths.insert(place, (bits(key), 1)),
+        }
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
-        let is_removed = self.table.remove(Prefix::new(key).shorten(bits(key))).is_some();
+        let is_removed = self.table.remove(Prefix::new(key).shorten(bits(key)));
         if is_removed {
-            let count = self.lengths.get_mut(&bits(key)).expect("the length of every prefix is counted");
-            *count -= 1;
-            if *count == 0 {
-                self.lengths.remove(&bits(key));
+            let place = self.place_of(bits(key)).expect("the length of every prefix is counted");
+            self.lengths[place].1 -= 1;
+            if self.lengths[place].1 == 0 {
+                self.lengths.remove(place);
             }
         }
         is_removed
@@ -66,6 +65,19 @@ impl Trie {
 
     pub(super) fn entries(&self) -> &Table {
         &self.table
+    }
+
+    /// Where a length stands among the others, or would stand.
+    fn place_of(&self, length: u32) -> Result<usize, usize> {
+        self.lengths.binary_search_by(|(other, _)| length.cmp(other))
+    }
+
+    /// The slot of the entry with the longest prefix.
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        let mut prefix = Prefix::new(key);
+        let most = bits(key);
+        let lengths = self.lengths.iter().filter(|(length, _)| *length <= most);
+        lengths.map(|(length, _)| *length).find_map(|length| self.table.find(prefix.shorten(length)))
     }
 }
 

@@ -221,8 +221,8 @@ mod tests {
         check(r#"{"directori": "/x"}"#, "unknown field `directori`");
         check("{\n\"proxyPort\": 70000}", "line 2");
         check(r#"{"serviceAddresses": ["10.0.0.0"]}"#, "\"10.0.0.0\" is not a block such as 10.244.0.0/16");
-        check(r#"{"clusterName": "x y"}"#, "clusterName: \"x y\" is no label value");
-        check(r#"{"nodeLabels": {"x y": "z"}}"#, "nodeLabels: \"x y\" is no label key");
+        check(r#"{"clusterName": "x y"}"#, "clusterName: \"x y\" is not a valid label value");
+        check(r#"{"nodeLabels": {"x y": "z"}}"#, "nodeLabels: \"x y\" is not a valid label key");
         check(r#"{"proxy": {"idleTimeout": 0}}"#, "proxy.idleTimeout");
         check(r#"{"proxy": {"timeout": 1}}"#, "unknown field `timeout`");
         check(r#"{"serviceAddresses": ["10.0.0.0/8", "11.0.0.0/8"]}"#, "one IPv4 block");

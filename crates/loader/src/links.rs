@@ -1,0 +1,273 @@
+//! The attachments of programs to interfaces: tcx links, or clsact filters where the kernel has none, and their pins.
+
+use crate::clsact;
+use crate::pin::{self, PinError};
+use crate::sys::{self, TcxPoint};
+use abi::Hook;
+use netlink::Socket;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// The end of a pin's name that marks a filter. (The file system allows no dots in names.)
+const CLSACT_SUFFIX: &str = "-clsact";
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Tcx links where the kernel has them (6.6), else clsact filters.
+    #[default]
+    Automatic,
+    /// Clsact filters in any case.
+    Clsact,
+}
+
+/// Why a program could not be attached, replaced or detached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The kernel refused the change at an interface.
+    #[error("program {hook} at interface {interface}: {source}")]
+    Interface {
+        /// The program.
+        hook: Hook,
+        /// Index of the interface.
+        interface: u32,
+        /// Why.
+        source: io::Error,
+    },
+    /// A pinned link of an earlier run could not be used.
+    #[error("pinned link {path}: {source}")]
+    Pinned {
+        /// Where it is pinned.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The pins could not be listed.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+}
+
+/// The programs of ours that are attached, by interface and hook.
+#[derive(Debug)]
+pub(crate) struct Links {
+    mode: Mode,
+    directory: Option<PathBuf>,
+    attached: BTreeMap<(u32, Hook), Attachment>,
+}
+
+/// How one program is attached.
+#[derive(Debug)]
+enum Attachment {
+    /// A link, at an interface or a network namespace: lasts as long as this descriptor or its pin.
+    Link(OwnedFd),
+    /// A filter: lasts as long as the interface.
+    Filter,
+}
+
+impl Links {
+    pub(crate) fn new(mode: Mode, directory: Option<PathBuf>) -> Self {
+        Self { mode, directory, attached: BTreeMap::new() }
+    }
+
+    /// The directory of the pins, where there are any.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    /// How programs are attached here, as `tc` and `bpftool` call it.
+    pub(crate) fn attachment(&self) -> &'static str {
+        let filters = self.attached.values().any(|attached| matches!(attached, Attachment::Filter));
+        if filters || self.mode == Mode::Clsact { "clsact" } else { "tcx" }
+    }
+
+    /// The interfaces and hooks that programs are attached to.
+    pub(crate) fn attached(&self) -> impl Iterator<Item = (u32, Hook)> {
+        self.attached.keys().copied()
+    }
+
+    /// Puts the programs into the places of an earlier run's; removes the pins of interfaces that are gone.
+    pub(crate) fn take_over<'p>(
+        &mut self,
+        program: impl Fn(Hook) -> BorrowedFd<'p>,
+    ) -> Result<(), AttachError> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        for path in pin::pins(&pin::links(directory))? {
+            let failed = |source| AttachError::Pinned { path: path.clone(), source };
+            let Some(pinned) = PinnedLink::of(&path) else {
+                return Err(failed(io::Error::other("not a name that this program gives")));
+            };
+            match pinned.take_over(&path, program(pinned.hook)) {
+                Ok(link) => drop(self.attached.insert((pinned.interface, pinned.hook), link)),
+                Err(error) if is_gone(&error) => std::fs::remove_file(&path).map_err(failed)?,
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches the programs of the hooks to an interface, in order, all or none.
+    pub(crate) fn attach<'p>(
+        &mut self,
+        interface: u32,
+        hooks: impl Iterator<Item = Hook>,
+        program: impl Fn(Hook) -> BorrowedFd<'p>,
+    ) -> Result<(), AttachError> {
+        let mut made = Vec::new();
+        for hook in hooks {
+            if self.attached.contains_key(&(interface, hook)) {
+                continue;
+            }
+            match self.attach_one(interface, hook, program(hook)) {
+                Ok(link) => made.push((hook, link)),
+                Err(source) => {
+                    for (hook, link) in made {
+                        // The caller needs the first error, and no later one.
+                        let _ = self.detach_one(interface, hook, link);
+                    }
+                    return Err(AttachError::Interface { hook, interface, source });
+                }
+            }
+        }
+        self.attached.extend(made.into_iter().map(|(hook, link)| ((interface, hook), link)));
+        Ok(())
+    }
+
+    /// Detaches the programs of the hooks from an interface, as far as they are attached.
+    pub(crate) fn detach(
+        &mut self,
+        interface: u32,
+        hooks: impl Iterator<Item = Hook>,
+    ) -> Result<(), AttachError> {
+        for hook in hooks {
+            if let Some(link) = self.attached.remove(&(interface, hook)) {
+                self.detach_one(interface, hook, link)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_one(&self, interface: u32, hook: Hook, program: BorrowedFd<'_>) -> io::Result<Attachment> {
+        let Some(point) = TcxPoint::of(hook.point()) else {
+            let namespace = std::fs::File::open("/proc/thread-self/ns/net")?;
+            return self.keep(interface, hook, sys::create_lookup_link(program, namespace.as_fd())?);
+        };
+        if self.mode == Mode::Automatic {
+            match sys::create_link(program, interface, point) {
+                Ok(link) => return self.keep(interface, hook, link),
+                // A kernel before 6.6 does not know the attach point.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        clsact::attach(&mut Socket::open()?, interface, hook, program)?;
+        if let Some(path) = self.path(interface, hook, true)
+            && let Err(error) = sys::pin(program, &path)
+        {
+            clsact::detach(&mut Socket::open()?, interface, hook)?;
+            return Err(error);
+        }
+        Ok(Attachment::Filter)
+    }
+
+    /// Pins a link that is new.
+    fn keep(&self, interface: u32, hook: Hook, link: OwnedFd) -> io::Result<Attachment> {
+        if let Some(path) = self.path(interface, hook, false) {
+            sys::pin(link.as_fd(), &path)?;
+        }
+        Ok(Attachment::Link(link))
+    }
+
+    fn detach_one(&self, interface: u32, hook: Hook, attachment: Attachment) -> Result<(), AttachError> {
+        let path = self.path(interface, hook, matches!(attachment, Attachment::Filter));
+        let detached = match attachment {
+            Attachment::Link(link) => sys::detach_link(link.as_fd()),
+            Attachment::Filter => {
+                Socket::open().and_then(|mut socket| clsact::detach(&mut socket, interface, hook))
+            }
+        };
+        let unpinned = path.map_or(Ok(()), std::fs::remove_file);
+        match detached.and(unpinned) {
+            Err(source) if !is_gone(&source) => Err(AttachError::Interface { hook, interface, source }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the link of an interface's hook is pinned. A filter has no link: there its program is pinned as a record.
+    fn path(&self, interface: u32, hook: Hook, is_clsact: bool) -> Option<PathBuf> {
+        let suffix = if is_clsact { CLSACT_SUFFIX } else { "" };
+        Some(pin::links(self.directory.as_deref()?).join(format!("{interface}-{hook}{suffix}")))
+    }
+}
+
+/// Detaches the filters that are recorded by pins in this directory. A filter lasts as long as its interface, and the
+/// interfaces that lead out of the node stay when all else is removed. The calling thread must be in the node's namespace.
+pub fn detach_filters(directory: &Path) -> Result<(), AttachError> {
+    for path in pin::pins(&pin::links(directory))? {
+        let Some(PinnedLink { interface, hook, is_clsact: true }) = PinnedLink::of(&path) else { continue };
+        let detached = Socket::open().and_then(|mut socket| clsact::detach(&mut socket, interface, hook));
+        match detached {
+            Err(source) if !is_gone(&source) => {
+                return Err(AttachError::Interface { hook, interface, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A pin in the directory of links, as its name describes it.
+#[derive(Debug, PartialEq, Eq)]
+struct PinnedLink {
+    interface: u32,
+    hook: Hook,
+    is_clsact: bool,
+}
+
+impl PinnedLink {
+    fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let (name, is_clsact) = name.strip_suffix(CLSACT_SUFFIX).map_or((name, false), |name| (name, true));
+        let (interface, hook) = name.split_once('-')?;
+        Some(Self { interface: interface.parse().ok()?, hook: Hook::from_name(hook)?, is_clsact })
+    }
+
+    /// Puts a program into the place of the one that is attached.
+    fn take_over(&self, path: &Path, program: BorrowedFd<'_>) -> io::Result<Attachment> {
+        if self.is_clsact {
+            clsact::replace(&mut Socket::open()?, self.interface, self.hook, program)?;
+            std::fs::remove_file(path)?;
+            sys::pin(program, path)?;
+            return Ok(Attachment::Filter);
+        }
+        let link = sys::open_pinned(path)?;
+        sys::update_link(link.as_fd(), program)?;
+        Ok(Attachment::Link(link))
+    }
+}
+
+/// Whether the interface, or what was attached to it, is gone.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOLINK | libc::ENODEV | libc::ENOENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_pinned_under_the_name_that_is_read_back() {
+        let links = Links::new(Mode::Automatic, Some(PathBuf::from("/pins")));
+        for is_clsact in [false, true] {
+            let path = links.path(7, Hook::ToWorkload, is_clsact).unwrap();
+            assert_eq!(
+                PinnedLink::of(&path),
+                Some(PinnedLink { interface: 7, hook: Hook::ToWorkload, is_clsact })
+            );
+        }
+        for name in ["7", "x-to_workload", "7-to_nowhere", "7-to_workload-tcx"] {
+            assert_eq!(PinnedLink::of(Path::new(name)), None, "{name}");
+        }
+    }
+}

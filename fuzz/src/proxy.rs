@@ -1,0 +1,114 @@
+//! The proxy's session: whatever client and server send, the server gets allowed requests only.
+
+use crate::input::{Input, pieces};
+use abi::policy::Direction;
+use l7::head::MAX_FIELDS;
+use l7::{Body, Field, HttpRule, Matcher, Request, Response, Scanner};
+use proxy::fixtures::{End, Exchange};
+use proxy::{AppliedRuleSet, Config, Flow, Policy, Rules, Verdict};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::Waker;
+
+/// What is allowed: at first, and once policy has changed.
+static MATCHERS: LazyLock<[Arc<Matcher>; 2]> = LazyLock::new(|| {
+    let rule = |method: &str, path: &str| HttpRule {
+        method: Some(method.to_owned()),
+        path: Some(path.to_owned()),
+        ..HttpRule::default()
+    };
+    [vec![rule("GET|POST|HEAD", "/public.*"), rule("GET", "/ws")], vec![rule("GET", "/public")]]
+        .map(|rules| Arc::new(Matcher::new(&rules).expect("the rules are right")))
+});
+
+/// A policy that may change once.
+struct Changing {
+    generation: AtomicU64,
+}
+
+impl Policy for Changing {
+    fn flow(&self, _client: SocketAddr, _server: SocketAddr) -> Option<Flow> {
+        let applied = vec![AppliedRuleSet { set: 1, rule: 1, direction: Direction::Ingress }];
+        Some(Flow { source_identity: 1000, destination_identity: 2000, workloads: (1, 2), applied })
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    fn rules(&self, _set: u32) -> Rules {
+        Rules::Ready(Arc::clone(&MATCHERS[self.generation().min(1) as usize]))
+    }
+
+    fn wake_when_rules_load(&self, _waker: &Waker) {}
+}
+
+/// Lets client and server send pieces in turn: a byte says who, how much, and whether policy changes or an end closes.
+pub fn check(data: &[u8]) {
+    let policy = Arc::new(Changing { generation: AtomicU64::new(0) });
+    let config = Config { discard_limit: 64, ..Config::default() };
+    let mut exchange = Exchange::new(config, policy.clone());
+    let mut input = Input::new(data);
+    while !input.is_empty() && !exchange.is_over() {
+        let decision = input.byte();
+        let end = if decision & 1 == 0 { End::Client } else { End::Server };
+        match decision & 0x0e {
+            0x02 => exchange.close(end),
+            0x04 => {
+                policy.generation.store(1, Ordering::Relaxed);
+                exchange.reevaluate();
+            }
+            _ => {
+                let length = usize::from(input.short() % 4096);
+                for piece in pieces(input.take(length), decision | 0x0f) {
+                    exchange.receive(end, piece);
+                }
+            }
+        }
+    }
+    check_forwarded(&exchange.to_server);
+    check_received(&exchange);
+    check_events(&exchange);
+}
+
+/// All that the server got are allowed requests, one after another; only the last may be incomplete.
+fn check_forwarded(mut sent: &[u8]) {
+    while !sent.is_empty() {
+        let head = Scanner::default().scan(sent).expect("the server gets requests");
+        let Some(head) = head else { panic!("a head is sent as a whole") };
+        let (mut bytes, end) = (sent[head.clone()].to_vec(), head.end);
+        let mut storage = [Field::default(); MAX_FIELDS];
+        let request = Request::parse(&mut bytes, &mut storage).expect("the server gets requests");
+        let is_allowed = MATCHERS.iter().any(|matcher| matcher.matches(&request.view()).is_some());
+        assert!(is_allowed, "{request:?} was forwarded");
+        sent = &sent[end..];
+        if request.websocket {
+            return;
+        }
+        let mut body = Body::new(request.framing);
+        let taken = body.advance(sent).expect("a body is forwarded as it was checked");
+        assert!(taken == sent.len() || body.is_done());
+        sent = &sent[taken..];
+    }
+}
+
+/// What the client got begins with a response.
+fn check_received(exchange: &Exchange) {
+    if exchange.to_client.is_empty() {
+        return;
+    }
+    let head = Scanner::default().scan(&exchange.to_client).expect("the client gets responses");
+    let head = head.expect("a head is sent as a whole");
+    let mut storage = [Field::default(); MAX_FIELDS];
+    Response::parse(&exchange.to_client[head], &mut storage).expect("the client gets responses");
+}
+
+/// Each request has at most one event, and a denied one has a response that says so.
+fn check_events(exchange: &Exchange) {
+    for event in &exchange.events {
+        let is_denied = event.decisions.iter().any(|decision| decision.http_rule.is_none());
+        assert_eq!(is_denied, event.verdict == Verdict::Deny && !event.decisions.is_empty(), "{event:?}");
+        assert!(event.verdict == Verdict::Forward || !event.reason.is_empty(), "{event:?}");
+    }
+}
