@@ -243,7 +243,7 @@ mod tests {
         assert!(label("id").is_err());
         assert!(label("a b=c").unwrap_err().starts_with("\"a b\" is not a valid label key"));
         assert!(label("a=b c").unwrap_err().starts_with("\"b c\" is not a valid label value"));
-        assert!(label("k8s:foo=bar").unwrap_err().ends_with("so write \"foo\""));
+        assert!(label("k8s:foo=bar").unwrap_err().ends_with("write \"foo\""));
         assert_eq!(port_name("http=80/TCP"), pair("http", "80/TCP"));
         assert_eq!(port_name("dns=53/udp"), pair("dns", "53/UDP"));
         assert_eq!(port_name("web=8080"), pair("web", "8080/TCP"));
