@@ -4,7 +4,7 @@ use crate::cost::bounded;
 use manifest::{Diagnostic, Manifest};
 use std::io;
 
-/// What the reader is told that the file is called.
+/// The file name that the reader gets.
 const FILE: &str = "file.yaml";
 /// A manifest that tests may refer to.
 const REFERRED: &str = include_str!("../../crates/manifest/tests/tutorial/rule1-v1.yaml");

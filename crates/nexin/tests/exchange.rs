@@ -296,16 +296,19 @@ fn rules_that_cost_too_much_are_refused_and_the_earlier_policy_stays_in_force() 
     check(&[("/watched", 200), ("/applied", 403)]);
     // Too much by itself: refused from files and requests alike.
     let error = bed.try_apply(&costly("applied", 60)).unwrap_err().to_string();
-    assert!(error.contains("4096 positions") && error.contains("http["), "{error}");
+    assert!(error.contains("4096 active positions") && error.contains("http["), "{error}");
     bed.write_policy("p.yaml", &costly("other", 60));
     let problems =
         eventually(|| Some(bed.status().problems).filter(|problems| !problems.is_empty())).unwrap();
-    assert!(problems[0].contains("4096 positions"), "{problems:?}");
+    assert!(problems[0].contains("4096 active positions"), "{problems:?}");
     check(&[("/watched", 200), ("/applied", 403), ("/other", 403)]);
     // Too much only together with other rules of the same workload and port.
     bed.apply(&costly("applied", 20));
     check(&[("/watched", 200), ("/applied", 200)]);
     let error = bed.try_apply(&costly("more", 20)).unwrap_err().to_string();
-    assert!(error.contains("4096 positions") && error.contains("what was, still is"), "{error}");
+    assert!(
+        error.contains("4096 active positions") && error.contains("the earlier state stays in force"),
+        "{error}"
+    );
     check(&[("/watched", 200), ("/applied", 200), ("/more", 403)]);
 }

@@ -114,7 +114,7 @@ fn is_short(rule: &HttpRule) -> bool {
     texts(rule).all(|text| text.len() <= SHORT)
 }
 
-/// What is said of rules without a request holds for this one.
+/// Facts on rules that hold without a request hold for this request.
 fn check_answers(rules: &[HttpRule], request: &RequestView<'_>) {
     let mut bytes = request.path.as_bytes().to_vec();
     let Ok(length) = path::canonicalise(&mut bytes) else { return };
@@ -142,7 +142,7 @@ fn check_answers(rules: &[HttpRule], request: &RequestView<'_>) {
     check_equivalence(rules, request);
 }
 
-/// Sets of rules that are told to be the same decide the same.
+/// Sets of rules that the equivalence check calls equal return equal verdicts.
 fn check_equivalence(rules: &[HttpRule], request: &RequestView<'_>) {
     let is_printable = |text: &str| text.bytes().all(|byte| (b'!'..=b'~').contains(&byte));
     if rules.len() < 2 || !is_printable(request.host) {
