@@ -14,7 +14,6 @@ const CEILINGS: &[(&str, usize)] = &[
     ("identity", 3),
     ("nexin", 48),
     ("policy", 67),
-    ("proxy", 11),
 ];
 
 /// The private words of each part that has more of them than its ceiling.
