@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Who is there, with an address of each family.
+/// The known ends, with an address of each family.
 pub const ADDRESSES: [[&str; 2]; 9] = [
     ["10.244.0.1", "fd00:244::1"],
     ["10.244.0.2", "fd00:244::2"],
@@ -51,7 +51,7 @@ pub fn tables() -> Tables {
     tables
 }
 
-/// The addresses of who is at a place of [`ADDRESSES`].
+/// The addresses at an index of [`ADDRESSES`].
 pub fn addresses(at: usize) -> [IpAddr; 2] {
     ADDRESSES[at].map(|address| address.parse().expect("an address"))
 }
