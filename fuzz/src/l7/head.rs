@@ -43,7 +43,11 @@ pub fn response(bytes: &[u8], cuts: u8) {
         Ok(response) => response,
         Err(refusal) => return assert_eq!(refusal.status, 502, "{refusal:?}"),
     };
-    for persistence in [Persistence::Keep, Persistence::Close, Persistence::CloseOld, Persistence::Upgrade] {
+    let all: &[Persistence] = match response.websocket {
+        true => &[Persistence::Upgrade],
+        false => &[Persistence::Keep, Persistence::Close, Persistence::CloseOld],
+    };
+    for &persistence in all {
         let mut written = Vec::new();
         response.write(persistence, &mut written);
         let (written, mut storage) = (whole(&written), [Field::default(); MAX_FIELDS]);

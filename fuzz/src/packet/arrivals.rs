@@ -117,6 +117,8 @@ fn packet(input: &mut Input<'_>, family: usize, protocol: u8) -> Vec<u8> {
             let lost = craft::tcp(to, from).frame();
             craft::icmp_error(source, destination, KINDS[usize::from(detail) % KINDS.len()], 0, &lost)
         }
+        // A protocol with a header of its own is built above; GRE stands for it here.
+        _ if [1, 6, 17, 58, 132].contains(&detail) => craft::other(source, destination, 47),
         _ => craft::other(source, destination, detail),
     };
     shaped(input, craft)

@@ -65,7 +65,10 @@ fn write(rows: &mut Rows, writes: Writes, world: &World) {
     let wanted = world.rows();
     let (before, mut maps) = (tables(rows), tables(rows));
     let after = tables(&wanted);
-    let promises = promises(rows, &wanted, &before, &after);
+    let puts = writes.now.iter().filter(|write| matches!(write, MapOp::Put(_)));
+    let mut all = tables(rows);
+    all.apply_all(puts.chain(wanted.values().map(|row| MapOp::Put(*row))));
+    let promises = promises(rows, &wanted, [&before, &after, &all]);
     for write in writes.now.iter() {
         follow(rows, &mut maps, write);
         for (packet, promise) in &promises {
@@ -113,7 +116,7 @@ fn tables(rows: &Rows) -> Tables {
 }
 
 /// Packets between endpoints and addresses that exist before and after the step, with the verdicts that they may get.
-fn promises(old: &Rows, new: &Rows, before: &Tables, after: &Tables) -> Vec<(Packet, Promise)> {
+fn promises(old: &Rows, new: &Rows, states: [&Tables; 3]) -> Vec<(Packet, Promise)> {
     let kept = || old.iter().filter(|(key, _)| new.contains_key(key)).map(|(_, row)| row);
     let endpoints = kept().filter_map(|row| if let Row::Endpoint(key, _) = row { Some(*key) } else { None });
     let addresses: Vec<_> = kept()
@@ -124,5 +127,5 @@ fn promises(old: &Rows, new: &Rows, before: &Tables, after: &Tables) -> Vec<(Pac
         packets.flat_map(|(endpoint, address)| Packet::both_ways(endpoint, address)).collect();
     let stride = packets.len().div_ceil(PACKETS).max(1);
     let some = packets.into_iter().step_by(stride);
-    some.filter_map(|packet| Some((packet, promise(before, after, &packet)?))).collect()
+    some.filter_map(|packet| Some((packet, promise(states, &packet)?))).collect()
 }

@@ -125,7 +125,9 @@ fn is_same(one: &Tables, other: &Tables, read: &Read) -> bool {
 
 /// The old and the new verdict on a packet, if some order of writes can keep all others from it: at most one of the rows that
 /// the packet looks up changes, or every order of the changes has these two verdicts only.
-pub fn promise(old: &Tables, new: &Tables, packet: &Packet) -> Option<Promise> {
+///
+/// `all` has the rows of both states: a row that the step removes is there until its end.
+pub fn promise([old, new, all]: [&Tables; 3], packet: &Packet) -> Option<Promise> {
     let ((before, looked_up), (after, _)) = (answer(old, packet), answer(new, packet));
     let changed: Vec<Read> = looked_up.iter().filter(|read| !is_same(old, new, read)).copied().collect();
     if changed.len() > MOST_CHANGED {
@@ -136,7 +138,7 @@ pub fn promise(old: &Tables, new: &Tables, packet: &Packet) -> Option<Promise> {
             Some(at) if switched & (1 << at) == 0 => old,
             Some(_) => new,
             None if looked_up.contains(&read) => old,
-            None => new,
+            None => all,
         };
         let seen = Reader { choose: &choose, read: RefCell::default() }.answer(packet);
         seen == before || seen == after
