@@ -32,7 +32,7 @@ impl Inventory for World {
 
     /// The labels that the namespace's workloads on this node have; none without such a workload.
     fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
-        let mut here = self.endpoints().filter(|endpoint| endpoint.namespace == name);
+        let mut here = self.endpoints().filter(|endpoint| endpoint.workload.namespace == name);
         let labels = here.find_map(|endpoint| self.view(endpoint)).map(|party| party.labels);
         let labels = labels.into_iter().flat_map(Labels::iter);
         labels
@@ -42,10 +42,10 @@ impl Inventory for World {
 
     fn candidates(&self) -> Vec<Candidate> {
         let candidates = self.endpoints().map(|endpoint| Candidate {
-            namespace: endpoint.namespace.clone(),
-            labels: endpoint.labels.clone(),
-            addresses: endpoint.addresses.clone(),
-            named_ports: endpoint.named_ports.clone(),
+            namespace: endpoint.workload.namespace.clone(),
+            labels: endpoint.workload.labels.clone(),
+            addresses: endpoint.workload.addresses.clone(),
+            named_ports: endpoint.workload.named_ports.clone(),
         });
         candidates.collect()
     }
@@ -71,7 +71,9 @@ impl Inventory for World {
     }
 
     fn workloads(&self) -> Vec<String> {
-        self.endpoints().map(|endpoint| format!("{}/{}", endpoint.namespace, endpoint.name)).collect()
+        self.endpoints()
+            .map(|endpoint| format!("{}/{}", endpoint.workload.namespace, endpoint.workload.name))
+            .collect()
     }
 
     fn place(&self) -> &'static str {
@@ -80,7 +82,7 @@ impl Inventory for World {
 }
 
 fn workload(world: &World, endpoint: &Endpoint) -> End {
-    let name = format!("{}/{}", endpoint.namespace, endpoint.name);
+    let name = format!("{}/{}", endpoint.workload.namespace, endpoint.workload.name);
     let end = match world.view(endpoint) {
         Some(party) => {
             End { ports: party.ports.clone(), ..End::new(&name, party.number, party.labels.clone()) }
@@ -88,7 +90,7 @@ fn workload(world: &World, endpoint: &Endpoint) -> End {
         None => End::new(&name, abi::identity::INIT, Labels::default()),
     };
     let audit = endpoint.audit || world.node().audit;
-    End { addresses: endpoint.addresses.clone(), is_one: true, audit, ..end }
+    End { addresses: endpoint.workload.addresses.clone(), is_one: true, audit, ..end }
 }
 
 fn host(world: &World) -> End {
@@ -152,12 +154,14 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
     fn endpoint(id: u32, name: &str, audit: bool) -> Change {
         Change::Endpoint(Box::new(Endpoint {
             id,
-            namespace: "default".into(),
-            name: name.into(),
-            labels: BTreeMap::from([("id".to_owned(), name.to_owned())]).into(),
-            addresses: vec![IpAddr::from([10, 0, 1, id as u8])],
-            named_ports: BTreeMap::from([(("http".to_owned(), 6), 80)]).into(),
-            interface: control::Interface::default(),
+            workload: control::Workload {
+                namespace: "default".into(),
+                name: name.into(),
+                labels: BTreeMap::from([("id".to_owned(), name.to_owned())]).into(),
+                addresses: vec![IpAddr::from([10, 0, 1, id as u8])],
+                named_ports: BTreeMap::from([(("http".to_owned(), 6), 80)]).into(),
+            },
+            attachment: control::Attachment::default(),
             audit,
         }))
     }

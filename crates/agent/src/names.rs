@@ -88,8 +88,11 @@ impl Names {
     fn update_endpoint(&mut self, world: &World, id: u32, now: Instant) {
         let endpoint = world.endpoint_of(id);
         let addresses = endpoint.into_iter().flat_map(|endpoint| {
-            let name = WorkloadName { namespace: endpoint.namespace.clone(), name: endpoint.name.clone() };
-            endpoint.addresses.iter().map(move |address| (*address, name.clone()))
+            let name = WorkloadName {
+                namespace: endpoint.workload.namespace.clone(),
+                name: endpoint.workload.name.clone(),
+            };
+            endpoint.workload.addresses.iter().map(move |address| (*address, name.clone()))
         });
         self.workloads.replace(id, addresses.collect(), now);
         let identity = endpoint.and_then(|_| world.identity(id));

@@ -160,7 +160,7 @@ pub(crate) fn remove(reconciler: &mut Reconciler, requests: &[Request]) -> Vec<A
 fn check_free(reconciler: &Reconciler, address: IpAddr) -> Result<(), Failure> {
     let world = reconciler.world();
     let owner = if let Some(endpoint) = world.endpoint_at(address) {
-        format!("workload {}/{}", endpoint.namespace, endpoint.name)
+        format!("workload {}/{}", endpoint.workload.namespace, endpoint.workload.name)
     } else if let Some(service) = world.services().find(|service| service.addresses.contains(&address)) {
         format!("service {}/{}", service.namespace, service.name)
     } else if world.node().addresses.contains(&address) {

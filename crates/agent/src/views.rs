@@ -22,11 +22,11 @@ pub(crate) fn endpoint(world: &World, state: &State, endpoint: &control::Endpoin
     let record = state.workloads.iter().find(|workload| workload.id == endpoint.id)?;
     Some(view::Endpoint {
         id: endpoint.id,
-        namespace: endpoint.namespace.clone(),
-        name: endpoint.name.clone(),
+        namespace: endpoint.workload.namespace.clone(),
+        name: endpoint.workload.name.clone(),
         identity: row.identity,
         labels: world.identities().labels(row.identity).map(|labels| texts(labels)).unwrap_or_default(),
-        addresses: endpoint.addresses.clone(),
+        addresses: endpoint.workload.addresses.clone(),
         named_ports: named_ports(endpoint),
         interface: record.interface.clone(),
         network_namespace: record.network_namespace.clone(),
@@ -39,7 +39,7 @@ pub(crate) fn endpoint(world: &World, state: &State, endpoint: &control::Endpoin
 }
 
 fn named_ports(endpoint: &control::Endpoint) -> Vec<(String, String)> {
-    let ports = endpoint.named_ports.iter();
+    let ports = endpoint.workload.named_ports.iter();
     let written = |number, port: &u16| format!("{port}/{}", crate::explain::protocol_name(number));
     ports.map(|((name, number), port)| (name.clone(), written(*number, port))).collect()
 }

@@ -1,6 +1,6 @@
 //! Applies changes: each marks what it touches, and the step then settles rank by rank.
 
-use crate::change::Change;
+use crate::change::{Change, LAST_ENDPOINT};
 use crate::enforcement::Reassignment;
 use crate::ledger::RowSubject;
 use crate::planner::{plan, plan_all};
@@ -43,6 +43,10 @@ impl World {
             Change::RemoveNamespace(name) => self.relabel_namespace(name, Default::default(), step),
             Change::Endpoint(endpoint) => self.put_endpoint(endpoint, step),
             Change::RemoveEndpoint(id) => self.remove_endpoint(id, step),
+            Change::RemoteWorkload(remote) => self.put_remote_workload(remote, step),
+            Change::RemoveRemoteWorkload { namespace, name } => {
+                self.remove_remote_workload(&namespace, &name, step);
+            }
             Change::Policy(policy) => self.put_policy(policy, step),
             Change::RemovePolicy(id) => self.remove_policy(&id, step),
             Change::Service(service) => self.put_service(*service, step),
@@ -75,11 +79,13 @@ impl World {
             Subject::Workload(id) => Some(*id),
             _ => None,
         });
-        for endpoint in workloads.iter().filter_map(|id| self.endpoint_of(*id)) {
-            step.mark_endpoint(endpoint.id);
-            endpoint.addresses.iter().for_each(|address| step.mark_address(*address));
+        for (id, workload) in workloads.iter().filter_map(|id| Some((*id, self.workload(*id)?))) {
+            workload.addresses.iter().for_each(|address| step.mark_address(*address));
+            if id <= LAST_ENDPOINT {
+                step.mark_endpoint(id);
+                step.renamed.endpoints.insert(id);
+            }
         }
-        step.renamed.endpoints.extend(&workloads);
         for arrival in self.arrivals(&workloads) {
             let endpoints = arrival.endpoints.clone();
             self.peers.admit(arrival, &mut step.peer_changes);
@@ -92,7 +98,8 @@ impl World {
     fn settle_peers(&mut self, step: &mut Step) {
         let peer_changes = std::mem::take(&mut step.peer_changes);
         let regrouped = self.enforcement.follow(&peer_changes, &self.peers, &mut step.rows);
-        for peer in peer_changes.removed.keys().chain(peer_changes.added.keys()) {
+        // Where the last workload of this node left, workloads of other nodes may have the peer still.
+        for peer in peer_changes.removed.keys().chain(peer_changes.added.keys()).chain(&peer_changes.left) {
             step.mark(Subject::Peer(*peer));
         }
         let subjects = step.take(|subject| match subject {

@@ -23,6 +23,15 @@ pub enum Change {
     Endpoint(Box<Endpoint>),
     /// A workload goes.
     RemoveEndpoint(u32),
+    /// A workload of another node comes, or one of the same name changes.
+    RemoteWorkload(Box<RemoteWorkload>),
+    /// A workload of another node goes.
+    RemoveRemoteWorkload {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
     /// A policy comes, or one of the same name changes.
     Policy(Policy),
     /// A policy goes.
@@ -71,11 +80,9 @@ pub enum Change {
     RemoveRemoteNode(String),
 }
 
-/// A workload of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Number on this node, from 1.
-    pub id: u32,
+/// A workload of the cluster: its names, labels and addresses, on whichever node it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
     /// Namespace.
     pub namespace: String,
     /// Name, unique in the namespace.
@@ -86,21 +93,42 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
     /// Its ports by name (in lower case) and protocol number.
     pub named_ports: Arc<BTreeMap<(String, u8), u16>>,
-    /// How it is wired to the node.
-    pub interface: Interface,
-    /// Whether what policy refuses is let through and reported.
-    pub audit: bool,
 }
 
-/// Both ends of the wire between node and workload.
+/// How a workload is wired to its node: both ends of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Interface {
-    /// Index of the host-side end.
-    pub index: u32,
+pub struct Attachment {
+    /// Index of the host-side interface.
+    pub interface: u32,
     /// Link-layer address of the workload's end.
     pub mac: [u8; 6],
     /// Link-layer address of the host-side end.
     pub host_mac: [u8; 6],
+}
+
+/// A workload of this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Number on this node, from 1 to [`LAST_ENDPOINT`].
+    pub id: u32,
+    /// The workload.
+    pub workload: Workload,
+    /// How it is wired to the node.
+    pub attachment: Attachment,
+    /// Whether what policy refuses is let through and reported.
+    pub audit: bool,
+}
+
+/// The highest number of an endpoint; `control` numbers workloads of other nodes above it.
+pub const LAST_ENDPOINT: u32 = u32::MAX >> 1;
+
+/// A workload of another node. Policies know its identity by its addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoteWorkload {
+    /// The name of its node.
+    pub node: String,
+    /// The workload.
+    pub workload: Workload,
 }
 
 /// What holds for the whole node.

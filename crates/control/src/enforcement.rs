@@ -8,7 +8,7 @@ use abi::endpoint::{self, flag};
 use abi::identity::HOST;
 use abi::row::{MapOp, Row, RowKey};
 use foldhash::{HashMap, HashSet};
-use identity::next_number;
+use identity::Sequence;
 use policy::book::RuleBook;
 use policy::cidr::{AddressSide, Blocks, CidrClass};
 use policy::compile::CompiledPolicy;
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Policies and what they compile to for the workloads of the node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Enforcement {
     pub(crate) policies: PolicySet,
     pub(crate) book: RuleBook,
@@ -36,7 +36,7 @@ pub struct Enforcement {
     pub(crate) groupings: Groupings,
     /// Policies that ask for domain names.
     with_domains: BTreeSet<u32>,
-    last_number: u32,
+    policy_numbers: Sequence,
 }
 
 /// One policy, which grouping it speaks of, and how many subjects it has.
@@ -60,10 +60,28 @@ pub(crate) struct Assignment {
     pub(crate) flags: u8,
 }
 
+impl Default for Enforcement {
+    fn default() -> Self {
+        Self {
+            policies: PolicySet::default(),
+            book: RuleBook::default(),
+            blocks: Blocks::default(),
+            names: DomainNames::default(),
+            in_force: HashMap::default(),
+            numbers: HashMap::default(),
+            assigned: HashMap::default(),
+            idle: BTreeSet::new(),
+            groupings: Groupings::default(),
+            with_domains: BTreeSet::new(),
+            policy_numbers: Sequence::new(1..=u32::MAX),
+        }
+    }
+}
+
 impl Enforcement {
     /// Starts numbering policies above this number, which flows may remember from before.
     pub(crate) fn number_above(&mut self, number: u32) {
-        self.last_number = self.last_number.max(number);
+        self.policy_numbers.continue_above(number);
     }
 
     /// The policies in force.
@@ -205,7 +223,8 @@ impl Enforcement {
                 before
             }
             _ => {
-                let number = next_number(&mut self.last_number, |number| self.in_force.contains_key(&number));
+                let free = self.policy_numbers.take(|number| self.in_force.contains_key(&number));
+                let number = free.expect("fewer policies than numbers fit in memory");
                 rows.put(columns(number, &compiled).into_values());
                 grouped.insert(number, compiled);
                 number

@@ -4,23 +4,22 @@ mod random_changes;
 
 pub use random_changes::random_change;
 
-use crate::change::{Change, Endpoint, Interface};
+use crate::change::{Attachment, Change, Endpoint, Workload};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A workload of this node. Its number gives its name, its address (`10.0.0.ID`) and its interface ([`interface_of`]).
 pub fn endpoint(id: u32, namespace: &str, app: &str) -> Endpoint {
-    Endpoint {
-        id,
+    let workload = Workload {
         namespace: namespace.into(),
         name: format!("workload-{id}"),
         labels: BTreeMap::from([("app".into(), app.into())]).into(),
         addresses: vec![address_of(id)],
         named_ports: Arc::default(),
-        interface: Interface { index: interface_of(id), ..Interface::default() },
-        audit: false,
-    }
+    };
+    let attachment = Attachment { interface: interface_of(id), ..Attachment::default() };
+    Endpoint { id, workload, attachment, audit: false }
 }
 
 /// A workload of this node comes, or is relabelled: see [`endpoint`].

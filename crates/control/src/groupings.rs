@@ -6,6 +6,7 @@ use abi::endpoint;
 use abi::identity::FIRST_NAMESPACE;
 use abi::row::Row;
 use foldhash::{HashMap, HashSet};
+use identity::Sequence;
 use policy::book::RuleBook;
 use policy::compile::CompiledPolicy;
 use policy::directory::{Directory, FacetId};
@@ -14,11 +15,11 @@ use policy::grouping::{Demand, Grouping, Regrouped, Regroupings, namespace_of};
 use std::collections::BTreeSet;
 
 /// Groupings by number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Groupings {
     in_force: InForce,
     subscriptions: Subscriptions,
-    last_number: u32,
+    numbers: Sequence,
 }
 
 /// A grouping, and the policies that speak of it by number.
@@ -42,10 +43,17 @@ struct Subscriptions {
     by_port_name: HashMap<String, Vec<u32>>,
 }
 
+impl Default for Groupings {
+    fn default() -> Self {
+        let numbers = Sequence::new(1..=endpoint::Grouping::MAX);
+        Self { in_force: InForce::default(), subscriptions: Subscriptions::default(), numbers }
+    }
+}
+
 impl Groupings {
     /// Starts numbering above this number, which the maps may still hold.
     pub(crate) fn number_above(&mut self, number: u32) {
-        self.last_number = self.last_number.max(number);
+        self.numbers.continue_above(number);
     }
 
     /// The grouping with this number, and who speaks of it.
@@ -181,12 +189,8 @@ impl Groupings {
     }
 
     fn next(&mut self) -> u32 {
-        loop {
-            self.last_number = self.last_number % endpoint::Grouping::MAX + 1;
-            if !self.in_force.0.contains_key(&self.last_number) {
-                return self.last_number;
-            }
-        }
+        let free = self.numbers.take(|number| self.in_force.0.contains_key(&number));
+        free.expect("groupings in force are fewer than their numbers")
     }
 }
 

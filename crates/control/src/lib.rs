@@ -27,7 +27,9 @@ mod workloads;
 mod world;
 mod writes;
 
-pub use change::{Change, Endpoint, Interface, Node, Proxy, RemoteNode};
+pub use change::{
+    Attachment, Change, Endpoint, LAST_ENDPOINT, Node, Proxy, RemoteNode, RemoteWorkload, Workload,
+};
 pub use enforcement::Enforcement;
 pub use pool::{Pool, PoolError};
 pub use world::World;

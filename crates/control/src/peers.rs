@@ -1,11 +1,11 @@
 //! Who the workloads and nodes are: their identities, and the numbers by which policy rows name them.
 
-use crate::change::RemoteNode;
+use crate::change::{LAST_ENDPOINT, RemoteNode};
 use crate::peer_changes::{PeerChanges, PeerFacets, differing};
 use abi::address::AddressInfo;
 use abi::identity::{FIRST_LOCAL, FIRST_NAMESPACE, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
 use foldhash::HashMap;
-use identity::{Allocator, Labels, Numbering, Source, key};
+use identity::{Allocator, Labels, Numbering, Sequence, Source, key};
 use policy::directory::Directory;
 use policy::endpoint_view::{EndpointView, NamedPorts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,12 +24,11 @@ pub(crate) struct Peers {
     residents: HashMap<u32, Residents>,
     /// Peer numbers by identity and named ports.
     numbers: HashMap<(u32, NamedPorts), u32>,
-    /// The number that is tried first where a peer cannot have that of its identity.
-    next_local: u32,
+    /// Numbers of peers that cannot have that of their identity.
+    local_numbers: Sequence,
     /// Namespaces with workloads, by name.
     namespaces: HashMap<String, Namespace>,
-    /// The number that is tried first for the next namespace.
-    next_namespace: u32,
+    namespace_numbers: Sequence,
     found: Found,
     /// Peer numbers of other nodes, by their labels.
     nodes: Numbering<Arc<Labels>>,
@@ -101,9 +100,9 @@ impl Default for Peers {
             members: HashMap::default(),
             residents: HashMap::default(),
             numbers: HashMap::default(),
-            next_local: FIRST_LOCAL,
+            local_numbers: Sequence::new(FIRST_LOCAL..=FIRST_NODE - 1),
             namespaces: HashMap::default(),
-            next_namespace: FIRST_NAMESPACE,
+            namespace_numbers: Sequence::new(FIRST_NAMESPACE..=u32::MAX),
             found: Found::default(),
             nodes: Numbering::new(FIRST_NODE..=FIRST_NAMESPACE - 1),
         }
@@ -111,6 +110,11 @@ impl Default for Peers {
 }
 
 impl Residents {
+    /// Whether one of them is a workload of this node.
+    fn is_local(&self) -> bool {
+        self.endpoints.first().is_some_and(|id| *id <= LAST_ENDPOINT)
+    }
+
     /// One of them as policies see it; its address is not known here.
     pub(crate) fn view(&self) -> EndpointView<'_> {
         EndpointView { ports: &self.ports, ..EndpointView::new(self.identity, &self.labels) }
@@ -131,12 +135,11 @@ impl Peers {
         }
         if peer >= FIRST_NODE {
             self.found.peers.insert(address, peer);
-            // A number at the very end of its range wraps around, as the numbering itself does.
-            let _ = self.nodes.continue_at(self.nodes.next().max(peer.saturating_add(1)));
+            self.nodes.continue_above(peer);
         }
         if namespace != 0 {
             self.found.namespaces.insert(address, namespace);
-            self.next_namespace = self.next_namespace.max(namespace.saturating_add(1));
+            self.namespace_numbers.continue_above(namespace);
         }
     }
 
@@ -156,7 +159,7 @@ impl Peers {
     pub(crate) fn subject(&self, peer: u32) -> Option<EndpointView<'_>> {
         match peer {
             HOST => self.directory.view(HOST),
-            _ => self.residents.get(&peer).map(Residents::view),
+            _ => self.residents.get(&peer).filter(|one| one.is_local()).map(Residents::view),
         }
     }
 
@@ -366,12 +369,11 @@ impl Peers {
             return namespace.number;
         }
         let is_free = |number: &u32| self.directory.view(*number).is_none();
-        let found =
+        let mut found =
             arrival.addresses.iter().filter_map(|address| self.found.namespaces.get(address)).copied();
-        let next = (self.next_namespace..=u32::MAX).chain(FIRST_NAMESPACE..self.next_namespace);
-        // Without a number of its own it says nothing of its workloads.
-        let Some(number) = found.chain(next).find(is_free) else { return 0 };
-        self.next_namespace = self.next_namespace.max(number.saturating_add(1));
+        let free = found.find(is_free).or_else(|| self.namespace_numbers.take(|number| !is_free(&number)));
+        // Without a number of its own a namespace has no rows.
+        let Some(number) = free else { return 0 };
         let labels = arrival.namespace_labels.clone();
         self.add_peer(number, labels.clone(), (NamedPorts::default(), 0), peer_changes);
         self.namespaces.insert(arrival.namespace.clone(), Namespace { number, labels, peers: 1 });
@@ -394,12 +396,7 @@ impl Peers {
         let is_same = |peer: &u32| self.found.identities.get(peer).is_none_or(|found| *found == identity);
         let found = addresses.iter().filter_map(|address| self.found.peers.get(address)).copied();
         let own = found.chain([identity]).find(|peer| is_same(peer) && is_free(peer));
-        own.or_else(|| {
-            let local = (self.next_local..FIRST_NODE).chain(FIRST_LOCAL..self.next_local);
-            let peer = local.into_iter().find(|peer| is_same(peer) && is_free(peer))?;
-            self.next_local = if peer + 1 < FIRST_NODE { peer + 1 } else { FIRST_LOCAL };
-            Some(peer)
-        })
+        own.or_else(|| self.local_numbers.take(|peer| !(is_same(&peer) && is_free(&peer))))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rows of addresses, endpoints and blocks, as they follow from the world.
 
-use crate::change::{Endpoint, Interface};
+use crate::change::{Attachment, Endpoint, LAST_ENDPOINT};
 use crate::enforcement::Assignment;
 use crate::ledger::RowSubject;
 use crate::peers::Residents;
@@ -35,7 +35,7 @@ impl World {
         match subject {
             RowSubject::Endpoint(id) => {
                 let endpoint = self.endpoint_of(*id)?;
-                let key = EndpointKey { interface: endpoint.interface.index };
+                let key = EndpointKey { interface: endpoint.attachment.interface };
                 Some(Row::Endpoint(key, self.info(endpoint)?))
             }
             RowSubject::Node => Some(Row::Endpoint(EndpointKey::NODE, self.node_row()?)),
@@ -59,12 +59,15 @@ impl World {
         Some(AddressInfo { identity, peer: identity, cidr: class, ..AddressInfo::default() })
     }
 
-    /// What the row of an address with owners says. Workloads come before nodes; of several of a kind the last counts.
+    /// What the row of an address with owners says. Workloads come before nodes, those of this node before those of others;
+    /// of several of a kind the last counts.
     fn owned(&self, address: IpAddr) -> Option<AddressInfo> {
         let (mut workload, mut node) = (None, None);
         for owner in self.owners_of(address) {
             match owner {
-                Owner::Endpoint(id) => workload = self.workload_address(*id, address).or(workload),
+                // The numbers of remote workloads are higher.
+                Owner::Workload(id) if *id > LAST_ENDPOINT && workload.is_some() => {}
+                Owner::Workload(id) => workload = self.workload_address(*id, address).or(workload),
                 Owner::Node => node = Some((HOST, HOST)),
                 Owner::RemoteNode(name) => {
                     let number = self.remote_nodes.get(&**name)?.number(self.api_servers.contains(&address));
@@ -75,12 +78,13 @@ impl World {
         workload.or_else(|| node.map(|(identity, peer)| self.inside(address, identity, peer)))
     }
 
-    /// What the row of a workload's address says; none while no policy is assigned to the workload.
+    /// What the row of a workload's address says; of a workload of this node none while no policy is assigned to it.
     fn workload_address(&self, id: u32, address: IpAddr) -> Option<AddressInfo> {
-        let endpoint = self.endpoint_of(id)?;
         let (peer, residents) = self.peers.of(id)?;
-        self.enforcement.assignment(peer)?;
-        let Interface { index: interface, mac, .. } = endpoint.interface;
+        let Attachment { interface, mac, .. } = match self.endpoint_of(id) {
+            Some(endpoint) => self.enforcement.assignment(peer).map(|_| endpoint.attachment)?,
+            None => Attachment::default(),
+        };
         let namespace = self.peers.directory.namespace_of(peer).unwrap_or(0);
         Some(AddressInfo { interface, mac, namespace, ..self.inside(address, residents.identity, peer) })
     }
@@ -94,7 +98,7 @@ impl World {
     pub(crate) fn info(&self, endpoint: &Endpoint) -> Option<EndpointInfo> {
         let (peer, Residents { identity, .. }) = self.peers.of(endpoint.id)?;
         let Assignment { policy, grouping, flags } = self.enforcement.assignment(peer)?;
-        let of_family = |v4: bool| endpoint.addresses.iter().find(|address| address.is_ipv4() == v4);
+        let of_family = |v4: bool| endpoint.workload.addresses.iter().find(|address| address.is_ipv4() == v4);
         let audit = if endpoint.audit || self.node.audit { flag::AUDIT } else { 0 };
         Some(EndpointInfo {
             id: endpoint.id,
@@ -104,8 +108,8 @@ impl World {
             grouping,
             v4: of_family(true).map_or_else(Address::default, |address| (*address).into()),
             v6: of_family(false).map_or_else(Address::default, |address| (*address).into()),
-            mac: endpoint.interface.mac,
-            host_mac: endpoint.interface.host_mac,
+            mac: endpoint.attachment.mac,
+            host_mac: endpoint.attachment.host_mac,
             padding: [0; 4],
         })
     }

@@ -1,6 +1,6 @@
 //! Service translation: the selector source beside the table of frontends that its slices go to.
 
-use crate::change::Endpoint;
+use crate::change::{Endpoint, Workload};
 use crate::row_changes::RowChanges;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
@@ -38,7 +38,7 @@ impl Translation {
 
     /// Adds a workload of this node, or follows its change.
     pub(crate) fn put_workload(&mut self, endpoint: &Endpoint) {
-        self.reselected.extend(self.selectors.put_workload(endpoint.id, candidate(endpoint)));
+        self.reselected.extend(self.selectors.put_workload(endpoint.id, candidate(&endpoint.workload)));
     }
 
     /// Removes a workload.
@@ -99,11 +99,11 @@ impl Translation {
     }
 }
 
-fn candidate(endpoint: &Endpoint) -> Candidate {
+fn candidate(workload: &Workload) -> Candidate {
     Candidate {
-        namespace: endpoint.namespace.clone(),
-        labels: endpoint.labels.clone(),
-        addresses: endpoint.addresses.clone(),
-        named_ports: endpoint.named_ports.clone(),
+        namespace: workload.namespace.clone(),
+        labels: workload.labels.clone(),
+        addresses: workload.addresses.clone(),
+        named_ports: workload.named_ports.clone(),
     }
 }

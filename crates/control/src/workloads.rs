@@ -1,6 +1,6 @@
 //! Changes of namespaces and workloads.
 
-use crate::change::{Change, Endpoint};
+use crate::change::{Change, Endpoint, LAST_ENDPOINT, RemoteWorkload, Workload};
 use crate::peers::Arrival;
 use crate::step::{Step, Subject};
 use crate::world::{Owner, World};
@@ -24,7 +24,7 @@ impl World {
             return;
         }
         let before = std::mem::replace(&mut known.labels, labels);
-        known.endpoints.iter().for_each(|id| step.mark(Subject::Workload(*id)));
+        known.workloads.iter().for_each(|id| step.mark(Subject::Workload(*id)));
         step.undo.push(Change::Namespace { name, labels: before });
     }
 
@@ -35,18 +35,14 @@ impl World {
             Some(before) => step.undo.push(Change::Endpoint(before.clone())),
             None => step.undo.push(Change::RemoveEndpoint(id)),
         }
-        self.disown(id, step);
-        self.own(&endpoint.addresses, &Owner::Endpoint(id), step);
-        self.namespaces.entry(endpoint.namespace.clone()).or_default().endpoints.insert(id);
-        step.mark(Subject::Workload(id));
-        endpoint.labels = self.labels.intern(endpoint.labels);
-        endpoint.named_ports = self.named_ports.intern(endpoint.named_ports);
+        self.forget_workload(id, step);
+        self.know_workload(id, &mut endpoint.workload, step);
         self.translation.put_workload(&endpoint);
         self.endpoints.insert(id, endpoint);
     }
 
     pub(crate) fn remove_endpoint(&mut self, id: u32, step: &mut Step) {
-        self.disown(id, step);
+        self.forget_workload(id, step);
         self.translation.remove_workload(id);
         if let Some(before) = self.endpoints.remove(&id) {
             self.peers.dismiss(id, &mut step.peer_changes);
@@ -55,14 +51,55 @@ impl World {
         }
     }
 
-    /// Takes a workload out of its namespace, and its addresses from it.
-    fn disown(&mut self, id: u32, step: &mut Step) {
-        let Some(before) = self.endpoints.get(&id) else { return };
-        if let Some(namespace) = self.namespaces.get_mut(&before.namespace) {
-            namespace.endpoints.remove(&id);
+    pub(crate) fn put_remote_workload(&mut self, mut remote: Box<RemoteWorkload>, step: &mut Step) {
+        let Workload { namespace, name, .. } = remote.workload.clone();
+        let known = self.remote_workload_number(&namespace, &name);
+        let is_taken = |id| self.remote_workloads.contains_key(&id);
+        // Where all numbers are taken, the workload stays unknown: no rule matches it.
+        let Some(id) = known.or_else(|| self.remote_numbers.take(is_taken)) else { return };
+        match self.remote_workloads.get(&id) {
+            Some(before) if *before == remote => return,
+            Some(before) => step.undo.push(Change::RemoteWorkload(before.clone())),
+            None => step.undo.push(Change::RemoveRemoteWorkload { namespace, name }),
         }
-        for address in before.addresses.clone() {
-            self.release(address, Owner::Endpoint(id), step);
+        self.forget_workload(id, step);
+        self.know_workload(id, &mut remote.workload, step);
+        self.remote_workloads.insert(id, remote);
+    }
+
+    pub(crate) fn remove_remote_workload(&mut self, namespace: &str, name: &str, step: &mut Step) {
+        let Some(id) = self.remote_workload_number(namespace, name) else { return };
+        self.forget_workload(id, step);
+        if let Some(before) = self.remote_workloads.remove(&id) {
+            self.peers.dismiss(id, &mut step.peer_changes);
+            step.undo.push(Change::RemoteWorkload(before));
+        }
+    }
+
+    fn remote_workload_number(&self, namespace: &str, name: &str) -> Option<u32> {
+        let within = self.namespaces.get(namespace)?.workloads.range(LAST_ENDPOINT + 1..);
+        within
+            .copied()
+            .find(|id| self.remote_workloads.get(id).is_some_and(|known| known.workload.name == name))
+    }
+
+    /// Puts a workload in its namespace, and its addresses under its number.
+    fn know_workload(&mut self, id: u32, workload: &mut Workload, step: &mut Step) {
+        self.own(&workload.addresses, &Owner::Workload(id), step);
+        self.namespaces.entry(workload.namespace.clone()).or_default().workloads.insert(id);
+        step.mark(Subject::Workload(id));
+        workload.labels = self.labels.intern(workload.labels.clone());
+        workload.named_ports = self.named_ports.intern(workload.named_ports.clone());
+    }
+
+    /// Takes a workload out of its namespace, and its addresses from it.
+    fn forget_workload(&mut self, id: u32, step: &mut Step) {
+        let Some(Workload { namespace, addresses, .. }) = self.workload(id).cloned() else { return };
+        if let Some(namespace) = self.namespaces.get_mut(&namespace) {
+            namespace.workloads.remove(&id);
+        }
+        for address in addresses {
+            self.release(address, Owner::Workload(id), step);
         }
     }
 
@@ -88,29 +125,29 @@ impl World {
         let mut alike: HashMap<_, usize> = HashMap::default();
         let mut around: HashMap<&str, Arc<Labels>> = HashMap::default();
         let mut ports: HashMap<_, NamedPorts> = HashMap::default();
-        for endpoint in workloads.iter().filter_map(|id| self.endpoint_of(*id)) {
-            let its_ports = Arc::as_ptr(&endpoint.named_ports);
-            let key = (&*endpoint.namespace, Arc::as_ptr(&endpoint.labels), its_ports);
+        for (id, workload) in workloads.iter().filter_map(|id| Some((*id, self.workload(*id)?))) {
+            let its_ports = Arc::as_ptr(&workload.named_ports);
+            let key = (&*workload.namespace, Arc::as_ptr(&workload.labels), its_ports);
             let place = *known.entry(key).or_insert_with(|| {
-                let around = around.entry(&endpoint.namespace);
-                let around = around.or_insert_with(|| Arc::new(self.labels_of(&endpoint.namespace))).clone();
+                let around = around.entry(&workload.namespace);
+                let around = around.or_insert_with(|| Arc::new(self.labels_of(&workload.namespace))).clone();
                 // Policies see what identities are made of, on both ends.
-                let labels = Arc::new(filter::relevant(labels(endpoint, &around)));
-                let ports = ports.entry(its_ports).or_insert_with(|| named_ports(endpoint)).clone();
+                let labels = Arc::new(filter::relevant(labels(workload, &around)));
+                let ports = ports.entry(its_ports).or_insert_with(|| named_ports(workload)).clone();
                 *alike.entry((labels.clone(), ports.clone())).or_insert_with(|| {
                     arrivals.push(Arrival {
                         labels,
                         ports,
                         endpoints: BTreeSet::new(),
-                        namespace: endpoint.namespace.clone(),
+                        namespace: workload.namespace.clone(),
                         namespace_labels: around,
                         addresses: Vec::new(),
                     });
                     arrivals.len() - 1
                 })
             });
-            arrivals[place].endpoints.insert(endpoint.id);
-            arrivals[place].addresses.extend(&endpoint.addresses);
+            arrivals[place].endpoints.insert(id);
+            arrivals[place].addresses.extend(&workload.addresses);
         }
         arrivals
     }
@@ -128,14 +165,14 @@ impl World {
 }
 
 /// A workload's labels, with those around it in its namespace.
-fn labels(endpoint: &Endpoint, around: &Labels) -> Labels {
-    around.with_own(endpoint.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+fn labels(workload: &Workload, around: &Labels) -> Labels {
+    around.with_own(workload.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
 /// The workload's named ports as policy sees them.
-fn named_ports(endpoint: &Endpoint) -> NamedPorts {
+fn named_ports(workload: &Workload) -> NamedPorts {
     let mut ports = NamedPorts::default();
-    for ((name, number), port) in endpoint.named_ports.iter() {
+    for ((name, number), port) in workload.named_ports.iter() {
         for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
             if protocol.numbers().contains(number) {
                 ports.insert(name, protocol, *port);

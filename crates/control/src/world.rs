@@ -1,6 +1,6 @@
 //! All that the agent knows of the node, and the rows that follow from it.
 
-use crate::change::{Endpoint, Node, RemoteNode};
+use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
 use crate::enforcement::Enforcement;
 use crate::interned::Interned;
 use crate::ledger::Ledger;
@@ -12,7 +12,7 @@ use abi::config::Config;
 use abi::endpoint::EndpointInfo;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
-use identity::Allocator;
+use identity::{Allocator, Sequence};
 use policy::rule::Cidr;
 use service::{Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +22,8 @@ use std::sync::Arc;
 /// Who has an address; it may be several for a moment, and by mistake.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
-    /// A workload, by its number.
-    Endpoint(u32),
+    /// A workload of this node or of another, by its number.
+    Workload(u32),
     /// This node.
     Node,
     /// Another node, by its name.
@@ -31,7 +31,7 @@ pub(crate) enum Owner {
 }
 
 /// The world of one node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct World {
     pub(crate) node: Node,
     pub(crate) remote_nodes: BTreeMap<String, KnownNode>,
@@ -39,6 +39,9 @@ pub struct World {
     pub(crate) api_servers: BTreeSet<IpAddr>,
     pub(crate) namespaces: BTreeMap<String, Namespace>,
     pub(crate) endpoints: BTreeMap<u32, Box<Endpoint>>,
+    /// Workloads of other nodes, by numbers above those of endpoints.
+    pub(crate) remote_workloads: BTreeMap<u32, Box<RemoteWorkload>>,
+    pub(crate) remote_numbers: Sequence,
     /// Labels and named ports of workloads: those of one controller are alike.
     pub(crate) labels: Interned<BTreeMap<String, String>>,
     pub(crate) named_ports: Interned<BTreeMap<(String, u8), u16>>,
@@ -58,13 +61,37 @@ pub struct World {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Namespace {
     pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) endpoints: BTreeSet<u32>,
+    pub(crate) workloads: BTreeSet<u32>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            node: Node::default(),
+            remote_nodes: BTreeMap::new(),
+            api_servers: BTreeSet::new(),
+            namespaces: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            remote_workloads: BTreeMap::new(),
+            remote_numbers: Sequence::new(LAST_ENDPOINT + 1..=u32::MAX),
+            labels: Interned::default(),
+            named_ports: Interned::default(),
+            owners: BTreeSet::new(),
+            peers: Peers::default(),
+            enforcement: Enforcement::default(),
+            translation: Translation::default(),
+            ledger: Ledger::default(),
+            named: Named::default(),
+            found: Some(Rows::new()),
+            config: Config::default(),
+        }
+    }
 }
 
 impl World {
     /// A node with nothing on it.
     pub fn new() -> Self {
-        Self { found: Some(Rows::new()), ..Self::default() }
+        Self::default()
     }
 
     /// A node whose maps hold these rows from before; the first change replaces what no longer holds. Identities are
@@ -153,16 +180,27 @@ impl World {
         self.endpoints.get(&id).map(|endpoint| &**endpoint)
     }
 
+    /// The workloads of other nodes.
+    pub fn remote_workloads(&self) -> impl Iterator<Item = &RemoteWorkload> {
+        self.remote_workloads.values().map(|remote| &**remote)
+    }
+
+    /// A workload of this node or of another.
+    pub(crate) fn workload(&self, id: u32) -> Option<&Workload> {
+        let remote = || self.remote_workloads.get(&id).map(|remote| &remote.workload);
+        self.endpoints.get(&id).map(|endpoint| &endpoint.workload).or_else(remote)
+    }
+
     /// The workload with this name.
     pub fn endpoint(&self, namespace: &str, name: &str) -> Option<&Endpoint> {
-        let within = self.namespaces.get(namespace)?.endpoints.iter();
-        within.filter_map(|id| self.endpoint_of(*id)).find(|endpoint| endpoint.name == name)
+        let within = self.namespaces.get(namespace)?.workloads.iter();
+        within.filter_map(|id| self.endpoint_of(*id)).find(|endpoint| endpoint.workload.name == name)
     }
 
     /// The workload that has this address.
     pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
         match self.owners_of(address).next()? {
-            Owner::Endpoint(id) => self.endpoint_of(*id),
+            Owner::Workload(id) => self.endpoint_of(*id),
             Owner::Node | Owner::RemoteNode(_) => None,
         }
     }
@@ -214,14 +252,14 @@ impl World {
 
     /// Who has the address, workloads first.
     pub(crate) fn owners_of(&self, address: IpAddr) -> impl Iterator<Item = &Owner> {
-        let first = (address, Owner::Endpoint(0));
+        let first = (address, Owner::Workload(0));
         let owners = self.owners.range(first..).take_while(move |(owned, _)| *owned == address);
         owners.map(|(_, owner)| owner)
     }
 
     /// The addresses of a block that have owners, each with its owner.
     pub(crate) fn owners_within(&self, block: &Cidr) -> impl Iterator<Item = &(IpAddr, Owner)> {
-        let first = (block.address(), Owner::Endpoint(0));
+        let first = (block.address(), Owner::Workload(0));
         self.owners.range(first..).take_while(move |(address, _)| block.contains(*address))
     }
 }

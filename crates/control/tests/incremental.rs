@@ -94,6 +94,10 @@ fn going(world: &World) -> Vec<Change> {
     let mut going: Vec<Change> = world.endpoints().map(|one| Change::RemoveEndpoint(one.id)).collect();
     let policies = world.enforcement().policies().iter();
     going.extend(policies.map(|one| Change::RemovePolicy(one.id.clone())));
+    going.extend(world.remote_workloads().map(|one| {
+        let (namespace, name) = (one.workload.namespace.clone(), one.workload.name.clone());
+        Change::RemoveRemoteWorkload { namespace, name }
+    }));
     going.extend(world.remote_nodes().map(|one| Change::RemoveRemoteNode(one.name.clone())));
     going.extend(["partners", "office"].map(|name| Change::RemoveCidrGroup(name.into())));
     let nameless =

@@ -6,7 +6,7 @@ use abi::policy::{VerdictInfo, action};
 use abi::protocol;
 use abi::row::{MapOp, Row, RowKey};
 use control::fixtures::{address_of, endpoint, interface_of, namespace, workload};
-use control::{Change, Endpoint, Rows, World, Writes};
+use control::{Change, Rows, World, Writes};
 use datapath::Maps;
 use datapath::native::Tables;
 use datapath::policy::{Query, evaluate};
@@ -150,8 +150,8 @@ fn a_number_that_goes_while_its_namespace_changes_leaves_no_row() {
     world.apply([namespace("x", "front"), workload(1, "x", "web"), workload(3, "x", "other")]);
     let (peer, _) = peer_of(&world, 1);
     assert_eq!(rows_of(&world, peer), 1, "it differs from its namespace");
-    let named_ports = Arc::new(BTreeMap::from([(("http".to_owned(), 6), 80)]));
-    let with_port = Box::new(Endpoint { named_ports, ..endpoint(1, "x", "web") });
+    let mut with_port = Box::new(endpoint(1, "x", "web"));
+    with_port.workload.named_ports = Arc::new(BTreeMap::from([(("http".to_owned(), 6), 80)]));
     world.apply([namespace("x", "back"), Change::Endpoint(with_port)]);
     assert_ne!(peer_of(&world, 1).0, peer);
     assert_eq!(rows_of(&world, peer), 0);
@@ -161,7 +161,8 @@ fn a_number_that_goes_while_its_namespace_changes_leaves_no_row() {
 fn who_comes_to_be_like_its_namespace_has_no_row_of_its_own() {
     let mut world = World::new();
     let forged = BTreeMap::from([(format!("{}tier", key::NAMESPACE_LABELS), "back".to_owned())]);
-    let forger = Endpoint { labels: forged.into(), ..endpoint(1, "x", "") };
+    let mut forger = endpoint(1, "x", "");
+    forger.workload.labels = forged.into();
     world.apply([Change::Endpoint(forger.into()), workload(9, "z", "db")]);
     world.apply([let_in("db", vec![in_tier(Selector::default(), "back")])]);
     let (peer, around) = peer_of(&world, 1);

@@ -4,7 +4,7 @@
 use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendKey, ServiceKey};
 use control::fixtures;
-use control::{Change, Endpoint, Rows, World, Writes};
+use control::{Change, Rows, World, Writes};
 use identity::Allocator;
 use policy::generate::Random;
 use service::fixtures::{http, labels, tcp, tcp_to};
@@ -26,11 +26,10 @@ fn no_service(namespace: &str, name: &str) -> Change {
 }
 
 fn workload(id: u32, namespace: &str, app: &str, last: u8) -> Change {
-    Change::Endpoint(Box::new(Endpoint {
-        addresses: vec![IpAddr::from([10, 0, 0, last])],
-        named_ports: http(8000 + id as u16),
-        ..fixtures::endpoint(id, namespace, app)
-    }))
+    let mut endpoint = fixtures::endpoint(id, namespace, app);
+    endpoint.workload.addresses = vec![IpAddr::from([10, 0, 0, last])];
+    endpoint.workload.named_ports = http(8000 + id as u16);
+    Change::Endpoint(Box::new(endpoint))
 }
 
 /// Addresses of another node's workloads that serve the first port of a service.
@@ -103,7 +102,7 @@ fn check(maps: &mut Rows, writes: &Writes, world: &World) {
     assert_eq!(rows(maps), rows(&world.rows()), "no row is left over");
 }
 
-/// Applies each list of changes, and checks the writes and those of the way back.
+/// Applies each list of changes, and checks the writes and the writes that undo them.
 #[track_caller]
 fn check_all(steps: Vec<Vec<Change>>) {
     let (mut world, mut maps) = (World::new(), Rows::new());

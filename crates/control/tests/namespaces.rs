@@ -3,7 +3,7 @@
 use abi::policy::{GROUP_OF_WORKLOADS, GroupKey};
 use abi::row::{MapOp, Row, RowKey};
 use control::fixtures::{interface_of, namespace, workload};
-use control::{Change, Endpoint, Rows, World, Writes};
+use control::{Change, Rows, World, Writes};
 use identity::{Operator, Source, Values, key};
 use policy::fixtures::{allow, app, app_that, spec};
 use policy::rule::Direction::Ingress;
@@ -173,7 +173,9 @@ fn the_cluster_and_the_service_account_are_labels_of_every_workload() {
         (key::SERVICE_ACCOUNT.to_owned(), "reader".to_owned()),
         (key::CLUSTER.to_owned(), "forged".to_owned()),
     ]);
-    let reader = Change::Endpoint(Box::new(Endpoint { labels: own.into(), ..*reader }));
+    let mut reader = *reader;
+    reader.workload.labels = own.into();
+    let reader = Change::Endpoint(Box::new(reader));
     world.apply([workload(1, "default", "web"), reader]);
     assert_eq!(labels(&world, 1), ["default", "default"]);
     assert_eq!(labels(&world, 2), ["default", "reader"]);

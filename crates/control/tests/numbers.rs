@@ -1,7 +1,7 @@
 //! Which numbers peers and groupings have: where it is another than it might be, packets or whole worlds feel it.
 
 use abi::row::Row;
-use control::{Change, Endpoint, RemoteNode, World, fixtures};
+use control::{Change, RemoteNode, World, fixtures};
 use policy::fixtures::{allow, app, spec};
 use policy::rule::Direction::Ingress;
 use policy::rule::{Entity, Traffic};
@@ -10,7 +10,9 @@ use std::net::IpAddr;
 
 fn endpoint(id: u32, address: &str, app: &str) -> Change {
     let addresses = vec![address.parse().unwrap()];
-    Change::Endpoint(Box::new(Endpoint { addresses, ..fixtures::endpoint(id, "default", app) }))
+    let mut endpoint = fixtures::endpoint(id, "default", app);
+    endpoint.workload.addresses = addresses;
+    Change::Endpoint(Box::new(endpoint))
 }
 
 fn node(name: &str, address: &str) -> Change {

@@ -3,7 +3,7 @@
 use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendInfo, ServiceKey};
 use control::fixtures;
-use control::{Change, Endpoint, Interface, World, Writes};
+use control::{Attachment, Change, Endpoint, World, Writes};
 use service::fixtures::tcp;
 use service::{Candidate, Service, frontends_among};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,9 +32,10 @@ fn service(number: u32) -> Service {
 /// A workload behind the service of `of`, at an address that tells `place`.
 fn workload(id: u32, of: u32, place: u32) -> Endpoint {
     let [_, high, middle, low] = place.to_be_bytes();
-    let addresses = vec![IpAddr::from([10, high, middle, low])];
-    let interface = Interface { index: fixtures::interface_of(id), ..Interface::default() };
-    Endpoint { id, addresses, interface, ..fixtures::endpoint(1, "x", &app(of)) }
+    let mut endpoint = fixtures::endpoint(1, "x", &app(of));
+    endpoint.workload.addresses = vec![IpAddr::from([10, high, middle, low])];
+    let attachment = Attachment { interface: fixtures::interface_of(id), ..Attachment::default() };
+    Endpoint { id, attachment, ..endpoint }
 }
 
 fn everything() -> World {
@@ -48,10 +49,10 @@ fn everything() -> World {
 /// The frontends of all services, each looked at with all workloads.
 fn from_all_workloads(world: &World) -> BTreeMap<ServiceKey, Vec<BackendInfo>> {
     let candidate = |endpoint: &Endpoint| Candidate {
-        namespace: endpoint.namespace.clone(),
-        labels: endpoint.labels.clone(),
-        addresses: endpoint.addresses.clone(),
-        named_ports: endpoint.named_ports.clone(),
+        namespace: endpoint.workload.namespace.clone(),
+        labels: endpoint.workload.labels.clone(),
+        addresses: endpoint.workload.addresses.clone(),
+        named_ports: endpoint.workload.named_ports.clone(),
     };
     let candidates: Vec<Candidate> = world.endpoints().map(candidate).collect();
     let frontends = world.services().flat_map(|service| frontends_among(service, &candidates, &[]));

@@ -1,7 +1,7 @@
 //! Frontends and their backends, as services and what is listed for them come, change and go.
 
 use control::fixtures;
-use control::{Change, Endpoint, World};
+use control::{Change, World};
 use service::fixtures::{labels, tcp};
 use service::{EndpointPort, EndpointSlice, Protocol, Service};
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,9 @@ fn selecting(namespace: &str, port: u16, selector: &[(&str, &str)]) -> Change {
 
 fn workload(id: u32, own: &[(&str, &str)], last: u8) -> Change {
     let (labels, addresses) = (Arc::new(labels(own)), vec![IpAddr::from([10, 0, 0, last])]);
-    Change::Endpoint(Box::new(Endpoint { labels, addresses, ..fixtures::endpoint(id, "x", "") }))
+    let mut endpoint = fixtures::endpoint(id, "x", "");
+    (endpoint.workload.labels, endpoint.workload.addresses) = (labels, addresses);
+    Change::Endpoint(Box::new(endpoint))
 }
 
 fn gone(namespace: &str) -> Change {

@@ -1,4 +1,4 @@
-//! Service addresses: each flow to one is sent to a backend, always the same.
+//! Service translation: a packet to a frontend goes to the backend that was chosen for its flow.
 
 use crate::found::{Found, Frontend};
 use crate::maps::Maps;
@@ -11,7 +11,7 @@ use abi::map;
 use abi::protocol::{SCTP, TCP, UDP};
 use abi::service::{BackendInfo, BackendKey, ChoiceInfo, ChoiceKey, ServiceInfo, ServiceKey, choice_flag};
 
-/// Sends a packet that goes to a service address to the flow's backend instead; others stay as they are.
+/// Translates the destination of a packet to a frontend to the flow's backend. Other packets stay as they are.
 #[inline(always)]
 pub(crate) fn translate(
     packet: &mut (impl Bytes + Checksums),
@@ -39,7 +39,7 @@ fn redirect(
     Ok(())
 }
 
-/// The backend of the packet's flow, chosen before or now; nothing where the destination is no service.
+/// The backend of the packet's flow, chosen before or now; none where the destination is no frontend.
 #[inline(always)]
 fn backend(maps: &impl Maps, found: &Found) -> Result<Option<BackendInfo>, DropReason> {
     let flow = &found.flow;
@@ -96,7 +96,7 @@ fn keep(choice: &mut ChoiceInfo, flow: &Flow, now: u32) {
     choice.expires = now + if is_open { lifetime::TCP } else { lifetime::ANY };
 }
 
-/// Chooses a backend by the flow's own numbers and remembers it.
+/// Chooses a backend by a hash of the flow, and remembers the choice.
 #[inline(always)]
 fn choose(
     maps: &impl Maps,
@@ -117,30 +117,30 @@ fn choose(
     Ok(backend)
 }
 
-/// The slot of the backend, of so many, that a flow to a service begins with; a flow always has the same.
+/// The slot, of `count` slots, that is chosen for a flow; the same flow always gets the same slot.
 #[inline(always)]
 pub fn slot(key: &ChoiceKey, count: u32) -> u32 {
     spread(key) % count
 }
 
-/// A number that spreads flows evenly: the fields of the key, stirred as in MurmurHash3's finalizer.
+/// A number that spreads flows evenly: the fields of the key, mixed as by MurmurHash3's finalizer.
 #[inline(always)]
 fn spread(key: &ChoiceKey) -> u32 {
     let mut hash = u32::from(key.protocol);
     let mut at = 0;
     while at < 16 {
         for address in [&key.client.0, &key.service.0] {
-            hash = stir(hash, [address[at], address[at + 1], address[at + 2], address[at + 3]]);
+            hash = mix(hash, [address[at], address[at + 1], address[at + 2], address[at + 3]]);
         }
         at += 4;
     }
     let [a, b] = key.client_port;
     let [c, d] = key.service_port;
-    stir(hash, [a, b, c, d])
+    mix(hash, [a, b, c, d])
 }
 
 #[inline(always)]
-fn stir(hash: u32, word: [u8; 4]) -> u32 {
+fn mix(hash: u32, word: [u8; 4]) -> u32 {
     let mut mixed = hash.rotate_left(5) ^ u32::from_be_bytes(word);
     mixed = (mixed ^ (mixed >> 16)).wrapping_mul(0x85eb_ca6b);
     mixed = (mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35);

@@ -12,11 +12,13 @@ mod label;
 mod name;
 mod numbering;
 mod selector;
+mod sequence;
 mod values;
 
 pub use allocator::Allocator;
 pub use label::{Label, LabelKey, Labels, Source};
 pub use name::Name;
-pub use numbering::{Conflict, Exhausted, Numbering, next_number};
+pub use numbering::{Conflict, Exhausted, Numbering};
 pub use selector::{Operator, Requirement, Selector};
+pub use sequence::Sequence;
 pub use values::Values;

@@ -1,5 +1,6 @@
 //! Numbers that stand for values: the same value, the same number, for as long as somebody holds it.
 
+use crate::sequence::Sequence;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::borrow::Borrow;
@@ -12,8 +13,7 @@ use std::ops::RangeInclusive;
 /// comes back only after the whole range went by, so that whoever remembers it late does not mistake it.
 #[derive(Clone, Debug)]
 pub struct Numbering<K> {
-    range: RangeInclusive<u32>,
-    next: u32,
+    sequence: Sequence,
     /// The numbers by their values, which are held once.
     numbers: HashTable<u32>,
     hasher: RandomState,
@@ -46,8 +46,7 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
     /// No number stands for anything yet.
     pub fn new(range: RangeInclusive<u32>) -> Self {
         Self {
-            next: *range.start(),
-            range,
+            sequence: Sequence::new(range),
             numbers: HashTable::new(),
             hasher: RandomState::default(),
             held: BTreeMap::new(),
@@ -95,29 +94,30 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
 
     /// The number that is tried first when a new value comes: to be persisted beside the values.
     pub fn next(&self) -> u32 {
-        self.next
+        self.sequence.next()
     }
 
     /// Makes a number stand for a value again, as before a restart, with no holder yet.
     pub fn restore(&mut self, number: u32, value: K) -> Result<(), Conflict> {
-        if !self.range.contains(&number) {
+        if !self.sequence.contains(number) {
             return Err(Conflict::OutOfRange(number));
         }
         if self.held.contains_key(&number) || self.number(&value).is_some() {
             return Err(Conflict::Taken(number));
         }
         self.insert(number, value);
-        self.next = self.after(number.max(self.before_next()));
+        self.sequence.continue_above(number);
         Ok(())
     }
 
     /// Continues to hand out from here, as [`Self::next`] told before a restart.
     pub fn continue_at(&mut self, next: u32) -> Result<(), Conflict> {
-        if !self.range.contains(&next) {
-            return Err(Conflict::OutOfRange(next));
-        }
-        self.next = next;
-        Ok(())
+        if self.sequence.continue_at(next) { Ok(()) } else { Err(Conflict::OutOfRange(next)) }
+    }
+
+    /// Gives no value a number up to this one, which rows, flows or files may still hold.
+    pub fn continue_above(&mut self, number: u32) {
+        self.sequence.continue_above(number);
     }
 
     /// Gives up every number that nobody holds: what was restored and not asked for again.
@@ -139,29 +139,13 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
     }
 
     fn assign(&mut self, value: K) -> Result<u32, Exhausted> {
-        let free = self.first_free(self.next, *self.range.end());
-        let wrapped = || self.first_free(*self.range.start(), self.next.checked_sub(1)?);
-        let Some(number) = free.or_else(wrapped) else {
-            return Err(Exhausted { range: self.range.clone() });
+        let is_full = self.held.len() as u64 == self.sequence.len();
+        let free = if is_full { None } else { self.sequence.take(|number| self.held.contains_key(&number)) };
+        let Some(number) = free else {
+            return Err(Exhausted { range: self.sequence.range().clone() });
         };
         self.insert(number, value);
-        self.next = self.after(number);
         Ok(number)
-    }
-
-    /// The first number of the two or between them that stands for nothing.
-    fn first_free(&self, from: u32, to: u32) -> Option<u32> {
-        if from > to {
-            return None;
-        }
-        let mut candidate = from;
-        for &taken in self.held.range(from..=to).map(|(number, _)| number) {
-            if taken > candidate {
-                break;
-            }
-            candidate = taken.checked_add(1)?;
-        }
-        (candidate <= to).then_some(candidate)
     }
 
     fn insert(&mut self, number: u32, value: K) {
@@ -178,14 +162,6 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
             entry.remove();
         }
         Some(held.value)
-    }
-
-    fn after(&self, number: u32) -> u32 {
-        if number >= *self.range.end() { *self.range.start() } else { number + 1 }
-    }
-
-    fn before_next(&self) -> u32 {
-        self.next.saturating_sub(1)
     }
 }
 
@@ -207,16 +183,6 @@ impl fmt::Display for Conflict {
 }
 
 impl std::error::Error for Conflict {}
-
-/// A number after the last one given that is not taken; numbers begin at 1 and wrap around.
-pub fn next_number(last: &mut u32, is_taken: impl Fn(u32) -> bool) -> u32 {
-    loop {
-        *last = last.wrapping_add(1);
-        if *last != 0 && !is_taken(*last) {
-            return *last;
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -50,14 +50,14 @@ pub struct Namespace {
     pub labels: BTreeMap<String, String>,
 }
 
-/// Who stands behind a service, by address. A service may have several such lists; all of them count.
+/// What one Endpoints object or one EndpointSlice lists for a service. A service may have several; all of them count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
     /// The namespace of the service.
     pub namespace: String,
-    /// The service; empty where a slice names none, and so is nothing to policy.
+    /// The service; empty where an EndpointSlice has no label with the name of a service, so that no service uses it.
     pub service: String,
-    /// The name of an EndpointSlice; Endpoints are called as their service is.
+    /// The name of an EndpointSlice; Endpoints have the name of their service.
     pub slice_name: Option<String>,
     /// The addresses that are ready, with the ports that they serve.
     pub slices: Vec<EndpointSlice>,

@@ -5,7 +5,7 @@ use crate::column::Columns;
 use crate::rule::{HttpRule, PolicyId};
 use abi::row::Row;
 use foldhash::HashMap;
-use identity::Numbering;
+use identity::{Numbering, Sequence};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -40,8 +40,7 @@ pub struct RuleBook {
     /// The numbered rules of each policy.
     rules: HashMap<Arc<PolicyId>, ByPlace>,
     origins: BTreeMap<RuleId, RuleOrigin>,
-    /// The number that is tried first for the next rule.
-    next_rule: u32,
+    rule_numbers: Sequence,
     sets: Numbering<Arc<HttpRules>>,
     pub(crate) classes: Classes,
     columns: Columns,
@@ -67,10 +66,6 @@ impl RuleId {
     pub const LOCAL_HOST: Self = Self(1);
     /// The first number that is given to a rule of a policy.
     const FIRST: u32 = 2;
-
-    fn after(number: u32) -> u32 {
-        number.checked_add(1).unwrap_or(Self::FIRST)
-    }
 }
 
 impl Default for RuleBook {
@@ -78,7 +73,7 @@ impl Default for RuleBook {
         Self {
             rules: HashMap::default(),
             origins: BTreeMap::new(),
-            next_rule: RuleId::FIRST,
+            rule_numbers: Sequence::new(RuleId::FIRST..=u32::MAX),
             sets: Numbering::new(1..=u32::MAX),
             classes: Classes::default(),
             columns: Columns::default(),
@@ -120,12 +115,8 @@ impl RuleBook {
     }
 
     fn next_rule(&mut self) -> RuleId {
-        while self.origins.contains_key(&RuleId(self.next_rule)) {
-            self.next_rule = RuleId::after(self.next_rule);
-        }
-        let id = RuleId(self.next_rule);
-        self.next_rule = RuleId::after(self.next_rule);
-        id
+        let free = self.rule_numbers.take(|number| self.origins.contains_key(&RuleId(number)));
+        RuleId(free.expect("fewer rules than numbers fit in memory"))
     }
 
     /// The number that a rule has.
@@ -273,9 +264,8 @@ impl RuleBook {
 
     /// Continues above numbers that rows, flows or files may still hold from before a restart.
     pub fn number_above(&mut self, rule: u32, set: u32) {
-        // A number at the very end of its range wraps around, as the numbering itself does.
-        self.next_rule = self.next_rule.max(RuleId::after(rule));
-        let _ = self.sets.continue_at(self.sets.next().max(set.saturating_add(1)));
+        self.rule_numbers.continue_above(rule);
+        self.sets.continue_above(set);
     }
 
     /// The highest number that a set of rules was given, while numbers have not wrapped around.

@@ -7,7 +7,7 @@ use abi::row::Row;
 use foldhash::HashMap;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use identity::next_number;
+use identity::Sequence;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -26,13 +26,13 @@ const _: () = assert!(VerdictKey::SILENT == 0, "numbers that are given begin aft
 pub(crate) type Table = [(Direction, TrafficBlock, VerdictInfo)];
 
 /// The classes that policies in force name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Classes {
     held: HashMap<u32, Held>,
     /// Numbers by the hash of what they stand for.
     numbers: HashTable<u32>,
     hasher: FixedState,
-    last: u32,
+    sequence: Sequence,
     changes: Vec<ClassChange>,
 }
 
@@ -49,6 +49,18 @@ pub(crate) enum ClassChange {
     Removed(ClassId, Arc<Table>),
 }
 
+impl Default for Classes {
+    fn default() -> Self {
+        Self {
+            held: HashMap::default(),
+            numbers: HashTable::new(),
+            hasher: FixedState::default(),
+            sequence: Sequence::new(1..=u32::MAX),
+            changes: Vec::new(),
+        }
+    }
+}
+
 impl Classes {
     /// Holds the class of these verdicts once more; whether it is new.
     pub(crate) fn acquire(&mut self, table: &Table) -> (ClassId, bool) {
@@ -61,7 +73,8 @@ impl Classes {
             self.hold(ClassId(number));
             return (ClassId(number), false);
         }
-        let number = next_number(&mut self.last, |number| self.held.contains_key(&number));
+        let free = self.sequence.take(|number| self.held.contains_key(&number));
+        let number = free.expect("fewer classes than numbers fit in memory");
         let table: Arc<Table> = table.into();
         let Self { held, numbers, hasher, .. } = self;
         held.insert(number, Held { table: table.clone(), holders: 1 });
@@ -105,7 +118,7 @@ impl Classes {
 
     /// Gives no class a number up to this one, which the maps may still hold.
     pub(crate) fn number_above(&mut self, number: u32) {
-        self.last = self.last.max(number);
+        self.sequence.continue_above(number);
     }
 }
 

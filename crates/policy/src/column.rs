@@ -1,20 +1,27 @@
 //! The numbers of columns: of what the groups of a grouping hear in one part of the addresses.
 
 use foldhash::HashMap;
-use identity::next_number;
+use identity::Sequence;
 
 /// The columns in force, by number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Columns {
     /// How many policies go by each: a policy and the one that takes its place may share it.
     holders: HashMap<u32, u32>,
-    last: u32,
+    numbers: Sequence,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        Self { holders: HashMap::default(), numbers: Sequence::new(1..=u32::MAX) }
+    }
 }
 
 impl Columns {
     /// A number that no column has, and none had lately; it is held.
     pub(crate) fn acquire(&mut self) -> u32 {
-        let number = next_number(&mut self.last, |number| self.holders.contains_key(&number));
+        let free = self.numbers.take(|number| self.holders.contains_key(&number));
+        let number = free.expect("fewer columns than numbers fit in memory");
         self.holders.insert(number, 1);
         number
     }
@@ -42,7 +49,7 @@ impl Columns {
 
     /// Gives no column a number up to this one, which the maps may still hold.
     pub(crate) fn number_above(&mut self, number: u32) {
-        self.last = self.last.max(number);
+        self.numbers.continue_above(number);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A workload that may stand behind services, and the EndpointSlices of the services that select it.
+//! A workload that services may select, and the EndpointSlices of a service from the workloads that it selects.
 
 use crate::service::{Service, ServicePort, TargetPort};
 use crate::slice::{EndpointPort, EndpointSlice, ServicePortRef};
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A workload that may stand behind services: of this node or of another.
+/// A workload that services may select: of this node or of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Its namespace.
@@ -20,7 +20,7 @@ pub struct Candidate {
 }
 
 impl Service {
-    /// Whether the workload stands behind this service.
+    /// Whether this service selects the workload.
     pub fn selects(&self, candidate: &Candidate) -> bool {
         candidate.namespace == self.namespace && selects(&self.selector, &candidate.labels)
     }

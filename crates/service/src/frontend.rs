@@ -34,7 +34,7 @@ pub fn frontends<'a>(
     })
 }
 
-/// The frontends of a service, from all workloads that may stand behind it and the slices that are listed for it.
+/// The frontends of a service, from all workloads that it may select and the slices that are listed for it.
 ///
 /// Listed slices count only where the service selects no workload.
 pub fn frontends_among(
@@ -47,7 +47,7 @@ pub fn frontends_among(
     frontends(service, if selected.is_empty() { listed } else { &selected }).collect()
 }
 
-/// The backends of a port at an address of a service: those of the address's family.
+/// The backends of a port at an address of a service: the addresses of the slices that have its family.
 fn backends(address: IpAddr, port: &ServicePort, slices: &[&EndpointSlice]) -> Vec<BackendInfo> {
     let of_slice = |slice: &&EndpointSlice| {
         let of_family = slice.addresses.iter().filter(|own| own.is_ipv4() == address.is_ipv4());

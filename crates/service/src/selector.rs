@@ -169,7 +169,7 @@ mod tests {
         changed.iter().map(|service| service.name.as_str()).collect()
     }
 
-    /// The last bytes of the addresses that stand behind a service.
+    /// The last bytes of the addresses in the selected slices of a service.
     fn behind(source: &SelectorSource, service: &Service) -> Vec<u8> {
         let slices = source.slices(service);
         let addresses = slices.iter().flat_map(|slice| &slice.addresses);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_are_those_of_a_search_through_all_workloads() {
+    fn slices_are_the_same_as_from_a_search_through_all_workloads() {
         let (mut source, state) = (SelectorSource::default(), &mut 1);
         let mut services = BTreeMap::<ServiceName, Service>::new();
         let mut workloads = BTreeMap::<u32, Candidate>::new();

@@ -4,7 +4,7 @@ use abi::protocol;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Namespace and name of the service whose listed addresses are those of the API servers.
+/// Namespace and name of the service that lists the addresses of the API servers.
 pub const API_SERVER: (&str, &str) = ("default", "kubernetes");
 
 /// Namespace and name of a service.

@@ -70,7 +70,7 @@ impl ServiceTable {
         Some(before)
     }
 
-    /// Puts slices in place of those of the list with this name, which are returned.
+    /// Replaces the slices of the list with this name, and returns the ones before.
     ///
     /// Selected slices count even without an address, since they tell that a workload is selected; a manifest's list
     /// without an address is no list.

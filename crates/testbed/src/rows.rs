@@ -9,7 +9,7 @@ use crate::transition::Endpoints;
 use abi::event::{self, FlowEvent};
 use abi::mark;
 use abi::{DropReason, Hook};
-use control::{Interface, World};
+use control::{Attachment, World};
 use datapath::craft::Craft;
 use l7::Matcher;
 use manifest::test::{Expect, WorkloadName};
@@ -129,7 +129,7 @@ impl<H: Home> Rows<H> {
         let (mut mark, mut bytes) = (0, frame.clone().frame());
         if let Some((hook, index)) = self.way_out(crossing) {
             if let End::Workload(name) = &crossing.from {
-                let Interface { mac, host_mac, .. } = self.interface(name);
+                let Attachment { mac, host_mac, .. } = self.interface(name);
                 bytes = frame.link(mac, host_mac).frame();
             }
             let outcome = self.home.run(hook, index, 0, &bytes)?;
@@ -139,7 +139,7 @@ impl<H: Home> Rows<H> {
                 Fate::Proxy => (mark, bytes) = (mark::FROM_PROXY, arriving.frame()),
                 Fate::Pass | Fate::Workload(_) => bytes.clone_from(&outcome.frame),
             }
-            check_exit(crossing, outcome.fate, |name| self.interface(name).index)?;
+            check_exit(crossing, outcome.fate, |name| self.interface(name).interface)?;
             passed.extend(HookEvent::all(crossing, &outcome));
         }
         if let Some((hook, index)) = self.way_in(crossing) {
@@ -159,7 +159,7 @@ impl<H: Home> Rows<H> {
     /// judges it.
     fn way_out(&self, crossing: &Crossing) -> Option<(Hook, u32)> {
         match (&crossing.from, &crossing.to) {
-            (End::Workload(name), _) => Some((Hook::FromWorkload, self.interface(name).index)),
+            (End::Workload(name), _) => Some((Hook::FromWorkload, self.interface(name).interface)),
             (End::Host, End::Node(_) | End::World) => Some((Hook::ToOutside, OUTSIDE)),
             _ => None,
         }
@@ -168,7 +168,7 @@ impl<H: Home> Rows<H> {
     /// The hook that judges a crossing at its destination.
     fn way_in(&self, crossing: &Crossing) -> Option<(Hook, u32)> {
         match (&crossing.from, &crossing.to) {
-            (_, End::Workload(name)) => Some((Hook::ToWorkload, self.interface(name).index)),
+            (_, End::Workload(name)) => Some((Hook::ToWorkload, self.interface(name).interface)),
             (End::Node(_) | End::World, End::Host) => Some((Hook::FromOutside, OUTSIDE)),
             _ => None,
         }
@@ -220,7 +220,7 @@ impl<H: Home> Rows<H> {
         self.world.enforcement().book().origin(RuleId(number)).map(ToString::to_string)
     }
 
-    fn interface(&self, name: &WorkloadName) -> Interface {
+    fn interface(&self, name: &WorkloadName) -> Attachment {
         self.endpoints.interface(name).expect("the ends of a crossing are in the engine's state")
     }
 }

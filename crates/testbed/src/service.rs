@@ -18,20 +18,20 @@ impl State {
             _ => None,
         });
         let ports = services.flat_map(|service| service.ports.iter().map(move |port| (service, port)));
-        let mut asked = ports.filter(|(_, port)| (port.protocol, port.port) == (protocol, address.port()));
-        let (service, port) = asked.next()?;
-        let backends = self.behind(service, port).into_iter();
+        let mut found = ports.filter(|(_, port)| (port.protocol, port.port) == (protocol, address.port()));
+        let (service, port) = found.next()?;
+        let backends = self.backends_of(service, port).into_iter();
         Some(backends.filter(|backend| backend.is_ipv4() == address.is_ipv4()).collect())
     }
 
     /// The addresses of the API servers: the listed addresses of their service.
     pub fn api_servers(&self) -> BTreeSet<IpAddr> {
-        let own = self.lists_of("default", "kubernetes");
+        let own = self.endpoints_of("default", "kubernetes");
         own.flat_map(|list| list.addresses()).collect()
     }
 
     /// The Endpoints and EndpointSlices of a service.
-    fn lists_of(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Endpoints> {
+    fn endpoints_of(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Endpoints> {
         self.objects.values().filter_map(move |object| match object {
             Object::Endpoints(list) if list.namespace == namespace && list.service == service => Some(list),
             _ => None,
@@ -39,7 +39,7 @@ impl State {
     }
 
     /// The backends of a port of a service, of both families.
-    fn behind(&self, service: &Service, port: &ServicePort) -> Vec<SocketAddr> {
+    fn backends_of(&self, service: &Service, port: &ServicePort) -> Vec<SocketAddr> {
         let selected: Vec<&Workload> = self
             .workloads
             .iter()
@@ -47,7 +47,7 @@ impl State {
             .map(|(_, one)| one)
             .collect();
         if selected.is_empty() {
-            let own = self.lists_of(&service.namespace, &service.name);
+            let own = self.endpoints_of(&service.namespace, &service.name);
             return own.flat_map(|list| &list.slices).flat_map(|slice| listed(slice, port)).collect();
         }
         let of_workload = |workload: &&Workload| -> Vec<SocketAddr> {

@@ -1,7 +1,7 @@
 //! The changes that lead from one state of a test to the next, as an agent would see them.
 
 use crate::state::{HOST_ADDRESSES, State, Workload};
-use control::{Change, Endpoint, Interface, Node, Proxy, RemoteNode};
+use control::{Attachment, Change, Endpoint, Node, Proxy, RemoteNode};
 use manifest::test::{NodeState, WorkloadName};
 use manifest::{EndpointSlice, Endpoints as AddressList, Object};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +19,8 @@ pub(crate) struct Endpoints {
 }
 
 impl Endpoints {
-    /// The interface of a workload.
-    pub(crate) fn interface(&self, name: &WorkloadName) -> Option<Interface> {
+    /// How a workload is attached to the node.
+    pub(crate) fn interface(&self, name: &WorkloadName) -> Option<Attachment> {
         self.numbers.get(name).map(|&number| interface(number))
     }
 
@@ -60,15 +60,17 @@ impl Endpoints {
         let ports = workload.named_ports.iter();
         Endpoint {
             id,
-            namespace: name.namespace.clone(),
-            name: name.name.clone(),
-            labels: workload.labels.clone().into(),
-            addresses: workload.addresses.clone(),
-            named_ports: BTreeMap::from_iter(
-                ports.map(|port| ((port.name.clone(), port.protocol.number()), port.port)),
-            )
-            .into(),
-            interface: interface(id),
+            workload: control::Workload {
+                namespace: name.namespace.clone(),
+                name: name.name.clone(),
+                labels: workload.labels.clone().into(),
+                addresses: workload.addresses.clone(),
+                named_ports: BTreeMap::from_iter(
+                    ports.map(|port| ((port.name.clone(), port.protocol.number()), port.port)),
+                )
+                .into(),
+            },
+            attachment: interface(id),
             audit: false,
         }
     }
@@ -149,7 +151,7 @@ fn addresses(list: &AddressList, slices: Vec<EndpointSlice>) -> Change {
     Change::EndpointSlices { namespace, service, list: list.slice_name.clone().unwrap_or_default(), slices }
 }
 
-fn interface(number: u32) -> Interface {
+fn interface(number: u32) -> Attachment {
     let [.., a, b] = number.to_be_bytes();
-    Interface { index: FIRST_INTERFACE + number, mac: [2, 0, 0, 1, a, b], host_mac: [2, 0, 0, 2, a, b] }
+    Attachment { interface: FIRST_INTERFACE + number, mac: [2, 0, 0, 1, a, b], host_mac: [2, 0, 0, 2, a, b] }
 }

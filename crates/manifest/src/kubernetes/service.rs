@@ -22,7 +22,7 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     let (addresses, headless) = addresses(&mut fields);
     let ports = fields.take("ports");
     let external_name = external_name(&mut fields);
-    beside_policy(&mut fields);
+    check_other_fields(&mut fields);
     fields.finish();
     let items = ports.iter().flat_map(Item::list).collect::<Vec<_>>();
     let many = items.len() > 1;
@@ -81,15 +81,15 @@ fn addresses(fields: &mut Fields<'_>) -> (Vec<IpAddr>, bool) {
 }
 
 /// The values of an enumeration; the empty text is the default.
-type Ways = &'static [(&'static str, ())];
+type Values = &'static [(&'static str, ())];
 
-const FAMILIES: Ways = &[("IPv4", ()), ("IPv6", ())];
-const POLICIES: Ways = &[("", ()), ("Cluster", ()), ("Local", ())];
+const FAMILIES: Values = &[("IPv4", ()), ("IPv6", ())];
+const POLICIES: Values = &[("", ()), ("Cluster", ()), ("Local", ())];
 
 /// Checks fields that policies do not depend on: neither the address of the service nor its set of backends depends on
 /// them.
-fn beside_policy(fields: &mut Fields<'_>) {
-    let ways: &[(&'static str, &str, Ways)] = &[
+fn check_other_fields(fields: &mut Fields<'_>) {
+    let checked: &[(&'static str, &str, Values)] = &[
         ("sessionAffinity", "affinity", &[("", ()), ("None", ()), ("ClientIP", ())]),
         ("internalTrafficPolicy", "traffic policy", POLICIES),
         ("externalTrafficPolicy", "traffic policy", POLICIES),
@@ -99,7 +99,7 @@ fn beside_policy(fields: &mut Fields<'_>) {
             &[("", ()), ("SingleStack", ()), ("PreferDualStack", ()), ("RequireDualStack", ())],
         ),
     ];
-    for (name, what, values) in ways {
+    for (name, what, values) in checked {
         fields.take(name).iter().for_each(|item| _ = item.one_of(what, values));
     }
     for name in ["allocateLoadBalancerNodePorts", "publishNotReadyAddresses"] {

@@ -1,7 +1,7 @@
 //! A node's worth of workloads and policies, so that lookups happen in maps of a likely size.
 
 use anyhow::{Result, anyhow};
-use control::{Change, Endpoint, Interface, fixtures};
+use control::{Attachment, Change, Endpoint, fixtures};
 use manifest::Object;
 use policy::rule::Policy;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -52,25 +52,22 @@ fn other(id: u32) -> Endpoint {
     let [.., high, low] = id.to_be_bytes();
     let v4 = IpAddr::V4(Ipv4Addr::new(10, 244, 1 + high, low));
     let v6 = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 1, id as u16));
-    let interface = Interface {
-        index: FIRST_INTERFACE + id,
+    let interface = Attachment {
+        interface: FIRST_INTERFACE + id,
         mac: [2, 0, 0, 1, high, low],
         host_mac: [2, 0, 0, 2, high, low],
     };
     endpoint(id, OTHERS[id as usize % OTHERS.len()], vec![v4, v6], interface)
 }
 
-fn endpoint(id: u32, app: &str, addresses: Vec<IpAddr>, interface: Interface) -> Endpoint {
+fn endpoint(id: u32, app: &str, addresses: Vec<IpAddr>, attachment: Attachment) -> Endpoint {
     // The builder's own address has room for 255 workloads.
-    Endpoint {
-        id,
-        addresses,
-        interface,
-        name: format!("{app}-{id}"),
-        ..fixtures::endpoint(0, "default", app)
-    }
+    let mut endpoint = fixtures::endpoint(0, "default", app);
+    endpoint.workload.name = format!("{app}-{id}");
+    endpoint.workload.addresses = addresses;
+    Endpoint { id, attachment, ..endpoint }
 }
 
-fn interface(wired: &Wired) -> Interface {
-    Interface { index: wired.interface, mac: wired.mac, host_mac: wired.host_mac }
+fn interface(wired: &Wired) -> Attachment {
+    Attachment { interface: wired.interface, mac: wired.mac, host_mac: wired.host_mac }
 }

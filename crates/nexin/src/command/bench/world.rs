@@ -1,7 +1,7 @@
 //! The large world of benchmarks: a cluster whose workloads all run on this node.
 
 use super::policies;
-use control::{Change, Endpoint, Interface, Node};
+use control::{Attachment, Change, Endpoint, Node, Workload};
 use policy::rule::Policy;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -81,13 +81,15 @@ impl LargeWorld {
         let ports = [("http", 8080), ("metrics", 9090)];
         Endpoint {
             id: pod as u32 + 1,
-            namespace: namespace_name(namespace),
-            name: format!("{app}-{pod}"),
-            labels: BTreeMap::from(labels.map(|(key, value)| (key.to_owned(), value.to_owned()))).into(),
-            addresses: vec![Ipv4Addr::new(10, b, c, d).into()],
-            named_ports: BTreeMap::from(ports.map(|(name, port)| ((name.to_owned(), 6), port))).into(),
-            interface: Interface {
-                index: FIRST_INTERFACE + pod as u32,
+            workload: Workload {
+                namespace: namespace_name(namespace),
+                name: format!("{app}-{pod}"),
+                labels: BTreeMap::from(labels.map(|(key, value)| (key.to_owned(), value.to_owned()))).into(),
+                addresses: vec![Ipv4Addr::new(10, b, c, d).into()],
+                named_ports: BTreeMap::from(ports.map(|(name, port)| ((name.to_owned(), 6), port))).into(),
+            },
+            attachment: Attachment {
+                interface: FIRST_INTERFACE + pod as u32,
                 mac: [2, 0, a, b, c, d],
                 host_mac: [2, 1, a, b, c, d],
             },
@@ -160,8 +162,9 @@ mod tests {
     fn an_app_of_a_namespace_is_one_identity_with_five_workloads() {
         let world = LargeWorld::new(2);
         let pods: Vec<_> = (0..world.pods()).map(|pod| world.pod(pod, pod / REPLICAS, "v1")).collect();
-        let identities: BTreeSet<_> = pods.iter().map(|pod| (&pod.namespace, &pod.labels)).collect();
-        let addresses: BTreeSet<_> = pods.iter().map(|pod| &pod.addresses).collect();
+        let identities: BTreeSet<_> =
+            pods.iter().map(|pod| (&pod.workload.namespace, &pod.workload.labels)).collect();
+        let addresses: BTreeSet<_> = pods.iter().map(|pod| &pod.workload.addresses).collect();
         assert_eq!((identities.len(), addresses.len()), (12, 60));
     }
 }
