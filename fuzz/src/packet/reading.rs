@@ -22,6 +22,11 @@ pub fn is_malformed(frame: &[u8]) -> bool {
     }
 }
 
+/// True for an ARP packet.
+pub fn is_arp(frame: &[u8]) -> bool {
+    frame.get(12..14) == Some(&[0x08, 0x06])
+}
+
 /// True where a workload with these addresses may send the frame. The source of a packet must be one of the addresses; for
 /// neighbour discovery it may be a link-local or the unspecified address.
 pub fn may_send(frame: &[u8], own: [IpAddr; 2]) -> bool {
