@@ -36,7 +36,7 @@ check: setup tidy ## Check format, lints and the shape of the tree
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
 	else echo 'check: cargo-deny is not installed; licences and advisories of dependencies were not checked'; fi
 
-tidy: setup ## Check the shape of the tree: arrows between crates, lengths, names, links
+tidy: setup ## Check the shape of the tree: arrows between crates, circles between files, lengths, names, words, links
 	@$(CARGO) xtask tidy
 
 differential: setup ## Compare engines on NEXIN_PAIRS random pairs, and a tenth of it in the kernel (asks for root)

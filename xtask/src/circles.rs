@@ -107,6 +107,11 @@ fn left_without(arrows: &Graph, name: &str, file: &str) -> usize {
 }
 
 impl Circle {
+    /// The number of files in the circle.
+    pub(crate) fn files(&self) -> usize {
+        self.arrows.len()
+    }
+
     /// The first file of the circle, by path.
     pub(crate) fn first_file(&self) -> &str {
         self.arrows.keys().next().map_or("", String::as_str)

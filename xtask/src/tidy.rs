@@ -4,6 +4,7 @@ mod arrows;
 mod attributes;
 mod drawing;
 mod finding;
+mod language;
 mod length;
 mod links;
 mod manifests;
@@ -11,6 +12,7 @@ mod names;
 mod prose;
 mod purity;
 
+use crate::circles::{self, Circle};
 use crate::tree::{Crate, File};
 pub(crate) use finding::Finding;
 
@@ -23,8 +25,15 @@ pub(crate) fn check(files: &[File], crates: &[Crate]) -> Vec<Finding> {
     findings.extend(purity::unforbidden(crates, files));
     findings.extend(purity::effects(crates, files));
     findings.extend(drawing::stale(crates, files));
+    findings.extend(language::private_words(files));
+    findings.extend(circles::find(files).iter().map(circle));
     findings.sort();
     findings
+}
+
+fn circle(circle: &Circle) -> Finding {
+    let message = format!("a circle of {} files: `cargo xtask circles` shows it", circle.files());
+    finding::at(circle.first_file(), 1, message)
 }
 
 /// The checks that need one file alone.

@@ -117,12 +117,16 @@ drop_reasons! {
 }
 
 /// Number of entries of [`crate::map::Counters`].
-pub const COUNTER_ROWS: u32 = 64;
+pub const COUNTER_ROWS: u32 = 2 * REASONS;
+/// How many numbers drop reasons may have, 0 for none included: a power of two.
+const REASONS: u32 = 32;
+const _: () = assert!(DropReason::ALL[DropReason::ALL.len() - 1] as u32 == DropReason::ALL.len() as u32);
+const _: () = assert!(DropReason::ALL.len() < REASONS as usize, "every drop reason has counters of its own");
 
 /// Index of the counter for a reason (0: forwarded) and a direction.
 #[inline(always)]
 pub const fn counter_index(reason: u8, direction: Direction) -> u32 {
-    (reason as u32 & 31) * 2 + direction as u32
+    (reason as u32 & (REASONS - 1)) * 2 + direction as u32
 }
 
 /// Packets and bytes, of one CPU.

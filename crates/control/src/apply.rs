@@ -59,6 +59,10 @@ impl World {
             Change::CidrGroup { name, group } => self.put_group(name, group, step),
             Change::RemoveCidrGroup(name) => self.remove_group(name, step),
             Change::Names { address, names } => self.put_names(address, names, step),
+            Change::Identity { labels, number } => {
+                let waiting = self.peers.identities.answer(labels, number);
+                waiting.into_iter().for_each(|id| step.mark(Subject::Workload(id)));
+            }
             Change::Node(node) => self.put_node(*node, step),
             Change::RemoteNode(node) => self.put_remote_node(*node, step),
             Change::RemoveRemoteNode(name) => self.remove_remote_node(&name, step),
@@ -189,6 +193,7 @@ impl World {
             let rules = self.enforcement.book.set(*set)?;
             Some((set.0, rules.iter().cloned().collect()))
         });
+        writes.identities = self.peers.identities.take_requests();
         writes.rule_sets = rule_sets.collect();
         writes.dead_rule_sets = removed.iter().map(|set| set.0).collect();
     }

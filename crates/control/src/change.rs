@@ -1,5 +1,6 @@
 //! What can happen to the world of a node.
 
+use identity::Labels;
 use policy::catalog::CidrGroupEntry;
 use policy::rule::{EnforcementMode, Policy, PolicyId};
 use service::{EndpointSlice, Service};
@@ -71,6 +72,14 @@ pub enum Change {
         address: IpAddr,
         /// The names, as [`policy::domain::canonical_name`] writes them.
         names: BTreeSet<String>,
+    },
+    /// The source of identities answers which number stands for some labels. Answers that come together take effect
+    /// together.
+    Identity {
+        /// The labels, those that count for security.
+        labels: Arc<Labels>,
+        /// The identity.
+        number: u32,
     },
     /// What holds for the whole node.
     Node(Box<Node>),

@@ -10,6 +10,7 @@ mod enforcement;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 mod groupings;
+mod identities;
 mod interned;
 mod ledger;
 mod peer_changes;
@@ -31,6 +32,7 @@ pub use change::{
     Attachment, Change, Endpoint, LAST_ENDPOINT, Node, Proxy, RemoteNode, RemoteWorkload, Workload,
 };
 pub use enforcement::Enforcement;
+pub use identities::IdentityRequests;
 pub use pool::{Pool, PoolError};
 pub use world::World;
 pub use writes::{Renamed, Rows, Writes};

@@ -1,11 +1,12 @@
 //! Who the workloads and nodes are: their identities, and the numbers by which policy rows name them.
 
 use crate::change::{LAST_ENDPOINT, RemoteNode};
+use crate::identities::{Identities, Missing};
 use crate::peer_changes::{PeerChanges, PeerFacets, differing};
 use abi::address::AddressInfo;
 use abi::identity::{FIRST_LOCAL, FIRST_NAMESPACE, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
 use foldhash::HashMap;
-use identity::{Allocator, Labels, Numbering, Sequence, Source, key};
+use identity::{Labels, Numbering, Sequence, Source, key};
 use policy::directory::Directory;
 use policy::endpoint_view::{EndpointView, NamedPorts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 /// Identities and peer numbers of the workloads of the node, and of the cluster's nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Peers {
-    pub(crate) identities: Allocator,
+    pub(crate) identities: Identities,
     /// Everyone a policy may meet.
     pub(crate) directory: Directory,
     /// The peer number of each workload, by endpoint number.
@@ -95,7 +96,7 @@ struct Found {
 impl Default for Peers {
     fn default() -> Self {
         Self {
-            identities: Allocator::new(),
+            identities: Identities::default(),
             directory: Directory::new(),
             members: HashMap::default(),
             residents: HashMap::default(),
@@ -173,14 +174,18 @@ impl Peers {
     /// Where all that had a number become others together, they keep it, so that only those policies have something to
     /// learn that can tell the difference. A policy's row of the peer changes at once from what it was to what it is.
     pub(crate) fn admit(&mut self, arrival: Arrival, peer_changes: &mut PeerChanges) {
-        self.label_namespace(&arrival, peer_changes);
         // Acquired before the old one is released, so that an unchanged identity keeps its number.
-        let Ok(identity) = self.identities.acquire(&arrival.labels) else {
-            return arrival
-                .endpoints
-                .iter()
-                .for_each(|endpoint| self.assign(*endpoint, UNKNOWN, peer_changes));
+        let identity = match self.identities.acquire(&arrival.labels, &arrival.endpoints) {
+            Ok(identity) => identity,
+            // They keep the identity that they have; without one they are unknown.
+            Err(Missing::Pending) => return,
+            Err(Missing::Exhausted) => {
+                self.label_namespace(&arrival, peer_changes);
+                let endpoints = arrival.endpoints.iter();
+                return endpoints.for_each(|endpoint| self.assign(*endpoint, UNKNOWN, peer_changes));
+            }
         };
+        self.label_namespace(&arrival, peer_changes);
         let known = self.numbers.get(&(identity, arrival.ports.clone())).copied();
         let peer = match known {
             Some(peer) => {
@@ -197,6 +202,7 @@ impl Peers {
 
     /// Forgets a workload.
     pub(crate) fn dismiss(&mut self, endpoint: u32, peer_changes: &mut PeerChanges) {
+        self.identities.forget(endpoint);
         if let Some(peer) = self.members.remove(&endpoint) {
             self.unassign(endpoint, peer, peer_changes);
         }

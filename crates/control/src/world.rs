@@ -2,6 +2,7 @@
 
 use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
 use crate::enforcement::Enforcement;
+use crate::identities::Identities;
 use crate::interned::Interned;
 use crate::ledger::Ledger;
 use crate::peers::{KnownNode, Peers};
@@ -98,7 +99,7 @@ impl World {
     /// restored by whoever kept them.
     pub fn adopt(rows: impl IntoIterator<Item = Row>, identities: Allocator) -> Self {
         let mut world = Self::new();
-        world.peers.identities = identities;
+        world.peers.identities = Identities::restored(identities);
         for row in rows {
             match row {
                 Row::Config(config) => world.config = config,
@@ -130,6 +131,13 @@ impl World {
             }
         }
         world
+    }
+
+    /// Leaves identities to a source: from now on [`Writes::identities`](crate::Writes::identities) asks for them, and
+    /// [`Change::Identity`](crate::Change::Identity) answers. A workload without an answer keeps the identity that it has;
+    /// a new one is unknown until then, and has no traffic.
+    pub fn ask_for_identities(&mut self) {
+        self.peers.identities.ask_source();
     }
 
     /// Notes what the maps really hold, where writes were made that failed half way; the next change mends it all.
@@ -227,7 +235,7 @@ impl World {
 
     /// Identities in use.
     pub fn identities(&self) -> &Allocator {
-        &self.peers.identities
+        self.peers.identities.known()
     }
 
     /// Policies and the numbers of their rules.

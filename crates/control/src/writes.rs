@@ -1,6 +1,7 @@
 //! What comes out of a change: map writes, rule sets, and the way back.
 
 use crate::change::Change;
+use crate::identities::IdentityRequests;
 use abi::batch::{Batch, Run};
 use abi::map::MapId;
 use abi::row::{Row, RowKey};
@@ -24,6 +25,8 @@ pub struct Writes {
     pub undo: Vec<Change>,
     /// What came, or has another name or other labels.
     pub renamed: Renamed,
+    /// What the source of identities is asked; nothing where the world allocates them itself.
+    pub identities: IdentityRequests,
 }
 
 /// What came, or has another name or other labels than before; what is gone may be listed too.

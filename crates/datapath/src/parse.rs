@@ -147,7 +147,7 @@ pub(crate) fn addresses(packet: &impl Bytes, flow: &mut Flow) -> Result<(), Drop
 #[inline(always)]
 pub(crate) fn after_addresses(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
     let mut flow = Fresh::new(flow);
-    if !flow.source.is_v4() && is_extension(flow.protocol) {
+    if is_extension(flow.protocol) && !flow.source.is_v4() {
         extensions(packet, &mut flow)?;
     }
     transport(packet, &mut flow)

@@ -78,7 +78,7 @@ impl<'a> Request<'a> {
         if connection.websocket
             && (method != "GET" || !matches!(framing, Framing::Empty | Framing::Length(0)))
         {
-            return Err(Refusal::malformed("a WebSocket is asked for with GET and no body"));
+            return Err(Refusal::malformed("a WebSocket request has method GET and no body"));
         }
         Ok(Self {
             method,

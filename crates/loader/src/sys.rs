@@ -441,7 +441,7 @@ pub(crate) fn time(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Re
         repeat,
         ..Default::default()
     };
-    // SAFETY: the frame is `frame_size` bytes long, and no result is asked for.
+    // SAFETY: the frame is `frame_size` bytes long, and no result is requested.
     unsafe { bpf(command::PROGRAM_TEST_RUN, &mut attribute) }?;
     Ok(attribute.nanoseconds)
 }

@@ -78,7 +78,7 @@ fn rule(rule: &Rule) -> String {
     };
     let peers = match &rule.peers {
         Peers::Any => "anyone".to_owned(),
-        Peers::Of(peers) if peers.is_empty() => "nobody".to_owned(),
+        Peers::Of(peers) if peers.is_empty() => "no peer".to_owned(),
         Peers::Of(peers) => peers.iter().map(peer).collect::<Vec<_>>().join(" or "),
     };
     let traffic = match &rule.traffic {

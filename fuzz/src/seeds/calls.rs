@@ -1,6 +1,7 @@
 //! Seeds of the API: the requests in the tests of `api`, in its recorded schema, and one of each kind with all its fields.
 
-use super::{Seeds, literals};
+use super::literals;
+use super::target::Seeds;
 use std::io;
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! Seeds of the proxy's session: requests and responses of the tests of `l7`, in turn.
 
-use super::{Seeds, literals};
+use super::literals;
+use super::target::Seeds;
 use std::io;
 use std::path::Path;
 

@@ -6,20 +6,13 @@ mod literals;
 mod packets;
 mod requests;
 mod steps;
+mod target;
 mod texts;
 
-use std::collections::BTreeSet;
+pub use target::Seeds;
+
 use std::io;
 use std::path::Path;
-
-/// The seeds of one target, and words that its inputs are made of.
-#[derive(Debug, Default)]
-pub struct Seeds {
-    /// Whole inputs.
-    pub inputs: BTreeSet<Vec<u8>>,
-    /// Words for the fuzzer's dictionary.
-    pub words: BTreeSet<String>,
-}
 
 /// Makes the seeds of every target from the tree with this root.
 ///

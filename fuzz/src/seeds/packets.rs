@@ -1,6 +1,6 @@
 //! Seeds of the packet path: conversations between those who are on the node, and frames byte for byte.
 
-use super::Seeds;
+use super::target::Seeds;
 use crate::packet::arrivals;
 
 /// Bytes that decide on one packet: hook, ways, state, kind, ends, ports, detail, shape.

@@ -1,6 +1,7 @@
 //! Seeds of HTTP: the literals of the tests of `l7`.
 
-use super::{Seeds, literals};
+use super::literals;
+use super::target::Seeds;
 use std::io;
 use std::path::Path;
 

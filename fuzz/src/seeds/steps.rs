@@ -1,6 +1,6 @@
 //! Seeds of the planner: random numbers, as the tests of `control` draw them.
 
-use super::Seeds;
+use super::target::Seeds;
 use policy::generate::Random;
 
 /// Inputs of a few steps and of many.

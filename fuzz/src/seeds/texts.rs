@@ -1,6 +1,6 @@
 //! Seeds of manifests: the examples, the files of tests, and each case of `messages`.
 
-use super::Seeds;
+use super::target::Seeds;
 use std::io;
 use std::path::Path;
 

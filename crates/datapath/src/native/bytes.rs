@@ -108,7 +108,7 @@ impl ByteMap {
         }
     }
 
-    /// Removes every entry; those of an array become zero.
+    /// Removes every entry; the entries of an array become zero.
     pub fn clear(&mut self) {
         match &mut self.entries {
             Entries::Hash(table) => table.clear(),

@@ -54,7 +54,7 @@ fn a_workload_has_a_program_in_each_direction_until_it_is_detached() {
 }
 
 #[test]
-fn without_pins_everything_ends_with_the_value() {
+fn without_pins_programs_are_detached_when_the_value_is_dropped() {
     if !possible() {
         return;
     }
@@ -96,7 +96,7 @@ fn an_interface_that_is_gone_can_be_detached() {
 }
 
 #[test]
-fn a_second_attachment_that_fails_undoes_the_first() {
+fn a_second_attachment_that_fails_removes_the_first() {
     if !possible() {
         return;
     }
@@ -128,7 +128,7 @@ fn a_restart_keeps_rows_and_links_and_replaces_programs_in_place() {
     loaded.apply(&[MapOp::Put(row())].into()).unwrap();
     let before = at(interface);
     drop(loaded);
-    assert_eq!(at(interface), before, "no agent runs, and packets are judged");
+    assert_eq!(at(interface), before, "the programs stay attached while no agent runs");
 
     let loaded = Loaded::open(pins.options()).unwrap();
     let after = at(interface);
@@ -157,7 +157,7 @@ fn a_restart_replaces_filters_in_place_and_never_stacks_them() {
     let before = at(interface);
     assert_eq!(points(interface), [Point::ClsactIngress, Point::ClsactEgress]);
     drop(loaded);
-    assert_eq!(at(interface), before, "no agent runs, and packets are judged");
+    assert_eq!(at(interface), before, "the programs stay attached while no agent runs");
 
     let loaded = Loaded::open(options).unwrap();
     let after = at(interface);
@@ -169,7 +169,7 @@ fn a_restart_replaces_filters_in_place_and_never_stacks_them() {
 }
 
 #[test]
-fn a_restart_drops_the_pins_of_interfaces_that_are_gone() {
+fn a_restart_removes_the_pins_of_interfaces_that_are_gone() {
     if !possible() {
         return;
     }
@@ -200,7 +200,7 @@ fn pinned_maps_of_another_shape_are_refused_and_stay() {
 }
 
 #[test]
-fn a_pin_directory_elsewhere_is_refused() {
+fn a_pin_directory_on_another_file_system_is_refused() {
     if !possible() {
         return;
     }

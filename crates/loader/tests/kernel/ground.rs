@@ -1,4 +1,4 @@
-//! What the tests stand on: permission, a network namespace, interfaces, a directory for pins.
+//! The set-up of the tests: permission, a network namespace, interfaces, a directory for pins.
 
 use loader::{Capacities, Loaded, Options};
 use netlink::message::RouteNetlinkMessage as Message;
@@ -8,7 +8,7 @@ use rustix::thread::UnshareFlags;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Whether programs can be loaded here; root that can not load them fails the test that does.
+/// Whether the test runs as root. As root, a program that cannot be loaded fails the test.
 pub(crate) fn possible() -> bool {
     let possible = rustix::process::geteuid().is_root();
     if !possible {
@@ -18,7 +18,7 @@ pub(crate) fn possible() -> bool {
     possible
 }
 
-/// Moves the test's own thread into a new network namespace with an interface, and tells the interface's index.
+/// Moves the test's own thread into a new network namespace with an interface, and returns the interface's index.
 #[expect(unsafe_code, reason = "the one call to make a namespace is unsafe for tables of descriptors")]
 pub(crate) fn interface() -> u32 {
     const INDEX: u32 = 1234;

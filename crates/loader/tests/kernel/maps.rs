@@ -91,7 +91,7 @@ fn a_later_write_to_a_key_wins_over_an_earlier_one() {
 }
 
 #[test]
-fn deleting_passes_over_rows_that_are_not_there() {
+fn the_deletion_of_a_row_that_is_not_there_is_no_failure() {
     if !possible() {
         return;
     }
@@ -104,7 +104,7 @@ fn deleting_passes_over_rows_that_are_not_there() {
 }
 
 #[test]
-fn more_rows_than_one_call_returns_are_all_read() {
+fn all_rows_are_read_where_one_call_does_not_return_them_all() {
     if !possible() {
         return;
     }

@@ -1,4 +1,4 @@
-//! The node's own policy in the kernel: what comes to the node, what it sends, and both doors of a workload's packet.
+//! The node's own policy in the kernel: packets to and from the node, the world's and a workload's.
 
 use crate::ground::{SYN, loaded, possible, tcp};
 use abi::address::{AddressInfo, AddressKey};
@@ -26,7 +26,7 @@ fn address(address: [u8; 4], prefix_bits: u32, identity: u32) -> Row {
     Row::Address(key, AddressInfo { identity, peer: identity, ..AddressInfo::default() })
 }
 
-/// A node with one workload, where nothing is enforced but what the flags of the node's own row say.
+/// A node with one workload. Only the node's own policy is enforced, in the directions of the flags.
 fn node(flags: u8) -> Loaded {
     let loaded = loaded();
     let own = EndpointInfo { identity: identity::HOST, policy: 9, flags, ..EndpointInfo::default() };
@@ -50,7 +50,7 @@ fn allow(loaded: &Loaded, peer: u32, direction: Direction, port: u16) {
     loaded.apply(&rows.map(MapOp::Put).into()).unwrap();
 }
 
-/// What becomes of a segment, and what is said of it: verdict, reason and rule.
+/// The action on a segment, and the verdict, reason and rule of each event.
 fn run(loaded: &Loaded, events: &mut EventRing, hook: Hook, frame: &[u8]) -> (Action, Vec<(u8, u8, u32)>) {
     let action = loaded.test_run(hook, frame, 0, DOOR).unwrap().action;
     (action, events.map(|event| (event.verdict, event.reason, event.rule)).collect())
@@ -59,7 +59,7 @@ fn run(loaded: &Loaded, events: &mut EventRing, hook: Hook, frame: &[u8]) -> (Ac
 const REFUSED: (u8, u8, u32) = (Verdict::Drop as u8, DropReason::PolicyDefaultDeny as u8, 0);
 
 #[test]
-fn the_nodes_policy_is_asked_at_every_door_in_the_kernel() {
+fn the_nodes_policy_applies_at_every_hook_in_the_kernel() {
     if !possible() {
         return;
     }
@@ -100,7 +100,7 @@ fn audit_mode_of_the_node_drops_nothing_in_the_kernel() {
 }
 
 #[test]
-fn a_node_that_no_policy_selects_is_not_asked_in_the_kernel() {
+fn without_a_policy_for_the_node_every_packet_passes_in_the_kernel() {
     if !possible() {
         return;
     }

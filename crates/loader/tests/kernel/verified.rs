@@ -1,4 +1,4 @@
-//! How much work the programs are for the verifier, against what is written down.
+//! The verifier's instruction counts of the programs, against the counts that are written down.
 
 use crate::ground::{loaded, possible};
 use abi::Hook;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Set to write the numbers down anew.
 const REFRESH: &str = "NEXIN_REFRESH";
-/// Growth that is let pass, in percent.
+/// The growth that is allowed, in percent.
 const TOLERANCE: u32 = 5;
 
 #[test]

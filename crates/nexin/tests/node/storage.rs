@@ -174,7 +174,7 @@ fn a_damaged_copy_matters_only_while_a_file_is_wrong() {
     fs::write(&copy, b"{\"file\": \"").unwrap();
     bed.write_policy("p.yaml", "kind: [");
     let said = bed.start_in_vain();
-    assert!(said.contains(copy.to_str().unwrap()) && said.contains("p.yaml:2"), "{said}");
+    assert!(said.contains(copy.to_str().unwrap()) && said.contains("p.yaml:1:8"), "{said}");
     assert_eq!(fetched(&client, &server), [Some(200), Some(403)]);
     bed.write_policy("p.yaml", REQUESTS);
     bed.start();

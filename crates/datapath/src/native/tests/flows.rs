@@ -47,18 +47,18 @@ fn a_connection_between_workloads_goes_both_ways() {
 fn the_first_packet_and_the_first_reply_are_reported_and_no_others() {
     each_family(|family| {
         let node = strict(family, 6, 80);
-        let story = [
+        let steps = [
             (node.to(SERVER, &syn(family).frame()), 1),
             (node.to(SERVER, &syn(family).frame()), 0),
             (node.from(SERVER, &answer(family).frame()), 1),
             (node.to(SERVER, &syn(family).flags(ACK).frame()), 0),
             (node.to(SERVER, &syn(family).flags(ACK | RST).frame()), 1),
         ];
-        for (step, (outcome, events)) in story.iter().enumerate() {
+        for (step, (outcome, events)) in steps.iter().enumerate() {
             assert!(outcome.verdict.is_ok(), "step {step}: {outcome:?}");
             assert_eq!(outcome.events.len(), *events, "step {step}");
         }
-        let event = story[2].0.events[0];
+        let event = steps[2].0.events[0];
         assert_eq!((event.verdict, event.reply, event.rule), (Verdict::Forward as u8, 1, RULE));
         assert_eq!((event.source_identity, event.destination_identity), (SERVER.identity, CLIENT.identity));
     });

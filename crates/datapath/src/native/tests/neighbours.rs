@@ -126,15 +126,15 @@ fn from_a_link_local_address_discovery_passes_and_nothing_else() {
 #[test]
 fn a_workload_receives_discovery_of_its_link_and_nothing_forwarded() {
     let node = node(V6);
-    let heard = |kind: u8, destination: &str, hops: u8| {
+    let verdict = |kind: u8, destination: &str, hops: u8| {
         let craft = craft::icmp(v6("fe80::1").into(), v6(destination).into(), kind, 0);
         node.to(CLIENT, &craft.hop_limit(hops).frame()).verdict
     };
-    assert_eq!(heard(135, "ff02::1:ff00:1", 255), PASS);
-    assert_eq!(heard(134, "ff02::1", 255), PASS);
-    assert_eq!(heard(130, "ff02::1", 1), PASS);
-    assert_eq!(heard(143, "ff02::16", 1), PASS);
-    assert_eq!(heard(135, "ff02::1:ff00:1", 254), Err(DropReason::InvalidDestination));
-    assert_eq!(heard(130, V6, 1), Err(DropReason::PolicyDefaultDeny));
-    assert_eq!(heard(137, V6, 255), Err(DropReason::PolicyDefaultDeny));
+    assert_eq!(verdict(135, "ff02::1:ff00:1", 255), PASS);
+    assert_eq!(verdict(134, "ff02::1", 255), PASS);
+    assert_eq!(verdict(130, "ff02::1", 1), PASS);
+    assert_eq!(verdict(143, "ff02::16", 1), PASS);
+    assert_eq!(verdict(135, "ff02::1:ff00:1", 254), Err(DropReason::InvalidDestination));
+    assert_eq!(verdict(130, V6, 1), Err(DropReason::PolicyDefaultDeny));
+    assert_eq!(verdict(137, V6, 255), Err(DropReason::PolicyDefaultDeny));
 }

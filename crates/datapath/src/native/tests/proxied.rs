@@ -131,17 +131,17 @@ fn the_upstream_leg_may_open_anew_while_the_downstream_leg_lives() {
 #[test]
 fn at_the_proxys_interface_a_packet_finds_its_socket() {
     let listens = |connected| ProxySockets { connected, listens: true };
-    let deaf = |connected| ProxySockets { connected, listens: false };
+    let absent = |connected| ProxySockets { connected, listens: false };
     let lost = Err(DropReason::ProxyUnavailable);
     let table = [
         // The stack finds the socket of a connection.
-        (deaf(Some(SocketState::Connected)), ACK, PASS),
+        (absent(Some(SocketState::Connected)), ACK, PASS),
         // The listener of another program at the packet's port is not the proxy's.
-        (deaf(Some(SocketState::Listen([0, 80]))), SYN, lost),
+        (absent(Some(SocketState::Listen([0, 80]))), SYN, lost),
         (listens(Some(SocketState::Listen([0, 80]))), SYN, PASS),
         // A late segment goes to the old socket, a new connection to the listener.
-        (deaf(Some(SocketState::TimeWait)), ACK, PASS),
-        (deaf(Some(SocketState::TimeWait)), SYN, lost),
+        (absent(Some(SocketState::TimeWait)), ACK, PASS),
+        (absent(Some(SocketState::TimeWait)), SYN, lost),
         (listens(Some(SocketState::TimeWait)), SYN, PASS),
         (listens(None), SYN, PASS),
         (listens(None), ACK, PASS),

@@ -1,0 +1,124 @@
+//! Security identities: from an allocator that answers at once, or from a source that is asked and answers later.
+
+use foldhash::HashSet;
+use identity::{Allocator, Labels};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The identities in use, and what the source has still to answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Identities {
+    known: Allocator,
+    /// None where the allocator itself is the source.
+    asked: Option<Asked>,
+}
+
+/// What goes between the world and the source of identities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityRequests {
+    /// Labels that need an identity, each asked for once. The answer is a [`crate::Change::Identity`].
+    pub wanted: Vec<Arc<Labels>>,
+    /// Identities that no workload has any more.
+    pub released: Vec<u32>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    /// Labels that were asked for and have no answer yet.
+    open: HashSet<Arc<Labels>>,
+    /// Workloads that wait for an answer.
+    waiting: BTreeSet<u32>,
+    /// Answers of this step, which may have come too late.
+    answered: Vec<Arc<Labels>>,
+    requests: IdentityRequests,
+}
+
+/// Why labels have no identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The source has not answered yet.
+    Pending,
+    /// Every identity is taken.
+    Exhausted,
+}
+
+impl Identities {
+    /// Identities that were in use before a restart.
+    pub(crate) fn restored(known: Allocator) -> Self {
+        Self { known, asked: None }
+    }
+
+    /// Leaves the allocation of identities to a source that is asked.
+    pub(crate) fn ask_source(&mut self) {
+        self.asked = Some(Asked::default());
+    }
+
+    /// The identities.
+    pub(crate) fn known(&self) -> &Allocator {
+        &self.known
+    }
+
+    /// The labels of an identity.
+    pub(crate) fn labels(&self, number: u32) -> Option<&Arc<Labels>> {
+        self.known.labels(number)
+    }
+
+    /// Holds the identity of these labels once more. Where the source has to be asked, the workloads wait.
+    pub(crate) fn acquire(
+        &mut self,
+        labels: &Arc<Labels>,
+        workloads: &BTreeSet<u32>,
+    ) -> Result<u32, Missing> {
+        let Some(asked) = &mut self.asked else {
+            return self.known.acquire(labels).map_err(|_| Missing::Exhausted);
+        };
+        if self.known.number(labels).is_none() {
+            asked.waiting.extend(workloads);
+            if asked.open.insert(labels.clone()) {
+                asked.requests.wanted.push(labels.clone());
+            }
+            return Err(Missing::Pending);
+        }
+        asked.waiting.retain(|id| !workloads.contains(id));
+        self.known.acquire(labels).map_err(|_| Missing::Exhausted)
+    }
+
+    /// Gives up one hold.
+    pub(crate) fn release(&mut self, number: u32) {
+        if let (Some(_), Some(asked)) = (self.known.release(number), &mut self.asked) {
+            asked.requests.released.push(number);
+        }
+    }
+
+    /// Takes the source's answer; the workloads that waited are returned. An answer that contradicts an earlier one counts
+    /// for nothing: two sets of labels never have one number.
+    pub(crate) fn answer(&mut self, labels: Arc<Labels>, number: u32) -> Vec<u32> {
+        let Some(asked) = &mut self.asked else { return Vec::new() };
+        asked.open.remove(&labels);
+        if self.known.restore(number, labels.clone()).is_err() {
+            return Vec::new();
+        }
+        asked.answered.push(labels);
+        asked.waiting.iter().copied().collect()
+    }
+
+    /// A workload that is gone waits for nothing.
+    pub(crate) fn forget(&mut self, workload: u32) {
+        if let Some(asked) = &mut self.asked {
+            asked.waiting.remove(&workload);
+        }
+    }
+
+    /// The requests since the last call. Identities that were answered for workloads which are gone are given up.
+    pub(crate) fn take_requests(&mut self) -> IdentityRequests {
+        let answered =
+            self.asked.as_mut().map(|asked| std::mem::take(&mut asked.answered)).unwrap_or_default();
+        for labels in answered {
+            // Where no workload holds the identity, this hold is the first and the last.
+            if let Ok(number) = self.known.acquire(&labels) {
+                self.release(number);
+            }
+        }
+        self.asked.as_mut().map(|asked| std::mem::take(&mut asked.requests)).unwrap_or_default()
+    }
+}

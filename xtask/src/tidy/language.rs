@@ -1,0 +1,57 @@
+//! No file may hold a private word; some parts of the tree still hold a few, and must not get more.
+
+use super::finding::{Finding, at};
+use crate::tree::File;
+use crate::words::{self, Place};
+use std::collections::BTreeMap;
+
+/// The parts of the tree that still hold private words, each with their number. A number may only go down.
+const CEILINGS: &[(&str, usize)] = &[
+    ("control", 52),
+    ("docs", 72),
+    ("examples", 14),
+    ("files of the root", 14),
+    ("identity", 3),
+    ("nexin", 48),
+    ("policy", 67),
+    ("proxy", 11),
+];
+
+/// The private words of each part that has more of them than its ceiling.
+pub(super) fn private_words(files: &[File]) -> Vec<Finding> {
+    above(words::find(files), CEILINGS)
+}
+
+fn above(places: Vec<Place<'_>>, ceilings: &[(&str, usize)]) -> Vec<Finding> {
+    let mut parts: BTreeMap<&str, Vec<Place<'_>>> = BTreeMap::new();
+    for place in places.into_iter().filter(|place| !place.word.has_fair_use) {
+        parts.entry(words::part(place.path)).or_default().push(place);
+    }
+    let ceiling = |part: &str| ceilings.iter().find(|(name, _)| *name == part).map_or(0, |(_, most)| *most);
+    parts.retain(|part, places| places.len() > ceiling(part));
+    let excess = parts.into_iter().flat_map(|(part, places)| {
+        let most = ceiling(part);
+        places.into_iter().map(move |place| {
+            let Place { path, line, form, word } = place;
+            let allowed =
+                if most > 0 { format!(" (`{part}` may hold {most} private words)") } else { String::new() };
+            at(path, line, format!("`{form}` is a private word; better: {}{allowed}", word.better))
+        })
+    });
+    excess.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::testing::{file, lines};
+    use super::*;
+
+    #[test]
+    fn private_words_above_the_ceiling_of_their_part_are_found() {
+        let files = [file("crates/x/src/a.rs", "// It is heard.\n// It is moot.\n// It is about that.\n")];
+        let check = |ceilings: &[(&str, usize)]| lines(&above(words::find(&files), ceilings));
+        assert_eq!(check(&[]), [1, 2]);
+        assert_eq!(check(&[("x", 1)]), [1, 2]);
+        assert_eq!(check(&[("x", 2)]), [0; 0]);
+    }
+}
