@@ -3,7 +3,6 @@
 use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
 use crate::enforcement::Enforcement;
 use crate::identities::Identities;
-use crate::interned::Interned;
 use crate::ledger::Ledger;
 use crate::peers::{KnownNode, Peers};
 use crate::planner::Named;
@@ -13,7 +12,7 @@ use abi::config::Config;
 use abi::endpoint::EndpointInfo;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
-use identity::{Allocator, Sequence};
+use identity::{Allocator, Interned, Sequence};
 use policy::rule::Cidr;
 use service::{Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,8 +43,8 @@ pub struct World {
     pub(crate) remote_workloads: BTreeMap<u32, Box<RemoteWorkload>>,
     pub(crate) remote_numbers: Sequence,
     /// Labels and named ports of workloads: those of one controller are alike.
-    pub(crate) labels: Interned<BTreeMap<String, String>>,
-    pub(crate) named_ports: Interned<BTreeMap<(String, u8), u16>>,
+    pub(crate) labels: Interned<Arc<BTreeMap<String, String>>>,
+    pub(crate) named_ports: Interned<Arc<BTreeMap<(String, u8), u16>>>,
     /// Who has which address.
     pub(crate) owners: BTreeSet<(IpAddr, Owner)>,
     pub(crate) peers: Peers,

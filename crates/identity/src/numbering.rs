@@ -139,7 +139,7 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
     }
 
     fn assign(&mut self, value: K) -> Result<u32, Exhausted> {
-        let is_full = self.held.len() as u64 == self.sequence.len();
+        let is_full = self.held.len() as u64 == self.sequence.count();
         let free = if is_full { None } else { self.sequence.take(|number| self.held.contains_key(&number)) };
         let Some(number) = free else {
             return Err(Exhausted { range: self.sequence.range().clone() });

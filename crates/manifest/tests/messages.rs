@@ -129,7 +129,7 @@ fn rules_that_cost_too_much_together_are_refused_at_the_one_that_breaks_it() {
     let found = manifest(&wide).expect_err("they cost too much");
     assert_eq!(found.len(), 1, "{found:?}");
     let message = found[0].to_string();
-    assert!(message.contains("more than 4096 positions") && message.contains("http[70]"), "{message}");
+    assert!(message.contains("more than 4096 active positions") && message.contains("http[70]"), "{message}");
     assert!(manifest(&wide[..20]).is_ok());
     let ordinary: Vec<String> = (0..50).map(|n| format!("{{path: \"/.*/s{n}/.*/x\"}}")).collect();
     assert!(manifest(&ordinary).is_ok());
