@@ -27,7 +27,7 @@ fn a_download_ends_when_its_rule_goes() {
     world.policy.ingress(&[rule("GET", "/public"), rule("GET", "/other")]);
     thread::sleep(Duration::from_millis(200));
     world.no_event();
-    assert_eq!(world.occupancy().in_use, 1, "what is allowed still goes on");
+    assert_eq!(world.occupancy().in_use, 1, "an allowed exchange continues");
     let began = Instant::now();
     world.policy.ingress(&[rule("GET", "/other")]);
     assert!(client.rest().len() <= 1000);

@@ -113,7 +113,7 @@ fn faults(exchange: &Value, played: &Played) -> Vec<String> {
         faults.push(format!("{outcome}, and the server received it"));
     }
     if *outcome == Outcome::Reject && !ends {
-        faults.push("rejected, and the connection goes on".to_owned());
+        faults.push("rejected, but the connection stays open".to_owned());
     }
     let contains = |part: &str| received.windows(part.len()).any(|window| window == part.as_bytes());
     let forbidden = texts(exchange, "upstream_must_not_see").into_iter().filter(|part| contains(part));
