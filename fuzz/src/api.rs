@@ -1,4 +1,4 @@
-//! The API of the agent: requests are cut out of the bytes of a connection, and parsed strictly or refused.
+//! The API of the agent: the bytes of a connection are split into requests, and each is parsed strictly or refused.
 
 use api::request_reader::{self, Budget, Next};
 use api::{Cause, Envelope, Failure, Request, VERSION};
@@ -12,12 +12,12 @@ static SCARCE: Budget = Budget::new(16);
 /// A budget that no input exhausts.
 static AMPLE: Budget = Budget::new(1 << 30);
 
-/// Reads the bytes of a connection, cut into pieces as the first byte says.
+/// Parses the bytes of a connection; the first byte is the size of the pieces in which they arrive.
 pub fn check(data: &[u8]) {
     let (first, bytes) = data.split_first().unwrap_or((&0, &[]));
     let at_once = bounded(|| conversation(bytes, bytes.len().max(1), &AMPLE));
     let in_pieces = conversation(bytes, 1 + usize::from(*first), &AMPLE);
-    assert_eq!(written(&at_once), written(&in_pieces), "pieces make a difference");
+    assert_eq!(written(&at_once), written(&in_pieces), "the split of the bytes makes a difference");
     assert_eq!(
         written(&at_once),
         written(&conversation(bytes, 64, &SCARCE)),
@@ -55,7 +55,7 @@ fn value(request: &Request) -> Value {
     serde_json::to_value(request).expect("a request can be written")
 }
 
-/// A request says what its line says, field by field; a refusal says why, and blames the line.
+/// A request has the fields of its line; a refusal has a message and the cause `Invalid`.
 fn check_request(line: &[u8], request: &Result<Request, Failure>) {
     let request = match request {
         Ok(request) => request,
@@ -64,8 +64,8 @@ fn check_request(line: &[u8], request: &Result<Request, Failure>) {
             return assert!(failure.messages.iter().any(|message| !message.is_empty()));
         }
     };
-    let read: Value = serde_json::from_slice(line).expect("what is taken is JSON");
-    let Value::Object(mut read) = read else { panic!("what is taken is an object") };
+    let read: Value = serde_json::from_slice(line).expect("an accepted line is JSON");
+    let Value::Object(mut read) = read else { panic!("an accepted line is an object") };
     assert_eq!(read.remove("version"), Some(VERSION.into()));
     let Value::Object(meant) = value(request) else { panic!("a request is written as an object") };
     check_fields(&read, &meant);
@@ -74,13 +74,13 @@ fn check_request(line: &[u8], request: &Result<Request, Failure>) {
     assert_eq!(value(&again.expect("a request that was written parses").request), value(request));
 }
 
-/// Every field of the line is meant, and what is meant without standing in the line is nothing.
+/// Every field of the line is a field of the request with the same value; every other field of the request is empty.
 fn check_fields(read: &Map<String, Value>, meant: &Map<String, Value>) {
     for (name, value) in read {
-        let meant = meant.get(name).unwrap_or_else(|| panic!("field {name} was passed over"));
+        let meant = meant.get(name).unwrap_or_else(|| panic!("field {name} was ignored"));
         match (value, meant) {
             (Value::Object(read), Value::Object(meant)) => check_fields(read, meant),
-            // Addresses are written in one way, whatever way they came in.
+            // The text form of an address may differ.
             (Value::Array(_), Value::Array(_)) if name == "addresses" => {}
             (read, meant) => assert_eq!(read, meant, "field {name}"),
         }
@@ -90,6 +90,6 @@ fn check_fields(read: &Map<String, Value>, meant: &Map<String, Value>) {
             || value.as_str() == Some("")
             || value.as_array().is_some_and(Vec::is_empty)
             || value.as_object().is_some_and(Map::is_empty);
-        assert!(is_nothing, "field {name} stands in no line: {value}");
+        assert!(is_nothing, "field {name} is not in the line: {value}");
     }
 }

@@ -1,15 +1,15 @@
-//! A bound on the time that one input may take.
+//! A limit on the processor time for one input.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// Processor time that one input may take; an input has at most a few thousand bytes.
+/// Limit on the processor time for one input; inputs have a few thousand bytes.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs a check of one input.
 ///
 /// # Panics
-/// Where it takes more processor time than any input may, however busy the machine is.
+/// The check takes more processor time than the limit. Waiting for the processor does not count.
 pub fn bounded<T>(check: impl FnOnce() -> T) -> T {
     let before = processor_time();
     let result = check();

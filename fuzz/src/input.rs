@@ -1,4 +1,4 @@
-//! Decisions read from the bytes of an input; where they run out, every decision is the first.
+//! Decisions from the bytes of an input; after its end, every decision is the first alternative.
 
 /// What is left of an input.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Cuts bytes into pieces whose lengths follow from a seed; with seed 0 each piece is one byte.
+/// Splits bytes into pieces of pseudo-random length; with seed 0, each piece is one byte.
 pub fn pieces(mut bytes: &[u8], seed: u8) -> Vec<&[u8]> {
     let mut state = u32::from(seed);
     let mut pieces = Vec::new();

@@ -1,4 +1,4 @@
-//! What each fuzz target checks: one function a target, from bytes to a panic where a property does not hold.
+//! The checks of the fuzz targets: one function per target, which panics where a property does not hold.
 
 pub mod api;
 pub mod cost;

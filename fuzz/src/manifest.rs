@@ -1,15 +1,15 @@
-//! Manifests and tests in YAML and JSON: read or refused in bounded time, each finding at a place of its text.
+//! Manifests and tests in YAML and JSON: parsed or refused in bounded time, with a position in the text for each finding.
 
 use crate::cost::bounded;
 use manifest::{Diagnostic, Manifest};
 use std::io;
 
-/// The file name that the reader gets.
+/// The name of the file.
 const FILE: &str = "file.yaml";
 /// A manifest that tests may refer to.
 const REFERRED: &str = include_str!("../../crates/manifest/tests/tutorial/rule1-v1.yaml");
 
-/// Reads a text as manifests and as tests.
+/// Parses a text as manifests and as tests.
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = manifest::kind_named(text);
@@ -32,10 +32,10 @@ fn check_manifest(text: &str, manifest: Result<Manifest, Vec<Diagnostic>>) {
         Ok(read) => read.warnings.iter().for_each(|finding| check_place(text, finding)),
         Err(findings) => check_refused(text, findings),
     }
-    assert_eq!(manifest, manifest::parse(FILE, text), "the same text is read in the same way");
+    assert_eq!(manifest, manifest::parse(FILE, text), "parsing is deterministic");
 }
 
-/// Gives the text of a file that a test refers to: some are not there, some are wrong, and all others are right.
+/// Loads a file that a test refers to: some do not exist, some are invalid, and all others are valid.
 fn load(path: &str) -> io::Result<String> {
     match path.len() % 4 {
         0 => Err(io::ErrorKind::NotFound.into()),
@@ -49,7 +49,7 @@ fn check_refused(text: &str, findings: &[Diagnostic]) {
     findings.iter().for_each(|finding| check_place(text, finding));
 }
 
-/// A finding on the text has its place in the text, one on a file that is referred to in that.
+/// A finding has its position in the text, unless it concerns another file.
 fn check_place(text: &str, finding: &Diagnostic) {
     assert!(!finding.message.is_empty() && !finding.to_string().is_empty());
     assert!(finding.line >= 1 && finding.column >= 1, "{finding:?}");

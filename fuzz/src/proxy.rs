@@ -1,4 +1,4 @@
-//! The proxy's session: whatever client and server send, the server gets allowed requests only.
+//! The proxy's session: for all bytes of client and server, the server gets allowed requests only.
 
 use crate::input::{Input, pieces};
 use abi::policy::Direction;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::Waker;
 
-/// What is allowed: at first, and once policy has changed.
+/// The rules before and after the change of policy.
 static MATCHERS: LazyLock<[Arc<Matcher>; 2]> = LazyLock::new(|| {
     let rule = |method: &str, path: &str| HttpRule {
         method: Some(method.to_owned()),
@@ -44,7 +44,7 @@ impl Policy for Changing {
     fn wake_when_rules_load(&self, _waker: &Waker) {}
 }
 
-/// Lets client and server send pieces in turn: a byte says who, how much, and whether policy changes or an end closes.
+/// Runs the steps of an input: an end sends pieces, an end closes, or policy changes.
 pub fn check(data: &[u8]) {
     let policy = Arc::new(Changing { generation: AtomicU64::new(0) });
     let config = Config { discard_limit: 64, ..Config::default() };
@@ -72,7 +72,7 @@ pub fn check(data: &[u8]) {
     check_events(&exchange);
 }
 
-/// All that the server got are allowed requests, one after another; only the last may be incomplete.
+/// The server got a sequence of allowed requests, of which only the last may be incomplete.
 fn check_forwarded(mut sent: &[u8]) {
     while !sent.is_empty() {
         let head = Scanner::default().scan(sent).expect("the server gets requests");
@@ -93,7 +93,7 @@ fn check_forwarded(mut sent: &[u8]) {
     }
 }
 
-/// What the client got begins with a response.
+/// The bytes to the client start with a response.
 fn check_received(exchange: &Exchange) {
     if exchange.to_client.is_empty() {
         return;
@@ -104,7 +104,7 @@ fn check_received(exchange: &Exchange) {
     Response::parse(&exchange.to_client[head], &mut storage).expect("the client gets responses");
 }
 
-/// Each request has at most one event, and a denied one has a response that says so.
+/// The verdict of each event matches the results of its rule sets, and a request that was not forwarded has a reason.
 fn check_events(exchange: &Exchange) {
     for event in &exchange.events {
         let is_denied = event.decisions.iter().any(|decision| decision.http_rule.is_none());

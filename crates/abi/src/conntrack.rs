@@ -95,7 +95,7 @@ pub struct FragmentKey {
     pub source: Address,
     /// Destination address of the packet.
     pub destination: Address,
-    /// Identification in network order; that of IPv4 is 16 bits long and in the last two bytes.
+    /// Identification in network order. The 16 bits of an IPv4 identification are in the last two bytes.
     pub identification: [u8; 4],
     /// IP protocol number.
     pub protocol: u8,

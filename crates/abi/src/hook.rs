@@ -78,17 +78,17 @@ macro_rules! hooks {
 }
 
 hooks! {
-    /// Receives what a workload sends.
+    /// Runs on packets from a workload.
     FromWorkload = "from_workload", Ingress, Workload;
-    /// Receives what a workload is about to receive.
+    /// Runs on packets to a workload.
     ToWorkload = "to_workload", Egress, Workload;
-    /// Receives what the node itself is sent.
+    /// Runs on packets that the node itself receives.
     FromOutside = "from_outside", Ingress, Outside;
-    /// Receives what the node itself sends.
+    /// Runs on packets that the node itself sends.
     ToOutside = "to_outside", Egress, Outside;
     /// Selects the node proxy's listener. It comes before the hook that lets packets through to the listener.
     ProxySocket = "proxy_socket", SocketLookup, Proxy;
-    /// Receives what policy redirects to the node proxy.
+    /// Runs on packets that policy redirects to the node proxy.
     ToProxy = "to_proxy", Ingress, Proxy;
 }
 

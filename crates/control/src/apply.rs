@@ -170,7 +170,7 @@ impl World {
         (now, later)
     }
 
-    /// The writes that replace what was found in the maps, whoever wrote it.
+    /// The writes that replace the rows that were found in the maps.
     fn replace_found(&mut self, found: Rows, step: &mut Step) -> (Batch, Batch) {
         self.release_blocks(step);
         self.ledger =

@@ -155,7 +155,7 @@ pub struct Node {
     pub proxy: Option<Proxy>,
     /// Whether forwarded flows are reported, not only dropped ones.
     pub report_forwards: bool,
-    /// Whom policies are enforced for.
+    /// For which endpoints policies are enforced.
     pub mode: EnforcementMode,
     /// Whether what policy refuses is let through and reported, for the node and every workload.
     pub audit: bool,

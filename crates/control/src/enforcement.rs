@@ -39,7 +39,7 @@ pub struct Enforcement {
     policy_numbers: Sequence,
 }
 
-/// One policy, which grouping it speaks of, and how many subjects it has.
+/// One policy, its grouping, and how many subjects it has.
 #[derive(Clone, Debug)]
 struct InForce {
     key: PolicyKey,
@@ -52,7 +52,7 @@ struct InForce {
 /// A subject, and what applies to it from now on.
 pub(crate) type Reassignment = (u32, Option<(PolicyKey, Selection)>);
 
-/// What an endpoint's row says of policy.
+/// The policy part of an endpoint's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Assignment {
     pub(crate) policy: u32,
@@ -112,7 +112,7 @@ impl Enforcement {
         self.groupings.follow(peer_changes, &peers.directory, &mut self.book, rows)
     }
 
-    /// What applies to a subject now; none where nobody is the subject, or where the node has no policy about itself.
+    /// The selection that applies to a subject now; none where no such subject exists, or where no policy selects the node.
     pub(crate) fn selection(&self, subject: u32, peers: &Peers) -> Option<Selection> {
         let selection = self.policies.selection(&peers.subject(subject)?);
         let is_asked = subject != HOST || selection.policies().next().is_some();
@@ -145,7 +145,7 @@ impl Enforcement {
                 *together.entry((*before, key)).or_default() += 1;
             }
         }
-        // Policies whose subjects all come under one other, and that nobody else comes under: the other goes on with their
+        // A policy whose subjects all move to one other policy, and that no other subject joins: the other policy takes over its
         // grouping and columns.
         let whole = together.iter().filter(|((before, _), count)| {
             let InForce { subjects, key, .. } = &self.in_force[before];
@@ -240,7 +240,7 @@ impl Enforcement {
         number
     }
 
-    /// Gives up the policies that nobody is under any more, and follows classes that came and went.
+    /// Removes the policies without subjects, and the rows of classes that were released.
     pub(crate) fn retire(&mut self, directory: &mut Directory, rows: &mut RowChanges) {
         for number in std::mem::take(&mut self.idle) {
             if self.in_force.get(&number).is_none_or(|policy| policy.subjects > 0) {
@@ -316,7 +316,7 @@ fn rows_of(
     compiled.class_rows().chain(column_rows(number, compiled, blocks, names).into_values())
 }
 
-/// The rows by which a policy names its columns. What its own block of one address says of that, names may say more of.
+/// The rows by which a policy names its columns. The column of a named address takes the place of that of its own block.
 fn column_rows(
     number: u32,
     compiled: &CompiledPolicy,

@@ -1,4 +1,4 @@
-//! The groupings in force with the policies that speak of them, and which must hear when peers come and go.
+//! The groupings in force with their policies, and which groupings a change of a peer affects.
 
 use crate::peer_changes::{NamespaceChanges, PeerChanges, PeerFacets};
 use crate::row_changes::RowChanges;
@@ -22,7 +22,7 @@ pub(crate) struct Groupings {
     numbers: Sequence,
 }
 
-/// A grouping, and the policies that speak of it by number.
+/// A grouping, and the policies that use it, by number.
 #[derive(Clone, Debug)]
 pub(crate) struct Grouped {
     pub(crate) grouping: Grouping,
@@ -56,7 +56,7 @@ impl Groupings {
         self.numbers.continue_above(number);
     }
 
-    /// The grouping with this number, and who speaks of it.
+    /// The grouping with this number, and the policies that use it.
     pub(crate) fn of(&self, number: u32) -> &Grouped {
         &self.in_force.0[&number]
     }
@@ -92,7 +92,7 @@ impl Groupings {
         number
     }
 
-    /// Takes a policy out of force; with the last one that speaks of it, a grouping goes too.
+    /// Removes a policy; a grouping is removed with its last policy.
     pub(crate) fn retire(
         &mut self,
         number: u32,
@@ -213,7 +213,7 @@ impl Grouped {
         self.policies.push((number, compiled));
     }
 
-    /// The policy with this number, if there is one, to be changed, and the grouping that it speaks of.
+    /// The policy with this number, if there is one, to be changed, and its grouping.
     pub(crate) fn policy_mut(&mut self, policy: Option<u32>) -> (Option<&mut CompiledPolicy>, &Grouping) {
         let place = policy.and_then(|policy| self.place(policy));
         (place.map(|place| &mut self.policies[place].1), &self.grouping)
@@ -223,7 +223,7 @@ impl Grouped {
         self.policies.iter().position(|(number, _)| *number == policy)
     }
 
-    /// Writes who is in another group, once all policies that speak of the grouping have something to say to it.
+    /// Puts the rows of peers that changed group, after all policies of the grouping have classes for new groups.
     fn report(
         &mut self,
         number: u32,

@@ -1,4 +1,4 @@
-//! Security identities: from an allocator that answers at once, or from a source that is asked and answers later.
+//! Security identities: from an allocator that answers at once, or from a source that answers later.
 
 use foldhash::HashSet;
 use identity::{Allocator, Labels};
@@ -48,7 +48,7 @@ impl Identities {
         Self { known, asked: None }
     }
 
-    /// Leaves the allocation of identities to a source that is asked.
+    /// Leaves the allocation of identities to a source that answers later.
     pub(crate) fn ask_source(&mut self) {
         self.asked = Some(Asked::default());
     }

@@ -11,7 +11,6 @@ mod enforcement;
 pub mod fixtures;
 mod groupings;
 mod identities;
-mod interned;
 mod ledger;
 mod peer_changes;
 mod peers;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(crate) struct Peers {
     pub(crate) identities: Identities,
-    /// Everyone a policy may meet.
+    /// Every peer that a rule may match.
     pub(crate) directory: Directory,
     /// The peer number of each workload, by endpoint number.
     members: HashMap<u32, u32>,
@@ -155,8 +155,8 @@ impl Peers {
         self.residents.get(&peer).into_iter().flat_map(|residents| &residents.endpoints).copied()
     }
 
-    /// Someone who has this peer number, as a subject of policies: a workload, or the node itself. Who got no number is
-    /// nobody's subject, and so has no policy and no traffic.
+    /// A workload of this node with this peer number, or the node itself, as a subject of policies. A workload without a
+    /// peer number has no policy, and so no traffic.
     pub(crate) fn subject(&self, peer: u32) -> Option<EndpointView<'_>> {
         match peer {
             HOST => self.directory.view(HOST),
@@ -287,7 +287,7 @@ impl Peers {
         let namespace = self.directory.namespace_of(peer);
         let facets = self.directory.remove(peer);
         let around = self.directory.facets_of(namespace_or_unused(namespace.unwrap_or(0)));
-        // Whoever told it from its namespace as both were before, has a row of it too.
+        // A grouping that distinguished the peer from its namespace before this step also holds a row for it.
         let mut beyond = differing(&facets, around);
         beyond.extend(peer_changes.revert(peer, namespace));
         peer_changes.remove(peer, PeerFacets { facets, beyond, ports, is_ordinary });
@@ -315,7 +315,7 @@ impl Peers {
         self.identities.release(before);
     }
 
-    /// A peer number for workloads of this identity, which is held; nobody lives under it yet.
+    /// A peer number for workloads of this identity, which is held; no workload has the number yet.
     fn create(&mut self, identity: u32, arrival: &Arrival, peer_changes: &mut PeerChanges) -> u32 {
         let Some(peer) = self.free_number(identity, &arrival.addresses) else {
             self.identities.release(identity);
@@ -332,7 +332,7 @@ impl Peers {
         peer
     }
 
-    /// Puts a workload under a peer number. Whoever gets none is taken for one that no rule knows.
+    /// Gives a workload a peer number; with [`UNKNOWN`] no rule matches it.
     fn assign(&mut self, endpoint: u32, peer: u32, peer_changes: &mut PeerChanges) {
         let before = self.members.insert(endpoint, peer);
         if let Some(residents) = self.residents.get_mut(&peer) {
@@ -406,7 +406,7 @@ impl Peers {
     }
 }
 
-/// A namespace, or a number that nobody has where there is none: whoever is in none has all that it has beyond it.
+/// Maps "no namespace" to an unused number, so that every facet of such a peer counts as its own.
 fn namespace_or_unused(namespace: u32) -> u32 {
     if namespace == 0 { u32::MAX } else { namespace }
 }

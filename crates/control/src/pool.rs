@@ -21,7 +21,7 @@ pub enum PoolError {
     /// Every address is taken.
     #[error("all addresses of {0} are taken; free one by removing a workload, or configure a larger block")]
     Exhausted(Cidr),
-    /// Someone has it.
+    /// It is in use.
     #[error("address {0} is taken already")]
     Taken(IpAddr),
 }
@@ -42,7 +42,7 @@ impl Pool {
         let size = self.size();
         let usable =
             if self.block.address().is_ipv4() { size.saturating_sub(2) } else { size.saturating_sub(1) };
-        // One step more than are taken must meet a free one, if there is one.
+        // One step more than there are taken addresses reaches a free one, if there is one.
         let steps = usable.min(self.taken.len() as u128 + 1);
         for step in 0..steps {
             let offset = 1 + (self.last + step) % usable;
@@ -54,7 +54,7 @@ impl Pool {
         Err(PoolError::Exhausted(self.block))
     }
 
-    /// Takes this very address; one outside the block is nobody's here and is let through.
+    /// Takes this very address; an address outside the block is accepted and not recorded.
     pub fn reserve(&mut self, address: IpAddr) -> Result<(), PoolError> {
         match self.offset(address) {
             Some(offset) if !self.taken.insert(offset) => Err(PoolError::Taken(address)),

@@ -3,7 +3,6 @@
 use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
 use crate::enforcement::Enforcement;
 use crate::identities::Identities;
-use crate::interned::Interned;
 use crate::ledger::Ledger;
 use crate::peers::{KnownNode, Peers};
 use crate::planner::Named;
@@ -13,7 +12,7 @@ use abi::config::Config;
 use abi::endpoint::EndpointInfo;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
-use identity::{Allocator, Sequence};
+use identity::{Allocator, Interned, Sequence};
 use policy::rule::Cidr;
 use service::{Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,8 +43,8 @@ pub struct World {
     pub(crate) remote_workloads: BTreeMap<u32, Box<RemoteWorkload>>,
     pub(crate) remote_numbers: Sequence,
     /// Labels and named ports of workloads: those of one controller are alike.
-    pub(crate) labels: Interned<BTreeMap<String, String>>,
-    pub(crate) named_ports: Interned<BTreeMap<(String, u8), u16>>,
+    pub(crate) labels: Interned<Arc<BTreeMap<String, String>>>,
+    pub(crate) named_ports: Interned<Arc<BTreeMap<(String, u8), u16>>>,
     /// Who has which address.
     pub(crate) owners: BTreeSet<(IpAddr, Owner)>,
     pub(crate) peers: Peers,
@@ -304,7 +303,7 @@ mod tests {
         world.endpoint_row(&world.endpoints[&id]).unwrap()
     }
 
-    /// How many rows say who is in which group of the grouping that the policy of this endpoint speaks of.
+    /// How many rows the grouping of this endpoint's policy has.
     fn grouped(world: &World, id: u32) -> usize {
         let grouping = info(world, id).grouping.number();
         let of_grouping = |key: &&RowKey| matches!(key, RowKey::Group(key) if key.grouping == grouping);
@@ -330,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_switches_its_subject_and_nobody_else() {
+    fn a_policy_switches_its_subject_and_no_other() {
         let mut world = World::new();
         world.apply([endpoint(1, "web"), endpoint(2, "client")]);
         let before = (info(&world, 1), info(&world, 2));
@@ -444,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_somebody_comes_under_keeps_its_columns() {
+    fn a_policy_that_another_subject_joins_keeps_its_columns() {
         let mut world = World::new();
         let [all, web, db] =
             [let_in_block("all", "192.0.2.0/24"), let_in("web", "web", "x"), let_in("db", "db", "y")];

@@ -25,7 +25,7 @@ pub struct Writes {
     pub undo: Vec<Change>,
     /// What came, or has another name or other labels.
     pub renamed: Renamed,
-    /// What the source of identities is asked; nothing where the world allocates them itself.
+    /// Requests to the source of identities; empty where the world allocates them itself.
     pub identities: IdentityRequests,
 }
 

@@ -7,6 +7,7 @@
 mod allocator;
 pub mod filter;
 pub mod index;
+mod interned;
 pub mod key;
 mod label;
 mod name;
@@ -16,6 +17,7 @@ mod sequence;
 mod values;
 
 pub use allocator::Allocator;
+pub use interned::{Interned, Shared};
 pub use label::{Label, LabelKey, Labels, Source};
 pub use name::Name;
 pub use numbering::{Conflict, Exhausted, Numbering};

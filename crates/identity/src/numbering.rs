@@ -1,4 +1,4 @@
-//! Numbers that stand for values: the same value, the same number, for as long as somebody holds it.
+//! Numbers that stand for values: the same value, the same number, for as long as the value is held.
 
 use crate::sequence::Sequence;
 use foldhash::fast::RandomState;
@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hash};
 use std::ops::RangeInclusive;
 
 /// Gives each value a number from a range, counts its holders, and hands numbers out in turn: one that was given up
-/// comes back only after the whole range went by, so that whoever remembers it late does not mistake it.
+/// comes back only after the whole range went by, so that a row, flow or file that still holds the number is not taken for another.
 #[derive(Clone, Debug)]
 pub struct Numbering<K> {
     sequence: Sequence,
@@ -120,7 +120,7 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
         self.sequence.continue_above(number);
     }
 
-    /// Gives up every number that nobody holds: what was restored and not asked for again.
+    /// Gives up every number without a holder: what was restored and not acquired again.
     pub fn sweep(&mut self) -> Vec<(u32, K)> {
         let idle: Vec<u32> =
             self.held.iter().filter(|(_, held)| held.holders == 0).map(|(n, _)| *n).collect();
@@ -139,7 +139,7 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
     }
 
     fn assign(&mut self, value: K) -> Result<u32, Exhausted> {
-        let is_full = self.held.len() as u64 == self.sequence.len();
+        let is_full = self.held.len() as u64 == self.sequence.count();
         let free = if is_full { None } else { self.sequence.take(|number| self.held.contains_key(&number)) };
         let Some(number) = free else {
             return Err(Exhausted { range: self.sequence.range().clone() });

@@ -52,7 +52,7 @@ impl Sequence {
     }
 
     /// How many numbers there are.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         u64::from(*self.range.end()) + 1 - u64::from(*self.range.start())
     }
 

@@ -1,10 +1,11 @@
-//! That `policy explain` and `policy diff` say what the packet path does: nodes, services, oneself, named ports, blocks.
+//! Tests that `policy explain` and `policy diff` agree with the packet path: nodes, services, connections to oneself,
+//! named ports, blocks.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Files of one test, in a directory of their own that goes with it.
+/// The files of a test, in a directory that is removed with this value.
 struct Files(PathBuf);
 
 impl Files {
@@ -15,7 +16,7 @@ impl Files {
         Self(directory)
     }
 
-    /// What `nexin policy` says among these files, errors included, and how it ends.
+    /// The output of `nexin policy` in this directory, with errors, and the exit code.
     fn policy(&self, words: &str) -> (String, Option<i32>) {
         let output = Command::new(env!("CARGO_BIN_EXE_nexin"))
             .arg("policy")
@@ -28,7 +29,8 @@ impl Files {
         (String::from_utf8(said).unwrap(), output.status.code())
     }
 
-    /// Expects what is said to begin with a verdict and to have some parts; `_` in words stands for a space.
+    /// Expects that the output starts with a verdict and contains some parts; `_` in the arguments stands for a
+    /// space.
     #[track_caller]
     fn explain(&self, words: &str, verdict: &str, parts: &[&str]) {
         let (said, code) = self.policy(&format!("explain {words}"));
@@ -37,7 +39,7 @@ impl Files {
         parts.iter().for_each(|part| assert!(said.contains(part), "{words}: no {part:?} in {said}"));
     }
 
-    /// Expects the lines of differences, without those of the grounds and the last.
+    /// Expects these lines of differences; the lines of rules and the summary are ignored.
     #[track_caller]
     fn diff(&self, words: &str, expected: &[&str]) {
         let (said, code) = self.policy(&format!("diff {words}"));
@@ -91,7 +93,7 @@ fn a_node_that_a_host_policy_selects_is_its_subject() {
 }
 
 #[test]
-fn a_host_policy_that_comes_changes_connections_to_the_nodes_it_selects() {
+fn a_new_host_policy_changes_connections_to_the_nodes_it_selects() {
     let files = Files::new("hosts", &[("hp.yaml", HOST_POLICY), ("node.yaml", NODE), ("no.yaml", NOTHING)]);
     files.diff(
         "no.yaml hp.yaml",
@@ -104,7 +106,7 @@ fn a_host_policy_that_comes_changes_connections_to_the_nodes_it_selects() {
 }
 
 #[test]
-fn what_is_the_same_of_several_is_told_once() {
+fn equal_changes_are_printed_once() {
     let second = NODE.replace("n1", "n2").replace("192.0.2.1", "192.0.2.2");
     let files = Files::new(
         "once",
@@ -199,12 +201,12 @@ fn explain_translates_a_service_address() {
         (said.as_str(), code),
         ("error: service default/web has no 81/TCP; it has 8080/TCP\n", Some(2))
     );
-    fs::write(files.0.join("web.yaml"), SERVICE.replace("id: app1", "id: nobody")).unwrap();
+    fs::write(files.0.join("web.yaml"), SERVICE.replace("id: app1", "id: none")).unwrap();
     files.explain(&ask("app3", ""), "drop", &["it has no backend: no workload matches its selector"]);
 }
 
 #[test]
-fn backends_that_differ_are_told_each() {
+fn each_backend_is_listed_if_their_verdicts_differ() {
     let wide = SERVICE
         .replace("selector: {id: app1}", "selector: {tier: web}")
         .replace("targetPort: http", "targetPort: 80");
@@ -232,7 +234,7 @@ spec:
 ";
 
 #[test]
-fn plain_policies_hold_whatever_tests_stand_beside_them() {
+fn policies_of_manifests_take_precedence_over_policies_of_tests() {
     let other = TEST.replace("name: one", "name: other").replace("id: app2", "id: app2, more: x");
     let ask = "--from app2 --to app1 --port 80 --http GET_/private";
     for names in [["a.test.yaml", "b.yaml"], ["b.test.yaml", "a.yaml"]] {
@@ -244,7 +246,7 @@ fn plain_policies_hold_whatever_tests_stand_beside_them() {
             "deny",
             &["CiliumNetworkPolicy/default/rule1", "only their workloads, nodes and hosts are used"],
         );
-        // Without policies beside them, those of a test count; those of two do not go together.
+        // Without policies in manifests, the policies of a single test are used; policies of two tests are an error.
         fs::remove_file(files.0.join(names[1])).unwrap();
         files.explain(&format!("-f . {ask}"), "drop", &["ingress of default/app1: drop: no rule allows it"]);
         deny = deny.replace("name: one", "name: two");
@@ -270,7 +272,7 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
 }
 
 #[test]
-fn a_workload_may_always_speak_to_itself() {
+fn a_workload_may_always_connect_to_itself() {
     let files = Files::new("self", &[("cast.yaml", CAST), ("deny.yaml", &deny_all()), ("no.yaml", NOTHING)]);
     files.explain(
         "-f cast.yaml -f deny.yaml --from app1 --to app1 --port 80",
@@ -285,7 +287,7 @@ metadata: {name: app1}
     fs::write(files.0.join("one.yaml"), only.to_owned() + "spec: {containers: [{name: c}]}").unwrap();
     let (said, _) = files.policy("diff --workloads one.yaml no.yaml deny.yaml");
     assert!(!said.contains("default/app1 -> default/app1") && !said.contains("default/app1, "), "{said}");
-    // Several pods of one controller are others to each other.
+    // Several pods of one controller are distinct ends.
     let several = only
         .replace("kind: Pod", "kind: Deployment")
         .replace("apiVersion: v1", "apiVersion: apps/v1")
@@ -295,7 +297,7 @@ metadata: {name: app1}
 }
 
 #[test]
-fn made_up_workloads_have_the_ports_that_rules_call_by_name() {
+fn generated_workloads_have_the_named_ports_of_rules() {
     let old = TUTORIAL.split("  - fromEndpoints").next().unwrap().to_owned() + "  - {}\n";
     let new = TUTORIAL.replace("'80'", "http");
     let new = new.split("      rules:").next().unwrap().to_owned();
@@ -304,7 +306,7 @@ fn made_up_workloads_have_the_ports_that_rules_call_by_name() {
 }
 
 #[test]
-fn a_workload_is_made_up_in_the_namespace_that_a_label_names() {
+fn a_workload_is_generated_in_the_namespace_that_a_label_names() {
     let policy = "
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -324,7 +326,7 @@ spec:
 }
 
 #[test]
-fn requests_that_are_the_same_in_other_words_are_no_difference() {
+fn equivalent_http_rules_are_no_difference() {
     let rules = |rules: &str| TUTORIAL.replace("[{method: GET, path: /public}]", rules);
     let check = |name: &str, old: &str, new: &str, is_same: bool| {
         let files = Files::new(name, &[("old.yaml", &rules(old)), ("new.yaml", &rules(new))]);
@@ -355,7 +357,7 @@ fn a_difference_names_the_block_that_changes() {
 }
 
 #[test]
-fn explain_tells_that_requests_are_judged() {
+fn explain_lists_the_allowed_requests() {
     let files = Files::new("requests", &[("cast.yaml", CAST), ("rule.yaml", TUTORIAL)]);
     files.explain(
         "-f cast.yaml -f rule.yaml --from app2 --to app1 --port 80",
@@ -365,7 +367,7 @@ fn explain_tells_that_requests_are_judged() {
 }
 
 #[test]
-fn explain_tells_what_audit_mode_lets_through() {
+fn explain_reports_what_audit_mode_allows() {
     let test = TEST.replace("policies: []", "policyAuditMode: true\n  policyFiles: [deny.txt]");
     let files = Files::new("audit", &[("a.test.yaml", &test), ("deny.txt", &deny_all())]);
     files.explain(
@@ -376,7 +378,7 @@ fn explain_tells_what_audit_mode_lets_through() {
 }
 
 #[test]
-fn explain_can_be_asked_what_policies_can_name() {
+fn explain_accepts_every_peer_that_policies_can_name() {
     let egress = |peers: &str| {
         TO_SERVICE.replace("toServices: [{k8sService: {serviceName: web, namespace: default}}]", peers)
     };
@@ -401,7 +403,7 @@ fn explain_can_be_asked_what_policies_can_name() {
 }
 
 #[test]
-fn the_nearest_rule_is_one_about_that_peer() {
+fn the_nearest_rule_is_one_that_names_the_peer() {
     let policy = TUTORIAL.split("  - fromEndpoints").next().unwrap().to_owned()
         + "  - icmps: [{fields: [{family: IPv4, type: 8}]}]\n  - fromCIDRSet: [{cidr: 203.0.113.0/24, except: [203.0.113.7/32]}]\n";
     let files = Files::new("nearest", &[("cast.yaml", CAST), ("rule.yaml", &policy)]);
@@ -416,7 +418,7 @@ fn the_nearest_rule_is_one_about_that_peer() {
 }
 
 #[test]
-fn a_policy_whose_subject_just_misses_is_mentioned() {
+fn a_policy_that_nearly_selects_the_subject_is_mentioned() {
     let files = Files::new(
         "misses",
         &[("cast.yaml", CAST), ("rule.yaml", &TUTORIAL.replace("id: app1", "id: app1x"))],
@@ -429,7 +431,7 @@ fn a_policy_whose_subject_just_misses_is_mentioned() {
 }
 
 #[test]
-fn flows_may_be_wrapped_as_others_print_them() {
+fn flows_in_hubbles_envelope_are_accepted() {
     let files = Files::new("flows", &[("deny.yaml", &deny_all()), ("no.yaml", NOTHING)]);
     let flow = include_str!("policy/flows.json").lines().next().unwrap();
     fs::write(files.0.join("flows.json"), format!("{{\"flow\":{flow},\"node_name\":\"n1\"}}\n")).unwrap();

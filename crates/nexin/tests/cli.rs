@@ -1,9 +1,9 @@
-//! The command line from outside: exit codes, streams and messages.
+//! Tests of the command line: exit codes, streams and messages.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-/// Runs the binary where no agent is.
+/// Runs the binary without an agent.
 fn nexin(words: &[&str]) -> Output {
     with_input(words, "")
 }
@@ -17,7 +17,7 @@ fn with_input(words: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that reads nothing may be gone already.
+    // A command that does not read its input may have exited.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -35,7 +35,7 @@ fn check(output: &Output, code: i32, stdout: &str, stderr: &str) {
 }
 
 #[test]
-fn help_is_an_answer_and_bad_usage_an_error() {
+fn help_succeeds_and_bad_usage_is_an_error() {
     check(&nexin(&["--help"]), 0, "Usage: nexin", "");
     check(&nexin(&["policy", "explain", "--help"]), 0, "Examples:", "");
     check(&nexin(&["dance"]), 2, "", "unrecognized subcommand 'dance'");
@@ -46,8 +46,8 @@ fn help_is_an_answer_and_bad_usage_an_error() {
 }
 
 #[test]
-fn what_is_deleted_may_be_named_by_its_manifest() {
-    // There is no agent, but what is asked of it is known before.
+fn objects_to_delete_may_be_given_as_manifests() {
+    // There is no agent; the names are read before it is called.
     let tutorial = format!("{}/../../examples/tutorial", env!("CARGO_MANIFEST_DIR"));
     check(&nexin(&["policy", "delete", "-f", &format!("{tutorial}/rule1.yaml")]), 1, "", "agent");
     let started = with_input(&["policy", "delete", "-f", "-"], "apiVersion: v1\nkind: ConfigMap\n");
@@ -57,7 +57,7 @@ fn what_is_deleted_may_be_named_by_its_manifest() {
 }
 
 #[test]
-fn labels_that_are_none_are_refused() {
+fn invalid_labels_are_refused() {
     let run = |labels: &[&str]| {
         let labels = labels.iter().flat_map(|label| ["--label", label]);
         let words: Vec<&str> =
@@ -71,7 +71,7 @@ fn labels_that_are_none_are_refused() {
 }
 
 #[test]
-fn the_version_is_told_for_people_and_for_machines() {
+fn the_version_is_printed_as_text_and_as_json() {
     check(&nexin(&["version"]), 0, concat!("nexin ", env!("CARGO_PKG_VERSION")), "");
     let json = nexin(&["version", "-o", "json"]);
     let version: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
@@ -80,7 +80,7 @@ fn the_version_is_told_for_people_and_for_machines() {
 }
 
 #[test]
-fn no_agent_is_a_failure_that_says_what_to_do() {
+fn the_error_without_an_agent_says_what_to_do() {
     for words in [
         &["status"][..],
         &["endpoint", "list"],
@@ -99,7 +99,7 @@ fn no_agent_is_a_failure_that_says_what_to_do() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused_with_what_would_be_right() {
+fn invalid_arguments_are_refused_with_the_valid_ones() {
     let explain = |port: &str| nexin(&["policy", "explain", "--from", "a", "--to", "b", "--port", port]);
     check(&explain("80/TPC"), 2, "", "is none of TCP, UDP, SCTP, ICMP, ICMPv6");
     check(&explain("99999"), 2, "", "is not a number from 0 to 65535");
@@ -129,7 +129,7 @@ fn validate_needs_no_agent_and_names_line_and_field() {
 }
 
 #[test]
-fn the_tutorials_manifests_are_right() {
+fn the_tutorials_manifests_are_valid() {
     for name in ["demo.yaml", "service.yaml", "rule1.yaml"] {
         let file = format!("{}/../../examples/tutorial/{name}", env!("CARGO_MANIFEST_DIR"));
         check(&nexin(&["policy", "validate", &file]), 0, "nothing wrong", "");
@@ -137,7 +137,7 @@ fn the_tutorials_manifests_are_right() {
 }
 
 #[test]
-fn colours_are_for_terminals_or_who_insists() {
+fn output_is_coloured_on_terminals_or_on_request() {
     let good = include_str!("../../../examples/tutorial/rule1.yaml");
     let plain = with_input(&["policy", "validate", "-"], good);
     assert!(!plain.stdout.contains(&0x1b));
@@ -146,7 +146,7 @@ fn colours_are_for_terminals_or_who_insists() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_failure() {
+fn a_closed_pipe_is_not_a_failure() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let status = Command::new(env!("CARGO_BIN_EXE_nexin")).arg("version").stdout(writer).status().unwrap();

@@ -1,4 +1,4 @@
-//! `nexin demo` for real: what it shows, and that it leaves nothing behind, however it ends.
+//! Tests of `nexin demo`: its results, and that it removes everything, however it ends.
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -8,17 +8,17 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// One test, for there is one demo at a time on a machine.
+/// A single test, since only one demo can run at a time.
 #[test]
 #[ignore = "needs root"]
-fn the_demo_holds_and_leaves_nothing_behind_however_it_ends() {
-    plays_the_tutorial();
-    ends_clean_when_it_is_interrupted();
-    is_cleaned_up_by_the_next_after_a_crash();
-    stays_up_until_it_is_taken_down();
+fn the_demo_behaves_as_expected_and_removes_everything_however_it_ends() {
+    runs_the_tutorial();
+    removes_everything_when_it_is_interrupted();
+    is_removed_by_the_next_demo_after_a_crash();
+    keeps_running_until_it_is_removed();
 }
 
-fn plays_the_tutorial() {
+fn runs_the_tutorial() {
     let output = demo(&["-o", "json"]).wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -38,28 +38,28 @@ fn plays_the_tutorial() {
     saw("FORWARDED", "L7");
     saw("DROPPED", "L7");
     saw("DROPPED", "L3_L4");
-    check_nothing_is_left();
+    check_everything_is_removed();
 }
 
-fn ends_clean_when_it_is_interrupted() {
+fn removes_everything_when_it_is_interrupted() {
     let child = demo(&[]);
     await_file("/run/netns/nexin-demo-2");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output));
-    check_nothing_is_left();
+    check_everything_is_removed();
 }
 
-fn is_cleaned_up_by_the_next_after_a_crash() {
+fn is_removed_by_the_next_demo_after_a_crash() {
     let mut child = demo(&[]);
     await_file("/run/netns/nexin-demo-3");
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(Path::new("/run/netns/nexin-demo-node").exists(), "a crash leaves things behind");
-    plays_the_tutorial();
+    assert!(Path::new("/run/netns/nexin-demo-node").exists(), "a crash leaves remains");
+    runs_the_tutorial();
 }
 
-fn stays_up_until_it_is_taken_down() {
+fn keeps_running_until_it_is_removed() {
     let output = demo(&["--keep"]).wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let ask = [env!("CARGO_BIN_EXE_nexin"), "demo-client", "http://app1-service/public"];
@@ -70,10 +70,10 @@ fn stays_up_until_it_is_taken_down() {
     assert_eq!(second.status.code(), Some(1));
     assert!(text(&second).contains("nexin demo --down"), "{}", text(&second));
     assert!(nexin().args(["demo", "--down"]).status().unwrap().success());
-    check_nothing_is_left();
+    check_everything_is_removed();
 }
 
-/// Runs a command as a workload with the labels of app2, in the demo that is up.
+/// Runs a command as a workload with the labels of app2, in a kept demo.
 fn run_as_app2(command: &[&str]) -> Output {
     let run =
         ["--socket", "/run/nexin-demo/agent.sock", "run", "--name", "extra", "--label", "id=app2", "--"];
@@ -100,7 +100,7 @@ fn await_file(path: &str) {
     }
 }
 
-fn check_nothing_is_left() {
+fn check_everything_is_removed() {
     assert!(!Path::new("/run/nexin-demo").exists());
     assert!(!Path::new("/sys/fs/bpf/nexin/demo").exists());
     for hierarchy in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {

@@ -1,10 +1,10 @@
-//! That `nexin policy diff` never answers "none" where a connection can change verdict.
+//! Tests that `nexin policy diff` finds every connection whose verdict can change.
 
 use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What `nexin policy diff OLD NEW` prints of two texts, and how it ends; `more` are further arguments.
+/// The output of `nexin policy diff OLD NEW` for two texts, and the exit code; `more` are further arguments.
 fn diff(old: &str, new: &str, more: &[(&str, &str)]) -> (String, Option<i32>) {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -24,7 +24,7 @@ fn diff(old: &str, new: &str, more: &[(&str, &str)]) -> (String, Option<i32>) {
     (String::from_utf8(printed).unwrap(), output.status.code())
 }
 
-/// Expects a difference from these senders to these receivers, both ways round.
+/// Expects a difference from these sources to these destinations, in both directions of the comparison.
 #[track_caller]
 fn check(old: &str, new: &str, parts: &[&str]) {
     for (old, new) in [(old, new), (new, old)] {
@@ -35,7 +35,7 @@ fn check(old: &str, new: &str, parts: &[&str]) {
     }
 }
 
-/// A policy of Kubernetes about `app: s` in namespace x, with this list of peers.
+/// A NetworkPolicy that selects `app: s` in namespace x, with this list of peers.
 fn ingress(peers: &str) -> String {
     format!(
         "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: p, namespace: x}}, \
@@ -43,7 +43,7 @@ fn ingress(peers: &str) -> String {
     )
 }
 
-/// A policy of Cilium about `app: s` in namespace x.
+/// A CiliumNetworkPolicy that selects `app: s` in namespace x.
 fn cilium(name: &str, rules: &str) -> String {
     format!(
         "{{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {{name: {name}, namespace: x}}, \
@@ -56,7 +56,7 @@ fn pods(requirements: &str) -> String {
 }
 
 #[test]
-fn each_value_that_a_selector_names_is_asked_about() {
+fn each_value_that_a_selector_names_is_compared() {
     let values = |operator: &str, values: &str| {
         ingress(&pods(&format!("{{key: r, operator: {operator}, values: [{values}]}}")))
     };
@@ -76,7 +76,7 @@ fn each_value_that_a_selector_names_is_asked_about() {
 }
 
 #[test]
-fn clusters_and_service_accounts_have_names_where_nothing_is_said() {
+fn clusters_and_service_accounts_have_default_names() {
     let from = |label: &str, value: &str| {
         cilium(
             "p",
@@ -105,7 +105,7 @@ fn labels_of_several_selectors_are_combined() {
 }
 
 #[test]
-fn labels_of_namespaces_are_made_up_where_none_are_known_and_only_there() {
+fn labels_of_namespaces_are_generated_only_if_none_are_known() {
     let from =
         |expression: &str| ingress(&format!("{{namespaceSelector: {{matchExpressions: [{expression}]}}}}"));
     let (old, new) =
@@ -114,13 +114,13 @@ fn labels_of_namespaces_are_made_up_where_none_are_known_and_only_there() {
     let namespace = |name: &str, team: &str| {
         format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{t: {team}}}}}}}")
     };
-    // The namespace alone changes.
+    // Only the namespace changes.
     let with = |team: &str| format!("{old}\n---\n{}", namespace("y", team));
     check(&with("b"), &with("c"), &["y/(no labels) -> x/app=s"]);
 }
 
 #[test]
-fn names_that_only_one_pattern_matches_are_asked_about() {
+fn domain_names_that_only_one_pattern_matches_are_compared() {
     let to = |pattern: &str| cilium("p", &format!("egress: [{{toFQDNs: [{{matchPattern: '{pattern}'}}]}}]"));
     check(&to("*.example.org"), &to("**.example.org"), &["x.x.example.org (**.example.org)"]);
     check(&to("a*.example.org"), &to("*.example.org"), &["x.example.org (*.example.org)"]);
@@ -128,7 +128,7 @@ fn names_that_only_one_pattern_matches_are_asked_about() {
 }
 
 #[test]
-fn a_name_is_asked_about_in_each_block() {
+fn a_domain_name_is_compared_in_each_block() {
     let open = cilium("open", "egress: [{toCIDRSet: [{cidr: 0.0.0.0/0, except: [10.0.0.0/8]}]}]");
     let open6 = cilium("open6", "egress: [{toCIDR: ['::/0']}]");
     let name = |name: &str| {
@@ -141,7 +141,7 @@ fn a_name_is_asked_about_in_each_block() {
 }
 
 #[test]
-fn workloads_are_asked_about_at_addresses_of_blocks() {
+fn workloads_are_compared_at_addresses_of_blocks() {
     let world = cilium("world", "ingress: [{fromEntities: [world, host, remote-node]}]");
     let block =
         |block: &str| format!("{world}\n---\n{}", ingress(&format!("{{ipBlock: {{cidr: {block}}}}}")));
@@ -149,7 +149,7 @@ fn workloads_are_asked_about_at_addresses_of_blocks() {
 }
 
 #[test]
-fn one_port_may_have_several_names() {
+fn a_port_may_have_several_names() {
     let rules = |deny: &str| {
         let allow = "ingress: [{fromEndpoints: [{}], toPorts: [{ports: [{port: http}]}]}]";
         format!("{}\n---\n{}", cilium("allow", allow), cilium("deny", &format!("ingressDeny: [{deny}]")))
@@ -171,11 +171,11 @@ const OTHER_POD: &str = "{apiVersion: v1, kind: Pod, metadata: {name: s, namespa
     spec: {containers: [{name: c}]}}";
 
 #[test]
-fn beside_workloads_of_the_files_others_are_asked_about_before_the_answer_is_none() {
+fn beside_workloads_of_the_files_generated_ones_are_compared_before_the_answer_is_none() {
     let from = |labels: &str| ingress(&format!("{{podSelector: {{matchLabels: {{{labels}}}}}}}"));
     let with = |policy: &str| format!("{OTHER_POD}\n---\n{policy}");
     check(&with(&from("app: a")), &with(&from("app: b")), &["x/app=a"]);
-    // Those that are given are all that are meant.
+    // With --workloads only the given workloads are compared.
     let (printed, code) = diff(&from("app: a"), &from("app: b"), &[("--workloads", OTHER_POD)]);
     assert_eq!(
         (printed.as_str(), code),
@@ -184,7 +184,7 @@ fn beside_workloads_of_the_files_others_are_asked_about_before_the_answer_is_non
 }
 
 #[test]
-fn nodes_are_made_up_for_each_combination_of_their_labels() {
+fn nodes_are_generated_for_each_combination_of_their_labels() {
     let about = |values: &str| {
         format!(
             "{{apiVersion: cilium.io/v2, kind: CiliumClusterwideNetworkPolicy, metadata: {{name: p}}, spec: {{nodeSelector: \
@@ -203,7 +203,7 @@ fn nodes_are_made_up_for_each_combination_of_their_labels() {
 }
 
 #[test]
-fn what_cannot_be_told_is_an_error_and_not_none() {
+fn too_many_combinations_are_an_error() {
     let labels = |keys: usize| {
         let peer = |at: usize| format!("{{podSelector: {{matchLabels: {{k{at}: v}}}}}}");
         ingress(&(0..keys).map(peer).collect::<Vec<_>>().join(", "))
@@ -214,13 +214,13 @@ fn what_cannot_be_told_is_an_error_and_not_none() {
         printed.contains("have more than 4096 combinations") && printed.contains("--workloads"),
         "{printed}"
     );
-    // Two that are the same are the same, however much they say.
+    // Equal policies have no difference, however many combinations they have.
     let (printed, code) = diff(&labels(14), &labels(14), &[]);
     assert_eq!(code, Some(0), "{printed}");
 }
 
 #[test]
-fn other_words_for_the_same_are_no_difference() {
+fn equivalent_policies_are_no_difference() {
     let equal = |old: &str, new: &str| {
         let (printed, code) = diff(old, new, &[]);
         assert_eq!(code, Some(0), "{printed}");

@@ -1,4 +1,4 @@
-//! `nexin test` as it is typed: what it says, with which code it ends, and the live engine on a node of its own.
+//! Tests of `nexin test`: output, exit codes, and the live engine on a node of its own.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -16,7 +16,7 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn what_holds_is_summed_up() {
+fn successful_tests_are_summarized() {
     let (code, out, error) = said(&test(&["--engine", "model,native", "tutorial"]));
     assert_eq!(code, Some(0), "{error}");
     assert!(out.contains("native: 18 as expected, 0 not"), "{out}");
@@ -38,7 +38,7 @@ fn each_probe_is_a_line_of_json() {
 }
 
 #[test]
-fn wrong_input_is_told_from_wrong_policies() {
+fn invalid_input_and_failed_expectations_have_different_exit_codes() {
     let (code, _, error) = said(&test(&["no-such-directory"]));
     assert_eq!(code, Some(2), "{error}");
     let (code, _, error) = said(&test(&["--engine", "verifier", "tutorial"]));
@@ -56,7 +56,7 @@ fn wrong_input_is_told_from_wrong_policies() {
 }
 
 #[test]
-fn a_test_that_asks_nothing_says_so() {
+fn a_test_without_probes_is_reported() {
     let file = std::env::temp_dir().join(format!("nexin-idle-{}.test.yaml", std::process::id()));
     let warning = |text: &str| {
         std::fs::write(&file, text).expect("there is room for a small file");
@@ -73,7 +73,7 @@ fn a_test_that_asks_nothing_says_so() {
 
 #[test]
 #[ignore = "needs root"]
-fn the_examples_hold_for_real_servers_and_clients() {
+fn the_examples_pass_with_real_servers_and_clients() {
     let (code, out, error) = said(&test(&["--engine", "live", "tutorial", "policies"]));
     assert_eq!(code, Some(0), "{out}{error}");
     for line in [

@@ -1,4 +1,4 @@
-//! Hostile exchanges through a live proxy, with real servers behind it, and what that proxy is still able to do.
+//! Tests of hostile exchanges through a running proxy with real servers, and of the proxy's privileges.
 
 #[path = "node/bed.rs"]
 #[expect(dead_code, reason = "the bed is for other tests as well")]
@@ -25,13 +25,13 @@ const HIDDEN: &str = "GET /private HTTP/1.1\r\nHost: s\r\nX-Role: admin\r\n\r\n"
 const PUBLIC: &str = "GET /public HTTP/1.1\r\nHost: s\r\nX-Role: reader\r\n\r\n";
 const CLOSING: &str = "GET /public HTTP/1.1\r\nHost: s\r\nX-Role: reader\r\nConnection: close\r\n\r\n";
 
-/// A real server in a workload of its own, and a client that may read from it.
+/// A real server in a workload of its own, and a client that may send requests to it.
 struct World {
     server: Host,
     client: Host,
     process: Child,
     directory: PathBuf,
-    /// What the two are part of, for as long as they are needed.
+    /// Their node, which lives as long as they do.
     _bed: Bed,
 }
 
@@ -55,7 +55,7 @@ impl World {
         world
     }
 
-    /// Sends the parts, with a pause between them in which a server may answer, and reads to the end.
+    /// Sends the parts with a pause between them, in which the server may respond, and reads to the end.
     fn ask_in_parts(&self, parts: &[&str]) -> String {
         let to = SocketAddr::new(self.server.addresses[0], 80);
         let Some(mut stream) = self.client.stream_to(to) else { return "no connection".into() };
@@ -63,7 +63,7 @@ impl World {
             if index > 0 {
                 thread::sleep(Duration::from_millis(200));
             }
-            // The proxy may have closed already.
+            // The proxy may have closed the connection.
             let _ = stream.write_all(part.as_bytes());
         }
         read_all(stream)
@@ -73,14 +73,14 @@ impl World {
         self.ask_in_parts(&[request])
     }
 
-    /// The output of the server itself.
+    /// The output of the server.
     fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap()
     }
 
-    /// None of what was allowed may have been understood as what is not.
+    /// Expects that the server has received no denied request.
     #[track_caller]
-    fn never_heard_of_private(&self) {
+    fn received_nothing_private(&self) {
         thread::sleep(Duration::from_millis(200));
         let log = self.log();
         assert!(!log.contains("/private") && !log.contains("admin"), "{log}");
@@ -97,7 +97,7 @@ impl Drop for World {
 
 fn read_all(mut stream: TcpStream) -> String {
     let mut answers = Vec::new();
-    // A reset or a wait in vain ends it as well; what came before counts.
+    // A reset or a timeout ends the response, too; the bytes before it count.
     let _ = stream.read_to_end(&mut answers);
     String::from_utf8_lossy(&answers).into_owned()
 }
@@ -110,10 +110,10 @@ fn statuses(answers: &str) -> Vec<&str> {
     answers.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)).collect()
 }
 
-/// What must hold with every server.
+/// Checks that every server must pass.
 fn check(world: &World) {
     let answers = world.ask(&[PUBLIC, HIDDEN, CLOSING].concat());
-    // A server of HTTP/1.0 ends its connection with its first answer.
+    // An HTTP/1.0 server closes the connection after its first response.
     assert!(matches!(&*statuses(&answers), ["200", "403", "200"] | ["200"]), "{answers}");
     for method in ["GET", "DELETE", "OPTIONS", "POST"] {
         let head = format!(
@@ -150,12 +150,12 @@ fn check(world: &World) {
         let answers = world.ask(&format!("POST /public HTTP/1.1\r\nHost: s\r\n{fields}\r\n"));
         assert_eq!(statuses(&answers), ["400"], "{name}: {answers}");
     }
-    world.never_heard_of_private();
+    world.received_nothing_private();
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_server_that_leaves_bodies_unread_hears_of_no_request_that_was_not_judged() {
+fn a_server_that_leaves_bodies_unread_receives_no_unjudged_request() {
     let world = World::new("ep", "python3", &[&file("peers.py"), "plain"]);
     check(&world);
     assert!(world.log().contains("GET /public"));
@@ -163,16 +163,16 @@ fn a_server_that_leaves_bodies_unread_hears_of_no_request_that_was_not_judged() 
 
 #[test]
 #[ignore = "needs root"]
-fn a_server_that_folds_names_sees_the_role_that_was_judged() {
+fn a_server_that_folds_header_names_receives_the_judged_role() {
     let world = World::new("ew", "python3", &[&file("peers.py"), "wsgi"]);
     check(&world);
     assert!(world.ask(CLOSING).ends_with("reader"));
 }
 
-/// nginx always, and Node's server where there is one.
+/// nginx always, and Node.js if it is installed.
 #[test]
 #[ignore = "needs root"]
-fn other_servers_hear_of_no_request_that_was_not_judged() {
+fn other_servers_receive_no_unjudged_request() {
     let nginx = World::new("en", "nginx", &["-p", ".", "-c", &file("nginx.conf")]);
     check(&nginx);
     assert!(nginx.ask(CLOSING).ends_with("GET /public reader"));
@@ -254,7 +254,7 @@ fn the_proxy_keeps_one_capability_and_maps_that_it_can_read() {
     assert!(maps >= 8, "{maps} maps");
 }
 
-/// A client's port is the server's to see, also where it is one that the kernel gives to the privileged alone.
+/// The server sees the client's port, also a privileged one.
 #[test]
 #[ignore = "needs root"]
 fn a_client_with_a_privileged_port_is_answered() {
@@ -271,7 +271,7 @@ fn a_client_with_a_privileged_port_is_answered() {
     assert!(output.starts_with("HTTP/1.1 200"), "{output}");
 }
 
-/// A policy whose rules let a request be at so many times some hundred places of them at a time.
+/// A policy whose rules need this many times some hundred automaton states at a time.
 fn costly(name: &str, count: usize) -> String {
     let rules: Vec<String> =
         (0..count).map(|n| format!("{{path: \"/.*{name}.{{{}}}x\"}}", 100 + n)).collect();
@@ -283,7 +283,7 @@ fn costly(name: &str, count: usize) -> String {
 
 #[test]
 #[ignore = "needs root"]
-fn rules_that_cost_too_much_are_refused_and_what_was_in_force_stays() {
+fn rules_that_cost_too_much_are_refused_and_the_earlier_policy_stays_in_force() {
     let bed = Bed::new("ek");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.write_policy("p.yaml", &costly("watched", 1));
@@ -294,7 +294,7 @@ fn rules_that_cost_too_much_are_refused_and_what_was_in_force_stays() {
         }
     };
     check(&[("/watched", 200), ("/applied", 403)]);
-    // Too much by itself: refused wherever it comes from.
+    // Too much by itself: refused from files and requests alike.
     let error = bed.try_apply(&costly("applied", 60)).unwrap_err().to_string();
     assert!(error.contains("4096 active positions") && error.contains("http["), "{error}");
     bed.write_policy("p.yaml", &costly("other", 60));
@@ -302,7 +302,7 @@ fn rules_that_cost_too_much_are_refused_and_what_was_in_force_stays() {
         eventually(|| Some(bed.status().problems).filter(|problems| !problems.is_empty())).unwrap();
     assert!(problems[0].contains("4096 active positions"), "{problems:?}");
     check(&[("/watched", 200), ("/applied", 403), ("/other", 403)]);
-    // Too much only with the others of the same workload and port.
+    // Too much only together with other rules of the same workload and port.
     bed.apply(&costly("applied", 20));
     check(&[("/watched", 200), ("/applied", 200)]);
     let error = bed.try_apply(&costly("more", 20)).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! A whole node: agent, proxy, workloads and packet path, through restarts, crashes and bad input.
+//! Tests of a whole node: agent, proxy, workloads and packet path, through restarts, crashes and invalid input.
 
 #[path = "node/bed.rs"]
 mod bed;
@@ -48,7 +48,7 @@ const REQUESTS: &str = requests_to_server!(
 
 #[test]
 #[ignore = "needs root"]
-fn without_an_agent_traffic_flows_on_under_the_same_policy() {
+fn without_an_agent_traffic_continues_under_the_same_policy() {
     let mut bed = Bed::new("a");
     let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));
     bed.apply(CONNECTIONS);
@@ -70,7 +70,7 @@ fn without_an_agent_traffic_flows_on_under_the_same_policy() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_proxy_that_is_killed_opens_nothing_and_comes_back() {
+fn a_killed_proxy_allows_nothing_and_is_restarted() {
     let mut bed = Bed::new("b");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(REQUESTS);
@@ -82,7 +82,7 @@ fn a_proxy_that_is_killed_opens_nothing_and_comes_back() {
     end(proxy);
     assert_eq!(client.fetch(&server, "/public"), None);
     assert_eq!(client.fetch(&server, "/private"), None);
-    assert_eq!(server.fetch(&client, "/"), Some(200), "what needs no proxy goes on");
+    assert_eq!(server.fetch(&client, "/"), Some(200), "traffic without HTTP rules continues");
     bed.start();
     assert_eq!(eventually(|| client.fetch(&server, "/public")), Some(200));
     assert_eq!(client.fetch(&server, "/private"), Some(403));
@@ -92,7 +92,7 @@ fn a_proxy_that_is_killed_opens_nothing_and_comes_back() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_broken_file_changes_nothing_and_a_restart_neither() {
+fn neither_a_broken_file_nor_a_restart_changes_policy() {
     let mut bed = Bed::new("c");
     let (server, other) = (bed.workload("server"), bed.workload("other"));
     bed.write_policy("a.yaml", CONNECTIONS);
@@ -113,10 +113,10 @@ fn a_broken_file_changes_nothing_and_a_restart_neither() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_refused_apply_leaves_no_trace() {
+fn a_refused_apply_changes_nothing() {
     let bed = Bed::new("i");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
-    bed.write_policy("a.yaml", &CONNECTIONS.replace("app: server", "app: nobody"));
+    bed.write_policy("a.yaml", &CONNECTIONS.replace("app: server", "app: none"));
     assert!(eventually(|| (bed.status().policies == 1).then_some(())).is_some());
     let refusal = bed.try_apply(&format!("{REQUESTS}---{CONNECTIONS}")).unwrap_err().to_string();
     assert!(refusal.contains("NetworkPolicy/default/connections is described in"), "{refusal}");
@@ -127,7 +127,25 @@ fn a_refused_apply_leaves_no_trace() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_change_of_policy_reaches_connections_that_are_open() {
+fn apply_reports_what_it_changed() {
+    let bed = Bed::new("pr");
+    let apply = |manifest: &str, expected: &str| {
+        let file = bed.path("applied.yaml");
+        std::fs::write(&file, manifest).unwrap();
+        let output = bed.says(&["policy", "apply", "-f", file.to_str().unwrap()]);
+        assert_eq!(output, (Some(0), format!("NetworkPolicy/default/connections {expected}\n")));
+    };
+    apply(CONNECTIONS, "created");
+    apply(CONNECTIONS, "unchanged");
+    apply(&CONNECTIONS.replace("app: server", "app: none"), "configured");
+    let output = bed.says(&["policy", "delete", "NetworkPolicy/default/connections"]);
+    assert_eq!(output, (Some(0), "NetworkPolicy/default/connections deleted\n".to_owned()));
+    apply(CONNECTIONS, "created");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_change_of_policy_applies_to_open_connections() {
     let bed = Bed::new("d");
     let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));
     let (mut allowed, mut refused) = (client.connect(&server).unwrap(), other.connect(&server).unwrap());
@@ -140,7 +158,7 @@ fn a_change_of_policy_reaches_connections_that_are_open() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_change_of_requests_reaches_connections_that_are_open() {
+fn a_change_of_http_rules_applies_to_open_connections() {
     let bed = Bed::new("e");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(REQUESTS);
@@ -168,7 +186,7 @@ spec:
 
 #[test]
 #[ignore = "needs root"]
-fn requests_need_the_leave_of_both_ends() {
+fn requests_must_be_allowed_at_both_ends() {
     let bed = Bed::new("g");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(ANY_REQUEST);
@@ -180,19 +198,19 @@ fn requests_need_the_leave_of_both_ends() {
     }
     bed.apply(&REQUESTS.replace("/public", "/private"));
     assert_eq!((open.fetch("/public"), open.fetch("/private")), (Some(403), Some(200)));
-    bed.apply(&ANY_REQUEST.replace("app: server", "app: nobody"));
+    bed.apply(&ANY_REQUEST.replace("app: server", "app: none"));
     assert_eq!(open.fetch("/private"), None);
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_rule_set_is_never_taken_for_one_from_before_a_restart() {
+fn the_number_of_a_rule_set_is_not_reused_after_a_restart() {
     let mut bed = Bed::new("h");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(&REQUESTS.replace("path: /public", "path: /.*"));
     assert_eq!(client.fetch(&server, "/private"), Some(200));
     bed.delete("CiliumNetworkPolicy/default/requests");
-    // The set's file goes a moment after its rows.
+    // The set's file is removed a moment after its map entries.
     std::thread::sleep(std::time::Duration::from_millis(100));
     bed.kill();
     bed.start();
@@ -225,7 +243,7 @@ fn a_service_reaches_its_backends_in_both_families() {
     }
 }
 
-/// What the agent says becomes of a request of the client to a socket.
+/// The verdict that the agent explains for a request of the client.
 fn explained(bed: &Bed, to: &str, path: &str) -> String {
     let to: std::net::SocketAddr = to.parse().unwrap();
     let http = HttpProbe { method: "GET".into(), path: path.into(), ..HttpProbe::default() };
@@ -253,7 +271,7 @@ spec:
     toPorts: [{ports: [{port: "80", protocol: TCP}]}]
 "#;
 
-/// Any workload may ask the node for /public.
+/// Any workload may send the node requests for /public.
 const REQUESTS_TO_NODE: &str = r#"
 apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
@@ -269,7 +287,7 @@ spec:
 
 #[test]
 #[ignore = "needs root"]
-fn a_policy_of_the_node_is_asked_at_all_its_doors_and_no_other() {
+fn a_policy_of_the_node_applies_at_all_its_interfaces_and_only_to_its_own_traffic() {
     let bed = Bed::new("k");
     let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));
     let (node, outside) = (bed.node(), bed.outside());
@@ -282,18 +300,18 @@ fn a_policy_of_the_node_is_asked_at_all_its_doors_and_no_other() {
     assert_eq!((other.fetch(&node, "/"), outside.fetch(&node, "/")), (None, None));
     assert_eq!((outside.fetch(&server, "/"), node.fetch(&server, "/")), (Some(200), Some(200)));
     bed.apply(REQUESTS_TO_NODE);
-    assert_eq!(client.fetch(&node, "/private"), Some(403), "the proxy's answer, in the node's name");
+    assert_eq!(client.fetch(&node, "/private"), Some(403), "the proxy's response, from the node's address");
     assert_eq!(
         other.fetch(&node, "/private"),
         None,
-        "the way to the proxy is no way round the node's policy"
+        "a redirect to the proxy does not bypass the node's policy"
     );
     bed.delete("CiliumNetworkPolicy/default/requests-to-node");
     bed.delete("CiliumClusterwideNetworkPolicy/node");
     assert_eq!((other.fetch(&node, "/"), outside.fetch(&node, "/")), (Some(200), Some(200)));
 }
 
-/// Ends a process of this test's own node.
+/// Kills a process of this test's node.
 fn end(process: u32) {
     let process = rustix::process::Pid::from_raw(process as i32).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
@@ -301,7 +319,7 @@ fn end(process: u32) {
 
 #[test]
 #[ignore = "needs root"]
-fn a_workload_gets_no_address_that_another_has_or_that_is_not_the_nodes_to_give() {
+fn a_workload_gets_no_address_that_is_in_use_or_outside_the_nodes_blocks() {
     let bed = Bed::new("l");
     let first = bed.try_workload_at("first", &["10.244.9.9".parse().unwrap()]).unwrap();
     bed.apply("apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  ports: [{port: 80}]\n");

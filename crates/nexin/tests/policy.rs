@@ -1,9 +1,9 @@
-//! What people ask of policies before they apply them: findings, explanations and differences, as they are printed.
+//! Tests of `validate`, `explain` and `diff`: their output, as it is printed.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs `nexin policy` where no agent is, among the files of these tests.
+/// Runs `nexin policy` without an agent, in the directory of these tests' files.
 fn policy(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_nexin"))
         .arg("policy")
@@ -14,7 +14,7 @@ fn policy(words: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Expects an exit code and the whole of what is printed.
+/// Expects an exit code and the complete output.
 fn check(words: &[&str], code: i32, stdout: &str, stderr: &str) {
     let output = policy(words);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -41,7 +41,7 @@ flawed.yaml:39:5: warning: spec.ingress[0]: never decides: CiliumNetworkPolicy/d
 spec.ingressDeny[0] is evaluated first and denies all of this (flawed.yaml:21:5) [never-decides]";
 
 #[test]
-fn validate_tells_what_is_surely_not_meant() {
+fn validate_reports_likely_mistakes() {
     check(&["validate", "flawed.yaml"], 0, "3 objects, 5 warnings", FINDINGS);
 }
 
@@ -52,7 +52,7 @@ fn strict_makes_warnings_a_failure() {
 }
 
 #[test]
-fn what_is_refused_stands_beside_what_is_warned_of() {
+fn errors_and_warnings_are_reported_together() {
     let stderr = format!(
         "wrong.yaml:5:3: spec.podSelectr: unknown field `podSelectr`, did you mean `podSelector`?\n{FINDINGS}"
     );
@@ -60,7 +60,7 @@ fn what_is_refused_stands_beside_what_is_warned_of() {
 }
 
 #[test]
-fn what_stands_beside_policies_in_a_directory_is_skipped_and_counted() {
+fn other_objects_in_a_directory_are_skipped_and_counted() {
     let summary = "2 objects and 1 test, nothing wrong; 3 objects of other kinds skipped";
     check(&["validate", "--strict", "mixed"], 0, summary, "");
     let output = policy(&["validate", "-o", "json", "mixed"]);
@@ -79,17 +79,17 @@ fn what_stands_beside_policies_in_a_directory_is_skipped_and_counted() {
 }
 
 #[test]
-fn a_kind_that_is_nearly_ours_is_refused_however_deep_it_lies() {
+fn a_misspelt_kind_is_refused_in_sub_directories_too() {
     let typo =
         "mixed/sub/typo.yaml:2:7: kind: NetworkPolcy is not a known kind, did you mean `NetworkPolicy`?";
     let summary = "1 error, 0 warnings; 3 objects of other kinds skipped";
     check(&["validate", "-R", "mixed"], 2, summary, typo);
-    // Nothing is applied where anything is wrong, and that is found before an agent is asked.
+    // An error in any file refuses all files, before an agent is called.
     check(&["apply", "--recursive", "-f", "mixed"], 2, "", &format!("error: {typo}"));
 }
 
 #[test]
-fn the_examples_that_are_shipped_are_right() {
+fn the_shipped_examples_are_valid() {
     for directory in ["tutorial", "policies"] {
         let path = format!("../../../../examples/{directory}");
         let output = policy(&["validate", &path]);
@@ -98,14 +98,14 @@ fn the_examples_that_are_shipped_are_right() {
 }
 
 #[test]
-fn a_policy_given_twice_is_told() {
+fn a_policy_with_two_definitions_is_reported() {
     let words = ["validate", "-o", "json", "shop.yaml", "shop.yaml"];
     let findings = json(&words);
     assert_eq!(findings[0]["code"], "repeated", "{findings}");
 }
 
 #[test]
-fn findings_for_machines_have_all_their_parts() {
+fn findings_as_json_have_all_their_fields() {
     let findings = json(&["validate", "-o", "json", "flawed.yaml"]);
     let codes: Vec<&str> =
         findings.as_array().unwrap().iter().map(|one| one["code"].as_str().unwrap()).collect();
@@ -118,7 +118,7 @@ fn findings_for_machines_have_all_their_parts() {
     assert_eq!(shadowed["policy"], "NetworkPolicy/default/open");
 }
 
-/// What `explain` answers about the shop.
+/// The output of `explain` for the shop.
 fn explain(words: &str) -> String {
     let mut all = vec!["explain", "-f", "shop.yaml"];
     all.extend(words.split(' '));
@@ -128,7 +128,7 @@ fn explain(words: &str) -> String {
 }
 
 #[test]
-fn explain_says_which_rule_decides_and_what_differs_in_the_others() {
+fn explain_names_the_deciding_rule_and_why_others_do_not_match() {
     assert_eq!(
         explain("--from shop/front --to data/db --port 5432"),
         "\
@@ -180,10 +180,10 @@ fn explain_names_what_a_connection_lacks() {
 }
 
 #[test]
-fn explain_reads_tests_too_and_machines_read_explain() {
+fn explain_reads_policy_tests_and_prints_json() {
     let [test, rule] =
         ["tutorial.test.yaml", "rule1.yaml"].map(|name| format!("../../../../examples/tutorial/{name}"));
-    // The last step of the test takes the policy away again.
+    // The last step of the test removes the policy.
     let words = ["explain", "-o", "json", "-f", &test, "-f", &rule];
     let ends = ["--from", "app2", "--to", "app1", "--port", "80", "--http", "POST /public"];
     let said = json(&[&words[..], &ends].concat());
@@ -194,7 +194,7 @@ fn explain_reads_tests_too_and_machines_read_explain() {
 }
 
 #[test]
-fn explain_refuses_what_is_not_there() {
+fn explain_refuses_unknown_names() {
     let ask = |from: &str| {
         policy(&["explain", "-f", "shop.yaml", "--from", from, "--to", "data/db", "--port", "80"])
     };
@@ -227,14 +227,14 @@ shop/front -> shop/cart: 8080/TCP: allow only GET /cart(/.*)? -> allow only GET|
 4 differences (3 workloads, of the files)";
 
 #[test]
-fn diff_tells_what_changes_verdict_and_by_which_rules() {
+fn diff_lists_changed_verdicts_with_the_rules() {
     check(&["diff", "shop.yaml", "shop-new.yaml"], 1, DIFFERENCES, "");
     let same = "no connection changes verdict (3 workloads, of the files)";
     check(&["diff", "shop.yaml", "shop.yaml"], 0, same, "");
 }
 
 #[test]
-fn diff_asks_about_the_workloads_it_is_given() {
+fn diff_compares_the_given_workloads() {
     let words = ["diff", "--workloads", "shop.yaml", "flawed.yaml", "shop-new.yaml"];
     let output = policy(&words);
     assert_eq!(output.status.code(), Some(1));
@@ -244,7 +244,7 @@ fn diff_asks_about_the_workloads_it_is_given() {
 }
 
 #[test]
-fn diff_makes_workloads_up_where_nobody_is_known() {
+fn diff_generates_workloads_if_none_is_known() {
     let output = policy(&["diff", "flawed.yaml", "shop-new.yaml"]);
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(
@@ -257,7 +257,7 @@ fn diff_makes_workloads_up_where_nobody_is_known() {
 }
 
 #[test]
-fn diff_asks_about_connections_that_happened() {
+fn diff_compares_recorded_connections() {
     let expected = "\
 shop/cart -> data/db: 5433/TCP: drop -> allow (2 flows)
     old: ingress: no rule allows it
@@ -272,7 +272,7 @@ shop/front -> shop/cart: 8080/TCP HEAD /cart/1: deny -> allow (1 flow)
 }
 
 #[test]
-fn diff_for_machines_is_a_list_of_differences() {
+fn diff_as_json_is_a_list_of_differences() {
     let differences = json(&["diff", "-o", "json", "shop.yaml", "shop-new.yaml"]);
     let second = &differences[1];
     assert_eq!(second["from"][0], "shop/cart", "{differences}");
@@ -283,7 +283,7 @@ fn diff_for_machines_is_a_list_of_differences() {
 }
 
 #[test]
-fn explain_knows_what_policies_refer_to() {
+fn explain_resolves_objects_that_policies_refer_to() {
     let check = |to: &str, verdict: &str, why: &str| {
         let words =
             ["explain", "-o", "json", "-f", "world.test.yaml", "--from", "web", "--to", to, "--port", "443"];
@@ -297,7 +297,7 @@ fn explain_knows_what_policies_refer_to() {
     check("n2", "allow", "CiliumNetworkPolicy/default/web spec.egress[3]");
     check("host", "drop", "peer has role=worker, needs role=control");
     check("198.51.100.8", "drop", "peer is outside the cluster, 198.51.100.8, needs group partners");
-    // The other side is asked too: enforcement is `always`, and nobody allows anything to `db`.
+    // The other side is evaluated, too: enforcement is `always`, and no rule allows anything to `db`.
     let said = json(&[
         "explain",
         "-o",
@@ -312,7 +312,7 @@ fn explain_knows_what_policies_refer_to() {
         "1",
     ]);
     assert_eq!(said["verdict"], "drop", "{said}");
-    // The node is a side of its own where some policy is about it.
+    // The node is a side of its own if a policy selects it.
     let said = json(&[
         "explain",
         "-o",

@@ -1,7 +1,7 @@
-//! The node proxy's connections for real: source ports that come again, many at a time, abandoned ones, and those that a
-//! change of policy or the end of a workload ends.
+//! Tests of the node proxy's connections: repeated source ports, many connections at a time, abandoned ones, and
+//! connections that a change of policy or the removal of a workload ends.
 //!
-//! Some of them repeat for as long as the environment says; `make connections` has them do so for a minute.
+//! Some tests repeat for the time given in the environment; `make connections` repeats them for a minute.
 
 #[path = "node/bed.rs"]
 #[expect(dead_code, reason = "the bed is made for other tests too")]

@@ -1,5 +1,5 @@
-//! Cases that users of network policy reported in public, as smallest inputs: what `nexin test`, `validate`, `explain` and
-//! `diff` have to say of them. `reports/cases.tsv` lists command, right answer, arguments and reason.
+//! Tests of cases that users of network policy reported in public, as smallest inputs to `nexin test`, `validate`,
+//! `explain` and `diff`. `reports/cases.tsv` lists command, expected result, arguments and reason.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn printed(output: &Output) -> String {
     String::from_utf8([&output.stdout[..], &output.stderr].concat()).unwrap()
 }
 
-/// The answer to one line of the table, in the words of its column: an exit code, or a verdict.
+/// The result of one line of the table: an exit code, or a verdict.
 fn answer(what: &str, arguments: &[&str]) -> (String, String) {
     let output = match (what, arguments) {
         ("explain", [file, from, to, port]) => {
@@ -40,7 +40,7 @@ fn answer(what: &str, arguments: &[&str]) -> (String, String) {
 }
 
 #[test]
-fn every_report_is_answered_rightly() {
+fn every_reported_case_has_the_expected_result() {
     let table = fs::read_to_string(directory().join("cases.tsv")).unwrap();
     let mut wrong = Vec::new();
     let mut count = 0;
@@ -58,14 +58,14 @@ fn every_report_is_answered_rightly() {
 }
 
 #[test]
-fn every_reported_policy_test_holds_in_model_and_native() {
+fn every_reported_policy_test_passes_on_model_and_native() {
     let output = nexin(&["test", "--engine", "model,native", "tests"]);
     assert!(output.status.success(), "{}", printed(&output));
 }
 
 #[test]
 #[ignore = "needs root"]
-fn every_reported_policy_test_holds_in_the_kernel() {
+fn every_reported_policy_test_passes_on_the_kernel_engine() {
     let output = nexin(&["test", "--engine", "kernel", "tests"]);
     assert!(output.status.success(), "{}", printed(&output));
 }

@@ -1,4 +1,4 @@
-//! `explain`, `diff` and `validate` about services, what is listed for them, and the API servers.
+//! Tests of `explain`, `diff` and `validate` with services, their listed addresses, and API servers.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ impl Files {
         Self(directory)
     }
 
-    /// What is said, and the exit code.
+    /// The output and the exit code.
     fn policy(&self, words: &str) -> (String, Option<i32>) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nexin"));
         let output = command.arg("policy").args(words.split(' ')).current_dir(&self.0).output().unwrap();
@@ -23,7 +23,7 @@ impl Files {
         (String::from_utf8(said).unwrap(), output.status.code())
     }
 
-    /// Explains, and sees to the verdict and to what else is said.
+    /// Expects a verdict, and parts of the explanation.
     fn explain(&self, words: &str, verdict: &str, told: &[&str]) {
         let (said, _) = self.policy(&format!("explain {words}"));
         assert_eq!(said.lines().next(), Some(verdict), "{words}: {said}");
@@ -47,7 +47,7 @@ const CAST: &str = "
 {apiVersion: v1, kind: Node, metadata: {name: w}, status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}}
 ";
 
-/// What is listed for the API servers.
+/// The listed addresses of the API servers.
 fn api(addresses: &str) -> String {
     format!(
         "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: kubernetes, labels: \
@@ -56,7 +56,7 @@ fn api(addresses: &str) -> String {
     )
 }
 
-/// A policy about all of a namespace with this egress.
+/// A policy that selects all workloads of a namespace, with this egress.
 fn egress(rules: &str) -> String {
     format!(
         "{{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {{name: p, namespace: x}}, spec: \
@@ -67,7 +67,7 @@ fn egress(rules: &str) -> String {
 const API: &str = "{toEntities: [kube-apiserver]}";
 
 #[test]
-fn services_of_every_kind_lead_to_their_backends() {
+fn services_of_every_kind_are_resolved_to_their_backends() {
     let services = "
 {apiVersion: v1, kind: Service, metadata: {name: s, namespace: x}, spec: {type: LoadBalancer, selector: {app: s}, ports: [{port: 80, targetPort: 8080}]}}
 ---
@@ -100,7 +100,7 @@ fn services_of_every_kind_lead_to_their_backends() {
 }
 
 #[test]
-fn the_api_servers_are_told_by_what_is_listed() {
+fn api_servers_are_recognized_by_their_listed_addresses() {
     let all = [CAST, "---\n", &api("192.0.2.10, 198.51.100.6")].concat();
     let files = Files::new("api", &[("cast.yaml", CAST), ("all.yaml", &all), ("p.yaml", &egress(API))]);
     let ask = |cast, to| format!("-f {cast} -f p.yaml --from x/op --to {to} --port 6443");
@@ -116,7 +116,7 @@ fn the_api_servers_are_told_by_what_is_listed() {
 }
 
 #[test]
-fn validate_warns_of_api_servers_that_are_not_known() {
+fn validate_warns_of_unknown_api_servers() {
     let labels =
         egress("{toEndpoints: [{matchLabels: {'reserved:kube-apiserver': ''}}]}, {toEntities: [world]}");
     let files = Files::new(
@@ -141,7 +141,7 @@ fn validate_warns_of_api_servers_that_are_not_known() {
 }
 
 #[test]
-fn a_difference_follows_the_api_servers() {
+fn a_change_of_api_servers_is_a_difference() {
     let with = |addresses: &str| [&egress(API), "---\n", &api(addresses)].concat();
     let files = Files::new(
         "diff",
@@ -176,7 +176,7 @@ fn a_difference_follows_the_api_servers() {
 }
 
 #[test]
-fn a_difference_follows_what_is_listed_for_a_service() {
+fn a_change_of_a_services_listed_addresses_is_a_difference() {
     let service = "{apiVersion: v1, kind: Service, metadata: {name: old, namespace: x}, spec: {ports: [{port: 1}]}}\n---\n";
     let rule = egress("{toServices: [{k8sService: {serviceName: old, namespace: x}}]}");
     let listed = |address: &str| {

@@ -1,10 +1,10 @@
-//! What `nexin policy` makes of the workloads of a cluster: how many pods they are, whose they are, and where they run.
+//! Tests of `nexin policy` with the workloads of a cluster: their number of pods, owners and nodes.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A file that is there while a test runs.
+/// A file that exists while a test runs.
 struct File(PathBuf);
 
 impl File {
@@ -14,7 +14,7 @@ impl File {
         Self(path)
     }
 
-    /// Runs `nexin policy` where no agent is; `FILE` stands for the file.
+    /// Runs `nexin policy` without an agent; `FILE` stands for the file.
     fn policy(&self, words: &str) -> (String, Option<i32>) {
         let words = words.split(' ').map(|word| if word == "FILE" { self.0.to_str().unwrap() } else { word });
         let output = Command::new(env!("CARGO_BIN_EXE_nexin"))
@@ -64,7 +64,7 @@ fn node(name: &str, address: &str) -> String {
 }
 
 #[test]
-fn no_policy_of_pods_is_about_a_pod_of_the_host_network() {
+fn no_pod_selector_selects_a_host_network_pod_as_subject() {
     let file = File::new(
         "subject",
         &format!("{}{}{CLOSED}", pod("agent", "app: agent", "hostNetwork: true, "), node("n1", "192.0.2.1")),
@@ -79,7 +79,7 @@ fn no_policy_of_pods_is_about_a_pod_of_the_host_network() {
 }
 
 #[test]
-fn no_selector_of_peers_selects_a_pod_of_the_host_network() {
+fn no_pod_selector_selects_a_host_network_pod_as_peer() {
     let peers = "
 ---
 apiVersion: cilium.io/v2
@@ -112,13 +112,13 @@ spec:
     file.explain("x/web", "x/agent", "80", "drop");
     file.explain("x/agent", "x/api", "80", "allow");
     file.explain("x/api", "x/agent", "80", "allow");
-    // To a pod of the same node it is the host, which may always come, and is no remote node.
+    // To a pod of the same node it is the host, which is always allowed, and not a remote node.
     file.explain("x/agent", "x/near", "80", "allow");
     file.explain("x/near", "x/agent", "80", "drop");
 }
 
 #[test]
-fn behind_a_service_a_pod_of_the_host_network_is_its_node() {
+fn a_host_network_backend_of_a_service_is_its_node() {
     let service = "
 ---
 apiVersion: v1
@@ -150,7 +150,7 @@ spec: {endpointSelector: {matchLabels: {app: other}}, egress: [{toEndpoints: [{}
 }
 
 #[test]
-fn pods_of_one_controller_are_others_to_each_other() {
+fn pods_of_one_controller_are_distinct_ends() {
     let check = |kind: &str, fields: &str, verdict: &str| {
         let text = format!(
             "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: w, namespace: x}}\nspec: {{{fields}selector: \
@@ -165,7 +165,7 @@ fn pods_of_one_controller_are_others_to_each_other() {
 }
 
 #[test]
-fn a_workload_without_pods_stands_behind_no_service() {
+fn a_workload_without_pods_is_not_a_backend() {
     let text = format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: w, namespace: x}}\nspec: {{replicas: 0, selector: \
          {{matchLabels: {{app: w}}}}, template: {{metadata: {{labels: {{app: w}}}}, spec: {{containers: []}}}}}}\n---\n\
@@ -206,14 +206,14 @@ status: {podIP: 10.1.1.1}
 ";
 
 #[test]
-fn of_a_cron_job_its_job_and_its_pod_the_pod_alone_is_a_workload() {
+fn of_a_cron_job_its_job_and_its_pod_only_the_pod_is_a_workload() {
     let file = File::new("cron", &format!("{CRON}{CLOSED}"));
     let (said, _) = file.policy("explain -f FILE --from x/nobody --to world --port 1");
     assert!(said.contains("workloads: x/run-28-x;"), "{said}");
     let said = file.explain("x/run", "10.1.1.1", "80", "allow");
     assert!(said.contains("x/run owns x/run-28-x, which is evaluated"), "{said}");
     file.explain("198.51.100.1", "10.1.1.1", "80", "drop");
-    // Of another of the same name it is not.
+    // A workload with another owner of the same name is not owned.
     let other = File::new(
         "other",
         &format!("{}{CLOSED}", CRON.replace("name: run, uid: c1}]", "name: run, uid: c2}]")),
@@ -223,7 +223,7 @@ fn of_a_cron_job_its_job_and_its_pod_the_pod_alone_is_a_workload() {
 }
 
 #[test]
-fn the_revisions_that_a_deployment_left_behind_are_no_workloads() {
+fn earlier_revisions_of_a_deployment_are_not_workloads() {
     let set = |name: &str, replicas: u32| {
         format!(
             "---\napiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {{name: {name}, namespace: x, ownerReferences: \
@@ -242,7 +242,7 @@ fn the_revisions_that_a_deployment_left_behind_are_no_workloads() {
 }
 
 #[test]
-fn workloads_of_two_kinds_may_have_one_name() {
+fn workloads_of_two_kinds_may_have_the_same_name() {
     let text = format!(
         "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: w, namespace: x}}\nspec: {{selector: {{matchLabels: \
          {{app: a}}}}, template: {{metadata: {{labels: {{app: a}}}}, spec: {{containers: []}}}}}}\n{}{CLOSED}",
@@ -285,7 +285,7 @@ spec:
 }
 
 #[test]
-fn a_label_of_the_namespace_under_a_wrong_name_is_told_the_right_one() {
+fn a_misspelt_namespace_label_is_reported_with_the_right_name() {
     let policy = "
 ---
 apiVersion: cilium.io/v2
@@ -311,7 +311,7 @@ spec: {podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {nam
 }
 
 #[test]
-fn policies_of_one_priority_that_disagree_are_told() {
+fn contradicting_policies_of_equal_priority_are_reported() {
     let policy = |name: &str, action: &str, priority: u32, peer: &str| {
         format!(
             "---\napiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {{name: {name}}}\nspec: \
@@ -334,7 +334,7 @@ fn policies_of_one_priority_that_disagree_are_told() {
 }
 
 #[test]
-fn a_directory_with_documents_that_are_no_objects_is_validated() {
+fn a_directory_with_documents_that_are_not_objects_is_validated() {
     let directory = std::env::temp_dir().join(format!("nexin-workloads-{}-charts", std::process::id()));
     fs::create_dir_all(directory.join("sub")).unwrap();
     let files = [
@@ -356,7 +356,7 @@ fn a_directory_with_documents_that_are_no_objects_is_validated() {
     assert_eq!(explained.1, Some(0), "{}", explained.0);
 }
 
-/// Runs the tests of the host network, of service accounts and of empty lists on some engines.
+/// Runs the PolicyTests of the host network, of service accounts and of empty lists on some engines.
 fn holds_on(engines: &str, expected: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_nexin"))
         .args(["test", "--engine", engines, "tests/workloads/engines.test.yaml"])
@@ -375,6 +375,6 @@ fn engines_agree_on_the_host_network_on_accounts_and_on_empty_lists() {
 
 #[test]
 #[ignore = "needs root"]
-fn real_servers_and_clients_agree_on_them_too() {
+fn the_live_engine_agrees_on_them() {
     holds_on("kernel,live", &["kernel: 13 as expected, 0 not", "live: 13 as expected, 0 not"]);
 }

@@ -198,7 +198,7 @@ impl RuleBook {
         class
     }
 
-    /// Holds a class that somebody holds once more.
+    /// Adds a hold to a class that is held already.
     pub(crate) fn hold_class(&mut self, class: ClassId) {
         self.classes.hold(class);
     }
@@ -242,7 +242,7 @@ impl RuleBook {
         self.columns.acquire()
     }
 
-    /// Holds the number of a column that somebody holds once more.
+    /// Adds a hold to the number of a column that is held already.
     pub(crate) fn hold_column(&mut self, number: u32) {
         self.columns.hold(number);
     }
@@ -337,7 +337,7 @@ mod tests {
         let came = SetChanges { added: [stays].into(), ..SetChanges::default() };
         assert_eq!(book.take_set_changes(), came);
         book.release_set(stays);
-        assert_eq!(book.take_set_changes(), SetChanges::default(), "somebody holds it still");
+        assert_eq!(book.take_set_changes(), SetChanges::default(), "it is still held");
         book.release_set(stays);
         assert_eq!(book.take_set_changes(), SetChanges { removed: [stays].into(), ..SetChanges::default() });
     }

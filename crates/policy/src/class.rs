@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub struct ClassId(pub u32);
 
 impl ClassId {
-    /// The class that says nothing. Nobody needs to hold it.
+    /// The class without verdicts. It needs no holder.
     pub const SILENT: Self = Self(VerdictKey::SILENT);
 }
 
@@ -83,7 +83,7 @@ impl Classes {
         (ClassId(number), true)
     }
 
-    /// Holds a class that somebody holds once more.
+    /// Adds a hold to a class that is held already.
     pub(crate) fn hold(&mut self, class: ClassId) {
         if let Some(held) = self.held.get_mut(&class.0) {
             held.holders += 1;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn to_say_nothing_is_a_class_that_nobody_holds() {
+    fn the_class_without_verdicts_has_no_holders() {
         let mut classes = Classes::default();
         assert_eq!(classes.acquire(&[]), (ClassId::SILENT, false));
         assert!(classes.release(ClassId::SILENT).is_none() && classes.take_changes().is_empty());

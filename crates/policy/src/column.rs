@@ -26,7 +26,7 @@ impl Columns {
         number
     }
 
-    /// Holds a number that somebody holds once more.
+    /// Adds a hold to a number that is held already.
     pub(crate) fn hold(&mut self, number: u32) {
         if let Some(holders) = self.holders.get_mut(&number) {
             *holders += 1;

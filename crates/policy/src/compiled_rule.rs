@@ -9,7 +9,7 @@ use crate::rule::{
 use crate::traffic::TrafficBlock;
 use std::sync::Arc;
 
-/// Whoever gives numbers to what policies name.
+/// The owners of the numbers that rules get.
 #[derive(Debug)]
 pub struct Numbers<'a> {
     /// To what tells peers apart.
@@ -25,9 +25,9 @@ pub(crate) struct CompiledRule {
     pub(crate) direction: Direction,
     pub(crate) priority: u32,
     pub(crate) action: Action,
-    /// Which facets select its peers, in order; none: everybody.
+    /// Which facets select its peers, in order; none: the rule matches every peer.
     pub(crate) facets: Option<Box<[FacetId]>>,
-    /// The traffic that it is about, that with requests last.
+    /// The traffic that it matches, terms with requests last.
     terms: Box<[Term]>,
     /// How many terms have no requests.
     whole: usize,
@@ -81,7 +81,7 @@ impl CompiledRule {
         &self.terms
     }
 
-    /// The traffic of which it says all, and that of which it asks each request.
+    /// The terms that decide whole connections, and the terms that decide each request.
     pub(crate) fn terms_by_request(&self) -> (&[Term], &[Term]) {
         self.terms.split_at(self.whole)
     }
@@ -117,7 +117,7 @@ impl Term {
         }
     }
 
-    /// The blocks of traffic that it is about, for a subject and a peer with these named ports.
+    /// The blocks of traffic that it matches, for a subject and a peer with these named ports.
     pub(crate) fn blocks<'a>(
         &'a self,
         subject: &'a NamedPorts,
@@ -133,7 +133,7 @@ impl Term {
     }
 }
 
-/// The facets that select a rule's peers, each once; none where it is about everybody.
+/// The facets that select a rule's peers, each once; none where the rule matches every peer.
 fn facets(peers: &Peers, directory: &mut Directory) -> Option<Box<[FacetId]>> {
     let Peers::Of(peers) = peers else { return None };
     let mut facets: Vec<FacetId> = peers.iter().filter_map(|peer| directory.hold(peer)).collect();

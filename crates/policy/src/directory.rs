@@ -1,4 +1,4 @@
-//! Everyone a policy may meet, by peer number, and who has which facet.
+//! Every peer that a rule may match, by peer number, and which peers have which facet.
 
 use crate::endpoint_view::{EndpointView, NamedPorts};
 use crate::facet::Facet;
@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 /// The known peers, and the facets by which rules tell them apart.
 ///
-/// Who has a facet is worked out when it is first asked for, and kept up to date while somebody asks.
+/// The peers with a facet are computed when a grouping first tracks the facet, and kept up to date while one tracks it.
 #[derive(Clone, Debug)]
 pub struct Directory {
     peers: BTreeMap<u32, Known>,
     by_label: LabelIndex<u32>,
     ids: HashMap<Arc<Facet>, FacetId>,
-    /// Facets by their ids; what nobody holds any more is empty and named in `free`.
+    /// Facets by their ids; a released facet leaves an empty place, listed in `free`.
     held: Vec<Option<Held>>,
     free: Vec<FacetId>,
     by_anchor: SelectorIndex<FacetId>,
@@ -30,7 +30,7 @@ pub struct Directory {
     without_namespace: BTreeSet<u32>,
 }
 
-/// Stands for a facet while somebody holds it, and for another one later.
+/// Stands for a facet while the facet is held, and for another one later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FacetId(u32);
 
@@ -41,11 +41,11 @@ struct Known {
     ports: NamedPorts,
     /// The number of its namespace; 0 where it is in none.
     namespace: u32,
-    /// The facets with a selector that it has, in order, of those that somebody asks for.
+    /// The facets with a selector that it has, in order, of those that are tracked.
     facets: Vec<FacetId>,
 }
 
-/// A facet that somebody holds and, while somebody asks, the peers of [`Facet::selector`] in order.
+/// A held facet and, while it is tracked, the peers of [`Facet::selector`] in order.
 #[derive(Clone, Debug)]
 struct Held {
     facet: Arc<Facet>,
@@ -98,7 +98,7 @@ impl Default for Directory {
         };
         let host = directory.hold(&Peer::Entity(Entity::Host));
         debug_assert_eq!(host, Some(FacetId::HOST));
-        // The world has one number until someone says that its families are told apart.
+        // Both families of the world have one number.
         for number in 0..WORLD_IPV4 {
             if let Some(name) = reserved_name(number) {
                 directory.insert(number, Labels::reserved(name), NamedPorts::default());
@@ -115,7 +115,7 @@ impl Directory {
     }
 
     /// Adds a peer, in place of the one with its number; the facets with a selector that it has are returned, in order,
-    /// of those that somebody asks for.
+    /// of those that are tracked.
     pub fn insert(&mut self, number: u32, labels: impl Into<Arc<Labels>>, ports: NamedPorts) -> Vec<FacetId> {
         self.remove(number);
         let labels = labels.into();
@@ -137,7 +137,7 @@ impl Directory {
         self.members.entry(namespace).or_default().push(number);
     }
 
-    /// Removes a peer; the facets with a selector that it had are returned, in order, of those that somebody asks for.
+    /// Removes a peer; the facets with a selector that it had are returned, in order, of those that are tracked.
     pub fn remove(&mut self, number: u32) -> Vec<FacetId> {
         let Some(known) = self.peers.remove(&number) else { return Vec::new() };
         known.facets.iter().for_each(|id| self.of_mut(*id).deselect(number));
@@ -161,7 +161,7 @@ impl Directory {
     }
 
     /// Gives a peer other labels; the facets with a selector that it had and has are returned, each in order, of those
-    /// that somebody asks for.
+    /// that are tracked.
     pub fn relabel(&mut self, number: u32, labels: Arc<Labels>) -> (Vec<FacetId>, Vec<FacetId>) {
         let has = self.selecting(&labels);
         let Some(known) = self.peers.get_mut(&number) else { return (Vec::new(), Vec::new()) };
@@ -189,7 +189,7 @@ impl Directory {
         self.peers.get(&number).map(|known| known.namespace).filter(|namespace| *namespace != 0)
     }
 
-    /// The facets with a selector that a peer has, in order, of those that somebody asks for.
+    /// The facets with a selector that a peer has, in order, of those that are tracked.
     pub fn facets_of(&self, number: u32) -> &[FacetId] {
         self.peers.get(&number).map_or(&[], |known| &known.facets)
     }
@@ -205,7 +205,7 @@ impl Directory {
         (is_workload(number) && !self.without_namespace.contains(&number)) || number >= FIRST_NAMESPACE
     }
 
-    /// Whom the selector selects, in order.
+    /// The peers that the selector selects, in order.
     pub fn matching(&self, selector: &Selector) -> Vec<u32> {
         match self.by_label.candidates(selector) {
             Some(mut numbers) => {
@@ -219,7 +219,7 @@ impl Directory {
         }
     }
 
-    /// Holds the facet of a rule's peer once more, and tells what it is known by; none where the peer is everybody.
+    /// Adds a hold to the facet of a rule's peer, and returns its id; none where the rule matches every peer.
     pub(crate) fn hold(&mut self, peer: &Peer) -> Option<FacetId> {
         let facet = Facet::of(peer)?;
         if let Some(id) = self.ids.get(&facet).copied() {
@@ -287,7 +287,7 @@ impl Directory {
         &self.of(id).facet
     }
 
-    /// Who is selected by the selector of a facet that somebody asks for, in order.
+    /// The peers that the selector of a tracked facet selects, in order.
     pub(crate) fn selected(&self, id: FacetId) -> &[u32] {
         &self.of(id).selected
     }
@@ -324,7 +324,7 @@ impl Directory {
         self.peers.range(range).map(|(number, _)| *number)
     }
 
-    /// The facets that somebody asks for and whose selectors select these labels, in order.
+    /// The tracked facets whose selectors select these labels, in order.
     fn selecting(&self, labels: &Labels) -> Vec<FacetId> {
         let selects = |id: &FacetId| self.facet(*id).selector().is_some_and(|one| one.selects(labels));
         self.by_anchor.selecting(labels, selects).into_iter().copied().collect()
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_facet_that_nobody_asks_for_is_not_followed() {
+    fn a_facet_that_is_not_tracked_is_not_followed() {
         let mut directory = Directory::new();
         let labels = || Labels::of_workload("default", [], [("app", "web")]);
         let web = hold(&mut directory, "web");

@@ -22,7 +22,7 @@ pub struct EndpointView<'a> {
     pub names: &'a BTreeSet<String>,
 }
 
-/// No domain name, for parties that nobody asked a name server about.
+/// No domain name, for ends without a known name.
 pub const NO_NAMES: &BTreeSet<String> = &BTreeSet::new();
 
 impl<'a> EndpointView<'a> {

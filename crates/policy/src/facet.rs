@@ -9,7 +9,7 @@ use identity::{Labels, Operator, Requirement, Selector, Source, key};
 /// A facet that a peer has or has not: that a selector selects it, that a block holds its address, and so on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Facet {
-    /// Workloads, and whoever else has such labels.
+    /// Workloads, and other peers with such labels.
     Labels(Selector),
     /// A selector that every workload has the label for; those without a namespace are asked one by one.
     AnyWorkload(Selector),
@@ -24,7 +24,7 @@ pub(crate) enum Facet {
 }
 
 impl Facet {
-    /// What the peer of a rule tells apart; none where it is everybody, known or not.
+    /// The facet of a rule's peer; none where the rule matches every peer, known or not.
     pub(crate) fn of(peer: &Peer) -> Option<Self> {
         Some(match peer {
             Peer::Labels(selector) if selector.requirements().is_empty() => return None,
@@ -35,7 +35,7 @@ impl Facet {
             Peer::Nodes(selector) => Self::Nodes(selector.clone()),
             Peer::Entity(Entity::All) => return None,
             Peer::Entity(Entity::KubeApiserver) => Self::Labels(Entity::KubeApiserver.labels()?),
-            // The family of the world is told by address, since the world may have one number for both.
+            // The address tells the family of the world, since the world may have one number for both.
             Peer::Entity(entity) => match family_block(*entity) {
                 Some(block) => Self::Block { block, except: Box::default(), reach: CidrReach::World },
                 None => Self::Entity(*entity),
@@ -48,7 +48,7 @@ impl Facet {
         })
     }
 
-    /// The selector by which whoever has the facet is found.
+    /// The selector that finds the peers with the facet.
     pub(crate) fn selector(&self) -> Option<&Selector> {
         match self {
             Self::Labels(selector) => Some(selector),
@@ -66,7 +66,7 @@ impl Facet {
         self.selector().is_some_and(|selector| selector.requirements().iter().any(asks))
     }
 
-    /// Whether it is asked of an address, not of who has it.
+    /// Whether it is a property of an address, not of the peer behind it.
     pub(crate) fn is_of_addresses(&self) -> bool {
         matches!(self, Self::Block { .. } | Self::Domain(_))
     }
@@ -76,7 +76,7 @@ impl Facet {
         matches!(self, Self::AnyWorkload(_) | Self::Entity(Entity::Cluster))
     }
 
-    /// Whether whoever has this number and these labels has it, leaving out what is asked of addresses.
+    /// Whether a peer with this number and these labels has the facet; false for facets of addresses.
     pub(crate) fn selects(&self, number: u32, labels: &Labels) -> bool {
         match self {
             Self::Labels(selector) | Self::AnyWorkload(selector) => selector.selects(labels),

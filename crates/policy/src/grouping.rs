@@ -96,7 +96,7 @@ pub struct Regrouped {
 /// What came of changes, with room to find it out: many groupings hear of one change.
 #[derive(Clone, Debug, Default)]
 pub struct Regroupings {
-    /// Whoever is in another group.
+    /// The peers that changed group.
     pub regrouped: Vec<Regrouped>,
     /// What is found of one peer.
     facets: Vec<FacetId>,

@@ -1,7 +1,7 @@
-//! Rules in; verdicts, map rows and layer-7 tables out.
+//! Compiles rules into map entries and layer-7 rule sets; with a reference model.
 //!
-//! [`rule`] is the one internal form of every kind of policy. Two implementations give it meaning and must agree:
-//! [`model`], written to be read, and [`compile`], which makes the rows that the packet path looks up.
+//! [`rule`] is the internal form of every kind of policy. Two implementations evaluate it and must agree: [`model`],
+//! which is written for readers, and [`compile`], which computes the entries that the packet path looks up.
 #![forbid(unsafe_code)]
 
 pub mod book;

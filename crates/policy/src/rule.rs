@@ -310,7 +310,7 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// The block of this prefix length that contains the address; none if the length exceeds that of the family.
+    /// The block of this prefix length that contains the address; none if the length exceeds the address length of the family.
     pub fn new(address: IpAddr, length: u8) -> Option<Self> {
         let address = match address {
             IpAddr::V4(v4) if length <= 32 => {

@@ -156,12 +156,12 @@ impl PolicySet {
         &self.catalog
     }
 
-    /// Decides whom policies are enforced for.
+    /// Decides for which endpoints policies are enforced.
     pub fn enforce(&mut self, mode: EnforcementMode) {
         self.mode = mode;
     }
 
-    /// Whom policies are enforced for.
+    /// For which endpoints policies are enforced.
     pub fn mode(&self) -> EnforcementMode {
         self.mode
     }
@@ -236,7 +236,7 @@ impl Selection {
             Direction::Ingress => spec.default_deny_ingress,
             Direction::Egress => spec.default_deny_egress,
         });
-        // A policy of the administrators that isolates, isolates as those of everybody else do.
+        // A policy of the administrators that isolates, isolates as any other policy does.
         let earliest = asking.map(|spec| spec.tier.max(Tier::Normal)).min();
         earliest.or(self.always.then_some(Tier::Baseline))
     }

@@ -1,38 +1,18 @@
 //! Selectors that many policies name, kept once.
 
 use crate::rule::{CidrGroupRef, Peer, Peers, Policy, ServiceRef, Spec, Subject, Traffic};
-use identity::Selector;
-use std::collections::HashSet;
+use identity::{Interned, Selector};
 
-/// How many selectors there are at least before the first look for those that no policy names.
-const FIRST_SWEEP: usize = 64;
-
-/// The selectors that policies name, and for a while those that some named.
-#[derive(Clone, Debug)]
-pub(crate) struct Selectors {
-    kept: HashSet<Selector, foldhash::fast::RandomState>,
-    sweep_at: usize,
-}
-
-impl Default for Selectors {
-    fn default() -> Self {
-        Self { kept: HashSet::default(), sweep_at: FIRST_SWEEP }
-    }
-}
+/// The selectors that policies name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selectors(Interned<Selector>);
 
 impl Selectors {
     /// Makes the policy name the selectors that are kept, and take no more room than it needs.
     pub(crate) fn share(&mut self, policy: &mut Policy) {
         shrink(policy);
         for selector in policy.specs.iter_mut().flat_map(selectors) {
-            match self.kept.get(selector) {
-                Some(kept) => *selector = kept.clone(),
-                None => _ = self.kept.insert(selector.clone()),
-            }
-        }
-        if self.kept.len() > self.sweep_at {
-            self.kept.retain(Selector::is_shared);
-            self.sweep_at = FIRST_SWEEP.max(2 * self.kept.len());
+            *selector = self.0.intern(selector.clone());
         }
     }
 }
@@ -95,7 +75,7 @@ mod tests {
         let mut held = policy("held");
         selectors.share(&mut held);
         (0..10_000).for_each(|number| selectors.share(&mut policy(&number.to_string())));
-        assert!(selectors.kept.len() <= FIRST_SWEEP + 1, "{}", selectors.kept.len());
-        assert!(selectors.kept.contains(held.specs[0].subject.selector()));
+        assert!(selectors.0.count() <= 65, "{}", selectors.0.count());
+        assert!(held.specs[0].subject.selector().is_shared(), "it is kept");
     }
 }

@@ -1,9 +1,9 @@
-//! Bodies: pieces make no difference, and what is framed anew carries the same data.
+//! Bodies: the split of the bytes makes no difference, and a re-encoded body carries the same data.
 
 use crate::input::{Input, pieces};
 use l7::{Body, Framing, Refusal};
 
-/// What became of a body.
+/// The result of parsing a body.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     result: Result<usize, Refusal>,
@@ -12,7 +12,7 @@ struct Outcome {
     out: Vec<u8>,
 }
 
-/// Reads a body at once and in pieces, counted only and framed anew.
+/// Parses a body at once and in pieces; with and without re-encoding.
 pub fn body(bytes: &[u8], cuts: u8) {
     let mut input = Input::new(bytes);
     let kind = input.byte();
@@ -37,7 +37,7 @@ pub fn body(bytes: &[u8], cuts: u8) {
     }
 }
 
-/// What is sent on parses, and carries the data that came.
+/// The forwarded bytes parse, and carry the received data.
 fn check_reframed(framing: Framing, sent: &Outcome, data: &Outcome) {
     if framing != Framing::Chunked {
         return assert_eq!(sent.out, data.out);
@@ -64,7 +64,7 @@ fn read(mut body: Body, pieces: &[&[u8]]) -> Outcome {
         };
         result = Ok(so_far + taken);
         if taken < piece.len() {
-            assert!(body.is_done(), "bytes were left though the body goes on");
+            assert!(body.is_done(), "bytes were left over before the end of the body");
             break;
         }
     }

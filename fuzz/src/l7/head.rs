@@ -1,4 +1,4 @@
-//! Heads: a scanner finds the same end however the bytes come, and a head that is written parses to what was parsed.
+//! Heads: the split of the bytes makes no difference to the scanner, and a forwarded head parses to itself.
 
 use crate::input::pieces;
 use l7::head::MAX_FIELDS;
@@ -7,7 +7,7 @@ use std::ops::Range;
 
 type Fields = Vec<(String, Vec<u8>)>;
 
-/// A request as it was parsed, apart from its bytes.
+/// A parsed request that owns its parts.
 #[derive(Debug, PartialEq)]
 struct Parsed {
     method: String,
@@ -20,7 +20,7 @@ struct Parsed {
     close: bool,
 }
 
-/// Scans, parses and writes a request, and parses what was written.
+/// Scans, parses and writes a request, and parses the written head.
 pub fn request(bytes: &[u8], cuts: u8) {
     let _ = l7::head::protocol_of(bytes);
     let Ok(Some(head)) = scan(bytes, cuts) else { return };
@@ -35,7 +35,7 @@ pub fn request(bytes: &[u8], cuts: u8) {
     assert_eq!(parsed, again);
 }
 
-/// Scans, parses and writes a response, and parses what was written.
+/// Scans, parses and writes a response, and parses the written head.
 pub fn response(bytes: &[u8], cuts: u8) {
     let Ok(Some(head)) = scan(bytes, cuts) else { return };
     let mut storage = [Field::default(); MAX_FIELDS];
@@ -43,7 +43,11 @@ pub fn response(bytes: &[u8], cuts: u8) {
         Ok(response) => response,
         Err(refusal) => return assert_eq!(refusal.status, 502, "{refusal:?}"),
     };
-    for persistence in [Persistence::Keep, Persistence::Close, Persistence::CloseOld, Persistence::Upgrade] {
+    let all: &[Persistence] = match response.websocket {
+        true => &[Persistence::Upgrade],
+        false => &[Persistence::Keep, Persistence::Close, Persistence::CloseOld],
+    };
+    for &persistence in all {
         let mut written = Vec::new();
         response.write(persistence, &mut written);
         let (written, mut storage) = (whole(&written), [Field::default(); MAX_FIELDS]);
@@ -76,7 +80,7 @@ fn scan(bytes: &[u8], cuts: u8) -> Result<Option<Range<usize>>, Refusal> {
     at_once
 }
 
-/// Bytes that are one whole head.
+/// Asserts that the bytes are exactly one head.
 fn whole(written: &[u8]) -> Vec<u8> {
     assert_eq!(Scanner::default().scan(written), Ok(Some(0..written.len())));
     written.to_vec()
@@ -102,7 +106,7 @@ fn parse_request(head: &[u8]) -> Result<(Parsed, Vec<u8>), Refusal> {
     Ok((parsed, written))
 }
 
-/// What holds for every request that is forwarded.
+/// Invariants of every forwarded request.
 fn check_forwarded(request: &Parsed) {
     let Parsed { path, fields, .. } = request;
     assert!(path.bytes().all(|byte| (b'!'..=b'~').contains(&byte) && byte != b'#'), "{path}");

@@ -1,4 +1,4 @@
-//! Rules: the automaton of all rules agrees with a plain reading of each, and so do the answers about rules alone.
+//! Rules: the automaton of all rules agrees with a simple matcher of each rule, and so do the analyses of rules alone.
 
 use super::reading;
 use l7::matcher::RuleField;
@@ -9,12 +9,12 @@ use regex_syntax::ParserBuilder;
 use regex_syntax::hir::Hir;
 use std::collections::BTreeSet;
 
-/// Bit of the second byte: the answers about rules alone are checked too, which takes a hundred times as long.
-const ABOUT_RULES: u8 = 0x80;
-/// Longest expression of which those answers are checked.
+/// Bit of the second byte: the analyses of rules are checked too, which takes a hundred times as long.
+const ANALYSES: u8 = 0x80;
+/// Longest expression of which the analyses are checked.
 const SHORT: usize = 24;
 
-/// Reads lines: a request (method, path, host, header field, its value), then rules (the same, as expressions).
+/// Parses lines: a request (method, path, host, header field, its value), then rules (the same, as expressions).
 pub fn rules(bytes: &[u8], flags: u8) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut lines = text.split('\n');
@@ -32,7 +32,7 @@ pub fn rules(bytes: &[u8], flags: u8) {
         Ok(matcher) => check_matcher(&matcher, &rules, &request),
         Err(error) => return check_error(&rules, &error),
     }
-    if flags & ABOUT_RULES != 0 && checked.is_ok() && rules.iter().all(is_short) {
+    if flags & ANALYSES != 0 && checked.is_ok() && rules.iter().all(is_short) {
         check_answers(&rules, &request);
     }
 }
@@ -48,7 +48,8 @@ fn texts(rule: &HttpRule) -> impl Iterator<Item = &String> {
     [&rule.method, &rule.path, &rule.host].into_iter().flatten()
 }
 
-/// An error lies within its text; what two parsers read in the same way means the same.
+/// An error has its position in its text. In the syntax that RE2 shares with the regex library, an expression matches the
+/// same texts for both parsers.
 fn check_expressions(rule: &HttpRule) {
     for text in texts(rule) {
         assert_eq!(expression::check(text).is_ok(), expression::hir(text).is_ok());
@@ -84,12 +85,12 @@ fn check_error(rules: &[HttpRule], error: &l7::RuleError) {
 fn check_matcher(matcher: &Matcher, rules: &[HttpRule], request: &RequestView<'_>) {
     let _ = matcher.ambiguity(request);
     let Ok(decided) = matcher.decide(request) else { return };
-    assert_eq!(matcher.decide(request), Ok(decided), "an answer that was found before is the same");
+    assert_eq!(matcher.decide(request), Ok(decided), "the cache makes no difference");
     let expected = rules.iter().position(|rule| holds(rule, request));
     assert_eq!(decided, expected, "{rules:#?} on {request:?}");
 }
 
-/// A plain reading of a rule.
+/// A simple matcher of one rule.
 fn holds(rule: &HttpRule, request: &RequestView<'_>) -> bool {
     let parts = [(&rule.method, request.method), (&rule.path, request.path), (&rule.host, request.host)];
     let matches = |(expression, text): (&Option<String>, &str)| {
@@ -114,7 +115,7 @@ fn is_short(rule: &HttpRule) -> bool {
     texts(rule).all(|text| text.len() <= SHORT)
 }
 
-/// Facts on rules that hold without a request hold for this request.
+/// The analyses of the rules are right for this request.
 fn check_answers(rules: &[HttpRule], request: &RequestView<'_>) {
     let mut bytes = request.path.as_bytes().to_vec();
     let Ok(length) = path::canonicalise(&mut bytes) else { return };
@@ -142,7 +143,7 @@ fn check_answers(rules: &[HttpRule], request: &RequestView<'_>) {
     check_equivalence(rules, request);
 }
 
-/// Sets of rules that the equivalence check calls equal return equal verdicts.
+/// Rule sets that count as equivalent allow the same requests.
 fn check_equivalence(rules: &[HttpRule], request: &RequestView<'_>) {
     let is_printable = |text: &str| text.bytes().all(|byte| (b'!'..=b'~').contains(&byte));
     if rules.len() < 2 || !is_printable(request.host) {
@@ -156,7 +157,7 @@ fn check_equivalence(rules: &[HttpRule], request: &RequestView<'_>) {
     }
 }
 
-/// Whether a request can have the method.
+/// True where a request can have the method.
 fn is_method(text: &str) -> bool {
     text.len() <= 32
         && text.starts_with(|first: char| first.is_ascii_uppercase())

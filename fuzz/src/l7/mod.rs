@@ -1,4 +1,4 @@
-//! HTTP: what is parsed means the same however it is cut, and what is written is read as it was meant.
+//! HTTP: the split of the bytes makes no difference, and a forwarded message parses to itself.
 
 mod body;
 mod head;
@@ -7,7 +7,7 @@ mod reading;
 
 use crate::input::Input;
 
-/// Checks one input: the first byte says what it is, the second how it is cut.
+/// Checks one input: the first byte selects the kind of message, the second the split.
 pub fn check(data: &[u8]) {
     let mut input = Input::new(data);
     let (kind, cuts) = (input.byte(), input.byte());

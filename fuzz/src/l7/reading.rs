@@ -1,4 +1,4 @@
-//! A plain reading of expressions: the set of places that a text can have been read to.
+//! A simple matcher of expressions: it computes the set of offsets up to which a text can have been matched.
 
 use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
 
@@ -9,7 +9,7 @@ pub fn matches(expression: &Hir, text: &[u8]) -> bool {
     read(expression, text, &start)[text.len()]
 }
 
-/// Where a reading can end that begins at one of the places.
+/// The offsets at which a match can end that starts at one of the given offsets.
 fn read(expression: &Hir, text: &[u8], from: &[bool]) -> Vec<bool> {
     let places = || from.iter().enumerate().filter(|(_, is_here)| **is_here).map(|(at, _)| at);
     let mut ends = vec![false; from.len()];

@@ -1,4 +1,4 @@
-//! Packets read from an input: as they stand in it, or crafted by its decisions and then changed in places.
+//! Packets parsed from an input: byte for byte, or built from its decisions and then mutated.
 
 use super::node::{ADDRESSES, OUTSIDE, PROXY, WORKLOADS, addresses, mac};
 use crate::input::Input;
@@ -28,7 +28,7 @@ pub struct Arrived {
     pub sockets: ProxySockets,
 }
 
-/// Reads packets until the input ends.
+/// Parses packets until the input ends.
 pub fn read(data: &[u8]) -> Vec<Arrived> {
     let mut input = Input::new(data);
     let mut arrived = Vec::new();
@@ -74,7 +74,7 @@ fn frame(input: &mut Input<'_>) -> Vec<u8> {
         7 => discovery(input, family),
         _ => packet(input, family, kind & 7),
     };
-    // Changes in places: a byte says how many, then a place and a value each.
+    // Mutations: the offset and the new value of each.
     for _ in 0..usize::from(kind >> 3 & 7) {
         let (place, value) = (input.byte(), input.byte());
         if let Some(byte) = frame.get_mut(usize::from(place)) {
@@ -98,7 +98,7 @@ fn discovery(input: &mut Input<'_>, family: usize) -> Vec<u8> {
     }
 }
 
-/// A packet of IP between two of those who are there.
+/// An IP packet between two of the known ends.
 fn packet(input: &mut Input<'_>, family: usize, protocol: u8) -> Vec<u8> {
     let who = input.byte();
     let [source, destination] =
@@ -113,10 +113,12 @@ fn packet(input: &mut Input<'_>, family: usize, protocol: u8) -> Vec<u8> {
         3 => craft::sctp(from, to),
         4 => craft::icmp(source, destination, KINDS[usize::from(detail) % KINDS.len()], detail >> 6),
         5 => {
-            // An error on a packet of the opposite direction.
+            // An error about a packet of the opposite direction.
             let lost = craft::tcp(to, from).frame();
             craft::icmp_error(source, destination, KINDS[usize::from(detail) % KINDS.len()], 0, &lost)
         }
+        // A protocol with a header of its own is built above; GRE stands for it here.
+        _ if [1, 6, 17, 58, 132].contains(&detail) => craft::other(source, destination, 47),
         _ => craft::other(source, destination, detail),
     };
     shaped(input, craft)

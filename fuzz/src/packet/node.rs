@@ -1,6 +1,6 @@
 //! The node whose hooks judge the packets: three workloads, a service, a proxy and policies of all kinds.
 
-use control::{Change, Endpoint, Interface, Node, Proxy, RemoteNode, World};
+use control::{Attachment, Change, Endpoint, Node, Proxy, RemoteNode, Workload, World};
 use datapath::native::Tables;
 use manifest::Object;
 use service::{Protocol, Service, ServicePort, TargetPort};
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Who is there, with an address of each family.
+/// The known ends, with an address of each family.
 pub const ADDRESSES: [[&str; 2]; 9] = [
     ["10.244.0.1", "fd00:244::1"],
     ["10.244.0.2", "fd00:244::2"],
@@ -51,7 +51,7 @@ pub fn tables() -> Tables {
     tables
 }
 
-/// The addresses of who is at a place of [`ADDRESSES`].
+/// The addresses at an index of [`ADDRESSES`].
 pub fn addresses(at: usize) -> [IpAddr; 2] {
     ADDRESSES[at].map(|address| address.parse().expect("an address"))
 }
@@ -65,12 +65,14 @@ fn workload(at: usize, label: &str, interface: u32) -> Change {
     let labels = BTreeMap::from([("app".to_owned(), label.to_owned())]);
     Change::Endpoint(Box::new(Endpoint {
         id: 1 + at as u32,
-        namespace: "default".into(),
-        name: label.into(),
-        labels: Arc::new(labels),
-        addresses: addresses(at).to_vec(),
-        named_ports: Arc::default(),
-        interface: Interface { index: interface, mac: mac(at), host_mac: HOST_MAC },
+        workload: Workload {
+            namespace: "default".into(),
+            name: label.into(),
+            labels: Arc::new(labels),
+            addresses: addresses(at).to_vec(),
+            named_ports: Arc::default(),
+        },
+        attachment: Attachment { interface, mac: mac(at), host_mac: HOST_MAC },
         audit: label == "audited",
     }))
 }

@@ -1,11 +1,12 @@
-//! A plain reading of frames, written apart from the packet path's.
+//! A simple parser of frames, independent of the packet path's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Length of an Ethernet header.
 const LINK: usize = 14;
 
-/// Whether no workload may send or get the frame, whatever policy says: it is neither ARP nor a whole IP header.
+/// True where a workload may neither send nor receive the frame under any policy: it has neither an ARP packet nor a complete
+/// IP header.
 pub fn is_malformed(frame: &[u8]) -> bool {
     let packet = frame.get(LINK..).unwrap_or_default();
     match frame.get(12..14) {
@@ -21,8 +22,13 @@ pub fn is_malformed(frame: &[u8]) -> bool {
     }
 }
 
-/// Whether a workload with these addresses may be the sender: of IP by one of its own, and of neighbour discovery by an
-/// address of the link or none.
+/// True for an ARP packet.
+pub fn is_arp(frame: &[u8]) -> bool {
+    frame.get(12..14) == Some(&[0x08, 0x06])
+}
+
+/// True where a workload with these addresses may send the frame. The source of a packet must be one of the addresses; for
+/// neighbour discovery it may be a link-local or the unspecified address.
 pub fn may_send(frame: &[u8], own: [IpAddr; 2]) -> bool {
     let packet = frame.get(LINK..).unwrap_or_default();
     let at = |from: usize, length: usize| packet.get(from..from + length).unwrap_or_default();
@@ -41,7 +47,7 @@ pub fn may_send(frame: &[u8], own: [IpAddr; 2]) -> bool {
     }
 }
 
-/// Whether the frame is no fragment, so that its transport checksum can be checked.
+/// True where the frame is no fragment, so that its transport checksum can be verified.
 pub fn is_whole(frame: &[u8]) -> bool {
     match frame.get(12..14) {
         Some([0x08, 0x00]) => frame.get(20..22).is_some_and(|place| [place[0] & 0x3f, place[1]] == [0, 0]),

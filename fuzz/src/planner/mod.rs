@@ -1,5 +1,5 @@
-//! The order of writes: a reader between any two writes sees the old verdict or the new one, and the rows that a world
-//! writes step by step are those that it would write at once.
+//! The order of writes: between any two writes a packet gets its old or its new verdict, and the rows after each step are
+//! those that the world computes from scratch.
 
 mod reader;
 
@@ -11,12 +11,12 @@ use datapath::native::Tables;
 use policy::generate::Random;
 use reader::{Packet, Promise, answer, promise};
 
-/// Most steps of one input.
+/// Limit on the steps of one input.
 const STEPS: usize = 10;
-/// Most packets whose answers are followed through one step.
+/// Limit on the packets that are evaluated after each write of a step.
 const PACKETS: usize = 24;
 
-/// Follows a world through the steps that the input describes.
+/// Applies the steps of an input to a world.
 pub fn check(data: &[u8]) {
     let mut random = Random::from_bytes(data);
     let (mut world, mut rows) = (World::new(), Rows::new());
@@ -46,26 +46,29 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// Makes some of the writes of a step, and then no more.
+/// Makes only the first writes of a step, as if the next one failed.
 fn fail(rows: &mut Rows, writes: &Writes, random: &mut Random) {
     let mut maps = tables(rows);
     let made = random.below(writes.now.len() + 1);
     writes.now.iter().take(made).for_each(|write| follow(rows, &mut maps, write));
 }
 
-/// Makes the writes that take a failed step back.
+/// Makes the writes that undo a failed step.
 fn repair(rows: &mut Rows, writes: Writes, world: &World) {
     let mut maps = tables(rows);
     writes.now.iter().chain(writes.later.iter()).for_each(|write| follow(rows, &mut maps, write));
     check_rows(rows, &world.rows());
 }
 
-/// Makes the writes of a step, with a reader after each.
+/// Makes the writes of a step, and evaluates packets after each.
 fn write(rows: &mut Rows, writes: Writes, world: &World) {
     let wanted = world.rows();
     let (before, mut maps) = (tables(rows), tables(rows));
     let after = tables(&wanted);
-    let promises = promises(rows, &wanted, &before, &after);
+    let puts = writes.now.iter().filter(|write| matches!(write, MapOp::Put(_)));
+    let mut all = tables(rows);
+    all.apply_all(puts.chain(wanted.values().map(|row| MapOp::Put(*row))));
+    let promises = promises(rows, &wanted, [&before, &after, &all]);
     for write in writes.now.iter() {
         follow(rows, &mut maps, write);
         for (packet, promise) in &promises {
@@ -90,7 +93,7 @@ fn check_rows(rows: &Rows, wanted: &Rows) {
     assert!(more.is_empty() && less.is_empty(), "in the maps only: {more:#?}\nmissing: {less:#?}");
 }
 
-/// Once the writes are made, each packet has its new answer: what is removed later makes no difference.
+/// After the immediate writes each packet gets its new verdict; the later removals make no difference.
 fn check_switched(promises: &[(Packet, Promise)], maps: &Tables, after: &Tables, later: &Batch) {
     for (packet, _) in promises {
         let [seen, wanted] = [maps, after].map(|tables| answer(tables, packet).0);
@@ -112,8 +115,8 @@ fn tables(rows: &Rows) -> Tables {
     tables
 }
 
-/// Packets between the endpoints and addresses that are there before and after, and what they may see in between.
-fn promises(old: &Rows, new: &Rows, before: &Tables, after: &Tables) -> Vec<(Packet, Promise)> {
+/// Packets between endpoints and addresses that exist before and after the step, with the verdicts that they may get.
+fn promises(old: &Rows, new: &Rows, states: [&Tables; 3]) -> Vec<(Packet, Promise)> {
     let kept = || old.iter().filter(|(key, _)| new.contains_key(key)).map(|(_, row)| row);
     let endpoints = kept().filter_map(|row| if let Row::Endpoint(key, _) = row { Some(*key) } else { None });
     let addresses: Vec<_> = kept()
@@ -124,5 +127,5 @@ fn promises(old: &Rows, new: &Rows, before: &Tables, after: &Tables) -> Vec<(Pac
         packets.flat_map(|(endpoint, address)| Packet::both_ways(endpoint, address)).collect();
     let stride = packets.len().div_ceil(PACKETS).max(1);
     let some = packets.into_iter().step_by(stride);
-    some.filter_map(|packet| Some((packet, promise(before, after, &packet)?))).collect()
+    some.filter_map(|packet| Some((packet, promise(states, &packet)?))).collect()
 }

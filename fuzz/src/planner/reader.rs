@@ -1,4 +1,4 @@
-//! A packet that looks up rows while they are written, and which answers it may get.
+//! Packets that look up rows during a step, and the verdicts that they may get.
 
 use abi::Address;
 use abi::address::AddressKey;
@@ -9,10 +9,10 @@ use datapath::native::Tables;
 use datapath::policy::{PolicyRows, Query, evaluate};
 use std::cell::RefCell;
 
-/// Most rows that may change under one packet for a promise to be made: each doubles the work.
+/// Limit on the changed rows that a packet looks up; each doubles the work.
 const MOST_CHANGED: usize = 4;
 
-/// What a packet asks.
+/// The look-up of one packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet {
     endpoint: EndpointKey,
@@ -20,14 +20,14 @@ pub struct Packet {
     direction: Direction,
 }
 
-/// What a packet gets; nothing where its endpoint or its peer is not known.
+/// The verdict on a packet; none where its endpoint or its peer is unknown.
 pub type Answer = Option<VerdictInfo>;
 
-/// The answers that a packet may get during a step.
+/// The verdicts that a packet may get during a step.
 #[derive(Clone, Debug)]
 pub struct Promise([Answer; 2]);
 
-/// What is looked up in the maps.
+/// A look-up in the maps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Read {
     /// The row of an endpoint.
@@ -60,7 +60,7 @@ impl Promise {
     }
 }
 
-/// Looks up as the packet path does, each row in the tables that are chosen for it.
+/// Evaluates packets as the packet path does, but chooses the tables for each look-up.
 struct Reader<'a> {
     choose: &'a dyn Fn(Read) -> &'a Tables,
     read: RefCell<Vec<Read>>,
@@ -102,7 +102,7 @@ impl PolicyRows for Reader<'_> {
     }
 }
 
-/// The answer of the maps in one state, and what is looked up for it.
+/// The verdict in one state of the maps, and the look-ups for it.
 pub fn answer(tables: &Tables, packet: &Packet) -> (Answer, Vec<Read>) {
     let reader = Reader { choose: &|_| tables, read: RefCell::default() };
     (reader.answer(packet), reader.read.into_inner())
@@ -123,9 +123,11 @@ fn is_same(one: &Tables, other: &Tables, read: &Read) -> bool {
     }
 }
 
-/// The old and the new answer to a packet, where a good order of writes can show it just these: one of the rows changes
-/// that it looked up, or no order of the changes shows it anything else.
-pub fn promise(old: &Tables, new: &Tables, packet: &Packet) -> Option<Promise> {
+/// The old and the new verdict on a packet, if some order of writes can keep all others from it: at most one of the rows that
+/// the packet looks up changes, or every order of the changes has these two verdicts only.
+///
+/// `all` has the rows of both states: a row that the step removes is there until its end.
+pub fn promise([old, new, all]: [&Tables; 3], packet: &Packet) -> Option<Promise> {
     let ((before, looked_up), (after, _)) = (answer(old, packet), answer(new, packet));
     let changed: Vec<Read> = looked_up.iter().filter(|read| !is_same(old, new, read)).copied().collect();
     if changed.len() > MOST_CHANGED {
@@ -136,7 +138,7 @@ pub fn promise(old: &Tables, new: &Tables, packet: &Packet) -> Option<Promise> {
             Some(at) if switched & (1 << at) == 0 => old,
             Some(_) => new,
             None if looked_up.contains(&read) => old,
-            None => new,
+            None => all,
         };
         let seen = Reader { choose: &choose, read: RefCell::default() }.answer(packet);
         seen == before || seen == after

@@ -1,4 +1,4 @@
-//! Inputs to begin with, made of the cases that the tree has.
+//! Seeds: inputs that are made of the tree's own test cases.
 
 mod calls;
 mod exchanges;

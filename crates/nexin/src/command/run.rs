@@ -168,7 +168,7 @@ fn detach(session: &Session) -> anyhow::Result<Outcome> {
         .spawn()
         .context("cannot start the background process")?;
     let mut announced = String::new();
-    child.stdout.take().expect("its output was asked for").read_to_string(&mut announced)?;
+    child.stdout.take().expect("the output is piped").read_to_string(&mut announced)?;
     if announced.is_empty() {
         // The background process has printed the error.
         let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
@@ -243,7 +243,7 @@ mod tests {
         assert!(label("id").is_err());
         assert!(label("a b=c").unwrap_err().starts_with("\"a b\" is not a valid label key"));
         assert!(label("a=b c").unwrap_err().starts_with("\"b c\" is not a valid label value"));
-        assert!(label("k8s:foo=bar").unwrap_err().ends_with("so write \"foo\""));
+        assert!(label("k8s:foo=bar").unwrap_err().ends_with("write \"foo\""));
         assert_eq!(port_name("http=80/TCP"), pair("http", "80/TCP"));
         assert_eq!(port_name("dns=53/udp"), pair("dns", "53/UDP"));
         assert_eq!(port_name("web=8080"), pair("web", "8080/TCP"));

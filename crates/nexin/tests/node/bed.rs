@@ -1,4 +1,4 @@
-//! A node of a test's own: a network namespace, an agent in it, workloads that speak HTTP.
+//! A node for one test: a network namespace, an agent in it, workloads with HTTP servers and clients.
 
 #[path = "host.rs"]
 mod host;
@@ -21,10 +21,10 @@ use workload::{Namespace, Node, Plan, Route, RouteKind};
 pub(crate) use host::Host;
 pub(crate) use manifests::requests_to_server;
 
-/// How long something may take that is expected to happen.
+/// The timeout for expected events.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// A node; dropping it removes all of it.
+/// A node; dropping it removes everything.
 pub(crate) struct Bed {
     pub(crate) name: String,
     pub(crate) directory: PathBuf,
@@ -33,12 +33,12 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// A node with a running agent. `name` sets it apart from other tests'.
+    /// A node with a running agent. `name` distinguishes it from the nodes of other tests.
     pub(crate) fn new(name: &str) -> Self {
         Self::with(name, serde_json::Value::Null)
     }
 
-    /// The same with limits of its proxy.
+    /// A node with a running agent whose proxy has these limits.
     pub(crate) fn with(name: &str, proxy: serde_json::Value) -> Self {
         let more =
             if proxy.is_null() { serde_json::json!({}) } else { serde_json::json!({ "proxy": proxy }) };
@@ -47,7 +47,7 @@ impl Bed {
         bed
     }
 
-    /// A node without an agent yet, whose agent has these settings besides.
+    /// A node whose agent is not started yet and has these additional settings.
     pub(crate) fn idle(name: &str, more: &serde_json::Value) -> Self {
         let name = format!("nxt{}{name}", std::process::id());
         let directory = std::env::temp_dir().join(&name);
@@ -59,7 +59,7 @@ impl Bed {
             "networkNamespace": name,
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        // A disk of its own for what outlasts the agent, where the test has made one.
+        // A separate disk for persistent state, if the test made one.
         if directory.join("state").is_dir() {
             settings["stateDirectory"] = directory.join("state").to_str().into();
         }
@@ -68,17 +68,17 @@ impl Bed {
         Self { name, directory, agent: None, shell: None }
     }
 
-    /// Has the agent started by a shell that runs these commands first.
+    /// Starts the agent from a shell that runs these commands first.
     pub(crate) fn shell(&mut self, commands: &str) {
         self.shell = Some(commands.to_owned());
     }
 
-    /// The process number of the agent.
+    /// The process ID of the agent.
     pub(crate) fn agent(&self) -> u32 {
         self.agent.as_ref().unwrap().id()
     }
 
-    /// Another agent on this node, with these settings changed: its exit code and what it said; none while it still
+    /// Runs another agent on this node, with these settings changed: its exit code and log; the code is none if it still
     /// runs after a while.
     pub(crate) fn try_another(&self, changed: &serde_json::Value) -> (Option<i32>, String) {
         let text = fs::read_to_string(self.directory.join("agent.json")).unwrap();
@@ -97,14 +97,14 @@ impl Bed {
         (ended.and_then(|status| status.code()), fs::read_to_string(said).unwrap())
     }
 
-    /// The command line, against this node's agent.
+    /// A `nexin` command for this node's agent.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nexin"));
         command.arg("--socket").arg(self.socket()).args(arguments);
         command
     }
 
-    /// What the command line says, and whether it was content.
+    /// The output of a `nexin` command, and whether it succeeded.
     pub(crate) fn says(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output = self.command(arguments).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
@@ -130,7 +130,7 @@ impl Bed {
         assert!(answers.is_some(), "{}", self.log());
     }
 
-    /// Starts an agent that is expected to give up, and returns what it said.
+    /// Starts an agent that is expected to fail, and returns its log.
     pub(crate) fn start_in_vain(&mut self) -> String {
         let before = self.log().len();
         self.spawn();
@@ -145,7 +145,7 @@ impl Bed {
         said
     }
 
-    /// Starts the agent and does not wait.
+    /// Starts the agent without waiting.
     pub(crate) fn spawn(&mut self) {
         let log =
             fs::File::options().create(true).append(true).open(self.directory.join("agent.log")).unwrap();
@@ -165,12 +165,12 @@ impl Bed {
         self.agent = Some(command.spawn().unwrap());
     }
 
-    /// Where the test may find or put a file of the node.
+    /// The path of a file of the node.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// The exit code of a command that asks the agent.
+    /// The exit code of a command that uses the agent's API.
     pub(crate) fn exit_code(&self, arguments: &[&str]) -> Option<i32> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nexin"));
         command.args(arguments).arg("--socket").arg(self.socket());
@@ -189,7 +189,7 @@ impl Bed {
         assert!(found.is_some(), "{:?} instead of {names:?}, {:?}", self.policies(), self.status().problems);
     }
 
-    /// Makes sure that for a while nothing but these policies is in force.
+    /// Expects that for a while only these policies are in force.
     pub(crate) fn expect_no_change(&self, names: &[&str]) {
         let until = Instant::now() + Duration::from_millis(900);
         while Instant::now() < until {
@@ -198,7 +198,7 @@ impl Bed {
         }
     }
 
-    /// Starts the agent where none runs; false where one does.
+    /// Starts the agent unless one runs; false if one does.
     pub(crate) fn try_start(&mut self) -> bool {
         let start = self.agent.is_none();
         if start {
@@ -207,14 +207,14 @@ impl Bed {
         start
     }
 
-    /// Ends the agent as a crash would.
+    /// Kills the agent.
     pub(crate) fn kill(&mut self) {
         let mut agent = self.agent.take().unwrap();
         agent.kill().unwrap();
         agent.wait().unwrap();
     }
 
-    /// Asks the agent.
+    /// Sends the agent a request.
     pub(crate) fn ask<T: DeserializeOwned>(&self, request: Request) -> T {
         Client::connect(&self.socket()).unwrap().call(request).unwrap()
     }
@@ -240,37 +240,37 @@ impl Bed {
         Client::connect(&self.socket())?.call(Request::Delete { names: vec![name.into()] })
     }
 
-    /// Writes a manifest into the directory that the agent watches.
+    /// Writes a manifest to the agent's policy directory.
     pub(crate) fn write_policy(&self, file: &str, text: &str) {
         fs::write(self.directory.join("policies").join(file), text).unwrap();
     }
 
-    /// A workload, labelled `app: NAME`, that answers HTTP requests on port 80 with its name.
+    /// A workload with the label `app: NAME` that responds to HTTP requests on port 80 with its name.
     pub(crate) fn workload(&self, name: &str) -> Host {
         let host = self.bare_workload(name);
         host.serve(name);
         host
     }
 
-    /// A workload, labelled `app: NAME`, in which nothing runs.
+    /// A workload with the label `app: NAME` in which nothing runs.
     pub(crate) fn bare_workload(&self, name: &str) -> Host {
         let endpoint = self.try_workload(name).unwrap();
         let namespace = Namespace::open(&endpoint.network_namespace).unwrap();
         Host { namespace, addresses: endpoint.addresses }
     }
 
-    /// Ends a workload.
+    /// Removes a workload.
     pub(crate) fn remove(&self, name: &str) -> Result<(), api::CallError> {
         let request = Request::RemoveWorkload { namespace: "default".into(), name: name.into() };
         Client::connect(&self.socket())?.call::<serde::de::IgnoredAny>(request).map(drop)
     }
 
-    /// Likewise, but it may be refused, and says nothing.
+    /// Removes a workload, and ignores a refusal.
     pub(crate) fn try_workload(&self, name: &str) -> Result<Endpoint, api::CallError> {
         self.try_workload_at(name, &[])
     }
 
-    /// Likewise, with addresses that it wants.
+    /// A workload that requests these addresses.
     pub(crate) fn try_workload_at(
         &self,
         name: &str,
@@ -284,13 +284,13 @@ impl Bed {
         self.ask(Request::Endpoints)
     }
 
-    /// The node itself, by the addresses that the agent gives it.
+    /// The node itself, at the addresses that the agent assigned.
     pub(crate) fn node(&self) -> Host {
         let addresses = ["10.244.0.1", "fd00:10:244::1"].map(|address| address.parse().unwrap());
         Host { namespace: Namespace::open(&self.name).unwrap(), addresses: addresses.to_vec() }
     }
 
-    /// A host outside, where the node's default route leads.
+    /// A host outside the node, behind its default route.
     pub(crate) fn outside(&self) -> Host {
         let namespace = Namespace::anonymous().unwrap();
         let addresses = vec!["198.51.100.7".parse().unwrap()];
@@ -309,7 +309,7 @@ impl Bed {
         Host { namespace, addresses }
     }
 
-    /// What the agent said.
+    /// The agent's log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("agent.log")).unwrap_or_default()
     }
@@ -344,14 +344,14 @@ impl Drop for Bed {
         let removed = agent::remove(&config);
         let _ = Namespace::delete(&self.name);
         let _ = fs::remove_dir_all(&self.directory);
-        // A disk of the test's own stays until the test removes it, and with it the directory that it is mounted on.
+        // A separate disk stays until the test removes it, and so does the directory that it is mounted on.
         if !thread::panicking() && !is_disk {
             removed.unwrap();
         }
     }
 }
 
-/// A workload as it is asked for, labelled `app: NAME`.
+/// The specification of a workload with the label `app: NAME`.
 pub(crate) fn wanted(name: &str) -> api::WorkloadSpec {
     api::WorkloadSpec {
         namespace: "default".into(),
@@ -368,7 +368,7 @@ fn is_mounted(path: &Path) -> bool {
     path.parent().is_some_and(|parent| disk(path) != disk(parent))
 }
 
-/// A small disk of a node's own, made before the node; dropping it, after the node, removes it.
+/// A small disk for a node, made before the node; dropping it, after the node, removes it.
 pub(crate) struct Disk(PathBuf);
 
 impl Disk {
@@ -381,7 +381,7 @@ impl Disk {
         disk
     }
 
-    /// Fills it to the last byte, in the name of another program.
+    /// Fills the disk to the last byte, as another program would.
     pub(crate) fn fill(&self) {
         let mut file = fs::File::create(self.0.join("filler")).unwrap();
         for size in [65_536, 4096, 1] {
@@ -389,14 +389,14 @@ impl Disk {
         }
     }
 
-    /// Makes room again.
+    /// Frees the space again.
     pub(crate) fn clear(&self) {
         fs::remove_file(self.0.join("filler")).unwrap();
     }
 
-    /// Lets it be read only, or written again: `ro` or `rw`.
+    /// Remounts the disk: `ro` or `rw`.
     pub(crate) fn remount(&self, rights: &str) {
-        // A process that was killed may hold a file open for a moment.
+        // A killed process may hold a file open for a moment.
         let done = eventually(|| self.mount(&["-o", &format!("remount,{rights}")]).then_some(()));
         assert!(done.is_some(), "{} cannot be mounted {rights}", self.0.display());
     }
@@ -415,7 +415,7 @@ impl Drop for Disk {
     }
 }
 
-/// Tries until something is there, for as long as may be.
+/// Tries until there is a result, or panics after the timeout.
 pub(crate) fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + SOON;
     loop {

@@ -1,4 +1,4 @@
-//! Clients that stay, leave or are too many, and an agent that has no descriptors left.
+//! Tests of clients that stay, leave or are too many, and of an agent without free file descriptors.
 
 use crate::bed::{Bed, eventually, wanted};
 use api::{Client, Request};
@@ -9,12 +9,12 @@ use std::os::unix::net::UnixStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How many descriptors a process has.
+/// The number of file descriptors of a process.
 fn descriptors(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
 }
 
-/// Follows flows that never come.
+/// Subscribes to flows of which there are none.
 fn follow_nothing(bed: &Bed) -> UnixStream {
     let mut stream = UnixStream::connect(bed.socket()).unwrap();
     let request = r#"{"version":1,"ask":"observe","last":0,"follow":true,"filters":["to-port=9"]}"#;
@@ -22,7 +22,7 @@ fn follow_nothing(bed: &Bed) -> UnixStream {
     stream
 }
 
-/// Limits the descriptors of a running process; returns what the limit was.
+/// Limits the file descriptors of a running process; returns the limit before.
 fn limit(process: u32, current: Option<u64>) -> Rlimit {
     let process = Pid::from_raw(process.cast_signed());
     let Rlimit { maximum, .. } = prlimit(
@@ -42,7 +42,7 @@ fn maximum_of(process: Option<Pid>) -> Option<u64> {
 
 #[test]
 #[ignore = "needs root"]
-fn observers_that_left_are_noticed_though_no_flow_comes() {
+fn disconnected_observers_are_noticed_without_flows() {
     let bed = Bed::new("oa");
     bed.status();
     let before = descriptors(bed.agent());
@@ -56,7 +56,7 @@ fn observers_that_left_are_noticed_though_no_flow_comes() {
 
 #[test]
 #[ignore = "needs root"]
-fn an_observer_that_only_stopped_sending_goes_on_to_receive() {
+fn an_observer_that_only_stopped_sending_still_receives() {
     let bed = Bed::new("ob");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     let mut stream = UnixStream::connect(bed.socket()).unwrap();
@@ -72,7 +72,7 @@ fn an_observer_that_only_stopped_sending_goes_on_to_receive() {
 
 #[test]
 #[ignore = "needs root"]
-fn an_agent_without_descriptors_keeps_what_is_there_and_reads_on_afterwards() {
+fn an_agent_without_free_descriptors_keeps_policies_and_continues_afterwards() {
     let bed = Bed::new("oc");
     let owned = api::WorkloadSpec { owner: Some(std::process::id()), ..wanted("owned") };
     let _: api::view::Endpoint = bed.ask(Request::CreateWorkload(owned));
@@ -98,7 +98,7 @@ fn an_agent_without_descriptors_keeps_what_is_there_and_reads_on_afterwards() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_client_too_many_is_refused_with_a_reason_and_the_limit_is_raised() {
+fn a_client_beyond_the_limit_is_refused_with_a_reason_and_the_limit_is_raised() {
     let mut bed = Bed::idle("od", &serde_json::json!({}));
     bed.shell("ulimit -Sn 100; ulimit -Hn 400");
     bed.start();
@@ -129,7 +129,7 @@ fn a_client_too_many_is_refused_with_a_reason_and_the_limit_is_raised() {
 
 #[test]
 #[ignore = "needs root"]
-fn silent_clients_leave_the_agent_what_it_needs_however_much_that_is() {
+fn silent_clients_leave_the_agent_the_descriptors_that_it_needs() {
     let mut bed = Bed::idle("oe", &serde_json::json!({}));
     bed.shell("ulimit -n 128");
     bed.start();

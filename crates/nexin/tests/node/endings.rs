@@ -1,4 +1,4 @@
-//! Ends of workloads: many at once, and everything that ran in them.
+//! Tests of the removal of workloads: many at once, and all their processes.
 
 use crate::bed::{Bed, eventually, wanted};
 use api::{Client, Request};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 #[ignore = "needs root"]
-fn workloads_that_end_at_once_are_removed_together() {
+fn a_hundred_workloads_are_removed_at_once() {
     const COUNT: usize = 100;
     let bed = Bed::new("ea");
     for number in 0..COUNT {
@@ -32,7 +32,7 @@ fn workloads_that_end_at_once_are_removed_together() {
 
 #[test]
 #[ignore = "needs root"]
-fn one_of_many_that_cannot_be_removed_is_named_and_the_others_are_gone() {
+fn one_of_many_that_cannot_be_removed_is_named_and_the_others_are_removed() {
     let bed = Bed::new("eb");
     bed.workload("a");
     assert!(bed.remove("b").unwrap_err().to_string().contains("there is no workload default/b"));
@@ -50,7 +50,7 @@ fn runs(process: u32) -> bool {
         .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
 }
 
-/// Starts a workload whose command leaves a process behind that left its network and its session; tells that one's number.
+/// Starts a workload whose command starts a process that leaves its network namespace and session; returns its process ID.
 fn escape(bed: &Bed, name: &str, more: &str) -> (std::process::Child, u32) {
     let script = format!("setsid unshare -n sleep 300 & echo $!; {more}");
     let mut command = bed.command(&["run", "--name", name, "--", "sh", "-c", &script]);
@@ -62,7 +62,7 @@ fn escape(bed: &Bed, name: &str, more: &str) -> (std::process::Child, u32) {
 
 #[test]
 #[ignore = "needs root"]
-fn a_process_that_left_the_network_of_its_workload_ends_with_it() {
+fn a_process_that_left_the_network_namespace_of_its_workload_ends_with_it() {
     let bed = Bed::new("ec");
     let (mut runner, escaped) = escape(&bed, "a", "sleep 0.3");
     assert!(runs(escaped));
@@ -82,7 +82,7 @@ fn a_process_that_left_the_network_of_its_workload_ends_with_it() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_is_executed_in_a_workload_ends_with_it() {
+fn processes_of_exec_end_with_the_workload() {
     let bed = Bed::new("ed");
     let mut runner = bed.command(&["run", "--name", "a", "--", "sleep", "300"]).spawn().unwrap();
     assert!(eventually(|| (bed.status().endpoints == 1).then_some(())).is_some());
@@ -101,7 +101,7 @@ fn what_is_executed_in_a_workload_ends_with_it() {
 
 #[test]
 #[ignore = "needs root"]
-fn without_an_identity_a_workload_is_refused_by_that_reason_and_nothing_changes() {
+fn without_a_free_identity_a_workload_is_refused_and_nothing_changes() {
     let mut bed = Bed::new("ef");
     bed.workload("server");
     bed.kill();
@@ -131,7 +131,7 @@ fn without_an_identity_a_workload_is_refused_by_that_reason_and_nothing_changes(
 
 #[test]
 #[ignore = "needs root"]
-fn a_workload_that_is_not_there_is_not_found() {
+fn a_workload_that_does_not_exist_is_not_found() {
     let bed = Bed::new("ee");
     let request = Request::RemoveWorkload { namespace: "default".into(), name: "a".into() };
     let refused = Client::connect(&bed.socket()).unwrap().call::<serde::de::IgnoredAny>(request);

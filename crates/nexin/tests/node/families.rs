@@ -1,4 +1,4 @@
-//! Hosts that have one address family only.
+//! Tests of hosts with a single address family.
 
 use crate::bed::Bed;
 use serde_json::json;
@@ -25,7 +25,7 @@ fn works(bed: &mut Bed) -> (Vec<IpAddr>, api::view::Status) {
 
 #[test]
 #[ignore = "needs root"]
-fn with_ipv6_disabled_workloads_get_ipv4_and_status_says_so() {
+fn with_ipv6_disabled_workloads_get_ipv4_and_status_reports_it() {
     let mut bed = Bed::idle("fa", &json!({}));
     disable_ipv6(&bed);
     let (addresses, status) = works(&mut bed);
@@ -68,7 +68,7 @@ fn blocks_of_one_family_give_workloads_that_family() {
 
 #[test]
 #[ignore = "needs root"]
-fn with_ipv6_disabled_and_ipv6_blocks_alone_the_agent_says_what_it_lacks() {
+fn with_ipv6_disabled_and_ipv6_blocks_alone_the_agent_reports_the_reason() {
     let mut bed = Bed::idle("fe", &json!({"workloadAddresses": ["fd00:10:244::/64"]}));
     disable_ipv6(&bed);
     let (code, said) = bed.try_another(&json!({}));

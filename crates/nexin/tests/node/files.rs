@@ -1,4 +1,4 @@
-//! What the directory of policies says is what is in force, however its files come and go.
+//! Tests that the policies of the policy directory are in force, however its files change.
 
 use crate::bed::{Bed, eventually};
 use std::ffi::OsStr;
@@ -33,12 +33,12 @@ fn expect_all_well(bed: &Bed) {
 
 #[test]
 #[ignore = "needs root"]
-fn a_directory_that_takes_the_place_of_another_is_watched_as_that_was() {
+fn a_directory_that_replaces_the_watched_one_is_watched() {
     let bed = Bed::new("fa");
     let (policies, next, old) = (bed.path("policies"), bed.path("next"), bed.path("old"));
     bed.write_policy("p.yaml", &policy("one"));
     bed.expect_policies(&["one"]);
-    // Another directory is moved to the place.
+    // Another directory is renamed to the path.
     fs::create_dir(&next).unwrap();
     fs::write(next.join("p.yaml"), policy("one")).unwrap();
     fs::rename(&policies, &old).unwrap();
@@ -48,7 +48,7 @@ fn a_directory_that_takes_the_place_of_another_is_watched_as_that_was() {
     bed.expect_policies(&["two"]);
     fs::write(old.join("p.yaml"), policy("old")).unwrap();
     bed.expect_no_change(&["two"]);
-    // It is removed and made again.
+    // The directory is removed and created again.
     fs::remove_dir_all(&policies).unwrap();
     expect_problem(&bed, "policies");
     assert_eq!(bed.policies(), ["two"], "a directory that is gone takes nothing out of force");
@@ -57,7 +57,7 @@ fn a_directory_that_takes_the_place_of_another_is_watched_as_that_was() {
     expect_all_well(&bed);
     fs::write(policies.join("p.yaml"), policy("three")).unwrap();
     bed.expect_policies(&["three"]);
-    // It is a link that is switched, as mounted ConfigMaps are.
+    // The path is a link that is switched, as for mounted ConfigMaps.
     fs::rename(&policies, bed.path("first")).unwrap();
     symlink("first", &policies).unwrap();
     fs::create_dir(bed.path("second")).unwrap();
@@ -71,7 +71,7 @@ fn a_directory_that_takes_the_place_of_another_is_watched_as_that_was() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_file_with_the_longest_name_keeps_no_other_from_being_kept() {
+fn a_file_with_the_longest_name_does_not_prevent_copies_of_others() {
     let mut bed = Bed::new("fb");
     let long = format!("{}.yaml", "l".repeat(250));
     for (file, name) in [(long.as_str(), "long"), ("aa.yaml", "aa"), ("zz.yaml", "zz")] {
@@ -92,9 +92,9 @@ fn a_file_with_the_longest_name_keeps_no_other_from_being_kept() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_copy_that_cannot_be_kept_is_a_problem_and_stops_no_other() {
+fn a_copy_that_cannot_be_saved_is_a_problem_and_others_are_saved() {
     let mut bed = Bed::new("fc");
-    // Where the copy of a.yaml goes, or the one of an earlier release went, there is a directory that is not empty.
+    // At the path of the copy of a.yaml, or of an earlier release's copy, is a directory that is not empty.
     let name = bed.path("policies/a.yaml").display().to_string().replace('/', "%2F");
     for ending in ["json", "kept"] {
         fs::create_dir_all(bed.path(&format!("run/kept/{name}.{ending}/x"))).unwrap();
@@ -118,7 +118,7 @@ fn a_copy_that_cannot_be_kept_is_a_problem_and_stops_no_other() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_name_that_leads_to_nothing_readable_takes_nothing_out_of_force() {
+fn an_unreadable_file_removes_no_policy() {
     let bed = Bed::new("fd");
     let (file, target) = (bed.path("policies/p.yaml"), bed.path("target.yaml"));
     let put = |make: &dyn Fn(&Path)| {
@@ -166,7 +166,7 @@ fn a_name_that_leads_to_nothing_readable_takes_nothing_out_of_force() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_name_that_is_not_text_is_read_as_any_other() {
+fn a_file_whose_name_is_not_utf8_is_read() {
     let mut bed = Bed::new("fe");
     let file = bed.path("policies").join(OsStr::from_bytes(b"\xff\xfe.yaml"));
     fs::write(&file, policy("one")).unwrap();
@@ -183,7 +183,7 @@ fn a_name_that_is_not_text_is_read_as_any_other() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_file_that_is_being_written_is_as_it_was_until_it_is_closed() {
+fn a_file_that_is_being_written_keeps_its_policies_until_it_is_closed() {
     let mut bed = Bed::new("ff");
     let path = bed.path("policies/p.yaml");
     let both = format!("{}---\n{}", policy("two"), policy("three"));
@@ -207,14 +207,14 @@ fn a_file_that_is_being_written_is_as_it_was_until_it_is_closed() {
     bed.expect_no_change(&["q", "three", "two"]);
     thread::sleep(Duration::from_secs(2));
     expect_problem(&bed, "is open for writing");
-    // Nor does a start of the agent in the middle of it.
+    // A start of the agent meanwhile does not end it either.
     bed.kill();
     bed.start();
     bed.expect_no_change(&["q", "three", "two"]);
     drop(file);
     bed.expect_policies(&["one", "q"]);
     expect_all_well(&bed);
-    // One that is written where a link leads.
+    // A file that is written at the target of a link.
     let target = bed.path("target.yaml");
     fs::rename(&path, &target).unwrap();
     symlink(&target, &path).unwrap();
@@ -229,7 +229,7 @@ fn a_file_that_is_being_written_is_as_it_was_until_it_is_closed() {
 
 #[test]
 #[ignore = "needs root"]
-fn however_an_editor_saves_a_file_nothing_is_out_of_force_meanwhile() {
+fn policies_stay_in_force_however_an_editor_saves_a_file() {
     let bed = Bed::new("fg");
     let (path, beside) = (bed.path("policies/p.yaml"), bed.path("policies/p.yaml~"));
     bed.write_policy("p.yaml", &policy("one"));
@@ -242,11 +242,11 @@ fn however_an_editor_saves_a_file_nothing_is_out_of_force_meanwhile() {
     file.write_all(policy("two").as_bytes()).unwrap();
     drop(file);
     bed.expect_policies(&["two"]);
-    // The new file is written beside the old one and moved into its place.
+    // The new file is written beside the old one and renamed to its path.
     fs::write(&beside, policy("three")).unwrap();
     fs::rename(&beside, &path).unwrap();
     bed.expect_policies(&["three"]);
-    // The file gets another name.
+    // The file is renamed.
     fs::rename(&path, bed.path("policies/q.yaml")).unwrap();
     for _ in 0..20 {
         assert_eq!((bed.policies(), bed.status().problems), (vec!["three".to_string()], Vec::new()));
@@ -265,12 +265,12 @@ fn however_an_editor_saves_a_file_nothing_is_out_of_force_meanwhile() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_is_written_without_a_word_from_the_directory_is_noticed() {
+fn writes_without_an_event_of_the_directory_are_noticed() {
     let bed = Bed::new("fh");
     let path = bed.path("policies/p.yaml");
     bed.write_policy("p.yaml", &policy("one"));
     bed.expect_policies(&["one"]);
-    // By another name, which came after the file was read.
+    // Through a second name, which was linked after the file was read.
     let other = bed.path("other");
     fs::hard_link(&path, &other).unwrap();
     bed.expect_no_change(&["one"]);

@@ -1,4 +1,4 @@
-//! A workload of a test's own node: what it serves, and what it asks of others.
+//! A workload of a test's node: its server, and its requests to others.
 
 use super::eventually;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,33 +7,33 @@ use std::thread;
 use std::time::Duration;
 use workload::Namespace;
 
-/// How long to wait for an answer that may not come.
+/// The timeout for a response that may not come.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// A workload and what speaks for it.
+/// A workload and its network namespace.
 pub(crate) struct Host {
     pub(crate) namespace: Namespace,
     pub(crate) addresses: Vec<IpAddr>,
 }
 
-/// An open connection that asks one request after another.
+/// An open connection that sends one request after another.
 pub(crate) struct Conversation(BufReader<TcpStream>);
 
 impl Host {
-    /// Does something in the workload's network namespace.
+    /// Runs a function in the workload's network namespace.
     #[allow(dead_code, reason = "not every test that has a bed sends bytes of its own")]
     pub(crate) fn enter<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
         self.namespace.enter(run).unwrap()
     }
 
-    /// Answers HTTP requests on port 80, in both families, with a name.
+    /// Responds to HTTP requests on port 80, in both families, with a name.
     pub(crate) fn serve(&self, name: &str) {
         let listener = self.namespace.enter(|| TcpListener::bind("[::]:80")).unwrap().unwrap();
         let name = name.to_string();
         thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(stream, name.clone())));
     }
 
-    /// Connects to port 80 by IPv4, or says that it got no connection.
+    /// Connects to port 80 over IPv4; none if there is no connection.
     pub(crate) fn connect(&self, to: &Host) -> Option<Conversation> {
         self.connect_to(SocketAddr::new(to.addresses[0], 80))
     }
@@ -44,7 +44,7 @@ impl Host {
         Some(Conversation(BufReader::new(stream)))
     }
 
-    /// A connection for any bytes, or none where it got none.
+    /// A connection for any bytes; none if there is no connection.
     #[allow(dead_code, reason = "not every test that has a bed sends bytes of its own")]
     pub(crate) fn stream_to(&self, to: SocketAddr) -> Option<TcpStream> {
         let stream = self.enter(|| TcpStream::connect_timeout(&to, PATIENCE)).ok()?;
@@ -52,19 +52,19 @@ impl Host {
         Some(stream)
     }
 
-    /// The status of the answer to a GET that is expected, however long a machine under load takes for it.
+    /// The status of the expected response to a GET, with a timeout that is enough for a machine under load.
     pub(crate) fn reaches(&self, to: &Host, path: &str) -> Option<u16> {
         eventually(|| self.fetch(to, path))
     }
 
-    /// The status of the answer to a GET; none where there is no connection or no answer.
+    /// The status of the response to a GET; none if there is no connection or no response.
     pub(crate) fn fetch(&self, to: &Host, path: &str) -> Option<u16> {
         self.connect(to)?.fetch(path)
     }
 }
 
 impl Conversation {
-    /// The status of the answer to a GET; none where no answer comes.
+    /// The status of the response to a GET; none if there is no response.
     pub(crate) fn fetch(&mut self, path: &str) -> Option<u16> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
         self.0.get_mut().write_all(request.as_bytes()).ok()?;

@@ -1,4 +1,4 @@
-//! What an agent finds that is not as it left it: workloads without a state file or an interface, and maps that are gone.
+//! Tests of remains that an agent finds: workloads without a state file or an interface, and removed maps.
 
 use crate::bed::{Bed, eventually, wanted};
 use api::{Client, Request};
@@ -9,7 +9,7 @@ use workload::{Namespace, Node};
 
 #[test]
 #[ignore = "needs root"]
-fn workloads_of_a_lost_state_file_are_named_and_new_ones_start_beside_them() {
+fn workloads_of_a_lost_state_file_are_reported_and_new_ones_start_beside_them() {
     let mut bed = Bed::new("la");
     let mut lost =
         bed.command(&["run", "--name", "lost", "--", "sleep", "300"]).stdin(Stdio::null()).spawn().unwrap();
@@ -80,7 +80,7 @@ fn a_workload_without_its_interface_is_a_problem_until_it_ends() {
 
 #[test]
 #[ignore = "needs root"]
-fn an_agent_that_is_killed_while_it_makes_or_removes_a_workload_leaks_nothing() {
+fn an_agent_that_is_killed_while_it_adds_or_removes_a_workload_leaks_nothing() {
     let mut bed = Bed::new("lc");
     bed.workload("stays");
     for round in 0..10u64 {
@@ -112,7 +112,7 @@ fn an_agent_that_is_killed_while_it_makes_or_removes_a_workload_leaks_nothing() 
 
 #[test]
 #[ignore = "needs root"]
-fn a_proxy_that_reads_maps_which_are_gone_is_replaced() {
+fn a_proxy_that_reads_removed_maps_is_replaced() {
     let mut bed = Bed::new("ld");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(super::REQUESTS);
@@ -132,7 +132,7 @@ fn a_proxy_that_reads_maps_which_are_gone_is_replaced() {
 
 #[test]
 #[ignore = "needs root"]
-fn maps_of_an_earlier_release_are_removed_once_they_are_not_needed() {
+fn maps_of_an_earlier_release_are_removed_once_they_are_unused() {
     let mut bed = Bed::new("le");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(super::REQUESTS);

@@ -1,6 +1,6 @@
-//! The manifest that the tests of requests vary: which requests the workload `server` takes on port 80, and of whom.
+//! The manifest that tests of HTTP rules vary: the requests that the workload `server` allows on port 80, and the peers.
 
-/// A CiliumNetworkPolicy: `server` takes on port 80 the requests that one of the HTTP rules matches, and no other
+/// A CiliumNetworkPolicy: `server` allows on port 80 the requests that one of the HTTP rules matches, and no other
 /// traffic. The literals are the policy's name, an entry of `ingress` that selects the peers, and the HTTP rules.
 macro_rules! requests_to_server {
     ($name:literal, $peers:literal, $rules:literal) => {

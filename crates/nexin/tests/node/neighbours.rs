@@ -1,11 +1,11 @@
-//! Two agents on one host, and what on it is another's: each leaves alone what it did not make.
+//! Tests of two agents on one host and of other programs' interfaces: an agent changes only what it made.
 
 use crate::bed::{Bed, wanted};
 use api::Request;
 use serde_json::json;
 use workload::{Namespace, Node, Veth};
 
-/// A pair of interfaces that another program made in a node's namespace.
+/// A pair of interfaces of another program in a node's namespace.
 fn foreign(bed: &Bed, name: &str) {
     let mut node = Node::of(Namespace::open(&bed.name).unwrap()).unwrap();
     let veth = Veth { name, peer: "foreign", peer_namespace: None, mtu: 1500, index: None };
@@ -14,7 +14,7 @@ fn foreign(bed: &Bed, name: &str) {
 
 #[test]
 #[ignore = "needs root"]
-fn a_second_agent_of_another_instance_in_a_network_namespace_is_refused_and_touches_nothing() {
+fn a_second_agent_of_another_instance_in_a_network_namespace_is_refused_and_changes_nothing() {
     let mut bed = Bed::new("na");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(super::REQUESTS);
@@ -61,7 +61,7 @@ fn a_second_agent_of_the_same_instance_is_refused_wherever_its_files_and_its_net
 
 #[test]
 #[ignore = "needs root"]
-fn a_number_whose_names_are_taken_is_passed_over_and_what_has_them_stays() {
+fn a_number_whose_names_are_in_use_is_skipped_and_their_interfaces_stay() {
     let bed = Bed::new("nc");
     foreign(&bed, "nx1");
     let taken = format!("nexin-{}-2", bed.name);
@@ -80,7 +80,7 @@ fn a_number_whose_names_are_taken_is_passed_over_and_what_has_them_stays() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_another_made_is_left_when_an_agent_is_removed() {
+fn interfaces_of_other_programs_stay_when_an_agent_is_removed() {
     let bed = Bed::new("nd");
     bed.workload("a");
     foreign(&bed, "nx77");

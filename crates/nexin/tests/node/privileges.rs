@@ -1,4 +1,4 @@
-//! What `nexin run` lets a command do: as which user, with which capabilities.
+//! Tests of the user and the capabilities of commands that `nexin run` starts.
 
 use crate::bed::Bed;
 use std::collections::BTreeMap;
@@ -14,14 +14,14 @@ fn inside(bed: &Bed, options: &[&str]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A set of capabilities as `/proc` writes it.
+/// A set of capabilities in the format of `/proc`.
 fn capabilities(fields: &BTreeMap<String, String>, set: &str) -> u64 {
     u64::from_str_radix(&fields[set], 16).unwrap()
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_command_runs_as_the_user_it_is_given() {
+fn a_command_runs_as_the_given_user() {
     let bed = Bed::new("pa");
     let fields = inside(&bed, &[]);
     assert_eq!((&*fields["Uid"], &*fields["NoNewPrivs"]), ("0 0 0 0", "0"));
@@ -50,7 +50,7 @@ fn a_command_runs_as_the_user_it_is_given() {
 
 #[test]
 #[ignore = "needs root"]
-fn capabilities_that_are_dropped_are_in_no_set_and_do_not_come_back() {
+fn dropped_capabilities_are_in_no_set_and_cannot_be_regained() {
     let bed = Bed::new("pb");
     let all = inside(&bed, &[]);
     const NET_ADMIN: u64 = 1 << 12;
@@ -76,7 +76,7 @@ fn capabilities_that_are_dropped_are_in_no_set_and_do_not_come_back() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_user_or_capability_that_is_not_there_is_refused_before_anything_is_made() {
+fn an_unknown_user_or_capability_is_refused_before_anything_is_created() {
     let bed = Bed::new("pc");
     for (options, expected) in [
         (["--user", "no-such-user"], "no-such-user"),
@@ -95,7 +95,7 @@ fn a_user_or_capability_that_is_not_there_is_refused_before_anything_is_made() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_program_that_the_user_may_not_run_is_named_with_the_code_of_shells() {
+fn a_program_that_the_user_may_not_run_is_reported_with_the_exit_code_of_shells() {
     let bed = Bed::new("pd");
     let (code, said) = bed.says(&["run", "--name", "a", "--user", "1234", "--", "/no/such/program"]);
     assert_eq!(code, Some(127), "{said}");

@@ -1,4 +1,4 @@
-//! The rules of requests reach the proxy, whatever became of the files that they are in.
+//! Tests that HTTP rules reach the proxy whatever happened to the files that contain them.
 
 use crate::REQUESTS;
 use crate::bed::{Bed, Disk, Host, eventually};
@@ -7,14 +7,14 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// What a client gets of a server that REQUESTS is about, once that is what is expected.
+/// Waits until REQUESTS is in force for connections of a client to a server.
 fn expect(client: &Host, server: &Host, what: &str) {
     let fetched = || [client.fetch(server, "/public"), client.fetch(server, "/private")];
     let right = eventually(|| (fetched() == [Some(200), Some(403)]).then_some(()));
     assert!(right.is_some(), "{what}: {:?}", fetched());
 }
 
-/// Makes a file or directory the superuser's alone.
+/// Makes a file or directory accessible to the superuser only.
 fn close(path: &Path) {
     let rights = if path.is_dir() { 0o700 } else { 0o600 };
     chown(path, Some(Uid::ROOT), Some(Gid::ROOT)).unwrap();
@@ -26,7 +26,7 @@ fn files(bed: &Bed) -> Vec<std::path::PathBuf> {
     fs::read_dir(bed.path("run/rule-sets")).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-/// Ends the proxy alone.
+/// Kills only the proxy.
 fn end_proxy(bed: &Bed) {
     let record = fs::read_to_string(bed.path("run/proxy.json")).unwrap();
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
@@ -55,7 +55,7 @@ fn the_proxy_reads_rule_sets_that_an_earlier_release_or_an_agent_that_was_killed
 
 #[test]
 #[ignore = "needs root"]
-fn rule_sets_that_others_remove_or_change_are_written_again() {
+fn rule_sets_that_others_remove_or_change_are_restored() {
     let mut bed = Bed::new("rb");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(REQUESTS);
@@ -87,7 +87,7 @@ fn rule_sets_that_others_remove_or_change_are_written_again() {
             expect(&client, &server, &what);
             let problems = eventually(|| bed.status().problems.is_empty().then_some(()));
             assert!(problems.is_some(), "{what}: {:?}", bed.status().problems);
-            // What is published afterwards is read as well.
+            // Rule sets that are published afterwards are read as well.
             bed.apply(&REQUESTS.replace("/public", "/private"));
             let turned = eventually(|| client.fetch(&server, "/private").filter(|status| *status == 200));
             assert_eq!((turned, client.fetch(&server, "/public")), (Some(200), Some(403)), "{what}");
@@ -98,7 +98,7 @@ fn rule_sets_that_others_remove_or_change_are_written_again() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_group_that_an_administrator_chose_may_still_ask_the_agent() {
+fn a_group_that_an_administrator_chose_may_still_use_the_api() {
     const OPERATORS: u32 = 4242;
     let mut bed = Bed::new("rc");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
@@ -122,7 +122,7 @@ fn a_group_that_an_administrator_chose_may_still_ask_the_agent() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_proxy_whose_own_user_cannot_come_to_the_rule_sets_keeps_its_user_and_says_so() {
+fn a_proxy_whose_own_user_cannot_read_rule_sets_keeps_its_user_and_reports_it() {
     let mut bed = Bed::idle("rd", &serde_json::json!({}));
     let closed = bed.path("closed");
     fs::create_dir(&closed).unwrap();
@@ -143,7 +143,7 @@ fn a_proxy_whose_own_user_cannot_come_to_the_rule_sets_keeps_its_user_and_says_s
 
 #[test]
 #[ignore = "needs root"]
-fn a_proxy_starts_on_a_full_disk_and_is_confined_all_the_same() {
+fn a_proxy_that_starts_on_a_full_disk_is_confined() {
     let disk = Disk::new("re", "run");
     let bed = Bed::new("re");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
@@ -157,7 +157,7 @@ fn a_proxy_starts_on_a_full_disk_and_is_confined_all_the_same() {
     let proxy = bed.status().proxy.unwrap();
     let text = fs::read_to_string(format!("/proc/{proxy}/status")).unwrap();
     assert!(text.contains("Uid:\t90080\t90080\t90080\t90080"), "{text}");
-    // What cannot be written is the change, and no other set is said to be lost.
+    // Only the changed set cannot be written; no other set is reported as lost.
     let refusal = bed.try_apply(&REQUESTS.replace("/public", "/private")).unwrap_err().to_string();
     assert!(refusal.contains("No space left"), "{refusal}");
     std::thread::sleep(std::time::Duration::from_millis(1200));
@@ -169,7 +169,7 @@ fn a_proxy_starts_on_a_full_disk_and_is_confined_all_the_same() {
 
 #[test]
 #[ignore = "needs root"]
-fn an_agent_whose_directory_is_swapped_or_emptied_is_asked_and_reports_again() {
+fn an_agent_whose_directory_is_replaced_or_emptied_answers_and_reports_again() {
     let bed = Bed::new("rf");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(REQUESTS);
@@ -194,7 +194,7 @@ fn an_agent_whose_directory_is_swapped_or_emptied_is_asked_and_reports_again() {
             client.fetch(&server, &path);
             let last = api::Request::Observe { last: 50, follow: false, filters: Vec::new() };
             let flows = api::Client::connect(&bed.socket()).ok()?.follow::<flow::Flow>(last).ok()?;
-            // Each damage has its own path, so that an earlier flow is not taken for one of now.
+            // Each kind of damage has its own path, so that an earlier flow is not taken for the expected one.
             let is_of_now =
                 |flow: &flow::Flow| flow.l7.as_ref().is_some_and(|l7| l7.http.url.ends_with(&path));
             flows.flatten().find(is_of_now).map(drop)

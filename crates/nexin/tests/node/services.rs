@@ -1,10 +1,10 @@
-//! Services of every kind under a running agent: listed backends are reached, and the listed API servers are peers.
+//! Tests of services of every kind with a running agent: listed backends receive connections, and listed API servers are peers.
 
 use crate::bed::{self, Bed, Host};
 use api::Request;
 use api::view::{Explanation, Service};
 
-/// What a cluster's dump holds beside policies; none of it is a reason to refuse the rest.
+/// Objects of a cluster's dump beside policies; none of them makes the agent refuse the others.
 const DUMP: &str = r#"
 apiVersion: v1
 kind: List
@@ -17,7 +17,7 @@ items:
 - {apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: stray}, addressType: IPv4, endpoints: null, ports: null}
 "#;
 
-/// A service without selector, and what is listed for it: Endpoints of the servers.
+/// A service without selector, and its Endpoints: the servers.
 fn listed(kind: &str, addresses: &[std::net::IpAddr]) -> String {
     let v4 =
         addresses.iter().find(|address| address.is_ipv4()).expect("a workload has an address of each family");
@@ -54,7 +54,7 @@ fn explain(bed: &Bed, to: &str, port: u16) -> Explanation {
 
 #[test]
 #[ignore = "needs root"]
-fn a_dump_with_services_of_every_kind_is_taken_whole() {
+fn a_dump_with_services_of_every_kind_is_applied_completely() {
     let bed = Bed::new("sa");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.write_policy("dump.yaml", DUMP);
@@ -71,13 +71,13 @@ fn a_dump_with_services_of_every_kind_is_taken_whole() {
     let frontends: Vec<&str> = auto.frontends.iter().map(|one| one.frontend.as_str()).collect();
     assert!(
         !frontends.contains(&"10.96.0.1:80/TCP"),
-        "an address that is asked for is not given away: {frontends:?}"
+        "a requested address is not assigned to others: {frontends:?}"
     );
 }
 
 #[test]
 #[ignore = "needs root"]
-fn what_is_listed_for_a_service_is_reached_until_it_is_gone() {
+fn listed_backends_receive_connections_until_they_are_removed() {
     let bed = Bed::new("sb");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     for (kind, name) in
@@ -95,7 +95,7 @@ fn what_is_listed_for_a_service_is_reached_until_it_is_gone() {
 
 #[test]
 #[ignore = "needs root"]
-fn who_is_an_api_server_follows_what_is_listed() {
+fn api_servers_follow_their_listed_addresses() {
     let bed = Bed::new("sc");
     let client = bed.workload("client");
     let node = bed.node();

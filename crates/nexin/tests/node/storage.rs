@@ -1,4 +1,4 @@
-//! What an agent says of itself is so, on disks that are full, read-only or damaged.
+//! Tests that the agent's status is true on disks that are full, read-only or damaged.
 
 use crate::bed::{Bed, Disk, Host, eventually};
 use crate::{CONNECTIONS, REQUESTS};
@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Everything under a directory, and the directory.
+/// The directory and everything in it.
 fn walk(path: &Path) -> Vec<PathBuf> {
     let mut found = vec![path.to_path_buf()];
     if fs::symlink_metadata(path).unwrap().is_dir() {
@@ -15,7 +15,7 @@ fn walk(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Waits until the status, and its exit code, say that all is well, or that something of this kind is wrong.
+/// Waits until the status and its exit code report no problem, or a problem of this kind.
 fn expect_status(bed: &Bed, problem: Option<&str>) {
     let found = eventually(|| {
         let problems = bed.status().problems;
@@ -27,14 +27,14 @@ fn expect_status(bed: &Bed, problem: Option<&str>) {
     assert_eq!(bed.exit_code(&["status"]), Some(i32::from(problem.is_some())));
 }
 
-/// What a client gets of a server that REQUESTS, CONNECTIONS or nothing is about.
+/// The responses that a client gets for /public and /private, under REQUESTS, CONNECTIONS or no policy.
 fn fetched(client: &Host, server: &Host) -> [Option<u16>; 2] {
     [client.fetch(server, "/public"), client.fetch(server, "/private")]
 }
 
 #[test]
 #[ignore = "needs root"]
-fn on_a_full_disk_an_error_means_that_nothing_was_done() {
+fn on_a_full_disk_a_command_that_fails_changes_nothing() {
     let disk = Disk::new("sa", "state");
     let mut bed = Bed::new("sa");
     let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));
@@ -48,14 +48,14 @@ fn on_a_full_disk_an_error_means_that_nothing_was_done() {
     let refusal = bed.try_workload("late").unwrap_err().to_string();
     assert!(refusal.contains("No space left"), "{refusal}");
     assert_eq!(bed.endpoints(), before);
-    // What a file says is in force, and the status says what cannot be saved of it.
+    // The policy of a file is in force, and the status reports what cannot be saved.
     bed.write_policy("requests.yaml", REQUESTS);
     bed.expect_policies(&["connections", "requests"]);
     assert_eq!(fetched(&client, &server), [Some(200), Some(200)], "connections allows all requests");
     expect_status(&bed, Some("No space left"));
     bed.delete("NetworkPolicy/default/connections");
     assert_eq!(fetched(&client, &server), [Some(200), Some(403)]);
-    // An agent starts there, too, with what it can read.
+    // An agent starts there, too, with everything that it can read.
     bed.kill();
     disk.fill();
     bed.write_policy("requests.yaml", &REQUESTS.replace("/public", "/private"));
@@ -75,7 +75,7 @@ fn on_a_full_disk_an_error_means_that_nothing_was_done() {
 
 #[test]
 #[ignore = "needs root"]
-fn on_a_read_only_disk_an_agent_starts_and_says_what_it_cannot_save() {
+fn on_a_read_only_disk_an_agent_starts_and_reports_what_it_cannot_save() {
     let disk = Disk::new("sb", "state");
     let mut bed = Bed::new("sb");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
@@ -104,7 +104,7 @@ fn on_a_read_only_disk_an_agent_starts_and_says_what_it_cannot_save() {
 
 #[test]
 #[ignore = "needs root"]
-fn an_agent_whose_every_disk_is_read_only_goes_on_enforcing() {
+fn an_agent_with_read_only_disks_continues_to_enforce_policy() {
     let disk = Disk::new("sc", "run");
     let mut bed = Bed::new("sc");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
@@ -119,7 +119,7 @@ fn an_agent_whose_every_disk_is_read_only_goes_on_enforcing() {
     disk.remount("rw");
     assert!(eventually(|| bed.try_apply(CONNECTIONS).ok()).is_some(), "{}", bed.log());
     expect_status(&bed, None);
-    // The proxy was started while nothing could be written, and is known all the same.
+    // The proxy was started while nothing could be written, but the agent has it on record.
     let proxy = bed.status().proxy;
     bed.kill();
     bed.start();
@@ -137,7 +137,7 @@ fn an_agent_whose_every_disk_is_read_only_goes_on_enforcing() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_damaged_store_is_named_and_what_was_in_force_stays() {
+fn a_damaged_store_is_reported_and_policies_stay_in_force() {
     let mut bed = Bed::new("sd");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(REQUESTS);
@@ -157,7 +157,7 @@ fn a_damaged_store_is_named_and_what_was_in_force_stays() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_damaged_copy_matters_only_while_a_file_is_wrong() {
+fn a_damaged_copy_is_a_problem_only_while_a_file_is_invalid() {
     let mut bed = Bed::new("se");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.write_policy("p.yaml", REQUESTS);
@@ -183,7 +183,7 @@ fn a_damaged_copy_matters_only_while_a_file_is_wrong() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_proxy_that_is_on_no_record_is_found_and_looked_after() {
+fn an_unrecorded_proxy_is_found_and_supervised() {
     let mut bed = Bed::new("sf");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(REQUESTS);
@@ -208,7 +208,7 @@ fn a_proxy_that_is_on_no_record_is_found_and_looked_after() {
 
 #[test]
 #[ignore = "needs root"]
-fn nothing_that_the_agent_keeps_is_open_to_other_users() {
+fn files_of_the_agent_are_not_accessible_to_other_users() {
     let mut bed = Bed::new("sg");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(REQUESTS);
@@ -242,10 +242,10 @@ fn nothing_that_the_agent_keeps_is_open_to_other_users() {
     check(&bed);
 }
 
-/// The group of the proxy alone, which reads rule sets.
+/// The proxy's group, which may read rule sets.
 const PROXY_GROUP: u32 = 90_080;
 
-/// Ends the proxy, and nothing else, whether an agent runs or not.
+/// Kills only the proxy, whether an agent runs or not.
 fn end_proxy(bed: &Bed) {
     let record = fs::read_to_string(bed.path("run/proxy.json")).unwrap();
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();

@@ -1,4 +1,4 @@
-//! What a change of policy does to exchanges that go on, and to those beside them.
+//! Tests of the effect of policy changes on open exchanges and on others beside them.
 
 use crate::bed::{Bed, Host, eventually};
 use crate::stage::{Manner, PUBLIC, ask, name_of_servers, number, rest, serve};
@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 const DOWNLOAD: &str = "GET /public HTTP/1.1\r\nHost: s\r\n\r\n";
 const UPLOAD: &str = "POST /public HTTP/1.1\r\nHost: s\r\nContent-Length: 1000000000\r\n\r\nhalf";
 const UPGRADE: &str = "GET /public HTTP/1.1\r\nHost: s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-/// How long an exchange may take beside changes, apart from waits for a processor that something else has: for 99 of a
+/// The limits of an exchange's duration during changes, without waits for a busy processor: for 99 of a
 /// hundred, and for the slowest.
 const BESIDE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(30));
-/// How soon after a change what it concerns is over, by what the proxy tells each second: a client that does not close has
-/// one more for its last answer.
+/// How soon after a change the connections that it denies are closed, by the proxy's report of each second: a client
+/// that does not close has one more second for its last response.
 const SOON: Duration = Duration::from_secs(4);
 
 #[test]
 #[ignore = "needs root"]
-fn what_was_allowed_ends_when_it_is_not() {
+fn allowed_connections_end_once_they_are_denied() {
     let without_rule = PUBLIC.replace("/public.*", "/other");
     let without_port = PUBLIC.replace("port: \"80\"", "port: \"81\"");
     let with_another = PUBLIC.replace("[{path: \"/public.*\"}]", "[{method: PUT}, {path: /other}]");
@@ -34,7 +34,7 @@ fn what_was_allowed_ends_when_it_is_not() {
             bed.apply(PUBLIC);
             let mut open = ask(&client, &server, request);
             thread::sleep(Duration::from_millis(200));
-            // Another rule that allows it as well changes nothing.
+            // A further rule that allows the request changes nothing.
             bed.apply(&PUBLIC.replace("/public.*", "/pub.*"));
             thread::sleep(Duration::from_millis(1_300));
             let in_use = eventually(|| bed.status().proxy_connections).map(|seen| seen.in_use);
@@ -42,8 +42,8 @@ fn what_was_allowed_ends_when_it_is_not() {
             let began = Instant::now();
             bed.apply(change);
             let gone = eventually(|| bed.status().proxy_connections.filter(|seen| seen.in_use == 0));
-            assert!(gone.is_some() && began.elapsed() < SOON, "{manner:?} goes on under {change}");
-            // Where the two may not talk at all, nothing reaches the client either.
+            assert!(gone.is_some() && began.elapsed() < SOON, "{manner:?} continues under {change}");
+            // Without an allowed connection, nothing reaches the client either.
             if *change != without_port {
                 rest(&mut open);
             }
@@ -51,7 +51,7 @@ fn what_was_allowed_ends_when_it_is_not() {
     }
 }
 
-/// A policy of many rules, no two of which are alike.
+/// A policy of many different rules.
 fn many_rules(count: u64, turn: u64) -> String {
     let mut rules = String::new();
     for rule in 0..count {
@@ -63,14 +63,14 @@ fn many_rules(count: u64, turn: u64) -> String {
         .replace("{path: \"/public.*\"}", &format!("{{path: /public}},{rules}"))
 }
 
-/// What the kernel says of the process's memory, in kilobytes.
+/// The memory of a process by the kernel's count, in kilobytes.
 fn memory(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// The files that say how long the threads of a process whose names begin like this wait for a processor.
+/// The files with the times that threads of a process, by a prefix of their names, waited for a processor.
 fn waits_of(process: u32, name: &str) -> Vec<PathBuf> {
     let threads =
         fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten().map(|thread| thread.path());
@@ -79,7 +79,7 @@ fn waits_of(process: u32, name: &str) -> Vec<PathBuf> {
     threads.filter(is_named).map(|thread| thread.join("schedstat")).collect()
 }
 
-/// How long they have waited in all.
+/// The sum of these waiting times.
 fn waited(files: &[PathBuf]) -> Duration {
     let waits = files.iter().filter_map(|file| {
         let told = fs::read_to_string(file).ok()?;
@@ -88,13 +88,13 @@ fn waited(files: &[PathBuf]) -> Duration {
     Duration::from_nanos(waits.sum())
 }
 
-/// Median, 99th of a hundred, and the most.
+/// The median, the 99th percentile and the maximum.
 fn spread(times: &mut [Duration]) -> (Duration, Duration, Duration) {
     times.sort();
     (times[times.len() / 2], times[times.len() * 99 / 100], times[times.len() - 1])
 }
 
-/// Asks again and again until there is enough: how long each exchange took, and without waits for a processor.
+/// Sends requests until stopped: the duration of each exchange, and the duration without waits for a processor.
 fn ask_beside(client: &Host, server: &Host, proxy: u32, stop: &AtomicBool) -> [Vec<Duration>; 2] {
     let (mut all, mut running) = (Vec::new(), Vec::new());
     let mut stream = ask(client, server, "");
@@ -108,7 +108,7 @@ fn ask_beside(client: &Host, server: &Host, proxy: u32, stop: &AtomicBool) -> [V
         assert!(answer.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&answer));
         let took = began.elapsed();
         if files.is_empty() {
-            // From the first exchange on all threads are there that have to do with it.
+            // All threads that take part in exchanges exist after the first.
             files = waits_of(proxy, "worker");
             files.extend(waits_of(std::process::id(), &name_of_servers(server)));
             files.push("/proc/thread-self/schedstat".into());
@@ -123,7 +123,7 @@ fn ask_beside(client: &Host, server: &Host, proxy: u32, stop: &AtomicBool) -> [V
 
 #[test]
 #[ignore = "needs root"]
-fn changes_leave_memory_as_it_was_and_hold_up_nobody() {
+fn changes_leak_no_memory_and_delay_no_exchange() {
     let (changes, rules) = (number("NEXIN_CHANGES", 8), number("NEXIN_RULES", 500));
     let bed = Bed::new("pi");
     let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
@@ -136,7 +136,7 @@ fn changes_leave_memory_as_it_was_and_hold_up_nobody() {
     let ([mut all, mut running], sizes) = thread::scope(|scope| {
         let beside = scope.spawn(|| ask_beside(&client, &server, proxy, &stop));
         let mut sizes = Vec::new();
-        // A connection that stays is judged by each in turn.
+        // A connection that stays open is judged under each policy in turn.
         let mut open = client.connect(&many).unwrap();
         for turn in 0..changes {
             bed.apply(&many_rules(rules, turn));
@@ -158,7 +158,7 @@ fn changes_leave_memory_as_it_was_and_hold_up_nobody() {
     println!("{count} exchanges beside {changes} changes of {rules} rules: median, p99, slowest {all:?}");
     println!("without waits for a processor: {running:?}");
     assert!(running.1 < BESIDE.0 && running.2 < BESIDE.1, "{running:?}");
-    // The first few fill what is kept for reuse.
+    // The first changes fill caches.
     let (early, last) = (sizes[sizes.len() / 3], sizes[sizes.len() - 1]);
     assert!(last < early + early / 4, "{early} kB became {last} kB");
 }

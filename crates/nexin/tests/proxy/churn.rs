@@ -1,4 +1,4 @@
-//! Connection after connection between one client and one server.
+//! Tests of many consecutive connections between one client and one server.
 
 use crate::bed::{Bed, Host, eventually};
 use crate::stage::{Manner, PUBLIC, dial, number, serve};
@@ -11,19 +11,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const CLOSE: &str = "GET /public HTTP/1.1\r\nHost: s\r\nConnection: close\r\n\r\n";
-/// As probes and ApacheBench ask.
+/// A request as probes and ApacheBench send it.
 const OLD: &str = "GET /public HTTP/1.0\r\n\r\n";
 
-/// How a client ends.
+/// When a client closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
-    /// Once the server has.
+    /// After the server closed.
     Last,
-    /// As soon as it has its answer.
+    /// As soon as it has the response.
     First,
 }
 
-/// One request on a connection of its own; what is wrong with the answer.
+/// Sends one request on a new connection; the error is the defect of the response.
 fn exchange(
     own: &[IpAddr],
     to: SocketAddr,
@@ -73,7 +73,7 @@ fn each_manner(name: &str, act: impl Fn(&Host, &Host, Manner, &str, Ends) + Sync
 
 #[test]
 #[ignore = "needs root"]
-fn a_source_port_that_comes_again_is_answered_as_without_policy() {
+fn a_reused_source_port_works_as_without_policy() {
     each_manner("pa", |client, server, manner, request, ends| {
         for address in &server.addresses {
             let to = SocketAddr::new(*address, 80);
@@ -100,7 +100,7 @@ fn one_client_and_one_server_never_run_out_of_ports() {
         let mut failed = Vec::new();
         for turn in 0..requests {
             let began = Instant::now();
-            // A client that closes first has its own ports in TIME_WAIT; it asks for one, as a busy one would.
+            // A client that closes first has its own ports in TIME_WAIT; it binds one, as a busy client would.
             let port = (ends == Ends::First).then_some(40_000 + (turn % 300) as u16);
             failed.extend(exchange(&client.addresses, to, port, request, ends).err());
             slowest = slowest.max(began.elapsed());
@@ -116,17 +116,17 @@ fn one_client_and_one_server_never_run_out_of_ports() {
 
 #[test]
 #[ignore = "needs root"]
-fn two_thousand_connections_a_second_and_none_fails() {
+fn two_thousand_connections_a_second_succeed() {
     open_at_a_rate("pc", CLOSE);
 }
 
 #[test]
 #[ignore = "needs root"]
-fn two_thousand_connections_a_second_of_the_oldest_version_and_none_fails() {
+fn two_thousand_http10_connections_a_second_succeed() {
     open_at_a_rate("pd", OLD);
 }
 
-/// Asks once on each of many connections, which begin when they are due.
+/// Sends one request on each of many connections, which start at a fixed rate.
 fn open_at_a_rate(name: &str, request: &str) {
     let (rate, seconds) = (number("NEXIN_RATE", 400), number("NEXIN_SECONDS", 3));
     let bed = Bed::new(name);
@@ -137,7 +137,7 @@ fn open_at_a_rate(name: &str, request: &str) {
     let total = rate * seconds;
     let (next, late) = (AtomicU64::new(0), AtomicU64::new(0));
     let began = Instant::now();
-    // Threads begin in the namespace of the thread that starts them.
+    // Threads start in the namespace of the thread that spawns them.
     let failed: Vec<String> = client.enter(|| {
         thread::scope(|scope| {
             let clients: Vec<_> = (0..32)
@@ -172,7 +172,7 @@ fn open_at_a_rate(name: &str, request: &str) {
 
 #[test]
 #[ignore = "needs root"]
-fn connections_that_stay_are_answered_request_after_request() {
+fn open_connections_get_a_response_to_each_request() {
     let seconds = number("NEXIN_SECONDS", 3).min(10);
     let bed = Bed::new("pj");
     let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
@@ -208,7 +208,7 @@ fn connections_that_stay_are_answered_request_after_request() {
     assert!(answered > 0);
 }
 
-/// How long a process has run on any CPU.
+/// The CPU time of a process.
 fn processor_time(process: u32) -> Duration {
     // Of all its threads, in nanoseconds.
     let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
@@ -221,7 +221,7 @@ fn processor_time(process: u32) -> Duration {
 
 #[test]
 #[ignore = "needs root"]
-fn servers_that_people_use_answer_one_source_port_again_and_again() {
+fn common_servers_respond_to_a_reused_source_port() {
     let python = "import http.server as h\n\
         class A(h.BaseHTTPRequestHandler):\n\
         \x20def do_GET(self):\n\
@@ -234,7 +234,7 @@ fn servers_that_people_use_answer_one_source_port_again_and_again() {
         let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
         let started = server.enter(|| Command::new(program).arg(flag).arg(script).spawn());
         let Ok(mut child) = started else {
-            println!("{program} is not installed: it was not asked");
+            println!("{program} is not installed: skipped");
             assert_ne!(program, "python3", "which every machine for development has");
             continue;
         };
@@ -244,7 +244,7 @@ fn servers_that_people_use_answer_one_source_port_again_and_again() {
         let ready = client.enter(|| eventually(|| ask(CLOSE).ok()));
         let requests = [CLOSE, OLD].into_iter().cycle().take(600);
         let failed: Vec<_> = client.enter(|| requests.filter_map(|request| ask(request).err()).collect());
-        // It was started here, and nothing else waits for it.
+        // The process was started here, and nothing else waits for it.
         let _ = child.kill();
         let _ = child.wait();
         assert!(ready.is_some() && failed.is_empty(), "{program}: {failed:?}");

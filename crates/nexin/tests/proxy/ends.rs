@@ -1,4 +1,4 @@
-//! Clients that leave, workloads that end, and a client that wants everything.
+//! Tests of clients that disconnect, of workloads that are removed, and of a client that uses up its share.
 
 use crate::bed::{Bed, eventually};
 use crate::stage::{Manner, PUBLIC, ask, connect, rest, serve};
@@ -16,7 +16,7 @@ fn connections(bed: &Bed, wanted: impl Fn(&ProxyConnections) -> bool) -> ProxyCo
     seen.unwrap_or_else(|| panic!("{:?}", bed.status().proxy_connections))
 }
 
-/// Ends a workload.
+/// Removes a workload.
 fn end(bed: &Bed, name: &str) {
     let request = api::Request::RemoveWorkload { namespace: "default".into(), name: name.into() };
     let _: serde_json::Value = bed.ask(request);
@@ -24,7 +24,7 @@ fn end(bed: &Bed, name: &str) {
 
 #[test]
 #[ignore = "needs root"]
-fn abandoned_requests_free_their_places() {
+fn abandoned_requests_release_their_connections() {
     let bed = Bed::with("pd", json!({"halfCloseTimeout": 1}));
     let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
     serve(&server, Manner::Hang);
@@ -52,7 +52,7 @@ fn connections_end_with_the_workload_at_either_end() {
     let mut open: Vec<_> = (0..20).map(|_| ask(&client, &server, UPGRADE)).collect();
     open.iter_mut().for_each(|stream| stream.read_exact(&mut [0; 12]).unwrap());
     connections(&bed, |seen| seen.in_use == 21);
-    // The sockets of the test stay open: nothing tells the proxy but the end of the workload.
+    // The sockets of the test stay open: only the end of the workload closes the proxy's connections.
     let began = Instant::now();
     end(&bed, "client");
     connections(&bed, |seen| seen.in_use == 1);
@@ -65,7 +65,7 @@ fn connections_end_with_the_workload_at_either_end() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_workload_that_says_nothing_keeps_no_other_from_being_answered() {
+fn a_silent_workload_does_not_block_others() {
     let bed = Bed::with("pf", json!({"connections": 100, "clientShare": 100, "serverShare": 100}));
     let (server, client, other) =
         (bed.bare_workload("server"), bed.bare_workload("client"), bed.bare_workload("other"));
@@ -85,7 +85,7 @@ fn a_workload_that_says_nothing_keeps_no_other_from_being_answered() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_client_beyond_its_share_is_refused_and_status_says_so() {
+fn a_client_beyond_its_share_is_refused_and_status_reports_it() {
     let bed = Bed::with("pg", json!({"connections": 40}));
     let (server, client, other) =
         (bed.bare_workload("server"), bed.bare_workload("client"), bed.workload("web"));

@@ -1,4 +1,4 @@
-//! Servers and clients of the tests, and the policy between them.
+//! The servers and clients of the tests, and the policy between them.
 
 use crate::bed::{Host, requests_to_server};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -12,25 +12,25 @@ use std::time::{Duration, Instant};
 pub(crate) const PUBLIC: &str =
     requests_to_server!("requests", "fromEntities: [all]", r#"{path: "/public.*"}"#);
 
-/// How long a step may take.
+/// The timeout of a step.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How a server answers.
+/// How a server responds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// As HTTP/1.0 does: it closes, and that ends the body.
+    /// Like HTTP/1.0: closing ends the body.
     Old,
     /// With a length and `Connection: close`, and closes.
     Close,
-    /// In chunks whatever the client speaks, and closes.
+    /// In chunks for any version of the client, and closes.
     Chunks,
     /// With a length, and closes when the client does.
     Keep,
-    /// Not at all: it reads on.
+    /// Never: it only reads.
     Hang,
-    /// Begins an answer of a gigabyte, a little at a time.
+    /// Starts a response of a gigabyte, a little at a time.
     Drip,
-    /// Agrees to a WebSocket, and says back what it hears.
+    /// Accepts a WebSocket, and echoes what it receives.
     Switch,
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn serve(host: &Host, manner: Manner) {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             match manner {
-                // A thread for each would be what is measured.
+                // A thread for each connection would distort the measurement.
                 Manner::Old | Manner::Close | Manner::Chunks => drop(attend(stream, manner)),
                 _ => drop(thread::Builder::new().name(name.clone()).spawn(move || attend(stream, manner))),
             }
@@ -49,7 +49,7 @@ pub(crate) fn serve(host: &Host, manner: Manner) {
     });
 }
 
-/// The name of the threads that serve for a host; no two hosts have the same at a time.
+/// The name of a host's server threads, unique among hosts at a time.
 pub(crate) fn name_of_servers(host: &Host) -> String {
     let namespace = host.enter(|| fs::read_link("/proc/thread-self/ns/net")).unwrap();
     namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect()
@@ -58,7 +58,7 @@ pub(crate) fn name_of_servers(host: &Host) -> String {
 fn attend(mut stream: TcpStream, manner: Manner) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(120)))?;
     let mut heard = Vec::new();
-    while hear_head(&mut stream, &mut heard)? {
+    while read_head(&mut stream, &mut heard)? {
         match manner {
             Manner::Old => return stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nok"),
             Manner::Close => {
@@ -91,7 +91,7 @@ fn attend(mut stream: TcpStream, manner: Manner) -> io::Result<()> {
 }
 
 /// Reads a head; false at the end.
-fn hear_head(stream: &mut TcpStream, heard: &mut Vec<u8>) -> io::Result<bool> {
+fn read_head(stream: &mut TcpStream, heard: &mut Vec<u8>) -> io::Result<bool> {
     let mut part = [0; 4096];
     heard.clear();
     while !heard.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
@@ -103,17 +103,17 @@ fn hear_head(stream: &mut TcpStream, heard: &mut Vec<u8>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// A connection from a host to port 80 of another, which may have a source port of the test's choice.
+/// A connection from a host to port 80 of another, optionally from a given source port.
 pub(crate) fn connect(from: &Host, to: SocketAddr, port: Option<u16>) -> io::Result<TcpStream> {
     from.enter(|| dial(&from.addresses, to, port))
 }
 
-/// The same in the namespace of the calling thread, which has these addresses.
+/// The same from the namespace of the calling thread, which has these addresses.
 pub(crate) fn dial(own: &[IpAddr], to: SocketAddr, port: Option<u16>) -> io::Result<TcpStream> {
     let until = Instant::now() + PATIENCE / 10;
     loop {
         match dial_once(own, to, port) {
-            // The client's own kernel: its last connection from this port has not quite ended on its own side.
+            // The client's kernel has not released the previous connection from this port yet.
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && Instant::now() < until => {}
             result => return result,
         }
@@ -136,23 +136,25 @@ fn dial_once(own: &[IpAddr], to: SocketAddr, port: Option<u16>) -> io::Result<Tc
     Ok(stream)
 }
 
-/// A connection that asked for something.
+/// A connection on which a request was sent.
 pub(crate) fn ask(from: &Host, to: &Host, request: &str) -> TcpStream {
     let mut stream = connect(from, SocketAddr::new(to.addresses[0], 80), None).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     stream
 }
 
-/// Reads to the end; a reset counts as one, and nothing else does.
+/// Reads to the end; a reset counts as the end, other errors do not.
 pub(crate) fn rest(stream: &mut TcpStream) -> String {
     let mut rest = Vec::new();
     match stream.read_to_end(&mut rest) {
-        Err(error) if error.kind() != io::ErrorKind::ConnectionReset => panic!("it goes on: {error}"),
+        Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+            panic!("the connection does not end: {error}")
+        }
         _ => String::from_utf8_lossy(&rest).into_owned(),
     }
 }
 
-/// A number of the environment.
+/// A number from an environment variable.
 pub(crate) fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
 }

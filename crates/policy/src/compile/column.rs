@@ -29,7 +29,7 @@ impl Column {
             class.into_iter().for_each(|class| book.release_class(class));
             return;
         }
-        // A class without verdicts says nothing, where that of all others would say something.
+        // The class without verdicts hides the fallback class.
         self.classes.push((group, class.unwrap_or(ClassId::SILENT)));
     }
 

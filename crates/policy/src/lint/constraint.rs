@@ -1,5 +1,5 @@
-//! The constraints of a selector on each label key: whether they can be met, and whether they imply those of another
-//! selector.
+//! The constraints of a selector on each label key: whether any labels satisfy them, and whether they imply the constraints of
+//! another selector.
 
 use identity::{Operator, Selector, Source, key};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,7 @@ impl<'a> Constraints<'a> {
         Self(constraints)
     }
 
-    /// Why no set of labels can meet the constraints, if none can.
+    /// Why no set of labels can satisfy the constraints, if none can.
     pub(super) fn contradiction(&self) -> Option<String> {
         if let Some((_, name)) = self.0.keys().find(|key| self.constraint(key).is_impossible()) {
             return Some(format!("the requirements on the label `{name}` contradict each other"));
@@ -56,17 +56,17 @@ impl<'a> Constraints<'a> {
         })
     }
 
-    /// Whether every set of labels that meets these constraints meets the others.
+    /// Whether every set of labels that satisfies these constraints satisfies the others.
     pub(super) fn imply(&self, others: &Self) -> bool {
         others.0.iter().all(|(key, wanted)| self.constraint(key).is_within(wanted))
     }
 
-    /// Whether a set of labels can meet both.
+    /// Whether a set of labels can satisfy both.
     pub(super) fn may_overlap(&self, others: &Self) -> bool {
         others.0.iter().all(|(key, wanted)| !self.constraint(key).intersection(wanted).is_impossible())
     }
 
-    /// Whether every set of labels meets them.
+    /// Whether every set of labels satisfies them.
     pub(super) fn are_none(&self) -> bool {
         self.0.values().all(|constraint| Constraint::unconstrained().is_within(constraint))
     }

@@ -162,7 +162,7 @@ const WORDS: &[&str] = &[
     "port", "protocol", "rule", "subject", "type", "value",
 ];
 
-/// A hint for a label that no workload has, if its name resembles that of a namespace label.
+/// A hint for a label that no workload has, if its name resembles a namespace label.
 fn mistaken(name: &str) -> Option<String> {
     let rest = name.strip_prefix("io.kubernetes.pod.namespace.labels.")?;
     Some(format!("no workload has a label of this name; did you mean `{}{rest}`?", key::NAMESPACE_LABELS))

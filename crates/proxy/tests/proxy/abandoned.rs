@@ -1,6 +1,6 @@
 //! Vanished clients and servers, and unused connections: their slots become free.
 
-use crate::harness::{Server, Step, World, hear, quick, say};
+use crate::harness::{Server, Step, World, quick, receive, say};
 use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[test]
 fn a_client_that_closes_while_the_server_hangs_frees_both_sockets() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send(GET);
@@ -20,14 +20,14 @@ fn a_client_that_closes_while_the_server_hangs_frees_both_sockets() {
     assert!(took >= quick().half_close_timeout - Duration::from_millis(100), "{took:?}");
     assert!(took < quick().stall_timeout / 2, "{took:?}");
     client.rest();
-    server.heard();
+    server.received();
     let event = world.event();
     assert_eq!((event.status, event.reason), (None, "the client closed the connection"));
 }
 
 #[test]
 fn a_client_that_resets_while_the_server_hangs_frees_both_sockets_at_once() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send(GET);
@@ -35,12 +35,12 @@ fn a_client_that_resets_while_the_server_hangs_frees_both_sockets_at_once() {
     socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).expect("a socket lingers");
     drop(client);
     assert!(world.wait_until_free() < quick().half_close_timeout);
-    server.heard();
+    server.received();
 }
 
 #[test]
 fn a_client_that_closes_with_requests_unread_is_noticed() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), Step::End]]);
     let config = proxy::Config { stall_timeout: Duration::from_secs(60), ..quick() };
     let world = World::with(server.address, config);
     let mut client = world.connect();
@@ -50,13 +50,13 @@ fn a_client_that_closes_with_requests_unread_is_noticed() {
     client.stream.shutdown(Shutdown::Write).expect("connected");
     assert!(world.wait_until_free() < Duration::from_secs(4));
     drop(client);
-    server.heard();
+    server.received();
 }
 
 #[test]
 fn a_half_closed_client_gets_a_response_that_still_arrives() {
     let part = "5\r\nhello\r\n";
-    let mut script = vec![hear("\r\n\r\n"), say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")];
+    let mut script = vec![receive("\r\n\r\n"), say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")];
     for _ in 0..5 {
         script.extend([Step::Wait(quick().half_close_timeout / 3), say(part)]);
     }
@@ -86,7 +86,7 @@ fn a_connection_that_stays_silent_is_closed_soon() {
 
 #[test]
 fn silent_connections_do_not_block_others() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK)]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
     let patient = Duration::from_secs(60);
     let config = proxy::Config {
         max_connections: 10,
@@ -106,7 +106,7 @@ fn silent_connections_do_not_block_others() {
 
 #[test]
 fn a_connection_that_gets_no_slot_is_refused_and_counted() {
-    let hanging = || vec![hear("\r\n\r\n"), Step::End];
+    let hanging = || vec![receive("\r\n\r\n"), Step::End];
     let server = Server::new(vec![hanging(), hanging()]);
     let world = World::with(server.address, proxy::Config { max_connections: 4, ..quick() });
     let mut held: Vec<_> = (0..2).map(|_| world.connect()).collect();
@@ -116,5 +116,5 @@ fn a_connection_that_gets_no_slot_is_refused_and_counted() {
     assert!(refused.rest().is_empty());
     assert_eq!(world.occupancy().refused_client, 1, "a half is one identity's");
     drop(held);
-    server.heard();
+    server.received();
 }

@@ -1,11 +1,11 @@
 //! Bodies in both directions, with every framing.
 
-use crate::harness::{Server, Step, World, hear, say};
+use crate::harness::{Server, Step, World, receive, say};
 
 #[test]
 fn bodies_with_a_length_pass() {
     let answer = "HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nworld";
-    let server = Server::new(vec![vec![hear("hello"), say(answer), hear("again"), say(answer)]]);
+    let server = Server::new(vec![vec![receive("hello"), say(answer), receive("again"), say(answer)]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 5\r\n\r\n";
@@ -15,7 +15,7 @@ fn bodies_with_a_length_pass() {
     client.expect(answer);
     client.send(format!("{request}again"));
     client.expect(answer);
-    assert_eq!(server.heard(), [format!("{request}hello{request}again")]);
+    assert_eq!(server.received(), [format!("{request}hello{request}again")]);
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn large_bodies_stream_both_ways_at_once() {
     let end = answer.split_off(SIZE / 2);
     // The response starts before the end of the request, and ends after it.
     let script =
-        vec![hear("\r\n\r\n"), Step::Swallow(1000), say(&answer), Step::Swallow(SIZE - 1000), say(&end)];
+        vec![receive("\r\n\r\n"), Step::Swallow(1000), say(&answer), Step::Swallow(SIZE - 1000), say(&end)];
     let server = Server::new(vec![script]);
     let world = World::new(server.address);
     let mut client = world.connect();
@@ -40,7 +40,7 @@ fn large_bodies_stream_both_ways_at_once() {
     std::io::Read::read_exact(&mut client.stream, &mut found).expect("the whole body");
     assert!(found == body, "the body was changed");
     writing.join().expect("no panic").expect("the server reads all");
-    server.heard();
+    server.received();
 }
 
 #[test]
@@ -48,7 +48,8 @@ fn responses_without_a_body_end_with_their_head() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
     let none = "HTTP/1.1 204 No Content\r\n\r\n";
     let same = "HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\n\r\n";
-    let script = [head, none, same].into_iter().flat_map(|answer| [hear("\r\n\r\n"), say(answer)]).collect();
+    let script =
+        [head, none, same].into_iter().flat_map(|answer| [receive("\r\n\r\n"), say(answer)]).collect();
     let server = Server::new(vec![script]);
     let world = World::new(server.address);
     let mut client = world.connect();
@@ -56,13 +57,13 @@ fn responses_without_a_body_end_with_their_head() {
         client.send(format!("{method} /public HTTP/1.1\r\nHost: svc\r\n\r\n"));
         client.expect(answer);
     }
-    server.heard();
+    server.received();
 }
 
 #[test]
 fn a_response_until_close_ends_the_connection() {
     let server =
-        Server::new(vec![vec![hear("\r\n\r\n"), say("HTTP/1.0 200 OK\r\n\r\nall "), say("there is")]]);
+        Server::new(vec![vec![receive("\r\n\r\n"), say("HTTP/1.0 200 OK\r\n\r\nall "), say("there is")]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");
@@ -73,7 +74,7 @@ fn a_response_until_close_ends_the_connection() {
 #[test]
 fn the_servers_100_continue_reaches_the_client() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    let script = vec![hear("\r\n\r\n"), say("HTTP/1.1 100 Continue\r\n\r\n"), hear("abc"), say(answer)];
+    let script = vec![receive("\r\n\r\n"), say("HTTP/1.1 100 Continue\r\n\r\n"), receive("abc"), say(answer)];
     let server = Server::new(vec![script]);
     let world = World::new(server.address);
     let mut client = world.connect();
@@ -82,7 +83,7 @@ fn the_servers_100_continue_reaches_the_client() {
     client.expect("HTTP/1.1 100 Continue\r\n\r\n");
     client.send("abc");
     client.expect(answer);
-    assert_eq!(server.heard(), [format!("{request}abc")]);
+    assert_eq!(server.received(), [format!("{request}abc")]);
     let event = world.event();
     assert_eq!(event.status, Some(200));
     world.no_event();
@@ -97,16 +98,16 @@ fn a_denied_request_with_expect_closes_the_connection() {
     assert_eq!(client.status(), 403);
     client.expect("Access denied\r\n");
     client.expect_end();
-    assert!(server.heard().is_empty());
+    assert!(server.received().is_empty());
 }
 
 #[test]
 fn a_websocket_is_a_tunnel_once_the_server_agrees() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     let server = Server::new(vec![vec![
-        hear("\r\n\r\n"),
+        receive("\r\n\r\n"),
         say([switching, "\0frame"].concat()),
-        hear("GET /private"),
+        receive("GET /private"),
         say("\0more"),
     ]]);
     let world = World::new(server.address);
@@ -119,14 +120,14 @@ fn a_websocket_is_a_tunnel_once_the_server_agrees() {
     client.expect("\0more");
     client.expect_end();
     drop(client);
-    assert_eq!(server.heard(), [[request, "GET /private"].concat()]);
+    assert_eq!(server.received(), [[request, "GET /private"].concat()]);
     assert_eq!(world.event().status, Some(101));
 }
 
 #[test]
 fn no_tunnel_opens_unless_the_server_agrees() {
     let refused = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(refused)]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(refused)]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     let request = "GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
@@ -134,17 +135,17 @@ fn no_tunnel_opens_unless_the_server_agrees() {
     client.send([request, "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n"].concat());
     client.expect(refused);
     assert_eq!(client.status(), 403);
-    assert_eq!(server.heard(), [request]);
+    assert_eq!(server.received(), [request]);
 }
 
 #[test]
 fn an_unrequested_switch_of_protocols_is_refused() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(switching)]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(switching)]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n");
     assert_eq!(client.status(), 502);
     client.rest();
-    assert_eq!(server.heard(), ["GET /public HTTP/1.1\r\nHost: svc\r\n\r\n"]);
+    assert_eq!(server.received(), ["GET /public HTTP/1.1\r\nHost: svc\r\n\r\n"]);
 }

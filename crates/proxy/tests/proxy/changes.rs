@@ -1,6 +1,6 @@
 //! Changes of policy during exchanges: an exchange that is denied now ends.
 
-use crate::harness::{Server, Step, World, hear, rule, say};
+use crate::harness::{Server, Step, World, receive, rule, say};
 use proxy::Verdict;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_secs(2);
 /// A server with an endless response: it sends a megabyte, and then echoes the client.
 fn download() -> Vec<Step> {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
-    vec![hear("\r\n\r\n"), say(head), say(vec![b'x'; 1000]), Step::End]
+    vec![receive("\r\n\r\n"), say(head), say(vec![b'x'; 1000]), Step::End]
 }
 
 #[test]
@@ -27,12 +27,12 @@ fn a_download_ends_when_its_rule_goes() {
     world.policy.ingress(&[rule("GET", "/public"), rule("GET", "/other")]);
     thread::sleep(Duration::from_millis(200));
     world.no_event();
-    assert_eq!(world.occupancy().in_use, 1, "what is allowed still goes on");
+    assert_eq!(world.occupancy().in_use, 1, "an allowed exchange continues");
     let began = Instant::now();
     world.policy.ingress(&[rule("GET", "/other")]);
     assert!(client.rest().len() <= 1000);
     assert!(began.elapsed() < SOON);
-    server.heard();
+    server.received();
     let event = world.event();
     assert_eq!((event.verdict, event.path.as_str(), event.status), (Verdict::Deny, "/public", None));
     assert_eq!(event.reason, "policy changed, and no HTTP rule allows it any more");
@@ -41,7 +41,7 @@ fn a_download_ends_when_its_rule_goes() {
 
 #[test]
 fn an_upload_ends_when_its_rule_goes() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 1000000\r\n\r\nhalf");
@@ -50,14 +50,14 @@ fn an_upload_ends_when_its_rule_goes() {
     assert_eq!(client.status(), 403);
     client.expect("Access denied\r\n");
     client.rest();
-    server.heard();
+    server.received();
     assert_eq!(world.event().verdict, Verdict::Deny);
 }
 
 #[test]
 fn a_websocket_ends_when_its_rule_goes() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(switching), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(switching), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
@@ -65,7 +65,7 @@ fn a_websocket_ends_when_its_rule_goes() {
     client.send("a frame");
     world.policy.ingress(&[rule("GET", "/other")]);
     client.expect_end();
-    server.heard();
+    server.received();
 }
 
 #[test]
@@ -77,12 +77,13 @@ fn a_new_rule_set_of_the_other_end_ends_exchanges_that_it_denies() {
     assert_eq!(client.status(), 200);
     world.policy.egress(&[rule("GET", "/other")]);
     client.rest();
-    server.heard();
+    server.received();
 }
 
 #[test]
 fn a_connection_whose_flow_is_denied_now_is_closed() {
-    for script in [download(), vec![hear("\r\n\r\n"), say(OK), Step::End], vec![hear("\r\n\r\n"), Step::End]]
+    for script in
+        [download(), vec![receive("\r\n\r\n"), say(OK), Step::End], vec![receive("\r\n\r\n"), Step::End]]
     {
         let server = Server::new(vec![script]);
         let world = World::new(server.address);
@@ -92,7 +93,7 @@ fn a_connection_whose_flow_is_denied_now_is_closed() {
         world.policy.unknown_flow();
         assert!(world.wait_until_free() < SOON);
         client.rest();
-        server.heard();
+        server.received();
     }
 }
 
@@ -106,12 +107,12 @@ fn connections_end_with_the_workload_that_they_were_made_to() {
     world.policy.server_is_replaced();
     assert!(world.wait_until_free() < SOON);
     client.rest();
-    server.heard();
+    server.received();
 }
 
 #[test]
 fn an_idle_connection_stays_and_its_next_request_is_judged() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send(GET);
@@ -122,12 +123,12 @@ fn an_idle_connection_stays_and_its_next_request_is_judged() {
     assert_eq!(client.status(), 403);
     client.expect("Access denied\r\n");
     drop(client);
-    server.heard();
+    server.received();
 }
 
 #[test]
 fn unused_rules_are_freed() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send(GET);
@@ -142,12 +143,12 @@ fn unused_rules_are_freed() {
         thread::sleep(Duration::from_millis(5));
     }
     drop(client);
-    server.heard();
+    server.received();
 }
 
 #[test]
 fn requests_wait_until_their_rules_are_loaded() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK), Step::End]]);
     let world = World::new(server.address);
     world.policy.rules_are_late();
     let mut client = world.connect();
@@ -157,7 +158,7 @@ fn requests_wait_until_their_rules_are_loaded() {
     world.policy.rules_come();
     client.expect(OK);
     drop(client);
-    server.heard();
+    server.received();
 }
 
 #[test]
@@ -174,5 +175,5 @@ fn open_exchanges_are_judged_when_late_rules_are_loaded() {
     world.policy.rules_come();
     client.rest();
     assert!(world.wait_until_free() < SOON);
-    server.heard();
+    server.received();
 }

@@ -1,6 +1,6 @@
 //! Ends of connections: orderly, by reset, and by time-out.
 
-use crate::harness::{Server, Step, World, hear, quick, say};
+use crate::harness::{Server, Step, World, quick, receive, say};
 use proxy::Verdict;
 use std::net::{Ipv4Addr, Shutdown, TcpListener};
 use std::time::{Duration, Instant};
@@ -11,29 +11,29 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 #[test]
 fn a_server_that_closes_after_a_response_closes_for_the_client() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer)]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send([GET, GET].concat());
     client.expect(answer);
     client.expect_end();
-    assert_eq!(server.heard(), [GET]);
+    assert_eq!(server.received(), [GET]);
 }
 
 #[test]
 fn a_client_that_asks_to_close_is_closed() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK)]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\nConnection: close\r\n\r\n");
     client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     client.expect_end();
-    assert_eq!(server.heard(), ["GET /public HTTP/1.1\r\nHost: svc\r\nConnection: close\r\n\r\n"]);
+    assert_eq!(server.received(), ["GET /public HTTP/1.1\r\nHost: svc\r\nConnection: close\r\n\r\n"]);
 }
 
 #[test]
 fn a_server_that_closes_an_idle_connection_closes_it_for_the_client() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK)]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send(GET);
@@ -43,7 +43,7 @@ fn a_server_that_closes_an_idle_connection_closes_it_for_the_client() {
 
 #[test]
 fn a_client_may_stop_sending_before_it_has_its_answer() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK)]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send(GET);
@@ -68,9 +68,9 @@ fn a_server_that_is_not_there_is_reported() {
 #[test]
 fn a_server_that_closes_instead_of_answering_is_reported() {
     for script in [
-        vec![hear("\r\n\r\n")],
-        vec![hear("\r\n\r\n"), Step::Reset],
-        vec![hear("\r\n\r\n"), say("HTTP/1.1 2")],
+        vec![receive("\r\n\r\n")],
+        vec![receive("\r\n\r\n"), Step::Reset],
+        vec![receive("\r\n\r\n"), say("HTTP/1.1 2")],
     ] {
         let server = Server::new(vec![script]);
         let world = World::new(server.address);
@@ -79,7 +79,7 @@ fn a_server_that_closes_instead_of_answering_is_reported() {
         assert_eq!(client.status(), 502);
         client.rest();
         assert_eq!(world.event().status, Some(502));
-        server.heard();
+        server.received();
     }
 }
 
@@ -91,7 +91,7 @@ fn a_server_that_does_not_speak_http_is_reported() {
         "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
         "\r\n\r\n",
     ] {
-        let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer)]]);
+        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
         let world = World::new(server.address);
         let mut client = world.connect();
         client.send(GET);
@@ -107,7 +107,7 @@ fn a_response_cut_short_does_not_look_complete() {
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", true),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalfXX", false),
     ] {
-        let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer)]]);
+        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
         let world = World::new(server.address);
         let mut client = world.connect();
         client.send(GET);
@@ -115,14 +115,14 @@ fn a_response_cut_short_does_not_look_complete() {
         let rest = String::from_utf8_lossy(&rest);
         assert!(answer.starts_with(&*rest), "{rest:?} of {answer:?}");
         assert!(kept || !rest.contains("XX"), "{rest:?}");
-        server.heard();
+        server.received();
     }
 }
 
 #[test]
 fn an_early_answer_reaches_a_client_that_is_still_sending() {
     let answer = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer), Step::Swallow(100_000)]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer), Step::Swallow(100_000)]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 1000000\r\n\r\n");
@@ -134,13 +134,13 @@ fn an_early_answer_reaches_a_client_that_is_still_sending() {
 fn a_client_that_goes_away_ends_the_servers_connection_too() {
     let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
     let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 10\r\n\r\nhalf";
-    let server = Server::new(vec![vec![hear("half"), say(hint), Step::End]]);
+    let server = Server::new(vec![vec![receive("half"), say(hint), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send(request);
     client.expect(hint);
     drop(client);
-    assert_eq!(server.heard(), [request]);
+    assert_eq!(server.received(), [request]);
     let event = world.event();
     assert_eq!((event.status, event.reason), (None, "the client closed the connection"));
 }
@@ -180,7 +180,7 @@ fn idle_connections_are_closed_without_a_response() {
 
 #[test]
 fn connections_beyond_the_limit_wait_for_a_slot() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), Step::End]]);
     let config = proxy::Config { max_connections: 1, slot_timeout: Duration::from_secs(10), ..quick() };
     let world = World::with(server.address, config);
     let mut first = world.connect();
@@ -193,7 +193,7 @@ fn connections_beyond_the_limit_wait_for_a_slot() {
     second.stream.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
     drop(first);
     assert_eq!(second.status(), 403);
-    server.heard();
+    server.received();
 }
 
 #[test]
@@ -216,7 +216,8 @@ fn a_client_gets_its_answer_though_it_reads_only_when_all_was_sent() {
     for status in ["200 OK", "413 Content Too Large"] {
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: 3000000\r\n");
         let body = "a".repeat(3_000_000);
-        let server = Server::new(vec![vec![hear("\r\n\r\n"), say(format!("{head}\r\n{body}")), Step::End]]);
+        let server =
+            Server::new(vec![vec![receive("\r\n\r\n"), say(format!("{head}\r\n{body}")), Step::End]]);
         let world = World::new(server.address);
         let mut client = world.connect();
         client.send("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 30000000\r\n\r\n");

@@ -40,7 +40,7 @@ struct Played {
     /// True where a response closes the connection.
     ends: bool,
     /// All bytes that reached the server, on all connections.
-    heard: Vec<u8>,
+    received: Vec<u8>,
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn exchanges_have_the_expected_bytes_and_events() {
 }
 
 #[test]
-fn http2_is_refused_before_the_server_hears_of_it() {
+fn http2_is_refused_before_the_server_receives_it() {
     let played = play_all(|exchange| text(exchange, "proto") == "h2c");
     let names: Vec<&str> = played.iter().map(|(exchange, _)| text(exchange, "name")).collect();
     let not_supported_yet =
@@ -65,7 +65,7 @@ fn http2_is_refused_before_the_server_hears_of_it() {
     assert_eq!(names, not_supported_yet);
     for (exchange, played) in &played {
         assert_eq!(faults(exchange, played), [""; 0]);
-        assert_eq!((played.outcome, &played.heard[..]), (Outcome::Reject, &[][..]), "{exchange}");
+        assert_eq!((played.outcome, &played.received[..]), (Outcome::Reject, &[][..]), "{exchange}");
     }
 }
 
@@ -81,7 +81,7 @@ fn play_all(wanted: impl Fn(&Value) -> bool) -> Vec<(Value, Played)> {
 }
 
 fn play(exchange: &Value) -> Played {
-    let (server, heard) = listen();
+    let (server, received) = listen();
     let config = proxy::Config { idle_timeout: Duration::from_millis(400), ..quick() };
     let world = World::with(server, config);
     world.policy.ingress(&rules(exchange));
@@ -96,43 +96,43 @@ fn play(exchange: &Value) -> Played {
         Some(status) if status.starts_with(['4', '5']) => Outcome::Reject,
         Some(_) => Outcome::Allow,
     };
-    let heard = all_heard(server, &heard);
+    let received = all_received(server, &received);
     let ends = String::from_utf8_lossy(&answers).contains("close\r\n");
-    Played { outcome, statuses, ends, heard }
+    Played { outcome, statuses, ends, received }
 }
 
 /// Why an outcome is wrong.
 fn faults(exchange: &Value, played: &Played) -> Vec<String> {
-    let Played { outcome, statuses, ends, heard } = played;
+    let Played { outcome, statuses, ends, received } = played;
     let mut faults = Vec::new();
     if !texts(exchange, "accept").contains(&outcome.to_string().as_str()) {
         faults.push(format!("{outcome}, accepted are {}", exchange["accept"]));
     }
-    let may_hear = *outcome == Outcome::Allow || texts(exchange, "expected_responses").contains(&"200");
-    if !may_hear && !heard.is_empty() {
-        faults.push(format!("{outcome}, and the server heard it"));
+    let may_receive = *outcome == Outcome::Allow || texts(exchange, "expected_responses").contains(&"200");
+    if !may_receive && !received.is_empty() {
+        faults.push(format!("{outcome}, and the server received it"));
     }
     if *outcome == Outcome::Reject && !ends {
-        faults.push("rejected, and the connection goes on".to_owned());
+        faults.push("rejected, but the connection stays open".to_owned());
     }
-    let contains = |part: &str| heard.windows(part.len()).any(|window| window == part.as_bytes());
+    let contains = |part: &str| received.windows(part.len()).any(|window| window == part.as_bytes());
     let forbidden = texts(exchange, "upstream_must_not_see").into_iter().filter(|part| contains(part));
-    faults.extend(forbidden.map(|part| format!("the server heard {part:?}")));
+    faults.extend(forbidden.map(|part| format!("the server received {part:?}")));
     let missing = texts(exchange, "upstream_should_see").into_iter().filter(|part| !contains(part));
-    faults.extend(missing.map(|part| format!("the server did not hear {part:?}")));
+    faults.extend(missing.map(|part| format!("the server did not receive {part:?}")));
     let expected = texts(exchange, "expected_responses");
     if !expected.is_empty() && *statuses != expected {
         faults.push(format!("answers {statuses:?}, expected {expected:?}"));
     }
-    let (name, heard) = (text(exchange, "name"), String::from_utf8_lossy(heard));
-    faults.iter().map(|fault| format!("{name}: {fault}; heard {heard:?}")).collect()
+    let (name, received) = (text(exchange, "name"), String::from_utf8_lossy(received));
+    faults.iter().map(|fault| format!("{name}: {fault}; received {received:?}")).collect()
 }
 
 /// A server that responds to the first request of each connection, and returns the received bytes at its end.
 fn listen() -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     let address = listener.local_addr().expect("it is bound");
-    let (sender, heard) = mpsc::channel();
+    let (sender, received) = mpsc::channel();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
@@ -152,15 +152,16 @@ fn listen() -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
             }
         }
     });
-    (address, heard)
+    (address, received)
 }
 
 /// All bytes that the server received so far. It takes one connection after the other, and the last one is the test's.
-fn all_heard(server: SocketAddr, heard: &mpsc::Receiver<Vec<u8>>) -> Vec<u8> {
+fn all_received(server: SocketAddr, received: &mpsc::Receiver<Vec<u8>>) -> Vec<u8> {
     const KNOCK: &[u8] = b"that was all";
     let knock = TcpStream::connect(server).and_then(|mut stream| stream.write_all(KNOCK));
     knock.expect("the server listens");
-    let of_proxy = iter::from_fn(|| heard.recv_timeout(2 * PATIENCE).ok()).take_while(|heard| heard != KNOCK);
+    let of_proxy =
+        iter::from_fn(|| received.recv_timeout(2 * PATIENCE).ok()).take_while(|received| received != KNOCK);
     of_proxy.flatten().collect()
 }
 

@@ -319,7 +319,7 @@ pub(crate) enum Step {
     Reset,
 }
 
-pub(crate) fn hear(end: &'static str) -> Step {
+pub(crate) fn receive(end: &'static str) -> Step {
     Step::Hear(end)
 }
 
@@ -348,7 +348,7 @@ impl Server {
 
     /// Waits until all scripts have ended; returns all bytes that each connection received up to its end.
     #[track_caller]
-    pub(crate) fn heard(self) -> Vec<String> {
+    pub(crate) fn received(self) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         while !self.thread.is_finished() {
             assert!(Instant::now() < deadline, "the server still waits for something");
@@ -360,35 +360,35 @@ impl Server {
 
 fn follow(mut stream: TcpStream, script: Vec<Step>) -> String {
     stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for step in script {
         match step {
-            Step::Hear(end) => hear_until(&mut stream, end, &mut heard),
+            Step::Hear(end) => receive_until(&mut stream, end, &mut received),
             Step::Swallow(count) => {
                 let mut taken = io::Read::by_ref(&mut stream).take(count as u64);
                 assert_eq!(io::copy(&mut taken, &mut io::sink()).expect("bytes"), count as u64);
             }
             // The test expects some clients to break the connection.
-            Step::End => drop(stream.read_to_end(&mut heard)),
+            Step::End => drop(stream.read_to_end(&mut received)),
             Step::Say(bytes) => drop(stream.write_all(&bytes)),
             Step::Wait(time) => thread::sleep(time),
             Step::Reset => {
                 socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket lingers");
-                return String::from_utf8_lossy(&heard).into_owned();
+                return String::from_utf8_lossy(&received).into_owned();
             }
         }
     }
-    String::from_utf8_lossy(&heard).into_owned()
+    String::from_utf8_lossy(&received).into_owned()
 }
 
-fn hear_until(stream: &mut TcpStream, end: &str, heard: &mut Vec<u8>) {
-    let from = heard.len();
+fn receive_until(stream: &mut TcpStream, end: &str, received: &mut Vec<u8>) {
+    let from = received.len();
     let mut byte = [0];
-    while !heard[from..].ends_with(end.as_bytes()) {
+    while !received[from..].ends_with(end.as_bytes()) {
         match stream.read(&mut byte) {
-            Ok(1) => heard.push(byte[0]),
+            Ok(1) => received.push(byte[0]),
             other => {
-                panic!("{other:?} instead of {end:?} after {:?}", String::from_utf8_lossy(&heard[from..]))
+                panic!("{other:?} instead of {end:?} after {:?}", String::from_utf8_lossy(&received[from..]))
             }
         }
     }

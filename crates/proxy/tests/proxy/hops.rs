@@ -1,6 +1,6 @@
 //! Fields and framing of one hop, and messages that a server could parse differently from the proxy.
 
-use crate::harness::{Server, Step, World, hear, rule, say};
+use crate::harness::{Server, Step, World, receive, rule, say};
 use l7::rule::HeaderRule;
 use l7::{Body, Framing, HttpRule};
 use proxy::Verdict;
@@ -36,7 +36,7 @@ fn chunks_are_re_encoded_without_extensions_and_trailers() {
     let chunks =
         "5\r\nhello\r\n06;x=y\r\n world\r\n0;last=\"yes\"\r\nX-Role: admin\r\ngrpc-status: 0\r\n\r\n";
     let answer = format!("HTTP/1.1 200 OK\r\n{CHUNKED}");
-    let exchange = || [hear("\r\n0\r\n\r\n"), say([&answer, chunks].concat())];
+    let exchange = || [receive("\r\n0\r\n\r\n"), say([&answer, chunks].concat())];
     let server = Server::new(vec![[exchange(), exchange()].into_iter().flatten().collect()]);
     let world = World::new(server.address);
     let mut client = world.connect();
@@ -57,10 +57,10 @@ fn chunks_are_re_encoded_without_extensions_and_trailers() {
     assert_eq!(read(&mut client), "hello world");
     client.send([&head, chunks].concat());
     assert_eq!(read(&mut client), "hello world");
-    let heard = server.heard().remove(0);
+    let received = server.received().remove(0);
     let head = head.replace("Trailer: X-Role\r\n", "");
-    let bodies: Vec<&str> = heard.split(&head).collect();
-    assert_eq!(bodies.len(), 3, "{heard:?}");
+    let bodies: Vec<&str> = received.split(&head).collect();
+    assert_eq!(bodies.len(), 3, "{received:?}");
     assert_eq!(
         (bodies[0], data_of(bodies[1]), data_of(bodies[2])),
         ("", "hello world".into(), "hello world".into())
@@ -72,19 +72,19 @@ fn grpc_trailers_are_forwarded() {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/grpc+proto\r\n{CHUNKED}");
     let trailers = "0\r\ngrpc-status: 0\r\nX-Role: admin\r\nGrpc-Message:  a \r\n\r\n";
     let server =
-        Server::new(vec![vec![hear("\r\n0\r\n\r\n"), say([&head, "2\r\nok\r\n", trailers].concat())]]);
+        Server::new(vec![vec![receive("\r\n0\r\n\r\n"), say([&head, "2\r\nok\r\n", trailers].concat())]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Type: application/grpc\r\n";
     client.send(format!("{request}{CHUNKED}0\r\ngrpc-timeout: 1\r\n\r\n"));
     client.expect(format!("{head}2\r\nok\r\n0\r\ngrpc-status: 0\r\nGrpc-Message: a\r\n\r\n"));
-    assert_eq!(server.heard(), [format!("{request}{CHUNKED}0\r\n\r\n")]);
+    assert_eq!(server.received(), [format!("{request}{CHUNKED}0\r\n\r\n")]);
 }
 
 #[test]
 fn trailers_with_framing_or_routing_names_are_refused() {
     for trailer in ["Content-Length: 3", "transfer_encoding: chunked", "Host: other", "Content.Length: 1"] {
-        let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
+        let server = Server::new(vec![vec![receive("\r\n\r\n"), Step::End]]);
         let world = World::new(server.address);
         let mut client = world.connect();
         client.send(format!("POST /public HTTP/1.1\r\nHost: svc\r\n{CHUNKED}0\r\n{trailer}\r\n\r\n"));
@@ -107,7 +107,8 @@ fn a_body_that_a_method_does_not_define_is_the_last_of_its_connection() {
                 false => HIDDEN.to_owned(),
             };
             let ok = if method == "HEAD" { OK.trim_end_matches("ok") } else { OK };
-            let server = Server::new(vec![vec![hear("\r\n\r\n"), hear("\r\n\r\n"), say(ok), Step::End]]);
+            let server =
+                Server::new(vec![vec![receive("\r\n\r\n"), receive("\r\n\r\n"), say(ok), Step::End]]);
             let world = World::new(server.address);
             world.policy.ingress(&[HttpRule::default()]);
             let mut client = world.connect();
@@ -116,8 +117,8 @@ fn a_body_that_a_method_does_not_define_is_the_last_of_its_connection() {
             let closing = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n";
             client.expect(if method == "HEAD" { closing.to_owned() } else { format!("{closing}ok") });
             client.expect_end();
-            let heard = server.heard();
-            assert_eq!(heard, [format!("{head}Connection: close\r\n\r\n{body}")], "{method}");
+            let received = server.received();
+            assert_eq!(received, [format!("{head}Connection: close\r\n\r\n{body}")], "{method}");
         }
     }
 }
@@ -125,7 +126,7 @@ fn a_body_that_a_method_does_not_define_is_the_last_of_its_connection() {
 #[test]
 fn a_body_that_a_method_defines_does_not_end_the_connection() {
     for method in ["POST", "PUT", "PATCH", "QUERY", "PROPFIND"] {
-        let server = Server::new(vec![vec![hear("hello"), say(OK), hear("hello"), say(OK)]]);
+        let server = Server::new(vec![vec![receive("hello"), say(OK), receive("hello"), say(OK)]]);
         let world = World::new(server.address);
         world.policy.ingress(&[HttpRule::default()]);
         let mut client = world.connect();
@@ -134,16 +135,16 @@ fn a_body_that_a_method_defines_does_not_end_the_connection() {
             client.send(&request);
             client.expect(OK);
         }
-        assert_eq!(server.heard(), [request.repeat(2)]);
+        assert_eq!(server.received(), [request.repeat(2)]);
     }
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK), hear("\r\n\r\n"), say(OK)]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK), receive("\r\n\r\n"), say(OK)]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     for _ in 0..2 {
         client.send("GET /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 0\r\n\r\n");
         client.expect(OK);
     }
-    server.heard();
+    server.received();
 }
 
 /// A server that responded early could parse the rest of the body as a request.
@@ -151,7 +152,7 @@ fn a_body_that_a_method_defines_does_not_end_the_connection() {
 fn a_response_before_the_end_of_the_body_ends_the_connection() {
     for body in [HIDDEN.to_owned(), format!("{}{HIDDEN}", "x".repeat(10))] {
         let early = body.len() - HIDDEN.len();
-        let first = if early == 0 { hear("\r\n\r\n") } else { hear("xxxxxxxxxx") };
+        let first = if early == 0 { receive("\r\n\r\n") } else { receive("xxxxxxxxxx") };
         let server = Server::new(vec![vec![first, say(OK), Step::End]]);
         let world = World::new(server.address);
         let mut client = world.connect();
@@ -162,7 +163,7 @@ fn a_response_before_the_end_of_the_body_ends_the_connection() {
         let _ = std::io::Write::write_all(&mut client.stream, &body.as_bytes()[early..]);
         let _ = std::io::Write::write_all(&mut client.stream, b"GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");
         client.expect_end();
-        assert_eq!(server.heard(), [format!("{head}{}", &body[..early])]);
+        assert_eq!(server.received(), [format!("{head}{}", &body[..early])]);
     }
 }
 
@@ -179,18 +180,22 @@ fn refused(rules: &[HttpRule], lines: &str) {
     assert_eq!((event.verdict, event.status), (Verdict::Refuse, Some(400)));
     assert_eq!((event.source_identity, event.destination_identity), (256, 257));
     assert!(!event.reason.is_empty());
-    assert!(server.heard().is_empty());
+    assert!(server.received().is_empty());
 }
 
 #[track_caller]
 fn passes(rules: &[HttpRule], lines: &str) {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(OK)]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
     let world = World::new(server.address);
     world.policy.ingress(rules);
     let mut client = world.connect();
     client.send(format!("POST /public HTTP/1.1\r\nHost: svc\r\n{lines}\r\n"));
     client.expect(OK);
-    assert_eq!(server.heard(), [format!("POST /public HTTP/1.1\r\nHost: svc\r\n{lines}\r\n")], "{lines:?}");
+    assert_eq!(
+        server.received(),
+        [format!("POST /public HTTP/1.1\r\nHost: svc\r\n{lines}\r\n")],
+        "{lines:?}"
+    );
 }
 
 /// Servers that pass fields to applications as variables (CGI, WSGI, PHP and others) give both names the same variable, and

@@ -1,6 +1,6 @@
 //! Malformed and ambiguous requests: none of their bytes reach the server.
 
-use crate::harness::{Server, World, hear, say};
+use crate::harness::{Server, World, receive, say};
 use proxy::Verdict;
 
 #[track_caller]
@@ -19,7 +19,7 @@ fn refused(status: u16, bytes: impl AsRef<[u8]>) {
     let event = world.event();
     assert_eq!((event.verdict, event.status), (Verdict::Refuse, Some(status)));
     assert!(!event.reason.is_empty());
-    assert!(server.heard().is_empty());
+    assert!(server.received().is_empty());
 }
 
 #[test]
@@ -69,17 +69,17 @@ fn the_largest_head_passes() {
     let head = "GET /public HTTP/1.1\r\nHost: svc\r\nX: ";
     let request = format!("{head}{}\r\n\r\n", "a".repeat(l7::head::MAX_HEAD - head.len() - 4));
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer)]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send(&request);
     client.expect(answer);
-    assert!(server.heard() == [request], "the head was changed");
+    assert!(server.received() == [request], "the head was changed");
 }
 
 #[test]
 fn a_malformed_chunk_ends_the_exchange() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n")]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n")]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client
@@ -100,7 +100,7 @@ fn a_large_body_of_a_denied_request_is_not_waited_for() {
     assert_eq!(client.status(), 403);
     client.expect("Access denied\r\n");
     client.expect_end();
-    assert!(server.heard().is_empty());
+    assert!(server.received().is_empty());
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn an_endless_body_of_a_denied_request_is_not_read_for_ever() {
     std::thread::spawn(move || while std::io::Write::write_all(&mut writer, b"5\r\nhello\r\n").is_ok() {});
     client.expect("Access denied\r\n");
     client.rest();
-    assert!(server.heard().is_empty());
+    assert!(server.received().is_empty());
 }
 
 #[test]
@@ -137,5 +137,5 @@ fn a_request_that_takes_too_long_to_match_is_refused_and_holds_up_no_other() {
     let event = world.event();
     assert_eq!(event.reason, "matching the HTTP rules against this request takes too long");
     assert_eq!((event.verdict, event.path.len(), event.source_identity), (Verdict::Refuse, 7001, 256));
-    assert!(server.heard().is_empty());
+    assert!(server.received().is_empty());
 }

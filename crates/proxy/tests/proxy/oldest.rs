@@ -1,6 +1,6 @@
 //! HTTP/1.0 clients: the bytes that their server gets, and how each framing of its response reaches them.
 
-use crate::harness::{EGRESS, Server, Step, World, hear, rule, say};
+use crate::harness::{EGRESS, Server, Step, World, receive, rule, say};
 use l7::HttpRule;
 use proxy::Verdict;
 
@@ -9,9 +9,9 @@ const HEARD: &str = "GET /public HTTP/1.0\r\nConnection: close\r\n\r\n";
 
 /// The bytes that an HTTP/1.0 client gets for this response; the server closes after the client has all of them.
 #[track_caller]
-fn answered(request: &str, heard: &str, answer: &str, expected: &str) {
+fn answered(request: &str, received: &str, answer: &str, expected: &str) {
     for waits in [true, false] {
-        let mut script = vec![hear("\r\n\r\n"), say(answer)];
+        let mut script = vec![receive("\r\n\r\n"), say(answer)];
         script.extend(waits.then_some(Step::End));
         let server = Server::new(vec![script]);
         let world = World::new(server.address);
@@ -20,7 +20,7 @@ fn answered(request: &str, heard: &str, answer: &str, expected: &str) {
         client.expect(expected);
         client.expect_end();
         drop(client);
-        assert_eq!(server.heard(), [heard]);
+        assert_eq!(server.received(), [received]);
         let event = world.event();
         assert_eq!(
             (event.verdict, event.status, &*event.protocol),
@@ -42,21 +42,21 @@ fn a_response_with_a_length_ends_by_it() {
         answered(GET, HEARD, answer, expected);
     }
     let kept = "GET /public HTTP/1.0\r\nHost: svc\r\nConnection: keep-alive\r\n\r\n";
-    let heard = "GET /public HTTP/1.0\r\nHost: svc\r\nConnection: close\r\n\r\n";
-    answered(kept, heard, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", expected);
+    let received = "GET /public HTTP/1.0\r\nHost: svc\r\nConnection: close\r\n\r\n";
+    answered(kept, received, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", expected);
 }
 
 #[test]
 fn a_response_without_a_length_ends_with_the_connection() {
     for version in ["1.0", "1.1"] {
         let answer = format!("HTTP/{version} 200 OK\r\n\r\nall there is");
-        let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer)]]);
+        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
         let world = World::new(server.address);
         let mut client = world.connect();
         client.send(GET);
         client.expect("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall there is");
         client.expect_end();
-        assert_eq!(server.heard(), [HEARD]);
+        assert_eq!(server.received(), [HEARD]);
     }
 }
 
@@ -75,7 +75,7 @@ fn a_response_in_chunks_arrives_without_them() {
 fn chunks_that_break_off_do_not_look_complete() {
     for rest in ["3\r\nabc\r\n", "3\r\nabcXX", "5\r\nabc"] {
         let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{rest}");
-        let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer)]]);
+        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
         let world = World::new(server.address);
         let mut client = world.connect();
         client.send(GET);
@@ -83,18 +83,18 @@ fn chunks_that_break_off_do_not_look_complete() {
         let ended = std::io::Read::read_to_end(&mut client.stream, &mut all);
         let reset = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
         assert!(reset, "{rest:?}: {}", String::from_utf8_lossy(&all));
-        server.heard();
+        server.received();
     }
 }
 
 #[test]
 fn a_response_without_a_body_has_none() {
     let head = "HEAD /public HTTP/1.0\r\n\r\n";
-    let heard = "HEAD /public HTTP/1.0\r\nConnection: close\r\n\r\n";
+    let received = "HEAD /public HTTP/1.0\r\nConnection: close\r\n\r\n";
     let expected = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\n";
-    answered(head, heard, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", expected);
+    answered(head, received, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", expected);
     let expected = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
-    answered(head, heard, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", expected);
+    answered(head, received, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", expected);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn interim_responses_are_kept_from_the_client() {
     let answer = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{last}");
     answered(GET, HEARD, &answer, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     let server = Server::new(vec![vec![
-        hear("\r\n\r\n"),
+        receive("\r\n\r\n"),
         say("HTTP/1.1 102 Processing\r\n\r\n".repeat(101)),
         Step::End,
     ]]);
@@ -111,21 +111,21 @@ fn interim_responses_are_kept_from_the_client() {
     let mut client = world.connect();
     client.send(GET);
     assert_eq!(client.status(), 502);
-    server.heard();
+    server.received();
 }
 
 #[test]
 fn a_body_goes_on_by_its_length_and_nothing_after_it() {
     let head = "POST /public HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
-    let heard = "POST /public HTTP/1.0\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+    let received = "POST /public HTTP/1.0\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let server = Server::new(vec![vec![hear("hello"), say(answer), Step::End]]);
+    let server = Server::new(vec![vec![receive("hello"), say(answer), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send(format!("{head}hello{GET}"));
     client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     client.expect_end();
-    assert_eq!(server.heard(), [heard]);
+    assert_eq!(server.received(), [received]);
     assert_eq!(world.event().method, "POST");
     world.no_event();
 }
@@ -133,13 +133,13 @@ fn a_body_goes_on_by_its_length_and_nothing_after_it() {
 #[test]
 fn a_second_request_on_the_connection_is_not_read() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(answer), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send(format!("GET /public HTTP/1.0\r\nConnection: keep-alive\r\n\r\n{GET}"));
     client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     client.expect_end();
-    assert_eq!(server.heard(), [HEARD]);
+    assert_eq!(server.received(), [HEARD]);
 }
 
 #[test]
@@ -164,23 +164,23 @@ fn a_denied_request_closes_the_connection() {
         let event = world.event();
         assert_eq!((event.verdict, &*event.protocol, &*event.host), (Verdict::Deny, "HTTP/1.0", ""));
     }
-    assert!(server.heard().is_empty());
+    assert!(server.received().is_empty());
 }
 
 #[test]
 fn a_protocol_is_not_switched() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say(switching), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(switching), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send("GET /public HTTP/1.0\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
     assert_eq!(client.status(), 502);
-    assert_eq!(server.heard(), [HEARD]);
+    assert_eq!(server.received(), [HEARD]);
 }
 
 #[test]
 fn open_exchanges_end_when_policy_denies_them() {
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send(GET);
@@ -191,5 +191,5 @@ fn open_exchanges_end_when_policy_denies_them() {
     let event = world.event();
     assert_eq!((event.verdict, &*event.protocol), (Verdict::Deny, "HTTP/1.0"));
     assert_eq!(event.decisions.last().map(|decision| decision.applied), Some(EGRESS));
-    server.heard();
+    server.received();
 }

@@ -1,6 +1,6 @@
 //! Output that the receiver does not read: in every state, the proxy buffers a bounded part of it.
 
-use crate::harness::{Server, Step, World, hear, say};
+use crate::harness::{Server, Step, World, receive, say};
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
@@ -90,7 +90,7 @@ fn interim_responses_are_bounded_in_number_and_size() {
     let hint = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
     let large = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "a".repeat(20_000));
     for hint in [hint, &large] {
-        let server = Server::new(vec![vec![hear("\r\n\r\n"), say(hint.repeat(5000)), Step::End]]);
+        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(hint.repeat(5000)), Step::End]]);
         let world = World::new(server.address);
         let mut client = world.connect();
         client.send("GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");
@@ -100,7 +100,7 @@ fn interim_responses_are_bounded_in_number_and_size() {
         assert!(answers.len() < 300_000, "{} bytes of interim responses", answers.len());
         let event = world.event();
         assert_eq!((event.status, event.reason), (Some(502), "too many interim responses"));
-        server.heard();
+        server.received();
     }
 }
 
@@ -108,7 +108,7 @@ fn interim_responses_are_bounded_in_number_and_size() {
 fn interim_responses_of_an_ordinary_number_pass() {
     let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(50);
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let server = Server::new(vec![vec![hear("\r\n\r\n"), say([&interim, ok].concat()), Step::End]]);
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say([&interim, ok].concat()), Step::End]]);
     let world = World::new(server.address);
     let mut client = world.connect();
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");

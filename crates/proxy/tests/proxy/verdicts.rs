@@ -1,6 +1,6 @@
 //! Verdicts: allowed and denied requests under each policy, and their events.
 
-use crate::harness::{EGRESS, INGRESS, Server, Step, World, hear, rule, say};
+use crate::harness::{EGRESS, INGRESS, Server, Step, World, receive, rule, say};
 use proxy::{Decision, Verdict};
 
 const GET: &str = "GET /public HTTP/1.1\r\nHost: svc\r\n\r\n";
@@ -11,7 +11,7 @@ const DENIED: &str =
 
 /// One exchange of the server.
 fn ok() -> [Step; 2] {
-    [hear("\r\n\r\n"), say(OK)]
+    [receive("\r\n\r\n"), say(OK)]
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn an_allowed_request_reaches_the_server() {
         "GET /public/../public?x=%2e HTTP/1.1\r\nhost:svc:80\r\nA:  b\r\nConnection: keep-alive\r\n\r\n",
     );
     client.expect(OK);
-    assert_eq!(server.heard(), ["GET /public?x=%2e HTTP/1.1\r\nhost: svc:80\r\nA: b\r\n\r\n"]);
+    assert_eq!(server.received(), ["GET /public?x=%2e HTTP/1.1\r\nhost: svc:80\r\nA: b\r\n\r\n"]);
 
     let event = world.event();
     assert_eq!((event.verdict, event.status, event.reason), (Verdict::Forward, Some(200), ""));
@@ -52,7 +52,7 @@ fn a_denied_request_gets_403_and_the_connection_stays_open() {
     client.expect(DENIED.trim_end_matches("Access denied\r\n"));
     client.send(GET);
     client.expect(OK);
-    assert_eq!(server.heard(), [GET]);
+    assert_eq!(server.received(), [GET]);
     for method in ["GET", "POST", "POST", "HEAD"] {
         let event = world.event();
         assert_eq!((event.verdict, event.status, &*event.method), (Verdict::Deny, Some(403), method));
@@ -77,7 +77,7 @@ fn both_sides_must_allow() {
     client.send(GET);
     client.expect(OK);
     assert_eq!(world.event().decisions.len(), 2);
-    assert_eq!(server.heard(), [GET]);
+    assert_eq!(server.received(), [GET]);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn pipelined_requests_are_answered_in_order() {
     let mut client = world.connect();
     client.send([GET, PRIVATE, GET, PRIVATE].concat());
     client.expect([OK, DENIED, OK, DENIED].concat());
-    assert_eq!(server.heard(), [[GET, GET].concat()]);
+    assert_eq!(server.received(), [[GET, GET].concat()]);
     let verdicts: Vec<_> = (0..4).map(|_| world.event().verdict).collect();
     assert_eq!(verdicts, [Verdict::Forward, Verdict::Deny, Verdict::Forward, Verdict::Deny]);
 }
@@ -106,7 +106,7 @@ fn a_change_of_policy_takes_effect_at_the_next_request() {
     world.policy.no_rules();
     client.send(PRIVATE);
     client.expect(OK);
-    assert_eq!(server.heard(), [[GET, PRIVATE].concat()]);
+    assert_eq!(server.received(), [[GET, PRIVATE].concat()]);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn requests_are_refused_where_policy_is_not_available() {
     client.expect(OK);
     assert_eq!(world.event().status, Some(200));
     drop(client);
-    server.heard();
+    server.received();
 
     let mut client = world.connect();
     world.policy.unknown_flow();
@@ -146,5 +146,5 @@ fn an_empty_rule_set_denies_everything() {
     let mut client = world.connect();
     client.send(GET);
     client.expect(DENIED);
-    assert!(server.heard().is_empty());
+    assert!(server.received().is_empty());
 }

@@ -30,8 +30,8 @@ use std::path::PathBuf;
         nexin policy diff --workloads pods.yaml old.yaml new.yaml\n  \
         nexin observe -o json > flows.json; nexin policy diff --flows flows.json old/ new/\n\n\
     Connections are compared between all workloads, and between them and the CIDR blocks, domains and nodes that rules name, for every \
-    port that rules distinguish, over IPv4 and IPv6. The workloads are those of --workloads, else of the compared files, else \
-    of a running agent, else generated. Before the answer is \"no connection changes verdict\", everything that rules \
+    port that rules distinguish, over IPv4 and IPv6. The workloads are given by --workloads, else by the compared files, else \
+    by a running agent, else generated. Before the answer is \"no connection changes verdict\", everything that rules \
     distinguish is compared: generated workloads and nodes with each combination of labels that selectors name, at each \
     block, and domain names for each combination of patterns. With --workloads no further workloads are \
     generated. With --flows only recorded connections are compared. Exit codes: 0 no verdict changes; 1 some do; 2 invalid \

@@ -1,5 +1,5 @@
-//! PodCount that share the network of their node. To policies they are the node: no policy of pods is about them, and no
-//! selector of pods selects them, for nothing that they send or receive can be told from what the node does.
+//! Pods in the network namespace of their node. To policies they are the node: no pod selector selects them, since
+//! their traffic cannot be distinguished from the node's.
 
 use super::ends::LOCAL;
 use super::{Name, Scenario, ScenarioWorkload};
