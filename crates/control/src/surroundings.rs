@@ -133,7 +133,9 @@ impl World {
         }
         let ServiceName { namespace, name } = full_name.clone();
         step.renamed.services.insert((namespace.clone(), name.clone()));
-        let undo = match self.translation.put_service(service) {
+        let within = self.namespaces.get(&namespace).into_iter().flat_map(|within| &within.workloads);
+        let workloads = within.filter_map(|id| self.endpoints.get(id)).map(|endpoint| &**endpoint);
+        let undo = match self.translation.put_service(service, workloads) {
             Some(before) => Change::Service(before.into()),
             None => Change::RemoveService { namespace, name },
         };

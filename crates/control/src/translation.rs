@@ -22,9 +22,15 @@ impl Translation {
         self.table.number_above(number);
     }
 
-    /// Puts a service in place of the one with its name, which is returned.
-    pub(crate) fn put_service(&mut self, service: Service) -> Option<Service> {
-        self.selectors.put_service(&service);
+    /// Puts a service in place of the one with its name, which is returned. The workloads are those of its namespace on
+    /// this node.
+    pub(crate) fn put_service<'a>(
+        &mut self,
+        service: Service,
+        workloads: impl Iterator<Item = &'a Endpoint>,
+    ) -> Option<Service> {
+        let candidates = workloads.map(|endpoint| (endpoint.id, candidate(&endpoint.workload)));
+        self.selectors.put_service(&service, candidates);
         self.reselected.insert(service.full_name());
         self.table.put_service(service)
     }

@@ -11,20 +11,18 @@ use identity::{Labels, Operator, Selector, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Services with selectors, and the workloads that they may select.
+/// Services with selectors, and the workloads that they may select. Of a namespace without a selector it keeps nothing.
 #[derive(Clone, Debug, Default)]
 pub struct SelectorSource {
     namespaces: BTreeMap<String, Namespace>,
     workloads: BTreeMap<u32, Candidate>,
 }
 
-/// The services and workloads of one namespace; a selector selects within its service's own.
+/// The services of one namespace, and an index of its workloads; a selector selects within its service's own.
 #[derive(Clone, Debug, Default)]
 struct Namespace {
-    workloads: BTreeSet<u32>,
     services: BTreeMap<Arc<str>, Selection>,
     by_selector: SelectorIndex<Arc<str>>,
-    /// Empty while no service has a selector: then a workload costs next to nothing.
     by_label: LabelIndex<u32>,
 }
 
@@ -36,8 +34,9 @@ struct Selection {
 }
 
 impl SelectorSource {
-    /// Adds a service, or follows a change of its selector.
-    pub fn put_service(&mut self, service: &Service) {
+    /// Adds a service, or follows a change of its selector. The workloads are all of the service's namespace; the first
+    /// selector of a namespace looks at them.
+    pub fn put_service(&mut self, service: &Service, workloads: impl IntoIterator<Item = (u32, Candidate)>) {
         let known = self.selection(&service.namespace, &service.name);
         if known.is_some_and(|known| known.selector == service.selector) {
             return;
@@ -49,8 +48,9 @@ impl SelectorSource {
         let selector = as_selector(&service.selector);
         let namespace = self.namespaces.entry(service.namespace.clone()).or_default();
         if namespace.services.is_empty() {
-            for number in &namespace.workloads {
-                namespace.by_label.insert(&as_labels(&self.workloads[number].labels), *number);
+            for (number, workload) in workloads {
+                namespace.by_label.insert(&as_labels(&workload.labels), number);
+                self.workloads.insert(number, workload);
             }
         }
         let mut workloads = namespace.by_label.candidates(&selector).unwrap_or_default();
@@ -68,7 +68,8 @@ impl SelectorSource {
         let Some((name, before)) = namespace.services.remove_entry(&*service.name) else { return };
         namespace.by_selector.remove(&as_selector(&before.selector), &name);
         if namespace.services.is_empty() {
-            namespace.by_label = LabelIndex::new();
+            self.namespaces.remove(&service.namespace);
+            self.workloads.retain(|_, workload| workload.namespace != service.namespace);
         }
     }
 
@@ -81,18 +82,15 @@ impl SelectorSource {
             }
             _ => (self.remove_workload(number), false),
         };
-        let namespace = self.namespaces.entry(workload.namespace.clone()).or_default();
-        namespace.workloads.insert(number);
-        if !namespace.services.is_empty() {
-            let labels = as_labels(&workload.labels);
-            if !is_indexed {
-                namespace.by_label.insert(&labels, number);
-            }
-            for name in namespace.selecting(&workload.labels, &labels) {
-                changed.insert(ServiceName::new(&workload.namespace, &name));
-                if let Some(selection) = namespace.services.get_mut(&name) {
-                    selection.workloads.insert(number);
-                }
+        let Some(namespace) = self.namespaces.get_mut(&workload.namespace) else { return changed };
+        let labels = as_labels(&workload.labels);
+        if !is_indexed {
+            namespace.by_label.insert(&labels, number);
+        }
+        for name in namespace.selecting(&workload.labels, &labels) {
+            changed.insert(ServiceName::new(&workload.namespace, &name));
+            if let Some(selection) = namespace.services.get_mut(&name) {
+                selection.workloads.insert(number);
             }
         }
         self.workloads.insert(number, workload);
@@ -104,10 +102,6 @@ impl SelectorSource {
         let mut changed = BTreeSet::new();
         let Some(before) = self.workloads.remove(&number) else { return changed };
         let Some(namespace) = self.namespaces.get_mut(&before.namespace) else { return changed };
-        namespace.workloads.remove(&number);
-        if namespace.services.is_empty() {
-            return changed;
-        }
         let labels = as_labels(&before.labels);
         namespace.by_label.remove(&labels, number);
         for name in namespace.selecting(&before.labels, &labels) {
@@ -165,6 +159,15 @@ mod tests {
         Service { selector: labels(selector), ..fixtures::service("x", name, [tcp(80, 80)]) }
     }
 
+    /// The workloads of a namespace.
+    fn within<'a>(
+        namespace: &'a str,
+        workloads: &'a BTreeMap<u32, Candidate>,
+    ) -> impl Iterator<Item = (u32, Candidate)> + 'a {
+        let within = workloads.iter().filter(move |(_, workload)| workload.namespace == namespace);
+        within.map(|(number, workload)| (*number, workload.clone()))
+    }
+
     fn names(changed: &BTreeSet<ServiceName>) -> Vec<&str> {
         changed.iter().map(|service| service.name.as_str()).collect()
     }
@@ -189,7 +192,7 @@ mod tests {
             service("web", &[("app", "web"), ("env", "prod")]),
         ];
         let mut source = SelectorSource::default();
-        services.iter().for_each(|service| source.put_service(service));
+        services.iter().for_each(|service| source.put_service(service, []));
         let steps: [(Candidate, &[&str]); 6] = [
             (workload("x", &[("app", "web")], 1), &[]),
             (workload("x", &[("app", "web"), ("env", "prod")], 1), &["prod", "web"]),
@@ -209,7 +212,7 @@ mod tests {
     fn one_change_among_many_concerns_one_service() {
         let mut source = SelectorSource::default();
         for number in 0..1000 {
-            source.put_service(&service(&format!("s{number}"), &[("app", &format!("a{number}"))]));
+            source.put_service(&service(&format!("s{number}"), &[("app", &format!("a{number}"))]), []);
         }
         let one = |number: u32, last| workload("x", &[("app", &format!("a{}", number % 1000))], last);
         for number in 0..5000 {
@@ -224,9 +227,15 @@ mod tests {
     fn a_service_finds_the_workloads_that_came_before_it() {
         let mut source = SelectorSource::default();
         let web = [("app", "web"), ("env", "prod")];
-        source.put_workload(1, workload("x", &web, 1));
-        source.put_workload(2, workload("x", &web[..1], 2));
-        source.put_workload(3, workload("y", &web, 3));
+        let workloads = BTreeMap::from([
+            (1, workload("x", &web, 1)),
+            (2, workload("x", &web[..1], 2)),
+            (3, workload("y", &web, 3)),
+        ]);
+        for (number, workload) in &workloads {
+            assert_eq!(source.put_workload(*number, workload.clone()), BTreeSet::new());
+        }
+        assert!(source.workloads.is_empty(), "without a selector nothing is kept");
         for (selector, expected) in [
             (&web[..], &[1][..]),
             (&web[..1], &[1, 2]),
@@ -235,13 +244,14 @@ mod tests {
             (&web[1..], &[1]),
         ] {
             let service = service("web", selector);
-            source.put_service(&service);
+            source.put_service(&service, within("x", &workloads));
             assert_eq!(behind(&source, &service), expected, "{selector:?}");
         }
         let service = service("web", &web);
-        source.put_service(&service);
+        source.put_service(&service, within("x", &workloads));
         source.remove_service(&service.full_name());
         assert_eq!(source.slices(&service), []);
+        assert!(source.namespaces.is_empty() && source.workloads.is_empty());
         assert_eq!(source.put_workload(1, workload("x", &web, 4)), BTreeSet::new());
     }
 
@@ -287,7 +297,7 @@ mod tests {
                     let labels = random_labels(state);
                     let service = service(&format!("s{}", number % 5), &labels);
                     let service = Service { namespace: namespace.into(), ..service };
-                    source.put_service(&service);
+                    source.put_service(&service, within(namespace, &workloads));
                     changed.insert(service.full_name());
                     services.insert(service.full_name(), service);
                 }
