@@ -175,7 +175,7 @@ impl World {
         self.release_blocks(step);
         self.ledger =
             self.row_subjects().filter_map(|subject| Some((subject, self.row_of(&subject)?))).collect();
-        let rows = self.ledger.rows().copied().chain(self.reported_rows());
+        let rows = self.ledger.rows().chain(self.reported_rows());
         let (now, later, named) = plan_all(found, rows);
         self.named = named;
         (now, later)
