@@ -46,6 +46,8 @@ pub(crate) struct Named {
     rows: HashMap<Name, u32>,
     /// Of the numbers that the step touches: whether a reachable row named them before it.
     before: HashMap<Name, bool>,
+    /// Whether `before` has all numbers that were named, as after a start.
+    is_complete: bool,
 }
 
 /// The ranks of classes and columns.
@@ -113,6 +115,7 @@ impl Named {
         let mut named = Self::default();
         found.values().for_each(|row| named.count(row));
         named.before = named.rows.keys().map(|name| (*name, false)).collect();
+        named.is_complete = true;
         named.mark(found, |rank| rank >= ROOT);
         named.mark_blocks(found);
         // What names comes before what it names.
@@ -173,7 +176,7 @@ impl Named {
     }
 
     fn was_named(&self, name: Name) -> bool {
-        self.before.get(&name).copied().unwrap_or_else(|| self.is_named(name))
+        self.before.get(&name).copied().unwrap_or_else(|| !self.is_complete && self.is_named(name))
     }
 
     fn is_named(&self, name: Name) -> bool {
@@ -205,6 +208,9 @@ impl Named {
 
     /// Records whether the numbers that a row names were named before the step.
     fn note(&mut self, row: &Row) {
+        if self.is_complete {
+            return;
+        }
         for name in names(row) {
             let is_named = self.is_named(name);
             self.before.entry(name).or_insert(is_named);
@@ -323,7 +329,8 @@ impl Plan {
     fn batches(mut self, named: &mut Named) -> (Batch, Batch) {
         std::mem::take(&mut self.removals).iter().for_each(|key| self.remove(key, named));
         self.put_transients(named);
-        named.before.clear();
+        // The room that a start took is given back: it would be cleared at each step.
+        (named.before, named.is_complete) = (HashMap::default(), false);
         let Self { prepare, switch: Ranked(mut inner), remove_now: Ranked(mut gone), remove_later, .. } =
             self;
         // A switch of a root row leads packets to other rows, so those are switched before.
