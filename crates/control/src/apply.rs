@@ -4,7 +4,6 @@ use crate::change::{Change, LAST_ENDPOINT};
 use crate::enforcement::Reassignment;
 use crate::ledger::RowSubject;
 use crate::planner::{plan, plan_all};
-use crate::row_changes::RowChanges;
 use crate::step::{Step, Subject};
 use crate::world::World;
 use crate::writes::{Rows, Writes, concern_flows};
@@ -79,10 +78,7 @@ impl World {
 
     /// Gives workloads the peers that their labels and ports make them.
     fn settle_workloads(&mut self, step: &mut Step) {
-        let workloads = step.take(|subject| match subject {
-            Subject::Workload(id) => Some(*id),
-            _ => None,
-        });
+        let workloads: Vec<u32> = std::mem::take(&mut step.workloads).into_iter().collect();
         for (id, workload) in workloads.iter().filter_map(|id| Some((*id, self.workload(*id)?))) {
             workload.addresses.iter().for_each(|address| step.mark_address(*address));
             if id <= LAST_ENDPOINT {
@@ -106,10 +102,7 @@ impl World {
         for peer in peer_changes.removed.keys().chain(peer_changes.added.keys()).chain(&peer_changes.left) {
             step.mark(Subject::Peer(*peer));
         }
-        let subjects = step.take(|subject| match subject {
-            Subject::Peer(peer) => Some(*peer),
-            _ => None,
-        });
+        let subjects = std::mem::take(&mut step.peers);
         let reassignments: Vec<Reassignment> =
             subjects.into_iter().filter_map(|subject| self.reassignment(subject, step)).collect();
         self.enforcement.assign(
@@ -137,12 +130,8 @@ impl World {
 
     /// Reports the marked rows that differ from the ledger.
     fn settle_rows(&mut self, step: &mut Step) {
-        let subjects = step.take(|subject| match subject {
-            Subject::Row(subject) => Some(*subject),
-            _ => None,
-        });
         let mut put = Vec::new();
-        for subject in subjects {
+        for subject in std::mem::take(&mut step.marked_rows) {
             let row = self.row_of(&subject);
             let before = self.ledger.enter(subject, row);
             if before != row {
@@ -157,14 +146,13 @@ impl World {
     /// The writes that replace what this world itself wrote. Blocks that are given up go once no packet is judged by the
     /// policies that named them.
     fn replace_own(&mut self, step: &mut Step) -> (Batch, Batch) {
-        let (now, unreachable) = plan(step.rows.merged(), &mut self.named);
+        let (now, unreachable) = plan(step.rows.take(), &mut self.named);
         if step.released.is_empty() {
             return (now, unreachable);
         }
-        step.rows = RowChanges::default();
         self.release_blocks(step);
         self.settle_rows(step);
-        let (mut later, gone) = plan(step.rows.merged(), &mut self.named);
+        let (mut later, gone) = plan(step.rows.take(), &mut self.named);
         later.append(gone);
         later.append(unreachable);
         (now, later)

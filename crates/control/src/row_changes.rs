@@ -2,20 +2,15 @@
 
 use abi::row::{Row, RowKey};
 use foldhash::HashMap;
-use foldhash::fast::RandomState;
 
-/// The rows that a step puts and removes, in order.
+/// The rows that a step puts and removes.
 #[derive(Debug, Default)]
 pub(crate) struct RowChanges {
-    notes: Vec<Note>,
+    /// One change for each key, in the order in which keys were noted first.
+    changes: Vec<RowChange>,
+    places: HashMap<RowKey, usize>,
     /// Set where all rows are compared after the step, so that none needs to be noted.
     is_ignored: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Note {
-    Put(Row),
-    Remove(Row),
 }
 
 /// What a step does to one row.
@@ -36,47 +31,41 @@ impl RowChanges {
         Self { is_ignored: true, ..Self::default() }
     }
 
+    /// Whether all rows are compared after the step.
+    pub(crate) fn is_ignored(&self) -> bool {
+        self.is_ignored
+    }
+
     /// Adds rows. Where a row has the key already, [`Self::remove`] comes first.
     pub(crate) fn put(&mut self, rows: impl IntoIterator<Item = Row>) {
-        if !self.is_ignored {
-            self.notes.extend(rows.into_iter().map(Note::Put));
-        }
+        self.note(rows, |change, row| change.new = Some(row));
     }
 
     /// Removes rows that are there.
     pub(crate) fn remove(&mut self, rows: impl IntoIterator<Item = Row>) {
-        if !self.is_ignored {
-            self.notes.extend(rows.into_iter().map(Note::Remove));
+        self.note(rows, |change, row| match change.new.take() {
+            // The step itself has put it.
+            Some(own) => change.transient = Some(own),
+            None => change.old = change.old.or(Some(row)),
+        });
+    }
+
+    fn note(&mut self, rows: impl IntoIterator<Item = Row>, follow: impl Fn(&mut RowChange, Row)) {
+        if self.is_ignored {
+            return;
+        }
+        for (key, row) in rows.into_iter().filter_map(|row| Some((row.key()?, row))) {
+            let place = *self.places.entry(key).or_insert(self.changes.len());
+            if place == self.changes.len() {
+                self.changes.push(RowChange { key, old: None, new: None, transient: None });
+            }
+            follow(&mut self.changes[place], row);
         }
     }
 
-    /// One change for each key, in the order in which keys were noted first.
-    pub(crate) fn merged(&self) -> Vec<RowChange> {
-        let mut changes: Vec<RowChange> = Vec::with_capacity(self.notes.len());
-        let mut places: HashMap<RowKey, u32> =
-            HashMap::with_capacity_and_hasher(self.notes.len(), RandomState::default());
-        for note in &self.notes {
-            let (Note::Put(row) | Note::Remove(row)) = note;
-            let Some(key) = row.key() else { continue };
-            let place = *places.entry(key).or_insert_with(|| {
-                changes.push(RowChange { key, old: None, new: None, transient: None });
-                changes.len() as u32 - 1
-            });
-            changes[place as usize].follow(note);
-        }
-        changes
-    }
-}
-
-impl RowChange {
-    fn follow(&mut self, note: &Note) {
-        match note {
-            Note::Put(row) => self.new = Some(*row),
-            Note::Remove(row) => match self.new.take() {
-                // The step itself has put it.
-                Some(own) => self.transient = Some(own),
-                None => self.old = self.old.or(Some(*row)),
-            },
-        }
+    /// The changes so far, which are then forgotten.
+    pub(crate) fn take(&mut self) -> Vec<RowChange> {
+        self.places.clear();
+        std::mem::take(&mut self.changes)
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Something that changes have touched, so that it must be looked at again. A step settles subjects in this order.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Subject {
     /// A workload whose labels or ports may have changed, and with them its peer.
     Workload(u32),
@@ -24,7 +24,12 @@ pub(crate) enum Subject {
 /// What some changes touch.
 #[derive(Debug, Default)]
 pub(crate) struct Step {
-    dirty: BTreeSet<Subject>,
+    /// Marked workloads.
+    pub(crate) workloads: BTreeSet<u32>,
+    /// Marked peers.
+    pub(crate) peers: BTreeSet<u32>,
+    /// Marked rows.
+    pub(crate) marked_rows: BTreeSet<RowSubject>,
     /// Peers that came, went or changed.
     pub(crate) peer_changes: PeerChanges,
     /// Rows that their owners put and removed.
@@ -43,7 +48,11 @@ impl Step {
 
     /// Marks what must be looked at again.
     pub(crate) fn mark(&mut self, subject: Subject) {
-        self.dirty.insert(subject);
+        match subject {
+            Subject::Workload(id) => self.workloads.insert(id),
+            Subject::Peer(peer) => self.peers.insert(peer),
+            Subject::Row(row) => !self.rows.is_ignored() && self.marked_rows.insert(row),
+        };
     }
 
     /// Marks the endpoint row of a workload.
@@ -54,18 +63,5 @@ impl Step {
     /// Marks the row of an address.
     pub(crate) fn mark_address(&mut self, address: IpAddr) {
         self.mark(Subject::Row(RowSubject::Address(Cidr::host(address))));
-    }
-
-    /// The marked subjects of one kind, which are marked no more.
-    pub(crate) fn take<T>(&mut self, kind: impl Fn(&Subject) -> Option<T>) -> Vec<T> {
-        let mut taken = Vec::new();
-        self.dirty.retain(|subject| match kind(subject) {
-            Some(one) => {
-                taken.push(one);
-                false
-            }
-            None => true,
-        });
-        taken
     }
 }

@@ -254,7 +254,7 @@ fn every_packet_gets_its_old_or_its_new_answer_while_rows_change() {
         for _ in 0..6 {
             let old = graph.rows.clone();
             graph.step();
-            let changes = graph.changes.merged();
+            let changes = graph.changes.take();
             let states = States::new(&old, &graph.rows, &changes);
             let writes = plan(changes, &mut named);
             promised += check(&states, old, &graph.rows, writes, seed);
