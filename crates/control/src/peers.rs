@@ -30,7 +30,7 @@ pub(crate) struct Peers {
     /// Namespaces with workloads, by name.
     namespaces: HashMap<String, Namespace>,
     namespace_numbers: Sequence,
-    found: Found,
+    restored: Restored,
     /// Peer numbers of other nodes, by their labels.
     nodes: Numbering<Arc<Labels>>,
 }
@@ -87,7 +87,7 @@ pub(crate) struct Arrival {
 
 /// Peer numbers that differ from the identity, from rows that were written before a restart.
 #[derive(Clone, Debug, Default)]
-struct Found {
+struct Restored {
     peers: HashMap<IpAddr, u32>,
     identities: HashMap<u32, u32>,
     namespaces: HashMap<IpAddr, u32>,
@@ -104,7 +104,7 @@ impl Default for Peers {
             local_numbers: Sequence::new(FIRST_LOCAL..=FIRST_NODE - 1),
             namespaces: HashMap::default(),
             namespace_numbers: Sequence::new(FIRST_NAMESPACE..=u32::MAX),
-            found: Found::default(),
+            restored: Restored::default(),
             nodes: Numbering::new(FIRST_NODE..=FIRST_NAMESPACE - 1),
         }
     }
@@ -131,15 +131,15 @@ impl Peers {
         &AddressInfo { identity, peer, namespace, .. }: &AddressInfo,
     ) {
         if peer != identity && is_workload(peer) {
-            self.found.peers.insert(address, peer);
-            self.found.identities.insert(peer, identity);
+            self.restored.peers.insert(address, peer);
+            self.restored.identities.insert(peer, identity);
         }
         if peer >= FIRST_NODE {
-            self.found.peers.insert(address, peer);
+            self.restored.peers.insert(address, peer);
             self.nodes.continue_above(peer);
         }
         if namespace != 0 {
-            self.found.namespaces.insert(address, namespace);
+            self.restored.namespaces.insert(address, namespace);
             self.namespace_numbers.continue_above(namespace);
         }
     }
@@ -242,7 +242,7 @@ impl Peers {
     fn hold_node(&mut self, labels: Labels, addresses: &[IpAddr], peer_changes: &mut PeerChanges) -> u32 {
         let labels = Arc::new(labels);
         let known = self.nodes.number(&labels).is_some();
-        let found = addresses.iter().find_map(|address| self.found.peers.get(address)).copied();
+        let found = addresses.iter().find_map(|address| self.restored.peers.get(address)).copied();
         if let Some(number) = found.filter(|_| !known) {
             // Where another has it, or it is none of a node, there will be a new one.
             let next = self.nodes.next();
@@ -376,7 +376,7 @@ impl Peers {
         }
         let is_free = |number: &u32| self.directory.view(*number).is_none();
         let mut found =
-            arrival.addresses.iter().filter_map(|address| self.found.namespaces.get(address)).copied();
+            arrival.addresses.iter().filter_map(|address| self.restored.namespaces.get(address)).copied();
         let free = found.find(is_free).or_else(|| self.namespace_numbers.take(|number| !is_free(&number)));
         // Without a number of its own a namespace has no rows.
         let Some(number) = free else { return 0 };
@@ -399,8 +399,8 @@ impl Peers {
     /// A number that no peer has: the number before a restart, else the identity, else a number of this node.
     fn free_number(&mut self, identity: u32, addresses: &[IpAddr]) -> Option<u32> {
         let is_free = |peer: &u32| !self.residents.contains_key(peer);
-        let is_same = |peer: &u32| self.found.identities.get(peer).is_none_or(|found| *found == identity);
-        let found = addresses.iter().filter_map(|address| self.found.peers.get(address)).copied();
+        let is_same = |peer: &u32| self.restored.identities.get(peer).is_none_or(|found| *found == identity);
+        let found = addresses.iter().filter_map(|address| self.restored.peers.get(address)).copied();
         let own = found.chain([identity]).find(|peer| is_same(peer) && is_free(peer));
         own.or_else(|| self.local_numbers.take(|peer| !(is_same(&peer) && is_free(&peer))))
     }
