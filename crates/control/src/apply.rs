@@ -154,12 +154,28 @@ impl World {
         step.rows.put(put);
     }
 
-    /// The writes that replace what this world itself wrote. Blocks that are given up go once no packet is judged by the
-    /// policies that named them.
+    /// The writes that replace what this world itself wrote.
     fn replace_own(&mut self, step: &mut Step) -> (Batch, Batch) {
-        let (now, unreachable) = plan(step.rows.merged(), &mut self.named);
+        let (now, later) = plan(step.rows.merged(), &mut self.named);
+        (now, self.without_released_blocks(later, step))
+    }
+
+    /// The writes that replace the rows that were found in the maps.
+    fn replace_found(&mut self, found: Rows, step: &mut Step) -> (Batch, Batch) {
+        self.ledger =
+            self.row_subjects().filter_map(|subject| Some((subject, self.row_of(&subject)?))).collect();
+        let rows = self.ledger.rows().copied().chain(self.reported_rows());
+        let (now, later, named) = plan_all(found, rows);
+        self.named = named;
+        step.released.append(&mut self.found_blocks);
+        (now, self.without_released_blocks(later, step))
+    }
+
+    /// Adds to the writes after the grace time those of blocks that are given up: they go once no packet is judged by the
+    /// policies that named them.
+    fn without_released_blocks(&mut self, unreachable: Batch, step: &mut Step) -> Batch {
         if step.released.is_empty() {
-            return (now, unreachable);
+            return unreachable;
         }
         step.rows = RowChanges::default();
         self.release_blocks(step);
@@ -167,18 +183,7 @@ impl World {
         let (mut later, gone) = plan(step.rows.merged(), &mut self.named);
         later.append(gone);
         later.append(unreachable);
-        (now, later)
-    }
-
-    /// The writes that replace the rows that were found in the maps.
-    fn replace_found(&mut self, found: Rows, step: &mut Step) -> (Batch, Batch) {
-        self.release_blocks(step);
-        self.ledger =
-            self.row_subjects().filter_map(|subject| Some((subject, self.row_of(&subject)?))).collect();
-        let rows = self.ledger.rows().copied().chain(self.reported_rows());
-        let (now, later, named) = plan_all(found, rows);
-        self.named = named;
-        (now, later)
+        later
     }
 
     /// Adds the configuration, which makes flows be checked again where a write concerns them, and the rule sets.
