@@ -84,13 +84,14 @@ fn tables(rows: &Rows) -> Tables {
 fn check(before: &Rows, after: &Rows, writes: &Writes) {
     let (old, new, mut maps) = (tables(before), tables(after), tables(before));
     let of = |packet: Packet, tables: &Tables| packet.is_allowed(packet.roots(tables), tables);
-    for (name, batch) in batches(writes) {
+    for (name, batch) in stages(writes) {
         let start: Vec<Roots> = Packet::all().into_iter().map(|packet| packet.roots(&maps)).collect();
         for write in batch.iter() {
             maps.apply(write);
             for (packet, start) in Packet::all().into_iter().zip(&start) {
                 let now = packet.roots(&maps);
-                let allowed = [of(packet, &old), of(packet, &new)];
+                let last = of(packet, &new);
+                let allowed = [if name == "now" { of(packet, &old) } else { last }, last];
                 for (when, roots) in [
                     ("after the write", now),
                     ("with the endpoint row of before", Roots { endpoint: start.endpoint, ..now }),
@@ -108,8 +109,9 @@ fn check(before: &Rows, after: &Rows, writes: &Writes) {
     Packet::all().into_iter().for_each(|packet| assert_eq!(of(packet, &maps), of(packet, &new)));
 }
 
-fn batches(writes: &Writes) -> [(&str, &Batch); 2] {
-    [("now", &writes.now), ("later", &writes.later)]
+/// The writes, with a grace time between: a packet that starts during one stage has passed before the next.
+fn stages(writes: &Writes) -> [(&str, &Batch); 3] {
+    [("now", &writes.now), ("later", &writes.later), ("last", &writes.last)]
 }
 
 /// A policy of all workloads with these rules in both directions; in neither a packet is allowed without a rule.
@@ -146,6 +148,13 @@ fn blocks() -> Vec<Change> {
             ],
         ),
     ]
+}
+
+/// Blocks that no rule of a workload names: their classes only lead to those around them.
+fn blocks_of_no_workload() -> Change {
+    let peers = ["10.2.0.0/16", "10.0.0.0/25", "10.0.0.64/27"].map(|text| block(text, &[], Everything));
+    let rule = allow(RuleDirection::Ingress, peers, Traffic::Any);
+    Change::Policy(policy("none", [spec(policy::fixtures::app("none"), [rule])]))
 }
 
 /// Other rules by some of the blocks of [`blocks`], and by others between and within them.
@@ -193,12 +202,23 @@ fn a_restart_with_the_same_policies_changes_no_verdict() {
 
 #[test]
 fn a_restart_with_other_policies_leads_from_the_old_verdicts_to_the_new_ones() {
-    let all = [blocks(), other_blocks(), Vec::new()];
+    let more = blocks().into_iter().chain([blocks_of_no_workload()]).collect();
+    let all = [blocks(), more, other_blocks(), Vec::new()];
     for before in &all {
         let world = world(before.clone());
         for after in &all {
             restart(&world, &world.rows(), after.clone());
         }
+    }
+}
+
+#[test]
+fn a_block_that_goes_leads_packets_on_their_way_to_those_around_it() {
+    let mut world = world(blocks());
+    for change in [blocks_of_no_workload(), Change::RemovePolicy(policy::fixtures::policy_id("none"))] {
+        let before = world.rows();
+        let writes = world.apply([change]);
+        check(&before, &world.rows(), &writes);
     }
 }
 
@@ -256,7 +276,7 @@ fn rows_that_are_damaged_join_no_two_blocks() {
         let mut restarted = World::adopt(found.values().copied(), world.identities().clone());
         let mut maps = found.clone();
         let writes = restarted.apply(workloads().into_iter().chain(blocks()));
-        for write in writes.now.iter().chain(writes.later.iter()) {
+        for write in stages(&writes).iter().flat_map(|(_, batch)| batch.iter()) {
             match write {
                 MapOp::Put(row) => _ = row.key().map(|key| maps.insert(key, row)),
                 MapOp::Delete(key) => _ = maps.remove(&key),
