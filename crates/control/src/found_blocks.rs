@@ -79,7 +79,7 @@ fn classes_by_members(found: &Rows, addresses: &[(Cidr, u32)]) -> BTreeMap<Vec<C
     }
     let mut by_depth: Vec<(usize, u32, Vec<Cidr>)> =
         members.into_iter().map(|(class, (depth, members))| (depth, class, members)).collect();
-    by_depth.sort_by(|one, other| other.0.cmp(&one.0));
+    by_depth.sort_by_key(|(depth, ..)| std::cmp::Reverse(*depth));
     let mut classes: BTreeMap<Vec<Cidr>, Vec<u32>> = BTreeMap::new();
     for (_, class, members) in by_depth {
         classes.entry(members).or_default().push(class);
