@@ -2,8 +2,9 @@
 //!
 //! The policies of before name blocks by the numbers of their classes, and judge packets until the policies of now have
 //! taken their place. So a block keeps its number, and stays in force until then. The row of a block outside the cluster
-//! tells its class. No row tells a block inside: there only the rows of single addresses name classes. A class inside is
-//! given to a block that holds exactly the addresses of the class, so that each of them stays in the same classes.
+//! names the class of the block. A block inside the cluster has no row: only the rows of single addresses name classes
+//! there. A class inside is given to a block that holds exactly the addresses of the class, so that each of these addresses
+//! stays in the same classes. Where several blocks hold the same addresses, any of them does, in the order of the classes.
 
 use crate::writes::Rows;
 use abi::Address;
@@ -18,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// A block with the number of its class.
 pub(crate) type FoundBlock = (Cidr, AddressSide, u32);
 
-/// The blocks outside the cluster. Of a number that several rows name it is not known which block has it.
+/// The blocks outside the cluster. A number that several rows name is left out: the rows do not show which block has it.
 pub(crate) fn blocks_outside(found: &Rows) -> Vec<FoundBlock> {
     let mut blocks: BTreeMap<u32, Vec<Cidr>> = BTreeMap::new();
     for (block, class) in classes(found, AddressSide::World) {
@@ -46,7 +47,7 @@ pub(crate) fn blocks_inside(found: &Rows) -> Vec<FoundBlock> {
     for (members, classes) in &mut classes_by_members {
         classes.retain(|class| !taken.contains(class));
         let mut blocks = blocks_by_members.get(members).cloned().unwrap_or_default();
-        // No row tells the block of one address outside the cluster where the address is inside.
+        // The row of an address inside the cluster hides the block of this one address outside.
         if let [only] = members[..]
             && blocks.len() < classes.len()
         {
@@ -71,7 +72,7 @@ fn classes_by_members(found: &Rows, addresses: &[(Cidr, u32)]) -> BTreeMap<Vec<C
     for (address, class) in addresses {
         let around = classes_around(found, *class);
         for (at, class) in around.iter().enumerate() {
-            // All classes with the same members are on one way outwards.
+            // Classes with the same members lie in one chain of parents, so depths order them.
             let (depth, members) = members.entry(*class).or_default();
             *depth = around.len() - at;
             members.push(*address);
@@ -87,7 +88,7 @@ fn classes_by_members(found: &Rows, addresses: &[(Cidr, u32)]) -> BTreeMap<Vec<C
     classes
 }
 
-/// The class and those around it, outwards; none where damaged rows lead round in a circle.
+/// The class and those around it, outwards; none where damaged rows form a circle.
 fn classes_around(found: &Rows, class: u32) -> Vec<u32> {
     let mut around = Vec::new();
     let mut next = Some(class).filter(|class| *class >= FIRST_BLOCK);
@@ -105,7 +106,7 @@ fn classes_around(found: &Rows, class: u32) -> Vec<u32> {
 }
 
 /// The blocks that hold the same of these addresses, each before those around it. A policy that names a block inside
-/// the cluster names it outside too, so the rows of blocks outside tell all blocks.
+/// the cluster names it outside too, so every block has a row, but for single addresses.
 fn blocks_by_members(found: &Rows, addresses: &[(Cidr, u32)]) -> BTreeMap<Vec<Cidr>, Vec<Cidr>> {
     let blocks: BTreeSet<Cidr> = blocks_outside(found).into_iter().map(|(block, ..)| block).collect();
     let mut members: BTreeMap<Cidr, Vec<Cidr>> = BTreeMap::new();
