@@ -249,7 +249,7 @@ mod tests {
                 ServiceInfo { backends: 1, count: 1 },
             ),
             Row::Backend(
-                BackendKey { backends: 1, slot: 2 },
+                BackendKey { backends: 1, index: 2 },
                 BackendInfo { address, port: [0, 80], padding: [0; 2] },
             ),
             Row::Config(Config { epoch: 5, ..Config::default() }),

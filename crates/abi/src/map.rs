@@ -97,7 +97,7 @@ macro_rules! with_maps {
             /// The backend set of a service address.
             Services = NX_SERVICES: Hash<ServiceKey, ServiceInfo>,
                 capacity 64 * 1024, in tests 1024, written by Control, row Service;
-            /// The backends of a set, by slot.
+            /// The backends of a set, by index.
             Backends = NX_BACKENDS: Hash<BackendKey, BackendInfo>,
                 capacity 256 * 1024, in tests 1024, written by Control, row Backend;
             /// The configuration of the node.

@@ -28,7 +28,7 @@ pub struct ServiceInfo {
     /// Number of the backend set. A set that changes takes a new number, by which a flow that may change its backend notices
     /// that it must choose again.
     pub backends: u32,
-    /// How many slots the set has, from 0; without slots connections are dropped.
+    /// The number of backends in the set. Connections to a set without backends are dropped.
     pub count: u32,
 }
 
@@ -40,8 +40,8 @@ pub struct ServiceInfo {
 pub struct BackendKey {
     /// Number of the backend set.
     pub backends: u32,
-    /// Slot in the set, from 0.
-    pub slot: u32,
+    /// Index of the backend in the set, from 0.
+    pub index: u32,
 }
 
 /// Where one backend listens.

@@ -1,13 +1,13 @@
 //! The latest flows, and the subscriptions to new ones.
 
-use flow::{Filter, Flow, Ring};
+use flow::{Filter, Flow, RingBuffer};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Number of flows in the ring.
+/// Number of flows in the ring buffer.
 const KEPT: usize = 4096;
 /// How often a subscription without new flows checks whether the agent stops.
 const IDLE: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ pub(crate) struct Feed {
 
 #[derive(Debug)]
 struct State {
-    ring: Ring<Arc<Flow>>,
+    ring: RingBuffer<Arc<Flow>>,
     missed: u64,
     ended: bool,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Subscription {
 impl Feed {
     /// An empty feed.
     pub(crate) fn new() -> Arc<Self> {
-        let state = State { ring: Ring::new(KEPT), missed: 0, ended: false };
+        let state = State { ring: RingBuffer::new(KEPT), missed: 0, ended: false };
         Arc::new(Self { state: Mutex::new(state), changed: Condvar::new() })
     }
 

@@ -161,7 +161,7 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
                 addresses: vec![IpAddr::from([10, 0, 1, id as u8])],
                 named_ports: BTreeMap::from([(("http".to_owned(), 6), 80)]).into(),
             },
-            attachment: control::Attachment::default(),
+            wire: control::Wire::default(),
             audit,
         }))
     }

@@ -6,7 +6,7 @@ use crate::paths::Paths;
 use crate::state::{Process, Stage, WorkloadRecord};
 use abi::protocol;
 use anyhow::Context;
-use control::{Attachment, Change, Endpoint, Proxy, Workload};
+use control::{Change, Endpoint, Proxy, Wire, Workload};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -189,7 +189,7 @@ impl Wiring {
         let plan = Plan { host, addresses, mtu: MTU, index: None, alias: Some(&alias) };
         let wired: Wired = self.node.wire(&namespace, &plan)?;
         workload.mac = wired.mac;
-        let interface = Attachment { interface: wired.interface, mac: wired.mac, host_mac: wired.host_mac };
+        let interface = Wire { interface: wired.interface, mac: wired.mac, host_mac: wired.host_mac };
         let endpoint = endpoint(workload, interface)?;
         kernel.apply([Change::Endpoint(Box::new(endpoint.clone()))])?;
         anyhow::ensure!(
@@ -211,7 +211,7 @@ impl Wiring {
         }
         self.node.network().set_alias(link.index, &number_alias(&self.instance, workload.id))?;
         let mac = workload.mac;
-        let interface = Attachment { interface: link.index, mac, host_mac: link.mac };
+        let interface = Wire { interface: link.index, mac, host_mac: link.mac };
         Ok(Some((Change::Endpoint(Box::new(endpoint(workload, interface)?)), link.index)))
     }
 
@@ -355,7 +355,7 @@ pub(crate) fn number_of(name: &str, prefix: &str) -> Option<u32> {
 }
 
 /// The endpoint of a workload, for the world.
-fn endpoint(workload: &WorkloadRecord, attachment: Attachment) -> anyhow::Result<Endpoint> {
+fn endpoint(workload: &WorkloadRecord, wire: Wire) -> anyhow::Result<Endpoint> {
     Ok(Endpoint {
         id: workload.id,
         workload: Workload {
@@ -365,7 +365,7 @@ fn endpoint(workload: &WorkloadRecord, attachment: Attachment) -> anyhow::Result
             addresses: workload.wanted.addresses.clone(),
             named_ports: named_ports(&workload.wanted.named_ports)?.into(),
         },
-        attachment,
+        wire,
         audit: workload.audit,
     })
 }

@@ -104,9 +104,9 @@ pub struct Workload {
     pub named_ports: Arc<BTreeMap<(String, u8), u16>>,
 }
 
-/// How a workload is wired to its node: both ends of the wire.
+/// The veth pair of a workload: its host-side end and its end in the workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attachment {
+pub struct Wire {
     /// Index of the host-side interface.
     pub interface: u32,
     /// Link-layer address of the workload's end.
@@ -122,8 +122,8 @@ pub struct Endpoint {
     pub id: u32,
     /// The workload.
     pub workload: Workload,
-    /// How it is wired to the node.
-    pub attachment: Attachment,
+    /// The veth pair between the workload and the node.
+    pub wire: Wire,
     /// Whether what policy refuses is let through and reported.
     pub audit: bool,
 }

@@ -1,4 +1,4 @@
-//! The policies in force: compiled once for all workloads to which the same rules apply.
+//! The policies in force: compiled once for all subjects that the same specs select.
 
 use crate::groupings::Groupings;
 use crate::peer_changes::PeerChanges;
@@ -34,7 +34,7 @@ pub struct Enforcement {
     /// Policies that lost their last subject.
     idle: BTreeSet<u32>,
     pub(crate) groupings: Groupings,
-    /// Policies that ask for domain names.
+    /// Policies with rules that match domain names.
     with_domains: BTreeSet<u32>,
     policy_numbers: Sequence,
 }
@@ -44,12 +44,12 @@ pub struct Enforcement {
 struct InForce {
     key: PolicyKey,
     grouping: u32,
-    /// The flags that endpoints have for it.
+    /// The flags of endpoints under this policy.
     flags: u8,
     subjects: usize,
 }
 
-/// A subject, and what applies to it from now on.
+/// A subject, and the selection that applies to it from now on.
 pub(crate) type Reassignment = (u32, Option<(PolicyKey, Selection)>);
 
 /// The policy part of an endpoint's row.
@@ -79,7 +79,7 @@ impl Default for Enforcement {
 }
 
 impl Enforcement {
-    /// Starts numbering policies above this number, which flows may remember from before.
+    /// Starts numbering policies above this number, which conntrack entries from before a restart may hold.
     pub(crate) fn number_above(&mut self, number: u32) {
         self.policy_numbers.continue_above(number);
     }
@@ -94,15 +94,15 @@ impl Enforcement {
         &self.book
     }
 
-    /// What the endpoint's row says for a subject; none where it has no policy yet.
+    /// The policy part of the endpoint row of a subject; none if the subject has no policy yet.
     pub(crate) fn assignment(&self, subject: u32) -> Option<Assignment> {
         let policy = *self.assigned.get(&subject)?;
         let InForce { grouping, flags, .. } = self.in_force[&policy];
         Some(Assignment { policy, grouping: endpoint::Grouping::new(grouping), flags })
     }
 
-    /// Moves peers that came, went or changed to their groups. The groupings are returned in which a peer that stays is in
-    /// another group.
+    /// Moves added, removed and changed peers to their groups. The groupings are returned in which a peer that stays changed
+    /// group.
     pub(crate) fn follow(
         &mut self,
         peer_changes: &PeerChanges,
@@ -112,14 +112,14 @@ impl Enforcement {
         self.groupings.follow(peer_changes, &peers.directory, &mut self.book, rows)
     }
 
-    /// The selection that applies to a subject now; none where no such subject exists, or where no policy selects the node.
+    /// The selection that applies to a subject now; none if no such subject exists, or if no policy selects the node.
     pub(crate) fn selection(&self, subject: u32, peers: &Peers) -> Option<Selection> {
         let selection = self.policies.selection(&peers.subject(subject)?);
         let is_asked = subject != HOST || selection.policies().next().is_some();
         is_asked.then_some(selection)
     }
 
-    /// Whether the subject is under just this selection already.
+    /// Whether the policy of the subject was compiled from this selection.
     pub(crate) fn is_under(&self, subject: u32, selection: Option<&PolicyKey>) -> bool {
         self.assigned.get(&subject).map(|number| &self.in_force[number].key) == selection
     }
@@ -180,12 +180,13 @@ impl Enforcement {
         }
     }
 
-    /// Compiles a selection, for the grouping of the policy that it takes the place of, if any.
+    /// Compiles a selection, for the grouping of its predecessor `before`, if there is one.
     ///
-    /// Where it differs from that one in no more than one column, it has its number too: that column's row is all that is
-    /// switched. Else the rows of its subjects are, each at once from one number to the other. So they are too where it would
-    /// be seen in between: by somebody whom it tells apart and who changes with it, and by workloads that go elsewhere, whose
-    /// policies are in `left`.
+    /// A policy that differs from its predecessor in at most one column keeps the predecessor's number: one put of that
+    /// column's row switches all subjects. Any other policy gets a new number, and the row of each subject is switched.
+    /// The number is also new if (a) a peer that the grouping distinguishes changes group in this step (the grouping is in
+    /// `regrouped`), or (b) a workload leaves the predecessor in this step (the predecessor is in `left`): a packet could
+    /// see one change without the other.
     fn compile(
         &mut self,
         (key, selection): (PolicyKey, Selection),
@@ -202,7 +203,7 @@ impl Enforcement {
         let (mut compiled, classes) =
             CompiledPolicy::new((selection, &demand), known, of_before.as_deref_mut(), &mut self.book);
         rows.put(classes);
-        rows.put(learn(&mut compiled, of_both, named(&self.blocks, &self.names), &mut self.book));
+        rows.put(add_names(&mut compiled, of_both, named(&self.blocks, &self.names), &mut self.book));
         let (flags, has_domains) = (flags(&compiled), compiled.has_domains());
         let columns =
             |number, compiled: &CompiledPolicy| column_rows(number, compiled, &self.blocks, &self.names);
@@ -260,7 +261,7 @@ impl Enforcement {
         }
     }
 
-    /// Notes the names of an address outside the cluster, which has a class of its own, in place of those it had.
+    /// Replaces the names of an address outside the cluster, which has a class of its own.
     pub(crate) fn name(&mut self, address: IpAddr, names: &BTreeSet<String>, rows: &mut RowChanges) {
         let before = self.names.put(address, names.iter().map(String::as_str));
         let class =
@@ -285,9 +286,9 @@ impl Enforcement {
     }
 }
 
-/// Tells a policy the names of addresses if it asks for any; the rows of classes to add are returned. By which number it
-/// names their columns is not known yet.
-fn learn<'a>(
+/// Adds the columns of named addresses to a policy whose rules match domain names, and returns the class rows to add. The
+/// policy has no number yet, so the rows that name these columns follow later.
+fn add_names<'a>(
     compiled: &mut CompiledPolicy,
     grouping: &Grouping,
     named: impl Iterator<Item = (CidrClass, &'a BTreeSet<String>)>,
@@ -316,7 +317,7 @@ fn rows_of(
     compiled.class_rows().chain(column_rows(number, compiled, blocks, names).into_values())
 }
 
-/// The rows by which a policy names its columns. The column of a named address takes the place of that of its own block.
+/// The rows by which a policy names its columns. The column of a named address replaces the column of the block around it.
 fn column_rows(
     number: u32,
     compiled: &CompiledPolicy,
@@ -329,7 +330,7 @@ fn column_rows(
     rows.filter_map(|row| Some((row.key()?, row))).collect()
 }
 
-/// The row that is another one, as it was and as it is, if it is the only one.
+/// The row that differs, before and after, if exactly one does.
 fn differing(was: &BTreeMap<RowKey, Row>, is: &BTreeMap<RowKey, Row>) -> Option<[Option<Row>; 2]> {
     let others = was.iter().filter(|(key, row)| is.get(key) != Some(row)).map(|(key, _)| key);
     let new = is.keys().filter(|key| !was.contains_key(key));

@@ -4,7 +4,7 @@ mod random_changes;
 
 pub use random_changes::random_change;
 
-use crate::change::{Attachment, Change, Endpoint, Workload};
+use crate::change::{Change, Endpoint, Wire, Workload};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ pub fn endpoint(id: u32, namespace: &str, app: &str) -> Endpoint {
         addresses: vec![address_of(id)],
         named_ports: Arc::default(),
     };
-    let attachment = Attachment { interface: interface_of(id), ..Attachment::default() };
-    Endpoint { id, workload, attachment, audit: false }
+    let wire = Wire { interface: interface_of(id), ..Wire::default() };
+    Endpoint { id, workload, wire, audit: false }
 }
 
 /// A workload of this node comes, or is relabelled: see [`endpoint`].

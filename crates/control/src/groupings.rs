@@ -27,19 +27,19 @@ pub(crate) struct Groupings {
 pub(crate) struct Grouped {
     pub(crate) grouping: Grouping,
     policies: Vec<(u32, CompiledPolicy)>,
-    /// To how many of the groups all policies have something to say.
+    /// The number of groups, from 0, for which all policies have classes.
     filled_up_to: u32,
 }
 
 #[derive(Clone, Debug, Default)]
 struct InForce(HashMap<u32, Grouped>);
 
-/// Which groupings can tell a peer from others: by a facet, or by the name of a port.
+/// Which groupings distinguish peers by a facet, or by the name of a port.
 #[derive(Clone, Debug, Default)]
 struct Subscriptions {
     /// Groupings in order.
     by_facet: HashMap<FacetId, Vec<u32>>,
-    /// By the names that they ask of peers whatever their selectors.
+    /// By the port names that they match for peers without labels of their own too.
     by_port_name: HashMap<String, Vec<u32>>,
 }
 
@@ -61,12 +61,12 @@ impl Groupings {
         &self.in_force.0[&number]
     }
 
-    /// The same, to be changed.
+    /// The grouping with this number, and the policies that use it, to be changed.
     pub(crate) fn of_mut(&mut self, number: u32) -> &mut Grouped {
         self.in_force.of(number)
     }
 
-    /// A grouping that answers a demand: the one by which a policy before told peers apart, or a new one.
+    /// A grouping that satisfies a demand: the grouping of the policy's predecessor, or a new one.
     pub(crate) fn answering(
         &mut self,
         demand: &Demand,
@@ -113,7 +113,7 @@ impl Groupings {
         Some(compiled)
     }
 
-    /// Moves peers that went, came and changed. The groupings are returned in which a peer that stays is in another group.
+    /// Moves removed, added and changed peers. The groupings are returned in which a peer that stays changed group.
     pub(crate) fn follow(
         &mut self,
         peer_changes: &PeerChanges,
@@ -134,7 +134,7 @@ impl Groupings {
             }
         }
         let changed = self.follow_changed(peer_changes, directory, book, rows);
-        // Namespaces first: the group of a peer may be that of its namespace.
+        // Namespaces first: a peer without a row has the group of its namespace.
         let (namespaces, peers): (Vec<_>, Vec<_>) =
             peer_changes.added.iter().partition(|(peer, _)| **peer >= FIRST_NAMESPACE);
         for (peer, facets) in namespaces.into_iter().chain(peers) {
@@ -147,7 +147,7 @@ impl Groupings {
         changed
     }
 
-    /// Moves peers that stay and changed; the groupings are returned in which one is in another group.
+    /// Moves changed peers that stay; the groupings are returned in which one of them changed group.
     fn follow_changed(
         &mut self,
         peer_changes: &PeerChanges,
@@ -206,7 +206,7 @@ impl Grouped {
         Some(&self.policies[self.place(number)?].1)
     }
 
-    /// Adds a policy of a number that none had before.
+    /// Adds a policy with a number that no policy had before.
     pub(crate) fn insert(&mut self, number: u32, compiled: CompiledPolicy) {
         // Mostly it is the only one.
         self.policies.reserve_exact(1);
@@ -246,7 +246,7 @@ impl Grouped {
 }
 
 impl Subscriptions {
-    /// The groupings that can tell a peer with these facets from others of its namespace.
+    /// The groupings that distinguish a peer with these facets from others of its namespace.
     fn affected_by_peer(&self, facets: &PeerFacets, all: &BTreeSet<u32>) -> Vec<u32> {
         if !facets.is_ordinary {
             return all.iter().copied().collect();
@@ -254,8 +254,8 @@ impl Subscriptions {
         self.subscriptions(&facets.beyond, &facets.ports)
     }
 
-    /// The groupings that must hear of changes, in order, each with the facets among them that it asks for; with none
-    /// where it asks for ports of all peers.
+    /// The groupings that these changes affect, in order, each with the changed facets that it distinguishes. A grouping that
+    /// distinguishes all peers by ports is returned without a facet.
     fn affected(&self, namespace_changes: &NamespaceChanges) -> Vec<(u32, Option<FacetId>)> {
         let by_facet = namespace_changes
             .facets
@@ -271,7 +271,7 @@ impl Subscriptions {
         affected
     }
 
-    /// The groupings that ask for one of these facets, or for ports of these names of all peers.
+    /// The groupings that distinguish one of these facets, or all peers by ports of these names.
     fn subscriptions(&self, facets: &[FacetId], ports: &NamedPorts) -> Vec<u32> {
         let by_name = ports.names().filter_map(|name| self.by_port_name.get(name));
         let lists = facets.iter().filter_map(|facet| self.by_facet.get(facet)).chain(by_name);
@@ -281,7 +281,7 @@ impl Subscriptions {
         numbers
     }
 
-    /// Notes what a grouping asks for beyond these facets.
+    /// Subscribes a grouping to its facets and port names that are not among these.
     fn note(&mut self, number: u32, grouping: &Grouping, before: &[FacetId], directory: &Directory) {
         for facet in grouping.facets().iter().filter(|facet| before.binary_search(facet).is_err()) {
             insert(self.by_facet.entry(*facet).or_default(), number);
@@ -311,7 +311,7 @@ fn insert(numbers: &mut Vec<u32>, number: u32) {
     }
 }
 
-/// Removes a number; whether none is left.
+/// Removes a number, and returns whether the list is empty then.
 fn is_last(numbers: &mut Vec<u32>, number: u32) -> bool {
     if let Ok(place) = numbers.binary_search(&number) {
         numbers.remove(place);

@@ -10,21 +10,21 @@ use std::sync::Arc;
 pub(crate) struct Identities {
     known: Allocator,
     /// None where the allocator itself is the source.
-    asked: Option<Asked>,
+    requested: Option<Requested>,
 }
 
 /// What goes between the world and the source of identities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdentityRequests {
-    /// Labels that need an identity, each asked for once. The answer is a [`crate::Change::Identity`].
+    /// Labels that need an identity, each requested for once. The answer is a [`crate::Change::Identity`].
     pub wanted: Vec<Arc<Labels>>,
     /// Identities that no workload has any more.
     pub released: Vec<u32>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Asked {
-    /// Labels that were asked for and have no answer yet.
+struct Requested {
+    /// Labels that were requested from the source and have no answer yet.
     open: HashSet<Arc<Labels>>,
     /// Workloads that wait for an answer.
     waiting: BTreeSet<u32>,
@@ -45,12 +45,12 @@ pub(crate) enum Missing {
 impl Identities {
     /// Identities that were in use before a restart.
     pub(crate) fn restored(known: Allocator) -> Self {
-        Self { known, asked: None }
+        Self { known, requested: None }
     }
 
     /// Leaves the allocation of identities to a source that answers later.
     pub(crate) fn ask_source(&mut self) {
-        self.asked = Some(Asked::default());
+        self.requested = Some(Requested::default());
     }
 
     /// The identities.
@@ -63,62 +63,65 @@ impl Identities {
         self.known.labels(number)
     }
 
-    /// Holds the identity of these labels once more. Where the source has to be asked, the workloads wait.
+    /// Holds the identity of these labels once more. If the source must be queried, the workloads wait.
     pub(crate) fn acquire(
         &mut self,
         labels: &Arc<Labels>,
         workloads: &BTreeSet<u32>,
     ) -> Result<u32, Missing> {
-        let Some(asked) = &mut self.asked else {
+        let Some(requested) = &mut self.requested else {
             return self.known.acquire(labels).map_err(|_| Missing::Exhausted);
         };
         if self.known.number(labels).is_none() {
-            asked.waiting.extend(workloads);
-            if asked.open.insert(labels.clone()) {
-                asked.requests.wanted.push(labels.clone());
+            requested.waiting.extend(workloads);
+            if requested.open.insert(labels.clone()) {
+                requested.requests.wanted.push(labels.clone());
             }
             return Err(Missing::Pending);
         }
-        asked.waiting.retain(|id| !workloads.contains(id));
+        requested.waiting.retain(|id| !workloads.contains(id));
         self.known.acquire(labels).map_err(|_| Missing::Exhausted)
     }
 
     /// Gives up one hold.
     pub(crate) fn release(&mut self, number: u32) {
-        if let (Some(_), Some(asked)) = (self.known.release(number), &mut self.asked) {
-            asked.requests.released.push(number);
+        if let (Some(_), Some(requested)) = (self.known.release(number), &mut self.requested) {
+            requested.requests.released.push(number);
         }
     }
 
     /// Takes the source's answer; the workloads that waited are returned. An answer that contradicts an earlier one counts
     /// for nothing: two sets of labels never have one number.
     pub(crate) fn answer(&mut self, labels: Arc<Labels>, number: u32) -> Vec<u32> {
-        let Some(asked) = &mut self.asked else { return Vec::new() };
-        asked.open.remove(&labels);
+        let Some(requested) = &mut self.requested else { return Vec::new() };
+        requested.open.remove(&labels);
         if self.known.restore(number, labels.clone()).is_err() {
             return Vec::new();
         }
-        asked.answered.push(labels);
-        asked.waiting.iter().copied().collect()
+        requested.answered.push(labels);
+        requested.waiting.iter().copied().collect()
     }
 
     /// A workload that is gone waits for nothing.
     pub(crate) fn forget(&mut self, workload: u32) {
-        if let Some(asked) = &mut self.asked {
-            asked.waiting.remove(&workload);
+        if let Some(requested) = &mut self.requested {
+            requested.waiting.remove(&workload);
         }
     }
 
     /// The requests since the last call. Identities that were answered for workloads which are gone are given up.
     pub(crate) fn take_requests(&mut self) -> IdentityRequests {
-        let answered =
-            self.asked.as_mut().map(|asked| std::mem::take(&mut asked.answered)).unwrap_or_default();
+        let answered = self
+            .requested
+            .as_mut()
+            .map(|requested| std::mem::take(&mut requested.answered))
+            .unwrap_or_default();
         for labels in answered {
             // Where no workload holds the identity, this hold is the first and the last.
             if let Ok(number) = self.known.acquire(&labels) {
                 self.release(number);
             }
         }
-        self.asked.as_mut().map(|asked| std::mem::take(&mut asked.requests)).unwrap_or_default()
+        self.requested.as_mut().map(|requested| std::mem::take(&mut requested.requests)).unwrap_or_default()
     }
 }

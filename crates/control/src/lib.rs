@@ -27,9 +27,7 @@ mod workloads;
 mod world;
 mod writes;
 
-pub use change::{
-    Attachment, Change, Endpoint, LAST_ENDPOINT, Node, Proxy, RemoteNode, RemoteWorkload, Workload,
-};
+pub use change::{Change, Endpoint, LAST_ENDPOINT, Node, Proxy, RemoteNode, RemoteWorkload, Wire, Workload};
 pub use enforcement::Enforcement;
 pub use identities::IdentityRequests;
 pub use pool::{Pool, PoolError};

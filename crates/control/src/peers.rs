@@ -1,4 +1,4 @@
-//! Who the workloads and nodes are: their identities, and the numbers by which policy rows name them.
+//! The identities of workloads and nodes, and the peer numbers by which policy rows name them.
 
 use crate::change::{LAST_ENDPOINT, RemoteNode};
 use crate::identities::{Identities, Missing};
@@ -25,17 +25,17 @@ pub(crate) struct Peers {
     residents: HashMap<u32, Residents>,
     /// Peer numbers by identity and named ports.
     numbers: HashMap<(u32, NamedPorts), u32>,
-    /// Numbers of peers that cannot have that of their identity.
+    /// The numbers for peers whose identity is already another peer's number.
     local_numbers: Sequence,
     /// Namespaces with workloads, by name.
     namespaces: HashMap<String, Namespace>,
     namespace_numbers: Sequence,
-    found: Found,
+    restored: Restored,
     /// Peer numbers of other nodes, by their labels.
     nodes: Numbering<Arc<Labels>>,
 }
 
-/// Workloads that policies cannot tell apart but by their addresses.
+/// Workloads that policies distinguish only by their addresses.
 #[derive(Clone, Debug)]
 pub(crate) struct Residents {
     namespace: String,
@@ -60,7 +60,7 @@ struct Namespace {
 pub(crate) struct KnownNode {
     pub(crate) node: RemoteNode,
     number: u32,
-    /// The number of those addresses that are an API server's, where there are some.
+    /// The peer number of the node's addresses at which an API server listens, if there are such.
     api_server: Option<u32>,
 }
 
@@ -74,20 +74,20 @@ impl KnownNode {
 /// Workloads that are alike, and come or change together.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
-    /// Their labels, those that count for security.
+    /// Their security-relevant labels.
     pub(crate) labels: Arc<Labels>,
     pub(crate) ports: NamedPorts,
     pub(crate) endpoints: BTreeSet<u32>,
-    /// Their namespace, and the labels of a workload of it that has none of its own.
+    /// Their namespace, and the labels that a workload has from its namespace.
     pub(crate) namespace: String,
     pub(crate) namespace_labels: Arc<Labels>,
     /// Their addresses.
     pub(crate) addresses: Vec<IpAddr>,
 }
 
-/// Peer numbers that are not those of the identity, as rows tell them from before a restart.
+/// Peer numbers that differ from the identity, from rows that were written before a restart.
 #[derive(Clone, Debug, Default)]
-struct Found {
+struct Restored {
     peers: HashMap<IpAddr, u32>,
     identities: HashMap<u32, u32>,
     namespaces: HashMap<IpAddr, u32>,
@@ -104,7 +104,7 @@ impl Default for Peers {
             local_numbers: Sequence::new(FIRST_LOCAL..=FIRST_NODE - 1),
             namespaces: HashMap::default(),
             namespace_numbers: Sequence::new(FIRST_NAMESPACE..=u32::MAX),
-            found: Found::default(),
+            restored: Restored::default(),
             nodes: Numbering::new(FIRST_NODE..=FIRST_NAMESPACE - 1),
         }
     }
@@ -116,30 +116,30 @@ impl Residents {
         self.endpoints.first().is_some_and(|id| *id <= LAST_ENDPOINT)
     }
 
-    /// One of them as policies see it; its address is not known here.
+    /// One of the workloads as policies see it, without its address.
     pub(crate) fn view(&self) -> EndpointView<'_> {
         EndpointView { ports: &self.ports, ..EndpointView::new(self.identity, &self.labels) }
     }
 }
 
 impl Peers {
-    /// Notes the peer number of an address, as a row from before a restart tells it: the policies of before know the
-    /// peer by this number, and judge packets until those of now have taken their place.
+    /// Restores the peer number of an address from a row that was written before a restart. Policy rows of that time name
+    /// the peer by this number, and packets read them until they are replaced.
     pub(crate) fn restore_number(
         &mut self,
         address: IpAddr,
         &AddressInfo { identity, peer, namespace, .. }: &AddressInfo,
     ) {
         if peer != identity && is_workload(peer) {
-            self.found.peers.insert(address, peer);
-            self.found.identities.insert(peer, identity);
+            self.restored.peers.insert(address, peer);
+            self.restored.identities.insert(peer, identity);
         }
         if peer >= FIRST_NODE {
-            self.found.peers.insert(address, peer);
+            self.restored.peers.insert(address, peer);
             self.nodes.continue_above(peer);
         }
         if namespace != 0 {
-            self.found.namespaces.insert(address, namespace);
+            self.restored.namespaces.insert(address, namespace);
             self.namespace_numbers.continue_above(namespace);
         }
     }
@@ -164,15 +164,15 @@ impl Peers {
         }
     }
 
-    /// Every peer number that policies may be about.
+    /// All peer numbers that can be subjects of policies.
     pub(crate) fn subjects(&self) -> impl Iterator<Item = u32> {
         self.residents.keys().copied().chain([HOST])
     }
 
-    /// Takes in workloads, or what changed about them.
+    /// Adds workloads, or replaces the labels and ports of known ones.
     ///
-    /// Where all that had a number become others together, they keep it, so that only those policies have something to
-    /// learn that can tell the difference. A policy's row of the peer changes at once from what it was to what it is.
+    /// If all workloads of a peer number change together, they keep the number. Then only the policies that distinguish the
+    /// old labels from the new ones change, each by one put of the peer's row.
     pub(crate) fn admit(&mut self, arrival: Arrival, peer_changes: &mut PeerChanges) {
         // Acquired before the old one is released, so that an unchanged identity keeps its number.
         let identity = match self.identities.acquire(&arrival.labels, &arrival.endpoints) {
@@ -200,7 +200,7 @@ impl Peers {
         arrival.endpoints.iter().for_each(|endpoint| self.assign(*endpoint, peer, peer_changes));
     }
 
-    /// Forgets a workload.
+    /// Removes a workload.
     pub(crate) fn dismiss(&mut self, endpoint: u32, peer_changes: &mut PeerChanges) {
         self.identities.forget(endpoint);
         if let Some(peer) = self.members.remove(&endpoint) {
@@ -220,7 +220,7 @@ impl Peers {
         self.add_peer(HOST, labels, (NamedPorts::default(), 0), peer_changes);
     }
 
-    /// Takes in another node, some of whose addresses may be those of API servers.
+    /// Adds another node. API servers may listen at some of its addresses.
     pub(crate) fn admit_node(
         &mut self,
         node: RemoteNode,
@@ -238,11 +238,11 @@ impl Peers {
         KnownNode { node, number, api_server }
     }
 
-    /// The number of other nodes with these labels, held once more.
+    /// The peer number of other nodes with these labels, with one more holder.
     fn hold_node(&mut self, labels: Labels, addresses: &[IpAddr], peer_changes: &mut PeerChanges) -> u32 {
         let labels = Arc::new(labels);
         let known = self.nodes.number(&labels).is_some();
-        let found = addresses.iter().find_map(|address| self.found.peers.get(address)).copied();
+        let found = addresses.iter().find_map(|address| self.restored.peers.get(address)).copied();
         if let Some(number) = found.filter(|_| !known) {
             // Where another has it, or it is none of a node, there will be a new one.
             let next = self.nodes.next();
@@ -256,7 +256,7 @@ impl Peers {
         number
     }
 
-    /// Gives up the numbers of another node.
+    /// Releases the peer numbers of another node.
     pub(crate) fn dismiss_node(&mut self, known: &KnownNode, peer_changes: &mut PeerChanges) {
         for number in [Some(known.number), known.api_server].into_iter().flatten() {
             if self.nodes.release(number).is_some() {
@@ -265,7 +265,7 @@ impl Peers {
         }
     }
 
-    /// Adds a peer to a namespace; 0 is none.
+    /// Adds a peer to a namespace; 0 stands for no namespace.
     fn add_peer(
         &mut self,
         peer: u32,
@@ -293,7 +293,7 @@ impl Peers {
         peer_changes.remove(peer, PeerFacets { facets, beyond, ports, is_ordinary });
     }
 
-    /// The peer number that just these workloads have, and had before the change, where only their labels are others now.
+    /// The peer number that exactly these workloads have, if only their labels changed.
     fn relabelled_peer(&self, arrival: &Arrival, peer_changes: &PeerChanges) -> Option<u32> {
         let peer = *self.members.get(arrival.endpoints.first()?)?;
         let residents = self.residents.get(&peer)?;
@@ -315,7 +315,7 @@ impl Peers {
         self.identities.release(before);
     }
 
-    /// A peer number for workloads of this identity, which is held; no workload has the number yet.
+    /// A peer number for workloads of this identity that no workload has yet. The identity is held.
     fn create(&mut self, identity: u32, arrival: &Arrival, peer_changes: &mut PeerChanges) -> u32 {
         let Some(peer) = self.free_number(identity, &arrival.addresses) else {
             self.identities.release(identity);
@@ -332,7 +332,7 @@ impl Peers {
         peer
     }
 
-    /// Gives a workload a peer number; with [`UNKNOWN`] no rule matches it.
+    /// Gives a workload a peer number; no rule matches the number [`UNKNOWN`].
     fn assign(&mut self, endpoint: u32, peer: u32, peer_changes: &mut PeerChanges) {
         let before = self.members.insert(endpoint, peer);
         if let Some(residents) = self.residents.get_mut(&peer) {
@@ -357,7 +357,7 @@ impl Peers {
         }
     }
 
-    /// Gives a namespace that has workloads the labels that an arrival finds there.
+    /// Updates the labels of a namespace with workloads to the labels that an arrival has from it.
     fn label_namespace(&mut self, arrival: &Arrival, peer_changes: &mut PeerChanges) {
         let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) else { return };
         if namespace.labels != arrival.namespace_labels {
@@ -368,7 +368,7 @@ impl Peers {
         }
     }
 
-    /// The number of an arrival's namespace, for one peer number more.
+    /// The number of an arrival's namespace, with one more peer number in it.
     fn namespace(&mut self, arrival: &Arrival, peer_changes: &mut PeerChanges) -> u32 {
         if let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) {
             namespace.peers += 1;
@@ -376,7 +376,7 @@ impl Peers {
         }
         let is_free = |number: &u32| self.directory.view(*number).is_none();
         let mut found =
-            arrival.addresses.iter().filter_map(|address| self.found.namespaces.get(address)).copied();
+            arrival.addresses.iter().filter_map(|address| self.restored.namespaces.get(address)).copied();
         let free = found.find(is_free).or_else(|| self.namespace_numbers.take(|number| !is_free(&number)));
         // Without a number of its own a namespace has no rows.
         let Some(number) = free else { return 0 };
@@ -396,11 +396,11 @@ impl Peers {
         }
     }
 
-    /// A number that no peer has: that of before a restart, or that of the identity, or any of this node's own.
+    /// A number that no peer has: the number before a restart, else the identity, else a number of this node.
     fn free_number(&mut self, identity: u32, addresses: &[IpAddr]) -> Option<u32> {
         let is_free = |peer: &u32| !self.residents.contains_key(peer);
-        let is_same = |peer: &u32| self.found.identities.get(peer).is_none_or(|found| *found == identity);
-        let found = addresses.iter().filter_map(|address| self.found.peers.get(address)).copied();
+        let is_same = |peer: &u32| self.restored.identities.get(peer).is_none_or(|found| *found == identity);
+        let found = addresses.iter().filter_map(|address| self.restored.peers.get(address)).copied();
         let own = found.chain([identity]).find(|peer| is_same(peer) && is_free(peer));
         own.or_else(|| self.local_numbers.take(|peer| !(is_same(&peer) && is_free(&peer))))
     }
@@ -411,12 +411,12 @@ fn namespace_or_unused(namespace: u32) -> u32 {
     if namespace == 0 { u32::MAX } else { namespace }
 }
 
-/// Whether a workload with these labels is one like any other.
+/// Whether a workload with these labels has the labels that every workload has.
 fn is_ordinary(labels: &Labels) -> bool {
     labels.value(Some(&Source::K8s), key::NAMESPACE).is_some()
 }
 
-/// The labels of a node: what it is to this one, whether it is an API server, and its own.
+/// The labels of a node: the reserved label of a local or remote node, the label of an API server, and its own labels.
 fn node_labels(reserved: &str, own: &BTreeMap<String, String>, is_api_server: bool) -> Labels {
     let mut labels = Labels::reserved(reserved);
     if is_api_server {

@@ -36,8 +36,8 @@ impl World {
         self.enforcement.book.forget(id);
     }
 
-    /// Follows a policy that means something else now: marks its subjects, and counts its blocks. The blocks of before
-    /// stay until no packet is judged by the policy of before.
+    /// Applies the change of a policy: marks its subjects, and counts its blocks. The old blocks stay until no packet reads
+    /// the old policy.
     fn follow_policy(&mut self, before: Option<&Policy>, after: Option<&Policy>, step: &mut Step) {
         for spec in [before, after].into_iter().flatten().flat_map(|policy| &policy.specs) {
             match &spec.subject {
@@ -55,7 +55,7 @@ impl World {
         step.released.extend(before.into_iter().flat_map(blocks_of));
     }
 
-    /// Takes blocks out of force that policies and names gave up.
+    /// Removes blocks that no policy and no domain name uses any more.
     pub(crate) fn release_blocks(&mut self, step: &mut Step) {
         let changes = self.enforcement.blocks.remove_all(std::mem::take(&mut step.released));
         self.mark_blocks(&changes, step);
@@ -83,7 +83,7 @@ impl World {
         self.mark_blocks(&changes, step);
     }
 
-    /// Takes back one [`Self::insert_block`], once no packet is judged by what was known of the address.
+    /// Reverts one [`Self::insert_block`], after the grace time.
     pub(crate) fn release_block(&mut self, address: IpAddr, step: &mut Step) {
         step.released.push((Cidr::host(address), AddressSide::World));
     }
@@ -104,7 +104,7 @@ impl World {
         }
     }
 
-    /// Changes what policies refer to, and follows those that mean something else now.
+    /// Changes the objects that policies refer to, and applies the change to each policy that refers to one.
     pub(crate) fn refer(&mut self, step: &mut Step, change: impl FnOnce(&mut Catalog)) {
         let Enforcement { policies, book, .. } = &mut self.enforcement;
         let numbers = &mut Numbers { directory: &mut self.peers.directory, book };

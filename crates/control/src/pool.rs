@@ -1,4 +1,4 @@
-//! Addresses handed out from one block, lowest free first after the last one given.
+//! Addresses from one block, each the next free one after the last address that was taken.
 
 use policy::rule::Cidr;
 use std::collections::BTreeSet;
@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A block of addresses and which of them are taken.
 ///
-/// The block's first address (the network) and, for IPv4, its last (broadcast) are never handed out. An address that
-/// was given back is handed out again only after the rest of the block, so that what others remember of it fades.
+/// The block's first address (the network) and, for IPv4, its last (broadcast) are never taken. An address that was
+/// released is taken again only after the rest of the block, so that entries which
+/// others hold for the address can expire first.
 #[derive(Clone, Debug)]
 pub struct Pool {
     block: Cidr,
@@ -15,19 +16,19 @@ pub struct Pool {
     last: u128,
 }
 
-/// Why an address cannot be had.
+/// The reason why an address cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
     /// Every address is taken.
     #[error("all addresses of {0} are taken; free one by removing a workload, or configure a larger block")]
     Exhausted(Cidr),
-    /// It is in use.
+    /// The address is in use.
     #[error("address {0} is taken already")]
     Taken(IpAddr),
 }
 
 impl Pool {
-    /// A pool of which nothing is taken.
+    /// A pool with all addresses free.
     pub fn new(block: Cidr) -> Self {
         Self { block, taken: BTreeSet::new(), last: 0 }
     }
@@ -54,7 +55,7 @@ impl Pool {
         Err(PoolError::Exhausted(self.block))
     }
 
-    /// Takes this very address; an address outside the block is accepted and not recorded.
+    /// Takes a given address; an address outside the block is accepted and not recorded.
     pub fn reserve(&mut self, address: IpAddr) -> Result<(), PoolError> {
         match self.offset(address) {
             Some(offset) if !self.taken.insert(offset) => Err(PoolError::Taken(address)),

@@ -1,6 +1,6 @@
 //! The rows of addresses, endpoints and blocks, as they follow from the world.
 
-use crate::change::{Attachment, Endpoint, LAST_ENDPOINT};
+use crate::change::{Endpoint, LAST_ENDPOINT, Wire};
 use crate::enforcement::Assignment;
 use crate::ledger::RowSubject;
 use crate::peers::Residents;
@@ -35,7 +35,7 @@ impl World {
         match subject {
             RowSubject::Endpoint(id) => {
                 let endpoint = self.endpoint_of(*id)?;
-                let key = EndpointKey { interface: endpoint.attachment.interface };
+                let key = EndpointKey { interface: endpoint.wire.interface };
                 Some(Row::Endpoint(key, self.info(endpoint)?))
             }
             RowSubject::Node => Some(Row::Endpoint(EndpointKey::NODE, self.node_row()?)),
@@ -81,9 +81,9 @@ impl World {
     /// What the row of a workload's address says; of a workload of this node none while no policy is assigned to it.
     fn workload_address(&self, id: u32, address: IpAddr) -> Option<AddressInfo> {
         let (peer, residents) = self.peers.of(id)?;
-        let Attachment { interface, mac, .. } = match self.endpoint_of(id) {
-            Some(endpoint) => self.enforcement.assignment(peer).map(|_| endpoint.attachment)?,
-            None => Attachment::default(),
+        let Wire { interface, mac, .. } = match self.endpoint_of(id) {
+            Some(endpoint) => self.enforcement.assignment(peer).map(|_| endpoint.wire)?,
+            None => Wire::default(),
         };
         let namespace = self.peers.directory.namespace_of(peer).unwrap_or(0);
         Some(AddressInfo { interface, mac, namespace, ..self.inside(address, residents.identity, peer) })
@@ -108,8 +108,8 @@ impl World {
             grouping,
             v4: of_family(true).map_or_else(Address::default, |address| (*address).into()),
             v6: of_family(false).map_or_else(Address::default, |address| (*address).into()),
-            mac: endpoint.attachment.mac,
-            host_mac: endpoint.attachment.host_mac,
+            mac: endpoint.wire.mac,
+            host_mac: endpoint.wire.host_mac,
             padding: [0; 4],
         })
     }

@@ -95,8 +95,8 @@ impl World {
         node.addresses.iter().any(|address| self.api_servers.contains(address))
     }
 
-    /// Follows a change of the addresses of the API servers: nodes with such an address, and such addresses outside the
-    /// cluster, are other peers from now on.
+    /// Applies a change of the addresses of the API servers: nodes with such an address, and such addresses outside the
+    /// cluster, become other peers.
     fn follow_api_servers(&mut self, step: &mut Step) {
         let (namespace, name) = API_SERVER;
         let listed = self.translation.listed(&ServiceName::new(namespace, name));

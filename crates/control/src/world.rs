@@ -94,8 +94,8 @@ impl World {
         Self::default()
     }
 
-    /// A node whose maps hold these rows from before; the first change replaces what no longer holds. Identities are
-    /// restored by whoever kept them.
+    /// A node whose maps hold these rows from before a restart; the first change replaces the rows that are out of date. The
+    /// caller restores the identities.
     pub fn adopt(rows: impl IntoIterator<Item = Row>, identities: Allocator) -> Self {
         let mut world = Self::new();
         world.peers.identities = Identities::restored(identities);
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_goes_on_with_the_columns_that_stay_the_same() {
+    fn a_policy_keeps_the_columns_that_do_not_change() {
         let mut world = World::new();
         world.apply([endpoint(1, "web"), endpoint(2, "client"), let_in("a", "web", "client")]);
         world.apply([let_in_block("b", "192.0.2.0/24")]);

@@ -1,4 +1,4 @@
-//! Identities from a source that is asked, and answers later.
+//! Identities from a source that answers later than in the step of the request.
 
 use abi::address::AddressKey;
 use abi::endpoint::EndpointKey;
@@ -49,7 +49,10 @@ fn a_workload_has_no_rows_until_the_source_answers() {
     assert_eq!(writes.identities.wanted.len(), 1, "both have the same labels");
     let endpoint = RowKey::Endpoint(EndpointKey { interface: interface_of(1) });
     assert_eq!((identity(&world, 1), world.rows().get(&endpoint)), (None, None));
-    assert!(world.apply([workload(3, "x", "web")]).identities.wanted.is_empty(), "it was asked for before");
+    assert!(
+        world.apply([workload(3, "x", "web")]).identities.wanted.is_empty(),
+        "the identity was requested before"
+    );
     let writes = world.apply(source.answers(&writes));
     assert_eq!([1, 2, 3].map(|id| identity(&world, id)), [Some(1000); 3]);
     assert!(world.rows().contains_key(&endpoint) && writes.identities.wanted.is_empty());

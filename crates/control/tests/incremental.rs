@@ -11,7 +11,7 @@ use control::{Change, Rows, World, Writes};
 use policy::generate::Random;
 use std::collections::BTreeSet;
 use std::mem::discriminant;
-use walk::heard;
+use walk::classes_by_pair;
 
 const SEEDS: u64 = 20;
 const CHANGES: usize = 60;
@@ -127,17 +127,19 @@ fn make_from(state: State, maps: &mut Rows, writes: Writes) {
     if writes.now.len().is_multiple_of(3) {
         never_between(state, before, maps, &writes.now);
     }
-    let mut at_once = heard(maps);
+    let mut at_once = classes_by_pair(maps);
     make_batch(maps, &writes.later);
-    let later = heard(maps);
+    let later = classes_by_pair(maps);
     // A block that is gone takes its addresses' row along.
     at_once.retain(|key, _| later.contains_key(key));
-    assert!(at_once == later, "what is removed later changes what policies say");
+    assert!(at_once == later, "a row that is removed later changes a verdict");
 }
 
-/// Makes writes one by one: until the last, every endpoint says to whoever keeps an address what it said before or what it
-/// says after, and nothing else: if not both change, nor the address and a namespace that it is of. Of a state that was not
-/// whole that goes for endpoints that do not change, nor their policies' columns.
+/// Makes writes one by one. After each write, an endpoint and an address that is in the maps before and after must have
+/// the classes of before or the classes of after.
+///
+/// A pair is left out if both its endpoint and its address change, or if the address changes together with the group of
+/// its namespace. From a half-made state only pairs count whose endpoint and its policy's columns do not change.
 fn never_between(state: State, mut maps: Rows, after: &Rows, writes: &Batch) {
     let stays = |key: &RowKey| maps.get(key) == after.get(key);
     let keeps = |endpoint: &RowKey| stays(endpoint) && columns(&maps, endpoint) == columns(after, endpoint);
@@ -159,10 +161,10 @@ fn never_between(state: State, mut maps: Rows, after: &Rows, writes: &Batch) {
         };
         keeps(endpoint) && (stays(address) || !moves) || state == State::Whole && stays(address) && at_once
     };
-    let (was, is) = (heard(&maps), heard(after));
+    let (was, is) = (classes_by_pair(&maps), classes_by_pair(after));
     let pairs = is.iter().filter(|(pair, _)| was.contains_key(pair) && counts(pair));
     let pairs: Vec<_> = pairs.collect();
-    // Only a row of a peer, of an address, of a column, or of what is said to a group may make a difference.
+    // Only rows of groups, addresses, columns and classes can change the classes of a pair.
     let judges = |write: &MapOp| match write {
         MapOp::Put(Row::Group(..) | Row::Address(..) | Row::Column(..) | Row::Class(..)) => true,
         MapOp::Delete(RowKey::Group(_) | RowKey::Address(_) | RowKey::Column(_) | RowKey::Class(_)) => true,
@@ -171,12 +173,12 @@ fn never_between(state: State, mut maps: Rows, after: &Rows, writes: &Batch) {
     for write in writes.iter() {
         make_batch(&mut maps, &[write].into());
         if judges(&write) {
-            let now = heard(&maps);
-            for (pair, said) in &pairs {
-                let says = now.get(pair);
+            let now = classes_by_pair(&maps);
+            for (pair, wanted) in &pairs {
+                let current = now.get(pair);
                 assert!(
-                    says == Some(said) || says == was.get(pair),
-                    "{pair:?} hears {says:?} after {write:?}, and before {:?}, in the end {said:?}",
+                    current == Some(wanted) || current == was.get(pair),
+                    "{pair:?} has the classes {current:?} after {write:?}; before all writes {:?}, after them {wanted:?}",
                     was.get(pair)
                 );
             }
@@ -251,8 +253,8 @@ fn same(maps: &Rows, wanted: &Rows, when: &str) {
     );
 }
 
-/// How many rows each map has, but those of verdicts, classes and groups: a policy keeps what it learnt of names, and a
-/// grouping what it was asked for.
+/// The number of rows of each map, except for verdicts, classes and groups: a policy keeps the columns of domain names that
+/// are gone, and a grouping keeps the facets of policies that are gone.
 fn sizes(rows: &Rows) -> Vec<usize> {
     let mut sizes: Vec<(RowKey, usize)> = Vec::new();
     for key in

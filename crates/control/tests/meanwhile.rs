@@ -1,4 +1,4 @@
-//! What packets meet while changes that come together are made, one write after the other.
+//! The verdicts of packets between the writes of one step with several changes.
 
 use abi::address::AddressKey;
 use abi::endpoint::EndpointKey;
@@ -23,7 +23,7 @@ fn in_tier(selector: Selector, tier: &str) -> Selector {
     selector.with(Some(Source::K8s), format!("{}tier", key::NAMESPACE_LABELS), Operator::equals(tier))
 }
 
-/// Lets these come to an app, and nobody else.
+/// Allows only these peers to connect to an app.
 fn let_in(to: &str, from: Vec<Selector>) -> Change {
     Change::Policy(policy(to, [spec(app(to), [allow(Ingress, from, Traffic::Any)])]))
 }
@@ -158,7 +158,7 @@ fn a_number_that_goes_while_its_namespace_changes_leaves_no_row() {
 }
 
 #[test]
-fn who_comes_to_be_like_its_namespace_has_no_row_of_its_own() {
+fn a_peer_that_becomes_like_its_namespace_has_no_row_of_its_own() {
     let mut world = World::new();
     let forged = BTreeMap::from([(format!("{}tier", key::NAMESPACE_LABELS), "back".to_owned())]);
     let mut forger = endpoint(1, "x", "");
@@ -173,7 +173,7 @@ fn who_comes_to_be_like_its_namespace_has_no_row_of_its_own() {
 }
 
 #[test]
-fn who_goes_to_another_namespace_is_known_by_that() {
+fn a_peer_that_moves_to_another_namespace_gets_its_number() {
     let mut world = World::new();
     world.apply([workload(1, "x", "web"), workload(2, "y", "web"), workload(3, "x", "other")]);
     let (_, other) = peer_of(&world, 2);

@@ -45,17 +45,17 @@ fn listed(namespace: &str, service: &str, last: &[u8]) -> Change {
 /// The backends of each frontend.
 type Frontends = BTreeMap<ServiceKey, Vec<SocketAddr>>;
 
-/// The backends of each frontend as the packet path finds them; every slot of a set must be there.
+/// The backends of each frontend as the packet path finds them; each index of a set must have a row.
 #[track_caller]
 fn lookup(maps: &Rows) -> Frontends {
     let backends = |backends, count| {
-        let slot = |slot| match maps.get(&RowKey::Backend(BackendKey { backends, slot })) {
+        let index = |index| match maps.get(&RowKey::Backend(BackendKey { backends, index })) {
             Some(Row::Backend(_, info)) => {
                 SocketAddr::new(info.address.into(), u16::from_be_bytes(info.port))
             }
-            other => panic!("slot {slot} of {count} in set {backends} is {other:?}"),
+            other => panic!("index {index} of {count} in set {backends} is {other:?}"),
         };
-        (0..count).map(slot).collect()
+        (0..count).map(index).collect()
     };
     let frontend = |row: &Row| match row {
         Row::Service(key, info) => Some((*key, backends(info.backends, info.count))),

@@ -19,7 +19,7 @@ fn policy(tier: &str) -> Change {
     Change::Policy(policy::fixtures::policy(tier, [spec]))
 }
 
-/// Makes writes one by one; the groups in which somebody is meanwhile, each told once.
+/// Makes writes one by one, and returns the groups of a workload before, between and after them, without repetition.
 fn groups(maps: &mut Rows, writes: &Writes, of: u32) -> Vec<u32> {
     let mut groups = vec![group(maps, of)];
     for write in writes.now.iter().chain(writes.later.iter()) {
@@ -33,7 +33,7 @@ fn groups(maps: &mut Rows, writes: &Writes, of: u32) -> Vec<u32> {
     groups
 }
 
-/// The group that the web's grouping has somebody in.
+/// The group of a workload in the grouping of the web's policy.
 fn group(maps: &Rows, of: u32) -> u32 {
     let web = maps.values().find_map(|row| match row {
         Row::Endpoint(_, info) if info.id == 1 => Some(info.grouping.number()),
@@ -72,7 +72,7 @@ fn who_differs_from_its_namespace_is_never_known_by_it_when_that_changes() {
 }
 
 #[test]
-fn whoever_comes_to_a_namespace_while_it_changes_is_what_it_will_be() {
+fn a_workload_that_joins_a_changing_namespace_gets_the_new_labels() {
     let mut world = World::new();
     world.apply([workload(1, "default", "web"), workload(2, "other", "client"), policy("front")]);
     let came = [namespace("other", "front"), workload(4, "other", "guest"), workload(5, "other", "db")];
@@ -88,7 +88,7 @@ fn whoever_comes_to_a_namespace_while_it_changes_is_what_it_will_be() {
 }
 
 #[test]
-fn whoever_comes_while_another_changes_is_not_taken_for_that() {
+fn a_workload_that_joins_while_another_changes_is_not_confused_with_it() {
     let mut world = World::new();
     world.apply([workload(1, "default", "web"), workload(2, "other", "db"), policy("front")]);
     world.apply([namespace("other", "front")]);
@@ -97,7 +97,7 @@ fn whoever_comes_while_another_changes_is_not_taken_for_that() {
     let maps = world.rows();
     assert_ne!(group(&maps, 2), GROUP_OF_WORKLOADS);
     assert_eq!(group(&maps, 3), GROUP_OF_WORKLOADS);
-    // The other way round: who comes has nothing beyond the namespace.
+    // The reverse: the workload that joins has the labels of its namespace only.
     world.apply([workload(2, "other", "db"), Change::RemoveEndpoint(3)]);
     world.apply([workload(4, "other", "client")]);
     world.apply([workload(4, "other", "db"), workload(5, "other", "guest")]);
@@ -107,7 +107,7 @@ fn whoever_comes_while_another_changes_is_not_taken_for_that() {
     world.apply([Change::RemoveEndpoint(2), Change::RemoveEndpoint(5)]);
     world.apply([workload(4, "other", "client"), workload(6, "other", "visitor")]);
     assert_ne!(group(&world.rows(), 6), GROUP_OF_WORKLOADS);
-    world.apply([workload(6, "other", "db"), workload(7, "other", "stranger")]);
+    world.apply([workload(6, "other", "db"), workload(7, "other", "late")]);
     assert_ne!(
         group(&world.rows(), 7),
         GROUP_OF_WORKLOADS,

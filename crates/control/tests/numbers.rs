@@ -40,7 +40,7 @@ fn peer(world: &World, address: &str) -> u32 {
         Row::Address(key, info) if IpAddr::from(key.address) == wanted => Some(info.peer),
         _ => None,
     });
-    peers.next().expect("somebody has the address")
+    peers.next().expect("a peer has the address")
 }
 
 fn restarted(world: &World) -> World {
@@ -55,7 +55,7 @@ fn a_peer_is_found_after_a_restart_by_any_of_its_addresses() {
     world.apply([endpoint(2, "10.0.0.2", "shop")]);
     let before = peer(&world, "10.0.0.2");
     let mut restarted = restarted(&world);
-    // While nobody looked, another one like it has come.
+    // During the restart a workload with equal labels was added.
     restarted.apply([endpoint(1, "10.0.0.1", "shop"), endpoint(2, "10.0.0.2", "shop")]);
     assert_eq!(peer(&restarted, "10.0.0.2"), before, "the policies of before know it by this number");
 }
@@ -81,5 +81,9 @@ fn workloads_that_part_ways_do_not_tell_peers_apart_together() {
         world.endpoints().map(|one| world.endpoint_row(one).unwrap().grouping.number()).collect();
     groupings.sort_unstable();
     groupings.dedup();
-    assert_eq!(groupings.len(), apps.len(), "what one of them asks for, or meets, costs all others");
+    assert_eq!(
+        groupings.len(),
+        apps.len(),
+        "a grouping of many policies costs each of them the facets of all others"
+    );
 }

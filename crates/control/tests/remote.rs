@@ -42,7 +42,7 @@ fn row(world: &World, address: IpAddr) -> Option<Row> {
 fn check(world: &World, from: u8, is_allowed: bool) {
     let endpoint = RowKey::Endpoint(EndpointKey { interface: interface_of(1) });
     let peer = RowKey::Address(AddressKey::host(address(from).into()));
-    assert_eq!(!walk::heard(&world.rows())[&(endpoint, peer)].is_empty(), is_allowed);
+    assert_eq!(!walk::classes_by_pair(&world.rows())[&(endpoint, peer)].is_empty(), is_allowed);
 }
 
 #[test]

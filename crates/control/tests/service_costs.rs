@@ -3,7 +3,7 @@
 use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendInfo, ServiceKey};
 use control::fixtures;
-use control::{Attachment, Change, Endpoint, World, Writes};
+use control::{Change, Endpoint, Wire, World, Writes};
 use service::fixtures::tcp;
 use service::{Candidate, Service, frontends_among};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,8 +34,8 @@ fn workload(id: u32, of: u32, place: u32) -> Endpoint {
     let [_, high, middle, low] = place.to_be_bytes();
     let mut endpoint = fixtures::endpoint(1, "x", &app(of));
     endpoint.workload.addresses = vec![IpAddr::from([10, high, middle, low])];
-    let attachment = Attachment { interface: fixtures::interface_of(id), ..Attachment::default() };
-    Endpoint { id, attachment, ..endpoint }
+    let wire = Wire { interface: fixtures::interface_of(id), ..Wire::default() };
+    Endpoint { id, wire, ..endpoint }
 }
 
 fn everything() -> World {

@@ -52,6 +52,6 @@ pub use maps::{Find, Keep, Maps};
 pub use outside::{from_outside, to_outside};
 pub use packet::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, Route};
 pub use scratch::Scratch;
-pub use service::slot;
+pub use service::backend_index;
 pub use to_proxy::{SocketState, SocketTuple, Sockets, is_for_proxy, to_proxy};
 pub use to_workload::to_workload;

@@ -108,8 +108,8 @@ fn choose(
     if count == 0 {
         return Err(DropReason::NoBackend);
     }
-    let slot = slot(key, count);
-    let backend = *maps.backend(&BackendKey { backends, slot }).ok_or(DropReason::MapMissing)?;
+    let index = backend_index(key, count);
+    let backend = *maps.backend(&BackendKey { backends, index }).ok_or(DropReason::MapMissing)?;
     let choice = ChoiceInfo { backend, backends, expires: now + lifetime::ANY, flags: 0 };
     if !maps.update(map::Choices, key, &choice) {
         return Err(DropReason::ConntrackFull);
@@ -117,9 +117,9 @@ fn choose(
     Ok(backend)
 }
 
-/// The slot, of `count` slots, that is chosen for a flow; the same flow always gets the same slot.
+/// The index of the backend for a flow, in a set of `count` backends. The same flow always gets the same index.
 #[inline(always)]
-pub fn slot(key: &ChoiceKey, count: u32) -> u32 {
+pub fn backend_index(key: &ChoiceKey, count: u32) -> u32 {
     spread(key) % count
 }
 

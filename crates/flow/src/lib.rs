@@ -1,7 +1,7 @@
 //! Flows: events of the packet path and of the proxy, decoded, named, filtered, buffered and printed.
 //!
 //! Data passes one way: an event becomes a [`Flow`] ([`Flow::from_packet`], [`Flow::from_request`]) with names from a
-//! [`Names`], enters a [`Ring`], is matched by a [`Filter`], and is printed by [`line()`] or as JSON. The JSON has
+//! [`Names`], enters a [`RingBuffer`], is matched by a [`Filter`], and is printed by [`line()`] or as JSON. The JSON has
 //! the field names of Hubble's `flow.Flow`; it deserializes into the same value.
 #![forbid(unsafe_code)]
 
@@ -22,7 +22,7 @@ pub use flow::{
 };
 pub use names::{Names, RuleName, ServiceName, WorkloadName};
 pub use print::{Paint, line};
-pub use ring::{Missed, Ring};
+pub use ring::{Missed, RingBuffer};
 pub use tcp::TcpFlags;
 pub use time::{Time, TimeError};
 

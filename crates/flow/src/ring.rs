@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// A bounded buffer; entries are numbered from 0 and keep their numbers.
 #[derive(Clone, Debug)]
-pub struct Ring<T> {
+pub struct RingBuffer<T> {
     entries: VecDeque<T>,
     capacity: usize,
     next: u64,
@@ -14,8 +14,8 @@ pub struct Ring<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missed(pub u64);
 
-impl<T> Ring<T> {
-    /// A ring with this capacity, at least 1.
+impl<T> RingBuffer<T> {
+    /// A ring buffer with this capacity, at least 1.
     pub fn new(capacity: usize) -> Self {
         Self { entries: VecDeque::new(), capacity: capacity.max(1), next: 0 }
     }
@@ -55,8 +55,8 @@ impl<T> Ring<T> {
 mod tests {
     use super::*;
 
-    fn ring(capacity: usize, pushed: u64) -> Ring<u64> {
-        let mut ring = Ring::new(capacity);
+    fn ring(capacity: usize, pushed: u64) -> RingBuffer<u64> {
+        let mut ring = RingBuffer::new(capacity);
         (0..pushed).for_each(|entry| ring.push(entry));
         ring
     }

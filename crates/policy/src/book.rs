@@ -178,7 +178,7 @@ impl RuleBook {
         self.sets.sweep();
     }
 
-    /// The sets that came and went since this was asked last.
+    /// The sets that were added and removed since the last call.
     pub fn take_set_changes(&mut self) -> SetChanges {
         std::mem::take(&mut self.set_changes)
     }
@@ -220,7 +220,7 @@ impl RuleBook {
         self.classes.rows()
     }
 
-    /// The rows of classes that came (`true`) and went since this was asked last, in order.
+    /// The rows of classes that were added (`true`) and removed since the last call, in order.
     pub fn changed_class_rows(&mut self) -> impl Iterator<Item = (bool, Row)> {
         self.classes.take_changes().into_iter().flat_map(|changed| {
             let (came, class, table) = match changed {
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_that_came_or_went_are_told_once() {
+    fn added_and_removed_sets_are_returned_once() {
         let mut book = RuleBook::new();
         let [one, two] = ["GET", "PUT"]
             .map(|method| HttpRules::from([HttpRule { method: Some(method.into()), ..HttpRule::default() }]));

@@ -1,4 +1,4 @@
-//! Classes: what may be said to peers, as verdicts for blocks of traffic, numbered and shared by all that say the same.
+//! Classes: tables of verdicts for blocks of traffic, by number. Equal tables share one number.
 
 use crate::rule::Direction;
 use crate::traffic::TrafficBlock;
@@ -11,7 +11,7 @@ use identity::Sequence;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-/// Number of a class in rows; [`ClassId::SILENT`] is that of no verdict.
+/// Number of a class in rows; [`ClassId::SILENT`] is the number of the class without verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub u32);
 
@@ -25,7 +25,7 @@ const _: () = assert!(VerdictKey::SILENT == 0, "numbers that are given begin aft
 /// The verdicts of a class in both directions.
 pub(crate) type Table = [(Direction, TrafficBlock, VerdictInfo)];
 
-/// The classes that policies in force name.
+/// The classes that compiled policies use.
 #[derive(Clone, Debug)]
 pub(crate) struct Classes {
     held: HashMap<u32, Held>,
@@ -42,7 +42,7 @@ struct Held {
     holders: u32,
 }
 
-/// A class that came, or went.
+/// A class that was added or removed.
 #[derive(Clone, Debug)]
 pub(crate) enum ClassChange {
     Added(ClassId, Arc<Table>),
@@ -106,7 +106,7 @@ impl Classes {
         Some(table)
     }
 
-    /// The classes that came and went since this was asked last, in order.
+    /// The classes that were added and removed since the last call, in order.
     pub(crate) fn take_changes(&mut self) -> Vec<ClassChange> {
         std::mem::take(&mut self.changes)
     }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_the_same_shares_a_class_until_the_last_gives_it_up() {
+    fn equal_tables_share_a_class_until_its_last_holder_releases_it() {
         let mut classes = Classes::default();
         let (one, is_new) = classes.acquire(&table(7));
         assert!(is_new && one != ClassId::SILENT);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_and_went_is_told_once() {
+    fn added_and_removed_classes_are_returned_once() {
         let mut classes = Classes::default();
         let (one, _) = classes.acquire(&table(7));
         classes.release(one);

@@ -1,4 +1,4 @@
-//! The numbers of columns: of what the groups of a grouping hear in one part of the addresses.
+//! The numbers of columns, with their holders.
 
 use foldhash::HashMap;
 use identity::Sequence;
@@ -6,7 +6,7 @@ use identity::Sequence;
 /// The columns in force, by number.
 #[derive(Clone, Debug)]
 pub(crate) struct Columns {
-    /// How many policies go by each: a policy and the one that takes its place may share it.
+    /// How many policies use each column: a policy and its successor may share one.
     holders: HashMap<u32, u32>,
     numbers: Sequence,
 }

@@ -33,7 +33,7 @@ pub(crate) struct CompiledRule {
     whole: usize,
 }
 
-/// Some traffic and, where requests are asked, those that are let through.
+/// Some traffic and, if the rule matches requests, the requests that it allows.
 #[derive(Debug)]
 pub(crate) struct Term {
     pub(crate) ports: PortMatch,

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-/// The known peers, and the facets by which rules tell them apart.
+/// The known peers, and the facets by which rules distinguish them.
 ///
 /// The peers with a facet are computed when a grouping first tracks the facet, and kept up to date while one tracks it.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ fn remove<T: Ord>(list: &mut Vec<T>, item: &T) {
 }
 
 impl FacetId {
-    /// The local node: rules that no policy holds are about it.
+    /// The local node, which the built-in rules match.
     pub(crate) const HOST: Self = Self(0);
 }
 
@@ -199,8 +199,8 @@ impl Directory {
         self.members.get(&namespace).map_or(&[], |members| members)
     }
 
-    /// Whether the facets that [`Self::insert`] and [`Self::remove`] tell, and those that every workload has, are all
-    /// that there is to know of the peer: it is a workload like any other.
+    /// Whether the peer is a workload or a namespace whose facets are only those that [`Self::insert`] and
+    /// [`Self::remove`] return, and those that every workload has.
     pub fn is_ordinary(&self, number: u32) -> bool {
         (is_workload(number) && !self.without_namespace.contains(&number)) || number >= FIRST_NAMESPACE
     }
@@ -219,7 +219,7 @@ impl Directory {
         }
     }
 
-    /// Adds a hold to the facet of a rule's peer, and returns its id; none where the rule matches every peer.
+    /// Adds a holder to the facet of a rule's peer, and returns its id; none if the rule matches every peer.
     pub(crate) fn hold(&mut self, peer: &Peer) -> Option<FacetId> {
         let facet = Facet::of(peer)?;
         if let Some(id) = self.ids.get(&facet).copied() {
@@ -237,7 +237,7 @@ impl Directory {
         Some(id)
     }
 
-    /// Gives up one hold of a facet.
+    /// Removes a holder of a facet.
     pub(crate) fn release(&mut self, id: FacetId) {
         let held = self.of_mut(id);
         held.holders -= 1;
@@ -249,7 +249,7 @@ impl Directory {
         }
     }
 
-    /// Holds a facet once more, to know who has it.
+    /// Adds a holder to a facet, and keeps its list of peers up to date from now on.
     pub(crate) fn track(&mut self, id: FacetId) {
         let held = self.of_mut(id);
         held.holders += 1;
@@ -266,7 +266,7 @@ impl Directory {
         }
     }
 
-    /// Gives up what [`Self::track`] asked for.
+    /// Reverts one [`Self::track`].
     pub(crate) fn untrack(&mut self, id: FacetId) {
         let held = self.of_mut(id);
         held.trackers -= 1;
@@ -302,7 +302,7 @@ impl Directory {
         self.numbers(..FIRST_ALLOCATED).chain(self.numbers(FIRST_NODE..FIRST_NAMESPACE))
     }
 
-    /// Who has a port of this name.
+    /// The peers that have a port of this name.
     pub(crate) fn with_port_name(&self, name: &str) -> impl Iterator<Item = u32> {
         self.by_port_name.get(name).into_iter().flatten().copied()
     }
@@ -331,7 +331,7 @@ impl Directory {
     }
 
     fn facets_of_mut(&mut self, number: u32) -> &mut Vec<FacetId> {
-        &mut self.peers.get_mut(&number).expect("who is selected is known").facets
+        &mut self.peers.get_mut(&number).expect("a selected peer is known").facets
     }
 
     fn of(&self, id: FacetId) -> &Held {
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_facet_follows_peers_that_come_and_go() {
+    fn the_peers_of_a_facet_follow_added_and_removed_peers() {
         let mut directory = Directory::new();
         let labels = |app| Labels::of_workload("default", [], [("app", app)]);
         directory.insert(300, labels("web"), NamedPorts::default());
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_facet_follows_peers_that_are_relabelled() {
+    fn the_peers_of_a_facet_follow_relabelled_peers() {
         let mut directory = Directory::new();
         let labels = |app| Arc::new(Labels::of_workload("default", [], [("app", app), ("tier", "front")]));
         directory.insert(300, labels("web"), NamedPorts::default());

@@ -51,14 +51,14 @@ impl NamedPorts {
         *self = ports.into_iter().collect();
     }
 
-    /// The protocol numbers and ports that the name stands for, of those protocols that are asked for.
+    /// The protocol numbers and ports that the name stands for in this protocol.
     pub fn resolve<'a>(&'a self, name: &'a str, protocol: Protocol) -> impl Iterator<Item = (u8, u16)> + 'a {
         self.iter()
             .filter(move |(known, number, _)| **known == *name && protocol.numbers().contains(number))
             .map(|(_, number, port)| (*number, *port))
     }
 
-    /// Only the ports with names that are asked for.
+    /// Only the ports whose names `asked` accepts.
     pub fn filtered(&self, asked: impl Fn(&str) -> bool) -> Self {
         match self.names().filter(|name| asked(name)).count() {
             some if some == self.iter().len() => self.clone(),
@@ -100,7 +100,7 @@ impl Entity {
     /// A node that is an API server has the label of one: see [`Self::labels`]. An API server outside the cluster is of the
     /// world and of the cluster alike.
     ///
-    /// The two families of the world are told apart by address, for one number may stand for both: see
+    /// The address distinguishes the two families of the world, since one number may stand for both: see
     /// [`crate::cidr::blocks_of`].
     pub fn names(self, identity: u32) -> bool {
         match self {

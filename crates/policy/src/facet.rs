@@ -11,7 +11,7 @@ use identity::{Labels, Operator, Requirement, Selector, Source, key};
 pub(crate) enum Facet {
     /// Workloads, and other peers with such labels.
     Labels(Selector),
-    /// A selector that every workload has the label for; those without a namespace are asked one by one.
+    /// A selector whose label every workload has; workloads without a namespace are matched one by one.
     AnyWorkload(Selector),
     /// Nodes, by their labels.
     Nodes(Selector),

@@ -1,7 +1,7 @@
-//! How some policies tell peers apart: by facets and by named ports, into groups.
+//! Groupings: how policies distinguish peers, by facets and by named ports, as groups.
 //!
-//! A grouping outlives the policies that speak of it: one that takes the place of another goes on with its grouping,
-//! which learns the facets that it lacks (decision 006).
+//! A grouping outlives its policies: the successor of a policy uses the same grouping, which is extended by the facets
+//! that it lacks (decision 006).
 
 use crate::cidr::AddressSide;
 use crate::directory::{Directory, FacetId};
@@ -17,12 +17,12 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What policies can tell of peers, whatever their address, and who is in which group.
+/// The facets and ports by which policies distinguish peers, and the group of each peer.
 #[derive(Clone, Debug)]
 pub struct Grouping {
-    /// The facets, in order; who has them is tracked for in the directory.
+    /// The facets, in order. The directory tracks the peers of each.
     facets: Vec<FacetId>,
-    /// Those that every workload has, in order.
+    /// The facets that every workload has, in order.
     common: Vec<FacetId>,
     names: BTreeSet<PortName>,
     /// The profiles of the groups, by number.
@@ -35,25 +35,25 @@ pub struct Grouping {
     /// The groups of peers that are not in the group of their namespace, and of namespaces that are not in the group of
     /// all others.
     peers: HashMap<u32, u32>,
-    /// Whether ports can tell a peer from its namespace that has the same facets.
+    /// Whether ports can distinguish a peer from its namespace although both have the same facets.
     compares_ports: bool,
 }
 
 /// A peer, the facets with a selector that it lost, and those that it gained, each in order.
 #[derive(Clone, Debug, Default)]
 pub struct FacetChange {
-    /// The peer's number, or that of a namespace.
+    /// The number of the peer or namespace.
     pub peer: u32,
-    /// What it lost.
+    /// The facets that it lost.
     pub lost: Vec<FacetId>,
-    /// What it gained.
+    /// The facets that it gained.
     pub gained: Vec<FacetId>,
 }
 
-/// The name of a port that rules ask of peers with a facet; of all peers where no facet is named.
+/// The name of a port that rules match for peers with a facet; without a facet, for all peers.
 pub(crate) type PortName = (Option<FacetId>, Arc<str>);
 
-/// What policies ask of peers.
+/// The facets and port names that policies match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     /// Facets of peers, in order.
@@ -63,29 +63,29 @@ pub struct Demand {
     pub(crate) names: BTreeSet<PortName>,
 }
 
-/// Peers that a grouping does not tell apart.
+/// The attributes of the peers of one group.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) kind: Kind,
-    /// Where in [`Grouping::of_profiles`] the facets are that it has, in order; of workloads beyond those that all have.
+    /// Where in [`Grouping::of_profiles`] the facets are, in order; for workloads without the facets that all workloads have.
     facets: Range<u32>,
-    /// The named ports that rules about such peers may ask for.
+    /// The named ports that rules for such peers match.
     pub(crate) ports: NamedPorts,
 }
 
-/// What kind of peers are in a group.
+/// The kind of the peers in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     World,
     /// Workloads with all facets that every workload has.
     Workload,
-    /// Workloads that lack the label that every workload has: they are tracked for each facet.
+    /// Workloads that lack the label that every workload has: each facet is checked for them.
     Odd,
     /// Nodes and the cluster's reserved peers.
     Apart,
 }
 
-/// A peer that is in another group than before; none is that of all others of its kind.
+/// A peer that changed group. None is the group of all other peers of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Regrouped {
     peer: u32,
@@ -93,24 +93,24 @@ pub struct Regrouped {
     after: Option<u32>,
 }
 
-/// What came of changes, with room to find it out: many groupings hear of one change.
+/// The results of changes, with a scratch buffer that is used again: one change may affect many groupings.
 #[derive(Clone, Debug, Default)]
 pub struct Regroupings {
     /// The peers that changed group.
     pub regrouped: Vec<Regrouped>,
-    /// What is found of one peer.
+    /// Scratch: the facets of one peer.
     facets: Vec<FacetId>,
 }
 
 impl Demand {
-    /// Whether a grouping that asks for so many facets asks for too many that this does not.
+    /// Whether a grouping with so many facets has too many that are not in this demand.
     fn is_exceeded_by(&self, facets: usize) -> bool {
         facets > 2 * self.facets.len() + 16
     }
 }
 
 impl Grouping {
-    /// The peers of the directory in groups by what is tracked of them.
+    /// A grouping that satisfies a demand, with the group of each peer in the directory.
     pub fn new(demand: &Demand, directory: &mut Directory) -> Self {
         let mut grouping = Self {
             facets: Vec::new(),
@@ -135,14 +135,14 @@ impl Grouping {
         grouping
     }
 
-    /// Whether it should rather be left than tracked for this too: most of what it asks for would be tracked in vain.
+    /// Whether a new grouping is better for this demand: most facets of this one would be tracked in vain.
     pub fn is_too_broad_for(&self, demand: &Demand) -> bool {
         let lacking = demand.facets.iter().filter(|facet| self.facets.binary_search(facet).is_err());
         demand.is_exceeded_by(self.facets.len() + lacking.count())
     }
 
-    /// Asks for more; whoever is in another group for it is returned. In the eyes of policies that did not ask for it
-    /// the new group is as the old one.
+    /// Adds the facets and port names that the demand has beyond this grouping, and returns the peers that change group.
+    /// Policies that do not match them treat the new group like the old one.
     pub fn extend(&mut self, demand: &Demand, directory: &mut Directory) -> Vec<Regrouped> {
         let lacking = |facet: &&FacetId| self.facets.binary_search(facet).is_err();
         let facets: Vec<FacetId> = demand.facets.iter().filter(lacking).copied().collect();
@@ -159,7 +159,8 @@ impl Grouping {
         self.facets.extend(&facets);
         self.facets.sort_unstable();
         self.common.sort_unstable();
-        self.compares_ports |= names.iter().any(|(facet, _)| is_asked_of_all(*facet, directory));
+        self.compares_ports |=
+            names.iter().any(|(facet, _)| matches_peers_without_own_labels(*facet, directory));
         self.names.extend(names.iter().cloned());
         let mut regroupings = Regroupings::default();
         for family in families(&facets, &names, directory) {
@@ -169,16 +170,16 @@ impl Grouping {
         regroupings.regrouped
     }
 
-    /// Finds the group of a peer that is new in the directory; `facets` are those with a selector that it has, in order.
-    /// The group of its namespace must have been found before.
+    /// Assigns a group to a peer that is new in the directory; `facets` are the peer's facets with a selector, in order.
+    /// The namespace of the peer must have its group before.
     pub fn place(&mut self, peer: u32, facets: &[FacetId], directory: &Directory) -> Option<Regrouped> {
         let facets: Vec<FacetId> = facets.iter().filter(|facet| self.tracks(facet)).copied().collect();
         self.put(peer, &facets, directory)
     }
 
-    /// Follows peers that lost or gained facets: those of one namespace, which comes first where it is among them, or one
-    /// that is in none. Of these facets it asks for `tracked`; `around` is the group of their namespace so far, where that has a row. Who has
-    /// no row of its own and is not among them stays as it is.
+    /// Regroups the changed peers of one namespace (the namespace first, if it changed), or one peer without a namespace.
+    /// `tracked` are the changed facets that this grouping distinguishes. `around` is the group of the namespace before the
+    /// change, if the namespace has a row. Peers without a row that did not change stay in the group of their namespace.
     pub fn follow(
         &mut self,
         family: &[FacetChange],
@@ -195,7 +196,7 @@ impl Grouping {
         self.peers.get(&peer?).copied()
     }
 
-    /// The same; where ports may tell members from their namespace, all are looked at.
+    /// Regroups as [`Self::follow`] does. If `by_ports`, all members of the namespace are regrouped, since ports may distinguish them from it.
     fn regroup(
         &mut self,
         family: &[FacetChange],
@@ -228,7 +229,7 @@ impl Grouping {
         let all = if moves_namespace { directory.members(first.peer) } else { &[] };
         if all.len() > members.len() {
             for peer in all.iter().filter(|peer| members.iter().all(|change| change.peer != **peer)) {
-                // Who had a row of its own may be like its namespace now, and needs none.
+                // A peer that had a row may now have the profile of its namespace, and needs no row then.
                 let known = self.group_with_row(Some(*peer)).or(around);
                 facets.clear();
                 facets.extend_from_slice(self.known(known));
@@ -237,7 +238,7 @@ impl Grouping {
         }
     }
 
-    /// The facets with a selector that the peers of a group have, where they are in one that has any.
+    /// The facets with a selector that the peers of a group have; without a group none.
     fn known(&self, group: Option<u32>) -> &[FacetId] {
         group.map_or(&[], |group| self.facets_in(self.profile(group)))
     }
@@ -250,8 +251,8 @@ impl Grouping {
         self.facets.binary_search(facet).is_ok()
     }
 
-    /// Puts a peer into the group of those with these facets, if it is a workload like any other; others are tracked for
-    /// each facet.
+    /// Puts a workload into the group of peers with these facets. For any other peer each facet of the grouping is
+    /// checked.
     fn put(&mut self, peer: u32, facets: &[FacetId], directory: &Directory) -> Option<Regrouped> {
         let kind = Kind::of(peer, directory);
         let before = self.peers.get(&peer).copied();
@@ -275,20 +276,20 @@ impl Grouping {
         (before != after).then_some(Regrouped { peer, before, after })
     }
 
-    /// Forgets a peer that no address has any more.
+    /// Removes a peer that no address has any more.
     pub fn forget(&mut self, peer: u32) -> Option<Regrouped> {
         let before = self.peers.remove(&peer);
         before.map(|group| Regrouped { peer, before: Some(group), after: None })
     }
 
-    /// The facets that it asks for, in order.
+    /// The facets that the grouping distinguishes, in order.
     pub fn facets(&self) -> &[FacetId] {
         &self.facets
     }
 
-    /// The names of ports that it asks of peers which have no facet that their namespace has not.
+    /// The port names that can distinguish a peer from its namespace although both have the same facets.
     pub fn names(&self, directory: &Directory) -> impl Iterator<Item = &str> {
-        let of_all = |(facet, _): &&PortName| is_asked_of_all(*facet, directory);
+        let of_all = |(facet, _): &&PortName| matches_peers_without_own_labels(*facet, directory);
         self.names.iter().filter(of_all).map(|(_, name)| &**name)
     }
 
@@ -297,12 +298,12 @@ impl Grouping {
         self.peers.iter().map(move |(peer, group)| row(grouping, *peer, *group))
     }
 
-    /// Gives up what it tracked for.
+    /// Releases the tracked facets.
     pub fn release(self, directory: &mut Directory) {
         self.facets.into_iter().for_each(|facet| directory.untrack(facet));
     }
 
-    /// The group that the packet path finds a peer in.
+    /// The group that the packet path looks up for a peer.
     #[cfg(test)]
     pub(crate) fn group_of(&self, peer: u32, directory: &Directory) -> u32 {
         let by_namespace = || self.peers.get(&directory.namespace_of(peer)?);
@@ -314,7 +315,7 @@ impl Grouping {
         self.profiles.len() as u32
     }
 
-    /// What there is to know of the peers of a group.
+    /// The profile of a group.
     pub(crate) fn profile(&self, group: u32) -> &Profile {
         &self.profiles[group as usize]
     }
@@ -336,7 +337,7 @@ impl Grouping {
         if profile.kind == Kind::Workload { merged(facets, &self.common) } else { facets.to_vec() }
     }
 
-    /// The named ports of a peer that rules about it may ask for.
+    /// The named ports of a peer that rules for it match.
     fn ports(&self, peer: u32, kind: Kind, facets: &[FacetId], directory: &Directory) -> NamedPorts {
         let has = |facet: &FacetId| {
             facets.binary_search(facet).is_ok() || (kind == Kind::Workload && self.common.contains(facet))
@@ -365,14 +366,14 @@ impl Grouping {
         group
     }
 
-    /// What tells a group from others.
+    /// The key of a group among all groups.
     fn seen(&self, group: u32) -> (Kind, &[FacetId], &NamedPorts) {
         let profile = self.profile(group);
         (profile.kind, self.facets_in(profile), &profile.ports)
     }
 }
 
-/// The namespace that a family is of, if any.
+/// The namespace of the peers of a family, if they have one.
 pub fn namespace_of(family: &[FacetChange], directory: &Directory) -> Option<u32> {
     let first = family.first()?.peer;
     if first >= FIRST_NAMESPACE { Some(first) } else { directory.namespace_of(first) }
@@ -389,16 +390,16 @@ impl FacetChange {
         self.facets().any(|facet| tracked.contains(facet))
     }
 
-    /// Whether both changes are the same to who asks for these facets only.
+    /// Whether both changes are the same for a grouping that distinguishes only these facets.
     fn is_equal_in(&self, other: &Self, tracked: &[FacetId]) -> bool {
-        let is_asked = |facet: &&FacetId| tracked.contains(facet);
+        let is_tracked = |facet: &&FacetId| tracked.contains(facet);
         let same = |these: &[FacetId], those: &[FacetId]| {
-            these == those || these.iter().filter(is_asked).eq(those.iter().filter(is_asked))
+            these == those || these.iter().filter(is_tracked).eq(those.iter().filter(is_tracked))
         };
         same(&self.lost, &other.lost) && same(&self.gained, &other.gained)
     }
 
-    /// The facets that are known less and more these, of those that are tracked for, in order.
+    /// Writes the known facets without the lost ones and with the gained ones that are tracked, in order.
     fn apply(&self, known: &[FacetId], tracked: &[FacetId], facets: &mut Vec<FacetId>) {
         let kept = known.iter().filter(|facet| self.lost.binary_search(facet).is_err());
         let is_new = |facet: &&FacetId| tracked.contains(facet) && known.binary_search(facet).is_err();
@@ -410,7 +411,7 @@ impl FacetChange {
 }
 
 impl Regrouped {
-    /// The row of before, if there was one, and the row of now.
+    /// The row before the change and the row after it, if there are such.
     pub fn rows(&self, grouping: u32) -> [Option<Row>; 2] {
         [self.before, self.after].map(|group| Some(row(grouping, self.peer, group?)))
     }
@@ -450,8 +451,8 @@ fn default_group(peer: u32) -> u32 {
     if is_workload(peer) || peer >= FIRST_NAMESPACE { GROUP_OF_WORKLOADS } else { GROUP_OF_OTHERS }
 }
 
-/// Whether peers are tracked for ports of a name whatever tells them from their namespace.
-fn is_asked_of_all(facet: Option<FacetId>, directory: &Directory) -> bool {
+/// Whether rules with this facet match a port name also for peers that have no facet beyond those of their namespace.
+fn matches_peers_without_own_labels(facet: Option<FacetId>, directory: &Directory) -> bool {
     facet.is_none_or(|facet| !directory.facet(facet).is_of_own_labels())
 }
 
@@ -459,7 +460,7 @@ fn row(grouping: u32, peer: u32, group: u32) -> Row {
     Row::Group(GroupKey { grouping, peer }, group)
 }
 
-/// Whom these facets and names of ports may tell from others, as changes by namespace.
+/// The peers that these facets and port names may distinguish from others, as changes by namespace.
 fn families(facets: &[FacetId], names: &[PortName], directory: &Directory) -> Vec<Vec<FacetChange>> {
     let mut touched: Vec<(u32, bool, u32, Option<FacetId>)> = Vec::new();
     let place = |peer: u32, facet| match directory.namespace_of(peer) {

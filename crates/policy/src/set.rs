@@ -61,7 +61,7 @@ pub struct Selection {
     specs: Vec<SpecRef>,
     ports: NamedPorts,
     always: bool,
-    is_about_host: bool,
+    subject_is_host: bool,
 }
 
 /// One spec of a policy in force.
@@ -79,7 +79,7 @@ pub struct PolicyKey {
     specs: Box<[(u64, u32)]>,
     ports: NamedPorts,
     always: bool,
-    is_about_host: bool,
+    subject_is_host: bool,
 }
 
 impl PolicySet {
@@ -183,12 +183,12 @@ impl PolicySet {
 
     /// What applies to a subject.
     pub fn selection(&self, subject: &EndpointView<'_>) -> Selection {
-        let is_about_host = subject.number == HOST;
+        let subject_is_host = subject.number == HOST;
         let specs = if self.mode == EnforcementMode::Never { Vec::new() } else { self.applying(subject) };
         let asking = || specs.iter().filter(|one| one.asks_for_ports).flat_map(SpecRef::rules);
         let ports = subject.ports.filtered(|name| asking().any(|rule| rule.asks_subject_for(name)));
-        let always = self.mode == EnforcementMode::Always && !is_about_host;
-        Selection { specs, ports, always, is_about_host }
+        let always = self.mode == EnforcementMode::Always && !subject_is_host;
+        Selection { specs, ports, always, subject_is_host }
     }
 
     fn applying(&self, subject: &EndpointView<'_>) -> Vec<SpecRef> {
@@ -227,7 +227,12 @@ impl Selection {
     /// The key by which subjects share one compiled policy. A policy that is submitted again is another policy.
     pub fn key(&self) -> PolicyKey {
         let specs = self.specs.iter().map(SpecRef::number).collect();
-        PolicyKey { specs, ports: self.ports.clone(), always: self.always, is_about_host: self.is_about_host }
+        PolicyKey {
+            specs,
+            ports: self.ports.clone(),
+            always: self.always,
+            subject_is_host: self.subject_is_host,
+        }
     }
 
     /// At the end of which tier what no rule allowed is refused, if anywhere.
@@ -248,8 +253,8 @@ impl Selection {
     }
 
     /// Whether the subject is the node itself.
-    pub(crate) fn is_about_host(&self) -> bool {
-        self.is_about_host
+    pub(crate) fn subject_is_host(&self) -> bool {
+        self.subject_is_host
     }
 
     /// The policies that apply, once for each spec that does.

@@ -193,10 +193,12 @@ impl BackendSet {
     pub fn rows(&self, frontend: ServiceKey) -> impl Iterator<Item = Row> {
         let (backends, number) = (self.number, self.number);
         let count = u32::try_from(self.backends.len()).expect("a frontend has fewer backends than 2^32");
-        let slots = (0..).zip(self.backends.iter());
-        let slots =
-            slots.map(move |(slot, backend)| Row::Backend(BackendKey { backends: number, slot }, *backend));
-        slots.chain([Row::Service(frontend, ServiceInfo { backends, count })])
+        let backend =
+            move |(index, backend): (u32, &_)| Row::Backend(BackendKey { backends: number, index }, *backend);
+        (0..)
+            .zip(self.backends.iter())
+            .map(backend)
+            .chain([Row::Service(frontend, ServiceInfo { backends, count })])
     }
 }
 
@@ -279,7 +281,7 @@ mod tests {
         let [Switch { frontend, before, after }] = table.settle().try_into().unwrap();
         assert_eq!((first.number, before), (8, Some(first)));
         let rows: Vec<Row> = after.unwrap().rows(frontend).collect();
-        let [Row::Backend(BackendKey { backends: 9, slot: 0 }, _), service] = rows[..] else {
+        let [Row::Backend(BackendKey { backends: 9, index: 0 }, _), service] = rows[..] else {
             panic!("{rows:?}")
         };
         assert_eq!(service, Row::Service(frontend, ServiceInfo { backends: 9, count: 1 }));

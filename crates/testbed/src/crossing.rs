@@ -32,8 +32,8 @@ pub struct Crossing {
 pub struct Frontend {
     /// The address and the port of the service.
     pub address: SocketAddr,
-    /// The slot of the backend in the backend set of this address and port.
-    pub slot: u32,
+    /// The index of the backend in the backend set of this address and port.
+    pub index: u32,
     /// The number of backends; 0 where the service has none.
     pub count: u32,
 }
@@ -107,7 +107,7 @@ impl Crossing {
 
     /// Whether a flow from this source port reaches the wanted backend; true for every port where nothing is translated.
     pub(crate) fn reaches(&self, source_port: u16) -> bool {
-        let Some(Frontend { address, slot, count }) = self.frontend.filter(|frontend| frontend.count > 1)
+        let Some(Frontend { address, index, count }) = self.frontend.filter(|frontend| frontend.count > 1)
         else {
             return true;
         };
@@ -119,7 +119,7 @@ impl Crossing {
             protocol: self.protocol(),
             padding: [0; 3],
         };
-        datapath::slot(&key, count) == slot
+        datapath::backend_index(&key, count) == index
     }
 
     /// The request as policy judges it: parsed from its bytes and made canonical, or refused.
@@ -192,8 +192,8 @@ impl fmt::Display for Crossing {
         let Self { from, to, source, destination, sent, frontend } = self;
         write!(f, "{from} ({source}) to {to} ({destination}), {sent}")?;
         match frontend {
-            Some(Frontend { address, slot, count }) => {
-                write!(f, ", by way of the service at {address} (backend {slot} of {count})")
+            Some(Frontend { address, index, count }) => {
+                write!(f, ", by way of the service at {address} (backend {index} of {count})")
             }
             None => Ok(()),
         }

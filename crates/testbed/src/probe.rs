@@ -42,13 +42,13 @@ impl State {
         let Some(backends) = self.backends(address, protocol) else { return Ok(vec![asked]) };
         let count = u32::try_from(backends.len()).expect("a test has fewer backends than 2^32");
         if backends.is_empty() {
-            return Ok(vec![Crossing { frontend: Some(Frontend { address, slot: 0, count }), ..asked }]);
+            return Ok(vec![Crossing { frontend: Some(Frontend { address, index: 0, count }), ..asked }]);
         }
-        let crossing = |(slot, backend): (u32, SocketAddr)| Crossing {
+        let crossing = |(index, backend): (u32, SocketAddr)| Crossing {
             to: self.end_at(backend.ip()),
             destination: backend.ip(),
             sent: asked.sent.at_port(backend.port()),
-            frontend: Some(Frontend { address, slot, count }),
+            frontend: Some(Frontend { address, index, count }),
             ..asked.clone()
         };
         Ok((0..).zip(backends).map(crossing).collect())

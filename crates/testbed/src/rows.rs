@@ -9,7 +9,7 @@ use crate::transition::Endpoints;
 use abi::event::{self, FlowEvent};
 use abi::mark;
 use abi::{DropReason, Hook};
-use control::{Attachment, World};
+use control::{Wire, World};
 use datapath::craft::Craft;
 use l7::Matcher;
 use manifest::test::{Expect, WorkloadName};
@@ -129,7 +129,7 @@ impl<H: Home> Rows<H> {
         let (mut mark, mut bytes) = (0, frame.clone().frame());
         if let Some((hook, index)) = self.way_out(crossing) {
             if let End::Workload(name) = &crossing.from {
-                let Attachment { mac, host_mac, .. } = self.interface(name);
+                let Wire { mac, host_mac, .. } = self.interface(name);
                 bytes = frame.link(mac, host_mac).frame();
             }
             let outcome = self.home.run(hook, index, 0, &bytes)?;
@@ -220,7 +220,7 @@ impl<H: Home> Rows<H> {
         self.world.enforcement().book().origin(RuleId(number)).map(ToString::to_string)
     }
 
-    fn interface(&self, name: &WorkloadName) -> Attachment {
+    fn interface(&self, name: &WorkloadName) -> Wire {
         self.endpoints.interface(name).expect("the ends of a crossing are in the engine's state")
     }
 }

@@ -1,7 +1,7 @@
 //! The changes that lead from one state of a test to the next, as an agent would see them.
 
 use crate::state::{HOST_ADDRESSES, State, Workload};
-use control::{Attachment, Change, Endpoint, Node, Proxy, RemoteNode};
+use control::{Change, Endpoint, Node, Proxy, RemoteNode, Wire};
 use manifest::test::{NodeState, WorkloadName};
 use manifest::{EndpointSlice, Endpoints as AddressList, Object};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ pub(crate) struct Endpoints {
 
 impl Endpoints {
     /// How a workload is attached to the node.
-    pub(crate) fn interface(&self, name: &WorkloadName) -> Option<Attachment> {
+    pub(crate) fn interface(&self, name: &WorkloadName) -> Option<Wire> {
         self.numbers.get(name).map(|&number| interface(number))
     }
 
@@ -70,7 +70,7 @@ impl Endpoints {
                 )
                 .into(),
             },
-            attachment: interface(id),
+            wire: interface(id),
             audit: false,
         }
     }
@@ -151,7 +151,7 @@ fn addresses(list: &AddressList, slices: Vec<EndpointSlice>) -> Change {
     Change::EndpointSlices { namespace, service, list: list.slice_name.clone().unwrap_or_default(), slices }
 }
 
-fn interface(number: u32) -> Attachment {
+fn interface(number: u32) -> Wire {
     let [.., a, b] = number.to_be_bytes();
-    Attachment { interface: FIRST_INTERFACE + number, mac: [2, 0, 0, 1, a, b], host_mac: [2, 0, 0, 2, a, b] }
+    Wire { interface: FIRST_INTERFACE + number, mac: [2, 0, 0, 1, a, b], host_mac: [2, 0, 0, 2, a, b] }
 }

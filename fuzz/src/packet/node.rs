@@ -1,6 +1,6 @@
 //! The node whose hooks judge the packets: three workloads, a service, a proxy and policies of all kinds.
 
-use control::{Attachment, Change, Endpoint, Node, Proxy, RemoteNode, Workload, World};
+use control::{Wire, Change, Endpoint, Node, Proxy, RemoteNode, Workload, World};
 use datapath::native::Tables;
 use manifest::Object;
 use service::{Protocol, Service, ServicePort, TargetPort};
@@ -72,7 +72,7 @@ fn workload(at: usize, label: &str, interface: u32) -> Change {
             addresses: addresses(at).to_vec(),
             named_ports: Arc::default(),
         },
-        attachment: Attachment { interface, mac: mac(at), host_mac: HOST_MAC },
+        wire: Wire { interface, mac: mac(at), host_mac: HOST_MAC },
         audit: label == "audited",
     }))
 }

@@ -75,8 +75,8 @@ impl<'a> Reader<'a> {
                 let Some(service) = self.tables(Read::Service(key)).service(&key) else {
                     return Answer::Unknown;
                 };
-                let backends = (0..service.count).map(|slot| {
-                    let key = BackendKey { backends: service.backends, slot };
+                let backends = (0..service.count).map(|index| {
+                    let key = BackendKey { backends: service.backends, index };
                     self.tables(Read::Backend(key)).backend(&key).copied()
                 });
                 Answer::Backends(backends.collect())

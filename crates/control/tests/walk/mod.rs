@@ -1,4 +1,4 @@
-//! The classes that a packet's lookup asks, found by the packet path's own walk.
+//! The classes that a packet's lookup reads, found with the packet path's own code.
 
 use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, flag};
@@ -9,33 +9,33 @@ use datapath::policy::{PolicyRows, Query, evaluate};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// The classes that each policy in force is asked for each address, one after the other, by endpoint and address.
-pub(crate) fn heard(maps: &Rows) -> BTreeMap<(RowKey, RowKey), Vec<u32>> {
-    let mut heard = BTreeMap::new();
+/// The classes that a lookup reads for each pair of endpoint and address, in the order of the lookup.
+pub(crate) fn classes_by_pair(maps: &Rows) -> BTreeMap<(RowKey, RowKey), Vec<u32>> {
+    let mut by_pair = BTreeMap::new();
     for endpoint in maps.values() {
         let Row::Endpoint(_, info) = endpoint else { continue };
         for address in maps.values() {
             let Row::Address(_, peer) = address else { continue };
             let classes = classes(maps, info, peer);
-            heard.insert((endpoint.key().unwrap(), address.key().unwrap()), classes);
+            by_pair.insert((endpoint.key().unwrap(), address.key().unwrap()), classes);
         }
     }
-    heard
+    by_pair
 }
 
-/// The classes that are asked on the whole way outwards, as no class has a verdict.
+/// The classes that one lookup reads up to the root part, if no class has a verdict.
 fn classes(maps: &Rows, endpoint: &EndpointInfo, peer: &AddressInfo) -> Vec<u32> {
-    let without_verdicts = WithoutVerdicts { maps, asked: RefCell::default() };
+    let without_verdicts = WithoutVerdicts { maps, queried: RefCell::default() };
     let enforcing = EndpointInfo { flags: flag::ENFORCE_INGRESS, ..*endpoint };
     let query = Query { direction: Direction::Ingress, protocol: 6, port: [0, 80] };
     evaluate(&without_verdicts, &enforcing, peer, query);
-    without_verdicts.asked.into_inner()
+    without_verdicts.queried.into_inner()
 }
 
-/// Rows whose verdicts are noted and not found.
+/// Rows without verdicts, which record the classes that are looked up.
 struct WithoutVerdicts<'a> {
     maps: &'a Rows,
-    asked: RefCell<Vec<u32>>,
+    queried: RefCell<Vec<u32>>,
 }
 
 impl WithoutVerdicts<'_> {
@@ -68,7 +68,7 @@ impl PolicyRows for WithoutVerdicts<'_> {
     }
 
     fn verdict(&self, key: &VerdictKey) -> Option<VerdictInfo> {
-        self.asked.borrow_mut().push(key.class);
+        self.queried.borrow_mut().push(key.class);
         None
     }
 }

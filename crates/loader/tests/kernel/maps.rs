@@ -35,7 +35,7 @@ fn one_of_each() -> Vec<Row> {
             ServiceInfo { backends: 1, count: 1 },
         ),
         Row::Backend(
-            BackendKey { backends: 1, slot: 0 },
+            BackendKey { backends: 1, index: 0 },
             BackendInfo { address, port: [0, 80], padding: [0; 2] },
         ),
         Row::Config(Config { epoch: 5, ..Config::default() }),

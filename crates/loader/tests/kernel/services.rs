@@ -41,7 +41,7 @@ fn serve(loaded: &Loaded, set: u32, backend: [u8; 4]) {
     });
     let info =
         BackendInfo { address: Address::from_v4(backend), port: 8080u16.to_be_bytes(), padding: [0; 2] };
-    let backend = Row::Backend(BackendKey { backends: set, slot: 0 }, info);
+    let backend = Row::Backend(BackendKey { backends: set, index: 0 }, info);
     loaded.apply(&[backend, rows[0], rows[1]].map(MapOp::Put).into()).unwrap();
 }
 

@@ -1,29 +1,29 @@
-//! One column of the table that a policy is: what groups hear where an address is in one part.
+//! One column of a compiled policy: the class of each group for the addresses of one part.
 
 use crate::book::RuleBook;
 use crate::class::ClassId;
 use abi::policy::{ClassKey, GROUP_OF_WORKLOADS};
 use abi::row::Row;
 
-/// What groups hear in one part. A policy and the one that takes its place share the columns that are the same.
+/// The class of each group for the addresses of one part. A policy and its successor share equal columns.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Column {
-    /// Its number in rows; 0 where it has none yet.
+    /// The number of the column in rows; 0 before [`Self::assign_number`].
     pub(super) number: u32,
-    /// The groups, in order, with a class that the lookup would not find by falling back; each is held.
+    /// The classes that differ from the class that the lookup falls back to, by group, in order. Each class is held.
     classes: Vec<(u32, ClassId)>,
 }
 
 impl Column {
-    /// Says this to a group that comes after all others that hear something; the class is held, and is given up where
-    /// the group of all workloads says it already.
+    /// Sets the class of a group. Calls must come in the order of groups. The caller holds the class; the hold is released
+    /// if the group falls back to the same class.
     pub(super) fn set(
         &mut self,
         (group, is_workload): (u32, bool),
         class: Option<ClassId>,
         book: &mut RuleBook,
     ) {
-        // What other workloads fall back to was said before.
+        // Workloads fall back to the group of all workloads, whose class was set before.
         let otherwise = self.fallback(is_workload && group != GROUP_OF_WORKLOADS);
         if class == otherwise {
             class.into_iter().for_each(|class| book.release_class(class));
@@ -33,13 +33,13 @@ impl Column {
         self.classes.push((group, class.unwrap_or(ClassId::SILENT)));
     }
 
-    /// What a group hears, by itself or as a workload like any other.
+    /// The class of a group: its own, or for workloads the class of the group of all workloads.
     pub(super) fn class_of(&self, group: u32, is_workload: bool) -> Option<ClassId> {
         let class = self.own(group).or_else(|| self.fallback(is_workload));
         class.filter(|class| *class != ClassId::SILENT)
     }
 
-    /// Whether both say the same to all.
+    /// Whether both columns have the same class for each group.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.classes == other.classes
     }
@@ -53,26 +53,26 @@ impl Column {
         self.classes[from..].iter().map(row)
     }
 
-    /// Gives it a number of its own.
+    /// Gives the column a number that no other column has.
     pub(super) fn assign_number(&mut self, book: &mut RuleBook) {
         self.number = book.acquire_column();
         self.classes.shrink_to_fit();
     }
 
-    /// Hands it on to a policy that goes on with it; what stays here says nothing, and holds the number until it is
-    /// released.
+    /// Moves the classes to a column of the policy's successor, which shares the number. This column is empty then, and
+    /// holds the number until it is released.
     pub(super) fn transfer(&mut self, book: &mut RuleBook) -> Self {
         book.hold_column(self.number);
         Self { number: self.number, classes: std::mem::take(&mut self.classes) }
     }
 
-    /// Gives up its classes and its number.
+    /// Releases the classes and the number.
     pub(super) fn release(self, book: &mut RuleBook) {
         self.classes.into_iter().for_each(|(_, class)| book.release_class(class));
         book.release_column(self.number);
     }
 
-    /// What is said, by group.
+    /// The classes by group.
     #[cfg(test)]
     pub(super) fn classes(&self) -> &[(u32, ClassId)] {
         &self.classes

@@ -90,7 +90,7 @@ impl DirectionDefaults {
         let defaults = Self { isolation, ..Self::default() };
         let mut rules = defaults.rules(selection, direction);
         let enforced = isolation.is_some() || rules.any(|(_, rule)| rule.action == Action::Deny);
-        let allows_host = enforced && direction == Direction::Ingress && !selection.is_about_host();
+        let allows_host = enforced && direction == Direction::Ingress && !selection.subject_is_host();
         Self { enforced, allows_host, ..defaults }
     }
 

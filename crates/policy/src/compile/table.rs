@@ -1,4 +1,4 @@
-//! The verdicts of one class of peers: a final answer for every block of traffic that a rule tells apart.
+//! The verdicts of one class of peers: a final answer for every block of traffic that rules distinguish.
 
 use super::ranked_rule::{Effect, Level, RankedRule};
 use super::rules::{DirectionRules, RulesByDirection, TermEntry, TermIndex};
@@ -12,27 +12,27 @@ use abi::policy::{VerdictInfo, action};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// What becomes of a block of traffic, with the rule that says so.
+/// The verdict for a block of traffic, with the rule that decides it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Answer {
     pub(super) action: Action,
     pub(super) rule: RuleId,
-    /// The requests that are let through; none: all.
+    /// The requests that are allowed; without this, all are.
     pub(super) http: Option<Arc<HttpRules>>,
 }
 
-/// Answers as rows for longest-prefix lookup: each holds what every broader rule says too, and a row that would
-/// repeat the next broader one is left out.
+/// Answers as rows for longest-prefix lookup. Each answer also covers the rules of all broader blocks; a row that would
+/// repeat the next broader row is left out.
 pub(super) type Answers = Vec<(TrafficBlock, Answer)>;
 
-/// A rule that applies to some block, and the requests it lets through.
+/// A rule that applies to some block, and the requests that it allows.
 #[derive(Clone, Copy)]
 pub(super) struct Candidate<'a> {
     rule: &'a RankedRule<'a>,
     http: Option<&'a Arc<HttpRules>>,
 }
 
-/// A block, what applies to it as far as it matters within, and its answer.
+/// A block, the candidates that can also decide narrower blocks, and the answer of the block.
 struct Frame<'a> {
     block: TrafficBlock,
     candidates: Vec<Candidate<'a>>,
@@ -43,7 +43,7 @@ impl Answer {
     /// No rule allows it.
     const DEFAULT_DENY: Self = Self { action: Action::Deny, rule: RuleId::DEFAULT, http: None };
 
-    /// As rows say it; a set of HTTP rules is held once more for it.
+    /// The answer as it stands in rows. A set of HTTP rules gets one more holder.
     fn verdict(self, book: &mut RuleBook) -> VerdictInfo {
         let rule = self.rule.0;
         match (self.action, self.http) {
@@ -56,7 +56,7 @@ impl Answer {
     }
 }
 
-/// The answers where no block says otherwise. What no row answers is refused.
+/// The answers for a root part. Traffic without an answer is denied.
 pub(super) fn answers(rules: &DirectionRules<'_>, direction: Direction, about: &Around) -> Answers {
     let terms = [rules.terms_for_all_peers(), about.terms(direction)];
     answers_in(rules, TrafficBlock::EVERYTHING, &terms, Some(Answer::DEFAULT_DENY))
@@ -71,9 +71,9 @@ pub(super) fn class(answers: impl IntoIterator<Item = (Direction, Answers)>, boo
     book.acquire_class(&table)
 }
 
-/// The terms about peers with these facets and ports, of all traffic and in both directions.
+/// The terms that match peers with certain facets and ports, for all traffic in both directions.
 ///
-/// Many parts lie in the same one; what is said of peers there is worked out once for them.
+/// Many parts lie in the same part; the terms of that part are computed once for all of them.
 #[derive(Debug, Default)]
 pub(super) struct Around {
     facets: Vec<FacetId>,
@@ -81,7 +81,7 @@ pub(super) struct Around {
 }
 
 impl Around {
-    /// Moves to peers with these facets, if it is not about them already.
+    /// Computes the terms for peers with these facets, unless they are the current ones.
     pub(super) fn enter(&mut self, facets: Vec<FacetId>, ports: &NamedPorts, rules: &RulesByDirection<'_>) {
         if self.terms.is_none() || self.facets != facets {
             let all = &[TrafficBlock::EVERYTHING];
@@ -97,7 +97,7 @@ impl Around {
     }
 }
 
-/// The answers that differ where the facets of a peer are `after` rather than those around; what no row answers stays.
+/// The answers that change if a peer's facets are `after` instead of the facets in `around`. Other traffic keeps its answer.
 pub(super) fn changes(
     (rules, direction): (&DirectionRules<'_>, Direction),
     around: &Around,
@@ -119,11 +119,11 @@ pub(super) fn changes(
         }
         false => rules.terms_for(after, ports, &touched),
     };
-    // What is said of more facets is said beside the old; of others, in its place.
+    // Added facets add terms to the old ones; other facets replace them.
     let (more, instead) = ([old[0], old[1], &beside], [old[0], &beside]);
     let new: &[&TermIndex] = if is_more { &more } else { &instead };
     for &block in &touched {
-        // Within the block the rows of the class are all that is looked at, so they must say everything.
+        // Within the block a lookup reads only rows of this class, so they must hold all answers.
         let new = answers_in(rules, block, new, None);
         if new != answers_in(rules, block, &old, None) {
             changes.extend(new);
@@ -132,8 +132,8 @@ pub(super) fn changes(
     changes
 }
 
-/// The answers in one block of traffic, where traffic that no row answers has the outer answer; without one, the
-/// first row is for the whole block.
+/// The answers in one block of traffic. Traffic without a row has the outer answer; without an outer answer, the first
+/// row is for the whole block.
 fn answers_in(
     rules: &DirectionRules<'_>,
     block: TrafficBlock,
@@ -149,7 +149,7 @@ fn answers_in(
     }
     let mut within: Vec<&TermEntry> = terms.iter().flat_map(|terms| terms.within(&block)).collect();
     within.sort_by_key(|entry| entry.block);
-    // Blocks come with those that hold them right before, so the open ones form a stack.
+    // Each block comes right after the blocks that enclose it, so the open blocks form a stack.
     let mut open = vec![Frame { block, candidates, answer }];
     for same in within.chunk_by(|one, other| one.block == other.block) {
         let block = same[0].block;
@@ -176,12 +176,12 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// The one place where precedence turns rules into an answer. Only the candidates are returned that can have a say in a
-/// narrower block, where all that apply here apply too: of each level those that would decide if it came to that level,
-/// for there may be a rule in a narrower block that passes it on.
+/// The one place where precedence turns rules into an answer. The rules of a block also apply to narrower blocks, so the
+/// candidates that can decide there are returned: of each level the candidates that would decide at that level, since a
+/// rule of a narrower block may pass traffic on to it.
 fn decide(mut candidates: Vec<Candidate<'_>>) -> (Vec<Candidate<'_>>, Answer) {
     candidates.sort_by_key(|candidate| Reverse(candidate.rule.precedence));
-    // What rules say of requests closes nothing to the node itself, as default deny does not.
+    // HTTP rules restrict no connection of the node itself, as default deny does not.
     let allows_every_request = candidates.iter().any(|candidate| candidate.rule.id == RuleId::LOCAL_HOST);
     let (mut kept, mut decided) = (Vec::new(), None);
     for level in candidates.chunk_by(|one, other| one.level() == other.level()) {
@@ -210,7 +210,7 @@ fn decide(mut candidates: Vec<Candidate<'_>>) -> (Vec<Candidate<'_>>, Answer) {
     (kept, decided.unwrap_or(Answer::DEFAULT_DENY))
 }
 
-/// The rules of all these sets; of one, the set itself.
+/// The rules of all these sets; a single set is returned as it is.
 fn union<'a>(sets: impl Iterator<Item = &'a Arc<HttpRules>>) -> Arc<HttpRules> {
     let sets: Vec<&Arc<HttpRules>> = sets.collect();
     match sets[..] {

@@ -1,7 +1,7 @@
 //! A node's worth of workloads and policies, so that lookups happen in maps of a likely size.
 
 use anyhow::{Result, anyhow};
-use control::{Attachment, Change, Endpoint, fixtures};
+use control::{Change, Endpoint, Wire, fixtures};
 use manifest::Object;
 use policy::rule::Policy;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -52,7 +52,7 @@ fn other(id: u32) -> Endpoint {
     let [.., high, low] = id.to_be_bytes();
     let v4 = IpAddr::V4(Ipv4Addr::new(10, 244, 1 + high, low));
     let v6 = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 1, id as u16));
-    let interface = Attachment {
+    let interface = Wire {
         interface: FIRST_INTERFACE + id,
         mac: [2, 0, 0, 1, high, low],
         host_mac: [2, 0, 0, 2, high, low],
@@ -60,14 +60,14 @@ fn other(id: u32) -> Endpoint {
     endpoint(id, OTHERS[id as usize % OTHERS.len()], vec![v4, v6], interface)
 }
 
-fn endpoint(id: u32, app: &str, addresses: Vec<IpAddr>, attachment: Attachment) -> Endpoint {
+fn endpoint(id: u32, app: &str, addresses: Vec<IpAddr>, wire: Wire) -> Endpoint {
     // The builder's own address has room for 255 workloads.
     let mut endpoint = fixtures::endpoint(0, "default", app);
     endpoint.workload.name = format!("{app}-{id}");
     endpoint.workload.addresses = addresses;
-    Endpoint { id, attachment, ..endpoint }
+    Endpoint { id, wire, ..endpoint }
 }
 
-fn interface(wired: &Wired) -> Attachment {
-    Attachment { interface: wired.interface, mac: wired.mac, host_mac: wired.host_mac }
+fn interface(wired: &Wired) -> Wire {
+    Wire { interface: wired.interface, mac: wired.mac, host_mac: wired.host_mac }
 }

@@ -347,10 +347,13 @@ impl Graph {
             return self.remove(RowKey::Service(key));
         }
         let (backends, count) = (self.next(), 1 + self.random.below(3) as u32);
-        for slot in 0..count {
-            let info =
-                BackendInfo { address: host(slot as u8).address, port: [0, backends as u8], padding: [0; 2] };
-            self.put(Row::Backend(BackendKey { backends, slot }, info));
+        for index in 0..count {
+            let info = BackendInfo {
+                address: host(index as u8).address,
+                port: [0, backends as u8],
+                padding: [0; 2],
+            };
+            self.put(Row::Backend(BackendKey { backends, index }, info));
         }
         self.put(Row::Service(key, ServiceInfo { backends, count }));
     }

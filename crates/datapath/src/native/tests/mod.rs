@@ -164,10 +164,10 @@ impl Node {
         let port = service.port().to_be_bytes();
         let key = ServiceKey { address: service.ip().into(), port, protocol, padding: 0 };
         self.put(Row::Service(key, ServiceInfo { backends: set, count }));
-        for (slot, backend) in (0..).zip(backends) {
+        for (index, backend) in (0..).zip(backends) {
             let port = backend.port().to_be_bytes();
             let info = BackendInfo { address: backend.ip().into(), port, padding: [0; 2] };
-            self.put(Row::Backend(BackendKey { backends: set, slot }, info));
+            self.put(Row::Backend(BackendKey { backends: set, index }, info));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The large world of benchmarks: a cluster whose workloads all run on this node.
 
 use super::policies;
-use control::{Attachment, Change, Endpoint, Node, Workload};
+use control::{Change, Endpoint, Node, Wire, Workload};
 use policy::rule::Policy;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -88,7 +88,7 @@ impl LargeWorld {
                 addresses: vec![Ipv4Addr::new(10, b, c, d).into()],
                 named_ports: BTreeMap::from(ports.map(|(name, port)| ((name.to_owned(), 6), port))).into(),
             },
-            attachment: Attachment {
+            wire: Wire {
                 interface: FIRST_INTERFACE + pod as u32,
                 mac: [2, 0, a, b, c, d],
                 host_mac: [2, 1, a, b, c, d],
