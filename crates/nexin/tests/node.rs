@@ -293,14 +293,14 @@ fn a_policy_of_the_node_applies_at_all_its_interfaces_and_only_to_its_own_traffi
     let (node, outside) = (bed.node(), bed.outside());
     node.serve("node");
     for host in [&client, &other, &outside] {
-        assert_eq!(host.fetch(&node, "/"), Some(200));
+        assert_eq!(host.reaches(&node, "/"), Some(200));
     }
     bed.apply(NODE);
-    assert_eq!(client.fetch(&node, "/"), Some(200));
+    assert_eq!(client.reaches(&node, "/"), Some(200));
     assert_eq!((other.fetch(&node, "/"), outside.fetch(&node, "/")), (None, None));
-    assert_eq!((outside.fetch(&server, "/"), node.fetch(&server, "/")), (Some(200), Some(200)));
+    assert_eq!((outside.reaches(&server, "/"), node.reaches(&server, "/")), (Some(200), Some(200)));
     bed.apply(REQUESTS_TO_NODE);
-    assert_eq!(client.fetch(&node, "/private"), Some(403), "the proxy's response, from the node's address");
+    assert_eq!(client.reaches(&node, "/private"), Some(403), "the proxy's response, from the node's address");
     assert_eq!(
         other.fetch(&node, "/private"),
         None,
@@ -308,7 +308,7 @@ fn a_policy_of_the_node_applies_at_all_its_interfaces_and_only_to_its_own_traffi
     );
     bed.delete("CiliumNetworkPolicy/default/requests-to-node");
     bed.delete("CiliumClusterwideNetworkPolicy/node");
-    assert_eq!((other.fetch(&node, "/"), outside.fetch(&node, "/")), (Some(200), Some(200)));
+    assert_eq!((other.reaches(&node, "/"), outside.reaches(&node, "/")), (Some(200), Some(200)));
 }
 
 /// Kills a process of this test's node.
