@@ -38,6 +38,8 @@ pub(crate) struct Kernel {
 #[derive(Debug, Default)]
 struct Leftovers {
     writes: Batch,
+    /// Writes to make a grace time after these.
+    last: Batch,
     rule_sets: Vec<u32>,
     due: Option<Instant>,
 }
@@ -132,10 +134,11 @@ impl Kernel {
         renamed.policies.append(&mut writes.renamed.policies);
         renamed.services.append(&mut writes.renamed.services);
         self.names.update(&self.world, &renamed, Instant::now());
-        let Writes { later, dead_rule_sets, .. } = writes;
+        let Writes { later, last, dead_rule_sets, .. } = writes;
         self.leftovers = Leftovers {
             due: (!later.is_empty() || !dead_rule_sets.is_empty()).then(|| Instant::now() + GRACE),
             writes: later,
+            last,
             rule_sets: dead_rule_sets,
         };
         Ok(())
@@ -172,12 +175,16 @@ impl Kernel {
 
     /// Removes map entries and rule sets that no packet can use any more.
     pub(crate) fn clean_up(&mut self) {
-        let Leftovers { writes, rule_sets, .. } = std::mem::take(&mut self.leftovers);
+        let Leftovers { writes, last, rule_sets, .. } = std::mem::take(&mut self.leftovers);
         if let Err(error) = self.loaded.apply(&writes) {
             // They only use space: no other entry refers to them.
             tracing::error!(%error, "map entries that are not needed any more could not be removed");
         }
         rule_sets.into_iter().for_each(|number| self.publisher.withdraw(number));
+        if !last.is_empty() {
+            let due = Some(Instant::now() + GRACE);
+            self.leftovers = Leftovers { writes: last, due, ..Leftovers::default() };
+        }
     }
 
     /// Rolls the world and the maps back, whatever the maps hold now.
@@ -190,7 +197,8 @@ impl Kernel {
         let repaired = found.map_err(anyhow::Error::from).and_then(|_| {
             self.guard_node()?;
             self.write(&writes)?;
-            Ok(self.loaded.apply(&writes.later)?)
+            self.loaded.apply(&writes.later)?;
+            Ok(self.loaded.apply(&writes.last)?)
         });
         self.is_unsure = repaired.is_err();
         if let Err(error) = repaired {
@@ -236,7 +244,7 @@ impl Kernel {
     }
 
     fn clean_up_now(&mut self) {
-        if let Some(due) = self.leftovers.due {
+        while let Some(due) = self.leftovers.due {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             self.clean_up();
         }

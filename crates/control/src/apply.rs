@@ -18,20 +18,20 @@ use service::ServiceName;
 impl World {
     /// Applies changes that take effect together, and returns the writes that make them so.
     ///
-    /// `later` of the writes that were returned before must have been made before `now` of these.
+    /// `later` and `last` of the writes that were returned before must have been made before `now` of these.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Writes {
         let mut step = if self.found.is_some() { Step::comparing_all() } else { Step::default() };
         for change in changes {
             self.take(change, &mut step);
         }
         self.settle(&mut step);
-        let (now, later) = match self.found.take() {
+        let (now, [later, last]) = match self.found.take() {
             Some(found) => self.replace_found(found, &mut step),
             None => self.replace_own(&mut step),
         };
         let Step { mut undo, renamed, .. } = step;
         undo.reverse();
-        let mut writes = Writes { now, later, undo, renamed, ..Writes::default() };
+        let mut writes = Writes { now, later, last, undo, renamed, ..Writes::default() };
         self.finish(&mut writes);
         writes
     }
@@ -154,31 +154,35 @@ impl World {
         step.rows.put(put);
     }
 
-    /// The writes that replace what this world itself wrote. Blocks that are given up go once no packet is judged by the
-    /// policies that named them.
-    fn replace_own(&mut self, step: &mut Step) -> (Batch, Batch) {
-        let (now, unreachable) = plan(step.rows.merged(), &mut self.named);
-        if step.released.is_empty() {
-            return (now, unreachable);
-        }
-        step.rows = RowChanges::default();
-        self.release_blocks(step);
-        self.settle_rows(step);
-        let (mut later, gone) = plan(step.rows.merged(), &mut self.named);
-        later.append(gone);
-        later.append(unreachable);
-        (now, later)
+    /// The writes that replace what this world itself wrote.
+    fn replace_own(&mut self, step: &mut Step) -> (Batch, [Batch; 2]) {
+        let (now, later) = plan(step.rows.merged(), &mut self.named);
+        (now, self.without_released_blocks(later, step))
     }
 
     /// The writes that replace the rows that were found in the maps.
-    fn replace_found(&mut self, found: Rows, step: &mut Step) -> (Batch, Batch) {
-        self.release_blocks(step);
+    fn replace_found(&mut self, found: Rows, step: &mut Step) -> (Batch, [Batch; 2]) {
         self.ledger =
             self.row_subjects().filter_map(|subject| Some((subject, self.row_of(&subject)?))).collect();
         let rows = self.ledger.rows().copied().chain(self.reported_rows());
         let (now, later, named) = plan_all(found, rows);
         self.named = named;
-        (now, later)
+        step.released.append(&mut self.found_blocks);
+        (now, self.without_released_blocks(later, step))
+    }
+
+    /// The writes after the grace time and those after another one, with those of blocks that are given up: blocks go once
+    /// no packet is judged by the policies that named them, and their parents once no packet has their classes.
+    fn without_released_blocks(&mut self, unreachable: Batch, step: &mut Step) -> [Batch; 2] {
+        if step.released.is_empty() {
+            return [unreachable, Batch::new()];
+        }
+        step.rows = RowChanges::default();
+        self.release_blocks(step);
+        self.settle_rows(step);
+        let (mut later, last) = plan(step.rows.merged(), &mut self.named);
+        later.append(unreachable);
+        [later, last]
     }
 
     /// Adds the configuration, which makes flows be checked again where a write concerns them, and the rule sets.

@@ -9,6 +9,7 @@ mod change;
 mod enforcement;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
+mod found_blocks;
 mod groupings;
 mod identities;
 mod ledger;

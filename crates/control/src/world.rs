@@ -2,6 +2,7 @@
 
 use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
 use crate::enforcement::Enforcement;
+use crate::found_blocks::{FoundBlock, blocks_inside, blocks_outside};
 use crate::identities::Identities;
 use crate::ledger::Ledger;
 use crate::peers::{KnownNode, Peers};
@@ -13,6 +14,7 @@ use abi::endpoint::EndpointInfo;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
 use identity::{Allocator, Interned, Sequence};
+use policy::cidr::AddressSide;
 use policy::rule::Cidr;
 use service::{Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +56,8 @@ pub struct World {
     pub(crate) named: Named,
     /// What the maps hold that no change here made: the first change replaces what no longer holds.
     pub(crate) found: Option<Rows>,
+    /// Blocks of found rows, in force until the first change has replaced the policies of before.
+    pub(crate) found_blocks: Vec<(Cidr, AddressSide)>,
     pub(crate) config: Config,
 }
 
@@ -83,6 +87,7 @@ impl Default for World {
             ledger: Ledger::default(),
             named: Named::default(),
             found: Some(Rows::new()),
+            found_blocks: Vec::new(),
             config: Config::default(),
         }
     }
@@ -129,7 +134,20 @@ impl World {
                 found.insert(key, row);
             }
         }
+        let found = world.found.iter();
+        let blocks = found.flat_map(|found| blocks_outside(found).into_iter().chain(blocks_inside(found)));
+        let blocks: Vec<FoundBlock> = blocks.collect();
+        world.restore_blocks(blocks);
         world
+    }
+
+    /// Puts blocks of found rows in force under their numbers, where neither the block nor the number is in use.
+    fn restore_blocks(&mut self, blocks: Vec<FoundBlock>) {
+        for (block, side, number) in blocks {
+            if self.enforcement.blocks.restore(block, side, number) {
+                self.found_blocks.push((block, side));
+            }
+        }
     }
 
     /// Leaves identities to a source: from now on [`Writes::identities`](crate::Writes::identities) asks for them, and
@@ -152,6 +170,7 @@ impl World {
                 (_, None) => {}
             }
         }
+        self.restore_blocks(blocks_outside(&found));
         self.found = Some(found);
     }
 

@@ -19,6 +19,9 @@ pub struct Writes {
     /// Writes to make after the grace time: when every packet that was on its way during `now` has passed (a few
     /// milliseconds do).
     pub later: Batch,
+    /// Removals to make after another grace time: no row leads to these rows once `later` is written, but packets that
+    /// started before may still read them.
+    pub last: Batch,
     /// Layer-7 rule sets that no row names once `later` is written.
     pub dead_rule_sets: Vec<u32>,
     /// The changes that lead back to where the world was before.

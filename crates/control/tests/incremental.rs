@@ -129,6 +129,7 @@ fn make_from(state: State, maps: &mut Rows, writes: Writes) {
     }
     let mut at_once = classes_by_pair(maps);
     make_batch(maps, &writes.later);
+    make_batch(maps, &writes.last);
     let later = classes_by_pair(maps);
     // A block that is gone takes its addresses' row along.
     at_once.retain(|key, _| later.contains_key(key));

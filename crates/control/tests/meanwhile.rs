@@ -53,7 +53,9 @@ impl Moments<'_> {
         let mut tables = Tables::new();
         tables.apply_all(self.before.values().copied().map(MapOp::Put));
         let mut seen = vec![(self.judge(&tables, from, to), "before".to_owned())];
-        for (number, write) in (1..).zip(self.writes.now.iter().chain(self.writes.later.iter())) {
+        for (number, write) in
+            (1..).zip(self.writes.now.iter().chain(self.writes.later.iter()).chain(self.writes.last.iter()))
+        {
             tables.apply(write);
             let judged = self.judge(&tables, from, to);
             if seen.last().is_none_or(|(last, _)| *last != judged) {

@@ -74,7 +74,7 @@ fn check(maps: &mut Rows, writes: &Writes, world: &World) {
     let is_backend = |write: &MapOp| matches!(write, MapOp::Delete(RowKey::Backend(_)));
     assert!(!writes.now.iter().any(|write| is_backend(&write)), "{:?}", writes.now);
     let mut seen = before.clone();
-    for write in writes.now.iter().chain(writes.later.iter()) {
+    for write in writes.now.iter().chain(writes.later.iter()).chain(writes.last.iter()) {
         match write {
             MapOp::Put(row) => _ = row.key().map(|key| maps.insert(key, row)),
             MapOp::Delete(key) => _ = maps.remove(&key),

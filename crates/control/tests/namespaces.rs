@@ -22,7 +22,7 @@ fn policy(tier: &str) -> Change {
 /// Makes writes one by one, and returns the groups of a workload before, between and after them, without repetition.
 fn groups(maps: &mut Rows, writes: &Writes, of: u32) -> Vec<u32> {
     let mut groups = vec![group(maps, of)];
-    for write in writes.now.iter().chain(writes.later.iter()) {
+    for write in writes.now.iter().chain(writes.later.iter()).chain(writes.last.iter()) {
         match write {
             MapOp::Put(row) => drop(row.key().map(|key| maps.insert(key, row))),
             MapOp::Delete(key) => drop(maps.remove(&key)),

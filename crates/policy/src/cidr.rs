@@ -135,6 +135,16 @@ impl Blocks {
         let _ = self.numbers.continue_at(self.numbers.next().max(number.saturating_add(1)));
     }
 
+    /// Counts a block whose class has this number in the maps. Returns whether neither had another meaning; else nothing
+    /// changes.
+    pub fn restore(&mut self, block: Cidr, side: AddressSide, number: u32) -> bool {
+        let is_restored = self.numbers.restore(number, (block, side)).is_ok();
+        if is_restored {
+            self.insert_all(vec![(block, side)]);
+        }
+        is_restored
+    }
+
     /// The class of an address whose owner is on this side; 0 if no block contains it.
     pub fn class_of(&self, address: IpAddr, side: AddressSide) -> u32 {
         self.layer(side).longest(address).map_or(0, |held| held.number)

@@ -54,6 +54,7 @@ impl<H: Home> Engine for Rows<H> {
         }
         self.home.write(&writes.now)?;
         self.home.write(&writes.later)?;
+        self.home.write(&writes.last)?;
         writes.dead_rule_sets.iter().for_each(|set| drop(self.matchers.remove(set)));
         self.state = state.clone();
         Ok(())

@@ -96,8 +96,9 @@ fn make(change: Change, world: &mut World, tables: &mut Tables) -> Result<Sample
     tables.write(&writes.now)?;
     // An agent waits here for packets in flight; the wait is not measured.
     tables.write(&writes.later)?;
+    tables.write(&writes.last)?;
     let all = start.elapsed();
-    Ok(Sample { all, write: all - computed, rows: writes.now.len() + writes.later.len() })
+    Ok(Sample { all, write: all - computed, rows: writes.now.len() + writes.later.len() + writes.last.len() })
 }
 
 impl Churn {

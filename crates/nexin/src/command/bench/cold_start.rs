@@ -47,6 +47,7 @@ pub(super) fn measure(large: &LargeWorld, tables: &mut Tables) -> anyhow::Result
     let start = Instant::now();
     tables.write(&writes.now)?;
     tables.write(&writes.later)?;
+    tables.write(&writes.last)?;
     let write = start.elapsed();
     let rows = puts(&writes.now);
     drop(writes);
