@@ -6,20 +6,24 @@
 
 mod allocator;
 pub mod filter;
+mod holders;
 pub mod index;
 mod interned;
 pub mod key;
 mod label;
 mod name;
+mod number_index;
 mod numbering;
 mod selector;
 mod sequence;
 mod values;
 
 pub use allocator::Allocator;
+pub use holders::Holders;
 pub use interned::{Interned, Shared};
 pub use label::{Label, LabelKey, Labels, Source};
 pub use name::Name;
+pub use number_index::NumberIndex;
 pub use numbering::{Conflict, Exhausted, Numbering};
 pub use selector::{Operator, Requirement, Selector};
 pub use sequence::Sequence;

@@ -1,30 +1,18 @@
-//! Numbers that stand for values: the same value, the same number, for as long as the value is held.
+//! Numbers of values: a value keeps its number until its last holder releases it.
 
-use crate::sequence::Sequence;
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
+use crate::holders::Holders;
+use crate::number_index::NumberIndex;
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 use std::ops::RangeInclusive;
 
-/// Gives each value a number from a range, counts its holders, and hands numbers out in turn: one that was given up
-/// comes back only after the whole range went by, so that a row, flow or file that still holds the number is not taken for another.
+/// Gives each value a number from a range and counts its holders. A number that was released comes back only after the
+/// whole range was used, so that a row, flow or file with the old number does not get the meaning of another value.
 #[derive(Clone, Debug)]
 pub struct Numbering<K> {
-    sequence: Sequence,
-    /// The numbers by their values, which are held once.
-    numbers: HashTable<u32>,
-    hasher: RandomState,
-    held: BTreeMap<u32, Held<K>>,
-}
-
-/// A value that has a number, and how many hold it.
-#[derive(Clone, Debug)]
-struct Held<K> {
-    value: K,
-    holders: usize,
+    index: NumberIndex,
+    held: Holders<K>,
 }
 
 /// Every number of the range stands for something.
@@ -43,125 +31,117 @@ pub enum Conflict {
 }
 
 impl<K: Clone + Eq + Hash> Numbering<K> {
-    /// No number stands for anything yet.
+    /// No value has a number yet.
     pub fn new(range: RangeInclusive<u32>) -> Self {
-        Self {
-            sequence: Sequence::new(range),
-            numbers: HashTable::new(),
-            hasher: RandomState::default(),
-            held: BTreeMap::new(),
-        }
+        Self { index: NumberIndex::default(), held: Holders::new(range) }
     }
 
-    /// Holds the value once more and tells its number.
+    /// Adds a holder to the value, and returns its number.
     pub fn acquire(&mut self, value: &K) -> Result<u32, Exhausted> {
-        self.hold(self.number(value), || value.clone())
+        self.acquire_with(value, K::clone).map(|(number, _)| number)
     }
 
-    /// The same for what the value is made of, which then is made only where it is not there yet.
-    pub fn acquire_from<Q: Eq + Hash + ?Sized>(&mut self, value: &Q) -> Result<u32, Exhausted>
+    /// Adds a holder to the value that is made of `source`, and returns its number and whether it is new. Only a new value
+    /// is made.
+    pub fn acquire_from<Q: Eq + Hash + ?Sized>(&mut self, source: &Q) -> Result<(u32, bool), Exhausted>
     where
         K: Borrow<Q> + for<'q> From<&'q Q>,
     {
-        self.hold(self.number(value), || value.into())
+        self.acquire_with(source, |source| source.into())
     }
 
-    /// Gives up one hold; the value is returned when that was the last, and then the number stands for nothing.
+    fn acquire_with<Q: Eq + Hash + ?Sized>(
+        &mut self,
+        source: &Q,
+        value: impl FnOnce(&Q) -> K,
+    ) -> Result<(u32, bool), Exhausted>
+    where
+        K: Borrow<Q>,
+    {
+        let hash = self.index.hash(source);
+        if let Some(number) = self.find(hash, source) {
+            self.held.hold(number);
+            return Ok((number, false));
+        }
+        let Some(number) = self.held.insert(value(source)) else {
+            return Err(Exhausted { range: self.held.sequence().range().clone() });
+        };
+        self.index
+            .insert(hash, number, |number| self.held.value(number).expect("an indexed number has a value"));
+        Ok((number, true))
+    }
+
+    /// Adds a holder to a number in use.
+    pub fn hold(&mut self, number: u32) {
+        self.held.hold(number);
+    }
+
+    /// Removes a holder. If it was the last one, the number is free, and the value is returned.
     pub fn release(&mut self, number: u32) -> Option<K> {
-        let held = self.held.get_mut(&number)?;
-        held.holders = held.holders.saturating_sub(1);
-        if held.holders == 0 { self.remove(number) } else { None }
+        let value = self.held.release(number)?;
+        self.index.remove(self.index.hash(&value), number);
+        Some(value)
     }
 
-    /// The number of the value, where it has one.
+    /// The number of the value, if it has one.
     pub fn number<Q: Eq + Hash + ?Sized>(&self, value: &Q) -> Option<u32>
     where
         K: Borrow<Q>,
     {
-        let is_of_value = |number: &u32| self.held[number].value.borrow() == value;
-        self.numbers.find(self.hasher.hash_one(value), is_of_value).copied()
+        self.find(self.index.hash(value), value)
     }
 
-    /// What the number stands for.
+    /// The value of a number in use.
     pub fn value(&self, number: u32) -> Option<&K> {
-        self.held.get(&number).map(|held| &held.value)
+        self.held.value(number)
     }
 
-    /// All numbers that stand for something, in order.
+    /// The numbers in use, with their values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &K)> {
-        self.held.iter().map(|(number, held)| (*number, &held.value))
+        self.held.iter()
     }
 
-    /// The number that is tried first when a new value comes: to be persisted beside the values.
+    /// The number that is tried first for a new value: to be persisted beside the values.
     pub fn next(&self) -> u32 {
-        self.sequence.next()
+        self.held.sequence().next()
     }
 
-    /// Makes a number stand for a value again, as before a restart, with no holder yet.
+    /// Gives a value the number that it had before a restart, without a holder.
     pub fn restore(&mut self, number: u32, value: K) -> Result<(), Conflict> {
-        if !self.sequence.contains(number) {
+        if !self.held.sequence().contains(number) {
             return Err(Conflict::OutOfRange(number));
         }
-        if self.held.contains_key(&number) || self.number(&value).is_some() {
+        let hash = self.index.hash(&value);
+        if self.held.value(number).is_some() || self.find(hash, &value).is_some() {
             return Err(Conflict::Taken(number));
         }
-        self.insert(number, value);
-        self.sequence.continue_above(number);
+        self.held.restore(number, value);
+        self.index
+            .insert(hash, number, |number| self.held.value(number).expect("an indexed number has a value"));
         Ok(())
     }
 
-    /// Continues to hand out from here, as [`Self::next`] told before a restart.
+    /// Tries this number first, which [`Self::next`] returned before a restart.
     pub fn continue_at(&mut self, next: u32) -> Result<(), Conflict> {
-        if self.sequence.continue_at(next) { Ok(()) } else { Err(Conflict::OutOfRange(next)) }
+        if self.held.continue_at(next) { Ok(()) } else { Err(Conflict::OutOfRange(next)) }
     }
 
     /// Gives no value a number up to this one, which rows, flows or files may still hold.
     pub fn continue_above(&mut self, number: u32) {
-        self.sequence.continue_above(number);
+        self.held.continue_above(number);
     }
 
-    /// Gives up every number without a holder: what was restored and not acquired again.
+    /// Releases the numbers without a holder: those that were restored and not acquired again.
     pub fn sweep(&mut self) -> Vec<(u32, K)> {
-        let idle: Vec<u32> =
-            self.held.iter().filter(|(_, held)| held.holders == 0).map(|(n, _)| *n).collect();
-        idle.into_iter().filter_map(|number| Some((number, self.remove(number)?))).collect()
+        let idle = self.held.idle();
+        idle.into_iter().filter_map(|number| Some((number, self.release(number)?))).collect()
     }
 
-    fn hold(&mut self, known: Option<u32>, value: impl FnOnce() -> K) -> Result<u32, Exhausted> {
-        let number = match known {
-            Some(number) => number,
-            None => self.assign(value())?,
-        };
-        if let Some(held) = self.held.get_mut(&number) {
-            held.holders += 1;
-        }
-        Ok(number)
-    }
-
-    fn assign(&mut self, value: K) -> Result<u32, Exhausted> {
-        let is_full = self.held.len() as u64 == self.sequence.count();
-        let free = if is_full { None } else { self.sequence.take(|number| self.held.contains_key(&number)) };
-        let Some(number) = free else {
-            return Err(Exhausted { range: self.sequence.range().clone() });
-        };
-        self.insert(number, value);
-        Ok(number)
-    }
-
-    fn insert(&mut self, number: u32, value: K) {
-        let hash = self.hasher.hash_one(&value);
-        self.held.insert(number, Held { value, holders: 0 });
-        let (held, hasher) = (&self.held, &self.hasher);
-        self.numbers.insert_unique(hash, number, |number| hasher.hash_one(&held[number].value));
-    }
-
-    fn remove(&mut self, number: u32) -> Option<K> {
-        let held = self.held.remove(&number)?;
-        let hash = self.hasher.hash_one(&held.value);
-        if let Ok(entry) = self.numbers.find_entry(hash, |known| *known == number) {
-            entry.remove();
-        }
-        Some(held.value)
+    fn find<Q: Eq + Hash + ?Sized>(&self, hash: u64, value: &Q) -> Option<u32>
+    where
+        K: Borrow<Q>,
+    {
+        self.index.find(hash, |number| self.held.value(number).is_some_and(|known| known.borrow() == value))
     }
 }
 

@@ -1,11 +1,10 @@
 //! The numbers by which rows name rules, layer-7 rule sets, columns and classes, and what they stand for.
 
 use crate::class::{ClassChange, ClassId, Classes, Table};
-use crate::column::Columns;
 use crate::rule::{HttpRule, PolicyId};
 use abi::row::Row;
 use foldhash::HashMap;
-use identity::{Numbering, Sequence};
+use identity::{Holders, Numbering, Sequence};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -43,7 +42,8 @@ pub struct RuleBook {
     rule_numbers: Sequence,
     sets: Numbering<Arc<HttpRules>>,
     pub(crate) classes: Classes,
-    columns: Columns,
+    /// A policy and its successor may share a column.
+    columns: Holders<()>,
     set_changes: SetChanges,
 }
 
@@ -76,7 +76,7 @@ impl Default for RuleBook {
             rule_numbers: Sequence::new(RuleId::FIRST..=u32::MAX),
             sets: Numbering::new(1..=u32::MAX),
             classes: Classes::default(),
-            columns: Columns::default(),
+            columns: Holders::new(1..=u32::MAX),
             set_changes: SetChanges::default(),
         }
     }
@@ -239,7 +239,7 @@ impl RuleBook {
 
     /// A number for a column, which is held.
     pub(crate) fn acquire_column(&mut self) -> u32 {
-        self.columns.acquire()
+        self.columns.insert(()).expect("fewer columns than numbers fit in memory")
     }
 
     /// Adds a hold to the number of a column that is held already.
@@ -259,7 +259,7 @@ impl RuleBook {
 
     /// Gives no column a number up to this one, which the maps may still hold.
     pub fn number_columns_above(&mut self, number: u32) {
-        self.columns.number_above(number);
+        self.columns.continue_above(number);
     }
 
     /// Continues above numbers that rows, flows or files may still hold from before a restart.

@@ -4,11 +4,7 @@ use crate::rule::Direction;
 use crate::traffic::TrafficBlock;
 use abi::policy::{VerdictInfo, VerdictKey};
 use abi::row::Row;
-use foldhash::HashMap;
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-use identity::Sequence;
-use std::hash::BuildHasher;
+use identity::Numbering;
 use std::sync::Arc;
 
 /// Number of a class in rows; [`ClassId::SILENT`] is the number of the class without verdicts.
@@ -28,18 +24,8 @@ pub(crate) type Table = [(Direction, TrafficBlock, VerdictInfo)];
 /// The classes that compiled policies use.
 #[derive(Clone, Debug)]
 pub(crate) struct Classes {
-    held: HashMap<u32, Held>,
-    /// Numbers by the hash of what they stand for.
-    numbers: HashTable<u32>,
-    hasher: FixedState,
-    sequence: Sequence,
+    tables: Numbering<Arc<Table>>,
     changes: Vec<ClassChange>,
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    table: Arc<Table>,
-    holders: u32,
 }
 
 /// A class that was added or removed.
@@ -51,57 +37,31 @@ pub(crate) enum ClassChange {
 
 impl Default for Classes {
     fn default() -> Self {
-        Self {
-            held: HashMap::default(),
-            numbers: HashTable::new(),
-            hasher: FixedState::default(),
-            sequence: Sequence::new(1..=u32::MAX),
-            changes: Vec::new(),
-        }
+        Self { tables: Numbering::new(1..=u32::MAX), changes: Vec::new() }
     }
 }
 
 impl Classes {
-    /// Holds the class of these verdicts once more; whether it is new.
+    /// Adds a holder to the class of these verdicts, and returns whether the class is new.
     pub(crate) fn acquire(&mut self, table: &Table) -> (ClassId, bool) {
         if table.is_empty() {
             return (ClassId::SILENT, false);
         }
-        let hash = self.hasher.hash_one(table);
-        let known = self.numbers.find(hash, |number| *self.held[number].table == *table).copied();
-        if let Some(number) = known {
-            self.hold(ClassId(number));
-            return (ClassId(number), false);
-        }
-        let free = self.sequence.take(|number| self.held.contains_key(&number));
-        let number = free.expect("fewer classes than numbers fit in memory");
-        let table: Arc<Table> = table.into();
-        let Self { held, numbers, hasher, .. } = self;
-        held.insert(number, Held { table: table.clone(), holders: 1 });
-        numbers.insert_unique(hash, number, |number| hasher.hash_one(&*held[number].table));
-        self.changes.push(ClassChange::Added(ClassId(number), table));
-        (ClassId(number), true)
+        let acquired = self.tables.acquire_from(table);
+        let (number, is_new) = acquired.expect("fewer classes than numbers fit in memory");
+        let new = self.tables.value(number).filter(|_| is_new);
+        self.changes.extend(new.map(|table| ClassChange::Added(ClassId(number), table.clone())));
+        (ClassId(number), is_new)
     }
 
-    /// Adds a hold to a class that is held already.
+    /// Adds a holder to a class in use.
     pub(crate) fn hold(&mut self, class: ClassId) {
-        if let Some(held) = self.held.get_mut(&class.0) {
-            held.holders += 1;
-        }
+        self.tables.hold(class.0);
     }
 
-    /// Gives up one hold; the verdicts are returned when that was the last.
+    /// Removes a holder; the verdicts are returned if it was the last one.
     pub(crate) fn release(&mut self, class: ClassId) -> Option<Arc<Table>> {
-        let held = self.held.get_mut(&class.0)?;
-        held.holders -= 1;
-        if held.holders > 0 {
-            return None;
-        }
-        let Held { table, .. } = self.held.remove(&class.0)?;
-        let hash = self.hasher.hash_one(&*table);
-        if let Ok(entry) = self.numbers.find_entry(hash, |number| *number == class.0) {
-            entry.remove();
-        }
+        let table = self.tables.release(class.0)?;
         self.changes.push(ClassChange::Removed(class, table.clone()));
         Some(table)
     }
@@ -113,12 +73,12 @@ impl Classes {
 
     /// The rows of all classes.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
-        self.held.iter().flat_map(|(number, held)| rows(ClassId(*number), &held.table))
+        self.tables.iter().flat_map(|(number, table)| rows(ClassId(number), table))
     }
 
     /// Gives no class a number up to this one, which the maps may still hold.
     pub(crate) fn number_above(&mut self, number: u32) {
-        self.sequence.continue_above(number);
+        self.tables.continue_above(number);
     }
 }
 

@@ -19,7 +19,8 @@ pub struct Directory {
     peers: BTreeMap<u32, Known>,
     by_label: LabelIndex<u32>,
     ids: HashMap<Arc<Facet>, FacetId>,
-    /// Facets by their ids; a released facet leaves an empty place, listed in `free`.
+    /// Facets by their ids. This is no [`identity::Holders`]: no row holds an id, so a released id is reused at once, and
+    /// the lookups of a compiler index a dense list. A released facet leaves an empty place, listed in `free`.
     held: Vec<Option<Held>>,
     free: Vec<FacetId>,
     by_anchor: SelectorIndex<FacetId>,

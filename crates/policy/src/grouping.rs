@@ -10,10 +10,8 @@ use abi::identity::{FIRST_NAMESPACE, is_workload};
 use abi::policy::{GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, GroupKey};
 use abi::row::Row;
 use foldhash::HashMap;
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use identity::NumberIndex;
 use std::collections::BTreeSet;
-use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,13 +23,13 @@ pub struct Grouping {
     /// The facets that every workload has, in order.
     common: Vec<FacetId>,
     names: BTreeSet<PortName>,
-    /// The profiles of the groups, by number.
+    /// The profiles of the groups, by number. A group has no holders, since rows of policies name it as long as the
+    /// grouping exists.
     profiles: Vec<Profile>,
     /// The facets of all profiles, one after the other.
     of_profiles: Vec<FacetId>,
-    /// Groups by the hash of their profiles.
-    numbers: HashTable<u32>,
-    hasher: FixedState,
+    /// Groups by their profiles.
+    numbers: NumberIndex,
     /// The groups of peers that are not in the group of their namespace, and of namespaces that are not in the group of
     /// all others.
     peers: HashMap<u32, u32>,
@@ -118,8 +116,7 @@ impl Grouping {
             names: BTreeSet::new(),
             profiles: Vec::new(),
             of_profiles: Vec::new(),
-            numbers: HashTable::new(),
-            hasher: FixedState::default(),
+            numbers: NumberIndex::default(),
             peers: HashMap::default(),
             compares_ports: false,
         };
@@ -352,16 +349,15 @@ impl Grouping {
 
     /// The number of the group of such peers.
     fn group(&mut self, kind: Kind, facets: &[FacetId], ports: NamedPorts) -> u32 {
-        let hash = self.hasher.hash_one((kind, facets, &ports));
-        let is_this = |group: &u32| self.seen(*group) == (kind, facets, &ports);
-        if let Some(group) = self.numbers.find(hash, is_this) {
-            return *group;
+        let hash = self.numbers.hash((kind, facets, &ports));
+        if let Some(group) = self.numbers.find(hash, |group| self.seen(group) == (kind, facets, &ports)) {
+            return group;
         }
         let (group, first) = (self.count(), self.of_profiles.len() as u32);
         self.of_profiles.extend_from_slice(facets);
         self.profiles.push(Profile { kind, facets: first..self.of_profiles.len() as u32, ports });
         let mut numbers = std::mem::take(&mut self.numbers);
-        numbers.insert_unique(hash, group, |group| self.hasher.hash_one(self.seen(*group)));
+        numbers.insert(hash, group, |group| self.seen(group));
         self.numbers = numbers;
         group
     }

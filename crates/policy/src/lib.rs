@@ -8,7 +8,6 @@ pub mod book;
 pub mod catalog;
 pub mod cidr;
 pub mod class;
-mod column;
 pub mod compile;
 pub mod compiled_rule;
 pub mod directory;

@@ -46,7 +46,7 @@ impl<T: Ord> Buckets<T> {
             None => {
                 let key = bucket.map(|word| match word {
                     Some(word) => {
-                        self.words.acquire_from(word).expect("fewer words than numbers fit in memory")
+                        self.words.acquire_from(word).expect("fewer words than numbers fit in memory").0
                     }
                     None => NOT_GIVEN,
                 });

@@ -5,21 +5,19 @@ use crate::directory::{Directory, FacetId};
 use crate::domain::DomainPattern;
 use crate::facet::Facet;
 use crate::rule::{Cidr, CidrReach};
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use identity::NumberIndex;
 use std::collections::BTreeSet;
-use std::hash::BuildHasher;
 
 /// A set of facets in order: everything that rules can match of an address.
 pub(super) type FacetSet = Box<[FacetId]>;
 
-/// The parts of one policy, by number. The first two are root parts: each holds all addresses of its side.
+/// The parts of one policy, by number. The first two are root parts: each holds all addresses of its side. A part has no
+/// holders, since it stays as long as its policy.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     parts: Vec<Part>,
-    /// All parts except the root parts, by their hash.
-    numbers: HashTable<u32>,
-    hasher: FixedState,
+    /// All parts except the root parts.
+    numbers: NumberIndex,
     /// The blocks with facets other than those of the addresses around them, in order.
     world: Vec<(Cidr, u32)>,
     inside: Vec<(Cidr, u32)>,
@@ -57,8 +55,7 @@ impl Parts {
         let root = |side| Part { side, difference: Difference::default() };
         let mut parts = Self {
             parts: vec![root(AddressSide::Inside), root(AddressSide::World)],
-            numbers: HashTable::new(),
-            hasher: FixedState::default(),
+            numbers: NumberIndex::default(),
             world: Vec::new(),
             inside: Vec::new(),
             domains: Vec::new(),
@@ -100,20 +97,23 @@ impl Parts {
 
     /// The number of a part, and whether the part is new.
     pub(super) fn intern(&mut self, part: Part) -> (u32, bool) {
-        if let Some(number) = self.number(&part) {
+        let hash = self.numbers.hash(&part);
+        if let Some(number) = self.find(hash, &part) {
             return (number, false);
         }
-        let Self { parts, numbers, hasher, .. } = self;
-        let (hash, number) = (hasher.hash_one(&part), parts.len() as u32);
-        parts.push(part);
-        numbers.insert_unique(hash, number, |number| hasher.hash_one(&parts[*number as usize]));
+        let number = self.parts.len() as u32;
+        self.parts.push(part);
+        self.numbers.insert(hash, number, |number| &self.parts[number as usize]);
         (number, true)
     }
 
     /// The number of a part, if the policy has the part and it is no root part.
     pub(super) fn number(&self, part: &Part) -> Option<u32> {
-        let is_this = |number: &u32| self.parts[*number as usize] == *part;
-        self.numbers.find(self.hasher.hash_one(part), is_this).copied()
+        self.find(self.numbers.hash(part), part)
+    }
+
+    fn find(&self, hash: u64, part: &Part) -> Option<u32> {
+        self.numbers.find(hash, |number| self.part(number) == part)
     }
 
     /// The number of the root part of a side.
