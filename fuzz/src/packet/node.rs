@@ -1,6 +1,6 @@
 //! The node whose hooks judge the packets: three workloads, a service, a proxy and policies of all kinds.
 
-use control::{Wire, Change, Endpoint, Node, Proxy, RemoteNode, Workload, World};
+use control::{Change, Endpoint, Node, Proxy, RemoteNode, Wire, Workload, World};
 use datapath::native::Tables;
 use manifest::Object;
 use service::{Protocol, Service, ServicePort, TargetPort};
