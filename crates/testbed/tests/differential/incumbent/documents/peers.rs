@@ -126,7 +126,7 @@ fn service(random: &mut Random) -> Value {
 }
 
 fn domain(random: &mut Random) -> Value {
-    let domain = random.pick(DOMAINS);
+    let domain = random.pick(&DOMAINS);
     let is_name = !domain.contains('*') && random.chance(70);
     json!({if is_name { "matchName" } else { "matchPattern" }: domain})
 }
