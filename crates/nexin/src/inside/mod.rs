@@ -13,8 +13,8 @@ use workload::{Group, Namespace, ProcessSettings};
 /// Moves the calling thread, and processes that it starts from now on, into the workload. The command joins the
 /// workload's control group, and is killed when the workload is removed.
 pub(crate) fn enter(
-    endpoint: &view::Endpoint,
-    services: &[view::Service],
+    endpoint: &view::EndpointSummary,
+    services: &[view::ServiceSummary],
     command: &mut Command,
 ) -> anyhow::Result<()> {
     let namespace = Namespace::open(&endpoint.network_namespace)?;

@@ -5,8 +5,8 @@ mod host;
 #[path = "manifests.rs"]
 mod manifests;
 
-use api::view::{Endpoint, Status};
-use api::{Client, Request};
+use api::view::{EndpointSummary, Status};
+use api::{ApiRequest, Client};
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::io::Write;
@@ -179,7 +179,7 @@ impl Bed {
 
     /// The names of the policies in force.
     pub(crate) fn policies(&self) -> Vec<String> {
-        let policies: Vec<api::view::Policy> = self.ask(Request::Policies);
+        let policies: Vec<api::view::PolicySummary> = self.ask(ApiRequest::Policies);
         policies.into_iter().map(|policy| policy.name).collect()
     }
 
@@ -215,12 +215,12 @@ impl Bed {
     }
 
     /// Sends the agent a request.
-    pub(crate) fn ask<T: DeserializeOwned>(&self, request: Request) -> T {
+    pub(crate) fn ask<T: DeserializeOwned>(&self, request: ApiRequest) -> T {
         Client::connect(&self.socket()).unwrap().call(request).unwrap()
     }
 
     pub(crate) fn status(&self) -> Status {
-        self.ask(Request::Status)
+        self.ask(ApiRequest::Status)
     }
 
     pub(crate) fn apply(&self, text: &str) {
@@ -228,16 +228,16 @@ impl Bed {
     }
 
     pub(crate) fn try_apply(&self, text: &str) -> Result<Vec<String>, api::CallError> {
-        let request = Request::Apply { file: "test.yaml".into(), text: text.into(), results: false };
+        let request = ApiRequest::Apply { file: "test.yaml".into(), text: text.into(), results: false };
         Client::connect(&self.socket())?.call(request)
     }
 
     pub(crate) fn delete(&self, name: &str) {
-        let _: Vec<String> = self.ask(Request::Delete { names: vec![name.into()] });
+        let _: Vec<String> = self.ask(ApiRequest::Delete { names: vec![name.into()] });
     }
 
     pub(crate) fn try_delete(&self, name: &str) -> Result<Vec<String>, api::CallError> {
-        Client::connect(&self.socket())?.call(Request::Delete { names: vec![name.into()] })
+        Client::connect(&self.socket())?.call(ApiRequest::Delete { names: vec![name.into()] })
     }
 
     /// Writes a manifest to the agent's policy directory.
@@ -261,12 +261,12 @@ impl Bed {
 
     /// Removes a workload.
     pub(crate) fn remove(&self, name: &str) -> Result<(), api::CallError> {
-        let request = Request::RemoveWorkload { namespace: "default".into(), name: name.into() };
+        let request = ApiRequest::RemoveWorkload { namespace: "default".into(), name: name.into() };
         Client::connect(&self.socket())?.call::<serde::de::IgnoredAny>(request).map(drop)
     }
 
     /// Removes a workload, and ignores a refusal.
-    pub(crate) fn try_workload(&self, name: &str) -> Result<Endpoint, api::CallError> {
+    pub(crate) fn try_workload(&self, name: &str) -> Result<EndpointSummary, api::CallError> {
         self.try_workload_at(name, &[])
     }
 
@@ -275,13 +275,13 @@ impl Bed {
         &self,
         name: &str,
         addresses: &[IpAddr],
-    ) -> Result<Endpoint, api::CallError> {
+    ) -> Result<EndpointSummary, api::CallError> {
         let wanted = api::WorkloadSpec { addresses: addresses.to_vec(), ..wanted(name) };
-        Client::connect(&self.socket())?.call(Request::CreateWorkload(wanted))
+        Client::connect(&self.socket())?.call(ApiRequest::CreateWorkload(wanted))
     }
 
-    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
-        self.ask(Request::Endpoints)
+    pub(crate) fn endpoints(&self) -> Vec<EndpointSummary> {
+        self.ask(ApiRequest::Endpoints)
     }
 
     /// The node itself, at the addresses that the agent assigned.
@@ -323,7 +323,7 @@ impl Drop for Bed {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("the agent said:\n{}", self.log());
-            let seen = Request::Observe { last: 20, follow: false, filters: Vec::new() };
+            let seen = ApiRequest::Observe { last: 20, follow: false, filters: Vec::new() };
             let flows = Client::connect(&self.socket()).and_then(|client| client.follow::<flow::Flow>(seen));
             for flow in flows.into_iter().flatten().flatten() {
                 eprintln!("{}", flow::line(&flow, flow::Paint::Plain));

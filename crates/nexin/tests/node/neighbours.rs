@@ -1,7 +1,7 @@
 //! Tests of two agents on one host and of other programs' interfaces: an agent changes only what it made.
 
 use crate::bed::{Bed, wanted};
-use api::Request;
+use api::ApiRequest;
 use serde_json::json;
 use workload::{Namespace, Node, Veth};
 
@@ -66,8 +66,8 @@ fn a_number_whose_names_are_in_use_is_skipped_and_their_interfaces_stay() {
     foreign(&bed, "nx1");
     let taken = format!("nexin-{}-2", bed.name);
     Namespace::create(&taken).unwrap();
-    let made: api::view::Endpoint = bed.ask(Request::CreateWorkload(wanted("a")));
-    let next: api::view::Endpoint = bed.ask(Request::CreateWorkload(wanted("b")));
+    let made: api::view::EndpointSummary = bed.ask(ApiRequest::CreateWorkload(wanted("a")));
+    let next: api::view::EndpointSummary = bed.ask(ApiRequest::CreateWorkload(wanted("b")));
     assert!(bed.links().contains(&"nx1".to_string()), "{:?}", bed.links());
     assert!(bed.namespaces().contains(&taken));
     assert!(made.interface != "nx1" && next.network_namespace != taken && made.id != next.id);

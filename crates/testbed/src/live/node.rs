@@ -3,7 +3,7 @@
 use crate::engine::EngineError;
 use crate::state::{HOST, HOST_ADDRESSES, Workload};
 use agent::Config;
-use api::{CallError, Client, Request, view};
+use api::{ApiRequest, CallError, Client, view};
 use manifest::test::{NodeState, WorkloadName};
 use policy::rule::{Cidr, EnforcementMode};
 use serde_json::{Value, json};
@@ -80,7 +80,7 @@ impl Node {
         let ports = workload.named_ports.iter().map(|port| {
             (port.name.clone(), format!("{}/{}", port.port, crate::crossing::protocol_name(port.protocol)))
         });
-        let made: view::Endpoint = self.call(Request::CreateWorkload(api::WorkloadSpec {
+        let made: view::EndpointSummary = self.call(ApiRequest::CreateWorkload(api::WorkloadSpec {
             namespace: name.namespace.clone(),
             name: name.name.clone(),
             labels: workload.labels.clone(),
@@ -94,12 +94,12 @@ impl Node {
     /// Removes a workload.
     pub(super) fn remove_workload(&self, name: &WorkloadName) -> Result<(), EngineError> {
         let (namespace, name) = (name.namespace.clone(), name.name.clone());
-        self.call::<Value>(Request::RemoveWorkload { namespace, name }).map(drop)
+        self.call::<Value>(ApiRequest::RemoveWorkload { namespace, name }).map(drop)
     }
 
     /// Applies a manifest.
     pub(super) fn apply(&self, text: &str) -> Result<(), EngineError> {
-        let request = Request::Apply { file: "test".into(), text: text.to_owned(), results: false };
+        let request = ApiRequest::Apply { file: "test".into(), text: text.to_owned(), results: false };
         self.call::<Value>(request).map(drop)
     }
 
@@ -132,10 +132,10 @@ impl Node {
 
     /// Deletes an object by name.
     pub(super) fn delete(&self, name: &str) -> Result<(), EngineError> {
-        self.call::<Value>(Request::Delete { names: vec![name.to_owned()] }).map(drop)
+        self.call::<Value>(ApiRequest::Delete { names: vec![name.to_owned()] }).map(drop)
     }
 
-    fn call<T: serde::de::DeserializeOwned>(&self, request: Request) -> Result<T, EngineError> {
+    fn call<T: serde::de::DeserializeOwned>(&self, request: ApiRequest) -> Result<T, EngineError> {
         let mut client = self.client().map_err(EngineError::failed("calling the agent"))?;
         client.call(request).map_err(EngineError::failed("calling the agent"))
     }
@@ -148,7 +148,7 @@ impl Node {
     fn await_agent(&mut self) -> Result<(), EngineError> {
         let until = Instant::now() + STARTING;
         loop {
-            match self.client().and_then(|mut client| client.call::<view::Status>(Request::Status)) {
+            match self.client().and_then(|mut client| client.call::<view::Status>(ApiRequest::Status)) {
                 Ok(_) => return Ok(()),
                 Err(CallError::Unreachable { .. }) if Instant::now() < until => {}
                 Err(error) => return Err(EngineError::failed("starting the agent")(error)),

@@ -2,7 +2,7 @@
 
 use crate::session::Session;
 use anyhow::Context;
-use api::Request;
+use api::ApiRequest;
 use api::view::Status;
 use clap::Args;
 use loader::Pinned;
@@ -30,7 +30,7 @@ impl Pins {
     /// Opens the maps.
     pub(super) fn open(self, session: &Session) -> anyhow::Result<Pinned> {
         let of_agent = || {
-            let status: Status = session.agent().ok()?.call(Request::Status).ok()?;
+            let status: Status = session.agent().ok()?.call(ApiRequest::Status).ok()?;
             Some(PathBuf::from(status.pins))
         };
         let default = || agent::Config::default().paths().pins();

@@ -8,7 +8,7 @@ use crate::command::agent::Settings;
 use crate::interrupt::Interrupt;
 use anyhow::{Context, bail};
 use api::view::{Explanation, Status};
-use api::{CallError, HttpProbe, Probe, Request};
+use api::{ApiRequest, CallError, ExplainProbe, HttpProbe};
 use flow::Flow;
 use rustix::fs::FlockOperation;
 use std::fs::{self, File};
@@ -83,7 +83,7 @@ impl DemoNode {
     /// The flows to the service's port so far.
     pub(super) fn flows(&self) -> anyhow::Result<Vec<Flow>> {
         let filters = vec!["to-port=80".to_string()];
-        let request = Request::Observe { last: 100, follow: false, filters };
+        let request = ApiRequest::Observe { last: 100, follow: false, filters };
         let flows = self.client()?.follow::<Flow>(request)?;
         Ok(flows.collect::<Result<_, _>>()?)
     }
@@ -122,7 +122,7 @@ impl DemoNode {
         let until = Instant::now() + STARTING;
         loop {
             let answer = api::Client::connect(&self.socket)
-                .and_then(|mut client| client.call::<Status>(Request::Status));
+                .and_then(|mut client| client.call::<Status>(ApiRequest::Status));
             match answer {
                 Ok(_) => return Ok(()),
                 Err(CallError::Unreachable { .. }) if Instant::now() < until => {}
@@ -177,8 +177,9 @@ impl Runner for DemoNode {
         let http = HttpProbe { method: "GET".into(), path: path.into(), host, headers: vec![] };
         let (from, to) = (from.into(), to.into());
         let protocol = "TCP".into();
-        let probe = Probe { from, to, port: 80, port_name: None, protocol, family: None, http: Some(http) };
-        Ok(self.client()?.call(Request::Explain(Box::new(probe)))?)
+        let probe =
+            ExplainProbe { from, to, port: 80, port_name: None, protocol, family: None, http: Some(http) };
+        Ok(self.client()?.call(ApiRequest::Explain(Box::new(probe)))?)
     }
 }
 
