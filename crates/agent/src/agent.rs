@@ -69,7 +69,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     match &config.network_namespace {
         None => run_here(config),
         Some(name) => {
-            let namespace = workload::Namespace::open(name)?;
+            let namespace = workload::NetworkNamespace::open(name)?;
             namespace.enter(|| run_here(config))?
         }
     }

@@ -25,7 +25,7 @@ mod session;
 pub mod slots;
 
 pub use config::ProxyConfig;
-pub use event::{RuleSetDecision, Events, RequestEvent, RequestVerdict};
+pub use event::{Events, RequestEvent, RequestVerdict, RuleSetDecision};
 pub use network::{ProxyNetwork, Transparent};
 pub use policy::{AppliedRuleSet, ProxiedFlow, RequestPolicy, Rules};
 pub use server::Proxy;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use workload::{Namespace, Node, Plan, Route, RouteKind};
+use workload::{NetworkNamespace, NodeNamespace, Plan, Route, RouteKind};
 
 pub(crate) use host::Host;
 pub(crate) use manifests::requests_to_server;
@@ -64,7 +64,7 @@ impl Bed {
             settings["stateDirectory"] = directory.join("state").to_str().into();
         }
         fs::write(directory.join("agent.json"), settings.to_string()).unwrap();
-        Namespace::create(&name).unwrap();
+        NetworkNamespace::create(&name).unwrap();
         Self { name, directory, agent: None, shell: None }
     }
 
@@ -113,14 +113,14 @@ impl Bed {
 
     /// The names of the node's interfaces.
     pub(crate) fn links(&self) -> Vec<String> {
-        let mut node = Node::of(Namespace::open(&self.name).unwrap()).unwrap();
+        let mut node = NodeNamespace::of(NetworkNamespace::open(&self.name).unwrap()).unwrap();
         node.network().links().unwrap().into_iter().map(|link| link.name).collect()
     }
 
     /// The names of this node's workloads' network namespaces.
     pub(crate) fn namespaces(&self) -> Vec<String> {
         let prefix = format!("nexin-{}-", self.name);
-        Namespace::names().unwrap().into_iter().filter(|name| name.starts_with(&prefix)).collect()
+        NetworkNamespace::names().unwrap().into_iter().filter(|name| name.starts_with(&prefix)).collect()
     }
 
     /// Starts the agent and waits until it answers.
@@ -255,7 +255,7 @@ impl Bed {
     /// A workload with the label `app: NAME` in which nothing runs.
     pub(crate) fn bare_workload(&self, name: &str) -> Host {
         let endpoint = self.try_workload(name).unwrap();
-        let namespace = Namespace::open(&endpoint.network_namespace).unwrap();
+        let namespace = NetworkNamespace::open(&endpoint.network_namespace).unwrap();
         Host { namespace, addresses: endpoint.addresses }
     }
 
@@ -287,14 +287,14 @@ impl Bed {
     /// The node itself, at the addresses that the agent assigned.
     pub(crate) fn node(&self) -> Host {
         let addresses = ["10.244.0.1", "fd00:10:244::1"].map(|address| address.parse().unwrap());
-        Host { namespace: Namespace::open(&self.name).unwrap(), addresses: addresses.to_vec() }
+        Host { namespace: NetworkNamespace::open(&self.name).unwrap(), addresses: addresses.to_vec() }
     }
 
     /// A host outside the node, behind its default route.
     pub(crate) fn outside(&self) -> Host {
-        let namespace = Namespace::anonymous().unwrap();
+        let namespace = NetworkNamespace::anonymous().unwrap();
         let addresses = vec!["198.51.100.7".parse().unwrap()];
-        let mut node = Node::of(Namespace::open(&self.name).unwrap()).unwrap();
+        let mut node = NodeNamespace::of(NetworkNamespace::open(&self.name).unwrap()).unwrap();
         let plan = Plan { host: "out0", addresses: &addresses, mtu: 1500, index: None, alias: None };
         let wired = node.wire(&namespace, &plan).unwrap();
         node.up(&wired).unwrap();
@@ -342,7 +342,7 @@ impl Drop for Bed {
         };
         let is_disk = is_mounted(&config.directory);
         let removed = agent::remove(&config);
-        let _ = Namespace::delete(&self.name);
+        let _ = NetworkNamespace::delete(&self.name);
         let _ = fs::remove_dir_all(&self.directory);
         // A separate disk stays until the test removes it, and so does the directory that it is mounted on.
         if !thread::panicking() && !is_disk {

@@ -5,7 +5,7 @@ use api::{ApiRequest, Client};
 use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
-use workload::{Namespace, Node};
+use workload::{NetworkNamespace, NodeNamespace};
 
 #[test]
 #[ignore = "needs root"]
@@ -55,7 +55,7 @@ fn a_workload_without_its_interface_is_a_problem_until_it_ends() {
     let mut bed = Bed::new("lb");
     bed.workload("server");
     let client = bed.workload("client");
-    let mut node = Node::of(Namespace::open(&bed.name).unwrap()).unwrap();
+    let mut node = NodeNamespace::of(NetworkNamespace::open(&bed.name).unwrap()).unwrap();
     node.network().delete_link("nx1").unwrap();
     for restarted in [false, true] {
         if restarted {

@@ -195,7 +195,12 @@ impl Session {
 
     fn answer_refusal(&mut self, event: RequestEvent, Refusal { status, reason }: Refusal) {
         answer::refuse(status, reason, self.to_client.rewrite().1);
-        self.events.push(RequestEvent { status: Some(status), verdict: RequestVerdict::Refuse, reason, ..event });
+        self.events.push(RequestEvent {
+            status: Some(status),
+            verdict: RequestVerdict::Refuse,
+            reason,
+            ..event
+        });
         self.ending = Some(Ending::Drain);
     }
 }

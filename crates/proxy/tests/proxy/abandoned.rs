@@ -1,6 +1,6 @@
 //! Vanished clients and servers, and unused connections: their slots become free.
 
-use crate::harness::{Server, ScriptStep, TestProxy, quick, receive, say};
+use crate::harness::{ScriptStep, Server, TestProxy, quick, receive, say};
 use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Bodies in both directions, with every framing.
 
-use crate::harness::{Server, ScriptStep, TestProxy, receive, say};
+use crate::harness::{ScriptStep, Server, TestProxy, receive, say};
 
 #[test]
 fn bodies_with_a_length_pass() {
@@ -26,8 +26,13 @@ fn large_bodies_stream_both_ways_at_once() {
     answer.extend_from_slice(&body);
     let end = answer.split_off(SIZE / 2);
     // The response starts before the end of the request, and ends after it.
-    let script =
-        vec![receive("\r\n\r\n"), ScriptStep::Swallow(1000), say(&answer), ScriptStep::Swallow(SIZE - 1000), say(&end)];
+    let script = vec![
+        receive("\r\n\r\n"),
+        ScriptStep::Swallow(1000),
+        say(&answer),
+        ScriptStep::Swallow(SIZE - 1000),
+        say(&end),
+    ];
     let server = Server::new(vec![script]);
     let proxy = TestProxy::new(server.address);
     let mut client = proxy.connect();

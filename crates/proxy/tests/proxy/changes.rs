@@ -1,6 +1,6 @@
 //! Changes of policy during exchanges: an exchange that is denied now ends.
 
-use crate::harness::{Server, ScriptStep, TestProxy, receive, rule, say};
+use crate::harness::{ScriptStep, Server, TestProxy, receive, rule, say};
 use proxy::RequestVerdict;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -82,9 +82,11 @@ fn a_new_rule_set_of_the_other_end_ends_exchanges_that_it_denies() {
 
 #[test]
 fn a_connection_whose_flow_is_denied_now_is_closed() {
-    for script in
-        [download(), vec![receive("\r\n\r\n"), say(OK), ScriptStep::End], vec![receive("\r\n\r\n"), ScriptStep::End]]
-    {
+    for script in [
+        download(),
+        vec![receive("\r\n\r\n"), say(OK), ScriptStep::End],
+        vec![receive("\r\n\r\n"), ScriptStep::End],
+    ] {
         let server = Server::new(vec![script]);
         let proxy = TestProxy::new(server.address);
         let mut client = proxy.connect();

@@ -1,6 +1,6 @@
 //! Ends of connections: orderly, by reset, and by time-out.
 
-use crate::harness::{Server, ScriptStep, TestProxy, quick, receive, say};
+use crate::harness::{ScriptStep, Server, TestProxy, quick, receive, say};
 use proxy::RequestVerdict;
 use std::net::{Ipv4Addr, Shutdown, TcpListener};
 use std::time::{Duration, Instant};

@@ -1,7 +1,10 @@
 //! A proxy under test with its policy, its recorder of events, a scripted server, and clients.
 
 use l7::{HttpRule, Matcher};
-use proxy::{AppliedRuleSet, ProxyConfig, Events, ProxiedFlow, ProxyNetwork, Occupancy, RequestPolicy, Proxy, RequestEvent, Rules};
+use proxy::{
+    AppliedRuleSet, Events, Occupancy, ProxiedFlow, Proxy, ProxyConfig, ProxyNetwork, RequestEvent,
+    RequestPolicy, Rules,
+};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,7 +97,12 @@ impl RequestPolicy for TestPolicy {
         applied.extend(state.egress.is_some().then_some(EGRESS));
         applied.extend(state.ingress.is_some().then_some(INGRESS));
         let workloads = (1, 2 + state.successors);
-        state.known.then_some(ProxiedFlow { source_identity: 256, destination_identity: 257, workloads, applied })
+        state.known.then_some(ProxiedFlow {
+            source_identity: 256,
+            destination_identity: 257,
+            workloads,
+            applied,
+        })
     }
 
     fn generation(&self) -> u64 {

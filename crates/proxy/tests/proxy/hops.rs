@@ -1,6 +1,6 @@
 //! Fields and framing of one hop, and messages that a server could parse differently from the proxy.
 
-use crate::harness::{Server, ScriptStep, TestProxy, receive, rule, say};
+use crate::harness::{ScriptStep, Server, TestProxy, receive, rule, say};
 use l7::rule::HeaderRule;
 use l7::{Body, Framing, HttpRule};
 use proxy::RequestVerdict;

@@ -1,6 +1,6 @@
 //! HTTP/1.0 clients: the bytes that their server gets, and how each framing of its response reaches them.
 
-use crate::harness::{EGRESS, Server, ScriptStep, TestProxy, receive, rule, say};
+use crate::harness::{EGRESS, ScriptStep, Server, TestProxy, receive, rule, say};
 use l7::HttpRule;
 use proxy::RequestVerdict;
 

@@ -1,6 +1,6 @@
 //! Output that the receiver does not read: in every state, the proxy buffers a bounded part of it.
 
-use crate::harness::{Server, ScriptStep, TestProxy, receive, say};
+use crate::harness::{ScriptStep, Server, TestProxy, receive, say};
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};

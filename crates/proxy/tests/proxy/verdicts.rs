@@ -1,7 +1,7 @@
 //! Verdicts: allowed and denied requests under each policy, and their events.
 
-use crate::harness::{EGRESS, INGRESS, Server, ScriptStep, TestProxy, receive, rule, say};
-use proxy::{RuleSetDecision, RequestVerdict};
+use crate::harness::{EGRESS, INGRESS, ScriptStep, Server, TestProxy, receive, rule, say};
+use proxy::{RequestVerdict, RuleSetDecision};
 
 const GET: &str = "GET /public HTTP/1.1\r\nHost: svc\r\n\r\n";
 const PRIVATE: &str = "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n";
@@ -89,7 +89,10 @@ fn pipelined_requests_are_answered_in_order() {
     client.expect([OK, DENIED, OK, DENIED].concat());
     assert_eq!(server.received(), [[GET, GET].concat()]);
     let verdicts: Vec<_> = (0..4).map(|_| proxy.event().verdict).collect();
-    assert_eq!(verdicts, [RequestVerdict::Forward, RequestVerdict::Deny, RequestVerdict::Forward, RequestVerdict::Deny]);
+    assert_eq!(
+        verdicts,
+        [RequestVerdict::Forward, RequestVerdict::Deny, RequestVerdict::Forward, RequestVerdict::Deny]
+    );
 }
 
 #[test]

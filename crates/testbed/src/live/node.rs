@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use workload::Namespace;
+use workload::NetworkNamespace;
 
 /// The prefix of the names of such nodes; the process number of the maker follows.
 const PREFIX: &str = "nexin-test-";
@@ -25,23 +25,24 @@ const INSTANCE: &str = "test-";
 const STARTING: Duration = Duration::from_secs(20);
 
 /// A node; dropping it removes everything.
-pub(super) struct Node {
+pub(super) struct LiveNode {
     name: String,
     program: PathBuf,
     config: Config,
-    wiring: workload::Node,
+    wiring: workload::NodeNamespace,
     agent: Child,
 }
 
-impl Node {
+impl LiveNode {
     /// Removes the leftovers of earlier processes, and sets a node up.
     pub(super) fn start(program: &Path) -> Result<Self, EngineError> {
         remove_leftovers().map_err(EngineError::failed("removing what an earlier run left"))?;
         let process = std::process::id();
         let (name, config) = (format!("{PREFIX}{process}"), config(process));
-        let namespace = Namespace::create(&name).map_err(EngineError::failed("making a node's namespace"))?;
+        let namespace =
+            NetworkNamespace::create(&name).map_err(EngineError::failed("making a node's namespace"))?;
         let started = start_agent(program, &namespace, &config);
-        let wiring = workload::Node::of(namespace);
+        let wiring = workload::NodeNamespace::of(namespace);
         let agent = started.inspect_err(|_| remove(&name, &config))?;
         let wiring = wiring.map_err(EngineError::failed("entering the node's namespace"))?;
         let mut node = Self { name, program: program.to_owned(), config, wiring, agent };
@@ -62,12 +63,12 @@ impl Node {
     }
 
     /// The node's own network namespace.
-    pub(super) fn namespace(&self) -> &Namespace {
+    pub(super) fn namespace(&self) -> &NetworkNamespace {
         self.wiring.namespace()
     }
 
     /// The node's side of wires.
-    pub(super) fn wiring(&mut self) -> &mut workload::Node {
+    pub(super) fn wiring(&mut self) -> &mut workload::NodeNamespace {
         &mut self.wiring
     }
 
@@ -76,7 +77,7 @@ impl Node {
         &self,
         name: &WorkloadName,
         workload: &Workload,
-    ) -> Result<Namespace, EngineError> {
+    ) -> Result<NetworkNamespace, EngineError> {
         let ports = workload.named_ports.iter().map(|port| {
             (port.name.clone(), format!("{}/{}", port.port, crate::crossing::protocol_name(port.protocol)))
         });
@@ -88,7 +89,7 @@ impl Node {
             named_ports: ports.collect(),
             owner: Some(std::process::id()),
         }))?;
-        Namespace::open(&made.network_namespace).map_err(EngineError::failed("entering a workload"))
+        NetworkNamespace::open(&made.network_namespace).map_err(EngineError::failed("entering a workload"))
     }
 
     /// Removes a workload.
@@ -163,7 +164,7 @@ impl Node {
     }
 }
 
-impl Drop for Node {
+impl Drop for LiveNode {
     fn drop(&mut self) {
         // The exit status does not matter: the next lines remove what the agent made.
         let _ = self.agent.kill();
@@ -172,7 +173,7 @@ impl Drop for Node {
     }
 }
 
-fn start_agent(program: &Path, namespace: &Namespace, config: &Config) -> Result<Child, EngineError> {
+fn start_agent(program: &Path, namespace: &NetworkNamespace, config: &Config) -> Result<Child, EngineError> {
     let start = || {
         let directory = &config.directory;
         fs::create_dir_all(&config.policies)?;
@@ -235,7 +236,7 @@ fn log(config: &Config) -> PathBuf {
 
 /// Removes the nodes of processes that have ended.
 fn remove_leftovers() -> Result<(), workload::NamespaceError> {
-    for name in Namespace::names()? {
+    for name in NetworkNamespace::names()? {
         let Some(process) = name.strip_prefix(PREFIX).and_then(|number| number.parse::<u32>().ok()) else {
             continue;
         };
@@ -250,12 +251,12 @@ fn remove_leftovers() -> Result<(), workload::NamespaceError> {
 
 /// Removes the parts of a node that exist, its agent included.
 fn remove(name: &str, config: &Config) {
-    if let Ok(namespace) = Namespace::open(name) {
+    if let Ok(namespace) = NetworkNamespace::open(name) {
         // The agent of crashed tests runs on. All processes in the node's namespace belong to the node.
         let _ = namespace.kill_all(None);
     }
     let inside = Config { network_namespace: Some(name.to_owned()), ..config.clone() };
     // The next run removes what cannot be removed now.
     let _ = agent::remove(&inside);
-    let _ = Namespace::delete(name);
+    let _ = NetworkNamespace::delete(name);
 }

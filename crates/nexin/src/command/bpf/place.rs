@@ -8,7 +8,7 @@ use clap::Args;
 use loader::Pinned;
 use loader::inspect::{self, Attachment};
 use std::path::PathBuf;
-use workload::Namespace;
+use workload::NetworkNamespace;
 
 /// The pinned maps of one node.
 #[derive(Debug, Args)]
@@ -48,6 +48,6 @@ impl Place {
     /// The programs attached to its interfaces.
     pub(super) fn attachments(&self) -> anyhow::Result<Vec<Attachment>> {
         let Some(name) = &self.netns else { return Ok(inspect::attachments()?) };
-        Ok(Namespace::open(name)?.enter(inspect::attachments)??)
+        Ok(NetworkNamespace::open(name)?.enter(inspect::attachments)??)
     }
 }

@@ -16,7 +16,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use workload::Namespace;
+use workload::NetworkNamespace;
 
 /// Name of the demo's agent.
 const INSTANCE: &str = "demo";
@@ -57,7 +57,7 @@ impl DemoNode {
         let socket = Path::new(DIRECTORY).join("agent.sock");
         let mut node = Self { program, socket, interrupt, color, agent: None, kept: false, _lock: lock };
         node.write_files()?;
-        let namespace = Namespace::create(NAMESPACE)?;
+        let namespace = NetworkNamespace::create(NAMESPACE)?;
         node.start_agent(&namespace)?;
         Ok(node)
     }
@@ -109,7 +109,7 @@ impl DemoNode {
     }
 
     /// Starts the agent in the node's network namespace, and waits until it answers.
-    fn start_agent(&mut self, namespace: &Namespace) -> anyhow::Result<()> {
+    fn start_agent(&mut self, namespace: &NetworkNamespace) -> anyhow::Result<()> {
         let directory = Path::new(DIRECTORY);
         let log = directory.join("agent.log");
         let output = File::create(&log)?;
