@@ -13,9 +13,9 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crossing {
     /// The sender.
-    pub from: End,
+    pub from: CrossingEnd,
     /// The receiver.
-    pub to: End,
+    pub to: CrossingEnd,
     /// The sender's address, of the same family as the receiver's.
     pub source: IpAddr,
     /// The receiver's address.
@@ -24,12 +24,12 @@ pub struct Crossing {
     pub sent: Sent,
     /// The service's address, where the sender uses one. `to`, `destination` and the port of `sent` then name a backend, or
     /// the service itself where it has no backend.
-    pub frontend: Option<Frontend>,
+    pub frontend: Option<CrossingFrontend>,
 }
 
 /// A service's address that the sender uses, and the backend that must receive the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frontend {
+pub struct CrossingFrontend {
     /// The address and the port of the service.
     pub address: SocketAddr,
     /// The index of the backend in the backend set of this address and port.
@@ -40,7 +40,7 @@ pub struct Frontend {
 
 /// One end of a crossing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum CrossingEnd {
     /// A workload.
     Workload(WorkloadName),
     /// The node itself.
@@ -64,7 +64,7 @@ pub enum Sent {
 
 /// An end as test files write it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name(pub ProbeEnd);
+pub struct WrittenEnd(pub ProbeEnd);
 
 impl Crossing {
     /// Whether both ends are one workload or the node: no policy applies then. A packet that a workload sends to itself through
@@ -107,7 +107,8 @@ impl Crossing {
 
     /// Whether a flow from this source port reaches the wanted backend; true for every port where nothing is translated.
     pub(crate) fn reaches(&self, source_port: u16) -> bool {
-        let Some(Frontend { address, index, count }) = self.frontend.filter(|frontend| frontend.count > 1)
+        let Some(CrossingFrontend { address, index, count }) =
+            self.frontend.filter(|frontend| frontend.count > 1)
         else {
             return true;
         };
@@ -134,7 +135,7 @@ impl Crossing {
     }
 }
 
-impl Frontend {
+impl CrossingFrontend {
     /// Whether the service has no backend.
     pub fn is_void(&self) -> bool {
         self.count == 0
@@ -161,7 +162,7 @@ impl Sent {
     }
 }
 
-impl End {
+impl CrossingEnd {
     /// Whether this node enforces policies for the end.
     pub fn is_enforced_here(&self) -> bool {
         matches!(self, Self::Workload(_) | Self::Host)
@@ -175,7 +176,7 @@ pub(crate) fn head(request: &HttpRequest) -> Vec<u8> {
     Request::compose(&request.method, &request.path, host, fields)
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for WrittenEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             ProbeEnd::Workload(name) => write!(f, "{}/{}", name.namespace, name.name),
@@ -192,7 +193,7 @@ impl fmt::Display for Crossing {
         let Self { from, to, source, destination, sent, frontend } = self;
         write!(f, "{from} ({source}) to {to} ({destination}), {sent}")?;
         match frontend {
-            Some(Frontend { address, index, count }) => {
+            Some(CrossingFrontend { address, index, count }) => {
                 write!(f, ", by way of the service at {address} (backend {index} of {count})")
             }
             None => Ok(()),
@@ -200,7 +201,7 @@ impl fmt::Display for Crossing {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for CrossingEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Workload(name) => write!(f, "{}/{}", name.namespace, name.name),

@@ -1,7 +1,7 @@
 //! A node for tests: a network namespace, and an agent in it.
 
 use crate::engine::EngineError;
-use crate::state::{HOST, HOST_ADDRESSES, Workload};
+use crate::state::{HOST, HOST_ADDRESSES, TestWorkload};
 use agent::Config;
 use api::{ApiRequest, CallError, Client, view};
 use manifest::test::{NodeState, WorkloadName};
@@ -76,7 +76,7 @@ impl LiveNode {
     pub(super) fn create_workload(
         &self,
         name: &WorkloadName,
-        workload: &Workload,
+        workload: &TestWorkload,
     ) -> Result<NetworkNamespace, EngineError> {
         let ports = workload.named_ports.iter().map(|port| {
             (port.name.clone(), format!("{}/{}", port.port, crate::crossing::protocol_name(port.protocol)))

@@ -12,7 +12,7 @@ use policy::endpoint_view::NamedPorts;
 use policy::generate::{self, GeneratedEnd, GeneratedWorld};
 use policy::rule::{self, Family};
 use std::collections::BTreeMap;
-use testbed::{Answer, Crossing, Engine, Sent, State};
+use testbed::{Crossing, Engine, EngineAnswer, Sent, TestState};
 
 /// A random world, and which of its workloads exist.
 #[derive(Clone)]
@@ -63,32 +63,36 @@ impl Case {
     }
 
     /// The world as a state.
-    pub(crate) fn state(&self) -> State {
-        let mut state = State::default();
+    pub(crate) fn state(&self) -> TestState {
+        let mut state = TestState::default();
         state.take(&self.step()).expect("the generator's worlds are sound");
         state
     }
 }
 
 /// Whether two answers differ. An engine that does not enforce a direction looks no rule up, and names none.
-pub(crate) fn differs(wanted: &Answer, got: &Answer) -> bool {
+pub(crate) fn differs(wanted: &EngineAnswer, got: &EngineAnswer) -> bool {
     wanted.verdict != got.verdict || (got.rule.is_some() && got.rule != wanted.rule)
 }
 
 /// The message of a difference: the crossing, and the answer of each engine.
-pub(crate) fn difference(crossing: &Crossing, wanted: &Answer, (engine, got): (&str, &Answer)) -> String {
+pub(crate) fn difference(
+    crossing: &Crossing,
+    wanted: &EngineAnswer,
+    (engine, got): (&str, &EngineAnswer),
+) -> String {
     format!("model and {engine} differ on {crossing}\n  {:>8}: {wanted}\n  {engine:>8}: {got}", "model")
 }
 
 /// The model's answer, with the rule that rows name. For an allowed request that is the rule that allows its connection:
 /// only the proxy knows which of several rules matches the request.
-pub(crate) fn wanted(model: &mut dyn Engine, crossing: &Crossing) -> Answer {
+pub(crate) fn wanted(model: &mut dyn Engine, crossing: &Crossing) -> EngineAnswer {
     let answer = model.ask(crossing).expect("the model has an answer to every crossing");
     match crossing.sent {
         Sent::Request(port, _) if answer.verdict == Expect::Allow => {
             let connection = Crossing { sent: Sent::Connection(Protocol::Tcp, port), ..crossing.clone() };
             let rule = model.ask(&connection).expect("the model has an answer to every crossing").rule;
-            Answer { rule, ..answer }
+            EngineAnswer { rule, ..answer }
         }
         _ => answer,
     }

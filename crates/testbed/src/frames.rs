@@ -9,12 +9,12 @@ use std::net::{IpAddr, SocketAddr};
 const ECHO: [(u8, u8); 2] = [(8, 0), (128, 129)];
 
 /// A crossing as frames; a number makes it differ from other flows between the same ends.
-pub(crate) struct Flow<'a> {
+pub(crate) struct CrossingFrames<'a> {
     crossing: &'a Crossing,
     number: u16,
 }
 
-impl<'a> Flow<'a> {
+impl<'a> CrossingFrames<'a> {
     pub(crate) fn new(crossing: &'a Crossing, number: u16) -> Self {
         Self { crossing, number }
     }
