@@ -91,7 +91,11 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
 }
 
 /// The sources of changes besides the API. A new source has a file of its own and a line here.
-fn sources(config: &AgentConfig, copies: Copies, queue: &Sender<Event>) -> anyhow::Result<Vec<Box<dyn Source>>> {
+fn sources(
+    config: &AgentConfig,
+    copies: Copies,
+    queue: &Sender<Event>,
+) -> anyhow::Result<Vec<Box<dyn Source>>> {
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(NodeAddresses));

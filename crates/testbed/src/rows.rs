@@ -204,7 +204,7 @@ impl<H: Home> CompiledRows<H> {
             };
             let rule = self.rule(event.rule);
             let by = match event.rule {
-                _ if event.verdict == event::Verdict::Audit as u8 => "audit mode lets it through",
+                _ if event.verdict == event::PacketVerdict::Audit as u8 => "audit mode lets it through",
                 number if number == RuleId::LOCAL_HOST.0 => "a node may always connect to its own workloads",
                 number if number == RuleId::DEFAULT.0 => "no policy is enforced, or no rule refuses it",
                 _ => "a rule allows it",

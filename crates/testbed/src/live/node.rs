@@ -173,7 +173,11 @@ impl Drop for LiveNode {
     }
 }
 
-fn start_agent(program: &Path, namespace: &NetworkNamespace, config: &AgentConfig) -> Result<Child, EngineError> {
+fn start_agent(
+    program: &Path,
+    namespace: &NetworkNamespace,
+    config: &AgentConfig,
+) -> Result<Child, EngineError> {
     let start = || {
         let directory = &config.directory;
         fs::create_dir_all(&config.policies)?;
