@@ -3,7 +3,7 @@
 use abi::service::ChoiceKey;
 use l7::head::MAX_FIELDS;
 use l7::{Field, Refusal, Request, RequestView};
-use manifest::Protocol;
+use manifest::TransportProtocol;
 use manifest::test::{HttpRequest, ProbeEnd, WorkloadName};
 use policy::rule::Family;
 use std::fmt;
@@ -55,7 +55,7 @@ pub enum CrossingEnd {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// The first packet of a connection, or a datagram.
-    Connection(Protocol, u16),
+    Connection(TransportProtocol, u16),
     /// A TCP connection to this port, and a request on it; the request always names a host.
     Request(u16, HttpRequest),
     /// An ICMP message of this type.
@@ -83,7 +83,7 @@ impl Crossing {
     pub fn protocol(&self) -> u8 {
         match (&self.sent, self.source) {
             (Sent::Connection(protocol, _), _) => protocol.number(),
-            (Sent::Request(..), _) => Protocol::Tcp.number(),
+            (Sent::Request(..), _) => TransportProtocol::Tcp.number(),
             (Sent::Icmp(_), IpAddr::V4(_)) => Family::Ipv4.icmp(),
             (Sent::Icmp(_), IpAddr::V6(_)) => Family::Ipv6.icmp(),
         }
@@ -101,7 +101,7 @@ impl Crossing {
     /// translate them.
     pub(crate) fn cannot_be_translated(&self) -> Option<&'static str> {
         let is_moved = self.frontend.is_some_and(|one| !one.is_void() && one.address.port() != self.port());
-        let is_sctp = self.protocol() == Protocol::Sctp.number();
+        let is_sctp = self.protocol() == TransportProtocol::Sctp.number();
         (is_sctp && is_moved).then_some("the packet path does not translate ports of SCTP")
     }
 
@@ -144,10 +144,10 @@ impl CrossingFrontend {
 
 impl Sent {
     /// The protocol, if it has ports.
-    pub(crate) fn protocol(&self) -> Option<Protocol> {
+    pub(crate) fn protocol(&self) -> Option<TransportProtocol> {
         match self {
             Self::Connection(protocol, _) => Some(*protocol),
-            Self::Request(..) => Some(Protocol::Tcp),
+            Self::Request(..) => Some(TransportProtocol::Tcp),
             Self::Icmp(_) => None,
         }
     }
@@ -223,10 +223,10 @@ impl fmt::Display for Sent {
 }
 
 /// The name of a protocol in manifests.
-pub(crate) fn protocol_name(protocol: Protocol) -> &'static str {
+pub(crate) fn protocol_name(protocol: TransportProtocol) -> &'static str {
     match protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-        Protocol::Sctp => "SCTP",
+        TransportProtocol::Tcp => "TCP",
+        TransportProtocol::Udp => "UDP",
+        TransportProtocol::Sctp => "SCTP",
     }
 }

@@ -203,10 +203,10 @@ fn labelled(mut labels: Labels, own: &BTreeMap<String, String>) -> Labels {
 }
 
 /// A protocol of a manifest as policies write it.
-fn protocol(protocol: manifest::Protocol) -> Protocol {
+fn protocol(protocol: manifest::TransportProtocol) -> Protocol {
     match protocol {
-        manifest::Protocol::Tcp => Protocol::Tcp,
-        manifest::Protocol::Udp => Protocol::Udp,
-        manifest::Protocol::Sctp => Protocol::Sctp,
+        manifest::TransportProtocol::Tcp => Protocol::Tcp,
+        manifest::TransportProtocol::Udp => Protocol::Udp,
+        manifest::TransportProtocol::Sctp => Protocol::Sctp,
     }
 }

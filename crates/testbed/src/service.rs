@@ -3,8 +3,8 @@
 use crate::state::{TestState, TestWorkload};
 use manifest::test::WorkloadName;
 use manifest::{
-    EndpointPort, EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, ServicePortRef,
-    TargetPort,
+    EndpointPort, EndpointSlice, Endpoints, Object, Service, ServicePort, ServicePortRef, TargetPort,
+    TransportProtocol,
 };
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,11 @@ use std::net::{IpAddr, SocketAddr};
 impl TestState {
     /// The backends of the service with this address, port and protocol; none where no service has the address. Where two
     /// services have it, the first by name counts.
-    pub(crate) fn backends(&self, address: SocketAddr, protocol: Protocol) -> Option<BTreeSet<SocketAddr>> {
+    pub(crate) fn backends(
+        &self,
+        address: SocketAddr,
+        protocol: TransportProtocol,
+    ) -> Option<BTreeSet<SocketAddr>> {
         let services = self.objects.values().filter_map(|object| match object {
             Object::Service(service) if service.addresses.contains(&address.ip()) => Some(service),
             _ => None,

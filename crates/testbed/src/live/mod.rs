@@ -10,7 +10,7 @@ use crate::engine::{Engine, EngineAnswer, EngineError};
 use crate::state::{TestState, TestWorkload};
 use client::{Client, Seen};
 use manifest::test::{Expect, WorkloadName};
-use manifest::{Object, Protocol};
+use manifest::{Object, TransportProtocol};
 use node::LiveNode;
 use outside::Outside;
 use server::{Listener, Servers};
@@ -84,7 +84,7 @@ impl Live {
         for crossing in crossings.iter().filter(|crossing| !is_void(crossing)) {
             let (protocol, port) = match crossing.sent {
                 Sent::Connection(protocol, port) => (protocol, port),
-                Sent::Request(port, _) => (Protocol::Tcp, port),
+                Sent::Request(port, _) => (TransportProtocol::Tcp, port),
                 Sent::Icmp(_) => continue,
             };
             let address = SocketAddr::new(crossing.destination, port);
@@ -246,7 +246,7 @@ impl Live {
             Sent::Icmp(kind) if kind != ECHO[usize::from(crossing.source.is_ipv6())] => {
                 Some("of ICMP, only echo requests are sent for real")
             }
-            Sent::Connection(Protocol::Sctp, _) if !server::has_sctp() => {
+            Sent::Connection(TransportProtocol::Sctp, _) if !server::has_sctp() => {
                 Some("SCTP is not supported by this kernel")
             }
             _ if let Some(why) = crossing.cannot_be_translated() => Some(why),

@@ -7,7 +7,7 @@ use manifest::test::{
     Expect, External, HttpRequest, NodeState, Probe, ProbeEnd, ProbeTraffic, Step, WorkloadName,
     WorkloadState,
 };
-use manifest::{NamedPort, Namespace, Protocol};
+use manifest::{NamedPort, Namespace, TransportProtocol};
 use policy::endpoint_view::NamedPorts;
 use policy::generate::{self, GeneratedEnd, GeneratedWorld};
 use policy::rule::{self, Family};
@@ -90,7 +90,8 @@ pub(crate) fn wanted(model: &mut dyn Engine, crossing: &Crossing) -> EngineAnswe
     let answer = model.ask(crossing).expect("the model has an answer to every crossing");
     match crossing.sent {
         Sent::Request(port, _) if answer.verdict == Expect::Allow => {
-            let connection = Crossing { sent: Sent::Connection(Protocol::Tcp, port), ..crossing.clone() };
+            let connection =
+                Crossing { sent: Sent::Connection(TransportProtocol::Tcp, port), ..crossing.clone() };
             let rule = model.ask(&connection).expect("the model has an answer to every crossing").rule;
             EngineAnswer { rule, ..answer }
         }
@@ -122,7 +123,7 @@ fn probe(world: &GeneratedWorld, asked: &generate::GeneratedProbe) -> Option<Pro
         }
         (number, _) if number == family.icmp() => ProbeTraffic::Icmp { kind },
         (number, _) => {
-            let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+            let all = [TransportProtocol::Tcp, TransportProtocol::Udp, TransportProtocol::Sctp];
             let protocol = all.into_iter().find(|protocol| protocol.number() == number)?;
             ProbeTraffic::Connect { protocol, port: asked.port }
         }
@@ -163,9 +164,9 @@ fn workload(workload: &generate::GeneratedWorkload) -> WorkloadState {
 
 fn named_ports(ports: &NamedPorts) -> Vec<NamedPort> {
     let protocols = [
-        (rule::Protocol::Tcp, Protocol::Tcp),
-        (rule::Protocol::Udp, Protocol::Udp),
-        (rule::Protocol::Sctp, Protocol::Sctp),
+        (rule::Protocol::Tcp, TransportProtocol::Tcp),
+        (rule::Protocol::Udp, TransportProtocol::Udp),
+        (rule::Protocol::Sctp, TransportProtocol::Sctp),
     ];
     let named = |name: &str| {
         let found = protocols.into_iter().flat_map(|(asked, protocol)| {

@@ -7,7 +7,7 @@ use crate::policies::manifests;
 use crate::writable::writable;
 use crate::yaml;
 use datapath::native::Tables;
-use manifest::Protocol;
+use manifest::TransportProtocol;
 use manifest::test::{Expect, Probe, ProbeEnd, ProbeTraffic, Step};
 use policy::generate::{self, shrink};
 use policy::rule::{EnforcementMode, Family};
@@ -194,10 +194,10 @@ pub(crate) fn written(probe: &Probe, expect: Expect) -> Value {
     value
 }
 
-fn name_of(protocol: Protocol) -> &'static str {
+fn name_of(protocol: TransportProtocol) -> &'static str {
     match protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-        Protocol::Sctp => "SCTP",
+        TransportProtocol::Tcp => "TCP",
+        TransportProtocol::Udp => "UDP",
+        TransportProtocol::Sctp => "SCTP",
     }
 }

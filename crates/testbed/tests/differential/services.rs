@@ -5,7 +5,9 @@ use crate::case::{self, Case, difference, differs, wanted};
 use datapath::native::Tables;
 use identity::{Operator, Selector, Source, key};
 use manifest::test::{Probe, ProbeEnd, ProbeTraffic, Step};
-use manifest::{EndpointPort, EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, TargetPort};
+use manifest::{
+    EndpointPort, EndpointSlice, Endpoints, Object, Service, ServicePort, TargetPort, TransportProtocol,
+};
 use policy::generate::{self, GeneratedWorld, Random};
 use policy::rule::{Entity, Family, Peer, Peers};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +28,8 @@ const ADDRESSES: [[&str; 2]; 4] = [
 ];
 const PORTS: [u16; 3] = [80, 443, 8080];
 /// TCP twice: most probes use it.
-const PROTOCOLS: [Protocol; 4] = [Protocol::Tcp, Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+const PROTOCOLS: [TransportProtocol; 4] =
+    [TransportProtocol::Tcp, TransportProtocol::Tcp, TransportProtocol::Udp, TransportProtocol::Sctp];
 const PORT_NAMES: [&str; 3] = ["web", "admin", "other"];
 
 /// Counts of the compared pairs: all, through a service, to a service without a backend, and with an API server.
