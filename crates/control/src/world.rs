@@ -1,7 +1,6 @@
 //! All that the agent knows of the node, and the rows that follow from it.
 
 use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
-use crate::enforcement::Enforcement;
 use crate::found_blocks::{FoundBlock, blocks_inside, blocks_outside};
 use crate::identities::Identities;
 use crate::ledger::Ledger;
@@ -13,6 +12,7 @@ use abi::config::Config;
 use abi::endpoint::EndpointInfo;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
+use enforcement::Enforcement;
 use identity::{Allocator, Interned, Sequence};
 use policy::cidr::AddressSide;
 use policy::rule::Cidr;
@@ -112,7 +112,7 @@ impl World {
                     world.enforcement.book.number_classes_above(key.class);
                     world.enforcement.book.number_above(verdict.rule, verdict.l7);
                 }
-                Row::Group(key, _) => world.enforcement.groupings.number_above(key.grouping),
+                Row::Group(key, _) => world.enforcement.number_groupings_above(key.grouping),
                 Row::Class(key, class) => {
                     world.enforcement.book.number_columns_above(key.column);
                     world.enforcement.book.number_classes_above(class);

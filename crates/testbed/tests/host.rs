@@ -2,7 +2,7 @@
 
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
-use abi::event::{DropReason, FlowEvent, Verdict};
+use abi::event::{DropReason, FlowEvent, PacketVerdict};
 use abi::fixtures::{self, OnePort};
 use abi::identity::{HOST, WORLD};
 use abi::policy::{Direction, VerdictInfo, action};
@@ -12,7 +12,7 @@ use loader::{Capacities, Loaded, Options};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
-use workload::{Namespace, Network, Node, Plan, Wired};
+use workload::{Network, NetworkNamespace, NodeNamespace, Plan, Wired};
 
 const POLICY: u32 = 9;
 const WORKLOAD: u32 = 256;
@@ -27,7 +27,7 @@ const ADDRESSES: [[&str; 3]; 2] =
 /// One end of connections; each host serves every port.
 struct Host {
     name: &'static str,
-    namespace: Namespace,
+    namespace: NetworkNamespace,
     addresses: Vec<IpAddr>,
 }
 
@@ -42,7 +42,7 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let namespaces = [(); 3].map(|()| Namespace::anonymous().unwrap());
+        let namespaces = [(); 3].map(|()| NetworkNamespace::anonymous().unwrap());
         let of = |place: usize| ADDRESSES.map(|family| family[place].parse().unwrap()).to_vec();
         let [node, workload, outside] = namespaces;
         let (way_out, door, loaded) = node.enter(|| wire(&workload, &outside, [&of(1), &of(2)])).unwrap();
@@ -124,7 +124,7 @@ impl Bed {
                 let is_allowed = from.reaches(to, (family, port), patience);
                 let events: Vec<FlowEvent> =
                     ring.by_ref().filter(|event| event.protocol == protocol::TCP).collect();
-                audited += events.iter().filter(|event| event.verdict == Verdict::Audit as u8).count();
+                audited += events.iter().filter(|event| event.verdict == PacketVerdict::Audit as u8).count();
                 if is_allowed != is_expected {
                     let [expected, seen] = [is_expected, is_allowed].map(verdict_name);
                     let (from, to) = (from.end(family), to.end(family));
@@ -179,8 +179,12 @@ impl Host {
 }
 
 /// Wires the node of the calling thread, and attaches the programs to the workload's interface.
-fn wire(workload: &Namespace, outside: &Namespace, addresses: [&[IpAddr]; 2]) -> (Wired, Wired, Loaded) {
-    let mut node = Node::current().unwrap();
+fn wire(
+    workload: &NetworkNamespace,
+    outside: &NetworkNamespace,
+    addresses: [&[IpAddr]; 2],
+) -> (Wired, Wired, Loaded) {
+    let mut node = NodeNamespace::current().unwrap();
     node.prepare().unwrap();
     let plan = |host, addresses| Plan { host, addresses, mtu: 1500, index: None, alias: None };
     let door = node.wire(workload, &plan("nx1", addresses[0])).unwrap();
