@@ -73,7 +73,8 @@ fn repair(rows: &mut Rows, writes: &Writes, world: &World) {
 /// Makes the writes of a step, and evaluates packets after each.
 fn write(rows: &mut Rows, writes: &Writes, world: &World, name: &str) {
     let new = world.rows();
-    let is_transient = |row: &Row| row.key().is_some_and(|key| !rows.contains_key(&key) && !new.contains_key(&key));
+    let is_transient =
+        |row: &Row| row.key().is_some_and(|key| !rows.contains_key(&key) && !new.contains_key(&key));
     let transient = writes.now.iter().filter_map(MapOp::put).filter(is_transient).collect();
     let later = vec![&writes.later, &writes.last];
     let step = StepCheck { name, old: rows, new: &new, transient, now: &writes.now, later };
