@@ -15,7 +15,7 @@ use crate::occupancy::LatestOccupancy;
 use crate::policy_files::PolicyFiles;
 use crate::problems::{Problems, message};
 use crate::reconciler::Reconciler;
-use crate::source::{Notifier, Source};
+use crate::source::{ChangeSource, Notifier};
 use crate::state::State;
 use crate::status::Parts;
 use crate::storage::{self, Identity};
@@ -50,7 +50,7 @@ const RECORD: &str = "the proxy's process is not recorded; the next agent search
 struct Agent {
     reconciler: Reconciler,
     /// The sources of changes; an event names a source by its index.
-    sources: Vec<Box<dyn Source>>,
+    sources: Vec<Box<dyn ChangeSource>>,
     supervisor: Supervisor,
     feed: Arc<Feed>,
     occupancy: LatestOccupancy,
@@ -95,8 +95,8 @@ fn sources(
     config: &AgentConfig,
     copies: Copies,
     queue: &Sender<Event>,
-) -> anyhow::Result<Vec<Box<dyn Source>>> {
-    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
+    let mut sources: Vec<Box<dyn ChangeSource>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(NodeAddresses));
     sources.push(Box::new(PolicyFiles::watch(&config.policies, copies, notifier(&sources))?));

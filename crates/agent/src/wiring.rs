@@ -3,7 +3,7 @@
 
 use crate::kernel::Kernel;
 use crate::paths::Paths;
-use crate::state::{Process, Stage, WorkloadRecord};
+use crate::state::{Process, WorkloadRecord, WorkloadStage};
 use abi::protocol;
 use anyhow::Context;
 use control::{Change, Endpoint, Proxy, Wire, Workload};
@@ -167,7 +167,7 @@ impl Wiring {
             owner: owner.flatten(),
             mac: [0; 6],
             audit: false,
-            stage: Stage::Making,
+            stage: WorkloadStage::Making,
             group: self.groups.as_ref().map(|groups| groups.join(id.to_string())),
             wanted,
         })
@@ -229,7 +229,7 @@ impl Wiring {
         let has_interface = |workload: &WorkloadRecord| {
             links.iter().any(|link| link.name == workload.interface && self.is_of(link, workload))
         };
-        let complete = workloads.iter().filter(|workload| workload.stage == Stage::Made);
+        let complete = workloads.iter().filter(|workload| workload.stage == WorkloadStage::Made);
         Ok(complete.filter(|workload| !has_interface(workload)).collect())
     }
 
@@ -319,7 +319,7 @@ impl Wiring {
 
     /// Whether an interface with a workload's name was created for it. Interfaces of earlier releases have no alias.
     fn is_of(&self, link: &Link, workload: &WorkloadRecord) -> bool {
-        let has_no_alias = link.alias.is_empty() && workload.stage == Stage::Made;
+        let has_no_alias = link.alias.is_empty() && workload.stage == WorkloadStage::Made;
         has_no_alias || link.alias == number_alias(&self.instance, workload.id)
     }
 }
