@@ -24,7 +24,7 @@ use crate::wiring::Wiring;
 use crate::{descriptors, events, families, identities, recall, requests, server, signals, workloads};
 use anyhow::Context;
 use api::ApiRequest;
-use control::{Change, Node, Proxy};
+use control::{Change, Node, ProxyLocation};
 use std::collections::VecDeque;
 use std::fs;
 use std::net::IpAddr;
@@ -104,7 +104,7 @@ fn sources(
 }
 
 /// The node as its configuration describes it.
-fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: Proxy) -> Node {
+fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> Node {
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     Node {
         name: config.node_name.clone().unwrap_or_else(host),

@@ -6,7 +6,7 @@ use crate::paths::Paths;
 use crate::state::{Process, WorkloadRecord, WorkloadStage};
 use abi::protocol;
 use anyhow::Context;
-use control::{Change, Endpoint, Proxy, Wire, Workload};
+use control::{Change, Endpoint, ProxyLocation, Wire, Workload};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -113,7 +113,7 @@ impl Wiring {
     }
 
     /// Prepares the network namespace as a node with these addresses; returns the proxy's interface and port.
-    pub(crate) fn prepare(&mut self, addresses: &[IpAddr], port: u16) -> anyhow::Result<Proxy> {
+    pub(crate) fn prepare(&mut self, addresses: &[IpAddr], port: u16) -> anyhow::Result<ProxyLocation> {
         ExpeditedRcu::recover(&self.marker)
             .context("resetting a sysctl that an agent set before it crashed")?;
         let node = &mut self.node;
@@ -126,7 +126,7 @@ impl Wiring {
                 result => result?,
             }
         }
-        Ok(Proxy { interface, port })
+        Ok(ProxyLocation { interface, port })
     }
 
     /// The addresses of the node on all interfaces, without link-local ones, which are not routed.
