@@ -97,7 +97,7 @@ fn of_rows(node: &CompilingNode, subject: usize, query: &Query<'_>) -> Outcome {
         flags: enforced.map(|(_, flag)| flag).sum(),
         ..EndpointInfo::default()
     };
-    let asked = datapath::policy::Query {
+    let asked = datapath::policy::FlowQuery {
         direction: query.direction,
         protocol: query.protocol,
         port: query.port.to_be_bytes(),
