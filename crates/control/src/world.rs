@@ -58,6 +58,8 @@ pub struct World {
     pub(crate) found: Option<Rows>,
     /// Blocks of found rows, in force until the first change has replaced the policies of before.
     pub(crate) found_blocks: Vec<(Cidr, AddressSide)>,
+    /// Blocks that the last change removed. Policies in the maps name their classes if the writes of that change failed.
+    pub(crate) removed_blocks: Vec<FoundBlock>,
     pub(crate) config: Config,
 }
 
@@ -88,6 +90,7 @@ impl Default for World {
             named: Named::default(),
             found: Some(Rows::new()),
             found_blocks: Vec::new(),
+            removed_blocks: Vec::new(),
             config: Config::default(),
         }
     }
@@ -134,15 +137,19 @@ impl World {
                 found.insert(key, row);
             }
         }
-        let found = world.found.iter();
-        let blocks = found.flat_map(|found| blocks_outside(found).into_iter().chain(blocks_inside(found)));
-        let blocks: Vec<FoundBlock> = blocks.collect();
-        world.restore_blocks(blocks);
+        if let Some(found) = world.found.take() {
+            world.restore_found_blocks(&found);
+            world.found = Some(found);
+        }
         world
     }
 
+    fn restore_found_blocks(&mut self, found: &Rows) {
+        self.restore_blocks(blocks_outside(found).into_iter().chain(blocks_inside(found)));
+    }
+
     /// Puts blocks of found rows in force under their numbers, where neither the block nor the number is in use.
-    fn restore_blocks(&mut self, blocks: Vec<FoundBlock>) {
+    fn restore_blocks(&mut self, blocks: impl IntoIterator<Item = FoundBlock>) {
         for (block, side, number) in blocks {
             if self.enforcement.blocks.restore(block, side, number) {
                 self.found_blocks.push((block, side));
@@ -157,7 +164,8 @@ impl World {
         self.peers.identities.ask_source();
     }
 
-    /// Notes what the maps really hold, where writes were made that failed half way; the next change mends it all.
+    /// Records the rows that the maps hold after the writes of the last change failed half way; the next change replaces the
+    /// rows that differ. Blocks that come back keep their classes.
     pub fn adopt_rows(&mut self, rows: impl IntoIterator<Item = Row>) {
         let mut found = Rows::new();
         for row in rows {
@@ -170,7 +178,10 @@ impl World {
                 (_, None) => {}
             }
         }
-        self.restore_blocks(blocks_outside(&found));
+        // The rows of several blocks inside the cluster may look alike, so the blocks that this world knows come first.
+        let removed = std::mem::take(&mut self.removed_blocks);
+        self.restore_blocks(removed);
+        self.restore_found_blocks(&found);
         self.found = Some(found);
     }
 
