@@ -165,7 +165,10 @@ impl World {
     }
 
     /// Records the rows that the maps hold after the writes of the last change failed half way; the next change replaces the
-    /// rows that differ. Blocks that come back keep their classes.
+    /// rows that differ. Objects that [`Writes::undo`](crate::Writes::undo) brings back keep their numbers.
+    ///
+    /// The requests in [`Writes::identities`](crate::Writes::identities) of the failed change are void: the caller must drop
+    /// them, and the next changes repeat the requests that are still needed.
     pub fn adopt_rows(&mut self, rows: impl IntoIterator<Item = Row>) {
         let mut found = Rows::new();
         for row in rows {
@@ -177,7 +180,11 @@ impl World {
                 (_, Some(key)) => drop(found.insert(key, row)),
                 (_, None) => {}
             }
+            if let Row::Address(key, info) = row {
+                self.peers.restore_number(key.address.into(), &info);
+            }
         }
+        self.peers.identities.take_back();
         // The rows of several blocks inside the cluster may look alike, so the blocks that this world knows come first.
         let removed = std::mem::take(&mut self.removed_blocks);
         self.restore_blocks(removed);
