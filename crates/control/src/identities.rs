@@ -131,7 +131,9 @@ impl Identities {
             }
         }
         if let Some(requested) = &mut self.requested {
-            wanted.iter().for_each(|labels| drop(requested.open.remove(labels)));
+            for labels in &wanted {
+                requested.open.remove(labels);
+            }
         }
     }
 

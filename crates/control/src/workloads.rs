@@ -181,3 +181,50 @@ fn named_ports(workload: &Workload) -> NamedPorts {
     }
     ports
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{namespace, workload};
+
+    /// A workload of another node.
+    fn remote(namespace: &str) -> Change {
+        let workload =
+            Workload { namespace: namespace.into(), name: "remote".into(), ..Workload::default() };
+        Change::RemoteWorkload(Box::new(RemoteWorkload { node: "other".into(), workload }))
+    }
+
+    #[test]
+    fn a_namespace_without_labels_and_workloads_has_no_entry() {
+        let mut world = World::new();
+        let names = |world: &World| world.namespaces.keys().cloned().collect::<Vec<_>>();
+        world.apply([Change::RemoveNamespace("never".into())]);
+        assert!(names(&world).is_empty(), "its labels change from none to none");
+        world.apply([namespace("x", "front"), workload(1, "x", "web"), workload(2, "y", "web"), remote("z")]);
+        assert_eq!(names(&world), ["x", "y", "z"]);
+        world.apply([workload(2, "x", "web")]);
+        assert_eq!(names(&world), ["x", "z"], "its only workload is in another namespace now");
+        let removed = world.apply([
+            Change::RemoveEndpoint(1),
+            Change::RemoveEndpoint(2),
+            Change::RemoveRemoteWorkload { namespace: "z".into(), name: "remote".into() },
+        ]);
+        assert_eq!(names(&world), ["x"], "a namespace keeps its labels");
+        let undo = world.apply([Change::RemoveNamespace("x".into())]).undo;
+        assert!(names(&world).is_empty());
+        world.apply(undo);
+        world.apply(removed.undo);
+        assert_eq!(names(&world), ["x", "z"]);
+        assert_eq!(world.namespaces["x"].labels.len(), 1);
+    }
+
+    #[test]
+    fn numbers_of_found_rows_are_forgotten_once_the_rows_are_replaced() {
+        let mut world = World::new();
+        world.apply([namespace("x", "front"), workload(1, "x", "web"), workload(2, "y", "web")]);
+        let mut restarted = World::adopt(world.rows().into_values(), world.identities().clone());
+        assert_eq!(restarted.peers.restored_numbers(), 2, "the namespace of each address");
+        restarted.apply([workload(1, "x", "web")]);
+        assert_eq!(restarted.peers.restored_numbers(), 0);
+    }
+}
