@@ -158,6 +158,7 @@ impl World {
         let (now, later, named) = plan_all(found, rows);
         self.named = named;
         step.released.append(&mut self.found_blocks);
+        self.peers.forget_restored();
         (now, self.without_released_blocks(later, step))
     }
 

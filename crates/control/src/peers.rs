@@ -144,7 +144,7 @@ impl Peers {
         }
     }
 
-    /// Forgets the restored numbers: no row has them any more, except for those of peers that are known again.
+    /// Forgets the restored numbers. The rows of before are replaced, so no row names a peer that did not come back.
     pub(crate) fn forget_restored(&mut self) {
         self.restored = Restored::default();
     }
