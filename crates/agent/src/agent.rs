@@ -23,7 +23,7 @@ use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::{descriptors, events, families, identities, recall, requests, server, signals, workloads};
 use anyhow::Context;
-use api::Request;
+use api::ApiRequest;
 use control::{Change, Node, Proxy};
 use std::collections::VecDeque;
 use std::fs;
@@ -69,7 +69,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     match &config.network_namespace {
         None => run_here(config),
         Some(name) => {
-            let namespace = workload::Namespace::open(name)?;
+            let namespace = workload::NetworkNamespace::open(name)?;
             namespace.enter(|| run_here(config))?
         }
     }
@@ -222,9 +222,9 @@ impl Agent {
     }
 
     fn answer(&mut self, PendingRequest { request, reply }: PendingRequest) {
-        self.is_stopping |= matches!(request, Request::Stop);
+        self.is_stopping |= matches!(request, ApiRequest::Stop);
         let answer = match request {
-            Request::Status => {
+            ApiRequest::Status => {
                 workloads::check_interfaces(&mut self.reconciler);
                 requests::status(&self.reconciler, &self.status_parts())
             }

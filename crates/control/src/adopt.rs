@@ -22,7 +22,7 @@ impl World {
                     world.enforcement.book.number_classes_above(key.class);
                     world.enforcement.book.number_above(verdict.rule, verdict.l7);
                 }
-                Row::Group(key, _) => world.enforcement.groupings.number_above(key.grouping),
+                Row::Group(key, _) => world.enforcement.number_groupings_above(key.grouping),
                 Row::Class(key, class) => {
                     world.enforcement.book.number_columns_above(key.column);
                     world.enforcement.book.number_classes_above(class);

@@ -7,19 +7,15 @@
 mod adopt;
 mod apply;
 mod change;
-mod enforcement;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 mod found_blocks;
-mod groupings;
 mod identities;
 mod ledger;
-mod peer_changes;
 mod peers;
 mod planner;
 mod policies;
 mod pool;
-mod row_changes;
 mod rows;
 mod rule_sets;
 mod step;
@@ -30,7 +26,7 @@ mod world;
 mod writes;
 
 pub use change::{Change, Endpoint, LAST_ENDPOINT, Node, Proxy, RemoteNode, RemoteWorkload, Wire, Workload};
-pub use enforcement::Enforcement;
+
 pub use identities::IdentityRequests;
 pub use pool::{Pool, PoolError};
 pub use world::World;

@@ -2,9 +2,9 @@
 
 use crate::change::{LAST_ENDPOINT, RemoteNode};
 use crate::identities::{Identities, Missing};
-use crate::peer_changes::{PeerChanges, PeerFacets, differing};
 use abi::address::AddressInfo;
 use abi::identity::{FIRST_LOCAL, FIRST_NAMESPACE, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
+use enforcement::{PeerChanges, PeerFacets, differing};
 use foldhash::HashMap;
 use identity::{Labels, Numbering, Sequence, Source, key};
 use policy::directory::Directory;

@@ -1,11 +1,11 @@
 //! Changes of policies, of the groups of blocks that they refer to, and of domain names; the blocks in force follow.
 
 use crate::change::Change;
-use crate::enforcement::Enforcement;
 use crate::ledger::RowSubject;
 use crate::step::{Step, Subject};
 use crate::world::World;
 use abi::identity::HOST;
+use enforcement::Enforcement;
 use policy::catalog::{Catalog, CidrGroupEntry};
 use policy::cidr::{AddressSide, BlockChanges, blocks_of};
 use policy::compiled_rule::Numbers;

@@ -1,7 +1,6 @@
 //! All that the agent knows of the node, and the rows that follow from it.
 
 use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
-use crate::enforcement::Enforcement;
 use crate::found_blocks::FoundBlock;
 use crate::ledger::Ledger;
 use crate::peers::{KnownNode, Peers};
@@ -12,6 +11,7 @@ use abi::config::Config;
 use abi::endpoint::EndpointInfo;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
+use enforcement::Enforcement;
 use identity::{Allocator, Interned, Sequence};
 use policy::cidr::AddressSide;
 use policy::rule::Cidr;

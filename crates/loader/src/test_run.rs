@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRun {
     /// The program's decision.
-    pub action: Action,
+    pub action: ProgramAction,
     /// The frame after the run.
     pub frame: Vec<u8>,
     /// The packet mark after the run.
@@ -21,7 +21,7 @@ pub struct TestRun {
 
 /// A program's decision. The kernel does not return the interface that a packet is redirected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum ProgramAction {
     /// The packet passes to the next program, or to the stack.
     Pass,
     /// The packet is dropped.
@@ -122,7 +122,7 @@ impl Loaded {
         })?;
         frame_out.truncate(result.data_size_out as usize);
         Ok(TestRun {
-            action: Action::from_number(result.return_value),
+            action: ProgramAction::from_number(result.return_value),
             frame: frame_out,
             mark: context_out.mark,
             duration: result.duration,
@@ -136,7 +136,7 @@ struct Packet {
     interface: u32,
 }
 
-impl Action {
+impl ProgramAction {
     const fn from_number(number: u32) -> Self {
         const NEXT: u32 = u32::MAX;
         match number {

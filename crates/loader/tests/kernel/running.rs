@@ -5,7 +5,7 @@ use abi::Hook;
 use abi::event::{DropReason, Verdict};
 use abi::policy::Direction;
 use loader::inspect::{RunStatistics, programs};
-use loader::{Action, Baseline, TestRunError};
+use loader::{Baseline, ProgramAction, TestRunError};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn a_packet_of_an_unknown_workload_is_dropped_reported_and_counted() {
     let mut events = loaded.events().unwrap();
     assert_eq!(events.next(), None);
     let run = loaded.test_run(Hook::FromWorkload, &frame(), 0, 0).unwrap();
-    assert_eq!(run.action, Action::Drop);
+    assert_eq!(run.action, ProgramAction::Drop);
     assert_eq!(run.frame, frame());
     let mut waiting = [rustix::event::PollFd::from_borrowed_fd(events.as_fd(), rustix::event::PollFlags::IN)];
     let timeout = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };

@@ -6,7 +6,7 @@ use crate::stage::{ALLOWED_PORT, CLIENT, DENIED_PORT, Door, SERVER, Stage};
 use abi::Hook;
 use anyhow::{Context, Result, ensure};
 use datapath::craft::{self, Craft, flag};
-use loader::{Action, Baseline, EventRing, Loaded};
+use loader::{Baseline, EventRing, Loaded, ProgramAction};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -134,11 +134,11 @@ impl Case<'_> {
         let back = if self.hook == Hook::FromWorkload { Hook::ToWorkload } else { Hook::FromWorkload };
         let answer = craft::tcp(server, client).flags(flag::SYN | flag::ACK).frame();
         let run = self.loaded.test_run(back, &answer, 0, self.interface)?;
-        ensure!(run.action != Action::Drop, "{self}: the answer is dropped");
+        ensure!(run.action != ProgramAction::Drop, "{self}: the answer is dropped");
         Ok(())
     }
 
-    fn test_run(&self, frame: &[u8], expected: Action) -> Result<Duration> {
+    fn test_run(&self, frame: &[u8], expected: ProgramAction) -> Result<Duration> {
         let run = self.loaded.test_run(self.hook, frame, 0, self.interface)?;
         ensure!(run.action == expected, "{self}: {:?} should be {expected:?}", run.action);
         Ok(run.duration)
@@ -159,11 +159,11 @@ impl Case<'_> {
     }
 
     /// What becomes of the packet; one that is allowed goes from the sender's program to the receiver's interface.
-    fn expected(&self) -> Action {
+    fn expected(&self) -> ProgramAction {
         match (self.flow, self.hook) {
-            (Flow::Denied, _) => Action::Drop,
-            (_, Hook::FromWorkload) => Action::Redirect,
-            _ => Action::Pass,
+            (Flow::Denied, _) => ProgramAction::Drop,
+            (_, Hook::FromWorkload) => ProgramAction::Redirect,
+            _ => ProgramAction::Pass,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
-use workload::Namespace;
+use workload::NetworkNamespace;
 
 /// Source ports that a client binds itself.
 const CHOSEN: std::ops::Range<u16> = 10_000..30_000;
@@ -31,8 +31,8 @@ pub(super) enum Seen {
 #[derive(Clone, Copy)]
 pub(super) struct Client<'a> {
     pub(super) crossing: &'a Crossing,
-    pub(super) from: &'a Namespace,
-    pub(super) to: &'a Namespace,
+    pub(super) from: &'a NetworkNamespace,
+    pub(super) to: &'a NetworkNamespace,
     pub(super) patience: Duration,
 }
 
@@ -107,7 +107,7 @@ impl Client<'_> {
     /// flow.
     fn echo(&self, kind: u8) -> io::Result<Seen> {
         let Crossing { source, destination, .. } = *self.crossing;
-        let raw = |namespace: &Namespace, address: SocketAddr| {
+        let raw = |namespace: &NetworkNamespace, address: SocketAddr| {
             let number = if address.is_ipv4() { 1 } else { 58 };
             let open = || Socket::new(Domain::for_address(address), Type::RAW, Some(number.into()));
             let socket = namespace.enter(open).map_err(io::Error::other)??;

@@ -11,14 +11,14 @@ use crate::state::{State, Workload};
 use client::{Client, Seen};
 use manifest::test::{Expect, WorkloadName};
 use manifest::{Object, Protocol};
-use node::Node;
+use node::LiveNode;
 use outside::Outside;
 use server::{Listener, Servers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-use workload::Namespace;
+use workload::NetworkNamespace;
 
 /// How long a probe may take: at first, and again where the client received nothing. The second covers the
 /// retransmission of a SYN that the machine itself lost (RFC 6298: after a second).
@@ -28,20 +28,20 @@ const PATIENCE: [Duration; 2] = [Duration::from_millis(400), Duration::from_mill
 pub struct Live {
     // Dropped before the node, which holds their interfaces.
     outside: Outside,
-    workloads: BTreeMap<WorkloadName, Namespace>,
+    workloads: BTreeMap<WorkloadName, NetworkNamespace>,
     state: State,
-    node: Node,
+    node: LiveNode,
 }
 
 impl Live {
     /// Sets a node up; the command `agent` of `program` is the node's agent.
     pub fn start(program: &Path) -> Result<Self, EngineError> {
-        let node = Node::start(program)?;
+        let node = LiveNode::start(program)?;
         Ok(Self { outside: Outside::default(), workloads: BTreeMap::new(), state: State::default(), node })
     }
 
     /// The namespace of one end of a crossing.
-    fn namespace(&self, end: &End, address: std::net::IpAddr) -> &Namespace {
+    fn namespace(&self, end: &End, address: std::net::IpAddr) -> &NetworkNamespace {
         match end {
             End::Workload(name) => &self.workloads[name],
             End::Host => self.node.namespace(),

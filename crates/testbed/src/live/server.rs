@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use workload::Namespace;
+use workload::NetworkNamespace;
 
 /// The response to every request.
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -35,7 +35,7 @@ pub(super) struct Servers {
 impl Listener {
     /// Opens a server at an address of a namespace.
     pub(super) fn open(
-        namespace: &Namespace,
+        namespace: &NetworkNamespace,
         address: SocketAddr,
         protocol: Protocol,
     ) -> Result<Self, EngineError> {
@@ -100,7 +100,7 @@ impl Drop for Servers {
 
 /// A socket of a namespace, bound to one of its addresses.
 pub(super) fn socket(
-    namespace: &Namespace,
+    namespace: &NetworkNamespace,
     kind: Type,
     protocol: Protocol,
     address: SocketAddr,

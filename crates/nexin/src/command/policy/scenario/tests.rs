@@ -51,7 +51,7 @@ fn check(name: &str, test: manifest::test::PolicyTest) -> usize {
     asked
 }
 
-fn question(probe: Probe) -> api::Probe {
+fn question(probe: Probe) -> api::ExplainProbe {
     let (protocol, port, http) = match probe.traffic {
         ProbeTraffic::Connect { protocol: Protocol::Tcp, port } => ("TCP", port, None),
         ProbeTraffic::Connect { protocol: Protocol::Udp, port } => ("UDP", port, None),
@@ -64,7 +64,7 @@ fn question(probe: Probe) -> api::Probe {
     };
     let family = probe.family.map(|family| if family == Family::Ipv4 { "IPv4" } else { "IPv6" }.to_owned());
     let (from, to) = (party(probe.from), party(probe.to));
-    api::Probe { from, to, port, port_name: None, protocol: protocol.into(), family, http }
+    api::ExplainProbe { from, to, port, port_name: None, protocol: protocol.into(), family, http }
 }
 
 fn party(party: ProbeEnd) -> String {
