@@ -4,6 +4,7 @@
 //! it returns to the kernel, tests feed it whole worlds and look at the rows.
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod apply;
 mod change;
 #[cfg(any(test, feature = "fixtures"))]
