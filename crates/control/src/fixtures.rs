@@ -9,7 +9,7 @@ mod row_graph;
 mod services;
 mod step_check;
 
-pub use packets::{Answer, Packet, Read};
+pub use packets::ReaderPacket;
 pub use planned_rows::{check_changed_rows, check_found_rows};
 pub use random_changes::random_change;
 pub use services::{listed, random_service_change, remove_service, service};
