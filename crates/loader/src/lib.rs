@@ -34,7 +34,7 @@ pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_p
 pub use pinned::{Pinned, set_proxy_sockets};
 pub use read::{CounterRow, Entries, ReadError};
 pub use spec::{MapSpec, ProgramSpec, Spec, SpecError};
-pub use test_run::{Action, TestRun, TestRunError};
+pub use test_run::{Action, Packet, TestRun, TestRunError};
 
 /// The compiled programs, as `build.rs` found or made them.
 pub static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nexin.bpf.o"));
