@@ -1,7 +1,7 @@
 //! The API of the agent: the bytes of a connection are split into requests, and each is parsed strictly or refused.
 
 use api::request_reader::{self, Budget, Next};
-use api::{Cause, Envelope, Failure, Request, VERSION};
+use api::{ApiRequest, Cause, Envelope, Failure, VERSION};
 use serde_json::{Map, Value};
 use std::io::BufReader;
 
@@ -29,7 +29,7 @@ pub fn check(data: &[u8]) {
 }
 
 /// The requests of a connection, which arrives in pieces of this many bytes.
-fn conversation(bytes: &[u8], piece: usize, budget: &'static Budget) -> Vec<Result<Request, Failure>> {
+fn conversation(bytes: &[u8], piece: usize, budget: &'static Budget) -> Vec<Result<ApiRequest, Failure>> {
     let mut input = BufReader::with_capacity(piece, bytes);
     let mut requests = Vec::new();
     while !is_at_end(&mut input) {
@@ -47,16 +47,16 @@ fn is_at_end(input: &mut BufReader<&[u8]>) -> bool {
     input.fill_buf().expect("memory does not break").is_empty()
 }
 
-fn written(requests: &[Result<Request, Failure>]) -> Vec<Result<Value, &Failure>> {
+fn written(requests: &[Result<ApiRequest, Failure>]) -> Vec<Result<Value, &Failure>> {
     requests.iter().map(|request| request.as_ref().map(value)).collect()
 }
 
-fn value(request: &Request) -> Value {
+fn value(request: &ApiRequest) -> Value {
     serde_json::to_value(request).expect("a request can be written")
 }
 
 /// A request has the fields of its line; a refusal has a message and the cause `Invalid`.
-fn check_request(line: &[u8], request: &Result<Request, Failure>) {
+fn check_request(line: &[u8], request: &Result<ApiRequest, Failure>) {
     let request = match request {
         Ok(request) => request,
         Err(failure) => {

@@ -4,8 +4,8 @@ use crate::input::{Input, pieces};
 use abi::policy::Direction;
 use l7::head::MAX_FIELDS;
 use l7::{Body, Field, HttpRule, Matcher, Request, Response, Scanner};
-use proxy::fixtures::{End, Exchange};
-use proxy::{AppliedRuleSet, Config, Flow, Policy, Rules, Verdict};
+use proxy::fixtures::{ProxiedConnection, ProxiedEnd};
+use proxy::{AppliedRuleSet, ProxiedFlow, ProxyConfig, RequestPolicy, RequestVerdict, Rules};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -27,10 +27,10 @@ struct Changing {
     generation: AtomicU64,
 }
 
-impl Policy for Changing {
-    fn flow(&self, _client: SocketAddr, _server: SocketAddr) -> Option<Flow> {
+impl RequestPolicy for Changing {
+    fn flow(&self, _client: SocketAddr, _server: SocketAddr) -> Option<ProxiedFlow> {
         let applied = vec![AppliedRuleSet { set: 1, rule: 1, direction: Direction::Ingress }];
-        Some(Flow { source_identity: 1000, destination_identity: 2000, workloads: (1, 2), applied })
+        Some(ProxiedFlow { source_identity: 1000, destination_identity: 2000, workloads: (1, 2), applied })
     }
 
     fn generation(&self) -> u64 {
@@ -47,29 +47,29 @@ impl Policy for Changing {
 /// Runs the steps of an input: an end sends pieces, an end closes, or policy changes.
 pub fn check(data: &[u8]) {
     let policy = Arc::new(Changing { generation: AtomicU64::new(0) });
-    let config = Config { discard_limit: 64, ..Config::default() };
-    let mut exchange = Exchange::new(config, policy.clone());
+    let config = ProxyConfig { discard_limit: 64, ..ProxyConfig::default() };
+    let mut connection = ProxiedConnection::new(config, policy.clone());
     let mut input = Input::new(data);
-    while !input.is_empty() && !exchange.is_over() {
+    while !input.is_empty() && !connection.is_over() {
         let decision = input.byte();
-        let end = if decision & 1 == 0 { End::Client } else { End::Server };
+        let end = if decision & 1 == 0 { ProxiedEnd::Client } else { ProxiedEnd::Server };
         match decision & 0x0e {
-            0x02 => exchange.close(end),
+            0x02 => connection.close(end),
             0x04 => {
                 policy.generation.store(1, Ordering::Relaxed);
-                exchange.reevaluate();
+                connection.reevaluate();
             }
             _ => {
                 let length = usize::from(input.short() % 4096);
                 for piece in pieces(input.take(length), decision | 0x0f) {
-                    exchange.receive(end, piece);
+                    connection.receive(end, piece);
                 }
             }
         }
     }
-    check_forwarded(&exchange.to_server);
-    check_received(&exchange);
-    check_events(&exchange);
+    check_forwarded(&connection.to_server);
+    check_received(&connection);
+    check_events(&connection);
 }
 
 /// The server got a sequence of allowed requests, of which only the last may be incomplete.
@@ -94,21 +94,25 @@ fn check_forwarded(mut sent: &[u8]) {
 }
 
 /// The bytes to the client start with a response.
-fn check_received(exchange: &Exchange) {
-    if exchange.to_client.is_empty() {
+fn check_received(connection: &ProxiedConnection) {
+    if connection.to_client.is_empty() {
         return;
     }
-    let head = Scanner::default().scan(&exchange.to_client).expect("the client gets responses");
+    let head = Scanner::default().scan(&connection.to_client).expect("the client gets responses");
     let head = head.expect("a head is sent as a whole");
     let mut storage = [Field::default(); MAX_FIELDS];
-    Response::parse(&exchange.to_client[head], &mut storage).expect("the client gets responses");
+    Response::parse(&connection.to_client[head], &mut storage).expect("the client gets responses");
 }
 
 /// The verdict of each event matches the results of its rule sets, and a request that was not forwarded has a reason.
-fn check_events(exchange: &Exchange) {
-    for event in &exchange.events {
+fn check_events(connection: &ProxiedConnection) {
+    for event in &connection.events {
         let is_denied = event.decisions.iter().any(|decision| decision.http_rule.is_none());
-        assert_eq!(is_denied, event.verdict == Verdict::Deny && !event.decisions.is_empty(), "{event:?}");
-        assert!(event.verdict == Verdict::Forward || !event.reason.is_empty(), "{event:?}");
+        assert_eq!(
+            is_denied,
+            event.verdict == RequestVerdict::Deny && !event.decisions.is_empty(),
+            "{event:?}"
+        );
+        assert!(event.verdict == RequestVerdict::Forward || !event.reason.is_empty(), "{event:?}");
     }
 }

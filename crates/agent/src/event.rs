@@ -1,6 +1,6 @@
 //! The events that the agent's thread takes from its queue, one after another.
 
-use api::{Failure, Request};
+use api::{ApiRequest, Failure};
 use serde_json::Value;
 use std::sync::mpsc::SyncSender;
 
@@ -19,7 +19,7 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct PendingRequest {
     /// The request.
-    pub request: Request,
+    pub request: ApiRequest,
     /// The channel of the answer.
     pub reply: SyncSender<Result<Value, Failure>>,
 }
@@ -27,6 +27,6 @@ pub(crate) struct PendingRequest {
 impl PendingRequest {
     /// Whether the request removes a workload.
     pub(crate) fn is_removal(&self) -> bool {
-        matches!(self.request, Request::RemoveWorkload { .. })
+        matches!(self.request, ApiRequest::RemoveWorkload { .. })
     }
 }

@@ -12,8 +12,8 @@ pub use protocol::protocol_name;
 pub use side::in_common;
 
 use abi::protocol::is_icmp;
-use api::view::{Branch, Explanation, Side};
-use api::{Cause, Failure, HttpProbe, Probe};
+use api::view::{Branch, Explanation, SideVerdict};
+use api::{Cause, ExplainProbe, Failure, HttpProbe};
 use destinations::Destinations;
 use l7::RequestView;
 use policy::model::{Query, Verdict};
@@ -25,7 +25,7 @@ use std::net::IpAddr;
 /// Explains the verdict on a connection between two ends, or on a request on it.
 ///
 /// # Errors The probe is invalid.
-pub fn explain(inventory: &dyn Inventory, probe: &Probe) -> Result<Explanation, Failure> {
+pub fn explain(inventory: &dyn Inventory, probe: &ExplainProbe) -> Result<Explanation, Failure> {
     let protocol = protocol_number(&probe.protocol)?;
     let from = inventory::end(inventory, &probe.from)?;
     let found = destinations::destinations(inventory, &from, probe, protocol)?;
@@ -65,7 +65,7 @@ struct ProbedTraffic<'a> {
 /// The verdict of both sides on a connection.
 struct Judged {
     verdict: Verdict,
-    sides: Vec<Side>,
+    sides: Vec<SideVerdict>,
     notes: Vec<String>,
 }
 

@@ -124,7 +124,7 @@ fn external(world: &World, address: IpAddr) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::Probe;
+    use api::ExplainProbe;
     use api::view::Explanation;
     use control::{Change, Node};
 
@@ -186,7 +186,7 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
 
     fn ask(world: &World, from: &str, to: &str, port: u16) -> Explanation {
         let (from, to, protocol) = (from.to_owned(), to.to_owned(), "TCP".to_owned());
-        let probe = Probe { from, to, port, port_name: None, protocol, family: None, http: None };
+        let probe = ExplainProbe { from, to, port, port_name: None, protocol, family: None, http: None };
         crate::explain::explain(world, &probe).unwrap()
     }
 

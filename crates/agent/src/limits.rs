@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Limits of the node proxy; [`proxy::Config`] has the defaults. Times are in seconds.
+/// Limits of the node proxy; [`proxy::ProxyConfig`] has the defaults. Times are in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ProxyLimits {
@@ -43,8 +43,8 @@ impl ProxyLimits {
     /// The proxy's configuration with these limits.
     ///
     /// # Errors A sentence that names the invalid field.
-    pub fn config(&self) -> Result<proxy::Config, String> {
-        let mut config = proxy::Config::default();
+    pub fn config(&self) -> Result<proxy::ProxyConfig, String> {
+        let mut config = proxy::ProxyConfig::default();
         let times = [
             ("firstByteTimeout", self.first_byte_timeout, &mut config.first_byte_timeout),
             ("headTimeout", self.head_timeout, &mut config.head_timeout),
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn omitted_limits_have_defaults_and_invalid_ones_are_named() {
-        assert_eq!(ProxyLimits::default().config().unwrap(), proxy::Config::default());
+        assert_eq!(ProxyLimits::default().config().unwrap(), proxy::ProxyConfig::default());
         let limits =
             ProxyLimits { half_close_timeout: Some(3), client_share: Some(20), ..ProxyLimits::default() };
         let config = limits.config().unwrap();

@@ -20,7 +20,7 @@ use abi::protocol;
 use anyhow::Context;
 use datapath::policy::{self, PolicyRows, Query};
 use loader::{Pinned, ReadError};
-use proxy::{AppliedRuleSet, Flow, Policy, Rules};
+use proxy::{AppliedRuleSet, ProxiedFlow, RequestPolicy, Rules};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;
 use std::io;
@@ -47,7 +47,7 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     loader::set_proxy_sockets(&pins, listeners.each_ref().map(|some| some.first().map(AsFd::as_fd)))
         .context("the proxy's sockets cannot be written to the map")?;
     let config = limits.config().map_err(anyhow::Error::msg)?;
-    let config = proxy::Config { max_connections: max_connections(config.max_connections)?, ..config };
+    let config = proxy::ProxyConfig { max_connections: max_connections(config.max_connections)?, ..config };
     // All files and sockets are open; threads that start from here on are confined, too.
     if let Err(error) = storage::make_directory(&paths.rule_sets()) {
         tracing::warn!(%error, "the directory of rule sets cannot be created");
@@ -144,8 +144,8 @@ struct KernelPolicy {
     library: RuleSetCache,
 }
 
-impl Policy for KernelPolicy {
-    fn flow(&self, client: SocketAddr, server: SocketAddr) -> Option<Flow> {
+impl RequestPolicy for KernelPolicy {
+    fn flow(&self, client: SocketAddr, server: SocketAddr) -> Option<ProxiedFlow> {
         match self.look_up(client, server) {
             Ok(flow) => flow,
             Err(error) => {
@@ -176,7 +176,7 @@ impl Policy for KernelPolicy {
 impl KernelPolicy {
     /// Looks up the verdicts of both ends, as far as they are workloads of this node. None if one of them denies the
     /// connection, or if neither end is a workload of this node.
-    fn look_up(&self, client: SocketAddr, server: SocketAddr) -> anyhow::Result<Option<Flow>> {
+    fn look_up(&self, client: SocketAddr, server: SocketAddr) -> anyhow::Result<Option<ProxiedFlow>> {
         let source = self.address(client)?;
         let destination = self.address(server)?;
         let sides = [(&source, &destination, Direction::Egress), (&destination, &source, Direction::Ingress)];
@@ -193,7 +193,7 @@ impl KernelPolicy {
                 _ => return Ok(None),
             }
         }
-        let flow = Flow {
+        let flow = ProxiedFlow {
             source_identity: source.identity,
             destination_identity: destination.identity,
             workloads: (source.interface, destination.interface),

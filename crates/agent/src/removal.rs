@@ -1,16 +1,16 @@
 //! Removes everything that a stopped agent has left to keep traffic under policy.
 
-use crate::config::Config;
+use crate::config::AgentConfig;
 use crate::paths::Paths;
 use crate::supervisor;
 use crate::wiring::{alias, number_of};
 use std::fs;
 use std::io;
-use workload::{Group, Namespace, Network, Node, PROXY_INTERFACE, WORKLOAD_INTERFACE};
+use workload::{Group, Network, NetworkNamespace, NodeNamespace, PROXY_INTERFACE, WORKLOAD_INTERFACE};
 
 /// Removes workloads, programs, maps, the proxy and the files of a stopped agent. Missing parts are not errors. All
 /// parts are tried before the first error is returned.
-pub fn remove(config: &Config) -> anyhow::Result<()> {
+pub fn remove(config: &AgentConfig) -> anyhow::Result<()> {
     let paths = config.paths();
     let mut failures: Vec<anyhow::Error> = Vec::new();
     failures.extend(end_proxies(config, &paths).err());
@@ -26,25 +26,25 @@ pub fn remove(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Ends the proxies, which are found from inside the network namespace that they serve.
-fn end_proxies(config: &Config, paths: &Paths) -> anyhow::Result<()> {
+fn end_proxies(config: &AgentConfig, paths: &Paths) -> anyhow::Result<()> {
     match &config.network_namespace {
-        Some(name) if Namespace::names()?.contains(name) => {
-            Namespace::open(name)?.enter(|| supervisor::end(paths))?
+        Some(name) if NetworkNamespace::names()?.contains(name) => {
+            NetworkNamespace::open(name)?.enter(|| supervisor::end(paths))?
         }
         _ => supervisor::end(paths),
     }
 }
 
 /// Deletes the interfaces. Interfaces that the agent did not create stay, without programs.
-fn remove_links(config: &Config, paths: &Paths) -> anyhow::Result<()> {
-    let names = Namespace::names()?;
+fn remove_links(config: &AgentConfig, paths: &Paths) -> anyhow::Result<()> {
+    let names = NetworkNamespace::names()?;
     let namespace = match &config.network_namespace {
         Some(name) if !names.contains(name) => return Ok(()),
-        Some(name) => Namespace::open(name)?,
-        None => Namespace::current()?,
+        Some(name) => NetworkNamespace::open(name)?,
+        None => NetworkNamespace::current()?,
     };
     namespace.enter(|| loader::detach_filters(&paths.pins()))??;
-    let mut node = Node::of(namespace)?;
+    let mut node = NodeNamespace::of(namespace)?;
     let prefix = alias(&config.instance, "");
     let links = node.network().links()?.into_iter().filter(|link| {
         // Interfaces of earlier releases have no alias; they disappear with the workload's namespace.
@@ -53,11 +53,11 @@ fn remove_links(config: &Config, paths: &Paths) -> anyhow::Result<()> {
     node.network().delete_links(&links.collect::<Vec<_>>())?;
     let ours = names.iter().filter(|name| number_of(name, &format!("nexin-{}-", config.instance)).is_some());
     for name in ours {
-        if let Some(namespace) = Namespace::find(name)? {
+        if let Some(namespace) = NetworkNamespace::find(name)? {
             namespace.kill_all(None)?;
             Network::of(&namespace)?.delete_link(WORKLOAD_INTERFACE)?;
         }
-        Namespace::delete(name)?;
+        NetworkNamespace::delete(name)?;
     }
     Ok(remove_groups(&config.instance)?)
 }

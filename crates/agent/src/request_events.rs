@@ -169,7 +169,7 @@ impl RequestMessage {
             status: event.status,
             protocol: event.protocol.clone().into_owned(),
             reason: event.reason.to_owned(),
-            forwarded: event.verdict == proxy::Verdict::Forward,
+            forwarded: event.verdict == proxy::RequestVerdict::Forward,
             ingress: decided
                 .is_none_or(|decision| decision.applied.direction == abi::policy::Direction::Ingress),
             rule: decided.map_or(0, |decision| decision.applied.rule),

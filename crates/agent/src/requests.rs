@@ -8,7 +8,7 @@ use crate::state::{Process, WorkloadRecord};
 use crate::status::{self, Parts};
 use crate::wiring::named_ports;
 use crate::{views, workloads};
-use api::{Cause, Failure, Request};
+use api::{ApiRequest, Cause, Failure};
 use control::{Change, Endpoint};
 use serde::Serialize;
 use serde_json::Value;
@@ -20,28 +20,28 @@ type Answer = Result<Value, Failure>;
 const MAX_NAME: usize = 63;
 
 /// Answers one request; its changes have taken effect when the answer is returned.
-pub(crate) fn answer(reconciler: &mut Reconciler, request: Request) -> Answer {
+pub(crate) fn answer(reconciler: &mut Reconciler, request: ApiRequest) -> Answer {
     let world = reconciler.world();
     match request {
-        Request::Endpoints => value(&views::endpoints(world, &reconciler.state)),
-        Request::Identities => value(&views::identities(world)),
-        Request::Services => value(&views::services(world)),
-        Request::Policies => value(&views::policies(world, &reconciler.objects)),
-        Request::Rules => value(&views::rules(world)),
-        Request::Explain(probe) => value(&explain::explain(world, &probe)?),
-        Request::Apply { file, text, results } => {
+        ApiRequest::Endpoints => value(&views::endpoints(world, &reconciler.state)),
+        ApiRequest::Identities => value(&views::identities(world)),
+        ApiRequest::Services => value(&views::services(world)),
+        ApiRequest::Policies => value(&views::policies(world, &reconciler.objects)),
+        ApiRequest::Rules => value(&views::rules(world)),
+        ApiRequest::Explain(probe) => value(&explain::explain(world, &probe)?),
+        ApiRequest::Apply { file, text, results } => {
             let applied = apply::apply(reconciler, &file, &text)?;
             let names = || applied.iter().map(|one| &one.name).collect::<Vec<_>>();
             if results { value(&applied) } else { value(&names()) }
         }
-        Request::Delete { names } => value(&apply::delete(reconciler, &names)?),
-        Request::CreateWorkload(wanted) => create(reconciler, wanted),
-        removal @ Request::RemoveWorkload { .. } => remove(reconciler, &[removal]).remove(0),
-        Request::ConfigureWorkload { namespace, name, audit } => {
+        ApiRequest::Delete { names } => value(&apply::delete(reconciler, &names)?),
+        ApiRequest::CreateWorkload(wanted) => create(reconciler, wanted),
+        removal @ ApiRequest::RemoveWorkload { .. } => remove(reconciler, &[removal]).remove(0),
+        ApiRequest::ConfigureWorkload { namespace, name, audit } => {
             configure(reconciler, &namespace, &name, audit)
         }
-        Request::Stop => Ok(Value::Null),
-        Request::Status | Request::Observe { .. } => {
+        ApiRequest::Stop => Ok(Value::Null),
+        ApiRequest::Status | ApiRequest::Observe { .. } => {
             Err(Failure::new(Cause::Internal, "this request is not answered by the reconciler"))
         }
     }
@@ -136,12 +136,12 @@ fn find(reconciler: &Reconciler, namespace: &str, name: &str) -> Option<u32> {
 }
 
 /// Removes the workloads of all requests together; returns the answers in the order of the requests.
-pub(crate) fn remove(reconciler: &mut Reconciler, requests: &[Request]) -> Vec<Answer> {
+pub(crate) fn remove(reconciler: &mut Reconciler, requests: &[ApiRequest]) -> Vec<Answer> {
     let mut ids = Vec::new();
     let found: Vec<Result<u32, Failure>> = requests
         .iter()
         .map(|request| {
-            let Request::RemoveWorkload { namespace, name } = request else {
+            let ApiRequest::RemoveWorkload { namespace, name } = request else {
                 return Err(Failure::new(Cause::Internal, "this request does not remove a workload"));
             };
             // For the second of two requests that name a workload, the workload is gone.

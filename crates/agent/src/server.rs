@@ -7,7 +7,7 @@ use crate::feed::Feed;
 use crate::storage::{self, Identity};
 use anyhow::Context;
 use api::request_reader::{self, Next};
-use api::{Answer, Cause, Failure, Request};
+use api::{Answer, ApiRequest, Cause, Failure};
 use serde_json::Value;
 use std::fs;
 use std::io::{self, BufReader, Write};
@@ -133,7 +133,7 @@ fn serve_client(stream: UnixStream, context: &ApiContext) -> io::Result<()> {
         };
         let (request, share) = line.parse();
         match request {
-            Ok(Request::Observe { last, follow, filters }) => {
+            Ok(ApiRequest::Observe { last, follow, filters }) => {
                 drop(share);
                 match context.feed.subscribe(last, follow, &filters) {
                     Ok(flows) => {
@@ -153,7 +153,7 @@ fn serve_client(stream: UnixStream, context: &ApiContext) -> io::Result<()> {
     }
 }
 
-fn ask(request: Request, queue: &Sender<Event>) -> Result<Value, Failure> {
+fn ask(request: ApiRequest, queue: &Sender<Event>) -> Result<Value, Failure> {
     let (reply, answer) = sync_channel(1);
     let ended = || Failure::new(Cause::Internal, "the agent is stopping");
     queue.send(Event::Request(PendingRequest { request, reply })).map_err(|_| ended())?;

@@ -12,15 +12,19 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// All workloads.
-pub(crate) fn endpoints(world: &World, state: &State) -> Vec<view::Endpoint> {
+pub(crate) fn endpoints(world: &World, state: &State) -> Vec<view::EndpointSummary> {
     world.endpoints().filter_map(|endpoint| self::endpoint(world, state, endpoint)).collect()
 }
 
 /// One workload.
-pub(crate) fn endpoint(world: &World, state: &State, endpoint: &control::Endpoint) -> Option<view::Endpoint> {
+pub(crate) fn endpoint(
+    world: &World,
+    state: &State,
+    endpoint: &control::Endpoint,
+) -> Option<view::EndpointSummary> {
     let row = world.endpoint_row(endpoint)?;
     let record = state.workloads.iter().find(|workload| workload.id == endpoint.id)?;
-    Some(view::Endpoint {
+    Some(view::EndpointSummary {
         id: endpoint.id,
         namespace: endpoint.workload.namespace.clone(),
         name: endpoint.workload.name.clone(),
@@ -45,7 +49,7 @@ fn named_ports(endpoint: &control::Endpoint) -> Vec<(String, String)> {
 }
 
 /// All identities, including the reserved ones.
-pub(crate) fn identities(world: &World) -> Vec<view::Identity> {
+pub(crate) fn identities(world: &World) -> Vec<view::IdentitySummary> {
     let mut holders: BTreeMap<u32, usize> = BTreeMap::new();
     for endpoint in world.endpoints() {
         if let Some(row) = world.endpoint_row(endpoint) {
@@ -54,7 +58,7 @@ pub(crate) fn identities(world: &World) -> Vec<view::Identity> {
     }
     let identities = world.identities().iter();
     identities
-        .map(|(id, labels)| view::Identity {
+        .map(|(id, labels)| view::IdentitySummary {
             id,
             labels: texts(labels),
             workloads: holders.get(&id).copied().unwrap_or(0),
@@ -63,7 +67,7 @@ pub(crate) fn identities(world: &World) -> Vec<view::Identity> {
 }
 
 /// All services, with their frontends and backends.
-pub(crate) fn services(world: &World) -> Vec<view::Service> {
+pub(crate) fn services(world: &World) -> Vec<view::ServiceSummary> {
     let backends: BTreeMap<&ServiceKey, &[BackendInfo]> = world.frontends().collect();
     let services = world.services().map(|service| {
         let fronts = service.addresses.iter().flat_map(|address| {
@@ -72,12 +76,12 @@ pub(crate) fn services(world: &World) -> Vec<view::Service> {
         let frontends = fronts.map(|(address, port, protocol)| {
             let key = ServiceKey { address: address.into(), port: port.to_be_bytes(), protocol, padding: 0 };
             let name = crate::explain::protocol_name(protocol);
-            view::Frontend {
+            view::FrontendSummary {
                 frontend: format!("{}/{name}", SocketAddr::new(address, port)),
                 backends: backends.get(&key).map(|set| set.iter().map(backend).collect()).unwrap_or_default(),
             }
         });
-        view::Service {
+        view::ServiceSummary {
             namespace: service.namespace.clone(),
             name: service.name.clone(),
             frontends: frontends.collect(),
@@ -87,12 +91,12 @@ pub(crate) fn services(world: &World) -> Vec<view::Service> {
 }
 
 /// All policies.
-pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::Policy> {
+pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::PolicySummary> {
     let policies = world.enforcement().policies();
     let parties: Vec<_> = world.endpoints().filter_map(|endpoint| world.view(endpoint)).collect();
     policies
         .iter()
-        .map(|policy| view::Policy {
+        .map(|policy| view::PolicySummary {
             kind: policy.id.kind.name().into(),
             namespace: policy.id.namespace.clone(),
             name: policy.id.name.clone(),
@@ -109,11 +113,12 @@ pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::Policy> {
 }
 
 /// All rules by number.
-pub(crate) fn rules(world: &World) -> Vec<view::Rule> {
+pub(crate) fn rules(world: &World) -> Vec<view::RuleSummary> {
     let local_host = RuleId::LOCAL_HOST.0;
-    let built_in = view::Rule { id: local_host, policy: "Node/local-host".into(), place: String::new() };
+    let built_in =
+        view::RuleSummary { id: local_host, policy: "Node/local-host".into(), place: String::new() };
     let rules = world.enforcement().book().rules();
-    let rules = rules.map(|(id, origin)| view::Rule {
+    let rules = rules.map(|(id, origin)| view::RuleSummary {
         id: id.0,
         policy: origin.policy.to_string(),
         place: origin.place.to_string(),

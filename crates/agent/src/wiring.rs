@@ -12,8 +12,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use workload::{
-    ExpeditedRcu, Group, Ipv6, Link, Namespace, Network, Node, PROXY_INTERFACE, Plan, ProxyRouting,
-    WORKLOAD_INTERFACE, WireError, Wired, kill_all,
+    ExpeditedRcu, Group, Ipv6, Link, Network, NetworkNamespace, NodeNamespace, PROXY_INTERFACE, Plan,
+    ProxyRouting, WORKLOAD_INTERFACE, WireError, Wired, kill_all,
 };
 
 /// MTU of a workload's veth pair.
@@ -29,7 +29,7 @@ const PROXY: ProxyRouting =
 /// The network of the node, except for the packet path.
 #[derive(Debug)]
 pub(crate) struct Wiring {
-    node: Node,
+    node: NodeNamespace,
     instance: String,
     /// Directory of the workloads' control groups, if these can be created.
     groups: Option<PathBuf>,
@@ -55,7 +55,7 @@ impl Wiring {
     /// the owner, also while its agent does not run.
     pub(crate) fn claim(paths: &Paths) -> anyhow::Result<Self> {
         let instance = paths.instance();
-        let mut node = Node::of(Namespace::current()?)?;
+        let mut node = NodeNamespace::of(NetworkNamespace::current()?)?;
         let own = alias(instance, "proxy");
         if let Some(alias) = node.proxy_alias()?.filter(|alias| !alias.is_empty() && *alias != own) {
             let other = alias.split('/').nth(1).unwrap_or(&alias);
@@ -144,7 +144,7 @@ impl Wiring {
     /// The next workload number whose names are unused: objects of earlier agents or other programs with these names
     /// are left alone.
     pub(crate) fn free_number(&mut self, last: u32) -> anyhow::Result<u32> {
-        let namespaces = Namespace::names()?;
+        let namespaces = NetworkNamespace::names()?;
         let links = self.node.network().links()?;
         let is_free = |id: &u32| {
             let (interface, namespace) = (interface(*id), namespace(&self.instance, *id));
@@ -180,7 +180,7 @@ impl Wiring {
         kernel: &mut Kernel,
         workload: &mut WorkloadRecord,
     ) -> anyhow::Result<()> {
-        let namespace = Namespace::create(&workload.network_namespace)?;
+        let namespace = NetworkNamespace::create(&workload.network_namespace)?;
         if let Some(directory) = &workload.group {
             Group::at(directory).create().with_context(|| format!("creating {}", directory.display()))?;
         }
@@ -217,7 +217,7 @@ impl Wiring {
 
     /// Whether the name of a workload's network namespace exists.
     pub(crate) fn has_namespace(&self, workload: &WorkloadRecord) -> anyhow::Result<bool> {
-        Ok(Namespace::find(&workload.network_namespace)?.is_some())
+        Ok(NetworkNamespace::find(&workload.network_namespace)?.is_some())
     }
 
     /// The workloads whose interface is gone.
@@ -240,8 +240,9 @@ impl Wiring {
         kernel: &mut Kernel,
         workloads: &[WorkloadRecord],
     ) -> anyhow::Result<()> {
-        let found = workloads.iter().map(|workload| Namespace::find(&workload.network_namespace));
-        let namespaces: Vec<Namespace> = found.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        let found = workloads.iter().map(|workload| NetworkNamespace::find(&workload.network_namespace));
+        let namespaces: Vec<NetworkNamespace> =
+            found.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         // An owner that removes its own workload must survive, to report the exit code of the command.
         let owners = workloads.iter().filter_map(|workload| workload.owner).map(|owner| owner.process);
         kill_all(&namespaces, &owners.collect())?;
@@ -266,7 +267,7 @@ impl Wiring {
 
     /// Deletes the network namespace and the control group of a workload that was taken down.
     pub(crate) fn forget(&self, workload: &WorkloadRecord) -> anyhow::Result<()> {
-        Namespace::delete(&workload.network_namespace)?;
+        NetworkNamespace::delete(&workload.network_namespace)?;
         match &workload.group {
             Some(directory) => {
                 Group::at(directory).remove().with_context(|| format!("removing {}", directory.display()))
@@ -277,7 +278,7 @@ impl Wiring {
 
     /// The remains of workloads of this instance whose numbers are not `known`.
     pub(crate) fn orphans(&mut self, known: &BTreeSet<u32>) -> anyhow::Result<Vec<Orphan>> {
-        let names = Namespace::names()?;
+        let names = NetworkNamespace::names()?;
         let spaces = names.iter().filter_map(|name| number_of(name, &format!("nexin-{}-", self.instance)));
         let links = self.node.network().links()?;
         let wires = links.iter().filter_map(|link| number_of(&link.alias, &alias(&self.instance, "")));
@@ -291,7 +292,7 @@ impl Wiring {
             let namespace = namespace(&self.instance, id);
             let group = self.groups.as_ref().map(|groups| Group::at(groups.join(id.to_string())));
             let mut processes = BTreeSet::new();
-            if let Some(namespace) = Namespace::find(&namespace)? {
+            if let Some(namespace) = NetworkNamespace::find(&namespace)? {
                 processes.extend(namespace.processes()?);
             }
             if let Some(group) = &group {
@@ -309,10 +310,10 @@ impl Wiring {
         let links: Vec<Link> = links.into_iter().filter(|link| link.alias == mark).collect();
         self.node.network().delete_links(&links)?;
         links.iter().try_for_each(|link| kernel.detach(link.index))?;
-        if let Some(namespace) = Namespace::find(&stray.namespace)? {
+        if let Some(namespace) = NetworkNamespace::find(&stray.namespace)? {
             Network::of(&namespace)?.delete_link(WORKLOAD_INTERFACE)?;
         }
-        Namespace::delete(&stray.namespace)?;
+        NetworkNamespace::delete(&stray.namespace)?;
         stray.group.iter().try_for_each(|group| Ok(group.remove()?))
     }
 

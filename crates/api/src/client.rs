@@ -1,6 +1,6 @@
 //! A blocking client of the agent's API.
 
-use crate::{Answer, Cause, Envelope, Failure, Request, VERSION};
+use crate::{Answer, ApiRequest, Cause, Envelope, Failure, VERSION};
 use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, BufReader, Write};
 use std::marker::PhantomData;
@@ -44,18 +44,18 @@ impl Client {
     }
 
     /// Sends a request and waits for the answer.
-    pub fn call<T: DeserializeOwned>(&mut self, request: Request) -> Result<T, CallError> {
+    pub fn call<T: DeserializeOwned>(&mut self, request: ApiRequest) -> Result<T, CallError> {
         self.send(request).map_err(|error| self.refusal_or(error))?;
         self.answer()?.ok_or_else(|| self.garbled("the agent closed the connection without an answer"))
     }
 
     /// Sends a request and returns its answers one after another, until the agent has no more.
-    pub fn follow<T: DeserializeOwned>(mut self, request: Request) -> Result<Answers<T>, CallError> {
+    pub fn follow<T: DeserializeOwned>(mut self, request: ApiRequest) -> Result<Answers<T>, CallError> {
         self.send(request).map_err(|error| self.refusal_or(error))?;
         Ok(Answers { client: self, shape: PhantomData })
     }
 
-    fn send(&mut self, request: Request) -> Result<(), CallError> {
+    fn send(&mut self, request: ApiRequest) -> Result<(), CallError> {
         let envelope = Envelope { version: VERSION, request };
         let mut line = serde_json::to_vec(&envelope).expect("requests are plain data with string keys");
         line.push(b'\n');
@@ -159,9 +159,9 @@ mod tests {
         writeln!(&theirs, r#"{{"error":{{"cause":"internal","messages":["too many clients"]}}}}"#).unwrap();
         drop(theirs);
         let mut client = Client { socket: "/s".into(), stream: BufReader::new(ours) };
-        let error = client.call::<()>(Request::Status).unwrap_err();
+        let error = client.call::<()>(ApiRequest::Status).unwrap_err();
         assert_eq!(error.to_string(), "too many clients");
-        let error = client.call::<()>(Request::Status).unwrap_err();
+        let error = client.call::<()>(ApiRequest::Status).unwrap_err();
         assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
     }
 }

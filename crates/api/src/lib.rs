@@ -29,24 +29,24 @@ pub struct Envelope {
     pub version: u32,
     /// The request.
     #[serde(flatten)]
-    pub request: Request,
+    pub request: ApiRequest,
 }
 
 /// The requests of the API.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Request {
+pub enum ApiRequest {
     /// The state of the agent: [`view::Status`].
     Status,
-    /// The workloads of the node: a list of [`view::Endpoint`].
+    /// The workloads of the node: a list of [`view::EndpointSummary`].
     Endpoints,
-    /// The identities in use: a list of [`view::Identity`].
+    /// The identities in use: a list of [`view::IdentitySummary`].
     Identities,
-    /// The services: a list of [`view::Service`].
+    /// The services: a list of [`view::ServiceSummary`].
     Services,
-    /// The policies in force: a list of [`view::Policy`].
+    /// The policies in force: a list of [`view::PolicySummary`].
     Policies,
-    /// The rules in force by number: a list of [`view::Rule`].
+    /// The rules in force by number: a list of [`view::RuleSummary`].
     Rules,
     /// Applies manifests (policies, services, namespaces), all or none: a list of names.
     Apply {
@@ -54,7 +54,7 @@ pub enum Request {
         file: String,
         /// The text.
         text: String,
-        /// Whether to answer with a list of [`view::Applied`] instead of names.
+        /// Whether to answer with a list of [`view::AppliedObject`] instead of names.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         results: bool,
     },
@@ -64,7 +64,7 @@ pub enum Request {
         names: Vec<String>,
     },
     /// Evaluates policy for a connection or request, and lists the rules: [`view::Explanation`].
-    Explain(Box<Probe>),
+    Explain(Box<ExplainProbe>),
     /// Flows, oldest first: a stream of JSON flows, each `{"ok": flow}`.
     Observe {
         /// How many past flows to return.
@@ -74,7 +74,7 @@ pub enum Request {
         /// `key=value` filters, as `flow::Filter` parses them.
         filters: Vec<String>,
     },
-    /// Creates a workload with its network namespace, interface and map entries: [`view::Endpoint`].
+    /// Creates a workload with its network namespace, interface and map entries: [`view::EndpointSummary`].
     CreateWorkload(WorkloadSpec),
     /// Removes a workload.
     RemoveWorkload {
@@ -83,7 +83,7 @@ pub enum Request {
         /// Its name.
         name: String,
     },
-    /// Changes the settings of a workload: [`view::Endpoint`].
+    /// Changes the settings of a workload: [`view::EndpointSummary`].
     ConfigureWorkload {
         /// Its namespace.
         namespace: String,
@@ -99,7 +99,7 @@ pub enum Request {
 /// A connection or request to evaluate policy for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Probe {
+pub struct ExplainProbe {
     /// `[namespace/]workload`, an address, a node, an entity (`host`, `world`), a domain name; or the labels of a
     /// workload that does not exist, `[namespace/]key=value,key=value`.
     pub from: String,
@@ -236,15 +236,15 @@ mod tests {
 
     #[test]
     fn a_request_is_one_line_with_its_version() {
-        let check = |request: Request, line: &str| {
+        let check = |request: ApiRequest, line: &str| {
             let envelope = Envelope { version: 1, request };
             assert_eq!(serde_json::to_string(&envelope).unwrap(), line);
             let back: Envelope = serde_json::from_str(line).unwrap();
             assert_eq!(serde_json::to_string(&back).unwrap(), line);
         };
-        check(Request::Status, r#"{"version":1,"ask":"status"}"#);
+        check(ApiRequest::Status, r#"{"version":1,"ask":"status"}"#);
         check(
-            Request::Delete { names: vec!["NetworkPolicy/default/a".into()] },
+            ApiRequest::Delete { names: vec!["NetworkPolicy/default/a".into()] },
             r#"{"version":1,"ask":"delete","names":["NetworkPolicy/default/a"]}"#,
         );
     }

@@ -1,6 +1,6 @@
 //! Requests read from a connection: with bounded memory, and parsed strictly or refused.
 
-use crate::{Cause, Envelope, Failure, Request};
+use crate::{ApiRequest, Cause, Envelope, Failure};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
@@ -135,7 +135,7 @@ fn refused(message: String) -> Next {
 
 impl RequestLine {
     /// Parses the request; the reservation must be kept until the request is answered.
-    pub fn parse(self) -> (Result<Request, Failure>, Reservation) {
+    pub fn parse(self) -> (Result<ApiRequest, Failure>, Reservation) {
         (Envelope::parse(&self.bytes).map(|envelope| envelope.request), self.reservation)
     }
 }

@@ -1,7 +1,7 @@
 //! Parses JSON strictly: repeated keys, indices for names and lists for objects are errors, though serde accepts
 //! them.
 
-use crate::{Cause, Envelope, Failure, Request, VERSION};
+use crate::{ApiRequest, Cause, Envelope, Failure, VERSION};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::cell::Cell;
@@ -38,7 +38,7 @@ impl Envelope {
         check(&fields).map_err(invalid)?;
         let known = fields.keys().cloned().collect::<Vec<_>>();
         let request =
-            Request::deserialize(Value::Object(fields)).map_err(|error| invalid(error.to_string()))?;
+            ApiRequest::deserialize(Value::Object(fields)).map_err(|error| invalid(error.to_string()))?;
         // Serde accepts any field on a variant without fields.
         if request.has_no_fields()
             && let Some(field) = known.iter().find(|field| *field != "ask")
@@ -62,7 +62,7 @@ fn check(fields: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-impl Request {
+impl ApiRequest {
     fn has_no_fields(&self) -> bool {
         matches!(
             self,

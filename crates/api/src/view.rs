@@ -65,7 +65,7 @@ pub struct ProxyConnections {
 
 /// A workload of the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
+pub struct EndpointSummary {
     /// Number on this node.
     pub id: u32,
     /// Namespace.
@@ -101,7 +101,7 @@ pub struct Endpoint {
 
 /// A set of labels and its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub struct IdentitySummary {
     /// The number.
     pub id: u32,
     /// The labels.
@@ -112,18 +112,18 @@ pub struct Identity {
 
 /// A service and its backends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Service {
+pub struct ServiceSummary {
     /// Namespace.
     pub namespace: String,
     /// Name.
     pub name: String,
     /// Its frontends.
-    pub frontends: Vec<Frontend>,
+    pub frontends: Vec<FrontendSummary>,
 }
 
 /// One address and port of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Frontend {
+pub struct FrontendSummary {
     /// `address:port/protocol`.
     pub frontend: String,
     /// `address:port` of each backend.
@@ -132,7 +132,7 @@ pub struct Frontend {
 
 /// A policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Policy {
+pub struct PolicySummary {
     /// Kind.
     pub kind: String,
     /// Namespace; none for cluster-wide kinds.
@@ -149,7 +149,7 @@ pub struct Policy {
 
 /// An object that was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
+pub struct AppliedObject {
     /// `Kind/namespace/name` or `Kind/name`.
     pub name: String,
     /// What applying the object did.
@@ -170,7 +170,7 @@ pub enum ApplyResult {
 
 /// A rule and its number in map entries and events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rule {
+pub struct RuleSummary {
     /// The number.
     pub id: u32,
     /// The policy: `Kind/namespace/name`.
@@ -192,7 +192,7 @@ pub struct Explanation {
     #[serde(default)]
     pub notes: Vec<String>,
     /// The verdict of each side; empty if backends have different verdicts.
-    pub sides: Vec<Side>,
+    pub sides: Vec<SideVerdict>,
     /// The verdict of each backend, if backends of a service have different verdicts.
     #[serde(default)]
     pub branches: Vec<Branch>,
@@ -206,12 +206,12 @@ pub struct Branch {
     /// `allow`, `drop` or `deny`, as in [`Explanation`].
     pub verdict: String,
     /// The verdict of each side.
-    pub sides: Vec<Side>,
+    pub sides: Vec<SideVerdict>,
 }
 
 /// The verdict of one side's policies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Side {
+pub struct SideVerdict {
     /// `egress` or `ingress`.
     pub direction: String,
     /// The end that the policies select: `namespace/name`.

@@ -1,10 +1,8 @@
 //! Applies changes: each marks what it touches, and the step then settles rank by rank.
 
 use crate::change::{Change, LAST_ENDPOINT};
-use crate::enforcement::Reassignment;
 use crate::ledger::RowSubject;
 use crate::planner::{plan, plan_all};
-use crate::row_changes::RowChanges;
 use crate::step::{Step, Subject};
 use crate::world::World;
 use crate::writes::{Rows, Writes, concern_flows};
@@ -12,6 +10,8 @@ use abi::batch::Batch;
 use abi::config::{self, Config};
 use abi::identity::HOST;
 use abi::row::Row;
+use enforcement::Reassignment;
+use enforcement::RowChanges;
 use policy::book::SetChanges;
 use service::ServiceName;
 
@@ -98,7 +98,7 @@ impl World {
     /// Moves peers to their groups, and then subjects to their policies.
     fn settle_peers(&mut self, step: &mut Step) {
         let peer_changes = std::mem::take(&mut step.peer_changes);
-        let regrouped = self.enforcement.follow(&peer_changes, &self.peers, &mut step.rows);
+        let regrouped = self.enforcement.follow(&peer_changes, &self.peers.directory, &mut step.rows);
         // Where the last workload of this node left, workloads of other nodes may have the peer still.
         for peer in peer_changes.removed.keys().chain(peer_changes.added.keys()).chain(&peer_changes.left) {
             step.mark(Subject::Peer(*peer));
@@ -117,7 +117,7 @@ impl World {
 
     /// The policy that applies to a subject now, if it is another one; the endpoint rows that name it are marked.
     fn reassignment(&self, subject: u32, step: &mut Step) -> Option<Reassignment> {
-        let selection = self.enforcement.selection(subject, &self.peers);
+        let selection = self.enforcement.selection(self.peers.subject(subject).as_ref());
         let selection = selection.map(|selection| (selection.key(), selection));
         if self.enforcement.is_under(subject, selection.as_ref().map(|(key, _)| key)) {
             return None;
@@ -158,12 +158,14 @@ impl World {
         let (now, later, named) = plan_all(found, rows);
         self.named = named;
         step.released.append(&mut self.found_blocks);
+        self.peers.forget_restored();
         (now, self.without_released_blocks(later, step))
     }
 
     /// The writes after the grace time and those after another one, with those of blocks that are given up: blocks go once
     /// no packet is judged by the policies that named them, and their parents once no packet has their classes.
     fn without_released_blocks(&mut self, unreachable: Batch, step: &mut Step) -> [Batch; 2] {
+        self.removed_blocks.clear();
         if step.released.is_empty() {
             return [unreachable, Batch::new()];
         }

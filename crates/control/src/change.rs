@@ -74,7 +74,7 @@ pub enum Change {
         names: BTreeSet<String>,
     },
     /// The source of identities answers which number stands for some labels. Answers that come together take effect
-    /// together.
+    /// together. No change reverts an answer: the identity lasts as long as a workload has it.
     Identity {
         /// The labels, those that count for security.
         labels: Arc<Labels>,

@@ -4,21 +4,18 @@
 //! it returns to the kernel, tests feed it whole worlds and look at the rows.
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod apply;
 mod change;
-mod enforcement;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 mod found_blocks;
-mod groupings;
 mod identities;
 mod ledger;
-mod peer_changes;
 mod peers;
 mod planner;
 mod policies;
 mod pool;
-mod row_changes;
 mod rows;
 mod rule_sets;
 mod step;
@@ -29,7 +26,7 @@ mod world;
 mod writes;
 
 pub use change::{Change, Endpoint, LAST_ENDPOINT, Node, Proxy, RemoteNode, RemoteWorkload, Wire, Workload};
-pub use enforcement::Enforcement;
+
 pub use identities::IdentityRequests;
 pub use pool::{Pool, PoolError};
 pub use world::World;

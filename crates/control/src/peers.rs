@@ -2,9 +2,9 @@
 
 use crate::change::{LAST_ENDPOINT, RemoteNode};
 use crate::identities::{Identities, Missing};
-use crate::peer_changes::{PeerChanges, PeerFacets, differing};
 use abi::address::AddressInfo;
 use abi::identity::{FIRST_LOCAL, FIRST_NAMESPACE, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
+use enforcement::{PeerChanges, PeerFacets, differing};
 use foldhash::HashMap;
 use identity::{Labels, Numbering, Sequence, Source, key};
 use policy::directory::Directory;
@@ -142,6 +142,11 @@ impl Peers {
             self.restored.namespaces.insert(address, namespace);
             self.namespace_numbers.continue_above(namespace);
         }
+    }
+
+    /// Forgets the restored numbers. The rows of before are replaced, so no row names a peer that did not come back.
+    pub(crate) fn forget_restored(&mut self) {
+        self.restored = Restored::default();
     }
 
     /// The peer number of a workload, and all that have it.
@@ -424,4 +429,13 @@ fn node_labels(reserved: &str, own: &BTreeMap<String, String>, is_api_server: bo
     }
     own.iter().for_each(|(name, value)| labels.insert(Source::K8s, name.as_str(), value.as_str()));
     labels
+}
+
+#[cfg(test)]
+impl Peers {
+    /// How many restored numbers are kept.
+    pub(crate) fn restored_numbers(&self) -> usize {
+        let Restored { peers, identities, namespaces } = &self.restored;
+        peers.len() + identities.len() + namespaces.len()
+    }
 }

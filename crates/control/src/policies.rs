@@ -1,11 +1,11 @@
 //! Changes of policies, of the groups of blocks that they refer to, and of domain names; the blocks in force follow.
 
 use crate::change::Change;
-use crate::enforcement::Enforcement;
 use crate::ledger::RowSubject;
 use crate::step::{Step, Subject};
 use crate::world::World;
 use abi::identity::HOST;
+use enforcement::Enforcement;
 use policy::catalog::{Catalog, CidrGroupEntry};
 use policy::cidr::{AddressSide, BlockChanges, blocks_of};
 use policy::compiled_rule::Numbers;
@@ -58,6 +58,8 @@ impl World {
     /// Removes blocks that no policy and no domain name uses any more.
     pub(crate) fn release_blocks(&mut self, step: &mut Step) {
         let changes = self.enforcement.blocks.remove_all(std::mem::take(&mut step.released));
+        let removed = changes.removed.iter().map(|class| (class.block, class.side, class.number));
+        self.removed_blocks = removed.collect();
         self.mark_blocks(&changes, step);
     }
 

@@ -1,7 +1,6 @@
 //! The rows of addresses, endpoints and blocks, as they follow from the world.
 
 use crate::change::{Endpoint, LAST_ENDPOINT, Wire};
-use crate::enforcement::Assignment;
 use crate::ledger::RowSubject;
 use crate::peers::Residents;
 use crate::world::{Owner, World};
@@ -10,6 +9,7 @@ use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::identity::{HOST, KUBE_APISERVER, REMOTE_NODE, WORLD};
 use abi::row::Row;
+use enforcement::Assignment;
 use policy::cidr::{AddressSide, address_key};
 use policy::rule::Cidr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

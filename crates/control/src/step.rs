@@ -2,9 +2,9 @@
 
 use crate::change::Change;
 use crate::ledger::RowSubject;
-use crate::peer_changes::PeerChanges;
-use crate::row_changes::RowChanges;
 use crate::writes::Renamed;
+use enforcement::PeerChanges;
+use enforcement::RowChanges;
 use policy::cidr::AddressSide;
 use policy::rule::Cidr;
 use std::collections::BTreeSet;

@@ -1,9 +1,9 @@
 //! Service translation: the selector source beside the table of frontends that its slices go to.
 
 use crate::change::{Endpoint, Workload};
-use crate::row_changes::RowChanges;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
+use enforcement::RowChanges;
 use service::{Candidate, EndpointSlice, SelectorSource, Service, ServiceName, ServiceTable, SliceList};
 use std::collections::BTreeSet;
 

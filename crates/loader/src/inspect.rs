@@ -43,7 +43,7 @@ pub struct Program {
 
 /// A map in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Map {
+pub struct LoadedMap {
     /// Number.
     pub id: u32,
     /// Name, cut to 15 bytes by the kernel.
@@ -68,7 +68,7 @@ pub struct Attachment {
     /// Name of the interface; [`NAMESPACE`] at the namespace.
     pub name: String,
     /// Where the kernel runs the program.
-    pub point: Point,
+    pub point: AttachPoint,
     /// Number of the program; programs at one point are listed in the order they run.
     pub program: u32,
     /// Number of the link, where there is one.
@@ -80,7 +80,7 @@ pub const NAMESPACE: &str = "(namespace)";
 
 /// An attach point, and how a program is attached there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Point {
+pub enum AttachPoint {
     /// XDP in the driver.
     XdpDriver,
     /// XDP in the stack.
@@ -131,9 +131,9 @@ pub fn programs() -> Result<Vec<Program>, InspectError> {
 }
 
 /// All maps, by number.
-pub fn maps() -> Result<Vec<Map>, InspectError> {
+pub fn maps() -> Result<Vec<LoadedMap>, InspectError> {
     let failed = failed("maps");
-    there(aya::maps::loaded_maps().map(|info| info.map(|info| Map::of(&info)))).map_err(failed)
+    there(aya::maps::loaded_maps().map(|info| info.map(|info| LoadedMap::of(&info)))).map_err(failed)
 }
 
 /// The listed objects, without those that were removed while the list was read.
@@ -181,7 +181,9 @@ fn socket_lookups() -> io::Result<impl Iterator<Item = Attachment>> {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Vec::new(),
         found => found?,
     };
-    Ok(programs.into_iter().map(move |program| namespace.attachment(Point::SocketLookup, program, None)))
+    Ok(programs
+        .into_iter()
+        .map(move |program| namespace.attachment(AttachPoint::SocketLookup, program, None)))
 }
 
 /// An interface while its programs are listed.
@@ -199,7 +201,7 @@ impl Interface {
         Self { index: link.header.index, name: name.unwrap_or_default() }
     }
 
-    fn attachment(&self, point: Point, program: u32, link: Option<u32>) -> Attachment {
+    fn attachment(&self, point: AttachPoint, program: u32, link: Option<u32>) -> Attachment {
         Attachment { interface: self.index, name: self.name.clone(), point, program, link }
     }
 
@@ -209,9 +211,9 @@ impl Interface {
             _ => None,
         });
         let attachment = |option: &LinkXdp| match *option {
-            LinkXdp::DrvProgId(program) => Some(self.attachment(Point::XdpDriver, program, None)),
-            LinkXdp::SkbProgId(program) => Some(self.attachment(Point::XdpGeneric, program, None)),
-            LinkXdp::HwProgId(program) => Some(self.attachment(Point::XdpOffload, program, None)),
+            LinkXdp::DrvProgId(program) => Some(self.attachment(AttachPoint::XdpDriver, program, None)),
+            LinkXdp::SkbProgId(program) => Some(self.attachment(AttachPoint::XdpGeneric, program, None)),
+            LinkXdp::HwProgId(program) => Some(self.attachment(AttachPoint::XdpOffload, program, None)),
             _ => None,
         };
         programs.flatten().filter_map(attachment).collect()
@@ -223,7 +225,7 @@ impl Interface {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV)) => return Ok(()),
             found => found?,
         };
-        let shown = if point == TcxPoint::Ingress { Point::TcxIngress } else { Point::TcxEgress };
+        let shown = if point == TcxPoint::Ingress { AttachPoint::TcxIngress } else { AttachPoint::TcxEgress };
         into.extend(found.into_iter().map(|found| {
             let link = Some(found.link).filter(|link| *link != 0);
             self.attachment(shown, found.program, link)
@@ -232,7 +234,8 @@ impl Interface {
     }
 
     fn clsact(&self, socket: &mut Socket, point: TcxPoint, into: &mut Vec<Attachment>) -> io::Result<()> {
-        let shown = if point == TcxPoint::Ingress { Point::ClsactIngress } else { Point::ClsactEgress };
+        let shown =
+            if point == TcxPoint::Ingress { AttachPoint::ClsactIngress } else { AttachPoint::ClsactEgress };
         let found = match clsact::programs(socket, self.index, point) {
             // No clsact qdisc, or no interface any more.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV)) => return Ok(()),
@@ -260,7 +263,7 @@ impl Program {
     }
 }
 
-impl Map {
+impl LoadedMap {
     fn of(info: &MapInfo) -> Self {
         Self {
             id: info.id(),
@@ -280,7 +283,7 @@ fn memory(map: BorrowedFd<'_>) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse().ok()
 }
 
-impl fmt::Display for Point {
+impl fmt::Display for AttachPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::XdpDriver => "xdp",

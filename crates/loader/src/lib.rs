@@ -1,6 +1,6 @@
 //! Loads, pins and attaches the programs of the packet path, and writes and reads their maps.
 //!
-//! [`Spec`] is the content of the object file, the same on every machine. [`Loaded`] owns the programs and maps that the
+//! [`ObjectSpec`] is the content of the object file, the same on every machine. [`Loaded`] owns the programs and maps that the
 //! kernel made of it.
 //! No other crate calls bpf(2) or attaches programs by netlink.
 //!
@@ -32,9 +32,9 @@ pub use links::{AttachError, Mode, detach_filters};
 pub use loaded::{Loaded, OpenError, Options};
 pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_pins};
 pub use pinned::{Pinned, set_proxy_sockets};
-pub use read::{CounterRow, Entries, ReadError};
-pub use spec::{MapSpec, ProgramSpec, Spec, SpecError};
-pub use test_run::{Action, Packet, TestRun, TestRunError};
+pub use read::{CounterRow, MapEntries, ReadError};
+pub use spec::{MapSpec, ObjectSpec, ProgramSpec, SpecError};
+pub use test_run::{PacketContext, ProgramAction, TestRun, TestRunError};
 
 /// The compiled programs, as `build.rs` found or made them.
 pub static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nexin.bpf.o"));

@@ -2,8 +2,8 @@
 
 use crate::links::{AttachError, Links, Mode};
 use crate::pin::{self, PinError};
-use crate::read::{CounterRow, Entries, ReadError, Tables, failed};
-use crate::spec::{MapSpec, Spec, SpecError};
+use crate::read::{CounterRow, MapEntries, ReadError, Tables, failed};
+use crate::spec::{MapSpec, ObjectSpec, SpecError};
 use crate::sys::{self, Table};
 use abi::Hook;
 use abi::capacity::Capacities;
@@ -86,12 +86,12 @@ pub enum OpenError {
 impl Loaded {
     /// Loads the programs that were compiled with this crate; see [`Self::open_spec`].
     pub fn open(options: Options) -> Result<Self, OpenError> {
-        Self::open_spec(&Spec::embedded()?, options)
+        Self::open_spec(&ObjectSpec::embedded()?, options)
     }
 
     /// Loads the programs. Takes over pinned maps of the same shape, and replaces the programs of pinned links, so that policy
     /// applies to every packet meanwhile. New pins are made last, so that a failure leaves none.
-    pub fn open_spec(spec: &Spec, options: Options) -> Result<Self, OpenError> {
+    pub fn open_spec(spec: &ObjectSpec, options: Options) -> Result<Self, OpenError> {
         let Options { pin_directory, capacities, mode } = options;
         let wanted: Vec<_> = spec.maps().iter().filter_map(|map| sized(map, &capacities)).collect();
         let pinned = match &pin_directory {
@@ -147,7 +147,7 @@ impl Loaded {
     }
 
     /// Every entry of a map, in no order.
-    pub fn entries<M: map::Map>(&self, _map: M) -> Result<Entries<M>, ReadError> {
+    pub fn entries<M: map::Map>(&self, _map: M) -> Result<MapEntries<M>, ReadError> {
         const { assert!(M::ID.kind().has_entries() && !matches!(M::ID.kind(), Kind::PerCpuArray)) };
         self.tables.entries::<M>()
     }
@@ -192,7 +192,7 @@ fn pinned_maps(directory: &Path, wanted: &[(MapId, MapSpec)]) -> Result<Vec<MapI
 
 /// Loads the object file: makes the maps that are not pinned, and opens those that are.
 fn make_maps(
-    spec: &Spec,
+    spec: &ObjectSpec,
     wanted: &[(MapId, MapSpec)],
     pins: impl Iterator<Item = (MapId, PathBuf)>,
 ) -> Result<Ebpf, OpenError> {

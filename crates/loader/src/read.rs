@@ -22,7 +22,7 @@ pub struct ReadError {
 }
 
 /// Keys and values of a map.
-pub type Entries<M> = Vec<(<M as Map>::Key, <M as Map>::Value)>;
+pub type MapEntries<M> = Vec<(<M as Map>::Key, <M as Map>::Value)>;
 
 /// Packets and bytes of one direction that were forwarded, or dropped for one reason, of all CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Tables {
     }
 
     /// All entries of a map, in no order.
-    pub(crate) fn entries<M: Map>(&self) -> Result<Entries<M>, ReadError> {
+    pub(crate) fn entries<M: Map>(&self) -> Result<MapEntries<M>, ReadError> {
         let rows = self.of(M::ID).rows().map_err(failed(M::ID))?;
         let entry = |(key, value): (&[u8], &[u8])| (decode(key), decode(value));
         Ok(rows.iter().map(entry).collect())

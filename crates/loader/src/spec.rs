@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// The programs and maps of an object file, which were compared with the hooks and maps of `abi`.
 #[derive(Clone, Debug)]
-pub struct Spec {
+pub struct ObjectSpec {
     pub(crate) object: Cow<'static, [u8]>,
     maps: Vec<MapSpec>,
     programs: Vec<ProgramSpec>,
@@ -67,7 +67,7 @@ pub enum SpecError {
     ProgramMissing(Hook),
 }
 
-impl Spec {
+impl ObjectSpec {
     /// The programs that were compiled with this crate.
     pub fn embedded() -> Result<Self, SpecError> {
         Self::parse(crate::PROGRAMS)
@@ -149,14 +149,14 @@ mod tests {
 
     #[test]
     fn the_embedded_object_has_every_map_and_program_of_abi() {
-        let spec = Spec::embedded().unwrap();
+        let spec = ObjectSpec::embedded().unwrap();
         assert_eq!(spec.programs().len(), Hook::ALL.len());
         assert!(spec.programs().iter().all(|program| program.instructions > 1), "{:?}", spec.programs());
     }
 
     #[test]
     fn what_is_no_object_file_is_refused() {
-        let error = Spec::parse(&b"#!/bin/sh\n"[..]).unwrap_err();
+        let error = ObjectSpec::parse(&b"#!/bin/sh\n"[..]).unwrap_err();
         assert!(matches!(error, SpecError::Object(_)), "{error}");
     }
 }

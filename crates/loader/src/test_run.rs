@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRun {
     /// The program's decision.
-    pub action: Action,
+    pub action: ProgramAction,
     /// The frame after the run.
     pub frame: Vec<u8>,
     /// The packet mark after the run.
@@ -21,7 +21,7 @@ pub struct TestRun {
 
 /// A program's decision. The kernel does not return the interface that a packet is redirected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum ProgramAction {
     /// The packet passes to the next program, or to the stack.
     Pass,
     /// The packet is dropped.
@@ -78,7 +78,7 @@ impl Loaded {
         mark: u32,
         interface: u32,
     ) -> Result<TestRun, TestRunError> {
-        self.run(hook, frame, Packet { mark, interface, ingress: 0 }, 1)
+        self.run(hook, frame, PacketContext { mark, interface, ingress: 0 }, 1)
     }
 
     /// Runs the hook's program `repeat` times, each time on the frame that the run before left.
@@ -86,7 +86,7 @@ impl Loaded {
         &self,
         hook: Hook,
         frame: &[u8],
-        packet: Packet,
+        packet: PacketContext,
         repeat: u32,
     ) -> Result<TestRun, TestRunError> {
         const ETHERNET: usize = 14;
@@ -119,7 +119,7 @@ impl Loaded {
         })?;
         frame_out.truncate(result.data_size_out as usize);
         Ok(TestRun {
-            action: Action::from_number(result.return_value),
+            action: ProgramAction::from_number(result.return_value),
             frame: frame_out,
             mark: context_out.mark,
             duration: result.duration,
@@ -129,7 +129,7 @@ impl Loaded {
 
 /// What the kernel keeps of a packet beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Packet {
+pub struct PacketContext {
     /// The mark.
     pub mark: u32,
     /// Index of the interface whose hook sees the packet (0: the loopback).
@@ -138,7 +138,7 @@ pub struct Packet {
     pub ingress: u32,
 }
 
-impl Action {
+impl ProgramAction {
     const fn from_number(number: u32) -> Self {
         const NEXT: u32 = u32::MAX;
         match number {

@@ -3,14 +3,14 @@
 use crate::outcome::Outcome;
 use crate::session::Session;
 use crate::table::Table;
-use api::Request;
+use api::ApiRequest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Requests a list from the agent and prints it; `cells` returns the row of an item.
 pub(crate) fn show<T, const N: usize>(
     session: &Session,
-    request: Request,
+    request: ApiRequest,
     header: [&'static str; N],
     cells: impl Fn(&T) -> [String; N],
 ) -> anyhow::Result<Outcome>

@@ -4,7 +4,7 @@
 #[expect(dead_code, reason = "the bed is for other tests as well")]
 mod bed;
 
-use api::Request;
+use api::ApiRequest;
 use bed::{Bed, Host, eventually, requests_to_server};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -204,7 +204,7 @@ fn events_of_refused_requests_name_both_ends_the_protocol_and_the_reason() {
         stream.write_all(bytes.as_bytes()).unwrap();
         read_all(stream);
         let seen = eventually(|| {
-            let last = Request::Observe { last: 50, follow: false, filters: Vec::new() };
+            let last = ApiRequest::Observe { last: 50, follow: false, filters: Vec::new() };
             let flows = api::Client::connect(&bed.socket()).ok()?.follow::<flow::Flow>(last).ok()?;
             flows.flatten().find(|flow| flow.l7.as_ref().is_some_and(|l7| l7.http.protocol == protocol))
         });

@@ -24,7 +24,7 @@ mod services;
 mod storage;
 
 use api::view::Explanation;
-use api::{HttpProbe, Probe, Request};
+use api::{ApiRequest, ExplainProbe, HttpProbe};
 use bed::{Bed, eventually, requests_to_server};
 
 /// Only `client` may connect to `server`, on port 80.
@@ -247,7 +247,7 @@ fn a_service_reaches_its_backends_in_both_families() {
 fn explained(bed: &Bed, to: &str, path: &str) -> String {
     let to: std::net::SocketAddr = to.parse().unwrap();
     let http = HttpProbe { method: "GET".into(), path: path.into(), ..HttpProbe::default() };
-    let explanation: Explanation = bed.ask(Request::Explain(Box::new(Probe {
+    let explanation: Explanation = bed.ask(ApiRequest::Explain(Box::new(ExplainProbe {
         from: "client".into(),
         to: to.ip().to_string(),
         port: to.port(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Limits of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct ProxyConfig {
     /// How long a new connection may send nothing.
     pub first_byte_timeout: Duration,
     /// How long a client may take to send one head, from its first byte.
@@ -37,7 +37,7 @@ pub struct Config {
     pub server_share: u8,
 }
 
-impl Default for Config {
+impl Default for ProxyConfig {
     fn default() -> Self {
         Self {
             first_byte_timeout: Duration::from_secs(10),

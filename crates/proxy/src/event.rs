@@ -35,18 +35,18 @@ pub struct RequestEvent {
     /// Status of the response; none where the connection ended before the response.
     pub status: Option<u16>,
     /// What the proxy did.
-    pub verdict: Verdict,
+    pub verdict: RequestVerdict,
     /// Why the request was not forwarded, or why it has no response; otherwise empty.
     pub reason: &'static str,
     /// The result of each rule set that was evaluated; a set that denies the request is the last.
-    pub decisions: Vec<Decision>,
+    pub decisions: Vec<RuleSetDecision>,
     /// Time from the end of the request's head to the end of the response's head.
     pub latency: Duration,
 }
 
 /// What the proxy did with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RequestVerdict {
     /// It forwarded the request to the server.
     Forward,
     /// It responded with 403, because no rule matches the request.
@@ -57,7 +57,7 @@ pub enum Verdict {
 
 /// The result of one rule set for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct RuleSetDecision {
     /// The rule set, and why it applies.
     pub applied: AppliedRuleSet,
     /// Index of the HTTP rule of the set that matched; none where the set denies the request.

@@ -1,10 +1,10 @@
 //! A session without sockets, for tests that choose every byte and its moment.
 
-use crate::config::Config;
+use crate::config::ProxyConfig;
 use crate::event::RequestEvent;
 use crate::judge::Judge;
 use crate::pipe::Pipe;
-use crate::policy::Policy;
+use crate::policy::RequestPolicy;
 use crate::session::{Ending, Now, Session};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime};
 
 /// One end of a proxied connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ProxiedEnd {
     /// The client.
     Client,
     /// The server.
@@ -20,7 +20,7 @@ pub enum End {
 }
 
 /// A proxied connection whose ends take every byte at once.
-pub struct Exchange {
+pub struct ProxiedConnection {
     session: Session,
     now: Now,
     /// Bytes that were sent to the client.
@@ -31,9 +31,9 @@ pub struct Exchange {
     pub events: Vec<RequestEvent>,
 }
 
-impl Exchange {
+impl ProxiedConnection {
     /// A connection from a client to a server, judged by this policy.
-    pub fn new(config: Config, policy: Arc<dyn Policy>) -> Self {
+    pub fn new(config: ProxyConfig, policy: Arc<dyn RequestPolicy>) -> Self {
         let [client, server] =
             [(1, 40000), (2, 80)].map(|(last, port)| SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), port)));
         let now = Now { instant: Instant::now(), wall: SystemTime::UNIX_EPOCH };
@@ -42,7 +42,7 @@ impl Exchange {
     }
 
     /// Receives bytes from one end, as far as the buffer has room; returns how many.
-    pub fn receive(&mut self, from: End, bytes: &[u8]) -> usize {
+    pub fn receive(&mut self, from: ProxiedEnd, bytes: &[u8]) -> usize {
         let pipe = self.pipe(from);
         if !pipe.wants_input() || bytes.is_empty() {
             return 0;
@@ -56,7 +56,7 @@ impl Exchange {
     }
 
     /// One end closes its side.
-    pub fn close(&mut self, end: End) {
+    pub fn close(&mut self, end: ProxiedEnd) {
         self.pipe(end).ended = true;
         self.run();
     }
@@ -73,10 +73,10 @@ impl Exchange {
     }
 
     /// The pipe whose bytes come from an end.
-    fn pipe(&mut self, from: End) -> &mut Pipe {
+    fn pipe(&mut self, from: ProxiedEnd) -> &mut Pipe {
         match from {
-            End::Client => &mut self.session.to_server,
-            End::Server => &mut self.session.to_client,
+            ProxiedEnd::Client => &mut self.session.to_server,
+            ProxiedEnd::Server => &mut self.session.to_client,
         }
     }
 

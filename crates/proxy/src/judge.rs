@@ -1,14 +1,14 @@
 //! Verdicts on the requests of one connection. The policy of the flow is cached until policy changes.
 
-use crate::event::Decision;
-use crate::policy::{AppliedRuleSet, Flow, Policy, Rules};
+use crate::event::RuleSetDecision;
+use crate::policy::{AppliedRuleSet, ProxiedFlow, RequestPolicy, Rules};
 use l7::{Matcher, RequestView};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Judges the requests of one connection.
 pub(crate) struct Judge {
-    policy: Arc<dyn Policy>,
+    policy: Arc<dyn RequestPolicy>,
     pub(crate) client: SocketAddr,
     pub(crate) server: SocketAddr,
     cached: Option<Cached>,
@@ -40,7 +40,7 @@ pub(crate) struct Judgement {
     /// Identities of client and server.
     pub(crate) identities: (u32, u32),
     /// The result of each rule set, up to the first that denies the request.
-    pub(crate) decisions: Vec<Decision>,
+    pub(crate) decisions: Vec<RuleSetDecision>,
 }
 
 impl Judgement {
@@ -51,7 +51,7 @@ impl Judgement {
 }
 
 impl Judge {
-    pub(crate) fn new(policy: Arc<dyn Policy>, client: SocketAddr, server: SocketAddr) -> Self {
+    pub(crate) fn new(policy: Arc<dyn RequestPolicy>, client: SocketAddr, server: SocketAddr) -> Self {
         Self { policy, client, server, cached: None, workloads: None }
     }
 
@@ -66,7 +66,7 @@ impl Judge {
             let too_costly = "matching the HTTP rules against this request takes too long";
             let http_rule =
                 matcher.decide(request).map_err(|_| Unknown { status: 400, reason: too_costly })?;
-            decisions.push(Decision { applied: *applied, http_rule });
+            decisions.push(RuleSetDecision { applied: *applied, http_rule });
             if http_rule.is_none() {
                 break;
             }
@@ -117,7 +117,7 @@ impl Judge {
     }
 
     /// The flow; none where another workload has the address of client or server by now.
-    fn flow(&mut self) -> Option<Flow> {
+    fn flow(&mut self) -> Option<ProxiedFlow> {
         let flow = self.policy.flow(self.client, self.server)?;
         let workloads = *self.workloads.get_or_insert(flow.workloads);
         Some(flow).filter(|flow| flow.workloads == workloads)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// The addressing of connections, which differs between a node and a test on loopback.
-pub trait Network: Send + Sync {
+pub trait ProxyNetwork: Send + Sync {
     /// The original destination of a connection.
     fn destination(&self, accepted: &TcpStream) -> io::Result<SocketAddr>;
 
@@ -49,7 +49,7 @@ fn listener(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-impl Network for Transparent {
+impl ProxyNetwork for Transparent {
     fn destination(&self, accepted: &TcpStream) -> io::Result<SocketAddr> {
         accepted.local_addr()
     }

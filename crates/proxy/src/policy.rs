@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::Waker;
 
 /// The policies in force, as the proxy needs them; the composition root implements this. No function may block.
-pub trait Policy: Send + Sync {
+pub trait RequestPolicy: Send + Sync {
     /// Returns the rule sets that apply to a flow now; none where the flow is unknown or denied, so that its requests are
     /// refused.
-    fn flow(&self, client: SocketAddr, server: SocketAddr) -> Option<Flow>;
+    fn flow(&self, client: SocketAddr, server: SocketAddr) -> Option<ProxiedFlow>;
 
     /// A number that increases whenever a result of [`Self::flow`] or [`Self::rules`] may have changed. A connection reads it
     /// before each request, and calls the other functions again only after an increase.
@@ -28,7 +28,7 @@ pub trait Policy: Send + Sync {
 pub enum Rules {
     /// The compiled rules.
     Ready(Arc<Matcher>),
-    /// The rules are loading: call again after [`Policy::wake_when_rules_load`] wakes the task.
+    /// The rules are loading: call again after [`RequestPolicy::wake_when_rules_load`] wakes the task.
     Loading,
     /// The set is unknown, and requests to which it applies are refused.
     Unknown,
@@ -36,7 +36,7 @@ pub enum Rules {
 
 /// A flow with its identities and rule sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flow {
+pub struct ProxiedFlow {
     /// Identity of the client.
     pub source_identity: u32,
     /// Identity of the server.

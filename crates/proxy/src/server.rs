@@ -1,11 +1,11 @@
 //! Accepts connections and serves each in its own task.
 
-use crate::config::Config;
+use crate::config::ProxyConfig;
 use crate::connection;
 use crate::event::Events;
 use crate::handle::Command;
-use crate::network::Network;
-use crate::policy::Policy;
+use crate::network::ProxyNetwork;
+use crate::policy::RequestPolicy;
 use crate::resources::Resources;
 use crate::slots::{Occupancy, Slots};
 use std::io;
@@ -25,10 +25,10 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy with this policy, this consumer of events and this network.
     pub fn new(
-        config: Config,
-        policy: Arc<dyn Policy>,
+        config: ProxyConfig,
+        policy: Arc<dyn RequestPolicy>,
         events: Arc<dyn Events>,
-        network: Arc<dyn Network>,
+        network: Arc<dyn ProxyNetwork>,
     ) -> Self {
         let slots = Arc::new(Slots::new(&config));
         Self { resources: Arc::new(Resources { config, policy, events, network, slots }) }

@@ -8,8 +8,8 @@ mod request;
 mod response;
 
 use crate::answer;
-use crate::config::Config;
-use crate::event::{RequestEvent, Verdict};
+use crate::config::ProxyConfig;
+use crate::event::{RequestEvent, RequestVerdict};
 use crate::handle::Activity;
 use crate::judge::Judge;
 use crate::pipe::Pipe;
@@ -25,7 +25,7 @@ pub(crate) struct Now {
 
 /// A connection from a client and the connection to its server.
 pub(crate) struct Session {
-    config: Config,
+    config: ProxyConfig,
     judge: Judge,
     /// Bytes from the client.
     pub(crate) to_server: Pipe,
@@ -111,7 +111,7 @@ pub(crate) enum Ending {
 }
 
 impl Session {
-    pub(crate) fn new(config: Config, judge: Judge, now: Now) -> Self {
+    pub(crate) fn new(config: ProxyConfig, judge: Judge, now: Now) -> Self {
         Self {
             config,
             judge,
@@ -311,7 +311,7 @@ impl Session {
             host: String::new(),
             protocol: Version::Http11.name().into(),
             status: None,
-            verdict: Verdict::Forward,
+            verdict: RequestVerdict::Forward,
             reason: "",
             decisions: Vec::new(),
             latency: std::time::Duration::ZERO,

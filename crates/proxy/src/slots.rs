@@ -6,7 +6,7 @@
 
 mod clients;
 
-use crate::config::Config;
+use crate::config::ProxyConfig;
 use crate::handle::{Activity, Command, Handle};
 use clients::ByClient;
 use std::collections::{BTreeSet, HashMap};
@@ -86,7 +86,7 @@ pub(crate) struct Slot {
 }
 
 impl Slots {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &ProxyConfig) -> Self {
         let share = |percent: u8| (config.max_connections * usize::from(percent.min(100)) / 100).max(1);
         Self {
             limit: config.max_connections.max(1),

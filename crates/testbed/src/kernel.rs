@@ -1,7 +1,7 @@
 //! The kernel as a home: real maps, and frames through the loaded programs by test-run.
 
 use crate::engine::EngineError;
-use crate::home::{Fate, Home, Outcome};
+use crate::home::{Fate, FrameOutcome, Home};
 use abi::batch::Batch;
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::FlowEvent;
@@ -9,7 +9,7 @@ use abi::map;
 use abi::mark;
 use abi::row::{MapOp, Row, RowKey};
 use abi::{DropReason, Hook};
-use loader::{Action, Capacities, EventRing, Loaded, Options};
+use loader::{Capacities, EventRing, Loaded, Options, ProgramAction};
 use std::collections::HashMap;
 use std::io;
 
@@ -67,7 +67,13 @@ impl Home for Kernel {
         self.loaded.apply(writes).map_err(EngineError::failed("writing maps"))
     }
 
-    fn run(&mut self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Result<Outcome, EngineError> {
+    fn run(
+        &mut self,
+        hook: Hook,
+        interface: u32,
+        mark: u32,
+        frame: &[u8],
+    ) -> Result<FrameOutcome, EngineError> {
         self.admit(interface)?;
         let run = self
             .loaded
@@ -75,18 +81,18 @@ impl Home for Kernel {
             .map_err(EngineError::failed("running a program"))?;
         let events: Vec<FlowEvent> = self.events.by_ref().collect();
         let fate = match run.action {
-            Action::Pass => Fate::Pass,
-            Action::Redirect if run.mark & mark::MASK == mark::TO_PROXY => Fate::Proxy,
-            Action::Redirect => Fate::Workload(None),
-            Action::Drop => {
+            ProgramAction::Pass => Fate::Pass,
+            ProgramAction::Redirect if run.mark & mark::MASK == mark::TO_PROXY => Fate::Proxy,
+            ProgramAction::Redirect => Fate::Workload(None),
+            ProgramAction::Drop => {
                 let reason = events.last().and_then(|event| DropReason::from_number(event.reason));
                 Fate::Drop(reason.ok_or_else(|| unexplained("a packet was dropped without an event"))?)
             }
-            Action::Other(_) => {
+            ProgramAction::Other(_) => {
                 return Err(unexplained("a program returned what the packet path never does"));
             }
         };
-        Ok(Outcome { fate, frame: run.frame, events })
+        Ok(FrameOutcome { fate, frame: run.frame, events })
     }
 
     fn forget_flows(&mut self) -> Result<(), EngineError> {

@@ -11,7 +11,7 @@ use loader::{Capacities, Loaded, Options};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
-use workload::{Namespace, Network, Node, Plan, Wired};
+use workload::{Network, NetworkNamespace, NodeNamespace, Plan, Wired};
 
 const POLICY: u32 = 9;
 const WORKLOAD: u32 = 256;
@@ -23,7 +23,7 @@ const ADDRESSES: [[&str; 3]; 2] =
 
 /// One end of connections; each host serves every port.
 struct Host {
-    namespace: Namespace,
+    namespace: NetworkNamespace,
     addresses: Vec<IpAddr>,
 }
 
@@ -38,7 +38,7 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let namespaces = [(); 3].map(|()| Namespace::anonymous().unwrap());
+        let namespaces = [(); 3].map(|()| NetworkNamespace::anonymous().unwrap());
         let of = |place: usize| ADDRESSES.map(|family| family[place].parse().unwrap()).to_vec();
         let [node, workload, outside] = namespaces;
         let (way_out, door, loaded) = node.enter(|| wire(&workload, &outside, [&of(1), &of(2)])).unwrap();
@@ -143,8 +143,12 @@ impl Host {
 }
 
 /// Wires the node of the calling thread, and attaches the programs to the workload's interface.
-fn wire(workload: &Namespace, outside: &Namespace, addresses: [&[IpAddr]; 2]) -> (Wired, Wired, Loaded) {
-    let mut node = Node::current().unwrap();
+fn wire(
+    workload: &NetworkNamespace,
+    outside: &NetworkNamespace,
+    addresses: [&[IpAddr]; 2],
+) -> (Wired, Wired, Loaded) {
+    let mut node = NodeNamespace::current().unwrap();
     node.prepare().unwrap();
     let plan = |host, addresses| Plan { host, addresses, mtu: 1500, index: None, alias: None };
     let door = node.wire(workload, &plan("nx1", addresses[0])).unwrap();
@@ -209,7 +213,7 @@ fn in_audit_mode_the_node_refuses_nothing() {
     bed.guard(flag::ENFORCE | flag::AUDIT);
     let mut events = bed.loaded.events().unwrap();
     assert_eq!(bed.connections(80), [true; 6]);
-    let audited = |event: &abi::event::FlowEvent| event.verdict == abi::event::Verdict::Audit as u8;
+    let audited = |event: &abi::event::FlowEvent| event.verdict == abi::event::PacketVerdict::Audit as u8;
     let audited = events.by_ref().filter(audited).filter(|event| event.protocol == 6).count();
     assert_eq!(audited, 8, "once each: four ways, two families");
 }

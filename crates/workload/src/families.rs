@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum IpFamily {
     /// IPv4, which every kernel with networking has.
     V4,
     /// IPv6.
@@ -53,10 +53,10 @@ impl Ipv6 {
     }
 
     /// The families of the namespace.
-    pub fn families(self) -> &'static [Family] {
+    pub fn families(self) -> &'static [IpFamily] {
         match self {
-            Self::Enabled => &[Family::V4, Family::V6],
-            Self::Disabled(_) | Self::Absent => &[Family::V4],
+            Self::Enabled => &[IpFamily::V4, IpFamily::V6],
+            Self::Disabled(_) | Self::Absent => &[IpFamily::V4],
         }
     }
 }
@@ -107,9 +107,9 @@ mod tests {
 
     #[test]
     fn a_namespace_without_ipv6_has_only_ipv4() {
-        assert_eq!(Ipv6::Enabled.families(), [Family::V4, Family::V6]);
+        assert_eq!(Ipv6::Enabled.families(), [IpFamily::V4, IpFamily::V6]);
         for lacking in [Ipv6::Absent, Ipv6::Disabled(NAMES[0])] {
-            assert_eq!(lacking.families(), [Family::V4]);
+            assert_eq!(lacking.families(), [IpFamily::V4]);
         }
     }
 }

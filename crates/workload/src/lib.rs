@@ -1,8 +1,8 @@
 //! Workloads as network namespaces: their interfaces, addresses, routes and processes.
 //!
-//! A [`Namespace`] is the network of a workload, a [`Node`] connects it to its own namespace, and [`spawn`] starts commands
-//! inside. All functions are synchronous, because they are called rarely and in order. Namespaces and interfaces have names
-//! that the caller chooses, so that [`sweep`] finds the leftovers of a crash by prefix.
+//! A [`NetworkNamespace`] is the network of a workload, a [`NodeNamespace`] connects it to its own namespace, and [`spawn`]
+//! starts commands inside. All functions are synchronous, because they are called rarely and in order. Namespaces and
+//! interfaces have names that the caller chooses, so that [`sweep`] finds the leftovers of a crash by prefix.
 
 mod expedite;
 mod families;
@@ -18,13 +18,13 @@ mod sweep;
 mod sysctl;
 
 pub use expedite::ExpeditedRcu;
-pub use families::{Family, Ipv6};
+pub use families::{IpFamily, Ipv6};
 pub use group::{Group, GroupEntry};
-pub use namespace::{Namespace, NamespaceError, kill_all};
-pub use network::{Link, Network, NetworkError, Route, RouteKind, Rule, Veth};
-pub use node::{GATEWAY_V4, GATEWAY_V6, Node, Plan, WORKLOAD_INTERFACE, WireError, Wired};
+pub use namespace::{NamespaceError, NetworkNamespace, kill_all};
+pub use network::{Link, Network, NetworkError, Route, RouteKind, RoutingRule, Veth};
+pub use node::{GATEWAY_V4, GATEWAY_V6, NodeNamespace, Plan, WORKLOAD_INTERFACE, WireError, Wired};
 pub use privileges::{Capabilities, Privileges, User};
 pub use process::{ProcessError, ProcessSettings, enter, spawn, stop};
-pub use proxy::{PROXY_INTERFACE, PROXY_PEER, Proxy, ProxyRouting};
+pub use proxy::{PROXY_INTERFACE, PROXY_PEER, ProxyInterface, ProxyRouting};
 pub use sweep::{Swept, sweep};
 pub use sysctl::SysctlError;

@@ -20,7 +20,7 @@ const OWN: &str = "/proc/thread-self/ns/net";
 
 /// An open network namespace; it exists at least as long as this value.
 #[derive(Debug)]
-pub struct Namespace {
+pub struct NetworkNamespace {
     descriptor: OwnedFd,
 }
 
@@ -46,7 +46,7 @@ pub enum NamespaceError {
     },
 }
 
-impl Namespace {
+impl NetworkNamespace {
     /// Creates a namespace whose only interface is a loopback that is down. It ends with its last user.
     pub fn anonymous() -> Result<Self, NamespaceError> {
         let made = std::thread::scope(|scope| {
@@ -161,7 +161,7 @@ impl Namespace {
     }
 }
 
-impl AsFd for Namespace {
+impl AsFd for NetworkNamespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
@@ -169,10 +169,10 @@ impl AsFd for Namespace {
 
 /// Kills every process in any of the namespaces except those in `spare` and the current one; returns the killed ones.
 pub fn kill_all<'a>(
-    namespaces: impl IntoIterator<Item = &'a Namespace>,
+    namespaces: impl IntoIterator<Item = &'a NetworkNamespace>,
     spare: &BTreeSet<u32>,
 ) -> Result<Vec<u32>, NamespaceError> {
-    let wanted = namespaces.into_iter().map(Namespace::id).collect::<Result<BTreeSet<_>, _>>()?;
+    let wanted = namespaces.into_iter().map(NetworkNamespace::id).collect::<Result<BTreeSet<_>, _>>()?;
     let mut killed = processes_in(&wanted)?;
     killed.retain(|process| {
         let is_spared = *process == std::process::id() || spare.contains(process);
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_name_that_cannot_be_a_file_name_is_refused() {
         for name in ["", ".", "..", "a/b", "../etc", "a\0"] {
-            assert!(matches!(Namespace::open(name), Err(NamespaceError::Name(_))), "{name:?}");
+            assert!(matches!(NetworkNamespace::open(name), Err(NamespaceError::Name(_))), "{name:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Interfaces, addresses, routes, neighbours and rules of one network namespace.
 
-use crate::families::Family;
-use crate::namespace::{Namespace, NamespaceError};
+use crate::families::IpFamily;
+use crate::namespace::{NamespaceError, NetworkNamespace};
 use netlink::message::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink::message::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
@@ -71,7 +71,7 @@ pub struct Veth<'a> {
     /// Name of the other end.
     pub peer: &'a str,
     /// The namespace of the other end; none for this namespace.
-    pub peer_namespace: Option<&'a Namespace>,
+    pub peer_namespace: Option<&'a NetworkNamespace>,
     /// MTU.
     pub mtu: u32,
     /// Index of the end in this namespace; none lets the kernel choose.
@@ -106,9 +106,9 @@ pub enum RouteKind {
 
 /// A routing rule: packets with a mark are routed by a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct RoutingRule {
     /// The family of the packets.
-    pub family: Family,
+    pub family: IpFamily,
     /// The mark.
     pub mark: u32,
     /// The mask of the mark.
@@ -133,7 +133,7 @@ impl Network {
     }
 
     /// The network of a namespace.
-    pub fn of(namespace: &Namespace) -> Result<Self, NetworkError> {
+    pub fn of(namespace: &NetworkNamespace) -> Result<Self, NetworkError> {
         namespace.enter(Self::current)?
     }
 
@@ -255,7 +255,7 @@ impl Network {
     }
 
     /// Adds a rule, unless it exists.
-    pub fn add_rule(&mut self, rule: &Rule) -> Result<(), NetworkError> {
+    pub fn add_rule(&mut self, rule: &RoutingRule) -> Result<(), NetworkError> {
         let what = || format!("rule for mark {:#x}/{:#x}", rule.mark, rule.mask);
         match self.change(Message::NewRule(rule.message()), NLM_F_CREATE | NLM_F_EXCL, what) {
             Err(error) if error.is(rustix::io::Errno::EXIST) => Ok(()),
@@ -264,7 +264,7 @@ impl Network {
     }
 
     /// Removes a rule; succeeds where it does not exist.
-    pub fn delete_rule(&mut self, rule: &Rule) -> Result<(), NetworkError> {
+    pub fn delete_rule(&mut self, rule: &RoutingRule) -> Result<(), NetworkError> {
         let what = || format!("deleting the rule for mark {:#x}/{:#x}", rule.mark, rule.mask);
         match self.change(Message::DelRule(rule.message()), 0, what) {
             Err(error) if error.is(rustix::io::Errno::NOENT) => Ok(()),
@@ -386,12 +386,12 @@ impl Route {
     }
 }
 
-impl Rule {
+impl RoutingRule {
     fn message(&self) -> RuleMessage {
         let mut message = RuleMessage::default();
         message.header.family = match self.family {
-            Family::V4 => AddressFamily::Inet,
-            Family::V6 => AddressFamily::Inet6,
+            IpFamily::V4 => AddressFamily::Inet,
+            IpFamily::V6 => AddressFamily::Inet6,
         };
         message.header.action = RuleAction::ToTable;
         message.attributes = vec![

@@ -1,7 +1,7 @@
 //! Connects workloads to the node: a veth pair, addresses and routes for each.
 
 use crate::families::Ipv6;
-use crate::namespace::{Namespace, NamespaceError};
+use crate::namespace::{NamespaceError, NetworkNamespace};
 use crate::network::{Network, NetworkError, Route, RouteKind, Veth};
 use crate::sysctl::{self, SysctlError};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -33,8 +33,8 @@ const SETTINGS: [(&str, &str); 7] = [
 
 /// The network namespace to which workloads are connected.
 #[derive(Debug)]
-pub struct Node {
-    pub(crate) namespace: Namespace,
+pub struct NodeNamespace {
+    pub(crate) namespace: NetworkNamespace,
     pub(crate) network: Network,
     pub(crate) ipv6: Ipv6,
 }
@@ -105,14 +105,14 @@ pub enum WireError {
     },
 }
 
-impl Node {
+impl NodeNamespace {
     /// The node of the calling thread.
     pub fn current() -> Result<Self, WireError> {
-        Self::of(Namespace::current()?)
+        Self::of(NetworkNamespace::current()?)
     }
 
     /// A node in the given namespace.
-    pub fn of(namespace: Namespace) -> Result<Self, WireError> {
+    pub fn of(namespace: NetworkNamespace) -> Result<Self, WireError> {
         let network = Network::of(&namespace)?;
         let ipv6 = namespace.enter(Ipv6::here)?.map_err(WireError::Families)?;
         Ok(Self { namespace, network, ipv6 })
@@ -138,7 +138,7 @@ impl Node {
     }
 
     /// The node's namespace.
-    pub fn namespace(&self) -> &Namespace {
+    pub fn namespace(&self) -> &NetworkNamespace {
         &self.namespace
     }
 
@@ -154,7 +154,7 @@ impl Node {
 
     /// Connects a namespace. The host side stays down until [`Self::up`], so that no packet passes before programs and map
     /// entries are in place. An error leaves no interface.
-    pub fn wire(&mut self, workload: &Namespace, plan: &Plan<'_>) -> Result<Wired, WireError> {
+    pub fn wire(&mut self, workload: &NetworkNamespace, plan: &Plan<'_>) -> Result<Wired, WireError> {
         if let Some(&address) = plan.addresses.iter().find(|address| address.is_ipv6())
             && self.ipv6 != Ipv6::Enabled
         {
@@ -208,7 +208,7 @@ impl Node {
         Ok(())
     }
 
-    fn wire_ends(&mut self, workload: &Namespace, plan: &Plan<'_>) -> Result<Wired, WireError> {
+    fn wire_ends(&mut self, workload: &NetworkNamespace, plan: &Plan<'_>) -> Result<Wired, WireError> {
         let host = existing(&mut self.network, plan.host)?;
         if let Some(alias) = plan.alias {
             self.network.set_alias(host.index, alias)?;

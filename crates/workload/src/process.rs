@@ -1,6 +1,6 @@
 //! Commands in the namespace of a workload.
 
-use crate::namespace::{Namespace, unshare};
+use crate::namespace::{NetworkNamespace, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
@@ -53,7 +53,7 @@ pub enum ProcessError {
 /// The command also gets a mount namespace, so that `/sys/class/net` and `/etc/hosts` are the workload's.
 pub fn spawn(
     mut command: Command,
-    namespace: &Namespace,
+    namespace: &NetworkNamespace,
     settings: &ProcessSettings,
 ) -> Result<Child, ProcessError> {
     let program = command.get_program().to_string_lossy().into_owned();
@@ -72,7 +72,7 @@ pub fn spawn(
 /// Moves the calling thread into a namespace, as [`spawn`] does for a command; its later children start there.
 ///
 /// For a command that must stay in its caller's process group to keep the terminal.
-pub fn enter(namespace: &Namespace, settings: &ProcessSettings) -> Result<(), ProcessError> {
+pub fn enter(namespace: &NetworkNamespace, settings: &ProcessSettings) -> Result<(), ProcessError> {
     move_in(namespace, settings).map_err(|(what, source)| ProcessError::Enter { what, source })
 }
 
@@ -108,7 +108,10 @@ fn has_exited(process: Pid) -> bool {
     matches!(waitid(WaitId::Pid(process), options), Ok(Some(_)))
 }
 
-fn move_in(namespace: &Namespace, settings: &ProcessSettings) -> Result<(), (&'static str, io::Error)> {
+fn move_in(
+    namespace: &NetworkNamespace,
+    settings: &ProcessSettings,
+) -> Result<(), (&'static str, io::Error)> {
     namespace.join().map_err(|error| ("entering its network namespace", error))?;
     set_up_mounts(settings)
 }

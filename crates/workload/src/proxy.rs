@@ -1,8 +1,8 @@
 //! The interface and the routes by which packets reach a transparent proxy on the node.
 
-use crate::families::{Family, Ipv6};
-use crate::network::{Network, Route, RouteKind, Rule, Veth};
-use crate::node::{Node, WireError, disable_autoconfiguration, existing};
+use crate::families::{IpFamily, Ipv6};
+use crate::network::{Network, Route, RouteKind, RoutingRule, Veth};
+use crate::node::{NodeNamespace, WireError, disable_autoconfiguration, existing};
 use crate::sysctl;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -32,19 +32,19 @@ pub struct ProxyRouting {
 
 /// The proxy's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proxy {
+pub struct ProxyInterface {
     /// Index of [`PROXY_INTERFACE`].
     pub interface: u32,
     /// The link-layer address of the interface.
     pub mac: [u8; 6],
 }
 
-impl Node {
+impl NodeNamespace {
     /// Creates the proxy's interface, and routes marked packets with any destination to the local stack. An interface of an
     /// earlier run is used again.
     ///
     /// A node has one proxy: an interface with another alias belongs to another program and is not changed.
-    pub fn create_proxy(&mut self, routing: &ProxyRouting, alias: &str) -> Result<Proxy, WireError> {
+    pub fn create_proxy(&mut self, routing: &ProxyRouting, alias: &str) -> Result<ProxyInterface, WireError> {
         self.claim_proxy(routing, alias)?;
         // The source of such a packet may be an address of the node, which the kernel refuses without this setting.
         let accept_local = format!("ipv4/conf/{PROXY_INTERFACE}/accept_local");
@@ -63,7 +63,7 @@ impl Node {
             let route = routing.route(*family, &mut self.network)?;
             self.network.add_route(&route)?;
         }
-        Ok(Proxy { interface: link.index, mac: link.mac })
+        Ok(ProxyInterface { interface: link.index, mac: link.mac })
     }
 
     /// The alias of the proxy's interface: none without an interface, empty without an alias.
@@ -74,8 +74,8 @@ impl Node {
     /// Removes the proxy's interface, routes and rules.
     pub fn remove_proxy(&mut self, routing: &ProxyRouting) -> Result<(), WireError> {
         // The rules and routes of IPv6 may exist though IPv6 is disabled by now.
-        let known: &[Family] =
-            if self.ipv6 == Ipv6::Absent { &[Family::V4] } else { &[Family::V4, Family::V6] };
+        let known: &[IpFamily] =
+            if self.ipv6 == Ipv6::Absent { &[IpFamily::V4] } else { &[IpFamily::V4, IpFamily::V6] };
         for family in known {
             self.network.delete_rule(&routing.rule(*family))?;
             let route = routing.route(*family, &mut self.network)?;
@@ -127,14 +127,14 @@ impl Node {
 }
 
 impl ProxyRouting {
-    fn rule(&self, family: Family) -> Rule {
-        Rule { family, mark: self.mark, mask: self.mask, table: self.table, priority: self.priority }
+    fn rule(&self, family: IpFamily) -> RoutingRule {
+        RoutingRule { family, mark: self.mark, mask: self.mask, table: self.table, priority: self.priority }
     }
 
-    fn route(&self, family: Family, network: &mut Network) -> Result<Route, WireError> {
+    fn route(&self, family: IpFamily, network: &mut Network) -> Result<Route, WireError> {
         let destination = match family {
-            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            IpFamily::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpFamily::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         let interface = existing(network, "lo")?.index;
         Ok(Route { destination, prefix: 0, interface, kind: RouteKind::Local, table: self.table })

@@ -1,7 +1,7 @@
 //! Removes the leftovers of a crash.
 
-use crate::namespace::Namespace;
-use crate::node::{Node, WireError};
+use crate::namespace::NetworkNamespace;
+use crate::node::{NodeNamespace, WireError};
 
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub struct Swept {
 /// # Panics
 ///
 /// The prefix is empty, so that it matches every name.
-pub fn sweep(node: &mut Node, prefix: &str) -> Result<Swept, WireError> {
+pub fn sweep(node: &mut NodeNamespace, prefix: &str) -> Result<Swept, WireError> {
     assert!(!prefix.is_empty(), "an empty prefix matches every name");
     let mut swept = Swept::default();
-    for name in Namespace::names()?.into_iter().filter(|name| name.starts_with(prefix)) {
-        if let Some(namespace) = Namespace::find(&name)? {
+    for name in NetworkNamespace::names()?.into_iter().filter(|name| name.starts_with(prefix)) {
+        if let Some(namespace) = NetworkNamespace::find(&name)? {
             swept.processes.extend(namespace.kill_all(None)?);
         }
-        Namespace::delete(&name)?;
+        NetworkNamespace::delete(&name)?;
         swept.namespaces.push(name);
     }
     let links = node.network().links()?;

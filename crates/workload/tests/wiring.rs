@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use workload::{
-    Group, Ipv6, Namespace, Node, PROXY_INTERFACE, Plan, ProcessSettings, ProxyRouting, Route, RouteKind,
-    Veth, Wired, spawn, stop, sweep,
+    Group, Ipv6, NetworkNamespace, NodeNamespace, PROXY_INTERFACE, Plan, ProcessSettings, ProxyRouting,
+    Route, RouteKind, Veth, Wired, spawn, stop, sweep,
 };
 
 const MTU: u32 = 1500;
@@ -23,13 +23,13 @@ fn possible() -> bool {
 
 /// A node in its own namespace, and its workloads.
 struct Bed {
-    node: Node,
-    workloads: Vec<(Namespace, Wired)>,
+    node: NodeNamespace,
+    workloads: Vec<(NetworkNamespace, Wired)>,
 }
 
 impl Bed {
     fn new(workloads: &[&[&str]]) -> Self {
-        let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
+        let mut node = NodeNamespace::of(NetworkNamespace::anonymous().unwrap()).unwrap();
         node.prepare().unwrap();
         let mut bed = Self { node, workloads: Vec::new() };
         for (index, addresses) in workloads.iter().enumerate() {
@@ -40,7 +40,7 @@ impl Bed {
 
     fn add(&mut self, host: &str, addresses: &[&str]) {
         let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        let namespace = Namespace::anonymous().unwrap();
+        let namespace = NetworkNamespace::anonymous().unwrap();
         let plan = Plan { host, addresses: &addresses, mtu: MTU, index: None, alias: None };
         let wired = self.node.wire(&namespace, &plan).unwrap();
         self.workloads.push((namespace, wired));
@@ -54,7 +54,7 @@ impl Bed {
 }
 
 /// Sends a line from one workload to another over TCP, and returns the response.
-fn converse(from: &Namespace, to: &Namespace, address: SocketAddr) -> String {
+fn converse(from: &NetworkNamespace, to: &NetworkNamespace, address: SocketAddr) -> String {
     let listener = to.enter(|| TcpListener::bind(address).unwrap()).unwrap();
     let server = std::thread::spawn(move || {
         let (mut stream, peer) = listener.accept().unwrap();
@@ -105,8 +105,8 @@ fn a_wired_workload_is_as_planned_and_unwiring_leaves_nothing() {
     if !possible() {
         return;
     }
-    let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
-    let namespace = Namespace::anonymous().unwrap();
+    let mut node = NodeNamespace::of(NetworkNamespace::anonymous().unwrap()).unwrap();
+    let namespace = NetworkNamespace::anonymous().unwrap();
     let addresses = ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
     let plan = Plan { host: "nx7", addresses: &addresses, mtu: 1400, index: Some(1007), alias: None };
     let wired = node.wire(&namespace, &plan).unwrap();
@@ -115,7 +115,7 @@ fn a_wired_workload_is_as_planned_and_unwiring_leaves_nothing() {
     assert_eq!((host.index, host.mac, host.mtu), (1007, wired.host_mac, 1400));
     let inside = workload::Network::of(&namespace).unwrap().link("eth0").unwrap().unwrap();
     assert_eq!((inside.mac, inside.mtu, inside.is_up), (wired.mac, 1400, true));
-    let error = node.wire(&Namespace::anonymous().unwrap(), &plan).unwrap_err();
+    let error = node.wire(&NetworkNamespace::anonymous().unwrap(), &plan).unwrap_err();
     assert!(error.to_string().contains("making interfaces nx7 and eth0"), "{error}");
     assert!(node.network().link("nx7").unwrap().is_some(), "who was there first stays");
     node.unwire("nx7").unwrap();
@@ -128,8 +128,8 @@ fn a_wiring_that_fails_leaves_no_interface() {
     if !possible() {
         return;
     }
-    let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
-    let namespace = Namespace::anonymous().unwrap();
+    let mut node = NodeNamespace::of(NetworkNamespace::anonymous().unwrap()).unwrap();
+    let namespace = NetworkNamespace::anonymous().unwrap();
     let twice = ["10.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
     let plan = Plan { host: "nx1", addresses: &twice, mtu: MTU, index: None, alias: None };
     let error = node.wire(&namespace, &plan).unwrap_err();
@@ -143,7 +143,7 @@ fn only_marked_packets_reach_the_local_stack_whatever_their_destination() {
     if !possible() {
         return;
     }
-    let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
+    let mut node = NodeNamespace::of(NetworkNamespace::anonymous().unwrap()).unwrap();
     node.prepare().unwrap();
     let routing =
         ProxyRouting { mark: 0x4e58_0000, mask: 0xffff_0000, table: 20_056, priority: 90, mtu: MTU };
@@ -167,7 +167,7 @@ fn only_marked_packets_reach_the_local_stack_whatever_their_destination() {
 }
 
 /// Whether a datagram with a mark to a foreign address is received on the node itself.
-fn reaches_itself(node: &Node, bind: &str, stranger: &str, mark: u32) -> bool {
+fn reaches_itself(node: &NodeNamespace, bind: &str, stranger: &str, mark: u32) -> bool {
     let run = || {
         let receiver = UdpSocket::bind(bind).unwrap();
         receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -184,10 +184,10 @@ fn without_ipv6_marked_packets_are_routed_by_ipv4_alone() {
     if !possible() {
         return;
     }
-    let namespace = Namespace::anonymous().unwrap();
+    let namespace = NetworkNamespace::anonymous().unwrap();
     let disable = || std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap();
     namespace.enter(disable).unwrap();
-    let mut node = Node::of(namespace).unwrap();
+    let mut node = NodeNamespace::of(namespace).unwrap();
     assert!(matches!(node.ipv6(), Ipv6::Disabled("net.ipv6.conf.all.disable_ipv6")));
     node.prepare().unwrap();
     let routing =
@@ -196,7 +196,7 @@ fn without_ipv6_marked_packets_are_routed_by_ipv4_alone() {
     assert!(reaches_itself(&node, "0.0.0.0:0", "198.51.100.9", routing.mark));
     let addresses = ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
     let plan = Plan { host: "nx1", addresses: &addresses, mtu: MTU, index: None, alias: None };
-    let refused = node.wire(&Namespace::anonymous().unwrap(), &plan).unwrap_err().to_string();
+    let refused = node.wire(&NetworkNamespace::anonymous().unwrap(), &plan).unwrap_err().to_string();
     assert!(refused.contains("fd00::1") && refused.contains("disable_ipv6"), "{refused}");
     assert_eq!(node.network().link("nx1").unwrap(), None);
     node.remove_proxy(&routing).unwrap();
@@ -207,8 +207,8 @@ fn interfaces_are_deleted_together_and_others_of_their_group_stay() {
     if !possible() {
         return;
     }
-    let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
-    let make = |node: &mut Node, name: &str| {
+    let mut node = NodeNamespace::of(NetworkNamespace::anonymous().unwrap()).unwrap();
+    let make = |node: &mut NodeNamespace, name: &str| {
         let peer = format!("{name}p");
         node.network()
             .create_veth(&Veth { name, peer: &peer, peer_namespace: None, mtu: MTU, index: None })
@@ -271,9 +271,9 @@ fn a_leftover_name_is_no_namespace() {
     let name = format!("nxtest-bare-{}", std::process::id());
     std::fs::create_dir_all("/run/netns").unwrap();
     std::fs::write(format!("/run/netns/{name}"), "").unwrap();
-    assert!(Namespace::find(&name).unwrap().is_none());
-    assert!(matches!(Namespace::open(&name), Err(workload::NamespaceError::Missing(_))));
-    Namespace::delete(&name).unwrap();
+    assert!(NetworkNamespace::find(&name).unwrap().is_none());
+    assert!(matches!(NetworkNamespace::open(&name), Err(workload::NamespaceError::Missing(_))));
+    NetworkNamespace::delete(&name).unwrap();
 }
 
 #[test]
@@ -282,16 +282,16 @@ fn a_named_namespace_is_found_until_it_is_deleted() {
         return;
     }
     let name = format!("nxtest-name-{}", std::process::id());
-    let made = Namespace::create(&name).unwrap();
-    assert!(matches!(Namespace::create(&name), Err(workload::NamespaceError::Exists(_))));
-    assert!(Namespace::names().unwrap().contains(&name));
-    assert_eq!(Namespace::open(&name).unwrap().id().unwrap(), made.id().unwrap());
-    assert_ne!(Namespace::current().unwrap().id().unwrap(), made.id().unwrap());
-    let inside = made.enter(|| Namespace::current().unwrap().id().unwrap()).unwrap();
+    let made = NetworkNamespace::create(&name).unwrap();
+    assert!(matches!(NetworkNamespace::create(&name), Err(workload::NamespaceError::Exists(_))));
+    assert!(NetworkNamespace::names().unwrap().contains(&name));
+    assert_eq!(NetworkNamespace::open(&name).unwrap().id().unwrap(), made.id().unwrap());
+    assert_ne!(NetworkNamespace::current().unwrap().id().unwrap(), made.id().unwrap());
+    let inside = made.enter(|| NetworkNamespace::current().unwrap().id().unwrap()).unwrap();
     assert_eq!(inside, made.id().unwrap());
-    Namespace::delete(&name).unwrap();
-    Namespace::delete(&name).unwrap();
-    assert!(matches!(Namespace::open(&name), Err(workload::NamespaceError::Missing(_))));
+    NetworkNamespace::delete(&name).unwrap();
+    NetworkNamespace::delete(&name).unwrap();
+    assert!(matches!(NetworkNamespace::open(&name), Err(workload::NamespaceError::Missing(_))));
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn the_error_names_a_command_that_does_not_exist() {
     if !possible() {
         return;
     }
-    let namespace = Namespace::anonymous().unwrap();
+    let namespace = NetworkNamespace::anonymous().unwrap();
     let error = spawn(Command::new("/nonexistent/x"), &namespace, &ProcessSettings::default()).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/x: starting it: No such file"), "{error}");
 }
@@ -327,7 +327,7 @@ fn stopping_kills_a_process_group_that_ignores_the_signal() {
     if !possible() {
         return;
     }
-    let namespace = Namespace::anonymous().unwrap();
+    let namespace = NetworkNamespace::anonymous().unwrap();
     let mut command = Command::new("sh");
     command
         .args(["-c", "trap '' TERM; sleep 60 & echo ready; while :; do sleep 1; done"])
@@ -350,9 +350,9 @@ fn a_sweep_removes_what_a_crash_left_and_nothing_else() {
     }
     let prefix = format!("nxs{}", std::process::id() % 100_000);
     let [name, other] = [format!("{prefix}-app"), format!("other-{prefix}")];
-    let namespace = Namespace::create(&name).unwrap();
-    Namespace::create(&other).unwrap();
-    let mut node = Node::of(Namespace::anonymous().unwrap()).unwrap();
+    let namespace = NetworkNamespace::create(&name).unwrap();
+    NetworkNamespace::create(&other).unwrap();
+    let mut node = NodeNamespace::of(NetworkNamespace::anonymous().unwrap()).unwrap();
     let addresses = ["10.0.0.1".parse().unwrap()];
     let plan = Plan { host: &prefix, addresses: &addresses, mtu: MTU, index: None, alias: None };
     node.wire(&namespace, &plan).unwrap();
@@ -364,8 +364,8 @@ fn a_sweep_removes_what_a_crash_left_and_nothing_else() {
     assert_eq!(swept.links, std::slice::from_ref(&prefix));
     assert_eq!(swept.processes, [child.id()]);
     assert!(!child.wait().unwrap().success());
-    assert!(Namespace::open(&other).is_ok());
-    Namespace::delete(&other).unwrap();
+    assert!(NetworkNamespace::open(&other).is_ok());
+    NetworkNamespace::delete(&other).unwrap();
     assert_eq!(sweep(&mut node, &prefix).unwrap(), workload::Swept::default());
 }
 

@@ -4,7 +4,7 @@ use super::end::End;
 use super::inventory::{Inventory, domain, end};
 use super::protocol::protocol_name;
 use abi::identity::is_workload;
-use api::{Cause, Failure, Probe};
+use api::{Cause, ExplainProbe, Failure};
 use identity::key::KUBE_APISERVER;
 use policy::rule::Protocol;
 use service::{API_SERVER, EndpointPort, EndpointSlice, Service, ServicePort, TargetPort};
@@ -24,7 +24,7 @@ pub(super) struct Destinations {
 pub(super) fn destinations(
     inventory: &dyn Inventory,
     from: &End,
-    probe: &Probe,
+    probe: &ExplainProbe,
     number: u8,
 ) -> Result<Destinations, Failure> {
     let address = probe.to.parse::<IpAddr>().ok();
@@ -76,7 +76,7 @@ pub(super) fn destinations(
 /// The service with an address or a name; of several services with the same address the first that has the port.
 fn service_named<'a>(
     inventory: &'a dyn Inventory,
-    probe: &Probe,
+    probe: &ExplainProbe,
     address: Option<IpAddr>,
     number: u8,
 ) -> Option<&'a Service> {
@@ -105,13 +105,13 @@ fn aliased(
     inventory: &dyn Inventory,
     from: &End,
     (name, alias): (&str, &str),
-    probe: &Probe,
+    probe: &ExplainProbe,
     number: u8,
 ) -> Result<Destinations, Failure> {
     let is_other = |service: &&Service| service.external_name.is_none() && is_known_as(service, alias);
     if inventory.named(alias).is_none() && inventory.services().any(|service| is_other(&service)) {
         let mut found =
-            destinations(inventory, from, &Probe { to: alias.to_owned(), ..probe.clone() }, number)?;
+            destinations(inventory, from, &ExplainProbe { to: alias.to_owned(), ..probe.clone() }, number)?;
         found.notes.push(format!("service {name} is an alias of {alias}"));
         return Ok(found);
     }
@@ -128,7 +128,7 @@ fn unoffered(
     inventory: &dyn Inventory,
     (service, name): (&Service, &str),
     address: Option<IpAddr>,
-    (probe, number): (&Probe, u8),
+    (probe, number): (&ExplainProbe, u8),
 ) -> Result<Destinations, Failure> {
     let what = format!("{}/{}", wanted(probe), protocol_name(number));
     let offers = offers(service);
@@ -141,7 +141,7 @@ fn unoffered(
 }
 
 /// The API servers with an address of the probe's family.
-fn api_servers(inventory: &dyn Inventory, probe: &Probe, number: u8) -> Result<Destinations, Failure> {
+fn api_servers(inventory: &dyn Inventory, probe: &ExplainProbe, number: u8) -> Result<Destinations, Failure> {
     let is_v6 = probe.family.as_deref().map(|family| family.eq_ignore_ascii_case("IPv6"));
     let mut known = inventory.api_servers();
     known.retain(|address| is_v6.is_none_or(|is_v6| is_v6 == address.is_ipv6()));
@@ -164,7 +164,7 @@ fn api_servers(inventory: &dyn Inventory, probe: &Probe, number: u8) -> Result<D
     Ok(Destinations { ends: ends.collect(), ..found })
 }
 
-fn single(end: End, probe: &Probe, number: u8) -> Result<Destinations, Failure> {
+fn single(end: End, probe: &ExplainProbe, number: u8) -> Result<Destinations, Failure> {
     let mut notes = Vec::new();
     if end.names.contains(&end.name) {
         notes.push(format!("{} is an external domain name", end.name));
@@ -194,7 +194,7 @@ fn no_port(end: &End, name: &str, number: u8) -> Failure {
 }
 
 /// The port of the service that the probe names, and its target port.
-fn offered(service: &Service, probe: &Probe, number: u8) -> Option<(u16, ServicePort)> {
+fn offered(service: &Service, probe: &ExplainProbe, number: u8) -> Option<(u16, ServicePort)> {
     if service.headless {
         // The name resolves to the backends' addresses; nothing is translated.
         let protocol = PROTOCOLS.into_iter().find(|protocol| protocol.number() == number)?;
@@ -211,7 +211,7 @@ fn offered(service: &Service, probe: &Probe, number: u8) -> Option<(u16, Service
 }
 
 /// The frontend's address: the probe's, else the service's of the probe's family, else any of that family.
-fn frontend(service: &Service, probe: &Probe, address: Option<IpAddr>) -> IpAddr {
+fn frontend(service: &Service, probe: &ExplainProbe, address: Option<IpAddr>) -> IpAddr {
     let v6 = probe.family.as_deref().map(|family| family.eq_ignore_ascii_case("IPv6"));
     let own = service.addresses.iter().find(|own| v6.is_none_or(|v6| own.is_ipv6() == v6)).copied();
     let any: IpAddr =
@@ -266,10 +266,10 @@ fn translation(frontend: &str, service: &str, ends: &[(End, u16)]) -> String {
     format!("{is} with backends {}", ends.join(" and "))
 }
 
-const PROTOCOLS: [service::Protocol; 3] =
-    [service::Protocol::Tcp, service::Protocol::Udp, service::Protocol::Sctp];
+const PROTOCOLS: [service::TransportProtocol; 3] =
+    [service::TransportProtocol::Tcp, service::TransportProtocol::Udp, service::TransportProtocol::Sctp];
 
-fn wanted(probe: &Probe) -> String {
+fn wanted(probe: &ExplainProbe) -> String {
     probe.port_name.clone().unwrap_or_else(|| probe.port.to_string())
 }
 

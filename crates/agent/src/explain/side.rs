@@ -1,13 +1,13 @@
 //! The verdict of one end's policies on a connection, with the rules that were considered.
 
 use super::end::End;
-use api::view::{Considered, Side};
+use api::view::{Considered, SideVerdict};
 use policy::model::{self, Basis, Context, Query, RuleOutcome, Verdict};
 use policy::rule::{Direction, Tier};
 use policy::set::PolicySet;
 
 /// Evaluates the policies of one end.
-pub(super) fn side(policies: &PolicySet, subject: &End, query: &Query<'_>) -> (Verdict, Side) {
+pub(super) fn side(policies: &PolicySet, subject: &End, query: &Query<'_>) -> (Verdict, SideVerdict) {
     let context = Context { catalog: policies.catalog(), mode: policies.mode() };
     let decision = model::verdict(policies.iter().map(|policy| &**policy), &context, query);
     let considered_rules = decision.explain_rules(&context, query);
@@ -21,7 +21,7 @@ pub(super) fn side(policies: &PolicySet, subject: &End, query: &Query<'_>) -> (V
         finding: finding_name(one.outcome).into(),
         why: one.why.clone(),
     });
-    let mut side = Side {
+    let mut side = SideVerdict {
         direction: if query.direction == Direction::Egress { "egress" } else { "ingress" }.into(),
         subject: subject.name.clone(),
         verdict: decision.verdict.to_string(),
@@ -41,7 +41,7 @@ pub(super) fn side(policies: &PolicySet, subject: &End, query: &Query<'_>) -> (V
 }
 
 /// Audit mode allows a connection that policy drops; it does not allow a request that policy denies.
-fn audited(verdict: Verdict, side: &mut Side) -> Verdict {
+fn audited(verdict: Verdict, side: &mut SideVerdict) -> Verdict {
     if verdict != Verdict::Drop {
         return verdict;
     }

@@ -14,12 +14,12 @@ pub(crate) fn apply(
     reconciler: &mut Reconciler,
     file: &str,
     text: &str,
-) -> Result<Vec<view::Applied>, Failure> {
+) -> Result<Vec<view::AppliedObject>, Failure> {
     let invalid = |messages| Failure { cause: Cause::Invalid, messages };
     let described = parse(file, text).map_err(invalid)?;
-    let applied: Vec<view::Applied> = described
+    let applied: Vec<view::AppliedObject> = described
         .iter()
-        .map(|named| view::Applied { name: named.0.to_string(), result: result(reconciler, named) })
+        .map(|named| view::AppliedObject { name: named.0.to_string(), result: result(reconciler, named) })
         .collect();
     let mut objects = reconciler.objects.clone();
     let changes = objects.put(with_applied_sources(described)).map_err(invalid)?;

@@ -2,28 +2,28 @@
 
 use crate::describe::describe;
 use api::view::{
-    Applied, ApplyResult, Branch, Considered, Endpoint, Explanation, Frontend, Identity, Policy,
-    ProxyConnections, Rule, Service, Side, Status,
+    AppliedObject, ApplyResult, Branch, Considered, EndpointSummary, Explanation, FrontendSummary,
+    IdentitySummary, PolicySummary, ProxyConnections, RuleSummary, ServiceSummary, SideVerdict, Status,
 };
-use api::{Answer, Cause, Envelope, Failure, HttpProbe, Probe, Request, WorkloadSpec};
+use api::{Answer, ApiRequest, Cause, Envelope, ExplainProbe, Failure, HttpProbe, WorkloadSpec};
 use std::collections::BTreeMap;
 
-pub(crate) fn envelope(request: Request) -> Envelope {
+pub(crate) fn envelope(request: ApiRequest) -> Envelope {
     Envelope { version: api::VERSION, request }
 }
 
-pub(crate) fn requests() -> Vec<Request> {
+pub(crate) fn requests() -> Vec<ApiRequest> {
     let (namespace, name) = (text(), text());
     vec![
-        Request::Status,
-        Request::Endpoints,
-        Request::Identities,
-        Request::Services,
-        Request::Policies,
-        Request::Rules,
-        Request::Apply { file: text(), text: text(), results: true },
-        Request::Delete { names: vec![text()] },
-        Request::Explain(Box::new(Probe {
+        ApiRequest::Status,
+        ApiRequest::Endpoints,
+        ApiRequest::Identities,
+        ApiRequest::Services,
+        ApiRequest::Policies,
+        ApiRequest::Rules,
+        ApiRequest::Apply { file: text(), text: text(), results: true },
+        ApiRequest::Delete { names: vec![text()] },
+        ApiRequest::Explain(Box::new(ExplainProbe {
             from: text(),
             to: text(),
             port: 1,
@@ -37,8 +37,8 @@ pub(crate) fn requests() -> Vec<Request> {
                 headers: vec![(text(), text())],
             }),
         })),
-        Request::Observe { last: 1, follow: true, filters: vec![text()] },
-        Request::CreateWorkload(WorkloadSpec {
+        ApiRequest::Observe { last: 1, follow: true, filters: vec![text()] },
+        ApiRequest::CreateWorkload(WorkloadSpec {
             namespace: text(),
             name: text(),
             labels: map(text()),
@@ -46,9 +46,9 @@ pub(crate) fn requests() -> Vec<Request> {
             named_ports: map(text()),
             owner: Some(1),
         }),
-        Request::RemoveWorkload { namespace: namespace.clone(), name: name.clone() },
-        Request::ConfigureWorkload { namespace, name, audit: true },
-        Request::Stop,
+        ApiRequest::RemoveWorkload { namespace: namespace.clone(), name: name.clone() },
+        ApiRequest::ConfigureWorkload { namespace, name, audit: true },
+        ApiRequest::Stop,
     ]
 }
 
@@ -64,13 +64,16 @@ pub(crate) fn views() -> Vec<String> {
     vec![
         describe("Status", &status()),
         describe("ProxyConnections", &proxy_connections()),
-        describe("Endpoint", &endpoint()),
-        describe("Identity", &Identity { id: 1, labels: vec![text()], workloads: 1 }),
-        describe("Service", &Service { namespace: text(), name: text(), frontends: vec![frontend()] }),
-        describe("Frontend", &frontend()),
+        describe("EndpointSummary", &endpoint()),
+        describe("IdentitySummary", &IdentitySummary { id: 1, labels: vec![text()], workloads: 1 }),
         describe(
-            "Policy",
-            &Policy {
+            "ServiceSummary",
+            &ServiceSummary { namespace: text(), name: text(), frontends: vec![frontend()] },
+        ),
+        describe("FrontendSummary", &frontend()),
+        describe(
+            "PolicySummary",
+            &PolicySummary {
                 kind: text(),
                 namespace: Some(text()),
                 name: text(),
@@ -79,8 +82,8 @@ pub(crate) fn views() -> Vec<String> {
                 source: text(),
             },
         ),
-        describe("Applied", &Applied { name: text(), result: ApplyResult::Created }),
-        describe("Rule", &Rule { id: 1, policy: text(), place: text() }),
+        describe("AppliedObject", &AppliedObject { name: text(), result: ApplyResult::Created }),
+        describe("RuleSummary", &RuleSummary { id: 1, policy: text(), place: text() }),
         describe(
             "Explanation",
             &Explanation {
@@ -92,7 +95,7 @@ pub(crate) fn views() -> Vec<String> {
             },
         ),
         describe("Branch", &branch()),
-        describe("Side", &side()),
+        describe("SideVerdict", &side()),
         describe("Considered", &considered()),
     ]
 }
@@ -123,8 +126,8 @@ fn proxy_connections() -> ProxyConnections {
     ProxyConnections { in_use: 1, limit: 1, most_of_a_client: 1, refused: map(1), made_room: 1 }
 }
 
-fn endpoint() -> Endpoint {
-    Endpoint {
+fn endpoint() -> EndpointSummary {
+    EndpointSummary {
         id: 1,
         namespace: text(),
         name: text(),
@@ -142,16 +145,16 @@ fn endpoint() -> Endpoint {
     }
 }
 
-fn frontend() -> Frontend {
-    Frontend { frontend: text(), backends: vec![text()] }
+fn frontend() -> FrontendSummary {
+    FrontendSummary { frontend: text(), backends: vec![text()] }
 }
 
 fn branch() -> Branch {
     Branch { to: text(), verdict: text(), sides: vec![side()] }
 }
 
-fn side() -> Side {
-    Side {
+fn side() -> SideVerdict {
+    SideVerdict {
         direction: text(),
         subject: text(),
         verdict: text(),

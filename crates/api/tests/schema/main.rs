@@ -3,7 +3,7 @@
 mod describe;
 mod examples;
 
-use api::Request;
+use api::ApiRequest;
 use describe::describe;
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ fn the_schema_is_the_recorded_one() {
 
 #[test]
 fn every_request_and_every_view_is_in_the_schema() {
-    let unknown = serde_json::from_str::<Request>(r#"{"ask":"§"}"#).unwrap_err().to_string();
+    let unknown = serde_json::from_str::<ApiRequest>(r#"{"ask":"§"}"#).unwrap_err().to_string();
     let known: BTreeSet<&str> = unknown.split('`').skip(3).step_by(2).collect();
     let examples: Vec<serde_json::Value> =
         examples::requests().iter().map(|request| serde_json::to_value(request).unwrap()).collect();

@@ -5,19 +5,19 @@ use abi::Hook;
 use abi::address::AddressKey;
 use abi::map;
 use abi::row::{MapOp, Row};
-use loader::inspect::{Point, attachments, programs};
+use loader::inspect::{AttachPoint, attachments, programs};
 use loader::{Capacities, Loaded, Mode, OpenError, Options, PinError};
 
 /// Programs at the network namespace are listed under this index.
 const NO_INTERFACE: u32 = 0;
 
 /// Points and programs at the interface, and their links.
-fn at(interface: u32) -> Vec<(Point, u32, Option<u32>)> {
+fn at(interface: u32) -> Vec<(AttachPoint, u32, Option<u32>)> {
     let found = attachments().unwrap().into_iter().filter(|found| found.interface == interface);
     found.map(|found| (found.point, found.program, found.link)).collect()
 }
 
-fn points(interface: u32) -> Vec<Point> {
+fn points(interface: u32) -> Vec<AttachPoint> {
     at(interface).into_iter().map(|(point, ..)| point).collect()
 }
 
@@ -39,13 +39,13 @@ fn a_workload_has_a_program_in_each_direction_until_it_is_detached() {
     loaded.attach(interface).unwrap();
     loaded.attach(interface).expect("it is attached already");
     let found = at(interface);
-    assert_eq!(points(interface), [Point::TcxIngress, Point::TcxEgress]);
+    assert_eq!(points(interface), [AttachPoint::TcxIngress, AttachPoint::TcxEgress]);
     assert_eq!([name(found[0].1), name(found[1].1)], ["from_workload", "to_workload"]);
     assert_eq!(loaded.attached().count(), 2);
     loaded.attach_proxy(interface).unwrap();
     assert_eq!(points(interface).len(), 3);
     let lookups = at(NO_INTERFACE);
-    assert_eq!(points(NO_INTERFACE), [Point::SocketLookup]);
+    assert_eq!(points(NO_INTERFACE), [AttachPoint::SocketLookup]);
     assert_eq!(name(lookups[0].1), "proxy_socket");
     loaded.detach(interface).unwrap();
     assert_eq!(points(interface), []);
@@ -132,7 +132,8 @@ fn a_restart_keeps_rows_and_links_and_replaces_programs_in_place() {
 
     let loaded = Loaded::open(pins.options()).unwrap();
     let after = at(interface);
-    let links = |found: &[(Point, u32, Option<u32>)]| found.iter().map(|found| found.2).collect::<Vec<_>>();
+    let links =
+        |found: &[(AttachPoint, u32, Option<u32>)]| found.iter().map(|found| found.2).collect::<Vec<_>>();
     assert_eq!(links(&after), links(&before), "the links stay");
     assert!(after.iter().zip(&before).all(|(after, before)| after.1 != before.1), "{after:?} {before:?}");
     assert_eq!(
@@ -155,7 +156,7 @@ fn a_restart_replaces_filters_in_place_and_never_stacks_them() {
     let mut loaded = Loaded::open(options.clone()).unwrap();
     loaded.attach(interface).unwrap();
     let before = at(interface);
-    assert_eq!(points(interface), [Point::ClsactIngress, Point::ClsactEgress]);
+    assert_eq!(points(interface), [AttachPoint::ClsactIngress, AttachPoint::ClsactEgress]);
     drop(loaded);
     assert_eq!(at(interface), before, "the programs stay attached while no agent runs");
 

@@ -3,13 +3,13 @@
 use crate::ground::{SYN, loaded, possible, tcp};
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
-use abi::event::{DropReason, Verdict};
+use abi::event::{DropReason, PacketVerdict};
 use abi::fixtures::OnePort;
 use abi::hook::Site;
 use abi::policy::{Direction, VerdictInfo, action};
 use abi::row::{MapOp, Row};
 use abi::{Address, Hook, identity, protocol};
-use loader::{Action, EventRing, Loaded};
+use loader::{EventRing, Loaded, ProgramAction};
 
 /// The loopback: test-runs take an interface that is there for the packet's own.
 const DOOR: u32 = 1;
@@ -51,12 +51,17 @@ fn allow(loaded: &Loaded, peer: u32, direction: Direction, port: u16) {
 }
 
 /// The action on a segment, and the verdict, reason and rule of each event.
-fn run(loaded: &Loaded, events: &mut EventRing, hook: Hook, frame: &[u8]) -> (Action, Vec<(u8, u8, u32)>) {
+fn run(
+    loaded: &Loaded,
+    events: &mut EventRing,
+    hook: Hook,
+    frame: &[u8],
+) -> (ProgramAction, Vec<(u8, u8, u32)>) {
     let action = loaded.test_run(hook, frame, 0, DOOR).unwrap().action;
     (action, events.map(|event| (event.verdict, event.reason, event.rule)).collect())
 }
 
-const REFUSED: (u8, u8, u32) = (Verdict::Drop as u8, DropReason::PolicyDefaultDeny as u8, 0);
+const REFUSED: (u8, u8, u32) = (PacketVerdict::Drop as u8, DropReason::PolicyDefaultDeny as u8, 0);
 
 #[test]
 fn the_nodes_policy_applies_at_every_hook_in_the_kernel() {
@@ -72,12 +77,12 @@ fn the_nodes_policy_applies_at_every_hook_in_the_kernel() {
         (Hook::ToWorkload, syn((NODE, 4000), (WORKLOAD, 81)), 256, Direction::Egress, 81),
     ];
     for (hook, frame, peer, direction, port) in doors {
-        assert_eq!(run(&loaded, &mut events, hook, &frame), (Action::Drop, vec![REFUSED]), "{hook}");
+        assert_eq!(run(&loaded, &mut events, hook, &frame), (ProgramAction::Drop, vec![REFUSED]), "{hook}");
         allow(&loaded, peer, direction, port);
-        assert_eq!(run(&loaded, &mut events, hook, &frame), (Action::Pass, vec![]), "{hook}");
+        assert_eq!(run(&loaded, &mut events, hook, &frame), (ProgramAction::Pass, vec![]), "{hook}");
     }
     let passing = syn((WORLD, 4000), (WORKLOAD, 22));
-    assert_eq!(run(&loaded, &mut events, Hook::FromOutside, &passing), (Action::Pass, vec![]));
+    assert_eq!(run(&loaded, &mut events, Hook::FromOutside, &passing), (ProgramAction::Pass, vec![]));
 }
 
 #[test]
@@ -87,7 +92,7 @@ fn audit_mode_of_the_node_drops_nothing_in_the_kernel() {
     }
     let loaded = node(flag::ENFORCE | flag::AUDIT);
     let mut events = loaded.events().unwrap();
-    let audited = (Verdict::Audit as u8, DropReason::PolicyDefaultDeny as u8, 0);
+    let audited = (PacketVerdict::Audit as u8, DropReason::PolicyDefaultDeny as u8, 0);
     let doors = [
         (Hook::FromOutside, syn((WORLD, 4000), (NODE, 22))),
         (Hook::ToOutside, syn((NODE, 4000), (WORLD, 443))),
@@ -95,7 +100,7 @@ fn audit_mode_of_the_node_drops_nothing_in_the_kernel() {
         (Hook::ToWorkload, syn((NODE, 4000), (WORKLOAD, 81))),
     ];
     for (hook, frame) in doors {
-        assert_eq!(run(&loaded, &mut events, hook, &frame), (Action::Pass, vec![audited]), "{hook}");
+        assert_eq!(run(&loaded, &mut events, hook, &frame), (ProgramAction::Pass, vec![audited]), "{hook}");
     }
 }
 
@@ -108,7 +113,7 @@ fn without_a_policy_for_the_node_every_packet_passes_in_the_kernel() {
     let mut events = loaded.events().unwrap();
     for hook in Hook::of_site(Site::Outside) {
         let run = run(&loaded, &mut events, hook, &syn((WORLD, 4000), (NODE, 22)));
-        assert_eq!(run, (Action::Pass, vec![]), "{hook}");
+        assert_eq!(run, (ProgramAction::Pass, vec![]), "{hook}");
     }
     assert_eq!(loaded.connections().unwrap(), []);
 }

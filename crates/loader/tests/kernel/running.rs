@@ -2,10 +2,10 @@
 
 use crate::ground::{loaded, possible};
 use abi::Hook;
-use abi::event::{DropReason, Verdict};
+use abi::event::{DropReason, PacketVerdict};
 use abi::policy::Direction;
 use loader::inspect::{RunStatistics, programs};
-use loader::{Action, Baseline, Packet, TestRunError};
+use loader::{Baseline, PacketContext, ProgramAction, TestRunError};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn a_packet_of_an_unknown_workload_is_dropped_reported_and_counted() {
     let mut events = loaded.events().unwrap();
     assert_eq!(events.next(), None);
     let run = loaded.test_run(Hook::FromWorkload, &frame(), 0, 0).unwrap();
-    assert_eq!(run.action, Action::Drop);
+    assert_eq!(run.action, ProgramAction::Drop);
     assert_eq!(run.frame, frame());
     let mut waiting = [rustix::event::PollFd::from_borrowed_fd(events.as_fd(), rustix::event::PollFlags::IN)];
     let timeout = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -36,7 +36,7 @@ fn a_packet_of_an_unknown_workload_is_dropped_reported_and_counted() {
         "an event makes the ring readable"
     );
     let event = events.next().unwrap();
-    assert_eq!((event.verdict, event.reason), (Verdict::Drop as u8, DropReason::UnknownEndpoint as u8));
+    assert_eq!((event.verdict, event.reason), (PacketVerdict::Drop as u8, DropReason::UnknownEndpoint as u8));
     assert_eq!(events.next(), None);
     let [row] = loaded.counters().unwrap()[..] else { panic!("{:?}", loaded.counters()) };
     assert_eq!((row.reason, row.direction), (Some(DropReason::UnknownEndpoint), Direction::Egress));
@@ -62,7 +62,7 @@ fn many_runs_tell_the_time_of_one_and_the_kernel_counts_them() {
     }
     let loaded = loaded();
     let statistics = RunStatistics::start().unwrap();
-    let time = loaded.run(Hook::FromWorkload, &frame(), Packet::default(), 10_000).unwrap().duration;
+    let time = loaded.run(Hook::FromWorkload, &frame(), PacketContext::default(), 10_000).unwrap().duration;
     drop(statistics);
     let nothing = Baseline::load().unwrap().measure(&frame(), 10_000).unwrap();
     println!("a packet of an unknown workload: {time:?}; a program that does nothing: {nothing:?}");

@@ -7,7 +7,7 @@ use abi::map;
 use abi::row::{MapOp, Row};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use abi::{Address, Hook, identity};
-use loader::{Action, Capacities, Loaded, Options};
+use loader::{Capacities, Loaded, Options, ProgramAction};
 
 /// The loopback: test-runs take an interface that is there for the packet's own.
 const DOOR: u32 = 1;
@@ -49,7 +49,7 @@ fn serve(loaded: &Loaded, set: u32, backend: [u8; 4]) {
 #[track_caller]
 fn destination(loaded: &Loaded, frame: &[u8]) -> [u8; 4] {
     let run = loaded.test_run(Hook::FromWorkload, frame, 0, DOOR).unwrap();
-    assert_eq!(run.action, Action::Pass);
+    assert_eq!(run.action, ProgramAction::Pass);
     run.frame[30..34].try_into().unwrap()
 }
 

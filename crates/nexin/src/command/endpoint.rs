@@ -3,7 +3,7 @@
 use crate::listing;
 use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
-use api::{Request, view};
+use api::{ApiRequest, view};
 use clap::{Args, Subcommand};
 
 /// The only setting of a workload, as Cilium calls it.
@@ -44,8 +44,8 @@ impl EndpointCommand {
             Action::Config { workload, setting } => {
                 let (namespace, name) = workload.split_once('/').unwrap_or(("default", &workload));
                 let (namespace, name) = (namespace.to_owned(), name.to_owned());
-                let request = Request::ConfigureWorkload { namespace, name, audit: audit(&setting)? };
-                let endpoint: view::Endpoint = session.agent()?.call(request)?;
+                let request = ApiRequest::ConfigureWorkload { namespace, name, audit: audit(&setting)? };
+                let endpoint: view::EndpointSummary = session.agent()?.call(request)?;
                 if session.is_json() {
                     session.print_json(&endpoint)?;
                 } else {
@@ -70,7 +70,7 @@ fn audit(setting: &str) -> Result<bool, BadInput> {
 fn list(session: &Session) -> anyhow::Result<Outcome> {
     let header =
         ["id", "namespace", "name", "identity", "enforces", "policy", "addresses", "interface", "labels"];
-    listing::show(session, Request::Endpoints, header, |endpoint: &view::Endpoint| {
+    listing::show(session, ApiRequest::Endpoints, header, |endpoint: &view::EndpointSummary| {
         [
             endpoint.id.to_string(),
             endpoint.namespace.clone(),
@@ -85,7 +85,7 @@ fn list(session: &Session) -> anyhow::Result<Outcome> {
     })
 }
 
-fn enforced(endpoint: &view::Endpoint) -> String {
+fn enforced(endpoint: &view::EndpointSummary) -> String {
     let directions = match (endpoint.ingress_enforced, endpoint.egress_enforced) {
         (true, true) => "both",
         (true, false) => "ingress",

@@ -4,7 +4,7 @@ use crate::inside::{self, Signals};
 use crate::outcome::Outcome;
 use crate::session::Session;
 use anyhow::anyhow;
-use api::Request;
+use api::ApiRequest;
 use api::view;
 use clap::Args;
 use std::ffi::OsString;
@@ -26,9 +26,9 @@ impl Exec {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let signals = Signals::hold()?;
         let mut agent = session.agent()?;
-        let endpoints: Vec<view::Endpoint> = agent.call(Request::Endpoints)?;
+        let endpoints: Vec<view::EndpointSummary> = agent.call(ApiRequest::Endpoints)?;
         let endpoint = find(&endpoints, &self.workload)?;
-        let services: Vec<view::Service> = agent.call(Request::Services)?;
+        let services: Vec<view::ServiceSummary> = agent.call(ApiRequest::Services)?;
         let mut command = inside::command(&self.command);
         inside::enter(endpoint, &services, &mut command)?;
         let child = inside::start(&mut command)?;
@@ -37,7 +37,10 @@ impl Exec {
 }
 
 /// Finds a workload by name, in `default` without a namespace.
-fn find<'a>(endpoints: &'a [view::Endpoint], named: &str) -> anyhow::Result<&'a view::Endpoint> {
+fn find<'a>(
+    endpoints: &'a [view::EndpointSummary],
+    named: &str,
+) -> anyhow::Result<&'a view::EndpointSummary> {
     let (namespace, name) = named.split_once('/').unwrap_or(("default", named));
     endpoints.iter().find(|endpoint| endpoint.namespace == namespace && endpoint.name == name).ok_or_else(
         || {
@@ -54,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_workload_is_found_by_namespace_and_name() {
-        let endpoint = |namespace: &str, name: &str| view::Endpoint {
+        let endpoint = |namespace: &str, name: &str| view::EndpointSummary {
             id: 1,
             namespace: namespace.into(),
             name: name.into(),

@@ -3,7 +3,7 @@
 use crate::listing;
 use crate::outcome::Outcome;
 use crate::session::Session;
-use api::{Request, view};
+use api::{ApiRequest, view};
 use clap::{Args, Subcommand};
 
 /// Show the identities in use
@@ -24,7 +24,7 @@ impl IdentityCommand {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let Action::List = self.action;
         let header = ["id", "workloads", "labels"];
-        listing::show(session, Request::Identities, header, |identity: &view::Identity| {
+        listing::show(session, ApiRequest::Identities, header, |identity: &view::IdentitySummary| {
             [identity.id.to_string(), identity.workloads.to_string(), identity.labels.join(",")]
         })
     }

@@ -4,7 +4,7 @@ mod filters;
 
 use crate::outcome::Outcome;
 use crate::session::Session;
-use api::Request;
+use api::ApiRequest;
 use clap::Args;
 use filters::Filters;
 use flow::Flow;
@@ -31,7 +31,7 @@ pub(crate) struct Observe {
 impl Observe {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let last = self.last.unwrap_or(if self.follow { 0 } else { 20 });
-        let request = Request::Observe { last, follow: self.follow, filters: self.filters.0 };
+        let request = ApiRequest::Observe { last, follow: self.follow, filters: self.filters.0 };
         for flow in session.agent()?.follow::<Flow>(request)? {
             print(session, &flow?)?;
         }

@@ -7,7 +7,7 @@ use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
 use anyhow::Context;
 use api::view;
-use api::{Request, WorkloadSpec};
+use api::{ApiRequest, WorkloadSpec};
 use clap::Args;
 use identity::key;
 use limits::Limits;
@@ -100,8 +100,8 @@ impl Run {
             rustix::process::setsid().context("cannot leave the terminal")?;
         }
         let mut agent = session.agent()?;
-        let endpoint: view::Endpoint = agent.call(Request::CreateWorkload(self.workload()))?;
-        let services = agent.call::<Vec<view::Service>>(Request::Services);
+        let endpoint: view::EndpointSummary = agent.call(ApiRequest::CreateWorkload(self.workload()))?;
+        let services = agent.call::<Vec<view::ServiceSummary>>(ApiRequest::Services);
         let outcome =
             services.map_err(Into::into).and_then(|known| self.inside((&endpoint, &known), limits, signals));
         self.remove(session);
@@ -110,14 +110,15 @@ impl Run {
 
     /// Removes the workload. After a failure the agent removes it, once this process has exited.
     fn remove(&self, session: &Session) {
-        let request = Request::RemoveWorkload { namespace: self.namespace.clone(), name: self.name.clone() };
+        let request =
+            ApiRequest::RemoveWorkload { namespace: self.namespace.clone(), name: self.name.clone() };
         // A new connection: the agent may have restarted meanwhile.
         let _ = session.agent().and_then(|mut agent| agent.call::<serde::de::IgnoredAny>(request));
     }
 
     fn inside(
         &self,
-        (endpoint, services): (&view::Endpoint, &[view::Service]),
+        (endpoint, services): (&view::EndpointSummary, &[view::ServiceSummary]),
         limits: Limits,
         signals: Signals,
     ) -> anyhow::Result<Outcome> {
@@ -174,13 +175,13 @@ fn detach(session: &Session) -> anyhow::Result<Outcome> {
         let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
         return Ok(Outcome::Passes(code.unwrap_or(1)));
     }
-    let endpoint: view::Endpoint =
+    let endpoint: view::EndpointSummary =
         serde_json::from_str(&announced).context("the background process printed an invalid announcement")?;
     if session.is_json() {
         session.print_json(&endpoint)?;
     } else {
         let addresses: Vec<_> = endpoint.addresses.iter().map(ToString::to_string).collect();
-        let view::Endpoint { namespace, name, identity, .. } = &endpoint;
+        let view::EndpointSummary { namespace, name, identity, .. } = &endpoint;
         session.print_line(&format!(
             "{namespace}/{name} runs with identity {identity} at {}",
             addresses.join(", ")
@@ -200,7 +201,7 @@ fn announcing(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 /// Announces that the command runs, and then redirects standard output and standard error to /dev/null.
-fn announce(endpoint: &view::Endpoint) -> anyhow::Result<()> {
+fn announce(endpoint: &view::EndpointSummary) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(endpoint)?);
     let nowhere = File::options().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&nowhere)?;

@@ -3,7 +3,7 @@
 use crate::outcome::Outcome;
 use crate::session::Session;
 use crate::table::Table;
-use api::{Request, view};
+use api::{ApiRequest, view};
 use clap::{Args, Subcommand};
 
 /// Show the services and their backends
@@ -23,7 +23,7 @@ enum Action {
 impl ServiceCommand {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let Action::List = self.action;
-        let services: Vec<view::Service> = session.agent()?.call(Request::Services)?;
+        let services: Vec<view::ServiceSummary> = session.agent()?.call(ApiRequest::Services)?;
         if session.is_json() {
             session.print_json(&services)?;
         } else {
@@ -33,7 +33,7 @@ impl ServiceCommand {
     }
 }
 
-fn table(services: &[view::Service]) -> Table<4> {
+fn table(services: &[view::ServiceSummary]) -> Table<4> {
     let mut table = Table::new(["namespace", "name", "frontend", "backends"]);
     for service in services {
         for frontend in &service.frontends {
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_service_has_a_line_for_each_frontend() {
-        let frontend = |frontend: &str, backends: &[&str]| view::Frontend {
+        let frontend = |frontend: &str, backends: &[&str]| view::FrontendSummary {
             frontend: frontend.into(),
             backends: backends.iter().map(ToString::to_string).collect(),
         };
@@ -60,7 +60,7 @@ mod tests {
             frontend("10.96.0.1:80/TCP", &["10.0.0.1:80", "10.0.0.2:80"]),
             frontend("[fd00::1]:80/TCP", &[]),
         ];
-        let service = view::Service { namespace: "default".into(), name: "web".into(), frontends };
+        let service = view::ServiceSummary { namespace: "default".into(), name: "web".into(), frontends };
         assert_eq!(
             table(&[service]).lines(None),
             [

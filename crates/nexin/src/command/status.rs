@@ -2,7 +2,7 @@
 
 use crate::outcome::Outcome;
 use crate::session::{Session, Tone};
-use api::Request;
+use api::ApiRequest;
 use api::view;
 use clap::Args;
 
@@ -13,7 +13,7 @@ pub(crate) struct StatusCommand {}
 
 impl StatusCommand {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let status: view::Status = session.agent()?.call(Request::Status)?;
+        let status: view::Status = session.agent()?.call(ApiRequest::Status)?;
         if session.is_json() {
             session.print_json(&status)?;
         } else {

@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 /// The names of each service address, as in lines of `/etc/hosts`.
 ///
 /// A service has its bare name within its namespace, and the longer names of cluster DNS everywhere.
-pub(super) fn names(namespace: &str, services: &[view::Service]) -> Vec<(IpAddr, String)> {
-    let of_service = |service: &view::Service| {
+pub(super) fn names(namespace: &str, services: &[view::ServiceSummary]) -> Vec<(IpAddr, String)> {
+    let of_service = |service: &view::ServiceSummary| {
         let full = format!("{}.{}", service.name, service.namespace);
         let bare = if service.namespace == namespace { format!("{} ", service.name) } else { String::new() };
         let names = format!("{bare}{full} {full}.svc {full}.svc.cluster.local");
@@ -17,7 +17,7 @@ pub(super) fn names(namespace: &str, services: &[view::Service]) -> Vec<(IpAddr,
     services.iter().flat_map(of_service).collect()
 }
 
-fn addresses(service: &view::Service) -> BTreeSet<IpAddr> {
+fn addresses(service: &view::ServiceSummary) -> BTreeSet<IpAddr> {
     let address = |frontend: &str| {
         let (address, _) = frontend.rsplit_once('/')?;
         Some(address.parse::<SocketAddr>().ok()?.ip())
@@ -31,12 +31,12 @@ mod tests {
 
     #[test]
     fn services_have_names_by_namespace() {
-        let service = |namespace: &str, frontends: &[&str]| view::Service {
+        let service = |namespace: &str, frontends: &[&str]| view::ServiceSummary {
             namespace: namespace.into(),
             name: "web".into(),
             frontends: frontends
                 .iter()
-                .map(|frontend| view::Frontend { frontend: frontend.to_string(), backends: vec![] })
+                .map(|frontend| view::FrontendSummary { frontend: frontend.to_string(), backends: vec![] })
                 .collect(),
         };
         let services = [

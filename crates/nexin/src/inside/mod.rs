@@ -8,16 +8,16 @@ pub(crate) use foreground::{NotStarted, Signals, command, pass_through, start};
 use anyhow::Context;
 use api::view;
 use std::process::Command;
-use workload::{Group, Namespace, ProcessSettings};
+use workload::{Group, NetworkNamespace, ProcessSettings};
 
 /// Moves the calling thread, and processes that it starts from now on, into the workload. The command joins the
 /// workload's control group, and is killed when the workload is removed.
 pub(crate) fn enter(
-    endpoint: &view::Endpoint,
-    services: &[view::Service],
+    endpoint: &view::EndpointSummary,
+    services: &[view::ServiceSummary],
     command: &mut Command,
 ) -> anyhow::Result<()> {
-    let namespace = Namespace::open(&endpoint.network_namespace)?;
+    let namespace = NetworkNamespace::open(&endpoint.network_namespace)?;
     if let Some(group) = &endpoint.group {
         // Opened before the thread enters the workload's mount namespace.
         let admission = Group::at(group).open();

@@ -5,8 +5,8 @@ mod host;
 #[path = "manifests.rs"]
 mod manifests;
 
-use api::view::{Endpoint, Status};
-use api::{Client, Request};
+use api::view::{EndpointSummary, Status};
+use api::{ApiRequest, Client};
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use workload::{Namespace, Node, Plan, Route, RouteKind};
+use workload::{NetworkNamespace, NodeNamespace, Plan, Route, RouteKind};
 
 pub(crate) use host::Host;
 pub(crate) use manifests::requests_to_server;
@@ -64,7 +64,7 @@ impl Bed {
             settings["stateDirectory"] = directory.join("state").to_str().into();
         }
         fs::write(directory.join("agent.json"), settings.to_string()).unwrap();
-        Namespace::create(&name).unwrap();
+        NetworkNamespace::create(&name).unwrap();
         Self { name, directory, agent: None, shell: None }
     }
 
@@ -113,14 +113,14 @@ impl Bed {
 
     /// The names of the node's interfaces.
     pub(crate) fn links(&self) -> Vec<String> {
-        let mut node = Node::of(Namespace::open(&self.name).unwrap()).unwrap();
+        let mut node = NodeNamespace::of(NetworkNamespace::open(&self.name).unwrap()).unwrap();
         node.network().links().unwrap().into_iter().map(|link| link.name).collect()
     }
 
     /// The names of this node's workloads' network namespaces.
     pub(crate) fn namespaces(&self) -> Vec<String> {
         let prefix = format!("nexin-{}-", self.name);
-        Namespace::names().unwrap().into_iter().filter(|name| name.starts_with(&prefix)).collect()
+        NetworkNamespace::names().unwrap().into_iter().filter(|name| name.starts_with(&prefix)).collect()
     }
 
     /// Starts the agent and waits until it answers.
@@ -179,7 +179,7 @@ impl Bed {
 
     /// The names of the policies in force.
     pub(crate) fn policies(&self) -> Vec<String> {
-        let policies: Vec<api::view::Policy> = self.ask(Request::Policies);
+        let policies: Vec<api::view::PolicySummary> = self.ask(ApiRequest::Policies);
         policies.into_iter().map(|policy| policy.name).collect()
     }
 
@@ -215,12 +215,12 @@ impl Bed {
     }
 
     /// Sends the agent a request.
-    pub(crate) fn ask<T: DeserializeOwned>(&self, request: Request) -> T {
+    pub(crate) fn ask<T: DeserializeOwned>(&self, request: ApiRequest) -> T {
         Client::connect(&self.socket()).unwrap().call(request).unwrap()
     }
 
     pub(crate) fn status(&self) -> Status {
-        self.ask(Request::Status)
+        self.ask(ApiRequest::Status)
     }
 
     pub(crate) fn apply(&self, text: &str) {
@@ -228,16 +228,16 @@ impl Bed {
     }
 
     pub(crate) fn try_apply(&self, text: &str) -> Result<Vec<String>, api::CallError> {
-        let request = Request::Apply { file: "test.yaml".into(), text: text.into(), results: false };
+        let request = ApiRequest::Apply { file: "test.yaml".into(), text: text.into(), results: false };
         Client::connect(&self.socket())?.call(request)
     }
 
     pub(crate) fn delete(&self, name: &str) {
-        let _: Vec<String> = self.ask(Request::Delete { names: vec![name.into()] });
+        let _: Vec<String> = self.ask(ApiRequest::Delete { names: vec![name.into()] });
     }
 
     pub(crate) fn try_delete(&self, name: &str) -> Result<Vec<String>, api::CallError> {
-        Client::connect(&self.socket())?.call(Request::Delete { names: vec![name.into()] })
+        Client::connect(&self.socket())?.call(ApiRequest::Delete { names: vec![name.into()] })
     }
 
     /// Writes a manifest to the agent's policy directory.
@@ -255,18 +255,18 @@ impl Bed {
     /// A workload with the label `app: NAME` in which nothing runs.
     pub(crate) fn bare_workload(&self, name: &str) -> Host {
         let endpoint = self.try_workload(name).unwrap();
-        let namespace = Namespace::open(&endpoint.network_namespace).unwrap();
+        let namespace = NetworkNamespace::open(&endpoint.network_namespace).unwrap();
         Host { namespace, addresses: endpoint.addresses }
     }
 
     /// Removes a workload.
     pub(crate) fn remove(&self, name: &str) -> Result<(), api::CallError> {
-        let request = Request::RemoveWorkload { namespace: "default".into(), name: name.into() };
+        let request = ApiRequest::RemoveWorkload { namespace: "default".into(), name: name.into() };
         Client::connect(&self.socket())?.call::<serde::de::IgnoredAny>(request).map(drop)
     }
 
     /// Removes a workload, and ignores a refusal.
-    pub(crate) fn try_workload(&self, name: &str) -> Result<Endpoint, api::CallError> {
+    pub(crate) fn try_workload(&self, name: &str) -> Result<EndpointSummary, api::CallError> {
         self.try_workload_at(name, &[])
     }
 
@@ -275,26 +275,26 @@ impl Bed {
         &self,
         name: &str,
         addresses: &[IpAddr],
-    ) -> Result<Endpoint, api::CallError> {
+    ) -> Result<EndpointSummary, api::CallError> {
         let wanted = api::WorkloadSpec { addresses: addresses.to_vec(), ..wanted(name) };
-        Client::connect(&self.socket())?.call(Request::CreateWorkload(wanted))
+        Client::connect(&self.socket())?.call(ApiRequest::CreateWorkload(wanted))
     }
 
-    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
-        self.ask(Request::Endpoints)
+    pub(crate) fn endpoints(&self) -> Vec<EndpointSummary> {
+        self.ask(ApiRequest::Endpoints)
     }
 
     /// The node itself, at the addresses that the agent assigned.
     pub(crate) fn node(&self) -> Host {
         let addresses = ["10.244.0.1", "fd00:10:244::1"].map(|address| address.parse().unwrap());
-        Host { namespace: Namespace::open(&self.name).unwrap(), addresses: addresses.to_vec() }
+        Host { namespace: NetworkNamespace::open(&self.name).unwrap(), addresses: addresses.to_vec() }
     }
 
     /// A host outside the node, behind its default route.
     pub(crate) fn outside(&self) -> Host {
-        let namespace = Namespace::anonymous().unwrap();
+        let namespace = NetworkNamespace::anonymous().unwrap();
         let addresses = vec!["198.51.100.7".parse().unwrap()];
-        let mut node = Node::of(Namespace::open(&self.name).unwrap()).unwrap();
+        let mut node = NodeNamespace::of(NetworkNamespace::open(&self.name).unwrap()).unwrap();
         let plan = Plan { host: "out0", addresses: &addresses, mtu: 1500, index: None, alias: None };
         let wired = node.wire(&namespace, &plan).unwrap();
         node.up(&wired).unwrap();
@@ -323,7 +323,7 @@ impl Drop for Bed {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("the agent said:\n{}", self.log());
-            let seen = Request::Observe { last: 20, follow: false, filters: Vec::new() };
+            let seen = ApiRequest::Observe { last: 20, follow: false, filters: Vec::new() };
             let flows = Client::connect(&self.socket()).and_then(|client| client.follow::<flow::Flow>(seen));
             for flow in flows.into_iter().flatten().flatten() {
                 eprintln!("{}", flow::line(&flow, flow::Paint::Plain));
@@ -333,16 +333,16 @@ impl Drop for Bed {
             let _ = agent.kill();
             let _ = agent.wait();
         }
-        let config = agent::Config {
+        let config = agent::AgentConfig {
             instance: self.name.clone(),
             directory: self.directory.join("run"),
             state_directory: self.directory.join("run"),
             network_namespace: Some(self.name.clone()),
-            ..agent::Config::default()
+            ..agent::AgentConfig::default()
         };
         let is_disk = is_mounted(&config.directory);
         let removed = agent::remove(&config);
-        let _ = Namespace::delete(&self.name);
+        let _ = NetworkNamespace::delete(&self.name);
         let _ = fs::remove_dir_all(&self.directory);
         // A separate disk stays until the test removes it, and so does the directory that it is mounted on.
         if !thread::panicking() && !is_disk {

@@ -1,7 +1,7 @@
 //! Tests of clients that stay, leave or are too many, and of an agent without free file descriptors.
 
 use crate::bed::{Bed, eventually, wanted};
-use api::{Client, Request};
+use api::{ApiRequest, Client};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -75,9 +75,9 @@ fn an_observer_that_only_stopped_sending_still_receives() {
 fn an_agent_without_free_descriptors_keeps_policies_and_continues_afterwards() {
     let bed = Bed::new("oc");
     let owned = api::WorkloadSpec { owner: Some(std::process::id()), ..wanted("owned") };
-    let _: api::view::Endpoint = bed.ask(Request::CreateWorkload(owned));
+    let _: api::view::EndpointSummary = bed.ask(ApiRequest::CreateWorkload(owned));
     let mut known = Client::connect(&bed.socket()).unwrap();
-    let status = |known: &mut Client| known.call::<api::view::Status>(Request::Status).unwrap();
+    let status = |known: &mut Client| known.call::<api::view::Status>(ApiRequest::Status).unwrap();
     let proxy = status(&mut known).proxy;
     limit(bed.agent(), Some(3));
     let said = bed.log().len();
@@ -110,7 +110,7 @@ fn a_client_beyond_the_limit_is_refused_with_a_reason_and_the_limit_is_raised() 
     assert_eq!(bed.status().endpoints, 0, "more than the soft limit is served");
     clients.extend((0..400).map(|_| UnixStream::connect(bed.socket()).unwrap()));
     let refused = eventually(|| {
-        Client::connect(&bed.socket()).unwrap().call::<api::view::Status>(Request::Status).err()
+        Client::connect(&bed.socket()).unwrap().call::<api::view::Status>(ApiRequest::Status).err()
     });
     let refused = refused.expect("one of so many is refused").to_string();
     assert!(refused.contains("too many") && refused.contains("clients"), "{refused}");
@@ -119,7 +119,7 @@ fn a_client_beyond_the_limit_is_refused_with_a_reason_and_the_limit_is_raised() 
     assert!(
         eventually(|| {
             let status =
-                Client::connect(&bed.socket()).ok()?.call::<api::view::Status>(Request::Status).ok()?;
+                Client::connect(&bed.socket()).ok()?.call::<api::view::Status>(ApiRequest::Status).ok()?;
             (status.policies == 1).then_some(())
         })
         .is_some()

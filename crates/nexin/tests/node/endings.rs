@@ -1,7 +1,7 @@
 //! Tests of the removal of workloads: many at once, and all their processes.
 
 use crate::bed::{Bed, eventually, wanted};
-use api::{Client, Request};
+use api::{ApiRequest, Client};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -12,7 +12,8 @@ fn a_hundred_workloads_are_removed_at_once() {
     const COUNT: usize = 100;
     let bed = Bed::new("ea");
     for number in 0..COUNT {
-        let _: api::view::Endpoint = bed.ask(Request::CreateWorkload(wanted(&format!("w{number}"))));
+        let _: api::view::EndpointSummary =
+            bed.ask(ApiRequest::CreateWorkload(wanted(&format!("w{number}"))));
     }
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -121,7 +122,7 @@ fn without_a_free_identity_a_workload_is_refused_and_nothing_changes() {
         assert_eq!(bed.links().iter().filter(|link| link.starts_with("nx")).count(), 1);
     }
     let twin = api::WorkloadSpec { name: "twin".into(), ..wanted("server") };
-    let _: api::view::Endpoint = bed.ask(Request::CreateWorkload(twin));
+    let _: api::view::EndpointSummary = bed.ask(ApiRequest::CreateWorkload(twin));
     assert_eq!(
         (bed.status().endpoints, bed.status().problems),
         (2, vec![]),
@@ -133,7 +134,7 @@ fn without_a_free_identity_a_workload_is_refused_and_nothing_changes() {
 #[ignore = "needs root"]
 fn a_workload_that_does_not_exist_is_not_found() {
     let bed = Bed::new("ee");
-    let request = Request::RemoveWorkload { namespace: "default".into(), name: "a".into() };
+    let request = ApiRequest::RemoveWorkload { namespace: "default".into(), name: "a".into() };
     let refused = Client::connect(&bed.socket()).unwrap().call::<serde::de::IgnoredAny>(request);
     assert!(refused.unwrap_err().to_string().contains("no workload default/a"));
 }

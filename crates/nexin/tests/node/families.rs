@@ -3,12 +3,12 @@
 use crate::bed::Bed;
 use serde_json::json;
 use std::net::IpAddr;
-use workload::Namespace;
+use workload::NetworkNamespace;
 
 /// Disables IPv6 in a node's namespace, as administrators do.
 fn disable_ipv6(bed: &Bed) {
     let write = || std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
-    Namespace::open(&bed.name).unwrap().enter(write).unwrap().unwrap();
+    NetworkNamespace::open(&bed.name).unwrap().enter(write).unwrap().unwrap();
 }
 
 /// Starts the agent and checks that connections and requests are judged in the first family that workloads have.

@@ -5,14 +5,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
-use workload::Namespace;
+use workload::NetworkNamespace;
 
 /// The timeout for a response that may not come.
 const PATIENCE: Duration = Duration::from_millis(700);
 
 /// A workload and its network namespace.
 pub(crate) struct Host {
-    pub(crate) namespace: Namespace,
+    pub(crate) namespace: NetworkNamespace,
     pub(crate) addresses: Vec<IpAddr>,
 }
 

@@ -1,11 +1,11 @@
 //! Tests of remains that an agent finds: workloads without a state file or an interface, and removed maps.
 
 use crate::bed::{Bed, eventually, wanted};
-use api::{Client, Request};
+use api::{ApiRequest, Client};
 use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
-use workload::{Namespace, Node};
+use workload::{NetworkNamespace, NodeNamespace};
 
 #[test]
 #[ignore = "needs root"]
@@ -55,7 +55,7 @@ fn a_workload_without_its_interface_is_a_problem_until_it_ends() {
     let mut bed = Bed::new("lb");
     bed.workload("server");
     let client = bed.workload("client");
-    let mut node = Node::of(Namespace::open(&bed.name).unwrap()).unwrap();
+    let mut node = NodeNamespace::of(NetworkNamespace::open(&bed.name).unwrap()).unwrap();
     node.network().delete_link("nx1").unwrap();
     for restarted in [false, true] {
         if restarted {
@@ -69,7 +69,7 @@ fn a_workload_without_its_interface_is_a_problem_until_it_ends() {
     }
     let again = Client::connect(&bed.socket())
         .unwrap()
-        .call::<api::view::Endpoint>(Request::CreateWorkload(wanted("server")));
+        .call::<api::view::EndpointSummary>(ApiRequest::CreateWorkload(wanted("server")));
     assert!(again.unwrap_err().to_string().contains("is there already"));
     bed.remove("server").unwrap();
     assert_eq!(bed.status().problems, Vec::<String>::new());
@@ -88,15 +88,15 @@ fn an_agent_that_is_killed_while_it_adds_or_removes_a_workload_leaks_nothing() {
         let name = format!("w{round}");
         let asked = std::thread::spawn(move || {
             let mut client = Client::connect(&socket)?;
-            client.call::<serde::de::IgnoredAny>(Request::CreateWorkload(wanted(&name)))?;
-            let request = Request::RemoveWorkload { namespace: "default".into(), name };
+            client.call::<serde::de::IgnoredAny>(ApiRequest::CreateWorkload(wanted(&name)))?;
+            let request = ApiRequest::RemoveWorkload { namespace: "default".into(), name };
             Client::connect(&socket)?.call::<serde::de::IgnoredAny>(request)
         });
         std::thread::sleep(Duration::from_millis(4 + round * 17));
         bed.kill();
         let _ = asked.join().unwrap();
         bed.start();
-        let endpoints: Vec<api::view::Endpoint> = bed.ask(Request::Endpoints);
+        let endpoints: Vec<api::view::EndpointSummary> = bed.ask(ApiRequest::Endpoints);
         let mut links = bed.links();
         links.retain(|link| link.strip_prefix("nx").is_some_and(|rest| rest.parse::<u32>().is_ok()));
         let mut known: Vec<_> = endpoints.iter().map(|endpoint| endpoint.interface.clone()).collect();

@@ -1,13 +1,13 @@
 //! Tests of two agents on one host and of other programs' interfaces: an agent changes only what it made.
 
 use crate::bed::{Bed, wanted};
-use api::Request;
+use api::ApiRequest;
 use serde_json::json;
-use workload::{Namespace, Node, Veth};
+use workload::{NetworkNamespace, NodeNamespace, Veth};
 
 /// A pair of interfaces of another program in a node's namespace.
 fn foreign(bed: &Bed, name: &str) {
-    let mut node = Node::of(Namespace::open(&bed.name).unwrap()).unwrap();
+    let mut node = NodeNamespace::of(NetworkNamespace::open(&bed.name).unwrap()).unwrap();
     let veth = Veth { name, peer: "foreign", peer_namespace: None, mtu: 1500, index: None };
     node.network().create_veth(&veth).unwrap();
 }
@@ -46,7 +46,7 @@ fn a_second_agent_of_the_same_instance_is_refused_wherever_its_files_and_its_net
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(super::REQUESTS);
     let apart = format!("{}apart", bed.name);
-    Namespace::create(&apart).unwrap();
+    NetworkNamespace::create(&apart).unwrap();
     for namespace in [&bed.name, &apart] {
         let twin = json!({"directory": bed.directory.join("twin"), "networkNamespace": namespace});
         let (code, said) = bed.try_another(&twin);
@@ -54,7 +54,7 @@ fn a_second_agent_of_the_same_instance_is_refused_wherever_its_files_and_its_net
         assert!(said.contains("another agent"), "{said}");
         assert_eq!(client.reaches(&server, "/public"), Some(200), "{said}");
     }
-    Namespace::delete(&apart).unwrap();
+    NetworkNamespace::delete(&apart).unwrap();
     let status = bed.status();
     assert_eq!((status.endpoints, status.problems), (2, vec![]));
 }
@@ -65,9 +65,9 @@ fn a_number_whose_names_are_in_use_is_skipped_and_their_interfaces_stay() {
     let bed = Bed::new("nc");
     foreign(&bed, "nx1");
     let taken = format!("nexin-{}-2", bed.name);
-    Namespace::create(&taken).unwrap();
-    let made: api::view::Endpoint = bed.ask(Request::CreateWorkload(wanted("a")));
-    let next: api::view::Endpoint = bed.ask(Request::CreateWorkload(wanted("b")));
+    NetworkNamespace::create(&taken).unwrap();
+    let made: api::view::EndpointSummary = bed.ask(ApiRequest::CreateWorkload(wanted("a")));
+    let next: api::view::EndpointSummary = bed.ask(ApiRequest::CreateWorkload(wanted("b")));
     assert!(bed.links().contains(&"nx1".to_string()), "{:?}", bed.links());
     assert!(bed.namespaces().contains(&taken));
     assert!(made.interface != "nx1" && next.network_namespace != taken && made.id != next.id);
@@ -75,7 +75,7 @@ fn a_number_whose_names_are_in_use_is_skipped_and_their_interfaces_stay() {
     assert_eq!(bed.workload("client").reaches(&there, "/"), Some(200));
     there.addresses.clear();
     bed.remove("a").unwrap();
-    Namespace::delete(&taken).unwrap();
+    NetworkNamespace::delete(&taken).unwrap();
 }
 
 #[test]
@@ -85,14 +85,14 @@ fn interfaces_of_other_programs_stay_when_an_agent_is_removed() {
     bed.workload("a");
     foreign(&bed, "nx77");
     let longer = format!("nexin-{}-x-1", bed.name);
-    Namespace::create(&longer).unwrap();
+    NetworkNamespace::create(&longer).unwrap();
     let name = bed.name.clone();
-    let node = Namespace::open(&name).unwrap();
+    let node = NetworkNamespace::open(&name).unwrap();
     drop(bed);
-    let links = Node::of(node).unwrap().network().links().unwrap();
+    let links = NodeNamespace::of(node).unwrap().network().links().unwrap();
     let names: Vec<_> = links.into_iter().map(|link| link.name).collect();
-    let kept = Namespace::names().unwrap().contains(&longer);
-    Namespace::delete(&longer).unwrap();
+    let kept = NetworkNamespace::names().unwrap().contains(&longer);
+    NetworkNamespace::delete(&longer).unwrap();
     assert!(kept, "the namespace of instance {name}-x");
     assert_eq!(names.iter().filter(|name| name.starts_with("nx")).collect::<Vec<_>>(), ["nx77"]);
 }

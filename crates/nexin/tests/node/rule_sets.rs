@@ -192,7 +192,7 @@ fn an_agent_whose_directory_is_replaced_or_emptied_answers_and_reports_again() {
         expect(&client, &server, what);
         let reported = eventually(|| {
             client.fetch(&server, &path);
-            let last = api::Request::Observe { last: 50, follow: false, filters: Vec::new() };
+            let last = api::ApiRequest::Observe { last: 50, follow: false, filters: Vec::new() };
             let flows = api::Client::connect(&bed.socket()).ok()?.follow::<flow::Flow>(last).ok()?;
             // Each kind of damage has its own path, so that an earlier flow is not taken for the expected one.
             let is_of_now =

@@ -1,8 +1,8 @@
 //! Tests of services of every kind with a running agent: listed backends receive connections, and listed API servers are peers.
 
 use crate::bed::{self, Bed, Host};
-use api::Request;
-use api::view::{Explanation, Service};
+use api::ApiRequest;
+use api::view::{Explanation, ServiceSummary};
 
 /// Objects of a cluster's dump beside policies; none of them makes the agent refuse the others.
 const DUMP: &str = r#"
@@ -40,7 +40,7 @@ fn fetch(from: &Host, to: &str) -> Option<u16> {
 }
 
 fn explain(bed: &Bed, to: &str, port: u16) -> Explanation {
-    let probe = api::Probe {
+    let probe = api::ExplainProbe {
         from: "client".into(),
         to: to.into(),
         port,
@@ -49,7 +49,7 @@ fn explain(bed: &Bed, to: &str, port: u16) -> Explanation {
         family: None,
         http: None,
     };
-    bed.ask(Request::Explain(Box::new(probe)))
+    bed.ask(ApiRequest::Explain(Box::new(probe)))
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_dump_with_services_of_every_kind_is_applied_completely() {
     let bed = Bed::new("sa");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.write_policy("dump.yaml", DUMP);
-    let services = || -> Vec<Service> { bed.ask(Request::Services) };
+    let services = || -> Vec<ServiceSummary> { bed.ask(ApiRequest::Services) };
     assert!(
         bed::eventually(|| (services().len() == 4).then_some(())).is_some(),
         "{:?}",

@@ -18,7 +18,7 @@ fn connections(bed: &Bed, wanted: impl Fn(&ProxyConnections) -> bool) -> ProxyCo
 
 /// Removes a workload.
 fn end(bed: &Bed, name: &str) {
-    let request = api::Request::RemoveWorkload { namespace: "default".into(), name: name.into() };
+    let request = api::ApiRequest::RemoveWorkload { namespace: "default".into(), name: name.into() };
     let _: serde_json::Value = bed.ask(request);
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Ending, Now, Session};
 use crate::answer::{self, KeepAlive};
-use crate::event::{RequestEvent, Verdict};
+use crate::event::{RequestEvent, RequestVerdict};
 use l7::head::MAX_FIELDS;
 use l7::{Field, Request};
 
@@ -41,7 +41,7 @@ impl Session {
 
     /// The event of the open exchange, if policy denies it now.
     fn event_if_denied(&mut self, now: Now) -> Option<RequestEvent> {
-        let mut event = RequestEvent { verdict: Verdict::Deny, ..self.blank_event(now) };
+        let mut event = RequestEvent { verdict: RequestVerdict::Deny, ..self.blank_event(now) };
         // Parsing changes the head in place, so it parses a copy.
         let mut head = self.judged_head.clone();
         let mut storage = [Field::default(); MAX_FIELDS];

@@ -2,7 +2,7 @@
 
 use super::{Ending, Exchange, Now, RequestState, ResponseState, Session, Upstream};
 use crate::answer::{self, KeepAlive};
-use crate::event::{RequestEvent, Verdict};
+use crate::event::{RequestEvent, RequestVerdict};
 use crate::judge::{Judgement, Unknown};
 use l7::head::MAX_FIELDS;
 use l7::{Body, Field, Framing, Refusal, Request, Scanner, Version};
@@ -180,7 +180,7 @@ impl Session {
         }
         self.events.push(RequestEvent {
             status: Some(403),
-            verdict: Verdict::Deny,
+            verdict: RequestVerdict::Deny,
             reason: "no HTTP rule allows it",
             ..incoming.event
         });
@@ -195,7 +195,12 @@ impl Session {
 
     fn answer_refusal(&mut self, event: RequestEvent, Refusal { status, reason }: Refusal) {
         answer::refuse(status, reason, self.to_client.rewrite().1);
-        self.events.push(RequestEvent { status: Some(status), verdict: Verdict::Refuse, reason, ..event });
+        self.events.push(RequestEvent {
+            status: Some(status),
+            verdict: RequestVerdict::Refuse,
+            reason,
+            ..event
+        });
         self.ending = Some(Ending::Drain);
     }
 }

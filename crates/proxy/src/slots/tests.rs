@@ -4,7 +4,7 @@ use super::*;
 use std::net::Ipv4Addr;
 
 fn slots(limit: usize) -> Arc<Slots> {
-    Arc::new(Slots::new(&Config { max_connections: limit, ..Config::default() }))
+    Arc::new(Slots::new(&ProxyConfig { max_connections: limit, ..ProxyConfig::default() }))
 }
 
 fn of(identity: u32, client: u8, server: u8) -> ConnectionKey {

@@ -1,13 +1,13 @@
 //! Bodies in both directions, with every framing.
 
-use crate::harness::{Server, Step, World, receive, say};
+use crate::harness::{ScriptStep, Server, TestProxy, receive, say};
 
 #[test]
 fn bodies_with_a_length_pass() {
     let answer = "HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nworld";
     let server = Server::new(vec![vec![receive("hello"), say(answer), receive("again"), say(answer)]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 5\r\n\r\n";
     client.send(request);
     client.send("hel");
@@ -26,11 +26,16 @@ fn large_bodies_stream_both_ways_at_once() {
     answer.extend_from_slice(&body);
     let end = answer.split_off(SIZE / 2);
     // The response starts before the end of the request, and ends after it.
-    let script =
-        vec![receive("\r\n\r\n"), Step::Swallow(1000), say(&answer), Step::Swallow(SIZE - 1000), say(&end)];
+    let script = vec![
+        receive("\r\n\r\n"),
+        ScriptStep::Swallow(1000),
+        say(&answer),
+        ScriptStep::Swallow(SIZE - 1000),
+        say(&end),
+    ];
     let server = Server::new(vec![script]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send(format!("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: {SIZE}\r\n\r\n"));
     let mut writer = client.stream.try_clone().expect("a second handle");
     let sent = body.clone();
@@ -51,8 +56,8 @@ fn responses_without_a_body_end_with_their_head() {
     let script =
         [head, none, same].into_iter().flat_map(|answer| [receive("\r\n\r\n"), say(answer)]).collect();
     let server = Server::new(vec![script]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     for (method, answer) in [("HEAD", head), ("GET", none), ("GET", same)] {
         client.send(format!("{method} /public HTTP/1.1\r\nHost: svc\r\n\r\n"));
         client.expect(answer);
@@ -64,8 +69,8 @@ fn responses_without_a_body_end_with_their_head() {
 fn a_response_until_close_ends_the_connection() {
     let server =
         Server::new(vec![vec![receive("\r\n\r\n"), say("HTTP/1.0 200 OK\r\n\r\nall "), say("there is")]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");
     client.expect("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall there is");
     client.expect_end();
@@ -76,24 +81,24 @@ fn the_servers_100_continue_reaches_the_client() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let script = vec![receive("\r\n\r\n"), say("HTTP/1.1 100 Continue\r\n\r\n"), receive("abc"), say(answer)];
     let server = Server::new(vec![script]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
     client.send(request);
     client.expect("HTTP/1.1 100 Continue\r\n\r\n");
     client.send("abc");
     client.expect(answer);
     assert_eq!(server.received(), [format!("{request}abc")]);
-    let event = world.event();
+    let event = proxy.event();
     assert_eq!(event.status, Some(200));
-    world.no_event();
+    proxy.no_event();
 }
 
 #[test]
 fn a_denied_request_with_expect_closes_the_connection() {
     let server = Server::new(vec![]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send("POST /private HTTP/1.1\r\nHost: svc\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.status(), 403);
     client.expect("Access denied\r\n");
@@ -110,8 +115,8 @@ fn a_websocket_is_a_tunnel_once_the_server_agrees() {
         receive("GET /private"),
         say("\0more"),
     ]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     let request = "GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     client.send(request);
     client.expect([switching, "\0frame"].concat());
@@ -121,15 +126,15 @@ fn a_websocket_is_a_tunnel_once_the_server_agrees() {
     client.expect_end();
     drop(client);
     assert_eq!(server.received(), [[request, "GET /private"].concat()]);
-    assert_eq!(world.event().status, Some(101));
+    assert_eq!(proxy.event().status, Some(101));
 }
 
 #[test]
 fn no_tunnel_opens_unless_the_server_agrees() {
     let refused = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
     let server = Server::new(vec![vec![receive("\r\n\r\n"), say(refused)]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     let request = "GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     // The client sent the next bytes for a tunnel; without one, they are judged as a request.
     client.send([request, "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n"].concat());
@@ -142,8 +147,8 @@ fn no_tunnel_opens_unless_the_server_agrees() {
 fn an_unrequested_switch_of_protocols_is_refused() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     let server = Server::new(vec![vec![receive("\r\n\r\n"), say(switching)]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n");
     assert_eq!(client.status(), 502);
     client.rest();

@@ -1,7 +1,7 @@
 //! Ends of connections: orderly, by reset, and by time-out.
 
-use crate::harness::{Server, Step, World, quick, receive, say};
-use proxy::Verdict;
+use crate::harness::{ScriptStep, Server, TestProxy, quick, receive, say};
+use proxy::RequestVerdict;
 use std::net::{Ipv4Addr, Shutdown, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 fn a_server_that_closes_after_a_response_closes_for_the_client() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
     let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send([GET, GET].concat());
     client.expect(answer);
     client.expect_end();
@@ -23,8 +23,8 @@ fn a_server_that_closes_after_a_response_closes_for_the_client() {
 #[test]
 fn a_client_that_asks_to_close_is_closed() {
     let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\nConnection: close\r\n\r\n");
     client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     client.expect_end();
@@ -34,8 +34,8 @@ fn a_client_that_asks_to_close_is_closed() {
 #[test]
 fn a_server_that_closes_an_idle_connection_closes_it_for_the_client() {
     let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send(GET);
     client.expect(OK);
     client.expect_end();
@@ -44,8 +44,8 @@ fn a_server_that_closes_an_idle_connection_closes_it_for_the_client() {
 #[test]
 fn a_client_may_stop_sending_before_it_has_its_answer() {
     let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send(GET);
     client.stream.shutdown(Shutdown::Write).expect("connected");
     client.expect(OK);
@@ -55,13 +55,13 @@ fn a_client_may_stop_sending_before_it_has_its_answer() {
 #[test]
 fn a_server_that_is_not_there_is_reported() {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("bound");
-    let world = World::new(free);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(free);
+    let mut client = proxy.connect();
     client.send("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 5\r\n\r\nhello");
     assert_eq!(client.status(), 503);
     client.rest();
-    let event = world.event();
-    assert_eq!((event.status, event.verdict), (Some(503), Verdict::Forward));
+    let event = proxy.event();
+    assert_eq!((event.status, event.verdict), (Some(503), RequestVerdict::Forward));
     assert_eq!(event.reason, "the server cannot be reached");
 }
 
@@ -69,16 +69,16 @@ fn a_server_that_is_not_there_is_reported() {
 fn a_server_that_closes_instead_of_answering_is_reported() {
     for script in [
         vec![receive("\r\n\r\n")],
-        vec![receive("\r\n\r\n"), Step::Reset],
+        vec![receive("\r\n\r\n"), ScriptStep::Reset],
         vec![receive("\r\n\r\n"), say("HTTP/1.1 2")],
     ] {
         let server = Server::new(vec![script]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         client.send(GET);
         assert_eq!(client.status(), 502);
         client.rest();
-        assert_eq!(world.event().status, Some(502));
+        assert_eq!(proxy.event().status, Some(502));
         server.received();
     }
 }
@@ -92,8 +92,8 @@ fn a_server_that_does_not_speak_http_is_reported() {
         "\r\n\r\n",
     ] {
         let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         client.send(GET);
         assert_eq!(client.status(), 502, "{answer:?}");
         client.rest();
@@ -108,8 +108,8 @@ fn a_response_cut_short_does_not_look_complete() {
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalfXX", false),
     ] {
         let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         client.send(GET);
         let rest = client.rest();
         let rest = String::from_utf8_lossy(&rest);
@@ -122,9 +122,9 @@ fn a_response_cut_short_does_not_look_complete() {
 #[test]
 fn an_early_answer_reaches_a_client_that_is_still_sending() {
     let answer = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer), Step::Swallow(100_000)]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer), ScriptStep::Swallow(100_000)]]);
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 1000000\r\n\r\n");
     client.send([b'x'; 200_000]);
     client.expect(answer);
@@ -134,22 +134,22 @@ fn an_early_answer_reaches_a_client_that_is_still_sending() {
 fn a_client_that_goes_away_ends_the_servers_connection_too() {
     let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
     let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 10\r\n\r\nhalf";
-    let server = Server::new(vec![vec![receive("half"), say(hint), Step::End]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let server = Server::new(vec![vec![receive("half"), say(hint), ScriptStep::End]]);
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send(request);
     client.expect(hint);
     drop(client);
     assert_eq!(server.received(), [request]);
-    let event = world.event();
+    let event = proxy.event();
     assert_eq!((event.status, event.reason), (None, "the client closed the connection"));
 }
 
 #[test]
 fn slow_heads_time_out_however_they_trickle() {
     let server = Server::new(vec![]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     let began = Instant::now();
     let mut trickle = client.stream.try_clone().expect("a second handle");
     std::thread::spawn(move || {
@@ -164,29 +164,29 @@ fn slow_heads_time_out_however_they_trickle() {
     assert_eq!(client.status(), 408);
     assert!(began.elapsed() >= quick().head_timeout);
     client.rest();
-    assert_eq!(world.event().status, Some(408));
+    assert_eq!(proxy.event().status, Some(408));
 }
 
 #[test]
 fn idle_connections_are_closed_without_a_response() {
     let server = Server::new(vec![]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     let began = Instant::now();
     client.expect_end();
     assert!(began.elapsed() >= quick().idle_timeout);
-    world.no_event();
+    proxy.no_event();
 }
 
 #[test]
 fn connections_beyond_the_limit_wait_for_a_slot() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), Step::End]]);
-    let config = proxy::Config { max_connections: 1, slot_timeout: Duration::from_secs(10), ..quick() };
-    let world = World::with(server.address, config);
-    let mut first = world.connect();
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
+    let config = proxy::ProxyConfig { max_connections: 1, slot_timeout: Duration::from_secs(10), ..quick() };
+    let proxy = TestProxy::with(server.address, config);
+    let mut first = proxy.connect();
     first.send(GET);
     std::thread::sleep(Duration::from_millis(100));
-    let mut second = world.connect();
+    let mut second = proxy.connect();
     second.send("GET /private HTTP/1.1\r\nHost: svc\r\n\r\n");
     second.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("not zero");
     assert!(std::io::Read::read(&mut second.stream, &mut [0]).is_err(), "it was served beside the first");
@@ -199,13 +199,13 @@ fn connections_beyond_the_limit_wait_for_a_slot() {
 #[test]
 fn a_connection_beyond_the_limit_gets_the_slot_of_an_idle_one() {
     let server = Server::new(vec![]);
-    let world = World::with(server.address, proxy::Config { max_connections: 1, ..quick() });
+    let proxy = TestProxy::with(server.address, proxy::ProxyConfig { max_connections: 1, ..quick() });
     let private = "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n";
-    let mut first = world.connect();
+    let mut first = proxy.connect();
     first.send(private);
     assert_eq!(first.status(), 403);
     first.expect("Access denied\r\n");
-    let mut second = world.connect();
+    let mut second = proxy.connect();
     second.send(private);
     assert_eq!(second.status(), 403);
     first.expect_end();
@@ -217,9 +217,9 @@ fn a_client_gets_its_answer_though_it_reads_only_when_all_was_sent() {
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: 3000000\r\n");
         let body = "a".repeat(3_000_000);
         let server =
-            Server::new(vec![vec![receive("\r\n\r\n"), say(format!("{head}\r\n{body}")), Step::End]]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+            Server::new(vec![vec![receive("\r\n\r\n"), say(format!("{head}\r\n{body}")), ScriptStep::End]]);
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         client.send("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 30000000\r\n\r\n");
         client.send(vec![b'x'; 30_000_000]);
         client.expect(format!("{head}Connection: close\r\n\r\n{body}"));

@@ -1,6 +1,6 @@
 //! The exchanges of `requests.jsonl`: exact bytes of clients, with the permitted outcomes.
 
-use crate::harness::{Client, PATIENCE, World, quick};
+use crate::harness::{Client, PATIENCE, TestProxy, quick};
 use l7::rule::{HeaderRule, HttpRule};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -82,10 +82,10 @@ fn play_all(wanted: impl Fn(&Value) -> bool) -> Vec<(Value, Played)> {
 
 fn play(exchange: &Value) -> Played {
     let (server, received) = listen();
-    let config = proxy::Config { idle_timeout: Duration::from_millis(400), ..quick() };
-    let world = World::with(server, config);
-    world.policy.ingress(&rules(exchange));
-    let mut client: Client = world.connect();
+    let config = proxy::ProxyConfig { idle_timeout: Duration::from_millis(400), ..quick() };
+    let proxy = TestProxy::with(server, config);
+    proxy.policy.ingress(&rules(exchange));
+    let mut client: Client = proxy.connect();
     // The proxy may close before it read everything.
     let _ = client.stream.write_all(&decoded(text(exchange, "raw_b64")));
     let answers = client.rest();

@@ -1,7 +1,10 @@
 //! A proxy under test with its policy, its recorder of events, a scripted server, and clients.
 
 use l7::{HttpRule, Matcher};
-use proxy::{AppliedRuleSet, Config, Events, Flow, Network, Occupancy, Policy, Proxy, RequestEvent, Rules};
+use proxy::{
+    AppliedRuleSet, Events, Occupancy, ProxiedFlow, Proxy, ProxyConfig, ProxyNetwork, RequestEvent,
+    RequestPolicy, Rules,
+};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,14 +90,19 @@ impl TestPolicy {
     }
 }
 
-impl Policy for TestPolicy {
-    fn flow(&self, _client: SocketAddr, _server: SocketAddr) -> Option<Flow> {
+impl RequestPolicy for TestPolicy {
+    fn flow(&self, _client: SocketAddr, _server: SocketAddr) -> Option<ProxiedFlow> {
         let state = self.state.lock().expect("no test panics with it");
         let mut applied = Vec::new();
         applied.extend(state.egress.is_some().then_some(EGRESS));
         applied.extend(state.ingress.is_some().then_some(INGRESS));
         let workloads = (1, 2 + state.successors);
-        state.known.then_some(Flow { source_identity: 256, destination_identity: 257, workloads, applied })
+        state.known.then_some(ProxiedFlow {
+            source_identity: 256,
+            destination_identity: 257,
+            workloads,
+            applied,
+        })
     }
 
     fn generation(&self) -> u64 {
@@ -129,7 +137,7 @@ impl Events for Recorder {
 /// A network in which all connections have the same destination, and keep their real source.
 struct Fixed(SocketAddr);
 
-impl Network for Fixed {
+impl ProxyNetwork for Fixed {
     fn destination(&self, _accepted: &tokio::net::TcpStream) -> io::Result<SocketAddr> {
         Ok(self.0)
     }
@@ -140,7 +148,7 @@ impl Network for Fixed {
 }
 
 /// A proxy for connections to one address.
-pub(crate) struct World {
+pub(crate) struct TestProxy {
     pub(crate) policy: Arc<TestPolicy>,
     pub(crate) server: SocketAddr,
     events: mpsc::Receiver<RequestEvent>,
@@ -148,13 +156,13 @@ pub(crate) struct World {
     proxy: Proxy,
 }
 
-impl World {
+impl TestProxy {
     /// A proxy for this server, whose ingress policy allows `GET` and `POST` under `/public`.
     pub(crate) fn new(server: SocketAddr) -> Self {
         Self::with(server, quick())
     }
 
-    pub(crate) fn with(server: SocketAddr, config: Config) -> Self {
+    pub(crate) fn with(server: SocketAddr, config: ProxyConfig) -> Self {
         let policy = Arc::new(TestPolicy::default());
         policy.ingress(&[rule("GET|POST|HEAD", "/public.*")]);
         let (sender, events) = mpsc::channel();
@@ -216,8 +224,8 @@ impl World {
 }
 
 /// Short time-outs, so that tests of them end soon.
-pub(crate) fn quick() -> Config {
-    Config {
+pub(crate) fn quick() -> ProxyConfig {
+    ProxyConfig {
         head_timeout: Duration::from_millis(300),
         idle_timeout: Duration::from_millis(600),
         first_byte_timeout: Duration::from_millis(600),
@@ -229,7 +237,7 @@ pub(crate) fn quick() -> Config {
         slot_timeout: Duration::from_millis(300),
         discard_limit: 64 * 1024,
         max_connections: 100,
-        ..Config::default()
+        ..ProxyConfig::default()
     }
 }
 
@@ -305,7 +313,7 @@ impl Client {
 }
 
 /// A step of a scripted server.
-pub(crate) enum Step {
+pub(crate) enum ScriptStep {
     /// Reads until the bytes since the last such step end with this text.
     Hear(&'static str),
     /// Reads to the end of the connection; a reset counts as an end.
@@ -319,12 +327,12 @@ pub(crate) enum Step {
     Reset,
 }
 
-pub(crate) fn receive(end: &'static str) -> Step {
-    Step::Hear(end)
+pub(crate) fn receive(end: &'static str) -> ScriptStep {
+    ScriptStep::Hear(end)
 }
 
-pub(crate) fn say(bytes: impl AsRef<[u8]>) -> Step {
-    Step::Say(bytes.as_ref().to_vec())
+pub(crate) fn say(bytes: impl AsRef<[u8]>) -> ScriptStep {
+    ScriptStep::Say(bytes.as_ref().to_vec())
 }
 
 /// A server that follows one script for each connection, in order, and then closes.
@@ -334,7 +342,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(scripts: Vec<Vec<Step>>) -> Self {
+    pub(crate) fn new(scripts: Vec<Vec<ScriptStep>>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound");
         let thread = thread::spawn(move || {
@@ -358,21 +366,21 @@ impl Server {
     }
 }
 
-fn follow(mut stream: TcpStream, script: Vec<Step>) -> String {
+fn follow(mut stream: TcpStream, script: Vec<ScriptStep>) -> String {
     stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
     let mut received = Vec::new();
     for step in script {
         match step {
-            Step::Hear(end) => receive_until(&mut stream, end, &mut received),
-            Step::Swallow(count) => {
+            ScriptStep::Hear(end) => receive_until(&mut stream, end, &mut received),
+            ScriptStep::Swallow(count) => {
                 let mut taken = io::Read::by_ref(&mut stream).take(count as u64);
                 assert_eq!(io::copy(&mut taken, &mut io::sink()).expect("bytes"), count as u64);
             }
             // The test expects some clients to break the connection.
-            Step::End => drop(stream.read_to_end(&mut received)),
-            Step::Say(bytes) => drop(stream.write_all(&bytes)),
-            Step::Wait(time) => thread::sleep(time),
-            Step::Reset => {
+            ScriptStep::End => drop(stream.read_to_end(&mut received)),
+            ScriptStep::Say(bytes) => drop(stream.write_all(&bytes)),
+            ScriptStep::Wait(time) => thread::sleep(time),
+            ScriptStep::Reset => {
                 socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket lingers");
                 return String::from_utf8_lossy(&received).into_owned();
             }

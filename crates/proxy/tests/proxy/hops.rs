@@ -1,9 +1,9 @@
 //! Fields and framing of one hop, and messages that a server could parse differently from the proxy.
 
-use crate::harness::{Server, Step, World, receive, rule, say};
+use crate::harness::{ScriptStep, Server, TestProxy, receive, rule, say};
 use l7::rule::HeaderRule;
 use l7::{Body, Framing, HttpRule};
-use proxy::Verdict;
+use proxy::RequestVerdict;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const HIDDEN: &str = "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n";
@@ -38,8 +38,8 @@ fn chunks_are_re_encoded_without_extensions_and_trailers() {
     let answer = format!("HTTP/1.1 200 OK\r\n{CHUNKED}");
     let exchange = || [receive("\r\n0\r\n\r\n"), say([&answer, chunks].concat())];
     let server = Server::new(vec![[exchange(), exchange()].into_iter().flatten().collect()]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     let head = format!("POST /public HTTP/1.1\r\nHost: svc\r\nTrailer: X-Role\r\n{CHUNKED}");
     for piece in [head.as_bytes(), chunks.as_bytes()].concat().chunks(3) {
         client.send(piece);
@@ -73,8 +73,8 @@ fn grpc_trailers_are_forwarded() {
     let trailers = "0\r\ngrpc-status: 0\r\nX-Role: admin\r\nGrpc-Message:  a \r\n\r\n";
     let server =
         Server::new(vec![vec![receive("\r\n0\r\n\r\n"), say([&head, "2\r\nok\r\n", trailers].concat())]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Type: application/grpc\r\n";
     client.send(format!("{request}{CHUNKED}0\r\ngrpc-timeout: 1\r\n\r\n"));
     client.expect(format!("{head}2\r\nok\r\n0\r\ngrpc-status: 0\r\nGrpc-Message: a\r\n\r\n"));
@@ -84,13 +84,13 @@ fn grpc_trailers_are_forwarded() {
 #[test]
 fn trailers_with_framing_or_routing_names_are_refused() {
     for trailer in ["Content-Length: 3", "transfer_encoding: chunked", "Host: other", "Content.Length: 1"] {
-        let server = Server::new(vec![vec![receive("\r\n\r\n"), Step::End]]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+        let server = Server::new(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         client.send(format!("POST /public HTTP/1.1\r\nHost: svc\r\n{CHUNKED}0\r\n{trailer}\r\n\r\n"));
         assert_eq!(client.status(), 400, "{trailer}");
         client.rest();
-        assert_eq!(world.event().status, Some(400));
+        assert_eq!(proxy.event().status, Some(400));
     }
 }
 
@@ -108,10 +108,10 @@ fn a_body_that_a_method_does_not_define_is_the_last_of_its_connection() {
             };
             let ok = if method == "HEAD" { OK.trim_end_matches("ok") } else { OK };
             let server =
-                Server::new(vec![vec![receive("\r\n\r\n"), receive("\r\n\r\n"), say(ok), Step::End]]);
-            let world = World::new(server.address);
-            world.policy.ingress(&[HttpRule::default()]);
-            let mut client = world.connect();
+                Server::new(vec![vec![receive("\r\n\r\n"), receive("\r\n\r\n"), say(ok), ScriptStep::End]]);
+            let proxy = TestProxy::new(server.address);
+            proxy.policy.ingress(&[HttpRule::default()]);
+            let mut client = proxy.connect();
             let head = format!("{method} /public HTTP/1.1\r\nHost: svc\r\n{framing}");
             client.send(format!("{head}\r\n{body}GET /public HTTP/1.1\r\nHost: svc\r\n\r\n"));
             let closing = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n";
@@ -127,9 +127,9 @@ fn a_body_that_a_method_does_not_define_is_the_last_of_its_connection() {
 fn a_body_that_a_method_defines_does_not_end_the_connection() {
     for method in ["POST", "PUT", "PATCH", "QUERY", "PROPFIND"] {
         let server = Server::new(vec![vec![receive("hello"), say(OK), receive("hello"), say(OK)]]);
-        let world = World::new(server.address);
-        world.policy.ingress(&[HttpRule::default()]);
-        let mut client = world.connect();
+        let proxy = TestProxy::new(server.address);
+        proxy.policy.ingress(&[HttpRule::default()]);
+        let mut client = proxy.connect();
         let request = format!("{method} /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 5\r\n\r\nhello");
         for _ in 0..2 {
             client.send(&request);
@@ -138,8 +138,8 @@ fn a_body_that_a_method_defines_does_not_end_the_connection() {
         assert_eq!(server.received(), [request.repeat(2)]);
     }
     let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK), receive("\r\n\r\n"), say(OK)]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     for _ in 0..2 {
         client.send("GET /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 0\r\n\r\n");
         client.expect(OK);
@@ -153,9 +153,9 @@ fn a_response_before_the_end_of_the_body_ends_the_connection() {
     for body in [HIDDEN.to_owned(), format!("{}{HIDDEN}", "x".repeat(10))] {
         let early = body.len() - HIDDEN.len();
         let first = if early == 0 { receive("\r\n\r\n") } else { receive("xxxxxxxxxx") };
-        let server = Server::new(vec![vec![first, say(OK), Step::End]]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+        let server = Server::new(vec![vec![first, say(OK), ScriptStep::End]]);
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         let head = format!("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: {}\r\n\r\n", body.len());
         client.send(format!("{head}{}", &body[..early]));
         client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
@@ -170,14 +170,14 @@ fn a_response_before_the_end_of_the_body_ends_the_connection() {
 #[track_caller]
 fn refused(rules: &[HttpRule], lines: &str) {
     let server = Server::new(vec![]);
-    let world = World::new(server.address);
-    world.policy.ingress(rules);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    proxy.policy.ingress(rules);
+    let mut client = proxy.connect();
     client.send(format!("POST /public HTTP/1.1\r\nHost: svc\r\n{lines}\r\nabcde"));
     assert_eq!(client.status(), 400, "{lines:?}");
     client.rest();
-    let event = world.event();
-    assert_eq!((event.verdict, event.status), (Verdict::Refuse, Some(400)));
+    let event = proxy.event();
+    assert_eq!((event.verdict, event.status), (RequestVerdict::Refuse, Some(400)));
     assert_eq!((event.source_identity, event.destination_identity), (256, 257));
     assert!(!event.reason.is_empty());
     assert!(server.received().is_empty());
@@ -186,9 +186,9 @@ fn refused(rules: &[HttpRule], lines: &str) {
 #[track_caller]
 fn passes(rules: &[HttpRule], lines: &str) {
     let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
-    let world = World::new(server.address);
-    world.policy.ingress(rules);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    proxy.policy.ingress(rules);
+    let mut client = proxy.connect();
     client.send(format!("POST /public HTTP/1.1\r\nHost: svc\r\n{lines}\r\n"));
     client.expect(OK);
     assert_eq!(
@@ -265,13 +265,13 @@ fn events_of_refused_requests_have_ends_protocol_and_reason() {
         ("hello\n", "unknown"),
     ] {
         let server = Server::new(vec![]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         client.send(bytes);
         client.rest();
-        let event = world.event();
+        let event = proxy.event();
         assert_eq!((event.source_identity, event.destination_identity), (256, 257), "{bytes:?}");
-        assert_eq!((event.verdict, &*event.protocol), (Verdict::Refuse, protocol), "{bytes:?}");
+        assert_eq!((event.verdict, &*event.protocol), (RequestVerdict::Refuse, protocol), "{bytes:?}");
         assert!(!event.reason.is_empty(), "{bytes:?}");
     }
 }

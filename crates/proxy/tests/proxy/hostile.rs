@@ -1,13 +1,13 @@
 //! Malformed and ambiguous requests: none of their bytes reach the server.
 
-use crate::harness::{Server, World, receive, say};
-use proxy::Verdict;
+use crate::harness::{Server, TestProxy, receive, say};
+use proxy::RequestVerdict;
 
 #[track_caller]
 fn refused(status: u16, bytes: impl AsRef<[u8]>) {
     let server = Server::new(vec![]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send(bytes.as_ref());
     assert_eq!(client.status(), status, "{}", String::from_utf8_lossy(bytes.as_ref()));
     let rest = client.rest();
@@ -16,8 +16,8 @@ fn refused(status: u16, bytes: impl AsRef<[u8]>) {
         "a second answer: {}",
         String::from_utf8_lossy(&rest)
     );
-    let event = world.event();
-    assert_eq!((event.verdict, event.status), (Verdict::Refuse, Some(status)));
+    let event = proxy.event();
+    assert_eq!((event.verdict, event.status), (RequestVerdict::Refuse, Some(status)));
     assert!(!event.reason.is_empty());
     assert!(server.received().is_empty());
 }
@@ -70,8 +70,8 @@ fn the_largest_head_passes() {
     let request = format!("{head}{}\r\n\r\n", "a".repeat(l7::head::MAX_HEAD - head.len() - 4));
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send(&request);
     client.expect(answer);
     assert!(server.received() == [request], "the head was changed");
@@ -80,13 +80,13 @@ fn the_largest_head_passes() {
 #[test]
 fn a_malformed_chunk_ends_the_exchange() {
     let server = Server::new(vec![vec![receive("\r\n\r\n")]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client
         .send("POST /public HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcXX0\r\n\r\n");
     assert_eq!(client.status(), 400);
     client.rest();
-    let event = world.event();
+    let event = proxy.event();
     assert_eq!((event.status, event.reason), (Some(400), "a malformed chunk"));
     drop(server);
 }
@@ -94,8 +94,8 @@ fn a_malformed_chunk_ends_the_exchange() {
 #[test]
 fn a_large_body_of_a_denied_request_is_not_waited_for() {
     let server = Server::new(vec![]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send("POST /private HTTP/1.1\r\nHost: svc\r\nContent-Length: 1000000\r\n\r\nabc");
     assert_eq!(client.status(), 403);
     client.expect("Access denied\r\n");
@@ -106,8 +106,8 @@ fn a_large_body_of_a_denied_request_is_not_waited_for() {
 #[test]
 fn an_endless_body_of_a_denied_request_is_not_read_for_ever() {
     let server = Server::new(vec![]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send("POST /private HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert_eq!(client.status(), 403);
     let mut writer = client.stream.try_clone().expect("a second handle");
@@ -122,20 +122,20 @@ fn a_request_that_takes_too_long_to_match_is_refused_and_holds_up_no_other() {
     let rules: Vec<_> =
         (0..60).map(|n| crate::harness::rule("GET", &format!("/.*a.{{{}}}x", 20 + n))).collect();
     let server = Server::new(vec![]);
-    let world = World::new(server.address);
-    world.policy.ingress(&rules);
+    let proxy = TestProxy::new(server.address);
+    proxy.policy.ingress(&rules);
     let mut random = 1u64;
     let noise = std::iter::repeat_with(|| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         if random >> 63 == 0 { 'a' } else { 'b' }
     });
     let path: String = noise.take(7000).collect();
-    let mut client = world.connect();
+    let mut client = proxy.connect();
     client.send(format!("GET /{path} HTTP/1.1\r\nHost: svc\r\n\r\n"));
     assert_eq!(client.status(), 400);
     client.rest();
-    let event = world.event();
+    let event = proxy.event();
     assert_eq!(event.reason, "matching the HTTP rules against this request takes too long");
-    assert_eq!((event.verdict, event.path.len(), event.source_identity), (Verdict::Refuse, 7001, 256));
+    assert_eq!((event.verdict, event.path.len(), event.source_identity), (RequestVerdict::Refuse, 7001, 256));
     assert!(server.received().is_empty());
 }

@@ -1,8 +1,8 @@
 //! HTTP/1.0 clients: the bytes that their server gets, and how each framing of its response reaches them.
 
-use crate::harness::{EGRESS, Server, Step, World, receive, rule, say};
+use crate::harness::{EGRESS, ScriptStep, Server, TestProxy, receive, rule, say};
 use l7::HttpRule;
-use proxy::Verdict;
+use proxy::RequestVerdict;
 
 const GET: &str = "GET /public HTTP/1.0\r\n\r\n";
 const HEARD: &str = "GET /public HTTP/1.0\r\nConnection: close\r\n\r\n";
@@ -12,21 +12,21 @@ const HEARD: &str = "GET /public HTTP/1.0\r\nConnection: close\r\n\r\n";
 fn answered(request: &str, received: &str, answer: &str, expected: &str) {
     for waits in [true, false] {
         let mut script = vec![receive("\r\n\r\n"), say(answer)];
-        script.extend(waits.then_some(Step::End));
+        script.extend(waits.then_some(ScriptStep::End));
         let server = Server::new(vec![script]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         client.send(request);
         client.expect(expected);
         client.expect_end();
         drop(client);
         assert_eq!(server.received(), [received]);
-        let event = world.event();
+        let event = proxy.event();
         assert_eq!(
             (event.verdict, event.status, &*event.protocol),
-            (Verdict::Forward, Some(200), "HTTP/1.0")
+            (RequestVerdict::Forward, Some(200), "HTTP/1.0")
         );
-        world.no_event();
+        proxy.no_event();
     }
 }
 
@@ -51,8 +51,8 @@ fn a_response_without_a_length_ends_with_the_connection() {
     for version in ["1.0", "1.1"] {
         let answer = format!("HTTP/{version} 200 OK\r\n\r\nall there is");
         let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         client.send(GET);
         client.expect("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall there is");
         client.expect_end();
@@ -76,8 +76,8 @@ fn chunks_that_break_off_do_not_look_complete() {
     for rest in ["3\r\nabc\r\n", "3\r\nabcXX", "5\r\nabc"] {
         let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{rest}");
         let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         client.send(GET);
         let mut all = Vec::new();
         let ended = std::io::Read::read_to_end(&mut client.stream, &mut all);
@@ -105,10 +105,10 @@ fn interim_responses_are_kept_from_the_client() {
     let server = Server::new(vec![vec![
         receive("\r\n\r\n"),
         say("HTTP/1.1 102 Processing\r\n\r\n".repeat(101)),
-        Step::End,
+        ScriptStep::End,
     ]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send(GET);
     assert_eq!(client.status(), 502);
     server.received();
@@ -119,23 +119,23 @@ fn a_body_goes_on_by_its_length_and_nothing_after_it() {
     let head = "POST /public HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
     let received = "POST /public HTTP/1.0\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let server = Server::new(vec![vec![receive("hello"), say(answer), Step::End]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let server = Server::new(vec![vec![receive("hello"), say(answer), ScriptStep::End]]);
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send(format!("{head}hello{GET}"));
     client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     client.expect_end();
     assert_eq!(server.received(), [received]);
-    assert_eq!(world.event().method, "POST");
-    world.no_event();
+    assert_eq!(proxy.event().method, "POST");
+    proxy.no_event();
 }
 
 #[test]
 fn a_second_request_on_the_connection_is_not_read() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer), Step::End]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer), ScriptStep::End]]);
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send(format!("GET /public HTTP/1.0\r\nConnection: keep-alive\r\n\r\n{GET}"));
     client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     client.expect_end();
@@ -145,7 +145,7 @@ fn a_second_request_on_the_connection_is_not_read() {
 #[test]
 fn a_denied_request_closes_the_connection() {
     let server = Server::new(vec![]);
-    let world = World::new(server.address);
+    let proxy = TestProxy::new(server.address);
     let any_host = HttpRule { host: Some(".*".into()), ..rule("GET", "/public") };
     for (request, rules) in [
         ("GET /private HTTP/1.0\r\n\r\n", [rule("GET", "/public.*")]),
@@ -153,16 +153,16 @@ fn a_denied_request_closes_the_connection() {
         // A rule with a host does not match a request without one.
         (GET, [any_host]),
     ] {
-        world.policy.ingress(&rules);
-        let mut client = world.connect();
+        proxy.policy.ingress(&rules);
+        let mut client = proxy.connect();
         client.send(request);
         client.expect(
             "HTTP/1.1 403 Forbidden\r\nContent-Length: 15\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
              Access denied\r\n",
         );
         client.expect_end();
-        let event = world.event();
-        assert_eq!((event.verdict, &*event.protocol, &*event.host), (Verdict::Deny, "HTTP/1.0", ""));
+        let event = proxy.event();
+        assert_eq!((event.verdict, &*event.protocol, &*event.host), (RequestVerdict::Deny, "HTTP/1.0", ""));
     }
     assert!(server.received().is_empty());
 }
@@ -170,9 +170,9 @@ fn a_denied_request_closes_the_connection() {
 #[test]
 fn a_protocol_is_not_switched() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(switching), Step::End]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(switching), ScriptStep::End]]);
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send("GET /public HTTP/1.0\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
     assert_eq!(client.status(), 502);
     assert_eq!(server.received(), [HEARD]);
@@ -180,16 +180,16 @@ fn a_protocol_is_not_switched() {
 
 #[test]
 fn open_exchanges_end_when_policy_denies_them() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), Step::End]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send(GET);
-    world.wait_until_taken();
+    proxy.wait_until_taken();
     std::thread::sleep(std::time::Duration::from_millis(50));
-    world.policy.egress(&[rule("GET", "/other")]);
+    proxy.policy.egress(&[rule("GET", "/other")]);
     assert_eq!(client.status(), 403);
-    let event = world.event();
-    assert_eq!((event.verdict, &*event.protocol), (Verdict::Deny, "HTTP/1.0"));
+    let event = proxy.event();
+    assert_eq!((event.verdict, &*event.protocol), (RequestVerdict::Deny, "HTTP/1.0"));
     assert_eq!(event.decisions.last().map(|decision| decision.applied), Some(EGRESS));
     server.received();
 }

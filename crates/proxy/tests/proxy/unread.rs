@@ -1,6 +1,6 @@
 //! Output that the receiver does not read: in every state, the proxy buffers a bounded part of it.
 
-use crate::harness::{Server, Step, World, receive, say};
+use crate::harness::{ScriptStep, Server, TestProxy, receive, say};
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
@@ -48,8 +48,8 @@ fn buffered_bytes_for_a_client_that_does_not_read_are_bounded() {
         ("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", "frames"),
     ] {
         let (address, serving) = flooding(first, then);
-        let world = World::new(address);
-        let mut client = world.connect();
+        let proxy = TestProxy::new(address);
+        let mut client = proxy.connect();
         client.send("GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n");
         let taken = serving.join().expect("no panic");
         assert!(taken < BOUND, "{taken} bytes of {then:?} were taken");
@@ -62,8 +62,8 @@ fn buffered_bytes_for_a_server_that_does_not_read_are_bounded() {
     let long = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 100000000000\r\n\r\n";
     for (head, body) in [(long, "x"), (chunked, "1\r\nx\r\n"), (chunked, "1;extension=long\r\nx\r\n")] {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
-        let world = World::new(listener.local_addr().expect("it is bound"));
-        let mut client = world.connect();
+        let proxy = TestProxy::new(listener.local_addr().expect("it is bound"));
+        let mut client = proxy.connect();
         client.send(head);
         let taken = flood(&mut client.stream, body.as_bytes(), 4 * BOUND);
         assert!(taken < BOUND, "{taken} bytes were taken");
@@ -78,8 +78,8 @@ fn responses_of_the_proxy_to_a_client_that_does_not_read_are_bounded() {
         "POST /private HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     ] {
         let server = Server::new(vec![]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         let taken = flood(&mut client.stream, request.as_bytes(), 4 * BOUND);
         assert!(taken < BOUND, "{taken} bytes were taken");
     }
@@ -90,15 +90,15 @@ fn interim_responses_are_bounded_in_number_and_size() {
     let hint = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
     let large = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "a".repeat(20_000));
     for hint in [hint, &large] {
-        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(hint.repeat(5000)), Step::End]]);
-        let world = World::new(server.address);
-        let mut client = world.connect();
+        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(hint.repeat(5000)), ScriptStep::End]]);
+        let proxy = TestProxy::new(server.address);
+        let mut client = proxy.connect();
         client.send("GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");
         let answers = client.rest();
         let answers = String::from_utf8_lossy(&answers);
         assert!(answers.contains("HTTP/1.1 502 Bad Gateway\r\n"), "it ends with an answer");
         assert!(answers.len() < 300_000, "{} bytes of interim responses", answers.len());
-        let event = world.event();
+        let event = proxy.event();
         assert_eq!((event.status, event.reason), (Some(502), "too many interim responses"));
         server.received();
     }
@@ -108,9 +108,9 @@ fn interim_responses_are_bounded_in_number_and_size() {
 fn interim_responses_of_an_ordinary_number_pass() {
     let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(50);
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say([&interim, ok].concat()), Step::End]]);
-    let world = World::new(server.address);
-    let mut client = world.connect();
+    let server = Server::new(vec![vec![receive("\r\n\r\n"), say([&interim, ok].concat()), ScriptStep::End]]);
+    let proxy = TestProxy::new(server.address);
+    let mut client = proxy.connect();
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");
     client.expect([&interim, ok].concat());
 }

@@ -5,7 +5,7 @@ use crate::stage::{ALLOWED_PORT, CLIENT, DENIED_PORT, SERVER, Stage};
 use abi::{Hook, mark};
 use anyhow::{Context, Result};
 use datapath::craft::{self, Craft, flag};
-use loader::{Action, Loaded, Packet};
+use loader::{Loaded, PacketContext, ProgramAction};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
@@ -25,7 +25,7 @@ const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6A
 pub(crate) struct Case<'a> {
     pub(crate) loaded: &'a Loaded,
     pub(crate) hook: Hook,
-    pub(crate) packet: Packet,
+    pub(crate) packet: PacketContext,
     pub(crate) flow: Flow,
     source: IpAddr,
     destination: IpAddr,
@@ -78,13 +78,13 @@ pub(crate) fn cases<'a>(
     let (client, server) = (enforced.client.interface, enforced.server.interface);
     let mut cases = Vec::new();
     for (hook, interface) in [(Hook::FromWorkload, client), (Hook::ToWorkload, server)] {
-        let packet = Packet { interface, ..Packet::default() };
+        let packet = PacketContext { interface, ..PacketContext::default() };
         cases.extend(tracked(loaded, hook, packet, [CLIENT, SERVER]));
     }
     let loaded_without = unenforced.loaded.as_ref().context(WITHOUT)?;
     for (hook, ends) in [(Hook::FromOutside, [WORLD, NODE]), (Hook::ToOutside, [NODE, WORLD])] {
-        cases.extend(tracked(loaded, hook, Packet::default(), ends));
-        let forwarded = Packet { ingress: client, ..Packet::default() };
+        cases.extend(tracked(loaded, hook, PacketContext::default(), ends));
+        let forwarded = PacketContext { ingress: client, ..PacketContext::default() };
         let [source, destination] = ends.map(|end| if end == NODE { CLIENT } else { end });
         for (source, destination) in source.into_iter().zip(destination) {
             let ports = [KNOWN_PORT, ALLOWED_PORT];
@@ -104,7 +104,7 @@ pub(crate) fn cases<'a>(
 fn tracked<'a>(
     loaded: &'a Loaded,
     hook: Hook,
-    packet: Packet,
+    packet: PacketContext,
     [sources, destinations]: [[IpAddr; 2]; 2],
 ) -> impl Iterator<Item = Case<'a>> {
     sources.into_iter().zip(destinations).flat_map(move |(source, destination)| {
@@ -119,7 +119,7 @@ fn tracked<'a>(
 fn proxied<'a>(loaded: &'a Loaded, connection: &ProxyConnection) -> Result<[Case<'a>; 3]> {
     let server = connection.listener.local_addr()?;
     let address = server.ip();
-    let packet = Packet { mark: mark::TO_PROXY, ..Packet::default() };
+    let packet = PacketContext { mark: mark::TO_PROXY, ..PacketContext::default() };
     let known = connection.client.local_addr()?.port();
     Ok([Flow::Established, Flow::New, Flow::Denied].map(|flow| {
         let ports = [known, if flow == Flow::Denied { DENIED_PORT } else { server.port() }];
@@ -157,11 +157,11 @@ impl Case<'_> {
     }
 
     /// The action on the packet; an allowed packet goes from the sender's program to the receiver's interface.
-    pub(crate) fn expected(&self) -> Action {
+    pub(crate) fn expected(&self) -> ProgramAction {
         match (self.flow, self.hook) {
-            (Flow::Denied, _) => Action::Drop,
-            (_, Hook::FromWorkload) => Action::Redirect,
-            _ => Action::Pass,
+            (Flow::Denied, _) => ProgramAction::Drop,
+            (_, Hook::FromWorkload) => ProgramAction::Redirect,
+            _ => ProgramAction::Pass,
         }
     }
 }

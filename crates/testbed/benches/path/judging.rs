@@ -6,7 +6,7 @@ use crate::population::WORKLOADS;
 use crate::stage::{ALLOWED_PORT, CLIENT, SERVER, Stage};
 use anyhow::{Context, Result, ensure};
 use datapath::craft;
-use loader::{Action, Baseline, EventRing};
+use loader::{Baseline, EventRing, ProgramAction};
 use std::time::Duration;
 
 /// The number of passes; each measures every kind of packet, so that a slow phase of the machine affects all kinds.
@@ -90,7 +90,7 @@ impl Case<'_> {
     fn establish(&self) -> Result<()> {
         for (hook, segment) in self.opening().into_iter().flatten() {
             let run = self.loaded.run(hook, &segment.frame(), self.packet, 1)?;
-            ensure!(run.action != Action::Drop, "{self}: {hook} drops a segment of the handshake");
+            ensure!(run.action != ProgramAction::Drop, "{self}: {hook} drops a segment of the handshake");
         }
         Ok(())
     }

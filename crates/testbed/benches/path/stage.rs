@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use workload::{Namespace, Node, Plan, Wired};
+use workload::{NetworkNamespace, NodeNamespace, Plan, Wired};
 
 /// The port that policies allow.
 pub(crate) const ALLOWED_PORT: u16 = 5201;
@@ -41,7 +41,7 @@ pub(crate) enum Between {
 /// A node, its two workloads and a server's socket.
 pub(crate) struct Stage {
     pub(crate) between: Between,
-    pub(crate) node: Namespace,
+    pub(crate) node: NetworkNamespace,
     pub(crate) client: Door,
     pub(crate) server: Door,
     pub(crate) listener: TcpListener,
@@ -51,7 +51,7 @@ pub(crate) struct Stage {
 
 /// A workload and its host-side interface.
 pub(crate) struct Door {
-    pub(crate) namespace: Namespace,
+    pub(crate) namespace: NetworkNamespace,
     pub(crate) interface: u32,
 }
 
@@ -78,8 +78,8 @@ impl Between {
 impl Stage {
     /// Sets a node up, and sees that what stands between its workloads lets through what it should, and no more.
     pub(crate) fn new(between: Between) -> Result<Self> {
-        let node = Namespace::anonymous()?;
-        let [client, server] = [Namespace::anonymous()?, Namespace::anonymous()?];
+        let node = NetworkNamespace::anonymous()?;
+        let [client, server] = [NetworkNamespace::anonymous()?, NetworkNamespace::anonymous()?];
         let wired = node.enter(|| wire(between, [&client, &server]))?;
         let (loaded, [client_wire, server_wire]) = wired.with_context(|| between.name())?;
         let listener = server.enter(|| TcpListener::bind((SERVER[0], ALLOWED_PORT)))??;
@@ -109,8 +109,8 @@ impl Stage {
 }
 
 /// Wires the workloads to the node that the calling thread is in, and takes the wires up once they are guarded.
-fn wire(between: Between, workloads: [&Namespace; 2]) -> Result<(Option<Loaded>, [Wired; 2])> {
-    let mut node = Node::current()?;
+fn wire(between: Between, workloads: [&NetworkNamespace; 2]) -> Result<(Option<Loaded>, [Wired; 2])> {
+    let mut node = NodeNamespace::current()?;
     node.prepare()?;
     let [client, server] = workloads;
     let plan = |host, addresses| Plan { host, addresses, mtu: MTU, index: None, alias: None };

@@ -1,9 +1,9 @@
 //! A node for tests: a network namespace, and an agent in it.
 
 use crate::engine::EngineError;
-use crate::state::{HOST, HOST_ADDRESSES, Workload};
-use agent::Config;
-use api::{CallError, Client, Request, view};
+use crate::state::{HOST, HOST_ADDRESSES, TestWorkload};
+use agent::AgentConfig;
+use api::{ApiRequest, CallError, Client, view};
 use manifest::test::{NodeState, WorkloadName};
 use policy::rule::{Cidr, EnforcementMode};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use workload::Namespace;
+use workload::NetworkNamespace;
 
 /// The prefix of the names of such nodes; the process number of the maker follows.
 const PREFIX: &str = "nexin-test-";
@@ -25,23 +25,24 @@ const INSTANCE: &str = "test-";
 const STARTING: Duration = Duration::from_secs(20);
 
 /// A node; dropping it removes everything.
-pub(super) struct Node {
+pub(super) struct LiveNode {
     name: String,
     program: PathBuf,
-    config: Config,
-    wiring: workload::Node,
+    config: AgentConfig,
+    wiring: workload::NodeNamespace,
     agent: Child,
 }
 
-impl Node {
+impl LiveNode {
     /// Removes the leftovers of earlier processes, and sets a node up.
     pub(super) fn start(program: &Path) -> Result<Self, EngineError> {
         remove_leftovers().map_err(EngineError::failed("removing what an earlier run left"))?;
         let process = std::process::id();
         let (name, config) = (format!("{PREFIX}{process}"), config(process));
-        let namespace = Namespace::create(&name).map_err(EngineError::failed("making a node's namespace"))?;
+        let namespace =
+            NetworkNamespace::create(&name).map_err(EngineError::failed("making a node's namespace"))?;
         let started = start_agent(program, &namespace, &config);
-        let wiring = workload::Node::of(namespace);
+        let wiring = workload::NodeNamespace::of(namespace);
         let agent = started.inspect_err(|_| remove(&name, &config))?;
         let wiring = wiring.map_err(EngineError::failed("entering the node's namespace"))?;
         let mut node = Self { name, program: program.to_owned(), config, wiring, agent };
@@ -62,12 +63,12 @@ impl Node {
     }
 
     /// The node's own network namespace.
-    pub(super) fn namespace(&self) -> &Namespace {
+    pub(super) fn namespace(&self) -> &NetworkNamespace {
         self.wiring.namespace()
     }
 
     /// The node's side of wires.
-    pub(super) fn wiring(&mut self) -> &mut workload::Node {
+    pub(super) fn wiring(&mut self) -> &mut workload::NodeNamespace {
         &mut self.wiring
     }
 
@@ -75,12 +76,12 @@ impl Node {
     pub(super) fn create_workload(
         &self,
         name: &WorkloadName,
-        workload: &Workload,
-    ) -> Result<Namespace, EngineError> {
+        workload: &TestWorkload,
+    ) -> Result<NetworkNamespace, EngineError> {
         let ports = workload.named_ports.iter().map(|port| {
             (port.name.clone(), format!("{}/{}", port.port, crate::crossing::protocol_name(port.protocol)))
         });
-        let made: view::Endpoint = self.call(Request::CreateWorkload(api::WorkloadSpec {
+        let made: view::EndpointSummary = self.call(ApiRequest::CreateWorkload(api::WorkloadSpec {
             namespace: name.namespace.clone(),
             name: name.name.clone(),
             labels: workload.labels.clone(),
@@ -88,18 +89,18 @@ impl Node {
             named_ports: ports.collect(),
             owner: Some(std::process::id()),
         }))?;
-        Namespace::open(&made.network_namespace).map_err(EngineError::failed("entering a workload"))
+        NetworkNamespace::open(&made.network_namespace).map_err(EngineError::failed("entering a workload"))
     }
 
     /// Removes a workload.
     pub(super) fn remove_workload(&self, name: &WorkloadName) -> Result<(), EngineError> {
         let (namespace, name) = (name.namespace.clone(), name.name.clone());
-        self.call::<Value>(Request::RemoveWorkload { namespace, name }).map(drop)
+        self.call::<Value>(ApiRequest::RemoveWorkload { namespace, name }).map(drop)
     }
 
     /// Applies a manifest.
     pub(super) fn apply(&self, text: &str) -> Result<(), EngineError> {
-        let request = Request::Apply { file: "test".into(), text: text.to_owned(), results: false };
+        let request = ApiRequest::Apply { file: "test".into(), text: text.to_owned(), results: false };
         self.call::<Value>(request).map(drop)
     }
 
@@ -132,10 +133,10 @@ impl Node {
 
     /// Deletes an object by name.
     pub(super) fn delete(&self, name: &str) -> Result<(), EngineError> {
-        self.call::<Value>(Request::Delete { names: vec![name.to_owned()] }).map(drop)
+        self.call::<Value>(ApiRequest::Delete { names: vec![name.to_owned()] }).map(drop)
     }
 
-    fn call<T: serde::de::DeserializeOwned>(&self, request: Request) -> Result<T, EngineError> {
+    fn call<T: serde::de::DeserializeOwned>(&self, request: ApiRequest) -> Result<T, EngineError> {
         let mut client = self.client().map_err(EngineError::failed("calling the agent"))?;
         client.call(request).map_err(EngineError::failed("calling the agent"))
     }
@@ -148,7 +149,7 @@ impl Node {
     fn await_agent(&mut self) -> Result<(), EngineError> {
         let until = Instant::now() + STARTING;
         loop {
-            match self.client().and_then(|mut client| client.call::<view::Status>(Request::Status)) {
+            match self.client().and_then(|mut client| client.call::<view::Status>(ApiRequest::Status)) {
                 Ok(_) => return Ok(()),
                 Err(CallError::Unreachable { .. }) if Instant::now() < until => {}
                 Err(error) => return Err(EngineError::failed("starting the agent")(error)),
@@ -163,7 +164,7 @@ impl Node {
     }
 }
 
-impl Drop for Node {
+impl Drop for LiveNode {
     fn drop(&mut self) {
         // The exit status does not matter: the next lines remove what the agent made.
         let _ = self.agent.kill();
@@ -172,7 +173,11 @@ impl Drop for Node {
     }
 }
 
-fn start_agent(program: &Path, namespace: &Namespace, config: &Config) -> Result<Child, EngineError> {
+fn start_agent(
+    program: &Path,
+    namespace: &NetworkNamespace,
+    config: &AgentConfig,
+) -> Result<Child, EngineError> {
     let start = || {
         let directory = &config.directory;
         fs::create_dir_all(&config.policies)?;
@@ -192,10 +197,10 @@ fn start_agent(program: &Path, namespace: &Namespace, config: &Config) -> Result
 const ANYWHERE: [(IpAddr, u8); 2] =
     [(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0)];
 
-fn config(process: u32) -> Config {
+fn config(process: u32) -> AgentConfig {
     let directory = PathBuf::from(format!("/run/{PREFIX}{process}"));
     let block = |(address, length)| Cidr::new(address, length).expect("the length is one of the family");
-    Config {
+    AgentConfig {
         instance: format!("{INSTANCE}{process}"),
         policies: directory.join("policies"),
         state_directory: directory.clone(),
@@ -205,12 +210,12 @@ fn config(process: u32) -> Config {
         workload_addresses: HOST_ADDRESSES.into_iter().zip([16, 64]).map(block).collect(),
         // A test may give its workloads any address.
         given_addresses: ANYWHERE.into_iter().map(block).collect(),
-        ..Config::default()
+        ..AgentConfig::default()
     }
 }
 
 /// The configuration as `nexin agent --config` reads it.
-fn written(config: &Config) -> Value {
+fn written(config: &AgentConfig) -> Value {
     let mode = match config.enforcement {
         EnforcementMode::Default => "default",
         EnforcementMode::Always => "always",
@@ -229,13 +234,13 @@ fn written(config: &Config) -> Value {
     })
 }
 
-fn log(config: &Config) -> PathBuf {
+fn log(config: &AgentConfig) -> PathBuf {
     config.directory.join("agent.log")
 }
 
 /// Removes the nodes of processes that have ended.
 fn remove_leftovers() -> Result<(), workload::NamespaceError> {
-    for name in Namespace::names()? {
+    for name in NetworkNamespace::names()? {
         let Some(process) = name.strip_prefix(PREFIX).and_then(|number| number.parse::<u32>().ok()) else {
             continue;
         };
@@ -249,13 +254,13 @@ fn remove_leftovers() -> Result<(), workload::NamespaceError> {
 }
 
 /// Removes the parts of a node that exist, its agent included.
-fn remove(name: &str, config: &Config) {
-    if let Ok(namespace) = Namespace::open(name) {
+fn remove(name: &str, config: &AgentConfig) {
+    if let Ok(namespace) = NetworkNamespace::open(name) {
         // The agent of crashed tests runs on. All processes in the node's namespace belong to the node.
         let _ = namespace.kill_all(None);
     }
-    let inside = Config { network_namespace: Some(name.to_owned()), ..config.clone() };
+    let inside = AgentConfig { network_namespace: Some(name.to_owned()), ..config.clone() };
     // The next run removes what cannot be removed now.
     let _ = agent::remove(&inside);
-    let _ = Namespace::delete(name);
+    let _ = NetworkNamespace::delete(name);
 }

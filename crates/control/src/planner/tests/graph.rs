@@ -1,6 +1,5 @@
 //! Random graphs of rows that change as owners of rows change them, for the test of the planner.
 
-use crate::row_changes::RowChanges;
 use crate::writes::Rows;
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
@@ -11,6 +10,7 @@ use abi::policy::{
 };
 use abi::row::{Row, RowKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
+use enforcement::RowChanges;
 use policy::generate::Random;
 use std::collections::BTreeSet;
 
@@ -169,7 +169,7 @@ impl Graph {
             let column = self.new_column(grouping);
             self.put(Row::Column(ColumnKey { policy, cidr }, column));
         }
-        let grouping = endpoint::Grouping::new(grouping);
+        let grouping = endpoint::GroupingNumber::new(grouping);
         let info = EndpointInfo { policy, grouping, flags: flag::ENFORCE_INGRESS, ..EndpointInfo::default() };
         self.put(Row::Endpoint(key, info));
     }

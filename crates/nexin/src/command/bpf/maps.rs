@@ -31,7 +31,7 @@ struct Row {
 
 impl Maps {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let ours = |map: &inspect::Map| self.all || map.name.starts_with(PREFIX);
+        let ours = |map: &inspect::LoadedMap| self.all || map.name.starts_with(PREFIX);
         let rows: Vec<Row> = inspect::maps()?.into_iter().filter(ours).map(Row::new).collect();
         listing::print(session, &rows, ["id", "name", "kind", "key", "value", "capacity", "memory"], |row| {
             [
@@ -48,7 +48,7 @@ impl Maps {
 }
 
 impl Row {
-    fn new(map: inspect::Map) -> Self {
+    fn new(map: inspect::LoadedMap) -> Self {
         Self {
             id: map.id,
             name: map.name,

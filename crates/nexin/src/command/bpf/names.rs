@@ -1,7 +1,7 @@
 //! Names of addresses and numbers, from a running agent.
 
 use crate::session::Session;
-use api::{Request, view};
+use api::{ApiRequest, view};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -22,11 +22,11 @@ impl Names {
     }
 
     fn request(agent: &mut api::Client) -> Result<Self, api::CallError> {
-        let endpoints: Vec<view::Endpoint> = agent.call(Request::Endpoints)?;
-        let identities: Vec<view::Identity> = agent.call(Request::Identities)?;
-        let rules: Vec<view::Rule> = agent.call(Request::Rules)?;
-        let name = |endpoint: &view::Endpoint| format!("{}/{}", endpoint.namespace, endpoint.name);
-        let of_addresses = |endpoint: &view::Endpoint| {
+        let endpoints: Vec<view::EndpointSummary> = agent.call(ApiRequest::Endpoints)?;
+        let identities: Vec<view::IdentitySummary> = agent.call(ApiRequest::Identities)?;
+        let rules: Vec<view::RuleSummary> = agent.call(ApiRequest::Rules)?;
+        let name = |endpoint: &view::EndpointSummary| format!("{}/{}", endpoint.namespace, endpoint.name);
+        let of_addresses = |endpoint: &view::EndpointSummary| {
             let name = name(endpoint);
             endpoint.addresses.clone().into_iter().map(move |address| (address, name.clone()))
         };

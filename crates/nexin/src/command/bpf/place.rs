@@ -2,13 +2,13 @@
 
 use crate::session::Session;
 use anyhow::Context;
-use api::Request;
+use api::ApiRequest;
 use api::view::Status;
 use clap::Args;
 use loader::Pinned;
 use loader::inspect::{self, Attachment};
 use std::path::PathBuf;
-use workload::Namespace;
+use workload::NetworkNamespace;
 
 /// The pinned maps of one node.
 #[derive(Debug, Args)]
@@ -30,10 +30,10 @@ impl Pins {
     /// Opens the maps.
     pub(super) fn open(self, session: &Session) -> anyhow::Result<Pinned> {
         let of_agent = || {
-            let status: Status = session.agent().ok()?.call(Request::Status).ok()?;
+            let status: Status = session.agent().ok()?.call(ApiRequest::Status).ok()?;
             Some(PathBuf::from(status.pins))
         };
-        let default = || agent::Config::default().paths().pins();
+        let default = || agent::AgentConfig::default().paths().pins();
         let directory = self.pins.or_else(of_agent).unwrap_or_else(default);
         Pinned::open(&directory).with_context(|| {
             let place = directory.display();
@@ -48,6 +48,6 @@ impl Place {
     /// The programs attached to its interfaces.
     pub(super) fn attachments(&self) -> anyhow::Result<Vec<Attachment>> {
         let Some(name) = &self.netns else { return Ok(inspect::attachments()?) };
-        Ok(Namespace::open(name)?.enter(inspect::attachments)??)
+        Ok(NetworkNamespace::open(name)?.enter(inspect::attachments)??)
     }
 }

@@ -8,7 +8,7 @@ use crate::command::agent::Settings;
 use crate::interrupt::Interrupt;
 use anyhow::{Context, bail};
 use api::view::{Explanation, Status};
-use api::{CallError, HttpProbe, Probe, Request};
+use api::{ApiRequest, CallError, ExplainProbe, HttpProbe};
 use flow::Flow;
 use rustix::fs::FlockOperation;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use workload::Namespace;
+use workload::NetworkNamespace;
 
 /// Name of the demo's agent.
 const INSTANCE: &str = "demo";
@@ -57,7 +57,7 @@ impl DemoNode {
         let socket = Path::new(DIRECTORY).join("agent.sock");
         let mut node = Self { program, socket, interrupt, color, agent: None, kept: false, _lock: lock };
         node.write_files()?;
-        let namespace = Namespace::create(NAMESPACE)?;
+        let namespace = NetworkNamespace::create(NAMESPACE)?;
         node.start_agent(&namespace)?;
         Ok(node)
     }
@@ -83,7 +83,7 @@ impl DemoNode {
     /// The flows to the service's port so far.
     pub(super) fn flows(&self) -> anyhow::Result<Vec<Flow>> {
         let filters = vec!["to-port=80".to_string()];
-        let request = Request::Observe { last: 100, follow: false, filters };
+        let request = ApiRequest::Observe { last: 100, follow: false, filters };
         let flows = self.client()?.follow::<Flow>(request)?;
         Ok(flows.collect::<Result<_, _>>()?)
     }
@@ -109,7 +109,7 @@ impl DemoNode {
     }
 
     /// Starts the agent in the node's network namespace, and waits until it answers.
-    fn start_agent(&mut self, namespace: &Namespace) -> anyhow::Result<()> {
+    fn start_agent(&mut self, namespace: &NetworkNamespace) -> anyhow::Result<()> {
         let directory = Path::new(DIRECTORY);
         let log = directory.join("agent.log");
         let output = File::create(&log)?;
@@ -122,7 +122,7 @@ impl DemoNode {
         let until = Instant::now() + STARTING;
         loop {
             let answer = api::Client::connect(&self.socket)
-                .and_then(|mut client| client.call::<Status>(Request::Status));
+                .and_then(|mut client| client.call::<Status>(ApiRequest::Status));
             match answer {
                 Ok(_) => return Ok(()),
                 Err(CallError::Unreachable { .. }) if Instant::now() < until => {}
@@ -177,8 +177,9 @@ impl Runner for DemoNode {
         let http = HttpProbe { method: "GET".into(), path: path.into(), host, headers: vec![] };
         let (from, to) = (from.into(), to.into());
         let protocol = "TCP".into();
-        let probe = Probe { from, to, port: 80, port_name: None, protocol, family: None, http: Some(http) };
-        Ok(self.client()?.call(Request::Explain(Box::new(probe)))?)
+        let probe =
+            ExplainProbe { from, to, port: 80, port_name: None, protocol, family: None, http: Some(http) };
+        Ok(self.client()?.call(ApiRequest::Explain(Box::new(probe)))?)
     }
 }
 

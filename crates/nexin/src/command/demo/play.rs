@@ -191,7 +191,7 @@ mod tests {
     use super::super::script::{PRIVATE, PUBLIC, SCENES};
     use super::super::transcript::Silent;
     use super::*;
-    use api::view::Side;
+    use api::view::SideVerdict;
 
     /// A runner that behaves as the tutorial describes, except for what a test spoils.
     #[derive(Default)]
@@ -236,7 +236,7 @@ mod tests {
 
         fn explain(&mut self, from: &str, _to: &str, path: &str) -> anyhow::Result<Explanation> {
             let verdict = if self.spoil == Some("explain") { "drop" } else { self.verdict(from, path) };
-            let side = Side {
+            let side = SideVerdict {
                 requests: None,
                 direction: "ingress".into(),
                 subject: "default/app1-a".into(),

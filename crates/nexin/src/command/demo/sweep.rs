@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use workload::Node;
+use workload::NodeNamespace;
 
 /// Time until a killed process must be gone.
 const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
@@ -21,7 +21,7 @@ const FREEING: Duration = Duration::from_secs(2);
 
 /// Kills all processes in network namespaces with this prefix, and deletes the namespaces.
 pub(super) fn namespaces(prefix: &str) -> anyhow::Result<()> {
-    let swept = workload::sweep(&mut Node::current()?, prefix)?;
+    let swept = workload::sweep(&mut NodeNamespace::current()?, prefix)?;
     swept.processes.into_iter().try_for_each(await_end)
 }
 

@@ -3,7 +3,7 @@
 use super::manifest_files::{self, Depth, ManifestFile, Origin};
 use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
-use api::{Request, view};
+use api::{ApiRequest, view};
 use clap::Args;
 use manifest::Object;
 use std::path::PathBuf;
@@ -28,8 +28,8 @@ impl Apply {
         let mut agent = session.agent()?;
         let mut applied: Vec<String> = Vec::new();
         for Checked { file, .. } in files {
-            let request = Request::Apply { file: file.name, text: file.text, results: true };
-            for view::Applied { name, result } in agent.call::<Vec<_>>(request)? {
+            let request = ApiRequest::Apply { file: file.name, text: file.text, results: true };
+            for view::AppliedObject { name, result } in agent.call::<Vec<_>>(request)? {
                 if !session.is_json() {
                     session.print_line(&format!("{name} {result}"))?;
                 }

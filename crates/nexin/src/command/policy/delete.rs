@@ -3,7 +3,7 @@
 use super::manifest_files::Depth;
 use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
-use api::Request;
+use api::ApiRequest;
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ impl Delete {
             )
             .into());
         }
-        let deleted: Vec<String> = session.agent()?.call(Request::Delete { names })?;
+        let deleted: Vec<String> = session.agent()?.call(ApiRequest::Delete { names })?;
         if session.is_json() {
             session.print_json(&deleted)?;
         } else {

@@ -7,7 +7,7 @@ use super::scenario::Scenario;
 use crate::outcome::Outcome;
 use crate::session::Session;
 use api::view::Explanation;
-use api::{HttpProbe, Probe, Request};
+use api::{ApiRequest, ExplainProbe, HttpProbe};
 use clap::Args;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -76,7 +76,7 @@ impl Explain {
         let (files, depth) = (std::mem::take(&mut self.files), self.depth);
         let probe = self.probe();
         let explanation: Explanation = if files.is_empty() {
-            session.agent()?.call(Request::Explain(Box::new(probe)))?
+            session.agent()?.call(ApiRequest::Explain(Box::new(probe)))?
         } else {
             let scenario = Scenario::read(session, &files, depth)?;
             let mut explanation =
@@ -93,7 +93,7 @@ impl Explain {
         Ok(Outcome::Holds)
     }
 
-    fn probe(self) -> Probe {
+    fn probe(self) -> ExplainProbe {
         let http = self.http.map(|line| request(line, self.headers));
         let Destination { port, name, protocol } = self.port;
         let protocol =
@@ -101,7 +101,7 @@ impl Explain {
         // ICMPv6 exists only over IPv6.
         let family = self.family.or((protocol == "ICMPv6").then(|| "IPv6".to_owned()));
         let protocol = protocol.to_owned();
-        Probe { from: self.from, to: self.to, port, port_name: name, protocol, family, http }
+        ExplainProbe { from: self.from, to: self.to, port, port_name: name, protocol, family, http }
     }
 }
 

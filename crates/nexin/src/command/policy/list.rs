@@ -3,7 +3,7 @@
 use crate::listing;
 use crate::outcome::Outcome;
 use crate::session::Session;
-use api::{Request, view};
+use api::{ApiRequest, view};
 use clap::Args;
 
 /// List the policies of the agent
@@ -14,7 +14,7 @@ pub(crate) struct List {}
 impl List {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let header = ["kind", "namespace", "name", "rules", "endpoints", "source"];
-        listing::show(session, Request::Policies, header, |policy: &view::Policy| {
+        listing::show(session, ApiRequest::Policies, header, |policy: &view::PolicySummary| {
             [
                 policy.kind.clone(),
                 policy.namespace.clone().unwrap_or_else(|| "-".into()),

@@ -9,7 +9,7 @@ use crate::command::policy::scenario::Scenario;
 use crate::session::Session;
 use abi::identity::{FIRST_ALLOCATED, is_workload};
 use agent::explain::End;
-use api::{Request, view};
+use api::{ApiRequest, view};
 use policy::endpoint_view::NamedPorts;
 use policy::rule::{Cidr, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,8 +116,8 @@ fn known(worlds: &[Scenario; 2]) -> Vec<EndGroup> {
 
 /// The workloads of a running agent.
 fn running(session: &Session) -> Vec<End> {
-    let endpoints = session.agent().and_then(|mut agent| agent.call(Request::Endpoints));
-    let endpoints: Vec<view::Endpoint> = endpoints.unwrap_or_default();
+    let endpoints = session.agent().and_then(|mut agent| agent.call(ApiRequest::Endpoints));
+    let endpoints: Vec<view::EndpointSummary> = endpoints.unwrap_or_default();
     let ends = endpoints.into_iter().map(|endpoint| {
         let name = format!("{}/{}", endpoint.namespace, endpoint.name);
         let labels = labels(&endpoint.labels);

@@ -3,7 +3,7 @@
 use crate::command::policy::scenario::Scenario;
 use crate::session::Session;
 use crate::verdict;
-use api::view::{Considered, Explanation, Side};
+use api::view::{Considered, Explanation, SideVerdict};
 use std::collections::BTreeMap;
 
 /// Adds to each rule its place in the files.
@@ -44,7 +44,7 @@ pub(super) fn lines(session: &Session, explanation: &Explanation) -> Vec<String>
     lines
 }
 
-fn of_side(session: &Session, side: &Side, width: usize) -> Vec<String> {
+fn of_side(session: &Session, side: &SideVerdict, width: usize) -> Vec<String> {
     let mut lines = wrapped(&heading(session, side), 4, width);
     for one in &side.considered {
         let sign = match one {
@@ -62,8 +62,8 @@ fn of_side(session: &Session, side: &Side, width: usize) -> Vec<String> {
     lines
 }
 
-fn heading(session: &Session, side: &Side) -> String {
-    let Side { direction, subject, verdict, requests, reason, .. } = side;
+fn heading(session: &Session, side: &SideVerdict) -> String {
+    let SideVerdict { direction, subject, verdict, requests, reason, .. } = side;
     let painted = verdict::painted(session, verdict);
     // The nearest rule is marked in the list, so the reason need not repeat it.
     let is_listed = side.considered.iter().any(|one| one.nearest);

@@ -1,7 +1,7 @@
 //! Tests that `explain` agrees with the expected verdicts of all example probes.
 
 use super::Scenario;
-use manifest::Protocol;
+use manifest::TransportProtocol;
 use manifest::test::{Expect, HttpRequest, Probe, ProbeEnd, ProbeTraffic};
 use policy::rule::Family;
 use std::fs;
@@ -51,11 +51,11 @@ fn check(name: &str, test: manifest::test::PolicyTest) -> usize {
     asked
 }
 
-fn question(probe: Probe) -> api::Probe {
+fn question(probe: Probe) -> api::ExplainProbe {
     let (protocol, port, http) = match probe.traffic {
-        ProbeTraffic::Connect { protocol: Protocol::Tcp, port } => ("TCP", port, None),
-        ProbeTraffic::Connect { protocol: Protocol::Udp, port } => ("UDP", port, None),
-        ProbeTraffic::Connect { protocol: Protocol::Sctp, port } => ("SCTP", port, None),
+        ProbeTraffic::Connect { protocol: TransportProtocol::Tcp, port } => ("TCP", port, None),
+        ProbeTraffic::Connect { protocol: TransportProtocol::Udp, port } => ("UDP", port, None),
+        ProbeTraffic::Connect { protocol: TransportProtocol::Sctp, port } => ("SCTP", port, None),
         ProbeTraffic::Http { port, request } => ("TCP", port, Some(http(request))),
         ProbeTraffic::Icmp { kind } if probe.family == Some(Family::Ipv6) => {
             ("ICMPv6", u16::from(kind), None)
@@ -64,7 +64,7 @@ fn question(probe: Probe) -> api::Probe {
     };
     let family = probe.family.map(|family| if family == Family::Ipv4 { "IPv4" } else { "IPv6" }.to_owned());
     let (from, to) = (party(probe.from), party(probe.to));
-    api::Probe { from, to, port, port_name: None, protocol: protocol.into(), family, http }
+    api::ExplainProbe { from, to, port, port_name: None, protocol: protocol.into(), family, http }
 }
 
 fn party(party: ProbeEnd) -> String {

@@ -5,7 +5,7 @@ use foldhash::HashMap;
 
 /// The rows that a step puts and removes.
 #[derive(Debug, Default)]
-pub(crate) struct RowChanges {
+pub struct RowChanges {
     /// One change for each key, in the order in which keys were noted first.
     changes: Vec<RowChange>,
     places: HashMap<RowKey, usize>,
@@ -15,34 +15,35 @@ pub(crate) struct RowChanges {
 
 /// What a step does to one row.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RowChange {
-    pub(crate) key: RowKey,
+pub struct RowChange {
+    /// The key of the row.
+    pub key: RowKey,
     /// The row before the step.
-    pub(crate) old: Option<Row>,
+    pub old: Option<Row>,
     /// The row after it.
-    pub(crate) new: Option<Row>,
+    pub new: Option<Row>,
     /// The row that the step put last and removed again; it counts where there is no row before and after.
-    pub(crate) transient: Option<Row>,
+    pub transient: Option<Row>,
 }
 
 impl RowChanges {
     /// Changes for a step after which all rows are compared.
-    pub(crate) fn ignored() -> Self {
+    pub fn ignored() -> Self {
         Self { is_ignored: true, ..Self::default() }
     }
 
     /// Whether all rows are compared after the step.
-    pub(crate) fn is_ignored(&self) -> bool {
+    pub fn is_ignored(&self) -> bool {
         self.is_ignored
     }
 
     /// Adds rows. Where a row has the key already, [`Self::remove`] comes first.
-    pub(crate) fn put(&mut self, rows: impl IntoIterator<Item = Row>) {
+    pub fn put(&mut self, rows: impl IntoIterator<Item = Row>) {
         self.note(rows, |change, row| change.new = Some(row));
     }
 
     /// Removes rows that are there.
-    pub(crate) fn remove(&mut self, rows: impl IntoIterator<Item = Row>) {
+    pub fn remove(&mut self, rows: impl IntoIterator<Item = Row>) {
         self.note(rows, |change, row| match change.new.take() {
             // The step itself has put it.
             Some(own) => change.transient = Some(own),
@@ -64,7 +65,7 @@ impl RowChanges {
     }
 
     /// The changes so far, which are then forgotten.
-    pub(crate) fn take(&mut self) -> Vec<RowChange> {
+    pub fn take(&mut self) -> Vec<RowChange> {
         self.places.clear();
         std::mem::take(&mut self.changes)
     }

@@ -2,7 +2,6 @@
 
 use crate::groupings::Groupings;
 use crate::peer_changes::PeerChanges;
-use crate::peers::Peers;
 use crate::row_changes::RowChanges;
 use abi::endpoint::{self, flag};
 use abi::identity::HOST;
@@ -13,6 +12,7 @@ use policy::book::RuleBook;
 use policy::cidr::{AddressSide, Blocks, CidrClass};
 use policy::compile::CompiledPolicy;
 use policy::directory::Directory;
+use policy::endpoint_view::EndpointView;
 use policy::grouping::Grouping;
 use policy::names::DomainNames;
 use policy::rule::{Cidr, Direction};
@@ -23,17 +23,21 @@ use std::net::IpAddr;
 /// Policies and what they compile to for the workloads of the node.
 #[derive(Clone, Debug)]
 pub struct Enforcement {
-    pub(crate) policies: PolicySet,
-    pub(crate) book: RuleBook,
-    pub(crate) blocks: Blocks,
-    pub(crate) names: DomainNames,
+    /// The policies, and which of their specs apply to a subject.
+    pub policies: PolicySet,
+    /// Rules, rule sets, columns and classes by number.
+    pub book: RuleBook,
+    /// The blocks of addresses that policies name.
+    pub blocks: Blocks,
+    /// The domain names of addresses outside the cluster.
+    pub names: DomainNames,
     in_force: HashMap<u32, InForce>,
     numbers: HashMap<PolicyKey, u32>,
     /// The policy of each subject, by peer number.
     assigned: HashMap<u32, u32>,
     /// Policies that lost their last subject.
     idle: BTreeSet<u32>,
-    pub(crate) groupings: Groupings,
+    groupings: Groupings,
     /// Policies with rules that match domain names.
     with_domains: BTreeSet<u32>,
     policy_numbers: Sequence,
@@ -50,14 +54,17 @@ struct InForce {
 }
 
 /// A subject, and the selection that applies to it from now on.
-pub(crate) type Reassignment = (u32, Option<(PolicyKey, Selection)>);
+pub type Reassignment = (u32, Option<(PolicyKey, Selection)>);
 
 /// The policy part of an endpoint's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Assignment {
-    pub(crate) policy: u32,
-    pub(crate) grouping: endpoint::Grouping,
-    pub(crate) flags: u8,
+pub struct Assignment {
+    /// The number of the policy.
+    pub policy: u32,
+    /// The grouping that the policy uses.
+    pub grouping: endpoint::GroupingNumber,
+    /// The directions in which the policy is enforced.
+    pub flags: u8,
 }
 
 impl Default for Enforcement {
@@ -80,8 +87,13 @@ impl Default for Enforcement {
 
 impl Enforcement {
     /// Starts numbering policies above this number, which conntrack entries from before a restart may hold.
-    pub(crate) fn number_above(&mut self, number: u32) {
+    pub fn number_above(&mut self, number: u32) {
         self.policy_numbers.continue_above(number);
+    }
+
+    /// Starts numbering groupings above this number, which the maps may still hold.
+    pub fn number_groupings_above(&mut self, number: u32) {
+        self.groupings.number_above(number);
     }
 
     /// The policies in force.
@@ -95,39 +107,40 @@ impl Enforcement {
     }
 
     /// The policy part of the endpoint row of a subject; none if the subject has no policy yet.
-    pub(crate) fn assignment(&self, subject: u32) -> Option<Assignment> {
+    pub fn assignment(&self, subject: u32) -> Option<Assignment> {
         let policy = *self.assigned.get(&subject)?;
         let InForce { grouping, flags, .. } = self.in_force[&policy];
-        Some(Assignment { policy, grouping: endpoint::Grouping::new(grouping), flags })
+        Some(Assignment { policy, grouping: endpoint::GroupingNumber::new(grouping), flags })
     }
 
     /// Moves added, removed and changed peers to their groups. The groupings are returned in which a peer that stays changed
     /// group.
-    pub(crate) fn follow(
+    pub fn follow(
         &mut self,
         peer_changes: &PeerChanges,
-        peers: &Peers,
+        directory: &Directory,
         rows: &mut RowChanges,
     ) -> HashSet<u32> {
-        self.groupings.follow(peer_changes, &peers.directory, &mut self.book, rows)
+        self.groupings.follow(peer_changes, directory, &mut self.book, rows)
     }
 
     /// The selection that applies to a subject now; none if no such subject exists, or if no policy selects the node.
-    pub(crate) fn selection(&self, subject: u32, peers: &Peers) -> Option<Selection> {
-        let selection = self.policies.selection(&peers.subject(subject)?);
-        let is_asked = subject != HOST || selection.policies().next().is_some();
+    pub fn selection(&self, subject: Option<&EndpointView<'_>>) -> Option<Selection> {
+        let subject = subject?;
+        let selection = self.policies.selection(subject);
+        let is_asked = subject.number != HOST || selection.policies().next().is_some();
         is_asked.then_some(selection)
     }
 
     /// Whether the policy of the subject was compiled from this selection.
-    pub(crate) fn is_under(&self, subject: u32, selection: Option<&PolicyKey>) -> bool {
+    pub fn is_under(&self, subject: u32, selection: Option<&PolicyKey>) -> bool {
         self.assigned.get(&subject).map(|number| &self.in_force[number].key) == selection
     }
 
     /// Assigns to subjects the policies that apply to them now; a policy without subjects so far is compiled. In the
     /// groupings in `regrouped` peers changed their groups; workloads left the peers in `left`, and are under the policies
     /// of those until their rows are written.
-    pub(crate) fn assign(
+    pub fn assign(
         &mut self,
         reassignments: Vec<Reassignment>,
         (regrouped, left): (&HashSet<u32>, &BTreeSet<u32>),
@@ -242,7 +255,7 @@ impl Enforcement {
     }
 
     /// Removes the policies without subjects, and the rows of classes that were released.
-    pub(crate) fn retire(&mut self, directory: &mut Directory, rows: &mut RowChanges) {
+    pub fn retire(&mut self, directory: &mut Directory, rows: &mut RowChanges) {
         for number in std::mem::take(&mut self.idle) {
             if self.in_force.get(&number).is_none_or(|policy| policy.subjects > 0) {
                 continue;
@@ -262,7 +275,7 @@ impl Enforcement {
     }
 
     /// Replaces the names of an address outside the cluster, which has a class of its own.
-    pub(crate) fn name(&mut self, address: IpAddr, names: &BTreeSet<String>, rows: &mut RowChanges) {
+    pub fn name(&mut self, address: IpAddr, names: &BTreeSet<String>, rows: &mut RowChanges) {
         let before = self.names.put(address, names.iter().map(String::as_str));
         let class =
             self.blocks.class(&Cidr::host(address), AddressSide::World).expect("who has names has a class");
@@ -277,7 +290,7 @@ impl Enforcement {
     }
 
     /// All rows of all policies, groupings and classes in force.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
+    pub fn rows(&self) -> impl Iterator<Item = Row> {
         let policies = self.in_force.iter().filter_map(|(number, InForce { grouping, .. })| {
             Some((*number, self.groupings.of(*grouping).policy(*number)?))
         });
