@@ -39,39 +39,23 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// Enters the row that a subject has now; the row that it had is returned.
     pub(crate) fn enter(&mut self, subject: RowSubject, row: Option<Row>) -> Option<Row> {
-        let before = match &subject {
-            RowSubject::Endpoint(id) => self.endpoints.get(id).map(|(key, info)| Row::Endpoint(*key, *info)),
-            RowSubject::Node => self.node.map(|info| Row::Endpoint(EndpointKey::NODE, info)),
+        match subject {
+            RowSubject::Endpoint(id) => {
+                let before = replace(&mut self.endpoints, id, row.map(endpoint));
+                before.map(|(key, info)| Row::Endpoint(key, info))
+            }
+            RowSubject::Node => {
+                let before = std::mem::replace(&mut self.node, row.map(|row| endpoint(row).1));
+                before.map(|info| Row::Endpoint(EndpointKey::NODE, info))
+            }
             RowSubject::Address(block) => {
-                self.addresses.get(block).map(|info| Row::Address(address_key(block), *info))
+                let before = replace(&mut self.addresses, block, row.map(address));
+                before.map(|info| Row::Address(address_key(&block), info))
             }
             RowSubject::Nesting(block, side) => {
-                let nesting = self.nestings.get(&(*block, *side));
-                nesting.map(|(class, around)| Row::CidrParent(*class, *around))
+                let before = replace(&mut self.nestings, (block, side), row.map(nesting));
+                before.map(|(class, around)| Row::CidrParent(class, around))
             }
-        };
-        if before != row {
-            self.replace(subject, row);
-        }
-        before
-    }
-
-    fn replace(&mut self, subject: RowSubject, row: Option<Row>) {
-        match (subject, row) {
-            (RowSubject::Endpoint(id), Some(Row::Endpoint(key, info))) => {
-                self.endpoints.insert(id, (key, info));
-            }
-            (RowSubject::Node, Some(Row::Endpoint(_, info))) => self.node = Some(info),
-            (RowSubject::Address(block), Some(Row::Address(_, info))) => {
-                self.addresses.insert(block, info);
-            }
-            (RowSubject::Nesting(block, side), Some(Row::CidrParent(class, around))) => {
-                self.nestings.insert((block, side), (class, around));
-            }
-            (RowSubject::Endpoint(id), _) => drop(self.endpoints.remove(&id)),
-            (RowSubject::Node, _) => self.node = None,
-            (RowSubject::Address(block), _) => drop(self.addresses.remove(&block)),
-            (RowSubject::Nesting(block, side), _) => drop(self.nestings.remove(&(block, side))),
         }
     }
 
@@ -89,15 +73,12 @@ impl FromIterator<(RowSubject, Row)> for Ledger {
     fn from_iter<I: IntoIterator<Item = (RowSubject, Row)>>(rows: I) -> Self {
         let mut node = None;
         let (mut endpoints, mut addresses, mut nestings) = (Vec::new(), Vec::new(), Vec::new());
-        for row in rows {
-            match row {
-                (RowSubject::Endpoint(id), Row::Endpoint(key, info)) => endpoints.push((id, (key, info))),
-                (RowSubject::Node, Row::Endpoint(_, info)) => node = Some(info),
-                (RowSubject::Address(block), Row::Address(_, info)) => addresses.push((block, info)),
-                (RowSubject::Nesting(block, side), Row::CidrParent(class, around)) => {
-                    nestings.push(((block, side), (class, around)));
-                }
-                (subject, row) => unreachable!("{row:?} is no row of {subject:?}"),
+        for (subject, row) in rows {
+            match subject {
+                RowSubject::Endpoint(id) => endpoints.push((id, endpoint(row))),
+                RowSubject::Node => node = Some(endpoint(row).1),
+                RowSubject::Address(block) => addresses.push((block, address(row))),
+                RowSubject::Nesting(block, side) => nestings.push(((block, side), nesting(row))),
             }
         }
         // A tree that is made of all its entries at once has full nodes; one that grows has nodes half empty.
@@ -107,5 +88,36 @@ impl FromIterator<(RowSubject, Row)> for Ledger {
             addresses: addresses.into_iter().collect(),
             nestings: nestings.into_iter().collect(),
         }
+    }
+}
+
+/// Replaces the value of a key by a value or by none; the value of before is returned.
+fn replace<K: Ord, V>(values: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Option<V> {
+    match (values.get_mut(&key), value) {
+        (Some(before), Some(value)) => Some(std::mem::replace(before, value)),
+        (Some(_), None) => values.remove(&key),
+        (None, Some(value)) => values.insert(key, value),
+        (None, None) => None,
+    }
+}
+
+fn endpoint(row: Row) -> (EndpointKey, EndpointInfo) {
+    match row {
+        Row::Endpoint(key, info) => (key, info),
+        row => unreachable!("{row:?} is no row of an endpoint"),
+    }
+}
+
+fn address(row: Row) -> AddressInfo {
+    match row {
+        Row::Address(_, info) => info,
+        row => unreachable!("{row:?} is no row of an address"),
+    }
+}
+
+fn nesting(row: Row) -> (u32, u32) {
+    match row {
+        Row::CidrParent(class, around) => (class, around),
+        row => unreachable!("{row:?} is no row of a nesting"),
     }
 }
