@@ -30,50 +30,57 @@ impl World {
 
     pub(crate) fn put_endpoint(&mut self, mut endpoint: Box<Endpoint>, step: &mut Step) {
         let id = endpoint.id;
-        match self.endpoints.get(&id) {
-            Some(before) if *before == endpoint => return,
-            Some(before) => step.undo.push(Change::Endpoint(before.clone())),
+        if self.endpoints.get(&id) == Some(&endpoint) {
+            return;
+        }
+        match self.endpoints.remove(&id) {
+            Some(before) => {
+                self.forget_workload(id, &before.workload, step);
+                step.undo.push(Change::Endpoint(before));
+            }
             None => step.undo.push(Change::RemoveEndpoint(id)),
         }
-        self.forget_workload(id, step);
         self.know_workload(id, &mut endpoint.workload, step);
         self.translation.put_workload(&endpoint);
         self.endpoints.insert(id, endpoint);
     }
 
     pub(crate) fn remove_endpoint(&mut self, id: u32, step: &mut Step) {
-        self.forget_workload(id, step);
+        let Some(before) = self.endpoints.remove(&id) else { return };
+        self.forget_workload(id, &before.workload, step);
         self.translation.remove_workload(id);
-        if let Some(before) = self.endpoints.remove(&id) {
-            self.peers.dismiss(id, &mut step.peer_changes);
-            step.mark_endpoint(id);
-            step.undo.push(Change::Endpoint(before));
-        }
+        self.peers.dismiss(id, &mut step.peer_changes);
+        step.mark_endpoint(id);
+        step.undo.push(Change::Endpoint(before));
     }
 
     pub(crate) fn put_remote_workload(&mut self, mut remote: Box<RemoteWorkload>, step: &mut Step) {
-        let Workload { namespace, name, .. } = remote.workload.clone();
-        let known = self.remote_workload_number(&namespace, &name);
+        let Workload { namespace, name, .. } = &remote.workload;
+        let known = self.remote_workload_number(namespace, name);
         let is_taken = |id| self.remote_workloads.contains_key(&id);
         // Where all numbers are taken, the workload stays unknown: no rule matches it.
         let Some(id) = known.or_else(|| self.remote_numbers.take(is_taken)) else { return };
-        match self.remote_workloads.get(&id) {
-            Some(before) if *before == remote => return,
-            Some(before) => step.undo.push(Change::RemoteWorkload(before.clone())),
-            None => step.undo.push(Change::RemoveRemoteWorkload { namespace, name }),
+        if self.remote_workloads.get(&id) == Some(&remote) {
+            return;
         }
-        self.forget_workload(id, step);
+        let undo = match self.remote_workloads.remove(&id) {
+            Some(before) => {
+                self.forget_workload(id, &before.workload, step);
+                Change::RemoteWorkload(before)
+            }
+            None => Change::RemoveRemoteWorkload { namespace: namespace.clone(), name: name.clone() },
+        };
+        step.undo.push(undo);
         self.know_workload(id, &mut remote.workload, step);
         self.remote_workloads.insert(id, remote);
     }
 
     pub(crate) fn remove_remote_workload(&mut self, namespace: &str, name: &str, step: &mut Step) {
         let Some(id) = self.remote_workload_number(namespace, name) else { return };
-        self.forget_workload(id, step);
-        if let Some(before) = self.remote_workloads.remove(&id) {
-            self.peers.dismiss(id, &mut step.peer_changes);
-            step.undo.push(Change::RemoteWorkload(before));
-        }
+        let Some(before) = self.remote_workloads.remove(&id) else { return };
+        self.forget_workload(id, &before.workload, step);
+        self.peers.dismiss(id, &mut step.peer_changes);
+        step.undo.push(Change::RemoteWorkload(before));
     }
 
     fn remote_workload_number(&self, namespace: &str, name: &str) -> Option<u32> {
@@ -93,13 +100,12 @@ impl World {
     }
 
     /// Takes a workload out of its namespace, and its addresses from it.
-    fn forget_workload(&mut self, id: u32, step: &mut Step) {
-        let Some(Workload { namespace, addresses, .. }) = self.workload(id).cloned() else { return };
-        if let Some(namespace) = self.namespaces.get_mut(&namespace) {
+    fn forget_workload(&mut self, id: u32, workload: &Workload, step: &mut Step) {
+        if let Some(namespace) = self.namespaces.get_mut(&workload.namespace) {
             namespace.workloads.remove(&id);
         }
-        for address in addresses {
-            self.release(address, Owner::Workload(id), step);
+        for address in &workload.addresses {
+            self.release(*address, Owner::Workload(id), step);
         }
     }
 
