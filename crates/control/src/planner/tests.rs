@@ -157,10 +157,10 @@ impl States {
     fn new(old: &Rows, new: &Rows, changes: &[RowChange]) -> Self {
         // What columns say to a group is the same for all who are in it; that a peer is in it is another switch.
         let meanwhile = changes.iter().filter(|change| {
-            let is_transient = change.old.is_none() && change.new.is_none();
+            let is_transient = change.old.is_none() && change.new_row().is_none();
             is_transient && !matches!(change.key, RowKey::Group(_))
         });
-        let meanwhile = meanwhile.filter_map(|change| change.transient.as_ref());
+        let meanwhile = meanwhile.filter_map(RowChange::transient);
         let named: Vec<Name> = new.values().flat_map(names).collect();
         let goes = |row: &&Row| row.key().is_some_and(|key| numbers(&key).any(|name| !named.contains(&name)));
         let all = tables(old.values().chain(meanwhile).filter(goes).chain(new.values()));
