@@ -1,7 +1,7 @@
 //! The agent: one thread that takes events from a queue, hands changes to the reconciler and answers requests.
 
 use crate::addresses::Addresses;
-use crate::config::Config;
+use crate::config::AgentConfig;
 use crate::event::{Event, PendingRequest};
 use crate::feed::Feed;
 use crate::files::Copies;
@@ -15,7 +15,7 @@ use crate::occupancy::LatestOccupancy;
 use crate::policy_files::PolicyFiles;
 use crate::problems::{Problems, message};
 use crate::reconciler::Reconciler;
-use crate::source::{Notifier, Source};
+use crate::source::{ChangeSource, Notifier};
 use crate::state::State;
 use crate::status::Parts;
 use crate::storage::{self, Identity};
@@ -24,7 +24,7 @@ use crate::wiring::Wiring;
 use crate::{descriptors, events, families, identities, recall, requests, server, signals, workloads};
 use anyhow::Context;
 use api::ApiRequest;
-use control::{Change, Node, Proxy};
+use control::{Change, Node, ProxyLocation};
 use std::collections::VecDeque;
 use std::fs;
 use std::net::IpAddr;
@@ -50,7 +50,7 @@ const RECORD: &str = "the proxy's process is not recorded; the next agent search
 struct Agent {
     reconciler: Reconciler,
     /// The sources of changes; an event names a source by its index.
-    sources: Vec<Box<dyn Source>>,
+    sources: Vec<Box<dyn ChangeSource>>,
     supervisor: Supervisor,
     feed: Arc<Feed>,
     occupancy: LatestOccupancy,
@@ -65,7 +65,7 @@ struct Agent {
 }
 
 /// Runs an agent until it is stopped. Its programs and maps stay in the kernel and keep enforcing policy.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: AgentConfig) -> anyhow::Result<()> {
     match &config.network_namespace {
         None => run_here(config),
         Some(name) => {
@@ -75,7 +75,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
 }
 
-fn run_here(config: Config) -> anyhow::Result<()> {
+fn run_here(config: AgentConfig) -> anyhow::Result<()> {
     let (queue, events) = channel();
     let mut agent = Agent::start(config, &queue)?;
     let socket = agent.reconciler.paths.socket();
@@ -91,8 +91,12 @@ fn run_here(config: Config) -> anyhow::Result<()> {
 }
 
 /// The sources of changes besides the API. A new source has a file of its own and a line here.
-fn sources(config: &Config, copies: Copies, queue: &Sender<Event>) -> anyhow::Result<Vec<Box<dyn Source>>> {
-    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+fn sources(
+    config: &AgentConfig,
+    copies: Copies,
+    queue: &Sender<Event>,
+) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
+    let mut sources: Vec<Box<dyn ChangeSource>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(NodeAddresses));
     sources.push(Box::new(PolicyFiles::watch(&config.policies, copies, notifier(&sources))?));
@@ -100,7 +104,7 @@ fn sources(config: &Config, copies: Copies, queue: &Sender<Event>) -> anyhow::Re
 }
 
 /// The node as its configuration describes it.
-fn node(config: &Config, addresses: Vec<IpAddr>, proxy: Proxy) -> Node {
+fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> Node {
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     Node {
         name: config.node_name.clone().unwrap_or_else(host),
@@ -115,7 +119,7 @@ fn node(config: &Config, addresses: Vec<IpAddr>, proxy: Proxy) -> Node {
 }
 
 impl Agent {
-    fn start(mut config: Config, queue: &Sender<Event>) -> anyhow::Result<Self> {
+    fn start(mut config: AgentConfig, queue: &Sender<Event>) -> anyhow::Result<Self> {
         let max_clients = descriptors::clients(descriptors::raise());
         let paths = config.paths();
         let mut wiring = Wiring::claim(&paths)?;

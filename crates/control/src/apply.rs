@@ -158,12 +158,14 @@ impl World {
         let (now, later, named) = plan_all(found, rows);
         self.named = named;
         step.released.append(&mut self.found_blocks);
+        self.peers.forget_restored();
         (now, self.without_released_blocks(later, step))
     }
 
     /// The writes after the grace time and those after another one, with those of blocks that are given up: blocks go once
     /// no packet is judged by the policies that named them, and their parents once no packet has their classes.
     fn without_released_blocks(&mut self, unreachable: Batch, step: &mut Step) -> [Batch; 2] {
+        self.removed_blocks.clear();
         if step.released.is_empty() {
             return [unreachable, Batch::new()];
         }

@@ -58,6 +58,8 @@ impl World {
     /// Removes blocks that no policy and no domain name uses any more.
     pub(crate) fn release_blocks(&mut self, step: &mut Step) {
         let changes = self.enforcement.blocks.remove_all(std::mem::take(&mut step.released));
+        let removed = changes.removed.iter().map(|class| (class.block, class.side, class.number));
+        self.removed_blocks = removed.collect();
         self.mark_blocks(&changes, step);
     }
 

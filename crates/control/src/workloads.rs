@@ -3,7 +3,7 @@
 use crate::change::{Change, Endpoint, LAST_ENDPOINT, RemoteWorkload, Workload};
 use crate::peers::Arrival;
 use crate::step::{Step, Subject};
-use crate::world::{Owner, World};
+use crate::world::{Namespace, Owner, World};
 use foldhash::HashMap;
 use identity::{Labels, Source, filter, key};
 use policy::endpoint_view::NamedPorts;
@@ -20,12 +20,20 @@ impl World {
         step: &mut Step,
     ) {
         let known = self.namespaces.entry(name.clone()).or_default();
-        if known.labels == labels {
-            return;
+        if known.labels != labels {
+            let before = std::mem::replace(&mut known.labels, labels);
+            known.workloads.iter().for_each(|id| step.mark(Subject::Workload(*id)));
+            step.undo.push(Change::Namespace { name: name.clone(), labels: before });
         }
-        let before = std::mem::replace(&mut known.labels, labels);
-        known.workloads.iter().for_each(|id| step.mark(Subject::Workload(*id)));
-        step.undo.push(Change::Namespace { name, labels: before });
+        self.forget_empty_namespace(&name);
+    }
+
+    /// Removes the entry of a namespace that has neither labels nor workloads.
+    fn forget_empty_namespace(&mut self, name: &str) {
+        let is_empty = |known: &Namespace| known.labels.is_empty() && known.workloads.is_empty();
+        if self.namespaces.get(name).is_some_and(is_empty) {
+            self.namespaces.remove(name);
+        }
     }
 
     pub(crate) fn put_endpoint(&mut self, mut endpoint: Box<Endpoint>, step: &mut Step) {
@@ -101,8 +109,9 @@ impl World {
 
     /// Takes a workload out of its namespace, and its addresses from it.
     fn forget_workload(&mut self, id: u32, workload: &Workload, step: &mut Step) {
-        if let Some(namespace) = self.namespaces.get_mut(&workload.namespace) {
-            namespace.workloads.remove(&id);
+        if let Some(known) = self.namespaces.get_mut(&workload.namespace) {
+            known.workloads.remove(&id);
+            self.forget_empty_namespace(&workload.namespace);
         }
         for address in &workload.addresses {
             self.release(*address, Owner::Workload(id), step);
@@ -186,4 +195,50 @@ fn named_ports(workload: &Workload) -> NamedPorts {
         }
     }
     ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{namespace, workload};
+
+    /// A workload of another node.
+    fn remote(namespace: &str) -> Change {
+        let workload = Workload { namespace: namespace.into(), name: "remote".into(), ..Workload::default() };
+        Change::RemoteWorkload(Box::new(RemoteWorkload { node: "other".into(), workload }))
+    }
+
+    #[test]
+    fn a_namespace_without_labels_and_workloads_has_no_entry() {
+        let mut world = World::new();
+        let names = |world: &World| world.namespaces.keys().cloned().collect::<Vec<_>>();
+        world.apply([Change::RemoveNamespace("never".into())]);
+        assert!(names(&world).is_empty(), "its labels change from none to none");
+        world.apply([namespace("x", "front"), workload(1, "x", "web"), workload(2, "y", "web"), remote("z")]);
+        assert_eq!(names(&world), ["x", "y", "z"]);
+        world.apply([workload(2, "x", "web")]);
+        assert_eq!(names(&world), ["x", "z"], "its only workload is in another namespace now");
+        let removed = world.apply([
+            Change::RemoveEndpoint(1),
+            Change::RemoveEndpoint(2),
+            Change::RemoveRemoteWorkload { namespace: "z".into(), name: "remote".into() },
+        ]);
+        assert_eq!(names(&world), ["x"], "a namespace keeps its labels");
+        let undo = world.apply([Change::RemoveNamespace("x".into())]).undo;
+        assert!(names(&world).is_empty());
+        world.apply(undo);
+        world.apply(removed.undo);
+        assert_eq!(names(&world), ["x", "z"]);
+        assert_eq!(world.namespaces["x"].labels.len(), 1);
+    }
+
+    #[test]
+    fn numbers_of_found_rows_are_forgotten_once_the_rows_are_replaced() {
+        let mut world = World::new();
+        world.apply([namespace("x", "front"), workload(1, "x", "web"), workload(2, "y", "web")]);
+        let mut restarted = World::adopt(world.rows().into_values(), world.identities().clone());
+        assert_eq!(restarted.peers.restored_numbers(), 2, "the namespace of each address");
+        restarted.apply([workload(1, "x", "web")]);
+        assert_eq!(restarted.peers.restored_numbers(), 0);
+    }
 }

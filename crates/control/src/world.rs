@@ -1,8 +1,7 @@
 //! All that the agent knows of the node, and the rows that follow from it.
 
 use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
-use crate::found_blocks::{FoundBlock, blocks_inside, blocks_outside};
-use crate::identities::Identities;
+use crate::found_blocks::FoundBlock;
 use crate::ledger::Ledger;
 use crate::peers::{KnownNode, Peers};
 use crate::planner::Named;
@@ -58,6 +57,8 @@ pub struct World {
     pub(crate) found: Option<Rows>,
     /// Blocks of found rows, in force until the first change has replaced the policies of before.
     pub(crate) found_blocks: Vec<(Cidr, AddressSide)>,
+    /// Blocks that the last change removed. Policies in the maps name their classes if the writes of that change failed.
+    pub(crate) removed_blocks: Vec<FoundBlock>,
     pub(crate) config: Config,
 }
 
@@ -88,6 +89,7 @@ impl Default for World {
             named: Named::default(),
             found: Some(Rows::new()),
             found_blocks: Vec::new(),
+            removed_blocks: Vec::new(),
             config: Config::default(),
         }
     }
@@ -99,79 +101,11 @@ impl World {
         Self::default()
     }
 
-    /// A node whose maps hold these rows from before a restart; the first change replaces the rows that are out of date. The
-    /// caller restores the identities.
-    pub fn adopt(rows: impl IntoIterator<Item = Row>, identities: Allocator) -> Self {
-        let mut world = Self::new();
-        world.peers.identities = Identities::restored(identities);
-        for row in rows {
-            match row {
-                Row::Config(config) => world.config = config,
-                Row::Endpoint(_, info) => world.enforcement.number_above(info.policy),
-                Row::Verdict(key, verdict) => {
-                    world.enforcement.book.number_classes_above(key.class);
-                    world.enforcement.book.number_above(verdict.rule, verdict.l7);
-                }
-                Row::Group(key, _) => world.enforcement.number_groupings_above(key.grouping),
-                Row::Class(key, class) => {
-                    world.enforcement.book.number_columns_above(key.column);
-                    world.enforcement.book.number_classes_above(class);
-                }
-                Row::Column(key, column) => {
-                    world.enforcement.number_above(key.policy);
-                    world.enforcement.blocks.number_above(key.cidr);
-                    world.enforcement.book.number_columns_above(column);
-                }
-                Row::CidrParent(class, around) => world.enforcement.blocks.number_above(class.max(around)),
-                Row::Address(key, info) => {
-                    world.enforcement.blocks.number_above(info.cidr);
-                    world.peers.restore_number(key.address.into(), &info);
-                }
-                Row::Backend(key, _) => world.translation.number_above(key.backends),
-                Row::Service(_, info) => world.translation.number_above(info.backends),
-            }
-            if let (Some(found), Some(key)) = (&mut world.found, row.key()) {
-                found.insert(key, row);
-            }
-        }
-        let found = world.found.iter();
-        let blocks = found.flat_map(|found| blocks_outside(found).into_iter().chain(blocks_inside(found)));
-        let blocks: Vec<FoundBlock> = blocks.collect();
-        world.restore_blocks(blocks);
-        world
-    }
-
-    /// Puts blocks of found rows in force under their numbers, where neither the block nor the number is in use.
-    fn restore_blocks(&mut self, blocks: Vec<FoundBlock>) {
-        for (block, side, number) in blocks {
-            if self.enforcement.blocks.restore(block, side, number) {
-                self.found_blocks.push((block, side));
-            }
-        }
-    }
-
     /// Leaves identities to a source: from now on [`Writes::identities`](crate::Writes::identities) asks for them, and
     /// [`Change::Identity`](crate::Change::Identity) answers. A workload without an answer keeps the identity that it has;
     /// a new one is unknown until then, and has no traffic.
     pub fn ask_for_identities(&mut self) {
         self.peers.identities.ask_source();
-    }
-
-    /// Notes what the maps really hold, where writes were made that failed half way; the next change mends it all.
-    pub fn adopt_rows(&mut self, rows: impl IntoIterator<Item = Row>) {
-        let mut found = Rows::new();
-        for row in rows {
-            match (row, row.key()) {
-                // Never back to an epoch that flows may remember.
-                (Row::Config(config), _) => {
-                    self.config = Config { epoch: config.epoch.max(self.config.epoch), ..config };
-                }
-                (_, Some(key)) => drop(found.insert(key, row)),
-                (_, None) => {}
-            }
-        }
-        self.restore_blocks(blocks_outside(&found));
-        self.found = Some(found);
     }
 
     /// All rows as they are once all writes so far are made, the configuration apart.

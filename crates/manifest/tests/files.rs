@@ -1,6 +1,6 @@
 //! Whole files: the files of the tutorial, and features of YAML.
 
-use manifest::test::{Expect, ProbeEnd, ProbeTraffic, Step};
+use manifest::test::{Expect, ProbeEnd, ProbeTraffic, TestStep};
 use manifest::{
     CidrGroup, Diagnostic, Endpoints, Manifest, NodeObject, Object, PodCount, Policy, WorkloadObject,
 };
@@ -75,7 +75,7 @@ fn a_matrix_becomes_a_probe_for_each_cell_with_a_verdict() {
     );
     let told: Vec<_> =
         step.probes.iter().map(|probe| (&probe.from, &probe.to, probe.expect, &probe.traffic)).collect();
-    let traffic = ProbeTraffic::Connect { protocol: manifest::Protocol::Udp, port: 53 };
+    let traffic = ProbeTraffic::Connect { protocol: manifest::TransportProtocol::Udp, port: 53 };
     let (a, b) = (&step.probes[0].from, &step.probes[0].to);
     assert_eq!(told, [(a, b, Some(Expect::Drop), &traffic), (b, a, Some(Expect::Allow), &traffic)]);
 }
@@ -103,7 +103,7 @@ fn an_unsupported_feature_fails_its_own_document_only() {
     assert!(two.test.is_ok());
 }
 
-fn step(spec: &str) -> Step {
+fn step(spec: &str) -> TestStep {
     let text =
         format!("apiVersion: nexin.io/v1alpha1\nkind: PolicyTest\nmetadata: {{name: t}}\nspec: {{{spec}}}\n");
     let tests = manifest::test::parse("t.yaml", &text, &mut |_| unreachable!());

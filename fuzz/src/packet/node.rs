@@ -1,9 +1,9 @@
 //! The node whose hooks judge the packets: three workloads, a service, a proxy and policies of all kinds.
 
-use control::{Change, Endpoint, Node, Proxy, RemoteNode, Wire, Workload, World};
+use control::{Change, Endpoint, Node, ProxyLocation, RemoteNode, Wire, Workload, World};
 use datapath::native::Tables;
 use manifest::Object;
-use service::{Protocol, Service, ServicePort, TargetPort};
+use service::{Service, ServicePort, TargetPort, TransportProtocol};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ fn node() -> Change {
     Change::Node(Box::new(Node {
         name: "node".into(),
         addresses: addresses(NODE).to_vec(),
-        proxy: Some(Proxy { interface: PROXY, port: 15001 }),
+        proxy: Some(ProxyLocation { interface: PROXY, port: 15001 }),
         report_forwards: true,
         ..Node::default()
     }))
@@ -108,9 +108,9 @@ fn service() -> Change {
         headless: false,
         external_name: None,
         ports: vec![
-            port(Protocol::Tcp, 80, 8080),
-            port(Protocol::Udp, 53, 53),
-            port(Protocol::Sctp, 7000, 7001),
+            port(TransportProtocol::Tcp, 80, 8080),
+            port(TransportProtocol::Udp, 53, 53),
+            port(TransportProtocol::Sctp, 7000, 7001),
         ],
     }))
 }

@@ -1,4 +1,4 @@
-//! The agent's configuration file, and its conversion to [`agent::Config`].
+//! The agent's configuration file, and its conversion to [`agent::AgentConfig`].
 
 pub(super) mod check;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// A configuration file; [`agent::Config`] has the defaults.
+/// A configuration file; [`agent::AgentConfig`] has the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Settings {
@@ -56,7 +56,7 @@ pub(crate) struct Settings {
     pub(crate) node_labels: Option<BTreeMap<String, String>>,
     /// The enforcement mode.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) policy_enforcement: Option<Enforcement>,
+    pub(crate) policy_enforcement: Option<EnforcementSetting>,
     /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy_audit_mode: Option<bool>,
@@ -68,7 +68,7 @@ pub(crate) struct Settings {
 /// The enforcement mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Enforcement {
+pub(crate) enum EnforcementSetting {
     /// Enforce policy for workloads that a policy selects, in the directions of its rules
     Default,
     /// Enforce policy for every workload in both directions, also without a policy that selects it
@@ -77,12 +77,12 @@ pub(crate) enum Enforcement {
     Never,
 }
 
-impl From<Enforcement> for EnforcementMode {
-    fn from(enforcement: Enforcement) -> Self {
+impl From<EnforcementSetting> for EnforcementMode {
+    fn from(enforcement: EnforcementSetting) -> Self {
         match enforcement {
-            Enforcement::Default => Self::Default,
-            Enforcement::Always => Self::Always,
-            Enforcement::Never => Self::Never,
+            EnforcementSetting::Default => Self::Default,
+            EnforcementSetting::Always => Self::Always,
+            EnforcementSetting::Never => Self::Never,
         }
     }
 }
@@ -109,14 +109,14 @@ impl Settings {
     }
 
     /// Converts the file to a configuration.
-    pub(super) fn config(self) -> Result<agent::Config, String> {
-        let default = agent::Config::default();
+    pub(super) fn config(self) -> Result<agent::AgentConfig, String> {
+        let default = agent::AgentConfig::default();
         let attach = self.attach.map_or(default.attach, |attach| match attach {
             Attach::Automatic => loader::Mode::Automatic,
             Attach::Clsact => loader::Mode::Clsact,
         });
         let beside = self.directory.clone();
-        let config = agent::Config {
+        let config = agent::AgentConfig {
             state_directory: self.state_directory.or(beside).unwrap_or(default.state_directory),
             instance: self.instance.unwrap_or(default.instance),
             directory: self.directory.unwrap_or(default.directory),
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn omitted_settings_have_defaults() {
         let config = Settings::parse("{}").unwrap().config().unwrap();
-        assert_eq!(config, agent::Config::default());
+        assert_eq!(config, agent::AgentConfig::default());
     }
 
     #[test]
