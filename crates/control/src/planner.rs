@@ -79,7 +79,7 @@ fn rank(key: &RowKey) -> u32 {
 }
 
 /// The numbers that the value of a row names.
-fn names(row: &Row) -> impl Iterator<Item = Name> {
+pub(crate) fn names(row: &Row) -> impl Iterator<Item = Name> {
     names_in_places(row).into_iter().flatten()
 }
 
@@ -103,7 +103,7 @@ fn names_in_places(row: &Row) -> [Option<Name>; 3] {
 }
 
 /// The numbers in the key of a row; a root row has none.
-fn numbers(key: &RowKey) -> impl Iterator<Item = Name> {
+pub(crate) fn numbers(key: &RowKey) -> impl Iterator<Item = Name> {
     let peer = |peer| (peer >= FIRST_ALLOCATED).then_some(Name::Peer(peer));
     let block = |block| (block >= FIRST_BLOCK).then_some(Name::Block(block));
     let numbers = match key {
@@ -365,6 +365,3 @@ impl Plan {
         (now, later)
     }
 }
-
-#[cfg(test)]
-mod tests;
