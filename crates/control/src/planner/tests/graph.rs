@@ -1,6 +1,5 @@
 //! Random graphs of rows that change as owners of rows change them, for the test of the planner.
 
-use crate::writes::Rows;
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{self, EndpointInfo, EndpointKey, flag};
@@ -11,6 +10,7 @@ use abi::policy::{
 use abi::row::{Row, RowKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use enforcement::RowChanges;
+use enforcement::Rows;
 use policy::generate::Random;
 use std::collections::BTreeSet;
 
