@@ -34,7 +34,7 @@ pub struct EndpointInfo {
     /// A union of the `flag` constants.
     pub flags: u8,
     /// Number of the grouping whose groups the policy uses, which the keys of [`crate::map::Groups`] hold.
-    pub grouping: Grouping,
+    pub grouping: GroupingNumber,
     /// The workload's IPv4 address, mapped; all zero where it has none.
     pub v4: Address,
     /// The workload's IPv6 address; all zero where it has none.
@@ -57,9 +57,9 @@ const _: () =
 /// Number of a grouping in 24 bits: all that fits beside policy and flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Grouping([u8; 3]);
+pub struct GroupingNumber([u8; 3]);
 
-impl Grouping {
+impl GroupingNumber {
     /// The greatest number.
     pub const MAX: u32 = 0x00ff_ffff;
 

@@ -22,9 +22,9 @@ pub struct FlowEvent {
     pub protocol: u8,
     /// TCP flags as on the wire.
     pub tcp_flags: u8,
-    /// A [`Verdict`].
+    /// A [`PacketVerdict`].
     pub verdict: u8,
-    /// A [`DropReason`]: why the packet was dropped or, with [`Verdict::Audit`], would have been; 0 otherwise.
+    /// A [`DropReason`]: why the packet was dropped or, with [`PacketVerdict::Audit`], would have been; 0 otherwise.
     pub reason: u8,
     /// A [`Direction`], seen from `endpoint`.
     pub direction: u8,
@@ -59,7 +59,7 @@ const _: () = assert!(size_of::<FlowEvent>() == 104);
 /// What happened to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub enum Verdict {
+pub enum PacketVerdict {
     /// Delivered to a workload, or passed on to the stack.
     Forward = 1,
     /// Dropped, for the event's reason.

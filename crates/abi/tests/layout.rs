@@ -146,15 +146,18 @@ fn printed_fields<T: FromBytes + Debug>(bytes: &[u8]) -> Vec<(String, String)> {
 
 fn verdicts_and_directions(text: &mut String) -> fmt::Result {
     writeln!(text, "\nverdicts of events")?;
-    for verdict in
-        [event::Verdict::Forward, event::Verdict::Drop, event::Verdict::Redirect, event::Verdict::Audit]
-    {
+    for verdict in [
+        event::PacketVerdict::Forward,
+        event::PacketVerdict::Drop,
+        event::PacketVerdict::Redirect,
+        event::PacketVerdict::Audit,
+    ] {
         // A new verdict does not compile until it stands in this list too.
         match verdict {
-            event::Verdict::Forward
-            | event::Verdict::Drop
-            | event::Verdict::Redirect
-            | event::Verdict::Audit => {}
+            event::PacketVerdict::Forward
+            | event::PacketVerdict::Drop
+            | event::PacketVerdict::Redirect
+            | event::PacketVerdict::Audit => {}
         }
         writeln!(text, "  {} {verdict:?}", verdict as u8)?;
     }

@@ -1,6 +1,6 @@
 //! The address pools of workloads and services.
 
-use crate::config::Config;
+use crate::config::AgentConfig;
 use crate::state::State;
 use control::{Pool, PoolError};
 use policy::rule::Cidr;
@@ -19,7 +19,7 @@ pub(crate) struct Addresses {
 impl Addresses {
     /// Creates the pools, with the addresses that the state file records as taken. Also returns the node's own
     /// addresses: the first of each block of workloads.
-    pub(crate) fn new(config: &Config, state: &State) -> Result<(Self, Vec<IpAddr>), PoolError> {
+    pub(crate) fn new(config: &AgentConfig, state: &State) -> Result<(Self, Vec<IpAddr>), PoolError> {
         let pools = |blocks: &[Cidr]| blocks.iter().copied().map(Pool::new).collect::<Vec<_>>();
         let mut addresses = Self {
             workloads: pools(&config.workload_addresses),
@@ -178,7 +178,7 @@ mod tests {
     fn a_workload_gets_only_addresses_of_the_nodes_blocks_for_workloads() {
         let block = |address: &str, length| Cidr::new(address.parse().unwrap(), length).unwrap();
         let check = |blocks: &[Cidr], address: &str, expected: &str| {
-            let config = Config { workload_addresses: blocks.to_vec(), ..Config::default() };
+            let config = AgentConfig { workload_addresses: blocks.to_vec(), ..AgentConfig::default() };
             let (addresses, _) = Addresses::new(&config, &State::default()).unwrap();
             let said = addresses.check(address.parse().unwrap()).err().unwrap_or_default();
             assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{address}: {said}");

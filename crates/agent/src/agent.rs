@@ -1,7 +1,7 @@
 //! The agent: one thread that takes events from a queue, hands changes to the reconciler and answers requests.
 
 use crate::addresses::Addresses;
-use crate::config::Config;
+use crate::config::AgentConfig;
 use crate::event::{Event, PendingRequest};
 use crate::feed::Feed;
 use crate::files::Copies;
@@ -65,7 +65,7 @@ struct Agent {
 }
 
 /// Runs an agent until it is stopped. Its programs and maps stay in the kernel and keep enforcing policy.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: AgentConfig) -> anyhow::Result<()> {
     match &config.network_namespace {
         None => run_here(config),
         Some(name) => {
@@ -75,7 +75,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
 }
 
-fn run_here(config: Config) -> anyhow::Result<()> {
+fn run_here(config: AgentConfig) -> anyhow::Result<()> {
     let (queue, events) = channel();
     let mut agent = Agent::start(config, &queue)?;
     let socket = agent.reconciler.paths.socket();
@@ -91,7 +91,11 @@ fn run_here(config: Config) -> anyhow::Result<()> {
 }
 
 /// The sources of changes besides the API. A new source has a file of its own and a line here.
-fn sources(config: &Config, copies: Copies, queue: &Sender<Event>) -> anyhow::Result<Vec<Box<dyn Source>>> {
+fn sources(
+    config: &AgentConfig,
+    copies: Copies,
+    queue: &Sender<Event>,
+) -> anyhow::Result<Vec<Box<dyn Source>>> {
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(NodeAddresses));
@@ -100,7 +104,7 @@ fn sources(config: &Config, copies: Copies, queue: &Sender<Event>) -> anyhow::Re
 }
 
 /// The node as its configuration describes it.
-fn node(config: &Config, addresses: Vec<IpAddr>, proxy: Proxy) -> Node {
+fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: Proxy) -> Node {
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     Node {
         name: config.node_name.clone().unwrap_or_else(host),
@@ -115,7 +119,7 @@ fn node(config: &Config, addresses: Vec<IpAddr>, proxy: Proxy) -> Node {
 }
 
 impl Agent {
-    fn start(mut config: Config, queue: &Sender<Event>) -> anyhow::Result<Self> {
+    fn start(mut config: AgentConfig, queue: &Sender<Event>) -> anyhow::Result<Self> {
         let max_clients = descriptors::clients(descriptors::raise());
         let paths = config.paths();
         let mut wiring = Wiring::claim(&paths)?;

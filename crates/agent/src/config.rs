@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// The configuration of one agent. The defaults suit a single Linux host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct AgentConfig {
     /// Name of the agent; distinguishes its pinned maps from another agent's.
     pub instance: String,
     /// Directory of the socket and of files that a reboot may delete.
@@ -46,7 +46,7 @@ pub struct Config {
     pub attach: loader::Mode,
 }
 
-impl Default for Config {
+impl Default for AgentConfig {
     fn default() -> Self {
         let block = |address: &str, length| {
             let address = address.parse().expect("the defaults are addresses");
@@ -74,7 +74,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl AgentConfig {
     /// The paths of its files.
     pub fn paths(&self) -> Paths {
         Paths::new(&self.directory, &self.instance).with_lasting(&self.state_directory)

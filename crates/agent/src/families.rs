@@ -1,11 +1,11 @@
 //! Adjusts the configuration on a host without IPv6.
 
-use crate::config::Config;
+use crate::config::AgentConfig;
 use policy::rule::Cidr;
 use workload::Ipv6;
 
 /// Removes the IPv6 blocks if there is no IPv6; returns a note on what is missing.
-pub(crate) fn fit(config: &mut Config, ipv6: Ipv6) -> anyhow::Result<Vec<String>> {
+pub(crate) fn fit(config: &mut AgentConfig, ipv6: Ipv6) -> anyhow::Result<Vec<String>> {
     if ipv6 == Ipv6::Enabled {
         return Ok(Vec::new());
     }
@@ -35,22 +35,22 @@ pub(crate) fn lost(ipv6: Ipv6) -> String {
 mod tests {
     use super::*;
 
-    fn config(workloads: &[&str], services: &[&str]) -> Config {
+    fn config(workloads: &[&str], services: &[&str]) -> AgentConfig {
         let blocks = |written: &[&str]| {
             let block = |text: &&str| Cidr::new(text.parse().unwrap(), 16).unwrap();
             written.iter().map(block).collect()
         };
-        Config {
+        AgentConfig {
             workload_addresses: blocks(workloads),
             service_addresses: blocks(services),
-            ..Config::default()
+            ..AgentConfig::default()
         }
     }
 
     #[test]
     fn blocks_of_a_missing_family_are_removed_and_a_note_names_the_consequence() {
         let (both, four, six) = (&["10.1.0.0", "fd00:1::"][..], &["10.1.0.0"][..], &["fd00:1::"][..]);
-        let fitted = |mut config: Config, ipv6: Ipv6| {
+        let fitted = |mut config: AgentConfig, ipv6: Ipv6| {
             let notes = fit(&mut config, ipv6).map_err(|error| error.to_string());
             (config.workload_addresses.len(), config.service_addresses.len(), notes)
         };

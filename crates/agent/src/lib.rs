@@ -53,7 +53,7 @@ mod wiring;
 mod workloads;
 
 pub use agent::run;
-pub use config::Config;
+pub use config::AgentConfig;
 pub use limits::ProxyLimits;
 pub use paths::Paths;
 pub use proxy_process::run_proxy;

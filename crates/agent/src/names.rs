@@ -1,7 +1,7 @@
 //! Names of addresses and numbers, for the threads that decode events.
 
 use control::{Change, Renamed, World};
-use flow::{RuleName, ServiceName, WorkloadName};
+use flow::{FlowService, FlowWorkload, RuleName};
 use policy::book::RuleId;
 use policy::rule::{Policy, PolicyId, Spec};
 use service::Service;
@@ -23,10 +23,10 @@ type Frontend = (IpAddr, u16, u8);
 
 #[derive(Debug, Default)]
 struct Names {
-    workloads: NameTable<u32, IpAddr, WorkloadName>,
+    workloads: NameTable<u32, IpAddr, FlowWorkload>,
     labels: NameTable<u32, u32, Vec<String>>,
     rules: NameTable<PolicyId, u32, NamedRule>,
-    services: NameTable<(String, String), Frontend, ServiceName>,
+    services: NameTable<(String, String), Frontend, FlowService>,
 }
 
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Names {
     fn update_endpoint(&mut self, world: &World, id: u32, now: Instant) {
         let endpoint = world.endpoint_of(id);
         let addresses = endpoint.into_iter().flat_map(|endpoint| {
-            let name = WorkloadName {
+            let name = FlowWorkload {
                 namespace: endpoint.workload.namespace.clone(),
                 name: endpoint.workload.name.clone(),
             };
@@ -117,7 +117,7 @@ impl Names {
 
     fn update_service(&mut self, world: &World, id: &(String, String), now: Instant) {
         let frontends = world.service(&id.0, &id.1).map(frontends).unwrap_or_default();
-        let name = ServiceName { namespace: id.0.clone(), name: id.1.clone() };
+        let name = FlowService { namespace: id.0.clone(), name: id.1.clone() };
         let named = frontends.into_iter().map(|frontend| (frontend, name.clone()));
         self.services.replace(id.clone(), named.collect(), now);
     }
@@ -214,7 +214,7 @@ pub(crate) fn texts(labels: &identity::Labels) -> Vec<String> {
 }
 
 impl flow::Names for SharedNames {
-    fn workload(&self, address: IpAddr) -> Option<WorkloadName> {
+    fn workload(&self, address: IpAddr) -> Option<FlowWorkload> {
         self.read(|names| names.workloads.name(&address).cloned())
     }
 
@@ -230,7 +230,7 @@ impl flow::Names for SharedNames {
         self.read(|names| names.rules.name(&rule)?.log.clone())
     }
 
-    fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<ServiceName> {
+    fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<FlowService> {
         self.read(|names| names.services.name(&(address, port, protocol)).cloned())
     }
 }

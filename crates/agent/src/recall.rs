@@ -1,6 +1,6 @@
 //! What was in force before the agent started: applied manifests, and the last valid texts of policy files.
 
-use crate::config::Config;
+use crate::config::AgentConfig;
 use crate::files::{self, DamagedCopy};
 use crate::journal::{self, Applied};
 use crate::objects::{FileState, FileStates, Objects, is_applied_source, parse, with_applied_sources};
@@ -18,7 +18,7 @@ const ADVICE: &str = "restore the copy, or correct every file of the policy dire
 /// # Errors
 /// They cannot be determined. The agent must not start then: the maps of the earlier agent stay in force.
 pub(crate) fn recall(
-    config: &Config,
+    config: &AgentConfig,
     applied: &[Applied],
     (copies, damaged): (BTreeMap<String, String>, &[DamagedCopy]),
     objects: &mut Objects,

@@ -4,7 +4,7 @@
 //! workloads. The reconciler applies a change whole or not at all.
 
 use crate::addresses::Addresses;
-use crate::config::Config;
+use crate::config::AgentConfig;
 use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::objects::Objects;
@@ -21,7 +21,7 @@ const STATE: &str = "the state of the next start cannot be saved";
 /// What the agent's thread owns of the node: the desired state, its record on disk, the kernel and the network.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
-    pub(crate) config: Config,
+    pub(crate) config: AgentConfig,
     pub(crate) paths: Paths,
     pub(crate) state: State,
     pub(crate) kernel: Kernel,

@@ -1,6 +1,6 @@
 //! Removes everything that a stopped agent has left to keep traffic under policy.
 
-use crate::config::Config;
+use crate::config::AgentConfig;
 use crate::paths::Paths;
 use crate::supervisor;
 use crate::wiring::{alias, number_of};
@@ -10,7 +10,7 @@ use workload::{Group, Network, NetworkNamespace, NodeNamespace, PROXY_INTERFACE,
 
 /// Removes workloads, programs, maps, the proxy and the files of a stopped agent. Missing parts are not errors. All
 /// parts are tried before the first error is returned.
-pub fn remove(config: &Config) -> anyhow::Result<()> {
+pub fn remove(config: &AgentConfig) -> anyhow::Result<()> {
     let paths = config.paths();
     let mut failures: Vec<anyhow::Error> = Vec::new();
     failures.extend(end_proxies(config, &paths).err());
@@ -26,7 +26,7 @@ pub fn remove(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Ends the proxies, which are found from inside the network namespace that they serve.
-fn end_proxies(config: &Config, paths: &Paths) -> anyhow::Result<()> {
+fn end_proxies(config: &AgentConfig, paths: &Paths) -> anyhow::Result<()> {
     match &config.network_namespace {
         Some(name) if NetworkNamespace::names()?.contains(name) => {
             NetworkNamespace::open(name)?.enter(|| supervisor::end(paths))?
@@ -36,7 +36,7 @@ fn end_proxies(config: &Config, paths: &Paths) -> anyhow::Result<()> {
 }
 
 /// Deletes the interfaces. Interfaces that the agent did not create stay, without programs.
-fn remove_links(config: &Config, paths: &Paths) -> anyhow::Result<()> {
+fn remove_links(config: &AgentConfig, paths: &Paths) -> anyhow::Result<()> {
     let names = NetworkNamespace::names()?;
     let namespace = match &config.network_namespace {
         Some(name) if !names.contains(name) => return Ok(()),

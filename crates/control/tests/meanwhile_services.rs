@@ -8,7 +8,7 @@ use control::{Change, Rows, World, Writes};
 use identity::Allocator;
 use policy::generate::Random;
 use service::fixtures::{http, labels, tcp, tcp_to};
-use service::{EndpointPort, EndpointSlice, Protocol, Service, ServicePort};
+use service::{EndpointPort, EndpointSlice, Service, ServicePort, TransportProtocol};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -36,7 +36,7 @@ fn workload(id: u32, namespace: &str, app: &str, last: u8) -> Change {
 fn listed(namespace: &str, service: &str, last: &[u8]) -> Change {
     let slice = EndpointSlice {
         addresses: last.iter().map(|last| IpAddr::from([10, 0, 9, *last])).collect(),
-        ports: vec![EndpointPort::named("web", Protocol::Tcp, 8080)],
+        ports: vec![EndpointPort::named("web", TransportProtocol::Tcp, 8080)],
     };
     let (namespace, service) = (namespace.to_owned(), service.to_owned());
     Change::EndpointSlices { namespace, service, list: "list".into(), slices: vec![slice] }

@@ -3,7 +3,7 @@
 use control::fixtures;
 use control::{Change, World};
 use service::fixtures::{labels, tcp};
-use service::{EndpointPort, EndpointSlice, Protocol, Service};
+use service::{EndpointPort, EndpointSlice, Service, TransportProtocol};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ fn gone(namespace: &str) -> Change {
 
 fn listed(namespace: &str, list: &str, last: &[u8]) -> Change {
     let addresses = last.iter().map(|last| IpAddr::from([198, 51, 100, *last])).collect();
-    let ports = vec![EndpointPort::named("", Protocol::Tcp, 5433)];
+    let ports = vec![EndpointPort::named("", TransportProtocol::Tcp, 5433)];
     let (namespace, service) = (namespace.to_owned(), "old".to_owned());
     Change::EndpointSlices {
         namespace,

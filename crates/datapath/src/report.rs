@@ -5,7 +5,7 @@ use crate::maps::Maps;
 use crate::packet::Bytes;
 use crate::scratch::Scratch;
 use abi::config::flag;
-use abi::event::{self, FlowEvent, Verdict};
+use abi::event::{self, FlowEvent, PacketVerdict};
 use abi::policy::Direction;
 
 /// Counts the packet, and reports it if it was refused or changed the state of its connection.
@@ -26,10 +26,10 @@ pub(crate) fn report(packet: &impl Bytes, maps: &impl Maps, scratch: &Scratch) {
 fn send(maps: &impl Maps, scratch: &Scratch, length: u32) {
     let Scratch { found, decision, refusal, .. } = scratch;
     let (verdict, reason) = match (*refusal, decision.audit) {
-        (Some(reason), _) => (Verdict::Drop, reason as u8),
-        (None, Some(reason)) => (Verdict::Audit, reason as u8),
-        (None, None) if decision.proxy != 0 => (Verdict::Redirect, 0),
-        (None, None) => (Verdict::Forward, 0),
+        (Some(reason), _) => (PacketVerdict::Drop, reason as u8),
+        (None, Some(reason)) => (PacketVerdict::Audit, reason as u8),
+        (None, None) if decision.proxy != 0 => (PacketVerdict::Redirect, 0),
+        (None, None) => (PacketVerdict::Forward, 0),
     };
     let (source_identity, destination_identity) = match found.direction {
         Direction::Egress => (found.endpoint.identity, found.peer_identity),

@@ -63,7 +63,7 @@ pub struct Assignment {
     /// The number of the policy.
     pub policy: u32,
     /// The grouping that the policy uses.
-    pub grouping: endpoint::Grouping,
+    pub grouping: endpoint::GroupingNumber,
     /// The directions in which the policy is enforced.
     pub flags: u8,
 }
@@ -108,7 +108,7 @@ impl Enforcement {
     pub fn assignment(&self, subject: u32) -> Option<Assignment> {
         let policy = *self.assigned.get(&subject)?;
         let InForce { grouping, flags, .. } = self.in_force[&policy];
-        Some(Assignment { policy, grouping: endpoint::Grouping::new(grouping), flags })
+        Some(Assignment { policy, grouping: endpoint::GroupingNumber::new(grouping), flags })
     }
 
     /// All rows of all policies, groupings and classes in force.

@@ -46,7 +46,7 @@ struct Subscriptions {
 
 impl Default for Groupings {
     fn default() -> Self {
-        let numbers = Sequence::new(1..=endpoint::Grouping::MAX);
+        let numbers = Sequence::new(1..=endpoint::GroupingNumber::MAX);
         Self { in_force: InForce::default(), subscriptions: Subscriptions::default(), numbers }
     }
 }

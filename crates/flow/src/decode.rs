@@ -1,7 +1,7 @@
 //! Decodes events of the packet path and requests of the proxy into flows, and resolves numbers to names.
 
 use crate::flow::{
-    Decision, Flow, FlowEndpoint, FlowType, FlowVerdict, Http, IcmpMessage, IpPair, IpVersion, Layer4,
+    Flow, FlowDecision, FlowEndpoint, FlowType, FlowVerdict, Http, IcmpMessage, IpPair, IpVersion, Layer4,
     Layer7, PortPair, Segment, TrafficDirection,
 };
 use crate::names::Names;
@@ -147,7 +147,7 @@ impl Flow {
 }
 
 fn verdict(number: u8) -> Result<FlowVerdict, DecodeError> {
-    use abi::event::Verdict as Number;
+    use abi::event::PacketVerdict as Number;
     const FORWARD: u8 = Number::Forward as u8;
     const DROP: u8 = Number::Drop as u8;
     const REDIRECT: u8 = Number::Redirect as u8;
@@ -239,13 +239,18 @@ fn layer7(request: &ProxiedRequest) -> Layer7 {
     }
 }
 
-fn decision(rule: u32, direction: TrafficDirection, refused: bool, names: &impl Names) -> Option<Decision> {
+fn decision(
+    rule: u32,
+    direction: TrafficDirection,
+    refused: bool,
+    names: &impl Names,
+) -> Option<FlowDecision> {
     let rule = [names.rule(rule).filter(|_| rule != 0)?];
     Some(match (direction, refused) {
-        (TrafficDirection::Ingress, false) => Decision::IngressAllowedBy(rule),
-        (TrafficDirection::Ingress, true) => Decision::IngressDeniedBy(rule),
-        (TrafficDirection::Egress, false) => Decision::EgressAllowedBy(rule),
-        (TrafficDirection::Egress, true) => Decision::EgressDeniedBy(rule),
+        (TrafficDirection::Ingress, false) => FlowDecision::IngressAllowedBy(rule),
+        (TrafficDirection::Ingress, true) => FlowDecision::IngressDeniedBy(rule),
+        (TrafficDirection::Egress, false) => FlowDecision::EgressAllowedBy(rule),
+        (TrafficDirection::Egress, true) => FlowDecision::EgressDeniedBy(rule),
     })
 }
 

@@ -1,6 +1,6 @@
 //! A flow: one packet or request with its verdict and names; its fields are the fields of its JSON.
 
-use crate::names::{RuleName, ServiceName};
+use crate::names::{FlowService, RuleName};
 use crate::tcp::TcpFlags;
 use crate::time::Time;
 use abi::DropReason;
@@ -37,14 +37,14 @@ pub struct Flow {
     pub l7: Option<Layer7>,
     /// The service that the client connected to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub destination_service: Option<ServiceName>,
+    pub destination_service: Option<FlowService>,
     /// Direction, as seen from the workload whose policy decided.
     pub traffic_direction: TrafficDirection,
     /// Whether the packet is a reply on a known connection.
     pub is_reply: bool,
     /// The rule that decided; none if policy is not enforced, or if the default deny decided.
     #[serde(flatten)]
-    pub decision: Option<Decision>,
+    pub decision: Option<FlowDecision>,
     /// The `log.value` of the policy of that rule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policy_log: Vec<String>,
@@ -214,7 +214,7 @@ pub struct Http {
 /// The rule that decided, and how. A list of one, since Hubble's JSON has lists here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Decision {
+pub enum FlowDecision {
     /// Ingress was allowed.
     IngressAllowedBy([RuleName; 1]),
     /// Egress was allowed.
@@ -242,7 +242,7 @@ impl Flow {
 
     /// The rule that decided.
     pub fn rule(&self) -> Option<&RuleName> {
-        use Decision::{EgressAllowedBy, EgressDeniedBy, IngressAllowedBy, IngressDeniedBy};
+        use FlowDecision::{EgressAllowedBy, EgressDeniedBy, IngressAllowedBy, IngressDeniedBy};
         let (IngressAllowedBy([rule])
         | EgressAllowedBy([rule])
         | IngressDeniedBy([rule])

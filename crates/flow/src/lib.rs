@@ -17,10 +17,10 @@ mod time;
 pub use decode::{Clock, DecodeError, ProxiedRequest, packet};
 pub use filter::{Filter, FilterError};
 pub use flow::{
-    Decision, Flow, FlowEndpoint, FlowType, FlowVerdict, Http, IcmpMessage, IpPair, IpVersion, Layer4,
+    Flow, FlowDecision, FlowEndpoint, FlowType, FlowVerdict, Http, IcmpMessage, IpPair, IpVersion, Layer4,
     Layer7, PortPair, Segment, TrafficDirection,
 };
-pub use names::{Names, RuleName, ServiceName, WorkloadName};
+pub use names::{FlowService, FlowWorkload, Names, RuleName};
 pub use print::{Paint, line};
 pub use ring::{Missed, RingBuffer};
 pub use tcp::TcpFlags;

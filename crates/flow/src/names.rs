@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// Looks names up; what has no name stays a number.
 pub trait Names {
     /// The workload with this address.
-    fn workload(&self, address: IpAddr) -> Option<WorkloadName>;
+    fn workload(&self, address: IpAddr) -> Option<FlowWorkload>;
     /// The labels of an allocated identity, as text; empty if the identity is unknown.
     fn labels(&self, identity: u32) -> Vec<String>;
     /// The rule with this number.
@@ -14,12 +14,12 @@ pub trait Names {
     /// The `log.value` of the policy of that rule.
     fn log(&self, rule: u32) -> Option<String>;
     /// The service with this address, port and IP protocol.
-    fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<ServiceName>;
+    fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<FlowService>;
 }
 
 /// A workload by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkloadName {
+pub struct FlowWorkload {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -43,7 +43,7 @@ pub struct RuleName {
 
 /// A service by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceName {
+pub struct FlowService {
     /// Its namespace.
     pub namespace: String,
     /// Its name.

@@ -141,7 +141,7 @@ mod tests {
     use crate::decode::ProxiedRequest;
     use crate::testing::{TestNames, clock, dropped_syn, request};
     use abi::Address;
-    use abi::event::{FlowEvent, Verdict as Number};
+    use abi::event::{FlowEvent, PacketVerdict as Number};
 
     const START: &str = "Nov 22 16:40:01.123: ";
 

@@ -2,7 +2,7 @@
 
 use crate::decode::{Clock, ProxiedRequest};
 use crate::flow::{FlowVerdict, TrafficDirection};
-use crate::names::{Names, RuleName, ServiceName, WorkloadName};
+use crate::names::{FlowService, FlowWorkload, Names, RuleName};
 use abi::Address;
 use abi::event::{DropReason, FlowEvent};
 use std::net::IpAddr;
@@ -12,9 +12,9 @@ use std::time::Duration;
 pub(crate) struct TestNames;
 
 impl Names for TestNames {
-    fn workload(&self, address: IpAddr) -> Option<WorkloadName> {
+    fn workload(&self, address: IpAddr) -> Option<FlowWorkload> {
         let last = address.to_string().strip_prefix("10.0.0.")?.to_owned();
-        Some(WorkloadName { namespace: "default".into(), name: format!("app{last}") })
+        Some(FlowWorkload { namespace: "default".into(), name: format!("app{last}") })
     }
 
     fn labels(&self, identity: u32) -> Vec<String> {
@@ -34,9 +34,9 @@ impl Names for TestNames {
         (rule == 1).then(|| "audited".to_owned())
     }
 
-    fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<ServiceName> {
+    fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<FlowService> {
         let known = address.to_string() == "10.96.0.1" && port == 80 && protocol == 6;
-        known.then(|| ServiceName { namespace: "default".into(), name: "app1-service".into() })
+        known.then(|| FlowService { namespace: "default".into(), name: "app1-service".into() })
     }
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn dropped_syn() -> FlowEvent {
         destination_port: 80u16.to_be_bytes(),
         protocol: 6,
         tcp_flags: 0x02,
-        verdict: abi::event::Verdict::Drop as u8,
+        verdict: abi::event::PacketVerdict::Drop as u8,
         reason: DropReason::PolicyDefaultDeny as u8,
         direction: 0,
         reply: 0,

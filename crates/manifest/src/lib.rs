@@ -33,8 +33,8 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use kind::kind_named;
 pub use object::{
     CidrGroup, EndpointPort, EndpointSlice, Endpoints, NamedPort, Namespace, NodeObject, Object, ObjectName,
-    OwnerReference, Ownership, PodCount, Policy, Protocol, Service, ServicePort, ServicePortRef, TargetPort,
-    WorkloadObject,
+    OwnerReference, Ownership, PodCount, Policy, Service, ServicePort, ServicePortRef, TargetPort,
+    TransportProtocol, WorkloadObject,
 };
 pub use positions::{PolicyPositions, Position};
 

@@ -8,7 +8,9 @@ use std::net::IpAddr;
 
 pub use crate::workload::{NamedPort, OwnerReference, Ownership, PodCount, WorkloadObject};
 pub use policy::rule::Policy;
-pub use service::{EndpointPort, EndpointSlice, Protocol, Service, ServicePort, ServicePortRef, TargetPort};
+pub use service::{
+    EndpointPort, EndpointSlice, Service, ServicePort, ServicePortRef, TargetPort, TransportProtocol,
+};
 
 /// The object of one document.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Pods and the controllers that create them, as plain data: the parts that policies depend on.
 
-use service::Protocol;
+use service::TransportProtocol;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -72,7 +72,7 @@ pub struct NamedPort {
     /// Its name, in lower case.
     pub name: String,
     /// Its protocol.
-    pub protocol: Protocol,
+    pub protocol: TransportProtocol,
     /// Its number.
     pub port: u16,
 }

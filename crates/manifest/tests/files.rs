@@ -75,7 +75,7 @@ fn a_matrix_becomes_a_probe_for_each_cell_with_a_verdict() {
     );
     let told: Vec<_> =
         step.probes.iter().map(|probe| (&probe.from, &probe.to, probe.expect, &probe.traffic)).collect();
-    let traffic = ProbeTraffic::Connect { protocol: manifest::Protocol::Udp, port: 53 };
+    let traffic = ProbeTraffic::Connect { protocol: manifest::TransportProtocol::Udp, port: 53 };
     let (a, b) = (&step.probes[0].from, &step.probes[0].to);
     assert_eq!(told, [(a, b, Some(Expect::Drop), &traffic), (b, a, Some(Expect::Allow), &traffic)]);
 }

@@ -1,7 +1,7 @@
 //! Builders of services and workloads for tests: a part that a test does not name has the value that most tests want.
 
 use crate::candidate::Candidate;
-use crate::service::{Protocol, Service, ServicePort, TargetPort};
+use crate::service::{Service, ServicePort, TargetPort, TransportProtocol};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,7 +27,12 @@ pub fn service(namespace: &str, name: &str, ports: impl IntoIterator<Item = Serv
 
 /// A port of TCP without a name that leads to a number.
 pub fn tcp(port: u16, target: u16) -> ServicePort {
-    ServicePort { name: String::new(), protocol: Protocol::Tcp, port, target: TargetPort::Number(target) }
+    ServicePort {
+        name: String::new(),
+        protocol: TransportProtocol::Tcp,
+        port,
+        target: TargetPort::Number(target),
+    }
 }
 
 /// A port of TCP without a name that leads to a named port.
@@ -47,6 +52,6 @@ pub fn candidate(namespace: &str, own: &[(&str, &str)], last: u8) -> Candidate {
 
 /// The named ports of a workload whose port `http` of TCP has this number, if it has one.
 pub fn http(port: impl Into<Option<u16>>) -> Arc<BTreeMap<(String, u8), u16>> {
-    let named = |port| (("http".to_owned(), Protocol::Tcp.number()), port);
+    let named = |port| (("http".to_owned(), TransportProtocol::Tcp.number()), port);
     Arc::new(port.into().map(named).into_iter().collect())
 }

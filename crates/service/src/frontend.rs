@@ -69,7 +69,7 @@ fn backends(address: IpAddr, port: &ServicePort, slices: &[&EndpointSlice]) -> V
 mod tests {
     use super::*;
     use crate::fixtures::{self, http, labels, tcp_to};
-    use crate::service::Protocol;
+    use crate::service::TransportProtocol;
     use crate::slice::EndpointPort;
     use std::net::SocketAddr;
 
@@ -84,7 +84,7 @@ mod tests {
     fn slice(addresses: &[&str], port: u16) -> EndpointSlice {
         EndpointSlice {
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-            ports: vec![EndpointPort::named("", Protocol::Tcp, port)],
+            ports: vec![EndpointPort::named("", TransportProtocol::Tcp, port)],
         }
     }
 

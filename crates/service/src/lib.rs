@@ -18,6 +18,6 @@ mod table;
 pub use candidate::Candidate;
 pub use frontend::{Frontend, frontends, frontends_among};
 pub use selector::SelectorSource;
-pub use service::{API_SERVER, Protocol, Service, ServiceName, ServicePort, TargetPort};
+pub use service::{API_SERVER, Service, ServiceName, ServicePort, TargetPort, TransportProtocol};
 pub use slice::{EndpointPort, EndpointSlice, ServicePortRef};
 pub use table::{BackendSet, ServiceTable, SliceList, Switch};

@@ -44,7 +44,7 @@ pub struct ServicePort {
     /// Its name; may be empty where the service has no other port.
     pub name: String,
     /// Its protocol.
-    pub protocol: Protocol,
+    pub protocol: TransportProtocol,
     /// The port at the service's own address.
     pub port: u16,
     /// The port at the backend.
@@ -53,7 +53,7 @@ pub struct ServicePort {
 
 /// Protocols that a service can offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
+pub enum TransportProtocol {
     /// TCP, 6.
     Tcp,
     /// UDP, 17.
@@ -71,7 +71,7 @@ pub enum TargetPort {
     Name(String),
 }
 
-impl Protocol {
+impl TransportProtocol {
     /// The number in the IP header.
     pub const fn number(self) -> u8 {
         match self {

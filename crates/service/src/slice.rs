@@ -1,6 +1,6 @@
 //! EndpointSlices: addresses that serve the same ports.
 
-use crate::service::{Protocol, ServicePort, TargetPort};
+use crate::service::{ServicePort, TargetPort, TransportProtocol};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ pub struct EndpointPort {
     /// The port of the service that connections come from.
     pub service_port: ServicePortRef,
     /// The protocol.
-    pub protocol: Protocol,
+    pub protocol: TransportProtocol,
     /// The number at the addresses of the slice.
     pub port: u16,
 }
@@ -37,7 +37,7 @@ pub enum ServicePortRef {
 
 impl EndpointPort {
     /// A port by the name of the service's port.
-    pub fn named(name: impl Into<String>, protocol: Protocol, port: u16) -> Self {
+    pub fn named(name: impl Into<String>, protocol: TransportProtocol, port: u16) -> Self {
         Self { service_port: ServicePortRef::Name(name.into()), protocol, port }
     }
 
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(slice.serving(port).collect::<Vec<_>>(), expected, "{port:?} of {ports:?}");
     }
 
-    fn port(name: &str, protocol: Protocol, target: TargetPort) -> ServicePort {
+    fn port(name: &str, protocol: TransportProtocol, target: TargetPort) -> ServicePort {
         ServicePort { name: name.into(), protocol, port: 80, target }
     }
 
@@ -92,30 +92,30 @@ mod tests {
     #[test]
     fn a_port_serves_the_port_of_the_service_with_its_name_and_protocol() {
         let ports = [
-            EndpointPort::named("web", Protocol::Tcp, 8080),
-            EndpointPort::named("web", Protocol::Udp, 8081),
-            EndpointPort::named("db", Protocol::Tcp, 5433),
-            EndpointPort::named("", Protocol::Sctp, 9),
+            EndpointPort::named("web", TransportProtocol::Tcp, 8080),
+            EndpointPort::named("web", TransportProtocol::Udp, 8081),
+            EndpointPort::named("db", TransportProtocol::Tcp, 5433),
+            EndpointPort::named("", TransportProtocol::Sctp, 9),
         ];
-        check(&ports, &port("web", Protocol::Tcp, TargetPort::Number(1)), &[8080]);
-        check(&ports, &port("web", Protocol::Udp, named("db")), &[8081]);
-        check(&ports, &port("", Protocol::Tcp, named("db")), &[5433]);
-        check(&ports, &port("", Protocol::Sctp, TargetPort::Number(1)), &[9]);
-        check(&ports, &port("other", Protocol::Tcp, TargetPort::Number(8080)), &[]);
-        check(&ports, &port("db", Protocol::Udp, named("db")), &[]);
+        check(&ports, &port("web", TransportProtocol::Tcp, TargetPort::Number(1)), &[8080]);
+        check(&ports, &port("web", TransportProtocol::Udp, named("db")), &[8081]);
+        check(&ports, &port("", TransportProtocol::Tcp, named("db")), &[5433]);
+        check(&ports, &port("", TransportProtocol::Sctp, TargetPort::Number(1)), &[9]);
+        check(&ports, &port("other", TransportProtocol::Tcp, TargetPort::Number(8080)), &[]);
+        check(&ports, &port("db", TransportProtocol::Udp, named("db")), &[]);
     }
 
     #[test]
     fn a_port_by_number_serves_just_the_port_of_the_service_with_that_number() {
         let by_number = |number, port| EndpointPort {
             service_port: ServicePortRef::Number(number),
-            protocol: Protocol::Tcp,
+            protocol: TransportProtocol::Tcp,
             port,
         };
         let ports = [by_number(80, 8080), by_number(81, 8081)];
         for name in ["", "web"] {
-            check(&ports, &port(name, Protocol::Tcp, named("web")), &[8080]);
-            check(&ports, &port(name, Protocol::Udp, named("web")), &[]);
+            check(&ports, &port(name, TransportProtocol::Tcp, named("web")), &[8080]);
+            check(&ports, &port(name, TransportProtocol::Udp, named("web")), &[]);
         }
     }
 }

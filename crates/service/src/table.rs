@@ -206,7 +206,7 @@ impl BackendSet {
 mod tests {
     use super::*;
     use crate::fixtures::{self, tcp};
-    use crate::service::Protocol;
+    use crate::service::TransportProtocol;
     use crate::slice::EndpointPort;
     use std::net::IpAddr;
 
@@ -216,7 +216,7 @@ mod tests {
 
     fn slice(last: &[u8]) -> Vec<EndpointSlice> {
         let addresses = last.iter().map(|last| IpAddr::from([198, 51, 100, *last])).collect();
-        vec![EndpointSlice { addresses, ports: vec![EndpointPort::named("", Protocol::Tcp, 81)] }]
+        vec![EndpointSlice { addresses, ports: vec![EndpointPort::named("", TransportProtocol::Tcp, 81)] }]
     }
 
     /// The last bytes of the backends' addresses in each set that the changes switch a frontend to.

@@ -3,7 +3,7 @@
 use abi::service::ChoiceKey;
 use l7::head::MAX_FIELDS;
 use l7::{Field, Refusal, Request, RequestView};
-use manifest::Protocol;
+use manifest::TransportProtocol;
 use manifest::test::{HttpRequest, ProbeEnd, WorkloadName};
 use policy::rule::Family;
 use std::fmt;
@@ -13,9 +13,9 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crossing {
     /// The sender.
-    pub from: End,
+    pub from: CrossingEnd,
     /// The receiver.
-    pub to: End,
+    pub to: CrossingEnd,
     /// The sender's address, of the same family as the receiver's.
     pub source: IpAddr,
     /// The receiver's address.
@@ -24,12 +24,12 @@ pub struct Crossing {
     pub sent: Sent,
     /// The service's address, where the sender uses one. `to`, `destination` and the port of `sent` then name a backend, or
     /// the service itself where it has no backend.
-    pub frontend: Option<Frontend>,
+    pub frontend: Option<CrossingFrontend>,
 }
 
 /// A service's address that the sender uses, and the backend that must receive the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frontend {
+pub struct CrossingFrontend {
     /// The address and the port of the service.
     pub address: SocketAddr,
     /// The index of the backend in the backend set of this address and port.
@@ -40,7 +40,7 @@ pub struct Frontend {
 
 /// One end of a crossing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum CrossingEnd {
     /// A workload.
     Workload(WorkloadName),
     /// The node itself.
@@ -55,7 +55,7 @@ pub enum End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// The first packet of a connection, or a datagram.
-    Connection(Protocol, u16),
+    Connection(TransportProtocol, u16),
     /// A TCP connection to this port, and a request on it; the request always names a host.
     Request(u16, HttpRequest),
     /// An ICMP message of this type.
@@ -64,7 +64,7 @@ pub enum Sent {
 
 /// An end as test files write it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name(pub ProbeEnd);
+pub struct WrittenEnd(pub ProbeEnd);
 
 impl Crossing {
     /// Whether both ends are one workload or the node: no policy applies then. A packet that a workload sends to itself through
@@ -83,7 +83,7 @@ impl Crossing {
     pub fn protocol(&self) -> u8 {
         match (&self.sent, self.source) {
             (Sent::Connection(protocol, _), _) => protocol.number(),
-            (Sent::Request(..), _) => Protocol::Tcp.number(),
+            (Sent::Request(..), _) => TransportProtocol::Tcp.number(),
             (Sent::Icmp(_), IpAddr::V4(_)) => Family::Ipv4.icmp(),
             (Sent::Icmp(_), IpAddr::V6(_)) => Family::Ipv6.icmp(),
         }
@@ -101,13 +101,14 @@ impl Crossing {
     /// translate them.
     pub(crate) fn cannot_be_translated(&self) -> Option<&'static str> {
         let is_moved = self.frontend.is_some_and(|one| !one.is_void() && one.address.port() != self.port());
-        let is_sctp = self.protocol() == Protocol::Sctp.number();
+        let is_sctp = self.protocol() == TransportProtocol::Sctp.number();
         (is_sctp && is_moved).then_some("the packet path does not translate ports of SCTP")
     }
 
     /// Whether a flow from this source port reaches the wanted backend; true for every port where nothing is translated.
     pub(crate) fn reaches(&self, source_port: u16) -> bool {
-        let Some(Frontend { address, index, count }) = self.frontend.filter(|frontend| frontend.count > 1)
+        let Some(CrossingFrontend { address, index, count }) =
+            self.frontend.filter(|frontend| frontend.count > 1)
         else {
             return true;
         };
@@ -134,7 +135,7 @@ impl Crossing {
     }
 }
 
-impl Frontend {
+impl CrossingFrontend {
     /// Whether the service has no backend.
     pub fn is_void(&self) -> bool {
         self.count == 0
@@ -143,10 +144,10 @@ impl Frontend {
 
 impl Sent {
     /// The protocol, if it has ports.
-    pub(crate) fn protocol(&self) -> Option<Protocol> {
+    pub(crate) fn protocol(&self) -> Option<TransportProtocol> {
         match self {
             Self::Connection(protocol, _) => Some(*protocol),
-            Self::Request(..) => Some(Protocol::Tcp),
+            Self::Request(..) => Some(TransportProtocol::Tcp),
             Self::Icmp(_) => None,
         }
     }
@@ -161,7 +162,7 @@ impl Sent {
     }
 }
 
-impl End {
+impl CrossingEnd {
     /// Whether this node enforces policies for the end.
     pub fn is_enforced_here(&self) -> bool {
         matches!(self, Self::Workload(_) | Self::Host)
@@ -175,7 +176,7 @@ pub(crate) fn head(request: &HttpRequest) -> Vec<u8> {
     Request::compose(&request.method, &request.path, host, fields)
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for WrittenEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             ProbeEnd::Workload(name) => write!(f, "{}/{}", name.namespace, name.name),
@@ -192,7 +193,7 @@ impl fmt::Display for Crossing {
         let Self { from, to, source, destination, sent, frontend } = self;
         write!(f, "{from} ({source}) to {to} ({destination}), {sent}")?;
         match frontend {
-            Some(Frontend { address, index, count }) => {
+            Some(CrossingFrontend { address, index, count }) => {
                 write!(f, ", by way of the service at {address} (backend {index} of {count})")
             }
             None => Ok(()),
@@ -200,7 +201,7 @@ impl fmt::Display for Crossing {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for CrossingEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Workload(name) => write!(f, "{}/{}", name.namespace, name.name),
@@ -222,10 +223,10 @@ impl fmt::Display for Sent {
 }
 
 /// The name of a protocol in manifests.
-pub(crate) fn protocol_name(protocol: Protocol) -> &'static str {
+pub(crate) fn protocol_name(protocol: TransportProtocol) -> &'static str {
     match protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-        Protocol::Sctp => "SCTP",
+        TransportProtocol::Tcp => "TCP",
+        TransportProtocol::Udp => "UDP",
+        TransportProtocol::Sctp => "SCTP",
     }
 }

@@ -1,7 +1,7 @@
 //! The trait of engines: an engine takes a state, and returns a verdict for each crossing.
 
-use crate::crossing::{Crossing, End};
-use crate::state::State;
+use crate::crossing::{Crossing, CrossingEnd};
+use crate::state::TestState;
 use manifest::test::{Expect, WorkloadName};
 use policy::rule::Direction;
 use std::error::Error;
@@ -13,21 +13,21 @@ pub trait Engine {
     fn name(&self) -> &'static str;
 
     /// Moves the engine from its present state (at first the empty one) to another.
-    fn prepare(&mut self, state: &State) -> Result<(), EngineError>;
+    fn prepare(&mut self, state: &TestState) -> Result<(), EngineError>;
 
     /// Returns the verdict of one crossing.
-    fn ask(&mut self, crossing: &Crossing) -> Result<Answer, EngineError>;
+    fn ask(&mut self, crossing: &Crossing) -> Result<EngineAnswer, EngineError>;
 
     /// Returns the verdicts of many crossings, in the order of the crossings. An engine may send them in any order or at the
     /// same time.
-    fn ask_all(&mut self, crossings: &[Crossing]) -> Vec<Result<Answer, EngineError>> {
+    fn ask_all(&mut self, crossings: &[Crossing]) -> Vec<Result<EngineAnswer, EngineError>> {
         crossings.iter().map(|crossing| self.ask(crossing)).collect()
     }
 }
 
 /// A verdict and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct EngineAnswer {
     /// The verdict.
     pub verdict: Expect,
     /// The rule that decides, as `Kind/namespace/name place`; none where no rule does.
@@ -69,7 +69,7 @@ impl EngineError {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for EngineAnswer {
     /// Verdict, rule and reason: `drop by no rule: ingress of x/b: …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rule = self.rule.as_deref().unwrap_or("no rule");
@@ -77,7 +77,7 @@ impl fmt::Display for Answer {
     }
 }
 
-impl Answer {
+impl EngineAnswer {
     /// An answer that allows the crossing.
     pub(crate) fn allow(rule: Option<String>, reason: impl Into<String>) -> Self {
         Self { verdict: Expect::Allow, rule, reason: reason.into() }
@@ -106,38 +106,41 @@ pub(crate) fn verdict_name(verdict: Expect) -> &'static str {
 }
 
 /// The worst answer of several backends: a sender cannot choose among them.
-pub fn worst(answers: impl IntoIterator<Item = Result<Answer, EngineError>>) -> Result<Answer, EngineError> {
-    let severity = |answer: &Answer| match answer.verdict {
+pub fn worst(
+    answers: impl IntoIterator<Item = Result<EngineAnswer, EngineError>>,
+) -> Result<EngineAnswer, EngineError> {
+    let severity = |answer: &EngineAnswer| match answer.verdict {
         Expect::Allow => 0,
         Expect::Deny => 1,
         Expect::Drop => 2,
     };
     let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let worse = |one: Answer, other: Answer| if severity(&other) > severity(&one) { other } else { one };
+    let worse =
+        |one: EngineAnswer, other: EngineAnswer| if severity(&other) > severity(&one) { other } else { one };
     Ok(answers.into_iter().reduce(worse).expect("a probe has at least one crossing"))
 }
 
 /// The subject whose policy decides, for reasons.
 #[derive(Clone, Copy)]
-pub(crate) struct Side<'a> {
+pub(crate) struct DecidingSide<'a> {
     /// `egress` or `ingress`.
     pub(crate) direction: Direction,
     /// The workload; none: the node itself.
     pub(crate) subject: Option<&'a WorkloadName>,
 }
 
-impl<'a> Side<'a> {
+impl<'a> DecidingSide<'a> {
     /// The side whose policies judge traffic in this direction at an end; none where this node enforces no policy there.
-    pub(crate) fn of(end: &'a End, direction: Direction) -> Option<Self> {
+    pub(crate) fn of(end: &'a CrossingEnd, direction: Direction) -> Option<Self> {
         match end {
-            End::Workload(name) => Some(Self { direction, subject: Some(name) }),
-            End::Host => Some(Self { direction, subject: None }),
-            End::Node(_) | End::World => None,
+            CrossingEnd::Workload(name) => Some(Self { direction, subject: Some(name) }),
+            CrossingEnd::Host => Some(Self { direction, subject: None }),
+            CrossingEnd::Node(_) | CrossingEnd::World => None,
         }
     }
 }
 
-impl fmt::Display for Side<'_> {
+impl fmt::Display for DecidingSide<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let direction = match self.direction {
             Direction::Ingress => "ingress",

@@ -4,7 +4,7 @@ use crate::engine::{Engine, EngineError};
 use crate::kernel::Kernel;
 use crate::live::Live;
 use crate::model::Model;
-use crate::rows::Rows;
+use crate::rows::CompiledRows;
 use datapath::native::Tables;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -28,8 +28,8 @@ impl EngineKind {
     pub fn open(self) -> Result<Box<dyn Engine>, EngineError> {
         Ok(match self {
             Self::Model => Box::new(Model::default()),
-            Self::Native => Box::new(Rows::new(Tables::new())),
-            Self::Kernel => Box::new(Rows::new(Kernel::open()?)),
+            Self::Native => Box::new(CompiledRows::new(Tables::new())),
+            Self::Kernel => Box::new(CompiledRows::new(Kernel::open()?)),
             Self::Live => {
                 let own =
                     std::env::current_exe().map_err(EngineError::failed("finding this program's own file"));

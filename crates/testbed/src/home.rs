@@ -16,7 +16,13 @@ pub trait Home {
     fn write(&mut self, writes: &Batch) -> Result<(), EngineError>;
 
     /// Runs the program of a hook on one frame of an interface.
-    fn run(&mut self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Result<Outcome, EngineError>;
+    fn run(
+        &mut self,
+        hook: Hook,
+        interface: u32,
+        mark: u32,
+        frame: &[u8],
+    ) -> Result<FrameOutcome, EngineError>;
 
     /// Removes all conntrack entries, so that the next packet of each flow is its first.
     fn forget_flows(&mut self) -> Result<(), EngineError>;
@@ -24,7 +30,7 @@ pub trait Home {
 
 /// The result of a frame.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct FrameOutcome {
     /// The frame's destination.
     pub fate: Fate,
     /// The bytes of the frame afterwards.
@@ -57,7 +63,13 @@ impl Home for Tables {
         Ok(())
     }
 
-    fn run(&mut self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Result<Outcome, EngineError> {
+    fn run(
+        &mut self,
+        hook: Hook,
+        interface: u32,
+        mark: u32,
+        frame: &[u8],
+    ) -> Result<FrameOutcome, EngineError> {
         /// Any constant: flows must not age.
         const NOW: u64 = 1_000_000_000_000;
         let arrival = Arrival { interface, mark, frame, now: NOW, ..Arrival::default() };
@@ -68,7 +80,7 @@ impl Home for Tables {
             Ok(Delivery::Ingress(_)) => Fate::Proxy,
             Err(reason) => Fate::Drop(reason),
         };
-        Ok(Outcome { fate, frame: outcome.frame, events: outcome.events })
+        Ok(FrameOutcome { fate, frame: outcome.frame, events: outcome.events })
     }
 
     fn forget_flows(&mut self) -> Result<(), EngineError> {

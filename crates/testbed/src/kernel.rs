@@ -1,7 +1,7 @@
 //! The kernel as a home: real maps, and frames through the loaded programs by test-run.
 
 use crate::engine::EngineError;
-use crate::home::{Fate, Home, Outcome};
+use crate::home::{Fate, FrameOutcome, Home};
 use abi::batch::Batch;
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::FlowEvent;
@@ -67,7 +67,13 @@ impl Home for Kernel {
         self.loaded.apply(writes).map_err(EngineError::failed("writing maps"))
     }
 
-    fn run(&mut self, hook: Hook, interface: u32, mark: u32, frame: &[u8]) -> Result<Outcome, EngineError> {
+    fn run(
+        &mut self,
+        hook: Hook,
+        interface: u32,
+        mark: u32,
+        frame: &[u8],
+    ) -> Result<FrameOutcome, EngineError> {
         self.admit(interface)?;
         let run = self
             .loaded
@@ -86,7 +92,7 @@ impl Home for Kernel {
                 return Err(unexplained("a program returned what the packet path never does"));
             }
         };
-        Ok(Outcome { fate, frame: run.frame, events })
+        Ok(FrameOutcome { fate, frame: run.frame, events })
     }
 
     fn forget_flows(&mut self) -> Result<(), EngineError> {

@@ -1,8 +1,8 @@
 //! The engine `model`: the reference model, called for both ends.
 
-use crate::crossing::{Crossing, End};
-use crate::engine::{Answer, Engine, EngineError, Side};
-use crate::state::{HOST_ADDRESSES, State};
+use crate::crossing::{Crossing, CrossingEnd};
+use crate::engine::{DecidingSide, Engine, EngineAnswer, EngineError};
+use crate::state::{HOST_ADDRESSES, TestState};
 use abi::identity::{FIRST_ALLOCATED, HOST, KUBE_APISERVER, REMOTE_NODE, WORLD};
 use identity::{Labels, Source};
 use l7::{Refusal, RequestView};
@@ -18,7 +18,7 @@ use std::net::IpAddr;
 /// Calls `policy::model`, which compiles nothing.
 #[derive(Default)]
 pub struct Model {
-    state: State,
+    state: TestState,
     /// Labels and named ports of each workload.
     workloads: BTreeMap<WorkloadName, (Labels, NamedPorts)>,
     /// The labels of this node, of the other nodes by name, and of the world.
@@ -42,7 +42,7 @@ impl Engine for Model {
         "model"
     }
 
-    fn prepare(&mut self, state: &State) -> Result<(), EngineError> {
+    fn prepare(&mut self, state: &TestState) -> Result<(), EngineError> {
         self.state = state.clone();
         self.workloads.clear();
         for (name, workload) in state.wired() {
@@ -66,27 +66,27 @@ impl Engine for Model {
         Ok(())
     }
 
-    fn ask(&mut self, crossing: &Crossing) -> Result<Answer, EngineError> {
-        if let Some(answer) = Answer::without_policy(crossing) {
+    fn ask(&mut self, crossing: &Crossing) -> Result<EngineAnswer, EngineError> {
+        if let Some(answer) = EngineAnswer::without_policy(crossing) {
             return Ok(answer);
         }
         if crossing.frontend.is_some_and(|frontend| frontend.is_void()) {
             let reason = "the service has no backend".into();
-            return Ok(Answer { verdict: Expect::Drop, rule: None, reason });
+            return Ok(EngineAnswer { verdict: Expect::Drop, rule: None, reason });
         }
         Ok(crossing.with_request(|request| self.judge(crossing, request)))
     }
 }
 
 impl Model {
-    fn judge(&self, crossing: &Crossing, request: Option<Result<RequestView<'_>, Refusal>>) -> Answer {
+    fn judge(&self, crossing: &Crossing, request: Option<Result<RequestView<'_>, Refusal>>) -> EngineAnswer {
         let ends = [
             (Direction::Egress, &crossing.from, &crossing.to),
             (Direction::Ingress, &crossing.to, &crossing.from),
         ];
         let mut answers = Vec::new();
         for (direction, subject, peer) in ends {
-            let Some(side) = Side::of(subject, direction) else { continue };
+            let Some(side) = DecidingSide::of(subject, direction) else { continue };
             let query = Query {
                 direction,
                 subject: self.party(subject, address_of(crossing, subject)),
@@ -102,28 +102,28 @@ impl Model {
             answers.push(if self.state.audit { audited(answer) } else { answer });
         }
         // A connection that one side refuses carries no request.
-        let worst = |verdict| answers.iter().position(|answer: &Answer| answer.verdict == verdict);
+        let worst = |verdict| answers.iter().position(|answer: &EngineAnswer| answer.verdict == verdict);
         let decisive = worst(Expect::Drop).or(worst(Expect::Deny)).unwrap_or(answers.len() - 1);
         answers.swap_remove(decisive)
     }
 
-    fn party(&self, end: &End, address: IpAddr) -> EndpointView<'_> {
+    fn party(&self, end: &CrossingEnd, address: IpAddr) -> EndpointView<'_> {
         let is_api_server = self.api_servers.contains(&address);
         let party = match end {
             // This node counts as an API server where any of its addresses is listed.
-            End::Host if HOST_ADDRESSES.iter().any(|own| self.api_servers.contains(own)) => {
+            CrossingEnd::Host if HOST_ADDRESSES.iter().any(|own| self.api_servers.contains(own)) => {
                 EndpointView::new(HOST, &self.api_host)
             }
-            End::Host => EndpointView::new(HOST, &self.host),
-            End::Node(name) if is_api_server => EndpointView::new(REMOTE_NODE, &self.api_nodes[name]),
-            End::Node(name) => EndpointView::new(REMOTE_NODE, &self.nodes[name]),
-            End::World => {
+            CrossingEnd::Host => EndpointView::new(HOST, &self.host),
+            CrossingEnd::Node(name) if is_api_server => EndpointView::new(REMOTE_NODE, &self.api_nodes[name]),
+            CrossingEnd::Node(name) => EndpointView::new(REMOTE_NODE, &self.nodes[name]),
+            CrossingEnd::World => {
                 let names = self.names.get(&address).unwrap_or(NO_NAMES);
                 let labels = if is_api_server { &self.api_world } else { &self.world };
                 let number = if is_api_server { KUBE_APISERVER } else { WORLD };
                 EndpointView { names, ..EndpointView::new(number, labels) }
             }
-            End::Workload(name) => {
+            CrossingEnd::Workload(name) => {
                 let (labels, ports) = &self.workloads[name];
                 // The model only reads from the number that the peer is a workload.
                 EndpointView { ports, ..EndpointView::new(FIRST_ALLOCATED, labels) }
@@ -133,33 +133,35 @@ impl Model {
     }
 }
 
-fn address_of(crossing: &Crossing, end: &End) -> IpAddr {
+fn address_of(crossing: &Crossing, end: &CrossingEnd) -> IpAddr {
     if *end == crossing.from { crossing.source } else { crossing.destination }
 }
 
-fn answer(decision: &Decision<'_>, malformed: Option<Refusal>, side: Side<'_>) -> Answer {
+fn answer(decision: &Decision<'_>, malformed: Option<Refusal>, side: DecidingSide<'_>) -> EngineAnswer {
     let rule = decision.rule().map(|rule| rule.to_string());
     if let Some(refusal) = malformed {
-        return Answer { verdict: Expect::Deny, rule, reason: format!("{side}: {}", refusal.reason) };
+        return EngineAnswer { verdict: Expect::Deny, rule, reason: format!("{side}: {}", refusal.reason) };
     }
     let verdict = match decision.verdict {
         Verdict::Allow => Expect::Allow,
         Verdict::DenyRequest => Expect::Deny,
         Verdict::Drop => Expect::Drop,
     };
-    Answer { verdict, rule, reason: format!("{side}: {decision}") }
+    EngineAnswer { verdict, rule, reason: format!("{side}: {decision}") }
 }
 
 /// Audit mode lets every connection through; requests are still denied.
-fn audited(answer: Answer) -> Answer {
+fn audited(answer: EngineAnswer) -> EngineAnswer {
     match answer.verdict {
-        Expect::Drop => Answer::allow(answer.rule, format!("{} (let through by audit mode)", answer.reason)),
+        Expect::Drop => {
+            EngineAnswer::allow(answer.rule, format!("{} (let through by audit mode)", answer.reason))
+        }
         Expect::Allow | Expect::Deny => answer,
     }
 }
 
 /// The catalog of the state: what its policies can refer to.
-fn catalog(state: &State) -> Catalog {
+fn catalog(state: &TestState) -> Catalog {
     let mut catalog = Catalog::new();
     for object in state.objects.values() {
         match object {
@@ -185,7 +187,7 @@ fn api_server(mut labels: Labels) -> Labels {
 }
 
 /// The listed addresses of a service without a selector.
-fn addresses(state: &State, service: &manifest::Service) -> BTreeSet<IpAddr> {
+fn addresses(state: &TestState, service: &manifest::Service) -> BTreeSet<IpAddr> {
     let lists = state.objects.values().filter_map(|object| match object {
         Object::Endpoints(list) => Some(list),
         _ => None,
@@ -201,10 +203,10 @@ fn labelled(mut labels: Labels, own: &BTreeMap<String, String>) -> Labels {
 }
 
 /// A protocol of a manifest as policies write it.
-fn protocol(protocol: manifest::Protocol) -> Protocol {
+fn protocol(protocol: manifest::TransportProtocol) -> Protocol {
     match protocol {
-        manifest::Protocol::Tcp => Protocol::Tcp,
-        manifest::Protocol::Udp => Protocol::Udp,
-        manifest::Protocol::Sctp => Protocol::Sctp,
+        manifest::TransportProtocol::Tcp => Protocol::Tcp,
+        manifest::TransportProtocol::Udp => Protocol::Udp,
+        manifest::TransportProtocol::Sctp => Protocol::Sctp,
     }
 }

@@ -1,7 +1,7 @@
 //! From a probe to its crossings: names are resolved to ends and addresses.
 
-use crate::crossing::{Crossing, End, Frontend, Name, Sent};
-use crate::state::{HOST_ADDRESSES, State};
+use crate::crossing::{Crossing, CrossingEnd, CrossingFrontend, Sent, WrittenEnd};
+use crate::state::{HOST_ADDRESSES, TestState};
 use manifest::test::{HttpRequest, Probe, ProbeEnd, ProbeTraffic};
 use policy::rule::Family;
 use std::net::{IpAddr, SocketAddr};
@@ -11,12 +11,12 @@ use std::net::{IpAddr, SocketAddr};
 pub enum PartyError {
     /// A name that the test does not define.
     #[error("{0} is no workload, node or external of this test at this step")]
-    Unknown(Name),
+    Unknown(WrittenEnd),
     /// An end without an address of the family.
     #[error("{name} has no {} address", family_name(*.family))]
     NoAddress {
         /// The end.
-        name: Name,
+        name: WrittenEnd,
         /// The family that the probe names.
         family: Family,
     },
@@ -24,31 +24,34 @@ pub enum PartyError {
     #[error("{from} and {to} have no address family in common")]
     NoCommonFamily {
         /// One end.
-        from: Name,
+        from: WrittenEnd,
         /// The other.
-        to: Name,
+        to: WrittenEnd,
     },
 }
 
-impl State {
+impl TestState {
     /// Resolves the ends of a probe, and an address of one family for both. A probe from a workload to a service's address
     /// has one crossing for each backend.
     pub fn crossings(&self, probe: &Probe) -> Result<Vec<Crossing>, PartyError> {
         let asked = self.untranslated(probe)?;
-        let (End::Workload(_), Some(protocol)) = (&asked.from, asked.sent.protocol()) else {
+        let (CrossingEnd::Workload(_), Some(protocol)) = (&asked.from, asked.sent.protocol()) else {
             return Ok(vec![asked]);
         };
         let address = SocketAddr::new(asked.destination, asked.port());
         let Some(backends) = self.backends(address, protocol) else { return Ok(vec![asked]) };
         let count = u32::try_from(backends.len()).expect("a test has fewer backends than 2^32");
         if backends.is_empty() {
-            return Ok(vec![Crossing { frontend: Some(Frontend { address, index: 0, count }), ..asked }]);
+            return Ok(vec![Crossing {
+                frontend: Some(CrossingFrontend { address, index: 0, count }),
+                ..asked
+            }]);
         }
         let crossing = |(index, backend): (u32, SocketAddr)| Crossing {
             to: self.end_at(backend.ip()),
             destination: backend.ip(),
             sent: asked.sent.at_port(backend.port()),
-            frontend: Some(Frontend { address, index, count }),
+            frontend: Some(CrossingFrontend { address, index, count }),
             ..asked.clone()
         };
         Ok((0..).zip(backends).map(crossing).collect())
@@ -62,46 +65,54 @@ impl State {
         let pair = |family| Some((of(&sources, family)?, of(&destinations, family)?));
         let (source, destination) = match probe.family {
             Some(family) => {
-                let missing = |party: &ProbeEnd| PartyError::NoAddress { name: Name(party.clone()), family };
+                let missing =
+                    |party: &ProbeEnd| PartyError::NoAddress { name: WrittenEnd(party.clone()), family };
                 let source = of(&sources, family).ok_or_else(|| missing(&probe.from))?;
                 (source, of(&destinations, family).ok_or_else(|| missing(&probe.to))?)
             }
             None => pair(Family::Ipv4).or_else(|| pair(Family::Ipv6)).ok_or_else(|| {
-                PartyError::NoCommonFamily { from: Name(probe.from.clone()), to: Name(probe.to.clone()) }
+                PartyError::NoCommonFamily {
+                    from: WrittenEnd(probe.from.clone()),
+                    to: WrittenEnd(probe.to.clone()),
+                }
             })?,
         };
         Ok(Crossing { from, to, source, destination, sent: sent(probe), frontend: None })
     }
 
-    fn party(&self, party: &ProbeEnd) -> Result<(End, Vec<IpAddr>), PartyError> {
-        let unknown = || PartyError::Unknown(Name(party.clone()));
+    fn party(&self, party: &ProbeEnd) -> Result<(CrossingEnd, Vec<IpAddr>), PartyError> {
+        let unknown = || PartyError::Unknown(WrittenEnd(party.clone()));
         Ok(match party {
             ProbeEnd::Workload(name) => {
                 let workload = self.workloads.get(name).ok_or_else(unknown)?;
                 match workload.node.as_ref().and_then(|node| self.nodes.get(node)) {
-                    _ if !workload.host_network => (End::Workload(name.clone()), workload.addresses.clone()),
-                    Some(node) => (End::Node(node.name.clone()), node.addresses.clone()),
-                    None => (End::Host, HOST_ADDRESSES.to_vec()),
+                    _ if !workload.host_network => {
+                        (CrossingEnd::Workload(name.clone()), workload.addresses.clone())
+                    }
+                    Some(node) => (CrossingEnd::Node(node.name.clone()), node.addresses.clone()),
+                    None => (CrossingEnd::Host, HOST_ADDRESSES.to_vec()),
                 }
             }
             ProbeEnd::Node(name) => {
-                (End::Node(name.clone()), self.nodes.get(name).ok_or_else(unknown)?.addresses.clone())
+                (CrossingEnd::Node(name.clone()), self.nodes.get(name).ok_or_else(unknown)?.addresses.clone())
             }
-            ProbeEnd::External(name) => (End::World, self.externals.get(name).ok_or_else(unknown)?.clone()),
-            ProbeEnd::Host => (End::Host, HOST_ADDRESSES.to_vec()),
+            ProbeEnd::External(name) => {
+                (CrossingEnd::World, self.externals.get(name).ok_or_else(unknown)?.clone())
+            }
+            ProbeEnd::Host => (CrossingEnd::Host, HOST_ADDRESSES.to_vec()),
             ProbeEnd::Address(address) => (self.end_at(*address), vec![*address]),
         })
     }
 
-    fn end_at(&self, address: IpAddr) -> End {
+    fn end_at(&self, address: IpAddr) -> CrossingEnd {
         let has = |addresses: &[IpAddr]| addresses.contains(&address);
         if let Some((name, _)) = self.workloads.iter().find(|(_, workload)| has(&workload.addresses)) {
-            return End::Workload(name.clone());
+            return CrossingEnd::Workload(name.clone());
         }
         match self.nodes.values().find(|node| has(&node.addresses)) {
-            _ if has(&HOST_ADDRESSES) => End::Host,
-            Some(node) => End::Node(node.name.clone()),
-            None => End::World,
+            _ if has(&HOST_ADDRESSES) => CrossingEnd::Host,
+            Some(node) => CrossingEnd::Node(node.name.clone()),
+            None => CrossingEnd::World,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 
 /// The verdict of one engine on one probe. `nexin test -o json` prints this as JSON.
 #[derive(Clone, Debug, Serialize)]
-pub struct Verdict {
+pub struct ProbeReport {
     /// The test.
     pub test: String,
     /// The step, by name or number.
@@ -63,7 +63,7 @@ pub struct Count {
     pub unsent: usize,
 }
 
-impl Verdict {
+impl ProbeReport {
     /// Whether the verdict is the expected one; none without an expectation.
     pub fn is_right(&self) -> Option<bool> {
         self.expect.map(|expect| expect == self.verdict)
@@ -84,7 +84,7 @@ impl Summary {
         self.engines.values().all(|count| count.wrong == 0)
     }
 
-    pub(crate) fn count(&mut self, verdict: &Verdict) {
+    pub(crate) fn count(&mut self, verdict: &ProbeReport) {
         let count = self.engines.entry(verdict.engine).or_default();
         match verdict.is_right() {
             Some(true) => count.right += 1,

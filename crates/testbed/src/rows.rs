@@ -1,11 +1,11 @@
 //! The engines of compiled rows: `control` computes rows, a home's maps hold them, and frames go through the packet path.
 
-use crate::crossing::{Crossing, End};
-use crate::engine::{Answer, Engine, EngineError, Side};
-use crate::flow::Flow;
-use crate::home::{Fate, Home, Outcome};
-use crate::state::State;
-use crate::transition::Endpoints;
+use crate::crossing::{Crossing, CrossingEnd};
+use crate::engine::{DecidingSide, Engine, EngineAnswer, EngineError};
+use crate::frames::CrossingFrames;
+use crate::home::{Fate, FrameOutcome, Home};
+use crate::state::TestState;
+use crate::transition::EndpointNumbers;
 use abi::event::{self, FlowEvent};
 use abi::mark;
 use abi::{DropReason, Hook};
@@ -23,29 +23,29 @@ const OUTSIDE: u32 = 2;
 const PORTS: std::ops::RangeInclusive<u16> = 32768..=u16::MAX - 1;
 
 /// Compiled rows in a home of the packet path. A new state is reached by changes, as on a node.
-pub struct Rows<H> {
+pub struct CompiledRows<H> {
     home: H,
     world: World,
-    state: State,
-    endpoints: Endpoints,
+    state: TestState,
+    endpoints: EndpointNumbers,
     matchers: HashMap<u32, Matcher>,
     port: u16,
 }
 
 /// The event of one hook that let a frame through.
 struct HookEvent<'a> {
-    side: Side<'a>,
+    side: DecidingSide<'a>,
     event: FlowEvent,
     /// Whether the proxy judges requests for this side.
     is_proxied: bool,
 }
 
-impl<H: Home> Engine for Rows<H> {
+impl<H: Home> Engine for CompiledRows<H> {
     fn name(&self) -> &'static str {
         self.home.name()
     }
 
-    fn prepare(&mut self, state: &State) -> Result<(), EngineError> {
+    fn prepare(&mut self, state: &TestState) -> Result<(), EngineError> {
         let changes = self.endpoints.changes(&self.state, state);
         let writes = self.world.apply(changes);
         for (set, rules) in &writes.rule_sets {
@@ -60,38 +60,38 @@ impl<H: Home> Engine for Rows<H> {
         Ok(())
     }
 
-    fn ask(&mut self, crossing: &Crossing) -> Result<Answer, EngineError> {
-        if let Some(answer) = Answer::without_policy(crossing) {
+    fn ask(&mut self, crossing: &Crossing) -> Result<EngineAnswer, EngineError> {
+        if let Some(answer) = EngineAnswer::without_policy(crossing) {
             return Ok(answer);
         }
         if let Some(why) = crossing.cannot_be_translated() {
             return Err(EngineError::Impossible(why));
         }
         let port = self.port_for(crossing)?;
-        let flow = Flow::new(crossing, port);
-        let passed = match self.send(crossing, flow.opening(), flow.arriving())? {
+        let frames = CrossingFrames::new(crossing, port);
+        let passed = match self.send(crossing, frames.opening(), frames.arriving())? {
             Ok(passed) => passed,
             Err(refused) => return Ok(refused),
         };
         let proxied = passed.iter().any(|hook| hook.is_proxied);
-        if let Some(answer) = flow.answer().filter(|_| !proxied)
+        if let Some(answer) = frames.answer().filter(|_| !proxied)
             && let Err(refused) = self.send(&returning(crossing), answer.clone(), answer)?
         {
             let reason = format!("the answer does not come back: {}", refused.reason);
-            return Ok(Answer { reason, ..refused });
+            return Ok(EngineAnswer { reason, ..refused });
         }
         Ok(self.judge_request(crossing, &passed))
     }
 }
 
-impl<H: Home> Rows<H> {
+impl<H: Home> CompiledRows<H> {
     /// An engine with the maps of a home, which must be empty.
     pub fn new(home: H) -> Self {
         Self {
             home,
             world: World::new(),
-            state: State::default(),
-            endpoints: Endpoints::default(),
+            state: TestState::default(),
+            endpoints: EndpointNumbers::default(),
             matchers: HashMap::new(),
             port: *PORTS.start(),
         }
@@ -125,11 +125,11 @@ impl<H: Home> Rows<H> {
         crossing: &'a Crossing,
         frame: Craft,
         arriving: Craft,
-    ) -> Result<Result<Vec<HookEvent<'a>>, Answer>, EngineError> {
+    ) -> Result<Result<Vec<HookEvent<'a>>, EngineAnswer>, EngineError> {
         let mut passed = Vec::new();
         let (mut mark, mut bytes) = (0, frame.clone().frame());
         if let Some((hook, index)) = self.way_out(crossing) {
-            if let End::Workload(name) = &crossing.from {
+            if let CrossingEnd::Workload(name) = &crossing.from {
                 let Wire { mac, host_mac, .. } = self.interface(name);
                 bytes = frame.link(mac, host_mac).frame();
             }
@@ -160,8 +160,10 @@ impl<H: Home> Rows<H> {
     /// judges it.
     fn way_out(&self, crossing: &Crossing) -> Option<(Hook, u32)> {
         match (&crossing.from, &crossing.to) {
-            (End::Workload(name), _) => Some((Hook::FromWorkload, self.interface(name).interface)),
-            (End::Host, End::Node(_) | End::World) => Some((Hook::ToOutside, OUTSIDE)),
+            (CrossingEnd::Workload(name), _) => Some((Hook::FromWorkload, self.interface(name).interface)),
+            (CrossingEnd::Host, CrossingEnd::Node(_) | CrossingEnd::World) => {
+                Some((Hook::ToOutside, OUTSIDE))
+            }
             _ => None,
         }
     }
@@ -169,14 +171,16 @@ impl<H: Home> Rows<H> {
     /// The hook that judges a crossing at its destination.
     fn way_in(&self, crossing: &Crossing) -> Option<(Hook, u32)> {
         match (&crossing.from, &crossing.to) {
-            (_, End::Workload(name)) => Some((Hook::ToWorkload, self.interface(name).interface)),
-            (End::Node(_) | End::World, End::Host) => Some((Hook::FromOutside, OUTSIDE)),
+            (_, CrossingEnd::Workload(name)) => Some((Hook::ToWorkload, self.interface(name).interface)),
+            (CrossingEnd::Node(_) | CrossingEnd::World, CrossingEnd::Host) => {
+                Some((Hook::FromOutside, OUTSIDE))
+            }
             _ => None,
         }
     }
 
     /// Matches the request against every rule set that applies, as the proxy does.
-    fn judge_request(&self, crossing: &Crossing, passed: &[HookEvent<'_>]) -> Answer {
+    fn judge_request(&self, crossing: &Crossing, passed: &[HookEvent<'_>]) -> EngineAnswer {
         crossing.with_request(|request| {
             for HookEvent { side, event, .. } in passed.iter().filter(|hook| hook.is_proxied) {
                 let refused = match &request {
@@ -191,30 +195,31 @@ impl<H: Home> Rows<H> {
                     },
                 };
                 let rule = self.rule(event.rule);
-                return Answer { verdict: Expect::Deny, rule, reason: format!("{side}: {refused}") };
+                return EngineAnswer { verdict: Expect::Deny, rule, reason: format!("{side}: {refused}") };
             }
-            let last = passed.last().filter(|hook| crossing.to != End::Host || hook.side.subject.is_none());
+            let last =
+                passed.last().filter(|hook| crossing.to != CrossingEnd::Host || hook.side.subject.is_none());
             let Some(HookEvent { side, event, .. }) = last else {
-                return Answer::allow(None, "the node's own policy does not apply");
+                return EngineAnswer::allow(None, "the node's own policy does not apply");
             };
             let rule = self.rule(event.rule);
             let by = match event.rule {
-                _ if event.verdict == event::Verdict::Audit as u8 => "audit mode lets it through",
+                _ if event.verdict == event::PacketVerdict::Audit as u8 => "audit mode lets it through",
                 number if number == RuleId::LOCAL_HOST.0 => "a node may always connect to its own workloads",
                 number if number == RuleId::DEFAULT.0 => "no policy is enforced, or no rule refuses it",
                 _ => "a rule allows it",
             };
-            Answer::allow(rule, format!("{side}: {by}"))
+            EngineAnswer::allow(rule, format!("{side}: {by}"))
         })
     }
 
-    fn refusal(&self, crossing: &Crossing, outcome: &Outcome, reason: DropReason) -> Answer {
+    fn refusal(&self, crossing: &Crossing, outcome: &FrameOutcome, reason: DropReason) -> EngineAnswer {
         let event = outcome.events.last();
         let reason = match event.and_then(|event| side(crossing, event)) {
             Some(side) => format!("{side}: {}", reason.describe()),
             None => reason.describe().to_owned(),
         };
-        Answer { verdict: Expect::Drop, rule: event.and_then(|event| self.rule(event.rule)), reason }
+        EngineAnswer { verdict: Expect::Drop, rule: event.and_then(|event| self.rule(event.rule)), reason }
     }
 
     fn rule(&self, number: u32) -> Option<String> {
@@ -228,7 +233,7 @@ impl<H: Home> Rows<H> {
 
 impl<'a> HookEvent<'a> {
     /// The events of the hooks on the way; the node's policy may have judged beside a workload's.
-    fn all(crossing: &'a Crossing, outcome: &Outcome) -> Vec<Self> {
+    fn all(crossing: &'a Crossing, outcome: &FrameOutcome) -> Vec<Self> {
         let events = outcome.events.iter().filter_map(|event| {
             let side = side(crossing, event)?;
             // The proxy's own packets are not redirected, but the rule set of the second side applies too.
@@ -240,12 +245,12 @@ impl<'a> HookEvent<'a> {
 }
 
 /// The side whose policy an event of a crossing reports.
-fn side<'a>(crossing: &'a Crossing, event: &FlowEvent) -> Option<Side<'a>> {
+fn side<'a>(crossing: &'a Crossing, event: &FlowEvent) -> Option<DecidingSide<'a>> {
     let (end, direction) = match event.direction == Direction::Egress as u8 {
         true => (&crossing.from, Direction::Egress),
         false => (&crossing.to, Direction::Ingress),
     };
-    Side::of(end, direction)
+    DecidingSide::of(end, direction)
 }
 
 /// Fails where a frame that leaves its source goes to another destination than the crossing's.
@@ -255,13 +260,13 @@ fn check_exit(
     interface: impl Fn(&WorkloadName) -> u32,
 ) -> Result<(), EngineError> {
     match (fate, &crossing.to) {
-        (Fate::Workload(Some(index)), End::Workload(to)) if index != interface(to) => {
+        (Fate::Workload(Some(index)), CrossingEnd::Workload(to)) if index != interface(to) => {
             Err(astray(crossing, "delivered to another workload"))
         }
-        (Fate::Workload(_), End::Host | End::Node(_) | End::World) => {
+        (Fate::Workload(_), CrossingEnd::Host | CrossingEnd::Node(_) | CrossingEnd::World) => {
             Err(astray(crossing, "delivered to a workload, and its destination is not on this node"))
         }
-        (Fate::Pass, End::Workload(_)) => {
+        (Fate::Pass, CrossingEnd::Workload(_)) => {
             Err(astray(crossing, "passed to the stack, and its destination is a workload of this node"))
         }
         _ => Ok(()),
@@ -309,7 +314,7 @@ spec:
     fn a_source_port_that_is_used_again_opens_a_new_flow() {
         let tests = manifest::test::parse("t", TEST, &mut |_| unreachable!()).unwrap();
         let step = &tests.documents[0].test.as_ref().unwrap().steps[0];
-        let (mut engine, mut state) = (Rows::new(Tables::new()), State::default());
+        let (mut engine, mut state) = (CompiledRows::new(Tables::new()), TestState::default());
         state.take(step).unwrap();
         engine.prepare(&state).unwrap();
         for _ in 0..2 {

@@ -1,10 +1,10 @@
 //! Runs documents on engines, and reports each verdict to an observer at once.
 
-use crate::crossing::{Crossing, Name};
-use crate::engine::{Answer, Engine, EngineError, worst};
+use crate::crossing::{Crossing, WrittenEnd};
+use crate::engine::{Engine, EngineAnswer, EngineError, worst};
 use crate::engine_kind::EngineKind;
-use crate::report::{Judged, Summary, Verdict};
-use crate::state::State;
+use crate::report::{Judged, ProbeReport, Summary};
+use crate::state::TestState;
 use crate::suite::Suite;
 use manifest::test::{PolicyTest, Probe, Step};
 use std::fmt;
@@ -44,7 +44,7 @@ pub trait Observer {
         true
     }
     /// An engine returned a verdict.
-    fn verdict(&mut self, verdict: &Verdict);
+    fn verdict(&mut self, verdict: &ProbeReport);
 }
 
 /// Runs every document on every engine.
@@ -76,7 +76,7 @@ struct Run<'a> {
     file: &'a str,
     test: &'a PolicyTest,
     engines: &'a mut [(EngineKind, Box<dyn Engine>)],
-    state: State,
+    state: TestState,
 }
 
 impl<'a> Run<'a> {
@@ -84,7 +84,7 @@ impl<'a> Run<'a> {
         (file, test): (&'a str, &'a PolicyTest),
         engines: &'a mut [(EngineKind, Box<dyn Engine>)],
     ) -> Result<Self, RunError> {
-        let mut run = Self { file, test, engines, state: State::default() };
+        let mut run = Self { file, test, engines, state: TestState::default() };
         run.prepare()?;
         Ok(run)
     }
@@ -142,11 +142,11 @@ impl<'a> Run<'a> {
         step: &str,
         probe: &Probe,
         crossing: &Crossing,
-        (engine, answer): (EngineKind, Answer),
-    ) -> Verdict {
-        let (from, to) = (Name(probe.from.clone()), Name(probe.to.clone()));
+        (engine, answer): (EngineKind, EngineAnswer),
+    ) -> ProbeReport {
+        let (from, to) = (WrittenEnd(probe.from.clone()), WrittenEnd(probe.to.clone()));
         let family = if crossing.source.is_ipv6() { " over IPv6" } else { "" };
-        Verdict {
+        ProbeReport {
             test: self.test.name.clone(),
             step: step.to_owned(),
             file: self.file.to_owned(),

@@ -1,18 +1,22 @@
 //! The backends of services in a state, from the manifests alone.
 
-use crate::state::{State, Workload};
+use crate::state::{TestState, TestWorkload};
 use manifest::test::WorkloadName;
 use manifest::{
-    EndpointPort, EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, ServicePortRef,
-    TargetPort,
+    EndpointPort, EndpointSlice, Endpoints, Object, Service, ServicePort, ServicePortRef, TargetPort,
+    TransportProtocol,
 };
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-impl State {
+impl TestState {
     /// The backends of the service with this address, port and protocol; none where no service has the address. Where two
     /// services have it, the first by name counts.
-    pub(crate) fn backends(&self, address: SocketAddr, protocol: Protocol) -> Option<BTreeSet<SocketAddr>> {
+    pub(crate) fn backends(
+        &self,
+        address: SocketAddr,
+        protocol: TransportProtocol,
+    ) -> Option<BTreeSet<SocketAddr>> {
         let services = self.objects.values().filter_map(|object| match object {
             Object::Service(service) if service.addresses.contains(&address.ip()) => Some(service),
             _ => None,
@@ -40,7 +44,7 @@ impl State {
 
     /// The backends of a port of a service, of both families.
     fn backends_of(&self, service: &Service, port: &ServicePort) -> Vec<SocketAddr> {
-        let selected: Vec<&Workload> = self
+        let selected: Vec<&TestWorkload> = self
             .workloads
             .iter()
             .filter(|(name, one)| selects(service, name, one))
@@ -50,7 +54,7 @@ impl State {
             let own = self.endpoints_of(&service.namespace, &service.name);
             return own.flat_map(|list| &list.slices).flat_map(|slice| listed(slice, port)).collect();
         }
-        let of_workload = |workload: &&Workload| -> Vec<SocketAddr> {
+        let of_workload = |workload: &&TestWorkload| -> Vec<SocketAddr> {
             let number = match &port.target {
                 TargetPort::Number(number) => Some(*number),
                 TargetPort::Name(name) => {
@@ -69,7 +73,7 @@ impl State {
     }
 }
 
-fn selects(service: &Service, name: &WorkloadName, workload: &Workload) -> bool {
+fn selects(service: &Service, name: &WorkloadName, workload: &TestWorkload) -> bool {
     !service.selector.is_empty()
         && service.namespace == name.namespace
         && service.selector.iter().all(|(key, value)| workload.labels.get(key) == Some(value))

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The namespaces, workloads, nodes and policies at one moment, and the objects that the policies refer to.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct TestState {
     /// Labels of the namespaces that a test defines; every other namespace exists without labels.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// The enforcement mode.
@@ -18,7 +18,7 @@ pub struct State {
     /// Whether audit mode is on: policy reports refusals, and lets the packets through.
     pub audit: bool,
     /// The workloads.
-    pub workloads: BTreeMap<WorkloadName, Workload>,
+    pub workloads: BTreeMap<WorkloadName, TestWorkload>,
     /// Labels of the local node.
     pub host_labels: BTreeMap<String, String>,
     /// The other nodes of the cluster.
@@ -38,7 +38,7 @@ pub struct State {
 
 /// A workload and its addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Workload {
+pub struct TestWorkload {
     /// Its own labels.
     pub labels: BTreeMap<String, String>,
     /// Its addresses: the given ones, or an assigned one of each family; none where it shares its node's network.
@@ -85,7 +85,7 @@ const POOLS: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0x8000, 0, 0, 0)),
 ];
 
-impl Default for State {
+impl Default for TestState {
     fn default() -> Self {
         let pool =
             |address, length| Pool::new(Cidr::new(address, length).expect("the length is one of the family"));
@@ -107,7 +107,7 @@ impl Default for State {
     }
 }
 
-impl State {
+impl TestState {
     /// Applies the changes of a step, in order.
     pub fn take(&mut self, step: &Step) -> Result<(), StepError> {
         self.mode = step.enforcement.unwrap_or(self.mode);
@@ -169,12 +169,12 @@ impl State {
     }
 
     /// The workloads that have a network of their own.
-    pub(crate) fn wired(&self) -> impl Iterator<Item = (&WorkloadName, &Workload)> {
+    pub(crate) fn wired(&self) -> impl Iterator<Item = (&WorkloadName, &TestWorkload)> {
         self.workloads.iter().filter(|(_, workload)| !workload.host_network)
     }
 
     /// A workload that has a network of its own.
-    pub(crate) fn wired_named(&self, name: &WorkloadName) -> Option<&Workload> {
+    pub(crate) fn wired_named(&self, name: &WorkloadName) -> Option<&TestWorkload> {
         self.workloads.get(name).filter(|workload| !workload.host_network)
     }
 
@@ -196,7 +196,7 @@ impl State {
     }
 
     /// The labels of a workload that selectors match.
-    pub fn labels(&self, name: &WorkloadName, workload: &Workload) -> Labels {
+    pub fn labels(&self, name: &WorkloadName, workload: &TestWorkload) -> Labels {
         let none = BTreeMap::new();
         let namespace = self.namespaces.get(&name.namespace).unwrap_or(&none);
         let namespace = namespace.iter().map(|(key, value)| (key.as_str(), value.as_str()));
@@ -224,7 +224,8 @@ impl State {
         };
         let named_ports =
             if given.named_ports.is_empty() { known.named_ports } else { given.named_ports.clone() };
-        let workload = Workload { labels: given.labels.clone(), addresses, named_ports, host_network, node };
+        let workload =
+            TestWorkload { labels: given.labels.clone(), addresses, named_ports, host_network, node };
         self.workloads.insert(given.name.clone(), workload);
         Ok(())
     }
@@ -266,13 +267,13 @@ mod tests {
         Step { workloads: vec![workload], ..Step::default() }
     }
 
-    fn addresses(state: &State, of: &str) -> Vec<String> {
+    fn addresses(state: &TestState, of: &str) -> Vec<String> {
         state.workloads[&name(of)].addresses.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn a_workload_without_addresses_gets_one_of_each_family_and_keeps_them() {
-        let mut state = State::default();
+        let mut state = TestState::default();
         state.take(&workload("a", &[])).unwrap();
         assert_eq!(addresses(&state, "a"), ["10.200.128.1", "fd00:200::8000:0:0:1"]);
         state.take(&workload("b", &["10.200.128.2"])).unwrap();
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn no_two_workloads_have_one_address() {
-        let mut state = State::default();
+        let mut state = TestState::default();
         state.take(&workload("a", &["10.0.0.1"])).unwrap();
         let error = state.take(&workload("b", &["10.0.0.1"])).unwrap_err();
         assert_eq!(error.to_string(), "workload default/b: address 10.0.0.1 is taken already");
@@ -293,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_workload_that_does_not_exist_cannot_be_removed() {
-        let mut state = State::default();
+        let mut state = TestState::default();
         let error = state.take(&Step { remove_workloads: vec![name("a")], ..Step::default() }).unwrap_err();
         assert_eq!(error, StepError::NoWorkload(name("a")));
     }

@@ -1,6 +1,6 @@
 //! The changes that lead from one state of a test to the next, as an agent would see them.
 
-use crate::state::{HOST_ADDRESSES, State, Workload};
+use crate::state::{HOST_ADDRESSES, TestState, TestWorkload};
 use control::{Change, Endpoint, Node, Proxy, RemoteNode, Wire};
 use manifest::test::{NodeState, WorkloadName};
 use manifest::{EndpointSlice, Endpoints as AddressList, Object};
@@ -13,19 +13,19 @@ const FIRST_INTERFACE: u32 = 100;
 
 /// The numbers of the workloads' endpoints. A workload that is removed and added again is a new endpoint.
 #[derive(Debug, Default)]
-pub(crate) struct Endpoints {
+pub(crate) struct EndpointNumbers {
     numbers: BTreeMap<WorkloadName, u32>,
     last: u32,
 }
 
-impl Endpoints {
+impl EndpointNumbers {
     /// How a workload is attached to the node.
     pub(crate) fn interface(&self, name: &WorkloadName) -> Option<Wire> {
         self.numbers.get(name).map(|&number| interface(number))
     }
 
     /// The changes between two states.
-    pub(crate) fn changes(&mut self, old: &State, new: &State) -> Vec<Change> {
+    pub(crate) fn changes(&mut self, old: &TestState, new: &TestState) -> Vec<Change> {
         let mut changes = Vec::new();
         changes.push(Change::Node(Box::new(node(new))));
         changes.extend(around(old, new));
@@ -51,7 +51,7 @@ impl Endpoints {
         changes
     }
 
-    fn endpoint(&mut self, name: &WorkloadName, workload: &Workload) -> Endpoint {
+    fn endpoint(&mut self, name: &WorkloadName, workload: &TestWorkload) -> Endpoint {
         let last = &mut self.last;
         let id = *self.numbers.entry(name.clone()).or_insert_with(|| {
             *last += 1;
@@ -76,7 +76,7 @@ impl Endpoints {
     }
 }
 
-fn node(state: &State) -> Node {
+fn node(state: &TestState) -> Node {
     Node {
         addresses: HOST_ADDRESSES.to_vec(),
         labels: state.host_labels.clone(),
@@ -89,7 +89,7 @@ fn node(state: &State) -> Node {
 }
 
 /// The changes between two states that are not of workloads: nodes, objects that policies refer to, and names.
-fn around(old: &State, new: &State) -> Vec<Change> {
+fn around(old: &TestState, new: &TestState) -> Vec<Change> {
     let mut changes = Vec::new();
     let nodes = old.nodes.keys().filter(|name| !new.nodes.contains_key(*name));
     changes.extend(nodes.cloned().map(Change::RemoveRemoteNode));

@@ -1,7 +1,7 @@
 //! The examples of the tree hold on every engine.
 
 use std::path::Path;
-use testbed::{EngineKind, Observer, Suite, Verdict, run};
+use testbed::{EngineKind, Observer, ProbeReport, Suite, run};
 
 /// Collects the verdicts that differ from their expectation.
 #[derive(Default)]
@@ -10,7 +10,7 @@ struct Wrong(Vec<String>);
 impl Observer for Wrong {
     fn begin(&mut self, _name: &str, _done: usize, _all: usize) {}
 
-    fn verdict(&mut self, verdict: &Verdict) {
+    fn verdict(&mut self, verdict: &ProbeReport) {
         if verdict.is_right() == Some(false) {
             self.0.push(serde_json::to_string(verdict).expect("a verdict is plain data"));
         }

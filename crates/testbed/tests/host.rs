@@ -213,7 +213,7 @@ fn in_audit_mode_the_node_refuses_nothing() {
     bed.guard(flag::ENFORCE | flag::AUDIT);
     let mut events = bed.loaded.events().unwrap();
     assert_eq!(bed.connections(80), [true; 6]);
-    let audited = |event: &abi::event::FlowEvent| event.verdict == abi::event::Verdict::Audit as u8;
+    let audited = |event: &abi::event::FlowEvent| event.verdict == abi::event::PacketVerdict::Audit as u8;
     let audited = events.by_ref().filter(audited).filter(|event| event.protocol == 6).count();
     assert_eq!(audited, 8, "once each: four ways, two families");
 }

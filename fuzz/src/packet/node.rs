@@ -3,7 +3,7 @@
 use control::{Change, Endpoint, Node, Proxy, RemoteNode, Wire, Workload, World};
 use datapath::native::Tables;
 use manifest::Object;
-use service::{Protocol, Service, ServicePort, TargetPort};
+use service::{Service, ServicePort, TargetPort, TransportProtocol};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -108,9 +108,9 @@ fn service() -> Change {
         headless: false,
         external_name: None,
         ports: vec![
-            port(Protocol::Tcp, 80, 8080),
-            port(Protocol::Udp, 53, 53),
-            port(Protocol::Sctp, 7000, 7001),
+            port(TransportProtocol::Tcp, 80, 8080),
+            port(TransportProtocol::Udp, 53, 53),
+            port(TransportProtocol::Sctp, 7000, 7001),
         ],
     }))
 }

@@ -266,8 +266,8 @@ fn translation(frontend: &str, service: &str, ends: &[(End, u16)]) -> String {
     format!("{is} with backends {}", ends.join(" and "))
 }
 
-const PROTOCOLS: [service::Protocol; 3] =
-    [service::Protocol::Tcp, service::Protocol::Udp, service::Protocol::Sctp];
+const PROTOCOLS: [service::TransportProtocol; 3] =
+    [service::TransportProtocol::Tcp, service::TransportProtocol::Udp, service::TransportProtocol::Sctp];
 
 fn wanted(probe: &ExplainProbe) -> String {
     probe.port_name.clone().unwrap_or_else(|| probe.port.to_string())

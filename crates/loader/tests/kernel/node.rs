@@ -3,7 +3,7 @@
 use crate::ground::{SYN, loaded, possible, tcp};
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
-use abi::event::{DropReason, Verdict};
+use abi::event::{DropReason, PacketVerdict};
 use abi::fixtures::OnePort;
 use abi::hook::Site;
 use abi::policy::{Direction, VerdictInfo, action};
@@ -61,7 +61,7 @@ fn run(
     (action, events.map(|event| (event.verdict, event.reason, event.rule)).collect())
 }
 
-const REFUSED: (u8, u8, u32) = (Verdict::Drop as u8, DropReason::PolicyDefaultDeny as u8, 0);
+const REFUSED: (u8, u8, u32) = (PacketVerdict::Drop as u8, DropReason::PolicyDefaultDeny as u8, 0);
 
 #[test]
 fn the_nodes_policy_applies_at_every_hook_in_the_kernel() {
@@ -92,7 +92,7 @@ fn audit_mode_of_the_node_drops_nothing_in_the_kernel() {
     }
     let loaded = node(flag::ENFORCE | flag::AUDIT);
     let mut events = loaded.events().unwrap();
-    let audited = (Verdict::Audit as u8, DropReason::PolicyDefaultDeny as u8, 0);
+    let audited = (PacketVerdict::Audit as u8, DropReason::PolicyDefaultDeny as u8, 0);
     let doors = [
         (Hook::FromOutside, syn((WORLD, 4000), (NODE, 22))),
         (Hook::ToOutside, syn((NODE, 4000), (WORLD, 443))),

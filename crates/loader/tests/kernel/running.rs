@@ -2,7 +2,7 @@
 
 use crate::ground::{loaded, possible};
 use abi::Hook;
-use abi::event::{DropReason, Verdict};
+use abi::event::{DropReason, PacketVerdict};
 use abi::policy::Direction;
 use loader::inspect::{RunStatistics, programs};
 use loader::{Baseline, ProgramAction, TestRunError};
@@ -36,7 +36,7 @@ fn a_packet_of_an_unknown_workload_is_dropped_reported_and_counted() {
         "an event makes the ring readable"
     );
     let event = events.next().unwrap();
-    assert_eq!((event.verdict, event.reason), (Verdict::Drop as u8, DropReason::UnknownEndpoint as u8));
+    assert_eq!((event.verdict, event.reason), (PacketVerdict::Drop as u8, DropReason::UnknownEndpoint as u8));
     assert_eq!(events.next(), None);
     let [row] = loaded.counters().unwrap()[..] else { panic!("{:?}", loaded.counters()) };
     assert_eq!((row.reason, row.direction), (Some(DropReason::UnknownEndpoint), Direction::Egress));

@@ -5,7 +5,7 @@ use crate::address;
 use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::object::Endpoints;
-use service::{EndpointPort, EndpointSlice, Protocol};
+use service::{EndpointPort, EndpointSlice, TransportProtocol};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -95,7 +95,8 @@ fn endpoint_ports(item: &Item<'_>) -> Vec<EndpointPort> {
         let (name, port, protocol) = (fields.take("name"), fields.take("port"), fields.take("protocol"));
         fields.ignore(&["appProtocol"]);
         fields.finish();
-        let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
+        let protocol =
+            protocol.map_or(Some(TransportProtocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
         let name = name.and_then(|item| item.text()).unwrap_or_default().to_ascii_lowercase();
         let port = port.and_then(|item| item.integer(1..=65_535));
         Some(EndpointPort::named(name, protocol?, port?))

@@ -4,13 +4,13 @@ use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::label;
 use crate::{address, name};
-use service::{Protocol, Service, ServicePort, TargetPort};
+use service::{Service, ServicePort, TargetPort, TransportProtocol};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Protocols of ports.
-pub(crate) const PROTOCOLS: &[(&str, Protocol)] =
-    &[("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
+pub(crate) const PROTOCOLS: &[(&str, TransportProtocol)] =
+    &[("TCP", TransportProtocol::Tcp), ("UDP", TransportProtocol::Udp), ("SCTP", TransportProtocol::Sctp)];
 
 /// Reads the fields beside the header: `spec` and `status`.
 pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Service> {
@@ -147,7 +147,7 @@ fn port(item: &Item<'_>, many: bool) -> Option<ServicePort> {
     if many && name.is_none() {
         item.error("`name` is missing; where a service has several ports, each needs one");
     }
-    let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
+    let protocol = protocol.map_or(Some(TransportProtocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
     let port = port.and_then(|item| item.integer(1..=65_535));
     // 0 and the empty text stand for the service's own port, as in Kubernetes.
     let target = match target {

@@ -8,7 +8,7 @@ use crate::item::{Fields, Item, Nulls};
 use crate::object::{NamedPort, OwnerReference, Ownership, PodCount, WorkloadObject};
 use crate::{address, label, name};
 use identity::key;
-use service::Protocol;
+use service::TransportProtocol;
 use std::collections::BTreeMap;
 use std::mem;
 use std::net::IpAddr;
@@ -225,7 +225,7 @@ fn port(item: &Item<'_>) -> Option<NamedPort> {
     let mut fields = item.fields(Nulls::Absent)?;
     let (name, port) = (fields.take("name"), fields.require("containerPort"));
     let protocol = fields.take("protocol");
-    let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
+    let protocol = protocol.map_or(Some(TransportProtocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
     let port = port.and_then(|item| item.integer(1..=65_535));
     let name = name.and_then(|item| name::port(&item));
     Some(NamedPort { name: name?, protocol: protocol?, port: port? })

@@ -6,7 +6,7 @@ use crate::icmp::{self, FAMILIES};
 use crate::item::{Fields, Item, Nulls};
 use crate::kubernetes::service::PROTOCOLS;
 use crate::name::is_header_name;
-use crate::object::Protocol;
+use crate::object::TransportProtocol;
 use policy::rule::Family;
 
 const VERDICTS: &[(&str, Expect)] =
@@ -35,7 +35,7 @@ pub enum ProbeTraffic {
     /// A connection, or a datagram.
     Connect {
         /// The protocol.
-        protocol: Protocol,
+        protocol: TransportProtocol,
         /// The destination port.
         port: u16,
     },
@@ -124,9 +124,9 @@ fn traffic(fields: &mut Fields<'_>, family: Option<Family>) -> Option<ProbeTraff
         return None;
     };
     let port = port.integer(1..=65_535);
-    let named = protocol.map_or(Some(Protocol::Tcp), |item| {
+    let named = protocol.map_or(Some(TransportProtocol::Tcp), |item| {
         let named = item.one_of("protocol", PROTOCOLS);
-        if http.is_some() && named.is_some_and(|named| named != Protocol::Tcp) {
+        if http.is_some() && named.is_some_and(|named| named != TransportProtocol::Tcp) {
             item.error("HTTP requires TCP");
         }
         named
@@ -183,7 +183,7 @@ fn table(item: &Item<'_>, order: &[Option<ProbeEnd>]) -> Vec<Probe> {
     let rows = fields.require("rows");
     fields.finish();
     let port = port.and_then(|item| item.integer(1..=65_535));
-    let protocol = protocol.map_or(Some(Protocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
+    let protocol = protocol.map_or(Some(TransportProtocol::Tcp), |item| item.one_of("protocol", PROTOCOLS));
     let (Some(port), Some(protocol), Some(rows)) = (port, protocol, rows) else { return Vec::new() };
     let items = rows.list();
     if items.len() != order.len() {

@@ -58,7 +58,7 @@ pub(crate) struct ProxyCommand {
 impl AgentCommand {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         let mut config = match &self.config {
-            None => agent::Config::default(),
+            None => agent::AgentConfig::default(),
             Some(file) => {
                 let wrong = |error: &dyn std::fmt::Display| BadInput(format!("{}: {error}", file.display()));
                 let text = fs::read_to_string(file).map_err(|error| wrong(&error))?;

@@ -7,7 +7,7 @@ use crate::session::{Session, Tone};
 use clap::Args;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use testbed::{EngineKind, Observer, RunError, Suite, Summary, Verdict};
+use testbed::{EngineKind, Observer, ProbeReport, RunError, Suite, Summary};
 
 /// Run PolicyTest files: check the expected verdicts on all engines
 #[derive(Debug, Args)]
@@ -83,7 +83,7 @@ impl Observer for Printer<'_> {
         self.interrupt.check().is_ok() && self.failure.is_none()
     }
 
-    fn verdict(&mut self, verdict: &Verdict) {
+    fn verdict(&mut self, verdict: &ProbeReport) {
         let wanted = self.verbose || self.session.is_json() || verdict.is_right() != Some(true);
         if wanted && self.failure.is_none() {
             self.progress.clear();
@@ -93,13 +93,13 @@ impl Observer for Printer<'_> {
 }
 
 impl Printer<'_> {
-    fn print(&self, verdict: &Verdict) -> io::Result<()> {
+    fn print(&self, verdict: &ProbeReport) -> io::Result<()> {
         if self.session.is_json() {
             let mut out = io::stdout().lock();
             serde_json::to_writer(&mut out, verdict)?;
             return writeln!(out);
         }
-        let Verdict { test, step, file, line, probe, engine, verdict: actual, .. } = verdict;
+        let ProbeReport { test, step, file, line, probe, engine, verdict: actual, .. } = verdict;
         let (tone, text) = match (verdict.is_right(), verdict.expect) {
             (Some(false), Some(expect)) => (Tone::Bad, format!("{actual}, expected {expect}")),
             (Some(_), _) => (Tone::Good, actual.to_string()),

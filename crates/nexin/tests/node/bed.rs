@@ -333,12 +333,12 @@ impl Drop for Bed {
             let _ = agent.kill();
             let _ = agent.wait();
         }
-        let config = agent::Config {
+        let config = agent::AgentConfig {
             instance: self.name.clone(),
             directory: self.directory.join("run"),
             state_directory: self.directory.join("run"),
             network_namespace: Some(self.name.clone()),
-            ..agent::Config::default()
+            ..agent::AgentConfig::default()
         };
         let is_disk = is_mounted(&config.directory);
         let removed = agent::remove(&config);

@@ -7,7 +7,7 @@ use crate::endpoint_view::{EndpointView, NO_NAMES};
 use crate::generate::{GeneratedEnd, GeneratedProbe, GeneratedWorld};
 use crate::model::{self, Basis, Context, Query, Verdict};
 use crate::rule::{Direction, EnforcementMode};
-use abi::endpoint::{EndpointInfo, Grouping, flag};
+use abi::endpoint::{EndpointInfo, GroupingNumber, flag};
 use abi::policy::action;
 use std::fmt;
 
@@ -93,7 +93,7 @@ fn of_rows(node: &Node, subject: usize, query: &Query<'_>) -> Outcome {
     let endpoint = EndpointInfo {
         policy: number,
         // Each policy has a grouping of its own here, of the same number.
-        grouping: Grouping::new(number),
+        grouping: GroupingNumber::new(number),
         flags: enforced.map(|(_, flag)| flag).sum(),
         ..EndpointInfo::default()
     };

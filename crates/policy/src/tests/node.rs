@@ -124,9 +124,8 @@ impl Node {
         }
         let namespaces = Namespaces::of(&workloads);
         if arrival == Arrival::PeersFirst {
-            namespaces
-                .peers(&workloads)
-                .for_each(|peer| _ = namespaces.insert(&peer, &mut registry.directory));
+            let peers = namespaces.peers(&workloads);
+            peers.for_each(|peer| _ = namespaces.insert(&peer, &mut registry.directory));
         }
         let (mut numbers, mut policies) = (HashMap::<PolicyKey, u32>::new(), Vec::new());
         let (mut compiled, mut rows) = (BTreeMap::new(), Rows::default());

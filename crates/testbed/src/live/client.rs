@@ -2,7 +2,7 @@
 
 use super::server::socket;
 use crate::crossing::{Crossing, Sent, head};
-use manifest::Protocol;
+use manifest::TransportProtocol;
 use manifest::test::HttpRequest;
 use socket2::{Domain, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
@@ -41,12 +41,12 @@ impl Client<'_> {
     pub(super) fn ask(&self) -> io::Result<Seen> {
         match &self.crossing.sent {
             Sent::Icmp(kind) => self.echo(*kind),
-            Sent::Connection(Protocol::Udp, _) => self.datagram(),
-            Sent::Connection(Protocol::Sctp, _) => {
-                Ok(self.connect(Protocol::Sctp)?.map_or_else(|seen| seen, |_| Seen::Reached))
+            Sent::Connection(TransportProtocol::Udp, _) => self.datagram(),
+            Sent::Connection(TransportProtocol::Sctp, _) => {
+                Ok(self.connect(TransportProtocol::Sctp)?.map_or_else(|seen| seen, |_| Seen::Reached))
             }
             // The proxy may accept a TCP connection in the server's place: only a response shows that the server answers.
-            Sent::Connection(Protocol::Tcp, _) => {
+            Sent::Connection(TransportProtocol::Tcp, _) => {
                 let (method, path, host) = ("GET".into(), "/".into(), Some("probe".into()));
                 self.request(&HttpRequest { method, path, host, headers: Vec::new() })
             }
@@ -55,7 +55,7 @@ impl Client<'_> {
     }
 
     fn request(&self, request: &HttpRequest) -> io::Result<Seen> {
-        let mut stream = match self.connect(Protocol::Tcp)? {
+        let mut stream = match self.connect(TransportProtocol::Tcp)? {
             Ok(stream) => stream,
             Err(seen) => return Ok(seen),
         };
@@ -67,7 +67,7 @@ impl Client<'_> {
     }
 
     /// Connects, or returns what happened instead.
-    fn connect(&self, protocol: Protocol) -> io::Result<Result<Socket, Seen>> {
+    fn connect(&self, protocol: TransportProtocol) -> io::Result<Result<Socket, Seen>> {
         let socket = self.open(Type::STREAM, protocol)?;
         let to = self.crossing.asked();
         match socket.connect_timeout(&to.into(), self.patience) {
@@ -77,7 +77,7 @@ impl Client<'_> {
     }
 
     /// A socket of the source, bound to a port from which the service selects the wanted backend.
-    fn open(&self, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    fn open(&self, kind: Type, protocol: TransportProtocol) -> io::Result<Socket> {
         let Crossing { source, frontend, .. } = *self.crossing;
         if frontend.is_none_or(|frontend| frontend.count < 2) {
             return socket(self.from, kind, protocol, (source, 0).into());
@@ -98,7 +98,7 @@ impl Client<'_> {
 
     /// Repeats a datagram until its echo arrives.
     fn datagram(&self) -> io::Result<Seen> {
-        let socket = self.open(Type::DGRAM, Protocol::Udp)?;
+        let socket = self.open(Type::DGRAM, TransportProtocol::Udp)?;
         socket.connect(&self.crossing.asked().into())?;
         self.until_received(&socket, || socket.send(b"nexin").map(drop), |heard| heard == b"nexin")
     }

@@ -5,12 +5,12 @@ mod node;
 mod outside;
 mod server;
 
-use crate::crossing::{Crossing, End, Sent};
-use crate::engine::{Answer, Engine, EngineError};
-use crate::state::{State, Workload};
+use crate::crossing::{Crossing, CrossingEnd, Sent};
+use crate::engine::{Engine, EngineAnswer, EngineError};
+use crate::state::{TestState, TestWorkload};
 use client::{Client, Seen};
 use manifest::test::{Expect, WorkloadName};
-use manifest::{Object, Protocol};
+use manifest::{Object, TransportProtocol};
 use node::LiveNode;
 use outside::Outside;
 use server::{Listener, Servers};
@@ -29,7 +29,7 @@ pub struct Live {
     // Dropped before the node, which holds their interfaces.
     outside: Outside,
     workloads: BTreeMap<WorkloadName, NetworkNamespace>,
-    state: State,
+    state: TestState,
     node: LiveNode,
 }
 
@@ -37,15 +37,20 @@ impl Live {
     /// Sets a node up; the command `agent` of `program` is the node's agent.
     pub fn start(program: &Path) -> Result<Self, EngineError> {
         let node = LiveNode::start(program)?;
-        Ok(Self { outside: Outside::default(), workloads: BTreeMap::new(), state: State::default(), node })
+        Ok(Self {
+            outside: Outside::default(),
+            workloads: BTreeMap::new(),
+            state: TestState::default(),
+            node,
+        })
     }
 
     /// The namespace of one end of a crossing.
-    fn namespace(&self, end: &End, address: std::net::IpAddr) -> &NetworkNamespace {
+    fn namespace(&self, end: &CrossingEnd, address: std::net::IpAddr) -> &NetworkNamespace {
         match end {
-            End::Workload(name) => &self.workloads[name],
-            End::Host => self.node.namespace(),
-            End::Node(_) | End::World => {
+            CrossingEnd::Workload(name) => &self.workloads[name],
+            CrossingEnd::Host => self.node.namespace(),
+            CrossingEnd::Node(_) | CrossingEnd::World => {
                 self.outside.host(address).expect("hosts outside are made before probes are sent")
             }
         }
@@ -64,7 +69,7 @@ impl Live {
                 if is_void(crossing) && *end == crossing.to {
                     continue;
                 }
-                if matches!(end, End::Node(_) | End::World) {
+                if matches!(end, CrossingEnd::Node(_) | CrossingEnd::World) {
                     self.outside.make(&mut self.node, address)?;
                 }
             }
@@ -79,7 +84,7 @@ impl Live {
         for crossing in crossings.iter().filter(|crossing| !is_void(crossing)) {
             let (protocol, port) = match crossing.sent {
                 Sent::Connection(protocol, port) => (protocol, port),
-                Sent::Request(port, _) => (Protocol::Tcp, port),
+                Sent::Request(port, _) => (TransportProtocol::Tcp, port),
                 Sent::Icmp(_) => continue,
             };
             let address = SocketAddr::new(crossing.destination, port);
@@ -119,7 +124,7 @@ impl Engine for Live {
         "live"
     }
 
-    fn prepare(&mut self, state: &State) -> Result<(), EngineError> {
+    fn prepare(&mut self, state: &TestState) -> Result<(), EngineError> {
         let old = std::mem::take(&mut self.state);
         for (name, workload) in old.wired() {
             // An agent's workload cannot change: a changed one is removed, and made again with the same addresses.
@@ -158,11 +163,11 @@ impl Engine for Live {
         Ok(())
     }
 
-    fn ask(&mut self, crossing: &Crossing) -> Result<Answer, EngineError> {
+    fn ask(&mut self, crossing: &Crossing) -> Result<EngineAnswer, EngineError> {
         self.ask_all(std::slice::from_ref(crossing)).remove(0)
     }
 
-    fn ask_all(&mut self, crossings: &[Crossing]) -> Vec<Result<Answer, EngineError>> {
+    fn ask_all(&mut self, crossings: &[Crossing]) -> Vec<Result<EngineAnswer, EngineError>> {
         let mut answers: Vec<_> = crossings.iter().map(|crossing| self.known(crossing)).collect();
         let open: Vec<usize> = (0..answers.len()).filter(|&index| answers[index].is_none()).collect();
         let sent: Vec<&Crossing> = open.iter().map(|&index| &crossings[index]).collect();
@@ -179,7 +184,7 @@ impl Engine for Live {
 }
 
 impl Live {
-    fn admit(&mut self, name: &WorkloadName, workload: &Workload) -> Result<(), EngineError> {
+    fn admit(&mut self, name: &WorkloadName, workload: &TestWorkload) -> Result<(), EngineError> {
         workload.addresses.iter().try_for_each(|address| self.outside.remove(&mut self.node, *address))?;
         let namespace = self.node.create_workload(name, workload)?;
         self.workloads.insert(name.clone(), namespace);
@@ -187,7 +192,7 @@ impl Live {
     }
 
     /// Applies the difference between two states: nodes, services, endpoints and CIDR groups.
-    fn surround(&mut self, old: &State, state: &State) -> Result<(), EngineError> {
+    fn surround(&mut self, old: &TestState, state: &TestState) -> Result<(), EngineError> {
         for name in old.nodes.keys().filter(|name| !state.nodes.contains_key(*name)) {
             self.node.delete(&format!("Node/{name}"))?;
         }
@@ -224,10 +229,10 @@ impl Live {
 
 impl Live {
     /// The answer of a crossing that need not be sent.
-    fn known(&self, crossing: &Crossing) -> Option<Result<Answer, EngineError>> {
+    fn known(&self, crossing: &Crossing) -> Option<Result<EngineAnswer, EngineError>> {
         match self.obstacle(crossing) {
             Some(why) => Some(Err(EngineError::Impossible(why))),
-            None => Answer::without_policy(crossing).map(Ok),
+            None => EngineAnswer::without_policy(crossing).map(Ok),
         }
     }
 
@@ -235,28 +240,31 @@ impl Live {
     fn obstacle(&self, crossing: &Crossing) -> Option<&'static str> {
         const ECHO: [u8; 2] = [8, 128];
         let ends = [(&crossing.from, crossing.source), (&crossing.to, crossing.destination)];
-        let has = |wanted: fn(&End) -> bool| ends.iter().any(|(end, _)| wanted(end));
+        let has = |wanted: fn(&CrossingEnd) -> bool| ends.iter().any(|(end, _)| wanted(end));
         let names = self.state.names_by_address();
         match crossing.sent {
             Sent::Icmp(kind) if kind != ECHO[usize::from(crossing.source.is_ipv6())] => {
                 Some("of ICMP, only echo requests are sent for real")
             }
-            Sent::Connection(Protocol::Sctp, _) if !server::has_sctp() => {
+            Sent::Connection(TransportProtocol::Sctp, _) if !server::has_sctp() => {
                 Some("SCTP is not supported by this kernel")
             }
             _ if let Some(why) = crossing.cannot_be_translated() => Some(why),
             _ if crossing.frontend.is_some() && crossing.from == crossing.to => {
                 Some("a workload drops packets from its own address")
             }
-            _ if has(|end| *end == End::Host)
-                && !has(|end| matches!(end, End::Workload(_)))
+            _ if has(|end| *end == CrossingEnd::Host)
+                && !has(|end| matches!(end, CrossingEnd::Workload(_)))
                 && self.state.is_node_a_subject() =>
             {
                 Some(
                     "the node of the tests has no interface to the outside, where its own policy would judge",
                 )
             }
-            _ if ends.iter().any(|(end, address)| **end == End::World && names.contains_key(address)) => {
+            _ if ends
+                .iter()
+                .any(|(end, address)| **end == CrossingEnd::World && names.contains_key(address)) =>
+            {
                 Some("the agent has no source of domain names")
             }
             _ => None,
@@ -269,7 +277,7 @@ fn is_void(crossing: &Crossing) -> bool {
     crossing.frontend.is_some_and(|frontend| frontend.is_void())
 }
 
-fn answer(crossing: &Crossing, seen: Seen) -> Answer {
+fn answer(crossing: &Crossing, seen: Seen) -> EngineAnswer {
     let asks_request = matches!(crossing.sent, Sent::Request(..));
     let (verdict, reason) = match seen {
         Seen::Nothing => (Expect::Drop, "nothing came back".into()),
@@ -287,5 +295,5 @@ fn answer(crossing: &Crossing, seen: Seen) -> Answer {
             (verdict, format!("connected, and answered with status {status}"))
         }
     };
-    Answer { verdict, rule: None, reason }
+    EngineAnswer { verdict, rule: None, reason }
 }

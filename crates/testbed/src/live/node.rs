@@ -1,8 +1,8 @@
 //! A node for tests: a network namespace, and an agent in it.
 
 use crate::engine::EngineError;
-use crate::state::{HOST, HOST_ADDRESSES, Workload};
-use agent::Config;
+use crate::state::{HOST, HOST_ADDRESSES, TestWorkload};
+use agent::AgentConfig;
 use api::{ApiRequest, CallError, Client, view};
 use manifest::test::{NodeState, WorkloadName};
 use policy::rule::{Cidr, EnforcementMode};
@@ -28,7 +28,7 @@ const STARTING: Duration = Duration::from_secs(20);
 pub(super) struct LiveNode {
     name: String,
     program: PathBuf,
-    config: Config,
+    config: AgentConfig,
     wiring: workload::NodeNamespace,
     agent: Child,
 }
@@ -76,7 +76,7 @@ impl LiveNode {
     pub(super) fn create_workload(
         &self,
         name: &WorkloadName,
-        workload: &Workload,
+        workload: &TestWorkload,
     ) -> Result<NetworkNamespace, EngineError> {
         let ports = workload.named_ports.iter().map(|port| {
             (port.name.clone(), format!("{}/{}", port.port, crate::crossing::protocol_name(port.protocol)))
@@ -173,7 +173,11 @@ impl Drop for LiveNode {
     }
 }
 
-fn start_agent(program: &Path, namespace: &NetworkNamespace, config: &Config) -> Result<Child, EngineError> {
+fn start_agent(
+    program: &Path,
+    namespace: &NetworkNamespace,
+    config: &AgentConfig,
+) -> Result<Child, EngineError> {
     let start = || {
         let directory = &config.directory;
         fs::create_dir_all(&config.policies)?;
@@ -193,10 +197,10 @@ fn start_agent(program: &Path, namespace: &NetworkNamespace, config: &Config) ->
 const ANYWHERE: [(IpAddr, u8); 2] =
     [(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0)];
 
-fn config(process: u32) -> Config {
+fn config(process: u32) -> AgentConfig {
     let directory = PathBuf::from(format!("/run/{PREFIX}{process}"));
     let block = |(address, length)| Cidr::new(address, length).expect("the length is one of the family");
-    Config {
+    AgentConfig {
         instance: format!("{INSTANCE}{process}"),
         policies: directory.join("policies"),
         state_directory: directory.clone(),
@@ -206,12 +210,12 @@ fn config(process: u32) -> Config {
         workload_addresses: HOST_ADDRESSES.into_iter().zip([16, 64]).map(block).collect(),
         // A test may give its workloads any address.
         given_addresses: ANYWHERE.into_iter().map(block).collect(),
-        ..Config::default()
+        ..AgentConfig::default()
     }
 }
 
 /// The configuration as `nexin agent --config` reads it.
-fn written(config: &Config) -> Value {
+fn written(config: &AgentConfig) -> Value {
     let mode = match config.enforcement {
         EnforcementMode::Default => "default",
         EnforcementMode::Always => "always",
@@ -230,7 +234,7 @@ fn written(config: &Config) -> Value {
     })
 }
 
-fn log(config: &Config) -> PathBuf {
+fn log(config: &AgentConfig) -> PathBuf {
     config.directory.join("agent.log")
 }
 
@@ -250,12 +254,12 @@ fn remove_leftovers() -> Result<(), workload::NamespaceError> {
 }
 
 /// Removes the parts of a node that exist, its agent included.
-fn remove(name: &str, config: &Config) {
+fn remove(name: &str, config: &AgentConfig) {
     if let Ok(namespace) = NetworkNamespace::open(name) {
         // The agent of crashed tests runs on. All processes in the node's namespace belong to the node.
         let _ = namespace.kill_all(None);
     }
-    let inside = Config { network_namespace: Some(name.to_owned()), ..config.clone() };
+    let inside = AgentConfig { network_namespace: Some(name.to_owned()), ..config.clone() };
     // The next run removes what cannot be removed now.
     let _ = agent::remove(&inside);
     let _ = NetworkNamespace::delete(name);

@@ -1,7 +1,7 @@
 //! Servers that answer everything, so that only policy can cause silence.
 
 use crate::engine::EngineError;
-use manifest::Protocol;
+use manifest::TransportProtocol;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
@@ -37,19 +37,19 @@ impl Listener {
     pub(super) fn open(
         namespace: &NetworkNamespace,
         address: SocketAddr,
-        protocol: Protocol,
+        protocol: TransportProtocol,
     ) -> Result<Self, EngineError> {
         let open = || {
-            let kind = if protocol == Protocol::Udp { Type::DGRAM } else { Type::STREAM };
+            let kind = if protocol == TransportProtocol::Udp { Type::DGRAM } else { Type::STREAM };
             let socket = socket(namespace, kind, protocol, address)?;
             if kind == Type::STREAM {
                 socket.listen(1024)?;
                 socket.set_nonblocking(true)?;
             }
             io::Result::Ok(match protocol {
-                Protocol::Tcp => Self::Tcp(socket.into()),
-                Protocol::Udp => Self::Udp(socket.into()),
-                Protocol::Sctp => Self::Sctp(socket),
+                TransportProtocol::Tcp => Self::Tcp(socket.into()),
+                TransportProtocol::Udp => Self::Udp(socket.into()),
+                TransportProtocol::Sctp => Self::Sctp(socket),
             })
         };
         open().map_err(EngineError::failed("opening a server"))
@@ -102,7 +102,7 @@ impl Drop for Servers {
 pub(super) fn socket(
     namespace: &NetworkNamespace,
     kind: Type,
-    protocol: Protocol,
+    protocol: TransportProtocol,
     address: SocketAddr,
 ) -> io::Result<Socket> {
     let number = i32::from(protocol.number());
@@ -115,7 +115,7 @@ pub(super) fn socket(
 
 /// Whether the kernel has SCTP.
 pub(super) fn has_sctp() -> bool {
-    Socket::new(Domain::IPV4, Type::STREAM, Some(i32::from(Protocol::Sctp.number()).into())).is_ok()
+    Socket::new(Domain::IPV4, Type::STREAM, Some(i32::from(TransportProtocol::Sctp.number()).into())).is_ok()
 }
 
 fn serve(listeners: &[Listener], ended: &AtomicBool) {

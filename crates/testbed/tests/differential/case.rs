@@ -7,12 +7,12 @@ use manifest::test::{
     Expect, External, HttpRequest, NodeState, Probe, ProbeEnd, ProbeTraffic, Step, WorkloadName,
     WorkloadState,
 };
-use manifest::{NamedPort, Namespace, Protocol};
+use manifest::{NamedPort, Namespace, TransportProtocol};
 use policy::endpoint_view::NamedPorts;
 use policy::generate::{self, GeneratedEnd, GeneratedWorld};
 use policy::rule::{self, Family};
 use std::collections::BTreeMap;
-use testbed::{Answer, Crossing, Engine, Sent, State};
+use testbed::{Crossing, Engine, EngineAnswer, Sent, TestState};
 
 /// A random world, and which of its workloads exist.
 #[derive(Clone)]
@@ -63,32 +63,37 @@ impl Case {
     }
 
     /// The world as a state.
-    pub(crate) fn state(&self) -> State {
-        let mut state = State::default();
+    pub(crate) fn state(&self) -> TestState {
+        let mut state = TestState::default();
         state.take(&self.step()).expect("the generator's worlds are sound");
         state
     }
 }
 
 /// Whether two answers differ. An engine that does not enforce a direction looks no rule up, and names none.
-pub(crate) fn differs(wanted: &Answer, got: &Answer) -> bool {
+pub(crate) fn differs(wanted: &EngineAnswer, got: &EngineAnswer) -> bool {
     wanted.verdict != got.verdict || (got.rule.is_some() && got.rule != wanted.rule)
 }
 
 /// The message of a difference: the crossing, and the answer of each engine.
-pub(crate) fn difference(crossing: &Crossing, wanted: &Answer, (engine, got): (&str, &Answer)) -> String {
+pub(crate) fn difference(
+    crossing: &Crossing,
+    wanted: &EngineAnswer,
+    (engine, got): (&str, &EngineAnswer),
+) -> String {
     format!("model and {engine} differ on {crossing}\n  {:>8}: {wanted}\n  {engine:>8}: {got}", "model")
 }
 
 /// The model's answer, with the rule that rows name. For an allowed request that is the rule that allows its connection:
 /// only the proxy knows which of several rules matches the request.
-pub(crate) fn wanted(model: &mut dyn Engine, crossing: &Crossing) -> Answer {
+pub(crate) fn wanted(model: &mut dyn Engine, crossing: &Crossing) -> EngineAnswer {
     let answer = model.ask(crossing).expect("the model has an answer to every crossing");
     match crossing.sent {
         Sent::Request(port, _) if answer.verdict == Expect::Allow => {
-            let connection = Crossing { sent: Sent::Connection(Protocol::Tcp, port), ..crossing.clone() };
+            let connection =
+                Crossing { sent: Sent::Connection(TransportProtocol::Tcp, port), ..crossing.clone() };
             let rule = model.ask(&connection).expect("the model has an answer to every crossing").rule;
-            Answer { rule, ..answer }
+            EngineAnswer { rule, ..answer }
         }
         _ => answer,
     }
@@ -118,7 +123,7 @@ fn probe(world: &GeneratedWorld, asked: &generate::GeneratedProbe) -> Option<Pro
         }
         (number, _) if number == family.icmp() => ProbeTraffic::Icmp { kind },
         (number, _) => {
-            let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+            let all = [TransportProtocol::Tcp, TransportProtocol::Udp, TransportProtocol::Sctp];
             let protocol = all.into_iter().find(|protocol| protocol.number() == number)?;
             ProbeTraffic::Connect { protocol, port: asked.port }
         }
@@ -159,9 +164,9 @@ fn workload(workload: &generate::GeneratedWorkload) -> WorkloadState {
 
 fn named_ports(ports: &NamedPorts) -> Vec<NamedPort> {
     let protocols = [
-        (rule::Protocol::Tcp, Protocol::Tcp),
-        (rule::Protocol::Udp, Protocol::Udp),
-        (rule::Protocol::Sctp, Protocol::Sctp),
+        (rule::Protocol::Tcp, TransportProtocol::Tcp),
+        (rule::Protocol::Udp, TransportProtocol::Udp),
+        (rule::Protocol::Sctp, TransportProtocol::Sctp),
     ];
     let named = |name: &str| {
         let found = protocols.into_iter().flat_map(|(asked, protocol)| {

@@ -10,7 +10,7 @@ use policy::rule::{
     Tier, Traffic, TrafficMatch,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use testbed::Answer;
+use testbed::EngineAnswer;
 
 /// The constructs that must decide some pair, where enough pairs are compared. A new construct is a new line.
 pub(crate) const ALL: &[&str] = &[
@@ -61,7 +61,7 @@ pub(crate) const SHARER: &str = "end: pod of the host network";
 pub(crate) const RARE: usize = 6;
 
 /// The constructs of an answer beside those of its rule.
-pub(crate) fn of_answer(world: &GeneratedWorld, probe: &Probe, said: &Answer) -> Vec<&'static str> {
+pub(crate) fn of_answer(world: &GeneratedWorld, probe: &Probe, said: &EngineAnswer) -> Vec<&'static str> {
     let specs = || world.policies.iter().flat_map(|policy| &policy.specs);
     let mut constructs = Vec::new();
     if probe.from == ProbeEnd::Host && matches!(probe.to, ProbeEnd::Workload(_)) {

@@ -7,12 +7,12 @@ use crate::policies::manifests;
 use crate::writable::writable;
 use crate::yaml;
 use datapath::native::Tables;
-use manifest::Protocol;
+use manifest::TransportProtocol;
 use manifest::test::{Expect, Probe, ProbeEnd, ProbeTraffic, Step};
 use policy::generate::{self, shrink};
 use policy::rule::{EnforcementMode, Family};
 use serde_json::{Map, Value, json};
-use testbed::{Answer, Crossing, Engine, Kernel, Model, Name, Rows, State, worst};
+use testbed::{CompiledRows, Crossing, Engine, EngineAnswer, Kernel, Model, TestState, WrittenEnd, worst};
 
 /// Panics with the smallest test that still shows the difference between the model and an engine.
 pub(crate) fn fail(case: &Case, probe: &Probe, engine: &str) -> ! {
@@ -56,11 +56,11 @@ pub(crate) fn fail(case: &Case, probe: &Probe, engine: &str) -> ! {
 
 /// The answers of the model and the engine to the crossing of a probe on which they differ, or to the first; none where
 /// an end of the probe is not there.
-fn answers(state: &State, probe: &Probe, engine: &str) -> Option<(Crossing, Answer, Answer)> {
+fn answers(state: &TestState, probe: &Probe, engine: &str) -> Option<(Crossing, EngineAnswer, EngineAnswer)> {
     let crossings = state.crossings(probe).ok()?;
     let mut other: Box<dyn Engine> = match engine {
-        "kernel" => Box::new(Rows::new(Kernel::open().expect("the kernel engine was opened before"))),
-        _ => Box::new(Rows::new(Tables::new())),
+        "kernel" => Box::new(CompiledRows::new(Kernel::open().expect("the kernel engine was opened before"))),
+        _ => Box::new(CompiledRows::new(Tables::new())),
     };
     let mut model = Model::default();
     model.prepare(state).expect("the engine took this state before");
@@ -92,7 +92,7 @@ pub(crate) fn check(seed: u64) -> usize {
     };
     let test = tests.remove(0).test.unwrap_or_else(|findings| panic!("{findings:#?}\n{text}"));
     let step: &Step = &test.steps[0];
-    let mut state = State::default();
+    let mut state = TestState::default();
     state.take(step).unwrap();
     model.prepare(&state).unwrap();
     for probe in &step.probes {
@@ -169,7 +169,7 @@ pub(crate) fn surroundings(case: &Case, wanted: impl Fn(&str) -> bool) -> Value 
 
 /// A probe as a PolicyTest writes it.
 pub(crate) fn written(probe: &Probe, expect: Expect) -> Value {
-    let party = |party: &ProbeEnd| Name(party.clone()).to_string();
+    let party = |party: &ProbeEnd| WrittenEnd(party.clone()).to_string();
     let mut value = json!({"from": party(&probe.from), "to": party(&probe.to)});
     match &probe.traffic {
         ProbeTraffic::Connect { protocol, port } => {
@@ -194,10 +194,10 @@ pub(crate) fn written(probe: &Probe, expect: Expect) -> Value {
     value
 }
 
-fn name_of(protocol: Protocol) -> &'static str {
+fn name_of(protocol: TransportProtocol) -> &'static str {
     match protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-        Protocol::Sctp => "SCTP",
+        TransportProtocol::Tcp => "TCP",
+        TransportProtocol::Udp => "UDP",
+        TransportProtocol::Sctp => "SCTP",
     }
 }

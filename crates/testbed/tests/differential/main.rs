@@ -20,7 +20,7 @@ use policy::generate;
 use std::collections::BTreeMap;
 use std::iter;
 use std::time::Instant;
-use testbed::{Engine, Kernel, Model, Rows};
+use testbed::{CompiledRows, Engine, Kernel, Model};
 
 /// Probes of each world: enough for most rules to decide one, and few enough for many worlds.
 const PROBES: usize = 100;
@@ -96,7 +96,7 @@ fn compare_in(case: Case, seed: u64, engine: &mut dyn Engine, seen: &mut Seen) -
 
 #[test]
 fn compiled_rows_say_what_the_model_says() {
-    compare(&mut Rows::new(Tables::new()), 0, pairs());
+    compare(&mut CompiledRows::new(Tables::new()), 0, pairs());
 }
 
 #[test]
@@ -104,12 +104,12 @@ fn compiled_rows_say_what_the_model_says() {
 fn the_kernel_says_what_the_model_says() {
     let kernel = Kernel::open().expect("as root, the programs load");
     // Other worlds than those of the native path.
-    compare(&mut Rows::new(kernel), 1 << 32, pairs() / 10);
+    compare(&mut CompiledRows::new(kernel), 1 << 32, pairs() / 10);
 }
 
 #[test]
 fn changes_lead_where_a_fresh_start_leads() {
-    let asked: usize = (0..150).map(|seed| moments::check(seed, &mut Rows::new(Tables::new()))).sum();
+    let asked: usize = (0..150).map(|seed| moments::check(seed, &mut CompiledRows::new(Tables::new()))).sum();
     eprintln!("{asked} pairs after changes, none different");
     assert!(asked >= 50_000, "{asked}");
 }
@@ -117,7 +117,7 @@ fn changes_lead_where_a_fresh_start_leads() {
 #[test]
 #[ignore = "needs root"]
 fn changes_lead_where_a_fresh_start_leads_in_the_kernel() {
-    let mut engine = Rows::new(Kernel::open().expect("as root, the programs load"));
+    let mut engine = CompiledRows::new(Kernel::open().expect("as root, the programs load"));
     let asked: usize = (1000..1010).map(|seed| moments::check(seed, &mut engine)).sum();
     assert!(asked >= 3000, "{asked}");
 }

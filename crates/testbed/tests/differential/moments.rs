@@ -4,7 +4,7 @@ use crate::case::{self, Case, difference, differs};
 use crate::document;
 use datapath::native::Tables;
 use policy::generate::{self, Random};
-use testbed::{Engine, Model, Rows};
+use testbed::{CompiledRows, Engine, Model};
 
 /// How many changes a world goes through.
 const MOMENTS: usize = 12;
@@ -28,7 +28,7 @@ pub(crate) fn check(seed: u64, engine: &mut dyn Engine) -> usize {
 
 fn ask(case: &Case, seed: u64, engine: &mut dyn Engine, is_last: bool) -> usize {
     let state = case.state();
-    let (mut model, mut fresh) = (Model::default(), Rows::new(Tables::new()));
+    let (mut model, mut fresh) = (Model::default(), CompiledRows::new(Tables::new()));
     model.prepare(&state).unwrap();
     engine.prepare(&state).unwrap();
     if is_last {

@@ -5,12 +5,14 @@ use crate::case::{self, Case, difference, differs, wanted};
 use datapath::native::Tables;
 use identity::{Operator, Selector, Source, key};
 use manifest::test::{Probe, ProbeEnd, ProbeTraffic, Step};
-use manifest::{EndpointPort, EndpointSlice, Endpoints, Object, Protocol, Service, ServicePort, TargetPort};
+use manifest::{
+    EndpointPort, EndpointSlice, Endpoints, Object, Service, ServicePort, TargetPort, TransportProtocol,
+};
 use policy::generate::{self, GeneratedWorld, Random};
 use policy::rule::{Entity, Family, Peer, Peers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use testbed::{Engine, EngineError, HOST_ADDRESSES, Kernel, Model, Rows};
+use testbed::{CompiledRows, Engine, EngineError, HOST_ADDRESSES, Kernel, Model};
 
 /// How many sets of services follow one another in one world.
 const MOMENTS: usize = 4;
@@ -26,7 +28,8 @@ const ADDRESSES: [[&str; 2]; 4] = [
 ];
 const PORTS: [u16; 3] = [80, 443, 8080];
 /// TCP twice: most probes use it.
-const PROTOCOLS: [Protocol; 4] = [Protocol::Tcp, Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+const PROTOCOLS: [TransportProtocol; 4] =
+    [TransportProtocol::Tcp, TransportProtocol::Tcp, TransportProtocol::Udp, TransportProtocol::Sctp];
 const PORT_NAMES: [&str; 3] = ["web", "admin", "other"];
 
 /// Counts of the compared pairs: all, through a service, to a service without a backend, and with an API server.
@@ -182,7 +185,7 @@ fn to_service(probe: Probe, random: &mut Random) -> Probe {
 
 #[test]
 fn services_mean_to_compiled_rows_what_they_mean_to_the_model() {
-    let seen = compare(&mut Rows::new(Tables::new()), 0..80);
+    let seen = compare(&mut CompiledRows::new(Tables::new()), 0..80);
     let Seen { asked, translated, void, api_servers } = seen;
     assert!(asked > 35_000 && translated > 5_000 && void > 500 && api_servers > 4_000, "{seen:?}");
 }
@@ -190,7 +193,7 @@ fn services_mean_to_compiled_rows_what_they_mean_to_the_model() {
 #[test]
 #[ignore = "needs root"]
 fn services_mean_to_the_kernel_what_they_mean_to_the_model() {
-    let mut engine = Rows::new(Kernel::open().expect("as root, the programs load"));
+    let mut engine = CompiledRows::new(Kernel::open().expect("as root, the programs load"));
     let seen = compare(&mut engine, 1000..1015);
     assert!(seen.asked > 5_000 && seen.translated > 700 && seen.api_servers > 500, "{seen:?}");
 }

@@ -169,7 +169,7 @@ impl Graph {
             let column = self.new_column(grouping);
             self.put(Row::Column(ColumnKey { policy, cidr }, column));
         }
-        let grouping = endpoint::Grouping::new(grouping);
+        let grouping = endpoint::GroupingNumber::new(grouping);
         let info = EndpointInfo { policy, grouping, flags: flag::ENFORCE_INGRESS, ..EndpointInfo::default() };
         self.put(Row::Endpoint(key, info));
     }

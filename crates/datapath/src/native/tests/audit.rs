@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::craft::flag::{ACK, SYN};
-use abi::event::{self, Verdict};
+use abi::event::{self, PacketVerdict};
 
 const AUDITED: u8 = BOTH | flag::AUDIT;
 
@@ -11,7 +11,7 @@ fn audited(outcome: &Outcome, reason: DropReason, rule: u32) {
     assert!(outcome.verdict.is_ok(), "{outcome:?}");
     let reported: Vec<_> =
         outcome.events.iter().map(|event| (event.verdict, event.reason, event.rule)).collect();
-    assert_eq!(reported, [(Verdict::Audit as u8, reason as u8, rule)]);
+    assert_eq!(reported, [(PacketVerdict::Audit as u8, reason as u8, rule)]);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn every_hook_lets_pass_what_it_refuses() {
         audited(&at_outside(Hook::FromOutside, &comes), DropReason::PolicyDefaultDeny, 0);
         for two_hooks in [node.from(CLIENT, &to(family.other)), node.to(SERVER, &own(family.server))] {
             let reported: Vec<u8> = two_hooks.events.iter().map(|event| event.verdict).collect();
-            assert!(reported.contains(&(Verdict::Audit as u8)) && reported.len() == 2, "{reported:?}");
+            assert!(reported.contains(&(PacketVerdict::Audit as u8)) && reported.len() == 2, "{reported:?}");
             assert!(two_hooks.verdict.is_ok());
         }
     });

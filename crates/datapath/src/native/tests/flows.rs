@@ -3,7 +3,7 @@
 use super::*;
 use crate::craft::flag::{ACK, FIN, RST, SYN};
 use abi::conntrack::{self, lifetime};
-use abi::event::Verdict;
+use abi::event::PacketVerdict;
 use abi::mark;
 
 fn syn(family: Family) -> craft::Craft {
@@ -59,7 +59,7 @@ fn the_first_packet_and_the_first_reply_are_reported_and_no_others() {
             assert_eq!(outcome.events.len(), *events, "step {step}");
         }
         let event = steps[2].0.events[0];
-        assert_eq!((event.verdict, event.reply, event.rule), (Verdict::Forward as u8, 1, RULE));
+        assert_eq!((event.verdict, event.reply, event.rule), (PacketVerdict::Forward as u8, 1, RULE));
         assert_eq!((event.source_identity, event.destination_identity), (SERVER.identity, CLIENT.identity));
     });
 }
@@ -205,7 +205,7 @@ fn audit_mode_reports_what_it_lets_through() {
         let event = outcome.events[0];
         assert_eq!(
             (event.verdict, event.reason),
-            (Verdict::Audit as u8, DropReason::PolicyDefaultDeny as u8)
+            (PacketVerdict::Audit as u8, DropReason::PolicyDefaultDeny as u8)
         );
         assert_eq!(node.to(SERVER, &syn(family).frame()).events, [], "once for a flow");
     });

@@ -5,7 +5,7 @@ use crate::SocketState;
 use crate::craft::flag::{ACK, FIN, RST, SYN};
 use crate::native::ProxySockets;
 use abi::conntrack::lifetime;
-use abi::event::Verdict;
+use abi::event::PacketVerdict;
 use abi::mark;
 
 const TO_PROXY: Result<Delivery, DropReason> = Ok(Delivery::Ingress(PROXY));
@@ -42,7 +42,7 @@ fn at_the_server_the_flow_has_a_leg_on_either_side_of_the_proxy() {
         let node = node(family, SERVER);
         let syn = node.to(SERVER, &request(family).frame());
         assert_eq!((syn.verdict, syn.mark), (TO_PROXY, mark::TO_PROXY));
-        assert_eq!((syn.events[0].verdict, syn.events[0].l7), (Verdict::Redirect as u8, 5));
+        assert_eq!((syn.events[0].verdict, syn.events[0].l7), (PacketVerdict::Redirect as u8, 5));
         assert_eq!(
             from_proxy(&node, SERVER, &request(family).frame()).verdict,
             PASS,

@@ -1,4 +1,4 @@
-//! The agent's configuration file, and its conversion to [`agent::Config`].
+//! The agent's configuration file, and its conversion to [`agent::AgentConfig`].
 
 pub(super) mod check;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// A configuration file; [`agent::Config`] has the defaults.
+/// A configuration file; [`agent::AgentConfig`] has the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Settings {
@@ -109,14 +109,14 @@ impl Settings {
     }
 
     /// Converts the file to a configuration.
-    pub(super) fn config(self) -> Result<agent::Config, String> {
-        let default = agent::Config::default();
+    pub(super) fn config(self) -> Result<agent::AgentConfig, String> {
+        let default = agent::AgentConfig::default();
         let attach = self.attach.map_or(default.attach, |attach| match attach {
             Attach::Automatic => loader::Mode::Automatic,
             Attach::Clsact => loader::Mode::Clsact,
         });
         let beside = self.directory.clone();
-        let config = agent::Config {
+        let config = agent::AgentConfig {
             state_directory: self.state_directory.or(beside).unwrap_or(default.state_directory),
             instance: self.instance.unwrap_or(default.instance),
             directory: self.directory.unwrap_or(default.directory),
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn omitted_settings_have_defaults() {
         let config = Settings::parse("{}").unwrap().config().unwrap();
-        assert_eq!(config, agent::Config::default());
+        assert_eq!(config, agent::AgentConfig::default());
     }
 
     #[test]

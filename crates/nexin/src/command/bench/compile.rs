@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn policies_of_other_subjects_add_no_entry() {
         let case = Case::new((0..100).map(|i| by_block(i, &i.to_string())).collect(), ("value", "subject"));
-        let selection = case.policies.selection(&EndpointView::new(SUBJECT, &case.subject));
+        let selection = case.registry.policies.selection(&EndpointView::new(SUBJECT, &case.subject));
         assert_eq!(selection.policies().count(), 0);
         // The remaining entries are the node's: the group of the world.
         assert_eq!(case.run().1, Case::new(Vec::new(), ("value", "subject")).run().1);

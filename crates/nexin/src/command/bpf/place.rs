@@ -33,7 +33,7 @@ impl Pins {
             let status: Status = session.agent().ok()?.call(ApiRequest::Status).ok()?;
             Some(PathBuf::from(status.pins))
         };
-        let default = || agent::Config::default().paths().pins();
+        let default = || agent::AgentConfig::default().paths().pins();
         let directory = self.pins.or_else(of_agent).unwrap_or_else(default);
         Pinned::open(&directory).with_context(|| {
             let place = directory.display();

@@ -10,7 +10,7 @@ mod step;
 mod tests;
 
 use identity::{Labels, Selector, Source};
-use manifest::{NamedPort, Object, ObjectName, PodCount, PolicyPositions, Protocol};
+use manifest::{NamedPort, Object, ObjectName, PodCount, PolicyPositions, TransportProtocol};
 use policy::catalog::{Backends, Catalog, ServiceEntry};
 use policy::endpoint_view::NamedPorts;
 use policy::registry::Registry;
@@ -184,11 +184,11 @@ fn selectors(policy: &Policy) -> impl Iterator<Item = &Selector> {
     })
 }
 
-fn protocol(protocol: Protocol) -> policy::rule::Protocol {
+fn protocol(protocol: TransportProtocol) -> policy::rule::Protocol {
     match protocol {
-        Protocol::Tcp => policy::rule::Protocol::Tcp,
-        Protocol::Udp => policy::rule::Protocol::Udp,
-        Protocol::Sctp => policy::rule::Protocol::Sctp,
+        TransportProtocol::Tcp => policy::rule::Protocol::Tcp,
+        TransportProtocol::Udp => policy::rule::Protocol::Udp,
+        TransportProtocol::Sctp => policy::rule::Protocol::Sctp,
     }
 }
 

@@ -1,12 +1,12 @@
 //! Reduces a difference that is not intended, and writes the smallest PolicyTest that still shows it.
 
-use super::opinions::{self, Read, Verdict, of_model, of_rows};
+use super::opinions::{self, IncumbentVerdict, Read, of_model, of_rows};
 use super::process::Incumbent;
 use super::{documents, readings, smallest};
 use crate::yaml;
 use serde_json::{Value, json};
 use std::fmt::Write;
-use testbed::{Judged, Name};
+use testbed::{Judged, WrittenEnd};
 
 /// The two sides that differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,7 +48,7 @@ fn described(incumbent: &mut Incumbent, mut test: Value) -> Option<String> {
     for (side, party, address) in
         [("from", &probe.from, crossing.source), ("to", &probe.to, crossing.destination)]
     {
-        writeln!(text, "# {side} {} at {address}", Name(party.clone())).ok()?;
+        writeln!(text, "# {side} {} at {address}", WrittenEnd(party.clone())).ok()?;
     }
     for (who, answer) in [("model", of_model(&state, probe)?), ("native", of_rows(&state, probe)?)] {
         writeln!(text, "# {who}: {} ({})", Judged(answer.verdict), answer.reason).ok()?;
@@ -73,9 +73,9 @@ fn differ(test: &Value) -> bool {
 }
 
 /// The incumbent's verdict on the one probe of a test; none where it refuses the test.
-fn theirs(incumbent: &mut Incumbent, test: &Value) -> Option<Verdict> {
+fn theirs(incumbent: &mut Incumbent, test: &Value) -> Option<IncumbentVerdict> {
     let reply = incumbent.ask(&modern(test)).expect("the incumbent answered this before");
-    reply.verdicts.first().map(|theirs| Verdict::from(*theirs))
+    reply.verdicts.first().map(|theirs| IncumbentVerdict::from(*theirs))
 }
 
 /// The spec of a test as the incumbent can read it.

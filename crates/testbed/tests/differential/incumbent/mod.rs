@@ -16,13 +16,13 @@ mod world;
 
 use datapath::native::Tables;
 use difference::{Between, modern};
-use opinions::Verdict;
+use opinions::IncumbentVerdict;
 use process::Incumbent;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tally::Tally;
-use testbed::{Engine, Model, Rows};
+use testbed::{CompiledRows, Engine, Model};
 
 /// Probes of each world.
 const PROBES: usize = 60;
@@ -59,7 +59,7 @@ fn the_incumbent_agrees_but_where_we_differ_on_purpose() {
 /// Worlds being compared.
 struct Comparison {
     incumbent: Incumbent,
-    rows: Rows<Tables>,
+    rows: CompiledRows<Tables>,
     tally: Tally,
     shown: Vec<String>,
     reported: Instant,
@@ -67,7 +67,7 @@ struct Comparison {
 
 impl Comparison {
     fn new(incumbent: Incumbent) -> Self {
-        let rows = Rows::new(Tables::new());
+        let rows = CompiledRows::new(Tables::new());
         Self { incumbent, rows, tally: Tally::default(), shown: Vec::new(), reported: Instant::now() }
     }
 
@@ -88,7 +88,7 @@ impl Comparison {
         }
     }
 
-    fn compare(&mut self, test: &Value, theirs: &[Verdict], seed: u64) {
+    fn compare(&mut self, test: &Value, theirs: &[IncumbentVerdict], seed: u64) {
         let read = opinions::read(test).expect("it was read before");
         let constructs = tally::constructs(&opinions::policies(&read.state));
         let mut model = Model::default();
@@ -134,7 +134,7 @@ impl Comparison {
     }
 
     /// The incumbent's verdicts on the probes, after the documents that it refuses were removed from the test.
-    fn ask(&mut self, test: &mut Value) -> Option<Vec<Verdict>> {
+    fn ask(&mut self, test: &mut Value) -> Option<Vec<IncumbentVerdict>> {
         loop {
             let reply = self.incumbent.ask(&modern(test)).expect("the program answers");
             if !reply.error.is_empty() {
@@ -142,7 +142,7 @@ impl Comparison {
                 return None;
             }
             if reply.refused.is_empty() {
-                return Some(reply.verdicts.into_iter().map(Verdict::from).collect());
+                return Some(reply.verdicts.into_iter().map(IncumbentVerdict::from).collect());
             }
             let documents = test["spec"]["policies"].as_array_mut().expect("there is a list of manifests");
             for (at, why) in reply.refused.iter().rev() {

@@ -5,11 +5,11 @@ use datapath::native::Tables;
 use manifest::test::{Expect, Probe, Step};
 use policy::rule::Policy;
 use serde_json::Value;
-use testbed::{Answer, Crossing, Engine, Model, Rows, State};
+use testbed::{CompiledRows, Crossing, Engine, EngineAnswer, Model, TestState};
 
 /// The incumbent's verdict, of both ends together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verdict {
+pub(super) enum IncumbentVerdict {
     /// Both ends allow the connection.
     Allow,
     /// A proxy judges the requests, and may allow all of them: a connection that a wider rule allows beside HTTP rules goes
@@ -19,7 +19,7 @@ pub(super) enum Verdict {
     Drop,
 }
 
-impl From<Heard> for Verdict {
+impl From<Heard> for IncumbentVerdict {
     fn from(theirs: Heard) -> Self {
         let either = |word| theirs.egress == word || theirs.ingress == word;
         match () {
@@ -30,7 +30,7 @@ impl From<Heard> for Verdict {
     }
 }
 
-impl Verdict {
+impl IncumbentVerdict {
     /// Whether our verdict can be the same. The library reports only that a proxy decides, not what the proxy decides: so
     /// a request that we deny must go to the proxy there.
     pub(super) fn agrees(self, ours: Expect) -> bool {
@@ -50,7 +50,7 @@ impl Verdict {
 
 /// A test as our manifest reader reads it.
 pub(super) struct Read {
-    pub(super) state: State,
+    pub(super) state: TestState,
     pub(super) probes: Vec<Probe>,
 }
 
@@ -63,35 +63,35 @@ pub(super) fn read(test: &Value) -> Result<Read, String> {
     let mut tests = manifest::test::parse("random.yaml", &test.to_string(), &mut load).map_err(first)?;
     let mut test = tests.documents.remove(0).test.map_err(first)?;
     let step: Step = test.steps.remove(0);
-    let mut state = State::default();
+    let mut state = TestState::default();
     state.take(&step).map_err(|error| error.to_string())?;
     Ok(Read { state, probes: step.probes })
 }
 
 /// The model's verdict; none where the probe has no crossing.
-pub(super) fn of_model(state: &State, probe: &Probe) -> Option<Answer> {
+pub(super) fn of_model(state: &TestState, probe: &Probe) -> Option<EngineAnswer> {
     let crossing = crossing(state, probe)?;
     answer(&mut Model::default(), state, &crossing)
 }
 
 /// The verdict of rows that are compiled for this state alone.
-pub(super) fn of_rows(state: &State, probe: &Probe) -> Option<Answer> {
+pub(super) fn of_rows(state: &TestState, probe: &Probe) -> Option<EngineAnswer> {
     let crossing = crossing(state, probe)?;
-    answer(&mut Rows::new(Tables::new()), state, &crossing)
+    answer(&mut CompiledRows::new(Tables::new()), state, &crossing)
 }
 
-fn answer(engine: &mut dyn Engine, state: &State, crossing: &Crossing) -> Option<Answer> {
+fn answer(engine: &mut dyn Engine, state: &TestState, crossing: &Crossing) -> Option<EngineAnswer> {
     engine.prepare(state).ok()?;
     engine.ask(crossing).ok()
 }
 
 /// The crossing of a probe; none where an end does not exist.
-pub(super) fn crossing(state: &State, probe: &Probe) -> Option<Crossing> {
+pub(super) fn crossing(state: &TestState, probe: &Probe) -> Option<Crossing> {
     // Only a probe to a service may have several crossings, and random worlds have none.
     state.crossings(probe).ok()?.into_iter().next()
 }
 
 /// The policies of a state, in its order.
-pub(super) fn policies(state: &State) -> Vec<Policy> {
+pub(super) fn policies(state: &TestState) -> Vec<Policy> {
     state.policies.values().cloned().collect()
 }

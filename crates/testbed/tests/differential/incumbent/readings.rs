@@ -8,10 +8,10 @@ mod of_documents;
 mod of_groups;
 mod of_rules;
 
-use super::opinions::{self, Read, Verdict};
+use super::opinions::{self, IncumbentVerdict, Read};
 use manifest::test::{Expect, Probe};
 use serde_json::Value;
-use testbed::State;
+use testbed::TestState;
 
 /// The incumbent's reading of one matter.
 pub(super) struct Reading {
@@ -20,9 +20,9 @@ pub(super) struct Reading {
     /// Rewrites documents so that our reader reads them as the incumbent does.
     rewrite: fn(&mut Value),
     /// Changes what was read to what the incumbent would have read.
-    reread: fn(&mut State),
+    reread: fn(&mut TestState),
     /// Whether the incumbent refuses a probe that no rule matches.
-    refuses: fn(&State, &Probe) -> bool,
+    refuses: fn(&TestState, &Probe) -> bool,
 }
 
 /// A reading that changes nothing.
@@ -63,7 +63,7 @@ pub(super) const READINGS: &[Reading] = &[
 ];
 
 /// The fewest readings with which the model agrees with the incumbent on a probe of the test; none where no readings do.
-pub(super) fn explain(test: &Value, probe: usize, theirs: Verdict) -> Option<Vec<&'static str>> {
+pub(super) fn explain(test: &Value, probe: usize, theirs: IncumbentVerdict) -> Option<Vec<&'static str>> {
     let read = opinions::read(test).ok()?;
     let all: Vec<&Reading> = READINGS.iter().collect();
     let rewritten = rewritten(test, &all);

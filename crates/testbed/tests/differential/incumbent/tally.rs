@@ -1,12 +1,12 @@
 //! Counts of a comparison: of each verdict, of the kinds and constructs that decided, and of intended differences.
 
-use super::opinions::Verdict;
+use super::opinions::IncumbentVerdict;
 use crate::constructs;
 use manifest::test::Expect;
 use policy::rule::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use testbed::Answer;
+use testbed::EngineAnswer;
 
 /// Counts by name.
 pub(super) type Counts<K> = BTreeMap<K, usize>;
@@ -16,7 +16,7 @@ pub(super) type Counts<K> = BTreeMap<K, usize>;
 pub(super) struct Tally {
     pub(super) worlds: usize,
     pub(super) probes: usize,
-    verdicts: Counts<(Expect, Verdict)>,
+    verdicts: Counts<(Expect, IncumbentVerdict)>,
     kinds: Counts<String>,
     constructs: Counts<&'static str>,
     on_purpose: Counts<String>,
@@ -33,7 +33,7 @@ pub(super) fn constructs(policies: &[Policy]) -> Constructs {
 
 impl Tally {
     /// Counts a probe, whatever the verdicts are.
-    pub(super) fn note(&mut self, ours: &Answer, theirs: Verdict, constructs: &Constructs) {
+    pub(super) fn note(&mut self, ours: &EngineAnswer, theirs: IncumbentVerdict, constructs: &Constructs) {
         self.probes += 1;
         *self.verdicts.entry((ours.verdict, theirs)).or_default() += 1;
         let Some(rule) = &ours.rule else { return };
@@ -79,7 +79,7 @@ impl Tally {
         assert!(self.constructs.len() >= 24, "some constructs never decide: {:?}", self.constructs);
     }
 
-    fn share(&self, is_meant: impl Fn(Expect, Verdict) -> bool) -> usize {
+    fn share(&self, is_meant: impl Fn(Expect, IncumbentVerdict) -> bool) -> usize {
         self.verdicts
             .iter()
             .filter(|((ours, theirs), _)| is_meant(*ours, *theirs))

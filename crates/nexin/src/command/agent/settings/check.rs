@@ -26,7 +26,7 @@ const SPECIAL: [(&str, u8); 8] = [
 ];
 
 /// Checks everything that types do not ensure.
-pub(crate) fn check(config: &agent::Config) -> Result<(), String> {
+pub(crate) fn check(config: &agent::AgentConfig) -> Result<(), String> {
     let instance = &config.instance;
     if !is_label(instance) {
         return Err(format!(
@@ -75,7 +75,7 @@ fn check_sockets(paths: &agent::Paths) -> Result<(), String> {
     })
 }
 
-fn check_blocks(config: &agent::Config) -> Result<(), String> {
+fn check_blocks(config: &agent::AgentConfig) -> Result<(), String> {
     let fields =
         [("workloadAddresses", &config.workload_addresses), ("serviceAddresses", &config.service_addresses)];
     for (field, blocks) in fields {

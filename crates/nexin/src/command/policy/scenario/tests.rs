@@ -1,7 +1,7 @@
 //! Tests that `explain` agrees with the expected verdicts of all example probes.
 
 use super::Scenario;
-use manifest::Protocol;
+use manifest::TransportProtocol;
 use manifest::test::{Expect, HttpRequest, Probe, ProbeEnd, ProbeTraffic};
 use policy::rule::Family;
 use std::fs;
@@ -53,9 +53,9 @@ fn check(name: &str, test: manifest::test::PolicyTest) -> usize {
 
 fn question(probe: Probe) -> api::ExplainProbe {
     let (protocol, port, http) = match probe.traffic {
-        ProbeTraffic::Connect { protocol: Protocol::Tcp, port } => ("TCP", port, None),
-        ProbeTraffic::Connect { protocol: Protocol::Udp, port } => ("UDP", port, None),
-        ProbeTraffic::Connect { protocol: Protocol::Sctp, port } => ("SCTP", port, None),
+        ProbeTraffic::Connect { protocol: TransportProtocol::Tcp, port } => ("TCP", port, None),
+        ProbeTraffic::Connect { protocol: TransportProtocol::Udp, port } => ("UDP", port, None),
+        ProbeTraffic::Connect { protocol: TransportProtocol::Sctp, port } => ("SCTP", port, None),
         ProbeTraffic::Http { port, request } => ("TCP", port, Some(http(request))),
         ProbeTraffic::Icmp { kind } if probe.family == Some(Family::Ipv6) => {
             ("ICMPv6", u16::from(kind), None)

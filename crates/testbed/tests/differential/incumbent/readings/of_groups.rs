@@ -5,11 +5,11 @@ use manifest::Object;
 use policy::catalog::CidrGroupEntry;
 use policy::rule::{Cidr, CidrGroupRef, CidrReach, Peer, Peers};
 use std::collections::BTreeSet;
-use testbed::State;
+use testbed::TestState;
 
 /// A selector of groups matches the labels of an address, which are the labels of all groups around the address; most
 /// addresses outside have none.
-pub(super) fn labels_of_an_address_are_merged(state: &mut State) {
+pub(super) fn labels_of_an_address_are_merged(state: &mut TestState) {
     let groups: Vec<CidrGroupEntry> = state.objects.values().filter_map(as_group).collect();
     let rules =
         state.policies.values_mut().flat_map(|policy| &mut policy.specs).flat_map(|spec| &mut spec.rules);

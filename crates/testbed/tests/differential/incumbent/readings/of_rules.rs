@@ -10,7 +10,7 @@ use policy::rule::{
     Action, Cidr, CidrGroupRef, CidrReach, Direction, EnforcementMode, Entity, Peer, Peers, Policy, PolicyId,
     PolicyKind, Port, Rule, ServiceRef, Spec, Subject, Tier, Traffic, TrafficMatch,
 };
-use testbed::State;
+use testbed::TestState;
 
 /// A priority after all rules of other tiers.
 const LATE: u32 = u32::MAX / 2;
@@ -19,12 +19,12 @@ const LATE: u32 = u32::MAX / 2;
 const CLUSTER: (&str, &str) = ("io.cilium.k8s.policy.cluster", "default");
 
 /// A block of a NetworkPolicy matches addresses outside the cluster only.
-pub(super) fn ip_blocks_are_outside(state: &mut State) {
+pub(super) fn ip_blocks_are_outside(state: &mut TestState) {
     edit_peers(state, is_of_kubernetes, block_is_outside);
 }
 
 /// `networks` in the policies of administrators match addresses outside the cluster only.
-pub(super) fn networks_are_outside(state: &mut State) {
+pub(super) fn networks_are_outside(state: &mut TestState) {
     edit_peers(state, is_tiered, block_is_outside);
 }
 
@@ -36,7 +36,7 @@ fn block_is_outside(peer: Peer) -> Vec<Peer> {
 }
 
 /// The baseline comes before default deny.
-pub(super) fn baseline_precedes_default_deny(state: &mut State) {
+pub(super) fn baseline_precedes_default_deny(state: &mut TestState) {
     let specs = state.policies.values_mut().flat_map(|policy| &mut policy.specs);
     for spec in specs.filter(|spec| spec.tier == Tier::Baseline) {
         spec.tier = Tier::Normal;
@@ -45,17 +45,17 @@ pub(super) fn baseline_precedes_default_deny(state: &mut State) {
 }
 
 /// A selector of pods that only excludes labels selects nodes too, which have none, in the policies of administrators.
-pub(super) fn pods_of_cluster_policy_are_nodes(state: &mut State) {
+pub(super) fn pods_of_cluster_policy_are_nodes(state: &mut TestState) {
     edit_peers(state, is_tiered, with_nodes);
 }
 
 /// In NetworkPolicy, a selector of pods that only excludes labels selects nodes too.
-pub(super) fn pods_of_network_policy_are_nodes(state: &mut State) {
+pub(super) fn pods_of_network_policy_are_nodes(state: &mut TestState) {
     edit_peers(state, is_of_kubernetes, with_nodes);
 }
 
 /// In the Cilium kinds, a selector of pods that only excludes labels selects nodes too.
-pub(super) fn pods_of_cilium_policy_are_nodes(state: &mut State) {
+pub(super) fn pods_of_cilium_policy_are_nodes(state: &mut TestState) {
     edit_peers(state, is_cilium, with_nodes);
 }
 
@@ -66,7 +66,7 @@ fn with_nodes(peer: Peer) -> Vec<Peer> {
 }
 
 /// `namespaces` that only exclude labels select every peer; for named ports, only the pods that we select.
-pub(super) fn marked_are_every_peer(state: &mut State) {
+pub(super) fn marked_are_every_peer(state: &mut TestState) {
     let is_marked = |peer: &Peer| matches!(peer, Peer::Labels(selector) if selector.requirements().iter().any(|one| one.name == MARK));
     for spec in specs_of(state, is_tiered) {
         let rules = std::mem::take(&mut spec.rules);
@@ -108,7 +108,7 @@ fn selects_what_has_no_namespace(selector: &Selector) -> bool {
 }
 
 /// `fromNodes` and `toNodes` select other nodes only.
-pub(super) fn nodes_are_other_nodes(state: &mut State) {
+pub(super) fn nodes_are_other_nodes(state: &mut TestState) {
     edit_peers(state, is_cilium, |peer| {
         vec![match peer {
             Peer::Nodes(selector) => {
@@ -120,7 +120,7 @@ pub(super) fn nodes_are_other_nodes(state: &mut State) {
 }
 
 /// In `fromNodes` and `toNodes` the labels of nodes have a source of their own, so no node has `k8s:zone`.
-pub(super) fn nodes_have_no_labels_of_kubernetes(state: &mut State) {
+pub(super) fn nodes_have_no_labels_of_kubernetes(state: &mut TestState) {
     edit_peers(state, is_cilium, |peer| {
         let Peer::Nodes(selector) = peer else { return vec![peer] };
         let other = |one: &Requirement| match one.source {
@@ -132,7 +132,7 @@ pub(super) fn nodes_have_no_labels_of_kubernetes(state: &mut State) {
 }
 
 /// Where there are two families, nothing has the label `reserved:world`.
-pub(super) fn reserved_world_is_no_peer(state: &mut State) {
+pub(super) fn reserved_world_is_no_peer(state: &mut TestState) {
     edit_peers(state, is_cilium, |peer| {
         let is_world = |one: &Requirement| one.source == Some(Source::Reserved) && one.name == "world";
         let Peer::Labels(selector) = &peer else { return vec![peer] };
@@ -150,7 +150,7 @@ pub(super) fn reserved_world_is_no_peer(state: &mut State) {
 
 /// A selector that only excludes a reserved label selects other nodes too, and all outside that has an identity
 /// of its own, whatever label it is.
-pub(super) fn not_a_reserved_label_is_more(state: &mut State) {
+pub(super) fn not_a_reserved_label_is_more(state: &mut TestState) {
     let more: Vec<Peer> = with_own_identity(state).chain([Peer::Entity(Entity::RemoteNode)]).collect();
     let excludes = |one: &Requirement| one.source == Some(Source::Reserved) && !one.requires_label();
     let is_meant = |peer: &Peer| {
@@ -167,7 +167,7 @@ pub(super) fn not_a_reserved_label_is_more(state: &mut State) {
 }
 
 /// The peers outside that have an identity of their own, because a policy or an object names their block, domain or address.
-fn with_own_identity(state: &State) -> impl Iterator<Item = Peer> {
+fn with_own_identity(state: &TestState) -> impl Iterator<Item = Peer> {
     let rules = state.policies.values().flat_map(|policy| &policy.specs).flat_map(|spec| &spec.rules);
     let peers = rules.flat_map(|rule| match &rule.peers {
         Peers::Of(peers) => peers.clone(),
@@ -193,7 +193,7 @@ fn outside(block: Cidr) -> Peer {
 }
 
 /// ICMP type 0 means every type.
-pub(super) fn icmp_type_0_is_every_type(state: &mut State) {
+pub(super) fn icmp_type_0_is_every_type(state: &mut TestState) {
     for rule in specs_of(state, is_cilium).flat_map(|spec| &mut spec.rules) {
         let Traffic::Of(matches) = &mut rule.traffic else { continue };
         let all = std::mem::take(matches).into_iter().flat_map(|one| match one {
@@ -207,7 +207,7 @@ pub(super) fn icmp_type_0_is_every_type(state: &mut State) {
 }
 
 /// `cidrGroupSelector: {}` selects every peer.
-pub(super) fn all_groups_are_every_peer(state: &mut State) {
+pub(super) fn all_groups_are_every_peer(state: &mut TestState) {
     edit_peers(state, is_cilium, |peer| {
         let is_empty = matches!(&peer, Peer::CidrGroup { groups: CidrGroupRef::Labelled(selector), except }
             if selector.requirements().is_empty() && except.is_empty());
@@ -216,7 +216,7 @@ pub(super) fn all_groups_are_every_peer(state: &mut State) {
 }
 
 /// A rule with ports selects every peer where it names only missing services, or where it denies services.
-pub(super) fn no_services_are_every_peer(state: &mut State) {
+pub(super) fn no_services_are_every_peer(state: &mut TestState) {
     let services: Vec<Service> =
         state.objects.values().filter_map(as_service).filter(|one| one.has_backends(state)).collect();
     let rules =
@@ -254,7 +254,7 @@ fn as_service(object: &Object) -> Option<Service> {
 
 impl Service {
     /// Whether it selects workloads, or has addresses listed.
-    fn has_backends(&self, state: &State) -> bool {
+    fn has_backends(&self, state: &TestState) -> bool {
         let is_listed = |object: &Object| match object {
             Object::Endpoints(list) => {
                 list.namespace == self.namespace && list.service == self.name && !list.addresses().is_empty()
@@ -276,7 +276,7 @@ impl Service {
 }
 
 /// In mode `always`, the node itself enforces default deny too.
-pub(super) fn always_is_for_the_node_too(state: &mut State) {
+pub(super) fn always_is_for_the_node_too(state: &mut TestState) {
     if state.mode != EnforcementMode::Always {
         return;
     }
@@ -288,7 +288,7 @@ pub(super) fn always_is_for_the_node_too(state: &mut State) {
 }
 
 /// In mode `always`, the node does not reach its own workloads without a rule.
-pub(super) fn always_refuses_the_host(state: &State, probe: &Probe) -> bool {
+pub(super) fn always_refuses_the_host(state: &TestState, probe: &Probe) -> bool {
     let ProbeEnd::Workload(name) = &probe.to else { return false };
     let Some(workload) = state.workloads.get(name) else { return false };
     let labels = state.labels(name, workload);
@@ -317,12 +317,12 @@ fn is_of_kubernetes(policy: &Policy) -> bool {
 }
 
 /// The specs of the wanted policies.
-fn specs_of(state: &mut State, is_meant: fn(&Policy) -> bool) -> impl Iterator<Item = &mut Spec> {
+fn specs_of(state: &mut TestState, is_meant: fn(&Policy) -> bool) -> impl Iterator<Item = &mut Spec> {
     state.policies.values_mut().filter(move |policy| is_meant(policy)).flat_map(|policy| &mut policy.specs)
 }
 
 /// Edits every peer of the wanted policies.
-fn edit_peers(state: &mut State, is_meant: fn(&Policy) -> bool, edit: fn(Peer) -> Vec<Peer>) {
+fn edit_peers(state: &mut TestState, is_meant: fn(&Policy) -> bool, edit: fn(Peer) -> Vec<Peer>) {
     for rule in specs_of(state, is_meant).flat_map(|spec| &mut spec.rules) {
         if let Peers::Of(peers) = &mut rule.peers {
             *peers = std::mem::take(peers).into_iter().flat_map(edit).collect();

@@ -25,7 +25,7 @@ fn test(documents: &Value, probe: &str) -> Value {
 }
 
 /// Asserts that the reading of this name alone explains the incumbent's verdict.
-fn check(name: &str, theirs: Verdict, probe: &str, documents: Value) {
+fn check(name: &str, theirs: IncumbentVerdict, probe: &str, documents: Value) {
     let test = test(&documents, probe);
     assert_eq!(explain(&test, 0, theirs), Some(vec![name]), "{documents:#}");
 }
@@ -52,54 +52,59 @@ fn cluster(tier: &str, spec: Value) -> Value {
 #[test]
 fn a_block_and_a_pod() {
     let block = json!({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]});
-    check("ip-block", Verdict::Drop, "x/a x/b", json!([network_policy(block)]));
+    check("ip-block", IncumbentVerdict::Drop, "x/a x/b", json!([network_policy(block)]));
     let networks = json!({"egress": [{"action": "Deny", "to": [{"networks": ["10.0.0.0/8"]}]}]});
-    check("networks", Verdict::Allow, "x/a x/b", json!([cluster("Admin", networks)]));
+    check("networks", IncumbentVerdict::Allow, "x/a x/b", json!([cluster("Admin", networks)]));
 }
 
 #[test]
 fn a_direction_that_is_not_listed() {
     let unlisted = json!({"podSelector": {}, "policyTypes": ["Egress"],
         "ingress": [{"ports": [{"port": 443}]}], "egress": [{}]});
-    check("policy-types", Verdict::Drop, "out x/b", json!([network_policy(unlisted)]));
+    check("policy-types", IncumbentVerdict::Drop, "out x/b", json!([network_policy(unlisted)]));
 }
 
 #[test]
 fn a_baseline_for_the_isolated() {
     let isolated = network_policy(json!({"podSelector": {}}));
     let accept = json!({"ingress": [{"action": "Accept", "from": [{"namespaces": {}}]}]});
-    check("baseline-accept", Verdict::Allow, "x/a x/b", json!([isolated, cluster("Baseline", accept)]));
+    check(
+        "baseline-accept",
+        IncumbentVerdict::Allow,
+        "x/a x/b",
+        json!([isolated, cluster("Baseline", accept)]),
+    );
 }
 
 #[test]
 fn selectors_that_only_exclude() {
     let none = json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]});
     let from = json!({"podSelector": {}, "ingress": [{"from": [{"namespaceSelector": none}]}]});
-    check("not-in-network-policy", Verdict::Allow, "node x/b", json!([network_policy(from)]));
+    check("not-in-network-policy", IncumbentVerdict::Allow, "node x/b", json!([network_policy(from)]));
     let pods = json!({"pods": {"namespaceSelector": none, "podSelector": {}}});
     let deny = json!({"ingress": [{"action": "Deny", "from": [pods]}]});
-    check("not-in-cluster-policy", Verdict::Drop, "node x/b", json!([cluster("Admin", deny)]));
+    check("not-in-cluster-policy", IncumbentVerdict::Drop, "node x/b", json!([cluster("Admin", deny)]));
     let deny = json!({"ingress": [{"action": "Deny", "from": [{"namespaces": none}]}]});
-    check("not-in-namespaces", Verdict::Drop, "out x/b", json!([cluster("Admin", deny)]));
+    check("not-in-namespaces", IncumbentVerdict::Drop, "out x/b", json!([cluster("Admin", deny)]));
     let key = "io.cilium.k8s.namespace.labels.tier";
     let none = json!({"matchExpressions": [{"key": key, "operator": "DoesNotExist"}]});
     let from = json!({"endpointSelector": {}, "ingress": [{"fromEndpoints": [none]}]});
-    check("not-in-cilium-policy", Verdict::Allow, "node x/b", json!([cilium(from)]));
+    check("not-in-cilium-policy", IncumbentVerdict::Allow, "node x/b", json!([cilium(from)]));
     let none = json!({"matchExpressions": [{"key": "reserved:remote-node", "operator": "DoesNotExist"}]});
     let from = json!({"endpointSelector": {}, "ingress": [{"fromEndpoints": [none]}]});
-    check("not-reserved", Verdict::Allow, "node x/b", json!([cilium(from)]));
+    check("not-reserved", IncumbentVerdict::Allow, "node x/b", json!([cilium(from)]));
 }
 
 #[test]
 fn nodes_and_reserved_labels() {
     let to = json!({"endpointSelector": {}, "egress": [{"toNodes": [{}]}]});
-    check("local-node", Verdict::Drop, "x/a host", json!([cilium(to)]));
+    check("local-node", IncumbentVerdict::Drop, "x/a host", json!([cilium(to)]));
     let zone = json!({"matchExpressions": [{"key": "k8s:zone", "operator": "Exists"}]});
     let to = json!({"endpointSelector": {}, "egress": [{"toNodes": [zone]}]});
-    check("node-source", Verdict::Drop, "x/a node", json!([cilium(to)]));
+    check("node-source", IncumbentVerdict::Drop, "x/a node", json!([cilium(to)]));
     let world = json!({"matchLabels": {"reserved:world": ""}});
     let from = json!({"endpointSelector": {}, "ingress": [{"fromEndpoints": [world]}]});
-    check("reserved-world", Verdict::Drop, "out x/b", json!([cilium(from)]));
+    check("reserved-world", IncumbentVerdict::Drop, "out x/b", json!([cilium(from)]));
 }
 
 #[test]
@@ -107,7 +112,7 @@ fn two_sources_of_one_key() {
     let both = json!({"matchLabels": {"app": "a", "any:app": "b"}});
     let from = json!({"endpointSelector": {}, "ingress": [{"fromEndpoints": [both]}]});
     for one in ["x/a x/b", "x/b x/a"] {
-        check("two-sources", Verdict::Allow, one, json!([cilium(from.clone())]));
+        check("two-sources", IncumbentVerdict::Allow, one, json!([cilium(from.clone())]));
     }
 }
 
@@ -116,9 +121,9 @@ fn groups_of_blocks() {
     let group = json!({"apiVersion": "cilium.io/v2", "kind": "CiliumCIDRGroup",
         "metadata": {"name": "g", "labels": {"tier": "back"}}, "spec": {"externalCIDRs": ["203.0.113.0/24"]}});
     let from = |selector: Value| json!({"endpointSelector": {}, "ingress": [{"fromCIDRSet": [{"cidrGroupSelector": selector}]}]});
-    check("all-groups", Verdict::Allow, "x/a x/b", json!([group, cilium(from(json!({})))]));
+    check("all-groups", IncumbentVerdict::Allow, "x/a x/b", json!([group, cilium(from(json!({})))]));
     let without = json!({"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["back"]}]});
-    check("groups-of-an-address", Verdict::Allow, "out x/b", json!([group, cilium(from(without))]));
+    check("groups-of-an-address", IncumbentVerdict::Allow, "out x/b", json!([group, cilium(from(without))]));
 }
 
 #[test]
@@ -126,16 +131,16 @@ fn services_that_are_not_there() {
     let to = json!([{"k8sService": {"serviceName": "s", "namespace": "x"}}]);
     let rule = json!({"toServices": to, "toPorts": [{"ports": [{"port": "80"}]}]});
     let allow = json!({"endpointSelector": {}, "egress": [rule]});
-    check("no-services", Verdict::Allow, "x/a out", json!([cilium(allow)]));
+    check("no-services", IncumbentVerdict::Allow, "x/a out", json!([cilium(allow)]));
     let deny = json!({"endpointSelector": {}, "egressDeny": [rule], "egress": [{"toEntities": ["all"]}]});
-    check("no-services", Verdict::Drop, "x/a out", json!([cilium(deny)]));
+    check("no-services", IncumbentVerdict::Drop, "x/a out", json!([cilium(deny)]));
     let ports = json!([{"ports": [{"port": "80"}]}]);
     let empty = |field: &str| {
         let rule = json!({field: [], "toPorts": ports});
         json!([cilium(json!({"endpointSelector": {}, "egress": [rule]}))])
     };
-    check("no-services", Verdict::Allow, "x/a out", empty("toServices"));
-    assert_eq!(explain(&test(&empty("toCIDRSet"), "x/a out"), 0, Verdict::Allow), None);
+    check("no-services", IncumbentVerdict::Allow, "x/a out", empty("toServices"));
+    assert_eq!(explain(&test(&empty("toCIDRSet"), "x/a out"), 0, IncumbentVerdict::Allow), None);
 }
 
 #[test]
@@ -144,22 +149,22 @@ fn icmp_of_type_0() {
     let mut test =
         test(&json!([cilium(json!({"endpointSelector": {}, "ingress": [{"icmps": fields}]}))]), "x/a x/b");
     test["spec"]["probes"][0] = json!({"from": "x/a", "to": "x/b", "icmp": {"type": 8}});
-    assert_eq!(explain(&test, 0, Verdict::Allow), Some(vec!["icmp-type-0"]));
+    assert_eq!(explain(&test, 0, IncumbentVerdict::Allow), Some(vec!["icmp-type-0"]));
 }
 
 #[test]
 fn enforcement_for_all() {
     for (probe, name) in [("out host", "always-for-nodes"), ("host x/a", "always-for-nodes")] {
         let mut test = test(&json!([]), probe);
-        assert_eq!(explain(&test, 0, Verdict::Drop), None, "policies are enforced where they are");
+        assert_eq!(explain(&test, 0, IncumbentVerdict::Drop), None, "policies are enforced where they are");
         test["spec"]["policyEnforcement"] = "always".into();
-        assert_eq!(explain(&test, 0, Verdict::Drop), Some(vec![name]));
+        assert_eq!(explain(&test, 0, IncumbentVerdict::Drop), Some(vec![name]));
     }
     let open = json!({"apiVersion": "cilium.io/v2", "kind": "CiliumClusterwideNetworkPolicy",
         "metadata": {"name": "open"}, "spec": {"nodeSelector": {}, "egress": [{"toEntities": ["all"]}]}});
     let mut test = test(&json!([open]), "host x/a");
     test["spec"]["policyEnforcement"] = "always".into();
-    assert_eq!(explain(&test, 0, Verdict::Drop), Some(vec!["always-from-host"]));
+    assert_eq!(explain(&test, 0, IncumbentVerdict::Drop), Some(vec!["always-from-host"]));
 }
 
 #[test]
@@ -170,20 +175,20 @@ fn what_only_looks_like_a_difference_on_purpose_is_none() {
         {"from": [{"podSelector": {"matchLabels": {"app": "a"}}}]},
     ]});
     let documents = json!([network_policy(block)]);
-    assert_eq!(explain(&test(&documents, "x/a x/b"), 0, Verdict::Drop), None);
-    assert_eq!(explain(&test(&documents, "out x/b"), 0, Verdict::Drop), None);
+    assert_eq!(explain(&test(&documents, "x/a x/b"), 0, IncumbentVerdict::Drop), None);
+    assert_eq!(explain(&test(&documents, "out x/b"), 0, IncumbentVerdict::Drop), None);
     // A selector that asks for a label has nothing to do with nodes, nor has one that lists both directions.
     let front = json!({"matchLabels": {"tier": "front"}});
     let from = json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"from": [{"namespaceSelector": front}]}]});
-    assert_eq!(explain(&test(&json!([network_policy(from)]), "node x/b"), 0, Verdict::Allow), None);
+    assert_eq!(explain(&test(&json!([network_policy(from)]), "node x/b"), 0, IncumbentVerdict::Allow), None);
     // A service that is there.
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "x"},
         "spec": {"clusterIP": "None", "selector": {"app": "b"}, "ports": [{"port": 80}]}});
     let to = json!([{"k8sService": {"serviceName": "s", "namespace": "x"}}]);
     let rule = json!({"toServices": to, "toPorts": [{"ports": [{"port": "80"}]}]});
     let allow = cilium(json!({"endpointSelector": {}, "egress": [rule]}));
-    assert_eq!(explain(&test(&json!([service, allow]), "x/a out"), 0, Verdict::Allow), None);
+    assert_eq!(explain(&test(&json!([service, allow]), "x/a out"), 0, IncumbentVerdict::Allow), None);
 }
 
 #[test]

@@ -2,19 +2,19 @@
 
 use crate::crossing::{Crossing, Sent};
 use datapath::craft::{self, Craft, flag};
-use manifest::Protocol;
+use manifest::TransportProtocol;
 use std::net::{IpAddr, SocketAddr};
 
 /// Types of the echo request and its reply, of ICMP and of ICMPv6.
 const ECHO: [(u8, u8); 2] = [(8, 0), (128, 129)];
 
 /// A crossing as frames; a number makes it differ from other flows between the same ends.
-pub(crate) struct Flow<'a> {
+pub(crate) struct CrossingFrames<'a> {
     crossing: &'a Crossing,
     number: u16,
 }
 
-impl<'a> Flow<'a> {
+impl<'a> CrossingFrames<'a> {
     pub(crate) fn new(crossing: &'a Crossing, number: u16) -> Self {
         Self { crossing, number }
     }
@@ -33,7 +33,7 @@ impl<'a> Flow<'a> {
         let (source, destination) = (self.crossing.source, to.ip());
         match self.crossing.sent {
             Sent::Connection(protocol, _) => segment(protocol, (source, self.number).into(), to, flag::SYN),
-            Sent::Request(..) => segment(Protocol::Tcp, (source, self.number).into(), to, flag::SYN),
+            Sent::Request(..) => segment(TransportProtocol::Tcp, (source, self.number).into(), to, flag::SYN),
             Sent::Icmp(kind) if is_error(kind, source) => {
                 // The error quotes a datagram of a flow without a conntrack entry, so it is judged by itself.
                 let about = craft::udp((destination, self.number).into(), (source, 9).into()).frame();
@@ -51,9 +51,12 @@ impl<'a> Flow<'a> {
             Sent::Connection(protocol, port) => {
                 Some(segment(protocol, (destination, port).into(), client, flag::SYN | flag::ACK))
             }
-            Sent::Request(port, _) => {
-                Some(segment(Protocol::Tcp, (destination, port).into(), client, flag::SYN | flag::ACK))
-            }
+            Sent::Request(port, _) => Some(segment(
+                TransportProtocol::Tcp,
+                (destination, port).into(),
+                client,
+                flag::SYN | flag::ACK,
+            )),
             Sent::Icmp(kind) => {
                 let (request, reply) = ECHO[usize::from(source.is_ipv6())];
                 (kind == request).then(|| craft::icmp(destination, source, reply, 0).identifier(self.number))
@@ -62,11 +65,11 @@ impl<'a> Flow<'a> {
     }
 }
 
-fn segment(protocol: Protocol, source: SocketAddr, destination: SocketAddr, flags: u8) -> Craft {
+fn segment(protocol: TransportProtocol, source: SocketAddr, destination: SocketAddr, flags: u8) -> Craft {
     match protocol {
-        Protocol::Tcp => craft::tcp(source, destination).flags(flags),
-        Protocol::Udp => craft::udp(source, destination),
-        Protocol::Sctp => craft::sctp(source, destination),
+        TransportProtocol::Tcp => craft::tcp(source, destination).flags(flags),
+        TransportProtocol::Udp => craft::udp(source, destination),
+        TransportProtocol::Sctp => craft::sctp(source, destination),
     }
 }
 
