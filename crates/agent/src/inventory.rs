@@ -1,6 +1,6 @@
 //! The world as an inventory for `explain`: workloads, nodes and services by name and address.
 
-use crate::explain::{End, Inventory};
+use crate::explain::{ConnectionEnd, Inventory};
 use control::{Endpoint, World};
 use identity::{Labels, Source, key};
 use policy::set::PolicySet;
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Inventory for World {
-    fn named(&self, text: &str) -> Option<End> {
+    fn named(&self, text: &str) -> Option<ConnectionEnd> {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
         let workload = || self.endpoint(namespace, name).map(|endpoint| workload(self, endpoint));
         let node = || self.remote_nodes().find(|node| node.name == text).map(|node| remote_node(self, node));
@@ -20,7 +20,7 @@ impl Inventory for World {
         }
     }
 
-    fn at(&self, address: IpAddr) -> End {
+    fn at(&self, address: IpAddr) -> ConnectionEnd {
         let is_owner = |node: &&control::RemoteNode| node.addresses.contains(&address);
         let node = || self.remote_nodes().find(is_owner).map(|node| remote_node(self, node));
         match self.endpoint_at(address) {
@@ -81,29 +81,39 @@ impl Inventory for World {
     }
 }
 
-fn workload(world: &World, endpoint: &Endpoint) -> End {
+fn workload(world: &World, endpoint: &Endpoint) -> ConnectionEnd {
     let name = format!("{}/{}", endpoint.workload.namespace, endpoint.workload.name);
     let end = match world.view(endpoint) {
-        Some(party) => {
-            End { ports: party.ports.clone(), ..End::new(&name, party.number, party.labels.clone()) }
-        }
-        None => End::new(&name, abi::identity::INIT, Labels::default()),
+        Some(party) => ConnectionEnd {
+            ports: party.ports.clone(),
+            ..ConnectionEnd::new(&name, party.number, party.labels.clone())
+        },
+        None => ConnectionEnd::new(&name, abi::identity::INIT, Labels::default()),
     };
     let audit = endpoint.audit || world.node().audit;
-    End { addresses: endpoint.workload.addresses.clone(), is_one: true, audit, ..end }
+    ConnectionEnd { addresses: endpoint.workload.addresses.clone(), is_one: true, audit, ..end }
 }
 
-fn host(world: &World) -> End {
+fn host(world: &World) -> ConnectionEnd {
     let node = world.node();
     let labels = labelled("host", &node.labels);
     let (addresses, audit) = (node.addresses.clone(), node.audit);
-    let end = End { addresses, is_one: true, audit, ..End::new("host", abi::identity::HOST, labels) };
+    let end = ConnectionEnd {
+        addresses,
+        is_one: true,
+        audit,
+        ..ConnectionEnd::new("host", abi::identity::HOST, labels)
+    };
     end.among(world.api_servers())
 }
 
-fn remote_node(world: &World, node: &control::RemoteNode) -> End {
+fn remote_node(world: &World, node: &control::RemoteNode) -> ConnectionEnd {
     let (labels, addresses) = (labelled("remote-node", &node.labels), node.addresses.clone());
-    let end = End { addresses, is_one: true, ..End::new(&node.name, abi::identity::REMOTE_NODE, labels) };
+    let end = ConnectionEnd {
+        addresses,
+        is_one: true,
+        ..ConnectionEnd::new(&node.name, abi::identity::REMOTE_NODE, labels)
+    };
     end.among(world.api_servers())
 }
 
@@ -114,11 +124,12 @@ fn labelled(kind: &str, own: &BTreeMap<String, String>) -> Labels {
 }
 
 /// An address outside the cluster, with its known domain names.
-fn external(world: &World, address: IpAddr) -> End {
+fn external(world: &World, address: IpAddr) -> ConnectionEnd {
     let number = abi::identity::WORLD;
     let labels = world.identities().labels(number).map(|labels| Labels::clone(labels)).unwrap_or_default();
     let (names, addresses) = (world.names(address).clone(), vec![address]);
-    End { names, addresses, ..End::new(&address.to_string(), number, labels) }.among(world.api_servers())
+    ConnectionEnd { names, addresses, ..ConnectionEnd::new(&address.to_string(), number, labels) }
+        .among(world.api_servers())
 }
 
 #[cfg(test)]

@@ -190,9 +190,8 @@ impl Kernel {
     /// Rolls the world and the maps back, whatever the maps hold now.
     fn roll_back(&mut self, undo: Vec<Change>) {
         let found = self.loaded.rows();
-        if let Ok(rows) = &found {
-            self.world.adopt_rows(rows.iter().copied());
-        }
+        // Without the rows nothing can be written now. The world still goes back under the numbers of before.
+        self.world.adopt_rows(found.iter().flatten().copied());
         let writes = self.world.apply(undo);
         let repaired = found.map_err(anyhow::Error::from).and_then(|_| {
             self.guard_node()?;

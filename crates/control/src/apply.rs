@@ -129,6 +129,7 @@ impl World {
         let rows = self.ledger.rows().chain(self.reported_rows());
         let (now, later, named) = plan_all(found, rows);
         self.named = named;
+        self.peers.forget_restored();
         (now, self.without_released_blocks(later, step))
     }
 

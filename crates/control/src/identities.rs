@@ -11,6 +11,18 @@ pub(crate) struct Identities {
     known: Allocator,
     /// None where the allocator itself is the source.
     requested: Option<Requested>,
+    /// Labels whose identity this step answered or restored, perhaps for no workload.
+    unheld: Vec<Arc<Labels>>,
+    /// Identities that this step removed.
+    removed: Vec<(u32, Arc<Labels>)>,
+    last_step: LastStep,
+}
+
+/// What [`Identities::take_back`] reverts.
+#[derive(Clone, Debug, Default)]
+struct LastStep {
+    removed: Vec<(u32, Arc<Labels>)>,
+    wanted: Vec<Arc<Labels>>,
 }
 
 /// What goes between the world and the source of identities.
@@ -28,8 +40,6 @@ struct Requested {
     open: HashSet<Arc<Labels>>,
     /// Workloads that wait for an answer.
     waiting: BTreeSet<u32>,
-    /// Answers of this step, which may have come too late.
-    answered: Vec<Arc<Labels>>,
     requests: IdentityRequests,
 }
 
@@ -45,7 +55,7 @@ pub(crate) enum Missing {
 impl Identities {
     /// Identities that were in use before a restart.
     pub(crate) fn restored(known: Allocator) -> Self {
-        Self { known, requested: None }
+        Self { known, ..Self::default() }
     }
 
     /// Leaves the allocation of identities to a source that answers later.
@@ -85,7 +95,9 @@ impl Identities {
 
     /// Gives up one hold.
     pub(crate) fn release(&mut self, number: u32) {
-        if let (Some(_), Some(requested)) = (self.known.release(number), &mut self.requested) {
+        let Some(labels) = self.known.release(number) else { return };
+        self.removed.push((number, labels));
+        if let Some(requested) = &mut self.requested {
             requested.requests.released.push(number);
         }
     }
@@ -98,7 +110,7 @@ impl Identities {
         if self.known.restore(number, labels.clone()).is_err() {
             return Vec::new();
         }
-        requested.answered.push(labels);
+        self.unheld.push(labels);
         requested.waiting.iter().copied().collect()
     }
 
@@ -109,19 +121,35 @@ impl Identities {
         }
     }
 
-    /// The requests since the last call. Identities that were answered for workloads which are gone are given up.
+    /// Reverts the removals and the requests of the last step, whose writes failed: removed identities keep their numbers for
+    /// the workloads that come back, and labels count as not requested. An answer stays, since the source gives no other.
+    pub(crate) fn take_back(&mut self) {
+        let LastStep { removed, wanted } = std::mem::take(&mut self.last_step);
+        for (number, labels) in removed {
+            if self.known.restore(number, labels.clone()).is_ok() {
+                self.unheld.push(labels);
+            }
+        }
+        if let Some(requested) = &mut self.requested {
+            for labels in &wanted {
+                requested.open.remove(labels);
+            }
+        }
+    }
+
+    /// Ends a step, and returns its requests. Identities that were answered or restored and that no workload holds are
+    /// removed.
     pub(crate) fn take_requests(&mut self) -> IdentityRequests {
-        let answered = self
-            .requested
-            .as_mut()
-            .map(|requested| std::mem::take(&mut requested.answered))
-            .unwrap_or_default();
-        for labels in answered {
+        for labels in std::mem::take(&mut self.unheld) {
             // Where no workload holds the identity, this hold is the first and the last.
             if let Ok(number) = self.known.acquire(&labels) {
                 self.release(number);
             }
         }
-        self.requested.as_mut().map(|requested| std::mem::take(&mut requested.requests)).unwrap_or_default()
+        let requested = self.requested.as_mut();
+        let requests = requested.map(|requested| std::mem::take(&mut requested.requests)).unwrap_or_default();
+        self.last_step =
+            LastStep { removed: std::mem::take(&mut self.removed), wanted: requests.wanted.clone() };
+        requests
     }
 }

@@ -4,6 +4,7 @@
 //! it returns to the kernel, tests feed it whole worlds and look at the rows.
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod apply;
 mod change;
 #[cfg(any(test, feature = "fixtures"))]
@@ -22,7 +23,9 @@ mod workloads;
 mod world;
 mod writes;
 
-pub use change::{Change, Endpoint, LAST_ENDPOINT, Node, Proxy, RemoteNode, RemoteWorkload, Wire, Workload};
+pub use change::{
+    Change, Endpoint, LAST_ENDPOINT, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire, Workload,
+};
 pub use enforcement::Rows;
 
 pub use identities::IdentityRequests;

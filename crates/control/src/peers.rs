@@ -134,6 +134,11 @@ impl Peers {
         }
     }
 
+    /// Forgets the restored numbers. The rows of before are replaced, so no row names a peer that did not come back.
+    pub(crate) fn forget_restored(&mut self) {
+        self.restored = Restored::default();
+    }
+
     /// The peer number of a workload, and all that have it.
     pub(crate) fn of(&self, endpoint: u32) -> Option<(u32, &Residents)> {
         let peer = *self.members.get(&endpoint)?;
@@ -354,4 +359,13 @@ pub(crate) fn node_labels(reserved: &str, own: &BTreeMap<String, String>, is_api
     }
     own.iter().for_each(|(name, value)| labels.insert(Source::K8s, name.as_str(), value.as_str()));
     labels
+}
+
+#[cfg(test)]
+impl Peers {
+    /// How many restored numbers are kept.
+    pub(crate) fn restored_numbers(&self) -> usize {
+        let Restored { peers, identities, namespaces } = &self.restored;
+        peers.len() + identities.len() + namespaces.len()
+    }
 }

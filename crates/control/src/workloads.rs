@@ -4,7 +4,7 @@ use crate::change::{Change, Endpoint, LAST_ENDPOINT, RemoteWorkload, Workload};
 use crate::ledger::RowSubject;
 use crate::peers::Arrival;
 use crate::step::Step;
-use crate::world::{Owner, World};
+use crate::world::{Namespace, Owner, World};
 use foldhash::HashMap;
 use identity::{Labels, Source, filter, key};
 use policy::endpoint_view::NamedPorts;
@@ -21,12 +21,20 @@ impl World {
         step: &mut Step,
     ) -> Option<Change> {
         let known = self.namespaces.entry(name.clone()).or_default();
-        if known.labels == labels {
-            return None;
+        let before = (known.labels != labels).then(|| std::mem::replace(&mut known.labels, labels));
+        if before.is_some() {
+            step.workloads.extend(&known.workloads);
         }
-        let before = std::mem::replace(&mut known.labels, labels);
-        step.workloads.extend(&known.workloads);
-        Some(Change::Namespace { name, labels: before })
+        self.forget_empty_namespace(&name);
+        Some(Change::Namespace { name, labels: before? })
+    }
+
+    /// Removes the entry of a namespace that has neither labels nor workloads.
+    fn forget_empty_namespace(&mut self, name: &str) {
+        let is_empty = |known: &Namespace| known.labels.is_empty() && known.workloads.is_empty();
+        if self.namespaces.get(name).is_some_and(is_empty) {
+            self.namespaces.remove(name);
+        }
     }
 
     pub(crate) fn put_endpoint(&mut self, mut endpoint: Box<Endpoint>, step: &mut Step) -> Option<Change> {
@@ -105,8 +113,9 @@ impl World {
     /// Takes a workload out of its namespace, and its addresses from it.
     fn forget_workload(&mut self, id: u32, step: &mut Step) {
         let Some(Workload { namespace, addresses, .. }) = self.workload(id).cloned() else { return };
-        if let Some(namespace) = self.namespaces.get_mut(&namespace) {
-            namespace.workloads.remove(&id);
+        if let Some(known) = self.namespaces.get_mut(&namespace) {
+            known.workloads.remove(&id);
+            self.forget_empty_namespace(&namespace);
         }
         for address in addresses {
             self.release(address, Owner::Workload(id), step);
@@ -190,4 +199,50 @@ fn named_ports(workload: &Workload) -> NamedPorts {
         }
     }
     ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{namespace, workload};
+
+    /// A workload of another node.
+    fn remote(namespace: &str) -> Change {
+        let workload = Workload { namespace: namespace.into(), name: "remote".into(), ..Workload::default() };
+        Change::RemoteWorkload(Box::new(RemoteWorkload { node: "other".into(), workload }))
+    }
+
+    #[test]
+    fn a_namespace_without_labels_and_workloads_has_no_entry() {
+        let mut world = World::new();
+        let names = |world: &World| world.namespaces.keys().cloned().collect::<Vec<_>>();
+        world.apply([Change::RemoveNamespace("never".into())]);
+        assert!(names(&world).is_empty(), "its labels change from none to none");
+        world.apply([namespace("x", "front"), workload(1, "x", "web"), workload(2, "y", "web"), remote("z")]);
+        assert_eq!(names(&world), ["x", "y", "z"]);
+        world.apply([workload(2, "x", "web")]);
+        assert_eq!(names(&world), ["x", "z"], "its only workload is in another namespace now");
+        let removed = world.apply([
+            Change::RemoveEndpoint(1),
+            Change::RemoveEndpoint(2),
+            Change::RemoveRemoteWorkload { namespace: "z".into(), name: "remote".into() },
+        ]);
+        assert_eq!(names(&world), ["x"], "a namespace keeps its labels");
+        let undo = world.apply([Change::RemoveNamespace("x".into())]).undo;
+        assert!(names(&world).is_empty());
+        world.apply(undo);
+        world.apply(removed.undo);
+        assert_eq!(names(&world), ["x", "z"]);
+        assert_eq!(world.namespaces["x"].labels.len(), 1);
+    }
+
+    #[test]
+    fn numbers_of_found_rows_are_forgotten_once_the_rows_are_replaced() {
+        let mut world = World::new();
+        world.apply([namespace("x", "front"), workload(1, "x", "web"), workload(2, "y", "web")]);
+        let mut restarted = World::adopt(world.rows().into_values(), world.identities().clone());
+        assert_eq!(restarted.peers.restored_numbers(), 2, "the namespace of each address");
+        restarted.apply([workload(1, "x", "web")]);
+        assert_eq!(restarted.peers.restored_numbers(), 0);
+    }
 }

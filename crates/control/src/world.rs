@@ -1,7 +1,6 @@
 //! All that the agent knows of the node, and the rows that follow from it.
 
 use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
-use crate::identities::Identities;
 use crate::ledger::Ledger;
 use crate::peers::{KnownNode, Peers, Residents};
 use crate::planner::Named;
@@ -94,50 +93,11 @@ impl World {
         Self::default()
     }
 
-    /// A node whose maps hold these rows from before a restart; the first change replaces the rows that are out of date. The
-    /// caller restores the identities.
-    pub fn adopt(rows: impl IntoIterator<Item = Row>, identities: Allocator) -> Self {
-        let mut world = Self::new();
-        world.peers.identities = Identities::restored(identities);
-        let mut found = Rows::new();
-        for row in rows {
-            world.enforcement.number_above(&row);
-            match row {
-                Row::Config(config) => world.config = config,
-                Row::Address(key, info) => world.peers.restore_number(key.address.into(), &info),
-                Row::Backend(key, _) => world.translation.number_above(key.backends),
-                Row::Service(_, info) => world.translation.number_above(info.backends),
-                _ => {}
-            }
-            found.extend(row.key().map(|key| (key, row)));
-        }
-        world.enforcement.restore_blocks(&found);
-        world.found = Some(found);
-        world
-    }
-
     /// Leaves identities to a source: from now on [`Writes::identities`](crate::Writes::identities) asks for them, and
     /// [`Change::Identity`](crate::Change::Identity) answers. A workload without an answer keeps the identity that it has;
     /// a new one is unknown until then, and has no traffic.
     pub fn ask_for_identities(&mut self) {
         self.peers.identities.ask_source();
-    }
-
-    /// Notes what the maps really hold, where writes were made that failed half way; the next change mends it all.
-    pub fn adopt_rows(&mut self, rows: impl IntoIterator<Item = Row>) {
-        let mut found = Rows::new();
-        for row in rows {
-            match (row, row.key()) {
-                // Never back to an epoch that flows may remember.
-                (Row::Config(config), _) => {
-                    self.config = Config { epoch: config.epoch.max(self.config.epoch), ..config };
-                }
-                (_, Some(key)) => drop(found.insert(key, row)),
-                (_, None) => {}
-            }
-        }
-        self.enforcement.restore_blocks(&found);
-        self.found = Some(found);
     }
 
     /// All rows as they are once all writes so far are made, the configuration apart.

@@ -23,7 +23,8 @@ pub struct Writes {
     pub last: Batch,
     /// Layer-7 rule sets that no row names once `later` is written.
     pub dead_rule_sets: Vec<u32>,
-    /// The changes that lead back to where the world was before.
+    /// The changes that lead back to where the world was before. An answer of the source of identities stays in force: the
+    /// source owns the number and does not answer again. The writes of these changes then contain its rows.
     pub undo: Vec<Change>,
     /// What came, or has another name or other labels.
     pub renamed: Renamed,

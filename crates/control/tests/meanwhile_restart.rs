@@ -11,7 +11,7 @@ use control::fixtures::{address_of, interface_of, random_change, workload};
 use control::{Change, Rows, World, Writes};
 use datapath::Maps;
 use datapath::native::Tables;
-use datapath::policy::{Query, evaluate};
+use datapath::policy::{FlowQuery, evaluate};
 use identity::Selector;
 use policy::fixtures::{allow, block, deny, policy, spec};
 use policy::generate::Random;
@@ -69,7 +69,7 @@ impl Packet {
     }
 
     fn is_allowed(&self, roots: Roots, tables: &Tables) -> bool {
-        let query = Query { direction: self.direction, protocol: protocol::TCP, port: [0, 80] };
+        let query = FlowQuery { direction: self.direction, protocol: protocol::TCP, port: [0, 80] };
         evaluate(tables, &roots.endpoint, &roots.peer, query).action == action::ALLOW
     }
 }
@@ -173,6 +173,17 @@ fn other_blocks() -> Vec<Change> {
     ]
 }
 
+/// Blocks that hold the same workload: one names it outside the cluster only.
+fn alike_inside() -> Vec<Change> {
+    let inner = vec![
+        (true, block("10.0.0.0/8", &[], Everything)),
+        (true, block("10.0.0.64/28", &[], Everything)),
+        (true, block("10.0.0.64/27", &[], Outside)),
+    ];
+    let outer = vec![(false, block("10.0.0.64/26", &[], Everything))];
+    vec![both_ways("nested", inner), both_ways("except", outer)]
+}
+
 fn workloads() -> Vec<Change> {
     WORKLOADS.map(|id| workload(id, "default", "web")).into()
 }
@@ -210,6 +221,38 @@ fn a_restart_with_other_policies_leads_from_the_old_verdicts_to_the_new_ones() {
         let world = world(before.clone());
         for after in &all {
             restart(&world, &world.rows(), after.clone());
+        }
+    }
+}
+
+#[test]
+fn a_change_that_failed_half_way_is_taken_back_without_a_third_verdict() {
+    let all = [blocks(), other_blocks(), Vec::new(), alike_inside(), alike_inside()[..1].to_vec()];
+    let pairs = all.iter().flat_map(|before| all.iter().map(move |after| (before, after)));
+    for (before, after) in pairs.filter(|(before, after)| before != after) {
+        let mut tried = world(before.clone());
+        let whole = tried.rows();
+        let removals =
+            ["nested", "except"].map(|name| Change::RemovePolicy(policy::fixtures::policy_id(name)));
+        let writes = tried.apply(removals.into_iter().chain(after.clone()));
+        let all: Vec<MapOp> = writes.now.iter().collect();
+        for made in (0..all.len()).step_by(8).chain([all.len()]) {
+            let (mut world, mut found) = (tried.clone(), whole.clone());
+            make(&mut found, &all[..made]);
+            world.adopt_rows(found.values().copied());
+            let undo = world.apply(writes.undo.clone());
+            check(&Packet::all(), &found, &world.rows(), &undo);
+            assert_eq!(classes(&world.rows()), classes(&whole), "after {made} of {} writes", all.len());
+        }
+    }
+}
+
+/// Makes writes in a copy of the maps.
+fn make(maps: &mut Rows, writes: &[MapOp]) {
+    for write in writes {
+        match write {
+            MapOp::Put(row) => _ = row.key().map(|key| maps.insert(key, *row)),
+            MapOp::Delete(key) => _ = maps.remove(key),
         }
     }
 }
@@ -315,12 +358,7 @@ fn rows_that_are_damaged_join_no_two_blocks() {
         let mut restarted = World::adopt(found.values().copied(), world.identities().clone());
         let mut maps = found.clone();
         let writes = restarted.apply(workloads().into_iter().chain(blocks()));
-        for write in stages(&writes).iter().flat_map(|(_, batch)| batch.iter()) {
-            match write {
-                MapOp::Put(row) => _ = row.key().map(|key| maps.insert(key, row)),
-                MapOp::Delete(key) => _ = maps.remove(&key),
-            }
-        }
+        stages(&writes).iter().for_each(|(_, batch)| make(&mut maps, &batch.iter().collect::<Vec<_>>()));
         assert_eq!(maps, restarted.rows(), "damage {number}");
         let (old, new) = (tables(&whole), tables(&maps));
         for packet in Packet::all() {

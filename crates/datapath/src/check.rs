@@ -7,7 +7,7 @@ use crate::found::Found;
 use crate::maps::Maps;
 use crate::packet::{Bytes, Mark};
 use crate::parse::Flow;
-use crate::policy::{self, Query};
+use crate::policy::{self, FlowQuery};
 use crate::related;
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
@@ -180,7 +180,7 @@ fn judge(
         ICMP6 => [128, 0],
         _ => flow.source_port,
     };
-    let query = Query { direction: opened, protocol: flow.protocol, port };
+    let query = FlowQuery { direction: opened, protocol: flow.protocol, port };
     let verdict = policy::evaluate_in(walk, maps, &found.endpoint, traffic.peer, query);
     decision.rule = verdict.rule;
     decision.verdict = Some(verdict);

@@ -1,6 +1,7 @@
 //! The policies in force on a node, the peers that they distinguish, and the policy of each subject.
 
 use crate::addresses::Addresses;
+use crate::found_blocks::FoundBlock;
 use crate::groupings::Groupings;
 use crate::peer_changes::PeerChanges;
 use crate::row_changes::RowChanges;
@@ -45,6 +46,8 @@ pub struct Enforcement {
     block_changes: BlockChanges,
     /// Blocks that stay until no packet reads the policies that named them.
     released: Vec<(Cidr, AddressSide)>,
+    /// Blocks that the last step removed. Policies in the maps name their classes if the writes of that step failed.
+    pub(crate) removed_blocks: Vec<FoundBlock>,
 }
 
 /// One policy, its grouping, and how many subjects it has.
@@ -84,6 +87,7 @@ impl Default for Enforcement {
             peer_changes: PeerChanges::default(),
             block_changes: BlockChanges::default(),
             released: Vec::new(),
+            removed_blocks: Vec::new(),
         }
     }
 }
@@ -196,6 +200,8 @@ impl Enforcement {
         let released = std::mem::take(&mut self.released);
         let is_some = !released.is_empty();
         let changes = self.addresses.blocks.remove_all(released);
+        let removed = changes.removed.iter().map(|class| (class.block, class.side, class.number));
+        self.removed_blocks = removed.collect();
         self.block_changes.append(changes);
         is_some
     }

@@ -34,7 +34,10 @@ impl Enforcement {
     /// Puts the blocks of found rows in force under their numbers, where neither the block nor the number is in use. The
     /// next [`Self::release_blocks`] releases them.
     pub fn restore_blocks(&mut self, found: &Rows) {
-        for (block, side, number) in blocks_outside(found).into_iter().chain(blocks_inside(found)) {
+        // The rows of several blocks inside the cluster may look alike, so the blocks that this node knows come first.
+        let removed = std::mem::take(&mut self.removed_blocks);
+        let found = blocks_outside(found).into_iter().chain(blocks_inside(found));
+        for (block, side, number) in removed.into_iter().chain(found) {
             self.restore_block(block, side, number);
         }
     }

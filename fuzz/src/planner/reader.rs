@@ -6,7 +6,7 @@ use abi::endpoint::EndpointKey;
 use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey};
 use datapath::Maps;
 use datapath::native::Tables;
-use datapath::policy::{PolicyRows, Query, evaluate};
+use datapath::policy::{FlowQuery, PolicyRows, evaluate};
 use std::cell::RefCell;
 
 /// Limit on the changed rows that a packet looks up; each doubles the work.
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
     fn answer(&self, packet: &Packet) -> Answer {
         let endpoint = self.tables(Read::Endpoint(packet.endpoint)).endpoint(&packet.endpoint)?;
         let peer = self.tables(Read::Address(packet.address)).address(&AddressKey::host(packet.address))?;
-        let query = Query { direction: packet.direction, protocol: 6, port: [0, 80] };
+        let query = FlowQuery { direction: packet.direction, protocol: 6, port: [0, 80] };
         Some(evaluate(self, endpoint, peer, query))
     }
 }

@@ -10,7 +10,7 @@ use abi::row::MapOp;
 use abi::service::{BackendInfo, BackendKey, ServiceKey};
 use datapath::Maps;
 use datapath::native::Tables;
-use datapath::policy::{PolicyRows, Query, evaluate};
+use datapath::policy::{FlowQuery, PolicyRows, evaluate};
 use graph::{Graph, INTERFACES, hosts, services};
 use std::cell::RefCell;
 
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
                 let endpoint = self.tables(Read::Endpoint(interface)).endpoint(&EndpointKey { interface });
                 let peer = self.tables(Read::Address(address)).address(&AddressKey::host(address));
                 let (Some(endpoint), Some(peer)) = (endpoint, peer) else { return Answer::Unknown };
-                let query = Query { direction: Direction::Ingress, protocol: 6, port: [0, 80] };
+                let query = FlowQuery { direction: Direction::Ingress, protocol: 6, port: [0, 80] };
                 Answer::Verdict(evaluate(self, endpoint, peer, query))
             }
             Packet::Service(key) => {
