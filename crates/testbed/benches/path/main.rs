@@ -1,6 +1,7 @@
 //! Measures the packet path: nanoseconds per packet, and TCP between two workloads, beside routing and nftables.
 #![forbid(unsafe_code)]
 
+mod cases;
 mod figures;
 mod judging;
 mod machine;
@@ -101,12 +102,15 @@ fn stages() -> Result<Vec<Stage>> {
 }
 
 fn judge(stages: &[Stage], machine: &Machine) -> Result<()> {
-    let stage = stages.iter().find(|stage| stage.between == Between::Policy);
-    let stage = stage.expect("there is no bench without this stage");
+    let stage = |between| {
+        let stage = stages.iter().find(|stage| stage.between == between);
+        stage.expect("there is no bench without this stage")
+    };
+    let (enforced, unenforced) = (stage(Between::Policy), stage(Between::NoPolicy));
     let cpu = machine.together().client;
-    let measured = stage.node.enter(|| {
+    let measured = enforced.node.enter(|| {
         stay_on(cpu)?;
-        judging::measure(stage)
+        judging::measure(enforced, unenforced)
     });
     println!("{}", judging::explanation());
     print(&measured??);
