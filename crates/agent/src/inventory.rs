@@ -138,60 +138,51 @@ mod tests {
     use api::ExplainProbe;
     use api::view::Explanation;
     use control::{Change, Node};
+    use identity::{Operator, Selector};
+    use policy::fixtures::{allow, app, policy, spec, tcp};
+    use policy::rule::Direction::Ingress;
+    use policy::rule::{Entity, Policy, PolicyId, PolicyKind, Subject, Traffic};
 
-    const POLICIES: &str = "
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {name: rule1}
-spec:
-  endpointSelector: {matchLabels: {id: app1}}
-  ingress:
-  - fromEndpoints: [{matchLabels: {id: app2}}]
-    toPorts: [{ports: [{port: '80', protocol: TCP}]}]
----
-apiVersion: cilium.io/v2
-kind: CiliumClusterwideNetworkPolicy
-metadata: {name: hosts}
-spec:
-  nodeSelector: {matchLabels: {role: w}}
-  ingress: [{fromEntities: [cluster]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPort: 80}]}
-";
-
+    /// A workload with a port `http`, whose name is its label `app`.
     fn endpoint(id: u32, name: &str, audit: bool) -> Change {
-        Change::Endpoint(Box::new(Endpoint {
-            id,
-            workload: control::Workload {
-                namespace: "default".into(),
-                name: name.into(),
-                labels: BTreeMap::from([("id".to_owned(), name.to_owned())]).into(),
-                addresses: vec![IpAddr::from([10, 0, 1, id as u8])],
-                named_ports: BTreeMap::from([(("http".to_owned(), 6), 80)]).into(),
-            },
-            wire: control::Wire::default(),
-            audit,
-        }))
+        let mut endpoint = control::fixtures::endpoint(id, "default", name);
+        (endpoint.workload.name, endpoint.audit) = (name.into(), audit);
+        endpoint.workload.named_ports = service::fixtures::http(80);
+        Change::Endpoint(Box::new(endpoint))
     }
 
-    /// A node of role `w` with three workloads, and the policies and the service of [`POLICIES`].
+    /// app2 may connect to port 80 of app1.
+    fn rule() -> Change {
+        let rule = allow(Ingress, app("app2"), tcp(80));
+        Change::Policy(policy("rule", [spec(app("app1"), [rule])]))
+    }
+
+    /// All of the cluster may connect to the nodes of role `w`.
+    fn host_policy() -> Change {
+        let nodes = Selector::default().with(Some(Source::K8s), "role", Operator::equals("w"));
+        let rule = allow(Ingress, Entity::Cluster, Traffic::Any);
+        let specs = vec![spec(Subject::Nodes(nodes), [rule])];
+        let kind = PolicyKind::CiliumClusterwideNetworkPolicy;
+        Change::Policy(Policy { id: PolicyId { kind, namespace: None, name: "hosts".into() }, specs })
+    }
+
+    /// The service `web`, which leads from port 8080 of an address to port 80 of app1.
+    fn web() -> Change {
+        let service = service::fixtures::service("default", "web", [service::fixtures::tcp(8080, 80)]);
+        let selector = service::fixtures::labels(&[("app", "app1")]);
+        Change::Service(Box::new(service::Service { selector, ..service }))
+    }
+
+    /// A node of role `w` with three workloads, two policies and a service.
     fn world() -> World {
         let mut world = World::new();
         let labels = BTreeMap::from([("role".to_owned(), "w".to_owned())]);
         let node = Node { labels, addresses: vec![IpAddr::from([192, 0, 2, 1])], ..Node::default() };
-        let objects = manifest::parse("policies", POLICIES).unwrap().objects.into_iter();
-        let objects = objects.map(|object| match object {
-            manifest::Object::Policy(policy) => Change::Policy(policy),
-            manifest::Object::Service(service) => Change::Service(Box::new(service)),
-            other => panic!("{other:?} is neither policy nor service"),
-        });
         let names = BTreeSet::from(["www.example.com".to_owned()]);
         let named = Change::Names { address: IpAddr::from([198, 51, 100, 7]), names };
         let workloads = [endpoint(1, "app1", false), endpoint(2, "app2", false), endpoint(3, "app3", false)];
-        world.apply(workloads.into_iter().chain(objects).chain([Change::Node(Box::new(node)), named]));
+        let objects = [rule(), host_policy(), web(), Change::Node(Box::new(node)), named];
+        world.apply(workloads.into_iter().chain(objects));
         world
     }
 
@@ -216,7 +207,7 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
 
     #[test]
     fn a_connection_of_a_workload_to_itself_passes_no_policy() {
-        let explanation = ask(&world(), "app1", "10.0.1.1", 443);
+        let explanation = ask(&world(), "app1", "10.0.0.1", 443);
         assert_eq!((explanation.verdict.as_str(), explanation.sides.len()), ("allow", 0), "{explanation:?}");
     }
 

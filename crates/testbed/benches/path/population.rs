@@ -1,7 +1,7 @@
 //! A node's worth of workloads and policies, so that lookups happen in maps of a likely size.
 
 use anyhow::{Result, anyhow};
-use control::{Change, Endpoint, Proxy, Wire, fixtures};
+use control::{Change, Endpoint, ProxyLocation, Wire, fixtures};
 use manifest::Object;
 use policy::rule::Policy;
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ pub(crate) fn changes(wires: &[Wired; 2], policies: Vec<Policy>) -> Vec<Change> 
     let node = control::Node {
         addresses: NODE.to_vec(),
         labels: BTreeMap::from([("role".into(), "worker".into())]),
-        proxy: Some(Proxy { interface: PROXY_INTERFACE, port: PROXY_PORT }),
+        proxy: Some(ProxyLocation { interface: PROXY_INTERFACE, port: PROXY_PORT }),
         report_forwards: true,
         ..control::Node::default()
     };

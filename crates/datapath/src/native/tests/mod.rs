@@ -19,7 +19,7 @@ use abi::config::{self, Config};
 use abi::conntrack::ConnInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::FlowEvent;
-use abi::fixtures::OnePort;
+use abi::fixtures::{self, OnePort, address_info, all_addresses};
 use abi::policy::{Direction, VerdictInfo, action};
 use abi::row::{MapOp, Row};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
@@ -97,22 +97,11 @@ impl NativeNode {
             flags: config::flag::REPORT_FORWARDS,
             ..Config::default()
         });
-        for any in ["::", "::ffff:0:0"] {
-            let prefix_bits = if any == "::" { 0 } else { Address::V4_PREFIX_BITS };
-            let address = Address(any.parse::<std::net::Ipv6Addr>().unwrap().octets());
-            let world =
-                AddressInfo { identity: identity::WORLD, peer: identity::WORLD, ..AddressInfo::default() };
-            node.put(Row::Address(AddressKey { prefix_bits, address }, world));
-        }
+        all_addresses().into_iter().for_each(|row| node.put(row));
         for (workload, address) in [(CLIENT, family.client), (SERVER, family.server)] {
             node.enforce(workload, address, 0);
-            let info = AddressInfo {
-                identity: workload.identity,
-                peer: workload.identity,
-                interface: workload.interface,
-                mac: workload.mac,
-                ..AddressInfo::default()
-            };
+            let NativeWorkload { interface, identity, mac } = workload;
+            let info = AddressInfo { interface, mac, ..address_info(identity) };
             node.put(Row::Address(AddressKey::host(address.into()), info));
         }
         node
@@ -147,8 +136,7 @@ impl NativeNode {
 
     /// Makes an address the node's own.
     fn own(&mut self, address: IpAddr) {
-        let info = AddressInfo { identity: identity::HOST, peer: identity::HOST, ..AddressInfo::default() };
-        self.put(Row::Address(AddressKey::host(address.into()), info));
+        self.put(fixtures::address(address, identity::HOST));
     }
 
     /// Adds a verdict on `peer` at one port to the policy that has the number of the workload's interface.

@@ -84,14 +84,21 @@ fn a_connection_stays_with_its_backend_and_a_new_one_leaves_it() {
     });
 }
 
+/// A node whose service has the server as its backend, and got one datagram of the client: with the service's address and
+/// the datagram's frame.
+fn after_a_datagram(family: FamilyAddresses) -> (NativeNode, SocketAddr, Vec<u8>) {
+    let mut node = NativeNode::new(family);
+    let service = at(family.service, 53);
+    let ask = craft::udp(at(family.client, 4000), service).frame();
+    node.serve(17, service, 1, &[at(family.server, 53)]);
+    delivered(&node.from(CLIENT, &ask), SERVER);
+    (node, service, ask)
+}
+
 #[test]
 fn a_datagram_leaves_a_set_that_is_no_longer_the_services() {
     each_family(|family| {
-        let mut node = NativeNode::new(family);
-        let service = at(family.service, 53);
-        let ask = craft::udp(at(family.client, 4000), service).frame();
-        node.serve(17, service, 1, &[at(family.server, 53)]);
-        delivered(&node.from(CLIENT, &ask), SERVER);
+        let (mut node, service, ask) = after_a_datagram(family);
         delivered(&node.from(CLIENT, &ask), SERVER);
         node.serve(17, service, 2, &[at(family.other, 53)]);
         let outcome = node.from(CLIENT, &ask);
@@ -171,11 +178,7 @@ fn a_connection_keeps_its_backend_until_it_is_over() {
 #[test]
 fn datagrams_keep_their_backend_while_they_follow_one_another() {
     each_family(|family| {
-        let mut node = NativeNode::new(family);
-        let service = at(family.service, 53);
-        let ask = craft::udp(at(family.client, 4000), service).frame();
-        node.serve(17, service, 1, &[at(family.server, 53)]);
-        delivered(&node.from(CLIENT, &ask), SERVER);
+        let (mut node, service, ask) = after_a_datagram(family);
         // Another backend under the same number: the choice counts, not what a lookup would find.
         node.serve(17, service, 1, &[at(family.other, 53)]);
         for _ in 0..3 {
