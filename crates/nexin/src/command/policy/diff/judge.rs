@@ -37,7 +37,7 @@ struct Worlds<'a> {
 }
 
 /// A group of ends with the policies that select it, in the old and in the new scenario.
-struct Subject<'a> {
+struct ComparedSubject<'a> {
     group: &'a EndGroup,
     applying: [Vec<Policy>; 2],
     /// Whether its policies or its properties differ.
@@ -51,8 +51,8 @@ pub(super) fn compare(
     breadth: Breadth,
 ) -> Result<Vec<Difference>, TooMany> {
     let worlds = Worlds { scenarios, alike: RequestEquivalence::default(), breadth };
-    let subjects: Vec<Subject<'_>> =
-        compared.groups.iter().map(|group| Subject::new(scenarios, group)).collect();
+    let subjects: Vec<ComparedSubject<'_>> =
+        compared.groups.iter().map(|group| ComparedSubject::new(scenarios, group)).collect();
     let mut changes = Changes::default();
     subjects
         .iter()
@@ -79,8 +79,8 @@ pub(super) fn compare(
 
 fn pair(
     worlds: &Worlds<'_>,
-    from: &Subject<'_>,
-    to: &Subject<'_>,
+    from: &ComparedSubject<'_>,
+    to: &ComparedSubject<'_>,
     changes: &mut Changes,
 ) -> Result<(), TooMany> {
     let shares = |v4: bool| {
@@ -126,7 +126,7 @@ pub(super) fn change(
     (!RequestEquivalence::default().are(&old, &new)).then_some([old, new])
 }
 
-impl<'a> Subject<'a> {
+impl<'a> ComparedSubject<'a> {
     fn new(worlds: &[Scenario; 2], group: &'a EndGroup) -> Self {
         let [old, new] = &group.ends;
         let applying =
