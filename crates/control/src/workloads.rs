@@ -79,6 +79,7 @@ impl World {
         let Some(id) = self.remote_workload_number(namespace, name) else { return };
         self.forget_workload(id, step);
         if let Some(before) = self.remote_workloads.remove(&id) {
+            step.renamed.workloads.insert(id);
             self.peers.dismiss(id, &mut step.peer_changes);
             step.undo.push(Change::RemoteWorkload(before));
         }

@@ -36,8 +36,8 @@ pub struct Writes {
 /// What came, or has another name or other labels than before; what is gone may be listed too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renamed {
-    /// Workloads, by number.
-    pub endpoints: BTreeSet<u32>,
+    /// Workloads of this node and of others, by number.
+    pub workloads: BTreeSet<u32>,
     /// Policies.
     pub policies: BTreeSet<PolicyId>,
     /// Services, by namespace and name.
