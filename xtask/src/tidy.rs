@@ -2,6 +2,7 @@
 
 mod arrows;
 mod attributes;
+mod clashes;
 mod drawing;
 mod finding;
 mod language;
@@ -25,6 +26,7 @@ pub(crate) fn check(files: &[File], crates: &[Crate]) -> Vec<Finding> {
     findings.extend(purity::unforbidden(crates, files));
     findings.extend(purity::effects(crates, files));
     findings.extend(drawing::stale(crates, files));
+    findings.extend(clashes::names(crates, files));
     findings.extend(language::private_words(files));
     findings.extend(circles::find(files).iter().map(circle));
     findings.sort();

@@ -4,6 +4,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An IPv6 address, or an IPv4 address mapped into `::ffff:0:0/96` (RFC 4291, section 2.5.5.2), in network order.
+///
+/// The alignment lets programs copy an address by words; without it they copy byte by byte.
 #[derive(
     Clone,
     Copy,
@@ -19,7 +21,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
     Immutable,
     KnownLayout,
 )]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct Address(pub [u8; 16]);
 
 impl Address {

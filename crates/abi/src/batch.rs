@@ -214,47 +214,10 @@ const ROWS_OF_A_RUN: usize = 16 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Address;
-    use crate::address::{AddressInfo, AddressKey};
     use crate::config::Config;
-    use crate::endpoint::{EndpointInfo, EndpointKey};
-    use crate::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
-    use crate::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
-    use alloc::vec;
+    use crate::fixtures::one_row_of_each_map;
+    use crate::policy::ClassKey;
     use zerocopy::IntoBytes;
-
-    /// A row of each kind.
-    fn rows() -> Vec<Row> {
-        let address = Address::from_v4([10, 0, 0, 1]);
-        let verdict = VerdictKey {
-            prefix_bits: VerdictKey::ONE_PORT,
-            class: 2,
-            direction: 1,
-            protocol: 6,
-            port: [0, 80],
-        };
-        vec![
-            Row::Address(AddressKey::host(address), AddressInfo { identity: 256, ..AddressInfo::default() }),
-            Row::Endpoint(
-                EndpointKey { interface: 7 },
-                EndpointInfo { id: 1, v4: address, ..EndpointInfo::default() },
-            ),
-            Row::Column(ColumnKey { policy: 1, cidr: 3 }, 4),
-            Row::CidrParent(3, 2),
-            Row::Group(GroupKey { grouping: 7, peer: 256 }, 3),
-            Row::Class(ClassKey { column: 4, group: 3 }, 2),
-            Row::Verdict(verdict, VerdictInfo { action: 1, rule: 9, l7: 3 }),
-            Row::Service(
-                ServiceKey { address, port: [0, 80], protocol: 6, padding: 0 },
-                ServiceInfo { backends: 1, count: 1 },
-            ),
-            Row::Backend(
-                BackendKey { backends: 1, index: 2 },
-                BackendInfo { address, port: [0, 80], padding: [0; 2] },
-            ),
-            Row::Config(Config { epoch: 5, ..Config::default() }),
-        ]
-    }
 
     fn class(group: u32) -> Row {
         Row::Class(ClassKey { column: 1, group }, group)
@@ -266,8 +229,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_write_comes_out_as_it_went_in() {
-        let puts = rows().into_iter().map(MapOp::Put);
-        let deletes = rows().into_iter().filter_map(|row| row.key()).map(MapOp::Delete);
+        let puts = one_row_of_each_map().into_iter().map(MapOp::Put);
+        let deletes = one_row_of_each_map().into_iter().filter_map(|row| row.key()).map(MapOp::Delete);
         let operations: Vec<_> = puts.chain(deletes).collect();
         let batch = Batch::from(&operations[..]);
         assert_eq!(batch.iter().collect::<Vec<_>>(), operations);

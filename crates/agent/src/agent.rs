@@ -15,16 +15,16 @@ use crate::occupancy::LatestOccupancy;
 use crate::policy_files::PolicyFiles;
 use crate::problems::{Problems, message};
 use crate::reconciler::Reconciler;
-use crate::source::{Notifier, Source};
+use crate::source::{ChangeSource, Notifier};
 use crate::state::State;
 use crate::status::Parts;
-use crate::storage::{self, Identity};
+use crate::storage::{self, FileIdentity};
 use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::{descriptors, events, families, identities, recall, requests, server, signals, workloads};
 use anyhow::Context;
 use api::ApiRequest;
-use control::{Change, Node, Proxy};
+use control::{Change, Node, ProxyLocation};
 use std::collections::VecDeque;
 use std::fs;
 use std::net::IpAddr;
@@ -50,7 +50,7 @@ const RECORD: &str = "the proxy's process is not recorded; the next agent search
 struct Agent {
     reconciler: Reconciler,
     /// The sources of changes; an event names a source by its index.
-    sources: Vec<Box<dyn Source>>,
+    sources: Vec<Box<dyn ChangeSource>>,
     supervisor: Supervisor,
     feed: Arc<Feed>,
     occupancy: LatestOccupancy,
@@ -58,7 +58,7 @@ struct Agent {
     /// Events that arrived while removals were collected, oldest first.
     postponed: VecDeque<Event>,
     /// The socket of the API, if the agent listens. Another program may remove it.
-    socket: Option<Identity>,
+    socket: Option<FileIdentity>,
     max_clients: usize,
     is_stopping: bool,
     _locks: Locks,
@@ -95,8 +95,8 @@ fn sources(
     config: &AgentConfig,
     copies: Copies,
     queue: &Sender<Event>,
-) -> anyhow::Result<Vec<Box<dyn Source>>> {
-    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
+    let mut sources: Vec<Box<dyn ChangeSource>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(NodeAddresses));
     sources.push(Box::new(PolicyFiles::watch(&config.policies, copies, notifier(&sources))?));
@@ -104,7 +104,7 @@ fn sources(
 }
 
 /// The node as its configuration describes it.
-fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: Proxy) -> Node {
+fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> Node {
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     Node {
         name: config.node_name.clone().unwrap_or_else(host),

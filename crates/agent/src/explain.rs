@@ -6,7 +6,7 @@ mod inventory;
 mod protocol;
 mod side;
 
-pub use end::{End, HostNetworkPod};
+pub use end::{ConnectionEnd, HostNetworkPod};
 pub use inventory::Inventory;
 pub use protocol::protocol_name;
 pub use side::in_common;
@@ -71,8 +71,8 @@ struct Judged {
 
 /// Evaluates both sides. A connection of an end to itself that does not pass a service is not subject to policy.
 fn connection(
-    from: &End,
-    to: &End,
+    from: &ConnectionEnd,
+    to: &ConnectionEnd,
     policies: &PolicySet,
     traffic: &ProbedTraffic<'_>,
     is_service: bool,
@@ -154,7 +154,11 @@ fn malformed(refusal: l7::Refusal) -> Failure {
 
 /// An address of each end, of the same family: the given one, else IPv4 if both ends have it. An end without
 /// addresses has an address of each family.
-fn addresses(from: &End, to: &End, family: Option<&str>) -> Result<(IpAddr, IpAddr), Failure> {
+fn addresses(
+    from: &ConnectionEnd,
+    to: &ConnectionEnd,
+    family: Option<&str>,
+) -> Result<(IpAddr, IpAddr), Failure> {
     let families: &[bool] = match family {
         None => &[true, false],
         Some(name) if name.eq_ignore_ascii_case("IPv4") => &[true],

@@ -1,6 +1,6 @@
 //! The world as an inventory for `explain`: workloads, nodes and services by name and address.
 
-use crate::explain::{End, Inventory};
+use crate::explain::{ConnectionEnd, Inventory};
 use control::World;
 use identity::{Labels, Source, key};
 use policy::set::PolicySet;
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Inventory for World {
-    fn named(&self, text: &str) -> Option<End> {
+    fn named(&self, text: &str) -> Option<ConnectionEnd> {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
         let is_named = |id: &u32| self.workload(*id).is_some_and(|known| known.name == name);
         let workload = || workload(self, self.workloads_in(namespace).find(is_named)?);
@@ -21,7 +21,7 @@ impl Inventory for World {
         }
     }
 
-    fn at(&self, address: IpAddr) -> End {
+    fn at(&self, address: IpAddr) -> ConnectionEnd {
         let is_owner = |node: &&control::RemoteNode| node.addresses.contains(&address);
         let node = || self.remote_nodes().find(is_owner).map(|node| remote_node(self, node));
         match self.workload_at(address).and_then(|id| workload(self, id)) {
@@ -82,31 +82,42 @@ impl Inventory for World {
 }
 
 /// A workload of this node or of another. Whether audit mode is on there is not known here.
-fn workload(world: &World, id: u32) -> Option<End> {
+fn workload(world: &World, id: u32) -> Option<ConnectionEnd> {
     let workload = world.workload(id)?;
     let name = format!("{}/{}", workload.namespace, workload.name);
     let end = match world.view(id) {
-        Some(party) => {
-            End { ports: party.ports.clone(), ..End::new(&name, party.number, party.labels.clone()) }
-        }
-        None => End::new(&name, abi::identity::INIT, Labels::default()),
+        Some(party) => ConnectionEnd {
+            ports: party.ports.clone(),
+            ..ConnectionEnd::new(&name, party.number, party.labels.clone())
+        },
+        None => ConnectionEnd::new(&name, abi::identity::INIT, Labels::default()),
     };
     let audit = world.endpoint_of(id).is_some_and(|endpoint| endpoint.audit || world.node().audit);
     let node = world.remote_workload_of(id).map(|remote| remote.node.clone());
-    Some(End { addresses: workload.addresses.clone(), is_one: true, audit, node, ..end })
+    Some(ConnectionEnd { addresses: workload.addresses.clone(), is_one: true, audit, node, ..end })
 }
 
-fn host(world: &World) -> End {
+fn host(world: &World) -> ConnectionEnd {
     let node = world.node();
     let labels = labelled("host", &node.labels);
     let (addresses, audit, node) = (node.addresses.clone(), node.audit, Some(node.name.clone()));
-    let end = End { addresses, is_one: true, audit, node, ..End::new("host", abi::identity::HOST, labels) };
+    let end = ConnectionEnd {
+        addresses,
+        is_one: true,
+        audit,
+        node,
+        ..ConnectionEnd::new("host", abi::identity::HOST, labels)
+    };
     end.among(world.api_servers())
 }
 
-fn remote_node(world: &World, node: &control::RemoteNode) -> End {
+fn remote_node(world: &World, node: &control::RemoteNode) -> ConnectionEnd {
     let (labels, addresses) = (labelled("remote-node", &node.labels), node.addresses.clone());
-    let end = End { addresses, is_one: true, ..End::new(&node.name, abi::identity::REMOTE_NODE, labels) };
+    let end = ConnectionEnd {
+        addresses,
+        is_one: true,
+        ..ConnectionEnd::new(&node.name, abi::identity::REMOTE_NODE, labels)
+    };
     end.among(world.api_servers())
 }
 
@@ -117,11 +128,12 @@ fn labelled(kind: &str, own: &BTreeMap<String, String>) -> Labels {
 }
 
 /// An address outside the cluster, with its known domain names.
-fn external(world: &World, address: IpAddr) -> End {
+fn external(world: &World, address: IpAddr) -> ConnectionEnd {
     let number = abi::identity::WORLD;
     let labels = world.identities().labels(number).map(|labels| Labels::clone(labels)).unwrap_or_default();
     let (names, addresses) = (world.names(address).clone(), vec![address]);
-    End { names, addresses, ..End::new(&address.to_string(), number, labels) }.among(world.api_servers())
+    ConnectionEnd { names, addresses, ..ConnectionEnd::new(&address.to_string(), number, labels) }
+        .among(world.api_servers())
 }
 
 #[cfg(test)]
@@ -129,61 +141,52 @@ mod tests {
     use super::*;
     use api::ExplainProbe;
     use api::view::Explanation;
-    use control::{Change, Endpoint, Node};
+    use control::{Change, Node};
+    use identity::{Operator, Selector};
+    use policy::fixtures::{allow, app, policy, spec, tcp};
+    use policy::rule::Direction::Ingress;
+    use policy::rule::{Entity, Policy, PolicyId, PolicyKind, Subject, Traffic};
 
-    const POLICIES: &str = "
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {name: rule1}
-spec:
-  endpointSelector: {matchLabels: {id: app1}}
-  ingress:
-  - fromEndpoints: [{matchLabels: {id: app2}}]
-    toPorts: [{ports: [{port: '80', protocol: TCP}]}]
----
-apiVersion: cilium.io/v2
-kind: CiliumClusterwideNetworkPolicy
-metadata: {name: hosts}
-spec:
-  nodeSelector: {matchLabels: {role: w}}
-  ingress: [{fromEntities: [cluster]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPort: 80}]}
-";
-
+    /// A workload with a port `http`, whose name is its label `app`.
     fn endpoint(id: u32, name: &str, audit: bool) -> Change {
-        Change::Endpoint(Box::new(Endpoint {
-            id,
-            workload: control::Workload {
-                namespace: "default".into(),
-                name: name.into(),
-                labels: BTreeMap::from([("id".to_owned(), name.to_owned())]).into(),
-                addresses: vec![IpAddr::from([10, 0, 1, id as u8])],
-                named_ports: BTreeMap::from([(("http".to_owned(), 6), 80)]).into(),
-            },
-            wire: control::Wire::default(),
-            audit,
-        }))
+        let mut endpoint = control::fixtures::endpoint(id, "default", name);
+        (endpoint.workload.name, endpoint.audit) = (name.into(), audit);
+        endpoint.workload.named_ports = service::fixtures::http(80);
+        Change::Endpoint(Box::new(endpoint))
     }
 
-    /// A node of role `w` with three workloads, and the policies and the service of [`POLICIES`].
+    /// app2 may connect to port 80 of app1.
+    fn rule() -> Change {
+        let rule = allow(Ingress, app("app2"), tcp(80));
+        Change::Policy(policy("rule", [spec(app("app1"), [rule])]))
+    }
+
+    /// All of the cluster may connect to the nodes of role `w`.
+    fn host_policy() -> Change {
+        let nodes = Selector::default().with(Some(Source::K8s), "role", Operator::equals("w"));
+        let rule = allow(Ingress, Entity::Cluster, Traffic::Any);
+        let specs = vec![spec(Subject::Nodes(nodes), [rule])];
+        let kind = PolicyKind::CiliumClusterwideNetworkPolicy;
+        Change::Policy(Policy { id: PolicyId { kind, namespace: None, name: "hosts".into() }, specs })
+    }
+
+    /// The service `web`, which leads from port 8080 of an address to port 80 of app1.
+    fn web() -> Change {
+        let service = service::fixtures::service("default", "web", [service::fixtures::tcp(8080, 80)]);
+        let selector = service::fixtures::labels(&[("app", "app1")]);
+        Change::Service(Box::new(service::Service { selector, ..service }))
+    }
+
+    /// A node of role `w` with three workloads, two policies and a service.
     fn world() -> World {
         let mut world = World::new();
         let labels = BTreeMap::from([("role".to_owned(), "w".to_owned())]);
         let node = Node { labels, addresses: vec![IpAddr::from([192, 0, 2, 1])], ..Node::default() };
-        let objects = manifest::parse("policies", POLICIES).unwrap().objects.into_iter();
-        let objects = objects.map(|object| match object {
-            manifest::Object::Policy(policy) => Change::Policy(policy),
-            manifest::Object::Service(service) => Change::Service(Box::new(service)),
-            other => panic!("{other:?} is neither policy nor service"),
-        });
         let names = BTreeSet::from(["www.example.com".to_owned()]);
         let named = Change::Names { address: IpAddr::from([198, 51, 100, 7]), names };
         let workloads = [endpoint(1, "app1", false), endpoint(2, "app2", false), endpoint(3, "app3", false)];
-        world.apply(workloads.into_iter().chain(objects).chain([Change::Node(Box::new(node)), named]));
+        let objects = [rule(), host_policy(), web(), Change::Node(Box::new(node)), named];
+        world.apply(workloads.into_iter().chain(objects));
         world
     }
 
@@ -211,7 +214,7 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
         let workload = control::Workload {
             namespace: "default".into(),
             name: "app4".into(),
-            labels: BTreeMap::from([("id".to_owned(), "app2".to_owned())]).into(),
+            labels: BTreeMap::from([("app".to_owned(), "app2".to_owned())]).into(),
             addresses: vec![IpAddr::from([10, 0, 2, 4])],
             named_ports: BTreeMap::new().into(),
         };
@@ -242,7 +245,7 @@ spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPo
 
     #[test]
     fn a_connection_of_a_workload_to_itself_passes_no_policy() {
-        let explanation = ask(&world(), "app1", "10.0.1.1", 443);
+        let explanation = ask(&world(), "app1", "10.0.0.1", 443);
         assert_eq!((explanation.verdict.as_str(), explanation.sides.len()), ("allow", 0), "{explanation:?}");
     }
 

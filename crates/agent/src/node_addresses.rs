@@ -2,7 +2,7 @@
 
 use crate::problems::message;
 use crate::reconciler::Reconciler;
-use crate::source::Source;
+use crate::source::ChangeSource;
 use control::{Change, Node};
 
 /// The failure, as status and log name it.
@@ -12,7 +12,7 @@ const UNKNOWN: &str = "the addresses of the node cannot be read";
 #[derive(Debug)]
 pub(crate) struct NodeAddresses;
 
-impl Source for NodeAddresses {
+impl ChangeSource for NodeAddresses {
     fn deliver(&mut self, reconciler: &mut Reconciler) {
         let updated = update(reconciler);
         reconciler.problems.note(UNKNOWN, updated.map_err(message));

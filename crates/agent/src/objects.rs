@@ -10,7 +10,7 @@ use std::fmt;
 
 /// The name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ObjectName {
+pub(crate) enum ObjectId {
     /// A policy.
     Policy(PolicyId),
     /// A service, by namespace and name.
@@ -26,7 +26,7 @@ pub(crate) enum ObjectName {
 }
 
 /// An object and its name.
-pub(crate) type Named = (ObjectName, Object);
+pub(crate) type Named = (ObjectId, Object);
 
 /// The state of a file when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Objects {
                 Err(messages) => drop(self.problems.insert(file.clone(), messages)),
             }
         }
-        let found: BTreeSet<&ObjectName> = read.values().flatten().map(|(name, _)| name).collect();
+        let found: BTreeSet<&ObjectId> = read.values().flatten().map(|(name, _)| name).collect();
         self.files.retain(|file, objects| {
             texts.get(file) != Some(&FileState::Missing)
                 || objects.iter().any(|(name, _)| !found.contains(name))
@@ -117,7 +117,7 @@ impl Objects {
     }
 
     /// The object with this name as text, and the file that contains it.
-    pub(crate) fn source_of_named(&self, text: &str) -> Option<(ObjectName, String)> {
+    pub(crate) fn source_of_named(&self, text: &str) -> Option<(ObjectId, String)> {
         self.files.iter().find_map(|(file, objects)| {
             let (name, _) = objects.iter().find(|(name, _)| name.to_string() == text)?;
             Some((name.clone(), file.clone()))
@@ -125,12 +125,12 @@ impl Objects {
     }
 
     /// The object with this name.
-    pub(crate) fn object(&self, name: &ObjectName) -> Option<&Object> {
+    pub(crate) fn object(&self, name: &ObjectId) -> Option<&Object> {
         self.files.values().flatten().find(|(known, _)| known == name).map(|(_, object)| object)
     }
 
     /// The file that contains an object.
-    pub(crate) fn source(&self, name: &ObjectName) -> Option<&str> {
+    pub(crate) fn source(&self, name: &ObjectId) -> Option<&str> {
         let holds = |objects: &Vec<Named>| objects.iter().any(|(known, _)| known == name);
         self.files.iter().find(|(_, objects)| holds(objects)).map(|(file, _)| file.as_str())
     }
@@ -164,7 +164,7 @@ impl Objects {
     /// did not contain it before.
     fn duplicate(&self, read: &BTreeMap<String, Vec<Named>>) -> Option<(String, String)> {
         let kept = self.files.iter().filter(|(file, _)| !read.contains_key(*file));
-        let mut owners: BTreeMap<&ObjectName, &String> = BTreeMap::new();
+        let mut owners: BTreeMap<&ObjectId, &String> = BTreeMap::new();
         for (file, objects) in kept.chain(read) {
             for (name, _) in objects {
                 let Some(owner) = owners.insert(name, file) else { continue };
@@ -180,7 +180,7 @@ impl Objects {
         None
     }
 
-    fn by_name(&self) -> BTreeMap<ObjectName, Object> {
+    fn by_name(&self) -> BTreeMap<ObjectId, Object> {
         self.files.values().flatten().cloned().collect()
     }
 }
@@ -191,7 +191,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Named>, Vec<String>> {
     let mut named: Vec<Named> = Vec::new();
     let mut invalid = Vec::new();
     for object in manifest.objects {
-        match ObjectName::from_object(&object) {
+        match ObjectId::from_object(&object) {
             // Workloads are started, not applied; their manifests may stand beside policies.
             None => {}
             Some(name) if named.iter().any(|(known, _)| *known == name) => {
@@ -209,7 +209,7 @@ pub(crate) fn with_applied_sources(described: Vec<Named>) -> Vec<(String, Named)
 }
 
 /// The source of an object that a client applied.
-pub(crate) fn applied_source(name: &ObjectName) -> String {
+pub(crate) fn applied_source(name: &ObjectId) -> String {
     format!("{APPLIED}{name}")
 }
 
@@ -222,13 +222,13 @@ pub(crate) fn is_applied_source(source: &str) -> bool {
 const APPLIED: &str = "applied:";
 
 /// The changes between two sets of objects.
-fn changes(before: BTreeMap<ObjectName, Object>, after: BTreeMap<ObjectName, Object>) -> Vec<Change> {
-    let removed = before.keys().filter(|name| !after.contains_key(name)).cloned().map(ObjectName::removal);
+fn changes(before: BTreeMap<ObjectId, Object>, after: BTreeMap<ObjectId, Object>) -> Vec<Change> {
+    let removed = before.keys().filter(|name| !after.contains_key(name)).cloned().map(ObjectId::removal);
     let added = after.iter().filter(|(name, object)| before.get(name) != Some(object));
     removed.chain(added.filter_map(|(_, object)| addition(object.clone()))).collect()
 }
 
-impl ObjectName {
+impl ObjectId {
     /// The name of an object; none for workloads, which are started and not applied.
     pub(crate) fn from_object(object: &Object) -> Option<Self> {
         match object {
@@ -262,7 +262,7 @@ impl ObjectName {
     }
 }
 
-impl fmt::Display for ObjectName {
+impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Policy(id) => id.fmt(f),

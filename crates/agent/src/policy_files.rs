@@ -4,7 +4,7 @@ use crate::files::{Copies, Files};
 use crate::objects::{FileState, FileStates, is_applied_source};
 use crate::problems::message;
 use crate::reconciler::{Persistence, Reconciler};
-use crate::source::{Notifier, Source};
+use crate::source::{ChangeSource, Notifier};
 use std::io;
 use std::path::Path;
 use std::thread;
@@ -30,7 +30,7 @@ pub(crate) struct PolicyFiles {
 }
 
 impl PolicyFiles {
-    /// Watches a directory; nothing is read before [`Source::deliver`].
+    /// Watches a directory; nothing is read before [`ChangeSource::deliver`].
     pub(crate) fn watch(directory: &Path, copies: Copies, notifier: Notifier) -> io::Result<Self> {
         let changed = move || {
             thread::sleep(QUIET);
@@ -58,7 +58,7 @@ impl PolicyFiles {
     }
 }
 
-impl Source for PolicyFiles {
+impl ChangeSource for PolicyFiles {
     /// Reads the directory; the changes of all files take effect together.
     fn deliver(&mut self, reconciler: &mut Reconciler) {
         let texts = match self.files.look(reconciler.objects.files()) {

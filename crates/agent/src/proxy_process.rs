@@ -18,7 +18,7 @@ use abi::map::{self, Map, MapId};
 use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey, action};
 use abi::protocol;
 use anyhow::Context;
-use datapath::policy::{self, PolicyRows, Query};
+use datapath::policy::{self, FlowQuery, PolicyRows};
 use loader::{Pinned, ReadError};
 use proxy::{AppliedRuleSet, ProxiedFlow, RequestPolicy, Rules};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -226,7 +226,7 @@ impl KernelPolicy {
         let endpoint = endpoint
             .with_context(|| format!("map {} has no entry for interface {interface}", MapId::Endpoints))?;
         let rows = Rows { pinned: &self.pinned, failure: Cell::new(None) };
-        let query = Query { direction, protocol: protocol::TCP, port: port.to_be_bytes() };
+        let query = FlowQuery { direction, protocol: protocol::TCP, port: port.to_be_bytes() };
         let verdict = policy::evaluate(&rows, &endpoint, peer, query);
         rows.failure.take().map_or(Ok(verdict), |error| Err(error.into()))
     }

@@ -11,12 +11,12 @@ use std::time::Instant;
 /// A source of changes. All calls are made on the agent's thread.
 ///
 /// A source that waits for changes has a thread of its own; the thread calls [`Notifier::notify`], and the agent then
-/// calls [`Source::deliver`].
-pub(crate) trait Source: fmt::Debug {
+/// calls [`ChangeSource::deliver`].
+pub(crate) trait ChangeSource: fmt::Debug {
     /// Reads the present state and hands what changed to the reconciler. Failures go to [`Reconciler::problems`].
     fn deliver(&mut self, reconciler: &mut Reconciler);
 
-    /// When [`Source::deliver`] must be called though the source does not notify the agent.
+    /// When [`ChangeSource::deliver`] must be called though the source does not notify the agent.
     fn due(&self) -> Option<Instant> {
         None
     }

@@ -50,7 +50,7 @@ pub(crate) struct WorkloadRecord {
     pub audit: bool,
     /// How far its creation or removal has come.
     #[serde(default)]
-    pub stage: Stage,
+    pub stage: WorkloadStage,
     /// Directory of its control group, if it has one.
     #[serde(default)]
     pub group: Option<PathBuf>,
@@ -59,7 +59,7 @@ pub(crate) struct WorkloadRecord {
 /// How far the creation or removal of a workload has come. An incomplete workload is removed when the agent starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Stage {
+pub(crate) enum WorkloadStage {
     /// It may exist in part.
     Making,
     /// It is complete.
@@ -170,6 +170,6 @@ mod tests {
         let written = r#"{"id": 1, "wanted": {"namespace": "default", "name": "a"}, "interface": "nx1",
             "network_namespace": "nexin-node-1", "mac": [0, 0, 0, 0, 0, 0], "owner": null}"#;
         let workload: WorkloadRecord = serde_json::from_str(written).unwrap();
-        assert_eq!((workload.stage, workload.group), (Stage::Made, None));
+        assert_eq!((workload.stage, workload.group), (WorkloadStage::Made, None));
     }
 }

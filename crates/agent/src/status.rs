@@ -3,7 +3,7 @@
 use crate::feed::Feed;
 use crate::occupancy::LatestOccupancy;
 use crate::reconciler::Reconciler;
-use crate::source::Source;
+use crate::source::ChangeSource;
 use crate::supervisor::Supervisor;
 use api::view;
 use control::Node;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
     /// The sources of changes.
-    pub(crate) sources: &'a [Box<dyn Source>],
+    pub(crate) sources: &'a [Box<dyn ChangeSource>],
     /// The supervisor of the proxy.
     pub(crate) supervisor: &'a Supervisor,
     /// The flows.

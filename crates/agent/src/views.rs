@@ -1,7 +1,7 @@
 //! The views of the world that the API returns.
 
 use crate::names::texts;
-use crate::objects::{ObjectName, Objects};
+use crate::objects::{ObjectId, Objects};
 use crate::state::State;
 use abi::endpoint::flag;
 use abi::service::{BackendInfo, ServiceKey};
@@ -107,7 +107,7 @@ pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::PolicySumm
                     policy.specs.iter().any(|spec| spec.subject.selects(party.number, party.labels))
                 })
                 .count(),
-            source: objects.source(&ObjectName::Policy(policy.id.clone())).unwrap_or_default().into(),
+            source: objects.source(&ObjectId::Policy(policy.id.clone())).unwrap_or_default().into(),
         })
         .collect()
 }

@@ -3,10 +3,10 @@
 
 use crate::kernel::Kernel;
 use crate::paths::Paths;
-use crate::state::{Process, Stage, WorkloadRecord};
+use crate::state::{Process, WorkloadRecord, WorkloadStage};
 use abi::protocol;
 use anyhow::Context;
-use control::{Change, Endpoint, Proxy, Wire, Workload};
+use control::{Change, Endpoint, ProxyLocation, Wire, Workload};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -113,7 +113,7 @@ impl Wiring {
     }
 
     /// Prepares the network namespace as a node with these addresses; returns the proxy's interface and port.
-    pub(crate) fn prepare(&mut self, addresses: &[IpAddr], port: u16) -> anyhow::Result<Proxy> {
+    pub(crate) fn prepare(&mut self, addresses: &[IpAddr], port: u16) -> anyhow::Result<ProxyLocation> {
         ExpeditedRcu::recover(&self.marker)
             .context("resetting a sysctl that an agent set before it crashed")?;
         let node = &mut self.node;
@@ -126,7 +126,7 @@ impl Wiring {
                 result => result?,
             }
         }
-        Ok(Proxy { interface, port })
+        Ok(ProxyLocation { interface, port })
     }
 
     /// The addresses of the node on all interfaces, without link-local ones, which are not routed.
@@ -167,7 +167,7 @@ impl Wiring {
             owner: owner.flatten(),
             mac: [0; 6],
             audit: false,
-            stage: Stage::Making,
+            stage: WorkloadStage::Making,
             group: self.groups.as_ref().map(|groups| groups.join(id.to_string())),
             wanted,
         })
@@ -229,7 +229,7 @@ impl Wiring {
         let has_interface = |workload: &WorkloadRecord| {
             links.iter().any(|link| link.name == workload.interface && self.is_of(link, workload))
         };
-        let complete = workloads.iter().filter(|workload| workload.stage == Stage::Made);
+        let complete = workloads.iter().filter(|workload| workload.stage == WorkloadStage::Made);
         Ok(complete.filter(|workload| !has_interface(workload)).collect())
     }
 
@@ -319,7 +319,7 @@ impl Wiring {
 
     /// Whether an interface with a workload's name was created for it. Interfaces of earlier releases have no alias.
     fn is_of(&self, link: &Link, workload: &WorkloadRecord) -> bool {
-        let has_no_alias = link.alias.is_empty() && workload.stage == Stage::Made;
+        let has_no_alias = link.alias.is_empty() && workload.stage == WorkloadStage::Made;
         has_no_alias || link.alias == number_alias(&self.instance, workload.id)
     }
 }

@@ -5,7 +5,7 @@ use crate::families;
 use crate::kernel::Kernel;
 use crate::problems::message;
 use crate::reconciler::Reconciler;
-use crate::state::{Stage, WorkloadRecord};
+use crate::state::{WorkloadRecord, WorkloadStage};
 use crate::wiring::Wiring;
 use anyhow::Context;
 use control::Change;
@@ -26,7 +26,7 @@ pub(crate) fn create(reconciler: &mut Reconciler, wanted: api::WorkloadSpec) -> 
     reconciler.state.workloads.push(workload.clone());
     let saved = reconciler.save();
     let created = saved.and_then(|()| reconciler.wiring.create(&mut reconciler.kernel, &mut workload));
-    workload.stage = if created.is_ok() { Stage::Made } else { Stage::Ending };
+    workload.stage = if created.is_ok() { WorkloadStage::Made } else { WorkloadStage::Ending };
     if let Some(known) = reconciler.state.workloads.iter_mut().find(|known| known.id == id) {
         *known = workload;
     }
@@ -69,7 +69,10 @@ pub(crate) fn remove(reconciler: &mut Reconciler, ids: &[u32]) -> BTreeMap<u32, 
 
 fn remove_together(reconciler: &mut Reconciler, ids: &[u32]) -> anyhow::Result<()> {
     let workloads = &mut reconciler.state.workloads;
-    workloads.iter_mut().filter(|one| ids.contains(&one.id)).for_each(|one| one.stage = Stage::Ending);
+    workloads
+        .iter_mut()
+        .filter(|one| ids.contains(&one.id))
+        .for_each(|one| one.stage = WorkloadStage::Ending);
     let leaving: Vec<WorkloadRecord> =
         workloads.iter().filter(|one| ids.contains(&one.id)).cloned().collect();
     anyhow::ensure!(leaving.len() == ids.len(), "there is no such workload");
@@ -88,7 +91,7 @@ fn remove_together(reconciler: &mut Reconciler, ids: &[u32]) -> anyhow::Result<(
 /// Removes workloads whose owner ended, and retries removals that failed.
 pub(crate) fn check(reconciler: &mut Reconciler) {
     let is_over = |workload: &&WorkloadRecord| {
-        workload.stage != Stage::Made || workload.owner.is_some_and(|owner| owner.has_ended())
+        workload.stage != WorkloadStage::Made || workload.owner.is_some_and(|owner| owner.has_ended())
     };
     let over = reconciler.state.workloads.iter().filter(is_over);
     let over: Vec<u32> = over.map(|workload| workload.id).collect();
@@ -152,7 +155,7 @@ pub(crate) fn take_over(
 ) -> anyhow::Result<Vec<WorkloadRecord>> {
     let mut workloads = Vec::new();
     for mut workload in known {
-        if workload.stage == Stage::Made {
+        if workload.stage == WorkloadStage::Made {
             if let Some((change, interface)) = wiring.adopt(&workload)? {
                 // Another program may have detached the programs.
                 kernel.attach(interface)?;
@@ -175,7 +178,7 @@ pub(crate) fn take_over(
             Ok(()) => addresses.release_workload(&workload.wanted.addresses),
             Err(error) => {
                 tracing::error!(error = message(error), "the removal is retried");
-                workload.stage = Stage::Ending;
+                workload.stage = WorkloadStage::Ending;
                 workloads.push(workload);
             }
         }

@@ -152,7 +152,7 @@ pub struct Node {
     /// The node's labels, by which host policies and other nodes' policies select it.
     pub labels: BTreeMap<String, String>,
     /// Interface and port of the node proxy; none while there is no proxy.
-    pub proxy: Option<Proxy>,
+    pub proxy: Option<ProxyLocation>,
     /// Whether forwarded flows are reported, not only dropped ones.
     pub report_forwards: bool,
     /// For which endpoints policies are enforced.
@@ -174,7 +174,7 @@ pub struct RemoteNode {
 
 /// Where the node proxy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proxy {
+pub struct ProxyLocation {
     /// Index of the interface whose ingress hook hands packets to it.
     pub interface: u32,
     /// The port that it listens on.

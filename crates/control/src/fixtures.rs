@@ -1,8 +1,19 @@
-//! Builders of changes for tests: a part that a test does not name has the value that most tests want.
+//! Builders of changes for tests, and the check of what packets get between two writes.
+//!
+//! A part of a change that a test does not name has the value that most tests want.
 
+mod packets;
+mod planned_rows;
 mod random_changes;
+mod row_graph;
+mod services;
+mod step_check;
 
+pub use packets::ReaderPacket;
+pub use planned_rows::{check_changed_rows, check_found_rows};
 pub use random_changes::random_change;
+pub use services::{listed, random_service_change, remove_service, service};
+pub use step_check::{StepCheck, check_rows, packets_between};
 
 use crate::change::{Change, Endpoint, Wire, Workload};
 use std::collections::BTreeMap;

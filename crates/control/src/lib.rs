@@ -25,7 +25,9 @@ mod workloads;
 mod world;
 mod writes;
 
-pub use change::{Change, Endpoint, LAST_ENDPOINT, Node, Proxy, RemoteNode, RemoteWorkload, Wire, Workload};
+pub use change::{
+    Change, Endpoint, LAST_ENDPOINT, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire, Workload,
+};
 
 pub use identities::IdentityRequests;
 pub use pool::{Pool, PoolError};

@@ -74,7 +74,7 @@ fn rank(key: &RowKey) -> u32 {
 }
 
 /// The numbers that the value of a row names.
-fn names(row: &Row) -> impl Iterator<Item = Name> {
+pub(crate) fn names(row: &Row) -> impl Iterator<Item = Name> {
     let peer = |peer| (peer >= FIRST_ALLOCATED).then_some(Name::Peer(peer));
     let block = |block| (block >= FIRST_BLOCK).then_some(Name::Block(block));
     let names = match row {
@@ -94,7 +94,7 @@ fn names(row: &Row) -> impl Iterator<Item = Name> {
 }
 
 /// The numbers in the key of a row; a root row has none.
-fn numbers(key: &RowKey) -> impl Iterator<Item = Name> {
+pub(crate) fn numbers(key: &RowKey) -> impl Iterator<Item = Name> {
     let peer = |peer| (peer >= FIRST_ALLOCATED).then_some(Name::Peer(peer));
     let block = |block| (block >= FIRST_BLOCK).then_some(Name::Block(block));
     let numbers = match key {
@@ -344,6 +344,3 @@ impl Plan {
         (now, later)
     }
 }
-
-#[cfg(test)]
-mod tests;

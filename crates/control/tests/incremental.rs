@@ -6,9 +6,10 @@ mod walk;
 use abi::batch::Batch;
 use abi::policy::GroupKey;
 use abi::row::{MapOp, Row, RowKey};
-use control::fixtures::random_change as change;
+use control::fixtures::{self, random_change as change};
 use control::{Change, Rows, World, Writes};
 use policy::generate::Random;
+use service::{EndpointPort, TransportProtocol};
 use std::collections::BTreeSet;
 use std::mem::discriminant;
 use walk::classes_by_pair;
@@ -103,6 +104,15 @@ fn going(world: &World) -> Vec<Change> {
     let nameless =
         |address: &str| Change::Names { address: address.parse().unwrap(), names: BTreeSet::new() };
     going.extend(["198.51.100.7", "203.0.113.9"].map(nameless));
+    for (namespace, name) in [("x", "a"), ("x", "b"), ("y", "a"), ("y", "b")] {
+        going.push(fixtures::remove_service(namespace, name));
+        going.push(fixtures::listed(
+            namespace,
+            name,
+            &[],
+            EndpointPort::named("web", TransportProtocol::Tcp, 8080),
+        ));
+    }
     going.push(Change::Node(Box::default()));
     going
 }

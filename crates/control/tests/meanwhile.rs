@@ -9,7 +9,7 @@ use control::fixtures::{address_of, endpoint, interface_of, namespace, workload}
 use control::{Change, Rows, World, Writes};
 use datapath::Maps;
 use datapath::native::Tables;
-use datapath::policy::{Query, evaluate};
+use datapath::policy::{FlowQuery, evaluate};
 use identity::{Operator, Selector, Source, key};
 use policy::book::RuleId;
 use policy::fixtures::{allow, app, app_that, policy, spec};
@@ -78,7 +78,7 @@ impl Moments<'_> {
             tables.endpoint(&EndpointKey { interface: interface_of(to) }).expect("a workload has a row");
         let peer =
             tables.address(&AddressKey::host(from.into())).expect("each address is in a block with a row");
-        let query = Query { direction: Ingress, protocol: protocol::TCP, port: [0, 80] };
+        let query = FlowQuery { direction: Ingress, protocol: protocol::TCP, port: [0, 80] };
         let VerdictInfo { action, rule, .. } = evaluate(tables, endpoint, peer, query);
         let is_allowed = action == action::ALLOW;
         let verdict = if is_allowed { "allow" } else { "drop" };

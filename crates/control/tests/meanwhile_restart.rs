@@ -11,7 +11,7 @@ use control::fixtures::{address_of, interface_of, random_change, workload};
 use control::{Change, Rows, World, Writes};
 use datapath::Maps;
 use datapath::native::Tables;
-use datapath::policy::{Query, evaluate};
+use datapath::policy::{FlowQuery, evaluate};
 use identity::Selector;
 use policy::fixtures::{allow, block, deny, policy, spec};
 use policy::generate::Random;
@@ -69,7 +69,7 @@ impl Packet {
     }
 
     fn is_allowed(&self, roots: Roots, tables: &Tables) -> bool {
-        let query = Query { direction: self.direction, protocol: protocol::TCP, port: [0, 80] };
+        let query = FlowQuery { direction: self.direction, protocol: protocol::TCP, port: [0, 80] };
         evaluate(tables, &roots.endpoint, &roots.peer, query).action == action::ALLOW
     }
 }

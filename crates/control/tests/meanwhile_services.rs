@@ -3,27 +3,14 @@
 
 use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendKey, ServiceKey};
-use control::fixtures;
+use control::fixtures::{self, random_service_change, remove_service, service};
 use control::{Change, Rows, World, Writes};
 use identity::Allocator;
 use policy::generate::Random;
-use service::fixtures::{http, labels, tcp, tcp_to};
-use service::{EndpointPort, EndpointSlice, Service, ServicePort, TransportProtocol};
+use service::fixtures::http;
+use service::{EndpointPort, TransportProtocol};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-
-/// A service of this name and namespace at one address, with a port to `http` and one to number 9090.
-fn service(namespace: &str, name: &str, app: &str) -> Change {
-    let named = |name: &str, port| ServicePort { name: name.to_owned(), ..port };
-    let ports = [named("web", tcp_to(80, "http")), named("metrics", tcp(9090, 9090))];
-    let selector = if app.is_empty() { BTreeMap::new() } else { labels(&[("app", app)]) };
-    let service = service::fixtures::service(namespace, name, ports);
-    Change::Service(Box::new(Service { selector, ..service }))
-}
-
-fn no_service(namespace: &str, name: &str) -> Change {
-    Change::RemoveService { namespace: namespace.into(), name: name.into() }
-}
 
 fn workload(id: u32, namespace: &str, app: &str, last: u8) -> Change {
     let mut endpoint = fixtures::endpoint(id, namespace, app);
@@ -34,12 +21,8 @@ fn workload(id: u32, namespace: &str, app: &str, last: u8) -> Change {
 
 /// Addresses of another node's workloads that serve the first port of a service.
 fn listed(namespace: &str, service: &str, last: &[u8]) -> Change {
-    let slice = EndpointSlice {
-        addresses: last.iter().map(|last| IpAddr::from([10, 0, 9, *last])).collect(),
-        ports: vec![EndpointPort::named("web", TransportProtocol::Tcp, 8080)],
-    };
-    let (namespace, service) = (namespace.to_owned(), service.to_owned());
-    Change::EndpointSlices { namespace, service, list: "list".into(), slices: vec![slice] }
+    let addresses: Vec<IpAddr> = last.iter().map(|last| IpAddr::from([10, 0, 9, *last])).collect();
+    fixtures::listed(namespace, service, &addresses, EndpointPort::named("web", TransportProtocol::Tcp, 8080))
 }
 
 /// The backends of each frontend.
@@ -150,25 +133,20 @@ fn a_frontend_goes_to_another_service() {
         vec![service("y", "b", "web")],
         vec![service("x", "b", "web")],
         vec![service("x", "a", "db"), workload(3, "x", "db", 4)],
-        vec![no_service("x", "a")],
-        vec![no_service("x", "b"), workload(2, "y", "web", 5)],
-        vec![no_service("y", "b"), service("x", "a", "web")],
-        vec![no_service("x", "a")],
+        vec![remove_service("x", "a")],
+        vec![remove_service("x", "b"), workload(2, "y", "web", 5)],
+        vec![remove_service("y", "b"), service("x", "a", "web")],
+        vec![remove_service("x", "a")],
     ]);
 }
 
 /// A change of a small world in which services, workloads and lists get into each other's way.
 fn random_change(random: &mut Random) -> Change {
-    let (namespace, name) = (random.pick(&["x", "y"]), random.pick(&["a", "b"]));
-    let app = random.pick(&["web", "db", ""]);
     let (id, last) = (1 + random.below(4) as u32, 1 + random.below(6) as u8);
     match random.below(10) {
-        0 | 1 => service(namespace, name, app),
-        2 => no_service(namespace, name),
-        3..7 => workload(id, namespace, app, last),
-        7 => Change::RemoveEndpoint(id),
-        8 => listed(namespace, name, &[]),
-        _ => listed(namespace, name, &[last, 7]),
+        0..5 => random_service_change(random),
+        5 => Change::RemoveEndpoint(id),
+        _ => workload(id, random.pick(&["x", "y"]), random.pick(&["web", "db", ""]), last),
     }
 }
 

@@ -26,7 +26,7 @@ fn workload(id: u32, own: &[(&str, &str)], last: u8) -> Change {
 }
 
 fn gone(namespace: &str) -> Change {
-    Change::RemoveService { namespace: namespace.into(), name: "old".into() }
+    fixtures::remove_service(namespace, "old")
 }
 
 fn listed(namespace: &str, list: &str, last: &[u8]) -> Change {

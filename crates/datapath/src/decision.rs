@@ -1,18 +1,18 @@
 //! What policy and connection tracking decided on a packet.
 
 use crate::conntrack::Transition;
-use crate::found::Frontend;
+use crate::found::ServiceAddress;
 use abi::DropReason;
 use abi::policy::VerdictInfo;
 
 /// The decision on one packet at one endpoint, as `check` makes it.
-pub(crate) struct Decision {
+pub(crate) struct PacketDecision {
     /// The rule that decided; 0 is the default.
     pub(crate) rule: u32,
     /// The layer-7 rule set of a proxied flow.
     pub(crate) l7: u32,
     /// The service that the flow's packets go to, as the flow's connection remembers it.
-    pub(crate) service: Frontend,
+    pub(crate) service: ServiceAddress,
     /// What the packet changed in the state of its connection.
     pub(crate) transition: Transition,
     pub(crate) is_reply: bool,
@@ -24,12 +24,12 @@ pub(crate) struct Decision {
     pub(crate) audit: Option<DropReason>,
 }
 
-impl Decision {
+impl PacketDecision {
     /// Before `check`.
     pub(crate) const NONE: Self = Self {
         rule: 0,
         l7: 0,
-        service: Frontend::UNSET,
+        service: ServiceAddress::UNSET,
         transition: Transition::None,
         is_reply: false,
         proxy: 0,

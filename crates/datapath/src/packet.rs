@@ -16,8 +16,8 @@ pub trait Bytes {
     fn is_tagged(&self) -> bool;
     /// Reads `N` bytes; beyond the end or past [`MAX_OFFSET`] the packet is invalid.
     ///
-    /// `N` is two at least: whether a single byte lies before the end, the compiler checks by a comparison that the
-    /// verifier does not understand.
+    /// `N` is even and not zero. The kernel side reads by words; and whether a single byte lies before the end, the compiler
+    /// checks by a comparison that the verifier does not understand.
     fn read<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason>;
     /// Writes `N` bytes.
     fn write<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason>;
@@ -64,7 +64,7 @@ pub trait Mark {
 }
 
 /// The packet's way through the node.
-pub trait Route {
+pub trait PacketRoute {
     /// Index of the interface whose hook sees the packet.
     fn interface(&self) -> u32;
     /// Index of the interface by which the packet came into the node; 0 where the node itself made the packet.

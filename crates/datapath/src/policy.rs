@@ -68,7 +68,7 @@ impl Walk {
 
 /// The flow that an endpoint's policy is evaluated for: may the flow be opened?
 #[derive(Clone, Copy, Debug)]
-pub struct Query {
+pub struct FlowQuery {
     /// Egress where the endpoint opens the flow.
     pub direction: Direction,
     /// IP protocol number.
@@ -82,7 +82,7 @@ pub fn evaluate(
     rows: &impl PolicyRows,
     endpoint: &EndpointInfo,
     peer: &AddressInfo,
-    query: Query,
+    query: FlowQuery,
 ) -> VerdictInfo {
     evaluate_in(&mut Walk { ..Walk::UNUSED }, rows, endpoint, peer, query)
 }
@@ -94,7 +94,7 @@ pub(crate) fn evaluate_in(
     rows: &impl PolicyRows,
     endpoint: &EndpointInfo,
     peer: &AddressInfo,
-    query: Query,
+    query: FlowQuery,
 ) -> VerdictInfo {
     let enforced = match query.direction {
         Direction::Ingress => flag::ENFORCE_INGRESS,

@@ -2,7 +2,7 @@
 
 use crate::conntrack;
 use crate::packet::{Bytes, MAX_OFFSET};
-use crate::parse::{Flow, IP};
+use crate::parse::{IP, PacketFlow};
 use abi::conntrack::ConnKey;
 use abi::policy::Direction;
 use abi::protocol::{ICMP, ICMP6, SCTP, TCP, UDP};
@@ -10,7 +10,7 @@ use abi::{Address, DropReason};
 
 /// Whether the packet is an ICMP error: unreachable, too big, time exceeded or parameter problem.
 #[inline(always)]
-pub(crate) fn is_error(flow: &Flow) -> bool {
+pub(crate) fn is_error(flow: &PacketFlow) -> bool {
     let kind = flow.destination_port[0];
     match flow.protocol {
         ICMP => kind == 3 || kind == 11 || kind == 12,
@@ -21,7 +21,7 @@ pub(crate) fn is_error(flow: &Flow) -> bool {
 
 /// Offset of the packet that an error carries.
 #[inline(always)]
-pub(crate) fn embedded(flow: &Flow) -> u32 {
+pub(crate) fn embedded(flow: &PacketFlow) -> u32 {
     flow.transport + 8
 }
 
@@ -30,13 +30,13 @@ pub(crate) fn embedded(flow: &Flow) -> u32 {
 #[inline(always)]
 pub(crate) fn key(
     packet: &impl Bytes,
-    error: &Flow,
+    error: &PacketFlow,
     direction: Direction,
 ) -> Result<Option<ConnKey>, DropReason> {
     if !is_error(error) || error.transport < IP || error.transport > MAX_OFFSET / 2 {
         return Ok(None);
     }
-    let mut inner = Flow::unknown();
+    let mut inner = PacketFlow::unknown();
     let transport = addresses(packet, error, &mut inner)?;
     let [a, b, c, d, high, low, _, _] = packet.read::<8>(transport)?;
     match inner.protocol {
@@ -70,7 +70,7 @@ pub(crate) fn key(
 
 /// Reads the addresses and protocol of the packet inside; returns the offset of its transport header.
 #[inline(always)]
-fn addresses(packet: &impl Bytes, error: &Flow, inner: &mut Flow) -> Result<u32, DropReason> {
+fn addresses(packet: &impl Bytes, error: &PacketFlow, inner: &mut PacketFlow) -> Result<u32, DropReason> {
     let at = embedded(error);
     if error.source.is_v4() {
         let header = packet.read::<20>(at)?;

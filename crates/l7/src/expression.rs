@@ -53,13 +53,13 @@ pub fn hir(text: &str) -> Result<Hir> {
 
 /// A part of an expression and its size in states.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
+pub(crate) struct ExpressionPart {
     pub(crate) hir: Hir,
     pub(crate) size: u32,
 }
 
 /// Parses an expression.
-pub(crate) fn parse(text: &str) -> Result<Part> {
+pub(crate) fn parse(text: &str) -> Result<ExpressionPart> {
     let mut parser = Parser { text, at: 0, depth: 0 };
     let part = parser.alternation(false)?;
     if parser.at < text.len() {
@@ -77,18 +77,21 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     /// Alternatives up to the end of the group.
-    fn alternation(&mut self, mut fold: bool) -> Result<Part> {
+    fn alternation(&mut self, mut fold: bool) -> Result<ExpressionPart> {
         let mut parts = vec![self.sequence(&mut fold)?];
         while self.take("|") {
             parts.push(self.sequence(&mut fold)?);
         }
         let size = parts.iter().fold(0u32, |sum, part| sum.saturating_add(part.size + 1));
-        self.bounded(Part { hir: Hir::alternation(parts.into_iter().map(|part| part.hir).collect()), size })
+        self.bounded(ExpressionPart {
+            hir: Hir::alternation(parts.into_iter().map(|part| part.hir).collect()),
+            size,
+        })
     }
 
     /// A sequence of items, up to `|`, `)` or the end.
-    fn sequence(&mut self, fold: &mut bool) -> Result<Part> {
-        let mut parts: Vec<Part> = Vec::new();
+    fn sequence(&mut self, fold: &mut bool) -> Result<ExpressionPart> {
+        let mut parts: Vec<ExpressionPart> = Vec::new();
         let mut repeatable = false;
         while let Some(next) = self.peek() {
             match next {
@@ -115,7 +118,10 @@ impl Parser<'_> {
             repeatable = !parts.is_empty();
         }
         let size = parts.iter().fold(0u32, |sum, part| sum.saturating_add(part.size));
-        self.bounded(Part { hir: Hir::concat(parts.into_iter().map(|part| part.hir).collect()), size })
+        self.bounded(ExpressionPart {
+            hir: Hir::concat(parts.into_iter().map(|part| part.hir).collect()),
+            size,
+        })
     }
 
     /// A repetition operator; none where the brace is a literal.
@@ -163,15 +169,15 @@ impl Parser<'_> {
         (digits > 0).then(|| text.parse().unwrap_or(u32::MAX))
     }
 
-    fn repeat(&self, part: Part, min: u32, max: Option<u32>) -> Result<Part> {
+    fn repeat(&self, part: ExpressionPart, min: u32, max: Option<u32>) -> Result<ExpressionPart> {
         let copies = max.unwrap_or(min).max(1);
         let size = part.size.saturating_mul(copies).saturating_add(copies);
         let hir = Hir::repetition(Repetition { min, max, greedy: true, sub: Box::new(part.hir) });
-        self.bounded(Part { hir, size })
+        self.bounded(ExpressionPart { hir, size })
     }
 
     /// A group; none where it only sets flags, as in `(?i)`.
-    fn group(&mut self, fold: &mut bool) -> Result<Option<Part>> {
+    fn group(&mut self, fold: &mut bool) -> Result<Option<ExpressionPart>> {
         let start = self.at;
         self.at += 1;
         let mut inner = *fold;
@@ -225,14 +231,14 @@ impl Parser<'_> {
     }
 
     /// The literal text between `\Q` and `\E`.
-    fn quoted(&mut self, fold: bool, parts: &mut Vec<Part>) {
+    fn quoted(&mut self, fold: bool, parts: &mut Vec<ExpressionPart>) {
         while self.at < self.text.len() && !self.take("\\E") {
             parts.push(self.literal(fold));
         }
     }
 
     /// A literal, a class, an escape, a dot or an anchor.
-    fn item(&mut self, fold: bool) -> Result<Part> {
+    fn item(&mut self, fold: bool) -> Result<ExpressionPart> {
         match self.peek() {
             Some('.') => {
                 self.at += 1;
@@ -247,13 +253,13 @@ impl Parser<'_> {
         }
     }
 
-    fn anchor(&mut self, length: usize, look: Look) -> Part {
+    fn anchor(&mut self, length: usize, look: Look) -> ExpressionPart {
         self.at += length;
-        Part { hir: Hir::look(look), size: 1 }
+        ExpressionPart { hir: Hir::look(look), size: 1 }
     }
 
     /// An escape outside a class.
-    fn escape(&mut self, fold: bool) -> Result<Part> {
+    fn escape(&mut self, fold: bool) -> Result<ExpressionPart> {
         let rest = &self.text.as_bytes()[self.at + 1..];
         match rest.first() {
             Some(b'A') => Ok(self.anchor(2, Look::StartLF)),
@@ -319,19 +325,19 @@ impl Parser<'_> {
     }
 
     /// The next character as a literal.
-    fn literal(&mut self, fold: bool) -> Part {
+    fn literal(&mut self, fold: bool) -> ExpressionPart {
         match self.bump() {
             Some(next) if next.is_ascii() => byte(next as u8, fold),
             Some(next) => {
                 let mut buffer = [0; 4];
                 let bytes = next.encode_utf8(&mut buffer).as_bytes();
-                Part { hir: Hir::literal(bytes), size: bytes.len() as u32 }
+                ExpressionPart { hir: Hir::literal(bytes), size: bytes.len() as u32 }
             }
-            None => Part { hir: Hir::empty(), size: 0 },
+            None => ExpressionPart { hir: Hir::empty(), size: 0 },
         }
     }
 
-    fn bounded(&self, part: Part) -> Result<Part> {
+    fn bounded(&self, part: ExpressionPart) -> Result<ExpressionPart> {
         if part.size > MAX_SIZE {
             self.fail("the expression is too large: repetitions multiply")
         } else {
@@ -371,23 +377,23 @@ fn fail<T>(position: usize, message: &'static str) -> Result<T> {
 }
 
 /// A literal byte, in both cases where `fold` is true.
-fn byte(byte: u8, fold: bool) -> Part {
+fn byte(byte: u8, fold: bool) -> ExpressionPart {
     let hir = if fold && byte.is_ascii_alphabetic() {
         let both = [byte.to_ascii_lowercase(), byte.to_ascii_uppercase()];
         Hir::class(Class::Bytes(ClassBytes::new(both.map(|byte| ClassBytesRange::new(byte, byte)))))
     } else {
         Hir::literal([byte])
     };
-    Part { hir, size: 1 }
+    ExpressionPart { hir, size: 1 }
 }
 
 /// A class or its complement; the separator is in neither.
-fn class(mut ranges: ClassBytes, negated: bool) -> Part {
+fn class(mut ranges: ClassBytes, negated: bool) -> ExpressionPart {
     if negated {
         ranges.negate();
     }
     ranges.difference(&ClassBytes::new([ClassBytesRange::new(SEPARATOR, SEPARATOR)]));
-    Part { hir: Hir::class(Class::Bytes(ranges)), size: 2 }
+    ExpressionPart { hir: Hir::class(Class::Bytes(ranges)), size: 2 }
 }
 
 /// Matches any text without a separator: the expression of a field that a rule leaves open.

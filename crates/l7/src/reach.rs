@@ -13,7 +13,7 @@ const MAX_STATES: usize = 20_000;
 
 /// A part of a request with a known grammar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Part {
+pub enum RequestPart {
     /// Its method.
     Method,
     /// Its canonical path, with the query.
@@ -24,7 +24,7 @@ pub enum Part {
 ///
 /// # Errors
 /// The expression is invalid.
-pub fn matches_nothing(text: &str, part: Part) -> Result<bool, ExpressionError> {
+pub fn matches_nothing(text: &str, part: RequestPart) -> Result<bool, ExpressionError> {
     Ok(exists(part, text, None)? == Some(false))
 }
 
@@ -33,18 +33,18 @@ pub fn matches_nothing(text: &str, part: Part) -> Result<bool, ExpressionError> 
 ///
 /// # Errors
 /// One of the expressions is invalid.
-pub fn is_within(narrow: &str, wide: &str, part: Part) -> Result<bool, ExpressionError> {
+pub fn is_within(narrow: &str, wide: &str, part: RequestPart) -> Result<bool, ExpressionError> {
     Ok(exists(part, narrow, Some(wide))? == Some(false))
 }
 
 /// True where a part exists that `one` matches and `but`, if given, does not; none where the search was too large.
-fn exists(part: Part, one: &str, but: Option<&str>) -> Result<Option<bool>, ExpressionError> {
+fn exists(part: RequestPart, one: &str, but: Option<&str>) -> Result<Option<bool>, ExpressionError> {
     let mut one = Walk::along(one)?;
     let mut but = but.map(Walk::along).transpose()?;
     Ok(search(part, &mut one, but.as_mut()))
 }
 
-fn search(part: Part, one: &mut Walk, mut but: Option<&mut Walk>) -> Option<bool> {
+fn search(part: RequestPart, one: &mut Walk, mut but: Option<&mut Walk>) -> Option<bool> {
     let other = match &mut but {
         Some(walk) => Some(walk.start()?),
         None => None,
@@ -141,10 +141,10 @@ enum Shape {
 }
 
 impl Shape {
-    fn begin(part: Part) -> Self {
+    fn begin(part: RequestPart) -> Self {
         match part {
-            Part::Method => Self::Method,
-            Part::Path => Self::Path,
+            RequestPart::Method => Self::Method,
+            RequestPart::Path => Self::Path,
         }
     }
 
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn some_expressions_match_no_path_of_any_request() {
         let check = |text: &str, expected: bool| {
-            assert_eq!(matches_nothing(text, Part::Path).unwrap(), expected, "{text}");
+            assert_eq!(matches_nothing(text, RequestPart::Path).unwrap(), expected, "{text}");
         };
         for text in [
             "public",
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn some_expressions_match_no_method() {
         let check = |text: &str, expected: bool| {
-            assert_eq!(matches_nothing(text, Part::Method).unwrap(), expected, "{text}");
+            assert_eq!(matches_nothing(text, RequestPart::Method).unwrap(), expected, "{text}");
         };
         ["GET ", "get", "", "GET,POST", "(GET|POST) +", "/"].iter().for_each(|text| check(text, true));
         ["GET", "GET|post", "(?i)get", ".*", "M-SEARCH", "GET ?"].iter().for_each(|text| check(text, false));
@@ -242,7 +242,11 @@ mod tests {
     #[test]
     fn expressions_are_within_others() {
         let check = |narrow: &str, wide: &str, expected: bool| {
-            assert_eq!(is_within(narrow, wide, Part::Path).unwrap(), expected, "{narrow} within {wide}");
+            assert_eq!(
+                is_within(narrow, wide, RequestPart::Path).unwrap(),
+                expected,
+                "{narrow} within {wide}"
+            );
         };
         check("/a", "/.*", true);
         check("/a", ".*", true);
@@ -252,13 +256,13 @@ mod tests {
         check("/a/.+", "/a/[0-9]+", false);
         check("/a|/b", "/(a|b)", true);
         check("nothing", "/x", true);
-        assert!(is_within("GET", "GET|HEAD", Part::Method).unwrap());
-        assert!(!is_within("[A-Z]+", "GET|HEAD", Part::Method).unwrap());
+        assert!(is_within("GET", "GET|HEAD", RequestPart::Method).unwrap());
+        assert!(!is_within("[A-Z]+", "GET|HEAD", RequestPart::Method).unwrap());
     }
 
     #[test]
     fn a_search_that_is_too_large_claims_nothing() {
-        assert!(!matches_nothing("[ab/]*a[ab/]{18}x y", Part::Path).unwrap());
+        assert!(!matches_nothing("[ab/]*a[ab/]{18}x y", RequestPart::Path).unwrap());
     }
 
     #[test]

@@ -17,7 +17,7 @@ impl Baseline {
         Ok(Self { program: sys::load_nothing()? })
     }
 
-    /// Runs the program on a frame as [`crate::Loaded::measure`] runs a hook's program, and returns the time of one run.
+    /// Runs the program on a frame as [`crate::Loaded::run`] runs a hook's program, and returns the time of one run.
     pub fn measure(&self, frame: &[u8], repeat: u32) -> io::Result<Duration> {
         sys::time(self.program.as_fd(), frame, repeat).map(|time| Duration::from_nanos(time.into()))
     }

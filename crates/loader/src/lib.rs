@@ -34,7 +34,7 @@ pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_p
 pub use pinned::{Pinned, set_proxy_sockets};
 pub use read::{CounterRow, MapEntries, ReadError};
 pub use spec::{MapSpec, ObjectSpec, ProgramSpec, SpecError};
-pub use test_run::{ProgramAction, TestRun, TestRunError};
+pub use test_run::{PacketContext, ProgramAction, TestRun, TestRunError};
 
 /// The compiled programs, as `build.rs` found or made them.
 pub static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nexin.bpf.o"));

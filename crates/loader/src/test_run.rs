@@ -61,7 +61,8 @@ pub enum TestRunError {
 struct Context {
     length_and_kind: [u32; 2],
     mark: u32,
-    queue_to_ingress_interface: [u32; 7],
+    queue_to_priority: [u32; 6],
+    ingress: u32,
     interface: u32,
     rest: [u32; 37],
 }
@@ -77,22 +78,17 @@ impl Loaded {
         mark: u32,
         interface: u32,
     ) -> Result<TestRun, TestRunError> {
-        self.run(hook, frame, Packet { mark, interface }, 1)
+        self.run(hook, frame, PacketContext { mark, interface, ingress: 0 }, 1)
     }
 
-    /// Runs the hook's program many times, each time on the frame that the run before left, and returns the time of one
-    /// run.
-    pub fn measure(
+    /// Runs the hook's program `repeat` times, each time on the frame that the run before left.
+    pub fn run(
         &self,
         hook: Hook,
         frame: &[u8],
-        interface: u32,
+        packet: PacketContext,
         repeat: u32,
-    ) -> Result<Duration, TestRunError> {
-        self.run(hook, frame, Packet { mark: 0, interface }, repeat).map(|run| run.duration)
-    }
-
-    fn run(&self, hook: Hook, frame: &[u8], packet: Packet, repeat: u32) -> Result<TestRun, TestRunError> {
+    ) -> Result<TestRun, TestRunError> {
         const ETHERNET: usize = 14;
         /// More bytes than the packet path ever adds to a frame.
         const GROWTH: usize = 256;
@@ -102,6 +98,7 @@ impl Loaded {
         let mut context = Context::new_zeroed();
         context.mark = packet.mark;
         context.interface = packet.interface;
+        context.ingress = packet.ingress;
         let mut frame_out = vec![0; frame.len() + GROWTH];
         let mut context_out = Context::new_zeroed();
         let options = TestRunOptions {
@@ -131,9 +128,14 @@ impl Loaded {
 }
 
 /// What the kernel keeps of a packet beside its bytes.
-struct Packet {
-    mark: u32,
-    interface: u32,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketContext {
+    /// The mark.
+    pub mark: u32,
+    /// Index of the interface whose hook sees the packet (0: the loopback).
+    pub interface: u32,
+    /// Index of the interface by which the packet came into the node; 0 where the node itself made the packet.
+    pub ingress: u32,
 }
 
 impl ProgramAction {

@@ -1,6 +1,6 @@
 //! Whole files: the files of the tutorial, and features of YAML.
 
-use manifest::test::{Expect, ProbeEnd, ProbeTraffic, Step};
+use manifest::test::{Expect, ProbeEnd, ProbeTraffic, TestStep};
 use manifest::{
     CidrGroup, Diagnostic, Endpoints, Manifest, NodeObject, Object, PodCount, Policy, WorkloadObject,
 };
@@ -103,7 +103,7 @@ fn an_unsupported_feature_fails_its_own_document_only() {
     assert!(two.test.is_ok());
 }
 
-fn step(spec: &str) -> Step {
+fn step(spec: &str) -> TestStep {
     let text =
         format!("apiVersion: nexin.io/v1alpha1\nkind: PolicyTest\nmetadata: {{name: t}}\nspec: {{{spec}}}\n");
     let tests = manifest::test::parse("t.yaml", &text, &mut |_| unreachable!());

@@ -142,18 +142,12 @@ metadata: {name: web}
 spec: {selector: {id: app1}, clusterIP: 10.96.0.1, ports: [{port: 8080, targetPort: http}]}
 ";
 
-const TUTORIAL: &str = "
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {name: rule1}
-spec:
-  endpointSelector: {matchLabels: {id: app1}}
-  ingress:
-  - fromEndpoints: [{matchLabels: {id: app2}}]
-    toPorts:
-    - ports: [{port: '80', protocol: TCP}]
-      rules: {http: [{method: GET, path: /public}]}
-";
+/// The policy of the tutorial: app2 may connect to app1, and only with GET /public.
+const TUTORIAL: &str = include_str!("../../../examples/tutorial/rule1.yaml");
+/// Its rules for requests.
+const RULES: &str = "
+        - method: \"GET\"
+          path: \"/public\"";
 
 const TO_SERVICE: &str = "
 apiVersion: cilium.io/v2
@@ -299,7 +293,7 @@ metadata: {name: app1}
 #[test]
 fn generated_workloads_have_the_named_ports_of_rules() {
     let old = TUTORIAL.split("  - fromEndpoints").next().unwrap().to_owned() + "  - {}\n";
-    let new = TUTORIAL.replace("'80'", "http");
+    let new = TUTORIAL.replace("\"80\"", "http");
     let new = new.split("      rules:").next().unwrap().to_owned();
     let files = Files::new("named", &[("old.yaml", &old), ("new.yaml", &new)]);
     files.diff("old.yaml new.yaml", &["default/id=app2 -> default/id=app1: http/TCP: drop -> allow"]);
@@ -327,7 +321,7 @@ spec:
 
 #[test]
 fn equivalent_http_rules_are_no_difference() {
-    let rules = |rules: &str| TUTORIAL.replace("[{method: GET, path: /public}]", rules);
+    let rules = |rules: &str| TUTORIAL.replace(RULES, &format!(" {rules}"));
     let check = |name: &str, old: &str, new: &str, is_same: bool| {
         let files = Files::new(name, &[("old.yaml", &rules(old)), ("new.yaml", &rules(new))]);
         let (said, code) = files.policy("diff old.yaml new.yaml");

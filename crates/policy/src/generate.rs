@@ -16,7 +16,7 @@ mod traffic;
 pub use generated::{
     GeneratedEnd, GeneratedPeer, GeneratedProbe, GeneratedRequest, GeneratedWorkload, GeneratedWorld,
 };
-pub use peers::{BLOCKS, cidr};
+pub use peers::{BLOCKS, DOMAINS, cidr};
 pub use probe::probes;
 pub use random::Random;
 pub use shrink::shrink;

@@ -6,7 +6,7 @@ use crate::engine_kind::EngineKind;
 use crate::report::{Judged, ProbeReport, Summary};
 use crate::state::TestState;
 use crate::suite::Suite;
-use manifest::test::{PolicyTest, Probe, Step};
+use manifest::test::{PolicyTest, Probe, TestStep};
 use std::fmt;
 
 /// Why a run ended early. A verdict that differs from its expectation does not end a run.
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
     }
 
     /// The crossings of each probe.
-    fn crossings(&self, step: &Step) -> Result<Vec<Vec<Crossing>>, RunError> {
+    fn crossings(&self, step: &TestStep) -> Result<Vec<Vec<Crossing>>, RunError> {
         let crossings = |probe: &Probe| {
             self.state
                 .crossings(probe)

@@ -2,7 +2,7 @@
 
 use control::{Pool, PoolError};
 use identity::{Labels, filter};
-use manifest::test::{NodeState, Step, WorkloadName, WorkloadState};
+use manifest::test::{NodeState, TestStep, WorkloadName, WorkloadState};
 use manifest::{NamedPort, Object, ObjectName};
 use policy::rule::{Cidr, EnforcementMode, Policy, PolicyId, Subject};
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,7 +109,7 @@ impl Default for TestState {
 
 impl TestState {
     /// Applies the changes of a step, in order.
-    pub fn take(&mut self, step: &Step) -> Result<(), StepError> {
+    pub fn take(&mut self, step: &TestStep) -> Result<(), StepError> {
         self.mode = step.enforcement.unwrap_or(self.mode);
         self.audit = step.audit.unwrap_or(self.audit);
         for name in &step.remove_workloads {
@@ -132,7 +132,7 @@ impl TestState {
     }
 
     /// Applies the policies and objects of a step.
-    fn submit(&mut self, step: &Step) -> Result<(), StepError> {
+    fn submit(&mut self, step: &TestStep) -> Result<(), StepError> {
         let policy = |policy: &Policy| (policy.id.clone(), policy.clone());
         let object = |object: &Object| (object.name(), object.clone());
         if let Some(policies) = &step.policies {
@@ -255,7 +255,7 @@ mod tests {
         WorkloadName { namespace: "default".into(), name: name.into() }
     }
 
-    fn workload(of: &str, addresses: &[&str]) -> Step {
+    fn workload(of: &str, addresses: &[&str]) -> TestStep {
         let workload = WorkloadState {
             name: name(of),
             labels: BTreeMap::new(),
@@ -264,7 +264,7 @@ mod tests {
             host_network: None,
             node: None,
         };
-        Step { workloads: vec![workload], ..Step::default() }
+        TestStep { workloads: vec![workload], ..TestStep::default() }
     }
 
     fn addresses(state: &TestState, of: &str) -> Vec<String> {
@@ -295,7 +295,8 @@ mod tests {
     #[test]
     fn a_workload_that_does_not_exist_cannot_be_removed() {
         let mut state = TestState::default();
-        let error = state.take(&Step { remove_workloads: vec![name("a")], ..Step::default() }).unwrap_err();
+        let error =
+            state.take(&TestStep { remove_workloads: vec![name("a")], ..TestStep::default() }).unwrap_err();
         assert_eq!(error, StepError::NoWorkload(name("a")));
     }
 }

@@ -1,13 +1,13 @@
 //! The changes that lead from one state of a test to the next, as an agent would see them.
 
 use crate::state::{HOST_ADDRESSES, TestState, TestWorkload};
-use control::{Change, Endpoint, Node, Proxy, RemoteNode, Wire};
+use control::{Change, Endpoint, Node, ProxyLocation, RemoteNode, Wire};
 use manifest::test::{NodeState, WorkloadName};
 use manifest::{EndpointSlice, Endpoints as AddressList, Object};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Interface and port of a node proxy that receives no packet. The loopback exists everywhere.
-const PROXY: Proxy = Proxy { interface: 1, port: 9 };
+const PROXY: ProxyLocation = ProxyLocation { interface: 1, port: 9 };
 /// The first interface number of workloads; the endpoint's number is added.
 const FIRST_INTERFACE: u32 = 100;
 

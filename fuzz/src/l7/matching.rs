@@ -2,7 +2,7 @@
 
 use super::reading;
 use l7::matcher::RuleField;
-use l7::reach::{self, Part};
+use l7::reach::{self, RequestPart};
 use l7::rule::HeaderRule;
 use l7::{Field, HttpRule, Matcher, RequestView, cost, equivalence, expression, path};
 use regex_syntax::ParserBuilder;
@@ -123,8 +123,8 @@ fn check_answers(rules: &[HttpRule], request: &RequestView<'_>) {
         return;
     }
     for (part, text, expressions) in [
-        (Part::Path, request.path, rules.iter().map(|rule| &rule.path).collect::<Vec<_>>()),
-        (Part::Method, request.method, rules.iter().map(|rule| &rule.method).collect()),
+        (RequestPart::Path, request.path, rules.iter().map(|rule| &rule.path).collect::<Vec<_>>()),
+        (RequestPart::Method, request.method, rules.iter().map(|rule| &rule.method).collect()),
     ] {
         let expressions: Vec<&String> = expressions.into_iter().flatten().take(2).collect();
         let is_match = |text_of: &String| {

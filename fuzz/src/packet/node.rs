@@ -1,6 +1,6 @@
 //! The node whose hooks judge the packets: three workloads, a service, a proxy and policies of all kinds.
 
-use control::{Change, Endpoint, Node, Proxy, RemoteNode, Wire, Workload, World};
+use control::{Change, Endpoint, Node, ProxyLocation, RemoteNode, Wire, Workload, World};
 use datapath::native::Tables;
 use manifest::Object;
 use service::{Service, ServicePort, TargetPort, TransportProtocol};
@@ -81,7 +81,7 @@ fn node() -> Change {
     Change::Node(Box::new(Node {
         name: "node".into(),
         addresses: addresses(NODE).to_vec(),
-        proxy: Some(Proxy { interface: PROXY, port: 15001 }),
+        proxy: Some(ProxyLocation { interface: PROXY, port: 15001 }),
         report_forwards: true,
         ..Node::default()
     }))

@@ -1,6 +1,6 @@
 //! The destinations of a connection: one end, or the backends of a service.
 
-use super::end::End;
+use super::end::ConnectionEnd;
 use super::inventory::{Inventory, domain, end};
 use super::protocol::protocol_name;
 use abi::identity::is_workload;
@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The ends that a connection may reach, with the port at each.
 pub(super) struct Destinations {
     /// One end, or each backend of a service.
-    pub(super) ends: Vec<(End, u16)>,
+    pub(super) ends: Vec<(ConnectionEnd, u16)>,
     /// Remarks for the explanation.
     pub(super) notes: Vec<String>,
     /// Whether they are backends of a service.
@@ -23,7 +23,7 @@ pub(super) struct Destinations {
 /// Resolves the destination of a probe; `number` is the protocol's number.
 pub(super) fn destinations(
     inventory: &dyn Inventory,
-    from: &End,
+    from: &ConnectionEnd,
     probe: &ExplainProbe,
     number: u8,
 ) -> Result<Destinations, Failure> {
@@ -56,7 +56,8 @@ pub(super) fn destinations(
         return unoffered(inventory, (service, &name), address, (probe, number));
     };
     if !is_translated && let Some(address) = address {
-        let mut found = single(End { addresses: vec![address], ..inventory.at(address) }, probe, number)?;
+        let mut found =
+            single(ConnectionEnd { addresses: vec![address], ..inventory.at(address) }, probe, number)?;
         let from = &from.name;
         found.notes.push(format!(
             "{address} is service {name}; only packets of workloads are translated, so for {from} it is an address like any \
@@ -103,7 +104,7 @@ fn is_known_as(service: &Service, text: &str) -> bool {
 /// Resolves a service of type ExternalName, whose target may be another service.
 fn aliased(
     inventory: &dyn Inventory,
-    from: &End,
+    from: &ConnectionEnd,
     (name, alias): (&str, &str),
     probe: &ExplainProbe,
     number: u8,
@@ -135,7 +136,8 @@ fn unoffered(
     let Some(address) = address else {
         return Err(invalid(format!("service {name} has no {what}; it has {offers}")));
     };
-    let mut found = single(End { addresses: vec![address], ..inventory.at(address) }, probe, number)?;
+    let mut found =
+        single(ConnectionEnd { addresses: vec![address], ..inventory.at(address) }, probe, number)?;
     found.notes.push(format!("{address} is service {name}, which has {offers}: {what} is not translated"));
     Ok(found)
 }
@@ -159,12 +161,13 @@ fn api_servers(inventory: &dyn Inventory, probe: &ExplainProbe, number: u8) -> R
         return Ok(found);
     }
     let port = found.ends[0].1;
-    let ends =
-        known.into_iter().map(|address| (End { addresses: vec![address], ..inventory.at(address) }, port));
+    let ends = known
+        .into_iter()
+        .map(|address| (ConnectionEnd { addresses: vec![address], ..inventory.at(address) }, port));
     Ok(Destinations { ends: ends.collect(), ..found })
 }
 
-fn single(end: End, probe: &ExplainProbe, number: u8) -> Result<Destinations, Failure> {
+fn single(end: ConnectionEnd, probe: &ExplainProbe, number: u8) -> Result<Destinations, Failure> {
     let mut notes = Vec::new();
     if end.names.contains(&end.name) {
         notes.push(format!("{} is an external domain name", end.name));
@@ -183,7 +186,7 @@ fn single(end: End, probe: &ExplainProbe, number: u8) -> Result<Destinations, Fa
     Ok(Destinations { ends: vec![(end, port)], notes, is_service: false })
 }
 
-fn no_port(end: &End, name: &str, number: u8) -> Failure {
+fn no_port(end: &ConnectionEnd, name: &str, number: u8) -> Failure {
     let known: Vec<&str> = end.known_ports().names().collect();
     let known = if known.is_empty() { "no named port".to_owned() } else { known.join(", ") };
     let protocol = protocol_name(number);
@@ -224,7 +227,7 @@ fn backends(
     service: &Service,
     port: &ServicePort,
     frontend: IpAddr,
-) -> Vec<(End, u16)> {
+) -> Vec<(ConnectionEnd, u16)> {
     let probed = Service { addresses: vec![frontend], ports: vec![port.clone()], ..service.clone() };
     let listed = inventory.listed_slices(service);
     // For a headless service the client uses the listed addresses as they are, and a port of its own choice.
@@ -239,7 +242,10 @@ fn backends(
     let backends = frontends.into_iter().flat_map(|frontend| frontend.backends);
     let ends = backends.map(|backend| {
         let address = IpAddr::from(backend.address);
-        (End { addresses: vec![address], ..inventory.at(address) }, u16::from_be_bytes(backend.port))
+        (
+            ConnectionEnd { addresses: vec![address], ..inventory.at(address) },
+            u16::from_be_bytes(backend.port),
+        )
     });
     ends.collect()
 }
@@ -251,7 +257,7 @@ fn with_port(slice: &EndpointSlice, port: &ServicePort, number: u16) -> Endpoint
 }
 
 /// The remark on the translation of a service.
-fn translation(frontend: &str, service: &str, ends: &[(End, u16)]) -> String {
+fn translation(frontend: &str, service: &str, ends: &[(ConnectionEnd, u16)]) -> String {
     let is = if frontend.starts_with(service) {
         format!("{frontend} is a service")
     } else {

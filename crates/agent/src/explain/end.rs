@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 /// One end of a connection, with every property that policies match.
 #[derive(Clone, Debug)]
-pub struct End {
+pub struct ConnectionEnd {
     /// Its name.
     pub name: String,
     /// Its identity; only the kind of the identity matters.
@@ -50,7 +50,7 @@ pub struct HostNetworkPod {
     pub ports: NamedPorts,
 }
 
-impl End {
+impl ConnectionEnd {
     /// An end with an identity and labels, and no further property.
     pub fn new(name: &str, number: u32, labels: Labels) -> Self {
         let name = name.to_owned();
@@ -210,7 +210,9 @@ mod tests {
     #[test]
     fn a_workload_that_does_not_exist_is_described_by_labels() {
         let check = |text: &str, namespace: &str, key: &str, value: &str| {
-            let end = End::by_labels(text, |name| vec![("team", if name == "shop" { "web" } else { "-" })]);
+            let end = ConnectionEnd::by_labels(text, |name| {
+                vec![("team", if name == "shop" { "web" } else { "-" })]
+            });
             let labels = end.unwrap().labels;
             let k8s = Some(&identity::Source::K8s);
             assert_eq!(labels.value(k8s, identity::key::NAMESPACE), Some(namespace), "{text}");
@@ -221,22 +223,25 @@ mod tests {
         check("shop/app=web", "shop", "io.cilium.k8s.namespace.labels.team", "web");
         check("app.kubernetes.io/name=web", "default", "app.kubernetes.io/name", "web");
         check("shop/app.kubernetes.io/name=web", "shop", "app.kubernetes.io/name", "web");
-        assert!(End::by_labels("shop/web", |_| Vec::new()).is_none());
-        assert!(End::by_labels("app=web,tier", |_| Vec::new()).is_none());
+        assert!(ConnectionEnd::by_labels("shop/web", |_| Vec::new()).is_none());
+        assert!(ConnectionEnd::by_labels("app=web,tier", |_| Vec::new()).is_none());
     }
 
     #[test]
     fn each_node_is_local_to_its_own_policies() {
         let mut labels = Labels::reserved("remote-node");
         labels.insert(Source::K8s, "role", "w");
-        let (one, other) = (End::new("n1", REMOTE_NODE, labels.clone()), End::new("n2", REMOTE_NODE, labels));
+        let (one, other) = (
+            ConnectionEnd::new("n1", REMOTE_NODE, labels.clone()),
+            ConnectionEnd::new("n2", REMOTE_NODE, labels),
+        );
         let subject = one.as_subject();
         assert_eq!(subject.number, HOST);
         assert_eq!(subject.labels.value(Some(&Source::Reserved), "host"), Some(""));
         assert_eq!(subject.labels.value(Some(&Source::Reserved), "remote-node"), None);
         assert_eq!(subject.labels.value(Some(&Source::K8s), "role"), Some("w"));
         assert_eq!(other.as_local().as_peer_of(&subject).number, REMOTE_NODE);
-        let workload = End::new("a", FIRST_ALLOCATED, Labels::default());
+        let workload = ConnectionEnd::new("a", FIRST_ALLOCATED, Labels::default());
         assert_eq!(other.as_local().as_peer_of(&workload).number, HOST);
     }
 }

@@ -1,6 +1,6 @@
 //! The workloads, nodes, hosts and services that a probe can name, in an agent's world or in files.
 
-use super::end::End;
+use super::end::ConnectionEnd;
 use api::{Cause, Failure};
 use identity::key::KUBE_APISERVER;
 use policy::domain::{DomainPattern, canonical_name};
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 /// The workloads, nodes, hosts and services that a probe can name.
 pub trait Inventory {
     /// The workload, node or external host with this name.
-    fn named(&self, text: &str) -> Option<End>;
+    fn named(&self, text: &str) -> Option<ConnectionEnd>;
 
     /// Whether a name of both a workload and a service means the service: in a cluster, services have DNS names and
     /// pods have none.
@@ -22,7 +22,7 @@ pub trait Inventory {
     }
 
     /// The end with this address; an external host if it is unknown.
-    fn at(&self, address: IpAddr) -> End;
+    fn at(&self, address: IpAddr) -> ConnectionEnd;
 
     /// The labels of a namespace.
     fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)>;
@@ -53,31 +53,38 @@ pub trait Inventory {
 }
 
 /// Resolves a name, an address, labels of a workload that does not exist, an entity or a domain name to an end.
-pub(super) fn end(inventory: &dyn Inventory, text: &str) -> Result<End, Failure> {
+pub(super) fn end(inventory: &dyn Inventory, text: &str) -> Result<ConnectionEnd, Failure> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(End { addresses: vec![address], ..inventory.at(address) });
+        return Ok(ConnectionEnd { addresses: vec![address], ..inventory.at(address) });
     }
     let by_labels = || {
-        let end = End::by_labels(text, |namespace| inventory.namespace_labels(namespace))?;
-        Some(End { audit: inventory.audits(), ..end })
+        let end = ConnectionEnd::by_labels(text, |namespace| inventory.namespace_labels(namespace))?;
+        Some(ConnectionEnd { audit: inventory.audits(), ..end })
     };
     // Without a listed address the end is an API server without an address.
     let api_server = || {
         let address = inventory.api_servers().first().copied().filter(|_| text == KUBE_APISERVER)?;
-        Some(End { addresses: vec![address], ..inventory.at(address) })
+        Some(ConnectionEnd { addresses: vec![address], ..inventory.at(address) })
     };
-    let found = inventory.named(text).or_else(by_labels).or_else(api_server).or_else(|| End::reserved(text));
+    let found = inventory
+        .named(text)
+        .or_else(by_labels)
+        .or_else(api_server)
+        .or_else(|| ConnectionEnd::reserved(text));
     found.or_else(|| domain(text)).ok_or_else(|| not_found(inventory, text))
 }
 
 /// An external host with a domain name.
-pub(super) fn domain(text: &str) -> Option<End> {
+pub(super) fn domain(text: &str) -> Option<ConnectionEnd> {
     let is_name = text.contains('.') && DomainPattern::name(text).is_ok();
-    is_name.then(|| End { names: BTreeSet::from([canonical_name(text)]), ..world(text) })
+    is_name.then(|| ConnectionEnd { names: BTreeSet::from([canonical_name(text)]), ..world(text) })
 }
 
-fn world(name: &str) -> End {
-    End { name: name.to_owned(), ..End::reserved("world").expect("the world is a reserved peer") }
+fn world(name: &str) -> ConnectionEnd {
+    ConnectionEnd {
+        name: name.to_owned(),
+        ..ConnectionEnd::reserved("world").expect("the world is a reserved peer")
+    }
 }
 
 /// The failure for an unknown name, with similar names.

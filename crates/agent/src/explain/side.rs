@@ -1,13 +1,17 @@
 //! The verdict of one end's policies on a connection, with the rules that were considered.
 
-use super::end::End;
+use super::end::ConnectionEnd;
 use api::view::{Considered, SideVerdict};
 use policy::model::{self, Basis, Context, Query, RuleOutcome, Verdict};
 use policy::rule::{Direction, Tier};
 use policy::set::PolicySet;
 
 /// Evaluates the policies of one end.
-pub(super) fn side(policies: &PolicySet, subject: &End, query: &Query<'_>) -> (Verdict, SideVerdict) {
+pub(super) fn side(
+    policies: &PolicySet,
+    subject: &ConnectionEnd,
+    query: &Query<'_>,
+) -> (Verdict, SideVerdict) {
     let context = Context { catalog: policies.catalog(), mode: policies.mode() };
     let decision = model::verdict(policies.iter().map(|policy| &**policy), &context, query);
     let considered_rules = decision.explain_rules(&context, query);

@@ -5,7 +5,7 @@ use abi::endpoint::{EndpointInfo, flag};
 use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::{Row, RowKey};
 use control::Rows;
-use datapath::policy::{PolicyRows, Query, evaluate};
+use datapath::policy::{FlowQuery, PolicyRows, evaluate};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub(crate) fn classes_by_pair(maps: &Rows) -> BTreeMap<(RowKey, RowKey), Vec<u32
 fn classes(maps: &Rows, endpoint: &EndpointInfo, peer: &AddressInfo) -> Vec<u32> {
     let without_verdicts = WithoutVerdicts { maps, queried: RefCell::default() };
     let enforcing = EndpointInfo { flags: flag::ENFORCE_INGRESS, ..*endpoint };
-    let query = Query { direction: Direction::Ingress, protocol: 6, port: [0, 80] };
+    let query = FlowQuery { direction: Direction::Ingress, protocol: 6, port: [0, 80] };
     evaluate(&without_verdicts, &enforcing, peer, query);
     without_verdicts.queried.into_inner()
 }

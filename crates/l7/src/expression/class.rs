@@ -1,11 +1,11 @@
 //! Character classes: `[a-z]`, `\d`, `[:alpha:]`.
 
-use super::{Parser, Part, Result, class, fail};
+use super::{ExpressionPart, Parser, Result, class, fail};
 use regex_syntax::hir::{ClassBytes, ClassBytesRange};
 
 impl Parser<'_> {
     /// A class in brackets.
-    pub(super) fn bracket(&mut self, fold: bool) -> Result<Part> {
+    pub(super) fn bracket(&mut self, fold: bool) -> Result<ExpressionPart> {
         let start = self.at;
         self.at += 1;
         let negated = self.take("^");

@@ -5,52 +5,16 @@ use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::batch::Batch;
 use abi::config::Config;
-use abi::endpoint::{EndpointInfo, EndpointKey};
+use abi::fixtures::{endpoint, one_row_of_each_map};
 use abi::map::{self, MapId};
-use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
+use abi::policy::ClassKey;
 use abi::row::{MapOp, Row, RowKey};
-use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use loader::{ApplyError, Capacities, Loaded, Options};
 use std::collections::HashSet;
 use std::time::Instant;
 
-/// One row of each map.
-fn one_of_each() -> Vec<Row> {
-    let address = Address::from_v4([10, 0, 0, 1]);
-    let verdict =
-        VerdictKey { prefix_bits: VerdictKey::ONE_PORT, class: 2, direction: 0, protocol: 6, port: [0, 80] };
-    vec![
-        Row::Address(AddressKey::host(address), AddressInfo { identity: 256, ..AddressInfo::default() }),
-        Row::Endpoint(
-            EndpointKey { interface: 7 },
-            EndpointInfo { id: 1, v4: address, ..EndpointInfo::default() },
-        ),
-        Row::Column(ColumnKey { policy: 1, cidr: 3 }, 4),
-        Row::CidrParent(3, 2),
-        Row::Group(GroupKey { grouping: 4, peer: 256 }, 3),
-        Row::Class(ClassKey { column: 4, group: 3 }, 2),
-        Row::Verdict(verdict, VerdictInfo { action: 1, rule: 9, l7: 0 }),
-        Row::Service(
-            ServiceKey { address, port: [0, 80], protocol: 6, padding: 0 },
-            ServiceInfo { backends: 1, count: 1 },
-        ),
-        Row::Backend(
-            BackendKey { backends: 1, index: 0 },
-            BackendInfo { address, port: [0, 80], padding: [0; 2] },
-        ),
-        Row::Config(Config { epoch: 5, ..Config::default() }),
-    ]
-}
-
 fn read(loaded: &Loaded) -> HashSet<Row> {
     loaded.rows().unwrap().into_iter().collect()
-}
-
-fn endpoint(interface: u32) -> MapOp {
-    MapOp::Put(Row::Endpoint(
-        EndpointKey { interface },
-        EndpointInfo { id: interface, ..EndpointInfo::default() },
-    ))
 }
 
 fn class(group: u32) -> Row {
@@ -65,7 +29,7 @@ fn rows_of_every_map_are_read_back_as_written_and_deleted() {
     let loaded = loaded();
     let empty = HashSet::from([Row::Config(Config::default())]);
     assert_eq!(read(&loaded), empty);
-    let rows = one_of_each();
+    let rows = one_row_of_each_map();
     loaded.apply(&rows.iter().copied().map(MapOp::Put).collect()).unwrap();
     assert_eq!(read(&loaded), rows.iter().copied().collect());
     let deletes: Batch = rows.iter().filter_map(Row::key).map(MapOp::Delete).collect();
@@ -129,11 +93,12 @@ fn a_full_map_is_named_with_its_capacity_and_what_came_before_is_in_force() {
     }
     let capacities = Capacities::SMALL.with(map::Endpoints, 2).with(map::Addresses, 1);
     let loaded = Loaded::open(Options { capacities, ..options() }).unwrap();
-    let operations = [MapOp::Put(class(1)), endpoint(1), endpoint(2), endpoint(3), MapOp::Put(class(2))];
+    let rows = [class(1), endpoint(1), endpoint(2), endpoint(3), class(2)];
+    let operations = rows.map(MapOp::Put);
     let error = loaded.apply(&operations.into()).unwrap_err();
     assert!(error.to_string().starts_with("map NX_ENDPOINTS is full at its capacity of 2 rows"), "{error}");
     let ApplyError::Full { index, operation, .. } = error else { panic!("{error}") };
-    assert_eq!((index, *operation), (3, endpoint(3)));
+    assert_eq!((index, *operation), (3, MapOp::Put(endpoint(3))));
     assert_eq!(read(&loaded).len(), 1 + 1 + 2, "the configuration, a class, two endpoints");
 
     let address =

@@ -1,10 +1,9 @@
 //! The node's own policy in the kernel: packets to and from the node, the world's and a workload's.
 
 use crate::ground::{SYN, loaded, possible, tcp};
-use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::{DropReason, PacketVerdict};
-use abi::fixtures::OnePort;
+use abi::fixtures::{OnePort, address, all_addresses};
 use abi::hook::Site;
 use abi::policy::{Direction, VerdictInfo, action};
 use abi::row::{MapOp, Row};
@@ -21,25 +20,20 @@ fn syn(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> Vec<u8> {
     tcp(source, destination, SYN)
 }
 
-fn address(address: [u8; 4], prefix_bits: u32, identity: u32) -> Row {
-    let key = AddressKey { prefix_bits, address: Address::from_v4(address) };
-    Row::Address(key, AddressInfo { identity, peer: identity, ..AddressInfo::default() })
-}
-
 /// A node with one workload. Only the node's own policy is enforced, in the directions of the flags.
 fn node(flags: u8) -> Loaded {
     let loaded = loaded();
     let own = EndpointInfo { identity: identity::HOST, policy: 9, flags, ..EndpointInfo::default() };
     let workload =
         EndpointInfo { id: 1, identity: 256, v4: Address::from_v4(WORKLOAD), ..EndpointInfo::default() };
-    let rows = [
-        address([0; 4], Address::V4_PREFIX_BITS, identity::WORLD),
-        address(WORKLOAD, 128, 256),
-        address(NODE, 128, identity::HOST),
+    let own = [
+        address(Address::from_v4(WORKLOAD), 256),
+        address(Address::from_v4(NODE), identity::HOST),
         Row::Endpoint(EndpointKey { interface: DOOR }, workload),
         Row::Endpoint(EndpointKey::NODE, own),
     ];
-    loaded.apply(&rows.map(MapOp::Put).into()).unwrap();
+    let rows = all_addresses().into_iter().chain(own);
+    loaded.apply(&rows.map(MapOp::Put).collect()).unwrap();
     loaded
 }
 

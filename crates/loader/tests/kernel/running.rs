@@ -5,7 +5,7 @@ use abi::Hook;
 use abi::event::{DropReason, PacketVerdict};
 use abi::policy::Direction;
 use loader::inspect::{RunStatistics, programs};
-use loader::{Baseline, ProgramAction, TestRunError};
+use loader::{Baseline, PacketContext, ProgramAction, TestRunError};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ fn many_runs_tell_the_time_of_one_and_the_kernel_counts_them() {
     }
     let loaded = loaded();
     let statistics = RunStatistics::start().unwrap();
-    let time = loaded.measure(Hook::FromWorkload, &frame(), 0, 10_000).unwrap();
+    let time = loaded.run(Hook::FromWorkload, &frame(), PacketContext::default(), 10_000).unwrap().duration;
     drop(statistics);
     let nothing = Baseline::load().unwrap().measure(&frame(), 10_000).unwrap();
     println!("a packet of an unknown workload: {time:?}; a program that does nothing: {nothing:?}");

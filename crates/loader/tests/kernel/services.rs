@@ -1,12 +1,12 @@
 //! The backends that are chosen for flows to services, in the kernel.
 
 use crate::ground::{ACK, SYN, options, possible, tcp, udp};
-use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
+use abi::fixtures;
 use abi::map;
 use abi::row::{MapOp, Row};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
-use abi::{Address, Hook, identity};
+use abi::{Address, Hook};
 use loader::{Capacities, Loaded, Options, ProgramAction};
 
 /// The loopback: test-runs take an interface that is there for the packet's own.
@@ -21,14 +21,12 @@ fn node(capacities: Capacities) -> Loaded {
     let loaded = Loaded::open(Options { capacities, ..options() }).unwrap_or_else(|error| panic!("{error}"));
     let client =
         EndpointInfo { id: 1, identity: 256, v4: Address::from_v4(CLIENT), ..EndpointInfo::default() };
-    let world = AddressKey { prefix_bits: Address::V4_PREFIX_BITS, address: Address::from_v4([0; 4]) };
-    let info = |identity| AddressInfo { identity, peer: identity, ..AddressInfo::default() };
-    let rows = [
-        Row::Address(world, info(identity::WORLD)),
-        Row::Address(AddressKey::host(Address::from_v4(CLIENT)), info(256)),
+    let own = [
+        fixtures::address(Address::from_v4(CLIENT), 256),
         Row::Endpoint(EndpointKey { interface: DOOR }, client),
     ];
-    loaded.apply(&rows.map(MapOp::Put).into()).unwrap();
+    let rows = fixtures::all_addresses().into_iter().chain(own);
+    loaded.apply(&rows.map(MapOp::Put).collect()).unwrap();
     loaded
 }
 

@@ -11,7 +11,7 @@ pub use end::{ProbeEnd, WorkloadName};
 pub use manifests::Load;
 pub use participant::{External, ExternalNames, NodeState, WorkloadState};
 pub use probe::{Expect, HttpRequest, Probe, ProbeTraffic};
-pub use step::Step;
+pub use step::TestStep;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::TEST;
@@ -28,7 +28,7 @@ pub struct PolicyTest {
     pub name: String,
     /// The steps, in order. `policies` and `probes` without `steps` form one step. Namespaces, workloads, externals,
     /// nodes and modes beside `steps` belong to the first step.
-    pub steps: Vec<Step>,
+    pub steps: Vec<TestStep>,
 }
 
 /// The tests of a file.
@@ -91,7 +91,7 @@ fn document(file: &str, item: &Item<'_>, load: &mut Load<'_>) -> Option<TestDocu
 }
 
 /// Reads `spec`: steps, or the fields of a single step.
-fn steps(mut fields: Fields<'_>, load: &mut Load<'_>) -> Vec<Step> {
+fn steps(mut fields: Fields<'_>, load: &mut Load<'_>) -> Vec<TestStep> {
     let mut world = KnownNames::new(fields.item().report());
     if let Some(description) = fields.take("description") {
         description.text();
@@ -107,7 +107,7 @@ fn steps(mut fields: Fields<'_>, load: &mut Load<'_>) -> Vec<Step> {
     }
     fields.finish();
     let Some(listed) = listed else { return vec![first] };
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps: Vec<TestStep> = Vec::new();
     for item in listed.list() {
         let Some(mut fields) = item.fields(Nulls::Refused) else { continue };
         steps.push(step::read(&mut fields, &mut world, load));

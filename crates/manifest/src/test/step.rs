@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes, applied in the order of these fields, and then probes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Step {
+pub struct TestStep {
     /// Its name; may be empty.
     pub name: String,
     /// The new enforcement mode, if it changes.
@@ -55,7 +55,7 @@ const MODES: &[(&str, EnforcementMode)] = &[
     ("never", EnforcementMode::Never),
 ];
 
-impl Step {
+impl TestStep {
     /// Inserts the initial world of a test before the changes of this step.
     pub(super) fn begin_with(&mut self, world: Self) {
         self.enforcement = self.enforcement.or(world.enforcement);
@@ -126,7 +126,7 @@ impl Step {
 }
 
 /// Reads the fields of a step. `world` has the names before the step, and after the call those after it.
-pub(super) fn read(fields: &mut Fields<'_>, world: &mut KnownNames<'_>, load: &mut Load<'_>) -> Step {
+pub(super) fn read(fields: &mut Fields<'_>, world: &mut KnownNames<'_>, load: &mut Load<'_>) -> TestStep {
     let mut step = participants(fields, world);
     if let Some(read) = manifests::read(fields, "policies", "policyFiles", load) {
         let (policies, objects) = step.sort(read);
@@ -153,11 +153,11 @@ pub(super) fn read(fields: &mut Fields<'_>, world: &mut KnownNames<'_>, load: &m
 }
 
 /// Reads the changes of participants and modes.
-fn participants(fields: &mut Fields<'_>, world: &KnownNames<'_>) -> Step {
+fn participants(fields: &mut Fields<'_>, world: &KnownNames<'_>) -> TestStep {
     let name = fields.take("name").and_then(|item| item.text()).unwrap_or_default().to_owned();
     let mode = fields.take("policyEnforcement").and_then(|item| item.one_of("mode", MODES));
     let (mut names, mut listed) = (ExternalNames::new(), BTreeSet::new());
-    Step {
+    TestStep {
         name,
         enforcement: mode,
         audit: fields.take("policyAuditMode").and_then(|item| item.boolean()),
@@ -174,7 +174,7 @@ fn participants(fields: &mut Fields<'_>, world: &KnownNames<'_>) -> Step {
         nodes: list(fields.take("nodes"), participant::node),
         externals: list(fields.take("externals"), |item| participant::external(item, &mut names)),
         names,
-        ..Step::default()
+        ..TestStep::default()
     }
 }
 

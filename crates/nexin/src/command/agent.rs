@@ -5,7 +5,7 @@ mod settings;
 use crate::log;
 use crate::outcome::{BadInput, Outcome};
 use clap::Args;
-use settings::Enforcement;
+use settings::EnforcementSetting;
 pub(crate) use settings::Settings;
 use std::fs;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub(crate) struct AgentCommand {
     devices: Vec<String>,
     /// Enforcement mode; overrides policyEnforcement
     #[arg(long, value_name = "MODE")]
-    policy_enforcement: Option<Enforcement>,
+    policy_enforcement: Option<EnforcementSetting>,
     /// Forward and report traffic that policy denies at layers 3 and 4; as policyAuditMode
     #[arg(long)]
     policy_audit_mode: bool,

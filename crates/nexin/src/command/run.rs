@@ -10,7 +10,7 @@ use api::view;
 use api::{ApiRequest, WorkloadSpec};
 use clap::Args;
 use identity::key;
-use limits::Limits;
+use limits::ProcessLimits;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -77,7 +77,7 @@ impl Run {
             .into());
         }
         self.check_labels()?;
-        let limits = Limits::parse(self.user.as_deref(), &self.dropped)?;
+        let limits = ProcessLimits::parse(self.user.as_deref(), &self.dropped)?;
         if self.detach { detach(session) } else { self.run_in_foreground(session, limits) }
     }
 
@@ -94,7 +94,7 @@ impl Run {
     }
 
     /// Creates the workload, runs the command in it, and removes the workload when the command has exited.
-    fn run_in_foreground(self, session: &Session, limits: Limits) -> anyhow::Result<Outcome> {
+    fn run_in_foreground(self, session: &Session, limits: ProcessLimits) -> anyhow::Result<Outcome> {
         let signals = Signals::hold()?;
         if self.announce {
             rustix::process::setsid().context("cannot leave the terminal")?;
@@ -119,7 +119,7 @@ impl Run {
     fn inside(
         &self,
         (endpoint, services): (&view::EndpointSummary, &[view::ServiceSummary]),
-        limits: Limits,
+        limits: ProcessLimits,
         signals: Signals,
     ) -> anyhow::Result<Outcome> {
         let mut command = inside::command(&self.command);

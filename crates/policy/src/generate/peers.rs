@@ -36,7 +36,8 @@ pub const BLOCKS: &[&str] = &[
 pub(super) const NODE_LABELS: &[(&str, &[&str])] = &[("zone", &["a", "b"]), ("role", &["worker", "gateway"])];
 pub(super) const OBJECT_LABELS: &[(&str, &[&str])] = &[("tier", &["front", "back"])];
 
-const DOMAINS: &[&str] = &[
+/// Patterns of domain names, most of which match names of the world.
+pub const DOMAINS: &[&str] = &[
     "www.example.com",
     "*.example.com",
     "**.example.com",

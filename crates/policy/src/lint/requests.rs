@@ -1,7 +1,7 @@
 //! HTTP rules that match no request, and HTTP rules that match no more than others do.
 
 use crate::rule::HttpRule;
-use l7::reach::{self, Part};
+use l7::reach::{self, RequestPart};
 use std::collections::HashMap;
 
 /// The most pairs of rules whose expressions are compared by what they match; beyond, they are compared as text.
@@ -9,17 +9,19 @@ const MAX_COMPARED: usize = 64;
 
 /// The results for expressions so far: policies share few expressions, and analysing one takes time.
 #[derive(Debug, Default)]
-pub(super) struct ExpressionCache(HashMap<(Part, String), bool>);
+pub(super) struct ExpressionCache(HashMap<(RequestPart, String), bool>);
 
 impl ExpressionCache {
     /// Why no request can match the rule, if none can.
     pub(super) fn why_unmatched(&mut self, rule: &HttpRule) -> Option<String> {
-        if let Some(method) = rule.method.as_ref().filter(|method| self.is_nothing(method, Part::Method)) {
+        if let Some(method) =
+            rule.method.as_ref().filter(|method| self.is_nothing(method, RequestPart::Method))
+        {
             return Some(format!(
                 "no request matches the method `{method}`: methods are upper case and contain no spaces"
             ));
         }
-        let path = rule.path.as_ref().filter(|path| self.is_nothing(path, Part::Path))?;
+        let path = rule.path.as_ref().filter(|path| self.is_nothing(path, RequestPart::Path))?;
         let why = match path.trim_start_matches('^').chars().next() {
             Some(first) if first.is_ascii_alphanumeric() => "paths begin with `/`",
             _ => {
@@ -30,7 +32,7 @@ impl ExpressionCache {
         Some(format!("no request matches the path `{path}`: {why}"))
     }
 
-    fn is_nothing(&mut self, text: &str, part: Part) -> bool {
+    fn is_nothing(&mut self, text: &str, part: RequestPart) -> bool {
         let known = self.0.entry((part, text.to_owned()));
         *known.or_insert_with(|| reach::matches_nothing(text, part).unwrap_or(false))
     }
@@ -45,7 +47,8 @@ pub(super) fn are_within(narrow: &[HttpRule], wide: &[HttpRule]) -> bool {
         _ => |narrow: &str, wide: &str, _| narrow == wide,
     };
     let has = |wide: &HttpRule, one: &HttpRule| {
-        let parts = [(Part::Method, &wide.method, &one.method), (Part::Path, &wide.path, &one.path)];
+        let parts =
+            [(RequestPart::Method, &wide.method, &one.method), (RequestPart::Path, &wide.path, &one.path)];
         let has_host = wide.host.is_none() || wide.host == one.host;
         has_host
             && wide.headers.iter().all(|header| one.headers.contains(header))

@@ -1,6 +1,6 @@
 //! One question to a node, and the answers of both engines: the model, and the packet path's lookup over the rows.
 
-use super::node::Node;
+use super::node::CompilingNode;
 use crate::book::{L7SetId, RuleId};
 use crate::catalog::Catalog;
 use crate::endpoint_view::{EndpointView, NO_NAMES};
@@ -20,7 +20,7 @@ pub(super) struct Outcome {
 
 /// What both engines answer to one side of a probe.
 pub(super) struct Answers<'a> {
-    node: &'a Node,
+    node: &'a CompilingNode,
     world: &'a GeneratedWorld,
     probe: &'a GeneratedProbe,
     side: Direction,
@@ -39,7 +39,7 @@ pub(super) fn sides(probe: &GeneratedProbe) -> impl Iterator<Item = Direction> {
 impl<'a> Answers<'a> {
     /// Asks both engines about one side of a probe.
     pub(super) fn of(
-        node: &'a Node,
+        node: &'a CompilingNode,
         world: &'a GeneratedWorld,
         probe: &'a GeneratedProbe,
         side: Direction,
@@ -71,7 +71,7 @@ impl<'a> Answers<'a> {
     }
 }
 
-fn of_model(node: &Node, world: &GeneratedWorld, subject: usize, query: &Query<'_>) -> Outcome {
+fn of_model(node: &CompilingNode, world: &GeneratedWorld, subject: usize, query: &Query<'_>) -> Outcome {
     let catalog = Catalog::new();
     let context = Context { catalog: &catalog, mode: EnforcementMode::Default };
     let decision = model::verdict(&world.policies, &context, query);
@@ -86,7 +86,7 @@ fn of_model(node: &Node, world: &GeneratedWorld, subject: usize, query: &Query<'
 }
 
 /// The packet path's own lookup, then the request by the matcher of its set.
-fn of_rows(node: &Node, subject: usize, query: &Query<'_>) -> Outcome {
+fn of_rows(node: &CompilingNode, subject: usize, query: &Query<'_>) -> Outcome {
     let (number, policy) = node.policy(subject);
     let directions = [(Direction::Ingress, flag::ENFORCE_INGRESS), (Direction::Egress, flag::ENFORCE_EGRESS)];
     let enforced = directions.iter().filter(|(direction, _)| policy.enforces(*direction));
@@ -97,7 +97,7 @@ fn of_rows(node: &Node, subject: usize, query: &Query<'_>) -> Outcome {
         flags: enforced.map(|(_, flag)| flag).sum(),
         ..EndpointInfo::default()
     };
-    let asked = datapath::policy::Query {
+    let asked = datapath::policy::FlowQuery {
         direction: query.direction,
         protocol: query.protocol,
         port: query.port.to_be_bytes(),

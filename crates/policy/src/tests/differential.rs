@@ -2,7 +2,7 @@
 
 use super::answers::{Answers, sides};
 use super::domains;
-use super::node::{Arrival, Node};
+use super::node::{CompilingNode, PeerOrder};
 use crate::generate::{self, GeneratedProbe, GeneratedWorld};
 use crate::model::Verdict;
 use crate::rule::Direction;
@@ -22,7 +22,7 @@ fn rows_agree_with_the_model() {
         domains::spread(&mut world, seed);
         let names = domains::names(&world, seed);
         let probes = generate::probes(&world, seed, PROBES);
-        let node = Node::new(&world, Arrival::of(seed), names.clone());
+        let node = CompilingNode::new(&world, PeerOrder::of(seed), names.clone());
         for probe in &probes {
             for side in sides(probe) {
                 let answers = Answers::of(&node, &world, probe, side);
@@ -42,7 +42,8 @@ fn rows_agree_with_the_model() {
 
 /// Shrinks the world and panics with what remains.
 fn report(world: &GeneratedWorld, probe: &GeneratedProbe, side: Direction, seed: u64) -> ! {
-    let node = |world: &GeneratedWorld| Node::new(world, Arrival::of(seed), domains::names(world, seed));
+    let node =
+        |world: &GeneratedWorld| CompilingNode::new(world, PeerOrder::of(seed), domains::names(world, seed));
     let smallest = generate::shrink(world, |world| !Answers::of(&node(world), world, probe, side).agree());
     let node = node(&smallest);
     let answers = Answers::of(&node, &smallest, probe, side);

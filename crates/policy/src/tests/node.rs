@@ -25,21 +25,21 @@ use std::sync::Arc;
 
 /// The order in which peers and policies are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(super) enum PeerOrder {
     /// Every peer is added before the first policy is compiled.
     PeersFirst,
     /// Every workload is added after the policies are compiled.
     PeersLast,
 }
 
-impl Arrival {
+impl PeerOrder {
     pub(super) fn of(seed: u64) -> Self {
         if seed.is_multiple_of(2) { Self::PeersFirst } else { Self::PeersLast }
     }
 }
 
 /// A node that has compiled the policies for every workload of the world.
-pub(super) struct Node {
+pub(super) struct CompilingNode {
     pub(super) tables: Tables,
     pub(super) names: DomainNames,
     pub(super) book: RuleBook,
@@ -108,8 +108,8 @@ impl Namespaces {
     }
 }
 
-impl Node {
-    pub(super) fn new(world: &GeneratedWorld, arrival: Arrival, names: DomainNames) -> Self {
+impl CompilingNode {
+    pub(super) fn new(world: &GeneratedWorld, arrival: PeerOrder, names: DomainNames) -> Self {
         let (mut set, mut blocks) = (PolicySet::new(), Blocks::new());
         let (mut book, mut directory) = (RuleBook::new(), Directory::new());
         for policy in &world.policies {
@@ -124,7 +124,7 @@ impl Node {
             directory.insert(node.number, node.labels.clone(), NamedPorts::default());
         }
         let namespaces = Namespaces::of(&workloads);
-        if arrival == Arrival::PeersFirst {
+        if arrival == PeerOrder::PeersFirst {
             namespaces.peers(&workloads).for_each(|peer| _ = namespaces.insert(&peer, &mut directory));
         }
         let (mut numbers, mut policies) = (HashMap::<PolicyKey, u32>::new(), Vec::new());
@@ -143,7 +143,7 @@ impl Node {
             });
             policies.push(number);
         }
-        if arrival == Arrival::PeersLast {
+        if arrival == PeerOrder::PeersLast {
             for peer in namespaces.peers(&workloads) {
                 let facets = namespaces.insert(&peer, &mut directory);
                 rows.arrive((peer.number, &facets), &mut compiled, &directory, &mut book);

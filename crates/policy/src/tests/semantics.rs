@@ -4,7 +4,7 @@ mod own_node;
 mod tiers;
 
 use super::answers::{Answers, sides};
-use super::node::{Arrival, Node};
+use super::node::{CompilingNode, PeerOrder};
 use crate::catalog::Catalog;
 use crate::endpoint_view::NamedPorts;
 use crate::fixtures::{self, block as cidr, policy_id as id, tcp};
@@ -43,8 +43,8 @@ fn check_in(
 ) {
     let What { protocol, port, request } = what.into();
     let probe = GeneratedProbe { from, to, family: 0, protocol, port, request };
-    for arrival in [Arrival::PeersFirst, Arrival::PeersLast] {
-        let node = Node::new(world, arrival, DomainNames::new());
+    for arrival in [PeerOrder::PeersFirst, PeerOrder::PeersLast] {
+        let node = CompilingNode::new(world, arrival, DomainNames::new());
         let (mut worst, mut found) = (Allow, String::new());
         for answers in sides(&probe).map(|side| Answers::of(&node, world, &probe, side)) {
             assert!(answers.agree(), "the engines differ, {arrival:?}\n{answers}");

@@ -1,19 +1,27 @@
 //! A node's worth of workloads and policies, so that lookups happen in maps of a likely size.
 
 use anyhow::{Result, anyhow};
-use control::{Change, Endpoint, Wire, fixtures};
+use control::{Change, Endpoint, ProxyLocation, Wire, fixtures};
 use manifest::Object;
 use policy::rule::Policy;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use workload::Wired;
 
 /// Workloads of the node, client and server among them.
 pub(crate) const WORKLOADS: u32 = 100;
+/// The node's addresses, IPv4 first.
+pub(crate) const NODE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 244, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1))];
 /// What the others are; a few of each kind.
 const OTHERS: [&str; 8] =
     ["database", "monitoring", "cache", "queue", "mail", "search", "billing", "frontend"];
 /// Interfaces of the others, which are rows and nothing else, are numbered from here.
 const FIRST_INTERFACE: u32 = 10_000;
+/// The interface of the node proxy, which is a row and nothing else.
+const PROXY_INTERFACE: u32 = 9_999;
+/// The port of the node proxy's listener.
+pub(crate) const PROXY_PORT: u16 = 5203;
 
 /// The policies in force.
 pub(crate) fn policies() -> Result<Vec<Policy>> {
@@ -33,7 +41,9 @@ pub(crate) fn policies() -> Result<Vec<Policy>> {
 /// the others.
 pub(crate) fn changes(wires: &[Wired; 2], policies: Vec<Policy>) -> Vec<Change> {
     let node = control::Node {
-        addresses: vec![Ipv4Addr::new(10, 244, 0, 1).into()],
+        addresses: NODE.to_vec(),
+        labels: BTreeMap::from([("role".into(), "worker".into())]),
+        proxy: Some(ProxyLocation { interface: PROXY_INTERFACE, port: PROXY_PORT }),
         report_forwards: true,
         ..control::Node::default()
     };

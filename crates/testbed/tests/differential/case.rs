@@ -4,7 +4,7 @@ use crate::host_network::Sharer;
 use crate::objects;
 use abi::identity::{HOST, REMOTE_NODE, WORLD};
 use manifest::test::{
-    Expect, External, HttpRequest, NodeState, Probe, ProbeEnd, ProbeTraffic, Step, WorkloadName,
+    Expect, External, HttpRequest, NodeState, Probe, ProbeEnd, ProbeTraffic, TestStep, WorkloadName,
     WorkloadState,
 };
 use manifest::{NamedPort, Namespace, TransportProtocol};
@@ -30,10 +30,10 @@ impl Case {
     }
 
     /// The step that leads from the empty state to the world.
-    pub(crate) fn step(&self) -> Step {
+    pub(crate) fn step(&self) -> TestStep {
         let workloads = self.world.workloads.iter().enumerate().filter(|(number, _)| self.present[*number]);
         let namespaces = self.world.namespaces.iter();
-        Step {
+        TestStep {
             namespaces: namespaces
                 .map(|(name, labels)| Namespace {
                     name: name.clone(),
@@ -53,7 +53,7 @@ impl Case {
             names: self.others(WORLD).map(|other| (other.name.clone(), other.names.clone())).collect(),
             policies: Some(self.world.policies.clone()),
             objects: Some(objects::of(&self.world)),
-            ..Step::default()
+            ..TestStep::default()
         }
     }
 

@@ -8,7 +8,7 @@ use crate::writable::writable;
 use crate::yaml;
 use datapath::native::Tables;
 use manifest::TransportProtocol;
-use manifest::test::{Expect, Probe, ProbeEnd, ProbeTraffic, Step};
+use manifest::test::{Expect, Probe, ProbeEnd, ProbeTraffic, TestStep};
 use policy::generate::{self, shrink};
 use policy::rule::{EnforcementMode, Family};
 use serde_json::{Map, Value, json};
@@ -91,7 +91,7 @@ pub(crate) fn check(seed: u64) -> usize {
         Err(findings) => panic!("{findings:#?}\n{text}"),
     };
     let test = tests.remove(0).test.unwrap_or_else(|findings| panic!("{findings:#?}\n{text}"));
-    let step: &Step = &test.steps[0];
+    let step: &TestStep = &test.steps[0];
     let mut state = TestState::default();
     state.take(step).unwrap();
     model.prepare(&state).unwrap();

@@ -4,7 +4,7 @@
 use crate::case::{self, Case, difference, differs, wanted};
 use datapath::native::Tables;
 use identity::{Operator, Selector, Source, key};
-use manifest::test::{Probe, ProbeEnd, ProbeTraffic, Step};
+use manifest::test::{Probe, ProbeEnd, ProbeTraffic, TestStep};
 use manifest::{
     EndpointPort, EndpointSlice, Endpoints, Object, Service, ServicePort, TargetPort, TransportProtocol,
 };
@@ -54,7 +54,9 @@ fn compare(engine: &mut dyn Engine, seeds: std::ops::Range<u64>) -> Seen {
         for moment in 0..MOMENTS {
             let mut state = case.state();
             let apply_objects = objects(&case.world, &mut random);
-            state.take(&Step { apply_objects, ..Step::default() }).expect("objects can always be applied");
+            state
+                .take(&TestStep { apply_objects, ..TestStep::default() })
+                .expect("objects can always be applied");
             let mut model = Model::default();
             model.prepare(&state).unwrap();
             engine.prepare(&state).unwrap();

@@ -56,7 +56,7 @@ pub(crate) struct Settings {
     pub(crate) node_labels: Option<BTreeMap<String, String>>,
     /// The enforcement mode.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) policy_enforcement: Option<Enforcement>,
+    pub(crate) policy_enforcement: Option<EnforcementSetting>,
     /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy_audit_mode: Option<bool>,
@@ -68,7 +68,7 @@ pub(crate) struct Settings {
 /// The enforcement mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Enforcement {
+pub(crate) enum EnforcementSetting {
     /// Enforce policy for workloads that a policy selects, in the directions of its rules
     Default,
     /// Enforce policy for every workload in both directions, also without a policy that selects it
@@ -77,12 +77,12 @@ pub(crate) enum Enforcement {
     Never,
 }
 
-impl From<Enforcement> for EnforcementMode {
-    fn from(enforcement: Enforcement) -> Self {
+impl From<EnforcementSetting> for EnforcementMode {
+    fn from(enforcement: EnforcementSetting) -> Self {
         match enforcement {
-            Enforcement::Default => Self::Default,
-            Enforcement::Always => Self::Always,
-            Enforcement::Never => Self::Never,
+            EnforcementSetting::Default => Self::Default,
+            EnforcementSetting::Always => Self::Always,
+            EnforcementSetting::Never => Self::Never,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::session::Session;
 use clap::Args;
 use flow::Flow;
 use node::DemoNode;
-use play::{Reporter, Step, play};
+use play::{PlayedStep, Reporter, play};
 use script::SCENES;
 use serde::Serialize;
 use std::path::Path;
@@ -48,7 +48,7 @@ struct Report<'a> {
     held: bool,
     milliseconds: u128,
     kernel: String,
-    steps: &'a [Step],
+    steps: &'a [PlayedStep],
     flows: Vec<Flow>,
 }
 

@@ -1,7 +1,7 @@
 //! Runs the script, and records the result of each step.
 
 use super::client::Fetched;
-use super::script::{Action, BACKEND, Expect, REFUSAL, SERVICE, Scene};
+use super::script::{BACKEND, ExpectedResponse, REFUSAL, SERVICE, Scene, ScriptAction};
 use api::view::Explanation;
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ pub(super) trait Reporter {
     /// A command line is run.
     fn typed(&mut self, line: &str) -> anyhow::Result<()>;
     /// A step has ended.
-    fn played(&mut self, step: &Step) -> anyhow::Result<()>;
+    fn played(&mut self, step: &PlayedStep) -> anyhow::Result<()>;
 }
 
 /// The result of a command.
@@ -37,7 +37,7 @@ pub(super) struct Ended {
 
 /// A step with its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Step {
+pub(super) struct PlayedStep {
     /// Its scene.
     pub(super) scene: &'static str,
     /// The command line.
@@ -48,12 +48,12 @@ pub(super) struct Step {
     pub(super) held: bool,
     /// The request, if the step is one.
     #[serde(flatten)]
-    pub(super) probe: Option<Probe>,
+    pub(super) probe: Option<PlayedRequest>,
 }
 
 /// A request and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Probe {
+pub(super) struct PlayedRequest {
     /// The client.
     pub(super) from: String,
     /// The service.
@@ -84,7 +84,7 @@ pub(super) fn play(
     scenes: &'static [Scene],
     runner: &mut impl Runner,
     reporter: &mut dyn Reporter,
-) -> anyhow::Result<Vec<Step>> {
+) -> anyhow::Result<Vec<PlayedStep>> {
     let mut steps = Vec::new();
     for scene in scenes {
         reporter.scene(scene.title)?;
@@ -92,8 +92,8 @@ pub(super) fn play(
             let typed = typed(action);
             reporter.typed(&typed)?;
             let step = match action {
-                Action::Nexin(words) => command(runner.nexin(words)?, scene.title, typed),
-                Action::Fetch { from, path, expect } => {
+                ScriptAction::Nexin(words) => command(runner.nexin(words)?, scene.title, typed),
+                ScriptAction::Fetch { from, path, expect } => {
                     request(runner, (from, path, *expect), scene.title, typed)?
                 }
             };
@@ -105,31 +105,31 @@ pub(super) fn play(
 }
 
 /// The command line.
-fn typed(action: &Action) -> String {
+fn typed(action: &ScriptAction) -> String {
     match action {
-        Action::Nexin(words) => format!("nexin {}", words.join(" ")),
-        Action::Fetch { from, path, expect } => {
+        ScriptAction::Nexin(words) => format!("nexin {}", words.join(" ")),
+        ScriptAction::Fetch { from, path, expect } => {
             format!("nexin exec {from} -- curl -sS -m {} http://{SERVICE}{path}", expect.patience())
         }
     }
 }
 
-fn command(ended: Ended, scene: &'static str, typed: String) -> Step {
-    Step { scene, typed, output: ended.output, held: ended.success, probe: None }
+fn command(ended: Ended, scene: &'static str, typed: String) -> PlayedStep {
+    PlayedStep { scene, typed, output: ended.output, held: ended.success, probe: None }
 }
 
 fn request(
     runner: &mut impl Runner,
-    (from, path, expect): (&str, &str, Expect),
+    (from, path, expect): (&str, &str, ExpectedResponse),
     scene: &'static str,
     typed: String,
-) -> anyhow::Result<Step> {
+) -> anyhow::Result<PlayedStep> {
     let fetched = fetch(runner, from, path, expect)?;
     let verdict = verdict(&fetched);
     let explanation = runner.explain(from, BACKEND, path)?;
     let (rule, reason) = deciding(&explanation);
     let held = verdict == expect.verdict() && explanation.verdict == verdict && body_fits(&fetched, expect);
-    let probe = Probe {
+    let probe = PlayedRequest {
         from: from.into(),
         to: SERVICE.into(),
         path: path.into(),
@@ -140,11 +140,16 @@ fn request(
         rule,
         reason,
     };
-    Ok(Step { scene, typed, output: fetched.describe(), held, probe: Some(probe) })
+    Ok(PlayedStep { scene, typed, output: fetched.describe(), held, probe: Some(probe) })
 }
 
 /// Sends a request, and retries while the connection is refused, since the server may not listen yet.
-fn fetch(runner: &mut impl Runner, from: &str, path: &str, expect: Expect) -> anyhow::Result<Fetched> {
+fn fetch(
+    runner: &mut impl Runner,
+    from: &str,
+    path: &str,
+    expect: ExpectedResponse,
+) -> anyhow::Result<Fetched> {
     let until = Instant::now() + STARTING;
     loop {
         let fetched = runner.fetch(from, &format!("http://{SERVICE}{path}"), expect.patience())?;
@@ -164,11 +169,11 @@ fn verdict(fetched: &Fetched) -> &'static str {
     }
 }
 
-fn body_fits(fetched: &Fetched, expect: Expect) -> bool {
+fn body_fits(fetched: &Fetched, expect: ExpectedResponse) -> bool {
     match (fetched, expect) {
-        (Fetched::Answer { body, .. }, Expect::Body(expected)) => body == expected,
-        (_, Expect::Body(_)) => false,
-        (_, Expect::Denied | Expect::Silence) => true,
+        (Fetched::Answer { body, .. }, ExpectedResponse::Body(expected)) => body == expected,
+        (_, ExpectedResponse::Body(_)) => false,
+        (_, ExpectedResponse::Denied | ExpectedResponse::Silence) => true,
     }
 }
 

@@ -6,12 +6,12 @@ pub(super) struct Scene {
     /// Its title.
     pub(super) title: &'static str,
     /// Its steps, in order.
-    pub(super) actions: &'static [Action],
+    pub(super) actions: &'static [ScriptAction],
 }
 
 /// One step.
 #[derive(Debug)]
-pub(super) enum Action {
+pub(super) enum ScriptAction {
     /// A `nexin` command that must succeed; the words after `nexin`.
     Nexin(&'static [&'static str]),
     /// A request to the service.
@@ -21,13 +21,13 @@ pub(super) enum Action {
         /// The path.
         path: &'static str,
         /// The expected result.
-        expect: Expect,
+        expect: ExpectedResponse,
     },
 }
 
 /// The expected result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expect {
+pub(super) enum ExpectedResponse {
     /// Status 200 with this body.
     Body(&'static str),
     /// The connection is established, and the request is denied.
@@ -69,42 +69,42 @@ pub(super) const SCENES: &[Scene] = &[
     Scene {
         title: "Four workloads, each in a network namespace of its own, and a service address for app1",
         actions: &[
-            Action::Nexin(&["policy", "apply", "-f", "service.yaml"]),
-            Action::Nexin(&start!("app1-a", "id=app1", "nexin", "demo-server")),
-            Action::Nexin(&start!("app1-b", "id=app1", "nexin", "demo-server")),
-            Action::Nexin(&start!("app2", "id=app2", "sleep", "infinity")),
-            Action::Nexin(&start!("app3", "id=app3", "sleep", "infinity")),
-            Action::Nexin(&["service", "list"]),
+            ScriptAction::Nexin(&["policy", "apply", "-f", "service.yaml"]),
+            ScriptAction::Nexin(&start!("app1-a", "id=app1", "nexin", "demo-server")),
+            ScriptAction::Nexin(&start!("app1-b", "id=app1", "nexin", "demo-server")),
+            ScriptAction::Nexin(&start!("app2", "id=app2", "sleep", "infinity")),
+            ScriptAction::Nexin(&start!("app3", "id=app3", "sleep", "infinity")),
+            ScriptAction::Nexin(&["service", "list"]),
         ],
     },
     Scene {
         title: "No policy: every workload may send any request to app1",
         actions: &[
-            Action::Fetch { from: "app2", path: "/public", expect: Expect::Body(PUBLIC) },
-            Action::Fetch { from: "app2", path: "/private", expect: Expect::Body(PRIVATE) },
-            Action::Fetch { from: "app3", path: "/public", expect: Expect::Body(PUBLIC) },
-            Action::Fetch { from: "app3", path: "/private", expect: Expect::Body(PRIVATE) },
+            ScriptAction::Fetch { from: "app2", path: "/public", expect: ExpectedResponse::Body(PUBLIC) },
+            ScriptAction::Fetch { from: "app2", path: "/private", expect: ExpectedResponse::Body(PRIVATE) },
+            ScriptAction::Fetch { from: "app3", path: "/public", expect: ExpectedResponse::Body(PUBLIC) },
+            ScriptAction::Fetch { from: "app3", path: "/private", expect: ExpectedResponse::Body(PRIVATE) },
         ],
     },
     Scene {
         title: "The policy: only app2 may connect to app1, and may only GET /public",
-        actions: &[Action::Nexin(&["policy", "apply", "-f", "rule1.yaml"])],
+        actions: &[ScriptAction::Nexin(&["policy", "apply", "-f", "rule1.yaml"])],
     },
     Scene {
         title: "app2 may GET /public, and every other request gets 403; app3 cannot connect",
         actions: &[
-            Action::Fetch { from: "app2", path: "/public", expect: Expect::Body(PUBLIC) },
-            Action::Fetch { from: "app2", path: "/private", expect: Expect::Denied },
-            Action::Fetch { from: "app3", path: "/public", expect: Expect::Silence },
+            ScriptAction::Fetch { from: "app2", path: "/public", expect: ExpectedResponse::Body(PUBLIC) },
+            ScriptAction::Fetch { from: "app2", path: "/private", expect: ExpectedResponse::Denied },
+            ScriptAction::Fetch { from: "app3", path: "/public", expect: ExpectedResponse::Silence },
         ],
     },
     Scene {
         title: "The flows that the kernel and the proxy reported",
-        actions: &[Action::Nexin(&["observe", "--to-port", "80", "--last", "12"])],
+        actions: &[ScriptAction::Nexin(&["observe", "--to-port", "80", "--last", "12"])],
     },
 ];
 
-impl Expect {
+impl ExpectedResponse {
     /// The verdict, as PolicyTest files name it.
     pub(super) fn verdict(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! Prints the demo: the command lines, their results, and the rules that decided.
 
-use super::play::{Probe, Reporter, Step};
+use super::play::{PlayedRequest, PlayedStep, Reporter};
 use crate::session::{Session, Tone};
 use crate::verdict;
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl Reporter for Transcript<'_> {
         Ok(self.0.print_line(&format!("$ {line}"))?)
     }
 
-    fn played(&mut self, step: &Step) -> anyhow::Result<()> {
+    fn played(&mut self, step: &PlayedStep) -> anyhow::Result<()> {
         if !step.output.is_empty() {
             self.0.print_line(&step.output)?;
         }
@@ -39,14 +39,14 @@ impl Reporter for Transcript<'_> {
 
 impl Transcript<'_> {
     /// The verdict and its reason.
-    fn decision(&self, probe: &Probe) -> String {
+    fn decision(&self, probe: &PlayedRequest) -> String {
         let status = probe.status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
         let why = self.0.paint(Tone::Faint, verdict::reason(&probe.policy, &probe.reason));
         format!("{}{status}: {why}", verdict::painted(self.0, probe.verdict))
     }
 
     /// Prints the summary.
-    pub(super) fn end(&self, steps: &[Step], took: Duration) -> anyhow::Result<()> {
+    pub(super) fn end(&self, steps: &[PlayedStep], took: Duration) -> anyhow::Result<()> {
         let failed = steps.iter().filter(|step| !step.held).count();
         let probes = steps.iter().filter(|step| step.probe.is_some()).count();
         let line = if failed == 0 {
@@ -67,13 +67,13 @@ impl Reporter for Silent {
         Ok(())
     }
 
-    fn played(&mut self, _step: &Step) -> anyhow::Result<()> {
+    fn played(&mut self, _step: &PlayedStep) -> anyhow::Result<()> {
         Ok(())
     }
 }
 
 /// The difference between the expected and the actual result.
-fn difference(step: &Step) -> String {
+fn difference(step: &PlayedStep) -> String {
     match &step.probe {
         None => "this command must succeed".into(),
         Some(probe) if probe.verdict != probe.expect => {
@@ -91,8 +91,8 @@ mod tests {
     use super::*;
     use crate::global::{Color, Global, Output};
 
-    fn probe(expect: &'static str, verdict: &'static str, policy: &str) -> Step {
-        let probe = Probe {
+    fn probe(expect: &'static str, verdict: &'static str, policy: &str) -> PlayedStep {
+        let probe = PlayedRequest {
             from: "app2".into(),
             to: "app1-service".into(),
             path: "/private".into(),
@@ -103,7 +103,7 @@ mod tests {
             rule: Some("CiliumNetworkPolicy/default/rule1 spec.ingress[0]".into()),
             reason: "deny: rule1 spec.ingress[0] does not allow the request".into(),
         };
-        Step { scene: "", typed: String::new(), output: String::new(), held: false, probe: Some(probe) }
+        PlayedStep { scene: "", typed: String::new(), output: String::new(), held: false, probe: Some(probe) }
     }
 
     #[test]
@@ -118,10 +118,10 @@ mod tests {
 
     #[test]
     fn a_failed_step_is_described_in_a_sentence() {
-        let check = |step: Step, expected: &str| assert_eq!(difference(&step), expected);
+        let check = |step: PlayedStep, expected: &str| assert_eq!(difference(&step), expected);
         check(probe("deny", "allow", "deny"), "expected deny, got allow");
         check(probe("deny", "deny", "allow"), "explained as allow, but the result is deny");
         check(probe("allow", "allow", "allow"), "the response is not app1's");
-        check(Step { probe: None, ..probe("", "", "") }, "this command must succeed");
+        check(PlayedStep { probe: None, ..probe("", "", "") }, "this command must succeed");
     }
 }

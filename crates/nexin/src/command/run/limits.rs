@@ -8,7 +8,7 @@ use workload::{Capabilities, Privileges, User};
 
 /// The privileges of a command, and the environment variables of its user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct ProcessLimits {
     privileges: Privileges,
     environment: Vec<(&'static str, String)>,
 }
@@ -22,7 +22,7 @@ struct Account {
     home: String,
 }
 
-impl Limits {
+impl ProcessLimits {
     /// Resolves the options by the users and groups of this host.
     pub(super) fn parse(user: Option<&str>, dropped: &[String]) -> anyhow::Result<Self> {
         let mut limits = match user {
@@ -130,8 +130,8 @@ mod tests {
         "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/srv/web:/bin/sh\n7:x:70:70::/seven:\nbroken\n";
     const GROUPS: &str = "root:x:0:\nweb:x:34:\nlogs:x:4:web,7\nother:x:5:webber\nbroken\n";
 
-    fn parse(typed: &str) -> Result<Limits, String> {
-        Limits::for_user(typed, &[ACCOUNTS.into(), GROUPS.into()]).map_err(|BadInput(said)| said)
+    fn parse(typed: &str) -> Result<ProcessLimits, String> {
+        ProcessLimits::for_user(typed, &[ACCOUNTS.into(), GROUPS.into()]).map_err(|BadInput(said)| said)
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
     fn several_capabilities_are_combined_and_unknown_ones_are_refused() {
         let dropped = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            Limits::parse(None, &names).map(|limits| limits.privileges.dropped)
+            ProcessLimits::parse(None, &names).map(|limits| limits.privileges.dropped)
         };
         let named = |name| Capabilities::named(name).unwrap();
         assert_eq!(dropped(&[]).unwrap(), None);

@@ -2,7 +2,7 @@
 
 use super::process::{Heard, Word};
 use datapath::native::Tables;
-use manifest::test::{Expect, Probe, Step};
+use manifest::test::{Expect, Probe, TestStep};
 use policy::rule::Policy;
 use serde_json::Value;
 use testbed::{CompiledRows, Crossing, Engine, EngineAnswer, Model, TestState};
@@ -62,7 +62,7 @@ pub(super) fn read(test: &Value) -> Result<Read, String> {
     };
     let mut tests = manifest::test::parse("random.yaml", &test.to_string(), &mut load).map_err(first)?;
     let mut test = tests.documents.remove(0).test.map_err(first)?;
-    let step: Step = test.steps.remove(0);
+    let step: TestStep = test.steps.remove(0);
     let mut state = TestState::default();
     state.take(&step).map_err(|error| error.to_string())?;
     Ok(Read { state, probes: step.probes })

@@ -3,7 +3,7 @@
 use super::end_group::EndGroup;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{KUBE_APISERVER, REMOTE_NODE};
-use agent::explain::{End, Inventory};
+use agent::explain::{ConnectionEnd, Inventory};
 use identity::{Labels, Requirement, Selector, Source, key};
 use policy::rule::Cidr;
 use std::collections::BTreeSet;
@@ -17,14 +17,15 @@ pub(super) fn are_selected_by(selector: &Selector) -> bool {
 
 /// Generated API servers, for rules that name API servers if none is known: an external host, also with an address of
 /// each of these blocks, and a node.
-pub(super) fn generated(places: &[(Cidr, IpAddr)]) -> Vec<End> {
-    let outside = || End::new(key::KUBE_APISERVER, KUBE_APISERVER, Labels::reserved(key::KUBE_APISERVER));
+pub(super) fn generated(places: &[(Cidr, IpAddr)]) -> Vec<ConnectionEnd> {
+    let outside =
+        || ConnectionEnd::new(key::KUBE_APISERVER, KUBE_APISERVER, Labels::reserved(key::KUBE_APISERVER));
     let mut node = Labels::reserved("remote-node");
     node.insert(Source::Reserved, key::KUBE_APISERVER, "");
-    let node = End::new(&format!("{} on a node", key::KUBE_APISERVER), REMOTE_NODE, node);
+    let node = ConnectionEnd::new(&format!("{} on a node", key::KUBE_APISERVER), REMOTE_NODE, node);
     let at = |(block, address): &(Cidr, IpAddr)| {
         let name = format!("{} in {block}", key::KUBE_APISERVER);
-        End { name, addresses: vec![*address], ..outside() }
+        ConnectionEnd { name, addresses: vec![*address], ..outside() }
     };
     [outside(), node].into_iter().chain(places.iter().map(at)).collect()
 }
@@ -36,7 +37,7 @@ pub(super) fn are_known(worlds: &[Scenario; 2]) -> bool {
 
 /// The API servers whose address is not the first of its family of any known end.
 pub(super) fn remaining(worlds: &[Scenario; 2], known: &[EndGroup]) -> Vec<EndGroup> {
-    let is_compared = |end: &End, address: IpAddr| end.address(address.is_ipv4()) == Some(address);
+    let is_compared = |end: &ConnectionEnd, address: IpAddr| end.address(address.is_ipv4()) == Some(address);
     let is_known = |address: &IpAddr| {
         known
             .iter()
@@ -44,7 +45,8 @@ pub(super) fn remaining(worlds: &[Scenario; 2], known: &[EndGroup]) -> Vec<EndGr
     };
     let others = addresses(worlds).into_iter().filter(|address| !is_known(address));
     let group = |address: IpAddr| {
-        let ends = worlds.each_ref().map(|world| End { addresses: vec![address], ..world.at(address) });
+        let ends =
+            worlds.each_ref().map(|world| ConnectionEnd { addresses: vec![address], ..world.at(address) });
         EndGroup { names: vec![address.to_string()], ends, has_any_ports: false }
     };
     others.map(group).collect()

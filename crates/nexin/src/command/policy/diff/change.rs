@@ -17,20 +17,20 @@ pub(super) struct ConnectionVerdict {
     pub(super) requests: Option<Vec<String>>,
     /// The allowed requests as rules: for each side that restricts requests, the rules of which one must match.
     #[serde(skip)]
-    pub(super) limits: Limits,
+    pub(super) limits: RequestLimits,
     /// The rules that decide, or the default.
     pub(super) by: String,
 }
 
 /// For each side that restricts requests, the rules of which one must match.
-pub(super) type Limits = Vec<BTreeSet<HttpRule>>;
+pub(super) type RequestLimits = Vec<BTreeSet<HttpRule>>;
 
 /// A cache of which limits allow the same requests.
 #[derive(Debug, Default)]
-pub(super) struct RequestEquivalence(RefCell<BTreeMap<[Limits; 2], bool>>);
+pub(super) struct RequestEquivalence(RefCell<BTreeMap<[RequestLimits; 2], bool>>);
 
 /// The verdicts before and after.
-pub(super) type Change = [ConnectionVerdict; 2];
+pub(super) type VerdictChange = [ConnectionVerdict; 2];
 
 /// A change, and its connections: from each of `from` to each of `to`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,7 +49,7 @@ pub(super) struct Difference {
 /// The changes, by ends.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    found: BTreeMap<Ends, BTreeMap<Change, Families>>,
+    found: BTreeMap<Ends, BTreeMap<VerdictChange, Families>>,
     /// Ends whose connections to themselves were not compared.
     alone: BTreeSet<String>,
 }
@@ -74,7 +74,7 @@ impl RequestEquivalence {
     pub(super) fn are(&self, old: &ConnectionVerdict, new: &ConnectionVerdict) -> bool {
         let same_limits = || {
             let limits = [old.limits.clone(), new.limits.clone()];
-            let compare = |[old, new]: &[Limits; 2]| l7::equivalence::is_same(old, new);
+            let compare = |[old, new]: &[RequestLimits; 2]| l7::equivalence::is_same(old, new);
             *self.0.borrow_mut().entry(limits).or_insert_with_key(compare)
         };
         old.verdict == new.verdict
@@ -85,7 +85,7 @@ impl RequestEquivalence {
 
 impl Changes {
     /// Adds the traffic from the first to the second whose verdict changes.
-    pub(super) fn add(&mut self, ends: (&[String], &[String]), change: Change, families: Families) {
+    pub(super) fn add(&mut self, ends: (&[String], &[String]), change: VerdictChange, families: Families) {
         let ends = (ends.0.to_vec(), ends.1.to_vec());
         self.found.entry(ends).or_default().insert(change, families);
     }
@@ -134,7 +134,7 @@ impl Changes {
 }
 
 /// A change and its traffic.
-type Kind = (Change, Vec<String>);
+type Kind = (VerdictChange, Vec<String>);
 /// Sources, by destinations and change.
 type Senders = BTreeMap<(Vec<String>, Kind), BTreeSet<String>>;
 
@@ -161,7 +161,12 @@ fn put_alike(by_receiver: Senders, alone: &BTreeSet<String>) -> Senders {
 
 impl Difference {
     /// A difference of recorded flows.
-    pub(super) fn of_flows(ends: [String; 2], traffic: String, [old, new]: Change, flows: usize) -> Self {
+    pub(super) fn of_flows(
+        ends: [String; 2],
+        traffic: String,
+        [old, new]: VerdictChange,
+        flows: usize,
+    ) -> Self {
         let [from, to] = ends.map(|end| vec![end]);
         Self { from, to, traffic: vec![traffic], old, new, flows: Some(flows) }
     }

@@ -3,7 +3,7 @@
 use super::naming::LOCAL;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::is_workload;
-use agent::explain::End;
+use agent::explain::ConnectionEnd;
 use identity::{Labels, Source};
 use policy::rule::{Peer, Peers};
 
@@ -12,20 +12,20 @@ use policy::rule::{Peer, Peers};
 pub(super) struct EndGroup {
     pub(super) names: Vec<String>,
     /// One of them, in the old and in the new scenario.
-    pub(super) ends: [End; 2],
+    pub(super) ends: [ConnectionEnd; 2],
     /// Whether each of their ports may have any name that rules use.
     pub(super) has_any_ports: bool,
 }
 
 impl EndGroup {
-    pub(super) fn one(end: End) -> Self {
+    pub(super) fn one(end: ConnectionEnd) -> Self {
         Self { names: vec![end.name.clone()], ends: [end.clone(), end], has_any_ports: false }
     }
 
     /// The node as its own workloads see it.
     pub(super) fn local(&self) -> Self {
         let names = self.names.iter().map(|name| format!("{name}{LOCAL}")).collect();
-        Self { names, ends: self.ends.each_ref().map(End::as_local), has_any_ports: false }
+        Self { names, ends: self.ends.each_ref().map(ConnectionEnd::as_local), has_any_ports: false }
     }
 
     /// Whether both are the same single workload or node.

@@ -8,7 +8,7 @@ use crate::command::policy::scenario::Scenario;
 use crate::outcome::BadInput;
 use abi::identity::is_workload;
 use abi::protocol;
-use agent::explain::{End, Inventory, protocol_name};
+use agent::explain::{ConnectionEnd, Inventory, protocol_name};
 use flow::{Flow, FlowEndpoint, IpVersion, Layer4};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ struct RecordedConnection {
 
 /// The differences for the flows of a file, and a summary.
 pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Vec<Difference>, String)> {
-    let mut seen = BTreeMap::<RecordedConnection, ([End; 2], usize)>::new();
+    let mut seen = BTreeMap::<RecordedConnection, ([ConnectionEnd; 2], usize)>::new();
     let mut flows = 0;
     let text = read(path)?;
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -104,15 +104,15 @@ fn read(path: &Path) -> Result<String, BadInput> {
 }
 
 /// The end of a recorded flow, with the labels and address of that time. Named ports come from the files.
-fn end(worlds: &[Scenario; 2], endpoint: &FlowEndpoint, address: IpAddr) -> End {
+fn end(worlds: &[Scenario; 2], endpoint: &FlowEndpoint, address: IpAddr) -> ConnectionEnd {
     let name = match (&endpoint.namespace, &endpoint.pod_name) {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
         _ => address.to_string(),
     };
     let ports = worlds.iter().rev().find_map(|world| Some(world.named(&name)?.ports)).unwrap_or_default();
     let is_one = is_workload(endpoint.identity) && endpoint.pod_name.is_some();
-    let end = End::new(&name, endpoint.identity, labels(&endpoint.labels));
-    End { ports, addresses: vec![address], is_one, ..end }
+    let end = ConnectionEnd::new(&name, endpoint.identity, labels(&endpoint.labels));
+    ConnectionEnd { ports, addresses: vec![address], is_one, ..end }
 }
 
 /// Protocol and port of a connection; for ICMP, type and code.

@@ -8,7 +8,7 @@ use super::{api_servers, synthetic};
 use crate::command::policy::scenario::Scenario;
 use crate::session::Session;
 use abi::identity::{FIRST_ALLOCATED, is_workload};
-use agent::explain::End;
+use agent::explain::ConnectionEnd;
 use api::{ApiRequest, view};
 use policy::endpoint_view::NamedPorts;
 use policy::rule::{Cidr, Protocol};
@@ -68,7 +68,7 @@ fn placed(groups: &[EndGroup], outsiders: &Outsiders) -> Vec<EndGroup> {
     let places = outsiders.places();
     let at = |group: &EndGroup, block: &Cidr, address: IpAddr| {
         let names = group.names.iter().map(|name| format!("{name} at {block}")).collect();
-        let ends = group.ends.clone().map(|end| End { addresses: vec![address], ..end });
+        let ends = group.ends.clone().map(|end| ConnectionEnd { addresses: vec![address], ..end });
         EndGroup { names, ends, ..*group }
     };
     let groups = groups.iter().filter(|group| group.ends[0].addresses.is_empty());
@@ -86,7 +86,7 @@ fn nodes(worlds: &[Scenario; 2], known: &[EndGroup], breadth: Breadth) -> Result
         let ends = worlds.each_ref().map(Scenario::host);
         groups.push(EndGroup { names: vec!["host".to_owned()], ends, has_any_ports: false });
     }
-    let there: Vec<&End> = known.iter().chain(&groups).flat_map(|group| &group.ends).collect();
+    let there: Vec<&ConnectionEnd> = known.iter().chain(&groups).flat_map(|group| &group.ends).collect();
     let generated = synthetic::nodes(worlds, &there, breadth == Breadth::Everything)?;
     let generated: Vec<EndGroup> = generated.into_iter().map(EndGroup::one).collect();
     let others = known.iter().filter(|group| group.ends[0].is_node()).chain(&generated);
@@ -98,9 +98,9 @@ fn nodes(worlds: &[Scenario; 2], known: &[EndGroup], breadth: Breadth) -> Result
 
 /// All ends that the files describe. An end of only one scenario is assumed to be the same in the other.
 fn known(worlds: &[Scenario; 2]) -> Vec<EndGroup> {
-    let ends = worlds
-        .each_ref()
-        .map(|world| world.ends().map(|end| (end.name.clone(), end)).collect::<BTreeMap<String, End>>());
+    let ends = worlds.each_ref().map(|world| {
+        world.ends().map(|end| (end.name.clone(), end)).collect::<BTreeMap<String, ConnectionEnd>>()
+    });
     let [old, new] = &ends;
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let groups = names.into_iter().filter_map(|name| {
@@ -115,7 +115,7 @@ fn known(worlds: &[Scenario; 2]) -> Vec<EndGroup> {
 }
 
 /// The workloads of a running agent.
-fn running(session: &Session) -> Vec<End> {
+fn running(session: &Session) -> Vec<ConnectionEnd> {
     let endpoints = session.agent().and_then(|mut agent| agent.call(ApiRequest::Endpoints));
     let endpoints: Vec<view::EndpointSummary> = endpoints.unwrap_or_default();
     let ends = endpoints.into_iter().map(|endpoint| {
@@ -127,12 +127,12 @@ fn running(session: &Session) -> Vec<End> {
                 ports.insert(name, protocol, port);
             }
         }
-        End {
+        ConnectionEnd {
             ports,
             addresses: endpoint.addresses,
             is_one: true,
             audit: endpoint.audit,
-            ..End::new(&name, FIRST_ALLOCATED, labels)
+            ..ConnectionEnd::new(&name, FIRST_ALLOCATED, labels)
         }
     });
     ends.collect()

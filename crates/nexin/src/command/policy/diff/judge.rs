@@ -1,13 +1,13 @@
 //! Evaluates both sets of policies for the same connections.
 
 use super::breadth::{Breadth, TooMany};
-use super::change::{Change, Changes, ConnectionVerdict, Difference, RequestEquivalence};
+use super::change::{Changes, ConnectionVerdict, Difference, RequestEquivalence, VerdictChange};
 use super::end_group::EndGroup;
 use super::groups::ComparedEnds;
 use super::traffic::{TrafficRange, ranges};
 use crate::command::policy::scenario::Scenario;
 use crate::progress::Progress;
-use agent::explain::{End, in_common};
+use agent::explain::{ConnectionEnd, in_common};
 use l7::RequestView;
 use policy::catalog::Catalog;
 use policy::endpoint_view::NamedPorts;
@@ -37,7 +37,7 @@ struct Worlds<'a> {
 }
 
 /// A group of ends with the policies that select it, in the old and in the new scenario.
-struct Subject<'a> {
+struct ComparedSubject<'a> {
     group: &'a EndGroup,
     applying: [Vec<Policy>; 2],
     /// Whether its policies or its properties differ.
@@ -51,8 +51,8 @@ pub(super) fn compare(
     breadth: Breadth,
 ) -> Result<Vec<Difference>, TooMany> {
     let worlds = Worlds { scenarios, alike: RequestEquivalence::default(), breadth };
-    let subjects: Vec<Subject<'_>> =
-        compared.groups.iter().map(|group| Subject::new(scenarios, group)).collect();
+    let subjects: Vec<ComparedSubject<'_>> =
+        compared.groups.iter().map(|group| ComparedSubject::new(scenarios, group)).collect();
     let mut changes = Changes::default();
     subjects
         .iter()
@@ -79,8 +79,8 @@ pub(super) fn compare(
 
 fn pair(
     worlds: &Worlds<'_>,
-    from: &Subject<'_>,
-    to: &Subject<'_>,
+    from: &ComparedSubject<'_>,
+    to: &ComparedSubject<'_>,
     changes: &mut Changes,
 ) -> Result<(), TooMany> {
     let shares = |v4: bool| {
@@ -88,7 +88,7 @@ fn pair(
         has(from.group) && has(to.group)
     };
     let shared = [shares(true), shares(false)];
-    let mut found = BTreeMap::<Change, [BTreeSet<TrafficRange>; 2]>::new();
+    let mut found = BTreeMap::<VerdictChange, [BTreeSet<TrafficRange>; 2]>::new();
     for (at, v4) in [true, false].into_iter().enumerate().filter(|(at, _)| shared[*at]) {
         let policies = from.applying.iter().chain(&to.applying).flatten();
         let receivers = to.group.ends.each_ref().map(|end| &end.ports);
@@ -110,7 +110,11 @@ fn pair(
 }
 
 /// The verdicts on one connection, if they differ.
-pub(super) fn change(worlds: &[Scenario; 2], ends: [&End; 2], query: &ConnectionQuery<'_>) -> Option<Change> {
+pub(super) fn change(
+    worlds: &[Scenario; 2],
+    ends: [&ConnectionEnd; 2],
+    query: &ConnectionQuery<'_>,
+) -> Option<VerdictChange> {
     if ends[0].is(ends[1]) {
         return None;
     }
@@ -122,7 +126,7 @@ pub(super) fn change(worlds: &[Scenario; 2], ends: [&End; 2], query: &Connection
     (!RequestEquivalence::default().are(&old, &new)).then_some([old, new])
 }
 
-impl<'a> Subject<'a> {
+impl<'a> ComparedSubject<'a> {
     fn new(worlds: &[Scenario; 2], group: &'a EndGroup) -> Self {
         let [old, new] = &group.ends;
         let applying = [applying(&worlds[0].policies, old), applying(&worlds[1].policies, new)];
@@ -137,10 +141,10 @@ impl<'a> Subject<'a> {
     fn change(
         &self,
         worlds: &Worlds<'_>,
-        (to, ends): (&Self, [&End; 2]),
+        (to, ends): (&Self, [&ConnectionEnd; 2]),
         range: &TrafficRange,
         v4: bool,
-    ) -> Option<Change> {
+    ) -> Option<VerdictChange> {
         let query = ConnectionQuery { protocol: range.protocol, port: range.port(), v4, request: None };
         let [old, new] = [0, 1].map(|at| {
             let ends = [&self.group.ends[at], ends[at]];
@@ -158,7 +162,7 @@ impl<'a> Subject<'a> {
         to: &Self,
         range: &TrafficRange,
         v4: bool,
-    ) -> Result<Option<Change>, TooMany> {
+    ) -> Result<Option<VerdictChange>, TooMany> {
         if worlds.breadth != Breadth::Everything || !to.group.has_any_ports {
             return Ok(None);
         }
@@ -174,7 +178,7 @@ impl<'a> Subject<'a> {
             let mut ports = NamedPorts::default();
             let chosen = names.iter().enumerate().filter(|(at, _)| subset >> at & 1 == 1);
             chosen.for_each(|(_, name)| ports.insert(name, protocol, range.port()));
-            let ends = to.group.ends.clone().map(|end| End { ports: ports.clone(), ..end });
+            let ends = to.group.ends.clone().map(|end| ConnectionEnd { ports: ports.clone(), ..end });
             self.change(worlds, (to, ends.each_ref()), range, v4)
         });
         Ok(change)
@@ -196,7 +200,7 @@ fn names<'a>(policies: impl Iterator<Item = &'a Policy>) -> BTreeSet<&'a str> {
 }
 
 /// The policies that select the end, with only those specs, and with references resolved.
-fn applying(policies: &PolicySet, end: &End) -> Vec<Policy> {
+fn applying(policies: &PolicySet, end: &ConnectionEnd) -> Vec<Policy> {
     let resolved = policies.iter().filter_map(|policy| policies.resolved(&policy.id));
     let end = end.as_subject();
     let applying = resolved.filter_map(|policy| {
@@ -209,7 +213,7 @@ fn applying(policies: &PolicySet, end: &End) -> Vec<Policy> {
 
 /// The verdict on a connection; none if the ends share no address of the family.
 fn evaluate(
-    [from, to]: [&End; 2],
+    [from, to]: [&ConnectionEnd; 2],
     [egress, ingress]: [&[Policy]; 2],
     policies: &PolicySet,
     query: &ConnectionQuery<'_>,

@@ -5,7 +5,7 @@ use super::breadth::Breadth;
 use super::end_group::peers;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{REMOTE_NODE, WORLD};
-use agent::explain::End;
+use agent::explain::ConnectionEnd;
 use identity::Labels;
 use policy::domain::{DomainPattern, TooManyOverlaps, samples};
 use policy::rule::{Cidr, CidrReach, Entity, Peer};
@@ -76,11 +76,11 @@ impl Outsiders {
 
     /// The world; a peer for each block, each name and each entity; if everything is compared, each name with an
     /// address of each block, too.
-    pub(super) fn ends(&self, breadth: Breadth) -> Vec<End> {
-        let node = End::new("other nodes", REMOTE_NODE, Labels::reserved("remote-node"));
+    pub(super) fn ends(&self, breadth: Breadth) -> Vec<ConnectionEnd> {
+        let node = ConnectionEnd::new("other nodes", REMOTE_NODE, Labels::reserved("remote-node"));
         let mut ends = vec![outside("world"), node];
         let places = addresses(&self.blocks);
-        let at = |(block, address): &(Cidr, IpAddr)| End {
+        let at = |(block, address): &(Cidr, IpAddr)| ConnectionEnd {
             addresses: vec![*address],
             ..outside(&block.to_string())
         };
@@ -88,14 +88,14 @@ impl Outsiders {
         for (name, printed) in &self.names {
             let names = BTreeSet::from([name.clone()]);
             if breadth == Breadth::Everything {
-                let at = |(block, address): &(Cidr, IpAddr)| End {
+                let at = |(block, address): &(Cidr, IpAddr)| ConnectionEnd {
                     addresses: vec![*address],
                     names: names.clone(),
                     ..outside(&format!("{printed} in {block}"))
                 };
                 ends.extend(places.iter().map(at));
             }
-            ends.push(End { names, ..outside(printed) });
+            ends.push(ConnectionEnd { names, ..outside(printed) });
         }
         if self.lacks_api_servers {
             let places = if breadth == Breadth::Everything { &places[..] } else { &[] };
@@ -103,7 +103,7 @@ impl Outsiders {
         }
         let named = [Entity::Ingress, Entity::Health, Entity::Init, Entity::Unmanaged];
         for entity in named.into_iter().filter(|entity| self.entities.contains(entity)) {
-            ends.extend(End::reserved(entity.name()));
+            ends.extend(ConnectionEnd::reserved(entity.name()));
         }
         ends
     }
@@ -121,8 +121,8 @@ fn printed(name: &str, patterns: &[&DomainPattern]) -> String {
     if more == 0 { format!("{name} ({shown})") } else { format!("{name} ({shown} and {more} more)") }
 }
 
-fn outside(name: &str) -> End {
-    End::new(name, WORLD, Labels::reserved("world"))
+fn outside(name: &str) -> ConnectionEnd {
+    ConnectionEnd::new(name, WORLD, Labels::reserved("world"))
 }
 
 /// An address for each block that has one outside all blocks within it. A whole family is represented by the world.

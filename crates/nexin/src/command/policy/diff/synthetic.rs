@@ -6,7 +6,7 @@ use super::kinds::{Own, kinds};
 use super::traffic::PortNames;
 use crate::command::policy::scenario::Scenario;
 use abi::identity::{FIRST_ALLOCATED, REMOTE_NODE};
-use agent::explain::{End, Inventory};
+use agent::explain::{ConnectionEnd, Inventory};
 use identity::{LabelKey, Labels, Requirement, Selector, Source, filter, key};
 use policy::endpoint_view::NamedPorts;
 use policy::rule::{Peer, Port, Protocol, Rule, Spec, Subject, Traffic, TrafficMatch};
@@ -31,7 +31,10 @@ pub(super) fn workloads(worlds: &[Scenario; 2]) -> Result<(Vec<EndGroup>, PortNa
                 let name = workload_name(&namespace, &own);
                 let ends = known.each_ref().map(|known| {
                     let labels = workload_labels(&namespace, known, &own);
-                    End { ports: ports.clone(), ..End::new(&name, FIRST_ALLOCATED, labels) }
+                    ConnectionEnd {
+                        ports: ports.clone(),
+                        ..ConnectionEnd::new(&name, FIRST_ALLOCATED, labels)
+                    }
                 });
                 groups.push(EndGroup { names: vec![name], ends, has_any_ports: true });
             }
@@ -45,7 +48,11 @@ pub(super) fn workloads(worlds: &[Scenario; 2]) -> Result<(Vec<EndGroup>, PortNa
 
 /// One node for each combination of node selectors that can select the same one: with `all`, for each combination
 /// that no known node has; else only if one of the selectors selects no known node.
-pub(super) fn nodes(worlds: &[Scenario; 2], known: &[&End], all: bool) -> Result<Vec<End>, TooMany> {
+pub(super) fn nodes(
+    worlds: &[Scenario; 2],
+    known: &[&ConnectionEnd],
+    all: bool,
+) -> Result<Vec<ConnectionEnd>, TooMany> {
     let subjects = specs(worlds).filter_map(|spec| match &spec.subject {
         Subject::Nodes(selector) => Some(selector),
         Subject::Workloads(_) => None,
@@ -58,14 +65,14 @@ pub(super) fn nodes(worlds: &[Scenario; 2], known: &[&End], all: bool) -> Result
     let selectors: BTreeSet<&Selector> = subjects.chain(peers).collect();
     let selectors: Vec<&Selector> = selectors.into_iter().collect();
     let selects = |labels: &Labels| selectors.iter().map(|one| one.selects(labels)).collect::<Vec<bool>>();
-    let shows = |end: &End| [selects(&end.as_subject().labels), selects(&end.labels)].concat();
+    let shows = |end: &ConnectionEnd| [selects(&end.as_subject().labels), selects(&end.labels)].concat();
     let known: Vec<Vec<bool>> = known.iter().filter(|end| end.is_node()).map(|end| shows(end)).collect();
     let fixed = ["host", "remote-node"].map(Labels::reserved);
     let mut nodes = Vec::new();
     for own in kinds(&selectors, &fixed, is_relevant)?.into_values().filter(|own| !own.is_empty()) {
         let mut labels = Labels::reserved("remote-node");
         own.iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
-        let end = End::new(&format!("node {}", pairs(&own)), REMOTE_NODE, labels);
+        let end = ConnectionEnd::new(&format!("node {}", pairs(&own)), REMOTE_NODE, labels);
         let shown = shows(&end);
         let adds = |at: usize| shown[at] && known.iter().all(|known| !known[at]);
         if if all { !known.contains(&shown) } else { (0..shown.len()).any(adds) } {

@@ -2,7 +2,7 @@
 
 use super::{LabelMap, Name, Scenario, ScenarioWorkload};
 use abi::identity::{FIRST_ALLOCATED, HOST, REMOTE_NODE, WORLD};
-use agent::explain::{End, Inventory};
+use agent::explain::{ConnectionEnd, Inventory};
 use identity::{Labels, Source, filter};
 use manifest::PodCount;
 use policy::rule::Protocol;
@@ -14,7 +14,7 @@ use std::net::IpAddr;
 impl Scenario {
     /// All ends: workloads, external hosts and nodes. Host-network pods are part of their node. [`Self::host`]
     /// returns the local node of tests.
-    pub(in crate::command::policy) fn ends(&self) -> impl Iterator<Item = End> {
+    pub(in crate::command::policy) fn ends(&self) -> impl Iterator<Item = ConnectionEnd> {
         let workloads = self.workloads.iter().filter(|(_, workload)| !workload.host_network);
         let workloads = workloads.map(|(name, workload)| self.workload(name, workload));
         let externals = self.externals.keys().map(|name| self.external(name));
@@ -22,7 +22,7 @@ impl Scenario {
     }
 
     /// The nodes, except for the local node of tests.
-    pub(in crate::command::policy) fn nodes(&self) -> impl Iterator<Item = End> {
+    pub(in crate::command::policy) fn nodes(&self) -> impl Iterator<Item = ConnectionEnd> {
         self.nodes.keys().filter(|name| *name != LOCAL).map(|name| self.node(name))
     }
 
@@ -32,9 +32,9 @@ impl Scenario {
     }
 
     /// The local node, which exists also if no file describes it. A single node is the local node.
-    pub(in crate::command::policy) fn host(&self) -> End {
+    pub(in crate::command::policy) fn host(&self) -> ConnectionEnd {
         match self.lone_node() {
-            Some(only) => End { audit: self.audit, ..self.node(only).as_local() },
+            Some(only) => ConnectionEnd { audit: self.audit, ..self.node(only).as_local() },
             None => self.node(LOCAL),
         }
     }
@@ -61,7 +61,7 @@ impl Scenario {
         self.namespaces.contains_key(name)
     }
 
-    pub(super) fn workload(&self, (namespace, name): &Name, workload: &ScenarioWorkload) -> End {
+    pub(super) fn workload(&self, (namespace, name): &Name, workload: &ScenarioWorkload) -> ConnectionEnd {
         if workload.host_network {
             return self.host_network_end(&format!("{namespace}/{name}"), workload);
         }
@@ -72,19 +72,27 @@ impl Scenario {
         // names them.
         let counts = |label: &str| !is_of_test && self.named.contains(&identity::Name::from(label));
         let labels = filter::relevant_or(labels, counts);
-        let end = End::new(&format!("{namespace}/{name}"), FIRST_ALLOCATED, labels);
+        let end = ConnectionEnd::new(&format!("{namespace}/{name}"), FIRST_ALLOCATED, labels);
         let remarks = without_pods(&end.name, pods);
         let node = node
             .map_or_else(|| self.lone_node().cloned(), |node| self.nodes.contains_key(&node).then_some(node));
-        End { ports, addresses, is_one: pods == PodCount::One, audit: self.audit, node, remarks, ..end }
+        ConnectionEnd {
+            ports,
+            addresses,
+            is_one: pods == PodCount::One,
+            audit: self.audit,
+            node,
+            remarks,
+            ..end
+        }
     }
 
-    fn external(&self, name: &str) -> End {
+    fn external(&self, name: &str) -> ConnectionEnd {
         let names = self.names.get(name).cloned().unwrap_or_default();
-        End { names, ..world(name, self.externals[name].clone()) }.among(&self.api_servers())
+        ConnectionEnd { names, ..world(name, self.externals[name].clone()) }.among(&self.api_servers())
     }
 
-    pub(super) fn node(&self, name: &str) -> End {
+    pub(super) fn node(&self, name: &str) -> ConnectionEnd {
         let (number, kind) = if name == LOCAL { (HOST, "host") } else { (REMOTE_NODE, "remote-node") };
         let mut labels = Labels::reserved(kind);
         let (own, mut addresses): (LabelMap, Vec<IpAddr>) = self.nodes.get(name).cloned().unwrap_or_default();
@@ -92,13 +100,18 @@ impl Scenario {
             addresses.clone_from(&self.local);
         }
         own.into_iter().for_each(|(key, value)| labels.insert(Source::K8s, key, value));
-        let end = End { addresses, is_one: true, audit: self.audit, ..End::new(name, number, labels) };
+        let end = ConnectionEnd {
+            addresses,
+            is_one: true,
+            audit: self.audit,
+            ..ConnectionEnd::new(name, number, labels)
+        };
         end.among(&self.api_servers())
     }
 }
 
 impl Inventory for Scenario {
-    fn named(&self, text: &str) -> Option<End> {
+    fn named(&self, text: &str) -> Option<ConnectionEnd> {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
         let name = (namespace.to_owned(), name.to_owned());
         match self.workloads.get(&name) {
@@ -119,7 +132,7 @@ impl Inventory for Scenario {
         self.workloads.get(&(namespace.to_owned(), name.to_owned())).is_some_and(|one| !one.is_of_test)
     }
 
-    fn at(&self, address: IpAddr) -> End {
+    fn at(&self, address: IpAddr) -> ConnectionEnd {
         let is_there = |one: &ScenarioWorkload| {
             one.addresses.contains(&address)
                 || self.addresses_of(one).contains(&address) && one.node.is_none()
@@ -204,8 +217,8 @@ fn named_ports(workload: &ScenarioWorkload) -> BTreeMap<(String, u8), u16> {
     ports.collect()
 }
 
-fn world(name: &str, addresses: Vec<IpAddr>) -> End {
-    End { addresses, ..End::new(name, WORLD, Labels::reserved("world")) }
+fn world(name: &str, addresses: Vec<IpAddr>) -> ConnectionEnd {
+    ConnectionEnd { addresses, ..ConnectionEnd::new(name, WORLD, Labels::reserved("world")) }
 }
 
 /// The name of the local node in tests.

@@ -3,7 +3,7 @@
 
 use super::ends::LOCAL;
 use super::{Name, Scenario, ScenarioWorkload};
-use agent::explain::{End, HostNetworkPod};
+use agent::explain::{ConnectionEnd, HostNetworkPod};
 use manifest::PodCount;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ impl Scenario {
     }
 
     /// The node that represents such a workload: the node it runs on, if that is described, else the local node.
-    pub(super) fn host_network_end(&self, name: &str, workload: &ScenarioWorkload) -> End {
+    pub(super) fn host_network_end(&self, name: &str, workload: &ScenarioWorkload) -> ConnectionEnd {
         let known = workload.node.as_ref().filter(|node| self.nodes.contains_key(*node));
         let node = known.map_or_else(|| self.host(), |node| self.node(node));
         let remark = format!(
@@ -29,11 +29,11 @@ impl Scenario {
         );
         let pod = HostNetworkPod { name: name.to_owned(), ports: workload.ports.clone() };
         let is_one = workload.pods != PodCount::Several;
-        End { is_one, host_network_pod: Some(pod), remarks: vec![remark], ..node }
+        ConnectionEnd { is_one, host_network_pod: Some(pod), remarks: vec![remark], ..node }
     }
 
     /// The end of a workload with this name, if it is in the network namespace of its node.
-    pub(in crate::command::policy) fn host_network_end_named(&self, name: &str) -> Option<End> {
+    pub(in crate::command::policy) fn host_network_end_named(&self, name: &str) -> Option<ConnectionEnd> {
         let (namespace, short) = name.split_once('/')?;
         let name: Name = (namespace.to_owned(), short.to_owned());
         let found = self.workloads.get(&name).filter(|found| found.host_network)?;

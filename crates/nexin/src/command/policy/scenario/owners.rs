@@ -2,7 +2,7 @@
 //! workloads.
 
 use super::{Name, Scenario};
-use agent::explain::End;
+use agent::explain::ConnectionEnd;
 use manifest::{Object, PodCount, WorkloadObject};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ impl Scenario {
     }
 
     /// The end that an owner's name refers to: one of its pods.
-    pub(super) fn owned(&self, owner: &Name) -> Option<End> {
+    pub(super) fn owned(&self, owner: &Name) -> Option<ConnectionEnd> {
         let pods = self.owners.get(owner)?;
         let mut there = pods.iter().filter_map(|name| Some((name, self.workloads.get(name)?)));
         let (name, first) = there.next()?;

@@ -1,13 +1,13 @@
 //! Applies the steps of a PolicyTest to a scenario.
 
 use super::{Scenario, ScenarioWorkload};
-use manifest::test::{Step, WorkloadState};
+use manifest::test::{TestStep, WorkloadState};
 use manifest::{Object, ObjectName};
 use testbed::HOST_ADDRESSES;
 
 impl Scenario {
     /// Applies the changes of a step, in order; ignores its probes.
-    pub(super) fn step(&mut self, step: Step) {
+    pub(super) fn step(&mut self, step: TestStep) {
         self.local = HOST_ADDRESSES.to_vec();
         for name in step.remove_workloads {
             self.workloads.remove(&(name.namespace, name.name));

@@ -31,18 +31,10 @@ const ENTITIES: &[&str] = &[
     "none",
 ];
 
-const DOMAINS: &[&str] = &[
-    "www.example.com",
-    "*.example.com",
-    "**.example.com",
-    "example.com",
-    "*",
-    "**",
-    "ma*.example.com",
-    "*.com",
-    "**.com",
-    "WWW.Example.com",
-];
+/// Patterns of domain names of a world, and some that only documents use.
+static DOMAINS: LazyLock<Vec<&str>> = LazyLock::new(|| [generate::DOMAINS, MORE_DOMAINS].concat());
+
+const MORE_DOMAINS: &[&str] = &["*.com", "**.com", "WWW.Example.com"];
 
 /// The direction of a rule, and whether it denies.
 #[derive(Clone, Copy)]
@@ -134,7 +126,7 @@ fn service(random: &mut Random) -> Value {
 }
 
 fn domain(random: &mut Random) -> Value {
-    let domain = random.pick(DOMAINS);
+    let domain = random.pick(&DOMAINS);
     let is_name = !domain.contains('*') && random.chance(70);
     json!({if is_name { "matchName" } else { "matchPattern" }: domain})
 }

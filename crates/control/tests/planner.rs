@@ -1,0 +1,18 @@
+//! The planner alone, on random graphs of rows, with a reader between every two writes.
+
+use control::fixtures::{check_changed_rows, check_found_rows};
+use policy::generate::Random;
+
+#[test]
+fn every_packet_gets_its_old_or_its_new_answer_while_rows_change() {
+    let check = |seed: u64| check_changed_rows(&format!("seed {seed}"), Random::new(seed), 6);
+    let switched: usize = (0..100).map(check).sum();
+    assert!(switched > 1_000, "{switched} switched answers are few");
+}
+
+#[test]
+fn every_packet_gets_its_old_or_its_new_answer_from_whatever_rows_were_found() {
+    let check = |seed: u64| check_found_rows(&format!("seed {seed}"), Random::new(seed), seed % 2 == 0);
+    let switched: usize = (0..250).map(check).sum();
+    assert!(switched > 1_000, "{switched} switched answers are few");
+}
