@@ -101,8 +101,8 @@ impl NameTables {
     }
 
     fn update_rules(&mut self, world: &World, policy: &PolicyId, now: Instant) {
-        let submitted = world.enforcement().policies().policy(policy);
-        let rules = world.enforcement().book().rules_of(policy).map(|(id, place)| {
+        let submitted = world.registry().policies.policy(policy);
+        let rules = world.registry().book.rules_of(policy).map(|(id, place)| {
             let name = RuleName {
                 kind: policy.kind.name().into(),
                 namespace: policy.namespace.clone(),

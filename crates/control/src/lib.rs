@@ -9,7 +9,6 @@ mod apply;
 mod change;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
-mod found_blocks;
 mod identities;
 mod ledger;
 mod peers;
@@ -17,7 +16,6 @@ mod planner;
 mod policies;
 mod pool;
 mod rows;
-mod rule_sets;
 mod step;
 mod surroundings;
 mod translation;
@@ -28,8 +26,9 @@ mod writes;
 pub use change::{
     Change, Endpoint, LAST_ENDPOINT, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire, Workload,
 };
+pub use enforcement::Rows;
 
 pub use identities::IdentityRequests;
 pub use pool::{Pool, PoolError};
 pub use world::World;
-pub use writes::{Renamed, Rows, Writes};
+pub use writes::{Renamed, Writes};

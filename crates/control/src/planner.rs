@@ -15,13 +15,13 @@
 //!
 //! A change of the world, a restart and a repair are planned alike. They differ in where the old rows come from.
 
-use crate::writes::Rows;
 use abi::address::AddressKey;
 use abi::batch::Batch;
 use abi::identity::{FIRST_ALLOCATED, FIRST_NAMESPACE};
 use abi::policy::{FIRST_BLOCK, VerdictKey};
 use abi::row::{Row, RowKey};
 use enforcement::RowChange;
+use enforcement::Rows;
 use foldhash::HashMap;
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;

@@ -1,8 +1,9 @@
 //! Changes of namespaces and workloads.
 
 use crate::change::{Change, Endpoint, LAST_ENDPOINT, RemoteWorkload, Workload};
+use crate::ledger::RowSubject;
 use crate::peers::Arrival;
-use crate::step::{Step, Subject};
+use crate::step::Step;
 use crate::world::{Namespace, Owner, World};
 use foldhash::HashMap;
 use identity::{Labels, Source, filter, key};
@@ -18,14 +19,14 @@ impl World {
         name: String,
         labels: BTreeMap<String, String>,
         step: &mut Step,
-    ) {
+    ) -> Option<Change> {
         let known = self.namespaces.entry(name.clone()).or_default();
-        if known.labels != labels {
-            let before = std::mem::replace(&mut known.labels, labels);
-            known.workloads.iter().for_each(|id| step.mark(Subject::Workload(*id)));
-            step.undo.push(Change::Namespace { name: name.clone(), labels: before });
+        let before = (known.labels != labels).then(|| std::mem::replace(&mut known.labels, labels));
+        if before.is_some() {
+            step.workloads.extend(&known.workloads);
         }
         self.forget_empty_namespace(&name);
+        Some(Change::Namespace { name, labels: before? })
     }
 
     /// Removes the entry of a namespace that has neither labels nor workloads.
@@ -36,52 +37,61 @@ impl World {
         }
     }
 
-    pub(crate) fn put_endpoint(&mut self, mut endpoint: Box<Endpoint>, step: &mut Step) {
+    pub(crate) fn put_endpoint(&mut self, mut endpoint: Box<Endpoint>, step: &mut Step) -> Option<Change> {
         let id = endpoint.id;
-        match self.endpoints.get(&id) {
-            Some(before) if *before == endpoint => return,
-            Some(before) => step.undo.push(Change::Endpoint(before.clone())),
-            None => step.undo.push(Change::RemoveEndpoint(id)),
-        }
+        let undo = match self.endpoints.get(&id) {
+            Some(before) if *before == endpoint => return None,
+            Some(before) => Change::Endpoint(before.clone()),
+            None => Change::RemoveEndpoint(id),
+        };
         self.forget_workload(id, step);
         self.know_workload(id, &mut endpoint.workload, step);
         self.translation.put_workload(&endpoint);
         self.endpoints.insert(id, endpoint);
+        Some(undo)
     }
 
-    pub(crate) fn remove_endpoint(&mut self, id: u32, step: &mut Step) {
+    pub(crate) fn remove_endpoint(&mut self, id: u32, step: &mut Step) -> Option<Change> {
         self.forget_workload(id, step);
         self.translation.remove_workload(id);
-        if let Some(before) = self.endpoints.remove(&id) {
-            self.peers.dismiss(id, &mut step.peer_changes);
-            step.mark_endpoint(id);
-            step.undo.push(Change::Endpoint(before));
-        }
+        let before = self.endpoints.remove(&id)?;
+        self.peers.dismiss(id, &mut self.enforcement);
+        step.mark(RowSubject::Endpoint(id));
+        Some(Change::Endpoint(before))
     }
 
-    pub(crate) fn put_remote_workload(&mut self, mut remote: Box<RemoteWorkload>, step: &mut Step) {
+    pub(crate) fn put_remote_workload(
+        &mut self,
+        mut remote: Box<RemoteWorkload>,
+        step: &mut Step,
+    ) -> Option<Change> {
         let Workload { namespace, name, .. } = remote.workload.clone();
         let known = self.remote_workload_number(&namespace, &name);
         let is_taken = |id| self.remote_workloads.contains_key(&id);
         // Where all numbers are taken, the workload stays unknown: no rule matches it.
-        let Some(id) = known.or_else(|| self.remote_numbers.take(is_taken)) else { return };
-        match self.remote_workloads.get(&id) {
-            Some(before) if *before == remote => return,
-            Some(before) => step.undo.push(Change::RemoteWorkload(before.clone())),
-            None => step.undo.push(Change::RemoveRemoteWorkload { namespace, name }),
-        }
+        let id = known.or_else(|| self.remote_numbers.take(is_taken))?;
+        let undo = match self.remote_workloads.get(&id) {
+            Some(before) if *before == remote => return None,
+            Some(before) => Change::RemoteWorkload(before.clone()),
+            None => Change::RemoveRemoteWorkload { namespace, name },
+        };
         self.forget_workload(id, step);
         self.know_workload(id, &mut remote.workload, step);
         self.remote_workloads.insert(id, remote);
+        Some(undo)
     }
 
-    pub(crate) fn remove_remote_workload(&mut self, namespace: &str, name: &str, step: &mut Step) {
-        let Some(id) = self.remote_workload_number(namespace, name) else { return };
+    pub(crate) fn remove_remote_workload(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        step: &mut Step,
+    ) -> Option<Change> {
+        let id = self.remote_workload_number(namespace, name)?;
         self.forget_workload(id, step);
-        if let Some(before) = self.remote_workloads.remove(&id) {
-            self.peers.dismiss(id, &mut step.peer_changes);
-            step.undo.push(Change::RemoteWorkload(before));
-        }
+        let before = self.remote_workloads.remove(&id)?;
+        self.peers.dismiss(id, &mut self.enforcement);
+        Some(Change::RemoteWorkload(before))
     }
 
     fn remote_workload_number(&self, namespace: &str, name: &str) -> Option<u32> {
@@ -95,7 +105,7 @@ impl World {
     fn know_workload(&mut self, id: u32, workload: &mut Workload, step: &mut Step) {
         self.own(&workload.addresses, &Owner::Workload(id), step);
         self.namespaces.entry(workload.namespace.clone()).or_default().workloads.insert(id);
-        step.mark(Subject::Workload(id));
+        step.workloads.insert(id);
         workload.labels = self.labels.intern(workload.labels.clone());
         workload.named_ports = self.named_ports.intern(workload.named_ports.clone());
     }

@@ -2,6 +2,10 @@
 
 use abi::row::{Row, RowKey};
 use foldhash::HashMap;
+use std::collections::BTreeMap;
+
+/// The rows of the maps, by key.
+pub type Rows = BTreeMap<RowKey, Row>;
 
 /// The rows that a step puts and removes.
 #[derive(Debug, Default)]

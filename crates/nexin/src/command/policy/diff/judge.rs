@@ -119,8 +119,8 @@ pub(super) fn change(
         return None;
     }
     let [old, new] = worlds.each_ref().map(|world| {
-        let [from, to] = ends.map(|end| applying(&world.policies, end));
-        evaluate(ends, [&from, &to], &world.policies, query)
+        let [from, to] = ends.map(|end| applying(&world.registry.policies, end));
+        evaluate(ends, [&from, &to], &world.registry.policies, query)
     });
     let (old, new) = (old?, new?);
     (!RequestEquivalence::default().are(&old, &new)).then_some([old, new])
@@ -129,8 +129,10 @@ pub(super) fn change(
 impl<'a> ComparedSubject<'a> {
     fn new(worlds: &[Scenario; 2], group: &'a EndGroup) -> Self {
         let [old, new] = &group.ends;
-        let applying = [applying(&worlds[0].policies, old), applying(&worlds[1].policies, new)];
-        let has_other_mode = worlds[0].policies.mode() != worlds[1].policies.mode() || old.audit != new.audit;
+        let applying =
+            [applying(&worlds[0].registry.policies, old), applying(&worlds[1].registry.policies, new)];
+        let has_other_mode = worlds[0].registry.policies.mode() != worlds[1].registry.policies.mode()
+            || old.audit != new.audit;
         let has_other_properties =
             old.labels != new.labels || old.ports != new.ports || old.api_servers != new.api_servers;
         let changes = applying[0] != applying[1] || has_other_properties || has_other_mode;
@@ -148,7 +150,12 @@ impl<'a> ComparedSubject<'a> {
         let query = ConnectionQuery { protocol: range.protocol, port: range.port(), v4, request: None };
         let [old, new] = [0, 1].map(|at| {
             let ends = [&self.group.ends[at], ends[at]];
-            evaluate(ends, [&self.applying[at], &to.applying[at]], &worlds.scenarios[at].policies, &query)
+            evaluate(
+                ends,
+                [&self.applying[at], &to.applying[at]],
+                &worlds.scenarios[at].registry.policies,
+                &query,
+            )
         });
         let (old, new) = (old?, new?);
         (!worlds.alike.are(&old, &new)).then_some([old, new])
