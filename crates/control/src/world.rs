@@ -2,7 +2,7 @@
 
 use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
 use crate::ledger::Ledger;
-use crate::peers::{KnownNode, Peers, Residents};
+use crate::peers::{KnownNode, KnownPeers, Residents};
 use crate::planner::Named;
 use crate::translation::Translation;
 use abi::config::Config;
@@ -36,7 +36,7 @@ pub struct World {
     pub(crate) remote_nodes: BTreeMap<String, KnownNode>,
     /// The addresses of the API servers.
     pub(crate) api_servers: BTreeSet<IpAddr>,
-    pub(crate) namespaces: BTreeMap<String, Namespace>,
+    pub(crate) namespaces: BTreeMap<String, KnownNamespace>,
     pub(crate) endpoints: BTreeMap<u32, Box<Endpoint>>,
     /// Workloads of other nodes, by numbers above those of endpoints.
     pub(crate) remote_workloads: BTreeMap<u32, Box<RemoteWorkload>>,
@@ -46,7 +46,7 @@ pub struct World {
     pub(crate) named_ports: Interned<Arc<BTreeMap<(String, u8), u16>>>,
     /// Who has which address.
     pub(crate) owners: BTreeSet<(IpAddr, Owner)>,
-    pub(crate) peers: Peers,
+    pub(crate) peers: KnownPeers,
     pub(crate) enforcement: Enforcement,
     pub(crate) translation: Translation,
     pub(crate) ledger: Ledger,
@@ -58,7 +58,7 @@ pub struct World {
 
 /// A namespace, and who is in it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Namespace {
+pub(crate) struct KnownNamespace {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) workloads: BTreeSet<u32>,
 }
@@ -76,7 +76,7 @@ impl Default for World {
             labels: Interned::default(),
             named_ports: Interned::default(),
             owners: BTreeSet::new(),
-            peers: Peers::default(),
+            peers: KnownPeers::default(),
             enforcement: Enforcement::default(),
             translation: Translation::default(),
             ledger: Ledger::default(),
