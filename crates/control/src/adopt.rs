@@ -1,11 +1,10 @@
 //! Rows found in the maps, after a restart or a failed write: the next change replaces those that differ.
 
-use crate::identities::Identities;
 use crate::world::World;
 use abi::config::Config;
 use abi::row::Row;
 use enforcement::Rows;
-use identity::Allocator;
+use identity::{Allocator, Identities};
 
 impl World {
     /// A node whose maps hold these rows from before a restart; the first change replaces the rows that are out of date. The
@@ -19,8 +18,8 @@ impl World {
             match row {
                 Row::Config(config) => world.config = config,
                 Row::Address(key, info) => world.peers.restore_number(key.address.into(), &info),
-                Row::Backend(key, _) => world.translation.number_above(key.backends),
-                Row::Service(_, info) => world.translation.number_above(info.backends),
+                Row::Backend(key, _) => world.services.number_above(key.backends),
+                Row::Service(_, info) => world.services.number_above(info.backends),
                 _ => {}
             }
             found.extend(row.key().map(|key| (key, row)));

@@ -79,7 +79,10 @@ impl World {
             let node = (subject == HOST).then_some(NODE);
             peers.residents(subject).chain(node).for_each(|id| step.mark(RowSubject::Endpoint(id)));
         }
-        self.translation.settle(&mut step.rows);
+        for switch in self.services.settle() {
+            step.rows.remove(switch.before.iter().flat_map(|set| set.rows(switch.frontend)));
+            step.rows.put(switch.after.iter().flat_map(|set| set.rows(switch.frontend)));
+        }
         self.settle_rows(step);
     }
 

@@ -9,16 +9,13 @@ mod apply;
 mod change;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
-mod identities;
 mod ledger;
 mod peers;
 mod planner;
 mod policies;
-mod pool;
 mod rows;
 mod step;
 mod surroundings;
-mod translation;
 mod workloads;
 mod world;
 mod writes;
@@ -28,7 +25,6 @@ pub use change::{
 };
 pub use enforcement::Rows;
 
-pub use identities::IdentityRequests;
-pub use pool::{Pool, PoolError};
+pub use identity::IdentityRequests;
 pub use world::World;
 pub use writes::{Renamed, Writes};

@@ -1,12 +1,11 @@
 //! The identities of workloads and nodes, and the peer numbers by which policy rows name them.
 
 use crate::change::{LAST_ENDPOINT, RemoteNode};
-use crate::identities::{Identities, Missing};
 use abi::address::AddressInfo;
 use abi::identity::{FIRST_LOCAL, FIRST_NAMESPACE, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
 use enforcement::Enforcement;
 use foldhash::HashMap;
-use identity::{Labels, Numbering, Sequence, Source, key};
+use identity::{Identities, Labels, Missing, Numbering, Sequence, Source, key};
 use policy::endpoint_view::NamedPorts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

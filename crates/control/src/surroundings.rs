@@ -4,6 +4,7 @@ use crate::change::{Change, NODE, Node, RemoteNode};
 use crate::ledger::RowSubject;
 use crate::peers::node_labels;
 use crate::step::Step;
+use crate::workloads::candidate;
 use crate::world::{Owner, World};
 use abi::identity::HOST;
 use identity::{Labels, Source};
@@ -22,7 +23,7 @@ impl World {
 
     /// The slices that manifests list for a service.
     pub fn listed_slices(&self, service: &ServiceName) -> impl Iterator<Item = &EndpointSlice> {
-        self.translation.listed(service)
+        self.services.table().listed(service)
     }
 
     pub(crate) fn put_node(&mut self, node: Node, step: &mut Step) -> Option<Change> {
@@ -106,7 +107,7 @@ impl World {
     /// cluster, become other peers.
     fn follow_api_servers(&mut self, step: &mut Step) {
         let (namespace, name) = API_SERVER;
-        let listed = self.translation.listed(&ServiceName::new(namespace, name));
+        let listed = self.services.table().listed(&ServiceName::new(namespace, name));
         let now: BTreeSet<IpAddr> = listed.flat_map(|slice| &slice.addresses).copied().collect();
         let changed: Vec<IpAddr> = now.symmetric_difference(&self.api_servers).copied().collect();
         if changed.is_empty() {
@@ -134,14 +135,14 @@ impl World {
 
     pub(crate) fn put_service(&mut self, service: Service, step: &mut Step) -> Option<Change> {
         let full_name = service.full_name();
-        if self.translation.service(&full_name) == Some(&service) {
+        if self.services.table().service(&full_name) == Some(&service) {
             return None;
         }
         let ServiceName { namespace, name } = full_name.clone();
         step.renamed.services.insert((namespace.clone(), name.clone()));
         let within = self.namespaces.get(&namespace).into_iter().flat_map(|within| &within.workloads);
-        let workloads = within.filter_map(|id| self.endpoints.get(id)).map(|endpoint| &**endpoint);
-        let undo = match self.translation.put_service(service, workloads) {
+        let candidates = within.filter_map(|id| Some((*id, candidate(&self.endpoints.get(id)?.workload))));
+        let undo = match self.services.put_service(service, candidates) {
             Some(before) => Change::Service(before.into()),
             None => Change::RemoveService { namespace, name },
         };
@@ -150,7 +151,7 @@ impl World {
     }
 
     pub(crate) fn remove_service(&mut self, service: &ServiceName) -> Option<Change> {
-        let before = self.translation.remove_service(service)?;
+        let before = self.services.remove_service(service)?;
         self.refer_to_service(service);
         Some(Change::Service(before.into()))
     }
@@ -162,7 +163,7 @@ impl World {
         slices: Vec<EndpointSlice>,
         step: &mut Step,
     ) -> Option<Change> {
-        let slices = self.translation.put_listed(&service, &list, slices);
+        let slices = self.services.put_listed(&service, list.clone(), slices);
         self.refer_to_service(&service);
         let ServiceName { namespace, name: service } = service;
         if (&*namespace, &*service) == API_SERVER {
@@ -174,9 +175,9 @@ impl World {
     /// Updates the service in the catalog that policies refer to.
     fn refer_to_service(&mut self, full_name: &ServiceName) {
         let ServiceName { namespace, name } = full_name;
-        let listed = self.translation.listed(full_name);
+        let listed = self.services.table().listed(full_name);
         let addresses = listed.flat_map(|slice| &slice.addresses).copied();
-        let meaning = self.translation.service(full_name).map(|service| catalog::ServiceEntry {
+        let meaning = self.services.table().service(full_name).map(|service| catalog::ServiceEntry {
             labels: labels(&service.labels),
             backends: match service.selector.is_empty() {
                 true => Backends::Addresses(addresses.collect()),

@@ -9,6 +9,7 @@ use foldhash::HashMap;
 use identity::{Labels, Source, filter, key};
 use policy::endpoint_view::NamedPorts;
 use policy::rule::Protocol;
+use service::Candidate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,14 +47,14 @@ impl World {
         };
         self.forget_workload(id, step);
         self.know_workload(id, &mut endpoint.workload, step);
-        self.translation.put_workload(&endpoint);
+        self.services.put_workload(id, candidate(&endpoint.workload));
         self.endpoints.insert(id, endpoint);
         Some(undo)
     }
 
     pub(crate) fn remove_endpoint(&mut self, id: u32, step: &mut Step) -> Option<Change> {
         self.forget_workload(id, step);
-        self.translation.remove_workload(id);
+        self.services.remove_workload(id);
         let before = self.endpoints.remove(&id)?;
         self.peers.dismiss(id, &mut self.enforcement);
         step.mark(RowSubject::Endpoint(id));
@@ -186,6 +187,16 @@ impl World {
 /// A workload's labels, with those around it in its namespace.
 fn labels(workload: &Workload, around: &Labels) -> Labels {
     around.with_own(workload.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+}
+
+/// The workload as services may select it.
+pub(crate) fn candidate(workload: &Workload) -> Candidate {
+    Candidate {
+        namespace: workload.namespace.clone(),
+        labels: workload.labels.clone(),
+        addresses: workload.addresses.clone(),
+        named_ports: workload.named_ports.clone(),
+    }
 }
 
 /// The workload's named ports as policy sees them.

@@ -4,7 +4,6 @@ use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, W
 use crate::ledger::Ledger;
 use crate::peers::{KnownNode, KnownPeers, Residents};
 use crate::planner::Named;
-use crate::translation::Translation;
 use abi::config::Config;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
@@ -13,7 +12,7 @@ use identity::{Allocator, Interned, Sequence};
 use policy::endpoint_view::EndpointView;
 use policy::registry::Registry;
 use policy::rule::Cidr;
-use service::{Service, ServiceName};
+use service::{Service, ServiceName, Services};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,7 +47,7 @@ pub struct World {
     pub(crate) owners: BTreeSet<(IpAddr, Owner)>,
     pub(crate) peers: KnownPeers,
     pub(crate) enforcement: Enforcement,
-    pub(crate) translation: Translation,
+    pub(crate) services: Services,
     pub(crate) ledger: Ledger,
     pub(crate) named: Named,
     /// What the maps hold that no change here made: the first change replaces what no longer holds.
@@ -78,7 +77,7 @@ impl Default for World {
             owners: BTreeSet::new(),
             peers: KnownPeers::default(),
             enforcement: Enforcement::default(),
-            translation: Translation::default(),
+            services: Services::default(),
             ledger: Ledger::default(),
             named: Named::default(),
             found: Some(Rows::new()),
@@ -108,7 +107,7 @@ impl World {
 
     /// The rows of those owners that report themselves which rows change.
     pub(crate) fn reported_rows(&self) -> impl Iterator<Item = Row> {
-        self.enforcement.rows().chain(self.translation.rows())
+        self.enforcement.rows().chain(self.services.table().rows())
     }
 
     /// What holds for the whole node.
@@ -174,7 +173,7 @@ impl World {
 
     /// The service with this name.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
-        self.translation.service(&ServiceName::new(namespace, name))
+        self.services.table().service(&ServiceName::new(namespace, name))
     }
 
     /// Identities in use.
@@ -189,12 +188,12 @@ impl World {
 
     /// The services.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.translation.services()
+        self.services.table().services()
     }
 
     /// Each service address and port with its backends.
     pub fn frontends(&self) -> impl Iterator<Item = (&ServiceKey, &[BackendInfo])> {
-        self.translation.frontends()
+        self.services.table().frontends()
     }
 
     /// Who has the address, workloads first.

@@ -1,9 +1,9 @@
 //! What comes out of a change: map writes, rule sets, and the way back.
 
 use crate::change::Change;
-use crate::identities::IdentityRequests;
 use abi::batch::{Batch, Run};
 use abi::map::MapId;
+use identity::IdentityRequests;
 use policy::rule::{HttpRule, PolicyId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
