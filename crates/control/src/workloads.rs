@@ -40,12 +40,16 @@ impl World {
 
     pub(crate) fn put_endpoint(&mut self, mut endpoint: Box<Endpoint>, step: &mut Step) -> Option<Change> {
         let id = endpoint.id;
-        let undo = match self.endpoints.get(&id) {
-            Some(before) if *before == endpoint => return None,
-            Some(before) => Change::Endpoint(before.clone()),
+        if self.endpoints.get(&id) == Some(&endpoint) {
+            return None;
+        }
+        let undo = match self.endpoints.remove(&id) {
+            Some(before) => {
+                self.forget_workload(id, &before.workload, step);
+                Change::Endpoint(before)
+            }
             None => Change::RemoveEndpoint(id),
         };
-        self.forget_workload(id, step);
         self.know_workload(id, &mut endpoint.workload, step);
         self.services.put_workload(id, candidate(&endpoint.workload));
         self.endpoints.insert(id, endpoint);
@@ -53,9 +57,9 @@ impl World {
     }
 
     pub(crate) fn remove_endpoint(&mut self, id: u32, step: &mut Step) -> Option<Change> {
-        self.forget_workload(id, step);
-        self.services.remove_workload(id);
         let before = self.endpoints.remove(&id)?;
+        self.forget_workload(id, &before.workload, step);
+        self.services.remove_workload(id);
         self.peers.dismiss(id, &mut self.enforcement);
         step.mark(RowSubject::Endpoint(id));
         Some(Change::Endpoint(before))
@@ -66,17 +70,21 @@ impl World {
         mut remote: Box<RemoteWorkload>,
         step: &mut Step,
     ) -> Option<Change> {
-        let Workload { namespace, name, .. } = remote.workload.clone();
-        let known = self.remote_workload_number(&namespace, &name);
+        let Workload { namespace, name, .. } = &remote.workload;
+        let known = self.remote_workload_number(namespace, name);
         let is_taken = |id| self.remote_workloads.contains_key(&id);
         // Where all numbers are taken, the workload stays unknown: no rule matches it.
         let id = known.or_else(|| self.remote_numbers.take(is_taken))?;
-        let undo = match self.remote_workloads.get(&id) {
-            Some(before) if *before == remote => return None,
-            Some(before) => Change::RemoteWorkload(before.clone()),
-            None => Change::RemoveRemoteWorkload { namespace, name },
+        if self.remote_workloads.get(&id) == Some(&remote) {
+            return None;
+        }
+        let undo = match self.remote_workloads.remove(&id) {
+            Some(before) => {
+                self.forget_workload(id, &before.workload, step);
+                Change::RemoteWorkload(before)
+            }
+            None => Change::RemoveRemoteWorkload { namespace: namespace.clone(), name: name.clone() },
         };
-        self.forget_workload(id, step);
         self.know_workload(id, &mut remote.workload, step);
         self.remote_workloads.insert(id, remote);
         Some(undo)
@@ -89,8 +97,8 @@ impl World {
         step: &mut Step,
     ) -> Option<Change> {
         let id = self.remote_workload_number(namespace, name)?;
-        self.forget_workload(id, step);
         let before = self.remote_workloads.remove(&id)?;
+        self.forget_workload(id, &before.workload, step);
         self.peers.dismiss(id, &mut self.enforcement);
         Some(Change::RemoteWorkload(before))
     }
@@ -112,14 +120,13 @@ impl World {
     }
 
     /// Takes a workload out of its namespace, and its addresses from it.
-    fn forget_workload(&mut self, id: u32, step: &mut Step) {
-        let Some(Workload { namespace, addresses, .. }) = self.workload(id).cloned() else { return };
-        if let Some(known) = self.namespaces.get_mut(&namespace) {
+    fn forget_workload(&mut self, id: u32, workload: &Workload, step: &mut Step) {
+        if let Some(known) = self.namespaces.get_mut(&workload.namespace) {
             known.workloads.remove(&id);
-            self.forget_empty_namespace(&namespace);
+            self.forget_empty_namespace(&workload.namespace);
         }
-        for address in addresses {
-            self.release(address, Owner::Workload(id), step);
+        for address in &workload.addresses {
+            self.release(*address, Owner::Workload(id), step);
         }
     }
 
