@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Identities and peer numbers of the workloads of the node, and of the cluster's nodes.
 #[derive(Clone, Debug)]
-pub(crate) struct Peers {
+pub(crate) struct KnownPeers {
     pub(crate) identities: Identities,
     /// The peer number of each workload, by endpoint number.
     members: HashMap<u32, u32>,
@@ -24,7 +24,7 @@ pub(crate) struct Peers {
     /// The numbers for peers whose identity is already another peer's number.
     local_numbers: Sequence,
     /// Namespaces with workloads, by name.
-    namespaces: HashMap<String, Namespace>,
+    namespaces: HashMap<String, NamespacePeer>,
     namespace_numbers: Sequence,
     restored: Restored,
     /// Peer numbers of other nodes, by their labels.
@@ -43,7 +43,7 @@ pub(crate) struct Residents {
 
 /// A namespace as a peer: a workload of the namespace without own labels.
 #[derive(Clone, Debug)]
-struct Namespace {
+struct NamespacePeer {
     number: u32,
     labels: Arc<Labels>,
     /// The number of peers in the namespace.
@@ -68,7 +68,7 @@ impl KnownNode {
 
 /// Workloads with the same labels and ports that a step adds or changes.
 #[derive(Clone, Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct AlikeWorkloads {
     /// Their security-relevant labels.
     pub(crate) labels: Arc<Labels>,
     pub(crate) ports: NamedPorts,
@@ -88,7 +88,7 @@ struct Restored {
     namespaces: HashMap<IpAddr, u32>,
 }
 
-impl Default for Peers {
+impl Default for KnownPeers {
     fn default() -> Self {
         Self {
             identities: Identities::default(),
@@ -111,7 +111,7 @@ impl Residents {
     }
 }
 
-impl Peers {
+impl KnownPeers {
     /// Restores the peer number of an address from a row that was written before a restart. Policy rows of that time name
     /// the peer by this number, and packets read them until they are replaced.
     pub(crate) fn restore_number(
@@ -159,7 +159,7 @@ impl Peers {
     ///
     /// If all workloads of a peer number change together, they keep the number. Then only the policies that distinguish the
     /// old labels from the new ones change, each by one put of the peer's row.
-    pub(crate) fn admit(&mut self, arrival: Arrival, enforcement: &mut Enforcement) {
+    pub(crate) fn admit(&mut self, arrival: AlikeWorkloads, enforcement: &mut Enforcement) {
         // Acquired before the old one is released, so that an unchanged identity keeps its number.
         let identity = match self.identities.acquire(&arrival.labels, &arrival.endpoints) {
             Ok(identity) => identity,
@@ -240,7 +240,7 @@ impl Peers {
     }
 
     /// The peer number that exactly these workloads have, if only their labels changed.
-    fn relabelled_peer(&self, arrival: &Arrival, enforcement: &Enforcement) -> Option<u32> {
+    fn relabelled_peer(&self, arrival: &AlikeWorkloads, enforcement: &Enforcement) -> Option<u32> {
         let peer = *self.members.get(arrival.endpoints.first()?)?;
         let residents = self.residents.get(&peer)?;
         let are_same = residents.endpoints == arrival.endpoints
@@ -261,7 +261,7 @@ impl Peers {
     }
 
     /// A new peer number for workloads of this identity. The caller holds the identity.
-    fn create(&mut self, identity: u32, arrival: &Arrival, enforcement: &mut Enforcement) -> u32 {
+    fn create(&mut self, identity: u32, arrival: &AlikeWorkloads, enforcement: &mut Enforcement) -> u32 {
         let Some(peer) = self.free_number(identity, &arrival.addresses) else {
             self.identities.release(identity);
             return UNKNOWN;
@@ -302,7 +302,7 @@ impl Peers {
     }
 
     /// Updates the labels of a namespace with workloads to the labels that an arrival has from it.
-    fn label_namespace(&mut self, arrival: &Arrival, enforcement: &mut Enforcement) {
+    fn label_namespace(&mut self, arrival: &AlikeWorkloads, enforcement: &mut Enforcement) {
         let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) else { return };
         if namespace.labels != arrival.namespace_labels {
             namespace.labels = arrival.namespace_labels.clone();
@@ -311,7 +311,7 @@ impl Peers {
     }
 
     /// The number of an arrival's namespace, with one more peer number in it. A namespace without a number has no rows.
-    fn enter_namespace(&mut self, arrival: &Arrival, enforcement: &mut Enforcement) -> Option<u32> {
+    fn enter_namespace(&mut self, arrival: &AlikeWorkloads, enforcement: &mut Enforcement) -> Option<u32> {
         if let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) {
             namespace.peers += 1;
             return Some(namespace.number);
@@ -322,7 +322,7 @@ impl Peers {
         let free = found.find(is_free).or_else(|| self.namespace_numbers.take(|number| !is_free(&number)));
         let (number, labels) = (free?, arrival.namespace_labels.clone());
         enforcement.add_peer(number, labels.clone(), NamedPorts::default(), None);
-        self.namespaces.insert(arrival.namespace.clone(), Namespace { number, labels, peers: 1 });
+        self.namespaces.insert(arrival.namespace.clone(), NamespacePeer { number, labels, peers: 1 });
         Some(number)
     }
 
@@ -361,7 +361,7 @@ pub(crate) fn node_labels(reserved: &str, own: &BTreeMap<String, String>, is_api
 }
 
 #[cfg(test)]
-impl Peers {
+impl KnownPeers {
     /// How many restored numbers are kept.
     pub(crate) fn restored_numbers(&self) -> usize {
         let Restored { peers, identities, namespaces } = &self.restored;

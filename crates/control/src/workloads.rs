@@ -2,9 +2,9 @@
 
 use crate::change::{Change, Endpoint, LAST_ENDPOINT, RemoteWorkload, Workload};
 use crate::ledger::RowSubject;
-use crate::peers::Arrival;
+use crate::peers::AlikeWorkloads;
 use crate::step::Step;
-use crate::world::{Namespace, Owner, World};
+use crate::world::{KnownNamespace, Owner, World};
 use foldhash::HashMap;
 use identity::{Labels, Source, filter, key};
 use policy::endpoint_view::NamedPorts;
@@ -32,7 +32,7 @@ impl World {
 
     /// Removes the entry of a namespace that has neither labels nor workloads.
     fn forget_empty_namespace(&mut self, name: &str) {
-        let is_empty = |known: &Namespace| known.labels.is_empty() && known.workloads.is_empty();
+        let is_empty = |known: &KnownNamespace| known.labels.is_empty() && known.workloads.is_empty();
         if self.namespaces.get(name).is_some_and(is_empty) {
             self.namespaces.remove(name);
         }
@@ -145,8 +145,8 @@ impl World {
     }
 
     /// These workloads, grouped by the labels and ports that policies distinguish.
-    pub(crate) fn arrivals(&self, workloads: &[u32]) -> Vec<Arrival> {
-        let mut arrivals: Vec<Arrival> = Vec::new();
+    pub(crate) fn arrivals(&self, workloads: &[u32]) -> Vec<AlikeWorkloads> {
+        let mut arrivals: Vec<AlikeWorkloads> = Vec::new();
         // Labels and ports that are the same value in memory are equal.
         let mut known: HashMap<_, usize> = HashMap::default();
         let mut alike: HashMap<_, usize> = HashMap::default();
@@ -162,7 +162,7 @@ impl World {
                 let labels = Arc::new(filter::relevant(labels(workload, &around)));
                 let ports = ports.entry(its_ports).or_insert_with(|| named_ports(workload)).clone();
                 *alike.entry((labels.clone(), ports.clone())).or_insert_with(|| {
-                    arrivals.push(Arrival {
+                    arrivals.push(AlikeWorkloads {
                         labels,
                         ports,
                         endpoints: BTreeSet::new(),

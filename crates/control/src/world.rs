@@ -2,7 +2,7 @@
 
 use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
 use crate::ledger::Ledger;
-use crate::peers::{KnownNode, Peers, Residents};
+use crate::peers::{KnownNode, KnownPeers, Residents};
 use crate::planner::Named;
 use abi::config::Config;
 use abi::row::Row;
@@ -35,7 +35,7 @@ pub struct World {
     pub(crate) remote_nodes: BTreeMap<String, KnownNode>,
     /// The addresses of the API servers.
     pub(crate) api_servers: BTreeSet<IpAddr>,
-    pub(crate) namespaces: BTreeMap<String, Namespace>,
+    pub(crate) namespaces: BTreeMap<String, KnownNamespace>,
     pub(crate) endpoints: BTreeMap<u32, Box<Endpoint>>,
     /// Workloads of other nodes, by numbers above [`LAST_ENDPOINT`].
     pub(crate) remote_workloads: BTreeMap<u32, Box<RemoteWorkload>>,
@@ -45,7 +45,7 @@ pub struct World {
     pub(crate) named_ports: Interned<Arc<BTreeMap<(String, u8), u16>>>,
     /// The owners of addresses.
     pub(crate) owners: BTreeSet<(IpAddr, Owner)>,
-    pub(crate) peers: Peers,
+    pub(crate) peers: KnownPeers,
     pub(crate) enforcement: Enforcement,
     pub(crate) services: Services,
     pub(crate) ledger: Ledger,
@@ -57,7 +57,7 @@ pub struct World {
 
 /// The labels of a namespace, and its workloads.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Namespace {
+pub(crate) struct KnownNamespace {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) workloads: BTreeSet<u32>,
 }
@@ -75,7 +75,7 @@ impl Default for World {
             labels: Interned::default(),
             named_ports: Interned::default(),
             owners: BTreeSet::new(),
-            peers: Peers::default(),
+            peers: KnownPeers::default(),
             enforcement: Enforcement::default(),
             services: Services::default(),
             ledger: Ledger::default(),
