@@ -29,7 +29,7 @@ enum Action {
     Maps(maps::Maps),
     Ct(connections::Connections),
     Choices(choices::Choices),
-    Policy(policy::PolicyRows),
+    Policy(policy::PolicyEntries),
     Net(net::Net),
 }
 
