@@ -9,7 +9,7 @@ use abi::row::{MapOp, Row, RowKey};
 use control::fixtures::{self, random_change as change};
 use control::{Change, Rows, World, Writes};
 use policy::generate::Random;
-use service::{EndpointPort, TransportProtocol};
+use service::fixtures::slice;
 use std::collections::BTreeSet;
 use std::mem::discriminant;
 use walk::classes_by_pair;
@@ -106,12 +106,7 @@ fn going(world: &World) -> Vec<Change> {
     going.extend(["198.51.100.7", "203.0.113.9"].map(nameless));
     for (namespace, name) in [("x", "a"), ("x", "b"), ("y", "a"), ("y", "b")] {
         going.push(fixtures::remove_service(namespace, name));
-        going.push(fixtures::listed(
-            namespace,
-            name,
-            &[],
-            EndpointPort::named("web", TransportProtocol::Tcp, 8080),
-        ));
+        going.push(fixtures::listed(namespace, name, "list", slice([], "web", 8080)));
     }
     going.push(Change::Node(Box::default()));
     going

@@ -5,7 +5,7 @@ use abi::endpoint::EndpointKey;
 use abi::policy::{VerdictInfo, action};
 use abi::protocol;
 use abi::row::{MapOp, Row, RowKey};
-use control::fixtures::{address_of, endpoint, interface_of, namespace, workload};
+use control::fixtures::{self, address_of, endpoint, interface_of, namespace, workload};
 use control::{Change, Rows, World, Writes};
 use datapath::Maps;
 use datapath::native::Tables;
@@ -185,9 +185,9 @@ fn a_peer_that_moves_to_another_namespace_gets_its_number() {
 
 /// The addresses that are listed for the service of the API servers.
 fn api_servers(addresses: &[IpAddr]) -> Change {
+    let (namespace, service) = service::API_SERVER;
     let slice = service::EndpointSlice::of(addresses.iter().copied().collect());
-    let (namespace, service) = (service::API_SERVER.0.to_owned(), service::API_SERVER.1.to_owned());
-    Change::EndpointSlices { namespace, service, list: "kubernetes".into(), slices: vec![slice] }
+    fixtures::listed(namespace, service, "kubernetes", slice)
 }
 
 #[test]

@@ -7,8 +7,7 @@ use control::fixtures::{self, random_service_change, remove_service, service};
 use control::{Change, Rows, World, Writes};
 use identity::Allocator;
 use policy::generate::Random;
-use service::fixtures::http;
-use service::{EndpointPort, TransportProtocol};
+use service::fixtures::{http, slice};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,8 +20,8 @@ fn workload(id: u32, namespace: &str, app: &str, last: u8) -> Change {
 
 /// Addresses of another node's workloads that serve the first port of a service.
 fn listed(namespace: &str, service: &str, last: &[u8]) -> Change {
-    let addresses: Vec<IpAddr> = last.iter().map(|last| IpAddr::from([10, 0, 9, *last])).collect();
-    fixtures::listed(namespace, service, &addresses, EndpointPort::named("web", TransportProtocol::Tcp, 8080))
+    let addresses = last.iter().map(|last| IpAddr::from([10, 0, 9, *last]));
+    fixtures::listed(namespace, service, "list", slice(addresses, "web", 8080))
 }
 
 /// The backends of each frontend.

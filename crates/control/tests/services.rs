@@ -2,8 +2,8 @@
 
 use control::fixtures;
 use control::{Change, World};
-use service::fixtures::{labels, tcp};
-use service::{EndpointPort, EndpointSlice, Service, TransportProtocol};
+use service::Service;
+use service::fixtures::{labels, slice, tcp};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -30,15 +30,8 @@ fn gone(namespace: &str) -> Change {
 }
 
 fn listed(namespace: &str, list: &str, last: &[u8]) -> Change {
-    let addresses = last.iter().map(|last| IpAddr::from([198, 51, 100, *last])).collect();
-    let ports = vec![EndpointPort::named("", TransportProtocol::Tcp, 5433)];
-    let (namespace, service) = (namespace.to_owned(), "old".to_owned());
-    Change::EndpointSlices {
-        namespace,
-        service,
-        list: list.into(),
-        slices: vec![EndpointSlice { addresses, ports }],
-    }
+    let addresses = last.iter().map(|last| IpAddr::from([198, 51, 100, *last]));
+    fixtures::listed(namespace, "old", list, slice(addresses, "", 5433))
 }
 
 /// The backends of each frontend; what the writes led to is what is there from a fresh start.

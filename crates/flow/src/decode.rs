@@ -298,13 +298,13 @@ impl std::error::Error for DecodeError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{TestNames, clock, dropped_syn, request};
+    use crate::testing::{TestNames, clock, dropped_syn, packet_flow, request, request_flow};
     use serde_json::json;
     use zerocopy::IntoBytes;
 
     #[test]
     fn a_dropped_packet_has_the_json_fields_of_hubble() {
-        let flow = Flow::from_packet(&dropped_syn(), &TestNames, clock()).unwrap();
+        let flow = packet_flow(&dropped_syn());
         let expected = json!({
             "time": "2026-11-22T16:40:01.123000000Z",
             "verdict": "DROPPED",
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_request_has_http_fields_and_the_rule_that_allowed_it() {
-        let flow = Flow::from_request(&request(FlowVerdict::Forwarded, "/public"), &TestNames, clock());
+        let flow = request_flow(&request(FlowVerdict::Forwarded, "/public"));
         let json = serde_json::to_value(&flow).unwrap();
         let http = json!({"code": 200, "method": "GET", "url": "http://app1-service/public", "protocol": "HTTP/1.1"});
         assert_eq!(json["l7"], json!({"type": "REQUEST", "latency_ns": "1250000", "http": http}));
@@ -339,7 +339,7 @@ mod tests {
     fn a_reserved_identity_gets_its_label_without_a_lookup() {
         let event =
             FlowEvent { source: Address::from_v4([192, 0, 2, 1]), source_identity: 2, ..dropped_syn() };
-        let flow = Flow::from_packet(&event, &TestNames, clock()).unwrap();
+        let flow = packet_flow(&event);
         assert_eq!(flow.source.labels, ["reserved:world"]);
         assert_eq!(flow.source.pod_name, None);
     }

@@ -47,15 +47,15 @@ impl Filter {
 mod tests {
     use super::*;
     use crate::flow::FlowVerdict;
-    use crate::testing::{TestNames, clock, dropped_syn, request};
+    use crate::testing::{dropped_syn, packet_flow, request, request_flow};
 
     /// Checks which of three flows match: app3's dropped packet, app2's forwarded request, app2's refused request.
     fn check(conditions: &[&str], expected: [bool; 3]) {
         let filter = Filter::parse(conditions.iter().copied()).unwrap();
         let flows = [
-            Flow::from_packet(&dropped_syn(), &TestNames, clock()).unwrap(),
-            Flow::from_request(&request(FlowVerdict::Forwarded, "/public?x=1"), &TestNames, clock()),
-            Flow::from_request(&request(FlowVerdict::Dropped, "/private"), &TestNames, clock()),
+            packet_flow(&dropped_syn()),
+            request_flow(&request(FlowVerdict::Forwarded, "/public?x=1")),
+            request_flow(&request(FlowVerdict::Dropped, "/private")),
         ];
         assert_eq!(flows.each_ref().map(|flow| filter.matches(flow)), expected, "{conditions:?}");
     }

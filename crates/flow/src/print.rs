@@ -145,14 +145,14 @@ fn refusal(request: &Layer7) -> &'static str {
 mod tests {
     use super::*;
     use crate::decode::ProxiedRequest;
-    use crate::testing::{TestNames, clock, dropped_syn, request};
+    use crate::testing::{dropped_syn, packet_flow, request, request_flow};
     use abi::Address;
     use abi::event::{FlowEvent, PacketVerdict as Number};
 
     const START: &str = "Nov 22 16:40:01.123: ";
 
     fn check(event: FlowEvent, expected: &str) {
-        let flow = Flow::from_packet(&event, &TestNames, clock()).unwrap();
+        let flow = packet_flow(&event);
         assert_eq!(line(&flow, Paint::Plain), format!("{START}{expected}"));
     }
 
@@ -228,7 +228,7 @@ mod tests {
             service: Address::default(),
             ..dropped_syn()
         };
-        let flow = Flow::from_packet(&event, &TestNames, clock()).unwrap();
+        let flow = packet_flow(&event);
         assert!(line(&flow, Paint::Plain).starts_with(&format!("{START}[2001:db8::1]:38412 (world) -> ")));
     }
 
@@ -244,7 +244,7 @@ mod tests {
             rule: 0,
             ..request(FlowVerdict::Dropped, "")
         };
-        let flow = Flow::from_request(&request, &TestNames, clock());
+        let flow = request_flow(&request);
         let shown = line(&flow, Paint::Plain);
         assert!(shown.contains("DROPPED (HTTP/2   505"), "{shown}");
         assert!(shown.ends_with(" HTTP/2 is not supported yet"), "{shown}");
@@ -259,9 +259,7 @@ mod tests {
     #[test]
     fn a_request_shows_its_url_status_and_latency() {
         let ends = format!("{START}default/app2:40000 (ID:257) -> default/app1:80 (ID:256) http-request");
-        let shown = |verdict, path| {
-            line(&Flow::from_request(&request(verdict, path), &TestNames, clock()), Paint::Plain)
-        };
+        let shown = |verdict, path| line(&request_flow(&request(verdict, path)), Paint::Plain);
         assert_eq!(
             shown(FlowVerdict::Forwarded, "/public"),
             format!(
@@ -273,10 +271,10 @@ mod tests {
             format!("{ends} DROPPED (HTTP/1.1 GET http://app1-service/private 403) no HTTP rule allows it")
         );
         let malformed = ProxiedRequest { status: Some(400), ..request(FlowVerdict::Dropped, "/") };
-        let malformed = Flow::from_request(&malformed, &TestNames, clock());
+        let malformed = request_flow(&malformed);
         assert!(line(&malformed, Paint::Plain).ends_with(" 400) refused before any rule was evaluated"));
         let by_rule = ProxiedRequest { rule: 1, ..request(FlowVerdict::Dropped, "/") };
-        let by_rule = Flow::from_request(&by_rule, &TestNames, clock());
+        let by_rule = request_flow(&by_rule);
         assert!(
             line(&by_rule, Paint::Plain)
                 .contains(" 403) no HTTP rule allows it: CiliumNetworkPolicy/default/rule1")
@@ -286,7 +284,7 @@ mod tests {
 
     #[test]
     fn lines_are_coloured_only_on_request() {
-        let flow = Flow::from_packet(&dropped_syn(), &TestNames, clock()).unwrap();
+        let flow = packet_flow(&dropped_syn());
         assert!(!line(&flow, Paint::Plain).contains('\x1b'));
         assert!(line(&flow, Paint::Ansi).contains("\x1b[31mDENIED\x1b[0m"));
     }

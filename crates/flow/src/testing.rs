@@ -1,7 +1,7 @@
 //! Names and events for tests: three workloads, one service, one policy.
 
 use crate::decode::{Clock, ProxiedRequest};
-use crate::flow::{FlowVerdict, TrafficDirection};
+use crate::flow::{Flow, FlowVerdict, TrafficDirection};
 use crate::names::{FlowService, FlowWorkload, Names, RuleName};
 use abi::Address;
 use abi::event::{DropReason, FlowEvent};
@@ -71,6 +71,16 @@ pub(crate) fn dropped_syn() -> FlowEvent {
         padding2: [0; 6],
         service: Address::from_v4([10, 96, 0, 1]),
     }
+}
+
+/// The flow of a packet.
+pub(crate) fn packet_flow(event: &FlowEvent) -> Flow {
+    Flow::from_packet(event, &TestNames, clock()).unwrap()
+}
+
+/// The flow of a request.
+pub(crate) fn request_flow(request: &ProxiedRequest) -> Flow {
+    Flow::from_request(request, &TestNames, clock())
 }
 
 /// A request from app2 to app1.

@@ -2,6 +2,7 @@
 
 use crate::candidate::Candidate;
 use crate::service::{Service, ServicePort, TargetPort, TransportProtocol};
+use crate::slice::{EndpointPort, EndpointSlice};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -38,6 +39,12 @@ pub fn tcp(port: u16, target: u16) -> ServicePort {
 /// A port of TCP without a name that leads to a named port.
 pub fn tcp_to(port: u16, target: &str) -> ServicePort {
     ServicePort { target: TargetPort::Name(target.into()), ..tcp(port, 0) }
+}
+
+/// Addresses that serve one named port of TCP.
+pub fn slice(addresses: impl IntoIterator<Item = IpAddr>, name: &str, port: u16) -> EndpointSlice {
+    let ports = vec![EndpointPort::named(name, TransportProtocol::Tcp, port)];
+    EndpointSlice { addresses: addresses.into_iter().collect(), ports }
 }
 
 /// A workload at `10.0.0.LAST` without a named port.

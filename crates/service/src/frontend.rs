@@ -69,8 +69,6 @@ fn backends(address: IpAddr, port: &ServicePort, slices: &[&EndpointSlice]) -> V
 mod tests {
     use super::*;
     use crate::fixtures::{self, http, labels, tcp_to};
-    use crate::service::TransportProtocol;
-    use crate::slice::EndpointPort;
     use std::net::SocketAddr;
 
     fn service(selector: &[(&str, &str)]) -> Service {
@@ -82,10 +80,7 @@ mod tests {
     }
 
     fn slice(addresses: &[&str], port: u16) -> EndpointSlice {
-        EndpointSlice {
-            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-            ports: vec![EndpointPort::named("", TransportProtocol::Tcp, port)],
-        }
+        fixtures::slice(addresses.iter().map(|text| text.parse().unwrap()), "", port)
     }
 
     /// A workload with label `id: app1` and perhaps a port `http`.

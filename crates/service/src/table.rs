@@ -206,8 +206,6 @@ impl BackendSet {
 mod tests {
     use super::*;
     use crate::fixtures::{self, tcp};
-    use crate::service::TransportProtocol;
-    use crate::slice::EndpointPort;
     use std::net::IpAddr;
 
     fn service(name: &str, port: u16) -> Service {
@@ -215,8 +213,8 @@ mod tests {
     }
 
     fn slice(last: &[u8]) -> Vec<EndpointSlice> {
-        let addresses = last.iter().map(|last| IpAddr::from([198, 51, 100, *last])).collect();
-        vec![EndpointSlice { addresses, ports: vec![EndpointPort::named("", TransportProtocol::Tcp, 81)] }]
+        let addresses = last.iter().map(|last| IpAddr::from([198, 51, 100, *last]));
+        vec![fixtures::slice(addresses, "", 81)]
     }
 
     /// The last bytes of the backends' addresses in each set that the changes switch a frontend to.
