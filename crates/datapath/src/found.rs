@@ -10,7 +10,7 @@ use abi::policy::Direction;
 pub(crate) struct Found {
     /// The packet's direction at the endpoint.
     pub(crate) direction: Direction,
-    /// Nanoseconds of the monotonic clock, read once.
+    /// Nanoseconds of the monotonic clock, read once; 0 before.
     pub(crate) time: u64,
     /// The same in seconds, which connections expire by.
     pub(crate) seconds: u32,
@@ -39,6 +39,16 @@ impl Found {
             peer_identity: 0,
             service: Frontend::UNSET,
         }
+    }
+
+    /// Forgets the packet before; see [`crate::scratch::Scratch::begin`] for the fields that stay.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, direction: Direction) {
+        self.direction = direction;
+        self.time = 0;
+        self.flow = Flow::unknown();
+        self.peer_identity = 0;
+        self.service = Frontend::UNSET;
     }
 
     /// Sets the time. The helper call and the division cost enough to make them once a packet.

@@ -36,7 +36,10 @@ pub(crate) enum Kind {
 }
 
 /// The addresses, ports and header fields of a packet.
+///
+/// The alignment lets a program set all of them by words of eight bytes.
 #[derive(Clone, Copy)]
+#[repr(align(8))]
 pub(crate) struct Flow {
     pub(crate) source: Address,
     pub(crate) destination: Address,

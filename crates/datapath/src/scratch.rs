@@ -41,10 +41,11 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// Begins with a packet of which nothing is known.
+    /// Begins with a packet of which nothing is known. The hook sets the endpoint and, before policy or the report needs them,
+    /// the configuration and the time in seconds.
     #[inline(always)]
     pub(crate) fn begin(&mut self, direction: Direction) {
-        self.found = Found::nothing(direction);
+        self.found.begin(direction);
         self.decision = Decision::NONE;
         self.refusal = None;
         self.delivery = Delivery::Pass;
