@@ -50,8 +50,9 @@ pub(crate) fn check(
         length: packet.length(),
         now: scratch.found.seconds,
     };
-    if let Some(key) = related::key(packet, &scratch.found.flow, traffic.direction)?
-        && let Some(row) = maps.connection(&key)
+    if related::is_error(&scratch.found.flow)
+        && read_related(packet, traffic.direction, scratch)?
+        && let Some(row) = maps.connection(&scratch.related.key)
         && conntrack::is_live(&row, observed.now)
         && is_current(&row, &scratch.found)
     {
@@ -83,6 +84,16 @@ pub(crate) fn check(
         return Err(DropReason::ConntrackFull);
     }
     Ok(permit)
+}
+
+/// Reads the packet inside an ICMP error, where the packet is of a flow of the endpoint.
+#[inline(always)]
+fn read_related(
+    packet: &impl Bytes,
+    direction: Direction,
+    scratch: &mut Scratch,
+) -> Result<bool, DropReason> {
+    related::read(packet, &scratch.found.flow, direction, &mut scratch.related)
 }
 
 /// Lets a packet of a connection pass: stores the verdict and what the packet did in the connection's entry.

@@ -5,6 +5,7 @@ use abi::Address;
 use abi::config::Config;
 use abi::endpoint::EndpointInfo;
 use abi::policy::Direction;
+use abi::service::BackendInfo;
 
 /// What the stages found out about a packet at one endpoint.
 pub(crate) struct Found {
@@ -21,6 +22,8 @@ pub(crate) struct Found {
     pub(crate) endpoint: EndpointInfo,
     /// Identity of the other end.
     pub(crate) peer_identity: u32,
+    /// The backend of the packet's flow, where the packet goes to a service.
+    pub(crate) backend: BackendInfo,
     /// The service address that a workload sent the packet to, and that was translated; unset otherwise.
     pub(crate) service: Frontend,
 }
@@ -37,6 +40,7 @@ impl Found {
             config: Config::default(),
             endpoint: EndpointInfo::default(),
             peer_identity: 0,
+            backend: BackendInfo::default(),
             service: Frontend::UNSET,
         }
     }

@@ -4,6 +4,7 @@ use crate::decision::Decision;
 use crate::delivery::Delivery;
 use crate::found::{Found, Frontend};
 use crate::policy::Walk;
+use crate::related::Related;
 use abi::DropReason;
 use abi::conntrack::ConnInfo;
 use abi::endpoint::EndpointInfo;
@@ -19,6 +20,8 @@ pub struct Scratch {
     pub(crate) decision: Decision,
     /// The entry of the connection that the packet opens.
     pub(crate) entry: ConnInfo,
+    /// The packet inside an ICMP error.
+    pub(crate) related: Related,
     /// The evaluation of policy.
     pub(crate) walk: Walk,
     /// Why the packet is dropped.
@@ -33,6 +36,7 @@ impl Default for Scratch {
             found: Found::nothing(Direction::Ingress),
             decision: Decision::NONE,
             entry: ConnInfo::default(),
+            related: Related::nothing(),
             walk: Walk::UNUSED,
             refusal: None,
             delivery: Delivery::Pass,
