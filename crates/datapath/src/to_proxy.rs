@@ -85,7 +85,7 @@ fn judge(
 }
 
 /// Whether the stack would find a socket of the proxy for the segment.
-#[inline(never)]
+#[inline(always)]
 fn has_socket(packet: &impl Sockets, maps: &impl Maps, flow: &Flow) -> Result<bool, DropReason> {
     let own = SocketTuple {
         source: flow.source,
