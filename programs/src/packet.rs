@@ -10,7 +10,7 @@ use aya_ebpf::helpers::{
     bpf_skb_load_bytes, bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
-use datapath::{Bytes, Checksums, Covers, Delivery, MAX_OFFSET, Mark, Route, Scratch};
+use datapath::{Bytes, Checksums, Covers, Delivery, MAX_OFFSET, Mark, PacketRoute, Scratch};
 
 /// `PACKET_HOST` of `linux/if_packet.h`: addressed to this machine.
 const PACKET_HOST: u32 = 0;
@@ -60,7 +60,7 @@ impl Skb {
     }
 }
 
-impl Route for Skb {
+impl PacketRoute for Skb {
     #[inline(always)]
     fn interface(&self) -> u32 {
         // SAFETY: the context is the one that the kernel called the program with; so below.

@@ -1,8 +1,8 @@
 //! The address pools of workloads and services.
 
 use crate::config::AgentConfig;
+use crate::pool::{Pool, PoolError};
 use crate::state::State;
-use control::{Pool, PoolError};
 use policy::rule::Cidr;
 use service::Service;
 use std::net::IpAddr;

@@ -37,7 +37,7 @@ pub(crate) struct Files {
     directory: PathBuf,
     watcher: Watcher,
     /// The directory's identity when it was last read.
-    seen: Option<Identity>,
+    seen: Option<DirectoryState>,
     /// The fingerprint of each file: inotify does not report writes through a mapping, through another name or over a
     /// network.
     fingerprints: BTreeMap<PathBuf, Option<Fingerprint>>,
@@ -53,7 +53,7 @@ pub(crate) struct Files {
 }
 
 /// Device, inode and modification time of a directory.
-type Identity = ((u64, u64), (i64, i64));
+type DirectoryState = ((u64, u64), (i64, i64));
 
 impl Files {
     /// Watches a directory; `changed` is called when [`Self::look`] may find changes.
@@ -171,7 +171,7 @@ pub(crate) fn read_once(directory: &Path) -> io::Result<FileStates> {
 }
 
 /// The present identity of a directory; none if it does not exist.
-fn identity(directory: &Path) -> Option<Identity> {
+fn identity(directory: &Path) -> Option<DirectoryState> {
     let status = fs::metadata(directory).ok()?;
     Some(((status.dev(), status.ino()), (status.mtime(), status.mtime_nsec())))
 }

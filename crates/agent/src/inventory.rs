@@ -63,7 +63,7 @@ impl Inventory for World {
     }
 
     fn policies(&self) -> &PolicySet {
-        self.enforcement().policies()
+        &self.registry().policies
     }
 
     fn audits(&self) -> bool {

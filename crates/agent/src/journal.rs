@@ -246,9 +246,9 @@ pub(crate) fn damaged(place: &Path, what: &str) -> String {
 mod tests {
     use super::*;
 
-    struct Scratch(PathBuf);
+    struct ScratchDirectory(PathBuf);
 
-    impl Scratch {
+    impl ScratchDirectory {
         fn new(name: &str) -> Self {
             Self(std::env::temp_dir().join(format!("nexin-applied-{name}-{}", std::process::id())))
         }
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    impl Drop for Scratch {
+    impl Drop for ScratchDirectory {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_last_entry_of_an_object_is_in_force_and_others_are_removed_from_disk() {
-        let scratch = Scratch::new("last");
+        let scratch = ScratchDirectory::new("last");
         let mut entries = scratch.entries();
         put(&mut entries, "one", &["a", "b", "c"]);
         put(&mut entries, "two", &["b"]);
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_rolled_back_leaves_the_directory_as_before() {
-        let scratch = Scratch::new("back");
+        let scratch = ScratchDirectory::new("back");
         let mut entries = scratch.entries();
         put(&mut entries, "one", &["a", "b"]);
         for pending in [
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn entries_of_an_earlier_release_are_read_and_replaced() {
-        let scratch = Scratch::new("earlier");
+        let scratch = ScratchDirectory::new("earlier");
         fs::create_dir_all(&scratch.0).unwrap();
         for name in ["NetworkPolicy/default/a", "Namespace/b"] {
             let stored = format!("{{\"file\":\"f\",\"name\":\"{name}\",\"text\":\"old\"}}");
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_damaged_entry_is_reported_with_advice() {
-        let scratch = Scratch::new("damaged");
+        let scratch = ScratchDirectory::new("damaged");
         put(&mut scratch.entries(), "one", &["a"]);
         let place = scratch.0.join("000000000001.json");
         for bytes in ["", "{\"file\":\"f\"", "[]", "{}", "\u{0}"] {

@@ -212,7 +212,7 @@ impl Kernel {
     pub(crate) fn clean_up_leftovers(&mut self) {
         self.clean_up_now();
         self.world.sweep_rule_sets();
-        let named = self.world.enforcement().book().sets().map(|(set, _)| set.0).collect();
+        let named = self.world.registry().book.sets().map(|(set, _)| set.0).collect();
         if let Err(error) = self.publisher.keep_only(&named) {
             tracing::warn!(%error, "rule sets that are not needed any more could not be removed");
         }
@@ -225,7 +225,7 @@ impl Kernel {
             return Ok(());
         }
         self.publisher.prepare()?;
-        let sets = self.world.enforcement().book().sets().map(|(set, rules)| (set.0, rules));
+        let sets = self.world.registry().book.sets().map(|(set, rules)| (set.0, rules));
         for (number, rules) in self.publisher.lost(sets) {
             self.publish(number, &**rules)?;
             tracing::warn!(

@@ -16,17 +16,17 @@ const RETENTION: Duration = Duration::from_secs(30);
 
 /// Names that the agent's thread updates and the threads that decode events read.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SharedNames(Arc<RwLock<Names>>);
+pub(crate) struct SharedNames(Arc<RwLock<NameTables>>);
 
 /// Address, port and IP protocol of a service.
-type Frontend = (IpAddr, u16, u8);
+type FrontendAddress = (IpAddr, u16, u8);
 
 #[derive(Debug, Default)]
-struct Names {
+struct NameTables {
     workloads: NameTable<u32, IpAddr, FlowWorkload>,
     labels: NameTable<u32, u32, Vec<String>>,
     rules: NameTable<PolicyId, u32, NamedRule>,
-    services: NameTable<(String, String), Frontend, FlowService>,
+    services: NameTable<(String, String), FrontendAddress, FlowService>,
 }
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ struct Entry<Name> {
 impl SharedNames {
     /// Names of the reserved identities and of the built-in rule for the local host.
     pub(crate) fn new(world: &World) -> Self {
-        let mut names = Names::default();
+        let mut names = NameTables::default();
         for (number, labels) in world.identities().iter() {
             names.labels.insert_permanent(number, texts(labels));
         }
@@ -79,12 +79,12 @@ impl SharedNames {
         names.remove_unused(now);
     }
 
-    fn read<R>(&self, read: impl FnOnce(&Names) -> R) -> R {
+    fn read<R>(&self, read: impl FnOnce(&NameTables) -> R) -> R {
         read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Names {
+impl NameTables {
     fn update_endpoint(&mut self, world: &World, id: u32, now: Instant) {
         let endpoint = world.endpoint_of(id);
         let addresses = endpoint.into_iter().flat_map(|endpoint| {
@@ -101,8 +101,8 @@ impl Names {
     }
 
     fn update_rules(&mut self, world: &World, policy: &PolicyId, now: Instant) {
-        let submitted = world.enforcement().policies().policy(policy);
-        let rules = world.enforcement().book().rules_of(policy).map(|(id, place)| {
+        let submitted = world.registry().policies.policy(policy);
+        let rules = world.registry().book.rules_of(policy).map(|(id, place)| {
             let name = RuleName {
                 kind: policy.kind.name().into(),
                 namespace: policy.namespace.clone(),
@@ -194,7 +194,7 @@ pub(crate) fn removed(changes: &[Change]) -> Renamed {
     removed
 }
 
-fn frontends(service: &Service) -> Vec<Frontend> {
+fn frontends(service: &Service) -> Vec<FrontendAddress> {
     let ports =
         |address: IpAddr| service.ports.iter().map(move |port| (address, port.port, port.protocol.number()));
     service.addresses.iter().flat_map(|address| ports(*address)).collect()

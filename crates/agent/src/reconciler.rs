@@ -92,7 +92,7 @@ impl Reconciler {
     /// Writes the state file.
     pub(crate) fn save(&mut self) -> anyhow::Result<()> {
         identities::record(self.kernel.world().identities(), &mut self.state);
-        let last = self.kernel.world().enforcement().book().last_set();
+        let last = self.kernel.world().registry().book.last_set();
         self.state.last_rule_set = self.state.last_rule_set.max(last);
         self.state.save(&self.paths.state())
     }

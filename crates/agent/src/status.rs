@@ -49,7 +49,7 @@ pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> anyhow::Resu
         notes: reconciler.notes.iter().cloned().chain(parts.supervisor.notes()).collect(),
         endpoints: world.endpoints().count(),
         identities: world.identities().allocated().count(),
-        policies: world.enforcement().policies().iter().count(),
+        policies: world.registry().policies.iter().count(),
         services: world.services().count(),
         enforcement: enforcement(world.node()),
         packets,

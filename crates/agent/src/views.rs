@@ -92,7 +92,7 @@ pub(crate) fn services(world: &World) -> Vec<view::ServiceSummary> {
 
 /// All policies.
 pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::PolicySummary> {
-    let policies = world.enforcement().policies();
+    let policies = &world.registry().policies;
     let parties: Vec<_> = world.endpoints().filter_map(|endpoint| world.view(endpoint)).collect();
     policies
         .iter()
@@ -117,7 +117,7 @@ pub(crate) fn rules(world: &World) -> Vec<view::RuleSummary> {
     let local_host = RuleId::LOCAL_HOST.0;
     let built_in =
         view::RuleSummary { id: local_host, policy: "Node/local-host".into(), place: String::new() };
-    let rules = world.enforcement().book().rules();
+    let rules = world.registry().book.rules();
     let rules = rules.map(|(id, origin)| view::RuleSummary {
         id: id.0,
         policy: origin.policy.to_string(),

@@ -1,18 +1,18 @@
 //! Applies changes: each marks what it touches, and the step then settles rank by rank.
 
-use crate::change::{Change, LAST_ENDPOINT};
+use crate::change::{Change, LAST_ENDPOINT, NODE};
 use crate::ledger::RowSubject;
 use crate::planner::{plan, plan_all};
-use crate::step::{Step, Subject};
+use crate::step::Step;
 use crate::world::World;
-use crate::writes::{Rows, Writes, concern_flows};
+use crate::writes::{Writes, concern_flows};
 use abi::batch::Batch;
 use abi::config::{self, Config};
 use abi::identity::HOST;
 use abi::row::Row;
-use enforcement::Reassignment;
 use enforcement::RowChanges;
-use policy::book::SetChanges;
+use enforcement::Rows;
+use policy::book::{L7SetId, SetChanges};
 use service::ServiceName;
 
 impl World {
@@ -38,42 +38,51 @@ impl World {
 
     /// Takes one change in.
     fn take(&mut self, change: Change, step: &mut Step) {
-        match change {
+        let undo = match change {
             Change::Namespace { name, labels } => self.relabel_namespace(name, labels, step),
             Change::RemoveNamespace(name) => self.relabel_namespace(name, Default::default(), step),
             Change::Endpoint(endpoint) => self.put_endpoint(endpoint, step),
             Change::RemoveEndpoint(id) => self.remove_endpoint(id, step),
             Change::RemoteWorkload(remote) => self.put_remote_workload(remote, step),
             Change::RemoveRemoteWorkload { namespace, name } => {
-                self.remove_remote_workload(&namespace, &name, step);
+                self.remove_remote_workload(&namespace, &name, step)
             }
             Change::Policy(policy) => self.put_policy(policy, step),
-            Change::RemovePolicy(id) => self.remove_policy(&id, step),
+            Change::RemovePolicy(id) => self.remove_policy(&id),
             Change::Service(service) => self.put_service(*service, step),
             Change::RemoveService { namespace, name } => {
-                self.remove_service(&ServiceName { namespace, name }, step)
+                self.remove_service(&ServiceName { namespace, name })
             }
             Change::EndpointSlices { namespace, service, list, slices } => {
-                self.put_slices(&ServiceName { namespace, name: service }, list, slices, step);
+                self.put_slices(ServiceName { namespace, name: service }, list, slices, step)
             }
-            Change::CidrGroup { name, group } => self.put_group(name, group, step),
-            Change::RemoveCidrGroup(name) => self.remove_group(name, step),
+            Change::CidrGroup { name, group } => self.put_group(name, group),
+            Change::RemoveCidrGroup(name) => self.remove_group(name),
             Change::Names { address, names } => self.put_names(address, names, step),
             Change::Identity { labels, number } => {
-                let waiting = self.peers.identities.answer(labels, number);
-                waiting.into_iter().for_each(|id| step.mark(Subject::Workload(id)));
+                step.workloads.extend(self.peers.identities.answer(labels, number));
+                None
             }
             Change::Node(node) => self.put_node(*node, step),
             Change::RemoteNode(node) => self.put_remote_node(*node, step),
             Change::RemoveRemoteNode(name) => self.remove_remote_node(&name, step),
-        }
+        };
+        step.undo.extend(undo);
     }
 
-    /// Lets everything follow from what the changes marked. A rank may mark subjects of later ranks only.
+    /// Lets everything follow from what the changes marked: workloads get peers, peers move to groups, subjects to policies,
+    /// services get backends, and then rows are computed.
     fn settle(&mut self, step: &mut Step) {
         self.settle_workloads(step);
-        self.settle_peers(step);
-        self.translation.settle(&mut step.rows);
+        let Self { enforcement, peers, .. } = self;
+        for subject in enforcement.settle(|peer| peers.is_subject(peer), &mut step.rows) {
+            let node = (subject == HOST).then_some(NODE);
+            peers.residents(subject).chain(node).for_each(|id| step.mark(RowSubject::Endpoint(id)));
+        }
+        for switch in self.services.settle() {
+            step.rows.remove(switch.before.iter().flat_map(|set| set.rows(switch.frontend)));
+            step.rows.put(switch.after.iter().flat_map(|set| set.rows(switch.frontend)));
+        }
         self.settle_rows(step);
     }
 
@@ -83,61 +92,28 @@ impl World {
         for (id, workload) in workloads.iter().filter_map(|id| Some((*id, self.workload(*id)?))) {
             workload.addresses.iter().for_each(|address| step.mark_address(*address));
             if id <= LAST_ENDPOINT {
-                step.mark_endpoint(id);
+                step.mark(RowSubject::Endpoint(id));
                 step.renamed.endpoints.insert(id);
             }
         }
         for arrival in self.arrivals(&workloads) {
             let endpoints = arrival.endpoints.clone();
-            self.peers.admit(arrival, &mut step.peer_changes);
+            self.peers.admit(arrival, &mut self.enforcement);
             let peers = endpoints.into_iter().filter_map(|id| self.peers.of(id));
-            peers.for_each(|(peer, _)| step.mark(Subject::Peer(peer)));
+            peers.for_each(|(peer, _)| self.enforcement.mark(peer));
         }
-    }
-
-    /// Moves peers to their groups, and then subjects to their policies.
-    fn settle_peers(&mut self, step: &mut Step) {
-        let peer_changes = std::mem::take(&mut step.peer_changes);
-        let regrouped = self.enforcement.follow(&peer_changes, &self.peers.directory, &mut step.rows);
-        // Where the last workload of this node left, workloads of other nodes may have the peer still.
-        for peer in peer_changes.removed.keys().chain(peer_changes.added.keys()).chain(&peer_changes.left) {
-            step.mark(Subject::Peer(*peer));
-        }
-        let subjects = std::mem::take(&mut step.peers);
-        let reassignments: Vec<Reassignment> =
-            subjects.into_iter().filter_map(|subject| self.reassignment(subject, step)).collect();
-        self.enforcement.assign(
-            reassignments,
-            (&regrouped, &peer_changes.left),
-            &mut self.peers.directory,
-            &mut step.rows,
-        );
-        self.enforcement.retire(&mut self.peers.directory, &mut step.rows);
-    }
-
-    /// The policy that applies to a subject now, if it is another one; the endpoint rows that name it are marked.
-    fn reassignment(&self, subject: u32, step: &mut Step) -> Option<Reassignment> {
-        let selection = self.enforcement.selection(self.peers.subject(subject).as_ref());
-        let selection = selection.map(|selection| (selection.key(), selection));
-        if self.enforcement.is_under(subject, selection.as_ref().map(|(key, _)| key)) {
-            return None;
-        }
-        if subject == HOST {
-            step.mark(Subject::Row(RowSubject::Node));
-        }
-        self.peers.residents(subject).for_each(|id| step.mark_endpoint(id));
-        Some((subject, selection))
     }
 
     /// Reports the marked rows that differ from the ledger.
     fn settle_rows(&mut self, step: &mut Step) {
+        self.mark_blocks(step);
         let mut put = Vec::new();
         for subject in std::mem::take(&mut step.marked_rows) {
-            let row = self.row_of(&subject);
-            let before = self.ledger.enter(subject, row);
-            if before != row {
-                step.rows.remove(before);
-                put.extend(row);
+            let now = self.entry_of(subject);
+            let before = self.ledger.enter(now);
+            if before != now {
+                step.rows.remove(before.row());
+                put.extend(now.row());
             }
         }
         // A key may pass from one subject to another: the interface of a workload that another workload replaces.
@@ -152,12 +128,10 @@ impl World {
 
     /// The writes that replace the rows that were found in the maps.
     fn replace_found(&mut self, found: Rows, step: &mut Step) -> (Batch, [Batch; 2]) {
-        self.ledger =
-            self.row_subjects().filter_map(|subject| Some((subject, self.row_of(&subject)?))).collect();
+        self.ledger = self.row_subjects().map(|subject| self.entry_of(subject)).collect();
         let rows = self.ledger.rows().chain(self.reported_rows());
         let (now, later, named) = plan_all(found, rows);
         self.named = named;
-        step.released.append(&mut self.found_blocks);
         self.peers.forget_restored();
         (now, self.without_released_blocks(later, step))
     }
@@ -165,12 +139,10 @@ impl World {
     /// The writes after the grace time and those after another one, with those of blocks that are given up: blocks go once
     /// no packet is judged by the policies that named them, and their parents once no packet has their classes.
     fn without_released_blocks(&mut self, unreachable: Batch, step: &mut Step) -> [Batch; 2] {
-        self.removed_blocks.clear();
-        if step.released.is_empty() {
+        if !self.enforcement.release_blocks() {
             return [unreachable, Batch::new()];
         }
         step.rows = RowChanges::default();
-        self.release_blocks(step);
         self.settle_rows(step);
         let (mut later, last) = plan(step.rows.take(), &mut self.named);
         later.append(unreachable);
@@ -184,14 +156,11 @@ impl World {
             self.config = Config { epoch: self.config.epoch.wrapping_add(1), ..config };
             writes.now.put(&Row::Config(self.config));
         }
-        let SetChanges { added, removed } = self.enforcement.book.take_set_changes();
-        let rule_sets = added.iter().filter_map(|set| {
-            let rules = self.enforcement.book.set(*set)?;
-            Some((set.0, rules.iter().cloned().collect()))
-        });
+        let SetChanges { added, removed } = self.enforcement.take_set_changes();
+        let rules_of = |set: L7SetId| Some((set.0, self.registry().book.set(set)?.iter().cloned().collect()));
+        writes.rule_sets = added.into_iter().filter_map(rules_of).collect();
+        writes.dead_rule_sets = removed.into_iter().map(|set| set.0).collect();
         writes.identities = self.peers.identities.take_requests();
-        writes.rule_sets = rule_sets.collect();
-        writes.dead_rule_sets = removed.iter().map(|set| set.0).collect();
     }
 
     fn wanted_config(&self) -> Config {

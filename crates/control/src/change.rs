@@ -128,6 +128,9 @@ pub struct Endpoint {
     pub audit: bool,
 }
 
+/// The number of the endpoint that stands for the node's own processes.
+pub(crate) const NODE: u32 = 0;
+
 /// The highest number of an endpoint; `control` numbers workloads of other nodes above it.
 pub const LAST_ENDPOINT: u32 = u32::MAX >> 1;
 

@@ -9,18 +9,13 @@ mod apply;
 mod change;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
-mod found_blocks;
-mod identities;
 mod ledger;
 mod peers;
 mod planner;
 mod policies;
-mod pool;
 mod rows;
-mod rule_sets;
 mod step;
 mod surroundings;
-mod translation;
 mod workloads;
 mod world;
 mod writes;
@@ -28,8 +23,8 @@ mod writes;
 pub use change::{
     Change, Endpoint, LAST_ENDPOINT, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire, Workload,
 };
+pub use enforcement::Rows;
 
-pub use identities::IdentityRequests;
-pub use pool::{Pool, PoolError};
+pub use identity::IdentityRequests;
 pub use world::World;
-pub use writes::{Renamed, Rows, Writes};
+pub use writes::{Renamed, Writes};

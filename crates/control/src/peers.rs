@@ -1,24 +1,20 @@
 //! The identities of workloads and nodes, and the peer numbers by which policy rows name them.
 
 use crate::change::{LAST_ENDPOINT, RemoteNode};
-use crate::identities::{Identities, Missing};
 use abi::address::AddressInfo;
 use abi::identity::{FIRST_LOCAL, FIRST_NAMESPACE, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
-use enforcement::{PeerChanges, PeerFacets, differing};
+use enforcement::Enforcement;
 use foldhash::HashMap;
-use identity::{Labels, Numbering, Sequence, Source, key};
-use policy::directory::Directory;
-use policy::endpoint_view::{EndpointView, NamedPorts};
+use identity::{Identities, Labels, Missing, Numbering, Sequence, Source, key};
+use policy::endpoint_view::NamedPorts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Identities and peer numbers of the workloads of the node, and of the cluster's nodes.
 #[derive(Clone, Debug)]
-pub(crate) struct Peers {
+pub(crate) struct KnownPeers {
     pub(crate) identities: Identities,
-    /// Every peer that a rule may match.
-    pub(crate) directory: Directory,
     /// The peer number of each workload, by endpoint number.
     members: HashMap<u32, u32>,
     /// The workloads with a peer number.
@@ -28,7 +24,7 @@ pub(crate) struct Peers {
     /// The numbers for peers whose identity is already another peer's number.
     local_numbers: Sequence,
     /// Namespaces with workloads, by name.
-    namespaces: HashMap<String, Namespace>,
+    namespaces: HashMap<String, NamespacePeer>,
     namespace_numbers: Sequence,
     restored: Restored,
     /// Peer numbers of other nodes, by their labels.
@@ -39,8 +35,7 @@ pub(crate) struct Peers {
 #[derive(Clone, Debug)]
 pub(crate) struct Residents {
     namespace: String,
-    pub(crate) labels: Arc<Labels>,
-    pub(crate) ports: NamedPorts,
+    ports: NamedPorts,
     /// Held once for all of them.
     pub(crate) identity: u32,
     endpoints: BTreeSet<u32>,
@@ -48,7 +43,7 @@ pub(crate) struct Residents {
 
 /// A namespace as policies see it: as a workload without labels of its own.
 #[derive(Clone, Debug)]
-struct Namespace {
+struct NamespacePeer {
     number: u32,
     labels: Arc<Labels>,
     /// How many peer numbers its workloads have.
@@ -73,7 +68,7 @@ impl KnownNode {
 
 /// Workloads that are alike, and come or change together.
 #[derive(Clone, Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct AlikeWorkloads {
     /// Their security-relevant labels.
     pub(crate) labels: Arc<Labels>,
     pub(crate) ports: NamedPorts,
@@ -93,11 +88,10 @@ struct Restored {
     namespaces: HashMap<IpAddr, u32>,
 }
 
-impl Default for Peers {
+impl Default for KnownPeers {
     fn default() -> Self {
         Self {
             identities: Identities::default(),
-            directory: Directory::new(),
             members: HashMap::default(),
             residents: HashMap::default(),
             numbers: HashMap::default(),
@@ -115,14 +109,9 @@ impl Residents {
     fn is_local(&self) -> bool {
         self.endpoints.first().is_some_and(|id| *id <= LAST_ENDPOINT)
     }
-
-    /// One of the workloads as policies see it, without its address.
-    pub(crate) fn view(&self) -> EndpointView<'_> {
-        EndpointView { ports: &self.ports, ..EndpointView::new(self.identity, &self.labels) }
-    }
 }
 
-impl Peers {
+impl KnownPeers {
     /// Restores the peer number of an address from a row that was written before a restart. Policy rows of that time name
     /// the peer by this number, and packets read them until they are replaced.
     pub(crate) fn restore_number(
@@ -160,69 +149,49 @@ impl Peers {
         self.residents.get(&peer).into_iter().flat_map(|residents| &residents.endpoints).copied()
     }
 
-    /// A workload of this node with this peer number, or the node itself, as a subject of policies. A workload without a
-    /// peer number has no policy, and so no traffic.
-    pub(crate) fn subject(&self, peer: u32) -> Option<EndpointView<'_>> {
-        match peer {
-            HOST => self.directory.view(HOST),
-            _ => self.residents.get(&peer).filter(|one| one.is_local()).map(Residents::view),
-        }
-    }
-
-    /// All peer numbers that can be subjects of policies.
-    pub(crate) fn subjects(&self) -> impl Iterator<Item = u32> {
-        self.residents.keys().copied().chain([HOST])
+    /// Whether policies apply to the peer: it is the node itself, or a workload of this node has its number. A workload
+    /// without a peer number has no policy, and so no traffic.
+    pub(crate) fn is_subject(&self, peer: u32) -> bool {
+        peer == HOST || self.residents.get(&peer).is_some_and(Residents::is_local)
     }
 
     /// Adds workloads, or replaces the labels and ports of known ones.
     ///
     /// If all workloads of a peer number change together, they keep the number. Then only the policies that distinguish the
     /// old labels from the new ones change, each by one put of the peer's row.
-    pub(crate) fn admit(&mut self, arrival: Arrival, peer_changes: &mut PeerChanges) {
+    pub(crate) fn admit(&mut self, arrival: AlikeWorkloads, enforcement: &mut Enforcement) {
         // Acquired before the old one is released, so that an unchanged identity keeps its number.
         let identity = match self.identities.acquire(&arrival.labels, &arrival.endpoints) {
             Ok(identity) => identity,
             // They keep the identity that they have; without one they are unknown.
             Err(Missing::Pending) => return,
             Err(Missing::Exhausted) => {
-                self.label_namespace(&arrival, peer_changes);
+                self.label_namespace(&arrival, enforcement);
                 let endpoints = arrival.endpoints.iter();
-                return endpoints.for_each(|endpoint| self.assign(*endpoint, UNKNOWN, peer_changes));
+                return endpoints.for_each(|endpoint| self.assign(*endpoint, UNKNOWN, enforcement));
             }
         };
-        self.label_namespace(&arrival, peer_changes);
+        self.label_namespace(&arrival, enforcement);
         let known = self.numbers.get(&(identity, arrival.ports.clone())).copied();
         let peer = match known {
             Some(peer) => {
                 self.identities.release(identity);
                 peer
             }
-            None if let Some(peer) = self.relabelled_peer(&arrival, peer_changes) => {
-                return self.relabel(peer, identity, arrival.labels, peer_changes);
+            None if let Some(peer) = self.relabelled_peer(&arrival, enforcement) => {
+                return self.relabel(peer, identity, arrival.labels, enforcement);
             }
-            None => self.create(identity, &arrival, peer_changes),
+            None => self.create(identity, &arrival, enforcement),
         };
-        arrival.endpoints.iter().for_each(|endpoint| self.assign(*endpoint, peer, peer_changes));
+        arrival.endpoints.iter().for_each(|endpoint| self.assign(*endpoint, peer, enforcement));
     }
 
     /// Removes a workload.
-    pub(crate) fn dismiss(&mut self, endpoint: u32, peer_changes: &mut PeerChanges) {
+    pub(crate) fn dismiss(&mut self, endpoint: u32, enforcement: &mut Enforcement) {
         self.identities.forget(endpoint);
         if let Some(peer) = self.members.remove(&endpoint) {
-            self.unassign(endpoint, peer, peer_changes);
+            self.unassign(endpoint, peer, enforcement);
         }
-    }
-
-    /// Gives the local node its labels; if one of its addresses is an API server's, the node is one.
-    pub(crate) fn label_host(
-        &mut self,
-        labels: &BTreeMap<String, String>,
-        is_api_server: bool,
-        peer_changes: &mut PeerChanges,
-    ) {
-        let labels = Arc::new(node_labels("host", labels, is_api_server));
-        self.remove_peer(HOST, NamedPorts::default(), peer_changes);
-        self.add_peer(HOST, labels, (NamedPorts::default(), 0), peer_changes);
     }
 
     /// Adds another node. API servers may listen at some of its addresses.
@@ -230,21 +199,21 @@ impl Peers {
         &mut self,
         node: RemoteNode,
         api_servers: &BTreeSet<IpAddr>,
-        peer_changes: &mut PeerChanges,
+        enforcement: &mut Enforcement,
     ) -> KnownNode {
         let (api, plain): (Vec<IpAddr>, Vec<IpAddr>) =
             node.addresses.iter().partition(|address| api_servers.contains(address));
         let number = match node.labels.is_empty() {
             true => REMOTE_NODE,
-            false => self.hold_node(node_labels("remote-node", &node.labels, false), &plain, peer_changes),
+            false => self.hold_node(node_labels("remote-node", &node.labels, false), &plain, enforcement),
         };
         let labels = || node_labels("remote-node", &node.labels, true);
-        let api_server = (!api.is_empty()).then(|| self.hold_node(labels(), &api, peer_changes));
+        let api_server = (!api.is_empty()).then(|| self.hold_node(labels(), &api, enforcement));
         KnownNode { node, number, api_server }
     }
 
     /// The peer number of other nodes with these labels, with one more holder.
-    fn hold_node(&mut self, labels: Labels, addresses: &[IpAddr], peer_changes: &mut PeerChanges) -> u32 {
+    fn hold_node(&mut self, labels: Labels, addresses: &[IpAddr], enforcement: &mut Enforcement) -> u32 {
         let labels = Arc::new(labels);
         let known = self.nodes.number(&labels).is_some();
         let found = addresses.iter().find_map(|address| self.restored.peers.get(address)).copied();
@@ -256,148 +225,113 @@ impl Peers {
         }
         let Ok(number) = self.nodes.acquire(&labels) else { return REMOTE_NODE };
         if !known {
-            self.add_peer(number, labels, (NamedPorts::default(), 0), peer_changes);
+            enforcement.add_peer(number, labels, NamedPorts::default(), None);
         }
         number
     }
 
     /// Releases the peer numbers of another node.
-    pub(crate) fn dismiss_node(&mut self, known: &KnownNode, peer_changes: &mut PeerChanges) {
+    pub(crate) fn dismiss_node(&mut self, known: &KnownNode, enforcement: &mut Enforcement) {
         for number in [Some(known.number), known.api_server].into_iter().flatten() {
             if self.nodes.release(number).is_some() {
-                self.remove_peer(number, NamedPorts::default(), peer_changes);
+                enforcement.remove_peer(number);
             }
         }
     }
 
-    /// Adds a peer to a namespace; 0 stands for no namespace.
-    fn add_peer(
-        &mut self,
-        peer: u32,
-        labels: Arc<Labels>,
-        (ports, namespace): (NamedPorts, u32),
-        peer_changes: &mut PeerChanges,
-    ) {
-        let facets = self.directory.insert(peer, labels, ports.clone());
-        if namespace != 0 {
-            self.directory.join(peer, namespace);
-        }
-        let beyond = differing(&facets, self.directory.facets_of(namespace_or_unused(namespace)));
-        let is_ordinary = self.directory.is_ordinary(peer);
-        peer_changes.add(peer, PeerFacets { facets, beyond, ports, is_ordinary });
-    }
-
-    fn remove_peer(&mut self, peer: u32, ports: NamedPorts, peer_changes: &mut PeerChanges) {
-        let is_ordinary = self.directory.is_ordinary(peer);
-        let namespace = self.directory.namespace_of(peer);
-        let facets = self.directory.remove(peer);
-        let around = self.directory.facets_of(namespace_or_unused(namespace.unwrap_or(0)));
-        // A grouping that distinguished the peer from its namespace before this step also holds a row for it.
-        let mut beyond = differing(&facets, around);
-        beyond.extend(peer_changes.revert(peer, namespace));
-        peer_changes.remove(peer, PeerFacets { facets, beyond, ports, is_ordinary });
-    }
-
     /// The peer number that exactly these workloads have, if only their labels changed.
-    fn relabelled_peer(&self, arrival: &Arrival, peer_changes: &PeerChanges) -> Option<u32> {
+    fn relabelled_peer(&self, arrival: &AlikeWorkloads, enforcement: &Enforcement) -> Option<u32> {
         let peer = *self.members.get(arrival.endpoints.first()?)?;
         let residents = self.residents.get(&peer)?;
         let are_same = residents.endpoints == arrival.endpoints
             && residents.ports == arrival.ports
             && residents.namespace == arrival.namespace
-            && !peer_changes.left.contains(&peer);
-        (are_same && self.directory.is_ordinary(peer) && is_ordinary(&arrival.labels)).then_some(peer)
+            && !enforcement.is_left(peer);
+        let was_ordinary = enforcement.registry().directory.is_ordinary(peer);
+        (are_same && was_ordinary && is_ordinary(&arrival.labels)).then_some(peer)
     }
 
-    fn relabel(&mut self, peer: u32, identity: u32, labels: Arc<Labels>, peer_changes: &mut PeerChanges) {
+    fn relabel(&mut self, peer: u32, identity: u32, labels: Arc<Labels>, enforcement: &mut Enforcement) {
         let residents = self.residents.get_mut(&peer).expect("it has residents");
         let before = std::mem::replace(&mut residents.identity, identity);
-        residents.labels = self.identities.labels(identity).cloned().unwrap_or(labels);
         self.numbers.remove(&(before, residents.ports.clone()));
         self.numbers.insert((identity, residents.ports.clone()), peer);
-        let (had, has) = self.directory.relabel(peer, residents.labels.clone());
-        peer_changes.change(peer, [&had, &has], &residents.ports, &self.directory);
+        enforcement.relabel_peer(peer, self.identities.labels(identity).cloned().unwrap_or(labels));
         self.identities.release(before);
     }
 
     /// A peer number for workloads of this identity that no workload has yet. The identity is held.
-    fn create(&mut self, identity: u32, arrival: &Arrival, peer_changes: &mut PeerChanges) -> u32 {
+    fn create(&mut self, identity: u32, arrival: &AlikeWorkloads, enforcement: &mut Enforcement) -> u32 {
         let Some(peer) = self.free_number(identity, &arrival.addresses) else {
             self.identities.release(identity);
             return UNKNOWN;
         };
-        let labels = self.identities.labels(identity).cloned().unwrap_or(arrival.labels.clone());
-        let ports = arrival.ports.clone();
-        let around = self.namespace(arrival, peer_changes);
-        self.add_peer(peer, labels.clone(), (ports.clone(), around), peer_changes);
+        let labels = self.identities.labels(identity).unwrap_or(&arrival.labels).clone();
+        let (ports, namespace) = (arrival.ports.clone(), arrival.namespace.clone());
+        let around = self.enter_namespace(arrival, enforcement);
+        enforcement.add_peer(peer, labels, ports.clone(), around);
         self.numbers.insert((identity, ports.clone()), peer);
-        let namespace = arrival.namespace.clone();
-        self.residents
-            .insert(peer, Residents { namespace, labels, ports, identity, endpoints: BTreeSet::new() });
+        let endpoints = BTreeSet::new();
+        self.residents.insert(peer, Residents { namespace, ports, identity, endpoints });
         peer
     }
 
     /// Gives a workload a peer number; no rule matches the number [`UNKNOWN`].
-    fn assign(&mut self, endpoint: u32, peer: u32, peer_changes: &mut PeerChanges) {
+    fn assign(&mut self, endpoint: u32, peer: u32, enforcement: &mut Enforcement) {
         let before = self.members.insert(endpoint, peer);
         if let Some(residents) = self.residents.get_mut(&peer) {
             residents.endpoints.insert(endpoint);
         }
         if let Some(before) = before.filter(|before| *before != peer) {
-            self.unassign(endpoint, before, peer_changes);
+            self.unassign(endpoint, before, enforcement);
         }
     }
 
-    fn unassign(&mut self, endpoint: u32, peer: u32, peer_changes: &mut PeerChanges) {
-        peer_changes.left.insert(peer);
+    fn unassign(&mut self, endpoint: u32, peer: u32, enforcement: &mut Enforcement) {
+        enforcement.leave_peer(peer);
         let Some(residents) = self.residents.get_mut(&peer) else { return };
         residents.endpoints.remove(&endpoint);
         if residents.endpoints.is_empty()
             && let Some(Residents { namespace, ports, identity, .. }) = self.residents.remove(&peer)
         {
-            self.remove_peer(peer, ports.clone(), peer_changes);
-            self.leave_namespace(&namespace, peer_changes);
+            enforcement.remove_peer(peer);
+            self.leave_namespace(&namespace, enforcement);
             self.numbers.remove(&(identity, ports));
             self.identities.release(identity);
         }
     }
 
     /// Updates the labels of a namespace with workloads to the labels that an arrival has from it.
-    fn label_namespace(&mut self, arrival: &Arrival, peer_changes: &mut PeerChanges) {
+    fn label_namespace(&mut self, arrival: &AlikeWorkloads, enforcement: &mut Enforcement) {
         let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) else { return };
         if namespace.labels != arrival.namespace_labels {
             namespace.labels = arrival.namespace_labels.clone();
-            let number = namespace.number;
-            let (had, has) = self.directory.relabel(number, arrival.namespace_labels.clone());
-            peer_changes.change(number, [&had, &has], NamedPorts::NONE, &self.directory);
+            enforcement.relabel_peer(namespace.number, arrival.namespace_labels.clone());
         }
     }
 
-    /// The number of an arrival's namespace, with one more peer number in it.
-    fn namespace(&mut self, arrival: &Arrival, peer_changes: &mut PeerChanges) -> u32 {
+    /// The number of an arrival's namespace, with one more peer number in it. A namespace without a number has no rows.
+    fn enter_namespace(&mut self, arrival: &AlikeWorkloads, enforcement: &mut Enforcement) -> Option<u32> {
         if let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) {
             namespace.peers += 1;
-            return namespace.number;
+            return Some(namespace.number);
         }
-        let is_free = |number: &u32| self.directory.view(*number).is_none();
+        let is_free = |number: &u32| enforcement.registry().directory.view(*number).is_none();
         let mut found =
             arrival.addresses.iter().filter_map(|address| self.restored.namespaces.get(address)).copied();
         let free = found.find(is_free).or_else(|| self.namespace_numbers.take(|number| !is_free(&number)));
-        // Without a number of its own a namespace has no rows.
-        let Some(number) = free else { return 0 };
-        let labels = arrival.namespace_labels.clone();
-        self.add_peer(number, labels.clone(), (NamedPorts::default(), 0), peer_changes);
-        self.namespaces.insert(arrival.namespace.clone(), Namespace { number, labels, peers: 1 });
-        number
+        let (number, labels) = (free?, arrival.namespace_labels.clone());
+        enforcement.add_peer(number, labels.clone(), NamedPorts::default(), None);
+        self.namespaces.insert(arrival.namespace.clone(), NamespacePeer { number, labels, peers: 1 });
+        Some(number)
     }
 
-    fn leave_namespace(&mut self, name: &str, peer_changes: &mut PeerChanges) {
+    fn leave_namespace(&mut self, name: &str, enforcement: &mut Enforcement) {
         let Some(namespace) = self.namespaces.get_mut(name) else { return };
         namespace.peers -= 1;
         if namespace.peers == 0 {
-            let number = namespace.number;
+            enforcement.remove_peer(namespace.number);
             self.namespaces.remove(name);
-            self.remove_peer(number, NamedPorts::default(), peer_changes);
         }
     }
 
@@ -411,18 +345,13 @@ impl Peers {
     }
 }
 
-/// Maps "no namespace" to an unused number, so that every facet of such a peer counts as its own.
-fn namespace_or_unused(namespace: u32) -> u32 {
-    if namespace == 0 { u32::MAX } else { namespace }
-}
-
 /// Whether a workload with these labels has the labels that every workload has.
 fn is_ordinary(labels: &Labels) -> bool {
     labels.value(Some(&Source::K8s), key::NAMESPACE).is_some()
 }
 
 /// The labels of a node: the reserved label of a local or remote node, the label of an API server, and its own labels.
-fn node_labels(reserved: &str, own: &BTreeMap<String, String>, is_api_server: bool) -> Labels {
+pub(crate) fn node_labels(reserved: &str, own: &BTreeMap<String, String>, is_api_server: bool) -> Labels {
     let mut labels = Labels::reserved(reserved);
     if is_api_server {
         labels.insert(Source::Reserved, key::KUBE_APISERVER, "");
@@ -432,7 +361,7 @@ fn node_labels(reserved: &str, own: &BTreeMap<String, String>, is_api_server: bo
 }
 
 #[cfg(test)]
-impl Peers {
+impl KnownPeers {
     /// How many restored numbers are kept.
     pub(crate) fn restored_numbers(&self) -> usize {
         let Restored { peers, identities, namespaces } = &self.restored;

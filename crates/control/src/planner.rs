@@ -15,13 +15,13 @@
 //!
 //! A change of the world, a restart and a repair are planned alike. They differ in where the old rows come from.
 
-use crate::writes::Rows;
 use abi::address::AddressKey;
 use abi::batch::Batch;
 use abi::identity::{FIRST_ALLOCATED, FIRST_NAMESPACE};
 use abi::policy::{FIRST_BLOCK, VerdictKey};
 use abi::row::{Row, RowKey};
 use enforcement::RowChange;
+use enforcement::Rows;
 use foldhash::HashMap;
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
@@ -42,13 +42,18 @@ pub(crate) enum Name {
 /// The numbers that rows name, before the step and after it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Named {
-    /// How many rows name each number.
-    rows: HashMap<Name, u32>,
-    /// Of the numbers that the step touches: whether a reachable row named them before it.
+    /// How many rows name each number, by kind ([`Name::place`]). Most lookups are in the small tables of the kinds with few
+    /// numbers, which stay in the cache of the processor.
+    rows: [HashMap<u32, u32>; KINDS],
+    /// Of the numbers whose first name the step added or whose last name it removed: whether a reachable row named them before
+    /// the step.
     before: HashMap<Name, bool>,
     /// Whether `before` has all numbers that were named, as after a start.
     is_complete: bool,
 }
+
+/// How many kinds of names there are.
+const KINDS: usize = 7;
 
 /// The ranks of classes and columns.
 const CLASSES: u32 = 2;
@@ -75,9 +80,14 @@ fn rank(key: &RowKey) -> u32 {
 
 /// The numbers that the value of a row names.
 pub(crate) fn names(row: &Row) -> impl Iterator<Item = Name> {
+    names_in_places(row).into_iter().flatten()
+}
+
+/// The numbers that the value of a row names, each in the place of its field.
+fn names_in_places(row: &Row) -> [Option<Name>; 3] {
     let peer = |peer| (peer >= FIRST_ALLOCATED).then_some(Name::Peer(peer));
     let block = |block| (block >= FIRST_BLOCK).then_some(Name::Block(block));
-    let names = match row {
+    match row {
         Row::Address(_, info) => [peer(info.peer), peer(info.namespace), block(info.cidr)],
         Row::Endpoint(_, info) => {
             [Some(Name::Policy(info.policy)), Some(Name::Grouping(info.grouping.number())), None]
@@ -89,8 +99,7 @@ pub(crate) fn names(row: &Row) -> impl Iterator<Item = Name> {
             [Some(Name::Class(*class)).filter(|_| *class != VerdictKey::SILENT), None, None]
         }
         Row::Group(..) | Row::Verdict(..) | Row::Backend(..) | Row::Config(_) => [None; 3],
-    };
-    names.into_iter().flatten()
+    }
 }
 
 /// The numbers in the key of a row; a root row has none.
@@ -112,10 +121,9 @@ pub(crate) fn numbers(key: &RowKey) -> impl Iterator<Item = Name> {
 impl Named {
     /// The numbers that found rows name. What only unreachable rows name is not reachable.
     pub(crate) fn found(found: &Rows) -> Self {
-        let mut named = Self::default();
-        found.values().for_each(|row| named.count(row));
-        named.before = named.rows.keys().map(|name| (*name, false)).collect();
-        named.is_complete = true;
+        let before = found.values().flat_map(names).map(|name| (name, false)).collect();
+        let mut named = Self { before, is_complete: true, ..Self::default() };
+        found.values().flat_map(names).for_each(|name| named.add(name));
         named.mark(found, |rank| rank >= ROOT);
         named.mark_blocks(found);
         // What names comes before what it names.
@@ -180,40 +188,43 @@ impl Named {
     }
 
     fn is_named(&self, name: Name) -> bool {
-        self.rows.contains_key(&name)
+        let (kind, number) = name.place();
+        self.rows[kind].contains_key(&number)
     }
 
-    /// Follows the change of one row.
-    fn follow(&mut self, change: &RowChange) {
-        if let Some(old) = &change.old {
-            self.note(old);
-            for name in names(old) {
-                if let Entry::Occupied(mut rows) = self.rows.entry(name) {
-                    *rows.get_mut() -= 1;
-                    if *rows.get() == 0 {
-                        rows.remove();
-                    }
-                }
+    /// Follows the change of one row. A name that stays in its place is not looked up.
+    fn follow(&mut self, old: Option<&Row>, new: Option<&Row>) {
+        let [old, new] = [old, new].map(|row| row.map_or([None; 3], names_in_places));
+        for (old, new) in old.into_iter().zip(new).filter(|(old, new)| old != new) {
+            old.into_iter().for_each(|name| self.remove(name));
+            new.into_iter().for_each(|name| self.add(name));
+        }
+    }
+
+    fn add(&mut self, name: Name) {
+        let (kind, number) = name.place();
+        let rows = self.rows[kind].entry(number).or_default();
+        *rows += 1;
+        if *rows == 1 {
+            self.note(name, false);
+        }
+    }
+
+    fn remove(&mut self, name: Name) {
+        let (kind, number) = name.place();
+        if let Entry::Occupied(mut rows) = self.rows[kind].entry(number) {
+            *rows.get_mut() -= 1;
+            if *rows.get() == 0 {
+                rows.remove();
+                self.note(name, true);
             }
         }
-        if let Some(new) = &change.new {
-            self.note(new);
-            self.count(new);
-        }
     }
 
-    fn count(&mut self, row: &Row) {
-        names(row).for_each(|name| *self.rows.entry(name).or_default() += 1);
-    }
-
-    /// Records whether the numbers that a row names were named before the step.
-    fn note(&mut self, row: &Row) {
-        if self.is_complete {
-            return;
-        }
-        for name in names(row) {
-            let is_named = self.is_named(name);
-            self.before.entry(name).or_insert(is_named);
+    /// Records whether a number was named before the step; its first change in the step counts.
+    fn note(&mut self, name: Name, was_named: bool) {
+        if !self.is_complete {
+            self.before.entry(name).or_insert(was_named);
         }
     }
 }
@@ -223,6 +234,19 @@ impl Name {
         match self {
             Self::Block(class) => Some(class),
             _ => None,
+        }
+    }
+
+    /// The kind of the name, below [`KINDS`], and the number.
+    fn place(self) -> (usize, u32) {
+        match self {
+            Self::Peer(number) => (0, number),
+            Self::Block(number) => (1, number),
+            Self::Policy(number) => (2, number),
+            Self::Grouping(number) => (3, number),
+            Self::Column(number) => (4, number),
+            Self::Class(number) => (5, number),
+            Self::Backends(number) => (6, number),
         }
     }
 }
@@ -267,14 +291,11 @@ pub(crate) fn plan_all(mut found: Rows, rows: impl Iterator<Item = Row>) -> (Bat
     let (mut plan, mut named) = (Plan::default(), Named::found(&found));
     for row in rows {
         if let Some(key) = row.key() {
-            plan.add(
-                &RowChange { key, old: found.remove(&key), new: Some(row), transient: None },
-                &mut named,
-            );
+            plan.add(&RowChange::new(key, found.remove(&key), Some(row)), &mut named);
         }
     }
     for (key, row) in found {
-        plan.add(&RowChange { key, old: Some(row), new: None, transient: None }, &mut named);
+        plan.add(&RowChange::new(key, Some(row), None), &mut named);
     }
     let (now, later) = plan.batches(&mut named);
     (now, later, named)
@@ -282,14 +303,14 @@ pub(crate) fn plan_all(mut found: Rows, rows: impl Iterator<Item = Row>) -> (Bat
 
 impl Plan {
     fn add(&mut self, change: &RowChange, named: &mut Named) {
-        let RowChange { key, old, new, transient } = change;
+        let (key, old, new) = (&change.key, change.old.as_ref(), change.new_row());
         match (old, new) {
-            (old, Some(new)) if old.as_ref() != Some(new) => self.put(key, new, named),
-            (Some(_), None) => self.removals.push(*key),
-            (None, None) => self.transients.extend(transient.map(|row| (*key, row))),
-            _ => {}
+            (None, None) => self.transients.extend(change.transient().map(|row| (*key, *row))),
+            (old, new) if old == new => {}
+            (_, Some(new)) => self.put(key, new, named),
+            (_, None) => self.removals.push(*key),
         }
-        named.follow(change);
+        named.follow(old, new);
     }
 
     fn put(&mut self, key: &RowKey, row: &Row, named: &Named) {
@@ -298,10 +319,10 @@ impl Plan {
     }
 
     fn remove(&mut self, key: &RowKey, named: &Named) {
-        let removals = match (named.was_reachable(key), named.is_reachable(key)) {
-            (false, true) => &mut self.prepare,
-            (true, true) => &mut self.remove_now,
-            (_, false) => &mut self.remove_later,
+        let removals = match named.is_reachable(key) {
+            false => &mut self.remove_later,
+            true if named.was_reachable(key) => &mut self.remove_now,
+            true => &mut self.prepare,
         };
         removals.delete(key);
     }

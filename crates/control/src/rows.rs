@@ -1,16 +1,15 @@
 //! The rows of addresses, endpoints and blocks, as they follow from the world.
 
-use crate::change::{Endpoint, LAST_ENDPOINT, Wire};
-use crate::ledger::RowSubject;
+use crate::change::{Endpoint, LAST_ENDPOINT, NODE, Wire};
+use crate::ledger::{Entry, RowSubject};
 use crate::peers::Residents;
 use crate::world::{Owner, World};
 use abi::Address;
 use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::identity::{HOST, KUBE_APISERVER, REMOTE_NODE, WORLD};
-use abi::row::Row;
 use enforcement::Assignment;
-use policy::cidr::{AddressSide, address_key};
+use policy::cidr::AddressSide;
 use policy::rule::Cidr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -20,27 +19,33 @@ const FAMILIES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv
 impl World {
     /// Every subject that may have a row; some of them several times.
     pub(crate) fn row_subjects(&self) -> impl Iterator<Item = RowSubject> {
-        let endpoints = self.endpoints.keys().map(|id| RowSubject::Endpoint(*id));
+        let endpoints = self.endpoints.keys().chain([&NODE]).map(|id| RowSubject::Endpoint(*id));
         let owned = self.owners.iter().map(|(address, _)| RowSubject::Address(Cidr::host(*address)));
         let families =
             FAMILIES.into_iter().filter_map(|family| Some(RowSubject::Address(Cidr::new(family, 0)?)));
-        let blocks = self.enforcement.blocks.classes().flat_map(|class| {
+        let blocks = self.enforcement.blocks().classes().flat_map(|class| {
             [RowSubject::Address(class.block), RowSubject::Nesting(class.block, class.side)]
         });
-        endpoints.chain([RowSubject::Node]).chain(owned).chain(families).chain(blocks)
+        endpoints.chain(owned).chain(families).chain(blocks)
     }
 
     /// The row of a subject as the world is now.
-    pub(crate) fn row_of(&self, subject: &RowSubject) -> Option<Row> {
+    pub(crate) fn entry_of(&self, subject: RowSubject) -> Entry {
         match subject {
-            RowSubject::Endpoint(id) => {
-                let endpoint = self.endpoint_of(*id)?;
-                let key = EndpointKey { interface: endpoint.wire.interface };
-                Some(Row::Endpoint(key, self.info(endpoint)?))
+            RowSubject::Endpoint(NODE) => {
+                Entry::Endpoint(NODE, self.node_row().map(|info| (EndpointKey::NODE, info)))
             }
-            RowSubject::Node => Some(Row::Endpoint(EndpointKey::NODE, self.node_row()?)),
-            RowSubject::Address(block) => Some(Row::Address(address_key(block), self.address_info(block)?)),
-            RowSubject::Nesting(block, side) => self.enforcement.blocks.class(block, *side)?.parent_row(),
+            RowSubject::Endpoint(id) => {
+                let row = self.endpoint_of(id).and_then(|endpoint| {
+                    Some((EndpointKey { interface: endpoint.wire.interface }, self.endpoint_row(endpoint)?))
+                });
+                Entry::Endpoint(id, row)
+            }
+            RowSubject::Address(block) => Entry::Address(block, self.address_info(&block)),
+            RowSubject::Nesting(block, side) => {
+                let class = self.enforcement.blocks().class(&block, side).filter(|class| class.parent != 0);
+                Entry::Nesting((block, side), class.map(|class| (class.number, class.parent)))
+            }
         }
     }
 
@@ -51,7 +56,7 @@ impl World {
         if block.is_host() && self.owners_of(address).next().is_some() {
             return self.owned(address);
         }
-        let class = self.enforcement.blocks.number(block, AddressSide::World);
+        let class = self.enforcement.blocks().number(block, AddressSide::World);
         // IPv4 has its own row: a block of IPv6 that happens to hold the mapped addresses says nothing of them.
         let class = class.or((block.length() == 0).then_some(0))?;
         let is_api_server = block.is_host() && self.api_servers.contains(&address);
@@ -85,17 +90,17 @@ impl World {
             Some(endpoint) => self.enforcement.assignment(peer).map(|_| endpoint.wire)?,
             None => Wire::default(),
         };
-        let namespace = self.peers.directory.namespace_of(peer).unwrap_or(0);
+        let namespace = self.registry().directory.namespace_of(peer).unwrap_or(0);
         Some(AddressInfo { interface, mac, namespace, ..self.inside(address, residents.identity, peer) })
     }
 
     fn inside(&self, address: IpAddr, identity: u32, peer: u32) -> AddressInfo {
-        let cidr = self.enforcement.blocks.class_of(address, AddressSide::Inside);
+        let cidr = self.enforcement.blocks().class_of(address, AddressSide::Inside);
         AddressInfo { identity, peer, cidr, ..AddressInfo::default() }
     }
 
-    /// What the endpoint row of a workload says; none while no policy is assigned to the workload.
-    pub(crate) fn info(&self, endpoint: &Endpoint) -> Option<EndpointInfo> {
+    /// The endpoint row of a workload; none while no policy is assigned to the workload.
+    pub fn endpoint_row(&self, endpoint: &Endpoint) -> Option<EndpointInfo> {
         let (peer, Residents { identity, .. }) = self.peers.of(endpoint.id)?;
         let Assignment { policy, grouping, flags } = self.enforcement.assignment(peer)?;
         let of_family = |v4: bool| endpoint.workload.addresses.iter().find(|address| address.is_ipv4() == v4);

@@ -1,15 +1,19 @@
 //! Changes of what is around the workloads: nodes, services, groups of blocks, domain names.
 
-use crate::change::{Change, Node, RemoteNode};
+use crate::change::{Change, NODE, Node, RemoteNode};
 use crate::ledger::RowSubject;
-use crate::step::{Step, Subject};
+use crate::peers::node_labels;
+use crate::step::Step;
+use crate::workloads::candidate;
 use crate::world::{Owner, World};
 use abi::identity::HOST;
 use identity::{Labels, Source};
 use policy::catalog::{self, Backends};
+use policy::endpoint_view::NamedPorts;
 use service::{API_SERVER, EndpointSlice, Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 impl World {
     /// The addresses of the API servers.
@@ -19,67 +23,71 @@ impl World {
 
     /// The slices that manifests list for a service.
     pub fn listed_slices(&self, service: &ServiceName) -> impl Iterator<Item = &EndpointSlice> {
-        self.translation.listed(service)
+        self.services.table().listed(service)
     }
 
-    pub(crate) fn put_node(&mut self, node: Node, step: &mut Step) {
+    pub(crate) fn put_node(&mut self, node: Node, step: &mut Step) -> Option<Change> {
         if node == self.node {
-            return;
+            return None;
         }
-        step.mark(Subject::Row(RowSubject::Node));
+        step.mark(RowSubject::Endpoint(NODE));
         for address in self.node.addresses.clone() {
             self.release(address, Owner::Node, step);
         }
         self.own(&node.addresses, &Owner::Node, step);
         if node.audit != self.node.audit {
-            self.endpoints.keys().for_each(|id| step.mark_endpoint(*id));
+            self.endpoints.keys().for_each(|id| step.mark(RowSubject::Endpoint(*id)));
         }
         if node.cluster != self.node.cluster {
-            self.endpoints.keys().for_each(|id| step.mark(Subject::Workload(*id)));
+            step.workloads.extend(self.endpoints.keys());
         }
         let before = std::mem::replace(&mut self.node, node);
-        let is_api_server = self.is_api_server(&self.node);
-        if self.node.labels != before.labels || is_api_server != self.is_api_server(&before) {
-            self.peers.label_host(&self.node.labels, is_api_server, &mut step.peer_changes);
+        if self.node.labels != before.labels || self.is_api_server(&self.node) != self.is_api_server(&before)
+        {
+            self.label_host();
         }
         if self.node.mode != before.mode {
-            self.enforcement.policies.enforce(self.node.mode);
-            self.peers.subjects().for_each(|peer| step.mark(Subject::Peer(peer)));
+            self.enforcement.enforce(self.node.mode);
         }
-        step.mark(Subject::Peer(HOST));
-        step.undo.push(Change::Node(before.into()));
+        self.enforcement.mark(HOST);
+        Some(Change::Node(before.into()))
     }
 
-    pub(crate) fn put_remote_node(&mut self, node: RemoteNode, step: &mut Step) {
+    /// Gives the local node its labels; if one of its addresses is an API server's, the node is one.
+    fn label_host(&mut self) {
+        let labels = node_labels("host", &self.node.labels, self.is_api_server(&self.node));
+        self.enforcement.remove_peer(HOST);
+        self.enforcement.add_peer(HOST, Arc::new(labels), NamedPorts::default(), None);
+    }
+
+    pub(crate) fn put_remote_node(&mut self, node: RemoteNode, step: &mut Step) -> Option<Change> {
         if node.name == self.node.name {
             let RemoteNode { labels, .. } = node;
             return self.put_node(Node { labels, ..self.node.clone() }, step);
         }
         if self.remote_nodes.get(&node.name).is_some_and(|before| before.node == node) {
-            return;
+            return None;
         }
         let name = node.name.clone();
-        let undo = self.replace_remote_node(node, step);
-        step.undo.push(undo.unwrap_or(Change::RemoveRemoteNode(name)));
+        self.replace_remote_node(node, step).or(Some(Change::RemoveRemoteNode(name)))
     }
 
     /// Puts a node in place of the one with its name, which is returned.
     fn replace_remote_node(&mut self, node: RemoteNode, step: &mut Step) -> Option<Change> {
         let (name, addresses) = (node.name.clone(), node.addresses.clone());
         // Held before the old one is given up, so that unchanged labels keep their number.
-        let known = self.peers.admit_node(node, &self.api_servers, &mut step.peer_changes);
+        let known = self.peers.admit_node(node, &self.api_servers, &mut self.enforcement);
         let before = self.forget_remote_node(&name, step);
         self.own(&addresses, &Owner::RemoteNode(name.as_str().into()), step);
         self.remote_nodes.insert(name, known);
         before
     }
 
-    pub(crate) fn remove_remote_node(&mut self, name: &str, step: &mut Step) {
+    pub(crate) fn remove_remote_node(&mut self, name: &str, step: &mut Step) -> Option<Change> {
         if name == self.node.name {
             return self.put_node(Node { labels: BTreeMap::new(), ..self.node.clone() }, step);
         }
-        let undo = self.forget_remote_node(name, step);
-        step.undo.extend(undo);
+        self.forget_remote_node(name, step)
     }
 
     fn forget_remote_node(&mut self, name: &str, step: &mut Step) -> Option<Change> {
@@ -87,7 +95,7 @@ impl World {
         for address in known.node.addresses.iter() {
             self.release(*address, Owner::RemoteNode(name.into()), step);
         }
-        self.peers.dismiss_node(&known, &mut step.peer_changes);
+        self.peers.dismiss_node(&known, &mut self.enforcement);
         Some(Change::RemoteNode(known.node.into()))
     }
 
@@ -99,7 +107,7 @@ impl World {
     /// cluster, become other peers.
     fn follow_api_servers(&mut self, step: &mut Step) {
         let (namespace, name) = API_SERVER;
-        let listed = self.translation.listed(&ServiceName::new(namespace, name));
+        let listed = self.services.table().listed(&ServiceName::new(namespace, name));
         let now: BTreeSet<IpAddr> = listed.flat_map(|slice| &slice.addresses).copied().collect();
         let changed: Vec<IpAddr> = now.symmetric_difference(&self.api_servers).copied().collect();
         if changed.is_empty() {
@@ -109,15 +117,14 @@ impl World {
         self.api_servers = now;
         for address in &changed {
             if self.api_servers.contains(address) {
-                self.insert_block(*address, step);
+                self.enforcement.insert_address(*address);
             } else {
-                self.release_block(*address, step);
+                self.enforcement.release_address(*address);
             }
             step.mark_address(*address);
         }
         if was_api_server != self.is_api_server(&self.node) {
-            self.peers.label_host(&self.node.labels, !was_api_server, &mut step.peer_changes);
-            step.mark(Subject::Peer(HOST));
+            self.label_host();
         }
         let concerned = |node: &&RemoteNode| node.addresses.iter().any(|address| changed.contains(address));
         let nodes: Vec<RemoteNode> = self.remote_nodes().filter(concerned).cloned().collect();
@@ -126,59 +133,58 @@ impl World {
         }
     }
 
-    pub(crate) fn put_service(&mut self, service: Service, step: &mut Step) {
+    pub(crate) fn put_service(&mut self, service: Service, step: &mut Step) -> Option<Change> {
         let full_name = service.full_name();
-        if self.translation.service(&full_name) == Some(&service) {
-            return;
+        if self.services.table().service(&full_name) == Some(&service) {
+            return None;
         }
         let ServiceName { namespace, name } = full_name.clone();
         step.renamed.services.insert((namespace.clone(), name.clone()));
         let within = self.namespaces.get(&namespace).into_iter().flat_map(|within| &within.workloads);
-        let workloads = within.filter_map(|id| self.endpoints.get(id)).map(|endpoint| &**endpoint);
-        let undo = match self.translation.put_service(service, workloads) {
+        let candidates = within.filter_map(|id| Some((*id, candidate(&self.endpoints.get(id)?.workload))));
+        let undo = match self.services.put_service(service, candidates) {
             Some(before) => Change::Service(before.into()),
             None => Change::RemoveService { namespace, name },
         };
-        step.undo.push(undo);
-        self.refer_to_service(&full_name, step);
+        self.refer_to_service(&full_name);
+        Some(undo)
     }
 
-    pub(crate) fn remove_service(&mut self, service: &ServiceName, step: &mut Step) {
-        if let Some(before) = self.translation.remove_service(service) {
-            step.undo.push(Change::Service(before.into()));
-            self.refer_to_service(service, step);
-        }
+    pub(crate) fn remove_service(&mut self, service: &ServiceName) -> Option<Change> {
+        let before = self.services.remove_service(service)?;
+        self.refer_to_service(service);
+        Some(Change::Service(before.into()))
     }
 
     pub(crate) fn put_slices(
         &mut self,
-        service: &ServiceName,
+        service: ServiceName,
         list: String,
         slices: Vec<EndpointSlice>,
         step: &mut Step,
-    ) {
-        let slices = self.translation.put_listed(service, &list, slices);
-        self.refer_to_service(service, step);
-        let ServiceName { namespace, name: service } = service.clone();
+    ) -> Option<Change> {
+        let slices = self.services.put_listed(&service, list.clone(), slices);
+        self.refer_to_service(&service);
+        let ServiceName { namespace, name: service } = service;
         if (&*namespace, &*service) == API_SERVER {
             self.follow_api_servers(step);
         }
-        step.undo.push(Change::EndpointSlices { namespace, service, list, slices });
+        Some(Change::EndpointSlices { namespace, service, list, slices })
     }
 
     /// Updates the service in the catalog that policies refer to.
-    fn refer_to_service(&mut self, full_name: &ServiceName, step: &mut Step) {
+    fn refer_to_service(&mut self, full_name: &ServiceName) {
         let ServiceName { namespace, name } = full_name;
-        let listed = self.translation.listed(full_name);
+        let listed = self.services.table().listed(full_name);
         let addresses = listed.flat_map(|slice| &slice.addresses).copied();
-        let meaning = self.translation.service(full_name).map(|service| catalog::ServiceEntry {
+        let meaning = self.services.table().service(full_name).map(|service| catalog::ServiceEntry {
             labels: labels(&service.labels),
             backends: match service.selector.is_empty() {
                 true => Backends::Addresses(addresses.collect()),
                 false => Backends::Selected(service.selector.clone()),
             },
         });
-        self.refer(step, |catalog| match meaning {
+        self.enforcement.refer(|catalog| match meaning {
             Some(meaning) => catalog.put_service(namespace, name, meaning),
             None => catalog.remove_service(namespace, name),
         });

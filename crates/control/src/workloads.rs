@@ -1,13 +1,15 @@
 //! Changes of namespaces and workloads.
 
 use crate::change::{Change, Endpoint, LAST_ENDPOINT, RemoteWorkload, Workload};
-use crate::peers::Arrival;
-use crate::step::{Step, Subject};
-use crate::world::{Namespace, Owner, World};
+use crate::ledger::RowSubject;
+use crate::peers::AlikeWorkloads;
+use crate::step::Step;
+use crate::world::{KnownNamespace, Owner, World};
 use foldhash::HashMap;
 use identity::{Labels, Source, filter, key};
 use policy::endpoint_view::NamedPorts;
 use policy::rule::Protocol;
+use service::Candidate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,70 +20,87 @@ impl World {
         name: String,
         labels: BTreeMap<String, String>,
         step: &mut Step,
-    ) {
+    ) -> Option<Change> {
         let known = self.namespaces.entry(name.clone()).or_default();
-        if known.labels != labels {
-            let before = std::mem::replace(&mut known.labels, labels);
-            known.workloads.iter().for_each(|id| step.mark(Subject::Workload(*id)));
-            step.undo.push(Change::Namespace { name: name.clone(), labels: before });
+        let before = (known.labels != labels).then(|| std::mem::replace(&mut known.labels, labels));
+        if before.is_some() {
+            step.workloads.extend(&known.workloads);
         }
         self.forget_empty_namespace(&name);
+        Some(Change::Namespace { name, labels: before? })
     }
 
     /// Removes the entry of a namespace that has neither labels nor workloads.
     fn forget_empty_namespace(&mut self, name: &str) {
-        let is_empty = |known: &Namespace| known.labels.is_empty() && known.workloads.is_empty();
+        let is_empty = |known: &KnownNamespace| known.labels.is_empty() && known.workloads.is_empty();
         if self.namespaces.get(name).is_some_and(is_empty) {
             self.namespaces.remove(name);
         }
     }
 
-    pub(crate) fn put_endpoint(&mut self, mut endpoint: Box<Endpoint>, step: &mut Step) {
+    pub(crate) fn put_endpoint(&mut self, mut endpoint: Box<Endpoint>, step: &mut Step) -> Option<Change> {
         let id = endpoint.id;
-        match self.endpoints.get(&id) {
-            Some(before) if *before == endpoint => return,
-            Some(before) => step.undo.push(Change::Endpoint(before.clone())),
-            None => step.undo.push(Change::RemoveEndpoint(id)),
+        if self.endpoints.get(&id) == Some(&endpoint) {
+            return None;
         }
-        self.forget_workload(id, step);
+        let undo = match self.endpoints.remove(&id) {
+            Some(before) => {
+                self.forget_workload(id, &before.workload, step);
+                Change::Endpoint(before)
+            }
+            None => Change::RemoveEndpoint(id),
+        };
         self.know_workload(id, &mut endpoint.workload, step);
-        self.translation.put_workload(&endpoint);
+        self.services.put_workload(id, candidate(&endpoint.workload));
         self.endpoints.insert(id, endpoint);
+        Some(undo)
     }
 
-    pub(crate) fn remove_endpoint(&mut self, id: u32, step: &mut Step) {
-        self.forget_workload(id, step);
-        self.translation.remove_workload(id);
-        if let Some(before) = self.endpoints.remove(&id) {
-            self.peers.dismiss(id, &mut step.peer_changes);
-            step.mark_endpoint(id);
-            step.undo.push(Change::Endpoint(before));
-        }
+    pub(crate) fn remove_endpoint(&mut self, id: u32, step: &mut Step) -> Option<Change> {
+        let before = self.endpoints.remove(&id)?;
+        self.forget_workload(id, &before.workload, step);
+        self.services.remove_workload(id);
+        self.peers.dismiss(id, &mut self.enforcement);
+        step.mark(RowSubject::Endpoint(id));
+        Some(Change::Endpoint(before))
     }
 
-    pub(crate) fn put_remote_workload(&mut self, mut remote: Box<RemoteWorkload>, step: &mut Step) {
-        let Workload { namespace, name, .. } = remote.workload.clone();
-        let known = self.remote_workload_number(&namespace, &name);
+    pub(crate) fn put_remote_workload(
+        &mut self,
+        mut remote: Box<RemoteWorkload>,
+        step: &mut Step,
+    ) -> Option<Change> {
+        let Workload { namespace, name, .. } = &remote.workload;
+        let known = self.remote_workload_number(namespace, name);
         let is_taken = |id| self.remote_workloads.contains_key(&id);
         // Where all numbers are taken, the workload stays unknown: no rule matches it.
-        let Some(id) = known.or_else(|| self.remote_numbers.take(is_taken)) else { return };
-        match self.remote_workloads.get(&id) {
-            Some(before) if *before == remote => return,
-            Some(before) => step.undo.push(Change::RemoteWorkload(before.clone())),
-            None => step.undo.push(Change::RemoveRemoteWorkload { namespace, name }),
+        let id = known.or_else(|| self.remote_numbers.take(is_taken))?;
+        if self.remote_workloads.get(&id) == Some(&remote) {
+            return None;
         }
-        self.forget_workload(id, step);
+        let undo = match self.remote_workloads.remove(&id) {
+            Some(before) => {
+                self.forget_workload(id, &before.workload, step);
+                Change::RemoteWorkload(before)
+            }
+            None => Change::RemoveRemoteWorkload { namespace: namespace.clone(), name: name.clone() },
+        };
         self.know_workload(id, &mut remote.workload, step);
         self.remote_workloads.insert(id, remote);
+        Some(undo)
     }
 
-    pub(crate) fn remove_remote_workload(&mut self, namespace: &str, name: &str, step: &mut Step) {
-        let Some(id) = self.remote_workload_number(namespace, name) else { return };
-        self.forget_workload(id, step);
-        if let Some(before) = self.remote_workloads.remove(&id) {
-            self.peers.dismiss(id, &mut step.peer_changes);
-            step.undo.push(Change::RemoteWorkload(before));
-        }
+    pub(crate) fn remove_remote_workload(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        step: &mut Step,
+    ) -> Option<Change> {
+        let id = self.remote_workload_number(namespace, name)?;
+        let before = self.remote_workloads.remove(&id)?;
+        self.forget_workload(id, &before.workload, step);
+        self.peers.dismiss(id, &mut self.enforcement);
+        Some(Change::RemoteWorkload(before))
     }
 
     fn remote_workload_number(&self, namespace: &str, name: &str) -> Option<u32> {
@@ -95,20 +114,19 @@ impl World {
     fn know_workload(&mut self, id: u32, workload: &mut Workload, step: &mut Step) {
         self.own(&workload.addresses, &Owner::Workload(id), step);
         self.namespaces.entry(workload.namespace.clone()).or_default().workloads.insert(id);
-        step.mark(Subject::Workload(id));
+        step.workloads.insert(id);
         workload.labels = self.labels.intern(workload.labels.clone());
         workload.named_ports = self.named_ports.intern(workload.named_ports.clone());
     }
 
     /// Takes a workload out of its namespace, and its addresses from it.
-    fn forget_workload(&mut self, id: u32, step: &mut Step) {
-        let Some(Workload { namespace, addresses, .. }) = self.workload(id).cloned() else { return };
-        if let Some(known) = self.namespaces.get_mut(&namespace) {
+    fn forget_workload(&mut self, id: u32, workload: &Workload, step: &mut Step) {
+        if let Some(known) = self.namespaces.get_mut(&workload.namespace) {
             known.workloads.remove(&id);
-            self.forget_empty_namespace(&namespace);
+            self.forget_empty_namespace(&workload.namespace);
         }
-        for address in addresses {
-            self.release(address, Owner::Workload(id), step);
+        for address in &workload.addresses {
+            self.release(*address, Owner::Workload(id), step);
         }
     }
 
@@ -127,8 +145,8 @@ impl World {
     }
 
     /// These workloads, together with those among them that policies see alike.
-    pub(crate) fn arrivals(&self, workloads: &[u32]) -> Vec<Arrival> {
-        let mut arrivals: Vec<Arrival> = Vec::new();
+    pub(crate) fn arrivals(&self, workloads: &[u32]) -> Vec<AlikeWorkloads> {
+        let mut arrivals: Vec<AlikeWorkloads> = Vec::new();
         // Labels and ports that are the same value need not be looked at again.
         let mut known: HashMap<_, usize> = HashMap::default();
         let mut alike: HashMap<_, usize> = HashMap::default();
@@ -144,7 +162,7 @@ impl World {
                 let labels = Arc::new(filter::relevant(labels(workload, &around)));
                 let ports = ports.entry(its_ports).or_insert_with(|| named_ports(workload)).clone();
                 *alike.entry((labels.clone(), ports.clone())).or_insert_with(|| {
-                    arrivals.push(Arrival {
+                    arrivals.push(AlikeWorkloads {
                         labels,
                         ports,
                         endpoints: BTreeSet::new(),
@@ -176,6 +194,16 @@ impl World {
 /// A workload's labels, with those around it in its namespace.
 fn labels(workload: &Workload, around: &Labels) -> Labels {
     around.with_own(workload.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+}
+
+/// The workload as services may select it.
+pub(crate) fn candidate(workload: &Workload) -> Candidate {
+    Candidate {
+        namespace: workload.namespace.clone(),
+        labels: workload.labels.clone(),
+        addresses: workload.addresses.clone(),
+        named_ports: workload.named_ports.clone(),
+    }
 }
 
 /// The workload's named ports as policy sees them.

@@ -1,12 +1,11 @@
 //! What comes out of a change: map writes, rule sets, and the way back.
 
 use crate::change::Change;
-use crate::identities::IdentityRequests;
 use abi::batch::{Batch, Run};
 use abi::map::MapId;
-use abi::row::{Row, RowKey};
+use identity::IdentityRequests;
 use policy::rule::{HttpRule, PolicyId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What to write for one change, and what to clean up after it.
@@ -43,9 +42,6 @@ pub struct Renamed {
     /// Services, by namespace and name.
     pub services: BTreeSet<(String, String)>,
 }
-
-/// The rows of the maps, by key.
-pub type Rows = BTreeMap<RowKey, Row>;
 
 /// Whether one of the writes can change the verdict on a flow that connection tracking remembers.
 pub(crate) fn concern_flows(writes: &Batch) -> bool {

@@ -83,7 +83,7 @@ fn nothing_is_held_for_what_is_gone() {
             make(&mut maps, world.apply(some));
         }
         same(&maps, &nothing, &format!("seed {seed}"));
-        let book = world.enforcement().book();
+        let book = &world.registry().book;
         let held = [book.sets().count(), book.rules().count(), book.class_rows().count(), book.columns()];
         assert_eq!(held, [0; 4], "seed {seed}: rule sets, rules, classes and columns");
         assert_eq!(world.identities().allocated().count(), 0, "seed {seed}");
@@ -93,7 +93,7 @@ fn nothing_is_held_for_what_is_gone() {
 /// The changes by which all goes that [`change`] may have brought.
 fn going(world: &World) -> Vec<Change> {
     let mut going: Vec<Change> = world.endpoints().map(|one| Change::RemoveEndpoint(one.id)).collect();
-    let policies = world.enforcement().policies().iter();
+    let policies = world.registry().policies.iter();
     going.extend(policies.map(|one| Change::RemovePolicy(one.id.clone())));
     going.extend(world.remote_workloads().map(|one| {
         let (namespace, name) = (one.workload.namespace.clone(), one.workload.name.clone());

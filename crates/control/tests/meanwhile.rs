@@ -82,7 +82,7 @@ impl Moments<'_> {
         let VerdictInfo { action, rule, .. } = evaluate(tables, endpoint, peer, query);
         let is_allowed = action == action::ALLOW;
         let verdict = if is_allowed { "allow" } else { "drop" };
-        let by = match self.world.enforcement().book().origin(RuleId(rule)) {
+        let by = match self.world.registry().book.origin(RuleId(rule)) {
             Some(origin) => format!("{verdict} by {origin}"),
             None if rule == RuleId::DEFAULT.0 => format!("{verdict} by no rule"),
             None => format!("{verdict} by a rule that is no longer in force"),

@@ -78,7 +78,7 @@ fn no_policy_is_compiled_for_a_remote_workload() {
     assert!(of_endpoints(&world) > before);
     world.apply([Change::RemoveEndpoint(1)]);
     assert_eq!(of_endpoints(&world), before);
-    assert_eq!(world.enforcement().book().columns(), 0);
+    assert_eq!(world.registry().book.columns(), 0);
 }
 
 #[test]

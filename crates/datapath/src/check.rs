@@ -2,11 +2,11 @@
 //! force, and by policy otherwise.
 
 use crate::conntrack::{self, Observed, Transition};
-use crate::decision::Decision;
+use crate::decision::PacketDecision;
 use crate::found::Found;
 use crate::maps::Maps;
 use crate::packet::{Bytes, Mark};
-use crate::parse::Flow;
+use crate::parse::PacketFlow;
 use crate::policy::{self, FlowQuery};
 use crate::related;
 use crate::scratch::Scratch;
@@ -27,7 +27,7 @@ use abi::protocol::{ICMP, ICMP6, TCP};
 pub(crate) struct Permit(());
 
 /// A packet as the endpoint sees it whose policy judges the packet.
-pub(crate) struct Traffic<'a> {
+pub(crate) struct EndpointTraffic<'a> {
     /// Row of the address at the other end.
     pub(crate) peer: &'a AddressInfo,
     /// The same as in `Found`; here the compiler knows the value.
@@ -41,7 +41,7 @@ pub(crate) struct Traffic<'a> {
 pub(crate) fn check(
     packet: &(impl Bytes + Mark),
     maps: &impl Maps,
-    traffic: &Traffic<'_>,
+    traffic: &EndpointTraffic<'_>,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Permit, DropReason> {
     let observed = Observed {
@@ -100,10 +100,10 @@ fn read_related(
 #[inline(always)]
 fn pass(
     row: &mut ConnInfo,
-    traffic: &Traffic<'_>,
+    traffic: &EndpointTraffic<'_>,
     observed: Observed,
     found: &Found,
-    decision: &mut Decision,
+    decision: &mut PacketDecision,
 ) -> Result<Permit, DropReason> {
     let row = &mut Fresh::new(row);
     let decision = &mut Fresh::new(decision);
@@ -120,7 +120,7 @@ fn pass(
 
 /// Stores the verdict, where policy was evaluated.
 #[inline(always)]
-fn store_verdict(row: &mut ConnInfo, peer: &AddressInfo, found: &Found, decision: &Decision) {
+fn store_verdict(row: &mut ConnInfo, peer: &AddressInfo, found: &Found, decision: &PacketDecision) {
     let Some(verdict) = decision.verdict else { return };
     row.policy = found.endpoint.policy;
     row.epoch = found.config.epoch;
@@ -136,7 +136,7 @@ fn store_verdict(row: &mut ConnInfo, peer: &AddressInfo, found: &Found, decision
 
 /// Stores whether the flow's packets go through the proxy, and the service that they are sent to.
 #[inline(always)]
-fn store_detours(row: &mut ConnInfo, traffic: &Traffic<'_>, observed: Observed, found: &Found) {
+fn store_detours(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, observed: Observed, found: &Found) {
     if traffic.proxied || (observed.from_proxy && conntrack::opening_direction(row) == Direction::Ingress) {
         // The proxy connects to the endpoint with the opener's address, so the replies are the proxy's.
         row.flags |= flag::PROXIED;
@@ -154,7 +154,7 @@ fn permit(
     row: &ConnInfo,
     observed: Observed,
     found: &Found,
-    decision: &mut Decision,
+    decision: &mut PacketDecision,
 ) -> Result<Permit, DropReason> {
     decision.rule = row.rule;
     decision.l7 = row.l7;
@@ -178,7 +178,7 @@ fn permit(
 #[inline(never)]
 fn judge(
     maps: &impl Maps,
-    traffic: &Traffic<'_>,
+    traffic: &EndpointTraffic<'_>,
     opened: Direction,
     scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
@@ -224,7 +224,7 @@ fn is_current(row: &ConnInfo, found: &Found) -> bool {
 
 /// Whether a flow has a connection: single ICMP messages have none.
 #[inline(always)]
-fn is_tracked(flow: &Flow) -> bool {
+fn is_tracked(flow: &PacketFlow) -> bool {
     !flow.is_icmp() || flow.is_echo()
 }
 

@@ -1,6 +1,6 @@
 //! Connection tracking: which conntrack entry a packet belongs to, and what the packet changes in the entry.
 
-use crate::parse::{ACK, FIN, Flow, RST, SYN};
+use crate::parse::{ACK, FIN, PacketFlow, RST, SYN};
 use abi::conntrack::{ConnInfo, ConnKey, flag, lifetime};
 use abi::policy::Direction;
 use abi::protocol::TCP;
@@ -16,7 +16,7 @@ pub(crate) enum Transition {
 
 /// The key of the flow's entry, seen from the workload.
 #[inline(always)]
-pub(crate) fn key(flow: &Flow, direction: Direction) -> ConnKey {
+pub(crate) fn key(flow: &PacketFlow, direction: Direction) -> ConnKey {
     // An ICMP echo has one identifier for both ends.
     let destination_port = if flow.is_icmp() { flow.source_port } else { flow.destination_port };
     let (local, remote, local_port, remote_port) = match direction {
@@ -40,7 +40,7 @@ pub(crate) fn is_live(row: &ConnInfo, now: u32) -> bool {
 
 /// Whether a packet belongs to the flow of the entry; otherwise the packet is the first of another flow.
 #[inline(always)]
-pub(crate) fn continues(row: &ConnInfo, flow: &Flow, direction: Direction, now: u32) -> bool {
+pub(crate) fn continues(row: &ConnInfo, flow: &PacketFlow, direction: Direction, now: u32) -> bool {
     // An opening packet in the other direction opens another flow, and so does one after the end. In the same direction it
     // is a retransmission.
     let is_retransmission = opening_direction(row) == direction && !is_over(row.flags);
@@ -83,7 +83,7 @@ fn leg(row: &ConnInfo, observed: Observed) -> Leg {
 
 /// Updates the entry for a packet that passes: counters, flags and expiry.
 #[inline(always)]
-pub(crate) fn update(row: &mut ConnInfo, flow: &Flow, observed: Observed) -> Transition {
+pub(crate) fn update(row: &mut ConnInfo, flow: &PacketFlow, observed: Observed) -> Transition {
     let Observed { direction, length, now, .. } = observed;
     let before = row.flags;
     match direction {

@@ -1,7 +1,7 @@
 //! What policy and connection tracking decided on a packet.
 
 use crate::conntrack::Transition;
-use crate::found::Frontend;
+use crate::found::ServiceAddress;
 use abi::DropReason;
 use abi::policy::VerdictInfo;
 
@@ -9,13 +9,13 @@ use abi::policy::VerdictInfo;
 ///
 /// The alignment lets a program set all of it by words of eight bytes.
 #[repr(align(8))]
-pub(crate) struct Decision {
+pub(crate) struct PacketDecision {
     /// The rule that decided; 0 is the default.
     pub(crate) rule: u32,
     /// The layer-7 rule set of a proxied flow.
     pub(crate) l7: u32,
     /// The service that the flow's packets go to, as the flow's connection remembers it.
-    pub(crate) service: Frontend,
+    pub(crate) service: ServiceAddress,
     /// What the packet changed in the state of its connection.
     pub(crate) transition: Transition,
     pub(crate) is_reply: bool,
@@ -27,12 +27,12 @@ pub(crate) struct Decision {
     pub(crate) audit: Option<DropReason>,
 }
 
-impl Decision {
+impl PacketDecision {
     /// Before `check`.
     pub(crate) const NONE: Self = Self {
         rule: 0,
         l7: 0,
-        service: Frontend::UNSET,
+        service: ServiceAddress::UNSET,
         transition: Transition::None,
         is_reply: false,
         proxy: 0,

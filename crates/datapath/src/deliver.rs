@@ -3,7 +3,7 @@
 use crate::check::Permit;
 use crate::delivery::Delivery;
 use crate::packet::{Bytes, Mark};
-use crate::parse::{Flow, IP};
+use crate::parse::{IP, PacketFlow};
 use crate::scratch::Scratch;
 use abi::address::AddressInfo;
 use abi::{DropReason, mark};
@@ -77,7 +77,7 @@ pub(crate) fn ignore() -> Delivered {
 
 /// Decrements the hop limit, as a router does.
 #[inline(always)]
-fn decrement_hop_limit(packet: &mut impl Bytes, flow: &Flow) -> Result<(), DropReason> {
+fn decrement_hop_limit(packet: &mut impl Bytes, flow: &PacketFlow) -> Result<(), DropReason> {
     if flow.hop_limit <= 1 {
         return Err(DropReason::TimeExceeded);
     }

@@ -1,6 +1,6 @@
 //! What the stages find out about a packet before policy judges it.
 
-use crate::parse::Flow;
+use crate::parse::PacketFlow;
 use abi::Address;
 use abi::config::Config;
 use abi::endpoint::EndpointInfo;
@@ -15,7 +15,7 @@ pub(crate) struct Found {
     pub(crate) time: u64,
     /// The same in seconds, which connections expire by.
     pub(crate) seconds: u32,
-    pub(crate) flow: Flow,
+    pub(crate) flow: PacketFlow,
     /// The node's configuration, copied before any other row is looked up (see `workload::load`).
     pub(crate) config: Config,
     /// The row of the workload or the node, copied too; all zero at the proxy's interface, which is no endpoint's.
@@ -25,7 +25,7 @@ pub(crate) struct Found {
     /// The backend of the packet's flow, where the packet goes to a service.
     pub(crate) backend: BackendInfo,
     /// The service address that a workload sent the packet to, and that was translated; unset otherwise.
-    pub(crate) service: Frontend,
+    pub(crate) service: ServiceAddress,
 }
 
 impl Found {
@@ -36,12 +36,12 @@ impl Found {
             direction,
             time: 0,
             seconds: 0,
-            flow: Flow::unknown(),
+            flow: PacketFlow::unknown(),
             config: Config::default(),
             endpoint: EndpointInfo::default(),
             peer_identity: 0,
             backend: BackendInfo::default(),
-            service: Frontend::UNSET,
+            service: ServiceAddress::UNSET,
         }
     }
 
@@ -50,9 +50,9 @@ impl Found {
     pub(crate) fn begin(&mut self, direction: Direction) {
         self.direction = direction;
         self.time = 0;
-        self.flow = Flow::unknown();
+        self.flow = PacketFlow::unknown();
         self.peer_identity = 0;
-        self.service = Frontend::UNSET;
+        self.service = ServiceAddress::UNSET;
     }
 
     /// Sets the time. The helper call and the division cost enough to make them once a packet.
@@ -66,13 +66,13 @@ impl Found {
 
 /// Address and port of a service.
 #[derive(Clone, Copy)]
-pub(crate) struct Frontend {
+pub(crate) struct ServiceAddress {
     pub(crate) address: Address,
     /// In network order.
     pub(crate) port: [u8; 2],
 }
 
-impl Frontend {
+impl ServiceAddress {
     /// No service.
     pub(crate) const UNSET: Self = Self { address: Address([0; 16]), port: [0; 2] };
 

@@ -1,7 +1,7 @@
 //! Fragments: only the first one carries ports, so they are remembered for the others.
 
 use crate::maps::Maps;
-use crate::parse::Flow;
+use crate::parse::PacketFlow;
 use abi::DropReason;
 use abi::conntrack::{FragmentInfo, FragmentKey};
 
@@ -9,7 +9,7 @@ use abi::conntrack::{FragmentInfo, FragmentKey};
 ///
 /// Must come after the check of the source address: otherwise a workload could set the ports of another one's fragments.
 #[inline(always)]
-pub(crate) fn resolve_ports(maps: &impl Maps, flow: &mut Flow) -> Result<(), DropReason> {
+pub(crate) fn resolve_ports(maps: &impl Maps, flow: &mut PacketFlow) -> Result<(), DropReason> {
     if !flow.is_fragment() {
         return Ok(());
     }

@@ -1,10 +1,10 @@
 //! Ingress of a workload's host-side interface: judges what the workload sends.
 
-use crate::check::{self, Traffic};
+use crate::check::{self, EndpointTraffic};
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
 use crate::maps::Maps;
-use crate::packet::{Bytes, Checksums, Mark, Route};
+use crate::packet::{Bytes, Checksums, Mark, PacketRoute};
 use crate::parse::{self, Kind};
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
@@ -16,7 +16,7 @@ use abi::{DropReason, identity, mark};
 /// Judges a packet that the workload behind the packet's interface sent; one to the node, by the node's policy too.
 #[inline(always)]
 pub fn from_workload(
-    packet: &mut (impl Bytes + Checksums + Mark + Route),
+    packet: &mut (impl Bytes + Checksums + Mark + PacketRoute),
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
@@ -31,7 +31,7 @@ pub fn from_workload(
 
 #[inline(always)]
 fn judge(
-    packet: &mut (impl Bytes + Checksums + Mark + Route),
+    packet: &mut (impl Bytes + Checksums + Mark + PacketRoute),
     maps: &impl Maps,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Delivered, DropReason> {
@@ -53,7 +53,7 @@ fn judge(
     let remote = AddressKey::host(scratch.found.flow.destination);
     let peer = maps.address(&remote).ok_or(DropReason::MapMissing)?;
     scratch.found.peer_identity = peer.identity;
-    let traffic = Traffic { peer, direction: Direction::Egress, proxied: false };
+    let traffic = EndpointTraffic { peer, direction: Direction::Egress, proxied: false };
     let permit = check::check(packet, maps, &traffic, scratch)?;
     deliver::route(packet, scratch, peer, permit)
 }

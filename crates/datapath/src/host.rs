@@ -1,11 +1,11 @@
 //! The node as an endpoint: its policy judges what the node itself is sent and sends.
 
-use crate::check::{self, Traffic};
+use crate::check::{self, EndpointTraffic};
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
 use crate::maps::Maps;
 use crate::neighbour::is_link_local;
-use crate::packet::{Bytes, Mark, Route};
+use crate::packet::{Bytes, Mark, PacketRoute};
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
 use crate::{report, workload};
@@ -55,7 +55,7 @@ pub(crate) fn receive(
     let peer = maps.address(&source).ok_or(DropReason::MapMissing)?;
     scratch.found.peer_identity = peer.identity;
     let proxied = scratch.delivery != Delivery::Pass;
-    let traffic = Traffic { peer, direction: Direction::Ingress, proxied };
+    let traffic = EndpointTraffic { peer, direction: Direction::Ingress, proxied };
     check::check(packet, maps, &traffic, scratch).map(deliver::keep)
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn receive(
 /// again.
 #[inline(never)]
 pub(crate) fn send(
-    packet: &(impl Bytes + Mark + Route),
+    packet: &(impl Bytes + Mark + PacketRoute),
     maps: &impl Maps,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<(), DropReason> {
@@ -74,7 +74,7 @@ pub(crate) fn send(
     let destination = AddressKey::host(scratch.found.flow.destination);
     let peer = maps.address(&destination).ok_or(DropReason::MapMissing)?;
     scratch.found.peer_identity = peer.identity;
-    let traffic = Traffic { peer, direction: Direction::Egress, proxied: false };
+    let traffic = EndpointTraffic { peer, direction: Direction::Egress, proxied: false };
     // The workload's policy grants the permit to deliver.
     let _ = check::check(packet, maps, &traffic, scratch)?;
     report::report(packet, maps, scratch);

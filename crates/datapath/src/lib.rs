@@ -2,7 +2,7 @@
 //!
 //! Each hook is a few calls, one a stage ([`from_workload`], [`to_workload`], [`from_outside`], [`to_outside`],
 //! [`to_proxy`]): parse, identify, track, permit, translate, deliver. A stage asks for the capabilities of a packet that it
-//! uses ([`Bytes`], [`Checksums`], [`Mark`], [`Route`]) and for [`Maps`], writes what it finds into [`Scratch`], and reads
+//! uses ([`Bytes`], [`Checksums`], [`Mark`], [`PacketRoute`]) and for [`Maps`], writes what it finds into [`Scratch`], and reads
 //! what the stages before it wrote. `programs` compiles the hooks for the kernel; [`native`] runs them over maps in memory,
 //! for tests and for `nexin test`.
 //!
@@ -50,7 +50,7 @@ pub use delivery::Delivery;
 pub use from_workload::from_workload;
 pub use maps::{Find, Keep, Maps};
 pub use outside::{from_outside, to_outside};
-pub use packet::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, Route};
+pub use packet::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, PacketRoute};
 pub use scratch::Scratch;
 pub use service::backend_index;
 pub use to_proxy::{SocketState, SocketTuple, Sockets, is_for_proxy, to_proxy};

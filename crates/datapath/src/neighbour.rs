@@ -5,8 +5,8 @@ use crate::checksum;
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
 use crate::found::Found;
-use crate::packet::{Bytes, Route};
-use crate::parse::{Flow, IP};
+use crate::packet::{Bytes, PacketRoute};
+use crate::parse::{IP, PacketFlow};
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
 use abi::endpoint::EndpointInfo;
@@ -31,7 +31,7 @@ const ADVERTISEMENT_FRAME: u32 = IP + 40 + 32;
 /// the host side.
 #[inline(never)]
 pub(crate) fn answer_arp(
-    packet: &mut (impl Bytes + Route),
+    packet: &mut (impl Bytes + PacketRoute),
     scratch: &mut Scratch,
 ) -> Result<Delivered, DropReason> {
     let endpoint = &scratch.found.endpoint;
@@ -87,7 +87,7 @@ pub(crate) fn is_discovery_from_workload(found: &Found) -> bool {
 /// receives the rest, and does not forward it.
 #[inline(never)]
 pub(crate) fn answer_discovery(
-    packet: &mut (impl Bytes + Route),
+    packet: &mut (impl Bytes + PacketRoute),
     scratch: &mut Scratch,
 ) -> Result<Delivered, DropReason> {
     let Found { endpoint, flow, .. } = &scratch.found;
@@ -106,7 +106,7 @@ pub(crate) fn answer_discovery(
 /// Whether the packet is discovery traffic between the ends of a link: the hop limit shows that no router forwarded it, and
 /// listener messages go to groups of the link, which no router forwards.
 #[inline(always)]
-pub(crate) fn is_discovery_on_link(flow: &Flow) -> bool {
+pub(crate) fn is_discovery_on_link(flow: &PacketFlow) -> bool {
     if flow.protocol != ICMP6 {
         return false;
     }

@@ -1,10 +1,10 @@
 //! Ingress and egress of an interface that leads out of the node: judges what the node itself is sent and sends.
 
-use crate::check::{self, Traffic};
+use crate::check::{self, EndpointTraffic};
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
 use crate::maps::Maps;
-use crate::packet::{Bytes, Mark, Route};
+use crate::packet::{Bytes, Mark, PacketRoute};
 use crate::parse::{self, Kind};
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
@@ -17,7 +17,7 @@ use abi::policy::Direction;
 /// Judges a packet that came in from outside, if it is for the node itself and the node's policy enforces something.
 #[inline(always)]
 pub fn from_outside(
-    packet: &mut (impl Bytes + Mark + Route),
+    packet: &mut (impl Bytes + Mark + PacketRoute),
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
@@ -32,7 +32,7 @@ pub fn from_outside(
 /// Judges a packet that goes out, if the node itself sends it and the node's policy enforces something.
 #[inline(always)]
 pub fn to_outside(
-    packet: &mut (impl Bytes + Mark + Route),
+    packet: &mut (impl Bytes + Mark + PacketRoute),
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
@@ -55,7 +55,7 @@ fn begin(maps: &impl Maps, direction: Direction, scratch: &mut Scratch) -> bool 
 
 #[inline(always)]
 fn judge(
-    packet: &mut (impl Bytes + Mark + Route),
+    packet: &mut (impl Bytes + Mark + PacketRoute),
     maps: &impl Maps,
     direction: Direction,
     scratch: &mut Fresh<'_, Scratch>,
@@ -83,7 +83,7 @@ fn judge(
         return Err(DropReason::InvalidSource);
     }
     fragment::resolve_ports(maps, &mut scratch.found.flow)?;
-    let permit = check::check(packet, maps, &Traffic { peer, direction, proxied: false }, scratch)?;
+    let permit = check::check(packet, maps, &EndpointTraffic { peer, direction, proxied: false }, scratch)?;
     Ok(deliver::pass(packet, scratch, permit))
 }
 
@@ -93,7 +93,7 @@ fn judge(
 /// enforcement, since its answers come to the node.
 #[inline(always)]
 fn concerns_node(
-    packet: &(impl Mark + Route),
+    packet: &(impl Mark + PacketRoute),
     maps: &impl Maps,
     direction: Direction,
     scratch: &mut Scratch,

@@ -64,7 +64,7 @@ pub trait Mark {
 }
 
 /// The packet's way through the node.
-pub trait Route {
+pub trait PacketRoute {
     /// Index of the interface whose hook sees the packet.
     fn interface(&self) -> u32;
     /// Index of the interface by which the packet came into the node; 0 where the node itself made the packet.

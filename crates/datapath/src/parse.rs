@@ -1,4 +1,4 @@
-//! Parses a packet: both address families and all protocols become one [`Flow`].
+//! Parses a packet: both address families and all protocols become one [`PacketFlow`].
 
 use crate::packet::Bytes;
 use crate::verifier::Fresh;
@@ -40,7 +40,7 @@ pub(crate) enum Kind {
 /// The alignment lets a program set all of them by words of eight bytes.
 #[derive(Clone, Copy)]
 #[repr(align(8))]
-pub(crate) struct Flow {
+pub(crate) struct PacketFlow {
     pub(crate) source: Address,
     pub(crate) destination: Address,
     /// In network order; for ICMP echo the identifier.
@@ -62,7 +62,7 @@ pub(crate) struct Flow {
     pub(crate) identification: [u8; 4],
 }
 
-impl Flow {
+impl PacketFlow {
     /// Before the packet is parsed.
     #[inline(always)]
     pub(crate) const fn unknown() -> Self {
@@ -148,14 +148,14 @@ pub(crate) fn kind_on_any_vlan(packet: &impl Bytes) -> Result<Kind, DropReason> 
 
 /// Reads the headers of an IP packet into `flow`; the ports of a later fragment are not among them.
 #[inline(always)]
-pub(crate) fn headers(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
+pub(crate) fn headers(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReason> {
     addresses(packet, flow)?;
     after_addresses(packet, flow)
 }
 
 /// Reads the addresses of an IP packet and the other fields of its first header.
 #[inline(always)]
-pub(crate) fn addresses(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
+pub(crate) fn addresses(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReason> {
     match packet.read::<2>(12)? {
         [0x08, 0x00] => header4(packet, flow),
         _ => header6(packet, flow),
@@ -164,7 +164,7 @@ pub(crate) fn addresses(packet: &impl Bytes, flow: &mut Flow) -> Result<(), Drop
 
 /// Reads the headers that follow the first.
 #[inline(always)]
-pub(crate) fn after_addresses(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
+pub(crate) fn after_addresses(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReason> {
     let mut flow = Fresh::new(flow);
     if is_extension(flow.protocol) && !flow.source.is_v4() {
         extensions(packet, &mut flow)?;
@@ -173,7 +173,7 @@ pub(crate) fn after_addresses(packet: &impl Bytes, flow: &mut Flow) -> Result<()
 }
 
 #[inline(always)]
-fn header4(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
+fn header4(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReason> {
     let header = packet.read::<12>(IP)?;
     let words = u32::from(header[0] & 15);
     flow.transport = IP + words * 4;
@@ -194,7 +194,7 @@ fn header4(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
 }
 
 #[inline(always)]
-fn header6(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
+fn header6(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReason> {
     let [version, _, _, _, high, low, next, hop_limit] = packet.read::<8>(IP)?;
     flow.source = Address(packet.read::<16>(IP + 8)?);
     flow.destination = Address(packet.read::<16>(IP + 24)?);
@@ -232,7 +232,7 @@ fn is_extension(number: u8) -> bool {
 
 /// Walks IPv6 extension headers up to the transport header or into a later fragment.
 #[inline(never)]
-fn extensions(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
+fn extensions(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReason> {
     let mut flow = Fresh::new(flow);
     for _ in 0..MAX_EXTENSIONS {
         if !extension(packet, &mut flow)? {
@@ -244,7 +244,7 @@ fn extensions(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
 
 /// Steps over one extension header; false where there is none, and in a later fragment.
 #[inline(always)]
-fn extension(packet: &impl Bytes, flow: &mut Flow) -> Result<bool, DropReason> {
+fn extension(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<bool, DropReason> {
     if !is_extension(flow.protocol) {
         return Ok(false);
     }
@@ -276,7 +276,7 @@ fn extension(packet: &impl Bytes, flow: &mut Flow) -> Result<bool, DropReason> {
 /// Reads the ports, or for ICMP what stands in their place. A header that the packet does not hold whole is invalid, in a
 /// first fragment too (RFC 1858). A later fragment has no transport header.
 #[inline(always)]
-fn transport(packet: &impl Bytes, flow: &mut Flow) -> Result<(), DropReason> {
+fn transport(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReason> {
     if flow.fragment != 0 {
         flow.transport = 0;
         return Ok(());

@@ -2,7 +2,7 @@
 
 use crate::conntrack;
 use crate::packet::{Bytes, MAX_OFFSET};
-use crate::parse::{Flow, IP};
+use crate::parse::{IP, PacketFlow};
 use crate::verifier::Fresh;
 use abi::conntrack::ConnKey;
 use abi::policy::Direction;
@@ -11,7 +11,7 @@ use abi::{Address, DropReason};
 
 /// Whether the packet is an ICMP error: unreachable, too big, time exceeded or parameter problem.
 #[inline(always)]
-pub(crate) fn is_error(flow: &Flow) -> bool {
+pub(crate) fn is_error(flow: &PacketFlow) -> bool {
     let kind = flow.destination_port[0];
     match flow.protocol {
         ICMP => kind == 3 || kind == 11 || kind == 12,
@@ -22,13 +22,13 @@ pub(crate) fn is_error(flow: &Flow) -> bool {
 
 /// Offset of the packet that an error carries.
 #[inline(always)]
-pub(crate) fn embedded(flow: &Flow) -> u32 {
+pub(crate) fn embedded(flow: &PacketFlow) -> u32 {
     flow.transport + 8
 }
 
 /// The packet inside an ICMP error.
 pub(crate) struct Related {
-    inner: Flow,
+    inner: PacketFlow,
     /// The key of the packet's connection.
     pub(crate) key: ConnKey,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Related {
 impl Related {
     /// Before a packet is read.
     pub(crate) fn nothing() -> Self {
-        Self { inner: Flow::unknown(), key: ConnKey::default() }
+        Self { inner: PacketFlow::unknown(), key: ConnKey::default() }
     }
 }
 
@@ -47,7 +47,7 @@ impl Related {
 #[inline(never)]
 pub(crate) fn read(
     packet: &impl Bytes,
-    error: &Flow,
+    error: &PacketFlow,
     direction: Direction,
     related: &mut Related,
 ) -> Result<bool, DropReason> {
@@ -55,7 +55,7 @@ pub(crate) fn read(
         return Ok(false);
     }
     let related = &mut Fresh::new(related);
-    related.inner = Flow::unknown();
+    related.inner = PacketFlow::unknown();
     addresses(packet, error, &mut related.inner)?;
     if !transport(packet, error, &mut related.inner)? {
         return Ok(false);
@@ -77,7 +77,7 @@ pub(crate) fn read(
 
 /// Reads the first header of the packet inside.
 #[inline(always)]
-fn addresses(packet: &impl Bytes, error: &Flow, inner: &mut Flow) -> Result<(), DropReason> {
+fn addresses(packet: &impl Bytes, error: &PacketFlow, inner: &mut PacketFlow) -> Result<(), DropReason> {
     let at = embedded(error);
     if error.source.is_v4() {
         // Read piece by piece: a function of its own has little stack.
@@ -97,7 +97,7 @@ fn addresses(packet: &impl Bytes, error: &Flow, inner: &mut Flow) -> Result<(), 
 
 /// Reads the ports of the packet inside; false where the packet belongs to no flow.
 #[inline(always)]
-fn transport(packet: &impl Bytes, error: &Flow, inner: &mut Flow) -> Result<bool, DropReason> {
+fn transport(packet: &impl Bytes, error: &PacketFlow, inner: &mut PacketFlow) -> Result<bool, DropReason> {
     let [a, b, c, d, high, low, _, _] = error.read::<8>(packet, inner.transport)?;
     match inner.protocol {
         TCP | UDP | SCTP => {

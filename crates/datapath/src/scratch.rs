@@ -1,8 +1,8 @@
 //! The memory of one packet on its way through the stages.
 
-use crate::decision::Decision;
+use crate::decision::PacketDecision;
 use crate::delivery::Delivery;
-use crate::found::{Found, Frontend};
+use crate::found::{Found, ServiceAddress};
 use crate::policy::Walk;
 use crate::related::Related;
 use abi::DropReason;
@@ -17,7 +17,7 @@ use abi::policy::Direction;
 /// so that nothing of the packet before is left.
 pub struct Scratch {
     pub(crate) found: Found,
-    pub(crate) decision: Decision,
+    pub(crate) decision: PacketDecision,
     /// The entry of the connection that the packet opens.
     pub(crate) entry: ConnInfo,
     /// The packet inside an ICMP error.
@@ -34,7 +34,7 @@ impl Default for Scratch {
     fn default() -> Self {
         Self {
             found: Found::nothing(Direction::Ingress),
-            decision: Decision::NONE,
+            decision: PacketDecision::NONE,
             entry: ConnInfo::default(),
             related: Related::nothing(),
             walk: Walk::UNUSED,
@@ -50,7 +50,7 @@ impl Scratch {
     #[inline(always)]
     pub(crate) fn begin(&mut self, direction: Direction) {
         self.found.begin(direction);
-        self.decision = Decision::NONE;
+        self.decision = PacketDecision::NONE;
         self.refusal = None;
         self.delivery = Delivery::Pass;
     }
@@ -62,8 +62,8 @@ impl Scratch {
         self.found.direction = direction;
         self.found.endpoint = *endpoint;
         self.found.peer_identity = 0;
-        self.found.service = Frontend::UNSET;
-        self.decision = Decision::NONE;
+        self.found.service = ServiceAddress::UNSET;
+        self.decision = PacketDecision::NONE;
         self.refusal = None;
     }
 }

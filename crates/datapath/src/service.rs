@@ -1,10 +1,10 @@
 //! Service translation: a packet to a frontend goes to the backend that was chosen for its flow.
 
-use crate::found::{Found, Frontend};
+use crate::found::{Found, ServiceAddress};
 use crate::maps::Maps;
 use crate::packet::{Bytes, Checksums};
-use crate::parse::{FIN, Flow, RST};
-use crate::translate::{self, End};
+use crate::parse::{FIN, PacketFlow, RST};
+use crate::translate::{self, PacketEnd};
 use abi::DropReason;
 use abi::conntrack::lifetime;
 use abi::map;
@@ -28,8 +28,8 @@ pub(crate) fn translate(
 #[inline(never)]
 fn redirect(packet: &mut (impl Bytes + Checksums), found: &mut Found) -> Result<(), DropReason> {
     let backend = found.backend;
-    translate::rewrite(packet, &found.flow, End::Destination, &backend.address, backend.port)?;
-    found.service = Frontend { address: found.flow.destination, port: found.flow.destination_port };
+    translate::rewrite(packet, &found.flow, PacketEnd::Destination, &backend.address, backend.port)?;
+    found.service = ServiceAddress { address: found.flow.destination, port: found.flow.destination_port };
     found.flow.destination = backend.address;
     found.flow.destination_port = backend.port;
     Ok(())
@@ -71,7 +71,7 @@ fn find_backend(maps: &impl Maps, found: &mut Found) -> Result<bool, DropReason>
 
 /// The key of the choice for a flow.
 #[inline(always)]
-fn key(flow: &Flow) -> ChoiceKey {
+fn key(flow: &PacketFlow) -> ChoiceKey {
     ChoiceKey {
         client: flow.source,
         service: flow.destination,
@@ -84,7 +84,7 @@ fn key(flow: &Flow) -> ChoiceKey {
 
 /// Extends a choice; the choice of a connection that ends expires soon.
 #[inline(always)]
-fn keep(choice: &mut ChoiceInfo, flow: &Flow, now: u32) {
+fn keep(choice: &mut ChoiceInfo, flow: &PacketFlow, now: u32) {
     if flow.tcp_flags & (FIN | RST) != 0 {
         choice.flags |= choice_flag::CLOSED;
     }

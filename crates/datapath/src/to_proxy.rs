@@ -7,8 +7,8 @@
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
 use crate::maps::Maps;
-use crate::packet::{Bytes, Mark, Route};
-use crate::parse::{self, Flow};
+use crate::packet::{Bytes, Mark, PacketRoute};
+use crate::parse::{self, PacketFlow};
 use crate::pipeline;
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
@@ -56,7 +56,7 @@ pub fn is_for_proxy(maps: &impl Maps, interface: u32) -> bool {
 /// Judges a packet that came in by the node proxy's interface.
 #[inline(always)]
 pub fn to_proxy(
-    packet: &mut (impl Bytes + Mark + Route + Sockets),
+    packet: &mut (impl Bytes + Mark + PacketRoute + Sockets),
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
@@ -67,7 +67,7 @@ pub fn to_proxy(
 
 #[inline(always)]
 fn judge(
-    packet: &mut (impl Bytes + Mark + Route + Sockets),
+    packet: &mut (impl Bytes + Mark + PacketRoute + Sockets),
     maps: &impl Maps,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Delivered, DropReason> {
@@ -86,7 +86,7 @@ fn judge(
 
 /// Whether the stack would find a socket of the proxy for the segment.
 #[inline(always)]
-fn has_socket(packet: &impl Sockets, maps: &impl Maps, flow: &Flow) -> Result<bool, DropReason> {
+fn has_socket(packet: &impl Sockets, maps: &impl Maps, flow: &PacketFlow) -> Result<bool, DropReason> {
     let own = SocketTuple {
         source: flow.source,
         destination: flow.destination,

@@ -1,15 +1,15 @@
 //! Egress of a workload's host-side interface: judges what the workload is sent.
 
-use crate::check::{self, Traffic};
-use crate::decision::Decision;
+use crate::check::{self, EndpointTraffic};
+use crate::decision::PacketDecision;
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
 use crate::found::Found;
 use crate::maps::Maps;
-use crate::packet::{Bytes, Checksums, Mark, Route};
+use crate::packet::{Bytes, Checksums, Mark, PacketRoute};
 use crate::parse::{self, Kind};
 use crate::scratch::Scratch;
-use crate::translate::{self, End};
+use crate::translate::{self, PacketEnd};
 use crate::verifier::Fresh;
 use crate::{fragment, host, neighbour, pipeline, related, workload};
 use abi::address::AddressKey;
@@ -19,7 +19,7 @@ use abi::{DropReason, identity};
 /// Judges a packet on its way to the workload behind the packet's interface; one from the node, by the node's policy first.
 #[inline(always)]
 pub fn to_workload(
-    packet: &mut (impl Bytes + Checksums + Mark + Route),
+    packet: &mut (impl Bytes + Checksums + Mark + PacketRoute),
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
@@ -29,7 +29,7 @@ pub fn to_workload(
 
 #[inline(always)]
 fn judge(
-    packet: &mut (impl Bytes + Checksums + Mark + Route),
+    packet: &mut (impl Bytes + Checksums + Mark + PacketRoute),
     maps: &impl Maps,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Delivered, DropReason> {
@@ -54,7 +54,7 @@ fn judge(
         host::send(packet, maps, scratch)?;
     }
 
-    let traffic = Traffic { peer, direction: Direction::Ingress, proxied: false };
+    let traffic = EndpointTraffic { peer, direction: Direction::Ingress, proxied: false };
     let permit = check::check(packet, maps, &traffic, scratch)?;
     let decision = &scratch.decision;
     if decision.service.is_set() && decision.proxy == 0 {
@@ -67,9 +67,9 @@ fn judge(
 /// the kernel: most flows have no service.
 #[inline(never)]
 fn translate_back(packet: &mut (impl Bytes + Checksums), scratch: &Scratch) -> Result<(), DropReason> {
-    let Scratch { found: Found { flow, .. }, decision: Decision { service, .. }, .. } = scratch;
+    let Scratch { found: Found { flow, .. }, decision: PacketDecision { service, .. }, .. } = scratch;
     if related::is_error(flow) {
         return translate::rewrite_error(packet, flow, &service.address, service.port);
     }
-    translate::rewrite(packet, flow, End::Source, &service.address, service.port)
+    translate::rewrite(packet, flow, PacketEnd::Source, &service.address, service.port)
 }

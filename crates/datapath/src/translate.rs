@@ -2,14 +2,14 @@
 
 use crate::checksum;
 use crate::packet::{Bytes, Checksums, Covers};
-use crate::parse::{Flow, IP};
+use crate::parse::{IP, PacketFlow};
 use crate::related;
 use abi::protocol::{SCTP, TCP, UDP};
 use abi::{Address, DropReason};
 
 /// Which end of the packet is rewritten.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum PacketEnd {
     Source,
     Destination,
 }
@@ -18,14 +18,14 @@ pub(crate) enum End {
 #[inline(always)]
 pub(crate) fn rewrite(
     packet: &mut (impl Bytes + Checksums),
-    flow: &Flow,
-    end: End,
+    flow: &PacketFlow,
+    end: PacketEnd,
     address: &Address,
     port: [u8; 2],
 ) -> Result<(), DropReason> {
     let (old, old_port) = match end {
-        End::Source => (&flow.source, flow.source_port),
-        End::Destination => (&flow.destination, flow.destination_port),
+        PacketEnd::Source => (&flow.source, flow.source_port),
+        PacketEnd::Destination => (&flow.destination, flow.destination_port),
     };
     let difference = readdress(packet, old, end, address)?;
     // A later fragment has no transport header; the checksum in the first one covers them all.
@@ -48,8 +48,8 @@ pub(crate) fn rewrite(
         _ => return Ok(()),
     }
     match end {
-        End::Source => packet.write(flow.transport, port),
-        End::Destination => packet.write(flow.transport + 2, port),
+        PacketEnd::Source => packet.write(flow.transport, port),
+        PacketEnd::Destination => packet.write(flow.transport + 2, port),
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn rewrite(
 #[inline(always)]
 pub(crate) fn rewrite_error(
     packet: &mut (impl Bytes + Checksums),
-    flow: &Flow,
+    flow: &PacketFlow,
     service: &Address,
     port: [u8; 2],
 ) -> Result<(), DropReason> {
@@ -87,7 +87,7 @@ pub(crate) fn rewrite_error(
 fn readdress(
     packet: &mut (impl Bytes + Checksums),
     old: &Address,
-    end: End,
+    end: PacketEnd,
     new: &Address,
 ) -> Result<u32, DropReason> {
     if old.is_v4() != new.is_v4() {
@@ -95,12 +95,12 @@ fn readdress(
     }
     if old.is_v4() {
         let difference = checksum::difference(&old.v4(), &new.v4());
-        let at = if end == End::Source { IP + 12 } else { IP + 16 };
+        let at = if end == PacketEnd::Source { IP + 12 } else { IP + 16 };
         packet.write(at, new.v4())?;
         packet.fix_header_checksum(IP + 10, difference)?;
         return Ok(difference);
     }
-    let at = if end == End::Source { IP + 8 } else { IP + 24 };
+    let at = if end == PacketEnd::Source { IP + 8 } else { IP + 24 };
     packet.write(at, new.0)?;
     Ok(checksum::difference(&old.0, &new.0))
 }

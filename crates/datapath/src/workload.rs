@@ -2,7 +2,7 @@
 
 use crate::found::Found;
 use crate::maps::Maps;
-use crate::packet::Route;
+use crate::packet::PacketRoute;
 use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::{Address, DropReason, identity};
@@ -13,7 +13,7 @@ use abi::{Address, DropReason, identity};
 /// could store an old verdict under a new epoch or policy. The compiler cannot read the rows again later, since any lookup
 /// may change memory as far as the compiler knows.
 #[inline(always)]
-pub(crate) fn load(packet: &impl Route, maps: &impl Maps, found: &mut Found) -> Result<(), DropReason> {
+pub(crate) fn load(packet: &impl PacketRoute, maps: &impl Maps, found: &mut Found) -> Result<(), DropReason> {
     found.set_time(maps.now());
     let Some(config) = maps.config() else { return unknown(found, DropReason::MapMissing) };
     found.config = *config;
@@ -32,7 +32,7 @@ fn unknown(found: &mut Found, reason: DropReason) -> Result<(), DropReason> {
 /// The workload behind the packet's interface.
 #[inline(always)]
 pub(crate) fn endpoint_at<'a>(
-    packet: &impl Route,
+    packet: &impl PacketRoute,
     maps: &'a impl Maps,
 ) -> Result<&'a EndpointInfo, DropReason> {
     let key = EndpointKey { interface: packet.interface() };

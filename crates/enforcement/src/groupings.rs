@@ -12,6 +12,7 @@ use policy::compile::CompiledPolicy;
 use policy::directory::{Directory, FacetId};
 use policy::endpoint_view::NamedPorts;
 use policy::grouping::{Demand, Grouping, Regrouped, Regroupings, namespace_of};
+use policy::registry::Registry;
 use std::collections::BTreeSet;
 
 /// Groupings by number.
@@ -71,7 +72,7 @@ impl Groupings {
         &mut self,
         demand: &Demand,
         before: Option<u32>,
-        (directory, book): (&mut Directory, &mut RuleBook),
+        Registry { directory, book, .. }: &mut Registry,
         rows: &mut RowChanges,
     ) -> u32 {
         let Some(number) = before.filter(|number| !self.of(*number).grouping.is_too_broad_for(demand)) else {
@@ -97,7 +98,7 @@ impl Groupings {
         &mut self,
         number: u32,
         policy: u32,
-        directory: &mut Directory,
+        Registry { directory, .. }: &mut Registry,
         rows: &mut RowChanges,
     ) -> Option<CompiledPolicy> {
         let grouped = self.in_force.0.get_mut(&number)?;
@@ -117,8 +118,7 @@ impl Groupings {
     pub(crate) fn follow(
         &mut self,
         peer_changes: &PeerChanges,
-        directory: &Directory,
-        book: &mut RuleBook,
+        registry: &mut Registry,
         rows: &mut RowChanges,
     ) -> HashSet<u32> {
         let is_odd = |one: &PeerFacets| !one.is_ordinary;
@@ -133,7 +133,8 @@ impl Groupings {
                 rows.remove(forgotten.and_then(|regrouped| regrouped.rows(number)[0]));
             }
         }
-        let changed = self.follow_changed(peer_changes, directory, book, rows);
+        let changed = self.follow_changed(peer_changes, registry, rows);
+        let Registry { directory, book, .. } = registry;
         // Namespaces first: a peer without a row has the group of its namespace.
         let (namespaces, peers): (Vec<_>, Vec<_>) =
             peer_changes.added.iter().partition(|(peer, _)| **peer >= FIRST_NAMESPACE);
@@ -151,10 +152,10 @@ impl Groupings {
     fn follow_changed(
         &mut self,
         peer_changes: &PeerChanges,
-        directory: &Directory,
-        book: &mut RuleBook,
+        registry: &mut Registry,
         rows: &mut RowChanges,
     ) -> HashSet<u32> {
+        let Registry { directory, book, .. } = registry;
         let Self { in_force, subscriptions, .. } = self;
         let mut changed = HashSet::default();
         let (mut groups, mut tracked, mut regroupings) = (Vec::new(), Vec::new(), Regroupings::default());

@@ -5,11 +5,15 @@
 //! differ are reported.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod enforcement;
+mod found_blocks;
 mod groupings;
 mod peer_changes;
+mod peers;
+mod restore;
 mod row_changes;
+mod settle;
 
-pub use enforcement::{Assignment, Enforcement, Reassignment};
-pub use peer_changes::{PeerChanges, PeerFacets, differing};
-pub use row_changes::{RowChange, RowChanges};
+pub use enforcement::{Assignment, Enforcement};
+pub use row_changes::{RowChange, RowChanges, Rows};

@@ -7,6 +7,7 @@
 mod allocator;
 pub mod filter;
 mod holders;
+mod identities;
 pub mod index;
 mod interned;
 pub mod key;
@@ -20,6 +21,7 @@ mod values;
 
 pub use allocator::Allocator;
 pub use holders::Holders;
+pub use identities::{Identities, IdentityRequests, Missing};
 pub use interned::{Interned, Shared};
 pub use label::{Label, LabelKey, Labels, Source};
 pub use name::Name;

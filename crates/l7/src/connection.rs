@@ -5,7 +5,7 @@ use crate::{Field, Refusal, Version};
 
 /// The values of these fields, checked for consistency.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Connection<'h> {
+pub(crate) struct ConnectionFields<'h> {
     /// The value of Content-Length.
     pub(crate) length: Option<u64>,
     /// True where Transfer-Encoding is `chunked`.
@@ -24,8 +24,8 @@ pub(crate) struct Connection<'h> {
 }
 
 /// Reads the fields of the connection. A head is refused where two readers could understand these fields differently.
-pub(crate) fn read<'h>(fields: &[Field<'h>], version: Version) -> Result<Connection<'h>, Refusal> {
-    let mut found = Connection { version, ..Connection::default() };
+pub(crate) fn read<'h>(fields: &[Field<'h>], version: Version) -> Result<ConnectionFields<'h>, Refusal> {
+    let mut found = ConnectionFields { version, ..ConnectionFields::default() };
     let (mut upgrades, mut upgrade, mut codings) = (false, None, 0);
     for field in fields {
         let value = field.value;
@@ -74,7 +74,7 @@ pub(crate) fn read<'h>(fields: &[Field<'h>], version: Version) -> Result<Connect
     Ok(found)
 }
 
-impl Connection<'_> {
+impl ConnectionFields<'_> {
     /// Moves the fields that are forwarded to the front, in order, and returns their number.
     ///
     /// A field that Connection lists belongs to this connection: neither the rules nor the server see it.

@@ -54,12 +54,12 @@ pub enum AttachError {
 pub(crate) struct Links {
     mode: Mode,
     directory: Option<PathBuf>,
-    attached: BTreeMap<(u32, Hook), Attachment>,
+    attached: BTreeMap<(u32, Hook), AttachedProgram>,
 }
 
 /// How one program is attached.
 #[derive(Debug)]
-enum Attachment {
+enum AttachedProgram {
     /// A link, at an interface or a network namespace: lasts as long as this descriptor or its pin.
     Link(OwnedFd),
     /// A filter: lasts as long as the interface.
@@ -78,7 +78,7 @@ impl Links {
 
     /// How programs are attached here, as `tc` and `bpftool` call it.
     pub(crate) fn attachment(&self) -> &'static str {
-        let filters = self.attached.values().any(|attached| matches!(attached, Attachment::Filter));
+        let filters = self.attached.values().any(|attached| matches!(attached, AttachedProgram::Filter));
         if filters || self.mode == Mode::Clsact { "clsact" } else { "tcx" }
     }
 
@@ -148,7 +148,7 @@ impl Links {
         Ok(())
     }
 
-    fn attach_one(&self, interface: u32, hook: Hook, program: BorrowedFd<'_>) -> io::Result<Attachment> {
+    fn attach_one(&self, interface: u32, hook: Hook, program: BorrowedFd<'_>) -> io::Result<AttachedProgram> {
         let Some(point) = TcxPoint::of(hook.point()) else {
             let namespace = std::fs::File::open("/proc/thread-self/ns/net")?;
             return self.keep(interface, hook, sys::create_lookup_link(program, namespace.as_fd())?);
@@ -168,22 +168,22 @@ impl Links {
             clsact::detach(&mut Socket::open()?, interface, hook)?;
             return Err(error);
         }
-        Ok(Attachment::Filter)
+        Ok(AttachedProgram::Filter)
     }
 
     /// Pins a link that is new.
-    fn keep(&self, interface: u32, hook: Hook, link: OwnedFd) -> io::Result<Attachment> {
+    fn keep(&self, interface: u32, hook: Hook, link: OwnedFd) -> io::Result<AttachedProgram> {
         if let Some(path) = self.path(interface, hook, false) {
             sys::pin(link.as_fd(), &path)?;
         }
-        Ok(Attachment::Link(link))
+        Ok(AttachedProgram::Link(link))
     }
 
-    fn detach_one(&self, interface: u32, hook: Hook, attachment: Attachment) -> Result<(), AttachError> {
-        let path = self.path(interface, hook, matches!(attachment, Attachment::Filter));
+    fn detach_one(&self, interface: u32, hook: Hook, attachment: AttachedProgram) -> Result<(), AttachError> {
+        let path = self.path(interface, hook, matches!(attachment, AttachedProgram::Filter));
         let detached = match attachment {
-            Attachment::Link(link) => sys::detach_link(link.as_fd()),
-            Attachment::Filter => {
+            AttachedProgram::Link(link) => sys::detach_link(link.as_fd()),
+            AttachedProgram::Filter => {
                 Socket::open().and_then(|mut socket| clsact::detach(&mut socket, interface, hook))
             }
         };
@@ -234,16 +234,16 @@ impl PinnedLink {
     }
 
     /// Puts a program into the place of the one that is attached.
-    fn take_over(&self, path: &Path, program: BorrowedFd<'_>) -> io::Result<Attachment> {
+    fn take_over(&self, path: &Path, program: BorrowedFd<'_>) -> io::Result<AttachedProgram> {
         if self.is_clsact {
             clsact::replace(&mut Socket::open()?, self.interface, self.hook, program)?;
             std::fs::remove_file(path)?;
             sys::pin(program, path)?;
-            return Ok(Attachment::Filter);
+            return Ok(AttachedProgram::Filter);
         }
         let link = sys::open_pinned(path)?;
         sys::update_link(link.as_fd(), program)?;
-        Ok(Attachment::Link(link))
+        Ok(AttachedProgram::Link(link))
     }
 }
 

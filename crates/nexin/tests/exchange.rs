@@ -26,7 +26,7 @@ const PUBLIC: &str = "GET /public HTTP/1.1\r\nHost: s\r\nX-Role: reader\r\n\r\n"
 const CLOSING: &str = "GET /public HTTP/1.1\r\nHost: s\r\nX-Role: reader\r\nConnection: close\r\n\r\n";
 
 /// A real server in a workload of its own, and a client that may send requests to it.
-struct World {
+struct RealServer {
     server: Host,
     client: Host,
     process: Child,
@@ -35,7 +35,7 @@ struct World {
     _bed: Bed,
 }
 
-impl World {
+impl RealServer {
     fn new(name: &str, program: &str, arguments: &[&str]) -> Self {
         let bed = Bed::new(name);
         let (server, client) = (bed.bare_workload("server"), bed.workload("client"));
@@ -49,10 +49,10 @@ impl World {
         let process = server.enter(|| command.spawn());
         let process =
             process.unwrap_or_else(|error| panic!("{program} (scripts/peers installs it): {error}"));
-        let world = Self { server, client, process, directory, _bed: bed };
-        let answers = eventually(|| world.ask(CLOSING).starts_with("HTTP/1.1 200").then_some(()));
-        assert!(answers.is_some(), "{program} does not answer: {}", world.log());
-        world
+        let server = Self { server, client, process, directory, _bed: bed };
+        let answers = eventually(|| server.ask(CLOSING).starts_with("HTTP/1.1 200").then_some(()));
+        assert!(answers.is_some(), "{program} does not answer: {}", server.log());
+        server
     }
 
     /// Sends the parts with a pause between them, in which the server may respond, and reads to the end.
@@ -87,7 +87,7 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for RealServer {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -111,8 +111,8 @@ fn statuses(answers: &str) -> Vec<&str> {
 }
 
 /// Checks that every server must pass.
-fn check(world: &World) {
-    let answers = world.ask(&[PUBLIC, HIDDEN, CLOSING].concat());
+fn check(server: &RealServer) {
+    let answers = server.ask(&[PUBLIC, HIDDEN, CLOSING].concat());
     // An HTTP/1.0 server closes the connection after its first response.
     assert!(matches!(&*statuses(&answers), ["200", "403", "200"] | ["200"]), "{answers}");
     for method in ["GET", "DELETE", "OPTIONS", "POST"] {
@@ -121,59 +121,59 @@ fn check(world: &World) {
             HIDDEN.len()
         );
         if method != "POST" {
-            let answers = world.ask(&[&head, HIDDEN, CLOSING].concat());
+            let answers = server.ask(&[&head, HIDDEN, CLOSING].concat());
             assert_eq!(statuses(&answers).len(), 1, "{method}: {answers}");
         }
-        world.ask_in_parts(&[&head, HIDDEN, CLOSING]);
+        server.ask_in_parts(&[&head, HIDDEN, CLOSING]);
         let chunked =
             head.replace(&format!("Content-Length: {}", HIDDEN.len()), "Transfer-Encoding: chunked");
         let chunks = format!("{:x};x=y\r\n{HIDDEN}\r\n0\r\nX-Role: admin\r\n\r\n", HIDDEN.len());
-        world.ask(&[&chunked, &chunks, CLOSING].concat());
-        world.ask_in_parts(&[&chunked, &chunks, CLOSING]);
+        server.ask(&[&chunked, &chunks, CLOSING].concat());
+        server.ask_in_parts(&[&chunked, &chunks, CLOSING]);
     }
     let old = "GET /public HTTP/1.0\r\nX-Role: reader\r\n";
-    let answers = world.ask(&[old, "Connection: keep-alive\r\n\r\n", HIDDEN, CLOSING].concat());
+    let answers = server.ask(&[old, "Connection: keep-alive\r\n\r\n", HIDDEN, CLOSING].concat());
     assert_eq!(statuses(&answers), ["200"], "{answers}");
     assert!(!answers.contains("chunked") && !answers.ends_with("0\r\n\r\n"), "{answers}");
     let length = format!("Content-Length: {}\r\n\r\n", HIDDEN.len());
-    let answers = world.ask_in_parts(&[&[old, &length].concat(), HIDDEN, CLOSING]);
+    let answers = server.ask_in_parts(&[&[old, &length].concat(), HIDDEN, CLOSING]);
     assert_eq!(statuses(&answers).len(), 1, "{answers}");
-    let answers = world.ask(&[old, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", HIDDEN].concat());
+    let answers = server.ask(&[old, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", HIDDEN].concat());
     assert_eq!(statuses(&answers), ["400"], "{answers}");
     for name in ["X_Role", "X.Role", "x_role"] {
         let fields = format!("X-Role: reader\r\n{name}: admin\r\nConnection: close\r\n");
-        let answers = world.ask(&format!("GET /public HTTP/1.1\r\nHost: s\r\n{fields}\r\n"));
+        let answers = server.ask(&format!("GET /public HTTP/1.1\r\nHost: s\r\n{fields}\r\n"));
         assert_eq!(statuses(&answers), ["400"], "{name}: {answers}");
     }
     for name in ["Content_Length", "Transfer_Encoding", "Content.Length"] {
         let fields = format!("X-Role: reader\r\n{name}: 5\r\nConnection: close\r\n");
-        let answers = world.ask(&format!("POST /public HTTP/1.1\r\nHost: s\r\n{fields}\r\n"));
+        let answers = server.ask(&format!("POST /public HTTP/1.1\r\nHost: s\r\n{fields}\r\n"));
         assert_eq!(statuses(&answers), ["400"], "{name}: {answers}");
     }
-    world.received_nothing_private();
+    server.received_nothing_private();
 }
 
 #[test]
 #[ignore = "needs root"]
 fn a_server_that_leaves_bodies_unread_receives_no_unjudged_request() {
-    let world = World::new("ep", "python3", &[&file("peers.py"), "plain"]);
-    check(&world);
-    assert!(world.log().contains("GET /public"));
+    let server = RealServer::new("ep", "python3", &[&file("peers.py"), "plain"]);
+    check(&server);
+    assert!(server.log().contains("GET /public"));
 }
 
 #[test]
 #[ignore = "needs root"]
 fn a_server_that_folds_header_names_receives_the_judged_role() {
-    let world = World::new("ew", "python3", &[&file("peers.py"), "wsgi"]);
-    check(&world);
-    assert!(world.ask(CLOSING).ends_with("reader"));
+    let server = RealServer::new("ew", "python3", &[&file("peers.py"), "wsgi"]);
+    check(&server);
+    assert!(server.ask(CLOSING).ends_with("reader"));
 }
 
 /// nginx always, and Node.js if it is installed.
 #[test]
 #[ignore = "needs root"]
 fn other_servers_receive_no_unjudged_request() {
-    let nginx = World::new("en", "nginx", &["-p", ".", "-c", &file("nginx.conf")]);
+    let nginx = RealServer::new("en", "nginx", &["-p", ".", "-c", &file("nginx.conf")]);
     check(&nginx);
     assert!(nginx.ask(CLOSING).ends_with("GET /public reader"));
     drop(nginx);
@@ -181,7 +181,7 @@ fn other_servers_receive_no_unjudged_request() {
         eprintln!("there is no node here, which would be one more");
         return;
     }
-    let node = World::new("ej", "node", &[&file("node.js")]);
+    let node = RealServer::new("ej", "node", &[&file("node.js")]);
     check(&node);
     let head = "POST /public HTTP/1.1\r\nHost: s\r\nX-Role: reader\r\nTransfer-Encoding: chunked\r\n\r\n";
     let answers = node.ask(&[head, "5;x=y\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n", CLOSING].concat());

@@ -5,16 +5,13 @@
 
 use abi::identity::FIRST_ALLOCATED;
 use identity::{Labels, Operator, Selector, Source, key};
-use policy::book::RuleBook;
 use policy::cidr::Blocks;
 use policy::compile::CompiledPolicy;
-use policy::compiled_rule::Numbers;
-use policy::directory::Directory;
 use policy::endpoint_view::{EndpointView, NamedPorts};
 use policy::fixtures;
 use policy::grouping::Grouping;
+use policy::registry::Registry;
 use policy::rule::{Cidr, CidrReach, Direction, Peer, Policy, Rule, Traffic};
-use policy::set::PolicySet;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -38,15 +35,14 @@ fn main() {
 
 /// Measures and prints one set of policies.
 fn report(title: &str, identities: Vec<(u32, Labels)>, policies: Vec<Policy>) {
-    let (mut set, mut blocks, mut directory, mut book) =
-        (PolicySet::new(), Blocks::new(), Directory::new(), RuleBook::new());
+    let (mut registry, mut blocks) = (Registry::new(), Blocks::new());
     for (number, labels) in identities {
-        directory.insert(number, labels, NamedPorts::default());
+        registry.directory.insert(number, labels, NamedPorts::default());
     }
-    directory.insert(FIRST_ALLOCATED + IDENTITIES, of_workload("bar", ""), NamedPorts::default());
+    registry.directory.insert(FIRST_ALLOCATED + IDENTITIES, of_workload("bar", ""), NamedPorts::default());
     for policy in policies {
         blocks.insert(&policy);
-        set.apply(policy, &mut Numbers { directory: &mut directory, book: &mut book });
+        registry.put(policy);
     }
     let labels = of_workload("foo", "");
     let subject = EndpointView::new(FIRST_ALLOCATED + IDENTITIES + 1, &labels);
@@ -54,17 +50,18 @@ fn report(title: &str, identities: Vec<(u32, Labels)>, policies: Vec<Policy>) {
     let mut rows = 0;
     for _ in 0..RUNS {
         let start = Instant::now();
-        let selection = set.selection(&subject);
-        let demand = selection.demand(&directory);
-        let grouping = Grouping::new(&demand, &mut directory);
+        let selection = registry.policies.selection(&subject);
+        let demand = selection.demand(&registry.directory);
+        let grouping = Grouping::new(&demand, &mut registry.directory);
         let (compiled, classes) =
-            black_box(CompiledPolicy::new((selection, &demand), (&grouping, &directory), None, &mut book));
+            black_box(CompiledPolicy::new(selection, &demand, &grouping, None, &mut registry));
         times.push(start.elapsed());
-        let of_policy = classes.into_iter().chain(compiled.column_rows(1, &blocks)).chain(book.class_rows());
+        let of_policy =
+            classes.into_iter().chain(compiled.column_rows(1, &blocks)).chain(registry.book.class_rows());
         let of_policy = of_policy.chain(grouping.rows(1)).count();
         rows = of_policy + blocks.world_rows().count() + blocks.parent_rows().count();
-        compiled.release(&mut book);
-        grouping.release(&mut directory);
+        compiled.release(&mut registry.book);
+        grouping.release(&mut registry.directory);
     }
     times.sort();
     let median: Duration = times[RUNS / 2];

@@ -41,7 +41,7 @@ pub struct CidrClass {
 /// How a change of the blocks in force changed their classes.
 ///
 /// The rows of added classes must be written in their order, before the rows of reparented classes and before any
-/// address is assigned to them. The rows of rereparented classes must stay until no row refers to them.
+/// address is assigned to them. The rows of removed classes must stay until no row refers to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockChanges {
     /// New classes, each after the classes around it. The addresses in the block of a new class have that class from
@@ -49,7 +49,7 @@ pub struct BlockChanges {
     pub added: Vec<CidrClass>,
     /// Classes with another parent: as they were, and as they are.
     pub reparented: Vec<(CidrClass, CidrClass)>,
-    /// Rereparented classes, as they were.
+    /// Removed classes, as they were.
     pub removed: Vec<CidrClass>,
 }
 
@@ -90,6 +90,15 @@ impl CidrClass {
     /// The row that holds the parent of the class; none without a parent.
     pub fn parent_row(&self) -> Option<Row> {
         (self.parent != 0).then_some(Row::CidrParent(self.number, self.parent))
+    }
+}
+
+impl BlockChanges {
+    /// Adds later changes.
+    pub fn append(&mut self, later: Self) {
+        self.added.extend(later.added);
+        self.reparented.extend(later.reparented);
+        self.removed.extend(later.removed);
     }
 }
 
@@ -177,9 +186,7 @@ impl Blocks {
 
     /// The rows of all classes that have a parent.
     pub fn parent_rows(&self) -> impl Iterator<Item = Row> {
-        self.classes()
-            .filter(|class| class.parent != 0)
-            .map(|class| Row::CidrParent(class.number, class.parent))
+        self.classes().filter_map(|class| class.parent_row())
     }
 
     /// Counts blocks.

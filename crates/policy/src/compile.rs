@@ -17,8 +17,8 @@ mod table;
 
 use crate::book::RuleBook;
 use crate::cidr::{AddressSide, Blocks, CidrClass};
-use crate::directory::Directory;
 use crate::grouping::{Demand, Grouping};
+use crate::registry::Registry;
 use crate::rule::Direction;
 use crate::set::Selection;
 use abi::policy::{ColumnKey, WHOLE_INSIDE, WHOLE_WORLD};
@@ -41,10 +41,11 @@ impl CompiledPolicy {
     /// `before` is the policy that this one replaces. Cells that no added or removed rule affects are copied from it, and
     /// equal columns are moved out of it. The caller must not extend `before` to further groups, and must release it.
     pub fn new(
-        (selection, demand): (Selection, &Demand),
-        (grouping, directory): (&Grouping, &Directory),
+        selection: Selection,
+        demand: &Demand,
+        grouping: &Grouping,
         before: Option<&mut Self>,
-        book: &mut RuleBook,
+        Registry { directory, book, .. }: &mut Registry,
     ) -> (Self, Vec<Row>) {
         let selection = selection.ordered();
         let defaults = [Direction::Ingress, Direction::Egress]

@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 /// The owners of the numbers that rules get.
 #[derive(Debug)]
-pub struct Numbers<'a> {
-    /// To what tells peers apart.
-    pub directory: &'a mut Directory,
-    /// To rules.
-    pub book: &'a mut RuleBook,
+pub(crate) struct Numbers<'a> {
+    /// The owner of the numbers of facets.
+    pub(crate) directory: &'a mut Directory,
+    /// The owner of the numbers of rules.
+    pub(crate) book: &'a mut RuleBook,
 }
 
 /// One rule.

@@ -89,7 +89,7 @@ impl PolicySet {
     }
 
     /// Puts a policy into force, in place of the one with its name; what that one meant is returned.
-    pub fn apply(&mut self, mut policy: Policy, numbers: &mut Numbers<'_>) -> Option<Arc<Policy>> {
+    pub(crate) fn apply(&mut self, mut policy: Policy, numbers: &mut Numbers<'_>) -> Option<Arc<Policy>> {
         self.selectors.share(&mut policy);
         let policy = Arc::new(policy);
         let resolved = self.catalog.resolve(&policy).map_or_else(|| policy.clone(), Arc::new);
@@ -109,13 +109,17 @@ impl PolicySet {
     }
 
     /// Gives up what policies tell peers apart by that are out of force, once nothing is compiled from them any more.
-    pub fn release_removed(&mut self, directory: &mut Directory) {
+    pub(crate) fn release_removed(&mut self, directory: &mut Directory) {
         let removed = std::mem::take(&mut self.removed);
         removed.iter().flat_map(|one| &one.ready).flatten().for_each(|rule| rule.release(directory));
     }
 
     /// Changes what policies refer to; the policies that mean something else now are returned.
-    pub fn refer(&mut self, change: impl FnOnce(&mut Catalog), numbers: &mut Numbers<'_>) -> Vec<Changed> {
+    pub(crate) fn refer(
+        &mut self,
+        change: impl FnOnce(&mut Catalog),
+        numbers: &mut Numbers<'_>,
+    ) -> Vec<Changed> {
         change(&mut self.catalog);
         let meant = self.referring.iter().filter_map(|id| {
             let submitted = self.policies.get(id)?;

@@ -12,6 +12,7 @@ pub mod fixtures;
 mod frontend;
 mod selector;
 mod service;
+mod services;
 mod slice;
 mod table;
 
@@ -19,5 +20,6 @@ pub use candidate::Candidate;
 pub use frontend::{Frontend, frontends, frontends_among};
 pub use selector::SelectorSource;
 pub use service::{API_SERVER, Service, ServiceName, ServicePort, TargetPort, TransportProtocol};
+pub use services::Services;
 pub use slice::{EndpointPort, EndpointSlice, ServicePortRef};
 pub use table::{BackendSet, ServiceTable, SliceList, Switch};

@@ -14,13 +14,13 @@ use std::sync::Arc;
 /// Services with selectors, and the workloads that they may select. Of a namespace without a selector it keeps nothing.
 #[derive(Clone, Debug, Default)]
 pub struct SelectorSource {
-    namespaces: BTreeMap<String, Namespace>,
+    namespaces: BTreeMap<String, NamespaceIndex>,
     workloads: BTreeMap<u32, Candidate>,
 }
 
 /// The services of one namespace, and an index of its workloads; a selector selects within its service's own.
 #[derive(Clone, Debug, Default)]
-struct Namespace {
+struct NamespaceIndex {
     services: BTreeMap<Arc<str>, Selection>,
     by_selector: SelectorIndex<Arc<str>>,
     by_label: LabelIndex<u32>,
@@ -125,7 +125,7 @@ impl SelectorSource {
     }
 }
 
-impl Namespace {
+impl NamespaceIndex {
     /// The services whose selectors select a workload's own labels, which are given in both forms.
     fn selecting(&self, own: &BTreeMap<String, String>, labels: &Labels) -> Vec<Arc<str>> {
         let is_selected = |name: &Arc<str>| {

@@ -223,7 +223,7 @@ impl<H: Home> CompiledRows<H> {
     }
 
     fn rule(&self, number: u32) -> Option<String> {
-        self.world.enforcement().book().origin(RuleId(number)).map(ToString::to_string)
+        self.world.registry().book.origin(RuleId(number)).map(ToString::to_string)
     }
 
     fn interface(&self, name: &WorkloadName) -> Wire {

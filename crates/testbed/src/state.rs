@@ -1,6 +1,6 @@
 //! The state that a PolicyTest document describes at one of its steps.
 
-use control::{Pool, PoolError};
+use agent::{Pool, PoolError};
 use identity::{Labels, filter};
 use manifest::test::{NodeState, TestStep, WorkloadName, WorkloadState};
 use manifest::{NamedPort, Object, ObjectName};

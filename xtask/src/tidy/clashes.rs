@@ -5,8 +5,7 @@ use crate::tree::{Crate, File};
 use std::collections::BTreeMap;
 
 /// The names that several crates may declare, each with the reason.
-const SHARED: &[(&str, &str)] =
-    &[("Route", "`workload` has the routes of the kernel, `datapath` the way of a packet")];
+const SHARED: &[(&str, &str)] = &[];
 
 const TYPES: &[&str] = &["struct", "enum", "union", "trait", "type"];
 

@@ -184,9 +184,9 @@ fn unescape(name: &str) -> String {
 mod tests {
     use super::*;
 
-    struct Scratch(PathBuf);
+    struct ScratchDirectory(PathBuf);
 
-    impl Scratch {
+    impl ScratchDirectory {
         fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("nexin-copies-{name}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    impl Drop for Scratch {
+    impl Drop for ScratchDirectory {
         fn drop(&mut self) {
             fs::remove_dir_all(&self.0).unwrap();
         }
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_saved_copy_is_read_until_its_file_is_gone() {
-        let scratch = Scratch::new("found");
+        let scratch = ScratchDirectory::new("found");
         let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
         let both = [("/a/b.yaml", "one"), ("/a/c.yaml", "two")];
         assert_eq!(copies.keep(both.into_iter(), |_| true), Vec::<String>::new());
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn long_names_that_end_alike_have_copies_of_their_own() {
-        let scratch = Scratch::new("long");
+        let scratch = ScratchDirectory::new("long");
         let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
         let names = ["x", "y", "\u{e9}"].map(|first| format!("/p/{}.yaml", first.repeat(250 / first.len())));
         let texts = names.iter().map(|name| (name.as_str(), name.as_str()));
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_saved_does_not_affect_others() {
-        let scratch = Scratch::new("stopped");
+        let scratch = ScratchDirectory::new("stopped");
         let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
         copies.keep([("/b", "b"), ("/old", "old")].into_iter(), |_| true);
         // A directory blocks the name of the copy.
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn copies_of_an_earlier_release_are_replaced_and_damaged_copies_are_named() {
-        let scratch = Scratch::new("earlier");
+        let scratch = ScratchDirectory::new("earlier");
         fs::write(scratch.0.join("%2Fp%2Fa.yaml.copies"), "old").unwrap();
         fs::write(scratch.0.join("%2Fp%2Fb.yaml.json"), "{\"file\": \"/p/b.yaml\", \"te").unwrap();
         let (mut copies, texts, damaged) = Copies::load(&scratch.0).unwrap();

@@ -24,14 +24,14 @@ struct Described<T> {
 
 /// A step into a value.
 #[derive(Clone)]
-enum Step {
+enum PathStep {
     Key(String),
     Element,
 }
 
 impl<T: Serialize + DeserializeOwned> Described<T> {
     /// The form of the value at a path.
-    fn form(&self, path: &mut Vec<Step>, value: &Value, depth: usize) -> String {
+    fn form(&self, path: &mut Vec<PathStep>, value: &Value, depth: usize) -> String {
         match value {
             Value::Null => panic!("an example is not complete: null at depth {depth}"),
             Value::Bool(_) => "true or false".into(),
@@ -42,7 +42,7 @@ impl<T: Serialize + DeserializeOwned> Described<T> {
         }
     }
 
-    fn number(&self, path: &[Step]) -> String {
+    fn number(&self, path: &[PathStep]) -> String {
         let tried = [(64, u64::MAX), (32, u32::MAX.into()), (16, u16::MAX.into()), (8, u8::MAX.into())];
         let largest = tried.into_iter().find(|(_, largest)| self.reads(path, Some(json!(largest))));
         let (bits, _) = largest.expect("a number of eight bits is read");
@@ -50,8 +50,8 @@ impl<T: Serialize + DeserializeOwned> Described<T> {
         format!("number of {bits} bits{sign}")
     }
 
-    fn string(&self, path: &[Step], example: &str) -> String {
-        if matches!(path, [Step::Key(tag)] if tag == TAG) {
+    fn string(&self, path: &[PathStep], example: &str) -> String {
+        if matches!(path, [PathStep::Key(tag)] if tag == TAG) {
             return format!("`{example}`");
         }
         match self.read(path, Some(json!("§"))) {
@@ -63,32 +63,32 @@ impl<T: Serialize + DeserializeOwned> Described<T> {
         }
     }
 
-    fn list(&self, path: &mut Vec<Step>, elements: &[Value], depth: usize) -> String {
+    fn list(&self, path: &mut Vec<PathStep>, elements: &[Value], depth: usize) -> String {
         let first = elements.first().expect("an example has an element in every list");
         let is_tuple = !self.reads(path, Some(json!([elements, elements].concat())));
-        path.push(Step::Element);
+        path.push(PathStep::Element);
         let form = self.form(path, first, depth);
         path.pop();
         if is_tuple { format!("tuple of {} of {form}", elements.len()) } else { format!("list of {form}") }
     }
 
-    fn object(&self, path: &mut Vec<Step>, fields: &Map<String, Value>, depth: usize) -> String {
+    fn object(&self, path: &mut Vec<PathStep>, fields: &Map<String, Value>, depth: usize) -> String {
         let (first, value) = fields.iter().next().expect("an example has an entry in every map");
         let mut more = fields.clone();
         more.insert(UNKNOWN.into(), value.clone());
         let with_unknown = self.read(path, Some(Value::Object(more)));
-        path.push(Step::Key(UNKNOWN.into()));
+        path.push(PathStep::Key(UNKNOWN.into()));
         let is_map = with_unknown.as_ref().is_ok_and(|read| self.writes(path, read));
         path.pop();
         if is_map {
-            path.push(Step::Key(first.clone()));
+            path.push(PathStep::Key(first.clone()));
             let form = format!("map from string to {}", self.form(path, value, depth));
             path.pop();
             return form;
         }
         let mut form = if with_unknown.is_ok() { "{" } else { "{ (no other field is read)" }.to_owned();
         for (name, value) in fields {
-            path.push(Step::Key(name.clone()));
+            path.push(PathStep::Key(name.clone()));
             let optional = if self.reads(path, None) { "?" } else { "" };
             let or_null = match self.read(path, Some(Value::Null)) {
                 Ok(read) if self.writes(path, &read) => ", or null",
@@ -103,35 +103,35 @@ impl<T: Serialize + DeserializeOwned> Described<T> {
     }
 
     /// Whether a value has something at a path when it is written.
-    fn writes(&self, path: &[Step], value: &T) -> bool {
+    fn writes(&self, path: &[PathStep], value: &T) -> bool {
         at(&serde_json::to_value(value).expect("what was read can be written"), path).is_some()
     }
 
-    fn reads(&self, path: &[Step], value: Option<Value>) -> bool {
+    fn reads(&self, path: &[PathStep], value: Option<Value>) -> bool {
         self.read(path, value).is_ok()
     }
 
     /// Reads the example with another value at a path, or without the field.
-    fn read(&self, path: &[Step], value: Option<Value>) -> serde_json::Result<T> {
+    fn read(&self, path: &[PathStep], value: Option<Value>) -> serde_json::Result<T> {
         let mut example = self.example.clone();
         replace(&mut example, path, value);
         serde_json::from_value(example)
     }
 }
 
-fn replace(within: &mut Value, path: &[Step], value: Option<Value>) {
+fn replace(within: &mut Value, path: &[PathStep], value: Option<Value>) {
     match (path, within) {
         ([], within) => *within = value.expect("only a field can be left out"),
-        ([Step::Key(name)], Value::Object(fields)) if value.is_none() => drop(fields.remove(name)),
-        ([Step::Key(name), rest @ ..], Value::Object(fields)) => replace(&mut fields[name], rest, value),
-        ([Step::Element, rest @ ..], Value::Array(elements)) => replace(&mut elements[0], rest, value),
+        ([PathStep::Key(name)], Value::Object(fields)) if value.is_none() => drop(fields.remove(name)),
+        ([PathStep::Key(name), rest @ ..], Value::Object(fields)) => replace(&mut fields[name], rest, value),
+        ([PathStep::Element, rest @ ..], Value::Array(elements)) => replace(&mut elements[0], rest, value),
         _ => unreachable!("the path was taken through the same value"),
     }
 }
 
-fn at<'a>(value: &'a Value, path: &[Step]) -> Option<&'a Value> {
+fn at<'a>(value: &'a Value, path: &[PathStep]) -> Option<&'a Value> {
     path.iter().try_fold(value, |value, step| match step {
-        Step::Key(name) => value.get(name),
-        Step::Element => value.get(0),
+        PathStep::Key(name) => value.get(name),
+        PathStep::Element => value.get(0),
     })
 }

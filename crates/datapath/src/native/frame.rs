@@ -2,7 +2,7 @@
 
 use super::arrival::{Arrival, ProxySockets};
 use crate::checksum;
-use crate::packet::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, Route};
+use crate::packet::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, PacketRoute};
 use crate::to_proxy::{SocketState, SocketTuple, Sockets};
 use abi::DropReason;
 
@@ -29,7 +29,7 @@ impl Frame {
     }
 }
 
-impl Route for Frame {
+impl PacketRoute for Frame {
     fn interface(&self) -> u32 {
         self.interface
     }

@@ -21,12 +21,12 @@ pub fn samples(patterns: &[&DomainPattern]) -> Result<Vec<String>, TooManyOverla
     });
     let mut known = HashSet::from([start.clone()]);
     // In the order of their lengths; each with its predecessor and the character between.
-    let mut walked = vec![Step { state: start, before: None, length: 0 }];
+    let mut walked = vec![ReachedState { state: start, before: None, length: 0 }];
     let mut at = 0;
     let mut found = HashSet::new();
     let mut names = Vec::new();
     while at < walked.len() {
-        let Step { state, length, .. } = walked[at].clone();
+        let ReachedState { state, length, .. } = walked[at].clone();
         let matched = state.matched(&automata);
         if state.ends_label && !matched.is_empty() && found.insert(matched) {
             names.push(spelled(&walked, at));
@@ -35,7 +35,7 @@ pub fn samples(patterns: &[&DomainPattern]) -> Result<Vec<String>, TooManyOverla
             let Some(next) = state.after(letter, &automata) else { continue };
             let next = Rc::new(next);
             if known.insert(next.clone()) {
-                walked.push(Step { state: next, before: Some((at, letter)), length: length + 1 });
+                walked.push(ReachedState { state: next, before: Some((at, letter)), length: length + 1 });
             }
             if walked.len() > MOST_STATES {
                 return Err(TooManyOverlaps);
@@ -148,7 +148,7 @@ fn tokens(pattern: &DomainPattern) -> Vec<Token> {
 
 /// A reached state.
 #[derive(Clone, Debug)]
-struct Step {
+struct ReachedState {
     state: Rc<State>,
     /// The preceding step, and the character between.
     before: Option<(usize, char)>,
@@ -157,7 +157,7 @@ struct Step {
 }
 
 /// The name that leads to a step.
-fn spelled(walked: &[Step], end: usize) -> String {
+fn spelled(walked: &[ReachedState], end: usize) -> String {
     let mut letters = Vec::new();
     let mut at = end;
     while let Some((before, letter)) = walked[at].before {

@@ -1,13 +1,10 @@
 //! A grouping that is extended step by step distinguishes the same peers as one that is built at once.
 
 use super::node::Namespaces;
-use crate::book::RuleBook;
-use crate::compiled_rule::Numbers;
-use crate::directory::Directory;
 use crate::endpoint_view::EndpointView;
 use crate::generate::{self, GeneratedEnd, Random};
 use crate::grouping::{Demand, Grouping};
-use crate::set::PolicySet;
+use crate::registry::Registry;
 
 const WORLDS: u64 = 150;
 
@@ -17,14 +14,15 @@ fn a_grouping_extended_in_steps_equals_one_built_at_once() {
     for seed in 0..WORLDS {
         let world = generate::world(seed);
         let mut random = Random::new(seed);
-        let (mut set, mut directory, mut book) = (PolicySet::new(), Directory::new(), RuleBook::new());
+        let mut registry = Registry::new();
         let workloads: Vec<EndpointView<'_>> =
             (0..world.workloads.len()).map(|index| world.view(GeneratedEnd::Workload(index), 0)).collect();
         let namespaces = Namespaces::of(&workloads);
-        namespaces.peers(&workloads).for_each(|peer| _ = namespaces.insert(&peer, &mut directory));
+        namespaces.peers(&workloads).for_each(|peer| _ = namespaces.insert(&peer, &mut registry.directory));
         for policy in &world.policies {
-            set.apply(policy.clone(), &mut Numbers { directory: &mut directory, book: &mut book });
+            registry.put(policy.clone());
         }
+        let Registry { policies: set, mut directory, .. } = registry;
         let demands: Vec<_> = workloads.iter().map(|one| set.selection(one).demand(&directory)).collect();
         let first = random.below(demands.len());
         let mut steps = Grouping::new(&demands[first], &mut directory);

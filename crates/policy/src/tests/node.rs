@@ -4,14 +4,14 @@ use super::domains;
 use crate::book::{HttpRules, L7SetId, RuleBook};
 use crate::cidr::{AddressSide, Blocks};
 use crate::compile::CompiledPolicy;
-use crate::compiled_rule::Numbers;
 use crate::directory::{Directory, FacetId};
 use crate::endpoint_view::{EndpointView, NO_NAMES, NamedPorts};
 use crate::generate::{GeneratedEnd, GeneratedWorld};
 use crate::grouping::Grouping;
 use crate::names::DomainNames;
+use crate::registry::Registry;
 use crate::rule::Cidr;
-use crate::set::{PolicyKey, PolicySet};
+use crate::set::PolicyKey;
 use abi::address::AddressInfo;
 use abi::identity::{FIRST_NAMESPACE, HOST, is_remote_node};
 use abi::policy::VerdictKey;
@@ -110,33 +110,33 @@ impl Namespaces {
 
 impl CompilingNode {
     pub(super) fn new(world: &GeneratedWorld, arrival: PeerOrder, names: DomainNames) -> Self {
-        let (mut set, mut blocks) = (PolicySet::new(), Blocks::new());
-        let (mut book, mut directory) = (RuleBook::new(), Directory::new());
+        let (mut registry, mut blocks) = (Registry::new(), Blocks::new());
         for policy in &world.policies {
             blocks.insert(policy);
-            set.apply(policy.clone(), &mut Numbers { directory: &mut directory, book: &mut book });
+            registry.put(policy.clone());
         }
         domains::class(&names, &mut blocks);
         let workloads: Vec<EndpointView<'_>> =
             (0..world.workloads.len()).map(|index| world.view(GeneratedEnd::Workload(index), 0)).collect();
         let nodes = (0..world.others.len()).map(|index| world.view(GeneratedEnd::Other(index), 0));
         for node in nodes.filter(|node| node.number == HOST || is_remote_node(node.number)) {
-            directory.insert(node.number, node.labels.clone(), NamedPorts::default());
+            registry.directory.insert(node.number, node.labels.clone(), NamedPorts::default());
         }
         let namespaces = Namespaces::of(&workloads);
         if arrival == PeerOrder::PeersFirst {
-            namespaces.peers(&workloads).for_each(|peer| _ = namespaces.insert(&peer, &mut directory));
+            let peers = namespaces.peers(&workloads);
+            peers.for_each(|peer| _ = namespaces.insert(&peer, &mut registry.directory));
         }
         let (mut numbers, mut policies) = (HashMap::<PolicyKey, u32>::new(), Vec::new());
         let (mut compiled, mut rows) = (BTreeMap::new(), Rows::default());
         for subject in &workloads {
-            let selection = set.selection(subject);
+            let selection = registry.policies.selection(subject);
             let next = 1 + numbers.len() as u32;
             let number = *numbers.entry(selection.key()).or_insert_with(|| {
-                let demand = selection.demand(&directory);
-                let grouping = Grouping::new(&demand, &mut directory);
+                let demand = selection.demand(&registry.directory);
+                let grouping = Grouping::new(&demand, &mut registry.directory);
                 let (policy, classes) =
-                    CompiledPolicy::new((selection, &demand), (&grouping, &directory), None, &mut book);
+                    CompiledPolicy::new(selection, &demand, &grouping, None, &mut registry);
                 rows.put(grouping.rows(next).chain(classes));
                 compiled.insert(next, (grouping, policy));
                 next
@@ -145,13 +145,14 @@ impl CompilingNode {
         }
         if arrival == PeerOrder::PeersLast {
             for peer in namespaces.peers(&workloads) {
-                let facets = namespaces.insert(&peer, &mut directory);
-                rows.arrive((peer.number, &facets), &mut compiled, &directory, &mut book);
+                let facets = namespaces.insert(&peer, &mut registry.directory);
+                rows.arrive((peer.number, &facets), &mut compiled, &mut registry);
             }
         }
         for (number, (_, policy)) in &compiled {
             rows.put(policy.column_rows(*number, &blocks));
         }
+        let mut book = registry.book;
         for (number, policy) in &mut compiled {
             rows.name(policy, *number, &names, (&blocks, &mut book));
         }
@@ -193,8 +194,7 @@ impl Rows {
         &mut self,
         (peer, facets): (u32, &[FacetId]),
         compiled: &mut BTreeMap<u32, (Grouping, CompiledPolicy)>,
-        directory: &Directory,
-        book: &mut RuleBook,
+        Registry { directory, book, .. }: &mut Registry,
     ) {
         for (number, (grouping, policy)) in compiled {
             let moved = grouping.place(peer, facets, directory);

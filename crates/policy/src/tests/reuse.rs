@@ -1,16 +1,13 @@
 //! Cells that a policy copies from its predecessor must equal computed ones, and columns that it takes over must be in
 //! force.
 
-use crate::book::RuleBook;
 use crate::class::ClassId;
 use crate::compile::CompiledPolicy;
-use crate::compiled_rule::Numbers;
-use crate::directory::Directory;
 use crate::endpoint_view::EndpointView;
 use crate::generate::{self, GeneratedEnd, GeneratedWorld, Random};
 use crate::grouping::Grouping;
+use crate::registry::Registry;
 use crate::rule::Policy;
-use crate::set::PolicySet;
 use abi::row::Row;
 
 const WORLDS: u64 = 120;
@@ -57,38 +54,35 @@ fn classes(policy: &CompiledPolicy) -> Vec<Vec<(u32, ClassId)>> {
 
 /// Compiles a policy that replaces another one with the same subject and other rules.
 fn compile(world: &GeneratedWorld, random: &mut Random) -> Outcome {
-    let (mut set, mut directory, mut book) = (PolicySet::new(), Directory::new(), RuleBook::new());
+    let mut registry = Registry::new();
     let workloads: Vec<EndpointView<'_>> =
         (0..world.workloads.len()).map(|index| world.view(GeneratedEnd::Workload(index), 0)).collect();
     for peer in &workloads {
-        directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
+        registry.directory.insert(peer.number, peer.labels.clone(), peer.ports.clone());
     }
-    let mut numbers = Numbers { directory: &mut directory, book: &mut book };
     for policy in world.policies.iter().filter(|_| random.chance(80)) {
-        set.apply(policy.clone(), &mut numbers);
+        registry.put(policy.clone());
     }
     let subject = &workloads[random.below(workloads.len())];
-    let selection = set.selection(subject);
-    let demand = selection.demand(&directory);
-    let mut grouping = Grouping::new(&demand, &mut directory);
-    let (mut policy, mut in_force) =
-        CompiledPolicy::new((selection, &demand), (&grouping, &directory), None, &mut book);
+    let selection = registry.policies.selection(subject);
+    let demand = selection.demand(&registry.directory);
+    let mut grouping = Grouping::new(&demand, &mut registry.directory);
+    let (mut policy, mut in_force) = CompiledPolicy::new(selection, &demand, &grouping, None, &mut registry);
     let is_about = |policy: &&Policy| {
         policy.specs.iter().any(|spec| spec.subject.selects(subject.number, subject.labels))
     };
     let about: Vec<&Policy> = world.policies.iter().filter(is_about).collect();
     let changed = if about.is_empty() { &world.policies[0] } else { about[random.below(about.len())] };
-    if set.remove(&changed.id).is_none() || random.chance(30) {
-        set.apply(changed.clone(), &mut Numbers { directory: &mut directory, book: &mut book });
+    if registry.policies.remove(&changed.id).is_none() || random.chance(30) {
+        registry.put(changed.clone());
     }
-    let selection = set.selection(subject);
-    let demand = selection.demand(&directory);
-    grouping.extend(&demand, &mut directory);
-    in_force.extend(policy.extend_to(&grouping, &mut book));
+    let selection = registry.policies.selection(subject);
+    let demand = selection.demand(&registry.directory);
+    grouping.extend(&demand, &mut registry.directory);
+    in_force.extend(policy.extend_to(&grouping, &mut registry.book));
     let before = classes(&policy);
-    let mut compile = |before| {
-        CompiledPolicy::new((selection.clone(), &demand), (&grouping, &directory), before, &mut book)
-    };
+    let mut compile =
+        |before| CompiledPolicy::new(selection.clone(), &demand, &grouping, before, &mut registry);
     let (again, fresh) = compile(Some(&mut policy));
     let is_shared = fresh.is_empty();
     in_force.extend(fresh);

@@ -1,7 +1,7 @@
 //! The kinds of packets whose time is measured: for each hook and address family, by what the packet path knows of the flow.
 
 use crate::population::{NODE, PROXY_PORT};
-use crate::stage::{ALLOWED_PORT, CLIENT, DENIED_PORT, SERVER, Stage};
+use crate::setup::{ALLOWED_PORT, CLIENT, DENIED_PORT, SERVER, Setup};
 use abi::{Hook, mark};
 use anyhow::{Context, Result};
 use datapath::craft::{self, Craft, flag};
@@ -69,8 +69,8 @@ impl ProxyConnection {
 
 /// Every kind of packet. `enforced` has a policy for the node, and `unenforced` none.
 pub(crate) fn cases<'a>(
-    enforced: &'a Stage,
-    unenforced: &'a Stage,
+    enforced: &'a Setup,
+    unenforced: &'a Setup,
     proxy: &[ProxyConnection; 2],
 ) -> Result<Vec<Case<'a>>> {
     const WITHOUT: &str = "there are no programs to run";

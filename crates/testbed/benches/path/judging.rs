@@ -3,7 +3,7 @@
 use crate::cases::{Case, Flow, ProxyConnection, cases};
 use crate::figures::{Table, grouped, median};
 use crate::population::WORKLOADS;
-use crate::stage::{ALLOWED_PORT, CLIENT, SERVER, Stage};
+use crate::setup::{ALLOWED_PORT, CLIENT, SERVER, Setup};
 use anyhow::{Context, Result, ensure};
 use datapath::craft;
 use loader::{Baseline, EventRing, ProgramAction};
@@ -44,7 +44,7 @@ pub(crate) fn explanation() -> String {
 }
 
 /// Measures every kind of packet; the calling thread must be in the namespace of the node that `enforced` is.
-pub(crate) fn measure(enforced: &Stage, unenforced: &Stage) -> Result<Table> {
+pub(crate) fn measure(enforced: &Setup, unenforced: &Setup) -> Result<Table> {
     let loaded = enforced.loaded.as_ref().context("there are no programs to run")?;
     let proxy = ProxyConnection::each()?;
     let mut events = loaded.events()?;

@@ -6,16 +6,16 @@ mod figures;
 mod judging;
 mod machine;
 mod population;
-mod stage;
+mod setup;
 mod traffic;
 
 use anyhow::{Context, Result, bail, ensure};
 use figures::{Table, grouped, median, ratios, spread};
 use machine::{Machine, Places, Strain, stay_on};
-use stage::{Between, Stage};
+use setup::{Between, Setup};
 use std::process::ExitCode;
 use std::time::Duration;
-use traffic::Exchange;
+use traffic::TrafficPattern;
 
 /// How much is measured.
 struct Effort {
@@ -74,9 +74,9 @@ fn run(effort: &Effort) -> Result<()> {
     let before = Strain::now()?;
     println!("{machine}");
     println!("cargo bench -p nexin-testbed --bench path\n");
-    let stages = stages()?;
-    judge(&stages, &machine)?;
-    carry(&stages, &machine, effort)?;
+    let setups = setups()?;
+    judge(&setups, &machine)?;
+    carry(&setups, &machine, effort)?;
     let after = Strain::now()?;
     println!(
         "Tasks ready to run, on average of a minute: {:.1} before, {:.1} after (this makes 1 to 2 itself). CPU time \
@@ -88,25 +88,25 @@ fn run(effort: &Effort) -> Result<()> {
     Ok(())
 }
 
-/// A stage for each set-up; nftables may be missing, nothing else may.
-fn stages() -> Result<Vec<Stage>> {
-    let mut stages = Vec::new();
+/// The nodes of all set-ups; nftables may be missing, nothing else may.
+fn setups() -> Result<Vec<Setup>> {
+    let mut setups = Vec::new();
     for between in Between::ALL {
-        match Stage::new(between) {
-            Ok(stage) => stages.push(stage),
+        match Setup::new(between) {
+            Ok(setup) => setups.push(setup),
             Err(error) if between == Between::Nftables => println!("left out: {error:#}\n"),
             Err(error) => return Err(error),
         }
     }
-    Ok(stages)
+    Ok(setups)
 }
 
-fn judge(stages: &[Stage], machine: &Machine) -> Result<()> {
-    let stage = |between| {
-        let stage = stages.iter().find(|stage| stage.between == between);
-        stage.expect("there is no bench without this stage")
+fn judge(setups: &[Setup], machine: &Machine) -> Result<()> {
+    let setup = |between| {
+        let setup = setups.iter().find(|setup| setup.between == between);
+        setup.expect("there is no bench without this set-up")
     };
-    let (enforced, unenforced) = (stage(Between::Policy), stage(Between::NoPolicy));
+    let (enforced, unenforced) = (setup(Between::Policy), setup(Between::NoPolicy));
     let cpu = machine.together().client;
     let measured = enforced.node.enter(|| {
         stay_on(cpu)?;
@@ -117,8 +117,8 @@ fn judge(stages: &[Stage], machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Measures traffic on every stage in turn, round by round, so that a slow phase of the machine affects all of them.
-fn carry(stages: &[Stage], machine: &Machine, effort: &Effort) -> Result<()> {
+/// Measures traffic on every set-up in turn, round by round, so that a slow phase of the machine affects all of them.
+fn carry(setups: &[Setup], machine: &Machine, effort: &Effort) -> Result<()> {
     println!(
         "TCP over IPv4 between two workloads, {} rounds of {} s each; medians, and ratios to the first of the same \
          round (the half in the middle).\nNexin judges twice, at the sender's and at the receiver's interface; its events are \
@@ -127,34 +127,39 @@ fn carry(stages: &[Stage], machine: &Machine, effort: &Effort) -> Result<()> {
         effort.time.as_secs_f64()
     );
     let apart = machine.apart().unwrap_or(machine.together());
-    for (exchange, places) in [
-        (Exchange::RoundTrips, machine.together()),
-        (Exchange::RoundTrips, apart),
-        (Exchange::Bytes, apart),
-        (Exchange::Connections, apart),
+    for (pattern, places) in [
+        (TrafficPattern::RoundTrips, machine.together()),
+        (TrafficPattern::RoundTrips, apart),
+        (TrafficPattern::Bytes, apart),
+        (TrafficPattern::Connections, apart),
     ] {
-        let rates = rates(stages, exchange, places, effort)?;
-        println!("{}; {places}", exchange.name());
-        let (unit, scale) = exchange.unit();
+        let rates = rates(setups, pattern, places, effort)?;
+        println!("{}; {places}", pattern.name());
+        let (unit, scale) = pattern.unit();
         let mut table = Table::new(&["between them", unit, "ratio"]);
-        for (stage, measured) in stages.iter().zip(&rates) {
+        for (setup, measured) in setups.iter().zip(&rates) {
             let ratio = spread(&ratios(measured, &rates[0]));
-            table.push([stage.between.name().into(), grouped(median(measured) * scale), ratio]);
+            table.push([setup.between.name().into(), grouped(median(measured) * scale), ratio]);
         }
         print(&table);
     }
     Ok(())
 }
 
-/// What each stage carried in each round.
-fn rates(stages: &[Stage], exchange: Exchange, places: Places, effort: &Effort) -> Result<Vec<Vec<f64>>> {
-    let mut rates = vec![Vec::new(); stages.len()];
+/// What each set-up carried in each round.
+fn rates(
+    setups: &[Setup],
+    pattern: TrafficPattern,
+    places: Places,
+    effort: &Effort,
+) -> Result<Vec<Vec<f64>>> {
+    let mut rates = vec![Vec::new(); setups.len()];
     for round in 0..effort.rounds {
-        // Each round begins with another stage: to be the first may be an advantage.
-        for turn in 0..stages.len() {
-            let index = (round + turn) % stages.len();
-            let rate = traffic::measure(&stages[index], exchange, places, effort.time);
-            rates[index].push(rate.with_context(|| stages[index].between.name())?);
+        // Each round begins with another set-up: to be the first may be an advantage.
+        for turn in 0..setups.len() {
+            let index = (round + turn) % setups.len();
+            let rate = traffic::measure(&setups[index], pattern, places, effort.time);
+            rates[index].push(rate.with_context(|| setups[index].between.name())?);
         }
     }
     Ok(rates)

@@ -1,7 +1,7 @@
-//! TCP between the two workloads of a stage: round trips, bytes and connections per second.
+//! TCP between the two workloads of a set-up: round trips, bytes and connections per second.
 
 use crate::machine::{Places, stay_on};
-use crate::stage::{ALLOWED_PORT, SERVER, Stage};
+use crate::setup::{ALLOWED_PORT, SERVER, Setup};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -18,7 +18,7 @@ const CHUNK: usize = 128 * 1024;
 
 /// What client and server do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exchange {
+pub(crate) enum TrafficPattern {
     /// One byte there and one back, on one connection.
     RoundTrips,
     /// As many bytes as possible one way, on one connection.
@@ -33,7 +33,7 @@ struct Served {
     until: Instant,
 }
 
-impl Exchange {
+impl TrafficPattern {
     /// What is counted, for people.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -52,20 +52,20 @@ impl Exchange {
     }
 }
 
-/// Runs an exchange for a while, and gives what arrived per second.
-pub(crate) fn measure(stage: &Stage, exchange: Exchange, places: Places, time: Duration) -> Result<f64> {
+/// Runs a pattern of traffic for a while, and gives what arrived per second.
+pub(crate) fn measure(setup: &Setup, pattern: TrafficPattern, places: Places, time: Duration) -> Result<f64> {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(|| read_events(stage, &over));
+        let reader = scope.spawn(|| read_events(setup, &over));
         let server = scope.spawn(|| {
             stay_on(places.server)?;
-            serve(exchange, &stage.listener, &over)
+            serve(pattern, &setup.listener, &over)
         });
         let call = || {
             stay_on(places.client)?;
-            call(exchange, time, &over)
+            call(pattern, time, &over)
         };
-        let began = stage.client.namespace.enter(call);
+        let began = setup.client.namespace.enter(call);
         // The client has ended, with or without an error: stop the server and the reader.
         over.store(true, Ordering::Relaxed);
         let served = server.join().expect("the server does not panic");
@@ -76,9 +76,9 @@ pub(crate) fn measure(stage: &Stage, exchange: Exchange, places: Places, time: D
 }
 
 /// Does the client's part; gives the time of its first act.
-fn call(exchange: Exchange, time: Duration, over: &AtomicBool) -> io::Result<Instant> {
+fn call(pattern: TrafficPattern, time: Duration, over: &AtomicBool) -> io::Result<Instant> {
     let address = SocketAddr::new(SERVER[0], ALLOWED_PORT);
-    if exchange == Exchange::Connections {
+    if pattern == TrafficPattern::Connections {
         let began = Instant::now();
         while began.elapsed() < time {
             await_end(TcpStream::connect(address)?)?;
@@ -89,10 +89,10 @@ fn call(exchange: Exchange, time: Duration, over: &AtomicBool) -> io::Result<Ins
     }
     let mut stream = patient(TcpStream::connect(address)?)?;
     let began = Instant::now();
-    let chunk = vec![0; if exchange == Exchange::Bytes { CHUNK } else { 1 }];
+    let chunk = vec![0; if pattern == TrafficPattern::Bytes { CHUNK } else { 1 }];
     while began.elapsed() < time {
         stream.write_all(&chunk)?;
-        if exchange == Exchange::RoundTrips {
+        if pattern == TrafficPattern::RoundTrips {
             stream.read_exact(&mut [0])?;
         }
     }
@@ -102,10 +102,10 @@ fn call(exchange: Exchange, time: Duration, over: &AtomicBool) -> io::Result<Ins
 }
 
 /// Does the server's part, until the client is done.
-fn serve(exchange: Exchange, listener: &TcpListener, over: &AtomicBool) -> io::Result<Served> {
+fn serve(pattern: TrafficPattern, listener: &TcpListener, over: &AtomicBool) -> io::Result<Served> {
     set_socket_timeout(listener, Timeout::Recv, Some(PATIENCE))?;
     let mut count = 0;
-    if exchange == Exchange::Connections {
+    if pattern == TrafficPattern::Connections {
         // The server closes first, so that the port that lingers is the server's and the client has enough of them.
         loop {
             let (stream, _) = listener.accept()?;
@@ -125,7 +125,7 @@ fn serve(exchange: Exchange, listener: &TcpListener, over: &AtomicBool) -> io::R
         if read == 0 {
             return Ok(Served { count, until: Instant::now() });
         }
-        if exchange == Exchange::RoundTrips {
+        if pattern == TrafficPattern::RoundTrips {
             stream.write_all(&chunk[..read])?;
         }
         count += read as u64;
@@ -147,8 +147,8 @@ fn await_end(mut stream: TcpStream) -> io::Result<()> {
 }
 
 /// Reads what the programs report, as the agent does on a node, so that reports find room.
-fn read_events(stage: &Stage, over: &AtomicBool) -> io::Result<()> {
-    let Some(loaded) = &stage.loaded else { return Ok(()) };
+fn read_events(setup: &Setup, over: &AtomicBool) -> io::Result<()> {
+    let Some(loaded) = &setup.loaded else { return Ok(()) };
     let mut events = loaded.events()?;
     let patience = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
     while !over.load(Ordering::Relaxed) {

@@ -6,10 +6,10 @@ use abi::mark;
 #[test]
 fn a_packet_from_outside_with_a_workloads_source_is_dropped() {
     each_family(|family| {
-        let node = Node::new(family);
+        let node = NativeNode::new(family);
         let frame = craft::tcp(at(family.client, 4000), at(family.server, 80)).frame();
         for ingress in [OUTSIDE, SERVER.interface] {
-            let node = Node::new(family);
+            let node = NativeNode::new(family);
             dropped(&node, &node.forward(ingress, SERVER, &frame), DropReason::InvalidSource);
             assert_eq!(node.tables.connections(), [], "nothing is remembered");
         }
@@ -23,7 +23,7 @@ fn a_packet_from_outside_with_a_workloads_source_is_dropped() {
 #[test]
 fn a_packet_from_outside_with_the_nodes_source_is_dropped() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.own(family.other);
         let frame = craft::tcp(at(family.other, 4000), at(family.server, 80)).frame();
         for ingress in [OUTSIDE, CLIENT.interface] {
@@ -36,7 +36,7 @@ fn a_packet_from_outside_with_the_nodes_source_is_dropped() {
 #[test]
 fn a_packet_of_the_world_may_come_by_any_interface() {
     each_family(|family| {
-        let node = Node::new(family);
+        let node = NativeNode::new(family);
         let frame = craft::tcp(at(family.world, 4000), at(family.server, 80)).frame();
         assert_eq!(node.forward(OUTSIDE, SERVER, &frame).verdict, Ok(Delivery::Pass));
     });
@@ -45,7 +45,7 @@ fn a_packet_of_the_world_may_come_by_any_interface() {
 #[test]
 fn a_spoofed_first_fragment_from_outside_sets_no_ports() {
     each_family(|family| {
-        let node = Node::new(family);
+        let node = NativeNode::new(family);
         let frame = craft::udp(at(family.client, 4000), at(family.server, 53)).payload(&[7; 64]);
         let pieces = frame.fragments(32);
         dropped(&node, &node.forward(OUTSIDE, SERVER, &pieces[0]), DropReason::InvalidSource);

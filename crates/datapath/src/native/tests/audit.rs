@@ -17,7 +17,7 @@ fn audited(outcome: &Outcome, reason: DropReason, rule: u32) {
 #[test]
 fn a_rule_that_denies_is_named_and_the_packet_counts_as_forwarded() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(SERVER, family.server, AUDITED);
         node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), DENY);
         let opening = craft::tcp(at(family.client, 4000), at(family.server, 80)).frame();
@@ -31,7 +31,7 @@ fn a_rule_that_denies_is_named_and_the_packet_counts_as_forwarded() {
 #[test]
 fn every_hook_lets_pass_what_it_refuses() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.own(family.other);
         node.enforce(CLIENT, family.client, AUDITED);
         let to = |address| craft::udp(at(family.client, 4000), at(address, 53)).frame();
@@ -54,7 +54,7 @@ fn every_hook_lets_pass_what_it_refuses() {
 #[test]
 fn a_connection_from_before_lives_on() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(SERVER, family.server, AUDITED);
         let segment = craft::tcp(at(family.client, 4000), at(family.server, 80)).flags(ACK).frame();
         audited(&node.to(SERVER, &segment), DropReason::PolicyDefaultDeny, 0);
@@ -65,7 +65,7 @@ fn a_connection_from_before_lives_on() {
 #[test]
 fn a_flow_for_a_proxy_that_cannot_serve_it_goes_straight() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(SERVER, family.server, AUDITED);
         node.rule(SERVER, CLIENT.identity, Direction::Ingress, (17, 53), PROXIED);
         let opening = craft::udp(at(family.client, 4000), at(family.server, 53)).frame();
@@ -78,7 +78,7 @@ fn a_flow_for_a_proxy_that_cannot_serve_it_goes_straight() {
 #[test]
 fn the_end_of_audit_mode_cuts_what_it_let_through() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(SERVER, family.server, AUDITED);
         let opening = craft::tcp(at(family.client, 4000), at(family.server, 80));
         audited(&node.to(SERVER, &opening.clone().flags(SYN).frame()), DropReason::PolicyDefaultDeny, 0);

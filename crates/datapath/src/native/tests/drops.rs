@@ -6,9 +6,9 @@ use crate::native::ProxySockets;
 use abi::mark;
 
 /// Checks that a case drops its packet for this reason: a fresh node, changed by the case, and a packet at a hook.
-fn check(reason: DropReason, case: impl Fn(&mut Node, Family) -> Outcome) {
+fn check(reason: DropReason, case: impl Fn(&mut NativeNode, FamilyAddresses) -> Outcome) {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         let outcome = case(&mut node, family);
         dropped(&node, &outcome, reason);
         assert_eq!(node.tables.counters().len(), 1, "only one counter moves");
@@ -16,7 +16,7 @@ fn check(reason: DropReason, case: impl Fn(&mut Node, Family) -> Outcome) {
     });
 }
 
-fn syn(family: Family) -> craft::Craft {
+fn syn(family: FamilyAddresses) -> craft::Craft {
     craft::tcp(at(family.client, 4000), at(family.server, 80))
 }
 
@@ -83,7 +83,7 @@ fn invalid_packet_wherever_it_is_cut() {
     each_family(|family| {
         let whole = syn(family).frame();
         for length in 0..whole.len() {
-            let node = Node::new(family);
+            let node = NativeNode::new(family);
             let outcome = node.from(CLIENT, &whole[..length]);
             dropped(&node, &outcome, DropReason::InvalidPacket);
         }
@@ -193,7 +193,7 @@ fn conntrack_full() {
 #[test]
 fn translation_failed_where_a_crc_would_have_to_change() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.serve(132, at(family.service, 80), 1, &[at(family.server, 8080)]);
         let outcome =
             node.from(CLIENT, &craft::sctp(at(family.client, 4000), at(family.service, 80)).frame());
@@ -214,7 +214,7 @@ fn map_missing_where_an_address_has_no_row() {
 fn time_exceeded() {
     each_family(|family| {
         for hops in [0, 1] {
-            let node = Node::new(family);
+            let node = NativeNode::new(family);
             let outcome = node.from(CLIENT, &syn(family).hop_limit(hops).frame());
             dropped(&node, &outcome, DropReason::TimeExceeded);
         }

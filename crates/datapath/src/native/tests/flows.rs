@@ -6,17 +6,17 @@ use abi::conntrack::{self, lifetime};
 use abi::event::PacketVerdict;
 use abi::mark;
 
-fn syn(family: Family) -> craft::Craft {
+fn syn(family: FamilyAddresses) -> craft::Craft {
     craft::tcp(at(family.client, 4000), at(family.server, 80))
 }
 
-fn answer(family: Family) -> craft::Craft {
+fn answer(family: FamilyAddresses) -> craft::Craft {
     craft::tcp(at(family.server, 80), at(family.client, 4000)).flags(SYN | ACK)
 }
 
 /// A node where the server's policy allows the client on `port`, and nothing else is allowed to either workload.
-fn strict(family: Family, protocol: u8, port: u16) -> Node {
-    let mut node = Node::new(family);
+fn strict(family: FamilyAddresses, protocol: u8, port: u16) -> NativeNode {
+    let mut node = NativeNode::new(family);
     node.enforce(CLIENT, family.client, BOTH);
     node.enforce(SERVER, family.server, BOTH);
     node.rule(CLIENT, SERVER.identity, Direction::Egress, (protocol, port), ALLOW);
@@ -68,7 +68,7 @@ fn the_first_packet_and_the_first_reply_are_reported_and_no_others() {
 fn the_hop_limit_is_decremented_and_the_checksum_stays_right() {
     each_family(|family| {
         for hops in [2, 64, 255] {
-            let outcome = Node::new(family).from(CLIENT, &syn(family).hop_limit(hops).frame());
+            let outcome = NativeNode::new(family).from(CLIENT, &syn(family).hop_limit(hops).frame());
             delivered(&outcome, SERVER);
             let place = if family.client.is_ipv4() { 14 + 8 } else { 14 + 7 };
             assert_eq!(outcome.frame[place], hops - 1);
@@ -89,7 +89,7 @@ fn options_and_extension_headers_are_passed_over() {
 #[test]
 fn what_leaves_the_node_passes_to_the_stack_unchanged() {
     each_family(|family| {
-        let node = Node::new(family);
+        let node = NativeNode::new(family);
         let frame = craft::tcp(at(family.client, 4000), at(family.world, 443)).frame();
         let outcome = node.run(Hook::FromWorkload, CLIENT.interface, mark::FROM_PROXY | 7, &frame);
         assert_eq!(outcome.verdict, Ok(Delivery::Pass));
@@ -121,7 +121,7 @@ fn a_new_policy_cuts_a_connection_at_its_next_packet_either_way() {
 fn entries_live_as_long_as_their_state_allows() {
     each_family(|family| {
         let node = strict(family, 6, 80);
-        let left = |node: &Node| u64::from(node.connection().expires) - node.now / SECOND;
+        let left = |node: &NativeNode| u64::from(node.connection().expires) - node.now / SECOND;
         assert!(node.to(SERVER, &syn(family).frame()).verdict.is_ok());
         assert_eq!(left(&node), u64::from(lifetime::TCP_OPENING));
         assert!(node.from(SERVER, &answer(family).frame()).verdict.is_ok());
@@ -198,7 +198,7 @@ fn policy_judges_every_other_icmp_message_and_none_is_tracked() {
 #[test]
 fn audit_mode_reports_what_it_lets_through() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(SERVER, family.server, BOTH | flag::AUDIT);
         let outcome = node.to(SERVER, &syn(family).frame());
         assert_eq!(outcome.verdict, Ok(Delivery::Pass));
@@ -214,7 +214,7 @@ fn audit_mode_reports_what_it_lets_through() {
 #[test]
 fn without_enforcement_older_connections_are_tracked_from_any_segment() {
     each_family(|family| {
-        let node = Node::new(family);
+        let node = NativeNode::new(family);
         delivered(&node.from(CLIENT, &syn(family).flags(ACK).frame()), SERVER);
     });
 }

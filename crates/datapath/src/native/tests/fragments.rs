@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn later_fragments_have_the_ports_of_the_first() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(SERVER, family.server, BOTH);
         node.rule(SERVER, CLIENT.identity, Direction::Ingress, (17, 53), ALLOW);
         let craft = craft::udp(at(family.client, 4000), at(family.server, 53)).payload(&[7; 100]);
@@ -21,7 +21,7 @@ fn later_fragments_have_the_ports_of_the_first() {
 #[test]
 fn a_spoofed_first_fragment_sets_no_ports() {
     each_family(|family| {
-        let node = Node::new(family);
+        let node = NativeNode::new(family);
         let pieces =
             craft::udp(at(family.other, 4000), at(family.server, 53)).payload(&[7; 64]).fragments(32);
         dropped(&node, &node.from(CLIENT, &pieces[0]), DropReason::InvalidSource);
@@ -32,7 +32,7 @@ fn a_spoofed_first_fragment_sets_no_ports() {
 #[test]
 fn a_translated_packet_in_fragments_keeps_its_checksum() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.serve(17, at(family.service, 53), 1, &[at(family.server, 5353)]);
         let craft = craft::udp(at(family.client, 4000), at(family.service, 53)).payload(&[7; 100]);
         let whole = craft::udp(at(family.client, 4000), at(family.server, 5353)).payload(&[7; 100]);

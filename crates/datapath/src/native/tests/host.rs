@@ -8,22 +8,22 @@ use abi::mark;
 const PASS: Result<Delivery, DropReason> = Ok(Delivery::Pass);
 
 /// A node with an address of its own, and a policy of the node that denies what these flags enforce.
-fn guarded(family: Family, flags: u8) -> Node {
-    let mut node = Node::new(family);
+fn guarded(family: FamilyAddresses, flags: u8) -> NativeNode {
+    let mut node = NativeNode::new(family);
     node.own(family.other);
     node.enforce(NODE, family.other, flags);
     node
 }
 
 /// Sends the node a frame from outside.
-fn receive(node: &Node, frame: &[u8]) -> Outcome {
+fn receive(node: &NativeNode, frame: &[u8]) -> Outcome {
     let arrival =
         Arrival { interface: OUTSIDE, ingress: OUTSIDE, frame, now: node.now, ..Arrival::default() };
     node.tables.run(Hook::FromOutside, arrival)
 }
 
 /// Sends a frame that came into the node by `ingress` (0: the node's own) outside.
-fn send(node: &Node, ingress: u32, frame: &[u8]) -> Outcome {
+fn send(node: &NativeNode, ingress: u32, frame: &[u8]) -> Outcome {
     let arrival = Arrival { interface: OUTSIDE, ingress, frame, now: node.now, ..Arrival::default() };
     node.tables.run(Hook::ToOutside, arrival)
 }
@@ -36,7 +36,7 @@ fn segment(from: (IpAddr, u16), to: (IpAddr, u16), flags: u8) -> Vec<u8> {
 fn without_a_policy_of_the_node_nothing_is_judged_or_tracked() {
     each_family(|family| {
         for flags in [None, Some(0), Some(flag::AUDIT)] {
-            let mut node = Node::new(family);
+            let mut node = NativeNode::new(family);
             node.own(family.other);
             if let Some(flags) = flags {
                 node.enforce(NODE, family.other, flags);

@@ -31,7 +31,7 @@ fn without_length(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// A packet of each protocol whose header the packet path reads, and how many bytes follow those that it reads.
-fn packets(family: Family) -> [(Craft, usize); 4] {
+fn packets(family: FamilyAddresses) -> [(Craft, usize); 4] {
     let [client, server] = [at(family.client, 4000), at(family.server, 80)];
     let echo = if family.client.is_ipv4() { 8 } else { 128 };
     [
@@ -47,7 +47,7 @@ fn ports_in_the_padding_after_a_packet_are_not_the_packets() {
     each_family(|family| {
         for (craft, rest) in packets(family) {
             for missing in 0..=rest + 8 {
-                let node = Node::new(family);
+                let node = NativeNode::new(family);
                 let mut frame = cut(craft.clone().frame(), missing);
                 frame.resize(frame.len().max(ETHERNET_MINIMUM), 0);
                 let expected = (missing > rest).then_some(DropReason::InvalidPacket);
@@ -61,7 +61,7 @@ fn ports_in_the_padding_after_a_packet_are_not_the_packets() {
 #[test]
 fn the_node_and_the_proxy_read_no_ports_in_the_padding() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.own(family.other);
         node.enforce(NODE, family.other, BOTH);
         node.tables.set_proxy_sockets(ProxySockets { connected: None, listens: true });
@@ -82,7 +82,7 @@ fn the_node_and_the_proxy_read_no_ports_in_the_padding() {
 fn padding_after_a_whole_packet_is_no_fault() {
     each_family(|family| {
         for (craft, _) in packets(family) {
-            let node = Node::new(family);
+            let node = NativeNode::new(family);
             let mut frame = craft.frame();
             frame.extend([0xff; 20]);
             assert_eq!(node.from(CLIENT, &frame).verdict, Ok(Delivery::Egress(SERVER.interface)));
@@ -95,7 +95,7 @@ fn padding_after_a_whole_packet_is_no_fault() {
 fn a_packet_that_is_longer_than_its_frame_is_invalid() {
     each_family(|family| {
         for (craft, _) in packets(family) {
-            let node = Node::new(family);
+            let node = NativeNode::new(family);
             let mut frame = craft.frame();
             lengthen(&mut frame, 1);
             dropped(&node, &node.from(CLIENT, &frame), DropReason::InvalidPacket);
@@ -110,7 +110,7 @@ fn a_merged_packet_that_no_length_field_can_tell_passes() {
         // Before Linux dropped it, IPv6 had a hop-by-hop header with the length.
         let with_header = segment.clone().padded(usize::from(family.client.is_ipv6()));
         for craft in [segment, with_header] {
-            let node = Node::new(family);
+            let node = NativeNode::new(family);
             let mut frame = without_length(craft.frame());
             frame.resize(BIG, 0);
             assert_eq!(node.from(CLIENT, &frame).verdict, Ok(Delivery::Egress(SERVER.interface)));
@@ -125,7 +125,7 @@ fn a_length_of_zero_is_invalid_where_the_field_could_tell_the_length() {
     each_family(|family| {
         let header = if family.client.is_ipv4() { 14 } else { 54 };
         for length in [ETHERNET_MINIMUM + 20, header + usize::from(u16::MAX)] {
-            let node = Node::new(family);
+            let node = NativeNode::new(family);
             let mut frame =
                 without_length(craft::tcp(at(family.client, 4000), at(family.server, 80)).frame());
             frame.resize(length, 0);
@@ -139,14 +139,14 @@ fn an_extension_header_in_the_padding_is_not_the_packets() {
     let [_, family] = families();
     let segment = craft::tcp(at(family.client, 4000), at(family.server, 80)).padded(2).frame();
     for missing in [1, 20, 21, 28, 29, 36] {
-        let node = Node::new(family);
+        let node = NativeNode::new(family);
         dropped(&node, &node.from(CLIENT, &cut(segment.clone(), missing)), DropReason::InvalidPacket);
     }
     // A header that announces more than the packet holds, before a protocol without ports.
     let mut other = craft::other(family.client, family.server, 47).padded(1).payload(&[0; 64]).frame();
-    assert_eq!(Node::new(family).from(CLIENT, &other).verdict, Ok(Delivery::Egress(SERVER.interface)));
+    assert_eq!(NativeNode::new(family).from(CLIENT, &other).verdict, Ok(Delivery::Egress(SERVER.interface)));
     other[14 + 40 + 1] = 9;
-    let node = Node::new(family);
+    let node = NativeNode::new(family);
     dropped(&node, &node.from(CLIENT, &other), DropReason::InvalidPacket);
 }
 
@@ -158,7 +158,7 @@ fn a_packet_in_the_padding_after_an_error_is_not_the_errors() {
         let error = craft::icmp_error(family.server, family.client, kind, code, &opening).frame();
         let header = if family.client.is_ipv4() { 20 } else { 40 };
         for missing in [1, 8, 9, header + 8] {
-            let node = Node::new(family);
+            let node = NativeNode::new(family);
             delivered(&node.from(CLIENT, &opening), SERVER);
             let outcome = node.to(CLIENT, &cut(error.clone(), missing));
             assert_eq!(outcome.verdict, Err(DropReason::InvalidPacket), "{missing} bytes less");
@@ -171,7 +171,7 @@ fn a_solicitation_whose_target_is_in_the_padding_is_not_answered() {
     let [_, family] = families();
     let IpAddr::V6(client) = family.client else { unreachable!("the second family is IPv6") };
     let solicitation = craft::neighbour_solicitation(CLIENT.mac, client, "fd00::9".parse().unwrap());
-    let mut node = Node::new(family);
+    let mut node = NativeNode::new(family);
     node.enforce(CLIENT, family.client, BOTH);
     let answered = |missing| node.from(CLIENT, &cut(solicitation.clone(), missing)).verdict;
     assert_eq!(answered(0), Ok(Delivery::Egress(CLIENT.interface)));

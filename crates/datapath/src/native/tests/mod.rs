@@ -28,10 +28,10 @@ use abi::{Address, DropReason, Hook, identity};
 use std::net::{IpAddr, SocketAddr};
 
 const SECOND: u64 = 1_000_000_000;
-const CLIENT: Workload = Workload { interface: 10, identity: 1000, mac: [2, 0, 0, 0, 10, 1] };
-const SERVER: Workload = Workload { interface: 20, identity: 2000, mac: [2, 0, 0, 0, 20, 1] };
-/// The node itself. It has the address `Family::other` where a test gives it that (see `Node::own`).
-const NODE: Workload = Workload { interface: 0, identity: identity::HOST, mac: [0; 6] };
+const CLIENT: NativeWorkload = NativeWorkload { interface: 10, identity: 1000, mac: [2, 0, 0, 0, 10, 1] };
+const SERVER: NativeWorkload = NativeWorkload { interface: 20, identity: 2000, mac: [2, 0, 0, 0, 20, 1] };
+/// The node itself. It has the address `FamilyAddresses::other` where a test gives it that (see `NativeNode::own`).
+const NODE: NativeWorkload = NativeWorkload { interface: 0, identity: identity::HOST, mac: [0; 6] };
 /// An interface of the node that belongs to no workload.
 const OUTSIDE: u32 = 5;
 const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xaa];
@@ -40,7 +40,7 @@ const RULE: u32 = 77;
 
 /// A workload of the node, whose policy has the number of its interface.
 #[derive(Clone, Copy)]
-struct Workload {
+struct NativeWorkload {
     interface: u32,
     identity: u32,
     mac: [u8; 6],
@@ -48,7 +48,7 @@ struct Workload {
 
 /// The addresses of one family.
 #[derive(Clone, Copy)]
-struct Family {
+struct FamilyAddresses {
     client: IpAddr,
     server: IpAddr,
     other: IpAddr,
@@ -57,8 +57,8 @@ struct Family {
 }
 
 /// The addresses of each family.
-fn families() -> [Family; 2] {
-    let family = |[client, server, other, service, world]: [&str; 5]| Family {
+fn families() -> [FamilyAddresses; 2] {
+    let family = |[client, server, other, service, world]: [&str; 5]| FamilyAddresses {
         client: client.parse().unwrap(),
         server: server.parse().unwrap(),
         other: other.parse().unwrap(),
@@ -72,7 +72,7 @@ fn families() -> [Family; 2] {
 }
 
 /// Runs the same case with the addresses of each family.
-fn each_family(case: impl Fn(Family)) {
+fn each_family(case: impl Fn(FamilyAddresses)) {
     families().into_iter().for_each(case);
 }
 
@@ -81,17 +81,17 @@ fn at(address: IpAddr, port: u16) -> SocketAddr {
 }
 
 /// A node with client and server, and nothing enforced.
-struct Node {
+struct NativeNode {
     tables: Tables,
     now: u64,
 }
 
-impl Node {
-    fn new(family: Family) -> Self {
+impl NativeNode {
+    fn new(family: FamilyAddresses) -> Self {
         Self::with_tables(family, Tables::new())
     }
 
-    fn with_tables(family: Family, tables: Tables) -> Self {
+    fn with_tables(family: FamilyAddresses, tables: Tables) -> Self {
         let mut node = Self { tables, now: 1000 * SECOND };
         node.configure(Config {
             proxy_interface: PROXY,
@@ -101,7 +101,7 @@ impl Node {
         all_addresses().into_iter().for_each(|row| node.put(row));
         for (workload, address) in [(CLIENT, family.client), (SERVER, family.server)] {
             node.enforce(workload, address, 0);
-            let Workload { interface, identity, mac } = workload;
+            let NativeWorkload { interface, identity, mac } = workload;
             let info = AddressInfo { interface, mac, ..address_info(identity) };
             node.put(Row::Address(AddressKey::host(address.into()), info));
         }
@@ -117,7 +117,7 @@ impl Node {
     }
 
     /// Replaces the workload's row by one with these flags.
-    fn enforce(&mut self, workload: Workload, address: IpAddr, flags: u8) {
+    fn enforce(&mut self, workload: NativeWorkload, address: IpAddr, flags: u8) {
         let mut info = EndpointInfo {
             id: workload.interface,
             identity: workload.identity,
@@ -141,7 +141,14 @@ impl Node {
     }
 
     /// Adds a verdict on `peer` at one port to the policy that has the number of the workload's interface.
-    fn rule(&mut self, of: Workload, peer: u32, direction: Direction, port: (u8, u16), verdict: VerdictInfo) {
+    fn rule(
+        &mut self,
+        of: NativeWorkload,
+        peer: u32,
+        direction: Direction,
+        port: (u8, u16),
+        verdict: VerdictInfo,
+    ) {
         let (protocol, port) = port;
         let rows = OnePort { policy: of.interface, peer, direction, protocol, port, verdict }.rows();
         rows.into_iter().for_each(|row| self.put(row));
@@ -165,17 +172,17 @@ impl Node {
     }
 
     /// Sends a workload a frame that came into the node by interface `ingress`.
-    fn forward(&self, ingress: u32, to: Workload, frame: &[u8]) -> Outcome {
+    fn forward(&self, ingress: u32, to: NativeWorkload, frame: &[u8]) -> Outcome {
         let arrival =
             Arrival { interface: to.interface, ingress, frame, now: self.now, ..Arrival::default() };
         self.tables.run(Hook::ToWorkload, arrival)
     }
 
-    fn from(&self, workload: Workload, frame: &[u8]) -> Outcome {
+    fn from(&self, workload: NativeWorkload, frame: &[u8]) -> Outcome {
         self.run(Hook::FromWorkload, workload.interface, 0, frame)
     }
 
-    fn to(&self, workload: Workload, frame: &[u8]) -> Outcome {
+    fn to(&self, workload: NativeWorkload, frame: &[u8]) -> Outcome {
         self.run(Hook::ToWorkload, workload.interface, 0, frame)
     }
 
@@ -197,7 +204,7 @@ const PROXIED: VerdictInfo = VerdictInfo { action: action::REDIRECT, rule: RULE,
 const BOTH: u8 = flag::ENFORCE_INGRESS | flag::ENFORCE_EGRESS;
 
 /// Asserts that the packet went out of the workload's interface, addressed to the workload.
-fn delivered(outcome: &Outcome, to: Workload) {
+fn delivered(outcome: &Outcome, to: NativeWorkload) {
     assert_eq!(outcome.verdict, Ok(Delivery::Egress(to.interface)));
     assert_eq!(outcome.frame[..6], to.mac);
     assert_eq!(outcome.frame[6..12], HOST_MAC);
@@ -205,7 +212,7 @@ fn delivered(outcome: &Outcome, to: Workload) {
 }
 
 /// Asserts that the packet was dropped, counted and reported for this reason, and nothing else happened.
-fn dropped(node: &Node, outcome: &Outcome, reason: DropReason) {
+fn dropped(node: &NativeNode, outcome: &Outcome, reason: DropReason) {
     assert_eq!(outcome.verdict, Err(reason));
     let reported: Vec<u8> = outcome.events.iter().map(|event: &FlowEvent| event.reason).collect();
     assert_eq!(reported, [reason as u8]);

@@ -10,10 +10,10 @@ const BACK: Result<Delivery, DropReason> = Ok(Delivery::Egress(CLIENT.interface)
 const PASS: Result<Delivery, DropReason> = Ok(Delivery::Pass);
 
 /// A node whose client has this address.
-fn node(address: &str) -> Node {
+fn node(address: &str) -> NativeNode {
     let mut all = families().into_iter();
     let family = all.find(|family| family.client.to_string() == address).expect("one family has it");
-    let mut node = Node::new(family);
+    let mut node = NativeNode::new(family);
     node.enforce(CLIENT, family.client, BOTH);
     node
 }

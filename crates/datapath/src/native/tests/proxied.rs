@@ -11,21 +11,21 @@ use abi::mark;
 const TO_PROXY: Result<Delivery, DropReason> = Ok(Delivery::Ingress(PROXY));
 const PASS: Result<Delivery, DropReason> = Ok(Delivery::Pass);
 
-fn request(family: Family) -> craft::Craft {
+fn request(family: FamilyAddresses) -> craft::Craft {
     craft::tcp(at(family.client, 4000), at(family.server, 80))
 }
 
-fn answer(family: Family) -> craft::Craft {
+fn answer(family: FamilyAddresses) -> craft::Craft {
     craft::tcp(at(family.server, 80), at(family.client, 4000)).flags(SYN | ACK)
 }
 
-fn from_proxy(node: &Node, workload: Workload, frame: &[u8]) -> Outcome {
+fn from_proxy(node: &NativeNode, workload: NativeWorkload, frame: &[u8]) -> Outcome {
     node.run(Hook::ToWorkload, workload.interface, mark::FROM_PROXY, frame)
 }
 
 /// A node where one workload's policy redirects to the proxy.
-fn node(family: Family, of: Workload) -> Node {
-    let mut node = Node::new(family);
+fn node(family: FamilyAddresses, of: NativeWorkload) -> NativeNode {
+    let mut node = NativeNode::new(family);
     if of.interface == SERVER.interface {
         node.enforce(SERVER, family.server, flag::ENFORCE_INGRESS);
         node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), PROXIED);
@@ -89,7 +89,7 @@ fn replies_of_a_proxied_flow_to_a_service_come_from_the_service() {
 #[test]
 fn the_proxys_packets_are_still_judged_at_layers_three_and_four() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(SERVER, family.server, flag::ENFORCE_INGRESS);
         let outcome = from_proxy(&node, SERVER, &request(family).frame());
         dropped(&node, &outcome, DropReason::PolicyDefaultDeny);
@@ -99,7 +99,7 @@ fn the_proxys_packets_are_still_judged_at_layers_three_and_four() {
 #[test]
 fn a_connection_that_policy_redirects_too_late_ends_at_the_proxy() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(SERVER, family.server, flag::ENFORCE_INGRESS);
         node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), ALLOW);
         assert_eq!(node.to(SERVER, &request(family).frame()).verdict, PASS);
@@ -148,7 +148,7 @@ fn at_the_proxys_interface_a_packet_finds_its_socket() {
     ];
     each_family(|family| {
         for (sockets, flags, expected) in table {
-            let mut node = Node::new(family);
+            let mut node = NativeNode::new(family);
             node.tables.set_proxy_sockets(sockets);
             let frame = request(family).flags(flags).frame();
             let outcome = node.run(Hook::ToProxy, PROXY, mark::TO_PROXY, &frame);
@@ -161,7 +161,7 @@ fn at_the_proxys_interface_a_packet_finds_its_socket() {
 #[test]
 fn packets_of_the_proxys_interface_are_for_its_listener_on_any_port() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.configure(Config { proxy_interface: PROXY, ..Config::default() });
         assert!(crate::is_for_proxy(&node.tables, PROXY));
         assert!(!crate::is_for_proxy(&node.tables, SERVER.interface));

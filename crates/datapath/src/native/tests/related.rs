@@ -3,18 +3,18 @@
 use super::*;
 
 /// Type and code of "port unreachable" in each family.
-fn unreachable(family: Family) -> (u8, u8) {
+fn unreachable(family: FamilyAddresses) -> (u8, u8) {
     if family.client.is_ipv4() { (3, 3) } else { (1, 4) }
 }
 
-fn datagram(family: Family, to: SocketAddr) -> Vec<u8> {
+fn datagram(family: FamilyAddresses, to: SocketAddr) -> Vec<u8> {
     craft::udp(at(family.client, 4000), to).frame()
 }
 
 #[test]
 fn an_error_on_a_known_flow_passes_and_policy_judges_any_other() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(CLIENT, family.client, BOTH);
         node.rule(CLIENT, SERVER.identity, Direction::Egress, (17, 53), ALLOW);
         let (kind, code) = unreachable(family);
@@ -29,7 +29,7 @@ fn an_error_on_a_known_flow_passes_and_policy_judges_any_other() {
 #[test]
 fn policy_judges_an_error_on_a_flow_of_an_older_policy_or_epoch() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(CLIENT, family.client, BOTH);
         node.rule(CLIENT, SERVER.identity, Direction::Egress, (17, 53), ALLOW);
         let (kind, code) = unreachable(family);
@@ -46,7 +46,7 @@ fn policy_judges_an_error_on_a_flow_of_an_older_policy_or_epoch() {
 #[test]
 fn a_workload_sends_errors_on_its_own_flows_to_their_other_end_only() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(SERVER, family.server, BOTH);
         node.rule(SERVER, CLIENT.identity, Direction::Ingress, (17, 53), ALLOW);
         let (kind, code) = unreachable(family);
@@ -68,7 +68,7 @@ fn a_workload_sends_errors_on_its_own_flows_to_their_other_end_only() {
 #[test]
 fn an_error_on_a_translated_packet_carries_the_services_address() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.serve(17, at(family.service, 53), 1, &[at(family.server, 5353)]);
         let (kind, code) = unreachable(family);
         let opening = datagram(family, at(family.service, 53));

@@ -19,7 +19,7 @@ fn request(protocol: u8, from: SocketAddr, to: SocketAddr) -> craft::Craft {
 fn a_request_goes_to_the_backend_and_its_answer_comes_from_the_service() {
     each_family(|family| {
         for (protocol, service_port, port) in [(6, 80, 8080), (17, 53, 5353), (132, 9, 9), (6, 80, 80)] {
-            let mut node = Node::new(family);
+            let mut node = NativeNode::new(family);
             node.serve(protocol, at(family.service, service_port), 1, &[at(family.server, port)]);
             let (client, server) = (at(family.client, 4000), at(family.server, port));
             let service = at(family.service, service_port);
@@ -46,7 +46,7 @@ fn a_request_goes_to_the_backend_and_its_answer_comes_from_the_service() {
 #[test]
 fn a_datagram_without_checksum_stays_without() {
     let [family, _] = families();
-    let mut node = Node::new(family);
+    let mut node = NativeNode::new(family);
     node.serve(17, at(family.service, 53), 1, &[at(family.server, 5353)]);
     let datagram = craft::udp(at(family.client, 4000), at(family.service, 53)).without_checksum();
     let sent = node.from(CLIENT, &datagram.frame());
@@ -57,7 +57,7 @@ fn a_datagram_without_checksum_stays_without() {
 #[test]
 fn flows_spread_over_backends() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.serve(6, at(family.service, 80), 1, &[at(family.server, 80), at(family.other, 80)]);
         let to_server = (0..200)
             .filter(|port| {
@@ -72,7 +72,7 @@ fn flows_spread_over_backends() {
 #[test]
 fn a_connection_stays_with_its_backend_and_a_new_one_leaves_it() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         let service = at(family.service, 80);
         node.serve(6, service, 1, &[at(family.server, 80)]);
         let syn = craft::tcp(at(family.client, 4000), service);
@@ -86,8 +86,8 @@ fn a_connection_stays_with_its_backend_and_a_new_one_leaves_it() {
 
 /// A node whose service has the server as its backend, and got one datagram of the client: with the service's address and
 /// the datagram's frame.
-fn after_a_datagram(family: Family) -> (Node, SocketAddr, Vec<u8>) {
-    let mut node = Node::new(family);
+fn after_a_datagram(family: FamilyAddresses) -> (NativeNode, SocketAddr, Vec<u8>) {
+    let mut node = NativeNode::new(family);
     let service = at(family.service, 53);
     let ask = craft::udp(at(family.client, 4000), service).frame();
     node.serve(17, service, 1, &[at(family.server, 53)]);
@@ -109,7 +109,7 @@ fn a_datagram_leaves_a_set_that_is_no_longer_the_services() {
 #[test]
 fn policy_judges_the_backend_not_the_service() {
     each_family(|family| {
-        let mut node = Node::new(family);
+        let mut node = NativeNode::new(family);
         node.enforce(CLIENT, family.client, BOTH);
         node.serve(6, at(family.service, 80), 1, &[at(family.server, 8080)]);
         node.rule(CLIENT, SERVER.identity, Direction::Egress, (6, 8080), ALLOW);
@@ -121,7 +121,7 @@ fn policy_judges_the_backend_not_the_service() {
 }
 
 /// The one choice there is.
-fn choice(node: &Node) -> ChoiceInfo {
+fn choice(node: &NativeNode) -> ChoiceInfo {
     let [(_, choice)] = node.tables.entries(map::Choices)[..] else {
         panic!("one choice is expected: {:?}", node.tables.entries(map::Choices))
     };
@@ -132,7 +132,7 @@ fn choice(node: &Node) -> ChoiceInfo {
 fn a_choice_is_no_connection() {
     each_family(|family| {
         for protocol in [6, 17] {
-            let mut node = Node::new(family);
+            let mut node = NativeNode::new(family);
             let (client, service) = (at(family.client, 4000), at(family.service, 80));
             node.serve(protocol, service, 7, &[at(family.server, 8080)]);
             delivered(&node.from(CLIENT, &request(protocol, client, service).frame()), SERVER);
@@ -151,7 +151,7 @@ fn a_choice_is_no_connection() {
 fn a_connection_keeps_its_backend_until_it_is_over() {
     each_family(|family| {
         for end in [FIN | ACK, RST] {
-            let mut node = Node::new(family);
+            let mut node = NativeNode::new(family);
             let service = at(family.service, 80);
             let segment = |flags| craft::tcp(at(family.client, 4000), service).flags(flags).frame();
             node.serve(6, service, 1, &[at(family.server, 80)]);
@@ -195,7 +195,7 @@ fn datagrams_keep_their_backend_while_they_follow_one_another() {
 fn a_full_map_of_choices_makes_room_and_a_flow_in_use_stays() {
     each_family(|family| {
         let capacities = Capacities::DEFAULT.with(map::Choices, 4);
-        let mut node = Node::with_tables(family, Tables::with_capacities(&capacities));
+        let mut node = NativeNode::with_tables(family, Tables::with_capacities(&capacities));
         let (tcp, udp) = (at(family.service, 80), at(family.service, 53));
         node.serve(6, tcp, 1, &[at(family.server, 80)]);
         node.serve(17, udp, 2, &[at(family.server, 53)]);

@@ -4,15 +4,12 @@ use super::policies::{by_block, by_labels};
 use super::samples::{Samples, milliseconds};
 use abi::row::Row;
 use identity::{Labels, Source};
-use policy::book::RuleBook;
 use policy::cidr::Blocks;
 use policy::compile::CompiledPolicy;
-use policy::compiled_rule::Numbers;
-use policy::directory::Directory;
 use policy::endpoint_view::{EndpointView, NamedPorts};
 use policy::grouping::Grouping;
+use policy::registry::Registry;
 use policy::rule::Policy;
-use policy::set::PolicySet;
 use serde::Serialize;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -53,10 +50,8 @@ pub(super) struct Compilation {
 
 /// A node's policies and peers, and the subject.
 struct Case {
-    policies: PolicySet,
+    registry: Registry,
     blocks: Blocks,
-    directory: Directory,
-    book: RuleBook,
     subject: Labels,
     submitting: Duration,
 }
@@ -96,42 +91,38 @@ pub(super) fn measure() -> [Compilation; 3] {
 impl Case {
     fn new(policies: Vec<Policy>, (key, value): (&str, &str)) -> Self {
         let mut case = Self {
-            policies: PolicySet::new(),
+            registry: Registry::new(),
             blocks: Blocks::new(),
-            directory: Directory::new(),
-            book: RuleBook::new(),
             subject: workload([(key, value)]),
             submitting: Duration::ZERO,
         };
         for policy in policies {
             case.blocks.insert(&policy);
-            let Self { policies, directory, book, .. } = &mut case;
             let start = Instant::now();
-            policies.apply(policy, &mut Numbers { directory, book });
+            case.registry.put(policy);
             case.submitting += start.elapsed();
         }
         for index in 0..IDENTITIES {
             let labels = workload([(format!("foo{index}").as_str(), ""), ("app", "analytics")]);
-            case.directory.insert(SUBJECT + 1 + index, labels, NamedPorts::default());
+            case.registry.directory.insert(SUBJECT + 1 + index, labels, NamedPorts::default());
         }
-        case.directory.insert(SUBJECT, case.subject.clone(), NamedPorts::default());
+        case.registry.directory.insert(SUBJECT, case.subject.clone(), NamedPorts::default());
         case
     }
 
     /// The time from the subject's labels to the map entries of its policy, and their number. Nothing is cached
     /// between runs.
     fn run(&self) -> (Duration, usize) {
-        let (mut directory, mut book) = (self.directory.clone(), self.book.clone());
+        let mut registry = self.registry.clone();
         let subject = EndpointView::new(SUBJECT, &self.subject);
         let start = Instant::now();
-        let selection = self.policies.selection(&subject);
+        let selection = self.registry.policies.selection(&subject);
         black_box(selection.key());
-        let demand = selection.demand(&directory);
-        let grouping = Grouping::new(&demand, &mut directory);
-        let (policy, classes) =
-            CompiledPolicy::new((selection, &demand), (&grouping, &directory), None, &mut book);
+        let demand = selection.demand(&registry.directory);
+        let grouping = Grouping::new(&demand, &mut registry.directory);
+        let (policy, classes) = CompiledPolicy::new(selection, &demand, &grouping, None, &mut registry);
         let of_policy = classes.into_iter().chain(policy.column_rows(1, &self.blocks));
-        let rows: Vec<Row> = of_policy.chain(grouping.rows(1)).chain(book.class_rows()).collect();
+        let rows: Vec<Row> = of_policy.chain(grouping.rows(1)).chain(registry.book.class_rows()).collect();
         let time = start.elapsed();
         (time, black_box(rows).len())
     }
@@ -152,7 +143,7 @@ mod tests {
     #[test]
     fn policies_of_other_subjects_add_no_entry() {
         let case = Case::new((0..100).map(|i| by_block(i, &i.to_string())).collect(), ("value", "subject"));
-        let selection = case.policies.selection(&EndpointView::new(SUBJECT, &case.subject));
+        let selection = case.registry.policies.selection(&EndpointView::new(SUBJECT, &case.subject));
         assert_eq!(selection.policies().count(), 0);
         // The remaining entries are the node's: the group of the world.
         assert_eq!(case.run().1, Case::new(Vec::new(), ("value", "subject")).run().1);

@@ -27,7 +27,7 @@ enum Action {
     Progs(progs::Progs),
     Maps(maps::Maps),
     Ct(connections::Connections),
-    Policy(policy::PolicyRows),
+    Policy(policy::PolicyEntries),
     Net(net::Net),
 }
 

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 #[command(
     after_help = "Examples:\n  nexin bpf policy\n  nexin bpf policy --pins /sys/fs/bpf/nexin/demo -o json"
 )]
-pub(super) struct PolicyRows {
+pub(super) struct PolicyEntries {
     #[command(flatten)]
     pins: Pins,
 }
@@ -44,7 +44,7 @@ struct Row {
     rule: String,
 }
 
-impl PolicyRows {
+impl PolicyEntries {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let names = Names::load(session);
         let rows = decode(&self.pins.open(session)?.rows()?, &names);

@@ -11,13 +11,10 @@ mod tests;
 
 use identity::{Labels, Selector, Source};
 use manifest::{NamedPort, Object, ObjectName, PodCount, PolicyPositions, TransportProtocol};
-use policy::book::RuleBook;
 use policy::catalog::{Backends, Catalog, ServiceEntry};
-use policy::compiled_rule::Numbers;
-use policy::directory::Directory;
 use policy::endpoint_view::NamedPorts;
+use policy::registry::Registry;
 use policy::rule::{Peer, Peers, Policy};
-use policy::set::PolicySet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -44,11 +41,8 @@ pub(super) struct Scenario {
     services: BTreeMap<Name, manifest::Service>,
     /// The listed addresses of services.
     endpoints: BTreeMap<ObjectName, manifest::Endpoints>,
-    /// The policies, and the objects that they refer to.
-    pub(super) policies: PolicySet,
-    /// Needed to submit policies; they are not compiled here.
-    directory: Directory,
-    book: RuleBook,
+    /// The policies, and the objects that they refer to. They are not compiled here.
+    pub(super) registry: Registry,
     /// The places of policies in manifests.
     pub(super) positions: PolicyPositions,
     /// Remarks on the files.
@@ -122,14 +116,12 @@ impl Scenario {
 
     fn apply(&mut self, policy: Policy) {
         self.named.extend(selectors(&policy).flat_map(Selector::requirements).map(|one| one.name.clone()));
-        let Self { policies, directory, book, .. } = self;
-        policies.apply(policy, &mut Numbers { directory, book });
+        self.registry.put(policy);
     }
 
     /// Changes the objects that policies refer to.
     fn refer(&mut self, change: impl FnOnce(&mut Catalog)) {
-        let Self { policies, directory, book, .. } = self;
-        policies.refer(change, &mut Numbers { directory, book });
+        self.registry.refer(change);
     }
 
     /// Adds a workload. A workload without addresses in the files is assigned addresses.

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 /// The path of a part of a value.
-type Path = Vec<Step>;
+type Path = Vec<PathStep>;
 
 #[derive(Clone, Debug)]
-enum Step {
+enum PathStep {
     Field(String),
     Item(usize),
 }
@@ -40,13 +40,15 @@ fn parts(value: &Value) -> Vec<Path> {
     while !level.is_empty() {
         let mut next = Vec::new();
         for (path, value) in level {
-            let under = |step: Step| path.iter().cloned().chain([step]).collect::<Path>();
+            let under = |step: PathStep| path.iter().cloned().chain([step]).collect::<Path>();
             match value {
                 Value::Array(items) => {
-                    next.extend(items.iter().enumerate().map(|(at, item)| (under(Step::Item(at)), item)));
+                    next.extend(items.iter().enumerate().map(|(at, item)| (under(PathStep::Item(at)), item)));
                 }
                 Value::Object(fields) => {
-                    next.extend(fields.iter().map(|(name, item)| (under(Step::Field(name.clone())), item)));
+                    next.extend(
+                        fields.iter().map(|(name, item)| (under(PathStep::Field(name.clone())), item)),
+                    );
                 }
                 _ => {}
             }
@@ -57,16 +59,16 @@ fn parts(value: &Value) -> Vec<Path> {
     all
 }
 
-fn without(value: &Value, path: &[Step]) -> Value {
+fn without(value: &Value, path: &[PathStep]) -> Value {
     let mut smaller = value.clone();
     let Some((last, path)) = path.split_last() else { return smaller };
     let parent = path.iter().fold(&mut smaller, |value, step| match step {
-        Step::Field(name) => &mut value[name.as_str()],
-        Step::Item(at) => &mut value[*at],
+        PathStep::Field(name) => &mut value[name.as_str()],
+        PathStep::Item(at) => &mut value[*at],
     });
     match (last, parent) {
-        (Step::Field(name), Value::Object(fields)) => drop(fields.remove(name)),
-        (Step::Item(at), Value::Array(items)) => drop(items.remove(*at)),
+        (PathStep::Field(name), Value::Object(fields)) => drop(fields.remove(name)),
+        (PathStep::Item(at), Value::Array(items)) => drop(items.remove(*at)),
         _ => unreachable!("the path leads to a part of the value"),
     }
     smaller

@@ -42,9 +42,9 @@ impl EndGroup {
 
 /// All peers of all rules, with references resolved.
 pub(super) fn peers(worlds: &[Scenario; 2]) -> impl Iterator<Item = &Peer> {
-    let resolved = worlds
-        .iter()
-        .flat_map(|world| world.policies.iter().filter_map(|policy| world.policies.resolved(&policy.id)));
+    let resolved = worlds.iter().flat_map(|world| {
+        world.registry.policies.iter().filter_map(|policy| world.registry.policies.resolved(&policy.id))
+    });
     let rules = resolved.flat_map(|policy| &policy.specs).flat_map(|spec| &spec.rules);
     let peers = rules.filter_map(|rule| match &rule.peers {
         Peers::Any => None,

@@ -37,7 +37,7 @@ struct Worlds<'a> {
 }
 
 /// A group of ends with the policies that select it, in the old and in the new scenario.
-struct Subject<'a> {
+struct ComparedSubject<'a> {
     group: &'a EndGroup,
     applying: [Vec<Policy>; 2],
     /// Whether its policies or its properties differ.
@@ -51,8 +51,8 @@ pub(super) fn compare(
     breadth: Breadth,
 ) -> Result<Vec<Difference>, TooMany> {
     let worlds = Worlds { scenarios, alike: RequestEquivalence::default(), breadth };
-    let subjects: Vec<Subject<'_>> =
-        compared.groups.iter().map(|group| Subject::new(scenarios, group)).collect();
+    let subjects: Vec<ComparedSubject<'_>> =
+        compared.groups.iter().map(|group| ComparedSubject::new(scenarios, group)).collect();
     let mut changes = Changes::default();
     subjects
         .iter()
@@ -79,8 +79,8 @@ pub(super) fn compare(
 
 fn pair(
     worlds: &Worlds<'_>,
-    from: &Subject<'_>,
-    to: &Subject<'_>,
+    from: &ComparedSubject<'_>,
+    to: &ComparedSubject<'_>,
     changes: &mut Changes,
 ) -> Result<(), TooMany> {
     let shares = |v4: bool| {
@@ -119,18 +119,20 @@ pub(super) fn change(
         return None;
     }
     let [old, new] = worlds.each_ref().map(|world| {
-        let [from, to] = ends.map(|end| applying(&world.policies, end));
-        evaluate(ends, [&from, &to], &world.policies, query)
+        let [from, to] = ends.map(|end| applying(&world.registry.policies, end));
+        evaluate(ends, [&from, &to], &world.registry.policies, query)
     });
     let (old, new) = (old?, new?);
     (!RequestEquivalence::default().are(&old, &new)).then_some([old, new])
 }
 
-impl<'a> Subject<'a> {
+impl<'a> ComparedSubject<'a> {
     fn new(worlds: &[Scenario; 2], group: &'a EndGroup) -> Self {
         let [old, new] = &group.ends;
-        let applying = [applying(&worlds[0].policies, old), applying(&worlds[1].policies, new)];
-        let has_other_mode = worlds[0].policies.mode() != worlds[1].policies.mode() || old.audit != new.audit;
+        let applying =
+            [applying(&worlds[0].registry.policies, old), applying(&worlds[1].registry.policies, new)];
+        let has_other_mode = worlds[0].registry.policies.mode() != worlds[1].registry.policies.mode()
+            || old.audit != new.audit;
         let has_other_properties =
             old.labels != new.labels || old.ports != new.ports || old.api_servers != new.api_servers;
         let changes = applying[0] != applying[1] || has_other_properties || has_other_mode;
@@ -148,7 +150,12 @@ impl<'a> Subject<'a> {
         let query = ConnectionQuery { protocol: range.protocol, port: range.port(), v4, request: None };
         let [old, new] = [0, 1].map(|at| {
             let ends = [&self.group.ends[at], ends[at]];
-            evaluate(ends, [&self.applying[at], &to.applying[at]], &worlds.scenarios[at].policies, &query)
+            evaluate(
+                ends,
+                [&self.applying[at], &to.applying[at]],
+                &worlds.scenarios[at].registry.policies,
+                &query,
+            )
         });
         let (old, new) = (old?, new?);
         (!worlds.alike.are(&old, &new)).then_some([old, new])

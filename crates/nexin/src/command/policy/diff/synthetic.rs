@@ -135,7 +135,7 @@ fn is_reserved(one: &Requirement) -> bool {
 }
 
 fn specs(worlds: &[Scenario; 2]) -> impl Iterator<Item = &Spec> {
-    worlds.iter().flat_map(|world| world.policies.iter()).flat_map(|policy| &policy.specs)
+    worlds.iter().flat_map(|world| world.registry.policies.iter()).flat_map(|policy| &policy.specs)
 }
 
 /// Numbers for all named ports of rules, which no rule uses.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Adds to each rule its place in the files.
 pub(super) fn place(explanation: &mut Explanation, scenario: &Scenario) {
     let mut places = BTreeMap::new();
-    for policy in scenario.policies.iter() {
+    for policy in scenario.registry.policies.iter() {
         for rule in policy.specs.iter().flat_map(|spec| &spec.rules) {
             if let Some(position) = scenario.positions.position_of(&policy.id, &rule.place) {
                 let place = format!("{}:{}", position.file, position.line);

@@ -186,7 +186,7 @@ impl Inventory for Scenario {
     }
 
     fn policies(&self) -> &PolicySet {
-        &self.policies
+        &self.registry.policies
     }
 
     fn audits(&self) -> bool {

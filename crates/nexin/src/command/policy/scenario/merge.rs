@@ -31,15 +31,17 @@ impl Scenario {
     /// Whether both scenarios have the same policies, with references resolved, and the same ends.
     pub(in crate::command::policy) fn is_same_as(&self, other: &Self) -> bool {
         let resolved = |world: &Self| {
-            let policies = world.policies.iter();
-            policies.filter_map(|policy| world.policies.resolved(&policy.id).cloned()).collect::<Vec<_>>()
+            let policies = world.registry.policies.iter();
+            policies
+                .filter_map(|policy| world.registry.policies.resolved(&policy.id).cloned())
+                .collect::<Vec<_>>()
         };
         let parties = |world: &Self| {
             let ends = world.ends().chain([world.host()]);
             ends.map(|end| (end.name, end.labels, end.ports, end.names, end.addresses)).collect::<Vec<_>>()
         };
         self.namespaces == other.namespaces
-            && (self.policies.mode(), self.audit) == (other.policies.mode(), other.audit)
+            && (self.registry.policies.mode(), self.audit) == (other.registry.policies.mode(), other.audit)
             && parties(self) == parties(other)
             && self.api_servers() == other.api_servers()
             && resolved(self) == resolved(other)
@@ -73,7 +75,7 @@ impl Scenario {
             }
         }
         for name in other.groups {
-            let group = other.policies.catalog().cidr_group(&name).cloned();
+            let group = other.registry.policies.catalog().cidr_group(&name).cloned();
             self.refer(|catalog| group.into_iter().for_each(|group| catalog.put_cidr_group(&name, group)));
             self.groups.insert(name);
         }

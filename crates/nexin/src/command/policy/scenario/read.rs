@@ -72,8 +72,8 @@ impl Scenario {
 
     /// Whether it has policies, an enforcement mode or audit mode.
     fn has_policies(&self) -> bool {
-        self.policies.iter().next().is_some()
-            || self.policies.mode() != EnforcementMode::Default
+        self.registry.policies.iter().next().is_some()
+            || self.registry.policies.mode() != EnforcementMode::Default
             || self.audit
     }
 }

@@ -20,19 +20,19 @@ impl Scenario {
         self.externals.extend(step.externals.into_iter().map(|one| (one.name, one.addresses)));
         self.names.extend(step.names);
         if let Some(mode) = step.enforcement {
-            self.policies.enforce(mode);
+            self.registry.policies.enforce(mode);
         }
         self.audit = step.audit.unwrap_or(self.audit);
         if let Some(policies) = step.policies {
-            let ids: Vec<_> = self.policies.iter().map(|policy| policy.id.clone()).collect();
-            ids.iter().for_each(|id| drop(self.policies.remove(id)));
+            let ids: Vec<_> = self.registry.policies.iter().map(|policy| policy.id.clone()).collect();
+            ids.iter().for_each(|id| drop(self.registry.remove(id)));
             policies.into_iter().for_each(|policy| self.take(Object::Policy(policy)));
         }
         if let Some(objects) = step.objects {
             self.forget_objects();
             objects.into_iter().for_each(|object| self.take(object));
         }
-        step.delete.iter().for_each(|id| drop(self.policies.remove(id)));
+        step.delete.iter().for_each(|id| drop(self.registry.remove(id)));
         step.delete_objects.iter().for_each(|name| self.forget(name));
         step.apply.into_iter().for_each(|policy| self.take(Object::Policy(policy)));
         step.apply_objects.into_iter().for_each(|object| self.take(object));

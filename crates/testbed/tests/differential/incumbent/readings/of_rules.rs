@@ -217,7 +217,7 @@ pub(super) fn all_groups_are_every_peer(state: &mut TestState) {
 
 /// A rule with ports selects every peer where it names only missing services, or where it denies services.
 pub(super) fn no_services_are_every_peer(state: &mut TestState) {
-    let services: Vec<Service> =
+    let services: Vec<ReferredService> =
         state.objects.values().filter_map(as_service).filter(|one| one.has_backends(state)).collect();
     let rules =
         state.policies.values_mut().flat_map(|policy| &mut policy.specs).flat_map(|spec| &mut spec.rules);
@@ -233,18 +233,18 @@ pub(super) fn no_services_are_every_peer(state: &mut TestState) {
 }
 
 /// The parts of a service that rules refer to.
-struct Service {
+struct ReferredService {
     namespace: String,
     name: String,
     labels: Labels,
     selects: bool,
 }
 
-fn as_service(object: &Object) -> Option<Service> {
+fn as_service(object: &Object) -> Option<ReferredService> {
     let Object::Service(service) = object else { return None };
     let mut labels = Labels::default();
     service.labels.iter().for_each(|(key, value)| labels.insert(Source::K8s, key.as_str(), value.as_str()));
-    Some(Service {
+    Some(ReferredService {
         namespace: service.namespace.clone(),
         name: service.name.clone(),
         labels,
@@ -252,7 +252,7 @@ fn as_service(object: &Object) -> Option<Service> {
     })
 }
 
-impl Service {
+impl ReferredService {
     /// Whether it selects workloads, or has addresses listed.
     fn has_backends(&self, state: &TestState) -> bool {
         let is_listed = |object: &Object| match object {

@@ -1,13 +1,14 @@
 //! Security identities: from an allocator that answers at once, or from a source that answers later.
 
+use crate::allocator::Allocator;
+use crate::label::Labels;
 use foldhash::HashSet;
-use identity::{Allocator, Labels};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The identities in use, and what the source has still to answer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Identities {
+pub struct Identities {
     known: Allocator,
     /// None where the allocator itself is the source.
     requested: Option<Requested>,
@@ -25,10 +26,10 @@ struct LastStep {
     wanted: Vec<Arc<Labels>>,
 }
 
-/// What goes between the world and the source of identities.
+/// What goes from a node to the source of identities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdentityRequests {
-    /// Labels that need an identity, each requested for once. The answer is a [`crate::Change::Identity`].
+    /// Labels that need an identity, each requested for once. [`Identities::answer`] takes the answer.
     pub wanted: Vec<Arc<Labels>>,
     /// Identities that no workload has any more.
     pub released: Vec<u32>,
@@ -45,7 +46,7 @@ struct Requested {
 
 /// Why labels have no identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Missing {
+pub enum Missing {
     /// The source has not answered yet.
     Pending,
     /// Every identity is taken.
@@ -54,31 +55,27 @@ pub(crate) enum Missing {
 
 impl Identities {
     /// Identities that were in use before a restart.
-    pub(crate) fn restored(known: Allocator) -> Self {
+    pub fn restored(known: Allocator) -> Self {
         Self { known, ..Self::default() }
     }
 
     /// Leaves the allocation of identities to a source that answers later.
-    pub(crate) fn ask_source(&mut self) {
+    pub fn ask_source(&mut self) {
         self.requested = Some(Requested::default());
     }
 
     /// The identities.
-    pub(crate) fn known(&self) -> &Allocator {
+    pub fn known(&self) -> &Allocator {
         &self.known
     }
 
     /// The labels of an identity.
-    pub(crate) fn labels(&self, number: u32) -> Option<&Arc<Labels>> {
+    pub fn labels(&self, number: u32) -> Option<&Arc<Labels>> {
         self.known.labels(number)
     }
 
     /// Holds the identity of these labels once more. If the source must be queried, the workloads wait.
-    pub(crate) fn acquire(
-        &mut self,
-        labels: &Arc<Labels>,
-        workloads: &BTreeSet<u32>,
-    ) -> Result<u32, Missing> {
+    pub fn acquire(&mut self, labels: &Arc<Labels>, workloads: &BTreeSet<u32>) -> Result<u32, Missing> {
         let Some(requested) = &mut self.requested else {
             return self.known.acquire(labels).map_err(|_| Missing::Exhausted);
         };
@@ -94,7 +91,7 @@ impl Identities {
     }
 
     /// Gives up one hold.
-    pub(crate) fn release(&mut self, number: u32) {
+    pub fn release(&mut self, number: u32) {
         let Some(labels) = self.known.release(number) else { return };
         self.removed.push((number, labels));
         if let Some(requested) = &mut self.requested {
@@ -104,7 +101,7 @@ impl Identities {
 
     /// Takes the source's answer; the workloads that waited are returned. An answer that contradicts an earlier one counts
     /// for nothing: two sets of labels never have one number.
-    pub(crate) fn answer(&mut self, labels: Arc<Labels>, number: u32) -> Vec<u32> {
+    pub fn answer(&mut self, labels: Arc<Labels>, number: u32) -> Vec<u32> {
         let Some(requested) = &mut self.requested else { return Vec::new() };
         requested.open.remove(&labels);
         if self.known.restore(number, labels.clone()).is_err() {
@@ -115,7 +112,7 @@ impl Identities {
     }
 
     /// A workload that is gone waits for nothing.
-    pub(crate) fn forget(&mut self, workload: u32) {
+    pub fn forget(&mut self, workload: u32) {
         if let Some(requested) = &mut self.requested {
             requested.waiting.remove(&workload);
         }
@@ -123,7 +120,7 @@ impl Identities {
 
     /// Reverts the removals and the requests of the last step, whose writes failed: removed identities keep their numbers for
     /// the workloads that come back, and labels count as not requested. An answer stays, since the source gives no other.
-    pub(crate) fn take_back(&mut self) {
+    pub fn take_back(&mut self) {
         let LastStep { removed, wanted } = std::mem::take(&mut self.last_step);
         for (number, labels) in removed {
             if self.known.restore(number, labels.clone()).is_ok() {
@@ -139,7 +136,7 @@ impl Identities {
 
     /// Ends a step, and returns its requests. Identities that were answered or restored and that no workload holds are
     /// removed.
-    pub(crate) fn take_requests(&mut self) -> IdentityRequests {
+    pub fn take_requests(&mut self) -> IdentityRequests {
         for labels in std::mem::take(&mut self.unheld) {
             // Where no workload holds the identity, this hold is the first and the last.
             if let Ok(number) = self.known.acquire(&labels) {

@@ -39,7 +39,7 @@ pub(crate) enum Between {
 }
 
 /// A node, its two workloads and a server's socket.
-pub(crate) struct Stage {
+pub(crate) struct Setup {
     pub(crate) between: Between,
     pub(crate) node: NetworkNamespace,
     pub(crate) client: Door,
@@ -75,7 +75,7 @@ impl Between {
     }
 }
 
-impl Stage {
+impl Setup {
     /// Sets a node up, and sees that what stands between its workloads lets through what it should, and no more.
     pub(crate) fn new(between: Between) -> Result<Self> {
         let node = NetworkNamespace::anonymous()?;
@@ -85,9 +85,9 @@ impl Stage {
         let listener = server.enter(|| TcpListener::bind((SERVER[0], ALLOWED_PORT)))??;
         let client = Door { namespace: client, interface: client_wire.interface };
         let server = Door { namespace: server, interface: server_wire.interface };
-        let stage = Self { between, node, client, server, listener, loaded };
-        stage.check().with_context(|| between.name())?;
-        Ok(stage)
+        let setup = Self { between, node, client, server, listener, loaded };
+        setup.check().with_context(|| between.name())?;
+        Ok(setup)
     }
 
     fn check(&self) -> Result<()> {

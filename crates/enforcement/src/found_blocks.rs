@@ -6,7 +6,7 @@
 //! there. A class inside is given to a block that holds exactly the addresses of the class, so that each of these addresses
 //! stays in the same classes. Where several blocks hold the same addresses, any of them does, in the order of the classes.
 
-use crate::writes::Rows;
+use crate::row_changes::Rows;
 use abi::Address;
 use abi::address::AddressKey;
 use abi::policy::FIRST_BLOCK;
