@@ -51,19 +51,16 @@ pub(crate) fn check(
         now: scratch.found.seconds,
     };
     if related::is_error(&scratch.found.flow)
-        && read_related(packet, traffic.direction, scratch)?
-        && let Some(row) = maps.connection(&scratch.related.key)
-        && conntrack::is_live(&row, observed.now)
-        && is_current(&row, &scratch.found)
+        && let Some(permit) = check_related(packet, maps, observed, scratch)?
     {
-        let Scratch { found, decision, .. } = &mut **scratch;
-        return permit(&row, observed, found, decision);
+        return Ok(permit);
     }
     let key = conntrack::key(&scratch.found.flow, traffic.direction);
     let mut known = is_tracked(&scratch.found.flow)
         .then(|| maps.connection(&key))
         .flatten()
         .filter(|row| conntrack::continues(row, &scratch.found.flow, traffic.direction, observed.now));
+    // The direction in which the flow was opened, where policy has to judge the flow.
     let opened = match &known {
         Some(row) if is_current(row, &scratch.found) => None,
         Some(row) => Some(conntrack::opening_direction(row)),
@@ -86,14 +83,24 @@ pub(crate) fn check(
     Ok(permit)
 }
 
-/// Reads the packet inside an ICMP error, where the packet is of a flow of the endpoint.
+/// The permit for an ICMP error on a connection that policy allowed; none where policy judges the error.
 #[inline(always)]
-fn read_related(
+fn check_related(
     packet: &impl Bytes,
-    direction: Direction,
-    scratch: &mut Scratch,
-) -> Result<bool, DropReason> {
-    related::read(packet, &scratch.found.flow, direction, &mut scratch.related)
+    maps: &impl Maps,
+    observed: Observed,
+    scratch: &mut Fresh<'_, Scratch>,
+) -> Result<Option<Permit>, DropReason> {
+    let Scratch { found, related, .. } = &mut **scratch;
+    if !related::read(packet, &found.flow, observed.direction, related)? {
+        return Ok(None);
+    }
+    let Some(row) = maps.connection(&scratch.related.key) else { return Ok(None) };
+    if !conntrack::is_live(&row, observed.now) || !is_current(&row, &scratch.found) {
+        return Ok(None);
+    }
+    let Scratch { found, decision, .. } = &mut **scratch;
+    permit(&row, observed, found, decision).map(Some)
 }
 
 /// Lets a packet of a connection pass: stores the verdict and what the packet did in the connection's entry.
