@@ -36,17 +36,17 @@ pub(crate) struct KnownPeers {
 pub(crate) struct Residents {
     namespace: String,
     ports: NamedPorts,
-    /// Held once for all of them.
+    /// Held once for all these workloads.
     pub(crate) identity: u32,
     endpoints: BTreeSet<u32>,
 }
 
-/// A namespace as policies see it: as a workload without labels of its own.
+/// A namespace as a peer: a workload of the namespace without own labels.
 #[derive(Clone, Debug)]
 struct NamespacePeer {
     number: u32,
     labels: Arc<Labels>,
-    /// How many peer numbers its workloads have.
+    /// The number of peers in the namespace.
     peers: u32,
 }
 
@@ -60,13 +60,13 @@ pub(crate) struct KnownNode {
 }
 
 impl KnownNode {
-    /// The peer number of one of its addresses.
+    /// The peer number of an address of the node.
     pub(crate) fn number(&self, is_api_server: bool) -> u32 {
         self.api_server.filter(|_| is_api_server).unwrap_or(self.number)
     }
 }
 
-/// Workloads that are alike, and come or change together.
+/// Workloads with the same labels and ports that a step adds or changes.
 #[derive(Clone, Debug)]
 pub(crate) struct AlikeWorkloads {
     /// Their security-relevant labels.
@@ -138,7 +138,7 @@ impl KnownPeers {
         self.restored = Restored::default();
     }
 
-    /// The peer number of a workload, and all that have it.
+    /// The peer number of a workload, and the workloads with this number.
     pub(crate) fn of(&self, endpoint: u32) -> Option<(u32, &Residents)> {
         let peer = *self.members.get(&endpoint)?;
         Some((peer, self.residents.get(&peer)?))
@@ -163,7 +163,7 @@ impl KnownPeers {
         // Acquired before the old one is released, so that an unchanged identity keeps its number.
         let identity = match self.identities.acquire(&arrival.labels, &arrival.endpoints) {
             Ok(identity) => identity,
-            // They keep the identity that they have; without one they are unknown.
+            // The workloads keep their identity, if they have one; else they are unknown.
             Err(Missing::Pending) => return,
             Err(Missing::Exhausted) => {
                 self.label_namespace(&arrival, enforcement);
@@ -218,7 +218,7 @@ impl KnownPeers {
         let known = self.nodes.number(&labels).is_some();
         let found = addresses.iter().find_map(|address| self.restored.peers.get(address)).copied();
         if let Some(number) = found.filter(|_| !known) {
-            // Where another has it, or it is none of a node, there will be a new one.
+            // If another node has the number, or it is no number of a node, the node gets a new one.
             let next = self.nodes.next();
             let _ = self.nodes.restore(number, labels.clone());
             let _ = self.nodes.continue_at(next.max(self.nodes.next()));
@@ -260,7 +260,7 @@ impl KnownPeers {
         self.identities.release(before);
     }
 
-    /// A peer number for workloads of this identity that no workload has yet. The identity is held.
+    /// A new peer number for workloads of this identity. The caller holds the identity.
     fn create(&mut self, identity: u32, arrival: &AlikeWorkloads, enforcement: &mut Enforcement) -> u32 {
         let Some(peer) = self.free_number(identity, &arrival.addresses) else {
             self.identities.release(identity);

@@ -73,7 +73,7 @@ impl World {
         let Workload { namespace, name, .. } = &remote.workload;
         let known = self.remote_workload_number(namespace, name);
         let is_taken = |id| self.remote_workloads.contains_key(&id);
-        // Where all numbers are taken, the workload stays unknown: no rule matches it.
+        // If all numbers are taken, the workload stays unknown: no rule matches it.
         let id = known.or_else(|| self.remote_numbers.take(is_taken))?;
         if self.remote_workloads.get(&id) == Some(&remote) {
             return None;
@@ -110,7 +110,7 @@ impl World {
             .find(|id| self.remote_workloads.get(id).is_some_and(|known| known.workload.name == name))
     }
 
-    /// Puts a workload in its namespace, and its addresses under its number.
+    /// Adds a workload to its namespace, and records it as the owner of its addresses.
     fn know_workload(&mut self, id: u32, workload: &mut Workload, step: &mut Step) {
         self.own(&workload.addresses, &Owner::Workload(id), step);
         self.namespaces.entry(workload.namespace.clone()).or_default().workloads.insert(id);
@@ -119,7 +119,7 @@ impl World {
         workload.named_ports = self.named_ports.intern(workload.named_ports.clone());
     }
 
-    /// Takes a workload out of its namespace, and its addresses from it.
+    /// Reverts [`Self::know_workload`].
     fn forget_workload(&mut self, id: u32, workload: &Workload, step: &mut Step) {
         if let Some(known) = self.namespaces.get_mut(&workload.namespace) {
             known.workloads.remove(&id);
@@ -138,16 +138,16 @@ impl World {
         }
     }
 
-    /// Records that an owner has an address no more.
+    /// Removes the owner of an address.
     pub(crate) fn release(&mut self, address: IpAddr, owner: Owner, step: &mut Step) {
         self.owners.remove(&(address, owner));
         step.mark_address(address);
     }
 
-    /// These workloads, together with those among them that policies see alike.
+    /// These workloads, grouped by the labels and ports that policies distinguish.
     pub(crate) fn arrivals(&self, workloads: &[u32]) -> Vec<AlikeWorkloads> {
         let mut arrivals: Vec<AlikeWorkloads> = Vec::new();
-        // Labels and ports that are the same value need not be looked at again.
+        // Labels and ports that are the same value in memory are equal.
         let mut known: HashMap<_, usize> = HashMap::default();
         let mut alike: HashMap<_, usize> = HashMap::default();
         let mut around: HashMap<&str, Arc<Labels>> = HashMap::default();
@@ -158,7 +158,7 @@ impl World {
             let place = *known.entry(key).or_insert_with(|| {
                 let around = around.entry(&workload.namespace);
                 let around = around.or_insert_with(|| Arc::new(self.labels_of(&workload.namespace))).clone();
-                // Policies see what identities are made of, on both ends.
+                // Policies match only security-relevant labels, at both ends.
                 let labels = Arc::new(filter::relevant(labels(workload, &around)));
                 let ports = ports.entry(its_ports).or_insert_with(|| named_ports(workload)).clone();
                 *alike.entry((labels.clone(), ports.clone())).or_insert_with(|| {
@@ -179,7 +179,7 @@ impl World {
         arrivals
     }
 
-    /// The labels of a workload of this namespace that has none of its own.
+    /// The labels of a workload of this namespace without own labels.
     fn labels_of(&self, namespace: &str) -> Labels {
         let labels = self.namespaces.get(namespace).into_iter().flat_map(|namespace| &namespace.labels);
         let labels = labels.map(|(key, value)| (key.as_str(), value.as_str()));
@@ -191,7 +191,7 @@ impl World {
     }
 }
 
-/// A workload's labels, with those around it in its namespace.
+/// A workload's own labels and the labels from its namespace.
 fn labels(workload: &Workload, around: &Labels) -> Labels {
     around.with_own(workload.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
 }
@@ -206,7 +206,7 @@ pub(crate) fn candidate(workload: &Workload) -> Candidate {
     }
 }
 
-/// The workload's named ports as policy sees them.
+/// The workload's named ports that policies can match.
 fn named_ports(workload: &Workload) -> NamedPorts {
     let mut ports = NamedPorts::default();
     for ((name, number), port) in workload.named_ports.iter() {
