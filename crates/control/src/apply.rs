@@ -91,9 +91,9 @@ impl World {
         let workloads: Vec<u32> = std::mem::take(&mut step.workloads).into_iter().collect();
         for (id, workload) in workloads.iter().filter_map(|id| Some((*id, self.workload(*id)?))) {
             workload.addresses.iter().for_each(|address| step.mark_address(*address));
+            step.renamed.workloads.insert(id);
             if id <= LAST_ENDPOINT {
                 step.mark(RowSubject::Endpoint(id));
-                step.renamed.endpoints.insert(id);
             }
         }
         for arrival in self.arrivals(&workloads) {

@@ -100,6 +100,7 @@ impl World {
         let before = self.remote_workloads.remove(&id)?;
         self.forget_workload(id, &before.workload, step);
         self.peers.dismiss(id, &mut self.enforcement);
+        step.renamed.workloads.insert(id);
         Some(Change::RemoteWorkload(before))
     }
 

@@ -135,8 +135,18 @@ impl World {
         self.remote_workloads.values().map(|remote| &**remote)
     }
 
+    /// The workload of another node with this number.
+    pub fn remote_workload_of(&self, id: u32) -> Option<&RemoteWorkload> {
+        self.remote_workloads.get(&id).map(|remote| &**remote)
+    }
+
+    /// The numbers of the workloads in a namespace, those of this node first.
+    pub fn workloads_in(&self, namespace: &str) -> impl Iterator<Item = u32> {
+        self.namespaces.get(namespace).into_iter().flat_map(|known| &known.workloads).copied()
+    }
+
     /// A workload of this node or of another node.
-    pub(crate) fn workload(&self, id: u32) -> Option<&Workload> {
+    pub fn workload(&self, id: u32) -> Option<&Workload> {
         let remote = || self.remote_workloads.get(&id).map(|remote| &remote.workload);
         self.endpoints.get(&id).map(|endpoint| &endpoint.workload).or_else(remote)
     }
@@ -147,12 +157,14 @@ impl World {
         within.filter_map(|id| self.endpoint_of(*id)).find(|endpoint| endpoint.workload.name == name)
     }
 
-    /// The workload that has this address.
-    pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
-        match self.owners_of(address).next()? {
-            Owner::Workload(id) => self.endpoint_of(*id),
+    /// The number of the workload that has this address, of this node or of another. Of several it is the one whose identity
+    /// packets with this address have.
+    pub fn workload_at(&self, address: IpAddr) -> Option<u32> {
+        let workloads = self.owners_of(address).filter_map(|owner| match owner {
+            Owner::Workload(id) => Some(*id),
             Owner::Node | Owner::RemoteNode(_) => None,
-        }
+        });
+        workloads.reduce(|found, id| if id > LAST_ENDPOINT { found } else { id })
     }
 
     /// The domain names that an address outside the cluster is known by.
@@ -161,14 +173,14 @@ impl World {
     }
 
     /// A workload's identity, security labels and named ports.
-    pub fn view(&self, endpoint: &Endpoint) -> Option<EndpointView<'_>> {
-        let (peer, Residents { identity, .. }) = self.peers.of(endpoint.id)?;
+    pub fn view(&self, workload: u32) -> Option<EndpointView<'_>> {
+        let (peer, Residents { identity, .. }) = self.peers.of(workload)?;
         Some(EndpointView { number: *identity, ..self.registry().directory.view(peer)? })
     }
 
     /// A workload's security identity.
-    pub fn identity(&self, endpoint: u32) -> Option<u32> {
-        Some(self.peers.of(endpoint)?.1.identity)
+    pub fn identity(&self, workload: u32) -> Option<u32> {
+        Some(self.peers.of(workload)?.1.identity)
     }
 
     /// The service with this name.

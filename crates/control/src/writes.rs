@@ -35,8 +35,8 @@ pub struct Writes {
 /// Objects that were added, renamed or relabelled. Removed objects may be listed too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renamed {
-    /// Workloads, by number.
-    pub endpoints: BTreeSet<u32>,
+    /// Workloads of this node and of others, by number.
+    pub workloads: BTreeSet<u32>,
     /// Policies.
     pub policies: BTreeSet<PolicyId>,
     /// Services, by namespace and name.
